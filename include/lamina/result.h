@@ -1,0 +1,39 @@
+// What can fail returns Result<T>: a value or an Error that names the object, the value and, where
+// there is one, the remedy. Exceptions do not cross this interface.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <string>
+#include <utility>
+
+namespace lamina {
+
+/// What kind of failure an Error is; the command line maps each to an exit code.
+enum class ErrorKind : std::uint8_t {
+  kFailed,       ///< anything that no other kind describes (exit 1)
+  kUsage,        ///< the caller asked for something that makes no sense (exit 2)
+  kNotFound,     ///< a named file, directory or layer does not exist (exit 3)
+  kCorrupt,      ///< stored bytes are not what was stored, or not of a known format (exit 4)
+  kBusy,         ///< another process holds the lock (exit 5)
+  kNoSpace,      ///< the file system is full or a quota is used up (exit 6)
+  kInterrupted,  ///< the caller's Progress asked to stop (exit 130)
+};
+
+/// A failure. `message` is one line, lower case, without a final full stop.
+struct [[nodiscard]] Error {
+  ErrorKind kind = ErrorKind::kFailed;
+  std::string message;
+};
+
+/// A `T`, or the Error that kept it from being made.
+template <typename T>
+class [[nodiscard]] Result : public std::expected<T, Error> {
+ public:
+  using std::expected<T, Error>::expected;
+};
+
+/// Success, or an Error.
+using Status = Result<void>;
+
+}  // namespace lamina

@@ -1,0 +1,53 @@
+// Making and passing on Errors.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <expected>
+#include <string_view>
+#include <utility>
+
+#include "lamina/result.h"
+
+namespace lamina {
+
+/// An Error of `kind` whose message is formatted from `format` and `args`.
+template <typename... Args>
+std::unexpected<Error> fail(ErrorKind kind, fmt::format_string<Args...> format, Args&&... args) {
+  return std::unexpected(Error{kind, fmt::format(format, std::forward<Args>(args)...)});
+}
+
+/// The Error for a system call that failed: "fsync '/s/42': no space left on device". ENOENT and
+/// ENOTDIR become kNotFound, ENOSPC and EDQUOT kNoSpace, EWOULDBLOCK kBusy, all else kFailed.
+Error system_error(std::string_view call, std::string_view object, int error_number);
+
+/// The same as a value to return.
+std::unexpected<Error> system_failure(std::string_view call, std::string_view object,
+                                      int error_number);
+
+/// `error` with "context: " before its message, same kind.
+Error with_context(std::string_view context, Error error);
+
+}  // namespace lamina
+
+// NOLINTBEGIN(cppcoreguidelines-macro-usage): a return from the caller cannot be a function.
+
+/// Returns the error of `expression` from the enclosing function, if it has one.
+#define LAMINA_RETURN_IF_ERROR(expression)                            \
+  do {                                                                \
+    if (auto lamina_status = (expression); !lamina_status)            \
+      return std::unexpected<::lamina::Error>(lamina_status.error()); \
+  } while (false)
+
+#define LAMINA_CONCAT_INNER(a, b) a##b
+#define LAMINA_CONCAT(a, b) LAMINA_CONCAT_INNER(a, b)
+#define LAMINA_ASSIGN_OR_RETURN_INNER(result, declaration, expression)             \
+  auto result = (expression);                                                      \
+  if (!result) return std::unexpected<::lamina::Error>(std::move(result.error())); \
+  declaration = std::move(*result)
+
+/// `declaration = value of expression`, or returns its error from the enclosing function.
+#define LAMINA_ASSIGN_OR_RETURN(declaration, expression) \
+  LAMINA_ASSIGN_OR_RETURN_INNER(LAMINA_CONCAT(lamina_result_, __LINE__), declaration, expression)
+
+// NOLINTEND(cppcoreguidelines-macro-usage)

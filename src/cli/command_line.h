@@ -1,0 +1,44 @@
+// The verbs of the command line and how they are run.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "lamina/uuid.h"
+
+namespace lamina::cli {
+
+/// One verb: adds itself to the application and returns what runs it, which gives the exit code.
+using Action = std::function<int()>;
+
+Action add_ingest(CLI::App& app);
+Action add_merge(CLI::App& app);
+Action add_materialize(CLI::App& app);
+Action add_inspect(CLI::App& app);
+Action add_verify(CLI::App& app);
+Action add_repair(CLI::App& app);
+Action add_doctor(CLI::App& app);
+
+/// Adds a verb with our help layout.
+CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& description,
+                   const std::string& footer);
+
+/// Adds an option whose value is one of the words of `words`, the first listed in `order` being the
+/// default.
+template <typename T>
+void add_choice(CLI::App* verb, const std::string& name, T& value,
+                const std::vector<std::pair<std::string, T>>& words,
+                const std::string& description) {
+  std::string list;
+  for (const auto& [word, meaning] : words) list += (list.empty() ? "" : "|") + word;
+  verb->add_option(name, value, description)
+      ->transform(CLI::CheckedTransformer(std::map<std::string, T>(words.begin(), words.end())))
+      ->option_text(list);
+}
+
+/// Parses and runs; returns the exit code.
+int run_command_line(int argc, char** argv);
+
+}  // namespace lamina::cli

@@ -1,0 +1,127 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "base/block.h"
+#include "cli/command_line.h"
+#include "cli/output.h"
+#include "cli/progress_bar.h"
+#include "lamina/ingest.h"
+
+namespace lamina::cli {
+namespace {
+
+constexpr const char* kFooter =
+    "A diff is stored over --parent, whose layers are linked into SNAPSHOT, so that\n"
+    "each snapshot is complete by itself. In a diff a hole means 'as in the parent'\n"
+    "and a written zero means 'cleared by the guest'. Never copy a diff with a tool\n"
+    "that makes or fills holes.\n\n"
+    "Layout compact writes a new file and leaves MEMFILE; adopt moves MEMFILE into\n"
+    "the store and moves no data; auto is compact, unless --consume is given and\n"
+    "MEMFILE is on the store's file system.\n\n"
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 parent corrupt, 5 busy,\n"
+    "6 no space, 130 interrupted.";
+
+struct Arguments {
+  IngestOptions options;
+  std::string build_id;
+  std::string parent;
+  std::string vmstate;
+  bool json = false;
+};
+
+const char* kind_name(MemoryFileKind kind) {
+  return kind == MemoryFileKind::kFull ? "full" : "diff";
+}
+
+const char* layout_name(Layout layout) {
+  return layout == Layout::kAdopted ? "adopted" : "compact";
+}
+
+void print_report(const IngestReport& report, double elapsed_ms, bool json) {
+  if (json) {
+    print_json({{"message_type", "ingest"},
+                {"snapshot", report.snapshot},
+                {"build_id", report.build_id.to_string()},
+                {"pause_id", report.pause_id.to_string()},
+                {"kind", kind_name(report.kind)},
+                {"layout", layout_name(report.layout)},
+                {"generation", report.generation},
+                {"memory_bytes", report.memory_bytes},
+                {"stored_blocks", report.stored_blocks},
+                {"zero_blocks", report.zero_blocks},
+                {"unchanged_blocks", report.unchanged_blocks},
+                {"layer_bytes", report.layer_bytes},
+                {"cloned_bytes", report.cloned_bytes},
+                {"elapsed_ms", elapsed_ms}});
+    return;
+  }
+  fmt::print("{}: generation {}, {} of {} memory\n", report.snapshot, report.generation,
+             kind_name(report.kind), human_bytes(report.memory_bytes));
+  fmt::print("  {} of data ({}), {} of zeros, {} unchanged\n",
+             count_of(report.stored_blocks, "block"),
+             human_bytes(report.stored_blocks * kBlockBytes), count_of(report.zero_blocks, "block"),
+             report.unchanged_blocks);
+  fmt::print("  layer {} ({}, {}), {:.1f} ms\n", report.build_id.to_string(),
+             layout_name(report.layout), human_bytes(report.layer_bytes), elapsed_ms);
+}
+
+int run(Arguments& arguments) {
+  const Stopwatch stopwatch;
+  IngestOptions& options = arguments.options;
+  if (!arguments.build_id.empty()) {
+    const auto id = Uuid::parse(arguments.build_id);
+    if (!id) return report_error(id.error(), arguments.json);
+    options.build_id = *id;
+  }
+  if (!arguments.parent.empty()) options.parent = arguments.parent;
+  if (!arguments.vmstate.empty()) options.vmstate_file = arguments.vmstate;
+  ProgressBar progress;
+  options.progress = &progress;
+  const auto report = ingest(options);
+  progress.clear();
+  if (!report) return report_error(report.error(), arguments.json);
+  print_notes(report->notes);
+  print_report(*report, stopwatch.elapsed_ms(), arguments.json);
+  return kExitDone;
+}
+
+}  // namespace
+
+Action add_ingest(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* verb = add_verb(app, "ingest", "store a memory file as a snapshot", kFooter);
+  verb->add_option("MEMFILE", arguments->options.memory_file, "what the VMM wrote at the pause")
+      ->required();
+  verb->add_option("--out", arguments->options.snapshot, "the snapshot to make")
+      ->required()
+      ->option_text("SNAPSHOT");
+  verb->add_option("--parent", arguments->parent, "what a diff changes")->option_text("SNAPSHOT");
+  add_choice<MemoryFileKind>(verb, "--kind", arguments->options.kind,
+                             {{"full", MemoryFileKind::kFull}, {"diff", MemoryFileKind::kDiff}},
+                             "default: diff with --parent, else full");
+  verb->add_option("--vmstate", arguments->vmstate, "VM state of the same pause, kept as snapfile")
+      ->option_text("FILE");
+  verb->add_option("--build-id", arguments->build_id, "of the new layer (default random)")
+      ->option_text("UUID");
+  add_choice<Layout>(
+      verb, "--layout", arguments->options.layout,
+      {{"auto", Layout::kAuto}, {"compact", Layout::kCompact}, {"adopt", Layout::kAdopted}},
+      "default auto, see below");
+  verb->add_flag("--consume", arguments->options.consume, "MEMFILE may be taken or removed");
+  verb->add_flag("--replace", arguments->options.replace, "replace an existing SNAPSHOT");
+  add_choice<Zeros>(verb, "--zeros", arguments->options.zeros,
+                    {{"written", Zeros::kWritten}, {"inherit", Zeros::kInherit}},
+                    "zeros in a diff; default written");
+  add_choice<Dedup>(verb, "--dedup", arguments->options.dedup,
+                    {{"none", Dedup::kNone}, {"parent", Dedup::kParent}},
+                    "drop what equals the parent (none)");
+  add_choice<HeaderFormat>(
+      verb, "--header", arguments->options.header,
+      {{"native", HeaderFormat::kNative}, {"v1", HeaderFormat::kV1}, {"v3", HeaderFormat::kV3}},
+      "header format; default native");
+  verb->add_flag("--json", arguments->json, "print the result as JSON");
+  return [arguments] { return run(*arguments); };
+}
+
+}  // namespace lamina::cli

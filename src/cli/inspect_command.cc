@@ -1,0 +1,155 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <memory>
+
+#include "base/block.h"
+#include "cli/command_line.h"
+#include "cli/memory_map.h"
+#include "cli/output.h"
+#include "lamina/inspect.h"
+
+namespace lamina::cli {
+namespace {
+
+constexpr const char* kFooter = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt.";
+
+struct Arguments {
+  std::string path;
+  bool json = false;
+  bool extents = false;
+};
+
+const char* header_name(HeaderFormat format) {
+  switch (format) {
+    case HeaderFormat::kNative:
+      return "native";
+    case HeaderFormat::kV1:
+      return "v1";
+    case HeaderFormat::kV3:
+      return "v3";
+  }
+  return "unknown";
+}
+
+nlohmann::ordered_json layers_json(const SnapshotInfo& info) {
+  auto layers = nlohmann::ordered_json::array();
+  for (const LayerInfo& layer : info.layers) {
+    layers.push_back({{"build_id", layer.build_id.to_string()},
+                      {"file", layer.file},
+                      {"layout", layer.layout},
+                      {"checksums", layer.has_checksums},
+                      {"live_blocks", layer.live_blocks},
+                      {"dead_blocks", layer.dead_blocks},
+                      {"extents", layer.extents},
+                      {"file_bytes", layer.file_bytes},
+                      {"allocated_bytes", layer.allocated_bytes},
+                      {"link_count", layer.link_count}});
+  }
+  return layers;
+}
+
+nlohmann::ordered_json extents_json(const SnapshotInfo& info) {
+  auto extents = nlohmann::ordered_json::array();
+  for (const ExtentInfo& extent : info.extents) {
+    nlohmann::ordered_json shown = {{"offset", extent.offset_bytes},
+                                    {"length", extent.length_bytes},
+                                    {"build_id", nullptr},
+                                    {"storage_offset", extent.storage_offset_bytes}};
+    if (extent.layer) shown["build_id"] = info.layers[*extent.layer].build_id.to_string();
+    extents.push_back(std::move(shown));
+  }
+  return extents;
+}
+
+void print_as_json(const SnapshotInfo& info, bool with_extents) {
+  nlohmann::ordered_json json = {{"message_type", "inspect"},
+                                 {"path", info.path},
+                                 {"header", header_name(info.header)},
+                                 {"build_id", info.build_id.to_string()},
+                                 {"base_build_id", info.base_build_id.to_string()},
+                                 {"pause_id", nullptr},
+                                 {"parent_pause_id", nullptr},
+                                 {"created", nullptr},
+                                 {"generation", info.generation},
+                                 {"memory_bytes", info.memory_bytes},
+                                 {"block_bytes", kBlockBytes},
+                                 {"zero_blocks", info.zero_blocks},
+                                 {"vmstate_bytes", nullptr},
+                                 {"extent_count", info.extents.size()},
+                                 {"windows",
+                                  {{"bytes", 2 << 20},
+                                   {"count", info.windows},
+                                   {"max_extents", info.max_extents_per_window},
+                                   {"mean_extents", info.mean_extents_per_window}}},
+                                 {"layers", layers_json(info)}};
+  if (info.pause_id) json["pause_id"] = info.pause_id->to_string();
+  if (info.parent_pause_id) json["parent_pause_id"] = info.parent_pause_id->to_string();
+  if (!info.created.empty()) json["created"] = info.created;
+  if (info.vmstate_bytes) json["vmstate_bytes"] = *info.vmstate_bytes;
+  if (with_extents) json["extents"] = extents_json(info);
+  print_json(json);
+}
+
+void print_summary(const SnapshotInfo& info) {
+  fmt::print("{}\n", info.path);
+  fmt::print("  memory      {} ({} bytes), {} of zeros\n", human_bytes(info.memory_bytes),
+             info.memory_bytes, human_bytes(info.zero_blocks * kBlockBytes));
+  fmt::print("  generation  {} ({} header)\n", info.generation, header_name(info.header));
+  fmt::print("  build       {}\n", info.build_id.to_string());
+  if (info.pause_id) fmt::print("  pause       {}\n", info.pause_id->to_string());
+  if (info.parent_pause_id) fmt::print("  parent      {}\n", info.parent_pause_id->to_string());
+  if (!info.created.empty()) fmt::print("  created     {}\n", info.created);
+  if (info.vmstate_bytes) fmt::print("  VM state    {}\n", human_bytes(*info.vmstate_bytes));
+  fmt::print("  extents     {}; per 2 MiB: {:.1f} on average, {} at most\n", info.extents.size(),
+             info.mean_extents_per_window, info.max_extents_per_window);
+}
+
+void print_layers(const SnapshotInfo& info) {
+  fmt::print("\n  layer {:<36} {:<8} {:>10} {:>10} {:>6} {}\n", "build", "layout", "live", "dead",
+             "links", "checksums");
+  for (std::size_t i = 0; i < info.layers.size(); ++i) {
+    const LayerInfo& layer = info.layers[i];
+    fmt::print("  {:<5} {:<36} {:<8} {:>10} {:>10} {:>6} {}\n", layer_symbol(i),
+               layer.build_id.to_string(), layer.layout,
+               human_bytes(layer.live_blocks * kBlockBytes),
+               human_bytes(layer.dead_blocks * kBlockBytes), layer.link_count,
+               layer.has_checksums ? "yes" : "NO: served unchecked");
+  }
+}
+
+void print_extents(const SnapshotInfo& info) {
+  fmt::print("\n  {:>14} {:>14} {:<36} {:>14}\n", "offset", "length", "build", "storage offset");
+  for (const ExtentInfo& extent : info.extents) {
+    fmt::print("  {:>#14x} {:>#14x} {:<36} {:>#14x}\n", extent.offset_bytes, extent.length_bytes,
+               extent.layer ? info.layers[*extent.layer].build_id.to_string() : "zeros",
+               extent.storage_offset_bytes);
+  }
+}
+
+int run(const Arguments& arguments) {
+  const auto info = inspect(arguments.path);
+  if (!info) return report_error(info.error(), arguments.json);
+  if (arguments.json) {
+    print_as_json(*info, arguments.extents);
+    return kExitDone;
+  }
+  print_summary(*info);
+  print_layers(*info);
+  fmt::print("\n{}", draw_memory_map(*info, ::isatty(STDOUT_FILENO) == 1));
+  if (arguments.extents) print_extents(*info);
+  return kExitDone;
+}
+
+}  // namespace
+
+Action add_inspect(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* verb = add_verb(app, "inspect", "describe a snapshot or a header file", kFooter);
+  verb->add_option("SNAPSHOT|HEADER", arguments->path, "a snapshot, or a header file")->required();
+  verb->add_flag("--extents", arguments->extents, "list every extent");
+  verb->add_flag("--json", arguments->json, "print as JSON");
+  return [arguments] { return run(*arguments); };
+}
+
+}  // namespace lamina::cli

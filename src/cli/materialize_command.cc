@@ -1,0 +1,63 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "cli/command_line.h"
+#include "cli/output.h"
+#include "cli/progress_bar.h"
+#include "lamina/materialize.h"
+
+namespace lamina::cli {
+namespace {
+
+constexpr const char* kFooter =
+    "Every block is checked; zeros become holes. FILE appears when it is complete\n"
+    "and on the disk.\n\n"
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 6 no space,\n"
+    "130 interrupted.";
+
+struct Arguments {
+  MaterializeOptions options;
+  bool json = false;
+};
+
+int run(Arguments& arguments) {
+  const Stopwatch stopwatch;
+  ProgressBar progress;
+  arguments.options.progress = &progress;
+  const auto report = materialize(arguments.options);
+  progress.clear();
+  if (!report) return report_error(report.error(), arguments.json);
+  if (arguments.json) {
+    print_json({{"message_type", "materialize"},
+                {"file", arguments.options.out},
+                {"memory_bytes", report->memory_bytes},
+                {"data_bytes", report->data_bytes},
+                {"cloned_bytes", report->cloned_bytes},
+                {"elapsed_ms", stopwatch.elapsed_ms()}});
+    return kExitDone;
+  }
+  fmt::print("{}: {} of memory, {} of data ({} cloned), {:.1f} ms\n", arguments.options.out,
+             human_bytes(report->memory_bytes), human_bytes(report->data_bytes),
+             human_bytes(report->cloned_bytes), stopwatch.elapsed_ms());
+  return kExitDone;
+}
+
+}  // namespace
+
+Action add_materialize(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* verb = add_verb(app, "materialize", "write the memory as one file", kFooter);
+  verb->add_option("SNAPSHOT", arguments->options.snapshot, "whose memory to write")->required();
+  verb->add_option("--out", arguments->options.out, "the file to make")
+      ->required()
+      ->option_text("FILE");
+  add_choice<Reflink>(
+      verb, "--reflink", arguments->options.reflink,
+      {{"auto", Reflink::kAuto}, {"always", Reflink::kAlways}, {"never", Reflink::kNever}},
+      "share storage with layers (auto)");
+  verb->add_flag("--json", arguments->json, "print the result as JSON");
+  return [arguments] { return run(*arguments); };
+}
+
+}  // namespace lamina::cli

@@ -1,0 +1,93 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "base/block.h"
+#include "cli/command_line.h"
+#include "cli/output.h"
+#include "cli/progress_bar.h"
+#include "lamina/merge.h"
+
+namespace lamina::cli {
+namespace {
+
+constexpr const char* kFooter =
+    "Without --out the snapshot is replaced atomically, once the merged layer is on\n"
+    "the disk. Layers are never written: other snapshots that link them keep them.\n\n"
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
+    "6 no space, 130 interrupted.";
+
+struct Arguments {
+  MergeOptions options;
+  std::string out;
+  std::uint32_t layers = 0;
+  bool full = false;
+  bool json = false;
+};
+
+void print_report(const MergeReport& report, double elapsed_ms, bool json) {
+  if (json) {
+    print_json({{"message_type", "merge"},
+                {"snapshot", report.snapshot},
+                {"merged", report.merged},
+                {"build_id", report.build_id.to_string()},
+                {"pause_id", report.pause_id.to_string()},
+                {"generation", report.generation},
+                {"layers_before", report.layers_before},
+                {"layers_after", report.layers_after},
+                {"merged_blocks", report.merged_blocks},
+                {"dropped_blocks", report.dropped_blocks},
+                {"cloned_bytes", report.cloned_bytes},
+                {"copied_bytes", report.copied_bytes},
+                {"duplicated_bytes", report.duplicated_bytes},
+                {"elapsed_ms", elapsed_ms}});
+    return;
+  }
+  if (!report.merged) {
+    fmt::print("{}: nothing to merge\n", report.snapshot);
+    return;
+  }
+  fmt::print("{}: {} became {}, generation {}\n", report.snapshot,
+             count_of(report.layers_before, "layer"), report.layers_after, report.generation);
+  fmt::print("  {} merged ({} cloned, {} copied), {} dropped, {:.1f} ms\n",
+             count_of(report.merged_blocks, "block"), human_bytes(report.cloned_bytes),
+             human_bytes(report.copied_bytes), count_of(report.dropped_blocks, "block"),
+             elapsed_ms);
+  if (report.duplicated_bytes > 0) {
+    fmt::print("  {} stay in use by other snapshots, so this much is stored twice now\n",
+               human_bytes(report.duplicated_bytes));
+  }
+}
+
+int run(Arguments& arguments, const CLI::App& verb) {
+  const Stopwatch stopwatch;
+  MergeOptions& options = arguments.options;
+  if (!arguments.out.empty()) options.out = arguments.out;
+  if (verb.count("--layers") > 0) options.layers = arguments.layers;
+  ProgressBar progress;
+  options.progress = &progress;
+  const auto report = merge(options);
+  progress.clear();
+  if (!report) return report_error(report.error(), arguments.json);
+  print_notes(report->notes);
+  print_report(*report, stopwatch.elapsed_ms(), arguments.json);
+  return kExitDone;
+}
+
+}  // namespace
+
+Action add_merge(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* verb = add_verb(app, "merge", "merge layers at file level", kFooter);
+  verb->add_option("SNAPSHOT", arguments->options.snapshot, "what to merge")->required();
+  verb->add_option("--out", arguments->out, "make a new one, leave SNAPSHOT")
+      ->option_text("SNAPSHOT");
+  CLI::Option* full = verb->add_flag("--full", arguments->full, "merge all layers (the default)");
+  verb->add_option("--layers", arguments->layers, "merge the N youngest layers")
+      ->option_text("N")
+      ->excludes(full);
+  verb->add_flag("--json", arguments->json, "print the result as JSON");
+  return [arguments, verb] { return run(*arguments, *verb); };
+}
+
+}  // namespace lamina::cli

@@ -1,0 +1,106 @@
+#include "cli/output.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <chrono>
+#include <cstdio>
+
+namespace lamina::cli {
+namespace {
+
+std::uint64_t now_ns() {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                        std::chrono::steady_clock::now().time_since_epoch())
+                                        .count());
+}
+
+std::string_view kind_name(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kFailed:
+      return "failed";
+    case ErrorKind::kUsage:
+      return "usage";
+    case ErrorKind::kNotFound:
+      return "not_found";
+    case ErrorKind::kCorrupt:
+      return "corrupt";
+    case ErrorKind::kBusy:
+      return "busy";
+    case ErrorKind::kNoSpace:
+      return "no_space";
+    case ErrorKind::kInterrupted:
+      return "interrupted";
+  }
+  return "failed";
+}
+
+}  // namespace
+
+int exit_code_of(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kFailed:
+      return kExitFailed;
+    case ErrorKind::kUsage:
+      return kExitUsage;
+    case ErrorKind::kNotFound:
+      return kExitNotFound;
+    case ErrorKind::kCorrupt:
+      return kExitCorrupt;
+    case ErrorKind::kBusy:
+      return kExitBusy;
+    case ErrorKind::kNoSpace:
+      return kExitNoSpace;
+    case ErrorKind::kInterrupted:
+      return kExitInterrupted;
+  }
+  return kExitFailed;
+}
+
+int report_error(const Error& error, bool as_json) {
+  fmt::print(stderr, "lamina: {}\n", error.message);
+  const int code = exit_code_of(error.kind);
+  if (as_json) {
+    print_json({{"message_type", "error"},
+                {"kind", kind_name(error.kind)},
+                {"message", error.message},
+                {"exit_code", code}});
+  }
+  return code;
+}
+
+void print_notes(const std::vector<std::string>& notes) {
+  for (const std::string& note : notes) fmt::print(stderr, "lamina: {}\n", note);
+}
+
+void print_json(const nlohmann::ordered_json& document) {
+  // Paths need not be UTF-8; what is not is shown as U+FFFD.
+  fmt::print("{}\n",
+             document.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+}
+
+std::string human_bytes(std::uint64_t bytes) {
+  constexpr std::array<std::string_view, 5> kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
+  constexpr double kStep = 1024;
+  if (bytes < static_cast<std::uint64_t>(kStep)) return fmt::format("{} B", bytes);
+  auto value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (value >= kStep && unit + 1 < kUnits.size()) {
+    value /= kStep;
+    ++unit;
+  }
+  return fmt::format("{:.1f} {}", value, kUnits[unit]);
+}
+
+std::string count_of(std::uint64_t count, std::string_view singular) {
+  return fmt::format("{} {}{}", count, singular, count == 1 ? "" : "s");
+}
+
+Stopwatch::Stopwatch() : start_ns_(now_ns()) {}
+
+double Stopwatch::elapsed_ms() const {
+  constexpr double kNanosecondsPerMillisecond = 1e6;
+  return static_cast<double>(now_ns() - start_ns_) / kNanosecondsPerMillisecond;
+}
+
+}  // namespace lamina::cli

@@ -1,0 +1,54 @@
+// What the commands print: results on stdout, talk on stderr.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lamina/result.h"
+
+namespace lamina::cli {
+
+/// Exit codes; the README lists them.
+enum ExitCode : int {
+  kExitDone = 0,
+  kExitFailed = 1,
+  kExitUsage = 2,
+  kExitNotFound = 3,
+  kExitCorrupt = 4,
+  kExitBusy = 5,
+  kExitNoSpace = 6,
+  kExitInterrupted = 130,
+};
+
+int exit_code_of(ErrorKind kind);
+
+/// Prints "lamina: message" to stderr, and with `as_json` {"message_type":"error",…} to stdout.
+/// Returns the exit code.
+int report_error(const Error& error, bool as_json);
+
+/// Prints each note as "lamina: note" to stderr.
+void print_notes(const std::vector<std::string>& notes);
+
+/// Prints a JSON document and a newline to stdout.
+void print_json(const nlohmann::ordered_json& document);
+
+/// "17 B", "1.5 KiB", "256.0 MiB", …
+std::string human_bytes(std::uint64_t bytes);
+
+/// "1 block", "2 blocks".
+std::string count_of(std::uint64_t count, std::string_view singular);
+
+/// Milliseconds since it was made.
+class Stopwatch {
+ public:
+  Stopwatch();
+  [[nodiscard]] double elapsed_ms() const;
+
+ private:
+  std::uint64_t start_ns_;
+};
+
+}  // namespace lamina::cli

@@ -1,0 +1,81 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "cli/command_line.h"
+#include "cli/output.h"
+#include "cli/progress_bar.h"
+#include "lamina/verify.h"
+
+namespace lamina::cli {
+namespace {
+
+constexpr const char* kFooter =
+    "Reads every stored block, also those that this snapshot does not use.\n\n"
+    "Exit codes: 0 all is right, 1 the memory differs from MEMFILE, 2 usage,\n"
+    "3 not found, 4 corrupt, 130 interrupted.";
+
+struct Arguments {
+  std::string snapshot;
+  std::string against;
+  bool json = false;
+};
+
+void print_report(const VerifyReport& report, const Arguments& arguments, double elapsed_ms) {
+  if (arguments.json) {
+    print_json({{"message_type", "verify"},
+                {"snapshot", arguments.snapshot},
+                {"intact", report.is_intact()},
+                {"checked_blocks", report.checked_blocks},
+                {"unchecked_blocks", report.unchecked_blocks},
+                {"corrupt_blocks", report.corrupt_blocks},
+                {"corrupt_live_blocks", report.corrupt_live_blocks},
+                {"vmstate_corrupt", report.vmstate_corrupt},
+                {"compared_blocks", report.compared_blocks},
+                {"different_blocks", report.different_blocks},
+                {"problems", report.problems},
+                {"elapsed_ms", elapsed_ms}});
+    return;
+  }
+  fmt::print("{}: {}\n", arguments.snapshot, report.is_intact() ? "intact" : "CORRUPT");
+  fmt::print("  {} checked, {} wrong", count_of(report.checked_blocks, "block"),
+             report.corrupt_blocks);
+  if (report.unchecked_blocks > 0) {
+    fmt::print(", {} without checksums", report.unchecked_blocks);
+  }
+  fmt::print(", {:.1f} ms\n", elapsed_ms);
+  if (!arguments.against.empty()) {
+    fmt::print("  {} compared with '{}', {} different\n", count_of(report.compared_blocks, "block"),
+               arguments.against, report.different_blocks);
+  }
+}
+
+int run(const Arguments& arguments) {
+  const Stopwatch stopwatch;
+  VerifyOptions options;
+  options.snapshot = arguments.snapshot;
+  if (!arguments.against.empty()) options.against = arguments.against;
+  ProgressBar progress;
+  options.progress = &progress;
+  const auto report = verify(options);
+  progress.clear();
+  if (!report) return report_error(report.error(), arguments.json);
+  print_notes(report->problems);
+  print_report(*report, arguments, stopwatch.elapsed_ms());
+  if (!report->is_intact()) return kExitCorrupt;
+  return report->is_equal() ? kExitDone : kExitFailed;
+}
+
+}  // namespace
+
+Action add_verify(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* verb = add_verb(app, "verify", "check every stored block", kFooter);
+  verb->add_option("SNAPSHOT", arguments->snapshot, "what to check")->required();
+  verb->add_option("--against", arguments->against, "a memory file it should be equal to")
+      ->option_text("MEMFILE");
+  verb->add_flag("--json", arguments->json, "print the result as JSON");
+  return [arguments] { return run(*arguments); };
+}
+
+}  // namespace lamina::cli

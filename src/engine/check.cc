@@ -1,0 +1,106 @@
+#include "engine/check.h"
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+
+#include "base/block.h"
+#include "base/error.h"
+#include "engine/block_scan.h"
+#include "engine/transfer.h"
+#include "sys/file.h"
+
+namespace lamina::engine {
+namespace {
+
+/// True when the mapping takes `guest_block` from layer `index`.
+bool is_live(const mapping::Mapping& mapping, mapping::LayerIndex index,
+             std::uint32_t guest_block) {
+  return mapping.resolve(guest_block).layer == index;
+}
+
+void add_wrong(LayerCheck& check, std::uint32_t guest_block, std::uint32_t storage_block, bool live,
+               const std::string& cause) {
+  ++check.wrong_blocks;
+  const auto live_blocks = static_cast<std::uint32_t>(live ? 1 : 0);
+  if (!check.wrong.empty()) {
+    WrongBlocks& last = check.wrong.back();
+    if (last.guest_block + last.block_count == guest_block &&
+        last.storage_block + last.block_count == storage_block && last.cause == cause) {
+      ++last.block_count;
+      last.live_blocks += live_blocks;
+      return;
+    }
+  }
+  if (check.wrong.size() < kMaxReported) {
+    check.wrong.push_back({guest_block, storage_block, 1, live_blocks, cause});
+  }
+}
+
+}  // namespace
+
+Result<LayerCheck> check_layer(const Chain& chain, mapping::LayerIndex index, Progress* progress) {
+  const Layer& layer = chain.layer(index);
+  LayerCheck check;
+  if (!layer.trailer()) {
+    check.unchecked_blocks = layer.data_blocks();
+    return check;
+  }
+  const format::Trailer& trailer = *layer.trailer();
+  std::vector<std::byte> buffer(kChunkBlocks * kBlockBytes);
+  for (const format::StoredExtent& extent : trailer.extents) {
+    for (std::uint32_t done = 0; done < extent.block_count;) {
+      const std::uint32_t count = std::min(kChunkBlocks, extent.block_count - done);
+      const auto chunk = std::span(buffer).first(count * kBlockBytes);
+      const Status read = layer.read_unchecked(extent.storage_block + done, chunk);
+      for (std::uint32_t i = 0; i < count; ++i) {
+        const std::uint64_t expected = trailer.checksums[extent.checksum_index + done + i];
+        const bool right =
+            read && block_checksum(chunk.subspan(i * kBlockBytes, kBlockBytes)) == expected;
+        if (right) continue;
+        const std::uint32_t guest = extent.guest_block + done + i;
+        add_wrong(check, guest, extent.storage_block + done + i,
+                  is_live(chain.mapping(), index, guest),
+                  read ? std::string("wrong checksum") : read.error().message);
+      }
+      check.checked_blocks += count;
+      done += count;
+      LAMINA_RETURN_IF_ERROR(advance(progress, count * kBlockBytes));
+    }
+  }
+  return check;
+}
+
+Result<Comparison> compare_with_file(const Chain& chain, std::uint64_t memory_bytes, int fd,
+                                     const std::string& path, Progress* progress) {
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(fd, path));
+  if (facts.size_bytes != memory_bytes) {
+    return fail(ErrorKind::kFailed, "'{}' has {} bytes, but the snapshot's memory has {}", path,
+                facts.size_bytes, memory_bytes);
+  }
+  if (progress != nullptr) progress->begin("comparing", memory_bytes);
+  const std::uint32_t blocks = chain.mapping().block_count();
+  std::vector<std::byte> ours(kChunkBlocks * kBlockBytes);
+  std::vector<std::byte> theirs(ours.size());
+  Comparison comparison;
+  for (std::uint32_t block = 0; block < blocks;) {
+    const std::uint32_t count = std::min(kChunkBlocks, blocks - block);
+    const auto expected = std::span(theirs).first(count * kBlockBytes);
+    std::fill(expected.begin(), expected.end(), std::byte{0});
+    LAMINA_RETURN_IF_ERROR(sys::read_at(fd, expected, block * kBlockBytes, path));
+    LAMINA_RETURN_IF_ERROR(
+        chain.read(block, std::span(ours).first(expected.size()), Chain::Check::kNone));
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const std::size_t offset = i * kBlockBytes;
+      if (std::memcmp(&ours[offset], &theirs[offset], kBlockBytes) == 0) continue;
+      ++comparison.different_blocks;
+      if (comparison.different.size() < kMaxReported) comparison.different.push_back(block + i);
+    }
+    comparison.compared_blocks += count;
+    block += count;
+    LAMINA_RETURN_IF_ERROR(advance(progress, count * kBlockBytes));
+  }
+  return comparison;
+}
+
+}  // namespace lamina::engine

@@ -1,0 +1,123 @@
+#include "engine/layer.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/block.h"
+#include "base/error.h"
+#include "engine/block_scan.h"
+
+namespace lamina::engine {
+namespace {
+
+std::string describe(const std::string& path) { return fmt::format("layer '{}'", path); }
+
+/// Reads the trailer of a layer file, or nothing when it has none.
+Result<std::optional<format::Trailer>> read_trailer(int fd, std::uint64_t file_bytes,
+                                                    const std::string& path) {
+  if (file_bytes < format::kFooterBytes) return std::nullopt;
+  std::array<std::byte, format::kFooterBytes> footer_bytes{};
+  LAMINA_RETURN_IF_ERROR(
+      sys::read_exactly_at(fd, footer_bytes, file_bytes - footer_bytes.size(), path));
+  const auto footer = format::decode_footer(footer_bytes, file_bytes);
+  if (!footer) return std::unexpected(with_context(describe(path), footer.error()));
+  if (!*footer) return std::nullopt;
+  // trailer_bytes <= file_bytes was checked, so a hostile footer cannot ask for more than is there.
+  std::vector<std::byte> bytes((*footer)->trailer_bytes);
+  LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(fd, bytes, file_bytes - bytes.size(), path));
+  auto trailer = format::decode_trailer(bytes, file_bytes);
+  if (!trailer) return std::unexpected(with_context(describe(path), trailer.error()));
+  return std::optional(std::move(*trailer));
+}
+
+}  // namespace
+
+Result<Layer> Layer::open(int directory, const std::string& name, const std::string& path,
+                          const Uuid& build_id, bool expect_trailer) {
+  Layer layer;
+  LAMINA_ASSIGN_OR_RETURN(sys::OpenedFile opened,
+                          sys::open_regular(directory, name, O_RDONLY, path));
+  layer.fd_ = std::move(opened.fd);
+  layer.facts_ = opened.facts;
+  layer.path_ = path;
+  layer.build_id_ = build_id;
+  LAMINA_ASSIGN_OR_RETURN(layer.trailer_,
+                          read_trailer(layer.fd_.get(), layer.facts_.size_bytes, path));
+  if (!layer.trailer_) {
+    if (expect_trailer) {
+      return fail(ErrorKind::kCorrupt,
+                  "layer '{}' has no trailer, but was written with one: it was cut or altered",
+                  path);
+    }
+    layer.data_blocks_ = blocks_for(layer.facts_.size_bytes);
+    return layer;
+  }
+  if (layer.trailer_->build_id != build_id) {
+    return fail(ErrorKind::kCorrupt, "layer '{}' holds build {}, not {}", path,
+                layer.trailer_->build_id.to_string(), build_id.to_string());
+  }
+  layer.data_blocks_ = layer.trailer_->data_blocks;
+  return layer;
+}
+
+Status Layer::check_extent(const mapping::Extent& extent) const {
+  const std::uint64_t storage_end = std::uint64_t{extent.storage_block} + extent.block_count;
+  if (storage_end > data_blocks_) {
+    return fail(ErrorKind::kCorrupt,
+                "extent at {:#x} ends at {:#x} of layer '{}', past its data's end {:#x}",
+                extent.guest_block * kBlockBytes, storage_end * kBlockBytes, path_,
+                data_blocks_ * kBlockBytes);
+  }
+  if (!trailer_) return {};
+  const format::StoredExtent* stored = format::find_stored(*trailer_, extent.guest_block);
+  const bool inside =
+      stored != nullptr &&
+      extent.block_count <= stored->block_count - (extent.guest_block - stored->guest_block) &&
+      extent.storage_block - extent.guest_block == stored->storage_block - stored->guest_block;
+  if (!inside) {
+    return fail(ErrorKind::kCorrupt,
+                "extent at {:#x} of {} blocks at storage offset {:#x} is not what the trailer of "
+                "layer '{}' lists",
+                extent.guest_block * kBlockBytes, extent.block_count,
+                extent.storage_block * kBlockBytes, path_);
+  }
+  return {};
+}
+
+Status Layer::read_unchecked(std::uint32_t storage_block, std::span<std::byte> buffer) const {
+  const std::uint64_t offset = storage_block * kBlockBytes;
+  LAMINA_ASSIGN_OR_RETURN(const std::size_t count, sys::read_at(fd(), buffer, offset, path_));
+  if (count == buffer.size()) return {};
+  // Only the last block of a legacy layer may be short.
+  if (trailer_ || offset + count != facts_.size_bytes || buffer.size() - count >= kBlockBytes) {
+    return fail(ErrorKind::kCorrupt, "layer '{}' ends at {:#x}, before {:#x}: it was cut", path_,
+                offset + count, offset + buffer.size());
+  }
+  std::fill(buffer.begin() + static_cast<std::ptrdiff_t>(count), buffer.end(), std::byte{0});
+  return {};
+}
+
+std::span<const std::uint64_t> Layer::checksums(const mapping::Extent& extent) const {
+  if (!trailer_) return {};
+  const format::StoredExtent* stored = format::find_stored(*trailer_, extent.guest_block);
+  return std::span(trailer_->checksums)
+      .subspan(stored->checksum_index + (extent.guest_block - stored->guest_block),
+               extent.block_count);
+}
+
+Status Layer::read_checked(const mapping::Extent& extent, std::span<std::byte> buffer) const {
+  LAMINA_RETURN_IF_ERROR(read_unchecked(extent.storage_block, buffer));
+  const auto expected = checksums(extent);
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    if (block_checksum(buffer.subspan(i * kBlockBytes, kBlockBytes)) != expected[i]) {
+      return fail(ErrorKind::kCorrupt,
+                  "layer '{}': the block at {:#x} (guest {:#x}) does not match its checksum", path_,
+                  (extent.storage_block + i) * kBlockBytes, (extent.guest_block + i) * kBlockBytes);
+    }
+  }
+  return {};
+}
+
+}  // namespace lamina::engine

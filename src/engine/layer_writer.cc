@@ -1,0 +1,42 @@
+#include "engine/layer_writer.h"
+
+#include "base/block.h"
+#include "base/error.h"
+#include "sys/file.h"
+
+namespace lamina::engine {
+
+format::Trailer describe_layer(const mapping::Mapping& state, const Uuid& build_id,
+                               std::vector<format::StoredExtent> stored, format::LayerLayout layout,
+                               std::uint64_t memory_bytes) {
+  format::Trailer trailer;
+  trailer.build_id = build_id;
+  trailer.memory_bytes = memory_bytes;
+  trailer.layout = layout;
+  trailer.extents = std::move(stored);
+  const std::uint64_t stored_blocks = format::set_positions(trailer);
+  trailer.data_blocks =
+      layout == format::LayerLayout::kCompact ? stored_blocks : blocks_for(memory_bytes);
+  for (const Uuid& layer : state.layers()) {
+    if (layer == build_id) continue;
+    trailer.chain.push_back(layer);
+  }
+  if (!trailer.chain.empty()) trailer.parent = trailer.chain.back();
+  for (std::size_t i = 0; i < state.extent_count(); ++i) {
+    const mapping::Extent extent = state.extent(i);
+    if (extent.layer == mapping::kZeros) {
+      trailer.zeros.push_back({extent.guest_block, extent.block_count});
+    }
+  }
+  return trailer;
+}
+
+Status finish_layer(int fd, const format::Trailer& trailer, const std::string& path) {
+  const std::vector<std::byte> bytes = format::encode_trailer(trailer);
+  const std::uint64_t data_bytes = trailer.data_blocks * kBlockBytes;
+  LAMINA_RETURN_IF_ERROR(sys::truncate(fd, data_bytes, path));
+  LAMINA_RETURN_IF_ERROR(sys::write_at(fd, bytes, data_bytes, path));
+  return sys::sync(fd, path);
+}
+
+}  // namespace lamina::engine

@@ -1,0 +1,114 @@
+#include "engine/materialize_data.h"
+
+#include <algorithm>
+#include <span>
+#include <vector>
+
+#include "base/block.h"
+#include "base/error.h"
+#include "engine/transfer.h"
+#include "sys/file.h"
+#include "sys/range_copy.h"
+
+namespace lamina::engine {
+namespace {
+
+/// Shorter runs are copied also where they could be cloned: the copy is cheaper than the call, and
+/// the file stays in fewer pieces.
+constexpr std::uint32_t kMinClonedBlocks = 32;
+
+class Materializer {
+ public:
+  Materializer(const Chain& chain, const MaterializeTarget& target)
+      : chain_(chain),
+        target_(target),
+        clone_(target.sharing != Sharing::kNever),
+        buffer_(kChunkBlocks * kBlockBytes) {}
+
+  Result<MaterializedData> run() {
+    const mapping::Mapping& mapping = chain_.mapping();
+    if (target_.progress != nullptr) {
+      std::uint64_t blocks = 0;
+      for (std::size_t i = 0; i < mapping.extent_count(); ++i) {
+        const mapping::Extent extent = mapping.extent(i);
+        if (extent.layer != mapping::kZeros) blocks += extent.block_count;
+      }
+      target_.progress->begin("writing memory", blocks * kBlockBytes);
+    }
+    for (std::size_t i = 0; i < mapping.extent_count(); ++i) {
+      const mapping::Extent extent = mapping.extent(i);
+      if (extent.layer != mapping::kZeros) LAMINA_RETURN_IF_ERROR(add(extent));
+    }
+    LAMINA_RETURN_IF_ERROR(flush());
+    LAMINA_RETURN_IF_ERROR(sys::truncate(target_.destination, target_.memory_bytes, target_.path));
+    return done_;
+  }
+
+ private:
+  Status add(const mapping::Extent& extent) {
+    bool cloned = false;
+    if (clone_ && (extent.block_count >= kMinClonedBlocks || target_.sharing == Sharing::kAlways)) {
+      LAMINA_ASSIGN_OR_RETURN(
+          cloned,
+          sys::clone_range(chain_.layer(extent.layer).fd(), extent.storage_block * kBlockBytes,
+                           target_.destination, extent.guest_block * kBlockBytes,
+                           extent.block_count * kBlockBytes, target_.path));
+      if (!cloned && target_.sharing == Sharing::kAlways) {
+        return fail(
+            ErrorKind::kFailed,
+            "'{}' cannot share storage with layer '{}': use a file system with reflink that "
+            "holds both, or --reflink auto",
+            target_.path, chain_.layer(extent.layer).path());
+      }
+      clone_ = cloned;
+    }
+    for (std::uint32_t done = 0; done < extent.block_count;) {
+      LAMINA_ASSIGN_OR_RETURN(const std::uint32_t count, read_part(extent, done, cloned));
+      done += count;
+      LAMINA_RETURN_IF_ERROR(advance(target_.progress, count * kBlockBytes));
+    }
+    (cloned ? done_.cloned_bytes : done_.copied_bytes) += extent.block_count * kBlockBytes;
+    return {};
+  }
+
+  /// Reads and checks the next part of `extent` into the buffer; what is not cloned stays there
+  /// until flush(), together with what is its neighbour in the guest.
+  Result<std::uint32_t> read_part(const mapping::Extent& extent, std::uint32_t done, bool cloned) {
+    const std::uint32_t guest = extent.guest_block + done;
+    if (cloned || used_blocks_ == kChunkBlocks || guest != buffer_guest_block_ + used_blocks_) {
+      LAMINA_RETURN_IF_ERROR(flush());
+      buffer_guest_block_ = guest;
+    }
+    const std::uint32_t count = std::min(extent.block_count - done, kChunkBlocks - used_blocks_);
+    const auto room = std::span(buffer_).subspan(used_blocks_ * kBlockBytes, count * kBlockBytes);
+    LAMINA_RETURN_IF_ERROR(
+        chain_.layer(extent.layer)
+            .read_checked({guest, count, extent.layer, extent.storage_block + done}, room));
+    if (!cloned) used_blocks_ += count;
+    return count;
+  }
+
+  Status flush() {
+    const auto bytes = std::span(buffer_).first(used_blocks_ * kBlockBytes);
+    used_blocks_ = 0;
+    if (bytes.empty()) return {};
+    return sys::write_at(target_.destination, bytes, buffer_guest_block_ * kBlockBytes,
+                         target_.path);
+  }
+
+  const Chain& chain_;
+  const MaterializeTarget& target_;
+  bool clone_;
+  std::vector<std::byte> buffer_;
+  std::uint32_t buffer_guest_block_ = 0;
+  std::uint32_t used_blocks_ = 0;
+  MaterializedData done_;
+};
+
+}  // namespace
+
+Result<MaterializedData> materialize_data(const Chain& chain, const MaterializeTarget& target) {
+  return Materializer(chain, target).run();
+}
+
+}  // namespace lamina::engine

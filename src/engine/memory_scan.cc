@@ -1,0 +1,260 @@
+#include "engine/memory_scan.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cstring>
+#include <span>
+
+#include "base/block.h"
+#include "base/error.h"
+#include "engine/block_scan.h"
+#include "engine/transfer.h"
+#include "sys/file.h"
+#include "sys/range_copy.h"
+#include "sys/sparse_file.h"
+
+namespace lamina::engine {
+namespace {
+
+/// Runs at least this long are cloned; for shorter ones the call costs more than moving the bytes.
+constexpr std::uint32_t kMinClonedBlocks = 32;
+
+/// A run of blocks of the memory file that has data.
+using format::BlockRun;
+
+/// Widens the extents to whole blocks (a file system with blocks of 1 KiB reports finer ones) and
+/// joins those that meet.
+std::vector<BlockRun> whole_blocks(const std::vector<sys::DataExtent>& extents) {
+  std::vector<BlockRun> runs;
+  for (const sys::DataExtent& extent : extents) {
+    const auto start = static_cast<std::uint32_t>(extent.offset / kBlockBytes);
+    const auto end = static_cast<std::uint32_t>(blocks_for(extent.offset + extent.length));
+    if (!runs.empty() && start <= runs.back().guest_block + runs.back().block_count) {
+      runs.back().block_count = end - runs.back().guest_block;
+    } else {
+      runs.push_back({start, end - start});
+    }
+  }
+  return runs;
+}
+
+class Scanner {
+ public:
+  explicit Scanner(const MemoryScan& scan)
+      : scan_(scan),
+        block_count_(static_cast<std::uint32_t>(blocks_for(scan.memory_bytes))),
+        buffer_(kChunkBlocks * kBlockBytes),
+        parent_buffer_(scan.compare_with_parent ? buffer_.size() : 0) {}
+
+  Result<MemoryScanResult> run() {
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<sys::DataExtent> extents,
+                            sys::data_extents(scan_.memory_file, scan_.memory_bytes, scan_.path));
+    const std::vector<BlockRun> runs = whole_blocks(extents);
+    has_holes_ = runs.size() != 1 || runs.front().block_count != block_count_;
+    LAMINA_RETURN_IF_ERROR(choose_clone());
+    begin_progress(runs);
+
+    std::uint32_t done = 0;
+    for (const BlockRun& run : runs) {
+      add_hole(done, run.guest_block);
+      LAMINA_RETURN_IF_ERROR(scan_run(run));
+      done = run.guest_block + run.block_count;
+    }
+    add_hole(done, block_count_);
+    if (clone_) LAMINA_RETURN_IF_ERROR(clone_data());
+    return std::move(result_);
+  }
+
+ private:
+  void begin_progress(const std::vector<BlockRun>& runs) {
+    if (scan_.progress == nullptr) return;
+    std::uint64_t bytes = 0;
+    for (const BlockRun& run : runs) bytes += run.block_count * kBlockBytes;
+    scan_.progress->begin("reading memory", bytes);
+  }
+
+  /// Finds out whether the compact layer can share storage with the memory file.
+  Status choose_clone() {
+    if (scan_.compact_file < 0 || scan_.memory_bytes < kBlockBytes) return {};
+    LAMINA_ASSIGN_OR_RETURN(clone_, sys::clone_range(scan_.memory_file, 0, scan_.compact_file, 0,
+                                                     kBlockBytes, scan_.compact_path));
+    if (!clone_) return {};
+    return sys::truncate(scan_.compact_file, 0, scan_.compact_path);
+  }
+
+  void add_hole(std::uint32_t from, std::uint32_t to) {
+    if (from == to) return;
+    if (!scan_.is_full) {
+      result_.inherited_blocks += to - from;
+      return;
+    }
+    add_change(from, to - from, true);
+    result_.zero_blocks += to - from;
+  }
+
+  /// Adds a change, joined to the last one where they are adjacent: in storage they always are, for
+  /// a compact layer grows block by block and an adopted one has each block in its place.
+  void add_change(std::uint32_t block, std::uint32_t count, bool zero) {
+    if (!result_.changes.empty()) {
+      mapping::Change& last = result_.changes.back();
+      if (last.zero == zero && last.guest_end() == block) {
+        last.block_count += count;
+        return;
+      }
+    }
+    std::uint32_t storage = 0;
+    if (!zero) {
+      storage = scan_.compact_file >= 0 ? static_cast<std::uint32_t>(result_.stored_blocks) : block;
+    }
+    result_.changes.push_back({block, count, zero, storage});
+  }
+
+  Status scan_run(const BlockRun& run) {
+    for (std::uint32_t done = 0; done < run.block_count;) {
+      const std::uint32_t count = std::min(kChunkBlocks, run.block_count - done);
+      LAMINA_RETURN_IF_ERROR(scan_chunk(run.guest_block + done, count));
+      done += count;
+      LAMINA_RETURN_IF_ERROR(advance(scan_.progress, count * kBlockBytes));
+    }
+    return {};
+  }
+
+  Status scan_chunk(std::uint32_t block, std::uint32_t count) {
+    const auto chunk = std::span(buffer_).first(count * kBlockBytes);
+    LAMINA_RETURN_IF_ERROR(read_chunk(block, chunk));
+    scan_blocks(chunk, scans_);
+    if (scan_.compare_with_parent) {
+      LAMINA_RETURN_IF_ERROR(scan_.parent->read(
+          block, std::span(parent_buffer_).first(chunk.size()), Chain::Check::kNone));
+    }
+    const std::uint64_t stored_before = result_.stored_blocks;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      if (scans_[i].is_zero) {
+        LAMINA_RETURN_IF_ERROR(add_zero(block + i));
+      } else if (scan_.compare_with_parent && same_as_parent(i)) {
+        ++result_.unchanged_blocks;
+      } else {
+        add_data(block + i, i, stored_before);
+      }
+    }
+    if (scan_.compact_file < 0 || clone_) return {};
+    const std::uint64_t stored = result_.stored_blocks - stored_before;
+    return sys::write_at(scan_.compact_file, chunk.first(stored * kBlockBytes),
+                         stored_before * kBlockBytes, scan_.compact_path);
+  }
+
+  Status read_chunk(std::uint32_t block, std::span<std::byte> chunk) {
+    const std::uint64_t offset = block * kBlockBytes;
+    LAMINA_ASSIGN_OR_RETURN(const std::size_t count,
+                            sys::read_at(scan_.memory_file, chunk, offset, scan_.path));
+    if (offset + count < std::min(offset + chunk.size(), scan_.memory_bytes)) {
+      return fail(ErrorKind::kFailed, "'{}' shrank from {} bytes while it was read", scan_.path,
+                  scan_.memory_bytes);
+    }
+    // Only the last block of the memory can be short: what is past the end is zeros, also when the
+    // file grew meanwhile.
+    const std::uint64_t valid = std::min<std::uint64_t>(chunk.size(), scan_.memory_bytes - offset);
+    std::fill(chunk.begin() + static_cast<std::ptrdiff_t>(valid), chunk.end(), std::byte{0});
+    return {};
+  }
+
+  bool same_as_parent(std::uint32_t index) const {
+    const std::size_t offset = index * kBlockBytes;
+    return std::memcmp(&buffer_[offset], &parent_buffer_[offset], kBlockBytes) == 0;
+  }
+
+  Status add_zero(std::uint32_t block) {
+    if (scan_.zeros_inherit && !scan_.is_full) {
+      ++result_.inherited_blocks;
+      return {};
+    }
+    if (scan_.refuse_ambiguous && !has_holes_ &&
+        scan_.parent->mapping().resolve(block).layer != mapping::kZeros) {
+      return fail(
+          ErrorKind::kFailed,
+          "'{}' has no holes, and zeros at {:#x} where the parent has data: either the guest "
+          "cleared that block, or a copy of the file filled its holes; say which with "
+          "--zeros written or --zeros inherit",
+          scan_.path, block * kBlockBytes);
+    }
+    add_change(block, 1, true);
+    ++result_.zero_blocks;
+    return {};
+  }
+
+  /// Stores block `index` of the chunk. Stored blocks are moved together at the front of the
+  /// buffer, so that a chunk is written with one call.
+  void add_data(std::uint32_t block, std::uint32_t index, std::uint64_t stored_before) {
+    add_change(block, 1, false);
+    result_.checksums.push_back(scans_[index].checksum);
+    const std::uint64_t slot = result_.stored_blocks - stored_before;
+    if (slot != index) {
+      std::memcpy(&buffer_[slot * kBlockBytes], &buffer_[index * kBlockBytes], kBlockBytes);
+    }
+    ++result_.stored_blocks;
+  }
+
+  Status clone_data() {
+    for (const mapping::Change& change : result_.changes) {
+      if (change.zero) continue;
+      // A last block that is short in the file cannot be cloned into a whole one.
+      const std::uint32_t whole_blocks_end =
+          static_cast<std::uint32_t>(scan_.memory_bytes / kBlockBytes);
+      const std::uint32_t cloneable =
+          std::min(change.guest_end(), whole_blocks_end) - change.guest_block;
+      std::uint32_t done = 0;
+      if (cloneable >= kMinClonedBlocks) {
+        LAMINA_ASSIGN_OR_RETURN(
+            const bool cloned,
+            sys::clone_range(scan_.memory_file, change.guest_block * kBlockBytes,
+                             scan_.compact_file, change.storage_block * kBlockBytes,
+                             cloneable * kBlockBytes, scan_.compact_path));
+        if (cloned) done = cloneable;
+        result_.cloned_blocks += done;
+      }
+      LAMINA_RETURN_IF_ERROR(copy_checked(change, done));
+    }
+    return {};
+  }
+
+  /// Writes the blocks of `change` from number `done` on, through the buffer.
+  Status copy_checked(const mapping::Change& change, std::uint32_t done) {
+    while (done < change.block_count) {
+      const std::uint32_t count = std::min(kChunkBlocks, change.block_count - done);
+      const auto chunk = std::span(buffer_).first(count * kBlockBytes);
+      const std::uint32_t storage = change.storage_block + done;
+      LAMINA_RETURN_IF_ERROR(read_chunk(change.guest_block + done, chunk));
+      for (std::uint32_t i = 0; i < count; ++i) {
+        if (block_checksum(chunk.subspan(i * kBlockBytes, kBlockBytes)) !=
+            result_.checksums[storage + i]) {
+          return fail(ErrorKind::kFailed, "'{}' changed while it was read", scan_.path);
+        }
+      }
+      LAMINA_RETURN_IF_ERROR(
+          sys::write_at(scan_.compact_file, chunk, storage * kBlockBytes, scan_.compact_path));
+      done += count;
+      LAMINA_RETURN_IF_ERROR(advance(scan_.progress, 0));
+    }
+    return {};
+  }
+
+  const MemoryScan& scan_;
+  std::uint32_t block_count_;
+  bool has_holes_ = false;
+  bool clone_ = false;
+  std::vector<std::byte> buffer_;
+  std::vector<std::byte> parent_buffer_;
+  std::array<BlockScan, kChunkBlocks> scans_{};
+  MemoryScanResult result_;
+};
+
+}  // namespace
+
+Result<MemoryScanResult> scan_memory_file(const MemoryScan& scan) {
+  assert(!scan.compare_with_parent || scan.parent != nullptr);
+  assert(!scan.refuse_ambiguous || scan.parent != nullptr);
+  return Scanner(scan).run();
+}
+
+}  // namespace lamina::engine

@@ -1,0 +1,148 @@
+#include "engine/merge_data.h"
+
+#include <algorithm>
+#include <span>
+
+#include "base/block.h"
+#include "base/error.h"
+#include "engine/block_scan.h"
+#include "engine/transfer.h"
+#include "sys/file.h"
+#include "sys/range_copy.h"
+
+namespace lamina::engine {
+namespace {
+
+/// Shorter runs are gathered: measured on ext4, copy_file_range costs about 6 microseconds for a
+/// block where reading it into a shared buffer costs one.
+constexpr std::uint32_t kMinKernelCopiedBlocks = 32;
+
+/// Longest single kernel call, so that an interruption is noticed.
+constexpr std::uint32_t kMaxCallBlocks = 16384;
+
+/// Blocks gathered before they are written.
+constexpr std::uint32_t kGatherBlocks = 256;
+
+class Merger {
+ public:
+  Merger(const Chain& chain, const MergeTarget& target)
+      : chain_(chain),
+        target_(target),
+        clone_(target.allow_clone),
+        kernel_copy_(target.allow_kernel_copy),
+        gathered_(kGatherBlocks * kBlockBytes) {}
+
+  Result<MergedData> run(const std::vector<mapping::Move>& moves) {
+    std::uint64_t blocks = 0;
+    for (const mapping::Move& move : moves) blocks += move.block_count;
+    merged_.checksums.reserve(blocks);
+    if (target_.progress != nullptr) target_.progress->begin("merging", blocks * kBlockBytes);
+    for (const mapping::Move& move : moves) LAMINA_RETURN_IF_ERROR(add(move));
+    LAMINA_RETURN_IF_ERROR(flush());
+    return std::move(merged_);
+  }
+
+ private:
+  Status add(const mapping::Move& move) {
+    for (std::uint32_t done = 0; done < move.block_count;) {
+      mapping::Extent part{move.guest_block + done,
+                           std::min(move.block_count - done, kMaxCallBlocks), move.layer,
+                           move.storage_block + done};
+      LAMINA_RETURN_IF_ERROR(add_part(part));
+      done += part.block_count;
+      LAMINA_RETURN_IF_ERROR(advance(target_.progress, part.block_count * kBlockBytes));
+    }
+    return {};
+  }
+
+  Status add_part(const mapping::Extent& part) {
+    const Layer& layer = chain_.layer(part.layer);
+    const auto checksums = layer.checksums(part);
+    if (checksums.empty()) return gather(part);  // must be read for its checksums
+    if (clone_ || (kernel_copy_ && part.block_count >= kMinKernelCopiedBlocks)) {
+      LAMINA_ASSIGN_OR_RETURN(const bool moved, move_in_kernel(layer, part));
+      if (moved) {
+        merged_.checksums.insert(merged_.checksums.end(), checksums.begin(), checksums.end());
+        end_block_ += part.block_count;
+        return {};
+      }
+    }
+    return gather(part);
+  }
+
+  /// False when this run has to be moved through the buffer.
+  Result<bool> move_in_kernel(const Layer& layer, const mapping::Extent& part) {
+    LAMINA_RETURN_IF_ERROR(flush());
+    const std::uint64_t from = part.storage_block * kBlockBytes;
+    const std::uint64_t to = end_block_ * kBlockBytes;
+    const std::uint64_t length = part.block_count * kBlockBytes;
+    if (clone_) {
+      LAMINA_ASSIGN_OR_RETURN(clone_, sys::clone_range(layer.fd(), from, target_.destination, to,
+                                                       length, target_.path));
+      if (clone_) {
+        merged_.cloned_bytes += length;
+        return true;
+      }
+    }
+    if (!kernel_copy_ || part.block_count < kMinKernelCopiedBlocks) return false;
+    LAMINA_ASSIGN_OR_RETURN(
+        kernel_copy_, sys::kernel_copy_range(layer.fd(), from, target_.destination, to, length,
+                                             layer.path(), target_.path));
+    if (kernel_copy_) merged_.kernel_copied_bytes += length;
+    return kernel_copy_;
+  }
+
+  Status gather(mapping::Extent part) {
+    const Layer& layer = chain_.layer(part.layer);
+    while (part.block_count > 0) {
+      if (gathered_blocks_ == kGatherBlocks) LAMINA_RETURN_IF_ERROR(flush());
+      mapping::Extent piece = part;
+      piece.block_count = std::min(part.block_count, kGatherBlocks - gathered_blocks_);
+      const auto room = std::span(gathered_).subspan(gathered_blocks_ * kBlockBytes,
+                                                     piece.block_count * kBlockBytes);
+      LAMINA_RETURN_IF_ERROR(layer.read_checked(piece, room));
+      const auto checksums = layer.checksums(piece);
+      merged_.checksums.insert(merged_.checksums.end(), checksums.begin(), checksums.end());
+      if (checksums.empty()) compute_checksums(room);
+      gathered_blocks_ += piece.block_count;
+      part = {part.guest_block + piece.block_count, part.block_count - piece.block_count,
+              part.layer, part.storage_block + piece.block_count};
+    }
+    return {};
+  }
+
+  void compute_checksums(std::span<const std::byte> blocks) {
+    for (std::size_t offset = 0; offset < blocks.size(); offset += kBlockBytes) {
+      merged_.checksums.push_back(block_checksum(blocks.subspan(offset, kBlockBytes)));
+    }
+  }
+
+  Status flush() {
+    const std::uint64_t bytes = gathered_blocks_ * kBlockBytes;
+    if (bytes == 0) return {};
+    LAMINA_RETURN_IF_ERROR(sys::write_at(target_.destination, std::span(gathered_).first(bytes),
+                                         end_block_ * kBlockBytes, target_.path));
+    merged_.read_written_bytes += bytes;
+    end_block_ += gathered_blocks_;
+    gathered_blocks_ = 0;
+    return {};
+  }
+
+  const Chain& chain_;
+  const MergeTarget& target_;
+  bool clone_;
+  bool kernel_copy_;
+  std::vector<std::byte> gathered_;
+  std::uint32_t gathered_blocks_ = 0;
+  std::uint64_t end_block_ = 0;  ///< blocks written to the destination
+  MergedData merged_;
+};
+
+}  // namespace
+
+Result<MergedData> merge_data(const Chain& chain, const std::vector<mapping::Move>& moves,
+                              const MergeTarget& target) {
+  return Merger(chain, target).run(moves);
+}
+
+}  // namespace lamina::engine

@@ -1,0 +1,197 @@
+#include "store/adoption.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+#include "base/error.h"
+#include "sys/directory.h"
+#include "sys/file.h"
+#include "sys/lock.h"
+
+namespace lamina::store {
+namespace {
+
+constexpr std::string_view kJournalSuffix = ".json";
+constexpr std::uint64_t kMaxJournalBytes = 64 * 1024;
+
+struct Journal {
+  std::string source;
+  std::string layer_name;
+  std::uint64_t size_bytes = 0;
+  std::uint64_t inode = 0;  ///< tells the memory file from another layer of that name
+};
+
+std::string pending_path(const Store& store, const std::string& name) {
+  return fmt::format("{}/{}/{}", store.path(), kPendingArea, name);
+}
+
+std::string journal_name(const std::string& id) { return id + std::string(kJournalSuffix); }
+
+std::string encode(const Journal& journal) {
+  return nlohmann::json{{"adoption", 1},
+                        {"source", journal.source},
+                        {"layer", journal.layer_name},
+                        {"bytes", journal.size_bytes},
+                        {"inode", journal.inode}}
+             .dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +
+         "\n";
+}
+
+/// Nothing when the journal is not whole: then it was not yet on the disk when the process died,
+/// and the memory file had not been touched.
+std::optional<Journal> decode(const std::vector<std::byte>& bytes) {
+  const auto* begin = reinterpret_cast<const char*>(bytes.data());
+  const auto json = nlohmann::json::parse(begin, begin + bytes.size(), nullptr, false);
+  if (!json.is_object()) return std::nullopt;
+  const auto source = json.find("source");
+  const auto layer = json.find("layer");
+  const auto size = json.find("bytes");
+  const auto inode = json.find("inode");
+  if (source == json.end() || !source->is_string() || layer == json.end() || !layer->is_string() ||
+      size == json.end() || !size->is_number_unsigned() || inode == json.end() ||
+      !inode->is_number_unsigned()) {
+    return std::nullopt;
+  }
+  Journal journal{source->get<std::string>(), layer->get<std::string>(), size->get<std::uint64_t>(),
+                  inode->get<std::uint64_t>()};
+  if (journal.layer_name.find('/') != std::string::npos) return std::nullopt;
+  return journal;
+}
+
+Result<std::optional<Journal>> read_journal(const Store& store, const std::string& id) {
+  const std::string path = pending_path(store, journal_name(id));
+  const auto opened = sys::open_regular(store.pending_area(), journal_name(id), O_RDONLY, path);
+  if (!opened) {
+    if (opened.error().kind == ErrorKind::kNotFound) return std::nullopt;
+    return std::unexpected(opened.error());
+  }
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                          sys::read_whole(opened->fd.get(), kMaxJournalBytes, path));
+  return decode(bytes);
+}
+
+/// Cuts the file to its own length and renames it back to where it came from.
+Status put_back(int directory, const std::string& directory_path, const Journal& journal) {
+  const std::string path = directory_path + "/" + journal.layer_name;
+  const auto opened = sys::open_regular(directory, journal.layer_name, O_RDWR, path);
+  if (!opened) {
+    if (opened.error().kind == ErrorKind::kNotFound) return {};  // it never left its place
+    return std::unexpected(opened.error());
+  }
+  // The directory of a snapshot that was just replaced has layers of its own.
+  if (opened->facts.inode != journal.inode) return {};
+  if (opened->facts.size_bytes > journal.size_bytes) {
+    LAMINA_RETURN_IF_ERROR(sys::truncate(opened->fd.get(), journal.size_bytes, path));
+    LAMINA_RETURN_IF_ERROR(sys::sync(opened->fd.get(), path));
+  }
+  const Status renamed =
+      sys::rename_new(directory, journal.layer_name, AT_FDCWD, journal.source, journal.source);
+  if (!renamed) {
+    return fail(
+        renamed.error().kind,
+        "the memory file is now '{}' and could not be put back ({}); move it where you want it "
+        "and ingest it again",
+        path, renamed.error().message);
+  }
+  const std::size_t slash = journal.source.rfind('/');
+  const std::string parent = slash == 0 ? "/" : journal.source.substr(0, slash);
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd parent_fd, sys::open_directory(AT_FDCWD, parent, parent));
+  LAMINA_RETURN_IF_ERROR(sys::sync(parent_fd.get(), parent));
+  return sys::sync(directory, directory_path);
+}
+
+/// Undoes adoption `id`. REQUIRES: its staging directory is locked by us, or does not exist.
+Status undo_adoption(const Store& store, const std::string& id) {
+  LAMINA_ASSIGN_OR_RETURN(const std::optional<Journal> journal, read_journal(store, id));
+  const std::string path = pending_path(store, id);
+  const std::string area = pending_path(store, ".");
+  const auto directory = sys::open_directory(store.pending_area(), id, path);
+  if (directory && !journal) {
+    // Without a journal no memory file was moved in yet, and the directory is empty. If it is not,
+    // something else happened to it, and what is in it may be the only copy.
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                            sys::list_directory(directory->get(), path));
+    if (!names.empty()) {
+      return fail(ErrorKind::kFailed, "'{}' has files but no journal '{}'; look what they are",
+                  path, journal_name(id));
+    }
+  }
+  if (directory && journal) LAMINA_RETURN_IF_ERROR(put_back(directory->get(), path, *journal));
+  // The memory file is not in there (any more): all that is left can be made again, or is the
+  // directory of a snapshot that was replaced, once that is on the disk.
+  LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), store.path()));
+  LAMINA_RETURN_IF_ERROR(sys::sync(store.pending_area(), area));
+  LAMINA_RETURN_IF_ERROR(sys::remove_tree(store.pending_area(), id, path));
+  LAMINA_RETURN_IF_ERROR(sys::remove_file(store.pending_area(), journal_name(id),
+                                          pending_path(store, journal_name(id))));
+  return sys::sync(store.pending_area(), area);
+}
+
+}  // namespace
+
+Result<Adoption> Adoption::take_over(const Store& store, const Staging& staging, const Uuid& id,
+                                     const std::string& source, const std::string& layer_name,
+                                     const sys::FileFacts& facts) {
+  Adoption adoption(store, id.to_string());
+  const std::string text = encode({source, layer_name, facts.size_bytes, facts.inode});
+  const std::string name = journal_name(adoption.id_);
+  LAMINA_RETURN_IF_ERROR(sys::write_new_file(
+      store.pending_area(), name, std::as_bytes(std::span(text)), pending_path(store, name)));
+  // The journal's name and the staging directory's must be on the disk before the file moves.
+  LAMINA_RETURN_IF_ERROR(sys::sync(store.pending_area(), pending_path(store, ".")));
+  LAMINA_RETURN_IF_ERROR(
+      sys::rename_new(AT_FDCWD, source, staging.fd(), layer_name, staging.file_path(layer_name)));
+  LAMINA_RETURN_IF_ERROR(sys::sync(staging.fd(), staging.path()));
+  return adoption;
+}
+
+Adoption::~Adoption() {
+  if (store_ == nullptr) return;
+  // What fails here is tried again, and reported, by the next writer of the store.
+  static_cast<void>(undo());
+}
+
+Status Adoption::commit() {
+  const Store& store = *std::exchange(store_, nullptr);
+  LAMINA_RETURN_IF_ERROR(sys::remove_file(store.pending_area(), journal_name(id_),
+                                          pending_path(store, journal_name(id_))));
+  return {};
+}
+
+void Adoption::leave() { store_ = nullptr; }
+
+Status Adoption::undo() { return undo_adoption(*std::exchange(store_, nullptr), id_); }
+
+Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& notes) {
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          sys::list_directory(store.pending_area(), pending_path(store, ".")));
+  for (const std::string& name : names) {
+    const bool is_journal = name.ends_with(kJournalSuffix);
+    const std::string id = is_journal ? name.substr(0, name.size() - kJournalSuffix.size()) : name;
+    // A directory comes with its journal; one without never held a memory file.
+    const auto directory = sys::open_directory(store.pending_area(), id, pending_path(store, id));
+    if (directory) {
+      LAMINA_ASSIGN_OR_RETURN(const bool unused,
+                              sys::try_lock(directory->get(), pending_path(store, id)));
+      if (!unused) continue;
+      // The lock may have been free because the directory was just published.
+      if (!sys::name_exists(store.pending_area(), id)) continue;
+    }
+    LAMINA_ASSIGN_OR_RETURN(const std::optional<Journal> journal, read_journal(store, id));
+    const Status undone = undo_adoption(store, id);
+    if (!undone) {
+      notes.push_back(
+          fmt::format("an ingest into '{}' did not end: {}", store.path(), undone.error().message));
+    } else if (directory && journal) {
+      notes.push_back(fmt::format("an ingest into '{}' did not end: '{}' is back in its place",
+                                  store.path(), journal->source));
+    }
+  }
+  return {};
+}
+
+}  // namespace lamina::store

@@ -1,0 +1,155 @@
+#include "lamina/doctor.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/block.h"
+#include "base/error.h"
+#include "lamina/uuid.h"
+#include "sys/directory.h"
+#include "sys/file.h"
+#include "sys/kernel_definitions.h"
+#include "sys/machine.h"
+#include "sys/range_copy.h"
+#include "sys/sparse_file.h"
+
+namespace lamina {
+namespace {
+
+/// Holes are tried out at the size of a small guest and of a large one: some file systems change
+/// their granularity with the size of the file.
+constexpr std::array<std::uint64_t, 2> kProbedBytes = {std::uint64_t{1} << 20,
+                                                       std::uint64_t{1} << 30};
+
+/// Works in a directory of its own below the one that is examined.
+class FileSystemExam {
+ public:
+  FileSystemExam(int directory, std::string path, std::vector<Finding>& findings)
+      : directory_(directory), path_(std::move(path)), findings_(findings) {}
+
+  Status run() {
+    const std::string name = ".lamina-doctor-" + Uuid::random().to_string();
+    LAMINA_RETURN_IF_ERROR(sys::make_directory(directory_, name, path_));
+    const Status examined = [&]() -> Status {
+      LAMINA_ASSIGN_OR_RETURN(own_, sys::open_directory(directory_, name, path_));
+      try_holes();
+      try_exchange();
+      LAMINA_RETURN_IF_ERROR(try_links());
+      return try_copies();
+    }();
+    own_.reset();
+    LAMINA_RETURN_IF_ERROR(sys::remove_tree(directory_, name, path_));
+    return examined;
+  }
+
+ private:
+  void add(std::string subject, Verdict verdict, std::string detail) {
+    findings_.push_back({std::move(subject), verdict, std::move(detail)});
+  }
+
+  void try_holes() {
+    for (const std::uint64_t bytes : kProbedBytes) {
+      const auto probe = sys::probe_holes(own_.get(), bytes, path_);
+      if (!probe) return add("holes", Verdict::kBad, probe.error().message);
+      if (!probe->exact) {
+        return add("holes", Verdict::kBad,
+                   fmt::format("not exact ({}): diffs written here cannot be ingested",
+                               probe->explanation));
+      }
+    }
+    add("holes", Verdict::kGood, "exact to 4 KiB; written zeros are told from holes");
+  }
+
+  void try_exchange() {
+    const Status tried = [&]() -> Status {
+      LAMINA_RETURN_IF_ERROR(sys::make_directory(own_.get(), "a", path_));
+      LAMINA_RETURN_IF_ERROR(sys::make_directory(own_.get(), "b", path_));
+      LAMINA_RETURN_IF_ERROR(sys::rename_exchange(own_.get(), "a", own_.get(), "b", path_));
+      LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(own_.get(), "a", path_));
+      return sys::sync(directory.get(), path_);
+    }();
+    if (tried) return add("exchange", Verdict::kGood, "directories can be exchanged atomically");
+    add("exchange", Verdict::kBad,
+        tried.error().message + ": a snapshot could not be replaced atomically");
+  }
+
+  Status try_links() {
+    LAMINA_ASSIGN_OR_RETURN(file_,
+                            sys::open_at(own_.get(), "file", O_RDWR | O_CREAT | O_EXCL, path_));
+    const std::vector<std::byte> data(16 * kBlockBytes, std::byte{1});
+    LAMINA_RETURN_IF_ERROR(sys::write_at(file_.get(), data, 0, path_));
+    LAMINA_ASSIGN_OR_RETURN(const bool linked,
+                            sys::link_descriptor(file_.get(), own_.get(), "link", path_));
+    if (linked) {
+      add("links", Verdict::kGood, "snapshots can share layers by hard links");
+    } else {
+      add("links", Verdict::kWarning,
+          "no hard links: every snapshot gets copies of its parent's layers");
+    }
+    return {};
+  }
+
+  Status try_copies() {
+    LAMINA_ASSIGN_OR_RETURN(const sys::Fd copy,
+                            sys::open_at(own_.get(), "copy", O_RDWR | O_CREAT | O_EXCL, path_));
+    LAMINA_ASSIGN_OR_RETURN(const bool cloned,
+                            sys::clone_range(file_.get(), 0, copy.get(), 0, kBlockBytes, path_));
+    if (cloned) {
+      add("reflink", Verdict::kGood, "merging and materializing move no data");
+      return {};
+    }
+    LAMINA_ASSIGN_OR_RETURN(const bool copied, sys::kernel_copy_range(file_.get(), 0, copy.get(), 0,
+                                                                      kBlockBytes, path_, path_));
+    add("reflink", Verdict::kWarning,
+        fmt::format("no: merging and materializing copy the data ({})",
+                    copied ? "in the kernel" : "through lamina"));
+    return {};
+  }
+
+  int directory_;
+  std::string path_;
+  std::vector<Finding>& findings_;
+  sys::Fd own_;
+  sys::Fd file_;
+};
+
+std::vector<Finding> examine_host() {
+  const sys::MachineFacts machine = sys::examine_machine();
+  std::vector<Finding> findings;
+  const auto add = [&](std::string subject, bool good, std::string yes, std::string no) {
+    findings.push_back({std::move(subject), good ? Verdict::kGood : Verdict::kWarning,
+                        good ? std::move(yes) : std::move(no)});
+  };
+  findings.push_back({"kernel", Verdict::kGood, machine.kernel});
+  add("avx2", machine.avx2, "zero test and checksums use it", "no: the portable paths are used");
+  add("userfaultfd", machine.userfaultfd, "available to this user",
+      fmt::format("not available to this user ({}): memory can only be resumed from a file",
+                  machine.userfaultfd_error));
+  add("poison", (machine.userfaultfd_features & sys::kUffdFeaturePoison) != 0,
+      "pages that cannot be served can be poisoned", "no (needs Linux 6.6)");
+  add("pidfd_getfd", machine.pidfd_getfd, "a live VM's descriptor can be taken over",
+      "no (needs Linux 5.6 and permission)");
+  add("kvm", machine.kvm, "available to this user", "no access to /dev/kvm");
+  return findings;
+}
+
+}  // namespace
+
+bool DoctorReport::is_usable() const {
+  return std::none_of(file_system.begin(), file_system.end(),
+                      [](const Finding& finding) { return finding.verdict == Verdict::kBad; });
+}
+
+Result<DoctorReport> examine(const std::string& directory) {
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd, sys::open_directory(AT_FDCWD, directory, directory));
+  DoctorReport report;
+  report.directory = directory;
+  FileSystemExam exam(fd.get(), directory, report.file_system);
+  LAMINA_RETURN_IF_ERROR(exam.run());
+  report.machine = examine_host();
+  return report;
+}
+
+}  // namespace lamina

@@ -1,0 +1,44 @@
+#include "store/name.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace lamina::store {
+namespace {
+
+constexpr std::size_t kMaxNameBytes = 200;
+constexpr std::string_view kPunctuation = "._-+@=:,";
+
+bool is_alphanumeric(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+}  // namespace
+
+Result<SnapshotPath> parse_snapshot_path(const std::string& path) {
+  std::string trimmed = path;
+  while (trimmed.size() > 1 && trimmed.back() == '/') trimmed.pop_back();
+  const std::size_t slash = trimmed.rfind('/');
+  SnapshotPath parsed;
+  parsed.name = slash == std::string::npos ? trimmed : trimmed.substr(slash + 1);
+  parsed.store =
+      slash == std::string::npos ? "." : trimmed.substr(0, std::max<std::size_t>(slash, 1));
+  parsed.path = trimmed;
+  const bool valid = !parsed.name.empty() && parsed.name.size() <= kMaxNameBytes &&
+                     is_alphanumeric(parsed.name.front()) &&
+                     std::all_of(parsed.name.begin(), parsed.name.end(), [](char c) {
+                       return is_alphanumeric(c) || kPunctuation.find(c) != std::string_view::npos;
+                     });
+  if (!valid) {
+    return fail(
+        ErrorKind::kUsage,
+        "'{}' cannot name a snapshot: use 1 to {} letters, digits and '{}', beginning with a "
+        "letter or digit",
+        path, kMaxNameBytes, kPunctuation);
+  }
+  return parsed;
+}
+
+}  // namespace lamina::store

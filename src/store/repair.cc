@@ -1,0 +1,206 @@
+#include "lamina/repair.h"
+
+#include <fcntl.h>
+
+#include <optional>
+
+#include "base/error.h"
+#include "engine/layer.h"
+#include "engine/rebuild.h"
+#include "store/name.h"
+#include "store/snapshot_directory.h"
+#include "store/store.h"
+#include "sys/directory.h"
+
+namespace lamina {
+namespace {
+
+using store::SnapshotFacts;
+
+constexpr const char* kNewHeaderName = ".memfile.header.new";
+constexpr const char* kNewFactsName = ".snapshot.json.new";
+
+class Repair {
+ public:
+  explicit Repair(std::string path) : path_(std::move(path)) {}
+
+  Result<RepairReport> run() {
+    LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath parsed, store::parse_snapshot_path(path_));
+    auto directory = sys::open_directory(AT_FDCWD, path_, path_);
+    if (!directory) {
+      if (directory.error().kind != ErrorKind::kNotFound) return std::unexpected(directory.error());
+      return fail(ErrorKind::kNotFound, "snapshot '{}' does not exist", path_);
+    }
+    // A directory that has nothing of a snapshot gets no store around it.
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                            sys::list_directory(directory->get(), path_));
+    if (std::none_of(names.begin(), names.end(),
+                     [](const std::string& name) { return name.starts_with("memfile"); })) {
+      return fail(ErrorKind::kNotFound, "'{}' has neither a header nor a layer: it is no snapshot",
+                  path_);
+    }
+    LAMINA_ASSIGN_OR_RETURN(const store::Store store,
+                            store::Store::open(parsed.store, report_.notes));
+    LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.lock(parsed.name));
+    LAMINA_ASSIGN_OR_RETURN(directory_, sys::open_directory(AT_FDCWD, path_, path_));
+
+    const auto facts = store::read_facts(directory_.get(), path_);
+    if (!facts && facts.error().kind != ErrorKind::kCorrupt) return std::unexpected(facts.error());
+    if (facts) facts_ = *facts;
+    const auto header = store::read_header(directory_.get(), path_);
+    const bool header_is_good = header.has_value() || facts_are_the_problem(header.error(), facts);
+    if (!header_is_good && header.error().kind != ErrorKind::kCorrupt &&
+        header.error().kind != ErrorKind::kNotFound) {
+      return std::unexpected(header.error());
+    }
+    if (header_is_good && facts && (*facts || !is_ours())) return std::move(report_);
+
+    store::Description description;
+    if (header_is_good) {
+      LAMINA_RETURN_IF_ERROR(describe_from_header(description));
+    } else {
+      LAMINA_RETURN_IF_ERROR(describe_from_trailers(description));
+      report_.header_rebuilt = true;
+    }
+    report_.facts_rebuilt = !facts || !*facts;
+    LAMINA_RETURN_IF_ERROR(replace_files(description));
+    return std::move(report_);
+  }
+
+ private:
+  /// Reading a version 1 header also reads the facts; their damage is not the header's.
+  static bool facts_are_the_problem(const Error& header_error,
+                                    const Result<std::optional<SnapshotFacts>>& facts) {
+    return !facts && header_error.message == facts.error().message;
+  }
+
+  /// True when lamina wrote the snapshot, which then has facts: some layer has a trailer.
+  bool is_ours() { return load_layers() && !trailers_.empty(); }
+
+  Status load_layers() {
+    if (loaded_) return {};
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                            sys::list_directory(directory_.get(), path_));
+    for (const std::string& name : names) {
+      const auto id = store::parse_layer_file_name(name);
+      if (!id) continue;
+      LAMINA_ASSIGN_OR_RETURN(
+          engine::Layer layer,
+          engine::Layer::open(directory_.get(), name, path_ + "/" + name, *id, false));
+      layers_.push_back(std::move(layer));
+    }
+    for (const engine::Layer& layer : layers_) {
+      if (layer.trailer()) trailers_.push_back(&*layer.trailer());
+    }
+    loaded_ = true;
+    return {};
+  }
+
+  /// The header is right, the facts are lost.
+  Status describe_from_header(store::Description& description) {
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, read_header_bytes());
+    LAMINA_ASSIGN_OR_RETURN(description.header, format::decode_header(bytes));
+    format::Header& header = description.header;
+    LAMINA_RETURN_IF_ERROR(load_layers());
+    description.pause_id = header.pause_id.is_nil() ? header.build_id : header.pause_id;
+    for (std::size_t i = 0; i < header.layers.size(); ++i) {
+      for (const engine::Layer& layer : layers_) {
+        if (layer.build_id() != header.mapping.layers()[i]) continue;
+        header.layers[i].has_checksums = layer.trailer().has_value();
+        if (header.pause_id.is_nil() && layer.trailer() && layer.build_id() == header.build_id) {
+          description.pause_id = layer.trailer()->pause_id;
+        }
+      }
+    }
+    if (header.format != HeaderFormat::kNative) LAMINA_RETURN_IF_ERROR(restore_vmstate(header));
+    description.created = store::timestamp_now();
+    return {};
+  }
+
+  Result<std::vector<std::byte>> read_header_bytes() {
+    const std::string path = path_ + "/" + store::kHeaderName;
+    LAMINA_ASSIGN_OR_RETURN(
+        const sys::OpenedFile opened,
+        sys::open_regular(directory_.get(), store::kHeaderName, O_RDONLY, path));
+    return sys::read_whole(opened.fd.get(), format::kMaxHeaderBytes, path);
+  }
+
+  Status describe_from_trailers(store::Description& description) {
+    LAMINA_RETURN_IF_ERROR(load_layers());
+    auto rebuilt = engine::rebuild_state(trailers_);
+    if (!rebuilt) {
+      return std::unexpected(with_context(
+          fmt::format("the header of '{}' cannot be rebuilt", path_), rebuilt.error()));
+    }
+    format::Header& header = description.header;
+    header.format = facts_ ? facts_->header_format : HeaderFormat::kNative;
+    header.build_id = rebuilt->build_id;
+    header.memory_bytes = rebuilt->memory_bytes;
+    header.pause_id = header.format == HeaderFormat::kNative ? rebuilt->pause_id : Uuid{};
+    header.mapping = std::move(rebuilt->mapping);
+    header.base_build_id = header.mapping.layers().front();
+    header.generation = header.mapping.layers().size() - 1;
+    for (const Uuid& id : header.mapping.layers()) {
+      for (const engine::Layer& layer : layers_) {
+        if (layer.build_id() == id) header.layers.push_back({layer.data_blocks(), true});
+      }
+    }
+    description.pause_id = rebuilt->pause_id;
+    description.created = store::timestamp_now();
+    if (facts_ && facts_->pause_id == rebuilt->pause_id) {
+      description.created = facts_->created;
+      description.parent = facts_->parent;
+      description.parent_pause_id = facts_->parent_pause_id;
+      header.vmstate = facts_->vmstate;
+      if (header.format != HeaderFormat::kNative) header.generation = facts_->generation;
+      return {};
+    }
+    return restore_vmstate(header);
+  }
+
+  /// The digest of the VM state is lost: it can only be taken from the file as it is.
+  Status restore_vmstate(format::Header& header) {
+    if (!sys::name_exists(directory_.get(), store::kVmstateName)) return {};
+    LAMINA_ASSIGN_OR_RETURN(header.vmstate, store::digest_vmstate(directory_.get(), path_));
+    report_.notes.push_back(
+        fmt::format("the digest of '{}/{}' was lost and is taken from the file as it is", path_,
+                    store::kVmstateName));
+    return {};
+  }
+
+  Status replace_files(const store::Description& description) {
+    const int fd = directory_.get();
+    LAMINA_RETURN_IF_ERROR(sys::remove_file(fd, kNewHeaderName, path_));
+    LAMINA_RETURN_IF_ERROR(sys::remove_file(fd, kNewFactsName, path_));
+    const Status written =
+        store::write_description(description, fd, path_, kNewHeaderName, kNewFactsName);
+    if (!written) {
+      static_cast<void>(sys::remove_file(fd, kNewHeaderName, path_));
+      static_cast<void>(sys::remove_file(fd, kNewFactsName, path_));
+      return written;
+    }
+    // A crash between the two leaves a header without its facts, which is repaired by running
+    // again: facts first, so that a version 1 header never stands beside facts that deny it
+    // unnoticed.
+    LAMINA_RETURN_IF_ERROR(sys::rename_over(fd, kNewFactsName, fd, store::kFactsName, path_));
+    LAMINA_RETURN_IF_ERROR(sys::rename_over(fd, kNewHeaderName, fd, store::kHeaderName, path_));
+    LAMINA_RETURN_IF_ERROR(sys::sync(fd, path_));
+    // What was rebuilt must be readable like any other snapshot.
+    LAMINA_RETURN_IF_ERROR(store::open_snapshot(path_));
+    return {};
+  }
+
+  std::string path_;
+  sys::Fd directory_;
+  std::optional<SnapshotFacts> facts_;
+  bool loaded_ = false;
+  std::vector<engine::Layer> layers_;
+  std::vector<const format::Trailer*> trailers_;
+  RepairReport report_;
+};
+
+}  // namespace
+
+Result<RepairReport> repair(const std::string& snapshot) { return Repair(snapshot).run(); }
+
+}  // namespace lamina

@@ -1,0 +1,318 @@
+#include "store/snapshot_directory.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/error.h"
+#include "sys/directory.h"
+#include "sys/range_copy.h"
+
+namespace lamina::store {
+namespace {
+
+using engine::Chain;
+using engine::Layer;
+using mapping::LayerIndex;
+
+/// How often a snapshot is opened anew when it is replaced meanwhile.
+constexpr int kOpenAttempts = 20;
+constexpr std::uint64_t kMaxVmstateBytes = std::uint64_t{256} << 20;
+
+bool expects_trailer(const format::Header& header, std::size_t index,
+                     const std::optional<SnapshotFacts>& facts) {
+  if (header.format == HeaderFormat::kNative) return header.layers[index].has_checksums;
+  if (!facts) return false;
+  const Uuid& id = header.mapping.layers()[index];
+  return std::any_of(facts->layers.begin(), facts->layers.end(), [&](const LayerFact& layer) {
+    return layer.build_id == id && layer.has_checksums;
+  });
+}
+
+Result<std::vector<Layer>> open_layers(int directory, const std::string& path,
+                                       const format::Header& header,
+                                       const std::optional<SnapshotFacts>& facts) {
+  const auto ids = header.mapping.layers();
+  std::vector<Layer> layers;
+  layers.reserve(ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    std::string name = layer_file_name(ids[i]);
+    if (ids.size() == 1 && header.format != HeaderFormat::kNative &&
+        !sys::name_exists(directory, name) && sys::name_exists(directory, kLegacyLayerName)) {
+      name = kLegacyLayerName;
+    }
+    auto layer =
+        Layer::open(directory, name, path + "/" + name, ids[i], expects_trailer(header, i, facts));
+    if (!layer) {
+      if (layer.error().kind != ErrorKind::kNotFound) return std::unexpected(layer.error());
+      return fail(ErrorKind::kNotFound, "layer '{}/{}' is missing", path, name);
+    }
+    if (header.format == HeaderFormat::kNative &&
+        header.layers[i].data_blocks != layer->data_blocks()) {
+      return fail(
+          ErrorKind::kCorrupt,
+          "layer '{}' has {} blocks of data, but the header says {}: it was cut or exchanged",
+          layer->path(), layer->data_blocks(), header.layers[i].data_blocks);
+    }
+    if (layer->trailer() && layer->trailer()->memory_bytes != header.memory_bytes) {
+      return fail(ErrorKind::kCorrupt, "layer '{}' is of {} bytes of memory, the header of {}",
+                  layer->path(), layer->trailer()->memory_bytes, header.memory_bytes);
+    }
+    layers.push_back(std::move(*layer));
+  }
+  return layers;
+}
+
+/// Sorts the layers of a version 1 or 3 header into the order that the youngest one's trailer
+/// knows. False when it does not know all of them.
+Result<bool> sort_layers(format::Header& header, std::vector<Layer>& layers) {
+  const auto own = header.mapping.layer_index(header.build_id);
+  const std::size_t count = layers.size();
+  std::vector<std::size_t> rank(count, 0);
+  const auto& trailer = layers[own - 1U].trailer();
+  bool known = trailer.has_value() || count == 1;
+  for (std::size_t i = 0; i < count && trailer; ++i) {
+    if (i + 1 == own) {
+      rank[i] = trailer->chain.size() + 1;
+      continue;
+    }
+    const auto found =
+        std::find(trailer->chain.begin(), trailer->chain.end(), layers[i].build_id());
+    known = known && found != trailer->chain.end();
+    if (found != trailer->chain.end()) {
+      rank[i] = static_cast<std::size_t>(found - trailer->chain.begin()) + 1;
+    }
+  }
+  std::vector<std::size_t> order(count);
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return rank[a] < rank[b]; });
+  std::vector<LayerIndex> renumbered(count + 1, mapping::kZeros);
+  std::vector<Uuid> ids;
+  std::vector<Layer> sorted;
+  for (const std::size_t old : order) {
+    ids.push_back(layers[old].build_id());
+    sorted.push_back(std::move(layers[old]));
+    renumbered[old + 1] = static_cast<LayerIndex>(ids.size());
+  }
+  layers = std::move(sorted);
+  std::vector<mapping::Extent> extents(header.mapping.extent_count());
+  for (std::size_t i = 0; i < extents.size(); ++i) {
+    extents[i] = header.mapping.extent(i);
+    extents[i].layer = renumbered[extents[i].layer];
+  }
+  LAMINA_ASSIGN_OR_RETURN(header.mapping, mapping::Mapping::create(header.mapping.block_count(),
+                                                                   std::move(ids), extents));
+  return known;
+}
+
+Status check_facts(const format::Header& header, const SnapshotFacts& facts,
+                   const std::string& path) {
+  const bool pause_ids_differ =
+      header.format == HeaderFormat::kNative && header.pause_id != facts.pause_id;
+  if (header.build_id != facts.build_id || header.memory_bytes != facts.memory_bytes ||
+      pause_ids_differ) {
+    return fail(ErrorKind::kCorrupt,
+                "'{0}/{1}' and '{0}/{2}' describe different snapshots; if the header is the right "
+                "one, remove {1} and run: lamina repair {0}",
+                path, kFactsName, kHeaderName);
+  }
+  return {};
+}
+
+Result<OpenSnapshot> open_once(const std::string& path) {
+  auto directory = sys::open_directory(AT_FDCWD, path, path);
+  if (!directory) {
+    if (directory.error().kind != ErrorKind::kNotFound) return std::unexpected(directory.error());
+    if (sys::name_exists(AT_FDCWD, path)) {
+      return fail(ErrorKind::kFailed, "'{}' is a file; a snapshot is a directory", path);
+    }
+    return fail(ErrorKind::kNotFound, "snapshot '{}' does not exist", path);
+  }
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts directory_facts,
+                          sys::facts_of(directory->get(), path));
+  LAMINA_ASSIGN_OR_RETURN(format::Header header, read_header(directory->get(), path));
+  LAMINA_ASSIGN_OR_RETURN(std::optional<SnapshotFacts> facts, read_facts(directory->get(), path));
+  if (facts) LAMINA_RETURN_IF_ERROR(check_facts(header, *facts, path));
+
+  LAMINA_ASSIGN_OR_RETURN(std::vector<Layer> layers,
+                          open_layers(directory->get(), path, header, facts));
+  bool order_known = true;
+  if (header.format != HeaderFormat::kNative) {
+    LAMINA_ASSIGN_OR_RETURN(order_known, sort_layers(header, layers));
+    if (facts) header.vmstate = facts->vmstate;
+    header.layers.clear();
+    for (const Layer& layer : layers) {
+      header.layers.push_back({layer.data_blocks(), layer.trailer().has_value()});
+    }
+  }
+  Uuid pause_id = header.pause_id;
+  if (pause_id.is_nil()) pause_id = facts ? facts->pause_id : header.build_id;
+
+  auto chain = Chain::create(header.mapping, std::move(layers));
+  if (!chain) {
+    return std::unexpected(
+        with_context(fmt::format("header '{}/{}'", path, kHeaderName), chain.error()));
+  }
+  return OpenSnapshot{path,
+                      std::move(*directory),
+                      directory_facts,
+                      std::move(header),
+                      std::move(facts),
+                      order_known,
+                      pause_id,
+                      std::move(*chain)};
+}
+
+/// True when `path` names another directory than the one with `facts`.
+bool was_replaced(const std::string& path, const sys::FileFacts& before) {
+  const auto directory = sys::open_directory(AT_FDCWD, path, path);
+  if (!directory) return false;
+  const auto now = sys::facts_of(directory->get(), path);
+  return now && !now->same_file(before);
+}
+
+Result<sys::FileFacts> directory_facts_of(const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, path, path));
+  return sys::facts_of(directory.get(), path);
+}
+
+}  // namespace
+
+std::string layer_file_name(const Uuid& build_id) { return kLayerPrefix + build_id.to_string(); }
+
+std::optional<Uuid> parse_layer_file_name(const std::string& name) {
+  const std::string_view prefix = kLayerPrefix;
+  if (!name.starts_with(prefix)) return std::nullopt;
+  const auto id = Uuid::parse(std::string_view(name).substr(prefix.size()));
+  if (!id) return std::nullopt;
+  return *id;
+}
+
+Result<OpenSnapshot> open_snapshot(const std::string& path) {
+  for (int attempt = 1;; ++attempt) {
+    const auto before = directory_facts_of(path);
+    auto opened = open_once(path);
+    // A file that is missing because the directory was replaced and removed under our hands is no
+    // fault of the snapshot.
+    const bool retry = !opened && opened.error().kind == ErrorKind::kNotFound && before &&
+                       attempt < kOpenAttempts && was_replaced(path, *before);
+    if (!retry) return opened;
+  }
+}
+
+Result<format::Header> read_header(int directory, const std::string& path) {
+  const std::string header_path = fmt::format("{}/{}", path, kHeaderName);
+  const auto opened = sys::open_regular(directory, kHeaderName, O_RDONLY, header_path);
+  if (!opened) {
+    if (opened.error().kind != ErrorKind::kNotFound) return std::unexpected(opened.error());
+    return fail(ErrorKind::kNotFound,
+                "'{}' is missing; if '{}' is a snapshot, run: lamina repair {}", header_path, path,
+                path);
+  }
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                          sys::read_whole(opened->fd.get(), format::kMaxHeaderBytes, header_path));
+  auto header = format::decode_header(bytes);
+  if (!header) {
+    return std::unexpected(with_context(fmt::format("header '{}'", header_path), header.error()));
+  }
+  if (header->format == HeaderFormat::kNative) return header;
+  // A header without checksums of its own is checked against the digest in the facts.
+  LAMINA_ASSIGN_OR_RETURN(const std::optional<SnapshotFacts> facts, read_facts(directory, path));
+  if (facts && (facts->header.size_bytes != bytes.size() ||
+                facts->header.digest != format::digest128(bytes))) {
+    return fail(ErrorKind::kCorrupt,
+                "header '{}' does not match the digest in {}; run: lamina repair {}", header_path,
+                kFactsName, path);
+  }
+  return header;
+}
+
+Result<std::optional<SnapshotFacts>> read_facts(int directory, const std::string& path) {
+  const std::string facts_path = fmt::format("{}/{}", path, kFactsName);
+  const auto opened = sys::open_regular(directory, kFactsName, O_RDONLY, facts_path);
+  if (!opened) {
+    if (opened.error().kind == ErrorKind::kNotFound) return std::nullopt;
+    return std::unexpected(opened.error());
+  }
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                          sys::read_whole(opened->fd.get(), kMaxFactsBytes, facts_path));
+  auto facts = decode_facts(bytes);
+  if (!facts) {
+    return fail(ErrorKind::kCorrupt, "'{}' is damaged ({}); run: lamina repair {}", facts_path,
+                facts.error().message, path);
+  }
+  return std::optional(std::move(*facts));
+}
+
+Result<bool> link_or_copy(int file, const sys::FileFacts& facts, const std::string& file_path,
+                          const std::string& name, int directory,
+                          const std::string& directory_path) {
+  const std::string path = directory_path + "/" + name;
+  LAMINA_ASSIGN_OR_RETURN(const bool linked, sys::link_descriptor(file, directory, name, path));
+  if (linked) return true;
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd copy,
+                          sys::open_at(directory, name, O_RDWR | O_CREAT | O_EXCL, path));
+  LAMINA_RETURN_IF_ERROR(sys::copy_file(file, copy.get(), facts.size_bytes, file_path, path));
+  LAMINA_RETURN_IF_ERROR(sys::sync(copy.get(), path));
+  return false;
+}
+
+Result<bool> link_layer(const Layer& layer, int directory, const std::string& directory_path) {
+  return link_or_copy(layer.fd(), layer.facts(), layer.path(), layer_file_name(layer.build_id()),
+                      directory, directory_path);
+}
+
+Result<format::FileDigest> store_vmstate(const std::string& source, int directory,
+                                         const std::string& directory_path) {
+  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile opened,
+                          sys::open_regular(AT_FDCWD, source, O_RDONLY, source));
+  if (opened.facts.size_bytes > kMaxVmstateBytes) {
+    return fail(ErrorKind::kFailed, "'{}' has {} bytes; a VM state of at most {} is kept", source,
+                opened.facts.size_bytes, kMaxVmstateBytes);
+  }
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                          sys::read_whole(opened.fd.get(), kMaxVmstateBytes, source));
+  LAMINA_RETURN_IF_ERROR(sys::write_new_file(directory, kVmstateName, bytes,
+                                             fmt::format("{}/{}", directory_path, kVmstateName)));
+  return format::FileDigest{bytes.size(), format::digest128(bytes)};
+}
+
+Result<format::FileDigest> digest_vmstate(int directory, const std::string& directory_path) {
+  const std::string path = fmt::format("{}/{}", directory_path, kVmstateName);
+  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile opened,
+                          sys::open_regular(directory, kVmstateName, O_RDONLY, path));
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                          sys::read_whole(opened.fd.get(), kMaxVmstateBytes, path));
+  return format::FileDigest{bytes.size(), format::digest128(bytes)};
+}
+
+Status write_description(const Description& description, int directory,
+                         const std::string& directory_path, const std::string& header_name,
+                         const std::string& facts_name) {
+  const format::Header& header = description.header;
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, format::encode_header(header));
+  LAMINA_RETURN_IF_ERROR(
+      sys::write_new_file(directory, header_name, bytes, directory_path + "/" + header_name));
+
+  SnapshotFacts facts;
+  facts.pause_id = description.pause_id;
+  facts.build_id = header.build_id;
+  facts.parent_pause_id = description.parent_pause_id;
+  facts.parent = description.parent;
+  facts.created = description.created;
+  facts.generation = header.generation;
+  facts.memory_bytes = header.memory_bytes;
+  facts.header_format = header.format;
+  facts.header = {bytes.size(), format::digest128(bytes)};
+  facts.vmstate = header.vmstate;
+  for (std::size_t i = 0; i < header.layers.size(); ++i) {
+    facts.layers.push_back({header.mapping.layers()[i], header.layers[i].has_checksums});
+  }
+  const std::string text = encode_facts(facts);
+  return sys::write_new_file(directory, facts_name, std::as_bytes(std::span(text)),
+                             directory_path + "/" + facts_name);
+}
+
+}  // namespace lamina::store

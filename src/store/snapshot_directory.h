@@ -1,0 +1,87 @@
+// Reading and writing the files of a snapshot directory.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/chain.h"
+#include "format/header.h"
+#include "lamina/result.h"
+#include "store/snapshot_facts.h"
+#include "store/staging.h"
+#include "sys/fd.h"
+#include "sys/file.h"
+
+namespace lamina::store {
+
+inline constexpr const char* kHeaderName = "memfile.header";
+inline constexpr const char* kFactsName = "snapshot.json";
+inline constexpr const char* kVmstateName = "snapfile";
+/// Prefix of layer files: "memfile.<build id>".
+inline constexpr const char* kLayerPrefix = "memfile.";
+/// The only layer of an old snapshot of the original program may be named without a build id.
+inline constexpr const char* kLegacyLayerName = "memfile";
+
+std::string layer_file_name(const Uuid& build_id);
+
+/// The build id in a layer's file name; nothing for any other name.
+std::optional<Uuid> parse_layer_file_name(const std::string& name);
+
+/// A snapshot that was opened once and is used by descriptor: whatever happens to its name, this
+/// goes on reading the state that it had.
+struct OpenSnapshot {
+  std::string path;
+  sys::Fd directory;
+  sys::FileFacts directory_facts;
+  format::Header header;
+  std::optional<SnapshotFacts> facts;  ///< nothing in a directory of the original program
+  /// Unknown only for version 1 and 3 headers whose layers have no trailers: the format does not
+  /// record the order.
+  bool layer_order_known = true;
+  Uuid pause_id;  ///< of the header or the facts; the build id where neither has one
+  engine::Chain chain;
+};
+
+/// Opens and validates a snapshot: header, facts, every layer's trailer, every extent against them.
+/// When the directory is replaced while it is opened, the new one is opened.
+Result<OpenSnapshot> open_snapshot(const std::string& path);
+
+/// Reads and decodes `memfile.header` of an open directory. kNotFound and kCorrupt name the remedy.
+Result<format::Header> read_header(int directory, const std::string& path);
+
+/// Reads snapshot.json; nothing when there is none.
+Result<std::optional<SnapshotFacts>> read_facts(int directory, const std::string& path);
+
+/// Gives the open file the name `name` in `directory`: a hard link, or a copy (synced) where links
+/// do not reach. Returns false when it had to be copied.
+Result<bool> link_or_copy(int file, const sys::FileFacts& facts, const std::string& file_path,
+                          const std::string& name, int directory,
+                          const std::string& directory_path);
+
+/// The same for a layer, under the name of its build.
+Result<bool> link_layer(const engine::Layer& layer, int directory,
+                        const std::string& directory_path);
+
+/// Copies `source` into `directory` as the VM state, synced, and returns its digest.
+Result<format::FileDigest> store_vmstate(const std::string& source, int directory,
+                                         const std::string& directory_path);
+
+/// Size and digest of a VM state file in `directory`.
+Result<format::FileDigest> digest_vmstate(int directory, const std::string& directory_path);
+
+/// What a snapshot's directory says of itself besides its layers.
+struct Description {
+  format::Header header;
+  Uuid pause_id;
+  std::optional<Uuid> parent_pause_id;
+  std::string parent;
+  std::string created;
+};
+
+/// Writes `memfile.header` and snapshot.json, synced, under `header_name` and `facts_name`.
+Status write_description(const Description& description, int directory,
+                         const std::string& directory_path, const std::string& header_name,
+                         const std::string& facts_name);
+
+}  // namespace lamina::store

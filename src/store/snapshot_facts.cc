@@ -1,0 +1,177 @@
+#include "store/snapshot_facts.h"
+
+#include <fmt/chrono.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+
+namespace lamina::store {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::uint64_t kVersion = 1;
+
+/// Reads typed fields of one JSON object and remembers the first that is missing or wrong.
+class FieldReader {
+ public:
+  explicit FieldReader(const Json& object) : object_(object) {}
+
+  std::uint64_t number(const char* name) {
+    const Json* value = find(name);
+    if (value == nullptr || !value->is_number_unsigned()) return bad(name), 0;
+    return value->get<std::uint64_t>();
+  }
+  std::string text(const char* name) {
+    const Json* value = find(name);
+    if (value == nullptr || !value->is_string()) return bad(name), std::string();
+    return value->get<std::string>();
+  }
+  bool flag(const char* name) {
+    const Json* value = find(name);
+    if (value == nullptr || !value->is_boolean()) return bad(name), false;
+    return value->get<bool>();
+  }
+  Uuid uuid(const char* name) {
+    const auto parsed = Uuid::parse(text(name));
+    if (!parsed) return bad(name), Uuid{};
+    return *parsed;
+  }
+  format::FileDigest digest(const char* name) {
+    const Json* value = find(name);
+    if (value == nullptr || !value->is_object()) return bad(name), format::FileDigest{};
+    FieldReader inner(*value);
+    format::FileDigest digest;
+    digest.size_bytes = inner.number("bytes");
+    const std::string hex = inner.text("xxh3_128");
+    if (!inner.ok() || !parse_hex(hex, digest.digest)) bad(name);
+    return digest;
+  }
+  /// The value of an optional field: nullptr when it is missing or null.
+  const Json* find(const char* name) const {
+    const auto found = object_.find(name);
+    return found == object_.end() || found->is_null() ? nullptr : &*found;
+  }
+  void bad(const char* name) {
+    if (bad_field_.empty()) bad_field_ = name;
+  }
+  [[nodiscard]] bool ok() const { return bad_field_.empty(); }
+  [[nodiscard]] const std::string& bad_field() const { return bad_field_; }
+
+ private:
+  static bool parse_hex(std::string_view hex, format::Digest128& digest) {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    if (hex.size() != 2 * digest.size()) return false;
+    for (std::size_t i = 0; i < digest.size(); ++i) {
+      const std::size_t high = kDigits.find(hex[2 * i]);
+      const std::size_t low = kDigits.find(hex[2 * i + 1]);
+      if (high == std::string_view::npos || low == std::string_view::npos) return false;
+      digest[i] = static_cast<std::uint8_t>(high * 16 + low);
+    }
+    return true;
+  }
+
+  const Json& object_;
+  std::string bad_field_;
+};
+
+Json digest_json(const format::FileDigest& digest) {
+  return {{"bytes", digest.size_bytes},
+          {"xxh3_128", fmt::format("{:02x}", fmt::join(digest.digest, ""))}};
+}
+
+std::optional<HeaderFormat> parse_header_format(const std::string& name) {
+  for (const HeaderFormat format : {HeaderFormat::kNative, HeaderFormat::kV1, HeaderFormat::kV3}) {
+    if (header_format_name(format) == name) return format;
+  }
+  return std::nullopt;
+}
+
+void read_layers(FieldReader& reader, SnapshotFacts& facts) {
+  const Json* layers = reader.find("layers");
+  if (layers == nullptr || !layers->is_array()) return reader.bad("layers");
+  for (const Json& layer : *layers) {
+    if (!layer.is_object()) return reader.bad("layers");
+    FieldReader fields(layer);
+    facts.layers.push_back({fields.uuid("build_id"), fields.flag("checksums")});
+    if (!fields.ok()) return reader.bad("layers");
+  }
+}
+
+}  // namespace
+
+Result<SnapshotFacts> decode_facts(std::span<const std::byte> bytes) {
+  const auto* begin = reinterpret_cast<const char*>(bytes.data());
+  const Json json = Json::parse(begin, begin + bytes.size(), nullptr, false);
+  if (!json.is_object()) return fail(ErrorKind::kCorrupt, "it is not a JSON object");
+  FieldReader reader(json);
+  const std::uint64_t version = reader.number("version");
+  if (reader.ok() && version != kVersion) {
+    return fail(ErrorKind::kCorrupt, "it has version {}; this build reads version {}", version,
+                kVersion);
+  }
+  SnapshotFacts facts;
+  facts.pause_id = reader.uuid("pause_id");
+  facts.build_id = reader.uuid("build_id");
+  facts.created = reader.text("created");
+  facts.generation = reader.number("generation");
+  facts.memory_bytes = reader.number("memory_bytes");
+  facts.header = reader.digest("header");
+  const auto format = parse_header_format(reader.text("header_format"));
+  if (!format) reader.bad("header_format");
+  facts.header_format = format.value_or(HeaderFormat::kNative);
+  if (reader.find("parent_pause_id") != nullptr) {
+    facts.parent_pause_id = reader.uuid("parent_pause_id");
+  }
+  if (reader.find("parent") != nullptr) facts.parent = reader.text("parent");
+  if (reader.find("vmstate") != nullptr) facts.vmstate = reader.digest("vmstate");
+  read_layers(reader, facts);
+  if (!reader.ok()) {
+    return fail(ErrorKind::kCorrupt, "its field '{}' is missing or wrong", reader.bad_field());
+  }
+  return facts;
+}
+
+std::string encode_facts(const SnapshotFacts& facts) {
+  Json layers = Json::array();
+  for (const LayerFact& layer : facts.layers) {
+    layers.push_back(
+        {{"build_id", layer.build_id.to_string()}, {"checksums", layer.has_checksums}});
+  }
+  nlohmann::ordered_json json;
+  json["version"] = kVersion;
+  json["pause_id"] = facts.pause_id.to_string();
+  json["build_id"] = facts.build_id.to_string();
+  if (facts.parent_pause_id) json["parent_pause_id"] = facts.parent_pause_id->to_string();
+  if (!facts.parent.empty()) json["parent"] = facts.parent;
+  json["created"] = facts.created;
+  json["generation"] = facts.generation;
+  json["memory_bytes"] = facts.memory_bytes;
+  json["header_format"] = header_format_name(facts.header_format);
+  json["header"] = digest_json(facts.header);
+  if (facts.vmstate) json["vmstate"] = digest_json(*facts.vmstate);
+  json["layers"] = layers;
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string timestamp_now() {
+  const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
+                     fmt::gmtime(std::chrono::system_clock::to_time_t(now)));
+}
+
+std::string_view header_format_name(HeaderFormat format) {
+  switch (format) {
+    case HeaderFormat::kNative:
+      return "native";
+    case HeaderFormat::kV1:
+      return "v1";
+    case HeaderFormat::kV3:
+      return "v3";
+  }
+  return "unknown";
+}
+
+}  // namespace lamina::store

@@ -1,0 +1,115 @@
+#include "store/staging.h"
+
+#include <fcntl.h>
+
+#include <utility>
+
+#include "base/error.h"
+#include "sys/directory.h"
+#include "sys/lock.h"
+
+namespace lamina::store {
+namespace {
+
+/// How often making a staging directory is tried when clean-ups of other processes come in between.
+constexpr int kCreateAttempts = 100;
+
+bool still_named(int area, const std::string& name, int directory, const std::string& path) {
+  const auto by_name = sys::open_directory(area, name, path);
+  if (!by_name) return false;
+  const auto named = sys::facts_of(by_name->get(), path);
+  const auto opened = sys::facts_of(directory, path);
+  return named && opened && named->same_file(*opened);
+}
+
+}  // namespace
+
+Result<Staging> Staging::create(const Store& store, Area area, const Uuid& id) {
+  Staging staging(store, area, id.to_string());
+  const std::string path = staging.path();
+  for (int attempt = 0; attempt < kCreateAttempts; ++attempt) {
+    LAMINA_RETURN_IF_ERROR(sys::make_directory(staging.area_fd(), staging.id_, path));
+    auto directory = sys::open_directory(staging.area_fd(), staging.id_, path);
+    if (!directory) {
+      if (directory.error().kind == ErrorKind::kNotFound) continue;
+      return std::unexpected(directory.error());
+    }
+    // A clean-up may have locked and removed the directory before we locked it: then the name is
+    // gone or names another directory, and we make it again.
+    LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(directory->get(), path));
+    if (!locked || !still_named(staging.area_fd(), staging.id_, directory->get(), path)) continue;
+    staging.directory_ = std::move(*directory);
+    return staging;
+  }
+  return fail(ErrorKind::kBusy, "'{}' could not be locked: another process keeps removing it",
+              path);
+}
+
+Staging::~Staging() {
+  if (!directory_.valid() || published_ || area_ != Area::kTemporary) return;
+  // The next writer's clean-up removes what cannot be removed here.
+  static_cast<void>(sys::remove_tree(area_fd(), id_, path()));
+}
+
+int Staging::area_fd() const {
+  return area_ == Area::kTemporary ? store_->temporary_area() : store_->pending_area();
+}
+
+std::string Staging::area_path() const {
+  return fmt::format("{}/{}", store_->path(),
+                     area_ == Area::kTemporary ? kTemporaryArea : kPendingArea);
+}
+
+std::string Staging::path() const { return area_path() + "/" + id_; }
+
+Status Staging::sync_parents() const {
+  LAMINA_RETURN_IF_ERROR(sys::sync(store_->fd(), store_->path()));
+  return sys::sync(area_fd(), area_path());
+}
+
+Status Staging::publish_new(const std::string& name) {
+  LAMINA_RETURN_IF_ERROR(sys::sync(fd(), path()));
+  LAMINA_RETURN_IF_ERROR(
+      sys::rename_new(area_fd(), id_, store_->fd(), name, store_->path() + "/" + name));
+  published_ = true;
+  return sync_parents();
+}
+
+Status Staging::publish_replacing(const std::string& name, const sys::FileFacts& replaced) {
+  const std::string target = store_->path() + "/" + name;
+  LAMINA_RETURN_IF_ERROR(sys::sync(fd(), path()));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd current, sys::open_directory(store_->fd(), name, target));
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(current.get(), target));
+  if (!facts.same_file(replaced)) {
+    return fail(ErrorKind::kBusy,
+                "snapshot '{}' was replaced by another process meanwhile; try again", target);
+  }
+  LAMINA_RETURN_IF_ERROR(sys::rename_exchange(area_fd(), id_, store_->fd(), name, target));
+  published_ = true;
+  LAMINA_RETURN_IF_ERROR(sync_parents());
+  return sys::remove_tree(area_fd(), id_, path());
+}
+
+Status clean_temporary_area(const Store& store, std::vector<std::string>& notes) {
+  const std::string area = fmt::format("{}/{}", store.path(), kTemporaryArea);
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          sys::list_directory(store.temporary_area(), area));
+  bool synced = false;
+  for (const std::string& name : names) {
+    const std::string path = area + "/" + name;
+    auto directory = sys::open_directory(store.temporary_area(), name, path);
+    if (!directory) continue;  // gone meanwhile, or not ours
+    LAMINA_ASSIGN_OR_RETURN(const bool unused, sys::try_lock(directory->get(), path));
+    if (!unused) continue;
+    // The entry may be the old directory of a snapshot whose replacement was not synced yet.
+    if (!std::exchange(synced, true)) {
+      LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), store.path()));
+      LAMINA_RETURN_IF_ERROR(sys::sync(store.temporary_area(), area));
+    }
+    LAMINA_RETURN_IF_ERROR(sys::remove_tree(store.temporary_area(), name, path));
+    notes.push_back(fmt::format("removed '{}', left by a process that did not end", path));
+  }
+  return {};
+}
+
+}  // namespace lamina::store

@@ -1,0 +1,67 @@
+// A snapshot directory while it is built, and the moment it is published.
+//
+// Publishing is a rename of the finished directory. The order at the power's mercy: every file in
+// the directory is synced by whoever writes it; then the directory; then the rename; then both
+// parent directories; only then is a directory that was replaced removed.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lamina/result.h"
+#include "lamina/uuid.h"
+#include "store/store.h"
+#include "sys/fd.h"
+#include "sys/file.h"
+
+namespace lamina::store {
+
+/// Where a staging directory lives: what is in the pending area holds the only copy of something
+/// and is never removed by the clean-up of the temporary area.
+enum class Area : std::uint8_t { kTemporary, kPending };
+
+class Staging {
+ public:
+  /// Makes and locks the directory <area>/<id>. `store` must outlive it.
+  static Result<Staging> create(const Store& store, Area area, const Uuid& id);
+
+  Staging(Staging&&) noexcept = default;
+  Staging& operator=(Staging&&) = delete;
+  Staging(const Staging&) = delete;
+  Staging& operator=(const Staging&) = delete;
+  /// Removes the directory of the temporary area with what is in it, unless it was published.
+  ~Staging();
+
+  [[nodiscard]] int fd() const { return directory_.get(); }
+  [[nodiscard]] std::string path() const;
+  [[nodiscard]] std::string file_path(const std::string& name) const { return path() + "/" + name; }
+  [[nodiscard]] bool is_published() const { return published_; }
+
+  /// Makes the directory the snapshot `name`, which must not exist. REQUIRES: its lock is held, and
+  /// every file in it is synced. After a failure is_published() tells whether the rename was done
+  /// (then the snapshot is there, but may not be on the disk).
+  Status publish_new(const std::string& name);
+
+  /// Puts the directory in the place of the snapshot `name`, whose directory must still be
+  /// `replaced` (kBusy otherwise), and removes that one. The rest as publish_new.
+  Status publish_replacing(const std::string& name, const sys::FileFacts& replaced);
+
+ private:
+  Staging(const Store& store, Area area, std::string id)
+      : store_(&store), area_(area), id_(std::move(id)) {}
+
+  [[nodiscard]] int area_fd() const;
+  [[nodiscard]] std::string area_path() const;
+  Status sync_parents() const;
+
+  const Store* store_;
+  Area area_;
+  std::string id_;
+  sys::Fd directory_;
+  bool published_ = false;
+};
+
+/// Removes the entries of the temporary area that nobody has locked.
+Status clean_temporary_area(const Store& store, std::vector<std::string>& notes);
+
+}  // namespace lamina::store

@@ -1,0 +1,84 @@
+#include "store/store.h"
+
+#include <fcntl.h>
+
+#include "base/error.h"
+#include "store/adoption.h"
+#include "store/staging.h"
+#include "sys/directory.h"
+#include "sys/file.h"
+#include "sys/lock.h"
+
+namespace lamina::store {
+namespace {
+
+Result<sys::Fd> open_area(int store, const std::string& store_path, const char* name) {
+  const std::string path = store_path + "/" + name;
+  LAMINA_ASSIGN_OR_RETURN(const bool made, sys::make_directory(store, name, path));
+  if (made) LAMINA_RETURN_IF_ERROR(sys::sync(store, store_path));
+  return sys::open_directory(store, name, path);
+}
+
+/// Tries out on two fresh directories below `area` whether they can be exchanged: publishing a
+/// snapshot in the place of another is nothing else.
+Status try_exchange(int area, const std::string& path) {
+  const std::string a = "try-" + Uuid::random().to_string();
+  const std::string b = a + "-b";
+  Status tried = [&]() -> Status {
+    LAMINA_RETURN_IF_ERROR(sys::make_directory(area, a, path + "/" + a));
+    LAMINA_RETURN_IF_ERROR(sys::make_directory(area, b, path + "/" + b));
+    return sys::rename_exchange(area, a, area, b, path + "/" + a);
+  }();
+  LAMINA_RETURN_IF_ERROR(sys::remove_tree(area, a, path + "/" + a));
+  LAMINA_RETURN_IF_ERROR(sys::remove_tree(area, b, path + "/" + b));
+  return tried;
+}
+
+}  // namespace
+
+Result<Store> Store::open(const std::string& path, std::vector<std::string>& notes) {
+  Store store;
+  store.path_ = path;
+  auto directory = sys::open_directory(AT_FDCWD, path, path);
+  if (!directory) {
+    if (directory.error().kind != ErrorKind::kNotFound) return std::unexpected(directory.error());
+    return fail(ErrorKind::kNotFound, "store '{}' does not exist; make the directory first", path);
+  }
+  store.directory_ = std::move(*directory);
+  const bool is_new = !sys::name_exists(store.fd(), kTemporaryArea);
+  LAMINA_ASSIGN_OR_RETURN(store.temporary_, open_area(store.fd(), path, kTemporaryArea));
+  if (is_new) {
+    const Status tried = try_exchange(store.temporary_area(), path + "/" + kTemporaryArea);
+    // Not found: another process opens the same new store and has cleaned up.
+    if (!tried && tried.error().kind != ErrorKind::kNotFound) {
+      LAMINA_RETURN_IF_ERROR(
+          sys::remove_tree(store.fd(), kTemporaryArea, path + "/" + kTemporaryArea));
+      return std::unexpected(with_context(
+          fmt::format("'{}' cannot be a store, its file system cannot exchange directories", path),
+          tried.error()));
+    }
+  }
+  LAMINA_ASSIGN_OR_RETURN(store.pending_, open_area(store.fd(), path, kPendingArea));
+  LAMINA_ASSIGN_OR_RETURN(store.locks_, open_area(store.fd(), path, kLockArea));
+  LAMINA_RETURN_IF_ERROR(clean_temporary_area(store, notes));
+  LAMINA_RETURN_IF_ERROR(end_unfinished_adoptions(store, notes));
+  return store;
+}
+
+bool Store::exists(const std::string& path) {
+  return sys::name_exists(AT_FDCWD, path + "/" + kPendingArea);
+}
+
+Result<NameLock> Store::lock(const std::string& name) const {
+  const std::string path = fmt::format("{}/{}/{}", path_, kLockArea, name);
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, sys::open_at(locks_.get(), name, O_RDWR | O_CREAT, path));
+  LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(fd.get(), path));
+  if (!locked) {
+    return fail(ErrorKind::kBusy,
+                "snapshot '{}/{}' is being written by another process; try again when it has ended",
+                path_, name);
+  }
+  return NameLock(std::move(fd));
+}
+
+}  // namespace lamina::store

@@ -1,0 +1,61 @@
+// A store: a directory whose entries are snapshots, with lamina's own directories beside them.
+//
+//   <store>/<name>/          snapshots
+//   <store>/.tmp/<id>/       what is being built and can be built again; locked by its builder
+//   <store>/.pending/<id>/   what is being built and holds the only copy of something
+//   <store>/.lock/<name>     lock files, never renamed, never removed
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lamina/result.h"
+#include "sys/fd.h"
+
+namespace lamina::store {
+
+inline constexpr const char* kTemporaryArea = ".tmp";
+inline constexpr const char* kPendingArea = ".pending";
+inline constexpr const char* kLockArea = ".lock";
+
+/// Holds the lock of a snapshot's name until it goes.
+class NameLock {
+ public:
+  explicit NameLock(sys::Fd fd) : fd_(std::move(fd)) {}
+
+ private:
+  sys::Fd fd_;
+};
+
+/// An open store that may be written.
+class Store {
+ public:
+  /// Opens the directory `path` for writing: makes lamina's own directories where they are missing
+  /// (trying out first whether the file system can exchange directories: kFailed when not), and
+  /// cleans up what killed processes left: removes what can be made again, and puts memory files
+  /// whose adoption did not end back where they came from. What it did that a person should know
+  /// goes to `notes`.
+  static Result<Store> open(const std::string& path, std::vector<std::string>& notes);
+
+  /// True when `path` has been opened as a store before.
+  static bool exists(const std::string& path);
+
+  [[nodiscard]] int fd() const { return directory_.get(); }
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] int temporary_area() const { return temporary_.get(); }
+  [[nodiscard]] int pending_area() const { return pending_.get(); }
+
+  /// Takes the lock of `name` without waiting; kBusy when another has it.
+  [[nodiscard]] Result<NameLock> lock(const std::string& name) const;
+
+ private:
+  Store() = default;
+
+  std::string path_;
+  sys::Fd directory_;
+  sys::Fd temporary_;
+  sys::Fd pending_;
+  sys::Fd locks_;
+};
+
+}  // namespace lamina::store

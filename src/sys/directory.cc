@@ -1,0 +1,129 @@
+#include "sys/directory.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <memory>
+#include <string_view>
+
+#include "base/error.h"
+#include "sys/file.h"
+
+namespace lamina::sys {
+namespace {
+
+struct CloseDirectory {
+  void operator()(DIR* stream) const { ::closedir(stream); }
+};
+
+}  // namespace
+
+Result<Fd> open_directory(int directory, const std::string& name, const std::string& object) {
+  return open_at(directory, name, O_RDONLY | O_DIRECTORY, object);
+}
+
+Result<bool> make_directory(int directory, const std::string& name, const std::string& object) {
+  if (::mkdirat(directory, name.c_str(), 0700) == 0) return true;
+  if (errno == EEXIST) return false;
+  return system_failure("mkdir", object, errno);
+}
+
+Result<std::vector<std::string>> list_directory(int fd, const std::string& object) {
+  // A descriptor of its own: the stream takes it over and moves its position.
+  LAMINA_ASSIGN_OR_RETURN(Fd own, open_directory(fd, ".", object));
+  std::unique_ptr<DIR, CloseDirectory> stream(::fdopendir(own.get()));
+  if (!stream) return system_failure("opendir", object, errno);
+  own.release();
+  std::vector<std::string> names;
+  while (true) {
+    errno = 0;
+    const dirent* entry = ::readdir(stream.get());  // NOLINT(concurrency-mt-unsafe): own stream
+    if (entry == nullptr) {
+      if (errno != 0) return system_failure("readdir", object, errno);
+      break;
+    }
+    const std::string_view name = static_cast<const char*>(entry->d_name);
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Status remove_file(int directory, const std::string& name, const std::string& object) {
+  if (::unlinkat(directory, name.c_str(), 0) == 0 || errno == ENOENT) return {};
+  return system_failure("unlink", object, errno);
+}
+
+// Recursion is as deep as the tree; ours are two levels deep and only what is below them, if a user
+// put it there, goes deeper.
+// NOLINTNEXTLINE(misc-no-recursion)
+Status remove_tree(int directory, const std::string& name, const std::string& object) {
+  if (::unlinkat(directory, name.c_str(), 0) == 0 || errno == ENOENT) return {};
+  if (errno != EISDIR && errno != EPERM) return system_failure("unlink", object, errno);
+  auto opened = open_at(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, object);
+  if (!opened) {
+    if (opened.error().kind == ErrorKind::kNotFound) return {};
+    return std::unexpected(opened.error());
+  }
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          list_directory(opened->get(), object));
+  for (const std::string& entry : names) {
+    LAMINA_RETURN_IF_ERROR(remove_tree(opened->get(), entry, object + "/" + entry));
+  }
+  if (::unlinkat(directory, name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return {};
+  return system_failure("rmdir", object, errno);
+}
+
+Status rename_new(int from_directory, const std::string& from, int to_directory,
+                  const std::string& to, const std::string& object) {
+  if (::renameat2(from_directory, from.c_str(), to_directory, to.c_str(), RENAME_NOREPLACE) == 0) {
+    return {};
+  }
+  if (errno == EINVAL || errno == ENOSYS) {
+    if (name_exists(to_directory, to)) return system_failure("rename to", object, EEXIST);
+    return rename_over(from_directory, from, to_directory, to, object);
+  }
+  return system_failure("rename to", object, errno);
+}
+
+Status rename_over(int from_directory, const std::string& from, int to_directory,
+                   const std::string& to, const std::string& object) {
+  if (::renameat(from_directory, from.c_str(), to_directory, to.c_str()) == 0) return {};
+  return system_failure("rename to", object, errno);
+}
+
+Status rename_exchange(int a_directory, const std::string& a, int b_directory, const std::string& b,
+                       const std::string& object) {
+  if (::renameat2(a_directory, a.c_str(), b_directory, b.c_str(), RENAME_EXCHANGE) == 0) return {};
+  return system_failure("exchange", object, errno);
+}
+
+bool name_exists(int directory, const std::string& name) {
+  struct stat status{};
+  return ::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+Result<bool> link_descriptor(int fd, int directory, const std::string& name,
+                             const std::string& object) {
+  const std::string by_descriptor = fmt::format("/proc/self/fd/{}", fd);
+  if (::linkat(AT_FDCWD, by_descriptor.c_str(), directory, name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+    return true;
+  }
+  switch (errno) {
+    case ENOENT:      // every name of it is gone, or no /proc
+    case EXDEV:       // another file system
+    case EMLINK:      // ext4: 65,000 links
+    case EPERM:       // a file system without links, or fs.protected_hardlinks
+    case EOPNOTSUPP:  // some network file systems
+      return false;
+    default:
+      return system_failure("link", object, errno);
+  }
+}
+
+}  // namespace lamina::sys

@@ -1,0 +1,49 @@
+// Directories: make, list, remove, and the renames by which snapshots are published.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lamina/result.h"
+#include "sys/fd.h"
+
+namespace lamina::sys {
+
+/// Opens a directory for use by descriptor.
+Result<Fd> open_directory(int directory, const std::string& name, const std::string& object);
+
+/// mkdirat(2), mode 0700. An existing directory is kept; false is returned then.
+Result<bool> make_directory(int directory, const std::string& name, const std::string& object);
+
+/// The names in a directory, without "." and "..", sorted.
+Result<std::vector<std::string>> list_directory(int fd, const std::string& object);
+
+/// Removes `name` below `directory` with all that is in it. Never follows symbolic links. What is
+/// already gone is no error.
+Status remove_tree(int directory, const std::string& name, const std::string& object);
+
+/// unlinkat(2); what is already gone is no error.
+Status remove_file(int directory, const std::string& name, const std::string& object);
+
+/// Renames; fails (kFailed, "already exists") when `to` exists, also on file systems without
+/// RENAME_NOREPLACE (there an existing target is checked first; names are locked by our callers).
+Status rename_new(int from_directory, const std::string& from, int to_directory,
+                  const std::string& to, const std::string& object);
+
+/// Renames over what is there: for files.
+Status rename_over(int from_directory, const std::string& from, int to_directory,
+                   const std::string& to, const std::string& object);
+
+/// Exchanges two names in one atomic step (RENAME_EXCHANGE).
+Status rename_exchange(int a_directory, const std::string& a, int b_directory, const std::string& b,
+                       const std::string& object);
+
+/// True when `name` exists below `directory` (symbolic links are not followed).
+bool name_exists(int directory, const std::string& name);
+
+/// Gives the file behind `fd` the new name `name`. False when the file system, its link limit, the
+/// ownership rules or the file's own state (already unlinked) do not allow a link: copy it then.
+Result<bool> link_descriptor(int fd, int directory, const std::string& name,
+                             const std::string& object);
+
+}  // namespace lamina::sys

@@ -1,0 +1,151 @@
+#include "sys/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/error.h"
+
+namespace lamina::sys {
+namespace {
+
+/// Largest single transfer: below the kernel's own limit of 2 GiB less a page.
+constexpr std::size_t kMaxTransferBytes = std::size_t{1} << 30;
+
+constexpr std::int64_t kNanosecondsPerSecond = 1'000'000'000;
+
+}  // namespace
+
+void Fd::reset() {
+  // EINTR from close(2) on Linux still closes: never retried.
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = -1;
+}
+
+Result<Fd> open_at(int directory, const std::string& name, int flags, const std::string& object,
+                   mode_t mode) {
+  while (true) {
+    const int fd = ::openat(directory, name.c_str(), flags | O_CLOEXEC, mode);
+    if (fd >= 0) return Fd(fd);
+    if (errno != EINTR) return system_failure("open", object, errno);
+  }
+}
+
+Result<FileFacts> facts_of(int fd, const std::string& object) {
+  struct stat status{};
+  if (::fstat(fd, &status) != 0) return system_failure("fstat", object, errno);
+  return FileFacts{
+      .size_bytes = static_cast<std::uint64_t>(status.st_size),
+      .device = status.st_dev,
+      .inode = status.st_ino,
+      .link_count = status.st_nlink,
+      .allocated_bytes = static_cast<std::uint64_t>(status.st_blocks) * 512,
+      .modified_ns = status.st_mtim.tv_sec * kNanosecondsPerSecond + status.st_mtim.tv_nsec,
+      .is_regular = S_ISREG(status.st_mode),
+      .is_directory = S_ISDIR(status.st_mode),
+  };
+}
+
+Result<OpenedFile> open_regular(int directory, const std::string& name, int flags,
+                                const std::string& object) {
+  OpenedFile opened;
+  // O_NONBLOCK: a FIFO or a device in place of a file must not hang the open.
+  LAMINA_ASSIGN_OR_RETURN(opened.fd, open_at(directory, name, flags | O_NONBLOCK, object));
+  LAMINA_ASSIGN_OR_RETURN(opened.facts, facts_of(opened.fd.get(), object));
+  if (!opened.facts.is_regular) {
+    return fail(ErrorKind::kFailed, "'{}' is a {}, not a file", object,
+                opened.facts.is_directory ? "directory" : "device, socket or pipe");
+  }
+  return opened;
+}
+
+Result<std::size_t> read_at(int fd, std::span<std::byte> buffer, std::uint64_t offset,
+                            const std::string& object) {
+  std::size_t done = 0;
+  while (done < buffer.size()) {
+    const auto rest = buffer.subspan(done, std::min(buffer.size() - done, kMaxTransferBytes));
+    const ssize_t count = ::pread(fd, rest.data(), rest.size(), static_cast<off_t>(offset + done));
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      return system_failure("read", object, errno);
+    }
+    if (count == 0) break;
+    done += static_cast<std::size_t>(count);
+  }
+  return done;
+}
+
+Status read_exactly_at(int fd, std::span<std::byte> buffer, std::uint64_t offset,
+                       const std::string& object) {
+  LAMINA_ASSIGN_OR_RETURN(const std::size_t count, read_at(fd, buffer, offset, object));
+  if (count != buffer.size()) {
+    return fail(ErrorKind::kCorrupt, "'{}' ends at {:#x}, before {:#x}: it was cut", object,
+                offset + count, offset + buffer.size());
+  }
+  return {};
+}
+
+Status write_at(int fd, std::span<const std::byte> buffer, std::uint64_t offset,
+                const std::string& object) {
+  std::size_t done = 0;
+  while (done < buffer.size()) {
+    const auto rest = buffer.subspan(done, std::min(buffer.size() - done, kMaxTransferBytes));
+    const ssize_t count = ::pwrite(fd, rest.data(), rest.size(), static_cast<off_t>(offset + done));
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      return system_failure("write", object, errno);
+    }
+    done += static_cast<std::size_t>(count);
+  }
+  return {};
+}
+
+Status truncate(int fd, std::uint64_t size_bytes, const std::string& object) {
+  while (::ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) {
+    if (errno != EINTR) return system_failure("truncate", object, errno);
+  }
+  return {};
+}
+
+Status sync(int fd, const std::string& object) {
+  while (::fsync(fd) != 0) {
+    if (errno != EINTR) return system_failure("fsync", object, errno);
+  }
+  return {};
+}
+
+Result<bool> punch_hole(int fd, std::uint64_t offset, std::uint64_t length,
+                        const std::string& object) {
+  while (::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                     static_cast<off_t>(length)) != 0) {
+    if (errno == EINTR) continue;
+    if (errno == EOPNOTSUPP || errno == ENOSYS) return false;
+    return system_failure("punch hole", object, errno);
+  }
+  return true;
+}
+
+Result<std::vector<std::byte>> read_whole(int fd, std::uint64_t limit_bytes,
+                                          const std::string& object) {
+  LAMINA_ASSIGN_OR_RETURN(const FileFacts facts, facts_of(fd, object));
+  if (facts.size_bytes > limit_bytes) {
+    return fail(ErrorKind::kCorrupt, "'{}' has {} bytes; at most {} are read", object,
+                facts.size_bytes, limit_bytes);
+  }
+  std::vector<std::byte> contents(facts.size_bytes);
+  LAMINA_RETURN_IF_ERROR(read_exactly_at(fd, contents, 0, object));
+  return contents;
+}
+
+Status write_new_file(int directory, const std::string& name, std::span<const std::byte> contents,
+                      const std::string& object) {
+  LAMINA_ASSIGN_OR_RETURN(const Fd fd,
+                          open_at(directory, name, O_WRONLY | O_CREAT | O_EXCL, object));
+  LAMINA_RETURN_IF_ERROR(write_at(fd.get(), contents, 0, object));
+  return sync(fd.get(), object);
+}
+
+}  // namespace lamina::sys

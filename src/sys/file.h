@@ -1,0 +1,79 @@
+// Files: open, whole reads and writes, sizes, syncs. Every call handles EINTR and short counts and
+// names the object it failed on. `object` is always the path as the user knows it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lamina/result.h"
+#include "sys/fd.h"
+
+namespace lamina::sys {
+
+/// openat(2) with O_CLOEXEC. `directory` may be AT_FDCWD; `object` is for the error only.
+Result<Fd> open_at(int directory, const std::string& name, int flags, const std::string& object,
+                   mode_t mode = 0600);
+
+/// What fstat(2) says, as far as lamina asks.
+struct FileFacts {
+  std::uint64_t size_bytes = 0;
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  std::uint64_t link_count = 0;
+  std::uint64_t allocated_bytes = 0;  ///< st_blocks * 512
+  std::int64_t modified_ns = 0;       ///< since the epoch
+  bool is_regular = false;
+  bool is_directory = false;
+
+  [[nodiscard]] bool same_file(const FileFacts& other) const {
+    return device == other.device && inode == other.inode;
+  }
+};
+
+Result<FileFacts> facts_of(int fd, const std::string& object);
+
+/// Opens `path` for reading (or `flags`) and refuses what is no regular file.
+struct OpenedFile {
+  Fd fd;
+  FileFacts facts;
+};
+Result<OpenedFile> open_regular(int directory, const std::string& name, int flags,
+                                const std::string& object);
+
+/// Reads until `buffer` is full or the file ends; returns the bytes read.
+Result<std::size_t> read_at(int fd, std::span<std::byte> buffer, std::uint64_t offset,
+                            const std::string& object);
+
+/// Reads exactly buffer.size() bytes; an earlier end of the file is kCorrupt.
+Status read_exactly_at(int fd, std::span<std::byte> buffer, std::uint64_t offset,
+                       const std::string& object);
+
+/// Writes all of `buffer`. On failure part of it may have been written.
+Status write_at(int fd, std::span<const std::byte> buffer, std::uint64_t offset,
+                const std::string& object);
+
+Status truncate(int fd, std::uint64_t size_bytes, const std::string& object);
+
+/// fsync(2). After a failure the file's contents must be written anew: the kernel may have dropped
+/// the dirty pages, so retrying the fsync proves nothing.
+Status sync(int fd, const std::string& object);
+
+/// Frees the storage of [offset, offset + length); reads as zeros afterwards. A file system that
+/// cannot is not an error: nothing is freed then and false is returned.
+Result<bool> punch_hole(int fd, std::uint64_t offset, std::uint64_t length,
+                        const std::string& object);
+
+/// The whole of a small file. Larger than `limit_bytes` is kCorrupt.
+Result<std::vector<std::byte>> read_whole(int fd, std::uint64_t limit_bytes,
+                                          const std::string& object);
+
+/// Creates `name` (which must not exist), writes `contents`, syncs it.
+Status write_new_file(int directory, const std::string& name, std::span<const std::byte> contents,
+                      const std::string& object);
+
+}  // namespace lamina::sys

@@ -1,0 +1,18 @@
+// Kernel definitions newer than the headers of the oldest system that lamina builds on (Linux 6.1).
+// Probed at run time, never assumed.
+#pragma once
+
+#include <linux/userfaultfd.h>
+
+#include <cstdint>
+
+namespace lamina::sys {
+
+/// UFFD_FEATURE_POISON, Linux 6.6.
+inline constexpr std::uint64_t kUffdFeaturePoison = std::uint64_t{1} << 14;
+/// UFFD_FEATURE_WP_ASYNC, Linux 6.7.
+inline constexpr std::uint64_t kUffdFeatureWpAsync = std::uint64_t{1} << 15;
+/// UFFD_FEATURE_MOVE, Linux 6.8.
+inline constexpr std::uint64_t kUffdFeatureMove = std::uint64_t{1} << 16;
+
+}  // namespace lamina::sys

@@ -1,0 +1,20 @@
+#include "sys/lock.h"
+
+#include <sys/file.h>
+
+#include <cerrno>
+
+#include "base/error.h"
+
+namespace lamina::sys {
+
+Result<bool> try_lock(int fd, const std::string& object) {
+  while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EINTR) continue;
+    if (errno == EWOULDBLOCK) return false;
+    return system_failure("lock", object, errno);
+  }
+  return true;
+}
+
+}  // namespace lamina::sys

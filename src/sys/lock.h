@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+
+#include "lamina/result.h"
+#include "sys/fd.h"
+
+namespace lamina::sys {
+
+/// Takes an exclusive flock(2) on `fd` without waiting. False when another holds it. The lock goes
+/// with the last descriptor of this open file description, also when the process is killed.
+Result<bool> try_lock(int fd, const std::string& object);
+
+}  // namespace lamina::sys
