@@ -132,7 +132,7 @@ Result<RebuiltState> rebuild_state(std::span<const Trailer* const> trailers) {
   }
   if (done < block_count) builder.append_range(state, done, block_count, hint);
   const mapping::LayerIndex keep = state.layer_index(youngest->build_id);
-  return RebuiltState{builder.finish(std::move(layers), keep), youngest->build_id,
+  return RebuiltState{builder.finish(std::move(layers), {keep}), youngest->build_id,
                       youngest->pause_id, youngest->memory_bytes};
 }
 

@@ -50,7 +50,7 @@ Status check_extent(const Extent& extent, std::size_t index, std::uint64_t expec
 Mapping Mapping::zeros(std::uint32_t block_count) {
   MappingBuilder builder(1);
   builder.append({0, block_count, kZeros, 0});
-  return builder.finish({}, kZeros);
+  return builder.finish({}, {});
 }
 
 Result<Mapping> Mapping::create(std::uint32_t block_count, std::vector<Uuid> layers,
@@ -165,7 +165,7 @@ void MappingBuilder::append_range(const Mapping& source, std::uint32_t from, std
   append_cut(hint);
 }
 
-Mapping MappingBuilder::finish(std::vector<Uuid> layers, LayerIndex keep) {
+Mapping MappingBuilder::finish(std::vector<Uuid> layers, std::initializer_list<LayerIndex> keep) {
   mapping_.layers_ = std::move(layers);
   drop_unreferenced(keep);
   return finish_keeping_all(std::move(mapping_.layers_));
@@ -177,10 +177,10 @@ Mapping MappingBuilder::finish_keeping_all(std::vector<Uuid> layers) {
   return std::move(mapping_);
 }
 
-void MappingBuilder::drop_unreferenced(LayerIndex keep) {
+void MappingBuilder::drop_unreferenced(std::initializer_list<LayerIndex> keep) {
   std::vector<bool> used(mapping_.layers_.size() + 1, false);
   used[kZeros] = true;
-  used[keep] = true;
+  for (const LayerIndex layer : keep) used[layer] = true;
   for (const LayerIndex layer : mapping_.layer_) used[layer] = true;
   std::vector<LayerIndex> renumbered(used.size(), kZeros);
   std::vector<Uuid> kept;

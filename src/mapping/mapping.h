@@ -14,6 +14,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <vector>
 
@@ -104,15 +105,15 @@ class MappingBuilder {
   /// at or before `from`, and is moved on to the one that holds `to`. REQUIRES: from < to.
   void append_range(const Mapping& source, std::uint32_t from, std::uint32_t to, std::size_t& hint);
 
-  /// The finished mapping. Layers of `layers` that no extent references are dropped, except `keep`
-  /// (0: none); the indices are renumbered.
-  Mapping finish(std::vector<Uuid> layers, LayerIndex keep);
+  /// The finished mapping. Layers of `layers` that no extent references are dropped, except those
+  /// of `keep`; the indices are renumbered.
+  Mapping finish(std::vector<Uuid> layers, std::initializer_list<LayerIndex> keep);
 
   /// The same, with the table as it is.
   Mapping finish_keeping_all(std::vector<Uuid> layers);
 
  private:
-  void drop_unreferenced(LayerIndex keep);
+  void drop_unreferenced(std::initializer_list<LayerIndex> keep);
 
   Mapping mapping_;
   std::uint32_t end_ = 0;

@@ -42,7 +42,7 @@ Result<Mapping> overlay(const Mapping& parent, const Uuid& layer, std::span<cons
   if (done < parent.block_count()) {
     builder.append_range(parent, done, parent.block_count(), hint);
   }
-  return builder.finish(std::move(layers), index);
+  return builder.finish(std::move(layers), {index});
 }
 
 Result<MergePlan> plan_merge(const Mapping& mapping, const std::vector<bool>& selected,
@@ -73,7 +73,9 @@ Result<MergePlan> plan_merge(const Mapping& mapping, const std::vector<bool>& se
     }
     builder.append(extent);
   }
-  return MergePlan{builder.finish(std::move(layers), youngest), std::move(moves), moved};
+  // The youngest layer of all stays even if it holds nothing, as in overlay().
+  const auto last = static_cast<LayerIndex>(layers.size());
+  return MergePlan{builder.finish(std::move(layers), {youngest, last}), std::move(moves), moved};
 }
 
 }  // namespace lamina::mapping

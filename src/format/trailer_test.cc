@@ -1,0 +1,125 @@
+#include "format/trailer.h"
+
+#include <gtest/gtest.h>
+
+namespace lamina::format {
+namespace {
+
+Uuid id(std::uint8_t number) {
+  Uuid uuid;
+  uuid.bytes.fill(number);
+  return uuid;
+}
+
+Trailer small_trailer(LayerLayout layout) {
+  Trailer trailer;
+  trailer.build_id = id(3);
+  trailer.pause_id = id(9);
+  trailer.parent = id(2);
+  trailer.memory_bytes = 20 * 4096;
+  trailer.layout = layout;
+  trailer.chain = {id(1), id(2)};
+  trailer.replaces = {id(7)};
+  trailer.extents = {{2, 3, 0, 0}, {8, 1, 0, 0}, {9, 2, 0, 0}};
+  trailer.zeros = {{0, 2}, {11, 4}};
+  trailer.checksums = {10, 11, 12, 13, 14, 15};
+  trailer.data_blocks = layout == LayerLayout::kCompact ? 6 : 20;
+  set_positions(trailer);
+  return trailer;
+}
+
+std::uint64_t file_bytes(const Trailer& trailer, const std::vector<std::byte>& bytes) {
+  return trailer.data_blocks * 4096 + bytes.size();
+}
+
+class TrailerOfLayout : public testing::TestWithParam<LayerLayout> {};
+
+TEST_P(TrailerOfLayout, RoundTrips) {
+  const Trailer trailer = small_trailer(GetParam());
+  const auto bytes = encode_trailer(trailer);
+  const auto decoded = decode_trailer(bytes, file_bytes(trailer, bytes));
+  ASSERT_TRUE(decoded) << decoded.error().message;
+  EXPECT_EQ(*decoded, trailer);
+}
+
+TEST_P(TrailerOfLayout, EveryBitFlipIsRejected) {
+  const Trailer trailer = small_trailer(GetParam());
+  auto bytes = encode_trailer(trailer);
+  for (std::size_t i = 0; i < bytes.size() * 8; ++i) {
+    const auto flip = static_cast<std::byte>(1U << (i % 8));
+    bytes[i / 8] ^= flip;
+    ASSERT_FALSE(decode_trailer(bytes, file_bytes(trailer, bytes))) << "byte " << i / 8;
+    bytes[i / 8] ^= flip;
+  }
+}
+
+TEST_P(TrailerOfLayout, EveryTruncationIsRejected) {
+  const Trailer trailer = small_trailer(GetParam());
+  const auto bytes = encode_trailer(trailer);
+  for (std::size_t length = 0; length < bytes.size(); ++length) {
+    // Cut at the end, as a file is cut; and at the front, as if it began later.
+    ASSERT_FALSE(
+        decode_trailer(std::span(bytes).first(length), trailer.data_blocks * 4096 + length));
+    ASSERT_FALSE(decode_trailer(std::span(bytes).last(length), file_bytes(trailer, bytes)));
+  }
+}
+
+TEST_P(TrailerOfLayout, ADifferentFileSizeIsRejected) {
+  const Trailer trailer = small_trailer(GetParam());
+  const auto bytes = encode_trailer(trailer);
+  EXPECT_FALSE(decode_trailer(bytes, file_bytes(trailer, bytes) + 4096));
+  EXPECT_FALSE(decode_trailer(bytes, file_bytes(trailer, bytes) - 4096));
+}
+
+INSTANTIATE_TEST_SUITE_P(Layouts, TrailerOfLayout,
+                         testing::Values(LayerLayout::kCompact, LayerLayout::kAdopted));
+
+TEST(Trailer, FindStoredFindsTheExtentOrNothing) {
+  const Trailer trailer = small_trailer(LayerLayout::kCompact);
+  EXPECT_EQ(find_stored(trailer, 1), nullptr);
+  EXPECT_EQ(find_stored(trailer, 2)->checksum_index, 0);
+  EXPECT_EQ(find_stored(trailer, 4)->guest_block, 2);
+  EXPECT_EQ(find_stored(trailer, 5), nullptr);
+  EXPECT_EQ(find_stored(trailer, 10)->storage_block, 4);
+  EXPECT_EQ(find_stored(trailer, 11), nullptr);
+}
+
+TEST(Trailer, BytesThatAreNoFooterAreNoTrailer) {
+  const std::vector<std::byte> data(kFooterBytes, std::byte{0x41});
+  const auto footer = decode_footer(data, 100 * 4096);
+  ASSERT_TRUE(footer);
+  EXPECT_FALSE(footer->has_value());
+}
+
+/// Encodes a trailer whose contents are wrong although its checksums are right.
+std::string error_of(const Trailer& trailer) {
+  const auto bytes = encode_trailer(trailer);
+  const auto decoded = decode_trailer(bytes, file_bytes(trailer, bytes));
+  if (decoded) return "accepted";
+  EXPECT_EQ(decoded.error().kind, ErrorKind::kCorrupt);
+  return decoded.error().message;
+}
+
+TEST(Trailer, ContradictionsAreRejected) {
+  const auto broken = [](auto change) {
+    Trailer trailer = small_trailer(LayerLayout::kCompact);
+    change(trailer);
+    return error_of(trailer);
+  };
+  using T = Trailer&;
+  const auto has = [](const std::string& text, const char* part) {
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  };
+  has(broken([](T t) { t.extents[1].guest_block = 4; }), "extent 1 of the trailer");
+  has(broken([](T t) { t.extents[2].block_count = 0; }), "extent 2 of the trailer");
+  has(broken([](T t) { t.extents[2].block_count = 0xffff'ffff; }), "extent 2 of the trailer");
+  has(broken([](T t) { t.zeros[1].block_count = 100; }), "zero extent 1 of the trailer");
+  has(broken([](T t) { t.zeros[0].block_count = 3; }), "both stored and zero");
+  has(broken([](T t) { t.checksums.pop_back(); }), "one for each stored block");
+  has(broken([](T t) { t.data_blocks = 7; }), "7 blocks of data where its trailer needs 6");
+  has(broken([](T t) { t.memory_bytes = 0; }), "memory size 0");
+  has(broken([](T t) { t.layout = static_cast<LayerLayout>(5); }), "layout 5");
+}
+
+}  // namespace
+}  // namespace lamina::format
