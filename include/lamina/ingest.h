@@ -65,7 +65,8 @@ struct IngestReport {
   std::uint64_t stored_blocks = 0;     ///< data in the new layer
   std::uint64_t zero_blocks = 0;       ///< set to zero by this file
   std::uint64_t unchanged_blocks = 0;  ///< in the file, but equal to the parent's
-  std::uint64_t layer_bytes = 0;       ///< size of the new layer file, trailer included
+  std::uint64_t layer_bytes = 0;       ///< size of the new layer file, trailer and holes included
+  std::uint64_t layer_allocated_bytes = 0;  ///< of them, what the file system has allocated
   std::uint64_t cloned_bytes = 0;  ///< of the layer, how much shares storage with the memory file
   std::vector<std::string> notes;  ///< things worth telling a person, one line each
 };

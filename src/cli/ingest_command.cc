@@ -52,6 +52,7 @@ void print_report(const IngestReport& report, double elapsed_ms, bool json) {
                 {"zero_blocks", report.zero_blocks},
                 {"unchanged_blocks", report.unchanged_blocks},
                 {"layer_bytes", report.layer_bytes},
+                {"layer_allocated_bytes", report.layer_allocated_bytes},
                 {"cloned_bytes", report.cloned_bytes},
                 {"elapsed_ms", elapsed_ms}});
     return;
@@ -63,7 +64,7 @@ void print_report(const IngestReport& report, double elapsed_ms, bool json) {
              human_bytes(report.stored_blocks * kBlockBytes), count_of(report.zero_blocks, "block"),
              report.unchanged_blocks);
   fmt::print("  layer {} ({}, {}), {:.1f} ms\n", report.build_id.to_string(),
-             layout_name(report.layout), human_bytes(report.layer_bytes), elapsed_ms);
+             layout_name(report.layout), human_bytes(report.layer_allocated_bytes), elapsed_ms);
 }
 
 int run(Arguments& arguments) {

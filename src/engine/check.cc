@@ -37,6 +37,16 @@ void add_wrong(LayerCheck& check, std::uint32_t guest_block, std::uint32_t stora
   }
 }
 
+void add_different(Comparison& comparison, std::uint32_t block) {
+  ++comparison.different_blocks;
+  std::vector<format::BlockRun>& runs = comparison.different;
+  if (!runs.empty() && runs.back().guest_block + runs.back().block_count == block) {
+    ++runs.back().block_count;
+  } else if (runs.size() < kMaxReported) {
+    runs.push_back({block, 1});
+  }
+}
+
 }  // namespace
 
 Result<LayerCheck> check_layer(const Chain& chain, mapping::LayerIndex index, Progress* progress) {
@@ -93,8 +103,7 @@ Result<Comparison> compare_with_file(const Chain& chain, std::uint64_t memory_by
     for (std::uint32_t i = 0; i < count; ++i) {
       const std::size_t offset = i * kBlockBytes;
       if (std::memcmp(&ours[offset], &theirs[offset], kBlockBytes) == 0) continue;
-      ++comparison.different_blocks;
-      if (comparison.different.size() < kMaxReported) comparison.different.push_back(block + i);
+      add_different(comparison, block + i);
     }
     comparison.compared_blocks += count;
     block += count;

@@ -36,7 +36,7 @@ Result<LayerCheck> check_layer(const Chain& chain, mapping::LayerIndex index, Pr
 struct Comparison {
   std::uint64_t compared_blocks = 0;
   std::uint64_t different_blocks = 0;
-  std::vector<std::uint32_t> different;  ///< the first of them, kMaxReported at most
+  std::vector<format::BlockRun> different;  ///< the first runs of them, kMaxReported at most
 };
 
 /// Compares the memory of `chain`, `memory_bytes` long, with the file `fd` byte by byte. A file of

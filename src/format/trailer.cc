@@ -102,16 +102,20 @@ Result<std::optional<FullFooter>> decode_full_footer(std::span<const std::byte> 
   return footer;
 }
 
-/// Checks that runs are in order, apart, not empty and inside the memory.
+/// Checks that runs are in order, not empty, inside the memory, and joined: runs that touch are one
+/// (stored ones are neighbours in storage too, in either layout), so that an extent of a header,
+/// which is joined, lies inside one of them.
 template <typename Run>
 Status check_runs(const std::vector<Run>& runs, std::uint64_t block_count, std::string_view what) {
   std::uint64_t end = 0;
   for (std::size_t i = 0; i < runs.size(); ++i) {
     const std::uint64_t start = runs[i].guest_block;
     const std::uint64_t run_end = start + runs[i].block_count;
-    if (runs[i].block_count == 0 || start < end || run_end > block_count) {
+    const bool in_order = i == 0 || start > end;
+    if (runs[i].block_count == 0 || !in_order || run_end > block_count) {
       return fail(ErrorKind::kCorrupt,
-                  "{} {} of the trailer is [{:#x}, {:#x}): empty, out of order or past the memory",
+                  "{} {} of the trailer is [{:#x}, {:#x}): empty, out of order, touching or past "
+                  "the memory",
                   what, i, start * kBlockBytes, run_end * kBlockBytes);
     }
     end = run_end;

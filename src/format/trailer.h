@@ -51,7 +51,7 @@ struct Trailer {
   std::vector<Uuid> chain;     ///< the other layers of the state published with it, oldest first
   std::vector<Uuid> replaces;  ///< for a merge: the layers whose blocks it took over
   std::vector<StoredExtent> extents;  ///< in guest order
-  std::vector<BlockRun> zeros;        ///< every block that is zero in the state published with it
+  std::vector<BlockRun> zeros;  ///< every block that is zero in the state published with it; joined
   std::vector<std::uint64_t> checksums;  ///< XXH3-64 of each stored block, in the order of extents
 
   bool operator==(const Trailer&) const = default;

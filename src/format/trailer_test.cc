@@ -20,8 +20,8 @@ Trailer small_trailer(LayerLayout layout) {
   trailer.layout = layout;
   trailer.chain = {id(1), id(2)};
   trailer.replaces = {id(7)};
-  trailer.extents = {{2, 3, 0, 0}, {8, 1, 0, 0}, {9, 2, 0, 0}};
-  trailer.zeros = {{0, 2}, {11, 4}};
+  trailer.extents = {{2, 3, 0, 0}, {8, 1, 0, 0}, {10, 2, 0, 0}};
+  trailer.zeros = {{0, 2}, {12, 4}};
   trailer.checksums = {10, 11, 12, 13, 14, 15};
   trailer.data_blocks = layout == LayerLayout::kCompact ? 6 : 20;
   set_positions(trailer);
@@ -80,8 +80,8 @@ TEST(Trailer, FindStoredFindsTheExtentOrNothing) {
   EXPECT_EQ(find_stored(trailer, 2)->checksum_index, 0);
   EXPECT_EQ(find_stored(trailer, 4)->guest_block, 2);
   EXPECT_EQ(find_stored(trailer, 5), nullptr);
-  EXPECT_EQ(find_stored(trailer, 10)->storage_block, 4);
-  EXPECT_EQ(find_stored(trailer, 11), nullptr);
+  EXPECT_EQ(find_stored(trailer, 11)->storage_block, 4);
+  EXPECT_EQ(find_stored(trailer, 12), nullptr);
 }
 
 TEST(Trailer, BytesThatAreNoFooterAreNoTrailer) {
@@ -111,6 +111,7 @@ TEST(Trailer, ContradictionsAreRejected) {
     EXPECT_NE(text.find(part), std::string::npos) << text;
   };
   has(broken([](T t) { t.extents[1].guest_block = 4; }), "extent 1 of the trailer");
+  has(broken([](T t) { t.extents[1].guest_block = 5; }), "touching");
   has(broken([](T t) { t.extents[2].block_count = 0; }), "extent 2 of the trailer");
   has(broken([](T t) { t.extents[2].block_count = 0xffff'ffff; }), "extent 2 of the trailer");
   has(broken([](T t) { t.zeros[1].block_count = 100; }), "zero extent 1 of the trailer");

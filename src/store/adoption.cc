@@ -22,6 +22,7 @@ struct Journal {
   std::string source;
   std::string layer_name;
   std::uint64_t size_bytes = 0;
+  std::uint64_t mode = 0;
   std::uint64_t inode = 0;  ///< tells the memory file from another layer of that name
 };
 
@@ -36,6 +37,7 @@ std::string encode(const Journal& journal) {
                         {"source", journal.source},
                         {"layer", journal.layer_name},
                         {"bytes", journal.size_bytes},
+                        {"mode", journal.mode},
                         {"inode", journal.inode}}
              .dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +
          "\n";
@@ -47,17 +49,19 @@ std::optional<Journal> decode(const std::vector<std::byte>& bytes) {
   const auto* begin = reinterpret_cast<const char*>(bytes.data());
   const auto json = nlohmann::json::parse(begin, begin + bytes.size(), nullptr, false);
   if (!json.is_object()) return std::nullopt;
-  const auto source = json.find("source");
-  const auto layer = json.find("layer");
-  const auto size = json.find("bytes");
-  const auto inode = json.find("inode");
-  if (source == json.end() || !source->is_string() || layer == json.end() || !layer->is_string() ||
-      size == json.end() || !size->is_number_unsigned() || inode == json.end() ||
-      !inode->is_number_unsigned()) {
+  const auto has = [&](const char* name, bool (nlohmann::json::*is_type)() const noexcept) {
+    const auto found = json.find(name);
+    return found != json.end() && ((*found).*is_type)();
+  };
+  using Value = nlohmann::json;
+  if (!has("source", &Value::is_string) || !has("layer", &Value::is_string) ||
+      !has("bytes", &Value::is_number_unsigned) || !has("mode", &Value::is_number_unsigned) ||
+      !has("inode", &Value::is_number_unsigned)) {
     return std::nullopt;
   }
-  Journal journal{source->get<std::string>(), layer->get<std::string>(), size->get<std::uint64_t>(),
-                  inode->get<std::uint64_t>()};
+  Journal journal{json["source"].get<std::string>(), json["layer"].get<std::string>(),
+                  json["bytes"].get<std::uint64_t>(), json["mode"].get<std::uint64_t>(),
+                  json["inode"].get<std::uint64_t>()};
   if (journal.layer_name.find('/') != std::string::npos) return std::nullopt;
   return journal;
 }
@@ -84,6 +88,10 @@ Status put_back(int directory, const std::string& directory_path, const Journal&
   }
   // The directory of a snapshot that was just replaced has layers of its own.
   if (opened->facts.inode != journal.inode) return {};
+  if (opened->facts.mode != journal.mode) {
+    LAMINA_RETURN_IF_ERROR(
+        sys::set_mode(opened->fd.get(), static_cast<std::uint32_t>(journal.mode), path));
+  }
   if (opened->facts.size_bytes > journal.size_bytes) {
     LAMINA_RETURN_IF_ERROR(sys::truncate(opened->fd.get(), journal.size_bytes, path));
     LAMINA_RETURN_IF_ERROR(sys::sync(opened->fd.get(), path));
@@ -137,7 +145,7 @@ Result<Adoption> Adoption::take_over(const Store& store, const Staging& staging,
                                      const std::string& source, const std::string& layer_name,
                                      const sys::FileFacts& facts) {
   Adoption adoption(store, id.to_string());
-  const std::string text = encode({source, layer_name, facts.size_bytes, facts.inode});
+  const std::string text = encode({source, layer_name, facts.size_bytes, facts.mode, facts.inode});
   const std::string name = journal_name(adoption.id_);
   LAMINA_RETURN_IF_ERROR(sys::write_new_file(
       store.pending_area(), name, std::as_bytes(std::span(text)), pending_path(store, name)));

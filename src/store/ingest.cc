@@ -30,6 +30,9 @@ using store::Staging;
 /// cuts the file into pieces.
 constexpr std::uint32_t kMinPunchedBlocks = 16;
 
+/// Guest memory is nobody else's business, whatever mode the VMM gave its file.
+constexpr std::uint32_t kLayerMode = 0600;
+
 struct FreeMemory {
   void operator()(char* pointer) const { ::free(pointer); }  // NOLINT(cppcoreguidelines-no-malloc)
 };
@@ -229,6 +232,7 @@ class Ingest {
     const Status done = [&]() -> Status {
       const std::string layer_path = staging.file_path(layer_name_);
       LAMINA_RETURN_IF_ERROR(scan(-1, layer_path));
+      LAMINA_RETURN_IF_ERROR(sys::set_mode(writable.fd.get(), kLayerMode, layer_path));
       LAMINA_RETURN_IF_ERROR(complete(staging, writable.fd.get(), layer_path));
       return publish(staging);
     }();
@@ -393,6 +397,7 @@ class Ingest {
     report_.zero_blocks = scanned_.zero_blocks;
     report_.unchanged_blocks = scanned_.unchanged_blocks;
     report_.layer_bytes = facts.size_bytes;
+    report_.layer_allocated_bytes = facts.allocated_bytes;
     report_.cloned_bytes = scanned_.cloned_blocks * kBlockBytes;
     return {};
   }

@@ -86,8 +86,9 @@ Result<bool> sort_layers(format::Header& header, std::vector<Layer>& layers) {
   }
   std::vector<std::size_t> order(count);
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return rank[a] < rank[b]; });
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return std::pair(rank[a], a) < std::pair(rank[b], b);  // stable
+  });
   std::vector<LayerIndex> renumbered(count + 1, mapping::kZeros);
   std::vector<Uuid> ids;
   std::vector<Layer> sorted;

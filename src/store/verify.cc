@@ -56,9 +56,16 @@ Status compare(const store::OpenSnapshot& snapshot, const sys::OpenedFile& file,
                                 *options.against, options.progress));
   report.compared_blocks = comparison.compared_blocks;
   report.different_blocks = comparison.different_blocks;
-  for (const std::uint32_t block : comparison.different) {
+  std::uint64_t named = 0;
+  for (const format::BlockRun& run : comparison.different) {
+    report.problems.push_back(fmt::format(
+        "{} block{} at {:#x} differ{} from '{}'", run.block_count, run.block_count == 1 ? "" : "s",
+        run.guest_block * kBlockBytes, run.block_count == 1 ? "s" : "", *options.against));
+    named += run.block_count;
+  }
+  if (named < comparison.different_blocks) {
     report.problems.push_back(
-        fmt::format("the block at {:#x} differs from '{}'", block * kBlockBytes, *options.against));
+        fmt::format("{} more blocks differ", comparison.different_blocks - named));
   }
   return {};
 }

@@ -44,6 +44,7 @@ Result<FileFacts> facts_of(int fd, const std::string& object) {
       .link_count = status.st_nlink,
       .allocated_bytes = static_cast<std::uint64_t>(status.st_blocks) * 512,
       .modified_ns = status.st_mtim.tv_sec * kNanosecondsPerSecond + status.st_mtim.tv_nsec,
+      .mode = status.st_mode & 07777U,
       .is_regular = S_ISREG(status.st_mode),
       .is_directory = S_ISDIR(status.st_mode),
   };
@@ -100,6 +101,11 @@ Status write_at(int fd, std::span<const std::byte> buffer, std::uint64_t offset,
     }
     done += static_cast<std::size_t>(count);
   }
+  return {};
+}
+
+Status set_mode(int fd, std::uint32_t mode, const std::string& object) {
+  if (::fchmod(fd, mode) != 0) return system_failure("chmod", object, errno);
   return {};
 }
 

@@ -27,6 +27,7 @@ struct FileFacts {
   std::uint64_t link_count = 0;
   std::uint64_t allocated_bytes = 0;  ///< st_blocks * 512
   std::int64_t modified_ns = 0;       ///< since the epoch
+  std::uint32_t mode = 0;             ///< permission bits
   bool is_regular = false;
   bool is_directory = false;
 
@@ -56,6 +57,9 @@ Status read_exactly_at(int fd, std::span<std::byte> buffer, std::uint64_t offset
 /// Writes all of `buffer`. On failure part of it may have been written.
 Status write_at(int fd, std::span<const std::byte> buffer, std::uint64_t offset,
                 const std::string& object);
+
+/// fchmod(2).
+Status set_mode(int fd, std::uint32_t mode, const std::string& object);
 
 Status truncate(int fd, std::uint64_t size_bytes, const std::string& object);
 
