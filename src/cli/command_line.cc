@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <vector>
 
@@ -42,7 +43,8 @@ std::string explain_unexpected(const CLI::App& app, const std::string& argument)
 int report_usage(const std::string& message, const CLI::App& app) {
   std::string verb;
   for (const CLI::App* parsed : app.get_subcommands()) verb = parsed->get_name() + " ";
-  fmt::print(stderr, "lamina: {}\nTry 'lamina {}--help'.\n", message, verb);
+  print_message(message);
+  fmt::print(stderr, "Try 'lamina {}--help'.\n", verb);
   return kExitUsage;
 }
 
@@ -54,6 +56,17 @@ CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& de
   verb->footer(footer);
   verb->get_formatter()->column_width(kHelpColumn);
   return verb;
+}
+
+CLI::Option* add_text(CLI::App* verb, const std::string& name, std::string& value,
+                      const std::string& description, const std::string& placeholder) {
+  const auto not_empty = [](const std::string& text) {
+    return text.empty() ? std::string("the value is empty") : std::string();
+  };
+  CLI::Option* option = verb->add_option(name, value, description);
+  option->check(CLI::Validator(not_empty, ""))->type_name("");
+  if (!placeholder.empty()) option->option_text(placeholder);
+  return option;
 }
 
 int run_command_line(int argc, char** argv) {
@@ -77,11 +90,17 @@ int run_command_line(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {  // --help, --version
     return app.exit(success);
-  } catch (const CLI::ExtrasError&) {
-    // The names that parsing left over, wherever they stand.
-    const std::vector<std::string> left = app.remaining(true);
-    return report_usage(explain_unexpected(app, left.empty() ? std::string() : left.front()), app);
   } catch (const CLI::ParseError& error) {
+    // What parsing could not place says more than what it then missed: a misspelt --out is the
+    // reason that --out is missing.
+    const std::vector<std::string> left = app.remaining(true);
+    const auto odd = std::find_if(left.begin(), left.end(), [](const std::string& argument) {
+      return argument.starts_with("-");
+    });
+    if (odd != left.end()) return report_usage(explain_unexpected(app, *odd), app);
+    if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !left.empty()) {
+      return report_usage(explain_unexpected(app, left.front()), app);
+    }
     return report_usage(error.what(), app);
   }
   const auto verbs = app.get_subcommands();
@@ -91,7 +110,10 @@ int run_command_line(int argc, char** argv) {
   }
   const int code = actions.at(verbs.front()->get_name())();
   // A result that could not be written (a full disk behind stdout) was not given.
-  if (std::fflush(stdout) != 0 && code == kExitDone) return kExitFailed;
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    print_message("the result could not be written to standard output");
+    if (code == kExitDone) return kExitFailed;
+  }
   return code;
 }
 

@@ -71,7 +71,7 @@ int run(const Arguments& arguments) {
 Action add_doctor(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* verb = add_verb(app, "doctor", "what a directory and this machine can do", kFooter);
-  verb->add_option("DIRECTORY", arguments->directory, "where a store is or shall be")->required();
+  add_text(verb, "DIRECTORY", arguments->directory, "where a store is or shall be")->required();
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run(*arguments); };
 }

@@ -92,19 +92,17 @@ int run(Arguments& arguments) {
 Action add_ingest(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* verb = add_verb(app, "ingest", "store a memory file as a snapshot", kFooter);
-  verb->add_option("MEMFILE", arguments->options.memory_file, "what the VMM wrote at the pause")
+  add_text(verb, "MEMFILE", arguments->options.memory_file, "what the VMM wrote at the pause")
       ->required();
-  verb->add_option("--out", arguments->options.snapshot, "the snapshot to make")
-      ->required()
-      ->option_text("SNAPSHOT");
-  verb->add_option("--parent", arguments->parent, "what a diff changes")->option_text("SNAPSHOT");
+  add_text(verb, "--out", arguments->options.snapshot, "the snapshot to make", "SNAPSHOT")
+      ->required();
+  add_text(verb, "--parent", arguments->parent, "what a diff changes", "SNAPSHOT");
   add_choice<MemoryFileKind>(verb, "--kind", arguments->options.kind,
                              {{"full", MemoryFileKind::kFull}, {"diff", MemoryFileKind::kDiff}},
                              "default: diff with --parent, else full");
-  verb->add_option("--vmstate", arguments->vmstate, "VM state of the same pause, kept as snapfile")
-      ->option_text("FILE");
-  verb->add_option("--build-id", arguments->build_id, "of the new layer (default random)")
-      ->option_text("UUID");
+  add_text(verb, "--vmstate", arguments->vmstate, "VM state of the same pause, kept as snapfile",
+           "FILE");
+  add_text(verb, "--build-id", arguments->build_id, "of the new layer (default random)", "UUID");
   add_choice<Layout>(
       verb, "--layout", arguments->options.layout,
       {{"auto", Layout::kAuto}, {"compact", Layout::kCompact}, {"adopt", Layout::kAdopted}},

@@ -146,7 +146,7 @@ int run(const Arguments& arguments) {
 Action add_inspect(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* verb = add_verb(app, "inspect", "describe a snapshot or a header file", kFooter);
-  verb->add_option("SNAPSHOT|HEADER", arguments->path, "a snapshot, or a header file")->required();
+  add_text(verb, "SNAPSHOT|HEADER", arguments->path, "a snapshot, or a header file")->required();
   verb->add_flag("--extents", arguments->extents, "list every extent");
   verb->add_flag("--json", arguments->json, "print as JSON");
   return [arguments] { return run(*arguments); };

@@ -1,14 +1,28 @@
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <exception>
 
 #include "cli/command_line.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
 
+namespace {
+
+/// Each layer of a chain is a descriptor: a chain may be longer than the usual soft limit of 1,024.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   // The library throws nothing of its own; memory can still run out.
   try {
     lamina::cli::install_interrupt_handler();
+    raise_descriptor_limit();
     return lamina::cli::run_command_line(argc, argv);
   } catch (const std::exception& exception) {
     fmt::print(stderr, "lamina: {}\n", exception.what());

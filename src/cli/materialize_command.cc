@@ -48,10 +48,8 @@ int run(Arguments& arguments) {
 Action add_materialize(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* verb = add_verb(app, "materialize", "write the memory as one file", kFooter);
-  verb->add_option("SNAPSHOT", arguments->options.snapshot, "whose memory to write")->required();
-  verb->add_option("--out", arguments->options.out, "the file to make")
-      ->required()
-      ->option_text("FILE");
+  add_text(verb, "SNAPSHOT", arguments->options.snapshot, "whose memory to write")->required();
+  add_text(verb, "--out", arguments->options.out, "the file to make", "FILE")->required();
   add_choice<Reflink>(
       verb, "--reflink", arguments->options.reflink,
       {{"auto", Reflink::kAuto}, {"always", Reflink::kAlways}, {"never", Reflink::kNever}},

@@ -79,9 +79,8 @@ int run(Arguments& arguments, const CLI::App& verb) {
 Action add_merge(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* verb = add_verb(app, "merge", "merge layers at file level", kFooter);
-  verb->add_option("SNAPSHOT", arguments->options.snapshot, "what to merge")->required();
-  verb->add_option("--out", arguments->out, "make a new one, leave SNAPSHOT")
-      ->option_text("SNAPSHOT");
+  add_text(verb, "SNAPSHOT", arguments->options.snapshot, "what to merge")->required();
+  add_text(verb, "--out", arguments->out, "make a new one, leave SNAPSHOT", "SNAPSHOT");
   CLI::Option* full = verb->add_flag("--full", arguments->full, "merge all layers (the default)");
   verb->add_option("--layers", arguments->layers, "merge the N youngest layers")
       ->option_text("N")

@@ -35,6 +35,22 @@ std::string_view kind_name(ErrorKind kind) {
   return "failed";
 }
 
+/// `text` on one line: control characters, which a path may hold, are written as \xNN.
+std::string printable(std::string_view text) {
+  constexpr unsigned char kFirstPrintable = 0x20;
+  constexpr unsigned char kDelete = 0x7f;
+  std::string line;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < kFirstPrintable || byte == kDelete) {
+      line += fmt::format("\\x{:02x}", byte);
+    } else {
+      line += c;
+    }
+  }
+  return line;
+}
+
 }  // namespace
 
 int exit_code_of(ErrorKind kind) {
@@ -58,7 +74,7 @@ int exit_code_of(ErrorKind kind) {
 }
 
 int report_error(const Error& error, bool as_json) {
-  fmt::print(stderr, "lamina: {}\n", error.message);
+  print_message(error.message);
   const int code = exit_code_of(error.kind);
   if (as_json) {
     print_json({{"message_type", "error"},
@@ -69,8 +85,12 @@ int report_error(const Error& error, bool as_json) {
   return code;
 }
 
+void print_message(const std::string& message) {
+  fmt::print(stderr, "lamina: {}\n", printable(message));
+}
+
 void print_notes(const std::vector<std::string>& notes) {
-  for (const std::string& note : notes) fmt::print(stderr, "lamina: {}\n", note);
+  for (const std::string& note : notes) print_message(note);
 }
 
 void print_json(const nlohmann::ordered_json& document) {

@@ -29,6 +29,9 @@ int exit_code_of(ErrorKind kind);
 /// Returns the exit code.
 int report_error(const Error& error, bool as_json);
 
+/// Prints "lamina: message" to stderr, on one line.
+void print_message(const std::string& message);
+
 /// Prints each note as "lamina: note" to stderr.
 void print_notes(const std::vector<std::string>& notes);
 

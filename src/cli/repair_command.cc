@@ -44,7 +44,7 @@ int run(const Arguments& arguments) {
 Action add_repair(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* verb = add_verb(app, "repair", "rebuild a lost header", kFooter);
-  verb->add_option("SNAPSHOT", arguments->snapshot, "what to repair")->required();
+  add_text(verb, "SNAPSHOT", arguments->snapshot, "what to repair")->required();
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run(*arguments); };
 }

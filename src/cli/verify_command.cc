@@ -71,9 +71,8 @@ int run(const Arguments& arguments) {
 Action add_verify(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* verb = add_verb(app, "verify", "check every stored block", kFooter);
-  verb->add_option("SNAPSHOT", arguments->snapshot, "what to check")->required();
-  verb->add_option("--against", arguments->against, "a memory file it should be equal to")
-      ->option_text("MEMFILE");
+  add_text(verb, "SNAPSHOT", arguments->snapshot, "what to check")->required();
+  add_text(verb, "--against", arguments->against, "a memory file it should be equal to", "MEMFILE");
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run(*arguments); };
 }

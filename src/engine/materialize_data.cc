@@ -13,10 +13,6 @@
 namespace lamina::engine {
 namespace {
 
-/// Shorter runs are copied also where they could be cloned: the copy is cheaper than the call, and
-/// the file stays in fewer pieces.
-constexpr std::uint32_t kMinClonedBlocks = 32;
-
 class Materializer {
  public:
   Materializer(const Chain& chain, const MaterializeTarget& target)
@@ -47,7 +43,8 @@ class Materializer {
  private:
   Status add(const mapping::Extent& extent) {
     bool cloned = false;
-    if (clone_ && (extent.block_count >= kMinClonedBlocks || target_.sharing == Sharing::kAlways)) {
+    // Short runs too: the copy alone would be cheaper than the call, but it has to be synced.
+    if (clone_) {
       LAMINA_ASSIGN_OR_RETURN(
           cloned,
           sys::clone_range(chain_.layer(extent.layer).fd(), extent.storage_block * kBlockBytes,

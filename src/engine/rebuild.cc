@@ -17,12 +17,19 @@ bool contains(const std::vector<Uuid>& ids, const Uuid& id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
+/// True when every layer that `merged` replaced is one that `younger` was published on top of: only
+/// then does `merged` stand for them below `younger`. (A fork has some of them in its chain, not
+/// all: what was merged holds a sibling's blocks.)
+bool stands_below(const Trailer& merged, const Trailer& younger) {
+  return !merged.replaces.empty() &&
+         std::all_of(merged.replaces.begin(), merged.replaces.end(),
+                     [&](const Uuid& id) { return contains(younger.chain, id); });
+}
+
 /// True when `younger` was published on top of `older`, or of what `older` replaced.
 bool is_older(const Trailer& older, const Trailer& younger) {
   if (&older == &younger) return false;
-  if (contains(younger.chain, older.build_id)) return true;
-  return std::any_of(older.replaces.begin(), older.replaces.end(),
-                     [&](const Uuid& id) { return contains(younger.chain, id); });
+  return contains(younger.chain, older.build_id) || stands_below(older, younger);
 }
 
 Result<const Trailer*> find_youngest(std::span<const Trailer* const> trailers) {
@@ -52,6 +59,7 @@ Result<std::vector<const Trailer*>> find_chain(std::span<const Trailer* const> t
                                                const Trailer& youngest) {
   std::map<Uuid, const Trailer*> present;
   for (const Trailer* trailer : trailers) {
+    if (!stands_below(*trailer, youngest)) continue;
     for (const Uuid& replaced : trailer->replaces) present.try_emplace(replaced, trailer);
   }
   for (const Trailer* trailer : trailers) present[trailer->build_id] = trailer;

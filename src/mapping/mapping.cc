@@ -45,6 +45,20 @@ Status check_extent(const Extent& extent, std::size_t index, std::uint64_t expec
   return {};
 }
 
+/// Index of the last start that is not past `block`. REQUIRES: the first one is not.
+std::size_t last_at_or_below(std::span<const std::uint32_t> starts, std::uint32_t block) {
+  // Branch-free: the compiler makes a conditional move of it, and a miss costs one cache line per
+  // step instead of a mispredicted branch as well.
+  const std::uint32_t* base = starts.data();
+  std::size_t count = starts.size();
+  while (count > 1) {
+    const std::size_t half = count / 2;
+    base = base[half] <= block ? base + half : base;
+    count -= half;
+  }
+  return static_cast<std::size_t>(base - starts.data());
+}
+
 }  // namespace
 
 Mapping Mapping::zeros(std::uint32_t block_count) {
@@ -82,16 +96,9 @@ Result<Mapping> Mapping::create(std::uint32_t block_count, std::vector<Uuid> lay
 }
 
 std::size_t Mapping::find(std::uint32_t block) const {
-  // Branch-free: the compiler makes a conditional move of it, and a miss costs one cache line per
-  // step instead of a mispredicted branch as well.
-  const std::uint32_t* base = starts_.data();
-  std::size_t count = storage_.size();
-  while (count > 1) {
-    const std::size_t half = count / 2;
-    base = base[half] <= block ? base + half : base;
-    count -= half;
-  }
-  return static_cast<std::size_t>(base - starts_.data());
+  const std::size_t window = last_at_or_below(samples_, block) * kSampleStride;
+  const auto starts = this->starts().subspan(window);
+  return window + last_at_or_below(starts.first(std::min(starts.size(), kSampleStride)), block);
 }
 
 Extent Mapping::resolve(std::uint32_t block) const {
@@ -131,11 +138,13 @@ void MappingBuilder::append(const Extent& extent) {
 
 void MappingBuilder::append_range(const Mapping& source, std::uint32_t from, std::uint32_t to,
                                   std::size_t& hint) {
-  const auto starts = source.starts();
+  // The next place is often near: a few steps, then a lookup.
   const auto index_of = [&](std::uint32_t block) {
-    const auto after =
-        std::upper_bound(starts.begin() + static_cast<std::ptrdiff_t>(hint), starts.end(), block);
-    return static_cast<std::size_t>(after - starts.begin()) - 1;
+    constexpr std::size_t kSteps = 4;
+    for (std::size_t i = hint; i < std::min(hint + kSteps, source.extent_count()); ++i) {
+      if (block < source.starts_[i + 1]) return i;
+    }
+    return block < source.block_count() ? source.find(block) : source.extent_count() - 1;
   };
   hint = index_of(from);
   const std::size_t first = hint;
@@ -174,14 +183,27 @@ Mapping MappingBuilder::finish(std::vector<Uuid> layers, std::initializer_list<L
 Mapping MappingBuilder::finish_keeping_all(std::vector<Uuid> layers) {
   mapping_.starts_.push_back(end_);
   mapping_.layers_ = std::move(layers);
+  const std::size_t count = mapping_.extent_count();
+  mapping_.samples_.reserve((count + Mapping::kSampleStride - 1) / Mapping::kSampleStride);
+  for (std::size_t i = 0; i < count; i += Mapping::kSampleStride) {
+    mapping_.samples_.push_back(mapping_.starts_[i]);
+  }
   return std::move(mapping_);
 }
 
 void MappingBuilder::drop_unreferenced(std::initializer_list<LayerIndex> keep) {
+  // Stops at the last layer that was not seen before: nearly always after a few extents, and there
+  // may be a million.
   std::vector<bool> used(mapping_.layers_.size() + 1, false);
-  used[kZeros] = true;
-  for (const LayerIndex layer : keep) used[layer] = true;
-  for (const LayerIndex layer : mapping_.layer_) used[layer] = true;
+  std::size_t unseen = used.size();
+  const auto see = [&](LayerIndex layer) {
+    if (used[layer]) return;
+    used[layer] = true;
+    --unseen;
+  };
+  see(kZeros);
+  for (const LayerIndex layer : keep) see(layer);
+  for (std::size_t i = 0; i < mapping_.layer_.size() && unseen > 0; ++i) see(mapping_.layer_[i]);
   std::vector<LayerIndex> renumbered(used.size(), kZeros);
   std::vector<Uuid> kept;
   for (std::size_t i = 1; i < used.size(); ++i) {

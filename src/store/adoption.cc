@@ -3,11 +3,14 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "base/error.h"
+#include "store/snapshot_directory.h"
 #include "sys/directory.h"
 #include "sys/file.h"
 #include "sys/lock.h"
@@ -23,7 +26,6 @@ struct Journal {
   std::string layer_name;
   std::uint64_t size_bytes = 0;
   std::uint64_t mode = 0;
-  std::uint64_t inode = 0;  ///< tells the memory file from another layer of that name
 };
 
 std::string pending_path(const Store& store, const std::string& name) {
@@ -32,13 +34,34 @@ std::string pending_path(const Store& store, const std::string& name) {
 
 std::string journal_name(const std::string& id) { return id + std::string(kJournalSuffix); }
 
+/// Paths are bytes, JSON is UTF-8: what is put back must have the very name that it had.
+std::string to_hex(std::string_view bytes) {
+  std::string hex;
+  for (const char c : bytes) hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  return hex;
+}
+
+std::optional<std::string> from_hex(std::string_view hex) {
+  constexpr int kBase = 16;
+  std::string bytes;
+  if (hex.size() % 2 != 0) return std::nullopt;
+  for (std::size_t i = 0; i < hex.size(); i += 2) {
+    unsigned char byte = 0;
+    const char* digits = hex.data() + i;
+    const auto [end, error] = std::from_chars(digits, digits + 2, byte, kBase);
+    if (error != std::errc() || end != digits + 2) return std::nullopt;
+    bytes += static_cast<char>(byte);
+  }
+  return bytes;
+}
+
 std::string encode(const Journal& journal) {
   return nlohmann::json{{"adoption", 1},
                         {"source", journal.source},
+                        {"source_hex", to_hex(journal.source)},
                         {"layer", journal.layer_name},
                         {"bytes", journal.size_bytes},
-                        {"mode", journal.mode},
-                        {"inode", journal.inode}}
+                        {"mode", journal.mode}}
              .dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +
          "\n";
 }
@@ -54,15 +77,15 @@ std::optional<Journal> decode(const std::vector<std::byte>& bytes) {
     return found != json.end() && ((*found).*is_type)();
   };
   using Value = nlohmann::json;
-  if (!has("source", &Value::is_string) || !has("layer", &Value::is_string) ||
-      !has("bytes", &Value::is_number_unsigned) || !has("mode", &Value::is_number_unsigned) ||
-      !has("inode", &Value::is_number_unsigned)) {
+  if (!has("source_hex", &Value::is_string) || !has("layer", &Value::is_string) ||
+      !has("bytes", &Value::is_number_unsigned) || !has("mode", &Value::is_number_unsigned)) {
     return std::nullopt;
   }
-  Journal journal{json["source"].get<std::string>(), json["layer"].get<std::string>(),
-                  json["bytes"].get<std::uint64_t>(), json["mode"].get<std::uint64_t>(),
-                  json["inode"].get<std::uint64_t>()};
-  if (journal.layer_name.find('/') != std::string::npos) return std::nullopt;
+  const auto source = from_hex(json["source_hex"].get<std::string>());
+  if (!source || !source->starts_with('/')) return std::nullopt;
+  Journal journal{*source, json["layer"].get<std::string>(), json["bytes"].get<std::uint64_t>(),
+                  json["mode"].get<std::uint64_t>()};
+  if (!parse_layer_file_name(journal.layer_name)) return std::nullopt;
   return journal;
 }
 
@@ -78,16 +101,15 @@ Result<std::optional<Journal>> read_journal(const Store& store, const std::strin
   return decode(bytes);
 }
 
-/// Cuts the file to its own length and renames it back to where it came from.
-Status put_back(int directory, const std::string& directory_path, const Journal& journal) {
+/// Cuts the file to its own length and renames it back to where it came from. False when it is not
+/// in the directory: it never left its place, or is published.
+Result<bool> put_back(int directory, const std::string& directory_path, const Journal& journal) {
   const std::string path = directory_path + "/" + journal.layer_name;
   const auto opened = sys::open_regular(directory, journal.layer_name, O_RDWR, path);
   if (!opened) {
-    if (opened.error().kind == ErrorKind::kNotFound) return {};  // it never left its place
+    if (opened.error().kind == ErrorKind::kNotFound) return false;
     return std::unexpected(opened.error());
   }
-  // The directory of a snapshot that was just replaced has layers of its own.
-  if (opened->facts.inode != journal.inode) return {};
   if (opened->facts.mode != journal.mode) {
     LAMINA_RETURN_IF_ERROR(
         sys::set_mode(opened->fd.get(), static_cast<std::uint32_t>(journal.mode), path));
@@ -109,16 +131,34 @@ Status put_back(int directory, const std::string& directory_path, const Journal&
   const std::string parent = slash == 0 ? "/" : journal.source.substr(0, slash);
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd parent_fd, sys::open_directory(AT_FDCWD, parent, parent));
   LAMINA_RETURN_IF_ERROR(sys::sync(parent_fd.get(), parent));
-  return sys::sync(directory, directory_path);
+  LAMINA_RETURN_IF_ERROR(sys::sync(directory, directory_path));
+  return true;
 }
 
-/// Undoes adoption `id`. REQUIRES: its staging directory is locked by us, or does not exist.
-Status undo_adoption(const Store& store, const std::string& id) {
+/// The staging directory of an adoption; nothing only when it is really gone. Any other failure to
+/// open it must stop whoever asks: what is in there may be the only copy of a memory file.
+Result<std::optional<sys::Fd>> open_staging(const Store& store, const std::string& id) {
+  auto directory = sys::open_directory(store.pending_area(), id, pending_path(store, id));
+  if (directory) return std::optional(std::move(*directory));
+  if (directory.error().kind == ErrorKind::kNotFound &&
+      !sys::name_exists(store.pending_area(), id)) {
+    return std::nullopt;
+  }
+  return std::unexpected(directory.error());
+}
+
+/// Undoes adoption `id` whose staging directory, if it still exists, is `directory`, locked by us.
+/// Returns the path that a memory file was put back to, or nothing when none had to be.
+Result<std::optional<std::string>> undo_adoption(const Store& store, const std::string& id,
+                                                 const std::optional<sys::Fd>& directory) {
   LAMINA_ASSIGN_OR_RETURN(const std::optional<Journal> journal, read_journal(store, id));
   const std::string path = pending_path(store, id);
   const std::string area = pending_path(store, ".");
-  const auto directory = sys::open_directory(store.pending_area(), id, path);
-  if (directory && !journal) {
+  std::optional<std::string> restored;
+  if (directory && journal) {
+    LAMINA_ASSIGN_OR_RETURN(const bool moved, put_back(directory->get(), path, *journal));
+    if (moved) restored = journal->source;
+  } else if (directory) {
     // Without a journal no memory file was moved in yet, and the directory is empty. If it is not,
     // something else happened to it, and what is in it may be the only copy.
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
@@ -128,15 +168,32 @@ Status undo_adoption(const Store& store, const std::string& id) {
                   path, journal_name(id));
     }
   }
-  if (directory && journal) LAMINA_RETURN_IF_ERROR(put_back(directory->get(), path, *journal));
   // The memory file is not in there (any more): all that is left can be made again, or is the
   // directory of a snapshot that was replaced, once that is on the disk.
   LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), store.path()));
   LAMINA_RETURN_IF_ERROR(sys::sync(store.pending_area(), area));
-  LAMINA_RETURN_IF_ERROR(sys::remove_tree(store.pending_area(), id, path));
+  if (directory) LAMINA_RETURN_IF_ERROR(sys::remove_tree(store.pending_area(), id, path));
   LAMINA_RETURN_IF_ERROR(sys::remove_file(store.pending_area(), journal_name(id),
                                           pending_path(store, journal_name(id))));
-  return sys::sync(store.pending_area(), area);
+  LAMINA_RETURN_IF_ERROR(sys::sync(store.pending_area(), area));
+  return restored;
+}
+
+/// Ends adoption `id` if its process is gone.
+Result<std::optional<std::string>> end_if_unfinished(const Store& store, const std::string& id) {
+  LAMINA_ASSIGN_OR_RETURN(const std::optional<sys::Fd> directory, open_staging(store, id));
+  if (directory) {
+    LAMINA_ASSIGN_OR_RETURN(const bool unused,
+                            sys::try_lock(directory->get(), pending_path(store, id)));
+    if (!unused) return std::nullopt;
+    // It may have been published between the two calls: then the name is gone, or is another's.
+    LAMINA_ASSIGN_OR_RETURN(const std::optional<sys::Fd> again, open_staging(store, id));
+    if (!again) return std::nullopt;
+    LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts locked, sys::facts_of(directory->get(), id));
+    LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts named, sys::facts_of(again->get(), id));
+    if (!locked.same_file(named)) return std::nullopt;
+  }
+  return undo_adoption(store, id, directory);
 }
 
 }  // namespace
@@ -145,7 +202,7 @@ Result<Adoption> Adoption::take_over(const Store& store, const Staging& staging,
                                      const std::string& source, const std::string& layer_name,
                                      const sys::FileFacts& facts) {
   Adoption adoption(store, id.to_string());
-  const std::string text = encode({source, layer_name, facts.size_bytes, facts.mode, facts.inode});
+  const std::string text = encode({source, layer_name, facts.size_bytes, facts.mode});
   const std::string name = journal_name(adoption.id_);
   LAMINA_RETURN_IF_ERROR(sys::write_new_file(
       store.pending_area(), name, std::as_bytes(std::span(text)), pending_path(store, name)));
@@ -172,7 +229,12 @@ Status Adoption::commit() {
 
 void Adoption::leave() { store_ = nullptr; }
 
-Status Adoption::undo() { return undo_adoption(*std::exchange(store_, nullptr), id_); }
+Status Adoption::undo() {
+  const Store& store = *std::exchange(store_, nullptr);
+  LAMINA_ASSIGN_OR_RETURN(const std::optional<sys::Fd> directory, open_staging(store, id_));
+  LAMINA_RETURN_IF_ERROR(undo_adoption(store, id_, directory));
+  return {};
+}
 
 Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& notes) {
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
@@ -180,23 +242,20 @@ Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& no
   for (const std::string& name : names) {
     const bool is_journal = name.ends_with(kJournalSuffix);
     const std::string id = is_journal ? name.substr(0, name.size() - kJournalSuffix.size()) : name;
-    // A directory comes with its journal; one without never held a memory file.
-    const auto directory = sys::open_directory(store.pending_area(), id, pending_path(store, id));
-    if (directory) {
-      LAMINA_ASSIGN_OR_RETURN(const bool unused,
-                              sys::try_lock(directory->get(), pending_path(store, id)));
-      if (!unused) continue;
-      // The lock may have been free because the directory was just published.
-      if (!sys::name_exists(store.pending_area(), id)) continue;
+    // What is here may be the only copy of something: what is not an adoption's is left alone, and
+    // nothing that goes wrong keeps other snapshots from being written.
+    if (!Uuid::parse(id)) {
+      notes.push_back(fmt::format("'{}' is none of lamina's files; look what it is",
+                                  pending_path(store, name)));
+      continue;
     }
-    LAMINA_ASSIGN_OR_RETURN(const std::optional<Journal> journal, read_journal(store, id));
-    const Status undone = undo_adoption(store, id);
-    if (!undone) {
+    const auto ended = end_if_unfinished(store, id);
+    if (!ended) {
       notes.push_back(
-          fmt::format("an ingest into '{}' did not end: {}", store.path(), undone.error().message));
-    } else if (directory && journal) {
+          fmt::format("an ingest into '{}' did not end: {}", store.path(), ended.error().message));
+    } else if (*ended) {
       notes.push_back(fmt::format("an ingest into '{}' did not end: '{}' is back in its place",
-                                  store.path(), journal->source));
+                                  store.path(), **ended));
     }
   }
   return {};

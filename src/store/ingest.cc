@@ -112,6 +112,15 @@ class Ingest {
     }
     LAMINA_ASSIGN_OR_RETURN(
         memory_, sys::open_regular(AT_FDCWD, options_.memory_file, O_RDONLY, options_.memory_file));
+    LAMINA_ASSIGN_OR_RETURN(memory_path_, absolute_path(options_.memory_file));
+    const bool may_take = options_.consume || options_.layout == Layout::kAdopted;
+    if (may_take &&
+        sys::name_exists(AT_FDCWD, parent_directory(memory_path_) + "/" + store::kHeaderName)) {
+      return fail(ErrorKind::kFailed,
+                  "'{}' stands in a snapshot and cannot be taken from it; use --layout compact "
+                  "without --consume",
+                  options_.memory_file);
+    }
     const std::uint64_t bytes = memory_.facts.size_bytes;
     if (bytes == 0) return fail(ErrorKind::kFailed, "'{}' is empty", options_.memory_file);
     if (blocks_for(bytes) > kMaxBlocks) {
@@ -147,11 +156,25 @@ class Ingest {
     if (!sys::name_exists(directory.get(), store::kHeaderName)) {
       return fail(ErrorKind::kFailed, "'{}' is not a snapshot and is not replaced", target_.path);
     }
+    if (parent_is_target() && !parent_->directory_facts.same_file(*replaced_)) {
+      return fail(ErrorKind::kBusy,
+                  "'{}', the parent and the snapshot to replace, was replaced by another process "
+                  "meanwhile; try again",
+                  target_.path);
+    }
     if (sys::name_exists(directory.get(), layer_name_)) {
       return fail(ErrorKind::kUsage, "build id {} is already in '{}'; choose another",
                   build_id_.to_string(), target_.path);
     }
     return {};
+  }
+
+  /// True when the parent and the snapshot to replace have the same name.
+  bool parent_is_target() const {
+    if (!parent_) return false;
+    const auto parent = absolute_path(*options_.parent);
+    const auto target = absolute_path(target_.path);
+    return parent && target && *parent == *target;
   }
 
   Status choose_layout(const store::Store& store) {
@@ -160,6 +183,8 @@ class Ingest {
     std::string obstacle;
     if (facts.device != memory_.facts.device) {
       obstacle = fmt::format("it is on another file system than store '{}'", store.path());
+    } else if (facts.mount != memory_.facts.mount) {
+      obstacle = fmt::format("it is on another mount than store '{}'", store.path());
     } else if (memory_.facts.link_count != 1) {
       obstacle =
           fmt::format("it has {} names, and adopting would change the file under all of them",
@@ -179,8 +204,7 @@ class Ingest {
   /// A diff's holes are trusted only where they are exact.
   Status probe_holes() {
     if (kind_ != MemoryFileKind::kDiff || options_.zeros == Zeros::kInherit) return {};
-    LAMINA_ASSIGN_OR_RETURN(const std::string path, absolute_path(options_.memory_file));
-    const std::string directory = parent_directory(path);
+    const std::string directory = parent_directory(memory_path_);
     LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd, sys::open_directory(AT_FDCWD, directory, directory));
     const auto probe = sys::probe_holes(fd.get(), memory_.facts.size_bytes, directory);
     if (!probe) {
@@ -209,26 +233,36 @@ class Ingest {
     LAMINA_RETURN_IF_ERROR(scan(layer.get(), layer_path));
     LAMINA_RETURN_IF_ERROR(complete(staging, layer.get(), layer_path));
     LAMINA_RETURN_IF_ERROR(publish(staging));
-    if (!options_.consume) return {};
-    // The snapshot is on the disk: what was ingested is not needed any more.
-    if (::unlink(options_.memory_file.c_str()) != 0) {
-      report_.notes.push_back(system_error("unlink", options_.memory_file, errno).message);
-    }
+    if (options_.consume) consume_memory_file();
     return {};
   }
 
+  /// The snapshot is on the disk: what was ingested is not needed any more. Only the very file that
+  /// was read is removed, not one that has come to its place meanwhile.
+  void consume_memory_file() {
+    const auto now = sys::open_regular(AT_FDCWD, memory_path_, O_RDONLY, memory_path_);
+    if (!now || !now->facts.same_file(memory_.facts) ||
+        now->facts.modified_ns != memory_.facts.modified_ns) {
+      report_.notes.push_back(fmt::format(
+          "'{}' was changed or exchanged after it was read, and is not removed", memory_path_));
+      return;
+    }
+    if (::unlink(memory_path_.c_str()) != 0) {
+      report_.notes.push_back(system_error("unlink", memory_path_, errno).message);
+    }
+  }
+
   Status adopt(const store::Store& store) {
-    LAMINA_ASSIGN_OR_RETURN(const std::string source, absolute_path(options_.memory_file));
     LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile writable,
-                            sys::open_regular(AT_FDCWD, source, O_RDWR, source));
+                            sys::open_regular(AT_FDCWD, memory_path_, O_RDWR, memory_path_));
     if (!writable.facts.same_file(memory_.facts)) {
       return fail(ErrorKind::kFailed, "'{}' was exchanged meanwhile", options_.memory_file);
     }
     LAMINA_ASSIGN_OR_RETURN(Staging staging,
                             Staging::create(store, store::Area::kPending, pause_id_));
-    LAMINA_ASSIGN_OR_RETURN(
-        store::Adoption adoption,
-        store::Adoption::take_over(store, staging, pause_id_, source, layer_name_, memory_.facts));
+    LAMINA_ASSIGN_OR_RETURN(store::Adoption adoption,
+                            store::Adoption::take_over(store, staging, pause_id_, memory_path_,
+                                                       layer_name_, memory_.facts));
     const Status done = [&]() -> Status {
       const std::string layer_path = staging.file_path(layer_name_);
       LAMINA_RETURN_IF_ERROR(scan(-1, layer_path));
@@ -411,6 +445,7 @@ class Ingest {
   std::string layer_name_;
   std::unique_ptr<OpenSnapshot> parent_;
   sys::OpenedFile memory_;
+  std::string memory_path_;  ///< absolute, without symbolic links
   std::optional<sys::FileFacts> replaced_;
   engine::MemoryScanResult scanned_;
   std::uint64_t data_blocks_ = 0;

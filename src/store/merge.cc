@@ -114,6 +114,13 @@ class Merge {
       LAMINA_RETURN_IF_ERROR(store::link_layer(layer, staging.fd(), staging.path()));
     }
     LAMINA_RETURN_IF_ERROR(carry_over(source, staging));
+    // Without its lock the source may have been replaced, and its files removed while we listed
+    // them.
+    if (options_.out && store::was_replaced(source)) {
+      return fail(ErrorKind::kBusy,
+                  "snapshot '{}' was replaced by another process meanwhile; try again",
+                  source.path);
+    }
     return describe(source, plan, merged_id, staging);
   }
 

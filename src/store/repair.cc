@@ -53,7 +53,13 @@ class Repair {
         header.error().kind != ErrorKind::kNotFound) {
       return std::unexpected(header.error());
     }
-    if (header_is_good && facts && (*facts || !is_ours())) return std::move(report_);
+    LAMINA_RETURN_IF_ERROR(sys::remove_file(directory_.get(), kNewHeaderName, path_));
+    LAMINA_RETURN_IF_ERROR(sys::remove_file(directory_.get(), kNewFactsName, path_));
+    if (header_is_good && facts && (*facts || !is_ours())) {
+      // Nothing that repair could make again is missing; whatever else is wrong is said.
+      LAMINA_RETURN_IF_ERROR(store::open_snapshot(path_));
+      return std::move(report_);
+    }
 
     store::Description description;
     if (header_is_good) {
@@ -127,11 +133,13 @@ class Repair {
 
   Status describe_from_trailers(store::Description& description) {
     LAMINA_RETURN_IF_ERROR(load_layers());
+    LAMINA_RETURN_IF_ERROR(check_all_have_trailers());
     auto rebuilt = engine::rebuild_state(trailers_);
     if (!rebuilt) {
       return std::unexpected(with_context(
           fmt::format("the header of '{}' cannot be rebuilt", path_), rebuilt.error()));
     }
+    LAMINA_RETURN_IF_ERROR(check_against_facts(*rebuilt));
     format::Header& header = description.header;
     header.format = facts_ ? facts_->header_format : HeaderFormat::kNative;
     header.build_id = rebuilt->build_id;
@@ -147,7 +155,7 @@ class Repair {
     }
     description.pause_id = rebuilt->pause_id;
     description.created = store::timestamp_now();
-    if (facts_ && facts_->pause_id == rebuilt->pause_id) {
+    if (facts_) {
       description.created = facts_->created;
       description.parent = facts_->parent;
       description.parent_pause_id = facts_->parent_pause_id;
@@ -156,6 +164,53 @@ class Repair {
       return {};
     }
     return restore_vmstate(header);
+  }
+
+  /// A layer that was cut has lost its trailer, and with it what it holds and whether it is the
+  /// youngest.
+  Status check_all_have_trailers() const {
+    for (const engine::Layer& layer : layers_) {
+      if (layer.trailer()) continue;
+      return fail(
+          ErrorKind::kCorrupt,
+          "the header of '{}' cannot be rebuilt: layer '{}' has no trailer; either it was cut, "
+          "or it is of a program that writes none",
+          path_, layer.path());
+    }
+    return {};
+  }
+
+  /// Where snapshot.json is whole it names the snapshot that this was: another state of the VM,
+  /// which the layers give when the youngest is missing or a stranger lies among them, is not a
+  /// repair.
+  Status check_against_facts(const engine::RebuiltState& rebuilt) const {
+    if (!facts_) return {};
+    const auto cannot = [&](ErrorKind kind, const std::string& why) -> Status {
+      return fail(kind, "the header of '{}' cannot be rebuilt: {}", path_, why);
+    };
+    for (const store::LayerFact& layer : facts_->layers) {
+      const bool present = std::any_of(
+          layers_.begin(), layers_.end(),
+          [&](const engine::Layer& candidate) { return candidate.build_id() == layer.build_id; });
+      if (!present) {
+        return cannot(ErrorKind::kNotFound,
+                      fmt::format("layer {} is needed, and is not in this directory",
+                                  layer.build_id.to_string()));
+      }
+    }
+    if (layers_.size() != facts_->layers.size()) {
+      return cannot(
+          ErrorKind::kCorrupt,
+          fmt::format("the directory has {} layers where {} names {}; take the others out",
+                      layers_.size(), store::kFactsName, facts_->layers.size()));
+    }
+    if (rebuilt.build_id != facts_->build_id || rebuilt.pause_id != facts_->pause_id) {
+      return cannot(ErrorKind::kCorrupt,
+                    fmt::format("the layers give pause {}, but {} is of pause {}",
+                                rebuilt.pause_id.to_string(), store::kFactsName,
+                                facts_->pause_id.to_string()));
+    }
+    return {};
   }
 
   /// The digest of the VM state is lost: it can only be taken from the file as it is.
@@ -170,8 +225,6 @@ class Repair {
 
   Status replace_files(const store::Description& description) {
     const int fd = directory_.get();
-    LAMINA_RETURN_IF_ERROR(sys::remove_file(fd, kNewHeaderName, path_));
-    LAMINA_RETURN_IF_ERROR(sys::remove_file(fd, kNewFactsName, path_));
     const Status written =
         store::write_description(description, fd, path_, kNewHeaderName, kNewFactsName);
     if (!written) {
@@ -183,7 +236,11 @@ class Repair {
     // again: facts first, so that a version 1 header never stands beside facts that deny it
     // unnoticed.
     LAMINA_RETURN_IF_ERROR(sys::rename_over(fd, kNewFactsName, fd, store::kFactsName, path_));
-    LAMINA_RETURN_IF_ERROR(sys::rename_over(fd, kNewHeaderName, fd, store::kHeaderName, path_));
+    if (report_.header_rebuilt) {
+      LAMINA_RETURN_IF_ERROR(sys::rename_over(fd, kNewHeaderName, fd, store::kHeaderName, path_));
+    } else {
+      LAMINA_RETURN_IF_ERROR(sys::remove_file(fd, kNewHeaderName, path_));
+    }
     LAMINA_RETURN_IF_ERROR(sys::sync(fd, path_));
     // What was rebuilt must be readable like any other snapshot.
     LAMINA_RETURN_IF_ERROR(store::open_snapshot(path_));

@@ -166,14 +166,6 @@ Result<OpenSnapshot> open_once(const std::string& path) {
                       std::move(*chain)};
 }
 
-/// True when `path` names another directory than the one with `facts`.
-bool was_replaced(const std::string& path, const sys::FileFacts& before) {
-  const auto directory = sys::open_directory(AT_FDCWD, path, path);
-  if (!directory) return false;
-  const auto now = sys::facts_of(directory->get(), path);
-  return now && !now->same_file(before);
-}
-
 Result<sys::FileFacts> directory_facts_of(const std::string& path) {
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, path, path));
   return sys::facts_of(directory.get(), path);
@@ -197,10 +189,19 @@ Result<OpenSnapshot> open_snapshot(const std::string& path) {
     auto opened = open_once(path);
     // A file that is missing because the directory was replaced and removed under our hands is no
     // fault of the snapshot.
-    const bool retry = !opened && opened.error().kind == ErrorKind::kNotFound && before &&
-                       attempt < kOpenAttempts && was_replaced(path, *before);
+    bool retry =
+        !opened && opened.error().kind == ErrorKind::kNotFound && before && attempt < kOpenAttempts;
+    if (retry) {
+      const auto now = directory_facts_of(path);
+      retry = now && !now->same_file(*before);
+    }
     if (!retry) return opened;
   }
+}
+
+bool was_replaced(const OpenSnapshot& snapshot) {
+  const auto now = directory_facts_of(snapshot.path);
+  return !now || !now->same_file(snapshot.directory_facts);
 }
 
 Result<format::Header> read_header(int directory, const std::string& path) {

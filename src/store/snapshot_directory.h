@@ -47,6 +47,9 @@ struct OpenSnapshot {
 /// When the directory is replaced while it is opened, the new one is opened.
 Result<OpenSnapshot> open_snapshot(const std::string& path);
 
+/// True when the snapshot's path does not name the directory any more that was opened.
+bool was_replaced(const OpenSnapshot& snapshot);
+
 /// Reads and decodes `memfile.header` of an open directory. kNotFound and kCorrupt name the remedy.
 Result<format::Header> read_header(int directory, const std::string& path);
 

@@ -34,10 +34,10 @@ Result<Staging> Staging::create(const Store& store, Area area, const Uuid& id) {
       if (directory.error().kind == ErrorKind::kNotFound) continue;
       return std::unexpected(directory.error());
     }
-    // A clean-up may have locked and removed the directory before we locked it: then the name is
-    // gone or names another directory, and we make it again.
-    LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(directory->get(), path));
-    if (!locked || !still_named(staging.area_fd(), staging.id_, directory->get(), path)) continue;
+    // A clean-up may have locked the directory before us (it has it for a moment only) and removed
+    // it: then the name is gone or names another directory, and we make it again.
+    LAMINA_RETURN_IF_ERROR(sys::wait_for_lock(directory->get(), path));
+    if (!still_named(staging.area_fd(), staging.id_, directory->get(), path)) continue;
     staging.directory_ = std::move(*directory);
     return staging;
   }
@@ -84,6 +84,8 @@ Status Staging::publish_replacing(const std::string& name, const sys::FileFacts&
     return fail(ErrorKind::kBusy,
                 "snapshot '{}' was replaced by another process meanwhile; try again", target);
   }
+  // Locked, the replaced directory is ours to remove: a clean-up leaves it alone while we live.
+  static_cast<void>(sys::try_lock(current.get(), target));
   LAMINA_RETURN_IF_ERROR(sys::rename_exchange(area_fd(), id_, store_->fd(), name, target));
   published_ = true;
   LAMINA_RETURN_IF_ERROR(sync_parents());

@@ -37,10 +37,14 @@ Result<Fd> open_at(int directory, const std::string& name, int flags, const std:
 Result<FileFacts> facts_of(int fd, const std::string& object) {
   struct stat status{};
   if (::fstat(fd, &status) != 0) return system_failure("fstat", object, errno);
+  struct statx extended{};
+  const bool has_mount = ::statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &extended) == 0 &&
+                         (extended.stx_mask & STATX_MNT_ID) != 0;
   return FileFacts{
       .size_bytes = static_cast<std::uint64_t>(status.st_size),
       .device = status.st_dev,
       .inode = status.st_ino,
+      .mount = has_mount ? extended.stx_mnt_id : 0,
       .link_count = status.st_nlink,
       .allocated_bytes = static_cast<std::uint64_t>(status.st_blocks) * 512,
       .modified_ns = status.st_mtim.tv_sec * kNanosecondsPerSecond + status.st_mtim.tv_nsec,
@@ -99,6 +103,7 @@ Status write_at(int fd, std::span<const std::byte> buffer, std::uint64_t offset,
       if (errno == EINTR) continue;
       return system_failure("write", object, errno);
     }
+    if (count == 0) return system_failure("write", object, EIO);
     done += static_cast<std::size_t>(count);
   }
   return {};

@@ -24,6 +24,7 @@ struct FileFacts {
   std::uint64_t size_bytes = 0;
   std::uint64_t device = 0;
   std::uint64_t inode = 0;
+  std::uint64_t mount = 0;  ///< id of the mount; renames do not cross mounts. 0 before Linux 5.8
   std::uint64_t link_count = 0;
   std::uint64_t allocated_bytes = 0;  ///< st_blocks * 512
   std::int64_t modified_ns = 0;       ///< since the epoch

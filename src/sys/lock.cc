@@ -17,4 +17,11 @@ Result<bool> try_lock(int fd, const std::string& object) {
   return true;
 }
 
+Status wait_for_lock(int fd, const std::string& object) {
+  while (::flock(fd, LOCK_EX) != 0) {
+    if (errno != EINTR) return system_failure("lock", object, errno);
+  }
+  return {};
+}
+
 }  // namespace lamina::sys

@@ -11,4 +11,7 @@ namespace lamina::sys {
 /// with the last descriptor of this open file description, also when the process is killed.
 Result<bool> try_lock(int fd, const std::string& object);
 
+/// The same, but waits for as long as another holds it.
+Status wait_for_lock(int fd, const std::string& object);
+
 }  // namespace lamina::sys

@@ -425,7 +425,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--resumed-ticks", type=positive, default=25,
                         help="ticks that the restored guest must run (default: 25)")
     parser.add_argument("--kernel", type=Path, help="a vmlinuz (default: Debian's, by apt-get)")
-    parser.add_argument("--cache", type=Path, default=Path(cache_home) / "lamina-guest",
+    parser.add_argument("--cache", type=lambda text: Path(text).resolve(),
+                        default=Path(cache_home) / "lamina-guest",
                         help="where a fetched kernel is kept (default: %(default)s)")
     parser.add_argument("--qemu", default="qemu-system-x86_64", help="default: %(default)s")
     parser.add_argument("--busybox", default="busybox", help="a static one (default: %(default)s)")

@@ -1,0 +1,74 @@
+#include "loop_image.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "sys/file.h"
+
+extern char** environ;  // NOLINT: POSIX has it no other way
+
+namespace lamina::bench {
+namespace {
+
+Status run_program(const std::vector<std::string>& command) {
+  std::vector<char*> arguments;
+  for (const std::string& argument : command) {
+    arguments.push_back(const_cast<char*>(argument.c_str()));  // NOLINT: posix_spawn's signature
+  }
+  arguments.push_back(nullptr);
+  pid_t child = 0;
+  if (const int error =
+          ::posix_spawnp(&child, arguments.front(), nullptr, nullptr, arguments.data(), environ)) {
+    return system_failure("start", command.front(), error);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return system_failure("wait for", command.front(), errno);
+  }
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+    return fail(ErrorKind::kFailed, "{} failed", command.front());
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<LoopImage> LoopImage::create(const std::string& image, const std::string& mount_point,
+                                    std::uint64_t bytes) {
+  if (::geteuid() != 0) return fail(ErrorKind::kFailed, "mounting an image needs root");
+  {
+    LAMINA_ASSIGN_OR_RETURN(const sys::Fd file,
+                            sys::open_at(AT_FDCWD, image, O_RDWR | O_CREAT | O_EXCL, image));
+    LAMINA_RETURN_IF_ERROR(sys::truncate(file.get(), bytes, image));
+  }
+  LAMINA_RETURN_IF_ERROR(run_program({"mkfs.xfs", "-q", "-m", "reflink=1", image}));
+  std::error_code error;
+  std::filesystem::create_directory(mount_point, error);
+  if (error) return fail(ErrorKind::kFailed, "make '{}': {}", mount_point, error.message());
+  LAMINA_RETURN_IF_ERROR(run_program({"mount", "-o", "loop", image, mount_point}));
+  return LoopImage(mount_point);
+}
+
+LoopImage::LoopImage(LoopImage&& other) noexcept
+    : mount_point_(std::exchange(other.mount_point_, {})) {}
+
+LoopImage::~LoopImage() {
+  if (mount_point_.empty()) return;
+  if (::umount2(mount_point_.c_str(), 0) != 0) {
+    fmt::print(stderr, "lamina_bench: '{}' is still mounted: {}\n", mount_point_,
+               system_error("umount", mount_point_, errno).message);
+  }
+}
+
+}  // namespace lamina::bench

@@ -1,0 +1,129 @@
+// How much memory an ingest and a merge need: the peak growth of the resident set in a process of
+// its own. Budget: 64 MiB + 24 bytes per stored block.
+#include <fcntl.h>
+#include <malloc.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <fstream>
+#include <functional>
+#include <optional>
+
+#include "base/error.h"
+#include "bench.h"
+#include "lamina/ingest.h"
+#include "lamina/merge.h"
+#include "snapshot_chain.h"
+#include "sys/fd.h"
+
+namespace lamina::bench {
+namespace {
+
+constexpr std::uint64_t kFixedBudget = std::uint64_t{64} << 20;
+constexpr std::uint64_t kBudgetPerBlock = 24;
+constexpr std::uint32_t kDiffs = 7;
+constexpr std::uint64_t kSeed = 4;
+
+/// A field of /proc/self/status, in bytes; 0 when it is not there.
+std::uint64_t status_bytes(const std::string& field) {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    std::uint64_t kib = 0;
+    if (word == field && status >> kib) return kib * 1024;
+  }
+  return 0;
+}
+
+/// What the child tells through the pipe.
+struct Answer {
+  bool done = false;
+  std::uint64_t growth_bytes = 0;
+  std::uint64_t stored_blocks = 0;
+};
+
+using Operation = std::function<Result<std::uint64_t>()>;  // gives the blocks it stored
+
+/// The child: runs the operation between two readings. "5" sets the peak back to what is resident.
+Answer measure_here(const Operation& operation) {
+  // What the parent process freed must not serve the operation: given back, it counts again.
+  ::malloc_trim(0);
+  std::ofstream("/proc/self/clear_refs") << "5";
+  const std::uint64_t before = status_bytes("VmRSS:");
+  const auto stored = operation();
+  if (!stored) {
+    fmt::print(stderr, "lamina_bench: {}\n", stored.error().message);
+    return {};
+  }
+  const std::uint64_t peak = status_bytes("VmHWM:");
+  return {true, peak > before ? peak - before : 0, *stored};
+}
+
+Status measure(Bench& bench, const std::string& name, const Operation& operation) {
+  if (!bench.wants(name)) return {};
+  fmt::print(stderr, "{} …\n", name);
+  int pipe_fds[2];  // NOLINT(modernize-avoid-c-arrays): pipe2's signature
+  if (::pipe2(pipe_fds, O_CLOEXEC) != 0) return system_failure("pipe", name, errno);
+  const sys::Fd reading(pipe_fds[0]);
+  sys::Fd writing(pipe_fds[1]);
+  const pid_t child = ::fork();
+  if (child < 0) return system_failure("fork", name, errno);
+  if (child == 0) {
+    const Answer answer = measure_here(operation);
+    const bool sent = ::write(writing.get(), &answer, sizeof(answer)) == sizeof(answer);
+    ::_exit(sent ? 0 : 1);
+  }
+  writing.reset();
+  Answer answer;
+  const bool received = ::read(reading.get(), &answer, sizeof(answer)) == sizeof(answer);
+  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  if (!received || !answer.done) return fail(ErrorKind::kFailed, "{} failed", name);
+  bench.add({name, answer.growth_bytes, answer.stored_blocks,
+             kFixedBudget + kBudgetPerBlock * answer.stored_blocks});
+  return {};
+}
+
+Result<std::uint64_t> ingest_file(const std::string& file, const std::string& snapshot,
+                                  const std::optional<std::string>& parent) {
+  IngestOptions options;
+  options.memory_file = file;
+  options.snapshot = snapshot;
+  options.parent = parent;
+  options.layout = Layout::kAdopted;
+  LAMINA_ASSIGN_OR_RETURN(const IngestReport report, ingest(options));
+  return report.stored_blocks;
+}
+
+}  // namespace
+
+Status run_memory_use(Bench& bench) {
+  if (!bench.wants("memory/ingest/full") && !bench.wants("memory/ingest/diff") &&
+      !bench.wants("memory/merge")) {
+    return {};
+  }
+  const std::string directory = bench.directory() + "/memory-use";
+  const std::string file = directory + "/next";
+  LAMINA_ASSIGN_OR_RETURN(const SnapshotChain chain,
+                          build_chain(directory, bench.memory_blocks(), kDiffs));
+  LAMINA_RETURN_IF_ERROR(chain.memory.write_full_file(file));
+  LAMINA_RETURN_IF_ERROR(measure(bench, "memory/ingest/full", [&] {
+    return ingest_file(file, chain.store + "/full", std::nullopt);
+  }));
+  LAMINA_RETURN_IF_ERROR(remove_all(file));
+  LAMINA_RETURN_IF_ERROR(write_diff_file(file, chain.memory.block_count(),
+                                         chain.memory.draw_diff(kDirtyFraction, 99, kSeed)));
+  LAMINA_RETURN_IF_ERROR(measure(bench, "memory/ingest/diff", [&] {
+    return ingest_file(file, chain.store + "/diff", chain.youngest);
+  }));
+  LAMINA_RETURN_IF_ERROR(measure(bench, "memory/merge", [&]() -> Result<std::uint64_t> {
+    MergeOptions options;
+    options.snapshot = chain.youngest;
+    options.out = chain.store + "/merged";
+    LAMINA_ASSIGN_OR_RETURN(const MergeReport report, merge(options));
+    return report.merged_blocks;
+  }));
+  return remove_all(directory);
+}
+
+}  // namespace lamina::bench

@@ -1,0 +1,147 @@
+#include "report.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+
+namespace lamina::bench {
+namespace {
+
+using nlohmann::json;
+
+constexpr double kGiga = 1e9;
+
+std::string number(const std::optional<double>& value) {
+  if (!value) return "-";
+  return *value < 10 ? fmt::format("{:.2f}", *value) : fmt::format("{:.1f}", *value);
+}
+
+std::string ratio_with_budget(const std::optional<double>& ratio, const char* sign,
+                              const std::optional<double>& budget) {
+  if (!ratio) return "-";
+  return budget ? fmt::format("{} ({}{:g})", number(ratio), sign, *budget) : number(ratio);
+}
+
+std::string verdict(const std::optional<bool>& met) {
+  if (!met) return "";
+  return *met ? "met" : "NOT MET";
+}
+
+std::string rate(const Measurement& measurement, const std::string& contender) {
+  const auto ms = measurement.median_ms(contender);
+  if (!ms || measurement.bytes == 0) return "";
+  return fmt::format(" ({:.1f} GB/s)",
+                     static_cast<double>(measurement.bytes) / kGiga / (*ms / 1000));
+}
+
+void print_details(const Measurement& measurement) {
+  fmt::print("    {}; floor: {}\n", measurement.what, measurement.floor_is);
+  if (measurement.budget.ours_ms) {
+    fmt::print("    budget: {:g} ms\n", *measurement.budget.ours_ms);
+  }
+  if (measurement.bytes != 0) {
+    fmt::print("    rates: plain{} ours{} floor{}\n", rate(measurement, "plain"),
+               rate(measurement, "ours"), rate(measurement, "floor"));
+  }
+  for (const Samples& other : measurement.samples) {
+    if (other.contender == "plain" || other.contender == "ours" || other.contender == "floor") {
+      continue;
+    }
+    fmt::print("    {}: {} ms{}\n", other.contender, number(measurement.median_ms(other.contender)),
+               rate(measurement, other.contender));
+  }
+  for (const std::string& note : measurement.notes) fmt::print("    {}\n", note);
+}
+
+json to_json(const std::optional<double>& value) { return value ? json(*value) : json(); }
+
+json to_json(const Measurement& measurement) {
+  json samples = json::object();
+  json medians = json::object();
+  for (const Samples& one : measurement.samples) {
+    samples[one.contender] = one.milliseconds;
+    medians[one.contender] = to_json(measurement.median_ms(one.contender));
+  }
+  const auto met = measurement.is_met();
+  return {{"name", measurement.name},
+          {"what", measurement.what},
+          {"floor_is", measurement.floor_is},
+          {"bytes", measurement.bytes},
+          {"samples_ms", samples},
+          {"median_ms", medians},
+          {"ours_over_floor", to_json(measurement.ratio("ours", "floor"))},
+          {"plain_over_ours", to_json(measurement.ratio("plain", "ours"))},
+          {"budget",
+           {{"ours_over_floor", to_json(measurement.budget.ours_over_floor)},
+            {"plain_over_ours", to_json(measurement.budget.plain_over_ours)},
+            {"ours_ms", to_json(measurement.budget.ours_ms)}}},
+          {"met", met ? json(*met) : json()},
+          {"notes", measurement.notes}};
+}
+
+}  // namespace
+
+void print_table(const Bench& bench, const MachineFacts& machine) {
+  fmt::print("lamina {} on {}, {} x {}, {}; medians of {} rounds{}\n\n", LAMINA_VERSION,
+             machine.kernel, machine.cpu_count, machine.cpu, machine.file_system, bench.rounds(),
+             bench.options().quick ? ", quick" : "");
+  fmt::print("{:<28} {:>10} {:>10} {:>10} {:>15} {:>15}\n", "name", "plain ms", "ours ms",
+             "floor ms", "ours/floor", "plain/ours");
+  for (const Measurement& one : bench.measurements()) {
+    fmt::print("{:<28} {:>10} {:>10} {:>10} {:>15} {:>15} {}\n", one.name,
+               number(one.median_ms("plain")), number(one.median_ms("ours")),
+               number(one.median_ms("floor")),
+               ratio_with_budget(one.ratio("ours", "floor"), "≤", one.budget.ours_over_floor),
+               ratio_with_budget(one.ratio("plain", "ours"), "≥", one.budget.plain_over_ours),
+               verdict(one.is_met()));
+    print_details(one);
+  }
+  constexpr double kMebi = 1 << 20;
+  for (const MemoryMeasurement& one : bench.memory()) {
+    fmt::print("{:<28} peak growth {:.1f} MiB for {} stored blocks (≤{:.1f}) {}\n", one.name,
+               static_cast<double>(one.peak_growth_bytes) / kMebi, one.stored_blocks,
+               static_cast<double>(one.budget_bytes) / kMebi, verdict(one.is_met()));
+  }
+  for (const Skipped& one : bench.skipped()) {
+    fmt::print("{:<28} skipped: {}\n", one.name, one.why);
+  }
+}
+
+Status write_json(const Bench& bench, const MachineFacts& machine, const std::string& path) {
+  json results = json::array();
+  for (const Measurement& one : bench.measurements()) results.push_back(to_json(one));
+  json memory = json::array();
+  for (const MemoryMeasurement& one : bench.memory()) {
+    memory.push_back({{"name", one.name},
+                      {"peak_growth_bytes", one.peak_growth_bytes},
+                      {"stored_blocks", one.stored_blocks},
+                      {"budget_bytes", one.budget_bytes},
+                      {"met", one.is_met()}});
+  }
+  json skipped = json::array();
+  for (const Skipped& one : bench.skipped()) {
+    skipped.push_back({{"name", one.name}, {"why", one.why}});
+  }
+  const json all = {{"version", LAMINA_VERSION},
+                    {"quick", bench.options().quick},
+                    {"rounds", bench.rounds()},
+                    {"ballast", !bench.options().no_ballast},
+                    {"memory_bytes", bench.memory_bytes()},
+                    {"machine",
+                     {{"kernel", machine.kernel},
+                      {"cpu", machine.cpu},
+                      {"cpus", machine.cpu_count},
+                      {"file_system", machine.file_system}}},
+                    {"results", results},
+                    {"memory", memory},
+                    {"skipped", skipped}};
+  std::ofstream file(path);
+  file << all.dump(2) << "\n";
+  if (!file.flush()) return fail(ErrorKind::kFailed, "'{}' could not be written", path);
+  return {};
+}
+
+}  // namespace lamina::bench

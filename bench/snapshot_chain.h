@@ -1,0 +1,37 @@
+// Inputs: a snapshot with a chain of layers, and the same pauses as the plain reference stores
+// them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "guest_memory.h"
+#include "lamina/result.h"
+#include "plain_mapping.h"
+
+namespace lamina::bench {
+
+/// The share of memory that a guest dirties between two pauses.
+inline constexpr double kDirtyFraction = 0.03;
+
+struct SnapshotChain {
+  std::string directory;
+  std::string store;
+  std::string youngest;  ///< STORE/NAME of the last pause; its layers are adopted memory files
+  GuestMemory memory;    ///< at the last pause
+
+  PlainHeader plain_header;
+  std::map<std::string, std::string> plain_files;  ///< by build id
+  GuestMemory plain_memory;  ///< as above, where the original reads written zeros as unchanged
+};
+
+/// Makes an empty directory and a store in it.
+Status make_store(const std::string& path);
+
+/// Pauses a half-used guest of `blocks` blocks 1 + `diffs` times, below the new directory
+/// `directory`.
+Result<SnapshotChain> build_chain(const std::string& directory, std::uint32_t blocks,
+                                  std::uint32_t diffs);
+
+}  // namespace lamina::bench

@@ -1,0 +1,113 @@
+"""File systems for tests: made in a file, mounted through a loop device, gone with the test."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import unittest
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class FileSystem:
+    """How a kind of file system is made and mounted."""
+
+    name: str
+    make: Sequence[str] = ()  # without it there is no image: the kernel makes the file system
+    kind: str = ""
+    options: str = ""
+    image_bytes: int = 64 * MIB
+    has_reflink: bool = False
+
+
+EXT4 = FileSystem("ext4", ("mkfs.ext4", "-q", "-F", "-b", "4096"), "ext4")
+EXT4_1K = FileSystem("ext4 with 1 KiB blocks", ("mkfs.ext4", "-q", "-F", "-b", "1024"), "ext4")
+XFS = FileSystem("xfs", ("mkfs.xfs", "-q", "-f", "-m", "reflink=1"), "xfs",
+                 image_bytes=320 * MIB, has_reflink=True)
+XFS_LARGEIO = FileSystem("xfs with largeio", XFS.make, "xfs", "largeio,swalloc",
+                         image_bytes=320 * MIB, has_reflink=True)
+BTRFS = FileSystem("btrfs", ("mkfs.btrfs", "-q", "-f"), "btrfs", image_bytes=256 * MIB,
+                   has_reflink=True)
+TMPFS = FileSystem("tmpfs", kind="tmpfs", options="size=128m")
+RAMFS = FileSystem("ramfs", kind="ramfs")  # knows no holes: all is data
+
+
+def mount(test: unittest.TestCase, directory: Path, system: FileSystem) -> Path:
+    """Mounts a fresh `system` below `directory`; it is unmounted when `test` ends.
+
+    Skips the test where this machine cannot do it.
+    """
+    if os.geteuid() != 0:
+        test.skipTest("mounting needs root")
+    name = system.name.replace(" ", "-")
+    point = directory / f"mount-{name}"
+    point.mkdir()
+    options = system.options
+    source = "lamina-test"
+    if system.make:
+        if shutil.which(system.make[0]) is None:
+            test.skipTest(f"{system.make[0]} is not installed")
+        image = directory / f"image-{name}"
+        with image.open("wb") as stream:
+            stream.truncate(system.image_bytes)
+        test.addCleanup(image.unlink, missing_ok=True)
+        made = _run([*system.make, str(image)])
+        if made.returncode != 0:
+            test.skipTest(f"{system.make[0]} failed: {made.stderr.strip()}")
+        source = str(image)
+        options = ",".join(part for part in ("loop", options) if part)
+    command = ["mount", "-t", system.kind, *(["-o", options] if options else []), source]
+    mounted = _run([*command, str(point)])
+    if mounted.returncode != 0:
+        test.skipTest(f"cannot mount {system.name}: {mounted.stderr.strip()}")
+    test.addCleanup(unmount, point)
+    return point
+
+
+def remount(point: Path, options: str) -> None:
+    """Changes the options of a mounted file system."""
+    subprocess.run(["mount", "-o", f"remount,{options}", str(point)], check=True)
+
+
+def bind(test: unittest.TestCase, source: Path, point: Path) -> Path:
+    """Makes `source` visible at `point` through a mount of its own."""
+    if os.geteuid() != 0:
+        test.skipTest("mounting needs root")
+    point.mkdir()
+    mounted = _run(["mount", "--bind", str(source), str(point)])
+    if mounted.returncode != 0:
+        test.skipTest(f"cannot mount: {mounted.stderr.strip()}")
+    test.addCleanup(unmount, point)
+    return point
+
+
+def unmount(point: Path) -> None:
+    """Unmounts, at once or as soon as the last user has gone."""
+    if _run(["umount", str(point)]).returncode != 0:
+        subprocess.run(["umount", "-l", str(point)], check=True)
+
+
+def fill(directory: Path) -> Path:
+    """Fills the file system to its last block; returns the file to remove to free it again."""
+    path = directory / "filler"
+    with path.open("wb", buffering=0) as stream:
+        for size in (MIB, 4096, 512):
+            try:
+                while stream.write(b"\xff" * size) == size:
+                    pass
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+        os.fsync(stream.fileno())
+    return path
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

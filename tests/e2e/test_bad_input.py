@@ -1,0 +1,930 @@
+"""Bad input of every kind: the exit code, one line that says what is wrong, and nothing changed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import resource
+import shutil
+import struct
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from memory_files import (EXIT_BUSY, EXIT_CORRUPT, EXIT_DONE, EXIT_FAILED, EXIT_NO_SPACE,
+                          EXIT_NOT_FOUND, EXIT_USAGE, GuestMemory, LaminaTest, PAGE_BYTES,
+                          change_memory, data_map, lamina, layers_of, main, random_memory,
+                          random_page, stopped_after, write_diff, write_full)
+from mounts import (BTRFS, EXT4, FileSystem, MIB, RAMFS, XFS, bind, fill, mount, remount)
+
+MEMORY_BYTES = 64 * PAGE_BYTES
+OTHER_USER = 65534
+VERBS = ("ingest", "merge", "materialize", "inspect", "verify", "repair", "doctor")
+
+
+class BadMemoryFile(LaminaTest):
+    """What is given as a memory file is none."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.memory = random_memory(self.rng, MEMORY_BYTES)
+        self.parent = self.ingest_full(self.memory, "parent")
+
+    def refuses(self, code: int, memory_file: Path, *options: str | Path,
+                names: tuple[str, ...] = (), **run: object) -> None:
+        """ingest must fail, as full, as diff, compact and adopting, and change nothing."""
+        for kind in ([], ["--parent", self.parent]):
+            for layout in ("compact", "adopt"):
+                with self.subTest(kind=kind, layout=layout), self.unchanged():
+                    self.refused(code, "ingest", memory_file, "--out", self.store / "new", *kind,
+                                 "--layout", layout, *options, names=(memory_file, *names), **run)
+
+    def test_missing(self) -> None:
+        self.refuses(EXIT_NOT_FOUND, self.directory / "missing")
+
+    def test_below_a_file(self) -> None:
+        self.refuses(EXIT_NOT_FOUND, self.parent / "memfile.header" / "x")
+
+    def test_empty(self) -> None:
+        path = self.directory / "empty"
+        path.touch()
+        self.refuses(EXIT_FAILED, path, names=("empty",))
+
+    def test_larger_than_any_memory(self) -> None:
+        mounted = mount(self, self.directory, XFS)  # others have smaller limits
+        path = mounted / "huge"
+        with path.open("wb") as stream:
+            stream.truncate(1 << 55)
+        with self.unchanged(self.store):
+            self.refused(EXIT_FAILED, "ingest", path, "--out", self.store / "new",
+                         names=[path, 1 << 55])
+
+    def test_a_size_that_is_not_the_parents(self) -> None:
+        for difference in (-PAGE_BYTES, -1, 1, PAGE_BYTES):
+            path = self.directory / f"size{difference}"
+            write_diff(path, GuestMemory(MEMORY_BYTES + difference), [])
+            for layout in ("compact", "adopt"):
+                with self.subTest(difference=difference), self.unchanged():
+                    self.refused(EXIT_FAILED, "ingest", path, "--parent", self.parent, "--out",
+                                 self.store / "new", "--layout", layout,
+                                 names=[path, MEMORY_BYTES + difference, MEMORY_BYTES, self.parent])
+
+    def test_a_directory(self) -> None:
+        path = self.directory / "directory"
+        path.mkdir()
+        self.refuses(EXIT_FAILED, path, names=("directory, not a file",))
+
+    def test_a_fifo_without_a_writer_does_not_hang(self) -> None:
+        path = self.directory / "fifo"
+        os.mkfifo(path)
+        self.refuses(EXIT_FAILED, path, names=("not a file",))
+
+    def test_devices(self) -> None:
+        for device in ("/dev/zero", "/dev/null", "/dev/tty"):
+            if Path(device).exists():
+                with self.subTest(device=device), self.unchanged():
+                    self.refused(EXIT_FAILED, "ingest", device, "--out", self.store / "new",
+                                 names=[device])
+
+    def test_a_loop_of_symbolic_links(self) -> None:
+        path = self.directory / "loop"
+        path.symlink_to(path)
+        self.refuses(EXIT_FAILED, path, names=("symbolic links",))
+
+    def test_a_link_to_nothing(self) -> None:
+        path = self.directory / "dangling"
+        path.symlink_to("nowhere")
+        self.refuses(EXIT_NOT_FOUND, path)
+
+    def test_of_another_user(self) -> None:
+        if os.geteuid() != 0:
+            self.skipTest("another user needs root")
+        path = write_full(self.directory / "private", self.memory)
+        path.chmod(0o600)
+        for directory in (self.store, *self.store.iterdir()):
+            if directory.is_dir():
+                directory.chmod(0o777)
+        for file in self.parent.iterdir():
+            file.chmod(0o644)
+        with self.unchanged():
+            self.refused(EXIT_FAILED, "ingest", path, "--out", self.store / "new",
+                         names=[path, "permission denied"], user=OTHER_USER)
+
+    def test_one_that_has_a_second_name_is_not_adopted(self) -> None:
+        path = write_full(self.directory / "memory", self.memory)
+        os.link(path, self.directory / "second")
+        with self.unchanged():
+            self.refused(EXIT_FAILED, "ingest", path, "--out", self.store / "new", "--layout",
+                         "adopt", names=[path, "2 names", "--layout compact"])
+
+    def test_the_layer_of_a_snapshot_is_not_taken_away(self) -> None:
+        """Published layers are never written, moved or removed."""
+        layer = layers_of(self.parent)[0]
+        for options in (["--layout", "adopt"], ["--consume"],
+                        ["--consume", "--layout", "compact"]):
+            with self.subTest(options=options):
+                lamina("ingest", layer, "--out", self.store / f"x{len(options)}", *options)
+                self.assert_resolves_to(self.parent, self.memory)
+
+    def test_the_wrong_vm_state(self) -> None:
+        memory_file = write_full(self.directory / "memory", self.memory)
+        fifo = self.directory / "fifo"
+        os.mkfifo(fifo)
+        for state, code in ((self.directory / "none", EXIT_NOT_FOUND), (fifo, EXIT_FAILED),
+                            (self.directory, EXIT_FAILED)):
+            with self.subTest(state=state.name), self.unchanged():
+                self.refused(code, "ingest", memory_file, "--out", self.store / "new",
+                             "--vmstate", state, "--layout", "adopt", names=[state])
+
+    def test_a_name_that_is_not_utf8_comes_back_under_that_name(self) -> None:
+        name = os.fsencode(self.directory) + b"/mem\xff"
+        write_full(Path(os.fsdecode(name)), self.memory)
+        before = sorted(os.listdir(os.fsencode(self.directory)))
+        outcome = lamina("ingest", os.fsdecode(name), "--out", self.store / "new", "--layout",
+                         "adopt", prefix=self.fail_publishing())
+        self.assertNotEqual(outcome.code, EXIT_DONE)
+        self.assertEqual(sorted(os.listdir(os.fsencode(self.directory))), before)
+
+    def fail_publishing(self) -> list[str]:
+        """The command under which the second renameat2 fails: the memory file is in the store."""
+        if shutil.which("strace") is None:
+            self.skipTest("strace is not installed")
+        return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat2", "-e",
+                "inject=renameat2:error=EIO:when=2"]
+
+    def test_consume_of_one_on_a_mount_of_its_own_is_compact(self) -> None:
+        """The same file system, yet no rename reaches across: not a reason to fail."""
+        inner = self.directory / "inner"
+        inner.mkdir()
+        bound = bind(self, inner, self.directory / "bound")
+        memory_file = write_full(bound / "memory", self.memory)
+        self.done("ingest", memory_file, "--out", self.store / "new", "--consume")
+        self.assert_resolves_to(self.store / "new", self.memory)
+
+
+class BadSnapshot(LaminaTest):
+    """A directory that is given as a snapshot is damaged, or none."""
+
+    READERS = (("inspect",), ("verify",), ("materialize",), ("merge",), ("merge", "--out"),
+               ("ingest",))
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.memory = random_memory(self.rng, MEMORY_BYTES)
+        self.parent = self.ingest_full(self.memory, "parent")
+        dirty = change_memory(self.rng, self.memory)
+        self.snapshot = self.ingest_diff(self.memory, dirty, self.parent, "vm")
+        self.diff = write_diff(self.directory / "next", self.memory, [1])
+
+    def refuses(self, code: int, *names: str | Path, snapshot: Path | None = None) -> None:
+        """Every verb that reads the snapshot must fail and change nothing."""
+        path = snapshot or self.snapshot
+        for reader in self.READERS:
+            arguments: list[str | Path] = [reader[0], path]
+            if reader[0] == "materialize":
+                arguments += ["--out", self.directory / "out"]
+            if reader[0] == "ingest":
+                arguments = ["ingest", self.diff, "--parent", path, "--out", self.store / "new",
+                             "--layout", "adopt"]
+            if len(reader) > 1:
+                arguments += ["--out", self.store / "new"]
+            with self.subTest(reader=reader), self.unchanged():
+                self.refused(code, *arguments, names=names)
+
+    def alter(self, path: Path, offset: int) -> None:
+        """Flips one bit of a copy that takes the file's place: a linked layer stays whole."""
+        data = bytearray(path.read_bytes())
+        data[offset] ^= 1
+        path.unlink()
+        path.write_bytes(data)
+
+    def test_it_does_not_exist(self) -> None:
+        path = self.store / "none"
+        self.refuses(EXIT_NOT_FOUND, path, snapshot=path)
+
+    def test_it_is_an_empty_directory(self) -> None:
+        path = self.directory / "empty"
+        path.mkdir()
+        self.refuses(EXIT_NOT_FOUND, path, "memfile.header", snapshot=path)
+
+    def test_a_layer_is_missing(self) -> None:
+        layer = layers_of(self.snapshot)[0]
+        layer.unlink()
+        self.refuses(EXIT_NOT_FOUND, layer.name, "missing")
+
+    def test_a_layer_was_cut(self) -> None:
+        layer = layers_of(self.snapshot)[-1]
+        whole = layer.read_bytes()
+        for length in (0, 1, 255, 256, PAGE_BYTES - 1, PAGE_BYTES, len(whole) - PAGE_BYTES,
+                       len(whole) - 257, len(whole) - 256, len(whole) - 1):
+            with self.subTest(length=length):
+                layer.write_bytes(whole[:length])
+                self.refuses(EXIT_CORRUPT, layer.name)
+
+    def test_a_layer_has_more_at_its_end(self) -> None:
+        layer = layers_of(self.snapshot)[-1]
+        for more in (b"\0", bytes(256), bytes(PAGE_BYTES)):
+            whole = layer.read_bytes()
+            layer.write_bytes(whole + more)
+            self.refuses(EXIT_CORRUPT, layer.name)
+            layer.write_bytes(whole)
+
+    def test_a_byte_of_a_trailer_was_altered(self) -> None:
+        layer = layers_of(self.snapshot)[-1]
+        whole = layer.read_bytes()
+        for offset in (-256, -248, -240, -200, -150, -100, -9, -8, -1, -257, -300):
+            with self.subTest(offset=offset):
+                self.alter(layer, offset)
+                self.refuses(EXIT_CORRUPT, layer.name)
+                layer.write_bytes(whole)
+
+    def test_a_data_byte_was_altered(self) -> None:
+        layer = layers_of(self.snapshot)[-1]
+        self.alter(layer, 5)
+        with self.unchanged():
+            outcome = lamina("verify", self.snapshot)
+        self.assertEqual(outcome.code, EXIT_CORRUPT, str(outcome))
+        self.assertIn(layer.name, outcome.stderr)
+        with self.unchanged():
+            self.refused(EXIT_CORRUPT, "materialize", self.snapshot, "--out",
+                         self.directory / "out", names=[layer.name, "checksum"])
+
+    def test_a_merge_never_makes_altered_data_right(self) -> None:
+        layer = layers_of(self.snapshot)[-1]
+        self.alter(layer, 5)
+        lamina("merge", self.snapshot, "--out", self.store / "merged")
+        if (self.store / "merged").exists():
+            self.assertEqual(lamina("verify", self.store / "merged").code, EXIT_CORRUPT)
+
+    def test_two_layers_were_exchanged(self) -> None:
+        first, second = layers_of(self.snapshot)
+        aside = self.directory / "aside"
+        first.rename(aside)
+        second.rename(first)
+        aside.rename(second)
+        self.refuses(EXIT_CORRUPT, str(self.snapshot), "holds build")
+
+    def test_a_layer_is_a_directory_or_a_fifo(self) -> None:
+        layer = layers_of(self.snapshot)[-1]
+        layer.unlink()
+        layer.mkdir()
+        self.refuses(EXIT_FAILED, layer.name)
+        layer.rmdir()
+        os.mkfifo(layer)
+        self.refuses(EXIT_FAILED, layer.name)
+
+    def test_the_header_is_garbage_of_any_length(self) -> None:
+        header = self.snapshot / "memfile.header"
+        magic = b"LAMINAHD" + self.rng.randbytes(300)
+        version1 = struct.pack("<Q", 1) + self.rng.randbytes(300)
+        for kind, source in (("noise", self.rng.randbytes(300)), ("native", magic),
+                             ("version 1", version1), ("zeros", bytes(300))):
+            for length in range(201):
+                header.write_bytes(source[:length])
+                outcome = lamina("inspect", header)
+                with self.subTest(kind=kind, length=length):
+                    self.assertEqual(outcome.code, EXIT_CORRUPT, str(outcome))
+                    self.assert_one_error_line(outcome, [header])
+            self.refuses(EXIT_CORRUPT, header)
+
+    def test_every_cut_and_many_flips_of_the_native_header_are_noticed(self) -> None:
+        header = self.snapshot / "memfile.header"
+        whole = header.read_bytes()
+        for length in range(0, len(whole), 7):
+            header.write_bytes(whole[:length])
+            self.assertEqual(lamina("verify", self.snapshot).code, EXIT_CORRUPT, length)
+        for offset in range(0, len(whole), 5):
+            header.write_bytes(whole[:offset] + bytes([whole[offset] ^ 4]) + whole[offset + 1 :])
+            self.assertEqual(lamina("verify", self.snapshot).code, EXIT_CORRUPT, offset)
+
+    def test_the_header_has_an_unknown_version(self) -> None:
+        header = self.snapshot / "memfile.header"
+        for version in (0, 2, 4, 1 << 63):
+            header.write_bytes(struct.pack("<Q", version) + bytes(56))
+            self.refuses(EXIT_CORRUPT, header, f"{version:#x}", "version 1 or 3")
+
+    def test_the_native_header_has_an_unknown_version(self) -> None:
+        header = self.snapshot / "memfile.header"
+        data = bytearray(header.read_bytes())
+        struct.pack_into("<I", data, 8, 2)
+        header.write_bytes(data)
+        self.refuses(EXIT_CORRUPT, header, "version 2", "version 1")
+
+    def test_a_file_of_the_snapshot_is_no_file(self) -> None:
+        for name in ("memfile.header", "snapshot.json"):
+            path = self.snapshot / name
+            aside = path.rename(self.directory / "aside")
+            path.mkdir()
+            self.refuses(EXIT_FAILED, path)
+            path.rmdir()
+            os.mkfifo(path)
+            self.refuses(EXIT_FAILED, path)
+            path.unlink()
+            aside.rename(path)
+
+    def test_the_facts_are_damaged(self) -> None:
+        facts = self.snapshot / "snapshot.json"
+        whole = facts.read_text()
+        for text in ("", "{", "[]", "null", whole[:100], "{}", whole.replace("pause_id", "pause"),
+                     whole.replace('"memory_bytes": ', '"memory_bytes": -'), "[" * 100_000):
+            with self.subTest(text=text[:20]):
+                facts.write_text(text)
+                self.refuses(EXIT_CORRUPT, facts, "lamina repair")
+
+    def test_the_facts_are_of_another_snapshot(self) -> None:
+        shutil.copy(self.parent / "snapshot.json", self.snapshot)
+        self.refuses(EXIT_CORRUPT, self.snapshot, "different snapshots")
+
+    def test_the_vm_state_was_altered(self) -> None:
+        state = self.directory / "state"
+        state.write_bytes(b"registers")
+        full = write_full(self.directory / "full", self.memory)
+        self.done("ingest", full, "--out", self.store / "s", "--vmstate", state)
+        (self.store / "s" / "snapfile").write_bytes(b"Registers")
+        outcome = lamina("verify", self.store / "s")
+        self.assertEqual(outcome.code, EXIT_CORRUPT, str(outcome))
+        self.assertIn("snapfile", outcome.stderr)
+
+
+class BadVersion1Header(LaminaTest):
+    """Hostile headers of the format that has no checksum."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.base = uuid.UUID(int=1)
+        self.snapshot = self.store / "old"
+        self.snapshot.mkdir()
+        self.layer = self.snapshot / f"memfile.{self.base}"
+        self.layer.write_bytes(b"".join(random_page(self.rng) for _ in range(8)))
+
+    def header(self, *records: tuple[int, int, int, int], size: int = 8 * PAGE_BYTES,
+               block: int = PAGE_BYTES, version: int = 1, own: int = 1) -> bytes:
+        """A header; a record is (offset, length, build, storage offset), builds being numbers."""
+        data = struct.pack("<QQQQ", version, block, size, 0)
+        data += uuid.UUID(int=own).bytes + self.base.bytes
+        for offset, length, build, storage in records:
+            data += struct.pack("<QQ", offset, length) + uuid.UUID(int=build).bytes
+            data += struct.pack("<Q", storage)
+        return data
+
+    def refuses(self, data: bytes, *names: str, code: int = EXIT_CORRUPT) -> None:
+        """Every reader must refuse the header."""
+        header = self.snapshot / "memfile.header"
+        header.write_bytes(data)
+        for arguments in (["inspect"], ["verify"], ["merge"],
+                          ["materialize", "--out", self.directory / "out"]):
+            with self.unchanged():
+                self.refused(code, arguments[0], self.snapshot, *arguments[1:],
+                             names=[self.snapshot, *names])
+
+    def test_a_good_one_is_read(self) -> None:
+        page = PAGE_BYTES
+        data = self.header((0, 2 * page, 1, 4 * page), (2 * page, 5 * page, 0, 77),
+                           (7 * page, page, 1, 0))
+        (self.snapshot / "memfile.header").write_bytes(data)
+        stored = self.layer.read_bytes()
+        expected = stored[4 * page : 6 * page] + bytes(5 * page) + stored[:page]
+        self.assertEqual(self.materialized(self.snapshot), expected)
+
+    def test_extents_overlap(self) -> None:
+        page = PAGE_BYTES
+        self.refuses(self.header((0, 5 * page, 1, 0), (4 * page, 4 * page, 1, 4 * page)),
+                     "extent 1 starts at 0x4000, before 0x5000")
+
+    def test_extents_are_not_in_order(self) -> None:
+        page = PAGE_BYTES
+        self.refuses(self.header((4 * page, 4 * page, 1, 0), (0, 4 * page, 1, 0)),
+                     "extent 0 starts at 0x4000, past 0x0")
+
+    def test_extents_leave_a_gap(self) -> None:
+        page = PAGE_BYTES
+        self.refuses(self.header((0, 2 * page, 1, 0), (3 * page, 5 * page, 1, 0)),
+                     "extent 1 starts at 0x3000, past 0x2000")
+
+    def test_extents_end_before_the_memory(self) -> None:
+        self.refuses(self.header((0, 7 * PAGE_BYTES, 1, 0)), "0x7000", "0x8000")
+
+    def test_extents_end_past_the_memory(self) -> None:
+        self.refuses(self.header((0, 9 * PAGE_BYTES, 1, 0)), "0x9000")
+
+    def test_numbers_wrap_around(self) -> None:
+        page, top = PAGE_BYTES, 1 << 64
+        for name, data in {
+            "length": self.header((0, page, 1, 0), (page, top - page, 1, 0)),
+            "length and page": self.header((0, page, 1, 0), (page, top - 1, 1, 0)),
+            "storage": self.header((0, 8 * page, 1, top - page)),
+            "storage end": self.header((0, 8 * page, 1, top - 8 * page)),
+            "storage in blocks": self.header((0, 8 * page, 1, (1 << 32) * page)),
+            "memory size": self.header((0, 8 * page, 1, 0), size=top - 1),
+            "memory size in blocks": self.header((0, 8 * page, 1, 0), size=(1 << 32) * page),
+            "huge zeros": self.header((0, top - page, 0, 0), size=top - page),
+        }.items():
+            with self.subTest(name):
+                self.refuses(data)
+
+    def test_extents_are_not_aligned(self) -> None:
+        page = PAGE_BYTES
+        for data in (self.header((0, page + 1, 1, 0), (page + 1, 7 * page - 1, 1, 0)),
+                     self.header((0, 8 * page, 1, 1)), self.header((0, 8 * page, 1, 512)),
+                     self.header((0, 2 * page, 1, 0), (2 * page, 6 * page, 1, 0), block=4 * page)):
+            with self.subTest(data=data[64:]):
+                self.refuses(data)
+
+    def test_extents_are_empty(self) -> None:
+        self.refuses(self.header((0, 0, 1, 0), (0, 8 * PAGE_BYTES, 1, 0)), "extent 0")
+
+    def test_an_extent_is_not_in_its_layer(self) -> None:
+        page = PAGE_BYTES
+        self.refuses(self.header((0, 8 * page, 1, page)), self.layer.name, "0x9000", "0x8000")
+
+    def test_a_layer_is_missing(self) -> None:
+        page = PAGE_BYTES
+        self.refuses(self.header((0, page, 1, 0), (page, 7 * page, 5, 0)), str(uuid.UUID(int=5)),
+                     code=EXIT_NOT_FOUND)
+
+    def test_the_block_size_makes_no_sense(self) -> None:
+        for block in (0, 1, 512, 4095, 4097, 3 * PAGE_BYTES, 4 * MIB, 1 << 63):
+            with self.subTest(block=block):
+                self.refuses(self.header((0, 8 * PAGE_BYTES, 1, 0), block=block), str(block))
+
+    def test_the_memory_is_empty(self) -> None:
+        self.refuses(self.header(size=0), "memory size 0")
+
+    def test_the_own_build_is_nil(self) -> None:
+        self.refuses(self.header((0, 8 * PAGE_BYTES, 1, 0), own=0), "nil")
+
+    def test_more_layers_than_the_process_may_open_files(self) -> None:
+        """Chains of thousands exist; the usual limit of 1024 files must not lock them in."""
+        count = 1500
+        page = PAGE_BYTES
+        data = self.header(*((number * page, page, number + 1, 0) for number in range(count)),
+                           size=count * page)
+        (self.snapshot / "memfile.header").write_bytes(data)
+        for number in range(count):
+            (self.snapshot / f"memfile.{uuid.UUID(int=number + 1)}").write_bytes(b"\1" * page)
+
+        def limit_files() -> None:
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+
+        self.done("verify", self.snapshot, prepare=limit_files)
+        self.done("merge", self.snapshot, prepare=limit_files)
+
+
+class BadDiff(LaminaTest):
+    """Diffs whose holes cannot be trusted."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.memory = random_memory(self.rng, MEMORY_BYTES, used=1.0)
+        self.parent = self.ingest_full(self.memory, "parent")
+
+    def test_a_dense_diff_with_zeros_over_data_is_ambiguous(self) -> None:
+        changed = GuestMemory(MEMORY_BYTES, {3: random_page(self.rng)})
+        dense = write_full(self.directory / "dense", changed)
+        for layout in ("compact", "adopt"):
+            with self.unchanged(times=False):
+                self.refused(EXIT_FAILED, "ingest", dense, "--parent", self.parent, "--out",
+                             self.store / "new", "--layout", layout,
+                             names=[dense, "--zeros written", "--zeros inherit"])
+        self.done("ingest", dense, "--parent", self.parent, "--out", self.store / "written",
+                  "--zeros", "written")
+        self.assert_resolves_to(self.store / "written", changed)
+        self.done("ingest", dense, "--parent", self.parent, "--out", self.store / "inherit",
+                  "--zeros", "inherit")
+        merged = self.memory.copy()
+        merged.write(3, changed.page(3))
+        self.assert_resolves_to(self.store / "inherit", merged)
+
+    def test_a_dense_diff_without_zeros_is_not_ambiguous(self) -> None:
+        other = random_memory(self.rng, MEMORY_BYTES, used=1.0)
+        self.ingest_diff(other, range(other.page_count), self.parent, "new")
+        self.assert_resolves_to(self.store / "new", other)
+
+    def refuses_here(self, system: FileSystem, pages: int) -> None:
+        """A diff on `system` must be refused, and a full file accepted."""
+        mounted = mount(self, self.directory, system)
+        memory = GuestMemory(pages * PAGE_BYTES, {1: random_page(self.rng)})
+        parent = self.ingest_full(memory, "small")
+        diff = write_diff(mounted / "diff", memory, [1])
+        for zeros in ([], ["--zeros", "written"]):
+            with self.unchanged(self.store):
+                self.refused(EXIT_FAILED, "ingest", diff, "--parent", parent, "--out",
+                             self.store / "new", *zeros, names=[diff, "4 KiB", "full"])
+        self.done("ingest", write_full(mounted / "full", memory), "--out", self.store / "full")
+        self.assert_resolves_to(self.store / "full", memory)
+
+    def test_on_a_file_system_without_holes(self) -> None:
+        self.refuses_here(RAMFS, 1024)
+
+    def test_on_tmpfs_with_huge_pages(self) -> None:
+        self.refuses_here(FileSystem("tmpfs", kind="tmpfs", options="size=64m,huge=always"), 1024)
+
+    def test_on_tmpfs_with_huge_pages_within_the_size(self) -> None:
+        self.refuses_here(FileSystem("tmpfs", kind="tmpfs", options="size=64m,huge=within_size"),
+                          4096)
+
+    def test_beside_a_directory_that_cannot_be_written_it_says_what_to_do(self) -> None:
+        mounted = mount(self, self.directory, EXT4)
+        diff = write_diff(mounted / "diff", self.memory, [1])
+        remount(mounted, "ro")
+        with self.unchanged(self.store):
+            self.refused(EXIT_FAILED, "ingest", diff, "--parent", self.parent, "--out",
+                         self.store / "new", names=[diff, "read-only"])
+
+
+class Busy(LaminaTest):
+    """Two writers of one snapshot."""
+
+    @contextlib.contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Holds the lock of `name` as another writer would."""
+        with (self.store / ".lock" / name).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def test_the_second_writer_is_told_so_and_changes_nothing(self) -> None:
+        memory = random_memory(self.rng, MEMORY_BYTES)
+        parent = self.ingest_full(memory, "base")
+        snapshot = self.ingest_diff(memory, change_memory(self.rng, memory), parent, "vm")
+        full = write_full(self.directory / "full", memory)
+        with self.locked("vm"), self.unchanged():
+            for arguments in (["ingest", full, "--out", snapshot, "--replace"],
+                              ["ingest", full, "--out", snapshot, "--replace", "--layout", "adopt"],
+                              ["merge", snapshot], ["merge", parent, "--out", snapshot],
+                              ["repair", snapshot]):
+                self.refused(EXIT_BUSY, *arguments, names=[snapshot, "try again"])
+            self.done("verify", snapshot)
+        self.done("merge", snapshot)
+        self.assert_resolves_to(snapshot, memory)
+
+    def test_a_parent_that_is_replaced_meanwhile_loses_no_diff(self) -> None:
+        """The parent is the snapshot that is replaced: the second of two pauses waits or wins
+        with the first inside, but never drops it."""
+        if shutil.which("strace") is None:
+            self.skipTest("strace is not installed")
+        memory = random_memory(self.rng, MEMORY_BYTES)
+        snapshot = self.ingest_full(memory, "vm")
+        memory.write(5, random_page(self.rng))
+        first = write_diff(self.directory / "first", memory, [5])
+        memory.write(6, random_page(self.rng))
+        second = write_diff(self.directory / "second", memory, [6])
+        # The second stops after it has opened its memory file, which is after its parent.
+        log = self.directory / "strace"
+        ingest = ["ingest", second, "--parent", snapshot, "--out", snapshot, "--replace"]
+        probe = lamina(*ingest[:4], "--out", self.store / "probe",
+                       prefix=["strace", "-f", "-o", str(log), "-e", "trace=openat"])
+        self.assertEqual(probe.code, EXIT_DONE, str(probe))
+        opens = log.read_text().splitlines()
+        number = next(index for index, line in enumerate(opens, 1) if str(second) in line)
+        with stopped_after("openat", number, self.directory, *ingest) as outcomes:
+            self.done("ingest", first, "--parent", snapshot, "--out", snapshot, "--replace")
+        self.assertIn(outcomes[0].code, (EXIT_DONE, EXIT_BUSY), str(outcomes[0]))
+        if outcomes[0].code == EXIT_DONE:
+            self.assert_resolves_to(snapshot, memory)
+
+    def test_a_memory_file_that_was_written_meanwhile_is_not_consumed(self) -> None:
+        """The VMM wrote its next pause to the same path: only what was ingested may go."""
+        if shutil.which("strace") is None:
+            self.skipTest("strace is not installed")
+        memory = random_memory(self.rng, MEMORY_BYTES)
+        newer = random_memory(self.rng, MEMORY_BYTES)
+        self.ingest_full(memory, "first")
+        path = write_full(self.directory / "memory", memory)
+        with stopped_after("fsync", 2, self.directory, "ingest", path, "--out", self.store / "vm",
+                           "--consume", "--layout", "compact") as outcomes:
+            write_full(self.directory / "newer", newer).rename(path)
+        self.assertEqual(outcomes[0].code, EXIT_DONE, str(outcomes[0]))
+        self.assert_resolves_to(self.store / "vm", memory)
+        self.assertTrue(path.exists(), "the newer memory file is gone")
+        self.assert_memory(path.read_bytes(), newer)
+
+
+class NoSpace(LaminaTest):
+    """The store's file system is full."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.mounted = mount(self, self.directory, self.system)
+        self.store = self.mounted / "store"
+        self.store.mkdir()
+        self.memory = random_memory(self.rng, 1024 * PAGE_BYTES + 5, used=0.9)
+        full = write_full(self.mounted / "full", self.memory)
+        self.base = self.store / "base"
+        self.done("ingest", full, "--out", self.base, "--layout", "adopt")
+        dirty = change_memory(self.rng, self.memory, writes=300)
+        self.vm = self.store / "vm"
+        diff = write_diff(self.mounted / "diff", self.memory, dirty)
+        self.done("ingest", diff, "--parent", self.base, "--out", self.vm, "--consume")
+
+    system = FileSystem("small ext4", EXT4.make, "ext4", image_bytes=24 * MIB)
+
+    def refuses_until_there_is_room(self, *arguments: str | Path,
+                                    memory_file: Path | None = None) -> None:
+        """Fails on a full disk with nothing changed, and succeeds when there is room."""
+        filler = fill(self.mounted)
+        with self.unchanged(self.mounted, times=False):
+            self.refused(EXIT_NO_SPACE, *arguments, names=["no space left"])
+        self.assert_store_is_clean()
+        filler.unlink()
+        if memory_file is not None:
+            self.assertTrue(memory_file.exists())
+        self.done(*arguments)
+        self.assert_store_is_clean()
+
+    def test_ingest_compact(self) -> None:
+        full = write_full(self.mounted / "memory", self.memory)
+        self.refuses_until_there_is_room("ingest", full, "--out", self.store / "new")
+        self.assert_resolves_to(self.store / "new", self.memory)
+
+    def test_ingest_compact_with_the_memory_file_elsewhere(self) -> None:
+        full = write_full(self.directory / "memory", self.memory)
+        self.refuses_until_there_is_room("ingest", full, "--out", self.store / "new")
+        self.assert_resolves_to(self.store / "new", self.memory)
+
+    def test_ingest_adopting_a_full_file(self) -> None:
+        full = write_full(self.mounted / "memory", self.memory)
+        self.refuses_until_there_is_room("ingest", full, "--out", self.store / "new", "--layout",
+                                         "adopt", memory_file=full)
+        self.assert_resolves_to(self.store / "new", self.memory)
+
+    def test_ingest_adopting_a_diff(self) -> None:
+        dirty = change_memory(self.rng, self.memory, writes=100)
+        diff = write_diff(self.mounted / "memory", self.memory, dirty)
+        before = data_map(diff)
+        self.refuses_until_there_is_room("ingest", diff, "--parent", self.vm, "--out",
+                                         self.store / "new", "--layout", "adopt", memory_file=diff)
+        self.assertNotEqual(before, [])
+        self.assert_resolves_to(self.store / "new", self.memory)
+
+    def test_merge(self) -> None:
+        self.refuses_until_there_is_room("merge", self.vm)
+        self.assert_resolves_to(self.vm, self.memory)
+
+    def test_materialize(self) -> None:
+        out = self.mounted / "out"
+        self.refuses_until_there_is_room("materialize", self.vm, "--out", out, "--reflink", "never")
+        self.assert_memory(out.read_bytes(), self.memory)
+
+
+class NoSpaceOnTmpfs(NoSpace):
+    """The same on tmpfs."""
+
+    system = FileSystem("small tmpfs", kind="tmpfs", options="size=24m")
+
+
+class NoSpaceOnXfs(NoSpace):
+    """The same on xfs, where data is shared and little space is needed."""
+
+    system = XFS
+
+    def refuses_until_there_is_room(self, *arguments: str | Path,
+                                    memory_file: Path | None = None) -> None:
+        filler = fill(self.mounted)
+        before = sorted(path.name for path in self.store.iterdir())
+        outcome = lamina(*arguments)
+        if outcome.code == EXIT_DONE:
+            return  # sharing and reserved blocks were enough
+        self.assertEqual(outcome.code, EXIT_NO_SPACE, str(outcome))
+        self.assert_store_is_clean()
+        self.assertEqual(sorted(path.name for path in self.store.iterdir()), before)
+        filler.unlink()
+        if memory_file is not None:
+            self.assertTrue(memory_file.exists())
+        self.done(*arguments)
+        self.assert_store_is_clean()
+
+
+class NoSpaceOnBtrfs(NoSpaceOnXfs):
+    """The same on btrfs."""
+
+    system = BTRFS
+
+
+class ReadOnly(LaminaTest):
+    """What only reads works where nothing can be written; what writes says why it cannot."""
+
+    def check(self, store: Path, memory: GuestMemory, **run: object) -> None:
+        """All verbs on a store that cannot be written."""
+        full = write_full(self.directory / "full", memory)
+        full.chmod(0o644)
+        snapshot = store / "vm"
+        out = self.directory / "open"
+        out.mkdir()
+        out.chmod(0o777)
+        self.done("inspect", snapshot, "--extents", **run)
+        self.done("verify", snapshot, "--against", full, **run)
+        self.done("materialize", snapshot, "--out", out / "memory", **run)
+        self.assert_memory((out / "memory").read_bytes(), memory)
+        with self.unchanged(store):
+            self.refused(EXIT_FAILED, "ingest", full, "--out", store / "new", names=[store], **run)
+            self.refused(EXIT_FAILED, "merge", snapshot, names=[store], **run)
+            self.refused(EXIT_FAILED, "merge", snapshot, "--out", store / "new", names=[store],
+                         **run)
+            self.refused(EXIT_FAILED, "materialize", snapshot, "--out", store / "out",
+                         names=[store], **run)
+            outcome = lamina("doctor", store, **run)
+            self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+
+    def test_a_file_system_that_is_mounted_read_only(self) -> None:
+        mounted = mount(self, self.directory, EXT4)
+        memory = random_memory(self.rng, MEMORY_BYTES)
+        self.ingest_full(memory, "vm", store=mounted)
+        remount(mounted, "ro")
+        self.check(mounted, memory)
+
+    def test_a_store_of_another_user(self) -> None:
+        if os.geteuid() != 0:
+            self.skipTest("another user needs root")
+        memory = random_memory(self.rng, MEMORY_BYTES)
+        snapshot = self.ingest_full(memory, "vm")
+        self.store.chmod(0o755)
+        snapshot.chmod(0o755)
+        for file in snapshot.iterdir():
+            file.chmod(0o644)
+        self.check(self.store, memory, user=OTHER_USER)
+
+
+class BadTarget(LaminaTest):
+    """What shall be made cannot be."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.memory = random_memory(self.rng, MEMORY_BYTES)
+        self.snapshot = self.ingest_full(self.memory, "vm")
+        self.full = write_full(self.directory / "full", self.memory)
+
+    def test_it_exists(self) -> None:
+        for layout in ("compact", "adopt"):
+            with self.unchanged():
+                self.refused(EXIT_FAILED, "ingest", self.full, "--out", self.snapshot, "--layout",
+                             layout, names=[self.snapshot, "--replace"])
+        with self.unchanged():
+            self.refused(EXIT_FAILED, "merge", self.snapshot, "--out", self.snapshot,
+                         names=[self.snapshot])
+            self.refused(EXIT_FAILED, "materialize", self.snapshot, "--out", self.full,
+                         names=[self.full])
+
+    def test_it_is_replaced_on_request(self) -> None:
+        other = random_memory(self.rng, MEMORY_BYTES)
+        path = write_full(self.directory / "other", other)
+        self.done("ingest", path, "--out", self.snapshot, "--replace")
+        self.assert_resolves_to(self.snapshot, other)
+
+    def test_a_file_or_a_strange_directory_is_not_replaced(self) -> None:
+        (self.store / "file").write_text("precious")
+        (self.store / "directory").mkdir()
+        (self.store / "directory" / "precious").touch()
+        for name in ("file", "directory"):
+            for layout in ("compact", "adopt"):
+                with self.unchanged():
+                    outcome = lamina("ingest", self.full, "--out", self.store / name, "--replace",
+                                     "--layout", layout)
+                    self.assertNotEqual(outcome.code, EXIT_DONE)
+                    self.assert_one_error_line(outcome, [self.store / name])
+
+    def test_the_store_does_not_exist(self) -> None:
+        path = self.directory / "none" / "vm"
+        with self.unchanged():
+            self.refused(EXIT_NOT_FOUND, "ingest", self.full, "--out", path,
+                         names=[path.parent, "make the directory first"])
+            self.refused(EXIT_NOT_FOUND, "merge", self.snapshot, "--out", path, names=[path.parent])
+            self.refused(EXIT_NOT_FOUND, "materialize", self.snapshot, "--out", path,
+                         names=[path.parent])
+
+    def test_names_that_are_none(self) -> None:
+        for name in ("..", ".", ".tmp", ".pending", ".lock", "a/../..", "a\nb", "a b", "-a", "ä",
+                     "a\x1b[31m", "x" * 201, "a*", "a;b"):
+            target = f"{self.store}/{name}"
+            for arguments in (["ingest", self.full, "--out", target],
+                              ["ingest", self.full, "--out", target, "--layout", "adopt"],
+                              ["merge", self.snapshot, "--out", target]):
+                with self.subTest(name=name, verb=arguments[0]), self.unchanged():
+                    outcome = lamina(*arguments)
+                    self.assertEqual(outcome.code, EXIT_USAGE, str(outcome))
+                    self.assertIn("cannot name a snapshot", outcome.stderr)
+                    if "\n" not in name:
+                        self.assert_one_error_line(outcome)
+
+    def test_a_message_is_one_line_whatever_is_in_a_name(self) -> None:
+        for name in ("a\nb", "a\x1b[2Jb"):
+            outcome = lamina("inspect", self.directory / name)
+            self.assertEqual(outcome.code, EXIT_NOT_FOUND)
+            self.assert_one_error_line(outcome)
+
+    def test_a_name_is_taken_by_its_last_part(self) -> None:
+        (self.store / "a").mkdir()
+        self.done("ingest", self.full, "--out", f"{self.store}/a/../b/")
+        self.assert_resolves_to(self.store / "b", self.memory)
+
+    def test_stray_files_in_the_pending_area_are_not_removed(self) -> None:
+        """It holds only copies: what is not known there is left alone, and stops nobody."""
+        pending = self.store / ".pending"
+        (pending / "memory").write_bytes(b"the only copy")
+        (pending / "notes.json").write_bytes(b"{}")
+        (pending / "odd.json").mkdir()
+        self.done("ingest", self.full, "--out", self.store / "new")
+        self.assertEqual((pending / "memory").read_bytes(), b"the only copy")
+        self.assertEqual((pending / "notes.json").read_bytes(), b"{}")
+
+
+class CommandLine(LaminaTest):
+    """Arguments that make no sense, and what is printed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.memory = random_memory(self.rng, MEMORY_BYTES)
+        self.snapshot = self.ingest_full(self.memory, "vm")
+        self.full = write_full(self.directory / "full", self.memory)
+        self.out = self.store / "new"
+
+    def test_combinations_that_make_no_sense(self) -> None:
+        ingest = ["ingest", self.full, "--out", self.out]
+        parent = ["--parent", self.snapshot]
+        own_id = layers_of(self.snapshot)[0].name.removeprefix("memfile.")
+        for arguments in (
+            [*ingest, "--kind", "diff"], [*ingest, "--dedup", "parent"],
+            [*ingest, *parent, "--kind", "full", "--layout", "adopt"],
+            [*ingest, "--build-id", "0"], [*ingest, "--build-id", str(uuid.UUID(int=0))],
+            [*ingest, *parent, "--build-id", own_id], [*ingest, "--layout", "none"],
+            [*ingest, "--zeros", "maybe"], [*ingest, "--kind", "half"], [*ingest, "extra"],
+            ["ingest", "--out", self.out], ["ingest", self.full], ["merge"], ["materialize"],
+            ["materialize", self.snapshot], ["inspect"], ["verify"], ["repair"], ["doctor"],
+            ["merge", self.snapshot, "--layers", "0"], ["merge", self.snapshot, "--layers", "2"],
+            ["merge", self.snapshot, "--layers", "-1"], ["merge", self.snapshot, "--layers", "x"],
+            ["merge", self.snapshot, "--layers", "4294967297"],
+            ["merge", self.snapshot, "--full", "--layers", "1"],
+            ["materialize", self.snapshot, "--out", self.full, "--reflink", "perhaps"],
+            ["materialize", self.snapshot, "--out", self.directory / ".."], [],
+        ):
+            with self.subTest(arguments=arguments), self.unchanged():
+                outcome = lamina(*arguments)
+                self.assertEqual(outcome.code, EXIT_USAGE, str(outcome))
+                self.assertEqual(outcome.stdout, "")
+                if arguments:
+                    self.assert_one_error_line(outcome)
+
+    def test_an_empty_argument_is_not_taken_for_none(self) -> None:
+        """From a script whose variable is not set: a diff must not be stored as a full file."""
+        ingest = ["ingest", self.full, "--out", self.out]
+        for arguments in ([*ingest, "--parent", ""], [*ingest, "--vmstate", ""],
+                          [*ingest, "--build-id", ""], ["merge", self.snapshot, "--out", ""],
+                          ["verify", self.snapshot, "--against", ""]):
+            with self.subTest(arguments=arguments[-2:]), self.unchanged():
+                self.refused(EXIT_USAGE, *arguments)
+
+    def test_a_typing_mistake_gets_a_suggestion(self) -> None:
+        for arguments, meant in ((["ingst"], "ingest"), (["merg", "x"], "merge"),
+                                 (["ingest", self.full, "--outt", self.out], "--out"),
+                                 (["merge", self.snapshot, "--layer", "1"], "--layers"),
+                                 (["verify", self.snapshot, "--jsn"], "--json"),
+                                 (["ingest", self.full, "--out", self.out, "--parnt=x"],
+                                  "--parent")):
+            with self.subTest(arguments=arguments), self.unchanged():
+                self.refused(EXIT_USAGE, *arguments, names=["did you mean", meant])
+
+    def test_help_fits_a_terminal_and_names_the_exit_codes(self) -> None:
+        for arguments in (["--help"], *([verb, "--help"] for verb in VERBS)):
+            outcome = self.done(*arguments)
+            self.assertEqual(outcome.stderr, "")
+            self.assertIn("Exit codes", outcome.stdout)
+            for line in outcome.stdout.splitlines():
+                self.assertLessEqual(len(line), 80, line)
+
+    def test_json_is_printed_by_every_verb(self) -> None:
+        diff = write_diff(self.directory / "diff", self.memory, [1])
+        out = self.directory / "out"
+        for arguments in (["ingest", diff, "--parent", self.snapshot, "--out", self.out],
+                          ["inspect", self.out], ["inspect", self.out, "--extents"],
+                          ["inspect", self.out / "memfile.header"], ["verify", self.out],
+                          ["verify", self.out, "--against", self.full], ["merge", self.out],
+                          ["merge", self.out], ["materialize", self.out, "--out", out],
+                          ["repair", self.out], ["doctor", self.store]):
+            with self.subTest(arguments=arguments):
+                outcome = self.done(*arguments, "--json")
+                self.assertEqual(outcome.json["message_type"], arguments[0])
+
+    def test_json_is_printed_for_errors_too(self) -> None:
+        none = self.directory / "none"
+        for arguments in (["ingest", none, "--out", self.out], ["inspect", none], ["verify", none],
+                          ["merge", none], ["materialize", none, "--out", self.directory / "o"],
+                          ["repair", none], ["doctor", none]):
+            with self.subTest(arguments=arguments), self.unchanged():
+                outcome = lamina(*arguments, "--json")
+                self.assertEqual(outcome.code, EXIT_NOT_FOUND, str(outcome))
+                self.assertEqual(outcome.json["message_type"], "error")
+                self.assertEqual(outcome.json["exit_code"], EXIT_NOT_FOUND)
+                self.assertIn(str(none), outcome.json["message"])
+                self.assert_one_error_line(outcome, [none])
+
+    def test_a_result_that_cannot_be_printed_is_an_error_with_a_message(self) -> None:
+        with open("/dev/full", "w", encoding="ascii") as full:
+            for arguments in (["inspect", self.snapshot], ["inspect", self.snapshot, "--json"]):
+                outcome = lamina(*arguments, stdout=full)
+                self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+                self.assert_one_error_line(outcome)
+
+
+if __name__ == "__main__":
+    main()

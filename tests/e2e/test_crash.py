@@ -1,0 +1,619 @@
+"""What is left when the program is killed, interrupted or refused a system call, at every step.
+
+A first run under strace lists the calls that change the disk. Then the command is run again in a
+fresh copy of the same scene for each of them, and strace kills it there, interrupts it, or lets
+that one call fail. Whatever the moment:
+
+* a snapshot that was there is intact and resolves to its old memory, or to its new one;
+* a new snapshot is complete and right, or not visible;
+* a memory file that was to be adopted is in the published snapshot, or back in its place after the
+  next command that writes to the store, bit for bit and hole for hole;
+* the same command can be given again, and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from memory_files import (EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NO_SPACE, GuestMemory,
+                          LaminaTest, Outcome, PAGE_BYTES, change_memory, data_map,
+                          lamina, main, random_memory, write_diff, write_full)
+from mounts import XFS, mount
+
+MEMORY_BYTES = 64 * PAGE_BYTES - 1000
+WORKERS = 2
+
+# Calls that change the disk. openat and ioctl only where they do: see changes_the_disk().
+CHANGING_CALLS = ("openat", "write", "pwrite64", "ftruncate", "fsync", "fdatasync", "rename",
+                  "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "rmdir",
+                  "mkdir", "mkdirat", "fallocate", "ioctl", "copy_file_range")
+# Those that a signal may end early.
+INTERRUPTIBLE_CALLS = ("openat", "pwrite64", "ftruncate", "fsync", "fallocate", "copy_file_range")
+NO_SPACE_CALLS = ("openat", "pwrite64", "ftruncate", "fsync", "renameat", "renameat2", "linkat",
+                  "mkdirat", "fallocate", "ioctl", "copy_file_range")
+
+NOTE_OF_RETURN = re.compile(r"'([^']*)' is back in its place")
+
+
+@dataclass(frozen=True)
+class Point:
+    """The `number`th call of `call` in a run."""
+
+    call: str
+    number: int
+    failed: bool  # also without us: a probe whose failure is an answer
+
+    def strace(self, effect: str) -> list[str]:
+        """The command that runs another with `effect` at this point."""
+        return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={self.call}",
+                "-e", f"inject={self.call}:{effect}:when={self.number}"]
+
+    def __str__(self) -> str:
+        return f"{self.call} number {self.number}"
+
+
+def changes_the_disk(line: str) -> bool:
+    """True for a line of strace's output that is about the disk and not about a terminal."""
+    if " openat(" in line:
+        return "O_CREAT" in line or "O_TMPFILE" in line
+    if " ioctl(" in line:
+        return "FICLONE" in line
+    return re.search(r" write\([12],", line) is None
+
+
+def points_of(arguments: Iterable[str | Path], directory: Path) -> list[Point]:
+    """Runs the command and lists the calls with which it changed the disk."""
+    log = directory / "strace"
+    calls = ",".join(f"?{call}" for call in CHANGING_CALLS)
+    outcome = lamina(*arguments,
+                     prefix=["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={calls}"])
+    assert outcome.code == EXIT_DONE, str(outcome)
+    counts: dict[str, int] = {}
+    points = []
+    for line in log.read_text().splitlines():
+        called = re.match(r"\d+ +(\w+)\(", line)
+        if called is None:
+            continue
+        call = called[1]
+        counts[call] = counts.get(call, 0) + 1
+        if changes_the_disk(line):
+            points.append(Point(call, counts[call], " = -1 " in line))
+    log.unlink()
+    return points
+
+
+def copy_exactly(source: Path, target: Path) -> None:
+    """Copies a tree with its hard links and its holes, and without making new ones."""
+    links: dict[int, Path] = {}
+    for directory, names, files in os.walk(source):
+        at = target / Path(directory).relative_to(source)
+        at.mkdir(exist_ok=True)
+        shutil.copymode(directory, at)
+        for name in files:
+            path = Path(directory) / name
+            status = path.stat()
+            if status.st_ino in links:
+                os.link(links[status.st_ino], at / name)
+                continue
+            links[status.st_ino] = at / name
+            with path.open("rb") as reader, (at / name).open("wb") as writer:
+                writer.truncate(status.st_size)
+                for start, end in data_map(path):
+                    os.pwrite(writer.fileno(), os.pread(reader.fileno(), end - start, start), start)
+            shutil.copystat(path, at / name)
+
+
+class Scene:
+    """A directory in which one command is tried: `store` with snapshots, and memory files."""
+
+    # Given by the test: what the command makes, and what its snapshot must resolve to then.
+    snapshot: str | None = None
+    before: GuestMemory | None = None  # what `snapshot` resolved to before; None: it was not there
+    after: GuestMemory
+    adopted: str | None = None  # the memory file that the command takes
+    holes_are_kept: bool = True  # the same file has the same holes when it comes back
+    out: str | None = None  # the file that the command makes
+    readable_before: bool = True  # False for a snapshot that the command repairs
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.others: dict[str, GuestMemory] = {}
+
+    def at(self, directory: Path) -> Scene:
+        """The same in another directory."""
+        scene = Scene(directory)
+        scene.__dict__.update(self.__dict__ | {"directory": directory})
+        return scene
+
+    @property
+    def store(self) -> Path:
+        """The store of the scene."""
+        return self.directory / "store"
+
+    def file(self, name: str) -> Path:
+        """A file of the scene."""
+        return self.directory / name
+
+
+Command = Callable[[Scene], list[str | Path]]
+
+
+class CrashTest(LaminaTest):
+    """Builds scenes, and tries one command in them in every way."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        if shutil.which("strace") is None:
+            self.skipTest("strace is not installed")
+        traced = subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True,
+                                check=False)
+        if traced.returncode != 0:
+            self.skipTest(f"strace cannot trace here: {os.fsdecode(traced.stderr).strip()}")
+        self.base = self.base_directory()
+        self.template = Scene(self.base / "template")
+        self.template.store.mkdir(parents=True)
+        self.rng = random.Random(1)
+        self.memory = random_memory(self.rng, MEMORY_BYTES, used=0.6)
+        for page in range(20, 40):  # long enough to be punched
+            self.memory.clear(page)
+        self.pages_of_others = random_memory(self.rng, 5 * PAGE_BYTES, used=1.0)
+        self.expected_files: dict[str, Path] = {}
+
+    def base_directory(self) -> Path:
+        """Where the scenes are."""
+        return self.directory
+
+    def full_snapshot(self, name: str, memory: GuestMemory, *options: str) -> Path:
+        """Adds a snapshot of its own to the template."""
+        path = write_full(self.template.file("tmp"), memory)
+        self.done("ingest", path, "--out", self.template.store / name, *options)
+        path.unlink(missing_ok=True)
+        return self.template.store / name
+
+    def diff_snapshot(self, name: str, parent: str, memory: GuestMemory, *options: str) -> Path:
+        """Lets the guest run and adds a snapshot over `parent` to the template."""
+        dirty = change_memory(self.rng, memory)
+        path = write_diff(self.template.file("tmp"), memory, dirty)
+        self.done("ingest", path, "--out", self.template.store / name,
+                  "--parent", self.template.store / parent, *options)
+        path.unlink(missing_ok=True)
+        return self.template.store / name
+
+    def try_everywhere(self, command: Command) -> None:
+        """Kills, interrupts and fails the command at every point, each in a fresh scene."""
+        probe = self.fresh("probe")
+        points = points_of(command(probe), self.directory)
+        self.assertGreater(len(points), 5)
+        self.check_success(probe, "no fault")
+        jobs: list[tuple[Point, str]] = []
+        for point in points:
+            jobs.append((point, "signal=SIGKILL"))
+            jobs.append((point, "signal=SIGINT"))
+            if point.failed:
+                continue
+            jobs.append((point, "error=EIO"))
+            if point.call in NO_SPACE_CALLS:
+                jobs.append((point, "error=ENOSPC"))
+            if point.call in INTERRUPTIBLE_CALLS:
+                jobs.append((point, "error=EINTR"))
+        print(f"{len(points)} points, {len(jobs)} runs", flush=True)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            failures = list(pool.map(lambda job: self.try_one(command, *job), jobs))
+        found = [failure for failure in failures if failure]
+        self.assertEqual(len(found), 0, "\n\n" + "\n\n".join(found))
+
+    def try_one(self, command: Command, point: Point, effect: str) -> str | None:
+        """One run with one fault. Returns what was wrong."""
+        scene = self.fresh(f"{point.call}-{point.number}-{effect}")
+        what = f"{effect} at {point}"
+        try:
+            outcome = lamina(*command(scene), prefix=point.strace(effect))
+            self.check_outcome(scene, outcome, effect)
+            self.check_readers(scene, outcome)
+            published = self.is_published(scene)
+            self.next_writer(scene)
+            self.check_memory_file(scene, published)
+            if not published:
+                again = lamina(*command(scene))
+                self.assertEqual(again.code, EXIT_DONE, f"again: {again}")
+            self.check_success(scene, what)
+        except Exception as error:  # pylint: disable=broad-except  # all points are reported
+            return f"{what}: {type(error).__name__}: {error}"
+        finally:
+            shutil.rmtree(scene.directory)
+        return None
+
+    def fresh(self, name: str) -> Scene:
+        """A copy of the template."""
+        directory = self.base / name
+        copy_exactly(self.template.directory, directory)
+        return self.template.at(directory)
+
+    def check_outcome(self, scene: Scene, outcome: Outcome, effect: str) -> None:
+        """Checks exit code and message."""
+        if effect == "signal=SIGKILL":
+            self.assertEqual(outcome.code, -9, str(outcome))
+        elif effect == "signal=SIGINT":
+            self.assertIn(outcome.code, (EXIT_DONE, EXIT_INTERRUPTED), str(outcome))
+        elif effect == "error=EINTR":
+            self.assertEqual(outcome.code, EXIT_DONE, str(outcome))
+        else:
+            expected = EXIT_NO_SPACE if effect == "error=ENOSPC" else EXIT_FAILED
+            self.assertIn(outcome.code, (EXIT_DONE, expected), str(outcome))
+            if outcome.code != EXIT_DONE:
+                self.assert_one_error_line(outcome)
+                reason = os.strerror(errno.ENOSPC if expected == EXIT_NO_SPACE else errno.EIO)
+                self.assertIn(reason.lower(), outcome.stderr.lower())
+        if outcome.code == EXIT_DONE:
+            self.assertTrue(self.is_published(scene), f"reports success: {outcome}")
+
+    def is_published(self, scene: Scene) -> bool:
+        """True when what the command makes is there, as far as it is visible."""
+        if scene.out is not None:
+            return scene.file(scene.out).exists()
+        snapshot = scene.store / scene.snapshot
+        if scene.before is None:
+            return snapshot.exists()
+        verified = lamina("verify", snapshot, "--against", self.file_of(scene.after))
+        if not scene.readable_before:
+            return verified.code == EXIT_DONE
+        if scene.before is scene.after:  # a merge: the files tell
+            return len(list(snapshot.glob("memfile.*-*"))) != self.layers_before(scene)
+        return verified.code == EXIT_DONE
+
+    def layers_before(self, scene: Scene) -> int:
+        """Layer files of the snapshot in the template."""
+        return len(list((self.template.store / scene.snapshot).glob("memfile.*-*")))
+
+    def file_of(self, memory: GuestMemory) -> Path:
+        """A full memory file of `memory`, to compare with."""
+        path = self.base / f"expected-{id(memory)}"
+        if not path.exists():
+            write_full(path, memory)
+        return path
+
+    def check_resolves(self, snapshot: Path, *memories: GuestMemory) -> None:
+        """Checks that a snapshot is intact and resolves to one of `memories`."""
+        outcomes = [lamina("verify", snapshot, "--against", self.file_of(memory))
+                    for memory in dict.fromkeys(map(id, memories)) and memories]
+        if all(outcome.code != EXIT_DONE for outcome in outcomes):
+            raise AssertionError("; ".join(map(str, outcomes)))
+
+    def check_readers(self, scene: Scene, outcome: Outcome) -> None:
+        """Checks what a reader finds right after the fault."""
+        for name, memory in scene.others.items():
+            self.check_resolves(scene.store / name, memory)
+        if scene.out is not None:
+            self.check_out(scene)
+        if scene.snapshot is None:
+            return
+        snapshot = scene.store / scene.snapshot
+        if scene.before is None:
+            if snapshot.exists():
+                self.check_resolves(snapshot, scene.after)
+        elif scene.readable_before:
+            self.assertTrue(snapshot.exists(), str(outcome))
+            if outcome.code == EXIT_DONE:
+                self.check_resolves(snapshot, scene.after)
+            else:
+                self.check_resolves(snapshot, scene.before, scene.after)
+
+    def check_out(self, scene: Scene) -> None:
+        """The file that is made is whole or not there."""
+        path = scene.file(scene.out)
+        if path.exists():
+            self.assert_memory(path.read_bytes(), scene.after)
+
+    def next_writer(self, scene: Scene) -> None:
+        """Another command writes to the same store: it puts in order what was left."""
+        memory_file = write_full(scene.file("other.full"), self.pages_of_others)
+        outcome = lamina("ingest", memory_file, "--out", scene.store / "other")
+        memory_file.unlink()
+        self.assertEqual(outcome.code, EXIT_DONE, f"next writer: {outcome}")
+        for returned in NOTE_OF_RETURN.findall(outcome.stderr):
+            self.assertTrue(Path(returned).exists(), f"it says that it is back: {outcome}")
+        self.assert_store_is_orderly(scene)
+
+    def assert_store_is_orderly(self, scene: Scene) -> None:
+        """Checks that no unfinished work is left."""
+        for area in (".tmp", ".pending"):
+            self.assertEqual(list((scene.store / area).iterdir()), [], f"left in {area}")
+
+    def check_memory_file(self, scene: Scene, published: bool) -> None:
+        """Checks that the memory file was published or is back as it was."""
+        if scene.adopted is None:
+            return
+        path, original = scene.file(scene.adopted), self.template.file(scene.adopted)
+        if published:
+            self.assertFalse(path.exists(), "published and in its place")
+            return
+        self.assertTrue(path.exists(), "the memory file is gone")
+        self.assertEqual(path.read_bytes(), original.read_bytes())
+        self.assertEqual(path.stat().st_mode, original.stat().st_mode)
+        if scene.holes_are_kept:
+            self.assertEqual(data_map(path), data_map(original))
+
+    def check_success(self, scene: Scene, what: str) -> None:
+        """Checks the scene after the command has run through."""
+        for name, memory in scene.others.items():
+            self.check_resolves(scene.store / name, memory)
+        if scene.snapshot is not None:
+            self.check_resolves(scene.store / scene.snapshot, scene.after)
+        if scene.out is not None:
+            self.check_out(scene)
+        self.assert_store_is_clean(scene.store)
+        known = {"store", scene.out, *(path.name for path in self.template.directory.iterdir())}
+        strays = [path.name for path in scene.directory.iterdir() if path.name not in known]
+        self.assertEqual(strays, [], what)
+        names = {".tmp", ".pending", ".lock", "other", scene.snapshot, *scene.others}
+        self.assertLessEqual({path.name for path in scene.store.iterdir()}, names, what)
+
+
+class Ingest(CrashTest):
+    """ingest at every step."""
+
+    def test_compact(self) -> None:
+        scene = self.template
+        write_full(scene.file("memory"), self.memory)
+        scene.snapshot, scene.after = "new", self.memory
+        self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--out", s.store / "new"])
+
+    def test_compact_diff_with_vm_state(self) -> None:
+        scene = self.template
+        self.full_snapshot("base", self.memory)
+        scene.others = {"base": self.memory.copy()}
+        dirty = change_memory(self.rng, self.memory)
+        write_diff(scene.file("memory"), self.memory, dirty)
+        scene.file("state").write_bytes(b"state" * 100)
+        scene.snapshot, scene.after = "new", self.memory
+        self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--parent", s.store / "base",
+                                       "--out", s.store / "new", "--vmstate", s.file("state")])
+
+    def test_adopting_a_full_file(self) -> None:
+        scene = self.template
+        write_full(scene.file("memory"), self.memory)
+        scene.snapshot, scene.after, scene.adopted = "new", self.memory, "memory"
+        scene.holes_are_kept = False  # in a full file a hole means the same as zeros
+        self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--out", s.store / "new",
+                                       "--layout", "adopt"])
+
+    def test_adopting_a_diff(self) -> None:
+        scene = self.template
+        self.full_snapshot("base", self.memory)
+        scene.others = {"base": self.memory.copy()}
+        dirty = change_memory(self.rng, self.memory, balloon_pages=20)
+        write_diff(scene.file("memory"), self.memory, dirty)
+        scene.snapshot, scene.after, scene.adopted = "new", self.memory, "memory"
+        self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--parent", s.store / "base",
+                                       "--out", s.store / "new", "--layout", "adopt"])
+
+    def test_replacing_a_snapshot_compact(self) -> None:
+        self.replace()
+
+    def test_replacing_a_snapshot_adopting(self) -> None:
+        self.replace("--layout", "adopt")
+
+    def replace(self, *layout: str) -> None:
+        """A diff over a snapshot takes that snapshot's name."""
+        scene = self.template
+        self.full_snapshot("base", self.memory)
+        scene.others = {"base": self.memory.copy()}
+        self.diff_snapshot("vm", "base", self.memory, "--layout", "adopt")
+        scene.before = self.memory.copy()
+        dirty = change_memory(self.rng, self.memory)
+        write_diff(scene.file("memory"), self.memory, dirty)
+        scene.snapshot, scene.after = "vm", self.memory
+        scene.adopted = "memory" if layout else None
+        self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--parent", s.store / "vm",
+                                       "--out", s.store / "vm", "--replace", *layout])
+
+    def test_putting_a_memory_file_back_can_be_killed_too(self) -> None:
+        """The clean-up after a crash is a command like any other."""
+        scene = self.template
+        self.full_snapshot("base", self.memory)
+        scene.others = {"base": self.memory.copy()}
+        dirty = change_memory(self.rng, self.memory)
+        memory_file = write_diff(scene.file("memory"), self.memory, dirty)
+        original, holes = memory_file.read_bytes(), data_map(memory_file)
+        write_full(scene.file("small"), self.pages_of_others)
+
+        def broken(name: str) -> Scene:
+            """A scene in which an adoption was killed right before it was published."""
+            fresh = self.fresh(name)
+            adopt = ["ingest", fresh.file("memory"), "--parent", fresh.store / "base", "--out",
+                     fresh.store / "new", "--layout", "adopt"]
+            killed = lamina(*adopt, prefix=Point("renameat2", 2, False).strace("signal=SIGKILL"))
+            self.assertEqual(killed.code, -9)
+            self.assertFalse(fresh.file("memory").exists())
+            return fresh
+
+        def recover(where: Scene) -> list[str | Path]:
+            return ["ingest", where.file("small"), "--out", where.store / "small"]
+
+        for point in points_of(recover(broken("probe")), self.directory):
+            for effect in ("signal=SIGKILL", "error=EIO", "error=ENOSPC"):
+                with self.subTest(point=str(point), effect=effect):
+                    fresh = broken(f"{point.call}-{point.number}-{effect}")
+                    lamina(*recover(fresh), prefix=point.strace(effect))
+                    self.next_writer(fresh)
+                    self.assertTrue(fresh.file("memory").exists(), "the memory file is gone")
+                    self.assertEqual(fresh.file("memory").read_bytes(), original)
+                    self.assertEqual(data_map(fresh.file("memory")), holes)
+                    shutil.rmtree(fresh.directory)
+
+    def test_a_directory_that_cannot_be_opened_is_not_taken_for_one_that_is_gone(self) -> None:
+        """Too many open files, for a moment, while a memory file waits to be put back."""
+        scene = self.template
+        memory_file = write_full(scene.file("memory"), self.memory)
+        original = memory_file.read_bytes()
+        self.done("ingest", write_full(scene.file("tmp"), self.memory), "--out",
+                  scene.store / "first")
+        scene.file("tmp").unlink()
+        write_full(scene.file("small"), self.pages_of_others)
+        killed = lamina("ingest", memory_file, "--out", scene.store / "new", "--layout", "adopt",
+                        prefix=Point("renameat2", 2, False).strace("signal=SIGKILL"))
+        self.assertEqual(killed.code, -9)
+        opens = 40  # more than the clean-up does
+        lost = []
+        for number in range(1, opens):
+            for last in (number, number + 1, number + 2):
+                fresh = self.base / f"{number}-{last}"
+                copy_with_adoption(scene.directory, fresh)
+                lamina("ingest", fresh / "small", "--out", fresh / "store/small",
+                       prefix=["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=openat",
+                               "-e", f"inject=openat:error=ENFILE:when={number}..{last}"])
+                lamina("ingest", fresh / "small", "--out", fresh / "store/small2")
+                back = fresh / "memory"
+                if not back.exists() or back.read_bytes() != original:
+                    lost.append(f"{number}..{last}")
+                shutil.rmtree(fresh)
+        self.assertEqual(lost, [], "the openat calls whose failure lost the memory file")
+
+    def test_an_unfinished_adoption_survives_a_copy_of_the_store(self) -> None:
+        """A backup or a move to another disk gives the files other inode numbers."""
+        scene = self.template
+        self.full_snapshot("first", self.pages_of_others)
+        original = write_full(scene.file("memory"), self.memory).read_bytes()
+        killed = lamina("ingest", scene.file("memory"), "--out", scene.store / "new",
+                        "--layout", "adopt",
+                        prefix=Point("renameat2", 2, False).strace("signal=SIGKILL"))
+        self.assertEqual(killed.code, -9)
+        fresh = self.fresh("copy")
+        shutil.rmtree(scene.directory)
+        self.done("ingest", write_full(fresh.file("small"), self.pages_of_others), "--out",
+                  fresh.store / "small")
+        found = [path for path in self.directory.rglob("*") if path.is_file()
+                 and path.read_bytes()[: len(original)] == original]
+        self.assertEqual(len(found), 1, "copies of the memory that are left")
+
+
+def copy_with_adoption(source: Path, target: Path) -> None:
+    """Copies a store with an unfinished adoption as if it had been made in the new place."""
+    copy_exactly(source, target)
+    for path in (target / "store/.pending").glob("*.json"):
+        journal = json.loads(path.read_text())
+        journal["source"] = journal["source"].replace(str(source), str(target))
+        journal["source_hex"] = journal["source"].encode().hex()
+        path.write_text(json.dumps(journal))
+
+
+class Merge(CrashTest):
+    """merge at every step."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.full_snapshot("base", self.memory)
+        self.template.others = {"base": self.memory.copy()}
+        self.diff_snapshot("middle", "base", self.memory, "--layout", "adopt")
+        self.template.others["middle"] = self.memory.copy()
+        self.diff_snapshot("vm", "middle", self.memory)
+
+    def test_in_place(self) -> None:
+        self.template.snapshot = "vm"
+        self.template.before = self.template.after = self.memory
+        self.try_everywhere(lambda s: ["merge", s.store / "vm"])
+
+    def test_the_youngest_layers_in_place(self) -> None:
+        self.template.snapshot = "vm"
+        self.template.before = self.template.after = self.memory
+        self.try_everywhere(lambda s: ["merge", s.store / "vm", "--layers", "2"])
+
+    def test_into_a_new_snapshot(self) -> None:
+        self.template.others["vm"] = self.memory
+        self.template.snapshot, self.template.after = "new", self.memory
+        self.try_everywhere(lambda s: ["merge", s.store / "vm", "--out", s.store / "new"])
+
+
+class Repair(CrashTest):
+    """repair at every step."""
+
+    def broken_snapshot(self, *lost: str) -> None:
+        """A chain whose youngest snapshot has lost files."""
+        scene = self.template
+        self.full_snapshot("base", self.memory)
+        scene.others = {"base": self.memory.copy()}
+        self.diff_snapshot("vm", "base", self.memory)
+        for name in lost:
+            (scene.store / "vm" / name).unlink()
+        scene.snapshot, scene.before, scene.after = "vm", self.memory, self.memory
+        scene.readable_before = False
+
+    def is_published(self, scene: Scene) -> bool:
+        """A repair can always be given again."""
+        return False
+
+    def check_outcome(self, scene: Scene, outcome: Outcome, effect: str) -> None:
+        if outcome.code == EXIT_DONE:
+            self.check_resolves(scene.store / "vm", scene.after)
+            return
+        super().check_outcome(scene, outcome, effect)
+
+    def test_of_the_header(self) -> None:
+        self.broken_snapshot("memfile.header")
+        self.try_everywhere(lambda s: ["repair", s.store / "vm"])
+
+    def test_of_the_facts(self) -> None:
+        self.broken_snapshot("snapshot.json")
+        self.try_everywhere(lambda s: ["repair", s.store / "vm"])
+
+    def test_of_both(self) -> None:
+        self.broken_snapshot("memfile.header", "snapshot.json")
+        self.try_everywhere(lambda s: ["repair", s.store / "vm"])
+
+
+class Materialize(CrashTest):
+    """materialize at every step."""
+
+    def test_materialize(self) -> None:
+        scene = self.template
+        self.full_snapshot("base", self.memory)
+        scene.others = {"base": self.memory.copy()}
+        self.diff_snapshot("vm", "base", self.memory)
+        scene.others["vm"] = scene.after = self.memory
+        scene.out = "out"
+        self.try_everywhere(lambda s: ["materialize", s.store / "vm", "--out", s.file("out")])
+
+
+class OnXfs(CrashTest):
+    """Where data is cloned instead of copied."""
+
+    def base_directory(self) -> Path:
+        return mount(self, self.directory, XFS)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.memory = random_memory(self.rng, 100 * PAGE_BYTES, used=1.0)
+
+    def test_compact_ingest(self) -> None:
+        scene = self.template
+        write_full(scene.file("memory"), self.memory)
+        scene.snapshot, scene.after = "new", self.memory
+        self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--out", s.store / "new"])
+
+    def test_merge(self) -> None:
+        self.full_snapshot("base", self.memory)
+        self.template.others = {"base": self.memory.copy()}
+        self.diff_snapshot("vm", "base", self.memory)
+        self.template.snapshot = "vm"
+        self.template.before = self.template.after = self.memory
+        self.try_everywhere(lambda s: ["merge", s.store / "vm"])
+
+    def test_materialize(self) -> None:
+        self.full_snapshot("vm", self.memory)
+        self.template.others = {"vm": self.memory}
+        self.template.after, self.template.out = self.memory, "out"
+        self.try_everywhere(lambda s: ["materialize", s.store / "vm", "--out", s.file("out")])
+
+
+if __name__ == "__main__":
+    main()
