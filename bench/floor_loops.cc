@@ -19,7 +19,7 @@
 namespace lamina::bench {
 namespace {
 
-constexpr std::uint64_t kReadBytes = 256 * 1024;
+constexpr std::uint64_t kReadBytes = std::uint64_t{256} << 10;
 
 Result<sys::Fd> create(const std::string& path) {
   return sys::open_at(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL, path);

@@ -60,7 +60,7 @@ Status run_ingest_full(Bench& bench) {
   SyncPattern syncs;
   syncs.adopts = true;
   syncs.memory_bytes = bench.memory_bytes();
-  syncs.sizes = {memory.data_blocks() * 8, 16 * 1024};
+  syncs.sizes = {memory.data_blocks() * 8, std::uint64_t{16} << 10};
 
   Comparison comparison;
   comparison.name = name;

@@ -34,9 +34,9 @@ std::string_view scan_path();
 /// One implementation of the above; tests and benchmarks compare them.
 struct ScanPath {
   std::string_view name;
-  bool (*is_zero)(const std::byte* bytes, std::size_t size);
-  std::uint64_t (*checksum)(const std::byte* bytes, std::size_t size);
-  void (*scan)(const std::byte* blocks, std::size_t count, BlockScan* results);
+  bool (*is_zero)(const std::byte* bytes, std::size_t size) = nullptr;
+  std::uint64_t (*checksum)(const std::byte* bytes, std::size_t size) = nullptr;
+  void (*scan)(const std::byte* blocks, std::size_t count, BlockScan* results) = nullptr;
 };
 
 /// The paths that this CPU can take, the fastest first. Never empty.

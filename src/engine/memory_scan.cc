@@ -159,7 +159,7 @@ class Scanner {
     return {};
   }
 
-  bool same_as_parent(std::uint32_t index) const {
+  [[nodiscard]] bool same_as_parent(std::uint32_t index) const {
     const std::size_t offset = index * kBlockBytes;
     return std::memcmp(&buffer_[offset], &parent_buffer_[offset], kBlockBytes) == 0;
   }

@@ -19,7 +19,7 @@ namespace lamina::store {
 namespace {
 
 constexpr std::string_view kJournalSuffix = ".json";
-constexpr std::uint64_t kMaxJournalBytes = 64 * 1024;
+constexpr std::uint64_t kMaxJournalBytes = std::uint64_t{64} << 10;
 
 struct Journal {
   std::string source;

@@ -170,7 +170,7 @@ class Ingest {
   }
 
   /// True when the parent and the snapshot to replace have the same name.
-  bool parent_is_target() const {
+  [[nodiscard]] bool parent_is_target() const {
     if (!parent_) return false;
     const auto parent = absolute_path(*options_.parent);
     const auto target = absolute_path(target_.path);
@@ -190,9 +190,10 @@ class Ingest {
           fmt::format("it has {} names, and adopting would change the file under all of them",
                       memory_.facts.link_count);
     }
-    const bool may_adopt = options_.layout == Layout::kAdopted ||
-                           (options_.layout == Layout::kAuto && options_.consume &&
-                            !(kind_ == MemoryFileKind::kFull && options_.parent));
+    const bool stores_differences = kind_ == MemoryFileKind::kFull && options_.parent;
+    const bool may_adopt =
+        options_.layout == Layout::kAdopted ||
+        (options_.layout == Layout::kAuto && options_.consume && !stores_differences);
     if (options_.layout == Layout::kAdopted && !obstacle.empty()) {
       return fail(ErrorKind::kFailed, "'{}' cannot be adopted: {}; use --layout compact",
                   options_.memory_file, obstacle);

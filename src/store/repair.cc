@@ -168,7 +168,7 @@ class Repair {
 
   /// A layer that was cut has lost its trailer, and with it what it holds and whether it is the
   /// youngest.
-  Status check_all_have_trailers() const {
+  [[nodiscard]] Status check_all_have_trailers() const {
     for (const engine::Layer& layer : layers_) {
       if (layer.trailer()) continue;
       return fail(
@@ -183,7 +183,7 @@ class Repair {
   /// Where snapshot.json is whole it names the snapshot that this was: another state of the VM,
   /// which the layers give when the youngest is missing or a stranger lies among them, is not a
   /// repair.
-  Status check_against_facts(const engine::RebuiltState& rebuilt) const {
+  [[nodiscard]] Status check_against_facts(const engine::RebuiltState& rebuilt) const {
     if (!facts_) return {};
     const auto cannot = [&](ErrorKind kind, const std::string& why) -> Status {
       return fail(kind, "the header of '{}' cannot be rebuilt: {}", path_, why);

@@ -52,7 +52,7 @@ class Staging {
 
   [[nodiscard]] int area_fd() const;
   [[nodiscard]] std::string area_path() const;
-  Status sync_parents() const;
+  [[nodiscard]] Status sync_parents() const;
 
   const Store* store_;
   Area area_;

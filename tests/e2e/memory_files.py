@@ -205,6 +205,10 @@ def program() -> str:
     return os.path.abspath(path)
 
 
+# A sanitized build cannot look for leaks while it is traced.
+TRACED_ENVIRONMENT = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
+
+
 def lamina(*arguments: str | Path, prefix: Iterable[str] = (), user: int | None = None,
            cwd: Path | None = None, stdout: Any = subprocess.PIPE,
            prepare: Callable[[], None] | None = None) -> Outcome:
@@ -223,8 +227,10 @@ def lamina(*arguments: str | Path, prefix: Iterable[str] = (), user: int | None 
             os.setgid(user)
             os.setuid(user)
 
+    prefix = tuple(prefix)
     done = subprocess.run([*prefix, program(), *words], stdin=subprocess.DEVNULL, stdout=stdout,
                           stderr=subprocess.PIPE, cwd=cwd, timeout=HANG_TIMEOUT_S, check=False,
+                          env=TRACED_ENVIRONMENT if prefix else None,
                           preexec_fn=become_user if user is not None or prepare else None)
     return Outcome(words, done.returncode, os.fsdecode(done.stdout or b""),
                    os.fsdecode(done.stderr))
@@ -243,7 +249,7 @@ def stopped_after(call: str, number: int, directory: Path,
                f"inject={call}:signal=SIGSTOP:when={number}", program(), *words]
     outcomes: list[Outcome] = []
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE) as process:
+                          stderr=subprocess.PIPE, env=TRACED_ENVIRONMENT) as process:
         stopped = None
         while stopped is None:
             stopped = re.search(r"(\d+) .*stopped by SIGSTOP", _text_of(log))
