@@ -3,6 +3,7 @@
 #pragma once
 
 #include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 
 #include <cstdint>
 
@@ -14,5 +15,14 @@ inline constexpr std::uint64_t kUffdFeaturePoison = std::uint64_t{1} << 14;
 inline constexpr std::uint64_t kUffdFeatureWpAsync = std::uint64_t{1} << 15;
 /// UFFD_FEATURE_MOVE, Linux 6.8.
 inline constexpr std::uint64_t kUffdFeatureMove = std::uint64_t{1} << 16;
+
+/// struct uffdio_poison, Linux 6.6.
+struct UffdioPoison {
+  uffdio_range range;
+  std::uint64_t mode;
+  std::int64_t updated;
+};
+inline constexpr std::uint32_t kUffdioPoisonNumber = 0x08;
+inline constexpr unsigned long kUffdioPoison = _IOWR(UFFDIO, kUffdioPoisonNumber, UffdioPoison);
 
 }  // namespace lamina::sys

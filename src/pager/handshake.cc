@@ -1,0 +1,132 @@
+#include "pager/handshake.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <vector>
+
+#include "base/error.h"
+
+namespace lamina::pager {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// More than any known VMM sends; the rest would be truncated, which is refused.
+constexpr std::size_t kMaxDescriptors = 16;
+constexpr const char* kPeer = "page fault socket";
+
+/// Takes every descriptor out of a message; the caller's vector closes what it does not use.
+void take_descriptors(msghdr& message, std::vector<sys::Fd>& descriptors) {
+  for (cmsghdr* control = CMSG_FIRSTHDR(&message); control != nullptr;
+       control = CMSG_NXTHDR(&message, control)) {
+    if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(control) + i * sizeof(int), sizeof(int));
+      descriptors.emplace_back(fd);
+    }
+  }
+}
+
+/// Receives the next piece of the text; appends to both.
+Status receive_piece(int socket, std::string& text, std::vector<sys::Fd>& descriptors) {
+  std::vector<char> buffer(kMaxHandshakeBytes + 1 - text.size());
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxDescriptors * sizeof(int))> control{};
+  iovec vector{buffer.data(), buffer.size()};
+  msghdr message{};
+  message.msg_iov = &vector;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  const ssize_t count = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+  if (count < 0) {
+    if (errno == EINTR || errno == EAGAIN) return {};
+    return system_failure("recvmsg", kPeer, errno);
+  }
+  take_descriptors(message, descriptors);
+  if ((message.msg_flags & MSG_CTRUNC) != 0) {
+    return fail(ErrorKind::kFailed, "the peer sent more than {} descriptors", kMaxDescriptors);
+  }
+  text.append(buffer.data(), static_cast<std::size_t>(count));
+  if (text.size() > kMaxHandshakeBytes) {
+    return fail(ErrorKind::kFailed, "the peer sent more than {} bytes", kMaxHandshakeBytes);
+  }
+  return {};
+}
+
+/// Waits until something can be read; false when the time is up.
+Result<bool> wait_readable(int socket, Clock::time_point deadline) {
+  while (true) {
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    if (left < 0) return false;
+    pollfd waiting{socket, POLLIN, 0};
+    const int ready = ::poll(&waiting, 1, static_cast<int>(left) + 1);
+    if (ready > 0) return true;
+    if (ready < 0 && errno != EINTR) return system_failure("poll", kPeer, errno);
+  }
+}
+
+/// True when the peer has closed its end and everything it sent was read.
+bool is_closed(int socket) {
+  char byte = 0;
+  return ::recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/// A descriptor that is something else would be read and written as if it were one.
+bool is_userfaultfd(int fd) {
+  std::array<char, 64> target{};
+  const std::string link = fmt::format("/proc/self/fd/{}", fd);
+  const ssize_t count = ::readlink(link.c_str(), target.data(), target.size());
+  return count > 0 && std::string_view(target.data(), static_cast<std::size_t>(count)) ==
+                          "anon_inode:[userfaultfd]";
+}
+
+}  // namespace
+
+Result<Handshake> receive_handshake(int socket, std::chrono::milliseconds timeout) {
+  const Clock::time_point deadline = Clock::now() + timeout;
+  Handshake handshake;
+  ucred peer{};
+  socklen_t length = sizeof(peer);
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
+    return system_failure("getsockopt", kPeer, errno);
+  }
+  handshake.peer_pid = peer.pid;
+  handshake.peer_uid = peer.uid;
+
+  std::vector<sys::Fd> descriptors;
+  while (!nlohmann::json::accept(handshake.regions_json)) {
+    LAMINA_ASSIGN_OR_RETURN(const bool readable, wait_readable(socket, deadline));
+    if (!readable) {
+      return fail(ErrorKind::kFailed, "process {} sent no whole handshake within {} ms", peer.pid,
+                  timeout.count());
+    }
+    if (is_closed(socket)) {
+      return fail(ErrorKind::kFailed, "process {} closed the socket before its handshake",
+                  peer.pid);
+    }
+    LAMINA_RETURN_IF_ERROR(receive_piece(socket, handshake.regions_json, descriptors));
+  }
+  if (descriptors.empty()) {
+    return fail(ErrorKind::kFailed, "process {} sent its regions without a userfaultfd", peer.pid);
+  }
+  if (!is_userfaultfd(descriptors.front().get())) {
+    return fail(ErrorKind::kFailed, "the descriptor that process {} sent is no userfaultfd",
+                peer.pid);
+  }
+  handshake.userfaultfd = std::move(descriptors.front());
+  return handshake;
+}
+
+}  // namespace lamina::pager

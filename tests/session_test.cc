@@ -1,0 +1,329 @@
+// A session against real faults: a process with several threads reads, writes and gives back its
+// memory while it is served and populated; every byte is compared with the truth.
+#include "pager/session.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <thread>
+
+#include "fake_firecracker.h"
+#include "lamina/ingest.h"
+#include "lamina/merge.h"
+#include "pager/handshake.h"
+#include "store/snapshot_directory.h"
+#include "sys/fd.h"
+
+namespace lamina::pager {
+namespace {
+
+namespace fs = std::filesystem;
+using tests::GuestLayout;
+using tests::GuestRegion;
+
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kHuge = std::size_t{2} << 20;
+constexpr std::chrono::seconds kPatience{20};
+
+class SessionTest : public testing::TestWithParam<int> {
+ protected:
+  void SetUp() override {
+    std::string name = fs::temp_directory_path().string() + "/lamina-session-XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    root_ = name;
+    fs::create_directory(root_ / "store");
+  }
+  void TearDown() override { fs::remove_all(root_); }
+
+  /// Makes a chain of `generations` snapshots of a memory of `bytes` in all three block states; the
+  /// truth is left in memory_.
+  void make_snapshot(std::size_t bytes, int generations, std::uint64_t seed) {
+    std::mt19937_64 random(seed);
+    memory_.assign(bytes, std::byte{0});
+    for (int generation = 0; generation < generations; ++generation) {
+      const fs::path file = root_ / "memory";
+      const int fd = ::open(file.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+      ASSERT_EQ(::ftruncate(fd, static_cast<off_t>(bytes)), 0);
+      for (std::size_t page = 0; page < bytes / kPage;) {
+        const std::size_t count = std::min(1 + random() % 24, bytes / kPage - page);
+        const auto action = random() % 3;
+        for (std::size_t i = page; i < page + count && action < 2; ++i) {
+          const auto fill = action == 0 ? std::byte{0} : static_cast<std::byte>(random());
+          std::fill_n(&memory_[i * kPage], kPage, fill);
+          if (action == 1) std::memcpy(&memory_[i * kPage], &i, sizeof(i));
+          ASSERT_EQ(::pwrite(fd, &memory_[i * kPage], kPage, static_cast<off_t>(i * kPage)),
+                    static_cast<ssize_t>(kPage));
+        }
+        page += count;
+      }
+      ::close(fd);
+      IngestOptions options;
+      options.memory_file = file.string();
+      options.snapshot = snapshot_path(generation);
+      options.zeros = Zeros::kWritten;
+      if (generation > 0) options.parent = snapshot_path(generation - 1);
+      const auto report = ingest(options);
+      ASSERT_TRUE(report) << report.error().message;
+      snapshot_ = options.snapshot;
+    }
+  }
+
+  std::string snapshot_path(int generation) {
+    return (root_ / "store" / ("g" + std::to_string(generation))).string();
+  }
+
+  /// Accepts the guest's connection and makes its session.
+  void accept_guest(int listener, const engine::Chain& chain) {
+    socket_ = sys::Fd(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+    auto handshake = receive_handshake(socket_.get(), kPatience);
+    ASSERT_TRUE(handshake) << handshake.error().message;
+    auto regions = RegionTable::decode(handshake->regions_json, memory_.size());
+    ASSERT_TRUE(regions) << regions.error().message;
+    auto session =
+        Session::create(chain, std::move(*handshake), std::move(*regions), socket_.get());
+    ASSERT_TRUE(session) << session.error().message;
+    session_ = std::move(*session);
+  }
+
+  /// Runs `guest` to its end while it is served, with populating in between; returns its exit code.
+  int run_guest(const GuestLayout& layout, const std::function<int(std::span<GuestRegion>)>& guest,
+                bool populate) {
+    const std::string path = (root_ / "socket").string();
+    const sys::Fd listener(tests::listen_at(path));
+    auto snapshot = store::open_snapshot(snapshot_);
+    if (!snapshot) {
+      ADD_FAILURE() << snapshot.error().message;
+      return -1;
+    }
+    const pid_t process = tests::start_guest(path, layout, guest);
+    if (layout.huge_pages) {
+      // Where the machine has no huge pages the guest ends before it connects.
+      int status = 0;
+      if (::waitpid(process, &status, WNOHANG) == process) return WEXITSTATUS(status);
+    }
+    accept_guest(listener.get(), snapshot->chain);
+    if (!session_) return -1;
+    bool more = populate;
+    while (session_->step(more ? 0 : 1000) == SessionState::kServing) {
+      if (more) more = session_->populate(32);
+    }
+    const int code = tests::wait_for(process);
+    ::unlink(path.c_str());
+    return code;
+  }
+
+  fs::path root_;
+  std::string snapshot_;
+  std::vector<std::byte> memory_;
+  sys::Fd socket_;
+  std::unique_ptr<Session> session_;
+};
+
+/// What one page of the guest should hold; each page belongs to one thread.
+class GuestPage {
+ public:
+  GuestPage(std::byte* memory, const std::byte* truth) : memory_(memory), truth_(truth) {}
+
+  [[nodiscard]] bool is_right() const {
+    if (written_ == 0 && !removed_) return std::memcmp(memory_, truth_, kPage) == 0;
+    for (std::size_t i = 0; i < kPage; ++i) {
+      if (memory_[i] != static_cast<std::byte>(written_)) return false;
+    }
+    return true;
+  }
+  void write(std::uint8_t value) {
+    std::memset(memory_, value, kPage);
+    written_ = value;
+    removed_ = false;
+  }
+  void remove() {
+    ::madvise(memory_, kPage, MADV_DONTNEED);
+    written_ = 0;
+    removed_ = true;
+  }
+
+ private:
+  std::byte* memory_;
+  const std::byte* truth_;
+  std::uint8_t written_ = 0;
+  bool removed_ = false;
+};
+
+/// Threads that use all of the guest's pages at random; 0 when every page was always right.
+int use_memory(std::span<GuestRegion> regions, const std::vector<std::byte>& truth, int threads,
+               int operations, std::uint64_t seed) {
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> running;
+  for (int number = 0; number < threads; ++number) {
+    running.emplace_back([&, number] {
+      std::mt19937_64 random(seed * 31 + static_cast<std::uint64_t>(number));
+      std::vector<GuestPage> pages;
+      for (const GuestRegion& region : regions) {
+        for (std::size_t page = static_cast<std::size_t>(number); page < region.size_bytes / kPage;
+             page += static_cast<std::size_t>(threads)) {
+          pages.emplace_back(region.memory + page * kPage,
+                             &truth[region.memory_offset + page * kPage]);
+        }
+      }
+      for (int i = 0; i < operations; ++i) {
+        GuestPage& page = pages[random() % pages.size()];
+        const auto action = random() % 8;
+        if (!page.is_right()) ++wrong;
+        if (action == 0) page.write(static_cast<std::uint8_t>(1 + random() % 250));
+        if (action == 1) page.remove();
+      }
+      for (const GuestPage& page : pages) wrong += page.is_right() ? 0 : 1;
+    });
+  }
+  for (std::thread& thread : running) thread.join();
+  return wrong > 0 ? 1 : 0;
+}
+
+TEST_P(SessionTest, EveryByteIsRightUnderReadsWritesRemovesAndPopulate) {
+  const auto seed = static_cast<std::uint64_t>(GetParam());
+  make_snapshot(1024 * kPage, 1 + GetParam() % 4, seed);
+  ASSERT_FALSE(HasFatalFailure());
+  const GuestLayout layout{{300 * kPage, 724 * kPage}, false};
+  const int code = run_guest(
+      layout,
+      [&](std::span<GuestRegion> regions) { return use_memory(regions, memory_, 3, 4000, seed); },
+      GetParam() % 2 == 0);
+  EXPECT_EQ(code, 0);
+  EXPECT_EQ(session_->state(), SessionState::kEnded) << session_->failure();
+  EXPECT_GT(session_->counters().removes, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, SessionTest, testing::Range(1, 9));
+
+/// Reserves huge pages as far as the machine has the memory and this user the right.
+class HugePages {
+ public:
+  explicit HugePages(int count) {
+    std::ifstream(kPath) >> before_;
+    if (before_ < count) std::ofstream(kPath) << count;
+  }
+  HugePages(const HugePages&) = delete;
+  HugePages& operator=(const HugePages&) = delete;
+  ~HugePages() { std::ofstream(kPath) << before_; }
+
+ private:
+  static constexpr const char* kPath = "/proc/sys/vm/nr_hugepages";
+  int before_ = 0;
+};
+
+TEST_F(SessionTest, HugePagesAreAssembledAcrossExtents) {
+  const HugePages reserved(8);
+  make_snapshot(4 * kHuge, 3, 5);
+  ASSERT_FALSE(HasFatalFailure());
+  const int code = run_guest(
+      {{kHuge, 3 * kHuge}, true},
+      [&](std::span<GuestRegion> regions) {
+        for (const GuestRegion& region : regions) {
+          if (std::memcmp(region.memory, &memory_[region.memory_offset], region.size_bytes) != 0) {
+            return 1;
+          }
+        }
+        ::madvise(regions[1].memory + kHuge, kHuge, MADV_DONTNEED);
+        for (std::size_t i = 0; i < kHuge; ++i) {
+          if (regions[1].memory[kHuge + i] != std::byte{0}) return 2;
+        }
+        return 0;
+      },
+      false);
+  if (code == 77) GTEST_SKIP() << "no huge pages on this machine";
+  EXPECT_EQ(code, 0);
+}
+
+TEST_F(SessionTest, AWrongBlockKillsTheVmInsteadOfReachingIt) {
+  make_snapshot(256 * kPage, 1, 11);
+  ASSERT_FALSE(HasFatalFailure());
+  // A byte of the first stored block changes behind lamina's back.
+  for (const auto& entry : fs::directory_iterator(snapshot_)) {
+    const std::string name = entry.path().filename();
+    if (!store::parse_layer_file_name(name)) continue;
+    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(100);
+    file.put('!');
+  }
+  const int code = run_guest(
+      {{256 * kPage}, false},
+      [&](std::span<GuestRegion> regions) {
+        for (std::size_t i = 0; i < 256; ++i) {
+          if (std::memcmp(regions[0].memory + i * kPage, &memory_[i * kPage], kPage) != 0) return 3;
+        }
+        return 0;
+      },
+      false);
+  EXPECT_EQ(code, 128 + SIGKILL);
+  EXPECT_EQ(session_->state(), SessionState::kKilled);
+  EXPECT_NE(session_->failure().find("does not match its checksum"), std::string::npos);
+}
+
+TEST_F(SessionTest, ThreadsThatWaitedForADeadPredecessorAreServed) {
+  make_snapshot(64 * kPage, 1, 3);
+  ASSERT_FALSE(HasFatalFailure());
+  const std::string path = (root_ / "socket").string();
+  const sys::Fd listener(tests::listen_at(path));
+  const auto snapshot = store::open_snapshot(snapshot_);
+  ASSERT_TRUE(snapshot);
+  const pid_t process =
+      tests::start_guest(path, {{64 * kPage}, false}, [&](std::span<GuestRegion> regions) {
+        return std::memcmp(regions[0].memory, memory_.data(), memory_.size()) == 0 ? 0 : 1;
+      });
+  socket_ = sys::Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  auto handshake = receive_handshake(socket_.get(), kPatience);
+  ASSERT_TRUE(handshake);
+  // The predecessor: reads the first fault and dies with it.
+  pollfd waiting{handshake->userfaultfd.get(), POLLIN, 0};
+  ASSERT_EQ(::poll(&waiting, 1, -1), 1);
+  std::array<uffd_msg, 1> lost{};
+  ASSERT_EQ(*sys::uffd_read(handshake->userfaultfd.get(), lost), 1);
+
+  auto regions = RegionTable::decode(handshake->regions_json, memory_.size());
+  ASSERT_TRUE(regions);
+  auto session =
+      Session::create(snapshot->chain, std::move(*handshake), std::move(*regions), socket_.get());
+  ASSERT_TRUE(session) << session.error().message;
+  while ((*session)->step(1000) == SessionState::kServing) {
+  }
+  EXPECT_EQ(tests::wait_for(process), 0);
+}
+
+TEST(Handshake, SilentClosingAndLyingPeersAreRefusedInTime) {
+  const auto receive = [](const std::function<void(int)>& peer) {
+    std::array<int, 2> ends{};
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+    const sys::Fd ours(ends[0]);
+    sys::Fd theirs(ends[1]);
+    peer(theirs.get());
+    auto handshake = receive_handshake(ours.get(), std::chrono::milliseconds(20));
+    return handshake ? std::string("accepted") : handshake.error().message;
+  };
+  const auto send = [](const std::string& text) {
+    return [text](int socket) {
+      EXPECT_EQ(::send(socket, text.data(), text.size(), MSG_DONTWAIT),
+                static_cast<ssize_t>(text.size()));
+    };
+  };
+  EXPECT_NE(receive([](int) {}).find("no whole handshake"), std::string::npos);
+  EXPECT_NE(receive(send("[{\"base")).find("no whole handshake"), std::string::npos);
+  EXPECT_NE(receive([](int socket) { ::shutdown(socket, SHUT_WR); }).find("closed the socket"),
+            std::string::npos);
+  EXPECT_NE(receive(send("[]")).find("without a userfaultfd"), std::string::npos);
+  EXPECT_NE(receive(send(std::string(70000, ' '))).find("more than 65536 bytes"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace lamina::pager
