@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace lamina {
 
@@ -10,5 +11,8 @@ enum class HeaderFormat : std::uint8_t {
   kV1,      ///< version 1: 64 bytes and records of 40, no checksum
   kV3,      ///< the layout of version 1 with version number 3
 };
+
+/// "native", "v1" or "v3".
+std::string_view header_format_name(HeaderFormat format);
 
 }  // namespace lamina

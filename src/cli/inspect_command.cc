@@ -20,18 +20,6 @@ struct Arguments {
   bool extents = false;
 };
 
-const char* header_name(HeaderFormat format) {
-  switch (format) {
-    case HeaderFormat::kNative:
-      return "native";
-    case HeaderFormat::kV1:
-      return "v1";
-    case HeaderFormat::kV3:
-      return "v3";
-  }
-  return "unknown";
-}
-
 nlohmann::ordered_json layers_json(const SnapshotInfo& info) {
   auto layers = nlohmann::ordered_json::array();
   for (const LayerInfo& layer : info.layers) {
@@ -65,7 +53,7 @@ nlohmann::ordered_json extents_json(const SnapshotInfo& info) {
 void print_as_json(const SnapshotInfo& info, bool with_extents) {
   nlohmann::ordered_json json = {{"message_type", "inspect"},
                                  {"path", info.path},
-                                 {"header", header_name(info.header)},
+                                 {"header", header_format_name(info.header)},
                                  {"build_id", info.build_id.to_string()},
                                  {"base_build_id", info.base_build_id.to_string()},
                                  {"pause_id", nullptr},
@@ -95,7 +83,7 @@ void print_summary(const SnapshotInfo& info) {
   fmt::print("{}\n", info.path);
   fmt::print("  memory      {} ({} bytes), {} of zeros\n", human_bytes(info.memory_bytes),
              info.memory_bytes, human_bytes(info.zero_blocks * kBlockBytes));
-  fmt::print("  generation  {} ({} header)\n", info.generation, header_name(info.header));
+  fmt::print("  generation  {} ({} header)\n", info.generation, header_format_name(info.header));
   fmt::print("  build       {}\n", info.build_id.to_string());
   if (info.pause_id) fmt::print("  pause       {}\n", info.pause_id->to_string());
   if (info.parent_pause_id) fmt::print("  parent      {}\n", info.parent_pause_id->to_string());

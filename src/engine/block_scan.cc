@@ -35,14 +35,8 @@ void scan_blocks(std::span<const std::byte> blocks, std::span<BlockScan> results
   scan_paths().front().scan(blocks.data(), blocks.size() / kBlockBytes, results.data());
 }
 
-bool is_zero(std::span<const std::byte> block) {
-  return scan_paths().front().is_zero(block.data(), block.size());
-}
-
 std::uint64_t block_checksum(std::span<const std::byte> block) {
   return scan_paths().front().checksum(block.data(), block.size());
 }
-
-std::string_view scan_path() { return scan_paths().front().name; }
 
 }  // namespace lamina::engine

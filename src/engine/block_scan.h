@@ -22,14 +22,8 @@ struct BlockScan {
 /// and results has room for each block. Uses AVX2 where the CPU has it. Thread-safe.
 void scan_blocks(std::span<const std::byte> blocks, std::span<BlockScan> results);
 
-/// True when all bytes are zero. REQUIRES: block.size() is a multiple of 128.
-bool is_zero(std::span<const std::byte> block);
-
 /// XXH3-64 of a block, by the fastest path of this CPU. The same value as format::checksum64.
 std::uint64_t block_checksum(std::span<const std::byte> block);
-
-/// Which path the above take: "avx2" or "portable".
-std::string_view scan_path();
 
 /// One implementation of the above; tests and benchmarks compare them.
 struct ScanPath {

@@ -162,16 +162,4 @@ std::string timestamp_now() {
                      fmt::gmtime(std::chrono::system_clock::to_time_t(now)));
 }
 
-std::string_view header_format_name(HeaderFormat format) {
-  switch (format) {
-    case HeaderFormat::kNative:
-      return "native";
-    case HeaderFormat::kV1:
-      return "v1";
-    case HeaderFormat::kV3:
-      return "v3";
-  }
-  return "unknown";
-}
-
 }  // namespace lamina::store

@@ -52,7 +52,4 @@ std::string encode_facts(const SnapshotFacts& facts);
 /// Now, as RFC 3339 in UTC.
 std::string timestamp_now();
 
-/// "native", "v1" or "v3".
-std::string_view header_format_name(HeaderFormat format);
-
 }  // namespace lamina::store
