@@ -44,7 +44,7 @@ int report_usage(const std::string& message, const CLI::App& app) {
   std::string verb;
   for (const CLI::App* parsed : app.get_subcommands()) verb = parsed->get_name() + " ";
   print_message(message);
-  fmt::print(stderr, "Try 'lamina {}--help'.\n", verb);
+  print_stderr(fmt::format("Try 'lamina {}--help'.\n", verb));
   return kExitUsage;
 }
 
@@ -105,7 +105,7 @@ int run_command_line(int argc, char** argv) {
   }
   const auto verbs = app.get_subcommands();
   if (verbs.empty()) {
-    fmt::print(stderr, "{}", app.help());
+    print_stderr(app.help());
     return kExitUsage;
   }
   const int code = actions.at(verbs.front()->get_name())();

@@ -38,9 +38,15 @@ void add_choice(CLI::App* verb, const std::string& name, T& value,
                 const std::string& description) {
   std::string list;
   for (const auto& [word, meaning] : words) list += (list.empty() ? "" : "|") + word;
-  verb->add_option(name, value, description)
-      ->transform(CLI::CheckedTransformer(std::map<std::string, T>(words.begin(), words.end())))
-      ->option_text(list);
+  const auto choose = [&value, words, name, list](const std::string& given) {
+    for (const auto& [word, meaning] : words) {
+      if (word != given) continue;
+      value = meaning;
+      return;
+    }
+    throw CLI::ValidationError(name, "'" + given + "' is not one of " + list);
+  };
+  verb->add_option_function<std::string>(name, choose, description)->option_text(list);
 }
 
 /// Parses and runs; returns the exit code.

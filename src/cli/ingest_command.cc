@@ -14,11 +14,15 @@ namespace {
 constexpr const char* kFooter =
     "A diff is stored over --parent, whose layers are linked into SNAPSHOT, so that\n"
     "each snapshot is complete by itself. In a diff a hole means 'as in the parent'\n"
-    "and a written zero means 'cleared by the guest'. Never copy a diff with a tool\n"
-    "that makes or fills holes.\n\n"
+    "and a written zero means 'cleared by the guest' (--zeros written, the default;\n"
+    "without the option a diff that has no hole at all, and zeros where the parent\n"
+    "has data, is refused as ambiguous). Never copy a diff with a tool that makes\n"
+    "or fills holes. Of a full file with a parent (--kind full) only what differs\n"
+    "is stored.\n\n"
     "Layout compact writes a new file and leaves MEMFILE; adopt moves MEMFILE into\n"
     "the store and moves no data; auto is compact, unless --consume is given and\n"
-    "MEMFILE is on the store's file system.\n\n"
+    "MEMFILE is on the store's file system. --replace keeps nothing of the old\n"
+    "snapshot.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 parent corrupt, 5 busy,\n"
     "6 no space, 130 interrupted.";
 
@@ -111,7 +115,7 @@ Action add_ingest(CLI::App& app) {
   verb->add_flag("--replace", arguments->options.replace, "replace an existing SNAPSHOT");
   add_choice<Zeros>(verb, "--zeros", arguments->options.zeros,
                     {{"written", Zeros::kWritten}, {"inherit", Zeros::kInherit}},
-                    "zeros in a diff; default written");
+                    "zeros in a diff, see below");
   add_choice<Dedup>(verb, "--dedup", arguments->options.dedup,
                     {{"none", Dedup::kNone}, {"parent", Dedup::kParent}},
                     "drop what equals the parent (none)");

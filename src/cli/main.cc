@@ -1,4 +1,3 @@
-#include <fmt/format.h>
 #include <sys/resource.h>
 #include <exception>
 
@@ -25,7 +24,7 @@ int main(int argc, char** argv) {
     raise_descriptor_limit();
     return lamina::cli::run_command_line(argc, argv);
   } catch (const std::exception& exception) {
-    fmt::print(stderr, "lamina: {}\n", exception.what());
+    lamina::cli::print_message(exception.what());
     return lamina::cli::kExitFailed;
   }
 }

@@ -13,7 +13,9 @@ namespace {
 
 constexpr const char* kFooter =
     "Without --out the snapshot is replaced atomically, once the merged layer is on\n"
-    "the disk. Layers are never written: other snapshots that link them keep them.\n\n"
+    "the disk. Layers are never written: other snapshots that link them keep them.\n"
+    "Blocks move with their checksums and are not all read: one that is corrupt\n"
+    "stays so, and is found when it is read (lamina verify).\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
     "6 no space, 130 interrupted.";
 

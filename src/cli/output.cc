@@ -85,8 +85,12 @@ int report_error(const Error& error, bool as_json) {
   return code;
 }
 
+void print_stderr(std::string_view text) {
+  static_cast<void>(std::fwrite(text.data(), 1, text.size(), stderr));
+}
+
 void print_message(const std::string& message) {
-  fmt::print(stderr, "lamina: {}\n", printable(message));
+  print_stderr(fmt::format("lamina: {}\n", printable(message)));
 }
 
 void print_notes(const std::vector<std::string>& notes) {

@@ -29,6 +29,10 @@ int exit_code_of(ErrorKind kind);
 /// Returns the exit code.
 int report_error(const Error& error, bool as_json);
 
+/// Writes `text` to stderr. A stderr that is closed or full is no reason to fail: what cannot be
+/// said is not said, and the exit code still is. (fmt::print would throw.)
+void print_stderr(std::string_view text);
+
 /// Prints "lamina: message" to stderr, on one line.
 void print_message(const std::string& message);
 

@@ -67,14 +67,15 @@ void ProgressBar::draw() {
   const std::uint64_t done = std::min(done_bytes_, total);
   const auto filled =
       static_cast<std::size_t>(static_cast<double>(done) / static_cast<double>(total) * kBarCells);
-  fmt::print(stderr, "\r{:<16} [{}{}] {} of {}\x1b[K", phase_, std::string(filled, '#'),
-             std::string(kBarCells - filled, '.'), human_bytes(done), human_bytes(total));
+  print_stderr(fmt::format("\r{:<16} [{}{}] {} of {}\x1b[K", phase_, std::string(filled, '#'),
+                           std::string(kBarCells - filled, '.'), human_bytes(done),
+                           human_bytes(total)));
   std::fflush(stderr);
   drawn_ = true;
 }
 
 void ProgressBar::clear() {
-  if (drawn_) fmt::print(stderr, "\r\x1b[K");
+  if (drawn_) print_stderr("\r\x1b[K");
   drawn_ = false;
 }
 

@@ -64,6 +64,12 @@ class Ingest {
     }
     LAMINA_RETURN_IF_ERROR(open_inputs());
     if (!opened) {
+      if (sys::name_exists(AT_FDCWD, target_.path) &&
+          !sys::name_exists(AT_FDCWD, target_.path + "/" + store::kHeaderName)) {
+        return fail(ErrorKind::kFailed,
+                    "'{}' exists and is no snapshot; to keep snapshots in it, name one: {}/NAME",
+                    target_.path, target_.path);
+      }
       LAMINA_ASSIGN_OR_RETURN(opened, store::Store::open(target_.store, report_.notes));
     }
     const store::Store& store = *opened;

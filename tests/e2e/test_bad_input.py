@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import struct
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -838,6 +839,26 @@ class CommandLine(LaminaTest):
         self.snapshot = self.ingest_full(self.memory, "vm")
         self.full = write_full(self.directory / "full", self.memory)
         self.out = self.store / "new"
+
+    def test_a_stderr_that_cannot_be_written_changes_no_exit_code(self) -> None:
+        missing = self.store / "missing"
+        for way in ("2>&-", "2>/dev/full", "2>&1 | true"):
+            with self.subTest(way=way):
+                command = f'"$LAMINA" inspect "{missing}" {way}; echo ${{PIPESTATUS[0]}}'
+                done = subprocess.run(["bash", "-c", command], capture_output=True, text=True,
+                                      check=False)
+                self.assertIn(done.stdout.strip(), {"3"})
+
+    def test_a_wrong_choice_is_told_what_can_be_chosen(self) -> None:
+        self.refused(EXIT_USAGE, "ingest", self.full, "--out", self.out, "--layout", "adopted",
+                     names=["--layout", "'adopted'", "auto|compact|adopt"])
+
+    def test_a_directory_that_is_no_snapshot_is_not_made_one(self) -> None:
+        plain = self.directory / "plain"
+        plain.mkdir()
+        with self.unchanged():
+            self.refused(EXIT_FAILED, "ingest", self.full, "--out", plain,
+                         names=[plain, "NAME"])
 
     def test_combinations_that_make_no_sense(self) -> None:
         ingest = ["ingest", self.full, "--out", self.out]
