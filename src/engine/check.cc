@@ -22,6 +22,7 @@ bool is_live(const mapping::Mapping& mapping, mapping::LayerIndex index,
 void add_wrong(LayerCheck& check, std::uint32_t guest_block, std::uint32_t storage_block, bool live,
                const std::string& cause) {
   ++check.wrong_blocks;
+  if (live) ++check.wrong_live_blocks;
   const auto live_blocks = static_cast<std::uint32_t>(live ? 1 : 0);
   if (!check.wrong.empty()) {
     WrongBlocks& last = check.wrong.back();

@@ -24,7 +24,8 @@ struct LayerCheck {
   std::uint64_t checked_blocks = 0;
   std::uint64_t unchecked_blocks = 0;  ///< without checksums (a layer of the original program)
   std::uint64_t wrong_blocks = 0;
-  std::vector<WrongBlocks> wrong;  ///< the first runs of them, kMaxReported at most
+  std::uint64_t wrong_live_blocks = 0;  ///< of them, how many the mapping takes from this layer
+  std::vector<WrongBlocks> wrong;       ///< the first runs of them, kMaxReported at most
 };
 
 inline constexpr std::size_t kMaxReported = 100;

@@ -135,10 +135,12 @@ void Session::serve_fault(std::uint64_t address) {
   const std::uint64_t page =
       (address - region->host_address) / region->page_bytes * region->page_bytes;
   const auto block = static_cast<std::uint32_t>((region->memory_offset + page) / kBlockBytes);
+  bool single = false;
   for (int round = 0; round < kMaxRereads && state_ == SessionState::kServing; ++round) {
     const bool huge = region->page_bytes == kHugePageBytes;
+    const FaultLimits limits = single ? FaultLimits{1, 1} : limits_;
     const sys::FillResult result =
-        huge ? fill_huge_page(*region, block) : fill(*region, run_at(*region, block, limits_));
+        huge ? fill_huge_page(*region, block) : fill(*region, run_at(*region, block, limits));
     if (state_ != SessionState::kServing) return;
     switch (result.outcome) {
       case sys::FillOutcome::kUnreadEvent:
@@ -155,8 +157,12 @@ void Session::serve_fault(std::uint64_t address) {
         return fail_closed(
             system_error("fill", fmt::format("{:#x}", address), result.error_number).message,
             region->host_address + page, region->page_bytes);
-      case sys::FillOutcome::kDone:
       case sys::FillOutcome::kUnmapped:
+        // The run may cross the border of a mapping inside the region: then the page alone fits.
+        if (single) break;
+        single = true;
+        continue;
+      case sys::FillOutcome::kDone:
         return;
     }
     break;
@@ -291,11 +297,16 @@ bool Session::populate(std::uint32_t max_blocks) {
         fail_closed(system_error("populate", "guest memory", result.error_number).message, 0, 0);
         return false;
       case sys::FillOutcome::kPresent:
-        populate_block_ +=
-            static_cast<std::uint32_t>(result.bytes_done / kBlockBytes) + page_blocks;
+        // Stopped part of the way: at a page that is there, or at an unread event. The next fill
+        // tells.
+        populate_block_ += result.bytes_done > 0
+                               ? static_cast<std::uint32_t>(result.bytes_done / kBlockBytes)
+                               : page_blocks;
+        break;
+      case sys::FillOutcome::kUnmapped:
+        populate_block_ += page_blocks;
         break;
       case sys::FillOutcome::kDone:
-      case sys::FillOutcome::kUnmapped:
         populate_block_ += run.count;
         break;
     }

@@ -3,13 +3,16 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
 #include <charconv>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 #include <utility>
 
+#include "base/block.h"
 #include "base/error.h"
+#include "format/trailer.h"
 #include "store/snapshot_directory.h"
 #include "sys/directory.h"
 #include "sys/file.h"
@@ -26,6 +29,7 @@ struct Journal {
   std::string layer_name;
   std::uint64_t size_bytes = 0;
   std::uint64_t mode = 0;
+  std::uint64_t inode = 0;
 };
 
 std::string pending_path(const Store& store, const std::string& name) {
@@ -61,7 +65,8 @@ std::string encode(const Journal& journal) {
                         {"source_hex", to_hex(journal.source)},
                         {"layer", journal.layer_name},
                         {"bytes", journal.size_bytes},
-                        {"mode", journal.mode}}
+                        {"mode", journal.mode},
+                        {"inode", journal.inode}}
              .dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +
          "\n";
 }
@@ -78,13 +83,14 @@ std::optional<Journal> decode(const std::vector<std::byte>& bytes) {
   };
   using Value = nlohmann::json;
   if (!has("source_hex", &Value::is_string) || !has("layer", &Value::is_string) ||
-      !has("bytes", &Value::is_number_unsigned) || !has("mode", &Value::is_number_unsigned)) {
+      !has("bytes", &Value::is_number_unsigned) || !has("mode", &Value::is_number_unsigned) ||
+      !has("inode", &Value::is_number_unsigned)) {
     return std::nullopt;
   }
   const auto source = from_hex(json["source_hex"].get<std::string>());
   if (!source || !source->starts_with('/')) return std::nullopt;
   Journal journal{*source, json["layer"].get<std::string>(), json["bytes"].get<std::uint64_t>(),
-                  json["mode"].get<std::uint64_t>()};
+                  json["mode"].get<std::uint64_t>(), json["inode"].get<std::uint64_t>()};
   if (!parse_layer_file_name(journal.layer_name)) return std::nullopt;
   return journal;
 }
@@ -101,6 +107,19 @@ Result<std::optional<Journal>> read_journal(const Store& store, const std::strin
   return decode(bytes);
 }
 
+/// Another inode than the journal's is either the same file in a copied store, which is known by
+/// the trailer that was put behind its data, or a stranger's that came to its place just before it
+/// was moved, of which not a byte may be touched.
+Result<bool> ends_with_our_trailer(const sys::OpenedFile& file, const std::string& path,
+                                   const Journal& journal) {
+  if (file.facts.size_bytes < format::kFooterBytes) return false;
+  std::array<std::byte, format::kFooterBytes> bytes{};
+  LAMINA_RETURN_IF_ERROR(
+      sys::read_exactly_at(file.fd.get(), bytes, file.facts.size_bytes - bytes.size(), path));
+  const auto footer = format::decode_footer(bytes, file.facts.size_bytes);
+  return footer && *footer && (*footer)->data_bytes == blocks_for(journal.size_bytes) * kBlockBytes;
+}
+
 /// Cuts the file to its own length and renames it back to where it came from. False when it is not
 /// in the directory: it never left its place, or is published.
 Result<bool> put_back(int directory, const std::string& directory_path, const Journal& journal) {
@@ -110,14 +129,18 @@ Result<bool> put_back(int directory, const std::string& directory_path, const Jo
     if (opened.error().kind == ErrorKind::kNotFound) return false;
     return std::unexpected(opened.error());
   }
-  if (opened->facts.mode != journal.mode) {
+  const bool is_the_one = opened->facts.inode == journal.inode;
+  const bool is_longer = opened->facts.size_bytes > journal.size_bytes;
+  bool cut = is_longer && is_the_one;
+  if (is_longer && !is_the_one) {
+    LAMINA_ASSIGN_OR_RETURN(cut, ends_with_our_trailer(*opened, path, journal));
+  }
+  if (cut) LAMINA_RETURN_IF_ERROR(sys::truncate(opened->fd.get(), journal.size_bytes, path));
+  if (is_the_one && opened->facts.mode != journal.mode) {
     LAMINA_RETURN_IF_ERROR(
         sys::set_mode(opened->fd.get(), static_cast<std::uint32_t>(journal.mode), path));
   }
-  if (opened->facts.size_bytes > journal.size_bytes) {
-    LAMINA_RETURN_IF_ERROR(sys::truncate(opened->fd.get(), journal.size_bytes, path));
-    LAMINA_RETURN_IF_ERROR(sys::sync(opened->fd.get(), path));
-  }
+  LAMINA_RETURN_IF_ERROR(sys::sync(opened->fd.get(), path));
   const Status renamed =
       sys::rename_new(directory, journal.layer_name, AT_FDCWD, journal.source, journal.source);
   if (!renamed) {
@@ -202,7 +225,7 @@ Result<Adoption> Adoption::take_over(const Store& store, const Staging& staging,
                                      const std::string& source, const std::string& layer_name,
                                      const sys::FileFacts& facts) {
   Adoption adoption(store, id.to_string());
-  const std::string text = encode({source, layer_name, facts.size_bytes, facts.mode});
+  const std::string text = encode({source, layer_name, facts.size_bytes, facts.mode, facts.inode});
   const std::string name = journal_name(adoption.id_);
   LAMINA_RETURN_IF_ERROR(sys::write_new_file(
       store.pending_area(), name, std::as_bytes(std::span(text)), pending_path(store, name)));
@@ -210,6 +233,15 @@ Result<Adoption> Adoption::take_over(const Store& store, const Staging& staging,
   LAMINA_RETURN_IF_ERROR(sys::sync(store.pending_area(), pending_path(store, ".")));
   LAMINA_RETURN_IF_ERROR(
       sys::rename_new(AT_FDCWD, source, staging.fd(), layer_name, staging.file_path(layer_name)));
+  // The rename went by path: what it moved must be what was checked. If not, going out of scope
+  // puts it back.
+  LAMINA_ASSIGN_OR_RETURN(
+      const sys::OpenedFile moved,
+      sys::open_regular(staging.fd(), layer_name, O_RDONLY, staging.file_path(layer_name)));
+  if (!moved.facts.same_file(facts)) {
+    return fail(ErrorKind::kFailed, "'{}' was exchanged while it was taken over; try again",
+                source);
+  }
   LAMINA_RETURN_IF_ERROR(sys::sync(staging.fd(), staging.path()));
   return adoption;
 }

@@ -213,6 +213,15 @@ class Ingest {
     if (kind_ != MemoryFileKind::kDiff || options_.zeros == Zeros::kInherit) return {};
     const std::string directory = parent_directory(memory_path_);
     LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd, sys::open_directory(AT_FDCWD, directory, directory));
+    LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts beside, sys::facts_of(fd.get(), directory));
+    if (beside.mount != memory_.facts.mount ||
+        (beside.mount == 0 && beside.device != memory_.facts.device)) {
+      return fail(
+          ErrorKind::kFailed,
+          "'{}' is mounted by itself, so whether holes are exact on its file system cannot be "
+          "tried out beside it; name it in the directory that it was written in",
+          options_.memory_file);
+    }
     const auto probe = sys::probe_holes(fd.get(), memory_.facts.size_bytes, directory);
     if (!probe) {
       return std::unexpected(with_context(

@@ -180,7 +180,7 @@ class Merge {
     for (const std::string& name : names) {
       if (name == store::kHeaderName || name == store::kFactsName ||
           name == store::kLegacyLayerName || store::parse_layer_file_name(name) ||
-          name.starts_with('.')) {
+          name == store::kNewHeaderName || name == store::kNewFactsName) {
         continue;
       }
       LAMINA_ASSIGN_OR_RETURN(

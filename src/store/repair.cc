@@ -17,8 +17,8 @@ namespace {
 
 using store::SnapshotFacts;
 
-constexpr const char* kNewHeaderName = ".memfile.header.new";
-constexpr const char* kNewFactsName = ".snapshot.json.new";
+using store::kNewFactsName;
+using store::kNewHeaderName;
 
 class Repair {
  public:

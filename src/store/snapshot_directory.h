@@ -18,6 +18,9 @@ namespace lamina::store {
 inline constexpr const char* kHeaderName = "memfile.header";
 inline constexpr const char* kFactsName = "snapshot.json";
 inline constexpr const char* kVmstateName = "snapfile";
+/// What `repair` writes before it renames: never part of a snapshot.
+inline constexpr const char* kNewHeaderName = ".memfile.header.new";
+inline constexpr const char* kNewFactsName = ".snapshot.json.new";
 /// Prefix of layer files: "memfile.<build id>".
 inline constexpr const char* kLayerPrefix = "memfile.";
 /// The only layer of an old snapshot of the original program may be named without a build id.

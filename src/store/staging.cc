@@ -102,7 +102,9 @@ Status clean_temporary_area(const Store& store, std::vector<std::string>& notes)
     auto directory = sys::open_directory(store.temporary_area(), name, path);
     if (!directory) continue;  // gone meanwhile, or not ours
     LAMINA_ASSIGN_OR_RETURN(const bool unused, sys::try_lock(directory->get(), path));
-    if (!unused) continue;
+    // The name may be another directory's by now: its builder makes it anew when a clean-up was
+    // faster.
+    if (!unused || !still_named(store.temporary_area(), name, directory->get(), path)) continue;
     // The entry may be the old directory of a snapshot whose replacement was not synced yet.
     if (!std::exchange(synced, true)) {
       LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), store.path()));

@@ -26,8 +26,8 @@ Status check_layers(const store::OpenSnapshot& snapshot, Progress* progress, Ver
     report.checked_blocks += check.checked_blocks;
     report.unchecked_blocks += check.unchecked_blocks;
     report.corrupt_blocks += check.wrong_blocks;
+    report.corrupt_live_blocks += check.wrong_live_blocks;
     for (const engine::WrongBlocks& wrong : check.wrong) {
-      report.corrupt_live_blocks += wrong.live_blocks;
       report.problems.push_back(fmt::format(
           "layer '{}': {} block{} at {:#x} (guest {:#x}, {}): {}",
           snapshot.chain.layer(index).path(), wrong.block_count, wrong.block_count == 1 ? "" : "s",

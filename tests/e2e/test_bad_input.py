@@ -516,6 +516,20 @@ class BadDiff(LaminaTest):
         self.done("ingest", write_full(mounted / "full", memory), "--out", self.store / "full")
         self.assert_resolves_to(self.store / "full", memory)
 
+    def test_of_a_file_that_is_mounted_by_itself(self) -> None:
+        """Its neighbours are on another file system, where holes may be exact when its are not."""
+        coarse = mount(self, self.directory,
+                       FileSystem("tmpfs", kind="tmpfs", options="size=64m,huge=always"))
+        memory = GuestMemory(1024 * PAGE_BYTES, {1: random_page(self.rng)})
+        parent = self.ingest_full(memory, "small")
+        diff = write_diff(coarse / "diff", memory, [1])
+        point = self.directory / "bound"
+        point.touch()
+        self.assertEqual(subprocess.run(["mount", "--bind", diff, point], check=False).returncode, 0)
+        self.addCleanup(subprocess.run, ["umount", str(point)], check=False)
+        self.refused(EXIT_FAILED, "ingest", point, "--parent", parent, "--out",
+                     self.store / "new", names=[point, "mounted by itself"])
+
     def test_on_a_file_system_without_holes(self) -> None:
         self.refuses_here(RAMFS, 1024)
 
@@ -599,6 +613,23 @@ class Busy(LaminaTest):
         self.assertEqual(outcomes[0].code, EXIT_DONE, str(outcomes[0]))
         self.assert_resolves_to(self.store / "vm", memory)
         self.assertTrue(path.exists(), "the newer memory file is gone")
+        self.assert_memory(path.read_bytes(), newer)
+
+
+    def test_a_memory_file_that_is_exchanged_while_it_is_adopted_is_not_taken(self) -> None:
+        if shutil.which("strace") is None:
+            self.skipTest("strace is not installed")
+        memory = random_memory(self.rng, MEMORY_BYTES)
+        newer = random_memory(self.rng, MEMORY_BYTES)
+        self.ingest_full(memory, "first")
+        path = write_full(self.directory / "memory", memory)
+        # Its journal is synced, and the file not yet moved.
+        with stopped_after("fsync", 1, self.directory, "ingest", path, "--out", self.store / "vm",
+                           "--layout", "adopt") as outcomes:
+            write_full(self.directory / "newer", newer).rename(path)
+        self.assertEqual(outcomes[0].code, EXIT_FAILED, str(outcomes[0]))
+        self.assertIn("exchanged", outcomes[0].stderr)
+        self.assertFalse((self.store / "vm").exists())
         self.assert_memory(path.read_bytes(), newer)
 
 
