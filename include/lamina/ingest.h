@@ -73,9 +73,10 @@ struct IngestReport {
 
 /// Stores a memory file as a new snapshot: a layer over the parent's layers, which are linked into
 /// the new directory, and a header. The snapshot appears whole, by a rename, after everything in it
-/// is on the disk; on failure nothing is left, and a memory file that was to be adopted is back in
-/// its place (when it could not be put back, the message says where it is).
-/// Takes the lock of the snapshot's name: kBusy when another writer has it. Thread-safe.
+/// is on the disk; on failure nothing is left (unless the message says that it was published and
+/// only its last sync failed), and a memory file that was to be adopted is back in its place (when
+/// it could not be put back, the message says where it is). Takes the lock of the snapshot's name:
+/// kBusy when another writer has it. Thread-safe.
 Result<IngestReport> ingest(const IngestOptions& options);
 
 }  // namespace lamina

@@ -76,6 +76,15 @@ Result<std::vector<const Trailer*>> find_chain(std::span<const Trailer* const> t
     chain.push_back(found->second);
   }
   chain.push_back(&youngest);
+  // Of layers whose order was not known when they were listed (under a version 1 header) the
+  // trailers may know better: then the chain's order is no ground to build on.
+  for (std::size_t i = 0; i < chain.size(); ++i) {
+    for (std::size_t later = i + 1; later < chain.size(); ++later) {
+      if (!contains(chain[i]->chain, chain[later]->build_id)) continue;
+      return fail(ErrorKind::kCorrupt, "layers {} and {} each claim to be the older",
+                  chain[i]->build_id.to_string(), chain[later]->build_id.to_string());
+    }
+  }
   return chain;
 }
 

@@ -83,6 +83,10 @@ Result<std::optional<FullFooter>> decode_full_footer(std::span<const std::byte> 
   if (blocks == 0 || blocks > kMaxBlocks) {
     return fail(ErrorKind::kCorrupt, "the trailer has memory size {}", footer.fields.memory_bytes);
   }
+  if (footer.chain_count > mapping::kMaxLayers || footer.replaces_count > mapping::kMaxLayers) {
+    return fail(ErrorKind::kCorrupt, "the trailer names {} and {} layers; at most {} are supported",
+                footer.chain_count, footer.replaces_count, mapping::kMaxLayers);
+  }
   if (footer.checksum_count > blocks) {
     return fail(ErrorKind::kCorrupt, "the trailer has {} stored blocks of {}",
                 footer.checksum_count, blocks);

@@ -61,13 +61,13 @@ class Repair {
       return std::move(report_);
     }
 
-    store::Description description;
     if (header_is_good) {
-      LAMINA_RETURN_IF_ERROR(describe_from_header(description));
-    } else {
-      LAMINA_RETURN_IF_ERROR(describe_from_trailers(description));
-      report_.header_rebuilt = true;
+      LAMINA_RETURN_IF_ERROR(rebuild_facts());
+      return std::move(report_);
     }
+    store::Description description;
+    LAMINA_RETURN_IF_ERROR(describe_from_trailers(description));
+    report_.header_rebuilt = true;
     report_.facts_rebuilt = !facts || !*facts;
     LAMINA_RETURN_IF_ERROR(replace_files(description));
     return std::move(report_);
@@ -102,24 +102,111 @@ class Repair {
     return {};
   }
 
-  /// The header is right, the facts are lost.
-  Status describe_from_header(store::Description& description) {
+  /// The header can be read, the facts are lost: writes new ones, for the header as it is.
+  Status rebuild_facts() {
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, read_header_bytes());
+    store::Description description;
     LAMINA_ASSIGN_OR_RETURN(description.header, format::decode_header(bytes));
     format::Header& header = description.header;
     LAMINA_RETURN_IF_ERROR(load_layers());
-    description.pause_id = header.pause_id.is_nil() ? header.build_id : header.pause_id;
-    for (std::size_t i = 0; i < header.layers.size(); ++i) {
-      for (const engine::Layer& layer : layers_) {
-        if (layer.build_id() != header.mapping.layers()[i]) continue;
-        header.layers[i].has_checksums = layer.trailer().has_value();
-        if (header.pause_id.is_nil() && layer.trailer() && layer.build_id() == header.build_id) {
-          description.pause_id = layer.trailer()->pause_id;
-        }
+    description.created = store::timestamp_now();
+    if (header.format == HeaderFormat::kNative) {
+      description.pause_id = header.pause_id;
+    } else {
+      LAMINA_RETURN_IF_ERROR(confirm_by_trailers(header, description.pause_id));
+      LAMINA_RETURN_IF_ERROR(restore_vmstate(header));
+    }
+    // Without facts a native header is read by itself: this checks every layer and extent before
+    // anything is written.
+    if (header.format == HeaderFormat::kNative) {
+      LAMINA_RETURN_IF_ERROR(check_without_facts());
+    } else {
+      LAMINA_RETURN_IF_ERROR(check_readable(header.mapping));
+    }
+    LAMINA_RETURN_IF_ERROR(
+        store::write_facts(description, bytes, directory_.get(), path_, kNewFactsName));
+    LAMINA_RETURN_IF_ERROR(sys::rename_over(directory_.get(), kNewFactsName, directory_.get(),
+                                            store::kFactsName, path_));
+    report_.facts_rebuilt = true;
+    return sys::sync(directory_.get(), path_);
+  }
+
+  /// A version 1 or 3 header has no checksum of its own, and with the facts its digest is lost: it
+  /// is believed only where the trailers of all layers give the same memory.
+  Status confirm_by_trailers(format::Header& header, Uuid& pause_id) {
+    const auto cannot = [&](const std::string& why) -> Status {
+      return fail(ErrorKind::kCorrupt,
+                  "{} of '{}' cannot be made anew: {}; without it the snapshot is read unchecked",
+                  store::kFactsName, path_, why);
+    };
+    for (const engine::Layer& layer : layers_) {
+      if (!layer.trailer()) {
+        return cannot(
+            fmt::format("layer '{}' has no trailer, and it may have been cut", layer.path()));
       }
     }
-    if (header.format != HeaderFormat::kNative) LAMINA_RETURN_IF_ERROR(restore_vmstate(header));
-    description.created = store::timestamp_now();
+    const auto rebuilt = engine::rebuild_state(trailers_);
+    if (!rebuilt) return cannot(rebuilt.error().message);
+    if (rebuilt->build_id != header.build_id || rebuilt->memory_bytes != header.memory_bytes ||
+        !same_places(rebuilt->mapping, header.mapping)) {
+      return cannot("the header and the trailers of the layers give different memory");
+    }
+    pause_id = rebuilt->pause_id;
+    for (format::LayerFacts& layer : header.layers) layer.has_checksums = true;
+    return {};
+  }
+
+  /// True when both map every block to the same place, however their layers are numbered.
+  static bool same_places(const mapping::Mapping& a, const mapping::Mapping& b) {
+    if (a.block_count() != b.block_count() || a.extent_count() != b.extent_count()) return false;
+    for (std::size_t i = 0; i < a.extent_count(); ++i) {
+      const mapping::Extent ours = a.extent(i);
+      const mapping::Extent theirs = b.extent(i);
+      const bool zero = ours.layer == mapping::kZeros;
+      if (ours.guest_block != theirs.guest_block || ours.block_count != theirs.block_count ||
+          ours.storage_block != theirs.storage_block || zero != (theirs.layer == mapping::kZeros) ||
+          (!zero && a.layer_id(ours.layer) != b.layer_id(theirs.layer))) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /// Opens a snapshot with a native header beside facts that are missing or damaged.
+  Status check_without_facts() const {
+    const auto opened = store::open_snapshot(path_);
+    if (opened) return {};
+    const auto facts = store::read_facts(directory_.get(), path_);
+    if (!facts && facts.error().message == opened.error().message) {
+      // Only the facts are in the way: the same check without them.
+      LAMINA_ASSIGN_OR_RETURN(const format::Header header,
+                              store::read_header(directory_.get(), path_));
+      for (std::size_t i = 0; i < header.layers.size(); ++i) {
+        const Uuid& id = header.mapping.layers()[i];
+        const std::string name = store::layer_file_name(id);
+        LAMINA_RETURN_IF_ERROR(engine::Layer::open(directory_.get(), name, path_ + "/" + name, id,
+                                                   header.layers[i].has_checksums));
+      }
+      return check_readable(header.mapping);
+    }
+    return std::unexpected(opened.error());
+  }
+
+  /// Checks that every layer of `mapping` is here and every extent lies where its trailer says.
+  Status check_readable(const mapping::Mapping& mapping) const {
+    for (std::size_t i = 0; i < mapping.extent_count(); ++i) {
+      const mapping::Extent extent = mapping.extent(i);
+      if (extent.layer == mapping::kZeros) continue;
+      const Uuid& id = mapping.layer_id(extent.layer);
+      const auto layer =
+          std::find_if(layers_.begin(), layers_.end(),
+                       [&](const engine::Layer& one) { return one.build_id() == id; });
+      if (layer == layers_.end()) {
+        return fail(ErrorKind::kNotFound, "layer '{}/{}' is missing", path_,
+                    store::layer_file_name(id));
+      }
+      LAMINA_RETURN_IF_ERROR(layer->check_extent(extent));
+    }
     return {};
   }
 
@@ -140,6 +227,8 @@ class Repair {
           fmt::format("the header of '{}' cannot be rebuilt", path_), rebuilt.error()));
     }
     LAMINA_RETURN_IF_ERROR(check_against_facts(*rebuilt));
+    LAMINA_RETURN_IF_ERROR(check_readable(rebuilt->mapping));
+    if (!facts_) LAMINA_RETURN_IF_ERROR(admit_doubt(*rebuilt));
     format::Header& header = description.header;
     header.format = facts_ ? facts_->header_format : HeaderFormat::kNative;
     header.build_id = rebuilt->build_id;
@@ -213,6 +302,24 @@ class Repair {
     return {};
   }
 
+  /// With header and facts both lost nothing says which pause this was: should the youngest layer
+  /// be lost as well, the layers give the pause before it. The memory is right then, for that
+  /// pause; a VM state of another one beside it would break the guest.
+  Status admit_doubt(const engine::RebuiltState& rebuilt) {
+    if (sys::name_exists(directory_.get(), store::kVmstateName)) {
+      return fail(
+          ErrorKind::kCorrupt,
+          "the header of '{0}' cannot be rebuilt beside '{1}': with {2} lost too, nothing says "
+          "that the VM state is of pause {3}, which the layers give; move '{1}' away to have "
+          "the memory alone",
+          path_, store::kVmstateName, store::kFactsName, rebuilt.pause_id.to_string());
+    }
+    report_.notes.push_back(
+        fmt::format("with {} lost too, nothing says that '{}' was pause {}, which the layers give",
+                    store::kFactsName, path_, rebuilt.pause_id.to_string()));
+    return {};
+  }
+
   /// The digest of the VM state is lost: it can only be taken from the file as it is.
   Status restore_vmstate(format::Header& header) {
     if (!sys::name_exists(directory_.get(), store::kVmstateName)) return {};
@@ -232,15 +339,9 @@ class Repair {
       static_cast<void>(sys::remove_file(fd, kNewFactsName, path_));
       return written;
     }
-    // A crash between the two leaves a header without its facts, which is repaired by running
-    // again: facts first, so that a version 1 header never stands beside facts that deny it
-    // unnoticed.
+    // A crash between the two leaves no readable header, which is repaired by running again.
     LAMINA_RETURN_IF_ERROR(sys::rename_over(fd, kNewFactsName, fd, store::kFactsName, path_));
-    if (report_.header_rebuilt) {
-      LAMINA_RETURN_IF_ERROR(sys::rename_over(fd, kNewHeaderName, fd, store::kHeaderName, path_));
-    } else {
-      LAMINA_RETURN_IF_ERROR(sys::remove_file(fd, kNewHeaderName, path_));
-    }
+    LAMINA_RETURN_IF_ERROR(sys::rename_over(fd, kNewHeaderName, fd, store::kHeaderName, path_));
     LAMINA_RETURN_IF_ERROR(sys::sync(fd, path_));
     // What was rebuilt must be readable like any other snapshot.
     LAMINA_RETURN_IF_ERROR(store::open_snapshot(path_));

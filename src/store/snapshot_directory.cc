@@ -290,14 +290,10 @@ Result<format::FileDigest> digest_vmstate(int directory, const std::string& dire
   return format::FileDigest{bytes.size(), format::digest128(bytes)};
 }
 
-Status write_description(const Description& description, int directory,
-                         const std::string& directory_path, const std::string& header_name,
-                         const std::string& facts_name) {
+Status write_facts(const Description& description, std::span<const std::byte> header_bytes,
+                   int directory, const std::string& directory_path,
+                   const std::string& facts_name) {
   const format::Header& header = description.header;
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, format::encode_header(header));
-  LAMINA_RETURN_IF_ERROR(
-      sys::write_new_file(directory, header_name, bytes, directory_path + "/" + header_name));
-
   SnapshotFacts facts;
   facts.pause_id = description.pause_id;
   facts.build_id = header.build_id;
@@ -307,7 +303,7 @@ Status write_description(const Description& description, int directory,
   facts.generation = header.generation;
   facts.memory_bytes = header.memory_bytes;
   facts.header_format = header.format;
-  facts.header = {bytes.size(), format::digest128(bytes)};
+  facts.header = {header_bytes.size(), format::digest128(header_bytes)};
   facts.vmstate = header.vmstate;
   for (std::size_t i = 0; i < header.layers.size(); ++i) {
     facts.layers.push_back({header.mapping.layers()[i], header.layers[i].has_checksums});
@@ -315,6 +311,16 @@ Status write_description(const Description& description, int directory,
   const std::string text = encode_facts(facts);
   return sys::write_new_file(directory, facts_name, std::as_bytes(std::span(text)),
                              directory_path + "/" + facts_name);
+}
+
+Status write_description(const Description& description, int directory,
+                         const std::string& directory_path, const std::string& header_name,
+                         const std::string& facts_name) {
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                          format::encode_header(description.header));
+  LAMINA_RETURN_IF_ERROR(
+      sys::write_new_file(directory, header_name, bytes, directory_path + "/" + header_name));
+  return write_facts(description, bytes, directory, directory_path, facts_name);
 }
 
 }  // namespace lamina::store

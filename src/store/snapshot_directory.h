@@ -85,6 +85,10 @@ struct Description {
   std::string created;
 };
 
+/// Writes snapshot.json, synced, for a header that is `header_bytes` on the disk.
+Status write_facts(const Description& description, std::span<const std::byte> header_bytes,
+                   int directory, const std::string& directory_path, const std::string& facts_name);
+
 /// Writes `memfile.header` and snapshot.json, synced, under `header_name` and `facts_name`.
 Status write_description(const Description& description, int directory,
                          const std::string& directory_path, const std::string& header_name,

@@ -67,12 +67,21 @@ Status Staging::sync_parents() const {
   return sys::sync(area_fd(), area_path());
 }
 
+Status Staging::sync_published(const std::string& name) const {
+  const Status synced = sync_parents();
+  if (synced) return {};
+  return std::unexpected(
+      with_context(fmt::format("'{}/{}' was published, but may not survive a power failure",
+                               store_->path(), name),
+                   synced.error()));
+}
+
 Status Staging::publish_new(const std::string& name) {
   LAMINA_RETURN_IF_ERROR(sys::sync(fd(), path()));
   LAMINA_RETURN_IF_ERROR(
       sys::rename_new(area_fd(), id_, store_->fd(), name, store_->path() + "/" + name));
   published_ = true;
-  return sync_parents();
+  return sync_published(name);
 }
 
 Status Staging::publish_replacing(const std::string& name, const sys::FileFacts& replaced) {
@@ -88,7 +97,7 @@ Status Staging::publish_replacing(const std::string& name, const sys::FileFacts&
   static_cast<void>(sys::try_lock(current.get(), target));
   LAMINA_RETURN_IF_ERROR(sys::rename_exchange(area_fd(), id_, store_->fd(), name, target));
   published_ = true;
-  LAMINA_RETURN_IF_ERROR(sync_parents());
+  LAMINA_RETURN_IF_ERROR(sync_published(name));
   return sys::remove_tree(area_fd(), id_, path());
 }
 

@@ -53,6 +53,7 @@ class Staging {
   [[nodiscard]] int area_fd() const;
   [[nodiscard]] std::string area_path() const;
   [[nodiscard]] Status sync_parents() const;
+  [[nodiscard]] Status sync_published(const std::string& name) const;
 
   const Store* store_;
   Area area_;

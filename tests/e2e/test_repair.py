@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -256,6 +257,52 @@ class Refused(RepairTest):
                     aside.rename(layer)
             self.done("repair", snapshot)
             self.assert_resolves_to(snapshot, self.memory)
+
+    def test_an_altered_v1_header_is_not_certified(self) -> None:
+        """Without its digest, only the trailers can tell that a record was made zeros."""
+        self.options = ("--header", "v1")
+        snapshot = self.chain()
+        (snapshot / FACTS).unlink()
+        header = bytearray((snapshot / HEADER).read_bytes())
+        record = next(at for at in range(64, len(header), 40) if any(header[at + 16:at + 32]))
+        header[record + 16:record + 40] = bytes(24)
+        (snapshot / HEADER).write_bytes(header)
+        self.refuses(EXIT_CORRUPT, snapshot, "different memory")
+
+    def test_new_facts_fit_a_v1_header_that_another_program_wrote(self) -> None:
+        """A record in two pieces means the same; the digest is of the bytes that are there."""
+        self.options = ("--header", "v1")
+        snapshot = self.chain()
+        (snapshot / FACTS).unlink()
+        header = (snapshot / HEADER).read_bytes()
+        records = [header[at:at + 40] for at in range(64, len(header), 40)]
+        at = next(i for i, record in enumerate(records)
+                  if struct.unpack_from("<Q", record, 8)[0] > PAGE_BYTES and any(record[16:32]))
+        offset, length = struct.unpack_from("<2Q", records[at])
+        (storage,) = struct.unpack_from("<Q", records[at], 32)
+        build = records[at][16:32]
+        records[at:at + 1] = [
+            struct.pack("<2Q", offset, PAGE_BYTES) + build + struct.pack("<Q", storage),
+            struct.pack("<2Q", offset + PAGE_BYTES, length - PAGE_BYTES) + build
+            + struct.pack("<Q", storage + PAGE_BYTES)]
+        (snapshot / HEADER).write_bytes(header[:64] + b"".join(records))
+        self.done("repair", snapshot)
+        self.assert_resolves_to(snapshot, self.memory)
+
+    def test_a_vm_state_is_not_given_to_the_pause_before_it(self) -> None:
+        """Header, facts and the youngest layer are lost; the VM state is there."""
+        snapshot = self.chain()
+        youngest = layers_of(snapshot)[-1]
+        for lost in (snapshot / HEADER, snapshot / FACTS, youngest):
+            lost.unlink()
+        (snapshot / "snapfile").write_bytes(b"state")
+        self.refuses(EXIT_CORRUPT, snapshot, "snapfile")
+
+    def test_new_facts_are_not_written_while_a_layer_is_missing(self) -> None:
+        snapshot = self.chain()
+        (snapshot / FACTS).unlink()
+        layers_of(snapshot)[0].unlink()
+        self.refuses(EXIT_NOT_FOUND, snapshot, "missing")
 
     def test_the_youngest_layer_is_missing(self) -> None:
         """The older ones are a right state, but not this snapshot's: the facts say so."""
