@@ -6,6 +6,7 @@
 #include <expected>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace lamina {
 
@@ -20,10 +21,12 @@ enum class ErrorKind : std::uint8_t {
   kInterrupted,  ///< the caller's Progress asked to stop (exit 130)
 };
 
-/// A failure. `message` is one line, lower case, without a final full stop.
+/// A failure. `message` is one line, lower case, without a final full stop; `notes` are things that
+/// were done before it and that a person should know, one line each.
 struct [[nodiscard]] Error {
   ErrorKind kind = ErrorKind::kFailed;
   std::string message;
+  std::vector<std::string> notes = {};
 };
 
 /// A `T`, or the Error that kept it from being made.

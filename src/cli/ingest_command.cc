@@ -58,6 +58,7 @@ void print_report(const IngestReport& report, double elapsed_ms, bool json) {
                 {"layer_bytes", report.layer_bytes},
                 {"layer_allocated_bytes", report.layer_allocated_bytes},
                 {"cloned_bytes", report.cloned_bytes},
+                {"notes", report.notes},
                 {"elapsed_ms", elapsed_ms}});
     return;
   }

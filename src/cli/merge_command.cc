@@ -42,6 +42,7 @@ void print_report(const MergeReport& report, double elapsed_ms, bool json) {
                 {"cloned_bytes", report.cloned_bytes},
                 {"copied_bytes", report.copied_bytes},
                 {"duplicated_bytes", report.duplicated_bytes},
+                {"notes", report.notes},
                 {"elapsed_ms", elapsed_ms}});
     return;
   }

@@ -74,12 +74,14 @@ int exit_code_of(ErrorKind kind) {
 }
 
 int report_error(const Error& error, bool as_json) {
+  print_notes(error.notes);
   print_message(error.message);
   const int code = exit_code_of(error.kind);
   if (as_json) {
     print_json({{"message_type", "error"},
                 {"kind", kind_name(error.kind)},
                 {"message", error.message},
+                {"notes", error.notes},
                 {"exit_code", code}});
   }
   return code;

@@ -28,7 +28,8 @@ int run(const Arguments& arguments) {
     print_json({{"message_type", "repair"},
                 {"snapshot", arguments.snapshot},
                 {"header_rebuilt", report->header_rebuilt},
-                {"facts_rebuilt", report->facts_rebuilt}});
+                {"facts_rebuilt", report->facts_rebuilt},
+                {"notes", report->notes}});
     return kExitDone;
   }
   std::string done;

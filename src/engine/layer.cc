@@ -8,20 +8,19 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "engine/block_scan.h"
+#include "sys/sparse_file.h"
 
 namespace lamina::engine {
 namespace {
 
 std::string describe(const std::string& path) { return fmt::format("layer '{}'", path); }
 
-constexpr std::uint64_t kMinPlausibleTrailerBytes = std::uint64_t{1} << 20;
-constexpr std::uint64_t kMaxCompression = 64;
+/// Memory is not set aside for a longer trailer before it is seen to be stored.
+constexpr std::uint64_t kMaxUnseenBytes = std::uint64_t{1} << 20;
 
 /// Reads the trailer of a layer file, or nothing when it has none.
-Result<std::optional<format::Trailer>> read_trailer(int fd, const sys::FileFacts& facts,
+Result<std::optional<format::Trailer>> read_trailer(int fd, std::uint64_t file_bytes,
                                                     const std::string& path) {
-  const std::uint64_t file_bytes = facts.size_bytes;
-  const std::uint64_t allocated_bytes = facts.allocated_bytes;
   if (file_bytes < format::kFooterBytes) return std::nullopt;
   std::array<std::byte, format::kFooterBytes> footer_bytes{};
   LAMINA_RETURN_IF_ERROR(
@@ -29,13 +28,14 @@ Result<std::optional<format::Trailer>> read_trailer(int fd, const sys::FileFacts
   const auto footer = format::decode_footer(footer_bytes, file_bytes);
   if (!footer) return std::unexpected(with_context(describe(path), footer.error()));
   if (!*footer) return std::nullopt;
-  // trailer_bytes <= file_bytes was checked; but a sparse file has any size for nothing. A real
-  // trailer is stored, at most compressed by the file system.
-  const std::uint64_t plausible = kMinPlausibleTrailerBytes + allocated_bytes * kMaxCompression;
-  if ((*footer)->trailer_bytes > plausible) {
-    return fail(ErrorKind::kCorrupt,
-                "layer '{}' claims a trailer of {} bytes, but only {} bytes of it are stored", path,
-                (*footer)->trailer_bytes, allocated_bytes);
+  // trailer_bytes <= file_bytes was checked; but a sparse file has any size for nothing.
+  const std::uint64_t trailer_start = file_bytes - (*footer)->trailer_bytes;
+  if ((*footer)->trailer_bytes > kMaxUnseenBytes) {
+    LAMINA_ASSIGN_OR_RETURN(const bool stored, sys::is_stored(fd, trailer_start, file_bytes, path));
+    if (!stored) {
+      return fail(ErrorKind::kCorrupt, "layer '{}' has a hole in its trailer of {} bytes", path,
+                  (*footer)->trailer_bytes);
+    }
   }
   std::vector<std::byte> bytes((*footer)->trailer_bytes);
   LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(fd, bytes, file_bytes - bytes.size(), path));
@@ -55,7 +55,8 @@ Result<Layer> Layer::open(int directory, const std::string& name, const std::str
   layer.facts_ = opened.facts;
   layer.path_ = path;
   layer.build_id_ = build_id;
-  LAMINA_ASSIGN_OR_RETURN(layer.trailer_, read_trailer(layer.fd_.get(), layer.facts_, path));
+  LAMINA_ASSIGN_OR_RETURN(layer.trailer_,
+                          read_trailer(layer.fd_.get(), layer.facts_.size_bytes, path));
   if (!layer.trailer_) {
     if (expect_trailer) {
       return fail(ErrorKind::kCorrupt,

@@ -41,10 +41,26 @@ class Materializer {
   }
 
  private:
-  Status add(const mapping::Extent& extent) {
+  Status add(mapping::Extent extent) {
+    // The short last block of a legacy layer cannot be cloned: a clone ends at a block's end.
+    const Layer& layer = chain_.layer(extent.layer);
+    const bool ends_short =
+        (std::uint64_t{extent.storage_block} + extent.block_count) * kBlockBytes >
+        layer.facts().size_bytes;
+    if (!ends_short) return add_part(extent, clone_);
+    mapping::Extent last = extent;
+    last.guest_block += extent.block_count - 1;
+    last.storage_block += extent.block_count - 1;
+    last.block_count = 1;
+    extent.block_count -= 1;
+    if (extent.block_count > 0) LAMINA_RETURN_IF_ERROR(add_part(extent, clone_));
+    return add_part(last, false);
+  }
+
+  Status add_part(const mapping::Extent& extent, bool clone) {
     bool cloned = false;
     // Short runs too: the copy alone would be cheaper than the call, but it has to be synced.
-    if (clone_) {
+    if (clone) {
       LAMINA_ASSIGN_OR_RETURN(
           cloned,
           sys::clone_range(chain_.layer(extent.layer).fd(), extent.storage_block * kBlockBytes,

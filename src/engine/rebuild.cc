@@ -13,78 +13,107 @@ namespace {
 
 using format::Trailer;
 
-bool contains(const std::vector<Uuid>& ids, const Uuid& id) {
-  return std::find(ids.begin(), ids.end(), id) != ids.end();
-}
+/// A trailer with the ids that it names, to be looked up: a directory may hold very many layers.
+class Named {
+ public:
+  explicit Named(const Trailer& trailer)
+      : trailer_(&trailer), chain_(trailer.chain.begin(), trailer.chain.end()) {}
 
-/// True when every layer that `merged` replaced is one that `younger` was published on top of: only
-/// then does `merged` stand for them below `younger`. (A fork has some of them in its chain, not
-/// all: what was merged holds a sibling's blocks.)
-bool stands_below(const Trailer& merged, const Trailer& younger) {
-  return !merged.replaces.empty() &&
-         std::all_of(merged.replaces.begin(), merged.replaces.end(),
-                     [&](const Uuid& id) { return contains(younger.chain, id); });
-}
+  [[nodiscard]] const Trailer& trailer() const { return *trailer_; }
 
-/// True when `younger` was published on top of `older`, or of what `older` replaced.
-bool is_older(const Trailer& older, const Trailer& younger) {
-  if (&older == &younger) return false;
-  return contains(younger.chain, older.build_id) || stands_below(older, younger);
-}
+  /// True when this one was published on top of layer `id`.
+  [[nodiscard]] bool stands_on(const Uuid& id) const { return chain_.contains(id); }
 
-Result<const Trailer*> find_youngest(std::span<const Trailer* const> trailers) {
-  const Trailer* youngest = nullptr;
-  for (const Trailer* candidate : trailers) {
-    const bool covered = std::any_of(trailers.begin(), trailers.end(), [&](const Trailer* other) {
-      return is_older(*candidate, *other) || contains(other->replaces, candidate->build_id);
-    });
-    if (covered) continue;
+  /// True when every layer that `merged` replaced is one that this one was published on top of:
+  /// only then does `merged` stand for them below it. (A fork has some of them in its chain, not
+  /// all: what was merged holds a sibling's blocks.)
+  [[nodiscard]] bool stands_on_what_was_merged_in(const Trailer& merged) const {
+    return !merged.replaces.empty() &&
+           std::all_of(merged.replaces.begin(), merged.replaces.end(),
+                       [this](const Uuid& id) { return stands_on(id); });
+  }
+
+ private:
+  const Trailer* trailer_;
+  std::set<Uuid> chain_;
+};
+
+/// The layer that no other one was published on top of, or replaced.
+Result<const Named*> find_youngest(const std::vector<Named>& layers) {
+  std::set<Uuid> covered;
+  for (const Named& layer : layers) {
+    const Trailer& trailer = layer.trailer();
+    covered.insert(trailer.replaces.begin(), trailer.replaces.end());
+    for (const Uuid& id : trailer.chain) {
+      if (id != trailer.build_id) covered.insert(id);
+    }
+  }
+  const Named* youngest = nullptr;
+  for (const Named& candidate : layers) {
+    const Trailer& trailer = candidate.trailer();
+    if (covered.contains(trailer.build_id)) continue;
+    if (std::any_of(layers.begin(), layers.end(), [&](const Named& other) {
+          return &other != &candidate && other.stands_on_what_was_merged_in(trailer);
+        })) {
+      continue;
+    }
     if (youngest != nullptr) {
       return fail(
           ErrorKind::kCorrupt,
           "layers {} and {} both look like the youngest: this directory holds layers of more "
           "than one snapshot",
-          youngest->build_id.to_string(), candidate->build_id.to_string());
+          youngest->trailer().build_id.to_string(), trailer.build_id.to_string());
     }
-    youngest = candidate;
+    youngest = &candidate;
   }
-  if (youngest == nullptr)
+  if (youngest == nullptr) {
     return fail(ErrorKind::kCorrupt, "the layers name each other in a circle");
+  }
   return youngest;
+}
+
+/// Of layers whose order was not known when they were listed (under a version 1 header) the
+/// trailers may know better: then the chain's order is no ground to build on.
+Status check_order(const std::vector<const Named*>& chain) {
+  std::map<Uuid, std::size_t> place;
+  for (std::size_t i = 0; i < chain.size(); ++i) place[chain[i]->trailer().build_id] = i;
+  for (std::size_t i = 0; i < chain.size(); ++i) {
+    for (const Uuid& id : chain[i]->trailer().chain) {
+      const auto older = place.find(id);
+      if (older == place.end() || older->second <= i) continue;
+      return fail(ErrorKind::kCorrupt, "layers {} and {} each claim to be the older",
+                  chain[i]->trailer().build_id.to_string(), id.to_string());
+    }
+  }
+  return {};
 }
 
 /// The layers of the youngest one's state, oldest first, with merged ones in the place of those
 /// that they replace.
-Result<std::vector<const Trailer*>> find_chain(std::span<const Trailer* const> trailers,
-                                               const Trailer& youngest) {
-  std::map<Uuid, const Trailer*> present;
-  for (const Trailer* trailer : trailers) {
-    if (!stands_below(*trailer, youngest)) continue;
-    for (const Uuid& replaced : trailer->replaces) present.try_emplace(replaced, trailer);
+Result<std::vector<const Named*>> find_chain(const std::vector<Named>& layers,
+                                             const Named& youngest) {
+  std::map<Uuid, const Named*> present;
+  for (const Named& layer : layers) {
+    if (!youngest.stands_on_what_was_merged_in(layer.trailer())) continue;
+    for (const Uuid& replaced : layer.trailer().replaces) present.try_emplace(replaced, &layer);
   }
-  for (const Trailer* trailer : trailers) present[trailer->build_id] = trailer;
+  for (const Named& layer : layers) present[layer.trailer().build_id] = &layer;
 
-  std::vector<const Trailer*> chain;
-  for (const Uuid& id : youngest.chain) {
-    const auto found = present.find(id);
+  std::vector<const Named*> chain;
+  std::set<const Named*> placed;
+  // From the youngest down: of several replaced ones the youngest gives the merged layer its place.
+  const std::vector<Uuid>& ids = youngest.trailer().chain;
+  for (auto id = ids.rbegin(); id != ids.rend(); ++id) {
+    const auto found = present.find(*id);
     if (found == present.end()) {
       return fail(ErrorKind::kNotFound, "layer {} is needed, and is not in this directory",
-                  id.to_string());
+                  id->to_string());
     }
-    // Of several replaced ones the youngest gives the merged layer its place.
-    std::erase(chain, found->second);
-    chain.push_back(found->second);
+    if (placed.insert(found->second).second) chain.push_back(found->second);
   }
+  std::reverse(chain.begin(), chain.end());
   chain.push_back(&youngest);
-  // Of layers whose order was not known when they were listed (under a version 1 header) the
-  // trailers may know better: then the chain's order is no ground to build on.
-  for (std::size_t i = 0; i < chain.size(); ++i) {
-    for (std::size_t later = i + 1; later < chain.size(); ++later) {
-      if (!contains(chain[i]->chain, chain[later]->build_id)) continue;
-      return fail(ErrorKind::kCorrupt, "layers {} and {} each claim to be the older",
-                  chain[i]->build_id.to_string(), chain[later]->build_id.to_string());
-    }
-  }
+  LAMINA_RETURN_IF_ERROR(check_order(chain));
   return chain;
 }
 
@@ -121,12 +150,18 @@ Status check_covered(const mapping::Mapping& mapping, const Trailer& youngest) {
 
 Result<RebuiltState> rebuild_state(std::span<const Trailer* const> trailers) {
   if (trailers.empty()) return fail(ErrorKind::kNotFound, "there is no layer with a trailer");
-  LAMINA_ASSIGN_OR_RETURN(const Trailer* youngest, find_youngest(trailers));
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<const Trailer*> chain, find_chain(trailers, *youngest));
+  std::vector<Named> layers;
+  layers.reserve(trailers.size());
+  for (const Trailer* trailer : trailers) layers.emplace_back(*trailer);
+  LAMINA_ASSIGN_OR_RETURN(const Named* youngest_layer, find_youngest(layers));
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<const Named*> chain,
+                          find_chain(layers, *youngest_layer));
+  const Trailer* youngest = &youngest_layer->trailer();
 
   const auto block_count = static_cast<std::uint32_t>(blocks_for(youngest->memory_bytes));
   mapping::Mapping state = mapping::Mapping::zeros(block_count);
-  for (const Trailer* trailer : chain) {
+  for (const Named* layer : chain) {
+    const Trailer* trailer = &layer->trailer();
     if (trailer->memory_bytes != youngest->memory_bytes) {
       return fail(ErrorKind::kCorrupt, "layer {} is of {} bytes of memory, layer {} of {}",
                   trailer->build_id.to_string(), trailer->memory_bytes,
@@ -139,7 +174,7 @@ Result<RebuiltState> rebuild_state(std::span<const Trailer* const> trailers) {
   // The youngest layer's zeros lie over everything, and it stays in the table even if it stores
   // nothing: put its zeros and its data on what is below it.
   mapping::MappingBuilder builder(state.extent_count() + 2 * youngest->zeros.size());
-  std::vector<Uuid> layers(state.layers().begin(), state.layers().end());
+  std::vector<Uuid> ids(state.layers().begin(), state.layers().end());
   std::uint32_t done = 0;
   std::size_t hint = 0;
   for (const format::BlockRun& zero : youngest->zeros) {
@@ -149,7 +184,7 @@ Result<RebuiltState> rebuild_state(std::span<const Trailer* const> trailers) {
   }
   if (done < block_count) builder.append_range(state, done, block_count, hint);
   const mapping::LayerIndex keep = state.layer_index(youngest->build_id);
-  return RebuiltState{builder.finish(std::move(layers), {keep}), youngest->build_id,
+  return RebuiltState{builder.finish(std::move(ids), {keep}), youngest->build_id,
                       youngest->pause_id, youngest->memory_bytes};
 }
 

@@ -4,15 +4,14 @@
 // chain) and lists every block that was zero then. So that state is: for each block not listed as
 // zero, the youngest layer of the chain that stores it. A merge that came later put one layer in
 // the place of several and says which (replaces); where the chain names a layer that a present one
-// replaces, that one stands in its place. A missing layer is noticed, because the
-// chain names it, and nothing is guessed. (Only a missing youngest one is not: the others are the
-// state before it. The caller compares the pause id with what else it knows.)
+// replaces, that one stands in its place. A missing layer is noticed, because the chain names it,
+// and nothing is guessed. (Only a missing youngest one is not: the others are the state before it.
+// The caller compares the pause id with what else it knows.)
 #pragma once
 
 #include <span>
 #include <vector>
 
-#include "engine/layer.h"
 #include "format/trailer.h"
 #include "lamina/result.h"
 #include "mapping/mapping.h"

@@ -252,11 +252,11 @@ Adoption::~Adoption() {
   static_cast<void>(undo());
 }
 
-Status Adoption::commit() {
+void Adoption::commit(std::vector<std::string>& notes) {
   const Store& store = *std::exchange(store_, nullptr);
-  LAMINA_RETURN_IF_ERROR(sys::remove_file(store.pending_area(), journal_name(id_),
-                                          pending_path(store, journal_name(id_))));
-  return {};
+  const Status removed = sys::remove_file(store.pending_area(), journal_name(id_),
+                                          pending_path(store, journal_name(id_)));
+  if (!removed) notes.push_back(removed.error().message);
 }
 
 void Adoption::leave() { store_ = nullptr; }

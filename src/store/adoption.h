@@ -38,11 +38,12 @@ class Adoption {
   /// Undoes the adoption unless commit(), leave() or undo() was called.
   ~Adoption();
 
-  /// The snapshot is published: removes the journal.
-  Status commit();
+  /// The snapshot is published: removes the journal. (One that stays is removed by the next writer
+  /// of the store; `notes` says so.)
+  void commit(std::vector<std::string>& notes);
 
-  /// The snapshot was renamed into place but may not be on the disk: the journal stays, for the
-  /// case that the machine fails now, and the next writer of the store removes it otherwise.
+  /// The snapshot was renamed into place but may not be on the disk, or what it replaced is still
+  /// in the staging directory: the journal stays, and the next writer of the store ends it.
   void leave();
 
   /// Puts the memory file back and removes the staging directory. On failure the message says where

@@ -54,6 +54,15 @@ class Ingest {
   explicit Ingest(const IngestOptions& options) : options_(options) {}
 
   Result<IngestReport> run() {
+    const Status done = work();
+    if (done) return std::move(report_);
+    Error error = done.error();
+    error.notes = std::move(report_.notes);
+    return std::unexpected(std::move(error));
+  }
+
+ private:
+  Status work() {
     LAMINA_RETURN_IF_ERROR(check_options());
     LAMINA_ASSIGN_OR_RETURN(target_, store::parse_snapshot_path(options_.snapshot));
     // An existing store is cleaned up first: the memory file may be in it, from an ingest that was
@@ -77,12 +86,9 @@ class Ingest {
     LAMINA_RETURN_IF_ERROR(look_at_target(store));
     LAMINA_RETURN_IF_ERROR(choose_layout(store));
     LAMINA_RETURN_IF_ERROR(probe_holes());
-    const Status stored = layout_ == Layout::kAdopted ? adopt(store) : store_compact(store);
-    LAMINA_RETURN_IF_ERROR(stored);
-    return std::move(report_);
+    return layout_ == Layout::kAdopted ? adopt(store) : store_compact(store);
   }
 
- private:
   Status check_options() {
     kind_ = options_.kind;
     if (kind_ == MemoryFileKind::kAuto) {
@@ -196,6 +202,9 @@ class Ingest {
           fmt::format("it has {} names, and adopting would change the file under all of them",
                       memory_.facts.link_count);
     }
+    if (obstacle.empty() && ::faccessat(AT_FDCWD, memory_path_.c_str(), W_OK, AT_EACCESS) != 0) {
+      obstacle = "it may not be written";
+    }
     const bool stores_differences = kind_ == MemoryFileKind::kFull && options_.parent;
     const bool may_adopt =
         options_.layout == Layout::kAdopted ||
@@ -286,9 +295,12 @@ class Ingest {
       LAMINA_RETURN_IF_ERROR(complete(staging, writable.fd.get(), layer_path));
       return publish(staging);
     }();
-    if (done) return adoption.commit();
     if (staging.is_published()) {
-      adoption.leave();
+      if (done && !staging.left_replaced()) {
+        adoption.commit(report_.notes);
+      } else {
+        adoption.leave();
+      }
       return done;
     }
     const Status undone = adoption.undo();
@@ -368,20 +380,23 @@ class Ingest {
     // Only now are the zeros on record, so their storage can go; and only in a full file, where a
     // hole means the same: undoing the adoption gives back a file that says what it said.
     if (layout_ == Layout::kAdopted && kind_ == MemoryFileKind::kFull) {
-      return punch_zeros(layer, layer_path);
+      punch_zeros(layer, layer_path);
     }
     return {};
   }
 
-  Status punch_zeros(int layer, const std::string& layer_path) {
+  /// Saves space, nothing else depends on it.
+  void punch_zeros(int layer, const std::string& layer_path) {
     for (const mapping::Change& change : scanned_.changes) {
       if (!change.zero || change.block_count < kMinPunchedBlocks) continue;
-      LAMINA_ASSIGN_OR_RETURN(const bool punched,
-                              sys::punch_hole(layer, change.guest_block * kBlockBytes,
-                                              change.block_count * kBlockBytes, layer_path));
-      if (!punched) return {};
+      const auto punched = sys::punch_hole(layer, change.guest_block * kBlockBytes,
+                                           change.block_count * kBlockBytes, layer_path);
+      if (!punched) {
+        report_.notes.push_back(
+            fmt::format("zeros keep their storage: {}", punched.error().message));
+      }
+      if (!punched || !*punched) return;
     }
-    return {};
   }
 
   Status link_parent_layers(const mapping::Mapping& mapping, const Staging& staging) {
@@ -430,7 +445,7 @@ class Ingest {
     if (options_.progress != nullptr && options_.progress->interrupted()) {
       return fail(ErrorKind::kInterrupted, "interrupted");
     }
-    if (replaced_) return staging.publish_replacing(target_.name, *replaced_);
+    if (replaced_) return staging.publish_replacing(target_.name, *replaced_, report_.notes);
     return staging.publish_new(target_.name);
   }
 

@@ -55,7 +55,7 @@ Result<SnapshotInfo> inspect_header_file(const std::string& path) {
   LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile opened,
                           sys::open_regular(AT_FDCWD, path, O_RDONLY, path));
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
-                          sys::read_whole(opened.fd.get(), format::kMaxHeaderBytes, path));
+                          store::read_header_bytes(opened.fd.get(), path));
   const auto header = format::decode_header(bytes);
   if (!header)
     return std::unexpected(with_context(fmt::format("header '{}'", path), header.error()));

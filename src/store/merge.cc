@@ -63,6 +63,15 @@ class Merge {
   explicit Merge(const MergeOptions& options) : options_(options) {}
 
   Result<MergeReport> run() {
+    const Status done = work();
+    if (done) return std::move(report_);
+    Error error = done.error();
+    error.notes = std::move(report_.notes);
+    return std::unexpected(std::move(error));
+  }
+
+ private:
+  Status work() {
     LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath target,
                             store::parse_snapshot_path(options_.out.value_or(options_.snapshot)));
     // Before anything is made: a snapshot that does not exist gets no store around it.
@@ -84,7 +93,7 @@ class Merge {
       report_.layers_after = report_.layers_before;
       report_.build_id = source.header.build_id;
       report_.generation = source.header.generation;
-      return std::move(report_);
+      return {};
     }
     LAMINA_ASSIGN_OR_RETURN(Staging staging,
                             Staging::create(store, store::Area::kTemporary, Uuid::random()));
@@ -95,13 +104,13 @@ class Merge {
     if (options_.out) {
       LAMINA_RETURN_IF_ERROR(staging.publish_new(target.name));
     } else {
-      LAMINA_RETURN_IF_ERROR(staging.publish_replacing(target.name, source.directory_facts));
+      LAMINA_RETURN_IF_ERROR(
+          staging.publish_replacing(target.name, source.directory_facts, report_.notes));
     }
     report_.merged = true;
-    return std::move(report_);
+    return {};
   }
 
- private:
   Status build(const OpenSnapshot& source, const std::vector<bool>& selected,
                const Staging& staging) {
     const Uuid merged_id = Uuid::random();
@@ -183,10 +192,16 @@ class Merge {
           name == store::kNewHeaderName || name == store::kNewFactsName) {
         continue;
       }
-      LAMINA_ASSIGN_OR_RETURN(
-          const sys::OpenedFile opened,
-          sys::open_regular(source.directory.get(), name, O_RDONLY, source.path + "/" + name));
-      LAMINA_RETURN_IF_ERROR(store::link_or_copy(opened.fd.get(), opened.facts,
+      const auto opened = sys::open_regular(source.directory.get(), name, O_RDONLY | O_NOFOLLOW,
+                                            source.path + "/" + name);
+      if (!opened) {
+        return std::unexpected(with_context(
+            fmt::format("'{}' in snapshot '{}' cannot be carried over (only files can); move it "
+                        "out of the snapshot first",
+                        name, source.path),
+            opened.error()));
+      }
+      LAMINA_RETURN_IF_ERROR(store::link_or_copy(opened->fd.get(), opened->facts,
                                                  source.path + "/" + name, name, staging.fd(),
                                                  staging.path()));
     }

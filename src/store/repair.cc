@@ -25,6 +25,15 @@ class Repair {
   explicit Repair(std::string path) : path_(std::move(path)) {}
 
   Result<RepairReport> run() {
+    const Status done = work();
+    if (done) return std::move(report_);
+    Error error = done.error();
+    error.notes = std::move(report_.notes);
+    return std::unexpected(std::move(error));
+  }
+
+ private:
+  Status work() {
     LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath parsed, store::parse_snapshot_path(path_));
     auto directory = sys::open_directory(AT_FDCWD, path_, path_);
     if (!directory) {
@@ -58,22 +67,18 @@ class Repair {
     if (header_is_good && facts && (*facts || !is_ours())) {
       // Nothing that repair could make again is missing; whatever else is wrong is said.
       LAMINA_RETURN_IF_ERROR(store::open_snapshot(path_));
-      return std::move(report_);
+      return {};
     }
-
-    if (header_is_good) {
-      LAMINA_RETURN_IF_ERROR(rebuild_facts());
-      return std::move(report_);
-    }
+    if (header_is_good) return rebuild_facts();
     store::Description description;
     LAMINA_RETURN_IF_ERROR(describe_from_trailers(description));
     report_.header_rebuilt = true;
     report_.facts_rebuilt = !facts || !*facts;
     LAMINA_RETURN_IF_ERROR(replace_files(description));
-    return std::move(report_);
+    if (!doubt_.empty()) report_.notes.push_back(doubt_);
+    return {};
   }
 
- private:
   /// Reading a version 1 header also reads the facts; their damage is not the header's.
   static bool facts_are_the_problem(const Error& header_error,
                                     const Result<std::optional<SnapshotFacts>>& facts) {
@@ -215,7 +220,7 @@ class Repair {
     LAMINA_ASSIGN_OR_RETURN(
         const sys::OpenedFile opened,
         sys::open_regular(directory_.get(), store::kHeaderName, O_RDONLY, path));
-    return sys::read_whole(opened.fd.get(), format::kMaxHeaderBytes, path);
+    return store::read_header_bytes(opened.fd.get(), path);
   }
 
   Status describe_from_trailers(store::Description& description) {
@@ -314,9 +319,8 @@ class Repair {
           "the memory alone",
           path_, store::kVmstateName, store::kFactsName, rebuilt.pause_id.to_string());
     }
-    report_.notes.push_back(
-        fmt::format("with {} lost too, nothing says that '{}' was pause {}, which the layers give",
-                    store::kFactsName, path_, rebuilt.pause_id.to_string()));
+    doubt_ = fmt::format("with {} lost too, nothing says that '{}' was pause {}, which the layers give",
+                         store::kFactsName, path_, rebuilt.pause_id.to_string());
     return {};
   }
 
@@ -354,6 +358,7 @@ class Repair {
   bool loaded_ = false;
   std::vector<engine::Layer> layers_;
   std::vector<const format::Trailer*> trailers_;
+  std::string doubt_;  ///< what a person should know about a rebuilt header
   RepairReport report_;
 };
 

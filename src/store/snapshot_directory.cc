@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "sys/directory.h"
 #include "sys/range_copy.h"
+#include "sys/sparse_file.h"
 
 namespace lamina::store {
 namespace {
@@ -204,6 +205,15 @@ bool was_replaced(const OpenSnapshot& snapshot) {
   return !now || !now->same_file(snapshot.directory_facts);
 }
 
+Result<std::vector<std::byte>> read_header_bytes(int fd, const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(fd, path));
+  LAMINA_ASSIGN_OR_RETURN(const bool stored, sys::is_stored(fd, 0, facts.size_bytes, path));
+  if (!stored && facts.size_bytes > 0) {
+    return fail(ErrorKind::kCorrupt, "header '{}' has a hole: it was never written whole", path);
+  }
+  return sys::read_whole(fd, format::kMaxHeaderBytes, path);
+}
+
 Result<format::Header> read_header(int directory, const std::string& path) {
   const std::string header_path = fmt::format("{}/{}", path, kHeaderName);
   const auto opened = sys::open_regular(directory, kHeaderName, O_RDONLY, header_path);
@@ -214,7 +224,7 @@ Result<format::Header> read_header(int directory, const std::string& path) {
                 path);
   }
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
-                          sys::read_whole(opened->fd.get(), format::kMaxHeaderBytes, header_path));
+                          read_header_bytes(opened->fd.get(), header_path));
   auto header = format::decode_header(bytes);
   if (!header) {
     return std::unexpected(with_context(fmt::format("header '{}'", header_path), header.error()));

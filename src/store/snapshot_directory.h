@@ -56,6 +56,9 @@ bool was_replaced(const OpenSnapshot& snapshot);
 /// Reads and decodes `memfile.header` of an open directory. kNotFound and kCorrupt name the remedy.
 Result<format::Header> read_header(int directory, const std::string& path);
 
+/// The bytes of a header file. kCorrupt when it is too long, or has holes.
+Result<std::vector<std::byte>> read_header_bytes(int fd, const std::string& path);
+
 /// Reads snapshot.json; nothing when there is none.
 Result<std::optional<SnapshotFacts>> read_facts(int directory, const std::string& path);
 

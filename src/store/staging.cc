@@ -84,7 +84,8 @@ Status Staging::publish_new(const std::string& name) {
   return sync_published(name);
 }
 
-Status Staging::publish_replacing(const std::string& name, const sys::FileFacts& replaced) {
+Status Staging::publish_replacing(const std::string& name, const sys::FileFacts& replaced,
+                                  std::vector<std::string>& notes) {
   const std::string target = store_->path() + "/" + name;
   LAMINA_RETURN_IF_ERROR(sys::sync(fd(), path()));
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd current, sys::open_directory(store_->fd(), name, target));
@@ -97,8 +98,15 @@ Status Staging::publish_replacing(const std::string& name, const sys::FileFacts&
   static_cast<void>(sys::try_lock(current.get(), target));
   LAMINA_RETURN_IF_ERROR(sys::rename_exchange(area_fd(), id_, store_->fd(), name, target));
   published_ = true;
+  left_replaced_ = true;
   LAMINA_RETURN_IF_ERROR(sync_published(name));
-  return sys::remove_tree(area_fd(), id_, path());
+  const Status removed = sys::remove_tree(area_fd(), id_, path());
+  left_replaced_ = !removed;
+  if (!removed) {
+    notes.push_back(fmt::format("the directory that '{}' replaced could not be removed: {}", target,
+                                removed.error().message));
+  }
+  return {};
 }
 
 Status clean_temporary_area(const Store& store, std::vector<std::string>& notes) {
@@ -119,8 +127,11 @@ Status clean_temporary_area(const Store& store, std::vector<std::string>& notes)
       LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), store.path()));
       LAMINA_RETURN_IF_ERROR(sys::sync(store.temporary_area(), area));
     }
-    LAMINA_RETURN_IF_ERROR(sys::remove_tree(store.temporary_area(), name, path));
-    notes.push_back(fmt::format("removed '{}', left by a process that did not end", path));
+    const Status removed = sys::remove_tree(store.temporary_area(), name, path);
+    notes.push_back(
+        removed ? fmt::format("removed '{}', left by a process that did not end", path)
+                : fmt::format("'{}', left by a process that did not end, could not be removed: {}",
+                              path, removed.error().message));
   }
   return {};
 }

@@ -43,8 +43,13 @@ class Staging {
   Status publish_new(const std::string& name);
 
   /// Puts the directory in the place of the snapshot `name`, whose directory must still be
-  /// `replaced` (kBusy otherwise), and removes that one. The rest as publish_new.
-  Status publish_replacing(const std::string& name, const sys::FileFacts& replaced);
+  /// `replaced` (kBusy otherwise), and removes that one. When it cannot be removed, the publication
+  /// stands: a note says so, and the next writer's clean-up tries again. The rest as publish_new.
+  Status publish_replacing(const std::string& name, const sys::FileFacts& replaced,
+                           std::vector<std::string>& notes);
+
+  /// True when the directory that was replaced is still there, under this one's path().
+  [[nodiscard]] bool left_replaced() const { return left_replaced_; }
 
  private:
   Staging(const Store& store, Area area, std::string id)
@@ -60,6 +65,7 @@ class Staging {
   std::string id_;
   sys::Fd directory_;
   bool published_ = false;
+  bool left_replaced_ = false;
 };
 
 /// Removes the entries of the temporary area that nobody has locked.

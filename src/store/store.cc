@@ -19,19 +19,15 @@ Result<sys::Fd> open_area(int store, const std::string& store_path, const char* 
   return sys::open_directory(store, name, path);
 }
 
-/// Tries out on two fresh directories below `area` whether they can be exchanged: publishing a
-/// snapshot in the place of another is nothing else.
-Status try_exchange(int area, const std::string& path) {
-  const std::string a = "try-" + Uuid::random().to_string();
-  const std::string b = a + "-b";
-  Status tried = [&]() -> Status {
-    LAMINA_RETURN_IF_ERROR(sys::make_directory(area, a, path + "/" + a));
-    LAMINA_RETURN_IF_ERROR(sys::make_directory(area, b, path + "/" + b));
-    return sys::rename_exchange(area, a, area, b, path + "/" + a);
-  }();
-  LAMINA_RETURN_IF_ERROR(sys::remove_tree(area, a, path + "/" + a));
-  LAMINA_RETURN_IF_ERROR(sys::remove_tree(area, b, path + "/" + b));
-  return tried;
+/// Tries out on two fresh directories whether they can be exchanged: publishing a snapshot in the
+/// place of another is nothing else.
+Status try_exchange(const Store& store) {
+  LAMINA_ASSIGN_OR_RETURN(const Staging staging,
+                          Staging::create(store, Area::kTemporary, Uuid::random()));
+  for (const char* name : {"a", "b"}) {
+    LAMINA_RETURN_IF_ERROR(sys::make_directory(staging.fd(), name, staging.file_path(name)));
+  }
+  return sys::rename_exchange(staging.fd(), "a", staging.fd(), "b", staging.path());
 }
 
 }  // namespace
@@ -45,16 +41,15 @@ Result<Store> Store::open(const std::string& path, std::vector<std::string>& not
     return fail(ErrorKind::kNotFound, "store '{}' does not exist; make the directory first", path);
   }
   store.directory_ = std::move(*directory);
-  const bool is_new = !sys::name_exists(store.fd(), kTemporaryArea);
   LAMINA_ASSIGN_OR_RETURN(store.temporary_, open_area(store.fd(), path, kTemporaryArea));
-  if (is_new) {
-    const Status tried = try_exchange(store.temporary_area(), path + "/" + kTemporaryArea);
-    // Not found: another process opens the same new store and has cleaned up.
-    if (!tried && tried.error().kind != ErrorKind::kNotFound) {
-      LAMINA_RETURN_IF_ERROR(
-          sys::remove_tree(store.fd(), kTemporaryArea, path + "/" + kTemporaryArea));
+  // The area that is made last says that the store was found fit.
+  if (!sys::name_exists(store.fd(), kLockArea)) {
+    const Status tried = try_exchange(store);
+    if (!tried) {
+      // Not empty: another process uses it.
+      static_cast<void>(sys::remove_directory(store.fd(), kTemporaryArea, path));
       return std::unexpected(with_context(
-          fmt::format("'{}' cannot be a store, its file system cannot exchange directories", path),
+          fmt::format("'{}' cannot be a store: directories cannot be exchanged in it", path),
           tried.error()));
     }
   }
@@ -70,6 +65,12 @@ bool Store::exists(const std::string& path) {
 }
 
 Result<NameLock> Store::lock(const std::string& name) const {
+  if (sys::is_symbolic_link(fd(), name)) {
+    return fail(ErrorKind::kFailed,
+                "'{}/{}' is a symbolic link and cannot be written through; name the snapshot that "
+                "it leads to",
+                path_, name);
+  }
   const std::string path = fmt::format("{}/{}/{}", path_, kLockArea, name);
   LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, sys::open_at(locks_.get(), name, O_RDWR | O_CREAT, path));
   LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(fd.get(), path));

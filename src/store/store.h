@@ -45,7 +45,8 @@ class Store {
   [[nodiscard]] int temporary_area() const { return temporary_.get(); }
   [[nodiscard]] int pending_area() const { return pending_.get(); }
 
-  /// Takes the lock of `name` without waiting; kBusy when another has it.
+  /// Takes the lock of `name` without waiting; kBusy when another has it. A symbolic link is
+  /// refused (kFailed): its name's lock would not be that of the snapshot.
   [[nodiscard]] Result<NameLock> lock(const std::string& name) const;
 
  private:

@@ -54,6 +54,11 @@ Result<std::vector<std::string>> list_directory(int fd, const std::string& objec
   return names;
 }
 
+Status remove_directory(int directory, const std::string& name, const std::string& object) {
+  if (::unlinkat(directory, name.c_str(), AT_REMOVEDIR) == 0) return {};
+  return system_failure("rmdir", object, errno);
+}
+
 Status remove_file(int directory, const std::string& name, const std::string& object) {
   if (::unlinkat(directory, name.c_str(), 0) == 0 || errno == ENOENT) return {};
   return system_failure("unlink", object, errno);
@@ -106,6 +111,12 @@ Status rename_exchange(int a_directory, const std::string& a, int b_directory, c
 bool name_exists(int directory, const std::string& name) {
   struct stat status{};
   return ::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+bool is_symbolic_link(int directory, const std::string& name) {
+  struct stat status{};
+  return ::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+         S_ISLNK(status.st_mode);
 }
 
 Result<bool> link_descriptor(int fd, int directory, const std::string& name,

@@ -22,6 +22,9 @@ Result<std::vector<std::string>> list_directory(int fd, const std::string& objec
 /// already gone is no error.
 Status remove_tree(int directory, const std::string& name, const std::string& object);
 
+/// Removes an empty directory.
+Status remove_directory(int directory, const std::string& name, const std::string& object);
+
 /// unlinkat(2); what is already gone is no error.
 Status remove_file(int directory, const std::string& name, const std::string& object);
 
@@ -40,6 +43,9 @@ Status rename_exchange(int a_directory, const std::string& a, int b_directory, c
 
 /// True when `name` exists below `directory` (symbolic links are not followed).
 bool name_exists(int directory, const std::string& name);
+
+/// True when `name` is a symbolic link.
+bool is_symbolic_link(int directory, const std::string& name);
 
 /// Gives the file behind `fd` the new name `name`. False when the file system, its link limit, the
 /// ownership rules or the file's own state (already unlinked) do not allow a link: copy it then.

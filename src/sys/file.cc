@@ -15,9 +15,6 @@ namespace {
 /// Largest single transfer: below the kernel's own limit of 2 GiB less a page.
 constexpr std::size_t kMaxTransferBytes = std::size_t{1} << 30;
 
-constexpr std::uint64_t kMinPlausibleBytes = std::uint64_t{1} << 20;
-constexpr std::uint64_t kMaxCompression = 64;
-
 constexpr std::int64_t kNanosecondsPerSecond = 1'000'000'000;
 
 }  // namespace
@@ -148,12 +145,6 @@ Result<std::vector<std::byte>> read_whole(int fd, std::uint64_t limit_bytes,
   if (facts.size_bytes > limit_bytes) {
     return fail(ErrorKind::kCorrupt, "'{}' has {} bytes; at most {} are read", object,
                 facts.size_bytes, limit_bytes);
-  }
-  // A sparse file has any size for nothing; real ones are stored, at most compressed.
-  const std::uint64_t plausible = kMinPlausibleBytes + facts.allocated_bytes * kMaxCompression;
-  if (facts.size_bytes > plausible) {
-    return fail(ErrorKind::kCorrupt, "'{}' claims {} bytes, but only {} are stored", object,
-                facts.size_bytes, facts.allocated_bytes);
   }
   std::vector<std::byte> contents(facts.size_bytes);
   LAMINA_RETURN_IF_ERROR(read_exactly_at(fd, contents, 0, object));

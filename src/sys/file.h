@@ -73,8 +73,7 @@ Status sync(int fd, const std::string& object);
 Result<bool> punch_hole(int fd, std::uint64_t offset, std::uint64_t length,
                         const std::string& object);
 
-/// The whole of a small file. Larger than `limit_bytes`, or sparse beyond what is plausible, is
-/// kCorrupt.
+/// The whole of a small file. Larger than `limit_bytes` is kCorrupt.
 Result<std::vector<std::byte>> read_whole(int fd, std::uint64_t limit_bytes,
                                           const std::string& object);
 

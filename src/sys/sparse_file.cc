@@ -55,6 +55,14 @@ Result<std::vector<DataExtent>> data_extents(int fd, std::uint64_t size_bytes,
   return extents;
 }
 
+Result<bool> is_stored(int fd, std::uint64_t offset, std::uint64_t end, const std::string& object) {
+  const off_t hole = ::lseek(fd, static_cast<off_t>(offset), SEEK_HOLE);
+  if (hole >= 0) return static_cast<std::uint64_t>(hole) >= end;
+  if (errno == EINVAL) return true;  // a file system that knows no holes
+  if (errno == ENXIO) return false;  // the file ends before
+  return system_failure("seek hole", object, errno);
+}
+
 Result<HoleProbe> probe_holes(int directory, std::uint64_t size_bytes, const std::string& object) {
   LAMINA_ASSIGN_OR_RETURN(const Fd fd, open_unnamed(directory, object));
   // Odd pages, so that a granularity of two pages or more shows; apart, where there is room, so

@@ -29,6 +29,10 @@ struct DataExtent {
 Result<std::vector<DataExtent>> data_extents(int fd, std::uint64_t size_bytes,
                                              const std::string& object);
 
+/// False when [offset, end) of a file has a hole: a file of ours that has one where something was
+/// written was never written whole, however long it says it is. Moves the descriptor's position.
+Result<bool> is_stored(int fd, std::uint64_t offset, std::uint64_t end, const std::string& object);
+
 /// What a probe of a directory's file system found.
 struct HoleProbe {
   bool exact = false;       ///< exactly the pages that were written are data

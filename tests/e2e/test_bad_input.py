@@ -388,6 +388,15 @@ class BadVersion1Header(LaminaTest):
         expected = stored[4 * page : 6 * page] + bytes(5 * page) + stored[:page]
         self.assertEqual(self.materialized(self.snapshot), expected)
 
+    def test_a_sparse_header_of_enormous_size_is_not_read(self) -> None:
+        data = self.header((0, 8 * PAGE_BYTES, 1, 0))
+        header = self.snapshot / "memfile.header"
+        header.write_bytes(data)
+        os.truncate(header, 1 << 30)
+        for verb in ("inspect", "verify", "merge"):
+            with self.unchanged():
+                self.refused(EXIT_CORRUPT, verb, self.snapshot, names=[header, "hole"])
+
     def test_extents_overlap(self) -> None:
         page = PAGE_BYTES
         self.refuses(self.header((0, 5 * page, 1, 0), (4 * page, 4 * page, 1, 4 * page)),
@@ -849,6 +858,39 @@ class BadTarget(LaminaTest):
         (self.store / "a").mkdir()
         self.done("ingest", self.full, "--out", f"{self.store}/a/../b/")
         self.assert_resolves_to(self.store / "b", self.memory)
+
+    def test_a_symbolic_link_to_a_snapshot_is_not_written_through(self) -> None:
+        """Its lock would be another's, and the link would be exchanged, not the snapshot."""
+        link = self.store / "link"
+        link.symlink_to("vm")
+        memory_file = write_full(self.directory / "new", self.memory)
+        with self.unchanged():
+            self.refused(EXIT_FAILED, "merge", link, names=["link", "symbolic link"])
+            self.refused(EXIT_FAILED, "repair", link, names=["link", "symbolic link"])
+            self.refused(EXIT_FAILED, "ingest", memory_file, "--out", link, "--replace",
+                         names=["link", "symbolic link"])
+        self.assert_memory(self.materialized(link), self.memory)
+
+    def test_what_a_merge_cannot_carry_over_is_named(self) -> None:
+        for name, make in (("extra", Path.mkdir), ("dangling", lambda p: p.symlink_to("nowhere"))):
+            with self.subTest(name=name):
+                make(self.snapshot / name)
+                with self.unchanged(self.snapshot):
+                    outcome = lamina("merge", self.snapshot, "--out", self.store / "merged")
+                self.assertNotEqual(outcome.code, EXIT_DONE)
+                self.assert_one_error_line(outcome, [name, "move it out of the snapshot"])
+                (self.snapshot / name).unlink() if name == "dangling" else (
+                    self.snapshot / name).rmdir()
+
+    def test_what_was_cleaned_up_is_said_though_the_command_fails(self) -> None:
+        left = self.store / ".tmp" / str(uuid.uuid4())
+        left.mkdir()
+        memory_file = write_full(self.directory / "new", self.memory)
+        outcome = lamina("ingest", memory_file, "--out", self.snapshot, "--json")
+        self.assertEqual(outcome.code, EXIT_FAILED)
+        self.assertIn(f"removed '{left}'", outcome.stderr)
+        self.assertIn(f"removed '{left}'", outcome.json["notes"][0])
+        self.assertFalse(left.exists())
 
     def test_stray_files_in_the_pending_area_are_not_removed(self) -> None:
         """It holds only copies: what is not known there is left alone, and stops nobody."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import struct
+import subprocess
+import uuid
 from pathlib import Path
 
 from memory_files import (EXIT_FAILED, GuestMemory, LaminaTest, PAGE_BYTES, change_memory,
@@ -105,6 +108,22 @@ class ChainOfPauses:
         self.done("merge", self.store / "e")
         self._check(self.store / "e", memory)
 
+    def test_a_layer_of_another_program_that_ends_inside_a_block_is_materialized(self) -> None:
+        size = 9 * PAGE_BYTES - 100
+        contents = self.rng.randbytes(size)
+        build = uuid.uuid4()
+        snapshot = self.store / "old"
+        snapshot.mkdir()
+        (snapshot / f"memfile.{build}").write_bytes(contents)
+        (snapshot / "memfile.header").write_bytes(
+            struct.pack("<QQQQ", 1, PAGE_BYTES, size, 0) + build.bytes + build.bytes +
+            struct.pack("<QQ", 0, size) + build.bytes + struct.pack("<Q", 0))
+        sharing = ["auto", "never"] + (["always"] if self.system in (XFS, BTRFS) else [])
+        for reflink in sharing:
+            with self.subTest(reflink=reflink):
+                found = self.materialized(snapshot, "--reflink", reflink, directory=self.store)
+                self.assertEqual(found, contents)
+
     def test_doctor_says_what_the_file_system_can_do_and_leaves_nothing(self) -> None:
         with self.unchanged(self.mounted):
             report = self.done("doctor", self.store, "--json").json
@@ -147,6 +166,22 @@ class Ext4(ChainOfPauses, LaminaTest):
     """ext4 with the usual blocks."""
 
     system = EXT4
+
+
+    def test_what_cannot_be_cleaned_up_keeps_nobody_from_writing(self) -> None:
+        memory = random_memory(self.rng, 16 * PAGE_BYTES)
+        snapshot = self.ingest_full(memory, "vm")
+        left = self.store / ".tmp" / str(uuid.uuid4())
+        left.mkdir()
+        subprocess.run(["chattr", "+i", left], check=True)
+        try:
+            outcome = self.done("merge", snapshot)
+            self.assertIn(f"'{left}'", outcome.stderr)
+            self.assertIn("could not be removed", outcome.stderr)
+        finally:
+            subprocess.run(["chattr", "-i", left], check=True)
+        self.done("merge", snapshot)
+        self.assert_store_is_clean()
 
 
 class Ext4With1KiBBlocks(ChainOfPauses, LaminaTest):
