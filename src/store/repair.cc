@@ -319,8 +319,9 @@ class Repair {
           "the memory alone",
           path_, store::kVmstateName, store::kFactsName, rebuilt.pause_id.to_string());
     }
-    doubt_ = fmt::format("with {} lost too, nothing says that '{}' was pause {}, which the layers give",
-                         store::kFactsName, path_, rebuilt.pause_id.to_string());
+    doubt_ =
+        fmt::format("with {} lost too, nothing says that '{}' was pause {}, which the layers give",
+                    store::kFactsName, path_, rebuilt.pause_id.to_string());
     return {};
   }
 
