@@ -11,17 +11,22 @@
 
 namespace lamina {
 
-struct LayerInfo {
-  Uuid build_id;
-  std::string file;    ///< empty when only a header was inspected
-  std::string layout;  ///< "compact", "adopted", or "unknown" for a layer without trailer
-  bool has_checksums = false;
-  std::uint64_t live_blocks = 0;  ///< used by this snapshot
+/// What only the file of a layer tells.
+struct LayerFileInfo {
+  std::string path;
+  std::string layout;             ///< "compact", "adopted", or "unknown" for one without trailer
   std::uint64_t dead_blocks = 0;  ///< stored, but superseded
-  std::uint64_t extents = 0;      ///< of the mapping
-  std::uint64_t file_bytes = 0;
+  std::uint64_t size_bytes = 0;
   std::uint64_t allocated_bytes = 0;
   std::uint64_t link_count = 0;  ///< snapshots that share the file
+};
+
+struct LayerInfo {
+  Uuid build_id;
+  std::optional<bool> has_checksums;  ///< nothing when only a version 1 or 3 header was inspected
+  std::uint64_t live_blocks = 0;      ///< used by this snapshot
+  std::uint64_t extents = 0;          ///< of the mapping
+  std::optional<LayerFileInfo> file;  ///< nothing when only a header was inspected
 };
 
 /// A run of memory: where its blocks are. `layer` indexes SnapshotInfo::layers; nothing means

@@ -14,6 +14,9 @@ namespace {
 
 constexpr const char* kFooter = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt.";
 
+/// Shown for what a header alone does not tell.
+constexpr const char* kUnknown = "-";
+
 struct Arguments {
   std::string path;
   bool json = false;
@@ -23,16 +26,26 @@ struct Arguments {
 nlohmann::ordered_json layers_json(const SnapshotInfo& info) {
   auto layers = nlohmann::ordered_json::array();
   for (const LayerInfo& layer : info.layers) {
-    layers.push_back({{"build_id", layer.build_id.to_string()},
-                      {"file", layer.file},
-                      {"layout", layer.layout},
-                      {"checksums", layer.has_checksums},
-                      {"live_blocks", layer.live_blocks},
-                      {"dead_blocks", layer.dead_blocks},
-                      {"extents", layer.extents},
-                      {"file_bytes", layer.file_bytes},
-                      {"allocated_bytes", layer.allocated_bytes},
-                      {"link_count", layer.link_count}});
+    nlohmann::ordered_json shown = {{"build_id", layer.build_id.to_string()},
+                                    {"file", nullptr},
+                                    {"layout", nullptr},
+                                    {"checksums", nullptr},
+                                    {"live_blocks", layer.live_blocks},
+                                    {"dead_blocks", nullptr},
+                                    {"extents", layer.extents},
+                                    {"file_bytes", nullptr},
+                                    {"allocated_bytes", nullptr},
+                                    {"link_count", nullptr}};
+    if (layer.has_checksums) shown["checksums"] = *layer.has_checksums;
+    if (layer.file) {
+      shown["file"] = layer.file->path;
+      shown["layout"] = layer.file->layout;
+      shown["dead_blocks"] = layer.file->dead_blocks;
+      shown["file_bytes"] = layer.file->size_bytes;
+      shown["allocated_bytes"] = layer.file->allocated_bytes;
+      shown["link_count"] = layer.file->link_count;
+    }
+    layers.push_back(std::move(shown));
   }
   return layers;
 }
@@ -93,16 +106,22 @@ void print_summary(const SnapshotInfo& info) {
              info.mean_extents_per_window, info.max_extents_per_window);
 }
 
+std::string_view checksums_word(const std::optional<bool>& has_checksums) {
+  if (!has_checksums) return kUnknown;
+  return *has_checksums ? "yes" : "NO: served unchecked";
+}
+
 void print_layers(const SnapshotInfo& info) {
   fmt::print("\n  layer {:<36} {:<8} {:>10} {:>10} {:>6} {}\n", "build", "layout", "live", "dead",
              "links", "checksums");
   for (std::size_t i = 0; i < info.layers.size(); ++i) {
     const LayerInfo& layer = info.layers[i];
     fmt::print("  {:<5} {:<36} {:<8} {:>10} {:>10} {:>6} {}\n", layer_symbol(i),
-               layer.build_id.to_string(), layer.layout,
+               layer.build_id.to_string(), layer.file ? layer.file->layout : kUnknown,
                human_bytes(layer.live_blocks * kBlockBytes),
-               human_bytes(layer.dead_blocks * kBlockBytes), layer.link_count,
-               layer.has_checksums ? "yes" : "NO: served unchecked");
+               layer.file ? human_bytes(layer.file->dead_blocks * kBlockBytes) : kUnknown,
+               layer.file ? std::to_string(layer.file->link_count) : kUnknown,
+               checksums_word(layer.has_checksums));
   }
 }
 

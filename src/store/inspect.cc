@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "base/block.h"
@@ -34,8 +35,9 @@ SnapshotInfo describe_header(const format::Header& header, const std::string& pa
   for (std::size_t i = 0; i < mapping.layers().size(); ++i) {
     LayerInfo layer;
     layer.build_id = mapping.layers()[i];
-    layer.layout = "unknown";
-    layer.has_checksums = header.layers[i].has_checksums;
+    if (header.format == HeaderFormat::kNative) {
+      layer.has_checksums = header.layers[i].has_checksums;
+    }
     layer.live_blocks = statistics.layers[i + 1].live_blocks;
     layer.extents = statistics.layers[i + 1].extents;
     info.layers.push_back(layer);
@@ -49,6 +51,22 @@ SnapshotInfo describe_header(const format::Header& header, const std::string& pa
     info.extents.push_back(shown);
   }
   return info;
+}
+
+LayerFileInfo describe_file(const engine::Layer& layer, std::uint64_t live_blocks) {
+  LayerFileInfo file;
+  file.path = layer.path();
+  file.layout = "unknown";
+  file.size_bytes = layer.facts().size_bytes;
+  file.allocated_bytes = layer.facts().allocated_bytes;
+  file.link_count = layer.facts().link_count;
+  std::uint64_t stored = layer.data_blocks();
+  if (layer.trailer()) {
+    stored = layer.trailer()->checksums.size();
+    file.layout = layer.trailer()->layout == format::LayerLayout::kCompact ? "compact" : "adopted";
+  }
+  file.dead_blocks = stored - std::min(stored, live_blocks);
+  return file;
 }
 
 Result<SnapshotInfo> inspect_header_file(const std::string& path) {
@@ -78,17 +96,8 @@ Result<SnapshotInfo> inspect(const std::string& path) {
   for (std::size_t i = 0; i < info.layers.size(); ++i) {
     const engine::Layer& layer = snapshot.chain.layers()[i];
     LayerInfo& shown = info.layers[i];
-    shown.file = layer.path();
-    shown.file_bytes = layer.facts().size_bytes;
-    shown.allocated_bytes = layer.facts().allocated_bytes;
-    shown.link_count = layer.facts().link_count;
-    std::uint64_t stored = layer.data_blocks();
-    if (layer.trailer()) {
-      stored = layer.trailer()->checksums.size();
-      shown.layout =
-          layer.trailer()->layout == format::LayerLayout::kCompact ? "compact" : "adopted";
-    }
-    shown.dead_blocks = stored - std::min(stored, shown.live_blocks);
+    shown.has_checksums = layer.trailer().has_value();
+    shown.file = describe_file(layer, shown.live_blocks);
   }
   return info;
 }

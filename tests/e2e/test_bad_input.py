@@ -999,6 +999,21 @@ class CommandLine(LaminaTest):
                 outcome = self.done(*arguments, "--json")
                 self.assertEqual(outcome.json["message_type"], arguments[0])
 
+    def test_what_a_header_alone_does_not_tell_is_not_made_up(self) -> None:
+        for form in ("native", "v1"):
+            snapshot = self.ingest_full(self.memory, form, "--header", form)
+            outcome = self.done("inspect", snapshot / "memfile.header", "--json")
+            (layer,) = outcome.json["layers"]
+            for key in ("file", "layout", "dead_blocks", "file_bytes", "allocated_bytes",
+                        "link_count"):
+                self.assertIsNone(layer[key], key)
+            self.assertEqual(layer["checksums"], True if form == "native" else None)
+            self.assertEqual(layer["live_blocks"], len(self.memory.pages))
+            outcome = self.done("inspect", snapshot / "memfile.header")
+            row = next(line for line in outcome.stdout.splitlines() if layer["build_id"] in line
+                       and line.lstrip().startswith("0 "))
+            self.assertEqual([row.split()[i] for i in (2, 5, 6)], ["-", "-", "-"], row)
+
     def test_json_is_printed_for_errors_too(self) -> None:
         none = self.directory / "none"
         for arguments in (["ingest", none, "--out", self.out], ["inspect", none], ["verify", none],
