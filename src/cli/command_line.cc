@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "cli/output.h"
-#include "cli/suggestion.h"
+#include "cli/usage_error.h"
 
 namespace lamina::cli {
 namespace {
@@ -16,36 +16,33 @@ constexpr std::size_t kHelpColumn = 32;
 
 constexpr const char* kFooter =
     "SNAPSHOT is a directory; the directory that holds it is the store.\n"
-    "'lamina VERB --help' describes a verb.\n\n"
+    "'lamina help VERB' describes a verb.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
     "6 no space, 130 interrupted.";
 
-/// The first argument that is no known verb or option, with what it was probably meant to be.
-std::string explain_unexpected(const CLI::App& app, const std::string& argument) {
-  std::vector<std::string> candidates;
-  const CLI::App* scope = &app;
-  for (const CLI::App* verb : app.get_subcommands()) scope = verb;
-  if (argument.starts_with("-")) {
-    for (const CLI::Option* option : scope->get_options()) {
-      for (const std::string& name : option->get_lnames()) candidates.push_back("--" + name);
-    }
-  } else if (scope == &app) {
-    for (const CLI::App* verb : app.get_subcommands(nullptr))
-      candidates.push_back(verb->get_name());
-  }
-  const std::string where = scope == &app ? std::string() : " of " + scope->get_name();
-  const char* what = argument.starts_with("-") ? "option" : (scope == &app ? "verb" : "argument");
-  const auto suggestion = suggest(argument.substr(0, argument.find('=')), candidates);
-  return fmt::format("unknown {} '{}'{}{}", what, argument, where,
-                     suggestion ? fmt::format("; did you mean '{}'?", *suggestion) : "");
+/// Whether the error shall be printed as JSON too. What could not be parsed is searched for the
+/// option instead.
+bool wants_json(const std::vector<std::string>& arguments) {
+  const auto end = std::find(arguments.begin(), arguments.end(), "--");
+  return std::find(arguments.begin(), end, "--json") != end;
 }
 
-int report_usage(const std::string& message, const CLI::App& app) {
+int report_usage(const std::string& message, const CLI::App& app,
+                 const std::vector<std::string>& arguments) {
   std::string verb;
   for (const CLI::App* parsed : app.get_subcommands()) verb = parsed->get_name() + " ";
-  print_message(message);
+  const int code = report_error({ErrorKind::kUsage, message}, wants_json(arguments));
   print_stderr(fmt::format("Try 'lamina {}--help'.\n", verb));
-  return kExitUsage;
+  return code;
+}
+
+/// "help" and "help VERB …" as "--help" and "VERB … --help"; all else as it is.
+std::vector<std::string> without_help_verb(std::vector<std::string> arguments) {
+  if (arguments.empty() || arguments.front() != "help") return arguments;
+  arguments.erase(arguments.begin());
+  if (!arguments.empty() && arguments.front() == "help") arguments.erase(arguments.begin());
+  arguments.emplace_back("--help");
+  return arguments;
 }
 
 }  // namespace
@@ -71,7 +68,7 @@ CLI::Option* add_text(CLI::App* verb, const std::string& name, std::string& valu
 
 int run_command_line(int argc, char** argv) {
   CLI::App app("lamina keeps the memory of paused microVMs", "lamina");
-  app.set_version_flag("--version", "lamina " LAMINA_VERSION);
+  app.set_version_flag("--version,-V", "lamina " LAMINA_VERSION);
   app.footer(kFooter);
   app.get_formatter()->column_width(kHelpColumn);
   app.get_formatter()->label("SUBCOMMAND", "VERB");
@@ -86,22 +83,19 @@ int run_command_line(int argc, char** argv) {
   actions["repair"] = add_repair(app);
   actions["doctor"] = add_doctor(app);
 
+  const std::vector<std::string> arguments =
+      without_help_verb(std::vector<std::string>(argv + std::min(argc, 1), argv + argc));
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& success) {  // --help, --version
+    // Help for a verb that does not exist would else be the help of the program.
+    if (!arguments.empty() && !arguments.front().starts_with("-") &&
+        !actions.contains(arguments.front())) {
+      return report_usage(explain_unknown_verb(app, arguments.front()), app, arguments);
+    }
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // pops from the end
+  } catch (const CLI::Success& success) {                                       // --help, --version
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
-    // What parsing could not place says more than what it then missed: a misspelt --out is the
-    // reason that --out is missing.
-    const std::vector<std::string> left = app.remaining(true);
-    const auto odd = std::find_if(left.begin(), left.end(), [](const std::string& argument) {
-      return argument.starts_with("-");
-    });
-    if (odd != left.end()) return report_usage(explain_unexpected(app, *odd), app);
-    if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !left.empty()) {
-      return report_usage(explain_unexpected(app, left.front()), app);
-    }
-    return report_usage(error.what(), app);
+    return report_usage(explain_usage_error(app, arguments, error), app, arguments);
   }
   const auto verbs = app.get_subcommands();
   if (verbs.empty()) {

@@ -25,8 +25,8 @@ Action add_doctor(CLI::App& app);
 CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& description,
                    const std::string& footer);
 
-/// Adds an option or positional whose value is a text that may not be empty: an unset variable in a
-/// script must not pass for an option that was not given.
+/// Adds an option (`placeholder` stands for its value) or a positional whose value is a text that
+/// may not be empty: an unset variable in a script must not pass for an option that was not given.
 CLI::Option* add_text(CLI::App* verb, const std::string& name, std::string& value,
                       const std::string& description, const std::string& placeholder = "");
 

@@ -1,6 +1,10 @@
 #include <fmt/format.h>
 
+#include <charconv>
+#include <limits>
 #include <memory>
+#include <optional>
+#include <system_error>
 
 #include "base/block.h"
 #include "cli/command_line.h"
@@ -22,7 +26,7 @@ constexpr const char* kFooter =
 struct Arguments {
   MergeOptions options;
   std::string out;
-  std::uint32_t layers = 0;
+  std::optional<std::uint32_t> layers;
   bool full = false;
   bool json = false;
 };
@@ -62,11 +66,31 @@ void print_report(const MergeReport& report, double elapsed_ms, bool json) {
   }
 }
 
-int run(Arguments& arguments, const CLI::App& verb) {
+/// The value of --layers. Throws as CLI11 wants it.
+std::uint32_t parse_layers(const std::string& text) {
+  std::uint32_t layers = 0;
+  const char* end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, layers);
+  if (error != std::errc() || stopped != end || layers == 0) {
+    throw CLI::ValidationError("--layers",
+                               fmt::format("'{}' is not a whole number from 1 to {}", text,
+                                           std::numeric_limits<std::uint32_t>::max()));
+  }
+  return layers;
+}
+
+int run(Arguments& arguments) {
   const Stopwatch stopwatch;
   MergeOptions& options = arguments.options;
   if (!arguments.out.empty()) options.out = arguments.out;
-  if (verb.count("--layers") > 0) options.layers = arguments.layers;
+  if (arguments.full && arguments.layers) {
+    return report_error(
+        {ErrorKind::kUsage,
+         fmt::format("--full merges all layers and --layers {} the youngest only; give one of them",
+                     *arguments.layers)},
+        arguments.json);
+  }
+  options.layers = arguments.layers;
   ProgressBar progress;
   options.progress = &progress;
   const auto report = merge(options);
@@ -84,12 +108,14 @@ Action add_merge(CLI::App& app) {
   CLI::App* verb = add_verb(app, "merge", "merge layers at file level", kFooter);
   add_text(verb, "SNAPSHOT", arguments->options.snapshot, "what to merge")->required();
   add_text(verb, "--out", arguments->out, "make a new one, leave SNAPSHOT", "SNAPSHOT");
-  CLI::Option* full = verb->add_flag("--full", arguments->full, "merge all layers (the default)");
-  verb->add_option("--layers", arguments->layers, "merge the N youngest layers")
-      ->option_text("N")
-      ->excludes(full);
+  verb->add_flag("--full", arguments->full, "merge all layers (the default)");
+  const auto choose_layers = [arguments = arguments.get()](const std::string& given) {
+    arguments->layers = parse_layers(given);
+  };
+  verb->add_option_function<std::string>("--layers", choose_layers, "merge the N youngest layers")
+      ->option_text("N");
   verb->add_flag("--json", arguments->json, "print the result as JSON");
-  return [arguments, verb] { return run(*arguments, *verb); };
+  return [arguments] { return run(*arguments); };
 }
 
 }  // namespace lamina::cli

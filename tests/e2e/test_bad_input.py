@@ -926,6 +926,39 @@ class CommandLine(LaminaTest):
         self.refused(EXIT_USAGE, "ingest", self.full, "--out", self.out, "--layout", "adopted",
                      names=["--layout", "'adopted'", "auto|compact|adopt"])
 
+    def test_what_is_wrong_with_an_option_is_said_with_its_name_and_value(self) -> None:
+        ingest = ["ingest", self.full]
+        for arguments, names in (
+            ([*ingest, "--out="], ["--out", "''", "SNAPSHOT"]),
+            ([*ingest, "--out"], ["--out needs a value", "SNAPSHOT"]),
+            ([*ingest, "--out", self.out, "--kind="], ["--kind", "''", "full|diff"]),
+            ([*ingest, "--out", self.out, "--out", "b"], ["--out", f"'{self.out}'", "'b'", "once"]),
+            ([*ingest, f"--out={self.out}", "--out", "b"], ["--out", f"'{self.out}'", "'b'"]),
+            (["merge", self.snapshot, "--layers"], ["--layers needs a value", "N"]),
+            *((["merge", self.snapshot, "--layers", value], ["--layers", f"'{value}'", "from 1 to"])
+              for value in ("abc", "0", "-1", "1x", "4294967296")),
+            (["merge", self.snapshot, "--full", "--layers", "1"], ["--full", "--layers 1", "one of"]),
+            (["inspect", self.snapshot, "--json=x"], ["--json takes no value", "'x'"]),
+        ):
+            with self.subTest(arguments=arguments), self.unchanged():
+                outcome = lamina(*arguments)
+                self.assertEqual(outcome.code, EXIT_USAGE, str(outcome))
+                self.assert_one_error_line(outcome, names)
+
+    def test_an_option_before_its_verb_is_told_its_place(self) -> None:
+        for arguments, names in (
+            (["--json", "inspect", self.snapshot], ["'--json'", "after the verb",
+                                                    "'lamina inspect --json'"]),
+            (["--out", self.out, "ingest", self.full], ["'--out'", "'lamina ingest --out'"]),
+            (["--layers=2", "inspect", self.snapshot], ["'--layers=2'", "after", "merge"]),
+            (["--json"], ["'--json'", "after a verb", "inspect"]),
+            (["--jsonn"], ["unknown option '--jsonn'"]),
+        ):
+            with self.subTest(arguments=arguments), self.unchanged():
+                outcome = lamina(*arguments)
+                self.assertEqual(outcome.code, EXIT_USAGE, str(outcome))
+                self.assert_one_error_line(outcome, names)
+
     def test_a_directory_that_is_no_snapshot_is_not_made_one(self) -> None:
         plain = self.directory / "plain"
         plain.mkdir()
@@ -986,6 +1019,14 @@ class CommandLine(LaminaTest):
             for line in outcome.stdout.splitlines():
                 self.assertLessEqual(len(line), 80, line)
 
+    def test_help_is_a_verb_too(self) -> None:
+        self.assertEqual(self.done("help").stdout, self.done("--help").stdout)
+        for verb in VERBS:
+            self.assertEqual(self.done("help", verb).stdout, self.done(verb, "--help").stdout)
+        self.assertEqual(self.done("-V").stdout, self.done("--version").stdout)
+        self.refused(EXIT_USAGE, "help", "ingst", names=["'ingst'", "did you mean 'ingest'"])
+        self.refused(EXIT_USAGE, "hepl", names=["did you mean 'help'"])
+
     def test_json_is_printed_by_every_verb(self) -> None:
         diff = write_diff(self.directory / "diff", self.memory, [1])
         out = self.directory / "out"
@@ -998,6 +1039,19 @@ class CommandLine(LaminaTest):
             with self.subTest(arguments=arguments):
                 outcome = self.done(*arguments, "--json")
                 self.assertEqual(outcome.json["message_type"], arguments[0])
+
+    def test_json_is_printed_for_usage_errors_too(self) -> None:
+        for arguments in (["inspect"], ["inspect", self.snapshot, "extra"],
+                          ["inspect", self.snapshot, "--extentss"], ["ingst"],
+                          ["merge", self.snapshot, "--layers", "abc"],
+                          ["merge", self.snapshot, "--full", "--layers", "1"]):
+            with self.subTest(arguments=arguments), self.unchanged():
+                outcome = lamina(*arguments, "--json")
+                self.assertEqual(outcome.code, EXIT_USAGE, str(outcome))
+                self.assertEqual(outcome.json["message_type"], "error")
+                self.assertEqual(outcome.json["kind"], "usage")
+                self.assertEqual(outcome.json["exit_code"], EXIT_USAGE)
+                self.assert_one_error_line(outcome, [outcome.json["message"]])
 
     def test_what_a_header_alone_does_not_tell_is_not_made_up(self) -> None:
         for form in ("native", "v1"):
