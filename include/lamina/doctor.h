@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "lamina/progress.h"
 #include "lamina/result.h"
 
 namespace lamina {
@@ -30,7 +31,8 @@ struct DoctorReport {
 };
 
 /// Tries out what a store needs (holes, links, exchange, reflink, direct syncs) in `directory`,
-/// which is left as it was, and what the machine offers the page server.
-Result<DoctorReport> examine(const std::string& directory);
+/// which is left as it was, and what the machine offers the page server. `progress`, which may be
+/// null, is only asked between the trials whether to stop.
+Result<DoctorReport> examine(const std::string& directory, Progress* progress = nullptr);
 
 }  // namespace lamina

@@ -4,6 +4,7 @@
 
 #include "cli/command_line.h"
 #include "cli/output.h"
+#include "cli/progress_bar.h"
 #include "lamina/doctor.h"
 
 namespace lamina::cli {
@@ -11,7 +12,8 @@ namespace {
 
 constexpr const char* kFooter =
     "Tries everything out in DIRECTORY and leaves it as it was.\n\n"
-    "Exit codes: 0 a store can be kept here, 1 it cannot, 2 usage, 3 not found.";
+    "Exit codes: 0 a store can be kept here, 1 it cannot, 2 usage, 3 not found,\n"
+    "6 no space to try it out, 130 interrupted.";
 
 struct Arguments {
   std::string directory;
@@ -48,7 +50,8 @@ void print_findings(const std::vector<Finding>& findings) {
 }
 
 int run(const Arguments& arguments) {
-  const auto report = examine(arguments.directory);
+  ProgressBar progress;  // for its interruption: the trials leave nothing behind then
+  const auto report = examine(arguments.directory, &progress);
   if (!report) return report_error(report.error(), arguments.json);
   if (arguments.json) {
     print_json({{"message_type", "doctor"},

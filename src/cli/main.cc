@@ -1,9 +1,10 @@
+#include <signal.h>
 #include <sys/resource.h>
+
 #include <exception>
 
 #include "cli/command_line.h"
 #include "cli/output.h"
-#include "cli/progress_bar.h"
 
 namespace {
 
@@ -15,12 +16,19 @@ void raise_descriptor_limit() {
   static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
 }
 
+/// A reader of our output that has gone must not kill us in the middle of a write to disk.
+void ignore_broken_pipes() {
+  struct sigaction ignore{};
+  ignore.sa_handler = SIG_IGN;
+  ::sigaction(SIGPIPE, &ignore, nullptr);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   // The library throws nothing of its own; memory can still run out.
   try {
-    lamina::cli::install_interrupt_handler();
+    ignore_broken_pipes();
     raise_descriptor_limit();
     return lamina::cli::run_command_line(argc, argv);
   } catch (const std::exception& exception) {

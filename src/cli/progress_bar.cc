@@ -29,20 +29,24 @@ std::uint64_t now_ms() {
                                         .count());
 }
 
-}  // namespace
-
+/// Makes the signals that end a program ask for an interruption instead, each once. One that is
+/// ignored stays so: nohup.
 void install_interrupt_handler() {
   struct sigaction action{};
   action.sa_handler = on_interrupt;
   action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &action, nullptr);
-  // A reader of our output that has gone must not kill us in the middle of a write to disk.
-  struct sigaction ignore{};
-  ignore.sa_handler = SIG_IGN;
-  ::sigaction(SIGPIPE, &ignore, nullptr);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction inherited{};
+    ::sigaction(signal, nullptr, &inherited);
+    if (inherited.sa_handler != SIG_IGN) ::sigaction(signal, &action, nullptr);
+  }
 }
 
-ProgressBar::ProgressBar() : on_terminal_(::isatty(STDERR_FILENO) == 1) {}
+}  // namespace
+
+ProgressBar::ProgressBar() : on_terminal_(::isatty(STDERR_FILENO) == 1) {
+  install_interrupt_handler();
+}
 
 ProgressBar::~ProgressBar() { clear(); }
 

@@ -7,12 +7,10 @@
 
 namespace lamina::cli {
 
-/// Makes SIGINT, SIGTERM and SIGHUP ask running operations to stop, once for the process. A second
-/// signal of the kind ends the process at once.
-void install_interrupt_handler();
-
 /// Draws a progress bar on stderr when that is a terminal and the work takes longer than a moment,
-/// and tells operations when a signal asked to stop.
+/// and tells the operation when a signal asked to stop: from the first bar on SIGINT, SIGTERM and
+/// SIGHUP do no more than that, but for a second one of the kind, which ends the process at once. A
+/// verb without a bar, which would not ask, is ended by the first.
 class ProgressBar : public Progress {
  public:
   ProgressBar();

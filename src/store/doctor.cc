@@ -26,18 +26,20 @@ constexpr std::array<std::uint64_t, 2> kProbedBytes = {std::uint64_t{1} << 20,
 /// Works in a directory of its own below the one that is examined.
 class FileSystemExam {
  public:
-  FileSystemExam(int directory, std::string path, std::vector<Finding>& findings)
-      : directory_(directory), path_(std::move(path)), findings_(findings) {}
+  FileSystemExam(int directory, std::string path, Progress* progress,
+                 std::vector<Finding>& findings)
+      : directory_(directory), path_(std::move(path)), progress_(progress), findings_(findings) {}
 
   Status run() {
     const std::string name = ".lamina-doctor-" + Uuid::random().to_string();
     LAMINA_RETURN_IF_ERROR(sys::make_directory(directory_, name, path_));
     const Status examined = [&]() -> Status {
       LAMINA_ASSIGN_OR_RETURN(own_, sys::open_directory(directory_, name, path_));
-      try_holes();
-      try_exchange();
+      LAMINA_RETURN_IF_ERROR(try_holes());
+      LAMINA_RETURN_IF_ERROR(try_exchange());
       LAMINA_RETURN_IF_ERROR(try_links());
-      return try_copies();
+      LAMINA_RETURN_IF_ERROR(try_copies());
+      return {};
     }();
     own_.reset();
     LAMINA_RETURN_IF_ERROR(sys::remove_tree(directory_, name, path_));
@@ -49,20 +51,32 @@ class FileSystemExam {
     findings_.push_back({std::move(subject), verdict, std::move(detail)});
   }
 
-  void try_holes() {
+  Status stop_if_interrupted() {
+    if (progress_ == nullptr || !progress_->interrupted()) return {};
+    return fail(ErrorKind::kInterrupted, "interrupted");
+  }
+
+  Status try_holes() {
     for (const std::uint64_t bytes : kProbedBytes) {
+      LAMINA_RETURN_IF_ERROR(stop_if_interrupted());
       const auto probe = sys::probe_holes(own_.get(), bytes, path_);
-      if (!probe) return add("holes", Verdict::kBad, probe.error().message);
-      if (!probe->exact) {
-        return add("holes", Verdict::kBad,
-                   fmt::format("not exact ({}): diffs written here cannot be ingested",
-                               probe->explanation));
+      if (!probe && probe.error().kind == ErrorKind::kNoSpace) {
+        return std::unexpected(probe.error());  // says nothing about holes
+      }
+      if (!probe || !probe->exact) {
+        add("holes", Verdict::kBad,
+            !probe ? probe.error().message
+                   : fmt::format("not exact ({}): diffs written here cannot be ingested",
+                                 probe->explanation));
+        return {};
       }
     }
     add("holes", Verdict::kGood, "exact to 4 KiB; written zeros are told from holes");
+    return {};
   }
 
-  void try_exchange() {
+  Status try_exchange() {
+    LAMINA_RETURN_IF_ERROR(stop_if_interrupted());
     const Status tried = [&]() -> Status {
       LAMINA_RETURN_IF_ERROR(sys::make_directory(own_.get(), "a", path_));
       LAMINA_RETURN_IF_ERROR(sys::make_directory(own_.get(), "b", path_));
@@ -70,12 +84,18 @@ class FileSystemExam {
       LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(own_.get(), "a", path_));
       return sys::sync(directory.get(), path_);
     }();
-    if (tried) return add("exchange", Verdict::kGood, "directories can be exchanged atomically");
-    add("exchange", Verdict::kBad,
-        tried.error().message + ": a snapshot could not be replaced atomically");
+    if (!tried && tried.error().kind == ErrorKind::kNoSpace) return tried;
+    if (tried) {
+      add("exchange", Verdict::kGood, "directories can be exchanged atomically");
+    } else {
+      add("exchange", Verdict::kBad,
+          tried.error().message + ": a snapshot could not be replaced atomically");
+    }
+    return {};
   }
 
   Status try_links() {
+    LAMINA_RETURN_IF_ERROR(stop_if_interrupted());
     LAMINA_ASSIGN_OR_RETURN(file_,
                             sys::open_at(own_.get(), "file", O_RDWR | O_CREAT | O_EXCL, path_));
     const std::vector<std::byte> data(16 * kBlockBytes, std::byte{1});
@@ -92,6 +112,7 @@ class FileSystemExam {
   }
 
   Status try_copies() {
+    LAMINA_RETURN_IF_ERROR(stop_if_interrupted());
     LAMINA_ASSIGN_OR_RETURN(const sys::Fd copy,
                             sys::open_at(own_.get(), "copy", O_RDWR | O_CREAT | O_EXCL, path_));
     LAMINA_ASSIGN_OR_RETURN(const bool cloned,
@@ -110,6 +131,7 @@ class FileSystemExam {
 
   int directory_;
   std::string path_;
+  Progress* progress_;
   std::vector<Finding>& findings_;
   sys::Fd own_;
   sys::Fd file_;
@@ -142,11 +164,16 @@ bool DoctorReport::is_usable() const {
                       [](const Finding& finding) { return finding.verdict == Verdict::kBad; });
 }
 
-Result<DoctorReport> examine(const std::string& directory) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd, sys::open_directory(AT_FDCWD, directory, directory));
+Result<DoctorReport> examine(const std::string& directory, Progress* progress) {
+  const auto fd = sys::open_directory(AT_FDCWD, directory, directory);
+  if (!fd) {
+    if (fd.error().kind != ErrorKind::kNotFound) return std::unexpected(fd.error());
+    return fail(ErrorKind::kNotFound, "directory '{}' does not exist; make the directory first",
+                directory);
+  }
   DoctorReport report;
   report.directory = directory;
-  FileSystemExam exam(fd.get(), directory, report.file_system);
+  FileSystemExam exam(fd->get(), directory, progress, report.file_system);
   LAMINA_RETURN_IF_ERROR(exam.run());
   report.machine = examine_host();
   return report;

@@ -40,8 +40,13 @@ Result<Target> open_target(const std::string& path) {
   if (target.name.empty() || target.name == "." || target.name == "..") {
     return fail(ErrorKind::kUsage, "'{}' cannot name a memory file", path);
   }
-  LAMINA_ASSIGN_OR_RETURN(target.directory, sys::open_directory(AT_FDCWD, target.directory_path,
-                                                                target.directory_path));
+  auto directory = sys::open_directory(AT_FDCWD, target.directory_path, target.directory_path);
+  if (!directory) {
+    if (directory.error().kind != ErrorKind::kNotFound) return std::unexpected(directory.error());
+    return fail(ErrorKind::kNotFound, "directory '{}' does not exist; make the directory first",
+                target.directory_path);
+  }
+  target.directory = std::move(*directory);
   if (sys::name_exists(target.directory.get(), target.name)) {
     return fail(ErrorKind::kFailed, "'{}' already exists; remove it or choose another name", path);
   }

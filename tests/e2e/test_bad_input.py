@@ -7,16 +7,17 @@ import fcntl
 import os
 import resource
 import shutil
+import signal
 import struct
 import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from memory_files import (EXIT_BUSY, EXIT_CORRUPT, EXIT_DONE, EXIT_FAILED, EXIT_NO_SPACE,
-                          EXIT_NOT_FOUND, EXIT_USAGE, GuestMemory, LaminaTest, PAGE_BYTES,
-                          change_memory, data_map, lamina, layers_of, main, random_memory,
-                          random_page, stopped_after, write_diff, write_full)
+from memory_files import (EXIT_BUSY, EXIT_CORRUPT, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED,
+                          EXIT_NO_SPACE, EXIT_NOT_FOUND, EXIT_USAGE, GuestMemory, LaminaTest,
+                          PAGE_BYTES, change_memory, data_map, lamina, layers_of, main,
+                          random_memory, random_page, stopped_after, write_diff, write_full)
 from mounts import (BTRFS, EXT4, FileSystem, MIB, RAMFS, XFS, bind, fill, mount, remount)
 
 MEMORY_BYTES = 64 * PAGE_BYTES
@@ -743,6 +744,38 @@ class NoSpaceOnBtrfs(NoSpaceOnXfs):
     system = BTRFS
 
 
+class Interrupted(LaminaTest):
+    """A signal that ends programs ends this one, in the way of the verb."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.snapshot = self.ingest_full(random_memory(self.rng, MEMORY_BYTES), "vm")
+
+    def signalled(self, name: str, call: str) -> list[str]:
+        """The command under which the first `call` brings the signal."""
+        if shutil.which("strace") is None:
+            self.skipTest("strace is not installed")
+        return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e",
+                f"inject={call}:signal={name}:when=1"]
+
+    def test_a_verb_that_does_not_ask_is_ended_by_the_first(self) -> None:
+        for verb in ("inspect", "repair"):
+            with self.subTest(verb=verb), self.unchanged():
+                outcome = lamina(verb, self.snapshot, prefix=self.signalled("SIGINT", "statx"))
+                self.assertEqual(outcome.code, -signal.SIGINT, str(outcome))
+
+    def test_doctor_leaves_nothing(self) -> None:
+        with self.unchanged():
+            self.refused(EXIT_INTERRUPTED, "doctor", self.directory,
+                         prefix=self.signalled("SIGINT", "fsync"))
+
+    def test_a_signal_that_was_ignored_stays_so(self) -> None:
+        """As under nohup."""
+        self.done("materialize", self.snapshot, "--out", self.directory / "out",
+                  prefix=self.signalled("SIGHUP", "fsync"),
+                  prepare=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+
+
 class ReadOnly(LaminaTest):
     """What only reads works where nothing can be written; what writes says why it cannot."""
 
@@ -832,7 +865,9 @@ class BadTarget(LaminaTest):
                          names=[path.parent, "make the directory first"])
             self.refused(EXIT_NOT_FOUND, "merge", self.snapshot, "--out", path, names=[path.parent])
             self.refused(EXIT_NOT_FOUND, "materialize", self.snapshot, "--out", path,
-                         names=[path.parent])
+                         names=[path.parent, "make the directory first"])
+            self.refused(EXIT_NOT_FOUND, "doctor", path.parent,
+                         names=[path.parent, "make the directory first"])
 
     def test_names_that_are_none(self) -> None:
         for name in ("..", ".", ".tmp", ".pending", ".lock", "a/../..", "a\nb", "a b", "-a", "ä",
@@ -937,7 +972,8 @@ class CommandLine(LaminaTest):
             (["merge", self.snapshot, "--layers"], ["--layers needs a value", "N"]),
             *((["merge", self.snapshot, "--layers", value], ["--layers", f"'{value}'", "from 1 to"])
               for value in ("abc", "0", "-1", "1x", "4294967296")),
-            (["merge", self.snapshot, "--full", "--layers", "1"], ["--full", "--layers 1", "one of"]),
+            (["merge", self.snapshot, "--full", "--layers", "1"],
+             ["--full", "--layers 1", "one of"]),
             (["inspect", self.snapshot, "--json=x"], ["--json takes no value", "'x'"]),
         ):
             with self.subTest(arguments=arguments), self.unchanged():
