@@ -23,7 +23,9 @@ class Progress {
   virtual void advance(std::uint64_t bytes) = 0;
 
   /// True when the operation should stop. It then removes what it has made and fails with
-  /// ErrorKind::kInterrupted. Asked at least once per MiB moved.
+  /// ErrorKind::kInterrupted. Asked between steps: of 256 KiB at most where data is read; of 64 MiB
+  /// at most where a merge lets the kernel copy or clone; and one step is the clone of a whole
+  /// extent, however long, and the sync of a file. Not asked once the result is being published.
   [[nodiscard]] virtual bool interrupted() = 0;
 };
 

@@ -212,6 +212,7 @@ class Scanner {
                              cloneable * kBlockBytes, scan_.compact_path));
         if (cloned) done = cloneable;
         result_.cloned_blocks += done;
+        LAMINA_RETURN_IF_ERROR(advance(scan_.progress, 0));
       }
       LAMINA_RETURN_IF_ERROR(copy_checked(change, done));
     }
