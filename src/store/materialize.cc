@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 
+#include <optional>
+
 #include "base/block.h"
 #include "base/error.h"
 #include "engine/materialize_data.h"
@@ -53,6 +55,40 @@ Result<Target> open_target(const std::string& path) {
   return target;
 }
 
+/// The file while it is written.
+struct Unfinished {
+  sys::Fd fd;
+  std::optional<std::string> temporary;  ///< its name, when it has to have one
+};
+
+/// Without a name where that is possible, so that nothing is left however this ends. A file system
+/// without unnamed files gets a temporary name, which is removed on failure; so does every file
+/// when there is no /proc, through which alone an unnamed one could be given its name.
+Result<Unfinished> create_unfinished(const Target& target, const std::string& path) {
+  auto unnamed = sys::open_at(target.directory.get(), ".", O_TMPFILE | O_RDWR, path);
+  if (unnamed && sys::can_link_descriptor(unnamed->get())) {
+    return Unfinished{std::move(*unnamed), std::nullopt};
+  }
+  const std::string temporary = fmt::format(".{}.{}", target.name, Uuid::random().to_string());
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd named, sys::open_at(target.directory.get(), temporary,
+                                                      O_RDWR | O_CREAT | O_EXCL, path));
+  return Unfinished{std::move(named), temporary};
+}
+
+Status give_name(const Unfinished& unfinished, const Target& target, const std::string& path) {
+  const int directory = target.directory.get();
+  if (unfinished.temporary) {
+    return sys::rename_new(directory, *unfinished.temporary, directory, target.name, path);
+  }
+  LAMINA_ASSIGN_OR_RETURN(const bool linked,
+                          sys::link_descriptor(unfinished.fd.get(), directory, target.name, path));
+  if (linked) return {};
+  return fail(ErrorKind::kFailed,
+              "'{}' could not be given its name: its file system has no hard links; choose another "
+              "place",
+              path);
+}
+
 }  // namespace
 
 Result<MaterializeReport> materialize(const MaterializeOptions& options) {
@@ -61,15 +97,8 @@ Result<MaterializeReport> materialize(const MaterializeOptions& options) {
   LAMINA_ASSIGN_OR_RETURN(const Target target, open_target(options.out));
   const int directory = target.directory.get();
 
-  // Built without a name, so that nothing is left however this ends; named when it is on the disk.
-  // A file system without unnamed files gets a temporary name, which is removed on failure.
-  auto unnamed = sys::open_at(directory, ".", O_TMPFILE | O_RDWR, options.out);
-  const std::string temporary = fmt::format(".{}.{}", target.name, Uuid::random().to_string());
-  const bool has_name = !unnamed;
-  if (has_name)
-    unnamed = sys::open_at(directory, temporary, O_RDWR | O_CREAT | O_EXCL, options.out);
-  if (!unnamed) return std::unexpected(unnamed.error());
-  const int file = unnamed->get();
+  LAMINA_ASSIGN_OR_RETURN(const Unfinished unfinished, create_unfinished(target, options.out));
+  const int file = unfinished.fd.get();
 
   MaterializeReport report;
   const Status written = [&]() -> Status {
@@ -84,16 +113,12 @@ Result<MaterializeReport> materialize(const MaterializeOptions& options) {
     LAMINA_RETURN_IF_ERROR(sys::sync(file, options.out));
     report = {snapshot.header.memory_bytes, data.cloned_bytes + data.copied_bytes,
               data.cloned_bytes};
-    if (has_name) {
-      return sys::rename_new(directory, temporary, directory, target.name, options.out);
-    }
-    LAMINA_ASSIGN_OR_RETURN(const bool linked,
-                            sys::link_descriptor(file, directory, target.name, options.out));
-    if (!linked) return fail(ErrorKind::kFailed, "'{}' could not be given its name", options.out);
-    return {};
+    return give_name(unfinished, target, options.out);
   }();
   if (!written) {
-    if (has_name) static_cast<void>(sys::remove_file(directory, temporary, options.out));
+    if (unfinished.temporary) {
+      static_cast<void>(sys::remove_file(directory, *unfinished.temporary, options.out));
+    }
     return std::unexpected(written.error());
   }
   LAMINA_RETURN_IF_ERROR(sys::sync(directory, target.directory_path));

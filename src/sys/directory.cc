@@ -21,6 +21,9 @@ struct CloseDirectory {
   void operator()(DIR* stream) const { ::closedir(stream); }
 };
 
+/// The one way to name an open file to linkat(2).
+std::string path_by_descriptor(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
+
 }  // namespace
 
 Result<Fd> open_directory(int directory, const std::string& name, const std::string& object) {
@@ -121,7 +124,7 @@ bool is_symbolic_link(int directory, const std::string& name) {
 
 Result<bool> link_descriptor(int fd, int directory, const std::string& name,
                              const std::string& object) {
-  const std::string by_descriptor = fmt::format("/proc/self/fd/{}", fd);
+  const std::string by_descriptor = path_by_descriptor(fd);
   if (::linkat(AT_FDCWD, by_descriptor.c_str(), directory, name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
     return true;
   }
@@ -136,5 +139,7 @@ Result<bool> link_descriptor(int fd, int directory, const std::string& name,
       return system_failure("link", object, errno);
   }
 }
+
+bool can_link_descriptor(int fd) { return name_exists(AT_FDCWD, path_by_descriptor(fd)); }
 
 }  // namespace lamina::sys

@@ -52,4 +52,8 @@ bool is_symbolic_link(int directory, const std::string& name);
 Result<bool> link_descriptor(int fd, int directory, const std::string& name,
                              const std::string& object);
 
+/// False when link_descriptor() cannot link anything, as there is no /proc. (AT_EMPTY_PATH would do
+/// without, but asks for a capability.)
+bool can_link_descriptor(int fd);
+
 }  // namespace lamina::sys

@@ -840,6 +840,18 @@ class BadTarget(LaminaTest):
             self.refused(EXIT_FAILED, "materialize", self.snapshot, "--out", self.full,
                          names=[self.full])
 
+    def test_a_memory_is_materialized_without_proc(self) -> None:
+        """An unnamed file could not be given its name there."""
+        hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$0" "$@"']
+        if subprocess.run([*hidden, "true"], capture_output=True, check=False).returncode != 0:
+            self.skipTest("/proc cannot be hidden")
+        out = self.directory / "out"
+        self.done("materialize", self.snapshot, "--out", out, prefix=hidden)
+        self.assert_memory(out.read_bytes(), self.memory)
+        with self.unchanged():
+            self.refused(EXIT_FAILED, "materialize", self.snapshot, "--out", out, prefix=hidden,
+                         names=[out, "exists"])
+
     def test_it_is_replaced_on_request(self) -> None:
         other = random_memory(self.rng, MEMORY_BYTES)
         path = write_full(self.directory / "other", other)
