@@ -9,6 +9,9 @@
 namespace lamina::cli {
 namespace {
 
+constexpr std::string_view kNoSpaceRemedy =
+    "; free space on that file system (or raise the quota), or choose another place";
+
 std::uint64_t now_ns() {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
                                         std::chrono::steady_clock::now().time_since_epoch())
@@ -75,12 +78,16 @@ int exit_code_of(ErrorKind kind) {
 
 int report_error(const Error& error, bool as_json) {
   print_notes(error.notes);
-  print_message(error.message);
+  // Every verb can meet a full disk, at every write; the remedy is the same each time.
+  const std::string message = error.kind == ErrorKind::kNoSpace
+                                  ? error.message + std::string(kNoSpaceRemedy)
+                                  : error.message;
+  print_message(message);
   const int code = exit_code_of(error.kind);
   if (as_json) {
     print_json({{"message_type", "error"},
                 {"kind", kind_name(error.kind)},
-                {"message", error.message},
+                {"message", message},
                 {"notes", error.notes},
                 {"exit_code", code}});
   }

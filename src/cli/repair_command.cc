@@ -12,8 +12,8 @@ namespace {
 constexpr const char* kFooter =
     "Rebuilds a missing or corrupt header from the trailers of the layers, and\n"
     "snapshot.json when that is missing or corrupt. Layers are never changed.\n\n"
-    "Exit codes: 0 done or nothing to do, 1 failed, 2 usage, 3 a layer is missing,\n"
-    "4 a layer is corrupt, 5 busy, 6 no space.";
+    "Exit codes: 0 done or nothing to do, 1 failed, 2 usage, 3 it or a layer is\n"
+    "missing, 4 a layer is corrupt, 5 busy, 6 no space.";
 
 struct Arguments {
   std::string snapshot;

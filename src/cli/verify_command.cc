@@ -12,8 +12,8 @@ namespace {
 
 constexpr const char* kFooter =
     "Reads every stored block, also those that this snapshot does not use.\n\n"
-    "Exit codes: 0 all is right, 1 the memory differs from MEMFILE, 2 usage,\n"
-    "3 not found, 4 corrupt, 130 interrupted.";
+    "Exit codes: 0 all is right, 1 the memory differs from MEMFILE, or failed,\n"
+    "2 usage, 3 not found, 4 corrupt, 130 interrupted.";
 
 struct Arguments {
   std::string snapshot;

@@ -128,7 +128,9 @@ Result<OpenSnapshot> open_once(const std::string& path) {
   if (!directory) {
     if (directory.error().kind != ErrorKind::kNotFound) return std::unexpected(directory.error());
     if (sys::name_exists(AT_FDCWD, path)) {
-      return fail(ErrorKind::kFailed, "'{}' is a file; a snapshot is a directory", path);
+      return fail(ErrorKind::kUsage,
+                  "'{}' is a file; a snapshot is the directory that holds {} and the layers", path,
+                  kHeaderName);
     }
     return fail(ErrorKind::kNotFound, "snapshot '{}' does not exist", path);
   }

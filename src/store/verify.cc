@@ -77,6 +77,11 @@ Result<VerifyReport> verify(const VerifyOptions& options) {
                           store::open_snapshot(options.snapshot));
   sys::OpenedFile against;
   if (options.against) {
+    // Not kFailed, which the command line gives the meaning "differs".
+    if (sys::open_directory(AT_FDCWD, *options.against, *options.against)) {
+      return fail(ErrorKind::kUsage, "'{}' is a directory; name a memory file to compare with",
+                  *options.against);
+    }
     LAMINA_ASSIGN_OR_RETURN(
         against, sys::open_regular(AT_FDCWD, *options.against, O_RDONLY, *options.against));
   }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import resource
 import shutil
 import signal
@@ -204,6 +205,16 @@ class BadSnapshot(LaminaTest):
     def test_it_does_not_exist(self) -> None:
         path = self.store / "none"
         self.refuses(EXIT_NOT_FOUND, path, snapshot=path)
+
+    def test_it_is_a_file(self) -> None:
+        """Exit 1 of verify would say that the memory differs."""
+        for verb in ("verify", "merge"):
+            with self.unchanged():
+                self.refused(EXIT_USAGE, verb, self.diff,
+                             names=[self.diff, "is a file", "memfile.header"])
+        with self.unchanged():
+            self.refused(EXIT_USAGE, "verify", self.snapshot, "--against", self.directory,
+                         names=[self.directory, "memory file"])
 
     def test_it_is_an_empty_directory(self) -> None:
         path = self.directory / "empty"
@@ -667,7 +678,7 @@ class NoSpace(LaminaTest):
         """Fails on a full disk with nothing changed, and succeeds when there is room."""
         filler = fill(self.mounted)
         with self.unchanged(self.mounted, times=False):
-            self.refused(EXIT_NO_SPACE, *arguments, names=["no space left"])
+            self.refused(EXIT_NO_SPACE, *arguments, names=["no space left", "free space"])
         self.assert_store_is_clean()
         filler.unlink()
         if memory_file is not None:
@@ -708,6 +719,10 @@ class NoSpace(LaminaTest):
         out = self.mounted / "out"
         self.refuses_until_there_is_room("materialize", self.vm, "--out", out, "--reflink", "never")
         self.assert_memory(out.read_bytes(), self.memory)
+
+
+    def test_doctor(self) -> None:
+        self.refuses_until_there_is_room("doctor", self.mounted)
 
 
 class NoSpaceOnTmpfs(NoSpace):
@@ -1066,6 +1081,20 @@ class CommandLine(LaminaTest):
             self.assertIn("Exit codes", outcome.stdout)
             for line in outcome.stdout.splitlines():
                 self.assertLessEqual(len(line), 80, line)
+
+    def test_help_lists_the_exit_codes_that_the_verb_has(self) -> None:
+        writes = {EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_CORRUPT, EXIT_BUSY,
+                  EXIT_NO_SPACE}
+        reads = writes - {EXIT_BUSY, EXIT_NO_SPACE}
+        expected = {"ingest": writes | {EXIT_INTERRUPTED}, "merge": writes | {EXIT_INTERRUPTED},
+                    "materialize": (writes - {EXIT_BUSY}) | {EXIT_INTERRUPTED}, "inspect": reads,
+                    "verify": reads | {EXIT_INTERRUPTED}, "repair": writes,
+                    "doctor": {EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_NO_SPACE,
+                               EXIT_INTERRUPTED}}
+        for verb in VERBS:
+            listed = self.done(verb, "--help").stdout.split("Exit codes:")[1]
+            self.assertEqual({int(code) for code in re.findall(r"\b\d+\b", listed)},
+                             expected[verb], verb)
 
     def test_help_is_a_verb_too(self) -> None:
         self.assertEqual(self.done("help").stdout, self.done("--help").stdout)
