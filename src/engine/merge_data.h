@@ -29,7 +29,7 @@ struct MergedData {
 };
 
 /// Writes the blocks of `moves` one after the other into the empty file `destination`.
-/// `allow_clone` and `allow_kernel_copy` are switched off by tests and benchmarks only. Not synced.
+/// `allow_clone` and `allow_kernel_copy` are switched off by tests only. Not synced.
 struct MergeTarget {
   int destination = -1;
   std::string path;

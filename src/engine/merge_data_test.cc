@@ -1,0 +1,149 @@
+#include "engine/merge_data.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <random>
+
+#include "base/block.h"
+#include "engine/block_scan.h"
+#include "engine/layer_writer.h"
+#include "mapping/overlay.h"
+#include "sys/directory.h"
+
+namespace lamina::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+using Bytes = std::vector<std::byte>;
+using mapping::Change;
+
+constexpr std::uint32_t kMemoryBlocks = 700;
+
+/// Three layers, the youngest one without checksums, with runs that are long enough for a copy in
+/// the kernel, single blocks, and blocks that were cleared.
+class MergeData : public testing::Test {
+ protected:
+  void SetUp() override {
+    const char* base = std::getenv("LAMINA_TEST_DIR");
+    std::string name = (base != nullptr ? std::string(base) : fs::temp_directory_path().string()) +
+                       "/lamina-merge-XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    path_ = name;
+    auto directory = sys::open_directory(AT_FDCWD, path_, path_);
+    ASSERT_TRUE(directory) << directory.error().message;
+    directory_ = std::move(*directory);
+    add_layer({{0, kMemoryBlocks, false, 0}}, true);
+    add_layer({{10, 1, false, 0}, {50, 90, false, 1}, {200, 1, false, 91}, {350, 20, true, 0}},
+              true);
+    add_layer({{60, 3, false, 0}, {400, 280, false, 3}}, false);
+  }
+  void TearDown() override { fs::remove_all(path_); }
+
+  void add_layer(const std::vector<Change>& changes, bool with_trailer) {
+    const Uuid id = Uuid::random();
+    const std::string name = id.to_string();
+    auto state = mapping::overlay(mapping_, id, changes);
+    ASSERT_TRUE(state) << state.error().message;
+    mapping_ = std::move(*state);
+    Bytes data;
+    std::vector<format::StoredExtent> stored;
+    for (const Change& change : changes) {
+      if (!change.zero) stored.push_back({change.guest_block, change.block_count});
+      for (std::uint32_t block = change.guest_block; block < change.guest_end(); ++block) {
+        Bytes& page = memory_[block];
+        page.assign(change.zero ? 0 : kBlockBytes, std::byte{});
+        for (std::byte& byte : page) byte = static_cast<std::byte>(random_());
+        data.insert(data.end(), page.begin(), page.end());
+      }
+    }
+    const auto file = sys::open_at(directory_.get(), name, O_RDWR | O_CREAT | O_EXCL, name);
+    ASSERT_TRUE(file) << file.error().message;
+    ASSERT_TRUE(sys::write_at(file->get(), data, 0, name));
+    if (with_trailer) {
+      format::Trailer trailer =
+          describe_layer(mapping_, id, std::move(stored), format::LayerLayout::kCompact,
+                         kMemoryBlocks * kBlockBytes);
+      trailer.checksums = checksums_of(data);
+      ASSERT_TRUE(finish_layer(file->get(), trailer, name));
+    }
+    ASSERT_TRUE(sys::sync(file->get(), name));
+    auto layer = Layer::open(directory_.get(), name, name, id, with_trailer);
+    ASSERT_TRUE(layer) << layer.error().message;
+    layers_.push_back(std::move(*layer));
+  }
+
+  static std::vector<std::uint64_t> checksums_of(const Bytes& data) {
+    std::vector<std::uint64_t> checksums;
+    for (std::size_t offset = 0; offset < data.size(); offset += kBlockBytes) {
+      checksums.push_back(block_checksum(std::span(data).subspan(offset, kBlockBytes)));
+    }
+    return checksums;
+  }
+
+  /// Merges all layers into a new file, which must hold the memory's blocks, but for the zeros, in
+  /// guest order.
+  MergedData expect_merged(bool allow_clone, bool allow_kernel_copy) {
+    Bytes expected;
+    for (const Bytes& page : memory_) expected.insert(expected.end(), page.begin(), page.end());
+
+    MergedData merged;
+    [&] {
+      const auto chain = Chain::create(mapping_, std::move(layers_));
+      ASSERT_TRUE(chain) << chain.error().message;
+      const auto plan = mapping::plan_merge(mapping_, {false, true, true, true}, Uuid::random());
+      ASSERT_TRUE(plan) << plan.error().message;
+      const auto file = sys::open_at(directory_.get(), "merged", O_RDWR | O_CREAT | O_EXCL, path_);
+      ASSERT_TRUE(file) << file.error().message;
+      MergeTarget target;
+      target.destination = file->get();
+      target.path = path_;
+      target.allow_clone = allow_clone;
+      target.allow_kernel_copy = allow_kernel_copy;
+      auto data = merge_data(*chain, plan->moves, target);
+      ASSERT_TRUE(data) << data.error().message;
+      merged = std::move(*data);
+
+      const auto written = sys::read_whole(file->get(), expected.size(), path_);
+      ASSERT_TRUE(written) << written.error().message;
+      ASSERT_EQ(written->size(), expected.size());
+      const auto wrong = std::mismatch(written->begin(), written->end(), expected.begin());
+      EXPECT_EQ(wrong.first - written->begin(), std::ssize(expected)) << "first wrong byte";
+      EXPECT_EQ(merged.checksums, checksums_of(expected));
+      EXPECT_EQ(merged.cloned_bytes + merged.kernel_copied_bytes + merged.read_written_bytes,
+                expected.size());
+      EXPECT_GE(merged.read_written_bytes, 283 * kBlockBytes) << "read for their checksums";
+    }();
+    return merged;
+  }
+
+  std::string path_;
+  sys::Fd directory_;
+  std::mt19937 random_{1};  // NOLINT(cert-msc51-cpp,cert-msc32-c): any contents will do
+  std::vector<Bytes> memory_ = std::vector<Bytes>(kMemoryBlocks);
+  mapping::Mapping mapping_ = mapping::Mapping::zeros(kMemoryBlocks);
+  std::vector<Layer> layers_;
+};
+
+TEST_F(MergeData, ClonesWhereTheFileSystemCan) { expect_merged(true, true); }
+
+TEST_F(MergeData, CopiesLongRunsInTheKernel) {
+  const MergedData merged = expect_merged(false, true);
+  EXPECT_EQ(merged.cloned_bytes, 0U);
+}
+
+TEST_F(MergeData, ReadsAndWritesWhereTheKernelCannotCopy) {
+  const MergedData merged = expect_merged(false, false);
+  EXPECT_EQ(merged.cloned_bytes, 0U);
+  EXPECT_EQ(merged.kernel_copied_bytes, 0U);
+}
+
+TEST_F(MergeData, ReadsAndWritesWhatIsNotCloned) { expect_merged(true, false); }
+
+}  // namespace
+}  // namespace lamina::engine
