@@ -26,7 +26,8 @@ enum class ErrorKind : std::uint8_t {
 struct [[nodiscard]] Error {
   ErrorKind kind = ErrorKind::kFailed;
   std::string message;
-  std::vector<std::string> notes = {};
+  // The initializer lets Error{kind, message} be written without a warning.
+  std::vector<std::string> notes{};  // NOLINT(readability-redundant-member-init)
 };
 
 /// A `T`, or the Error that kept it from being made.

@@ -29,8 +29,8 @@ Result<std::vector<bool>> choose_layers(const OpenSnapshot& source,
   const std::size_t present = source.header.mapping.layers().size();
   const std::size_t wanted = count.value_or(static_cast<std::uint32_t>(present));
   if (wanted == 0 || wanted > present) {
-    return fail(ErrorKind::kUsage, "snapshot '{}' has {} layers, so 1 to {} can be merged, not {}",
-                source.path, present, present, wanted);
+    return fail(ErrorKind::kUsage, "snapshot '{}' has {} layer{}, so 1 to {} can be merged, not {}",
+                source.path, present, present == 1 ? "" : "s", present, wanted);
   }
   if (wanted < present && !source.layer_order_known) {
     return fail(
