@@ -24,6 +24,7 @@
 #include "pager/handshake.h"
 #include "store/snapshot_directory.h"
 #include "sys/fd.h"
+#include "sys/process.h"
 
 namespace lamina::pager {
 namespace {
@@ -88,10 +89,32 @@ class SessionTest : public testing::TestWithParam<int> {
     socket_ = sys::Fd(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
     auto handshake = receive_handshake(socket_.get(), kPatience);
     ASSERT_TRUE(handshake) << handshake.error().message;
-    auto regions = RegionTable::decode(handshake->regions_json, memory_.size());
+    begin_session(chain, std::move(*handshake));
+  }
+
+  void begin_session(const engine::Chain& chain, Handshake handshake) {
+    userfaultfd_ = std::move(handshake.userfaultfd);
+    const auto regions = RegionTable::decode(handshake.regions_json, memory_.size());
     ASSERT_TRUE(regions) << regions.error().message;
+    const auto peer = peer_of(socket_.get());
+    ASSERT_TRUE(peer);
+    auto pidfd = sys::open_process(peer->pid);
+    ASSERT_TRUE(pidfd) << pidfd.error().message;
+    pidfd_ = std::move(*pidfd);
+    VmRecord record;
+    record.pid = peer->pid;
+    record.memory_bytes = memory_.size();
+    record.regions.assign(regions->regions().begin(), regions->regions().end());
+    const sys::Fd directory(::open(root_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    ::unlink((root_ / "state").c_str());
+    auto state = VmState::create(directory.get(), "state", record, "state");
+    ASSERT_TRUE(state) << state.error().message;
+    state_ = std::make_unique<VmState>(std::move(*state));
+    buffer_.resize(kFillBufferBytes);
+    SessionOptions options;
+    options.plan = populates_ ? &plan_ : nullptr;
     auto session =
-        Session::create(chain, std::move(*handshake), std::move(*regions), socket_.get());
+        Session::create(chain, *state_, {userfaultfd_.get(), pidfd_.get()}, buffer_, options);
     ASSERT_TRUE(session) << session.error().message;
     session_ = std::move(*session);
   }
@@ -112,6 +135,7 @@ class SessionTest : public testing::TestWithParam<int> {
       int status = 0;
       if (::waitpid(process, &status, WNOHANG) == process) return WEXITSTATUS(status);
     }
+    populates_ = populate;
     accept_guest(listener.get(), snapshot->chain);
     if (!session_) return -1;
     bool more = populate;
@@ -127,6 +151,12 @@ class SessionTest : public testing::TestWithParam<int> {
   std::string snapshot_;
   std::vector<std::byte> memory_;
   sys::Fd socket_;
+  sys::Fd userfaultfd_;
+  sys::Fd pidfd_;
+  bool populates_ = false;
+  PopulatePlan plan_{{{100, 40}, {7, 3}, {120, 60}}, true};
+  std::vector<std::byte> buffer_;
+  std::unique_ptr<VmState> state_;
   std::unique_ptr<Session> session_;
 };
 
@@ -201,7 +231,7 @@ TEST_P(SessionTest, EveryByteIsRightUnderReadsWritesRemovesAndPopulate) {
       GetParam() % 2 == 0);
   EXPECT_EQ(code, 0);
   EXPECT_EQ(session_->state(), SessionState::kEnded) << session_->failure();
-  EXPECT_GT(session_->counters().removes, 0);
+  EXPECT_GT(state_->counters().removes.get(), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, SessionTest, testing::Range(1, 9));
@@ -290,12 +320,8 @@ TEST_F(SessionTest, ThreadsThatWaitedForADeadPredecessorAreServed) {
   std::array<uffd_msg, 1> lost{};
   ASSERT_EQ(*sys::uffd_read(handshake->userfaultfd.get(), lost), 1);
 
-  auto regions = RegionTable::decode(handshake->regions_json, memory_.size());
-  ASSERT_TRUE(regions);
-  auto session =
-      Session::create(snapshot->chain, std::move(*handshake), std::move(*regions), socket_.get());
-  ASSERT_TRUE(session) << session.error().message;
-  while ((*session)->step(1000) == SessionState::kServing) {
+  begin_session(snapshot->chain, std::move(*handshake));
+  while (session_->step(1000) == SessionState::kServing) {
   }
   EXPECT_EQ(tests::wait_for(process), 0);
 }

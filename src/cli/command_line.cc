@@ -82,6 +82,7 @@ int run_command_line(int argc, char** argv) {
   actions["verify"] = add_verify(app);
   actions["repair"] = add_repair(app);
   actions["doctor"] = add_doctor(app);
+  actions["serve"] = add_serve(app);
 
   const std::vector<std::string> arguments =
       without_help_verb(std::vector<std::string>(argv + std::min(argc, 1), argv + argc));

@@ -20,6 +20,7 @@ Action add_inspect(CLI::App& app);
 Action add_verify(CLI::App& app);
 Action add_repair(CLI::App& app);
 Action add_doctor(CLI::App& app);
+Action add_serve(CLI::App& app);
 
 /// Adds a verb with our help layout.
 CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& description,

@@ -94,39 +94,44 @@ bool is_userfaultfd(int fd) {
 
 }  // namespace
 
-Result<Handshake> receive_handshake(int socket, std::chrono::milliseconds timeout) {
-  const Clock::time_point deadline = Clock::now() + timeout;
-  Handshake handshake;
+Result<Peer> peer_of(int socket) {
   ucred peer{};
   socklen_t length = sizeof(peer);
   if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
     return system_failure("getsockopt", kPeer, errno);
   }
-  handshake.peer_pid = peer.pid;
-  handshake.peer_uid = peer.uid;
+  return Peer{peer.pid, peer.uid};
+}
 
-  std::vector<sys::Fd> descriptors;
-  while (!nlohmann::json::accept(handshake.regions_json)) {
+Result<bool> HandshakeReceiver::receive(int socket) {
+  if (is_closed(socket)) {
+    return fail(ErrorKind::kFailed, "the peer closed the socket before its handshake");
+  }
+  LAMINA_RETURN_IF_ERROR(receive_piece(socket, text_, descriptors_));
+  if (!nlohmann::json::accept(text_)) return false;
+  if (descriptors_.empty()) {
+    return fail(ErrorKind::kFailed, "the peer sent its regions without a userfaultfd");
+  }
+  if (!is_userfaultfd(descriptors_.front().get())) {
+    return fail(ErrorKind::kFailed, "the descriptor that the peer sent is no userfaultfd");
+  }
+  return true;
+}
+
+Handshake HandshakeReceiver::take() { return {std::move(descriptors_.front()), std::move(text_)}; }
+
+Result<Handshake> receive_handshake(int socket, std::chrono::milliseconds timeout) {
+  const Clock::time_point deadline = Clock::now() + timeout;
+  HandshakeReceiver receiver;
+  while (true) {
     LAMINA_ASSIGN_OR_RETURN(const bool readable, wait_readable(socket, deadline));
     if (!readable) {
-      return fail(ErrorKind::kFailed, "process {} sent no whole handshake within {} ms", peer.pid,
+      return fail(ErrorKind::kFailed, "the peer sent no whole handshake within {} ms",
                   timeout.count());
     }
-    if (is_closed(socket)) {
-      return fail(ErrorKind::kFailed, "process {} closed the socket before its handshake",
-                  peer.pid);
-    }
-    LAMINA_RETURN_IF_ERROR(receive_piece(socket, handshake.regions_json, descriptors));
+    LAMINA_ASSIGN_OR_RETURN(const bool whole, receiver.receive(socket));
+    if (whole) return receiver.take();
   }
-  if (descriptors.empty()) {
-    return fail(ErrorKind::kFailed, "process {} sent its regions without a userfaultfd", peer.pid);
-  }
-  if (!is_userfaultfd(descriptors.front().get())) {
-    return fail(ErrorKind::kFailed, "the descriptor that process {} sent is no userfaultfd",
-                peer.pid);
-  }
-  handshake.userfaultfd = std::move(descriptors.front());
-  return handshake;
 }
 
 }  // namespace lamina::pager

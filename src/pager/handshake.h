@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "lamina/result.h"
 #include "sys/fd.h"
@@ -18,15 +19,35 @@ inline constexpr std::size_t kMaxHandshakeBytes = 65536;
 struct Handshake {
   sys::Fd userfaultfd;
   std::string regions_json;
-  pid_t peer_pid = -1;  ///< from SO_PEERCRED, so it cannot be claimed
-  uid_t peer_uid = 0;
 };
 
-/// Receives the handshake from a connected Unix stream socket, waiting until `timeout` has passed.
-/// Empty messages are skipped (one has been seen to come first); a text that arrives in pieces is
-/// put together until it is a whole JSON document. Of several descriptors the first is used, all
-/// others are closed. Fails with kFailed when the peer is silent, closes, sends too much, truncated
-/// ancillary data or no descriptor, or when the descriptor is no userfaultfd.
+/// Who is at the other end of a connected Unix socket: from SO_PEERCRED, so it cannot be claimed.
+struct Peer {
+  pid_t pid = -1;
+  uid_t uid = 0;
+};
+Result<Peer> peer_of(int socket);
+
+/// Puts a handshake together from what has arrived, without ever waiting. Empty messages are
+/// skipped (one has been seen to come first); a text that arrives in pieces is put together until
+/// it is a whole JSON document. Of several descriptors the first is used, all others are closed.
+class HandshakeReceiver {
+ public:
+  /// Takes what has arrived on the connected Unix stream socket; true when the handshake is whole.
+  /// kFailed when the peer has closed its end, sent too much, truncated ancillary data, no
+  /// descriptor, or one that is no userfaultfd.
+  Result<bool> receive(int socket);
+
+  /// The whole handshake. REQUIRES: receive() returned true.
+  Handshake take();
+
+ private:
+  std::string text_;
+  std::vector<sys::Fd> descriptors_;
+};
+
+/// Receives a handshake, waiting until `timeout` has passed. Fails as HandshakeReceiver does, and
+/// with kFailed when the peer is silent.
 Result<Handshake> receive_handshake(int socket, std::chrono::milliseconds timeout);
 
 }  // namespace lamina::pager

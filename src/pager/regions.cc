@@ -19,9 +19,8 @@ std::optional<std::uint64_t> number(const Json& region, const char* name) {
   return found->get<std::uint64_t>();
 }
 
-Result<Region> decode_region(const Json& json, std::size_t index, std::uint64_t memory_bytes) {
+Result<Region> decode_region(const Json& json, std::size_t index) {
   if (!json.is_object()) return fail(ErrorKind::kCorrupt, "region {} is no object", index);
-  Region region;
   const auto address = number(json, "base_host_virt_addr");
   const auto size = number(json, "size");
   const auto offset = number(json, "offset");
@@ -31,7 +30,10 @@ Result<Region> decode_region(const Json& json, std::size_t index, std::uint64_t 
     return fail(ErrorKind::kCorrupt,
                 "region {} lacks base_host_virt_addr, size, offset or page_size", index);
   }
-  region = {*address, *size, *offset, *page};
+  return Region{*address, *size, *offset, *page};
+}
+
+Status check_region(const Region& region, std::size_t index, std::uint64_t memory_bytes) {
   if (region.page_bytes != kBlockBytes && region.page_bytes != kHugePageBytes) {
     return fail(ErrorKind::kCorrupt, "region {} has pages of {} bytes; {} and {} are supported",
                 index, region.page_bytes, kBlockBytes, kHugePageBytes);
@@ -53,7 +55,7 @@ Result<Region> decode_region(const Json& json, std::size_t index, std::uint64_t 
                 "another VM",
                 index, *memory_end, memory_bytes);
   }
-  return region;
+  return {};
 }
 
 }  // namespace
@@ -64,11 +66,20 @@ Result<RegionTable> RegionTable::decode(std::string_view text, std::uint64_t mem
     return fail(ErrorKind::kCorrupt, "the handshake is no JSON array of 1 to {} regions",
                 kMaxRegions);
   }
-  RegionTable table;
+  std::vector<Region> regions;
   for (std::size_t i = 0; i < json.size(); ++i) {
-    LAMINA_ASSIGN_OR_RETURN(const Region region, decode_region(json[i], i, memory_bytes));
-    table.regions_.push_back(region);
+    LAMINA_ASSIGN_OR_RETURN(const Region region, decode_region(json[i], i));
+    regions.push_back(region);
   }
+  return create(std::move(regions), memory_bytes);
+}
+
+Result<RegionTable> RegionTable::create(std::vector<Region> regions, std::uint64_t memory_bytes) {
+  for (std::size_t i = 0; i < regions.size(); ++i) {
+    LAMINA_RETURN_IF_ERROR(check_region(regions[i], i, memory_bytes));
+  }
+  RegionTable table;
+  table.regions_ = std::move(regions);
   std::sort(table.regions_.begin(), table.regions_.end(),
             [](const Region& a, const Region& b) { return a.host_address < b.host_address; });
   for (std::size_t i = 1; i < table.regions_.size(); ++i) {
@@ -84,6 +95,16 @@ Result<RegionTable> RegionTable::decode(std::string_view text, std::uint64_t mem
 const Region* RegionTable::find(std::uint64_t host_address) const {
   for (const Region& region : regions_) {
     if (host_address >= region.host_address && host_address < region.host_end()) return &region;
+  }
+  return nullptr;
+}
+
+const Region* RegionTable::find_block(std::uint32_t block) const {
+  const std::uint64_t offset = block * kBlockBytes;
+  for (const Region& region : regions_) {
+    if (offset >= region.memory_offset && offset - region.memory_offset < region.size_bytes) {
+      return &region;
+    }
   }
   return nullptr;
 }

@@ -39,8 +39,14 @@ class RegionTable {
   /// region and the value; whatever the text, nothing large is allocated.
   static Result<RegionTable> decode(std::string_view json, std::uint64_t memory_bytes);
 
+  /// The same for regions that were decoded before.
+  static Result<RegionTable> create(std::vector<Region> regions, std::uint64_t memory_bytes);
+
   /// The region that holds a host address, or nullptr. No allocation.
   [[nodiscard]] const Region* find(std::uint64_t host_address) const;
+
+  /// The region that maps a block of the memory, or nullptr. No allocation.
+  [[nodiscard]] const Region* find_block(std::uint32_t block) const;
 
   [[nodiscard]] std::span<const Region> regions() const { return regions_; }
 

@@ -1,9 +1,14 @@
 #include "pager/session.h"
 
 #include <poll.h>
+#include <time.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
 #include <cerrno>
+#include <cstring>
 
 #include "base/block.h"
 #include "base/error.h"
@@ -12,7 +17,6 @@
 namespace lamina::pager {
 namespace {
 
-constexpr std::size_t kSlots = 16;
 constexpr std::uint32_t kHugePageBlocks = kHugePageBytes / kBlockBytes;
 
 /// A fill that keeps meeting unread events gives way to the loop after so many rounds; the faulting
@@ -21,84 +25,151 @@ constexpr int kMaxRereads = 64;
 
 constexpr int kReadAttempts = 3;
 
+/// The position of populating: a run of the plan in the upper half, a block of it in the lower one;
+/// behind the last run, a block of the memory.
+constexpr unsigned kRunShift = 32;
+
+std::uint64_t now_ns() {
+  constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * kNanosecondsPerSecond +
+         static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+/// What was written above this must not be moved below it by the compiler. (The processor is no
+/// concern: a process that is killed has done all of its instructions up to one, and none after.)
+void order_for_successor() { std::atomic_signal_fence(std::memory_order_seq_cst); }
+
+void clear(uffd_msg& slot) {
+  order_for_successor();
+  std::memset(&slot, 0, sizeof(slot));
+}
+
 }  // namespace
 
-Session::Session(const engine::Chain& chain, RegionTable regions, const FaultLimits& limits)
+Session::Session(const engine::Chain& chain, VmState& vm, RegionTable regions,
+                 const VmDescriptors& descriptors, std::span<std::byte> buffer,
+                 const SessionOptions& options)
     : chain_(chain),
+      vm_(vm),
+      counters_(vm.counters()),
       regions_(std::move(regions)),
-      limits_(limits),
-      removed_((chain.mapping().block_count() + 63) / 64, 0),
-      buffer_(std::max<std::size_t>(limits.data_blocks, kHugePageBlocks) * kBlockBytes) {}
+      fds_(descriptors),
+      options_(options),
+      limits_(options.limits),
+      slots_(vm.slots()),
+      reread_slots_(vm.reread_slots()),
+      removed_(vm.removed_bits()),
+      buffer_(buffer) {
+  if (options_.record) limits_.data_blocks = 1;
+}
 
-Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, Handshake handshake,
-                                                 RegionTable regions, int socket,
-                                                 const FaultLimits& limits) {
-  std::unique_ptr<Session> session(new Session(chain, std::move(regions), limits));
-  session->userfaultfd_ = std::move(handshake.userfaultfd);
-  session->socket_ = socket;
-  session->peer_pid_ = handshake.peer_pid;
-  LAMINA_ASSIGN_OR_RETURN(session->pidfd_, sys::open_process(handshake.peer_pid));
-  if (!sys::may_signal(session->pidfd_.get())) {
-    return fail(ErrorKind::kFailed,
-                "process {} may not be killed by this one, so a page that cannot be served would "
-                "leave it hanging; run as the same user or as root",
-                handshake.peer_pid);
+Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, VmState& state,
+                                                 const VmDescriptors& descriptors,
+                                                 std::span<std::byte> buffer,
+                                                 const SessionOptions& options) {
+  if (chain.mapping().block_count() != blocks_for(state.record().memory_bytes)) {
+    return fail(ErrorKind::kFailed, "VM {} has {} bytes of memory, the snapshot {} blocks",
+                state.record().pid, state.record().memory_bytes, chain.mapping().block_count());
   }
-  LAMINA_ASSIGN_OR_RETURN(session->slots_memory_,
-                          sys::LockedMemory::allocate(2 * kSlots * sizeof(uffd_msg)));
-  const std::span all(reinterpret_cast<uffd_msg*>(session->slots_memory_.bytes().data()),
-                      2 * kSlots);
-  session->slots_ = all.first(kSlots);
-  session->reread_slots_ = all.last(kSlots);
+  LAMINA_ASSIGN_OR_RETURN(RegionTable regions,
+                          RegionTable::create(state.record().regions, state.record().memory_bytes));
+  if (!sys::may_signal(descriptors.pidfd)) {
+    return fail(ErrorKind::kFailed,
+                "process {} is gone, or may not be killed by this one, so that a page that cannot "
+                "be served would leave it hanging; run as the same user or as root",
+                state.record().pid);
+  }
+  state.lock_slots();
+  LAMINA_RETURN_IF_ERROR(sys::set_nonblocking(descriptors.userfaultfd));
+  std::unique_ptr<Session> session(
+      new Session(chain, state, std::move(regions), descriptors, buffer, options));
+  session->finish_predecessors_work();
   for (const Region& region : session->regions_.regions()) {
-    LAMINA_RETURN_IF_ERROR(
-        sys::uffd_wake(session->userfaultfd_.get(), region.host_address, region.size_bytes));
+    const Status woken =
+        sys::uffd_wake(descriptors.userfaultfd, region.host_address, region.size_bytes);
+    // A range that has been unmapped has nobody to wake.
+    if (!woken && woken.error().kind != ErrorKind::kNotFound) return std::unexpected(woken.error());
   }
   return session;
 }
 
+void Session::finish_predecessors_work() {
+  for (const std::span<uffd_msg> slots : {slots_, reread_slots_}) {
+    apply_removes(slots);
+    // Faults that were read and not served come again when their threads are woken.
+    for (uffd_msg& slot : slots) clear(slot);
+  }
+}
+
 SessionState Session::step(int timeout_ms) {
   if (state_ != SessionState::kServing) return state_;
-  std::array<pollfd, 2> waiting = {pollfd{userfaultfd_.get(), POLLIN, 0},
-                                   pollfd{socket_, POLLIN | POLLRDHUP, 0}};
+  std::array<pollfd, 2> waiting = {pollfd{fds_.userfaultfd, POLLIN, 0},
+                                   pollfd{fds_.pidfd, POLLIN, 0}};
   const int ready = ::poll(waiting.data(), waiting.size(), timeout_ms);
-  if (ready < 0 && errno != EINTR) {
-    fail_closed(system_error("poll", "userfaultfd", errno).message, 0, 0);
-    return state_;
-  }
   if (ready <= 0) return state_;
-  if (waiting[0].revents != 0) read_and_handle_events();
-  // Firecracker keeps the socket open for as long as it lives; it never sends anything more.
-  if (state_ == SessionState::kServing &&
-      (waiting[1].revents & (POLLHUP | POLLRDHUP | POLLERR)) != 0) {
-    state_ = SessionState::kEnded;
+  if (waiting[0].revents != 0) handle_events();
+  if (state_ == SessionState::kServing && waiting[1].revents != 0) end();
+  return state_;
+}
+
+void Session::end() {
+  if (state_ == SessionState::kServing) state_ = SessionState::kEnded;
+}
+
+SessionState Session::handle_events() {
+  if (state_ != SessionState::kServing) return state_;
+  const std::size_t count = read_events(slots_);
+  const std::uint64_t started_ns = now_ns();
+  const auto events = slots_.first(count);
+  apply_removes(events);
+  for (uffd_msg& slot : events) {
+    if (slot.event == UFFD_EVENT_PAGEFAULT && state_ == SessionState::kServing) {
+      serve_fault(slot.arg.pagefault.address);
+      count_latency(started_ns);
+    }
+    clear(slot);
   }
   return state_;
 }
 
-void Session::read_and_handle_events() {
-  const std::size_t count = read_events(slots_);
-  apply_removes(slots_.first(count));
-  for (std::size_t i = 0; i < count && state_ == SessionState::kServing; ++i) {
-    if (slots_[i].event != UFFD_EVENT_PAGEFAULT) continue;
-    ++counters_.faults;
-    serve_fault(slots_[i].arg.pagefault.address);
-  }
-}
-
 std::size_t Session::read_events(std::span<uffd_msg> slots) {
-  const auto count = sys::uffd_read(userfaultfd_.get(), slots);
+  const auto count = sys::uffd_read(fds_.userfaultfd, slots);
   if (count) return *count;
-  fail_closed(count.error().message, 0, 0);
+  if (count.error().kind == ErrorKind::kNotFound) {
+    end();  // the address space is gone
+  } else {
+    fail_closed(count.error().message, 0, 0);
+  }
   return 0;
 }
 
-void Session::apply_removes(std::span<const uffd_msg> events) {
-  for (const uffd_msg& event : events) {
-    if (event.event != UFFD_EVENT_REMOVE) continue;
-    ++counters_.removes;
-    mark_removed(event.arg.remove.start, event.arg.remove.end);
+void Session::apply_removes(std::span<uffd_msg> slots) {
+  for (uffd_msg& slot : slots) {
+    if (slot.event != UFFD_EVENT_REMOVE) continue;
+    counters_.removes.add(1);
+    mark_removed(slot.arg.remove.start, slot.arg.remove.end);
+    clear(slot);
   }
+}
+
+void Session::count_latency(std::uint64_t started_ns) {
+  constexpr std::uint64_t kNanosecondsPerMicrosecond = 1000;
+  const std::uint64_t elapsed_ns = now_ns() - started_ns;
+  counters_.latency_sum_ns.add(elapsed_ns);
+  const std::uint64_t microseconds = elapsed_ns / kNanosecondsPerMicrosecond;
+  const std::size_t bucket =
+      std::min<std::size_t>(std::bit_width(microseconds), kLatencyBuckets - 1);
+  counters_.latency[bucket].add(1);
+}
+
+void Session::record(std::uint32_t block) {
+  const std::uint64_t count = vm_.recorded_count().get();
+  if (count >= kMaxRecordedBlocks) return;
+  vm_.recorded_blocks()[count] = block;
+  order_for_successor();
+  vm_.recorded_count().set(count + 1);
 }
 
 void Session::mark_removed(std::uint64_t start, std::uint64_t end) {
@@ -117,13 +188,18 @@ void Session::mark_removed(std::uint64_t start, std::uint64_t end) {
 }
 
 void Session::reread_events() {
-  ++counters_.reread_events;
+  counters_.reread_events.add(1);
   const std::size_t count = read_events(reread_slots_);
-  apply_removes(reread_slots_.first(count));
-  for (std::size_t i = 0; i < count; ++i) {
-    if (reread_slots_[i].event != UFFD_EVENT_PAGEFAULT) continue;
-    const std::uint64_t page = reread_slots_[i].arg.pagefault.address & ~(kBlockBytes - 1);
-    static_cast<void>(sys::uffd_wake(userfaultfd_.get(), page, kBlockBytes));
+  const auto events = reread_slots_.first(count);
+  apply_removes(events);
+  for (uffd_msg& slot : events) {
+    if (slot.event == UFFD_EVENT_PAGEFAULT) {
+      const std::uint64_t address = slot.arg.pagefault.address;
+      const Region* region = regions_.find(address);
+      const std::uint64_t page_bytes = region != nullptr ? region->page_bytes : kBlockBytes;
+      static_cast<void>(sys::uffd_wake(fds_.userfaultfd, address & ~(page_bytes - 1), page_bytes));
+    }
+    clear(slot);
   }
 }
 
@@ -135,24 +211,28 @@ void Session::serve_fault(std::uint64_t address) {
   const std::uint64_t page =
       (address - region->host_address) / region->page_bytes * region->page_bytes;
   const auto block = static_cast<std::uint32_t>((region->memory_offset + page) / kBlockBytes);
+  const bool huge = region->page_bytes == kHugePageBytes;
+  if (options_.record) record(block);
   bool single = false;
   for (int round = 0; round < kMaxRereads && state_ == SessionState::kServing; ++round) {
-    const bool huge = region->page_bytes == kHugePageBytes;
-    const FaultLimits limits = single ? FaultLimits{1, 1} : limits_;
-    const sys::FillResult result =
-        huge ? fill_huge_page(*region, block) : fill(*region, run_at(*region, block, limits));
+    const Run run = huge ? Run{block, kHugePageBlocks, false}
+                         : run_at(*region, block, single ? FaultLimits{1, 1} : limits_);
+    const sys::FillResult result = huge ? fill_huge_page(*region, block) : fill(*region, run);
     if (state_ != SessionState::kServing) return;
+    // Filled from its first page on, and who waits for that is awake.
+    if (result.bytes_done > 0 || result.outcome == sys::FillOutcome::kDone) {
+      (run.zero ? counters_.zero_faults : counters_.data_faults).add(1);
+      return;
+    }
     switch (result.outcome) {
       case sys::FillOutcome::kUnreadEvent:
         reread_events();
         continue;  // a REMOVE may have changed what this page is
       case sys::FillOutcome::kPresent:
-        if (result.bytes_done > 0) return;  // the faulting page is filled and woken
-        ++counters_.already_present;
+        counters_.present_faults.add(1);
         break;
       case sys::FillOutcome::kProcessGone:
-        state_ = SessionState::kEnded;
-        return;
+        return end();
       case sys::FillOutcome::kFailed:
         return fail_closed(
             system_error("fill", fmt::format("{:#x}", address), result.error_number).message,
@@ -168,7 +248,7 @@ void Session::serve_fault(std::uint64_t address) {
     break;
   }
   static_cast<void>(
-      sys::uffd_wake(userfaultfd_.get(), region->host_address + page, region->page_bytes));
+      sys::uffd_wake(fds_.userfaultfd, region->host_address + page, region->page_bytes));
 }
 
 Session::Run Session::run_at(const Region& region, std::uint32_t block,
@@ -204,20 +284,20 @@ sys::FillResult Session::fill(const Region& region, const Run& run) {
   const std::uint64_t address = address_of(region, run.block);
   const std::uint64_t length = run.count * kBlockBytes;
   if (run.zero) {
-    const sys::FillResult result = sys::uffd_zero(userfaultfd_.get(), address, length);
-    counters_.zero_bytes += result.bytes_done;
+    const sys::FillResult result = sys::uffd_zero(fds_.userfaultfd, address, length);
+    counters_.zero_bytes.add(result.bytes_done);
     return result;
   }
-  const auto data = std::span(buffer_).first(length);
+  const auto data = buffer_.first(length);
   if (!read_blocks(run.block, data, address)) return {};
-  const sys::FillResult result = sys::uffd_copy(userfaultfd_.get(), address, data);
-  counters_.data_bytes += result.bytes_done;
+  const sys::FillResult result = sys::uffd_copy(fds_.userfaultfd, address, data);
+  counters_.data_bytes.add(result.bytes_done);
   return result;
 }
 
 sys::FillResult Session::fill_huge_page(const Region& region, std::uint32_t first_block) {
   const std::uint64_t address = address_of(region, first_block);
-  const auto page = std::span(buffer_).first(kHugePageBytes);
+  const auto page = buffer_.first(kHugePageBytes);
   const std::uint32_t known =
       std::min(kHugePageBlocks, chain_.mapping().block_count() - first_block);
   if (!read_blocks(first_block, page.first(known * kBlockBytes), address)) return {};
@@ -228,8 +308,8 @@ sys::FillResult Session::fill_huge_page(const Region& region, std::uint32_t firs
     const auto block = page.subspan(i * kBlockBytes, kBlockBytes);
     std::fill(block.begin(), block.end(), std::byte{0});
   }
-  const sys::FillResult result = sys::uffd_copy(userfaultfd_.get(), address, page);
-  counters_.data_bytes += result.bytes_done;
+  const sys::FillResult result = sys::uffd_copy(fds_.userfaultfd, address, page);
+  counters_.data_bytes.add(result.bytes_done);
   return result;
 }
 
@@ -242,7 +322,7 @@ bool Session::read_blocks(std::uint32_t block, std::span<std::byte> buffer,
       fail_closed(read.error().message, host_address, buffer.size());
       return false;
     }
-    ++counters_.read_retries;
+    counters_.read_retries.add(1);
   }
 }
 
@@ -252,67 +332,110 @@ void Session::fail_closed(const std::string& cause, std::uint64_t host_address,
   state_ = SessionState::kKilled;
   failure_ = cause;
   // Killed first: a poisoned page would only be its second line.
-  const Status killed = sys::kill_process(pidfd_.get());
+  const Status killed = sys::kill_process(fds_.pidfd);
   if (!killed) failure_ += "; " + killed.error().message;
   if (length > 0) {
     const std::uint64_t pages = (length + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
-    static_cast<void>(sys::uffd_poison(userfaultfd_.get(), host_address, pages));
+    static_cast<void>(sys::uffd_poison(fds_.userfaultfd, host_address, pages));
   }
 }
 
+format::BlockRun Session::next_of_plan(std::uint32_t limit) const {
+  const std::uint64_t position = vm_.populate_position().get();
+  const auto run = static_cast<std::size_t>(position >> kRunShift);
+  const auto done = static_cast<std::uint32_t>(position);
+  const auto& first = options_.plan->first;
+  if (run < first.size()) {
+    return {first[run].guest_block + done, std::min(first[run].block_count - done, limit)};
+  }
+  const std::uint32_t blocks = chain_.mapping().block_count();
+  if (!options_.plan->rest || done >= blocks) return {};
+  return {done, std::min(blocks - done, limit)};
+}
+
+void Session::advance_plan(std::uint32_t blocks) {
+  const std::uint64_t position = vm_.populate_position().get();
+  const auto run = static_cast<std::size_t>(position >> kRunShift);
+  const std::uint64_t done = static_cast<std::uint32_t>(position) + std::uint64_t{blocks};
+  const auto& first = options_.plan->first;
+  const bool ended = run < first.size() && done >= first[run].block_count;
+  vm_.populate_position().set(ended ? (std::uint64_t{run} + 1) << kRunShift
+                                    : (std::uint64_t{run} << kRunShift) | done);
+  counters_.populated_bytes.add(blocks * kBlockBytes);
+}
+
+std::uint32_t Session::populate_run(std::uint32_t block, std::uint32_t count) {
+  const Region* region = regions_.find_block(block);
+  if (region == nullptr) return 1;
+  const bool huge = region->page_bytes == kHugePageBytes;
+  // A removed block is zeros when it is touched; filling it would undo the balloon's work.
+  if (!huge && is_removed(block)) return 1;
+  const std::uint64_t in_region = block - region->memory_offset / kBlockBytes;
+  const auto in_page = static_cast<std::uint32_t>(huge ? in_region % kHugePageBlocks : 0);
+  const Run run =
+      huge ? Run{block - in_page, kHugePageBlocks, false} : run_at(*region, block, {count, count});
+  const sys::FillResult result = huge ? fill_huge_page(*region, run.block) : fill(*region, run);
+  switch (result.outcome) {
+    case sys::FillOutcome::kUnreadEvent:
+      return 0;
+    case sys::FillOutcome::kProcessGone:
+      end();
+      return 0;
+    case sys::FillOutcome::kFailed:
+      fail_closed(system_error("populate", "guest memory", result.error_number).message, 0, 0);
+      return 0;
+    case sys::FillOutcome::kPresent:
+      // Stopped part of the way, at a page that is there or at an unread event: the next fill
+      // tells. At its first page it was there.
+      if (result.bytes_done > 0 && !huge) {
+        return static_cast<std::uint32_t>(result.bytes_done / kBlockBytes);
+      }
+      return huge ? run.count - in_page : 1;
+    case sys::FillOutcome::kUnmapped:
+      return huge ? run.count - in_page : 1;
+    case sys::FillOutcome::kDone:
+      break;
+  }
+  return run.count - in_page;
+}
+
 bool Session::populate(std::uint32_t max_blocks) {
-  const auto regions = regions_.regions();
-  std::uint32_t left = max_blocks;
+  if (options_.plan == nullptr) return false;
+  std::uint32_t left = std::min<std::uint32_t>(max_blocks, kFillBufferBytes / kBlockBytes);
   while (left > 0 && state_ == SessionState::kServing) {
-    if (populate_region_ == regions.size()) return false;
-    const Region& region = regions[populate_region_];
-    const std::uint64_t first = region.memory_offset / kBlockBytes;
-    const std::uint64_t end = std::min<std::uint64_t>(first + region.size_bytes / kBlockBytes,
-                                                      chain_.mapping().block_count());
-    const auto block = static_cast<std::uint32_t>(first + populate_block_);
-    if (block >= end) {
-      ++populate_region_;
-      populate_block_ = 0;
-      continue;
-    }
-    const bool huge = region.page_bytes == kHugePageBytes;
-    const std::uint32_t page_blocks = huge ? kHugePageBlocks : 1;
-    // A removed block is zeros when it is touched; filling it would undo the balloon's work.
-    if (!huge && is_removed(block)) {
-      ++populate_block_;
-      --left;
-      continue;
-    }
-    const FaultLimits limits{std::min(left, limits_.zero_blocks), limits_.zero_blocks};
-    const Run run = huge ? Run{block, kHugePageBlocks, false} : run_at(region, block, limits);
-    const sys::FillResult result = huge ? fill_huge_page(region, block) : fill(region, run);
+    const format::BlockRun next = next_of_plan(left);
+    if (next.block_count == 0) return false;
+    const std::uint32_t settled = populate_run(next.guest_block, next.block_count);
     if (state_ != SessionState::kServing) return false;
-    switch (result.outcome) {
-      case sys::FillOutcome::kUnreadEvent:
-        return true;  // the next step reads it
-      case sys::FillOutcome::kProcessGone:
-        state_ = SessionState::kEnded;
-        return false;
-      case sys::FillOutcome::kFailed:
-        fail_closed(system_error("populate", "guest memory", result.error_number).message, 0, 0);
-        return false;
-      case sys::FillOutcome::kPresent:
-        // Stopped part of the way: at a page that is there, or at an unread event. The next fill
-        // tells.
-        populate_block_ += result.bytes_done > 0
-                               ? static_cast<std::uint32_t>(result.bytes_done / kBlockBytes)
-                               : page_blocks;
-        break;
-      case sys::FillOutcome::kUnmapped:
-        populate_block_ += page_blocks;
-        break;
-      case sys::FillOutcome::kDone:
-        populate_block_ += run.count;
-        break;
-    }
-    left -= std::min(left, std::max<std::uint32_t>(run.count, 1));
+    if (settled == 0) return true;  // the next events are handled first
+    advance_plan(std::min(settled, next.block_count));
+    left -= std::min(left, settled);
   }
   return state_ == SessionState::kServing;
+}
+
+void Session::set_plan(const PopulatePlan* plan) {
+  options_.plan = plan;
+  vm_.populate_position().set(0);
+}
+
+bool Session::is_populated() const {
+  return options_.plan == nullptr || next_of_plan(1).block_count == 0;
+}
+
+void Session::detach() {
+  for (const Region& region : regions_.regions()) {
+    const Status done =
+        sys::uffd_unregister(fds_.userfaultfd, region.host_address, region.size_bytes);
+    if (!done) return fail_closed(done.error().message, 0, 0);
+  }
+  // Who gave memory back just before that waits until its event is read.
+  constexpr int kQuietMs = 50;
+  pollfd waiting{fds_.userfaultfd, POLLIN, 0};
+  while (state_ == SessionState::kServing && ::poll(&waiting, 1, kQuietMs) > 0) {
+    apply_removes(slots_.first(read_events(slots_)));
+  }
+  if (state_ == SessionState::kServing) state_ = SessionState::kDetached;
 }
 
 std::uint64_t Session::address_of(const Region& region, std::uint32_t block) const {

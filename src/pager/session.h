@@ -14,6 +14,9 @@
 // fault may be read before a REMOVE that came first. Then the kernel refuses the fill (EAGAIN)
 // until the REMOVE has been read; it is read and applied, and the fault is looked at anew.
 //
+// What only this process would know is kept in a VmState, so that a successor can go on from any
+// instruction: it applies the REMOVEs that it finds in the event slots, and wakes all who wait.
+//
 // Failing closed: a block that cannot be read or is wrong, after retries, kills the VM through a
 // pidfd taken at the handshake, and poisons the page where the kernel can. The guest never sees
 // zeros in place of data, and never waits for ever.
@@ -28,30 +31,19 @@
 #include <vector>
 
 #include "engine/chain.h"
+#include "format/trailer.h"
 #include "lamina/result.h"
-#include "pager/handshake.h"
 #include "pager/regions.h"
-#include "sys/fd.h"
-#include "sys/locked_memory.h"
+#include "pager/vm_state.h"
 #include "sys/userfaultfd.h"
 
 namespace lamina::pager {
 
-/// What a session has done. Plain numbers of the owning thread.
-struct SessionCounters {
-  std::uint64_t faults = 0;           ///< page faults read
-  std::uint64_t data_bytes = 0;       ///< filled from layers
-  std::uint64_t zero_bytes = 0;       ///< filled with zeros
-  std::uint64_t already_present = 0;  ///< faults whose page was there when they were served
-  std::uint64_t removes = 0;          ///< REMOVE events
-  std::uint64_t reread_events = 0;    ///< fills that had to read events first
-  std::uint64_t read_retries = 0;
-};
-
 enum class SessionState : std::uint8_t {
   kServing,
-  kEnded,   ///< the VM has exited
-  kKilled,  ///< failed closed; failure() says why
+  kEnded,     ///< the VM has exited
+  kKilled,    ///< failed closed; failure() says why
+  kDetached,  ///< all of its memory is there, and it needs nobody any more
 };
 
 /// How much one fault fills at most.
@@ -60,28 +52,68 @@ struct FaultLimits {
   std::uint32_t zero_blocks = 512;  ///< 2 MiB
 };
 
+/// What is filled without a fault asking for it.
+struct PopulatePlan {
+  std::vector<format::BlockRun> first;  ///< in this order; may overlap
+  bool rest = false;                    ///< then all of the memory, in guest order
+};
+
+struct SessionOptions {
+  FaultLimits limits;
+  /// Notes the blocks that faults ask for, in order, up to kMaxRecordedBlocks. Such a session fills
+  /// data block by block, because only what faults is noted.
+  bool record = false;
+  const PopulatePlan* plan = nullptr;  ///< may be null; must outlive the session
+};
+
+/// Bytes of the buffer that a session fills pages from.
+inline constexpr std::size_t kFillBufferBytes = kHugePageBytes;
+
+/// The descriptors of a VM. They must outlive its session.
+struct VmDescriptors {
+  int userfaultfd = -1;
+  int pidfd = -1;
+};
+
 class Session {
  public:
-  /// Takes over a VM from its handshake: opens a pidfd of the peer and wakes all its regions once,
-  /// so that whoever waited for a predecessor faults again. kFailed when the peer is gone or may
-  /// not be killed (then failing closed would be impossible, and the VM is refused). `chain` and
-  /// `socket` must outlive the session.
-  static Result<std::unique_ptr<Session>> create(const engine::Chain& chain, Handshake handshake,
-                                                 RegionTable regions, int socket,
-                                                 const FaultLimits& limits = {});
+  /// Begins to serve a VM, or goes on where a predecessor was killed: applies what it had read but
+  /// not done, and wakes all regions once, so that whoever waited for it faults again. kFailed when
+  /// the process is gone or may not be killed (then failing closed would be impossible). `chain`,
+  /// `state` and `buffer` (kFillBufferBytes, shared by the sessions of one thread) must outlive the
+  /// session; everything is used by the calling thread only.
+  static Result<std::unique_ptr<Session>> create(const engine::Chain& chain, VmState& state,
+                                                 const VmDescriptors& descriptors,
+                                                 std::span<std::byte> buffer,
+                                                 const SessionOptions& options = {});
 
-  /// Waits up to `timeout_ms` (-1: for ever) for events or the peer's end and handles all that
-  /// wait.
+  /// Handles all events that wait in the userfaultfd. Never blocks for an event.
+  SessionState handle_events();
+
+  /// The VM's process has exited.
+  void end();
+
+  /// Waits up to `timeout_ms` (-1: for ever) for events or the VM's end, and handles them.
   SessionState step(int timeout_ms);
 
-  /// Fills up to `max_blocks` of the memory's next missing blocks in guest order, without waiting.
-  /// False when the end has been reached or the session does not serve any more.
+  /// Fills up to `max_blocks` more of what the plan says, without waiting. False when all of it has
+  /// been filled or the session does not serve any more.
   bool populate(std::uint32_t max_blocks);
+
+  /// Replaces the plan; populating starts at its beginning.
+  void set_plan(const PopulatePlan* plan);
+
+  /// True when all of the plan is filled (or there is none).
+  [[nodiscard]] bool is_populated() const;
+
+  /// Ends the session without ending the VM: takes its memory out of the userfaultfd's hands, so
+  /// that the kernel answers faults by itself, with zeros. REQUIRES: populated by a plan with
+  /// `rest`: then only blocks that the guest gave back are missing, and those are zeros.
+  void detach();
 
   [[nodiscard]] SessionState state() const { return state_; }
   [[nodiscard]] const std::string& failure() const { return failure_; }
-  [[nodiscard]] const SessionCounters& counters() const { return counters_; }
-  [[nodiscard]] pid_t peer_pid() const { return peer_pid_; }
+  [[nodiscard]] VmState& vm() const { return vm_; }
 
  private:
   /// A run of blocks to fill at once, all of one kind.
@@ -91,11 +123,14 @@ class Session {
     bool zero = false;
   };
 
-  Session(const engine::Chain& chain, RegionTable regions, const FaultLimits& limits);
+  Session(const engine::Chain& chain, VmState& vm, RegionTable regions,
+          const VmDescriptors& descriptors, std::span<std::byte> buffer,
+          const SessionOptions& options);
 
-  void read_and_handle_events();
+  void finish_predecessors_work();
   std::size_t read_events(std::span<uffd_msg> slots);
-  void apply_removes(std::span<const uffd_msg> events);
+  /// Marks what REMOVE events in `slots` say and clears their slots.
+  void apply_removes(std::span<uffd_msg> slots);
   void mark_removed(std::uint64_t start, std::uint64_t end);
   /// Reads what the kernel insists on before it fills: REMOVEs are applied, faults are woken, so
   /// that they come again.
@@ -109,28 +144,32 @@ class Session {
   /// Reads into the buffer, checked; retries, then fails closed. False when it did.
   bool read_blocks(std::uint32_t block, std::span<std::byte> buffer, std::uint64_t host_address);
   void fail_closed(const std::string& cause, std::uint64_t host_address, std::uint64_t length);
+  void record(std::uint32_t block);
+  void count_latency(std::uint64_t started_ns);
+  /// The next blocks of the plan: at most `limit`, none when it is done.
+  [[nodiscard]] format::BlockRun next_of_plan(std::uint32_t limit) const;
+  void advance_plan(std::uint32_t blocks);
+  /// Fills the first page or run of [block, block + count); returns how many blocks of it are
+  /// settled, 0 when an event has to be read first.
+  std::uint32_t populate_run(std::uint32_t block, std::uint32_t count);
   [[nodiscard]] bool is_removed(std::uint32_t block) const {
     return ((removed_[block / 64] >> (block % 64)) & 1U) != 0;
   }
   [[nodiscard]] std::uint64_t address_of(const Region& region, std::uint32_t block) const;
 
   const engine::Chain& chain_;
+  VmState& vm_;
+  VmCounters& counters_;
   RegionTable regions_;
+  VmDescriptors fds_;
+  SessionOptions options_;
   FaultLimits limits_;
-  sys::Fd userfaultfd_;
-  sys::Fd pidfd_;
-  int socket_ = -1;
-  pid_t peer_pid_ = -1;
   SessionState state_ = SessionState::kServing;
   std::string failure_;
-  SessionCounters counters_;
-  sys::LockedMemory slots_memory_;  ///< events are copied out by the kernel: this must not fault
   std::span<uffd_msg> slots_;
   std::span<uffd_msg> reread_slots_;
-  std::vector<std::uint64_t> removed_;  ///< a bit per block
-  std::vector<std::byte> buffer_;
-  std::size_t populate_region_ = 0;
-  std::uint32_t populate_block_ = 0;  ///< of the region, from its start
+  std::span<std::uint64_t> removed_;  ///< a bit per block
+  std::span<std::byte> buffer_;
 };
 
 }  // namespace lamina::pager

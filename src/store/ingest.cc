@@ -343,6 +343,7 @@ class Ingest {
                             mapping::overlay(base, build_id_, scanned_.changes));
     LAMINA_RETURN_IF_ERROR(write_trailer(mapping, layer, layer_path));
     LAMINA_RETURN_IF_ERROR(link_parent_layers(mapping, staging));
+    link_working_set(staging);
 
     store::Description description;
     description.pause_id = pause_id_;
@@ -411,6 +412,18 @@ class Ingest {
       }
     }
     return {};
+  }
+
+  /// What the parent's resume touched first, this one's will. A hint: without it all is as right.
+  void link_working_set(const Staging& staging) {
+    if (!parent_) return;
+    const std::string name = store::kWorkingSetName;
+    const std::string path = parent_->path + "/" + name;
+    const auto opened =
+        sys::open_regular(parent_->directory.get(), name, O_RDONLY | O_NOFOLLOW, path);
+    if (!opened) return;
+    static_cast<void>(store::link_or_copy(opened->fd.get(), opened->facts, path, name, staging.fd(),
+                                          staging.path()));
   }
 
   Result<format::Header> make_header(mapping::Mapping mapping) {

@@ -189,7 +189,8 @@ class Merge {
     for (const std::string& name : names) {
       if (name == store::kHeaderName || name == store::kFactsName ||
           name == store::kLegacyLayerName || store::parse_layer_file_name(name) ||
-          name == store::kNewHeaderName || name == store::kNewFactsName) {
+          name == store::kNewHeaderName || name == store::kNewFactsName ||
+          name == store::kNewWorkingSetName) {
         continue;
       }
       const auto opened = sys::open_regular(source.directory.get(), name, O_RDONLY | O_NOFOLLOW,

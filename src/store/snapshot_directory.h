@@ -18,6 +18,8 @@ namespace lamina::store {
 inline constexpr const char* kHeaderName = "memfile.header";
 inline constexpr const char* kFactsName = "snapshot.json";
 inline constexpr const char* kVmstateName = "snapfile";
+inline constexpr const char* kWorkingSetName = "working-set";
+inline constexpr const char* kNewWorkingSetName = "working-set.new";
 /// What `repair` writes before it renames: never part of a snapshot.
 inline constexpr const char* kNewHeaderName = ".memfile.header.new";
 inline constexpr const char* kNewFactsName = ".snapshot.json.new";

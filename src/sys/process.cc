@@ -1,13 +1,21 @@
 #include "sys/process.h"
 
+#include <fcntl.h>
+#include <linux/kcmp.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <charconv>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "base/error.h"
+#include "sys/directory.h"
+#include "sys/file.h"
 
 namespace lamina::sys {
 
@@ -18,6 +26,61 @@ Result<Fd> open_process(pid_t pid) {
 }
 
 bool may_signal(int pidfd) { return ::syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0) == 0; }
+
+Result<std::uint64_t> start_time_of(pid_t pid) {
+  const std::string path = fmt::format("/proc/{}/stat", pid);
+  LAMINA_ASSIGN_OR_RETURN(const Fd fd, open_at(AT_FDCWD, path, O_RDONLY, path));
+  std::array<char, 4096> buffer{};
+  LAMINA_ASSIGN_OR_RETURN(const std::size_t count,
+                          read_at(fd.get(), std::as_writable_bytes(std::span(buffer)), 0, path));
+  std::string_view text(buffer.data(), count);
+  // The second field is the program's name in brackets, and may hold anything.
+  const std::size_t name_end = text.rfind(')');
+  if (name_end == std::string_view::npos) return fail(ErrorKind::kFailed, "'{}' has no name", path);
+  constexpr int kFieldsBetween = 20;  // from the name to field 22
+  for (int i = 0; i < kFieldsBetween; ++i) {
+    const std::size_t space = text.find(' ', i == 0 ? name_end : 1);
+    if (space == std::string_view::npos) return fail(ErrorKind::kFailed, "'{}' is short", path);
+    text.remove_prefix(space);
+  }
+  text.remove_prefix(1);
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc()) return fail(ErrorKind::kFailed, "'{}' has no start time", path);
+  return value;
+}
+
+Result<std::vector<int>> userfaultfds_of(pid_t pid) {
+  const std::string path = fmt::format("/proc/{}/fd", pid);
+  LAMINA_ASSIGN_OR_RETURN(const Fd directory, open_directory(AT_FDCWD, path, path));
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          list_directory(directory.get(), path));
+  std::vector<int> found;
+  for (const std::string& name : names) {
+    std::array<char, 64> target{};
+    const ssize_t count = ::readlinkat(directory.get(), name.c_str(), target.data(), target.size());
+    if (count <= 0 || std::string_view(target.data(), static_cast<std::size_t>(count)) !=
+                          "anon_inode:[userfaultfd]") {
+      continue;
+    }
+    int number = -1;
+    std::from_chars(name.data(), name.data() + name.size(), number);
+    found.push_back(number);
+  }
+  return found;
+}
+
+Result<Fd> take_descriptor(int pidfd, int number) {
+  Fd fd(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd, number, 0)));
+  if (!fd.valid()) return system_failure("pidfd_getfd", std::to_string(number), errno);
+  return fd;
+}
+
+std::optional<bool> is_same_file(pid_t pid, int number, int fd) {
+  const long order = ::syscall(SYS_kcmp, ::getpid(), pid, KCMP_FILE, fd, number);
+  if (order < 0) return std::nullopt;
+  return order == 0;
+}
 
 Status kill_process(int pidfd) {
   if (::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0) == 0 || errno == ESRCH) {

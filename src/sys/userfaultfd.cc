@@ -1,5 +1,6 @@
 #include "sys/userfaultfd.h"
 
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -71,6 +72,22 @@ Status uffd_wake(int fd, std::uint64_t address, std::uint64_t length) {
     if (errno != EINTR) return system_failure("wake", "userfaultfd", errno);
   }
   return {};
+}
+
+Status uffd_unregister(int fd, std::uint64_t address, std::uint64_t length) {
+  uffdio_range range{address, length};
+  while (::ioctl(fd, UFFDIO_UNREGISTER, &range) != 0) {
+    if (errno != EINTR) return system_failure("unregister", "userfaultfd", errno);
+  }
+  return {};
+}
+
+Status set_nonblocking(int fd) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags >= 0 && ((flags & O_NONBLOCK) != 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0)) {
+    return {};
+  }
+  return system_failure("fcntl", "userfaultfd", errno);
 }
 
 bool uffd_poison(int fd, std::uint64_t address, std::uint64_t length) {

@@ -42,6 +42,13 @@ FillResult uffd_zero(int fd, std::uint64_t address, std::uint64_t length);
 /// Wakes whoever waits for a page in the range; it faults again if the page is still missing.
 Status uffd_wake(int fd, std::uint64_t address, std::uint64_t length);
 
+/// Takes a range out of the descriptor's hands; its waiters are woken, and the kernel answers its
+/// faults by itself from then on.
+Status uffd_unregister(int fd, std::uint64_t address, std::uint64_t length);
+
+/// Sets O_NONBLOCK: without it the kernel lets nobody poll the descriptor.
+Status set_nonblocking(int fd);
+
 /// Makes later accesses to the range raise SIGBUS (Linux 6.6). False where the kernel cannot.
 bool uffd_poison(int fd, std::uint64_t address, std::uint64_t length);
 

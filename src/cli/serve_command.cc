@@ -1,0 +1,174 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <sstream>
+#include <string_view>
+
+#include "base/error.h"
+#include "cli/command_line.h"
+#include "cli/output.h"
+#include "lamina/serve.h"
+
+namespace lamina::cli {
+namespace {
+
+constexpr const char* kFooter =
+    "Firecracker connects to the socket when it loads a snapshot with a Uffd back\n"
+    "end. Several snapshots: give as many --socket, in the same order.\n\n"
+    "A child process serves. When it is killed or crashes it is succeeded at once;\n"
+    "when all processes are killed, the next start takes the running VMs over.\n"
+    "SIGTERM: fill the memory of the running VMs, so that they need nobody, then\n"
+    "end; a second one ends at once. SIGHUP: put the program as it is on the disk\n"
+    "now in this process' place.\n\n"
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
+    "6 no space.";
+
+constexpr std::uint32_t kMaxMode = 0777;
+constexpr std::uint32_t kMaxThreads = 256;
+
+struct Arguments {
+  ServeOptions options;
+  std::vector<std::string> snapshots;
+  std::vector<std::string> sockets;
+  std::string mode = "0600";
+  bool status = false;
+};
+
+/// This program and its arguments, for a process in this one's place.
+std::vector<std::string> own_command() {
+  std::array<char, 4096> program{};
+  const ssize_t length = ::readlink("/proc/self/exe", program.data(), program.size());
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  std::vector<std::string> command;
+  for (std::size_t start = 0; start < text.size();) {
+    const std::size_t end = std::min(text.find('\0', start), text.size());
+    command.push_back(text.substr(start, end - start));
+    start = end + 1;
+  }
+  if (length <= 0 || command.empty()) return {};
+  command.front().assign(program.data(), static_cast<std::size_t>(length));
+  return command;
+}
+
+Result<std::uint32_t> parse_mode(const std::string& text) {
+  constexpr int kOctal = 8;
+  std::uint32_t mode = 0;
+  const char* last = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), last, mode, kOctal);
+  if (error != std::errc() || end != last || mode > kMaxMode) {
+    return fail(ErrorKind::kUsage, "'{}' is no mode for --socket-mode; give an octal one like 0660",
+                text);
+  }
+  return mode;
+}
+
+/// A sample's value, summed over its labels.
+double value_of(const std::string& metrics, std::string_view name) {
+  double sum = 0;
+  std::istringstream lines(metrics);
+  for (std::string line; std::getline(lines, line);) {
+    const std::string_view text = line;
+    const std::size_t space = text.rfind(' ');
+    if (!text.starts_with(name) || space == std::string_view::npos) continue;
+    if (text[name.size()] != ' ' && text[name.size()] != '{') continue;
+    sum += std::strtod(line.c_str() + space, nullptr);
+  }
+  return sum;
+}
+
+int print_status(const Arguments& arguments) {
+  if (arguments.options.metrics_socket.empty()) {
+    return report_error({ErrorKind::kUsage, "--status asks a running server: name its --metrics"},
+                        false);
+  }
+  const auto metrics = read_serve_metrics(arguments.options.metrics_socket);
+  if (!metrics) return report_error(metrics.error(), false);
+  const auto value = [&](std::string_view name) { return value_of(*metrics, name); };
+  const auto bytes = [&](std::string_view name) {
+    return human_bytes(static_cast<std::uint64_t>(value(name)));
+  };
+  constexpr double kMicrosecondsPerSecond = 1e6;
+  const double faults = value("lamina_fault_seconds_count");
+  const double mean =
+      faults > 0 ? value("lamina_fault_seconds_sum") / faults * kMicrosecondsPerSecond : 0;
+  fmt::print("VMs           {:.0f} served now, {:.0f} in all\n", value("lamina_sessions"),
+             value("lamina_sessions_started_total"));
+  fmt::print("faults        {:.0f}, {:.1f} us each from event to page\n", faults, mean);
+  fmt::print("filled        {} of data, {} of zeros\n",
+             bytes("lamina_filled_bytes_total{kind=\"data\"}"),
+             bytes("lamina_filled_bytes_total{kind=\"zero\"}"));
+  fmt::print("populated     {} without a fault\n", bytes("lamina_populated_bytes_total"));
+  fmt::print("given back    {:.0f} ranges\n", value("lamina_removes_total"));
+  fmt::print("trouble       {:.0f} reads tried again, {:.0f} VMs killed, {:.0f} peers refused\n",
+             value("lamina_read_retries_total"), value("lamina_vms_killed_total"),
+             value("lamina_peers_refused_total"));
+  fmt::print("succession    {:.0f} serving processes succeeded, {:.0f} VMs taken over\n",
+             value("lamina_worker_restarts_total"), value("lamina_vms_reacquired_total"));
+  return kExitDone;
+}
+
+int run(Arguments& arguments) {
+  if (arguments.status) return print_status(arguments);
+  if (arguments.snapshots.empty() || arguments.snapshots.size() != arguments.sockets.size()) {
+    return report_error(
+        {ErrorKind::kUsage, fmt::format("{} for {}; give each SNAPSHOT a --socket",
+                                        count_of(arguments.sockets.size(), "--socket"),
+                                        count_of(arguments.snapshots.size(), "SNAPSHOT"))},
+        false);
+  }
+  ServeOptions& options = arguments.options;
+  for (std::size_t i = 0; i < arguments.snapshots.size(); ++i) {
+    options.endpoints.push_back({arguments.snapshots[i], arguments.sockets[i]});
+  }
+  const auto mode = parse_mode(arguments.mode);
+  if (!mode) return report_error(mode.error(), false);
+  options.socket_mode = *mode;
+  options.restart_command = own_command();
+  options.log = print_message;
+  const Status served = serve(options);
+  return served ? kExitDone : report_error(served.error(), false);
+}
+
+}  // namespace
+
+Action add_serve(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  ServeOptions& options = arguments->options;
+  CLI::App* verb = add_verb(app, "serve", "give memory back by page faults", kFooter);
+  verb->add_option("SNAPSHOT", arguments->snapshots, "what to serve")->type_name("");
+  verb->add_option("--socket", arguments->sockets, "where Firecracker connects")
+      ->allow_extra_args(false)
+      ->type_name("")
+      ->option_text("PATH");
+  add_choice<Populate>(
+      verb, "--populate", options.populate,
+      {{"none", Populate::kNone}, {"working-set", Populate::kWorkingSet}, {"all", Populate::kAll}},
+      "filled without a fault (default none)");
+  verb->add_flag("--record", options.record, "store what is touched first as working set");
+  verb->add_flag("--once", options.once, "end when the first VM has ended");
+  verb->add_option("--workers", options.threads, "threads that serve (default CPUs, up to 4)")
+      ->check(CLI::Range(std::uint32_t{1}, kMaxThreads))
+      ->type_name("")
+      ->option_text("N");
+  add_text(verb, "--socket-mode", arguments->mode, "mode of the sockets (default 0600)", "MODE");
+  add_text(verb, "--socket-group", options.socket_group, "group of the sockets", "GROUP");
+  verb->add_option("--allow-uid", options.allowed_users, "another user who may connect")
+      ->allow_extra_args(false)
+      ->type_name("")
+      ->option_text("UID");
+  add_text(verb, "--state-dir", options.state_directory,
+           "what outlives a process, on tmpfs (default $RUNTIME_DIRECTORY, /run/lamina, ...)",
+           "DIR");
+  add_text(verb, "--metrics", options.metrics_socket, "answer with metrics there", "PATH");
+  verb->add_flag("--status", arguments->status, "show the figures of the server at --metrics");
+  return [arguments] { return run(*arguments); };
+}
+
+}  // namespace lamina::cli

@@ -1,0 +1,143 @@
+#include "pager/vm_state.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "base/block.h"
+#include "base/error.h"
+#include "sys/file.h"
+
+namespace lamina::pager {
+namespace {
+
+constexpr std::uint64_t kMagic = 0x3153'4d56'414d'414c;  // "LAMAVMS1"
+constexpr std::size_t kPageBytes = 4096;
+constexpr std::size_t kSlots = 16;
+constexpr std::size_t kSlotsOffset = kPageBytes;
+constexpr std::size_t kPathOffset = 2 * kPageBytes;
+constexpr std::size_t kBitsOffset = 3 * kPageBytes;
+constexpr std::size_t kRecordedBytes = std::size_t{kMaxRecordedBlocks} * sizeof(std::uint32_t);
+
+/// The first page. Only what this program wrote is ever mapped; magic and sizes keep out what an
+/// other version wrote.
+struct FixedFields {
+  std::uint64_t magic = 0;
+  std::int32_t pid = -1;
+  std::int32_t userfaultfd = -1;
+  std::uint64_t start_time = 0;
+  std::uint64_t memory_bytes = 0;
+  Uuid pause_id;
+  std::uint32_t region_count = 0;
+  std::uint32_t record = 0;
+  std::array<Region, kMaxRegions> regions;
+  Counter populate_position;
+  Counter recorded_count;
+  VmCounters counters;
+};
+static_assert(sizeof(FixedFields) <= kPageBytes);
+static_assert(2 * kSlots * sizeof(uffd_msg) <= kPageBytes);
+
+std::size_t bits_bytes(std::uint64_t memory_bytes) {
+  const std::uint64_t words = (blocks_for(memory_bytes) + 63) / 64;
+  return (words * sizeof(std::uint64_t) + kPageBytes - 1) / kPageBytes * kPageBytes;
+}
+
+std::size_t file_bytes(std::uint64_t memory_bytes) {
+  return kBitsOffset + bits_bytes(memory_bytes) + kRecordedBytes;
+}
+
+FixedFields& fields_of(const sys::SharedMapping& mapping) {
+  return *std::launder(reinterpret_cast<FixedFields*>(mapping.bytes().data()));
+}
+
+}  // namespace
+
+Result<VmState> VmState::create(int directory, const std::string& name, const VmRecord& record,
+                                const std::string& object) {
+  if (record.regions.size() > kMaxRegions || record.snapshot.size() >= kPageBytes) {
+    return fail(ErrorKind::kFailed, "'{}': {} regions or a path of {} bytes are too many", object,
+                record.regions.size(), record.snapshot.size());
+  }
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd,
+                          sys::open_at(directory, name, O_RDWR | O_CREAT | O_EXCL, object));
+  const std::size_t bytes = file_bytes(record.memory_bytes);
+  const std::size_t used = record.record ? bytes : bytes - kRecordedBytes;
+  LAMINA_RETURN_IF_ERROR(sys::reserve(fd.get(), used, object));
+  LAMINA_RETURN_IF_ERROR(sys::truncate(fd.get(), bytes, object));
+  LAMINA_ASSIGN_OR_RETURN(sys::SharedMapping mapping,
+                          sys::SharedMapping::map(fd.get(), bytes, object));
+  auto* fields = new (mapping.bytes().data()) FixedFields;
+  fields->pid = record.pid;
+  fields->userfaultfd = record.userfaultfd;
+  fields->start_time = record.start_time;
+  fields->memory_bytes = record.memory_bytes;
+  fields->pause_id = record.pause_id;
+  fields->region_count = static_cast<std::uint32_t>(record.regions.size());
+  fields->record = record.record ? 1 : 0;
+  std::copy(record.regions.begin(), record.regions.end(), fields->regions.begin());
+  std::memcpy(&mapping.bytes()[kPathOffset], record.snapshot.data(), record.snapshot.size());
+  // Last: with it the file is whole.
+  std::atomic_thread_fence(std::memory_order_release);
+  fields->magic = kMagic;
+  return VmState(std::move(mapping), record);
+}
+
+Result<VmState> VmState::attach(int fd, const std::string& object) {
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(fd, object));
+  const auto corrupt = [&](std::string_view what) {
+    return fail(ErrorKind::kCorrupt, "'{}' is not the state of a VM: {}", object, what);
+  };
+  if (facts.size_bytes < kBitsOffset) return corrupt("it is too short");
+  LAMINA_ASSIGN_OR_RETURN(sys::SharedMapping mapping,
+                          sys::SharedMapping::map(fd, facts.size_bytes, object));
+  const FixedFields& fields = fields_of(mapping);
+  if (fields.magic != kMagic) return corrupt("it was not finished, or is of another version");
+  if (fields.region_count > kMaxRegions || fields.memory_bytes == 0 ||
+      blocks_for(fields.memory_bytes) > kMaxBlocks ||
+      file_bytes(fields.memory_bytes) != facts.size_bytes) {
+    return corrupt("its sizes contradict each other");
+  }
+  VmRecord record;
+  record.pid = fields.pid;
+  record.userfaultfd = fields.userfaultfd;
+  record.start_time = fields.start_time;
+  record.memory_bytes = fields.memory_bytes;
+  record.pause_id = fields.pause_id;
+  record.record = fields.record != 0;
+  record.regions.assign(fields.regions.begin(),
+                        fields.regions.begin() + static_cast<std::ptrdiff_t>(fields.region_count));
+  const auto* path = reinterpret_cast<const char*>(&mapping.bytes()[kPathOffset]);
+  record.snapshot.assign(path, ::strnlen(path, kPageBytes));
+  return VmState(std::move(mapping), std::move(record));
+}
+
+void VmState::lock_slots() const { mapping_.lock(kSlotsOffset, kPageBytes); }
+
+VmCounters& VmState::counters() const { return fields_of(mapping_).counters; }
+
+std::span<uffd_msg> VmState::slots() const {
+  return {reinterpret_cast<uffd_msg*>(&mapping_.bytes()[kSlotsOffset]), kSlots};
+}
+
+std::span<uffd_msg> VmState::reread_slots() const {
+  return {reinterpret_cast<uffd_msg*>(&mapping_.bytes()[kSlotsOffset]) + kSlots, kSlots};
+}
+
+std::span<std::uint64_t> VmState::removed_bits() const {
+  return {reinterpret_cast<std::uint64_t*>(&mapping_.bytes()[kBitsOffset]),
+          (blocks_for(record_.memory_bytes) + 63) / 64};
+}
+
+Counter& VmState::populate_position() const { return fields_of(mapping_).populate_position; }
+
+std::span<std::uint32_t> VmState::recorded_blocks() const {
+  const std::size_t offset = kBitsOffset + bits_bytes(record_.memory_bytes);
+  return {reinterpret_cast<std::uint32_t*>(&mapping_.bytes()[offset]), kMaxRecordedBlocks};
+}
+
+Counter& VmState::recorded_count() const { return fields_of(mapping_).recorded_count; }
+
+}  // namespace lamina::pager

@@ -1,0 +1,189 @@
+#include "server/acceptor.h"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "base/error.h"
+#include "sys/unix_socket.h"
+
+namespace lamina::server {
+namespace {
+
+/// A peer that has not finished its handshake by then is given up.
+constexpr std::chrono::seconds kHandshakeTime{10};
+
+/// Connections that wait for their handshakes; more are refused.
+constexpr std::size_t kMaxPending = 1024;
+
+constexpr int kEventsAtOnce = 64;
+
+}  // namespace
+
+Result<Acceptor> Acceptor::create(const StateDirectory& states, std::vector<Endpoint> endpoints,
+                                  const AccessRules& rules, bool record,
+                                  std::vector<sys::Fd> inherited) {
+  Acceptor acceptor(states, std::move(endpoints), rules, record);
+  acceptor.epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
+  if (!acceptor.epoll_.valid()) return system_failure("epoll_create", "acceptor", errno);
+  acceptor.listening_ = std::move(inherited);
+  for (std::size_t i = acceptor.listening_.size(); i < acceptor.endpoints_.size(); ++i) {
+    LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, sys::listen_at(acceptor.endpoints_[i].socket_path,
+                                                       {rules.socket_mode, rules.socket_group}));
+    acceptor.listening_.push_back(std::move(fd));
+  }
+  for (const sys::Fd& fd : acceptor.listening_) LAMINA_RETURN_IF_ERROR(acceptor.watch(fd.get()));
+  return acceptor;
+}
+
+Status Acceptor::watch(int fd) const {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) return {};
+  return system_failure("epoll_ctl", "acceptor", errno);
+}
+
+void Acceptor::handle(const std::function<void(std::unique_ptr<Vm>)>& take,
+                      const std::function<void(const std::string&)>& refuse) {
+  std::array<epoll_event, kEventsAtOnce> events{};
+  const int count = ::epoll_wait(epoll_.get(), events.data(), kEventsAtOnce, 0);
+  for (int i = 0; i < count; ++i) {
+    const int fd = events[static_cast<std::size_t>(i)].data.fd;
+    const auto listening =
+        std::find_if(listening_.begin(), listening_.end(),
+                     [fd](const sys::Fd& candidate) { return candidate.get() == fd; });
+    if (listening != listening_.end()) {
+      accept_from(static_cast<std::uint32_t>(listening - listening_.begin()), refuse);
+    } else {
+      receive_from(fd, take, refuse);
+    }
+  }
+}
+
+void Acceptor::accept_from(std::uint32_t endpoint,
+                           const std::function<void(const std::string&)>& refuse) {
+  // A bounded number at once, so that a flood of connections does not hold up what has arrived.
+  for (int i = 0; i < kEventsAtOnce; ++i) {
+    auto connection =
+        sys::accept_connection(listening_[endpoint].get(), endpoints_[endpoint].socket_path);
+    if (!connection) return refuse(connection.error().message);
+    if (!*connection) return;
+    const Status admitted = admit(std::move(**connection), endpoint);
+    if (!admitted) refuse(admitted.error().message);
+  }
+}
+
+Status Acceptor::admit(sys::Fd connection, std::uint32_t endpoint) {
+  LAMINA_ASSIGN_OR_RETURN(const pager::Peer peer, pager::peer_of(connection.get()));
+  const bool allowed =
+      peer.uid == 0 || peer.uid == ::geteuid() ||
+      std::find(rules_.users.begin(), rules_.users.end(), peer.uid) != rules_.users.end();
+  if (!allowed) {
+    return fail(ErrorKind::kFailed,
+                "process {} of user {} is refused; allow it with --allow-uid {}", peer.pid,
+                peer.uid, peer.uid);
+  }
+  if (pending_.size() >= kMaxPending) {
+    return fail(ErrorKind::kFailed,
+                "process {} is refused: {} others have not yet sent a handshake", peer.pid,
+                pending_.size());
+  }
+  LAMINA_ASSIGN_OR_RETURN(ClaimedPeer claimed, claim_peer(*states_, connection.get()));
+  const int fd = connection.get();
+  pending_.emplace(
+      fd,
+      Pending{
+          std::move(connection), std::move(claimed), {}, endpoint, Clock::now() + kHandshakeTime});
+  const Status watched = watch(fd);
+  if (!watched) drop(fd);
+  return watched;
+}
+
+void Acceptor::receive_from(int connection, const std::function<void(std::unique_ptr<Vm>)>& take,
+                            const std::function<void(const std::string&)>& refuse) {
+  const auto found = pending_.find(connection);
+  if (found == pending_.end()) return;
+  Pending& pending = found->second;
+  const auto refuse_peer = [&](const Error& error) {
+    refuse(fmt::format("process {} is refused: {}", pending.claimed.peer.pid, error.message));
+    drop(connection);
+  };
+  const auto whole = pending.receiver.receive(connection);
+  if (!whole) return refuse_peer(whole.error());
+  if (!*whole) return;
+  // Nothing more is expected from the peer; its end is seen by its pidfd.
+  static_cast<void>(::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection, nullptr));
+  const VmDirectory* directory = &pending.claimed.directory;
+  const std::string name = directory->name();
+  const pid_t pid = pending.claimed.peer.pid;
+  Pending finished = std::move(found->second);
+  pending_.erase(found);
+  auto vm =
+      make_vm(*states_, std::move(finished.claimed), finished.receiver.take(),
+              std::move(finished.connection), endpoints_[finished.endpoint].snapshot, record_);
+  if (!vm) {
+    refuse(fmt::format("process {} is refused: {}", pid, vm.error().message));
+    states_->remove(VmDirectory(name, sys::Fd()));
+    return;
+  }
+  (*vm)->snapshot = finished.endpoint;
+  take(std::move(*vm));
+}
+
+void Acceptor::drop(int connection) {
+  const auto found = pending_.find(connection);
+  states_->remove(found->second.claimed.directory);
+  // A serving process that was just forked may hold it open for a moment longer.
+  static_cast<void>(::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection, nullptr));
+  pending_.erase(found);
+}
+
+int Acceptor::expire(const std::function<void(const std::string&)>& refuse) {
+  const Clock::time_point now = Clock::now();
+  int next_ms = -1;
+  std::vector<int> late;
+  for (const auto& [fd, pending] : pending_) {
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(pending.deadline - now).count();
+    if (left <= 0) {
+      late.push_back(fd);
+    } else if (next_ms < 0 || left < next_ms) {
+      next_ms = static_cast<int>(left) + 1;
+    }
+  }
+  for (const int fd : late) {
+    refuse(fmt::format("process {} is refused: it sent no whole handshake within {} s",
+                       pending_.at(fd).claimed.peer.pid, kHandshakeTime.count()));
+    drop(fd);
+  }
+  return next_ms;
+}
+
+void Acceptor::forget_peers() {
+  pending_.clear();
+  epoll_.reset();
+}
+
+void Acceptor::drop_peers() {
+  while (!pending_.empty()) drop(pending_.begin()->first);
+}
+
+void Acceptor::close() {
+  drop_peers();
+  for (std::size_t i = 0; i < listening_.size(); ++i) {
+    ::unlink(endpoints_[i].socket_path.c_str());
+  }
+  listening_.clear();
+}
+
+std::vector<int> Acceptor::listening() const {
+  std::vector<int> fds;
+  for (const sys::Fd& fd : listening_) fds.push_back(fd.get());
+  return fds;
+}
+
+}  // namespace lamina::server

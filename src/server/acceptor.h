@@ -1,0 +1,103 @@
+// The listening sockets: from a connection to a VM that can be served.
+//
+// Nothing here waits: what has not arrived is waited for by whoever polls fd(). A peer that is slow
+// or silent costs its connection and its directory, and loses both after a time.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lamina/result.h"
+#include "pager/handshake.h"
+#include "server/state_directory.h"
+#include "server/vm.h"
+#include "sys/fd.h"
+
+namespace lamina::server {
+
+/// A socket to listen at, and what is served to those who connect.
+struct Endpoint {
+  std::string socket_path;
+  ServedSnapshot snapshot;
+};
+
+/// Who may connect, and how.
+struct AccessRules {
+  std::uint32_t socket_mode = 0600;
+  std::string socket_group;          ///< empty: the group of the process
+  std::vector<std::uint32_t> users;  ///< besides root and the user of the process
+};
+
+class Acceptor {
+ public:
+  /// Binds and listens. kBusy when another process listens at a path; a socket that nobody listens
+  /// at is replaced; anything else there is kFailed. `inherited` has the listening sockets of a
+  /// predecessor, in the same order, or is empty.
+  static Result<Acceptor> create(const StateDirectory& states, std::vector<Endpoint> endpoints,
+                                 const AccessRules& rules, bool record,
+                                 std::vector<sys::Fd> inherited);
+
+  /// Readable when handle() has something to do.
+  [[nodiscard]] int fd() const { return epoll_.get(); }
+
+  /// Accepts and receives what waits. Finished VMs go to `take`; peers that are refused, with the
+  /// reason, to `refuse`.
+  void handle(const std::function<void(std::unique_ptr<Vm>)>& take,
+              const std::function<void(const std::string&)>& refuse);
+
+  /// Gives up peers whose time is over. Returns the milliseconds until the next one's is, -1 when
+  /// none waits.
+  int expire(const std::function<void(const std::string&)>& refuse);
+
+  /// In a child: closes what it has inherited of peers that have not finished, and does not touch
+  /// their directories, which are the parent's.
+  void forget_peers();
+
+  /// Gives up all peers that have not finished: they may connect again.
+  void drop_peers();
+
+  /// Accepts nobody any more, and removes the sockets from the file system.
+  void close();
+
+  [[nodiscard]] std::vector<int> listening() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  struct Pending {
+    sys::Fd connection;
+    ClaimedPeer claimed;
+    pager::HandshakeReceiver receiver;
+    std::uint32_t endpoint = 0;
+    Clock::time_point deadline;
+  };
+
+  Acceptor(const StateDirectory& states, std::vector<Endpoint> endpoints, AccessRules rules,
+           bool record)
+      : states_(&states),
+        endpoints_(std::move(endpoints)),
+        rules_(std::move(rules)),
+        record_(record) {}
+
+  Status watch(int fd) const;
+  void accept_from(std::uint32_t endpoint, const std::function<void(const std::string&)>& refuse);
+  Status admit(sys::Fd connection, std::uint32_t endpoint);
+  void receive_from(int connection, const std::function<void(std::unique_ptr<Vm>)>& take,
+                    const std::function<void(const std::string&)>& refuse);
+  void drop(int connection);
+
+  const StateDirectory* states_;
+  std::vector<Endpoint> endpoints_;
+  AccessRules rules_;
+  bool record_ = false;
+  sys::Fd epoll_;
+  std::vector<sys::Fd> listening_;
+  std::map<int, Pending> pending_;  ///< by connection
+};
+
+}  // namespace lamina::server

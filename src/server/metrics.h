@@ -1,0 +1,27 @@
+// The figures of the page server in Prometheus' text format.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "pager/vm_state.h"
+
+namespace lamina::server {
+
+/// Sums over VMs: those that run and those that have ended.
+struct Totals {
+  std::uint64_t sessions_started = 0;
+  std::uint64_t sessions_running = 0;
+  std::uint64_t vms_killed = 0;  ///< failed closed
+  std::uint64_t peers_refused = 0;
+  std::uint64_t vms_reacquired = 0;   ///< taken over from a dead server through their process
+  std::uint64_t worker_restarts = 0;  ///< serving processes that died and were succeeded
+  pager::VmCounters counters;
+};
+
+/// Adds what was done for one VM.
+void add_counters(pager::VmCounters& sum, const pager::VmCounters& more);
+
+std::string format_metrics(const Totals& totals);
+
+}  // namespace lamina::server

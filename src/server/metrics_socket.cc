@@ -1,0 +1,100 @@
+#include "server/metrics_socket.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <span>
+
+#include "base/error.h"
+#include "lamina/serve.h"
+#include "sys/unix_socket.h"
+
+namespace lamina::server {
+namespace {
+
+/// Clients that wait; the one that has waited longest makes room for the next.
+constexpr std::size_t kMaxClients = 16;
+constexpr std::size_t kRequestBytes = 4096;
+constexpr std::size_t kMaxAnswerBytes = std::size_t{1} << 20;
+
+void answer(int client, const std::string& metrics) {
+  const std::string text = fmt::format(
+      "HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\r\n{}",
+      metrics.size(), metrics);
+  // It fits a socket's buffer; a client that has filled its own gets what is left of it.
+  static_cast<void>(::send(client, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT));
+}
+
+}  // namespace
+
+Result<MetricsSocket> MetricsSocket::create(const std::string& path, sys::Fd inherited) {
+  if (!inherited.valid()) {
+    LAMINA_ASSIGN_OR_RETURN(inherited, sys::listen_at(path, {}));
+  }
+  MetricsSocket socket(path, std::move(inherited));
+  socket.epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
+  if (!socket.epoll_.valid()) return system_failure("epoll_create", path, errno);
+  return socket;
+}
+
+void MetricsSocket::handle(const std::function<std::string()>& metrics) {
+  while (true) {
+    auto client = sys::accept_connection(listening_.get(), path_);
+    if (!client || !*client) break;
+    if (clients_.size() >= kMaxClients) clients_.erase(clients_.begin());
+    const int fd = (*client)->get();
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.fd = fd;
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) {
+      clients_.emplace(fd, std::move(**client));
+    }
+  }
+  std::array<epoll_event, kMaxClients> events{};
+  const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0);
+  for (int i = 0; i < count; ++i) {
+    const int fd = events[static_cast<std::size_t>(i)].data.fd;
+    std::array<char, kRequestBytes> request{};
+    if (::recv(fd, request.data(), request.size(), MSG_DONTWAIT) > 0) answer(fd, metrics());
+    clients_.erase(fd);
+  }
+}
+
+void MetricsSocket::forget_clients() {
+  clients_.clear();
+  epoll_.reset();
+}
+
+void MetricsSocket::remove() { ::unlink(path_.c_str()); }
+
+}  // namespace lamina::server
+
+namespace lamina {
+
+Result<std::string> read_serve_metrics(const std::string& metrics_socket) {
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd socket, sys::connect_to(metrics_socket));
+  constexpr std::string_view kRequest = "GET /metrics HTTP/1.0\r\n\r\n";
+  if (::send(socket.get(), kRequest.data(), kRequest.size(), MSG_NOSIGNAL) < 0) {
+    return system_failure("send", metrics_socket, errno);
+  }
+  std::string text;
+  std::array<char, 4096> buffer{};
+  while (text.size() < server::kMaxAnswerBytes) {
+    const ssize_t count = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return system_failure("receive", metrics_socket, errno);
+    if (count == 0) break;
+    text.append(buffer.data(), static_cast<std::size_t>(count));
+  }
+  const std::size_t body = text.find("\r\n\r\n");
+  if (!text.starts_with("HTTP/1.0 200 ") || body == std::string::npos) {
+    return fail(ErrorKind::kFailed, "what listens at '{}' is no metrics socket of lamina",
+                metrics_socket);
+  }
+  return text.substr(body + 4);
+}
+
+}  // namespace lamina

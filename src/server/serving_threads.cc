@@ -1,0 +1,269 @@
+#include "server/serving_threads.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <thread>
+#include <utility>
+
+#include "base/error.h"
+#include "sys/process.h"
+
+namespace lamina::server {
+namespace {
+
+using pager::Session;
+using pager::SessionState;
+
+constexpr int kEventsAtOnce = 64;
+
+/// What is populated between two looks at the events: little while faults come, so that none waits
+/// long; as much as one buffer holds when none do.
+constexpr std::uint32_t kBusyPortionBlocks = 64;   // 256 KiB
+constexpr std::uint32_t kIdlePortionBlocks = 512;  // 2 MiB
+
+Result<sys::Fd> make_event() {
+  sys::Fd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!fd.valid()) return system_failure("eventfd", "serving threads", errno);
+  return fd;
+}
+
+void signal_event(int fd) {
+  const std::uint64_t one = 1;
+  static_cast<void>(::write(fd, &one, sizeof(one)));  // fails only when it is signalled already
+}
+
+void clear_event(int fd) {
+  std::uint64_t count = 0;
+  static_cast<void>(::read(fd, &count, sizeof(count)));
+}
+
+bool has_exited(int pidfd) {
+  pollfd waiting{pidfd, POLLIN, 0};
+  return ::poll(&waiting, 1, 0) > 0;
+}
+
+const pager::PopulatePlan& everything() {
+  static const pager::PopulatePlan plan{{}, true};
+  return plan;
+}
+
+}  // namespace
+
+class ServingThreads::Thread {
+ public:
+  explicit Thread(ServingThreads& owner)
+      : owner_(owner), buffer_(new std::byte[pager::kFillBufferBytes]) {}
+  Thread(const Thread&) = delete;
+  Thread& operator=(const Thread&) = delete;
+  Thread(Thread&&) = delete;
+  Thread& operator=(Thread&&) = delete;
+
+  ~Thread() {
+    stopping_ = true;
+    if (control_.valid()) signal_event(control_.get());
+    if (thread_.joinable()) thread_.join();
+  }
+
+  Status start() {
+    LAMINA_ASSIGN_OR_RETURN(control_, make_event());
+    epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
+    if (!epoll_.valid()) return system_failure("epoll_create", "serving threads", errno);
+    LAMINA_RETURN_IF_ERROR(watch(control_.get(), 0));
+    thread_ = std::thread([this] { run(); });
+    return {};
+  }
+
+  void add(VmToServe vm) {
+    ++load_;
+    {
+      const MutexLock lock(mutex_);
+      incoming_.push_back(std::move(vm));
+    }
+    signal_event(control_.get());
+  }
+
+  void detach() {
+    detaching_ = true;
+    signal_event(control_.get());
+  }
+
+  [[nodiscard]] std::size_t load() const { return load_; }
+
+ private:
+  struct Served {
+    VmToServe vm;
+    std::unique_ptr<Session> session;
+  };
+
+  /// In an epoll event: the id of the VM, and which of its descriptors it is. 0 is the control
+  /// event's.
+  enum class Source : std::uint8_t { kUserfaultfd = 0, kPidfd = 1 };
+  static std::uint64_t tag(std::uint64_t id, Source source) {
+    return (id << 1U) | static_cast<std::uint64_t>(source);
+  }
+
+  Status watch(int fd, std::uint64_t data) const {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.u64 = data;
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) return {};
+    return system_failure("epoll_ctl", "serving threads", errno);
+  }
+
+  void run() {
+    std::array<epoll_event, kEventsAtOnce> events{};
+    bool populating = false;
+    while (!stopping_) {
+      const int count =
+          ::epoll_wait(epoll_.get(), events.data(), kEventsAtOnce, populating ? 0 : -1);
+      for (int i = 0; i < count; ++i) handle(events[static_cast<std::size_t>(i)].data.u64);
+      populating = populate(count > 0 ? kBusyPortionBlocks : kIdlePortionBlocks);
+      reap();
+    }
+  }
+
+  void handle(std::uint64_t data) {
+    if (data == 0) {
+      clear_event(control_.get());
+      return take_incoming();
+    }
+    const auto found = served_.find(data >> 1U);
+    if (found == served_.end()) return;
+    Session& session = *found->second.session;
+    if (static_cast<Source>(data & 1U) == Source::kUserfaultfd) {
+      session.handle_events();
+    } else {
+      session.end();
+    }
+  }
+
+  void take_incoming() {
+    std::vector<VmToServe> incoming;
+    {
+      const MutexLock lock(mutex_);
+      incoming.swap(incoming_);
+    }
+    for (VmToServe& vm : incoming) begin(std::move(vm));
+    if (!detaching_) return;
+    for (auto& [id, served] : served_) {
+      if (std::exchange(served.vm.options.plan, &everything()) != &everything()) {
+        served.session->set_plan(&everything());
+      }
+    }
+  }
+
+  void begin(VmToServe vm) {
+    const Status begun = [&]() -> Status {
+      LAMINA_ASSIGN_OR_RETURN(
+          std::unique_ptr<Session> session,
+          Session::create(*vm.chain, *vm.state, vm.descriptors,
+                          std::span(buffer_.get(), pager::kFillBufferBytes), vm.options));
+      LAMINA_RETURN_IF_ERROR(watch(vm.descriptors.userfaultfd, tag(vm.id, Source::kUserfaultfd)));
+      LAMINA_RETURN_IF_ERROR(watch(vm.descriptors.pidfd, tag(vm.id, Source::kPidfd)));
+      served_.emplace(vm.id, Served{vm, std::move(session)});
+      return {};
+    }();
+    if (begun) return;
+    const bool ended = has_exited(vm.descriptors.pidfd);
+    if (!ended) static_cast<void>(sys::kill_process(vm.descriptors.pidfd));
+    finish(vm,
+           {vm.id, ended ? SessionState::kEnded : SessionState::kKilled, begun.error().message});
+  }
+
+  /// A portion for every session whose plan is not filled; true when some is left.
+  bool populate(std::uint32_t blocks) {
+    bool more = false;
+    for (auto& [id, served] : served_) {
+      Session& session = *served.session;
+      if (session.state() != SessionState::kServing || served.vm.options.plan == nullptr) continue;
+      if (session.populate(blocks)) {
+        more = true;
+      } else if (session.state() == SessionState::kServing) {
+        if (served.vm.options.plan == &everything()) session.detach();
+        served.vm.options.plan = nullptr;
+      }
+    }
+    return more;
+  }
+
+  void reap() {
+    for (auto one = served_.begin(); one != served_.end();) {
+      const Session& session = *one->second.session;
+      if (session.state() == SessionState::kServing) {
+        ++one;
+        continue;
+      }
+      Ended ended{one->first, session.state(), session.failure()};
+      const VmToServe vm = one->second.vm;
+      one = served_.erase(one);
+      finish(vm, std::move(ended));
+    }
+  }
+
+  void finish(const VmToServe& vm, Ended ended) {
+    // Others hold these open files too, so closing them does not take them out.
+    for (const int fd : {vm.descriptors.userfaultfd, vm.descriptors.pidfd}) {
+      static_cast<void>(::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr));
+    }
+    --load_;
+    owner_.report(std::move(ended));
+  }
+
+  ServingThreads& owner_;
+  std::unique_ptr<std::byte[]> buffer_;  // NOLINT(modernize-avoid-c-arrays): not zeroed, 2 MiB
+  sys::Fd control_;
+  sys::Fd epoll_;
+  std::thread thread_;
+  std::atomic<bool> stopping_ = false;
+  std::atomic<bool> detaching_ = false;
+  std::atomic<std::size_t> load_ = 0;
+  Mutex mutex_;
+  std::vector<VmToServe> incoming_ LAMINA_GUARDED_BY(mutex_);
+  std::map<std::uint64_t, Served> served_;  ///< of the thread
+};
+
+Result<std::unique_ptr<ServingThreads>> ServingThreads::start(std::size_t threads) {
+  std::unique_ptr<ServingThreads> started(new ServingThreads);
+  LAMINA_ASSIGN_OR_RETURN(started->ended_event_, make_event());
+  for (std::size_t i = 0; i < threads; ++i) {
+    started->threads_.push_back(std::make_unique<Thread>(*started));
+    LAMINA_RETURN_IF_ERROR(started->threads_.back()->start());
+  }
+  return started;
+}
+
+ServingThreads::~ServingThreads() = default;
+
+void ServingThreads::add(VmToServe vm) {
+  const auto idlest =
+      std::min_element(threads_.begin(), threads_.end(),
+                       [](const auto& a, const auto& b) { return a->load() < b->load(); });
+  (*idlest)->add(std::move(vm));
+}
+
+std::vector<Ended> ServingThreads::take_ended() {
+  clear_event(ended_event_.get());
+  const MutexLock lock(mutex_);
+  return std::exchange(ended_, {});
+}
+
+void ServingThreads::detach_all() {
+  for (const auto& thread : threads_) thread->detach();
+}
+
+void ServingThreads::report(Ended ended) {
+  {
+    const MutexLock lock(mutex_);
+    ended_.push_back(std::move(ended));
+  }
+  signal_event(ended_event_.get());
+}
+
+}  // namespace lamina::server

@@ -1,0 +1,74 @@
+// The threads that serve: each owns its sessions and does everything with their descriptors.
+//
+// A thread waits for events of all its sessions at once. Populating reaches it as work between
+// events: one small portion per session and round while faults come, larger ones when none do.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/mutex.h"
+#include "engine/chain.h"
+#include "lamina/result.h"
+#include "pager/session.h"
+#include "sys/fd.h"
+
+namespace lamina::server {
+
+/// A VM whose serving has ended.
+struct Ended {
+  std::uint64_t id = 0;
+  pager::SessionState state = pager::SessionState::kEnded;
+  std::string failure;  ///< why it was killed
+};
+
+/// What a thread needs to serve a VM. All of it must stay until the VM is reported as ended.
+struct VmToServe {
+  std::uint64_t id = 0;
+  const engine::Chain* chain = nullptr;
+  pager::VmState* state = nullptr;
+  pager::VmDescriptors descriptors;
+  pager::SessionOptions options;
+};
+
+/// A fixed number of threads. add() and take_ended() may be called by one other thread.
+class ServingThreads {
+ public:
+  static Result<std::unique_ptr<ServingThreads>> start(std::size_t threads);
+
+  ServingThreads(const ServingThreads&) = delete;
+  ServingThreads& operator=(const ServingThreads&) = delete;
+  ServingThreads(ServingThreads&&) = delete;
+  ServingThreads& operator=(ServingThreads&&) = delete;
+  /// Stops the threads. VMs that are still served then wait for a successor.
+  ~ServingThreads();
+
+  /// Gives a VM to the thread with the fewest. What goes wrong is reported as ended, killed.
+  void add(VmToServe vm);
+
+  /// Readable when take_ended() has something.
+  [[nodiscard]] int fd() const { return ended_event_.get(); }
+  std::vector<Ended> take_ended();
+
+  /// Fills all of the memory of every VM, so that it needs nobody any more: each is reported as
+  /// ended (kDetached) when that is done.
+  void detach_all();
+
+ private:
+  class Thread;
+
+  ServingThreads() = default;
+  void report(Ended ended);
+
+  sys::Fd ended_event_;
+  Mutex mutex_;
+  std::vector<Ended> ended_ LAMINA_GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<Thread>> threads_;
+};
+
+}  // namespace lamina::server

@@ -1,0 +1,132 @@
+#include "server/state_directory.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <string_view>
+
+#include "base/error.h"
+#include "sys/directory.h"
+#include "sys/file.h"
+#include "sys/lock.h"
+
+namespace lamina::server {
+namespace {
+
+constexpr const char* kScanLock = ".lock";
+
+std::vector<std::string> default_paths() {
+  std::vector<std::string> paths;
+  // NOLINTBEGIN(concurrency-mt-unsafe): nothing changes the environment
+  if (const char* given = ::getenv("RUNTIME_DIRECTORY")) paths.emplace_back(given);
+  if (::geteuid() == 0) paths.emplace_back("/run/lamina");
+  if (const char* runtime = ::getenv("XDG_RUNTIME_DIR")) {
+    paths.push_back(std::string(runtime) + "/lamina");
+  }
+  // NOLINTEND(concurrency-mt-unsafe)
+  paths.push_back(fmt::format("/dev/shm/lamina-{}", ::geteuid()));
+  return paths;
+}
+
+Result<sys::Fd> open_private(const std::string& path) {
+  LAMINA_RETURN_IF_ERROR(sys::make_directory(AT_FDCWD, path, path));
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd fd,
+                          sys::open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, path));
+  struct stat status{};
+  struct statfs system{};
+  if (::fstat(fd.get(), &status) != 0 || ::fstatfs(fd.get(), &system) != 0) {
+    return system_failure("stat", path, errno);
+  }
+  if (status.st_uid != ::geteuid() || (status.st_mode & 077) != 0) {
+    return fail(ErrorKind::kFailed,
+                "state directory '{}' belongs to user {} with mode {:o}; it must be this user's "
+                "alone (mode 700)",
+                path, status.st_uid, status.st_mode & 07777);
+  }
+  if (system.f_type != TMPFS_MAGIC) {
+    return fail(ErrorKind::kFailed,
+                "state directory '{}' is not on tmpfs, so events could be lost in it; name one on "
+                "tmpfs with --state-dir",
+                path);
+  }
+  return fd;
+}
+
+/// Held while a directory is made and locked, or looked for: no scan sees one between the two.
+Result<sys::Fd> lock_scan(int directory, const std::string& path) {
+  const std::string object = path + "/" + kScanLock;
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, sys::open_at(directory, kScanLock, O_RDWR | O_CREAT, object));
+  LAMINA_RETURN_IF_ERROR(sys::wait_for_lock(fd.get(), object));
+  return fd;
+}
+
+}  // namespace
+
+Result<StateDirectory> StateDirectory::open(const std::string& path) {
+  if (!path.empty()) {
+    LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, open_private(path));
+    return StateDirectory(path, std::move(fd));
+  }
+  Error last;
+  for (const std::string& candidate : default_paths()) {
+    auto fd = open_private(candidate);
+    if (fd) return StateDirectory(candidate, std::move(*fd));
+    last = fd.error();
+  }
+  return std::unexpected(last);
+}
+
+Result<VmDirectory> StateDirectory::claim(pid_t pid, std::uint64_t start_time) const {
+  const std::string name = fmt::format("{}-{}", pid, start_time);
+  const std::string object = path_ + "/" + name;
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd scan, lock_scan(fd_.get(), path_));
+  LAMINA_ASSIGN_OR_RETURN(const bool made, sys::make_directory(fd_.get(), name, object));
+  if (!made) {
+    return fail(ErrorKind::kBusy, "process {} has connected before; it has one memory to be served",
+                pid);
+  }
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd directory, sys::open_directory(fd_.get(), name, object));
+  LAMINA_RETURN_IF_ERROR(sys::try_lock(directory.get(), object));
+  return VmDirectory(name, std::move(directory));
+}
+
+Result<std::vector<VmDirectory>> StateDirectory::claim_abandoned() const {
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd scan, lock_scan(fd_.get(), path_));
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          sys::list_directory(fd_.get(), path_));
+  std::vector<VmDirectory> found;
+  for (const std::string& name : names) {
+    if (!parse_vm_directory_name(name)) continue;
+    const std::string object = path_ + "/" + name;
+    auto directory = sys::open_directory(fd_.get(), name, object);
+    if (!directory) continue;  // its VM has just ended
+    LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(directory->get(), object));
+    if (locked) found.emplace_back(name, std::move(*directory));
+  }
+  return found;
+}
+
+void StateDirectory::remove(const VmDirectory& vm) const {
+  // What is left is found by the next start, whose process is gone then.
+  static_cast<void>(sys::remove_tree(fd_.get(), vm.name(), path_of(vm)));
+}
+
+std::optional<NamedProcess> parse_vm_directory_name(const std::string& name) {
+  const std::size_t dash = name.find('-');
+  if (dash == std::string::npos) return std::nullopt;
+  const char* end = name.data() + name.size();
+  NamedProcess process;
+  const auto pid = std::from_chars(name.data(), name.data() + dash, process.pid);
+  const auto start = std::from_chars(name.data() + dash + 1, end, process.start_time);
+  const bool valid = pid.ec == std::errc() && pid.ptr == name.data() + dash &&
+                     start.ec == std::errc() && start.ptr == end && process.pid > 0;
+  return valid ? std::optional(process) : std::nullopt;
+}
+
+}  // namespace lamina::server

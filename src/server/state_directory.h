@@ -1,0 +1,74 @@
+// Where the states of the VMs that are being served stand: a directory on tmpfs, and in it one
+// directory per VM, <pid>-<start time>, with a file `state`.
+//
+// A VM's directory is made when its process connects, before anything is read from it, and is
+// locked for as long as any process that serves it lives. So a start that finds one unlocked knows
+// a VM that has no server: it takes it over, or kills it. Without a `state` the handshake was not
+// finished, and whoever connected is killed: it waits for pages that nobody can give it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lamina/result.h"
+#include "pager/vm_state.h"
+#include "sys/fd.h"
+
+namespace lamina::server {
+
+/// One VM's directory, locked. It stays when this goes, until remove() is called.
+class VmDirectory {
+ public:
+  VmDirectory(std::string name, sys::Fd fd) : name_(std::move(name)), fd_(std::move(fd)) {}
+
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] int fd() const { return fd_.get(); }
+  sys::Fd& descriptor() { return fd_; }
+
+ private:
+  std::string name_;
+  sys::Fd fd_;
+};
+
+class StateDirectory {
+ public:
+  /// Opens `path` and makes it (mode 0700) when it is missing; an empty path stands for the first
+  /// of $RUNTIME_DIRECTORY, /run/lamina (root) or $XDG_RUNTIME_DIR/lamina, /dev/shm/lamina-UID that
+  /// can be had. kFailed when it is another user's, open to others, or not on tmpfs (pages of other
+  /// file systems can be taken away for writing back, and an event whose copy then faults is lost).
+  static Result<StateDirectory> open(const std::string& path);
+
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+  /// Makes and locks the directory of a process. kBusy when it has one: it has connected before.
+  [[nodiscard]] Result<VmDirectory> claim(pid_t pid, std::uint64_t start_time) const;
+
+  /// Locks and returns the directories that no living process has locked.
+  [[nodiscard]] Result<std::vector<VmDirectory>> claim_abandoned() const;
+
+  /// Removes a VM's directory.
+  void remove(const VmDirectory& vm) const;
+
+  [[nodiscard]] std::string path_of(const VmDirectory& vm) const { return path_ + "/" + vm.name(); }
+
+ private:
+  StateDirectory(std::string path, sys::Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+
+  std::string path_;
+  sys::Fd fd_;
+};
+
+inline constexpr const char* kStateName = "state";
+
+/// The process that a VM's directory is named after.
+struct NamedProcess {
+  pid_t pid = -1;
+  std::uint64_t start_time = 0;
+};
+std::optional<NamedProcess> parse_vm_directory_name(const std::string& name);
+
+}  // namespace lamina::server

@@ -1,0 +1,133 @@
+#include "server/succession.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "base/error.h"
+#include "sys/file.h"
+
+namespace lamina::server {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr const char* kEnvironment = "LAMINA_ESTATE_FD";
+constexpr std::uint64_t kMaxEstateBytes = std::uint64_t{64} << 20;
+
+Json to_json(const EstateDescriptors& estate, const Vms& vms) {
+  Json list = Json::array();
+  for (const auto& [id, vm] : vms) {
+    list.push_back({{"directory", vm->directory.name()},
+                    {"directory_fd", vm->directory.fd()},
+                    {"userfaultfd", vm->userfaultfd.get()},
+                    {"pidfd", vm->pidfd.get()},
+                    {"connection", vm->connection.get()}});
+  }
+  return {{"listening", estate.listening},
+          {"metrics", estate.metrics},
+          {"worker", estate.worker},
+          {"vms", list}};
+}
+
+void set_inherited(int fd, bool inherited) {
+  if (fd >= 0) static_cast<void>(::fcntl(fd, F_SETFD, inherited ? 0 : FD_CLOEXEC));
+}
+
+/// Every descriptor that is passed on.
+std::vector<int> all_descriptors(const EstateDescriptors& estate, const Vms& vms) {
+  std::vector<int> fds = estate.listening;
+  fds.push_back(estate.metrics);
+  for (const auto& [id, vm] : vms) {
+    for (const int fd :
+         {vm->directory.fd(), vm->userfaultfd.get(), vm->pidfd.get(), vm->connection.get()}) {
+      fds.push_back(fd);
+    }
+  }
+  return fds;
+}
+
+sys::Fd adopt(const Json& number) {
+  const int fd = number.get<int>();
+  set_inherited(fd, false);
+  return sys::Fd(fd);
+}
+
+Result<std::unique_ptr<Vm>> vm_from(const StateDirectory& states, const Json& json) {
+  VmDirectory directory(json.at("directory").get<std::string>(), adopt(json.at("directory_fd")));
+  sys::Fd userfaultfd = adopt(json.at("userfaultfd"));
+  sys::Fd pidfd = adopt(json.at("pidfd"));
+  sys::Fd connection = adopt(json.at("connection"));
+  const std::string path = states.path_of(directory) + "/" + kStateName;
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd file,
+                          sys::open_at(directory.fd(), kStateName, O_RDWR, path));
+  LAMINA_ASSIGN_OR_RETURN(pager::VmState state, pager::VmState::attach(file.get(), path));
+  return std::make_unique<Vm>(Vm{0, 0, std::move(directory), std::move(userfaultfd),
+                                 std::move(pidfd), std::move(connection), std::move(state)});
+}
+
+/// Throws what the JSON library does when the list is not one of ours.
+Estate estate_from(const StateDirectory& states, const std::vector<std::byte>& bytes) {
+  const auto* text = reinterpret_cast<const char*>(bytes.data());
+  const Json json = Json::parse(text, text + bytes.size());
+  Estate estate;
+  for (const Json& one : json.at("listening")) estate.listening.push_back(adopt(one));
+  estate.metrics = adopt(json.at("metrics"));
+  estate.worker = json.at("worker").get<pid_t>();
+  for (const Json& one : json.at("vms")) {
+    auto vm = vm_from(states, one);
+    // Else its directory is not locked any more: it is found, and ended, as an abandoned one.
+    if (vm) estate.vms.push_back(std::move(*vm));
+  }
+  return estate;
+}
+
+}  // namespace
+
+Error exec_successor(const std::vector<std::string>& command, const EstateDescriptors& estate,
+                     const Vms& vms) {
+  sys::Fd list(::memfd_create("lamina-estate", 0));
+  if (!list.valid()) return system_error("memfd_create", "estate", errno);
+  const std::string text = to_json(estate, vms).dump();
+  const Status written = sys::write_at(list.get(), std::as_bytes(std::span(text)), 0, "estate");
+  if (!written) return written.error();
+  const std::string number = std::to_string(list.get());
+  ::setenv(kEnvironment, number.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): about to exec
+  for (const int fd : all_descriptors(estate, vms)) set_inherited(fd, true);
+  std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
+  for (const std::string& argument : command)
+    arguments.push_back(const_cast<char*>(argument.c_str()));
+  arguments.push_back(nullptr);
+  ::execv(arguments.front(), arguments.data());
+  const Error failed = system_error("exec", command.front(), errno);
+  for (const int fd : all_descriptors(estate, vms)) set_inherited(fd, false);
+  ::unsetenv(kEnvironment);  // NOLINT(concurrency-mt-unsafe): as above
+  return failed;
+}
+
+Result<std::optional<Estate>> take_estate(const StateDirectory& states) {
+  const char* number = ::getenv(kEnvironment);  // NOLINT(concurrency-mt-unsafe): one thread yet
+  if (number == nullptr) return std::nullopt;
+  int fd = -1;
+  const std::string_view digits = number;
+  std::from_chars(digits.data(), digits.data() + digits.size(), fd);
+  ::unsetenv(kEnvironment);  // NOLINT(concurrency-mt-unsafe): one thread yet
+  const sys::Fd list(fd);
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                          sys::read_whole(list.get(), kMaxEstateBytes, "estate"));
+  try {
+    return std::optional(estate_from(states, bytes));
+  } catch (const Json::exception& error) {
+    return fail(ErrorKind::kFailed, "{} names no list of a predecessor: {}", kEnvironment,
+                error.what());
+  }
+}
+
+}  // namespace lamina::server

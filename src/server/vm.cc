@@ -1,0 +1,117 @@
+#include "server/vm.h"
+
+#include <fcntl.h>
+
+#include "base/error.h"
+#include "sys/file.h"
+#include "sys/process.h"
+
+namespace lamina::server {
+namespace {
+
+/// The number of `userfaultfd` in the peer, for whoever takes it from there one day; -1 when this
+/// process may not look.
+int number_in_peer(pid_t pid, int userfaultfd) {
+  const auto candidates = sys::userfaultfds_of(pid);
+  if (!candidates) return -1;
+  for (const int number : *candidates) {
+    if (sys::is_same_file(pid, number, userfaultfd).value_or(false)) return number;
+  }
+  return -1;
+}
+
+/// A pidfd of the process that `named` means: nothing else that got its pid.
+Result<sys::Fd> open_named_process(const NamedProcess& named) {
+  auto pidfd = sys::open_process(named.pid);
+  if (!pidfd) return fail(ErrorKind::kNotFound, "process {} has ended", named.pid);
+  const auto start_time = sys::start_time_of(named.pid);
+  if (!start_time || *start_time != named.start_time) {
+    return fail(ErrorKind::kNotFound, "process {} has ended", named.pid);
+  }
+  return pidfd;
+}
+
+Result<sys::Fd> take_userfaultfd(const pager::VmRecord& record, int pidfd) {
+  int number = record.userfaultfd;
+  if (number < 0) {
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<int> candidates, sys::userfaultfds_of(record.pid));
+    if (candidates.size() != 1) {
+      return fail(ErrorKind::kFailed,
+                  "process {} has {} userfaultfds, and which is ours is not known", record.pid,
+                  candidates.size());
+    }
+    number = candidates.front();
+  }
+  return sys::take_descriptor(pidfd, number);
+}
+
+}  // namespace
+
+Result<ClaimedPeer> claim_peer(const StateDirectory& states, int connection) {
+  LAMINA_ASSIGN_OR_RETURN(const pager::Peer peer, pager::peer_of(connection));
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd pidfd, sys::open_process(peer.pid));
+  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t start_time, sys::start_time_of(peer.pid));
+  if (!sys::may_signal(pidfd.get())) {
+    return fail(
+        ErrorKind::kFailed,
+        "process {} of user {} may not be killed by this one, so that a page that cannot be "
+        "served would leave it hanging; run as the same user or as root",
+        peer.pid, peer.uid);
+  }
+  LAMINA_ASSIGN_OR_RETURN(VmDirectory directory, states.claim(peer.pid, start_time));
+  return ClaimedPeer{peer, start_time, std::move(pidfd), std::move(directory)};
+}
+
+Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer claimed,
+                                    pager::Handshake handshake, sys::Fd connection,
+                                    const ServedSnapshot& snapshot, bool record) {
+  LAMINA_ASSIGN_OR_RETURN(
+      const pager::RegionTable regions,
+      pager::RegionTable::decode(handshake.regions_json, snapshot.memory_bytes));
+  pager::VmRecord facts;
+  facts.pid = claimed.peer.pid;
+  facts.start_time = claimed.start_time;
+  facts.userfaultfd = number_in_peer(claimed.peer.pid, handshake.userfaultfd.get());
+  facts.memory_bytes = snapshot.memory_bytes;
+  facts.regions.assign(regions.regions().begin(), regions.regions().end());
+  facts.pause_id = snapshot.pause_id;
+  facts.snapshot = snapshot.path;
+  facts.record = record;
+  LAMINA_ASSIGN_OR_RETURN(
+      pager::VmState state,
+      pager::VmState::create(claimed.directory.fd(), kStateName, facts,
+                             states.path_of(claimed.directory) + "/" + kStateName));
+  return std::make_unique<Vm>(Vm{0, 0, std::move(claimed.directory),
+                                 std::move(handshake.userfaultfd), std::move(claimed.pidfd),
+                                 std::move(connection), std::move(state)});
+}
+
+Result<std::unique_ptr<Vm>> reacquire_vm(const StateDirectory& states, VmDirectory& directory) {
+  const auto named = parse_vm_directory_name(directory.name());
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd pidfd, open_named_process(*named));
+  const std::string path = states.path_of(directory) + "/" + kStateName;
+  const auto file = sys::open_at(directory.fd(), kStateName, O_RDWR, path);
+  if (!file) {
+    return fail(ErrorKind::kFailed, "process {} had not finished its handshake", named->pid);
+  }
+  LAMINA_ASSIGN_OR_RETURN(pager::VmState state, pager::VmState::attach(file->get(), path));
+  if (state.record().pid != named->pid || state.record().start_time != named->start_time) {
+    return fail(ErrorKind::kCorrupt, "'{}' is the state of another process", path);
+  }
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd userfaultfd, take_userfaultfd(state.record(), pidfd.get()));
+  return std::make_unique<Vm>(Vm{0, 0, std::move(directory), std::move(userfaultfd),
+                                 std::move(pidfd), sys::Fd(), std::move(state)});
+}
+
+Result<bool> kill_abandoned(const VmDirectory& directory) {
+  const auto named = parse_vm_directory_name(directory.name());
+  const auto pidfd = open_named_process(*named);
+  if (!pidfd) return false;
+  // When this process may not look, the VM is taken to wait.
+  const auto held = sys::userfaultfds_of(named->pid);
+  if (held && held->empty()) return false;
+  LAMINA_RETURN_IF_ERROR(sys::kill_process(pidfd->get()));
+  return true;
+}
+
+}  // namespace lamina::server

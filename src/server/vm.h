@@ -1,0 +1,66 @@
+// A VM that is being served: its descriptors and its state, however they were come by.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "lamina/result.h"
+#include "pager/handshake.h"
+#include "pager/session.h"
+#include "pager/vm_state.h"
+#include "server/state_directory.h"
+#include "sys/fd.h"
+
+namespace lamina::server {
+
+struct Vm {
+  std::uint64_t id = 0;
+  std::uint32_t snapshot = 0;  ///< index among those that are served
+  VmDirectory directory;
+  sys::Fd userfaultfd;
+  sys::Fd pidfd;
+  sys::Fd connection;  ///< kept open while the VM lives; invalid after a re-acquisition
+  pager::VmState state;
+
+  [[nodiscard]] pager::VmDescriptors descriptors() const {
+    return {userfaultfd.get(), pidfd.get()};
+  }
+};
+
+/// What a connection became: the peer's identity, claimed, before its handshake.
+struct ClaimedPeer {
+  pager::Peer peer;
+  std::uint64_t start_time = 0;
+  sys::Fd pidfd;
+  VmDirectory directory;
+};
+
+/// Claims the process behind a connected socket. kFailed when it is gone or may not be killed by
+/// this process; kBusy when it has connected before.
+Result<ClaimedPeer> claim_peer(const StateDirectory& states, int connection);
+
+/// What a snapshot gives to a VM's record.
+struct ServedSnapshot {
+  std::string path;  ///< absolute
+  Uuid pause_id;
+  std::uint64_t memory_bytes = 0;
+};
+
+/// Makes the VM's state from its whole handshake. From here on the VM can be taken over by another
+/// process. kCorrupt when the regions do not fit the snapshot.
+Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer claimed,
+                                    pager::Handshake handshake, sys::Fd connection,
+                                    const ServedSnapshot& snapshot, bool record);
+
+/// Takes over the VM of an abandoned directory: opens its process and takes the userfaultfd from
+/// it. kNotFound when the process has ended; after any other failure the VM waits for ever: the
+/// caller kills it (kill_abandoned). `directory` is moved from on success only. The snapshot's
+/// index is not set.
+Result<std::unique_ptr<Vm>> reacquire_vm(const StateDirectory& states, VmDirectory& directory);
+
+/// SIGKILL to the process that a VM's directory is named after, if it is still that one and has a
+/// userfaultfd: else nothing in it can be waiting. True when it was killed.
+Result<bool> kill_abandoned(const VmDirectory& directory);
+
+}  // namespace lamina::server

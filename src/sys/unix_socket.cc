@@ -1,0 +1,177 @@
+#include "sys/unix_socket.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.h"
+#include "lamina/uuid.h"
+
+namespace lamina::sys {
+namespace {
+
+constexpr int kBacklog = 128;
+constexpr std::size_t kMaxMessageFds = 16;
+
+Result<sockaddr_un> address_of(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof(address.sun_path)) {
+    return fail(ErrorKind::kUsage, "'{}' cannot be the path of a socket: it may have 1 to {} bytes",
+                path, sizeof(address.sun_path) - 1);
+  }
+  std::memcpy(static_cast<char*>(address.sun_path), path.data(), path.size());
+  return address;
+}
+
+Result<Fd> make_socket(int type) {
+  Fd fd(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return system_failure("socket", "unix", errno);
+  return fd;
+}
+
+Status set_group(const std::string& path, const std::string& group) {
+  constexpr std::size_t kBufferBytes = 16384;
+  std::array<char, kBufferBytes> buffer{};
+  struct ::group entry{};
+  struct ::group* found = nullptr;
+  if (::getgrnam_r(group.c_str(), &entry, buffer.data(), buffer.size(), &found) != 0 ||
+      found == nullptr) {
+    return fail(ErrorKind::kUsage, "there is no group '{}'", group);
+  }
+  if (::lchown(path.c_str(), static_cast<uid_t>(-1), found->gr_gid) != 0) {
+    return system_failure("chown", path, errno);
+  }
+  return {};
+}
+
+/// Binds at a name of its own, so that nobody can connect before mode and group are set.
+Status bind_at(int socket, const std::string& path, const SocketAccess& access) {
+  LAMINA_ASSIGN_OR_RETURN(const sockaddr_un address, address_of(path));
+  if (::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return system_failure("bind", path, errno);
+  }
+  const Status set = [&]() -> Status {
+    if (::chmod(path.c_str(), access.mode) != 0) return system_failure("chmod", path, errno);
+    if (!access.group.empty()) LAMINA_RETURN_IF_ERROR(set_group(path, access.group));
+    if (::listen(socket, kBacklog) != 0) return system_failure("listen", path, errno);
+    return {};
+  }();
+  if (!set) ::unlink(path.c_str());
+  return set;
+}
+
+/// Removes a socket that nobody listens at.
+Status clear_path(const std::string& path) {
+  struct stat status{};
+  if (::lstat(path.c_str(), &status) != 0) return {};
+  if (!S_ISSOCK(status.st_mode)) {
+    return fail(ErrorKind::kFailed, "'{}' exists and is no socket; choose another path", path);
+  }
+  const auto connected = connect_to(path);
+  if (connected) {
+    return fail(ErrorKind::kBusy, "another process listens at '{}'; choose another path", path);
+  }
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return system_failure("unlink", path, errno);
+  return {};
+}
+
+}  // namespace
+
+Result<Fd> listen_at(const std::string& path, const SocketAccess& access) {
+  LAMINA_RETURN_IF_ERROR(address_of(path));
+  LAMINA_RETURN_IF_ERROR(clear_path(path));
+  LAMINA_ASSIGN_OR_RETURN(Fd fd, make_socket(SOCK_STREAM | SOCK_NONBLOCK));
+  // A connection before listen() is refused, so mode and group are in force from the first one.
+  LAMINA_RETURN_IF_ERROR(bind_at(fd.get(), path, access));
+  return fd;
+}
+
+Result<Fd> connect_to(const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(const sockaddr_un address, address_of(path));
+  LAMINA_ASSIGN_OR_RETURN(Fd fd, make_socket(SOCK_STREAM));
+  while (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    if (errno == EINTR) continue;
+    if (errno == ECONNREFUSED) {
+      return fail(ErrorKind::kNotFound, "nobody listens at '{}'", path);
+    }
+    return system_failure("connect", path, errno);
+  }
+  return fd;
+}
+
+Result<std::optional<Fd>> accept_connection(int listening, const std::string& path) {
+  while (true) {
+    Fd fd(::accept4(listening, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (fd.valid()) return std::optional(std::move(fd));
+    if (errno == EINTR || errno == ECONNABORTED) continue;
+    if (errno == EAGAIN) return std::nullopt;
+    return system_failure("accept", path, errno);
+  }
+}
+
+Result<std::pair<Fd, Fd>> message_socket_pair() {
+  std::array<int, 2> ends{};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+    return system_failure("socketpair", "unix", errno);
+  }
+  return std::pair(Fd(ends[0]), Fd(ends[1]));
+}
+
+Status send_message(int socket, std::span<const std::byte> message, std::span<const int> fds) {
+  iovec vector{const_cast<std::byte*>(message.data()), message.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxMessageFds * sizeof(int))> control{};
+  msghdr header{};
+  header.msg_iov = &vector;
+  header.msg_iovlen = 1;
+  if (!fds.empty()) {
+    header.msg_control = control.data();
+    header.msg_controllen = CMSG_SPACE(fds.size_bytes());
+    cmsghdr* rights = CMSG_FIRSTHDR(&header);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(fds.size_bytes());
+    std::memcpy(CMSG_DATA(rights), fds.data(), fds.size_bytes());
+  }
+  while (::sendmsg(socket, &header, MSG_NOSIGNAL) < 0) {
+    if (errno != EINTR) return system_failure("sendmsg", "message socket", errno);
+  }
+  return {};
+}
+
+Result<Message> receive_message(int socket, std::size_t max_bytes) {
+  Message message;
+  message.bytes.resize(max_bytes);
+  iovec vector{message.bytes.data(), message.bytes.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxMessageFds * sizeof(int))> control{};
+  msghdr header{};
+  header.msg_iov = &vector;
+  header.msg_iovlen = 1;
+  header.msg_control = control.data();
+  header.msg_controllen = control.size();
+  ssize_t count = -1;
+  while ((count = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC)) < 0) {
+    if (errno == ECONNRESET) return Message{};
+    if (errno != EINTR) return system_failure("recvmsg", "message socket", errno);
+  }
+  message.bytes.resize(static_cast<std::size_t>(count));
+  for (cmsghdr* one = CMSG_FIRSTHDR(&header); one != nullptr; one = CMSG_NXTHDR(&header, one)) {
+    if (one->cmsg_level != SOL_SOCKET || one->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t fds = (one->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < fds; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(one) + i * sizeof(int), sizeof(int));
+      message.fds.emplace_back(fd);
+    }
+  }
+  return message;
+}
+
+}  // namespace lamina::sys

@@ -1,0 +1,48 @@
+// Unix sockets at paths.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lamina/result.h"
+#include "sys/fd.h"
+
+namespace lamina::sys {
+
+/// How a socket at a path is made.
+struct SocketAccess {
+  std::uint32_t mode = 0600;
+  std::string group;  ///< empty: left alone
+};
+
+/// A listening, non-blocking stream socket at `path`, with its mode and group set before anybody
+/// can connect. A socket that nobody listens at any more is replaced; kBusy when somebody does;
+/// anything else at the path is kFailed.
+Result<Fd> listen_at(const std::string& path, const SocketAccess& access);
+
+/// Connects to a listening socket. kNotFound when there is none.
+Result<Fd> connect_to(const std::string& path);
+
+/// The next connection, non-blocking; nothing when none waits.
+Result<std::optional<Fd>> accept_connection(int listening, const std::string& path);
+
+/// Two connected sockets that keep messages apart (SOCK_SEQPACKET), non-blocking on neither side.
+Result<std::pair<Fd, Fd>> message_socket_pair();
+
+/// Sends one message with descriptors. kFailed when the other end is closed.
+Status send_message(int socket, std::span<const std::byte> message, std::span<const int> fds);
+
+/// A received message; empty when the other end is closed.
+struct Message {
+  std::vector<std::byte> bytes;
+  std::vector<Fd> fds;
+};
+
+/// Receives one message of at most `max_bytes`, waiting for it.
+Result<Message> receive_message(int socket, std::size_t max_bytes);
+
+}  // namespace lamina::sys
