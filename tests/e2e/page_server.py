@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shlex
@@ -156,9 +157,11 @@ class WorkerKiller:
             # Short lives are as likely as long ones on a scale of magnitudes.
             self._stop.wait(self._longest_life_s * 10 ** self._random.uniform(-2, 0))
             for pid in fresh:
-                if pid in self._server.workers():  # still its child: the id was not given away
-                    os.kill(pid, signal.SIGKILL)
-                    self._killed.add(pid)
+                # Only while it is the server's child: else the id may be another process's.
+                if pid in self._server.workers():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                        self._killed.add(pid)
 
 
 def _listens(path: Path) -> bool:

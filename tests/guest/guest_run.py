@@ -316,23 +316,10 @@ class GuestRun:
 
     def _compare_with_native_run(self) -> None:
         """Both guests must have said, for each tick, what the workload says natively."""
-        last = self._resumed_ticks[-1].number
-        output = Tool(self._options.workload).run("--ticks", str(last))[1]
-        native = {tick.number: tick for tick in map(parse_tick, output.splitlines()) if tick}
-        if any(tick.bad for tick in native.values()):
-            self.failures.append("the workload finds its own memory bad in a native run")
+        native = native_ticks(self._options.workload, self._resumed_ticks[-1].number)
         for name, ticks in (("the paused guest", self._first_guest_ticks),
                             ("the resumed guest", self._resumed_ticks)):
-            self._compare_ticks(name, ticks, native)
-
-    def _compare_ticks(self, name: str, ticks: list[Tick], native: dict[int, Tick]) -> None:
-        numbers = [tick.number for tick in ticks]
-        if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
-            self.failures.append(f"{name} skipped ticks: {numbers}")
-        for tick in ticks:
-            if tick != native.get(tick.number):
-                self.failures.append(f"{name}: {tick} instead of {native.get(tick.number)}")
-                return
+            self.failures += wrong_ticks(name, ticks, native)
 
     def _check_control(self) -> None:
         if sum(row.wrong_pages_inherit for row in self.pauses) == 0:
@@ -349,6 +336,28 @@ class GuestRun:
             yield
         finally:
             self.phases_s[name] = round(time.monotonic() - start, 2)
+
+
+def native_ticks(workload: Path, last: int) -> dict[int, Tick]:
+    """What the workload says without any guest, by tick."""
+    output = Tool(workload).run("--ticks", str(last))[1]
+    native = {tick.number: tick for tick in map(parse_tick, output.splitlines()) if tick}
+    if any(tick.bad for tick in native.values()):
+        raise ToolError("the workload finds its own memory bad in a native run")
+    return native
+
+
+def wrong_ticks(name: str, ticks: list[Tick], native: dict[int, Tick]) -> list[str]:
+    """What is wrong with the ticks of a guest: gaps, bad pages, other hashes."""
+    numbers = [tick.number for tick in ticks]
+    wrong: list[str] = []
+    if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        wrong.append(f"{name} skipped ticks: {numbers}")
+    for tick in ticks:
+        if tick != native.get(tick.number):
+            wrong.append(f"{name}: {tick} instead of {native.get(tick.number)}")
+            break
+    return wrong
 
 
 def data_bytes(path: Path) -> int:
@@ -406,17 +415,37 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def parse_options() -> argparse.Namespace:
-    """The command line; exits with 2 when it is wrong."""
+def machine_options(memory: str) -> argparse.ArgumentParser:
+    """The options that say which guest is run with which programs, as a parent of a parser."""
     cache_home = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--lamina", type=Path, required=True, help="the lamina program")
     parser.add_argument("--diff-writer", type=Path, required=True, help="the diff_writer program")
     parser.add_argument("--workload", type=Path, required=True, help="the static workload")
     parser.add_argument("--work", type=Path,
                         help="directory for guest and stores, kept (default: one that is removed)")
-    parser.add_argument("--memory", type=parse_size, default="256M", help="default: 256M")
+    parser.add_argument("--memory", type=parse_size, default=memory, help="default: %(default)s")
+    parser.add_argument("--kernel", type=Path, help="a vmlinuz (default: Debian's, by apt-get)")
+    parser.add_argument("--cache", type=lambda text: Path(text).resolve(),
+                        default=Path(cache_home) / "lamina-guest",
+                        help="where a fetched kernel is kept (default: %(default)s)")
+    parser.add_argument("--qemu", default="qemu-system-x86_64", help="default: %(default)s")
+    parser.add_argument("--busybox", default="busybox", help="a static one (default: %(default)s)")
+    return parser
+
+
+def check_files(parser: argparse.ArgumentParser, *given: Path | None) -> None:
+    """Exits with 2 when a file that was given is not there."""
+    for path in given:
+        if path is not None and not path.is_file():
+            parser.error(f"'{path}' is not a file")
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line; exits with 2 when it is wrong."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[machine_options("256M")])
     parser.add_argument("--pauses", type=positive, default=10, help="default: 10")
     parser.add_argument("--cap", type=positive, default=8,
                         help="merge at this generation (default: 8)")
@@ -424,17 +453,9 @@ def parse_options() -> argparse.Namespace:
                         help="ticks from one pause to the next (default: 8)")
     parser.add_argument("--resumed-ticks", type=positive, default=25,
                         help="ticks that the restored guest must run (default: 25)")
-    parser.add_argument("--kernel", type=Path, help="a vmlinuz (default: Debian's, by apt-get)")
-    parser.add_argument("--cache", type=lambda text: Path(text).resolve(),
-                        default=Path(cache_home) / "lamina-guest",
-                        help="where a fetched kernel is kept (default: %(default)s)")
-    parser.add_argument("--qemu", default="qemu-system-x86_64", help="default: %(default)s")
-    parser.add_argument("--busybox", default="busybox", help="a static one (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     options = parser.parse_args()
-    for given in (options.lamina, options.diff_writer, options.workload, options.kernel):
-        if given is not None and not given.is_file():
-            parser.error(f"'{given}' is not a file")
+    check_files(parser, options.lamina, options.diff_writer, options.workload, options.kernel)
     if options.resumed_ticks < MIN_RESUMED_TICKS:
         parser.error(f"--resumed-ticks must be {MIN_RESUMED_TICKS} or more")
     return options
@@ -459,6 +480,17 @@ def prepare(options: argparse.Namespace, work: Path) -> Machine:
     return Machine(qemu, kernel.resolve(), initrd, options.memory)
 
 
+def work_directory(options: argparse.Namespace, stack: ExitStack) -> Path:
+    """The directory to work in: --work, which must be empty, or one that goes with `stack`."""
+    if options.work is None:
+        base = os.environ.get("TMPDIR", "/var/tmp")  # /tmp is often no real file system
+        return Path(stack.enter_context(tempfile.TemporaryDirectory("", "lamina-guest-", base)))
+    options.work.mkdir(parents=True, exist_ok=True)
+    if any(options.work.iterdir()):
+        raise FileExistsError(f"--work '{options.work}' is not empty")
+    return options.work.resolve()
+
+
 def write_json(run: GuestRun, machine: Machine, path: Path) -> None:
     """The same result for programs."""
     path.write_text(json.dumps({
@@ -480,15 +512,11 @@ def main() -> int:
         signal.signal(number, lambda received, _: sys.exit(128 + received))
 
     with ExitStack() as stack:
-        if options.work is None:
-            base = os.environ.get("TMPDIR", "/var/tmp")  # /tmp is often no real file system
-            work = Path(stack.enter_context(tempfile.TemporaryDirectory("", "lamina-guest-", base)))
-        else:
-            options.work.mkdir(parents=True, exist_ok=True)
-            if any(options.work.iterdir()):
-                print(f"guest_run: --work '{options.work}' is not empty", file=sys.stderr)
-                return EXIT_USAGE
-            work = options.work.resolve()
+        try:
+            work = work_directory(options, stack)
+        except FileExistsError as error:
+            print(f"guest_run: {error}", file=sys.stderr)
+            return EXIT_USAGE
         try:
             machine = prepare(options, work)
         except Unavailable as error:

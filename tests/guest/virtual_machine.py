@@ -6,12 +6,16 @@ privately: the guest starts from the file's content and never writes to it, as a
 
 Device state (registers, clock, interrupt controllers) travels separately, by a migration with
 `x-ignore-shared`, which leaves out the RAM. That is the counterpart of Firecracker's VM state file.
+
+With ServedMemory there is no file: the RAM is anonymous and a page server fills it by userfaultfd,
+which a library that is preloaded into QEMU arranges (uffd_shim.c).
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
+import os
 import re
 import signal
 import socket
@@ -184,18 +188,36 @@ class Machine:
     memory_bytes: int
 
 
+@dataclass(frozen=True)
+class ServedMemory:
+    """RAM that comes from the page server that listens at `socket`."""
+
+    socket: Path
+    shim: Path
+
+
 class VirtualMachine:
     """A running QEMU. Use as a context manager: leaving it kills QEMU, whatever happened."""
 
-    def __init__(self, machine: Machine, ram: Path, shared: bool, log_path: Path,
+    def __init__(self, machine: Machine, ram: Path | ServedMemory, shared: bool, log_path: Path,
                  wait_for_state: bool = False) -> None:
-        """Starts QEMU; with `wait_for_state` it runs nothing until load_state() and resume()."""
+        """Starts QEMU; with `wait_for_state` it runs nothing until load_state() and resume().
+
+        REQUIRES: served memory is not shared, and waits for a state.
+        """
+        environment = dict(os.environ)
+        if isinstance(ram, ServedMemory):
+            backend = f"memory-backend-ram,id=ram,size={machine.memory_bytes}"
+            environment |= {"LD_PRELOAD": str(ram.shim), "LAMINA_UFFD_SOCKET": str(ram.socket),
+                            "LAMINA_UFFD_RAM_BYTES": str(machine.memory_bytes)}
+        else:
+            backend = (f"memory-backend-file,id=ram,size={machine.memory_bytes},"
+                       f"mem-path={_escaped(ram)},share={'on' if shared else 'off'}")
         ours, theirs = socket.socketpair()
         command = [
             machine.qemu, "-accel", "tcg", "-machine", "q35,memory-backend=ram",
             "-m", f"{machine.memory_bytes >> 20}M",
-            "-object", f"memory-backend-file,id=ram,size={machine.memory_bytes},"
-                       f"mem-path={_escaped(ram)},share={'on' if shared else 'off'}",
+            "-object", backend,
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
             "-chardev", f"socket,id=monitor,fd={theirs.fileno()}",
@@ -209,7 +231,7 @@ class VirtualMachine:
         with theirs, self._errors_path.open("wb") as errors:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
-                pass_fds=[theirs.fileno()], preexec_fn=_die_with_parent)
+                pass_fds=[theirs.fileno()], env=environment, preexec_fn=_die_with_parent)
         self._socket = ours
         self.console = Console(self._process.stdout, log_path)
         try:
@@ -254,6 +276,10 @@ class VirtualMachine:
             self._monitor.command("getfd", descriptor=file.fileno(), fdname="state")
         self._monitor.command("migrate-incoming", uri="fd:state")
         self._wait_for_migration("loading")
+
+    def dump_memory(self, path: Path, size_bytes: int) -> None:
+        """Writes the first bytes of guest-physical memory, as the processor sees it, to a file."""
+        self._monitor.command("pmemsave", val=0, size=size_bytes, filename=str(path))
 
     def kill(self) -> None:
         """Ends QEMU now. May be called again."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import unittest
@@ -32,6 +33,7 @@ from page_server import PageServer, WorkerKiller, serve_is_there  # noqa: E402
 
 EXIT_UNAVAILABLE = 77
 GUEST_TIMEOUT_S = 120
+NEEDED_BYTES = 1 << 30
 
 CYCLES = 6
 MERGE_AFTER = 3
@@ -189,6 +191,14 @@ def skip_without_kvm() -> None:
         sys.exit(EXIT_UNAVAILABLE)
 
 
+def choose_directory() -> None:
+    """Prefers tmpfs: where ext4 discards what is freed, removing one diff can take seconds."""
+    shared_memory = Path("/dev/shm")
+    if shared_memory.is_dir() and shutil.disk_usage(shared_memory).free >= NEEDED_BYTES:
+        os.environ.setdefault("LAMINA_TEST_DIR", str(shared_memory))
+
+
 if __name__ == "__main__":
     skip_without_kvm()
+    choose_directory()
     main()
