@@ -38,9 +38,10 @@ def serve_is_there(lamina: str | Path) -> bool:
     """Whether this binary has a page server, or another one is given."""
     if "LAMINA_SERVE" in os.environ:
         return True
+    # With an unknown verb, --help prints the general help.
     done = subprocess.run([str(lamina), "serve", "--help"], capture_output=True, check=False,
-                          timeout=START_TIMEOUT_S)
-    return done.returncode == 0
+                          text=True, timeout=START_TIMEOUT_S)
+    return done.returncode == 0 and "--socket" in done.stdout
 
 
 class PageServer:
