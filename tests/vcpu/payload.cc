@@ -115,8 +115,21 @@ void fill_working_area(std::span<std::uint64_t> words) {
 
 }  // namespace
 
-PayloadModel::PayloadModel(std::size_t memory_bytes)
-    : words_(memory_bytes / sizeof(std::uint64_t)), uses_(memory_bytes / kPageBytes) {
+std::vector<std::size_t> discarded_pages(std::uint64_t chunk, std::size_t count,
+                                         std::size_t memory_bytes) {
+  const std::size_t work_page = kWorkAddress / kPageBytes;
+  const std::size_t work_pages = memory_bytes / kPageBytes - work_page;
+  std::vector<std::size_t> pages;
+  for (std::size_t i = 0; i < count; ++i) {
+    pages.push_back(work_page + mix(mix(chunk) + i) % work_pages);
+  }
+  return pages;
+}
+
+PayloadModel::PayloadModel(std::size_t memory_bytes, std::size_t discards)
+    : words_(memory_bytes / sizeof(std::uint64_t)),
+      uses_(memory_bytes / kPageBytes),
+      discards_(discards) {
   write_page_tables(words_);
   const std::span code(lamina_payload_begin, lamina_payload_end);
   std::ranges::copy(code, std::as_writable_bytes(std::span(words_)).begin() + kCodeAddress);
@@ -125,7 +138,18 @@ PayloadModel::PayloadModel(std::size_t memory_bytes)
 
 void PayloadModel::run(std::uint64_t steps) {
   std::ranges::fill(uses_, std::uint8_t{0});
-  for (std::uint64_t i = 0; i < steps; ++i) step();
+  for (std::uint64_t done = 0; done < steps; done += kChunkSteps) {
+    for (std::uint64_t i = 0; i < kChunkSteps; ++i) step();
+    const std::size_t memory_bytes = words_.size() * sizeof(std::uint64_t);
+    for (const std::size_t page : discarded_pages(chunks_done_, discards_, memory_bytes)) {
+      clear(page);
+    }
+    ++chunks_done_;
+  }
+}
+
+void PayloadModel::clear(std::size_t page) {
+  std::fill_n(words_.begin() + static_cast<std::ptrdiff_t>(page * kPageWords), kPageWords, 0);
 }
 
 void PayloadModel::step() {
@@ -139,7 +163,7 @@ void PayloadModel::step() {
   const std::uint64_t action = (r.random >> 29) & 7;
   uses_[page] |= action < 4 ? kRead : kRead | kWritten;
   if (action == 5) {
-    std::fill_n(words_.begin() + static_cast<std::ptrdiff_t>(page * kPageWords), kPageWords, 0);
+    clear(page);
   } else if (action > 5) {
     word = std::rotl(word ^ r.random, 13);
   }

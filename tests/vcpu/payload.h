@@ -13,6 +13,9 @@
 // page that was wrong for one read shows for ever. After kChunkSteps steps it exits by port I/O;
 // that is where the monitor can pause it.
 //
+// The monitor may give pages back between chunks, as a balloon does: the guest then reads zeros
+// there. Which pages follows from the number of the chunk.
+//
 // The model does the same to an array. It says what memory and registers must be after any number
 // of steps and, what no dirty log can tell, which pages were written and which only read.
 //
@@ -74,13 +77,18 @@ enum PageUse : std::uint8_t {
   kWritten = 2,
 };
 
+/// The `count` pages that are given back after the chunk `chunk`, counted from the guest's
+/// beginning.
+std::vector<std::size_t> discarded_pages(std::uint64_t chunk, std::size_t count,
+                                         std::size_t memory_bytes);
+
 class PayloadModel {
  public:
-  /// A guest that has not run yet. REQUIRES: kMinMemoryBytes <= memory_bytes <= kMaxMemoryBytes, a
-  /// multiple of kLargePageBytes.
-  explicit PayloadModel(std::size_t memory_bytes);
+  /// A guest that has not run yet; `discards` pages are given back after each chunk. REQUIRES:
+  /// kMinMemoryBytes <= memory_bytes <= kMaxMemoryBytes, a multiple of kLargePageBytes.
+  PayloadModel(std::size_t memory_bytes, std::size_t discards);
 
-  /// Runs `steps` steps; uses() then tells of these steps only.
+  /// Runs `steps` steps, whole chunks; uses() then tells of these steps only.
   void run(std::uint64_t steps);
 
   [[nodiscard]] std::span<const std::byte> memory() const {
@@ -95,10 +103,13 @@ class PayloadModel {
 
  private:
   void step();
+  void clear(std::size_t page);
 
   std::vector<std::uint64_t> words_;
   std::vector<std::uint8_t> uses_;
   PayloadRegisters registers_;
+  std::size_t discards_;
+  std::uint64_t chunks_done_ = 0;
 };
 
 /// A hash over memory and registers that tells any two guests apart.

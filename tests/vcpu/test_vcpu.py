@@ -40,6 +40,8 @@ MERGE_AFTER = 3
 STEPS = 2048
 LONG_STEPS = 256 * 512
 KILLS = 50
+LONGEST_LIFE_S = 0.01
+DISCARDS = 3
 SEED = int(os.environ.get("LAMINA_SEED", "1"))
 
 
@@ -68,10 +70,10 @@ class VcpuTest(LaminaTest):
                          f"vcpu_guest {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}")
         return json.loads(done.stdout)
 
-    def start(self) -> None:
+    def start(self, *options: str | int) -> None:
         """Boots the guest, pauses it and stores its memory."""
         memory = self.directory / "full"
-        self.ran("start", "--steps", STEPS, "--state", self.state, "--memory", memory)
+        self.ran("start", "--steps", STEPS, "--state", self.state, "--memory", memory, *options)
         self.done("ingest", memory, "--out", self.snapshot, "--layout", "compact")
         memory.unlink()
         self.steps = STEPS
@@ -98,9 +100,9 @@ class VcpuTest(LaminaTest):
         self.assertEqual(report["stored_blocks"] + report["zero_blocks"]
                          + report["unchanged_blocks"], report["dirty_pages"])
 
-    def assert_as_never_paused(self, report: dict[str, Any]) -> None:
+    def assert_as_never_paused(self, report: dict[str, Any], *options: str | int) -> None:
         """The checksum over memory and registers is that of one run without a pause."""
-        whole = self.ran("run", "--steps", self.steps)
+        whole = self.ran("run", "--steps", self.steps, *options)
         self.assertEqual(report["steps_done"], self.steps)
         self.assertEqual(report["checksum"], whole["checksum"])
 
@@ -167,20 +169,31 @@ class PageServed(VcpuTest):
         self.assert_only_changes_are_stored(report)
         self.assert_as_never_paused(report)
 
-    def test_killed_workers_are_not_noticed(self) -> None:
-        """The worker is killed again and again while the guest faults."""
-        self.start()
+    def run_long(self, kills: int, *options: str | int) -> None:
+        """A long run on served memory, while the worker is killed again and again."""
+        self.start(*options)
         with PageServer(program(), self.snapshot) as server:
-            killer = WorkerKiller(server, KILLS, SEED, longest_life_s=0.01)
-            state = self.directory / "killed.state"
+            killer = WorkerKiller(server, kills, SEED, LONGEST_LIFE_S)
             report = self.ran("resume", "--state", self.state, "--socket", server.socket,
-                              "--steps", LONG_STEPS, "--state-out", state)
+                              "--steps", LONG_STEPS, *options)
             killer.join(0)
             print(f"  {killer.kills} workers killed, seed {SEED}", flush=True)
-            self.assertGreater(killer.kills, 0, server.said())
+            self.assertEqual(killer.kills > 0, kills > 0, server.said())
             self.assertEqual(server.wait(), EXIT_DONE, server.said())
         self.steps += LONG_STEPS
-        self.assert_as_never_paused(report)
+        self.assert_as_never_paused(report, *options)
+
+    def test_killed_workers_are_not_noticed(self) -> None:
+        """Faults that a dead worker has read are served by the next one."""
+        self.run_long(KILLS)
+
+    def test_discarded_pages_are_zeros(self) -> None:
+        """A page that the guest gave back never shows the snapshot's contents again."""
+        self.run_long(0, "--discards", DISCARDS)
+
+    def test_discarded_pages_are_zeros_for_the_next_worker_too(self) -> None:
+        """What was given back is known after the worker that read of it has been killed."""
+        self.run_long(KILLS, "--discards", DISCARDS)
 
 
 def skip_without_kvm() -> None:

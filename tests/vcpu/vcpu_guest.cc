@@ -5,6 +5,8 @@
 //   start    runs from the beginning and pauses: state and Full memory file
 //   resume   goes on from a state, and may pause again: state and Diff
 //
+// With --discards it gives pages back while it runs, which a page server sees as REMOVE events.
+//
 // Every run is compared with the model of the payload (payload.h): registers, each page of the
 // memory, and that no page is missing in KVM's dirty log.
 //
@@ -78,6 +80,8 @@ class GuestMemory {
 
   [[nodiscard]] std::span<const std::span<std::byte>> regions() const { return regions_; }
 
+  [[nodiscard]] std::size_t size_bytes() const { return regions_[0].size() + regions_[1].size(); }
+
   [[nodiscard]] std::span<std::byte> page(std::size_t index) const {
     const std::size_t offset = index * kPageBytes;
     const std::size_t first = regions_[0].size();
@@ -99,6 +103,7 @@ class GuestMemory {
 struct Arguments {
   std::uint64_t steps = 0;
   std::size_t memory_mib = 64;
+  std::size_t discards = 0;
   std::string state;
   std::string memory_file;
   std::optional<std::string> socket;
@@ -153,9 +158,17 @@ Result<StateFile> read_state(const std::string& path) {
   return state;
 }
 
-Status run_steps(VirtualCpu& cpu, std::uint64_t steps) {
-  for (std::uint64_t done = 0; done < steps; done += kChunkSteps) {
+/// Runs `steps` steps after `steps_done`, and gives pages back as a balloon does.
+Status run_steps(VirtualCpu& cpu, const GuestMemory& memory, std::uint64_t steps_done,
+                 const Arguments& arguments) {
+  for (std::uint64_t done = steps_done; done < steps_done + arguments.steps; done += kChunkSteps) {
     LAMINA_RETURN_IF_ERROR(cpu.run_chunk());
+    const auto pages = discarded_pages(done / kChunkSteps, arguments.discards, memory.size_bytes());
+    for (const std::size_t page : pages) {
+      if (::madvise(memory.page(page).data(), kPageBytes, MADV_DONTNEED) != 0) {
+        return system_failure("madvise", "guest memory", errno);
+      }
+    }
   }
   return {};
 }
@@ -209,13 +222,13 @@ nlohmann::json as_json(const Report& report) {
 Result<Report> run_from_start(const Arguments& arguments) {
   const std::size_t memory_bytes = arguments.memory_mib << 20;
   LAMINA_ASSIGN_OR_RETURN(const GuestMemory memory, GuestMemory::map(memory_bytes, std::nullopt));
-  PayloadModel model(memory_bytes);
+  PayloadModel model(memory_bytes, arguments.discards);
   for (std::size_t page = 0; page < memory_bytes / kPageBytes; ++page) {
     std::ranges::copy(model.page(page), memory.page(page).begin());
   }
   LAMINA_ASSIGN_OR_RETURN(VirtualCpu cpu, VirtualCpu::create(memory.regions()));
   LAMINA_RETURN_IF_ERROR(cpu.reset());
-  LAMINA_RETURN_IF_ERROR(run_steps(cpu, arguments.steps));
+  LAMINA_RETURN_IF_ERROR(run_steps(cpu, memory, 0, arguments));
   LAMINA_ASSIGN_OR_RETURN(const CpuState state, cpu.save());
   if (!arguments.state.empty()) {
     LAMINA_RETURN_IF_ERROR(
@@ -244,13 +257,13 @@ Result<Report> resume(const Arguments& arguments) {
   }
   LAMINA_ASSIGN_OR_RETURN(VirtualCpu cpu, VirtualCpu::create(memory.regions()));
   LAMINA_RETURN_IF_ERROR(cpu.restore(state.cpu));
-  LAMINA_RETURN_IF_ERROR(run_steps(cpu, arguments.steps));
+  LAMINA_RETURN_IF_ERROR(run_steps(cpu, memory, state.steps_done, arguments));
 
   LAMINA_ASSIGN_OR_RETURN(const std::vector<bool> dirty, cpu.take_dirty_log());
   if (arguments.diff) {
     LAMINA_RETURN_IF_ERROR(write_pages(*arguments.diff, memory, dirty));
   }
-  PayloadModel model(state.memory_bytes);
+  PayloadModel model(state.memory_bytes, arguments.discards);
   model.run(state.steps_done);
   const PayloadModel before = model;
   model.run(arguments.steps);
@@ -299,6 +312,9 @@ int main_with(int argc, char** argv) {
           const bool digits = text.find_first_not_of("0123456789") == std::string::npos;
           return digits && std::stoull(text) % kChunkSteps == 0 ? "" : "not a multiple of 256";
         });
+    command->add_option("--discards", arguments.discards,
+                        "pages to give back after each 256 steps, the same in every run of a "
+                        "guest (0)");
   };
   const auto add_memory = [&](CLI::App* command) {
     command->add_option("--memory-mib", arguments.memory_mib, "an even number (64)")
@@ -320,7 +336,10 @@ int main_with(int argc, char** argv) {
   source->add_option("--map", arguments.map, "a whole memory file, mapped privately");
   source->require_option(1);
   again->add_option("--state-out", arguments.state_out, "VM state to write at the pause");
-  again->add_option("--diff", arguments.diff, "Diff memory file to write at the pause");
+  // A page that was given back is not in the dirty log, so a diff has its old contents; that is
+  // right for a balloon, whose pages nobody reads, but not for this payload.
+  again->add_option("--diff", arguments.diff, "Diff memory file to write at the pause")
+      ->excludes("--discards");
   again->add_flag("--touch-only-report", arguments.touch_only_report,
                   "read no page that the guest has not touched: no checksum");
   CLI11_PARSE(app, argc, argv);
