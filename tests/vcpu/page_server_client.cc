@@ -45,6 +45,7 @@ Result<sys::Fd> connect_to(const std::string& path) {
   }
   std::memcpy(static_cast<char*>(address.sun_path), path.c_str(), path.size());
   sys::Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return system_failure("socket", path, errno);
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     return system_failure("connect", path, errno);
   }

@@ -120,6 +120,7 @@ std::vector<std::size_t> discarded_pages(std::uint64_t chunk, std::size_t count,
   const std::size_t work_page = kWorkAddress / kPageBytes;
   const std::size_t work_pages = memory_bytes / kPageBytes - work_page;
   std::vector<std::size_t> pages;
+  pages.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     pages.push_back(work_page + mix(mix(chunk) + i) % work_pages);
   }

@@ -18,10 +18,14 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstring>
+#include <array>
+#include <cerrno>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "page_server_client.h"
@@ -308,9 +312,12 @@ int main_with(int argc, char** argv) {
   const auto add_steps = [&](CLI::App* command) {
     command->add_option("--steps", arguments.steps, "steps to run, a multiple of 256")
         ->required()
-        ->check([](const std::string& text) {
-          const bool digits = text.find_first_not_of("0123456789") == std::string::npos;
-          return digits && std::stoull(text) % kChunkSteps == 0 ? "" : "not a multiple of 256";
+        ->check([](const std::string& text) -> std::string {
+          std::uint64_t steps = 0;
+          const char* end = text.data() + text.size();
+          const auto [rest, error] = std::from_chars(text.data(), end, steps);
+          const bool right = error == std::errc() && rest == end && steps % kChunkSteps == 0;
+          return right ? "" : "not a multiple of 256";
         });
     command->add_option("--discards", arguments.discards,
                         "pages to give back after each 256 steps, the same in every run of a "
