@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "sys/kernel_definitions.h"
+#include "sys/process.h"
 
 namespace lamina::pager {
 namespace {
@@ -22,6 +24,8 @@ using Clock = std::chrono::steady_clock;
 
 /// More than any known VMM sends; the rest would be truncated, which is refused.
 constexpr std::size_t kMaxDescriptors = 16;
+/// Each piece is looked at anew with all before it.
+constexpr std::size_t kMaxPieces = 64;
 constexpr const char* kPeer = "page fault socket";
 
 /// Takes every descriptor out of a message; the caller's vector closes what it does not use.
@@ -103,11 +107,29 @@ Result<Peer> peer_of(int socket) {
   return Peer{peer.pid, peer.uid};
 }
 
+Result<sys::Fd> open_peer(int socket) {
+  int fd = -1;
+  socklen_t length = sizeof(fd);
+  if (::getsockopt(socket, SOL_SOCKET, sys::kSoPeerPidfd, &fd, &length) == 0) return sys::Fd(fd);
+  LAMINA_ASSIGN_OR_RETURN(const Peer peer, peer_of(socket));
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd pidfd, sys::open_process(peer.pid));
+  // The pid may have gone to another process before it was opened; then the peer's end is closed.
+  pollfd end{socket, POLLRDHUP, 0};
+  if (::poll(&end, 1, 0) > 0 && (end.revents & (POLLHUP | POLLRDHUP)) != 0) {
+    return fail(ErrorKind::kFailed, "process {} has ended", peer.pid);
+  }
+  return pidfd;
+}
+
 Result<bool> HandshakeReceiver::receive(int socket) {
   if (is_closed(socket)) {
     return fail(ErrorKind::kFailed, "the peer closed the socket before its handshake");
   }
   LAMINA_RETURN_IF_ERROR(receive_piece(socket, text_, descriptors_));
+  if (++pieces_ > kMaxPieces) {
+    return fail(ErrorKind::kFailed, "the peer sent its handshake in more than {} pieces",
+                kMaxPieces);
+  }
   if (!nlohmann::json::accept(text_)) return false;
   if (descriptors_.empty()) {
     return fail(ErrorKind::kFailed, "the peer sent its regions without a userfaultfd");

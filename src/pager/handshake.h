@@ -28,6 +28,9 @@ struct Peer {
 };
 Result<Peer> peer_of(int socket);
 
+/// A pidfd of the peer. kFailed when it has ended.
+Result<sys::Fd> open_peer(int socket);
+
 /// Puts a handshake together from what has arrived, without ever waiting. Empty messages are
 /// skipped (one has been seen to come first); a text that arrives in pieces is put together until
 /// it is a whole JSON document. Of several descriptors the first is used, all others are closed.
@@ -43,6 +46,7 @@ class HandshakeReceiver {
 
  private:
   std::string text_;
+  std::size_t pieces_ = 0;
   std::vector<sys::Fd> descriptors_;
 };
 

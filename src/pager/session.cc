@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -128,6 +129,8 @@ SessionState Session::handle_events() {
     if (slot.event == UFFD_EVENT_PAGEFAULT && state_ == SessionState::kServing) {
       serve_fault(slot.arg.pagefault.address);
       count_latency(started_ns);
+    } else {
+      discard(slot);
     }
     clear(slot);
   }
@@ -152,6 +155,11 @@ void Session::apply_removes(std::span<uffd_msg> slots) {
     mark_removed(slot.arg.remove.start, slot.arg.remove.end);
     clear(slot);
   }
+}
+
+/// Events that Firecracker does not ask for, but a peer may: only FORK brings something along.
+void Session::discard(const uffd_msg& event) {
+  if (event.event == UFFD_EVENT_FORK) ::close(static_cast<int>(event.arg.fork.ufd));
 }
 
 void Session::count_latency(std::uint64_t started_ns) {

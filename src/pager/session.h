@@ -131,6 +131,7 @@ class Session {
   std::size_t read_events(std::span<uffd_msg> slots);
   /// Marks what REMOVE events in `slots` say and clears their slots.
   void apply_removes(std::span<uffd_msg> slots);
+  static void discard(const uffd_msg& event);
   void mark_removed(std::uint64_t start, std::uint64_t end);
   /// Reads what the kernel insists on before it fills: REMOVEs are applied, faults are woken, so
   /// that they come again.

@@ -117,8 +117,7 @@ void Acceptor::receive_from(int connection, const std::function<void(std::unique
   if (!*whole) return;
   // Nothing more is expected from the peer; its end is seen by its pidfd.
   static_cast<void>(::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection, nullptr));
-  const VmDirectory* directory = &pending.claimed.directory;
-  const std::string name = directory->name();
+  const std::string name = pending.claimed.directory.name();
   const pid_t pid = pending.claimed.peer.pid;
   Pending finished = std::move(found->second);
   pending_.erase(found);

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "lamina/result.h"
+#include "server/served_vms.h"
 #include "server/state_directory.h"
-#include "server/worker.h"
 #include "sys/fd.h"
 
 namespace lamina::server {

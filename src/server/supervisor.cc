@@ -8,12 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
 #include <optional>
-#include <thread>
 
 #include "base/error.h"
 #include "lamina/serve.h"
@@ -23,6 +21,7 @@
 #include "server/metrics_socket.h"
 #include "server/snapshots.h"
 #include "server/succession.h"
+#include "server/takeover.h"
 #include "server/worker.h"
 #include "sys/process.h"
 #include "sys/unix_socket.h"
@@ -33,12 +32,16 @@ namespace {
 using namespace server;  // NOLINT(google-build-using-namespace): this file is its entrance
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint32_t kMaxDefaultThreads = 4;
-
 /// A serving process that crashes (not: is killed) so often in a row, each time so soon, meets the
 /// same fault again and again: its VMs are killed instead of left waiting.
 constexpr int kMaxQuickCrashes = 20;
 constexpr std::chrono::seconds kQuick{1};
+
+ControlMessage detach_message() {
+  ControlMessage message;
+  message.kind = MessageKind::kDetach;
+  return message;
+}
 
 class Supervisor {
  public:
@@ -54,7 +57,7 @@ class Supervisor {
     LAMINA_RETURN_IF_ERROR(block_signals());
     if (estate) take_over(*estate);
     LAMINA_RETURN_IF_ERROR(listen(estate));
-    LAMINA_RETURN_IF_ERROR(take_over_abandoned());
+    LAMINA_RETURN_IF_ERROR(take_over_abandoned(*states_, snapshots_, vms_, totals_, options_.log));
     LAMINA_RETURN_IF_ERROR(start_worker());
     const Status served = loop();
     end_worker();
@@ -124,44 +127,9 @@ class Supervisor {
       ::kill(estate.worker, SIGKILL);
       ::waitpid(estate.worker, nullptr, 0);
     }
-    for (std::unique_ptr<Vm>& vm : estate.vms) admit_found(std::move(vm));
-  }
-
-  Status take_over_abandoned() {
-    LAMINA_ASSIGN_OR_RETURN(std::vector<VmDirectory> abandoned, states_->claim_abandoned());
-    for (VmDirectory& directory : abandoned) {
-      auto vm = reacquire_vm(*states_, directory);
-      if (vm) {
-        ++totals_.vms_reacquired;
-        log(fmt::format("process {} is served again", (*vm)->state.record().pid));
-        admit_found(std::move(*vm));
-      } else {
-        end_unserved(directory, vm.error());
-      }
+    for (std::unique_ptr<Vm>& vm : estate.vms) {
+      admit_found_vm(*states_, snapshots_, std::move(vm), vms_, totals_, options_.log);
     }
-    return {};
-  }
-
-  /// A VM from before: finds its snapshot. One that cannot be served is killed.
-  void admit_found(std::unique_ptr<Vm> vm) {
-    std::vector<std::string> notes;
-    const auto index = snapshots_.find(vm->state.record(), notes);
-    for (const std::string& note : notes) log(note);
-    if (!index) return end_unserved(vm->directory, index.error());
-    vm->snapshot = *index;
-    vm->id = next_id_++;
-    ++totals_.sessions_started;
-    vms_[vm->id] = std::move(vm);
-  }
-
-  void end_unserved(const VmDirectory& directory, const Error& cause) {
-    const auto killed = kill_abandoned(directory);
-    if (!killed || *killed) {
-      ++totals_.vms_killed;
-      log(fmt::format("VM {} was killed, it cannot be served any more: {}{}", directory.name(),
-                      cause.message, killed ? "" : "; " + killed.error().message));
-    }
-    states_->remove(directory);
   }
 
   Status start_worker() {
@@ -175,7 +143,7 @@ class Supervisor {
     }
     control_ = std::move(ends.first);
     worker_started_ = Clock::now();
-    if (detaching_) tell_worker_to_detach();
+    if (stopping_) tell_worker(detach_message(), {});
     return {};
   }
 
@@ -185,8 +153,8 @@ class Supervisor {
     signals_.reset();
     acceptor_->forget_peers();
     if (metrics_) metrics_->forget_clients();
-    const WorkerOptions worker{thread_count(), options_.record, options_.log};
-    const Status served = run_worker(snapshots_, vms_, control.get(), worker);
+    const Status served = run_worker(snapshots_, vms_, control.get(),
+                                     default_threads(options_.threads), options_.log);
     if (!served) {
       log(served.error().message);
       ::_exit(1);
@@ -196,11 +164,6 @@ class Supervisor {
     const Error failed = exec_successor(options_.restart_command, descriptors(-1), vms_);
     log(failed.message);
     ::_exit(1);
-  }
-
-  [[nodiscard]] std::size_t thread_count() const {
-    if (options_.threads > 0) return options_.threads;
-    return std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, kMaxDefaultThreads);
   }
 
   [[nodiscard]] EstateDescriptors descriptors(pid_t worker) const {
@@ -231,7 +194,7 @@ class Supervisor {
         acceptor_->handle([this](std::unique_ptr<Vm> vm) { admit(std::move(vm)); }, refuse);
       }
       if (waiting[3].revents != 0 || waiting[4].revents != 0) {
-        metrics_->handle([this] { return format_metrics(totals_now()); });
+        metrics_->handle([this] { return format_metrics(sum_of(totals_, vms_)); });
       }
       if (waiting[0].revents != 0) LAMINA_RETURN_IF_ERROR(handle_signals());
     }
@@ -239,8 +202,7 @@ class Supervisor {
   }
 
   void admit(std::unique_ptr<Vm> vm) {
-    vm->id = next_id_++;
-    ++totals_.sessions_started;
+    vm->id = ++totals_.sessions_started;
     had_vms_ = true;
     const Vm& added = *vm;
     vms_[added.id] = std::move(vm);
@@ -255,14 +217,15 @@ class Supervisor {
     message.text = vm.directory.name();
     const std::array<int, 4> fds = {vm.userfaultfd.get(), vm.pidfd.get(), vm.directory.fd(),
                                     vm.connection.get()};
-    // A worker that died before it got this: its successor is forked from here and has the VM.
-    static_cast<void>(sys::send_message(control_.get(), encode_control(message), fds));
+    tell_worker(message, fds);
   }
 
-  void tell_worker_to_detach() const {
-    ControlMessage message;
-    message.kind = MessageKind::kDetach;
-    static_cast<void>(sys::send_message(control_.get(), encode_control(message), {}));
+  void tell_worker(const ControlMessage& message, std::span<const int> fds) const {
+    const Status sent =
+        sys::send_message(control_.get(), encode_control(message), fds, sys::WhenFull::kFail);
+    // One that has died, or that does not read what it is told, has a successor soon, which is
+    // forked from here and knows everything.
+    if (!sent && worker_ > 0) ::kill(worker_, SIGKILL);
   }
 
   void handle_message() {
@@ -276,12 +239,7 @@ class Supervisor {
     const auto found = vms_.find(message->id);
     if (found == vms_.end()) return;
     const Vm& vm = *found->second;
-    if (message->state == pager::SessionState::kKilled) {
-      ++totals_.vms_killed;
-      log(fmt::format("process {} was killed, its memory could not be served from '{}': {}",
-                      vm.state.record().pid, vm.state.record().snapshot, message->text));
-    }
-    add_counters(totals_.counters, vm.state.counters());
+    count_ended({message->id, message->state, message->text}, vm, totals_, options_.log);
     states_->remove(vm.directory);
     vms_.erase(found);
     had_vms_ = true;
@@ -369,15 +327,7 @@ class Supervisor {
         fmt::format("stopping: the memory of {} VMs is filled first, so that they need nobody; a "
                     "second signal stops at once",
                     vms_.size()));
-    detaching_ = true;
-    tell_worker_to_detach();
-  }
-
-  [[nodiscard]] Totals totals_now() const {
-    Totals totals = totals_;
-    totals.sessions_running = vms_.size();
-    for (const auto& [id, vm] : vms_) add_counters(totals.counters, vm->state.counters());
-    return totals;
+    tell_worker(detach_message(), {});
   }
 
   const ServeOptions& options_;
@@ -389,13 +339,11 @@ class Supervisor {
   sys::Fd signals_;
   sys::Fd control_;
   Vms vms_;
-  std::uint64_t next_id_ = 1;
   pid_t worker_ = -1;
   Clock::time_point worker_started_;
   int quick_crashes_ = 0;
   bool had_vms_ = false;
   bool stopping_ = false;
-  bool detaching_ = false;
   bool finished_ = false;
   Status result_;
   Totals totals_;

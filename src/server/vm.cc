@@ -49,7 +49,7 @@ Result<sys::Fd> take_userfaultfd(const pager::VmRecord& record, int pidfd) {
 
 Result<ClaimedPeer> claim_peer(const StateDirectory& states, int connection) {
   LAMINA_ASSIGN_OR_RETURN(const pager::Peer peer, pager::peer_of(connection));
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd pidfd, sys::open_process(peer.pid));
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd pidfd, pager::open_peer(connection));
   LAMINA_ASSIGN_OR_RETURN(const std::uint64_t start_time, sys::start_time_of(peer.pid));
   if (!sys::may_signal(pidfd.get())) {
     return fail(

@@ -4,57 +4,35 @@
 #include <poll.h>
 
 #include <array>
-#include <chrono>
-#include <set>
+#include <utility>
 
 #include "base/error.h"
 #include "server/control_message.h"
-#include "server/serving_threads.h"
 #include "sys/file.h"
+#include "sys/process.h"
 #include "sys/unix_socket.h"
 
 namespace lamina::server {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-/// A recording ends so long after its VM was resumed.
-constexpr std::chrono::seconds kRecordingTime{10};
-
 class Worker {
  public:
-  Worker(const Snapshots& snapshots, Vms& vms, int control, const WorkerOptions& options)
-      : snapshots_(snapshots), vms_(vms), control_(control), options_(options) {}
+  Worker(int control, Log log) : control_(control), log_(std::move(log)) {}
 
-  Status run() {
-    LAMINA_ASSIGN_OR_RETURN(threads_, ServingThreads::start(options_.threads));
-    for (const auto& [id, vm] : vms_) {
-      vm->state.counters().resumptions.add(1);
-      begin(*vm);
-    }
+  Status run(const Snapshots& snapshots, Vms& vms, std::size_t threads) {
+    LAMINA_ASSIGN_OR_RETURN(served_, ServedVms::start(snapshots, vms, threads, log_));
     while (true) {
       std::array<pollfd, 2> waiting = {pollfd{control_, POLLIN, 0},
-                                       pollfd{threads_->fd(), POLLIN, 0}};
-      static_cast<void>(::poll(waiting.data(), waiting.size(), save_due_recordings()));
-      if (waiting[1].revents != 0) handle_ended();
+                                       pollfd{served_->fd(), POLLIN, 0}};
+      static_cast<void>(::poll(waiting.data(), waiting.size(), served_->save_due_recordings()));
+      if (waiting[1].revents != 0) {
+        served_->handle_ended([this](const Ended& ended, const Vm&) { tell_ended(ended); });
+      }
       if (waiting[0].revents != 0 && !handle_message()) return {};
     }
   }
 
  private:
-  void begin(Vm& vm) {
-    const Snapshot& snapshot = snapshots_.at(vm.snapshot);
-    VmToServe serve;
-    serve.id = vm.id;
-    serve.chain = &snapshot.opened.chain;
-    serve.state = &vm.state;
-    serve.descriptors = vm.descriptors();
-    serve.options.record = vm.state.record().record;
-    serve.options.plan = snapshot.populates ? &snapshot.plan : nullptr;
-    if (vm.state.record().record) recording_[vm.id] = Clock::now() + kRecordingTime;
-    threads_->add(std::move(serve));
-  }
-
   /// False when the supervisor is gone.
   bool handle_message() {
     auto received = sys::receive_message(control_, kMaxControlBytes);
@@ -62,16 +40,13 @@ class Worker {
     const auto message = decode_control(received->bytes);
     if (!message) return true;
     if (message->kind == MessageKind::kDetach) {
-      threads_->detach_all();
+      served_->detach_all();
       return true;
     }
     auto vm = make_vm(*message, received->fds);
     if (vm) {
-      Vm& added = **vm;
-      vms_[added.id] = std::move(*vm);
-      begin(added);
+      served_->add(std::move(*vm));
     } else {
-      options_.log(vm.error().message);
       tell_ended({message->id, pager::SessionState::kKilled, vm.error().message});
     }
     return true;
@@ -92,16 +67,6 @@ class Worker {
                                    std::move(state)});
   }
 
-  void handle_ended() {
-    for (const Ended& ended : threads_->take_ended()) {
-      const auto found = vms_.find(ended.id);
-      if (found == vms_.end()) continue;
-      if (recording_.contains(ended.id)) save_recording(*found->second);
-      tell_ended(ended);
-      vms_.erase(found);
-    }
-  }
-
   void tell_ended(const Ended& ended) const {
     ControlMessage message;
     message.kind = MessageKind::kEnded;
@@ -109,51 +74,19 @@ class Worker {
     message.state = ended.state;
     message.text = ended.failure;
     // When the supervisor is gone, the next one sees for itself.
-    static_cast<void>(sys::send_message(control_, encode_control(message), {}));
+    static_cast<void>(
+        sys::send_message(control_, encode_control(message), {}, sys::WhenFull::kWait));
   }
 
-  void save_recording(const Vm& vm) {
-    recording_.erase(vm.id);
-    if (vm.state.recorded_count().get() == 0) return;
-    const Snapshot& snapshot = snapshots_.at(vm.snapshot);
-    const Status saved = save_working_set(snapshot, vm.state);
-    if (!saved) {
-      options_.log(fmt::format("the working set of '{}' was not stored: {}", snapshot.facts.path,
-                               saved.error().message));
-    }
-  }
-
-  /// Stores the recordings whose time is over or that are full; returns the milliseconds until the
-  /// next, -1 when there is none.
-  int save_due_recordings() {
-    const Clock::time_point now = Clock::now();
-    std::vector<const Vm*> due;
-    int next_ms = -1;
-    for (const auto& [id, deadline] : recording_) {
-      const auto left =
-          std::chrono::duration_cast<std::chrono::milliseconds>(deadline - now).count();
-      if (left <= 0) {
-        due.push_back(vms_.at(id).get());
-      } else if (next_ms < 0 || left < next_ms) {
-        next_ms = static_cast<int>(left) + 1;
-      }
-    }
-    for (const Vm* vm : due) save_recording(*vm);
-    return next_ms;
-  }
-
-  const Snapshots& snapshots_;
-  Vms& vms_;
   int control_;
-  const WorkerOptions& options_;
-  std::map<std::uint64_t, Clock::time_point> recording_;
-  std::unique_ptr<ServingThreads> threads_;  ///< last: its threads use the VMs
+  Log log_;
+  std::unique_ptr<ServedVms> served_;
 };
 
 }  // namespace
 
-Status run_worker(const Snapshots& snapshots, Vms& vms, int control, const WorkerOptions& options) {
-  return Worker(snapshots, vms, control, options).run();
+Status run_worker(const Snapshots& snapshots, Vms& vms, int control, std::size_t threads, Log log) {
+  return Worker(control, std::move(log)).run(snapshots, vms, threads);
 }
 
 }  // namespace lamina::server

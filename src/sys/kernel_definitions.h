@@ -16,6 +16,9 @@ inline constexpr std::uint64_t kUffdFeatureWpAsync = std::uint64_t{1} << 15;
 /// UFFD_FEATURE_MOVE, Linux 6.8.
 inline constexpr std::uint64_t kUffdFeatureMove = std::uint64_t{1} << 16;
 
+/// SO_PEERPIDFD, Linux 6.5.
+inline constexpr int kSoPeerPidfd = 77;
+
 /// struct uffdio_poison, Linux 6.6.
 struct UffdioPoison {
   uffdio_range range;

@@ -125,7 +125,8 @@ Result<std::pair<Fd, Fd>> message_socket_pair() {
   return std::pair(Fd(ends[0]), Fd(ends[1]));
 }
 
-Status send_message(int socket, std::span<const std::byte> message, std::span<const int> fds) {
+Status send_message(int socket, std::span<const std::byte> message, std::span<const int> fds,
+                    WhenFull when_full) {
   iovec vector{const_cast<std::byte*>(message.data()), message.size()};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxMessageFds * sizeof(int))> control{};
   msghdr header{};
@@ -140,7 +141,8 @@ Status send_message(int socket, std::span<const std::byte> message, std::span<co
     rights->cmsg_len = CMSG_LEN(fds.size_bytes());
     std::memcpy(CMSG_DATA(rights), fds.data(), fds.size_bytes());
   }
-  while (::sendmsg(socket, &header, MSG_NOSIGNAL) < 0) {
+  const int flags = MSG_NOSIGNAL | (when_full == WhenFull::kFail ? MSG_DONTWAIT : 0);
+  while (::sendmsg(socket, &header, flags) < 0) {
     if (errno != EINTR) return system_failure("sendmsg", "message socket", errno);
   }
   return {};

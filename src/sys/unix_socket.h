@@ -33,8 +33,12 @@ Result<std::optional<Fd>> accept_connection(int listening, const std::string& pa
 /// Two connected sockets that keep messages apart (SOCK_SEQPACKET), non-blocking on neither side.
 Result<std::pair<Fd, Fd>> message_socket_pair();
 
-/// Sends one message with descriptors. kFailed when the other end is closed.
-Status send_message(int socket, std::span<const std::byte> message, std::span<const int> fds);
+enum class WhenFull : std::uint8_t { kWait, kFail };
+
+/// Sends one message with descriptors. kFailed when the other end is closed, kBusy when it has not
+/// read what was sent before and `when_full` is kFail.
+Status send_message(int socket, std::span<const std::byte> message, std::span<const int> fds,
+                    WhenFull when_full);
 
 /// A received message; empty when the other end is closed.
 struct Message {

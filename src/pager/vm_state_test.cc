@@ -1,0 +1,113 @@
+#include "pager/vm_state.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+
+#include "sys/file.h"
+
+namespace lamina::pager {
+namespace {
+
+class VmStateTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = "/dev/shm/lamina-state-XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    root_ = name;
+    directory_ = sys::Fd(::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  }
+  void TearDown() override { std::filesystem::remove_all(root_); }
+
+  static VmRecord example() {
+    VmRecord record;
+    record.pid = 4711;
+    record.start_time = 99;
+    record.userfaultfd = 12;
+    record.memory_bytes = 300 * 4096 + 7;
+    record.regions = {{0x7000'0000'0000, 100 * 4096, 0, 4096},
+                      {0x7000'1000'0000, 201 * 4096, 100 * 4096, 4096}};
+    record.pause_id = Uuid::random();
+    record.snapshot = "/s/one";
+    record.record = true;
+    return record;
+  }
+
+  Result<VmState> attach() {
+    const sys::Fd fd(::openat(directory_.get(), "state", O_RDWR | O_CLOEXEC));
+    return VmState::attach(fd.get(), "state");
+  }
+
+  std::filesystem::path root_;
+  sys::Fd directory_;
+};
+
+TEST_F(VmStateTest, ASuccessorFindsAllThatWasLeft) {
+  const VmRecord record = example();
+  {
+    const auto state = VmState::create(directory_.get(), "state", record, "state");
+    ASSERT_TRUE(state) << state.error().message;
+    state->slots()[3].event = UFFD_EVENT_REMOVE;
+    state->slots()[3].arg.remove.start = 77;
+    state->reread_slots()[15].event = UFFD_EVENT_PAGEFAULT;
+    state->removed_bits().back() = 5;
+    state->counters().removes.add(8);
+    state->populate_position().set(std::uint64_t{3} << 32);
+    state->recorded_blocks()[0] = 299;
+    state->recorded_count().set(1);
+  }
+  const auto state = attach();
+  ASSERT_TRUE(state) << state.error().message;
+  EXPECT_EQ(state->record().pid, record.pid);
+  EXPECT_EQ(state->record().start_time, record.start_time);
+  EXPECT_EQ(state->record().userfaultfd, record.userfaultfd);
+  EXPECT_EQ(state->record().memory_bytes, record.memory_bytes);
+  EXPECT_EQ(state->record().regions, record.regions);
+  EXPECT_EQ(state->record().pause_id, record.pause_id);
+  EXPECT_EQ(state->record().snapshot, record.snapshot);
+  EXPECT_TRUE(state->record().record);
+  EXPECT_EQ(state->slots()[3].event, UFFD_EVENT_REMOVE);
+  EXPECT_EQ(state->slots()[3].arg.remove.start, 77);
+  EXPECT_EQ(state->reread_slots()[15].event, UFFD_EVENT_PAGEFAULT);
+  EXPECT_EQ(state->removed_bits().back(), 5);
+  EXPECT_EQ(state->counters().removes.get(), 8);
+  EXPECT_EQ(state->populate_position().get(), std::uint64_t{3} << 32);
+  EXPECT_EQ(state->recorded_blocks()[0], 299);
+  EXPECT_EQ(state->recorded_count().get(), 1);
+}
+
+TEST_F(VmStateTest, AnUnfinishedOrForeignFileIsRefused) {
+  for (const std::uint64_t bytes : {0, 100, 4096, 1 << 20}) {
+    ::unlinkat(directory_.get(), "state", 0);
+    const sys::Fd fd(::openat(directory_.get(), "state", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    ASSERT_EQ(::ftruncate(fd.get(), static_cast<off_t>(bytes)), 0);
+    const auto state = attach();
+    ASSERT_FALSE(state) << bytes;
+    EXPECT_EQ(state.error().kind, ErrorKind::kCorrupt);
+  }
+}
+
+TEST_F(VmStateTest, ACutFileIsRefused) {
+  ASSERT_TRUE(VmState::create(directory_.get(), "state", example(), "state"));
+  const sys::Fd fd(::openat(directory_.get(), "state", O_RDWR | O_CLOEXEC));
+  const auto facts = sys::facts_of(fd.get(), "state");
+  ASSERT_EQ(::ftruncate(fd.get(), static_cast<off_t>(facts->size_bytes - 4096)), 0);
+  EXPECT_FALSE(attach());
+}
+
+TEST_F(VmStateTest, AVmWithoutRecordingTakesOneBitPerBlockAndFourPages) {
+  VmRecord record = example();
+  record.record = false;
+  record.memory_bytes = std::uint64_t{1} << 30;
+  ASSERT_TRUE(VmState::create(directory_.get(), "state", record, "state"));
+  const sys::Fd fd(::openat(directory_.get(), "state", O_RDONLY | O_CLOEXEC));
+  const auto facts = sys::facts_of(fd.get(), "state");
+  EXPECT_LE(facts->allocated_bytes, (std::uint64_t{1} << 30) / 4096 / 8 + 4 * 4096);
+}
+
+}  // namespace
+}  // namespace lamina::pager

@@ -1,0 +1,171 @@
+#include "lamina/page_server.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <thread>
+#include <utility>
+
+#include "base/error.h"
+#include "base/mutex.h"
+#include "server/acceptor.h"
+#include "server/metrics.h"
+#include "server/served_vms.h"
+#include "server/snapshots.h"
+#include "server/state_directory.h"
+#include "server/takeover.h"
+
+namespace lamina {
+
+using namespace server;  // NOLINT(google-build-using-namespace): this file is its entrance
+
+/// One thread accepts and ends VMs; the serving threads are below it.
+class PageServer::Implementation {
+ public:
+  explicit Implementation(const ServeOptions& options)
+      : options_(options), snapshots_(options.populate) {}
+  Implementation(const Implementation&) = delete;
+  Implementation& operator=(const Implementation&) = delete;
+  Implementation(Implementation&&) = delete;
+  Implementation& operator=(Implementation&&) = delete;
+
+  ~Implementation() {
+    request(Request::kStop);
+    if (thread_.joinable()) thread_.join();
+  }
+
+  Status start() {
+    LAMINA_ASSIGN_OR_RETURN(StateDirectory states, StateDirectory::open(options_.state_directory));
+    states_ = std::make_unique<StateDirectory>(std::move(states));
+    std::vector<Endpoint> endpoints;
+    std::vector<std::string> notes;
+    for (const ServeEndpoint& endpoint : options_.endpoints) {
+      LAMINA_ASSIGN_OR_RETURN(const std::uint32_t index, snapshots_.open(endpoint.snapshot, notes));
+      endpoints.push_back({endpoint.socket, snapshots_.at(index).facts});
+    }
+    for (const std::string& note : notes) log(note);
+    wake_ = sys::Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!wake_.valid()) return system_failure("eventfd", "page server", errno);
+    LAMINA_ASSIGN_OR_RETURN(
+        Acceptor acceptor,
+        Acceptor::create(*states_, std::move(endpoints),
+                         {options_.socket_mode, options_.socket_group, options_.allowed_users},
+                         options_.record, {}));
+    acceptor_ = std::make_unique<Acceptor>(std::move(acceptor));
+    LAMINA_RETURN_IF_ERROR(take_over_abandoned(*states_, snapshots_, vms_, totals_, options_.log));
+    LAMINA_ASSIGN_OR_RETURN(
+        served_,
+        ServedVms::start(snapshots_, vms_, default_threads(options_.threads), options_.log));
+    thread_ = std::thread([this] { run(); });
+    return {};
+  }
+
+  void detach() {
+    request(Request::kDetach);
+    if (thread_.joinable()) thread_.join();
+  }
+
+  [[nodiscard]] std::string metrics() const {
+    const MutexLock lock(mutex_);
+    return format_metrics(sum_of(totals_, vms_));
+  }
+
+ private:
+  enum class Request : std::uint8_t { kNone, kDetach, kStop };
+
+  void log(const std::string& line) const {
+    if (options_.log) options_.log(line);
+  }
+
+  void request(Request request) {
+    request_ = request;
+    const std::uint64_t one = 1;
+    static_cast<void>(::write(wake_.get(), &one, sizeof(one)));
+  }
+
+  void run() {
+    bool detaching = false;
+    const auto refuse = [this](const std::string& reason) {
+      const MutexLock lock(mutex_);
+      ++totals_.peers_refused;
+      log(reason);
+    };
+    while (request_ != Request::kStop) {
+      const int due_ms = next_due(refuse);
+      std::array<pollfd, 3> waiting = {pollfd{wake_.get(), POLLIN, 0},
+                                       pollfd{detaching ? -1 : acceptor_->fd(), POLLIN, 0},
+                                       pollfd{served_->fd(), POLLIN, 0}};
+      static_cast<void>(::poll(waiting.data(), waiting.size(), due_ms));
+      if (waiting[1].revents != 0) {
+        acceptor_->handle([this](std::unique_ptr<Vm> vm) { admit(std::move(vm)); }, refuse);
+      }
+      if (waiting[2].revents != 0) end_vms();
+      if (request_ == Request::kDetach) {
+        if (!std::exchange(detaching, true)) {
+          acceptor_->close();
+          served_->detach_all();
+        }
+        if (vms_.empty()) break;
+      }
+      std::uint64_t count = 0;
+      static_cast<void>(::read(wake_.get(), &count, sizeof(count)));
+    }
+    acceptor_->close();
+  }
+
+  int next_due(const std::function<void(const std::string&)>& refuse) {
+    const int silent_ms = acceptor_->expire(refuse);
+    const int recording_ms = served_->save_due_recordings();
+    if (silent_ms < 0) return recording_ms;
+    return recording_ms < 0 ? silent_ms : std::min(silent_ms, recording_ms);
+  }
+
+  void admit(std::unique_ptr<Vm> vm) {
+    const MutexLock lock(mutex_);
+    vm->id = ++totals_.sessions_started;
+    served_->add(std::move(vm));
+  }
+
+  void end_vms() {
+    const MutexLock lock(mutex_);
+    served_->handle_ended([this](const Ended& ended, const Vm& vm)
+                              LAMINA_THREAD_ANNOTATION(no_thread_safety_analysis) {
+                                count_ended(ended, vm, totals_, options_.log);
+                                states_->remove(vm.directory);
+                              });
+  }
+
+  const ServeOptions options_;
+  Snapshots snapshots_;
+  std::unique_ptr<StateDirectory> states_;
+  std::unique_ptr<Acceptor> acceptor_;
+  sys::Fd wake_;
+  std::atomic<Request> request_ = Request::kNone;
+  mutable Mutex mutex_;  ///< vms_ and totals_ are changed by the thread and read by metrics()
+  Totals totals_;
+  Vms vms_;
+  std::unique_ptr<ServedVms> served_;
+  std::thread thread_;
+};
+
+Result<std::unique_ptr<PageServer>> PageServer::start(const ServeOptions& options) {
+  auto implementation = std::make_unique<Implementation>(options);
+  LAMINA_RETURN_IF_ERROR(implementation->start());
+  return std::unique_ptr<PageServer>(new PageServer(std::move(implementation)));
+}
+
+PageServer::PageServer(std::unique_ptr<Implementation> implementation)
+    : implementation_(std::move(implementation)) {}
+
+PageServer::~PageServer() = default;
+
+void PageServer::detach() { implementation_->detach(); }
+
+std::string PageServer::metrics() const { return implementation_->metrics(); }
+
+}  // namespace lamina

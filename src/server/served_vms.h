@@ -1,0 +1,70 @@
+// The VMs that this process serves: their descriptors, the threads that serve them, and what they
+// record. Used by one thread; the serving threads are inside.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "lamina/result.h"
+#include "server/metrics.h"
+#include "server/serving_threads.h"
+#include "server/snapshots.h"
+#include "server/vm.h"
+
+namespace lamina::server {
+
+using Vms = std::map<std::uint64_t, std::unique_ptr<Vm>>;
+using Log = std::function<void(const std::string&)>;
+
+/// The number of serving threads: `wanted`, or for 0 as many as there are processors, at most 4.
+std::size_t default_threads(std::uint32_t wanted);
+
+/// Counts a VM that is not served any more, and says so when it was killed (again, to be sure).
+void count_ended(const Ended& ended, const Vm& vm, Totals& totals, const Log& log);
+
+/// `totals` with those of the VMs that are served now.
+Totals sum_of(const Totals& totals, const Vms& vms);
+
+class ServedVms {
+ public:
+  /// Begins to serve all of `vms`. `snapshots` and `vms` must outlive this; what is added and what
+  /// ends comes to and goes from `vms`.
+  static Result<std::unique_ptr<ServedVms>> start(const Snapshots& snapshots, Vms& vms,
+                                                  std::size_t threads, Log log);
+
+  void add(std::unique_ptr<Vm> vm);
+
+  /// Readable when handle_ended() has something to do.
+  [[nodiscard]] int fd() const { return threads_->fd(); }
+
+  /// Passes every VM that is not served any more to `ended`, before its descriptors are closed.
+  void handle_ended(const std::function<void(const Ended&, const Vm&)>& ended);
+
+  /// Stores the recordings whose time is over; returns the milliseconds until the next one's is, -1
+  /// when there is none.
+  int save_due_recordings();
+
+  /// See ServingThreads::detach_all.
+  void detach_all() { threads_->detach_all(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  ServedVms(const Snapshots& snapshots, Vms& vms, Log log)
+      : snapshots_(snapshots), vms_(vms), log_(std::move(log)) {}
+
+  void begin(Vm& vm);
+  void save_recording(const Vm& vm);
+
+  const Snapshots& snapshots_;
+  Vms& vms_;
+  Log log_;
+  std::map<std::uint64_t, Clock::time_point> recording_;  ///< until when, by VM
+  std::unique_ptr<ServingThreads> threads_;               ///< last: its threads use the VMs
+};
+
+}  // namespace lamina::server
