@@ -19,9 +19,8 @@
 #include <thread>
 
 #include "fake_firecracker.h"
-#include "lamina/ingest.h"
-#include "lamina/merge.h"
 #include "pager/handshake.h"
+#include "served_memory.h"
 #include "store/snapshot_directory.h"
 #include "sys/fd.h"
 #include "sys/process.h"
@@ -47,41 +46,12 @@ class SessionTest : public testing::TestWithParam<int> {
   }
   void TearDown() override { fs::remove_all(root_); }
 
-  /// Makes a chain of `generations` snapshots of a memory of `bytes` in all three block states; the
-  /// truth is left in memory_.
+  /// See tests::make_snapshot; the truth is left in memory_.
   void make_snapshot(std::size_t bytes, int generations, std::uint64_t seed) {
-    std::mt19937_64 random(seed);
-    memory_.assign(bytes, std::byte{0});
-    for (int generation = 0; generation < generations; ++generation) {
-      const fs::path file = root_ / "memory";
-      const int fd = ::open(file.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-      ASSERT_EQ(::ftruncate(fd, static_cast<off_t>(bytes)), 0);
-      for (std::size_t page = 0; page < bytes / kPage;) {
-        const std::size_t count = std::min(1 + random() % 24, bytes / kPage - page);
-        const auto action = random() % 3;
-        for (std::size_t i = page; i < page + count && action < 2; ++i) {
-          const auto fill = action == 0 ? std::byte{0} : static_cast<std::byte>(random());
-          std::fill_n(&memory_[i * kPage], kPage, fill);
-          if (action == 1) std::memcpy(&memory_[i * kPage], &i, sizeof(i));
-          ASSERT_EQ(::pwrite(fd, &memory_[i * kPage], kPage, static_cast<off_t>(i * kPage)),
-                    static_cast<ssize_t>(kPage));
-        }
-        page += count;
-      }
-      ::close(fd);
-      IngestOptions options;
-      options.memory_file = file.string();
-      options.snapshot = snapshot_path(generation);
-      options.zeros = Zeros::kWritten;
-      if (generation > 0) options.parent = snapshot_path(generation - 1);
-      const auto report = ingest(options);
-      ASSERT_TRUE(report) << report.error().message;
-      snapshot_ = options.snapshot;
-    }
-  }
-
-  std::string snapshot_path(int generation) {
-    return (root_ / "store" / ("g" + std::to_string(generation))).string();
+    auto made = tests::make_snapshot(root_ / "store", bytes, generations, seed);
+    ASSERT_TRUE(made) << made.error().message;
+    snapshot_ = made->path;
+    memory_ = std::move(made->memory);
   }
 
   /// Accepts the guest's connection and makes its session.
@@ -160,66 +130,6 @@ class SessionTest : public testing::TestWithParam<int> {
   std::unique_ptr<Session> session_;
 };
 
-/// What one page of the guest should hold; each page belongs to one thread.
-class GuestPage {
- public:
-  GuestPage(std::byte* memory, const std::byte* truth) : memory_(memory), truth_(truth) {}
-
-  [[nodiscard]] bool is_right() const {
-    if (written_ == 0 && !removed_) return std::memcmp(memory_, truth_, kPage) == 0;
-    for (std::size_t i = 0; i < kPage; ++i) {
-      if (memory_[i] != static_cast<std::byte>(written_)) return false;
-    }
-    return true;
-  }
-  void write(std::uint8_t value) {
-    std::memset(memory_, value, kPage);
-    written_ = value;
-    removed_ = false;
-  }
-  void remove() {
-    ::madvise(memory_, kPage, MADV_DONTNEED);
-    written_ = 0;
-    removed_ = true;
-  }
-
- private:
-  std::byte* memory_;
-  const std::byte* truth_;
-  std::uint8_t written_ = 0;
-  bool removed_ = false;
-};
-
-/// Threads that use all of the guest's pages at random; 0 when every page was always right.
-int use_memory(std::span<GuestRegion> regions, const std::vector<std::byte>& truth, int threads,
-               int operations, std::uint64_t seed) {
-  std::atomic<int> wrong{0};
-  std::vector<std::thread> running;
-  for (int number = 0; number < threads; ++number) {
-    running.emplace_back([&, number] {
-      std::mt19937_64 random(seed * 31 + static_cast<std::uint64_t>(number));
-      std::vector<GuestPage> pages;
-      for (const GuestRegion& region : regions) {
-        for (std::size_t page = static_cast<std::size_t>(number); page < region.size_bytes / kPage;
-             page += static_cast<std::size_t>(threads)) {
-          pages.emplace_back(region.memory + page * kPage,
-                             &truth[region.memory_offset + page * kPage]);
-        }
-      }
-      for (int i = 0; i < operations; ++i) {
-        GuestPage& page = pages[random() % pages.size()];
-        const auto action = random() % 8;
-        if (!page.is_right()) ++wrong;
-        if (action == 0) page.write(static_cast<std::uint8_t>(1 + random() % 250));
-        if (action == 1) page.remove();
-      }
-      for (const GuestPage& page : pages) wrong += page.is_right() ? 0 : 1;
-    });
-  }
-  for (std::thread& thread : running) thread.join();
-  return wrong > 0 ? 1 : 0;
-}
-
 TEST_P(SessionTest, EveryByteIsRightUnderReadsWritesRemovesAndPopulate) {
   const auto seed = static_cast<std::uint64_t>(GetParam());
   make_snapshot(1024 * kPage, 1 + GetParam() % 4, seed);
@@ -227,7 +137,9 @@ TEST_P(SessionTest, EveryByteIsRightUnderReadsWritesRemovesAndPopulate) {
   const GuestLayout layout{{300 * kPage, 724 * kPage}, false};
   const int code = run_guest(
       layout,
-      [&](std::span<GuestRegion> regions) { return use_memory(regions, memory_, 3, 4000, seed); },
+      [&](std::span<GuestRegion> regions) {
+        return tests::use_memory(regions, memory_, 3, 4000, seed);
+      },
       GetParam() % 2 == 0);
   EXPECT_EQ(code, 0);
   EXPECT_EQ(session_->state(), SessionState::kEnded) << session_->failure();

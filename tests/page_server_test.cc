@@ -1,0 +1,168 @@
+// The page server as a class, in one process with its threads: what thread sanitizer looks at.
+#include "lamina/page_server.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "fake_firecracker.h"
+#include "served_memory.h"
+
+namespace lamina {
+namespace {
+
+namespace fs = std::filesystem;
+using tests::GuestRegion;
+
+constexpr std::size_t kPage = 4096;
+
+class PageServerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    // On tmpfs, because the state of VMs must be.
+    std::string name = "/dev/shm/lamina-server-XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    root_ = name;
+    fs::create_directory(root_ / "store");
+  }
+  void TearDown() override { fs::remove_all(root_); }
+
+  ServeOptions options_for(const tests::MadeSnapshot& snapshot) {
+    ServeOptions options;
+    options.endpoints = {{snapshot.path, socket()}};
+    options.threads = 2;
+    options.state_directory = (root_ / "states").string();
+    return options;
+  }
+
+  [[nodiscard]] std::string socket() const { return (root_ / "socket").string(); }
+
+  [[nodiscard]] bool has_states() const {
+    for (const auto& entry : fs::directory_iterator(root_ / "states")) {
+      if (entry.is_directory()) return true;
+    }
+    return false;
+  }
+
+  fs::path root_;
+};
+
+tests::MadeSnapshot snapshot_in(const fs::path& store, std::size_t pages) {
+  auto made = tests::make_snapshot(store, pages * kPage, 3, 17);
+  EXPECT_TRUE(made) << made.error().message;
+  return std::move(*made);
+}
+
+TEST_F(PageServerTest, ManyVmsAreServedAtOnceWhileTheyArePopulated) {
+  const auto snapshot = snapshot_in(root_ / "store", 600);
+  ServeOptions options = options_for(snapshot);
+  options.populate = Populate::kAll;
+  auto server = PageServer::start(options);
+  ASSERT_TRUE(server) << server.error().message;
+  std::vector<pid_t> guests;
+  for (std::uint64_t seed = 0; seed < 6; ++seed) {
+    guests.push_back(tests::start_guest(
+        socket(), {{200 * kPage, 400 * kPage}, false}, [&](std::span<GuestRegion> regions) {
+          return tests::use_memory(regions, snapshot.memory, 2, 2000, seed);
+        }));
+  }
+  for (const pid_t guest : guests) EXPECT_EQ(tests::wait_for(guest), 0);
+  (*server)->detach();
+  EXPECT_FALSE(has_states());
+  EXPECT_NE((*server)->metrics().find("lamina_sessions_started_total 6"), std::string::npos);
+  EXPECT_FALSE(fs::exists(socket()));
+}
+
+TEST_F(PageServerTest, DetachedVmsNeedNobody) {
+  const auto snapshot = snapshot_in(root_ / "store", 600);
+  auto server = PageServer::start(options_for(snapshot));
+  ASSERT_TRUE(server) << server.error().message;
+  // The guest is told by a byte when the server has gone.
+  std::array<int, 2> begun{};
+  std::array<int, 2> gone{};
+  ASSERT_EQ(::pipe(begun.data()), 0);
+  ASSERT_EQ(::pipe(gone.data()), 0);
+  const pid_t guest =
+      tests::start_guest(socket(), {{600 * kPage}, false}, [&](std::span<GuestRegion> regions) {
+        volatile std::byte first = regions[0].memory[0];
+        static_cast<void>(first);
+        ::close(gone[1]);
+        char byte = 1;
+        if (::write(begun[1], &byte, 1) != 1 || ::read(gone[0], &byte, 1) != 1) return 2;
+        return tests::use_memory(regions, snapshot.memory, 2, 2000, 5);
+      });
+  char byte = 1;
+  ASSERT_EQ(::read(begun[0], &byte, 1), 1);
+  (*server)->detach();
+  server->reset();
+  ASSERT_EQ(::write(gone[1], &byte, 1), 1);
+  EXPECT_EQ(tests::wait_for(guest), 0);
+  for (const int fd : {begun[0], begun[1], gone[0], gone[1]}) ::close(fd);
+}
+
+TEST_F(PageServerTest, TheNextOneTakesVmsOver) {
+  const auto snapshot = snapshot_in(root_ / "store", 2000);
+  std::vector<pid_t> guests;
+  {
+    auto server = PageServer::start(options_for(snapshot));
+    ASSERT_TRUE(server) << server.error().message;
+    for (std::uint64_t seed = 0; seed < 3; ++seed) {
+      guests.push_back(tests::start_guest(
+          socket(), {{2000 * kPage}, false}, [&](std::span<GuestRegion> regions) {
+            return tests::use_memory(regions, snapshot.memory, 2, 20000, seed);
+          }));
+    }
+    // All have connected when each has a state.
+    const auto count = [&] {
+      int states = 0;
+      for (const auto& entry : fs::directory_iterator(root_ / "states")) {
+        states += fs::exists(entry.path() / "state") ? 1 : 0;
+      }
+      return states;
+    };
+    while (count() < 3) ::sched_yield();
+  }
+  for (int i = 0; i < 5; ++i) {
+    auto server = PageServer::start(options_for(snapshot));
+    ASSERT_TRUE(server) << server.error().message;
+    if (i < 4) continue;
+    for (const pid_t guest : guests) EXPECT_EQ(tests::wait_for(guest), 0);
+    (*server)->detach();
+  }
+  EXPECT_FALSE(has_states());
+}
+
+TEST_F(PageServerTest, AVmWhoseSnapshotIsGoneIsKilledByTheNextOne) {
+  const auto snapshot = snapshot_in(root_ / "store", 2000);
+  const pid_t guest = [&] {
+    auto server = PageServer::start(options_for(snapshot));
+    EXPECT_TRUE(server) << server.error().message;
+    const pid_t started =
+        tests::start_guest(socket(), {{2000 * kPage}, false}, [&](std::span<GuestRegion> regions) {
+          while (true) {
+            if (tests::use_memory(regions, snapshot.memory, 2, 20000, 1) != 0) return 1;
+          }
+        });
+    while ((*server)->metrics().find("lamina_sessions 1") == std::string::npos) ::sched_yield();
+    return started;
+  }();
+  fs::create_directory(root_ / "store2");
+  const auto another = tests::make_snapshot(root_ / "store2", 10 * kPage, 1, 1);
+  ASSERT_TRUE(another);
+  fs::remove_all(root_ / "store");
+  auto server = PageServer::start(options_for(*another));
+  ASSERT_TRUE(server) << server.error().message;
+  EXPECT_EQ(tests::wait_for(guest), 128 + SIGKILL);
+  EXPECT_FALSE(has_states());
+  EXPECT_NE((*server)->metrics().find("lamina_vms_killed_total 1"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace lamina
