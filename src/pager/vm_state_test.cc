@@ -81,7 +81,7 @@ TEST_F(VmStateTest, ASuccessorFindsAllThatWasLeft) {
 }
 
 TEST_F(VmStateTest, AnUnfinishedOrForeignFileIsRefused) {
-  for (const std::uint64_t bytes : {0, 100, 4096, 1 << 20}) {
+  for (const std::uint64_t bytes : {0U, 100U, 4096U, 1U << 20}) {
     ::unlinkat(directory_.get(), "state", 0);
     const sys::Fd fd(::openat(directory_.get(), "state", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     ASSERT_EQ(::ftruncate(fd.get(), static_cast<off_t>(bytes)), 0);
