@@ -67,6 +67,7 @@ void ServedVms::begin(Vm& vm) {
   serve.options.record = vm.state.record().record;
   serve.options.plan = snapshot.populates ? &snapshot.plan : nullptr;
   if (serve.options.record) recording_[vm.id] = Clock::now() + kRecordingTime;
+  prefetcher_.add(snapshot);
   threads_->add(std::move(serve));
 }
 

@@ -11,6 +11,7 @@
 
 #include "lamina/result.h"
 #include "server/metrics.h"
+#include "server/prefetcher.h"
 #include "server/serving_threads.h"
 #include "server/snapshots.h"
 #include "server/vm.h"
@@ -64,7 +65,8 @@ class ServedVms {
   Vms& vms_;
   Log log_;
   std::map<std::uint64_t, Clock::time_point> recording_;  ///< until when, by VM
-  std::unique_ptr<ServingThreads> threads_;               ///< last: its threads use the VMs
+  Prefetcher prefetcher_;
+  std::unique_ptr<ServingThreads> threads_;  ///< last: its threads use the VMs
 };
 
 }  // namespace lamina::server
