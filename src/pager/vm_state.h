@@ -37,8 +37,8 @@
 
 namespace lamina::pager {
 
-/// One number that a single thread writes and anybody reads.
-class Counter {
+/// One number that a single thread writes and anybody reads. Moving is copying.
+class Counter {  // NOLINT(cppcoreguidelines-special-member-functions)
  public:
   Counter() = default;
   Counter(const Counter& other) : value_(other.get()) {}

@@ -181,6 +181,7 @@ void Acceptor::close() {
 
 std::vector<int> Acceptor::listening() const {
   std::vector<int> fds;
+  fds.reserve(listening_.size());
   for (const sys::Fd& fd : listening_) fds.push_back(fd.get());
   return fds;
 }

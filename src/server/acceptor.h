@@ -84,7 +84,7 @@ class Acceptor {
         rules_(std::move(rules)),
         record_(record) {}
 
-  Status watch(int fd) const;
+  [[nodiscard]] Status watch(int fd) const;
   void accept_from(std::uint32_t endpoint, const std::function<void(const std::string&)>& refuse);
   Status admit(sys::Fd connection, std::uint32_t endpoint);
   void receive_from(int connection, const std::function<void(std::unique_ptr<Vm>)>& take,

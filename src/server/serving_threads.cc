@@ -109,7 +109,7 @@ class ServingThreads::Thread {
     return (id << 1U) | static_cast<std::uint64_t>(source);
   }
 
-  Status watch(int fd, std::uint64_t data) const {
+  [[nodiscard]] Status watch(int fd, std::uint64_t data) const {
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.u64 = data;

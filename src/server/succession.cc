@@ -100,10 +100,10 @@ Error exec_successor(const std::vector<std::string>& command, const EstateDescri
   const std::string number = std::to_string(list.get());
   ::setenv(kEnvironment, number.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): about to exec
   for (const int fd : all_descriptors(estate, vms)) set_inherited(fd, true);
+  std::vector<std::string> words = command;
   std::vector<char*> arguments;
-  arguments.reserve(command.size() + 1);
-  for (const std::string& argument : command)
-    arguments.push_back(const_cast<char*>(argument.c_str()));
+  arguments.reserve(words.size() + 1);
+  for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   ::execv(arguments.front(), arguments.data());
   const Error failed = system_error("exec", command.front(), errno);

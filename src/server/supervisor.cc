@@ -67,7 +67,7 @@ class Supervisor {
   }
 
  private:
-  Status check_options() const {
+  [[nodiscard]] Status check_options() const {
     if (options_.endpoints.empty()) return fail(ErrorKind::kUsage, "there is nothing to serve");
     for (std::size_t i = 0; i < options_.endpoints.size(); ++i) {
       for (std::size_t j = 0; j < i; ++j) {
@@ -274,7 +274,7 @@ class Supervisor {
     if (worker_ <= 0 || ::waitpid(worker_, &status, WNOHANG) != worker_) return {};
     worker_ = -1;
     ++totals_.worker_restarts;
-    if (!(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)) {
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) {
       log(fmt::format("the serving process ended by itself (status {:#x}); it is succeeded",
                       static_cast<unsigned>(status)));
       const bool quick = Clock::now() - worker_started_ < kQuick;

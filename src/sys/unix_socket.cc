@@ -127,6 +127,8 @@ Result<std::pair<Fd, Fd>> message_socket_pair() {
 
 Status send_message(int socket, std::span<const std::byte> message, std::span<const int> fds,
                     WhenFull when_full) {
+  // sendmsg(2) only reads what its vector points to.
+  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast)
   iovec vector{const_cast<std::byte*>(message.data()), message.size()};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxMessageFds * sizeof(int))> control{};
   msghdr header{};
