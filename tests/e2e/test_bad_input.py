@@ -857,10 +857,9 @@ class BadTarget(LaminaTest):
 
     def test_a_memory_is_materialized_without_proc(self) -> None:
         """An unnamed file could not be given its name there."""
-        # A sanitizer reads its options from /proc, and would look for leaks through it.
-        hidden = ["unshare", "--mount", "sh", "-c",
-                  'mount -t tmpfs none /proc && mkdir /proc/self && '
-                  'printf "ASAN_OPTIONS=detect_leaks=0" >/proc/self/environ && exec "$0" "$@"']
+        if os.environ.get("LAMINA_SANITIZE"):
+            self.skipTest("sanitizers need /proc themselves")
+        hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$0" "$@"']
         if subprocess.run([*hidden, "true"], capture_output=True, check=False).returncode != 0:
             self.skipTest("/proc cannot be hidden")
         out = self.directory / "out"
