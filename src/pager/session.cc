@@ -206,6 +206,8 @@ void Session::reread_events() {
       const Region* region = regions_.find(address);
       const std::uint64_t page_bytes = region != nullptr ? region->page_bytes : kBlockBytes;
       static_cast<void>(sys::uffd_wake(fds_.userfaultfd, address & ~(page_bytes - 1), page_bytes));
+    } else {
+      discard(slot);
     }
     clear(slot);
   }

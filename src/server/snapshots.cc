@@ -98,7 +98,11 @@ Status save_working_set(const Snapshot& snapshot, const pager::VmState& vm) {
   if (snapshot.populates) working_set.runs = snapshot.plan.first;
   const std::uint64_t count =
       std::min<std::uint64_t>(vm.recorded_count().get(), pager::kMaxRecordedBlocks);
+  // Threads that fault on one page at once are noted once each.
+  std::vector<bool> noted(blocks_for(working_set.memory_bytes), false);
   for (const std::uint32_t block : vm.recorded_blocks().first(count)) {
+    if (block >= noted.size() || noted[block]) continue;
+    noted[block] = true;
     std::vector<format::BlockRun>& runs = working_set.runs;
     if (!runs.empty() && runs.back().guest_block + runs.back().block_count == block) {
       ++runs.back().block_count;
