@@ -5,9 +5,11 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -236,6 +238,74 @@ TEST_F(SessionTest, ThreadsThatWaitedForADeadPredecessorAreServed) {
   while (session_->step(1000) == SessionState::kServing) {
   }
   EXPECT_EQ(tests::wait_for(process), 0);
+}
+
+/// Number of threads that wait for a page of this userfaultfd.
+int waiting_threads(int userfaultfd) {
+  std::ifstream info("/proc/self/fdinfo/" + std::to_string(userfaultfd));
+  std::string word;
+  int pending = 0;
+  while (info >> word) {
+    if (word == "pending:") info >> pending;
+  }
+  return pending;
+}
+
+/// True when a thread of `process` is in a madvise(2).
+bool gives_memory_back(pid_t process) {
+  const std::string madvise = std::to_string(SYS_madvise) + " ";
+  for (const auto& task : fs::directory_iterator("/proc/" + std::to_string(process) + "/task")) {
+    std::ifstream call(task.path() / "syscall");
+    std::string text;
+    if (std::getline(call, text) && text.starts_with(madvise)) return true;
+  }
+  return false;
+}
+
+TEST_F(SessionTest, ARemoveBehindMoreFaultsThanAreReadAtOnceIsAppliedBeforeAnyIsServed) {
+  constexpr std::size_t kFaults = 20;  // more than the slots
+  constexpr std::size_t kRemoved = 50;
+  make_snapshot(256 * kPage, 1, 3);
+  ASSERT_FALSE(HasFatalFailure());
+  const std::string path = (root_ / "socket").string();
+  const sys::Fd listener(tests::listen_at(path));
+  const auto snapshot = store::open_snapshot(snapshot_);
+  ASSERT_TRUE(snapshot);
+  const pid_t process =
+      tests::start_guest(path, {{256 * kPage}, false}, [&](std::span<GuestRegion> regions) {
+        std::atomic<int> wrong{0};
+        std::vector<std::thread> threads;
+        for (std::size_t i = 0; i < kFaults; ++i) {
+          threads.emplace_back([&, i] {
+            if (std::memcmp(regions[0].memory + i * kPage, &memory_[i * kPage], kPage) != 0) {
+              ++wrong;
+            }
+          });
+        }
+        threads.emplace_back([&] {
+          std::byte* given = regions[0].memory + kFaults * kPage;
+          ::madvise(given, kRemoved * kPage, MADV_DONTNEED);
+          for (std::size_t i = 0; i < kRemoved * kPage; ++i) {
+            if (given[i] != std::byte{0}) ++wrong;
+          }
+        });
+        for (std::thread& thread : threads) thread.join();
+        return wrong.load();
+      });
+  socket_ = sys::Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  auto handshake = receive_handshake(socket_.get(), kPatience);
+  ASSERT_TRUE(handshake);
+  while (waiting_threads(handshake->userfaultfd.get()) < static_cast<int>(kFaults) ||
+         !gives_memory_back(process)) {
+    ::sched_yield();
+  }
+  begin_session(snapshot->chain, std::move(*handshake));
+  while (session_->step(1000) == SessionState::kServing) {
+  }
+  EXPECT_EQ(tests::wait_for(process), 0);
+  // The first batch was all faults; the kernel refused to fill until the REMOVE was read.
+  EXPECT_GE(state_->counters().reread_events.get(), 1);
+  EXPECT_EQ(state_->counters().removes.get(), 1);
 }
 
 TEST(Handshake, SilentClosingAndLyingPeersAreRefusedInTime) {
