@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "sys/kernel_definitions.h"
 #include "sys/process.h"
+#include "sys/userfaultfd.h"
 
 namespace lamina::pager {
 namespace {
@@ -28,8 +29,8 @@ constexpr std::size_t kMaxDescriptors = 16;
 constexpr std::size_t kMaxPieces = 64;
 constexpr const char* kPeer = "page fault socket";
 
-/// Takes every descriptor out of a message; the caller's vector closes what it does not use.
-void take_descriptors(msghdr& message, std::vector<sys::Fd>& descriptors) {
+/// Takes every descriptor out of a message, keeps the first that ever came and closes the others.
+void take_descriptors(msghdr& message, sys::Fd& first) {
   for (cmsghdr* control = CMSG_FIRSTHDR(&message); control != nullptr;
        control = CMSG_NXTHDR(&message, control)) {
     if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS) continue;
@@ -37,13 +38,14 @@ void take_descriptors(msghdr& message, std::vector<sys::Fd>& descriptors) {
     for (std::size_t i = 0; i < count; ++i) {
       int fd = -1;
       std::memcpy(&fd, CMSG_DATA(control) + i * sizeof(int), sizeof(int));
-      descriptors.emplace_back(fd);
+      sys::Fd taken(fd);
+      if (!first.valid()) first = std::move(taken);
     }
   }
 }
 
 /// Receives the next piece of the text; appends to both.
-Status receive_piece(int socket, std::string& text, std::vector<sys::Fd>& descriptors) {
+Status receive_piece(int socket, std::string& text, sys::Fd& descriptor) {
   std::vector<char> buffer(kMaxHandshakeBytes + 1 - text.size());
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxDescriptors * sizeof(int))> control{};
   iovec vector{buffer.data(), buffer.size()};
@@ -57,7 +59,7 @@ Status receive_piece(int socket, std::string& text, std::vector<sys::Fd>& descri
     if (errno == EINTR || errno == EAGAIN) return {};
     return system_failure("recvmsg", kPeer, errno);
   }
-  take_descriptors(message, descriptors);
+  take_descriptors(message, descriptor);
   if ((message.msg_flags & MSG_CTRUNC) != 0) {
     return fail(ErrorKind::kFailed, "the peer sent more than {} descriptors", kMaxDescriptors);
   }
@@ -85,15 +87,6 @@ Result<bool> wait_readable(int socket, Clock::time_point deadline) {
 bool is_closed(int socket) {
   char byte = 0;
   return ::recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
-}
-
-/// A descriptor that is something else would be read and written as if it were one.
-bool is_userfaultfd(int fd) {
-  std::array<char, 64> target{};
-  const std::string link = fmt::format("/proc/self/fd/{}", fd);
-  const ssize_t count = ::readlink(link.c_str(), target.data(), target.size());
-  return count > 0 && std::string_view(target.data(), static_cast<std::size_t>(count)) ==
-                          "anon_inode:[userfaultfd]";
 }
 
 }  // namespace
@@ -125,22 +118,23 @@ Result<bool> HandshakeReceiver::receive(int socket) {
   if (is_closed(socket)) {
     return fail(ErrorKind::kFailed, "the peer closed the socket before its handshake");
   }
-  LAMINA_RETURN_IF_ERROR(receive_piece(socket, text_, descriptors_));
+  LAMINA_RETURN_IF_ERROR(receive_piece(socket, text_, descriptor_));
   if (++pieces_ > kMaxPieces) {
     return fail(ErrorKind::kFailed, "the peer sent its handshake in more than {} pieces",
                 kMaxPieces);
   }
   if (!nlohmann::json::accept(text_)) return false;
-  if (descriptors_.empty()) {
+  if (!descriptor_.valid()) {
     return fail(ErrorKind::kFailed, "the peer sent its regions without a userfaultfd");
   }
-  if (!is_userfaultfd(descriptors_.front().get())) {
+  // Something else would be read and written as if it were one.
+  if (!sys::is_userfaultfd(descriptor_.get())) {
     return fail(ErrorKind::kFailed, "the descriptor that the peer sent is no userfaultfd");
   }
   return true;
 }
 
-Handshake HandshakeReceiver::take() { return {std::move(descriptors_.front()), std::move(text_)}; }
+Handshake HandshakeReceiver::take() { return {std::move(descriptor_), std::move(text_)}; }
 
 Result<Handshake> receive_handshake(int socket, std::chrono::milliseconds timeout) {
   const Clock::time_point deadline = Clock::now() + timeout;

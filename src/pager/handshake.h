@@ -6,10 +6,10 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "lamina/result.h"
 #include "sys/fd.h"
+#include "sys/userfaultfd.h"
 
 namespace lamina::pager {
 
@@ -41,13 +41,18 @@ class HandshakeReceiver {
   /// descriptor, or one that is no userfaultfd.
   Result<bool> receive(int socket);
 
+  /// True when the peer has handed over a userfaultfd, whatever came of the rest.
+  [[nodiscard]] bool has_userfaultfd() const {
+    return descriptor_.valid() && sys::is_userfaultfd(descriptor_.get());
+  }
+
   /// The whole handshake. REQUIRES: receive() returned true.
   Handshake take();
 
  private:
   std::string text_;
   std::size_t pieces_ = 0;
-  std::vector<sys::Fd> descriptors_;
+  sys::Fd descriptor_;
 };
 
 /// Receives a handshake, waiting until `timeout` has passed. Fails as HandshakeReceiver does, and

@@ -1,7 +1,6 @@
 #include "pager/session.h"
 
 #include <poll.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 
 #include "base/block.h"
 #include "base/error.h"
+#include "sys/clock.h"
 #include "sys/process.h"
 
 namespace lamina::pager {
@@ -21,22 +21,17 @@ namespace {
 constexpr std::uint32_t kHugePageBlocks = kHugePageBytes / kBlockBytes;
 
 /// A fill that keeps meeting unread events gives way to the loop after so many rounds; the faulting
-/// thread is woken and faults again. A guest that floods us with REMOVEs so delays only itself.
-constexpr int kMaxRereads = 64;
+/// thread is woken and faults again, in turn with those of other VMs.
+constexpr int kMaxRereads = 4;
+
+/// A detached VM whose REMOVEs do not end by then is up to something.
+constexpr std::uint64_t kMaxDetachNs = 5'000'000'000;
 
 constexpr int kReadAttempts = 3;
 
 /// The position of populating: a run of the plan in the upper half, a block of it in the lower one;
 /// behind the last run, a block of the memory.
 constexpr unsigned kRunShift = 32;
-
-std::uint64_t now_ns() {
-  constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * kNanosecondsPerSecond +
-         static_cast<std::uint64_t>(now.tv_nsec);
-}
 
 /// What was written above this must not be moved below it by the compiler. (The processor is no
 /// concern: a process that is killed has done all of its instructions up to one, and none after.)
@@ -63,7 +58,7 @@ Session::Session(const engine::Chain& chain, VmState& vm, RegionTable regions,
       reread_slots_(vm.reread_slots()),
       removed_(vm.removed_bits()),
       buffer_(buffer) {
-  if (options_.record) limits_.data_blocks = 1;
+  if (options_.record_until_ns != 0) limits_.data_blocks = 1;
 }
 
 Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, VmState& state,
@@ -122,7 +117,8 @@ void Session::end() {
 SessionState Session::handle_events() {
   if (state_ != SessionState::kServing) return state_;
   const std::size_t count = read_events(slots_);
-  const std::uint64_t started_ns = now_ns();
+  const std::uint64_t started_ns = sys::monotonic_ns();
+  if (options_.record_until_ns != 0 && started_ns >= options_.record_until_ns) end_recording();
   const auto events = slots_.first(count);
   apply_removes(events);
   for (uffd_msg& slot : events) {
@@ -164,7 +160,7 @@ void Session::discard(const uffd_msg& event) {
 
 void Session::count_latency(std::uint64_t started_ns) {
   constexpr std::uint64_t kNanosecondsPerMicrosecond = 1000;
-  const std::uint64_t elapsed_ns = now_ns() - started_ns;
+  const std::uint64_t elapsed_ns = sys::monotonic_ns() - started_ns;
   counters_.latency_sum_ns.add(elapsed_ns);
   const std::uint64_t microseconds = elapsed_ns / kNanosecondsPerMicrosecond;
   const std::size_t bucket =
@@ -172,9 +168,14 @@ void Session::count_latency(std::uint64_t started_ns) {
   counters_.latency[bucket].add(1);
 }
 
+void Session::end_recording() {
+  options_.record_until_ns = 0;
+  limits_ = options_.limits;
+}
+
 void Session::record(std::uint32_t block) {
   const std::uint64_t count = vm_.recorded_count().get();
-  if (count >= kMaxRecordedBlocks) return;
+  if (count >= kMaxRecordedBlocks) return end_recording();
   vm_.recorded_blocks()[count] = block;
   order_for_successor();
   vm_.recorded_count().set(count + 1);
@@ -195,7 +196,7 @@ void Session::mark_removed(std::uint64_t start, std::uint64_t end) {
   }
 }
 
-void Session::reread_events() {
+bool Session::reread_events() {
   counters_.reread_events.add(1);
   const std::size_t count = read_events(reread_slots_);
   const auto events = reread_slots_.first(count);
@@ -211,6 +212,7 @@ void Session::reread_events() {
     }
     clear(slot);
   }
+  return count > 0;
 }
 
 void Session::serve_fault(std::uint64_t address) {
@@ -222,7 +224,7 @@ void Session::serve_fault(std::uint64_t address) {
       (address - region->host_address) / region->page_bytes * region->page_bytes;
   const auto block = static_cast<std::uint32_t>((region->memory_offset + page) / kBlockBytes);
   const bool huge = region->page_bytes == kHugePageBytes;
-  if (options_.record) record(block);
+  if (options_.record_until_ns != 0) record(block);
   bool single = false;
   for (int round = 0; round < kMaxRereads && state_ == SessionState::kServing; ++round) {
     const Run run = huge ? Run{block, kHugePageBlocks, false}
@@ -236,8 +238,10 @@ void Session::serve_fault(std::uint64_t address) {
     }
     switch (result.outcome) {
       case sys::FillOutcome::kUnreadEvent:
-        reread_events();
-        continue;  // a REMOVE may have changed what this page is
+        // A REMOVE may have changed what this page is. When there is none to read, its thread has
+        // yet to run: the fault comes again.
+        if (!reread_events()) break;
+        continue;
       case sys::FillOutcome::kPresent:
         counters_.present_faults.add(1);
         break;
@@ -378,13 +382,19 @@ std::uint32_t Session::populate_run(std::uint32_t block, std::uint32_t count) {
   const Region* region = regions_.find_block(block);
   if (region == nullptr) return 1;
   const bool huge = region->page_bytes == kHugePageBytes;
-  // A removed block is zeros when it is touched; filling it would undo the balloon's work.
-  if (!huge && is_removed(block)) return 1;
   const std::uint64_t in_region = block - region->memory_offset / kBlockBytes;
   const auto in_page = static_cast<std::uint32_t>(huge ? in_region % kHugePageBlocks : 0);
-  const Run run =
+  // What was given back is zeros when it is touched; filling it would undo the balloon's work.
+  if (huge && is_removed_page(block - in_page)) return kHugePageBlocks - in_page;
+  if (!huge && is_removed(block)) return 1;
+  Run run =
       huge ? Run{block - in_page, kHugePageBlocks, false} : run_at(*region, block, {count, count});
-  const sys::FillResult result = huge ? fill_huge_page(*region, run.block) : fill(*region, run);
+  sys::FillResult result = huge ? fill_huge_page(*region, run.block) : fill(*region, run);
+  if (result.outcome == sys::FillOutcome::kUnmapped && run.count > 1 && !huge) {
+    // The run crosses the border of a mapping inside the region: its first page alone does not.
+    run.count = 1;
+    result = fill(*region, run);
+  }
   switch (result.outcome) {
     case sys::FillOutcome::kUnreadEvent:
       return 0;
@@ -418,7 +428,7 @@ bool Session::populate(std::uint32_t max_blocks) {
     const std::uint32_t settled = populate_run(next.guest_block, next.block_count);
     if (state_ != SessionState::kServing) return false;
     if (settled == 0) return true;  // the next events are handled first
-    advance_plan(std::min(settled, next.block_count));
+    advance_plan(settled);
     left -= std::min(left, settled);
   }
   return state_ == SessionState::kServing;
@@ -433,19 +443,42 @@ bool Session::is_populated() const {
   return options_.plan == nullptr || next_of_plan(1).block_count == 0;
 }
 
-void Session::detach() {
-  for (const Region& region : regions_.regions()) {
-    const Status done =
-        sys::uffd_unregister(fds_.userfaultfd, region.host_address, region.size_bytes);
-    if (!done) return fail_closed(done.error().message, 0, 0);
+bool Session::detach() {
+  if (state_ != SessionState::kServing) return true;
+  if (detached_ns_ == 0) {
+    for (const Region& region : regions_.regions()) {
+      const Status done =
+          sys::uffd_unregister(fds_.userfaultfd, region.host_address, region.size_bytes);
+      if (!done) {
+        fail_closed(done.error().message, 0, 0);
+        return true;
+      }
+    }
+    detached_ns_ = sys::monotonic_ns();
   }
-  // Who gave memory back just before that waits until its event is read.
-  constexpr int kQuietMs = 50;
-  pollfd waiting{fds_.userfaultfd, POLLIN, 0};
-  while (state_ == SessionState::kServing && ::poll(&waiting, 1, kQuietMs) > 0) {
-    apply_removes(slots_.first(read_events(slots_)));
+  // Who was giving memory back just before waits until its event is read, and for so long the
+  // kernel refuses to fill (EAGAIN); after that it finds nothing to fill there.
+  const Region& region = regions_.regions().front();
+  const auto zeros = buffer_.first(region.page_bytes);
+  std::fill(zeros.begin(), zeros.end(), std::byte{0});
+  const sys::FillResult probe = sys::uffd_copy(fds_.userfaultfd, region.host_address, zeros);
+  if (probe.outcome != sys::FillOutcome::kUnreadEvent) {
+    state_ = probe.outcome == sys::FillOutcome::kProcessGone ? SessionState::kEnded
+                                                             : SessionState::kDetached;
+    return true;
   }
-  if (state_ == SessionState::kServing) state_ = SessionState::kDetached;
+  reread_events();
+  if (sys::monotonic_ns() - detached_ns_ > kMaxDetachNs) {
+    fail_closed("it kept giving memory back while it was detached", 0, 0);
+  }
+  return state_ != SessionState::kServing;
+}
+
+bool Session::is_removed_page(std::uint32_t first_block) const {
+  for (std::uint32_t i = 0; i < kHugePageBlocks; ++i) {
+    if (!is_removed(first_block + i)) return false;
+  }
+  return true;
 }
 
 std::uint64_t Session::address_of(const Region& region, std::uint32_t block) const {

@@ -60,9 +60,10 @@ struct PopulatePlan {
 
 struct SessionOptions {
   FaultLimits limits;
-  /// Notes the blocks that faults ask for, in order, up to kMaxRecordedBlocks. Such a session fills
-  /// data block by block, because only what faults is noted.
-  bool record = false;
+  /// Until then (sys::monotonic_ns) the blocks that faults ask for are noted, in order, up to
+  /// kMaxRecordedBlocks. Meanwhile data is filled block by block, because only what faults is
+  /// noted. 0: nothing is noted.
+  std::uint64_t record_until_ns = 0;
   const PopulatePlan* plan = nullptr;  ///< may be null; must outlive the session
 };
 
@@ -108,8 +109,9 @@ class Session {
 
   /// Ends the session without ending the VM: takes its memory out of the userfaultfd's hands, so
   /// that the kernel answers faults by itself, with zeros. REQUIRES: populated by a plan with
-  /// `rest`: then only blocks that the guest gave back are missing, and those are zeros.
-  void detach();
+  /// `rest`: then only blocks that the guest gave back are missing, and those are zeros. Never
+  /// waits: to be called again until it returns true.
+  bool detach();
 
   [[nodiscard]] SessionState state() const { return state_; }
   [[nodiscard]] const std::string& failure() const { return failure_; }
@@ -135,7 +137,8 @@ class Session {
   void mark_removed(std::uint64_t start, std::uint64_t end);
   /// Reads what the kernel insists on before it fills: REMOVEs are applied, faults are woken, so
   /// that they come again.
-  void reread_events();
+  /// False when there was nothing to read.
+  bool reread_events();
   void serve_fault(std::uint64_t address);
   [[nodiscard]] Run run_at(const Region& region, std::uint32_t block,
                            const FaultLimits& limits) const;
@@ -146,6 +149,7 @@ class Session {
   bool read_blocks(std::uint32_t block, std::span<std::byte> buffer, std::uint64_t host_address);
   void fail_closed(const std::string& cause, std::uint64_t host_address, std::uint64_t length);
   void record(std::uint32_t block);
+  void end_recording();
   void count_latency(std::uint64_t started_ns);
   /// The next blocks of the plan: at most `limit`, none when it is done.
   [[nodiscard]] format::BlockRun next_of_plan(std::uint32_t limit) const;
@@ -156,6 +160,7 @@ class Session {
   [[nodiscard]] bool is_removed(std::uint32_t block) const {
     return ((removed_[block / 64] >> (block % 64)) & 1U) != 0;
   }
+  [[nodiscard]] bool is_removed_page(std::uint32_t first_block) const;
   [[nodiscard]] std::uint64_t address_of(const Region& region, std::uint32_t block) const;
 
   const engine::Chain& chain_;
@@ -171,6 +176,7 @@ class Session {
   std::span<uffd_msg> reread_slots_;
   std::span<std::uint64_t> removed_;  ///< a bit per block
   std::span<std::byte> buffer_;
+  std::uint64_t detached_ns_ = 0;  ///< since when its memory is the kernel's; 0: it is not
 };
 
 }  // namespace lamina::pager

@@ -30,11 +30,12 @@ struct FixedFields {
   std::uint64_t start_time = 0;
   std::uint64_t memory_bytes = 0;
   Uuid pause_id;
-  std::uint32_t region_count = 0;
-  std::uint32_t record = 0;
+  std::uint64_t region_count = 0;
+  std::uint64_t record_until_ns = 0;
   std::array<Region, kMaxRegions> regions;
   Counter populate_position;
   Counter recorded_count;
+  Counter recording_stored;
   VmCounters counters;
 };
 static_assert(sizeof(FixedFields) <= kPageBytes);
@@ -64,7 +65,7 @@ Result<VmState> VmState::create(int directory, const std::string& name, const Vm
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd,
                           sys::open_at(directory, name, O_RDWR | O_CREAT | O_EXCL, object));
   const std::size_t bytes = file_bytes(record.memory_bytes);
-  const std::size_t used = record.record ? bytes : bytes - kRecordedBytes;
+  const std::size_t used = record.record_until_ns != 0 ? bytes : bytes - kRecordedBytes;
   LAMINA_RETURN_IF_ERROR(sys::reserve(fd.get(), used, object));
   LAMINA_RETURN_IF_ERROR(sys::truncate(fd.get(), bytes, object));
   LAMINA_ASSIGN_OR_RETURN(sys::SharedMapping mapping,
@@ -75,8 +76,8 @@ Result<VmState> VmState::create(int directory, const std::string& name, const Vm
   fields->start_time = record.start_time;
   fields->memory_bytes = record.memory_bytes;
   fields->pause_id = record.pause_id;
-  fields->region_count = static_cast<std::uint32_t>(record.regions.size());
-  fields->record = record.record ? 1 : 0;
+  fields->region_count = record.regions.size();
+  fields->record_until_ns = record.record_until_ns;
   std::copy(record.regions.begin(), record.regions.end(), fields->regions.begin());
   std::memcpy(&mapping.bytes()[kPathOffset], record.snapshot.data(), record.snapshot.size());
   // Last: with it the file is whole.
@@ -106,7 +107,7 @@ Result<VmState> VmState::attach(int fd, const std::string& object) {
   record.start_time = fields.start_time;
   record.memory_bytes = fields.memory_bytes;
   record.pause_id = fields.pause_id;
-  record.record = fields.record != 0;
+  record.record_until_ns = fields.record_until_ns;
   record.regions.assign(fields.regions.begin(),
                         fields.regions.begin() + static_cast<std::ptrdiff_t>(fields.region_count));
   const auto* path = reinterpret_cast<const char*>(&mapping.bytes()[kPathOffset]);
@@ -139,5 +140,7 @@ std::span<std::uint32_t> VmState::recorded_blocks() const {
 }
 
 Counter& VmState::recorded_count() const { return fields_of(mapping_).recorded_count; }
+
+Counter& VmState::recording_stored() const { return fields_of(mapping_).recording_stored; }
 
 }  // namespace lamina::pager

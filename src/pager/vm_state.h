@@ -87,7 +87,8 @@ struct VmRecord {
   std::vector<Region> regions;
   Uuid pause_id;
   std::string snapshot;  ///< absolute path
-  bool record = false;   ///< storage for the recorded blocks is set aside
+  /// Until when first touches are noted (sys::monotonic_ns); 0: they are not, and have no storage.
+  std::uint64_t record_until_ns = 0;
 };
 
 /// Blocks that a recording notes at most: 256 MiB of first touches.
@@ -118,6 +119,8 @@ class VmState {
   /// The blocks that were touched first, in order; the first recorded_count() of them are set.
   [[nodiscard]] std::span<std::uint32_t> recorded_blocks() const;
   [[nodiscard]] Counter& recorded_count() const;
+  /// Not 0 when what was recorded has been stored.
+  [[nodiscard]] Counter& recording_stored() const;
 
  private:
   VmState(sys::SharedMapping mapping, VmRecord record)

@@ -33,7 +33,7 @@ class VmStateTest : public testing::Test {
                       {0x7000'1000'0000, 201 * 4096, 100 * 4096, 4096}};
     record.pause_id = Uuid::random();
     record.snapshot = "/s/one";
-    record.record = true;
+    record.record_until_ns = 5;
     return record;
   }
 
@@ -69,7 +69,7 @@ TEST_F(VmStateTest, ASuccessorFindsAllThatWasLeft) {
   EXPECT_EQ(state->record().regions, record.regions);
   EXPECT_EQ(state->record().pause_id, record.pause_id);
   EXPECT_EQ(state->record().snapshot, record.snapshot);
-  EXPECT_TRUE(state->record().record);
+  EXPECT_EQ(state->record().record_until_ns, 5);
   EXPECT_EQ(state->slots()[3].event, UFFD_EVENT_REMOVE);
   EXPECT_EQ(state->slots()[3].arg.remove.start, 77);
   EXPECT_EQ(state->reread_slots()[15].event, UFFD_EVENT_PAGEFAULT);
@@ -101,7 +101,7 @@ TEST_F(VmStateTest, ACutFileIsRefused) {
 
 TEST_F(VmStateTest, AVmWithoutRecordingTakesOneBitPerBlockAndFourPages) {
   VmRecord record = example();
-  record.record = false;
+  record.record_until_ns = 0;
   record.memory_bytes = std::uint64_t{1} << 30;
   ASSERT_TRUE(VmState::create(directory_.get(), "state", record, "state"));
   const sys::Fd fd(::openat(directory_.get(), "state", O_RDONLY | O_CLOEXEC));

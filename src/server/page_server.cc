@@ -91,8 +91,10 @@ class PageServer::Implementation {
   void run() {
     bool detaching = false;
     const auto refuse = [this](const std::string& reason) {
-      const MutexLock lock(mutex_);
-      ++totals_.peers_refused;
+      {
+        const MutexLock lock(mutex_);
+        ++totals_.peers_refused;
+      }
       log(reason);
     };
     while (request_ != Request::kStop) {
@@ -101,6 +103,9 @@ class PageServer::Implementation {
                                        pollfd{detaching ? -1 : acceptor_->fd(), POLLIN, 0},
                                        pollfd{served_->fd(), POLLIN, 0}};
       static_cast<void>(::poll(waiting.data(), waiting.size(), due_ms));
+      // Before the request is looked at: one that comes later wakes the next round.
+      std::uint64_t count = 0;
+      static_cast<void>(::read(wake_.get(), &count, sizeof(count)));
       if (waiting[1].revents != 0) {
         acceptor_->handle([this](std::unique_ptr<Vm> vm) { admit(std::move(vm)); }, refuse);
       }
@@ -112,8 +117,6 @@ class PageServer::Implementation {
         }
         if (vms_.empty()) break;
       }
-      std::uint64_t count = 0;
-      static_cast<void>(::read(wake_.get(), &count, sizeof(count)));
     }
     acceptor_->close();
   }
@@ -132,12 +135,17 @@ class PageServer::Implementation {
   }
 
   void end_vms() {
-    const MutexLock lock(mutex_);
-    served_->handle_ended([this](const Ended& ended, const Vm& vm)
-                              LAMINA_THREAD_ANNOTATION(no_thread_safety_analysis) {
-                                count_ended(ended, vm, totals_, options_.log);
-                                states_->remove(vm.directory);
-                              });
+    std::vector<std::string> lines;
+    const Log collect = [&lines](const std::string& line) { lines.push_back(line); };
+    {
+      const MutexLock lock(mutex_);
+      served_->handle_ended([&](const Ended& ended, const Vm& vm)
+                                LAMINA_THREAD_ANNOTATION(no_thread_safety_analysis) {
+                                  count_ended(ended, vm, totals_, collect);
+                                  states_->remove(vm.directory);
+                                });
+    }
+    for (const std::string& line : lines) log(line);
   }
 
   const ServeOptions options_;

@@ -6,16 +6,10 @@
 #include <vector>
 
 #include "base/error.h"
+#include "sys/clock.h"
 #include "sys/process.h"
 
 namespace lamina::server {
-namespace {
-
-/// A recording ends so long after its VM was resumed.
-constexpr std::chrono::seconds kRecordingTime{10};
-
-}  // namespace
-
 std::size_t default_threads(std::uint32_t wanted) {
   constexpr std::size_t kMost = 4;
   if (wanted > 0) return wanted;
@@ -64,9 +58,11 @@ void ServedVms::begin(Vm& vm) {
   serve.chain = &snapshot.opened.chain;
   serve.state = &vm.state;
   serve.descriptors = vm.descriptors();
-  serve.options.record = vm.state.record().record;
+  serve.options.record_until_ns = vm.state.record().record_until_ns;
   serve.options.plan = snapshot.populates ? &snapshot.plan : nullptr;
-  if (serve.options.record) recording_[vm.id] = Clock::now() + kRecordingTime;
+  if (serve.options.record_until_ns != 0 && vm.state.recording_stored().get() == 0) {
+    recording_[vm.id] = serve.options.record_until_ns;
+  }
   prefetcher_.add(snapshot);
   threads_->add(std::move(serve));
 }
@@ -83,6 +79,7 @@ void ServedVms::handle_ended(const std::function<void(const Ended&, const Vm&)>&
 
 void ServedVms::save_recording(const Vm& vm) {
   recording_.erase(vm.id);
+  vm.state.recording_stored().set(1);
   if (vm.state.recorded_count().get() == 0) return;
   const Snapshot& snapshot = snapshots_.at(vm.snapshot);
   const Status saved = save_working_set(snapshot, vm.state);
@@ -93,16 +90,17 @@ void ServedVms::save_recording(const Vm& vm) {
 }
 
 int ServedVms::save_due_recordings() {
-  const Clock::time_point now = Clock::now();
+  constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
+  const std::uint64_t now_ns = sys::monotonic_ns();
   std::vector<const Vm*> due;
   int next_ms = -1;
-  for (const auto& [id, deadline] : recording_) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - now).count();
-    if (left <= 0) {
+  for (const auto& [id, until_ns] : recording_) {
+    if (until_ns <= now_ns) {
       due.push_back(vms_.at(id).get());
-    } else if (next_ms < 0 || left < next_ms) {
-      next_ms = static_cast<int>(left) + 1;
+      continue;
     }
+    const auto left_ms = static_cast<int>((until_ns - now_ns) / kNanosecondsPerMillisecond) + 1;
+    next_ms = next_ms < 0 ? left_ms : std::min(next_ms, left_ms);
   }
   for (const Vm* vm : due) save_recording(*vm);
   return next_ms;

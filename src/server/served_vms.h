@@ -2,7 +2,6 @@
 // record. Used by one thread; the serving threads are inside.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -53,8 +52,6 @@ class ServedVms {
   void detach_all() { threads_->detach_all(); }
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   ServedVms(const Snapshots& snapshots, Vms& vms, Log log)
       : snapshots_(snapshots), vms_(vms), log_(std::move(log)) {}
 
@@ -64,7 +61,7 @@ class ServedVms {
   const Snapshots& snapshots_;
   Vms& vms_;
   Log log_;
-  std::map<std::uint64_t, Clock::time_point> recording_;  ///< until when, by VM
+  std::map<std::uint64_t, std::uint64_t> recording_;  ///< until when, by VM
   Prefetcher prefetcher_;
   std::unique_ptr<ServingThreads> threads_;  ///< last: its threads use the VMs
 };

@@ -186,8 +186,11 @@ class ServingThreads::Thread {
       if (session.populate(blocks)) {
         more = true;
       } else if (session.state() == SessionState::kServing) {
-        if (served.vm.options.plan == &everything()) session.detach();
-        served.vm.options.plan = nullptr;
+        if (served.vm.options.plan != &everything()) {
+          served.vm.options.plan = nullptr;
+        } else if (!session.detach()) {
+          more = true;
+        }
       }
     }
     return more;

@@ -24,7 +24,6 @@ constexpr const char* kScanLock = ".lock";
 std::vector<std::string> default_paths() {
   std::vector<std::string> paths;
   // NOLINTBEGIN(concurrency-mt-unsafe): nothing changes the environment
-  if (const char* given = ::getenv("RUNTIME_DIRECTORY")) paths.emplace_back(given);
   if (::geteuid() == 0) paths.emplace_back("/run/lamina");
   if (const char* runtime = ::getenv("XDG_RUNTIME_DIR")) {
     paths.push_back(std::string(runtime) + "/lamina");
@@ -91,9 +90,14 @@ Result<VmDirectory> StateDirectory::claim(pid_t pid, std::uint64_t start_time) c
     return fail(ErrorKind::kBusy, "process {} has connected before; it has one memory to be served",
                 pid);
   }
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd directory, sys::open_directory(fd_.get(), name, object));
-  LAMINA_RETURN_IF_ERROR(sys::try_lock(directory.get(), object));
-  return VmDirectory(name, std::move(directory));
+  auto directory = sys::open_directory(fd_.get(), name, object);
+  if (directory) {
+    const auto locked = sys::try_lock(directory->get(), object);
+    if (locked && *locked) return VmDirectory(name, std::move(*directory));
+    directory = fail(ErrorKind::kFailed, "'{}' cannot be locked", object);
+  }
+  static_cast<void>(sys::remove_directory(fd_.get(), name, object));
+  return std::unexpected(directory.error());
 }
 
 Result<std::vector<VmDirectory>> StateDirectory::claim_abandoned() const {
@@ -105,7 +109,8 @@ Result<std::vector<VmDirectory>> StateDirectory::claim_abandoned() const {
     if (!parse_vm_directory_name(name)) continue;
     const std::string object = path_ + "/" + name;
     auto directory = sys::open_directory(fd_.get(), name, object);
-    if (!directory) continue;  // its VM has just ended
+    if (!directory && directory.error().kind == ErrorKind::kNotFound) continue;  // just ended
+    if (!directory) return std::unexpected(directory.error());
     LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(directory->get(), object));
     if (locked) found.emplace_back(name, std::move(*directory));
   }

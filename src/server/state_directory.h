@@ -37,9 +37,9 @@ class VmDirectory {
 class StateDirectory {
  public:
   /// Opens `path` and makes it (mode 0700) when it is missing; an empty path stands for the first
-  /// of $RUNTIME_DIRECTORY, /run/lamina (root) or $XDG_RUNTIME_DIR/lamina, /dev/shm/lamina-UID that
-  /// can be had. kFailed when it is another user's, open to others, or not on tmpfs (pages of other
-  /// file systems can be taken away for writing back, and an event whose copy then faults is lost).
+  /// of /run/lamina (root), $XDG_RUNTIME_DIR/lamina, /dev/shm/lamina-UID that can be had. kFailed
+  /// when it is another user's, open to others, or not on tmpfs (pages of other file systems can be
+  /// taken away for writing back, and an event whose copy then faults is lost).
   static Result<StateDirectory> open(const std::string& path);
 
   [[nodiscard]] const std::string& path() const { return path_; }

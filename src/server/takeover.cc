@@ -15,10 +15,15 @@ void say(const Log& log, const std::string& line) {
 void end_unserved(const StateDirectory& states, const VmDirectory& directory, const Error& cause,
                   Totals& totals, const Log& log) {
   const auto killed = kill_abandoned(directory);
-  if (!killed || *killed) {
+  if (!killed) {
+    // Its directory stays, so that the next start finds it.
+    return say(log, fmt::format("VM {} can be neither served ({}) nor killed ({})",
+                                directory.name(), cause.message, killed.error().message));
+  }
+  if (*killed) {
     ++totals.vms_killed;
-    say(log, fmt::format("VM {} was killed, it cannot be served any more: {}{}", directory.name(),
-                         cause.message, killed ? "" : "; " + killed.error().message));
+    say(log, fmt::format("VM {} was killed, it cannot be served any more: {}", directory.name(),
+                         cause.message));
   }
   states.remove(directory);
 }

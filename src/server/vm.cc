@@ -2,12 +2,19 @@
 
 #include <fcntl.h>
 
+#include <chrono>
+
 #include "base/error.h"
+#include "sys/clock.h"
 #include "sys/file.h"
 #include "sys/process.h"
+#include "sys/userfaultfd.h"
 
 namespace lamina::server {
 namespace {
+
+/// A recording ends so long after its VM has connected.
+constexpr std::chrono::seconds kRecordingTime{10};
 
 /// The number of `userfaultfd` in the peer, for whoever takes it from there one day; -1 when this
 /// process may not look.
@@ -20,12 +27,12 @@ int number_in_peer(pid_t pid, int userfaultfd) {
   return -1;
 }
 
-/// A pidfd of the process that `named` means: nothing else that got its pid.
+/// A pidfd of the process that `named` means, and of nothing else that got its pid. kNotFound when
+/// it has ended; any other failure says nothing about it.
 Result<sys::Fd> open_named_process(const NamedProcess& named) {
-  auto pidfd = sys::open_process(named.pid);
-  if (!pidfd) return fail(ErrorKind::kNotFound, "process {} has ended", named.pid);
-  const auto start_time = sys::start_time_of(named.pid);
-  if (!start_time || *start_time != named.start_time) {
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd pidfd, sys::open_process(named.pid));
+  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t start_time, sys::start_time_of(named.pid));
+  if (start_time != named.start_time) {
     return fail(ErrorKind::kNotFound, "process {} has ended", named.pid);
   }
   return pidfd;
@@ -42,7 +49,12 @@ Result<sys::Fd> take_userfaultfd(const pager::VmRecord& record, int pidfd) {
     }
     number = candidates.front();
   }
-  return sys::take_descriptor(pidfd, number);
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd taken, sys::take_descriptor(pidfd, number));
+  if (!sys::is_userfaultfd(taken.get())) {
+    return fail(ErrorKind::kFailed, "descriptor {} of process {} is its userfaultfd no more",
+                number, record.pid);
+  }
+  return taken;
 }
 
 }  // namespace
@@ -76,7 +88,11 @@ Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer cl
   facts.regions.assign(regions.regions().begin(), regions.regions().end());
   facts.pause_id = snapshot.pause_id;
   facts.snapshot = snapshot.path;
-  facts.record = record;
+  if (record) {
+    facts.record_until_ns =
+        sys::monotonic_ns() +
+        static_cast<std::uint64_t>(std::chrono::nanoseconds(kRecordingTime).count());
+  }
   LAMINA_ASSIGN_OR_RETURN(
       pager::VmState state,
       pager::VmState::create(claimed.directory.fd(), kStateName, facts,
@@ -106,7 +122,8 @@ Result<std::unique_ptr<Vm>> reacquire_vm(const StateDirectory& states, VmDirecto
 Result<bool> kill_abandoned(const VmDirectory& directory) {
   const auto named = parse_vm_directory_name(directory.name());
   const auto pidfd = open_named_process(*named);
-  if (!pidfd) return false;
+  if (!pidfd && pidfd.error().kind == ErrorKind::kNotFound) return false;
+  if (!pidfd) return std::unexpected(pidfd.error());
   // When this process may not look, the VM is taken to wait.
   const auto held = sys::userfaultfds_of(named->pid);
   if (held && held->empty()) return false;

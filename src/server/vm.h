@@ -60,7 +60,8 @@ Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer cl
 Result<std::unique_ptr<Vm>> reacquire_vm(const StateDirectory& states, VmDirectory& directory);
 
 /// SIGKILL to the process that a VM's directory is named after, if it is still that one and has a
-/// userfaultfd: else nothing in it can be waiting. True when it was killed.
+/// userfaultfd: else nothing in it can be waiting. True when it was killed, false when there was
+/// nothing to kill; a failure says that it may still be waiting.
 Result<bool> kill_abandoned(const VmDirectory& directory);
 
 }  // namespace lamina::server

@@ -1,5 +1,6 @@
 #include "sys/process.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,11 +20,19 @@
 #include "sys/file.h"
 
 namespace lamina::sys {
+namespace {
+
+struct CloseDirectory {
+  void operator()(DIR* stream) const { ::closedir(stream); }
+};
+
+}  // namespace
 
 Result<Fd> open_process(pid_t pid) {
   Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!pidfd.valid()) return system_failure("pidfd_open", std::to_string(pid), errno);
-  return pidfd;
+  if (pidfd.valid()) return pidfd;
+  if (errno == ESRCH) return fail(ErrorKind::kNotFound, "process {} has ended", pid);
+  return system_failure("pidfd_open", std::to_string(pid), errno);
 }
 
 bool may_signal(int pidfd) { return ::syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0) == 0; }
@@ -52,13 +62,20 @@ Result<std::uint64_t> start_time_of(pid_t pid) {
 
 Result<std::vector<int>> userfaultfds_of(pid_t pid) {
   const std::string path = fmt::format("/proc/{}/fd", pid);
-  LAMINA_ASSIGN_OR_RETURN(const Fd directory, open_directory(AT_FDCWD, path, path));
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          list_directory(directory.get(), path));
+  LAMINA_ASSIGN_OR_RETURN(Fd directory, open_directory(AT_FDCWD, path, path));
+  const int fd = directory.get();
+  const std::unique_ptr<DIR, CloseDirectory> stream(::fdopendir(fd));
+  if (!stream) return system_failure("opendir", path, errno);
+  directory.release();
   std::vector<int> found;
-  for (const std::string& name : names) {
+  // A process may hold a million descriptors, to keep us busy.
+  constexpr int kMaxEntries = 4096;
+  for (int i = 0; i < kMaxEntries; ++i) {
+    const dirent* entry = ::readdir(stream.get());  // NOLINT(concurrency-mt-unsafe): own stream
+    if (entry == nullptr) break;
+    const std::string_view name = static_cast<const char*>(entry->d_name);
     std::array<char, 64> target{};
-    const ssize_t count = ::readlinkat(directory.get(), name.c_str(), target.data(), target.size());
+    const ssize_t count = ::readlinkat(fd, name.data(), target.data(), target.size());
     if (count <= 0 || std::string_view(target.data(), static_cast<std::size_t>(count)) !=
                           "anon_inode:[userfaultfd]") {
       continue;

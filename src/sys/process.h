@@ -11,7 +11,7 @@
 
 namespace lamina::sys {
 
-/// A pidfd of `pid`. kNotFound-like failures (ESRCH) are kFailed.
+/// A pidfd of `pid`; kNotFound when there is no such process.
 Result<Fd> open_process(pid_t pid);
 
 /// True when this process may signal the one behind `pidfd`, and it is still there.
@@ -21,7 +21,8 @@ bool may_signal(int pidfd);
 /// names one process for ever.
 Result<std::uint64_t> start_time_of(pid_t pid);
 
-/// The numbers of the userfaultfds that a process holds (/proc/PID/fd).
+/// The numbers of the userfaultfds that a process holds (/proc/PID/fd), as far as they are among
+/// its first few thousand descriptors.
 Result<std::vector<int>> userfaultfds_of(pid_t pid);
 
 /// A copy of descriptor `number` of another process (pidfd_getfd, Linux 5.6; needs the rights of

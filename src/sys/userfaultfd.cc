@@ -1,10 +1,15 @@
 #include "sys/userfaultfd.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
 #include <cerrno>
+#include <string_view>
 
 #include "base/error.h"
 #include "sys/kernel_definitions.h"
@@ -96,9 +101,35 @@ bool uffd_poison(int fd, std::uint64_t address, std::uint64_t length) {
   return ::ioctl(fd, kUffdioPoison, &poison) == 0;
 }
 
+bool is_userfaultfd(int fd) {
+  std::array<char, 64> target{};
+  const std::string link = fmt::format("/proc/self/fd/{}", fd);
+  const ssize_t count = ::readlink(link.c_str(), target.data(), target.size());
+  return count > 0 && std::string_view(target.data(), static_cast<std::size_t>(count)) ==
+                          "anon_inode:[userfaultfd]";
+}
+
 Result<std::size_t> uffd_read(int fd, std::span<uffd_msg> slots) {
+  // The flags of an open file are shared: the peer could take O_NONBLOCK away at any moment, and a
+  // plain read would wait for it. Before Linux 6.10 there is no other; then poll(2) tells whether
+  // it was taken away.
+  static std::atomic<bool> has_nowait = true;
+  iovec vector{slots.data(), slots.size_bytes()};
   while (true) {
-    const ssize_t count = ::read(fd, slots.data(), slots.size_bytes());
+    ssize_t count = -1;
+    if (has_nowait) {
+      count = ::preadv2(fd, &vector, 1, -1, RWF_NOWAIT);
+      if (count < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == ESPIPE)) {
+        has_nowait = false;
+        continue;
+      }
+    } else {
+      pollfd waiting{fd, POLLIN, 0};
+      if (::poll(&waiting, 1, 0) > 0 && (waiting.revents & POLLERR) != 0) {
+        return fail(ErrorKind::kFailed, "the peer made its userfaultfd block");
+      }
+      count = ::read(fd, slots.data(), slots.size_bytes());
+    }
     if (count >= 0) return static_cast<std::size_t>(count) / sizeof(uffd_msg);
     if (errno == EINTR) continue;
     if (errno == EAGAIN) return std::size_t{0};
