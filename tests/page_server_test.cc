@@ -121,7 +121,8 @@ TEST_F(PageServerTest, APeerThatMakesItsDescriptorBlockHoldsUpNobody) {
   const auto guest = [&](bool hostile) {
     return tests::start_guest(socket(), {{600 * kPage}, false},
                               [&, hostile](std::span<GuestRegion> regions) {
-                                for (const int fd : sys::userfaultfds_of(::getpid()).value()) {
+                                const auto fds = sys::userfaultfds_of(::getpid());
+                                for (const int fd : *fds) {
                                   if (hostile) ::fcntl(fd, F_SETFL, 0);
                                 }
                                 return tests::use_memory(regions, snapshot.memory, 2, 2000, 5);
