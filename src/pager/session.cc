@@ -12,6 +12,7 @@
 
 #include "base/block.h"
 #include "base/error.h"
+#include "sys/fd.h"
 #include "sys/process.h"
 
 namespace lamina::pager {
@@ -124,6 +125,7 @@ SessionState Session::handle_events() {
   const std::uint64_t started_ns = now_ns();
   const auto events = slots_.first(count);
   apply_removes(events);
+  refuse_forks(events);
   for (uffd_msg& slot : events) {
     if (slot.event == UFFD_EVENT_PAGEFAULT && state_ == SessionState::kServing) {
       serve_fault(slot.arg.pagefault.address);
@@ -151,6 +153,14 @@ void Session::apply_removes(std::span<uffd_msg> slots) {
     counters_.removes.add(1);
     mark_removed(slot.arg.remove.start, slot.arg.remove.end);
     clear(slot);
+  }
+}
+
+void Session::refuse_forks(std::span<const uffd_msg> slots) {
+  for (const uffd_msg& slot : slots) {
+    if (slot.event != UFFD_EVENT_FORK) continue;
+    const sys::Fd of_child(static_cast<int>(slot.arg.fork.ufd));
+    fail_closed("the process has forked, and its child's memory is not served", 0, 0);
   }
 }
 
@@ -192,6 +202,7 @@ void Session::reread_events() {
   const std::size_t count = read_events(reread_slots_);
   const auto events = reread_slots_.first(count);
   apply_removes(events);
+  refuse_forks(events);
   for (uffd_msg& slot : events) {
     if (slot.event == UFFD_EVENT_PAGEFAULT) {
       const std::uint64_t address = slot.arg.pagefault.address;

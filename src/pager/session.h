@@ -132,6 +132,8 @@ class Session {
   /// Marks what REMOVE events in `slots` say and clears their slots.
   void apply_removes(std::span<uffd_msg> slots);
   void mark_removed(std::uint64_t start, std::uint64_t end);
+  /// Closes the descriptors that fork events brought. A VMM asks for none.
+  void refuse_forks(std::span<const uffd_msg> slots);
   /// Reads what the kernel insists on before it fills: REMOVEs are applied, faults are woken, so
   /// that they come again.
   void reread_events();
