@@ -16,7 +16,8 @@ namespace {
 /// A peer that has not finished its handshake by then is given up.
 constexpr std::chrono::seconds kHandshakeTime{10};
 
-/// Connections that wait for their handshakes; more are refused.
+/// Connections that wait for their handshakes. The oldest gives way to one more: an honest peer
+/// sends at once, so a crowd of silent ones cannot keep it out.
 constexpr std::size_t kMaxPending = 1024;
 
 constexpr int kEventsAtOnce = 64;
@@ -30,13 +31,20 @@ Result<Acceptor> Acceptor::create(const StateDirectory& states, std::vector<Endp
   acceptor.epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
   if (!acceptor.epoll_.valid()) return system_failure("epoll_create", "acceptor", errno);
   acceptor.listening_ = std::move(inherited);
-  for (std::size_t i = acceptor.listening_.size(); i < acceptor.endpoints_.size(); ++i) {
-    LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, sys::listen_at(acceptor.endpoints_[i].socket_path,
-                                                       {rules.socket_mode, rules.socket_group}));
-    acceptor.listening_.push_back(std::move(fd));
+  const Status listens = acceptor.listen();
+  if (listens) return acceptor;
+  acceptor.close();
+  return std::unexpected(listens.error());
+}
+
+Status Acceptor::listen() {
+  for (std::size_t i = listening_.size(); i < endpoints_.size(); ++i) {
+    LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, sys::listen_at(endpoints_[i].socket_path,
+                                                       {rules_.socket_mode, rules_.socket_group}));
+    listening_.push_back(std::move(fd));
   }
-  for (const sys::Fd& fd : acceptor.listening_) LAMINA_RETURN_IF_ERROR(acceptor.watch(fd.get()));
-  return acceptor;
+  for (const sys::Fd& fd : listening_) LAMINA_RETURN_IF_ERROR(watch(fd.get()));
+  return {};
 }
 
 Status Acceptor::watch(int fd) const {
@@ -70,14 +78,19 @@ void Acceptor::accept_from(std::uint32_t endpoint,
   for (int i = 0; i < kEventsAtOnce; ++i) {
     auto connection =
         sys::accept_connection(listening_[endpoint].get(), endpoints_[endpoint].socket_path);
-    if (!connection) return refuse(connection.error().message);
+    if (!connection) {
+      // Out of descriptors, most likely, and the connection still waits.
+      refuse(connection.error().message);
+      return drop_oldest(refuse);
+    }
     if (!*connection) return;
-    const Status admitted = admit(std::move(**connection), endpoint);
+    const Status admitted = admit(std::move(**connection), endpoint, refuse);
     if (!admitted) refuse(admitted.error().message);
   }
 }
 
-Status Acceptor::admit(sys::Fd connection, std::uint32_t endpoint) {
+Status Acceptor::admit(sys::Fd connection, std::uint32_t endpoint,
+                       const std::function<void(const std::string&)>& refuse) {
   LAMINA_ASSIGN_OR_RETURN(const pager::Peer peer, pager::peer_of(connection.get()));
   const bool allowed =
       peer.uid == 0 || peer.uid == ::geteuid() ||
@@ -87,12 +100,8 @@ Status Acceptor::admit(sys::Fd connection, std::uint32_t endpoint) {
                 "process {} of user {} is refused; allow it with --allow-uid {}", peer.pid,
                 peer.uid, peer.uid);
   }
-  if (pending_.size() >= kMaxPending) {
-    return fail(ErrorKind::kFailed,
-                "process {} is refused: {} others have not yet sent a handshake", peer.pid,
-                pending_.size());
-  }
   LAMINA_ASSIGN_OR_RETURN(ClaimedPeer claimed, claim_peer(*states_, connection.get()));
+  if (pending_.size() >= kMaxPending) drop_oldest(refuse);
   const int fd = connection.get();
   pending_.emplace(
       fd,
@@ -142,6 +151,16 @@ void Acceptor::drop(int connection) {
   pending_.erase(found);
 }
 
+void Acceptor::drop_oldest(const std::function<void(const std::string&)>& refuse) {
+  const auto oldest = std::min_element(
+      pending_.begin(), pending_.end(),
+      [](const auto& a, const auto& b) { return a.second.deadline < b.second.deadline; });
+  if (oldest == pending_.end()) return;
+  refuse(fmt::format("process {} is refused: it sent no whole handshake, and {} others wait",
+                     oldest->second.claimed.peer.pid, pending_.size() - 1));
+  drop(oldest->first);
+}
+
 int Acceptor::expire(const std::function<void(const std::string&)>& refuse) {
   const Clock::time_point now = Clock::now();
   int next_ms = -1;
@@ -168,12 +187,17 @@ void Acceptor::forget_peers() {
   epoll_.reset();
 }
 
-void Acceptor::drop_peers() {
-  while (!pending_.empty()) drop(pending_.begin()->first);
+void Acceptor::hold(bool held) {
+  for (const sys::Fd& fd : listening_) {
+    epoll_event event{};
+    event.events = held ? 0U : static_cast<std::uint32_t>(EPOLLIN);
+    event.data.fd = fd.get();
+    static_cast<void>(::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd.get(), &event));
+  }
 }
 
 void Acceptor::close() {
-  drop_peers();
+  while (!pending_.empty()) drop(pending_.begin()->first);
   for (std::size_t i = 0; i < listening_.size(); ++i) {
     ::unlink(endpoints_[i].socket_path.c_str());
   }

@@ -58,8 +58,11 @@ class Acceptor {
   /// their directories, which are the parent's.
   void forget_peers();
 
-  /// Gives up all peers that have not finished: they may connect again.
-  void drop_peers();
+  /// Lets those who connect wait at the sockets, or accepts them again.
+  void hold(bool held);
+
+  /// True while peers have connected and not finished their handshakes.
+  [[nodiscard]] bool has_peers() const { return !pending_.empty(); }
 
   /// Accepts nobody any more, and removes the sockets from the file system.
   void close();
@@ -84,12 +87,15 @@ class Acceptor {
         rules_(std::move(rules)),
         record_(record) {}
 
+  Status listen();
   Status watch(int fd) const;
   void accept_from(std::uint32_t endpoint, const std::function<void(const std::string&)>& refuse);
-  Status admit(sys::Fd connection, std::uint32_t endpoint);
+  Status admit(sys::Fd connection, std::uint32_t endpoint,
+               const std::function<void(const std::string&)>& refuse);
   void receive_from(int connection, const std::function<void(std::unique_ptr<Vm>)>& take,
                     const std::function<void(const std::string&)>& refuse);
   void drop(int connection);
+  void drop_oldest(const std::function<void(const std::string&)>& refuse);
 
   const StateDirectory* states_;
   std::vector<Endpoint> endpoints_;

@@ -40,6 +40,9 @@ constexpr std::uint32_t kMaxDefaultThreads = 4;
 constexpr int kMaxQuickCrashes = 20;
 constexpr std::chrono::seconds kQuick{1};
 
+/// So long after the start VMs without a server are looked for.
+constexpr std::chrono::seconds kLookingAgain{10};
+
 class Supervisor {
  public:
   explicit Supervisor(const ServeOptions& options)
@@ -50,13 +53,15 @@ class Supervisor {
     LAMINA_ASSIGN_OR_RETURN(StateDirectory states, StateDirectory::open(options_.state_directory));
     states_ = std::make_unique<StateDirectory>(std::move(states));
     LAMINA_ASSIGN_OR_RETURN(std::optional<Estate> estate, take_estate(*states_));
-    LAMINA_RETURN_IF_ERROR(open_snapshots());
     LAMINA_RETURN_IF_ERROR(block_signals());
+    const Status opened = open_snapshots(estate);
     if (estate) take_over(*estate);
+    if (!opened) {
+      end_unservable();
+      return opened;
+    }
     LAMINA_RETURN_IF_ERROR(listen(estate));
-    LAMINA_RETURN_IF_ERROR(take_over_abandoned());
-    LAMINA_RETURN_IF_ERROR(start_worker());
-    const Status served = loop();
+    const Status served = run_worker_and_loop();
     end_worker();
     acceptor_->close();
     if (metrics_) metrics_->remove();
@@ -64,6 +69,13 @@ class Supervisor {
   }
 
  private:
+  Status run_worker_and_loop() {
+    LAMINA_RETURN_IF_ERROR(take_over_abandoned());
+    look_again_until_ = Clock::now() + kLookingAgain;
+    LAMINA_RETURN_IF_ERROR(start_worker());
+    return loop();
+  }
+
   Status check_options() const {
     if (options_.endpoints.empty()) return fail(ErrorKind::kUsage, "there is nothing to serve");
     for (std::size_t i = 0; i < options_.endpoints.size(); ++i) {
@@ -73,6 +85,10 @@ class Supervisor {
                       options_.endpoints[i].socket);
         }
       }
+      if (options_.endpoints[i].socket == options_.metrics_socket) {
+        return fail(ErrorKind::kUsage, "'{}' is given for a snapshot and for metrics",
+                    options_.metrics_socket);
+      }
     }
     return {};
   }
@@ -81,12 +97,27 @@ class Supervisor {
     if (options_.log) options_.log(line);
   }
 
-  Status open_snapshots() {
+  /// A successor goes on without a snapshot that is gone: the VMs of others need it.
+  Status open_snapshots(std::optional<Estate>& estate) {
     std::vector<std::string> notes;
-    for (const ServeEndpoint& endpoint : options_.endpoints) {
-      LAMINA_ASSIGN_OR_RETURN(const std::uint32_t index, snapshots_.open(endpoint.snapshot, notes));
-      endpoints_.push_back({endpoint.socket, snapshots_.at(index).facts});
+    std::vector<sys::Fd> listening;
+    for (std::size_t i = 0; i < options_.endpoints.size(); ++i) {
+      const ServeEndpoint& endpoint = options_.endpoints[i];
+      const auto index = snapshots_.open(endpoint.snapshot, notes);
+      if (!index && (!estate || options_.endpoints.size() == 1))
+        return std::unexpected(index.error());
+      if (!index) {
+        log(fmt::format("nobody can connect to '{}' any more: {}", endpoint.socket,
+                        index.error().message));
+        ::unlink(endpoint.socket.c_str());
+        continue;
+      }
+      endpoints_.push_back({endpoint.socket, snapshots_.at(*index).facts});
+      if (estate && i < estate->listening.size()) {
+        listening.push_back(std::move(estate->listening[i]));
+      }
     }
+    if (estate) estate->listening = std::move(listening);
     for (const std::string& note : notes) log(note);
     return {};
   }
@@ -111,10 +142,13 @@ class Supervisor {
                          estate ? std::move(estate->listening) : std::vector<sys::Fd>()));
     acceptor_ = std::make_unique<Acceptor>(std::move(acceptor));
     if (options_.metrics_socket.empty()) return {};
-    LAMINA_ASSIGN_OR_RETURN(MetricsSocket metrics,
-                            MetricsSocket::create(options_.metrics_socket,
-                                                  estate ? std::move(estate->metrics) : sys::Fd()));
-    metrics_ = std::make_unique<MetricsSocket>(std::move(metrics));
+    auto metrics = MetricsSocket::create(options_.metrics_socket,
+                                         estate ? std::move(estate->metrics) : sys::Fd());
+    if (!metrics) {
+      acceptor_->close();
+      return std::unexpected(metrics.error());
+    }
+    metrics_ = std::make_unique<MetricsSocket>(std::move(*metrics));
     return {};
   }
 
@@ -125,6 +159,39 @@ class Supervisor {
       ::waitpid(estate.worker, nullptr, 0);
     }
     for (std::unique_ptr<Vm>& vm : estate.vms) admit_found(std::move(vm));
+  }
+
+  /// This start fails: VMs that no other one could serve either are killed, the rest wait for it.
+  void end_unservable() {
+    auto abandoned = states_->claim_abandoned();
+    if (!abandoned) return;
+    std::vector<std::string> notes;
+    for (VmDirectory& directory : *abandoned) {
+      const auto vm = reacquire_vm(*states_, directory);
+      if (!vm) {
+        end_unserved(directory, vm.error());
+        continue;
+      }
+      const auto index = snapshots_.find((*vm)->state.record(), notes);
+      if (!index) end_unserved((*vm)->directory, index.error());
+    }
+  }
+
+  /// A server that was killed a moment ago may still be on its way out, and hold what it served.
+  Status look_again() {
+    const std::size_t before = vms_.size();
+    LAMINA_RETURN_IF_ERROR(take_over_abandoned());
+    // They go to a new worker, as all do whose worker has died.
+    if (vms_.size() > before && worker_ > 0) ::kill(worker_, SIGKILL);
+    return {};
+  }
+
+  [[nodiscard]] bool looks_again() const { return Clock::now() < look_again_until_; }
+
+  [[nodiscard]] int next_look_ms(int other_ms) const {
+    constexpr int kLookMs = 100;
+    if (!looks_again()) return other_ms;
+    return other_ms < 0 ? kLookMs : std::min(other_ms, kLookMs);
   }
 
   Status take_over_abandoned() {
@@ -185,8 +252,11 @@ class Supervisor {
     signals_.reset();
     acceptor_->forget_peers();
     if (metrics_) metrics_->forget_clients();
-    const WorkerOptions worker{thread_count(), options_.record, options_.log};
-    const Status served = run_worker(snapshots_, vms_, control.get(), worker);
+    const auto watched = sys::open_process(supervisor);
+    const bool is_there = watched.has_value() && ::getppid() == supervisor;
+    const WorkerOptions worker{thread_count(), is_there ? watched->get() : -1, options_.record,
+                               options_.log};
+    const Status served = is_there ? run_worker(snapshots_, vms_, control.get(), worker) : Status();
     if (!served) {
       log(served.error().message);
       ::_exit(1);
@@ -225,7 +295,8 @@ class Supervisor {
                                        pollfd{stopping_ ? -1 : acceptor_->fd(), POLLIN, 0},
                                        pollfd{metrics_ ? metrics_->fd() : -1, POLLIN, 0},
                                        pollfd{metrics_ ? metrics_->clients_fd() : -1, POLLIN, 0}};
-      static_cast<void>(::poll(waiting.data(), waiting.size(), acceptor_->expire(refuse)));
+      static_cast<void>(
+          ::poll(waiting.data(), waiting.size(), next_look_ms(acceptor_->expire(refuse))));
       if (waiting[1].revents != 0) handle_message();
       if (waiting[2].revents != 0) {
         acceptor_->handle([this](std::unique_ptr<Vm> vm) { admit(std::move(vm)); }, refuse);
@@ -234,6 +305,8 @@ class Supervisor {
         metrics_->handle([this] { return format_metrics(totals_now()); });
       }
       if (waiting[0].revents != 0) LAMINA_RETURN_IF_ERROR(handle_signals());
+      if (!stopping_ && looks_again()) LAMINA_RETURN_IF_ERROR(look_again());
+      if (to_be_succeeded_ && !stopping_ && !acceptor_->has_peers()) be_succeeded();
     }
     return result_;
   }
@@ -277,6 +350,8 @@ class Supervisor {
     if (found == vms_.end()) return;
     const Vm& vm = *found->second;
     if (message->state == pager::SessionState::kKilled) {
+      // Once more: a worker that never got hold of the VM could not.
+      static_cast<void>(sys::kill_process(vm.pidfd.get()));
       ++totals_.vms_killed;
       log(fmt::format("process {} was killed, its memory could not be served from '{}': {}",
                       vm.state.record().pid, vm.state.record().snapshot, message->text));
@@ -302,7 +377,7 @@ class Supervisor {
           LAMINA_RETURN_IF_ERROR(reap_worker());
           break;
         case SIGHUP:
-          be_succeeded();
+          ask_to_be_succeeded();
           break;
         default:
           stop();
@@ -339,14 +414,23 @@ class Supervisor {
                 quick_crashes_, count);
   }
 
-  void be_succeeded() {
+  /// Peers whose handshake is on its way are waited for, since they send it once; others wait at
+  /// the sockets.
+  void ask_to_be_succeeded() {
     if (options_.restart_command.empty()) {
       log("SIGHUP is ignored: there is no command to go on with");
       return;
     }
-    acceptor_->drop_peers();
+    if (stopping_) return;
+    to_be_succeeded_ = true;
+    acceptor_->hold(true);
+  }
+
+  void be_succeeded() {
     const Error failed = exec_successor(options_.restart_command, descriptors(worker_), vms_);
     log(fmt::format("no new process takes this one's place: {}", failed.message));
+    to_be_succeeded_ = false;
+    acceptor_->hold(false);
   }
 
   void stop() {
@@ -396,6 +480,8 @@ class Supervisor {
   bool had_vms_ = false;
   bool stopping_ = false;
   bool detaching_ = false;
+  bool to_be_succeeded_ = false;
+  Clock::time_point look_again_until_;
   bool finished_ = false;
   Status result_;
   Totals totals_;

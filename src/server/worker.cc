@@ -33,11 +33,14 @@ class Worker {
       begin(*vm);
     }
     while (true) {
-      std::array<pollfd, 2> waiting = {pollfd{control_, POLLIN, 0},
-                                       pollfd{threads_->fd(), POLLIN, 0}};
+      std::array<pollfd, 3> waiting = {pollfd{control_, POLLIN, 0},
+                                       pollfd{threads_->fd(), POLLIN, 0},
+                                       pollfd{options_.supervisor, POLLIN, 0}};
       static_cast<void>(::poll(waiting.data(), waiting.size(), save_due_recordings()));
       if (waiting[1].revents != 0) handle_ended();
-      if (waiting[0].revents != 0 && !handle_message()) return {};
+      // A new program in the supervisor's place ends this process when it is ready to succeed it.
+      if (waiting[0].revents != 0 && !handle_message()) control_ = -1;
+      if (waiting[2].revents != 0) return {};
     }
   }
 
@@ -55,7 +58,7 @@ class Worker {
     threads_->add(std::move(serve));
   }
 
-  /// False when the supervisor is gone.
+  /// False when the supervisor has closed its end.
   bool handle_message() {
     auto received = sys::receive_message(control_, kMaxControlBytes);
     if (!received || received->bytes.empty()) return false;
