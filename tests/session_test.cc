@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -236,10 +237,12 @@ TEST_P(SessionTest, EveryByteIsRightUnderReadsWritesRemovesAndPopulate) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, SessionTest, testing::Range(1, 9));
 
-/// Reserves huge pages as far as the machine has the memory and this user the right.
+/// Reserves huge pages as far as the machine has the memory and this user the right. Other tests
+/// that do so wait meanwhile.
 class HugePages {
  public:
-  explicit HugePages(int count) {
+  explicit HugePages(int count) : lock_(::open(kPath, O_RDONLY | O_CLOEXEC)) {
+    ::flock(lock_.get(), LOCK_EX);
     std::ifstream(kPath) >> before_;
     if (before_ < count) std::ofstream(kPath) << count;
   }
@@ -249,6 +252,7 @@ class HugePages {
 
  private:
   static constexpr const char* kPath = "/proc/sys/vm/nr_hugepages";
+  sys::Fd lock_;
   int before_ = 0;
 };
 
