@@ -383,9 +383,11 @@ std::uint32_t Session::populate_run(std::uint32_t block, std::uint32_t count) {
   if (!huge && is_removed(block)) return 1;
   const std::uint64_t in_region = block - region->memory_offset / kBlockBytes;
   const auto in_page = static_cast<std::uint32_t>(huge ? in_region % kHugePageBlocks : 0);
+  const std::uint32_t limit = std::min(count, populate_limit_);
   const Run run =
-      huge ? Run{block - in_page, kHugePageBlocks, false} : run_at(*region, block, {count, count});
+      huge ? Run{block - in_page, kHugePageBlocks, false} : run_at(*region, block, {limit, limit});
   const sys::FillResult result = huge ? fill_huge_page(*region, run.block) : fill(*region, run);
+  if (!huge) limit_populate(run, result.outcome);
   switch (result.outcome) {
     case sys::FillOutcome::kUnreadEvent:
       return 0;
@@ -403,11 +405,20 @@ std::uint32_t Session::populate_run(std::uint32_t block, std::uint32_t count) {
       }
       return huge ? run.count - in_page : 1;
     case sys::FillOutcome::kUnmapped:
+      if (!huge && run.count > 1) return populate_run(block, 1);
       return huge ? run.count - in_page : 1;
     case sys::FillOutcome::kDone:
       break;
   }
   return run.count - in_page;
+}
+
+void Session::limit_populate(const Run& run, sys::FillOutcome outcome) {
+  if (outcome == sys::FillOutcome::kUnmapped) {
+    populate_limit_ = 1;
+  } else if (outcome == sys::FillOutcome::kDone && run.count == populate_limit_) {
+    populate_limit_ = std::min(2 * populate_limit_, kHugePageBlocks);
+  }
 }
 
 bool Session::populate(std::uint32_t max_blocks) {

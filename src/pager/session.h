@@ -30,6 +30,7 @@
 #include <string>
 #include <vector>
 
+#include "base/block.h"
 #include "engine/chain.h"
 #include "format/trailer.h"
 #include "lamina/result.h"
@@ -154,6 +155,9 @@ class Session {
   /// Fills the first page or run of [block, block + count); returns how many blocks of it are
   /// settled, 0 when an event has to be read first.
   std::uint32_t populate_run(std::uint32_t block, std::uint32_t count);
+  /// What the kernel refused to fill at once, because it is not of one mapping, is filled block by
+  /// block, then by twice as many each time.
+  void limit_populate(const Run& run, sys::FillOutcome outcome);
   [[nodiscard]] bool is_removed(std::uint32_t block) const {
     return ((removed_[block / 64] >> (block % 64)) & 1U) != 0;
   }
@@ -168,6 +172,7 @@ class Session {
   FaultLimits limits_;
   SessionState state_ = SessionState::kServing;
   std::string failure_;
+  std::uint32_t populate_limit_ = kFillBufferBytes / kBlockBytes;
   std::span<uffd_msg> slots_;
   std::span<uffd_msg> reread_slots_;
   std::span<std::uint64_t> removed_;  ///< a bit per block
