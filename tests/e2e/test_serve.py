@@ -660,10 +660,10 @@ class Stops(ServeTest):
         super().setUp()
         self.snapshot, self.truth_file, _ = self.chain("s", 2048, 3)
 
-    def running(self, server: Server, count: int, operations: int) -> list[Vm]:
+    def running(self, server: Server, count: int, operations: int, *options: str) -> list[Vm]:
         """VMs that have a state and wait for the end of their input."""
         vms = [Vm(server.socket, self.truth_file, "--operations", operations, "--seed", number,
-                  wait=True).wait_connected() for number in range(count)]
+                  *options, wait=True).wait_connected() for number in range(count)]
         wait_until(lambda: Killed.state_files(server) == count, server.said())
         return vms
 
@@ -677,6 +677,15 @@ class Stops(ServeTest):
                     self.assert_nothing_left(server)
                     self.assertTrue(all(vm.is_running() for vm in vms))
                     self.assert_right(*vms)
+
+    def test_memory_of_many_mappings_is_filled(self) -> None:
+        """No fill can go over the borders between them; none of it may be left out."""
+        for options in ((), ("--populate", "all")):
+            with self.subTest(options=options), \
+                    self.serving(self.snapshot, options=options) as server:
+                vms = self.running(server, 2, 5, "--split")
+                self.assertEqual(server.stop(), EXIT_DONE, server.said())
+                self.assert_right(*vms)
 
     def test_kills_on_the_way(self) -> None:
         """The worker is killed while it fills and lets go."""

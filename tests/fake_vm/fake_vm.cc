@@ -4,6 +4,7 @@
 // Prints "connected" when the handshake was sent, and at the end one line of JSON. Exit codes:
 // 0 every byte was right, 1 a byte was wrong (or a hostile peer was not turned away), 2 usage, 3 a
 // thread was stuck, 77 this machine cannot do it.
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -35,6 +36,7 @@ struct Arguments {
   std::string misbehave;
   std::string handshake = "plain";
   std::uint32_t user = 0;
+  bool split = false;
   long patience_s = 20;
   Usage usage;
 };
@@ -55,6 +57,16 @@ GuestLayout layout_of(const Arguments& arguments) {
     offset += bytes;
   }
   return layout;
+}
+
+/// Cuts the mappings into many: what fills guest memory cannot go over their borders.
+void split_mappings(const GuestMemory& memory) {
+  constexpr std::size_t kPieceBytes = std::size_t{37} * 4096;
+  for (const GuestRegion& region : memory.regions) {
+    for (std::size_t at = 0; at + kPieceBytes <= region.size_bytes; at += 2 * kPieceBytes) {
+      if (::madvise(region.memory + at, kPieceBytes, MADV_DONTFORK) != 0) ::_exit(kExitUsage);
+    }
+  }
 }
 
 /// Sends the handshake in one of the ways that a server must accept.
@@ -101,6 +113,7 @@ int run(const Arguments& arguments) {
   if (arguments.user != 0 && (::setgid(arguments.user) != 0 || ::setuid(arguments.user) != 0)) {
     return kExitUsage;
   }
+  if (arguments.split) split_mappings(memory);
   if (!arguments.misbehave.empty()) {
     return misbehave(arguments.misbehave, arguments.socket, memory, arguments.usage.page_bytes,
                      arguments.usage.patience);
@@ -139,6 +152,7 @@ int run(int argc, char** argv) {
   app.add_option("--touch", arguments.touch, "reads only these pages, in this order")
       ->delimiter(',');
   app.add_option("--patience", arguments.patience_s, "seconds until a thread counts as stuck");
+  app.add_flag("--split", arguments.split, "many mappings instead of one per region");
   app.add_option("--user", arguments.user, "becomes this user before it connects");
   app.add_option("--handshake", arguments.handshake)
       ->check(CLI::IsMember({"plain", "pieces", "several-descriptors", "empty-first", "twice"}));
