@@ -67,6 +67,7 @@ GuestMemory map_guest(const GuestLayout& layout) {
 
 int connect_to(const std::string& path) {
   const int socket = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (socket < 0) return -1;
   const sockaddr_un address = address_of(path);
   if (::connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
     return socket;
@@ -89,8 +90,8 @@ std::string regions_json(std::span<const GuestRegion> regions, std::size_t page_
   return json + "]";
 }
 
-bool send_with_descriptors(int socket, const std::string& text, std::span<const int> descriptors) {
-  iovec vector{const_cast<char*>(text.data()), text.size()};
+bool send_with_descriptors(int socket, std::string text, std::span<const int> descriptors) {
+  iovec vector{text.data(), text.size()};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxDescriptors * sizeof(int))> control{};
   msghdr message{};
   message.msg_iov = &vector;

@@ -48,7 +48,7 @@ int connect_to(const std::string& path);
 std::string regions_json(std::span<const GuestRegion> regions, std::size_t page_bytes);
 
 /// Sends one message with descriptors; false when not all of it was sent.
-bool send_with_descriptors(int socket, const std::string& text, std::span<const int> descriptors);
+bool send_with_descriptors(int socket, std::string text, std::span<const int> descriptors);
 
 /// Forks the process; it connects to `socket_path`, hands its memory over and runs `guest`, whose
 /// result is its exit code (77: this machine cannot do it). The caller waits for it.

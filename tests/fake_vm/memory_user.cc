@@ -81,6 +81,8 @@ class User {
   }
   User(const User&) = delete;
   User& operator=(const User&) = delete;
+  User(User&&) = delete;
+  User& operator=(User&&) = delete;
   ~User() { ::close(scratch_); }
 
   void run() {
