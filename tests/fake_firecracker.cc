@@ -20,6 +20,7 @@ namespace {
 
 constexpr int kCannot = 77;
 constexpr int kBroken = 78;
+constexpr std::size_t kMaxDescriptors = 64;
 
 sockaddr_un address_of(const std::string& path) {
   sockaddr_un address{};
@@ -28,19 +29,12 @@ sockaddr_un address_of(const std::string& path) {
   return address;
 }
 
-int open_userfaultfd() {
-  const int fd = static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK));
-  uffdio_api api{};
-  api.api = UFFD_API;
-  api.features = UFFD_FEATURE_EVENT_REMOVE;
-  if (fd < 0 || ::ioctl(fd, UFFDIO_API, &api) != 0) ::_exit(kCannot);
-  return fd;
-}
-
 std::vector<GuestRegion> map_regions(const GuestLayout& layout, int userfaultfd) {
   std::vector<GuestRegion> regions;
   std::uint64_t offset = 0;
-  for (const std::size_t bytes : layout.region_bytes) {
+  for (std::size_t i = 0; i < layout.region_bytes.size(); ++i) {
+    const std::size_t bytes = layout.region_bytes[i];
+    if (!layout.memory_offsets.empty()) offset = layout.memory_offsets[i];
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                           layout.huge_pages ? flags | MAP_HUGETLB : flags, -1, 0);
@@ -55,8 +49,34 @@ std::vector<GuestRegion> map_regions(const GuestLayout& layout, int userfaultfd)
   return regions;
 }
 
-void send_handshake(int socket, int userfaultfd, const std::vector<GuestRegion>& regions,
-                    std::size_t page_bytes) {
+}  // namespace
+
+int open_userfaultfd(std::uint64_t more_features) {
+  const int fd = static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK));
+  uffdio_api api{};
+  api.api = UFFD_API;
+  api.features = UFFD_FEATURE_EVENT_REMOVE | more_features;
+  if (fd < 0 || ::ioctl(fd, UFFDIO_API, &api) != 0) ::_exit(kCannot);
+  return fd;
+}
+
+GuestMemory map_guest(const GuestLayout& layout) {
+  const int userfaultfd = open_userfaultfd();
+  return {userfaultfd, map_regions(layout, userfaultfd)};
+}
+
+int connect_to(const std::string& path) {
+  const int socket = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (socket < 0) return -1;
+  const sockaddr_un address = address_of(path);
+  if (::connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
+    return socket;
+  }
+  ::close(socket);
+  return -1;
+}
+
+std::string regions_json(std::span<const GuestRegion> regions, std::size_t page_bytes) {
   std::string json = "[";
   for (const GuestRegion& region : regions) {
     if (json.size() > 1) json += ",";
@@ -67,40 +87,41 @@ void send_handshake(int socket, int userfaultfd, const std::vector<GuestRegion>&
             ",\"page_size\":" + std::to_string(page_bytes) +
             ",\"page_size_kib\":" + std::to_string(page_bytes) + "}";
   }
-  json += "]";
-  iovec vector{json.data(), json.size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  return json + "]";
+}
+
+bool send_with_descriptors(int socket, std::string text, std::span<const int> descriptors) {
+  iovec vector{text.data(), text.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxDescriptors * sizeof(int))> control{};
   msghdr message{};
   message.msg_iov = &vector;
   message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  std::memcpy(CMSG_DATA(header), &userfaultfd, sizeof(int));
-  if (::sendmsg(socket, &message, 0) != static_cast<ssize_t>(json.size())) ::_exit(kBroken);
+  if (!descriptors.empty()) {
+    message.msg_control = control.data();
+    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+    std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size_bytes());
+  }
+  return ::sendmsg(socket, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(text.size());
 }
-
-}  // namespace
 
 pid_t start_guest(const std::string& socket_path, const GuestLayout& layout,
                   const std::function<int(std::span<GuestRegion>)>& guest) {
   const pid_t process = ::fork();
   if (process != 0) return process;
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  const int userfaultfd = open_userfaultfd();
-  std::vector<GuestRegion> regions = map_regions(layout, userfaultfd);
-  const int socket = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const sockaddr_un address = address_of(socket_path);
-  if (::connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    ::_exit(kBroken);
-  }
+  GuestMemory memory = map_guest(layout);
+  const int socket = connect_to(socket_path);
   constexpr std::size_t kPageBytes = 4096;
   constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
-  send_handshake(socket, userfaultfd, regions, layout.huge_pages ? kHugePageBytes : kPageBytes);
-  ::_exit(guest(regions));
+  const std::array<int, 1> descriptors = {memory.userfaultfd};
+  const std::string json =
+      regions_json(memory.regions, layout.huge_pages ? kHugePageBytes : kPageBytes);
+  if (socket < 0 || !send_with_descriptors(socket, json, descriptors)) ::_exit(kBroken);
+  ::_exit(guest(memory.regions));
 }
 
 int listen_at(const std::string& path) {

@@ -25,7 +25,30 @@ struct GuestRegion {
 struct GuestLayout {
   std::vector<std::size_t> region_bytes;  ///< in the order of the memory file
   bool huge_pages = false;
+  /// Where each region is in the memory file. Empty: one follows the other.
+  std::vector<std::uint64_t> memory_offsets = {};
 };
+
+/// Guest memory as Firecracker has it: mapped, and registered with a userfaultfd.
+struct GuestMemory {
+  int userfaultfd = -1;
+  std::vector<GuestRegion> regions;
+};
+
+/// Maps and registers the memory. Ends the process with 77 where the machine cannot do it.
+GuestMemory map_guest(const GuestLayout& layout);
+
+/// A userfaultfd with the given features beside EVENT_REMOVE; ends the process like map_guest().
+int open_userfaultfd(std::uint64_t more_features = 0);
+
+/// A socket connected to `path`; -1 when nobody listens there.
+int connect_to(const std::string& path);
+
+/// The regions in the words of the handshake.
+std::string regions_json(std::span<const GuestRegion> regions, std::size_t page_bytes);
+
+/// Sends one message with descriptors; false when not all of it was sent.
+bool send_with_descriptors(int socket, std::string text, std::span<const int> descriptors);
 
 /// Forks the process; it connects to `socket_path`, hands its memory over and runs `guest`, whose
 /// result is its exit code (77: this machine cannot do it). The caller waits for it.

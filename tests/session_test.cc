@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -150,10 +151,12 @@ TEST_P(SessionTest, EveryByteIsRightUnderReadsWritesRemovesAndPopulate) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, SessionTest, testing::Range(1, 9));
 
-/// Reserves huge pages as far as the machine has the memory and this user the right.
+/// Reserves huge pages as far as the machine has the memory and this user the right. Other tests
+/// that do so wait meanwhile.
 class HugePages {
  public:
-  explicit HugePages(int count) {
+  explicit HugePages(int count) : lock_(::open(kPath, O_RDONLY | O_CLOEXEC)) {
+    ::flock(lock_.get(), LOCK_EX);
     std::ifstream(kPath) >> before_;
     if (before_ < count) std::ofstream(kPath) << count;
   }
@@ -163,6 +166,7 @@ class HugePages {
 
  private:
   static constexpr const char* kPath = "/proc/sys/vm/nr_hugepages";
+  sys::Fd lock_;
   int before_ = 0;
 };
 

@@ -26,6 +26,8 @@ constexpr const char* kFooter =
     "SIGTERM: fill the memory of the running VMs, so that they need nobody, then\n"
     "end; a second one ends at once. SIGHUP: put the program as it is on the disk\n"
     "now in this process' place.\n\n"
+    "--state-dir is $RUNTIME_DIRECTORY, else /run/lamina (root), else\n"
+    "$XDG_RUNTIME_DIR/lamina, else /dev/shm/lamina-UID, if not given.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
     "6 no space.";
 
@@ -53,7 +55,11 @@ std::vector<std::string> own_command() {
     start = end + 1;
   }
   if (length <= 0 || command.empty()) return {};
-  command.front().assign(program.data(), static_cast<std::size_t>(length));
+  // What the kernel adds when another program has the name by now, which is the one to go on with.
+  constexpr std::string_view kReplaced = " (deleted)";
+  std::string_view name(program.data(), static_cast<std::size_t>(length));
+  if (name.ends_with(kReplaced)) name.remove_suffix(kReplaced.size());
+  command.front() = name;
   return command;
 }
 
@@ -163,8 +169,7 @@ Action add_serve(CLI::App& app) {
       ->allow_extra_args(false)
       ->type_name("")
       ->option_text("UID");
-  add_text(verb, "--state-dir", options.state_directory,
-           "what outlives a process, on tmpfs (default $RUNTIME_DIRECTORY, /run/lamina, ...)",
+  add_text(verb, "--state-dir", options.state_directory, "what outlives a process, on tmpfs",
            "DIR");
   add_text(verb, "--metrics", options.metrics_socket, "answer with metrics there", "PATH");
   verb->add_flag("--status", arguments->status, "show the figures of the server at --metrics");

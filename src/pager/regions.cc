@@ -89,6 +89,17 @@ Result<RegionTable> RegionTable::create(std::vector<Region> regions, std::uint64
                   before.host_address, table.regions_[i].host_address);
     }
   }
+  std::vector<Region> by_offset = table.regions_;
+  std::sort(by_offset.begin(), by_offset.end(),
+            [](const Region& a, const Region& b) { return a.memory_offset < b.memory_offset; });
+  for (std::size_t i = 1; i < by_offset.size(); ++i) {
+    // What is given back at one address would be zeros at the other.
+    if (by_offset[i - 1].memory_offset + by_offset[i - 1].size_bytes > by_offset[i].memory_offset) {
+      return fail(ErrorKind::kCorrupt, "the regions at {:#x} and {:#x} share memory at {:#x}",
+                  by_offset[i - 1].host_address, by_offset[i].host_address,
+                  by_offset[i].memory_offset);
+    }
+  }
   return table;
 }
 

@@ -34,6 +34,13 @@ TEST(Regions, PageSizeIsPreferredToItsOldName) {
   EXPECT_EQ(table->regions()[0].page_bytes, 4096);
 }
 
+TEST(Regions, MemoryIsAtOneAddressOnly) {
+  EXPECT_NE(error_of(R"([{"base_host_virt_addr":0,"size":8192,"offset":4096,"page_size":4096},
+                         {"base_host_virt_addr":65536,"size":8192,"offset":0,"page_size":4096}])")
+                .find("share memory at 0x1000"),
+            std::string::npos);
+}
+
 TEST(Regions, WrongOnesAreRefused) {
   const auto region = [](const char* address, const char* size, const char* offset,
                          const char* page) {

@@ -1,7 +1,6 @@
 #include "pager/session.h"
 
 #include <poll.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -13,6 +12,7 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "sys/clock.h"
+#include "sys/fd.h"
 #include "sys/process.h"
 
 namespace lamina::pager {
@@ -121,15 +121,18 @@ SessionState Session::handle_events() {
   if (options_.record_until_ns != 0 && started_ns >= options_.record_until_ns) end_recording();
   const auto events = slots_.first(count);
   apply_removes(events);
+  refuse_forks(events);
+  std::array<format::BlockRun, VmState::kSlots> rests{};
+  std::size_t rest_count = 0;
   for (uffd_msg& slot : events) {
     if (slot.event == UFFD_EVENT_PAGEFAULT && state_ == SessionState::kServing) {
-      serve_fault(slot.arg.pagefault.address);
+      const format::BlockRun rest = serve_fault(slot.arg.pagefault.address);
       count_latency(started_ns);
-    } else {
-      discard(slot);
+      if (rest.block_count > 0) rests[rest_count++] = rest;
     }
     clear(slot);
   }
+  for (std::size_t i = 0; i < rest_count; ++i) fill_rest(rests[i]);
   return state_;
 }
 
@@ -153,9 +156,12 @@ void Session::apply_removes(std::span<uffd_msg> slots) {
   }
 }
 
-/// Events that Firecracker does not ask for, but a peer may: only FORK brings something along.
-void Session::discard(const uffd_msg& event) {
-  if (event.event == UFFD_EVENT_FORK) ::close(static_cast<int>(event.arg.fork.ufd));
+void Session::refuse_forks(std::span<const uffd_msg> slots) {
+  for (const uffd_msg& slot : slots) {
+    if (slot.event != UFFD_EVENT_FORK) continue;
+    const sys::Fd of_child(static_cast<int>(slot.arg.fork.ufd));
+    fail_closed("the process has forked, and its child's memory is not served", 0, 0);
+  }
 }
 
 void Session::count_latency(std::uint64_t started_ns) {
@@ -201,24 +207,24 @@ bool Session::reread_events() {
   const std::size_t count = read_events(reread_slots_);
   const auto events = reread_slots_.first(count);
   apply_removes(events);
+  refuse_forks(events);
   for (uffd_msg& slot : events) {
     if (slot.event == UFFD_EVENT_PAGEFAULT) {
       const std::uint64_t address = slot.arg.pagefault.address;
       const Region* region = regions_.find(address);
       const std::uint64_t page_bytes = region != nullptr ? region->page_bytes : kBlockBytes;
       static_cast<void>(sys::uffd_wake(fds_.userfaultfd, address & ~(page_bytes - 1), page_bytes));
-    } else {
-      discard(slot);
     }
     clear(slot);
   }
   return count > 0;
 }
 
-void Session::serve_fault(std::uint64_t address) {
+format::BlockRun Session::serve_fault(std::uint64_t address) {
   const Region* region = regions_.find(address);
   if (region == nullptr) {
-    return fail_closed(fmt::format("fault at {:#x}, outside every region", address), 0, 0);
+    fail_closed(fmt::format("fault at {:#x}, outside every region", address), 0, 0);
+    return {};
   }
   const std::uint64_t page =
       (address - region->host_address) / region->page_bytes * region->page_bytes;
@@ -229,12 +235,15 @@ void Session::serve_fault(std::uint64_t address) {
   for (int round = 0; round < kMaxRereads && state_ == SessionState::kServing; ++round) {
     const Run run = huge ? Run{block, kHugePageBlocks, false}
                          : run_at(*region, block, single ? FaultLimits{1, 1} : limits_);
-    const sys::FillResult result = huge ? fill_huge_page(*region, block) : fill(*region, run);
-    if (state_ != SessionState::kServing) return;
+    // Of data the page that is waited for goes first: the guest runs on while the rest is filled.
+    const std::uint32_t first = huge || run.zero ? run.count : 1;
+    const sys::FillResult result =
+        huge ? fill_huge_page(*region, block) : fill(*region, {block, first, run.zero});
+    if (state_ != SessionState::kServing) return {};
     // Filled from its first page on, and who waits for that is awake.
     if (result.bytes_done > 0 || result.outcome == sys::FillOutcome::kDone) {
       (run.zero ? counters_.zero_faults : counters_.data_faults).add(1);
-      return;
+      return {block + first, run.count - first};
     }
     switch (result.outcome) {
       case sys::FillOutcome::kUnreadEvent:
@@ -246,23 +255,40 @@ void Session::serve_fault(std::uint64_t address) {
         counters_.present_faults.add(1);
         break;
       case sys::FillOutcome::kProcessGone:
-        return end();
+        end();
+        return {};
       case sys::FillOutcome::kFailed:
-        return fail_closed(
+        fail_closed(
             system_error("fill", fmt::format("{:#x}", address), result.error_number).message,
             region->host_address + page, region->page_bytes);
+        return {};
       case sys::FillOutcome::kUnmapped:
         // The run may cross the border of a mapping inside the region: then the page alone fits.
         if (single) break;
         single = true;
         continue;
       case sys::FillOutcome::kDone:
-        return;
+        return {};
     }
     break;
   }
   static_cast<void>(
       sys::uffd_wake(fds_.userfaultfd, region->host_address + page, region->page_bytes));
+  return {};
+}
+
+void Session::fill_rest(const format::BlockRun& rest) {
+  if (state_ != SessionState::kServing) return;
+  const Region& region = *regions_.find_block(rest.guest_block);
+  // Looked at anew: a REMOVE may have been read since.
+  const Run run = run_at(region, rest.guest_block, {rest.block_count, rest.block_count});
+  if (run.zero) return;
+  const sys::FillResult result = fill(region, run);
+  if (state_ != SessionState::kServing) return;
+  if (result.outcome == sys::FillOutcome::kProcessGone) end();
+  if (result.outcome == sys::FillOutcome::kFailed) {
+    fail_closed(system_error("fill", "guest memory", result.error_number).message, 0, 0);
+  }
 }
 
 Session::Run Session::run_at(const Region& region, std::uint32_t block,
@@ -378,6 +404,8 @@ void Session::advance_plan(std::uint32_t blocks) {
   counters_.populated_bytes.add(blocks * kBlockBytes);
 }
 
+// It calls itself once, for a single block.
+// NOLINTNEXTLINE(misc-no-recursion)
 std::uint32_t Session::populate_run(std::uint32_t block, std::uint32_t count) {
   const Region* region = regions_.find_block(block);
   if (region == nullptr) return 1;
@@ -387,14 +415,11 @@ std::uint32_t Session::populate_run(std::uint32_t block, std::uint32_t count) {
   // What was given back is zeros when it is touched; filling it would undo the balloon's work.
   if (huge && is_removed_page(block - in_page)) return kHugePageBlocks - in_page;
   if (!huge && is_removed(block)) return 1;
-  Run run =
-      huge ? Run{block - in_page, kHugePageBlocks, false} : run_at(*region, block, {count, count});
-  sys::FillResult result = huge ? fill_huge_page(*region, run.block) : fill(*region, run);
-  if (result.outcome == sys::FillOutcome::kUnmapped && run.count > 1 && !huge) {
-    // The run crosses the border of a mapping inside the region: its first page alone does not.
-    run.count = 1;
-    result = fill(*region, run);
-  }
+  const std::uint32_t limit = std::min(count, populate_limit_);
+  const Run run =
+      huge ? Run{block - in_page, kHugePageBlocks, false} : run_at(*region, block, {limit, limit});
+  const sys::FillResult result = huge ? fill_huge_page(*region, run.block) : fill(*region, run);
+  if (!huge) limit_populate(run, result.outcome);
   switch (result.outcome) {
     case sys::FillOutcome::kUnreadEvent:
       return 0;
@@ -412,11 +437,20 @@ std::uint32_t Session::populate_run(std::uint32_t block, std::uint32_t count) {
       }
       return huge ? run.count - in_page : 1;
     case sys::FillOutcome::kUnmapped:
-      return huge ? run.count - in_page : 1;
+      if (huge) return run.count - in_page;
+      return run.count > 1 ? populate_run(block, 1) : 1;
     case sys::FillOutcome::kDone:
       break;
   }
   return run.count - in_page;
+}
+
+void Session::limit_populate(const Run& run, sys::FillOutcome outcome) {
+  if (outcome == sys::FillOutcome::kUnmapped) {
+    populate_limit_ = 1;
+  } else if (outcome == sys::FillOutcome::kDone && run.count == populate_limit_) {
+    populate_limit_ = std::min(2 * populate_limit_, kHugePageBlocks);
+  }
 }
 
 bool Session::populate(std::uint32_t max_blocks) {

@@ -5,9 +5,10 @@
 // between faults, in small portions, what it was asked to populate. So there is nothing to lock and
 // no order to get wrong. The fault path allocates nothing, locks nothing and logs nothing.
 //
-// What a fault costs: one lookup, one read of the run around it into a buffer, its checksums, and
-// one ioctl from that very buffer. Never from a mapping of the layer: that could change, or raise
-// SIGBUS, between check and copy.
+// What a fault costs: one lookup, one read into a buffer, its checksum, and one ioctl from that
+// very buffer: first for the page that is waited for, then, while the guest runs on, for the rest
+// of the run behind it. Never from a mapping of the layer: that could change, or raise SIGBUS,
+// between check and copy.
 //
 // REMOVE: a block that the guest gave back reads as zeros from then on, whatever the snapshot
 // holds. A bit per block remembers it. Events may be read in another order than they happened: a
@@ -30,6 +31,7 @@
 #include <string>
 #include <vector>
 
+#include "base/block.h"
 #include "engine/chain.h"
 #include "format/trailer.h"
 #include "lamina/result.h"
@@ -133,13 +135,17 @@ class Session {
   std::size_t read_events(std::span<uffd_msg> slots);
   /// Marks what REMOVE events in `slots` say and clears their slots.
   void apply_removes(std::span<uffd_msg> slots);
-  static void discard(const uffd_msg& event);
   void mark_removed(std::uint64_t start, std::uint64_t end);
+  /// Closes the descriptors that fork events brought. A VMM asks for none.
+  void refuse_forks(std::span<const uffd_msg> slots);
   /// Reads what the kernel insists on before it fills: REMOVEs are applied, faults are woken, so
   /// that they come again.
   /// False when there was nothing to read.
   bool reread_events();
-  void serve_fault(std::uint64_t address);
+  /// Fills the page that a fault asks for; returns the rest of its run, which nobody waits for.
+  format::BlockRun serve_fault(std::uint64_t address);
+  /// Fills what it can of a run, without insisting: a fault on what is left tells anew.
+  void fill_rest(const format::BlockRun& rest);
   [[nodiscard]] Run run_at(const Region& region, std::uint32_t block,
                            const FaultLimits& limits) const;
   /// Fills `run` at its place in `region`; the result is in bytes from its start.
@@ -157,6 +163,9 @@ class Session {
   /// Fills the first page or run of [block, block + count); returns how many blocks of it are
   /// settled, 0 when an event has to be read first.
   std::uint32_t populate_run(std::uint32_t block, std::uint32_t count);
+  /// What the kernel refused to fill at once, because it is not of one mapping, is filled block by
+  /// block, then by twice as many each time.
+  void limit_populate(const Run& run, sys::FillOutcome outcome);
   [[nodiscard]] bool is_removed(std::uint32_t block) const {
     return ((removed_[block / 64] >> (block % 64)) & 1U) != 0;
   }
@@ -172,6 +181,7 @@ class Session {
   FaultLimits limits_;
   SessionState state_ = SessionState::kServing;
   std::string failure_;
+  std::uint32_t populate_limit_ = kFillBufferBytes / kBlockBytes;
   std::span<uffd_msg> slots_;
   std::span<uffd_msg> reread_slots_;
   std::span<std::uint64_t> removed_;  ///< a bit per block

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::uint64_t kMagic = 0x3153'4d56'414d'414c;  // "LAMAVMS1"
 constexpr std::size_t kPageBytes = 4096;
-constexpr std::size_t kSlots = 16;
+constexpr std::size_t kSlots = VmState::kSlots;
 constexpr std::size_t kSlotsOffset = kPageBytes;
 constexpr std::size_t kPathOffset = 2 * kPageBytes;
 constexpr std::size_t kBitsOffset = 3 * kPageBytes;

@@ -97,6 +97,9 @@ inline constexpr std::uint32_t kMaxRecordedBlocks = 65536;
 /// The mapped file. Movable; the memory stays where it is.
 class VmState {
  public:
+  /// Event slots of each of the two kinds.
+  static constexpr std::size_t kSlots = 16;
+
   /// Makes the file `name`, all of its storage included: kNoSpace when there is none.
   static Result<VmState> create(int directory, const std::string& name, const VmRecord& record,
                                 const std::string& object);

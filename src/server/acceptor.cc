@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "sys/process.h"
 #include "sys/unix_socket.h"
 
 namespace lamina::server {
@@ -16,10 +17,17 @@ namespace {
 /// A peer that has not finished its handshake by then is given up.
 constexpr std::chrono::seconds kHandshakeTime{10};
 
-/// Connections that wait for their handshakes; more are refused.
+/// Connections that wait for their handshakes. The oldest gives way to one more: an honest peer
+/// sends at once, so a crowd of silent ones cannot keep it out.
 constexpr std::size_t kMaxPending = 1024;
 
 constexpr int kEventsAtOnce = 64;
+
+/// Who has handed over a userfaultfd keeps a copy, and would wait for its pages for ever.
+constexpr const char* kKilledToo = "; it was killed, because nobody would fill its memory";
+
+/// So long nobody is accepted after accepting has failed.
+constexpr std::chrono::milliseconds kPause{100};
 
 }  // namespace
 
@@ -30,13 +38,20 @@ Result<Acceptor> Acceptor::create(const StateDirectory& states, std::vector<Endp
   acceptor.epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
   if (!acceptor.epoll_.valid()) return system_failure("epoll_create", "acceptor", errno);
   acceptor.listening_ = std::move(inherited);
-  for (std::size_t i = acceptor.listening_.size(); i < acceptor.endpoints_.size(); ++i) {
-    LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, sys::listen_at(acceptor.endpoints_[i].socket_path,
-                                                       {rules.socket_mode, rules.socket_group}));
-    acceptor.listening_.push_back(std::move(fd));
+  const Status listens = acceptor.listen();
+  if (listens) return acceptor;
+  acceptor.close();
+  return std::unexpected(listens.error());
+}
+
+Status Acceptor::listen() {
+  for (std::size_t i = listening_.size(); i < endpoints_.size(); ++i) {
+    LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, sys::listen_at(endpoints_[i].socket_path,
+                                                       {rules_.socket_mode, rules_.socket_group}));
+    listening_.push_back(std::move(fd));
   }
-  for (const sys::Fd& fd : acceptor.listening_) LAMINA_RETURN_IF_ERROR(acceptor.watch(fd.get()));
-  return acceptor;
+  for (const sys::Fd& fd : listening_) LAMINA_RETURN_IF_ERROR(watch(fd.get()));
+  return {};
 }
 
 Status Acceptor::watch(int fd) const {
@@ -70,14 +85,21 @@ void Acceptor::accept_from(std::uint32_t endpoint,
   for (int i = 0; i < kEventsAtOnce; ++i) {
     auto connection =
         sys::accept_connection(listening_[endpoint].get(), endpoints_[endpoint].socket_path);
-    if (!connection) return refuse(connection.error().message);
+    if (!connection) {
+      // Out of descriptors, most likely, and the connection still waits.
+      refuse(connection.error().message);
+      drop_oldest(refuse);
+      paused_until_ = Clock::now() + kPause;
+      return watch_listening();
+    }
     if (!*connection) return;
-    const Status admitted = admit(std::move(**connection), endpoint);
+    const Status admitted = admit(std::move(**connection), endpoint, refuse);
     if (!admitted) refuse(admitted.error().message);
   }
 }
 
-Status Acceptor::admit(sys::Fd connection, std::uint32_t endpoint) {
+Status Acceptor::admit(sys::Fd connection, std::uint32_t endpoint,
+                       const std::function<void(const std::string&)>& refuse) {
   LAMINA_ASSIGN_OR_RETURN(const pager::Peer peer, pager::peer_of(connection.get()));
   const bool allowed =
       peer.uid == 0 || peer.uid == ::geteuid() ||
@@ -87,12 +109,8 @@ Status Acceptor::admit(sys::Fd connection, std::uint32_t endpoint) {
                 "process {} of user {} is refused; allow it with --allow-uid {}", peer.pid,
                 peer.uid, peer.uid);
   }
-  if (pending_.size() >= kMaxPending) {
-    return fail(ErrorKind::kFailed,
-                "process {} is refused: {} others have not yet sent a handshake", peer.pid,
-                pending_.size());
-  }
   LAMINA_ASSIGN_OR_RETURN(ClaimedPeer claimed, claim_peer(*states_, connection.get()));
+  if (pending_.size() >= kMaxPending) drop_oldest(refuse);
   const int fd = connection.get();
   pending_.emplace(
       fd,
@@ -109,7 +127,7 @@ void Acceptor::receive_from(int connection, const std::function<void(std::unique
   if (found == pending_.end()) return;
   Pending& pending = found->second;
   const auto refuse_peer = [&](const Error& error) {
-    refuse(fmt::format("process {} is refused: {}", pending.claimed.peer.pid, error.message));
+    refuse(reason_of(pending, error.message));
     drop(connection);
   };
   const auto whole = pending.receiver.receive(connection);
@@ -121,11 +139,11 @@ void Acceptor::receive_from(int connection, const std::function<void(std::unique
   const pid_t pid = pending.claimed.peer.pid;
   Pending finished = std::move(found->second);
   pending_.erase(found);
-  auto vm =
-      make_vm(*states_, std::move(finished.claimed), finished.receiver.take(),
-              std::move(finished.connection), endpoints_[finished.endpoint].snapshot, record_);
+  auto vm = make_vm(*states_, finished.claimed, finished.receiver.take(), finished.connection,
+                    endpoints_[finished.endpoint].snapshot, record_);
   if (!vm) {
-    refuse(fmt::format("process {} is refused: {}", pid, vm.error().message));
+    static_cast<void>(sys::kill_process(finished.claimed.pidfd.get()));
+    refuse(fmt::format("process {} is refused: {}{}", pid, vm.error().message, kKilledToo));
     states_->remove(VmDirectory(name, sys::Fd()));
     return;
   }
@@ -139,6 +157,16 @@ void Acceptor::drop(int connection) {
   // A serving process that was just forked may hold it open for a moment longer.
   static_cast<void>(::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection, nullptr));
   pending_.erase(found);
+}
+
+void Acceptor::drop_oldest(const std::function<void(const std::string&)>& refuse) {
+  const auto oldest = std::min_element(
+      pending_.begin(), pending_.end(),
+      [](const auto& a, const auto& b) { return a.second.deadline < b.second.deadline; });
+  if (oldest == pending_.end()) return;
+  refuse(reason_of(oldest->second, fmt::format("it sent no whole handshake, and {} others wait",
+                                               pending_.size() - 1)));
+  drop(oldest->first);
 }
 
 int Acceptor::expire(const std::function<void(const std::string&)>& refuse) {
@@ -155,9 +183,19 @@ int Acceptor::expire(const std::function<void(const std::string&)>& refuse) {
     }
   }
   for (const int fd : late) {
-    refuse(fmt::format("process {} is refused: it sent no whole handshake within {} s",
-                       pending_.at(fd).claimed.peer.pid, kHandshakeTime.count()));
+    const Pending& pending = pending_.at(fd);
+    refuse(reason_of(
+        pending, fmt::format("it sent no whole handshake within {} s", kHandshakeTime.count())));
     drop(fd);
+  }
+  if (paused_until_ != Clock::time_point()) {
+    if (now >= paused_until_) {
+      paused_until_ = {};
+      watch_listening();
+    } else {
+      const int pause_ms = static_cast<int>(kPause.count());
+      next_ms = next_ms < 0 ? pause_ms : std::min(next_ms, pause_ms);
+    }
   }
   return next_ms;
 }
@@ -167,12 +205,40 @@ void Acceptor::forget_peers() {
   epoll_.reset();
 }
 
-void Acceptor::drop_peers() {
-  while (!pending_.empty()) drop(pending_.begin()->first);
+void Acceptor::hold(bool held) {
+  held_ = held;
+  watch_listening();
+}
+
+void Acceptor::watch_listening() {
+  const bool accepts = !held_ && Clock::now() >= paused_until_;
+  for (const sys::Fd& fd : listening_) {
+    epoll_event event{};
+    event.events = accepts ? static_cast<std::uint32_t>(EPOLLIN) : 0U;
+    event.data.fd = fd.get();
+    static_cast<void>(::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd.get(), &event));
+  }
+}
+
+void Acceptor::stop_listening(const std::function<void(std::unique_ptr<Vm>)>& take,
+                              const std::function<void(const std::string&)>& refuse) {
+  for (std::size_t i = 0; i < listening_.size(); ++i) {
+    ::unlink(endpoints_[i].socket_path.c_str());
+    accept_from(static_cast<std::uint32_t>(i), refuse);
+  }
+  listening_.clear();
+  handle(take, refuse);
+}
+
+std::string Acceptor::reason_of(const Pending& pending, const std::string& reason) {
+  const bool waits = pending.receiver.has_userfaultfd();
+  if (waits) static_cast<void>(sys::kill_process(pending.claimed.pidfd.get()));
+  return fmt::format("process {} is refused: {}{}", pending.claimed.peer.pid, reason,
+                     waits ? kKilledToo : "");
 }
 
 void Acceptor::close() {
-  drop_peers();
+  while (!pending_.empty()) drop(pending_.begin()->first);
   for (std::size_t i = 0; i < listening_.size(); ++i) {
     ::unlink(endpoints_[i].socket_path.c_str());
   }

@@ -58,8 +58,16 @@ class Acceptor {
   /// their directories, which are the parent's.
   void forget_peers();
 
-  /// Gives up all peers that have not finished: they may connect again.
-  void drop_peers();
+  /// Lets those who connect wait at the sockets, or accepts them again.
+  void hold(bool held);
+
+  /// True while peers have connected and not finished their handshakes.
+  [[nodiscard]] bool has_peers() const { return !pending_.empty(); }
+
+  /// Removes the sockets from the file system, and admits who has connected already: they cannot
+  /// connect anywhere else.
+  void stop_listening(const std::function<void(std::unique_ptr<Vm>)>& take,
+                      const std::function<void(const std::string&)>& refuse);
 
   /// Accepts nobody any more, and removes the sockets from the file system.
   void close();
@@ -84,12 +92,18 @@ class Acceptor {
         rules_(std::move(rules)),
         record_(record) {}
 
+  Status listen();
+  void watch_listening();
   [[nodiscard]] Status watch(int fd) const;
   void accept_from(std::uint32_t endpoint, const std::function<void(const std::string&)>& refuse);
-  Status admit(sys::Fd connection, std::uint32_t endpoint);
+  Status admit(sys::Fd connection, std::uint32_t endpoint,
+               const std::function<void(const std::string&)>& refuse);
   void receive_from(int connection, const std::function<void(std::unique_ptr<Vm>)>& take,
                     const std::function<void(const std::string&)>& refuse);
+  /// What is said of a peer that is refused. One that has handed over its userfaultfd is killed.
+  static std::string reason_of(const Pending& pending, const std::string& reason);
   void drop(int connection);
+  void drop_oldest(const std::function<void(const std::string&)>& refuse);
 
   const StateDirectory* states_;
   std::vector<Endpoint> endpoints_;
@@ -98,6 +112,8 @@ class Acceptor {
   sys::Fd epoll_;
   std::vector<sys::Fd> listening_;
   std::map<int, Pending> pending_;  ///< by connection
+  bool held_ = false;
+  Clock::time_point paused_until_;  ///< accepting failed for want of something
 };
 
 }  // namespace lamina::server

@@ -16,7 +16,7 @@ namespace lamina::server {
 namespace {
 
 /// Clients that wait; the one that has waited longest makes room for the next.
-constexpr std::size_t kMaxClients = 16;
+constexpr std::size_t kMaxClients = 64;
 constexpr std::size_t kRequestBytes = 4096;
 constexpr std::size_t kMaxAnswerBytes = std::size_t{1} << 20;
 
@@ -41,25 +41,32 @@ Result<MetricsSocket> MetricsSocket::create(const std::string& path, sys::Fd inh
 }
 
 void MetricsSocket::handle(const std::function<std::string()>& metrics) {
-  while (true) {
+  answer_those_who_asked(metrics);
+  // A bounded number at once: others than those who ask for metrics wait too.
+  for (std::size_t i = 0; i < kMaxClients; ++i) {
     auto client = sys::accept_connection(listening_.get(), path_);
     if (!client || !*client) break;
-    if (clients_.size() >= kMaxClients) clients_.erase(clients_.begin());
+    if (clients_.size() >= kMaxClients) clients_.pop_front();
     const int fd = (*client)->get();
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.fd = fd;
     if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) {
-      clients_.emplace(fd, std::move(**client));
+      clients_.push_back(std::move(**client));
     }
+    // Before it could have to make room.
+    answer_those_who_asked(metrics);
   }
+}
+
+void MetricsSocket::answer_those_who_asked(const std::function<std::string()>& metrics) {
   std::array<epoll_event, kMaxClients> events{};
   const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0);
   for (int i = 0; i < count; ++i) {
     const int fd = events[static_cast<std::size_t>(i)].data.fd;
     std::array<char, kRequestBytes> request{};
     if (::recv(fd, request.data(), request.size(), MSG_DONTWAIT) > 0) answer(fd, metrics());
-    clients_.erase(fd);
+    clients_.remove_if([fd](const sys::Fd& client) { return client.get() == fd; });
   }
 }
 
@@ -73,21 +80,36 @@ void MetricsSocket::remove() { ::unlink(path_.c_str()); }
 }  // namespace lamina::server
 
 namespace lamina {
+namespace {
 
-Result<std::string> read_serve_metrics(const std::string& metrics_socket) {
+/// What the socket answers; nothing when the server closed the connection first.
+Result<std::string> ask(const std::string& metrics_socket) {
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd socket, sys::connect_to(metrics_socket));
   constexpr std::string_view kRequest = "GET /metrics HTTP/1.0\r\n\r\n";
+  std::string text;
   if (::send(socket.get(), kRequest.data(), kRequest.size(), MSG_NOSIGNAL) < 0) {
+    if (errno == EPIPE || errno == ECONNRESET) return text;
     return system_failure("send", metrics_socket, errno);
   }
-  std::string text;
   std::array<char, 4096> buffer{};
   while (text.size() < server::kMaxAnswerBytes) {
     const ssize_t count = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
     if (count < 0 && errno == EINTR) continue;
+    if (count == 0 || (count < 0 && errno == ECONNRESET)) break;
     if (count < 0) return system_failure("receive", metrics_socket, errno);
-    if (count == 0) break;
     text.append(buffer.data(), static_cast<std::size_t>(count));
+  }
+  return text;
+}
+
+}  // namespace
+
+Result<std::string> read_serve_metrics(const std::string& metrics_socket) {
+  // A crowd of others that ask may push one out: it comes again.
+  constexpr int kAttempts = 20;
+  std::string text;
+  for (int i = 0; i < kAttempts && text.empty(); ++i) {
+    LAMINA_ASSIGN_OR_RETURN(text, ask(metrics_socket));
   }
   const std::size_t body = text.find("\r\n\r\n");
   if (!text.starts_with("HTTP/1.0 200 ") || body == std::string::npos) {

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <functional>
-#include <map>
+#include <list>
 #include <string>
 
 #include "lamina/result.h"
@@ -39,10 +39,12 @@ class MetricsSocket {
   MetricsSocket(std::string path, sys::Fd listening)
       : path_(std::move(path)), listening_(std::move(listening)) {}
 
+  void answer_those_who_asked(const std::function<std::string()>& metrics);
+
   std::string path_;
   sys::Fd listening_;
   sys::Fd epoll_;
-  std::map<int, sys::Fd> clients_;
+  std::list<sys::Fd> clients_;  ///< in the order of their arrival
 };
 
 }  // namespace lamina::server

@@ -33,6 +33,7 @@ Json to_json(const EstateDescriptors& estate, const Vms& vms) {
   return {{"listening", estate.listening},
           {"metrics", estate.metrics},
           {"worker", estate.worker},
+          {"stopping", estate.stopping},
           {"vms", list}};
 }
 
@@ -80,6 +81,7 @@ Estate estate_from(const StateDirectory& states, const std::vector<std::byte>& b
   for (const Json& one : json.at("listening")) estate.listening.push_back(adopt(one));
   estate.metrics = adopt(json.at("metrics"));
   estate.worker = json.at("worker").get<pid_t>();
+  estate.stopping = json.at("stopping").get<bool>();
   for (const Json& one : json.at("vms")) {
     auto vm = vm_from(states, one);
     // Else its directory is not locked any more: it is found, and ended, as an abandoned one.
@@ -90,8 +92,8 @@ Estate estate_from(const StateDirectory& states, const std::vector<std::byte>& b
 
 }  // namespace
 
-Error exec_successor(const std::vector<std::string>& command, const EstateDescriptors& estate,
-                     const Vms& vms) {
+Error exec_successor(const std::string& program, const std::vector<std::string>& command,
+                     const EstateDescriptors& estate, const Vms& vms) {
   sys::Fd list(::memfd_create("lamina-estate", 0));
   if (!list.valid()) return system_error("memfd_create", "estate", errno);
   const std::string text = to_json(estate, vms).dump();
@@ -105,8 +107,8 @@ Error exec_successor(const std::vector<std::string>& command, const EstateDescri
   arguments.reserve(words.size() + 1);
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
-  ::execv(arguments.front(), arguments.data());
-  const Error failed = system_error("exec", command.front(), errno);
+  ::execv(program.c_str(), arguments.data());
+  const Error failed = system_error("exec", program, errno);
   for (const int fd : all_descriptors(estate, vms)) set_inherited(fd, false);
   ::unsetenv(kEnvironment);  // NOLINT(concurrency-mt-unsafe): as above
   return failed;

@@ -23,6 +23,7 @@ struct Estate {
   std::vector<sys::Fd> listening;
   sys::Fd metrics;                       ///< its listening socket; invalid when there is none
   pid_t worker = -1;                     ///< a child that still serves; -1: none
+  bool stopping = false;                 ///< nobody is accepted any more
   std::vector<std::unique_ptr<Vm>> vms;  ///< without their snapshot's index
 };
 
@@ -31,11 +32,13 @@ struct EstateDescriptors {
   std::vector<int> listening;
   int metrics = -1;
   pid_t worker = -1;
+  bool stopping = false;
 };
 
-/// Replaces this process by `command`. Returns only on failure; then all is as before.
-Error exec_successor(const std::vector<std::string>& command, const EstateDescriptors& estate,
-                     const Vms& vms);
+/// Replaces this process by `program`, with the arguments `command`. Returns only on failure; then
+/// all is as before.
+Error exec_successor(const std::string& program, const std::vector<std::string>& command,
+                     const EstateDescriptors& estate, const Vms& vms);
 
 /// What this process was left, if it was.
 Result<std::optional<Estate>> take_estate(const StateDirectory& states);

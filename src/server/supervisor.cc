@@ -1,6 +1,7 @@
 // The process that supervises: it accepts, keeps every descriptor, and starts a serving process
 // whenever there is none. It does as little as possible, because nothing watches over it; should it
-// be killed all the same, the serving process becomes one.
+// be killed all the same, the serving process becomes one. While there are VMs nothing that fails
+// ends it: it says so and tries again.
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -8,10 +9,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "lamina/serve.h"
@@ -23,8 +26,8 @@
 #include "server/succession.h"
 #include "server/takeover.h"
 #include "server/worker.h"
+#include "server/worker_process.h"
 #include "sys/process.h"
-#include "sys/unix_socket.h"
 
 namespace lamina {
 namespace {
@@ -32,10 +35,13 @@ namespace {
 using namespace server;  // NOLINT(google-build-using-namespace): this file is its entrance
 using Clock = std::chrono::steady_clock;
 
-/// A serving process that crashes (not: is killed) so often in a row, each time so soon, meets the
-/// same fault again and again: its VMs are killed instead of left waiting.
-constexpr int kMaxQuickCrashes = 20;
-constexpr std::chrono::seconds kQuick{1};
+/// So long after the start, and so often, VMs without a server are looked for: one that was killed
+/// a moment ago may still be on its way out, and hold what it served.
+constexpr std::chrono::seconds kLookingAgain{10};
+constexpr int kLookMs = 100;
+
+/// The program that this process runs, whatever stands under its name by now.
+constexpr const char* kThisProgram = "/proc/self/exe";
 
 ControlMessage detach_message() {
   ControlMessage message;
@@ -43,27 +49,41 @@ ControlMessage detach_message() {
   return message;
 }
 
+int sooner(int a_ms, int b_ms) {
+  if (a_ms < 0) return b_ms;
+  return b_ms < 0 ? a_ms : std::min(a_ms, b_ms);
+}
+
 class Supervisor {
  public:
   explicit Supervisor(const ServeOptions& options)
-      : options_(options), snapshots_(options.populate) {}
+      : options_(options),
+        log_(options.log ? options.log : Log([](const std::string&) {})),
+        snapshots_(options.populate),
+        worker_([this](sys::Fd control) { be_worker(std::move(control)); }, log_) {}
 
   Status run() {
     LAMINA_RETURN_IF_ERROR(check_options());
     LAMINA_ASSIGN_OR_RETURN(StateDirectory states, StateDirectory::open(options_.state_directory));
     states_ = std::make_unique<StateDirectory>(std::move(states));
     LAMINA_ASSIGN_OR_RETURN(std::optional<Estate> estate, take_estate(*states_));
-    LAMINA_RETURN_IF_ERROR(open_snapshots());
     LAMINA_RETURN_IF_ERROR(block_signals());
+    const Status opened = open_snapshots(estate);
     if (estate) take_over(*estate);
-    LAMINA_RETURN_IF_ERROR(listen(estate));
-    LAMINA_RETURN_IF_ERROR(take_over_abandoned(*states_, snapshots_, vms_, totals_, options_.log));
-    LAMINA_RETURN_IF_ERROR(start_worker());
-    const Status served = loop();
-    end_worker();
+    const Status listens = opened ? listen(estate) : opened;
+    if (!listens) {
+      // This start fails. VMs that no other one could serve either are killed; the rest wait for
+      // it.
+      look_for_abandoned();
+      return listens;
+    }
+    look_for_abandoned();
+    look_again_until_ = Clock::now() + kLookingAgain;
+    loop();
+    worker_.end();
     acceptor_->close();
     if (metrics_) metrics_->remove();
-    return served;
+    return result_;
   }
 
  private:
@@ -76,21 +96,37 @@ class Supervisor {
                       options_.endpoints[i].socket);
         }
       }
+      if (options_.endpoints[i].socket == options_.metrics_socket) {
+        return fail(ErrorKind::kUsage, "'{}' is given for a snapshot and for metrics",
+                    options_.metrics_socket);
+      }
     }
     return {};
   }
 
-  void log(const std::string& line) const {
-    if (options_.log) options_.log(line);
-  }
-
-  Status open_snapshots() {
+  /// A successor goes on without a snapshot that is gone: the VMs of others need it.
+  Status open_snapshots(std::optional<Estate>& estate) {
     std::vector<std::string> notes;
-    for (const ServeEndpoint& endpoint : options_.endpoints) {
-      LAMINA_ASSIGN_OR_RETURN(const std::uint32_t index, snapshots_.open(endpoint.snapshot, notes));
-      endpoints_.push_back({endpoint.socket, snapshots_.at(index).facts});
+    std::vector<sys::Fd> listening;
+    for (std::size_t i = 0; i < options_.endpoints.size(); ++i) {
+      const ServeEndpoint& endpoint = options_.endpoints[i];
+      const auto index = snapshots_.open(endpoint.snapshot, notes);
+      if (!index && (!estate || options_.endpoints.size() == 1)) {
+        return std::unexpected(index.error());
+      }
+      if (!index) {
+        log_(fmt::format("nobody can connect to '{}' any more: {}", endpoint.socket,
+                         index.error().message));
+        ::unlink(endpoint.socket.c_str());
+        continue;
+      }
+      endpoints_.push_back({endpoint.socket, snapshots_.at(*index).facts});
+      if (estate && i < estate->listening.size()) {
+        listening.push_back(std::move(estate->listening[i]));
+      }
     }
-    for (const std::string& note : notes) log(note);
+    if (estate) estate->listening = std::move(listening);
+    for (const std::string& note : notes) log_(note);
     return {};
   }
 
@@ -107,17 +143,23 @@ class Supervisor {
   }
 
   Status listen(std::optional<Estate>& estate) {
+    // A predecessor that was stopping had closed its sockets, and so does this one.
+    stopping_ = estate && estate->stopping;
     const AccessRules rules{options_.socket_mode, options_.socket_group, options_.allowed_users};
     LAMINA_ASSIGN_OR_RETURN(
         Acceptor acceptor,
-        Acceptor::create(*states_, endpoints_, rules, options_.record,
+        Acceptor::create(*states_, stopping_ ? std::vector<Endpoint>() : endpoints_, rules,
+                         options_.record,
                          estate ? std::move(estate->listening) : std::vector<sys::Fd>()));
     acceptor_ = std::make_unique<Acceptor>(std::move(acceptor));
     if (options_.metrics_socket.empty()) return {};
-    LAMINA_ASSIGN_OR_RETURN(MetricsSocket metrics,
-                            MetricsSocket::create(options_.metrics_socket,
-                                                  estate ? std::move(estate->metrics) : sys::Fd()));
-    metrics_ = std::make_unique<MetricsSocket>(std::move(metrics));
+    auto metrics = MetricsSocket::create(options_.metrics_socket,
+                                         estate ? std::move(estate->metrics) : sys::Fd());
+    if (!metrics) {
+      acceptor_->close();
+      return std::unexpected(metrics.error());
+    }
+    metrics_ = std::make_unique<MetricsSocket>(std::move(*metrics));
     return {};
   }
 
@@ -128,183 +170,165 @@ class Supervisor {
       ::waitpid(estate.worker, nullptr, 0);
     }
     for (std::unique_ptr<Vm>& vm : estate.vms) {
-      admit_found_vm(*states_, snapshots_, std::move(vm), vms_, totals_, options_.log);
+      admit_found_vm(*states_, snapshots_, std::move(vm), vms_, totals_, log_);
     }
   }
 
-  Status start_worker() {
-    LAMINA_ASSIGN_OR_RETURN(auto ends, sys::message_socket_pair());
-    const pid_t supervisor = ::getpid();
-    worker_ = ::fork();
-    if (worker_ < 0) return system_failure("fork", "serving process", errno);
-    if (worker_ == 0) {
-      ends.first.reset();
-      be_worker(supervisor, std::move(ends.second));
-    }
-    control_ = std::move(ends.first);
-    worker_started_ = Clock::now();
-    if (stopping_) tell_worker(detach_message(), {});
-    return {};
+  void look_for_abandoned() {
+    const Status looked = take_over_abandoned(*states_, snapshots_, vms_, totals_, log_);
+    if (!looked) log_(looked.error().message);
   }
+
+  /// VMs that are found then go to a new worker, as all do whose worker has died.
+  void look_again() {
+    const std::size_t before = vms_.size();
+    look_for_abandoned();
+    if (vms_.size() > before) worker_.kill();
+  }
+
+  [[nodiscard]] bool looks_again() const { return Clock::now() < look_again_until_; }
 
   /// In the child: serves until the supervisor is gone, then takes its place.
-  [[noreturn]] void be_worker(pid_t supervisor, sys::Fd control) {
-    control_.reset();
+  [[noreturn]] void be_worker(sys::Fd control) {
+    const pid_t supervisor = ::getppid();
     signals_.reset();
     acceptor_->forget_peers();
     if (metrics_) metrics_->forget_clients();
-    const Status served = run_worker(snapshots_, vms_, control.get(),
-                                     default_threads(options_.threads), options_.log);
-    if (!served) {
-      log(served.error().message);
-      ::_exit(1);
+    const auto watched = sys::open_process(supervisor);
+    // Else it has died already, and somebody else is the parent.
+    if (watched && ::getppid() == supervisor) {
+      const Status served = run_worker(snapshots_, vms_, control.get(), watched->get(),
+                                       default_threads(options_.threads), log_);
+      if (!served) {
+        log_(served.error().message);
+        ::_exit(1);
+      }
     }
     if (options_.restart_command.empty()) ::_exit(1);
-    log(fmt::format("supervisor {} is gone; this process takes its place", supervisor));
-    const Error failed = exec_successor(options_.restart_command, descriptors(-1), vms_);
-    log(failed.message);
+    log_(fmt::format("supervisor {} is gone; this process takes its place", supervisor));
+    // This very program: what is on the disk now may be why the supervisor is gone.
+    const Error failed =
+        exec_successor(kThisProgram, options_.restart_command, descriptors(-1), vms_);
+    log_(failed.message);
     ::_exit(1);
   }
 
   [[nodiscard]] EstateDescriptors descriptors(pid_t worker) const {
-    return {acceptor_->listening(), metrics_ ? metrics_->fd() : -1, worker};
+    return {acceptor_->listening(), metrics_ ? metrics_->fd() : -1, worker, stopping_};
   }
 
-  void end_worker() {
-    if (worker_ <= 0) return;
-    ::kill(worker_, SIGKILL);
-    ::waitpid(worker_, nullptr, 0);
-    worker_ = -1;
-  }
-
-  Status loop() {
+  void loop() {
     const auto refuse = [this](const std::string& reason) {
       ++totals_.peers_refused;
-      log(reason);
+      log_(reason);
     };
+    const auto take = [this](std::unique_ptr<Vm> vm) { admit(std::move(vm)); };
+    finish_if_done();
     while (!finished_) {
-      std::array<pollfd, 5> waiting = {pollfd{signals_.get(), POLLIN, 0},
-                                       pollfd{control_.get(), POLLIN, 0},
-                                       pollfd{stopping_ ? -1 : acceptor_->fd(), POLLIN, 0},
-                                       pollfd{metrics_ ? metrics_->fd() : -1, POLLIN, 0},
-                                       pollfd{metrics_ ? metrics_->clients_fd() : -1, POLLIN, 0}};
-      static_cast<void>(::poll(waiting.data(), waiting.size(), acceptor_->expire(refuse)));
+      if (worker_.start_if_due() && stopping_) worker_.tell(detach_message(), {});
+      int wait_ms = sooner(acceptor_->expire(refuse), worker_.next_start_ms());
+      if (looks_again()) wait_ms = sooner(wait_ms, kLookMs);
+      std::array<pollfd, 5> waiting = {
+          pollfd{signals_.get(), POLLIN, 0}, pollfd{worker_.fd(), POLLIN, 0},
+          pollfd{acceptor_->fd(), POLLIN, 0}, pollfd{metrics_ ? metrics_->fd() : -1, POLLIN, 0},
+          pollfd{metrics_ ? metrics_->clients_fd() : -1, POLLIN, 0}};
+      static_cast<void>(::poll(waiting.data(), waiting.size(), wait_ms));
       if (waiting[1].revents != 0) handle_message();
-      if (waiting[2].revents != 0) {
-        acceptor_->handle([this](std::unique_ptr<Vm> vm) { admit(std::move(vm)); }, refuse);
-      }
+      if (waiting[2].revents != 0) acceptor_->handle(take, refuse);
       if (waiting[3].revents != 0 || waiting[4].revents != 0) {
-        metrics_->handle([this] { return format_metrics(sum_of(totals_, vms_)); });
+        metrics_->handle([this] { return format_metrics(totals_now()); });
       }
-      if (waiting[0].revents != 0) LAMINA_RETURN_IF_ERROR(handle_signals());
+      if (waiting[0].revents != 0) handle_signals();
+      if (!stopping_ && looks_again()) look_again();
+      if (to_be_succeeded_ && !acceptor_->has_peers()) be_succeeded();
+      if (worker_.is_hopeless()) give_up();
+      finish_if_done();
     }
-    return result_;
+  }
+
+  [[nodiscard]] Totals totals_now() const {
+    Totals totals = sum_of(totals_, vms_);
+    totals.worker_restarts = worker_.deaths();
+    return totals;
   }
 
   void admit(std::unique_ptr<Vm> vm) {
     vm->id = ++totals_.sessions_started;
     had_vms_ = true;
-    const Vm& added = *vm;
-    vms_[added.id] = std::move(vm);
-    send_to_worker(added);
-  }
-
-  void send_to_worker(const Vm& vm) const {
     ControlMessage message;
     message.kind = MessageKind::kServe;
-    message.id = vm.id;
-    message.snapshot = vm.snapshot;
-    message.text = vm.directory.name();
-    const std::array<int, 4> fds = {vm.userfaultfd.get(), vm.pidfd.get(), vm.directory.fd(),
-                                    vm.connection.get()};
-    tell_worker(message, fds);
-  }
-
-  void tell_worker(const ControlMessage& message, std::span<const int> fds) const {
-    const Status sent =
-        sys::send_message(control_.get(), encode_control(message), fds, sys::WhenFull::kFail);
-    // One that has died, or that does not read what it is told, has a successor soon, which is
-    // forked from here and knows everything.
-    if (!sent && worker_ > 0) ::kill(worker_, SIGKILL);
+    message.id = vm->id;
+    message.snapshot = vm->snapshot;
+    message.text = vm->directory.name();
+    const std::array<int, 4> fds = {vm->userfaultfd.get(), vm->pidfd.get(), vm->directory.fd(),
+                                    vm->connection.get()};
+    vms_[message.id] = std::move(vm);
+    worker_.tell(message, fds);
+    if (stopping_) worker_.tell(detach_message(), {});
   }
 
   void handle_message() {
-    const auto received = sys::receive_message(control_.get(), kMaxControlBytes);
-    if (!received || received->bytes.empty()) {
-      control_.reset();  // the worker is gone: SIGCHLD says so too
-      return;
-    }
-    const auto message = decode_control(received->bytes);
+    const auto message = worker_.receive();
     if (!message || message->kind != MessageKind::kEnded) return;
     const auto found = vms_.find(message->id);
     if (found == vms_.end()) return;
     const Vm& vm = *found->second;
-    count_ended({message->id, message->state, message->text}, vm, totals_, options_.log);
+    count_ended({message->id, message->state, message->text}, vm, totals_, log_);
     states_->remove(vm.directory);
     vms_.erase(found);
     had_vms_ = true;
-    finish_if_done();
   }
 
   void finish_if_done() {
-    if (vms_.empty() && (stopping_ || (options_.once && had_vms_))) {
-      finished_ = true;
-    }
+    const bool is_over = stopping_ ? !acceptor_->has_peers() : options_.once && had_vms_;
+    if (vms_.empty() && is_over) finished_ = true;
   }
 
-  Status handle_signals() {
+  void handle_signals() {
     signalfd_siginfo signal{};
     while (::read(signals_.get(), &signal, sizeof(signal)) == sizeof(signal)) {
       switch (signal.ssi_signo) {
         case SIGCHLD:
-          LAMINA_RETURN_IF_ERROR(reap_worker());
+          worker_.reap();
           break;
         case SIGHUP:
-          be_succeeded();
+          ask_to_be_succeeded();
           break;
         default:
           stop();
       }
     }
-    return {};
   }
 
-  Status reap_worker() {
-    int status = 0;
-    if (worker_ <= 0 || ::waitpid(worker_, &status, WNOHANG) != worker_) return {};
-    worker_ = -1;
-    ++totals_.worker_restarts;
-    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) {
-      log(fmt::format("the serving process ended by itself (status {:#x}); it is succeeded",
-                      static_cast<unsigned>(status)));
-      const bool quick = Clock::now() - worker_started_ < kQuick;
-      quick_crashes_ = quick ? quick_crashes_ + 1 : 1;
-      if (quick_crashes_ > kMaxQuickCrashes) return give_up();
-    }
-    return start_worker();
-  }
-
-  /// The serving process cannot even begin, or crashes at once, each time.
-  Status give_up() {
+  /// The serving process crashes at once, each time: its VMs are killed instead of left waiting.
+  void give_up() {
     for (const auto& [id, vm] : vms_) {
       static_cast<void>(sys::kill_process(vm->pidfd.get()));
       states_->remove(vm->directory);
     }
-    const std::size_t count = vms_.size();
+    result_ = fail(ErrorKind::kFailed,
+                   "the serving process crashed again and again; {} VMs that it served were killed",
+                   vms_.size());
     vms_.clear();
-    return fail(ErrorKind::kFailed,
-                "the serving process crashed {} times in a row; {} VMs that it served were killed",
-                quick_crashes_, count);
+    finished_ = true;
+  }
+
+  /// Peers whose handshake is on its way are waited for, since they send it once; others wait at
+  /// the sockets.
+  void ask_to_be_succeeded() {
+    if (options_.restart_command.empty()) {
+      return log_("SIGHUP is ignored: there is no command to go on with");
+    }
+    to_be_succeeded_ = true;
+    acceptor_->hold(true);
   }
 
   void be_succeeded() {
-    if (options_.restart_command.empty()) {
-      log("SIGHUP is ignored: there is no command to go on with");
-      return;
-    }
-    acceptor_->drop_peers();
-    const Error failed = exec_successor(options_.restart_command, descriptors(worker_), vms_);
-    log(fmt::format("no new process takes this one's place: {}", failed.message));
+    const Error failed = exec_successor(options_.restart_command.front(), options_.restart_command,
+                                        descriptors(worker_.pid()), vms_);
+    log_(fmt::format("no new process takes this one's place: {}", failed.message));
+    to_be_succeeded_ = false;
+    acceptor_->hold(false);
   }
 
   void stop() {
@@ -318,32 +342,30 @@ class Supervisor {
       return;
     }
     stopping_ = true;
-    acceptor_->close();
-    if (vms_.empty()) {
-      finished_ = true;
-      return;
-    }
-    log(
+    // Who has connected already cannot connect anywhere else: they are let in, and served.
+    acceptor_->stop_listening([this](std::unique_ptr<Vm> vm) { admit(std::move(vm)); }, log_);
+    if (vms_.empty()) return;
+    log_(
         fmt::format("stopping: the memory of {} VMs is filled first, so that they need nobody; a "
                     "second signal stops at once",
                     vms_.size()));
-    tell_worker(detach_message(), {});
+    worker_.tell(detach_message(), {});
   }
 
   const ServeOptions& options_;
+  Log log_;
   Snapshots snapshots_;
   std::vector<Endpoint> endpoints_;
   std::unique_ptr<StateDirectory> states_;
   std::unique_ptr<Acceptor> acceptor_;
   std::unique_ptr<MetricsSocket> metrics_;
   sys::Fd signals_;
-  sys::Fd control_;
   Vms vms_;
-  pid_t worker_ = -1;
-  Clock::time_point worker_started_;
-  int quick_crashes_ = 0;
+  WorkerProcess worker_;
+  Clock::time_point look_again_until_;
   bool had_vms_ = false;
   bool stopping_ = false;
+  bool to_be_succeeded_ = false;
   bool finished_ = false;
   Status result_;
   Totals totals_;

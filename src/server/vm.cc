@@ -74,8 +74,8 @@ Result<ClaimedPeer> claim_peer(const StateDirectory& states, int connection) {
   return ClaimedPeer{peer, start_time, std::move(pidfd), std::move(directory)};
 }
 
-Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer claimed,
-                                    pager::Handshake handshake, sys::Fd connection,
+Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer& claimed,
+                                    pager::Handshake handshake, sys::Fd& connection,
                                     const ServedSnapshot& snapshot, bool record) {
   LAMINA_ASSIGN_OR_RETURN(
       const pager::RegionTable regions,

@@ -48,9 +48,10 @@ struct ServedSnapshot {
 };
 
 /// Makes the VM's state from its whole handshake. From here on the VM can be taken over by another
-/// process. kCorrupt when the regions do not fit the snapshot.
-Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer claimed,
-                                    pager::Handshake handshake, sys::Fd connection,
+/// process. kCorrupt when the regions do not fit the snapshot. `claimed` and `connection` are moved
+/// from on success only.
+Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer& claimed,
+                                    pager::Handshake handshake, sys::Fd& connection,
                                     const ServedSnapshot& snapshot, bool record);
 
 /// Takes over the VM of an abandoned directory: opens its process and takes the userfaultfd from

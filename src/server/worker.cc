@@ -17,23 +17,26 @@ namespace {
 
 class Worker {
  public:
-  Worker(int control, Log log) : control_(control), log_(std::move(log)) {}
+  Worker(int control, int supervisor, Log log)
+      : control_(control), supervisor_(supervisor), log_(std::move(log)) {}
 
   Status run(const Snapshots& snapshots, Vms& vms, std::size_t threads) {
     LAMINA_ASSIGN_OR_RETURN(served_, ServedVms::start(snapshots, vms, threads, log_));
     while (true) {
-      std::array<pollfd, 2> waiting = {pollfd{control_, POLLIN, 0},
-                                       pollfd{served_->fd(), POLLIN, 0}};
+      std::array<pollfd, 3> waiting = {pollfd{control_, POLLIN, 0},
+                                       pollfd{served_->fd(), POLLIN, 0},
+                                       pollfd{supervisor_, POLLIN, 0}};
       static_cast<void>(::poll(waiting.data(), waiting.size(), served_->save_due_recordings()));
       if (waiting[1].revents != 0) {
         served_->handle_ended([this](const Ended& ended, const Vm&) { tell_ended(ended); });
       }
-      if (waiting[0].revents != 0 && !handle_message()) return {};
+      if (waiting[0].revents != 0 && !handle_message()) control_ = -1;
+      if (waiting[2].revents != 0) return {};
     }
   }
 
  private:
-  /// False when the supervisor is gone.
+  /// False when the supervisor has closed its end.
   bool handle_message() {
     auto received = sys::receive_message(control_, kMaxControlBytes);
     if (!received || received->bytes.empty()) return false;
@@ -79,14 +82,16 @@ class Worker {
   }
 
   int control_;
+  int supervisor_;
   Log log_;
   std::unique_ptr<ServedVms> served_;
 };
 
 }  // namespace
 
-Status run_worker(const Snapshots& snapshots, Vms& vms, int control, std::size_t threads, Log log) {
-  return Worker(control, std::move(log)).run(snapshots, vms, threads);
+Status run_worker(const Snapshots& snapshots, Vms& vms, int control, int supervisor,
+                  std::size_t threads, Log log) {
+  return Worker(control, supervisor, std::move(log)).run(snapshots, vms, threads);
 }
 
 }  // namespace lamina::server

@@ -23,7 +23,7 @@ from mounts import (BTRFS, EXT4, FileSystem, MIB, RAMFS, XFS, bind, fill, mount,
 
 MEMORY_BYTES = 64 * PAGE_BYTES
 OTHER_USER = 65534
-VERBS = ("ingest", "merge", "materialize", "inspect", "verify", "repair", "doctor")
+VERBS = ("ingest", "merge", "materialize", "inspect", "verify", "repair", "doctor", "serve")
 
 
 class BadMemoryFile(LaminaTest):
@@ -1090,7 +1090,7 @@ class CommandLine(LaminaTest):
         reads = writes - {EXIT_BUSY, EXIT_NO_SPACE}
         expected = {"ingest": writes | {EXIT_INTERRUPTED}, "merge": writes | {EXIT_INTERRUPTED},
                     "materialize": (writes - {EXIT_BUSY}) | {EXIT_INTERRUPTED}, "inspect": reads,
-                    "verify": reads | {EXIT_INTERRUPTED}, "repair": writes,
+                    "verify": reads | {EXIT_INTERRUPTED}, "repair": writes, "serve": writes,
                     "doctor": {EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_NO_SPACE,
                                EXIT_INTERRUPTED}}
         for verb in VERBS:

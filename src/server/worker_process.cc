@@ -1,0 +1,120 @@
+#include "server/worker_process.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+#include "sys/unix_socket.h"
+
+namespace lamina::server {
+namespace {
+
+/// A process that lived longer did not meet its fault at once.
+constexpr std::chrono::seconds kQuick{1};
+constexpr std::chrono::milliseconds kFirstDelay{10};
+constexpr std::chrono::milliseconds kLongestDelay{1000};
+constexpr std::chrono::seconds kMaxCrashing{30};
+
+}  // namespace
+
+bool WorkerProcess::start_if_due() {
+  if (pid_ > 0 || Clock::now() < next_start_) return false;
+  auto ends = sys::message_socket_pair();
+  if (!ends) {
+    log_(ends.error().message);
+    delay_next_start();
+    return false;
+  }
+  const pid_t child = ::fork();
+  if (child < 0) {
+    log_(system_error("fork", "serving process", errno).message);
+    delay_next_start();
+    return false;
+  }
+  if (child == 0) {
+    ends->first.reset();
+    control_.reset();
+    body_(std::move(ends->second));
+    ::_exit(1);
+  }
+  pid_ = child;
+  control_ = std::move(ends->first);
+  started_ = Clock::now();
+  return true;
+}
+
+int WorkerProcess::next_start_ms() const {
+  if (pid_ > 0) return -1;
+  const auto left =
+      std::chrono::duration_cast<std::chrono::milliseconds>(next_start_ - Clock::now()).count();
+  return static_cast<int>(std::max<std::int64_t>(left, 0)) + 1;
+}
+
+void WorkerProcess::delay_next_start() {
+  delay_ = std::clamp(delay_ * 2, kFirstDelay, kLongestDelay);
+  next_start_ = Clock::now() + delay_;
+}
+
+std::optional<ControlMessage> WorkerProcess::receive() {
+  const auto received = sys::receive_message(control_.get(), kMaxControlBytes);
+  if (!received || received->bytes.empty()) {
+    // It is gone. If it is not, it must not go on without us, and take us for gone.
+    kill();
+    control_.reset();
+    return std::nullopt;
+  }
+  const auto message = decode_control(received->bytes);
+  return message ? std::optional(*message) : std::nullopt;
+}
+
+void WorkerProcess::tell(const ControlMessage& message, std::span<const int> fds) {
+  if (pid_ <= 0) return;
+  const Status sent =
+      sys::send_message(control_.get(), encode_control(message), fds, sys::WhenFull::kFail);
+  if (!sent) kill();
+}
+
+void WorkerProcess::reap() {
+  int status = 0;
+  if (pid_ <= 0 || ::waitpid(pid_, &status, WNOHANG) != pid_) return;
+  pid_ = -1;
+  control_.reset();
+  ++deaths_;
+  const Clock::time_point now = Clock::now();
+  next_start_ = now;
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return;
+  log_(fmt::format("the serving process ended by itself (status {:#x}); it is succeeded",
+                   static_cast<unsigned>(status)));
+  if (now - started_ < kQuick) {
+    if (!crashing_since_) crashing_since_ = now;
+    delay_next_start();
+  } else {
+    crashing_since_.reset();
+    delay_ = {};
+  }
+}
+
+void WorkerProcess::kill() const {
+  if (pid_ > 0) ::kill(pid_, SIGKILL);
+}
+
+void WorkerProcess::end() {
+  if (pid_ <= 0) return;
+  kill();
+  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  pid_ = -1;
+  control_.reset();
+}
+
+bool WorkerProcess::is_hopeless() const {
+  return pid_ <= 0 && crashing_since_ && Clock::now() - *crashing_since_ > kMaxCrashing;
+}
+
+}  // namespace lamina::server

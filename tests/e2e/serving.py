@@ -1,0 +1,309 @@
+"""A page server with all its processes, and VMs that know what their memory must hold.
+
+A server is a process group: a supervisor and its worker, or what is left of them after a kill.
+Orphans become children of the test, so that their ends can be waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from memory_files import program
+
+TIMEOUT_S = 30.0
+POLL_S = 0.001
+EXIT_STUCK = 3
+HUGE_PAGE_BYTES = 2 << 20
+HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
+
+# What a log must not have: a worker that ended otherwise than by SIGKILL, or a sanitizer's report.
+CRASH_WORDS = ("ended by itself", "Sanitizer", "runtime error", "terminate called", "crashed")
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Makes this process the parent of those whose parent was killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = TIMEOUT_S) -> Any:
+    """Polls until `condition` holds; returns what it returned."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"in vain for {timeout_s:.0f} s: {what}")
+        time.sleep(POLL_S)
+
+
+def fake_vm_program() -> str:
+    """The path of the program that plays the VM."""
+    path = os.environ.get("FAKE_VM")
+    if not path:
+        raise SystemExit("set FAKE_VM to the path of the fake_vm binary")
+    return path
+
+
+class Vm:
+    """One fake VM. It goes on until finish(), or by itself when it was started without `wait`."""
+
+    def __init__(self, socket_path: Path, truth: Path, *options: str | int | Path,
+                 regions: str | None = None, wait: bool = False) -> None:
+        """Returns at once; `truth` is the file with the memory, which gives one region too."""
+        words = [fake_vm_program(), "--socket", str(socket_path), "--truth", str(truth),
+                 "--regions", regions or str(truth.stat().st_size), *map(str, options),
+                 *(["--wait"] if wait else [])]
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         stderr=subprocess.PIPE)
+        self._words = words
+        self._out = b""
+        self._err = b""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def wait_connected(self) -> Vm:
+        """Waits until its handshake was sent."""
+        stdout = self._process.stdout
+        assert stdout is not None
+        if not select.select([stdout], [], [], TIMEOUT_S)[0]:
+            raise AssertionError("the VM does not connect")
+        self._out += os.read(stdout.fileno(), 4096)
+        if b"connected\n" not in self._out:
+            raise AssertionError(f"the VM did not connect: {self.finish()}, {self.said()}")
+        return self
+
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+
+    def finish(self, timeout_s: float = 2 * TIMEOUT_S) -> int:
+        """Lets it come to its end; returns its exit code (negative: a signal)."""
+        try:
+            out, err = self._process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            out, err = self._process.communicate()
+            raise AssertionError(f"the VM hangs: {err.decode()}") from None
+        self._out += out
+        self._err += err
+        return self._process.returncode
+
+    def report(self) -> dict[str, Any]:
+        """What it counted."""
+        return json.loads(self._out.decode().splitlines()[-1])
+
+    def said(self) -> str:
+        """All of its output."""
+        return f"{' '.join(self._words[1:])}: {self._out.decode()} {self._err.decode()}"
+
+
+class Server:
+    """`lamina serve` with the given snapshots, in a process group of its own."""
+
+    def __init__(self, snapshots: Sequence[Path], directory: Path, state: Path,
+                 *options: str | Path, user: int | None = None, log: int | None = None) -> None:
+        """Starts it; returns once it listens. Sockets are `directory`/0, 1, ...
+
+        `user` is who runs it, `log` a descriptor for what it prints, instead of a file.
+        """
+        self.directory = directory
+        self.state = state
+        self.sockets = [directory / str(number) for number in range(len(snapshots))]
+        self.metrics_socket = directory / "metrics"
+        self._log = directory / "log"
+        self._log.touch()
+        self._log_fd = log
+        self._words = [program(), "serve", *map(str, snapshots)]
+        for path in self.sockets:
+            self._words += ["--socket", str(path)]
+        self._words += ["--state-dir", str(state), "--metrics", str(self.metrics_socket),
+                        *map(str, options)]
+        self._user = user
+        self.start()
+
+    @property
+    def socket(self) -> Path:
+        """The first socket."""
+        return self.sockets[0]
+
+    def start(self) -> None:
+        """Starts the same command (again)."""
+        self.launch()
+        wait_until(lambda: self._is_up() or self.has_ended(), "the server listens")
+        if self.has_ended():
+            raise AssertionError(f"the server ended; {self.said()}")
+
+    def launch(self) -> None:
+        """Starts the same command without waiting for it."""
+        with self._log.open("ab") as log:
+            out = log if self._log_fd is None else self._log_fd
+            self._process = subprocess.Popen(self._words, stdin=subprocess.DEVNULL, stdout=out,
+                                             stderr=out, start_new_session=True, user=self._user,
+                                             group=self._user,
+                                             extra_groups=None if self._user is None else [])
+        self.pid = self._group = self._process.pid
+
+    def has_ended(self) -> bool:
+        """Whether the supervisor has ended; its exit code is not taken."""
+        with contextlib.suppress(ChildProcessError):
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return True
+
+    def workers(self) -> list[int]:
+        """The children of the supervisor."""
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            return [*map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+                         .split())]
+        return []
+
+    def worker(self) -> int:
+        """The serving process, once there is one."""
+        return wait_until(self.workers, f"there is a worker; {self.said()}")[0]
+
+    def kill_worker(self) -> int:
+        """SIGKILL to the worker; returns which one it was."""
+        pid = self.worker()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def wait_for_another(self, worker: int) -> int:
+        """Waits until another worker is there than `worker`; returns it."""
+        others: Callable[[], list[int]] = lambda: [p for p in self.workers() if p != worker]
+        return wait_until(others, f"worker {worker} is succeeded; {self.said()}")[0]
+
+    def kill_supervisor(self) -> None:
+        """SIGKILL to the supervisor; returns when its worker has taken over and has a worker."""
+        worker = self.worker()
+        self.kill_supervisor_only()
+        self.pid = worker
+        wait_until(lambda: self.workers() or self.has_ended(), "the worker takes over")
+        if self.has_ended():
+            raise AssertionError(f"nobody takes over; {self.said()}")
+
+    def kill_supervisor_only(self) -> None:
+        """SIGKILL to the supervisor, whatever its worker does then."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self._process.returncode = -signal.SIGKILL
+
+    def kill_all(self) -> None:
+        """SIGKILL to all processes at once; returns when they are gone."""
+        os.killpg(self._group, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.waitpid(-self._group, 0)
+        self._process.returncode = -signal.SIGKILL
+
+    def signal(self, number: int) -> None:
+        """A signal to the supervisor."""
+        os.kill(self.pid, number)
+
+    def wait(self, timeout_s: float = TIMEOUT_S) -> int:
+        """Waits until it ends by itself; returns its exit code."""
+        wait_until(self.has_ended, f"the server ends; {self.said()}", timeout_s)
+        status = os.waitpid(self.pid, 0)[1]
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        return self._process.returncode
+
+    def stop(self) -> int:
+        """SIGTERM, and its exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def end(self) -> None:
+        """Makes sure that no process is left."""
+        with contextlib.suppress(ProcessLookupError):
+            self.kill_all()
+
+    def leftovers(self) -> list[int]:
+        """Processes of its group that still run."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                fields = path.read_text().rsplit(")", 1)[1].split()
+                if int(fields[2]) == self._group and fields[0] != "Z":
+                    found.append(int(path.parent.name))
+        return found
+
+    def states(self) -> list[str]:
+        """The directories of VMs."""
+        return sorted(name for name in os.listdir(self.state) if name != ".lock")
+
+    def log(self) -> list[str]:
+        """The lines that it has printed."""
+        return self._log.read_text(errors="replace").splitlines()
+
+    def said(self) -> str:
+        """The end of its log."""
+        return "the server said:\n" + "\n".join(self.log()[-12:])
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample by its name with its labels."""
+        samples = {}
+        for line in self.metrics_text().splitlines():
+            if not line.startswith("#"):
+                name, value = line.rsplit(" ", 1)
+                samples[name] = float(value)
+        return samples
+
+    def metrics_text(self) -> str:
+        """What the metrics socket answers."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(TIMEOUT_S)
+            client.connect(str(self.metrics_socket))
+            client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+        head, body = answer.decode().split("\r\n\r\n", 1)
+        assert head.startswith("HTTP/1.0 200"), head
+        return body
+
+    def _is_up(self) -> bool:
+        # The metrics socket is made last, and a killed server leaves its path behind.
+        if not self.workers():
+            return False
+        listening = {fields[7] for fields in
+                     (line.split() for line in Path("/proc/net/unix").read_text().splitlines())
+                     if len(fields) == 8 and fields[3] == "00010000"}
+        return {*map(str, self.sockets), str(self.metrics_socket)} <= listening
+
+
+@contextlib.contextmanager
+def huge_pages(count: int) -> Iterator[bool]:
+    """Reserves huge pages; False where they cannot be had. Others that do so wait."""
+    try:
+        lock = HUGE_PAGES.open("r+")
+    except OSError:
+        yield False
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = int(lock.read())
+        try:
+            if before < count:
+                HUGE_PAGES.write_text(str(count))
+            yield int(HUGE_PAGES.read_text()) >= count
+        finally:
+            HUGE_PAGES.write_text(str(before))
