@@ -78,6 +78,8 @@ class Bench {
 
   /// Runs and keeps the result. An error says that something could not run or was wrong.
   Status run(const Comparison& comparison);
+  /// Keeps what a benchmark has put together by itself.
+  void add(Measurement measurement) { measurements_.push_back(std::move(measurement)); }
   void add(MemoryMeasurement measurement) { memory_.push_back(std::move(measurement)); }
   /// Notes that a benchmark was not run here, on the error stream as well.
   void skip(const std::string& name, const std::string& why);
@@ -108,6 +110,7 @@ Status run_chain(Bench& bench);
 Status run_mapping(Bench& bench);
 Status run_scan(Bench& bench);
 Status run_memory_use(Bench& bench);
+Status run_page_faults(Bench& bench);
 
 /// Set by a signal handler: the run ends before the next contender, with its directory removed.
 void request_stop();

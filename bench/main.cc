@@ -19,8 +19,8 @@ namespace {
 constexpr int kExitUsage = 2;
 
 Status run_all(Bench& bench) {
-  for (Status (*group)(Bench&) :
-       {run_mapping, run_scan, run_ingest_full, run_ingest_diff, run_chain, run_memory_use}) {
+  for (Status (*group)(Bench&) : {run_mapping, run_scan, run_ingest_full, run_ingest_diff,
+                                  run_chain, run_memory_use, run_page_faults}) {
     LAMINA_RETURN_IF_ERROR(group(bench));
   }
   return {};

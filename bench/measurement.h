@@ -43,12 +43,14 @@ struct Measurement {
   [[nodiscard]] std::optional<bool> is_met() const;
 };
 
-/// Peak memory of one operation in a process of its own.
+/// Memory that an operation needs.
 struct MemoryMeasurement {
   std::string name;
   std::uint64_t peak_growth_bytes = 0;  ///< of the resident set, above what it was before
   std::uint64_t stored_blocks = 0;
   std::uint64_t budget_bytes = 0;
+  std::string what = "peak growth";
+  std::string of = "stored blocks";
 
   [[nodiscard]] bool is_met() const { return peak_growth_bytes <= budget_bytes; }
 };

@@ -16,7 +16,16 @@ constexpr double kGiga = 1e9;
 
 std::string number(const std::optional<double>& value) {
   if (!value) return "-";
+  if (*value < 0.1) return fmt::format("{:.4f}", *value);  // NOLINT: microseconds
   return *value < 10 ? fmt::format("{:.2f}", *value) : fmt::format("{:.1f}", *value);
+}
+
+std::string size(std::uint64_t bytes) {
+  constexpr double kKibi = 1 << 10;
+  constexpr double kMebi = 1 << 20;
+  const auto value = static_cast<double>(bytes);
+  return value < kMebi ? fmt::format("{:.1f} KiB", value / kKibi)
+                       : fmt::format("{:.1f} MiB", value / kMebi);
 }
 
 std::string ratio_with_budget(const std::optional<double>& ratio, const char* sign,
@@ -99,11 +108,9 @@ void print_table(const Bench& bench, const MachineFacts& machine) {
                verdict(one.is_met()));
     print_details(one);
   }
-  constexpr double kMebi = 1 << 20;
   for (const MemoryMeasurement& one : bench.memory()) {
-    fmt::print("{:<28} peak growth {:.1f} MiB for {} stored blocks (≤{:.1f}) {}\n", one.name,
-               static_cast<double>(one.peak_growth_bytes) / kMebi, one.stored_blocks,
-               static_cast<double>(one.budget_bytes) / kMebi, verdict(one.is_met()));
+    fmt::print("{:<28} {} {} for {} {} (≤{}) {}\n", one.name, one.what, size(one.peak_growth_bytes),
+               one.stored_blocks, one.of, size(one.budget_bytes), verdict(one.is_met()));
   }
   for (const Skipped& one : bench.skipped()) {
     fmt::print("{:<28} skipped: {}\n", one.name, one.why);

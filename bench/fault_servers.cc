@@ -1,0 +1,172 @@
+#include "fault_servers.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "base/block.h"
+#include "base/error.h"
+#include "sys/directory.h"
+#include "sys/file.h"
+#include "sys/userfaultfd.h"
+
+namespace lamina::bench {
+namespace {
+
+constexpr std::uint32_t kPortionBlocks = 512;
+constexpr std::size_t kEventsAtOnce = 16;
+
+/// Calls `serve` with the block of every fault that waits.
+template <typename Serve>
+Status for_each_fault(int userfaultfd, std::uint64_t address, Serve serve) {
+  std::array<uffd_msg, kEventsAtOnce> events{};
+  LAMINA_ASSIGN_OR_RETURN(const std::size_t count, sys::uffd_read(userfaultfd, events));
+  for (std::size_t i = 0; i < count; ++i) {
+    if (events[i].event != UFFD_EVENT_PAGEFAULT) continue;
+    LAMINA_RETURN_IF_ERROR(serve(
+        static_cast<std::uint32_t>((events[i].arg.pagefault.address - address) / kBlockBytes)));
+  }
+  return {};
+}
+
+}  // namespace
+
+Status serve_until_done(ConnectedGuest& guest, FaultServer& server) {
+  std::array<pollfd, 2> waiting = {pollfd{guest.userfaultfd.get(), POLLIN, 0},
+                                   pollfd{guest.guest->done_fd(), POLLIN, 0}};
+  while (true) {
+    if (::poll(waiting.data(), waiting.size(), -1) < 0) {
+      if (errno == EINTR) continue;
+      return system_failure("poll", "guest", errno);
+    }
+    if (waiting[0].revents != 0) LAMINA_RETURN_IF_ERROR(server.handle_events());
+    if (waiting[1].revents != 0) return guest.guest->take_done();
+  }
+}
+
+Result<std::unique_ptr<SessionServer>> SessionServer::create(const ConnectedGuest& guest,
+                                                             const engine::Chain& chain,
+                                                             const pager::FaultLimits& limits) {
+  const std::string place = "/dev/shm";
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, place, place));
+  pager::VmRecord record;
+  record.pid = guest.pid;
+  record.memory_bytes = chain.mapping().block_count() * kBlockBytes;
+  record.regions = {guest.region};
+  const std::string name = fmt::format("lamina-bench-{}-{}", ::getpid(), guest.pid);
+  auto state = pager::VmState::create(directory.get(), name, record, place + "/" + name);
+  ::unlinkat(directory.get(), name.c_str(), 0);
+  if (!state) return std::unexpected(state.error());
+  std::unique_ptr<SessionServer> server(new SessionServer(std::move(*state)));
+  pager::SessionOptions options;
+  options.limits = limits;
+  LAMINA_ASSIGN_OR_RETURN(
+      server->session_,
+      pager::Session::create(chain, server->state_, {guest.userfaultfd.get(), guest.pidfd.get()},
+                             server->buffer_, options));
+  return server;
+}
+
+Status SessionServer::check() const {
+  if (session_->state() == pager::SessionState::kServing) return {};
+  return fail(ErrorKind::kFailed, "the session ended: {}", session_->failure());
+}
+
+Status SessionServer::handle_events() {
+  session_->handle_events();
+  return check();
+}
+
+Status SessionServer::populate(std::span<const format::BlockRun> runs) {
+  plan_.first.assign(runs.begin(), runs.end());
+  session_->set_plan(&plan_);
+  while (session_->populate(kPortionBlocks)) {
+  }
+  return check();
+}
+
+FloorServer::FloorServer(const ConnectedGuest& guest, const FaultInput& input,
+                         const pager::FaultLimits& limits, FloorSource source)
+    : userfaultfd_(guest.userfaultfd.get()),
+      address_(guest.region.host_address),
+      input_(input),
+      limits_(limits),
+      source_(source),
+      buffer_(pager::kFillBufferBytes) {}
+
+std::uint32_t FloorServer::fill(std::uint32_t block, const pager::FaultLimits& limits) {
+  const bool zero = input_.is_zero(block);
+  const std::uint32_t count =
+      std::min(input_.run_end(block) - block, zero ? limits.zero_blocks : limits.data_blocks);
+  const std::uint64_t offset = block * kBlockBytes;
+  const std::uint64_t length = count * kBlockBytes;
+  sys::FillResult result;
+  if (zero) {
+    result = sys::uffd_zero(userfaultfd_, address_ + offset, length);
+  } else if (source_ == FloorSource::kMapping) {
+    result =
+        sys::uffd_copy(userfaultfd_, address_ + offset, input_.memory().subspan(offset, length));
+  } else {
+    const auto data = std::span(buffer_).first(length);
+    failed_ |= ::pread(input_.file_fd(), data.data(), length, static_cast<off_t>(offset)) !=
+               static_cast<ssize_t>(length);
+    result = sys::uffd_copy(userfaultfd_, address_ + offset, data);
+  }
+  failed_ |=
+      result.outcome != sys::FillOutcome::kDone && result.outcome != sys::FillOutcome::kPresent;
+  return count;
+}
+
+Status FloorServer::handle_events() {
+  return for_each_fault(userfaultfd_, address_, [&](std::uint32_t block) -> Status {
+    fill(block, limits_);
+    if (failed_) return fail(ErrorKind::kFailed, "the floor could not fill block {}", block);
+    return {};
+  });
+}
+
+Status FloorServer::populate(std::span<const format::BlockRun> runs) {
+  for (const format::BlockRun& run : runs) {
+    for (std::uint32_t done = 0; done < run.block_count;) {
+      const std::uint32_t limit = std::min(run.block_count - done, kPortionBlocks);
+      done += fill(run.guest_block + done, {limit, limit});
+    }
+  }
+  if (failed_) return fail(ErrorKind::kFailed, "the floor could not populate");
+  return {};
+}
+
+PlainServer::PlainServer(const ConnectedGuest& guest, const FaultInput& input)
+    : userfaultfd_(guest.userfaultfd.get()),
+      address_(guest.region.host_address),
+      input_(input),
+      buffer_(kBlockBytes) {}
+
+Status PlainServer::fill(std::uint32_t block) {
+  const std::uint64_t offset = block * kBlockBytes;
+  LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(input_.file_fd(), buffer_, offset, input_.file()));
+  const sys::FillResult result = sys::uffd_copy(userfaultfd_, address_ + offset, buffer_);
+  if (result.outcome == sys::FillOutcome::kDone) return {};
+  return system_failure("fill", "guest", result.error_number);
+}
+
+Status PlainServer::handle_events() {
+  return for_each_fault(userfaultfd_, address_, [&](std::uint32_t block) { return fill(block); });
+}
+
+Status PlainServer::populate(std::span<const format::BlockRun> runs) {
+  for (const format::BlockRun& run : runs) {
+    for (std::uint32_t i = 0; i < run.block_count; ++i) {
+      LAMINA_RETURN_IF_ERROR(fill(run.guest_block + i));
+    }
+  }
+  return {};
+}
+
+}  // namespace lamina::bench

@@ -1,0 +1,99 @@
+// Who answers a benchmark's page faults: lamina's session, and bare loops to hold it against.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "fault_input.h"
+#include "lamina/result.h"
+#include "pager/session.h"
+#include "pager/vm_state.h"
+#include "touching_guest.h"
+
+namespace lamina::bench {
+
+class FaultServer {
+ public:
+  FaultServer() = default;
+  FaultServer(const FaultServer&) = delete;
+  FaultServer& operator=(const FaultServer&) = delete;
+  FaultServer(FaultServer&&) = delete;
+  FaultServer& operator=(FaultServer&&) = delete;
+  virtual ~FaultServer() = default;
+
+  /// Handles the events that wait.
+  virtual Status handle_events() = 0;
+  /// Fills all blocks of these runs, in order, with nobody faulting.
+  virtual Status populate(std::span<const format::BlockRun> runs) = 0;
+};
+
+/// Polls and serves until the guest has done what it was told.
+Status serve_until_done(ConnectedGuest& guest, FaultServer& server);
+
+/// pager::Session as in production, its state on tmpfs.
+class SessionServer : public FaultServer {
+ public:
+  static Result<std::unique_ptr<SessionServer>> create(const ConnectedGuest& guest,
+                                                       const engine::Chain& chain,
+                                                       const pager::FaultLimits& limits);
+  Status handle_events() override;
+  Status populate(std::span<const format::BlockRun> runs) override;
+
+ private:
+  explicit SessionServer(pager::VmState state)
+      : state_(std::move(state)), buffer_(pager::kFillBufferBytes) {}
+  [[nodiscard]] Status check() const;
+
+  pager::VmState state_;
+  std::vector<std::byte> buffer_;
+  pager::PopulatePlan plan_;
+  std::unique_ptr<pager::Session> session_;
+};
+
+/// Where a bare loop has its bytes from.
+enum class FloorSource : std::uint8_t {
+  kMapping,  ///< the kernel copies straight from a mapping of the materialized file
+  kRead,     ///< a pread of the file into a buffer, and the kernel copies from there
+};
+
+/// One ioctl per fault, no check, no record of anything, whole runs of one kind as ours fills them.
+class FloorServer : public FaultServer {
+ public:
+  FloorServer(const ConnectedGuest& guest, const FaultInput& input,
+              const pager::FaultLimits& limits, FloorSource source);
+  Status handle_events() override;
+  Status populate(std::span<const format::BlockRun> runs) override;
+
+ private:
+  /// Fills the run at `block`, `limits` at most; returns its blocks.
+  std::uint32_t fill(std::uint32_t block, const pager::FaultLimits& limits);
+
+  const int userfaultfd_;
+  const std::uint64_t address_;
+  const FaultInput& input_;
+  const pager::FaultLimits limits_;
+  const FloorSource source_;
+  bool failed_ = false;
+  std::vector<std::byte> buffer_;
+};
+
+/// The original program's way: for every fault a pread of one block and a copy of it, zeros too.
+class PlainServer : public FaultServer {
+ public:
+  PlainServer(const ConnectedGuest& guest, const FaultInput& input);
+  Status handle_events() override;
+  Status populate(std::span<const format::BlockRun> runs) override;
+
+ private:
+  Status fill(std::uint32_t block);
+
+  const int userfaultfd_;
+  const std::uint64_t address_;
+  const FaultInput& input_;
+  std::vector<std::byte> buffer_;
+};
+
+}  // namespace lamina::bench

@@ -1,0 +1,214 @@
+// Page faults of one guest: what one costs, and what it takes until much or all of the memory has
+// been touched. The guest reads.
+//
+// The floor answers the same faults with runs of the same length by one bare ioctl each, straight
+// from a mapping, on the same CPUs. "read" has the bytes by a pread into a buffer first: what is
+// between it and ours is the lookup, the checksums and the records that survive a crash. "bare 4
+// KiB" is the floor with one block per fault, "file mapping" the kernel alone on a mapping of the
+// materialized file (whose writes would cost a copy that a page server's pages have had).
+#include "page_fault_benchmarks.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <string_view>
+
+#include "base/error.h"
+#include "fault_contenders.h"
+#include "measurement.h"
+#include "snapshot_chain.h"
+#include "sys/machine.h"
+
+namespace lamina::bench {
+namespace {
+
+constexpr std::uint64_t kSeed = 7;
+constexpr std::uint32_t kDiffs = 7;
+constexpr std::array kGroups = {"fault", "populate", "serve"};
+constexpr std::array<std::uint32_t, 6> kSweep = {1, 4, 16, 64, 128, 512};
+constexpr pager::FaultLimits kOneBlock{1, 1};
+
+/// Data blocks at random places, apart by more than a run, so that each touch is one fault.
+std::vector<std::uint32_t> lone_blocks(const FaultInput& input, std::uint32_t apart) {
+  std::vector<std::uint32_t> blocks;
+  for (const std::uint32_t number : blocks_shuffled(input.block_count() / apart, kSeed)) {
+    const std::uint32_t block = number * apart;
+    if (!input.is_zero(block)) blocks.push_back(block);
+  }
+  return blocks;
+}
+
+double percentile_ms(std::vector<std::uint32_t>& nanoseconds, double part) {
+  constexpr double kNanosecondsPerMillisecond = 1e6;
+  const auto rank = static_cast<std::ptrdiff_t>(part * static_cast<double>(nanoseconds.size() - 1));
+  std::nth_element(nanoseconds.begin(), nanoseconds.begin() + rank, nanoseconds.end());
+  return nanoseconds[static_cast<std::size_t>(rank)] / kNanosecondsPerMillisecond;
+}
+
+struct Percentile {
+  const char* name;
+  double part;
+  std::optional<double> budget;
+};
+constexpr std::array<Percentile, 3> kPercentiles = {
+    {{"p50", 0.5, 1.3}, {"p99", 0.99, 1.5}, {"p99.9", 0.999, {}}}};
+
+/// Collects each contender's percentiles round by round.
+class Latencies {
+ public:
+  std::function<void(const TouchingGuest&)> collector(const std::string& contender) {
+    order_.push_back(contender);
+    return [this, contender](const TouchingGuest& guest) {
+      std::vector<std::uint32_t> all(guest.nanoseconds().begin(), guest.nanoseconds().end());
+      for (const Percentile& one : kPercentiles) {
+        samples_[{one.name, contender}].push_back(percentile_ms(all, one.part));
+      }
+    };
+  }
+
+  void report(Bench& bench, const std::string& name, bool has_budget) const {
+    for (const Percentile& one : kPercentiles) {
+      Measurement measurement;
+      measurement.name = name + "/" + one.name;
+      measurement.what = "one fault at a random place, as the guest sees it";
+      measurement.floor_is = "poll, read, one UFFDIO_COPY of the same run from a mapping";
+      if (has_budget) measurement.budget.ours_over_floor = one.budget;
+      for (const std::string& contender : order_) {
+        measurement.samples.push_back({contender, samples_.at({one.name, contender})});
+      }
+      bench.add(std::move(measurement));
+    }
+  }
+
+ private:
+  std::vector<std::string> order_;
+  std::map<std::pair<std::string, std::string>, std::vector<double>> samples_;
+};
+
+std::string run_name(std::uint32_t blocks) { return fmt::format("run {}", blocks); }
+
+Comparison comparison_of(const std::string& name, const FaultSetting& setting) {
+  Comparison comparison;
+  comparison.name = name;
+  comparison.what = "from the first touch to the last";
+  comparison.floor_is = "poll, read, one ioctl of the same run from a mapping";
+  comparison.ballast_bytes = setting.input->memory().size() + (std::uint64_t{64} << 20);
+  return comparison;
+}
+
+Status measure_latency(Bench& bench, FaultSetting setting) {
+  const std::string name = "fault/latency/" + setting.placement.name;
+  const std::string sweep_name = "fault/sweep/latency/" + setting.placement.name;
+  setting.measure = true;
+  if (bench.wants(name)) {
+    constexpr std::uint32_t kApart = 20;
+    const auto touches = lone_blocks(*setting.input, kApart);
+    setting.touches = &touches;
+    Latencies latencies;
+    Comparison comparison = comparison_of(name, setting);
+    const auto add = [&](const std::string& contender, const ServerMaker& maker) {
+      comparison.contenders.push_back(
+          touching(contender, setting, maker, latencies.collector(contender)));
+    };
+    add("plain", plain_server());
+    add("ours", session_server());
+    add("floor", floor_server());
+    add("read", floor_server({}, FloorSource::kRead));
+    LAMINA_RETURN_IF_ERROR(bench.run(comparison));
+    bench.note(fmt::format("{} faults a round", touches.size()));
+    latencies.report(bench, name, true);
+  }
+  if (!bench.wants(sweep_name)) return {};
+  const auto touches = lone_blocks(*setting.input, kSweep.back());
+  setting.touches = &touches;
+  Latencies latencies;
+  Comparison comparison = comparison_of(sweep_name, setting);
+  for (const std::uint32_t blocks : kSweep) {
+    comparison.contenders.push_back(touching(run_name(blocks), setting,
+                                             session_server({.data_blocks = blocks}),
+                                             latencies.collector(run_name(blocks))));
+  }
+  LAMINA_RETURN_IF_ERROR(bench.run(comparison));
+  latencies.report(bench, sweep_name, false);
+  return {};
+}
+
+struct TouchCase {
+  const char* name;
+  const std::vector<std::uint32_t>& touches;
+  bool has_bare_loop;
+};
+
+Status measure_touches(Bench& bench, FaultSetting setting, const TouchCase& one) {
+  constexpr double kBareBudget = 0.35;
+  setting.touches = &one.touches;
+  const std::string name = fmt::format("fault/{}/{}", one.name, setting.placement.name);
+  if (bench.wants(name)) {
+    Comparison comparison = comparison_of(name, setting);
+    comparison.contenders = {touching("plain", setting, plain_server()),
+                             touching("ours", setting, session_server()),
+                             touching("floor", setting, floor_server()), touching_file(setting)};
+    if (one.has_bare_loop) {
+      comparison.contenders.push_back(touching("bare 4 KiB", setting, floor_server(kOneBlock)));
+    }
+    LAMINA_RETURN_IF_ERROR(bench.run(comparison));
+    if (const auto ratio = bench.measurements().back().ratio("ours", "bare 4 KiB")) {
+      bench.note(fmt::format("ours / bare 4 KiB: {:.3f} (≤{:g}) {}", *ratio, kBareBudget,
+                             *ratio <= kBareBudget ? "met" : "NOT MET"));
+    }
+  }
+  const std::string sweep_name = fmt::format("fault/sweep/{}/{}", one.name, setting.placement.name);
+  if (!bench.wants(sweep_name)) return {};
+  Comparison comparison = comparison_of(sweep_name, setting);
+  for (const std::uint32_t blocks : kSweep) {
+    comparison.contenders.push_back(
+        touching(run_name(blocks), setting, session_server({.data_blocks = blocks})));
+  }
+  return bench.run(comparison);
+}
+
+}  // namespace
+
+Status run_page_faults(Bench& bench) {
+  const std::string& filter = bench.options().filter;
+  const bool wanted = filter.empty() || std::any_of(kGroups.begin(), kGroups.end(), [&](auto name) {
+                        return filter.starts_with(name) || std::string_view(name).find(filter) == 0;
+                      });
+  if (!wanted) return {};
+  const sys::MachineFacts machine = sys::examine_machine();
+  if (!machine.userfaultfd) {
+    bench.skip("fault", machine.userfaultfd_error);
+    return {};
+  }
+  const std::string directory = bench.directory() + "/faults";
+  LAMINA_RETURN_IF_ERROR(run_serve(bench, directory + "-serve"));
+  LAMINA_ASSIGN_OR_RETURN(const SnapshotChain chain,
+                          build_chain(directory, bench.memory_blocks(), kDiffs));
+  for (const auto& [build, file] : chain.plain_files) LAMINA_RETURN_IF_ERROR(remove_all(file));
+  LAMINA_ASSIGN_OR_RETURN(const auto input,
+                          FaultInput::create(chain.youngest, directory + "/materialized"));
+  LAMINA_RETURN_IF_ERROR(run_touches(bench, *input));
+  LAMINA_RETURN_IF_ERROR(run_populate(bench, *input, chain.store));
+  return remove_all(directory);
+}
+
+Status run_touches(Bench& bench, const FaultInput& input) {
+  const auto sequential = blocks_in_order(input.block_count());
+  const auto random = blocks_shuffled(input.block_count(), kSeed);
+  const std::vector<std::uint32_t> fifth(
+      random.begin(), random.begin() + static_cast<std::ptrdiff_t>(random.size() / 5));
+  for (const Placement& placement : placements()) {
+    const FaultSetting setting{&input, nullptr, placement, false};
+    LAMINA_RETURN_IF_ERROR(measure_latency(bench, setting));
+    for (const TouchCase& one :
+         {TouchCase{"fifth", fifth, true}, TouchCase{"sequential", sequential, false},
+          TouchCase{"random", random, false}}) {
+      LAMINA_RETURN_IF_ERROR(measure_touches(bench, setting, one));
+    }
+  }
+  return {};
+}
+
+}  // namespace lamina::bench
