@@ -12,8 +12,8 @@
 
 #include <algorithm>
 #include <array>
+#include <initializer_list>
 #include <map>
-#include <string_view>
 
 #include "base/error.h"
 #include "fault_contenders.h"
@@ -26,7 +26,6 @@ namespace {
 
 constexpr std::uint64_t kSeed = 7;
 constexpr std::uint32_t kDiffs = 7;
-constexpr std::array kGroups = {"fault", "populate", "serve"};
 constexpr std::array<std::uint32_t, 6> kSweep = {1, 4, 16, 64, 128, 512};
 constexpr pager::FaultLimits kOneBlock{1, 1};
 
@@ -169,28 +168,39 @@ Status measure_touches(Bench& bench, FaultSetting setting, const TouchCase& one)
   return bench.run(comparison);
 }
 
+/// True when the filter lets one of a group's benchmarks through, on some CPUs.
+bool wants_any(const Bench& bench, const std::string& group,
+               std::initializer_list<const char*> names) {
+  return std::any_of(names.begin(), names.end(), [&](const char* name) {
+    const std::string full = group + "/" + name;
+    return bench.wants(full) || bench.wants(full + "/same-cpu") || bench.wants(full + "/other-cpu");
+  });
+}
+
 }  // namespace
 
 Status run_page_faults(Bench& bench) {
-  const std::string& filter = bench.options().filter;
-  const bool wanted = filter.empty() || std::any_of(kGroups.begin(), kGroups.end(), [&](auto name) {
-                        return filter.starts_with(name) || std::string_view(name).find(filter) == 0;
-                      });
-  if (!wanted) return {};
+  const bool serves = wants_any(bench, "serve", {"1-vms", "10-vms", "100-vms", "idle-vm"});
+  const bool populates = wants_any(bench, "populate", {"chain", "dense", "working-set", "zeros"});
+  const bool touches =
+      wants_any(bench, "fault", {"latency", "fifth", "sequential", "random"}) ||
+      wants_any(bench, "fault/sweep", {"latency", "fifth", "sequential", "random"});
+  if (!serves && !populates && !touches) return {};
   const sys::MachineFacts machine = sys::examine_machine();
   if (!machine.userfaultfd) {
     bench.skip("fault", machine.userfaultfd_error);
     return {};
   }
   const std::string directory = bench.directory() + "/faults";
-  LAMINA_RETURN_IF_ERROR(run_serve(bench, directory + "-serve"));
+  if (serves) LAMINA_RETURN_IF_ERROR(run_serve(bench, directory + "-serve"));
+  if (!populates && !touches) return {};
   LAMINA_ASSIGN_OR_RETURN(const SnapshotChain chain,
                           build_chain(directory, bench.memory_blocks(), kDiffs));
   for (const auto& [build, file] : chain.plain_files) LAMINA_RETURN_IF_ERROR(remove_all(file));
   LAMINA_ASSIGN_OR_RETURN(const auto input,
                           FaultInput::create(chain.youngest, directory + "/materialized"));
-  LAMINA_RETURN_IF_ERROR(run_touches(bench, *input));
-  LAMINA_RETURN_IF_ERROR(run_populate(bench, *input, chain.store));
+  if (touches) LAMINA_RETURN_IF_ERROR(run_touches(bench, *input));
+  if (populates) LAMINA_RETURN_IF_ERROR(run_populate(bench, *input, chain.store));
   return remove_all(directory);
 }
 
