@@ -113,6 +113,7 @@ pid_t start_guest(const std::string& socket_path, const GuestLayout& layout,
   const pid_t process = ::fork();
   if (process != 0) return process;
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (!layout.keeps_descriptors) ::close_range(STDERR_FILENO + 1, ~0U, 0);
   GuestMemory memory = map_guest(layout);
   const int socket = connect_to(socket_path);
   constexpr std::size_t kPageBytes = 4096;

@@ -25,6 +25,9 @@ struct GuestRegion {
 struct GuestLayout {
   std::vector<std::size_t> region_bytes;  ///< in the order of the memory file
   bool huge_pages = false;
+  /// Descriptors of the caller stay open in the process. A server in the caller holds the locks of
+  /// its VMs' directories, and so would every process that has them from it.
+  bool keeps_descriptors = false;
   /// Where each region is in the memory file. Empty: one follows the other.
   std::vector<std::uint64_t> memory_offsets = {};
 };

@@ -92,8 +92,8 @@ TEST_F(PageServerTest, DetachedVmsNeedNobody) {
   std::array<int, 2> gone{};
   ASSERT_EQ(::pipe(begun.data()), 0);
   ASSERT_EQ(::pipe(gone.data()), 0);
-  const pid_t guest =
-      tests::start_guest(socket(), {{600 * kPage}, false}, [&](std::span<GuestRegion> regions) {
+  const pid_t guest = tests::start_guest(
+      socket(), {{600 * kPage}, false, true}, [&](std::span<GuestRegion> regions) {
         // A region need not be one mapping: runs must not be lost at the border of two.
         ::madvise(regions[0].memory + 101 * kPage, 200 * kPage, MADV_DONTDUMP);
         volatile std::byte first = regions[0].memory[0];

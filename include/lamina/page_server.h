@@ -9,10 +9,13 @@
 
 namespace lamina {
 
-/// Serves the VMs that connect, from threads of this process. The VMs depend on the process: when it
-/// ends or crashes they wait until it (or `lamina serve`) starts again with the same state
+/// Serves the VMs that connect, from threads of this process. The VMs depend on the process: when
+/// it ends or crashes they wait until it (or `lamina serve`) starts again with the same state
 /// directory and takes them over, which needs the rights of ptrace over them. A program that cannot
 /// promise to come back starts `lamina serve` instead, or calls serve().
+///
+/// A child that the program forks and that does not exec holds the VMs' locks with it: as long as
+/// it lives, they are not taken over from a program that has died.
 class PageServer {
  public:
   /// Opens the snapshots, listens, takes over the VMs that an earlier server left (those that it

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "base/block.h"
 #include "base/error.h"
@@ -233,48 +234,51 @@ format::BlockRun Session::serve_fault(std::uint64_t address) {
   if (options_.record_until_ns != 0) record(block);
   bool single = false;
   for (int round = 0; round < kMaxRereads && state_ == SessionState::kServing; ++round) {
-    const Run run = huge ? Run{block, kHugePageBlocks, false}
-                         : run_at(*region, block, single ? FaultLimits{1, 1} : limits_);
+    const Run run = run_at(*region, block, single ? FaultLimits{1, 1} : limits_);
     // Of data the page that is waited for goes first: the guest runs on while the rest is filled.
-    const std::uint32_t first = huge || run.zero ? run.count : 1;
-    const sys::FillResult result =
-        huge ? fill_huge_page(*region, block) : fill(*region, {block, first, run.zero});
+    const std::uint32_t first = run.zero || huge ? run.count : 1;
+    const sys::FillResult result = fill(*region, {run.block, first, run.zero});
     if (state_ != SessionState::kServing) return {};
     // Filled from its first page on, and who waits for that is awake.
     if (result.bytes_done > 0 || result.outcome == sys::FillOutcome::kDone) {
       (run.zero ? counters_.zero_faults : counters_.data_faults).add(1);
       return {block + first, run.count - first};
     }
-    switch (result.outcome) {
-      case sys::FillOutcome::kUnreadEvent:
-        // A REMOVE may have changed what this page is. When there is none to read, its thread has
-        // yet to run: the fault comes again.
-        if (!reread_events()) break;
-        continue;
-      case sys::FillOutcome::kPresent:
-        counters_.present_faults.add(1);
-        break;
-      case sys::FillOutcome::kProcessGone:
-        end();
-        return {};
-      case sys::FillOutcome::kFailed:
-        fail_closed(
-            system_error("fill", fmt::format("{:#x}", address), result.error_number).message,
-            region->host_address + page, region->page_bytes);
-        return {};
-      case sys::FillOutcome::kUnmapped:
-        // The run may cross the border of a mapping inside the region: then the page alone fits.
-        if (single) break;
-        single = true;
-        continue;
-      case sys::FillOutcome::kDone:
-        return {};
-    }
-    break;
+    const Next next = after_refused_fill(result, *region, page, single);
+    if (next == Next::kNothing) return {};
+    if (next == Next::kWake) break;
   }
   static_cast<void>(
       sys::uffd_wake(fds_.userfaultfd, region->host_address + page, region->page_bytes));
   return {};
+}
+
+Session::Next Session::after_refused_fill(const sys::FillResult& result, const Region& region,
+                                          std::uint64_t page, bool& single) {
+  switch (result.outcome) {
+    case sys::FillOutcome::kUnreadEvent:
+      // A REMOVE may have changed what this page is. When there is none to read, its thread has yet
+      // to run: the fault comes again.
+      return reread_events() ? Next::kAgain : Next::kWake;
+    case sys::FillOutcome::kPresent:
+      counters_.present_faults.add(1);
+      return Next::kWake;
+    case sys::FillOutcome::kUnmapped:
+      // The run may cross the border of a mapping inside the region: then the page alone fits.
+      return std::exchange(single, true) ? Next::kWake : Next::kAgain;
+    case sys::FillOutcome::kProcessGone:
+      end();
+      return Next::kNothing;
+    case sys::FillOutcome::kFailed:
+      fail_closed(system_error("fill", fmt::format("{:#x}", region.host_address + page),
+                               result.error_number)
+                      .message,
+                  region.host_address + page, region.page_bytes);
+      return Next::kNothing;
+    case sys::FillOutcome::kDone:
+      return Next::kNothing;
+  }
+  return Next::kNothing;
 }
 
 void Session::fill_rest(const format::BlockRun& rest) {
@@ -293,6 +297,11 @@ void Session::fill_rest(const format::BlockRun& rest) {
 
 Session::Run Session::run_at(const Region& region, std::uint32_t block,
                              const FaultLimits& limits) const {
+  if (region.page_bytes == kHugePageBytes) {
+    const std::uint64_t in_region = block - region.memory_offset / kBlockBytes;
+    return {block - static_cast<std::uint32_t>(in_region % kHugePageBlocks), kHugePageBlocks,
+            false};
+  }
   const std::uint32_t region_end = static_cast<std::uint32_t>(std::min<std::uint64_t>(
       (region.memory_offset + region.size_bytes) / kBlockBytes, chain_.mapping().block_count()));
   Run run{block, 0, is_removed(block)};
@@ -321,6 +330,7 @@ Session::Run Session::run_at(const Region& region, std::uint32_t block,
 }
 
 sys::FillResult Session::fill(const Region& region, const Run& run) {
+  if (region.page_bytes == kHugePageBytes) return fill_huge_page(region, run.block);
   const std::uint64_t address = address_of(region, run.block);
   const std::uint64_t length = run.count * kBlockBytes;
   if (run.zero) {
@@ -410,15 +420,13 @@ std::uint32_t Session::populate_run(std::uint32_t block, std::uint32_t count) {
   const Region* region = regions_.find_block(block);
   if (region == nullptr) return 1;
   const bool huge = region->page_bytes == kHugePageBytes;
-  const std::uint64_t in_region = block - region->memory_offset / kBlockBytes;
-  const auto in_page = static_cast<std::uint32_t>(huge ? in_region % kHugePageBlocks : 0);
-  // What was given back is zeros when it is touched; filling it would undo the balloon's work.
-  if (huge && is_removed_page(block - in_page)) return kHugePageBlocks - in_page;
-  if (!huge && is_removed(block)) return 1;
   const std::uint32_t limit = std::min(count, populate_limit_);
-  const Run run =
-      huge ? Run{block - in_page, kHugePageBlocks, false} : run_at(*region, block, {limit, limit});
-  const sys::FillResult result = huge ? fill_huge_page(*region, run.block) : fill(*region, run);
+  const Run run = run_at(*region, block, {limit, limit});
+  const std::uint32_t in_page = block - run.block;
+  // What was given back is zeros when it is touched; filling it would undo the balloon's work.
+  if (huge && is_removed_page(run.block)) return run.count - in_page;
+  if (!huge && is_removed(block)) return 1;
+  const sys::FillResult result = fill(*region, run);
   if (!huge) limit_populate(run, result.outcome);
   switch (result.outcome) {
     case sys::FillOutcome::kUnreadEvent:

@@ -142,6 +142,10 @@ class Session {
   /// that they come again.
   /// False when there was nothing to read.
   bool reread_events();
+  /// What becomes of a fault whose page could not be filled.
+  enum class Next : std::uint8_t { kAgain, kWake, kNothing };
+  Next after_refused_fill(const sys::FillResult& result, const Region& region, std::uint64_t page,
+                          bool& single);
   /// Fills the page that a fault asks for; returns the rest of its run, which nobody waits for.
   format::BlockRun serve_fault(std::uint64_t address);
   /// Fills what it can of a run, without insisting: a fault on what is left tells anew.

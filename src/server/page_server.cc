@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <thread>
 #include <utility>
 
@@ -23,6 +24,7 @@
 namespace lamina {
 
 using namespace server;  // NOLINT(google-build-using-namespace): this file is its entrance
+using Clock = std::chrono::steady_clock;
 
 /// One thread accepts and ends VMs; the serving threads are below it.
 class PageServer::Implementation {
@@ -61,6 +63,7 @@ class PageServer::Implementation {
     LAMINA_ASSIGN_OR_RETURN(
         served_,
         ServedVms::start(snapshots_, vms_, default_threads(options_.threads), options_.log));
+    look_again_until_ = Clock::now() + kLookingAgain;
     thread_ = std::thread([this] { run(); });
     return {};
   }
@@ -110,6 +113,7 @@ class PageServer::Implementation {
         acceptor_->handle([this](std::unique_ptr<Vm> vm) { admit(std::move(vm)); }, refuse);
       }
       if (waiting[2].revents != 0) end_vms();
+      if (!detaching && Clock::now() < look_again_until_) look_again();
       if (request_ == Request::kDetach) {
         if (!std::exchange(detaching, true)) {
           acceptor_->close();
@@ -124,8 +128,22 @@ class PageServer::Implementation {
   int next_due(const std::function<void(const std::string&)>& refuse) {
     const int silent_ms = acceptor_->expire(refuse);
     const int recording_ms = served_->save_due_recordings();
-    if (silent_ms < 0) return recording_ms;
-    return recording_ms < 0 ? silent_ms : std::min(silent_ms, recording_ms);
+    const int look_ms = Clock::now() < look_again_until_ ? kLookMs : -1;
+    return sooner(look_ms, sooner(silent_ms, recording_ms));
+  }
+
+  /// A server that was killed a moment ago may have held its VMs for a moment longer.
+  void look_again() {
+    std::vector<std::string> lines;
+    const Log collect = [&lines](const std::string& line) { lines.push_back(line); };
+    {
+      const MutexLock lock(mutex_);
+      Vms found;
+      const Status looked = take_over_abandoned(*states_, snapshots_, found, totals_, collect);
+      if (!looked) lines.push_back(looked.error().message);
+      for (auto& [id, vm] : found) served_->add(std::move(vm));
+    }
+    for (const std::string& line : lines) log(line);
   }
 
   void admit(std::unique_ptr<Vm> vm) {
@@ -158,6 +176,7 @@ class PageServer::Implementation {
   Totals totals_;
   Vms vms_;
   std::unique_ptr<ServedVms> served_;
+  Clock::time_point look_again_until_;
   std::thread thread_;
 };
 

@@ -35,11 +35,6 @@ namespace {
 using namespace server;  // NOLINT(google-build-using-namespace): this file is its entrance
 using Clock = std::chrono::steady_clock;
 
-/// So long after the start, and so often, VMs without a server are looked for: one that was killed
-/// a moment ago may still be on its way out, and hold what it served.
-constexpr std::chrono::seconds kLookingAgain{10};
-constexpr int kLookMs = 100;
-
 /// The program that this process runs, whatever stands under its name by now.
 constexpr const char* kThisProgram = "/proc/self/exe";
 
@@ -47,11 +42,6 @@ ControlMessage detach_message() {
   ControlMessage message;
   message.kind = MessageKind::kDetach;
   return message;
-}
-
-int sooner(int a_ms, int b_ms) {
-  if (a_ms < 0) return b_ms;
-  return b_ms < 0 ? a_ms : std::min(a_ms, b_ms);
 }
 
 class Supervisor {
@@ -218,32 +208,37 @@ class Supervisor {
   }
 
   void loop() {
-    const auto refuse = [this](const std::string& reason) {
-      ++totals_.peers_refused;
-      log_(reason);
-    };
-    const auto take = [this](std::unique_ptr<Vm> vm) { admit(std::move(vm)); };
     finish_if_done();
     while (!finished_) {
       if (worker_.start_if_due() && stopping_) worker_.tell(detach_message(), {});
-      int wait_ms = sooner(acceptor_->expire(refuse), worker_.next_start_ms());
-      if (looks_again()) wait_ms = sooner(wait_ms, kLookMs);
-      std::array<pollfd, 5> waiting = {
-          pollfd{signals_.get(), POLLIN, 0}, pollfd{worker_.fd(), POLLIN, 0},
-          pollfd{acceptor_->fd(), POLLIN, 0}, pollfd{metrics_ ? metrics_->fd() : -1, POLLIN, 0},
-          pollfd{metrics_ ? metrics_->clients_fd() : -1, POLLIN, 0}};
-      static_cast<void>(::poll(waiting.data(), waiting.size(), wait_ms));
-      if (waiting[1].revents != 0) handle_message();
-      if (waiting[2].revents != 0) acceptor_->handle(take, refuse);
-      if (waiting[3].revents != 0 || waiting[4].revents != 0) {
-        metrics_->handle([this] { return format_metrics(totals_now()); });
-      }
-      if (waiting[0].revents != 0) handle_signals();
+      wait_and_handle();
       if (!stopping_ && looks_again()) look_again();
       if (to_be_succeeded_ && !acceptor_->has_peers()) be_succeeded();
       if (worker_.is_hopeless()) give_up();
       finish_if_done();
     }
+  }
+
+  void wait_and_handle() {
+    const auto refuse = [this](const std::string& reason) {
+      ++totals_.peers_refused;
+      log_(reason);
+    };
+    int wait_ms = sooner(acceptor_->expire(refuse), worker_.next_start_ms());
+    if (looks_again()) wait_ms = sooner(wait_ms, kLookMs);
+    std::array<pollfd, 5> waiting = {
+        pollfd{signals_.get(), POLLIN, 0}, pollfd{worker_.fd(), POLLIN, 0},
+        pollfd{acceptor_->fd(), POLLIN, 0}, pollfd{metrics_ ? metrics_->fd() : -1, POLLIN, 0},
+        pollfd{metrics_ ? metrics_->clients_fd() : -1, POLLIN, 0}};
+    static_cast<void>(::poll(waiting.data(), waiting.size(), wait_ms));
+    if (waiting[1].revents != 0) handle_message();
+    if (waiting[2].revents != 0) {
+      acceptor_->handle([this](std::unique_ptr<Vm> vm) { admit(std::move(vm)); }, refuse);
+    }
+    if (waiting[3].revents != 0 || waiting[4].revents != 0) {
+      metrics_->handle([this] { return format_metrics(totals_now()); });
+    }
+    if (waiting[0].revents != 0) handle_signals();
   }
 
   [[nodiscard]] Totals totals_now() const {

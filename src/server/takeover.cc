@@ -1,5 +1,6 @@
 #include "server/takeover.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -29,6 +30,11 @@ void end_unserved(const StateDirectory& states, const VmDirectory& directory, co
 }
 
 }  // namespace
+
+int sooner(int a_ms, int b_ms) {
+  if (a_ms < 0) return b_ms;
+  return b_ms < 0 ? a_ms : std::min(a_ms, b_ms);
+}
 
 void admit_found_vm(const StateDirectory& states, Snapshots& snapshots, std::unique_ptr<Vm> vm,
                     Vms& vms, Totals& totals, const Log& log) {

@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
@@ -73,15 +74,15 @@ Result<std::vector<int>> userfaultfds_of(pid_t pid) {
   for (int i = 0; i < kMaxEntries; ++i) {
     const dirent* entry = ::readdir(stream.get());  // NOLINT(concurrency-mt-unsafe): own stream
     if (entry == nullptr) break;
-    const std::string_view name = static_cast<const char*>(entry->d_name);
+    const char* name = static_cast<const char*>(entry->d_name);
     std::array<char, 64> target{};
-    const ssize_t count = ::readlinkat(fd, name.data(), target.data(), target.size());
+    const ssize_t count = ::readlinkat(fd, name, target.data(), target.size());
     if (count <= 0 || std::string_view(target.data(), static_cast<std::size_t>(count)) !=
                           "anon_inode:[userfaultfd]") {
       continue;
     }
     int number = -1;
-    std::from_chars(name.data(), name.data() + name.size(), number);
+    std::from_chars(name, name + std::strlen(name), number);
     found.push_back(number);
   }
   return found;

@@ -56,9 +56,9 @@ bool uffd_poison(int fd, std::uint64_t address, std::uint64_t length);
 bool is_userfaultfd(int fd);
 
 /// Reads waiting events into `slots`; returns how many, 0 when none wait. Never waits, whatever
-/// flags the other holders of the descriptor set (kFailed on kernels that would have to). The slots must be in
-/// memory that cannot fault: an event whose copy-out faults is lost. kFailed when the process is
-/// gone or the descriptor is no userfaultfd.
+/// flags the other holders of the descriptor set (kFailed on kernels that would have to). The slots
+/// must be in memory that cannot fault: an event whose copy-out faults is lost. kFailed when the
+/// process is gone or the descriptor is no userfaultfd.
 Result<std::size_t> uffd_read(int fd, std::span<uffd_msg> slots);
 
 }  // namespace lamina::sys
