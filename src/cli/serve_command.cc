@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <array>
@@ -120,6 +121,12 @@ int print_status(const Arguments& arguments) {
   return kExitDone;
 }
 
+/// One line on stderr, unless that would wait: a pipe that nobody reads must not hold up VMs.
+void log_line(const std::string& line) {
+  pollfd waiting{STDERR_FILENO, POLLOUT, 0};
+  if (::poll(&waiting, 1, 0) > 0 && (waiting.revents & POLLOUT) != 0) print_message(line);
+}
+
 int run(Arguments& arguments) {
   if (arguments.status) return print_status(arguments);
   if (arguments.snapshots.empty() || arguments.snapshots.size() != arguments.sockets.size()) {
@@ -137,7 +144,7 @@ int run(Arguments& arguments) {
   if (!mode) return report_error(mode.error(), false);
   options.socket_mode = *mode;
   options.restart_command = own_command();
-  options.log = print_message;
+  options.log = log_line;
   const Status served = serve(options);
   return served ? kExitDone : report_error(served.error(), false);
 }

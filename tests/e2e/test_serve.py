@@ -7,6 +7,7 @@ Environment: LAMINA and FAKE_VM are the binaries; LAMINA_SEED replays the moment
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import random
 import re
@@ -738,6 +739,19 @@ class Stops(ServeTest):
             self.assert_right(Vm(server.socket, self.truth_file))
             self.assertEqual(server.wait(), EXIT_DONE, server.said())
             self.assert_nothing_left(server)
+
+    def test_a_log_that_is_full(self) -> None:
+        """A pipe that nobody empties holds up nobody."""
+        reader, writer = os.pipe()
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PAGE_BYTES)
+        with self.serving(self.snapshot, log=writer) as server:
+            os.close(writer)
+            for _ in range(100):
+                peer = Vm(server.socket, self.truth_file, "--misbehave", "scalar")
+                self.assertEqual(peer.finish(), -signal.SIGKILL)
+            self.assert_right(Vm(server.socket, self.truth_file))
+            self.end_cleanly(server)
+        os.close(reader)
 
     def test_a_log_that_nobody_reads(self) -> None:
         """A reader of the log that has gone takes nobody with it."""
