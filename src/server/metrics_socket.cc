@@ -46,7 +46,7 @@ void MetricsSocket::handle(const std::function<std::string()>& metrics) {
   for (std::size_t i = 0; i < kMaxClients; ++i) {
     auto client = sys::accept_connection(listening_.get(), path_);
     if (!client || !*client) break;
-    if (clients_.size() >= kMaxClients) clients_.pop_front();
+    if (clients_.size() >= kMaxClients) forget(clients_.front().get());
     const int fd = (*client)->get();
     epoll_event event{};
     event.events = EPOLLIN;
@@ -66,8 +66,14 @@ void MetricsSocket::answer_those_who_asked(const std::function<std::string()>& m
     const int fd = events[static_cast<std::size_t>(i)].data.fd;
     std::array<char, kRequestBytes> request{};
     if (::recv(fd, request.data(), request.size(), MSG_DONTWAIT) > 0) answer(fd, metrics());
-    clients_.remove_if([fd](const sys::Fd& client) { return client.get() == fd; });
+    forget(fd);
   }
+}
+
+void MetricsSocket::forget(int client) {
+  // A serving process that was just forked may hold it open for a moment longer.
+  static_cast<void>(::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, client, nullptr));
+  clients_.remove_if([client](const sys::Fd& one) { return one.get() == client; });
 }
 
 void MetricsSocket::forget_clients() {

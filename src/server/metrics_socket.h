@@ -40,6 +40,7 @@ class MetricsSocket {
       : path_(std::move(path)), listening_(std::move(listening)) {}
 
   void answer_those_who_asked(const std::function<std::string()>& metrics);
+  void forget(int client);
 
   std::string path_;
   sys::Fd listening_;

@@ -2,17 +2,20 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 
 #include "base/error.h"
-#include "lamina/uuid.h"
+#include "sys/file.h"
+#include "sys/lock.h"
 
 namespace lamina::sys {
 namespace {
@@ -52,7 +55,7 @@ Status set_group(const std::string& path, const std::string& group) {
   return {};
 }
 
-/// Binds at a name of its own, so that nobody can connect before mode and group are set.
+/// Mode and group are set before listen(): whoever connects earlier is refused.
 Status bind_at(int socket, const std::string& path, const SocketAccess& access) {
   LAMINA_ASSIGN_OR_RETURN(const sockaddr_un address, address_of(path));
   if (::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
@@ -66,6 +69,17 @@ Status bind_at(int socket, const std::string& path, const SocketAccess& access) 
   }();
   if (!set) ::unlink(path.c_str());
   return set;
+}
+
+/// Locks a directory, unless somebody else keeps it locked for long.
+void wait_a_while_for_lock(int directory, const std::string& path) {
+  constexpr int kAttempts = 100;
+  constexpr int kPauseMs = 10;
+  for (int i = 0; i < kAttempts; ++i) {
+    const auto locked = try_lock(directory, path);
+    if (!locked || *locked) return;
+    ::poll(nullptr, 0, kPauseMs);
+  }
 }
 
 /// Removes a socket that nobody listens at.
@@ -87,9 +101,15 @@ Status clear_path(const std::string& path) {
 
 Result<Fd> listen_at(const std::string& path, const SocketAccess& access) {
   LAMINA_RETURN_IF_ERROR(address_of(path));
+  // Two that start at once must not take each other's new socket for one that nobody listens at.
+  // (A directory that cannot be opened is reported by bind().)
+  const std::size_t slash = path.rfind('/');
+  const std::string parent =
+      slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
+  const auto directory = open_at(AT_FDCWD, parent, O_RDONLY | O_DIRECTORY, parent);
+  if (directory) wait_a_while_for_lock(directory->get(), parent);
   LAMINA_RETURN_IF_ERROR(clear_path(path));
   LAMINA_ASSIGN_OR_RETURN(Fd fd, make_socket(SOCK_STREAM | SOCK_NONBLOCK));
-  // A connection before listen() is refused, so mode and group are in force from the first one.
   LAMINA_RETURN_IF_ERROR(bind_at(fd.get(), path, access));
   return fd;
 }
