@@ -499,6 +499,27 @@ class FailsClosed(ServeTest):
         self.assertFalse((self.sockets / "s").exists())
 
 
+class SlowDisk(ServeTest):
+    """Layers whose reads take their time."""
+
+    def test_faults_and_removes_behind_slow_reads(self) -> None:
+        snapshot, truth, _ = self.chain("slow", 300, 2)
+        with self.serving(snapshot, options=("--populate", "all", "--workers", "1")) as server:
+            worker = server.worker()
+            with subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", "-p", str(worker),
+                                   "-e", "trace=pread64",
+                                   "-e", "inject=pread64:delay_enter=5000"]) as slow:
+                try:
+                    tasks = Path(f"/proc/{worker}/task")
+                    wait_until(lambda: all("TracerPid:\t0" not in (task / "status").read_text()
+                                           for task in tasks.iterdir()), "every thread is slow")
+                    vms = [Vm(server.socket, truth, "--operations", 500) for _ in range(2)]
+                    self.assert_right(*vms)
+                finally:
+                    slow.terminate()
+            self.end_cleanly(server)
+
+
 class HostilePeers(ServeTest):
     """Peers that lie, stall and die, while a good VM is served."""
 
