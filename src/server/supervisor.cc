@@ -180,13 +180,12 @@ class Supervisor {
 
   /// In the child: serves until the supervisor is gone, then takes its place.
   [[noreturn]] void be_worker(sys::Fd control) {
-    const pid_t supervisor = ::getppid();
     signals_.reset();
     acceptor_->forget_peers();
     if (metrics_) metrics_->forget_clients();
-    const auto watched = sys::open_process(supervisor);
+    const auto watched = sys::open_process(supervisor_);
     // Else it has died already, and somebody else is the parent.
-    if (watched && ::getppid() == supervisor) {
+    if (watched && ::getppid() == supervisor_) {
       const Status served = run_worker(snapshots_, vms_, control.get(), watched->get(),
                                        default_threads(options_.threads), log_);
       if (!served) {
@@ -195,7 +194,7 @@ class Supervisor {
       }
     }
     if (options_.restart_command.empty()) ::_exit(1);
-    log_(fmt::format("supervisor {} is gone; this process takes its place", supervisor));
+    log_(fmt::format("supervisor {} is gone; this process takes its place", supervisor_));
     // This very program: what is on the disk now may be why the supervisor is gone.
     const Error failed =
         exec_successor(kThisProgram, options_.restart_command, descriptors(-1), vms_);
@@ -349,6 +348,7 @@ class Supervisor {
 
   const ServeOptions& options_;
   Log log_;
+  const pid_t supervisor_ = ::getpid();  ///< asked before any fork: a child's parent may be gone
   Snapshots snapshots_;
   std::vector<Endpoint> endpoints_;
   std::unique_ptr<StateDirectory> states_;
