@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <ranges>
 #include <set>
 
 #include "base/block.h"
@@ -102,12 +103,11 @@ Result<std::vector<const Named*>> find_chain(const std::vector<Named>& layers,
   std::vector<const Named*> chain;
   std::set<const Named*> placed;
   // From the youngest down: of several replaced ones the youngest gives the merged layer its place.
-  const std::vector<Uuid>& ids = youngest.trailer().chain;
-  for (auto id = ids.rbegin(); id != ids.rend(); ++id) {
-    const auto found = present.find(*id);
+  for (const Uuid& id : std::views::reverse(youngest.trailer().chain)) {
+    const auto found = present.find(id);
     if (found == present.end()) {
       return fail(ErrorKind::kNotFound, "layer {} is needed, and is not in this directory",
-                  id->to_string());
+                  id.to_string());
     }
     if (placed.insert(found->second).second) chain.push_back(found->second);
   }

@@ -178,7 +178,7 @@ class Repair {
   }
 
   /// Opens a snapshot with a native header beside facts that are missing or damaged.
-  Status check_without_facts() const {
+  [[nodiscard]] Status check_without_facts() const {
     const auto opened = store::open_snapshot(path_);
     if (opened) return {};
     const auto facts = store::read_facts(directory_.get(), path_);
@@ -198,7 +198,7 @@ class Repair {
   }
 
   /// Checks that every layer of `mapping` is here and every extent lies where its trailer says.
-  Status check_readable(const mapping::Mapping& mapping) const {
+  [[nodiscard]] Status check_readable(const mapping::Mapping& mapping) const {
     for (std::size_t i = 0; i < mapping.extent_count(); ++i) {
       const mapping::Extent extent = mapping.extent(i);
       if (extent.layer == mapping::kZeros) continue;
