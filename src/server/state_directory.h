@@ -27,7 +27,6 @@ class VmDirectory {
 
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] int fd() const { return fd_.get(); }
-  sys::Fd& descriptor() { return fd_; }
 
  private:
   std::string name_;

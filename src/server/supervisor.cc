@@ -133,7 +133,7 @@ class Supervisor {
   }
 
   Status listen(std::optional<Estate>& estate) {
-    // A predecessor that was stopping had closed its sockets, and so does this one.
+    // A predecessor that was stopping listened no more, and neither does this one.
     stopping_ = estate && estate->stopping;
     const AccessRules rules{options_.socket_mode, options_.socket_group, options_.allowed_users};
     LAMINA_ASSIGN_OR_RETURN(
@@ -186,12 +186,13 @@ class Supervisor {
     const auto watched = sys::open_process(supervisor_);
     // Else it has died already, and somebody else is the parent.
     if (watched && ::getppid() == supervisor_) {
-      const Status served = run_worker(snapshots_, vms_, control.get(), watched->get(),
-                                       default_threads(options_.threads), log_);
-      if (!served) {
-        log_(served.error().message);
+      const auto ended = run_worker(snapshots_, vms_, control.get(), watched->get(),
+                                    default_threads(options_.threads), log_);
+      if (!ended) {
+        log_(ended.error().message);
         ::_exit(1);
       }
+      stopping_ = stopping_ || ended->detaching;
     }
     if (options_.restart_command.empty()) ::_exit(1);
     log_(fmt::format("supervisor {} is gone; this process takes its place", supervisor_));
@@ -203,7 +204,9 @@ class Supervisor {
   }
 
   [[nodiscard]] EstateDescriptors descriptors(pid_t worker) const {
-    return {acceptor_->listening(), metrics_ ? metrics_->fd() : -1, worker, stopping_};
+    // A child's copies of the sockets outlive the supervisor's stop.
+    return {stopping_ ? std::vector<int>() : acceptor_->listening(), metrics_ ? metrics_->fd() : -1,
+            worker, stopping_};
   }
 
   void loop() {
@@ -258,7 +261,6 @@ class Supervisor {
                                     vm->connection.get()};
     vms_[message.id] = std::move(vm);
     worker_.tell(message, fds);
-    if (stopping_) worker_.tell(detach_message(), {});
   }
 
   void handle_message() {

@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "server/control_message.h"
 #include "sys/file.h"
-#include "sys/process.h"
 #include "sys/unix_socket.h"
 
 namespace lamina::server {
@@ -20,7 +19,7 @@ class Worker {
   Worker(int control, int supervisor, Log log)
       : control_(control), supervisor_(supervisor), log_(std::move(log)) {}
 
-  Status run(const Snapshots& snapshots, Vms& vms, std::size_t threads) {
+  Result<WorkerEnd> run(const Snapshots& snapshots, Vms& vms, std::size_t threads) {
     LAMINA_ASSIGN_OR_RETURN(served_, ServedVms::start(snapshots, vms, threads, log_));
     while (true) {
       std::array<pollfd, 3> waiting = {pollfd{control_, POLLIN, 0},
@@ -31,7 +30,12 @@ class Worker {
         served_->handle_ended([this](const Ended& ended, const Vm&) { tell_ended(ended); });
       }
       if (waiting[0].revents != 0 && !handle_message()) control_ = -1;
-      if (waiting[2].revents != 0) return {};
+      if (waiting[2].revents != 0) {
+        // What it said before it died counts: its end is closed, so this does not wait.
+        while (control_ >= 0 && handle_message()) {
+        }
+        return WorkerEnd{detaching_};
+      }
     }
   }
 
@@ -43,6 +47,7 @@ class Worker {
     const auto message = decode_control(received->bytes);
     if (!message) return true;
     if (message->kind == MessageKind::kDetach) {
+      detaching_ = true;
       served_->detach_all();
       return true;
     }
@@ -84,13 +89,14 @@ class Worker {
   int control_;
   int supervisor_;
   Log log_;
+  bool detaching_ = false;
   std::unique_ptr<ServedVms> served_;
 };
 
 }  // namespace
 
-Status run_worker(const Snapshots& snapshots, Vms& vms, int control, int supervisor,
-                  std::size_t threads, Log log) {
+Result<WorkerEnd> run_worker(const Snapshots& snapshots, Vms& vms, int control, int supervisor,
+                             std::size_t threads, Log log) {
   return Worker(control, supervisor, std::move(log)).run(snapshots, vms, threads);
 }
 

@@ -739,6 +739,21 @@ class Stops(ServeTest):
             self.assert_nothing_left(server)
             self.assert_right(*vms)
 
+    def test_a_supervisor_that_is_killed_while_it_stops(self) -> None:
+        """Its successor goes on with stopping: it accepts nobody, and ends."""
+        with self.serving(self.snapshot) as server:
+            vms = self.running(server, 2, FOREVER)
+            worker = server.worker()
+            os.kill(worker, signal.SIGSTOP)
+            server.signal(signal.SIGTERM)
+            wait_until(lambda: any("stopping" in line for line in server.log()), "it stops")
+            server.kill_supervisor_only()
+            os.kill(worker, signal.SIGCONT)
+            wait_until(lambda: not server.leftovers(), f"the successor ends; {server.said()}")
+            self.assertEqual(server.states(), [])
+            self.assertFalse(server.socket.exists())
+            self.assert_right(*vms)
+
     def test_a_second_signal_leaves_them_to_the_next_start(self) -> None:
         with self.serving(self.snapshot) as server:
             vms = self.running(server, 2, FOREVER)
