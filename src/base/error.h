@@ -28,6 +28,16 @@ std::unexpected<Error> system_failure(std::string_view call, std::string_view ob
 /// `error` with "context: " before its message, same kind.
 Error with_context(std::string_view context, Error error);
 
+/// `report` when `done` is success, else its error with the report's notes: what was done before a
+/// failure and is worth a note is not lost with the report.
+template <typename Report>
+Result<Report> report_or_error(const Status& done, Report& report) {
+  if (done) return std::move(report);
+  Error error = done.error();
+  error.notes = std::move(report.notes);
+  return std::unexpected(std::move(error));
+}
+
 }  // namespace lamina
 
 // NOLINTBEGIN(cppcoreguidelines-macro-usage): a return from the caller cannot be a function.

@@ -84,10 +84,7 @@ Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, VmS
       new Session(chain, state, std::move(regions), descriptors, buffer, options));
   session->finish_predecessors_work();
   for (const Region& region : session->regions_.regions()) {
-    const Status woken =
-        sys::uffd_wake(descriptors.userfaultfd, region.host_address, region.size_bytes);
-    // A range that has been unmapped has nobody to wake.
-    if (!woken && woken.error().kind != ErrorKind::kNotFound) return std::unexpected(woken.error());
+    session->wake(region.host_address, region.size_bytes);
   }
   return session;
 }
@@ -214,7 +211,7 @@ bool Session::reread_events() {
       const std::uint64_t address = slot.arg.pagefault.address;
       const Region* region = regions_.find(address);
       const std::uint64_t page_bytes = region != nullptr ? region->page_bytes : kBlockBytes;
-      static_cast<void>(sys::uffd_wake(fds_.userfaultfd, address & ~(page_bytes - 1), page_bytes));
+      wake(address & ~(page_bytes - 1), page_bytes);
     }
     clear(slot);
   }
@@ -248,9 +245,16 @@ format::BlockRun Session::serve_fault(std::uint64_t address) {
     if (next == Next::kNothing) return {};
     if (next == Next::kWake) break;
   }
-  static_cast<void>(
-      sys::uffd_wake(fds_.userfaultfd, region->host_address + page, region->page_bytes));
+  wake(region->host_address + page, region->page_bytes);
   return {};
+}
+
+void Session::wake(std::uint64_t host_address, std::uint64_t length) {
+  const Status woken = sys::uffd_wake(fds_.userfaultfd, host_address, length);
+  // A range that has been unmapped has nobody to wake.
+  if (!woken && woken.error().kind != ErrorKind::kNotFound) {
+    fail_closed(woken.error().message, host_address, 0);
+  }
 }
 
 Session::Next Session::after_refused_fill(const sys::FillResult& result, const Region& region,
@@ -479,10 +483,6 @@ bool Session::populate(std::uint32_t max_blocks) {
 void Session::set_plan(const PopulatePlan* plan) {
   options_.plan = plan;
   vm_.populate_position().set(0);
-}
-
-bool Session::is_populated() const {
-  return options_.plan == nullptr || next_of_plan(1).block_count == 0;
 }
 
 bool Session::detach() {

@@ -5,7 +5,7 @@
 // between faults, in small portions, what it was asked to populate. So there is nothing to lock and
 // no order to get wrong. The fault path allocates nothing, locks nothing and logs nothing.
 //
-// What a fault costs: one lookup, one read into a buffer, its checksum, and one ioctl from that
+// What a fault costs: a lookup, one read into a buffer, its checksum, and one ioctl from that
 // very buffer: first for the page that is waited for, then, while the guest runs on, for the rest
 // of the run behind it. Never from a mapping of the layer: that could change, or raise SIGBUS,
 // between check and copy.
@@ -106,9 +106,6 @@ class Session {
   /// Replaces the plan; populating starts at its beginning.
   void set_plan(const PopulatePlan* plan);
 
-  /// True when all of the plan is filled (or there is none).
-  [[nodiscard]] bool is_populated() const;
-
   /// Ends the session without ending the VM: takes its memory out of the userfaultfd's hands, so
   /// that the kernel answers faults by itself, with zeros. REQUIRES: populated by a plan with
   /// `rest`: then only blocks that the guest gave back are missing, and those are zeros. Never
@@ -117,7 +114,6 @@ class Session {
 
   [[nodiscard]] SessionState state() const { return state_; }
   [[nodiscard]] const std::string& failure() const { return failure_; }
-  [[nodiscard]] VmState& vm() const { return vm_; }
 
  private:
   /// A run of blocks to fill at once, all of one kind.
@@ -157,6 +153,8 @@ class Session {
   sys::FillResult fill_huge_page(const Region& region, std::uint32_t first_block);
   /// Reads into the buffer, checked; retries, then fails closed. False when it did.
   bool read_blocks(std::uint32_t block, std::span<std::byte> buffer, std::uint64_t host_address);
+  /// A thread that cannot be woken would wait for ever: then it fails closed.
+  void wake(std::uint64_t host_address, std::uint64_t length);
   void fail_closed(const std::string& cause, std::uint64_t host_address, std::uint64_t length);
   void record(std::uint32_t block);
   void end_recording();

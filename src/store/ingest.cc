@@ -53,13 +53,7 @@ class Ingest {
  public:
   explicit Ingest(const IngestOptions& options) : options_(options) {}
 
-  Result<IngestReport> run() {
-    const Status done = work();
-    if (done) return std::move(report_);
-    Error error = done.error();
-    error.notes = std::move(report_.notes);
-    return std::unexpected(std::move(error));
-  }
+  Result<IngestReport> run() { return report_or_error(work(), report_); }
 
  private:
   Status work() {

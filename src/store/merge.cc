@@ -62,13 +62,7 @@ class Merge {
  public:
   explicit Merge(const MergeOptions& options) : options_(options) {}
 
-  Result<MergeReport> run() {
-    const Status done = work();
-    if (done) return std::move(report_);
-    Error error = done.error();
-    error.notes = std::move(report_.notes);
-    return std::unexpected(std::move(error));
-  }
+  Result<MergeReport> run() { return report_or_error(work(), report_); }
 
  private:
   Status work() {

@@ -24,13 +24,7 @@ class Repair {
  public:
   explicit Repair(std::string path) : path_(std::move(path)) {}
 
-  Result<RepairReport> run() {
-    const Status done = work();
-    if (done) return std::move(report_);
-    Error error = done.error();
-    error.notes = std::move(report_.notes);
-    return std::unexpected(std::move(error));
-  }
+  Result<RepairReport> run() { return report_or_error(work(), report_); }
 
  private:
   Status work() {
