@@ -9,6 +9,8 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <iterator>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -124,8 +126,9 @@ class ServingThreads::Thread {
       const int count =
           ::epoll_wait(epoll_.get(), events.data(), kEventsAtOnce, populating ? 0 : -1);
       for (int i = 0; i < count; ++i) handle(events[static_cast<std::size_t>(i)].data.u64);
-      populating = populate(count > 0 ? kBusyPortionBlocks : kIdlePortionBlocks);
+      populate(count > 0 ? kBusyPortionBlocks : kIdlePortionBlocks);
       reap();
+      populating = !populating_.empty();
     }
   }
 
@@ -142,6 +145,7 @@ class ServingThreads::Thread {
     } else {
       session.end();
     }
+    if (session.state() != SessionState::kServing) done_.insert(found->first);
   }
 
   void take_incoming() {
@@ -155,6 +159,7 @@ class ServingThreads::Thread {
     for (auto& [id, served] : served_) {
       if (std::exchange(served.vm.options.plan, &everything()) != &everything()) {
         served.session->set_plan(&everything());
+        populating_.insert(id);
       }
     }
   }
@@ -167,6 +172,8 @@ class ServingThreads::Thread {
                           std::span(buffer_.get(), pager::kFillBufferBytes), vm.options));
       LAMINA_RETURN_IF_ERROR(watch(vm.descriptors.userfaultfd, tag(vm.id, Source::kUserfaultfd)));
       LAMINA_RETURN_IF_ERROR(watch(vm.descriptors.pidfd, tag(vm.id, Source::kPidfd)));
+      if (vm.options.plan != nullptr) populating_.insert(vm.id);
+      if (session->state() != SessionState::kServing) done_.insert(vm.id);
       served_.emplace(vm.id, Served{vm, std::move(session)});
       return {};
     }();
@@ -177,37 +184,34 @@ class ServingThreads::Thread {
            {vm.id, ended ? SessionState::kEnded : SessionState::kKilled, begun.error().message});
   }
 
-  /// A portion for every session whose plan is not filled; true when some is left.
-  bool populate(std::uint32_t blocks) {
-    bool more = false;
-    for (auto& [id, served] : served_) {
-      Session& session = *served.session;
-      if (session.state() != SessionState::kServing || served.vm.options.plan == nullptr) continue;
-      if (session.populate(blocks)) {
-        more = true;
-      } else if (session.state() == SessionState::kServing) {
-        if (served.vm.options.plan != &everything()) {
-          served.vm.options.plan = nullptr;
-        } else if (!session.detach()) {
-          more = true;
-        }
-      }
+  /// A portion for every session whose plan is not filled.
+  void populate(std::uint32_t blocks) {
+    for (auto id = populating_.begin(); id != populating_.end();) {
+      Served& served = served_.at(*id);
+      const bool more = populate_one(served, blocks);
+      if (served.session->state() != SessionState::kServing) done_.insert(*id);
+      id = more ? std::next(id) : populating_.erase(id);
     }
-    return more;
+  }
+
+  /// False when there is no more to do.
+  static bool populate_one(Served& served, std::uint32_t blocks) {
+    Session& session = *served.session;
+    if (session.populate(blocks)) return true;
+    if (session.state() != SessionState::kServing) return false;
+    return served.vm.options.plan == &everything() && !session.detach();
   }
 
   void reap() {
-    for (auto one = served_.begin(); one != served_.end();) {
-      const Session& session = *one->second.session;
-      if (session.state() == SessionState::kServing) {
-        ++one;
-        continue;
-      }
-      Ended ended{one->first, session.state(), session.failure()};
-      const VmToServe vm = one->second.vm;
-      one = served_.erase(one);
+    for (const std::uint64_t id : done_) {
+      const auto found = served_.find(id);
+      Ended ended{id, found->second.session->state(), found->second.session->failure()};
+      const VmToServe vm = found->second.vm;
+      served_.erase(found);
+      populating_.erase(id);
       finish(vm, std::move(ended));
     }
+    done_.clear();
   }
 
   void finish(const VmToServe& vm, Ended ended) {
@@ -229,7 +233,10 @@ class ServingThreads::Thread {
   std::atomic<std::size_t> load_ = 0;
   Mutex mutex_;
   std::vector<VmToServe> incoming_ LAMINA_GUARDED_BY(mutex_);
-  std::map<std::uint64_t, Served> served_;  ///< of the thread
+  // Of the thread. What happens to one VM costs nothing for the others.
+  std::map<std::uint64_t, Served> served_;
+  std::set<std::uint64_t> populating_;  ///< whose plan is not filled yet
+  std::set<std::uint64_t> done_;        ///< that are not served any more, to be reported
 };
 
 Result<std::unique_ptr<ServingThreads>> ServingThreads::start(std::size_t threads) {
