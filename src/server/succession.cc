@@ -65,12 +65,9 @@ Result<std::unique_ptr<Vm>> vm_from(const StateDirectory& states, const Json& js
   sys::Fd userfaultfd = adopt(json.at("userfaultfd"));
   sys::Fd pidfd = adopt(json.at("pidfd"));
   sys::Fd connection = adopt(json.at("connection"));
-  const std::string path = states.path_of(directory) + "/" + kStateName;
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd file,
-                          sys::open_at(directory.fd(), kStateName, O_RDWR, path));
-  LAMINA_ASSIGN_OR_RETURN(pager::VmState state, pager::VmState::attach(file.get(), path));
-  return std::make_unique<Vm>(Vm{0, 0, std::move(directory), std::move(userfaultfd),
-                                 std::move(pidfd), std::move(connection), std::move(state)});
+  const std::string path = states.path_of(directory);
+  return attach_vm(path, std::move(directory), std::move(userfaultfd), std::move(pidfd),
+                   std::move(connection));
 }
 
 /// Throws what the JSON library does when the list is not one of ours.

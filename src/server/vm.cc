@@ -102,6 +102,16 @@ Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer& c
                                  std::move(connection), std::move(state)});
 }
 
+Result<std::unique_ptr<Vm>> attach_vm(const std::string& path, VmDirectory directory,
+                                      sys::Fd userfaultfd, sys::Fd pidfd, sys::Fd connection) {
+  const std::string state_path = path + "/" + kStateName;
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd file,
+                          sys::open_at(directory.fd(), kStateName, O_RDWR, state_path));
+  LAMINA_ASSIGN_OR_RETURN(pager::VmState state, pager::VmState::attach(file.get(), state_path));
+  return std::make_unique<Vm>(Vm{0, 0, std::move(directory), std::move(userfaultfd),
+                                 std::move(pidfd), std::move(connection), std::move(state)});
+}
+
 Result<std::unique_ptr<Vm>> reacquire_vm(const StateDirectory& states, VmDirectory& directory) {
   const auto named = parse_vm_directory_name(directory.name());
   LAMINA_ASSIGN_OR_RETURN(sys::Fd pidfd, open_named_process(*named));

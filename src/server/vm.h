@@ -54,6 +54,10 @@ Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer& c
                                     pager::Handshake handshake, sys::Fd& connection,
                                     const ServedSnapshot& snapshot, bool record);
 
+/// The VM of a directory whose descriptors are at hand: maps its state. `path` is the directory's.
+Result<std::unique_ptr<Vm>> attach_vm(const std::string& path, VmDirectory directory,
+                                      sys::Fd userfaultfd, sys::Fd pidfd, sys::Fd connection);
+
 /// Takes over the VM of an abandoned directory: opens its process and takes the userfaultfd from
 /// it. kNotFound when the process has ended; after any other failure the VM waits for ever: the
 /// caller kills it (kill_abandoned). `directory` is moved from on success only. The snapshot's

@@ -1,6 +1,5 @@
 #include "server/worker.h"
 
-#include <fcntl.h>
 #include <poll.h>
 
 #include <array>
@@ -8,7 +7,6 @@
 
 #include "base/error.h"
 #include "server/control_message.h"
-#include "sys/file.h"
 #include "sys/unix_socket.h"
 
 namespace lamina::server {
@@ -66,13 +64,12 @@ class Worker {
     if (message.kind != MessageKind::kServe || fds.size() != kFds) {
       return fail(ErrorKind::kFailed, "a control message with {} descriptors", fds.size());
     }
-    VmDirectory directory(message.text, std::move(fds[2]));
-    LAMINA_ASSIGN_OR_RETURN(const sys::Fd file,
-                            sys::open_at(directory.fd(), kStateName, O_RDWR, message.text));
-    LAMINA_ASSIGN_OR_RETURN(pager::VmState state, pager::VmState::attach(file.get(), message.text));
-    return std::make_unique<Vm>(Vm{message.id, message.snapshot, std::move(directory),
-                                   std::move(fds[0]), std::move(fds[1]), std::move(fds[3]),
-                                   std::move(state)});
+    LAMINA_ASSIGN_OR_RETURN(std::unique_ptr<Vm> vm,
+                            attach_vm(message.text, VmDirectory(message.text, std::move(fds[2])),
+                                      std::move(fds[0]), std::move(fds[1]), std::move(fds[3])));
+    vm->id = message.id;
+    vm->snapshot = message.snapshot;
+    return vm;
   }
 
   void tell_ended(const Ended& ended) const {

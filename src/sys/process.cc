@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "sys/directory.h"
 #include "sys/file.h"
+#include "sys/userfaultfd.h"
 
 namespace lamina::sys {
 namespace {
@@ -75,12 +76,7 @@ Result<std::vector<int>> userfaultfds_of(pid_t pid) {
     const dirent* entry = ::readdir(stream.get());  // NOLINT(concurrency-mt-unsafe): own stream
     if (entry == nullptr) break;
     const char* name = static_cast<const char*>(entry->d_name);
-    std::array<char, 64> target{};
-    const ssize_t count = ::readlinkat(fd, name, target.data(), target.size());
-    if (count <= 0 || std::string_view(target.data(), static_cast<std::size_t>(count)) !=
-                          "anon_inode:[userfaultfd]") {
-      continue;
-    }
+    if (!names_userfaultfd(fd, name)) continue;
     int number = -1;
     std::from_chars(name, name + std::strlen(name), number);
     found.push_back(number);

@@ -102,9 +102,12 @@ bool uffd_poison(int fd, std::uint64_t address, std::uint64_t length) {
 }
 
 bool is_userfaultfd(int fd) {
+  return names_userfaultfd(AT_FDCWD, fmt::format("/proc/self/fd/{}", fd).c_str());
+}
+
+bool names_userfaultfd(int directory, const char* link) {
   std::array<char, 64> target{};
-  const std::string link = fmt::format("/proc/self/fd/{}", fd);
-  const ssize_t count = ::readlink(link.c_str(), target.data(), target.size());
+  const ssize_t count = ::readlinkat(directory, link, target.data(), target.size());
   return count > 0 && std::string_view(target.data(), static_cast<std::size_t>(count)) ==
                           "anon_inode:[userfaultfd]";
 }

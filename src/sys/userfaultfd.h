@@ -55,6 +55,9 @@ bool uffd_poison(int fd, std::uint64_t address, std::uint64_t length);
 /// True when `fd` is a userfaultfd (as /proc/self/fd tells).
 bool is_userfaultfd(int fd);
 
+/// True when `link`, an entry of a /proc/PID/fd below `directory`, is a userfaultfd.
+bool names_userfaultfd(int directory, const char* link);
+
 /// Reads waiting events into `slots`; returns how many, 0 when none wait. Never waits, whatever
 /// flags the other holders of the descriptor set (kFailed on kernels that would have to). The slots
 /// must be in memory that cannot fault: an event whose copy-out faults is lost. kFailed when the
