@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "engine/chain.h"
 #include "engine/layer.h"
 #include "engine/rebuild.h"
 #include "store/name.h"
@@ -115,13 +116,7 @@ class Repair {
       LAMINA_RETURN_IF_ERROR(confirm_by_trailers(header, description.pause_id));
       LAMINA_RETURN_IF_ERROR(restore_vmstate(header));
     }
-    // Without facts a native header is read by itself: this checks every layer and extent before
-    // anything is written.
-    if (header.format == HeaderFormat::kNative) {
-      LAMINA_RETURN_IF_ERROR(check_without_facts());
-    } else {
-      LAMINA_RETURN_IF_ERROR(check_readable(header.mapping));
-    }
+    LAMINA_RETURN_IF_ERROR(check_readable(header));
     LAMINA_RETURN_IF_ERROR(
         store::write_facts(description, bytes, directory_.get(), path_, kNewFactsName));
     LAMINA_RETURN_IF_ERROR(sys::rename_over(directory_.get(), kNewFactsName, directory_.get(),
@@ -171,41 +166,12 @@ class Repair {
     return true;
   }
 
-  /// Opens a snapshot with a native header beside facts that are missing or damaged.
-  [[nodiscard]] Status check_without_facts() const {
-    const auto opened = store::open_snapshot(path_);
-    if (opened) return {};
-    const auto facts = store::read_facts(directory_.get(), path_);
-    if (!facts && facts.error().message == opened.error().message) {
-      // Only the facts are in the way: the same check without them.
-      LAMINA_ASSIGN_OR_RETURN(const format::Header header,
-                              store::read_header(directory_.get(), path_));
-      for (std::size_t i = 0; i < header.layers.size(); ++i) {
-        const Uuid& id = header.mapping.layers()[i];
-        const std::string name = store::layer_file_name(id);
-        LAMINA_RETURN_IF_ERROR(engine::Layer::open(directory_.get(), name, path_ + "/" + name, id,
-                                                   header.layers[i].has_checksums));
-      }
-      return check_readable(header.mapping);
-    }
-    return std::unexpected(opened.error());
-  }
-
-  /// Checks that every layer of `mapping` is here and every extent lies where its trailer says.
-  [[nodiscard]] Status check_readable(const mapping::Mapping& mapping) const {
-    for (std::size_t i = 0; i < mapping.extent_count(); ++i) {
-      const mapping::Extent extent = mapping.extent(i);
-      if (extent.layer == mapping::kZeros) continue;
-      const Uuid& id = mapping.layer_id(extent.layer);
-      const auto layer =
-          std::find_if(layers_.begin(), layers_.end(),
-                       [&](const engine::Layer& one) { return one.build_id() == id; });
-      if (layer == layers_.end()) {
-        return fail(ErrorKind::kNotFound, "layer '{}/{}' is missing", path_,
-                    store::layer_file_name(id));
-      }
-      LAMINA_RETURN_IF_ERROR(layer->check_extent(extent));
-    }
+  /// Checks, before anything is written, what every reader of the snapshot will: that each layer is
+  /// here and fits the header, and that each extent lies where the layer's trailer says.
+  [[nodiscard]] Status check_readable(const format::Header& header) const {
+    LAMINA_ASSIGN_OR_RETURN(std::vector<engine::Layer> layers,
+                            store::open_layers(directory_.get(), path_, header, std::nullopt));
+    LAMINA_RETURN_IF_ERROR(engine::Chain::create(header.mapping, std::move(layers)));
     return {};
   }
 
@@ -226,7 +192,6 @@ class Repair {
           fmt::format("the header of '{}' cannot be rebuilt", path_), rebuilt.error()));
     }
     LAMINA_RETURN_IF_ERROR(check_against_facts(*rebuilt));
-    LAMINA_RETURN_IF_ERROR(check_readable(rebuilt->mapping));
     if (!facts_) LAMINA_RETURN_IF_ERROR(admit_doubt(*rebuilt));
     format::Header& header = description.header;
     header.format = facts_ ? facts_->header_format : HeaderFormat::kNative;
@@ -241,6 +206,7 @@ class Repair {
         if (layer.build_id() == id) header.layers.push_back({layer.data_blocks(), true});
       }
     }
+    LAMINA_RETURN_IF_ERROR(check_readable(header));
     description.pause_id = rebuilt->pause_id;
     description.created = store::timestamp_now();
     if (facts_) {

@@ -31,40 +31,6 @@ bool expects_trailer(const format::Header& header, std::size_t index,
   });
 }
 
-Result<std::vector<Layer>> open_layers(int directory, const std::string& path,
-                                       const format::Header& header,
-                                       const std::optional<SnapshotFacts>& facts) {
-  const auto ids = header.mapping.layers();
-  std::vector<Layer> layers;
-  layers.reserve(ids.size());
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    std::string name = layer_file_name(ids[i]);
-    if (ids.size() == 1 && header.format != HeaderFormat::kNative &&
-        !sys::name_exists(directory, name) && sys::name_exists(directory, kLegacyLayerName)) {
-      name = kLegacyLayerName;
-    }
-    auto layer =
-        Layer::open(directory, name, path + "/" + name, ids[i], expects_trailer(header, i, facts));
-    if (!layer) {
-      if (layer.error().kind != ErrorKind::kNotFound) return std::unexpected(layer.error());
-      return fail(ErrorKind::kNotFound, "layer '{}/{}' is missing", path, name);
-    }
-    if (header.format == HeaderFormat::kNative &&
-        header.layers[i].data_blocks != layer->data_blocks()) {
-      return fail(
-          ErrorKind::kCorrupt,
-          "layer '{}' has {} blocks of data, but the header says {}: it was cut or exchanged",
-          layer->path(), layer->data_blocks(), header.layers[i].data_blocks);
-    }
-    if (layer->trailer() && layer->trailer()->memory_bytes != header.memory_bytes) {
-      return fail(ErrorKind::kCorrupt, "layer '{}' is of {} bytes of memory, the header of {}",
-                  layer->path(), layer->trailer()->memory_bytes, header.memory_bytes);
-    }
-    layers.push_back(std::move(*layer));
-  }
-  return layers;
-}
-
 /// Sorts the layers of a version 1 or 3 header into the order that the youngest one's trailer
 /// knows. False when it does not know all of them.
 Result<bool> sort_layers(format::Header& header, std::vector<Layer>& layers) {
@@ -184,6 +150,40 @@ std::optional<Uuid> parse_layer_file_name(const std::string& name) {
   const auto id = Uuid::parse(std::string_view(name).substr(prefix.size()));
   if (!id) return std::nullopt;
   return *id;
+}
+
+Result<std::vector<engine::Layer>> open_layers(int directory, const std::string& path,
+                                               const format::Header& header,
+                                               const std::optional<SnapshotFacts>& facts) {
+  const auto ids = header.mapping.layers();
+  std::vector<Layer> layers;
+  layers.reserve(ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    std::string name = layer_file_name(ids[i]);
+    if (ids.size() == 1 && header.format != HeaderFormat::kNative &&
+        !sys::name_exists(directory, name) && sys::name_exists(directory, kLegacyLayerName)) {
+      name = kLegacyLayerName;
+    }
+    auto layer =
+        Layer::open(directory, name, path + "/" + name, ids[i], expects_trailer(header, i, facts));
+    if (!layer) {
+      if (layer.error().kind != ErrorKind::kNotFound) return std::unexpected(layer.error());
+      return fail(ErrorKind::kNotFound, "layer '{}/{}' is missing", path, name);
+    }
+    if (header.format == HeaderFormat::kNative &&
+        header.layers[i].data_blocks != layer->data_blocks()) {
+      return fail(
+          ErrorKind::kCorrupt,
+          "layer '{}' has {} blocks of data, but the header says {}: it was cut or exchanged",
+          layer->path(), layer->data_blocks(), header.layers[i].data_blocks);
+    }
+    if (layer->trailer() && layer->trailer()->memory_bytes != header.memory_bytes) {
+      return fail(ErrorKind::kCorrupt, "layer '{}' is of {} bytes of memory, the header of {}",
+                  layer->path(), layer->trailer()->memory_bytes, header.memory_bytes);
+    }
+    layers.push_back(std::move(*layer));
+  }
+  return layers;
 }
 
 Result<OpenSnapshot> open_snapshot(const std::string& path) {

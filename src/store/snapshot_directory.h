@@ -61,6 +61,12 @@ Result<format::Header> read_header(int directory, const std::string& path);
 /// The bytes of a header file. kCorrupt when it is too long, or has holes.
 Result<std::vector<std::byte>> read_header_bytes(int fd, const std::string& path);
 
+/// Opens the layers of a header, in its order, and checks that each fits it. kNotFound names the
+/// one that is missing.
+Result<std::vector<engine::Layer>> open_layers(int directory, const std::string& path,
+                                               const format::Header& header,
+                                               const std::optional<SnapshotFacts>& facts);
+
 /// Reads snapshot.json; nothing when there is none.
 Result<std::optional<SnapshotFacts>> read_facts(int directory, const std::string& path);
 
