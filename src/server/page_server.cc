@@ -1,13 +1,10 @@
 #include "lamina/page_server.h"
 
 #include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cerrno>
 #include <chrono>
 #include <thread>
 #include <utility>
@@ -20,6 +17,7 @@
 #include "server/snapshots.h"
 #include "server/state_directory.h"
 #include "server/takeover.h"
+#include "sys/event.h"
 
 namespace lamina {
 
@@ -51,8 +49,7 @@ class PageServer::Implementation {
       endpoints.push_back({endpoint.socket, snapshots_.at(index).facts});
     }
     for (const std::string& note : notes) log(note);
-    wake_ = sys::Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!wake_.valid()) return system_failure("eventfd", "page server", errno);
+    LAMINA_ASSIGN_OR_RETURN(wake_, sys::Event::create("page server"));
     LAMINA_ASSIGN_OR_RETURN(
         Acceptor acceptor,
         Acceptor::create(*states_, std::move(endpoints),
@@ -87,12 +84,12 @@ class PageServer::Implementation {
 
   void request(Request request) {
     request_ = request;
-    const std::uint64_t one = 1;
-    static_cast<void>(::write(wake_.get(), &one, sizeof(one)));
+    wake_.signal();
   }
 
   void run() {
     bool detaching = false;
+    const auto take = [this](std::unique_ptr<Vm> vm) { admit(std::move(vm)); };
     const auto refuse = [this](const std::string& reason) {
       {
         const MutexLock lock(mutex_);
@@ -102,24 +99,21 @@ class PageServer::Implementation {
     };
     while (request_ != Request::kStop) {
       const int due_ms = next_due(refuse);
-      std::array<pollfd, 3> waiting = {pollfd{wake_.get(), POLLIN, 0},
-                                       pollfd{detaching ? -1 : acceptor_->fd(), POLLIN, 0},
+      std::array<pollfd, 3> waiting = {pollfd{wake_.fd(), POLLIN, 0},
+                                       pollfd{acceptor_->fd(), POLLIN, 0},
                                        pollfd{served_->fd(), POLLIN, 0}};
       static_cast<void>(::poll(waiting.data(), waiting.size(), due_ms));
       // Before the request is looked at: one that comes later wakes the next round.
-      std::uint64_t count = 0;
-      static_cast<void>(::read(wake_.get(), &count, sizeof(count)));
-      if (waiting[1].revents != 0) {
-        acceptor_->handle([this](std::unique_ptr<Vm> vm) { admit(std::move(vm)); }, refuse);
-      }
+      wake_.clear();
+      if (waiting[1].revents != 0) acceptor_->handle(take, refuse);
       if (waiting[2].revents != 0) end_vms();
       if (!detaching && Clock::now() < look_again_until_) look_again();
       if (request_ == Request::kDetach) {
         if (!std::exchange(detaching, true)) {
-          acceptor_->close();
+          acceptor_->stop_listening(take, refuse);
           served_->detach_all();
         }
-        if (vms_.empty()) break;
+        if (vms_.empty() && !acceptor_->has_peers()) break;
       }
     }
     acceptor_->close();
@@ -170,7 +164,7 @@ class PageServer::Implementation {
   Snapshots snapshots_;
   std::unique_ptr<StateDirectory> states_;
   std::unique_ptr<Acceptor> acceptor_;
-  sys::Fd wake_;
+  sys::Event wake_;
   std::atomic<Request> request_ = Request::kNone;
   mutable Mutex mutex_;  ///< vms_ and totals_ are changed by the thread and read by metrics()
   Totals totals_;

@@ -2,8 +2,6 @@
 
 #include <poll.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -30,22 +28,6 @@ constexpr int kEventsAtOnce = 64;
 constexpr std::uint32_t kBusyPortionBlocks = 64;   // 256 KiB
 constexpr std::uint32_t kIdlePortionBlocks = 512;  // 2 MiB
 
-Result<sys::Fd> make_event() {
-  sys::Fd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!fd.valid()) return system_failure("eventfd", "serving threads", errno);
-  return fd;
-}
-
-void signal_event(int fd) {
-  const std::uint64_t one = 1;
-  static_cast<void>(::write(fd, &one, sizeof(one)));  // fails only when it is signalled already
-}
-
-void clear_event(int fd) {
-  std::uint64_t count = 0;
-  static_cast<void>(::read(fd, &count, sizeof(count)));
-}
-
 bool has_exited(int pidfd) {
   pollfd waiting{pidfd, POLLIN, 0};
   return ::poll(&waiting, 1, 0) > 0;
@@ -69,15 +51,15 @@ class ServingThreads::Thread {
 
   ~Thread() {
     stopping_ = true;
-    if (control_.valid()) signal_event(control_.get());
+    control_.signal();
     if (thread_.joinable()) thread_.join();
   }
 
   Status start() {
-    LAMINA_ASSIGN_OR_RETURN(control_, make_event());
+    LAMINA_ASSIGN_OR_RETURN(control_, sys::Event::create("serving threads"));
     epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
     if (!epoll_.valid()) return system_failure("epoll_create", "serving threads", errno);
-    LAMINA_RETURN_IF_ERROR(watch(control_.get(), 0));
+    LAMINA_RETURN_IF_ERROR(watch(control_.fd(), 0));
     thread_ = std::thread([this] { run(); });
     return {};
   }
@@ -88,12 +70,12 @@ class ServingThreads::Thread {
       const MutexLock lock(mutex_);
       incoming_.push_back(std::move(vm));
     }
-    signal_event(control_.get());
+    control_.signal();
   }
 
   void detach() {
     detaching_ = true;
-    signal_event(control_.get());
+    control_.signal();
   }
 
   [[nodiscard]] std::size_t load() const { return load_; }
@@ -134,7 +116,7 @@ class ServingThreads::Thread {
 
   void handle(std::uint64_t data) {
     if (data == 0) {
-      clear_event(control_.get());
+      control_.clear();
       return take_incoming();
     }
     const auto found = served_.find(data >> 1U);
@@ -225,7 +207,7 @@ class ServingThreads::Thread {
 
   ServingThreads& owner_;
   std::unique_ptr<std::byte[]> buffer_;  // NOLINT(modernize-avoid-c-arrays): not zeroed, 2 MiB
-  sys::Fd control_;
+  sys::Event control_;
   sys::Fd epoll_;
   std::thread thread_;
   std::atomic<bool> stopping_ = false;
@@ -241,7 +223,7 @@ class ServingThreads::Thread {
 
 Result<std::unique_ptr<ServingThreads>> ServingThreads::start(std::size_t threads) {
   std::unique_ptr<ServingThreads> started(new ServingThreads);
-  LAMINA_ASSIGN_OR_RETURN(started->ended_event_, make_event());
+  LAMINA_ASSIGN_OR_RETURN(started->ended_event_, sys::Event::create("serving threads"));
   for (std::size_t i = 0; i < threads; ++i) {
     started->threads_.push_back(std::make_unique<Thread>(*started));
     LAMINA_RETURN_IF_ERROR(started->threads_.back()->start());
@@ -259,7 +241,7 @@ void ServingThreads::add(VmToServe vm) {
 }
 
 std::vector<Ended> ServingThreads::take_ended() {
-  clear_event(ended_event_.get());
+  ended_event_.clear();
   const MutexLock lock(mutex_);
   return std::exchange(ended_, {});
 }
@@ -273,7 +255,7 @@ void ServingThreads::report(Ended ended) {
     const MutexLock lock(mutex_);
     ended_.push_back(std::move(ended));
   }
-  signal_event(ended_event_.get());
+  ended_event_.signal();
 }
 
 }  // namespace lamina::server

@@ -16,7 +16,7 @@
 #include "engine/chain.h"
 #include "lamina/result.h"
 #include "pager/session.h"
-#include "sys/fd.h"
+#include "sys/event.h"
 
 namespace lamina::server {
 
@@ -52,7 +52,7 @@ class ServingThreads {
   void add(VmToServe vm);
 
   /// Readable when take_ended() has something.
-  [[nodiscard]] int fd() const { return ended_event_.get(); }
+  [[nodiscard]] int fd() const { return ended_event_.fd(); }
   std::vector<Ended> take_ended();
 
   /// Fills all of the memory of every VM, so that it needs nobody any more: each is reported as
@@ -65,7 +65,7 @@ class ServingThreads {
   ServingThreads() = default;
   void report(Ended ended);
 
-  sys::Fd ended_event_;
+  sys::Event ended_event_;
   Mutex mutex_;
   std::vector<Ended> ended_ LAMINA_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<Thread>> threads_;

@@ -222,11 +222,7 @@ class Supervisor {
   }
 
   void wait_and_handle() {
-    const auto refuse = [this](const std::string& reason) {
-      ++totals_.peers_refused;
-      log_(reason);
-    };
-    int wait_ms = sooner(acceptor_->expire(refuse), worker_.next_start_ms());
+    int wait_ms = sooner(acceptor_->expire(refuse_), worker_.next_start_ms());
     if (looks_again()) wait_ms = sooner(wait_ms, kLookMs);
     std::array<pollfd, 5> waiting = {
         pollfd{signals_.get(), POLLIN, 0}, pollfd{worker_.fd(), POLLIN, 0},
@@ -235,7 +231,7 @@ class Supervisor {
     static_cast<void>(::poll(waiting.data(), waiting.size(), wait_ms));
     if (waiting[1].revents != 0) handle_message();
     if (waiting[2].revents != 0) {
-      acceptor_->handle([this](std::unique_ptr<Vm> vm) { admit(std::move(vm)); }, refuse);
+      acceptor_->handle(take_, refuse_);
     }
     if (waiting[3].revents != 0 || waiting[4].revents != 0) {
       metrics_->handle([this] { return format_metrics(totals_now()); });
@@ -339,7 +335,7 @@ class Supervisor {
     }
     stopping_ = true;
     // Who has connected already cannot connect anywhere else: they are let in, and served.
-    acceptor_->stop_listening([this](std::unique_ptr<Vm> vm) { admit(std::move(vm)); }, log_);
+    acceptor_->stop_listening(take_, refuse_);
     if (vms_.empty()) return;
     log_(
         fmt::format("stopping: the memory of {} VMs is filled first, so that they need nobody; a "
@@ -351,6 +347,14 @@ class Supervisor {
   const ServeOptions& options_;
   Log log_;
   const pid_t supervisor_ = ::getpid();  ///< asked before any fork: a child's parent may be gone
+  // What the acceptor's findings become.
+  const std::function<void(std::unique_ptr<Vm>)> take_ = [this](std::unique_ptr<Vm> vm) {
+    admit(std::move(vm));
+  };
+  const std::function<void(const std::string&)> refuse_ = [this](const std::string& reason) {
+    ++totals_.peers_refused;
+    log_(reason);
+  };
   Snapshots snapshots_;
   std::vector<Endpoint> endpoints_;
   std::unique_ptr<StateDirectory> states_;

@@ -1,0 +1,31 @@
+#include "sys/event.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+
+#include "base/error.h"
+
+namespace lamina::sys {
+
+Result<Event> Event::create(const std::string& object) {
+  Event event;
+  event.fd_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event.fd_.valid()) return system_failure("eventfd", object, errno);
+  return event;
+}
+
+void Event::signal() const {
+  const std::uint64_t one = 1;
+  static_cast<void>(
+      ::write(fd_.get(), &one, sizeof(one)));  // fails only when it is full of signals
+}
+
+void Event::clear() const {
+  std::uint64_t count = 0;
+  static_cast<void>(::read(fd_.get(), &count, sizeof(count)));  // fails only when there is none
+}
+
+}  // namespace lamina::sys
