@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <vector>
@@ -16,6 +15,7 @@
 #include "base/error.h"
 #include "sys/kernel_definitions.h"
 #include "sys/process.h"
+#include "sys/unix_socket.h"
 #include "sys/userfaultfd.h"
 
 namespace lamina::pager {
@@ -28,21 +28,6 @@ constexpr std::size_t kMaxDescriptors = 16;
 /// Each piece is looked at anew with all before it.
 constexpr std::size_t kMaxPieces = 64;
 constexpr const char* kPeer = "page fault socket";
-
-/// Takes every descriptor out of a message, keeps the first that ever came and closes the others.
-void take_descriptors(msghdr& message, sys::Fd& first) {
-  for (cmsghdr* control = CMSG_FIRSTHDR(&message); control != nullptr;
-       control = CMSG_NXTHDR(&message, control)) {
-    if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS) continue;
-    const std::size_t count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < count; ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(control) + i * sizeof(int), sizeof(int));
-      sys::Fd taken(fd);
-      if (!first.valid()) first = std::move(taken);
-    }
-  }
-}
 
 /// Receives the next piece of the text; appends to both.
 Status receive_piece(int socket, std::string& text, sys::Fd& descriptor) {
@@ -59,7 +44,10 @@ Status receive_piece(int socket, std::string& text, sys::Fd& descriptor) {
     if (errno == EINTR || errno == EAGAIN) return {};
     return system_failure("recvmsg", kPeer, errno);
   }
-  take_descriptors(message, descriptor);
+  // The first that ever came is kept, all others are closed.
+  for (sys::Fd& taken : sys::take_descriptors(message)) {
+    if (!descriptor.valid()) descriptor = std::move(taken);
+  }
   if ((message.msg_flags & MSG_CTRUNC) != 0) {
     return fail(ErrorKind::kFailed, "the peer sent more than {} descriptors", kMaxDescriptors);
   }

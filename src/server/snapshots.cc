@@ -1,7 +1,6 @@
 #include "server/snapshots.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 
 #include <algorithm>
 
@@ -14,13 +13,6 @@
 
 namespace lamina::server {
 namespace {
-
-Result<std::string> absolute_path(const std::string& path) {
-  const std::unique_ptr<char, decltype(&::free)> resolved(::realpath(path.c_str(), nullptr),
-                                                          &::free);
-  if (!resolved) return system_failure("realpath", path, errno);
-  return std::string(resolved.get());
-}
 
 Result<format::WorkingSet> read_working_set(const store::OpenSnapshot& snapshot) {
   const std::string path = fmt::format("{}/{}", snapshot.path, store::kWorkingSetName);
@@ -58,7 +50,7 @@ Status write_working_set(const ServedSnapshot& snapshot, std::span<const std::by
 
 Result<std::uint32_t> Snapshots::open(const std::string& path, std::vector<std::string>& notes) {
   LAMINA_ASSIGN_OR_RETURN(store::OpenSnapshot opened, store::open_snapshot(path));
-  LAMINA_ASSIGN_OR_RETURN(const std::string absolute, absolute_path(path));
+  LAMINA_ASSIGN_OR_RETURN(const std::string absolute, sys::real_path(path));
   pager::PopulatePlan plan;
   plan.rest = populate_ == Populate::kAll;
   if (populate_ != Populate::kNone) {

@@ -150,8 +150,7 @@ Result<bool> put_back(int directory, const std::string& directory_path, const Jo
         "and ingest it again",
         path, renamed.error().message);
   }
-  const std::size_t slash = journal.source.rfind('/');
-  const std::string parent = slash == 0 ? "/" : journal.source.substr(0, slash);
+  const std::string parent = sys::parent_of(journal.source);
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd parent_fd, sys::open_directory(AT_FDCWD, parent, parent));
   LAMINA_RETURN_IF_ERROR(sys::sync(parent_fd.get(), parent));
   LAMINA_RETURN_IF_ERROR(sys::sync(directory, directory_path));

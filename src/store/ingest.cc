@@ -1,7 +1,6 @@
 #include "lamina/ingest.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,21 +31,6 @@ constexpr std::uint32_t kMinPunchedBlocks = 16;
 
 /// Guest memory is nobody else's business, whatever mode the VMM gave its file.
 constexpr std::uint32_t kLayerMode = 0600;
-
-struct FreeMemory {
-  void operator()(char* pointer) const { ::free(pointer); }  // NOLINT(cppcoreguidelines-no-malloc)
-};
-
-Result<std::string> absolute_path(const std::string& path) {
-  const std::unique_ptr<char, FreeMemory> resolved(::realpath(path.c_str(), nullptr));
-  if (!resolved) return system_failure("realpath", path, errno);
-  return std::string(resolved.get());
-}
-
-std::string parent_directory(const std::string& absolute) {
-  const std::size_t slash = absolute.rfind('/');
-  return slash == 0 ? "/" : absolute.substr(0, slash);
-}
 
 /// One ingest, from its options to the published snapshot.
 class Ingest {
@@ -118,10 +102,10 @@ class Ingest {
     }
     LAMINA_ASSIGN_OR_RETURN(
         memory_, sys::open_regular(AT_FDCWD, options_.memory_file, O_RDONLY, options_.memory_file));
-    LAMINA_ASSIGN_OR_RETURN(memory_path_, absolute_path(options_.memory_file));
+    LAMINA_ASSIGN_OR_RETURN(memory_path_, sys::real_path(options_.memory_file));
     const bool may_take = options_.consume || options_.layout == Layout::kAdopted;
     if (may_take &&
-        sys::name_exists(AT_FDCWD, parent_directory(memory_path_) + "/" + store::kHeaderName)) {
+        sys::name_exists(AT_FDCWD, sys::parent_of(memory_path_) + "/" + store::kHeaderName)) {
       return fail(ErrorKind::kFailed,
                   "'{}' stands in a snapshot and cannot be taken from it; use --layout compact "
                   "without --consume",
@@ -178,8 +162,8 @@ class Ingest {
   /// True when the parent and the snapshot to replace have the same name.
   [[nodiscard]] bool parent_is_target() const {
     if (!parent_) return false;
-    const auto parent = absolute_path(*options_.parent);
-    const auto target = absolute_path(target_.path);
+    const auto parent = sys::real_path(*options_.parent);
+    const auto target = sys::real_path(target_.path);
     return parent && target && *parent == *target;
   }
 
@@ -214,7 +198,7 @@ class Ingest {
   /// A diff's holes are trusted only where they are exact.
   Status probe_holes() {
     if (kind_ != MemoryFileKind::kDiff || options_.zeros == Zeros::kInherit) return {};
-    const std::string directory = parent_directory(memory_path_);
+    const std::string directory = sys::parent_of(memory_path_);
     LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd, sys::open_directory(AT_FDCWD, directory, directory));
     LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts beside, sys::facts_of(fd.get(), directory));
     if (beside.mount != memory_.facts.mount ||

@@ -34,11 +34,9 @@ struct Target {
 };
 
 Result<Target> open_target(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
   Target target;
-  target.name = slash == std::string::npos ? path : path.substr(slash + 1);
-  target.directory_path =
-      slash == std::string::npos ? "." : (slash == 0 ? "/" : path.substr(0, slash));
+  target.name = path.substr(path.rfind('/') + 1);  // npos + 1 is 0
+  target.directory_path = sys::parent_of(path);
   if (target.name.empty() || target.name == "." || target.name == "..") {
     return fail(ErrorKind::kUsage, "'{}' cannot name a memory file", path);
   }

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +20,10 @@ namespace {
 
 struct CloseDirectory {
   void operator()(DIR* stream) const { ::closedir(stream); }
+};
+
+struct FreeMemory {
+  void operator()(char* pointer) const { ::free(pointer); }  // NOLINT(cppcoreguidelines-no-malloc)
 };
 
 /// The one way to name an open file to linkat(2).
@@ -114,6 +119,18 @@ Status rename_exchange(int a_directory, const std::string& a, int b_directory, c
 bool name_exists(int directory, const std::string& name) {
   struct stat status{};
   return ::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+Result<std::string> real_path(const std::string& path) {
+  const std::unique_ptr<char, FreeMemory> resolved(::realpath(path.c_str(), nullptr));
+  if (!resolved) return system_failure("realpath", path, errno);
+  return std::string(resolved.get());
+}
+
+std::string parent_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
 }
 
 bool is_symbolic_link(int directory, const std::string& name) {

@@ -44,6 +44,12 @@ Status rename_exchange(int a_directory, const std::string& a, int b_directory, c
 /// True when `name` exists below `directory` (symbolic links are not followed).
 bool name_exists(int directory, const std::string& name);
 
+/// `path` absolute and without symbolic links (realpath(3)).
+Result<std::string> real_path(const std::string& path);
+
+/// The directory that `path` names its last part in: "/" of "/x", "." of "x".
+std::string parent_of(const std::string& path);
+
 /// True when `name` is a symbolic link.
 bool is_symbolic_link(int directory, const std::string& name);
 

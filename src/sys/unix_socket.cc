@@ -8,12 +8,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 
 #include "base/error.h"
+#include "sys/directory.h"
 #include "sys/file.h"
 #include "sys/lock.h"
 
@@ -103,9 +103,7 @@ Result<Fd> listen_at(const std::string& path, const SocketAccess& access) {
   LAMINA_RETURN_IF_ERROR(address_of(path));
   // Two that start at once must not take each other's new socket for one that nobody listens at.
   // (A directory that cannot be opened is reported by bind().)
-  const std::size_t slash = path.rfind('/');
-  const std::string parent =
-      slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
+  const std::string parent = parent_of(path);
   const auto directory = open_at(AT_FDCWD, parent, O_RDONLY | O_DIRECTORY, parent);
   if (directory) wait_a_while_for_lock(directory->get(), parent);
   LAMINA_RETURN_IF_ERROR(clear_path(path));
@@ -170,6 +168,20 @@ Status send_message(int socket, std::span<const std::byte> message, std::span<co
   return {};
 }
 
+std::vector<Fd> take_descriptors(msghdr& message) {
+  std::vector<Fd> fds;
+  for (cmsghdr* one = CMSG_FIRSTHDR(&message); one != nullptr; one = CMSG_NXTHDR(&message, one)) {
+    if (one->cmsg_level != SOL_SOCKET || one->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (one->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(one) + i * sizeof(int), sizeof(int));
+      fds.emplace_back(fd);
+    }
+  }
+  return fds;
+}
+
 Result<Message> receive_message(int socket, std::size_t max_bytes) {
   Message message;
   message.bytes.resize(max_bytes);
@@ -186,15 +198,7 @@ Result<Message> receive_message(int socket, std::size_t max_bytes) {
     if (errno != EINTR) return system_failure("recvmsg", "message socket", errno);
   }
   message.bytes.resize(static_cast<std::size_t>(count));
-  for (cmsghdr* one = CMSG_FIRSTHDR(&header); one != nullptr; one = CMSG_NXTHDR(&header, one)) {
-    if (one->cmsg_level != SOL_SOCKET || one->cmsg_type != SCM_RIGHTS) continue;
-    const std::size_t fds = (one->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < fds; ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(one) + i * sizeof(int), sizeof(int));
-      message.fds.emplace_back(fd);
-    }
-  }
+  message.fds = take_descriptors(header);
   return message;
 }
 

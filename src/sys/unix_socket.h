@@ -1,6 +1,8 @@
 // Unix sockets at paths.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -39,6 +41,9 @@ enum class WhenFull : std::uint8_t { kWait, kFail };
 /// read what was sent before and `when_full` is kFail.
 Status send_message(int socket, std::span<const std::byte> message, std::span<const int> fds,
                     WhenFull when_full);
+
+/// Every descriptor that came with a message (SCM_RIGHTS).
+std::vector<Fd> take_descriptors(msghdr& message);
 
 /// A received message; empty when the other end is closed.
 struct Message {
