@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <array>
@@ -20,6 +19,7 @@
 #include "base/error.h"
 #include "fake_firecracker.h"
 #include "pager/handshake.h"
+#include "sys/clock.h"
 #include "sys/process.h"
 
 namespace lamina::bench {
@@ -36,14 +36,6 @@ void pin(int cpu) {
   CPU_ZERO(&set);
   CPU_SET(static_cast<std::size_t>(cpu), &set);
   static_cast<void>(::sched_setaffinity(0, sizeof(set), &set));
-}
-
-std::uint64_t now_ns() {
-  constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * kNanosecondsPerSecond +
-         static_cast<std::uint64_t>(now.tv_nsec);
 }
 
 std::uint64_t touch(const std::byte* memory, std::uint32_t block) {
@@ -71,9 +63,9 @@ int TouchingGuest::run(int control, std::byte* memory, const GuestTask& task, Sh
     std::uint64_t sum = 0;
     for (std::uint64_t i = order.first; i < order.first + order.count; ++i) {
       if (task.measure) {
-        const std::uint64_t start = now_ns();
+        const std::uint64_t start = sys::monotonic_ns();
         sum += touch(memory, task.touches[i]);
-        shared.nanoseconds[i] = static_cast<std::uint32_t>(now_ns() - start);
+        shared.nanoseconds[i] = static_cast<std::uint32_t>(sys::monotonic_ns() - start);
       } else {
         sum += touch(memory, task.touches[i]);
       }

@@ -39,10 +39,7 @@ std::vector<GuestRegion> map_regions(const GuestLayout& layout, int userfaultfd)
     void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                           layout.huge_pages ? flags | MAP_HUGETLB : flags, -1, 0);
     if (memory == MAP_FAILED) ::_exit(kCannot);
-    uffdio_register registration{};
-    registration.range = {reinterpret_cast<std::uint64_t>(memory), bytes};
-    registration.mode = UFFDIO_REGISTER_MODE_MISSING;
-    if (::ioctl(userfaultfd, UFFDIO_REGISTER, &registration) != 0) ::_exit(kCannot);
+    register_memory(userfaultfd, static_cast<std::byte*>(memory), bytes);
     regions.push_back({static_cast<std::byte*>(memory), bytes, offset});
     offset += bytes;
   }
@@ -58,6 +55,13 @@ int open_userfaultfd(std::uint64_t more_features) {
   api.features = UFFD_FEATURE_EVENT_REMOVE | more_features;
   if (fd < 0 || ::ioctl(fd, UFFDIO_API, &api) != 0) ::_exit(kCannot);
   return fd;
+}
+
+void register_memory(int userfaultfd, const std::byte* memory, std::size_t bytes) {
+  uffdio_register registration{};
+  registration.range = {reinterpret_cast<std::uint64_t>(memory), bytes};
+  registration.mode = UFFDIO_REGISTER_MODE_MISSING;
+  if (::ioctl(userfaultfd, UFFDIO_REGISTER, &registration) != 0) ::_exit(kCannot);
 }
 
 GuestMemory map_guest(const GuestLayout& layout) {

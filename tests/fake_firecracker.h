@@ -44,6 +44,9 @@ GuestMemory map_guest(const GuestLayout& layout);
 /// A userfaultfd with the given features beside EVENT_REMOVE; ends the process like map_guest().
 int open_userfaultfd(std::uint64_t more_features = 0);
 
+/// Registers memory for missing pages; ends the process like map_guest().
+void register_memory(int userfaultfd, const std::byte* memory, std::size_t bytes);
+
 /// A socket connected to `path`; -1 when nobody listens there.
 int connect_to(const std::string& path);
 

@@ -65,6 +65,32 @@ class SessionTest : public testing::TestWithParam<int> {
     begin_session(chain, std::move(*handshake));
   }
 
+  /// Starts a guest and receives its handshake; nobody serves it yet.
+  void start_unserved(std::size_t bytes, const std::function<int(std::span<GuestRegion>)>& guest) {
+    const std::string path = (root_ / "socket").string();
+    const sys::Fd listener(tests::listen_at(path));
+    process_ = tests::start_guest(path, {{bytes}, false}, guest);
+    socket_ = sys::Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    auto handshake = receive_handshake(socket_.get(), kPatience);
+    ASSERT_TRUE(handshake) << handshake.error().message;
+    handshake_ = std::move(*handshake);
+  }
+
+  /// Serves that guest to its end; returns its exit code.
+  int serve_to_the_end() {
+    const auto snapshot = store::open_snapshot(snapshot_);
+    if (!snapshot) {
+      ADD_FAILURE() << snapshot.error().message;
+      return -1;
+    }
+    begin_session(snapshot->chain, std::move(handshake_));
+    if (!session_) return -1;
+    while (session_->step(1000) == SessionState::kServing) {
+    }
+    session_.reset();  // before what it reads from
+    return tests::wait_for(process_);
+  }
+
   void begin_session(const engine::Chain& chain, Handshake handshake) {
     userfaultfd_ = std::move(handshake.userfaultfd);
     const auto regions = RegionTable::decode(handshake.regions_json, memory_.size());
@@ -124,6 +150,8 @@ class SessionTest : public testing::TestWithParam<int> {
   std::string snapshot_;
   std::vector<std::byte> memory_;
   sys::Fd socket_;
+  pid_t process_ = -1;
+  Handshake handshake_;
   sys::Fd userfaultfd_;
   sys::Fd pidfd_;
   bool populates_ = false;
@@ -221,27 +249,17 @@ TEST_F(SessionTest, AWrongBlockKillsTheVmInsteadOfReachingIt) {
 TEST_F(SessionTest, ThreadsThatWaitedForADeadPredecessorAreServed) {
   make_snapshot(64 * kPage, 1, 3);
   ASSERT_FALSE(HasFatalFailure());
-  const std::string path = (root_ / "socket").string();
-  const sys::Fd listener(tests::listen_at(path));
-  const auto snapshot = store::open_snapshot(snapshot_);
-  ASSERT_TRUE(snapshot);
-  const pid_t process =
-      tests::start_guest(path, {{64 * kPage}, false}, [&](std::span<GuestRegion> regions) {
-        return std::memcmp(regions[0].memory, memory_.data(), memory_.size()) == 0 ? 0 : 1;
-      });
-  socket_ = sys::Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-  auto handshake = receive_handshake(socket_.get(), kPatience);
-  ASSERT_TRUE(handshake);
+  start_unserved(64 * kPage, [&](std::span<GuestRegion> regions) {
+    return std::memcmp(regions[0].memory, memory_.data(), memory_.size()) == 0 ? 0 : 1;
+  });
+  ASSERT_FALSE(HasFatalFailure());
   // The predecessor: reads the first fault and dies with it.
-  pollfd waiting{handshake->userfaultfd.get(), POLLIN, 0};
+  pollfd waiting{handshake_.userfaultfd.get(), POLLIN, 0};
   ASSERT_EQ(::poll(&waiting, 1, -1), 1);
   std::array<uffd_msg, 1> lost{};
-  ASSERT_EQ(*sys::uffd_read(handshake->userfaultfd.get(), lost), 1);
+  ASSERT_EQ(*sys::uffd_read(handshake_.userfaultfd.get(), lost), 1);
 
-  begin_session(snapshot->chain, std::move(*handshake));
-  while (session_->step(1000) == SessionState::kServing) {
-  }
-  EXPECT_EQ(tests::wait_for(process), 0);
+  EXPECT_EQ(serve_to_the_end(), 0);
 }
 
 /// Number of threads that wait for a page of this userfaultfd.
@@ -271,42 +289,32 @@ TEST_F(SessionTest, ARemoveBehindMoreFaultsThanAreReadAtOnceIsAppliedBeforeAnyIs
   constexpr std::size_t kRemoved = 50;
   make_snapshot(256 * kPage, 1, 3);
   ASSERT_FALSE(HasFatalFailure());
-  const std::string path = (root_ / "socket").string();
-  const sys::Fd listener(tests::listen_at(path));
-  const auto snapshot = store::open_snapshot(snapshot_);
-  ASSERT_TRUE(snapshot);
-  const pid_t process =
-      tests::start_guest(path, {{256 * kPage}, false}, [&](std::span<GuestRegion> regions) {
-        std::atomic<int> wrong{0};
-        std::vector<std::thread> threads;
-        for (std::size_t i = 0; i < kFaults; ++i) {
-          threads.emplace_back([&, i] {
-            if (std::memcmp(regions[0].memory + i * kPage, &memory_[i * kPage], kPage) != 0) {
-              ++wrong;
-            }
-          });
+  start_unserved(256 * kPage, [&](std::span<GuestRegion> regions) {
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> threads;
+    for (std::size_t i = 0; i < kFaults; ++i) {
+      threads.emplace_back([&, i] {
+        if (std::memcmp(regions[0].memory + i * kPage, &memory_[i * kPage], kPage) != 0) {
+          ++wrong;
         }
-        threads.emplace_back([&] {
-          std::byte* given = regions[0].memory + kFaults * kPage;
-          ::madvise(given, kRemoved * kPage, MADV_DONTNEED);
-          for (std::size_t i = 0; i < kRemoved * kPage; ++i) {
-            if (given[i] != std::byte{0}) ++wrong;
-          }
-        });
-        for (std::thread& thread : threads) thread.join();
-        return wrong.load();
       });
-  socket_ = sys::Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-  auto handshake = receive_handshake(socket_.get(), kPatience);
-  ASSERT_TRUE(handshake);
-  while (waiting_threads(handshake->userfaultfd.get()) < static_cast<int>(kFaults) ||
-         !gives_memory_back(process)) {
+    }
+    threads.emplace_back([&] {
+      std::byte* given = regions[0].memory + kFaults * kPage;
+      ::madvise(given, kRemoved * kPage, MADV_DONTNEED);
+      for (std::size_t i = 0; i < kRemoved * kPage; ++i) {
+        if (given[i] != std::byte{0}) ++wrong;
+      }
+    });
+    for (std::thread& thread : threads) thread.join();
+    return wrong.load();
+  });
+  ASSERT_FALSE(HasFatalFailure());
+  while (waiting_threads(handshake_.userfaultfd.get()) < static_cast<int>(kFaults) ||
+         !gives_memory_back(process_)) {
     ::sched_yield();
   }
-  begin_session(snapshot->chain, std::move(*handshake));
-  while (session_->step(1000) == SessionState::kServing) {
-  }
-  EXPECT_EQ(tests::wait_for(process), 0);
+  EXPECT_EQ(serve_to_the_end(), 0);
   // The first batch was all faults; the kernel refused to fill until the REMOVE was read.
   EXPECT_GE(state_->counters().reread_events.get(), 1);
   EXPECT_EQ(state_->counters().removes.get(), 1);

@@ -636,7 +636,6 @@ class Busy(LaminaTest):
         self.assertTrue(path.exists(), "the newer memory file is gone")
         self.assert_memory(path.read_bytes(), newer)
 
-
     def test_a_memory_file_that_is_exchanged_while_it_is_adopted_is_not_taken(self) -> None:
         if shutil.which("strace") is None:
             self.skipTest("strace is not installed")

@@ -17,7 +17,8 @@ struct PageServerConnection {
 };
 
 /// Registers the regions (anonymous memory, in the order of the memory file) with a new
-/// userfaultfd, connects to the server that listens at `socket_path` and hands both over.
+/// userfaultfd, connects to the server that listens at `socket_path` and hands both over. Ends the
+/// process with 77 where the machine has no userfaultfd.
 Result<PageServerConnection> connect_to_page_server(const std::string& socket_path,
                                                     std::span<const std::span<std::byte>> regions);
 
