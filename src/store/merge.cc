@@ -13,6 +13,7 @@
 #include "mapping/statistics.h"
 #include "store/name.h"
 #include "store/snapshot_directory.h"
+#include "store/snapshot_link.h"
 #include "store/staging.h"
 #include "store/store.h"
 #include "sys/directory.h"
@@ -116,7 +117,7 @@ class Merge {
       if (plan.mapping.layer_index(layer.build_id()) == mapping::kZeros) continue;
       LAMINA_RETURN_IF_ERROR(store::link_layer(layer, staging.fd(), staging.path()));
     }
-    LAMINA_RETURN_IF_ERROR(carry_over(source, staging));
+    LAMINA_RETURN_IF_ERROR(store::link_other_files(source, staging.fd(), staging.path()));
     // Without its lock the source may have been replaced, and its files removed while we listed
     // them.
     if (options_.out && store::was_replaced(source)) {
@@ -174,33 +175,6 @@ class Merge {
 
   static std::uint64_t stored_blocks(const engine::Layer& layer) {
     return layer.trailer() ? layer.trailer()->checksums.size() : layer.data_blocks();
-  }
-
-  /// Links every other file of the snapshot: VM state, working set, what a user attached.
-  static Status carry_over(const OpenSnapshot& source, const Staging& staging) {
-    LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                            sys::list_directory(source.directory.get(), source.path));
-    for (const std::string& name : names) {
-      if (name == store::kHeaderName || name == store::kFactsName ||
-          name == store::kLegacyLayerName || store::parse_layer_file_name(name) ||
-          name == store::kNewHeaderName || name == store::kNewFactsName ||
-          name == store::kNewWorkingSetName) {
-        continue;
-      }
-      const auto opened = sys::open_regular(source.directory.get(), name, O_RDONLY | O_NOFOLLOW,
-                                            source.path + "/" + name);
-      if (!opened) {
-        return std::unexpected(with_context(
-            fmt::format("'{}' in snapshot '{}' cannot be carried over (only files can); move it "
-                        "out of the snapshot first",
-                        name, source.path),
-            opened.error()));
-      }
-      LAMINA_RETURN_IF_ERROR(store::link_or_copy(opened->fd.get(), opened->facts,
-                                                 source.path + "/" + name, name, staging.fd(),
-                                                 staging.path()));
-    }
-    return {};
   }
 
   Status describe(const OpenSnapshot& source, mapping::MergePlan& plan, const Uuid& merged_id,

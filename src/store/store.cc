@@ -54,6 +54,7 @@ Result<Store> Store::open(const std::string& path, std::vector<std::string>& not
     }
   }
   LAMINA_ASSIGN_OR_RETURN(store.pending_, open_area(store.fd(), path, kPendingArea));
+  LAMINA_ASSIGN_OR_RETURN(store.vms_, open_area(store.fd(), path, kVmsArea));
   LAMINA_ASSIGN_OR_RETURN(store.locks_, open_area(store.fd(), path, kLockArea));
   LAMINA_RETURN_IF_ERROR(clean_temporary_area(store, notes));
   LAMINA_RETURN_IF_ERROR(end_unfinished_adoptions(store, notes));

@@ -3,6 +3,7 @@
 //   <store>/<name>/          snapshots
 //   <store>/.tmp/<id>/       what is being built and can be built again; locked by its builder
 //   <store>/.pending/<id>/   what is being built and holds the only copy of something
+//   <store>/.vms/<vm>/       pins: what each running VM was resumed from (store/pin.h)
 //   <store>/.lock/<name>     lock files, never renamed, never removed
 #pragma once
 
@@ -16,6 +17,7 @@ namespace lamina::store {
 
 inline constexpr const char* kTemporaryArea = ".tmp";
 inline constexpr const char* kPendingArea = ".pending";
+inline constexpr const char* kVmsArea = ".vms";
 inline constexpr const char* kLockArea = ".lock";
 
 /// Holds the lock of a snapshot's name until it goes.
@@ -44,6 +46,7 @@ class Store {
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] int temporary_area() const { return temporary_.get(); }
   [[nodiscard]] int pending_area() const { return pending_.get(); }
+  [[nodiscard]] int vms_area() const { return vms_.get(); }
 
   /// Takes the lock of `name` without waiting; kBusy when another has it. A symbolic link is
   /// refused (kFailed): its name's lock would not be that of the snapshot.
@@ -56,6 +59,7 @@ class Store {
   sys::Fd directory_;
   sys::Fd temporary_;
   sys::Fd pending_;
+  sys::Fd vms_;
   sys::Fd locks_;
 };
 

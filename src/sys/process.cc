@@ -28,6 +28,37 @@ struct CloseDirectory {
   void operator()(DIR* stream) const { ::closedir(stream); }
 };
 
+/// What /proc/PID/stat says, as far as lamina asks.
+struct Stat {
+  char state = '?';
+  std::uint64_t start_time = 0;
+};
+
+Result<Stat> stat_of(pid_t pid) {
+  const std::string path = fmt::format("/proc/{}/stat", pid);
+  LAMINA_ASSIGN_OR_RETURN(const Fd fd, open_at(AT_FDCWD, path, O_RDONLY, path));
+  std::array<char, 4096> buffer{};
+  LAMINA_ASSIGN_OR_RETURN(const std::size_t count,
+                          read_at(fd.get(), std::as_writable_bytes(std::span(buffer)), 0, path));
+  std::string_view text(buffer.data(), count);
+  // The second field is the program's name in brackets, and may hold anything.
+  const std::size_t name_end = text.rfind(')');
+  if (name_end == std::string_view::npos) return fail(ErrorKind::kFailed, "'{}' has no name", path);
+  Stat stat;
+  if (text.size() > name_end + 2) stat.state = text[name_end + 2];
+  constexpr int kFieldsBetween = 20;  // from the name to field 22
+  for (int i = 0; i < kFieldsBetween; ++i) {
+    const std::size_t space = text.find(' ', i == 0 ? name_end : 1);
+    if (space == std::string_view::npos) return fail(ErrorKind::kFailed, "'{}' is short", path);
+    text.remove_prefix(space);
+  }
+  text.remove_prefix(1);
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), stat.start_time);
+  if (error != std::errc()) return fail(ErrorKind::kFailed, "'{}' has no start time", path);
+  return stat;
+}
+
 }  // namespace
 
 Result<Fd> open_process(pid_t pid) {
@@ -40,26 +71,24 @@ Result<Fd> open_process(pid_t pid) {
 bool may_signal(int pidfd) { return ::syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0) == 0; }
 
 Result<std::uint64_t> start_time_of(pid_t pid) {
-  const std::string path = fmt::format("/proc/{}/stat", pid);
+  LAMINA_ASSIGN_OR_RETURN(const Stat stat, stat_of(pid));
+  return stat.start_time;
+}
+
+bool is_running(pid_t pid, std::uint64_t start_time) {
+  const auto stat = stat_of(pid);
+  return stat && stat->start_time == start_time && stat->state != 'Z' && stat->state != 'X';
+}
+
+Result<std::string> boot_id() {
+  const std::string path = "/proc/sys/kernel/random/boot_id";
   LAMINA_ASSIGN_OR_RETURN(const Fd fd, open_at(AT_FDCWD, path, O_RDONLY, path));
-  std::array<char, 4096> buffer{};
+  std::array<char, 64> buffer{};
   LAMINA_ASSIGN_OR_RETURN(const std::size_t count,
                           read_at(fd.get(), std::as_writable_bytes(std::span(buffer)), 0, path));
   std::string_view text(buffer.data(), count);
-  // The second field is the program's name in brackets, and may hold anything.
-  const std::size_t name_end = text.rfind(')');
-  if (name_end == std::string_view::npos) return fail(ErrorKind::kFailed, "'{}' has no name", path);
-  constexpr int kFieldsBetween = 20;  // from the name to field 22
-  for (int i = 0; i < kFieldsBetween; ++i) {
-    const std::size_t space = text.find(' ', i == 0 ? name_end : 1);
-    if (space == std::string_view::npos) return fail(ErrorKind::kFailed, "'{}' is short", path);
-    text.remove_prefix(space);
-  }
-  text.remove_prefix(1);
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc()) return fail(ErrorKind::kFailed, "'{}' has no start time", path);
-  return value;
+  while (text.ends_with('\n')) text.remove_suffix(1);
+  return std::string(text);
 }
 
 Result<std::vector<int>> userfaultfds_of(pid_t pid) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "lamina/result.h"
@@ -20,6 +21,13 @@ bool may_signal(int pidfd);
 /// When `pid` was started, in clock ticks since boot (field 22 of /proc/PID/stat): with the pid it
 /// names one process for ever.
 Result<std::uint64_t> start_time_of(pid_t pid);
+
+/// True while the process that had this start time runs: not ended, also not as a zombie.
+bool is_running(pid_t pid, std::uint64_t start_time);
+
+/// The random UUID of the running boot (/proc/sys/kernel/random/boot_id): pids and start times
+/// repeat after a reboot.
+Result<std::string> boot_id();
 
 /// The numbers of the userfaultfds that a process holds (/proc/PID/fd), as far as they are among
 /// its first few thousand descriptors.

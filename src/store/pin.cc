@@ -1,0 +1,283 @@
+#include "store/pin.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "base/error.h"
+#include "store/snapshot_link.h"
+#include "store/staging.h"
+#include "sys/directory.h"
+#include "sys/file.h"
+#include "sys/lock.h"
+#include "sys/process.h"
+
+namespace lamina::store {
+namespace {
+
+constexpr std::uint64_t kMaxPinFactsBytes = std::uint64_t{256} << 10;
+constexpr const char* kNewPinFactsName = "vm.json.new";
+/// How often a pin is made anew when another process removes it between our making and locking.
+constexpr int kClaimAttempts = 100;
+
+using Json = nlohmann::json;
+
+template <typename Number>
+bool parse_number(std::string_view text, Number& number) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+Result<std::string> text_field(const Json& json, const char* name) {
+  const auto found = json.find(name);
+  if (found == json.end() || !found->is_string()) {
+    return fail(ErrorKind::kCorrupt, "'{}' is missing or no text", name);
+  }
+  return found->get<std::string>();
+}
+
+Result<std::uint64_t> number_field(const Json& json, const char* name, std::uint64_t limit) {
+  const auto found = json.find(name);
+  if (found == json.end() || !found->is_number_unsigned() || found->get<std::uint64_t>() > limit) {
+    return fail(ErrorKind::kCorrupt, "'{}' is missing or no number up to {}", name, limit);
+  }
+  return found->get<std::uint64_t>();
+}
+
+Result<bool> truth_field(const Json& json, const char* name) {
+  const auto found = json.find(name);
+  if (found == json.end() || !found->is_boolean()) {
+    return fail(ErrorKind::kCorrupt, "'{}' is missing or neither true nor false", name);
+  }
+  return found->get<bool>();
+}
+
+Result<PinFacts> read_facts_at(int directory, const std::string& path) {
+  const std::string facts_path = path + "/" + kPinFactsName;
+  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile opened,
+                          sys::open_regular(directory, kPinFactsName, O_RDONLY, facts_path));
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                          sys::read_whole(opened.fd.get(), kMaxPinFactsBytes, facts_path));
+  auto facts = decode_pin_facts(bytes);
+  if (!facts) return std::unexpected(with_context(fmt::format("'{}'", facts_path), facts.error()));
+  return facts;
+}
+
+}  // namespace
+
+std::string pin_name(pid_t pid, std::uint64_t start_time) {
+  return fmt::format("{}-{}", pid, start_time);
+}
+
+std::optional<PinnedProcess> parse_pin_name(const std::string& name) {
+  const std::string_view text = name;
+  const std::size_t dash = text.find('-');
+  PinnedProcess process;
+  if (dash == std::string_view::npos || !parse_number(text.substr(0, dash), process.pid) ||
+      !parse_number(text.substr(dash + 1), process.start_time) || process.pid <= 0 ||
+      pin_name(process.pid, process.start_time) != name) {
+    return std::nullopt;
+  }
+  return process;
+}
+
+std::string encode_pin_facts(const PinFacts& facts) {
+  Json json = {{"vm", 1},
+               {"pid", facts.pid},
+               {"start_time", facts.start_time},
+               {"boot_id", facts.boot_id},
+               {"uid", facts.uid},
+               {"api_socket", facts.api_socket},
+               {"jail", facts.jail},
+               {"snapshot", facts.snapshot},
+               {"by_page_faults", facts.by_page_faults},
+               {"needs_full", facts.needs_full},
+               {"since", facts.since}};
+  if (facts.map) json["map"] = facts.map->to_string();
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Result<PinFacts> decode_pin_facts(std::span<const std::byte> bytes) {
+  const auto* begin = reinterpret_cast<const char*>(bytes.data());
+  const Json json = Json::parse(begin, begin + bytes.size(), nullptr, false);
+  if (!json.is_object()) return fail(ErrorKind::kCorrupt, "is no JSON object");
+  PinFacts facts;
+  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t version, number_field(json, "vm", UINT32_MAX));
+  if (version != 1) {
+    return fail(ErrorKind::kCorrupt, "is of version {}, this program knows version 1", version);
+  }
+  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t pid, number_field(json, "pid", INT32_MAX));
+  facts.pid = static_cast<pid_t>(pid);
+  LAMINA_ASSIGN_OR_RETURN(facts.start_time, number_field(json, "start_time", UINT64_MAX));
+  LAMINA_ASSIGN_OR_RETURN(facts.boot_id, text_field(json, "boot_id"));
+  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t uid, number_field(json, "uid", UINT32_MAX));
+  facts.uid = static_cast<std::uint32_t>(uid);
+  LAMINA_ASSIGN_OR_RETURN(facts.api_socket, text_field(json, "api_socket"));
+  LAMINA_ASSIGN_OR_RETURN(facts.jail, text_field(json, "jail"));
+  LAMINA_ASSIGN_OR_RETURN(facts.snapshot, text_field(json, "snapshot"));
+  LAMINA_ASSIGN_OR_RETURN(facts.by_page_faults, truth_field(json, "by_page_faults"));
+  LAMINA_ASSIGN_OR_RETURN(facts.needs_full, truth_field(json, "needs_full"));
+  LAMINA_ASSIGN_OR_RETURN(facts.since, text_field(json, "since"));
+  if (json.contains("map")) {
+    LAMINA_ASSIGN_OR_RETURN(const std::string map, text_field(json, "map"));
+    const auto id = Uuid::parse(map);
+    if (!id) return fail(ErrorKind::kCorrupt, "'map' is no UUID: '{}'", map);
+    facts.map = *id;
+  }
+  return facts;
+}
+
+Result<PinFacts> read_pin_facts(const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, path, path));
+  return read_facts_at(directory.get(), path);
+}
+
+bool is_running(const PinFacts& facts) {
+  const auto boot = sys::boot_id();
+  if (!boot || *boot != facts.boot_id) return false;
+  return sys::is_running(facts.pid, facts.start_time);
+}
+
+Result<std::optional<Pin>> Pin::lock(const Store& store, const std::string& name) {
+  Pin pin(store, name, sys::Fd());
+  auto directory = sys::open_directory(store.vms_area(), name, pin.path());
+  if (!directory) {
+    if (directory.error().kind == ErrorKind::kNotFound) return std::nullopt;
+    return std::unexpected(directory.error());
+  }
+  pin.directory_ = std::move(*directory);
+  LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(pin.directory_.get(), pin.path()));
+  if (!locked) {
+    return fail(ErrorKind::kBusy,
+                "another operation on VM {} is under way in store '{}'; try again when it has "
+                "ended",
+                name, store.path());
+  }
+  // It may have been released between the two calls.
+  const auto again = sys::open_directory(store.vms_area(), name, pin.path());
+  if (!again) return std::nullopt;
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts ours,
+                          sys::facts_of(pin.directory_.get(), pin.path()));
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts named, sys::facts_of(again->get(), pin.path()));
+  if (!ours.same_file(named)) return std::nullopt;
+  LAMINA_RETURN_IF_ERROR(pin.load_facts());
+  return std::optional(std::move(pin));
+}
+
+Result<Pin> Pin::claim(const Store& store, pid_t pid, std::uint64_t start_time) {
+  const std::string name = pin_name(pid, start_time);
+  const std::string path = fmt::format("{}/{}/{}", store.path(), kVmsArea, name);
+  for (int attempt = 0; attempt < kClaimAttempts; ++attempt) {
+    LAMINA_RETURN_IF_ERROR(sys::make_directory(store.vms_area(), name, path));
+    LAMINA_ASSIGN_OR_RETURN(std::optional<Pin> pin, lock(store, name));
+    if (!pin) continue;
+    if (pin->facts_ && !is_running(*pin->facts_)) {
+      return fail(ErrorKind::kFailed,
+                  "'{}' was left by a VM of an earlier boot; run: lamina recover {}", path,
+                  store.path());
+    }
+    return std::move(*pin);
+  }
+  return fail(ErrorKind::kBusy, "'{}' could not be locked: another process keeps removing it",
+              path);
+}
+
+Result<std::optional<Pin>> Pin::claim_existing(const Store& store, const std::string& name) {
+  return lock(store, name);
+}
+
+std::string Pin::path() const { return fmt::format("{}/{}/{}", store_->path(), kVmsArea, name_); }
+
+Status Pin::load_facts() {
+  auto facts = read_facts_at(directory_.get(), path());
+  if (facts) {
+    facts_ = std::move(*facts);
+    return {};
+  }
+  // Without it nothing is known of the VM, and its next memory file is a full one.
+  if (facts.error().kind == ErrorKind::kNotFound) return {};
+  return std::unexpected(facts.error());
+}
+
+Status Pin::write_facts(const PinFacts& facts) {
+  const std::string text = encode_pin_facts(facts);
+  const int fd = directory_.get();
+  LAMINA_RETURN_IF_ERROR(sys::remove_file(fd, kNewPinFactsName, path()));
+  LAMINA_RETURN_IF_ERROR(sys::write_new_file(fd, kNewPinFactsName, std::as_bytes(std::span(text)),
+                                             path() + "/" + kNewPinFactsName));
+  LAMINA_RETURN_IF_ERROR(sys::rename_over(fd, kNewPinFactsName, fd, kPinFactsName, path()));
+  LAMINA_RETURN_IF_ERROR(sys::sync(fd, path()));
+  LAMINA_RETURN_IF_ERROR(
+      sys::sync(store_->vms_area(), fmt::format("{}/{}", store_->path(), kVmsArea)));
+  facts_ = facts;
+  return {};
+}
+
+bool Pin::has_base() const { return sys::name_exists(directory_.get(), kPinBaseName); }
+
+Status Pin::set_base(const OpenSnapshot& snapshot) {
+  // Built where a crash leaves it to the clean-up.
+  LAMINA_ASSIGN_OR_RETURN(const Staging staging,
+                          Staging::create(*store_, Area::kTemporary, Uuid::random()));
+  LAMINA_RETURN_IF_ERROR(
+      sys::make_directory(staging.fd(), kPinBaseName, staging.file_path(kPinBaseName)));
+  {
+    LAMINA_ASSIGN_OR_RETURN(
+        const sys::Fd built,
+        sys::open_directory(staging.fd(), kPinBaseName, staging.file_path(kPinBaseName)));
+    std::vector<std::string> copied;  // only worth a note where it makes a snapshot larger
+    LAMINA_RETURN_IF_ERROR(
+        link_snapshot(snapshot, built.get(), staging.file_path(kPinBaseName), copied));
+    LAMINA_RETURN_IF_ERROR(sys::sync(built.get(), staging.file_path(kPinBaseName)));
+  }
+  if (has_base()) {
+    LAMINA_RETURN_IF_ERROR(sys::rename_exchange(staging.fd(), kPinBaseName, directory_.get(),
+                                                kPinBaseName, base_path()));
+  } else {
+    LAMINA_RETURN_IF_ERROR(
+        sys::rename_new(staging.fd(), kPinBaseName, directory_.get(), kPinBaseName, base_path()));
+  }
+  // Going out of scope removes the staging directory, and in it the old base.
+  return sys::sync(directory_.get(), path());
+}
+
+Status Pin::discard(const std::string& entry) const {
+  LAMINA_ASSIGN_OR_RETURN(const Staging staging,
+                          Staging::create(*store_, Area::kTemporary, Uuid::random()));
+  LAMINA_RETURN_IF_ERROR(
+      sys::rename_new(directory_.get(), entry, staging.fd(), "discarded", path() + "/" + entry));
+  return sys::sync(directory_.get(), path());
+}
+
+Status Pin::drop_base() {
+  if (!has_base()) return {};
+  return discard(kPinBaseName);
+}
+
+Status Pin::release() {
+  const std::string area = fmt::format("{}/{}", store_->path(), kVmsArea);
+  LAMINA_ASSIGN_OR_RETURN(const Staging staging,
+                          Staging::create(*store_, Area::kTemporary, Uuid::random()));
+  LAMINA_RETURN_IF_ERROR(
+      sys::rename_new(store_->vms_area(), name_, staging.fd(), "released", path()));
+  facts_.reset();
+  return sys::sync(store_->vms_area(), area);
+}
+
+Result<std::vector<std::string>> list_pins(const std::string& path) {
+  const std::string area = fmt::format("{}/{}", path, kVmsArea);
+  const auto directory = sys::open_directory(AT_FDCWD, area, area);
+  if (!directory) {
+    if (directory.error().kind == ErrorKind::kNotFound) return std::vector<std::string>();
+    return std::unexpected(directory.error());
+  }
+  LAMINA_ASSIGN_OR_RETURN(std::vector<std::string> names,
+                          sys::list_directory(directory->get(), area));
+  std::erase_if(names, [](const std::string& name) { return !parse_pin_name(name); });
+  return names;
+}
+
+}  // namespace lamina::store
