@@ -8,11 +8,9 @@
 
 #include "base/block.h"
 #include "base/error.h"
-#include "engine/layer_writer.h"
-#include "engine/memory_scan.h"
-#include "mapping/overlay.h"
 #include "store/adoption.h"
 #include "store/name.h"
+#include "store/snapshot_build.h"
 #include "store/snapshot_directory.h"
 #include "store/staging.h"
 #include "store/store.h"
@@ -24,13 +22,6 @@ namespace {
 
 using store::OpenSnapshot;
 using store::Staging;
-
-/// Zero runs shorter than this stay in an adopted file: a punch costs 10 to 80 microseconds and
-/// cuts the file into pieces.
-constexpr std::uint32_t kMinPunchedBlocks = 16;
-
-/// Guest memory is nobody else's business, whatever mode the VMM gave its file.
-constexpr std::uint32_t kLayerMode = 0600;
 
 /// One ingest, from its options to the published snapshot.
 class Ingest {
@@ -233,8 +224,7 @@ class Ingest {
     LAMINA_ASSIGN_OR_RETURN(
         const sys::Fd layer,
         sys::open_at(staging.fd(), layer_name_, O_RDWR | O_CREAT | O_EXCL, layer_path));
-    LAMINA_RETURN_IF_ERROR(scan(layer.get(), layer_path));
-    LAMINA_RETURN_IF_ERROR(complete(staging, layer.get(), layer_path));
+    LAMINA_RETURN_IF_ERROR(build(staging, layer.get(), layer_path));
     LAMINA_RETURN_IF_ERROR(publish(staging));
     if (options_.consume) consume_memory_file();
     return {};
@@ -268,9 +258,7 @@ class Ingest {
                                                        layer_name_, memory_.facts));
     const Status done = [&]() -> Status {
       const std::string layer_path = staging.file_path(layer_name_);
-      LAMINA_RETURN_IF_ERROR(scan(-1, layer_path));
-      LAMINA_RETURN_IF_ERROR(sys::set_mode(writable.fd.get(), kLayerMode, layer_path));
-      LAMINA_RETURN_IF_ERROR(complete(staging, writable.fd.get(), layer_path));
+      LAMINA_RETURN_IF_ERROR(build(staging, writable.fd.get(), layer_path));
       return publish(staging);
     }();
     if (staging.is_published()) {
@@ -286,150 +274,38 @@ class Ingest {
     return fail(done.error().kind, "{}; {}", done.error().message, undone.error().message);
   }
 
-  Status scan(int compact_file, const std::string& compact_path) {
-    engine::MemoryScan scan;
-    scan.memory_file = memory_.fd.get();
-    scan.path = options_.memory_file;
-    scan.memory_bytes = memory_.facts.size_bytes;
-    scan.is_full = kind_ == MemoryFileKind::kFull;
-    scan.zeros_inherit = options_.zeros == Zeros::kInherit;
-    scan.refuse_ambiguous = kind_ == MemoryFileKind::kDiff && options_.zeros == Zeros::kUnspecified;
-    scan.parent = parent_ ? &parent_->chain : nullptr;
-    scan.compare_with_parent = parent_ && (scan.is_full || options_.dedup == Dedup::kParent);
-    scan.compact_file = compact_file;
-    scan.compact_path = compact_path;
-    scan.progress = options_.progress;
-    LAMINA_ASSIGN_OR_RETURN(scanned_, engine::scan_memory_file(scan));
-
-    LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts now,
-                            sys::facts_of(memory_.fd.get(), options_.memory_file));
-    if (now.size_bytes != memory_.facts.size_bytes ||
-        now.modified_ns != memory_.facts.modified_ns) {
-      return fail(ErrorKind::kFailed,
-                  "'{}' changed while it was read: ingest it when its writer has ended",
-                  options_.memory_file);
-    }
-    return {};
-  }
-
-  /// Writes everything that stands in the directory besides the layer's data.
-  Status complete(const Staging& staging, int layer, const std::string& layer_path) {
-    const auto block_count = static_cast<std::uint32_t>(blocks_for(memory_.facts.size_bytes));
-    const mapping::Mapping base =
-        parent_ ? parent_->header.mapping : mapping::Mapping::zeros(block_count);
-    LAMINA_ASSIGN_OR_RETURN(mapping::Mapping mapping,
-                            mapping::overlay(base, build_id_, scanned_.changes));
-    LAMINA_RETURN_IF_ERROR(write_trailer(mapping, layer, layer_path));
-    LAMINA_RETURN_IF_ERROR(link_parent_layers(mapping, staging));
-    link_working_set(staging);
-
-    store::Description description;
-    description.pause_id = pause_id_;
-    description.created = store::timestamp_now();
+  /// Writes everything that stands in the directory, and tells the report of it.
+  Status build(const Staging& staging, int layer, const std::string& layer_path) {
+    store::BuildInput input;
+    input.memory_file = memory_.fd.get();
+    input.memory_path = options_.memory_file;
+    input.memory_facts = memory_.facts;
+    input.kind = kind_;
+    input.layout = layout_;
+    input.zeros = options_.zeros;
+    input.compare_with_parent =
+        parent_ && (kind_ == MemoryFileKind::kFull || options_.dedup == Dedup::kParent);
+    input.parent = parent_.get();
     if (parent_) {
-      description.parent_pause_id = parent_->pause_id;
       if (const auto parent = store::parse_snapshot_path(*options_.parent)) {
-        description.parent = parent->name;
+        input.parent_name = parent->name;
       }
     }
-    LAMINA_ASSIGN_OR_RETURN(description.header, make_header(std::move(mapping)));
+    input.build_id = build_id_;
+    input.pause_id = pause_id_;
+    input.header = options_.header;
+    input.created = store::timestamp_now();
+    input.progress = options_.progress;
+    std::optional<format::FileDigest> vmstate;
     if (options_.vmstate_file) {
       LAMINA_ASSIGN_OR_RETURN(
-          description.header.vmstate,
-          store::store_vmstate(*options_.vmstate_file, staging.fd(), staging.path()));
+          vmstate, store::store_vmstate(*options_.vmstate_file, staging.fd(), staging.path()));
     }
-    LAMINA_RETURN_IF_ERROR(store::write_description(description, staging.fd(), staging.path(),
-                                                    store::kHeaderName, store::kFactsName));
-    return fill_report(description.header, layer, layer_path);
-  }
-
-  Status write_trailer(const mapping::Mapping& mapping, int layer, const std::string& layer_path) {
-    std::vector<format::StoredExtent> stored;
-    for (const mapping::Change& change : scanned_.changes) {
-      if (!change.zero) stored.push_back({change.guest_block, change.block_count, 0, 0});
-    }
-    const auto layout =
-        layout_ == Layout::kAdopted ? format::LayerLayout::kAdopted : format::LayerLayout::kCompact;
-    format::Trailer trailer = engine::describe_layer(mapping, build_id_, std::move(stored), layout,
-                                                     memory_.facts.size_bytes);
-    trailer.pause_id = pause_id_;
-    trailer.checksums = std::move(scanned_.checksums);
-    data_blocks_ = trailer.data_blocks;
-    LAMINA_RETURN_IF_ERROR(engine::finish_layer(layer, trailer, layer_path));
-    // Only now are the zeros on record, so their storage can go; and only in a full file, where a
-    // hole means the same: undoing the adoption gives back a file that says what it said.
-    if (layout_ == Layout::kAdopted && kind_ == MemoryFileKind::kFull) {
-      punch_zeros(layer, layer_path);
-    }
-    return {};
-  }
-
-  /// Saves space, nothing else depends on it.
-  void punch_zeros(int layer, const std::string& layer_path) {
-    for (const mapping::Change& change : scanned_.changes) {
-      if (!change.zero || change.block_count < kMinPunchedBlocks) continue;
-      const auto punched = sys::punch_hole(layer, change.guest_block * kBlockBytes,
-                                           change.block_count * kBlockBytes, layer_path);
-      if (!punched) {
-        report_.notes.push_back(
-            fmt::format("zeros keep their storage: {}", punched.error().message));
-      }
-      if (!punched || !*punched) return;
-    }
-  }
-
-  Status link_parent_layers(const mapping::Mapping& mapping, const Staging& staging) {
-    if (!parent_) return {};
-    for (const engine::Layer& layer : parent_->chain.layers()) {
-      if (mapping.layer_index(layer.build_id()) == mapping::kZeros) continue;
-      LAMINA_ASSIGN_OR_RETURN(const bool linked,
-                              store::link_layer(layer, staging.fd(), staging.path()));
-      if (!linked) {
-        report_.notes.push_back(fmt::format(
-            "layer '{}' was copied: a hard link from here to it is not possible", layer.path()));
-      }
-    }
-    return {};
-  }
-
-  /// What the parent's resume touched first, this one's will. A hint: without it all is as right.
-  void link_working_set(const Staging& staging) {
-    if (!parent_) return;
-    const std::string name = store::kWorkingSetName;
-    const std::string path = parent_->path + "/" + name;
-    const auto opened =
-        sys::open_regular(parent_->directory.get(), name, O_RDONLY | O_NOFOLLOW, path);
-    if (!opened) return;
-    static_cast<void>(store::link_or_copy(opened->fd.get(), opened->facts, path, name, staging.fd(),
-                                          staging.path()));
-  }
-
-  Result<format::Header> make_header(mapping::Mapping mapping) {
-    format::Header header;
-    header.format = options_.header;
-    header.pause_id = options_.header == HeaderFormat::kNative ? pause_id_ : Uuid{};
-    header.build_id = build_id_;
-    header.base_build_id = parent_ ? parent_->header.base_build_id : build_id_;
-    header.memory_bytes = memory_.facts.size_bytes;
-    for (const Uuid& id : mapping.layers()) {
-      if (id == build_id_) {
-        header.layers.push_back({data_blocks_, true});
-      } else {
-        const auto index = parent_->header.mapping.layer_index(id);
-        header.layers.push_back(parent_->header.layers[index - 1U]);
-      }
-    }
-    header.generation = mapping.layers().size() - 1;
-    if (options_.header != HeaderFormat::kNative && parent_) {
-      // These versions count every diff since the base, also when it superseded a layer in full.
-      if (parent_->header.generation == UINT64_MAX) {
-        return fail(ErrorKind::kCorrupt, "the header of '{}' has generation {}", parent_->path,
-                    parent_->header.generation);
-      }
-      header.generation = parent_->header.generation + 1;
-    }
-    header.mapping = std::move(mapping);
-    return header;
+    store::SnapshotBuild build(input);
+    const Status built = build.run({staging.fd(), staging.path(), layer, layer_path}, vmstate);
+    report_.notes.insert(report_.notes.end(), build.notes().begin(), build.notes().end());
+    LAMINA_RETURN_IF_ERROR(built);
+    return fill_report(build, layer, layer_path);
   }
 
   Status publish(Staging& staging) {
@@ -440,21 +316,22 @@ class Ingest {
     return staging.publish_new(target_.name);
   }
 
-  Status fill_report(const format::Header& header, int layer, const std::string& layer_path) {
+  Status fill_report(const store::SnapshotBuild& build, int layer, const std::string& layer_path) {
+    const engine::MemoryScanResult& scanned = build.scanned();
     LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(layer, layer_path));
     report_.snapshot = target_.path;
     report_.build_id = build_id_;
     report_.pause_id = pause_id_;
     report_.kind = kind_;
     report_.layout = layout_;
-    report_.generation = header.generation;
-    report_.memory_bytes = header.memory_bytes;
-    report_.stored_blocks = scanned_.stored_blocks;
-    report_.zero_blocks = scanned_.zero_blocks;
-    report_.unchanged_blocks = scanned_.unchanged_blocks;
+    report_.generation = build.header().generation;
+    report_.memory_bytes = build.header().memory_bytes;
+    report_.stored_blocks = scanned.stored_blocks;
+    report_.zero_blocks = scanned.zero_blocks;
+    report_.unchanged_blocks = scanned.unchanged_blocks;
     report_.layer_bytes = facts.size_bytes;
     report_.layer_allocated_bytes = facts.allocated_bytes;
-    report_.cloned_bytes = scanned_.cloned_blocks * kBlockBytes;
+    report_.cloned_bytes = scanned.cloned_blocks * kBlockBytes;
     return {};
   }
 
@@ -469,8 +346,6 @@ class Ingest {
   sys::OpenedFile memory_;
   std::string memory_path_;  ///< absolute, without symbolic links
   std::optional<sys::FileFacts> replaced_;
-  engine::MemoryScanResult scanned_;
-  std::uint64_t data_blocks_ = 0;
   IngestReport report_;
 };
 

@@ -185,6 +185,7 @@ class Merge {
       description.parent_pause_id = source.facts->parent_pause_id;
       description.parent = source.facts->parent;
       description.created = source.facts->created;
+      description.origin = source.facts->origin;
     } else {
       description.created = store::timestamp_now();
     }

@@ -312,6 +312,7 @@ Status write_facts(const Description& description, std::span<const std::byte> he
   facts.parent_pause_id = description.parent_pause_id;
   facts.parent = description.parent;
   facts.created = description.created;
+  facts.origin = description.origin;
   facts.generation = header.generation;
   facts.memory_bytes = header.memory_bytes;
   facts.header_format = header.format;

@@ -94,6 +94,7 @@ struct Description {
   std::optional<Uuid> parent_pause_id;
   std::string parent;
   std::string created;
+  Origin origin;
 };
 
 /// Writes snapshot.json, synced, for a header that is `header_bytes` on the disk.

@@ -100,6 +100,25 @@ void read_layers(FieldReader& reader, SnapshotFacts& facts) {
   }
 }
 
+void read_origin(FieldReader& reader, Origin& origin) {
+  const Json* json = reader.find("origin");
+  if (json == nullptr) return;
+  if (!json->is_object()) return reader.bad("origin");
+  FieldReader fields(*json);
+  if (fields.find("vmm_version") != nullptr) origin.vmm_version = fields.text("vmm_version");
+  if (fields.find("cpu") != nullptr) origin.cpu = fields.text("cpu");
+  if (fields.find("kernel") != nullptr) origin.kernel = fields.text("kernel");
+  if (!fields.ok()) reader.bad("origin");
+}
+
+Json origin_json(const Origin& origin) {
+  Json json = Json::object();
+  if (!origin.vmm_version.empty()) json["vmm_version"] = origin.vmm_version;
+  if (!origin.cpu.empty()) json["cpu"] = origin.cpu;
+  if (!origin.kernel.empty()) json["kernel"] = origin.kernel;
+  return json;
+}
+
 }  // namespace
 
 Result<SnapshotFacts> decode_facts(std::span<const std::byte> bytes) {
@@ -128,6 +147,7 @@ Result<SnapshotFacts> decode_facts(std::span<const std::byte> bytes) {
   if (reader.find("parent") != nullptr) facts.parent = reader.text("parent");
   if (reader.find("vmstate") != nullptr) facts.vmstate = reader.digest("vmstate");
   read_layers(reader, facts);
+  read_origin(reader, facts.origin);
   if (!reader.ok()) {
     return fail(ErrorKind::kCorrupt, "its field '{}' is missing or wrong", reader.bad_field());
   }
@@ -153,6 +173,7 @@ std::string encode_facts(const SnapshotFacts& facts) {
   json["header"] = digest_json(facts.header);
   if (facts.vmstate) json["vmstate"] = digest_json(*facts.vmstate);
   json["layers"] = layers;
+  if (facts.origin != Origin{}) json["origin"] = origin_json(facts.origin);
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

@@ -27,12 +27,23 @@ struct LayerFact {
   bool operator==(const LayerFact&) const = default;
 };
 
+/// Where a state comes from: it may not run as well, or at all, elsewhere. Empty fields are
+/// unknown.
+struct Origin {
+  std::string vmm_version;
+  std::string cpu;     ///< vendor and model, as /proc/cpuinfo says
+  std::string kernel;  ///< release of the host's kernel
+
+  bool operator==(const Origin&) const = default;
+};
+
 struct SnapshotFacts {
   Uuid pause_id;
   Uuid build_id;
   std::optional<Uuid> parent_pause_id;
   std::string parent;   ///< name at the time; for people
   std::string created;  ///< RFC 3339, UTC
+  Origin origin;
   std::uint64_t generation = 0;
   std::uint64_t memory_bytes = 0;
   HeaderFormat header_format = HeaderFormat::kNative;

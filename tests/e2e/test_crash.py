@@ -356,7 +356,7 @@ class CrashTest(LaminaTest):
         known = {"store", scene.out, *(path.name for path in self.template.directory.iterdir())}
         strays = [path.name for path in scene.directory.iterdir() if path.name not in known]
         self.assertEqual(strays, [], what)
-        names = {".tmp", ".pending", ".lock", "other", scene.snapshot, *scene.others}
+        names = {".tmp", ".pending", ".vms", ".lock", "other", scene.snapshot, *scene.others}
         self.assertLessEqual({path.name for path in scene.store.iterdir()}, names, what)
 
 

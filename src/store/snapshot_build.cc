@@ -1,0 +1,170 @@
+#include "store/snapshot_build.h"
+
+#include <fcntl.h>
+
+#include "base/block.h"
+#include "base/error.h"
+#include "engine/layer_writer.h"
+#include "mapping/overlay.h"
+#include "sys/sparse_file.h"
+
+namespace lamina::store {
+namespace {
+
+/// Zero runs shorter than this stay in an adopted file: a punch costs 10 to 80 microseconds and
+/// cuts the file into pieces.
+constexpr std::uint32_t kMinPunchedBlocks = 16;
+
+/// Guest memory is nobody else's business, whatever mode the VMM gave its file.
+constexpr std::uint32_t kLayerMode = 0600;
+
+}  // namespace
+
+Status SnapshotBuild::run(const BuildTarget& target,
+                          const std::optional<format::FileDigest>& vmstate) {
+  LAMINA_RETURN_IF_ERROR(scan(target));
+  if (input_.layout == Layout::kAdopted) {
+    LAMINA_RETURN_IF_ERROR(sys::set_mode(target.layer, kLayerMode, target.layer_path));
+  }
+  const auto block_count = static_cast<std::uint32_t>(blocks_for(input_.memory_facts.size_bytes));
+  const mapping::Mapping base = input_.parent != nullptr ? input_.parent->header.mapping
+                                                         : mapping::Mapping::zeros(block_count);
+  LAMINA_ASSIGN_OR_RETURN(mapping::Mapping mapping,
+                          mapping::overlay(base, input_.build_id, scanned_.changes));
+  LAMINA_RETURN_IF_ERROR(write_trailer(mapping, target));
+  LAMINA_RETURN_IF_ERROR(link_parent_layers(mapping, target));
+  link_working_set(target);
+  LAMINA_RETURN_IF_ERROR(make_header(std::move(mapping)));
+  header_.vmstate = vmstate;
+
+  Description description;
+  description.header = header_;
+  description.pause_id = input_.pause_id;
+  description.created = input_.created;
+  description.origin = input_.origin;
+  if (input_.parent != nullptr) {
+    description.parent_pause_id = input_.parent->pause_id;
+    description.parent = input_.parent_name;
+  }
+  return write_description(description, target.directory, target.path, kHeaderName, kFactsName);
+}
+
+Status SnapshotBuild::scan(const BuildTarget& target) {
+  const bool is_diff = input_.kind == MemoryFileKind::kDiff;
+  engine::MemoryScan scan;
+  scan.memory_file = input_.memory_file;
+  scan.path = input_.memory_path;
+  scan.memory_bytes = input_.memory_facts.size_bytes;
+  scan.is_full = !is_diff;
+  scan.zeros_inherit = input_.zeros == Zeros::kInherit;
+  scan.refuse_ambiguous = is_diff && input_.zeros == Zeros::kUnspecified;
+  scan.parent = input_.parent != nullptr ? &input_.parent->chain : nullptr;
+  scan.compare_with_parent = input_.compare_with_parent;
+  if (input_.layout == Layout::kCompact) {
+    scan.compact_file = target.layer;
+    scan.compact_path = target.layer_path;
+  }
+  scan.progress = input_.progress;
+  LAMINA_ASSIGN_OR_RETURN(scanned_, engine::scan_memory_file(scan));
+
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts now,
+                          sys::facts_of(input_.memory_file, input_.memory_path));
+  if (now.size_bytes != input_.memory_facts.size_bytes ||
+      now.modified_ns != input_.memory_facts.modified_ns) {
+    return fail(ErrorKind::kFailed,
+                "'{}' changed while it was read: ingest it when its writer has ended",
+                input_.memory_path);
+  }
+  return {};
+}
+
+Status SnapshotBuild::write_trailer(const mapping::Mapping& mapping, const BuildTarget& target) {
+  std::vector<format::StoredExtent> stored;
+  for (const mapping::Change& change : scanned_.changes) {
+    if (!change.zero) stored.push_back({change.guest_block, change.block_count, 0, 0});
+  }
+  const auto layout = input_.layout == Layout::kAdopted ? format::LayerLayout::kAdopted
+                                                        : format::LayerLayout::kCompact;
+  format::Trailer trailer = engine::describe_layer(mapping, input_.build_id, std::move(stored),
+                                                   layout, input_.memory_facts.size_bytes);
+  trailer.pause_id = input_.pause_id;
+  trailer.checksums = std::move(scanned_.checksums);
+  data_blocks_ = trailer.data_blocks;
+  LAMINA_RETURN_IF_ERROR(engine::finish_layer(target.layer, trailer, target.layer_path));
+  // Only now are the zeros on record, so their storage can go; and only in a full file, where a
+  // hole means the same: undoing the adoption gives back a file that says what it said.
+  if (input_.layout == Layout::kAdopted && input_.kind == MemoryFileKind::kFull) {
+    punch_zeros(target);
+  }
+  return {};
+}
+
+/// Saves space, nothing else depends on it.
+void SnapshotBuild::punch_zeros(const BuildTarget& target) {
+  for (const mapping::Change& change : scanned_.changes) {
+    if (!change.zero || change.block_count < kMinPunchedBlocks) continue;
+    const auto punched = sys::punch_hole(target.layer, change.guest_block * kBlockBytes,
+                                         change.block_count * kBlockBytes, target.layer_path);
+    if (!punched) {
+      notes_.push_back(fmt::format("zeros keep their storage: {}", punched.error().message));
+    }
+    if (!punched || !*punched) return;
+  }
+}
+
+Status SnapshotBuild::link_parent_layers(const mapping::Mapping& mapping,
+                                         const BuildTarget& target) {
+  if (input_.parent == nullptr) return {};
+  for (const engine::Layer& layer : input_.parent->chain.layers()) {
+    if (mapping.layer_index(layer.build_id()) == mapping::kZeros) continue;
+    LAMINA_ASSIGN_OR_RETURN(const bool linked, link_layer(layer, target.directory, target.path));
+    if (!linked) {
+      notes_.push_back(fmt::format(
+          "layer '{}' was copied: a hard link from here to it is not possible", layer.path()));
+    }
+  }
+  return {};
+}
+
+/// What the parent's resume touched first, this one's will. A hint: without it all is as right.
+void SnapshotBuild::link_working_set(const BuildTarget& target) const {
+  if (input_.parent == nullptr) return;
+  const std::string name = kWorkingSetName;
+  const std::string path = input_.parent->path + "/" + name;
+  const auto opened =
+      sys::open_regular(input_.parent->directory.get(), name, O_RDONLY | O_NOFOLLOW, path);
+  if (!opened) return;
+  static_cast<void>(
+      link_or_copy(opened->fd.get(), opened->facts, path, name, target.directory, target.path));
+}
+
+Status SnapshotBuild::make_header(mapping::Mapping mapping) {
+  const OpenSnapshot* parent = input_.parent;
+  header_ = {};
+  header_.format = input_.header;
+  header_.pause_id = input_.header == HeaderFormat::kNative ? input_.pause_id : Uuid{};
+  header_.build_id = input_.build_id;
+  header_.base_build_id = parent != nullptr ? parent->header.base_build_id : input_.build_id;
+  header_.memory_bytes = input_.memory_facts.size_bytes;
+  for (const Uuid& id : mapping.layers()) {
+    if (id == input_.build_id) {
+      header_.layers.push_back({data_blocks_, true});
+    } else {
+      const auto index = parent->header.mapping.layer_index(id);
+      header_.layers.push_back(parent->header.layers[index - 1U]);
+    }
+  }
+  header_.generation = mapping.layers().size() - 1;
+  if (input_.header != HeaderFormat::kNative && parent != nullptr) {
+    // These versions count every diff since the base, also when it superseded a layer in full.
+    if (parent->header.generation == UINT64_MAX) {
+      return fail(ErrorKind::kCorrupt, "the header of '{}' has generation {}", parent->path,
+                  parent->header.generation);
+    }
+    header_.generation = parent->header.generation + 1;
+  }
+  header_.mapping = std::move(mapping);
+  return {};
+}
+
+}  // namespace lamina::store
