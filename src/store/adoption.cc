@@ -13,6 +13,7 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "format/trailer.h"
+#include "store/pending_pause.h"
 #include "store/snapshot_directory.h"
 #include "sys/directory.h"
 #include "sys/file.h"
@@ -22,6 +23,7 @@ namespace lamina::store {
 namespace {
 
 constexpr std::string_view kJournalSuffix = ".json";
+constexpr std::string_view kNewJournalSuffix = ".json.new";  // of a pause
 constexpr std::uint64_t kMaxJournalBytes = std::uint64_t{64} << 10;
 
 struct Journal {
@@ -271,6 +273,7 @@ Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& no
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                           sys::list_directory(store.pending_area(), pending_path(store, ".")));
   for (const std::string& name : names) {
+    if (name.ends_with(kNewJournalSuffix)) continue;  // goes with its pause
     const bool is_journal = name.ends_with(kJournalSuffix);
     const std::string id = is_journal ? name.substr(0, name.size() - kJournalSuffix.size()) : name;
     // What is here may be the only copy of something: what is not an adoption's is left alone, and
@@ -280,6 +283,7 @@ Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& no
                                   pending_path(store, name)));
       continue;
     }
+    if (is_pause(store, *Uuid::parse(id))) continue;  // `lamina recover` ends it
     const auto ended = end_if_unfinished(store, id);
     if (!ended) {
       notes.push_back(

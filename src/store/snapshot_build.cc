@@ -42,10 +42,11 @@ Status SnapshotBuild::run(const BuildTarget& target,
   description.pause_id = input_.pause_id;
   description.created = input_.created;
   description.origin = input_.origin;
-  if (input_.parent != nullptr) {
+  description.parent_pause_id = input_.parent_pause_id;
+  if (!description.parent_pause_id && input_.parent != nullptr) {
     description.parent_pause_id = input_.parent->pause_id;
-    description.parent = input_.parent_name;
   }
+  if (description.parent_pause_id) description.parent = input_.parent_name;
   return write_description(description, target.directory, target.path, kHeaderName, kFactsName);
 }
 
@@ -96,19 +97,37 @@ Status SnapshotBuild::write_trailer(const mapping::Mapping& mapping, const Build
   if (input_.layout == Layout::kAdopted && input_.kind == MemoryFileKind::kFull) {
     punch_zeros(target);
   }
+  if (input_.layout == Layout::kAdopted && input_.kind == MemoryFileKind::kDiff &&
+      scanned_.unchanged_blocks > 0) {
+    punch_unchanged(target);
+  }
   return {};
 }
 
-/// Saves space, nothing else depends on it.
+void SnapshotBuild::punch(std::uint64_t block, std::uint64_t count, const BuildTarget& target) {
+  if (count < kMinPunchedBlocks || !punches_) return;
+  const auto punched =
+      sys::punch_hole(target.layer, block * kBlockBytes, count * kBlockBytes, target.layer_path);
+  if (!punched) {
+    notes_.push_back(
+        fmt::format("blocks that are not needed keep their storage: {}", punched.error().message));
+  }
+  punches_ = punched && *punched;
+}
+
+/// Blocks that are as in the base: a hole in a diff says just that.
+void SnapshotBuild::punch_unchanged(const BuildTarget& target) {
+  std::uint64_t block = 0;
+  for (const mapping::Change& change : scanned_.changes) {
+    punch(block, change.guest_block - block, target);
+    block = std::uint64_t{change.guest_block} + change.block_count;
+  }
+  punch(block, input_.memory_facts.size_bytes / kBlockBytes - block, target);
+}
+
 void SnapshotBuild::punch_zeros(const BuildTarget& target) {
   for (const mapping::Change& change : scanned_.changes) {
-    if (!change.zero || change.block_count < kMinPunchedBlocks) continue;
-    const auto punched = sys::punch_hole(target.layer, change.guest_block * kBlockBytes,
-                                         change.block_count * kBlockBytes, target.layer_path);
-    if (!punched) {
-      notes_.push_back(fmt::format("zeros keep their storage: {}", punched.error().message));
-    }
-    if (!punched || !*punched) return;
+    if (change.zero) punch(change.guest_block, change.block_count, target);
   }
 }
 

@@ -29,7 +29,9 @@ struct BuildInput {
   Zeros zeros = Zeros::kUnspecified;
   bool compare_with_parent = false;
   const OpenSnapshot* parent = nullptr;  ///< null when there is none
-  std::string parent_name;               ///< for people
+  /// Of the state before, also when a full file stands on nothing of it. Of `parent` when empty.
+  std::optional<Uuid> parent_pause_id;
+  std::string parent_name;  ///< for people
   Uuid build_id;
   Uuid pause_id;
   HeaderFormat header = HeaderFormat::kNative;
@@ -67,7 +69,10 @@ class SnapshotBuild {
  private:
   Status scan(const BuildTarget& target);
   Status write_trailer(const mapping::Mapping& mapping, const BuildTarget& target);
+  // These save space, nothing else depends on them.
   void punch_zeros(const BuildTarget& target);
+  void punch_unchanged(const BuildTarget& target);
+  void punch(std::uint64_t block, std::uint64_t count, const BuildTarget& target);
   Status link_parent_layers(const mapping::Mapping& mapping, const BuildTarget& target);
   void link_working_set(const BuildTarget& target) const;
   Status make_header(mapping::Mapping mapping);
@@ -75,6 +80,7 @@ class SnapshotBuild {
   const BuildInput& input_;
   engine::MemoryScanResult scanned_;
   std::uint64_t data_blocks_ = 0;
+  bool punches_ = true;  ///< until it turns out that the file system does not
   format::Header header_;
   std::vector<std::string> notes_;
 };

@@ -45,6 +45,23 @@ Result<Staging> Staging::create(const Store& store, Area area, const Uuid& id) {
               path);
 }
 
+Result<std::optional<Staging>> Staging::open_existing(const Store& store, const Uuid& id) {
+  Staging staging(store, Area::kPending, id.to_string());
+  const std::string path = staging.path();
+  auto directory = sys::open_directory(staging.area_fd(), staging.id_, path);
+  if (!directory) {
+    if (directory.error().kind == ErrorKind::kNotFound) return std::nullopt;
+    return std::unexpected(directory.error());
+  }
+  LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(directory->get(), path));
+  // It may have been published between the two calls.
+  if (!locked || !still_named(staging.area_fd(), staging.id_, directory->get(), path)) {
+    return std::nullopt;
+  }
+  staging.directory_ = std::move(*directory);
+  return std::optional(std::move(staging));
+}
+
 Staging::~Staging() {
   if (!directory_.valid() || published_ || area_ != Area::kTemporary) return;
   // The next writer's clean-up removes what cannot be removed here.

@@ -5,6 +5,7 @@
 // parent directories; only then is a directory that was replaced removed.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,10 @@ class Staging {
  public:
   /// Makes and locks the directory <area>/<id>. `store` must outlive it.
   static Result<Staging> create(const Store& store, Area area, const Uuid& id);
+
+  /// Locks a directory of the pending area that is there already. Nothing when there is none (any
+  /// more), or another process has it locked.
+  static Result<std::optional<Staging>> open_existing(const Store& store, const Uuid& id);
 
   Staging(Staging&&) noexcept = default;
   Staging& operator=(Staging&&) = delete;

@@ -65,21 +65,32 @@ bool Store::exists(const std::string& path) {
   return sys::name_exists(AT_FDCWD, path + "/" + kPendingArea);
 }
 
-Result<NameLock> Store::lock(const std::string& name) const {
+Result<sys::Fd> Store::open_lock(const std::string& name, const std::string& path) const {
   if (sys::is_symbolic_link(fd(), name)) {
     return fail(ErrorKind::kFailed,
                 "'{}/{}' is a symbolic link and cannot be written through; name the snapshot that "
                 "it leads to",
                 path_, name);
   }
+  return sys::open_at(locks_.get(), name, O_RDWR | O_CREAT, path);
+}
+
+Result<NameLock> Store::lock(const std::string& name) const {
   const std::string path = fmt::format("{}/{}/{}", path_, kLockArea, name);
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, sys::open_at(locks_.get(), name, O_RDWR | O_CREAT, path));
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, open_lock(name, path));
   LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(fd.get(), path));
   if (!locked) {
     return fail(ErrorKind::kBusy,
                 "snapshot '{}/{}' is being written by another process; try again when it has ended",
                 path_, name);
   }
+  return NameLock(std::move(fd));
+}
+
+Result<NameLock> Store::wait_for_lock(const std::string& name) const {
+  const std::string path = fmt::format("{}/{}/{}", path_, kLockArea, name);
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, open_lock(name, path));
+  LAMINA_RETURN_IF_ERROR(sys::wait_for_lock(fd.get(), path));
   return NameLock(std::move(fd));
 }
 

@@ -52,8 +52,12 @@ class Store {
   /// refused (kFailed): its name's lock would not be that of the snapshot.
   [[nodiscard]] Result<NameLock> lock(const std::string& name) const;
 
+  /// The same, but waits for as long as another has it.
+  [[nodiscard]] Result<NameLock> wait_for_lock(const std::string& name) const;
+
  private:
   Store() = default;
+  [[nodiscard]] Result<sys::Fd> open_lock(const std::string& name, const std::string& path) const;
 
   std::string path_;
   sys::Fd directory_;

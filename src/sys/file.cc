@@ -114,6 +114,20 @@ Status set_mode(int fd, std::uint32_t mode, const std::string& object) {
   return {};
 }
 
+Status take_ownership(int fd, const std::string& object) {
+  if (::fchown(fd, ::geteuid(), ::getegid()) == 0) return {};
+  return system_failure("chown", object, errno);
+}
+
+Status allocate(int fd, std::uint64_t size_bytes, const std::string& object) {
+  int error = 0;
+  do {
+    error = ::posix_fallocate(fd, 0, static_cast<off_t>(size_bytes));
+  } while (error == EINTR);
+  if (error == 0) return {};
+  return system_failure("allocate", object, error);
+}
+
 Status truncate(int fd, std::uint64_t size_bytes, const std::string& object) {
   while (::ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) {
     if (errno != EINTR) return system_failure("truncate", object, errno);

@@ -62,6 +62,14 @@ Status write_at(int fd, std::span<const std::byte> buffer, std::uint64_t offset,
 /// fchmod(2).
 Status set_mode(int fd, std::uint32_t mode, const std::string& object);
 
+/// Makes the file this process' user's. Without the privilege to do so the owner stays, which is
+/// no error where it is the own one.
+Status take_ownership(int fd, const std::string& object);
+
+/// Gives the file's first `size_bytes` storage, so that later writes to them find space
+/// (posix_fallocate(3)). kNoSpace when there is not that much.
+Status allocate(int fd, std::uint64_t size_bytes, const std::string& object);
+
 Status truncate(int fd, std::uint64_t size_bytes, const std::string& object);
 
 /// fsync(2). After a failure the file's contents must be written anew: the kernel may have dropped

@@ -1,0 +1,333 @@
+#include "store/pending_pause.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string_view>
+#include <tuple>
+
+#include "base/block.h"
+#include "base/error.h"
+#include "store/snapshot_build.h"
+#include "store/snapshot_link.h"
+#include "sys/directory.h"
+#include "sys/file.h"
+#include "sys/range_copy.h"
+#include "sys/sparse_file.h"
+
+namespace lamina::store {
+namespace {
+
+constexpr std::string_view kJournalSuffix = ".json";
+constexpr std::string_view kNewJournalSuffix = ".json.new";
+constexpr std::uint64_t kMaxJournalBytes = std::uint64_t{64} << 10;
+constexpr const char* kReserveName = ".reserve";
+
+/// Of a trailer and a header, for each block of memory at most: its checksum and, when every other
+/// block is changed, half an extent in the trailer and one in the header. And what each of the
+/// base's extents takes in the header.
+constexpr std::uint64_t kReservedPerBlock = 24;
+constexpr std::uint64_t kReservedPerExtent = 16;
+constexpr std::uint64_t kReservedAlways = std::uint64_t{1} << 20;
+
+std::string pending_path(const Store& store, const std::string& name) {
+  return fmt::format("{}/{}/{}", store.path(), kPendingArea, name);
+}
+
+std::string journal_name(const Uuid& id) { return id.to_string() + std::string(kJournalSuffix); }
+
+Result<std::optional<PauseJournal>> read_journal(const Store& store, const Uuid& id) {
+  const std::string path = pending_path(store, journal_name(id));
+  const auto opened = sys::open_regular(store.pending_area(), journal_name(id), O_RDONLY, path);
+  if (!opened) {
+    if (opened.error().kind == ErrorKind::kNotFound) return std::nullopt;
+    return std::unexpected(opened.error());
+  }
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                          sys::read_whole(opened->fd.get(), kMaxJournalBytes, path));
+  return decode_pause_journal(bytes);
+}
+
+Status sync_pending_area(const Store& store) {
+  return sys::sync(store.pending_area(), pending_path(store, "."));
+}
+
+/// Moves a file here that may be on another file system, as ours alone. What is not there (any
+/// more) has been moved before.
+Status move_here(int from, const std::string& from_path, int to, const std::string& to_path,
+                 const std::string& name) {
+  const std::string source_path = from_path + "/" + name;
+  const std::string target_path = to_path + "/" + name;
+  const auto source = sys::open_regular(from, name, O_RDONLY | O_NOFOLLOW, source_path);
+  if (!source) {
+    if (source.error().kind == ErrorKind::kNotFound) return {};
+    return std::unexpected(source.error());
+  }
+  if (source->facts.link_count == 1 && ::renameat(from, name.c_str(), to, name.c_str()) == 0) {
+    LAMINA_RETURN_IF_ERROR(sys::take_ownership(source->fd.get(), target_path));
+    return sys::set_mode(source->fd.get(), 0600, target_path);
+  }
+  // An earlier copy may be half of one.
+  LAMINA_RETURN_IF_ERROR(sys::remove_file(to, name, target_path));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd copy,
+                          sys::open_at(to, name, O_RDWR | O_CREAT | O_EXCL, target_path));
+  LAMINA_RETURN_IF_ERROR(sys::copy_file(source->fd.get(), copy.get(), source->facts.size_bytes,
+                                        source_path, target_path));
+  LAMINA_RETURN_IF_ERROR(sys::sync(copy.get(), target_path));
+  LAMINA_RETURN_IF_ERROR(sys::sync(to, to_path));
+  return sys::remove_file(from, name, source_path);
+}
+
+}  // namespace
+
+Result<PendingPause> PendingPause::begin(const Store& store, const PauseJournal& journal,
+                                         std::uint64_t memory_bytes, std::uint64_t base_extents) {
+  PendingPause pause(store, journal);
+  LAMINA_ASSIGN_OR_RETURN(Staging staging,
+                          Staging::create(store, Area::kPending, journal.pause_id));
+  pause.staging_.emplace(std::move(staging));
+  const Status prepared = [&]() -> Status {
+    const std::string reserve = pause.path() + "/" + kReserveName;
+    LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd, sys::open_at(pause.directory(), kReserveName,
+                                                           O_RDWR | O_CREAT | O_EXCL, reserve));
+    LAMINA_RETURN_IF_ERROR(sys::allocate(fd.get(),
+                                         blocks_for(memory_bytes) * kReservedPerBlock +
+                                             base_extents * kReservedPerExtent + kReservedAlways,
+                                         reserve));
+    return pause.write_journal(journal);
+  }();
+  if (prepared) return pause;
+  static_cast<void>(pause.discard());
+  return std::unexpected(prepared.error());
+}
+
+Result<std::optional<PendingPause>> PendingPause::claim(const Store& store, const Uuid& pause_id) {
+  LAMINA_ASSIGN_OR_RETURN(std::optional<PauseJournal> journal, read_journal(store, pause_id));
+  if (!journal || journal->pause_id != pause_id) return std::nullopt;
+  LAMINA_ASSIGN_OR_RETURN(std::optional<Staging> staging, Staging::open_existing(store, pause_id));
+  if (!staging && sys::name_exists(store.pending_area(), pause_id.to_string())) {
+    return std::nullopt;  // another process has it
+  }
+  // Once more under the lock: its holder may have written it meanwhile, or ended.
+  LAMINA_ASSIGN_OR_RETURN(journal, read_journal(store, pause_id));
+  if (!journal) return std::nullopt;
+  PendingPause pause(store, std::move(*journal));
+  if (!staging) return std::optional(std::move(pause));
+  pause.staging_.emplace(std::move(*staging));
+  // What stands under the name may be the directory that this pause has replaced: then it is a
+  // whole snapshot, of another pause.
+  const auto facts = read_facts(pause.directory(), pause.path());
+  if (facts && *facts && (*facts)->pause_id != pause_id &&
+      !sys::name_exists(pause.directory(), pause.layer_name())) {
+    LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), store.path()));
+    LAMINA_RETURN_IF_ERROR(sync_pending_area(store));
+    LAMINA_RETURN_IF_ERROR(
+        sys::remove_tree(store.pending_area(), pause_id.to_string(), pause.path()));
+    pause.staging_.reset();
+  }
+  return std::optional(std::move(pause));
+}
+
+std::string PendingPause::path() const {
+  return pending_path(*store_, journal_.pause_id.to_string());
+}
+
+Status PendingPause::write_journal(const PauseJournal& journal) {
+  const std::string text = encode_pause_journal(journal);
+  const std::string name = journal_name(journal.pause_id);
+  const std::string fresh = journal.pause_id.to_string() + std::string(kNewJournalSuffix);
+  const int area = store_->pending_area();
+  LAMINA_RETURN_IF_ERROR(sys::remove_file(area, fresh, pending_path(*store_, fresh)));
+  LAMINA_RETURN_IF_ERROR(sys::write_new_file(area, fresh, std::as_bytes(std::span(text)),
+                                             pending_path(*store_, fresh)));
+  LAMINA_RETURN_IF_ERROR(sys::rename_over(area, fresh, area, name, pending_path(*store_, name)));
+  LAMINA_RETURN_IF_ERROR(sync_pending_area(*store_));
+  journal_ = journal;
+  return {};
+}
+
+Status PendingPause::acknowledge(int directory, const std::string& directory_path) {
+  const std::string path = directory_path + "/" + layer_name();
+  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile memory,
+                          sys::open_regular(directory, layer_name(), O_RDONLY | O_NOFOLLOW, path));
+  PauseJournal journal = journal_;
+  journal.acknowledged = true;
+  journal.memory_bytes = memory.facts.size_bytes;
+  return write_journal(journal);
+}
+
+Status PendingPause::discard() {
+  LAMINA_RETURN_IF_ERROR(remove_jail_directory());
+  const std::string id = journal_.pause_id.to_string();
+  const int area = store_->pending_area();
+  LAMINA_RETURN_IF_ERROR(sys::remove_tree(area, id, path()));
+  staging_.reset();
+  const std::string fresh = id + std::string(kNewJournalSuffix);
+  LAMINA_RETURN_IF_ERROR(sys::remove_file(area, fresh, pending_path(*store_, fresh)));
+  return end();
+}
+
+Status PendingPause::remove_jail_directory() const {
+  if (journal_.jail_directory.empty()) return {};
+  return sys::remove_tree(AT_FDCWD, journal_.jail_directory, journal_.jail_directory);
+}
+
+Status PendingPause::fetch_from_jail() const {
+  if (journal_.jail_directory.empty()) return {};
+  const std::string& jail = journal_.jail_directory;
+  // Whoever runs in the jail may put a link in the directory's place.
+  const auto from = sys::open_at(AT_FDCWD, jail, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, jail);
+  if (!from) {
+    if (from.error().kind == ErrorKind::kNotFound) return {};  // fetched before
+    return std::unexpected(from.error());
+  }
+  for (const std::string& name : {layer_name(), std::string(kVmstateName)}) {
+    LAMINA_RETURN_IF_ERROR(move_here(from->get(), jail, directory(), path(), name));
+  }
+  LAMINA_RETURN_IF_ERROR(sys::sync(directory(), path()));
+  return remove_jail_directory();
+}
+
+/// What an earlier try has left besides the VMM's files and what a user attached.
+Status PendingPause::remove_partial_work() const {
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          sys::list_directory(directory(), path()));
+  for (const std::string& name : names) {
+    const bool is_input = name == layer_name() || name == kVmstateName;
+    const bool is_attached = !is_own_file(name) && name != kReserveName && name != kVmstateName &&
+                             name != kWorkingSetName;
+    if (is_input || (is_attached && !journal_.lacks_files)) continue;
+    LAMINA_RETURN_IF_ERROR(sys::remove_file(directory(), name, path() + "/" + name));
+  }
+  return {};
+}
+
+Status PendingPause::complete(const OpenSnapshot* base, std::vector<std::string>& notes) {
+  if (!staging_) return {};
+  LAMINA_RETURN_IF_ERROR(fetch_from_jail());
+  if (sys::name_exists(directory(), kFactsName)) {
+    const auto whole = open_snapshot(path());
+    if (whole && whole->pause_id == journal_.pause_id) return sys::sync(directory(), path());
+  }
+  LAMINA_RETURN_IF_ERROR(remove_partial_work());
+
+  const std::string layer_path = path() + "/" + layer_name();
+  LAMINA_ASSIGN_OR_RETURN(
+      sys::OpenedFile memory,
+      sys::open_regular(directory(), layer_name(), O_RDWR | O_NOFOLLOW, layer_path));
+  if (memory.facts.size_bytes < journal_.memory_bytes) {
+    return fail(ErrorKind::kCorrupt, "'{}' has {} bytes, but {} were acknowledged", layer_path,
+                memory.facts.size_bytes, journal_.memory_bytes);
+  }
+  // A trailer of an earlier try.
+  LAMINA_RETURN_IF_ERROR(sys::truncate(memory.fd.get(), journal_.memory_bytes, layer_path));
+  LAMINA_ASSIGN_OR_RETURN(memory.facts, sys::facts_of(memory.fd.get(), layer_path));
+  if (base != nullptr && base->header.memory_bytes != journal_.memory_bytes) {
+    return fail(ErrorKind::kCorrupt, "'{}' has {} bytes, but the memory of its base '{}' has {}",
+                layer_path, journal_.memory_bytes, base->path, base->header.memory_bytes);
+  }
+  const bool is_diff = journal_.kind == MemoryFileKind::kDiff;
+  if (is_diff && (base == nullptr || base->pause_id != journal_.parent_pause_id)) {
+    return fail(ErrorKind::kFailed, "the base of the diff '{}', pause {}, is not at hand",
+                layer_path, journal_.parent_pause_id.value_or(Uuid{}).to_string());
+  }
+
+  BuildInput input;
+  input.memory_file = memory.fd.get();
+  input.memory_path = layer_path;
+  input.memory_facts = memory.facts;
+  input.kind = journal_.kind;
+  input.layout = Layout::kAdopted;
+  input.zeros = Zeros::kWritten;
+  input.compare_with_parent = is_diff && journal_.compare;
+  input.parent = is_diff ? base : nullptr;
+  input.parent_pause_id = journal_.parent_pause_id;
+  input.parent_name = journal_.parent;
+  input.build_id = journal_.build_id;
+  input.pause_id = journal_.pause_id;
+  input.created = journal_.created;
+  input.origin = journal_.origin;
+  SnapshotBuild build(input);
+  LAMINA_ASSIGN_OR_RETURN(const format::FileDigest vmstate, digest_vmstate(directory(), path()));
+  LAMINA_RETURN_IF_ERROR(build.run({directory(), path(), memory.fd.get(), layer_path}, vmstate));
+  notes.insert(notes.end(), build.notes().begin(), build.notes().end());
+  return sys::sync(directory(), path());
+}
+
+Result<bool> PendingPause::may_replace(const OpenSnapshot& existing) const {
+  return journal_.replace || existing.pause_id == journal_.parent_pause_id;
+}
+
+Result<std::string> PendingPause::publish(std::vector<std::string>& notes) {
+  const std::string other = fmt::format("{}@{}", journal_.name, journal_.pause_id.to_string());
+  if (!staging_) {
+    for (const std::string& name : {journal_.name, other}) {
+      const auto there = open_snapshot(store_->path() + "/" + name);
+      if (there && there->pause_id == journal_.pause_id) return name;
+    }
+    return journal_.name;  // replaced by a newer one since
+  }
+  bool elsewhere = journal_.lacks_files;
+  if (elsewhere) {
+    notes.push_back(fmt::format(
+        "published as '{}': the hook or the attached files that belong to it did not end well",
+        other));
+  }
+  const std::string& wanted = elsewhere ? other : journal_.name;
+  LAMINA_ASSIGN_OR_RETURN(const NameLock lock, store_->wait_for_lock(wanted));
+  if (!sys::name_exists(store_->fd(), wanted)) {
+    LAMINA_RETURN_IF_ERROR(staging_->publish_new(wanted));
+    staging_.reset();
+    return wanted;
+  }
+  const auto existing = open_snapshot(store_->path() + "/" + wanted);
+  if (existing) {
+    LAMINA_ASSIGN_OR_RETURN(const bool replaces, may_replace(*existing));
+    if (replaces) {
+      LAMINA_RETURN_IF_ERROR(staging_->publish_replacing(wanted, existing->directory_facts, notes));
+      staging_.reset();
+      return wanted;
+    }
+  }
+  LAMINA_ASSIGN_OR_RETURN(const NameLock other_lock, store_->wait_for_lock(other));
+  LAMINA_RETURN_IF_ERROR(staging_->publish_new(other));
+  staging_.reset();
+  notes.push_back(fmt::format(
+      "published as '{}': '{}' is {} by now", other, wanted,
+      existing ? "a snapshot that this VM does not descend from" : "no readable snapshot"));
+  return other;
+}
+
+Status PendingPause::end() {
+  const std::string name = journal_name(journal_.pause_id);
+  LAMINA_RETURN_IF_ERROR(
+      sys::remove_file(store_->pending_area(), name, pending_path(*store_, name)));
+  return sync_pending_area(*store_);
+}
+
+bool is_pause(const Store& store, const Uuid& id) {
+  const auto journal = read_journal(store, id);
+  return journal && *journal;
+}
+
+Result<std::vector<Uuid>> pending_pauses(const Store& store) {
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          sys::list_directory(store.pending_area(), pending_path(store, ".")));
+  std::vector<std::tuple<std::string, std::string, Uuid>> found;
+  for (const std::string& name : names) {
+    if (!name.ends_with(kJournalSuffix)) continue;
+    const auto id = Uuid::parse(name.substr(0, name.size() - kJournalSuffix.size()));
+    if (!id) continue;
+    const auto journal = read_journal(store, *id);
+    if (journal && *journal) found.emplace_back((*journal)->created, name, *id);
+  }
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
+    return std::tie(std::get<0>(a), std::get<1>(a)) < std::tie(std::get<0>(b), std::get<1>(b));
+  });
+  std::vector<Uuid> ids;
+  for (const auto& entry : found) ids.push_back(std::get<2>(entry));
+  return ids;
+}
+
+}  // namespace lamina::store

@@ -1,0 +1,88 @@
+// A pause on its way into the store: the directory that the VMM writes to, completed in place and
+// published by a rename, with a journal beside it.
+//
+//   begin        directory and journal are on the disk; now the VMM may be asked
+//   acknowledge  the VMM's answer is on the disk: the memory file is part of the chain for ever
+//   complete     trailer, links to the base's layers, header, facts: the directory is a snapshot
+//   publish      renamed to its name
+//   end          the journal is removed
+//
+// Each step can be done again after a crash at any point, by whoever claims the pause then. A pause
+// that was not acknowledged is discarded.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lamina/result.h"
+#include "lamina/uuid.h"
+#include "store/pause_journal.h"
+#include "store/snapshot_directory.h"
+#include "store/staging.h"
+#include "store/store.h"
+
+namespace lamina::store {
+
+class PendingPause {
+ public:
+  /// Makes and locks the directory, reserves in it the space that completing will need beyond the
+  /// memory file, and writes the journal, durably. kNoSpace when there is not that much. On failure
+  /// nothing is left. `store` must outlive this. `layers` is how many the base has.
+  static Result<PendingPause> begin(const Store& store, const PauseJournal& journal,
+                                    std::uint64_t memory_bytes, std::uint64_t base_extents);
+
+  /// Locks a pause that another process began. Nothing when it is none, has ended, or is another's.
+  static Result<std::optional<PendingPause>> claim(const Store& store, const Uuid& pause_id);
+
+  [[nodiscard]] const PauseJournal& journal() const { return journal_; }
+  [[nodiscard]] int directory() const { return staging_ ? staging_->fd() : -1; }
+  [[nodiscard]] std::string path() const;
+  [[nodiscard]] std::string layer_name() const { return layer_file_name(journal_.build_id); }
+
+  /// Replaces the journal, durably.
+  Status write_journal(const PauseJournal& journal);
+
+  /// The VMM has answered that its files are written: puts the size of the memory file on record.
+  /// `directory` is where they are.
+  Status acknowledge(int directory, const std::string& directory_path);
+
+  /// Removes the files and the journal of a pause that was not acknowledged.
+  Status discard();
+
+  /// True when an earlier try has come so far that the directory was renamed to its name.
+  [[nodiscard]] bool was_published() const { return !staging_; }
+
+  /// Makes the directory a snapshot. Repeatable. `base` is the state that a diff changes, with the
+  /// pause id of the journal; null for a full file. On failure the memory file is what it was.
+  Status complete(const OpenSnapshot* base, std::vector<std::string>& notes);
+
+  /// Publishes under the journal's name. When that is taken by a snapshot that this one does not
+  /// descend from and may not replace, or files that belong to the state are missing, it is
+  /// published as NAME@PAUSE-ID instead, and a note says so. Returns the name.
+  Result<std::string> publish(std::vector<std::string>& notes);
+
+  /// Removes the journal: nothing is left to be done.
+  Status end();
+
+ private:
+  PendingPause(const Store& store, PauseJournal journal)
+      : store_(&store), journal_(std::move(journal)) {}
+
+  [[nodiscard]] Status fetch_from_jail() const;
+  [[nodiscard]] Status remove_jail_directory() const;
+  [[nodiscard]] Status remove_partial_work() const;
+  [[nodiscard]] Result<bool> may_replace(const OpenSnapshot& existing) const;
+
+  const Store* store_;
+  PauseJournal journal_;
+  std::optional<Staging> staging_;
+};
+
+/// True when the pending area's `<id>.json` is a pause's journal.
+bool is_pause(const Store& store, const Uuid& id);
+
+/// The pause ids of a store's pending pauses, sorted by when they began.
+Result<std::vector<Uuid>> pending_pauses(const Store& store);
+
+}  // namespace lamina::store
