@@ -283,7 +283,8 @@ Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& no
                                   pending_path(store, name)));
       continue;
     }
-    if (is_pause(store, *Uuid::parse(id))) continue;  // `lamina recover` ends it
+    const auto pause = read_pause_journal(store, *Uuid::parse(id));
+    if (pause && *pause) continue;  // `lamina recover` ends it
     const auto ended = end_if_unfinished(store, id);
     if (!ended) {
       notes.push_back(

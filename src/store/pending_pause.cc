@@ -37,18 +37,6 @@ std::string pending_path(const Store& store, const std::string& name) {
 
 std::string journal_name(const Uuid& id) { return id.to_string() + std::string(kJournalSuffix); }
 
-Result<std::optional<PauseJournal>> read_journal(const Store& store, const Uuid& id) {
-  const std::string path = pending_path(store, journal_name(id));
-  const auto opened = sys::open_regular(store.pending_area(), journal_name(id), O_RDONLY, path);
-  if (!opened) {
-    if (opened.error().kind == ErrorKind::kNotFound) return std::nullopt;
-    return std::unexpected(opened.error());
-  }
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
-                          sys::read_whole(opened->fd.get(), kMaxJournalBytes, path));
-  return decode_pause_journal(bytes);
-}
-
 Status sync_pending_area(const Store& store) {
   return sys::sync(store.pending_area(), pending_path(store, "."));
 }
@@ -103,14 +91,14 @@ Result<PendingPause> PendingPause::begin(const Store& store, const PauseJournal&
 }
 
 Result<std::optional<PendingPause>> PendingPause::claim(const Store& store, const Uuid& pause_id) {
-  LAMINA_ASSIGN_OR_RETURN(std::optional<PauseJournal> journal, read_journal(store, pause_id));
+  LAMINA_ASSIGN_OR_RETURN(std::optional<PauseJournal> journal, read_pause_journal(store, pause_id));
   if (!journal || journal->pause_id != pause_id) return std::nullopt;
   LAMINA_ASSIGN_OR_RETURN(std::optional<Staging> staging, Staging::open_existing(store, pause_id));
   if (!staging && sys::name_exists(store.pending_area(), pause_id.to_string())) {
     return std::nullopt;  // another process has it
   }
   // Once more under the lock: its holder may have written it meanwhile, or ended.
-  LAMINA_ASSIGN_OR_RETURN(journal, read_journal(store, pause_id));
+  LAMINA_ASSIGN_OR_RETURN(journal, read_pause_journal(store, pause_id));
   if (!journal) return std::nullopt;
   PendingPause pause(store, std::move(*journal));
   if (!staging) return std::optional(std::move(pause));
@@ -147,13 +135,10 @@ Status PendingPause::write_journal(const PauseJournal& journal) {
   return {};
 }
 
-Status PendingPause::acknowledge(int directory, const std::string& directory_path) {
-  const std::string path = directory_path + "/" + layer_name();
-  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile memory,
-                          sys::open_regular(directory, layer_name(), O_RDONLY | O_NOFOLLOW, path));
+Status PendingPause::acknowledge(std::uint64_t memory_bytes) {
   PauseJournal journal = journal_;
   journal.acknowledged = true;
-  journal.memory_bytes = memory.facts.size_bytes;
+  journal.memory_bytes = memory_bytes;
   return write_journal(journal);
 }
 
@@ -203,12 +188,16 @@ Status PendingPause::remove_partial_work() const {
   return {};
 }
 
-Status PendingPause::complete(const OpenSnapshot* base, std::vector<std::string>& notes) {
-  if (!staging_) return {};
+Result<CompletedPause> PendingPause::complete(const OpenSnapshot* base,
+                                              std::vector<std::string>& notes) {
+  if (!staging_) return CompletedPause{};
   LAMINA_RETURN_IF_ERROR(fetch_from_jail());
   if (sys::name_exists(directory(), kFactsName)) {
     const auto whole = open_snapshot(path());
-    if (whole && whole->pause_id == journal_.pause_id) return sys::sync(directory(), path());
+    if (whole && whole->pause_id == journal_.pause_id) {
+      LAMINA_RETURN_IF_ERROR(sys::sync(directory(), path()));
+      return CompletedPause{};
+    }
   }
   LAMINA_RETURN_IF_ERROR(remove_partial_work());
 
@@ -252,7 +241,9 @@ Status PendingPause::complete(const OpenSnapshot* base, std::vector<std::string>
   LAMINA_ASSIGN_OR_RETURN(const format::FileDigest vmstate, digest_vmstate(directory(), path()));
   LAMINA_RETURN_IF_ERROR(build.run({directory(), path(), memory.fd.get(), layer_path}, vmstate));
   notes.insert(notes.end(), build.notes().begin(), build.notes().end());
-  return sys::sync(directory(), path());
+  LAMINA_RETURN_IF_ERROR(sys::sync(directory(), path()));
+  return CompletedPause{build.scanned().stored_blocks, build.scanned().zero_blocks,
+                        build.scanned().unchanged_blocks};
 }
 
 Result<bool> PendingPause::may_replace(const OpenSnapshot& existing) const {
@@ -306,9 +297,16 @@ Status PendingPause::end() {
   return sync_pending_area(*store_);
 }
 
-bool is_pause(const Store& store, const Uuid& id) {
-  const auto journal = read_journal(store, id);
-  return journal && *journal;
+Result<std::optional<PauseJournal>> read_pause_journal(const Store& store, const Uuid& id) {
+  const std::string path = pending_path(store, journal_name(id));
+  const auto opened = sys::open_regular(store.pending_area(), journal_name(id), O_RDONLY, path);
+  if (!opened) {
+    if (opened.error().kind == ErrorKind::kNotFound) return std::nullopt;
+    return std::unexpected(opened.error());
+  }
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                          sys::read_whole(opened->fd.get(), kMaxJournalBytes, path));
+  return decode_pause_journal(bytes);
 }
 
 Result<std::vector<Uuid>> pending_pauses(const Store& store) {
@@ -319,7 +317,7 @@ Result<std::vector<Uuid>> pending_pauses(const Store& store) {
     if (!name.ends_with(kJournalSuffix)) continue;
     const auto id = Uuid::parse(name.substr(0, name.size() - kJournalSuffix.size()));
     if (!id) continue;
-    const auto journal = read_journal(store, *id);
+    const auto journal = read_pause_journal(store, *id);
     if (journal && *journal) found.emplace_back((*journal)->created, name, *id);
   }
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {

@@ -24,11 +24,18 @@
 
 namespace lamina::store {
 
+/// What completing has found in the memory file; zeros when an earlier try had completed it.
+struct CompletedPause {
+  std::uint64_t stored_blocks = 0;
+  std::uint64_t zero_blocks = 0;
+  std::uint64_t unchanged_blocks = 0;
+};
+
 class PendingPause {
  public:
   /// Makes and locks the directory, reserves in it the space that completing will need beyond the
   /// memory file, and writes the journal, durably. kNoSpace when there is not that much. On failure
-  /// nothing is left. `store` must outlive this. `layers` is how many the base has.
+  /// nothing is left. `store` must outlive this. `base_extents` is how many the base has.
   static Result<PendingPause> begin(const Store& store, const PauseJournal& journal,
                                     std::uint64_t memory_bytes, std::uint64_t base_extents);
 
@@ -43,9 +50,9 @@ class PendingPause {
   /// Replaces the journal, durably.
   Status write_journal(const PauseJournal& journal);
 
-  /// The VMM has answered that its files are written: puts the size of the memory file on record.
-  /// `directory` is where they are.
-  Status acknowledge(int directory, const std::string& directory_path);
+  /// The VMM has answered that its files are written: puts that, and the memory file's size, on
+  /// record.
+  Status acknowledge(std::uint64_t memory_bytes);
 
   /// Removes the files and the journal of a pause that was not acknowledged.
   Status discard();
@@ -55,7 +62,7 @@ class PendingPause {
 
   /// Makes the directory a snapshot. Repeatable. `base` is the state that a diff changes, with the
   /// pause id of the journal; null for a full file. On failure the memory file is what it was.
-  Status complete(const OpenSnapshot* base, std::vector<std::string>& notes);
+  Result<CompletedPause> complete(const OpenSnapshot* base, std::vector<std::string>& notes);
 
   /// Publishes under the journal's name. When that is taken by a snapshot that this one does not
   /// descend from and may not replace, or files that belong to the state are missing, it is
@@ -79,8 +86,9 @@ class PendingPause {
   std::optional<Staging> staging_;
 };
 
-/// True when the pending area's `<id>.json` is a pause's journal.
-bool is_pause(const Store& store, const Uuid& id);
+/// The journal of a pause, read without its lock: it may change or go at any time. Nothing when
+/// there is none, or it is no pause's.
+Result<std::optional<PauseJournal>> read_pause_journal(const Store& store, const Uuid& id);
 
 /// The pause ids of a store's pending pauses, sorted by when they began.
 Result<std::vector<Uuid>> pending_pauses(const Store& store);

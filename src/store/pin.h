@@ -38,7 +38,9 @@ struct PinFacts {
   std::uint32_t uid = 0;   ///< of the VM's process
   std::string api_socket;  ///< absolute, as we reach it
   std::string jail;        ///< the VM's root directory as we see it; empty: none
-  std::string snapshot;    ///< name that it was resumed from or last paused to; empty: none yet
+  /// Made in the jail for this VM, and removed with the pin; empty: none.
+  std::string jail_directory;
+  std::string snapshot;  ///< name that it was resumed from or last paused to; empty: none yet
   /// Pages that the guest only read may count as dirty: the next diff is compared with its base.
   bool by_page_faults = false;
   /// Dirty bits may have been lost: the next memory file must be a full one.

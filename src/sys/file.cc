@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -151,6 +152,14 @@ Result<bool> punch_hole(int fd, std::uint64_t offset, std::uint64_t length,
     return system_failure("punch hole", object, errno);
   }
   return true;
+}
+
+Result<std::uint64_t> free_bytes(const std::string& path) {
+  struct statvfs facts{};
+  while (::statvfs(path.c_str(), &facts) != 0) {
+    if (errno != EINTR) return system_failure("statvfs", path, errno);
+  }
+  return std::uint64_t{facts.f_bavail} * facts.f_frsize;
 }
 
 void read_ahead(int fd, std::uint64_t offset, std::uint64_t length) {

@@ -81,6 +81,9 @@ Status sync(int fd, const std::string& object);
 Result<bool> punch_hole(int fd, std::uint64_t offset, std::uint64_t length,
                         const std::string& object);
 
+/// What the file system of `path` has left for this user (statvfs(3)).
+Result<std::uint64_t> free_bytes(const std::string& path);
+
 /// Asks the kernel to read [offset, offset + length) ahead. A hint: it never fails.
 void read_ahead(int fd, std::uint64_t offset, std::uint64_t length);
 

@@ -7,9 +7,13 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
+#include <string_view>
+#include <vector>
 
 #include "sys/fd.h"
+#include "sys/file.h"
 #include "sys/kernel_definitions.h"
 
 namespace lamina::sys {
@@ -54,12 +58,44 @@ bool try_pidfd_getfd() {
   return taken.valid();
 }
 
+constexpr std::size_t kMaxCpuinfoBytes = 64U << 10;
+
+/// The value of the first line "name : value" of /proc/cpuinfo.
+std::string first_value(std::string_view text, std::string_view name) {
+  for (std::size_t at = text.find(name); at != std::string_view::npos;
+       at = text.find(name, at + 1)) {
+    if (at != 0 && text[at - 1] != '\n') continue;
+    const std::size_t colon = text.find(':', at);
+    const std::size_t end = text.find('\n', at);
+    if (colon == std::string_view::npos || colon + 2 > end) return {};
+    return std::string(text.substr(colon + 2, end - colon - 2));
+  }
+  return {};
+}
+
 }  // namespace
+
+std::string cpu_model() {
+  const std::string path = "/proc/cpuinfo";
+  const auto fd = open_at(AT_FDCWD, path, O_RDONLY, path);
+  if (!fd) return {};
+  std::vector<std::byte> buffer(kMaxCpuinfoBytes);
+  const auto count = read_at(fd->get(), buffer, 0, path);
+  if (!count) return {};
+  const std::string_view text(reinterpret_cast<const char*>(buffer.data()), *count);
+  const std::string vendor = first_value(text, "vendor_id");
+  const std::string model = first_value(text, "model name");
+  return vendor.empty() || model.empty() ? vendor + model : vendor + " " + model;
+}
+
+std::string kernel_release() {
+  utsname name{};
+  return ::uname(&name) == 0 ? static_cast<const char*>(name.release) : "";
+}
 
 MachineFacts examine_machine() {
   MachineFacts facts;
-  utsname name{};
-  if (::uname(&name) == 0) facts.kernel = static_cast<const char*>(name.release);
+  facts.kernel = kernel_release();
   examine_userfaultfd(facts);
   facts.pidfd_getfd = try_pidfd_getfd();
   facts.kvm = Fd(::open("/dev/kvm", O_RDWR | O_CLOEXEC)).valid();

@@ -19,4 +19,10 @@ struct MachineFacts {
 
 MachineFacts examine_machine();
 
+/// The processors' vendor and model as /proc/cpuinfo names them; empty when it does not.
+std::string cpu_model();
+
+/// The kernel's release (uname(2)).
+std::string kernel_release();
+
 }  // namespace lamina::sys

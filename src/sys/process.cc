@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -123,6 +124,14 @@ std::optional<bool> is_same_file(pid_t pid, int number, int fd) {
   const long order = ::syscall(SYS_kcmp, ::getpid(), pid, KCMP_FILE, fd, number);
   if (order < 0) return std::nullopt;
   return order == 0;
+}
+
+Status wait_for_end(int pidfd) {
+  pollfd end{pidfd, POLLIN, 0};
+  while (::poll(&end, 1, -1) < 0) {
+    if (errno != EINTR) return system_failure("poll", "process", errno);
+  }
+  return {};
 }
 
 Status kill_process(int pidfd) {

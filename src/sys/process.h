@@ -41,6 +41,9 @@ Result<Fd> take_descriptor(int pidfd, int number);
 /// the kernel does not tell (kcmp needs the rights of ptrace).
 std::optional<bool> is_same_file(pid_t pid, int number, int fd);
 
+/// Waits for the end of the process that the pidfd was taken of.
+Status wait_for_end(int pidfd);
+
 /// SIGKILL, to the very process that the pidfd was taken of.
 Status kill_process(int pidfd);
 

@@ -1,0 +1,58 @@
+// The second half of a pause, the same whether it runs at once or after a crash: from an
+// acknowledged memory file to a snapshot, and from a snapshot to what was to become of the VM.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lamina/lifecycle.h"
+#include "lamina/result.h"
+#include "store/pending_pause.h"
+#include "store/pin.h"
+#include "store/store.h"
+#include "vmm/firecracker.h"
+
+namespace lamina::vmm {
+
+struct FinishedPause {
+  std::string name;  ///< it was published as
+  store::CompletedPause found;
+  std::uint64_t generation = 0;
+  std::uint64_t memory_bytes = 0;
+  double complete_ms = 0;
+  double publish_ms = 0;
+};
+
+/// Completes and publishes an acknowledged pause, and moves the VM's pin on to it. Repeatable. The
+/// journal stays. REQUIRES: both are locked. On failure the pause stays queued.
+Result<FinishedPause> finish_pause(const store::Store& store, store::PendingPause& pending,
+                                   store::Pin& pin, std::vector<std::string>& notes);
+
+/// Gives up a pause that was not acknowledged: the next memory file of its VM is a full one.
+Status give_up_pause(store::PendingPause& pending, store::Pin& pin);
+
+/// The state that a diff of this pin counts from: under its name when it was merged there
+/// meanwhile (fewer layers), else the pin's. Nothing when the pin has no base.
+Result<std::optional<store::OpenSnapshot>> open_base(const store::Store& store,
+                                                     const store::Pin& pin);
+
+/// Ends what earlier pauses of this VM have left: acknowledged ones become snapshots, others are
+/// given up. kFailed when an acknowledged one cannot be completed: nothing newer of the VM may come
+/// before it. REQUIRES: the pin is locked.
+Status settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm,
+                    std::vector<std::string>& notes);
+
+/// Kills the VM's process, waits for its end and releases its pin.
+Status stop_vm(Firecracker& vmm, store::Pin& pin);
+
+/// Removes the pin of a VM that has ended, and what was made for it in its jail.
+Status release_pin(store::Pin& pin);
+
+/// vm.json of a VM that is new to the store.
+Result<store::PinFacts> describe_vm(const Firecracker& vmm, const VmmAddress& address);
+
+/// Where this process runs, for who resumes the state elsewhere.
+store::Origin origin_here(const std::string& vmm_version);
+
+}  // namespace lamina::vmm

@@ -1,0 +1,17 @@
+// A command of the user's that runs while the VM is frozen.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lamina/result.h"
+
+namespace lamina::vmm {
+
+/// Runs `command` by the shell with `variables` added to the environment, its standard output on
+/// our standard error, and waits for it. kFailed when it does not end with 0.
+Status run_hook(const std::string& command,
+                const std::vector<std::pair<std::string, std::string>>& variables);
+
+}  // namespace lamina::vmm

@@ -1,0 +1,114 @@
+#include "vmm/jail.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/error.h"
+#include "sys/directory.h"
+#include "sys/file.h"
+#include "sys/range_copy.h"
+
+namespace lamina::vmm {
+namespace {
+
+/// Whoever runs in the jail may have put a symbolic link anywhere below its root.
+Result<sys::Fd> open_without_links(const std::string& directory) {
+  return sys::open_at(AT_FDCWD, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, directory);
+}
+
+}  // namespace
+
+Result<Jail> Jail::open(const std::string& root) {
+  if (root.empty()) return Jail("");
+  LAMINA_ASSIGN_OR_RETURN(std::string absolute, sys::real_path(root));
+  LAMINA_RETURN_IF_ERROR(sys::open_directory(AT_FDCWD, absolute, root));
+  return Jail(std::move(absolute));
+}
+
+std::string Jail::inside(const std::string& path) const {
+  if (root_.empty() || root_ == "/") return path;
+  return path.starts_with(root_ + "/") ? path.substr(root_.size()) : path;
+}
+
+Result<std::string> Jail::make_directory(const Uuid& id, const Owner& owner) const {
+  const std::string name = "lamina-" + id.to_string();
+  std::string path = (root_ == "/" ? "" : root_) + "/" + name;
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd root, sys::open_directory(AT_FDCWD, root_, root_));
+  if (::mkdirat(root.get(), name.c_str(), 0700) != 0) return system_failure("mkdir", path, errno);
+  LAMINA_ASSIGN_OR_RETURN(
+      const sys::Fd made,
+      sys::open_at(root.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, path));
+  if (::fchown(made.get(), owner.uid, owner.gid) != 0) {
+    const int error = errno;
+    static_cast<void>(sys::remove_tree(root.get(), name, path));
+    return system_failure("chown", path, error);
+  }
+  return path;
+}
+
+Status Jail::give_copy(const std::string& source, const std::string& directory,
+                       const std::string& name, const Owner& owner) {
+  const std::string path = directory + "/" + name;
+  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile from,
+                          sys::open_regular(AT_FDCWD, source, O_RDONLY, source));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd to_directory, open_without_links(directory));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd to,
+                          sys::open_at(to_directory.get(), name, O_RDWR | O_CREAT | O_EXCL, path));
+  LAMINA_RETURN_IF_ERROR(
+      sys::copy_file(from.fd.get(), to.get(), from.facts.size_bytes, source, path));
+  if (::fchown(to.get(), owner.uid, owner.gid) != 0) return system_failure("chown", path, errno);
+  return {};
+}
+
+Status Jail::give_link(const std::string& source, const std::string& directory,
+                       const std::string& name, const Owner& owner) {
+  constexpr std::uint32_t kReadable = 0444;
+  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile from,
+                          sys::open_regular(AT_FDCWD, source, O_RDONLY, source));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd to, open_without_links(directory));
+  LAMINA_ASSIGN_OR_RETURN(const bool linked, sys::link_descriptor(from.fd.get(), to.get(), name,
+                                                                  directory + "/" + name));
+  if (linked) return sys::set_mode(from.fd.get(), kReadable, source);
+  return give_copy(source, directory, name, owner);
+}
+
+Status Jail::give_socket(const std::string& source, const std::string& directory,
+                         const std::string& name) {
+  const std::string path = directory + "/" + name;
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd to, open_without_links(directory));
+  if (::linkat(AT_FDCWD, source.c_str(), to.get(), name.c_str(), 0) == 0) return {};
+  const int link_error = errno;
+  if (link_error != EXDEV && link_error != EPERM && link_error != EMLINK) {
+    return system_failure("link", path, link_error);
+  }
+  LAMINA_RETURN_IF_ERROR(sys::open_at(to.get(), name, O_RDWR | O_CREAT | O_EXCL, path));
+  const std::string by_descriptor = fmt::format("/proc/self/fd/{}/{}", to.get(), name);
+  if (::mount(source.c_str(), by_descriptor.c_str(), nullptr, MS_BIND, nullptr) == 0) return {};
+  return fail(ErrorKind::kFailed,
+              "the page server's socket '{}' can be given no name in '{}': a link does not reach "
+              "there, and for a bind mount: {}; put the store on the jail's file system, or resume "
+              "by file",
+              source, directory, system_error("mount", path, errno).message);
+}
+
+Status Jail::remove_directory(const std::string& directory) {
+  const auto opened = open_without_links(directory);
+  if (!opened) {
+    if (opened.error().kind == ErrorKind::kNotFound) return {};
+    return std::unexpected(opened.error());
+  }
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          sys::list_directory(opened->get(), directory));
+  for (const std::string& name : names) {
+    const std::string by_descriptor = fmt::format("/proc/self/fd/{}/{}", opened->get(), name);
+    // EINVAL: nothing is mounted there.
+    static_cast<void>(::umount2(by_descriptor.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW));
+  }
+  return sys::remove_tree(AT_FDCWD, directory, directory);
+}
+
+}  // namespace lamina::vmm

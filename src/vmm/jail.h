@@ -1,0 +1,61 @@
+// The two names of a file when the VMM runs in a root directory of its own, as the jailer gives it:
+// ours and the one that the VMM is told.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "lamina/result.h"
+#include "lamina/uuid.h"
+#include "sys/fd.h"
+
+namespace lamina::vmm {
+
+/// Who the files are for.
+struct Owner {
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+};
+
+class Jail {
+ public:
+  /// `root` as this process sees it, empty for a VMM that sees the same files. kNotFound when it is
+  /// missing.
+  static Result<Jail> open(const std::string& root);
+
+  /// True when the VMM sees other paths than we.
+  [[nodiscard]] bool is_apart() const { return !root_.empty(); }
+  [[nodiscard]] const std::string& root() const { return root_; }
+
+  /// The VMM's path of a file of ours that it can reach: `path` absolute, below the root.
+  [[nodiscard]] std::string inside(const std::string& path) const;
+
+  /// Makes the directory <root>/lamina-<id>, the owner's alone, and returns its path as we see it.
+  [[nodiscard]] Result<std::string> make_directory(const Uuid& id, const Owner& owner) const;
+
+  /// Gives the owner, in a directory of make_directory(), a copy of a file that it may read. Shares
+  /// storage where the file systems can.
+  static Status give_copy(const std::string& source, const std::string& directory,
+                          const std::string& name, const Owner& owner);
+
+  /// The same for a file that is never written again: a hard link that everybody may read who can
+  /// reach it, so that all VMs share its page cache; where a link does not reach, a copy.
+  static Status give_link(const std::string& source, const std::string& directory,
+                          const std::string& name, const Owner& owner);
+
+  /// Gives the socket at `source` a second name in a directory of make_directory(): a hard link, or
+  /// where that does not reach a bind mount (which needs privileges).
+  static Status give_socket(const std::string& source, const std::string& directory,
+                            const std::string& name);
+
+  /// Removes a directory of make_directory() with all that is in it, bind mounts first. What is
+  /// gone is no error.
+  static Status remove_directory(const std::string& directory);
+
+ private:
+  explicit Jail(std::string root) : root_(std::move(root)) {}
+
+  std::string root_;  ///< absolute, without symbolic links
+};
+
+}  // namespace lamina::vmm

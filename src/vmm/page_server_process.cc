@@ -1,0 +1,142 @@
+#include "vmm/page_server_process.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+
+#include "base/error.h"
+#include "lamina/serve.h"
+#include "lamina/uuid.h"
+#include "store/store.h"
+#include "sys/file.h"
+#include "sys/process.h"
+
+extern char** environ;  // NOLINT(readability-redundant-declaration): not every unistd.h has it
+
+namespace lamina::vmm {
+namespace {
+
+constexpr std::string_view kReady = "READY=1";
+/// No snapshot's name begins so.
+constexpr const char* kStartLock = ".page-server";
+constexpr std::size_t kLastWordsBytes = 2048;
+
+/// A socket that one message is received at, in the abstract namespace: nothing to clean up.
+struct Notification {
+  sys::Fd socket;
+  std::string address;  ///< for $NOTIFY_SOCKET: "@name"
+};
+
+Result<Notification> open_notification() {
+  Notification notification;
+  notification.address = "@lamina-" + Uuid::random().to_string();
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(&address.sun_path[1], notification.address.data() + 1,
+              notification.address.size() - 1);
+  notification.socket = sys::Fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const auto length =
+      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + notification.address.size());
+  if (!notification.socket.valid() ||
+      ::bind(notification.socket.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0) {
+    return system_failure("bind", notification.address, errno);
+  }
+  return notification;
+}
+
+Result<pid_t> start(const std::vector<std::string>& command, const std::string& notify, int log) {
+  std::vector<std::string> words = command;
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  std::string setting = "NOTIFY_SOCKET=" + notify;
+  std::vector<char*> environment{setting.data()};
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    if (!std::string_view(*entry).starts_with("NOTIFY_SOCKET=")) environment.push_back(*entry);
+  }
+  environment.push_back(nullptr);
+
+  posix_spawn_file_actions_t actions{};
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  ::posix_spawn_file_actions_adddup2(&actions, log, STDOUT_FILENO);
+  ::posix_spawn_file_actions_adddup2(&actions, log, STDERR_FILENO);
+  posix_spawnattr_t attributes{};
+  ::posix_spawnattr_init(&attributes);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
+  pid_t child = -1;
+  const int error = ::posix_spawnp(&child, arguments[0], &actions, &attributes, arguments.data(),
+                                   environment.data());
+  ::posix_spawn_file_actions_destroy(&actions);
+  ::posix_spawnattr_destroy(&attributes);
+  if (error != 0) return system_failure("spawn", command.front(), error);
+  return child;
+}
+
+std::string last_words(int log, std::uint64_t from, const std::string& path) {
+  const auto facts = sys::facts_of(log, path);
+  if (!facts || facts->size_bytes <= from) return "it said nothing";
+  const std::uint64_t end = facts->size_bytes;
+  std::vector<std::byte> bytes(std::min<std::uint64_t>(end - from, kLastWordsBytes));
+  const auto count = sys::read_at(log, bytes, end - bytes.size(), path);
+  if (!count) return "it said nothing";
+  std::string text(reinterpret_cast<const char*>(bytes.data()), *count);
+  while (text.ends_with('\n')) text.pop_back();
+  return text.substr(text.rfind('\n') + 1);
+}
+
+}  // namespace
+
+Result<bool> ensure_page_server(const store::Store& store,
+                                const std::vector<std::string>& command) {
+  // One that is being started has its lock before it listens: whoever starts it keeps us waiting.
+  LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.wait_for_lock(kStartLock));
+  LAMINA_ASSIGN_OR_RETURN(const bool served, is_store_served(store.path()));
+  if (served) return false;
+  if (command.empty()) {
+    return fail(ErrorKind::kFailed,
+                "no page server runs for store '{}'; start one: lamina serve --store {}",
+                store.path(), store.path());
+  }
+  const std::string log_path = fmt::format("{}/{}/page-server.log", store.path(), store::kVmsArea);
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd log,
+                          sys::open_at(AT_FDCWD, log_path, O_RDWR | O_CREAT | O_APPEND, log_path));
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts before, sys::facts_of(log.get(), log_path));
+  LAMINA_ASSIGN_OR_RETURN(const Notification notification, open_notification());
+  LAMINA_ASSIGN_OR_RETURN(const pid_t child, start(command, notification.address, log.get()));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd pidfd, sys::open_process(child));
+  while (true) {
+    std::array<pollfd, 2> wait{{{notification.socket.get(), POLLIN, 0}, {pidfd.get(), POLLIN, 0}}};
+    if (::poll(wait.data(), wait.size(), -1) < 0 && errno != EINTR) {
+      return system_failure("poll", "page server", errno);
+    }
+    if ((wait[0].revents & POLLIN) != 0) {
+      std::array<char, 256> message{};
+      const ssize_t count =
+          ::recv(notification.socket.get(), message.data(), message.size(), MSG_DONTWAIT);
+      if (count > 0 &&
+          std::string_view(message.data(), static_cast<std::size_t>(count)).starts_with(kReady)) {
+        return true;
+      }
+    }
+    if ((wait[1].revents & POLLIN) != 0) break;
+  }
+  ::waitpid(child, nullptr, 0);
+  // Somebody may have started one by hand meanwhile: then ours was told so.
+  LAMINA_ASSIGN_OR_RETURN(const bool served_by_other, is_store_served(store.path()));
+  if (served_by_other) return false;
+  return fail(ErrorKind::kFailed, "the page server of store '{}' did not start: {}", store.path(),
+              last_words(log.get(), before.size_bytes, log_path));
+}
+
+}  // namespace lamina::vmm

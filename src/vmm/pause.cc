@@ -1,0 +1,411 @@
+// Pausing a VM into a store. The order is what keeps the promises:
+//
+//   look       who the VM is, what its base is, whether a diff of it can be trusted
+//   prepare    directory, reserved space, journal: on the disk before anything is asked
+//   freeze     Firecracker pauses the VM, then writes its files
+//   record     its answer goes into the journal, synced: from here on the file is never dropped
+//   thaw       hook, attached files; then a checkpoint's VM runs on
+//   finish     scan, checksums, header; the pin moves on; publish (vmm/finish.h)
+//   after      what was to become of the VM
+//
+// Whatever fails before the record leaves the older state valid, the VM as it was, and a note in
+// the pin that the dirty bits may be gone. Whatever fails after it leaves the pause queued.
+#include <fcntl.h>
+
+#include <optional>
+#include <utility>
+
+#include "base/block.h"
+#include "base/error.h"
+#include "lamina/lifecycle.h"
+#include "store/name.h"
+#include "store/pending_pause.h"
+#include "store/pin.h"
+#include "store/store.h"
+#include "sys/directory.h"
+#include "sys/file.h"
+#include "sys/machine.h"
+#include "sys/process.h"
+#include "sys/range_copy.h"
+#include "sys/sparse_file.h"
+#include "vmm/finish.h"
+#include "vmm/firecracker.h"
+#include "vmm/hook.h"
+#include "vmm/jail.h"
+#include "vmm/stopwatch.h"
+
+namespace lamina {
+namespace {
+
+using store::OpenSnapshot;
+using store::PauseJournal;
+using store::PendingPause;
+using store::Pin;
+using store::Store;
+using vmm::Firecracker;
+
+constexpr std::uint64_t kBytesPerMib = std::uint64_t{1} << 20;
+/// Up to here x86 guests have one region of memory; older Firecrackers write wrong diffs of two.
+constexpr std::uint64_t kMaxSingleRegionBytes = std::uint64_t{3} << 30;
+
+class Pause {
+ public:
+  explicit Pause(const PauseOptions& options) : options_(options) {}
+
+  Result<PauseReport> run() { return report_or_error(work(), report_); }
+
+ private:
+  Status work() {
+    LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath target,
+                            store::parse_snapshot_path(options_.store + "/" + options_.name));
+    report_.snapshot = target.path;
+    LAMINA_RETURN_IF_ERROR(check_attachments());
+    LAMINA_ASSIGN_OR_RETURN(vmm::Jail jail, vmm::Jail::open(options_.vmm.jail));
+    jail_.emplace(std::move(jail));
+    LAMINA_ASSIGN_OR_RETURN(Firecracker firecracker,
+                            Firecracker::connect(options_.vmm.api_socket, options_.vmm.timeouts));
+    vmm_.emplace(std::move(firecracker));
+    LAMINA_ASSIGN_OR_RETURN(Store store, Store::open(options_.store, report_.notes));
+    store_.emplace(std::move(store));
+    LAMINA_ASSIGN_OR_RETURN(Pin pin, Pin::claim(*store_, vmm_->pid(), vmm_->start_time()));
+    pin_.emplace(std::move(pin));
+    const Status paused = pause_claimed();
+    // A pin that nothing was put into is of no use to anybody.
+    if (!paused && !pin_->facts() && !pin_->has_base()) static_cast<void>(pin_->release());
+    return paused;
+  }
+
+  Status pause_claimed() {
+    LAMINA_RETURN_IF_ERROR(vmm::settle_queue(*store_, *pin_, *vmm_, report_.notes));
+    LAMINA_RETURN_IF_ERROR(look());
+    LAMINA_RETURN_IF_ERROR(choose_kind());
+    LAMINA_RETURN_IF_ERROR(check_target());
+    LAMINA_RETURN_IF_ERROR(prepare());
+    LAMINA_RETURN_IF_ERROR(capture());
+    return finish();
+  }
+
+  Status check_attachments() const {
+    for (const std::string& file : options_.attachments) {
+      const std::string name = file.substr(file.rfind('/') + 1);
+      if (name.empty() || name.starts_with('.') || store::is_reserved_name(name)) {
+        return fail(ErrorKind::kUsage,
+                    "'{}' cannot be attached: '{}' is no name that a file beside a snapshot's own "
+                    "can have",
+                    file, name);
+      }
+      LAMINA_RETURN_IF_ERROR(sys::open_regular(AT_FDCWD, file, O_RDONLY, file));
+    }
+    return {};
+  }
+
+  Status look() {
+    LAMINA_ASSIGN_OR_RETURN(instance_, vmm_->describe());
+    if (instance_.state == vmm::VmState::kNotStarted) {
+      return fail(ErrorKind::kFailed, "the Firecracker at '{}' has no VM that could be paused",
+                  options_.vmm.api_socket);
+    }
+    LAMINA_ASSIGN_OR_RETURN(machine_, vmm_->machine_config());
+    memory_bytes_ = machine_.memory_mib * kBytesPerMib;
+    auto base = vmm::open_base(*store_, *pin_);
+    if (base) {
+      base_ = std::move(*base);
+    } else {
+      base_error_ = base.error().message;
+    }
+    return {};
+  }
+
+  /// A diff only where it is one (design rules 2, 8, 9), and why.
+  Status choose_kind() {
+    report_.reason = why_full();
+    report_.is_diff = report_.reason.empty();
+    if (!report_.is_diff) return {};
+    LAMINA_ASSIGN_OR_RETURN(const std::string obstacle, distrust_holes());
+    if (!obstacle.empty()) {
+      report_.is_diff = false;
+      report_.reason = obstacle;
+      return {};
+    }
+    report_.reason = fmt::format("of what changed since pause {}", base_->pause_id.to_string());
+    return {};
+  }
+
+  [[nodiscard]] std::string why_full() const {
+    if (options_.full) return "asked for";
+    if (!base_error_.empty()) {
+      return fmt::format("what the VM's changes count from cannot be read: {}", base_error_);
+    }
+    if (!base_ || !pin_->facts()) return "the VM's first pause here";
+    if (pin_->facts()->needs_full) {
+      return "an earlier memory file was not acknowledged, so the dirty bits may be gone";
+    }
+    if (!machine_.track_dirty_pages)
+      return "track_dirty_pages is off in the machine's configuration";
+    if (base_->header.memory_bytes != memory_bytes_) {
+      return fmt::format("the VM has {} bytes of memory now, its base {}", memory_bytes_,
+                         base_->header.memory_bytes);
+    }
+    const auto version = vmm::parse_version(instance_.version);
+    if (memory_bytes_ > kMaxSingleRegionBytes &&
+        (!version || !vmm::has_diff_of_large_memory_fixed(*version))) {
+      return fmt::format("Firecracker {} writes wrong diffs of more than 3 GiB", instance_.version);
+    }
+    return {};
+  }
+
+  /// Tries where the VMM will write whether a hole is a hole.
+  [[nodiscard]] Result<std::string> distrust_holes() const {
+    std::vector<std::string> places{options_.store};
+    if (jail_->is_apart()) places.push_back(jail_->root());
+    for (const std::string& place : places) {
+      LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd, sys::open_directory(AT_FDCWD, place, place));
+      LAMINA_ASSIGN_OR_RETURN(const sys::HoleProbe probe,
+                              sys::probe_holes(fd.get(), memory_bytes_, place));
+      if (!probe.exact) {
+        return fmt::format("holes in '{}' cannot be trusted: {}", place, probe.explanation);
+      }
+    }
+    return std::string();
+  }
+
+  /// Early, so that nobody freezes a VM for nothing; publishing looks again.
+  Status check_target() const {
+    if (!sys::name_exists(store_->fd(), options_.name)) return {};
+    const auto existing = store::open_snapshot(report_.snapshot);
+    if (!existing && existing.error().kind == ErrorKind::kNotFound &&
+        !sys::name_exists(store_->fd(), options_.name)) {
+      return {};
+    }
+    if (existing && base_ && existing->pause_id == base_->pause_id) return {};
+    if (options_.replace && existing) return {};
+    if (!existing) return std::unexpected(existing.error());
+    return fail(ErrorKind::kFailed,
+                "'{}' is a snapshot that this VM does not descend from; choose another name, or "
+                "give --replace to replace it",
+                report_.snapshot);
+  }
+
+  Status prepare() {
+    if (!pin_->facts()) {
+      LAMINA_ASSIGN_OR_RETURN(const store::PinFacts facts, vmm::describe_vm(*vmm_, options_.vmm));
+      LAMINA_RETURN_IF_ERROR(pin_->write_facts(facts));
+    }
+    journal_.pause_id = Uuid::random();
+    journal_.build_id = Uuid::random();
+    journal_.name = options_.name;
+    journal_.replace = options_.replace;
+    journal_.kind = report_.is_diff ? MemoryFileKind::kDiff : MemoryFileKind::kFull;
+    journal_.compare = pin_->facts()->by_page_faults;
+    if (base_) {
+      journal_.parent_pause_id = base_->pause_id;
+      journal_.parent = pin_->facts()->snapshot;
+    }
+    journal_.vm = pin_->name();
+    LAMINA_ASSIGN_OR_RETURN(journal_.api_socket, sys::real_path(options_.vmm.api_socket));
+    journal_.after = options_.after;
+    journal_.was_running = instance_.state == vmm::VmState::kRunning;
+    journal_.created = store::timestamp_now();
+    journal_.origin = vmm::origin_here(instance_.version);
+    journal_.lacks_files = !options_.frozen_hook.empty() || !options_.attachments.empty();
+    report_.pause_id = journal_.pause_id;
+    report_.parent_pause_id = journal_.parent_pause_id;
+
+    LAMINA_RETURN_IF_ERROR(check_space());
+    if (options_.progress != nullptr && options_.progress->interrupted()) {
+      return fail(ErrorKind::kInterrupted, "interrupted");
+    }
+    if (jail_->is_apart()) {
+      LAMINA_ASSIGN_OR_RETURN(journal_.jail_directory,
+                              jail_->make_directory(journal_.pause_id, {vmm_->uid(), vmm_->gid()}));
+    }
+    auto pending = PendingPause::begin(*store_, journal_, memory_bytes_,
+                                       base_ ? base_->header.mapping.extent_count() : 0);
+    if (!pending) {
+      if (jail_->is_apart()) {
+        static_cast<void>(vmm::Jail::remove_directory(journal_.jail_directory));
+      }
+      return std::unexpected(
+          with_context("the pause needs space beyond the memory file", pending.error()));
+    }
+    pending_.emplace(std::move(*pending));
+    directory_ = jail_->is_apart() ? journal_.jail_directory : pending_->path();
+    LAMINA_ASSIGN_OR_RETURN(directory_, sys::real_path(directory_));
+    return {};
+  }
+
+  /// A full memory file is as large as the memory, holes in it or not. How large a diff will be,
+  /// nobody knows before it is written: what it needs besides is reserved.
+  Status check_space() const {
+    if (report_.is_diff) return {};
+    const std::string place = jail_->is_apart() ? jail_->root() : options_.store;
+    LAMINA_ASSIGN_OR_RETURN(const std::uint64_t free, sys::free_bytes(place));
+    if (free >= memory_bytes_) return {};
+    return fail(ErrorKind::kNoSpace,
+                "the full memory file needs {} bytes, and '{}' has {} left; the VM runs on",
+                memory_bytes_, place, free);
+  }
+
+  /// From running to frozen to recorded to running. The VM is frozen for as short as it can be.
+  Status capture() {
+    report_.phases.prepare = watch_.lap();
+    vmm::Stopwatch frozen;
+    if (journal_.was_running) {
+      const Status paused = vmm_->pause();
+      if (!paused) return give_up(paused.error());
+    }
+    report_.phases.pause = watch_.lap();
+    const vmm::Acknowledgement created =
+        vmm_->create(report_.is_diff ? vmm::SnapshotType::kDiff : vmm::SnapshotType::kFull,
+                     jail_->inside(directory_ + "/" + store::kVmstateName),
+                     jail_->inside(directory_ + "/" + pending_->layer_name()));
+    report_.phases.create = watch_.lap();
+    if (created.outcome != vmm::Outcome::kAcknowledged) return give_up(created.error);
+    const Status recorded = acknowledge();
+    report_.phases.journal = watch_.lap();
+    if (!recorded) return give_up(recorded.error());
+    captured_ = capture_files();
+    report_.phases.hook = watch_.lap();
+    if (options_.after == AfterPause::kResume) {
+      resumed_ = vmm_->resume();
+      report_.phases.resume = watch_.lap();
+      report_.phases.frozen = frozen.lap();
+    }
+    return {};
+  }
+
+  Status acknowledge() {
+    LAMINA_ASSIGN_OR_RETURN(
+        const sys::Fd directory,
+        sys::open_at(AT_FDCWD, directory_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, directory_));
+    const std::string path = directory_ + "/" + pending_->layer_name();
+    LAMINA_ASSIGN_OR_RETURN(
+        const sys::OpenedFile memory,
+        sys::open_regular(directory.get(), pending_->layer_name(), O_RDONLY | O_NOFOLLOW, path));
+    if (report_.is_diff && memory.facts.size_bytes != base_->header.memory_bytes) {
+      return fail(ErrorKind::kFailed, "Firecracker wrote a diff of {} bytes to a base of {}",
+                  memory.facts.size_bytes, base_->header.memory_bytes);
+    }
+    return pending_->acknowledge(memory.facts.size_bytes);
+  }
+
+  /// Nothing was acknowledged, or cannot be put on record: the VM goes on as it was.
+  Status give_up(const Error& cause) {
+    Error error = cause;
+    const auto also = [&](const char* what, const Status& done) {
+      if (!done) error.message += fmt::format("; {}: {}", what, done.error().message);
+    };
+    // Whether a create still runs that has not answered is known when this is answered.
+    if (vmm_->describe() && journal_.was_running) {
+      also("the VM stays paused", vmm_->resume());
+    }
+    also("what was written could not be removed", vmm::give_up_pause(*pending_, *pin_));
+    return std::unexpected(std::move(error));
+  }
+
+  Status capture_files() {
+    if (!journal_.lacks_files) return {};
+    if (!options_.frozen_hook.empty()) {
+      LAMINA_RETURN_IF_ERROR(
+          vmm::run_hook(options_.frozen_hook, {{"LAMINA_STORE", options_.store},
+                                               {"LAMINA_NAME", options_.name},
+                                               {"LAMINA_PAUSE_ID", journal_.pause_id.to_string()},
+                                               {"LAMINA_API_SOCKET", options_.vmm.api_socket}}));
+    }
+    for (const std::string& file : options_.attachments) {
+      const std::string name = file.substr(file.rfind('/') + 1);
+      const std::string path = pending_->path() + "/" + name;
+      LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile from,
+                              sys::open_regular(AT_FDCWD, file, O_RDONLY, file));
+      LAMINA_ASSIGN_OR_RETURN(const sys::Fd to, sys::open_at(pending_->directory(), name,
+                                                             O_RDWR | O_CREAT | O_EXCL, path));
+      LAMINA_RETURN_IF_ERROR(
+          sys::copy_file(from.fd.get(), to.get(), from.facts.size_bytes, file, path));
+      attached_.push_back(name);
+    }
+    return {};
+  }
+
+  /// The VM runs on, or waits; nobody is in a hurry any more.
+  Status finish() {
+    if (journal_.lacks_files && captured_) {
+      captured_ = sync_attachments();
+      if (captured_) {
+        PauseJournal journal = pending_->journal();
+        journal.lacks_files = false;
+        LAMINA_RETURN_IF_ERROR(queued(pending_->write_journal(journal)));
+      }
+    }
+    auto finished = vmm::finish_pause(*store_, *pending_, *pin_, report_.notes);
+    if (!finished) return queued(std::unexpected(finished.error()));
+    report_.snapshot = options_.store + "/" + finished->name;
+    report_.generation = finished->generation;
+    report_.memory_bytes = finished->memory_bytes;
+    report_.stored_bytes = finished->found.stored_blocks * kBlockBytes;
+    report_.unchanged_bytes = finished->found.unchanged_blocks * kBlockBytes;
+    report_.phases.complete = finished->complete_ms;
+    report_.phases.publish = finished->publish_ms;
+    if (options_.after == AfterPause::kStop && captured_) {
+      LAMINA_RETURN_IF_ERROR(vmm::stop_vm(*vmm_, *pin_));
+    }
+    LAMINA_RETURN_IF_ERROR(pending_->end());
+    if (!captured_) {
+      return std::unexpected(with_context(
+          fmt::format("the state is kept as '{}', without what belongs to it; the VM {}",
+                      report_.snapshot,
+                      options_.after == AfterPause::kResume ? "runs on" : "stays paused"),
+          captured_.error()));
+    }
+    if (!resumed_) {
+      return std::unexpected(
+          with_context(fmt::format("'{}' is published, but the VM stays paused", report_.snapshot),
+                       resumed_.error()));
+    }
+    return {};
+  }
+
+  Status sync_attachments() const {
+    for (const std::string& name : attached_) {
+      const std::string path = pending_->path() + "/" + name;
+      LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd,
+                              sys::open_at(pending_->directory(), name, O_RDONLY, path));
+      LAMINA_RETURN_IF_ERROR(sys::sync(fd.get(), path));
+    }
+    return {};
+  }
+
+  /// What cannot be finished now is not lost: its journal stands.
+  [[nodiscard]] Status queued(const Status& done) const {
+    if (done) return {};
+    return std::unexpected(with_context(
+        fmt::format("pause {} is acknowledged and queued, not yet a snapshot; the VM's next pause, "
+                    "or lamina recover {}, tries again",
+                    journal_.pause_id.to_string(), options_.store),
+        done.error()));
+  }
+
+  const PauseOptions& options_;
+  PauseReport report_;
+  vmm::Stopwatch watch_;
+  std::optional<vmm::Jail> jail_;
+  std::optional<Firecracker> vmm_;
+  std::optional<Store> store_;
+  std::optional<Pin> pin_;
+  std::optional<PendingPause> pending_;
+  std::optional<OpenSnapshot> base_;
+  std::string base_error_;
+  vmm::InstanceInfo instance_;
+  vmm::MachineConfig machine_;
+  std::uint64_t memory_bytes_ = 0;
+  PauseJournal journal_;
+  std::string directory_;  ///< where the VMM writes, absolute
+  std::vector<std::string> attached_;
+  Status captured_;
+  Status resumed_;
+};
+
+}  // namespace
+
+Result<PauseReport> pause(const PauseOptions& options) { return Pause(options).run(); }
+
+}  // namespace lamina
