@@ -17,6 +17,16 @@ Result<bool> try_lock(int fd, const std::string& object) {
   return true;
 }
 
+Result<bool> is_locked(int fd, const std::string& object) {
+  while (::flock(fd, LOCK_SH | LOCK_NB) != 0) {
+    if (errno == EINTR) continue;
+    if (errno == EWOULDBLOCK) return true;
+    return system_failure("lock", object, errno);
+  }
+  static_cast<void>(::flock(fd, LOCK_UN));
+  return false;
+}
+
 Status wait_for_lock(int fd, const std::string& object) {
   while (::flock(fd, LOCK_EX) != 0) {
     if (errno != EINTR) return system_failure("lock", object, errno);

@@ -11,7 +11,11 @@ namespace lamina::sys {
 /// with the last descriptor of this open file description, also when the process is killed.
 Result<bool> try_lock(int fd, const std::string& object);
 
-/// The same, but waits for as long as another holds it.
+/// True while another open file description holds the lock of `fd`'s file. It is locked, shared,
+/// for a moment: a try_lock() by somebody else may fail for it.
+Result<bool> is_locked(int fd, const std::string& object);
+
+/// try_lock(), but waits for as long as another holds it.
 Status wait_for_lock(int fd, const std::string& object);
 
 }  // namespace lamina::sys

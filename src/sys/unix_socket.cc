@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 #include "base/error.h"
 #include "sys/directory.h"
@@ -23,14 +24,32 @@ namespace {
 constexpr int kBacklog = 128;
 constexpr std::size_t kMaxMessageFds = 16;
 
-Result<sockaddr_un> address_of(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof(address.sun_path)) {
-    return fail(ErrorKind::kUsage, "'{}' cannot be the path of a socket: it may have 1 to {} bytes",
-                path, sizeof(address.sun_path) - 1);
+/// An address as bind(2) and connect(2) take it.
+struct Address {
+  sockaddr_un socket{};
+  Fd parent;  ///< what a shortened path goes through
+
+  [[nodiscard]] const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&socket); }
+};
+
+/// A path that is too long for an address is reached through its directory, opened.
+Result<Address> address_of(const std::string& path) {
+  Address address;
+  address.socket.sun_family = AF_UNIX;
+  constexpr std::size_t kMaxBytes = sizeof(address.socket.sun_path) - 1;
+  std::string shorter = path;
+  if (path.size() > kMaxBytes) {
+    const std::string parent = parent_of(path);
+    LAMINA_ASSIGN_OR_RETURN(address.parent, open_directory(AT_FDCWD, parent, parent));
+    shorter = fmt::format("/proc/self/fd/{}/{}", address.parent.get(),
+                          std::string_view(path).substr(path.rfind('/') + 1));
   }
-  std::memcpy(static_cast<char*>(address.sun_path), path.data(), path.size());
+  if (shorter.empty() || shorter.size() > kMaxBytes) {
+    return fail(ErrorKind::kUsage,
+                "'{}' cannot be the path of a socket: its name may have 1 to about {} bytes", path,
+                kMaxBytes - std::string_view("/proc/self/fd/1048576/").size());
+  }
+  std::memcpy(static_cast<char*>(address.socket.sun_path), shorter.data(), shorter.size());
   return address;
 }
 
@@ -57,8 +76,8 @@ Status set_group(const std::string& path, const std::string& group) {
 
 /// Mode and group are set before listen(): whoever connects earlier is refused.
 Status bind_at(int socket, const std::string& path, const SocketAccess& access) {
-  LAMINA_ASSIGN_OR_RETURN(const sockaddr_un address, address_of(path));
-  if (::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+  LAMINA_ASSIGN_OR_RETURN(const Address address, address_of(path));
+  if (::bind(socket, address.get(), sizeof(address.socket)) != 0) {
     return system_failure("bind", path, errno);
   }
   const Status set = [&]() -> Status {
@@ -113,9 +132,9 @@ Result<Fd> listen_at(const std::string& path, const SocketAccess& access) {
 }
 
 Result<Fd> connect_to(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sockaddr_un address, address_of(path));
+  LAMINA_ASSIGN_OR_RETURN(const Address address, address_of(path));
   LAMINA_ASSIGN_OR_RETURN(Fd fd, make_socket(SOCK_STREAM));
-  while (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+  while (::connect(fd.get(), address.get(), sizeof(address.socket)) != 0) {
     if (errno == EINTR) continue;
     if (errno == ECONNREFUSED) {
       return fail(ErrorKind::kNotFound, "nobody listens at '{}'", path);

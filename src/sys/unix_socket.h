@@ -1,4 +1,5 @@
-// Unix sockets at paths.
+// Unix sockets at paths. A path may be longer than an address holds (107 bytes): then it is reached
+// through its directory, opened, which needs /proc.
 #pragma once
 
 #include <sys/socket.h>
