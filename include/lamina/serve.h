@@ -74,6 +74,9 @@ struct ServeOptions {
 /// kBusy when the store has a page server already.
 Status serve(const ServeOptions& options);
 
+/// Where the VMs of a store connect unless its page server was given another place.
+std::string page_server_socket(const std::string& store);
+
 /// True while a page server serves the VMs of a store. False also when nothing is known about it.
 bool is_store_served(const std::string& store);
 

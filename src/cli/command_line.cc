@@ -83,6 +83,9 @@ int run_command_line(int argc, char** argv) {
   actions["repair"] = add_repair(app);
   actions["doctor"] = add_doctor(app);
   actions["serve"] = add_serve(app);
+  actions["pause"] = add_pause(app);
+  actions["resume"] = add_resume(app);
+  actions["recover"] = add_recover(app);
 
   const std::vector<std::string> arguments =
       without_help_verb(std::vector<std::string>(argv + std::min(argc, 1), argv + argc));

@@ -21,6 +21,9 @@ Action add_verify(CLI::App& app);
 Action add_repair(CLI::App& app);
 Action add_doctor(CLI::App& app);
 Action add_serve(CLI::App& app);
+Action add_pause(CLI::App& app);
+Action add_resume(CLI::App& app);
+Action add_recover(CLI::App& app);
 
 /// Adds a verb with our help layout.
 CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& description,

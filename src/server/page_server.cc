@@ -76,7 +76,7 @@ class PageServer::Implementation {
       LAMINA_ASSIGN_OR_RETURN(store_lock_, lock_store(options_.store));
       LAMINA_ASSIGN_OR_RETURN(const std::string store, sys::real_path(options_.store));
       endpoints.push_back(endpoint_of_store(
-          options_.store_socket.empty() ? store_socket_of(store) : options_.store_socket, store,
+          options_.store_socket.empty() ? page_server_socket(store) : options_.store_socket, store,
           snapshots_, options_.log));
     }
     std::vector<std::string> notes;

@@ -24,10 +24,6 @@ std::string path_in_vms_area(const std::string& store, const char* name) {
 
 namespace server {
 
-std::string store_socket_of(const std::string& store) {
-  return path_in_vms_area(store, kSocketName);
-}
-
 Result<sys::Fd> lock_store(const std::string& store) {
   // Who has just been killed may be on its way out, and who asks whether a store is served has the
   // lock for a moment.
@@ -51,6 +47,10 @@ Result<sys::Fd> lock_store(const std::string& store) {
 }
 
 }  // namespace server
+
+std::string page_server_socket(const std::string& store) {
+  return path_in_vms_area(store, kSocketName);
+}
 
 bool is_store_served(const std::string& store) {
   const std::string path = path_in_vms_area(store, kLockName);

@@ -92,7 +92,7 @@ class Supervisor {
     }
     LAMINA_ASSIGN_OR_RETURN(const std::string store, sys::real_path(options_.store));
     endpoints_.push_back(endpoint_of_store(
-        options_.store_socket.empty() ? store_socket_of(store) : options_.store_socket, store,
+        options_.store_socket.empty() ? page_server_socket(store) : options_.store_socket, store,
         snapshots_, log_));
     return {};
   }

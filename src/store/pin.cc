@@ -112,13 +112,13 @@ std::string encode_pin_facts(const PinFacts& facts) {
                {"uid", facts.uid},
                {"api_socket", facts.api_socket},
                {"jail", facts.jail},
-               {"jail_directory", facts.jail_directory},
                {"snapshot", facts.snapshot},
                {"by_page_faults", facts.by_page_faults},
                {"needs_full", facts.needs_full},
                {"since", facts.since}};
   if (facts.populate) json["populate"] = name_of(*facts.populate);
   if (facts.record) json["record"] = *facts.record;
+  if (!facts.jail_directory.empty()) json["jail_directory"] = facts.jail_directory;
   if (facts.map) json["map"] = facts.map->to_string();
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -140,7 +140,9 @@ Result<PinFacts> decode_pin_facts(std::span<const std::byte> bytes) {
   facts.uid = static_cast<std::uint32_t>(uid);
   LAMINA_ASSIGN_OR_RETURN(facts.api_socket, text_field(json, "api_socket"));
   LAMINA_ASSIGN_OR_RETURN(facts.jail, text_field(json, "jail"));
-  LAMINA_ASSIGN_OR_RETURN(facts.jail_directory, text_field(json, "jail_directory"));
+  if (json.contains("jail_directory")) {
+    LAMINA_ASSIGN_OR_RETURN(facts.jail_directory, text_field(json, "jail_directory"));
+  }
   LAMINA_ASSIGN_OR_RETURN(facts.snapshot, text_field(json, "snapshot"));
   LAMINA_ASSIGN_OR_RETURN(facts.by_page_faults, truth_field(json, "by_page_faults"));
   LAMINA_ASSIGN_OR_RETURN(facts.needs_full, truth_field(json, "needs_full"));

@@ -122,6 +122,14 @@ Status stop_vm(Firecracker& vmm, store::Pin& pin) {
   return release_pin(pin);
 }
 
+Result<Firecracker> reach(const VmmAddress& address, Progress* progress) {
+  Timeouts timeouts;
+  timeouts.request = address.timeouts.request;
+  timeouts.create = address.timeouts.create;
+  timeouts.load = address.timeouts.load;
+  return Firecracker::connect(address.api_socket, timeouts, progress);
+}
+
 Result<store::PinFacts> describe_vm(const Firecracker& vmm, const VmmAddress& address) {
   store::PinFacts facts;
   facts.pid = vmm.pid();

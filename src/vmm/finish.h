@@ -49,6 +49,9 @@ Status stop_vm(Firecracker& vmm, store::Pin& pin);
 /// Removes the pin of a VM that has ended, and what was made for it in its jail.
 Status release_pin(store::Pin& pin);
 
+/// Firecracker::connect() to an address of the public interface.
+Result<Firecracker> reach(const VmmAddress& address, Progress* progress);
+
 /// vm.json of a VM that is new to the store.
 Result<store::PinFacts> describe_vm(const Firecracker& vmm, const VmmAddress& address);
 

@@ -101,8 +101,7 @@ Result<bool> ensure_page_server(const store::Store& store,
                                 const std::vector<std::string>& command) {
   // One that is being started has its lock before it listens: whoever starts it keeps us waiting.
   LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.wait_for_lock(kStartLock));
-  LAMINA_ASSIGN_OR_RETURN(const bool served, is_store_served(store.path()));
-  if (served) return false;
+  if (is_store_served(store.path())) return false;
   if (command.empty()) {
     return fail(ErrorKind::kFailed,
                 "no page server runs for store '{}'; start one: lamina serve --store {}",
@@ -133,8 +132,7 @@ Result<bool> ensure_page_server(const store::Store& store,
   }
   ::waitpid(child, nullptr, 0);
   // Somebody may have started one by hand meanwhile: then ours was told so.
-  LAMINA_ASSIGN_OR_RETURN(const bool served_by_other, is_store_served(store.path()));
-  if (served_by_other) return false;
+  if (is_store_served(store.path())) return false;
   return fail(ErrorKind::kFailed, "the page server of store '{}' did not start: {}", store.path(),
               last_words(log.get(), before.size_bytes, log_path));
 }

@@ -30,6 +30,7 @@
 #include "sys/sparse_file.h"
 #include "vmm/finish.h"
 #include "vmm/firecracker.h"
+#include "vmm/firecracker_version.h"
 #include "vmm/hook.h"
 #include "vmm/jail.h"
 #include "vmm/stopwatch.h"
@@ -48,9 +49,26 @@ constexpr std::uint64_t kBytesPerMib = std::uint64_t{1} << 20;
 /// Up to here x86 guests have one region of memory; older Firecrackers write wrong diffs of two.
 constexpr std::uint64_t kMaxSingleRegionBytes = std::uint64_t{3} << 30;
 
+/// Passes on that the user wants to stop, as long as stopping is possible.
+class Interruption : public Progress {
+ public:
+  explicit Interruption(Progress* progress) : progress_(progress) {}
+  void ignore() { progress_ = nullptr; }
+
+  void begin(std::string_view /*phase*/, std::uint64_t /*total_bytes*/) override {}
+  void advance(std::uint64_t /*bytes*/) override {}
+  [[nodiscard]] bool interrupted() override {
+    return progress_ != nullptr && progress_->interrupted();
+  }
+
+ private:
+  Progress* progress_;
+};
+
 class Pause {
  public:
-  explicit Pause(const PauseOptions& options) : options_(options) {}
+  explicit Pause(const PauseOptions& options)
+      : options_(options), interruption_(options.progress) {}
 
   Result<PauseReport> run() { return report_or_error(work(), report_); }
 
@@ -62,8 +80,7 @@ class Pause {
     LAMINA_RETURN_IF_ERROR(check_attachments());
     LAMINA_ASSIGN_OR_RETURN(vmm::Jail jail, vmm::Jail::open(options_.vmm.jail));
     jail_.emplace(std::move(jail));
-    LAMINA_ASSIGN_OR_RETURN(Firecracker firecracker,
-                            Firecracker::connect(options_.vmm.api_socket, options_.vmm.timeouts));
+    LAMINA_ASSIGN_OR_RETURN(Firecracker firecracker, vmm::reach(options_.vmm, &interruption_));
     vmm_.emplace(std::move(firecracker));
     LAMINA_ASSIGN_OR_RETURN(Store store, Store::open(options_.store, report_.notes));
     store_.emplace(std::move(store));
@@ -212,9 +229,7 @@ class Pause {
     report_.parent_pause_id = journal_.parent_pause_id;
 
     LAMINA_RETURN_IF_ERROR(check_space());
-    if (options_.progress != nullptr && options_.progress->interrupted()) {
-      return fail(ErrorKind::kInterrupted, "interrupted");
-    }
+    if (interruption_.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");
     if (jail_->is_apart()) {
       LAMINA_ASSIGN_OR_RETURN(journal_.jail_directory,
                               jail_->make_directory(journal_.pause_id, {vmm_->uid(), vmm_->gid()}));
@@ -251,23 +266,26 @@ class Pause {
     report_.phases.prepare = watch_.lap();
     vmm::Stopwatch frozen;
     if (journal_.was_running) {
-      const Status paused = vmm_->pause();
-      if (!paused) return give_up(paused.error());
+      const vmm::Reply paused = vmm_->pause();
+      if (!paused.status()) return give_up(paused.status().error());
     }
     report_.phases.pause = watch_.lap();
-    const vmm::Acknowledgement created =
-        vmm_->create(report_.is_diff ? vmm::SnapshotType::kDiff : vmm::SnapshotType::kFull,
-                     jail_->inside(directory_ + "/" + store::kVmstateName),
-                     jail_->inside(directory_ + "/" + pending_->layer_name()));
+    vmm::CreateRequest create;
+    create.type = report_.is_diff ? vmm::SnapshotType::kDiff : vmm::SnapshotType::kFull;
+    create.state_path = jail_->inside(directory_ + "/" + store::kVmstateName);
+    create.memory_path = jail_->inside(directory_ + "/" + pending_->layer_name());
+    // From here on all goes on to its end.
+    interruption_.ignore();
+    const vmm::Reply created = vmm_->create(create);
     report_.phases.create = watch_.lap();
-    if (created.outcome != vmm::Outcome::kAcknowledged) return give_up(created.error);
+    if (!created.status()) return give_up(created.status().error());
     const Status recorded = acknowledge();
     report_.phases.journal = watch_.lap();
     if (!recorded) return give_up(recorded.error());
     captured_ = capture_files();
     report_.phases.hook = watch_.lap();
     if (options_.after == AfterPause::kResume) {
-      resumed_ = vmm_->resume();
+      resumed_ = vmm_->resume().status();
       report_.phases.resume = watch_.lap();
       report_.phases.frozen = frozen.lap();
     }
@@ -291,13 +309,14 @@ class Pause {
 
   /// Nothing was acknowledged, or cannot be put on record: the VM goes on as it was.
   Status give_up(const Error& cause) {
+    interruption_.ignore();
     Error error = cause;
     const auto also = [&](const char* what, const Status& done) {
       if (!done) error.message += fmt::format("; {}: {}", what, done.error().message);
     };
     // Whether a create still runs that has not answered is known when this is answered.
     if (vmm_->describe() && journal_.was_running) {
-      also("the VM stays paused", vmm_->resume());
+      also("the VM stays paused", vmm_->resume().status());
     }
     also("what was written could not be removed", vmm::give_up_pause(*pending_, *pin_));
     return std::unexpected(std::move(error));
@@ -385,6 +404,7 @@ class Pause {
   }
 
   const PauseOptions& options_;
+  Interruption interruption_;
   PauseReport report_;
   vmm::Stopwatch watch_;
   std::optional<vmm::Jail> jail_;

@@ -114,7 +114,7 @@ class Recover {
 
   Status end_with_vm(const Store& store, PendingPause& pending, Pin& pin) {
     const PauseJournal journal = pending.journal();
-    auto vmm = Firecracker::connect(journal.api_socket, options_.timeouts);
+    auto vmm = vmm::reach({journal.api_socket, "", options_.timeouts}, nullptr);
     if (!vmm) {
       if (!store::is_running(*pin.facts())) return end_without_vm(store, pending, pin);
       return std::unexpected(vmm.error());
@@ -147,7 +147,7 @@ class Recover {
   }
 
   Status thaw(Firecracker& vmm) {
-    LAMINA_RETURN_IF_ERROR(vmm.resume());
+    LAMINA_RETURN_IF_ERROR(vmm.resume().status());
     ++report_.resumed_vms;
     report_.notes.push_back(
         fmt::format("the VM of process {} runs again; its pause had not ended", vmm.pid()));

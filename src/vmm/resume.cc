@@ -64,8 +64,7 @@ class Resume {
     }
     LAMINA_ASSIGN_OR_RETURN(vmm::Jail jail, vmm::Jail::open(options_.vmm.jail));
     jail_.emplace(std::move(jail));
-    LAMINA_ASSIGN_OR_RETURN(Firecracker firecracker,
-                            Firecracker::connect(options_.vmm.api_socket, options_.vmm.timeouts));
+    LAMINA_ASSIGN_OR_RETURN(Firecracker firecracker, vmm::reach(options_.vmm, options_.progress));
     vmm_.emplace(std::move(firecracker));
     report_.pid = vmm_->pid();
     LAMINA_ASSIGN_OR_RETURN(const vmm::InstanceInfo instance, vmm_->describe());
@@ -95,21 +94,27 @@ class Resume {
     if (options_.progress != nullptr && options_.progress->interrupted()) {
       return fail(ErrorKind::kInterrupted, "interrupted");
     }
-    vmm::LoadRequest load;
-    load.snapshot_path = vmstate_;
-    load.backend =
-        report_.mode == ResumeMode::kFile ? vmm::Backend::kFile : vmm::Backend::kPageFaults;
-    load.backend_path = backend_;
-    load.network_overrides = options_.network_overrides;
-    load.vsock_override = options_.vsock_override;
-    loaded_ = true;
-    LAMINA_RETURN_IF_ERROR(vmm_->load(load));
+    LAMINA_RETURN_IF_ERROR(load());
     report_.load_ms = watch_.lap();
-    if (!options_.stay_paused) LAMINA_RETURN_IF_ERROR(vmm_->resume());
+    if (!options_.stay_paused) LAMINA_RETURN_IF_ERROR(vmm_->resume().status());
     report_.resume_ms = watch_.lap();
     const Status counted = store::count_resume(*store_, snapshot_->pause_id);
     if (!counted) report_.notes.push_back(counted.error().message);
     return {};
+  }
+
+  Status load() {
+    vmm::LoadRequest request;
+    request.state_path = vmstate_;
+    request.backend = report_.mode == ResumeMode::kFile ? vmm::MemoryBackend::kFile
+                                                        : vmm::MemoryBackend::kUffd;
+    request.backend_path = backend_;
+    for (const NetworkOverride& override : options_.network_overrides) {
+      request.network_overrides.push_back({override.interface_id, override.host_device});
+    }
+    if (!options_.vsock_override.empty()) request.vsock_path = options_.vsock_override;
+    loaded_ = true;
+    return vmm_->load(request).status();
   }
 
   void compare_origins(const std::string& version) {
@@ -204,7 +209,7 @@ class Resume {
     } else {
       LAMINA_ASSIGN_OR_RETURN(report_.started_page_server,
                               vmm::ensure_page_server(*store_, options_.page_server_command));
-      backend = store_page_socket(store_->path());
+      backend = page_server_socket(store_->path());
     }
     if (jail_->is_apart()) {
       LAMINA_RETURN_IF_ERROR(
@@ -236,7 +241,7 @@ class Resume {
   /// there, knows nothing of the pin.
   Status clean_up(const Error& cause) {
     Error error = cause;
-    const bool keeps = loaded_ && vmm_->is_alive() && vmm_->has_vm();
+    const bool keeps = loaded_ && has_vm();
     if (keeps) {
       error.message += fmt::format("; the VM of process {} is loaded and paused", vmm_->pid());
       return std::unexpected(std::move(error));
@@ -247,6 +252,12 @@ class Resume {
     const Status released = vmm::release_pin(*pin_);
     if (!released) error.message += "; " + released.error().message;
     return std::unexpected(std::move(error));
+  }
+
+  /// False also when the process has ended, or does not answer.
+  bool has_vm() {
+    const auto instance = vmm_->describe();
+    return instance && instance->state != vmm::VmState::kNotStarted;
   }
 
   static constexpr const char* kMemoryName = "memory";

@@ -1,0 +1,276 @@
+// pause, resume and recover: the life of a sandbox.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+#include "cli/command_line.h"
+#include "cli/output.h"
+#include "cli/progress_bar.h"
+#include "lamina/lifecycle.h"
+
+namespace lamina::cli {
+namespace {
+
+constexpr const char* kPauseFooter =
+    "A diff is taken where the VM's base is on record and can be trusted, else a\n"
+    "full memory file; the output says which and why. The hook runs while the VM is\n"
+    "frozen, with LAMINA_STORE, LAMINA_NAME, LAMINA_PAUSE_ID and LAMINA_API_SOCKET\n"
+    "set; when it fails the state is kept under NAME@PAUSE-ID.\n"
+    "What Firecracker has acknowledged is never lost: what cannot be completed stays\n"
+    "queued, and the VM's next pause, or 'lamina recover', completes it.\n\n"
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
+    "6 no space, 130 interrupted.";
+
+constexpr const char* kResumeFooter =
+    "Loads the snapshot into a Firecracker that was just started. What it is resumed\n"
+    "from is pinned: the snapshot may be replaced, merged or removed meanwhile. Any\n"
+    "number of VMs may be resumed from one snapshot. With --mode uffd the store's\n"
+    "page server is started when none runs; it goes on running.\n\n"
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
+    "6 no space, 130 interrupted.";
+
+constexpr const char* kRecoverFooter =
+    "Completes pauses that Firecracker has acknowledged, discards others, lets VMs\n"
+    "run again that a pause has left frozen, removes the pins of VMs that have ended\n"
+    "and memory files that nobody maps, and starts the page server when VMs need it.\n"
+    "May be given at any time, also while others work on the store.\n\n"
+    "Exit codes: 0 done, 1 failed or something stays queued, 2 usage, 3 not found,\n"
+    "4 corrupt, 5 busy, 6 no space.";
+
+std::vector<std::string> page_server_command(const std::string& store) {
+  // What this program was started from may have been replaced, and then is the one to start.
+  std::array<char, 4096> program{};
+  const ssize_t length = ::readlink("/proc/self/exe", program.data(), program.size());
+  if (length <= 0) return {};
+  constexpr std::string_view kReplaced = " (deleted)";
+  std::string_view name(program.data(), static_cast<std::size_t>(length));
+  if (name.ends_with(kReplaced)) name.remove_suffix(kReplaced.size());
+  return {std::string(name), "serve", "--store", store};
+}
+
+void add_vmm(CLI::App* verb, VmmAddress& address) {
+  add_text(verb, "--api", address.api_socket, "Firecracker's API socket", "SOCKET")->required();
+  add_text(verb, "--jail", address.jail, "the VM's root, where the jailer put it", "DIR");
+  verb->add_option_function<std::uint32_t>(
+          "--timeout",
+          [&address](std::uint32_t seconds) {
+            address.timeouts.request = std::chrono::seconds(seconds);
+          },
+          "for Firecracker's short answers (default 30)")
+      ->check(CLI::Range(1U, 86'400U))
+      ->type_name("")
+      ->option_text("SECONDS");
+}
+
+struct PauseArguments {
+  PauseOptions options;
+  bool json = false;
+};
+
+nlohmann::ordered_json phases_json(const PausePhases& phases) {
+  return {{"prepare_ms", phases.prepare}, {"pause_ms", phases.pause},
+          {"create_ms", phases.create},   {"journal_ms", phases.journal},
+          {"hook_ms", phases.hook},       {"resume_ms", phases.resume},
+          {"frozen_ms", phases.frozen},   {"complete_ms", phases.complete},
+          {"publish_ms", phases.publish}};
+}
+
+void print_pause(const PauseReport& report, bool json) {
+  if (json) {
+    nlohmann::ordered_json document = {{"message_type", "pause"},
+                                       {"snapshot", report.snapshot},
+                                       {"pause_id", report.pause_id.to_string()}};
+    if (report.parent_pause_id) document["parent_pause_id"] = report.parent_pause_id->to_string();
+    document["kind"] = report.is_diff ? "diff" : "full";
+    document["reason"] = report.reason;
+    document["generation"] = report.generation;
+    document["memory_bytes"] = report.memory_bytes;
+    document["stored_bytes"] = report.stored_bytes;
+    document["unchanged_bytes"] = report.unchanged_bytes;
+    document["phases"] = phases_json(report.phases);
+    document["notes"] = report.notes;
+    return print_json(document);
+  }
+  fmt::print("{}: {} ({}), generation {}\n", report.snapshot, report.is_diff ? "diff" : "full",
+             report.reason, report.generation);
+  fmt::print("  {} stored of {} of memory", human_bytes(report.stored_bytes),
+             human_bytes(report.memory_bytes));
+  if (report.unchanged_bytes > 0) {
+    fmt::print(", {} written unchanged", human_bytes(report.unchanged_bytes));
+  }
+  const PausePhases& phases = report.phases;
+  fmt::print("\n  pause {:.1f} ms, create {:.1f}, journal {:.1f}", phases.pause, phases.create,
+             phases.journal);
+  if (phases.frozen > 0) fmt::print(", frozen {:.1f} in all", phases.frozen);
+  fmt::print("; complete {:.1f}, publish {:.1f}\n", phases.complete, phases.publish);
+}
+
+int run_pause(PauseArguments& arguments) {
+  ProgressBar progress;
+  arguments.options.progress = &progress;
+  const auto report = pause(arguments.options);
+  progress.clear();
+  if (!report) return report_error(report.error(), arguments.json);
+  print_notes(report->notes);
+  print_pause(*report, arguments.json);
+  return kExitDone;
+}
+
+struct ResumeArguments {
+  ResumeOptions options;
+  std::vector<std::string> networks;
+  bool json = false;
+};
+
+const char* mode_name(ResumeMode mode) { return mode == ResumeMode::kFile ? "file" : "uffd"; }
+
+void print_resume(const ResumeReport& report, bool json) {
+  if (json) {
+    return print_json({{"message_type", "resume"},
+                       {"snapshot", report.snapshot},
+                       {"pause_id", report.pause_id.to_string()},
+                       {"pid", report.pid},
+                       {"mode", mode_name(report.mode)},
+                       {"reason", report.reason},
+                       {"started_page_server", report.started_page_server},
+                       {"pin_ms", report.pin_ms},
+                       {"prepare_ms", report.prepare_ms},
+                       {"load_ms", report.load_ms},
+                       {"resume_ms", report.resume_ms},
+                       {"notes", report.notes}});
+  }
+  fmt::print("{}: process {} runs on, by {} ({})\n", report.snapshot, report.pid,
+             report.mode == ResumeMode::kFile ? "file" : "page faults", report.reason);
+  fmt::print("  pin {:.1f} ms, prepare {:.1f}, load {:.1f}, resume {:.1f}\n", report.pin_ms,
+             report.prepare_ms, report.load_ms, report.resume_ms);
+}
+
+int run_resume(ResumeArguments& arguments) {
+  ResumeOptions& options = arguments.options;
+  for (const std::string& network : arguments.networks) {
+    const std::size_t sign = network.find('=');
+    if (sign == std::string::npos || sign == 0 || sign + 1 == network.size()) {
+      return report_error({ErrorKind::kUsage,
+                           fmt::format("'{}' is no override of a network interface; give "
+                                       "INTERFACE=HOST-DEVICE",
+                                       network)},
+                          arguments.json);
+    }
+    options.network_overrides.push_back({network.substr(0, sign), network.substr(sign + 1)});
+  }
+  options.page_server_command = page_server_command(options.store);
+  ProgressBar progress;
+  options.progress = &progress;
+  const auto report = resume(options);
+  progress.clear();
+  if (!report) return report_error(report.error(), arguments.json);
+  print_notes(report->notes);
+  print_resume(*report, arguments.json);
+  return kExitDone;
+}
+
+struct RecoverArguments {
+  RecoverOptions options;
+  bool json = false;
+};
+
+int run_recover(RecoverArguments& arguments) {
+  arguments.options.page_server_command = page_server_command(arguments.options.store);
+  const auto report = recover(arguments.options);
+  if (!report) return report_error(report.error(), arguments.json);
+  print_notes(report->notes);
+  if (arguments.json) {
+    print_json({{"message_type", "recover"},
+                {"dry_run", arguments.options.dry_run},
+                {"completed", report->completed},
+                {"discarded", report->discarded},
+                {"queued", report->queued},
+                {"released_pins", report->released_pins},
+                {"removed_maps", report->removed_maps},
+                {"resumed_vms", report->resumed_vms},
+                {"notes", report->notes}});
+  } else {
+    fmt::print("{}{} completed, {} discarded, {} queued; {} and {} removed\n",
+               arguments.options.dry_run ? "would be: " : "", count_of(report->completed, "pause"),
+               report->discarded, report->queued, count_of(report->released_pins, "pin"),
+               count_of(report->removed_maps, "materialized file"));
+  }
+  return report->queued == 0 ? kExitDone : kExitFailed;
+}
+
+}  // namespace
+
+Action add_pause(CLI::App& app) {
+  auto arguments = std::make_shared<PauseArguments>();
+  PauseOptions& options = arguments->options;
+  CLI::App* verb = add_verb(app, "pause", "pause a VM into a store", kPauseFooter);
+  add_vmm(verb, options.vmm);
+  add_text(verb, "--store", options.store, "where snapshots are kept", "DIR")->required();
+  add_text(verb, "--name", options.name, "of the snapshot", "NAME")->required();
+  add_choice<AfterPause>(verb, "--after", options.after,
+                         {{"stop", AfterPause::kStop},
+                          {"resume", AfterPause::kResume},
+                          {"stay", AfterPause::kStay}},
+                         "what becomes of the VM (default stop)");
+  add_text(verb, "--frozen-hook", options.frozen_hook, "run while the VM is frozen", "CMD");
+  verb->add_option("--attach", options.attachments, "put into the snapshot, cloned while frozen")
+      ->allow_extra_args(false)
+      ->type_name("")
+      ->option_text("FILE");
+  verb->add_flag("--full", options.full, "a full memory file, never a diff");
+  verb->add_flag("--replace", options.replace, "also a snapshot of another VM");
+  verb->add_option_function<std::uint32_t>(
+          "--create-timeout",
+          [&options](std::uint32_t seconds) {
+            options.vmm.timeouts.create = std::chrono::seconds(seconds);
+          },
+          "for writing the memory (default 900)")
+      ->check(CLI::Range(1U, 86'400U))
+      ->type_name("")
+      ->option_text("SECONDS");
+  verb->add_flag("--json", arguments->json, "print the result as JSON");
+  return [arguments] { return run_pause(*arguments); };
+}
+
+Action add_resume(CLI::App& app) {
+  auto arguments = std::make_shared<ResumeArguments>();
+  ResumeOptions& options = arguments->options;
+  CLI::App* verb = add_verb(app, "resume", "resume a VM from a store", kResumeFooter);
+  add_vmm(verb, options.vmm);
+  add_text(verb, "--store", options.store, "where snapshots are kept", "DIR")->required();
+  add_text(verb, "--name", options.name, "of the snapshot", "NAME")->required();
+  add_choice<ResumeMode>(verb, "--mode", options.mode,
+                         {{"auto", ResumeMode::kAuto},
+                          {"uffd", ResumeMode::kPageFaults},
+                          {"file", ResumeMode::kFile}},
+                         "how it gets its memory (default auto)");
+  add_choice<Populate>(verb, "--populate", options.populate,
+                       {{"none", Populate::kNone},
+                        {"working-set", Populate::kWorkingSet},
+                        {"all", Populate::kAll}},
+                       "with uffd: filled without a fault (default working-set)");
+  verb->add_flag("--record", options.record, "with uffd: store what is touched first");
+  verb->add_option("--network-override", arguments->networks, "another host device")
+      ->allow_extra_args(false)
+      ->type_name("")
+      ->option_text("IFACE=DEV");
+  add_text(verb, "--vsock-override", options.vsock_override, "another vsock path", "PATH");
+  verb->add_flag("--stay-paused", options.stay_paused, "load only");
+  verb->add_flag("--json", arguments->json, "print the result as JSON");
+  return [arguments] { return run_resume(*arguments); };
+}
+
+Action add_recover(CLI::App& app) {
+  auto arguments = std::make_shared<RecoverArguments>();
+  CLI::App* verb = add_verb(app, "recover", "put right what a crash left", kRecoverFooter);
+  add_text(verb, "STORE", arguments->options.store, "the directory")->required();
+  verb->add_flag("--dry-run", arguments->options.dry_run, "only say what would be done");
+  verb->add_flag("--json", arguments->json, "print the result as JSON");
+  return [arguments] { return run_recover(*arguments); };
+}
+
+}  // namespace lamina::cli
