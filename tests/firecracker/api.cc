@@ -1,0 +1,169 @@
+#include "api.h"
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "request_body.h"
+
+namespace lamina::tests {
+namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+constexpr const char* kBeforeStart =
+    "The requested operation is not supported before starting the microVM.";
+constexpr const char* kAfterStart =
+    "The requested operation is not supported after starting the microVM.";
+
+const Schema& vm_schema() {
+  static const Schema kSchema = {"Vm",
+                                 {{"state", FieldKind::kVariant, true, {"Paused", "Resumed"}}}};
+  return kSchema;
+}
+
+const Schema& create_schema() {
+  static const Schema kSchema = {"CreateSnapshotParams",
+                                 {{"snapshot_type", FieldKind::kVariant, false, {"Diff", "Full"}},
+                                  {"snapshot_path", FieldKind::kPath, true},
+                                  {"mem_file_path", FieldKind::kPath, true}}};
+  return kSchema;
+}
+
+/// Later versions know more fields.
+Schema load_schema(bool has_clock_realtime, bool has_huge_pages) {
+  static const Schema kBackend = {"MemBackendConfig",
+                                  {{"backend_path", FieldKind::kPath, true},
+                                   {"backend_type", FieldKind::kVariant, true, {"File", "Uffd"}}}};
+  static const Schema kNetwork = {
+      "NetworkOverride",
+      {{"iface_id", FieldKind::kString, true}, {"host_dev_name", FieldKind::kString, true}}};
+  static const Schema kVsock = {"VsockOverride", {{"uds_path", FieldKind::kString, true}}};
+  Schema schema = {"LoadSnapshotConfig",
+                   {{"snapshot_path", FieldKind::kPath, true},
+                    {"mem_file_path", FieldKind::kPath},
+                    {"mem_backend", FieldKind::kObject, false, {}, &kBackend},
+                    {"enable_diff_snapshots", FieldKind::kBool},
+                    {"track_dirty_pages", FieldKind::kBool},
+                    {"resume_vm", FieldKind::kBool},
+                    {"network_overrides", FieldKind::kObjects, false, {}, &kNetwork},
+                    {"vsock_override", FieldKind::kObject, false, {}, &kVsock}}};
+  if (has_clock_realtime) schema.fields.push_back({"clock_realtime", FieldKind::kBool});
+  if (has_huge_pages) {
+    schema.fields.push_back({"huge_pages", FieldKind::kVariant, false, {"Snapshot", "None", "2M"}});
+  }
+  return schema;
+}
+
+HttpResponse fault(const std::string& message) {
+  return {.status = 400,
+          .body = json{{"fault_message", message}}.dump(-1, ' ', false,
+                                                        json::error_handler_t::replace)};
+}
+
+HttpResponse answer_of(const Status& done, std::string_view action) {
+  if (done) return {};
+  return fault(fmt::format("{}: {}", action, done.error().message));
+}
+
+HttpResponse success(const ordered_json& body) { return {.status = 200, .body = body.dump()}; }
+
+}  // namespace
+
+HttpResponse Api::handle(const HttpRequest& request) {
+  const std::string& method = request.method;
+  const std::string path =
+      request.path.substr(std::min(request.path.find_first_not_of('/'), request.path.size()));
+  if (method == "GET" && !request.body) {
+    if (path.empty()) return instance_info();
+    if (path == "version") return success({{"firecracker_version", version_}});
+    if (path == "machine-config") return machine_config();
+  }
+  if (method == "GET" && request.body) return fault("GET request cannot have a body.");
+  if (method == "PUT" && !request.body) return fault("Empty PUT request.");
+  if (method == "PATCH" && !request.body) return fault("Empty PATCH request.");
+  if (method == "PATCH" && path == "vm") return patch_vm(*request.body);
+  if (method == "PUT" && path == "snapshot/create") return create(*request.body);
+  if (method == "PUT" && path == "snapshot/load") return load(*request.body);
+  if (method == "PUT" && (path == "snapshot" || path == "snapshot/")) {
+    return fault("Missing snapshot operation type.");
+  }
+  const std::string first = path.substr(0, path.find('/'));
+  const std::string named = method == "PUT" && first == "snapshot" ? "/" + path : first;
+  return fault(fmt::format("Invalid request method and/or path: {} {}.", method, named));
+}
+
+HttpResponse Api::instance_info() const {
+  const char* state = "Not started";
+  if (vm_.state() == RunState::kRunning) state = "Running";
+  if (vm_.state() == RunState::kPaused) state = "Paused";
+  return success({{"id", vm_.options().id},
+                  {"state", state},
+                  {"vmm_version", version_},
+                  {"app_name", "Firecracker"}});
+}
+
+HttpResponse Api::machine_config() const {
+  return success({{"vcpu_count", vm_.options().vcpus},
+                  {"mem_size_mib", vm_.memory_mib()},
+                  {"smt", false},
+                  {"track_dirty_pages", vm_.tracks_dirty_pages()},
+                  {"huge_pages", "None"}});
+}
+
+HttpResponse Api::patch_vm(const std::string& body) {
+  const auto wanted = decode_body(body, vm_schema());
+  if (!wanted) return fault(wanted.error().message);
+  if (vm_.state() == RunState::kNotStarted) return fault(kBeforeStart);
+  // Pausing what is paused and resuming what runs are no errors.
+  const bool pause = wanted->at("state") == "Paused";
+  return answer_of(pause ? vm_.pause() : vm_.resume(), "Internal VMM error");
+}
+
+HttpResponse Api::create(const std::string& body) {
+  const auto wanted = decode_body(body, create_schema());
+  if (!wanted) return fault(wanted.error().message);
+  if (vm_.state() == RunState::kNotStarted) return fault(kBeforeStart);
+  const bool is_diff = wanted->value("snapshot_type", "Full") == "Diff";
+  const auto created = vm_.create({is_diff ? MemoryFileKind::kDiff : MemoryFileKind::kFull,
+                                   wanted->at("snapshot_path"), wanted->at("mem_file_path")});
+  if (!created) return fault("Create snapshot error: " + created.error().message);
+  return {.hang_up = *created == CreateAnswer::kNone};
+}
+
+HttpResponse Api::load(const std::string& body) {
+  const auto wanted = decode_body(body, load_schema(is_at_least(16), is_at_least(17)));
+  if (!wanted) return fault(wanted.error().message);
+  const bool has_file = wanted->contains("mem_file_path");
+  const bool has_backend = wanted->contains("mem_backend");
+  if (has_file == has_backend) {
+    return fault(fmt::format(
+        "An error occurred when deserializing the json body of a request: {} field{}: either "
+        "`mem_backend` or `mem_file_path` {}is required.",
+        has_file ? "too many" : "missing", has_file ? "s" : "", has_file ? "exclusively " : ""));
+  }
+  if (vm_.state() != RunState::kNotStarted) return fault(kAfterStart);
+  LoadRequest request;
+  request.state_path = wanted->at("snapshot_path");
+  request.memory_path =
+      has_file ? wanted->at("mem_file_path") : wanted->at("mem_backend").at("backend_path");
+  request.from_page_server = has_backend && wanted->at("mem_backend").at("backend_type") == "Uffd";
+  request.track_dirty_pages =
+      wanted->value("track_dirty_pages", false) || wanted->value("enable_diff_snapshots", false);
+  request.resume = wanted->value("resume_vm", false);
+  HttpResponse response = answer_of(vm_.load(request), "Load snapshot error");
+  response.is_deprecated = has_file || wanted->contains("enable_diff_snapshots");
+  // Nothing can be done with a process whose load failed, and Firecracker ends it.
+  response.exit_after = response.status != 204;
+  return response;
+}
+
+bool Api::is_at_least(unsigned minor) const {
+  char* end = nullptr;
+  const unsigned long major = std::strtoul(version_.c_str(), &end, 10);
+  if (*end != '.') return major > 1;
+  return major > 1 || std::strtoul(end + 1, nullptr, 10) >= minor;
+}
+
+}  // namespace lamina::tests

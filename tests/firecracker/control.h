@@ -1,0 +1,44 @@
+// The test's hand on the guest: lines on a Unix socket, one answer line each.
+//
+//   write PAGE SEED | clear PAGE | read PAGE | balloon PAGE COUNT      the guest does one thing
+//   run OPERATIONS SEED        that many random ones, spread over all pages
+//   touch COUNT SEED           reads and compares so many random pages
+//   check                      compares every byte: "ok pages=N" or "wrong page=N …"
+//   dirty | pages              "ok N"
+//   digest                     "ok XXXXXXXX", CRC-32 of the memory as it must be (given back:
+//   zeros) dump PATH                  writes the memory to a file, raw fail POINT[:N] as --fail
+//   release                    lets a held request go: "ok", or "error …" when none is held
+//   held                       "ok yes" or "ok no"
+//
+// "error …" is the answer to what cannot be done. What the guest does needs a running VM. Every
+// connection has a thread of its own, so one can wait while another releases it.
+#pragma once
+
+#include <string>
+
+#include "failures.h"
+#include "micro_vm.h"
+#include "sys/fd.h"
+
+namespace lamina::tests {
+
+class Control {
+ public:
+  Control(MicroVm& vm, Failures& failures, Hold& hold)
+      : vm_(vm), failures_(failures), hold_(hold) {}
+
+  /// Serves in threads of its own until the process ends. REQUIRES: this outlives the process.
+  void serve(sys::Fd listening);
+
+  /// The answer to one line, without the line feed.
+  std::string answer(const std::string& line);
+
+ private:
+  void converse(const sys::Fd& socket);
+
+  MicroVm& vm_;
+  Failures& failures_;
+  Hold& hold_;
+};
+
+}  // namespace lamina::tests

@@ -1,0 +1,92 @@
+// One microVM: not started, running or paused; with memory once it is started or loaded.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "failures.h"
+#include "guest.h"
+#include "lamina/result.h"
+#include "memory_file.h"
+#include "state_file.h"
+#include "sys/fd.h"
+#include "workload.h"
+
+namespace lamina::tests {
+
+enum class RunState : std::uint8_t { kNotStarted, kRunning, kPaused };
+
+struct VmOptions {
+  std::string id = "anonymous-instance";
+  std::uint64_t memory_mib = 128;
+  std::size_t regions = 1;
+  std::uint64_t vcpus = 1;
+  bool track_dirty_pages = true;  ///< of a fresh VM; a loaded one is told by the load
+  bool reads_are_dirty = true;    ///< after a resume through a page server
+  std::uint64_t seed = 1;
+  std::size_t writers = 0;
+  bool balloon = false;
+};
+
+struct CreateRequest {
+  MemoryFileKind kind = MemoryFileKind::kFull;
+  std::string state_path;
+  std::string memory_path;
+};
+
+struct LoadRequest {
+  std::string state_path;
+  std::string memory_path;  ///< of the file, or of the page server's socket
+  bool from_page_server = false;
+  bool track_dirty_pages = false;
+  bool resume = false;
+};
+
+/// What the caller of a create gets.
+enum class CreateAnswer : std::uint8_t { kDone, kNone };
+
+/// The requests are made by one thread, as in Firecracker; guest operations by any.
+class MicroVm {
+ public:
+  MicroVm(VmOptions options, Failures& failures, Hold& hold);
+
+  /// A userfaultfd that was opened while the process could; else one is opened when it is needed.
+  void keep_userfaultfd(sys::Fd userfaultfd) { userfaultfd_ = std::move(userfaultfd); }
+
+  [[nodiscard]] RunState state() const { return state_.load(); }
+  [[nodiscard]] const VmOptions& options() const { return options_; }
+  [[nodiscard]] std::uint64_t memory_mib() const;
+  [[nodiscard]] bool tracks_dirty_pages() const;
+
+  // Errors of these are in Firecracker's words, without the prefix of the action.
+
+  Status start();
+  Status pause();
+  Status resume();
+  Result<CreateAnswer> create(const CreateRequest& request);
+  Status load(const LoadRequest& request);
+
+  /// The memory, once there is some.
+  [[nodiscard]] Guest* guest() const {
+    return state() == RunState::kNotStarted ? nullptr : guest_.get();
+  }
+  [[nodiscard]] RunGate& gate() { return gate_; }
+
+ private:
+  Result<GuestMapping> map(const LoadRequest& request, const VmState& vm_state);
+  void begin(GuestMapping mapping, PageModel model, DirtyTracking tracking);
+
+  VmOptions options_;
+  Failures& failures_;
+  Hold& hold_;
+  sys::Fd userfaultfd_;
+  std::atomic<RunState> state_ = RunState::kNotStarted;
+  VmState facts_;  ///< all but the pages, which the guest has
+  GuestRandom random_;
+  std::unique_ptr<Guest> guest_;
+  RunGate gate_;
+};
+
+}  // namespace lamina::tests
