@@ -11,6 +11,7 @@
 #include "pager/vm_state.h"
 #include "server/state_directory.h"
 #include "sys/fd.h"
+#include "sys/peer.h"
 
 namespace lamina::server {
 
@@ -30,7 +31,7 @@ struct Vm {
 
 /// What a connection became: the peer's identity, claimed, before its handshake.
 struct ClaimedPeer {
-  pager::Peer peer;
+  sys::Peer peer;
   std::uint64_t start_time = 0;
   sys::Fd pidfd;
   VmDirectory directory;
