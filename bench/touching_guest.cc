@@ -20,6 +20,7 @@
 #include "fake_firecracker.h"
 #include "pager/handshake.h"
 #include "sys/clock.h"
+#include "sys/peer.h"
 #include "sys/process.h"
 
 namespace lamina::bench {
@@ -153,7 +154,7 @@ Result<std::unique_ptr<ConnectedGuest>> connect_guest(const GuestTask& task) {
                           pager::RegionTable::decode(handshake.regions_json, task.memory_bytes));
   connected->region = table.regions().front();
   connected->userfaultfd = std::move(handshake.userfaultfd);
-  LAMINA_ASSIGN_OR_RETURN(const pager::Peer peer, pager::peer_of(connected->connection.get()));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Peer peer, sys::peer_of(connected->connection.get()));
   connected->pid = peer.pid;
   LAMINA_ASSIGN_OR_RETURN(connected->pidfd, sys::open_process(peer.pid));
   return connected;

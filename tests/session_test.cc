@@ -26,6 +26,7 @@
 #include "served_memory.h"
 #include "store/snapshot_directory.h"
 #include "sys/fd.h"
+#include "sys/peer.h"
 #include "sys/process.h"
 
 namespace lamina::pager {
@@ -95,7 +96,7 @@ class SessionTest : public testing::TestWithParam<int> {
     userfaultfd_ = std::move(handshake.userfaultfd);
     const auto regions = RegionTable::decode(handshake.regions_json, memory_.size());
     ASSERT_TRUE(regions) << regions.error().message;
-    const auto peer = peer_of(socket_.get());
+    const auto peer = sys::peer_of(socket_.get());
     ASSERT_TRUE(peer);
     auto pidfd = sys::open_process(peer->pid);
     ASSERT_TRUE(pidfd) << pidfd.error().message;

@@ -13,8 +13,6 @@
 #include <vector>
 
 #include "base/error.h"
-#include "sys/kernel_definitions.h"
-#include "sys/process.h"
 #include "sys/unix_socket.h"
 #include "sys/userfaultfd.h"
 
@@ -78,29 +76,6 @@ bool is_closed(int socket) {
 }
 
 }  // namespace
-
-Result<Peer> peer_of(int socket) {
-  ucred peer{};
-  socklen_t length = sizeof(peer);
-  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
-    return system_failure("getsockopt", kPeer, errno);
-  }
-  return Peer{peer.pid, peer.uid};
-}
-
-Result<sys::Fd> open_peer(int socket) {
-  int fd = -1;
-  socklen_t length = sizeof(fd);
-  if (::getsockopt(socket, SOL_SOCKET, sys::kSoPeerPidfd, &fd, &length) == 0) return sys::Fd(fd);
-  LAMINA_ASSIGN_OR_RETURN(const Peer peer, peer_of(socket));
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd pidfd, sys::open_process(peer.pid));
-  // The pid may have gone to another process before it was opened; then the peer's end is closed.
-  pollfd end{socket, POLLRDHUP, 0};
-  if (::poll(&end, 1, 0) > 0 && (end.revents & (POLLHUP | POLLRDHUP)) != 0) {
-    return fail(ErrorKind::kFailed, "process {} has ended", peer.pid);
-  }
-  return pidfd;
-}
 
 Result<bool> HandshakeReceiver::receive(int socket) {
   if (is_closed(socket)) {

@@ -1,8 +1,6 @@
 // Firecracker's side of the socket: one message with one descriptor and the regions as JSON.
 #pragma once
 
-#include <sys/types.h>
-
 #include <chrono>
 #include <cstdint>
 #include <string>
@@ -20,16 +18,6 @@ struct Handshake {
   sys::Fd userfaultfd;
   std::string regions_json;
 };
-
-/// Who is at the other end of a connected Unix socket: from SO_PEERCRED, so it cannot be claimed.
-struct Peer {
-  pid_t pid = -1;
-  uid_t uid = 0;
-};
-Result<Peer> peer_of(int socket);
-
-/// A pidfd of the peer. kFailed when it has ended.
-Result<sys::Fd> open_peer(int socket);
 
 /// Puts a handshake together from what has arrived, without ever waiting. Empty messages are
 /// skipped (one has been seen to come first); a text that arrives in pieces is put together until

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "sys/peer.h"
 #include "sys/process.h"
 #include "sys/unix_socket.h"
 
@@ -99,7 +100,7 @@ void Acceptor::accept_from(std::uint32_t endpoint,
 
 Status Acceptor::admit(sys::Fd connection, std::uint32_t endpoint,
                        const std::function<void(const std::string&)>& refuse) {
-  LAMINA_ASSIGN_OR_RETURN(const pager::Peer peer, pager::peer_of(connection.get()));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Peer peer, sys::peer_of(connection.get()));
   const bool allowed =
       rules_.any_user || peer.uid == 0 || peer.uid == ::geteuid() ||
       std::find(rules_.users.begin(), rules_.users.end(), peer.uid) != rules_.users.end();

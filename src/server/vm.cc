@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "sys/clock.h"
 #include "sys/file.h"
+#include "sys/peer.h"
 #include "sys/process.h"
 #include "sys/userfaultfd.h"
 
@@ -60,8 +61,8 @@ Result<sys::Fd> take_userfaultfd(const pager::VmRecord& record, int pidfd) {
 }  // namespace
 
 Result<ClaimedPeer> claim_peer(const StateDirectory& states, int connection) {
-  LAMINA_ASSIGN_OR_RETURN(const pager::Peer peer, pager::peer_of(connection));
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd pidfd, pager::open_peer(connection));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Peer peer, sys::peer_of(connection));
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd pidfd, sys::open_peer(connection));
   LAMINA_ASSIGN_OR_RETURN(const std::uint64_t start_time, sys::start_time_of(peer.pid));
   if (!sys::may_signal(pidfd.get())) {
     return fail(

@@ -12,6 +12,7 @@
 #include "server/snapshots.h"
 #include "server/state_directory.h"
 #include "sys/fd.h"
+#include "sys/peer.h"
 
 namespace lamina::server {
 
@@ -31,7 +32,7 @@ struct Vm {
 
 /// What a connection became: the peer's identity, claimed, before its handshake.
 struct ClaimedPeer {
-  pager::Peer peer;
+  sys::Peer peer;
   std::uint64_t start_time = 0;
   sys::Fd pidfd;
   VmDirectory directory;
