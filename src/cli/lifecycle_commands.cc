@@ -154,11 +154,11 @@ int run_resume(ResumeArguments& arguments) {
   for (const std::string& network : arguments.networks) {
     const std::size_t sign = network.find('=');
     if (sign == std::string::npos || sign == 0 || sign + 1 == network.size()) {
-      return report_error({ErrorKind::kUsage,
-                           fmt::format("'{}' is no override of a network interface; give "
-                                       "INTERFACE=HOST-DEVICE",
-                                       network)},
-                          arguments.json);
+      return report_error(
+          {ErrorKind::kUsage, fmt::format("'{}' is no override of a network interface; give "
+                                          "INTERFACE=HOST-DEVICE",
+                                          network)},
+          arguments.json);
     }
     options.network_overrides.push_back({network.substr(0, sign), network.substr(sign + 1)});
   }
@@ -211,11 +211,10 @@ Action add_pause(CLI::App& app) {
   add_vmm(verb, options.vmm);
   add_text(verb, "--store", options.store, "where snapshots are kept", "DIR")->required();
   add_text(verb, "--name", options.name, "of the snapshot", "NAME")->required();
-  add_choice<AfterPause>(verb, "--after", options.after,
-                         {{"stop", AfterPause::kStop},
-                          {"resume", AfterPause::kResume},
-                          {"stay", AfterPause::kStay}},
-                         "what becomes of the VM (default stop)");
+  add_choice<AfterPause>(
+      verb, "--after", options.after,
+      {{"stop", AfterPause::kStop}, {"resume", AfterPause::kResume}, {"stay", AfterPause::kStay}},
+      "what becomes of the VM (default stop)");
   add_text(verb, "--frozen-hook", options.frozen_hook, "run while the VM is frozen", "CMD");
   verb->add_option("--attach", options.attachments, "put into the snapshot, cloned while frozen")
       ->allow_extra_args(false)
@@ -243,16 +242,14 @@ Action add_resume(CLI::App& app) {
   add_vmm(verb, options.vmm);
   add_text(verb, "--store", options.store, "where snapshots are kept", "DIR")->required();
   add_text(verb, "--name", options.name, "of the snapshot", "NAME")->required();
-  add_choice<ResumeMode>(verb, "--mode", options.mode,
-                         {{"auto", ResumeMode::kAuto},
-                          {"uffd", ResumeMode::kPageFaults},
-                          {"file", ResumeMode::kFile}},
-                         "how it gets its memory (default auto)");
-  add_choice<Populate>(verb, "--populate", options.populate,
-                       {{"none", Populate::kNone},
-                        {"working-set", Populate::kWorkingSet},
-                        {"all", Populate::kAll}},
-                       "with uffd: filled without a fault (default working-set)");
+  add_choice<ResumeMode>(
+      verb, "--mode", options.mode,
+      {{"auto", ResumeMode::kAuto}, {"uffd", ResumeMode::kPageFaults}, {"file", ResumeMode::kFile}},
+      "how it gets its memory (default auto)");
+  add_choice<Populate>(
+      verb, "--populate", options.populate,
+      {{"none", Populate::kNone}, {"working-set", Populate::kWorkingSet}, {"all", Populate::kAll}},
+      "with uffd: filled without a fault (default working-set)");
   verb->add_flag("--record", options.record, "with uffd: store what is touched first");
   verb->add_option("--network-override", arguments->networks, "another host device")
       ->allow_extra_args(false)

@@ -15,7 +15,7 @@ std::string VmPin::snapshot_path() const {
   return sys::parent_of(area) + "/" + facts->snapshot;
 }
 
-Result<VmPin> pin_of_peer(const std::string& store, const pager::Peer& peer,
+Result<VmPin> pin_of_peer(const std::string& store, const sys::Peer& peer,
                           std::uint64_t start_time) {
   VmPin pin;
   pin.path = fmt::format("{}/{}/{}", store, store::kVmsArea, store::pin_name(peer.pid, start_time));

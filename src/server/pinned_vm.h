@@ -6,7 +6,7 @@
 #include <string>
 
 #include "lamina/result.h"
-#include "pager/handshake.h"
+#include "sys/peer.h"
 #include "pager/vm_state.h"
 #include "store/pin.h"
 
@@ -24,7 +24,7 @@ struct VmPin {
 
 /// The pin in `store` (absolute) of a process that has connected. kFailed when it has none or is
 /// another user's than the pin's: the pin is what allows it to be served.
-Result<VmPin> pin_of_peer(const std::string& store, const pager::Peer& peer,
+Result<VmPin> pin_of_peer(const std::string& store, const sys::Peer& peer,
                           std::uint64_t start_time);
 
 /// The pin that a VM's record names; nothing when it was served a snapshot by its name. Without

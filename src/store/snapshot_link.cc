@@ -28,6 +28,11 @@ bool is_own_file(const std::string& name) {
          name == kNewWorkingSetName;
 }
 
+bool is_reserved_name(const std::string& name) {
+  return name.starts_with('.') || name.starts_with(kLegacyLayerName) || name == kFactsName ||
+         name == kVmstateName || name == kWorkingSetName || name == kNewWorkingSetName;
+}
+
 Status link_other_files(const OpenSnapshot& source, int directory,
                         const std::string& directory_path) {
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,

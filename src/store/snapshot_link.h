@@ -14,6 +14,10 @@ namespace lamina::store {
 /// set: header, facts, layers, and what is half written.
 bool is_own_file(const std::string& name);
 
+/// True for every name that a snapshot's own files have, or may have while they are made: nothing
+/// that a user attaches may be called so.
+bool is_reserved_name(const std::string& name);
+
 /// Links every file of the snapshot that is none of lamina's own into `directory`: VM state,
 /// working set, what a user attached. What cannot be linked is copied; kFailed names what is no
 /// file.

@@ -71,6 +71,11 @@ Result<Fd> open_process(pid_t pid) {
 
 bool may_signal(int pidfd) { return ::syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0) == 0; }
 
+bool has_ended(int pidfd) {
+  pollfd ended{pidfd, POLLIN, 0};
+  return ::poll(&ended, 1, 0) > 0;
+}
+
 Result<std::uint64_t> start_time_of(pid_t pid) {
   LAMINA_ASSIGN_OR_RETURN(const Stat stat, stat_of(pid));
   return stat.start_time;

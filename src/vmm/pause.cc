@@ -21,6 +21,7 @@
 #include "store/name.h"
 #include "store/pending_pause.h"
 #include "store/pin.h"
+#include "store/snapshot_link.h"
 #include "store/store.h"
 #include "sys/directory.h"
 #include "sys/file.h"
@@ -105,7 +106,7 @@ class Pause {
   Status check_attachments() const {
     for (const std::string& file : options_.attachments) {
       const std::string name = file.substr(file.rfind('/') + 1);
-      if (name.empty() || name.starts_with('.') || store::is_reserved_name(name)) {
+      if (name.empty() || store::is_reserved_name(name)) {
         return fail(ErrorKind::kUsage,
                     "'{}' cannot be attached: '{}' is no name that a file beside a snapshot's own "
                     "can have",

@@ -13,7 +13,6 @@
 #include "store/maps.h"
 #include "store/name.h"
 #include "store/pin.h"
-#include "store/resume_count.h"
 #include "store/store.h"
 #include "sys/clock.h"
 #include "sys/directory.h"
@@ -98,16 +97,14 @@ class Resume {
     report_.load_ms = watch_.lap();
     if (!options_.stay_paused) LAMINA_RETURN_IF_ERROR(vmm_->resume().status());
     report_.resume_ms = watch_.lap();
-    const Status counted = store::count_resume(*store_, snapshot_->pause_id);
-    if (!counted) report_.notes.push_back(counted.error().message);
     return {};
   }
 
   Status load() {
     vmm::LoadRequest request;
     request.state_path = vmstate_;
-    request.backend = report_.mode == ResumeMode::kFile ? vmm::MemoryBackend::kFile
-                                                        : vmm::MemoryBackend::kUffd;
+    request.backend =
+        report_.mode == ResumeMode::kFile ? vmm::MemoryBackend::kFile : vmm::MemoryBackend::kUffd;
     request.backend_path = backend_;
     for (const NetworkOverride& override : options_.network_overrides) {
       request.network_overrides.push_back({override.interface_id, override.host_device});

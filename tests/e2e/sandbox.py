@@ -1,0 +1,105 @@
+"""A sandbox's life: a Firecracker that is paused into a store and resumed from it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from firecracker import Firecracker
+from memory_files import LaminaTest, lamina
+from serving import adopt_orphans, wait_until
+
+MEMORY_MIB = 16
+MEMORY_BYTES = MEMORY_MIB << 20
+FRESH = ("--start", "--memory-mib", MEMORY_MIB)
+
+
+def page_servers_of(store: Path) -> list[int]:
+    """The processes that serve a store, found by their command lines."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"serve" in words and os.fsencode(store) in words:
+            found.append(int(entry.name))
+    return found
+
+
+class SandboxTest(LaminaTest):
+    """A test whose VMs and page server end with it."""
+
+    def setUp(self) -> None:
+        """Page servers become children of the test, so that their ends can be waited for."""
+        super().setUp()
+        adopt_orphans()
+        self.addCleanup(self.stop_page_servers)
+
+    def stop_page_servers(self, number: int = signal.SIGKILL) -> None:
+        """Kills all processes that serve the store, and waits until none is left."""
+        def none_left() -> bool:
+            servers = page_servers_of(self.store)
+            for pid in servers:
+                os.kill(pid, number)
+            while servers:
+                try:
+                    if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                        break
+                except ChildProcessError:
+                    break
+            return not page_servers_of(self.store)
+        wait_until(none_left, "the page servers end")
+
+    def fresh(self, *options: str | int | Path, **more: Any) -> Firecracker:
+        """A VM that was just started and runs."""
+        vm = Firecracker(*FRESH, *options, **more)
+        self.addCleanup(vm.end)
+        return vm
+
+    def waiting(self, *options: str | int | Path, **more: Any) -> Firecracker:
+        """A Firecracker that waits for a snapshot."""
+        vm = Firecracker(*options, **more)
+        self.addCleanup(vm.end)
+        return vm
+
+    def pause(self, vm: Firecracker, name: str, *options: str | Path) -> dict[str, Any]:
+        """Pauses into the store; returns the report."""
+        return self.done("pause", "--api", vm.api_socket, "--store", self.store, "--name", name,
+                         *options, "--json").json
+
+    def pause_fails(self, code: int, vm: Firecracker, name: str, *options: str | Path) -> str:
+        """Pauses, which must fail; returns the message."""
+        outcome = lamina("pause", "--api", vm.api_socket, "--store", self.store, "--name", name,
+                         *options)
+        self.assertEqual(outcome.code, code, str(outcome))
+        return outcome.error_lines[-1]
+
+    def resume(self, name: str, *options: str | Path,
+               vm: Firecracker | None = None) -> tuple[Firecracker, dict[str, Any]]:
+        """Resumes into a new Firecracker, or into `vm`."""
+        vm = vm or self.waiting()
+        report = self.done("resume", "--api", vm.api_socket, "--store", self.store, "--name", name,
+                           *options, "--json").json
+        return vm, report
+
+    def recover(self) -> dict[str, Any]:
+        """Runs lamina recover, which must succeed."""
+        return self.done("recover", self.store, "--json").json
+
+    def check(self, vm: Firecracker) -> None:
+        """Every byte of the guest is what it must be."""
+        self.assertRegex(vm.control("check"), "^ok ")
+
+    def assert_nothing_left(self) -> None:
+        """No process has left anything half done."""
+        self.assertEqual(sorted(os.listdir(self.store / ".pending")), [])
+        self.assertEqual(sorted(os.listdir(self.store / ".tmp")), [])
+
+    def pins(self) -> list[str]:
+        """The names of the store's pins."""
+        return sorted(name for name in os.listdir(self.store / ".vms") if name[0].isdigit())
