@@ -1,6 +1,5 @@
 #include "server/serving_threads.h"
 
-#include <poll.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
@@ -27,11 +26,6 @@ constexpr int kEventsAtOnce = 64;
 /// long; as much as one buffer holds when none do.
 constexpr std::uint32_t kBusyPortionBlocks = 64;   // 256 KiB
 constexpr std::uint32_t kIdlePortionBlocks = 512;  // 2 MiB
-
-bool has_exited(int pidfd) {
-  pollfd waiting{pidfd, POLLIN, 0};
-  return ::poll(&waiting, 1, 0) > 0;
-}
 
 const pager::PopulatePlan& everything() {
   static const pager::PopulatePlan plan{{}, true};
@@ -160,7 +154,7 @@ class ServingThreads::Thread {
       return {};
     }();
     if (begun) return;
-    const bool ended = has_exited(vm.descriptors.pidfd);
+    const bool ended = sys::has_ended(vm.descriptors.pidfd);
     if (!ended) static_cast<void>(sys::kill_process(vm.descriptors.pidfd));
     finish(vm,
            {vm.id, ended ? SessionState::kEnded : SessionState::kKilled, begun.error().message});

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -38,6 +39,11 @@ Result<Fd> open_process(pid_t pid) {
 }
 
 bool may_signal(int pidfd) { return ::syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0) == 0; }
+
+bool has_ended(int pidfd) {
+  pollfd ended{pidfd, POLLIN, 0};
+  return ::poll(&ended, 1, 0) > 0;
+}
 
 Result<std::uint64_t> start_time_of(pid_t pid) {
   const std::string path = fmt::format("/proc/{}/stat", pid);

@@ -17,6 +17,9 @@ Result<Fd> open_process(pid_t pid);
 /// True when this process may signal the one behind `pidfd`, and it is still there.
 bool may_signal(int pidfd);
 
+/// True when the process behind `pidfd` has ended.
+bool has_ended(int pidfd);
+
 /// When `pid` was started, in clock ticks since boot (field 22 of /proc/PID/stat): with the pid it
 /// names one process for ever.
 Result<std::uint64_t> start_time_of(pid_t pid);

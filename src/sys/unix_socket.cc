@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -38,6 +39,17 @@ Result<Fd> make_socket(int type) {
   Fd fd(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return system_failure("socket", "unix", errno);
   return fd;
+}
+
+/// connect(2) and send(2) fail with EAGAIN after `wait` (at least a millisecond: zero is for ever).
+Status limit_waiting(int socket, std::chrono::milliseconds wait) {
+  constexpr std::int64_t kMsPerSecond = 1000;
+  const std::int64_t wait_ms = std::max<std::int64_t>(wait.count(), 1);
+  const timeval limit{wait_ms / kMsPerSecond, wait_ms % kMsPerSecond * kMsPerSecond};
+  if (::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) != 0) {
+    return system_failure("setsockopt", "unix", errno);
+  }
+  return {};
 }
 
 Status set_group(const std::string& path, const std::string& group) {
@@ -112,9 +124,18 @@ Result<Fd> listen_at(const std::string& path, const SocketAccess& access) {
   return fd;
 }
 
-Result<Fd> connect_to(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sockaddr_un address, address_of(path));
+Result<ShortPath> shorten(const std::string& path) {
+  if (path.size() < sizeof(sockaddr_un::sun_path)) return ShortPath{path, {}};
+  LAMINA_ASSIGN_OR_RETURN(Fd named, open_at(AT_FDCWD, path, O_PATH, path));
+  std::string by_descriptor = fmt::format("/proc/self/fd/{}", named.get());
+  return ShortPath{std::move(by_descriptor), std::move(named)};
+}
+
+Result<Fd> connect_to(const std::string& path, std::optional<std::chrono::milliseconds> wait) {
+  LAMINA_ASSIGN_OR_RETURN(const ShortPath name, shorten(path));
+  LAMINA_ASSIGN_OR_RETURN(const sockaddr_un address, address_of(name.path));
   LAMINA_ASSIGN_OR_RETURN(Fd fd, make_socket(SOCK_STREAM));
+  if (wait) LAMINA_RETURN_IF_ERROR(limit_waiting(fd.get(), *wait));
   while (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     if (errno == EINTR) continue;
     if (errno == ECONNREFUSED) {
