@@ -1,0 +1,168 @@
+#include "vmm/firecracker.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "sys/process.h"
+#include "sys/unix_socket.h"
+
+namespace lamina::vmm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Milliseconds = std::chrono::milliseconds;
+
+/// How often somebody who may want to stop is asked while Firecracker accepts nobody.
+constexpr Milliseconds kAskEvery{100};
+
+constexpr long kOk = 200;
+constexpr long kNoContent = 204;
+constexpr long kFirstError = 400;
+
+Error unexpected_status(long status) {
+  return Error{ErrorKind::kFailed, fmt::format("unexpected status {} of the answer", status)};
+}
+
+}  // namespace
+
+Result<Firecracker> Firecracker::connect(const std::string& api_socket, const Timeouts& timeouts,
+                                         Progress* progress) {
+  Firecracker firecracker;
+  firecracker.object_ = fmt::format("firecracker at '{}'", api_socket);
+  firecracker.api_socket_ = api_socket;
+  firecracker.timeouts_ = timeouts;
+  firecracker.progress_ = progress;
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd connection, firecracker.open_connection());
+  LAMINA_ASSIGN_OR_RETURN(firecracker.peer_, sys::peer_of(connection.get()));
+  if (firecracker.peer_.pid <= 0) {
+    return fail(ErrorKind::kFailed,
+                "{}: its process is in a pid namespace that cannot be seen from here",
+                firecracker.object_);
+  }
+  LAMINA_ASSIGN_OR_RETURN(firecracker.pidfd_, sys::open_peer(connection.get()));
+  LAMINA_ASSIGN_OR_RETURN(firecracker.start_time_, sys::start_time_of(firecracker.peer_.pid));
+  // Only of a process that is still there is that the start time of the pidfd's.
+  if (sys::has_ended(firecracker.pidfd_.get())) {
+    return fail(ErrorKind::kFailed, "{}: process {} has ended", firecracker.object_,
+                firecracker.peer_.pid);
+  }
+  return firecracker;
+}
+
+Result<sys::Fd> Firecracker::open_connection() const {
+  const Clock::time_point start = Clock::now();
+  while (true) {
+    if (progress_ != nullptr && progress_->interrupted()) {
+      return fail(ErrorKind::kInterrupted, "interrupted");
+    }
+    const auto waited = std::chrono::duration_cast<Milliseconds>(Clock::now() - start);
+    const Milliseconds left = std::max(timeouts_.connect - waited, Milliseconds(1));
+    auto connection = sys::connect_to(api_socket_, std::min(left, kAskEvery));
+    if (connection || connection.error().kind != ErrorKind::kBusy) return connection;
+    if (Clock::now() - start >= timeouts_.connect) {
+      return fail(ErrorKind::kFailed, "connect '{}': nobody accepted within {} ms", api_socket_,
+                  timeouts_.connect.count());
+    }
+  }
+}
+
+Status Firecracker::check_peer(int socket) const {
+  LAMINA_ASSIGN_OR_RETURN(const sys::Peer peer, sys::peer_of(socket));
+  if (peer.pid <= 0) return fail(ErrorKind::kFailed, "nobody accepted");
+  if (peer.pid != peer_.pid) {
+    return fail(ErrorKind::kFailed, "process {} listens there now, no longer {}", peer.pid,
+                peer_.pid);
+  }
+  // While our process is there, nobody else has its pid; a socket outlives who listened at it when
+  // it was inherited.
+  if (sys::has_ended(pidfd_.get())) {
+    return fail(ErrorKind::kFailed, "process {} has ended", peer_.pid);
+  }
+  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t start_time, sys::start_time_of(peer.pid));
+  if (start_time != start_time_) {
+    return fail(ErrorKind::kFailed, "another process with pid {} listens there now", peer.pid);
+  }
+  return {};
+}
+
+Exchange Firecracker::send(const HttpRequest& request, Milliseconds timeout,
+                           Progress* while_waiting) const {
+  // A connection of our own first, since libcurl doesn't wait while nobody accepts, nor say why.
+  if (auto ready = open_connection(); !ready) {
+    return {false, std::unexpected(std::move(ready.error()))};
+  }
+  return exchange(api_socket_, request, {timeout, pidfd_.get(), while_waiting},
+                  [this](int socket) { return check_peer(socket); });
+}
+
+Error Firecracker::about(const HttpRequest& request, Error error) const {
+  return with_context(fmt::format("{}: {} {}", object_, request.method, request.target),
+                      std::move(error));
+}
+
+Result<std::string> Firecracker::get(std::string_view target) const {
+  const HttpRequest request{"GET", target, {}};
+  auto answer = send(request, timeouts_.request, progress_).answer;
+  if (!answer) return std::unexpected(about(request, std::move(answer.error())));
+  if (answer->status == kOk) return std::move(answer->body);
+  if (answer->status < kFirstError) {
+    return std::unexpected(about(request, unexpected_status(answer->status)));
+  }
+  return std::unexpected(about(request, {ErrorKind::kFailed, decode_fault(answer->body)}));
+}
+
+Reply Firecracker::change(const HttpRequest& request, Milliseconds timeout,
+                          Progress* while_waiting) const {
+  auto [sent, answer] = send(request, timeout, while_waiting);
+  if (!answer) {
+    Error error = about(request, std::move(answer.error()));
+    return sent ? Reply::unknown(std::move(error)) : Reply::refused(std::move(error));
+  }
+  if (answer->status == kNoContent) return Reply::acknowledged();
+  if (answer->status < kFirstError) {
+    return Reply::unknown(about(request, unexpected_status(answer->status)));
+  }
+  return Reply::refused(about(request, {ErrorKind::kFailed, decode_fault(answer->body)}));
+}
+
+Result<InstanceInfo> Firecracker::describe() {
+  LAMINA_ASSIGN_OR_RETURN(const std::string body, get("/"));
+  auto info = decode_instance_info(body);
+  if (!info) return std::unexpected(about({"GET", "/", {}}, std::move(info.error())));
+  return info;
+}
+
+Result<MachineConfig> Firecracker::machine_config() {
+  LAMINA_ASSIGN_OR_RETURN(const std::string body, get("/machine-config"));
+  auto config = decode_machine_config(body);
+  if (!config)
+    return std::unexpected(about({"GET", "/machine-config", {}}, std::move(config.error())));
+  return config;
+}
+
+Reply Firecracker::pause() {
+  return change({"PATCH", "/vm", R"({"state":"Paused"})"}, timeouts_.request, progress_);
+}
+
+Reply Firecracker::resume() {
+  return change({"PATCH", "/vm", R"({"state":"Resumed"})"}, timeouts_.request, progress_);
+}
+
+Reply Firecracker::create(const CreateRequest& request) {
+  HttpRequest http{"PUT", "/snapshot/create", {}};
+  auto body = encode_create(request);
+  if (!body) return Reply::refused(about(http, std::move(body.error())));
+  http.body = std::move(*body);
+  return change(http, timeouts_.create, nullptr);
+}
+
+Reply Firecracker::load(const LoadRequest& request) {
+  HttpRequest http{"PUT", "/snapshot/load", {}};
+  auto body = encode_load(request);
+  if (!body) return Reply::refused(about(http, std::move(body.error())));
+  http.body = std::move(*body);
+  return change(http, timeouts_.load, progress_);
+}
+
+}  // namespace lamina::vmm
