@@ -1,6 +1,5 @@
 #include "server/serving_threads.h"
 
-#include <poll.h>
 #include <sys/epoll.h>
 
 #include <algorithm>

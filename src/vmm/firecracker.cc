@@ -17,10 +17,8 @@ using Milliseconds = std::chrono::milliseconds;
 constexpr Milliseconds kAskEvery{100};
 
 constexpr long kOk = 200;
-constexpr long kFirstOther = 300;
+constexpr long kNoContent = 204;
 constexpr long kFirstError = 400;
-
-bool is_success(long status) { return status >= kOk && status < kFirstOther; }
 
 Error unexpected_status(long status) {
   return Error{ErrorKind::kFailed, fmt::format("unexpected status {} of the answer", status)};
@@ -69,9 +67,9 @@ Result<sys::Fd> Firecracker::open_connection() const {
   }
 }
 
-Result<sys::Fd> Firecracker::reach() const {
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd connection, open_connection());
-  LAMINA_ASSIGN_OR_RETURN(const sys::Peer peer, sys::peer_of(connection.get()));
+Status Firecracker::check_peer(int socket) const {
+  LAMINA_ASSIGN_OR_RETURN(const sys::Peer peer, sys::peer_of(socket));
+  if (peer.pid <= 0) return fail(ErrorKind::kFailed, "nobody accepted");
   if (peer.pid != peer_.pid) {
     return fail(ErrorKind::kFailed, "process {} listens there now, no longer {}", peer.pid,
                 peer_.pid);
@@ -85,7 +83,17 @@ Result<sys::Fd> Firecracker::reach() const {
   if (start_time != start_time_) {
     return fail(ErrorKind::kFailed, "another process with pid {} listens there now", peer.pid);
   }
-  return connection;
+  return {};
+}
+
+Exchange Firecracker::send(const HttpRequest& request, Milliseconds timeout,
+                           Progress* while_waiting) const {
+  // A connection of our own first, since libcurl doesn't wait while nobody accepts, nor say why.
+  if (auto ready = open_connection(); !ready) {
+    return {false, std::unexpected(std::move(ready.error()))};
+  }
+  return exchange(api_socket_, request, {timeout, pidfd_.get(), while_waiting},
+                  [this](int socket) { return check_peer(socket); });
 }
 
 Error Firecracker::about(const HttpRequest& request, Error error) const {
@@ -93,12 +101,9 @@ Error Firecracker::about(const HttpRequest& request, Error error) const {
                       std::move(error));
 }
 
-Result<std::string> Firecracker::get(std::string_view target) {
+Result<std::string> Firecracker::get(std::string_view target) const {
   const HttpRequest request{"GET", target, {}};
-  auto answer = [&]() -> Result<HttpAnswer> {
-    LAMINA_ASSIGN_OR_RETURN(sys::Fd connection, reach());
-    return exchange(std::move(connection), request, {timeouts_.request, pidfd_.get(), progress_});
-  }();
+  auto answer = send(request, timeouts_.request, progress_).answer;
   if (!answer) return std::unexpected(about(request, std::move(answer.error())));
   if (answer->status == kOk) return std::move(answer->body);
   if (answer->status < kFirstError) {
@@ -108,12 +113,13 @@ Result<std::string> Firecracker::get(std::string_view target) {
 }
 
 Reply Firecracker::change(const HttpRequest& request, Milliseconds timeout,
-                          Progress* while_waiting) {
-  auto connection = reach();
-  if (!connection) return Reply::refused(about(request, std::move(connection.error())));
-  auto answer = exchange(std::move(*connection), request, {timeout, pidfd_.get(), while_waiting});
-  if (!answer) return Reply::unknown(about(request, std::move(answer.error())));
-  if (is_success(answer->status)) return Reply::acknowledged();
+                          Progress* while_waiting) const {
+  auto [sent, answer] = send(request, timeout, while_waiting);
+  if (!answer) {
+    Error error = about(request, std::move(answer.error()));
+    return sent ? Reply::unknown(std::move(error)) : Reply::refused(std::move(error));
+  }
+  if (answer->status == kNoContent) return Reply::acknowledged();
   if (answer->status < kFirstError) {
     return Reply::unknown(about(request, unexpected_status(answer->status)));
   }

@@ -27,7 +27,7 @@ struct Timeouts {
 
 /// What became of a request that changes state.
 enum class Outcome : std::uint8_t {
-  kAcknowledged,  ///< done: an answer that says so was read whole
+  kAcknowledged,  ///< done: a 204, which is all that Firecracker says then, was read whole
   kRefused,       ///< an error answer was read whole, or the request was never sent
   kUnknown,       ///< it was sent, and may have been carried out, now or later
 };
@@ -45,7 +45,7 @@ class [[nodiscard]] Reply {
 
   [[nodiscard]] Outcome outcome() const { return outcome_; }
   /// Success exactly when acknowledged.
-  const Status& status() const { return status_; }
+  [[nodiscard]] const Status& status() const { return status_; }
 
  private:
   Reply(Outcome outcome, Status status) : outcome_(outcome), status_(std::move(status)) {}
@@ -101,11 +101,13 @@ class Firecracker {
   Firecracker() = default;
 
   Result<sys::Fd> open_connection() const;
-  /// A connection to the process that this object stands for.
-  Result<sys::Fd> reach() const;
-  Result<std::string> get(std::string_view target);
+  /// Success when the very process of connect() listens at the other end of a connection.
+  [[nodiscard]] Status check_peer(int socket) const;
+  Exchange send(const HttpRequest& request, std::chrono::milliseconds timeout,
+                Progress* while_waiting) const;
+  Result<std::string> get(std::string_view target) const;
   Reply change(const HttpRequest& request, std::chrono::milliseconds timeout,
-               Progress* while_waiting);
+               Progress* while_waiting) const;
   [[nodiscard]] Error about(const HttpRequest& request, Error error) const;
 
   std::string object_;  ///< "firecracker at '...'"

@@ -1,12 +1,15 @@
 #include "vmm/http_exchange.h"
 
 #include <curl/curl.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
+#include "sys/unix_socket.h"
 
 namespace lamina::vmm {
 namespace {
@@ -61,12 +64,29 @@ std::size_t take_body(const char* data, std::size_t size, std::size_t count, voi
   return bytes;
 }
 
-/// libcurl's "socket()" and "connect()": the connection that we have.
-curl_socket_t give_connection(void* context, curlsocktype /*purpose*/, curl_sockaddr* /*address*/) {
-  return static_cast<sys::Fd*>(context)->release();  // -1, which is an error, the second time
+/// A connection on its way to a request.
+struct Connecting {
+  const ConnectionCheck& check;
+  int socket = -1;
+  bool may_send = false;
+  Status checked{};
+};
+
+curl_socket_t open_socket(void* context, curlsocktype /*purpose*/, curl_sockaddr* address) {
+  auto& connecting = *static_cast<Connecting*>(context);
+  connecting.socket =
+      ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+  return connecting.socket;
 }
-int is_connected(void* /*context*/, curl_socket_t /*socket*/, curlsocktype /*purpose*/) {
-  return CURL_SOCKOPT_ALREADY_CONNECTED;
+
+/// Called when the connection is made and before anything is sent. (Giving libcurl a connection
+/// that we made and checked would be simpler, but 7.88 connects it once more.)
+int before_request(void* context, char* /*peer*/, char* /*local*/, int /*peer_port*/,
+                   int /*local_port*/) {
+  auto& connecting = *static_cast<Connecting*>(context);
+  connecting.checked = connecting.check(connecting.socket);
+  connecting.may_send = connecting.checked.has_value();
+  return connecting.may_send ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
 Headers make_headers(bool with_body) {
@@ -74,7 +94,6 @@ Headers make_headers(bool with_body) {
   const auto add = [&](const char* line) {
     if (curl_slist* longer = curl_slist_append(list, line)) list = longer;
   };
-  add("Host: localhost");
   add("Accept: application/json");
   add("Expect:");  // a body is sent at once, whatever its size
   if (with_body) add("Content-Type: application/json");
@@ -85,15 +104,17 @@ Headers make_headers(bool with_body) {
 
 /// What is the same for all requests: plain HTTP/1.1 on our connection, nothing from the
 /// environment (proxies), no signals.
-void set_transport(CURL* easy, sys::Fd& connection, Arrived& arrived) {
+void set_transport(CURL* easy, const std::string& path, Connecting& connecting, Arrived& arrived) {
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy, CURLOPT_PROXY, "");
   curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
   curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
   curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
-  curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, &give_connection);
-  curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, &connection);
-  curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, &is_connected);
+  curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, path.c_str());
+  curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, &open_socket);
+  curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, &connecting);
+  curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, &before_request);
+  curl_easy_setopt(easy, CURLOPT_PREREQDATA, &connecting);
   curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, &take_head_line);
   curl_easy_setopt(easy, CURLOPT_HEADERDATA, &arrived);
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, &take_body);
@@ -102,8 +123,7 @@ void set_transport(CURL* easy, sys::Fd& connection, Arrived& arrived) {
 
 /// REQUIRES: `request` and `headers` outlive the transfer.
 void set_request(CURL* easy, const HttpRequest& request, curl_slist* headers) {
-  // A literal address: nothing is looked up, and nothing is connected to.
-  const std::string url = fmt::format("http://127.0.0.1{}", request.target);
+  const std::string url = fmt::format("http://localhost{}", request.target);
   const std::string method(request.method);
   curl_easy_setopt(easy, CURLOPT_URL, url.c_str());
   curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
@@ -178,8 +198,8 @@ Result<CURLcode> run(CURLM* multi, const Patience& patience) {
 }
 
 bool start_libcurl() {
-  static const bool kStarted = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
-  return kStarted;
+  static const bool started = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+  return started;
 }
 
 /// A transfer is taken out of its multi handle before either goes.
@@ -216,16 +236,8 @@ class Transfer {
   Easy easy_;
 };
 
-}  // namespace
-
-Result<HttpAnswer> exchange(sys::Fd connection, const HttpRequest& request,
-                            const Patience& patience) {
-  Arrived arrived;
-  const Headers headers = make_headers(!request.body.empty());
-  LAMINA_ASSIGN_OR_RETURN(Transfer transfer, Transfer::create());
-  set_transport(transfer.easy(), connection, arrived);
-  set_request(transfer.easy(), request, headers.get());
-  LAMINA_ASSIGN_OR_RETURN(const CURLcode result, transfer.run_to_end(patience));
+/// The answer when it has arrived whole, else what is wrong with it.
+Result<HttpAnswer> whole_answer(CURLcode result, long status, Arrived& arrived) {
   if (arrived.is_too_large) {
     return fail(ErrorKind::kFailed, "the answer has more than {} bytes", kMaxAnswerBytes);
   }
@@ -235,7 +247,31 @@ Result<HttpAnswer> exchange(sys::Fd connection, const HttpRequest& request,
   if (!arrived.head_is_whole) {
     return fail(ErrorKind::kFailed, "the connection was closed within the answer's head");
   }
-  return HttpAnswer{status_of(transfer.easy()), std::move(arrived.body)};
+  return HttpAnswer{status, std::move(arrived.body)};
+}
+
+Result<HttpAnswer> send_and_receive(const std::string& path, const HttpRequest& request,
+                                    const Patience& patience, Connecting& connecting) {
+  LAMINA_ASSIGN_OR_RETURN(const sys::ShortPath name, sys::shorten(path));
+  Arrived arrived;
+  const Headers headers = make_headers(!request.body.empty());
+  LAMINA_ASSIGN_OR_RETURN(Transfer transfer, Transfer::create());
+  set_transport(transfer.easy(), name.path, connecting, arrived);
+  set_request(transfer.easy(), request, headers.get());
+  LAMINA_ASSIGN_OR_RETURN(const CURLcode result, transfer.run_to_end(patience));
+  LAMINA_RETURN_IF_ERROR(connecting.checked);
+  return whole_answer(result, status_of(transfer.easy()), arrived);
+}
+
+}  // namespace
+
+Exchange exchange(const std::string& path, const HttpRequest& request, const Patience& patience,
+                  const ConnectionCheck& check) {
+  Connecting connecting{.check = check};
+  Exchange done;
+  done.answer = send_and_receive(path, request, patience, connecting);
+  done.sent = connecting.may_send;
+  return done;
 }
 
 }  // namespace lamina::vmm

@@ -6,12 +6,12 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <string_view>
 
 #include "lamina/progress.h"
 #include "lamina/result.h"
-#include "sys/fd.h"
 
 namespace lamina::vmm {
 
@@ -37,11 +37,22 @@ struct Patience {
 /// An answer may have this many bytes, head and body each.
 inline constexpr std::size_t kMaxAnswerBytes = std::size_t{1} << 20;
 
-/// Sends `request` on a connected stream socket and reads the answer. When this fails, the request
-/// may have been carried out all the same: kFailed when the peer closed the connection, ended, took
-/// too long, or sent too much or no HTTP; kInterrupted when `progress` asked to stop (asked at
-/// least every 200 ms). No SIGPIPE is raised.
-Result<HttpAnswer> exchange(sys::Fd connection, const HttpRequest& request,
-                            const Patience& patience);
+/// What came of an exchange.
+struct Exchange {
+  /// False: not a byte of the request has left. True: when there is no answer, the request may have
+  /// been carried out all the same.
+  bool sent = false;
+  Result<HttpAnswer> answer;
+};
+
+/// Whether a request may be sent on a connection.
+using ConnectionCheck = std::function<Status(int socket)>;
+
+/// Connects to the Unix socket at `path`, has the connection checked, sends `request` on it and
+/// reads the answer. kFailed when the peer closed the connection, ended, took too long, or sent too
+/// much or no HTTP; kInterrupted when `progress` asked to stop (asked at least every 200 ms); the
+/// check's own errors. Does not wait while the peer accepts nobody. No SIGPIPE is raised.
+Exchange exchange(const std::string& path, const HttpRequest& request, const Patience& patience,
+                  const ConnectionCheck& check);
 
 }  // namespace lamina::vmm
