@@ -18,37 +18,37 @@ constexpr const char* kAfterStart =
     "The requested operation is not supported after starting the microVM.";
 
 const Schema& vm_schema() {
-  static const Schema kSchema = {"Vm",
-                                 {{"state", FieldKind::kVariant, true, {"Paused", "Resumed"}}}};
-  return kSchema;
+  static const Schema schema = {"Vm",
+                                {{"state", FieldKind::kVariant, true, {"Paused", "Resumed"}}}};
+  return schema;
 }
 
 const Schema& create_schema() {
-  static const Schema kSchema = {"CreateSnapshotParams",
-                                 {{"snapshot_type", FieldKind::kVariant, false, {"Diff", "Full"}},
-                                  {"snapshot_path", FieldKind::kPath, true},
-                                  {"mem_file_path", FieldKind::kPath, true}}};
-  return kSchema;
+  static const Schema schema = {"CreateSnapshotParams",
+                                {{"snapshot_type", FieldKind::kVariant, false, {"Diff", "Full"}},
+                                 {"snapshot_path", FieldKind::kPath, true},
+                                 {"mem_file_path", FieldKind::kPath, true}}};
+  return schema;
 }
 
 /// Later versions know more fields.
 Schema load_schema(bool has_clock_realtime, bool has_huge_pages) {
-  static const Schema kBackend = {"MemBackendConfig",
-                                  {{"backend_path", FieldKind::kPath, true},
-                                   {"backend_type", FieldKind::kVariant, true, {"File", "Uffd"}}}};
-  static const Schema kNetwork = {
+  static const Schema backend = {"MemBackendConfig",
+                                 {{"backend_path", FieldKind::kPath, true},
+                                  {"backend_type", FieldKind::kVariant, true, {"File", "Uffd"}}}};
+  static const Schema network = {
       "NetworkOverride",
       {{"iface_id", FieldKind::kString, true}, {"host_dev_name", FieldKind::kString, true}}};
-  static const Schema kVsock = {"VsockOverride", {{"uds_path", FieldKind::kString, true}}};
+  static const Schema vsock = {"VsockOverride", {{"uds_path", FieldKind::kString, true}}};
   Schema schema = {"LoadSnapshotConfig",
                    {{"snapshot_path", FieldKind::kPath, true},
                     {"mem_file_path", FieldKind::kPath},
-                    {"mem_backend", FieldKind::kObject, false, {}, &kBackend},
+                    {"mem_backend", FieldKind::kObject, false, {}, &backend},
                     {"enable_diff_snapshots", FieldKind::kBool},
                     {"track_dirty_pages", FieldKind::kBool},
                     {"resume_vm", FieldKind::kBool},
-                    {"network_overrides", FieldKind::kObjects, false, {}, &kNetwork},
-                    {"vsock_override", FieldKind::kObject, false, {}, &kVsock}}};
+                    {"network_overrides", FieldKind::kObjects, false, {}, &network},
+                    {"vsock_override", FieldKind::kObject, false, {}, &vsock}}};
   if (has_clock_realtime) schema.fields.push_back({"clock_realtime", FieldKind::kBool});
   if (has_huge_pages) {
     schema.fields.push_back({"huge_pages", FieldKind::kVariant, false, {"Snapshot", "None", "2M"}});

@@ -1,14 +1,14 @@
 #include "http_server.h"
 
 #include <poll.h>
-#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cerrno>
-#include <charconv>
+#include <cstdlib>
 #include <vector>
 
 #include "base/error.h"
@@ -56,7 +56,9 @@ struct Headers {
 };
 
 bool same_name(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && ::strncasecmp(a.data(), b.data(), a.size()) == 0;
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
+    return std::tolower(x) == std::tolower(y);
+  });
 }
 
 std::string_view trimmed(std::string_view text) {
@@ -79,12 +81,14 @@ Result<Headers> parse_headers(std::string_view lines) {
     const std::string_view value = trimmed(line.substr(colon + 1));
     if (same_name(name, "Expect")) headers.expects_continue = value == "100-continue";
     if (!same_name(name, "Content-Length")) continue;
-    const char* last = value.data() + value.size();
-    const auto read = std::from_chars(value.data(), last, headers.content_length);
-    if (value.empty() || read.ec != std::errc{} || read.ptr != last) {
+    constexpr std::size_t kMaxDigits = 18;
+    const bool is_number = std::all_of(value.begin(), value.end(),
+                                       [](unsigned char digit) { return std::isdigit(digit); });
+    if (value.empty() || value.size() > kMaxDigits || !is_number) {
       return unparsable(fmt::format(
           "Invalid header. Reason: Invalid value. Key:Content-Length; Value:{}", value));
     }
+    headers.content_length = std::strtoull(std::string(value).c_str(), nullptr, 10);
   }
   return headers;
 }

@@ -12,6 +12,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -127,13 +128,18 @@ sys::Fd listen_or_give_up(const std::string& path) {
 }  // namespace lamina::tests
 
 int main(int argc, char** argv) {
-  CLI::App app{"A stand-in for Firecracker."};
-  lamina::tests::Arguments arguments;
-  lamina::tests::define(app, arguments);
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : lamina::tests::kExitUsage;
+    CLI::App app{"A stand-in for Firecracker."};
+    lamina::tests::Arguments arguments;
+    lamina::tests::define(app, arguments);
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+      return app.exit(error) == 0 ? 0 : lamina::tests::kExitUsage;
+    }
+    lamina::tests::serve(arguments);
+  } catch (const std::exception& error) {
+    std::fputs(error.what(), stderr);
+    return lamina::tests::kExitFailed;
   }
-  lamina::tests::serve(arguments);
 }

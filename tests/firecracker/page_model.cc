@@ -53,10 +53,10 @@ void fill_page(std::span<std::byte> bytes, std::uint64_t page, std::uint64_t see
 }
 
 std::uint32_t crc32(std::span<const std::byte> bytes, std::uint32_t crc) {
-  static const std::array<std::uint32_t, 256> kTable = make_crc_table();
+  static const std::array<std::uint32_t, 256> table = make_crc_table();
   crc = ~crc;
   for (const std::byte byte : bytes) {
-    crc = (crc >> 8) ^ kTable[(crc ^ std::to_integer<std::uint32_t>(byte)) & 0xff];
+    crc = (crc >> 8) ^ table[(crc ^ std::to_integer<std::uint32_t>(byte)) & 0xff];
   }
   return ~crc;
 }
