@@ -41,7 +41,7 @@ EXIT_BUSY = 5
 EXIT_NO_SPACE = 6
 EXIT_INTERRUPTED = 130
 
-STORE_AREAS = (".tmp", ".pending", ".lock")
+STORE_AREAS = (".tmp", ".pending", ".vms", ".lock")
 LAYER_NAME = re.compile(r"memfile\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 # A command that takes this long hangs: the files of these tests are a few megabytes.
