@@ -14,8 +14,8 @@ namespace {
 constexpr const char* kFooter =
     "OWN is what removing this snapshot alone would free; SHARED are files with other\n"
     "names too; DEAD is what its layers store and it does not use (lamina merge drops\n"
-    "it). The total counts each file once. Storage that files share by reflinks counts\n"
-    "in each of them.\n\n"
+    "it). The total counts each file once. Storage that files share by reflinks\n"
+    "counts in each of them.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, or no store.";
 
 struct Arguments {
