@@ -45,6 +45,13 @@ std::vector<std::string> without_help_verb(std::vector<std::string> arguments) {
   return arguments;
 }
 
+CLI::Validator not_empty() {
+  const auto check = [](const std::string& text) {
+    return text.empty() ? std::string("the value is empty") : std::string();
+  };
+  return {check, ""};
+}
+
 }  // namespace
 
 CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& description,
@@ -57,13 +64,15 @@ CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& de
 
 CLI::Option* add_text(CLI::App* verb, const std::string& name, std::string& value,
                       const std::string& description, const std::string& placeholder) {
-  const auto not_empty = [](const std::string& text) {
-    return text.empty() ? std::string("the value is empty") : std::string();
-  };
   CLI::Option* option = verb->add_option(name, value, description);
-  option->check(CLI::Validator(not_empty, ""))->type_name("");
+  option->check(not_empty())->type_name("");
   if (!placeholder.empty()) option->option_text(placeholder);
   return option;
+}
+
+CLI::Option* add_texts(CLI::App* verb, const std::string& name, std::vector<std::string>& values,
+                       const std::string& description) {
+  return verb->add_option(name, values, description)->check(not_empty())->type_name("");
 }
 
 int run_command_line(int argc, char** argv) {
@@ -79,6 +88,10 @@ int run_command_line(int argc, char** argv) {
   actions["merge"] = add_merge(app);
   actions["materialize"] = add_materialize(app);
   actions["inspect"] = add_inspect(app);
+  actions["ls"] = add_ls(app);
+  actions["du"] = add_du(app);
+  actions["rm"] = add_rm(app);
+  actions["fork"] = add_fork(app);
   actions["verify"] = add_verify(app);
   actions["repair"] = add_repair(app);
   actions["doctor"] = add_doctor(app);

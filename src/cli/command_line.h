@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "lamina/uuid.h"
 
@@ -17,6 +18,10 @@ Action add_ingest(CLI::App& app);
 Action add_merge(CLI::App& app);
 Action add_materialize(CLI::App& app);
 Action add_inspect(CLI::App& app);
+Action add_ls(CLI::App& app);
+Action add_du(CLI::App& app);
+Action add_rm(CLI::App& app);
+Action add_fork(CLI::App& app);
 Action add_verify(CLI::App& app);
 Action add_repair(CLI::App& app);
 Action add_doctor(CLI::App& app);
@@ -33,6 +38,10 @@ CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& de
 /// may not be empty: an unset variable in a script must not pass for an option that was not given.
 CLI::Option* add_text(CLI::App* verb, const std::string& name, std::string& value,
                       const std::string& description, const std::string& placeholder = "");
+
+/// Adds a positional that may be given several times, each not empty.
+CLI::Option* add_texts(CLI::App* verb, const std::string& name, std::vector<std::string>& values,
+                       const std::string& description);
 
 /// Adds an option whose value is one of the words of `words`, the first listed in `order` being the
 /// default.

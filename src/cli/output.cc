@@ -38,20 +38,10 @@ std::string_view kind_name(ErrorKind kind) {
   return "failed";
 }
 
-/// `text` on one line: control characters, which a path may hold, are written as \xNN.
-std::string printable(std::string_view text) {
-  constexpr unsigned char kFirstPrintable = 0x20;
-  constexpr unsigned char kDelete = 0x7f;
-  std::string line;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < kFirstPrintable || byte == kDelete) {
-      line += fmt::format("\\x{:02x}", byte);
-    } else {
-      line += c;
-    }
-  }
-  return line;
+/// Every verb can meet a full disk, at every write; the remedy is the same each time.
+std::string message_of(const Error& error) {
+  return error.kind == ErrorKind::kNoSpace ? error.message + std::string(kNoSpaceRemedy)
+                                           : error.message;
 }
 
 }  // namespace
@@ -78,10 +68,7 @@ int exit_code_of(ErrorKind kind) {
 
 int report_error(const Error& error, bool as_json) {
   print_notes(error.notes);
-  // Every verb can meet a full disk, at every write; the remedy is the same each time.
-  const std::string message = error.kind == ErrorKind::kNoSpace
-                                  ? error.message + std::string(kNoSpaceRemedy)
-                                  : error.message;
+  const std::string message = message_of(error);
   print_message(message);
   const int code = exit_code_of(error.kind);
   if (as_json) {
@@ -94,12 +81,42 @@ int report_error(const Error& error, bool as_json) {
   return code;
 }
 
+std::string shown_line(std::string_view text) {
+  constexpr unsigned char kFirstPrintable = 0x20;
+  constexpr unsigned char kDelete = 0x7f;
+  std::string line;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < kFirstPrintable || byte == kDelete) {
+      line += fmt::format("\\x{:02x}", byte);
+    } else {
+      line += c;
+    }
+  }
+  return line;
+}
+
+nlohmann::ordered_json error_json(const Error& error) {
+  return {{"kind", kind_name(error.kind)},
+          {"message", message_of(error)},
+          {"exit_code", exit_code_of(error.kind)}};
+}
+
+nlohmann::ordered_json totals_json(const StoreTotals& totals) {
+  return {{"allocated_bytes", totals.sum()},
+          {"snapshot_bytes", totals.snapshot_bytes},
+          {"pin_bytes", totals.pin_bytes},
+          {"pending_bytes", totals.pending_bytes},
+          {"temporary_bytes", totals.temporary_bytes},
+          {"map_bytes", totals.map_bytes}};
+}
+
 void print_stderr(std::string_view text) {
   static_cast<void>(std::fwrite(text.data(), 1, text.size(), stderr));
 }
 
 void print_message(const std::string& message) {
-  print_stderr(fmt::format("lamina: {}\n", printable(message)));
+  print_stderr(fmt::format("lamina: {}\n", shown_line(message)));
 }
 
 void print_notes(const std::vector<std::string>& notes) {

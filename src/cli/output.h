@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lamina/listing.h"
 #include "lamina/result.h"
 
 namespace lamina::cli {
@@ -41,6 +42,14 @@ void print_notes(const std::vector<std::string>& notes);
 
 /// Prints a JSON document and a newline to stdout.
 void print_json(const nlohmann::ordered_json& document);
+
+/// `text` on one line: control characters, which a path may hold, are written as \xNN.
+std::string shown_line(std::string_view text);
+
+/// {"kind", "message", "exit_code"}, as it stands in a document about several things.
+nlohmann::ordered_json error_json(const Error& error);
+
+nlohmann::ordered_json totals_json(const StoreTotals& totals);
 
 /// "17 B", "1.5 KiB", "256.0 MiB", …
 std::string human_bytes(std::uint64_t bytes);

@@ -103,6 +103,7 @@ Result<std::optional<FullFooter>> decode_full_footer(std::span<const std::byte> 
                 data_bytes, expected, file_bytes);
   }
   footer.fields.data_blocks = data_bytes / kBlockBytes;
+  footer.sizes.stored_blocks = footer.checksum_count;
   return footer;
 }
 

@@ -64,6 +64,7 @@ inline constexpr std::size_t kFooterBytes = 256;
 struct Footer {
   std::uint64_t data_bytes = 0;
   std::uint64_t trailer_bytes = 0;  ///< body and footer
+  std::uint64_t stored_blocks = 0;  ///< those that have a checksum
 };
 
 /// Looks at the last kFooterBytes bytes of a file of `file_bytes` bytes. Nothing when they are no

@@ -75,20 +75,6 @@ Result<bool> sort_layers(format::Header& header, std::vector<Layer>& layers) {
   return known;
 }
 
-Status check_facts(const format::Header& header, const SnapshotFacts& facts,
-                   const std::string& path) {
-  const bool pause_ids_differ =
-      header.format == HeaderFormat::kNative && header.pause_id != facts.pause_id;
-  if (header.build_id != facts.build_id || header.memory_bytes != facts.memory_bytes ||
-      pause_ids_differ) {
-    return fail(ErrorKind::kCorrupt,
-                "'{0}/{1}' and '{0}/{2}' describe different snapshots; if the header is the right "
-                "one, remove {1} and run: lamina repair {0}",
-                path, kFactsName, kHeaderName);
-  }
-  return {};
-}
-
 Result<OpenSnapshot> open_once(const std::string& path) {
   auto directory = sys::open_directory(AT_FDCWD, path, path);
   if (!directory) {
@@ -150,6 +136,20 @@ std::optional<Uuid> parse_layer_file_name(const std::string& name) {
   const auto id = Uuid::parse(std::string_view(name).substr(prefix.size()));
   if (!id) return std::nullopt;
   return *id;
+}
+
+Status check_facts(const format::Header& header, const SnapshotFacts& facts,
+                   const std::string& path) {
+  const bool pause_ids_differ =
+      header.format == HeaderFormat::kNative && header.pause_id != facts.pause_id;
+  if (header.build_id != facts.build_id || header.memory_bytes != facts.memory_bytes ||
+      pause_ids_differ) {
+    return fail(ErrorKind::kCorrupt,
+                "'{0}/{1}' and '{0}/{2}' describe different snapshots; if the header is the right "
+                "one, remove {1} and run: lamina repair {0}",
+                path, kFactsName, kHeaderName);
+  }
+  return {};
 }
 
 Result<std::vector<engine::Layer>> open_layers(int directory, const std::string& path,

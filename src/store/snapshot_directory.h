@@ -67,6 +67,10 @@ Result<std::vector<engine::Layer>> open_layers(int directory, const std::string&
                                                const format::Header& header,
                                                const std::optional<SnapshotFacts>& facts);
 
+/// kCorrupt when header and facts of the snapshot at `path` are not of one snapshot.
+Status check_facts(const format::Header& header, const SnapshotFacts& facts,
+                   const std::string& path);
+
 /// Reads snapshot.json; nothing when there is none.
 Result<std::optional<SnapshotFacts>> read_facts(int directory, const std::string& path);
 

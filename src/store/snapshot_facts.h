@@ -63,4 +63,7 @@ std::string encode_facts(const SnapshotFacts& facts);
 /// Now, as RFC 3339 in UTC.
 std::string timestamp_now();
 
+/// A point in time, in seconds since the epoch, as RFC 3339 in UTC.
+std::string timestamp_of(std::int64_t seconds);
+
 }  // namespace lamina::store

@@ -2,6 +2,9 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+#include <array>
+
 #include "base/error.h"
 #include "store/adoption.h"
 #include "store/staging.h"
@@ -30,7 +33,31 @@ Status try_exchange(const Store& store) {
   return sys::rename_exchange(staging.fd(), "a", staging.fd(), "b", staging.path());
 }
 
+constexpr std::array<std::string_view, 6> kAreas = {kTemporaryArea, kPendingArea, kVmsArea,
+                                                    kMapsArea,      kCountsArea,  kLockArea};
+
 }  // namespace
+
+bool is_area_name(std::string_view name) {
+  return std::find(kAreas.begin(), kAreas.end(), name) != kAreas.end();
+}
+
+Status refuse_area(const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(const std::string real, sys::real_path(path));
+  for (std::size_t start = 1; start < real.size();) {
+    const std::size_t end = std::min(real.find('/', start), real.size());
+    const std::string above = real.substr(0, start);
+    // Somebody's own directory may have such a name; below a store it is the store's.
+    if (is_area_name(std::string_view(real).substr(start, end - start)) && Store::exists(above)) {
+      return fail(ErrorKind::kUsage,
+                  "'{}' is inside store '{}', in what lamina keeps there for itself; name a "
+                  "snapshot of the store",
+                  path, above.substr(0, std::max<std::size_t>(start - 1, 1)));
+    }
+    start = end + 1;
+  }
+  return {};
+}
 
 Result<Store> Store::open(const std::string& path, std::vector<std::string>& notes) {
   Store store;
@@ -41,6 +68,7 @@ Result<Store> Store::open(const std::string& path, std::vector<std::string>& not
     return fail(ErrorKind::kNotFound, "store '{}' does not exist; make the directory first", path);
   }
   store.directory_ = std::move(*directory);
+  LAMINA_RETURN_IF_ERROR(refuse_area(path));
   LAMINA_ASSIGN_OR_RETURN(store.temporary_, open_area(store.fd(), path, kTemporaryArea));
   // The area that is made last says that the store was found fit.
   if (!sys::name_exists(store.fd(), kLockArea)) {

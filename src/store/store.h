@@ -4,10 +4,13 @@
 //   <store>/.tmp/<id>/       what is being built and can be built again; locked by its builder
 //   <store>/.pending/<id>/   what is being built and holds the only copy of something
 //   <store>/.vms/<vm>/       pins: what each running VM was resumed from (store/pin.h)
+//   <store>/.maps/<pause>    materialized memory files that VMs map
+//   <store>/.counts/<pause>  as many bytes as that pause was resumed (store/resume_count.h)
 //   <store>/.lock/<name>     lock files, never renamed, never removed
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lamina/result.h"
@@ -18,7 +21,16 @@ namespace lamina::store {
 inline constexpr const char* kTemporaryArea = ".tmp";
 inline constexpr const char* kPendingArea = ".pending";
 inline constexpr const char* kVmsArea = ".vms";
+inline constexpr const char* kMapsArea = ".maps";
+inline constexpr const char* kCountsArea = ".counts";
 inline constexpr const char* kLockArea = ".lock";
+
+/// True for the name of one of lamina's own directories in a store.
+bool is_area_name(std::string_view name);
+
+/// kUsage when `path`, which exists, leads into one of a store's own directories: what is in there
+/// looks like snapshots (pins, what is being built), and no snapshot may be made or removed there.
+Status refuse_area(const std::string& path);
 
 /// Holds the lock of a snapshot's name until it goes.
 class NameLock {

@@ -18,6 +18,22 @@ constexpr std::size_t kMaxTransferBytes = std::size_t{1} << 30;
 
 constexpr std::int64_t kNanosecondsPerSecond = 1'000'000'000;
 
+FileFacts facts_from(const struct stat& status, std::uint64_t mount) {
+  return FileFacts{
+      .size_bytes = static_cast<std::uint64_t>(status.st_size),
+      .device = status.st_dev,
+      .inode = status.st_ino,
+      .mount = mount,
+      .link_count = status.st_nlink,
+      .allocated_bytes = static_cast<std::uint64_t>(status.st_blocks) * 512,
+      .modified_ns = status.st_mtim.tv_sec * kNanosecondsPerSecond + status.st_mtim.tv_nsec,
+      .mode = status.st_mode & 07777U,
+      .is_regular = S_ISREG(status.st_mode),
+      .is_directory = S_ISDIR(status.st_mode),
+      .is_symbolic_link = S_ISLNK(status.st_mode),
+  };
+}
+
 }  // namespace
 
 void Fd::reset() {
@@ -41,18 +57,15 @@ Result<FileFacts> facts_of(int fd, const std::string& object) {
   struct statx extended{};
   const bool has_mount = ::statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &extended) == 0 &&
                          (extended.stx_mask & STATX_MNT_ID) != 0;
-  return FileFacts{
-      .size_bytes = static_cast<std::uint64_t>(status.st_size),
-      .device = status.st_dev,
-      .inode = status.st_ino,
-      .mount = has_mount ? extended.stx_mnt_id : 0,
-      .link_count = status.st_nlink,
-      .allocated_bytes = static_cast<std::uint64_t>(status.st_blocks) * 512,
-      .modified_ns = status.st_mtim.tv_sec * kNanosecondsPerSecond + status.st_mtim.tv_nsec,
-      .mode = status.st_mode & 07777U,
-      .is_regular = S_ISREG(status.st_mode),
-      .is_directory = S_ISDIR(status.st_mode),
-  };
+  return facts_from(status, has_mount ? extended.stx_mnt_id : 0);
+}
+
+Result<FileFacts> facts_of_name(int directory, const std::string& name, const std::string& object) {
+  struct stat status{};
+  if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    return system_failure("fstatat", object, errno);
+  }
+  return facts_from(status, 0);
 }
 
 Result<OpenedFile> open_regular(int directory, const std::string& name, int flags,

@@ -31,6 +31,7 @@ struct FileFacts {
   std::uint32_t mode = 0;             ///< permission bits
   bool is_regular = false;
   bool is_directory = false;
+  bool is_symbolic_link = false;  ///< only facts_of_name() can meet one
 
   [[nodiscard]] bool same_file(const FileFacts& other) const {
     return device == other.device && inode == other.inode;
@@ -38,6 +39,10 @@ struct FileFacts {
 };
 
 Result<FileFacts> facts_of(int fd, const std::string& object);
+
+/// What fstatat(2) says of a name that is not opened; symbolic links are not followed, and `mount`
+/// stays 0.
+Result<FileFacts> facts_of_name(int directory, const std::string& name, const std::string& object);
 
 /// Opens `path` for reading (or `flags`) and refuses what is no regular file.
 struct OpenedFile {

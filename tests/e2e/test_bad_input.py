@@ -23,7 +23,8 @@ from mounts import (BTRFS, EXT4, FileSystem, MIB, RAMFS, XFS, bind, fill, mount,
 
 MEMORY_BYTES = 64 * PAGE_BYTES
 OTHER_USER = 65534
-VERBS = ("ingest", "merge", "materialize", "inspect", "verify", "repair", "doctor", "serve")
+VERBS = ("ingest", "merge", "materialize", "inspect", "ls", "du", "rm", "fork", "verify", "repair",
+         "doctor", "serve")
 
 
 class BadMemoryFile(LaminaTest):
@@ -1042,6 +1043,7 @@ class CommandLine(LaminaTest):
             [*ingest, "--zeros", "maybe"], [*ingest, "--kind", "half"], [*ingest, "extra"],
             ["ingest", "--out", self.out], ["ingest", self.full], ["merge"], ["materialize"],
             ["materialize", self.snapshot], ["inspect"], ["verify"], ["repair"], ["doctor"],
+            ["ls"], ["du"], ["rm"], ["fork"], ["fork", self.snapshot],
             ["merge", self.snapshot, "--layers", "0"], ["merge", self.snapshot, "--layers", "2"],
             ["merge", self.snapshot, "--layers", "-1"], ["merge", self.snapshot, "--layers", "x"],
             ["merge", self.snapshot, "--layers", "4294967297"],
@@ -1061,7 +1063,8 @@ class CommandLine(LaminaTest):
         ingest = ["ingest", self.full, "--out", self.out]
         for arguments in ([*ingest, "--parent", ""], [*ingest, "--vmstate", ""],
                           [*ingest, "--build-id", ""], ["merge", self.snapshot, "--out", ""],
-                          ["verify", self.snapshot, "--against", ""]):
+                          ["verify", self.snapshot, "--against", ""],
+                          ["rm", self.snapshot, ""], ["ls", ""], ["fork", self.snapshot, ""]):
             with self.subTest(arguments=arguments[-2:]), self.unchanged():
                 self.refused(EXIT_USAGE, *arguments)
 
@@ -1090,6 +1093,8 @@ class CommandLine(LaminaTest):
         expected = {"ingest": writes | {EXIT_INTERRUPTED}, "merge": writes | {EXIT_INTERRUPTED},
                     "materialize": (writes - {EXIT_BUSY}) | {EXIT_INTERRUPTED}, "inspect": reads,
                     "verify": reads | {EXIT_INTERRUPTED}, "repair": writes, "serve": writes,
+                    "fork": writes, "rm": writes - {EXIT_CORRUPT},
+                    "ls": reads - {EXIT_CORRUPT}, "du": reads - {EXIT_CORRUPT},
                     "doctor": {EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_NO_SPACE,
                                EXIT_INTERRUPTED}}
         for verb in VERBS:
@@ -1113,7 +1118,10 @@ class CommandLine(LaminaTest):
                           ["inspect", self.out / "memfile.header"], ["verify", self.out],
                           ["verify", self.out, "--against", self.full], ["merge", self.out],
                           ["merge", self.out], ["materialize", self.out, "--out", out],
-                          ["repair", self.out], ["doctor", self.store]):
+                          ["repair", self.out], ["doctor", self.store],
+                          ["fork", self.out, self.store / "fork"], ["ls", self.store],
+                          ["ls", self.store, "--tree"], ["du", self.store],
+                          ["rm", self.store / "fork", "--dry-run"], ["rm", self.store / "fork"]):
             with self.subTest(arguments=arguments):
                 outcome = self.done(*arguments, "--json")
                 self.assertEqual(outcome.json["message_type"], arguments[0])
@@ -1150,7 +1158,8 @@ class CommandLine(LaminaTest):
         none = self.directory / "none"
         for arguments in (["ingest", none, "--out", self.out], ["inspect", none], ["verify", none],
                           ["merge", none], ["materialize", none, "--out", self.directory / "o"],
-                          ["repair", none], ["doctor", none]):
+                          ["repair", none], ["doctor", none], ["ls", none], ["du", none], ["rm", none],
+                          ["fork", none, self.out]):
             with self.subTest(arguments=arguments), self.unchanged():
                 outcome = lamina(*arguments, "--json")
                 self.assertEqual(outcome.code, EXIT_NOT_FOUND, str(outcome))

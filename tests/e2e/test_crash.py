@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memory_files import (EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NO_SPACE, GuestMemory,
-                          LaminaTest, Outcome, PAGE_BYTES, change_memory, data_map,
-                          lamina, main, random_memory, write_diff, write_full)
+                          LaminaTest, Outcome, PAGE_BYTES, STORE_AREAS, change_memory,
+                          data_map, lamina, main, random_memory, write_diff, write_full)
 from mounts import XFS, mount
 
 MEMORY_BYTES = 64 * PAGE_BYTES - 1000
@@ -356,7 +356,7 @@ class CrashTest(LaminaTest):
         known = {"store", scene.out, *(path.name for path in self.template.directory.iterdir())}
         strays = [path.name for path in scene.directory.iterdir() if path.name not in known]
         self.assertEqual(strays, [], what)
-        names = {".tmp", ".pending", ".vms", ".lock", "other", scene.snapshot, *scene.others}
+        names = {*STORE_AREAS, "other", scene.snapshot, *scene.others}
         self.assertLessEqual({path.name for path in scene.store.iterdir()}, names, what)
 
 
@@ -585,6 +585,55 @@ class Materialize(CrashTest):
         scene.others["vm"] = scene.after = self.memory
         scene.out = "out"
         self.try_everywhere(lambda s: ["materialize", s.store / "vm", "--out", s.file("out")])
+
+
+class ShortCommand(CrashTest):
+    """So short that it need not ask about an interruption: the signal ends it."""
+
+    def check_outcome(self, scene: Scene, outcome: Outcome, effect: str) -> None:
+        if effect == "signal=SIGINT" and outcome.code == -signal.SIGINT:
+            return
+        super().check_outcome(scene, outcome, effect)
+
+
+class Fork(ShortCommand):
+    """fork at every step."""
+
+    def test_fork(self) -> None:
+        scene = self.template
+        self.full_snapshot("base", self.memory)
+        scene.others = {"base": self.memory.copy()}
+        self.diff_snapshot("vm", "base", self.memory)
+        scene.others["vm"] = self.memory
+        scene.snapshot, scene.after = "new", self.memory
+        self.try_everywhere(lambda s: ["fork", s.store / "vm", s.store / "new"])
+
+
+class Remove(ShortCommand):
+    """rm at every step: the snapshot is there whole, or gone."""
+
+    def is_published(self, scene: Scene) -> bool:
+        return not (scene.store / "vm").exists()
+
+    def check_readers(self, scene: Scene, outcome: Outcome) -> None:
+        for name, memory in scene.others.items():
+            self.check_resolves(scene.store / name, memory)
+        if (scene.store / "vm").exists():
+            self.check_resolves(scene.store / "vm", scene.after)
+
+    def check_success(self, scene: Scene, what: str) -> None:
+        super().check_success(scene, what)
+        self.assertFalse((scene.store / "vm").exists(), what)
+
+    def test_one_whose_layers_others_link(self) -> None:
+        scene = self.template
+        self.full_snapshot("base", self.memory)
+        scene.others = {"base": self.memory.copy()}
+        self.diff_snapshot("vm", "base", self.memory)
+        scene.after = self.memory.copy()
+        self.diff_snapshot("child", "vm", self.memory)
+        scene.others["child"] = self.memory
+        self.try_everywhere(lambda s: ["rm", s.store / "vm"])
 
 
 class OnXfs(CrashTest):

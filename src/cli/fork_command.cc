@@ -1,0 +1,68 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "cli/command_line.h"
+#include "cli/output.h"
+#include "lamina/fork.h"
+
+namespace lamina::cli {
+namespace {
+
+constexpr const char* kFooter =
+    "The fork is the same pause under a second name, made of hard links; what happens\n"
+    "to one of them does not change the other. On another file system, or past its\n"
+    "limit of links, layers are copied.\n\n"
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
+    "6 no space.";
+
+struct Arguments {
+  ForkOptions options;
+  bool json = false;
+};
+
+void print_report(const ForkReport& report, double elapsed_ms, bool json) {
+  if (json) {
+    print_json({{"message_type", "fork"},
+                {"snapshot", report.fork},
+                {"pause_id", report.pause_id.to_string()},
+                {"generation", report.generation},
+                {"linked_layers", report.linked_layers},
+                {"copied_layers", report.copied_layers},
+                {"linked_bytes", report.linked_bytes},
+                {"copied_bytes", report.copied_bytes},
+                {"notes", report.notes},
+                {"elapsed_ms", elapsed_ms}});
+    return;
+  }
+  fmt::print("{}: pause {}, generation {}\n", report.fork, report.pause_id.to_string(),
+             report.generation);
+  fmt::print("  {} linked ({})", count_of(report.linked_layers, "layer"),
+             human_bytes(report.linked_bytes));
+  if (report.copied_layers > 0) {
+    fmt::print(", {} copied ({})", report.copied_layers, human_bytes(report.copied_bytes));
+  }
+  fmt::print(", {:.1f} ms\n", elapsed_ms);
+}
+
+int run(const Arguments& arguments) {
+  const Stopwatch stopwatch;
+  const auto report = fork_snapshot(arguments.options);
+  if (!report) return report_error(report.error(), arguments.json);
+  print_notes(report->notes);
+  print_report(*report, stopwatch.elapsed_ms(), arguments.json);
+  return kExitDone;
+}
+
+}  // namespace
+
+Action add_fork(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* verb = add_verb(app, "fork", "give a snapshot a second name, by links", kFooter);
+  add_text(verb, "SNAPSHOT", arguments->options.snapshot, "what to fork")->required();
+  add_text(verb, "NEW", arguments->options.fork, "the fork, in this store or another")->required();
+  verb->add_flag("--json", arguments->json, "print the result as JSON");
+  return [arguments] { return run(*arguments); };
+}
+
+}  // namespace lamina::cli

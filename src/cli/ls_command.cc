@@ -1,0 +1,253 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "cli/command_line.h"
+#include "cli/output.h"
+#include "cli/table.h"
+#include "lamina/listing.h"
+
+namespace lamina::cli {
+namespace {
+
+constexpr const char* kFooter =
+    "OWN is what 'lamina rm' would free, SHARED has other names too (snapshots, VMs).\n"
+    "RESUMED counts resumes of the same pause, RUNNING the VMs that still run.\n"
+    "Headers are checked, layers are not opened: for that there is lamina verify.\n\n"
+    "Exit codes: 0 listed (damaged snapshots with what is wrong), 1 failed, 2 usage,\n"
+    "3 not found, or no store.";
+
+constexpr const char* kUnknown = "-";
+/// Deeper rows of a tree are not drawn further to the right.
+constexpr std::size_t kMaxDrawnDepth = 16;
+
+struct Arguments {
+  std::string store;
+  bool tree = false;
+  bool json = false;
+};
+
+nlohmann::ordered_json uuid_json(const std::optional<Uuid>& id) {
+  return id ? nlohmann::ordered_json(id->to_string()) : nlohmann::ordered_json(nullptr);
+}
+
+nlohmann::ordered_json text_json(const std::string& text) {
+  return text.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(text);
+}
+
+nlohmann::ordered_json snapshot_json(const SnapshotListing& snapshot) {
+  nlohmann::ordered_json json = {{"name", snapshot.name},
+                                 {"error", nullptr},
+                                 {"pause_id", uuid_json(snapshot.pause_id)},
+                                 {"parent_pause_id", uuid_json(snapshot.parent_pause_id)},
+                                 {"parent", text_json(snapshot.parent)},
+                                 {"created", text_json(snapshot.created)},
+                                 {"generation", snapshot.generation},
+                                 {"layers", snapshot.layers},
+                                 {"memory_bytes", snapshot.memory_bytes},
+                                 {"header", nullptr},
+                                 {"vmstate", snapshot.has_vmstate},
+                                 {"own_bytes", snapshot.own_bytes},
+                                 {"shared_bytes", snapshot.shared_bytes},
+                                 {"resumes", snapshot.resumes},
+                                 {"running_vms", snapshot.running}};
+  if (snapshot.error) json["error"] = error_json(*snapshot.error);
+  if (snapshot.header) json["header"] = header_format_name(*snapshot.header);
+  return json;
+}
+
+nlohmann::ordered_json pin_json(const PinListing& pin) {
+  return {{"name", pin.name},
+          {"error", pin.error ? error_json(*pin.error) : nlohmann::ordered_json(nullptr)},
+          {"pid", pin.pid},
+          {"running", pin.running},
+          {"snapshot", text_json(pin.snapshot)},
+          {"base_pause_id", uuid_json(pin.base_pause_id)},
+          {"since", text_json(pin.since)},
+          {"by_page_faults", pin.by_page_faults},
+          {"map", uuid_json(pin.map)}};
+}
+
+std::string_view kind_name(PendingKind kind) {
+  switch (kind) {
+    case PendingKind::kPause:
+      return "pause";
+    case PendingKind::kIngest:
+      return "ingest";
+    case PendingKind::kOther:
+      return "other";
+  }
+  return "other";
+}
+
+nlohmann::ordered_json row_json(const LineageRow& row, const StoreListing& listing) {
+  nlohmann::ordered_json json = {{"depth", row.depth},
+                                 {"name", nullptr},
+                                 {"missing_pause_id", uuid_json(row.missing)},
+                                 {"missing_name", text_json(row.missing_name)},
+                                 {"in_cycle", row.in_cycle}};
+  if (row.snapshot) json["name"] = listing.snapshots[*row.snapshot].name;
+  return json;
+}
+
+template <typename Items, typename ToJson>
+nlohmann::ordered_json list_json(const Items& items, const ToJson& to_json) {
+  auto list = nlohmann::ordered_json::array();
+  for (const auto& item : items) list.push_back(to_json(item));
+  return list;
+}
+
+void print_as_json(const StoreListing& listing, bool with_tree) {
+  nlohmann::ordered_json json = {
+      {"message_type", "ls"},
+      {"store", listing.path},
+      {"snapshots", list_json(listing.snapshots, snapshot_json)},
+      {"pins", list_json(listing.pins, pin_json)},
+      {"pending", list_json(listing.pending,
+                            [](const PendingListing& pending) -> nlohmann::ordered_json {
+                              return {{"id", pending.id.to_string()},
+                                      {"kind", kind_name(pending.kind)},
+                                      {"allocated_bytes", pending.allocated_bytes},
+                                      {"since", text_json(pending.since)}};
+                            })},
+      {"maps", list_json(listing.maps,
+                         [](const MapListing& map) -> nlohmann::ordered_json {
+                           return {{"pause_id", map.pause_id.to_string()},
+                                   {"allocated_bytes", map.allocated_bytes},
+                                   {"used", map.used}};
+                         })},
+      {"totals", totals_json(listing.totals)},
+      {"notes", listing.notes}};
+  if (with_tree) {
+    json["tree"] = list_json(lineage_of(listing.snapshots),
+                             [&](const LineageRow& row) { return row_json(row, listing); });
+  }
+  print_json(json);
+}
+
+Table::Column left(const char* title) { return {title, Table::Align::kLeft}; }
+Table::Column right(const char* title) { return {title, Table::Align::kRight}; }
+
+std::string text_or_dash(const std::string& text) {
+  return text.empty() ? kUnknown : shown_text(text);
+}
+
+std::vector<std::string> cells_of(const SnapshotListing& snapshot, const std::string& name,
+                                  const std::string& parent) {
+  const bool known = snapshot.memory_bytes > 0;
+  return {name,
+          text_or_dash(snapshot.created),
+          known ? std::to_string(snapshot.generation) : kUnknown,
+          known ? std::to_string(snapshot.layers) : kUnknown,
+          known ? human_bytes(snapshot.memory_bytes) : kUnknown,
+          human_bytes(snapshot.own_bytes),
+          human_bytes(snapshot.shared_bytes),
+          std::to_string(snapshot.resumes),
+          std::to_string(snapshot.running),
+          parent};
+}
+
+std::string name_of(const SnapshotListing& snapshot) {
+  return snapshot.error ? snapshot.name + " (damaged)" : snapshot.name;
+}
+
+/// The lines that join a row to its parent and siblings. From the last row up: whether another
+/// sibling follows is known then.
+std::vector<std::string> branches_of(const std::vector<LineageRow>& rows) {
+  std::vector<std::string> branches(rows.size());
+  std::vector<bool> follows;
+  for (std::size_t i = rows.size(); i-- > 0;) {
+    const std::size_t depth = rows[i].depth;
+    follows.resize(depth + 1, false);
+    if (depth > kMaxDrawnDepth) {
+      branches[i] = fmt::format("{:>{}} ", fmt::format("[{}]", depth), 3 * kMaxDrawnDepth - 1);
+    } else {
+      for (std::size_t at = 1; at < depth; ++at) branches[i] += follows[at] ? "│  " : "   ";
+      if (depth > 0) branches[i] += follows[depth] ? "├─ " : "└─ ";
+    }
+    follows[depth] = true;
+  }
+  return branches;
+}
+
+void add_tree(const StoreListing& listing, Table& table) {
+  const std::vector<LineageRow> rows = lineage_of(listing.snapshots);
+  const std::vector<std::string> branches = branches_of(rows);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const LineageRow& row = rows[i];
+    if (!row.snapshot) {
+      const std::string name =
+          row.missing_name.empty() ? row.missing->to_string() : shown_text(row.missing_name);
+      table.add({branches[i] + name + " (not here)", kUnknown, kUnknown, kUnknown, kUnknown,
+                 kUnknown, kUnknown, kUnknown, kUnknown, kUnknown});
+      continue;
+    }
+    const SnapshotListing& snapshot = listing.snapshots[*row.snapshot];
+    std::string parent = text_or_dash(snapshot.parent);
+    if (row.missing) parent += " (not here)";
+    if (row.in_cycle) parent += " (descends from itself)";
+    table.add(cells_of(snapshot, branches[i] + name_of(snapshot), parent));
+  }
+}
+
+void print_snapshots(const StoreListing& listing, bool as_tree) {
+  if (listing.snapshots.empty()) return;
+  Table table({left("NAME"), left("CREATED"), right("GEN"), right("LAYERS"), right("MEMORY"),
+               right("OWN"), right("SHARED"), right("RESUMED"), right("RUNNING"), left("PARENT")});
+  if (as_tree) {
+    add_tree(listing, table);
+  } else {
+    for (const SnapshotListing& snapshot : listing.snapshots) {
+      table.add(cells_of(snapshot, name_of(snapshot), text_or_dash(snapshot.parent)));
+    }
+  }
+  fmt::print("{}", table.text());
+  for (const SnapshotListing& snapshot : listing.snapshots) {
+    if (snapshot.error) fmt::print("{}: {}\n", snapshot.name, shown_line(snapshot.error->message));
+  }
+}
+
+void print_rest(const StoreListing& listing) {
+  for (const PendingListing& pending : listing.pending) {
+    constexpr const char* kQueued = "is acknowledged and waits to become a snapshot";
+    constexpr const char* kComing = "is on its way in";
+    fmt::print("{} {} {} ({}, since {})\n",
+               pending.kind == PendingKind::kPause ? "pause" : "ingest", pending.id.to_string(),
+               pending.kind == PendingKind::kPause ? kQueued : kComing,
+               human_bytes(pending.allocated_bytes), pending.since);
+  }
+  for (const PinListing& pin : listing.pins) {
+    if (pin.error) fmt::print("VM {}: {}\n", pin.name, shown_line(pin.error->message));
+  }
+  const auto running = static_cast<std::uint64_t>(std::count_if(
+      listing.pins.begin(), listing.pins.end(), [](const PinListing& pin) { return pin.running; }));
+  fmt::print("{}, {} running, {}\n", count_of(listing.snapshots.size(), "snapshot"),
+             count_of(running, "VM"), human_bytes(listing.totals.sum()));
+}
+
+int run(const Arguments& arguments) {
+  const auto listing = list_store(arguments.store);
+  if (!listing) return report_error(listing.error(), arguments.json);
+  print_notes(listing->notes);
+  if (arguments.json) {
+    print_as_json(*listing, arguments.tree);
+    return kExitDone;
+  }
+  print_snapshots(*listing, arguments.tree);
+  print_rest(*listing);
+  return kExitDone;
+}
+
+}  // namespace
+
+Action add_ls(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* verb = add_verb(app, "ls", "list the snapshots of a store", kFooter);
+  add_text(verb, "STORE", arguments->store, "the directory that holds the snapshots")->required();
+  verb->add_flag("--tree", arguments->tree, "show who descends from whom");
+  verb->add_flag("--json", arguments->json, "print as JSON");
+  return [arguments] { return run(*arguments); };
+}
+
+}  // namespace lamina::cli

@@ -1,0 +1,91 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "cli/command_line.h"
+#include "cli/output.h"
+#include "lamina/remove.h"
+
+namespace lamina::cli {
+namespace {
+
+constexpr const char* kFooter =
+    "A snapshot is gone at once and for good, its files follow; a crash leaves it\n"
+    "whole or gone. Layers that other snapshots link stay. VMs that were resumed from\n"
+    "it run on: they keep what they need until they end. One that cannot be removed\n"
+    "does not keep the others.\n\n"
+    "Exit codes: 0 all removed; else that of the first that was not: 1 failed,\n"
+    "3 not found, 5 busy, 6 no space. 2 usage: nothing was removed.";
+
+struct Arguments {
+  RemoveOptions options;
+  bool json = false;
+};
+
+nlohmann::ordered_json removed_json(const RemovedSnapshot& removed, bool dry_run) {
+  nlohmann::ordered_json json = {{"snapshot", removed.snapshot},
+                                 {"removed", !removed.error && !dry_run},
+                                 {"error", nullptr},
+                                 {"pause_id", nullptr},
+                                 {"running_vms", removed.running_vms},
+                                 {"freed_bytes", removed.freed_bytes},
+                                 {"remaining_bytes", removed.remaining_bytes}};
+  if (removed.error) json["error"] = error_json(*removed.error);
+  if (removed.pause_id) json["pause_id"] = removed.pause_id->to_string();
+  return json;
+}
+
+void print_removed(const RemovedSnapshot& removed, bool dry_run) {
+  fmt::print("{}: {} {}", removed.snapshot, dry_run ? "would free" : "removed, freed",
+             human_bytes(removed.freed_bytes));
+  if (removed.remaining_bytes > 0) {
+    fmt::print("; {} {} linked elsewhere", human_bytes(removed.remaining_bytes),
+               dry_run ? "would stay," : "stay,");
+  }
+  if (removed.running_vms > 0) {
+    fmt::print("; {} of it {} on", count_of(removed.running_vms, "VM"),
+               removed.running_vms == 1 ? "runs" : "run");
+  }
+  fmt::print("\n");
+}
+
+int run(const Arguments& arguments) {
+  const auto report = remove_snapshots(arguments.options);
+  if (!report) return report_error(report.error(), arguments.json);
+  print_notes(report->notes);
+  const bool dry_run = arguments.options.dry_run;
+  if (report->snapshots.size() == 1 && report->snapshots.front().error) {
+    return report_error(*report->snapshots.front().error, arguments.json);
+  }
+  int code = kExitDone;
+  auto list = nlohmann::ordered_json::array();
+  for (const RemovedSnapshot& removed : report->snapshots) {
+    if (removed.error) {
+      const int failed = report_error(*removed.error, false);
+      if (code == kExitDone) code = failed;
+    } else if (!arguments.json) {
+      print_removed(removed, dry_run);
+    }
+    list.push_back(removed_json(removed, dry_run));
+  }
+  if (arguments.json) {
+    print_json({{"message_type", "rm"},
+                {"dry_run", dry_run},
+                {"snapshots", list},
+                {"notes", report->notes}});
+  }
+  return code;
+}
+
+}  // namespace
+
+Action add_rm(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* verb = add_verb(app, "rm", "remove snapshots", kFooter);
+  add_texts(verb, "SNAPSHOT", arguments->options.snapshots, "what to remove")->required();
+  verb->add_flag("--dry-run", arguments->options.dry_run, "change nothing, say what would go");
+  verb->add_flag("--json", arguments->json, "print the result as JSON");
+  return [arguments] { return run(*arguments); };
+}
+
+}  // namespace lamina::cli

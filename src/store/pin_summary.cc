@@ -1,0 +1,80 @@
+#include "store/pin_summary.h"
+
+#include <fcntl.h>
+
+#include "base/error.h"
+#include "store/disk_use.h"
+#include "store/pin.h"
+#include "store/snapshot_summary.h"
+#include "sys/directory.h"
+
+namespace lamina::store {
+namespace {
+
+/// How often a base is looked at anew when it is exchanged for the next one meanwhile.
+constexpr int kBaseAttempts = 3;
+
+std::optional<Uuid> base_pause_id(int pin, const std::string& path) {
+  const std::string base_path = path + "/" + kPinBaseName;
+  for (int attempt = 0; attempt < kBaseAttempts; ++attempt) {
+    const auto base = sys::open_directory(pin, kPinBaseName, base_path);
+    if (!base) return std::nullopt;
+    const auto pause_id = pause_id_of(base->get(), base_path);
+    if (pause_id) return pause_id;
+  }
+  return std::nullopt;
+}
+
+void take(const PinFacts& facts, PinListing& listing) {
+  listing.pid = facts.pid;
+  listing.running = is_running(facts);
+  listing.snapshot = facts.snapshot;
+  listing.since = facts.since;
+  listing.by_page_faults = facts.by_page_faults;
+  listing.map = facts.map;
+}
+
+}  // namespace
+
+std::vector<PinSummary> summarize_pins(const std::string& path, std::vector<std::string>& notes) {
+  std::vector<PinSummary> pins;
+  const auto names = list_pins(path);
+  if (!names) {
+    notes.push_back("the running VMs are not known: " + names.error().message);
+    return pins;
+  }
+  for (const std::string& name : *names) {
+    const std::string pin_path = fmt::format("{}/{}/{}", path, kVmsArea, name);
+    PinSummary pin;
+    pin.listing.name = name;
+    if (const auto process = parse_pin_name(name)) pin.listing.pid = process->pid;
+    const auto directory = sys::open_directory(AT_FDCWD, pin_path, pin_path);
+    if (!directory) {
+      if (directory.error().kind == ErrorKind::kNotFound) continue;
+      pin.listing.error = directory.error();
+      pins.push_back(std::move(pin));
+      continue;
+    }
+    const auto facts = read_pin_facts(pin_path);
+    if (facts) {
+      take(*facts, pin.listing);
+    } else if (!sys::name_exists(AT_FDCWD, pin_path)) {
+      continue;
+    } else {
+      pin.listing.error = facts.error();
+    }
+    pin.listing.base_pause_id = base_pause_id(directory->get(), pin_path);
+    pin.files = files_below(directory->get(), pin_path).files;
+    pins.push_back(std::move(pin));
+  }
+  return pins;
+}
+
+bool is_used_by(const PinListing& pin, const std::optional<Uuid>& pause_id,
+                const std::string& name) {
+  if (!pin.running) return false;
+  if (pin.base_pause_id && pause_id) return pin.base_pause_id == pause_id;
+  return pin.snapshot == name;
+}
+
+}  // namespace lamina::store

@@ -1,0 +1,64 @@
+#include "store/resume_count.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/error.h"
+#include "sys/directory.h"
+#include "sys/file.h"
+
+namespace lamina::store {
+namespace {
+
+std::string area_path(const Store& store) {
+  return fmt::format("{}/{}", store.path(), kCountsArea);
+}
+
+Status append_byte(int fd, const std::string& path) {
+  constexpr char kByte = 0;
+  while (true) {
+    const ssize_t written = ::write(fd, &kByte, 1);
+    if (written == 1) return {};
+    if (written < 0 && errno == EINTR) continue;
+    return system_failure("write", path, written < 0 ? errno : EIO);
+  }
+}
+
+}  // namespace
+
+Status count_resume(const Store& store, const Uuid& pause_id) {
+  const std::string path = area_path(store) + "/" + pause_id.to_string();
+  LAMINA_RETURN_IF_ERROR(sys::make_directory(store.fd(), kCountsArea, area_path(store)));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd area,
+                          sys::open_directory(store.fd(), kCountsArea, area_path(store)));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd file,
+                          sys::open_at(area.get(), pause_id.to_string(),
+                                       O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, path));
+  return append_byte(file.get(), path);
+}
+
+std::uint64_t resume_count(int store, const Uuid& pause_id) {
+  const std::string name = fmt::format("{}/{}", kCountsArea, pause_id.to_string());
+  const auto facts = sys::facts_of_name(store, name, name);
+  return facts && facts->is_regular ? facts->size_bytes : 0;
+}
+
+Status forget_counts_without(const Store& store, const std::set<Uuid>& kept) {
+  const auto area = sys::open_directory(store.fd(), kCountsArea, area_path(store));
+  if (!area) {
+    if (area.error().kind == ErrorKind::kNotFound) return {};
+    return std::unexpected(area.error());
+  }
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          sys::list_directory(area->get(), area_path(store)));
+  for (const std::string& name : names) {
+    const auto pause_id = Uuid::parse(name);
+    if (!pause_id || kept.contains(*pause_id)) continue;
+    LAMINA_RETURN_IF_ERROR(sys::remove_file(area->get(), name, area_path(store) + "/" + name));
+  }
+  return {};
+}
+
+}  // namespace lamina::store
