@@ -16,6 +16,11 @@ struct MergeOptions {
   std::optional<std::string> out;       ///< a new snapshot; without it `snapshot` is replaced
   std::optional<std::uint32_t> layers;  ///< merge the N youngest layers; without it all
   Progress* progress = nullptr;         ///< may be null
+  /// Merge only while the snapshot is of this build, and take the lock of its name only to publish:
+  /// so a pause of the same name need not wait for the merge, which fails with kBusy when the
+  /// snapshot was replaced meanwhile. Not together with `out`.
+  // The initializer lets options be listed without it.
+  std::optional<Uuid> only_build{};  // NOLINT(readability-redundant-member-init)
 };
 
 struct MergeReport {
@@ -30,6 +35,7 @@ struct MergeReport {
   std::uint64_t dropped_blocks = 0;  ///< stored in the replaced layers, used by nothing here
   std::uint64_t cloned_bytes = 0;
   std::uint64_t copied_bytes = 0;
+  std::uint64_t freed_bytes = 0;       ///< of replaced layers that nothing else links
   std::uint64_t duplicated_bytes = 0;  ///< of replaced layers that other snapshots still link
   std::vector<std::string> notes;
 };

@@ -86,6 +86,7 @@ int run_command_line(int argc, char** argv) {
   std::map<std::string, Action> actions;
   actions["ingest"] = add_ingest(app);
   actions["merge"] = add_merge(app);
+  actions["compact"] = add_compact(app);
   actions["materialize"] = add_materialize(app);
   actions["inspect"] = add_inspect(app);
   actions["ls"] = add_ls(app);

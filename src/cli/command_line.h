@@ -16,6 +16,7 @@ using Action = std::function<int()>;
 
 Action add_ingest(CLI::App& app);
 Action add_merge(CLI::App& app);
+Action add_compact(CLI::App& app);
 Action add_materialize(CLI::App& app);
 Action add_inspect(CLI::App& app);
 Action add_ls(CLI::App& app);

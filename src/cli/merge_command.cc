@@ -45,6 +45,7 @@ void print_report(const MergeReport& report, double elapsed_ms, bool json) {
                 {"dropped_blocks", report.dropped_blocks},
                 {"cloned_bytes", report.cloned_bytes},
                 {"copied_bytes", report.copied_bytes},
+                {"freed_bytes", report.freed_bytes},
                 {"duplicated_bytes", report.duplicated_bytes},
                 {"notes", report.notes},
                 {"elapsed_ms", elapsed_ms}});

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -31,5 +32,10 @@ struct Statistics {
 
 /// O(extents + windows).
 Statistics statistics_of(const Mapping& mapping);
+
+/// The windows as they would be if the `youngest` youngest layers were one compact layer: extents
+/// of theirs that touch in the guest are one then. Never more than without the merge, and fewer the
+/// more layers are merged. O(extents + windows). REQUIRES: youngest <= layers.
+WindowUse windows_after_merge(const Mapping& mapping, std::size_t youngest);
 
 }  // namespace lamina::mapping

@@ -17,7 +17,6 @@
 
 namespace lamina::store {
 
-inline constexpr const char* kMapsArea = ".maps";
 inline constexpr const char* kPinMapName = "map";
 
 /// True when a file of this pause is there.

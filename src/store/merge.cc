@@ -73,12 +73,18 @@ class Merge {
     LAMINA_RETURN_IF_ERROR(store::open_snapshot(options_.snapshot));
     LAMINA_ASSIGN_OR_RETURN(const store::Store store,
                             store::Store::open(target.store, report_.notes));
-    LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.lock(target.name));
+    std::optional<store::NameLock> lock;
+    if (!options_.only_build) {
+      LAMINA_ASSIGN_OR_RETURN(lock, store.lock(target.name));
+    }
     if (options_.out && sys::name_exists(store.fd(), target.name)) {
       return fail(ErrorKind::kFailed, "'{}' already exists; choose another name for the result",
                   target.path);
     }
     LAMINA_ASSIGN_OR_RETURN(const OpenSnapshot source, store::open_snapshot(options_.snapshot));
+    if (options_.only_build && source.header.build_id != *options_.only_build) {
+      return replaced_meanwhile(source);
+    }
     LAMINA_ASSIGN_OR_RETURN(const std::vector<bool> selected,
                             choose_layers(source, options_.layers));
     report_.snapshot = target.path;
@@ -92,7 +98,16 @@ class Merge {
     }
     LAMINA_ASSIGN_OR_RETURN(Staging staging,
                             Staging::create(store, store::Area::kTemporary, Uuid::random()));
-    LAMINA_RETURN_IF_ERROR(build(source, selected, staging));
+    const Status built = build(source, selected, staging);
+    if (!built) {
+      // Without its lock the source may have been replaced, and its files removed under our hands.
+      const bool gone = options_.only_build && built.error().kind == ErrorKind::kNotFound &&
+                        store::was_replaced(source);
+      return gone ? replaced_meanwhile(source) : std::unexpected(built.error());
+    }
+    if (!lock) {
+      LAMINA_ASSIGN_OR_RETURN(lock, store.lock(target.name));
+    }
     if (options_.progress != nullptr && options_.progress->interrupted()) {
       return fail(ErrorKind::kInterrupted, "interrupted");
     }
@@ -120,12 +135,15 @@ class Merge {
     LAMINA_RETURN_IF_ERROR(store::link_other_files(source, staging.fd(), staging.path()));
     // Without its lock the source may have been replaced, and its files removed while we listed
     // them.
-    if (options_.out && store::was_replaced(source)) {
-      return fail(ErrorKind::kBusy,
-                  "snapshot '{}' was replaced by another process meanwhile; try again",
-                  source.path);
+    if ((options_.out || options_.only_build) && store::was_replaced(source)) {
+      return replaced_meanwhile(source);
     }
     return describe(source, plan, merged_id, staging);
+  }
+
+  static std::unexpected<Error> replaced_meanwhile(const OpenSnapshot& source) {
+    return fail(ErrorKind::kBusy,
+                "snapshot '{}' was replaced by another process meanwhile; try again", source.path);
   }
 
   Status write_layer(const OpenSnapshot& source, const std::vector<bool>& selected,
@@ -161,9 +179,9 @@ class Merge {
       const engine::Layer& layer = source.chain.layer(static_cast<mapping::LayerIndex>(i));
       trailer.replaces.push_back(layer.build_id());
       report_.dropped_blocks += stored_blocks(layer);
-      if (!options_.out && layer.facts().link_count > 1) {
-        report_.duplicated_bytes += layer.facts().allocated_bytes;
-      }
+      if (options_.out) continue;
+      (layer.facts().link_count > 1 ? report_.duplicated_bytes : report_.freed_bytes) +=
+          layer.facts().allocated_bytes;
     }
     LAMINA_RETURN_IF_ERROR(engine::finish_layer(file.get(), trailer, path));
     report_.merged_blocks = plan.moved_blocks;

@@ -2,14 +2,28 @@
 
 #include <time.h>
 
+#include <cerrno>
+
 namespace lamina::sys {
+namespace {
+
+constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
+
+}  // namespace
 
 std::uint64_t monotonic_ns() {
-  constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<std::uint64_t>(now.tv_sec) * kNanosecondsPerSecond +
          static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+void sleep_until(std::uint64_t deadline_ns) {
+  timespec deadline{};
+  deadline.tv_sec = static_cast<time_t>(deadline_ns / kNanosecondsPerSecond);
+  deadline.tv_nsec = static_cast<decltype(deadline.tv_nsec)>(deadline_ns % kNanosecondsPerSecond);
+  while (::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &deadline, nullptr) == EINTR) {
+  }
 }
 
 }  // namespace lamina::sys

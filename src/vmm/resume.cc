@@ -13,6 +13,7 @@
 #include "store/maps.h"
 #include "store/name.h"
 #include "store/pin.h"
+#include "store/resume_count.h"
 #include "store/store.h"
 #include "sys/clock.h"
 #include "sys/directory.h"
@@ -97,6 +98,8 @@ class Resume {
     report_.load_ms = watch_.lap();
     if (!options_.stay_paused) LAMINA_RETURN_IF_ERROR(vmm_->resume().status());
     report_.resume_ms = watch_.lap();
+    const Status counted = store::count_resume(*store_, snapshot_->pause_id);
+    if (!counted) report_.notes.push_back(counted.error().message);
     return {};
   }
 

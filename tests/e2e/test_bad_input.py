@@ -23,8 +23,8 @@ from mounts import (BTRFS, EXT4, FileSystem, MIB, RAMFS, XFS, bind, fill, mount,
 
 MEMORY_BYTES = 64 * PAGE_BYTES
 OTHER_USER = 65534
-VERBS = ("ingest", "merge", "materialize", "inspect", "ls", "du", "rm", "fork", "verify", "repair",
-         "doctor", "serve")
+VERBS = ("ingest", "merge", "compact", "materialize", "inspect", "ls", "du", "rm", "fork", "verify",
+         "repair", "doctor", "serve", "pause", "resume", "recover")
 
 
 class BadMemoryFile(LaminaTest):
@@ -171,7 +171,7 @@ class BadSnapshot(LaminaTest):
     """A directory that is given as a snapshot is damaged, or none."""
 
     READERS = (("inspect",), ("verify",), ("materialize",), ("merge",), ("merge", "--out"),
-               ("ingest",))
+               ("ingest",), ("compact",))
 
     def setUp(self) -> None:
         super().setUp()
@@ -1047,7 +1047,11 @@ class CommandLine(LaminaTest):
             ["merge", self.snapshot, "--layers", "0"], ["merge", self.snapshot, "--layers", "2"],
             ["merge", self.snapshot, "--layers", "-1"], ["merge", self.snapshot, "--layers", "x"],
             ["merge", self.snapshot, "--layers", "4294967297"],
-            ["merge", self.snapshot, "--full", "--layers", "1"],
+            ["merge", self.snapshot, "--full", "--layers", "1"], ["compact"],
+            ["compact", self.snapshot, "--store", self.store],
+            ["compact", self.snapshot, "--policy", "tired"],
+            ["compact", self.snapshot, "--policy", "cap=1"],
+            ["compact", self.snapshot, "--rate", "0"], ["compact", self.snapshot, "--rate", "1k"],
             ["materialize", self.snapshot, "--out", self.full, "--reflink", "perhaps"],
             ["materialize", self.snapshot, "--out", self.directory / ".."], [],
         ):
@@ -1063,6 +1067,8 @@ class CommandLine(LaminaTest):
         ingest = ["ingest", self.full, "--out", self.out]
         for arguments in ([*ingest, "--parent", ""], [*ingest, "--vmstate", ""],
                           [*ingest, "--build-id", ""], ["merge", self.snapshot, "--out", ""],
+                          ["compact", ""], ["compact", "--store", ""],
+                          ["compact", self.snapshot, "--policy", ""],
                           ["verify", self.snapshot, "--against", ""],
                           ["rm", self.snapshot, ""], ["ls", ""], ["fork", self.snapshot, ""]):
             with self.subTest(arguments=arguments[-2:]), self.unchanged():
@@ -1091,6 +1097,7 @@ class CommandLine(LaminaTest):
                   EXIT_NO_SPACE}
         reads = writes - {EXIT_BUSY, EXIT_NO_SPACE}
         expected = {"ingest": writes | {EXIT_INTERRUPTED}, "merge": writes | {EXIT_INTERRUPTED},
+                    "compact": writes | {EXIT_INTERRUPTED},
                     "materialize": (writes - {EXIT_BUSY}) | {EXIT_INTERRUPTED}, "inspect": reads,
                     "verify": reads | {EXIT_INTERRUPTED}, "repair": writes, "serve": writes,
                     "fork": writes, "rm": writes - {EXIT_CORRUPT},
@@ -1117,11 +1124,18 @@ class CommandLine(LaminaTest):
                           ["inspect", self.out], ["inspect", self.out, "--extents"],
                           ["inspect", self.out / "memfile.header"], ["verify", self.out],
                           ["verify", self.out, "--against", self.full], ["merge", self.out],
+<<<<<<< HEAD
                           ["merge", self.out], ["materialize", self.out, "--out", out],
                           ["repair", self.out], ["doctor", self.store],
                           ["fork", self.out, self.store / "fork"], ["ls", self.store],
                           ["ls", self.store, "--tree"], ["du", self.store],
                           ["rm", self.store / "fork", "--dry-run"], ["rm", self.store / "fork"]):
+=======
+                          ["merge", self.out], ["compact", self.out],
+                          ["compact", "--store", self.store],
+                          ["materialize", self.out, "--out", out],
+                          ["repair", self.out], ["doctor", self.store]):
+>>>>>>> h-policy
             with self.subTest(arguments=arguments):
                 outcome = self.done(*arguments, "--json")
                 self.assertEqual(outcome.json["message_type"], arguments[0])
@@ -1157,9 +1171,15 @@ class CommandLine(LaminaTest):
     def test_json_is_printed_for_errors_too(self) -> None:
         none = self.directory / "none"
         for arguments in (["ingest", none, "--out", self.out], ["inspect", none], ["verify", none],
+<<<<<<< HEAD
                           ["merge", none], ["materialize", none, "--out", self.directory / "o"],
                           ["repair", none], ["doctor", none], ["ls", none], ["du", none], ["rm", none],
                           ["fork", none, self.out]):
+=======
+                          ["merge", none], ["compact", none], ["compact", "--store", none],
+                          ["materialize", none, "--out", self.directory / "o"],
+                          ["repair", none], ["doctor", none]):
+>>>>>>> h-policy
             with self.subTest(arguments=arguments), self.unchanged():
                 outcome = lamina(*arguments, "--json")
                 self.assertEqual(outcome.code, EXIT_NOT_FOUND, str(outcome))

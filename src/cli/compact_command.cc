@@ -1,0 +1,208 @@
+#include <fmt/format.h>
+
+#include <charconv>
+#include <memory>
+#include <system_error>
+
+#include "cli/command_line.h"
+#include "cli/output.h"
+#include "cli/progress_bar.h"
+#include "lamina/compact.h"
+
+namespace lamina::cli {
+namespace {
+
+constexpr const char* kFooter =
+    "Merges the youngest layers of each snapshot, as many as the policy says, and\n"
+    "replaces it atomically. Pauses come first: when another process writes a\n"
+    "snapshot meanwhile, its merge is done again, and after 4 attempts dropped\n"
+    "(exit 5). A snapshot that fails does not keep the others from being merged; the\n"
+    "exit code is that of the first that failed.\n\n"
+    "Policies:\n"
+    "  tiered     the young layers of comparable size, at soft=8 layers; a large base\n"
+    "             is left alone until what lies on it has 1/ratio=2 of its size.\n"
+    "             Sooner when half of all is superseded, or when 2 MiB of memory are\n"
+    "             in more than mean=64 pieces on average, max=256 at most\n"
+    "  full       all layers, at cap=8; 'cap=N' is 'full:cap=N'\n"
+    "  off        never\n"
+    "Limits follow a colon: tiered:soft=8,hard=32,ratio=2,mean=64,max=256 or\n"
+    "full:cap=8,hard=32. At 'hard' layers the next pause must wait for a merge.\n\n"
+    "Exit codes: 0 done (or nothing to do), 1 failed, 2 usage, 3 not found,\n"
+    "4 corrupt, 5 busy, 6 no space, 130 interrupted.";
+
+struct Arguments {
+  CompactOptions options;
+  std::vector<std::string> snapshots;
+  std::string store;
+  bool json = false;
+};
+
+const char* outcome_name(CompactOutcome outcome) {
+  switch (outcome) {
+    case CompactOutcome::kNothing:
+      return "nothing";
+    case CompactOutcome::kPlanned:
+      return "planned";
+    case CompactOutcome::kMerged:
+      return "merged";
+    case CompactOutcome::kDropped:
+      return "dropped";
+  }
+  return "nothing";
+}
+
+nlohmann::ordered_json report_json(const CompactReport& report, double elapsed_ms) {
+  return {{"snapshot", report.snapshot},
+          {"outcome", outcome_name(report.outcome)},
+          {"pause_id", report.pause_id.to_string()},
+          {"layers_before", report.layers_before},
+          {"layers_after", report.layers_after},
+          {"merged_layers", report.merged_layers},
+          {"read_bytes", report.read_bytes},
+          {"written_bytes", report.written_bytes},
+          {"cloned_bytes", report.cloned_bytes},
+          {"freed_bytes", report.freed_bytes},
+          {"duplicated_bytes", report.duplicated_bytes},
+          {"attempts", report.attempts},
+          {"next_pause_must_wait", report.next_pause_must_wait},
+          {"notes", report.notes},
+          {"elapsed_ms", elapsed_ms}};
+}
+
+void print_report(const CompactReport& report, double elapsed_ms) {
+  if (report.outcome == CompactOutcome::kNothing) {
+    fmt::print("{}: {}, nothing to merge\n", report.snapshot,
+               count_of(report.layers_before, "layer"));
+  } else if (report.outcome == CompactOutcome::kDropped) {
+    fmt::print("{}: dropped after {}\n", report.snapshot, count_of(report.attempts, "attempt"));
+  } else {
+    const bool planned = report.outcome == CompactOutcome::kPlanned;
+    fmt::print("{}: {} {} {}, the {} youngest in one\n", report.snapshot,
+               count_of(report.layers_before, "layer"), planned ? "would become" : "became",
+               report.layers_after, report.merged_layers);
+    fmt::print("  {} read and written ({} of it cloned), {} freed, {:.1f} ms\n",
+               human_bytes(report.written_bytes), human_bytes(report.cloned_bytes),
+               human_bytes(report.freed_bytes), elapsed_ms);
+    if (report.duplicated_bytes > 0) {
+      fmt::print("  {} {} in use by other directories, so this much is stored twice\n",
+                 human_bytes(report.duplicated_bytes), planned ? "would stay" : "stay");
+    }
+  }
+  if (report.next_pause_must_wait) {
+    fmt::print("  the hard limit of {} is reached: merge before the next pause\n", report.policy);
+  }
+}
+
+/// The value of --rate. Throws as CLI11 wants it.
+std::uint64_t parse_rate(const std::string& text) {
+  std::uint64_t rate = 0;
+  const char* end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, rate);
+  if (error != std::errc() || stopped != end || rate == 0) {
+    throw CLI::ValidationError("--rate", fmt::format("'{}' is no whole number of bytes", text));
+  }
+  return rate;
+}
+
+/// One run over some snapshots.
+class Run {
+ public:
+  explicit Run(Arguments& arguments) : arguments_(arguments) {
+    arguments_.options.progress = &progress_;
+  }
+
+  int all() {
+    const bool single = arguments_.snapshots.size() == 1;
+    for (const std::string& snapshot : arguments_.snapshots) {
+      const Stopwatch stopwatch;
+      arguments_.options.snapshot = snapshot;
+      const auto report = compact(arguments_.options);
+      progress_.clear();
+      if (!report && single) return report_error(report.error(), arguments_.json);
+      if (!report) {
+        add_failure(snapshot, report.error());
+        if (report.error().kind == ErrorKind::kInterrupted) break;
+        continue;
+      }
+      print_notes(report->notes);
+      if (report->outcome == CompactOutcome::kDropped && code_ == kExitDone) code_ = kExitBusy;
+      if (arguments_.json) {
+        shown_.push_back(report_json(*report, stopwatch.elapsed_ms()));
+      } else {
+        print_report(*report, stopwatch.elapsed_ms());
+      }
+    }
+    if (arguments_.json) {
+      print_json({{"message_type", "compact"},
+                  {"policy", arguments_.options.policy},
+                  {"dry_run", arguments_.options.dry_run},
+                  {"snapshots", shown_},
+                  {"exit_code", code_}});
+    }
+    return code_;
+  }
+
+ private:
+  void add_failure(const std::string& snapshot, const Error& error) {
+    const int code = report_error(error, false);
+    if (code_ == kExitDone) code_ = code;
+    shown_.push_back({{"snapshot", snapshot},
+                      {"outcome", "failed"},
+                      {"message", error.message},
+                      {"notes", error.notes},
+                      {"exit_code", code}});
+  }
+
+  Arguments& arguments_;
+  ProgressBar progress_;
+  nlohmann::ordered_json shown_ = nlohmann::ordered_json::array();
+  int code_ = kExitDone;
+};
+
+int run(Arguments& arguments) {
+  if (const Status known = check_merge_policy(arguments.options.policy); !known) {
+    return report_error(known.error(), arguments.json);
+  }
+  if (arguments.store.empty() == arguments.snapshots.empty()) {
+    return report_error({ErrorKind::kUsage, arguments.store.empty()
+                                                ? "name the snapshots, or a store with --store"
+                                                : "--store means all snapshots of a store, so none "
+                                                  "can be named besides"},
+                        arguments.json);
+  }
+  if (!arguments.store.empty()) {
+    auto snapshots = snapshots_of(arguments.store);
+    if (!snapshots) return report_error(snapshots.error(), arguments.json);
+    arguments.snapshots = std::move(*snapshots);
+    if (arguments.snapshots.empty() && !arguments.json) {
+      fmt::print("{}: no snapshots\n", arguments.store);
+    }
+  }
+  return Run(arguments).all();
+}
+
+}  // namespace
+
+Action add_compact(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* verb = add_verb(app, "compact", "merge the layers that a policy chooses", kFooter);
+  const auto not_empty = [](const std::string& text) {
+    return text.empty() ? std::string("the value is empty") : std::string();
+  };
+  verb->add_option("SNAPSHOT", arguments->snapshots, "what to merge")
+      ->check(CLI::Validator(not_empty, ""))
+      ->option_text("...");
+  add_text(verb, "--store", arguments->store, "all snapshots of a store instead", "DIR");
+  add_text(verb, "--policy", arguments->options.policy, "what to merge when [tiered]", "POLICY");
+  verb->add_flag("--dry-run", arguments->options.dry_run, "only say what would be done");
+  const auto choose_rate = [arguments = arguments.get()](const std::string& given) {
+    arguments->options.rate_limit_bytes_s = parse_rate(given);
+  };
+  verb->add_option_function<std::string>("--rate", choose_rate, "merge at most so many a second")
+      ->option_text("BYTES");
+  verb->add_flag("--background", arguments->options.background, "at idle I/O and CPU priority");
+  verb->add_flag("--json", arguments->json, "print the result as JSON");
+  return [arguments] { return run(*arguments); };
+}
+
+}  // namespace lamina::cli
