@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
 #include <charconv>
 #include <nlohmann/json.hpp>
 #include <string_view>
+#include <utility>
 
 #include "base/error.h"
 #include "store/snapshot_link.h"
@@ -55,6 +57,24 @@ Result<bool> truth_field(const Json& json, const char* name) {
   return found->get<bool>();
 }
 
+constexpr std::array<std::pair<Populate, std::string_view>, 3> kPopulateNames = {
+    {{Populate::kNone, "none"}, {Populate::kWorkingSet, "working-set"}, {Populate::kAll, "all"}}};
+
+std::string_view name_of(Populate populate) {
+  for (const auto& [value, name] : kPopulateNames) {
+    if (value == populate) return name;
+  }
+  return kPopulateNames.front().second;
+}
+
+Result<Populate> populate_field(const Json& json, const char* name) {
+  LAMINA_ASSIGN_OR_RETURN(const std::string text, text_field(json, name));
+  for (const auto& [value, its_name] : kPopulateNames) {
+    if (its_name == text) return value;
+  }
+  return fail(ErrorKind::kCorrupt, "'{}' is none of none, working-set and all: '{}'", name, text);
+}
+
 Result<PinFacts> read_facts_at(int directory, const std::string& path) {
   const std::string facts_path = path + "/" + kPinFactsName;
   LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile opened,
@@ -96,6 +116,8 @@ std::string encode_pin_facts(const PinFacts& facts) {
                {"by_page_faults", facts.by_page_faults},
                {"needs_full", facts.needs_full},
                {"since", facts.since}};
+  if (facts.populate) json["populate"] = name_of(*facts.populate);
+  if (facts.record) json["record"] = *facts.record;
   if (facts.map) json["map"] = facts.map->to_string();
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -121,6 +143,12 @@ Result<PinFacts> decode_pin_facts(std::span<const std::byte> bytes) {
   LAMINA_ASSIGN_OR_RETURN(facts.by_page_faults, truth_field(json, "by_page_faults"));
   LAMINA_ASSIGN_OR_RETURN(facts.needs_full, truth_field(json, "needs_full"));
   LAMINA_ASSIGN_OR_RETURN(facts.since, text_field(json, "since"));
+  if (json.contains("populate")) {
+    LAMINA_ASSIGN_OR_RETURN(facts.populate, populate_field(json, "populate"));
+  }
+  if (json.contains("record")) {
+    LAMINA_ASSIGN_OR_RETURN(facts.record, truth_field(json, "record"));
+  }
   if (json.contains("map")) {
     LAMINA_ASSIGN_OR_RETURN(const std::string map, text_field(json, "map"));
     const auto id = Uuid::parse(map);

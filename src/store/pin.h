@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "lamina/result.h"
+#include "lamina/serve.h"
 #include "lamina/uuid.h"
 #include "store/snapshot_directory.h"
 #include "store/store.h"
@@ -43,6 +44,9 @@ struct PinFacts {
   bool by_page_faults = false;
   /// Dirty bits may have been lost: the next memory file must be a full one.
   bool needs_full = false;
+  /// What the page server does for this VM, where it is not what the server was started with.
+  std::optional<Populate> populate;
+  std::optional<bool> record;
   std::optional<Uuid> map;  ///< pause id of the materialized file that the VM maps
   std::string since;        ///< RFC 3339, UTC
 
