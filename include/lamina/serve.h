@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,17 +25,27 @@ struct ServeEndpoint {
 };
 
 struct ServeOptions {
+  /// Either these,
   std::vector<ServeEndpoint> endpoints;
+  /// or the directory of a store: then all its VMs connect to one socket, and each is served what
+  /// it was resumed from, which its pin (<store>/.vms/<pid>-<start time>) keeps. A process without
+  /// a pin, or of another user than its pin names, is refused.
+  std::string store;
+  std::string store_socket;  ///< empty: <store>/.vms/page-server.sock
+  /// Of VMs whose pins do not say it; so is `record`.
   Populate populate = Populate::kNone;
-  /// Notes what each VM touches first after its resume and stores it beside the snapshot, for
-  /// Populate::kWorkingSet.
+  /// Notes what each VM touches first after its resume and stores it in the snapshot that it was
+  /// resumed from, for Populate::kWorkingSet.
   bool record = false;
   /// Ends when the first VM has ended.
   bool once = false;
   std::uint32_t threads = 0;  ///< that serve; 0: as many as there are processors, at most 4
-  std::uint32_t socket_mode = 0600;
-  std::string socket_group;                  ///< empty: the group of the process
-  std::vector<std::uint32_t> allowed_users;  ///< who may connect, besides root and the own user
+  /// Nothing: 0600, and 0666 for a store, whose socket stands in a private directory: only who is
+  /// given a link to it can connect, and only who has a pin is served.
+  std::optional<std::uint32_t> socket_mode;
+  std::string socket_group;  ///< empty: the group of the process
+  /// Who may connect, besides root and the own user. Has no meaning for a store.
+  std::vector<std::uint32_t> allowed_users;
   /// Where the state of running VMs is kept: private, on tmpfs. Empty: a place is chosen.
   std::string state_directory;
   std::string metrics_socket;  ///< empty: none
@@ -54,8 +65,17 @@ struct ServeOptions {
 /// nobody, then it ends; a second one ends it at once, and the VMs wait for the next start. SIGHUP
 /// puts a new process of `restart_command` in this one's place.
 ///
-/// Forks: call it from a process with one thread. Changes the signal mask of the process.
+/// A service manager that the environment names (sd_notify(3)) is told when VMs can connect, and
+/// when it stops; its watchdog is fed.
+///
+/// Forks: call it from a process with one thread. Changes the signal mask of the process, and takes
+/// $NOTIFY_SOCKET and $WATCHDOG_USEC out of its environment.
+///
+/// kBusy when the store has a page server already.
 Status serve(const ServeOptions& options);
+
+/// True while a page server serves the VMs of a store. False also when nothing is known about it.
+bool is_store_served(const std::string& store);
 
 /// The metrics (Prometheus text format) of a running page server, from its metrics socket.
 Result<std::string> read_serve_metrics(const std::string& metrics_socket);

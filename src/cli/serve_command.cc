@@ -22,6 +22,9 @@ namespace {
 constexpr const char* kFooter =
     "Firecracker connects to the socket when it loads a snapshot with a Uffd back\n"
     "end. Several snapshots: give as many --socket, in the same order.\n\n"
+    "--store DIR serves all VMs of a store from one socket, each what it was\n"
+    "resumed from, whatever happens to the snapshot's name meanwhile. The socket\n"
+    "is DIR/.vms/page-server.sock, unless --socket names another.\n\n"
     "A child process serves. When it is killed or crashes it is succeeded at once;\n"
     "when all processes are killed, the next start takes the running VMs over.\n"
     "SIGTERM: fill the memory of the running VMs, so that they need nobody, then\n"
@@ -39,7 +42,7 @@ struct Arguments {
   ServeOptions options;
   std::vector<std::string> snapshots;
   std::vector<std::string> sockets;
-  std::string mode = "0600";
+  std::string mode;
   bool status = false;
 };
 
@@ -129,20 +132,29 @@ void log_line(const std::string& line) {
 
 int run(Arguments& arguments) {
   if (arguments.status) return print_status(arguments);
-  if (arguments.snapshots.empty() || arguments.snapshots.size() != arguments.sockets.size()) {
+  ServeOptions& options = arguments.options;
+  if (!options.store.empty()) {
+    if (arguments.sockets.size() > 1) {
+      return report_error({ErrorKind::kUsage, "a store is served from one --socket"}, false);
+    }
+    if (!arguments.sockets.empty()) options.store_socket = arguments.sockets.front();
+  } else if (arguments.snapshots.empty() ||
+             arguments.snapshots.size() != arguments.sockets.size()) {
     return report_error(
         {ErrorKind::kUsage, fmt::format("{} for {}; give each SNAPSHOT a --socket",
                                         count_of(arguments.sockets.size(), "--socket"),
                                         count_of(arguments.snapshots.size(), "SNAPSHOT"))},
         false);
   }
-  ServeOptions& options = arguments.options;
   for (std::size_t i = 0; i < arguments.snapshots.size(); ++i) {
-    options.endpoints.push_back({arguments.snapshots[i], arguments.sockets[i]});
+    options.endpoints.push_back(
+        {arguments.snapshots[i], i < arguments.sockets.size() ? arguments.sockets[i] : ""});
   }
-  const auto mode = parse_mode(arguments.mode);
-  if (!mode) return report_error(mode.error(), false);
-  options.socket_mode = *mode;
+  if (!arguments.mode.empty()) {
+    const auto mode = parse_mode(arguments.mode);
+    if (!mode) return report_error(mode.error(), false);
+    options.socket_mode = *mode;
+  }
   options.restart_command = own_command();
   options.log = log_line;
   const Status served = serve(options);
@@ -156,6 +168,7 @@ Action add_serve(CLI::App& app) {
   ServeOptions& options = arguments->options;
   CLI::App* verb = add_verb(app, "serve", "give memory back by page faults", kFooter);
   verb->add_option("SNAPSHOT", arguments->snapshots, "what to serve")->type_name("");
+  add_text(verb, "--store", options.store, "serve all VMs of this store instead", "DIR");
   verb->add_option("--socket", arguments->sockets, "where Firecracker connects")
       ->allow_extra_args(false)
       ->type_name("")
@@ -170,7 +183,8 @@ Action add_serve(CLI::App& app) {
       ->check(CLI::Range(std::uint32_t{1}, kMaxThreads))
       ->type_name("")
       ->option_text("N");
-  add_text(verb, "--socket-mode", arguments->mode, "mode of the sockets (default 0600)", "MODE");
+  add_text(verb, "--socket-mode", arguments->mode,
+           "mode of the sockets (default 0600; with --store 0666)", "MODE");
   add_text(verb, "--socket-group", options.socket_group, "group of the sockets", "GROUP");
   verb->add_option("--allow-uid", options.allowed_users, "another user who may connect")
       ->allow_extra_args(false)

@@ -32,9 +32,8 @@ constexpr std::chrono::milliseconds kPause{100};
 }  // namespace
 
 Result<Acceptor> Acceptor::create(const StateDirectory& states, std::vector<Endpoint> endpoints,
-                                  const AccessRules& rules, bool record,
-                                  std::vector<sys::Fd> inherited) {
-  Acceptor acceptor(states, std::move(endpoints), rules, record);
+                                  const AccessRules& rules, std::vector<sys::Fd> inherited) {
+  Acceptor acceptor(states, std::move(endpoints), rules);
   acceptor.epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
   if (!acceptor.epoll_.valid()) return system_failure("epoll_create", "acceptor", errno);
   acceptor.listening_ = std::move(inherited);
@@ -102,7 +101,7 @@ Status Acceptor::admit(sys::Fd connection, std::uint32_t endpoint,
                        const std::function<void(const std::string&)>& refuse) {
   LAMINA_ASSIGN_OR_RETURN(const pager::Peer peer, pager::peer_of(connection.get()));
   const bool allowed =
-      peer.uid == 0 || peer.uid == ::geteuid() ||
+      rules_.any_user || peer.uid == 0 || peer.uid == ::geteuid() ||
       std::find(rules_.users.begin(), rules_.users.end(), peer.uid) != rules_.users.end();
   if (!allowed) {
     return fail(ErrorKind::kFailed,
@@ -139,16 +138,21 @@ void Acceptor::receive_from(int connection, const std::function<void(std::unique
   const pid_t pid = pending.claimed.peer.pid;
   Pending finished = std::move(found->second);
   pending_.erase(found);
-  auto vm = make_vm(*states_, finished.claimed, finished.receiver.take(), finished.connection,
-                    endpoints_[finished.endpoint].snapshot, record_);
+  auto vm = finish(finished);
   if (!vm) {
     static_cast<void>(sys::kill_process(finished.claimed.pidfd.get()));
     refuse(fmt::format("process {} is refused: {}{}", pid, vm.error().message, kKilledToo));
     states_->remove(VmDirectory(name, sys::Fd()));
     return;
   }
-  (*vm)->snapshot = finished.endpoint;
   take(std::move(*vm));
+}
+
+Result<std::unique_ptr<Vm>> Acceptor::finish(Pending& pending) {
+  LAMINA_ASSIGN_OR_RETURN(Service service,
+                          endpoints_[pending.endpoint].service_for(pending.claimed));
+  return make_vm(*states_, pending.claimed, pending.receiver.take(), pending.connection,
+                 std::move(service));
 }
 
 void Acceptor::drop(int connection) {

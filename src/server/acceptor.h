@@ -14,24 +14,12 @@
 
 #include "lamina/result.h"
 #include "pager/handshake.h"
+#include "server/endpoint.h"
 #include "server/state_directory.h"
 #include "server/vm.h"
 #include "sys/fd.h"
 
 namespace lamina::server {
-
-/// A socket to listen at, and what is served to those who connect.
-struct Endpoint {
-  std::string socket_path;
-  ServedSnapshot snapshot;
-};
-
-/// Who may connect, and how.
-struct AccessRules {
-  std::uint32_t socket_mode = 0600;
-  std::string socket_group;          ///< empty: the group of the process
-  std::vector<std::uint32_t> users;  ///< besides root and the user of the process
-};
 
 class Acceptor {
  public:
@@ -39,8 +27,7 @@ class Acceptor {
   /// at is replaced; anything else there is kFailed. `inherited` has the listening sockets of a
   /// predecessor, in the same order, or is empty.
   static Result<Acceptor> create(const StateDirectory& states, std::vector<Endpoint> endpoints,
-                                 const AccessRules& rules, bool record,
-                                 std::vector<sys::Fd> inherited);
+                                 const AccessRules& rules, std::vector<sys::Fd> inherited);
 
   /// Readable when handle() has something to do.
   [[nodiscard]] int fd() const { return epoll_.get(); }
@@ -85,12 +72,11 @@ class Acceptor {
     Clock::time_point deadline;
   };
 
-  Acceptor(const StateDirectory& states, std::vector<Endpoint> endpoints, AccessRules rules,
-           bool record)
-      : states_(&states),
-        endpoints_(std::move(endpoints)),
-        rules_(std::move(rules)),
-        record_(record) {}
+  Acceptor(const StateDirectory& states, std::vector<Endpoint> endpoints, AccessRules rules)
+      : states_(&states), endpoints_(std::move(endpoints)), rules_(std::move(rules)) {}
+
+  /// The VM of a whole handshake.
+  Result<std::unique_ptr<Vm>> finish(Pending& pending);
 
   Status listen();
   void watch_listening();
@@ -108,7 +94,6 @@ class Acceptor {
   const StateDirectory* states_;
   std::vector<Endpoint> endpoints_;
   AccessRules rules_;
-  bool record_ = false;
   sys::Fd epoll_;
   std::vector<sys::Fd> listening_;
   std::map<int, Pending> pending_;  ///< by connection

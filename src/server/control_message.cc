@@ -12,7 +12,6 @@ std::vector<std::byte> encode_control(const ControlMessage& message) {
   ByteWriter writer;
   writer.put(static_cast<std::uint8_t>(message.kind));
   writer.put(static_cast<std::uint8_t>(message.state));
-  writer.put(message.snapshot);
   writer.put(message.id);
   const auto text = std::as_bytes(std::span(message.text));
   writer.put_bytes(text.first(std::min(text.size(), kMaxTextBytes)));
@@ -24,7 +23,6 @@ Result<ControlMessage> decode_control(std::span<const std::byte> bytes) {
   ControlMessage message;
   message.kind = static_cast<MessageKind>(reader.get<std::uint8_t>());
   message.state = static_cast<pager::SessionState>(reader.get<std::uint8_t>());
-  message.snapshot = reader.get<std::uint32_t>();
   message.id = reader.get<std::uint64_t>();
   if (!reader.ok()) return fail(ErrorKind::kCorrupt, "a control message of {} bytes", bytes.size());
   for (const std::byte one : reader.get_bytes(reader.remaining())) {

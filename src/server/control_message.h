@@ -17,14 +17,16 @@ enum class MessageKind : std::uint8_t {
   kServe = 1,   ///< to the serving process: a VM, with its descriptors
   kDetach = 2,  ///< to the serving process: fill all memory, so that VMs need nobody
   kEnded = 3,   ///< to the supervisor: a VM is not served any more
+  /// To the supervisor: what a VM is served cannot be opened here. The supervisor has it open, and
+  /// so has the next serving process.
+  kGiveWay = 4,
 };
 
 struct ControlMessage {
   MessageKind kind = MessageKind::kServe;
   std::uint64_t id = 0;
-  std::uint32_t snapshot = 0;                               ///< kServe
   pager::SessionState state = pager::SessionState::kEnded;  ///< kEnded
-  std::string text;  ///< kServe: the name of its directory; kEnded: why it was killed
+  std::string text;  ///< kServe: the name of its directory; else: why
 };
 
 inline constexpr std::size_t kMaxControlBytes = 4096;

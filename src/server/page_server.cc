@@ -12,11 +12,14 @@
 #include "base/error.h"
 #include "base/mutex.h"
 #include "server/acceptor.h"
+#include "server/endpoint.h"
 #include "server/metrics.h"
 #include "server/served_vms.h"
 #include "server/snapshots.h"
 #include "server/state_directory.h"
+#include "server/store_lock.h"
 #include "server/takeover.h"
+#include "sys/directory.h"
 #include "sys/event.h"
 
 namespace lamina {
@@ -28,7 +31,7 @@ using Clock = std::chrono::steady_clock;
 class PageServer::Implementation {
  public:
   explicit Implementation(const ServeOptions& options)
-      : options_(options), snapshots_(options.populate) {}
+      : options_(options), snapshots_(options.populate, options.record) {}
   Implementation(const Implementation&) = delete;
   Implementation& operator=(const Implementation&) = delete;
   Implementation(Implementation&&) = delete;
@@ -40,26 +43,17 @@ class PageServer::Implementation {
   }
 
   Status start() {
+    LAMINA_RETURN_IF_ERROR(check_serve_options(options_));
     LAMINA_ASSIGN_OR_RETURN(StateDirectory states, StateDirectory::open(options_.state_directory));
     states_ = std::make_unique<StateDirectory>(std::move(states));
-    std::vector<Endpoint> endpoints;
-    std::vector<std::string> notes;
-    for (const ServeEndpoint& endpoint : options_.endpoints) {
-      LAMINA_ASSIGN_OR_RETURN(const std::uint32_t index, snapshots_.open(endpoint.snapshot, notes));
-      endpoints.push_back({endpoint.socket, snapshots_.at(index).facts});
-    }
-    for (const std::string& note : notes) log(note);
+    LAMINA_ASSIGN_OR_RETURN(std::vector<Endpoint> endpoints, open_endpoints());
     LAMINA_ASSIGN_OR_RETURN(wake_, sys::Event::create("page server"));
-    LAMINA_ASSIGN_OR_RETURN(
-        Acceptor acceptor,
-        Acceptor::create(*states_, std::move(endpoints),
-                         {options_.socket_mode, options_.socket_group, options_.allowed_users},
-                         options_.record, {}));
+    LAMINA_ASSIGN_OR_RETURN(Acceptor acceptor, Acceptor::create(*states_, std::move(endpoints),
+                                                                access_rules_of(options_), {}));
     acceptor_ = std::make_unique<Acceptor>(std::move(acceptor));
     LAMINA_RETURN_IF_ERROR(take_over_abandoned(*states_, snapshots_, vms_, totals_, options_.log));
     LAMINA_ASSIGN_OR_RETURN(
-        served_,
-        ServedVms::start(snapshots_, vms_, default_threads(options_.threads), options_.log));
+        served_, ServedVms::start(vms_, default_threads(options_.threads), options_.log));
     look_again_until_ = Clock::now() + kLookingAgain;
     thread_ = std::thread([this] { run(); });
     return {};
@@ -76,6 +70,24 @@ class PageServer::Implementation {
   }
 
  private:
+  Result<std::vector<Endpoint>> open_endpoints() {
+    std::vector<Endpoint> endpoints;
+    if (!options_.store.empty()) {
+      LAMINA_ASSIGN_OR_RETURN(store_lock_, lock_store(options_.store));
+      LAMINA_ASSIGN_OR_RETURN(const std::string store, sys::real_path(options_.store));
+      endpoints.push_back(endpoint_of_store(
+          options_.store_socket.empty() ? store_socket_of(store) : options_.store_socket, store,
+          snapshots_, options_.log));
+    }
+    std::vector<std::string> notes;
+    for (const ServeEndpoint& endpoint : options_.endpoints) {
+      LAMINA_ASSIGN_OR_RETURN(Service service, snapshots_.open(endpoint.snapshot, notes));
+      endpoints.push_back(endpoint_of(endpoint.socket, std::move(service)));
+    }
+    for (const std::string& note : notes) log(note);
+    return endpoints;
+  }
+
   enum class Request : std::uint8_t { kNone, kDetach, kStop };
 
   void log(const std::string& line) const {
@@ -161,6 +173,7 @@ class PageServer::Implementation {
   }
 
   const ServeOptions options_;
+  sys::Fd store_lock_;
   Snapshots snapshots_;
   std::unique_ptr<StateDirectory> states_;
   std::unique_ptr<Acceptor> acceptor_;

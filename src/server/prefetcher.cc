@@ -1,6 +1,7 @@
 #include "server/prefetcher.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/block.h"
 #include "sys/file.h"
@@ -18,13 +19,14 @@ Prefetcher::~Prefetcher() {
   thread_.join();
 }
 
-void Prefetcher::add(const Snapshot& snapshot) {
-  if (!snapshot.populates || snapshot.plan.first.empty()) return;
+void Prefetcher::add(const Service& service) {
+  if (!service.plan || service.plan->first.empty()) return;
+  Wanted wanted{service.snapshot, service.plan};
   {
     const MutexLock lock(mutex_);
     // Asked for already by another VM, and not yet begun: once is enough.
-    if (std::find(queue_.begin(), queue_.end(), &snapshot) == queue_.end()) {
-      queue_.push_back(&snapshot);
+    if (std::find(queue_.begin(), queue_.end(), wanted) == queue_.end()) {
+      queue_.push_back(std::move(wanted));
     }
   }
   wake_.notify_all();
@@ -32,21 +34,21 @@ void Prefetcher::add(const Snapshot& snapshot) {
 
 void Prefetcher::run() {
   while (true) {
-    const Snapshot* next = nullptr;
+    Wanted next;
     {
       const MutexLock lock(mutex_);
       while (queue_.empty() && !stopping_) wake_.wait(mutex_);
       if (stopping_) return;
-      next = queue_.front();
+      next = std::move(queue_.front());
       queue_.pop_front();
     }
-    read_ahead(*next);
+    read_ahead(next);
   }
 }
 
-void Prefetcher::read_ahead(const Snapshot& snapshot) const {
-  const engine::Chain& chain = snapshot.opened.chain;
-  for (const format::BlockRun& run : snapshot.plan.first) {
+void Prefetcher::read_ahead(const Wanted& wanted) const {
+  const engine::Chain& chain = wanted.snapshot->opened.chain;
+  for (const format::BlockRun& run : wanted.plan->first) {
     for (std::uint32_t done = 0; done < run.block_count;) {
       if (stopping_) return;
       const mapping::Extent extent = chain.mapping().resolve(run.guest_block + done);

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <memory>
 #include <thread>
 
 #include "base/mutex.h"
@@ -22,18 +23,25 @@ class Prefetcher {
   /// Gives up what has not been asked for yet.
   ~Prefetcher();
 
-  /// Reads ahead the working set of `snapshot`, which must outlive this, if it has one. Blocks that
-  /// are in memory already cost a system call for each run.
-  void add(const Snapshot& snapshot);
+  /// Reads ahead what a VM's plan begins with. Blocks that are in memory already cost a system call
+  /// for each run.
+  void add(const Service& service);
 
  private:
+  /// Kept open by it until it is done.
+  struct Wanted {
+    std::shared_ptr<const Snapshot> snapshot;
+    std::shared_ptr<const pager::PopulatePlan> plan;
+    bool operator==(const Wanted&) const = default;
+  };
+
   void run();
-  void read_ahead(const Snapshot& snapshot) const;
+  void read_ahead(const Wanted& wanted) const;
 
   std::atomic<bool> stopping_ = false;
   Mutex mutex_;
   std::condition_variable_any wake_;
-  std::deque<const Snapshot*> queue_ LAMINA_GUARDED_BY(mutex_);
+  std::deque<Wanted> queue_ LAMINA_GUARDED_BY(mutex_);
   std::thread thread_;
 };
 

@@ -1,6 +1,9 @@
 #include "server/served_vms.h"
 
+#include <sys/epoll.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -34,15 +37,28 @@ Totals sum_of(const Totals& totals, const Vms& vms) {
   return sum;
 }
 
-Result<std::unique_ptr<ServedVms>> ServedVms::start(const Snapshots& snapshots, Vms& vms,
-                                                    std::size_t threads, Log log) {
-  std::unique_ptr<ServedVms> served(new ServedVms(snapshots, vms, std::move(log)));
+Result<std::unique_ptr<ServedVms>> ServedVms::start(Vms& vms, std::size_t threads, Log log) {
+  std::unique_ptr<ServedVms> served(new ServedVms(vms, std::move(log)));
+  served->epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
+  if (!served->epoll_.valid()) return system_failure("epoll_create", "served VMs", errno);
+  LAMINA_ASSIGN_OR_RETURN(served->storer_, WorkingSetStorer::start());
   LAMINA_ASSIGN_OR_RETURN(served->threads_, ServingThreads::start(threads));
+  for (const int fd : {served->storer_->fd(), served->threads_->fd()}) {
+    LAMINA_RETURN_IF_ERROR(served->watch(fd));
+  }
   for (const auto& [id, vm] : vms) {
     vm->state.counters().resumptions.add(1);
     served->begin(*vm);
   }
   return served;
+}
+
+Status ServedVms::watch(int fd) const {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) return {};
+  return system_failure("epoll_ctl", "served VMs", errno);
 }
 
 void ServedVms::add(std::unique_ptr<Vm> vm) {
@@ -52,41 +68,66 @@ void ServedVms::add(std::unique_ptr<Vm> vm) {
 }
 
 void ServedVms::begin(Vm& vm) {
-  const Snapshot& snapshot = snapshots_.at(vm.snapshot);
   VmToServe serve;
   serve.id = vm.id;
-  serve.chain = &snapshot.opened.chain;
+  serve.chain = &vm.service.snapshot->opened.chain;
   serve.state = &vm.state;
   serve.descriptors = vm.descriptors();
   serve.options.record_until_ns = vm.state.record().record_until_ns;
-  serve.options.plan = snapshot.populates ? &snapshot.plan : nullptr;
+  serve.options.plan = vm.service.plan.get();
   if (serve.options.record_until_ns != 0 && vm.state.recording_stored().get() == 0) {
     recording_[vm.id] = serve.options.record_until_ns;
   }
-  prefetcher_.add(snapshot);
+  prefetcher_.add(vm.service);
   threads_->add(std::move(serve));
 }
 
-void ServedVms::handle_ended(const std::function<void(const Ended&, const Vm&)>& ended) {
+void ServedVms::handle_ended(const Ending& ended) {
+  handle_stored(ended);
   for (const Ended& one : threads_->take_ended()) {
     const auto found = vms_.find(one.id);
     if (found == vms_.end()) continue;
     if (recording_.contains(one.id)) save_recording(*found->second);
-    ended(one, *found->second);
-    vms_.erase(found);
+    if (storing_.contains(one.id)) {
+      waiting_[one.id] = one;
+    } else {
+      end(one, ended);
+    }
   }
+}
+
+void ServedVms::handle_stored(const Ending& ended) {
+  for (const WorkingSetStorer::Stored& stored : storer_->take_stored()) {
+    storing_.erase(stored.vm);
+    vms_.at(stored.vm)->state.recording_stored().set(1);
+    if (!stored.status && log_) {
+      log_(fmt::format("the working set of '{}' was not stored: {}", stored.snapshot,
+                       stored.status.error().message));
+    }
+    const auto waits = waiting_.extract(stored.vm);
+    if (!waits.empty()) end(waits.mapped(), ended);
+  }
+}
+
+void ServedVms::end(const Ended& one, const Ending& ended) {
+  const auto found = vms_.find(one.id);
+  ended(one, *found->second);
+  vms_.erase(found);
 }
 
 void ServedVms::save_recording(const Vm& vm) {
   recording_.erase(vm.id);
-  vm.state.recording_stored().set(1);
-  if (vm.state.recorded_count().get() == 0) return;
-  const Snapshot& snapshot = snapshots_.at(vm.snapshot);
-  const Status saved = save_working_set(snapshot, vm.state);
-  if (!saved && log_) {
-    log_(fmt::format("the working set of '{}' was not stored: {}", snapshot.facts.path,
-                     saved.error().message));
-  }
+  const std::uint64_t count =
+      std::min<std::uint64_t>(vm.state.recorded_count().get(), pager::kMaxRecordedBlocks);
+  if (count == 0) return vm.state.recording_stored().set(1);
+  const auto blocks = vm.state.recorded_blocks().first(count);
+  storing_.insert(vm.id);
+  storer_->add({vm.id,
+                vm.service.recorded_to,
+                vm.state.record().pause_id,
+                vm.state.record().memory_bytes,
+                vm.service.plan,
+                {blocks.begin(), blocks.end()}});
 }
 
 int ServedVms::save_due_recordings() {

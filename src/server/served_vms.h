@@ -6,14 +6,15 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "lamina/result.h"
 #include "server/metrics.h"
 #include "server/prefetcher.h"
 #include "server/serving_threads.h"
-#include "server/snapshots.h"
 #include "server/vm.h"
+#include "server/working_set_storer.h"
 
 namespace lamina::server {
 
@@ -31,38 +32,45 @@ Totals sum_of(const Totals& totals, const Vms& vms);
 
 class ServedVms {
  public:
-  /// Begins to serve all of `vms`. `snapshots` and `vms` must outlive this; what is added and what
-  /// ends comes to and goes from `vms`.
-  static Result<std::unique_ptr<ServedVms>> start(const Snapshots& snapshots, Vms& vms,
-                                                  std::size_t threads, Log log);
+  /// Begins to serve all of `vms`, which must outlive this; what is added and what ends comes to
+  /// and goes from `vms`.
+  static Result<std::unique_ptr<ServedVms>> start(Vms& vms, std::size_t threads, Log log);
 
   void add(std::unique_ptr<Vm> vm);
 
   /// Readable when handle_ended() has something to do.
-  [[nodiscard]] int fd() const { return threads_->fd(); }
+  [[nodiscard]] int fd() const { return epoll_.get(); }
 
-  /// Passes every VM that is not served any more to `ended`, before its descriptors are closed.
+  /// Passes every VM that is not served any more to `ended`, before its descriptors are closed. One
+  /// whose recording is being stored is passed on when that is done.
   void handle_ended(const std::function<void(const Ended&, const Vm&)>& ended);
 
-  /// Stores the recordings whose time is over; returns the milliseconds until the next one's is, -1
-  /// when there is none.
+  /// Has the recordings stored whose time is over; returns the milliseconds until the next one's
+  /// is, -1 when there is none.
   int save_due_recordings();
 
   /// See ServingThreads::detach_all.
   void detach_all() { threads_->detach_all(); }
 
  private:
-  ServedVms(const Snapshots& snapshots, Vms& vms, Log log)
-      : snapshots_(snapshots), vms_(vms), log_(std::move(log)) {}
+  using Ending = std::function<void(const Ended&, const Vm&)>;
 
+  ServedVms(Vms& vms, Log log) : vms_(vms), log_(std::move(log)) {}
+
+  [[nodiscard]] Status watch(int fd) const;
   void begin(Vm& vm);
   void save_recording(const Vm& vm);
+  void handle_stored(const Ending& ended);
+  void end(const Ended& one, const Ending& ended);
 
-  const Snapshots& snapshots_;
   Vms& vms_;
   Log log_;
+  sys::Fd epoll_;
   std::map<std::uint64_t, std::uint64_t> recording_;  ///< until when, by VM
+  std::set<std::uint64_t> storing_;                   ///< whose recordings are being stored
+  std::map<std::uint64_t, Ended> waiting_;            ///< for that, and not served any more
   Prefetcher prefetcher_;
+  std::unique_ptr<WorkingSetStorer> storer_;
   std::unique_ptr<ServingThreads> threads_;  ///< last: its threads use the VMs
 };
 

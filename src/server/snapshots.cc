@@ -3,106 +3,190 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <utility>
 
-#include "base/block.h"
 #include "base/error.h"
 #include "format/working_set.h"
 #include "sys/directory.h"
-#include "sys/file.h"
-#include "sys/lock.h"
 
 namespace lamina::server {
+
+/// A working set that is replayed. Its file is kept open, like a snapshot's header.
+struct Snapshots::Replay {
+  pager::PopulatePlan plan;
+  sys::OpenedFile file;
+};
+
 namespace {
 
-Result<format::WorkingSet> read_working_set(const store::OpenSnapshot& snapshot) {
-  const std::string path = fmt::format("{}/{}", snapshot.path, store::kWorkingSetName);
+Result<Snapshot> load(const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(store::OpenSnapshot opened, store::open_snapshot(path));
   LAMINA_ASSIGN_OR_RETURN(
-      const sys::OpenedFile opened,
-      sys::open_regular(snapshot.directory.get(), store::kWorkingSetName, O_RDONLY, path));
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
-                          sys::read_whole(opened.fd.get(), format::max_working_set_bytes(), path));
-  auto decoded = format::decode_working_set(bytes);
-  if (!decoded) return std::unexpected(with_context(path, decoded.error()));
-  if (decoded->memory_bytes != snapshot.header.memory_bytes) {
-    return fail(ErrorKind::kCorrupt, "'{}' is of {} bytes of memory, the snapshot of {}", path,
-                decoded->memory_bytes, snapshot.header.memory_bytes);
-  }
-  return decoded;
+      sys::OpenedFile header,
+      sys::open_regular(opened.directory.get(), store::kHeaderName, O_RDONLY, path));
+  return Snapshot{path, std::move(opened), std::move(header.fd), header.facts};
 }
 
-/// Puts the file in its place by a rename. The directory is looked up anew: a merge may have
-/// replaced it meanwhile, and kept its pause.
-Status write_working_set(const ServedSnapshot& snapshot, std::span<const std::byte> bytes) {
-  LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot now, store::open_snapshot(snapshot.path));
-  if (now.pause_id != snapshot.pause_id) {
-    return fail(ErrorKind::kFailed, "'{}' is another pause by now", snapshot.path);
-  }
-  const int directory = now.directory.get();
-  LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(directory, snapshot.path));
-  if (!locked) return fail(ErrorKind::kBusy, "'{}' is being written", snapshot.path);
-  const std::string name = store::kNewWorkingSetName;
-  LAMINA_RETURN_IF_ERROR(sys::remove_file(directory, name, snapshot.path));
-  LAMINA_RETURN_IF_ERROR(sys::write_new_file(directory, name, bytes, snapshot.path + "/" + name));
-  return sys::rename_over(directory, name, directory, store::kWorkingSetName, snapshot.path);
+template <typename T>
+void forget_closed(std::vector<std::weak_ptr<T>>& list) {
+  std::erase_if(list, [](const std::weak_ptr<T>& one) { return one.expired(); });
+}
+
+bool fits(const Snapshot& snapshot, const pager::VmRecord& record) {
+  return snapshot.opened.pause_id == record.pause_id &&
+         snapshot.opened.header.memory_bytes == record.memory_bytes;
 }
 
 }  // namespace
 
-Result<std::uint32_t> Snapshots::open(const std::string& path, std::vector<std::string>& notes) {
-  LAMINA_ASSIGN_OR_RETURN(store::OpenSnapshot opened, store::open_snapshot(path));
+std::shared_ptr<const Snapshot> Snapshots::keep(Snapshot snapshot) {
+  forget_closed(open_);
+  auto kept = std::make_shared<const Snapshot>(std::move(snapshot));
+  open_.push_back(kept);
+  return kept;
+}
+
+std::shared_ptr<const Snapshot> Snapshots::find_open(const sys::FileFacts& header) const {
+  for (const auto& one : open_) {
+    auto snapshot = one.lock();
+    if (snapshot && snapshot->header_facts.same_file(header)) return snapshot;
+  }
+  return nullptr;
+}
+
+std::size_t Snapshots::open_count() const {
+  return static_cast<std::size_t>(
+      std::count_if(open_.begin(), open_.end(), [](const auto& one) { return !one.expired(); }));
+}
+
+Result<Service> Snapshots::open(const std::string& path, std::vector<std::string>& notes) {
   LAMINA_ASSIGN_OR_RETURN(const std::string absolute, sys::real_path(path));
-  pager::PopulatePlan plan;
-  plan.rest = populate_ == Populate::kAll;
-  if (populate_ != Populate::kNone) {
-    auto working_set = read_working_set(opened);
-    if (working_set) {
-      plan.first = std::move(working_set->runs);
-    } else if (populate_ == Populate::kWorkingSet) {
-      notes.push_back(
-          fmt::format("'{}' has no working set to replay: {}", path, working_set.error().message));
-    }
-  }
-  ServedSnapshot facts{absolute, opened.pause_id, opened.header.memory_bytes};
-  snapshots_.push_back(std::make_unique<Snapshot>(Snapshot{
-      std::move(facts), std::move(opened), std::move(plan), populate_ != Populate::kNone}));
-  return size() - 1;
+  LAMINA_ASSIGN_OR_RETURN(Snapshot loaded, load(absolute));
+  Service service;
+  service.snapshot = keep(std::move(loaded));
+  service.path = absolute;
+  service.plan = plan_for(path, service.snapshot->opened.directory.get(),
+                          service.snapshot->opened.header.memory_bytes, populate_, notes);
+  service.recorded_to = absolute;
+  service.record = record_;
+  named_.push_back(service);
+  return service;
 }
 
-Result<std::uint32_t> Snapshots::find(const pager::VmRecord& record,
+Result<std::shared_ptr<const Snapshot>> Snapshots::share(const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, path, path));
+  const auto header = sys::open_regular(directory.get(), store::kHeaderName, O_RDONLY, path);
+  // (What is replaced at this very moment may have no header any more, and is opened below.)
+  if (header) {
+    if (auto found = find_open(header->facts)) return found;
+  }
+  LAMINA_ASSIGN_OR_RETURN(Snapshot loaded, load(path));
+  // It may have been exchanged between the two looks, for one that is open.
+  if (auto found = find_open(loaded.header_facts)) return found;
+  return keep(std::move(loaded));
+}
+
+Result<Service> Snapshots::open_pin(const VmPin& pin, std::vector<std::string>& notes) {
+  Service service;
+  service.path = pin.base;
+  LAMINA_ASSIGN_OR_RETURN(service.snapshot, share(pin.base));
+  service.recorded_to = pin.snapshot_path();
+  service.record = pin.facts ? pin.facts->record.value_or(record_) : record_;
+  const Populate populate = pin.facts ? pin.facts->populate.value_or(populate_) : populate_;
+  // Of the pin itself: another fork of the snapshot may have been resumed before it was recorded.
+  const auto directory = sys::open_directory(AT_FDCWD, pin.base, pin.base);
+  if (directory) {
+    service.plan = plan_for(pin.base, directory->get(),
+                            service.snapshot->opened.header.memory_bytes, populate, notes);
+  }
+  return service;
+}
+
+Result<Service> Snapshots::find(const pager::VmRecord& record, std::vector<std::string>& notes) {
+  const auto pin = pin_of_record(record);
+  if (!pin) return find_named(record, notes);
+  LAMINA_ASSIGN_OR_RETURN(Service service, open_pin(*pin, notes));
+  const std::uint64_t memory_bytes = service.snapshot->opened.header.memory_bytes;
+  if (memory_bytes == record.memory_bytes) return service;
+  return fail(ErrorKind::kFailed, "'{}' has {} bytes of memory, its VM {}", pin->base, memory_bytes,
+              record.memory_bytes);
+}
+
+Result<Service> Snapshots::find_named(const pager::VmRecord& record,
                                       std::vector<std::string>& notes) {
-  const auto fits = [&](const Snapshot& snapshot) {
-    return snapshot.facts.pause_id == record.pause_id &&
-           snapshot.facts.memory_bytes == record.memory_bytes;
-  };
-  for (std::uint32_t i = 0; i < size(); ++i) {
-    if (at(i).facts.path == record.snapshot && fits(at(i))) return i;
+  for (const Service& service : named_) {
+    if (service.path == record.snapshot && fits(*service.snapshot, record)) return service;
   }
-  LAMINA_ASSIGN_OR_RETURN(const std::uint32_t index, open(record.snapshot, notes));
-  if (fits(at(index))) return index;
-  snapshots_.pop_back();
-  return fail(ErrorKind::kFailed, "'{}' is another pause now than {}, which it was resumed from",
-              record.snapshot, record.pause_id.to_string());
-}
-
-Status save_working_set(const Snapshot& snapshot, const pager::VmState& vm) {
-  format::WorkingSet working_set;
-  working_set.memory_bytes = snapshot.facts.memory_bytes;
-  if (snapshot.populates) working_set.runs = snapshot.plan.first;
-  const std::uint64_t count =
-      std::min<std::uint64_t>(vm.recorded_count().get(), pager::kMaxRecordedBlocks);
-  // Threads that fault on one page at once are noted once each.
-  std::vector<bool> noted(blocks_for(working_set.memory_bytes), false);
-  for (const std::uint32_t block : vm.recorded_blocks().first(count)) {
-    if (block >= noted.size() || noted[block]) continue;
-    noted[block] = true;
-    std::vector<format::BlockRun>& runs = working_set.runs;
-    if (!runs.empty() && runs.back().guest_block + runs.back().block_count == block) {
-      ++runs.back().block_count;
-    } else if (runs.size() < format::kMaxWorkingSetRuns) {
-      runs.push_back({block, 1});
+  Service service;
+  for (const auto& one : open_) {
+    auto snapshot = one.lock();
+    if (snapshot && snapshot->path == record.snapshot && fits(*snapshot, record)) {
+      service.snapshot = std::move(snapshot);
     }
   }
-  return write_working_set(snapshot.facts, format::encode_working_set(working_set));
+  if (!service.snapshot) {
+    LAMINA_ASSIGN_OR_RETURN(Snapshot loaded, load(record.snapshot));
+    if (!fits(loaded, record)) {
+      return fail(ErrorKind::kFailed,
+                  "'{}' is another pause now than {}, which it was resumed from", record.snapshot,
+                  record.pause_id.to_string());
+    }
+    service.snapshot = keep(std::move(loaded));
+  }
+  service.path = record.snapshot;
+  service.plan = plan_for(record.snapshot, service.snapshot->opened.directory.get(),
+                          record.memory_bytes, populate_, notes);
+  service.recorded_to = record.snapshot;
+  service.record = record_;
+  return service;
+}
+
+std::shared_ptr<const pager::PopulatePlan> Snapshots::plan_for(const std::string& path,
+                                                               int directory,
+                                                               std::uint64_t memory_bytes,
+                                                               Populate populate,
+                                                               std::vector<std::string>& notes) {
+  static const auto everything =
+      std::make_shared<const pager::PopulatePlan>(pager::PopulatePlan{{}, true});
+  if (populate == Populate::kNone) return nullptr;
+  auto plan = replay(path, directory, memory_bytes, populate == Populate::kAll);
+  if (plan) return *plan;
+  if (populate == Populate::kAll) return everything;
+  notes.push_back(fmt::format("'{}' has no working set to replay: {}", path, plan.error().message));
+  return nullptr;
+}
+
+Result<std::shared_ptr<const pager::PopulatePlan>> Snapshots::replay(const std::string& path,
+                                                                     int directory,
+                                                                     std::uint64_t memory_bytes,
+                                                                     bool rest) {
+  const std::string file_path = fmt::format("{}/{}", path, store::kWorkingSetName);
+  LAMINA_ASSIGN_OR_RETURN(sys::OpenedFile file, sys::open_regular(directory, store::kWorkingSetName,
+                                                                  O_RDONLY, file_path));
+  const auto plan_of = [](std::shared_ptr<const Replay> replay) {
+    const pager::PopulatePlan* plan = &replay->plan;
+    return std::shared_ptr<const pager::PopulatePlan>(std::move(replay), plan);
+  };
+  for (const auto& one : replays_) {
+    auto known = one.lock();
+    if (known && known->plan.rest == rest && known->file.facts.same_file(file.facts)) {
+      return plan_of(std::move(known));
+    }
+  }
+  LAMINA_ASSIGN_OR_RETURN(
+      const std::vector<std::byte> bytes,
+      sys::read_whole(file.fd.get(), format::max_working_set_bytes(), file_path));
+  auto decoded = format::decode_working_set(bytes);
+  if (!decoded) return std::unexpected(with_context(file_path, decoded.error()));
+  if (decoded->memory_bytes != memory_bytes) {
+    return fail(ErrorKind::kCorrupt, "'{}' is of {} bytes of memory, the snapshot of {}", file_path,
+                decoded->memory_bytes, memory_bytes);
+  }
+  forget_closed(replays_);
+  auto made =
+      std::make_shared<const Replay>(Replay{{std::move(decoded->runs), rest}, std::move(file)});
+  replays_.push_back(made);
+  return plan_of(std::move(made));
 }
 
 }  // namespace lamina::server

@@ -1,50 +1,85 @@
 // The snapshots that are served, open: whoever is forked from here reads the same layers, whatever
 // is published under their names meanwhile.
+//
+// A snapshot is open for as long as a VM is served from it (or, when it was named at the start, for
+// as long as anybody may connect), and is shared by all VMs that may have the very same one. Which
+// that is for pins is told by the header's file: pins are hard links to it, so VMs that were forked
+// from one snapshot share it, and a pin whose base was exchanged meanwhile does not share what the
+// others have. Neither the name of a snapshot nor its pause id would do.
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "lamina/result.h"
 #include "lamina/serve.h"
 #include "pager/session.h"
-#include "server/vm.h"
+#include "server/pinned_vm.h"
 #include "store/snapshot_directory.h"
+#include "sys/fd.h"
+#include "sys/file.h"
 
 namespace lamina::server {
 
 struct Snapshot {
-  ServedSnapshot facts;
+  std::string path;  ///< where it was opened, absolute
   store::OpenSnapshot opened;
-  pager::PopulatePlan plan;
-  bool populates = false;
+  sys::Fd header;  ///< kept open: the numbers of its file cannot be given to another one
+  sys::FileFacts header_facts;
 };
 
+/// What one VM is served. Copies share.
+struct Service {
+  std::shared_ptr<const Snapshot> snapshot;
+  std::string path;  ///< for the VM's record: where it is found again; absolute
+  /// What is filled without a fault; null: nothing.
+  std::shared_ptr<const pager::PopulatePlan> plan;
+  std::string recorded_to;  ///< path of the snapshot that gets the working set; empty: none
+  bool record = false;
+};
+
+/// Used by one thread; what it gives may be let go by any.
 class Snapshots {
  public:
-  explicit Snapshots(Populate populate) : populate_(populate) {}
+  /// `populate` and `record` are for VMs whose pins do not say it.
+  Snapshots(Populate populate, bool record) : populate_(populate), record_(record) {}
 
-  /// Opens a snapshot and, when it is to be replayed, its working set; one that cannot be used is
-  /// worth a note.
-  Result<std::uint32_t> open(const std::string& path, std::vector<std::string>& notes);
+  /// Opens a snapshot by its name, and keeps it open until this goes. A working set that is to be
+  /// replayed and cannot be used is worth a note.
+  Result<Service> open(const std::string& path, std::vector<std::string>& notes);
 
-  /// The snapshot that a VM was resumed from: one that is open, or its path opened. kFailed when
-  /// another pause is there now.
-  Result<std::uint32_t> find(const pager::VmRecord& record, std::vector<std::string>& notes);
+  /// Opens the base of a pin, unless it is open.
+  Result<Service> open_pin(const VmPin& pin, std::vector<std::string>& notes);
 
-  [[nodiscard]] const Snapshot& at(std::uint32_t index) const { return *snapshots_[index]; }
-  [[nodiscard]] std::uint32_t size() const { return static_cast<std::uint32_t>(snapshots_.size()); }
+  /// What a VM goes on with: its pin's base, whichever state that is by now (what the VM has not
+  /// touched is the same in all of them); or, without a pin, the snapshot that it was resumed from:
+  /// one that is open, or its path opened, and kFailed when another pause is there now.
+  Result<Service> find(const pager::VmRecord& record, std::vector<std::string>& notes);
+
+  /// How many snapshots are open.
+  [[nodiscard]] std::size_t open_count() const;
 
  private:
-  Populate populate_;
-  std::vector<std::unique_ptr<Snapshot>> snapshots_;
-};
+  struct Replay;
 
-/// Stores the blocks that `vm` recorded as the snapshot's working set, after those that were
-/// replayed.
-Status save_working_set(const Snapshot& snapshot, const pager::VmState& vm);
+  /// The snapshot at `path`, shared when the same header is open.
+  Result<std::shared_ptr<const Snapshot>> share(const std::string& path);
+  std::shared_ptr<const Snapshot> keep(Snapshot snapshot);
+  [[nodiscard]] std::shared_ptr<const Snapshot> find_open(const sys::FileFacts& header) const;
+  Result<Service> find_named(const pager::VmRecord& record, std::vector<std::string>& notes);
+  std::shared_ptr<const pager::PopulatePlan> plan_for(const std::string& path, int directory,
+                                                      std::uint64_t memory_bytes, Populate populate,
+                                                      std::vector<std::string>& notes);
+  Result<std::shared_ptr<const pager::PopulatePlan>> replay(const std::string& path, int directory,
+                                                            std::uint64_t memory_bytes, bool rest);
+
+  Populate populate_;
+  bool record_;
+  std::vector<Service> named_;
+  std::vector<std::weak_ptr<const Snapshot>> open_;
+  std::vector<std::weak_ptr<const Replay>> replays_;
+};
 
 }  // namespace lamina::server

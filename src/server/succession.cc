@@ -30,11 +30,9 @@ Json to_json(const EstateDescriptors& estate, const Vms& vms) {
                     {"pidfd", vm->pidfd.get()},
                     {"connection", vm->connection.get()}});
   }
-  return {{"listening", estate.listening},
-          {"metrics", estate.metrics},
-          {"worker", estate.worker},
-          {"stopping", estate.stopping},
-          {"vms", list}};
+  return {{"listening", estate.listening},   {"metrics", estate.metrics},
+          {"store_lock", estate.store_lock}, {"worker", estate.worker},
+          {"stopping", estate.stopping},     {"vms", list}};
 }
 
 void set_inherited(int fd, bool inherited) {
@@ -45,6 +43,7 @@ void set_inherited(int fd, bool inherited) {
 std::vector<int> all_descriptors(const EstateDescriptors& estate, const Vms& vms) {
   std::vector<int> fds = estate.listening;
   fds.push_back(estate.metrics);
+  fds.push_back(estate.store_lock);
   for (const auto& [id, vm] : vms) {
     for (const int fd :
          {vm->directory.fd(), vm->userfaultfd.get(), vm->pidfd.get(), vm->connection.get()}) {
@@ -77,6 +76,7 @@ Estate estate_from(const StateDirectory& states, const std::vector<std::byte>& b
   Estate estate;
   for (const Json& one : json.at("listening")) estate.listening.push_back(adopt(one));
   estate.metrics = adopt(json.at("metrics"));
+  estate.store_lock = adopt(json.at("store_lock"));
   estate.worker = json.at("worker").get<pid_t>();
   estate.stopping = json.at("stopping").get<bool>();
   for (const Json& one : json.at("vms")) {

@@ -22,15 +22,17 @@ namespace lamina::server {
 struct Estate {
   std::vector<sys::Fd> listening;
   sys::Fd metrics;                       ///< its listening socket; invalid when there is none
+  sys::Fd store_lock;                    ///< invalid when no store is served
   pid_t worker = -1;                     ///< a child that still serves; -1: none
   bool stopping = false;                 ///< nobody is accepted any more
-  std::vector<std::unique_ptr<Vm>> vms;  ///< without their snapshot's index
+  std::vector<std::unique_ptr<Vm>> vms;  ///< what they are served is not set
 };
 
 /// The descriptors that are passed on; they belong to the caller.
 struct EstateDescriptors {
   std::vector<int> listening;
   int metrics = -1;
+  int store_lock = -1;
   pid_t worker = -1;
   bool stopping = false;
 };

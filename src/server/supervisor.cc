@@ -20,13 +20,17 @@
 #include "lamina/serve.h"
 #include "server/acceptor.h"
 #include "server/control_message.h"
+#include "server/endpoint.h"
 #include "server/metrics.h"
 #include "server/metrics_socket.h"
 #include "server/snapshots.h"
+#include "server/store_lock.h"
 #include "server/succession.h"
 #include "server/takeover.h"
 #include "server/worker.h"
 #include "server/worker_process.h"
+#include "sys/directory.h"
+#include "sys/notify.h"
 #include "sys/process.h"
 
 namespace lamina {
@@ -49,15 +53,16 @@ class Supervisor {
   explicit Supervisor(const ServeOptions& options)
       : options_(options),
         log_(options.log ? options.log : Log([](const std::string&) {})),
-        snapshots_(options.populate),
+        snapshots_(options.populate, options.record),
         worker_([this](sys::Fd control) { be_worker(std::move(control)); }, log_) {}
 
   Status run() {
-    LAMINA_RETURN_IF_ERROR(check_options());
+    LAMINA_RETURN_IF_ERROR(check_serve_options(options_));
     LAMINA_ASSIGN_OR_RETURN(StateDirectory states, StateDirectory::open(options_.state_directory));
     states_ = std::make_unique<StateDirectory>(std::move(states));
     LAMINA_ASSIGN_OR_RETURN(std::optional<Estate> estate, take_estate(*states_));
     LAMINA_RETURN_IF_ERROR(block_signals());
+    LAMINA_RETURN_IF_ERROR(lock_the_store(estate));
     const Status opened = open_snapshots(estate);
     if (estate) take_over(*estate);
     const Status listens = opened ? listen(estate) : opened;
@@ -69,6 +74,7 @@ class Supervisor {
     }
     look_for_abandoned();
     look_again_until_ = Clock::now() + kLookingAgain;
+    if (!stopping_) manager_.tell_ready();
     loop();
     worker_.end();
     acceptor_->close();
@@ -77,40 +83,38 @@ class Supervisor {
   }
 
  private:
-  [[nodiscard]] Status check_options() const {
-    if (options_.endpoints.empty()) return fail(ErrorKind::kUsage, "there is nothing to serve");
-    for (std::size_t i = 0; i < options_.endpoints.size(); ++i) {
-      for (std::size_t j = 0; j < i; ++j) {
-        if (options_.endpoints[i].socket == options_.endpoints[j].socket) {
-          return fail(ErrorKind::kUsage, "'{}' is given for two snapshots",
-                      options_.endpoints[i].socket);
-        }
-      }
-      if (options_.endpoints[i].socket == options_.metrics_socket) {
-        return fail(ErrorKind::kUsage, "'{}' is given for a snapshot and for metrics",
-                    options_.metrics_socket);
-      }
+  /// Before anything else of the store is touched: another server may have it.
+  Status lock_the_store(std::optional<Estate>& estate) {
+    if (options_.store.empty()) return {};
+    if (estate) store_lock_ = std::move(estate->store_lock);
+    if (!store_lock_.valid()) {
+      LAMINA_ASSIGN_OR_RETURN(store_lock_, lock_store(options_.store));
     }
+    LAMINA_ASSIGN_OR_RETURN(const std::string store, sys::real_path(options_.store));
+    endpoints_.push_back(endpoint_of_store(
+        options_.store_socket.empty() ? store_socket_of(store) : options_.store_socket, store,
+        snapshots_, log_));
     return {};
   }
 
   /// A successor goes on without a snapshot that is gone: the VMs of others need it.
   Status open_snapshots(std::optional<Estate>& estate) {
+    if (!options_.store.empty()) return {};
     std::vector<std::string> notes;
     std::vector<sys::Fd> listening;
     for (std::size_t i = 0; i < options_.endpoints.size(); ++i) {
       const ServeEndpoint& endpoint = options_.endpoints[i];
-      const auto index = snapshots_.open(endpoint.snapshot, notes);
-      if (!index && (!estate || options_.endpoints.size() == 1)) {
-        return std::unexpected(index.error());
+      auto service = snapshots_.open(endpoint.snapshot, notes);
+      if (!service && (!estate || options_.endpoints.size() == 1)) {
+        return std::unexpected(service.error());
       }
-      if (!index) {
+      if (!service) {
         log_(fmt::format("nobody can connect to '{}' any more: {}", endpoint.socket,
-                         index.error().message));
+                         service.error().message));
         ::unlink(endpoint.socket.c_str());
         continue;
       }
-      endpoints_.push_back({endpoint.socket, snapshots_.at(*index).facts});
+      endpoints_.push_back(endpoint_of(endpoint.socket, std::move(*service)));
       if (estate && i < estate->listening.size()) {
         listening.push_back(std::move(estate->listening[i]));
       }
@@ -135,11 +139,10 @@ class Supervisor {
   Status listen(std::optional<Estate>& estate) {
     // A predecessor that was stopping listened no more, and neither does this one.
     stopping_ = estate && estate->stopping;
-    const AccessRules rules{options_.socket_mode, options_.socket_group, options_.allowed_users};
     LAMINA_ASSIGN_OR_RETURN(
         Acceptor acceptor,
-        Acceptor::create(*states_, stopping_ ? std::vector<Endpoint>() : endpoints_, rules,
-                         options_.record,
+        Acceptor::create(*states_, stopping_ ? std::vector<Endpoint>() : endpoints_,
+                         access_rules_of(options_),
                          estate ? std::move(estate->listening) : std::vector<sys::Fd>()));
     acceptor_ = std::make_unique<Acceptor>(std::move(acceptor));
     if (options_.metrics_socket.empty()) return {};
@@ -196,6 +199,7 @@ class Supervisor {
     }
     if (options_.restart_command.empty()) ::_exit(1);
     log_(fmt::format("supervisor {} is gone; this process takes its place", supervisor_));
+    manager_.to_environment();
     // This very program: what is on the disk now may be why the supervisor is gone.
     const Error failed =
         exec_successor(kThisProgram, options_.restart_command, descriptors(-1), vms_);
@@ -206,7 +210,7 @@ class Supervisor {
   [[nodiscard]] EstateDescriptors descriptors(pid_t worker) const {
     // A child's copies of the sockets outlive the supervisor's stop.
     return {stopping_ ? std::vector<int>() : acceptor_->listening(), metrics_ ? metrics_->fd() : -1,
-            worker, stopping_};
+            store_lock_.get(), worker, stopping_};
   }
 
   void loop() {
@@ -224,6 +228,7 @@ class Supervisor {
   void wait_and_handle() {
     int wait_ms = sooner(acceptor_->expire(refuse_), worker_.next_start_ms());
     if (looks_again()) wait_ms = sooner(wait_ms, kLookMs);
+    wait_ms = sooner(wait_ms, manager_.feed_watchdog());
     std::array<pollfd, 5> waiting = {
         pollfd{signals_.get(), POLLIN, 0}, pollfd{worker_.fd(), POLLIN, 0},
         pollfd{acceptor_->fd(), POLLIN, 0}, pollfd{metrics_ ? metrics_->fd() : -1, POLLIN, 0},
@@ -251,7 +256,6 @@ class Supervisor {
     ControlMessage message;
     message.kind = MessageKind::kServe;
     message.id = vm->id;
-    message.snapshot = vm->snapshot;
     message.text = vm->directory.name();
     const std::array<int, 4> fds = {vm->userfaultfd.get(), vm->pidfd.get(), vm->directory.fd(),
                                     vm->connection.get()};
@@ -261,6 +265,13 @@ class Supervisor {
 
   void handle_message() {
     const auto message = worker_.receive();
+    if (message && message->kind == MessageKind::kGiveWay) {
+      log_(
+          fmt::format("the serving process gives way to one that has open what it could not open: "
+                      "{}",
+                      message->text));
+      return worker_.kill();
+    }
     if (!message || message->kind != MessageKind::kEnded) return;
     const auto found = vms_.find(message->id);
     if (found == vms_.end()) return;
@@ -316,8 +327,10 @@ class Supervisor {
   }
 
   void be_succeeded() {
+    manager_.to_environment();
     const Error failed = exec_successor(options_.restart_command.front(), options_.restart_command,
                                         descriptors(worker_.pid()), vms_);
+    manager_ = sys::ServiceManager::from_environment();
     log_(fmt::format("no new process takes this one's place: {}", failed.message));
     to_be_succeeded_ = false;
     acceptor_->hold(false);
@@ -334,6 +347,7 @@ class Supervisor {
       return;
     }
     stopping_ = true;
+    manager_.tell("STOPPING=1");
     // Who has connected already cannot connect anywhere else: they are let in, and served.
     acceptor_->stop_listening(take_, refuse_);
     if (vms_.empty()) return;
@@ -356,6 +370,8 @@ class Supervisor {
     log_(reason);
   };
   Snapshots snapshots_;
+  sys::ServiceManager manager_ = sys::ServiceManager::from_environment();
+  sys::Fd store_lock_;
   std::vector<Endpoint> endpoints_;
   std::unique_ptr<StateDirectory> states_;
   std::unique_ptr<Acceptor> acceptor_;

@@ -39,10 +39,10 @@ int sooner(int a_ms, int b_ms) {
 void admit_found_vm(const StateDirectory& states, Snapshots& snapshots, std::unique_ptr<Vm> vm,
                     Vms& vms, Totals& totals, const Log& log) {
   std::vector<std::string> notes;
-  const auto index = snapshots.find(vm->state.record(), notes);
+  auto service = snapshots.find(vm->state.record(), notes);
   for (const std::string& note : notes) say(log, note);
-  if (!index) return end_unserved(states, vm->directory, index.error(), totals, log);
-  vm->snapshot = *index;
+  if (!service) return end_unserved(states, vm->directory, service.error(), totals, log);
+  vm->service = std::move(*service);
   vm->id = ++totals.sessions_started;
   vms[vm->id] = std::move(vm);
 }

@@ -76,19 +76,20 @@ Result<ClaimedPeer> claim_peer(const StateDirectory& states, int connection) {
 
 Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer& claimed,
                                     pager::Handshake handshake, sys::Fd& connection,
-                                    const ServedSnapshot& snapshot, bool record) {
-  LAMINA_ASSIGN_OR_RETURN(
-      const pager::RegionTable regions,
-      pager::RegionTable::decode(handshake.regions_json, snapshot.memory_bytes));
+                                    Service service) {
+  const store::OpenSnapshot& snapshot = service.snapshot->opened;
+  const std::uint64_t memory_bytes = snapshot.header.memory_bytes;
+  LAMINA_ASSIGN_OR_RETURN(const pager::RegionTable regions,
+                          pager::RegionTable::decode(handshake.regions_json, memory_bytes));
   pager::VmRecord facts;
   facts.pid = claimed.peer.pid;
   facts.start_time = claimed.start_time;
   facts.userfaultfd = number_in_peer(claimed.peer.pid, handshake.userfaultfd.get());
-  facts.memory_bytes = snapshot.memory_bytes;
+  facts.memory_bytes = memory_bytes;
   facts.regions.assign(regions.regions().begin(), regions.regions().end());
   facts.pause_id = snapshot.pause_id;
-  facts.snapshot = snapshot.path;
-  if (record) {
+  facts.snapshot = service.path;
+  if (service.record) {
     facts.record_until_ns =
         sys::monotonic_ns() +
         static_cast<std::uint64_t>(std::chrono::nanoseconds(kRecordingTime).count());
@@ -97,7 +98,7 @@ Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer& c
       pager::VmState state,
       pager::VmState::create(claimed.directory.fd(), kStateName, facts,
                              states.path_of(claimed.directory) + "/" + kStateName));
-  return std::make_unique<Vm>(Vm{0, 0, std::move(claimed.directory),
+  return std::make_unique<Vm>(Vm{0, std::move(service), std::move(claimed.directory),
                                  std::move(handshake.userfaultfd), std::move(claimed.pidfd),
                                  std::move(connection), std::move(state)});
 }
@@ -108,8 +109,13 @@ Result<std::unique_ptr<Vm>> attach_vm(const std::string& path, VmDirectory direc
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd file,
                           sys::open_at(directory.fd(), kStateName, O_RDWR, state_path));
   LAMINA_ASSIGN_OR_RETURN(pager::VmState state, pager::VmState::attach(file.get(), state_path));
-  return std::make_unique<Vm>(Vm{0, 0, std::move(directory), std::move(userfaultfd),
-                                 std::move(pidfd), std::move(connection), std::move(state)});
+  return std::make_unique<Vm>(Vm{0,
+                                 {},
+                                 std::move(directory),
+                                 std::move(userfaultfd),
+                                 std::move(pidfd),
+                                 std::move(connection),
+                                 std::move(state)});
 }
 
 Result<std::unique_ptr<Vm>> reacquire_vm(const StateDirectory& states, VmDirectory& directory) {
@@ -125,8 +131,13 @@ Result<std::unique_ptr<Vm>> reacquire_vm(const StateDirectory& states, VmDirecto
     return fail(ErrorKind::kCorrupt, "'{}' is the state of another process", path);
   }
   LAMINA_ASSIGN_OR_RETURN(sys::Fd userfaultfd, take_userfaultfd(state.record(), pidfd.get()));
-  return std::make_unique<Vm>(Vm{0, 0, std::move(directory), std::move(userfaultfd),
-                                 std::move(pidfd), sys::Fd(), std::move(state)});
+  return std::make_unique<Vm>(Vm{0,
+                                 {},
+                                 std::move(directory),
+                                 std::move(userfaultfd),
+                                 std::move(pidfd),
+                                 sys::Fd(),
+                                 std::move(state)});
 }
 
 Result<bool> kill_abandoned(const VmDirectory& directory) {

@@ -9,6 +9,7 @@
 #include "pager/handshake.h"
 #include "pager/session.h"
 #include "pager/vm_state.h"
+#include "server/snapshots.h"
 #include "server/state_directory.h"
 #include "sys/fd.h"
 
@@ -16,7 +17,7 @@ namespace lamina::server {
 
 struct Vm {
   std::uint64_t id = 0;
-  std::uint32_t snapshot = 0;  ///< index among those that are served
+  Service service;  ///< keeps open what it is served
   VmDirectory directory;
   sys::Fd userfaultfd;
   sys::Fd pidfd;
@@ -40,28 +41,22 @@ struct ClaimedPeer {
 /// this process; kBusy when it has connected before.
 Result<ClaimedPeer> claim_peer(const StateDirectory& states, int connection);
 
-/// What a snapshot gives to a VM's record.
-struct ServedSnapshot {
-  std::string path;  ///< absolute
-  Uuid pause_id;
-  std::uint64_t memory_bytes = 0;
-};
-
 /// Makes the VM's state from its whole handshake. From here on the VM can be taken over by another
 /// process. kCorrupt when the regions do not fit the snapshot. `claimed` and `connection` are moved
 /// from on success only.
 Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer& claimed,
                                     pager::Handshake handshake, sys::Fd& connection,
-                                    const ServedSnapshot& snapshot, bool record);
+                                    Service service);
 
 /// The VM of a directory whose descriptors are at hand: maps its state. `path` is the directory's.
+/// What it is served is not set.
 Result<std::unique_ptr<Vm>> attach_vm(const std::string& path, VmDirectory directory,
                                       sys::Fd userfaultfd, sys::Fd pidfd, sys::Fd connection);
 
 /// Takes over the VM of an abandoned directory: opens its process and takes the userfaultfd from
 /// it. kNotFound when the process has ended; after any other failure the VM waits for ever: the
-/// caller kills it (kill_abandoned). `directory` is moved from on success only. The snapshot's
-/// index is not set.
+/// caller kills it (kill_abandoned). `directory` is moved from on success only. What it is served
+/// is not set.
 Result<std::unique_ptr<Vm>> reacquire_vm(const StateDirectory& states, VmDirectory& directory);
 
 /// SIGKILL to the process that a VM's directory is named after, if it is still that one and has a

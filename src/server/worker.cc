@@ -4,9 +4,11 @@
 
 #include <array>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "server/control_message.h"
+#include "sys/process.h"
 #include "sys/unix_socket.h"
 
 namespace lamina::server {
@@ -14,11 +16,11 @@ namespace {
 
 class Worker {
  public:
-  Worker(int control, int supervisor, Log log)
-      : control_(control), supervisor_(supervisor), log_(std::move(log)) {}
+  Worker(Snapshots& snapshots, int control, int supervisor, Log log)
+      : snapshots_(snapshots), control_(control), supervisor_(supervisor), log_(std::move(log)) {}
 
-  Result<WorkerEnd> run(const Snapshots& snapshots, Vms& vms, std::size_t threads) {
-    LAMINA_ASSIGN_OR_RETURN(served_, ServedVms::start(snapshots, vms, threads, log_));
+  Result<WorkerEnd> run(Vms& vms, std::size_t threads) {
+    LAMINA_ASSIGN_OR_RETURN(served_, ServedVms::start(vms, threads, log_));
     while (true) {
       std::array<pollfd, 3> waiting = {pollfd{control_, POLLIN, 0},
                                        pollfd{served_->fd(), POLLIN, 0},
@@ -51,11 +53,29 @@ class Worker {
     }
     auto vm = make_vm(*message, received->fds);
     if (vm) {
-      served_->add(std::move(*vm));
+      serve(std::move(*vm));
     } else {
       tell_ended({message->id, pager::SessionState::kKilled, vm.error().message});
     }
     return true;
+  }
+
+  void serve(std::unique_ptr<Vm> vm) {
+    std::vector<std::string> notes;  // the supervisor has had the same
+    auto service = snapshots_.find(vm->state.record(), notes);
+    if (service) {
+      vm->service = std::move(*service);
+      return served_->add(std::move(vm));
+    }
+    // A pin goes with its VM.
+    if (!sys::may_signal(vm->pidfd.get())) {
+      return tell_ended({vm->id, pager::SessionState::kEnded, {}});
+    }
+    ControlMessage message;
+    message.kind = MessageKind::kGiveWay;
+    message.id = vm->id;
+    message.text = service.error().message;
+    tell(message);
   }
 
   static Result<std::unique_ptr<Vm>> make_vm(const ControlMessage& message,
@@ -68,7 +88,6 @@ class Worker {
                             attach_vm(message.text, VmDirectory(message.text, std::move(fds[2])),
                                       std::move(fds[0]), std::move(fds[1]), std::move(fds[3])));
     vm->id = message.id;
-    vm->snapshot = message.snapshot;
     return vm;
   }
 
@@ -78,11 +97,16 @@ class Worker {
     message.id = ended.id;
     message.state = ended.state;
     message.text = ended.failure;
+    tell(message);
+  }
+
+  void tell(const ControlMessage& message) const {
     // When the supervisor is gone, the next one sees for itself.
     static_cast<void>(
         sys::send_message(control_, encode_control(message), {}, sys::WhenFull::kWait));
   }
 
+  Snapshots& snapshots_;
   int control_;
   int supervisor_;
   Log log_;
@@ -92,9 +116,9 @@ class Worker {
 
 }  // namespace
 
-Result<WorkerEnd> run_worker(const Snapshots& snapshots, Vms& vms, int control, int supervisor,
+Result<WorkerEnd> run_worker(Snapshots& snapshots, Vms& vms, int control, int supervisor,
                              std::size_t threads, Log log) {
-  return Worker(control, supervisor, std::move(log)).run(snapshots, vms, threads);
+  return Worker(snapshots, control, supervisor, std::move(log)).run(vms, threads);
 }
 
 }  // namespace lamina::server

@@ -14,11 +14,12 @@ struct WorkerEnd {
   bool detaching = false;  ///< it had said that nobody is accepted any more
 };
 
-/// Serves `vms` and those that come through `control`, until the process behind the pidfd
+/// Serves `vms` and those that come through `control` (what they are served is opened here, unless
+/// it is among `snapshots`), until the process behind the pidfd
 /// `supervisor` has ended (its end of `control` may close before: a new program in its place has
 /// yet to end this process). Then `vms` is what is still served, with all descriptors: the caller
 /// may put a new supervisor in this place. kFailed when it cannot even begin.
-Result<WorkerEnd> run_worker(const Snapshots& snapshots, Vms& vms, int control, int supervisor,
+Result<WorkerEnd> run_worker(Snapshots& snapshots, Vms& vms, int control, int supervisor,
                              std::size_t threads, Log log);
 
 }  // namespace lamina::server

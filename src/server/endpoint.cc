@@ -1,0 +1,78 @@
+#include "server/endpoint.h"
+
+#include <utility>
+
+#include "base/error.h"
+#include "server/pinned_vm.h"
+
+namespace lamina::server {
+namespace {
+
+Status check_store_options(const ServeOptions& options) {
+  if (!options.endpoints.empty()) {
+    return fail(ErrorKind::kUsage,
+                "store '{}' and snapshot '{}' cannot be served by one server; start two",
+                options.store, options.endpoints.front().snapshot);
+  }
+  if (!options.allowed_users.empty()) {
+    return fail(ErrorKind::kUsage,
+                "user {} cannot be allowed to connect: the pins of store '{}' say who is served",
+                options.allowed_users.front(), options.store);
+  }
+  if (!options.store_socket.empty() && options.store_socket == options.metrics_socket) {
+    return fail(ErrorKind::kUsage, "'{}' is given for a store and for metrics",
+                options.metrics_socket);
+  }
+  return {};
+}
+
+}  // namespace
+
+Endpoint endpoint_of(const std::string& socket_path, Service service) {
+  return {socket_path, [service = std::move(service)](const ClaimedPeer&) -> Result<Service> {
+            return service;
+          }};
+}
+
+Endpoint endpoint_of_store(const std::string& socket_path, const std::string& store,
+                           Snapshots& snapshots, std::function<void(const std::string&)> log) {
+  return {socket_path,
+          [store, &snapshots, log = std::move(log)](const ClaimedPeer& claimed) -> Result<Service> {
+            LAMINA_ASSIGN_OR_RETURN(const VmPin pin,
+                                    pin_of_peer(store, claimed.peer, claimed.start_time));
+            std::vector<std::string> notes;
+            auto service = snapshots.open_pin(pin, notes);
+            for (const std::string& note : notes) {
+              if (log) log(note);
+            }
+            return service;
+          }};
+}
+
+AccessRules access_rules_of(const ServeOptions& options) {
+  constexpr std::uint32_t kOwnUser = 0600;
+  constexpr std::uint32_t kEverybody = 0666;
+  const bool is_store = !options.store.empty();
+  return {options.socket_mode.value_or(is_store ? kEverybody : kOwnUser), options.socket_group,
+          options.allowed_users, is_store};
+}
+
+Status check_serve_options(const ServeOptions& options) {
+  if (!options.store.empty()) return check_store_options(options);
+  if (options.endpoints.empty()) return fail(ErrorKind::kUsage, "there is nothing to serve");
+  for (std::size_t i = 0; i < options.endpoints.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      if (options.endpoints[i].socket == options.endpoints[j].socket) {
+        return fail(ErrorKind::kUsage, "'{}' is given for two snapshots",
+                    options.endpoints[i].socket);
+      }
+    }
+    if (options.endpoints[i].socket == options.metrics_socket) {
+      return fail(ErrorKind::kUsage, "'{}' is given for a snapshot and for metrics",
+                  options.metrics_socket);
+    }
+  }
+  return {};
+}
+
+}  // namespace lamina::server

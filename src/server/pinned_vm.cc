@@ -1,0 +1,54 @@
+#include "server/pinned_vm.h"
+
+#include <string_view>
+#include <utility>
+
+#include "base/error.h"
+#include "store/store.h"
+#include "sys/directory.h"
+
+namespace lamina::server {
+
+std::string VmPin::snapshot_path() const {
+  if (!facts || facts->snapshot.empty()) return {};
+  const std::string area = sys::parent_of(path);
+  return sys::parent_of(area) + "/" + facts->snapshot;
+}
+
+Result<VmPin> pin_of_peer(const std::string& store, const pager::Peer& peer,
+                          std::uint64_t start_time) {
+  VmPin pin;
+  pin.path = fmt::format("{}/{}/{}", store, store::kVmsArea, store::pin_name(peer.pid, start_time));
+  pin.base = pin.path + "/" + store::kPinBaseName;
+  auto facts = store::read_pin_facts(pin.path);
+  if (!facts && facts.error().kind == ErrorKind::kNotFound) {
+    return fail(ErrorKind::kFailed, "it was not resumed from a snapshot of store '{}'", store);
+  }
+  if (!facts) return std::unexpected(facts.error());
+  if (facts->pid != peer.pid || facts->start_time != start_time || !store::is_running(*facts)) {
+    return fail(ErrorKind::kFailed, "'{}' is the pin of another process", pin.path);
+  }
+  if (facts->uid != peer.uid) {
+    return fail(ErrorKind::kFailed, "it is of user {}, the VM of '{}' of user {}", peer.uid,
+                pin.path, facts->uid);
+  }
+  pin.facts = std::move(*facts);
+  return pin;
+}
+
+std::optional<VmPin> pin_of_record(const pager::VmRecord& record) {
+  const std::string_view suffix = store::kPinBaseName;
+  VmPin pin;
+  pin.base = record.snapshot;
+  pin.path = sys::parent_of(pin.base);
+  const std::string expected =
+      fmt::format("/{}/{}", store::kVmsArea, store::pin_name(record.pid, record.start_time));
+  if (!pin.path.ends_with(expected) || pin.base != fmt::format("{}/{}", pin.path, suffix)) {
+    return std::nullopt;
+  }
+  auto facts = store::read_pin_facts(pin.path);
+  if (facts) pin.facts = std::move(*facts);
+  return pin;
+}
+
+}  // namespace lamina::server

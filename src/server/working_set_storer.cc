@@ -1,0 +1,108 @@
+#include "server/working_set_storer.h"
+
+#include <fcntl.h>
+
+#include <span>
+#include <utility>
+
+#include "base/block.h"
+#include "base/error.h"
+#include "format/working_set.h"
+#include "store/snapshot_directory.h"
+#include "sys/directory.h"
+#include "sys/file.h"
+#include "sys/lock.h"
+
+namespace lamina::server {
+namespace {
+
+format::WorkingSet working_set_of(const Recording& recording) {
+  format::WorkingSet working_set;
+  working_set.memory_bytes = recording.memory_bytes;
+  if (recording.replayed) working_set.runs = recording.replayed->first;
+  // Threads that fault on one page at once are noted once each.
+  std::vector<bool> noted(blocks_for(recording.memory_bytes), false);
+  for (const std::uint32_t block : recording.blocks) {
+    if (block >= noted.size() || noted[block]) continue;
+    noted[block] = true;
+    std::vector<format::BlockRun>& runs = working_set.runs;
+    if (!runs.empty() && runs.back().guest_block + runs.back().block_count == block) {
+      ++runs.back().block_count;
+    } else if (runs.size() < format::kMaxWorkingSetRuns) {
+      runs.push_back({block, 1});
+    }
+  }
+  return working_set;
+}
+
+}  // namespace
+
+/// Puts the file in its place by a rename. The directory is looked up anew: a merge may have
+/// replaced it meanwhile, and kept its pause.
+Status store_recording(const Recording& recording) {
+  const std::string& path = recording.snapshot;
+  if (path.empty()) return fail(ErrorKind::kFailed, "the snapshot of the VM has no name");
+  LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot now, store::open_snapshot(path));
+  if (now.pause_id != recording.pause_id) {
+    return fail(ErrorKind::kFailed, "'{}' is another pause by now", path);
+  }
+  const std::vector<std::byte> bytes = format::encode_working_set(working_set_of(recording));
+  const int directory = now.directory.get();
+  LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(directory, path));
+  if (!locked) return fail(ErrorKind::kBusy, "'{}' is being written", path);
+  const std::string name = store::kNewWorkingSetName;
+  LAMINA_RETURN_IF_ERROR(sys::remove_file(directory, name, path));
+  LAMINA_RETURN_IF_ERROR(sys::write_new_file(directory, name, bytes, path + "/" + name));
+  return sys::rename_over(directory, name, directory, store::kWorkingSetName, path);
+}
+
+Result<std::unique_ptr<WorkingSetStorer>> WorkingSetStorer::start() {
+  std::unique_ptr<WorkingSetStorer> started(new WorkingSetStorer);
+  LAMINA_ASSIGN_OR_RETURN(started->stored_event_, sys::Event::create("working sets"));
+  started->thread_ = std::thread([storer = started.get()] { storer->run(); });
+  return started;
+}
+
+WorkingSetStorer::~WorkingSetStorer() {
+  {
+    const MutexLock lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+void WorkingSetStorer::add(Recording recording) {
+  {
+    const MutexLock lock(mutex_);
+    queue_.push_back(std::move(recording));
+  }
+  wake_.notify_all();
+}
+
+std::vector<WorkingSetStorer::Stored> WorkingSetStorer::take_stored() {
+  stored_event_.clear();
+  const MutexLock lock(mutex_);
+  return std::exchange(stored_, {});
+}
+
+void WorkingSetStorer::run() {
+  while (true) {
+    Recording next;
+    {
+      const MutexLock lock(mutex_);
+      while (queue_.empty() && !stopping_) wake_.wait(mutex_);
+      if (stopping_) return;
+      next = std::move(queue_.front());
+      queue_.pop_front();
+    }
+    Status status = store_recording(next);
+    {
+      const MutexLock lock(mutex_);
+      stored_.push_back({next.vm, std::move(next.snapshot), std::move(status)});
+    }
+    stored_event_.signal();
+  }
+}
+
+}  // namespace lamina::server
