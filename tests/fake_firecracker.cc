@@ -119,6 +119,7 @@ pid_t start_guest(const std::string& socket_path, const GuestLayout& layout,
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (!layout.keeps_descriptors) ::close_range(STDERR_FILENO + 1, ~0U, 0);
   GuestMemory memory = map_guest(layout);
+  if (layout.before_connecting) layout.before_connecting();
   const int socket = connect_to(socket_path);
   constexpr std::size_t kPageBytes = 4096;
   constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;

@@ -30,6 +30,8 @@ struct GuestLayout {
   bool keeps_descriptors = false;
   /// Where each region is in the memory file. Empty: one follows the other.
   std::vector<std::uint64_t> memory_offsets = {};
+  /// Done in the process before it connects; may be empty.
+  std::function<void()> before_connecting = {};
 };
 
 /// Guest memory as Firecracker has it: mapped, and registered with a userfaultfd.

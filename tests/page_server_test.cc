@@ -10,12 +10,17 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdio>
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "fake_firecracker.h"
 #include "served_memory.h"
+#include "store/pin.h"
+#include "store/snapshot_directory.h"
+#include "store/store.h"
 #include "sys/process.h"
 
 namespace lamina {
@@ -56,6 +61,29 @@ class PageServerTest : public testing::Test {
 
   fs::path root_;
 };
+
+/// What a resume does before it loads; ends the process where it cannot.
+void pin_this_process(const std::string& store_path, const std::string& snapshot_path) {
+  const auto pin_it = [&]() -> Status {
+    std::vector<std::string> notes;
+    LAMINA_ASSIGN_OR_RETURN(const store::Store store, store::Store::open(store_path, notes));
+    LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot snapshot,
+                            store::open_snapshot(snapshot_path));
+    store::PinFacts facts;
+    facts.pid = ::getpid();
+    facts.uid = ::geteuid();
+    facts.snapshot = fs::path(snapshot_path).filename();
+    LAMINA_ASSIGN_OR_RETURN(facts.start_time, sys::start_time_of(facts.pid));
+    LAMINA_ASSIGN_OR_RETURN(facts.boot_id, sys::boot_id());
+    LAMINA_ASSIGN_OR_RETURN(store::Pin pin, store::Pin::claim(store, facts.pid, facts.start_time));
+    LAMINA_RETURN_IF_ERROR(pin.set_base(snapshot));
+    return pin.write_facts(facts);
+  };
+  const Status pinned = pin_it();
+  if (pinned) return;
+  std::fprintf(stderr, "%s\n", pinned.error().message.c_str());
+  ::_exit(3);
+}
 
 tests::MadeSnapshot snapshot_in(const fs::path& store, std::size_t pages) {
   auto made = tests::make_snapshot(store, pages * kPage, 3, 17);
@@ -165,6 +193,51 @@ TEST_F(PageServerTest, TheNextOneTakesVmsOver) {
     (*server)->detach();
   }
   EXPECT_FALSE(has_states());
+}
+
+TEST_F(PageServerTest, VmsOfAStoreAreServedFromTheirPins) {
+  const auto first = snapshot_in(root_ / "store", 600);
+  fs::create_directory(root_ / "other");
+  auto second = tests::make_snapshot(root_ / "other", 500 * kPage, 2, 23);
+  ASSERT_TRUE(second) << second.error().message;
+  fs::rename(second->path, root_ / "store" / "second");
+  const std::string store = (root_ / "store").string();
+  ServeOptions options;
+  options.store = store;
+  options.populate = Populate::kAll;
+  options.record = true;
+  options.threads = 2;
+  options.state_directory = (root_ / "states").string();
+  EXPECT_FALSE(is_store_served(store));
+  auto server = PageServer::start(options);
+  ASSERT_TRUE(server) << server.error().message;
+  EXPECT_TRUE(is_store_served(store));
+  const std::string socket = store + "/.vms/page-server.sock";
+  std::vector<pid_t> guests;
+  for (std::uint64_t seed = 0; seed < 6; ++seed) {
+    const std::string path = seed % 2 == 0 ? first.path : (root_ / "store" / "second").string();
+    const std::vector<std::byte>& memory = seed % 2 == 0 ? first.memory : second->memory;
+    tests::GuestLayout layout{{memory.size()}, false};
+    layout.before_connecting = [&] { pin_this_process(store, path); };
+    guests.push_back(tests::start_guest(socket, layout, [&](std::span<GuestRegion> regions) {
+      return tests::use_memory(regions, memory, 2, 2000, seed);
+    }));
+  }
+  // Nobody has resumed this one.
+  const pid_t stranger =
+      tests::start_guest(socket, {{600 * kPage}, false}, [&](std::span<GuestRegion> regions) {
+        return tests::use_memory(regions, first.memory, 2, 2000, 5);
+      });
+  for (const pid_t guest : guests) EXPECT_EQ(tests::wait_for(guest), 0);
+  EXPECT_EQ(tests::wait_for(stranger), 128 + SIGKILL);
+  (*server)->detach();
+  EXPECT_NE((*server)->metrics().find("lamina_peers_refused_total 1"), std::string::npos);
+  EXPECT_FALSE(has_states());
+  EXPECT_FALSE(fs::exists(socket));
+  EXPECT_TRUE(fs::exists(root_ / "store" / "second" / "working-set"));
+  EXPECT_EQ(PageServer::start(options).error().kind, ErrorKind::kBusy);
+  server->reset();
+  EXPECT_FALSE(is_store_served(store));
 }
 
 TEST_F(PageServerTest, AVmWhoseSnapshotIsGoneIsKilledByTheNextOne) {

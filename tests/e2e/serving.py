@@ -25,6 +25,7 @@ from memory_files import program
 TIMEOUT_S = 30.0
 POLL_S = 0.001
 EXIT_STUCK = 3
+LONGEST_SOCKET_PATH = 107
 HUGE_PAGE_BYTES = 2 << 20
 HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
 
@@ -63,11 +64,14 @@ class Vm:
     """One fake VM. It goes on until finish(), or by itself when it was started without `wait`."""
 
     def __init__(self, socket_path: Path, truth: Path, *options: str | int | Path,
-                 regions: str | None = None, wait: bool = False) -> None:
-        """Returns at once; `truth` is the file with the memory, which gives one region too."""
+                 regions: str | None = None, wait: bool = False, wait_first: bool = False) -> None:
+        """Returns at once; `truth` is the file with the memory, which gives one region too.
+
+        With `wait_first` it connects when go() is called.
+        """
         words = [fake_vm_program(), "--socket", str(socket_path), "--truth", str(truth),
                  "--regions", regions or str(truth.stat().st_size), *map(str, options),
-                 *(["--wait"] if wait else [])]
+                 *(["--wait"] if wait else []), *(["--wait-first"] if wait_first else [])]
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                          stderr=subprocess.PIPE)
         self._words = words
@@ -88,6 +92,27 @@ class Vm:
         self._out += os.read(stdout.fileno(), 4096)
         if b"connected\n" not in self._out:
             raise AssertionError(f"the VM did not connect: {self.finish()}, {self.said()}")
+        return self
+
+    def go(self) -> Vm:
+        """Lets it connect."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        stdin.write(b"!")
+        stdin.flush()
+        return self
+
+    def wait_touched(self) -> Vm:
+        """Waits until the pages of --touch have been read."""
+        stdout = self._process.stdout
+        assert stdout is not None
+        while b"touched\n" not in self._out:
+            if not select.select([stdout], [], [], TIMEOUT_S)[0]:
+                raise AssertionError("the VM does not get its pages")
+            more = os.read(stdout.fileno(), 4096)
+            if not more:
+                raise AssertionError(f"the VM has ended: {self.finish()}, {self.said()}")
+            self._out += more
         return self
 
     def is_running(self) -> bool:
@@ -120,11 +145,12 @@ class Vm:
 
 
 class Server:
-    """`lamina serve` with the given snapshots, in a process group of its own."""
+    """`lamina serve` with the given snapshots or a store, in a process group of its own."""
 
     def __init__(self, snapshots: Sequence[Path], directory: Path, state: Path,
-                 *options: str | Path, user: int | None = None, log: int | None = None) -> None:
-        """Starts it; returns once it listens. Sockets are `directory`/0, 1, ...
+                 *options: str | Path, user: int | None = None, log: int | None = None,
+                 store: Path | None = None) -> None:
+        """Starts it; returns once it listens. Sockets are `directory`/0, 1, ...; a store has one.
 
         `user` is who runs it, `log` a descriptor for what it prints, instead of a file.
         """
@@ -138,6 +164,9 @@ class Server:
         self._words = [program(), "serve", *map(str, snapshots)]
         for path in self.sockets:
             self._words += ["--socket", str(path)]
+        if store is not None:
+            self._words += ["--store", str(store)]
+            self.sockets = [store / ".vms" / "page-server.sock"]
         self._words += ["--state-dir", str(state), "--metrics", str(self.metrics_socket),
                         *map(str, options)]
         self._user = user
@@ -287,7 +316,15 @@ class Server:
         listening = {fields[7] for fields in
                      (line.split() for line in Path("/proc/net/unix").read_text().splitlines())
                      if len(fields) == 8 and fields[3] == "00010000"}
-        return {*map(str, self.sockets), str(self.metrics_socket)} <= listening
+        return all(str(path) in listening or self._listens_by_number(path, listening)
+                   for path in (*self.sockets, self.metrics_socket))
+
+    @staticmethod
+    def _listens_by_number(path: Path, listening: set[str]) -> bool:
+        """A path that is too long for a socket is bound through its directory's descriptor."""
+        return len(str(path)) > LONGEST_SOCKET_PATH and any(
+            name.startswith("/proc/self/fd/") and name.endswith(f"/{path.name}")
+            for name in listening)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,10 @@
 // A VM as a page server sees one: it maps memory, hands it over as Firecracker does, uses it from
 // several threads and compares every byte with what it must be.
 //
-// Prints "connected" when the handshake was sent, and at the end one line of JSON. Exit codes:
-// 0 every byte was right, 1 a byte was wrong (or a hostile peer was not turned away), 2 usage, 3 a
-// thread was stuck, 77 this machine cannot do it.
+// With --touch and --wait it prints "touched" after those pages, and reads all of them when its
+// input has ended. Prints "connected" when the handshake was sent, and at the end one line of JSON.
+// Exit codes: 0 every byte was right, 1 a byte was wrong (or a hostile peer was not turned away), 2
+// usage, 3 a thread was stuck, 77 this machine cannot do it.
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -37,6 +38,7 @@ struct Arguments {
   std::string handshake = "plain";
   std::uint32_t user = 0;
   bool split = false;
+  bool wait_first = false;
   long patience_s = 20;
   Usage usage;
 };
@@ -98,6 +100,29 @@ bool is_turned_away(const std::string& path, const GuestMemory& memory,
          0;
 }
 
+/// Reads the pages that were asked for; then, when it is told to wait, all of the memory once its
+/// input has ended.
+UsageReport touch(const GuestMemory& memory, const Arguments& arguments) {
+  UsageReport report = touch_pages(memory.regions, arguments.truth, arguments.touch);
+  if (!arguments.usage.wait_for_end_of_input) return report;
+  std::puts("touched");
+  std::fflush(stdout);
+  std::array<char, 64> input{};
+  while (::read(STDIN_FILENO, input.data(), input.size()) > 0) {
+  }
+  std::vector<std::uint64_t> all;
+  constexpr std::size_t kSmallPage = 4096;
+  for (const GuestRegion& region : memory.regions) {
+    for (std::size_t at = 0; at < region.size_bytes; at += kSmallPage) {
+      all.push_back((region.memory_offset + at) / kSmallPage);
+    }
+  }
+  const UsageReport rest = touch_pages(memory.regions, arguments.truth, all);
+  report.reads += rest.reads;
+  report.wrong_pages += rest.wrong_pages;
+  return report;
+}
+
 void print_report(const UsageReport& report) {
   std::printf(
       "{\"reads\":%llu,\"writes\":%llu,\"removes\":%llu,\"wrong_pages\":%llu,"
@@ -114,6 +139,8 @@ int run(const Arguments& arguments) {
     return kExitUsage;
   }
   if (arguments.split) split_mappings(memory);
+  char go = 0;
+  if (arguments.wait_first && ::read(STDIN_FILENO, &go, 1) != 1) return kExitUsage;
   if (!arguments.misbehave.empty()) {
     return misbehave(arguments.misbehave, arguments.socket, memory, arguments.usage.page_bytes,
                      arguments.usage.patience);
@@ -130,7 +157,7 @@ int run(const Arguments& arguments) {
   }
   const UsageReport report = arguments.touch.empty()
                                  ? use_memory(memory.regions, arguments.truth, arguments.usage)
-                                 : touch_pages(memory.regions, arguments.truth, arguments.touch);
+                                 : touch(memory, arguments);
   print_report(report);
   return report.wrong_pages == 0 ? kExitRight : kExitWrong;
 }
@@ -152,6 +179,7 @@ int run(int argc, char** argv) {
   app.add_option("--touch", arguments.touch, "reads only these pages, in this order")
       ->delimiter(',');
   app.add_option("--patience", arguments.patience_s, "seconds until a thread counts as stuck");
+  app.add_flag("--wait-first", arguments.wait_first, "connects when a byte comes from stdin");
   app.add_flag("--split", arguments.split, "many mappings instead of one per region");
   app.add_option("--user", arguments.user, "becomes this user before it connects");
   app.add_option("--handshake", arguments.handshake)
