@@ -183,8 +183,8 @@ Action add_serve(CLI::App& app) {
       ->check(CLI::Range(std::uint32_t{1}, kMaxThreads))
       ->type_name("")
       ->option_text("N");
-  add_text(verb, "--socket-mode", arguments->mode,
-           "mode of the sockets (default 0600; with --store 0666)", "MODE");
+  add_text(verb, "--socket-mode", arguments->mode, "mode of sockets (default 0600, a store's 0666)",
+           "MODE");
   add_text(verb, "--socket-group", options.socket_group, "group of the sockets", "GROUP");
   verb->add_option("--allow-uid", options.allowed_users, "another user who may connect")
       ->allow_extra_args(false)

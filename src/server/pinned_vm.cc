@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "store/name.h"
 #include "store/store.h"
 #include "sys/directory.h"
 
@@ -12,7 +13,8 @@ namespace lamina::server {
 std::string VmPin::snapshot_path() const {
   if (!facts || facts->snapshot.empty()) return {};
   const std::string area = sys::parent_of(path);
-  return sys::parent_of(area) + "/" + facts->snapshot;
+  const auto named = store::parse_snapshot_path(sys::parent_of(area) + "/" + facts->snapshot);
+  return named && named->name == facts->snapshot ? named->path : std::string();
 }
 
 Result<VmPin> pin_of_peer(const std::string& store, const sys::Peer& peer,

@@ -6,9 +6,9 @@
 #include <string>
 
 #include "lamina/result.h"
-#include "sys/peer.h"
 #include "pager/vm_state.h"
 #include "store/pin.h"
+#include "sys/peer.h"
 
 namespace lamina::server {
 

@@ -76,7 +76,7 @@ Estate estate_from(const StateDirectory& states, const std::vector<std::byte>& b
   Estate estate;
   for (const Json& one : json.at("listening")) estate.listening.push_back(adopt(one));
   estate.metrics = adopt(json.at("metrics"));
-  estate.store_lock = adopt(json.at("store_lock"));
+  estate.store_lock = adopt(json.value("store_lock", Json(-1)));
   estate.worker = json.at("worker").get<pid_t>();
   estate.stopping = json.at("stopping").get<bool>();
   for (const Json& one : json.at("vms")) {

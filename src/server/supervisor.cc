@@ -62,8 +62,9 @@ class Supervisor {
     states_ = std::make_unique<StateDirectory>(std::move(states));
     LAMINA_ASSIGN_OR_RETURN(std::optional<Estate> estate, take_estate(*states_));
     LAMINA_RETURN_IF_ERROR(block_signals());
-    LAMINA_RETURN_IF_ERROR(lock_the_store(estate));
-    const Status opened = open_snapshots(estate);
+    const Status locked = lock_the_store(estate);
+    if (!locked && locked.error().kind == ErrorKind::kBusy && !estate) return locked;
+    const Status opened = locked ? open_snapshots(estate) : locked;
     if (estate) take_over(*estate);
     const Status listens = opened ? listen(estate) : opened;
     if (!listens) {
@@ -157,6 +158,13 @@ class Supervisor {
   }
 
   void take_over(Estate& estate) {
+    // Opened while the worker still serves: nobody waits for it.
+    std::vector<Service> opened;
+    for (const std::unique_ptr<Vm>& vm : estate.vms) {
+      std::vector<std::string> notes;  // come again below
+      auto service = snapshots_.find(vm->state.record(), notes);
+      if (service) opened.push_back(std::move(*service));
+    }
     if (estate.worker > 0) {
       // A child of this process still, which was another program a moment ago.
       ::kill(estate.worker, SIGKILL);

@@ -15,6 +15,20 @@ bool is_alphanumeric(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
+bool is_valid(std::string_view name) {
+  return !name.empty() && name.size() <= kMaxNameBytes && is_alphanumeric(name.front()) &&
+         std::all_of(name.begin(), name.end(), [](char c) {
+           return is_alphanumeric(c) || kPunctuation.find(c) != std::string_view::npos;
+         });
+}
+
+std::unexpected<Error> refuse(const std::string& given) {
+  return fail(ErrorKind::kUsage,
+              "'{}' cannot name a snapshot: use 1 to {} letters, digits and '{}', beginning with a "
+              "letter or digit",
+              given, kMaxNameBytes, kPunctuation);
+}
+
 }  // namespace
 
 Result<SnapshotPath> parse_snapshot_path(const std::string& path) {
@@ -26,19 +40,13 @@ Result<SnapshotPath> parse_snapshot_path(const std::string& path) {
   parsed.store =
       slash == std::string::npos ? "." : trimmed.substr(0, std::max<std::size_t>(slash, 1));
   parsed.path = trimmed;
-  const bool valid = !parsed.name.empty() && parsed.name.size() <= kMaxNameBytes &&
-                     is_alphanumeric(parsed.name.front()) &&
-                     std::all_of(parsed.name.begin(), parsed.name.end(), [](char c) {
-                       return is_alphanumeric(c) || kPunctuation.find(c) != std::string_view::npos;
-                     });
-  if (!valid) {
-    return fail(
-        ErrorKind::kUsage,
-        "'{}' cannot name a snapshot: use 1 to {} letters, digits and '{}', beginning with a "
-        "letter or digit",
-        path, kMaxNameBytes, kPunctuation);
-  }
+  if (!is_valid(parsed.name)) return refuse(path);
   return parsed;
+}
+
+Result<SnapshotPath> snapshot_in(const std::string& store, const std::string& name) {
+  if (!is_valid(name)) return refuse(name);
+  return SnapshotPath{store, name, store + "/" + name};
 }
 
 }  // namespace lamina::store

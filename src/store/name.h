@@ -18,4 +18,8 @@ struct SnapshotPath {
 /// directories.
 Result<SnapshotPath> parse_snapshot_path(const std::string& path);
 
+/// The snapshot `name` of the store at `store`; kUsage for a name as above, and for one with a
+/// slash.
+Result<SnapshotPath> snapshot_in(const std::string& store, const std::string& name);
+
 }  // namespace lamina::store

@@ -251,7 +251,10 @@ Result<bool> PendingPause::may_replace(const OpenSnapshot& existing) const {
 }
 
 Result<std::string> PendingPause::publish(std::vector<std::string>& notes) {
-  const std::string other = fmt::format("{}@{}", journal_.name, journal_.pause_id.to_string());
+  // A name has its limit, and the UUID needs room.
+  constexpr std::size_t kMaxStem = 160;
+  const std::string other =
+      fmt::format("{}@{}", journal_.name.substr(0, kMaxStem), journal_.pause_id.to_string());
   if (!staging_) {
     for (const std::string& name : {journal_.name, other}) {
       const auto there = open_snapshot(store_->path() + "/" + name);
@@ -259,7 +262,7 @@ Result<std::string> PendingPause::publish(std::vector<std::string>& notes) {
     }
     return journal_.name;  // replaced by a newer one since
   }
-  bool elsewhere = journal_.lacks_files;
+  const bool elsewhere = journal_.lacks_files;
   if (elsewhere) {
     notes.push_back(fmt::format(
         "published as '{}': the hook or the attached files that belong to it did not end well",

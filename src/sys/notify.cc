@@ -73,6 +73,7 @@ void ServiceManager::tell(const std::string& state) const {
   const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + socket_.size() +
                                              (is_abstract ? 0 : 1));
   const Fd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return;
   const timeval patience{1, 0};
   static_cast<void>(::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)));
   while (::sendto(fd.get(), state.data(), state.size(), MSG_NOSIGNAL,

@@ -76,7 +76,7 @@ class Pause {
  private:
   Status work() {
     LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath target,
-                            store::parse_snapshot_path(options_.store + "/" + options_.name));
+                            store::snapshot_in(options_.store, options_.name));
     report_.snapshot = target.path;
     LAMINA_RETURN_IF_ERROR(check_attachments());
     LAMINA_ASSIGN_OR_RETURN(vmm::Jail jail, vmm::Jail::open(options_.vmm.jail));

@@ -1,11 +1,15 @@
 // Putting right what a crash has left: every half-done thing is finished or removed. Each step may
 // be done by several processes at once and again after a crash: what is locked is being worked on
 // by somebody who lives, and is left alone.
+#include <set>
+
 #include "base/error.h"
 #include "lamina/lifecycle.h"
+#include "lamina/listing.h"
 #include "store/maps.h"
 #include "store/pending_pause.h"
 #include "store/pin.h"
+#include "store/resume_count.h"
 #include "store/store.h"
 #include "sys/directory.h"
 #include "vmm/finish.h"
@@ -39,6 +43,7 @@ class Recover {
     LAMINA_ASSIGN_OR_RETURN(const Store store, Store::open(options_.store, report_.notes));
     LAMINA_RETURN_IF_ERROR(end_pauses(store));
     LAMINA_RETURN_IF_ERROR(release_pins(store));
+    LAMINA_RETURN_IF_ERROR(forget_counts(store));
     LAMINA_ASSIGN_OR_RETURN(report_.removed_maps,
                             store::remove_unused_maps(store, options_.dry_run));
     if (needs_page_server_ && !options_.dry_run) {
@@ -177,6 +182,18 @@ class Recover {
       if (!released) report_.notes.push_back(released.error().message);
     }
     return {};
+  }
+
+  /// How often a pause was resumed is kept for as long as the store has a snapshot of it.
+  Status forget_counts(const Store& store) const {
+    if (options_.dry_run) return {};
+    LAMINA_ASSIGN_OR_RETURN(const StoreListing listing, list_store(options_.store));
+    std::set<Uuid> kept;
+    for (const SnapshotListing& snapshot : listing.snapshots) {
+      if (!snapshot.pause_id) return {};  // what cannot be read may be repaired
+      kept.insert(*snapshot.pause_id);
+    }
+    return store::forget_counts_without(store, kept);
   }
 
   static Result<bool> has_queued_pause(const Store& store, const std::string& pin) {

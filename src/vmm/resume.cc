@@ -52,7 +52,7 @@ class Resume {
  private:
   Status work() {
     LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath source,
-                            store::parse_snapshot_path(options_.store + "/" + options_.name));
+                            store::snapshot_in(options_.store, options_.name));
     report_.snapshot = source.path;
     LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot, store::open_snapshot(source.path));
     snapshot_.emplace(std::move(snapshot));

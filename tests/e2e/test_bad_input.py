@@ -1100,6 +1100,8 @@ class CommandLine(LaminaTest):
                     "compact": writes | {EXIT_INTERRUPTED},
                     "materialize": (writes - {EXIT_BUSY}) | {EXIT_INTERRUPTED}, "inspect": reads,
                     "verify": reads | {EXIT_INTERRUPTED}, "repair": writes, "serve": writes,
+                    "pause": writes | {EXIT_INTERRUPTED}, "resume": writes | {EXIT_INTERRUPTED},
+                    "recover": writes,
                     "fork": writes, "rm": writes - {EXIT_CORRUPT},
                     "ls": reads - {EXIT_CORRUPT}, "du": reads - {EXIT_CORRUPT},
                     "doctor": {EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_NO_SPACE,
@@ -1124,18 +1126,14 @@ class CommandLine(LaminaTest):
                           ["inspect", self.out], ["inspect", self.out, "--extents"],
                           ["inspect", self.out / "memfile.header"], ["verify", self.out],
                           ["verify", self.out, "--against", self.full], ["merge", self.out],
-<<<<<<< HEAD
-                          ["merge", self.out], ["materialize", self.out, "--out", out],
-                          ["repair", self.out], ["doctor", self.store],
-                          ["fork", self.out, self.store / "fork"], ["ls", self.store],
-                          ["ls", self.store, "--tree"], ["du", self.store],
-                          ["rm", self.store / "fork", "--dry-run"], ["rm", self.store / "fork"]):
-=======
                           ["merge", self.out], ["compact", self.out],
                           ["compact", "--store", self.store],
                           ["materialize", self.out, "--out", out],
-                          ["repair", self.out], ["doctor", self.store]):
->>>>>>> h-policy
+                          ["repair", self.out], ["doctor", self.store],
+                          ["fork", self.out, self.store / "fork"], ["ls", self.store],
+                          ["ls", self.store, "--tree"], ["du", self.store],
+                          ["rm", self.store / "fork", "--dry-run"], ["rm", self.store / "fork"],
+                          ["recover", self.store]):
             with self.subTest(arguments=arguments):
                 outcome = self.done(*arguments, "--json")
                 self.assertEqual(outcome.json["message_type"], arguments[0])
@@ -1171,15 +1169,12 @@ class CommandLine(LaminaTest):
     def test_json_is_printed_for_errors_too(self) -> None:
         none = self.directory / "none"
         for arguments in (["ingest", none, "--out", self.out], ["inspect", none], ["verify", none],
-<<<<<<< HEAD
-                          ["merge", none], ["materialize", none, "--out", self.directory / "o"],
-                          ["repair", none], ["doctor", none], ["ls", none], ["du", none], ["rm", none],
-                          ["fork", none, self.out]):
-=======
                           ["merge", none], ["compact", none], ["compact", "--store", none],
                           ["materialize", none, "--out", self.directory / "o"],
-                          ["repair", none], ["doctor", none]):
->>>>>>> h-policy
+                          ["repair", none], ["doctor", none], ["ls", none], ["du", none],
+                          ["rm", none], ["fork", none, self.out], ["recover", none],
+                          ["pause", "--api", none, "--store", self.store, "--name", "a"],
+                          ["resume", "--api", none, "--store", self.store, "--name", "a"]):
             with self.subTest(arguments=arguments), self.unchanged():
                 outcome = lamina(*arguments, "--json")
                 self.assertEqual(outcome.code, EXIT_NOT_FOUND, str(outcome))

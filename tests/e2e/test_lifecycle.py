@@ -127,6 +127,7 @@ class PauseTest(SandboxTest):
 
     def test_a_failing_hook_keeps_the_state_under_another_name(self) -> None:
         vm = self.fresh()
+        vm.tell("run 200 1")
         first = self.pause(vm, "a", "--after", "resume")
         vm.tell("write 3 3")
         message = self.pause_fails(EXIT_FAILED, vm, "a", "--after", "resume",
@@ -164,7 +165,7 @@ class PauseTest(SandboxTest):
     def test_what_cannot_be_paused_is_refused(self) -> None:
         self.assertIn("no VM", self.pause_fails(EXIT_FAILED, self.waiting(), "a"))
         vm = self.fresh()
-        for name in ("../x", "a/b", ".vms", "", "-a"):
+        for name in ("../x", "a/b", "../store/a", ".vms", "", "-a"):
             outcome = lamina("pause", "--api", vm.api_socket, "--store", self.store,
                              f"--name={name}")
             self.assertEqual(outcome.code, EXIT_USAGE, str(outcome))
@@ -277,11 +278,14 @@ class ResumeTest(SandboxTest):
     def test_what_cannot_be_resumed_is_refused(self) -> None:
         vm = self.fresh()
         self.pause(vm, "a", "--after", "resume")
-        refusals = [(EXIT_FAILED, vm, "a", "has a VM already"),
-                    (EXIT_NOT_FOUND, self.waiting(), "b", "does not exist")]
-        (self.store / "a" / "snapfile").unlink()
-        refusals.append((EXIT_FAILED, self.waiting(), "a", "no VM state"))
-        for code, target, name, words in refusals:
+        (self.store / "c").mkdir()
+        for file in (self.store / "a").iterdir():
+            if file.name != "snapfile":
+                os.link(file, self.store / "c" / file.name)
+        for code, target, name, words in ((EXIT_FAILED, vm, "a", "has a VM already"),
+                                          (EXIT_NOT_FOUND, self.waiting(), "b", "does not exist"),
+                                          (EXIT_FAILED, self.waiting(), "c", "no VM state"),
+                                          (EXIT_USAGE, self.waiting(), "../a", "../a")):
             outcome = lamina("resume", "--api", target.api_socket, "--store", self.store,
                              "--name", name)
             self.assertEqual(outcome.code, code, str(outcome))
