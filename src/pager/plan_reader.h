@@ -12,6 +12,11 @@
 // every portion, so that they stay in the cache that both processors share. More than two keep the
 // reader busy while the owner answers faults.
 //
+// An owner with nothing to copy helps: it reads the oldest portion that nobody has begun. So both
+// are busy whichever is slower, and a reader that gets no processor holds nothing up. It does so
+// only while reads are quick, because faults wait meanwhile: what comes from a slow disk is the
+// reader's.
+//
 // Rejected: a reader for each VM (memory for each; the disk does not get faster), and a queue under
 // a mutex (the owner answers faults, and would wait for a reader that was preempted).
 #pragma once
@@ -55,6 +60,9 @@ class PlanReader {
   Portion* take();
   /// Has it read. Its chain must stay until it has been read or given back.
   void post(Portion& portion);
+  /// Reads a portion that is posted in the calling thread. False when there is none, or when reads
+  /// take so long that faults should not wait for them.
+  bool help();
   /// The owner needs it no more. False when it is being read just now: then it stays as it is.
   bool give_back(Portion& portion);
   /// Waits until a portion is not being read.
@@ -63,8 +71,9 @@ class PlanReader {
  private:
   PlanReader() = default;
   void run();
-  /// The oldest of those that are posted, now the reader's, or nullptr.
+  /// The oldest of those that are posted, now the caller's to read, or nullptr.
   Portion* next();
+  void read(Portion& portion);
 
   std::array<Portion, kPortions> portions_;
   std::array<bool, kPortions> taken_{};
@@ -72,7 +81,8 @@ class PlanReader {
   std::size_t share_ = kPortions;
   sys::AnonymousMapping buffers_;
   sys::Event finished_;
-  std::atomic<std::uint32_t> posts_ = 0;  ///< changes when there may be something to do
+  std::atomic<std::uint32_t> posts_ = 0;    ///< changes when there may be something to do
+  std::atomic<std::uint64_t> read_ns_ = 0;  ///< that the last portion took
   std::atomic<bool> stopping_ = false;
   std::thread thread_;
 };

@@ -41,7 +41,7 @@ struct Piece {
 enum class PortionState : int {  // NOLINT(performance-enum-size): waited for with a futex
   kFree,     ///< of the owner: nothing is in it, or it is not to be read by anybody else
   kPosted,   ///< to be read; the owner may take it back
-  kReading,  ///< of the reader
+  kReading,  ///< of whoever reads it
   kRead,     ///< of the owner: every block is what it must be
   kFailed,   ///< of the owner: something could not be read or is wrong
 };

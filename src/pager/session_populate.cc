@@ -55,7 +55,9 @@ Session::Populated Session::populate(std::uint32_t max_blocks) {
     Portion& portion = *ahead_.front();
     const PortionState state = portion.state.load(std::memory_order_acquire);
     if (state == PortionState::kPosted || state == PortionState::kReading) {
-      return Populated::kWaits;
+      // Not while faults come, which would wait for it.
+      const bool helped = max_blocks >= kPortionBlocks && options_.reader->help();
+      return helped ? Populated::kMore : Populated::kWaits;
     }
     const bool filled = fill_portion(portion, left);
     if (state_ != SessionState::kServing) return Populated::kDone;

@@ -31,6 +31,7 @@ Result<AnonymousMapping> AnonymousMapping::map(std::size_t bytes, const std::str
   mapping.bytes_ = {start + before, bytes};
   // A kernel without them gives small ones.
   static_cast<void>(::madvise(start + before, rounded, MADV_HUGEPAGE));
+  static_cast<void>(::madvise(start + before, rounded, MADV_DONTFORK));
   return mapping;
 }
 
