@@ -1,5 +1,7 @@
 #include "pager/plan_reader.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 
 #include "base/block.h"
@@ -93,10 +95,10 @@ Portion* PlanReader::next() {
 }
 
 void PlanReader::run() {
-  // Had now, so that no plan waits for it.
-  for (std::size_t i = 0; i < buffers_.bytes().size(); i += kBlockBytes) {
-    buffers_.bytes()[i] = std::byte{0};
-  }
+  // Had now, so that no plan waits for it. Without a write: the owner may be reading into it
+  // already. (Linux 5.14; elsewhere each page is had when it is first read into.)
+  static_cast<void>(
+      ::madvise(buffers_.bytes().data(), buffers_.bytes().size(), MADV_POPULATE_WRITE));
   while (true) {
     const std::uint32_t seen = posts_.load(std::memory_order_acquire);
     if (stopping_) return;
