@@ -47,8 +47,8 @@ Status BareThreads::start(std::size_t count,
     LAMINA_RETURN_IF_ERROR(watch(epolls_.back().get(), stop_.get(), nullptr));
   }
   for (std::size_t i = 0; i < guests.size(); ++i) {
-    servers_.push_back(std::make_unique<FloorServer>(*guests[i], input, pager::FaultLimits{},
-                                                     FloorSource::kMapping));
+    servers_.push_back(std::make_unique<FloorServer>(
+        *guests[i], input, pager::FaultLimits{}, FloorSource::kMapping, FloorOrder::kPageFirst));
     LAMINA_RETURN_IF_ERROR(
         watch(epolls_[i % count].get(), guests[i]->userfaultfd.get(), servers_.back().get()));
   }

@@ -64,18 +64,20 @@ std::vector<Placement> placements() {
   return all;
 }
 
-ServerMaker session_server(const pager::FaultLimits& limits) {
-  return [limits](const ConnectedGuest& guest,
-                  const FaultInput& input) -> Result<std::unique_ptr<FaultServer>> {
-    LAMINA_ASSIGN_OR_RETURN(auto server, SessionServer::create(guest, input.chain(), limits));
+ServerMaker session_server(const pager::FaultLimits& limits,
+                           std::shared_ptr<pager::PlanReader> reader) {
+  return [=](const ConnectedGuest& guest,
+             const FaultInput& input) -> Result<std::unique_ptr<FaultServer>> {
+    LAMINA_ASSIGN_OR_RETURN(auto server,
+                            SessionServer::create(guest, input.chain(), limits, reader));
     return server;
   };
 }
 
-ServerMaker floor_server(const pager::FaultLimits& limits, FloorSource source) {
+ServerMaker floor_server(const pager::FaultLimits& limits, FloorSource source, FloorOrder order) {
   return [=](const ConnectedGuest& guest,
              const FaultInput& input) -> Result<std::unique_ptr<FaultServer>> {
-    return std::make_unique<FloorServer>(guest, input, limits, source);
+    return std::make_unique<FloorServer>(guest, input, limits, source, order);
   };
 }
 

@@ -36,9 +36,12 @@ struct FaultSetting {
 
 using ServerMaker =
     std::function<Result<std::unique_ptr<FaultServer>>(const ConnectedGuest&, const FaultInput&)>;
-ServerMaker session_server(const pager::FaultLimits& limits = {});
+/// `reader`: see SessionServer::create.
+ServerMaker session_server(const pager::FaultLimits& limits = {},
+                           std::shared_ptr<pager::PlanReader> reader = nullptr);
 ServerMaker floor_server(const pager::FaultLimits& limits = {},
-                         FloorSource source = FloorSource::kMapping);
+                         FloorSource source = FloorSource::kMapping,
+                         FloorOrder order = FloorOrder::kPageFirst);
 ServerMaker plain_server();
 
 /// From the guest's first touch to its last. `after` sees each guest when it has run. The words

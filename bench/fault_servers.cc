@@ -50,9 +50,9 @@ Status serve_until_done(ConnectedGuest& guest, FaultServer& server) {
   }
 }
 
-Result<std::unique_ptr<SessionServer>> SessionServer::create(const ConnectedGuest& guest,
-                                                             const engine::Chain& chain,
-                                                             const pager::FaultLimits& limits) {
+Result<std::unique_ptr<SessionServer>> SessionServer::create(
+    const ConnectedGuest& guest, const engine::Chain& chain, const pager::FaultLimits& limits,
+    std::shared_ptr<pager::PlanReader> reader) {
   const std::string place = "/dev/shm";
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, place, place));
   pager::VmRecord record;
@@ -66,6 +66,7 @@ Result<std::unique_ptr<SessionServer>> SessionServer::create(const ConnectedGues
   std::unique_ptr<SessionServer> server(new SessionServer(std::move(*state)));
   pager::SessionOptions options;
   options.limits = limits;
+  server->reader_ = std::move(reader);
   LAMINA_ASSIGN_OR_RETURN(
       server->session_,
       pager::Session::create(chain, server->state_, {guest.userfaultfd.get(), guest.pidfd.get()},
@@ -85,19 +86,24 @@ Status SessionServer::handle_events() {
 
 Status SessionServer::populate(std::span<const format::BlockRun> runs) {
   plan_.first.assign(runs.begin(), runs.end());
-  session_->set_plan(&plan_);
-  while (session_->populate(kPortionBlocks)) {
+  session_->set_plan(&plan_, reader_.get());
+  while (true) {
+    const auto populated = session_->populate(kPortionBlocks);
+    if (populated == pager::Session::Populated::kDone) return check();
+    if (populated == pager::Session::Populated::kMore) continue;
+    pollfd waiting{reader_->fd(), POLLIN, 0};
+    if (::poll(&waiting, 1, -1) > 0) reader_->clear();
   }
-  return check();
 }
 
 FloorServer::FloorServer(const ConnectedGuest& guest, const FaultInput& input,
-                         const pager::FaultLimits& limits, FloorSource source)
+                         const pager::FaultLimits& limits, FloorSource source, FloorOrder order)
     : userfaultfd_(guest.userfaultfd.get()),
       address_(guest.region.host_address),
       input_(input),
       limits_(limits),
       source_(source),
+      order_(order),
       buffer_(pager::kFillBufferBytes) {}
 
 std::uint32_t FloorServer::fill(std::uint32_t block, const pager::FaultLimits& limits) {
@@ -124,11 +130,23 @@ std::uint32_t FloorServer::fill(std::uint32_t block, const pager::FaultLimits& l
 }
 
 Status FloorServer::handle_events() {
-  return for_each_fault(userfaultfd_, address_, [&](std::uint32_t block) -> Status {
-    fill(block, limits_);
-    if (failed_) return fail(ErrorKind::kFailed, "the floor could not fill block {}", block);
+  std::array<format::BlockRun, kEventsAtOnce> rests{};
+  std::size_t rest_count = 0;
+  LAMINA_RETURN_IF_ERROR(for_each_fault(userfaultfd_, address_, [&](std::uint32_t block) -> Status {
+    const std::uint32_t run = std::min(limits_.data_blocks, input_.run_end(block) - block);
+    if (order_ == FloorOrder::kWholeRun || input_.is_zero(block) || run == 1) {
+      fill(block, limits_);
+    } else {
+      fill(block, {1, 1});
+      rests[rest_count++] = {block + 1, run - 1};
+    }
     return {};
-  });
+  }));
+  for (std::size_t i = 0; i < rest_count; ++i) {
+    fill(rests[i].guest_block, {rests[i].block_count, rests[i].block_count});
+  }
+  if (failed_) return fail(ErrorKind::kFailed, "the floor could not fill a fault");
+  return {};
 }
 
 Status FloorServer::populate(std::span<const format::BlockRun> runs) {

@@ -36,9 +36,11 @@ Status serve_until_done(ConnectedGuest& guest, FaultServer& server);
 /// pager::Session as in production, its state on tmpfs.
 class SessionServer : public FaultServer {
  public:
+  /// `reader` reads ahead what is populated; null: nobody does.
   static Result<std::unique_ptr<SessionServer>> create(const ConnectedGuest& guest,
                                                        const engine::Chain& chain,
-                                                       const pager::FaultLimits& limits);
+                                                       const pager::FaultLimits& limits,
+                                                       std::shared_ptr<pager::PlanReader> reader);
   Status handle_events() override;
   Status populate(std::span<const format::BlockRun> runs) override;
 
@@ -50,6 +52,7 @@ class SessionServer : public FaultServer {
   pager::VmState state_;
   std::vector<std::byte> buffer_;
   pager::PopulatePlan plan_;
+  std::shared_ptr<pager::PlanReader> reader_;
   std::unique_ptr<pager::Session> session_;
 };
 
@@ -59,11 +62,18 @@ enum class FloorSource : std::uint8_t {
   kRead,     ///< a pread of the file into a buffer, and the kernel copies from there
 };
 
-/// One ioctl per fault, no check, no record of anything, whole runs of one kind as ours fills them.
+/// How a bare loop fills the run around a fault.
+enum class FloorOrder : std::uint8_t {
+  kPageFirst,  ///< of data the page that is waited for, then the rest of the run: two ioctls, as
+               ///< ours
+  kWholeRun,   ///< one ioctl
+};
+
+/// No check, no record of anything, whole runs of one kind as ours fills them.
 class FloorServer : public FaultServer {
  public:
   FloorServer(const ConnectedGuest& guest, const FaultInput& input,
-              const pager::FaultLimits& limits, FloorSource source);
+              const pager::FaultLimits& limits, FloorSource source, FloorOrder order);
   Status handle_events() override;
   Status populate(std::span<const format::BlockRun> runs) override;
 
@@ -76,6 +86,7 @@ class FloorServer : public FaultServer {
   const FaultInput& input_;
   const pager::FaultLimits limits_;
   const FloorSource source_;
+  const FloorOrder order_;
   bool failed_ = false;
   std::vector<std::byte> buffer_;
 };

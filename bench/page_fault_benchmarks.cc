@@ -1,11 +1,13 @@
 // Page faults of one guest: what one costs, and what it takes until much or all of the memory has
 // been touched. The guest reads.
 //
-// The floor answers the same faults with runs of the same length by one bare ioctl each, straight
-// from a mapping, on the same CPUs. "read" has the bytes by a pread into a buffer first: what is
-// between it and ours is the lookup, the checksums and the records that survive a crash. "bare 4
-// KiB" is the floor with one block per fault, "file mapping" the kernel alone on a mapping of the
-// materialized file (whose writes would cost a copy that a page server's pages have had).
+// The floor answers the same faults with runs of the same length by bare ioctls, in the same order
+// as ours: of data the page that is waited for, then the rest; straight from a mapping, on the same
+// CPUs. "one ioctl" fills the run at once, so that the guest waits for all of it. "read" has the
+// bytes by a pread into a buffer first: what is between it and ours is the lookup, the checksums
+// and the records that survive a crash. "bare 4 KiB" is the floor with one block per fault, "file
+// mapping" the kernel alone on a mapping of the materialized file (whose writes would cost a copy
+// that a page server's pages have had).
 #include "page_fault_benchmarks.h"
 
 #include <fmt/format.h>
@@ -72,7 +74,8 @@ class Latencies {
       Measurement measurement;
       measurement.name = name + "/" + one.name;
       measurement.what = "one fault at a random place, as the guest sees it";
-      measurement.floor_is = "poll, read, one UFFDIO_COPY of the same run from a mapping";
+      measurement.floor_is =
+          "poll, read, UFFDIO_COPY of the page, then of the same run, from a mapping";
       if (has_budget) measurement.budget.ours_over_floor = one.budget;
       for (const std::string& contender : order_) {
         measurement.samples.push_back({contender, samples_.at({one.name, contender})});
@@ -92,7 +95,7 @@ Comparison comparison_of(const std::string& name, const FaultSetting& setting) {
   Comparison comparison;
   comparison.name = name;
   comparison.what = "from the first touch to the last";
-  comparison.floor_is = "poll, read, one ioctl of the same run from a mapping";
+  comparison.floor_is = "poll, read, ioctls of the page, then of the same run, from a mapping";
   comparison.ballast_bytes = setting.input->memory().size() + (std::uint64_t{64} << 20);
   return comparison;
 }
@@ -114,6 +117,7 @@ Status measure_latency(Bench& bench, FaultSetting setting) {
     add("plain", plain_server());
     add("ours", session_server());
     add("floor", floor_server());
+    add("one ioctl", floor_server({}, FloorSource::kMapping, FloorOrder::kWholeRun));
     add("read", floor_server({}, FloorSource::kRead));
     LAMINA_RETURN_IF_ERROR(bench.run(comparison));
     bench.note(fmt::format("{} faults a round", touches.size()));
@@ -146,9 +150,12 @@ Status measure_touches(Bench& bench, FaultSetting setting, const TouchCase& one)
   const std::string name = fmt::format("fault/{}/{}", one.name, setting.placement.name);
   if (bench.wants(name)) {
     Comparison comparison = comparison_of(name, setting);
-    comparison.contenders = {touching("plain", setting, plain_server()),
-                             touching("ours", setting, session_server()),
-                             touching("floor", setting, floor_server()), touching_file(setting)};
+    comparison.contenders = {
+        touching("plain", setting, plain_server()), touching("ours", setting, session_server()),
+        touching("floor", setting, floor_server()),
+        touching("one ioctl", setting,
+                 floor_server({}, FloorSource::kMapping, FloorOrder::kWholeRun)),
+        touching_file(setting)};
     if (one.has_bare_loop) {
       comparison.contenders.push_back(touching("bare 4 KiB", setting, floor_server(kOneBlock)));
     }

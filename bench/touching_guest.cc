@@ -93,7 +93,7 @@ Result<std::unique_ptr<TouchingGuest>> TouchingGuest::start(const std::string& s
   guest->shared_ = static_cast<Shared*>(shared);
   std::memset(shared, 0, guest->shared_bytes_);
   guest->process_ = tests::start_guest(
-      socket, {{task.memory_bytes}, false},
+      socket, {{task.memory_bytes}, false, true},
       [&, ours = ends[0], control = ends[1]](std::span<tests::GuestRegion> regions) {
         ::close(ours);
         // The parent's pages are shared with it: written here, so that no touch has to copy one.

@@ -113,23 +113,62 @@ class SessionTest : public testing::TestWithParam<int> {
     buffer_.resize(kFillBufferBytes);
     SessionOptions options;
     options.plan = populates_ ? &plan_ : nullptr;
+    options.reader = reader_.get();
     auto session =
         Session::create(chain, *state_, {userfaultfd_.get(), pidfd_.get()}, buffer_, options);
     ASSERT_TRUE(session) << session.error().message;
     session_ = std::move(*session);
   }
 
-  /// Runs `guest` to its end while it is served, with populating in between; returns its exit code.
+  void start_reader() {
+    auto reader = PlanReader::start();
+    ASSERT_TRUE(reader) << reader.error().message;
+    reader_ = std::move(*reader);
+  }
+
+  /// A byte of the first stored block changes behind lamina's back.
+  void damage_first_block() {
+    for (const auto& entry : fs::directory_iterator(snapshot_)) {
+      const std::string name = entry.path().filename();
+      if (!store::parse_layer_file_name(name)) continue;
+      std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+      file.seekp(100);
+      file.put('!');
+    }
+  }
+
+  /// Waits for the reader when there is nothing else to do.
+  void wait_for_reader() const {
+    pollfd waiting{reader_->fd(), POLLIN, 0};
+    ASSERT_EQ(::poll(&waiting, 1, -1), 1);
+    reader_->clear();
+  }
+
+  /// Populates to the end, or until something has been filled.
+  void populate(bool to_the_end) {
+    while (true) {
+      const Session::Populated populated = session_->populate(1);
+      if (populated == Session::Populated::kDone) return;
+      if (populated == Session::Populated::kWaits) wait_for_reader();
+      const VmCounters& counters = state_->counters();
+      if (!to_the_end && counters.data_bytes.get() + counters.zero_bytes.get() > 0) return;
+    }
+  }
+
+  /// Runs `guest` to its end while it is served, with populating in between and something that
+  /// reads ahead; returns its exit code.
   int run_guest(const GuestLayout& layout, const std::function<int(std::span<GuestRegion>)>& guest,
                 bool populate) {
     const std::string path = (root_ / "socket").string();
     const sys::Fd listener(tests::listen_at(path));
-    auto snapshot = store::open_snapshot(snapshot_);
+    opened_.push_back(store::open_snapshot(snapshot_));
+    const auto& snapshot = opened_.back();
     if (!snapshot) {
       ADD_FAILURE() << snapshot.error().message;
       return -1;
     }
     const pid_t process = tests::start_guest(path, layout, guest);
+    if (populate) start_reader();
     if (layout.huge_pages) {
       // Where the machine has no huge pages the guest ends before it connects.
       int status = 0;
@@ -140,7 +179,7 @@ class SessionTest : public testing::TestWithParam<int> {
     if (!session_) return -1;
     bool more = populate;
     while (session_->step(more ? 0 : 1000) == SessionState::kServing) {
-      if (more) more = session_->populate(32);
+      if (more) more = session_->populate(32) != Session::Populated::kDone;
     }
     const int code = tests::wait_for(process);
     ::unlink(path.c_str());
@@ -158,7 +197,9 @@ class SessionTest : public testing::TestWithParam<int> {
   bool populates_ = false;
   PopulatePlan plan_{{{100, 40}, {7, 3}, {120, 60}}, true};
   std::vector<std::byte> buffer_;
+  std::vector<Result<store::OpenSnapshot>> opened_;  ///< the session reads from them
   std::unique_ptr<VmState> state_;
+  std::unique_ptr<PlanReader> reader_;
   std::unique_ptr<Session> session_;
 };
 
@@ -199,7 +240,9 @@ class HugePages {
   int before_ = 0;
 };
 
-TEST_F(SessionTest, HugePagesAreAssembledAcrossExtents) {
+class HugePagesTest : public SessionTest {};
+
+TEST_P(HugePagesTest, AreAssembledAcrossExtents) {
   const HugePages reserved(8);
   make_snapshot(4 * kHuge, 3, 5);
   ASSERT_FALSE(HasFatalFailure());
@@ -217,22 +260,17 @@ TEST_F(SessionTest, HugePagesAreAssembledAcrossExtents) {
         }
         return 0;
       },
-      false);
+      GetParam() == 1);
   if (code == 77) GTEST_SKIP() << "no huge pages on this machine";
   EXPECT_EQ(code, 0);
 }
 
+INSTANTIATE_TEST_SUITE_P(PopulatedOrNot, HugePagesTest, testing::Range(0, 2));
+
 TEST_F(SessionTest, AWrongBlockKillsTheVmInsteadOfReachingIt) {
   make_snapshot(256 * kPage, 1, 11);
   ASSERT_FALSE(HasFatalFailure());
-  // A byte of the first stored block changes behind lamina's back.
-  for (const auto& entry : fs::directory_iterator(snapshot_)) {
-    const std::string name = entry.path().filename();
-    if (!store::parse_layer_file_name(name)) continue;
-    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(100);
-    file.put('!');
-  }
+  damage_first_block();
   const int code = run_guest(
       {{256 * kPage}, false},
       [&](std::span<GuestRegion> regions) {
@@ -319,6 +357,162 @@ TEST_F(SessionTest, ARemoveBehindMoreFaultsThanAreReadAtOnceIsAppliedBeforeAnyIs
   // The first batch was all faults; the kernel refused to fill until the REMOVE was read.
   EXPECT_GE(state_->counters().reread_events.get(), 1);
   EXPECT_EQ(state_->counters().removes.get(), 1);
+}
+
+/// Lets a guest go on step by step.
+class Pace {
+ public:
+  Pace() { EXPECT_EQ(::pipe2(go_on_.data(), O_CLOEXEC), 0); }
+  Pace(const Pace&) = delete;
+  Pace& operator=(const Pace&) = delete;
+  ~Pace() {
+    for (const int fd : go_on_) ::close(fd);
+  }
+
+  void let_go_on() const { EXPECT_EQ(::write(go_on_[1], "x", 1), 1); }
+  /// In the guest.
+  void wait() const {
+    char byte = 0;
+    if (::read(go_on_[0], &byte, 1) != 1) ::_exit(99);
+  }
+
+ private:
+  std::array<int, 2> go_on_{};
+};
+
+TEST_F(SessionTest, WhatIsGivenBackAfterItWasReadAheadIsZeros) {
+  constexpr std::size_t kPages = 700;
+  constexpr std::size_t kFirst = 100;
+  constexpr std::size_t kEnd = 500;
+  make_snapshot(kPages * kPage, 3, 4);
+  ASSERT_FALSE(HasFatalFailure());
+  const Pace pace;
+  const std::string path = (root_ / "socket").string();
+  const sys::Fd listener(tests::listen_at(path));
+  process_ = tests::start_guest(
+      path, {{kPages * kPage}, false, true}, [&](std::span<GuestRegion> regions) {
+        std::byte* memory = regions[0].memory;
+        pace.wait();
+        ::madvise(memory + kFirst * kPage, (kEnd - kFirst) * kPage, MADV_DONTNEED);
+        pace.wait();
+        const std::vector<std::byte> zeros(kPage);
+        for (std::size_t i = 0; i < kPages; ++i) {
+          const std::byte* want = i >= kFirst && i < kEnd ? zeros.data() : &memory_[i * kPage];
+          if (std::memcmp(memory + i * kPage, want, kPage) != 0) return 1;
+        }
+        return 0;
+      });
+  const auto snapshot = store::open_snapshot(snapshot_);
+  ASSERT_TRUE(snapshot) << snapshot.error().message;
+  start_reader();
+  populates_ = true;
+  plan_ = {{}, true};
+  accept_guest(listener.get(), snapshot->chain);
+  ASSERT_TRUE(session_);
+  // The first block is filled, so all of the first portion has been read.
+  populate(false);
+  pace.let_go_on();
+  while (state_->counters().removes.get() == 0) session_->step(1000);
+  populate(true);
+  EXPECT_EQ(state_->counters().populated_bytes.get(), kPages * kPage);
+  EXPECT_LE(state_->counters().data_bytes.get(), (kPages - (kEnd - kFirst)) * kPage);
+  pace.let_go_on();
+  while (session_->step(1000) == SessionState::kServing) {
+  }
+  EXPECT_EQ(tests::wait_for(process_), 0) << session_->failure();
+  session_.reset();
+}
+
+TEST_F(SessionTest, AWrongBlockThatIsReadAheadKillsTheVm) {
+  make_snapshot(256 * kPage, 1, 11);
+  ASSERT_FALSE(HasFatalFailure());
+  damage_first_block();
+  const int code = run_guest(
+      {{256 * kPage}, false},
+      [](std::span<GuestRegion>) {
+        while (true) ::pause();
+        return 0;
+      },
+      true);
+  EXPECT_EQ(code, 128 + SIGKILL);
+  EXPECT_EQ(session_->state(), SessionState::kKilled);
+  EXPECT_NE(session_->failure().find("does not match its checksum"), std::string::npos);
+  EXPECT_EQ(state_->counters().read_retries.get(), 2);
+}
+
+TEST_F(SessionTest, AVmThatEndsWhileItsPortionsAreReadLeavesNothingInUse) {
+  constexpr int kRounds = 40;
+  make_snapshot(2000 * kPage, 2, 6);
+  ASSERT_FALSE(HasFatalFailure());
+  start_reader();
+  populates_ = true;
+  for (int round = 0; round < kRounds; ++round) {
+    start_unserved(2000 * kPage, [](std::span<GuestRegion>) {
+      while (true) ::pause();
+      return 0;
+    });
+    ASSERT_FALSE(HasFatalFailure());
+    // What is read from lives no longer than its session.
+    const auto snapshot = store::open_snapshot(snapshot_);
+    ASSERT_TRUE(snapshot) << snapshot.error().message;
+    begin_session(snapshot->chain, std::move(handshake_));
+    ASSERT_TRUE(session_);
+    session_->populate(1);
+    if (round % 2 == 0) wait_for_reader();
+    ::kill(process_, SIGKILL);
+    EXPECT_EQ(tests::wait_for(process_), 128 + SIGKILL);
+    while (session_->step(1000) == SessionState::kServing) {
+    }
+    EXPECT_EQ(session_->populate(512), Session::Populated::kDone);
+    session_.reset();
+    fs::remove(root_ / "socket");
+  }
+  std::array<Portion*, PlanReader::kPortions> portions{};
+  for (Portion*& portion : portions) {
+    portion = reader_->take();
+    EXPECT_NE(portion, nullptr);
+  }
+  for (Portion* portion : portions) reader_->give_back(*portion);
+}
+
+TEST_F(SessionTest, ASuccessorPopulatesWhatWasReadAheadAndNotFilled) {
+  constexpr std::size_t kPages = 1500;
+  make_snapshot(kPages * kPage, 3, 9);
+  ASSERT_FALSE(HasFatalFailure());
+  const Pace pace;
+  const std::string path = (root_ / "socket").string();
+  const sys::Fd listener(tests::listen_at(path));
+  process_ = tests::start_guest(
+      path, {{kPages * kPage}, false, true}, [&](std::span<GuestRegion> regions) {
+        pace.wait();
+        return std::memcmp(regions[0].memory, memory_.data(), memory_.size()) == 0 ? 0 : 1;
+      });
+  const auto snapshot = store::open_snapshot(snapshot_);
+  ASSERT_TRUE(snapshot) << snapshot.error().message;
+  start_reader();
+  populates_ = true;
+  plan_ = {{{900, 30}, {20, 3}, {10, 10}}, true};
+  accept_guest(listener.get(), snapshot->chain);
+  ASSERT_TRUE(session_);
+  populate(false);
+  // Only what is filled counts: another session begins where the first has filled to.
+  session_.reset();
+  SessionOptions options;
+  options.plan = &plan_;
+  options.reader = reader_.get();
+  auto successor = Session::create(snapshot->chain, *state_, {userfaultfd_.get(), pidfd_.get()},
+                                   buffer_, options);
+  ASSERT_TRUE(successor) << successor.error().message;
+  session_ = std::move(*successor);
+  populate(true);
+  const VmCounters& counters = state_->counters();
+  EXPECT_EQ(counters.data_bytes.get() + counters.zero_bytes.get(), kPages * kPage);
+  pace.let_go_on();
+  while (session_->step(1000) == SessionState::kServing) {
+  }
+  EXPECT_EQ(tests::wait_for(process_), 0) << session_->failure();
+  EXPECT_EQ(counters.data_faults.get() + counters.zero_faults.get(), 0);
+  session_.reset();
 }
 
 TEST(Handshake, SilentClosingAndLyingPeersAreRefusedInTime) {

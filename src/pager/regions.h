@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/block.h"
 #include "lamina/result.h"
 
 namespace lamina::pager {
@@ -30,6 +31,7 @@ struct Region {
 
 inline constexpr std::size_t kMaxRegions = 64;
 inline constexpr std::uint64_t kHugePageBytes = std::uint64_t{2} << 20;
+inline constexpr std::uint32_t kHugePageBlocks = kHugePageBytes / kBlockBytes;
 
 /// The regions of one VM: sorted by host address, apart, aligned to their page size, inside the
 /// memory. Immutable; thread-safe.

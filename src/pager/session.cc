@@ -19,8 +19,6 @@
 namespace lamina::pager {
 namespace {
 
-constexpr std::uint32_t kHugePageBlocks = kHugePageBytes / kBlockBytes;
-
 /// A fill that keeps meeting unread events gives way to the loop after so many rounds; the faulting
 /// thread is woken and faults again, in turn with those of other VMs.
 constexpr int kMaxRereads = 4;
@@ -29,10 +27,6 @@ constexpr int kMaxRereads = 4;
 constexpr std::uint64_t kMaxDetachNs = 5'000'000'000;
 
 constexpr int kReadAttempts = 3;
-
-/// The position of populating: a run of the plan in the upper half, a block of it in the lower one;
-/// behind the last run, a block of the memory.
-constexpr unsigned kRunShift = 32;
 
 /// What was written above this must not be moved below it by the compiler. (The processor is no
 /// concern: a process that is killed has done all of its instructions up to one, and none after.)
@@ -55,6 +49,7 @@ Session::Session(const engine::Chain& chain, VmState& vm, RegionTable regions,
       fds_(descriptors),
       options_(options),
       limits_(options.limits),
+      planned_position_(vm.populate_position().get()),
       slots_(vm.slots()),
       reread_slots_(vm.reread_slots()),
       removed_(vm.removed_bits()),
@@ -87,6 +82,10 @@ Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, VmS
     session->wake(region.host_address, region.size_bytes);
   }
   return session;
+}
+
+Session::~Session() {
+  while (!stop_populating()) PlanReader::wait_for(*ahead_.front());
 }
 
 void Session::finish_predecessors_work() {
@@ -344,27 +343,37 @@ sys::FillResult Session::fill(const Region& region, const Run& run) {
   }
   const auto data = buffer_.first(length);
   if (!read_blocks(run.block, data, address)) return {};
+  return copy(address, data);
+}
+
+sys::FillResult Session::copy(std::uint64_t address, std::span<const std::byte> data) {
   const sys::FillResult result = sys::uffd_copy(fds_.userfaultfd, address, data);
   counters_.data_bytes.add(result.bytes_done);
   return result;
 }
 
 sys::FillResult Session::fill_huge_page(const Region& region, std::uint32_t first_block) {
-  const std::uint64_t address = address_of(region, first_block);
   const auto page = buffer_.first(kHugePageBytes);
   const std::uint32_t known =
       std::min(kHugePageBlocks, chain_.mapping().block_count() - first_block);
-  if (!read_blocks(first_block, page.first(known * kBlockBytes), address)) return {};
+  if (!read_blocks(first_block, page.first(known * kBlockBytes), address_of(region, first_block))) {
+    return {};
+  }
   std::fill(page.begin() + known * static_cast<std::ptrdiff_t>(kBlockBytes), page.end(),
             std::byte{0});
+  return copy_huge_page(region, first_block, page);
+}
+
+sys::FillResult Session::copy_huge_page(const Region& region, std::uint32_t first_block,
+                                        std::span<std::byte> page) {
+  const std::uint32_t known =
+      std::min(kHugePageBlocks, chain_.mapping().block_count() - first_block);
   for (std::uint32_t i = 0; i < known; ++i) {
     if (!is_removed(first_block + i)) continue;
     const auto block = page.subspan(i * kBlockBytes, kBlockBytes);
     std::fill(block.begin(), block.end(), std::byte{0});
   }
-  const sys::FillResult result = sys::uffd_copy(fds_.userfaultfd, address, page);
-  counters_.data_bytes.add(result.bytes_done);
-  return result;
+  return copy(address_of(region, first_block), page);
 }
 
 bool Session::read_blocks(std::uint32_t block, std::span<std::byte> buffer,
@@ -392,97 +401,6 @@ void Session::fail_closed(const std::string& cause, std::uint64_t host_address,
     const std::uint64_t pages = (length + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
     static_cast<void>(sys::uffd_poison(fds_.userfaultfd, host_address, pages));
   }
-}
-
-format::BlockRun Session::next_of_plan(std::uint32_t limit) const {
-  const std::uint64_t position = vm_.populate_position().get();
-  const auto run = static_cast<std::size_t>(position >> kRunShift);
-  const auto done = static_cast<std::uint32_t>(position);
-  const auto& first = options_.plan->first;
-  if (run < first.size()) {
-    return {first[run].guest_block + done, std::min(first[run].block_count - done, limit)};
-  }
-  const std::uint32_t blocks = chain_.mapping().block_count();
-  if (!options_.plan->rest || done >= blocks) return {};
-  return {done, std::min(blocks - done, limit)};
-}
-
-void Session::advance_plan(std::uint32_t blocks) {
-  const std::uint64_t position = vm_.populate_position().get();
-  const auto run = static_cast<std::size_t>(position >> kRunShift);
-  const std::uint64_t done = static_cast<std::uint32_t>(position) + std::uint64_t{blocks};
-  const auto& first = options_.plan->first;
-  const bool ended = run < first.size() && done >= first[run].block_count;
-  vm_.populate_position().set(ended ? (std::uint64_t{run} + 1) << kRunShift
-                                    : (std::uint64_t{run} << kRunShift) | done);
-  counters_.populated_bytes.add(blocks * kBlockBytes);
-}
-
-// It calls itself once, for a single block.
-// NOLINTNEXTLINE(misc-no-recursion)
-std::uint32_t Session::populate_run(std::uint32_t block, std::uint32_t count) {
-  const Region* region = regions_.find_block(block);
-  if (region == nullptr) return 1;
-  const bool huge = region->page_bytes == kHugePageBytes;
-  const std::uint32_t limit = std::min(count, populate_limit_);
-  const Run run = run_at(*region, block, {limit, limit});
-  const std::uint32_t in_page = block - run.block;
-  // What was given back is zeros when it is touched; filling it would undo the balloon's work.
-  if (huge && is_removed_page(run.block)) return run.count - in_page;
-  if (!huge && is_removed(block)) return 1;
-  const sys::FillResult result = fill(*region, run);
-  if (!huge) limit_populate(run, result.outcome);
-  switch (result.outcome) {
-    case sys::FillOutcome::kUnreadEvent:
-      return 0;
-    case sys::FillOutcome::kProcessGone:
-      end();
-      return 0;
-    case sys::FillOutcome::kFailed:
-      fail_closed(system_error("populate", "guest memory", result.error_number).message, 0, 0);
-      return 0;
-    case sys::FillOutcome::kPresent:
-      // Stopped part of the way, at a page that is there or at an unread event: the next fill
-      // tells. At its first page it was there.
-      if (result.bytes_done > 0 && !huge) {
-        return static_cast<std::uint32_t>(result.bytes_done / kBlockBytes);
-      }
-      return huge ? run.count - in_page : 1;
-    case sys::FillOutcome::kUnmapped:
-      if (huge) return run.count - in_page;
-      return run.count > 1 ? populate_run(block, 1) : 1;
-    case sys::FillOutcome::kDone:
-      break;
-  }
-  return run.count - in_page;
-}
-
-void Session::limit_populate(const Run& run, sys::FillOutcome outcome) {
-  if (outcome == sys::FillOutcome::kUnmapped) {
-    populate_limit_ = 1;
-  } else if (outcome == sys::FillOutcome::kDone && run.count == populate_limit_) {
-    populate_limit_ = std::min(2 * populate_limit_, kHugePageBlocks);
-  }
-}
-
-bool Session::populate(std::uint32_t max_blocks) {
-  if (options_.plan == nullptr) return false;
-  std::uint32_t left = std::min<std::uint32_t>(max_blocks, kFillBufferBytes / kBlockBytes);
-  while (left > 0 && state_ == SessionState::kServing) {
-    const format::BlockRun next = next_of_plan(left);
-    if (next.block_count == 0) return false;
-    const std::uint32_t settled = populate_run(next.guest_block, next.block_count);
-    if (state_ != SessionState::kServing) return false;
-    if (settled == 0) return true;  // the next events are handled first
-    advance_plan(settled);
-    left -= std::min(left, settled);
-  }
-  return state_ == SessionState::kServing;
-}
-
-void Session::set_plan(const PopulatePlan* plan) {
-  options_.plan = plan;
-  vm_.populate_position().set(0);
 }
 
 bool Session::detach() {
@@ -517,10 +435,14 @@ bool Session::detach() {
 }
 
 bool Session::is_removed_page(std::uint32_t first_block) const {
-  for (std::uint32_t i = 0; i < kHugePageBlocks; ++i) {
-    if (!is_removed(first_block + i)) return false;
-  }
-  return true;
+  return is_removed(first_block) && alike(first_block, kHugePageBlocks) == kHugePageBlocks;
+}
+
+std::uint32_t Session::alike(std::uint32_t block, std::uint32_t limit) const {
+  const bool removed = is_removed(block);
+  std::uint32_t count = 1;
+  while (count < limit && is_removed(block + count) == removed) ++count;
+  return count;
 }
 
 std::uint64_t Session::address_of(const Region& region, std::uint32_t block) const {

@@ -3,7 +3,9 @@
 // One thread owns a session and does everything with its descriptor, in order: it reads events,
 // applies REMOVEs before anything else of the batch, fills the pages that faults ask for, and
 // between faults, in small portions, what it was asked to populate. So there is nothing to lock and
-// no order to get wrong. The fault path allocates nothing, locks nothing and logs nothing.
+// no order to get wrong. The fault path allocates nothing, locks nothing and logs nothing. What is
+// to be populated another thread reads and checks ahead (PlanReader); whether a block is still to
+// be filled is asked when it is copied.
 //
 // What a fault costs: a lookup, one read into a buffer, its checksum, and one ioctl from that
 // very buffer: first for the page that is waited for, then, while the guest runs on, for the rest
@@ -25,6 +27,7 @@
 
 #include <linux/userfaultfd.h>
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -35,6 +38,8 @@
 #include "engine/chain.h"
 #include "format/trailer.h"
 #include "lamina/result.h"
+#include "pager/plan_reader.h"
+#include "pager/portion.h"
 #include "pager/regions.h"
 #include "pager/vm_state.h"
 #include "sys/userfaultfd.h"
@@ -67,10 +72,13 @@ struct SessionOptions {
   /// noted. 0: nothing is noted.
   std::uint64_t record_until_ns = 0;
   const PopulatePlan* plan = nullptr;  ///< may be null; must outlive the session
+  /// Of the thread that uses the session, and outlives it. Null: populating reads for itself.
+  PlanReader* reader = nullptr;
 };
 
 /// Bytes of the buffer that a session fills pages from.
 inline constexpr std::size_t kFillBufferBytes = kHugePageBytes;
+static_assert(kFillBufferBytes == kPortionBlocks * kBlockBytes);
 
 /// The descriptors of a VM. They must outlive its session.
 struct VmDescriptors {
@@ -89,6 +97,12 @@ class Session {
                                                  const VmDescriptors& descriptors,
                                                  std::span<std::byte> buffer,
                                                  const SessionOptions& options = {});
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+  Session(Session&&) = delete;
+  Session& operator=(Session&&) = delete;
+  /// Waits while something is being read ahead for it: see stop_populating().
+  ~Session();
 
   /// Handles all events that wait in the userfaultfd. Never blocks for an event.
   SessionState handle_events();
@@ -99,12 +113,20 @@ class Session {
   /// Waits up to `timeout_ms` (-1: for ever) for events or the VM's end, and handles them.
   SessionState step(int timeout_ms);
 
-  /// Fills up to `max_blocks` more of what the plan says, without waiting. False when all of it has
-  /// been filled or the session does not serve any more.
-  bool populate(std::uint32_t max_blocks);
+  enum class Populated : std::uint8_t {
+    kMore,   ///< there is more to do at once
+    kWaits,  ///< for the reader, or for portions that other sessions use
+    kDone,   ///< all of the plan is filled, or the session does not serve any more
+  };
+  /// Fills up to `max_blocks` more of what the plan says. Never waits for the reader.
+  Populated populate(std::uint32_t max_blocks);
 
-  /// Replaces the plan; populating starts at its beginning.
-  void set_plan(const PopulatePlan* plan);
+  /// Lets go of what is read ahead. False while some of it is being read just now: the reader tells
+  /// when it has done so.
+  bool stop_populating();
+
+  /// Replaces the plan; populating starts at its beginning. Waits for what is being read just now.
+  void set_plan(const PopulatePlan* plan, PlanReader* reader);
 
   /// Ends the session without ending the VM: takes its memory out of the userfaultfd's hands, so
   /// that the kernel answers faults by itself, with zeros. REQUIRES: populated by a plan with
@@ -151,6 +173,10 @@ class Session {
   /// Fills `run` at its place in `region`; the result is in bytes from its start.
   sys::FillResult fill(const Region& region, const Run& run);
   sys::FillResult fill_huge_page(const Region& region, std::uint32_t first_block);
+  /// Copies data that has been read and checked.
+  sys::FillResult copy(std::uint64_t address, std::span<const std::byte> data);
+  sys::FillResult copy_huge_page(const Region& region, std::uint32_t first_block,
+                                 std::span<std::byte> page);
   /// Reads into the buffer, checked; retries, then fails closed. False when it did.
   bool read_blocks(std::uint32_t block, std::span<std::byte> buffer, std::uint64_t host_address);
   /// A thread that cannot be woken would wait for ever: then it fails closed.
@@ -159,12 +185,31 @@ class Session {
   void record(std::uint32_t block);
   void end_recording();
   void count_latency(std::uint64_t started_ns);
-  /// The next blocks of the plan: at most `limit`, none when it is done.
-  [[nodiscard]] format::BlockRun next_of_plan(std::uint32_t limit) const;
-  void advance_plan(std::uint32_t blocks);
-  /// Fills the first page or run of [block, block + count); returns how many blocks of it are
-  /// settled, 0 when an event has to be read first.
-  std::uint32_t populate_run(std::uint32_t block, std::uint32_t count);
+  /// The blocks of the plan at a position: at most `limit`, none when it is done.
+  [[nodiscard]] format::BlockRun plan_at(std::uint64_t position, std::uint32_t limit) const;
+  /// The position so many blocks further on, not beyond the end of a run.
+  [[nodiscard]] std::uint64_t plan_after(std::uint64_t position, std::uint32_t blocks) const;
+  /// Plans portions and has them read, as many as this session may have.
+  void plan_ahead();
+  /// False when there is nothing more in the plan.
+  bool plan_portion(Portion& portion);
+  /// What is to be filled at the start of a run of the plan, and how much of the run that settles.
+  struct PlannedPiece {
+    Piece piece;                    ///< none when its count is 0
+    std::uint32_t plan_blocks = 0;  ///< 0: the portion has no room for it
+  };
+  [[nodiscard]] PlannedPiece plan_piece(const format::BlockRun& next, std::uint32_t room,
+                                        const Portion& portion) const;
+  /// Fills more of a portion and counts `left` down; false when it has not filled all of it.
+  bool fill_portion(Portion& portion, std::uint32_t& left);
+  /// Fills the first page or run of what is left of the portion's next piece; returns how many
+  /// blocks of it are settled, 0 when an event has to be read first.
+  std::uint32_t fill_piece(const Portion& portion, std::uint32_t limit);
+  std::uint32_t fill_page_piece(const Portion& portion, const Region& region, std::uint32_t block);
+  sys::FillResult fill_from(const Portion& portion, const Region& region, const Run& run);
+  void finish_portion();
+  /// The session is over, or goes on after an event: 0.
+  std::uint32_t after_refused_populate(const sys::FillResult& result);
   /// What the kernel refused to fill at once, because it is not of one mapping, is filled block by
   /// block, then by twice as many each time.
   void limit_populate(const Run& run, sys::FillOutcome outcome);
@@ -172,6 +217,8 @@ class Session {
     return ((removed_[block / 64] >> (block % 64)) & 1U) != 0;
   }
   [[nodiscard]] bool is_removed_page(std::uint32_t first_block) const;
+  /// How many blocks from `block` on, up to `limit`, are removed, or are not, as the first is.
+  [[nodiscard]] std::uint32_t alike(std::uint32_t block, std::uint32_t limit) const;
   [[nodiscard]] std::uint64_t address_of(const Region& region, std::uint32_t block) const;
 
   const engine::Chain& chain_;
@@ -183,7 +230,13 @@ class Session {
   FaultLimits limits_;
   SessionState state_ = SessionState::kServing;
   std::string failure_;
-  std::uint32_t populate_limit_ = kFillBufferBytes / kBlockBytes;
+  // Populating. What is planned and not yet filled, in the order of the plan.
+  std::array<Portion*, PlanReader::kPortions> ahead_{};
+  std::size_t ahead_count_ = 0;
+  std::uint64_t planned_position_ = 0;
+  bool plan_ended_ = false;
+  std::unique_ptr<Portion> own_portion_;  ///< when there is no reader
+  std::uint32_t populate_limit_ = kPortionBlocks;
   std::span<uffd_msg> slots_;
   std::span<uffd_msg> reread_slots_;
   std::span<std::uint64_t> removed_;  ///< a bit per block

@@ -53,7 +53,7 @@ class ServingThreads::Thread {
     LAMINA_ASSIGN_OR_RETURN(control_, sys::Event::create("serving threads"));
     epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
     if (!epoll_.valid()) return system_failure("epoll_create", "serving threads", errno);
-    LAMINA_RETURN_IF_ERROR(watch(control_.fd(), 0));
+    LAMINA_RETURN_IF_ERROR(watch(control_.fd(), kControlTag));
     thread_ = std::thread([this] { run(); });
     return {};
   }
@@ -80,12 +80,14 @@ class ServingThreads::Thread {
     std::unique_ptr<Session> session;
   };
 
-  /// In an epoll event: the id of the VM, and which of its descriptors it is. 0 is the control
-  /// event's.
+  /// In an epoll event: the id of the VM, from 1 on, and which of its descriptors it is.
   enum class Source : std::uint8_t { kUserfaultfd = 0, kPidfd = 1 };
   static std::uint64_t tag(std::uint64_t id, Source source) {
     return (id << 1U) | static_cast<std::uint64_t>(source);
   }
+
+  static constexpr std::uint64_t kControlTag = 0;
+  static constexpr std::uint64_t kReaderTag = 1;
 
   [[nodiscard]] Status watch(int fd, std::uint64_t data) const {
     epoll_event event{};
@@ -97,24 +99,29 @@ class ServingThreads::Thread {
 
   void run() {
     std::array<epoll_event, kEventsAtOnce> events{};
-    bool populating = false;
+    bool more = false;
     while (!stopping_) {
-      const int count =
-          ::epoll_wait(epoll_.get(), events.data(), kEventsAtOnce, populating ? 0 : -1);
-      for (int i = 0; i < count; ++i) handle(events[static_cast<std::size_t>(i)].data.u64);
-      populate(count > 0 ? kBusyPortionBlocks : kIdlePortionBlocks);
-      reap();
-      populating = !populating_.empty();
+      const int count = ::epoll_wait(epoll_.get(), events.data(), kEventsAtOnce, more ? 0 : -1);
+      bool busy = false;
+      for (int i = 0; i < count; ++i) busy |= handle(events[static_cast<std::size_t>(i)].data.u64);
+      more = populate(busy ? kBusyPortionBlocks : kIdlePortionBlocks);
+      more |= reap();
     }
   }
 
-  void handle(std::uint64_t data) {
-    if (data == 0) {
+  /// True when something came from a VM, false when it was of this process.
+  bool handle(std::uint64_t data) {
+    if (data == kControlTag) {
       control_.clear();
-      return take_incoming();
+      take_incoming();
+      return false;
+    }
+    if (data == kReaderTag) {
+      reader_->clear();
+      return false;
     }
     const auto found = served_.find(data >> 1U);
-    if (found == served_.end()) return;
+    if (found == served_.end()) return true;
     Session& session = *found->second.session;
     if (static_cast<Source>(data & 1U) == Source::kUserfaultfd) {
       session.handle_events();
@@ -122,6 +129,7 @@ class ServingThreads::Thread {
       session.end();
     }
     if (session.state() != SessionState::kServing) done_.insert(found->first);
+    return true;
   }
 
   void take_incoming() {
@@ -134,13 +142,23 @@ class ServingThreads::Thread {
     if (!detaching_) return;
     for (auto& [id, served] : served_) {
       if (std::exchange(served.vm.options.plan, &everything()) != &everything()) {
-        served.session->set_plan(&everything());
+        served.session->set_plan(&everything(), reader());
         populating_.insert(id);
       }
     }
   }
 
+  /// Started when the first plan comes. Nullptr when that fails: then sessions read for themselves.
+  pager::PlanReader* reader() {
+    if (reader_) return reader_.get();
+    auto started = pager::PlanReader::start();
+    if (!started || !watch((*started)->fd(), kReaderTag)) return nullptr;
+    reader_ = std::move(*started);
+    return reader_.get();
+  }
+
   void begin(VmToServe vm) {
+    if (vm.options.plan != nullptr) vm.options.reader = reader();
     const Status begun = [&]() -> Status {
       LAMINA_ASSIGN_OR_RETURN(
           std::unique_ptr<Session> session,
@@ -160,34 +178,52 @@ class ServingThreads::Thread {
            {vm.id, ended ? SessionState::kEnded : SessionState::kKilled, begun.error().message});
   }
 
-  /// A portion for every session whose plan is not filled.
-  void populate(std::uint32_t blocks) {
+  /// A portion for every session whose plan is not filled. False when nothing can be done before
+  /// an event comes.
+  bool populate(std::uint32_t blocks) {
+    bool more = false;
+    if (reader_) reader_->share_among(populating_.size());
     for (auto id = populating_.begin(); id != populating_.end();) {
       Served& served = served_.at(*id);
-      const bool more = populate_one(served, blocks);
+      const Session::Populated populated = populate_one(served, blocks);
+      // Who waits may wait for the portions of one that is done.
+      more |= populated != Session::Populated::kWaits;
       if (served.session->state() != SessionState::kServing) done_.insert(*id);
-      id = more ? std::next(id) : populating_.erase(id);
+      id = populated == Session::Populated::kDone ? populating_.erase(id) : std::next(id);
     }
+    return more && !populating_.empty();
   }
 
-  /// False when there is no more to do.
-  static bool populate_one(Served& served, std::uint32_t blocks) {
+  static Session::Populated populate_one(Served& served, std::uint32_t blocks) {
     Session& session = *served.session;
-    if (session.populate(blocks)) return true;
-    if (session.state() != SessionState::kServing) return false;
-    return served.vm.options.plan == &everything() && !session.detach();
+    const Session::Populated populated = session.populate(blocks);
+    if (populated != Session::Populated::kDone || session.state() != SessionState::kServing ||
+        served.vm.options.plan != &everything()) {
+      return populated;
+    }
+    return session.detach() ? Session::Populated::kDone : Session::Populated::kMore;
   }
 
-  void reap() {
-    for (const std::uint64_t id : done_) {
-      const auto found = served_.find(id);
-      Ended ended{id, found->second.session->state(), found->second.session->failure()};
+  /// Reports the sessions that are over, except those that something is being read for just now:
+  /// the reader tells when it has done so. True when there are fewer than before.
+  bool reap() {
+    bool reaped = false;
+    for (auto id = done_.begin(); id != done_.end();) {
+      const auto found = served_.find(*id);
+      Session& session = *found->second.session;
+      populating_.erase(*id);
+      if (!session.stop_populating()) {
+        ++id;
+        continue;
+      }
+      Ended ended{*id, session.state(), session.failure()};
       const VmToServe vm = found->second.vm;
       served_.erase(found);
-      populating_.erase(id);
+      id = done_.erase(id);
       finish(vm, std::move(ended));
+      reaped = true;
     }
-    done_.clear();
+    return reaped && !populating_.empty();
   }
 
   void finish(const VmToServe& vm, Ended ended) {
@@ -203,6 +239,7 @@ class ServingThreads::Thread {
   std::unique_ptr<std::byte[]> buffer_;  // NOLINT(modernize-avoid-c-arrays): not zeroed, 2 MiB
   sys::Event control_;
   sys::Fd epoll_;
+  std::unique_ptr<pager::PlanReader> reader_;  ///< of the thread; before the sessions, which use it
   std::thread thread_;
   std::atomic<bool> stopping_ = false;
   std::atomic<bool> detaching_ = false;

@@ -1,7 +1,8 @@
 // The threads that serve: each owns its sessions and does everything with their descriptors.
 //
 // A thread waits for events of all its sessions at once. Populating reaches it as work between
-// events: one small portion per session and round while faults come, larger ones when none do.
+// events: one small portion per session and round while faults come, larger ones when none do. What
+// it copies then, a second thread of each has read and checked (pager::PlanReader).
 #pragma once
 
 #include <cstddef>

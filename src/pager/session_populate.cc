@@ -1,0 +1,246 @@
+// Populating: the part of a session that fills what no fault asks for.
+//
+// The plan is cut into portions, which are read ahead and filled in the order of the plan. The
+// position that a successor goes on from is moved when a portion has been filled: what is filled
+// twice for that costs only time, since the kernel refuses pages that are there.
+#include <algorithm>
+
+#include "base/block.h"
+#include "base/error.h"
+#include "pager/session.h"
+
+namespace lamina::pager {
+namespace {
+
+/// The position of populating: a run of the plan in the upper half, a block of it in the lower one;
+/// behind the last run, a block of the memory.
+constexpr unsigned kRunShift = 32;
+
+/// What a portion covers at most, blocks without data included: 16 MiB, so that zeros cost few
+/// portions and a successor has little to do again.
+constexpr std::uint32_t kMaxPlanBlocks = 4096;
+
+}  // namespace
+
+format::BlockRun Session::plan_at(std::uint64_t position, std::uint32_t limit) const {
+  const auto run = static_cast<std::size_t>(position >> kRunShift);
+  const auto done = static_cast<std::uint32_t>(position);
+  const auto& first = options_.plan->first;
+  if (run < first.size()) {
+    return {first[run].guest_block + done, std::min(first[run].block_count - done, limit)};
+  }
+  const std::uint32_t blocks = chain_.mapping().block_count();
+  if (!options_.plan->rest || done >= blocks) return {};
+  return {done, std::min(blocks - done, limit)};
+}
+
+std::uint64_t Session::plan_after(std::uint64_t position, std::uint32_t blocks) const {
+  const auto run = static_cast<std::size_t>(position >> kRunShift);
+  const std::uint64_t done = static_cast<std::uint32_t>(position) + std::uint64_t{blocks};
+  const auto& first = options_.plan->first;
+  if (run < first.size() && done >= first[run].block_count) {
+    return (std::uint64_t{run} + 1) << kRunShift;
+  }
+  return (std::uint64_t{run} << kRunShift) | done;
+}
+
+Session::Populated Session::populate(std::uint32_t max_blocks) {
+  if (options_.plan == nullptr || state_ != SessionState::kServing) return Populated::kDone;
+  std::uint32_t left = std::min(max_blocks, kPortionBlocks);
+  while (left > 0) {
+    // First: what is planned is read while the next one is copied. And a portion that is given back
+    // goes to the session after this one.
+    plan_ahead();
+    if (ahead_count_ == 0) return plan_ended_ ? Populated::kDone : Populated::kWaits;
+    Portion& portion = *ahead_.front();
+    const PortionState state = portion.state.load(std::memory_order_acquire);
+    if (state == PortionState::kPosted || state == PortionState::kReading) {
+      // Not while faults come, which would wait for it.
+      const bool helped = max_blocks >= kPortionBlocks && options_.reader->help();
+      return helped ? Populated::kMore : Populated::kWaits;
+    }
+    const bool filled = fill_portion(portion, left);
+    if (state_ != SessionState::kServing) return Populated::kDone;
+    if (!filled) return Populated::kMore;
+    finish_portion();
+  }
+  return Populated::kMore;
+}
+
+void Session::plan_ahead() {
+  PlanReader* reader = options_.reader;
+  const std::size_t share = reader != nullptr ? reader->share() : 1;
+  while (!plan_ended_ && ahead_count_ < share) {
+    if (reader == nullptr && !own_portion_) own_portion_ = std::make_unique<Portion>();
+    Portion* portion = reader != nullptr ? reader->take() : own_portion_.get();
+    if (portion == nullptr) return;
+    portion->clear();
+    ahead_[ahead_count_++] = portion;
+    if (!plan_portion(*portion)) {
+      plan_ended_ = true;
+      --ahead_count_;
+      if (reader != nullptr) reader->give_back(*portion);
+      return;
+    }
+    const auto has_data = [](const Piece& piece) { return !piece.zero; };
+    const auto pieces = portion->planned();
+    if (reader != nullptr && std::any_of(pieces.begin(), pieces.end(), has_data)) {
+      reader->post(*portion);
+    }
+  }
+}
+
+bool Session::plan_portion(Portion& portion) {
+  portion.chain = &chain_;
+  std::uint32_t room = kPortionBlocks;
+  while (portion.piece_count < kPortionPieces && portion.plan_blocks < kMaxPlanBlocks) {
+    const format::BlockRun next = plan_at(planned_position_, kMaxPlanBlocks);
+    if (next.block_count == 0) break;
+    const PlannedPiece planned = plan_piece(next, room, portion);
+    if (planned.plan_blocks == 0) break;
+    if (planned.piece.count > 0) {
+      portion.pieces[portion.piece_count++] = planned.piece;
+      if (!planned.piece.zero) room -= planned.piece.count;
+    }
+    portion.plan_blocks += planned.plan_blocks;
+    planned_position_ = plan_after(planned_position_, planned.plan_blocks);
+  }
+  portion.end_position = planned_position_;
+  portion.piece_count = join_pieces(portion.planned(), regions_);
+  return portion.plan_blocks > 0;
+}
+
+Session::PlannedPiece Session::plan_piece(const format::BlockRun& next, std::uint32_t room,
+                                          const Portion& portion) const {
+  const Region* region = regions_.find_block(next.guest_block);
+  if (region == nullptr) return {{}, 1};
+  if (region->page_bytes == kHugePageBytes) {
+    const Run page = run_at(*region, next.guest_block, limits_);
+    const std::uint32_t settled =
+        std::min(next.block_count, page.count - (next.guest_block - page.block));
+    const bool has_it =
+        portion.piece_count > 0 && portion.pieces[portion.piece_count - 1].block == page.block;
+    if (has_it || is_removed_page(page.block)) return {{}, settled};
+    return room < page.count ? PlannedPiece{} : PlannedPiece{{page.block, page.count}, settled};
+  }
+  // What was given back is zeros when it is touched; filling it would undo the balloon's work.
+  if (is_removed(next.guest_block)) return {{}, alike(next.guest_block, next.block_count)};
+  const Run run =
+      run_at(*region, next.guest_block, {std::min(next.block_count, room), next.block_count});
+  return {{run.block, run.count, run.zero}, run.count};
+}
+
+bool Session::fill_portion(Portion& portion, std::uint32_t& left) {
+  while (portion.next_piece < portion.piece_count) {
+    if (left == 0) return false;
+    const std::uint32_t settled = fill_piece(portion, left);
+    if (settled == 0 || state_ != SessionState::kServing) return false;
+    left -= std::min(left, settled);
+    portion.next_block += settled;
+    if (portion.next_block == portion.pieces[portion.next_piece].count) {
+      ++portion.next_piece;
+      portion.next_block = 0;
+    }
+  }
+  return true;
+}
+
+void Session::finish_portion() {
+  const Portion& portion = *ahead_.front();
+  vm_.populate_position().set(portion.end_position);
+  counters_.populated_bytes.add(portion.plan_blocks * kBlockBytes);
+  if (options_.reader != nullptr) options_.reader->give_back(*ahead_.front());
+  std::copy(ahead_.begin() + 1, ahead_.end(), ahead_.begin());
+  --ahead_count_;
+}
+
+std::uint32_t Session::fill_piece(const Portion& portion, std::uint32_t limit) {
+  const Piece& piece = portion.pieces[portion.next_piece];
+  const Region& region = *regions_.find_block(piece.block);
+  if (region.page_bytes == kHugePageBytes) return fill_page_piece(portion, region, piece.block);
+  const std::uint32_t block = piece.block + portion.next_block;
+  // Looked at anew: a REMOVE may have been read since it was planned.
+  const std::uint32_t count = alike(block, std::min(piece.count - portion.next_block, limit));
+  if (is_removed(block)) return count;
+  while (true) {
+    const Run run{block, std::min(count, populate_limit_), piece.zero};
+    const sys::FillResult result = fill_from(portion, region, run);
+    if (state_ != SessionState::kServing) return 0;
+    limit_populate(run, result.outcome);
+    switch (result.outcome) {
+      case sys::FillOutcome::kDone:
+        return run.count;
+      case sys::FillOutcome::kPresent:
+        // Stopped part of the way, at a page that is there or at an unread event: the next fill
+        // tells. At its first page it was there.
+        return std::max<std::uint32_t>(1,
+                                       static_cast<std::uint32_t>(result.bytes_done / kBlockBytes));
+      case sys::FillOutcome::kUnmapped:
+        if (run.count == 1) return 1;
+        break;
+      default:
+        return after_refused_populate(result);
+    }
+  }
+}
+
+std::uint32_t Session::fill_page_piece(const Portion& portion, const Region& region,
+                                       std::uint32_t block) {
+  if (is_removed_page(block)) return kHugePageBlocks;
+  const sys::FillResult result = fill_from(portion, region, {block, kHugePageBlocks, false});
+  if (state_ != SessionState::kServing) return 0;
+  const bool settled = result.outcome == sys::FillOutcome::kDone ||
+                       result.outcome == sys::FillOutcome::kPresent ||
+                       result.outcome == sys::FillOutcome::kUnmapped;
+  return settled ? kHugePageBlocks : after_refused_populate(result);
+}
+
+sys::FillResult Session::fill_from(const Portion& portion, const Region& region, const Run& run) {
+  // What could not be read ahead is read once more, now that it is needed, and fails closed.
+  if (run.zero || portion.state.load(std::memory_order_relaxed) != PortionState::kRead) {
+    return fill(region, run);
+  }
+  if (region.page_bytes == kHugePageBytes) return copy_huge_page(region, run.block, portion.buffer);
+  const Piece& piece = portion.pieces[portion.next_piece];
+  const std::size_t offset = (piece.buffer_block + (run.block - piece.block)) * kBlockBytes;
+  return copy(address_of(region, run.block),
+              portion.buffer.subspan(offset, run.count * kBlockBytes));
+}
+
+std::uint32_t Session::after_refused_populate(const sys::FillResult& result) {
+  if (result.outcome == sys::FillOutcome::kProcessGone) end();
+  if (result.outcome == sys::FillOutcome::kFailed) {
+    fail_closed(system_error("populate", "guest memory", result.error_number).message, 0, 0);
+  }
+  return 0;
+}
+
+void Session::limit_populate(const Run& run, sys::FillOutcome outcome) {
+  if (outcome == sys::FillOutcome::kUnmapped) {
+    populate_limit_ = 1;
+  } else if (outcome == sys::FillOutcome::kDone && run.count == populate_limit_) {
+    populate_limit_ = std::min(2 * populate_limit_, kPortionBlocks);
+  }
+}
+
+bool Session::stop_populating() {
+  plan_ended_ = true;
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < ahead_count_; ++i) {
+    if (options_.reader == nullptr || options_.reader->give_back(*ahead_[i])) continue;
+    ahead_[kept++] = ahead_[i];
+  }
+  ahead_count_ = kept;
+  return kept == 0;
+}
+
+void Session::set_plan(const PopulatePlan* plan, PlanReader* reader) {
+  while (!stop_populating()) PlanReader::wait_for(*ahead_.front());
+  options_.plan = plan;
+  options_.reader = reader;
+  vm_.populate_position().set(0);
+  planned_position_ = 0;
+  plan_ended_ = false;
+}
+
+}  // namespace lamina::pager
