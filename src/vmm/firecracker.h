@@ -100,12 +100,12 @@ class Firecracker {
  private:
   Firecracker() = default;
 
-  Result<sys::Fd> open_connection() const;
+  [[nodiscard]] Result<sys::Fd> open_connection() const;
   /// Success when the very process of connect() listens at the other end of a connection.
   [[nodiscard]] Status check_peer(int socket) const;
   Exchange send(const HttpRequest& request, std::chrono::milliseconds timeout,
                 Progress* while_waiting) const;
-  Result<std::string> get(std::string_view target) const;
+  [[nodiscard]] Result<std::string> get(std::string_view target) const;
   Reply change(const HttpRequest& request, std::chrono::milliseconds timeout,
                Progress* while_waiting) const;
   [[nodiscard]] Error about(const HttpRequest& request, Error error) const;

@@ -305,6 +305,8 @@ class Pause {
       return fail(ErrorKind::kFailed, "Firecracker wrote a diff of {} bytes to a base of {}",
                   memory.facts.size_bytes, base_->header.memory_bytes);
     }
+    // Firecracker has synced the files; their names are ours to sync.
+    LAMINA_RETURN_IF_ERROR(sys::sync(directory.get(), directory_));
     return pending_->acknowledge(memory.facts.size_bytes);
   }
 

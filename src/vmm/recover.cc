@@ -185,7 +185,7 @@ class Recover {
   }
 
   /// How often a pause was resumed is kept for as long as the store has a snapshot of it.
-  Status forget_counts(const Store& store) const {
+  [[nodiscard]] Status forget_counts(const Store& store) const {
     if (options_.dry_run) return {};
     LAMINA_ASSIGN_OR_RETURN(const StoreListing listing, list_store(options_.store));
     std::set<Uuid> kept;
