@@ -220,6 +220,15 @@ Result<std::optional<std::string>> end_if_unfinished(const Store& store, const s
   return undo_adoption(store, id, directory);
 }
 
+/// What a pause was about to put in its journal's place goes with the pause. When it began with
+/// that, nobody else knows of it. (Sorted, it comes after the pause's directory and journal.)
+void remove_if_orphaned(const Store& store, const std::string& name) {
+  const std::string id = name.substr(0, name.size() - kNewJournalSuffix.size());
+  const int area = store.pending_area();
+  if (sys::name_exists(area, id) || sys::name_exists(area, journal_name(id))) return;
+  static_cast<void>(sys::remove_file(area, name, pending_path(store, name)));
+}
+
 }  // namespace
 
 Result<Adoption> Adoption::take_over(const Store& store, const Staging& staging, const Uuid& id,
@@ -273,7 +282,10 @@ Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& no
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                           sys::list_directory(store.pending_area(), pending_path(store, ".")));
   for (const std::string& name : names) {
-    if (name.ends_with(kNewJournalSuffix)) continue;  // goes with its pause
+    if (name.ends_with(kNewJournalSuffix)) {
+      remove_if_orphaned(store, name);
+      continue;
+    }
     const bool is_journal = name.ends_with(kJournalSuffix);
     const std::string id = is_journal ? name.substr(0, name.size() - kJournalSuffix.size()) : name;
     // What is here may be the only copy of something: what is not an adoption's is left alone, and

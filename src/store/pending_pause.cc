@@ -76,14 +76,15 @@ Result<PendingPause> PendingPause::begin(const Store& store, const PauseJournal&
                           Staging::create(store, Area::kPending, journal.pause_id));
   pause.staging_.emplace(std::move(staging));
   const Status prepared = [&]() -> Status {
+    // The journal first: a directory that has files belongs to one.
+    LAMINA_RETURN_IF_ERROR(pause.write_journal(journal));
     const std::string reserve = pause.path() + "/" + kReserveName;
     LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd, sys::open_at(pause.directory(), kReserveName,
                                                            O_RDWR | O_CREAT | O_EXCL, reserve));
-    LAMINA_RETURN_IF_ERROR(sys::allocate(fd.get(),
-                                         blocks_for(memory_bytes) * kReservedPerBlock +
-                                             base_extents * kReservedPerExtent + kReservedAlways,
-                                         reserve));
-    return pause.write_journal(journal);
+    return sys::allocate(fd.get(),
+                         blocks_for(memory_bytes) * kReservedPerBlock +
+                             base_extents * kReservedPerExtent + kReservedAlways,
+                         reserve);
   }();
   if (prepared) return pause;
   static_cast<void>(pause.discard());
@@ -148,8 +149,6 @@ Status PendingPause::discard() {
   const int area = store_->pending_area();
   LAMINA_RETURN_IF_ERROR(sys::remove_tree(area, id, path()));
   staging_.reset();
-  const std::string fresh = id + std::string(kNewJournalSuffix);
-  LAMINA_RETURN_IF_ERROR(sys::remove_file(area, fresh, pending_path(*store_, fresh)));
   return end();
 }
 
@@ -294,9 +293,11 @@ Result<std::string> PendingPause::publish(std::vector<std::string>& notes) {
 }
 
 Status PendingPause::end() {
-  const std::string name = journal_name(journal_.pause_id);
-  LAMINA_RETURN_IF_ERROR(
-      sys::remove_file(store_->pending_area(), name, pending_path(*store_, name)));
+  const std::string fresh = journal_.pause_id.to_string() + std::string(kNewJournalSuffix);
+  for (const std::string& name : {fresh, journal_name(journal_.pause_id)}) {
+    LAMINA_RETURN_IF_ERROR(
+        sys::remove_file(store_->pending_area(), name, pending_path(*store_, name)));
+  }
   return sync_pending_area(*store_);
 }
 

@@ -20,12 +20,11 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
+from faults import Point, points_of, require_strace
 from memory_files import (EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NO_SPACE, GuestMemory,
                           LaminaTest, Outcome, PAGE_BYTES, STORE_AREAS, change_memory,
                           data_map, lamina, main, random_memory, write_diff, write_full)
@@ -34,63 +33,12 @@ from mounts import XFS, mount
 MEMORY_BYTES = 64 * PAGE_BYTES - 1000
 WORKERS = 2
 
-# Calls that change the disk. openat and ioctl only where they do: see changes_the_disk().
-CHANGING_CALLS = ("openat", "write", "pwrite64", "ftruncate", "fsync", "fdatasync", "rename",
-                  "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "rmdir",
-                  "mkdir", "mkdirat", "fallocate", "ioctl", "copy_file_range")
 # Those that a signal may end early.
 INTERRUPTIBLE_CALLS = ("openat", "pwrite64", "ftruncate", "fsync", "fallocate", "copy_file_range")
 NO_SPACE_CALLS = ("openat", "pwrite64", "ftruncate", "fsync", "renameat", "renameat2", "linkat",
                   "mkdirat", "fallocate", "ioctl", "copy_file_range")
 
 NOTE_OF_RETURN = re.compile(r"'([^']*)' is back in its place")
-
-
-@dataclass(frozen=True)
-class Point:
-    """The `number`th call of `call` in a run."""
-
-    call: str
-    number: int
-    failed: bool  # also without us: a probe whose failure is an answer
-
-    def strace(self, effect: str) -> list[str]:
-        """The command that runs another with `effect` at this point."""
-        return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={self.call}",
-                "-e", f"inject={self.call}:{effect}:when={self.number}"]
-
-    def __str__(self) -> str:
-        return f"{self.call} number {self.number}"
-
-
-def changes_the_disk(line: str) -> bool:
-    """True for a line of strace's output that is about the disk and not about a terminal."""
-    if " openat(" in line:
-        return "O_CREAT" in line or "O_TMPFILE" in line
-    if " ioctl(" in line:
-        return "FICLONE" in line
-    return re.search(r" write\([12],", line) is None
-
-
-def points_of(arguments: Iterable[str | Path], directory: Path) -> list[Point]:
-    """Runs the command and lists the calls with which it changed the disk."""
-    log = directory / "strace"
-    calls = ",".join(f"?{call}" for call in CHANGING_CALLS)
-    outcome = lamina(*arguments,
-                     prefix=["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={calls}"])
-    assert outcome.code == EXIT_DONE, str(outcome)
-    counts: dict[str, int] = {}
-    points = []
-    for line in log.read_text().splitlines():
-        called = re.match(r"\d+ +(\w+)\(", line)
-        if called is None:
-            continue
-        call = called[1]
-        counts[call] = counts.get(call, 0) + 1
-        if changes_the_disk(line):
-            points.append(Point(call, counts[call], " = -1 " in line))
-    log.unlink()
-    return points
 
 
 def copy_exactly(source: Path, target: Path) -> None:
@@ -154,12 +102,7 @@ class CrashTest(LaminaTest):
 
     def setUp(self) -> None:
         super().setUp()
-        if shutil.which("strace") is None:
-            self.skipTest("strace is not installed")
-        traced = subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True,
-                                check=False)
-        if traced.returncode != 0:
-            self.skipTest(f"strace cannot trace here: {os.fsdecode(traced.stderr).strip()}")
+        require_strace(self)
         self.base = self.base_directory()
         self.template = Scene(self.base / "template")
         self.template.store.mkdir(parents=True)
