@@ -47,6 +47,7 @@ struct PauseOptions {
   AfterPause after = AfterPause::kStop;
   /// Run by the shell while the VM is frozen, after its memory was written. Must end with 0.
   std::string frozen_hook;
+  std::chrono::milliseconds hook_timeout{60'000};  ///< then it is killed, and has failed
   /// Files that belong to the state: cloned (or copied) into the snapshot while the VM is frozen,
   /// after the hook.
   std::vector<std::string> attachments;
@@ -144,7 +145,11 @@ struct RecoverOptions {
   VmmTimeouts timeouts;
   /// As in ResumeOptions: VMs that are served by page faults need one.
   std::vector<std::string> page_server_command;
+  /// Only says what would be done about pauses, pins and maps. (What ingests and merges have left
+  /// is cleaned up all the same.)
   bool dry_run = false;
+  /// Queued pauses to give up, whatever they have: their states are lost.
+  std::vector<Uuid> give_up;
 };
 
 struct RecoverReport {

@@ -175,10 +175,19 @@ int run_resume(ResumeArguments& arguments) {
 
 struct RecoverArguments {
   RecoverOptions options;
+  std::vector<std::string> given_up;
   bool json = false;
 };
 
 int run_recover(RecoverArguments& arguments) {
+  for (const std::string& text : arguments.given_up) {
+    const auto id = Uuid::parse(text);
+    if (!id) {
+      return report_error({ErrorKind::kUsage, fmt::format("'{}' is no pause id", text)},
+                          arguments.json);
+    }
+    arguments.options.give_up.push_back(*id);
+  }
   arguments.options.page_server_command = page_server_command(arguments.options.store);
   const auto report = recover(arguments.options);
   if (!report) return report_error(report.error(), arguments.json);
@@ -216,6 +225,15 @@ Action add_pause(CLI::App& app) {
       {{"stop", AfterPause::kStop}, {"resume", AfterPause::kResume}, {"stay", AfterPause::kStay}},
       "what becomes of the VM (default stop)");
   add_text(verb, "--frozen-hook", options.frozen_hook, "run while the VM is frozen", "CMD");
+  verb->add_option_function<std::uint32_t>(
+          "--hook-timeout",
+          [&options](std::uint32_t seconds) {
+            options.hook_timeout = std::chrono::seconds(seconds);
+          },
+          "then the hook is killed (default 60)")
+      ->check(CLI::Range(1U, 86'400U))
+      ->type_name("")
+      ->option_text("SECONDS");
   verb->add_option("--attach", options.attachments, "put into the snapshot, cloned while frozen")
       ->allow_extra_args(false)
       ->type_name("")
@@ -266,6 +284,10 @@ Action add_recover(CLI::App& app) {
   CLI::App* verb = add_verb(app, "recover", "put right what a crash left", kRecoverFooter);
   add_text(verb, "STORE", arguments->options.store, "the directory")->required();
   verb->add_flag("--dry-run", arguments->options.dry_run, "only say what would be done");
+  verb->add_option("--give-up", arguments->given_up, "drop a queued pause: its state is lost")
+      ->allow_extra_args(false)
+      ->type_name("")
+      ->option_text("PAUSE-ID");
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run_recover(*arguments); };
 }

@@ -89,6 +89,13 @@ std::string encode_pause_journal(const PauseJournal& journal) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
+JournalKind guess_journal_kind(std::span<const std::byte> bytes) {
+  const auto* begin = reinterpret_cast<const char*>(bytes.data());
+  const Json json = Json::parse(begin, begin + bytes.size(), nullptr, false);
+  if (!json.is_object()) return JournalKind::kUnknown;
+  return json.contains("adoption") ? JournalKind::kAdoption : JournalKind::kPause;
+}
+
 std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> bytes) {
   const auto* begin = reinterpret_cast<const char*>(bytes.data());
   const Json json = Json::parse(begin, begin + bytes.size(), nullptr, false);

@@ -51,7 +51,15 @@ struct PauseJournal {
   bool operator==(const PauseJournal&) const = default;
 };
 
-/// Nothing when the bytes are no pause's journal, or not whole: then the VMM has not been asked.
+/// What the bytes of a journal that decode_pause_journal() does not know may be.
+enum class JournalKind : std::uint8_t {
+  kAdoption,
+  kPause,    ///< of another version, or damaged
+  kUnknown,  ///< not whole; an adoption's may be so after a power failure
+};
+JournalKind guess_journal_kind(std::span<const std::byte> bytes);
+
+/// Nothing when the bytes are no pause's journal of this version.
 std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> bytes);
 std::string encode_pause_journal(const PauseJournal& journal);
 

@@ -53,8 +53,13 @@ Status move_here(int from, const std::string& from_path, int to, const std::stri
     return std::unexpected(source.error());
   }
   if (source->facts.link_count == 1 && ::renameat(from, name.c_str(), to, name.c_str()) == 0) {
-    LAMINA_RETURN_IF_ERROR(sys::take_ownership(source->fd.get(), target_path));
-    return sys::set_mode(source->fd.get(), 0600, target_path);
+    // The rename went by name, and who owns the directory may have exchanged the file: what has
+    // come here must be the one that was looked at, and nobody else's as well.
+    const auto moved = sys::open_regular(to, name, O_RDONLY | O_NOFOLLOW, target_path);
+    if (moved && moved->facts.same_file(source->facts) && moved->facts.link_count == 1) {
+      LAMINA_RETURN_IF_ERROR(sys::take_ownership(moved->fd.get(), target_path));
+      return sys::set_mode(moved->fd.get(), 0600, target_path);
+    }
   }
   // An earlier copy may be half of one.
   LAMINA_RETURN_IF_ERROR(sys::remove_file(to, name, target_path));
@@ -65,6 +70,15 @@ Status move_here(int from, const std::string& from_path, int to, const std::stri
   LAMINA_RETURN_IF_ERROR(sys::sync(copy.get(), target_path));
   LAMINA_RETURN_IF_ERROR(sys::sync(to, to_path));
   return sys::remove_file(from, name, source_path);
+}
+
+/// An adoption's directory is empty until its journal is on the disk.
+bool has_files(const Store& store, const Uuid& id) {
+  const std::string path = pending_path(store, id.to_string());
+  const auto directory = sys::open_directory(store.pending_area(), id.to_string(), path);
+  if (!directory) return false;
+  const auto names = sys::list_directory(directory->get(), path);
+  return !names || !names->empty();
 }
 
 }  // namespace
@@ -87,7 +101,7 @@ Result<PendingPause> PendingPause::begin(const Store& store, const PauseJournal&
                          reserve);
   }();
   if (prepared) return pause;
-  static_cast<void>(pause.discard());
+  if (pause.remove_files()) static_cast<void>(pause.end());
   return std::unexpected(prepared.error());
 }
 
@@ -104,11 +118,8 @@ Result<std::optional<PendingPause>> PendingPause::claim(const Store& store, cons
   PendingPause pause(store, std::move(*journal));
   if (!staging) return std::optional(std::move(pause));
   pause.staging_.emplace(std::move(*staging));
-  // What stands under the name may be the directory that this pause has replaced: then it is a
-  // whole snapshot, of another pause.
-  const auto facts = read_facts(pause.directory(), pause.path());
-  if (facts && *facts && (*facts)->pause_id != pause_id &&
-      !sys::name_exists(pause.directory(), pause.layer_name())) {
+  // What stands under the name may be the directory that this pause has replaced.
+  if (!sys::name_exists(pause.directory(), pause.layer_name()) && !pause.published_name().empty()) {
     LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), store.path()));
     LAMINA_RETURN_IF_ERROR(sync_pending_area(store));
     LAMINA_RETURN_IF_ERROR(
@@ -122,7 +133,19 @@ std::string PendingPause::path() const {
   return pending_path(*store_, journal_.pause_id.to_string());
 }
 
+/// The journal must find space also when the VMM has filled the disk.
+void PendingPause::shrink_reserve() const {
+  constexpr std::uint64_t kStepBytes = std::uint64_t{256} << 10;
+  if (!staging_) return;
+  const auto reserve =
+      sys::open_regular(directory(), kReserveName, O_RDWR | O_NOFOLLOW, kReserveName);
+  if (!reserve || reserve->facts.size_bytes < kStepBytes) return;
+  static_cast<void>(
+      sys::truncate(reserve->fd.get(), reserve->facts.size_bytes - kStepBytes, kReserveName));
+}
+
 Status PendingPause::write_journal(const PauseJournal& journal) {
+  shrink_reserve();
   const std::string text = encode_pause_journal(journal);
   const std::string name = journal_name(journal.pause_id);
   const std::string fresh = journal.pause_id.to_string() + std::string(kNewJournalSuffix);
@@ -143,21 +166,29 @@ Status PendingPause::acknowledge(std::uint64_t memory_bytes) {
   return write_journal(journal);
 }
 
-Status PendingPause::discard() {
-  LAMINA_RETURN_IF_ERROR(remove_jail_directory());
-  const std::string id = journal_.pause_id.to_string();
-  const int area = store_->pending_area();
-  LAMINA_RETURN_IF_ERROR(sys::remove_tree(area, id, path()));
+Status PendingPause::remove_files() {
+  if (!journal_.jail_directory.empty()) {
+    // The jail may be gone, or be somebody's who does not let us.
+    static_cast<void>(sys::remove_flat(journal_.jail_directory));
+  }
+  LAMINA_RETURN_IF_ERROR(
+      sys::remove_tree(store_->pending_area(), journal_.pause_id.to_string(), path()));
   staging_.reset();
-  return end();
+  return {};
 }
 
-Status PendingPause::remove_jail_directory() const {
-  if (journal_.jail_directory.empty()) return {};
-  return sys::remove_tree(AT_FDCWD, journal_.jail_directory, journal_.jail_directory);
+bool PendingPause::has_lost_files() const {
+  if (!staging_) return false;
+  for (const std::string& name : {layer_name(), std::string(kVmstateName)}) {
+    const bool is_here = sys::name_exists(directory(), name);
+    const bool is_in_jail = !journal_.jail_directory.empty() &&
+                            sys::name_exists(AT_FDCWD, journal_.jail_directory + "/" + name);
+    if (!is_here && !is_in_jail) return true;
+  }
+  return false;
 }
 
-Status PendingPause::fetch_from_jail() const {
+Status PendingPause::fetch_from_jail(std::vector<std::string>& notes) const {
   if (journal_.jail_directory.empty()) return {};
   const std::string& jail = journal_.jail_directory;
   // Whoever runs in the jail may put a link in the directory's place.
@@ -170,7 +201,11 @@ Status PendingPause::fetch_from_jail() const {
     LAMINA_RETURN_IF_ERROR(move_here(from->get(), jail, directory(), path(), name));
   }
   LAMINA_RETURN_IF_ERROR(sys::sync(directory(), path()));
-  return remove_jail_directory();
+  const Status removed = sys::remove_flat(jail);
+  if (!removed) {
+    notes.push_back(fmt::format("what else is in '{}' stays: {}", jail, removed.error().message));
+  }
+  return {};
 }
 
 /// What an earlier try has left besides the VMM's files and what a user attached.
@@ -190,7 +225,7 @@ Status PendingPause::remove_partial_work() const {
 Result<CompletedPause> PendingPause::complete(const OpenSnapshot* base,
                                               std::vector<std::string>& notes) {
   if (!staging_) return CompletedPause{};
-  LAMINA_RETURN_IF_ERROR(fetch_from_jail());
+  LAMINA_RETURN_IF_ERROR(fetch_from_jail(notes));
   if (sys::name_exists(directory(), kFactsName)) {
     const auto whole = open_snapshot(path());
     if (whole && whole->pause_id == journal_.pause_id) {
@@ -204,6 +239,11 @@ Result<CompletedPause> PendingPause::complete(const OpenSnapshot* base,
   LAMINA_ASSIGN_OR_RETURN(
       sys::OpenedFile memory,
       sys::open_regular(directory(), layer_name(), O_RDWR | O_NOFOLLOW, layer_path));
+  if (memory.facts.link_count != 1) {
+    return fail(ErrorKind::kFailed,
+                "'{}' has {} names: completing would change it under all of them", layer_path,
+                memory.facts.link_count);
+  }
   if (memory.facts.size_bytes < journal_.memory_bytes) {
     return fail(ErrorKind::kCorrupt, "'{}' has {} bytes, but {} were acknowledged", layer_path,
                 memory.facts.size_bytes, journal_.memory_bytes);
@@ -245,50 +285,56 @@ Result<CompletedPause> PendingPause::complete(const OpenSnapshot* base,
                         build.scanned().unchanged_blocks};
 }
 
-Result<bool> PendingPause::may_replace(const OpenSnapshot& existing) const {
+bool PendingPause::may_replace(const OpenSnapshot& existing) const {
   return journal_.replace || existing.pause_id == journal_.parent_pause_id;
 }
 
-Result<std::string> PendingPause::publish(std::vector<std::string>& notes) {
+std::string PendingPause::other_name() const {
   // A name has its limit, and the UUID needs room.
   constexpr std::size_t kMaxStem = 160;
-  const std::string other =
-      fmt::format("{}@{}", journal_.name.substr(0, kMaxStem), journal_.pause_id.to_string());
+  return fmt::format("{}@{}", journal_.name.substr(0, kMaxStem), journal_.pause_id.to_string());
+}
+
+std::string PendingPause::published_name() const {
+  for (const std::string& name : {journal_.name, other_name()}) {
+    const auto there = open_snapshot(store_->path() + "/" + name);
+    if (there && there->pause_id == journal_.pause_id) return name;
+  }
+  return {};
+}
+
+Status PendingPause::publish_as(const std::string& name, std::vector<std::string>& notes) {
+  LAMINA_ASSIGN_OR_RETURN(const NameLock lock, store_->wait_for_lock(name));
+  if (!sys::name_exists(store_->fd(), name)) return staging_->publish_new(name);
+  LAMINA_ASSIGN_OR_RETURN(const OpenSnapshot existing, open_snapshot(store_->path() + "/" + name));
+  if (!may_replace(existing)) {
+    return fail(ErrorKind::kFailed, "it is a snapshot that this VM does not descend from by now");
+  }
+  return staging_->publish_replacing(name, existing.directory_facts, notes);
+}
+
+Result<std::string> PendingPause::publish(std::vector<std::string>& notes) {
   if (!staging_) {
-    for (const std::string& name : {journal_.name, other}) {
-      const auto there = open_snapshot(store_->path() + "/" + name);
-      if (there && there->pause_id == journal_.pause_id) return name;
-    }
-    return journal_.name;  // replaced by a newer one since
+    std::string name = published_name();
+    return name.empty() ? journal_.name : name;  // replaced by a newer one since
   }
-  const bool elsewhere = journal_.lacks_files;
-  if (elsewhere) {
-    notes.push_back(fmt::format(
-        "published as '{}': the hook or the attached files that belong to it did not end well",
-        other));
-  }
-  const std::string& wanted = elsewhere ? other : journal_.name;
-  LAMINA_ASSIGN_OR_RETURN(const NameLock lock, store_->wait_for_lock(wanted));
-  if (!sys::name_exists(store_->fd(), wanted)) {
-    LAMINA_RETURN_IF_ERROR(staging_->publish_new(wanted));
-    staging_.reset();
-    return wanted;
-  }
-  const auto existing = open_snapshot(store_->path() + "/" + wanted);
-  if (existing) {
-    LAMINA_ASSIGN_OR_RETURN(const bool replaces, may_replace(*existing));
-    if (replaces) {
-      LAMINA_RETURN_IF_ERROR(staging_->publish_replacing(wanted, existing->directory_facts, notes));
+  const std::string other = other_name();
+  std::string cause = "the hook or the attached files that belong to it did not end well";
+  if (!journal_.lacks_files) {
+    const Status published = publish_as(journal_.name, notes);
+    if (published) {
       staging_.reset();
-      return wanted;
+      return journal_.name;
     }
+    // Renamed, but perhaps not on the disk; or there is no space, here or under any other name.
+    if (staging_->is_published() || published.error().kind == ErrorKind::kNoSpace) {
+      return std::unexpected(published.error());
+    }
+    cause = fmt::format("'{}' cannot be had: {}", journal_.name, published.error().message);
   }
-  LAMINA_ASSIGN_OR_RETURN(const NameLock other_lock, store_->wait_for_lock(other));
-  LAMINA_RETURN_IF_ERROR(staging_->publish_new(other));
+  LAMINA_RETURN_IF_ERROR(publish_as(other, notes));
   staging_.reset();
-  notes.push_back(fmt::format(
-      "published as '{}': '{}' is {} by now", other, wanted,
-      existing ? "a snapshot that this VM does not descend from" : "no readable snapshot"));
+  notes.push_back(fmt::format("published as '{}': {}", other, cause));
   return other;
 }
 
@@ -310,26 +356,35 @@ Result<std::optional<PauseJournal>> read_pause_journal(const Store& store, const
   }
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
                           sys::read_whole(opened->fd.get(), kMaxJournalBytes, path));
-  return decode_pause_journal(bytes);
+  std::optional<PauseJournal> journal = decode_pause_journal(bytes);
+  if (journal) return journal;
+  const JournalKind kind = guess_journal_kind(bytes);
+  if (kind == JournalKind::kAdoption) return journal;
+  if (kind == JournalKind::kUnknown && !has_files(store, id)) return journal;
+  return fail(ErrorKind::kCorrupt,
+              "the journal '{}' cannot be read: it is damaged, or of a newer version of lamina",
+              path);
 }
 
-Result<std::vector<Uuid>> pending_pauses(const Store& store) {
+Result<PendingPauses> pending_pauses(const Store& store) {
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                           sys::list_directory(store.pending_area(), pending_path(store, ".")));
+  PendingPauses pending;
   std::vector<std::tuple<std::string, std::string, Uuid>> found;
   for (const std::string& name : names) {
     if (!name.ends_with(kJournalSuffix)) continue;
     const auto id = Uuid::parse(name.substr(0, name.size() - kJournalSuffix.size()));
     if (!id) continue;
     const auto journal = read_pause_journal(store, *id);
+    if (!journal) pending.unreadable.push_back(journal.error().message);
     if (journal && *journal) found.emplace_back((*journal)->created, name, *id);
   }
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
     return std::tie(std::get<0>(a), std::get<1>(a)) < std::tie(std::get<0>(b), std::get<1>(b));
   });
-  std::vector<Uuid> ids;
-  for (const auto& entry : found) ids.push_back(std::get<2>(entry));
-  return ids;
+  pending.ids.reserve(found.size());
+  for (const auto& entry : found) pending.ids.push_back(std::get<2>(entry));
+  return pending;
 }
 
 }  // namespace lamina::store

@@ -54,8 +54,13 @@ class PendingPause {
   /// record.
   Status acknowledge(std::uint64_t memory_bytes);
 
-  /// Removes the files and the journal of a pause that was not acknowledged.
-  Status discard();
+  /// Removes the files of a pause that was not acknowledged, which needs no space. The journal
+  /// stays: end() it when what it says is on record elsewhere.
+  Status remove_files();
+
+  /// True when the memory file or the VM state of an acknowledged pause is neither here nor in the
+  /// jail: somebody has removed it.
+  [[nodiscard]] bool has_lost_files() const;
 
   /// True when an earlier try has come so far that the directory was renamed to its name.
   [[nodiscard]] bool was_published() const { return !staging_; }
@@ -64,9 +69,9 @@ class PendingPause {
   /// pause id of the journal; null for a full file. On failure the memory file is what it was.
   Result<CompletedPause> complete(const OpenSnapshot* base, std::vector<std::string>& notes);
 
-  /// Publishes under the journal's name. When that is taken by a snapshot that this one does not
-  /// descend from and may not replace, or files that belong to the state are missing, it is
-  /// published as NAME@PAUSE-ID instead, and a note says so. Returns the name.
+  /// Publishes under the journal's name. When that cannot be had (a snapshot is there that this one
+  /// does not descend from and may not replace, a link, …), or files that belong to the state are
+  /// missing, it is published as NAME@PAUSE-ID instead, and a note says so. Returns the name.
   Result<std::string> publish(std::vector<std::string>& notes);
 
   /// Removes the journal: nothing is left to be done.
@@ -76,10 +81,14 @@ class PendingPause {
   PendingPause(const Store& store, PauseJournal journal)
       : store_(&store), journal_(std::move(journal)) {}
 
-  [[nodiscard]] Status fetch_from_jail() const;
-  [[nodiscard]] Status remove_jail_directory() const;
+  [[nodiscard]] Status fetch_from_jail(std::vector<std::string>& notes) const;
+  void shrink_reserve() const;
+  [[nodiscard]] std::string other_name() const;
+  /// The name that a snapshot of this pause has in the store; empty when there is none.
+  [[nodiscard]] std::string published_name() const;
+  Status publish_as(const std::string& name, std::vector<std::string>& notes);
   [[nodiscard]] Status remove_partial_work() const;
-  [[nodiscard]] Result<bool> may_replace(const OpenSnapshot& existing) const;
+  [[nodiscard]] bool may_replace(const OpenSnapshot& existing) const;
 
   const Store* store_;
   PauseJournal journal_;
@@ -87,10 +96,15 @@ class PendingPause {
 };
 
 /// The journal of a pause, read without its lock: it may change or go at any time. Nothing when
-/// there is none, or it is no pause's.
+/// there is none, or it is an adoption's. kCorrupt when it may be a pause's and cannot be read.
 Result<std::optional<PauseJournal>> read_pause_journal(const Store& store, const Uuid& id);
 
-/// The pause ids of a store's pending pauses, sorted by when they began.
-Result<std::vector<Uuid>> pending_pauses(const Store& store);
+struct PendingPauses {
+  std::vector<Uuid> ids;  ///< sorted by when they began
+  /// Journals that cannot be read: whose they are is not known, and they may have been
+  /// acknowledged.
+  std::vector<std::string> unreadable;
+};
+Result<PendingPauses> pending_pauses(const Store& store);
 
 }  // namespace lamina::store

@@ -1,6 +1,7 @@
 #include "store/pin.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <array>
@@ -75,6 +76,18 @@ Result<Populate> populate_field(const Json& json, const char* name) {
   return fail(ErrorKind::kCorrupt, "'{}' is none of none, working-set and all: '{}'", name, text);
 }
 
+/// Who recovers a store has each pin locked for a moment.
+Result<bool> lock_soon(int directory, const std::string& path) {
+  constexpr int kAttempts = 20;
+  constexpr int kPauseMs = 10;
+  for (int i = 0; i < kAttempts; ++i) {
+    LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(directory, path));
+    if (locked) return true;
+    ::poll(nullptr, 0, kPauseMs);
+  }
+  return false;
+}
+
 Result<PinFacts> read_facts_at(int directory, const std::string& path) {
   const std::string facts_path = path + "/" + kPinFactsName;
   LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile opened,
@@ -118,6 +131,7 @@ std::string encode_pin_facts(const PinFacts& facts) {
                {"since", facts.since}};
   if (facts.populate) json["populate"] = name_of(*facts.populate);
   if (facts.record) json["record"] = *facts.record;
+  if (facts.pid_namespace != 0) json["pid_namespace"] = facts.pid_namespace;
   if (!facts.jail_directory.empty()) json["jail_directory"] = facts.jail_directory;
   if (facts.map) json["map"] = facts.map->to_string();
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -139,6 +153,9 @@ Result<PinFacts> decode_pin_facts(std::span<const std::byte> bytes) {
   LAMINA_ASSIGN_OR_RETURN(const std::uint64_t uid, number_field(json, "uid", UINT32_MAX));
   facts.uid = static_cast<std::uint32_t>(uid);
   LAMINA_ASSIGN_OR_RETURN(facts.api_socket, text_field(json, "api_socket"));
+  if (json.contains("pid_namespace")) {
+    LAMINA_ASSIGN_OR_RETURN(facts.pid_namespace, number_field(json, "pid_namespace", UINT64_MAX));
+  }
   LAMINA_ASSIGN_OR_RETURN(facts.jail, text_field(json, "jail"));
   if (json.contains("jail_directory")) {
     LAMINA_ASSIGN_OR_RETURN(facts.jail_directory, text_field(json, "jail_directory"));
@@ -167,9 +184,15 @@ Result<PinFacts> read_pin_facts(const std::string& path) {
   return read_facts_at(directory.get(), path);
 }
 
-bool is_running(const PinFacts& facts) {
-  const auto boot = sys::boot_id();
-  if (!boot || *boot != facts.boot_id) return false;
+Result<bool> is_running(const PinFacts& facts) {
+  LAMINA_ASSIGN_OR_RETURN(const std::string boot, sys::boot_id());
+  if (boot != facts.boot_id) return false;
+  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t here, sys::pid_namespace());
+  if (facts.pid_namespace != 0 && facts.pid_namespace != here) {
+    return fail(ErrorKind::kFailed,
+                "VM {} is of another pid namespace than this process; work on it from there",
+                pin_name(facts.pid, facts.start_time));
+  }
   return sys::is_running(facts.pid, facts.start_time);
 }
 
@@ -181,7 +204,7 @@ Result<std::optional<Pin>> Pin::lock(const Store& store, const std::string& name
     return std::unexpected(directory.error());
   }
   pin.directory_ = std::move(*directory);
-  LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(pin.directory_.get(), pin.path()));
+  LAMINA_ASSIGN_OR_RETURN(const bool locked, lock_soon(pin.directory_.get(), pin.path()));
   if (!locked) {
     return fail(ErrorKind::kBusy,
                 "another operation on VM {} is under way in store '{}'; try again when it has "
@@ -206,7 +229,12 @@ Result<Pin> Pin::claim(const Store& store, pid_t pid, std::uint64_t start_time) 
     LAMINA_RETURN_IF_ERROR(sys::make_directory(store.vms_area(), name, path));
     LAMINA_ASSIGN_OR_RETURN(std::optional<Pin> pin, lock(store, name));
     if (!pin) continue;
-    if (pin->facts_ && !is_running(*pin->facts_)) {
+    bool is_left = false;
+    if (pin->facts_) {
+      LAMINA_ASSIGN_OR_RETURN(const bool runs, is_running(*pin->facts_));
+      is_left = !runs;
+    }
+    if (is_left) {
       return fail(ErrorKind::kFailed,
                   "'{}' was left by a VM of an earlier boot; run: lamina recover {}", path,
                   store.path());

@@ -36,9 +36,10 @@ struct PinFacts {
   pid_t pid = -1;
   std::uint64_t start_time = 0;  ///< clock ticks since boot; names one process with pid and boot_id
   std::string boot_id;
-  std::uint32_t uid = 0;   ///< of the VM's process
-  std::string api_socket;  ///< absolute, as we reach it
-  std::string jail;        ///< the VM's root directory as we see it; empty: none
+  std::uint64_t pid_namespace = 0;  ///< 0: unknown
+  std::uint32_t uid = 0;            ///< of the VM's process
+  std::string api_socket;           ///< absolute, as we reach it
+  std::string jail;                 ///< the VM's root directory as we see it; empty: none
   /// Made in the jail for this VM, and removed with the pin; empty: none.
   std::string jail_directory;
   std::string snapshot;  ///< name that it was resumed from or last paused to; empty: none yet
@@ -71,8 +72,9 @@ Result<PinFacts> decode_pin_facts(std::span<const std::byte> bytes);
 /// Reads vm.json of the pin directory at `path`, without any lock. kNotFound when there is none.
 Result<PinFacts> read_pin_facts(const std::string& path);
 
-/// True while the very process runs that the facts are of.
-bool is_running(const PinFacts& facts);
+/// True while the very process runs that the facts are of. An error when that cannot be told: from
+/// another pid namespace, or without /proc.
+Result<bool> is_running(const PinFacts& facts);
 
 /// A VM's pin, locked until this goes. The directory stays.
 class Pin {

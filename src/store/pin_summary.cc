@@ -27,7 +27,8 @@ std::optional<Uuid> base_pause_id(int pin, const std::string& path) {
 
 void take(const PinFacts& facts, PinListing& listing) {
   listing.pid = facts.pid;
-  listing.running = is_running(facts);
+  // What cannot be told from here is not said to have ended.
+  listing.running = is_running(facts).value_or(true);
   listing.snapshot = facts.snapshot;
   listing.since = facts.since;
   listing.by_page_faults = facts.by_page_faults;

@@ -67,6 +67,21 @@ Status remove_directory(int directory, const std::string& name, const std::strin
   return system_failure("rmdir", object, errno);
 }
 
+Status remove_flat(const std::string& path) {
+  const auto directory = open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, path);
+  if (!directory) {
+    if (directory.error().kind == ErrorKind::kNotFound) return {};
+    return std::unexpected(directory.error());
+  }
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          list_directory(directory->get(), path));
+  for (const std::string& name : names) {
+    if (::unlinkat(directory->get(), name.c_str(), 0) == 0) continue;
+    static_cast<void>(::unlinkat(directory->get(), name.c_str(), AT_REMOVEDIR));
+  }
+  return remove_directory(AT_FDCWD, path, path);
+}
+
 Status remove_file(int directory, const std::string& name, const std::string& object) {
   if (::unlinkat(directory, name.c_str(), 0) == 0 || errno == ENOENT) return {};
   return system_failure("unlink", object, errno);

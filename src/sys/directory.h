@@ -22,6 +22,11 @@ Result<std::vector<std::string>> list_directory(int fd, const std::string& objec
 /// already gone is no error.
 Status remove_tree(int directory, const std::string& name, const std::string& object);
 
+/// Removes the directory `path` and the files in it, but no directories below it, however deep who
+/// may write to it has made them: those stay, and are an error. Does not follow a symbolic link in
+/// its place. What is gone is no error.
+Status remove_flat(const std::string& path);
+
 /// Removes an empty directory.
 Status remove_directory(int directory, const std::string& name, const std::string& object);
 

@@ -5,6 +5,7 @@
 #include <linux/kcmp.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -81,9 +82,23 @@ Result<std::uint64_t> start_time_of(pid_t pid) {
   return stat.start_time;
 }
 
-bool is_running(pid_t pid, std::uint64_t start_time) {
+Result<bool> is_running(pid_t pid, std::uint64_t start_time) {
   const auto stat = stat_of(pid);
-  return stat && stat->start_time == start_time && stat->state != 'Z' && stat->state != 'X';
+  if (!stat) {
+    // Without /proc nothing is known of anybody.
+    if (stat.error().kind == ErrorKind::kNotFound && name_exists(AT_FDCWD, "/proc/self/stat")) {
+      return false;
+    }
+    return std::unexpected(stat.error());
+  }
+  return stat->start_time == start_time && stat->state != 'Z' && stat->state != 'X';
+}
+
+Result<std::uint64_t> pid_namespace() {
+  const std::string path = "/proc/self/ns/pid";
+  struct stat facts{};
+  if (::stat(path.c_str(), &facts) != 0) return system_failure("stat", path, errno);
+  return facts.st_ino;
 }
 
 Result<std::string> boot_id() {

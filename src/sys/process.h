@@ -25,8 +25,12 @@ bool has_ended(int pidfd);
 /// names one process for ever.
 Result<std::uint64_t> start_time_of(pid_t pid);
 
-/// True while the process that had this start time runs: not ended, also not as a zombie.
-bool is_running(pid_t pid, std::uint64_t start_time);
+/// True while the process that had this start time runs: not ended, also not as a zombie. An error
+/// when that cannot be told, which must not be taken for an end.
+Result<bool> is_running(pid_t pid, std::uint64_t start_time);
+
+/// The number of this process' pid namespace: a pid names a process only in it.
+Result<std::uint64_t> pid_namespace();
 
 /// The random UUID of the running boot (/proc/sys/kernel/random/boot_id): pids and start times
 /// repeat after a reboot.

@@ -1,5 +1,7 @@
 #include "vmm/finish.h"
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
 #include "sys/directory.h"
 #include "sys/machine.h"
@@ -22,6 +24,23 @@ Status move_pin(const store::PendingPause& pending, store::Pin& pin, std::string
   facts.snapshot = std::move(name);
   facts.needs_full = false;
   return pin.write_facts(facts);
+}
+
+/// Journals are JSON, which has no place for other bytes: what is put there must come back.
+Status check_text(const std::string& path) {
+  const nlohmann::json text = path;
+  const std::string encoded = text.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  if (nlohmann::json::parse(encoded).get<std::string>() == path) return {};
+  return fail(ErrorKind::kUsage, "the path '{}' is not UTF-8; give a name that is",
+              nlohmann::json::parse(encoded).get<std::string>());
+}
+
+Status thaw_counted(Firecracker& vmm, SettledPauses& settled) {
+  LAMINA_RETURN_IF_ERROR(vmm.resume().status());
+  ++settled.resumed_vms;
+  settled.notes.push_back(
+      fmt::format("the VM of process {} runs again; its pause had not ended", vmm.pid()));
+  return {};
 }
 
 }  // namespace
@@ -70,42 +89,81 @@ Result<FinishedPause> finish_pause(const store::Store& store, store::PendingPaus
 }
 
 Status give_up_pause(store::PendingPause& pending, store::Pin& pin) {
-  if (pin.facts() && !pin.facts()->needs_full) {
-    store::PinFacts facts = *pin.facts();
-    facts.needs_full = true;
-    LAMINA_RETURN_IF_ERROR(pin.write_facts(facts));
-  }
-  return pending.discard();
+  // Frees space before it needs any. While the journal stands, nobody takes a diff.
+  LAMINA_RETURN_IF_ERROR(pending.remove_files());
+  LAMINA_RETURN_IF_ERROR(require_full(pin));
+  return pending.end();
 }
 
-Status settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm,
-                    std::vector<std::string>& notes) {
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<Uuid> ids, store::pending_pauses(store));
-  for (const Uuid& id : ids) {
+Status require_full(store::Pin& pin) {
+  if (!pin.facts() || pin.facts()->needs_full) return {};
+  store::PinFacts facts = *pin.facts();
+  facts.needs_full = true;
+  return pin.write_facts(facts);
+}
+
+Status settle_pause(const store::Store& store, store::PendingPause& pending, store::Pin& pin,
+                    Firecracker& vmm, SettledPauses& settled) {
+  const store::PauseJournal journal = pending.journal();
+  const std::string id = journal.pause_id.to_string();
+  // Answered only after a create that still runs has ended.
+  LAMINA_ASSIGN_OR_RETURN(const InstanceInfo instance, vmm.describe());
+  const bool is_paused = instance.state == VmState::kPaused;
+  if (!journal.acknowledged) {
+    LAMINA_RETURN_IF_ERROR(give_up_pause(pending, pin));
+    ++settled.discarded;
+    settled.notes.push_back(fmt::format("gave up pause {}, which was never acknowledged", id));
+    if (is_paused && journal.was_running) return thaw_counted(vmm, settled);
+    return {};
+  }
+  // What a checkpoint's VM waits for is on record: it need not wait for the rest.
+  if (is_paused && journal.after == AfterPause::kResume) {
+    LAMINA_RETURN_IF_ERROR(thaw_counted(vmm, settled));
+  }
+  if (pending.has_lost_files()) {
+    // The VM has all of its memory still: a full file makes up for what was lost.
+    LAMINA_RETURN_IF_ERROR(require_full(pin));
+    settled.notes.push_back(
+        fmt::format("the files of pause {} have been removed by somebody; its snapshot '{}' cannot "
+                    "be made, and the VM's next memory file is a full one",
+                    id, journal.name));
+    return pending.end();
+  }
+  LAMINA_ASSIGN_OR_RETURN(const FinishedPause finished,
+                          finish_pause(store, pending, pin, settled.notes));
+  ++settled.completed;
+  settled.notes.push_back(fmt::format("completed pause {} as '{}'", id, finished.name));
+  if (is_paused && journal.after == AfterPause::kStop) {
+    // Whether it was asked for by us or paused again by hand since, cannot be told.
+    settled.notes.push_back(
+        fmt::format("process {} stays paused; it was to be stopped after pause {}", vmm.pid(), id));
+  }
+  return pending.end();
+}
+
+Result<bool> settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm,
+                          std::vector<std::string>& notes) {
+  LAMINA_ASSIGN_OR_RETURN(const store::PendingPauses pauses, store::pending_pauses(store));
+  for (const Uuid& id : pauses.ids) {
     const auto journal = store::read_pause_journal(store, id);
     if (!journal || !*journal || (*journal)->vm != pin.name()) continue;
     LAMINA_ASSIGN_OR_RETURN(std::optional<store::PendingPause> pending,
                             store::PendingPause::claim(store, id));
-    if (!pending) continue;
-    if (!pending->journal().acknowledged) {
-      // Answered only after a create that still runs has ended.
-      LAMINA_RETURN_IF_ERROR(vmm.describe());
-      LAMINA_RETURN_IF_ERROR(give_up_pause(*pending, pin));
-      notes.push_back(
-          fmt::format("gave up pause {}, which was never acknowledged", id.to_string()));
-      continue;
+    if (!pending) {
+      return fail(ErrorKind::kBusy, "another process is at work on pause {} of this VM; try again",
+                  id.to_string());
     }
-    const auto finished = finish_pause(store, *pending, pin, notes);
-    if (!finished) {
+    SettledPauses settled;
+    const Status done = settle_pause(store, *pending, pin, vmm, settled);
+    notes.insert(notes.end(), settled.notes.begin(), settled.notes.end());
+    if (!done) {
       return std::unexpected(with_context(
           fmt::format("pause {} of this VM is queued and must be completed first", id.to_string()),
-          finished.error()));
+          done.error()));
     }
-    LAMINA_RETURN_IF_ERROR(pending->end());
-    notes.push_back(
-        fmt::format("completed the queued pause {} as '{}'", id.to_string(), finished->name));
   }
-  return {};
+  notes.insert(notes.end(), pauses.unreadable.begin(), pauses.unreadable.end());
+  return pauses.unreadable.empty();
 }
 
 Status release_pin(store::Pin& pin) {
@@ -117,17 +175,29 @@ Status release_pin(store::Pin& pin) {
 }
 
 Status stop_vm(Firecracker& vmm, store::Pin& pin) {
+  LAMINA_ASSIGN_OR_RETURN(const InstanceInfo instance, vmm.describe());
+  if (instance.state != VmState::kPaused) {
+    return fail(ErrorKind::kFailed,
+                "somebody has let the VM of process {} run on meanwhile; it is not stopped",
+                vmm.pid());
+  }
   LAMINA_RETURN_IF_ERROR(sys::kill_process(vmm.pidfd()));
   LAMINA_RETURN_IF_ERROR(sys::wait_for_end(vmm.pidfd()));
   return release_pin(pin);
 }
 
 Result<Firecracker> reach(const VmmAddress& address, Progress* progress) {
+  LAMINA_RETURN_IF_ERROR(check_text(address.api_socket));
+  LAMINA_RETURN_IF_ERROR(check_text(address.jail));
+  LAMINA_ASSIGN_OR_RETURN(const Jail jail, Jail::open(address.jail));
   Timeouts timeouts;
   timeouts.request = address.timeouts.request;
   timeouts.create = address.timeouts.create;
   timeouts.load = address.timeouts.load;
-  return Firecracker::connect(address.api_socket, timeouts, progress);
+  LAMINA_ASSIGN_OR_RETURN(Firecracker vmm,
+                          Firecracker::connect(address.api_socket, timeouts, progress));
+  LAMINA_RETURN_IF_ERROR(jail.check_process(vmm.pid()));
+  return vmm;
 }
 
 Result<store::PinFacts> describe_vm(const Firecracker& vmm, const VmmAddress& address) {
@@ -135,6 +205,7 @@ Result<store::PinFacts> describe_vm(const Firecracker& vmm, const VmmAddress& ad
   facts.pid = vmm.pid();
   facts.start_time = vmm.start_time();
   LAMINA_ASSIGN_OR_RETURN(facts.boot_id, sys::boot_id());
+  LAMINA_ASSIGN_OR_RETURN(facts.pid_namespace, sys::pid_namespace());
   facts.uid = vmm.uid();
   LAMINA_ASSIGN_OR_RETURN(facts.api_socket, sys::real_path(address.api_socket));
   if (!address.jail.empty()) {

@@ -32,24 +32,42 @@ Result<FinishedPause> finish_pause(const store::Store& store, store::PendingPaus
 /// Gives up a pause that was not acknowledged: the next memory file of its VM is a full one.
 Status give_up_pause(store::PendingPause& pending, store::Pin& pin);
 
+/// Dirty bits may have been lost.
+Status require_full(store::Pin& pin);
+
+/// What was done about pauses that had not ended.
+struct SettledPauses {
+  std::uint64_t completed = 0;
+  std::uint64_t discarded = 0;
+  std::uint64_t resumed_vms = 0;
+  std::vector<std::string> notes;
+};
+
+/// Ends one pause of a VM that lives: completes it when it was acknowledged, else gives it up, and
+/// lets a VM run again that it has left frozen. Never stops a VM. REQUIRES: both are locked.
+Status settle_pause(const store::Store& store, store::PendingPause& pending, store::Pin& pin,
+                    Firecracker& vmm, SettledPauses& settled);
+
 /// The state that a diff of this pin counts from: under its name when it was merged there
 /// meanwhile (fewer layers), else the pin's. Nothing when the pin has no base.
 Result<std::optional<store::OpenSnapshot>> open_base(const store::Store& store,
                                                      const store::Pin& pin);
 
-/// Ends what earlier pauses of this VM have left: acknowledged ones become snapshots, others are
-/// given up. kFailed when an acknowledged one cannot be completed: nothing newer of the VM may come
-/// before it. REQUIRES: the pin is locked.
-Status settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm,
-                    std::vector<std::string>& notes);
+/// Ends what earlier pauses of this VM have left. kFailed when an acknowledged one cannot be
+/// completed: nothing newer of the VM may come before it. False when there are journals that cannot
+/// be read, and may be this VM's: then only a full file is right. REQUIRES: the pin is locked.
+Result<bool> settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm,
+                          std::vector<std::string>& notes);
 
-/// Kills the VM's process, waits for its end and releases its pin.
+/// Kills the process of a paused VM, waits for its end and releases its pin. kFailed when the VM
+/// runs.
 Status stop_vm(Firecracker& vmm, store::Pin& pin);
 
 /// Removes the pin of a VM that has ended, and what was made for it in its jail.
 Status release_pin(store::Pin& pin);
 
-/// Firecracker::connect() to an address of the public interface.
+/// Firecracker::connect() to an address of the public interface, whose jail must be the root of the
+/// process that answers. kUsage for paths that are not UTF-8.
 Result<Firecracker> reach(const VmmAddress& address, Progress* progress);
 
 /// vm.json of a VM that is new to the store.

@@ -1,6 +1,7 @@
 // A command of the user's that runs while the VM is frozen.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,9 +10,11 @@
 
 namespace lamina::vmm {
 
-/// Runs `command` by the shell with `variables` added to the environment, its standard output on
-/// our standard error, and waits for it. kFailed when it does not end with 0.
+/// Runs `command` by the shell with `variables` in the environment, its standard output on
+/// our standard error, and waits for it: `timeout` at most, then it is killed with all of its
+/// process group. kFailed when it does not end with 0.
 Status run_hook(const std::string& command,
-                const std::vector<std::pair<std::string, std::string>>& variables);
+                const std::vector<std::pair<std::string, std::string>>& variables,
+                std::chrono::milliseconds timeout);
 
 }  // namespace lamina::vmm

@@ -44,10 +44,26 @@ Result<std::string> Jail::make_directory(const Uuid& id, const Owner& owner) con
       sys::open_at(root.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, path));
   if (::fchown(made.get(), owner.uid, owner.gid) != 0) {
     const int error = errno;
-    static_cast<void>(sys::remove_tree(root.get(), name, path));
+    static_cast<void>(sys::remove_directory(root.get(), name, path));
     return system_failure("chown", path, error);
   }
+  LAMINA_RETURN_IF_ERROR(sys::sync(root.get(), root_));
   return path;
+}
+
+Status Jail::check_process(pid_t pid) const {
+  if (root_.empty()) return {};
+  const std::string path = fmt::format("/proc/{}/root", pid);
+  struct stat inside{};
+  struct stat outside{};
+  // Only the privileged may look; others cannot pretend to be somebody else's VM either.
+  if (::stat(path.c_str(), &inside) != 0 || ::stat(root_.c_str(), &outside) != 0) return {};
+  if (inside.st_dev == outside.st_dev && inside.st_ino == outside.st_ino) return {};
+  return fail(
+      ErrorKind::kFailed,
+      "process {} answers at the API socket, but its root is not '{}'; is the socket a link "
+      "to another VM's?",
+      pid, root_);
 }
 
 Status Jail::give_copy(const std::string& source, const std::string& directory,
@@ -85,8 +101,10 @@ Status Jail::give_socket(const std::string& source, const std::string& directory
   if (link_error != EXDEV && link_error != EPERM && link_error != EMLINK) {
     return system_failure("link", path, link_error);
   }
-  LAMINA_RETURN_IF_ERROR(sys::open_at(to.get(), name, O_RDWR | O_CREAT | O_EXCL, path));
-  const std::string by_descriptor = fmt::format("/proc/self/fd/{}/{}", to.get(), name);
+  // By descriptor: whoever owns the directory may put a link in the file's place.
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd file,
+                          sys::open_at(to.get(), name, O_RDWR | O_CREAT | O_EXCL, path));
+  const std::string by_descriptor = fmt::format("/proc/self/fd/{}", file.get());
   if (::mount(source.c_str(), by_descriptor.c_str(), nullptr, MS_BIND, nullptr) == 0) return {};
   return fail(ErrorKind::kFailed,
               "the page server's socket '{}' can be given no name in '{}': a link does not reach "
@@ -108,7 +126,7 @@ Status Jail::remove_directory(const std::string& directory) {
     // EINVAL: nothing is mounted there.
     static_cast<void>(::umount2(by_descriptor.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW));
   }
-  return sys::remove_tree(AT_FDCWD, directory, directory);
+  return sys::remove_flat(directory);
 }
 
 }  // namespace lamina::vmm

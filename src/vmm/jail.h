@@ -2,6 +2,8 @@
 // ours and the one that the VMM is told.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 
@@ -30,6 +32,10 @@ class Jail {
   /// The VMM's path of a file of ours that it can reach: `path` absolute, below the root.
   [[nodiscard]] std::string inside(const std::string& path) const;
 
+  /// kFailed when the process that answers for the VM has another root: a jail's user may put a
+  /// link to another VM's socket in the place of its own.
+  [[nodiscard]] Status check_process(pid_t pid) const;
+
   /// Makes the directory <root>/lamina-<id>, the owner's alone, and returns its path as we see it.
   [[nodiscard]] Result<std::string> make_directory(const Uuid& id, const Owner& owner) const;
 
@@ -48,8 +54,8 @@ class Jail {
   static Status give_socket(const std::string& source, const std::string& directory,
                             const std::string& name);
 
-  /// Removes a directory of make_directory() with all that is in it, bind mounts first. What is
-  /// gone is no error.
+  /// Removes a directory of make_directory() with the files in it, bind mounts first. What is gone
+  /// is no error.
   static Status remove_directory(const std::string& directory);
 
  private:

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <string_view>
 
@@ -29,6 +30,8 @@ namespace {
 constexpr std::string_view kReady = "READY=1";
 /// No snapshot's name begins so.
 constexpr const char* kStartLock = ".page-server";
+/// Taking over VMs of a killed server is tried for ten seconds.
+constexpr std::chrono::seconds kStartTimeout{60};
 constexpr std::size_t kLastWordsBytes = 2048;
 
 /// A socket that one message is received at, in the abstract namespace: nothing to clean up.
@@ -57,6 +60,7 @@ Result<Notification> open_notification() {
 Result<pid_t> start(const std::vector<std::string>& command, const std::string& notify, int log) {
   std::vector<std::string> words = command;
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   std::string setting = "NOTIFY_SOCKET=" + notify;
@@ -114,9 +118,18 @@ Result<bool> ensure_page_server(const store::Store& store,
   LAMINA_ASSIGN_OR_RETURN(const Notification notification, open_notification());
   LAMINA_ASSIGN_OR_RETURN(const pid_t child, start(command, notification.address, log.get()));
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd pidfd, sys::open_process(child));
+  const auto deadline = std::chrono::steady_clock::now() + kStartTimeout;
   while (true) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - std::chrono::steady_clock::now());
+    if (left.count() <= 0) {
+      static_cast<void>(sys::kill_process(pidfd.get()));
+      ::waitpid(child, nullptr, 0);
+      return fail(ErrorKind::kFailed, "the page server of store '{}' was not ready in time: {}",
+                  store.path(), last_words(log.get(), before.size_bytes, log_path));
+    }
     std::array<pollfd, 2> wait{{{notification.socket.get(), POLLIN, 0}, {pidfd.get(), POLLIN, 0}}};
-    if (::poll(wait.data(), wait.size(), -1) < 0 && errno != EINTR) {
+    if (::poll(wait.data(), wait.size(), static_cast<int>(left.count())) < 0 && errno != EINTR) {
       return system_failure("poll", "page server", errno);
     }
     if ((wait[0].revents & POLLIN) != 0) {

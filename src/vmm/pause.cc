@@ -13,6 +13,7 @@
 #include <fcntl.h>
 
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "base/block.h"
@@ -33,6 +34,7 @@
 #include "vmm/firecracker.h"
 #include "vmm/firecracker_version.h"
 #include "vmm/hook.h"
+#include "vmm/interruption.h"
 #include "vmm/jail.h"
 #include "vmm/stopwatch.h"
 
@@ -49,22 +51,6 @@ using vmm::Firecracker;
 constexpr std::uint64_t kBytesPerMib = std::uint64_t{1} << 20;
 /// Up to here x86 guests have one region of memory; older Firecrackers write wrong diffs of two.
 constexpr std::uint64_t kMaxSingleRegionBytes = std::uint64_t{3} << 30;
-
-/// Passes on that the user wants to stop, as long as stopping is possible.
-class Interruption : public Progress {
- public:
-  explicit Interruption(Progress* progress) : progress_(progress) {}
-  void ignore() { progress_ = nullptr; }
-
-  void begin(std::string_view /*phase*/, std::uint64_t /*total_bytes*/) override {}
-  void advance(std::uint64_t /*bytes*/) override {}
-  [[nodiscard]] bool interrupted() override {
-    return progress_ != nullptr && progress_->interrupted();
-  }
-
- private:
-  Progress* progress_;
-};
 
 class Pause {
  public:
@@ -94,7 +80,8 @@ class Pause {
   }
 
   Status pause_claimed() {
-    LAMINA_RETURN_IF_ERROR(vmm::settle_queue(*store_, *pin_, *vmm_, report_.notes));
+    LAMINA_ASSIGN_OR_RETURN(queue_is_known_,
+                            vmm::settle_queue(*store_, *pin_, *vmm_, report_.notes));
     LAMINA_RETURN_IF_ERROR(look());
     LAMINA_RETURN_IF_ERROR(choose_kind());
     LAMINA_RETURN_IF_ERROR(check_target());
@@ -103,7 +90,8 @@ class Pause {
     return finish();
   }
 
-  Status check_attachments() const {
+  [[nodiscard]] Status check_attachments() const {
+    std::set<std::string> names;
     for (const std::string& file : options_.attachments) {
       const std::string name = file.substr(file.rfind('/') + 1);
       if (name.empty() || store::is_reserved_name(name)) {
@@ -111,6 +99,9 @@ class Pause {
                     "'{}' cannot be attached: '{}' is no name that a file beside a snapshot's own "
                     "can have",
                     file, name);
+      }
+      if (!names.insert(name).second) {
+        return fail(ErrorKind::kUsage, "two attached files are called '{}'", name);
       }
       LAMINA_RETURN_IF_ERROR(sys::open_regular(AT_FDCWD, file, O_RDONLY, file));
     }
@@ -151,6 +142,8 @@ class Pause {
 
   [[nodiscard]] std::string why_full() const {
     if (options_.full) return "asked for";
+    if (!queue_is_known_)
+      return "a journal cannot be read, and may be of an earlier pause of this VM";
     if (!base_error_.empty()) {
       return fmt::format("what the VM's changes count from cannot be read: {}", base_error_);
     }
@@ -188,8 +181,13 @@ class Pause {
   }
 
   /// Early, so that nobody freezes a VM for nothing; publishing looks again.
-  Status check_target() const {
+  [[nodiscard]] Status check_target() const {
     if (!sys::name_exists(store_->fd(), options_.name)) return {};
+    if (sys::is_symbolic_link(store_->fd(), options_.name)) {
+      return fail(ErrorKind::kFailed,
+                  "'{}' is a symbolic link and cannot be written through; choose another name",
+                  report_.snapshot);
+    }
     const auto existing = store::open_snapshot(report_.snapshot);
     if (!existing && existing.error().kind == ErrorKind::kNotFound &&
         !sys::name_exists(store_->fd(), options_.name)) {
@@ -239,7 +237,7 @@ class Pause {
                                        base_ ? base_->header.mapping.extent_count() : 0);
     if (!pending) {
       if (jail_->is_apart()) {
-        static_cast<void>(vmm::Jail::remove_directory(journal_.jail_directory));
+        static_cast<void>(sys::remove_flat(journal_.jail_directory));
       }
       return std::unexpected(
           with_context("the pause needs space beyond the memory file", pending.error()));
@@ -252,13 +250,24 @@ class Pause {
 
   /// A full memory file is as large as the memory, holes in it or not. How large a diff will be,
   /// nobody knows before it is written: what it needs besides is reserved.
-  Status check_space() const {
-    if (report_.is_diff) return {};
+  [[nodiscard]] Status check_space() const {
     const std::string place = jail_->is_apart() ? jail_->root() : options_.store;
+    if (!report_.is_diff) LAMINA_RETURN_IF_ERROR(need_space(place));
+    if (!jail_->is_apart()) return {};
+    // From another file system the memory file is copied; a diff may be as large as all of memory.
+    LAMINA_ASSIGN_OR_RETURN(const sys::Fd root, sys::open_directory(AT_FDCWD, place, place));
+    LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts jail, sys::facts_of(root.get(), place));
+    LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts store,
+                            sys::facts_of(store_->fd(), options_.store));
+    if (jail.device == store.device) return {};
+    return need_space(options_.store);
+  }
+
+  [[nodiscard]] Status need_space(const std::string& place) const {
     LAMINA_ASSIGN_OR_RETURN(const std::uint64_t free, sys::free_bytes(place));
     if (free >= memory_bytes_) return {};
     return fail(ErrorKind::kNoSpace,
-                "the full memory file needs {} bytes, and '{}' has {} left; the VM runs on",
+                "the memory file may need {} bytes, and '{}' has {} left; the VM is not touched",
                 memory_bytes_, place, free);
   }
 
@@ -301,6 +310,15 @@ class Pause {
     LAMINA_ASSIGN_OR_RETURN(
         const sys::OpenedFile memory,
         sys::open_regular(directory.get(), pending_->layer_name(), O_RDONLY | O_NOFOLLOW, path));
+    LAMINA_RETURN_IF_ERROR(sys::open_regular(directory.get(), store::kVmstateName,
+                                             O_RDONLY | O_NOFOLLOW,
+                                             directory_ + "/" + store::kVmstateName));
+    if (memory.facts.size_bytes < memory_bytes_ ||
+        blocks_for(memory.facts.size_bytes) > kMaxBlocks) {
+      return fail(ErrorKind::kFailed,
+                  "Firecracker wrote a memory file of {} bytes for a machine of {} bytes",
+                  memory.facts.size_bytes, memory_bytes_);
+    }
     if (report_.is_diff && memory.facts.size_bytes != base_->header.memory_bytes) {
       return fail(ErrorKind::kFailed, "Firecracker wrote a diff of {} bytes to a base of {}",
                   memory.facts.size_bytes, base_->header.memory_bytes);
@@ -318,7 +336,15 @@ class Pause {
       if (!done) error.message += fmt::format("; {}: {}", what, done.error().message);
     };
     // Whether a create still runs that has not answered is known when this is answered.
-    if (vmm_->describe() && journal_.was_running) {
+    const auto instance = vmm_->describe();
+    if (!instance && !sys::has_ended(vmm_->pidfd())) {
+      error.message += fmt::format(
+          "; Firecracker does not answer, so the VM may be frozen; what was begun stays on record "
+          "for the VM's next pause or lamina recover {}",
+          options_.store);
+      return std::unexpected(std::move(error));
+    }
+    if (instance && instance->state == vmm::VmState::kPaused && journal_.was_running) {
       also("the VM stays paused", vmm_->resume().status());
     }
     also("what was written could not be removed", vmm::give_up_pause(*pending_, *pin_));
@@ -328,11 +354,12 @@ class Pause {
   Status capture_files() {
     if (!journal_.lacks_files) return {};
     if (!options_.frozen_hook.empty()) {
-      LAMINA_RETURN_IF_ERROR(
-          vmm::run_hook(options_.frozen_hook, {{"LAMINA_STORE", options_.store},
-                                               {"LAMINA_NAME", options_.name},
-                                               {"LAMINA_PAUSE_ID", journal_.pause_id.to_string()},
-                                               {"LAMINA_API_SOCKET", options_.vmm.api_socket}}));
+      LAMINA_RETURN_IF_ERROR(vmm::run_hook(options_.frozen_hook,
+                                           {{"LAMINA_STORE", options_.store},
+                                            {"LAMINA_NAME", options_.name},
+                                            {"LAMINA_PAUSE_ID", journal_.pause_id.to_string()},
+                                            {"LAMINA_API_SOCKET", options_.vmm.api_socket}},
+                                           options_.hook_timeout));
     }
     for (const std::string& file : options_.attachments) {
       const std::string name = file.substr(file.rfind('/') + 1);
@@ -386,7 +413,7 @@ class Pause {
     return {};
   }
 
-  Status sync_attachments() const {
+  [[nodiscard]] Status sync_attachments() const {
     for (const std::string& name : attached_) {
       const std::string path = pending_->path() + "/" + name;
       LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd,
@@ -407,7 +434,7 @@ class Pause {
   }
 
   const PauseOptions& options_;
-  Interruption interruption_;
+  vmm::Interruption interruption_;
   PauseReport report_;
   vmm::Stopwatch watch_;
   std::optional<vmm::Jail> jail_;
@@ -417,6 +444,7 @@ class Pause {
   std::optional<PendingPause> pending_;
   std::optional<OpenSnapshot> base_;
   std::string base_error_;
+  bool queue_is_known_ = false;
   vmm::InstanceInfo instance_;
   vmm::MachineConfig machine_;
   std::uint64_t memory_bytes_ = 0;

@@ -1,6 +1,8 @@
 // Putting right what a crash has left: every half-done thing is finished or removed. Each step may
 // be done by several processes at once and again after a crash: what is locked is being worked on
 // by somebody who lives, and is left alone.
+#include <algorithm>
+#include <optional>
 #include <set>
 
 #include "base/error.h"
@@ -23,7 +25,6 @@ using store::PauseJournal;
 using store::PendingPause;
 using store::Pin;
 using store::Store;
-using vmm::Firecracker;
 
 class Recover {
  public:
@@ -59,8 +60,10 @@ class Recover {
   }
 
   Status end_pauses(const Store& store) {
-    LAMINA_ASSIGN_OR_RETURN(const std::vector<Uuid> ids, store::pending_pauses(store));
-    for (const Uuid& id : ids) {
+    LAMINA_ASSIGN_OR_RETURN(const store::PendingPauses pauses, store::pending_pauses(store));
+    report_.queued += pauses.unreadable.size();
+    report_.notes.insert(report_.notes.end(), pauses.unreadable.begin(), pauses.unreadable.end());
+    for (const Uuid& id : pauses.ids) {
       const Status ended = end_pause(store, id);
       if (ended) continue;
       ++report_.queued;
@@ -80,14 +83,27 @@ class Recover {
     if (!pin) return std::unexpected(pin.error());
     LAMINA_ASSIGN_OR_RETURN(std::optional<PendingPause> pending, PendingPause::claim(store, id));
     if (!pending) return {};
+    if (is_given_up(id) && !options_.dry_run) return give_up(*pending, *pin);
     if (!*pin || !(*pin)->facts()) return end_without_pin(store, *pending);
     if (options_.dry_run) {
       ++(pending->journal().acknowledged ? report_.completed : report_.discarded);
       return {};
     }
-    const bool runs = store::is_running(*(*pin)->facts());
+    LAMINA_ASSIGN_OR_RETURN(const bool runs, store::is_running(*(*pin)->facts()));
     if (!runs) return end_without_vm(store, *pending, **pin);
     return end_with_vm(store, *pending, **pin);
+  }
+
+  [[nodiscard]] bool is_given_up(const Uuid& id) const {
+    return std::find(options_.give_up.begin(), options_.give_up.end(), id) !=
+           options_.give_up.end();
+  }
+
+  Status give_up(PendingPause& pending, std::optional<Pin>& pin) {
+    LAMINA_RETURN_IF_ERROR(pending.remove_files());
+    if (pin) LAMINA_RETURN_IF_ERROR(vmm::require_full(*pin));
+    ++report_.discarded;
+    return pending.end();
   }
 
   /// A pin is not released before its pauses have ended: it was removed by hand.
@@ -99,7 +115,7 @@ class Recover {
     if (options_.dry_run) return {};
     if (!pending.journal().acknowledged) {
       ++report_.discarded;
-      return pending.discard();
+      LAMINA_RETURN_IF_ERROR(pending.remove_files());
     }
     return pending.end();
   }
@@ -121,67 +137,49 @@ class Recover {
     const PauseJournal journal = pending.journal();
     auto vmm = vmm::reach({journal.api_socket, "", options_.timeouts}, nullptr);
     if (!vmm) {
-      if (!store::is_running(*pin.facts())) return end_without_vm(store, pending, pin);
+      LAMINA_ASSIGN_OR_RETURN(const bool runs, store::is_running(*pin.facts()));
+      if (!runs) return end_without_vm(store, pending, pin);
       return std::unexpected(vmm.error());
     }
     if (vmm->pid() != pin.facts()->pid || vmm->start_time() != pin.facts()->start_time) {
       return fail(ErrorKind::kFailed, "another process answers at '{}' than VM {}",
                   journal.api_socket, pin.name());
     }
-    // Answered only after a create that still runs has ended.
-    LAMINA_ASSIGN_OR_RETURN(const vmm::InstanceInfo instance, vmm->describe());
-    const bool is_paused = instance.state == vmm::VmState::kPaused;
-    if (!journal.acknowledged) {
-      LAMINA_RETURN_IF_ERROR(vmm::give_up_pause(pending, pin));
-      ++report_.discarded;
-      if (is_paused && journal.was_running) return thaw(*vmm);
-      return {};
-    }
-    // What a checkpoint's VM waits for is on record: it need not wait for the rest.
-    if (is_paused && journal.after == AfterPause::kResume) LAMINA_RETURN_IF_ERROR(thaw(*vmm));
-    LAMINA_ASSIGN_OR_RETURN(const vmm::FinishedPause finished,
-                            vmm::finish_pause(store, pending, pin, report_.notes));
-    ++report_.completed;
-    report_.notes.push_back(
-        fmt::format("completed pause {} as '{}'", journal.pause_id.to_string(), finished.name));
-    // A VM that was started again since is not stopped for what was asked before.
-    if (is_paused && journal.after == AfterPause::kStop && !journal.lacks_files) {
-      LAMINA_RETURN_IF_ERROR(vmm::stop_vm(*vmm, pin));
-    }
-    return pending.end();
-  }
-
-  Status thaw(Firecracker& vmm) {
-    LAMINA_RETURN_IF_ERROR(vmm.resume().status());
-    ++report_.resumed_vms;
-    report_.notes.push_back(
-        fmt::format("the VM of process {} runs again; its pause had not ended", vmm.pid()));
-    return {};
+    vmm::SettledPauses settled;
+    const Status done = vmm::settle_pause(store, pending, pin, *vmm, settled);
+    report_.completed += settled.completed;
+    report_.discarded += settled.discarded;
+    report_.resumed_vms += settled.resumed_vms;
+    report_.notes.insert(report_.notes.end(), settled.notes.begin(), settled.notes.end());
+    return done;
   }
 
   Status release_pins(const Store& store) {
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names, store::list_pins(options_.store));
     for (const std::string& name : names) {
-      auto pin = Pin::claim_existing(store, name);
-      if (!pin || !*pin) {
-        if (!pin && pin.error().kind != ErrorKind::kBusy) {
-          report_.notes.push_back(pin.error().message);
-        }
-        continue;
+      const Status done = release_if_ended(store, name);
+      // Somebody is at work on this VM.
+      if (!done && done.error().kind != ErrorKind::kBusy) {
+        report_.notes.push_back(done.error().message);
       }
-      const auto& facts = (*pin)->facts();
-      if (facts && store::is_running(*facts)) {
-        needs_page_server_ = needs_page_server_ || facts->by_page_faults;
-        continue;
-      }
-      LAMINA_ASSIGN_OR_RETURN(const bool queued, has_queued_pause(store, name));
-      if (queued) continue;
-      ++report_.released_pins;
-      if (options_.dry_run) continue;
-      const Status released = vmm::release_pin(**pin);
-      if (!released) report_.notes.push_back(released.error().message);
     }
     return {};
+  }
+
+  Status release_if_ended(const Store& store, const std::string& name) {
+    LAMINA_ASSIGN_OR_RETURN(std::optional<Pin> pin, Pin::claim_existing(store, name));
+    if (!pin) return {};
+    if (pin->facts()) {
+      LAMINA_ASSIGN_OR_RETURN(const bool runs, store::is_running(*pin->facts()));
+      if (runs) {
+        needs_page_server_ = needs_page_server_ || pin->facts()->by_page_faults;
+        return {};
+      }
+    }
+    LAMINA_ASSIGN_OR_RETURN(const bool queued, has_queued_pause(store, name));
+    if (queued) return {};
+    ++report_.released_pins;
+    return options_.dry_run ? Status{} : vmm::release_pin(*pin);
   }
 
   /// How often a pause was resumed is kept for as long as the store has a snapshot of it.
@@ -196,14 +194,15 @@ class Recover {
     return store::forget_counts_without(store, kept);
   }
 
+  /// A journal that cannot be read may be of any VM.
   static Result<bool> has_queued_pause(const Store& store, const std::string& pin) {
-    LAMINA_ASSIGN_OR_RETURN(const std::vector<Uuid> ids, store::pending_pauses(store));
-    for (const Uuid& id : ids) {
+    LAMINA_ASSIGN_OR_RETURN(const store::PendingPauses pauses, store::pending_pauses(store));
+    for (const Uuid& id : pauses.ids) {
       LAMINA_ASSIGN_OR_RETURN(const std::optional<PauseJournal> journal,
                               store::read_pause_journal(store, id));
       if (journal && journal->vm == pin) return true;
     }
-    return false;
+    return !pauses.unreadable.empty();
   }
 
   const RecoverOptions& options_;

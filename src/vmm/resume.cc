@@ -22,6 +22,7 @@
 #include "sys/range_copy.h"
 #include "vmm/finish.h"
 #include "vmm/firecracker.h"
+#include "vmm/interruption.h"
 #include "vmm/jail.h"
 #include "vmm/page_server_process.h"
 #include "vmm/stopwatch.h"
@@ -45,7 +46,8 @@ constexpr std::size_t kMaxSocketPath = 107;
 
 class Resume {
  public:
-  explicit Resume(const ResumeOptions& options) : options_(options) {}
+  explicit Resume(const ResumeOptions& options)
+      : options_(options), interruption_(options.progress) {}
 
   Result<ResumeReport> run() { return report_or_error(work(), report_); }
 
@@ -64,11 +66,24 @@ class Resume {
     }
     LAMINA_ASSIGN_OR_RETURN(vmm::Jail jail, vmm::Jail::open(options_.vmm.jail));
     jail_.emplace(std::move(jail));
-    LAMINA_ASSIGN_OR_RETURN(Firecracker firecracker, vmm::reach(options_.vmm, options_.progress));
+    LAMINA_ASSIGN_OR_RETURN(Firecracker firecracker, vmm::reach(options_.vmm, &interruption_));
     vmm_.emplace(std::move(firecracker));
     report_.pid = vmm_->pid();
+    LAMINA_ASSIGN_OR_RETURN(Store store, Store::open(options_.store, report_.notes));
+    store_.emplace(std::move(store));
+    LAMINA_ASSIGN_OR_RETURN(Pin pin, Pin::claim(*store_, vmm_->pid(), vmm_->start_time()));
+    pin_.emplace(std::move(pin));
+    // Only now, when nobody else can resume into the same process.
+    LAMINA_RETURN_IF_ERROR(check_fresh());
+    const Status resumed = resume_claimed();
+    if (resumed) return {};
+    return clean_up(resumed.error());
+  }
+
+  Status check_fresh() {
     LAMINA_ASSIGN_OR_RETURN(const vmm::InstanceInfo instance, vmm_->describe());
     if (instance.state != vmm::VmState::kNotStarted) {
+      if (!pin_->facts() && !pin_->has_base()) static_cast<void>(pin_->release());
       return fail(
           ErrorKind::kFailed,
           "the Firecracker at '{}' has a VM already; a snapshot is loaded into one that was "
@@ -76,13 +91,7 @@ class Resume {
           options_.vmm.api_socket);
     }
     compare_origins(instance.version);
-    LAMINA_ASSIGN_OR_RETURN(Store store, Store::open(options_.store, report_.notes));
-    store_.emplace(std::move(store));
-    LAMINA_ASSIGN_OR_RETURN(Pin pin, Pin::claim(*store_, vmm_->pid(), vmm_->start_time()));
-    pin_.emplace(std::move(pin));
-    const Status resumed = resume_claimed();
-    if (resumed) return {};
-    return clean_up(resumed.error());
+    return {};
   }
 
   Status resume_claimed() {
@@ -91,11 +100,13 @@ class Resume {
     report_.pin_ms = watch_.lap();
     LAMINA_RETURN_IF_ERROR(provide_memory());
     report_.prepare_ms = watch_.lap();
-    if (options_.progress != nullptr && options_.progress->interrupted()) {
-      return fail(ErrorKind::kInterrupted, "interrupted");
-    }
+    if (interruption_.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");
     LAMINA_RETURN_IF_ERROR(load());
     report_.load_ms = watch_.lap();
+    // Before the VM runs: its dirty bits count from what is pinned, and from nothing before it.
+    store::PinFacts facts = *pin_->facts();
+    facts.needs_full = false;
+    LAMINA_RETURN_IF_ERROR(pin_->write_facts(facts));
     if (!options_.stay_paused) LAMINA_RETURN_IF_ERROR(vmm_->resume().status());
     report_.resume_ms = watch_.lap();
     const Status counted = store::count_resume(*store_, snapshot_->pause_id);
@@ -113,8 +124,11 @@ class Resume {
       request.network_overrides.push_back({override.interface_id, override.host_device});
     }
     if (!options_.vsock_override.empty()) request.vsock_path = options_.vsock_override;
-    loaded_ = true;
-    return vmm_->load(request).status();
+    interruption_.ignore();
+    const vmm::Reply reply = vmm_->load(request);
+    // A load that was refused was not ours, whatever VM is there.
+    may_be_loaded_ = reply.outcome() != vmm::Outcome::kRefused;
+    return reply.status();
   }
 
   void compare_origins(const std::string& version) {
@@ -186,6 +200,9 @@ class Resume {
     LAMINA_RETURN_IF_ERROR(pin_->set_base(*snapshot_));
     LAMINA_ASSIGN_OR_RETURN(store::PinFacts facts, vmm::describe_vm(*vmm_, options_.vmm));
     facts.snapshot = options_.name;
+    // Until the load is acknowledged: whoever starts another VM in this process gets no diff to
+    // this base.
+    facts.needs_full = true;
     facts.by_page_faults = report_.mode == ResumeMode::kPageFaults;
     facts.populate = options_.populate;
     facts.record = options_.record;
@@ -237,13 +254,12 @@ class Resume {
     return {};
   }
 
-  /// A Firecracker that could not load ends by itself. One that was not asked, or that is still
-  /// there, knows nothing of the pin.
+  /// A Firecracker that could not load ends by itself. What may have been loaded keeps its pin.
   Status clean_up(const Error& cause) {
     Error error = cause;
-    const bool keeps = loaded_ && has_vm();
-    if (keeps) {
-      error.message += fmt::format("; the VM of process {} is loaded and paused", vmm_->pid());
+    if (may_be_loaded_ && !sys::has_ended(vmm_->pidfd())) {
+      error.message +=
+          fmt::format("; process {} may have loaded it, so what it needs is kept", vmm_->pid());
       return std::unexpected(std::move(error));
     }
     if (!pin_->facts() && !jail_directory_.empty()) {
@@ -254,16 +270,11 @@ class Resume {
     return std::unexpected(std::move(error));
   }
 
-  /// False also when the process has ended, or does not answer.
-  bool has_vm() {
-    const auto instance = vmm_->describe();
-    return instance && instance->state != vmm::VmState::kNotStarted;
-  }
-
   static constexpr const char* kMemoryName = "memory";
   static constexpr const char* kSocketName = "page-server.sock";
 
   const ResumeOptions& options_;
+  vmm::Interruption interruption_;
   ResumeReport report_;
   vmm::Stopwatch watch_;
   std::optional<OpenSnapshot> snapshot_;
@@ -274,7 +285,7 @@ class Resume {
   std::string jail_directory_;
   std::string vmstate_;  ///< as Firecracker sees it
   std::string backend_;  ///< the same
-  bool loaded_ = false;  ///< was asked to
+  bool may_be_loaded_ = false;
 };
 
 }  // namespace

@@ -102,4 +102,5 @@ class SandboxTest(LaminaTest):
 
     def pins(self) -> list[str]:
         """The names of the store's pins."""
-        return sorted(name for name in os.listdir(self.store / ".vms") if name[0].isdigit())
+        area = self.store / ".vms"
+        return sorted(path.name for path in area.glob("[0-9]*"))

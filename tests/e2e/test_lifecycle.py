@@ -372,5 +372,184 @@ class RecoverTest(SandboxTest):
         self.check(self.resume("a")[0])
 
 
+class NothingIsTakenForGranted(SandboxTest):
+    """What could make a diff count from the wrong state, or leave a VM frozen."""
+
+    def killed_resume(self, vm: Firecracker, name: str, *options: str) -> None:
+        """A resume that is killed after it has pinned, while it waits for the page server."""
+        stub = self.directory / "stop"
+        stub.write_text("")
+        import subprocess
+        process = subprocess.Popen(
+            ["strace", "-f", "-o", "/dev/null", "-e", "inject=sendto:signal=KILL:when=2",
+             os.environ["LAMINA"], "resume", "--api", str(vm.api_socket), "--store",
+             str(self.store), "--name", name, *options], stderr=subprocess.DEVNULL)
+        process.wait()
+
+    def test_a_pin_without_an_acknowledged_load_is_no_base(self) -> None:
+        first = self.fresh()
+        first.tell("run 300 1")
+        self.pause(first, "a")
+        other = self.fresh("--seed", "7")
+        other.tell("run 300 2")
+        self.pause(other, "b")
+        vm = self.waiting()
+        self.killed_resume(vm, "a", "--mode", "file")
+        self.assertEqual(vm.state(), "Not started")
+        # Somebody else loads another state.
+        vm.done("PUT", "/snapshot/load", {
+            "snapshot_path": str(self.store / "b" / "snapfile"),
+            "mem_backend": {"backend_type": "File", "backend_path": str(self.dumped("b"))},
+            "track_dirty_pages": True, "resume_vm": True})
+        vm.tell("run 20 3")
+        self.assertEqual(self.pause(vm, "c")["kind"], "full")
+        self.check(self.resume("c")[0])
+
+    def dumped(self, name: str) -> Path:
+        """The memory of a snapshot as a file."""
+        path = self.directory / f"{name}.memory"
+        self.done("materialize", self.store / name, "--out", path)
+        return path
+
+    def test_a_journal_that_cannot_be_read_allows_no_diff(self) -> None:
+        vm = self.fresh()
+        vm.tell("run 200 1")
+        self.pause(vm, "a", "--after", "resume")
+        identifier = "11111111-1111-4111-8111-111111111111"
+        journal = self.store / ".pending" / f"{identifier}.json"
+        for text in ('{"pause": 2}', '{"pause": 1, "vm": "x"}', "broken"):
+            with self.subTest(text):
+                (self.store / ".pending" / identifier).mkdir(exist_ok=True)
+                (self.store / ".pending" / identifier / "memfile").write_bytes(b"x")
+                journal.write_text(text)
+                vm.tell("run 20 2")
+                report = self.pause(vm, "a", "--after", "resume")
+                self.assertEqual(report["kind"], "full")
+                self.assertIn("cannot be read", report["reason"])
+                outcome = lamina("recover", self.store)
+                self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+                self.assertEqual(len(self.pins()), 1)
+
+    def test_a_create_that_takes_too_long_stays_on_record(self) -> None:
+        vm = self.fresh()
+        self.pause(vm, "a", "--after", "resume")
+        vm.tell("fail create-slow")
+        message = self.pause_fails(EXIT_FAILED, vm, "a", "--after", "resume",
+                                   "--create-timeout", "1", "--timeout", "1")
+        self.assertIn("recover", message)
+        vm.tell("release")
+        report = self.recover()
+        self.assertEqual((report["discarded"], vm.state()), (1, "Running"))
+        self.assert_nothing_left()
+        self.assertEqual(self.pause(vm, "a")["kind"], "full")
+
+    def test_a_refused_pause_lets_a_vm_run_that_a_killed_one_left_frozen(self) -> None:
+        self.pause(self.fresh(), "taken")
+        vm = self.fresh()
+        self.pause(vm, "a", "--after", "resume")
+        RecoverTest.killed_pause(self, vm, "a")  # type: ignore[arg-type]
+        self.pause_fails(EXIT_FAILED, vm, "taken", "--after", "resume")
+        self.assertEqual(vm.state(), "Running")
+        self.assert_nothing_left()
+
+    def test_a_link_in_the_name_s_place_is_refused_before_the_vm_is_frozen(self) -> None:
+        vm = self.fresh()
+        self.pause(vm, "a", "--after", "resume")
+        (self.store / "link").symlink_to("a")
+        self.assertIn("symbolic link", self.pause_fails(EXIT_FAILED, vm, "link"))
+        self.assertEqual(vm.state(), "Running")
+
+    def test_a_name_that_is_taken_meanwhile_costs_the_name_only(self) -> None:
+        vm = self.fresh()
+        vm.tell("run 100 1")
+        self.pause(vm, "a", "--after", "resume")
+        report = self.pause(vm, "b", "--after", "resume", "--frozen-hook",
+                            f"ln -s a {self.store}/b")
+        self.assertIn("b@", report["snapshot"])
+        self.assert_nothing_left()
+        self.done("verify", report["snapshot"])
+
+    def test_a_queued_pause_whose_files_are_gone_is_made_up_for(self) -> None:
+        jail = self.directory / "jail"
+        jail.mkdir()
+        os.chown(jail, OTHER_USER, OTHER_USER)
+        vm = self.fresh(jail=jail, user=OTHER_USER)
+        vm.tell("run 100 1")
+        self.pause(vm, "a", "--after", "resume", "--jail", jail)
+        # The hook stands between acknowledging and fetching.
+        self.pause_fails(EXIT_NOT_FOUND, vm, "a", "--after", "resume", "--jail", jail,
+                         "--frozen-hook", f"rm -r {jail}/lamina-*")
+        self.assertEqual(vm.state(), "Running")
+        report = self.pause(vm, "a", "--after", "resume", "--jail", jail)
+        self.assertEqual(report["kind"], "full")
+        self.assertEqual(self.pause(vm, "a", "--jail", jail)["kind"], "diff")
+
+    def test_a_full_disk_in_the_hook_still_ends_well(self) -> None:
+        small = self.directory / "small"
+        small.mkdir()
+        PauseTest.mount_tmpfs(self, small, "64m")  # type: ignore[arg-type]
+        vm = self.fresh()
+        vm.tell("run 100 1")
+        words = ("pause", "--api", vm.api_socket, "--store", small, "--name", "a", "--after",
+                 "resume")
+        self.done(*words)
+        self.done(*words, "--frozen-hook", f"cat /dev/zero > {small}/filler 2>/dev/null; true")
+        (small / "filler").unlink()
+        self.done("verify", small / "a")
+        self.assertEqual(os.listdir(small / ".pending"), [])
+
+    def test_hooks_see_this_pause_and_are_killed_in_time(self) -> None:
+        vm = self.fresh()
+        seen = self.directory / "seen"
+        os.environ["LAMINA_NAME"] = "stale"
+        try:
+            self.pause(vm, "a", "--after", "resume", "--frozen-hook",
+                       f"echo $LAMINA_NAME > {seen}")
+        finally:
+            del os.environ["LAMINA_NAME"]
+        self.assertEqual(seen.read_text(), "a\n")
+        message = self.pause_fails(EXIT_FAILED, vm, "a", "--after", "resume", "--frozen-hook",
+                                   "sleep 1000", "--hook-timeout", "1")
+        self.assertIn("killed", message)
+        self.assertEqual(vm.state(), "Running")
+
+    def test_two_files_of_one_name_are_not_attached(self) -> None:
+        vm = self.fresh()
+        for directory in ("x", "y"):
+            (self.directory / directory).mkdir()
+            (self.directory / directory / "disk").write_bytes(b"d")
+        self.pause_fails(EXIT_USAGE, vm, "a", "--attach", self.directory / "x" / "disk",
+                         "--attach", self.directory / "y" / "disk")
+
+    def test_a_jail_s_socket_that_is_a_link_to_another_vm_is_refused(self) -> None:
+        victim = self.fresh()
+        jail = self.directory / "jail"
+        jail.mkdir()
+        (jail / "api").symlink_to(victim.api_socket)
+        outcome = lamina("pause", "--api", jail / "api", "--store", self.store, "--name", "a",
+                         "--jail", jail)
+        self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+        self.assertEqual((victim.state(), self.pins()), ("Running", []))
+
+    def test_a_deep_tree_in_the_jail_holds_nobody_up(self) -> None:
+        jail = self.directory / "jail"
+        jail.mkdir()
+        os.chown(jail, OTHER_USER, OTHER_USER)
+        vm = self.fresh(jail=jail, user=OTHER_USER)
+        report = self.pause(vm, "a", "--after", "resume", "--jail", jail, "--frozen-hook",
+                            f"cd {jail}/lamina-* && mkdir -p a/b/c")
+        self.assertIn("stays", " ".join(report["notes"]))
+        self.done("verify", self.store / "a")
+
+    def test_from_another_pid_namespace_nobody_is_taken_for_dead(self) -> None:
+        vm = self.fresh()
+        self.pause(vm, "a", "--after", "resume")
+        import subprocess
+        subprocess.run(["unshare", "-pf", "--mount-proc", os.environ["LAMINA"], "recover",
+                        str(self.store)], check=False, capture_output=True)
+        self.assertEqual(len(self.pins()), 1)
+        self.assertEqual(self.pause(vm, "a")["kind"], "diff")
+
+
 if __name__ == "__main__":
     main()
