@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <map>
+#include <ranges>
 #include <tuple>
 
 #include "lamina/listing.h"
@@ -74,7 +75,7 @@ class Lineage {
   }
 
   /// Shows a tree. No recursion: chains are as long as somebody makes them.
-  void show(std::size_t root, std::size_t depth, LineageRow root_row) {
+  void show(std::size_t root, std::size_t depth, const LineageRow& root_row) {
     std::vector<std::pair<std::size_t, std::size_t>> open = {{root, depth}};
     while (!open.empty()) {
       const auto [index, at] = open.back();
@@ -86,8 +87,8 @@ class Lineage {
       row.snapshot = index;
       rows_.push_back(std::move(row));
       const std::vector<std::size_t>& children = children_[index];
-      for (auto child = children.rbegin(); child != children.rend(); ++child) {
-        open.emplace_back(*child, at + 1);
+      for (const std::size_t child : std::views::reverse(children)) {
+        open.emplace_back(child, at + 1);
       }
     }
   }

@@ -38,8 +38,8 @@ PendingKind kind_of_journal(int area, const std::string& name, const std::string
 
 class Listing {
  public:
-  Listing(std::string path, const ListOptions& options) : path_(std::move(path)) {
-    options_ = options;
+  Listing(std::string path, const ListOptions& options)
+      : path_(std::move(path)), options_(options) {
     listing_.path = path_;
   }
 
