@@ -104,18 +104,34 @@ Result<std::optional<PendingPause>> PendingPause::claim(const Store& store, cons
   PendingPause pause(store, std::move(*journal));
   if (!staging) return std::optional(std::move(pause));
   pause.staging_.emplace(std::move(*staging));
-  // What stands under the name may be the directory that this pause has replaced: then it is a
-  // whole snapshot, of another pause.
-  const auto facts = read_facts(pause.directory(), pause.path());
-  if (facts && *facts && (*facts)->pause_id != pause_id &&
-      !sys::name_exists(pause.directory(), pause.layer_name())) {
-    LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), store.path()));
-    LAMINA_RETURN_IF_ERROR(sync_pending_area(store));
-    LAMINA_RETURN_IF_ERROR(
-        sys::remove_tree(store.pending_area(), pause_id.to_string(), pause.path()));
-    pause.staging_.reset();
-  }
+  LAMINA_ASSIGN_OR_RETURN(const bool replaced, pause.is_what_it_replaced());
+  if (replaced) LAMINA_RETURN_IF_ERROR(pause.remove_replaced());
   return std::optional(std::move(pause));
+}
+
+/// What stands under the name may be the directory that this pause has replaced: then it is a whole
+/// snapshot, of another pause.
+Result<bool> PendingPause::is_what_it_replaced() const {
+  const auto has = [&](const std::string& name) -> Result<bool> {
+    const auto found = sys::facts_of_name(directory(), name, path() + "/" + name);
+    if (!found && found.error().kind != ErrorKind::kNotFound) {
+      return std::unexpected(found.error());
+    }
+    return found.has_value();
+  };
+  // A header of our own is not written before the memory file is here.
+  LAMINA_ASSIGN_OR_RETURN(const bool has_header, has(kHeaderName));
+  LAMINA_ASSIGN_OR_RETURN(const bool has_layer, has(layer_name()));
+  return has_header && !has_layer;
+}
+
+Status PendingPause::remove_replaced() {
+  LAMINA_RETURN_IF_ERROR(sys::sync(store_->fd(), store_->path()));
+  LAMINA_RETURN_IF_ERROR(sync_pending_area(*store_));
+  std::vector<std::string> notes;  // the next opening of the store has its own
+  LAMINA_RETURN_IF_ERROR(remove_pending(*store_, journal_.pause_id.to_string(), notes));
+  staging_.reset();
+  return {};
 }
 
 std::string PendingPause::path() const {
@@ -145,10 +161,11 @@ Status PendingPause::acknowledge(std::uint64_t memory_bytes) {
 
 Status PendingPause::discard() {
   LAMINA_RETURN_IF_ERROR(remove_jail_directory());
-  const std::string id = journal_.pause_id.to_string();
-  const int area = store_->pending_area();
-  LAMINA_RETURN_IF_ERROR(sys::remove_tree(area, id, path()));
+  std::vector<std::string> notes;  // the next opening of the store has its own
+  LAMINA_RETURN_IF_ERROR(remove_pending(*store_, journal_.pause_id.to_string(), notes));
   staging_.reset();
+  // Without its journal nobody would know what the directory is.
+  LAMINA_RETURN_IF_ERROR(sync_pending_area(*store_));
   return end();
 }
 
@@ -279,6 +296,7 @@ Result<std::string> PendingPause::publish(std::vector<std::string>& notes) {
     LAMINA_ASSIGN_OR_RETURN(const bool replaces, may_replace(*existing));
     if (replaces) {
       LAMINA_RETURN_IF_ERROR(staging_->publish_replacing(wanted, existing->directory_facts, notes));
+      left_replaced_ = staging_->left_replaced();
       staging_.reset();
       return wanted;
     }
@@ -293,6 +311,8 @@ Result<std::string> PendingPause::publish(std::vector<std::string>& notes) {
 }
 
 Status PendingPause::end() {
+  // Then the journal stays for as long as what it replaced.
+  if (left_replaced_) LAMINA_RETURN_IF_ERROR(remove_replaced());
   const std::string fresh = journal_.pause_id.to_string() + std::string(kNewJournalSuffix);
   for (const std::string& name : {fresh, journal_name(journal_.pause_id)}) {
     LAMINA_RETURN_IF_ERROR(

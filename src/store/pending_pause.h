@@ -76,6 +76,8 @@ class PendingPause {
   PendingPause(const Store& store, PauseJournal journal)
       : store_(&store), journal_(std::move(journal)) {}
 
+  [[nodiscard]] Result<bool> is_what_it_replaced() const;
+  Status remove_replaced();
   [[nodiscard]] Status fetch_from_jail() const;
   [[nodiscard]] Status remove_jail_directory() const;
   [[nodiscard]] Status remove_partial_work() const;
@@ -84,6 +86,7 @@ class PendingPause {
   const Store* store_;
   PauseJournal journal_;
   std::optional<Staging> staging_;
+  bool left_replaced_ = false;
 };
 
 /// The journal of a pause, read without its lock: it may change or go at any time. Nothing when

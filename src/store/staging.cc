@@ -117,10 +117,23 @@ Status Staging::publish_replacing(const std::string& name, const sys::FileFacts&
   published_ = true;
   left_replaced_ = true;
   LAMINA_RETURN_IF_ERROR(sync_published(name));
-  const Status removed = sys::remove_tree(area_fd(), id_, path());
-  left_replaced_ = !removed;
+  const Status removed = area_ == Area::kPending ? remove_pending(*store_, id_, notes)
+                                                 : sys::remove_tree(area_fd(), id_, path());
+  left_replaced_ = !removed && area_ == Area::kPending;
   if (!removed) {
     notes.push_back(fmt::format("the directory that '{}' replaced could not be removed: {}", target,
+                                removed.error().message));
+  }
+  return {};
+}
+
+Status remove_pending(const Store& store, const std::string& id, std::vector<std::string>& notes) {
+  const std::string path = fmt::format("{}/{}/{}", store.path(), kTemporaryArea, id);
+  const Status moved = sys::rename_new(store.pending_area(), id, store.temporary_area(), id, path);
+  if (!moved) return moved.error().kind == ErrorKind::kNotFound ? Status() : moved;
+  const Status removed = sys::remove_tree(store.temporary_area(), id, path);
+  if (!removed) {
+    notes.push_back(fmt::format("'{}' is of no use any more and could not be removed: {}", path,
                                 removed.error().message));
   }
   return {};
