@@ -78,6 +78,10 @@ Status give_up_pause(store::PendingPause& pending, store::Pin& pin) {
   return pending.discard();
 }
 
+bool leaves_running(const store::PauseJournal& journal) {
+  return journal.acknowledged ? journal.after == AfterPause::kResume : journal.was_running;
+}
+
 Status settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm,
                     std::vector<std::string>& notes) {
   LAMINA_ASSIGN_OR_RETURN(const std::vector<Uuid> ids, store::pending_pauses(store));
@@ -87,9 +91,12 @@ Status settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm
     LAMINA_ASSIGN_OR_RETURN(std::optional<store::PendingPause> pending,
                             store::PendingPause::claim(store, id));
     if (!pending) continue;
+    // Answered only after a create that still runs has ended.
+    LAMINA_ASSIGN_OR_RETURN(const InstanceInfo instance, vmm.describe());
+    if (instance.state == VmState::kPaused && leaves_running(pending->journal())) {
+      LAMINA_RETURN_IF_ERROR(vmm.resume().status());
+    }
     if (!pending->journal().acknowledged) {
-      // Answered only after a create that still runs has ended.
-      LAMINA_RETURN_IF_ERROR(vmm.describe());
       LAMINA_RETURN_IF_ERROR(give_up_pause(*pending, pin));
       notes.push_back(
           fmt::format("gave up pause {}, which was never acknowledged", id.to_string()));

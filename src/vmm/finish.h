@@ -37,9 +37,12 @@ Status give_up_pause(store::PendingPause& pending, store::Pin& pin);
 Result<std::optional<store::OpenSnapshot>> open_base(const store::Store& store,
                                                      const store::Pin& pin);
 
+/// True when the VM of a pause that went no further than its journal says must run.
+bool leaves_running(const store::PauseJournal& journal);
+
 /// Ends what earlier pauses of this VM have left: acknowledged ones become snapshots, others are
-/// given up. kFailed when an acknowledged one cannot be completed: nothing newer of the VM may come
-/// before it. REQUIRES: the pin is locked.
+/// given up, and a VM that they left frozen runs again. kFailed when an acknowledged one cannot be
+/// completed: nothing newer of the VM may come before it. REQUIRES: the pin is locked.
 Status settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm,
                     std::vector<std::string>& notes);
 

@@ -131,14 +131,14 @@ class Recover {
     // Answered only after a create that still runs has ended.
     LAMINA_ASSIGN_OR_RETURN(const vmm::InstanceInfo instance, vmm->describe());
     const bool is_paused = instance.state == vmm::VmState::kPaused;
+    // While the journal stands, somebody knows that the VM is to run. What a checkpoint's VM waits
+    // for is on record: it need not wait for the rest.
+    if (is_paused && vmm::leaves_running(journal)) LAMINA_RETURN_IF_ERROR(thaw(*vmm));
     if (!journal.acknowledged) {
       LAMINA_RETURN_IF_ERROR(vmm::give_up_pause(pending, pin));
       ++report_.discarded;
-      if (is_paused && journal.was_running) return thaw(*vmm);
       return {};
     }
-    // What a checkpoint's VM waits for is on record: it need not wait for the rest.
-    if (is_paused && journal.after == AfterPause::kResume) LAMINA_RETURN_IF_ERROR(thaw(*vmm));
     LAMINA_ASSIGN_OR_RETURN(const vmm::FinishedPause finished,
                             vmm::finish_pause(store, pending, pin, report_.notes));
     ++report_.completed;
