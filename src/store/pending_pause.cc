@@ -292,6 +292,10 @@ Result<std::string> PendingPause::publish(std::vector<std::string>& notes) {
     return wanted;
   }
   const auto existing = open_snapshot(store_->path() + "/" + wanted);
+  if (!existing && existing.error().kind != ErrorKind::kCorrupt &&
+      existing.error().kind != ErrorKind::kNotFound) {
+    return std::unexpected(existing.error());  // it may be what this one is to replace
+  }
   if (existing) {
     LAMINA_ASSIGN_OR_RETURN(const bool replaces, may_replace(*existing));
     if (replaces) {
@@ -342,7 +346,12 @@ Result<std::vector<Uuid>> pending_pauses(const Store& store) {
     const auto id = Uuid::parse(name.substr(0, name.size() - kJournalSuffix.size()));
     if (!id) continue;
     const auto journal = read_pause_journal(store, *id);
-    if (journal && *journal) found.emplace_back((*journal)->created, name, *id);
+    // One that cannot be read may be of any pause: whoever asks for it is told why.
+    if (!journal) {
+      found.emplace_back("", name, *id);
+    } else if (*journal) {
+      found.emplace_back((*journal)->created, name, *id);
+    }
   }
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
     return std::tie(std::get<0>(a), std::get<1>(a)) < std::tie(std::get<0>(b), std::get<1>(b));

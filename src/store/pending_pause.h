@@ -66,7 +66,8 @@ class PendingPause {
 
   /// Publishes under the journal's name. When that is taken by a snapshot that this one does not
   /// descend from and may not replace, or files that belong to the state are missing, it is
-  /// published as NAME@PAUSE-ID instead, and a note says so. Returns the name.
+  /// published as NAME@PAUSE-ID instead, and a note says so. Returns the name. When it cannot be
+  /// told what has the name, that is an error, and the pause stays queued.
   Result<std::string> publish(std::vector<std::string>& notes);
 
   /// Removes the journal: nothing is left to be done.
@@ -93,7 +94,8 @@ class PendingPause {
 /// there is none, or it is no pause's.
 Result<std::optional<PauseJournal>> read_pause_journal(const Store& store, const Uuid& id);
 
-/// The pause ids of a store's pending pauses, sorted by when they began.
+/// The pause ids of a store's pending pauses, sorted by when they began; before them those whose
+/// journal cannot be read.
 Result<std::vector<Uuid>> pending_pauses(const Store& store);
 
 }  // namespace lamina::store

@@ -86,8 +86,10 @@ Status settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm
                     std::vector<std::string>& notes) {
   LAMINA_ASSIGN_OR_RETURN(const std::vector<Uuid> ids, store::pending_pauses(store));
   for (const Uuid& id : ids) {
-    const auto journal = store::read_pause_journal(store, id);
-    if (!journal || !*journal || (*journal)->vm != pin.name()) continue;
+    // One that cannot be read may be of this VM, and what it is of must come first.
+    LAMINA_ASSIGN_OR_RETURN(const std::optional<store::PauseJournal> journal,
+                            store::read_pause_journal(store, id));
+    if (!journal || journal->vm != pin.name()) continue;
     LAMINA_ASSIGN_OR_RETURN(std::optional<store::PendingPause> pending,
                             store::PendingPause::claim(store, id));
     if (!pending) continue;

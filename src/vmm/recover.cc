@@ -174,8 +174,9 @@ class Recover {
         needs_page_server_ = needs_page_server_ || facts->by_page_faults;
         continue;
       }
-      LAMINA_ASSIGN_OR_RETURN(const bool queued, has_queued_pause(store, name));
-      if (queued) continue;
+      const auto queued = has_queued_pause(store, name);
+      if (!queued) report_.notes.push_back(queued.error().message);
+      if (!queued || *queued) continue;
       ++report_.released_pins;
       if (options_.dry_run) continue;
       const Status released = vmm::release_pin(**pin);
