@@ -92,7 +92,13 @@ Status settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm
     if (!journal || journal->vm != pin.name()) continue;
     LAMINA_ASSIGN_OR_RETURN(std::optional<store::PendingPause> pending,
                             store::PendingPause::claim(store, id));
-    if (!pending) continue;
+    if (!pending) {
+      LAMINA_ASSIGN_OR_RETURN(const auto still, store::read_pause_journal(store, id));
+      if (!still) continue;
+      return fail(ErrorKind::kBusy,
+                  "pause {} of this VM is queued and being completed; try again when it is",
+                  id.to_string());
+    }
     // Answered only after a create that still runs has ended.
     LAMINA_ASSIGN_OR_RETURN(const InstanceInfo instance, vmm.describe());
     if (instance.state == VmState::kPaused && leaves_running(pending->journal())) {
