@@ -12,6 +12,7 @@
 #include "store/resume_count.h"
 #include "store/store.h"
 #include "sys/directory.h"
+#include "sys/process.h"
 #include "vmm/finish.h"
 #include "vmm/firecracker.h"
 #include "vmm/page_server_process.h"
@@ -162,16 +163,12 @@ class Recover {
   Status release_pins(const Store& store) {
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names, store::list_pins(options_.store));
     for (const std::string& name : names) {
+      if (is_in_use(name)) continue;
       auto pin = Pin::claim_existing(store, name);
       if (!pin || !*pin) {
         if (!pin && pin.error().kind != ErrorKind::kBusy) {
           report_.notes.push_back(pin.error().message);
         }
-        continue;
-      }
-      const auto& facts = (*pin)->facts();
-      if (facts && store::is_running(*facts)) {
-        needs_page_server_ = needs_page_server_ || facts->by_page_faults;
         continue;
       }
       const auto queued = has_queued_pause(store, name);
@@ -183,6 +180,20 @@ class Recover {
       if (!released) report_.notes.push_back(released.error().message);
     }
     return {};
+  }
+
+  /// Looked at without its lock: whoever pauses or resumes the VM just now is not to find it busy.
+  bool is_in_use(const std::string& pin) {
+    const auto facts =
+        store::read_pin_facts(fmt::format("{}/{}/{}", options_.store, store::kVmsArea, pin));
+    if (facts) {
+      if (!store::is_running(*facts)) return false;
+      needs_page_server_ = needs_page_server_ || facts->by_page_faults;
+      return true;
+    }
+    // Just made, or left by one that was killed then: of a VM that is there it will be used again.
+    const auto process = store::parse_pin_name(pin);
+    return process && sys::is_running(process->pid, process->start_time);
   }
 
   /// How often a pause was resumed is kept for as long as the store has a snapshot of it.
