@@ -247,10 +247,7 @@ class LifecycleCrash(SandboxTest):
                            counts=reads_the_store if scenario.reads else changes_the_disk)
         self.assertGreater(len(points), 5)
         recovering = self.points_of_recover(probe)
-        faults = self.faults_of(points, scenario.every)
-        if scenario.reads:
-            faults = [Fault(point, f"error={error}") for point in points if not point.failed
-                      for error in ("EIO", "ENFILE")]
+        faults = self.faults_of(points, scenario)
         print(f"{len(points)} points, {len(faults)} rounds", flush=True)
         lives = [probe, *(self.new_life(SEED + number) for number in range(1, WORKERS))]
         with ThreadPoolExecutor(WORKERS) as pool:
@@ -266,11 +263,14 @@ class LifecycleCrash(SandboxTest):
         cut_short(life, ANSWER_OF_RESUME, "--after", "resume")
         return points_of(["recover", life.store], life.directory, CALLS, follows=False)
 
-    def faults_of(self, points: list[Point], every: int) -> list[Fault]:
+    def faults_of(self, points: list[Point], scenario: Scenario) -> list[Fault]:
         """All faults, or a sample."""
         rng = random.Random(SEED)
-        every = 1 if TAKES_ALL else every
+        every = 1 if TAKES_ALL else scenario.every
         offset = rng.randrange(every)
+        if scenario.reads:
+            there = [point for point in points if not point.failed]
+            return [Fault(point, "error=EIO") for point in there[offset::every]]
         faults = []
         for number, point in enumerate(points):
             if number % every == offset:
@@ -378,7 +378,7 @@ class LifecycleCrash(SandboxTest):
             Life.renew,
             lambda life: life.pause_words("--after", "resume", "--frozen-hook", "true", "--attach",
                                           life.disk),
-            check_pause("resume", lacks_files=True), every=2))
+            check_pause("resume", lacks_files=True), every=3))
 
     def test_a_diff_of_a_vm_that_is_paused_already(self) -> None:
         def prepare(life: Life) -> None:
@@ -399,11 +399,13 @@ class LifecycleCrash(SandboxTest):
 
     def test_a_resume_by_page_faults(self) -> None:
         self.torture(Scenario(self.prepare_resume,
-                              lambda life: life.resume_words("--mode", "uffd"), check_resume))
+                              lambda life: life.resume_words("--mode", "uffd"), check_resume,
+                              every=2))
 
     def test_a_resume_by_file(self) -> None:
         self.torture(Scenario(self.prepare_resume,
-                              lambda life: life.resume_words("--mode", "file"), check_resume))
+                              lambda life: life.resume_words("--mode", "file"), check_resume,
+                              every=3))
 
     def test_recovery_of_an_acknowledged_pause(self) -> None:
         def prepare(life: Life) -> None:
@@ -413,7 +415,7 @@ class LifecycleCrash(SandboxTest):
         def check(life: Life, outcome: Outcome) -> None:
             assert life.pause_id() != life.before, "an acknowledged pause is lost"
             assert is_alive(life) and life.vm.state() == "Running"
-        self.torture(Scenario(prepare, lambda life: ["recover", life.store], check, every=2))
+        self.torture(Scenario(prepare, lambda life: ["recover", life.store], check, every=3))
 
     def test_recovery_of_an_acknowledged_pause_of_a_vm_that_has_ended(self) -> None:
         def prepare(life: Life) -> None:
@@ -425,19 +427,33 @@ class LifecycleCrash(SandboxTest):
         def check(life: Life, outcome: Outcome) -> None:
             assert life.pause_id() != life.before, "an acknowledged pause is lost"
             assert not [name for name in os.listdir(life.store / ".vms") if name[0].isdigit()]
-        self.torture(Scenario(prepare, lambda life: ["recover", life.store], check, every=2))
+        self.torture(Scenario(prepare, lambda life: ["recover", life.store], check, every=3))
 
     def test_nothing_that_cannot_be_read_is_taken_for_nothing(self) -> None:
         def prepare(life: Life) -> None:
             life.renew()
             cut_short(life, ANSWER_OF_RESUME, "--after", "resume")
 
+        def prepare_unacknowledged(life: Life) -> None:
+            life.renew()
+            cut_short(life, ANSWER_OF_CREATE, "--after", "resume")
+
         def check(life: Life, outcome: Outcome) -> None:
             assert life.pause_id() != life.before, "an acknowledged pause is lost"
+            check_running(life, outcome)
+
+        def check_running(life: Life, outcome: Outcome) -> None:
             assert is_alive(life) and life.vm.state() == "Running"
-        for command in (lambda life: ["recover", life.store],
-                        lambda life: life.pause_words("--after", "resume")):
-            self.torture(Scenario(prepare, command, check, reads=True))
+
+        def recover(life: Life) -> list[str | Path]:
+            return ["recover", life.store]
+
+        def pause(life: Life) -> list[str | Path]:
+            return life.pause_words("--after", "resume")
+
+        for how, command, holds in ((prepare, recover, check), (prepare, pause, check),
+                                    (prepare_unacknowledged, recover, check_running)):
+            self.torture(Scenario(how, command, holds, every=2, reads=True))
 
     def test_an_ended_vm_keeps_what_its_queued_pause_counts_from(self) -> None:
         def prepare(life: Life) -> None:
@@ -448,7 +464,8 @@ class LifecycleCrash(SandboxTest):
 
         def check(life: Life, outcome: Outcome) -> None:
             assert life.pause_id() != life.before, "an acknowledged pause is lost"
-        self.torture(Scenario(prepare, lambda life: ["recover", life.store], check, reads=True))
+        self.torture(Scenario(prepare, lambda life: ["recover", life.store], check, every=3,
+                              reads=True))
 
     def test_recovery_of_a_pause_that_was_not_acknowledged(self) -> None:
         def prepare(life: Life) -> None:
