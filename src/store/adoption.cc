@@ -296,8 +296,11 @@ Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& no
       continue;
     }
     const auto pause = read_pause_journal(store, *Uuid::parse(id));
-    if (!pause) notes.push_back(pause.error().message);
-    if (!pause || *pause) continue;  // `lamina recover` ends it
+    if (!pause) {
+      notes.push_back(pause.error().message);
+      continue;
+    }
+    if (*pause) continue;  // `lamina recover` ends it
     const auto ended = end_if_unfinished(store, id);
     if (!ended) {
       notes.push_back(

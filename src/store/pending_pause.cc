@@ -118,15 +118,34 @@ Result<std::optional<PendingPause>> PendingPause::claim(const Store& store, cons
   PendingPause pause(store, std::move(*journal));
   if (!staging) return std::optional(std::move(pause));
   pause.staging_.emplace(std::move(*staging));
-  // What stands under the name may be the directory that this pause has replaced.
-  if (!sys::name_exists(pause.directory(), pause.layer_name()) && !pause.published_name().empty()) {
-    LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), store.path()));
-    LAMINA_RETURN_IF_ERROR(sync_pending_area(store));
-    LAMINA_RETURN_IF_ERROR(
-        sys::remove_tree(store.pending_area(), pause_id.to_string(), pause.path()));
-    pause.staging_.reset();
-  }
+  LAMINA_ASSIGN_OR_RETURN(const bool replaced, pause.is_what_it_replaced());
+  if (replaced) LAMINA_RETURN_IF_ERROR(pause.remove_replaced());
   return std::optional(std::move(pause));
+}
+
+/// What stands under the name may be the directory that this pause has replaced: then it is a whole
+/// snapshot, of another pause.
+Result<bool> PendingPause::is_what_it_replaced() const {
+  const auto has = [&](const std::string& name) -> Result<bool> {
+    const auto found = sys::facts_of_name(directory(), name, path() + "/" + name);
+    if (!found && found.error().kind != ErrorKind::kNotFound) {
+      return std::unexpected(found.error());
+    }
+    return found.has_value();
+  };
+  // A header of our own is not written before the memory file is here.
+  LAMINA_ASSIGN_OR_RETURN(const bool has_header, has(kHeaderName));
+  LAMINA_ASSIGN_OR_RETURN(const bool has_layer, has(layer_name()));
+  return has_header && !has_layer;
+}
+
+Status PendingPause::remove_replaced() {
+  LAMINA_RETURN_IF_ERROR(sys::sync(store_->fd(), store_->path()));
+  LAMINA_RETURN_IF_ERROR(sync_pending_area(*store_));
+  std::vector<std::string> notes;  // the next opening of the store has its own
+  LAMINA_RETURN_IF_ERROR(remove_pending(*store_, journal_.pause_id.to_string(), notes));
+  staging_.reset();
+  return {};
 }
 
 std::string PendingPause::path() const {
@@ -171,10 +190,11 @@ Status PendingPause::remove_files() {
     // The jail may be gone, or be somebody's who does not let us.
     static_cast<void>(sys::remove_flat(journal_.jail_directory));
   }
-  LAMINA_RETURN_IF_ERROR(
-      sys::remove_tree(store_->pending_area(), journal_.pause_id.to_string(), path()));
+  std::vector<std::string> notes;  // the next opening of the store has its own
+  LAMINA_RETURN_IF_ERROR(remove_pending(*store_, journal_.pause_id.to_string(), notes));
   staging_.reset();
-  return {};
+  // Without its journal nobody would know what the directory is.
+  return sync_pending_area(*store_);
 }
 
 bool PendingPause::has_lost_files() const {
@@ -303,14 +323,35 @@ std::string PendingPause::published_name() const {
   return {};
 }
 
-Status PendingPause::publish_as(const std::string& name, std::vector<std::string>& notes) {
-  LAMINA_ASSIGN_OR_RETURN(const NameLock lock, store_->wait_for_lock(name));
-  if (!sys::name_exists(store_->fd(), name)) return staging_->publish_new(name);
-  LAMINA_ASSIGN_OR_RETURN(const OpenSnapshot existing, open_snapshot(store_->path() + "/" + name));
-  if (!may_replace(existing)) {
-    return fail(ErrorKind::kFailed, "it is a snapshot that this VM does not descend from by now");
+Result<bool> PendingPause::publish_as(const std::string& name, std::string& obstacle,
+                                      std::vector<std::string>& notes) {
+  const std::string path = store_->path() + "/" + name;
+  if (sys::is_symbolic_link(store_->fd(), name)) {
+    obstacle = fmt::format("'{}' is a symbolic link", path);
+    return false;
   }
-  return staging_->publish_replacing(name, existing.directory_facts, notes);
+  LAMINA_ASSIGN_OR_RETURN(const NameLock lock, store_->wait_for_lock(name));
+  if (!sys::name_exists(store_->fd(), name)) {
+    LAMINA_RETURN_IF_ERROR(staging_->publish_new(name));
+    return true;
+  }
+  const auto existing = open_snapshot(path);
+  if (!existing) {
+    const ErrorKind kind = existing.error().kind;
+    // What cannot be opened just now may be what this one is to replace.
+    if (kind != ErrorKind::kCorrupt && kind != ErrorKind::kNotFound) {
+      return std::unexpected(existing.error());
+    }
+    obstacle = fmt::format("'{}' is no readable snapshot", path);
+    return false;
+  }
+  if (!may_replace(*existing)) {
+    obstacle = fmt::format("'{}' is a snapshot that this VM does not descend from by now", path);
+    return false;
+  }
+  LAMINA_RETURN_IF_ERROR(staging_->publish_replacing(name, existing->directory_facts, notes));
+  left_replaced_ = staging_->left_replaced();
+  return true;
 }
 
 Result<std::string> PendingPause::publish(std::vector<std::string>& notes) {
@@ -318,27 +359,25 @@ Result<std::string> PendingPause::publish(std::vector<std::string>& notes) {
     std::string name = published_name();
     return name.empty() ? journal_.name : name;  // replaced by a newer one since
   }
-  const std::string other = other_name();
-  std::string cause = "the hook or the attached files that belong to it did not end well";
+  std::string obstacle = "the hook or the attached files that belong to it did not end well";
   if (!journal_.lacks_files) {
-    const Status published = publish_as(journal_.name, notes);
+    LAMINA_ASSIGN_OR_RETURN(const bool published, publish_as(journal_.name, obstacle, notes));
     if (published) {
       staging_.reset();
       return journal_.name;
     }
-    // Renamed, but perhaps not on the disk; or there is no space, here or under any other name.
-    if (staging_->is_published() || published.error().kind == ErrorKind::kNoSpace) {
-      return std::unexpected(published.error());
-    }
-    cause = fmt::format("'{}' cannot be had: {}", journal_.name, published.error().message);
   }
-  LAMINA_RETURN_IF_ERROR(publish_as(other, notes));
+  const std::string other = other_name();
+  notes.push_back(fmt::format("published as '{}': {}", other, obstacle));
+  LAMINA_ASSIGN_OR_RETURN(const bool published, publish_as(other, obstacle, notes));
+  if (!published) return fail(ErrorKind::kFailed, "{}", obstacle);
   staging_.reset();
-  notes.push_back(fmt::format("published as '{}': {}", other, cause));
   return other;
 }
 
 Status PendingPause::end() {
+  // Then the journal stays for as long as what it replaced.
+  if (left_replaced_) LAMINA_RETURN_IF_ERROR(remove_replaced());
   const std::string fresh = journal_.pause_id.to_string() + std::string(kNewJournalSuffix);
   for (const std::string& name : {fresh, journal_name(journal_.pause_id)}) {
     LAMINA_RETURN_IF_ERROR(

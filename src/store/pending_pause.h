@@ -86,13 +86,18 @@ class PendingPause {
   [[nodiscard]] std::string other_name() const;
   /// The name that a snapshot of this pause has in the store; empty when there is none.
   [[nodiscard]] std::string published_name() const;
-  Status publish_as(const std::string& name, std::vector<std::string>& notes);
+  /// False, with the reason, when the name cannot be had.
+  Result<bool> publish_as(const std::string& name, std::string& obstacle,
+                          std::vector<std::string>& notes);
+  [[nodiscard]] Result<bool> is_what_it_replaced() const;
+  Status remove_replaced();
   [[nodiscard]] Status remove_partial_work() const;
   [[nodiscard]] bool may_replace(const OpenSnapshot& existing) const;
 
   const Store* store_;
   PauseJournal journal_;
   std::optional<Staging> staging_;
+  bool left_replaced_ = false;
 };
 
 /// The journal of a pause, read without its lock: it may change or go at any time. Nothing when

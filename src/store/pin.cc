@@ -213,7 +213,10 @@ Result<std::optional<Pin>> Pin::lock(const Store& store, const std::string& name
   }
   // It may have been released between the two calls.
   const auto again = sys::open_directory(store.vms_area(), name, pin.path());
-  if (!again) return std::nullopt;
+  if (!again) {
+    if (again.error().kind == ErrorKind::kNotFound) return std::nullopt;
+    return std::unexpected(again.error());
+  }
   LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts ours,
                           sys::facts_of(pin.directory_.get(), pin.path()));
   LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts named, sys::facts_of(again->get(), pin.path()));

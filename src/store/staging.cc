@@ -14,12 +14,16 @@ namespace {
 /// How often making a staging directory is tried when clean-ups of other processes come in between.
 constexpr int kCreateAttempts = 100;
 
-bool still_named(int area, const std::string& name, int directory, const std::string& path) {
+Result<bool> still_named(int area, const std::string& name, int directory,
+                         const std::string& path) {
   const auto by_name = sys::open_directory(area, name, path);
-  if (!by_name) return false;
-  const auto named = sys::facts_of(by_name->get(), path);
-  const auto opened = sys::facts_of(directory, path);
-  return named && opened && named->same_file(*opened);
+  if (!by_name) {
+    if (by_name.error().kind == ErrorKind::kNotFound) return false;
+    return std::unexpected(by_name.error());
+  }
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts named, sys::facts_of(by_name->get(), path));
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts opened, sys::facts_of(directory, path));
+  return named.same_file(opened);
 }
 
 }  // namespace
@@ -37,7 +41,9 @@ Result<Staging> Staging::create(const Store& store, Area area, const Uuid& id) {
     // A clean-up may have locked the directory before us (it has it for a moment only) and removed
     // it: then the name is gone or names another directory, and we make it again.
     LAMINA_RETURN_IF_ERROR(sys::wait_for_lock(directory->get(), path));
-    if (!still_named(staging.area_fd(), staging.id_, directory->get(), path)) continue;
+    LAMINA_ASSIGN_OR_RETURN(const bool named,
+                            still_named(staging.area_fd(), staging.id_, directory->get(), path));
+    if (!named) continue;
     staging.directory_ = std::move(*directory);
     return staging;
   }
@@ -54,10 +60,11 @@ Result<std::optional<Staging>> Staging::open_existing(const Store& store, const 
     return std::unexpected(directory.error());
   }
   LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(directory->get(), path));
+  if (!locked) return std::nullopt;
   // It may have been published between the two calls.
-  if (!locked || !still_named(staging.area_fd(), staging.id_, directory->get(), path)) {
-    return std::nullopt;
-  }
+  LAMINA_ASSIGN_OR_RETURN(const bool named,
+                          still_named(staging.area_fd(), staging.id_, directory->get(), path));
+  if (!named) return std::nullopt;
   staging.directory_ = std::move(*directory);
   return std::optional(std::move(staging));
 }
@@ -117,10 +124,23 @@ Status Staging::publish_replacing(const std::string& name, const sys::FileFacts&
   published_ = true;
   left_replaced_ = true;
   LAMINA_RETURN_IF_ERROR(sync_published(name));
-  const Status removed = sys::remove_tree(area_fd(), id_, path());
-  left_replaced_ = !removed;
+  const Status removed = area_ == Area::kPending ? remove_pending(*store_, id_, notes)
+                                                 : sys::remove_tree(area_fd(), id_, path());
+  left_replaced_ = !removed && area_ == Area::kPending;
   if (!removed) {
     notes.push_back(fmt::format("the directory that '{}' replaced could not be removed: {}", target,
+                                removed.error().message));
+  }
+  return {};
+}
+
+Status remove_pending(const Store& store, const std::string& id, std::vector<std::string>& notes) {
+  const std::string path = fmt::format("{}/{}/{}", store.path(), kTemporaryArea, id);
+  const Status moved = sys::rename_new(store.pending_area(), id, store.temporary_area(), id, path);
+  if (!moved) return moved.error().kind == ErrorKind::kNotFound ? Status() : moved;
+  const Status removed = sys::remove_tree(store.temporary_area(), id, path);
+  if (!removed) {
+    notes.push_back(fmt::format("'{}' is of no use any more and could not be removed: {}", path,
                                 removed.error().message));
   }
   return {};
@@ -138,7 +158,9 @@ Status clean_temporary_area(const Store& store, std::vector<std::string>& notes)
     LAMINA_ASSIGN_OR_RETURN(const bool unused, sys::try_lock(directory->get(), path));
     // The name may be another directory's by now: its builder makes it anew when a clean-up was
     // faster.
-    if (!unused || !still_named(store.temporary_area(), name, directory->get(), path)) continue;
+    if (!unused) continue;
+    const auto named = still_named(store.temporary_area(), name, directory->get(), path);
+    if (!named || !*named) continue;
     // The entry may be the old directory of a snapshot whose replacement was not synced yet.
     if (!std::exchange(synced, true)) {
       LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), store.path()));

@@ -53,7 +53,7 @@ class Staging {
   Status publish_replacing(const std::string& name, const sys::FileFacts& replaced,
                            std::vector<std::string>& notes);
 
-  /// True when the directory that was replaced is still there, under this one's path().
+  /// True when the directory that was replaced is still in the pending area, under path().
   [[nodiscard]] bool left_replaced() const { return left_replaced_; }
 
  private:
@@ -72,6 +72,12 @@ class Staging {
   bool published_ = false;
   bool left_replaced_ = false;
 };
+
+/// Takes a directory out of the pending area in one step, so that a crash cannot leave half of it
+/// there, and removes it. What cannot be removed then is left to clean_temporary_area(), and
+/// `notes` says so. REQUIRES: the directory is locked, and where it was replaced, that is on the
+/// disk.
+Status remove_pending(const Store& store, const std::string& id, std::vector<std::string>& notes);
 
 /// Removes the entries of the temporary area that nobody has locked.
 Status clean_temporary_area(const Store& store, std::vector<std::string>& notes);

@@ -109,16 +109,16 @@ Status settle_pause(const store::Store& store, store::PendingPause& pending, sto
   // Answered only after a create that still runs has ended.
   LAMINA_ASSIGN_OR_RETURN(const InstanceInfo instance, vmm.describe());
   const bool is_paused = instance.state == VmState::kPaused;
+  // While the journal stands, somebody knows that the VM is to run. What a checkpoint's VM waits
+  // for is on record: it need not wait for the rest.
+  const bool must_run =
+      journal.acknowledged ? journal.after == AfterPause::kResume : journal.was_running;
+  if (is_paused && must_run) LAMINA_RETURN_IF_ERROR(thaw_counted(vmm, settled));
   if (!journal.acknowledged) {
     LAMINA_RETURN_IF_ERROR(give_up_pause(pending, pin));
     ++settled.discarded;
     settled.notes.push_back(fmt::format("gave up pause {}, which was never acknowledged", id));
-    if (is_paused && journal.was_running) return thaw_counted(vmm, settled);
     return {};
-  }
-  // What a checkpoint's VM waits for is on record: it need not wait for the rest.
-  if (is_paused && journal.after == AfterPause::kResume) {
-    LAMINA_RETURN_IF_ERROR(thaw_counted(vmm, settled));
   }
   if (pending.has_lost_files()) {
     // The VM has all of its memory still: a full file makes up for what was lost.
@@ -150,6 +150,8 @@ Result<bool> settle_queue(const store::Store& store, store::Pin& pin, Firecracke
     LAMINA_ASSIGN_OR_RETURN(std::optional<store::PendingPause> pending,
                             store::PendingPause::claim(store, id));
     if (!pending) {
+      LAMINA_ASSIGN_OR_RETURN(const auto still, store::read_pause_journal(store, id));
+      if (!still) continue;
       return fail(ErrorKind::kBusy, "another process is at work on pause {} of this VM; try again",
                   id.to_string());
     }

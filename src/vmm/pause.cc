@@ -335,20 +335,28 @@ class Pause {
     const auto also = [&](const char* what, const Status& done) {
       if (!done) error.message += fmt::format("; {}: {}", what, done.error().message);
     };
-    // Whether a create still runs that has not answered is known when this is answered.
-    const auto instance = vmm_->describe();
-    if (!instance && !sys::has_ended(vmm_->pidfd())) {
+    const Status thawed = thaw_if_it_ran();
+    if (!thawed && !sys::has_ended(vmm_->pidfd())) {
       error.message += fmt::format(
-          "; Firecracker does not answer, so the VM may be frozen; what was begun stays on record "
-          "for the VM's next pause or lamina recover {}",
-          options_.store);
+          "; the VM may stay paused: {}; its next pause, or lamina recover {}, lets it run",
+          thawed.error().message, options_.store);
       return std::unexpected(std::move(error));
-    }
-    if (instance && instance->state == vmm::VmState::kPaused && journal_.was_running) {
-      also("the VM stays paused", vmm_->resume().status());
     }
     also("what was written could not be removed", vmm::give_up_pause(*pending_, *pin_));
     return std::unexpected(std::move(error));
+  }
+
+  Status thaw_if_it_ran() {
+    if (journal_.was_running) return thaw();
+    LAMINA_RETURN_IF_ERROR(vmm_->describe());
+    return {};
+  }
+
+  /// Whether a create still runs that has not answered is known when the question is answered.
+  Status thaw() {
+    LAMINA_ASSIGN_OR_RETURN(const vmm::InstanceInfo instance, vmm_->describe());
+    if (instance.state != vmm::VmState::kPaused) return {};
+    return vmm_->resume().status();
   }
 
   Status capture_files() {
@@ -397,7 +405,9 @@ class Pause {
     if (options_.after == AfterPause::kStop && captured_) {
       LAMINA_RETURN_IF_ERROR(vmm::stop_vm(*vmm_, *pin_));
     }
-    LAMINA_RETURN_IF_ERROR(pending_->end());
+    // A VM that should run and does not is something to be put right: the journal stays.
+    if (!resumed_ && !sys::has_ended(vmm_->pidfd())) resumed_ = thaw();
+    if (resumed_ || sys::has_ended(vmm_->pidfd())) LAMINA_RETURN_IF_ERROR(pending_->end());
     if (!captured_) {
       return std::unexpected(with_context(
           fmt::format("the state is kept as '{}', without what belongs to it; the VM {}",
@@ -407,7 +417,9 @@ class Pause {
     }
     if (!resumed_) {
       return std::unexpected(
-          with_context(fmt::format("'{}' is published, but the VM stays paused", report_.snapshot),
+          with_context(fmt::format("'{}' is published, but the VM stays paused; its next pause, or "
+                                   "lamina recover {}, lets it run",
+                                   report_.snapshot, options_.store),
                        resumed_.error()));
     }
     return {};

@@ -14,6 +14,7 @@
 #include "store/resume_count.h"
 #include "store/store.h"
 #include "sys/directory.h"
+#include "sys/process.h"
 #include "vmm/finish.h"
 #include "vmm/firecracker.h"
 #include "vmm/page_server_process.h"
@@ -167,19 +168,29 @@ class Recover {
   }
 
   Status release_if_ended(const Store& store, const std::string& name) {
+    LAMINA_ASSIGN_OR_RETURN(const bool in_use, is_in_use(name));
+    if (in_use) return {};
     LAMINA_ASSIGN_OR_RETURN(std::optional<Pin> pin, Pin::claim_existing(store, name));
     if (!pin) return {};
-    if (pin->facts()) {
-      LAMINA_ASSIGN_OR_RETURN(const bool runs, store::is_running(*pin->facts()));
-      if (runs) {
-        needs_page_server_ = needs_page_server_ || pin->facts()->by_page_faults;
-        return {};
-      }
-    }
     LAMINA_ASSIGN_OR_RETURN(const bool queued, has_queued_pause(store, name));
     if (queued) return {};
     ++report_.released_pins;
     return options_.dry_run ? Status{} : vmm::release_pin(*pin);
+  }
+
+  /// Looked at without its lock: whoever pauses or resumes the VM just now is not to find it busy.
+  Result<bool> is_in_use(const std::string& name) {
+    const auto facts =
+        store::read_pin_facts(fmt::format("{}/{}/{}", options_.store, store::kVmsArea, name));
+    if (facts) {
+      LAMINA_ASSIGN_OR_RETURN(const bool runs, store::is_running(*facts));
+      needs_page_server_ = needs_page_server_ || (runs && facts->by_page_faults);
+      return runs;
+    }
+    // Just made, or left by one that was killed then: of a VM that is there it will be used again.
+    const auto process = store::parse_pin_name(name);
+    if (!process) return false;
+    return sys::is_running(process->pid, process->start_time);
   }
 
   /// How often a pause was resumed is kept for as long as the store has a snapshot of it.

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import unittest
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,23 +58,30 @@ def changes_the_disk(line: str) -> bool:
     return re.search(r"\bwrite\([12],", line) is None
 
 
+def reads_the_store(line: str) -> bool:
+    """True for a line of strace's output that opens something to read that is not the system's."""
+    opens = re.search(r"\bopenat\(", line) and not changes_the_disk(line)
+    return bool(opens) and re.search(r'"/(etc|lib|lib64|proc|sys|usr|dev/urandom)\b', line) is None
+
+
 def points_of(arguments: Iterable[str | Path], directory: Path,
-              calls: Sequence[str] = CHANGING_CALLS, follows: bool = True) -> list[Point]:
-    """Runs the command and lists the calls with which it changed the disk."""
+              calls: Sequence[str] = CHANGING_CALLS, follows: bool = True,
+              counts: Callable[[str], bool] = changes_the_disk) -> list[Point]:
+    """Runs the command and lists the calls that count, by their lines of strace's output."""
     log = directory / "strace"
     traced = ",".join(f"?{call}" for call in calls)
     outcome = lamina(*arguments, prefix=["strace", *(["-f"] if follows else []), "-qq", "-o",
                                          str(log), "-e", f"trace={traced}"])
     assert outcome.code == EXIT_DONE, str(outcome)
-    counts: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     points = []
     for line in log.read_text().splitlines():
         called = re.match(r"(?:\d+ +)?(\w+)\(", line)
         if called is None:
             continue
         call = called[1]
-        counts[call] = counts.get(call, 0) + 1
-        if changes_the_disk(line):
-            points.append(Point(call, counts[call], " = -1 " in line, follows))
+        numbers[call] = numbers.get(call, 0) + 1
+        if counts(line):
+            points.append(Point(call, numbers[call], " = -1 " in line, follows))
     log.unlink()
     return points

@@ -361,6 +361,36 @@ class RecoverTest(SandboxTest):
         self.assertEqual(facts["pause_id"], first["pause_id"])
         self.assertEqual(self.pause(vm, "a")["kind"], "full")
 
+    def test_a_journal_that_cannot_be_read_is_not_taken_for_none(self) -> None:
+        vm, other = self.fresh(), self.fresh()
+        self.pause(vm, "a", "--after", "resume")
+        vm.tell("run 100 2")
+        before = set(os.listdir(self.store / ".pending"))
+        # Acknowledged, and cannot be published: its lock cannot be had.
+        self.pause_fails(EXIT_FAILED, vm, "c", "--after", "resume", "--frozen-hook",
+                         f"mkdir {self.store}/.lock/c@$LAMINA_PAUSE_ID; exit 1")
+        journal, = (name for name in set(os.listdir(self.store / ".pending")) - before
+                    if name.endswith(".json"))
+        kept = self.directory / journal
+        os.rename(self.store / ".pending" / journal, kept)
+        os.mkdir(self.store / ".pending" / journal)
+        self.pause_fails(EXIT_FAILED, vm, "a")
+        self.pause_fails(EXIT_FAILED, other, "d")  # nobody knows whose it is
+        vm.kill()
+        vm.wait()
+        outcome = lamina("recover", self.store)
+        self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+        self.assertEqual(len(self.pins()), 1, "what the queued diff counts from")
+        os.rmdir(self.store / ".pending" / journal)
+        os.rename(kept, self.store / ".pending" / journal)
+        for lock in (self.store / ".lock").iterdir():
+            if lock.is_dir():
+                lock.rmdir()
+        self.assertEqual(self.recover()["completed"], 1)
+        self.assertEqual(self.pins(), [])
+        name, = (path.name for path in self.store.glob("c@*"))
+        self.check(self.resume(name)[0])
+
     def test_the_next_pause_settles_what_a_killed_one_left(self) -> None:
         vm = self.fresh()
         self.pause(vm, "a", "--after", "resume")
