@@ -405,6 +405,14 @@ Result<std::optional<PauseJournal>> read_pause_journal(const Store& store, const
               path);
 }
 
+Status remove_unreadable_pause(const Store& store, const Uuid& id) {
+  std::vector<std::string> notes;
+  LAMINA_RETURN_IF_ERROR(remove_pending(store, id.to_string(), notes));
+  const std::string path = pending_path(store, journal_name(id));
+  LAMINA_RETURN_IF_ERROR(sys::remove_tree(store.pending_area(), journal_name(id), path));
+  return sync_pending_area(store);
+}
+
 Result<PendingPauses> pending_pauses(const Store& store) {
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                           sys::list_directory(store.pending_area(), pending_path(store, ".")));

@@ -112,4 +112,8 @@ struct PendingPauses {
 };
 Result<PendingPauses> pending_pauses(const Store& store);
 
+/// Removes a pause whose journal cannot be read, with its files. Whose it was is not known: before
+/// this, every VM's next memory file must have been made a full one.
+Status remove_unreadable_pause(const Store& store, const Uuid& id);
+
 }  // namespace lamina::store

@@ -141,9 +141,16 @@ Status settle_pause(const store::Store& store, store::PendingPause& pending, sto
   return pending.end();
 }
 
-Result<bool> settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm,
-                          std::vector<std::string>& notes) {
+Status settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm,
+                    std::vector<std::string>& notes) {
   LAMINA_ASSIGN_OR_RETURN(const store::PendingPauses pauses, store::pending_pauses(store));
+  if (!pauses.unreadable.empty()) {
+    return fail(
+        ErrorKind::kFailed,
+        "{}; it may be of an earlier pause of this VM, which must come first; try again, or "
+        "give that pause up: lamina recover {} --give-up PAUSE-ID",
+        pauses.unreadable.front(), store.path());
+  }
   for (const Uuid& id : pauses.ids) {
     const auto journal = store::read_pause_journal(store, id);
     if (!journal || !*journal || (*journal)->vm != pin.name()) continue;
@@ -164,8 +171,7 @@ Result<bool> settle_queue(const store::Store& store, store::Pin& pin, Firecracke
           done.error()));
     }
   }
-  notes.insert(notes.end(), pauses.unreadable.begin(), pauses.unreadable.end());
-  return pauses.unreadable.empty();
+  return {};
 }
 
 Status release_pin(store::Pin& pin) {

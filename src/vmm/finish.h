@@ -54,10 +54,10 @@ Result<std::optional<store::OpenSnapshot>> open_base(const store::Store& store,
                                                      const store::Pin& pin);
 
 /// Ends what earlier pauses of this VM have left. kFailed when an acknowledged one cannot be
-/// completed: nothing newer of the VM may come before it. False when there are journals that cannot
-/// be read, and may be this VM's: then only a full file is right. REQUIRES: the pin is locked.
-Result<bool> settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm,
-                          std::vector<std::string>& notes);
+/// completed, or a journal cannot be read, which may be one: nothing newer of the VM may come
+/// before it. REQUIRES: the pin is locked.
+Status settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm,
+                    std::vector<std::string>& notes);
 
 /// Kills the process of a paused VM, waits for its end and releases its pin. kFailed when the VM
 /// runs.

@@ -80,8 +80,7 @@ class Pause {
   }
 
   Status pause_claimed() {
-    LAMINA_ASSIGN_OR_RETURN(queue_is_known_,
-                            vmm::settle_queue(*store_, *pin_, *vmm_, report_.notes));
+    LAMINA_RETURN_IF_ERROR(vmm::settle_queue(*store_, *pin_, *vmm_, report_.notes));
     LAMINA_RETURN_IF_ERROR(look());
     LAMINA_RETURN_IF_ERROR(choose_kind());
     LAMINA_RETURN_IF_ERROR(check_target());
@@ -142,8 +141,6 @@ class Pause {
 
   [[nodiscard]] std::string why_full() const {
     if (options_.full) return "asked for";
-    if (!queue_is_known_)
-      return "a journal cannot be read, and may be of an earlier pause of this VM";
     if (!base_error_.empty()) {
       return fmt::format("what the VM's changes count from cannot be read: {}", base_error_);
     }
@@ -456,7 +453,6 @@ class Pause {
   std::optional<PendingPause> pending_;
   std::optional<OpenSnapshot> base_;
   std::string base_error_;
-  bool queue_is_known_ = false;
   vmm::InstanceInfo instance_;
   vmm::MachineConfig machine_;
   std::uint64_t memory_bytes_ = 0;

@@ -61,6 +61,7 @@ class Recover {
   }
 
   Status end_pauses(const Store& store) {
+    LAMINA_RETURN_IF_ERROR(give_up_unreadable(store));
     LAMINA_ASSIGN_OR_RETURN(const store::PendingPauses pauses, store::pending_pauses(store));
     report_.queued += pauses.unreadable.size();
     report_.notes.insert(report_.notes.end(), pauses.unreadable.begin(), pauses.unreadable.end());
@@ -98,6 +99,22 @@ class Recover {
   [[nodiscard]] bool is_given_up(const Uuid& id) const {
     return std::find(options_.give_up.begin(), options_.give_up.end(), id) !=
            options_.give_up.end();
+  }
+
+  /// Whose pauses they are is not known: no VM of the store may take a diff next.
+  Status give_up_unreadable(const Store& store) {
+    for (const Uuid& id : options_.give_up) {
+      if (store::read_pause_journal(store, id) || options_.dry_run) continue;
+      LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                              store::list_pins(options_.store));
+      for (const std::string& name : names) {
+        LAMINA_ASSIGN_OR_RETURN(std::optional<Pin> pin, Pin::claim_existing(store, name));
+        if (pin) LAMINA_RETURN_IF_ERROR(vmm::require_full(*pin));
+      }
+      LAMINA_RETURN_IF_ERROR(store::remove_unreadable_pause(store, id));
+      ++report_.discarded;
+    }
+    return {};
   }
 
   Status give_up(PendingPause& pending, std::optional<Pin>& pin) {

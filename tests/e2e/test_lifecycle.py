@@ -453,12 +453,14 @@ class NothingIsTakenForGranted(SandboxTest):
                 (self.store / ".pending" / identifier / "memfile").write_bytes(b"x")
                 journal.write_text(text)
                 vm.tell("run 20 2")
-                report = self.pause(vm, "a", "--after", "resume")
-                self.assertEqual(report["kind"], "full")
-                self.assertIn("cannot be read", report["reason"])
+                self.assertIn("--give-up", self.pause_fails(EXIT_FAILED, vm, "a"))
+                self.assertEqual(vm.state(), "Running")
                 outcome = lamina("recover", self.store)
                 self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
                 self.assertEqual(len(self.pins()), 1)
+                self.done("recover", self.store, "--give-up", identifier)
+                self.assertEqual(self.pause(vm, "a", "--after", "resume")["kind"], "full")
+                self.assert_nothing_left()
 
     def test_a_create_that_takes_too_long_stays_on_record(self) -> None:
         vm = self.fresh()
