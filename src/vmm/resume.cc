@@ -237,13 +237,12 @@ class Resume {
     return {};
   }
 
-  /// A Firecracker that could not load ends by itself. One that was not asked, or that is still
-  /// there, knows nothing of the pin.
+  /// A Firecracker that could not load ends by itself. One that was not asked, or that has no VM,
+  /// knows nothing of the pin.
   Status clean_up(const Error& cause) {
     Error error = cause;
-    const bool keeps = loaded_ && has_vm();
-    if (keeps) {
-      error.message += fmt::format("; the VM of process {} is loaded and paused", vmm_->pid());
+    if (loaded_ && may_have_vm()) {
+      error.message += fmt::format("; the VM of process {} may be loaded and paused", vmm_->pid());
       return std::unexpected(std::move(error));
     }
     if (!pin_->facts() && !jail_directory_.empty()) {
@@ -254,10 +253,12 @@ class Resume {
     return std::unexpected(std::move(error));
   }
 
-  /// False also when the process has ended, or does not answer.
-  bool has_vm() {
+  /// A process that does not answer may have one, which then needs its pin; without one, the pin
+  /// goes with the process.
+  bool may_have_vm() {
     const auto instance = vmm_->describe();
-    return instance && instance->state != vmm::VmState::kNotStarted;
+    if (instance) return instance->state != vmm::VmState::kNotStarted;
+    return !sys::has_ended(vmm_->pidfd());
   }
 
   static constexpr const char* kMemoryName = "memory";
