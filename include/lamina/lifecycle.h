@@ -88,9 +88,10 @@ struct PauseReport {
 ///
 /// On failure before Firecracker has acknowledged the memory file, the VM runs again if it did
 /// before, no snapshot has changed, and (when Firecracker had been asked) its next memory file will
-/// be a full one. After it nothing is lost: what could not be completed stays queued in the store
-/// and is ended by recover() or by the VM's next pause, which waits for it. kBusy when another
-/// operation on this VM is under way; kNoSpace when what the pause needs is not there.
+/// be a full one. (A VM that cannot be told to run is told again by recover() or by its next pause,
+/// and the message says so.) After it nothing is lost: what could not be completed stays queued in
+/// the store and is ended by recover() or by the VM's next pause, which waits for it. kBusy when
+/// another operation on this VM is under way; kNoSpace when what the pause needs is not there.
 Result<PauseReport> pause(const PauseOptions& options);
 
 enum class ResumeMode : std::uint8_t {
@@ -137,7 +138,8 @@ struct ResumeReport {
 /// Loads a snapshot into a Firecracker that was just started, and resumes it. What the VM is
 /// resumed from is pinned first: the snapshot may be replaced, merged or deleted while it runs. Any
 /// number of VMs may be resumed from one snapshot. On failure nothing is left of it; Firecracker
-/// ends by itself when a load fails.
+/// ends by itself when a load fails. (When it neither ends nor answers, it may have the VM: then
+/// the pin stays until recover() finds that it has ended.)
 Result<ResumeReport> resume(const ResumeOptions& options);
 
 struct RecoverOptions {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 from firecracker import Firecracker
 from memory_files import (EXIT_BUSY, EXIT_FAILED, EXIT_NO_SPACE, EXIT_NOT_FOUND, EXIT_USAGE,
                           PAGE_BYTES, lamina, main)
-from sandbox import MEMORY_BYTES, SandboxTest
+from sandbox import MEMORY_BYTES, SandboxTest, page_servers_of
 from serving import wait_until
 
 OTHER_USER = 65534
@@ -187,7 +188,6 @@ class PauseTest(SandboxTest):
 
     def start(self, *words: str | Path):
         """Starts the program in the background."""
-        import subprocess
         return subprocess.Popen([os.environ["LAMINA"], *map(str, words)],
                                 stdout=subprocess.DEVNULL)
 
@@ -338,7 +338,6 @@ class RecoverTest(SandboxTest):
 
     def killed_pause(self, vm: Firecracker, name: str, *options: str) -> None:
         """A pause whose process is killed while Firecracker writes."""
-        import subprocess
         vm.tell("fail create-slow")
         process = subprocess.Popen([os.environ["LAMINA"], "pause", "--api", str(vm.api_socket),
                                     "--store", str(self.store), "--name", name, *options])
@@ -390,6 +389,26 @@ class RecoverTest(SandboxTest):
         self.assertEqual(self.pins(), [])
         name, = (path.name for path in self.store.glob("c@*"))
         self.check(self.resume(name)[0])
+
+    def test_a_vm_that_is_being_paused_gets_its_page_server_back(self) -> None:
+        vm = self.fresh()
+        vm.tell("run 2000 1")
+        self.pause(vm, "a")
+        again, _ = self.resume("a", "--mode", "uffd", "--populate", "none")
+        again.tell("fail create-slow")
+        with subprocess.Popen([os.environ["LAMINA"], "pause", "--api", str(again.api_socket),
+                               "--store", str(self.store), "--name", "b", "--after", "resume"],
+                              stdout=subprocess.DEVNULL) as pausing:
+            try:
+                again.wait_held()
+                self.stop_page_servers()
+                self.recover()
+                self.assertTrue(page_servers_of(self.store))
+                again.tell("release")
+                self.assertEqual(pausing.wait(), 0)
+            finally:
+                pausing.kill()
+        self.check(again)
 
     def test_the_next_pause_settles_what_a_killed_one_left(self) -> None:
         vm = self.fresh()
