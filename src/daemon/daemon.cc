@@ -104,6 +104,7 @@ class Daemon {
     const Settings settings = settings_.get();
     HttpServer::Options options;
     options.long_workers = settings.workers;
+    options.patience = settings.request_timeout;
     options.lane = [](const Request& request) { return Api::lane_of(request); };
     options.handle = [this](const Request& request) { return api_.handle(request); };
     options.refusal = refusal;

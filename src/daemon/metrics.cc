@@ -103,6 +103,7 @@ Metrics::Metrics() {
   recovers_[label("outcome", "done")] = 0;
   for (const auto& [name, field] : kRecovered) recovered_[label("what", name)] = 0;
   for (const auto& [name, field] : kPhases) pause_phases_[name];
+  requests_[label("code", "200")] = 0;
   forks_[label("outcome", "done")] = removals_[label("outcome", "done")] = 0;
 }
 

@@ -60,6 +60,8 @@ constexpr std::array kOptions = {
            kMaxSeconds},
     Option{"stop_timeout", Kind::kNumber, "SECONDS", "for running requests (default 60)", 1,
            kMaxSeconds},
+    Option{"request_timeout", Kind::kNumber, "SECONDS", "for clients to say all (default 30)", 1,
+           kMaxSeconds},
     Option{"workers", Kind::kNumber, "N", "requests worked on at once (default 16)", 1, 1024},
     Option{"events", Kind::kNumber, "N", "how many are kept (default 1000)", 1, 1'000'000},
     Option{"lamina", Kind::kText, "PATH", "serves pages (default: beside laminad)"},
@@ -144,6 +146,7 @@ bool set(Settings& settings, const Option& option, const Json& value) {
   if (name == "rate") return read_limited(option, value, settings.rate);
   if (name == "recover_interval") return read_limited(option, value, settings.recover_interval);
   if (name == "stop_timeout") return read_limited(option, value, settings.stop_timeout);
+  if (name == "request_timeout") return read_limited(option, value, settings.request_timeout);
   if (name == "workers") return read_limited(option, value, settings.workers);
   if (name == "events") return read_limited(option, value, settings.events);
   if (name == "lamina") return read_text(value, settings.lamina);
