@@ -72,7 +72,7 @@ struct Api::Match {
 };
 
 const std::vector<Api::Route>& Api::routes() {
-  static const std::vector<Route> kRoutes = {
+  static const std::vector<Route> table = {
       {"POST", "/v1/pause", Lane::kLong, &Api::pause},
       {"POST", "/v1/resume", Lane::kLong, &Api::resume},
       {"POST", "/v1/fork", Lane::kLong, &Api::fork},
@@ -88,7 +88,7 @@ const std::vector<Api::Route>& Api::routes() {
       {"GET", "/v1/openapi.json", Lane::kAtOnce, &Api::openapi},
       {"GET", "/metrics", Lane::kQuick, &Api::metrics},
   };
-  return kRoutes;
+  return table;
 }
 
 Api::Match Api::find(const Request& request) {

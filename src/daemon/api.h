@@ -53,22 +53,22 @@ class Api {
   static Match find(const Request& request);
 
   // api_lifecycle.cc
-  Response pause(const Request& request, const std::string& name) const;
-  Response resume(const Request& request, const std::string& name) const;
-  Response recover(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response pause(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response resume(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response recover(const Request& request, const std::string& name) const;
   // api_snapshots.cc
-  Response fork(const Request& request, const std::string& name) const;
-  Response list(const Request& request, const std::string& name) const;
-  Response inspect(const Request& request, const std::string& name) const;
-  Response remove(const Request& request, const std::string& name) const;
-  Response compact(const Request& request, const std::string& name) const;
-  Response sessions(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response fork(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response list(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response inspect(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response remove(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response compact(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response sessions(const Request& request, const std::string& name) const;
   // api_state.cc
-  Response events(const Request& request, const std::string& name) const;
-  Response health(const Request& request, const std::string& name) const;
-  Response version(const Request& request, const std::string& name) const;
-  Response openapi(const Request& request, const std::string& name) const;
-  Response metrics(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response events(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response health(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response version(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response openapi(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response metrics(const Request& request, const std::string& name) const;
 
   Parts parts_;
 };
@@ -77,6 +77,6 @@ class Api {
 Result<std::string> snapshot_path(const std::string& store, const std::string& name);
 
 /// docs/openapi.json.
-extern const std::string_view kOpenApi;
+std::string_view openapi_text();
 
 }  // namespace lamina::daemon

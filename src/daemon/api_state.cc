@@ -48,7 +48,7 @@ Response Api::version(const Request& request, const std::string& /*name*/) const
 Response Api::openapi(const Request& request, const std::string& /*name*/) const {
   if (const Status good = read_nothing(request); !good) return error_response(good.error());
   Response response;
-  response.body = kOpenApi;
+  response.body = openapi_text();
   return response;
 }
 

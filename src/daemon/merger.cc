@@ -1,27 +1,13 @@
 #include "daemon/merger.h"
 
 #include <algorithm>
-#include <charconv>
+#include <exception>
 #include <utility>
 
 #include "lamina/compact.h"
 #include "report/snapshot_json.h"
 
 namespace lamina::daemon {
-namespace {
-
-/// The number behind "hard=" of a policy with all its limits; 0 when it has none.
-std::size_t hard_limit_of(const std::string& policy) {
-  constexpr std::string_view kName = "hard=";
-  const std::size_t found = policy.find(kName);
-  std::size_t limit = 0;
-  if (found == std::string::npos) return limit;
-  std::from_chars(policy.data() + found + kName.size(), policy.data() + policy.size(), limit);
-  return limit;
-}
-
-}  // namespace
-
 Merger::Merger(std::string store, std::function<MergeSettings()> settings, Metrics& metrics,
                Events& events)
     : store_(std::move(store)),
@@ -77,21 +63,27 @@ void Merger::compacted(const std::string& name, const CompactReport& report) {
   layers_[name] = report.layers_after;
 }
 
-bool Merger::is_at_hard_limit(const std::string& name) const {
+bool Merger::has_layers(const std::string& name, std::size_t least) const {
   const auto known = layers_.find(name);
-  return hard_limit_ > 0 && known != layers_.end() && known->second >= hard_limit_;
+  return known != layers_.end() && known->second >= least;
 }
 
 bool Merger::wait_before_pause(const std::string& name) {
+  // The one that is under way may have begun before the last pause: then there is another.
+  constexpr int kMostMerges = 2;
+  const auto limit = hard_layer_limit(settings_().policy);
+  if (!limit || *limit == 0) return false;
   std::unique_lock lock(mutex_);
-  if (!is_at_hard_limit(name)) return false;
-  queue(name, true);
+  if (!has_layers(name, *limit)) return false;
   ++waiting_[name];
-  const std::uint64_t before = waited_for_[name];
-  changed_.wait(lock, [&] { return stopping_ || waited_for_[name] != before; });
+  for (int i = 0; i < kMostMerges && !stopping_ && has_layers(name, *limit); ++i) {
+    queue(name, true);
+    const std::uint64_t before = ended_[name];
+    changed_.wait(lock, [&] { return stopping_ || ended_[name] != before; });
+  }
   if (--waiting_[name] == 0) {
     waiting_.erase(name);
-    waited_for_.erase(name);
+    ended_.erase(name);
   }
   return true;
 }
@@ -115,7 +107,6 @@ void Merger::note(const std::string& name, const CompactReport& report) {
   const bool is_newer =
       std::any_of(jobs_.begin(), jobs_.end(), [&](const Job& job) { return job.name == name; });
   if (!is_newer) layers_[name] = report.layers_after;
-  hard_limit_ = hard_limit_of(report.policy);
 }
 
 void Merger::work() {
@@ -137,7 +128,7 @@ void Merger::work() {
     {
       const std::scoped_lock lock(mutex_);
       current_.clear();
-      if (waiting_.contains(job.name)) ++waited_for_[job.name];
+      if (waiting_.contains(job.name)) ++ended_[job.name];
     }
     changed_.notify_all();
   }

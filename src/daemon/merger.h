@@ -43,7 +43,8 @@ class Merger : private Progress {
 
   void removed(const std::string& name);
 
-  /// Waits for a merge of `name` when it has reached the hard limit; for one, whatever comes of it.
+  /// Waits for a merge of `name` while it is at the policy's hard limit; for two at most, whatever
+  /// comes of them.
   /// True when it waited.
   bool wait_before_pause(const std::string& name);
 
@@ -68,9 +69,9 @@ class Merger : private Progress {
 
   void work();
   void merge(const Job& job);
-  void queue(const std::string& name, bool urgent);                    // REQUIRES: mutex_ is held
-  void note(const std::string& name, const CompactReport& report);     // REQUIRES: mutex_ is held
-  [[nodiscard]] bool is_at_hard_limit(const std::string& name) const;  // REQUIRES: mutex_ is held
+  void queue(const std::string& name, bool urgent);                 // REQUIRES: mutex_
+  void note(const std::string& name, const CompactReport& report);  // REQUIRES: mutex_
+  [[nodiscard]] bool has_layers(const std::string& name, std::size_t least) const;  // as above
 
   const std::string store_;
   const std::function<MergeSettings()> settings_;
@@ -79,11 +80,10 @@ class Merger : private Progress {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Job> jobs_;
-  std::string current_;                              ///< empty: none
-  std::map<std::string, std::size_t> layers_;        ///< as last heard
-  std::map<std::string, std::uint64_t> waited_for_;  ///< merges that ended while somebody waited
-  std::map<std::string, std::size_t> waiting_;       ///< how many wait
-  std::size_t hard_limit_ = 0;                       ///< 0: none, or not known yet
+  std::string current_;                         ///< empty: none
+  std::map<std::string, std::size_t> layers_;   ///< as last heard
+  std::map<std::string, std::uint64_t> ended_;  ///< merges, of those that are waited for
+  std::map<std::string, std::size_t> waiting_;  ///< how many wait
   bool stopping_ = false;
   std::thread thread_;
 };
