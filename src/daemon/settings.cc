@@ -37,10 +37,10 @@ constexpr const char* kFooter =
 enum class Kind : std::uint8_t { kText, kSocket, kMode, kNumber, kUids, kFlag };
 
 struct Option {
-  const char* name;  ///< in the file; on the command line with dashes
-  Kind kind;
-  const char* placeholder;
-  const char* help;
+  const char* name = "";  ///< in the file; on the command line with dashes
+  Kind kind = Kind::kText;
+  const char* placeholder = "";
+  const char* help = "";
   std::uint64_t least = 0;
   std::uint64_t most = 0;
 };
