@@ -8,6 +8,7 @@
 #include "cli/output.h"
 #include "cli/progress_bar.h"
 #include "lamina/compact.h"
+#include "report/snapshot_json.h"
 
 namespace lamina::cli {
 namespace {
@@ -36,38 +37,6 @@ struct Arguments {
   std::string store;
   bool json = false;
 };
-
-const char* outcome_name(CompactOutcome outcome) {
-  switch (outcome) {
-    case CompactOutcome::kNothing:
-      return "nothing";
-    case CompactOutcome::kPlanned:
-      return "planned";
-    case CompactOutcome::kMerged:
-      return "merged";
-    case CompactOutcome::kDropped:
-      return "dropped";
-  }
-  return "nothing";
-}
-
-nlohmann::ordered_json report_json(const CompactReport& report, double elapsed_ms) {
-  return {{"snapshot", report.snapshot},
-          {"outcome", outcome_name(report.outcome)},
-          {"pause_id", report.pause_id.to_string()},
-          {"layers_before", report.layers_before},
-          {"layers_after", report.layers_after},
-          {"merged_layers", report.merged_layers},
-          {"read_bytes", report.read_bytes},
-          {"written_bytes", report.written_bytes},
-          {"cloned_bytes", report.cloned_bytes},
-          {"freed_bytes", report.freed_bytes},
-          {"duplicated_bytes", report.duplicated_bytes},
-          {"attempts", report.attempts},
-          {"next_pause_must_wait", report.next_pause_must_wait},
-          {"notes", report.notes},
-          {"elapsed_ms", elapsed_ms}};
-}
 
 void print_report(const CompactReport& report, double elapsed_ms) {
   if (report.outcome == CompactOutcome::kNothing) {
@@ -127,7 +96,7 @@ class Run {
       print_notes(report->notes);
       if (report->outcome == CompactOutcome::kDropped && code_ == kExitDone) code_ = kExitBusy;
       if (arguments_.json) {
-        shown_.push_back(report_json(*report, stopwatch.elapsed_ms()));
+        shown_.push_back(report::compacted_json(*report, stopwatch.elapsed_ms()));
       } else {
         print_report(*report, stopwatch.elapsed_ms());
       }

@@ -5,6 +5,7 @@
 #include "cli/command_line.h"
 #include "cli/output.h"
 #include "lamina/fork.h"
+#include "report/snapshot_json.h"
 
 namespace lamina::cli {
 namespace {
@@ -23,16 +24,7 @@ struct Arguments {
 
 void print_report(const ForkReport& report, double elapsed_ms, bool json) {
   if (json) {
-    print_json({{"message_type", "fork"},
-                {"snapshot", report.fork},
-                {"pause_id", report.pause_id.to_string()},
-                {"generation", report.generation},
-                {"linked_layers", report.linked_layers},
-                {"copied_layers", report.copied_layers},
-                {"linked_bytes", report.linked_bytes},
-                {"copied_bytes", report.copied_bytes},
-                {"notes", report.notes},
-                {"elapsed_ms", elapsed_ms}});
+    print_json(report::fork_json(report, elapsed_ms));
     return;
   }
   fmt::print("{}: pause {}, generation {}\n", report.fork, report.pause_id.to_string(),

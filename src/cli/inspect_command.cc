@@ -8,6 +8,7 @@
 #include "cli/memory_map.h"
 #include "cli/output.h"
 #include "lamina/inspect.h"
+#include "report/snapshot_json.h"
 
 namespace lamina::cli {
 namespace {
@@ -22,75 +23,6 @@ struct Arguments {
   bool json = false;
   bool extents = false;
 };
-
-nlohmann::ordered_json layers_json(const SnapshotInfo& info) {
-  auto layers = nlohmann::ordered_json::array();
-  for (const LayerInfo& layer : info.layers) {
-    nlohmann::ordered_json shown = {{"build_id", layer.build_id.to_string()},
-                                    {"file", nullptr},
-                                    {"layout", nullptr},
-                                    {"checksums", nullptr},
-                                    {"live_blocks", layer.live_blocks},
-                                    {"dead_blocks", nullptr},
-                                    {"extents", layer.extents},
-                                    {"file_bytes", nullptr},
-                                    {"allocated_bytes", nullptr},
-                                    {"link_count", nullptr}};
-    if (layer.has_checksums) shown["checksums"] = *layer.has_checksums;
-    if (layer.file) {
-      shown["file"] = layer.file->path;
-      shown["layout"] = layer.file->layout;
-      shown["dead_blocks"] = layer.file->dead_blocks;
-      shown["file_bytes"] = layer.file->size_bytes;
-      shown["allocated_bytes"] = layer.file->allocated_bytes;
-      shown["link_count"] = layer.file->link_count;
-    }
-    layers.push_back(std::move(shown));
-  }
-  return layers;
-}
-
-nlohmann::ordered_json extents_json(const SnapshotInfo& info) {
-  auto extents = nlohmann::ordered_json::array();
-  for (const ExtentInfo& extent : info.extents) {
-    nlohmann::ordered_json shown = {{"offset", extent.offset_bytes},
-                                    {"length", extent.length_bytes},
-                                    {"build_id", nullptr},
-                                    {"storage_offset", extent.storage_offset_bytes}};
-    if (extent.layer) shown["build_id"] = info.layers[*extent.layer].build_id.to_string();
-    extents.push_back(std::move(shown));
-  }
-  return extents;
-}
-
-void print_as_json(const SnapshotInfo& info, bool with_extents) {
-  nlohmann::ordered_json json = {{"message_type", "inspect"},
-                                 {"path", info.path},
-                                 {"header", header_format_name(info.header)},
-                                 {"build_id", info.build_id.to_string()},
-                                 {"base_build_id", info.base_build_id.to_string()},
-                                 {"pause_id", nullptr},
-                                 {"parent_pause_id", nullptr},
-                                 {"created", nullptr},
-                                 {"generation", info.generation},
-                                 {"memory_bytes", info.memory_bytes},
-                                 {"block_bytes", kBlockBytes},
-                                 {"zero_blocks", info.zero_blocks},
-                                 {"vmstate_bytes", nullptr},
-                                 {"extent_count", info.extents.size()},
-                                 {"windows",
-                                  {{"bytes", 2 << 20},
-                                   {"count", info.windows},
-                                   {"max_extents", info.max_extents_per_window},
-                                   {"mean_extents", info.mean_extents_per_window}}},
-                                 {"layers", layers_json(info)}};
-  if (info.pause_id) json["pause_id"] = info.pause_id->to_string();
-  if (info.parent_pause_id) json["parent_pause_id"] = info.parent_pause_id->to_string();
-  if (!info.created.empty()) json["created"] = info.created;
-  if (info.vmstate_bytes) json["vmstate_bytes"] = *info.vmstate_bytes;
-  if (with_extents) json["extents"] = extents_json(info);
-  print_json(json);
-}
 
 void print_summary(const SnapshotInfo& info) {
   fmt::print("{}\n", info.path);
@@ -138,7 +70,7 @@ int run(const Arguments& arguments) {
   const auto info = inspect(arguments.path);
   if (!info) return report_error(info.error(), arguments.json);
   if (arguments.json) {
-    print_as_json(*info, arguments.extents);
+    print_json(report::inspect_json(*info, arguments.extents));
     return kExitDone;
   }
   print_summary(*info);

@@ -11,6 +11,7 @@
 #include "cli/output.h"
 #include "cli/progress_bar.h"
 #include "lamina/lifecycle.h"
+#include "report/lifecycle_json.h"
 
 namespace lamina::cli {
 namespace {
@@ -71,30 +72,8 @@ struct PauseArguments {
   bool json = false;
 };
 
-nlohmann::ordered_json phases_json(const PausePhases& phases) {
-  return {{"prepare_ms", phases.prepare}, {"pause_ms", phases.pause},
-          {"create_ms", phases.create},   {"journal_ms", phases.journal},
-          {"hook_ms", phases.hook},       {"resume_ms", phases.resume},
-          {"frozen_ms", phases.frozen},   {"complete_ms", phases.complete},
-          {"publish_ms", phases.publish}};
-}
-
 void print_pause(const PauseReport& report, bool json) {
-  if (json) {
-    nlohmann::ordered_json document = {{"message_type", "pause"},
-                                       {"snapshot", report.snapshot},
-                                       {"pause_id", report.pause_id.to_string()}};
-    if (report.parent_pause_id) document["parent_pause_id"] = report.parent_pause_id->to_string();
-    document["kind"] = report.is_diff ? "diff" : "full";
-    document["reason"] = report.reason;
-    document["generation"] = report.generation;
-    document["memory_bytes"] = report.memory_bytes;
-    document["stored_bytes"] = report.stored_bytes;
-    document["unchanged_bytes"] = report.unchanged_bytes;
-    document["phases"] = phases_json(report.phases);
-    document["notes"] = report.notes;
-    return print_json(document);
-  }
+  if (json) return print_json(report::pause_json(report));
   fmt::print("{}: {} ({}), generation {}\n", report.snapshot, report.is_diff ? "diff" : "full",
              report.reason, report.generation);
   fmt::print("  {} stored of {} of memory", human_bytes(report.stored_bytes),
@@ -126,23 +105,8 @@ struct ResumeArguments {
   bool json = false;
 };
 
-const char* mode_name(ResumeMode mode) { return mode == ResumeMode::kFile ? "file" : "uffd"; }
-
 void print_resume(const ResumeReport& report, bool json) {
-  if (json) {
-    return print_json({{"message_type", "resume"},
-                       {"snapshot", report.snapshot},
-                       {"pause_id", report.pause_id.to_string()},
-                       {"pid", report.pid},
-                       {"mode", mode_name(report.mode)},
-                       {"reason", report.reason},
-                       {"started_page_server", report.started_page_server},
-                       {"pin_ms", report.pin_ms},
-                       {"prepare_ms", report.prepare_ms},
-                       {"load_ms", report.load_ms},
-                       {"resume_ms", report.resume_ms},
-                       {"notes", report.notes}});
-  }
+  if (json) return print_json(report::resume_json(report));
   fmt::print("{}: process {} runs on, by {} ({})\n", report.snapshot, report.pid,
              report.mode == ResumeMode::kFile ? "file" : "page faults", report.reason);
   fmt::print("  pin {:.1f} ms, prepare {:.1f}, load {:.1f}, resume {:.1f}\n", report.pin_ms,
@@ -193,15 +157,7 @@ int run_recover(RecoverArguments& arguments) {
   if (!report) return report_error(report.error(), arguments.json);
   print_notes(report->notes);
   if (arguments.json) {
-    print_json({{"message_type", "recover"},
-                {"dry_run", arguments.options.dry_run},
-                {"completed", report->completed},
-                {"discarded", report->discarded},
-                {"queued", report->queued},
-                {"released_pins", report->released_pins},
-                {"removed_maps", report->removed_maps},
-                {"resumed_vms", report->resumed_vms},
-                {"notes", report->notes}});
+    print_json(report::recover_json(*report, arguments.options.dry_run));
   } else {
     fmt::print("{}{} completed, {} discarded, {} queued; {} and {} removed\n",
                arguments.options.dry_run ? "would be: " : "", count_of(report->completed, "pause"),

@@ -7,6 +7,7 @@
 #include "cli/output.h"
 #include "cli/table.h"
 #include "lamina/listing.h"
+#include "report/store_json.h"
 
 namespace lamina::cli {
 namespace {
@@ -27,104 +28,6 @@ struct Arguments {
   bool tree = false;
   bool json = false;
 };
-
-nlohmann::ordered_json uuid_json(const std::optional<Uuid>& id) {
-  return id ? nlohmann::ordered_json(id->to_string()) : nlohmann::ordered_json(nullptr);
-}
-
-nlohmann::ordered_json text_json(const std::string& text) {
-  return text.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(text);
-}
-
-nlohmann::ordered_json snapshot_json(const SnapshotListing& snapshot) {
-  nlohmann::ordered_json json = {{"name", snapshot.name},
-                                 {"error", nullptr},
-                                 {"pause_id", uuid_json(snapshot.pause_id)},
-                                 {"parent_pause_id", uuid_json(snapshot.parent_pause_id)},
-                                 {"parent", text_json(snapshot.parent)},
-                                 {"created", text_json(snapshot.created)},
-                                 {"generation", snapshot.generation},
-                                 {"layers", snapshot.layers},
-                                 {"memory_bytes", snapshot.memory_bytes},
-                                 {"header", nullptr},
-                                 {"vmstate", snapshot.has_vmstate},
-                                 {"own_bytes", snapshot.own_bytes},
-                                 {"shared_bytes", snapshot.shared_bytes},
-                                 {"resumes", snapshot.resumes},
-                                 {"running_vms", snapshot.running}};
-  if (snapshot.error) json["error"] = error_json(*snapshot.error);
-  if (snapshot.header) json["header"] = header_format_name(*snapshot.header);
-  return json;
-}
-
-nlohmann::ordered_json pin_json(const PinListing& pin) {
-  return {{"name", pin.name},
-          {"error", pin.error ? error_json(*pin.error) : nlohmann::ordered_json(nullptr)},
-          {"pid", pin.pid},
-          {"running", pin.running},
-          {"snapshot", text_json(pin.snapshot)},
-          {"base_pause_id", uuid_json(pin.base_pause_id)},
-          {"since", text_json(pin.since)},
-          {"by_page_faults", pin.by_page_faults},
-          {"map", uuid_json(pin.map)}};
-}
-
-std::string_view kind_name(PendingKind kind) {
-  switch (kind) {
-    case PendingKind::kPause:
-      return "pause";
-    case PendingKind::kIngest:
-      return "ingest";
-    case PendingKind::kOther:
-      return "other";
-  }
-  return "other";
-}
-
-nlohmann::ordered_json row_json(const LineageRow& row, const StoreListing& listing) {
-  nlohmann::ordered_json json = {{"depth", row.depth},
-                                 {"name", nullptr},
-                                 {"missing_pause_id", uuid_json(row.missing)},
-                                 {"missing_name", text_json(row.missing_name)},
-                                 {"in_cycle", row.in_cycle}};
-  if (row.snapshot) json["name"] = listing.snapshots[*row.snapshot].name;
-  return json;
-}
-
-template <typename Items, typename ToJson>
-nlohmann::ordered_json list_json(const Items& items, const ToJson& to_json) {
-  auto list = nlohmann::ordered_json::array();
-  for (const auto& item : items) list.push_back(to_json(item));
-  return list;
-}
-
-void print_as_json(const StoreListing& listing, bool with_tree) {
-  nlohmann::ordered_json json = {
-      {"message_type", "ls"},
-      {"store", listing.path},
-      {"snapshots", list_json(listing.snapshots, snapshot_json)},
-      {"pins", list_json(listing.pins, pin_json)},
-      {"pending", list_json(listing.pending,
-                            [](const PendingListing& pending) -> nlohmann::ordered_json {
-                              return {{"id", pending.id.to_string()},
-                                      {"kind", kind_name(pending.kind)},
-                                      {"allocated_bytes", pending.allocated_bytes},
-                                      {"since", text_json(pending.since)}};
-                            })},
-      {"maps", list_json(listing.maps,
-                         [](const MapListing& map) -> nlohmann::ordered_json {
-                           return {{"pause_id", map.pause_id.to_string()},
-                                   {"allocated_bytes", map.allocated_bytes},
-                                   {"used", map.used}};
-                         })},
-      {"totals", totals_json(listing.totals)},
-      {"notes", listing.notes}};
-  if (with_tree) {
-    json["tree"] = list_json(lineage_of(listing.snapshots),
-                             [&](const LineageRow& row) { return row_json(row, listing); });
-  }
-  print_json(json);
-}
 
 Table::Column left(const char* title) { return {title, Table::Align::kLeft}; }
 Table::Column right(const char* title) { return {title, Table::Align::kRight}; }
@@ -231,7 +134,7 @@ int run(const Arguments& arguments) {
   if (!listing) return report_error(listing.error(), arguments.json);
   print_notes(listing->notes);
   if (arguments.json) {
-    print_as_json(*listing, arguments.tree);
+    print_json(report::listing_json(*listing, arguments.tree));
     return kExitDone;
   }
   print_snapshots(*listing, arguments.tree);

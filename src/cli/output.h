@@ -7,24 +7,15 @@
 #include <string_view>
 #include <vector>
 
-#include "lamina/listing.h"
 #include "lamina/result.h"
+#include "report/error_json.h"
 
 namespace lamina::cli {
 
-/// Exit codes; the README lists them.
-enum ExitCode : int {
-  kExitDone = 0,
-  kExitFailed = 1,
-  kExitUsage = 2,
-  kExitNotFound = 3,
-  kExitCorrupt = 4,
-  kExitBusy = 5,
-  kExitNoSpace = 6,
-  kExitInterrupted = 130,
-};
-
-int exit_code_of(ErrorKind kind);
+using report::error_json;
+using report::exit_code_of;
+using report::ExitCode;
+using enum report::ExitCode;
 
 /// Prints "lamina: message" to stderr, and with `as_json` {"message_type":"error",…} to stdout.
 /// Returns the exit code.
@@ -45,11 +36,6 @@ void print_json(const nlohmann::ordered_json& document);
 
 /// `text` on one line: control characters, which a path may hold, are written as \xNN.
 std::string shown_line(std::string_view text);
-
-/// {"kind", "message", "exit_code"}, as it stands in a document about several things.
-nlohmann::ordered_json error_json(const Error& error);
-
-nlohmann::ordered_json totals_json(const StoreTotals& totals);
 
 /// "17 B", "1.5 KiB", "256.0 MiB", …
 std::string human_bytes(std::uint64_t bytes);

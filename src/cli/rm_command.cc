@@ -5,6 +5,7 @@
 #include "cli/command_line.h"
 #include "cli/output.h"
 #include "lamina/remove.h"
+#include "report/snapshot_json.h"
 
 namespace lamina::cli {
 namespace {
@@ -21,19 +22,6 @@ struct Arguments {
   RemoveOptions options;
   bool json = false;
 };
-
-nlohmann::ordered_json removed_json(const RemovedSnapshot& removed, bool dry_run) {
-  nlohmann::ordered_json json = {{"snapshot", removed.snapshot},
-                                 {"removed", !removed.error && !dry_run},
-                                 {"error", nullptr},
-                                 {"pause_id", nullptr},
-                                 {"running_vms", removed.running_vms},
-                                 {"freed_bytes", removed.freed_bytes},
-                                 {"remaining_bytes", removed.remaining_bytes}};
-  if (removed.error) json["error"] = error_json(*removed.error);
-  if (removed.pause_id) json["pause_id"] = removed.pause_id->to_string();
-  return json;
-}
 
 void print_removed(const RemovedSnapshot& removed, bool dry_run) {
   fmt::print("{}: {} {}", removed.snapshot, dry_run ? "would free" : "removed, freed",
@@ -66,7 +54,7 @@ int run(const Arguments& arguments) {
     } else if (!arguments.json) {
       print_removed(removed, dry_run);
     }
-    list.push_back(removed_json(removed, dry_run));
+    list.push_back(report::removed_json(removed, dry_run));
   }
   if (arguments.json) {
     print_json({{"message_type", "rm"},

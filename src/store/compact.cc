@@ -181,6 +181,12 @@ Status check_merge_policy(const std::string& policy) {
   return {};
 }
 
+Result<std::uint32_t> hard_layer_limit(const std::string& policy) {
+  LAMINA_ASSIGN_OR_RETURN(const PolicyLimits limits, mapping::parse_policy(policy));
+  if (limits.kind == PolicyKind::kOff) return 0;
+  return static_cast<std::uint32_t>(limits.hard_layers);
+}
+
 Result<CompactReport> compact(const CompactOptions& options) {
   if (!options.background) return Compact(options).run();
   // A lowered priority cannot be raised again without privileges: it goes with a thread of its own.

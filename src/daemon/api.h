@@ -1,0 +1,82 @@
+// What each request does: a thin layer over the library's public interface. docs/openapi.json
+// describes it; a test holds the two together.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "daemon/events.h"
+#include "daemon/fields.h"
+#include "daemon/http_server.h"
+#include "daemon/merger.h"
+#include "daemon/metrics.h"
+#include "daemon/recoverer.h"
+#include "daemon/store_figures.h"
+
+namespace lamina::daemon {
+
+/// {"error": {"kind", "message", "notes"}} with the status that stands for the kind.
+Response error_response(const Error& error);
+/// The same for what HTTP has a status for and we have no kind.
+Response refusal(int status, const std::string& message);
+Response json_response(const Json& document);
+
+/// Thread-safe.
+class Api {
+ public:
+  /// What the requests work on; all of it outlives the Api.
+  struct Parts {
+    std::string store;
+    std::vector<std::string> page_server_command;
+    std::function<bool()> are_hooks_allowed;
+    std::function<std::string()> policy;
+    std::function<std::pair<std::size_t, std::size_t>()> load;  ///< connections, requests
+    Metrics& metrics;
+    Events& events;
+    StoreFigures& figures;
+    Merger& merger;
+    Recoverer& recoverer;
+  };
+
+  explicit Api(Parts parts) : parts_(std::move(parts)) {}
+
+  [[nodiscard]] Response handle(const Request& request) const;
+  static Lane lane_of(const Request& request);
+
+ private:
+  struct Route;
+  struct Match;
+  using Action = Response (Api::*)(const Request& request, const std::string& name) const;
+
+  static const std::vector<Route>& routes();
+  static Match find(const Request& request);
+
+  // api_lifecycle.cc
+  [[nodiscard]] Response pause(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response resume(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response recover(const Request& request, const std::string& name) const;
+  // api_snapshots.cc
+  [[nodiscard]] Response fork(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response list(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response inspect(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response remove(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response compact(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response sessions(const Request& request, const std::string& name) const;
+  // api_state.cc
+  [[nodiscard]] Response events(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response health(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response version(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response openapi(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response metrics(const Request& request, const std::string& name) const;
+
+  Parts parts_;
+};
+
+/// A snapshot of `store`; kUsage for what cannot be a name, so that no request leaves the store.
+Result<std::string> snapshot_path(const std::string& store, const std::string& name);
+
+/// docs/openapi.json.
+std::string_view openapi_text();
+
+}  // namespace lamina::daemon

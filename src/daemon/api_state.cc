@@ -1,0 +1,73 @@
+#include <limits>
+
+#include "daemon/api.h"
+#include "lamina/serve.h"
+
+namespace lamina::daemon {
+
+namespace {
+
+Status read_nothing(const Request& request) {
+  auto fields = Fields::of_query(request);
+  if (!fields) return std::unexpected(fields.error());
+  return fields->end();
+}
+
+}  // namespace
+
+Response Api::events(const Request& request, const std::string& /*name*/) const {
+  std::uint64_t after = 0;
+  auto fields = Fields::of_query(request);
+  if (!fields) return error_response(fields.error());
+  fields->number("after", after, 0, std::numeric_limits<std::uint64_t>::max());
+  if (const Status good = fields->end(); !good) return error_response(good.error());
+  Response response;
+  response.content_type = "application/x-ndjson";
+  response.body = parts_.events.lines_after(after);
+  return response;
+}
+
+Response Api::health(const Request& request, const std::string& /*name*/) const {
+  if (const Status good = read_nothing(request); !good) return error_response(good.error());
+  const auto [connections, requests] = parts_.load();
+  return json_response({{"message_type", "health"},
+                        {"status", "ok"},
+                        {"store", parts_.store},
+                        {"recovered", parts_.recoverer.has_recovered()},
+                        {"page_server", is_store_served(parts_.store)},
+                        {"connections", connections},
+                        {"requests", requests},
+                        {"queued_merges", parts_.merger.queued()}});
+}
+
+Response Api::version(const Request& request, const std::string& /*name*/) const {
+  if (const Status good = read_nothing(request); !good) return error_response(good.error());
+  return json_response({{"message_type", "version"}, {"version", LAMINA_VERSION}, {"api", "v1"}});
+}
+
+Response Api::openapi(const Request& request, const std::string& /*name*/) const {
+  if (const Status good = read_nothing(request); !good) return error_response(good.error());
+  Response response;
+  response.body = openapi_text();
+  return response;
+}
+
+Response Api::metrics(const Request& request, const std::string& /*name*/) const {
+  if (const Status good = read_nothing(request); !good) return error_response(good.error());
+  MetricsText text;
+  const auto [connections, requests] = parts_.load();
+  parts_.metrics.write(text);
+  text.one("http_connections", "gauge", "Clients that are connected.",
+           static_cast<double>(connections));
+  text.one("http_requests_running", "gauge", "Requests that are not answered yet.",
+           static_cast<double>(requests));
+  text.one("merge_queue", "gauge", "Snapshots that wait for the merger, and the one it has.",
+           static_cast<double>(parts_.merger.queued()));
+  parts_.figures.write(text);
+  Response response;
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  response.body = text.take() + parts_.figures.of_page_server();
+  return response;
+}
+
+}  // namespace lamina::daemon

@@ -1,0 +1,14 @@
+#pragma once
+
+#include "daemon/settings.h"
+
+namespace lamina::daemon {
+
+/// Runs the daemon until a signal asks it to stop. kBusy when the store has one already. The
+/// options are asked for again at SIGHUP. Some requests that do not end in time end the process
+/// instead.
+///
+/// REQUIRES: one thread. Handles SIGTERM, SIGINT and SIGHUP from here on.
+Status run(const GivenOptions& given);
+
+}  // namespace lamina::daemon

@@ -1,0 +1,61 @@
+#include "daemon/doors.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "daemon/api.h"
+#include "sys/peer.h"
+#include "sys/unix_socket.h"
+
+namespace lamina::daemon {
+namespace {
+
+/// Connections taken at once, before others are looked at.
+constexpr int kMaxAccepted = 64;
+
+void refuse(const sys::Fd& connection) {
+  const Response response = refusal(403, "this user may not connect; see --allow-uid");
+  const std::string text = fmt::format(
+      "HTTP/1.1 403 Forbidden\r\nContent-Type: {}\r\nContent-Length: {}\r\n"
+      "Connection: close\r\n\r\n{}",
+      response.content_type, response.body.size(), response.body);
+  static_cast<void>(
+      ::send(connection.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT));
+}
+
+}  // namespace
+
+Result<ListeningSocket> ListeningSocket::open(const std::string& path, std::uint32_t mode,
+                                              Door door) {
+  auto fd = sys::listen_at(path, {mode, ""});
+  if (!fd) return std::unexpected(fd.error());
+  return ListeningSocket(path, std::move(*fd), door);
+}
+
+ListeningSocket::~ListeningSocket() {
+  if (fd_.valid()) ::unlink(path_.c_str());
+}
+
+bool ListeningSocket::may_enter(int connection, const std::vector<std::uint32_t>& users) const {
+  if (door_ == Door::kMetrics) return true;
+  const auto peer = sys::peer_of(connection);
+  return peer && (peer->uid == 0 || peer->uid == ::geteuid() ||
+                  std::find(users.begin(), users.end(), peer->uid) != users.end());
+}
+
+void ListeningSocket::accept(HttpServer& server, const std::vector<std::uint32_t>& users) const {
+  for (int i = 0; i < kMaxAccepted; ++i) {
+    auto connection = sys::accept_connection(fd_.get(), path_);
+    if (!connection || !*connection) return;
+    if (may_enter((*connection)->get(), users)) {
+      server.add(std::move(**connection), door_);
+    } else {
+      refuse(**connection);
+    }
+  }
+}
+
+}  // namespace lamina::daemon

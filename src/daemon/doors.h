@@ -1,0 +1,43 @@
+// The sockets that clients come by, and who may.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "daemon/http_server.h"
+#include "lamina/result.h"
+#include "sys/fd.h"
+
+namespace lamina::daemon {
+
+/// A listening Unix socket, removed from the file system when it goes.
+class ListeningSocket {
+ public:
+  static Result<ListeningSocket> open(const std::string& path, std::uint32_t mode, Door door);
+
+  ListeningSocket(ListeningSocket&&) = default;
+  ListeningSocket& operator=(ListeningSocket&&) = delete;
+  ListeningSocket(const ListeningSocket&) = delete;
+  ListeningSocket& operator=(const ListeningSocket&) = delete;
+  ~ListeningSocket();
+
+  [[nodiscard]] int fd() const { return fd_.get(); }
+
+  /// Hands the connections that wait to `server`. By the API's door only root, the own user and
+  /// `users` come in (SO_PEERCRED); others are told so. By that of the metrics whoever may open the
+  /// socket.
+  void accept(HttpServer& server, const std::vector<std::uint32_t>& users) const;
+
+ private:
+  ListeningSocket(std::string path, sys::Fd fd, Door door)
+      : path_(std::move(path)), fd_(std::move(fd)), door_(door) {}
+
+  [[nodiscard]] bool may_enter(int connection, const std::vector<std::uint32_t>& users) const;
+
+  std::string path_;
+  sys::Fd fd_;
+  Door door_;
+};
+
+}  // namespace lamina::daemon

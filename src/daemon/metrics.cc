@@ -1,0 +1,200 @@
+#include "daemon/metrics.h"
+
+#include <fmt/format.h>
+
+#include <iterator>
+
+#include "report/error_json.h"
+#include "report/lifecycle_json.h"
+#include "report/snapshot_json.h"
+
+namespace lamina::daemon {
+namespace {
+
+constexpr double kMillisecondsPerSecond = 1e3;
+
+std::string label(std::string_view name, std::string_view value) {
+  return fmt::format("{{{}=\"{}\"}}", name, value);
+}
+
+/// "done", or the kind of the error.
+template <typename Report>
+std::string_view outcome_of(const Result<Report>& report) {
+  return report ? "done" : report::kind_name(report.error().kind);
+}
+
+constexpr std::array<std::pair<const char*, double PausePhases::*>, 9> kPhases = {{
+    {"prepare", &PausePhases::prepare},
+    {"pause", &PausePhases::pause},
+    {"create", &PausePhases::create},
+    {"journal", &PausePhases::journal},
+    {"hook", &PausePhases::hook},
+    {"resume", &PausePhases::resume},
+    {"frozen", &PausePhases::frozen},
+    {"complete", &PausePhases::complete},
+    {"publish", &PausePhases::publish},
+}};
+
+constexpr std::array<std::pair<const char*, std::uint64_t RecoverReport::*>, 5> kRecovered = {{
+    {"completed_pauses", &RecoverReport::completed},
+    {"discarded_pauses", &RecoverReport::discarded},
+    {"released_pins", &RecoverReport::released_pins},
+    {"removed_maps", &RecoverReport::removed_maps},
+    {"resumed_vms", &RecoverReport::resumed_vms},
+}};
+
+}  // namespace
+
+void MetricsText::describe(std::string_view name, std::string_view type, std::string_view help) {
+  fmt::format_to(std::back_inserter(text_), "# HELP laminad_{0} {2}\n# TYPE laminad_{0} {1}\n",
+                 name, type, help);
+}
+
+void MetricsText::sample(std::string_view name, std::string_view labels, double value) {
+  fmt::format_to(std::back_inserter(text_), "laminad_{}{} {}\n", name, labels, value);
+}
+
+void MetricsText::one(std::string_view name, std::string_view type, std::string_view help,
+                      double value) {
+  describe(name, type, help);
+  sample(name, "", value);
+}
+
+void Histogram::add(double seconds) {
+  for (std::size_t i = 0; i < kBounds.size(); ++i) {
+    if (seconds > kBounds[i]) continue;
+    ++counts_[i];
+    break;
+  }
+  ++count_;
+  sum_ += seconds;
+}
+
+void Histogram::write(MetricsText& text, std::string_view name, const std::string& labels) const {
+  const std::string bucket = fmt::format("{}_bucket", name);
+  const std::string comma = labels.empty() ? "" : labels + ",";
+  const std::string braced = labels.empty() ? "" : "{" + labels + "}";
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < kBounds.size(); ++i) {
+    sum += counts_[i];
+    text.sample(bucket, fmt::format("{{{}le=\"{}\"}}", comma, kBounds[i]),
+                static_cast<double>(sum));
+  }
+  text.sample(bucket, fmt::format("{{{}le=\"+Inf\"}}", comma), static_cast<double>(count_));
+  text.sample(fmt::format("{}_sum", name), braced, sum_);
+  text.sample(fmt::format("{}_count", name), braced, static_cast<double>(count_));
+}
+
+// What can be counted is there from the start, so that a first event is seen as an increase.
+Metrics::Metrics() {
+  for (const char* kind : {"diff", "full"}) {
+    pauses_[fmt::format("{{kind=\"{}\",outcome=\"done\"}}", kind)] = 0;
+  }
+  for (const char* mode : {"uffd", "file"}) {
+    resumes_[fmt::format("{{mode=\"{}\",outcome=\"done\"}}", mode)] = 0;
+    resume_seconds_[mode];
+  }
+  for (const char* outcome : {"nothing", "merged", "dropped", "failed"}) {
+    merges_[label("outcome", outcome)] = 0;
+  }
+  for (const char* kind : {"read", "written", "cloned", "freed"}) {
+    merge_bytes_[label("kind", kind)] = 0;
+  }
+  recovers_[label("outcome", "done")] = 0;
+  for (const auto& [name, field] : kRecovered) recovered_[label("what", name)] = 0;
+  for (const auto& [name, field] : kPhases) pause_phases_[name];
+  requests_[label("code", "200")] = 0;
+  forks_[label("outcome", "done")] = removals_[label("outcome", "done")] = 0;
+}
+
+void Metrics::count_pause(const Result<PauseReport>& report, double seconds) {
+  const MutexLock lock(mutex_);
+  const char* kind = "unknown";
+  if (report) kind = report->is_diff ? "diff" : "full";
+  ++pauses_[fmt::format("{{kind=\"{}\",outcome=\"{}\"}}", kind, outcome_of(report))];
+  if (!report) return;
+  stored_bytes_ += report->stored_bytes;
+  pause_seconds_.add(seconds);
+  for (const auto& [name, field] : kPhases) {
+    pause_phases_[name].add(report->phases.*field / kMillisecondsPerSecond);
+  }
+}
+
+void Metrics::count_resume(ResumeMode asked, const Result<ResumeReport>& report, double seconds) {
+  const MutexLock lock(mutex_);
+  const char* mode = "auto";
+  if (report) {
+    mode = report::mode_name(report->mode);
+  } else if (asked != ResumeMode::kAuto) {
+    mode = report::mode_name(asked);
+  }
+  ++resumes_[fmt::format("{{mode=\"{}\",outcome=\"{}\"}}", mode, outcome_of(report))];
+  if (report) resume_seconds_[mode].add(seconds);
+}
+
+void Metrics::count_merge(const Result<CompactReport>& report) {
+  const MutexLock lock(mutex_);
+  ++merges_[label("outcome", report ? report::outcome_name(report->outcome) : "failed")];
+  if (!report || report->outcome != CompactOutcome::kMerged) return;
+  merge_bytes_[label("kind", "read")] += report->read_bytes;
+  merge_bytes_[label("kind", "written")] += report->written_bytes;
+  merge_bytes_[label("kind", "cloned")] += report->cloned_bytes;
+  merge_bytes_[label("kind", "freed")] += report->freed_bytes;
+}
+
+void Metrics::count_recover(const Result<RecoverReport>& report) {
+  const MutexLock lock(mutex_);
+  ++recovers_[label("outcome", outcome_of(report))];
+  if (!report) return;
+  for (const auto& [name, field] : kRecovered) recovered_[label("what", name)] += *report.*field;
+}
+
+void Metrics::count_fork(bool done) {
+  const MutexLock lock(mutex_);
+  ++forks_[label("outcome", done ? "done" : "failed")];
+}
+
+void Metrics::count_removal(bool done) {
+  const MutexLock lock(mutex_);
+  ++removals_[label("outcome", done ? "done" : "failed")];
+}
+
+void Metrics::count_request(int status) {
+  const MutexLock lock(mutex_);
+  ++requests_[label("code", std::to_string(status))];
+}
+
+void Metrics::write_counters(MetricsText& text, std::string_view name, std::string_view help,
+                             const Counters& counters) {
+  text.describe(name, "counter", help);
+  for (const auto& [labels, value] : counters) {
+    text.sample(name, labels, static_cast<double>(value));
+  }
+}
+
+void Metrics::write(MetricsText& text) const {
+  const MutexLock lock(mutex_);
+  write_counters(text, "pauses_total", "Pauses, by kind of memory file and outcome.", pauses_);
+  text.one("pause_stored_bytes_total", "counter", "Guest memory that pauses have stored.",
+           static_cast<double>(stored_bytes_));
+  text.describe("pause_seconds", "histogram", "Pauses from request to answer.");
+  pause_seconds_.write(text, "pause_seconds", "");
+  text.describe("pause_phase_seconds", "histogram", "Phases of pauses; frozen is a sum of some.");
+  for (const auto& [phase, histogram] : pause_phases_) {
+    histogram.write(text, "pause_phase_seconds", fmt::format("phase=\"{}\"", phase));
+  }
+  write_counters(text, "resumes_total", "Resumes, by mode and outcome.", resumes_);
+  text.describe("resume_seconds", "histogram", "Resumes from request to answer.");
+  for (const auto& [mode, histogram] : resume_seconds_) {
+    histogram.write(text, "resume_seconds", fmt::format("mode=\"{}\"", mode));
+  }
+  write_counters(text, "merges_total", "Merges that were looked into, by outcome.", merges_);
+  write_counters(text, "merge_bytes_total", "Bytes that merges moved, by kind.", merge_bytes_);
+  write_counters(text, "recovers_total", "Recoveries of the store, by outcome.", recovers_);
+  write_counters(text, "recovered_total", "What recoveries have put right.", recovered_);
+  write_counters(text, "forks_total", "Forks, by outcome.", forks_);
+  write_counters(text, "removals_total", "Removals of snapshots, by outcome.", removals_);
+  write_counters(text, "http_requests_total", "Requests, by status code.", requests_);
+}
+
+}  // namespace lamina::daemon

@@ -1,0 +1,83 @@
+// The daemon's own counters, in Prometheus' text format. What a store holds is looked at when it is
+// asked for (store_figures.h).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "base/mutex.h"
+#include "lamina/compact.h"
+#include "lamina/lifecycle.h"
+
+namespace lamina::daemon {
+
+/// Text of metrics: describes each once, then its samples.
+class MetricsText {
+ public:
+  void describe(std::string_view name, std::string_view type, std::string_view help);
+  /// `labels`: "" or "{name=\"value\"}".
+  void sample(std::string_view name, std::string_view labels, double value);
+  void one(std::string_view name, std::string_view type, std::string_view help, double value);
+  std::string take() { return std::move(text_); }
+
+ private:
+  std::string text_;
+};
+
+/// Durations from 100 us to 100 s.
+class Histogram {
+ public:
+  void add(double seconds);
+  /// `labels`: without braces, may be empty.
+  void write(MetricsText& text, std::string_view name, const std::string& labels) const;
+
+ private:
+  static constexpr std::array kBounds = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
+                                         0.025,  0.05,    0.1,    0.25,  0.5,    1.0,   2.5,
+                                         5.0,    10.0,    25.0,   50.0,  100.0};
+  std::array<std::uint64_t, kBounds.size()> counts_{};  ///< the last bucket is all: count_
+  std::uint64_t count_ = 0;
+  double sum_ = 0;
+};
+
+/// Thread-safe.
+class Metrics {
+ public:
+  Metrics();
+
+  void count_pause(const Result<PauseReport>& report, double seconds);
+  void count_resume(ResumeMode asked, const Result<ResumeReport>& report, double seconds);
+  void count_merge(const Result<CompactReport>& report);
+  void count_recover(const Result<RecoverReport>& report);
+  void count_fork(bool done);
+  void count_removal(bool done);
+  void count_request(int status);
+
+  void write(MetricsText& text) const;
+
+ private:
+  using Counters = std::map<std::string, std::uint64_t>;  ///< by labels
+
+  static void write_counters(MetricsText& text, std::string_view name, std::string_view help,
+                             const Counters& counters);
+
+  mutable Mutex mutex_;
+  Counters pauses_ LAMINA_GUARDED_BY(mutex_);
+  Counters resumes_ LAMINA_GUARDED_BY(mutex_);
+  Counters merges_ LAMINA_GUARDED_BY(mutex_);
+  Counters merge_bytes_ LAMINA_GUARDED_BY(mutex_);
+  Counters recovers_ LAMINA_GUARDED_BY(mutex_);
+  Counters recovered_ LAMINA_GUARDED_BY(mutex_);
+  Counters forks_ LAMINA_GUARDED_BY(mutex_);
+  Counters removals_ LAMINA_GUARDED_BY(mutex_);
+  Counters requests_ LAMINA_GUARDED_BY(mutex_);
+  std::uint64_t stored_bytes_ LAMINA_GUARDED_BY(mutex_) = 0;
+  std::map<std::string, Histogram> pause_phases_ LAMINA_GUARDED_BY(mutex_);
+  Histogram pause_seconds_ LAMINA_GUARDED_BY(mutex_);
+  std::map<std::string, Histogram> resume_seconds_ LAMINA_GUARDED_BY(mutex_);
+};
+
+}  // namespace lamina::daemon

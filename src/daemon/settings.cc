@@ -1,0 +1,275 @@
+#include "daemon/settings.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <charconv>
+#include <limits>
+#include <string_view>
+
+#include "base/error.h"
+#include "lamina/compact.h"
+#include "sys/file.h"
+
+namespace lamina::daemon {
+namespace {
+
+using report::Json;
+
+constexpr std::size_t kHelpColumn = 32;
+constexpr std::uint64_t kMaxFileBytes = std::uint64_t{1} << 20;
+constexpr std::uint64_t kMaxSeconds = 86'400;
+
+constexpr const char* kFooter =
+    "Pauses, resumes and keeps the snapshots of one store, for clients that speak\n"
+    "HTTP and JSON over a Unix socket; merges in the background, and puts right what\n"
+    "crashes left. docs/api.md describes the requests. Who may connect may do what\n"
+    "this process may: its hooks and paths are used with the daemon's rights.\n"
+    "VMs do not need the daemon: pages are served by 'lamina serve', which it starts\n"
+    "and which outlives it.\n\n"
+    "Signals: SIGTERM, SIGINT end running requests and stop; SIGHUP reads the file\n"
+    "again (policy, rate, recover_interval, stop_timeout, allow_uid, no_hooks).\n\n"
+    "Exit codes: 0 stopped, 1 failed or requests did not end in time, 2 usage,\n"
+    "3 not found, 5 busy: the store has a daemon already.";
+
+enum class Kind : std::uint8_t { kText, kSocket, kMode, kNumber, kUids, kFlag };
+
+struct Option {
+  const char* name = "";  ///< in the file; on the command line with dashes
+  Kind kind = Kind::kText;
+  const char* placeholder = "";
+  const char* help = "";
+  std::uint64_t least = 0;
+  std::uint64_t most = 0;
+};
+
+constexpr std::array kOptions = {
+    Option{"store", Kind::kText, "DIR", "where snapshots are kept (needed)"},
+    Option{"listen", Kind::kSocket, "unix:PATH", "where requests are taken (needed)"},
+    Option{"listen_mode", Kind::kMode, "MODE", "mode of that socket (default 0600)"},
+    Option{"allow_uid", Kind::kUids, "UID", "another user who may connect; repeatable"},
+    Option{"metrics", Kind::kSocket, "unix:PATH", "answer with metrics there (and only there)"},
+    Option{"metrics_mode", Kind::kMode, "MODE", "mode of that socket (default 0600)"},
+    Option{"page_server_metrics", Kind::kText, "PATH", "add what the page server says there"},
+    Option{"policy", Kind::kText, "POLICY", "what to merge when (default tiered)"},
+    Option{"rate", Kind::kNumber, "BYTES", "merge so much per second (default: no limit)", 1,
+           std::numeric_limits<std::int64_t>::max()},
+    Option{"recover_interval", Kind::kNumber, "SECONDS", "between recoveries (default 60)", 1,
+           kMaxSeconds},
+    Option{"stop_timeout", Kind::kNumber, "SECONDS", "for running requests (default 60)", 1,
+           kMaxSeconds},
+    Option{"request_timeout", Kind::kNumber, "SECONDS", "for clients to say all (default 30)", 1,
+           kMaxSeconds},
+    Option{"workers", Kind::kNumber, "N", "requests worked on at once (default 16)", 1, 1024},
+    Option{"events", Kind::kNumber, "N", "how many are kept (default 1000)", 1, 1'000'000},
+    Option{"lamina", Kind::kText, "PATH", "serves pages (default: beside laminad)"},
+    Option{"no_hooks", Kind::kFlag, "", "refuse pauses with a frozen_hook"},
+};
+
+std::string option_name(std::string_view name) {
+  std::string option = "--" + std::string(name);
+  for (char& c : option) {
+    if (c == '_') c = '-';
+  }
+  return option;
+}
+
+/// Reads `value` into `place`; false when it is of another kind.
+bool read_text(const Json& value, std::string& place) {
+  if (!value.is_string()) return false;
+  place = value.get<std::string>();
+  return !place.empty() && place.find('\0') == std::string::npos;
+}
+
+bool read_socket(const Json& value, std::string& place) {
+  constexpr std::string_view kScheme = "unix:";
+  if (!read_text(value, place) || !place.starts_with(kScheme)) return false;
+  place.erase(0, kScheme.size());
+  return !place.empty();
+}
+
+/// A number, also as the text that the command line has.
+bool read_number(const Json& value, int base, std::uint64_t& number) {
+  if (value.is_number_unsigned() && base == 10) {
+    number = value.get<std::uint64_t>();
+    return true;
+  }
+  if (!value.is_string()) return false;
+  const auto& text = value.get_ref<const std::string&>();
+  const char* end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, number, base);
+  return error == std::errc() && stopped == end;
+}
+
+bool read_mode(const Json& value, std::uint32_t& place) {
+  constexpr std::uint64_t kMostMode = 0777;
+  std::uint64_t mode = 0;
+  if (!read_number(value, 8, mode) || mode > kMostMode) return false;
+  place = static_cast<std::uint32_t>(mode);
+  return true;
+}
+
+bool read_uids(const Json& value, std::vector<std::uint32_t>& place) {
+  if (!value.is_array()) return false;
+  for (const Json& one : value) {
+    std::uint64_t uid = 0;
+    if (!read_number(one, 10, uid) || uid >= std::numeric_limits<std::uint32_t>::max()) {
+      return false;
+    }
+    place.push_back(static_cast<std::uint32_t>(uid));
+  }
+  return true;
+}
+
+template <typename T>
+bool read_limited(const Option& option, const Json& value, T& place) {
+  std::uint64_t number = 0;
+  if (!read_number(value, 10, number) || number < option.least || number > option.most) {
+    return false;
+  }
+  place = T(number);
+  return true;
+}
+
+bool set(Settings& settings, const Option& option, const Json& value) {
+  const std::string_view name = option.name;
+  if (name == "store") return read_text(value, settings.store);
+  if (name == "listen") return read_socket(value, settings.listen);
+  if (name == "listen_mode") return read_mode(value, settings.listen_mode);
+  if (name == "allow_uid") return read_uids(value, settings.allow_uid);
+  if (name == "metrics") return read_socket(value, settings.metrics);
+  if (name == "metrics_mode") return read_mode(value, settings.metrics_mode);
+  if (name == "page_server_metrics") return read_text(value, settings.page_server_metrics);
+  if (name == "policy") return read_text(value, settings.policy);
+  if (name == "rate") return read_limited(option, value, settings.rate);
+  if (name == "recover_interval") return read_limited(option, value, settings.recover_interval);
+  if (name == "stop_timeout") return read_limited(option, value, settings.stop_timeout);
+  if (name == "request_timeout") return read_limited(option, value, settings.request_timeout);
+  if (name == "workers") return read_limited(option, value, settings.workers);
+  if (name == "events") return read_limited(option, value, settings.events);
+  if (name == "lamina") return read_text(value, settings.lamina);
+  if (name != "no_hooks" || !value.is_boolean()) return false;
+  settings.no_hooks = value.get<bool>();
+  return true;
+}
+
+std::string accepted_by(const Option& option) {
+  switch (option.kind) {
+    case Kind::kText:
+      return "a text that is not empty";
+    case Kind::kSocket:
+      return "'unix:' and the path of a socket";
+    case Kind::kMode:
+      return "the octal mode of a file, as a text: '0660'";
+    case Kind::kNumber:
+      return fmt::format("a whole number from {} to {}", option.least, option.most);
+    case Kind::kUids:
+      return "a list of user ids";
+    case Kind::kFlag:
+      return "true or false";
+  }
+  return "";
+}
+
+Status set_all(Settings& settings, const Json& values, const std::string& source) {
+  for (const auto& [name, value] : values.items()) {
+    const auto* option = std::find_if(kOptions.begin(), kOptions.end(),
+                                      [&](const Option& one) { return one.name == name; });
+    if (option == kOptions.end()) {
+      return fail(ErrorKind::kUsage, "{}: '{}' is no option", source, name);
+    }
+    if (!set(settings, *option, value)) {
+      return fail(ErrorKind::kUsage, "{}: {} is {}; it takes {}", source,
+                  source == "command line" ? option_name(name) : "'" + name + "'",
+                  report::json_text(value, -1), accepted_by(*option));
+    }
+  }
+  return {};
+}
+
+Result<Json> read_file(const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile file,
+                          sys::open_regular(AT_FDCWD, path, O_RDONLY, path));
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                          sys::read_whole(file.fd.get(), kMaxFileBytes, path));
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  Json values = Json::parse(text, nullptr, false);
+  if (!values.is_object()) return fail(ErrorKind::kUsage, "'{}' is no JSON object", path);
+  return values;
+}
+
+/// The program of that name beside this one.
+std::string lamina_beside_us() {
+  std::array<char, 4096> program{};
+  const ssize_t length = ::readlink("/proc/self/exe", program.data(), program.size());
+  if (length <= 0) return "lamina";
+  const std::string_view path(program.data(), static_cast<std::size_t>(length));
+  return std::string(path.substr(0, path.rfind('/') + 1)) + "lamina";
+}
+
+void add_option(CLI::App& app, const Option& option, Json& values) {
+  const std::string name = option.name;
+  CLI::Option* added = nullptr;
+  if (option.kind == Kind::kFlag) {
+    app.add_flag_function(
+        option_name(name), [&values, name](std::int64_t) { values[name] = true; }, option.help);
+    return;
+  }
+  if (option.kind == Kind::kUids) {
+    added = app.add_option_function<std::vector<std::string>>(
+        option_name(name),
+        [&values, name](const std::vector<std::string>& texts) { values[name] = texts; },
+        option.help);
+    added->allow_extra_args(false);
+  } else {
+    added = app.add_option_function<std::string>(
+        option_name(name), [&values, name](const std::string& text) { values[name] = text; },
+        option.help);
+  }
+  added->type_name("")->option_text(option.placeholder);
+}
+
+}  // namespace
+
+Result<std::optional<GivenOptions>> parse_command_line(int argc, char** argv) {
+  GivenOptions given;
+  CLI::App app("laminad keeps the memory of paused microVMs", "laminad");
+  app.set_version_flag("--version,-V", "laminad " LAMINA_VERSION);
+  app.footer(kFooter);
+  app.get_formatter()->column_width(kHelpColumn);
+  for (const Option& option : kOptions) add_option(app, option, given.values);
+  app.add_option("--config", given.config, "a JSON file with these options")
+      ->type_name("")
+      ->option_text("FILE");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& success) {  // --help, --version
+    app.exit(success);
+    return std::optional<GivenOptions>();
+  } catch (const CLI::ParseError& error) {
+    return fail(ErrorKind::kUsage, "{}; try 'laminad --help'", error.what());
+  }
+  return std::optional(std::move(given));
+}
+
+Result<Settings> settings_of(const GivenOptions& given) {
+  Settings settings;
+  settings.policy = kDefaultMergePolicy;
+  if (!given.config.empty()) {
+    LAMINA_ASSIGN_OR_RETURN(Json values, read_file(given.config));
+    // A list on the command line takes the place of that in the file.
+    for (const auto& [name, value] : given.values.items()) values.erase(name);
+    LAMINA_RETURN_IF_ERROR(set_all(settings, values, given.config));
+  }
+  LAMINA_RETURN_IF_ERROR(set_all(settings, given.values, "command line"));
+  if (settings.store.empty()) return fail(ErrorKind::kUsage, "--store is needed");
+  if (settings.listen.empty()) return fail(ErrorKind::kUsage, "--listen is needed");
+  LAMINA_RETURN_IF_ERROR(check_merge_policy(settings.policy));
+  while (settings.store.size() > 1 && settings.store.ends_with('/')) settings.store.pop_back();
+  if (settings.lamina.empty()) settings.lamina = lamina_beside_us();
+  return settings;
+}
+
+}  // namespace lamina::daemon

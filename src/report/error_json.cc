@@ -1,0 +1,66 @@
+#include "report/error_json.h"
+
+namespace lamina::report {
+namespace {
+
+constexpr std::string_view kNoSpaceRemedy =
+    "; free space on that file system (or raise the quota), or choose another place";
+
+}  // namespace
+
+std::string_view kind_name(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kFailed:
+      return "failed";
+    case ErrorKind::kUsage:
+      return "usage";
+    case ErrorKind::kNotFound:
+      return "not_found";
+    case ErrorKind::kCorrupt:
+      return "corrupt";
+    case ErrorKind::kBusy:
+      return "busy";
+    case ErrorKind::kNoSpace:
+      return "no_space";
+    case ErrorKind::kInterrupted:
+      return "interrupted";
+  }
+  return "failed";
+}
+
+std::string message_of(const Error& error) {
+  return error.kind == ErrorKind::kNoSpace ? error.message + std::string(kNoSpaceRemedy)
+                                           : error.message;
+}
+
+int exit_code_of(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kFailed:
+      return kExitFailed;
+    case ErrorKind::kUsage:
+      return kExitUsage;
+    case ErrorKind::kNotFound:
+      return kExitNotFound;
+    case ErrorKind::kCorrupt:
+      return kExitCorrupt;
+    case ErrorKind::kBusy:
+      return kExitBusy;
+    case ErrorKind::kNoSpace:
+      return kExitNoSpace;
+    case ErrorKind::kInterrupted:
+      return kExitInterrupted;
+  }
+  return kExitFailed;
+}
+
+Json error_json(const Error& error) {
+  return {{"kind", kind_name(error.kind)},
+          {"message", message_of(error)},
+          {"exit_code", exit_code_of(error.kind)}};
+}
+
+std::string json_text(const Json& document, int indent) {
+  return document.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace lamina::report

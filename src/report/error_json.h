@@ -1,0 +1,41 @@
+// Errors as JSON, and the numbers and words that stand for their kinds.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "lamina/result.h"
+
+namespace lamina::report {
+
+using Json = nlohmann::ordered_json;
+
+/// Exit codes; the README lists them.
+enum ExitCode : int {
+  kExitDone = 0,
+  kExitFailed = 1,
+  kExitUsage = 2,
+  kExitNotFound = 3,
+  kExitCorrupt = 4,
+  kExitBusy = 5,
+  kExitNoSpace = 6,
+  kExitInterrupted = 130,
+};
+
+int exit_code_of(ErrorKind kind);
+
+/// "failed", "usage", "not_found", "corrupt", "busy", "no_space", "interrupted".
+std::string_view kind_name(ErrorKind kind);
+
+/// The message as a person gets it: that of a full disk with what to do about it.
+std::string message_of(const Error& error);
+
+/// {"kind", "message", "exit_code"}, as it stands in a document about several things.
+Json error_json(const Error& error);
+
+/// `document` as text. Paths need not be UTF-8; what is not is shown as U+FFFD. `indent` below 0:
+/// on one line.
+std::string json_text(const Json& document, int indent);
+
+}  // namespace lamina::report
