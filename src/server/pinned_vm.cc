@@ -27,7 +27,8 @@ Result<VmPin> pin_of_peer(const std::string& store, const sys::Peer& peer,
     return fail(ErrorKind::kFailed, "it was not resumed from a snapshot of store '{}'", store);
   }
   if (!facts) return std::unexpected(facts.error());
-  if (facts->pid != peer.pid || facts->start_time != start_time || !store::is_running(*facts).value_or(false)) {
+  if (facts->pid != peer.pid || facts->start_time != start_time ||
+      !store::is_running(*facts).value_or(false)) {
     return fail(ErrorKind::kFailed, "'{}' is the pin of another process", pin.path);
   }
   if (facts->uid != peer.uid) {
