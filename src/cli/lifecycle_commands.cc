@@ -223,7 +223,7 @@ Action add_resume(CLI::App& app) {
   add_choice<Populate>(
       verb, "--populate", options.populate,
       {{"none", Populate::kNone}, {"working-set", Populate::kWorkingSet}, {"all", Populate::kAll}},
-      "with uffd: filled without a fault (default working-set)");
+      "filled without a fault (default working-set)");
   verb->add_flag("--record", options.record, "with uffd: store what is touched first");
   verb->add_option("--network-override", arguments->networks, "another host device")
       ->allow_extra_args(false)

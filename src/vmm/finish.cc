@@ -152,8 +152,10 @@ Status settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm
         pauses.unreadable.front(), store.path());
   }
   for (const Uuid& id : pauses.ids) {
-    const auto journal = store::read_pause_journal(store, id);
-    if (!journal || !*journal || (*journal)->vm != pin.name()) continue;
+    // One that cannot be read just now may be of this VM, and what it is of must come first.
+    LAMINA_ASSIGN_OR_RETURN(const std::optional<store::PauseJournal> journal,
+                            store::read_pause_journal(store, id));
+    if (!journal || journal->vm != pin.name()) continue;
     LAMINA_ASSIGN_OR_RETURN(std::optional<store::PendingPause> pending,
                             store::PendingPause::claim(store, id));
     if (!pending) {

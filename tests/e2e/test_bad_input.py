@@ -1174,7 +1174,7 @@ class CommandLine(LaminaTest):
                           ["repair", none], ["doctor", none], ["ls", none], ["du", none],
                           ["rm", none], ["fork", none, self.out], ["recover", none],
                           ["pause", "--api", none, "--store", self.store, "--name", "a"],
-                          ["resume", "--api", none, "--store", self.store, "--name", "a"]):
+                          ["resume", "--api", none, "--store", none, "--name", "a"]):
             with self.subTest(arguments=arguments), self.unchanged():
                 outcome = lamina(*arguments, "--json")
                 self.assertEqual(outcome.code, EXIT_NOT_FOUND, str(outcome))
