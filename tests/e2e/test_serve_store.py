@@ -451,7 +451,9 @@ class KilledUnderLoad(StoreTest):
             self.wait_idle(server)
 
         with self.serving_store("--populate", "working-set", "--record") as server:
-            run(1)
+            # Each serving thread has begun to read ahead once there is a working set to replay.
+            run(VMS_WHOSE_DESCRIPTORS_GO)
+            run(VMS_WHOSE_DESCRIPTORS_GO)
             before = descriptors()
             run(VMS_WHOSE_DESCRIPTORS_GO, max(before) + 4 * VMS_WHOSE_DESCRIPTORS_GO)
             wait_until(lambda: descriptors() == before, f"{descriptors()} come back to {before}")
