@@ -53,8 +53,8 @@ struct CompactReport {
 /// Fails with kUsage when `policy` is none, or its limits make no sense.
 Status check_merge_policy(const std::string& policy);
 
-/// The number of layers from which on a snapshot's next pause must wait for a merge; 0 when it never
-/// must ("off"). kUsage as above.
+/// The number of layers from which on a snapshot's next pause must wait for a merge; 0 when it
+/// never must ("off"). kUsage as above.
 Result<std::uint32_t> hard_layer_limit(const std::string& policy);
 
 /// Merges the youngest layers of a snapshot, as many as the policy says, and puts the result in its
