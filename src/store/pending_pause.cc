@@ -23,6 +23,8 @@ constexpr std::string_view kJournalSuffix = ".json";
 constexpr std::string_view kNewJournalSuffix = ".json.new";
 constexpr std::uint64_t kMaxJournalBytes = std::uint64_t{64} << 10;
 constexpr const char* kReserveName = ".reserve";
+/// A copy from a jail until it is whole.
+constexpr const char* kFetchedName = ".fetched";
 
 /// Of a trailer and a header, for each block of memory at most: its checksum and, when every other
 /// block is changed, half an extent in the trailer and one in the header. And what each of the
@@ -55,19 +57,22 @@ Status move_here(int from, const std::string& from_path, int to, const std::stri
   if (source->facts.link_count == 1 && ::renameat(from, name.c_str(), to, name.c_str()) == 0) {
     // The rename went by name, and who owns the directory may have exchanged the file: what has
     // come here must be the one that was looked at, and nobody else's as well.
-    const auto moved = sys::open_regular(to, name, O_RDONLY | O_NOFOLLOW, target_path);
-    if (moved && moved->facts.same_file(source->facts) && moved->facts.link_count == 1) {
-      LAMINA_RETURN_IF_ERROR(sys::take_ownership(moved->fd.get(), target_path));
-      return sys::set_mode(moved->fd.get(), 0600, target_path);
+    LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile moved,
+                            sys::open_regular(to, name, O_RDONLY | O_NOFOLLOW, target_path));
+    if (moved.facts.same_file(source->facts) && moved.facts.link_count == 1) {
+      LAMINA_RETURN_IF_ERROR(sys::take_ownership(moved.fd.get(), target_path));
+      return sys::set_mode(moved.fd.get(), 0600, target_path);
     }
   }
-  // An earlier copy may be half of one.
-  LAMINA_RETURN_IF_ERROR(sys::remove_file(to, name, target_path));
+  // Under a name of its own until it is whole: what stands under the right one may by now be the
+  // only name of the file.
+  LAMINA_RETURN_IF_ERROR(sys::remove_file(to, kFetchedName, target_path));
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd copy,
-                          sys::open_at(to, name, O_RDWR | O_CREAT | O_EXCL, target_path));
+                          sys::open_at(to, kFetchedName, O_RDWR | O_CREAT | O_EXCL, target_path));
   LAMINA_RETURN_IF_ERROR(sys::copy_file(source->fd.get(), copy.get(), source->facts.size_bytes,
                                         source_path, target_path));
   LAMINA_RETURN_IF_ERROR(sys::sync(copy.get(), target_path));
+  LAMINA_RETURN_IF_ERROR(sys::rename_over(to, kFetchedName, to, name, target_path));
   LAMINA_RETURN_IF_ERROR(sys::sync(to, to_path));
   return sys::remove_file(from, name, source_path);
 }
@@ -234,8 +239,8 @@ Status PendingPause::remove_partial_work() const {
                           sys::list_directory(directory(), path()));
   for (const std::string& name : names) {
     const bool is_input = name == layer_name() || name == kVmstateName;
-    const bool is_attached = !is_own_file(name) && name != kReserveName && name != kVmstateName &&
-                             name != kWorkingSetName;
+    const bool is_attached = !is_own_file(name) && name != kReserveName && name != kFetchedName &&
+                             name != kVmstateName && name != kWorkingSetName;
     if (is_input || (is_attached && !journal_.lacks_files)) continue;
     LAMINA_RETURN_IF_ERROR(sys::remove_file(directory(), name, path() + "/" + name));
   }

@@ -582,6 +582,20 @@ class NothingIsTakenForGranted(SandboxTest):
         self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
         self.assertEqual((victim.state(), self.pins()), ("Running", []))
 
+    def test_a_jail_on_another_file_system_is_copied_from(self) -> None:
+        jail = self.directory / "jail"
+        jail.mkdir()
+        PauseTest.mount_tmpfs(self, jail, "64m")  # type: ignore[arg-type]
+        os.chown(jail, OTHER_USER, OTHER_USER)
+        vm = self.fresh(jail=jail, user=OTHER_USER)
+        vm.tell("run 300 1")
+        self.pause(vm, "a", "--after", "resume", "--jail", jail)
+        vm.tell("run 50 2")
+        self.assertEqual(self.pause(vm, "a", "--jail", jail)["kind"], "diff")
+        self.assertEqual(list(jail.glob("lamina*")), [])
+        self.assertEqual([name for name in os.listdir(self.store / "a") if name[0] == "."], [])
+        self.check(self.resume("a")[0])
+
     def test_a_deep_tree_in_the_jail_holds_nobody_up(self) -> None:
         jail = self.directory / "jail"
         jail.mkdir()
