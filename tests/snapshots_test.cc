@@ -96,7 +96,7 @@ TEST_F(SnapshotsTest, ForksOfOneSnapshotShareItAndTheLastOneClosesIt) {
   EXPECT_NE(first.path, second.path);
   EXPECT_EQ(snapshots.open_count(), 1U);
   // Whatever becomes of the first one's pin: the second one's is what is served.
-  fs::remove_all(store_path() / ".vms" / store::pin_name(101, kStartTime));
+  fs::remove_all(store_path() / ".vms" / sys::process_name(101, kStartTime));
   first = {};
   EXPECT_EQ(snapshots.open_count(), 1U);
   Service third = opened(snapshots, pin(103, "g2"));

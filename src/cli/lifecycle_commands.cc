@@ -1,10 +1,8 @@
 // pause, resume and recover: the life of a sandbox.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <memory>
-#include <string_view>
 #include <utility>
 
 #include "cli/command_line.h"
@@ -12,6 +10,7 @@
 #include "cli/progress_bar.h"
 #include "lamina/lifecycle.h"
 #include "report/lifecycle_json.h"
+#include "sys/process.h"
 
 namespace lamina::cli {
 namespace {
@@ -43,14 +42,9 @@ constexpr const char* kRecoverFooter =
     "4 corrupt, 5 busy, 6 no space.";
 
 std::vector<std::string> page_server_command(const std::string& store) {
-  // What this program was started from may have been replaced, and then is the one to start.
-  std::array<char, 4096> program{};
-  const ssize_t length = ::readlink("/proc/self/exe", program.data(), program.size());
-  if (length <= 0) return {};
-  constexpr std::string_view kReplaced = " (deleted)";
-  std::string_view name(program.data(), static_cast<std::size_t>(length));
-  if (name.ends_with(kReplaced)) name.remove_suffix(kReplaced.size());
-  return {std::string(name), "serve", "--store", store};
+  const std::string program = sys::own_program();
+  if (program.empty()) return {};
+  return {program, "serve", "--store", store};
 }
 
 void add_vmm(CLI::App* verb, VmmAddress& address) {

@@ -15,6 +15,7 @@
 #include "cli/command_line.h"
 #include "cli/output.h"
 #include "lamina/serve.h"
+#include "sys/process.h"
 
 namespace lamina::cli {
 namespace {
@@ -48,8 +49,7 @@ struct Arguments {
 
 /// This program and its arguments, for a process in this one's place.
 std::vector<std::string> own_command() {
-  std::array<char, 4096> program{};
-  const ssize_t length = ::readlink("/proc/self/exe", program.data(), program.size());
+  const std::string program = sys::own_program();
   std::ifstream file("/proc/self/cmdline", std::ios::binary);
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   std::vector<std::string> command;
@@ -58,12 +58,8 @@ std::vector<std::string> own_command() {
     command.push_back(text.substr(start, end - start));
     start = end + 1;
   }
-  if (length <= 0 || command.empty()) return {};
-  // What the kernel adds when another program has the name by now, which is the one to go on with.
-  constexpr std::string_view kReplaced = " (deleted)";
-  std::string_view name(program.data(), static_cast<std::size_t>(length));
-  if (name.ends_with(kReplaced)) name.remove_suffix(kReplaced.size());
-  command.front() = name;
+  if (program.empty() || command.empty()) return {};
+  command.front() = program;
   return command;
 }
 

@@ -1,27 +1,10 @@
-#include <signal.h>
-#include <sys/resource.h>
-
 #include <exception>
 
 #include "daemon/daemon.h"
 #include "daemon/log.h"
+#include "sys/process.h"
 
 namespace {
-
-/// Each layer of a chain, and each client, is a descriptor.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
-}
-
-/// A client that has gone must not kill us.
-void ignore_broken_pipes() {
-  struct sigaction ignore{};
-  ignore.sa_handler = SIG_IGN;
-  ::sigaction(SIGPIPE, &ignore, nullptr);
-}
 
 int report(const lamina::Error& error) {
   lamina::daemon::log(lamina::daemon::Level::kError, "failed", lamina::daemon::error_fields(error));
@@ -32,8 +15,8 @@ int report(const lamina::Error& error) {
 
 int main(int argc, char** argv) {
   try {
-    ignore_broken_pipes();
-    raise_descriptor_limit();
+    lamina::sys::ignore_broken_pipes();
+    lamina::sys::raise_descriptor_limit();
     const auto given = lamina::daemon::parse_command_line(argc, argv);
     if (!given) return report(given.error());
     if (!*given) return lamina::report::kExitDone;

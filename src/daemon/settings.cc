@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "lamina/compact.h"
 #include "sys/file.h"
+#include "sys/process.h"
 
 namespace lamina::daemon {
 namespace {
@@ -202,11 +203,9 @@ Result<Json> read_file(const std::string& path) {
 
 /// The program of that name beside this one.
 std::string lamina_beside_us() {
-  std::array<char, 4096> program{};
-  const ssize_t length = ::readlink("/proc/self/exe", program.data(), program.size());
-  if (length <= 0) return "lamina";
-  const std::string_view path(program.data(), static_cast<std::size_t>(length));
-  return std::string(path.substr(0, path.rfind('/') + 1)) + "lamina";
+  const std::string path = sys::own_program();
+  if (path.empty()) return "lamina";
+  return path.substr(0, path.rfind('/') + 1) + "lamina";
 }
 
 void add_option(CLI::App& app, const Option& option, Json& values) {

@@ -7,6 +7,7 @@
 #include "store/name.h"
 #include "store/store.h"
 #include "sys/directory.h"
+#include "sys/process.h"
 
 namespace lamina::server {
 
@@ -20,7 +21,8 @@ std::string VmPin::snapshot_path() const {
 Result<VmPin> pin_of_peer(const std::string& store, const sys::Peer& peer,
                           std::uint64_t start_time) {
   VmPin pin;
-  pin.path = fmt::format("{}/{}/{}", store, store::kVmsArea, store::pin_name(peer.pid, start_time));
+  pin.path =
+      fmt::format("{}/{}/{}", store, store::kVmsArea, sys::process_name(peer.pid, start_time));
   pin.base = pin.path + "/" + store::kPinBaseName;
   auto facts = store::read_pin_facts(pin.path);
   if (!facts && facts.error().kind == ErrorKind::kNotFound) {
@@ -45,7 +47,7 @@ std::optional<VmPin> pin_of_record(const pager::VmRecord& record) {
   pin.base = record.snapshot;
   pin.path = sys::parent_of(pin.base);
   const std::string expected =
-      fmt::format("/{}/{}", store::kVmsArea, store::pin_name(record.pid, record.start_time));
+      fmt::format("/{}/{}", store::kVmsArea, sys::process_name(record.pid, record.start_time));
   if (!pin.path.ends_with(expected) || pin.base != fmt::format("{}/{}", pin.path, suffix)) {
     return std::nullopt;
   }

@@ -8,13 +8,13 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <charconv>
 #include <string_view>
 
 #include "base/error.h"
 #include "sys/directory.h"
 #include "sys/file.h"
 #include "sys/lock.h"
+#include "sys/process.h"
 
 namespace lamina::server {
 namespace {
@@ -82,7 +82,7 @@ Result<StateDirectory> StateDirectory::open(const std::string& path) {
 }
 
 Result<VmDirectory> StateDirectory::claim(pid_t pid, std::uint64_t start_time) const {
-  const std::string name = fmt::format("{}-{}", pid, start_time);
+  const std::string name = sys::process_name(pid, start_time);
   const std::string object = path_ + "/" + name;
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd scan, lock_scan(fd_.get(), path_));
   LAMINA_ASSIGN_OR_RETURN(const bool made, sys::make_directory(fd_.get(), name, object));
@@ -106,7 +106,7 @@ Result<std::vector<VmDirectory>> StateDirectory::claim_abandoned() const {
                           sys::list_directory(fd_.get(), path_));
   std::vector<VmDirectory> found;
   for (const std::string& name : names) {
-    if (!parse_vm_directory_name(name)) continue;
+    if (!sys::parse_process_name(name)) continue;
     const std::string object = path_ + "/" + name;
     auto directory = sys::open_directory(fd_.get(), name, object);
     if (!directory && directory.error().kind == ErrorKind::kNotFound) continue;  // just ended
@@ -120,18 +120,6 @@ Result<std::vector<VmDirectory>> StateDirectory::claim_abandoned() const {
 void StateDirectory::remove(const VmDirectory& vm) const {
   // What is left is found by the next start, whose process is gone then.
   static_cast<void>(sys::remove_tree(fd_.get(), vm.name(), path_of(vm)));
-}
-
-std::optional<NamedProcess> parse_vm_directory_name(const std::string& name) {
-  const std::size_t dash = name.find('-');
-  if (dash == std::string::npos) return std::nullopt;
-  const char* end = name.data() + name.size();
-  NamedProcess process;
-  const auto pid = std::from_chars(name.data(), name.data() + dash, process.pid);
-  const auto start = std::from_chars(name.data() + dash + 1, end, process.start_time);
-  const bool valid = pid.ec == std::errc() && pid.ptr == name.data() + dash &&
-                     start.ec == std::errc() && start.ptr == end && process.pid > 0;
-  return valid ? std::optional(process) : std::nullopt;
 }
 
 }  // namespace lamina::server

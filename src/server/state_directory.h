@@ -63,11 +63,4 @@ class StateDirectory {
 
 inline constexpr const char* kStateName = "state";
 
-/// The process that a VM's directory is named after.
-struct NamedProcess {
-  pid_t pid = -1;
-  std::uint64_t start_time = 0;
-};
-std::optional<NamedProcess> parse_vm_directory_name(const std::string& name);
-
 }  // namespace lamina::server

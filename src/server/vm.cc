@@ -30,7 +30,7 @@ int number_in_peer(pid_t pid, int userfaultfd) {
 
 /// A pidfd of the process that `named` means, and of nothing else that got its pid. kNotFound when
 /// it has ended; any other failure says nothing about it.
-Result<sys::Fd> open_named_process(const NamedProcess& named) {
+Result<sys::Fd> open_named_process(const sys::NamedProcess& named) {
   LAMINA_ASSIGN_OR_RETURN(sys::Fd pidfd, sys::open_process(named.pid));
   LAMINA_ASSIGN_OR_RETURN(const std::uint64_t start_time, sys::start_time_of(named.pid));
   if (start_time != named.start_time) {
@@ -120,7 +120,7 @@ Result<std::unique_ptr<Vm>> attach_vm(const std::string& path, VmDirectory direc
 }
 
 Result<std::unique_ptr<Vm>> reacquire_vm(const StateDirectory& states, VmDirectory& directory) {
-  const auto named = parse_vm_directory_name(directory.name());
+  const auto named = sys::parse_process_name(directory.name());
   LAMINA_ASSIGN_OR_RETURN(sys::Fd pidfd, open_named_process(*named));
   const std::string path = states.path_of(directory) + "/" + kStateName;
   const auto file = sys::open_at(directory.fd(), kStateName, O_RDWR, path);
@@ -142,7 +142,7 @@ Result<std::unique_ptr<Vm>> reacquire_vm(const StateDirectory& states, VmDirecto
 }
 
 Result<bool> kill_abandoned(const VmDirectory& directory) {
-  const auto named = parse_vm_directory_name(directory.name());
+  const auto named = sys::parse_process_name(directory.name());
   const auto pidfd = open_named_process(*named);
   if (!pidfd && pidfd.error().kind == ErrorKind::kNotFound) return false;
   if (!pidfd) return std::unexpected(pidfd.error());

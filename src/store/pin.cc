@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <charconv>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
@@ -27,12 +26,6 @@ constexpr const char* kNewPinFactsName = "vm.json.new";
 constexpr int kClaimAttempts = 100;
 
 using Json = nlohmann::json;
-
-template <typename Number>
-bool parse_number(std::string_view text, Number& number) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() && end == text.data() + text.size();
-}
 
 Result<std::string> text_field(const Json& json, const char* name) {
   const auto found = json.find(name);
@@ -100,22 +93,6 @@ Result<PinFacts> read_facts_at(int directory, const std::string& path) {
 }
 
 }  // namespace
-
-std::string pin_name(pid_t pid, std::uint64_t start_time) {
-  return fmt::format("{}-{}", pid, start_time);
-}
-
-std::optional<PinnedProcess> parse_pin_name(const std::string& name) {
-  const std::string_view text = name;
-  const std::size_t dash = text.find('-');
-  PinnedProcess process;
-  if (dash == std::string_view::npos || !parse_number(text.substr(0, dash), process.pid) ||
-      !parse_number(text.substr(dash + 1), process.start_time) || process.pid <= 0 ||
-      pin_name(process.pid, process.start_time) != name) {
-    return std::nullopt;
-  }
-  return process;
-}
 
 std::string encode_pin_facts(const PinFacts& facts) {
   Json json = {{"vm", 1},
@@ -191,7 +168,7 @@ Result<bool> is_running(const PinFacts& facts) {
   if (facts.pid_namespace != 0 && facts.pid_namespace != here) {
     return fail(ErrorKind::kFailed,
                 "VM {} is of another pid namespace than this process; work on it from there",
-                pin_name(facts.pid, facts.start_time));
+                sys::process_name(facts.pid, facts.start_time));
   }
   return sys::is_running(facts.pid, facts.start_time);
 }
@@ -226,7 +203,7 @@ Result<std::optional<Pin>> Pin::lock(const Store& store, const std::string& name
 }
 
 Result<Pin> Pin::claim(const Store& store, pid_t pid, std::uint64_t start_time) {
-  const std::string name = pin_name(pid, start_time);
+  const std::string name = sys::process_name(pid, start_time);
   const std::string path = fmt::format("{}/{}/{}", store.path(), kVmsArea, name);
   for (int attempt = 0; attempt < kClaimAttempts; ++attempt) {
     LAMINA_RETURN_IF_ERROR(sys::make_directory(store.vms_area(), name, path));
@@ -307,19 +284,6 @@ Status Pin::set_base(const OpenSnapshot& snapshot) {
   return sys::sync(directory_.get(), path());
 }
 
-Status Pin::discard(const std::string& entry) const {
-  LAMINA_ASSIGN_OR_RETURN(const Staging staging,
-                          Staging::create(*store_, Area::kTemporary, Uuid::random()));
-  LAMINA_RETURN_IF_ERROR(
-      sys::rename_new(directory_.get(), entry, staging.fd(), "discarded", path() + "/" + entry));
-  return sys::sync(directory_.get(), path());
-}
-
-Status Pin::drop_base() {
-  if (!has_base()) return {};
-  return discard(kPinBaseName);
-}
-
 Status Pin::release() {
   const std::string area = fmt::format("{}/{}", store_->path(), kVmsArea);
   LAMINA_ASSIGN_OR_RETURN(const Staging staging,
@@ -339,7 +303,7 @@ Result<std::vector<std::string>> list_pins(const std::string& path) {
   }
   LAMINA_ASSIGN_OR_RETURN(std::vector<std::string> names,
                           sys::list_directory(directory->get(), area));
-  std::erase_if(names, [](const std::string& name) { return !parse_pin_name(name); });
+  std::erase_if(names, [](const std::string& name) { return !sys::parse_process_name(name); });
   return names;
 }
 

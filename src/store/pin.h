@@ -56,15 +56,6 @@ struct PinFacts {
   bool operator==(const PinFacts&) const = default;
 };
 
-/// "<pid>-<start time>".
-std::string pin_name(pid_t pid, std::uint64_t start_time);
-
-struct PinnedProcess {
-  pid_t pid = -1;
-  std::uint64_t start_time = 0;
-};
-std::optional<PinnedProcess> parse_pin_name(const std::string& name);
-
 std::string encode_pin_facts(const PinFacts& facts);
 /// kCorrupt names the field that is missing or wrong. Unknown fields are ignored.
 Result<PinFacts> decode_pin_facts(std::span<const std::byte> bytes);
@@ -101,9 +92,6 @@ class Pin {
   /// Makes `snapshot` the base, durably, in one step: a crash leaves the old or the new one.
   Status set_base(const OpenSnapshot& snapshot);
 
-  /// The base is not what the VM's dirty bits count from any more.
-  Status drop_base();
-
   /// Removes the pin. Nothing of it is left under its name, whatever fails afterwards.
   Status release();
 
@@ -113,7 +101,6 @@ class Pin {
 
   static Result<std::optional<Pin>> lock(const Store& store, const std::string& name);
   Status load_facts();
-  [[nodiscard]] Status discard(const std::string& entry) const;
 
   const Store* store_;
   std::string name_;

@@ -7,6 +7,7 @@
 #include "store/pin.h"
 #include "store/snapshot_summary.h"
 #include "sys/directory.h"
+#include "sys/process.h"
 
 namespace lamina::store {
 namespace {
@@ -48,7 +49,7 @@ std::vector<PinSummary> summarize_pins(const std::string& path, std::vector<std:
     const std::string pin_path = fmt::format("{}/{}/{}", path, kVmsArea, name);
     PinSummary pin;
     pin.listing.name = name;
-    if (const auto process = parse_pin_name(name)) pin.listing.pid = process->pid;
+    if (const auto process = sys::parse_process_name(name)) pin.listing.pid = process->pid;
     const auto directory = sys::open_directory(AT_FDCWD, pin_path, pin_path);
     if (!directory) {
       if (directory.error().kind == ErrorKind::kNotFound) continue;

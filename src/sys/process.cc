@@ -5,6 +5,7 @@
 #include <linux/kcmp.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -29,6 +30,12 @@ namespace {
 struct CloseDirectory {
   void operator()(DIR* stream) const { ::closedir(stream); }
 };
+
+template <typename Number>
+bool parse_number(std::string_view text, Number& number) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size();
+}
 
 /// What /proc/PID/stat says, as far as lamina asks.
 struct Stat {
@@ -80,6 +87,46 @@ bool has_ended(int pidfd) {
 Result<std::uint64_t> start_time_of(pid_t pid) {
   LAMINA_ASSIGN_OR_RETURN(const Stat stat, stat_of(pid));
   return stat.start_time;
+}
+
+std::string process_name(pid_t pid, std::uint64_t start_time) {
+  return fmt::format("{}-{}", pid, start_time);
+}
+
+std::optional<NamedProcess> parse_process_name(const std::string& name) {
+  const std::string_view text = name;
+  const std::size_t dash = text.find('-');
+  NamedProcess process;
+  if (dash == std::string_view::npos || !parse_number(text.substr(0, dash), process.pid) ||
+      !parse_number(text.substr(dash + 1), process.start_time) || process.pid <= 0 ||
+      process_name(process.pid, process.start_time) != name) {
+    return std::nullopt;
+  }
+  return process;
+}
+
+std::string own_program() {
+  std::array<char, 4096> program{};
+  const ssize_t length = ::readlink("/proc/self/exe", program.data(), program.size());
+  if (length <= 0) return {};
+  // What the kernel adds when another program has the name by now, which is the one to go on with.
+  constexpr std::string_view kReplaced = " (deleted)";
+  std::string_view name(program.data(), static_cast<std::size_t>(length));
+  if (name.ends_with(kReplaced)) name.remove_suffix(kReplaced.size());
+  return std::string(name);
+}
+
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+void ignore_broken_pipes() {
+  struct sigaction ignore{};
+  ignore.sa_handler = SIG_IGN;
+  ::sigaction(SIGPIPE, &ignore, nullptr);
 }
 
 Result<bool> is_running(pid_t pid, std::uint64_t start_time) {

@@ -25,12 +25,34 @@ bool has_ended(int pidfd);
 /// names one process for ever.
 Result<std::uint64_t> start_time_of(pid_t pid);
 
+/// A process for as long as the machine runs: pids come again, with another start time.
+struct NamedProcess {
+  pid_t pid = -1;
+  std::uint64_t start_time = 0;
+};
+
+/// "<pid>-<start time>".
+std::string process_name(pid_t pid, std::uint64_t start_time);
+
+/// Nothing for what process_name() does not give.
+std::optional<NamedProcess> parse_process_name(const std::string& name);
+
 /// True while the process that had this start time runs: not ended, also not as a zombie. An error
 /// when that cannot be told, which must not be taken for an end.
 Result<bool> is_running(pid_t pid, std::uint64_t start_time);
 
 /// The number of this process' pid namespace: a pid names a process only in it.
 Result<std::uint64_t> pid_namespace();
+
+/// The path of the running program, also when another has its name by now; empty when it cannot be
+/// told.
+std::string own_program();
+
+/// Each layer of a chain, and each client, is a descriptor: takes the hard limit for the soft one.
+void raise_descriptor_limit();
+
+/// A reader that has gone must not kill us in the middle of a write.
+void ignore_broken_pipes();
 
 /// The random UUID of the running boot (/proc/sys/kernel/random/boot_id): pids and start times
 /// repeat after a reboot.

@@ -205,7 +205,7 @@ class Recover {
       return runs;
     }
     // Just made, or left by one that was killed then: of a VM that is there it will be used again.
-    const auto process = store::parse_pin_name(name);
+    const auto process = sys::parse_process_name(name);
     if (!process) return false;
     return sys::is_running(process->pid, process->start_time);
   }
