@@ -50,10 +50,8 @@ Status store_recording(const Recording& recording) {
   const int directory = now.directory.get();
   LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(directory, path));
   if (!locked) return fail(ErrorKind::kBusy, "'{}' is being written", path);
-  const std::string name = store::kNewWorkingSetName;
-  LAMINA_RETURN_IF_ERROR(sys::remove_file(directory, name, path));
-  LAMINA_RETURN_IF_ERROR(sys::write_new_file(directory, name, bytes, path + "/" + name));
-  return sys::rename_over(directory, name, directory, store::kWorkingSetName, path);
+  return sys::replace_file(directory, store::kNewWorkingSetName, store::kWorkingSetName, bytes,
+                           path);
 }
 
 Result<std::unique_ptr<WorkingSetStorer>> WorkingSetStorer::start() {

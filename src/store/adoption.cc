@@ -99,14 +99,10 @@ std::optional<Journal> decode(const std::vector<std::byte>& bytes) {
 
 Result<std::optional<Journal>> read_journal(const Store& store, const std::string& id) {
   const std::string path = pending_path(store, journal_name(id));
-  const auto opened = sys::open_regular(store.pending_area(), journal_name(id), O_RDONLY, path);
-  if (!opened) {
-    if (opened.error().kind == ErrorKind::kNotFound) return std::nullopt;
-    return std::unexpected(opened.error());
-  }
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
-                          sys::read_whole(opened->fd.get(), kMaxJournalBytes, path));
-  return decode(bytes);
+  LAMINA_ASSIGN_OR_RETURN(
+      const auto bytes,
+      sys::read_if_there(store.pending_area(), journal_name(id), kMaxJournalBytes, path));
+  return bytes ? decode(*bytes) : std::nullopt;
 }
 
 /// Another inode than the journal's is either the same file in a copied store, which is known by

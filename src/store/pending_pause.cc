@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <string_view>
-#include <tuple>
+#include <utility>
 
 #include "base/block.h"
 #include "base/error.h"
@@ -112,7 +112,7 @@ Result<PendingPause> PendingPause::begin(const Store& store, const PauseJournal&
 
 Result<std::optional<PendingPause>> PendingPause::claim(const Store& store, const Uuid& pause_id) {
   LAMINA_ASSIGN_OR_RETURN(std::optional<PauseJournal> journal, read_pause_journal(store, pause_id));
-  if (!journal || journal->pause_id != pause_id) return std::nullopt;
+  if (!journal) return std::nullopt;
   LAMINA_ASSIGN_OR_RETURN(std::optional<Staging> staging, Staging::open_existing(store, pause_id));
   if (!staging && sys::name_exists(store.pending_area(), pause_id.to_string())) {
     return std::nullopt;  // another process has it
@@ -174,10 +174,8 @@ Status PendingPause::write_journal(const PauseJournal& journal) {
   const std::string name = journal_name(journal.pause_id);
   const std::string fresh = journal.pause_id.to_string() + std::string(kNewJournalSuffix);
   const int area = store_->pending_area();
-  LAMINA_RETURN_IF_ERROR(sys::remove_file(area, fresh, pending_path(*store_, fresh)));
-  LAMINA_RETURN_IF_ERROR(sys::write_new_file(area, fresh, std::as_bytes(std::span(text)),
-                                             pending_path(*store_, fresh)));
-  LAMINA_RETURN_IF_ERROR(sys::rename_over(area, fresh, area, name, pending_path(*store_, name)));
+  LAMINA_RETURN_IF_ERROR(sys::replace_file(area, fresh, name, std::as_bytes(std::span(text)),
+                                           pending_path(*store_, ".")));
   LAMINA_RETURN_IF_ERROR(sync_pending_area(*store_));
   journal_ = journal;
   return {};
@@ -393,18 +391,15 @@ Status PendingPause::end() {
 
 Result<std::optional<PauseJournal>> read_pause_journal(const Store& store, const Uuid& id) {
   const std::string path = pending_path(store, journal_name(id));
-  const auto opened = sys::open_regular(store.pending_area(), journal_name(id), O_RDONLY, path);
-  if (!opened) {
-    if (opened.error().kind == ErrorKind::kNotFound) return std::nullopt;
-    return std::unexpected(opened.error());
-  }
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
-                          sys::read_whole(opened->fd.get(), kMaxJournalBytes, path));
-  std::optional<PauseJournal> journal = decode_pause_journal(bytes);
-  if (journal) return journal;
-  const JournalKind kind = guess_journal_kind(bytes);
-  if (kind == JournalKind::kAdoption) return journal;
-  if (kind == JournalKind::kUnknown && !has_files(store, id)) return journal;
+  LAMINA_ASSIGN_OR_RETURN(
+      const auto bytes,
+      sys::read_if_there(store.pending_area(), journal_name(id), kMaxJournalBytes, path));
+  if (!bytes) return std::nullopt;
+  std::optional<PauseJournal> journal = decode_pause_journal(*bytes);
+  if (journal && journal->pause_id == id) return journal;
+  const JournalKind kind = guess_journal_kind(*bytes);
+  if (kind == JournalKind::kAdoption) return std::nullopt;
+  if (kind == JournalKind::kUnknown && !has_files(store, id)) return std::nullopt;
   return fail(ErrorKind::kCorrupt,
               "the journal '{}' cannot be read: it is damaged, or of a newer version of lamina",
               path);
@@ -422,20 +417,18 @@ Result<PendingPauses> pending_pauses(const Store& store) {
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                           sys::list_directory(store.pending_area(), pending_path(store, ".")));
   PendingPauses pending;
-  std::vector<std::tuple<std::string, std::string, Uuid>> found;
   for (const std::string& name : names) {
     if (!name.ends_with(kJournalSuffix)) continue;
     const auto id = Uuid::parse(name.substr(0, name.size() - kJournalSuffix.size()));
     if (!id) continue;
-    const auto journal = read_pause_journal(store, *id);
+    auto journal = read_pause_journal(store, *id);
     if (!journal) pending.unreadable.push_back(journal.error().message);
-    if (journal && *journal) found.emplace_back((*journal)->created, name, *id);
+    if (journal && *journal) pending.journals.push_back(std::move(**journal));
   }
-  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
-    return std::tie(std::get<0>(a), std::get<1>(a)) < std::tie(std::get<0>(b), std::get<1>(b));
-  });
-  pending.ids.reserve(found.size());
-  for (const auto& entry : found) pending.ids.push_back(std::get<2>(entry));
+  // Names are sorted, so what began in one second keeps their order.
+  std::stable_sort(
+      pending.journals.begin(), pending.journals.end(),
+      [](const PauseJournal& a, const PauseJournal& b) { return a.created < b.created; });
   return pending;
 }
 

@@ -105,7 +105,8 @@ class PendingPause {
 Result<std::optional<PauseJournal>> read_pause_journal(const Store& store, const Uuid& id);
 
 struct PendingPauses {
-  std::vector<Uuid> ids;  ///< sorted by when they began
+  /// Sorted by when they began; read without their locks: they may change or go at any time.
+  std::vector<PauseJournal> journals;
   /// Journals that cannot be read: whose they are is not known, and they may have been
   /// acknowledged.
   std::vector<std::string> unreadable;

@@ -245,10 +245,8 @@ Status Pin::load_facts() {
 Status Pin::write_facts(const PinFacts& facts) {
   const std::string text = encode_pin_facts(facts);
   const int fd = directory_.get();
-  LAMINA_RETURN_IF_ERROR(sys::remove_file(fd, kNewPinFactsName, path()));
-  LAMINA_RETURN_IF_ERROR(sys::write_new_file(fd, kNewPinFactsName, std::as_bytes(std::span(text)),
-                                             path() + "/" + kNewPinFactsName));
-  LAMINA_RETURN_IF_ERROR(sys::rename_over(fd, kNewPinFactsName, fd, kPinFactsName, path()));
+  LAMINA_RETURN_IF_ERROR(sys::replace_file(fd, kNewPinFactsName, kPinFactsName,
+                                           std::as_bytes(std::span(text)), path()));
   LAMINA_RETURN_IF_ERROR(sys::sync(fd, path()));
   LAMINA_RETURN_IF_ERROR(
       sys::sync(store_->vms_area(), fmt::format("{}/{}", store_->path(), kVmsArea)));

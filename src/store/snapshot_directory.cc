@@ -245,14 +245,10 @@ Result<format::Header> read_header(int directory, const std::string& path) {
 
 Result<std::optional<SnapshotFacts>> read_facts(int directory, const std::string& path) {
   const std::string facts_path = fmt::format("{}/{}", path, kFactsName);
-  const auto opened = sys::open_regular(directory, kFactsName, O_RDONLY, facts_path);
-  if (!opened) {
-    if (opened.error().kind == ErrorKind::kNotFound) return std::nullopt;
-    return std::unexpected(opened.error());
-  }
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
-                          sys::read_whole(opened->fd.get(), kMaxFactsBytes, facts_path));
-  auto facts = decode_facts(bytes);
+  LAMINA_ASSIGN_OR_RETURN(const auto bytes,
+                          sys::read_if_there(directory, kFactsName, kMaxFactsBytes, facts_path));
+  if (!bytes) return std::nullopt;
+  auto facts = decode_facts(*bytes);
   if (!facts) {
     return fail(ErrorKind::kCorrupt, "'{}' is damaged ({}); run: lamina repair {}", facts_path,
                 facts.error().message, path);

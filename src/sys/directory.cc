@@ -125,6 +125,14 @@ Status rename_over(int from_directory, const std::string& from, int to_directory
   return system_failure("rename to", object, errno);
 }
 
+Status replace_file(int directory, const std::string& fresh, const std::string& name,
+                    std::span<const std::byte> contents, const std::string& directory_path) {
+  const std::string fresh_path = directory_path + "/" + fresh;
+  LAMINA_RETURN_IF_ERROR(remove_file(directory, fresh, fresh_path));
+  LAMINA_RETURN_IF_ERROR(write_new_file(directory, fresh, contents, fresh_path));
+  return rename_over(directory, fresh, directory, name, directory_path + "/" + name);
+}
+
 Status rename_exchange(int a_directory, const std::string& a, int b_directory, const std::string& b,
                        const std::string& object) {
   if (::renameat2(a_directory, a.c_str(), b_directory, b.c_str(), RENAME_EXCHANGE) == 0) return {};

@@ -1,6 +1,8 @@
 // Directories: make, list, remove, and the renames by which snapshots are published.
 #pragma once
 
+#include <cstddef>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -41,6 +43,11 @@ Status rename_new(int from_directory, const std::string& from, int to_directory,
 /// Renames over what is there: for files.
 Status rename_over(int from_directory, const std::string& from, int to_directory,
                    const std::string& to, const std::string& object);
+
+/// Puts a file with `contents` in the place of `name`, by way of `fresh` beside it: whatever
+/// happens there is the old one or the new one, whole. The file is synced, the directory is not.
+Status replace_file(int directory, const std::string& fresh, const std::string& name,
+                    std::span<const std::byte> contents, const std::string& directory_path);
 
 /// Exchanges two names in one atomic step (RENAME_EXCHANGE).
 Status rename_exchange(int a_directory, const std::string& a, int b_directory, const std::string& b,

@@ -192,6 +192,19 @@ Result<std::vector<std::byte>> read_whole(int fd, std::uint64_t limit_bytes,
   return contents;
 }
 
+Result<std::optional<std::vector<std::byte>>> read_if_there(int directory, const std::string& name,
+                                                            std::uint64_t limit_bytes,
+                                                            const std::string& object) {
+  const auto opened = open_regular(directory, name, O_RDONLY, object);
+  if (!opened) {
+    if (opened.error().kind == ErrorKind::kNotFound) return std::nullopt;
+    return std::unexpected(opened.error());
+  }
+  LAMINA_ASSIGN_OR_RETURN(std::vector<std::byte> bytes,
+                          read_whole(opened->fd.get(), limit_bytes, object));
+  return std::optional(std::move(bytes));
+}
+
 Status write_new_file(int directory, const std::string& name, std::span<const std::byte> contents,
                       const std::string& object) {
   LAMINA_ASSIGN_OR_RETURN(const Fd fd,

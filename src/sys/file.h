@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -95,6 +96,11 @@ void read_ahead(int fd, std::uint64_t offset, std::uint64_t length);
 /// The whole of a small file. Larger than `limit_bytes` is kCorrupt.
 Result<std::vector<std::byte>> read_whole(int fd, std::uint64_t limit_bytes,
                                           const std::string& object);
+
+/// The whole of a small regular file; nothing when there is none.
+Result<std::optional<std::vector<std::byte>>> read_if_there(int directory, const std::string& name,
+                                                            std::uint64_t limit_bytes,
+                                                            const std::string& object);
 
 /// Creates `name` (which must not exist), writes `contents`, syncs it.
 Status write_new_file(int directory, const std::string& name, std::span<const std::byte> contents,

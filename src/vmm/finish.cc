@@ -12,8 +12,7 @@
 namespace lamina::vmm {
 namespace {
 
-Status move_pin(const store::PendingPause& pending, store::Pin& pin, std::string name) {
-  LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot state, store::open_snapshot(pending.path()));
+Status move_pin(const store::OpenSnapshot& state, store::Pin& pin, std::string name) {
   bool is_base = false;
   if (pin.has_base()) {
     const auto base = store::open_snapshot(pin.base_path());
@@ -29,10 +28,10 @@ Status move_pin(const store::PendingPause& pending, store::Pin& pin, std::string
 /// Journals are JSON, which has no place for other bytes: what is put there must come back.
 Status check_text(const std::string& path) {
   const nlohmann::json text = path;
-  const std::string encoded = text.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  if (nlohmann::json::parse(encoded).get<std::string>() == path) return {};
-  return fail(ErrorKind::kUsage, "the path '{}' is not UTF-8; give a name that is",
-              nlohmann::json::parse(encoded).get<std::string>());
+  const auto encoded = text.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const auto shown = nlohmann::json::parse(encoded).get<std::string>();
+  if (shown == path) return {};
+  return fail(ErrorKind::kUsage, "the path '{}' is not UTF-8; give a name that is", shown);
 }
 
 Status thaw_counted(Firecracker& vmm, SettledPauses& settled) {
@@ -70,7 +69,10 @@ Result<FinishedPause> finish_pause(const store::Store& store, store::PendingPaus
       LAMINA_ASSIGN_OR_RETURN(base, open_base(store, pin));
     }
     LAMINA_ASSIGN_OR_RETURN(finished.found, pending.complete(base ? &*base : nullptr, notes));
-    LAMINA_RETURN_IF_ERROR(move_pin(pending, pin, pending.journal().name));
+    LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot state, store::open_snapshot(pending.path()));
+    LAMINA_RETURN_IF_ERROR(move_pin(state, pin, pending.journal().name));
+    finished.generation = state.header.generation;
+    finished.memory_bytes = state.header.memory_bytes;
   }
   finished.complete_ms = watch.lap();
   LAMINA_ASSIGN_OR_RETURN(finished.name, pending.publish(notes));
@@ -79,11 +81,6 @@ Result<FinishedPause> finish_pause(const store::Store& store, store::PendingPaus
     store::PinFacts facts = *pin.facts();
     facts.snapshot = finished.name;
     LAMINA_RETURN_IF_ERROR(pin.write_facts(facts));
-  }
-  const auto base = store::open_snapshot(pin.base_path());
-  if (base && base->pause_id == pending.journal().pause_id) {
-    finished.generation = base->header.generation;
-    finished.memory_bytes = base->header.memory_bytes;
   }
   return finished;
 }
@@ -151,11 +148,9 @@ Status settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm
         "give that pause up: lamina recover {} --give-up PAUSE-ID",
         pauses.unreadable.front(), store.path());
   }
-  for (const Uuid& id : pauses.ids) {
-    // One that cannot be read just now may be of this VM, and what it is of must come first.
-    LAMINA_ASSIGN_OR_RETURN(const std::optional<store::PauseJournal> journal,
-                            store::read_pause_journal(store, id));
-    if (!journal || journal->vm != pin.name()) continue;
+  for (const store::PauseJournal& journal : pauses.journals) {
+    if (journal.vm != pin.name()) continue;
+    const Uuid& id = journal.pause_id;
     LAMINA_ASSIGN_OR_RETURN(std::optional<store::PendingPause> pending,
                             store::PendingPause::claim(store, id));
     if (!pending) {

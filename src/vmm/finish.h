@@ -18,6 +18,7 @@ namespace lamina::vmm {
 struct FinishedPause {
   std::string name;  ///< it was published as
   store::CompletedPause found;
+  // Zeros when an earlier try had published it.
   std::uint64_t generation = 0;
   std::uint64_t memory_bytes = 0;
   double complete_ms = 0;

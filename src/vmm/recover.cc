@@ -65,21 +65,19 @@ class Recover {
     LAMINA_ASSIGN_OR_RETURN(const store::PendingPauses pauses, store::pending_pauses(store));
     report_.queued += pauses.unreadable.size();
     report_.notes.insert(report_.notes.end(), pauses.unreadable.begin(), pauses.unreadable.end());
-    for (const Uuid& id : pauses.ids) {
-      const Status ended = end_pause(store, id);
+    for (const PauseJournal& journal : pauses.journals) {
+      const Status ended = end_pause(store, journal);
       if (ended) continue;
       ++report_.queued;
-      report_.notes.push_back(
-          fmt::format("pause {} stays queued: {}", id.to_string(), ended.error().message));
+      report_.notes.push_back(fmt::format("pause {} stays queued: {}", journal.pause_id.to_string(),
+                                          ended.error().message));
     }
     return {};
   }
 
-  Status end_pause(const Store& store, const Uuid& id) {
-    LAMINA_ASSIGN_OR_RETURN(const std::optional<PauseJournal> seen,
-                            store::read_pause_journal(store, id));
-    if (!seen) return {};
-    auto pin = Pin::claim_existing(store, seen->vm);
+  Status end_pause(const Store& store, const PauseJournal& seen) {
+    const Uuid& id = seen.pause_id;
+    auto pin = Pin::claim_existing(store, seen.vm);
     // Somebody is at work on this VM.
     if (!pin && pin.error().kind == ErrorKind::kBusy) return {};
     if (!pin) return std::unexpected(pin.error());
@@ -225,12 +223,10 @@ class Recover {
   /// A journal that cannot be read may be of any VM.
   static Result<bool> has_queued_pause(const Store& store, const std::string& pin) {
     LAMINA_ASSIGN_OR_RETURN(const store::PendingPauses pauses, store::pending_pauses(store));
-    for (const Uuid& id : pauses.ids) {
-      LAMINA_ASSIGN_OR_RETURN(const std::optional<PauseJournal> journal,
-                              store::read_pause_journal(store, id));
-      if (journal && journal->vm == pin) return true;
-    }
-    return !pauses.unreadable.empty();
+    const bool has_one =
+        std::any_of(pauses.journals.begin(), pauses.journals.end(),
+                    [&](const PauseJournal& journal) { return journal.vm == pin; });
+    return has_one || !pauses.unreadable.empty();
   }
 
   const RecoverOptions& options_;
