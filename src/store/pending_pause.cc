@@ -68,9 +68,8 @@ Status move_here(int from, const std::string& from_path, int to, const std::stri
   // only name of the file.
   LAMINA_RETURN_IF_ERROR(sys::remove_file(to, kFetchedName, target_path));
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd copy,
-                          sys::open_at(to, kFetchedName, O_RDWR | O_CREAT | O_EXCL, target_path));
-  LAMINA_RETURN_IF_ERROR(sys::copy_file(source->fd.get(), copy.get(), source->facts.size_bytes,
-                                        source_path, target_path));
+                          sys::copy_to_new_file(source->fd.get(), source->facts.size_bytes,
+                                                source_path, to, kFetchedName, target_path));
   LAMINA_RETURN_IF_ERROR(sys::sync(copy.get(), target_path));
   LAMINA_RETURN_IF_ERROR(sys::rename_over(to, kFetchedName, to, name, target_path));
   LAMINA_RETURN_IF_ERROR(sys::sync(to, to_path));

@@ -262,9 +262,9 @@ Result<bool> link_or_copy(int file, const sys::FileFacts& facts, const std::stri
   const std::string path = directory_path + "/" + name;
   LAMINA_ASSIGN_OR_RETURN(const bool linked, sys::link_descriptor(file, directory, name, path));
   if (linked) return true;
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd copy,
-                          sys::open_at(directory, name, O_RDWR | O_CREAT | O_EXCL, path));
-  LAMINA_RETURN_IF_ERROR(sys::copy_file(file, copy.get(), facts.size_bytes, file_path, path));
+  LAMINA_ASSIGN_OR_RETURN(
+      const sys::Fd copy,
+      sys::copy_to_new_file(file, facts.size_bytes, file_path, directory, name, path));
   LAMINA_RETURN_IF_ERROR(sys::sync(copy.get(), path));
   return false;
 }

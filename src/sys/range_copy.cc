@@ -1,5 +1,6 @@
 #include "sys/range_copy.h"
 
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -103,6 +104,13 @@ Status copy_file(int source, int destination, std::uint64_t size_bytes,
                                             source_object, destination_object));
   }
   return {};
+}
+
+Result<Fd> copy_to_new_file(int source, std::uint64_t size_bytes, const std::string& source_object,
+                            int directory, const std::string& name, const std::string& object) {
+  LAMINA_ASSIGN_OR_RETURN(Fd copy, open_at(directory, name, O_RDWR | O_CREAT | O_EXCL, object));
+  LAMINA_RETURN_IF_ERROR(copy_file(source, copy.get(), size_bytes, source_object, object));
+  return copy;
 }
 
 }  // namespace lamina::sys

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "lamina/result.h"
+#include "sys/fd.h"
 
 namespace lamina::sys {
 
@@ -26,5 +27,10 @@ Result<bool> kernel_copy_range(int source, std::uint64_t source_offset, int dest
 /// systems allow: clone, else kernel copy of the data runs, else read and write. Holes stay holes.
 Status copy_file(int source, int destination, std::uint64_t size_bytes,
                  const std::string& source_object, const std::string& destination_object);
+
+/// Makes the file `name` (which must not exist) in `directory`, a copy of `source` as copy_file()
+/// makes it, and returns it, open for writing. Not synced.
+Result<Fd> copy_to_new_file(int source, std::uint64_t size_bytes, const std::string& source_object,
+                            int directory, const std::string& name, const std::string& object);
 
 }  // namespace lamina::sys

@@ -73,9 +73,8 @@ Status Jail::give_copy(const std::string& source, const std::string& directory,
                           sys::open_regular(AT_FDCWD, source, O_RDONLY, source));
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd to_directory, open_without_links(directory));
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd to,
-                          sys::open_at(to_directory.get(), name, O_RDWR | O_CREAT | O_EXCL, path));
-  LAMINA_RETURN_IF_ERROR(
-      sys::copy_file(from.fd.get(), to.get(), from.facts.size_bytes, source, path));
+                          sys::copy_to_new_file(from.fd.get(), from.facts.size_bytes, source,
+                                                to_directory.get(), name, path));
   if (::fchown(to.get(), owner.uid, owner.gid) != 0) return system_failure("chown", path, errno);
   return {};
 }

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -21,8 +20,7 @@
 #include "store/store.h"
 #include "sys/file.h"
 #include "sys/process.h"
-
-extern char** environ;  // NOLINT(readability-redundant-declaration): not every unistd.h has it
+#include "sys/spawn.h"
 
 namespace lamina::vmm {
 namespace {
@@ -57,36 +55,6 @@ Result<Notification> open_notification() {
   return notification;
 }
 
-Result<pid_t> start(const std::vector<std::string>& command, const std::string& notify, int log) {
-  std::vector<std::string> words = command;
-  std::vector<char*> arguments;
-  arguments.reserve(words.size() + 1);
-  for (std::string& word : words) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
-  std::string setting = "NOTIFY_SOCKET=" + notify;
-  std::vector<char*> environment{setting.data()};
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    if (!std::string_view(*entry).starts_with("NOTIFY_SOCKET=")) environment.push_back(*entry);
-  }
-  environment.push_back(nullptr);
-
-  posix_spawn_file_actions_t actions{};
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_adddup2(&actions, log, STDOUT_FILENO);
-  ::posix_spawn_file_actions_adddup2(&actions, log, STDERR_FILENO);
-  posix_spawnattr_t attributes{};
-  ::posix_spawnattr_init(&attributes);
-  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
-  pid_t child = -1;
-  const int error = ::posix_spawnp(&child, arguments[0], &actions, &attributes, arguments.data(),
-                                   environment.data());
-  ::posix_spawn_file_actions_destroy(&actions);
-  ::posix_spawnattr_destroy(&attributes);
-  if (error != 0) return system_failure("spawn", command.front(), error);
-  return child;
-}
-
 std::string last_words(int log, std::uint64_t from, const std::string& path) {
   const auto facts = sys::facts_of(log, path);
   if (!facts || facts->size_bytes <= from) return "it said nothing";
@@ -116,7 +84,11 @@ Result<bool> ensure_page_server(const store::Store& store,
                           sys::open_at(AT_FDCWD, log_path, O_RDWR | O_CREAT | O_APPEND, log_path));
   LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts before, sys::facts_of(log.get(), log_path));
   LAMINA_ASSIGN_OR_RETURN(const Notification notification, open_notification());
-  LAMINA_ASSIGN_OR_RETURN(const pid_t child, start(command, notification.address, log.get()));
+  LAMINA_ASSIGN_OR_RETURN(const pid_t child, sys::spawn({command,
+                                                         {{"NOTIFY_SOCKET", notification.address}},
+                                                         log.get(),
+                                                         log.get(),
+                                                         sys::Company::kOwnSession}));
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd pidfd, sys::open_process(child));
   const auto deadline = std::chrono::steady_clock::now() + kStartTimeout;
   while (true) {

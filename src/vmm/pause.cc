@@ -371,10 +371,8 @@ class Pause {
       const std::string path = pending_->path() + "/" + name;
       LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile from,
                               sys::open_regular(AT_FDCWD, file, O_RDONLY, file));
-      LAMINA_ASSIGN_OR_RETURN(const sys::Fd to, sys::open_at(pending_->directory(), name,
-                                                             O_RDWR | O_CREAT | O_EXCL, path));
-      LAMINA_RETURN_IF_ERROR(
-          sys::copy_file(from.fd.get(), to.get(), from.facts.size_bytes, file, path));
+      LAMINA_RETURN_IF_ERROR(sys::copy_to_new_file(from.fd.get(), from.facts.size_bytes, file,
+                                                   pending_->directory(), name, path));
       attached_.push_back(name);
     }
     return {};
