@@ -9,24 +9,12 @@
 #include <random>
 
 #include "mapping/merge_policy.h"
+#include "mapping/merge_policy_fixture.h"
 #include "mapping/overlay.h"
 #include "mapping/statistics.h"
 
 namespace lamina::mapping {
 namespace {
-
-Uuid make_id(std::mt19937_64& random) {
-  Uuid id;
-  for (auto& byte : id.bytes) byte = static_cast<std::uint8_t>(random());
-  id.bytes[0] |= 1;  // never nil
-  return id;
-}
-
-PolicyLimits limits_of(std::string_view text) {
-  const auto limits = parse_policy(text);
-  EXPECT_TRUE(limits) << limits.error().message;
-  return limits.value_or(PolicyLimits{});
-}
 
 constexpr std::uint32_t kMemoryBlocks = 65536;  // 256 MiB
 constexpr int kGenerations = 2314;              // the 99th percentile of a large fleet

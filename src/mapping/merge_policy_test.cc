@@ -6,24 +6,12 @@
 #include <algorithm>
 #include <random>
 
+#include "mapping/merge_policy_fixture.h"
 #include "mapping/overlay.h"
 #include "mapping/statistics.h"
 
 namespace lamina::mapping {
 namespace {
-
-Uuid make_id(std::mt19937_64& random) {
-  Uuid id;
-  for (auto& byte : id.bytes) byte = static_cast<std::uint8_t>(random());
-  id.bytes[0] |= 1;  // never nil
-  return id;
-}
-
-PolicyLimits limits_of(std::string_view text) {
-  const auto limits = parse_policy(text);
-  EXPECT_TRUE(limits) << limits.error().message;
-  return limits.value_or(PolicyLimits{});
-}
 
 /// A mapping of layers that hold `live` blocks each, one after the other; zeros after them.
 Mapping side_by_side(const std::vector<LayerLoad>& layers) {

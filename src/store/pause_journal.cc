@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "store/field_reader.h"
+
 namespace lamina::store {
 namespace {
 
@@ -13,39 +15,6 @@ constexpr std::uint64_t kVersion = 1;
 
 constexpr std::array<std::pair<AfterPause, const char*>, 3> kAfterNames{
     {{AfterPause::kStop, "stop"}, {AfterPause::kResume, "resume"}, {AfterPause::kStay, "stay"}}};
-
-/// Reads typed fields and remembers whether all were there.
-class Reader {
- public:
-  explicit Reader(const Json& json) : json_(json) {}
-
-  std::string text(const char* name) {
-    const auto found = json_.find(name);
-    if (found == json_.end() || !found->is_string()) return good_ = false, std::string();
-    return found->get<std::string>();
-  }
-  bool truth(const char* name) {
-    const auto found = json_.find(name);
-    if (found == json_.end() || !found->is_boolean()) return good_ = false;
-    return found->get<bool>();
-  }
-  std::uint64_t number(const char* name) {
-    const auto found = json_.find(name);
-    if (found == json_.end() || !found->is_number_unsigned()) return good_ = false, 0;
-    return found->get<std::uint64_t>();
-  }
-  Uuid uuid(const char* name) {
-    const auto parsed = Uuid::parse(text(name));
-    if (!parsed) return good_ = false, Uuid{};
-    return *parsed;
-  }
-  [[nodiscard]] bool good() const { return good_; }
-  void bad() { good_ = false; }
-
- private:
-  const Json& json_;
-  bool good_ = true;
-};
 
 }  // namespace
 
@@ -100,32 +69,32 @@ std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> byte
   const auto* begin = reinterpret_cast<const char*>(bytes.data());
   const Json json = Json::parse(begin, begin + bytes.size(), nullptr, false);
   if (!json.is_object()) return std::nullopt;
-  Reader reader(json);
+  FieldReader reader(json);
   if (reader.number("pause") != kVersion) return std::nullopt;
   PauseJournal journal;
   journal.pause_id = reader.uuid("pause_id");
   journal.build_id = reader.uuid("build_id");
   journal.name = reader.text("name");
-  journal.replace = reader.truth("replace");
+  journal.replace = reader.flag("replace");
   const std::string kind = reader.text("kind");
-  if (kind != "diff" && kind != "full") reader.bad();
+  if (kind != "diff" && kind != "full") reader.bad("kind");
   journal.kind = kind == "diff" ? MemoryFileKind::kDiff : MemoryFileKind::kFull;
-  journal.compare = reader.truth("compare");
+  journal.compare = reader.flag("compare");
   if (json.contains("parent_pause_id")) journal.parent_pause_id = reader.uuid("parent_pause_id");
   journal.parent = reader.text("parent");
   journal.vm = reader.text("vm");
   journal.api_socket = reader.text("api_socket");
   journal.jail_directory = reader.text("jail_directory");
   const auto after = parse_after_pause(reader.text("after"));
-  if (!after) reader.bad();
+  if (!after) reader.bad("after");
   journal.after = after.value_or(AfterPause::kStay);
-  journal.was_running = reader.truth("was_running");
+  journal.was_running = reader.flag("was_running");
   journal.created = reader.text("created");
   journal.origin = {reader.text("vmm_version"), reader.text("cpu"), reader.text("kernel")};
-  journal.acknowledged = reader.truth("acknowledged");
+  journal.acknowledged = reader.flag("acknowledged");
   journal.memory_bytes = reader.number("memory_bytes");
-  journal.lacks_files = reader.truth("lacks_files");
-  if (!reader.good()) return std::nullopt;
+  journal.lacks_files = reader.flag("lacks_files");
+  if (!reader.ok()) return std::nullopt;
   return journal;
 }
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "store/field_reader.h"
 #include "store/snapshot_link.h"
 #include "store/staging.h"
 #include "sys/directory.h"
@@ -27,30 +28,6 @@ constexpr int kClaimAttempts = 100;
 
 using Json = nlohmann::json;
 
-Result<std::string> text_field(const Json& json, const char* name) {
-  const auto found = json.find(name);
-  if (found == json.end() || !found->is_string()) {
-    return fail(ErrorKind::kCorrupt, "'{}' is missing or no text", name);
-  }
-  return found->get<std::string>();
-}
-
-Result<std::uint64_t> number_field(const Json& json, const char* name, std::uint64_t limit) {
-  const auto found = json.find(name);
-  if (found == json.end() || !found->is_number_unsigned() || found->get<std::uint64_t>() > limit) {
-    return fail(ErrorKind::kCorrupt, "'{}' is missing or no number up to {}", name, limit);
-  }
-  return found->get<std::uint64_t>();
-}
-
-Result<bool> truth_field(const Json& json, const char* name) {
-  const auto found = json.find(name);
-  if (found == json.end() || !found->is_boolean()) {
-    return fail(ErrorKind::kCorrupt, "'{}' is missing or neither true nor false", name);
-  }
-  return found->get<bool>();
-}
-
 constexpr std::array<std::pair<Populate, std::string_view>, 3> kPopulateNames = {
     {{Populate::kNone, "none"}, {Populate::kWorkingSet, "working-set"}, {Populate::kAll, "all"}}};
 
@@ -61,12 +38,13 @@ std::string_view name_of(Populate populate) {
   return kPopulateNames.front().second;
 }
 
-Result<Populate> populate_field(const Json& json, const char* name) {
-  LAMINA_ASSIGN_OR_RETURN(const std::string text, text_field(json, name));
+Populate read_populate(FieldReader& reader, const char* name) {
+  const std::string text = reader.text(name);
   for (const auto& [value, its_name] : kPopulateNames) {
     if (its_name == text) return value;
   }
-  return fail(ErrorKind::kCorrupt, "'{}' is none of none, working-set and all: '{}'", name, text);
+  reader.bad(name);
+  return Populate::kNone;
 }
 
 /// Who recovers a store has each pin locked for a moment.
@@ -118,40 +96,29 @@ Result<PinFacts> decode_pin_facts(std::span<const std::byte> bytes) {
   const auto* begin = reinterpret_cast<const char*>(bytes.data());
   const Json json = Json::parse(begin, begin + bytes.size(), nullptr, false);
   if (!json.is_object()) return fail(ErrorKind::kCorrupt, "is no JSON object");
-  PinFacts facts;
-  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t version, number_field(json, "vm", UINT32_MAX));
-  if (version != 1) {
+  FieldReader reader(json);
+  const std::uint64_t version = reader.number("vm");
+  if (reader.ok() && version != 1) {
     return fail(ErrorKind::kCorrupt, "is of version {}, this program knows version 1", version);
   }
-  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t pid, number_field(json, "pid", INT32_MAX));
-  facts.pid = static_cast<pid_t>(pid);
-  LAMINA_ASSIGN_OR_RETURN(facts.start_time, number_field(json, "start_time", UINT64_MAX));
-  LAMINA_ASSIGN_OR_RETURN(facts.boot_id, text_field(json, "boot_id"));
-  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t uid, number_field(json, "uid", UINT32_MAX));
-  facts.uid = static_cast<std::uint32_t>(uid);
-  LAMINA_ASSIGN_OR_RETURN(facts.api_socket, text_field(json, "api_socket"));
-  if (json.contains("pid_namespace")) {
-    LAMINA_ASSIGN_OR_RETURN(facts.pid_namespace, number_field(json, "pid_namespace", UINT64_MAX));
-  }
-  LAMINA_ASSIGN_OR_RETURN(facts.jail, text_field(json, "jail"));
-  if (json.contains("jail_directory")) {
-    LAMINA_ASSIGN_OR_RETURN(facts.jail_directory, text_field(json, "jail_directory"));
-  }
-  LAMINA_ASSIGN_OR_RETURN(facts.snapshot, text_field(json, "snapshot"));
-  LAMINA_ASSIGN_OR_RETURN(facts.by_page_faults, truth_field(json, "by_page_faults"));
-  LAMINA_ASSIGN_OR_RETURN(facts.needs_full, truth_field(json, "needs_full"));
-  LAMINA_ASSIGN_OR_RETURN(facts.since, text_field(json, "since"));
-  if (json.contains("populate")) {
-    LAMINA_ASSIGN_OR_RETURN(facts.populate, populate_field(json, "populate"));
-  }
-  if (json.contains("record")) {
-    LAMINA_ASSIGN_OR_RETURN(facts.record, truth_field(json, "record"));
-  }
-  if (json.contains("map")) {
-    LAMINA_ASSIGN_OR_RETURN(const std::string map, text_field(json, "map"));
-    const auto id = Uuid::parse(map);
-    if (!id) return fail(ErrorKind::kCorrupt, "'map' is no UUID: '{}'", map);
-    facts.map = *id;
+  PinFacts facts;
+  facts.pid = static_cast<pid_t>(reader.number("pid", INT32_MAX));
+  facts.start_time = reader.number("start_time");
+  facts.boot_id = reader.text("boot_id");
+  facts.uid = static_cast<std::uint32_t>(reader.number("uid", UINT32_MAX));
+  facts.api_socket = reader.text("api_socket");
+  facts.jail = reader.text("jail");
+  facts.snapshot = reader.text("snapshot");
+  facts.by_page_faults = reader.flag("by_page_faults");
+  facts.needs_full = reader.flag("needs_full");
+  facts.since = reader.text("since");
+  if (json.contains("pid_namespace")) facts.pid_namespace = reader.number("pid_namespace");
+  if (json.contains("jail_directory")) facts.jail_directory = reader.text("jail_directory");
+  if (json.contains("populate")) facts.populate = read_populate(reader, "populate");
+  if (json.contains("record")) facts.record = reader.flag("record");
+  if (json.contains("map")) facts.map = reader.uuid("map");
+  if (!reader.ok()) {
+    return fail(ErrorKind::kCorrupt, "its field '{}' is missing or wrong", reader.bad_field());
   }
   return facts;
 }

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "store/field_reader.h"
 
 namespace lamina::store {
 namespace {
@@ -15,68 +16,28 @@ using Json = nlohmann::json;
 
 constexpr std::uint64_t kVersion = 1;
 
-/// Reads typed fields of one JSON object and remembers the first that is missing or wrong.
-class FieldReader {
- public:
-  explicit FieldReader(const Json& object) : object_(object) {}
+bool parse_hex(std::string_view hex, format::Digest128& digest) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  if (hex.size() != 2 * digest.size()) return false;
+  for (std::size_t i = 0; i < digest.size(); ++i) {
+    const std::size_t high = kDigits.find(hex[2 * i]);
+    const std::size_t low = kDigits.find(hex[2 * i + 1]);
+    if (high == std::string_view::npos || low == std::string_view::npos) return false;
+    digest[i] = static_cast<std::uint8_t>(high * 16 + low);
+  }
+  return true;
+}
 
-  std::uint64_t number(const char* name) {
-    const Json* value = find(name);
-    if (value == nullptr || !value->is_number_unsigned()) return bad(name), 0;
-    return value->get<std::uint64_t>();
-  }
-  std::string text(const char* name) {
-    const Json* value = find(name);
-    if (value == nullptr || !value->is_string()) return bad(name), std::string();
-    return value->get<std::string>();
-  }
-  bool flag(const char* name) {
-    const Json* value = find(name);
-    if (value == nullptr || !value->is_boolean()) return bad(name), false;
-    return value->get<bool>();
-  }
-  Uuid uuid(const char* name) {
-    const auto parsed = Uuid::parse(text(name));
-    if (!parsed) return bad(name), Uuid{};
-    return *parsed;
-  }
-  format::FileDigest digest(const char* name) {
-    const Json* value = find(name);
-    if (value == nullptr || !value->is_object()) return bad(name), format::FileDigest{};
-    FieldReader inner(*value);
-    format::FileDigest digest;
-    digest.size_bytes = inner.number("bytes");
-    const std::string hex = inner.text("xxh3_128");
-    if (!inner.ok() || !parse_hex(hex, digest.digest)) bad(name);
-    return digest;
-  }
-  /// The value of an optional field: nullptr when it is missing or null.
-  const Json* find(const char* name) const {
-    const auto found = object_.find(name);
-    return found == object_.end() || found->is_null() ? nullptr : &*found;
-  }
-  void bad(const char* name) {
-    if (bad_field_.empty()) bad_field_ = name;
-  }
-  [[nodiscard]] bool ok() const { return bad_field_.empty(); }
-  [[nodiscard]] const std::string& bad_field() const { return bad_field_; }
-
- private:
-  static bool parse_hex(std::string_view hex, format::Digest128& digest) {
-    constexpr std::string_view kDigits = "0123456789abcdef";
-    if (hex.size() != 2 * digest.size()) return false;
-    for (std::size_t i = 0; i < digest.size(); ++i) {
-      const std::size_t high = kDigits.find(hex[2 * i]);
-      const std::size_t low = kDigits.find(hex[2 * i + 1]);
-      if (high == std::string_view::npos || low == std::string_view::npos) return false;
-      digest[i] = static_cast<std::uint8_t>(high * 16 + low);
-    }
-    return true;
-  }
-
-  const Json& object_;
-  std::string bad_field_;
-};
+format::FileDigest read_digest(FieldReader& reader, const char* name) {
+  const Json* value = reader.find(name);
+  if (value == nullptr || !value->is_object()) return reader.bad(name), format::FileDigest{};
+  FieldReader inner(*value);
+  format::FileDigest digest;
+  digest.size_bytes = inner.number("bytes");
+  const std::string hex = inner.text("xxh3_128");
+  if (!inner.ok() || !parse_hex(hex, digest.digest)) reader.bad(name);
+  return digest;
+}
 
 Json digest_json(const format::FileDigest& digest) {
   return {{"bytes", digest.size_bytes},
@@ -138,7 +99,7 @@ Result<SnapshotFacts> decode_facts(std::span<const std::byte> bytes) {
   facts.created = reader.text("created");
   facts.generation = reader.number("generation");
   facts.memory_bytes = reader.number("memory_bytes");
-  facts.header = reader.digest("header");
+  facts.header = read_digest(reader, "header");
   const auto format = parse_header_format(reader.text("header_format"));
   if (!format) reader.bad("header_format");
   facts.header_format = format.value_or(HeaderFormat::kNative);
@@ -146,7 +107,7 @@ Result<SnapshotFacts> decode_facts(std::span<const std::byte> bytes) {
     facts.parent_pause_id = reader.uuid("parent_pause_id");
   }
   if (reader.find("parent") != nullptr) facts.parent = reader.text("parent");
-  if (reader.find("vmstate") != nullptr) facts.vmstate = reader.digest("vmstate");
+  if (reader.find("vmstate") != nullptr) facts.vmstate = read_digest(reader, "vmstate");
   read_layers(reader, facts);
   read_origin(reader, facts.origin);
   if (!reader.ok()) {

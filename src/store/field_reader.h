@@ -1,0 +1,60 @@
+// The typed fields of the small JSON documents that a store keeps.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "lamina/uuid.h"
+
+namespace lamina::store {
+
+/// Reads fields of one JSON object and remembers the first that is missing or wrong; what it gives
+/// for one is empty.
+class FieldReader {
+ public:
+  using Json = nlohmann::json;
+
+  /// `object` must outlive this.
+  explicit FieldReader(const Json& object) : object_(object) {}
+
+  std::uint64_t number(const char* name, std::uint64_t limit = UINT64_MAX) {
+    const Json* value = find(name);
+    if (value == nullptr || !value->is_number_unsigned() || value->get<std::uint64_t>() > limit) {
+      return bad(name), 0;
+    }
+    return value->get<std::uint64_t>();
+  }
+  std::string text(const char* name) {
+    const Json* value = find(name);
+    if (value == nullptr || !value->is_string()) return bad(name), std::string();
+    return value->get<std::string>();
+  }
+  bool flag(const char* name) {
+    const Json* value = find(name);
+    if (value == nullptr || !value->is_boolean()) return bad(name), false;
+    return value->get<bool>();
+  }
+  Uuid uuid(const char* name) {
+    const auto parsed = Uuid::parse(text(name));
+    if (!parsed) return bad(name), Uuid{};
+    return *parsed;
+  }
+
+  /// The value of an optional field: nullptr when it is missing or null.
+  const Json* find(const char* name) const {
+    const auto found = object_.find(name);
+    return found == object_.end() || found->is_null() ? nullptr : &*found;
+  }
+  void bad(const char* name) {
+    if (bad_field_.empty()) bad_field_ = name;
+  }
+  [[nodiscard]] bool ok() const { return bad_field_.empty(); }
+  [[nodiscard]] const std::string& bad_field() const { return bad_field_; }
+
+ private:
+  const Json& object_;
+  std::string bad_field_;
+};
+
+}  // namespace lamina::store
