@@ -37,6 +37,7 @@
 #include "vmm/interruption.h"
 #include "vmm/jail.h"
 #include "vmm/stopwatch.h"
+#include "vmm/vm.h"
 
 namespace lamina {
 namespace {

@@ -18,6 +18,7 @@
 #include "vmm/finish.h"
 #include "vmm/firecracker.h"
 #include "vmm/page_server_process.h"
+#include "vmm/vm.h"
 
 namespace lamina {
 namespace {

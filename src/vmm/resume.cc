@@ -26,6 +26,7 @@
 #include "vmm/jail.h"
 #include "vmm/page_server_process.h"
 #include "vmm/stopwatch.h"
+#include "vmm/vm.h"
 
 namespace lamina {
 namespace {

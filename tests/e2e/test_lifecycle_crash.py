@@ -212,6 +212,19 @@ ANSWER_OF_CREATE = 4
 ANSWER_OF_RESUME = 5
 
 
+def leave_acknowledged(life: Life) -> None:
+    """A checkpoint that is acknowledged, and whose process is killed then."""
+    life.renew()
+    cut_short(life, ANSWER_OF_RESUME, "--after", "resume")
+
+
+def leave_acknowledged_of_ended_vm(life: Life) -> None:
+    """The same, and the VM has ended since."""
+    leave_acknowledged(life)
+    life.vm.kill()
+    life.vm.wait()
+
+
 class LifecycleCrash(SandboxTest):
     """One command, at every step."""
 
@@ -259,8 +272,7 @@ class LifecycleCrash(SandboxTest):
 
     def points_of_recover(self, life: Life) -> list[Point]:
         """Where a recover that completes an acknowledged pause can be killed."""
-        life.renew()
-        cut_short(life, ANSWER_OF_RESUME, "--after", "resume")
+        leave_acknowledged(life)
         return points_of(["recover", life.store], life.directory, CALLS, follows=False)
 
     def faults_of(self, points: list[Point], scenario: Scenario) -> list[Fault]:
@@ -408,32 +420,20 @@ class LifecycleCrash(SandboxTest):
                               every=3))
 
     def test_recovery_of_an_acknowledged_pause(self) -> None:
-        def prepare(life: Life) -> None:
-            life.renew()
-            cut_short(life, ANSWER_OF_RESUME, "--after", "resume")
-
         def check(life: Life, outcome: Outcome) -> None:
             assert life.pause_id() != life.before, "an acknowledged pause is lost"
             assert is_alive(life) and life.vm.state() == "Running"
-        self.torture(Scenario(prepare, lambda life: ["recover", life.store], check, every=3))
+        self.torture(Scenario(leave_acknowledged, lambda life: ["recover", life.store], check,
+                              every=3))
 
     def test_recovery_of_an_acknowledged_pause_of_a_vm_that_has_ended(self) -> None:
-        def prepare(life: Life) -> None:
-            life.renew()
-            cut_short(life, ANSWER_OF_RESUME, "--after", "resume")
-            life.vm.kill()
-            life.vm.wait()
-
         def check(life: Life, outcome: Outcome) -> None:
             assert life.pause_id() != life.before, "an acknowledged pause is lost"
             assert not [name for name in os.listdir(life.store / ".vms") if name[0].isdigit()]
-        self.torture(Scenario(prepare, lambda life: ["recover", life.store], check, every=3))
+        self.torture(Scenario(leave_acknowledged_of_ended_vm,
+                              lambda life: ["recover", life.store], check, every=3))
 
     def test_nothing_that_cannot_be_read_is_taken_for_nothing(self) -> None:
-        def prepare(life: Life) -> None:
-            life.renew()
-            cut_short(life, ANSWER_OF_RESUME, "--after", "resume")
-
         def prepare_unacknowledged(life: Life) -> None:
             life.renew()
             cut_short(life, ANSWER_OF_CREATE, "--after", "resume")
@@ -451,21 +451,16 @@ class LifecycleCrash(SandboxTest):
         def pause(life: Life) -> list[str | Path]:
             return life.pause_words("--after", "resume")
 
-        for how, command, holds in ((prepare, recover, check), (prepare, pause, check),
+        for how, command, holds in ((leave_acknowledged, recover, check),
+                                    (leave_acknowledged, pause, check),
                                     (prepare_unacknowledged, recover, check_running)):
             self.torture(Scenario(how, command, holds, every=2, reads=True))
 
     def test_an_ended_vm_keeps_what_its_queued_pause_counts_from(self) -> None:
-        def prepare(life: Life) -> None:
-            life.renew()
-            cut_short(life, ANSWER_OF_RESUME, "--after", "resume")
-            life.vm.kill()
-            life.vm.wait()
-
         def check(life: Life, outcome: Outcome) -> None:
             assert life.pause_id() != life.before, "an acknowledged pause is lost"
-        self.torture(Scenario(prepare, lambda life: ["recover", life.store], check, every=3,
-                              reads=True))
+        self.torture(Scenario(leave_acknowledged_of_ended_vm,
+                              lambda life: ["recover", life.store], check, every=3, reads=True))
 
     def test_recovery_of_a_pause_that_was_not_acknowledged(self) -> None:
         def prepare(life: Life) -> None:

@@ -1,0 +1,78 @@
+#include "vmm/vm.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "sys/directory.h"
+#include "sys/machine.h"
+#include "sys/process.h"
+#include "vmm/jail.h"
+
+namespace lamina::vmm {
+namespace {
+
+/// Journals are JSON, which has no place for other bytes: what is put there must come back.
+Status check_text(const std::string& path) {
+  const nlohmann::json text = path;
+  const auto encoded = text.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const auto shown = nlohmann::json::parse(encoded).get<std::string>();
+  if (shown == path) return {};
+  return fail(ErrorKind::kUsage, "the path '{}' is not UTF-8; give a name that is", shown);
+}
+
+}  // namespace
+
+Status release_pin(store::Pin& pin) {
+  if (pin.facts() && !pin.facts()->jail_directory.empty()) {
+    // The jail may be gone with its VM, or be somebody's who does not let us.
+    static_cast<void>(Jail::remove_directory(pin.facts()->jail_directory));
+  }
+  return pin.release();
+}
+
+Status stop_vm(Firecracker& vmm, store::Pin& pin) {
+  LAMINA_ASSIGN_OR_RETURN(const InstanceInfo instance, vmm.describe());
+  if (instance.state != VmState::kPaused) {
+    return fail(ErrorKind::kFailed,
+                "somebody has let the VM of process {} run on meanwhile; it is not stopped",
+                vmm.pid());
+  }
+  LAMINA_RETURN_IF_ERROR(sys::kill_process(vmm.pidfd()));
+  LAMINA_RETURN_IF_ERROR(sys::wait_for_end(vmm.pidfd()));
+  return release_pin(pin);
+}
+
+Result<Firecracker> reach(const VmmAddress& address, Progress* progress) {
+  LAMINA_RETURN_IF_ERROR(check_text(address.api_socket));
+  LAMINA_RETURN_IF_ERROR(check_text(address.jail));
+  LAMINA_ASSIGN_OR_RETURN(const Jail jail, Jail::open(address.jail));
+  Timeouts timeouts;
+  timeouts.request = address.timeouts.request;
+  timeouts.create = address.timeouts.create;
+  timeouts.load = address.timeouts.load;
+  LAMINA_ASSIGN_OR_RETURN(Firecracker vmm,
+                          Firecracker::connect(address.api_socket, timeouts, progress));
+  LAMINA_RETURN_IF_ERROR(jail.check_process(vmm.pid()));
+  return vmm;
+}
+
+Result<store::PinFacts> describe_vm(const Firecracker& vmm, const VmmAddress& address) {
+  store::PinFacts facts;
+  facts.pid = vmm.pid();
+  facts.start_time = vmm.start_time();
+  LAMINA_ASSIGN_OR_RETURN(facts.boot_id, sys::boot_id());
+  LAMINA_ASSIGN_OR_RETURN(facts.pid_namespace, sys::pid_namespace());
+  facts.uid = vmm.uid();
+  LAMINA_ASSIGN_OR_RETURN(facts.api_socket, sys::real_path(address.api_socket));
+  if (!address.jail.empty()) {
+    LAMINA_ASSIGN_OR_RETURN(facts.jail, sys::real_path(address.jail));
+  }
+  facts.since = store::timestamp_now();
+  return facts;
+}
+
+store::Origin origin_here(const std::string& vmm_version) {
+  return {vmm_version, sys::cpu_model(), sys::kernel_release()};
+}
+
+}  // namespace lamina::vmm

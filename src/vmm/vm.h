@@ -1,0 +1,32 @@
+// The VM behind an API socket, and its pin: reached, described, stopped.
+#pragma once
+
+#include <string>
+
+#include "lamina/lifecycle.h"
+#include "lamina/progress.h"
+#include "lamina/result.h"
+#include "store/pin.h"
+#include "store/snapshot_facts.h"
+#include "vmm/firecracker.h"
+
+namespace lamina::vmm {
+
+/// Kills the process of a paused VM, waits for its end and releases its pin. kFailed when the VM
+/// runs.
+Status stop_vm(Firecracker& vmm, store::Pin& pin);
+
+/// Removes the pin of a VM that has ended, and what was made for it in its jail.
+Status release_pin(store::Pin& pin);
+
+/// Firecracker::connect() to an address of the public interface, whose jail must be the root of the
+/// process that answers. kUsage for paths that are not UTF-8.
+Result<Firecracker> reach(const VmmAddress& address, Progress* progress);
+
+/// vm.json of a VM that is new to the store.
+Result<store::PinFacts> describe_vm(const Firecracker& vmm, const VmmAddress& address);
+
+/// Where this process runs, for who resumes the state elsewhere.
+store::Origin origin_here(const std::string& vmm_version);
+
+}  // namespace lamina::vmm
