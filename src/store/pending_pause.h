@@ -62,7 +62,8 @@ class PendingPause {
   /// jail: somebody has removed it.
   [[nodiscard]] bool has_lost_files() const;
 
-  /// True when an earlier try has come so far that the directory was renamed to its name.
+  /// True when an earlier try has come so far that the directory was renamed to its name; or when
+  /// somebody has removed it.
   [[nodiscard]] bool was_published() const { return !staging_; }
 
   /// Makes the directory a snapshot. Repeatable. `base` is the state that a diff changes, with the

@@ -6,13 +6,16 @@
 namespace lamina::vmm {
 namespace {
 
+/// True when the pin counts from this pause already.
+Result<bool> is_base(const store::Pin& pin, const Uuid& pause_id) {
+  if (!pin.has_base()) return false;
+  LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot base, store::open_snapshot(pin.base_path()));
+  return base.pause_id == pause_id;
+}
+
 Status move_pin(const store::OpenSnapshot& state, store::Pin& pin, std::string name) {
-  bool is_base = false;
-  if (pin.has_base()) {
-    const auto base = store::open_snapshot(pin.base_path());
-    is_base = base && base->pause_id == state.pause_id;
-  }
-  if (!is_base) LAMINA_RETURN_IF_ERROR(pin.set_base(state));
+  // A base that cannot be read is replaced.
+  if (!is_base(pin, state.pause_id).value_or(false)) LAMINA_RETURN_IF_ERROR(pin.set_base(state));
   store::PinFacts facts = *pin.facts();
   facts.snapshot = std::move(name);
   facts.needs_full = false;
@@ -42,6 +45,13 @@ Result<std::optional<store::OpenSnapshot>> open_base(const store::Store& store,
     }
   }
   return std::optional(std::move(base));
+}
+
+Result<bool> has_lost_files(const store::PendingPause& pending, const store::Pin& pin) {
+  if (!pending.was_published()) return pending.has_lost_files();
+  // The pin moves on before the directory gets its name.
+  LAMINA_ASSIGN_OR_RETURN(const bool moved, is_base(pin, pending.journal().pause_id));
+  return !moved;
 }
 
 Result<FinishedPause> finish_pause(const store::Store& store, store::PendingPause& pending,
@@ -102,7 +112,8 @@ Status settle_pause(const store::Store& store, store::PendingPause& pending, sto
     settled.notes.push_back(fmt::format("gave up pause {}, which was never acknowledged", id));
     return {};
   }
-  if (pending.has_lost_files()) {
+  LAMINA_ASSIGN_OR_RETURN(const bool lost, has_lost_files(pending, pin));
+  if (lost) {
     // The VM has all of its memory still: a full file makes up for what was lost.
     LAMINA_RETURN_IF_ERROR(require_full(pin));
     settled.notes.push_back(

@@ -25,6 +25,10 @@ struct FinishedPause {
   double publish_ms = 0;
 };
 
+/// True when somebody has removed what an acknowledged pause wrote: its state cannot be had any
+/// more, and dirty bits that the VM has forgotten went with it.
+Result<bool> has_lost_files(const store::PendingPause& pending, const store::Pin& pin);
+
 /// Completes and publishes an acknowledged pause, and moves the VM's pin on to it. Repeatable. The
 /// journal stays. REQUIRES: both are locked. On failure the pause stays queued.
 Result<FinishedPause> finish_pause(const store::Store& store, store::PendingPause& pending,

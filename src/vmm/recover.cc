@@ -142,6 +142,13 @@ class Recover {
       ++report_.discarded;
       return vmm::give_up_pause(pending, pin);
     }
+    LAMINA_ASSIGN_OR_RETURN(const bool lost, vmm::has_lost_files(pending, pin));
+    if (lost) {
+      return fail(ErrorKind::kFailed,
+                  "its files have been removed by somebody and its VM has ended, so its state is "
+                  "lost; give it up: lamina recover {} --give-up {}",
+                  store.path(), pending.journal().pause_id.to_string());
+    }
     LAMINA_ASSIGN_OR_RETURN(const vmm::FinishedPause finished,
                             vmm::finish_pause(store, pending, pin, report_.notes));
     ++report_.completed;

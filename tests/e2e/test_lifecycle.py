@@ -535,6 +535,26 @@ class NothingIsTakenForGranted(SandboxTest):
         self.assertEqual(report["kind"], "full")
         self.assertEqual(self.pause(vm, "a", "--jail", jail)["kind"], "diff")
 
+    def test_a_queued_pause_whose_directory_is_gone_is_not_taken_for_published(self) -> None:
+        for way in ("recover", "pause"):
+            with self.subTest(way):
+                vm = self.fresh()
+                vm.tell("run 100 1")
+                self.pause(vm, way, "--after", "resume")
+                vm.tell("run 50 2")
+                # Killed when it is acknowledged.
+                outcome = lamina("pause", "--api", vm.api_socket, "--store", self.store, "--name",
+                                 way, "--after", "resume", "--frozen-hook", "kill -9 $PPID")
+                self.assertEqual(outcome.code, -signal.SIGKILL, str(outcome))
+                for directory in (self.store / ".pending").iterdir():
+                    if directory.is_dir():
+                        shutil.rmtree(directory)
+                if way == "recover":
+                    self.recover()
+                self.assertEqual(self.pause(vm, way, "--after", "stay")["kind"], "full")
+                self.assert_nothing_left()
+                PauseTest.assert_same_memory(self, vm, way)  # type: ignore[arg-type]
+
     def test_a_full_disk_in_the_hook_still_ends_well(self) -> None:
         small = self.directory / "small"
         small.mkdir()
