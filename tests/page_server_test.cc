@@ -208,10 +208,10 @@ TEST_F(PageServerTest, VmsOfAStoreAreServedFromTheirPins) {
   options.record = true;
   options.threads = 2;
   options.state_directory = (root_ / "states").string();
-  EXPECT_FALSE(is_store_served(store));
+  EXPECT_EQ(find_store_server(store), StoreServer::kNone);
   auto server = PageServer::start(options);
   ASSERT_TRUE(server) << server.error().message;
-  EXPECT_TRUE(is_store_served(store));
+  EXPECT_EQ(find_store_server(store), StoreServer::kServes);
   const std::string socket = store + "/.vms/page-server.sock";
   std::vector<pid_t> guests;
   for (std::uint64_t seed = 0; seed < 6; ++seed) {
@@ -237,7 +237,7 @@ TEST_F(PageServerTest, VmsOfAStoreAreServedFromTheirPins) {
   EXPECT_TRUE(fs::exists(root_ / "store" / "second" / "working-set"));
   EXPECT_EQ(PageServer::start(options).error().kind, ErrorKind::kBusy);
   server->reset();
-  EXPECT_FALSE(is_store_served(store));
+  EXPECT_EQ(find_store_server(store), StoreServer::kNone);
 }
 
 TEST_F(PageServerTest, AVmWhoseSnapshotIsGoneIsKilledByTheNextOne) {

@@ -19,8 +19,9 @@ namespace lamina {
 class PageServer {
  public:
   /// Opens the snapshots, listens, takes over the VMs that an earlier server left (those that it
-  /// cannot serve are killed), and starts the threads. Of `options`, `once`, `metrics_socket` and
-  /// `restart_command` have no meaning here; `log` is called from a thread of the server.
+  /// cannot serve are killed), and starts the threads. Of `options`, `once`, `metrics_socket` (but
+  /// for that of a store, which is always there) and `restart_command` have no meaning here; `log`
+  /// is called from a thread of the server.
   static Result<std::unique_ptr<PageServer>> start(const ServeOptions& options);
 
   PageServer(const PageServer&) = delete;

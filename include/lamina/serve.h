@@ -30,8 +30,8 @@ struct ServeOptions {
   /// or the directory of a store: then all its VMs connect to one socket, and each is served what
   /// it was resumed from, which its pin (<store>/.vms/<pid>-<start time>) keeps. A process without
   /// a pin, or of another user than its pin names, is refused.
+  /// Its sockets have fixed places: page_server_socket() and page_server_metrics_socket().
   std::string store;
-  std::string store_socket;  ///< empty: <store>/.vms/page-server.sock
   /// Of VMs whose pins do not say it; so is `record`.
   Populate populate = Populate::kNone;
   /// Notes what each VM touches first after its resume and stores it in the snapshot that it was
@@ -46,9 +46,11 @@ struct ServeOptions {
   std::string socket_group;  ///< empty: the group of the process
   /// Who may connect, besides root and the own user. Has no meaning for a store.
   std::vector<std::uint32_t> allowed_users;
-  /// Where the state of running VMs is kept: private, on tmpfs. Empty: a place is chosen.
+  /// Where the state of running VMs is kept: private, on tmpfs. Empty: a place is chosen. Servers
+  /// of snapshots that share one take over each other's VMs when all processes of one are gone; a
+  /// store has a place of its own in it.
   std::string state_directory;
-  std::string metrics_socket;  ///< empty: none
+  std::string metrics_socket;  ///< empty: none. Has no meaning for a store.
   /// The program and arguments that go on when this process is replaced (SIGHUP) or killed. Empty:
   /// nobody does until the next start.
   std::vector<std::string> restart_command;
@@ -74,11 +76,22 @@ struct ServeOptions {
 /// kBusy when the store has a page server already.
 Status serve(const ServeOptions& options);
 
-/// Where the VMs of a store connect unless its page server was given another place.
+/// Where the VMs of a store connect: <store>/.vms/page-server.sock.
 std::string page_server_socket(const std::string& store);
 
-/// True while a page server serves the VMs of a store. False also when nothing is known about it.
-bool is_store_served(const std::string& store);
+/// Where the page server of a store answers with its metrics: <store>/.vms/page-server.metrics.
+std::string page_server_metrics_socket(const std::string& store);
+
+/// Who serves the VMs of a store.
+enum class StoreServer : std::uint8_t {
+  kNone,
+  kSilent,  ///< it is starting, or was killed and is not quite gone: ask again
+  kServes,  ///< it, or who takes its place just now, accepts VMs
+};
+
+/// Asks the store's page server whether it is there; waits for its answer, at most ten seconds.
+/// kNone also when nothing can be known about it. Thread-safe.
+StoreServer find_store_server(const std::string& store);
 
 /// The metrics (Prometheus text format) of a running page server, from its metrics socket.
 Result<std::string> read_serve_metrics(const std::string& metrics_socket);

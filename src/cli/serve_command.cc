@@ -90,11 +90,14 @@ double value_of(const std::string& metrics, std::string_view name) {
 }
 
 int print_status(const Arguments& arguments) {
-  if (arguments.options.metrics_socket.empty()) {
-    return report_error({ErrorKind::kUsage, "--status asks a running server: name its --metrics"},
-                        false);
+  const ServeOptions& options = arguments.options;
+  if (options.metrics_socket.empty() == options.store.empty()) {
+    return report_error(
+        {ErrorKind::kUsage, "--status asks a running server: name its --metrics or its --store"},
+        false);
   }
-  const auto metrics = read_serve_metrics(arguments.options.metrics_socket);
+  const auto metrics = read_serve_metrics(
+      options.store.empty() ? options.metrics_socket : page_server_metrics_socket(options.store));
   if (!metrics) return report_error(metrics.error(), false);
   const auto value = [&](std::string_view name) { return value_of(*metrics, name); };
   const auto bytes = [&](std::string_view name) {
@@ -130,10 +133,14 @@ int run(Arguments& arguments) {
   if (arguments.status) return print_status(arguments);
   ServeOptions& options = arguments.options;
   if (!options.store.empty()) {
-    if (arguments.sockets.size() > 1) {
-      return report_error({ErrorKind::kUsage, "a store is served from one --socket"}, false);
+    if (!arguments.sockets.empty()) {
+      return report_error(
+          {ErrorKind::kUsage,
+           fmt::format("'{}' is given for a socket; the VMs of store '{}' connect to '{}'",
+                       arguments.sockets.front(), options.store,
+                       page_server_socket(options.store))},
+          false);
     }
-    if (!arguments.sockets.empty()) options.store_socket = arguments.sockets.front();
   } else if (arguments.snapshots.empty() ||
              arguments.snapshots.size() != arguments.sockets.size()) {
     return report_error(
@@ -189,7 +196,7 @@ Action add_serve(CLI::App& app) {
   add_text(verb, "--state-dir", options.state_directory, "what outlives a process, on tmpfs",
            "DIR");
   add_text(verb, "--metrics", options.metrics_socket, "answer with metrics there", "PATH");
-  verb->add_flag("--status", arguments->status, "show the figures of the server at --metrics");
+  verb->add_flag("--status", arguments->status, "show the figures of a running server");
   return [arguments] { return run(*arguments); };
 }
 

@@ -34,7 +34,7 @@ Response Api::health(const Request& request, const std::string& /*name*/) const 
                         {"status", "ok"},
                         {"store", parts_.store},
                         {"recovered", parts_.recoverer.has_recovered()},
-                        {"page_server", is_store_served(parts_.store)},
+                        {"page_server", find_store_server(parts_.store) == StoreServer::kServes},
                         {"connections", connections},
                         {"requests", requests},
                         {"queued_merges", parts_.merger.queued()}});

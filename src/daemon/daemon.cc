@@ -39,9 +39,6 @@ Result<sys::Fd> lock_store(const std::string& store) {
 
 std::vector<std::string> page_server_command(const Settings& settings) {
   std::vector<std::string> command = {settings.lamina, "serve", "--store", settings.store};
-  if (!settings.page_server_metrics.empty()) {
-    command.insert(command.end(), {"--metrics", settings.page_server_metrics});
-  }
   return command;
 }
 
@@ -83,7 +80,7 @@ class Daemon {
         settings_(settings),
         manager_(sys::ServiceManager::from_environment()),
         events_(settings.events, now_ms()),
-        figures_(settings.store, settings.page_server_metrics),
+        figures_(settings.store),
         merger_(
             settings.store,
             [this] {

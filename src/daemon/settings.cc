@@ -53,7 +53,6 @@ constexpr std::array kOptions = {
     Option{"allow_uid", Kind::kUids, "UID", "another user who may connect; repeatable"},
     Option{"metrics", Kind::kSocket, "unix:PATH", "answer with metrics there (and only there)"},
     Option{"metrics_mode", Kind::kMode, "MODE", "mode of that socket (default 0600)"},
-    Option{"page_server_metrics", Kind::kText, "PATH", "add what the page server says there"},
     Option{"policy", Kind::kText, "POLICY", "what to merge when (default tiered)"},
     Option{"rate", Kind::kNumber, "BYTES", "merge so much per second (default: no limit)", 1,
            std::numeric_limits<std::int64_t>::max()},
@@ -142,7 +141,6 @@ bool set(Settings& settings, const Option& option, const Json& value) {
   if (name == "allow_uid") return read_uids(value, settings.allow_uid);
   if (name == "metrics") return read_socket(value, settings.metrics);
   if (name == "metrics_mode") return read_mode(value, settings.metrics_mode);
-  if (name == "page_server_metrics") return read_text(value, settings.page_server_metrics);
   if (name == "policy") return read_text(value, settings.policy);
   if (name == "rate") return read_limited(option, value, settings.rate);
   if (name == "recover_interval") return read_limited(option, value, settings.recover_interval);

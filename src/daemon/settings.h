@@ -20,7 +20,6 @@ struct Settings {
   std::uint32_t listen_mode = 0600;
   std::uint32_t metrics_mode = 0600;
   std::string lamina;  ///< the program that serves pages
-  std::string page_server_metrics;
   std::chrono::seconds request_timeout{30};
   std::size_t workers = 16;
   std::size_t events = 1000;

@@ -86,10 +86,9 @@ void StoreFigures::write(MetricsText& text) {
 }
 
 std::string StoreFigures::of_page_server() {
-  if (page_server_metrics_.empty()) return {};
   const std::unique_lock asking(asking_, std::try_to_lock);
   if (!asking.owns_lock()) return {};
-  auto metrics = read_serve_metrics(page_server_metrics_);
+  auto metrics = read_serve_metrics(page_server_metrics_socket(store_));
   return metrics ? std::move(*metrics) : std::string();
 }
 

@@ -14,8 +14,7 @@ namespace lamina::daemon {
 /// by our hand, or the last look is some seconds old. Thread-safe.
 class StoreFigures {
  public:
-  StoreFigures(std::string store, std::string page_server_metrics)
-      : store_(std::move(store)), page_server_metrics_(std::move(page_server_metrics)) {}
+  explicit StoreFigures(std::string store) : store_(std::move(store)) {}
 
   /// Something has been changed.
   void changed();
@@ -28,7 +27,6 @@ class StoreFigures {
 
  private:
   const std::string store_;
-  const std::string page_server_metrics_;
   std::mutex mutex_;
   std::mutex asking_;
   bool is_fresh_ = false;

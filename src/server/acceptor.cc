@@ -46,8 +46,9 @@ Result<Acceptor> Acceptor::create(const StateDirectory& states, std::vector<Endp
 
 Status Acceptor::listen() {
   for (std::size_t i = listening_.size(); i < endpoints_.size(); ++i) {
-    LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, sys::listen_at(endpoints_[i].socket_path,
-                                                       {rules_.socket_mode, rules_.socket_group}));
+    LAMINA_ASSIGN_OR_RETURN(
+        sys::Fd fd, sys::listen_at(endpoints_[i].socket_path,
+                                   {rules_.socket_mode, rules_.socket_group, rules_.at_path}));
     listening_.push_back(std::move(fd));
   }
   for (const sys::Fd& fd : listening_) LAMINA_RETURN_IF_ERROR(watch(fd.get()));

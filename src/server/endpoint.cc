@@ -19,9 +19,10 @@ Status check_store_options(const ServeOptions& options) {
                 "user {} cannot be allowed to connect: the pins of store '{}' say who is served",
                 options.allowed_users.front(), options.store);
   }
-  if (!options.store_socket.empty() && options.store_socket == options.metrics_socket) {
-    return fail(ErrorKind::kUsage, "'{}' is given for a store and for metrics",
-                options.metrics_socket);
+  if (!options.metrics_socket.empty()) {
+    return fail(ErrorKind::kUsage,
+                "'{}' is given for metrics; those of the page server of store '{}' are at '{}'",
+                options.metrics_socket, options.store, page_server_metrics_socket(options.store));
   }
   return {};
 }
@@ -49,12 +50,21 @@ Endpoint endpoint_of_store(const std::string& socket_path, const std::string& st
           }};
 }
 
+sys::AtPath at_path_of(const ServeOptions& options) {
+  // Who has the store's lock is alone at its sockets, but for processes that were killed.
+  return options.store.empty() ? sys::AtPath::kNobody : sys::AtPath::kAnybody;
+}
+
+std::string metrics_socket_of(const ServeOptions& options) {
+  return options.store.empty() ? options.metrics_socket : page_server_metrics_socket(options.store);
+}
+
 AccessRules access_rules_of(const ServeOptions& options) {
   constexpr std::uint32_t kOwnUser = 0600;
   constexpr std::uint32_t kEverybody = 0666;
   const bool is_store = !options.store.empty();
   return {options.socket_mode.value_or(is_store ? kEverybody : kOwnUser), options.socket_group,
-          options.allowed_users, is_store};
+          options.allowed_users, is_store, at_path_of(options)};
 }
 
 Status check_serve_options(const ServeOptions& options) {

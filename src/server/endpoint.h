@@ -10,6 +10,7 @@
 #include "lamina/serve.h"
 #include "server/snapshots.h"
 #include "server/vm.h"
+#include "sys/unix_socket.h"
 
 namespace lamina::server {
 
@@ -33,8 +34,15 @@ struct AccessRules {
   std::string socket_group;          ///< empty: the group of the process
   std::vector<std::uint32_t> users;  ///< besides root and the user of the process
   bool any_user = false;             ///< Endpoint::service_for says who is served
+  sys::AtPath at_path = sys::AtPath::kNobody;
 };
 AccessRules access_rules_of(const ServeOptions& options);
+
+/// What the sockets of these options may take the place of. REQUIRES: a store is locked.
+sys::AtPath at_path_of(const ServeOptions& options);
+
+/// Where metrics are answered; empty: nowhere.
+std::string metrics_socket_of(const ServeOptions& options);
 
 /// kUsage when the options contradict each other, or name nothing to serve.
 Status check_serve_options(const ServeOptions& options);

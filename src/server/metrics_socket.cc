@@ -6,7 +6,8 @@
 
 #include <array>
 #include <cerrno>
-#include <span>
+#include <chrono>
+#include <optional>
 
 #include "base/error.h"
 #include "lamina/serve.h"
@@ -19,6 +20,8 @@ namespace {
 constexpr std::size_t kMaxClients = 64;
 constexpr std::size_t kRequestBytes = 4096;
 constexpr std::size_t kMaxAnswerBytes = std::size_t{1} << 20;
+/// A server that has not answered by then is busy.
+constexpr std::chrono::seconds kAnswerTime{10};
 
 void answer(int client, const std::string& metrics) {
   const std::string text = fmt::format(
@@ -30,9 +33,10 @@ void answer(int client, const std::string& metrics) {
 
 }  // namespace
 
-Result<MetricsSocket> MetricsSocket::create(const std::string& path, sys::Fd inherited) {
+Result<MetricsSocket> MetricsSocket::create(const std::string& path, sys::Fd inherited,
+                                            sys::AtPath at_path) {
   if (!inherited.valid()) {
-    LAMINA_ASSIGN_OR_RETURN(inherited, sys::listen_at(path, {}));
+    LAMINA_ASSIGN_OR_RETURN(inherited, sys::listen_at(path, {.at_path = at_path}));
   }
   MetricsSocket socket(path, std::move(inherited));
   socket.epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
@@ -88,11 +92,15 @@ void MetricsSocket::remove() { ::unlink(path_.c_str()); }
 namespace lamina {
 namespace {
 
-/// What the socket answers; nothing when the server closed the connection first.
-Result<std::string> ask(const std::string& metrics_socket) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd socket, sys::connect_to(metrics_socket));
+using Wait = std::optional<std::chrono::milliseconds>;
+
+/// What the socket answers; nothing when the server closed the connection first. kBusy when it has
+/// let `wait` pass.
+Result<std::string> ask_once(const std::string& metrics_socket, Wait wait) {
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd socket, sys::connect_to(metrics_socket, wait));
   constexpr std::string_view kRequest = "GET /metrics HTTP/1.0\r\n\r\n";
   std::string text;
+  if (wait) LAMINA_RETURN_IF_ERROR(sys::limit_receiving(socket.get(), *wait));
   if (::send(socket.get(), kRequest.data(), kRequest.size(), MSG_NOSIGNAL) < 0) {
     if (errno == EPIPE || errno == ECONNRESET) return text;
     return system_failure("send", metrics_socket, errno);
@@ -108,15 +116,25 @@ Result<std::string> ask(const std::string& metrics_socket) {
   return text;
 }
 
-}  // namespace
-
-Result<std::string> read_serve_metrics(const std::string& metrics_socket) {
+Result<std::string> ask(const std::string& metrics_socket, Wait wait) {
   // A crowd of others that ask may push one out: it comes again.
   constexpr int kAttempts = 20;
   std::string text;
   for (int i = 0; i < kAttempts && text.empty(); ++i) {
-    LAMINA_ASSIGN_OR_RETURN(text, ask(metrics_socket));
+    LAMINA_ASSIGN_OR_RETURN(text, ask_once(metrics_socket, wait));
   }
+  return text;
+}
+
+}  // namespace
+
+bool server::answers_at(const std::string& metrics_socket) {
+  const auto answer = ask(metrics_socket, kAnswerTime);
+  return answer ? !answer->empty() : answer.error().kind == ErrorKind::kBusy;
+}
+
+Result<std::string> read_serve_metrics(const std::string& metrics_socket) {
+  LAMINA_ASSIGN_OR_RETURN(const std::string text, ask(metrics_socket, std::nullopt));
   const std::size_t body = text.find("\r\n\r\n");
   if (!text.starts_with("HTTP/1.0 200 ") || body == std::string::npos) {
     return fail(ErrorKind::kFailed, "what listens at '{}' is no metrics socket of lamina",

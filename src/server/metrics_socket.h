@@ -6,6 +6,7 @@
 
 #include "lamina/result.h"
 #include "sys/fd.h"
+#include "sys/unix_socket.h"
 
 namespace lamina::server {
 
@@ -14,7 +15,8 @@ namespace lamina::server {
 class MetricsSocket {
  public:
   /// `inherited`: the listening socket of a predecessor, or invalid.
-  static Result<MetricsSocket> create(const std::string& path, sys::Fd inherited);
+  static Result<MetricsSocket> create(const std::string& path, sys::Fd inherited,
+                                      sys::AtPath at_path);
 
   MetricsSocket(MetricsSocket&&) = default;
   MetricsSocket& operator=(MetricsSocket&&) = delete;
@@ -47,5 +49,9 @@ class MetricsSocket {
   sys::Fd epoll_;
   std::list<sys::Fd> clients_;  ///< in the order of their arrival
 };
+
+/// True when a server answers at the metrics socket, or has let ten seconds pass without hanging
+/// up: it is busy then.
+bool answers_at(const std::string& metrics_socket);
 
 }  // namespace lamina::server

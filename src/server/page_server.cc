@@ -14,6 +14,7 @@
 #include "server/acceptor.h"
 #include "server/endpoint.h"
 #include "server/metrics.h"
+#include "server/metrics_socket.h"
 #include "server/served_vms.h"
 #include "server/snapshots.h"
 #include "server/state_directory.h"
@@ -44,13 +45,23 @@ class PageServer::Implementation {
 
   Status start() {
     LAMINA_RETURN_IF_ERROR(check_serve_options(options_));
-    LAMINA_ASSIGN_OR_RETURN(StateDirectory states, StateDirectory::open(options_.state_directory));
+    LAMINA_ASSIGN_OR_RETURN(StateDirectory states,
+                            StateDirectory::open(options_.state_directory, options_.store));
     states_ = std::make_unique<StateDirectory>(std::move(states));
     LAMINA_ASSIGN_OR_RETURN(std::vector<Endpoint> endpoints, open_endpoints());
     LAMINA_ASSIGN_OR_RETURN(wake_, sys::Event::create("page server"));
     LAMINA_ASSIGN_OR_RETURN(Acceptor acceptor, Acceptor::create(*states_, std::move(endpoints),
                                                                 access_rules_of(options_), {}));
     acceptor_ = std::make_unique<Acceptor>(std::move(acceptor));
+    if (!options_.store.empty()) {
+      auto metrics =
+          MetricsSocket::create(metrics_socket_of(options_), sys::Fd(), at_path_of(options_));
+      if (!metrics) {
+        acceptor_->close();
+        return std::unexpected(metrics.error());
+      }
+      metrics_ = std::make_unique<MetricsSocket>(std::move(*metrics));
+    }
     LAMINA_RETURN_IF_ERROR(take_over_abandoned(*states_, snapshots_, vms_, totals_, options_.log));
     LAMINA_ASSIGN_OR_RETURN(
         served_, ServedVms::start(vms_, default_threads(options_.threads), options_.log));
@@ -75,9 +86,8 @@ class PageServer::Implementation {
     if (!options_.store.empty()) {
       LAMINA_ASSIGN_OR_RETURN(store_lock_, lock_store(options_.store));
       LAMINA_ASSIGN_OR_RETURN(const std::string store, sys::real_path(options_.store));
-      endpoints.push_back(endpoint_of_store(
-          options_.store_socket.empty() ? page_server_socket(store) : options_.store_socket, store,
-          snapshots_, options_.log));
+      endpoints.push_back(
+          endpoint_of_store(page_server_socket(store), store, snapshots_, options_.log));
     }
     std::vector<std::string> notes;
     for (const ServeEndpoint& endpoint : options_.endpoints) {
@@ -111,14 +121,18 @@ class PageServer::Implementation {
     };
     while (request_ != Request::kStop) {
       const int due_ms = next_due(refuse);
-      std::array<pollfd, 3> waiting = {pollfd{wake_.fd(), POLLIN, 0},
-                                       pollfd{acceptor_->fd(), POLLIN, 0},
-                                       pollfd{served_->fd(), POLLIN, 0}};
+      std::array<pollfd, 5> waiting = {
+          pollfd{wake_.fd(), POLLIN, 0}, pollfd{acceptor_->fd(), POLLIN, 0},
+          pollfd{served_->fd(), POLLIN, 0}, pollfd{metrics_ ? metrics_->fd() : -1, POLLIN, 0},
+          pollfd{metrics_ ? metrics_->clients_fd() : -1, POLLIN, 0}};
       static_cast<void>(::poll(waiting.data(), waiting.size(), due_ms));
       // Before the request is looked at: one that comes later wakes the next round.
       wake_.clear();
       if (waiting[1].revents != 0) acceptor_->handle(take, refuse);
       if (waiting[2].revents != 0) end_vms();
+      if (waiting[3].revents != 0 || waiting[4].revents != 0) {
+        metrics_->handle([this] { return metrics(); });
+      }
       if (!detaching && Clock::now() < look_again_until_) look_again();
       if (request_ == Request::kDetach) {
         if (!std::exchange(detaching, true)) {
@@ -129,6 +143,7 @@ class PageServer::Implementation {
       }
     }
     acceptor_->close();
+    if (metrics_) metrics_->remove();
   }
 
   int next_due(const std::function<void(const std::string&)>& refuse) {
@@ -177,6 +192,7 @@ class PageServer::Implementation {
   Snapshots snapshots_;
   std::unique_ptr<StateDirectory> states_;
   std::unique_ptr<Acceptor> acceptor_;
+  std::unique_ptr<MetricsSocket> metrics_;
   sys::Event wake_;
   std::atomic<Request> request_ = Request::kNone;
   mutable Mutex mutex_;  ///< vms_ and totals_ are changed by the thread and read by metrics()

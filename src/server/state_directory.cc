@@ -67,16 +67,28 @@ Result<sys::Fd> lock_scan(int directory, const std::string& path) {
 
 }  // namespace
 
-Result<StateDirectory> StateDirectory::open(const std::string& path) {
-  if (!path.empty()) {
-    LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, open_private(path));
-    return StateDirectory(path, std::move(fd));
+Result<StateDirectory> StateDirectory::open(const std::string& path, const std::string& store) {
+  LAMINA_ASSIGN_OR_RETURN(StateDirectory shared, path.empty() ? open_default() : open_at(path));
+  if (store.empty()) return shared;
+  struct stat status{};
+  if (::stat(store.c_str(), &status) != 0) {
+    if (errno != ENOENT) return system_failure("stat", store, errno);
+    return fail(ErrorKind::kNotFound, "store '{}' does not exist; make the directory first", store);
   }
+  return open_at(fmt::format("{}/store-{:x}-{:x}", shared.path(), status.st_dev, status.st_ino));
+}
+
+Result<StateDirectory> StateDirectory::open_at(const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, open_private(path));
+  return StateDirectory(path, std::move(fd));
+}
+
+Result<StateDirectory> StateDirectory::open_default() {
   Error last;
-  for (const std::string& candidate : default_paths()) {
-    auto fd = open_private(candidate);
-    if (fd) return StateDirectory(candidate, std::move(*fd));
-    last = fd.error();
+  for (const std::string& path : default_paths()) {
+    auto opened = open_at(path);
+    if (opened) return opened;
+    last = opened.error();
   }
   return std::unexpected(last);
 }

@@ -36,10 +36,12 @@ class VmDirectory {
 class StateDirectory {
  public:
   /// Opens `path` and makes it (mode 0700) when it is missing; an empty path stands for the first
-  /// of /run/lamina (root), $XDG_RUNTIME_DIR/lamina, /dev/shm/lamina-UID that can be had. kFailed
+  /// of /run/lamina (root), $XDG_RUNTIME_DIR/lamina, /dev/shm/lamina-UID that can be had. The VMs
+  /// of a `store` (empty: none) stand in a directory of their own in it: nobody else's server is to
+  /// take them over, for the store's own would not see that it has gone. kFailed
   /// when it is another user's, open to others, or not on tmpfs (pages of other file systems can be
   /// taken away for writing back, and an event whose copy then faults is lost).
-  static Result<StateDirectory> open(const std::string& path);
+  static Result<StateDirectory> open(const std::string& path, const std::string& store);
 
   [[nodiscard]] const std::string& path() const { return path_; }
 
@@ -55,6 +57,9 @@ class StateDirectory {
   [[nodiscard]] std::string path_of(const VmDirectory& vm) const { return path_ + "/" + vm.name(); }
 
  private:
+  static Result<StateDirectory> open_at(const std::string& path);
+  static Result<StateDirectory> open_default();
+
   StateDirectory(std::string path, sys::Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
 
   std::string path_;

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "lamina/serve.h"
+#include "server/metrics_socket.h"
 #include "store/store.h"
 #include "sys/directory.h"
 #include "sys/file.h"
@@ -15,6 +16,7 @@ namespace {
 
 constexpr const char* kLockName = "page-server.lock";
 constexpr const char* kSocketName = "page-server.sock";
+constexpr const char* kMetricsName = "page-server.metrics";
 
 std::string path_in_vms_area(const std::string& store, const char* name) {
   return fmt::format("{}/{}/{}", store, store::kVmsArea, name);
@@ -29,13 +31,9 @@ Result<sys::Fd> lock_store(const std::string& store) {
   // lock for a moment.
   constexpr int kAttempts = 100;
   constexpr int kPauseMs = 10;
-  const auto directory = sys::open_directory(AT_FDCWD, store, store);
-  if (!directory) {
-    if (directory.error().kind != ErrorKind::kNotFound) return std::unexpected(directory.error());
-    return fail(ErrorKind::kNotFound, "store '{}' does not exist; make the directory first", store);
-  }
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, store, store));
   const std::string path = path_in_vms_area(store, kLockName);
-  LAMINA_RETURN_IF_ERROR(sys::make_directory(directory->get(), store::kVmsArea, path));
+  LAMINA_RETURN_IF_ERROR(sys::make_directory(directory.get(), store::kVmsArea, path));
   LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, sys::open_at(AT_FDCWD, path, O_RDWR | O_CREAT, path));
   for (int i = 0; i < kAttempts; ++i) {
     LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(fd.get(), path));
@@ -52,10 +50,18 @@ std::string page_server_socket(const std::string& store) {
   return path_in_vms_area(store, kSocketName);
 }
 
-bool is_store_served(const std::string& store) {
+std::string page_server_metrics_socket(const std::string& store) {
+  return path_in_vms_area(store, kMetricsName);
+}
+
+StoreServer find_store_server(const std::string& store) {
   const std::string path = path_in_vms_area(store, kLockName);
   const auto fd = sys::open_at(AT_FDCWD, path, O_RDONLY, path);
-  return fd && sys::is_locked(fd->get(), path).value_or(false);
+  if (!fd || !sys::is_locked(fd->get(), path).value_or(false)) return StoreServer::kNone;
+  // A process that was killed has its lock and its listening sockets until the kernel closes them,
+  // so only an answer tells that somebody is there.
+  return server::answers_at(page_server_metrics_socket(store)) ? StoreServer::kServes
+                                                               : StoreServer::kSilent;
 }
 
 }  // namespace lamina

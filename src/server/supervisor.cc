@@ -58,7 +58,8 @@ class Supervisor {
 
   Status run() {
     LAMINA_RETURN_IF_ERROR(check_serve_options(options_));
-    LAMINA_ASSIGN_OR_RETURN(StateDirectory states, StateDirectory::open(options_.state_directory));
+    LAMINA_ASSIGN_OR_RETURN(StateDirectory states,
+                            StateDirectory::open(options_.state_directory, options_.store));
     states_ = std::make_unique<StateDirectory>(std::move(states));
     LAMINA_ASSIGN_OR_RETURN(std::optional<Estate> estate, take_estate(*states_));
     LAMINA_RETURN_IF_ERROR(block_signals());
@@ -92,9 +93,7 @@ class Supervisor {
       LAMINA_ASSIGN_OR_RETURN(store_lock_, lock_store(options_.store));
     }
     LAMINA_ASSIGN_OR_RETURN(const std::string store, sys::real_path(options_.store));
-    endpoints_.push_back(endpoint_of_store(
-        options_.store_socket.empty() ? page_server_socket(store) : options_.store_socket, store,
-        snapshots_, log_));
+    endpoints_.push_back(endpoint_of_store(page_server_socket(store), store, snapshots_, log_));
     return {};
   }
 
@@ -146,9 +145,10 @@ class Supervisor {
                          access_rules_of(options_),
                          estate ? std::move(estate->listening) : std::vector<sys::Fd>()));
     acceptor_ = std::make_unique<Acceptor>(std::move(acceptor));
-    if (options_.metrics_socket.empty()) return {};
-    auto metrics = MetricsSocket::create(options_.metrics_socket,
-                                         estate ? std::move(estate->metrics) : sys::Fd());
+    const std::string path = metrics_socket_of(options_);
+    if (path.empty()) return {};
+    auto metrics = MetricsSocket::create(path, estate ? std::move(estate->metrics) : sys::Fd(),
+                                         at_path_of(options_));
     if (!metrics) {
       acceptor_->close();
       return std::unexpected(metrics.error());

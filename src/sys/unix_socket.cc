@@ -60,12 +60,12 @@ Result<Fd> make_socket(int type) {
   return fd;
 }
 
-/// connect(2) and send(2) fail with EAGAIN after `wait` (at least a millisecond: zero is for ever).
-Status limit_waiting(int socket, std::chrono::milliseconds wait) {
+/// `option` is SO_SNDTIMEO or SO_RCVTIMEO; at least a millisecond is set: zero is for ever.
+Status limit_waiting(int socket, int option, std::chrono::milliseconds wait) {
   constexpr std::int64_t kMsPerSecond = 1000;
   const std::int64_t wait_ms = std::max<std::int64_t>(wait.count(), 1);
   const timeval limit{wait_ms / kMsPerSecond, wait_ms % kMsPerSecond * kMsPerSecond};
-  if (::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) != 0) {
+  if (::setsockopt(socket, SOL_SOCKET, option, &limit, sizeof(limit)) != 0) {
     return system_failure("setsockopt", "unix", errno);
   }
   return {};
@@ -113,15 +113,14 @@ void wait_a_while_for_lock(int directory, const std::string& path) {
   }
 }
 
-/// Removes a socket that nobody listens at.
-Status clear_path(const std::string& path) {
+/// Removes a socket that may be replaced.
+Status clear_path(const std::string& path, AtPath at_path) {
   struct stat status{};
   if (::lstat(path.c_str(), &status) != 0) return {};
   if (!S_ISSOCK(status.st_mode)) {
     return fail(ErrorKind::kFailed, "'{}' exists and is no socket; choose another path", path);
   }
-  const auto connected = connect_to(path);
-  if (connected) {
+  if (at_path == AtPath::kNobody && connect_to(path)) {
     return fail(ErrorKind::kBusy, "another process listens at '{}'; choose another path", path);
   }
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return system_failure("unlink", path, errno);
@@ -137,7 +136,7 @@ Result<Fd> listen_at(const std::string& path, const SocketAccess& access) {
   const std::string parent = parent_of(path);
   const auto directory = open_at(AT_FDCWD, parent, O_RDONLY | O_DIRECTORY, parent);
   if (directory) wait_a_while_for_lock(directory->get(), parent);
-  LAMINA_RETURN_IF_ERROR(clear_path(path));
+  LAMINA_RETURN_IF_ERROR(clear_path(path, access.at_path));
   LAMINA_ASSIGN_OR_RETURN(Fd fd, make_socket(SOCK_STREAM | SOCK_NONBLOCK));
   LAMINA_RETURN_IF_ERROR(bind_at(fd.get(), path, access));
   return fd;
@@ -153,7 +152,8 @@ Result<ShortPath> shorten(const std::string& path) {
 Result<Fd> connect_to(const std::string& path, std::optional<std::chrono::milliseconds> wait) {
   LAMINA_ASSIGN_OR_RETURN(const Address address, address_of(path));
   LAMINA_ASSIGN_OR_RETURN(Fd fd, make_socket(SOCK_STREAM));
-  if (wait) LAMINA_RETURN_IF_ERROR(limit_waiting(fd.get(), *wait));
+  // connect(2) fails with EAGAIN then.
+  if (wait) LAMINA_RETURN_IF_ERROR(limit_waiting(fd.get(), SO_SNDTIMEO, *wait));
   while (::connect(fd.get(), address.get(), sizeof(address.socket)) != 0) {
     if (errno == EINTR) continue;
     if (errno == ECONNREFUSED) {
@@ -162,6 +162,10 @@ Result<Fd> connect_to(const std::string& path, std::optional<std::chrono::millis
     return system_failure("connect", path, errno);
   }
   return fd;
+}
+
+Status limit_receiving(int socket, std::chrono::milliseconds wait) {
+  return limit_waiting(socket, SO_RCVTIMEO, wait);
 }
 
 Result<std::optional<Fd>> accept_connection(int listening, const std::string& path) {

@@ -17,14 +17,21 @@
 
 namespace lamina::sys {
 
+/// What a new socket may take the place of.
+enum class AtPath : std::uint8_t {
+  kNobody,   ///< a socket that nobody listens at any more
+  kAnybody,  ///< any socket: the caller knows that whoever listens there is on its way out
+};
+
 /// How a socket at a path is made.
 struct SocketAccess {
   std::uint32_t mode = 0600;
-  std::string group;  ///< empty: left alone
+  std::string group = {};  ///< empty: left alone
+  AtPath at_path = AtPath::kNobody;
 };
 
 /// A listening, non-blocking stream socket at `path`, with its mode and group set before anybody
-/// can connect. A socket that nobody listens at any more is replaced; kBusy when somebody does;
+/// can connect. A socket that may be replaced is; kBusy when somebody listens at one that may not;
 /// anything else at the path is kFailed.
 Result<Fd> listen_at(const std::string& path, const SocketAccess& access);
 
@@ -41,6 +48,9 @@ Result<ShortPath> shorten(const std::string& path);
 /// with kBusy.
 Result<Fd> connect_to(const std::string& path,
                       std::optional<std::chrono::milliseconds> wait = std::nullopt);
+
+/// recv(2) fails with EAGAIN (kBusy) after `wait`.
+Status limit_receiving(int socket, std::chrono::milliseconds wait);
 
 /// The next connection, non-blocking; nothing when none waits.
 Result<std::optional<Fd>> accept_connection(int listening, const std::string& path);

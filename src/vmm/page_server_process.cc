@@ -67,13 +67,31 @@ std::string last_words(int log, std::uint64_t from, const std::string& path) {
   return text.substr(text.rfind('\n') + 1);
 }
 
+/// Whether there is a page server, once that is certain.
+Result<bool> wait_for_store_server(const std::string& store) {
+  constexpr int kPauseMs = 5;
+  const auto deadline = std::chrono::steady_clock::now() + kStartTimeout;
+  while (true) {
+    const StoreServer found = find_store_server(store);
+    if (found != StoreServer::kSilent) return found == StoreServer::kServes;
+    if (std::chrono::steady_clock::now() > deadline) {
+      return fail(ErrorKind::kBusy,
+                  "the page server of store '{}' does not answer at '{}'; see what the process "
+                  "that serves it waits for, or kill it",
+                  store, page_server_metrics_socket(store));
+    }
+    ::poll(nullptr, 0, kPauseMs);
+  }
+}
+
 }  // namespace
 
 Result<bool> ensure_page_server(const store::Store& store,
                                 const std::vector<std::string>& command) {
   // One that is being started has its lock before it listens: whoever starts it keeps us waiting.
   LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.wait_for_lock(kStartLock));
-  if (is_store_served(store.path())) return false;
+  LAMINA_ASSIGN_OR_RETURN(const bool served, wait_for_store_server(store.path()));
+  if (served) return false;
   if (command.empty()) {
     return fail(ErrorKind::kFailed,
                 "no page server runs for store '{}'; start one: lamina serve --store {}",
@@ -117,7 +135,7 @@ Result<bool> ensure_page_server(const store::Store& store,
   }
   ::waitpid(child, nullptr, 0);
   // Somebody may have started one by hand meanwhile: then ours was told so.
-  if (is_store_served(store.path())) return false;
+  if (wait_for_store_server(store.path()).value_or(false)) return false;
   return fail(ErrorKind::kFailed, "the page server of store '{}' did not start: {}", store.path(),
               last_words(log.get(), before.size_bytes, log_path));
 }

@@ -164,11 +164,15 @@ class Server:
         self._words = [program(), "serve", *map(str, snapshots)]
         for path in self.sockets:
             self._words += ["--socket", str(path)]
-        if store is not None:
+        if store is None:
+            self._words += ["--metrics", str(self.metrics_socket)]
+        else:
             self._words += ["--store", str(store)]
             self.sockets = [store / ".vms" / "page-server.sock"]
-        self._words += ["--state-dir", str(state), "--metrics", str(self.metrics_socket),
-                        *map(str, options)]
+            self.metrics_socket = store / ".vms" / "page-server.metrics"
+            facts = store.stat()
+            self.state = state / f"store-{facts.st_dev:x}-{facts.st_ino:x}"
+        self._words += ["--state-dir", str(state), *map(str, options)]
         self._user = user
         self.start()
 

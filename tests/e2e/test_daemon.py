@@ -188,8 +188,8 @@ class LifeTest(DaemonTest):
         self.assertEqual(daemon.metric('laminad_recovered_total{what="released_pins"}'), 1)
 
     def test_metrics_have_a_socket_of_their_own_with_those_of_the_page_server(self) -> None:
-        own, pages = self.directory / "metrics", self.directory / "pages"
-        daemon = self.start("--metrics", f"unix:{own}", "--page-server-metrics", pages)
+        own = self.directory / "metrics"
+        daemon = self.start("--metrics", f"unix:{own}")
         vm = self.fresh()
         self.paused(daemon, vm, "a")
         self.resumed(daemon, "a", mode="uffd")
@@ -616,8 +616,7 @@ class EndTest(DaemonTest):
     def test_the_examples_are_valid(self) -> None:
         example = json.loads((ROOT / "docs" / "laminad.example.json").read_text())
         example.update(store=str(self.store), listen=f"unix:{self.directory / 'laminad.sock'}",
-                       metrics=f"unix:{self.directory / 'm'}", lamina=os.environ["LAMINA"],
-                       page_server_metrics=str(self.directory / "p"))
+                       metrics=f"unix:{self.directory / 'm'}", lamina=os.environ["LAMINA"])
         config = self.directory / "config.json"
         config.write_text(json.dumps(example))
         daemon = self.start("--config", config)

@@ -468,8 +468,8 @@ class OneServer(StoreTest):
 
     def refused_beside(self) -> None:
         """A second server is refused, and leaves the first one's socket alone."""
-        self.refused(EXIT_BUSY, "serve", "--store", self.store, "--socket", self.sockets / "s",
-                     "--state-dir", self.states, names=[self.store])
+        self.refused(EXIT_BUSY, "serve", "--store", self.store, "--state-dir", self.states,
+                     names=[self.store])
 
     def test_a_second_one_is_refused_through_every_succession(self) -> None:
         with self.serving_store() as server:
@@ -494,8 +494,8 @@ class OneServer(StoreTest):
         state = ("--state-dir", self.states)
         self.states.chmod(0o700)
         for words in ((self.big, "--socket", self.sockets / "s"), ("--allow-uid", "7"),
-                      ("--socket", self.sockets / "s", "--socket", self.sockets / "t"),
-                      ("--socket", self.sockets / "s", "--metrics", self.sockets / "s")):
+                      ("--socket", self.sockets / "s"), ("--metrics", self.sockets / "s"),
+                      ("--status", "--metrics", self.sockets / "s")):
             with self.subTest(words):
                 self.refused(EXIT_USAGE, "serve", "--store", self.store, *words, *state)
         self.refused(EXIT_NOT_FOUND, "serve", "--store", self.directory / "none", *state,
