@@ -53,8 +53,10 @@ class PageServerTest : public testing::Test {
   [[nodiscard]] std::string socket() const { return (root_ / "socket").string(); }
 
   [[nodiscard]] bool has_states() const {
-    for (const auto& entry : fs::directory_iterator(root_ / "states")) {
-      if (entry.is_directory()) return true;
+    for (const auto& entry : fs::recursive_directory_iterator(root_ / "states")) {
+      if (entry.is_directory() && !entry.path().filename().string().starts_with("store-")) {
+        return true;
+      }
     }
     return false;
   }

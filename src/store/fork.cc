@@ -25,7 +25,7 @@ class Fork {
     LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath target,
                             store::parse_snapshot_path(options_.fork));
     // Before anything is made: a snapshot that does not exist gets no store around its fork.
-    LAMINA_ASSIGN_OR_RETURN(const OpenSnapshot source, store::open_snapshot(options_.snapshot));
+    LAMINA_ASSIGN_OR_RETURN(OpenSnapshot source, store::open_snapshot(options_.snapshot));
     LAMINA_ASSIGN_OR_RETURN(const store::Store store,
                             store::Store::open(target.store, report_.notes));
     LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.lock(target.name));
@@ -33,15 +33,20 @@ class Fork {
       return fail(ErrorKind::kFailed, "'{}' already exists; choose another name for the fork",
                   target.path);
     }
+    report_.fork = target.path;
+    return store::use_while_replaced(source, [&] { return link(source, store, target.name); });
+  }
+
+  Status link(const OpenSnapshot& source, const store::Store& store, const std::string& name) {
     LAMINA_ASSIGN_OR_RETURN(Staging staging,
                             Staging::create(store, store::Area::kTemporary, Uuid::random()));
-    LAMINA_RETURN_IF_ERROR(
-        store::link_snapshot(source, staging.fd(), staging.path(), report_.notes));
+    std::vector<std::string> notes;
+    LAMINA_RETURN_IF_ERROR(store::link_snapshot(source, staging.fd(), staging.path(), notes));
+    report_.notes.insert(report_.notes.end(), notes.begin(), notes.end());
     LAMINA_RETURN_IF_ERROR(count_layers(source, staging));
-    report_.fork = target.path;
     report_.pause_id = source.pause_id;
     report_.generation = source.header.generation;
-    return staging.publish_new(target.name);
+    return staging.publish_new(name);
   }
 
   Status count_layers(const OpenSnapshot& source, const Staging& staging) {

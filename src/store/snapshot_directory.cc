@@ -207,6 +207,16 @@ bool was_replaced(const OpenSnapshot& snapshot) {
   return !now || !now->same_file(snapshot.directory_facts);
 }
 
+Status use_while_replaced(OpenSnapshot& snapshot, const std::function<Status()>& use) {
+  for (int attempt = 1;; ++attempt) {
+    const Status used = use();
+    const bool retry = !used && used.error().kind == ErrorKind::kBusy && attempt < kOpenAttempts &&
+                       was_replaced(snapshot);
+    if (!retry) return used;
+    LAMINA_ASSIGN_OR_RETURN(snapshot, open_snapshot(snapshot.path));
+  }
+}
+
 Result<std::vector<std::byte>> read_header_bytes(int fd, const std::string& path) {
   LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(fd, path));
   LAMINA_ASSIGN_OR_RETURN(const bool stored, sys::is_stored(fd, 0, facts.size_bytes, path));

@@ -1,6 +1,7 @@
 // Reading and writing the files of a snapshot directory.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -54,6 +55,10 @@ Result<OpenSnapshot> open_snapshot(const std::string& path);
 
 /// True when the snapshot's path does not name the directory any more that was opened.
 bool was_replaced(const OpenSnapshot& snapshot);
+
+/// Uses `snapshot`; when that fails with kBusy because the snapshot was replaced meanwhile (a merge
+/// does that at any time), opens what is there now and uses that, a limited number of times.
+Status use_while_replaced(OpenSnapshot& snapshot, const std::function<Status()>& use);
 
 /// Reads and decodes `memfile.header` of an open directory. kNotFound and kCorrupt name the remedy.
 Result<format::Header> read_header(int directory, const std::string& path);

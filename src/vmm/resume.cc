@@ -59,7 +59,6 @@ class Resume {
     report_.snapshot = source.path;
     LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot, store::open_snapshot(source.path));
     snapshot_.emplace(std::move(snapshot));
-    report_.pause_id = snapshot_->pause_id;
     if (!sys::name_exists(snapshot_->directory.get(), store::kVmstateName)) {
       return fail(ErrorKind::kFailed,
                   "snapshot '{}' has no VM state ({}), so no VM can go on from it", source.path,
@@ -96,8 +95,11 @@ class Resume {
   }
 
   Status resume_claimed() {
+    LAMINA_RETURN_IF_ERROR(
+        store::use_while_replaced(*snapshot_, [this] { return pin_->set_base(*snapshot_); }));
+    report_.pause_id = snapshot_->pause_id;
     LAMINA_RETURN_IF_ERROR(choose_mode());
-    LAMINA_RETURN_IF_ERROR(pin_snapshot());
+    LAMINA_RETURN_IF_ERROR(write_pin());
     report_.pin_ms = watch_.lap();
     LAMINA_RETURN_IF_ERROR(provide_memory());
     report_.prepare_ms = watch_.lap();
@@ -197,8 +199,7 @@ class Resume {
     return cloned && *cloned;
   }
 
-  Status pin_snapshot() {
-    LAMINA_RETURN_IF_ERROR(pin_->set_base(*snapshot_));
+  Status write_pin() {
     LAMINA_ASSIGN_OR_RETURN(store::PinFacts facts, vmm::describe_vm(*vmm_, options_.vmm));
     facts.snapshot = options_.name;
     // Until the load is acknowledged: whoever starts another VM in this process gets no diff to
