@@ -19,6 +19,7 @@
 #include "server/snapshots.h"
 #include "server/state_directory.h"
 #include "server/store_lock.h"
+#include "server/stranded.h"
 #include "server/takeover.h"
 #include "sys/directory.h"
 #include "sys/event.h"
@@ -32,7 +33,7 @@ using Clock = std::chrono::steady_clock;
 class PageServer::Implementation {
  public:
   explicit Implementation(const ServeOptions& options)
-      : options_(options), snapshots_(options.populate, options.record) {}
+      : options_(options), snapshots_(options.populate, options.record), stranded_(options.store) {}
   Implementation(const Implementation&) = delete;
   Implementation& operator=(const Implementation&) = delete;
   Implementation(Implementation&&) = delete;
@@ -134,6 +135,7 @@ class PageServer::Implementation {
         metrics_->handle([this] { return metrics(); });
       }
       if (!detaching && Clock::now() < look_again_until_) look_again();
+      look_for_stranded();
       if (request_ == Request::kDetach) {
         if (!std::exchange(detaching, true)) {
           acceptor_->stop_listening(take, refuse);
@@ -150,7 +152,7 @@ class PageServer::Implementation {
     const int silent_ms = acceptor_->expire(refuse);
     const int recording_ms = served_->save_due_recordings();
     const int look_ms = Clock::now() < look_again_until_ ? kLookMs : -1;
-    return sooner(look_ms, sooner(silent_ms, recording_ms));
+    return sooner(sooner(look_ms, stranded_.due_ms()), sooner(silent_ms, recording_ms));
   }
 
   /// A server that was killed a moment ago may have held its VMs for a moment longer.
@@ -163,6 +165,16 @@ class PageServer::Implementation {
       const Status looked = take_over_abandoned(*states_, snapshots_, found, totals_, collect);
       if (!looked) lines.push_back(looked.error().message);
       for (auto& [id, vm] : found) served_->add(std::move(vm));
+    }
+    for (const std::string& line : lines) log(line);
+  }
+
+  void look_for_stranded() {
+    std::vector<std::string> lines;
+    {
+      const MutexLock lock(mutex_);
+      stranded_.look_if_due(*states_, totals_,
+                            [&lines](const std::string& line) { lines.push_back(line); });
     }
     for (const std::string& line : lines) log(line);
   }
@@ -191,6 +203,7 @@ class PageServer::Implementation {
   sys::Fd store_lock_;
   Snapshots snapshots_;
   std::unique_ptr<StateDirectory> states_;
+  StrandedVms stranded_;
   std::unique_ptr<Acceptor> acceptor_;
   std::unique_ptr<MetricsSocket> metrics_;
   sys::Event wake_;

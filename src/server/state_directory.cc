@@ -112,6 +112,10 @@ Result<VmDirectory> StateDirectory::claim(pid_t pid, std::uint64_t start_time) c
   return std::unexpected(directory.error());
 }
 
+bool StateDirectory::has(const std::string& process_name) const {
+  return sys::name_exists(fd_.get(), process_name);
+}
+
 Result<std::vector<VmDirectory>> StateDirectory::claim_abandoned() const {
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd scan, lock_scan(fd_.get(), path_));
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,

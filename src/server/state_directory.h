@@ -48,6 +48,9 @@ class StateDirectory {
   /// Makes and locks the directory of a process. kBusy when it has one: it has connected before.
   [[nodiscard]] Result<VmDirectory> claim(pid_t pid, std::uint64_t start_time) const;
 
+  /// Whether a process has a directory, whoever has it locked.
+  [[nodiscard]] bool has(const std::string& process_name) const;
+
   /// Locks and returns the directories that no living process has locked.
   [[nodiscard]] Result<std::vector<VmDirectory>> claim_abandoned() const;
 

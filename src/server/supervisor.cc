@@ -25,6 +25,7 @@
 #include "server/metrics_socket.h"
 #include "server/snapshots.h"
 #include "server/store_lock.h"
+#include "server/stranded.h"
 #include "server/succession.h"
 #include "server/takeover.h"
 #include "server/worker.h"
@@ -54,6 +55,7 @@ class Supervisor {
       : options_(options),
         log_(options.log ? options.log : Log([](const std::string&) {})),
         snapshots_(options.populate, options.record),
+        stranded_(options.store),
         worker_([this](sys::Fd control) { be_worker(std::move(control)); }, log_) {}
 
   Status run() {
@@ -227,6 +229,7 @@ class Supervisor {
       if (worker_.start_if_due() && stopping_) worker_.tell(detach_message(), {});
       wait_and_handle();
       if (!stopping_ && looks_again()) look_again();
+      stranded_.look_if_due(*states_, totals_, log_);
       if (to_be_succeeded_ && !acceptor_->has_peers()) be_succeeded();
       if (worker_.is_hopeless()) give_up();
       finish_if_done();
@@ -236,6 +239,7 @@ class Supervisor {
   void wait_and_handle() {
     int wait_ms = sooner(acceptor_->expire(refuse_), worker_.next_start_ms());
     if (looks_again()) wait_ms = sooner(wait_ms, kLookMs);
+    wait_ms = sooner(wait_ms, stranded_.due_ms());
     wait_ms = sooner(wait_ms, manager_.feed_watchdog());
     std::array<pollfd, 5> waiting = {
         pollfd{signals_.get(), POLLIN, 0}, pollfd{worker_.fd(), POLLIN, 0},
@@ -382,6 +386,7 @@ class Supervisor {
   sys::Fd store_lock_;
   std::vector<Endpoint> endpoints_;
   std::unique_ptr<StateDirectory> states_;
+  StrandedVms stranded_;
   std::unique_ptr<Acceptor> acceptor_;
   std::unique_ptr<MetricsSocket> metrics_;
   sys::Fd signals_;

@@ -15,7 +15,7 @@ void say(const Log& log, const std::string& line) {
 
 void end_unserved(const StateDirectory& states, const VmDirectory& directory, const Error& cause,
                   Totals& totals, const Log& log) {
-  const auto killed = kill_abandoned(directory);
+  const auto killed = kill_if_waiting(directory.name());
   if (!killed) {
     // Its directory stays, so that the next start finds it.
     return say(log, fmt::format("VM {} can be neither served ({}) nor killed ({})",

@@ -141,8 +141,8 @@ Result<std::unique_ptr<Vm>> reacquire_vm(const StateDirectory& states, VmDirecto
                                  std::move(state)});
 }
 
-Result<bool> kill_abandoned(const VmDirectory& directory) {
-  const auto named = sys::parse_process_name(directory.name());
+Result<bool> kill_if_waiting(const std::string& process_name) {
+  const auto named = sys::parse_process_name(process_name);
   const auto pidfd = open_named_process(*named);
   if (!pidfd && pidfd.error().kind == ErrorKind::kNotFound) return false;
   if (!pidfd) return std::unexpected(pidfd.error());

@@ -56,13 +56,13 @@ Result<std::unique_ptr<Vm>> attach_vm(const std::string& path, VmDirectory direc
 
 /// Takes over the VM of an abandoned directory: opens its process and takes the userfaultfd from
 /// it. kNotFound when the process has ended; after any other failure the VM waits for ever: the
-/// caller kills it (kill_abandoned). `directory` is moved from on success only. What it is served
+/// caller kills it (kill_if_waiting). `directory` is moved from on success only. What it is served
 /// is not set.
 Result<std::unique_ptr<Vm>> reacquire_vm(const StateDirectory& states, VmDirectory& directory);
 
-/// SIGKILL to the process that a VM's directory is named after, if it is still that one and has a
-/// userfaultfd: else nothing in it can be waiting. True when it was killed, false when there was
-/// nothing to kill; a failure says that it may still be waiting.
-Result<bool> kill_abandoned(const VmDirectory& directory);
+/// SIGKILL to the process that goes by this name (that of a VM's directory or pin), if it is still
+/// that one and has a userfaultfd: else nothing in it can be waiting. True when it was killed,
+/// false when there was nothing to kill; a failure says that it may still be waiting.
+Result<bool> kill_if_waiting(const std::string& process_name);
 
 }  // namespace lamina::server

@@ -181,6 +181,24 @@ Result<std::vector<int>> userfaultfds_of(pid_t pid) {
   return found;
 }
 
+Result<bool> waits_for_pages(pid_t pid) {
+  constexpr std::string_view kWaiters = "total:";
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<int> numbers, userfaultfds_of(pid));
+  for (const int number : numbers) {
+    const std::string path = fmt::format("/proc/{}/fdinfo/{}", pid, number);
+    LAMINA_ASSIGN_OR_RETURN(const Fd fd, open_at(AT_FDCWD, path, O_RDONLY, path));
+    std::array<char, 1024> buffer{};
+    LAMINA_ASSIGN_OR_RETURN(const std::size_t count,
+                            read_at(fd.get(), std::as_writable_bytes(std::span(buffer)), 0, path));
+    const std::string_view text(buffer.data(), count);
+    std::size_t at = text.find(kWaiters);
+    if (at == std::string_view::npos) continue;
+    at = text.find_first_not_of(" \t", at + kWaiters.size());
+    if (at != std::string_view::npos && text[at] >= '1' && text[at] <= '9') return true;
+  }
+  return false;
+}
+
 Result<Fd> take_descriptor(int pidfd, int number) {
   Fd fd(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd, number, 0)));
   if (!fd.valid()) return system_failure("pidfd_getfd", std::to_string(number), errno);

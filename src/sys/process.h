@@ -62,6 +62,11 @@ Result<std::string> boot_id();
 /// its first few thousand descriptors.
 Result<std::vector<int>> userfaultfds_of(pid_t pid);
 
+/// Whether a thread waits for a page of a userfaultfd that the process holds (`total` in
+/// /proc/PID/fdinfo/N, <https://docs.kernel.org/admin-guide/mm/userfaultfd.html>). kNotFound when
+/// the process is gone.
+Result<bool> waits_for_pages(pid_t pid);
+
 /// A copy of descriptor `number` of another process (pidfd_getfd, Linux 5.6; needs the rights of
 /// ptrace over it).
 Result<Fd> take_descriptor(int pidfd, int number);

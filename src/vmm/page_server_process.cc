@@ -140,4 +140,25 @@ Result<bool> ensure_page_server(const store::Store& store,
               last_words(log.get(), before.size_bytes, log_path));
 }
 
+Result<std::unique_ptr<PageServerWatch>> PageServerWatch::start(
+    const store::Store& store, const std::vector<std::string>& command) {
+  LAMINA_ASSIGN_OR_RETURN(sys::Event over, sys::Event::create("page server"));
+  return std::unique_ptr<PageServerWatch>(new PageServerWatch(store, command, std::move(over)));
+}
+
+PageServerWatch::~PageServerWatch() {
+  over_.signal();
+  thread_.join();
+}
+
+void PageServerWatch::watch() const {
+  constexpr int kIntervalMs = 500;
+  pollfd over{over_.fd(), POLLIN, 0};
+  while (::poll(&over, 1, kIntervalMs) <= 0) {
+    if (find_store_server(store_.path()) != StoreServer::kNone) continue;
+    // What keeps it from starting may pass; whoever waits for the VM has its time limit.
+    static_cast<void>(ensure_page_server(store_, command_));
+  }
+}
+
 }  // namespace lamina::vmm

@@ -4,6 +4,7 @@
 // snapshot's name, the VM, its page server and its next diff go by the pin.
 #include <fcntl.h>
 
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -128,6 +129,11 @@ class Resume {
     }
     if (!options_.vsock_override.empty()) request.vsock_path = options_.vsock_override;
     interruption_.ignore();
+    std::unique_ptr<vmm::PageServerWatch> watch;
+    if (report_.mode == ResumeMode::kPageFaults) {
+      LAMINA_ASSIGN_OR_RETURN(watch,
+                              vmm::PageServerWatch::start(*store_, options_.page_server_command));
+    }
     const vmm::Reply reply = vmm_->load(request);
     // A load that was refused was not ours, whatever VM is there.
     may_be_loaded_ = reply.outcome() != vmm::Outcome::kRefused;

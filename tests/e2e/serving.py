@@ -11,6 +11,7 @@ import ctypes
 import fcntl
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -50,6 +51,15 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = TIMEO
         if time.monotonic() > deadline:
             raise AssertionError(f"in vain for {timeout_s:.0f} s: {what}")
         time.sleep(POLL_S)
+
+
+def waits_for_pages(pid: int) -> bool:
+    """Whether a thread of the process waits for a page of its userfaultfd."""
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        found = re.search(r"^total:\s*(\d+)", path.read_text(), re.MULTILINE)
+        if found and int(found[1]) > 0:
+            return True
+    return False
 
 
 def fake_vm_program() -> str:
@@ -249,6 +259,10 @@ class Server:
             while True:
                 os.waitpid(-self._group, 0)
         self._process.returncode = -signal.SIGKILL
+
+    def stop_short(self) -> None:
+        """SIGSTOP to all processes: who connects now waits."""
+        os.killpg(self._group, signal.SIGSTOP)
 
     def signal(self, number: int) -> None:
         """A signal to the supervisor."""

@@ -11,13 +11,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.dont_write_bytecode = True  # the source folder stays clean
 
 from firecracker import Firecracker
-from memory_files import (EXIT_BUSY, EXIT_FAILED, EXIT_NO_SPACE, EXIT_NOT_FOUND, EXIT_USAGE,
-                          PAGE_BYTES, lamina, main)
+from memory_files import (EXIT_BUSY, EXIT_DONE, EXIT_FAILED, EXIT_NO_SPACE, EXIT_NOT_FOUND,
+                          EXIT_USAGE, PAGE_BYTES, lamina, main)
 from sandbox import MEMORY_BYTES, SandboxTest, page_servers_of
 from serving import wait_until
 
@@ -261,6 +262,19 @@ class ResumeTest(SandboxTest):
         self.stop_page_servers()
         self.recover()
         self.check(again)
+
+    def test_a_page_server_that_dies_during_the_load_is_started_again(self) -> None:
+        self.pause(self.fresh(), "a")
+        vm = self.waiting("--fail", "load-slow")
+        with ThreadPoolExecutor() as pool:
+            resumed = pool.submit(self.resume, "a", "--mode", "uffd", vm=vm)
+            vm.wait_held()
+            self.stop_page_servers()
+            wait_until(lambda: lamina("serve", "--status", "--store", self.store).code == EXIT_DONE,
+                       "another one is started")
+            vm.tell("release")
+            self.assertTrue(resumed.result()[1]["started_page_server"])
+        self.check(vm)
 
     def test_a_failed_load_leaves_nothing(self) -> None:
         self.pause(self.fresh(), "a")

@@ -26,7 +26,7 @@ import test_serve
 from memory_files import (EXIT_BUSY, EXIT_DONE, EXIT_NOT_FOUND, EXIT_USAGE, PAGE_BYTES,
                           GuestMemory, main)
 from pins import Pin
-from serving import Server, Vm, adopt_orphans, wait_until
+from serving import Server, Vm, adopt_orphans, wait_until, waits_for_pages
 
 OTHER_USER = 65534
 WORKER_KILLS = 20
@@ -103,6 +103,20 @@ class Pinned(StoreTest):
                 self.assert_right(*vms)
                 self.assertEqual(server.metrics()["lamina_sessions_started_total"], 6)
                 self.end_cleanly(server)
+
+    def test_one_whose_connection_died_with_the_server_is_killed(self) -> None:
+        with self.serving_store() as server:
+            server.stop_short()
+            vm, _ = self.pinned(server, self.big, self.big_truth)
+            vm.wait_connected()
+            wait_until(lambda: waits_for_pages(vm.pid), "the VM waits for its first page")
+            server.kill_all()
+            server.start()
+            self.assert_killed(vm)
+            wait_until(lambda: any("before it had put it on record" in line
+                                   for line in server.log()), server.said())
+            self.assertEqual(server.metrics()["lamina_vms_killed_total"], 1)
+            self.end_cleanly(server)
 
     def test_the_names_of_their_snapshots_are_given_away(self) -> None:
         with self.serving_store() as server:

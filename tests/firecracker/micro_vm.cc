@@ -107,6 +107,7 @@ Result<GuestMapping> MicroVm::map(const LoadRequest& request, const VmState& vm_
 
 Status MicroVm::load(const LoadRequest& request) {
   if (failures_.hits("load-die")) ::_exit(kExitByFailure);
+  if (failures_.hits("load-slow")) hold_.wait();
   if (failures_.hits("load-refuse"))
     return refused("Failed to restore from snapshot: as asked for");
   auto loaded = read_state_file(request.state_path);

@@ -1,0 +1,57 @@
+#include "server/stranded.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "store/pin.h"
+#include "store/store.h"
+#include "sys/process.h"
+
+namespace lamina::server {
+namespace {
+
+constexpr std::chrono::seconds kInterval{5};
+
+}  // namespace
+
+void StrandedVms::look_if_due(const StateDirectory& states, Totals& totals, const Log& log) {
+  const Clock::time_point now = Clock::now();
+  if (store_.empty() || now < next_) return;
+  next_ = now + kInterval;
+  const auto pins = store::list_pins(store_);
+  if (!pins) return;
+  std::set<std::string> found;
+  for (const std::string& pin : *pins) {
+    if (!is_stranded(states, pin)) continue;
+    if (!suspects_.contains(pin)) {
+      found.insert(pin);
+      continue;
+    }
+    const auto killed = kill_if_waiting(pin);
+    if (killed && !*killed) continue;
+    if (killed) ++totals.vms_killed;
+    log(killed ? fmt::format("VM {} was killed: the server that it had connected to died before it "
+                             "had put it on record, and nobody can fill its memory",
+                             pin)
+               : fmt::format("VM {} waits for pages that nobody can give it, and cannot be killed: "
+                             "{}",
+                             pin, killed.error().message));
+  }
+  suspects_ = std::move(found);
+}
+
+int StrandedVms::due_ms() const {
+  if (store_.empty()) return -1;
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(next_ - Clock::now());
+  return static_cast<int>(std::max<std::int64_t>(left.count(), 0)) + 1;
+}
+
+bool StrandedVms::is_stranded(const StateDirectory& states, const std::string& pin) const {
+  if (states.has(pin)) return false;
+  const auto facts = store::read_pin_facts(fmt::format("{}/{}/{}", store_, store::kVmsArea, pin));
+  return facts && facts->by_page_faults && store::is_running(*facts).value_or(false) &&
+         sys::waits_for_pages(facts->pid).value_or(false);
+}
+
+}  // namespace lamina::server

@@ -1,0 +1,42 @@
+// VMs of a store that wait for pages from nobody: they had connected to a server that died before
+// it had them on record, and with it went their handshake.
+#pragma once
+
+#include <chrono>
+#include <set>
+#include <string>
+
+#include "server/metrics.h"
+#include "server/served_vms.h"
+#include "server/state_directory.h"
+#include "server/vm.h"
+
+namespace lamina::server {
+
+/// Looks for them from time to time. Not thread-safe.
+class StrandedVms {
+ public:
+  /// `store` may be empty: nothing is looked for then, since only pins tell whose VM one is.
+  explicit StrandedVms(std::string store) : store_(std::move(store)) {}
+
+  /// When it is time to look: kills the VMs that have a pin by page faults and are not on record,
+  /// and whose threads wait for pages now and did the last time, too. (One that has just connected
+  /// is on record by then; one that a server has filled and let go waits for nothing.) Their
+  /// memory cannot be had any more, and the VM would hang for ever.
+  void look_if_due(const StateDirectory& states, Totals& totals, const Log& log);
+
+  /// Until it is time; -1: never.
+  [[nodiscard]] int due_ms() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  /// Whether somebody waits for pages of the VM of this pin, and it should have been on record.
+  [[nodiscard]] bool is_stranded(const StateDirectory& states, const std::string& pin) const;
+
+  std::string store_;
+  Clock::time_point next_ = Clock::now();
+  std::set<std::string> suspects_;
+};
+
+}  // namespace lamina::server
