@@ -312,13 +312,21 @@ int waiting_threads(int userfaultfd) {
   return pending;
 }
 
-/// True when a thread of `process` is in a madvise(2).
+std::string first_line(const fs::path& path) {
+  std::ifstream file(path);
+  std::string text;
+  std::getline(file, text);
+  return text;
+}
+
+/// True when a thread of `process` is in a madvise(2) that waits until its event is read.
 bool gives_memory_back(pid_t process) {
   const std::string madvise = std::to_string(SYS_madvise) + " ";
   for (const auto& task : fs::directory_iterator("/proc/" + std::to_string(process) + "/task")) {
-    std::ifstream call(task.path() / "syscall");
-    std::string text;
-    if (std::getline(call, text) && text.starts_with(madvise)) return true;
+    if (!first_line(task.path() / "syscall").starts_with(madvise)) continue;
+    // It may wait for a lock yet. ("0": this kernel does not tell.)
+    const std::string waits_in = first_line(task.path() / "wchan");
+    if (waits_in == "0" || waits_in.starts_with("userfaultfd")) return true;
   }
   return false;
 }

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <filesystem>
 #include <memory>
 #include <system_error>
 
@@ -87,6 +88,10 @@ class Run {
       arguments_.options.snapshot = snapshot;
       const auto report = compact(arguments_.options);
       progress_.clear();
+      if (!report && !arguments_.store.empty() && !std::filesystem::exists(snapshot)) {
+        add_gone(snapshot);
+        continue;
+      }
       if (!report && single) return report_error(report.error(), arguments_.json);
       if (!report) {
         add_failure(snapshot, report.error());
@@ -112,6 +117,12 @@ class Run {
   }
 
  private:
+  /// Removed by somebody since the store was listed.
+  void add_gone(const std::string& snapshot) {
+    if (!arguments_.json) fmt::print("{}: removed meanwhile\n", snapshot);
+    shown_.push_back({{"snapshot", snapshot}, {"outcome", "gone"}});
+  }
+
   void add_failure(const std::string& snapshot, const Error& error) {
     const int code = report_error(error, false);
     if (code_ == kExitDone) code_ = code;

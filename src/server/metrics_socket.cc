@@ -36,7 +36,9 @@ void answer(int client, const std::string& metrics) {
 Result<MetricsSocket> MetricsSocket::create(const std::string& path, sys::Fd inherited,
                                             sys::AtPath at_path) {
   if (!inherited.valid()) {
-    LAMINA_ASSIGN_OR_RETURN(inherited, sys::listen_at(path, {.at_path = at_path}));
+    sys::SocketAccess access;
+    access.at_path = at_path;
+    LAMINA_ASSIGN_OR_RETURN(inherited, sys::listen_at(path, access));
   }
   MetricsSocket socket(path, std::move(inherited));
   socket.epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));

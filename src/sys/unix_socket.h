@@ -26,7 +26,7 @@ enum class AtPath : std::uint8_t {
 /// How a socket at a path is made.
 struct SocketAccess {
   std::uint32_t mode = 0600;
-  std::string group = {};  ///< empty: left alone
+  std::string group;  ///< empty: left alone
   AtPath at_path = AtPath::kNobody;
 };
 

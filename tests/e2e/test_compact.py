@@ -289,6 +289,15 @@ class ManySnapshots(CompactTest):
         self.assert_right()
         self.assert_right(self.other, self.other_memory)
 
+    @needs_strace
+    def test_one_of_a_store_that_is_removed_meanwhile_is_no_failure(self) -> None:
+        with stopped_after("fsync", 1, self.directory, "compact", "--store", self.store, "--policy",
+                           "cap=2", "--json") as outcomes:
+            shutil.rmtree(self.vm)
+        self.assertEqual(outcomes[0].code, EXIT_DONE, str(outcomes[0]))
+        self.assertEqual([report["outcome"] for report in outcomes[0].json["snapshots"]],
+                         ["merged", "gone"])
+
     def test_an_empty_store_has_nothing_to_merge(self) -> None:
         empty = self.directory / "empty"
         empty.mkdir()
