@@ -324,9 +324,8 @@ bool gives_memory_back(pid_t process) {
   const std::string madvise = std::to_string(SYS_madvise) + " ";
   for (const auto& task : fs::directory_iterator("/proc/" + std::to_string(process) + "/task")) {
     if (!first_line(task.path() / "syscall").starts_with(madvise)) continue;
-    // It may wait for a lock yet. ("0": this kernel does not tell.)
-    const std::string waits_in = first_line(task.path() / "wchan");
-    if (waits_in == "0" || waits_in.starts_with("userfaultfd")) return true;
+    // It may wait for a lock yet, or run ("0").
+    if (first_line(task.path() / "wchan").starts_with("userfaultfd")) return true;
   }
   return false;
 }
