@@ -77,8 +77,9 @@ class SessionTest : public testing::TestWithParam<int> {
     handshake_ = std::move(*handshake);
   }
 
-  /// Serves that guest to its end; returns its exit code.
-  int serve_to_the_end() {
+  /// Serves that guest to its end; returns its exit code. The start of a session wakes all who
+  /// wait; `at_start` is called after that, before the first events are read.
+  int serve_to_the_end(const std::function<void()>& at_start = [] {}) {
     const auto snapshot = store::open_snapshot(snapshot_);
     if (!snapshot) {
       ADD_FAILURE() << snapshot.error().message;
@@ -86,6 +87,7 @@ class SessionTest : public testing::TestWithParam<int> {
     }
     begin_session(snapshot->chain, std::move(handshake_));
     if (!session_) return -1;
+    at_start();
     while (session_->step(1000) == SessionState::kServing) {
     }
     session_.reset();  // before what it reads from
@@ -356,11 +358,13 @@ TEST_F(SessionTest, ARemoveBehindMoreFaultsThanAreReadAtOnceIsAppliedBeforeAnyIs
     return wrong.load();
   });
   ASSERT_FALSE(HasFatalFailure());
-  while (waiting_threads(handshake_.userfaultfd.get()) < static_cast<int>(kFaults) ||
-         !gives_memory_back(process_)) {
-    ::sched_yield();
-  }
-  EXPECT_EQ(serve_to_the_end(), 0);
+  const auto wait_for_all = [&] {
+    while (waiting_threads(userfaultfd_.get()) < static_cast<int>(kFaults) ||
+           !gives_memory_back(process_)) {
+      ::sched_yield();
+    }
+  };
+  EXPECT_EQ(serve_to_the_end(wait_for_all), 0);
   // The first batch was all faults; the kernel refused to fill until the REMOVE was read.
   EXPECT_GE(state_->counters().reread_events.get(), 1);
   EXPECT_EQ(state_->counters().removes.get(), 1);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "base/block.h"
@@ -424,10 +425,11 @@ Result<PendingPauses> pending_pauses(const Store& store) {
     if (!journal) pending.unreadable.push_back(journal.error().message);
     if (journal && *journal) pending.journals.push_back(std::move(**journal));
   }
-  // Names are sorted, so what began in one second keeps their order.
-  std::stable_sort(
-      pending.journals.begin(), pending.journals.end(),
-      [](const PauseJournal& a, const PauseJournal& b) { return a.created < b.created; });
+  // What began in one second is in the order of the names.
+  std::sort(pending.journals.begin(), pending.journals.end(),
+            [](const PauseJournal& a, const PauseJournal& b) {
+              return std::tie(a.created, a.pause_id) < std::tie(b.created, b.pause_id);
+            });
   return pending;
 }
 
