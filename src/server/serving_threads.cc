@@ -20,7 +20,7 @@ namespace {
 using pager::Session;
 using pager::SessionState;
 
-constexpr int kEventsAtOnce = 64;
+constexpr int kEventsPerWait = 64;
 
 /// What is populated between two looks at the events: little while faults come, so that none waits
 /// long; as much as one buffer holds when none do.
@@ -98,10 +98,10 @@ class ServingThreads::Thread {
   }
 
   void run() {
-    std::array<epoll_event, kEventsAtOnce> events{};
+    std::array<epoll_event, kEventsPerWait> events{};
     bool more = false;
     while (!stopping_) {
-      const int count = ::epoll_wait(epoll_.get(), events.data(), kEventsAtOnce, more ? 0 : -1);
+      const int count = ::epoll_wait(epoll_.get(), events.data(), kEventsPerWait, more ? 0 : -1);
       bool busy = false;
       for (int i = 0; i < count; ++i) busy |= handle(events[static_cast<std::size_t>(i)].data.u64);
       more = populate(busy ? kBusyPortionBlocks : kIdlePortionBlocks);

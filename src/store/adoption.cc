@@ -13,6 +13,7 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "format/trailer.h"
+#include "store/pending_area.h"
 #include "store/pending_pause.h"
 #include "store/snapshot_directory.h"
 #include "sys/directory.h"
@@ -22,10 +23,6 @@
 namespace lamina::store {
 namespace {
 
-constexpr std::string_view kJournalSuffix = ".json";
-constexpr std::string_view kNewJournalSuffix = ".json.new";  // of a pause
-constexpr std::uint64_t kMaxJournalBytes = std::uint64_t{64} << 10;
-
 struct Journal {
   std::string source;
   std::string layer_name;
@@ -33,12 +30,6 @@ struct Journal {
   std::uint64_t mode = 0;
   std::uint64_t inode = 0;
 };
-
-std::string pending_path(const Store& store, const std::string& name) {
-  return fmt::format("{}/{}/{}", store.path(), kPendingArea, name);
-}
-
-std::string journal_name(const std::string& id) { return id + std::string(kJournalSuffix); }
 
 /// Paths are bytes, JSON is UTF-8: what is put back must have the very name that it had.
 std::string to_hex(std::string_view bytes) {

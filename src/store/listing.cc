@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "store/disk_use.h"
+#include "store/pending_area.h"
 #include "store/pin_summary.h"
 #include "store/resume_count.h"
 #include "store/snapshot_directory.h"
@@ -20,14 +21,12 @@
 namespace lamina {
 namespace {
 
-constexpr std::string_view kJournalSuffix = ".json";
-constexpr std::uint64_t kMaxJournalBytes = std::uint64_t{64} << 10;
 constexpr std::int64_t kNanosecondsPerSecond = 1'000'000'000;
 
 PendingKind kind_of_journal(int area, const std::string& name, const std::string& path) {
   const auto opened = sys::open_regular(area, name, O_RDONLY, path);
   if (!opened) return PendingKind::kOther;
-  const auto bytes = sys::read_whole(opened->fd.get(), kMaxJournalBytes, path);
+  const auto bytes = sys::read_whole(opened->fd.get(), store::kMaxJournalBytes, path);
   if (!bytes) return PendingKind::kOther;
   const auto* begin = reinterpret_cast<const char*>(bytes->data());
   const auto json = nlohmann::json::parse(begin, begin + bytes->size(), nullptr, false);
@@ -133,9 +132,9 @@ class Listing {
     // A journal and its directory are one entry; either may be there alone.
     std::map<Uuid, PendingListing> found;
     for (const std::string& name : names_of(*area, store::kPendingArea)) {
-      const bool is_journal = name.ends_with(kJournalSuffix);
+      const bool is_journal = name.ends_with(store::kJournalSuffix);
       const auto id = Uuid::parse(
-          is_journal ? std::string_view(name).substr(0, name.size() - kJournalSuffix.size())
+          is_journal ? std::string_view(name).substr(0, name.size() - store::kJournalSuffix.size())
                      : std::string_view(name));
       const std::string path = area_path(store::kPendingArea) + "/" + name;
       const auto facts = sys::facts_of_name(area->get(), name, path);

@@ -11,7 +11,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::uint64_t kVersion = 1;
+constexpr std::uint64_t kJournalVersion = 1;
 
 constexpr std::array<std::pair<AfterPause, const char*>, 3> kAfterNames{
     {{AfterPause::kStop, "stop"}, {AfterPause::kResume, "resume"}, {AfterPause::kStay, "stay"}}};
@@ -34,7 +34,7 @@ std::optional<AfterPause> parse_after_pause(const std::string& name) {
 
 std::string encode_pause_journal(const PauseJournal& journal) {
   nlohmann::ordered_json json;
-  json["pause"] = kVersion;
+  json["pause"] = kJournalVersion;
   json["pause_id"] = journal.pause_id.to_string();
   json["build_id"] = journal.build_id.to_string();
   json["name"] = journal.name;
@@ -70,7 +70,7 @@ std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> byte
   const Json json = Json::parse(begin, begin + bytes.size(), nullptr, false);
   if (!json.is_object()) return std::nullopt;
   FieldReader reader(json);
-  if (reader.number("pause") != kVersion) return std::nullopt;
+  if (reader.number("pause") != kJournalVersion) return std::nullopt;
   PauseJournal journal;
   journal.pause_id = reader.uuid("pause_id");
   journal.build_id = reader.uuid("build_id");

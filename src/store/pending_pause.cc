@@ -10,6 +10,7 @@
 
 #include "base/block.h"
 #include "base/error.h"
+#include "store/pending_area.h"
 #include "store/snapshot_build.h"
 #include "store/snapshot_link.h"
 #include "sys/directory.h"
@@ -20,9 +21,6 @@
 namespace lamina::store {
 namespace {
 
-constexpr std::string_view kJournalSuffix = ".json";
-constexpr std::string_view kNewJournalSuffix = ".json.new";
-constexpr std::uint64_t kMaxJournalBytes = std::uint64_t{64} << 10;
 constexpr const char* kReserveName = ".reserve";
 /// A copy from a jail until it is whole.
 constexpr const char* kFetchedName = ".fetched";
@@ -33,12 +31,6 @@ constexpr const char* kFetchedName = ".fetched";
 constexpr std::uint64_t kReservedPerBlock = 24;
 constexpr std::uint64_t kReservedPerExtent = 16;
 constexpr std::uint64_t kReservedAlways = std::uint64_t{1} << 20;
-
-std::string pending_path(const Store& store, const std::string& name) {
-  return fmt::format("{}/{}/{}", store.path(), kPendingArea, name);
-}
-
-std::string journal_name(const Uuid& id) { return id.to_string() + std::string(kJournalSuffix); }
 
 Status sync_pending_area(const Store& store) {
   return sys::sync(store.pending_area(), pending_path(store, "."));
@@ -171,7 +163,7 @@ void PendingPause::shrink_reserve() const {
 Status PendingPause::write_journal(const PauseJournal& journal) {
   shrink_reserve();
   const std::string text = encode_pause_journal(journal);
-  const std::string name = journal_name(journal.pause_id);
+  const std::string name = journal_name(journal.pause_id.to_string());
   const std::string fresh = journal.pause_id.to_string() + std::string(kNewJournalSuffix);
   const int area = store_->pending_area();
   LAMINA_RETURN_IF_ERROR(sys::replace_file(area, fresh, name, std::as_bytes(std::span(text)),
@@ -382,7 +374,7 @@ Status PendingPause::end() {
   // Then the journal stays for as long as what it replaced.
   if (left_replaced_) LAMINA_RETURN_IF_ERROR(remove_replaced());
   const std::string fresh = journal_.pause_id.to_string() + std::string(kNewJournalSuffix);
-  for (const std::string& name : {fresh, journal_name(journal_.pause_id)}) {
+  for (const std::string& name : {fresh, journal_name(journal_.pause_id.to_string())}) {
     LAMINA_RETURN_IF_ERROR(
         sys::remove_file(store_->pending_area(), name, pending_path(*store_, name)));
   }
@@ -390,10 +382,10 @@ Status PendingPause::end() {
 }
 
 Result<std::optional<PauseJournal>> read_pause_journal(const Store& store, const Uuid& id) {
-  const std::string path = pending_path(store, journal_name(id));
-  LAMINA_ASSIGN_OR_RETURN(
-      const auto bytes,
-      sys::read_if_there(store.pending_area(), journal_name(id), kMaxJournalBytes, path));
+  const std::string path = pending_path(store, journal_name(id.to_string()));
+  LAMINA_ASSIGN_OR_RETURN(const auto bytes,
+                          sys::read_if_there(store.pending_area(), journal_name(id.to_string()),
+                                             kMaxJournalBytes, path));
   if (!bytes) return std::nullopt;
   std::optional<PauseJournal> journal = decode_pause_journal(*bytes);
   if (journal && journal->pause_id == id) return journal;
@@ -408,8 +400,9 @@ Result<std::optional<PauseJournal>> read_pause_journal(const Store& store, const
 Status remove_unreadable_pause(const Store& store, const Uuid& id) {
   std::vector<std::string> notes;
   LAMINA_RETURN_IF_ERROR(remove_pending(store, id.to_string(), notes));
-  const std::string path = pending_path(store, journal_name(id));
-  LAMINA_RETURN_IF_ERROR(sys::remove_tree(store.pending_area(), journal_name(id), path));
+  const std::string path = pending_path(store, journal_name(id.to_string()));
+  LAMINA_RETURN_IF_ERROR(
+      sys::remove_tree(store.pending_area(), journal_name(id.to_string()), path));
   return sync_pending_area(store);
 }
 

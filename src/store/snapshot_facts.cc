@@ -14,7 +14,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::uint64_t kVersion = 1;
+constexpr std::uint64_t kFactsVersion = 1;
 
 bool parse_hex(std::string_view hex, format::Digest128& digest) {
   constexpr std::string_view kDigits = "0123456789abcdef";
@@ -89,9 +89,9 @@ Result<SnapshotFacts> decode_facts(std::span<const std::byte> bytes) {
   if (!json.is_object()) return fail(ErrorKind::kCorrupt, "it is not a JSON object");
   FieldReader reader(json);
   const std::uint64_t version = reader.number("version");
-  if (reader.ok() && version != kVersion) {
+  if (reader.ok() && version != kFactsVersion) {
     return fail(ErrorKind::kCorrupt, "it has version {}; this build reads version {}", version,
-                kVersion);
+                kFactsVersion);
   }
   SnapshotFacts facts;
   facts.pause_id = reader.uuid("pause_id");
@@ -123,7 +123,7 @@ std::string encode_facts(const SnapshotFacts& facts) {
         {{"build_id", layer.build_id.to_string()}, {"checksums", layer.has_checksums}});
   }
   nlohmann::ordered_json json;
-  json["version"] = kVersion;
+  json["version"] = kFactsVersion;
   json["pause_id"] = facts.pause_id.to_string();
   json["build_id"] = facts.build_id.to_string();
   if (facts.parent_pause_id) json["parent_pause_id"] = facts.parent_pause_id->to_string();

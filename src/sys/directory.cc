@@ -13,14 +13,11 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "sys/directory_stream.h"
 #include "sys/file.h"
 
 namespace lamina::sys {
 namespace {
-
-struct CloseDirectory {
-  void operator()(DIR* stream) const { ::closedir(stream); }
-};
 
 struct FreeMemory {
   void operator()(char* pointer) const { ::free(pointer); }  // NOLINT(cppcoreguidelines-no-malloc)
@@ -44,9 +41,7 @@ Result<bool> make_directory(int directory, const std::string& name, const std::s
 Result<std::vector<std::string>> list_directory(int fd, const std::string& object) {
   // A descriptor of its own: the stream takes it over and moves its position.
   LAMINA_ASSIGN_OR_RETURN(Fd own, open_directory(fd, ".", object));
-  std::unique_ptr<DIR, CloseDirectory> stream(::fdopendir(own.get()));
-  if (!stream) return system_failure("opendir", object, errno);
-  own.release();
+  LAMINA_ASSIGN_OR_RETURN(const DirectoryStream stream, read_directory(std::move(own), object));
   std::vector<std::string> names;
   while (true) {
     errno = 0;

@@ -21,15 +21,12 @@
 
 #include "base/error.h"
 #include "sys/directory.h"
+#include "sys/directory_stream.h"
 #include "sys/file.h"
 #include "sys/userfaultfd.h"
 
 namespace lamina::sys {
 namespace {
-
-struct CloseDirectory {
-  void operator()(DIR* stream) const { ::closedir(stream); }
-};
 
 template <typename Number>
 bool parse_number(std::string_view text, Number& number) {
@@ -163,9 +160,7 @@ Result<std::vector<int>> userfaultfds_of(pid_t pid) {
   const std::string path = fmt::format("/proc/{}/fd", pid);
   LAMINA_ASSIGN_OR_RETURN(Fd directory, open_directory(AT_FDCWD, path, path));
   const int fd = directory.get();
-  const std::unique_ptr<DIR, CloseDirectory> stream(::fdopendir(fd));
-  if (!stream) return system_failure("opendir", path, errno);
-  directory.release();
+  LAMINA_ASSIGN_OR_RETURN(const DirectoryStream stream, read_directory(std::move(directory), path));
   std::vector<int> found;
   // A process may hold a million descriptors, to keep us busy.
   constexpr int kMaxEntries = 4096;

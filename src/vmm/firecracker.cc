@@ -14,7 +14,7 @@ using Clock = std::chrono::steady_clock;
 using Milliseconds = std::chrono::milliseconds;
 
 /// How often somebody who may want to stop is asked while Firecracker accepts nobody.
-constexpr Milliseconds kAskEvery{100};
+constexpr Milliseconds kAskWhileRefused{100};
 
 constexpr long kOk = 200;
 constexpr long kNoContent = 204;
@@ -58,7 +58,7 @@ Result<sys::Fd> Firecracker::open_connection() const {
     }
     const auto waited = std::chrono::duration_cast<Milliseconds>(Clock::now() - start);
     const Milliseconds left = std::max(timeouts_.connect - waited, Milliseconds(1));
-    auto connection = sys::connect_to(api_socket_, std::min(left, kAskEvery));
+    auto connection = sys::connect_to(api_socket_, std::min(left, kAskWhileRefused));
     if (connection || connection.error().kind != ErrorKind::kBusy) return connection;
     if (Clock::now() - start >= timeouts_.connect) {
       return fail(ErrorKind::kFailed, "connect '{}': nobody accepted within {} ms", api_socket_,

@@ -44,12 +44,24 @@ class Recover {
     }
     // Opening ends what ingests and merges have left.
     LAMINA_ASSIGN_OR_RETURN(const Store store, Store::open(options_.store, report_.notes));
+    // First: a VMM that waits for a page of its VM does not answer.
+    if (!options_.dry_run) LAMINA_RETURN_IF_ERROR(start_page_server(store));
     LAMINA_RETURN_IF_ERROR(end_pauses(store));
     LAMINA_RETURN_IF_ERROR(release_pins(store));
     LAMINA_RETURN_IF_ERROR(forget_counts(store));
     LAMINA_ASSIGN_OR_RETURN(report_.removed_maps,
                             store::remove_unused_maps(store, options_.dry_run));
-    if (needs_page_server_ && !options_.dry_run) {
+    return {};
+  }
+
+  /// Starts it when a VM that runs gets its memory by page faults.
+  Status start_page_server(const Store& store) {
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names, store::list_pins(options_.store));
+    for (const std::string& name : names) {
+      const auto facts = pin_facts(name);
+      if (!facts || !facts->by_page_faults) continue;
+      const Result<bool> runs = store::is_running(*facts);
+      if (!runs || !*runs) continue;
       const auto started = vmm::ensure_page_server(store, options_.page_server_command);
       if (!started) {
         report_.notes.push_back(
@@ -57,6 +69,7 @@ class Recover {
       } else if (*started) {
         report_.notes.emplace_back("started the page server");
       }
+      return {};
     }
     return {};
   }
@@ -201,15 +214,14 @@ class Recover {
     return options_.dry_run ? Status{} : vmm::release_pin(*pin);
   }
 
+  /// Nothing when they are not (yet) there or cannot be read.
+  [[nodiscard]] Result<store::PinFacts> pin_facts(const std::string& name) const {
+    return store::read_pin_facts(fmt::format("{}/{}/{}", options_.store, store::kVmsArea, name));
+  }
+
   /// Looked at without its lock: whoever pauses or resumes the VM just now is not to find it busy.
-  Result<bool> is_in_use(const std::string& name) {
-    const auto facts =
-        store::read_pin_facts(fmt::format("{}/{}/{}", options_.store, store::kVmsArea, name));
-    if (facts) {
-      LAMINA_ASSIGN_OR_RETURN(const bool runs, store::is_running(*facts));
-      needs_page_server_ = needs_page_server_ || (runs && facts->by_page_faults);
-      return runs;
-    }
+  [[nodiscard]] Result<bool> is_in_use(const std::string& name) const {
+    if (const auto facts = pin_facts(name)) return store::is_running(*facts);
     // Just made, or left by one that was killed then: of a VM that is there it will be used again.
     const auto process = sys::parse_process_name(name);
     if (!process) return false;
@@ -239,7 +251,6 @@ class Recover {
 
   const RecoverOptions& options_;
   RecoverReport report_;
-  bool needs_page_server_ = false;
 };
 
 }  // namespace

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -350,14 +351,16 @@ class ResumeTest(SandboxTest):
 class RecoverTest(SandboxTest):
     """What a killed pause has left."""
 
-    def killed_pause(self, vm: Firecracker, name: str, *options: str) -> None:
-        """A pause whose process is killed while Firecracker writes."""
+    def killed_pause(self, vm: Firecracker, name: str, *options: str,
+                     then: Callable[[], None] = lambda: None) -> None:
+        """A pause whose process is killed before Firecracker writes; `then` is called as well."""
         vm.tell("fail create-slow")
         process = subprocess.Popen([os.environ["LAMINA"], "pause", "--api", str(vm.api_socket),
                                     "--store", str(self.store), "--name", name, *options])
         vm.wait_held()
         process.kill()
         process.wait()
+        then()
         vm.tell("release")
 
     def test_a_create_without_an_outcome_is_discarded_and_the_vm_runs_again(self) -> None:
@@ -422,6 +425,20 @@ class RecoverTest(SandboxTest):
                 self.assertEqual(pausing.wait(), 0)
             finally:
                 pausing.kill()
+        self.check(again)
+
+    def test_one_whose_create_waits_for_a_page_is_not_waited_for_without_a_server(self) -> None:
+        vm = self.fresh()
+        vm.tell("run 2000 1")
+        self.pause(vm, "a")
+        again, _ = self.resume("a", "--mode", "uffd", "--populate", "none")
+        self.killed_pause(again, "b")
+        wait_until(lambda: self.recover()["discarded"] or not os.listdir(self.store / ".pending"),
+                   "recovered")
+        # The next is full: Firecracker reads pages that the guest has not touched.
+        self.killed_pause(again, "b", then=self.stop_page_servers)
+        self.assertEqual(self.recover()["queued"], 0)
+        self.assertEqual(again.state(), "Running")
         self.check(again)
 
     def test_the_next_pause_settles_what_a_killed_one_left(self) -> None:
