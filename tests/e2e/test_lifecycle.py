@@ -20,7 +20,7 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 from firecracker import Firecracker
 from memory_files import (EXIT_BUSY, EXIT_DONE, EXIT_FAILED, EXIT_NO_SPACE, EXIT_NOT_FOUND,
                           EXIT_USAGE, PAGE_BYTES, lamina, main)
-from sandbox import MEMORY_BYTES, SandboxTest, page_servers_of
+from sandbox import SandboxTest, page_servers_of
 from serving import wait_until
 
 OTHER_USER = 65534

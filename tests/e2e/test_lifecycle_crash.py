@@ -39,7 +39,6 @@ from faults import (CHANGING_CALLS, SOCKET_CALLS, Point, changes_the_disk, point
 from firecracker import Firecracker
 from memory_files import EXIT_DONE, EXIT_NOT_FOUND, Outcome, lamina, main
 from sandbox import SandboxTest, page_servers_of
-from serving import wait_until
 
 WORKERS = 3  # a round waits for processes much of its time
 MEMORY_MIB = 8

@@ -22,10 +22,10 @@ from unittest import mock
 
 sys.dont_write_bytecode = True  # the source folder stays clean
 
-import test_serve
 from memory_files import (EXIT_BUSY, EXIT_DONE, EXIT_NOT_FOUND, EXIT_USAGE, PAGE_BYTES,
                           GuestMemory, main)
 from pins import Pin
+from served_snapshots import SEED, ServeTest, decode_working_set
 from serving import Server, Vm, adopt_orphans, wait_until, waits_for_pages
 
 OTHER_USER = 65534
@@ -38,7 +38,7 @@ FOREVER = 1 << 60
 VMS_WHOSE_DESCRIPTORS_GO = 12
 
 
-class StoreTest(test_serve.ServeTest):
+class StoreTest(ServeTest):
     """Two chains of snapshots in a store."""
 
     def setUp(self) -> None:
@@ -75,7 +75,7 @@ class StoreTest(test_serve.ServeTest):
 
     def wait_served(self, server: Server, count: int) -> None:
         """Waits until `count` VMs can be taken over."""
-        wait_until(lambda: test_serve.Killed.state_files(server) == count, server.said())
+        wait_until(lambda: self.state_files(server) == count, server.said())
 
     def assert_refused(self, server: Server, vm: Vm, reason: str) -> None:
         """The VM, which would wait for its memory, must be killed, and the log say why."""
@@ -231,7 +231,7 @@ class Choices(StoreTest):
                                   facts={"record": True})
             self.assert_right(vm)
             self.wait_idle(server)
-            recorded = test_serve.WorkingSets.decode(file)
+            recorded = decode_working_set(file)
             self.assertEqual([*dict.fromkeys(recorded[1])], touched)
             # The next one is resumed with it; the first one's fork, without, shares the layers.
             vm, _ = self.pinned(server, self.big, self.big_truth, "--touch", touched[0],
@@ -520,7 +520,7 @@ class ToldToAServiceManager(StoreTest):
     """The protocol of sd_notify."""
 
     def test_ready_watchdog_stopping(self) -> None:
-        name = f"lamina-test-{os.getpid()}-{random.Random(test_serve.SEED).random()}"
+        name = f"lamina-test-{os.getpid()}-{random.Random(SEED).random()}"
         told: list[str] = []
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.bind(f"\0{name}")
