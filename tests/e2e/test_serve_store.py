@@ -470,10 +470,12 @@ class KilledUnderLoad(StoreTest):
             run(VMS_WHOSE_DESCRIPTORS_GO)
             before = descriptors()
             run(VMS_WHOSE_DESCRIPTORS_GO, max(before) + 4 * VMS_WHOSE_DESCRIPTORS_GO)
-            wait_until(lambda: descriptors() == before, f"{descriptors()} come back to {before}")
+            # What the run before had may not all have been closed when it was counted.
+            wait_until(lambda: all(now <= then for now, then in zip(descriptors(), before)),
+                       f"{descriptors()} come back to {before}")
             server.wait_for_another(server.kill_worker())
             run(3)
-            wait_until(lambda: descriptors()[0] == before[0], "the supervisor closes all, too")
+            wait_until(lambda: descriptors()[0] <= before[0], "the supervisor closes all, too")
             self.end_cleanly(server)
 
 
