@@ -277,6 +277,24 @@ class ResumeTest(SandboxTest):
             self.assertTrue(resumed.result()[1]["started_page_server"])
         self.check(vm)
 
+    def test_two_resumes_into_one_process_are_one(self) -> None:
+        self.pause(self.fresh(), "a")
+        for mode in ("uffd", "file"):
+            with self.subTest(mode):
+                vm = self.waiting("--fail", "load-slow")
+                with ThreadPoolExecutor() as pool:
+                    resumed = pool.submit(self.resume, "a", "--mode", mode, vm=vm)
+                    vm.wait_held()
+                    second = lamina("resume", "--api", vm.api_socket, "--store", self.store,
+                                    "--name", "a", "--mode", mode)
+                    vm.tell("release")
+                    resumed.result()
+                self.assertEqual(second.code, EXIT_BUSY, str(second))
+                self.check(vm)
+                self.assertEqual(len(self.pins()), 1)
+                vm.end()
+                self.recover()
+
     def test_a_failed_load_leaves_nothing(self) -> None:
         self.pause(self.fresh(), "a")
         for point in ("load-refuse", "load-die"):
