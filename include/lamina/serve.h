@@ -82,6 +82,12 @@ std::string page_server_socket(const std::string& store);
 /// Where the page server of a store answers with its metrics: <store>/.vms/page-server.metrics.
 std::string page_server_metrics_socket(const std::string& store);
 
+/// Where laminad answers (docs/api.md) while it keeps the store: <store>/.vms/laminad.sock, a
+/// symbolic link to the socket that it listens at. One that a killed daemon has left leads to a
+/// socket where nobody listens, or in time to somebody else's: look who answers (SO_PEERCRED), and
+/// name the store in each request (`store`), which a daemon of another store refuses with 421.
+std::string daemon_socket(const std::string& store);
+
 /// Who serves the VMs of a store.
 enum class StoreServer : std::uint8_t {
   kNone,

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <memory>
@@ -8,18 +9,23 @@
 #include "cli/command_line.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
+#include "cli/store_daemon.h"
 #include "lamina/compact.h"
 #include "report/snapshot_json.h"
 
 namespace lamina::cli {
 namespace {
 
+/// No request has more, and no disk.
+constexpr std::uint64_t kMaxRequestRate = std::uint64_t{1} << 62;
+
 constexpr const char* kFooter =
     "Merges the youngest layers of each snapshot, as many as the policy says, and\n"
     "replaces it atomically. Pauses come first: when another process writes a\n"
     "snapshot meanwhile, its merge is done again, and after 4 attempts dropped\n"
     "(exit 5). A snapshot that fails does not keep the others from being merged; the\n"
-    "exit code is that of the first that failed.\n\n"
+    "exit code is that of the first that failed. Where a daemon keeps the store it is\n"
+    "asked to merge, by the policy that is given here.\n\n"
     "Policies:\n"
     "  tiered     the young layers of comparable size, at soft=8 layers; a large base\n"
     "             is left alone until what lies on it has 1/ratio=2 of its size.\n"
@@ -36,6 +42,7 @@ struct Arguments {
   CompactOptions options;
   std::vector<std::string> snapshots;
   std::string store;
+  bool no_daemon = false;
   bool json = false;
 };
 
@@ -86,7 +93,8 @@ class Run {
     for (const std::string& snapshot : arguments_.snapshots) {
       const Stopwatch stopwatch;
       arguments_.options.snapshot = snapshot;
-      const auto report = compact(arguments_.options);
+      const auto asked = ask_daemon(snapshot);
+      const auto report = asked ? *asked : compact(arguments_.options);
       progress_.clear();
       if (!report && !arguments_.store.empty() && !std::filesystem::exists(snapshot)) {
         add_gone(snapshot);
@@ -117,6 +125,22 @@ class Run {
   }
 
  private:
+  Asked<CompactReport> ask_daemon(const std::string& path) {
+    const auto snapshot = named_snapshot(path);
+    if (!snapshot) return std::nullopt;
+    auto daemon = StoreDaemon::of(snapshot->store, arguments_.no_daemon);
+    if (!daemon) return std::nullopt;
+    daemon->show_as_given(*snapshot);
+    const CompactOptions& options = arguments_.options;
+    nlohmann::ordered_json fields = {{"policy", options.policy}};
+    if (options.dry_run) fields["dry_run"] = true;
+    if (options.background) fields["background"] = true;
+    if (options.rate_limit_bytes_s > 0)
+      fields["rate"] = std::min(options.rate_limit_bytes_s, kMaxRequestRate);
+    return daemon->ask("/v1/snapshots/" + percent_encoded(snapshot->name) + "/compact",
+                       std::move(fields), &progress_, report::compaction_from_json);
+  }
+
   /// Removed by somebody since the store was listed.
   void add_gone(const std::string& snapshot) {
     if (!arguments_.json) fmt::print("{}: removed meanwhile\n", snapshot);
@@ -181,6 +205,7 @@ Action add_compact(CLI::App& app) {
   verb->add_option_function<std::string>("--rate", choose_rate, "merge at most so many a second")
       ->option_text("BYTES");
   verb->add_flag("--background", arguments->options.background, "at idle I/O and CPU priority");
+  add_no_daemon(verb, arguments->no_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run(*arguments); };
 }

@@ -4,6 +4,7 @@
 
 #include "cli/command_line.h"
 #include "cli/output.h"
+#include "cli/store_daemon.h"
 #include "lamina/fork.h"
 #include "report/snapshot_json.h"
 
@@ -13,12 +14,14 @@ namespace {
 constexpr const char* kFooter =
     "The fork is the same pause under a second name, made of hard links; what happens\n"
     "to one of them does not change the other. On another file system, or past its\n"
-    "limit of links, layers are copied.\n\n"
+    "limit of links, layers are copied. The store's daemon is asked to make it where\n"
+    "one runs, but for a fork in another store.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
     "6 no space.";
 
 struct Arguments {
   ForkOptions options;
+  bool no_daemon = false;
   bool json = false;
 };
 
@@ -37,9 +40,22 @@ void print_report(const ForkReport& report, double elapsed_ms, bool json) {
   fmt::print(", {:.1f} ms\n", elapsed_ms);
 }
 
+Asked<ForkReport> ask_daemon(const Arguments& arguments) {
+  const auto source = named_snapshot(arguments.options.snapshot);
+  const auto fork = named_snapshot(arguments.options.fork);
+  if (!source || !fork) return std::nullopt;
+  auto daemon = StoreDaemon::of(source->store, arguments.no_daemon);
+  if (!daemon || !daemon->keeps(fork->store)) return std::nullopt;
+  daemon->show_as_given(*source);
+  daemon->show_as_given(*fork);
+  return daemon->ask("/v1/fork", {{"snapshot", source->name}, {"new", fork->name}}, nullptr,
+                     report::fork_from_json);
+}
+
 int run(const Arguments& arguments) {
   const Stopwatch stopwatch;
-  const auto report = fork_snapshot(arguments.options);
+  const auto asked = ask_daemon(arguments);
+  const auto report = asked ? *asked : fork_snapshot(arguments.options);
   if (!report) return report_error(report.error(), arguments.json);
   print_notes(report->notes);
   print_report(*report, stopwatch.elapsed_ms(), arguments.json);
@@ -53,6 +69,7 @@ Action add_fork(CLI::App& app) {
   CLI::App* verb = add_verb(app, "fork", "give a snapshot a second name, by links", kFooter);
   add_text(verb, "SNAPSHOT", arguments->options.snapshot, "what to fork")->required();
   add_text(verb, "NEW", arguments->options.fork, "the fork, in this store or another")->required();
+  add_no_daemon(verb, arguments->no_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run(*arguments); };
 }

@@ -6,8 +6,10 @@
 #include <utility>
 
 #include "cli/command_line.h"
+#include "cli/lifecycle_requests.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
+#include "cli/store_daemon.h"
 #include "lamina/lifecycle.h"
 #include "report/lifecycle_json.h"
 #include "sys/process.h"
@@ -21,7 +23,9 @@ constexpr const char* kPauseFooter =
     "frozen, with LAMINA_STORE, LAMINA_NAME, LAMINA_PAUSE_ID and LAMINA_API_SOCKET\n"
     "set; when it fails the state is kept under NAME@PAUSE-ID.\n"
     "What Firecracker has acknowledged is never lost: what cannot be completed stays\n"
-    "queued, and the VM's next pause, or 'lamina recover', completes it.\n\n"
+    "queued, and the VM's next pause, or 'lamina recover', completes it.\n"
+    "Where a daemon keeps the store it is asked to pause, unless there is a hook,\n"
+    "which runs with the caller's rights and in his directory.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
     "6 no space, 130 interrupted.";
 
@@ -29,7 +33,8 @@ constexpr const char* kResumeFooter =
     "Loads the snapshot into a Firecracker that was just started. What it is resumed\n"
     "from is pinned: the snapshot may be replaced, merged or removed meanwhile. Any\n"
     "number of VMs may be resumed from one snapshot. With --mode uffd the store's\n"
-    "page server is started when none runs; it goes on running.\n\n"
+    "page server is started when none runs; it goes on running. Where a daemon keeps\n"
+    "the store it is asked to resume.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
     "6 no space, 130 interrupted.";
 
@@ -37,7 +42,8 @@ constexpr const char* kRecoverFooter =
     "Completes pauses that Firecracker has acknowledged, discards others, lets VMs\n"
     "run again that a pause has left frozen, removes the pins of VMs that have ended\n"
     "and memory files that nobody maps, and starts the page server when VMs need it.\n"
-    "May be given at any time, also while others work on the store.\n\n"
+    "May be given at any time, also while others work on the store. Where a daemon\n"
+    "keeps the store it is asked to recover.\n\n"
     "Exit codes: 0 done, 1 failed or something stays queued, 2 usage, 3 not found,\n"
     "4 corrupt, 5 busy, 6 no space.";
 
@@ -63,6 +69,7 @@ void add_vmm(CLI::App* verb, VmmAddress& address) {
 
 struct PauseArguments {
   PauseOptions options;
+  bool no_daemon = false;
   bool json = false;
 };
 
@@ -85,7 +92,8 @@ void print_pause(const PauseReport& report, bool json) {
 int run_pause(PauseArguments& arguments) {
   ProgressBar progress;
   arguments.options.progress = &progress;
-  const auto report = pause(arguments.options);
+  const auto asked = ask_to_pause(arguments.options, arguments.no_daemon, progress);
+  const auto report = asked ? *asked : pause(arguments.options);
   progress.clear();
   if (!report) return report_error(report.error(), arguments.json);
   print_notes(report->notes);
@@ -96,6 +104,7 @@ int run_pause(PauseArguments& arguments) {
 struct ResumeArguments {
   ResumeOptions options;
   std::vector<std::string> networks;
+  bool no_daemon = false;
   bool json = false;
 };
 
@@ -123,7 +132,8 @@ int run_resume(ResumeArguments& arguments) {
   options.page_server_command = page_server_command(options.store);
   ProgressBar progress;
   options.progress = &progress;
-  const auto report = resume(options);
+  const auto asked = ask_to_resume(options, arguments.no_daemon, progress);
+  const auto report = asked ? *asked : resume(options);
   progress.clear();
   if (!report) return report_error(report.error(), arguments.json);
   print_notes(report->notes);
@@ -134,6 +144,7 @@ int run_resume(ResumeArguments& arguments) {
 struct RecoverArguments {
   RecoverOptions options;
   std::vector<std::string> given_up;
+  bool no_daemon = false;
   bool json = false;
 };
 
@@ -147,7 +158,8 @@ int run_recover(RecoverArguments& arguments) {
     arguments.options.give_up.push_back(*id);
   }
   arguments.options.page_server_command = page_server_command(arguments.options.store);
-  const auto report = recover(arguments.options);
+  const auto asked = ask_to_recover(arguments.options, arguments.no_daemon);
+  const auto report = asked ? *asked : recover(arguments.options);
   if (!report) return report_error(report.error(), arguments.json);
   print_notes(report->notes);
   if (arguments.json) {
@@ -170,10 +182,8 @@ Action add_pause(CLI::App& app) {
   add_vmm(verb, options.vmm);
   add_text(verb, "--store", options.store, "where snapshots are kept", "DIR")->required();
   add_text(verb, "--name", options.name, "of the snapshot", "NAME")->required();
-  add_choice<AfterPause>(
-      verb, "--after", options.after,
-      {{"stop", AfterPause::kStop}, {"resume", AfterPause::kResume}, {"stay", AfterPause::kStay}},
-      "what becomes of the VM (default stop)");
+  add_choice<AfterPause>(verb, "--after", options.after, after_words(),
+                         "what becomes of the VM (default stop)");
   add_text(verb, "--frozen-hook", options.frozen_hook, "run while the VM is frozen", "CMD");
   verb->add_option_function<std::uint32_t>(
           "--hook-timeout",
@@ -199,6 +209,7 @@ Action add_pause(CLI::App& app) {
       ->check(CLI::Range(1U, 86'400U))
       ->type_name("")
       ->option_text("SECONDS");
+  add_no_daemon(verb, arguments->no_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run_pause(*arguments); };
 }
@@ -210,14 +221,10 @@ Action add_resume(CLI::App& app) {
   add_vmm(verb, options.vmm);
   add_text(verb, "--store", options.store, "where snapshots are kept", "DIR")->required();
   add_text(verb, "--name", options.name, "of the snapshot", "NAME")->required();
-  add_choice<ResumeMode>(
-      verb, "--mode", options.mode,
-      {{"auto", ResumeMode::kAuto}, {"uffd", ResumeMode::kPageFaults}, {"file", ResumeMode::kFile}},
-      "how it gets its memory (default auto)");
-  add_choice<Populate>(
-      verb, "--populate", options.populate,
-      {{"none", Populate::kNone}, {"working-set", Populate::kWorkingSet}, {"all", Populate::kAll}},
-      "filled without a fault (default working-set)");
+  add_choice<ResumeMode>(verb, "--mode", options.mode, mode_words(),
+                         "how it gets its memory (default auto)");
+  add_choice<Populate>(verb, "--populate", options.populate, populate_words(),
+                       "filled without a fault (default working-set)");
   verb->add_flag("--record", options.record, "with uffd: store what is touched first");
   verb->add_option("--network-override", arguments->networks, "another host device")
       ->allow_extra_args(false)
@@ -225,6 +232,7 @@ Action add_resume(CLI::App& app) {
       ->option_text("IFACE=DEV");
   add_text(verb, "--vsock-override", options.vsock_override, "another vsock path", "PATH");
   verb->add_flag("--stay-paused", options.stay_paused, "load only");
+  add_no_daemon(verb, arguments->no_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run_resume(*arguments); };
 }
@@ -238,6 +246,7 @@ Action add_recover(CLI::App& app) {
       ->allow_extra_args(false)
       ->type_name("")
       ->option_text("PAUSE-ID");
+  add_no_daemon(verb, arguments->no_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run_recover(*arguments); };
 }

@@ -4,6 +4,7 @@
 
 #include "cli/command_line.h"
 #include "cli/output.h"
+#include "cli/store_daemon.h"
 #include "lamina/remove.h"
 #include "report/snapshot_json.h"
 
@@ -14,12 +15,14 @@ constexpr const char* kFooter =
     "A snapshot is gone at once and for good, its files follow; a crash leaves it\n"
     "whole or gone. Layers that other snapshots link stay. VMs that were resumed from\n"
     "it run on: they keep what they need until they end. One that cannot be removed\n"
-    "does not keep the others.\n\n"
+    "does not keep the others. Where a daemon keeps the store of all of them it is\n"
+    "asked to remove them.\n\n"
     "Exit codes: 0 all removed; else that of the first that was not: 1 failed,\n"
     "3 not found, 5 busy, 6 no space. 2 usage: nothing was removed.";
 
 struct Arguments {
   RemoveOptions options;
+  bool no_daemon = false;
   bool json = false;
 };
 
@@ -37,8 +40,26 @@ void print_removed(const RemovedSnapshot& removed, bool dry_run) {
   fmt::print("\n");
 }
 
+/// Snapshots of several stores are none of a daemon's: they are one removal, with one report.
+Asked<RemoveReport> ask_daemon(const Arguments& arguments) {
+  std::optional<StoreDaemon> daemon;
+  auto names = nlohmann::ordered_json::array();
+  for (const std::string& path : arguments.options.snapshots) {
+    const auto snapshot = named_snapshot(path);
+    if (!snapshot) return std::nullopt;
+    if (!daemon) daemon = StoreDaemon::of(snapshot->store, arguments.no_daemon);
+    if (!daemon || !daemon->keeps(snapshot->store)) return std::nullopt;
+    daemon->show_as_given(*snapshot);
+    names.push_back(snapshot->name);
+  }
+  nlohmann::ordered_json fields = {{"snapshots", std::move(names)}};
+  if (arguments.options.dry_run) fields["dry_run"] = true;
+  return daemon->ask("/v1/remove", std::move(fields), nullptr, report::removal_from_json);
+}
+
 int run(const Arguments& arguments) {
-  const auto report = remove_snapshots(arguments.options);
+  const auto asked = ask_daemon(arguments);
+  const auto report = asked ? *asked : remove_snapshots(arguments.options);
   if (!report) return report_error(report.error(), arguments.json);
   print_notes(report->notes);
   const bool dry_run = arguments.options.dry_run;
@@ -46,7 +67,6 @@ int run(const Arguments& arguments) {
     return report_error(*report->snapshots.front().error, arguments.json);
   }
   int code = kExitDone;
-  auto list = nlohmann::ordered_json::array();
   for (const RemovedSnapshot& removed : report->snapshots) {
     if (removed.error) {
       const int failed = report_error(*removed.error, false);
@@ -54,14 +74,8 @@ int run(const Arguments& arguments) {
     } else if (!arguments.json) {
       print_removed(removed, dry_run);
     }
-    list.push_back(report::removed_json(removed, dry_run));
   }
-  if (arguments.json) {
-    print_json({{"message_type", "rm"},
-                {"dry_run", dry_run},
-                {"snapshots", list},
-                {"notes", report->notes}});
-  }
+  if (arguments.json) print_json(report::removal_json(*report, dry_run));
   return code;
 }
 
@@ -72,6 +86,7 @@ Action add_rm(CLI::App& app) {
   CLI::App* verb = add_verb(app, "rm", "remove snapshots", kFooter);
   add_texts(verb, "SNAPSHOT", arguments->options.snapshots, "what to remove")->required();
   verb->add_flag("--dry-run", arguments->options.dry_run, "change nothing, say what would go");
+  add_no_daemon(verb, arguments->no_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run(*arguments); };
 }

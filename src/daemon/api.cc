@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "sys/directory.h"
 
 namespace lamina::daemon {
 namespace {
@@ -77,6 +78,7 @@ const std::vector<Api::Route>& Api::routes() {
       {"POST", "/v1/resume", Lane::kLong, &Api::resume},
       {"POST", "/v1/fork", Lane::kLong, &Api::fork},
       {"POST", "/v1/recover", Lane::kLong, &Api::recover},
+      {"POST", "/v1/remove", Lane::kLong, &Api::remove_several},
       {"GET", "/v1/snapshots", Lane::kQuick, &Api::list},
       {"GET", "/v1/snapshots/{name}", Lane::kQuick, &Api::inspect},
       {"DELETE", "/v1/snapshots/{name}", Lane::kLong, &Api::remove},
@@ -145,6 +147,24 @@ Response refusal(int status, const std::string& message) {
         {{"kind", kind_of_status(status)}, {"message", message}, {"notes", Json::array()}}}});
   response.status = status;
   return response;
+}
+
+Response stopping() {
+  constexpr int kUnavailable = 503;
+  Response response = json_response({{"error",
+                                      {{"kind", kind_of_status(kUnavailable)},
+                                       {"message", "the daemon is stopping"},
+                                       {"notes", Json::array()},
+                                       {"stopping", true}}}});
+  response.status = kUnavailable;
+  return response;
+}
+
+std::optional<Response> Api::misdirected(const std::string& store) const {
+  constexpr int kMisdirected = 421;
+  if (store.empty() || sys::is_same_directory(store, parts_.store)) return std::nullopt;
+  return refusal(kMisdirected,
+                 fmt::format("this daemon keeps store '{}', not '{}'", parts_.store, store));
 }
 
 Result<std::string> snapshot_path(const std::string& store, const std::string& name) {

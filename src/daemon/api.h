@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "daemon/metrics.h"
 #include "daemon/recoverer.h"
 #include "daemon/store_figures.h"
+#include "lamina/remove.h"
 
 namespace lamina::daemon {
 
@@ -20,6 +22,9 @@ namespace lamina::daemon {
 Response error_response(const Error& error);
 /// The same for what HTTP has a status for and we have no kind.
 Response refusal(int status, const std::string& message);
+/// That of a daemon that stops: {"error": {…, "stopping": true}}, which tells a client that nothing
+/// was begun, and that it may do by itself what it can.
+Response stopping();
 Response json_response(const Json& document);
 
 /// Thread-safe.
@@ -56,11 +61,15 @@ class Api {
   [[nodiscard]] Response pause(const Request& request, const std::string& name) const;
   [[nodiscard]] Response resume(const Request& request, const std::string& name) const;
   [[nodiscard]] Response recover(const Request& request, const std::string& name) const;
+  /// The refusal of a request that is meant for another store than ours; nothing when it is not.
+  [[nodiscard]] std::optional<Response> misdirected(const std::string& store) const;
   // api_snapshots.cc
   [[nodiscard]] Response fork(const Request& request, const std::string& name) const;
   [[nodiscard]] Response list(const Request& request, const std::string& name) const;
   [[nodiscard]] Response inspect(const Request& request, const std::string& name) const;
   [[nodiscard]] Response remove(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response remove_several(const Request& request, const std::string& name) const;
+  void note_removal(const RemovedSnapshot& removed) const;
   [[nodiscard]] Response compact(const Request& request, const std::string& name) const;
   [[nodiscard]] Response sessions(const Request& request, const std::string& name) const;
   // api_state.cc

@@ -35,12 +35,14 @@ void read_vmm(Fields& fields, VmmAddress& vmm) {
 Result<PauseOptions> read_pause(const Request& request) {
   PauseOptions options;
   LAMINA_ASSIGN_OR_RETURN(Fields fields, Fields::of_body(request));
+  fields.text("store", options.store);
   read_vmm(fields, options.vmm);
   fields.text("name", options.name, Need::kMust);
   fields.choice<AfterPause>(
       "after", options.after,
       {{"stop", AfterPause::kStop}, {"resume", AfterPause::kResume}, {"stay", AfterPause::kStay}});
   fields.text("frozen_hook", options.frozen_hook);
+  read_seconds(fields, "hook_timeout", options.hook_timeout);
   fields.texts("attach", options.attachments);
   fields.flag("full", options.full);
   fields.flag("replace", options.replace);
@@ -64,6 +66,7 @@ void read_overrides(Fields& fields, std::vector<NetworkOverride>& overrides) {
 Result<ResumeOptions> read_resume(const Request& request) {
   ResumeOptions options;
   LAMINA_ASSIGN_OR_RETURN(Fields fields, Fields::of_body(request));
+  fields.text("store", options.store);
   read_vmm(fields, options.vmm);
   fields.text("name", options.name, Need::kMust);
   fields.choice<ResumeMode>("mode", options.mode,
@@ -77,6 +80,25 @@ Result<ResumeOptions> read_resume(const Request& request) {
   read_overrides(fields, options.network_overrides);
   fields.text("vsock_override", options.vsock_override);
   fields.flag("stay_paused", options.stay_paused);
+  LAMINA_RETURN_IF_ERROR(fields.end());
+  return options;
+}
+
+/// The daemon has a store and a page server of its own.
+Result<RecoverOptions> read_recover(const Request& request) {
+  RecoverOptions options;
+  LAMINA_ASSIGN_OR_RETURN(Fields fields, Fields::of_body(request));
+  std::vector<std::string> texts;
+  fields.text("store", options.store);
+  fields.flag("dry_run", options.dry_run);
+  fields.texts("give_up", texts);
+  for (const std::string& text : texts) {
+    if (const auto id = Uuid::parse(text)) {
+      options.give_up.push_back(*id);
+    } else {
+      fields.wrong("give_up", "has '" + text + "', which is no pause id");
+    }
+  }
   LAMINA_RETURN_IF_ERROR(fields.end());
   return options;
 }
@@ -99,6 +121,7 @@ Json success(const std::string& name, const Json& report) {
 Response Api::pause(const Request& request, const std::string& /*name*/) const {
   auto options = read_pause(request);
   if (!options) return error_response(options.error());
+  if (auto refused = misdirected(options->store)) return *std::move(refused);
   if (!options->frozen_hook.empty() && !parts_.are_hooks_allowed()) {
     return error_response(
         {ErrorKind::kUsage, "field 'frozen_hook' is refused: the daemon runs with --no-hooks"});
@@ -126,6 +149,7 @@ Response Api::pause(const Request& request, const std::string& /*name*/) const {
 Response Api::resume(const Request& request, const std::string& /*name*/) const {
   auto options = read_resume(request);
   if (!options) return error_response(options.error());
+  if (auto refused = misdirected(options->store)) return *std::move(refused);
   if (const auto path = snapshot_path(parts_.store, options->name); !path) {
     return error_response(path.error());
   }
@@ -145,15 +169,13 @@ Response Api::resume(const Request& request, const std::string& /*name*/) const 
 }
 
 Response Api::recover(const Request& request, const std::string& /*name*/) const {
-  bool dry_run = false;
-  auto fields = Fields::of_body(request);
-  if (!fields) return error_response(fields.error());
-  fields->flag("dry_run", dry_run);
-  if (const Status good = fields->end(); !good) return error_response(good.error());
-  const auto report = parts_.recoverer.recover(dry_run);
+  auto options = read_recover(request);
+  if (!options) return error_response(options.error());
+  if (auto refused = misdirected(options->store)) return *std::move(refused);
+  const auto report = parts_.recoverer.recover(*options);
   parts_.figures.changed();
   if (!report) return error_response(report.error());
-  return json_response(report::recover_json(*report, dry_run));
+  return json_response(report::recover_json(*report, options->dry_run));
 }
 
 }  // namespace lamina::daemon

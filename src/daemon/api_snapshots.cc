@@ -23,42 +23,68 @@ Status read_nothing(const Request& request) {
   return fields.end();
 }
 
-Result<ForkOptions> read_fork(const Request& request, const std::string& store) {
-  ForkOptions options;
+/// The options of a request, and the store that it is meant for; empty: ours.
+template <typename Options>
+struct Meant {
+  Options options;
+  std::string store;
+};
+
+Result<Meant<ForkOptions>> read_fork(const Request& request, const std::string& store) {
+  Meant<ForkOptions> meant;
+  ForkOptions& options = meant.options;
   LAMINA_ASSIGN_OR_RETURN(Fields fields, Fields::of_body(request));
+  fields.text("store", meant.store);
   fields.text("snapshot", options.snapshot, Need::kMust);
   fields.text("new", options.fork, Need::kMust);
   LAMINA_RETURN_IF_ERROR(fields.end());
   LAMINA_ASSIGN_OR_RETURN(options.snapshot, snapshot_path(store, options.snapshot));
   LAMINA_ASSIGN_OR_RETURN(options.fork, snapshot_path(store, options.fork));
-  return options;
+  return meant;
 }
 
-Result<CompactOptions> read_compact(const Request& request, const std::string& policy) {
-  CompactOptions options;
+Result<Meant<RemoveOptions>> read_remove(const Request& request, const std::string& store) {
+  Meant<RemoveOptions> meant;
+  LAMINA_ASSIGN_OR_RETURN(Fields fields, Fields::of_body(request));
+  fields.text("store", meant.store);
+  fields.texts("snapshots", meant.options.snapshots, Need::kMust);
+  if (meant.options.snapshots.empty()) fields.wrong("snapshots", "is empty");
+  fields.flag("dry_run", meant.options.dry_run);
+  LAMINA_RETURN_IF_ERROR(fields.end());
+  for (std::string& snapshot : meant.options.snapshots) {
+    LAMINA_ASSIGN_OR_RETURN(snapshot, snapshot_path(store, snapshot));
+  }
+  return meant;
+}
+
+Result<Meant<CompactOptions>> read_compact(const Request& request, const std::string& policy) {
+  Meant<CompactOptions> meant;
+  CompactOptions& options = meant.options;
   options.policy = policy;
   LAMINA_ASSIGN_OR_RETURN(Fields fields, Fields::of_body(request));
+  fields.text("store", meant.store);
   fields.text("policy", options.policy);
   fields.flag("dry_run", options.dry_run);
   fields.number("rate", options.rate_limit_bytes_s, 1, std::uint64_t{1} << 62);
   fields.flag("background", options.background);
   LAMINA_RETURN_IF_ERROR(fields.end());
-  return options;
+  return meant;
 }
 
 }  // namespace
 
 Response Api::fork(const Request& request, const std::string& /*name*/) const {
   const auto start = std::chrono::steady_clock::now();
-  const auto options = read_fork(request, parts_.store);
-  if (!options) return error_response(options.error());
-  const auto report = fork_snapshot(*options);
+  auto meant = read_fork(request, parts_.store);
+  if (!meant) return error_response(meant.error());
+  if (auto refused = misdirected(meant->store)) return *std::move(refused);
+  const auto report = fork_snapshot(meant->options);
   parts_.metrics.count_fork(report.has_value());
   parts_.figures.changed();
   if (!report) return error_response(report.error());
   const Json document = report::fork_json(*report, ms_since(start));
   parts_.events.add(Level::kInfo, "fork",
-                    {{"source", options->snapshot},
+                    {{"source", meant->options.snapshot},
                      {"snapshot", report->fork},
                      {"pause_id", report->pause_id.to_string()}});
   return json_response(document);
@@ -96,40 +122,59 @@ Response Api::remove(const Request& request, const std::string& name) const {
   auto report = remove_snapshots(options);
   if (!report) return error_response(report.error());
   const RemovedSnapshot& removed = report->snapshots.front();
-  if (!options.dry_run) parts_.metrics.count_removal(!removed.error);
+  if (!options.dry_run) note_removal(removed);
   if (removed.error) return error_response(*removed.error);
   Json document = {{"message_type", "rm"}, {"dry_run", options.dry_run}};
   document.update(report::removed_json(removed, options.dry_run));
   document["notes"] = report->notes;
-  if (options.dry_run) return json_response(document);
+  return json_response(document);
+}
+
+Response Api::remove_several(const Request& request, const std::string& /*name*/) const {
+  auto meant = read_remove(request, parts_.store);
+  if (!meant) return error_response(meant.error());
+  if (auto refused = misdirected(meant->store)) return *std::move(refused);
+  const bool dry_run = meant->options.dry_run;
+  const auto report = remove_snapshots(meant->options);
+  if (!report) return error_response(report.error());
+  if (!dry_run) {
+    for (const RemovedSnapshot& removed : report->snapshots) note_removal(removed);
+  }
+  return json_response(report::removal_json(*report, dry_run));
+}
+
+/// What was done, or could not be, about one snapshot.
+void Api::note_removal(const RemovedSnapshot& removed) const {
+  parts_.metrics.count_removal(!removed.error);
+  if (removed.error) return;
+  const std::string name = removed.snapshot.substr(removed.snapshot.rfind('/') + 1);
   parts_.merger.removed(name);
   parts_.figures.changed();
   Json event = {{"name", name}};
   event.update(report::removed_json(removed, false));
   parts_.events.add(Level::kInfo, "delete", event);
-  return json_response(document);
 }
 
 Response Api::compact(const Request& request, const std::string& name) const {
   const auto start = std::chrono::steady_clock::now();
-  auto options = read_compact(request, parts_.policy());
-  if (!options) return error_response(options.error());
+  auto meant = read_compact(request, parts_.policy());
+  if (!meant) return error_response(meant.error());
+  if (auto refused = misdirected(meant->store)) return *std::move(refused);
+  CompactOptions& options = meant->options;
   const auto path = snapshot_path(parts_.store, name);
   if (!path) return error_response(path.error());
-  options->snapshot = *path;
-  const auto report = lamina::compact(*options);
-  if (!options->dry_run) parts_.metrics.count_merge(report);
+  options.snapshot = *path;
+  const auto report = lamina::compact(options);
+  if (!options.dry_run) parts_.metrics.count_merge(report);
   parts_.figures.changed();
   if (!report) return error_response(report.error());
-  const Json compacted = report::compacted_json(*report, ms_since(start));
-  Json document = {
-      {"message_type", "compact"}, {"policy", report->policy}, {"dry_run", options->dry_run}};
-  document.update(compacted);
-  if (options->dry_run) return json_response(document);
+  const double elapsed_ms = ms_since(start);
+  const Json document = report::compaction_json(*report, options.dry_run, elapsed_ms);
+  if (options.dry_run) return json_response(document);
   parts_.merger.compacted(name, *report);
   if (report->outcome != CompactOutcome::kNothing) {
     Json event = {{"name", name}};
-    event.update(compacted);
+    event.update(report::compacted_json(*report, elapsed_ms));
     parts_.events.add(Level::kInfo, "merge", event);
   }
   return json_response(document);

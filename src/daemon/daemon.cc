@@ -14,6 +14,7 @@
 #include "daemon/api.h"
 #include "daemon/doors.h"
 #include "daemon/signals.h"
+#include "daemon/store_link.h"
 #include "lamina/serve.h"
 #include "sys/directory.h"
 #include "sys/file.h"
@@ -105,9 +106,11 @@ class Daemon {
     options.lane = [](const Request& request) { return Api::lane_of(request); };
     options.handle = [this](const Request& request) { return api_.handle(request); };
     options.refusal = refusal;
+    options.stopping = stopping;
     options.answered = [this](int status) { metrics_.count_request(status); };
     LAMINA_ASSIGN_OR_RETURN(server_, HttpServer::start(std::move(options)));
     LAMINA_RETURN_IF_ERROR(open_doors(settings));
+    link_ = StoreLink::make(settings.store, settings.listen);
     log(Level::kInfo, "ready", {{"store", settings.store}, {"listen", settings.listen}});
     manager_.tell_ready();
     while (!Signals::asked_to_stop()) {
@@ -153,13 +156,24 @@ class Daemon {
     log(Level::kInfo, "reload", {{"policy", settings->policy}});
   }
 
+  /// Nobody can connect any more; who is connected already is told so, and not left to wonder.
+  void close_doors() {
+    link_.reset();
+    server_->refuse_requests();
+    const std::vector<std::uint32_t> users = settings_.get().allow_uid;
+    for (ListeningSocket& door : doors_) {
+      door.close();
+      while (door.accept(*server_, users)) continue;
+    }
+    doors_.clear();
+  }
+
   /// Takes no more requests, and waits for those that run; for ever is not possible: what does not
   /// end is left as a crash would leave it, for the next recovery.
   Status stop() {
     log(Level::kInfo, "stopping", {{"requests", server_->unanswered()}});
     manager_.tell("STOPPING=1");
-    doors_.clear();
-    server_->refuse_requests();
+    close_doors();
     merger_.stop();
     recoverer_.stop();
     const auto deadline = Clock::now() + settings_.get().stop_timeout;
@@ -167,12 +181,14 @@ class Daemon {
     // A recovery may be waiting for a VM that does not answer. It may be broken off anywhere.
     constexpr int kMomentMs = 10;
     while (true) {
-      const bool answered = server_->wait_answered(kLookEvery);
-      if (answered && recoverer_.has_ended()) break;
-      if (answered) ::poll(nullptr, 0, kMomentMs);
+      // Also of connections that were busy before.
+      server_->refuse_requests();
+      const bool ended = server_->wait_ended(kLookEvery);
+      if (ended && recoverer_.has_ended()) break;
+      if (ended) ::poll(nullptr, 0, kMomentMs);
       manager_.feed_watchdog();
-      server_->cut_off_silent_clients();
       if (Clock::now() < deadline) continue;
+      if (server_->unanswered() == 0 && recoverer_.has_ended()) break;
       log(Level::kError, "stopped", {{"abandoned_requests", server_->unanswered()}});
       ::_exit(report::kExitFailed);
     }
@@ -191,12 +207,15 @@ class Daemon {
   Api api_;
   std::unique_ptr<HttpServer> server_;
   std::vector<ListeningSocket> doors_;
+  std::unique_ptr<StoreLink> link_;
 };
 
 }  // namespace
 
 Status run(const GivenOptions& given) {
-  LAMINA_ASSIGN_OR_RETURN(const Settings settings, settings_of(given));
+  LAMINA_ASSIGN_OR_RETURN(Settings settings, settings_of(given));
+  // What the daemon says of the store is the same whoever asks, from whatever directory.
+  LAMINA_ASSIGN_OR_RETURN(settings.store, sys::real_path(settings.store));
   LAMINA_RETURN_IF_ERROR(Signals::handle());
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd lock, lock_store(settings.store));
   const Status done = Daemon(given, settings).run();

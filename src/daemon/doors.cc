@@ -36,7 +36,14 @@ Result<ListeningSocket> ListeningSocket::open(const std::string& path, std::uint
 }
 
 ListeningSocket::~ListeningSocket() {
-  if (fd_.valid()) ::unlink(path_.c_str());
+  if (fd_.valid()) close();
+}
+
+void ListeningSocket::close() {
+  if (is_closed_) return;
+  is_closed_ = true;
+  ::unlink(path_.c_str());
+  ::shutdown(fd_.get(), SHUT_RD);
 }
 
 bool ListeningSocket::may_enter(int connection, const std::vector<std::uint32_t>& users) const {
@@ -46,16 +53,17 @@ bool ListeningSocket::may_enter(int connection, const std::vector<std::uint32_t>
                   std::find(users.begin(), users.end(), peer->uid) != users.end());
 }
 
-void ListeningSocket::accept(HttpServer& server, const std::vector<std::uint32_t>& users) const {
+bool ListeningSocket::accept(HttpServer& server, const std::vector<std::uint32_t>& users) const {
   for (int i = 0; i < kMaxAccepted; ++i) {
     auto connection = sys::accept_connection(fd_.get(), path_);
-    if (!connection || !*connection) return;
+    if (!connection || !*connection) return false;
     if (may_enter((*connection)->get(), users)) {
       server.add(std::move(**connection), door_);
     } else {
       refuse(**connection);
     }
   }
+  return true;
 }
 
 }  // namespace lamina::daemon

@@ -24,10 +24,13 @@ class ListeningSocket {
 
   [[nodiscard]] int fd() const { return fd_.get(); }
 
-  /// Hands the connections that wait to `server`. By the API's door only root, the own user and
-  /// `users` come in (SO_PEERCRED); others are told so. By that of the metrics whoever may open the
-  /// socket.
-  void accept(HttpServer& server, const std::vector<std::uint32_t>& users) const;
+  /// From now on nobody can connect; who has can still be accepted.
+  void close();
+
+  /// Hands connections that wait to `server`; false when none is left. By the API's door only root,
+  /// the own user and `users` come in (SO_PEERCRED); others are told so. By that of the metrics
+  /// whoever may open the socket.
+  bool accept(HttpServer& server, const std::vector<std::uint32_t>& users) const;
 
  private:
   ListeningSocket(std::string path, sys::Fd fd, Door door)
@@ -38,6 +41,7 @@ class ListeningSocket {
   std::string path_;
   sys::Fd fd_;
   Door door_;
+  bool is_closed_ = false;
 };
 
 }  // namespace lamina::daemon

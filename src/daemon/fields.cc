@@ -60,9 +60,12 @@ void Fields::text(const std::string& name, std::string& value, Need need) {
   if (is_good_text(name, *found)) value = found->get<std::string>();
 }
 
-void Fields::texts(const std::string& name, std::vector<std::string>& values) {
+void Fields::texts(const std::string& name, std::vector<std::string>& values, Need need) {
   const Json* found = find(name);
-  if (found == nullptr) return;
+  if (found == nullptr) {
+    if (need == Need::kMust) wrong(name, "is missing");
+    return;
+  }
   if (!found->is_array()) return wrong(name, "is no list of texts");
   for (const Json& value : *found) {
     if (!is_good_text(name, value)) return;

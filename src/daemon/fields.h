@@ -29,7 +29,7 @@ class Fields {
 
   /// Not empty, and without NUL.
   void text(const std::string& name, std::string& value, Need need = Need::kMay);
-  void texts(const std::string& name, std::vector<std::string>& values);
+  void texts(const std::string& name, std::vector<std::string>& values, Need need = Need::kMay);
   void flag(const std::string& name, bool& value);
   void number(const std::string& name, std::uint64_t& value, std::uint64_t least,
               std::uint64_t most);

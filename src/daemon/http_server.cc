@@ -148,8 +148,11 @@ void HttpServer::add(sys::Fd connection, Door door) {
 }
 
 void HttpServer::forget(int fd) {
-  const std::scoped_lock lock(mutex_);
-  clients_.erase(fd);
+  {
+    const std::scoped_lock lock(mutex_);
+    clients_.erase(fd);
+  }
+  changed_.notify_all();
 }
 
 void HttpServer::cut_off_silent_clients() {
@@ -171,9 +174,18 @@ std::size_t HttpServer::unanswered() const {
   return unanswered_;
 }
 
-bool HttpServer::wait_answered(std::chrono::milliseconds patience) {
+void HttpServer::refuse_requests() {
+  refusing_ = true;
+  const std::scoped_lock lock(mutex_);
+  for (const auto& [fd, client] : clients_) {
+    // What is in the socket is read all the same; then comes the end.
+    if (!client.busy) ::shutdown(fd, SHUT_RD);
+  }
+}
+
+bool HttpServer::wait_ended(std::chrono::milliseconds patience) {
   std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, patience, [this] { return unanswered_ == 0; });
+  return changed_.wait_for(lock, patience, [this] { return unanswered_ == 0 && clients_.empty(); });
 }
 
 int HttpServer::take(MHD_Connection* connection, Exchange& exchange, const char* data,
@@ -215,7 +227,7 @@ int HttpServer::take_whole(MHD_Connection* connection, Exchange& exchange) {
     exchange.counted = true;
     ++unanswered_;
   }
-  if (refusing_) return send(connection, options_.refusal(503, "the daemon is stopping"));
+  if (refusing_) return send(connection, options_.stopping());
   switch (options_.lane(exchange.request)) {
     case Lane::kAtOnce:
       break;
@@ -232,8 +244,7 @@ int HttpServer::work_on(MHD_Connection* connection, Exchange& exchange, WorkerPo
   // Before the worker can resume it.
   MHD_suspend_connection(connection);
   const bool taken = pool.submit([this, connection, &exchange] {
-    exchange.response =
-        refusing_ ? options_.refusal(503, "the daemon is stopping") : answer(exchange.request);
+    exchange.response = refusing_ ? options_.stopping() : answer(exchange.request);
     exchange.state = Exchange::State::kDone;
     MHD_resume_connection(connection);
   });

@@ -63,8 +63,10 @@ class HttpServer {
     std::chrono::seconds patience{30};
     std::function<Lane(const Request&)> lane;
     std::function<Response(const Request&)> handle;  ///< from any thread; may throw
-    /// The answer when `handle` has not been asked: too large, too busy, stopping.
+    /// The answer when `handle` has not been asked: too large, too busy.
     std::function<Response(int status, const std::string& message)> refusal;
+    /// The answer when it is not asked any more, see refuse_requests().
+    std::function<Response()> stopping;
     std::function<void(int status)> answered;
   };
 
@@ -74,7 +76,7 @@ class HttpServer {
   HttpServer& operator=(const HttpServer&) = delete;
   HttpServer(HttpServer&&) = delete;
   HttpServer& operator=(HttpServer&&) = delete;
-  /// REQUIRES: wait_answered() has returned true.
+  /// REQUIRES: unanswered() is 0 after refuse_requests().
   ~HttpServer();
 
   /// Takes over a connection; one too many is told so and closed.
@@ -87,10 +89,13 @@ class HttpServer {
   /// Requests that are being worked on, or wait for a worker.
   [[nodiscard]] std::size_t unanswered() const;
 
-  /// From now on every request is refused; those whose work has begun go on.
-  void refuse_requests() { refusing_ = true; }
-  /// Waits until all answers are sent, at most so long; true when they are.
-  bool wait_answered(std::chrono::milliseconds patience);
+  /// From now on every request is refused; those whose work has begun go on. What clients have not
+  /// sent by now is not read, and what they have sent is answered before their connections are
+  /// closed. Once is not enough for connections that are busy now.
+  void refuse_requests();
+  /// Waits until all answers are sent and all connections closed, at most so long; true when they
+  /// are. After refuse_requests() they will be, unless a client does not read its answer.
+  bool wait_ended(std::chrono::milliseconds patience);
 
   /// One request of a connection. Public for the callbacks of libmicrohttpd only.
   struct Exchange;

@@ -69,15 +69,12 @@ bool Recoverer::has_ended() const {
   return ended_;
 }
 
-Result<RecoverReport> Recoverer::recover(bool dry_run) {
-  RecoverOptions options;
+Result<RecoverReport> Recoverer::recover(RecoverOptions options) {
   options.store = store_;
   options.page_server_command = page_server_command_;
-  options.dry_run = dry_run;
   auto report = lamina::recover(options);
-  // Nothing has been paused into it yet.
-  if (!report && report.error().kind == ErrorKind::kNotFound) report = RecoverReport{};
-  if (dry_run) return report;
+  // Nothing has been paused into it yet: nothing is wrong with that.
+  if (options.dry_run || (!report && report.error().kind == ErrorKind::kNotFound)) return report;
   metrics_.count_recover(report);
   if (!report) {
     events_.add(Level::kError, "recover", error_fields(report.error()));
@@ -91,7 +88,7 @@ Result<RecoverReport> Recoverer::recover(bool dry_run) {
 void Recoverer::work() {
   while (true) {
     try {
-      static_cast<void>(recover(false));
+      static_cast<void>(recover({}));
       look_for_merges();
       reap_page_servers();
     } catch (const std::exception& exception) {

@@ -28,8 +28,8 @@ class Recoverer {
   Recoverer& operator=(Recoverer&&) = delete;
   ~Recoverer();
 
-  /// Recovers now.
-  Result<RecoverReport> recover(bool dry_run);
+  /// Recovers now: our store, with our page server, whatever `options` name.
+  Result<RecoverReport> recover(RecoverOptions options);
 
   /// True when the first recovery has ended.
   [[nodiscard]] bool has_recovered() const;

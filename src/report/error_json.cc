@@ -1,7 +1,15 @@
 #include "report/error_json.h"
 
+#include <array>
+
+#include "report/json_reader.h"
+
 namespace lamina::report {
 namespace {
+
+constexpr std::array kKinds = {ErrorKind::kFailed,     ErrorKind::kUsage, ErrorKind::kNotFound,
+                               ErrorKind::kCorrupt,    ErrorKind::kBusy,  ErrorKind::kNoSpace,
+                               ErrorKind::kInterrupted};
 
 constexpr std::string_view kNoSpaceRemedy =
     "; free space on that file system (or raise the quota), or choose another place";
@@ -57,6 +65,23 @@ Json error_json(const Error& error) {
   return {{"kind", kind_name(error.kind)},
           {"message", message_of(error)},
           {"exit_code", exit_code_of(error.kind)}};
+}
+
+Result<Error> error_from_json(const Json& document) {
+  std::vector<std::pair<std::string_view, ErrorKind>> words;
+  words.reserve(kKinds.size());
+  for (const ErrorKind kind : kKinds) words.emplace_back(kind_name(kind), kind);
+  Error error;
+  JsonReader reader(document);
+  reader.choice("kind", error.kind, words);
+  reader.text("message", error.message);
+  if (reader.has("notes")) reader.texts("notes", error.notes);
+  LAMINA_RETURN_IF_ERROR(reader.end());
+  // The remedy is put there again when the message is shown.
+  if (error.kind == ErrorKind::kNoSpace && error.message.ends_with(kNoSpaceRemedy)) {
+    error.message.resize(error.message.size() - kNoSpaceRemedy.size());
+  }
+  return error;
 }
 
 std::string json_text(const Json& document, int indent) {

@@ -34,6 +34,10 @@ std::string message_of(const Error& error);
 /// {"kind", "message", "exit_code"}, as it stands in a document about several things.
 Json error_json(const Error& error);
 
+/// The Error of an object with "kind", "message" and maybe "notes": of error_json(), and of an
+/// answer of the daemon. kFailed names the field that is missing or wrong.
+Result<Error> error_from_json(const Json& document);
+
 /// `document` as text. Paths need not be UTF-8; what is not is shown as U+FFFD. `indent` below 0:
 /// on one line.
 std::string json_text(const Json& document, int indent);

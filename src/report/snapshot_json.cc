@@ -1,6 +1,7 @@
 #include "report/snapshot_json.h"
 
 #include "base/block.h"
+#include "report/json_reader.h"
 
 namespace lamina::report {
 namespace {
@@ -43,6 +44,22 @@ Json extents_json(const SnapshotInfo& info) {
     extents.push_back(std::move(shown));
   }
   return extents;
+}
+
+Result<RemovedSnapshot> removed_from_json(const Json& document, const std::string& where) {
+  RemovedSnapshot removed;
+  JsonReader reader(document, where);
+  reader.text("snapshot", removed.snapshot);
+  if (const Json* error = reader.find("error"); error != nullptr && !error->is_null()) {
+    auto known = error_from_json(*error);
+    if (!known) return std::unexpected(with_context(where + ".error", std::move(known.error())));
+    removed.error = std::move(*known);
+  }
+  if (reader.ok()) reader.uuid_if_there("pause_id", removed.pause_id);
+  reader.number("running_vms", removed.running_vms);
+  reader.number("freed_bytes", removed.freed_bytes);
+  reader.number("remaining_bytes", removed.remaining_bytes);
+  return reader.end_with(std::move(removed));
 }
 
 }  // namespace
@@ -89,6 +106,21 @@ Json fork_json(const ForkReport& report, double elapsed_ms) {
           {"elapsed_ms", elapsed_ms}};
 }
 
+Result<ForkReport> fork_from_json(const Json& document) {
+  ForkReport report;
+  JsonReader reader(document);
+  reader.type("fork");
+  reader.text("snapshot", report.fork);
+  reader.uuid("pause_id", report.pause_id);
+  reader.number("generation", report.generation);
+  reader.number("linked_layers", report.linked_layers);
+  reader.number("copied_layers", report.copied_layers);
+  reader.number("linked_bytes", report.linked_bytes);
+  reader.number("copied_bytes", report.copied_bytes);
+  reader.texts("notes", report.notes);
+  return reader.end_with(std::move(report));
+}
+
 Json removed_json(const RemovedSnapshot& removed, bool dry_run) {
   Json json = {{"snapshot", removed.snapshot},
                {"removed", !removed.error && !dry_run},
@@ -100,6 +132,32 @@ Json removed_json(const RemovedSnapshot& removed, bool dry_run) {
   if (removed.error) json["error"] = error_json(*removed.error);
   if (removed.pause_id) json["pause_id"] = removed.pause_id->to_string();
   return json;
+}
+
+Json removal_json(const RemoveReport& report, bool dry_run) {
+  auto list = Json::array();
+  for (const RemovedSnapshot& removed : report.snapshots) {
+    list.push_back(removed_json(removed, dry_run));
+  }
+  return {{"message_type", "rm"},
+          {"dry_run", dry_run},
+          {"snapshots", std::move(list)},
+          {"notes", report.notes}};
+}
+
+Result<RemoveReport> removal_from_json(const Json& document) {
+  RemoveReport report;
+  JsonReader reader(document);
+  reader.type("rm");
+  if (const Json* list = reader.list("snapshots")) {
+    for (const Json& item : *list) {
+      const std::string where = fmt::format("snapshots[{}]", report.snapshots.size());
+      LAMINA_ASSIGN_OR_RETURN(RemovedSnapshot removed, removed_from_json(item, where));
+      report.snapshots.push_back(std::move(removed));
+    }
+  }
+  reader.texts("notes", report.notes);
+  return reader.end_with(std::move(report));
 }
 
 const char* outcome_name(CompactOutcome outcome) {
@@ -132,6 +190,38 @@ Json compacted_json(const CompactReport& report, double elapsed_ms) {
           {"next_pause_must_wait", report.next_pause_must_wait},
           {"notes", report.notes},
           {"elapsed_ms", elapsed_ms}};
+}
+
+Json compaction_json(const CompactReport& report, bool dry_run, double elapsed_ms) {
+  Json document = {{"message_type", "compact"}, {"policy", report.policy}, {"dry_run", dry_run}};
+  document.update(compacted_json(report, elapsed_ms));
+  return document;
+}
+
+Result<CompactReport> compaction_from_json(const Json& document) {
+  CompactReport report;
+  JsonReader reader(document);
+  reader.type("compact");
+  reader.text("policy", report.policy);
+  reader.text("snapshot", report.snapshot);
+  reader.choice<CompactOutcome>("outcome", report.outcome,
+                                {{"nothing", CompactOutcome::kNothing},
+                                 {"planned", CompactOutcome::kPlanned},
+                                 {"merged", CompactOutcome::kMerged},
+                                 {"dropped", CompactOutcome::kDropped}});
+  reader.uuid("pause_id", report.pause_id);
+  reader.number("layers_before", report.layers_before);
+  reader.number("layers_after", report.layers_after);
+  reader.number("merged_layers", report.merged_layers);
+  reader.number("read_bytes", report.read_bytes);
+  reader.number("written_bytes", report.written_bytes);
+  reader.number("cloned_bytes", report.cloned_bytes);
+  reader.number("freed_bytes", report.freed_bytes);
+  reader.number("duplicated_bytes", report.duplicated_bytes);
+  reader.number("attempts", report.attempts);
+  reader.flag("next_pause_must_wait", report.next_pause_must_wait);
+  reader.texts("notes", report.notes);
+  return reader.end_with(std::move(report));
 }
 
 }  // namespace lamina::report

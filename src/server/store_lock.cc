@@ -17,6 +17,7 @@ namespace {
 constexpr const char* kLockName = "page-server.lock";
 constexpr const char* kSocketName = "page-server.sock";
 constexpr const char* kMetricsName = "page-server.metrics";
+constexpr const char* kDaemonName = "laminad.sock";
 
 std::string path_in_vms_area(const std::string& store, const char* name) {
   return fmt::format("{}/{}/{}", store, store::kVmsArea, name);
@@ -53,6 +54,8 @@ std::string page_server_socket(const std::string& store) {
 std::string page_server_metrics_socket(const std::string& store) {
   return path_in_vms_area(store, kMetricsName);
 }
+
+std::string daemon_socket(const std::string& store) { return path_in_vms_area(store, kDaemonName); }
 
 StoreServer find_store_server(const std::string& store) {
   const std::string path = path_in_vms_area(store, kLockName);

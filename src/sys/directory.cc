@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -139,6 +140,13 @@ bool name_exists(int directory, const std::string& name) {
   return ::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+bool is_same_directory(const std::string& a, const std::string& b) {
+  struct stat first{};
+  struct stat second{};
+  return ::stat(a.c_str(), &first) == 0 && ::stat(b.c_str(), &second) == 0 &&
+         S_ISDIR(first.st_mode) && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
 Result<std::string> real_path(const std::string& path) {
   const std::unique_ptr<char, FreeMemory> resolved(::realpath(path.c_str(), nullptr));
   if (!resolved) return system_failure("realpath", path, errno);
@@ -155,6 +163,23 @@ bool is_symbolic_link(int directory, const std::string& name) {
   struct stat status{};
   return ::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
          S_ISLNK(status.st_mode);
+}
+
+Status replace_symbolic_link(const std::string& target, int directory, const std::string& fresh,
+                             const std::string& name, const std::string& object) {
+  LAMINA_RETURN_IF_ERROR(remove_file(directory, fresh, object));
+  if (::symlinkat(target.c_str(), directory, fresh.c_str()) != 0) {
+    return system_failure("symlinkat", object, errno);
+  }
+  return rename_over(directory, fresh, directory, name, object);
+}
+
+std::optional<std::string> target_of_link(int directory, const std::string& name) {
+  std::string target(PATH_MAX, '\0');
+  const ssize_t length = ::readlinkat(directory, name.c_str(), target.data(), target.size());
+  if (length < 0) return std::nullopt;
+  target.resize(static_cast<std::size_t>(length));
+  return target;
 }
 
 Result<bool> link_descriptor(int fd, int directory, const std::string& name,

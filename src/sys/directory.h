@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -56,6 +57,9 @@ Status rename_exchange(int a_directory, const std::string& a, int b_directory, c
 /// True when `name` exists below `directory` (symbolic links are not followed).
 bool name_exists(int directory, const std::string& name);
 
+/// True when both paths lead to one directory. False also when one of them cannot be looked at.
+bool is_same_directory(const std::string& a, const std::string& b);
+
 /// `path` absolute and without symbolic links (realpath(3)).
 Result<std::string> real_path(const std::string& path);
 
@@ -64,6 +68,14 @@ std::string parent_of(const std::string& path);
 
 /// True when `name` is a symbolic link.
 bool is_symbolic_link(int directory, const std::string& name);
+
+/// Puts a symbolic link to `target` in the place of `name`, by way of `fresh` beside it, which may
+/// be left of an earlier attempt: in one step, whatever has the name. Nothing is synced.
+Status replace_symbolic_link(const std::string& target, int directory, const std::string& fresh,
+                             const std::string& name, const std::string& object);
+
+/// Where the symbolic link `name` leads; nothing when there is none, or it cannot be read.
+std::optional<std::string> target_of_link(int directory, const std::string& name);
 
 /// Gives the file behind `fd` the new name `name`. False when the file system, its link limit, the
 /// ownership rules or the file's own state (already unlinked) do not allow a link: copy it then.

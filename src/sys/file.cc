@@ -28,6 +28,7 @@ FileFacts facts_from(const struct stat& status, std::uint64_t mount) {
       .allocated_bytes = static_cast<std::uint64_t>(status.st_blocks) * 512,
       .modified_ns = status.st_mtim.tv_sec * kNanosecondsPerSecond + status.st_mtim.tv_nsec,
       .mode = status.st_mode & 07777U,
+      .user = status.st_uid,
       .is_regular = S_ISREG(status.st_mode),
       .is_directory = S_ISDIR(status.st_mode),
       .is_symbolic_link = S_ISLNK(status.st_mode),

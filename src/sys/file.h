@@ -30,6 +30,7 @@ struct FileFacts {
   std::uint64_t allocated_bytes = 0;  ///< st_blocks * 512
   std::int64_t modified_ns = 0;       ///< since the epoch
   std::uint32_t mode = 0;             ///< permission bits
+  std::uint32_t user = 0;             ///< whose it is
   bool is_regular = false;
   bool is_directory = false;
   bool is_symbolic_link = false;  ///< only facts_of_name() can meet one

@@ -86,23 +86,23 @@ Status Firecracker::check_peer(int socket) const {
   return {};
 }
 
-Exchange Firecracker::send(const HttpRequest& request, Milliseconds timeout,
-                           Progress* while_waiting) const {
+http::Exchange Firecracker::send(const http::Request& request, Milliseconds timeout,
+                                 Progress* while_waiting) const {
   // A connection of our own first, since libcurl doesn't wait while nobody accepts, nor say why.
   if (auto ready = open_connection(); !ready) {
-    return {false, std::unexpected(std::move(ready.error()))};
+    return {.answer = std::unexpected(std::move(ready.error()))};
   }
-  return exchange(api_socket_, request, {timeout, pidfd_.get(), while_waiting},
-                  [this](int socket) { return check_peer(socket); });
+  return http::exchange(api_socket_, request, {timeout, pidfd_.get(), while_waiting},
+                        [this](int socket) { return check_peer(socket); });
 }
 
-Error Firecracker::about(const HttpRequest& request, Error error) const {
+Error Firecracker::about(const http::Request& request, Error error) const {
   return with_context(fmt::format("{}: {} {}", object_, request.method, request.target),
                       std::move(error));
 }
 
 Result<std::string> Firecracker::get(std::string_view target) const {
-  const HttpRequest request{"GET", target, {}};
+  const http::Request request{"GET", target, {}};
   auto answer = send(request, timeouts_.request, progress_).answer;
   if (!answer) return std::unexpected(about(request, std::move(answer.error())));
   if (answer->status == kOk) return std::move(answer->body);
@@ -112,12 +112,13 @@ Result<std::string> Firecracker::get(std::string_view target) const {
   return std::unexpected(about(request, {ErrorKind::kFailed, decode_fault(answer->body)}));
 }
 
-Reply Firecracker::change(const HttpRequest& request, Milliseconds timeout,
+Reply Firecracker::change(const http::Request& request, Milliseconds timeout,
                           Progress* while_waiting) const {
-  auto [sent, answer] = send(request, timeout, while_waiting);
+  http::Exchange done = send(request, timeout, while_waiting);
+  const auto& answer = done.answer;
   if (!answer) {
-    Error error = about(request, std::move(answer.error()));
-    return sent ? Reply::unknown(std::move(error)) : Reply::refused(std::move(error));
+    Error error = about(request, std::move(done.answer.error()));
+    return done.sent ? Reply::unknown(std::move(error)) : Reply::refused(std::move(error));
   }
   if (answer->status == kNoContent) return Reply::acknowledged();
   if (answer->status < kFirstError) {
@@ -150,19 +151,19 @@ Reply Firecracker::resume() {
 }
 
 Reply Firecracker::create(const CreateRequest& request) {
-  HttpRequest http{"PUT", "/snapshot/create", {}};
+  http::Request put{"PUT", "/snapshot/create", {}};
   auto body = encode_create(request);
-  if (!body) return Reply::refused(about(http, std::move(body.error())));
-  http.body = std::move(*body);
-  return change(http, timeouts_.create, nullptr);
+  if (!body) return Reply::refused(about(put, std::move(body.error())));
+  put.body = std::move(*body);
+  return change(put, timeouts_.create, nullptr);
 }
 
 Reply Firecracker::load(const LoadRequest& request) {
-  HttpRequest http{"PUT", "/snapshot/load", {}};
+  http::Request put{"PUT", "/snapshot/load", {}};
   auto body = encode_load(request);
-  if (!body) return Reply::refused(about(http, std::move(body.error())));
-  http.body = std::move(*body);
-  return change(http, timeouts_.load, progress_);
+  if (!body) return Reply::refused(about(put, std::move(body.error())));
+  put.body = std::move(*body);
+  return change(put, timeouts_.load, progress_);
 }
 
 }  // namespace lamina::vmm

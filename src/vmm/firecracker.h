@@ -8,12 +8,12 @@
 #include <string>
 #include <string_view>
 
+#include "http/exchange.h"
 #include "lamina/progress.h"
 #include "lamina/result.h"
 #include "sys/fd.h"
 #include "sys/peer.h"
 #include "vmm/firecracker_json.h"
-#include "vmm/http_exchange.h"
 
 namespace lamina::vmm {
 
@@ -103,12 +103,12 @@ class Firecracker {
   [[nodiscard]] Result<sys::Fd> open_connection() const;
   /// Success when the very process of connect() listens at the other end of a connection.
   [[nodiscard]] Status check_peer(int socket) const;
-  Exchange send(const HttpRequest& request, std::chrono::milliseconds timeout,
-                Progress* while_waiting) const;
+  http::Exchange send(const http::Request& request, std::chrono::milliseconds timeout,
+                      Progress* while_waiting) const;
   [[nodiscard]] Result<std::string> get(std::string_view target) const;
-  Reply change(const HttpRequest& request, std::chrono::milliseconds timeout,
+  Reply change(const http::Request& request, std::chrono::milliseconds timeout,
                Progress* while_waiting) const;
-  [[nodiscard]] Error about(const HttpRequest& request, Error error) const;
+  [[nodiscard]] Error about(const http::Request& request, Error error) const;
 
   std::string object_;  ///< "firecracker at '...'"
   std::string api_socket_;

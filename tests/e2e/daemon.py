@@ -11,7 +11,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from firecracker import Answer, UnixConnection
+from firecracker import Answer, Firecracker, UnixConnection
+from sandbox import SandboxTest
 from serving import TIMEOUT_S, wait_until
 
 
@@ -130,3 +131,25 @@ class Daemon:
     def said(self) -> str:
         """What it logged."""
         return f"the daemon said: {self._log.read_text(errors='replace')[-4000:]}"
+
+
+class DaemonTest(SandboxTest):
+    """A test with a daemon."""
+
+    def start(self, *options: str | int | Path, **more: Any) -> Daemon:
+        """Starts one, which ends with the test."""
+        daemon = Daemon(self.store, self.directory, *options, **more)
+        self.addCleanup(daemon.end)
+        return daemon
+
+    def paused(self, daemon: Daemon, vm: Firecracker, name: str, **fields: Any) -> dict[str, Any]:
+        """Pauses by request."""
+        return daemon.done("POST", "/v1/pause",
+                           {"api_socket": str(vm.api_socket), "name": name, **fields})
+
+    def resumed(self, daemon: Daemon, name: str, **fields: Any) -> tuple[Firecracker, Any]:
+        """Resumes by request into a new Firecracker."""
+        vm = self.waiting()
+        report = daemon.done("POST", "/v1/resume",
+                             {"api_socket": str(vm.api_socket), "name": name, **fields})
+        return vm, report

@@ -20,37 +20,15 @@ from typing import Any
 
 sys.dont_write_bytecode = True  # the source folder stays clean
 
-from daemon import Daemon, daemon_program
+from daemon import Daemon, DaemonTest, daemon_program
 from firecracker import Firecracker, UnixConnection
 from memory_files import EXIT_BUSY, EXIT_DONE, EXIT_NOT_FOUND, EXIT_USAGE, main
-from sandbox import SandboxTest, page_servers_of
+from sandbox import page_servers_of
 from serving import TIMEOUT_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 OPENAPI = ROOT / "docs" / "openapi.json"
 OTHER_USER = 65534
-
-
-class DaemonTest(SandboxTest):
-    """A test with a daemon."""
-
-    def start(self, *options: str | int | Path, **more: Any) -> Daemon:
-        """Starts one, which ends with the test."""
-        daemon = Daemon(self.store, self.directory, *options, **more)
-        self.addCleanup(daemon.end)
-        return daemon
-
-    def paused(self, daemon: Daemon, vm: Firecracker, name: str, **fields: Any) -> dict[str, Any]:
-        """Pauses by request."""
-        return daemon.done("POST", "/v1/pause",
-                           {"api_socket": str(vm.api_socket), "name": name, **fields})
-
-    def resumed(self, daemon: Daemon, name: str, **fields: Any) -> tuple[Firecracker, Any]:
-        """Resumes by request into a new Firecracker."""
-        vm = self.waiting()
-        report = daemon.done("POST", "/v1/resume",
-                             {"api_socket": str(vm.api_socket), "name": name, **fields})
-        return vm, report
 
 
 class LifeTest(DaemonTest):
@@ -281,6 +259,9 @@ class DescriptionTest(DaemonTest):
             self.answer_fits("POST", "/v1/snapshots/a/compact", one + "/compact", body)
         for url in ("/v1/snapshots/b?dry_run=true", "/v1/snapshots/b"):
             self.answer_fits("DELETE", url, one)
+        removal = {"snapshots": ["b", "damaged"], "store": str(self.store)}
+        self.answer_fits("POST", "/v1/remove", "/v1/remove", {**removal, "dry_run": True})
+        self.answer_fits("POST", "/v1/remove", "/v1/remove", removal)
         for url in ("/v1/sessions", "/v1/health", "/v1/version"):
             self.answer_fits("GET", url, url)
         self.answer_fits("POST", "/v1/recover", "/v1/recover", {"dry_run": True})
@@ -353,7 +334,17 @@ class ErrorTest(DaemonTest):
                 (400, "usage", "POST", "/v1/pause", {**pause, "after": "dance"}),
                 (400, "usage", "POST", "/v1/pause", {**pause, "timeout": -1}),
                 (400, "usage", "POST", "/v1/pause", {**pause, "timeout": 0.5}),
+                (400, "usage", "POST", "/v1/pause", {**pause, "hook_timeout": 0}),
                 (400, "usage", "POST", "/v1/pause?full=true", pause),
+                (421, "usage", "POST", "/v1/pause", {**pause, "store": str(self.directory)}),
+                (421, "usage", "POST", "/v1/pause", {**pause, "store": "/nowhere"}),
+                (404, "not_found", "POST", "/v1/recover", {"store": str(self.store)}),
+                (400, "usage", "POST", "/v1/recover", {"give_up": ["x"]}),
+                (400, "usage", "POST", "/v1/recover", {"give_up": "x"}),
+                (400, "usage", "POST", "/v1/remove", {}),
+                (400, "usage", "POST", "/v1/remove", {"snapshots": []}),
+                (400, "usage", "POST", "/v1/remove", {"snapshots": ["../x"]}),
+                (400, "usage", "POST", "/v1/remove", {"snapshots": ["a b"]}),
                 (404, "not_found", "POST", "/v1/pause", {**pause, "api_socket": "/nowhere"}),
                 (400, "usage", "POST", "/v1/fork", {"snapshot": "a", "new": "x/y"}),
                 (404, "not_found", "POST", "/v1/fork", {"snapshot": "a", "new": "b"}),
@@ -371,6 +362,26 @@ class ErrorTest(DaemonTest):
         (self.store / "bad").mkdir()
         (self.store / "bad" / "memfile.header").write_bytes(b"x" * 100)
         self.assertEqual(daemon.refused(500, "GET", "/v1/snapshots/bad")["kind"], "corrupt")
+
+    def test_one_that_cannot_be_removed_does_not_keep_the_others(self) -> None:
+        daemon = self.start()
+        vm = self.fresh()
+        self.paused(daemon, vm, "a")
+        report = daemon.done("POST", "/v1/remove", {"snapshots": ["none", "a", "a"]})
+        self.assertEqual([one["removed"] for one in report["snapshots"]], [False, True, False])
+        self.assertEqual(report["snapshots"][0]["error"]["kind"], "not_found")
+        self.assertEqual([one["event"] for one in daemon.events()], ["pause", "delete"])
+        self.assertEqual(daemon.metric('laminad_removals_total{outcome="done"}'), 1)
+        self.assertEqual(daemon.metric('laminad_removals_total{outcome="failed"}'), 2)
+
+    def test_a_hook_that_takes_too_long_has_failed(self) -> None:
+        daemon = self.start()
+        vm = self.fresh()
+        error = daemon.refused(500, "POST", "/v1/pause", {
+            "api_socket": str(vm.api_socket), "name": "a", "after": "resume",
+            "frozen_hook": "exec sleep 1000", "hook_timeout": 1})
+        self.assertIn("a@", error["message"])
+        self.assertEqual(vm.state(), "Running")
 
     def test_a_vm_that_is_being_paused_is_busy(self) -> None:
         daemon = self.start()

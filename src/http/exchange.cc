@@ -1,4 +1,4 @@
-#include "vmm/http_exchange.h"
+#include "http/exchange.h"
 
 #include <curl/curl.h>
 #include <sys/socket.h>
@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "sys/unix_socket.h"
 
-namespace lamina::vmm {
+namespace lamina::http {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -41,6 +41,7 @@ struct Arrived {
   std::size_t head_bytes = 0;
   bool head_is_whole = false;
   bool is_too_large = false;
+  std::size_t max_bytes = kMaxAnswerBytes;
 };
 
 /// One line of the head, of one of several heads (100 Continue), or a trailer.
@@ -51,14 +52,14 @@ std::size_t take_head_line(const char* data, std::size_t size, std::size_t count
   // libcurl does not mind an end of file within the head; we do.
   if (line.starts_with("HTTP/")) arrived.head_is_whole = false;
   if (line == "\r\n" || line == "\n") arrived.head_is_whole = true;
-  arrived.is_too_large = arrived.head_bytes > kMaxAnswerBytes;
+  arrived.is_too_large = arrived.head_bytes > arrived.max_bytes;
   return arrived.is_too_large ? 0 : line.size();
 }
 
 std::size_t take_body(const char* data, std::size_t size, std::size_t count, void* context) {
   auto& arrived = *static_cast<Arrived*>(context);
   const std::size_t bytes = size * count;
-  arrived.is_too_large = bytes > kMaxAnswerBytes - arrived.body.size();
+  arrived.is_too_large = bytes > arrived.max_bytes - arrived.body.size();
   if (arrived.is_too_large) return 0;
   arrived.body.append(data, bytes);
   return bytes;
@@ -69,6 +70,7 @@ struct Connecting {
   const ConnectionCheck& check;
   int socket = -1;
   bool may_send = false;
+  bool sending_failed = false;
   Status checked{};
 };
 
@@ -122,7 +124,7 @@ void set_transport(CURL* easy, const std::string& path, Connecting& connecting, 
 }
 
 /// REQUIRES: `request` and `headers` outlive the transfer.
-void set_request(CURL* easy, const HttpRequest& request, curl_slist* headers) {
+void set_request(CURL* easy, const Request& request, curl_slist* headers) {
   const std::string url = fmt::format("http://localhost{}", request.target);
   const std::string method(request.method);
   curl_easy_setopt(easy, CURLOPT_URL, url.c_str());
@@ -237,9 +239,9 @@ class Transfer {
 };
 
 /// The answer when it has arrived whole, else what is wrong with it.
-Result<HttpAnswer> whole_answer(CURLcode result, long status, Arrived& arrived) {
+Result<Answer> whole_answer(CURLcode result, long status, Arrived& arrived) {
   if (arrived.is_too_large) {
-    return fail(ErrorKind::kFailed, "the answer has more than {} bytes", kMaxAnswerBytes);
+    return fail(ErrorKind::kFailed, "the answer has more than {} bytes", arrived.max_bytes);
   }
   if (result != CURLE_OK) {
     return fail(ErrorKind::kFailed, "no whole answer: {}", curl_easy_strerror(result));
@@ -247,31 +249,34 @@ Result<HttpAnswer> whole_answer(CURLcode result, long status, Arrived& arrived) 
   if (!arrived.head_is_whole) {
     return fail(ErrorKind::kFailed, "the connection was closed within the answer's head");
   }
-  return HttpAnswer{status, std::move(arrived.body)};
+  return Answer{status, std::move(arrived.body)};
 }
 
-Result<HttpAnswer> send_and_receive(const std::string& path, const HttpRequest& request,
-                                    const Patience& patience, Connecting& connecting) {
+Result<Answer> send_and_receive(const std::string& path, const Request& request,
+                                const Patience& patience, Connecting& connecting) {
   LAMINA_ASSIGN_OR_RETURN(const sys::ShortPath name, sys::shorten(path));
   Arrived arrived;
+  arrived.max_bytes = patience.max_answer_bytes;
   const Headers headers = make_headers(!request.body.empty());
   LAMINA_ASSIGN_OR_RETURN(Transfer transfer, Transfer::create());
   set_transport(transfer.easy(), name.path, connecting, arrived);
   set_request(transfer.easy(), request, headers.get());
   LAMINA_ASSIGN_OR_RETURN(const CURLcode result, transfer.run_to_end(patience));
+  connecting.sending_failed = result == CURLE_SEND_ERROR;
   LAMINA_RETURN_IF_ERROR(connecting.checked);
   return whole_answer(result, status_of(transfer.easy()), arrived);
 }
 
 }  // namespace
 
-Exchange exchange(const std::string& path, const HttpRequest& request, const Patience& patience,
+Exchange exchange(const std::string& path, const Request& request, const Patience& patience,
                   const ConnectionCheck& check) {
   Connecting connecting{.check = check};
   Exchange done;
   done.answer = send_and_receive(path, request, patience, connecting);
   done.sent = connecting.may_send;
+  done.sent_whole = connecting.may_send && !connecting.sending_failed;
   return done;
 }
 
-}  // namespace lamina::vmm
+}  // namespace lamina::http

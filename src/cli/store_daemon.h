@@ -1,0 +1,88 @@
+// Asking the daemon that keeps a store to do what a verb is for. docs/decisions/0008 says when it
+// is asked, and when a verb works by itself.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "cli/said_paths.h"
+#include "lamina/progress.h"
+#include "lamina/result.h"
+#include "report/error_json.h"
+
+namespace lamina::cli {
+
+/// Adds --no-daemon.
+void add_no_daemon(CLI::App* verb, bool& no_daemon);
+
+/// Where a snapshot is and what it is called there.
+struct NamedSnapshot {
+  std::string store;
+  std::string name;
+  std::string path;  ///< as messages have it
+};
+
+/// Takes a snapshot's path apart as the library does; nothing for a name that no request can have.
+std::optional<NamedSnapshot> named_snapshot(const std::string& path);
+
+/// What the daemon has done, or why it could not. Nothing: it has not begun anything, so the verb
+/// works by itself.
+template <typename Report>
+using Asked = std::optional<Result<Report>>;
+
+/// One request to the daemon of a store. Used by one thread.
+class StoreDaemon {
+ public:
+  using Json = report::Json;
+
+  /// Whom to ask about `store`; nothing when there is nobody, or `no_daemon`. That there is
+  /// somebody means a link only: ask() finds out whether it leads to a daemon.
+  static std::optional<StoreDaemon> of(const std::string& store, bool no_daemon);
+
+  /// A path as the daemon must have it; its answer is shown with `path` again. One that cannot be
+  /// told (there is no working directory any more) makes ask() ask nobody.
+  std::string absolute(const std::string& path);
+
+  /// The daemon's answer is shown with the snapshot's path as the user gave it.
+  void show_as_given(const NamedSnapshot& snapshot);
+
+  /// True when both paths lead to this store.
+  [[nodiscard]] bool keeps(const std::string& store) const;
+
+  /// Sends `fields` to `target` and waits for the answer for as long as it takes; `progress`, where
+  /// there is one, can interrupt that (kInterrupted: the daemon goes on). kFailed also when what
+  /// was sent got no answer, or one that makes no sense: then what was asked for may have been done
+  /// or not, and the message says where to look.
+  template <typename Report>
+  Asked<Report> ask(std::string_view target, Json fields, Progress* progress,
+                    Result<Report> (*decode)(const Json& document)) const {
+    auto answer = ask_for_json(target, std::move(fields), progress);
+    if (!answer) return std::nullopt;
+    if (!*answer) return Result<Report>(std::unexpected(std::move(answer->error())));
+    auto report = decode(**answer);
+    if (!report) return Result<Report>(std::unexpected(not_understood(report.error().message)));
+    return report;
+  }
+
+ private:
+  StoreDaemon(std::string given, std::string real);
+
+  [[nodiscard]] Asked<Json> ask_for_json(std::string_view target, Json fields,
+                                         Progress* progress) const;
+  [[nodiscard]] Status check_peer(int socket) const;
+  [[nodiscard]] Asked<Json> read_answer(long status, const std::string& body) const;
+  [[nodiscard]] Error not_understood(std::string_view what) const;
+  [[nodiscard]] Error unanswered(const Error& error) const;
+
+  std::string given_;
+  std::string real_;
+  SaidPaths paths_;
+  bool has_bad_path_ = false;
+};
+
+/// `text` as one part of a request's path.
+std::string percent_encoded(std::string_view text);
+
+}  // namespace lamina::cli

@@ -1,0 +1,258 @@
+// Reports that came from another process: what was a report is one again, and what is none is
+// refused with the name of the field.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <limits>
+
+#include "report/lifecycle_json.h"
+#include "report/snapshot_json.h"
+
+namespace lamina::report {
+namespace {
+
+constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
+
+PauseReport pause_report() {
+  PauseReport report;
+  report.snapshot = "/s/a";
+  report.pause_id = Uuid::random();
+  report.parent_pause_id = Uuid::random();
+  report.is_diff = true;
+  report.reason = "the base is known";
+  report.generation = 3;
+  report.memory_bytes = kMost;
+  report.stored_bytes = 4096;
+  report.unchanged_bytes = 8192;
+  report.phases = {0.5, 1, 2.25, 3, 4, 5, 6, 7, 8};
+  report.notes = {"one", "two"};
+  return report;
+}
+
+ResumeReport resume_report() {
+  ResumeReport report;
+  report.snapshot = "/s/a";
+  report.pause_id = Uuid::random();
+  report.pid = std::numeric_limits<pid_t>::max();
+  report.mode = ResumeMode::kFile;
+  report.reason = "there is a file";
+  report.started_page_server = true;
+  report.pin_ms = 1.5;
+  report.prepare_ms = 2;
+  report.load_ms = 3;
+  report.resume_ms = 4;
+  report.notes = {"another version"};
+  return report;
+}
+
+RecoverReport recover_report() { return {1, 2, 3, 4, 5, 6, {"note"}}; }
+
+ForkReport fork_report() { return {"/s/b", Uuid::random(), 7, 1, 2, 3, 4, {"copied"}}; }
+
+RemoveReport remove_report() {
+  RemoveReport report;
+  report.snapshots.push_back({"/s/a", std::nullopt, Uuid::random(), 1, 2, 3});
+  report.snapshots.push_back(
+      {"/s/b", Error{ErrorKind::kBusy, "it is busy"}, std::nullopt, 0, 0, 0});
+  report.notes = {"twice"};
+  return report;
+}
+
+CompactReport compact_report() {
+  CompactReport report;
+  report.snapshot = "/s/a";
+  report.outcome = CompactOutcome::kMerged;
+  report.policy = "full:cap=8,hard=32";
+  report.pause_id = Uuid::random();
+  report.layers_before = 8;
+  report.layers_after = 1;
+  report.merged_layers = std::numeric_limits<std::uint32_t>::max();
+  report.read_bytes = 1;
+  report.written_bytes = 2;
+  report.cloned_bytes = 3;
+  report.freed_bytes = 4;
+  report.duplicated_bytes = 5;
+  report.attempts = 2;
+  report.next_pause_must_wait = true;
+  report.notes = {"note"};
+  return report;
+}
+
+/// A kind of report: one of them as JSON, and what becomes of JSON that is read and written again.
+struct Form {
+  const char* name;
+  Json document;
+  std::function<Result<Json>(const Json&)> again;
+};
+
+template <typename Report, typename Read, typename Write>
+Form form(const char* name, const Report& report, Read read, Write write) {
+  const auto again = [read, write](const Json& document) -> Result<Json> {
+    auto known = read(document);
+    if (!known) return std::unexpected(known.error());
+    return write(*known);
+  };
+  return {name, write(report), again};
+}
+
+std::vector<Form> forms() {
+  return {
+      form("pause", pause_report(), pause_from_json, pause_json),
+      form("resume", resume_report(), resume_from_json, resume_json),
+      form("recover", recover_report(), recover_from_json,
+           [](const RecoverReport& report) { return recover_json(report, true); }),
+      form("fork", fork_report(), fork_from_json,
+           [](const ForkReport& report) { return fork_json(report, 1.5); }),
+      form("rm", remove_report(), removal_from_json,
+           [](const RemoveReport& report) { return removal_json(report, false); }),
+      form("compact", compact_report(), compaction_from_json,
+           [](const CompactReport& report) { return compaction_json(report, false, 1.5); }),
+  };
+}
+
+/// Not part of the report: what was asked for, and how long it took.
+bool is_about_the_request(const std::string& field) {
+  return field == "dry_run" || field == "elapsed_ms" || field == "removed";
+}
+
+/// Fields that may be missing or null.
+bool is_optional(const std::string& field) {
+  return field == "parent_pause_id" || field == "pause_id" || field == "error";
+}
+
+TEST(FromJson, AReportIsTheSameAgain) {
+  for (const Form& form : forms()) {
+    const auto again = form.again(form.document);
+    ASSERT_TRUE(again) << form.name << ": " << again.error().message;
+    EXPECT_EQ(*again, form.document) << form.name;
+    // As it comes over a socket.
+    const auto parsed = form.again(Json::parse(json_text(form.document, 2)));
+    ASSERT_TRUE(parsed) << form.name;
+    EXPECT_EQ(*parsed, form.document) << form.name;
+  }
+}
+
+TEST(FromJson, WhatIsOptionalMayBeMissing) {
+  PauseReport report = pause_report();
+  report.parent_pause_id.reset();
+  const Json document = pause_json(report);
+  EXPECT_FALSE(document.contains("parent_pause_id"));
+  const auto again = pause_from_json(document);
+  ASSERT_TRUE(again);
+  EXPECT_FALSE(again->parent_pause_id);
+}
+
+TEST(FromJson, FieldsThatAreNotKnownAreIgnored) {
+  for (Form form : forms()) {
+    form.document["of_a_later_version"] = {1, 2};
+    EXPECT_TRUE(form.again(form.document)) << form.name;
+  }
+}
+
+TEST(FromJson, AMissingFieldIsNamed) {
+  for (const Form& form : forms()) {
+    for (const auto& [field, value] : form.document.items()) {
+      if (is_about_the_request(field) || field == "parent_pause_id") continue;
+      Json document = form.document;
+      document.erase(field);
+      const auto again = form.again(document);
+      ASSERT_FALSE(again) << form.name << " without " << field;
+      EXPECT_EQ(again.error().kind, ErrorKind::kFailed);
+      EXPECT_EQ(again.error().message, "field '" + field + "' is missing") << form.name;
+    }
+  }
+}
+
+TEST(FromJson, AFieldOfAnotherTypeIsNamed) {
+  const std::vector<Json> odd = {
+      nullptr,          true,           -1,    1.5,  "text", Json::array(),
+      Json::array({1}), Json::object(), 1e300, kMost};
+  for (const Form& form : forms()) {
+    for (const auto& [field, value] : form.document.items()) {
+      if (is_about_the_request(field)) continue;
+      for (const Json& wrong : odd) {
+        Json document = form.document;
+        document[field] = wrong;
+        const auto again = form.again(document);
+        if (again) {
+          // It is a good one all the same: of its type, or nothing where that is allowed.
+          EXPECT_TRUE(value.type() == wrong.type() || (value.is_number() && wrong.is_number()) ||
+                      is_optional(field))
+              << form.name << "." << field << " = " << wrong;
+          continue;
+        }
+        EXPECT_NE(again.error().message.find(field), std::string::npos)
+            << form.name << "." << field << " = " << wrong << ": " << again.error().message;
+      }
+    }
+  }
+}
+
+TEST(FromJson, NumbersThatDoNotFitAreRefused) {
+  Json resume = resume_json(resume_report());
+  resume["pid"] = std::int64_t{1} << 31;
+  EXPECT_FALSE(resume_from_json(resume));
+  Json compact = compaction_json(compact_report(), false, 1);
+  compact["layers_after"] = std::uint64_t{1} << 32;
+  EXPECT_FALSE(compaction_from_json(compact));
+  Json pause = pause_json(pause_report());
+  pause["generation"] = -1;
+  EXPECT_FALSE(pause_from_json(pause));
+}
+
+TEST(FromJson, FieldsWithinFieldsAreNamedWhole) {
+  Json pause = pause_json(pause_report());
+  pause["phases"]["hook_ms"] = "long";
+  EXPECT_EQ(pause_from_json(pause).error().message, "field 'phases.hook_ms' is no number");
+  pause["phases"] = 3;
+  EXPECT_EQ(pause_from_json(pause).error().message, "field 'phases' is no object");
+  Json removal = removal_json(remove_report(), false);
+  removal["snapshots"][1]["freed_bytes"] = -1;
+  EXPECT_NE(removal_from_json(removal).error().message.find("'snapshots[1].freed_bytes'"),
+            std::string::npos);
+  removal = removal_json(remove_report(), false);
+  removal["snapshots"][1]["error"]["kind"] = "sad";
+  EXPECT_NE(removal_from_json(removal).error().message.find("snapshots[1].error"),
+            std::string::npos);
+  removal["snapshots"] = {1};
+  EXPECT_EQ(removal_from_json(removal).error().message, "field 'snapshots[0]' is no object");
+}
+
+TEST(FromJson, WhatIsNoObjectIsRefused) {
+  for (const Json& document : {Json(), Json(1), Json("x"), Json::array({1}), Json(true),
+                               Json::parse("{", nullptr, false)}) {
+    for (const Form& form : forms()) EXPECT_FALSE(form.again(document)) << form.name;
+    EXPECT_FALSE(error_from_json(document));
+  }
+  EXPECT_FALSE(pause_from_json(resume_json(resume_report())));
+}
+
+TEST(FromJson, AnErrorOfEveryKindIsTheSameAgain) {
+  for (const ErrorKind kind :
+       {ErrorKind::kFailed, ErrorKind::kUsage, ErrorKind::kNotFound, ErrorKind::kCorrupt,
+        ErrorKind::kBusy, ErrorKind::kNoSpace, ErrorKind::kInterrupted}) {
+    const Error error{kind, "write '/s/a': it is so"};
+    const auto again = error_from_json(error_json(error));
+    ASSERT_TRUE(again);
+    EXPECT_EQ(again->kind, kind);
+    EXPECT_EQ(again->message, error.message);
+    // What to do about a full disk is said once.
+    EXPECT_EQ(message_of(*again), message_of(error));
+  }
+}
+
+TEST(FromJson, AnErrorHasItsNotesAndItsFieldsAreChecked) {
+  const Json good = {{"kind", "busy"}, {"message", "m"}, {"notes", {"n"}}};
+  ASSERT_TRUE(error_from_json(good));
+  EXPECT_EQ(error_from_json(good)->notes, std::vector<std::string>{"n"});
+  for (const char* field : {"kind", "message", "notes"}) {
+    Json bad = good;
+    bad[field] = 1;
+    ASSERT_FALSE(error_from_json(bad));
+    EXPECT_NE(error_from_json(bad).error().message.find(field), std::string::npos);
+  }
+  EXPECT_FALSE(error_from_json({{"kind", "angry"}, {"message", "m"}}));
+}
+
+}  // namespace
+}  // namespace lamina::report
