@@ -19,7 +19,7 @@ namespace {
 /// No request has more, and no disk.
 constexpr std::uint64_t kMaxRequestRate = std::uint64_t{1} << 62;
 
-constexpr const char* kFooter =
+constexpr const char* kCompactFooter =
     "Merges the youngest layers of each snapshot, as many as the policy says, and\n"
     "replaces it atomically. Pauses come first: when another process writes a\n"
     "snapshot meanwhile, its merge is done again, and after 4 attempts dropped\n"
@@ -38,7 +38,7 @@ constexpr const char* kFooter =
     "Exit codes: 0 done (or nothing to do), 1 failed, 2 usage, 3 not found,\n"
     "4 corrupt, 5 busy, 6 no space, 130 interrupted.";
 
-struct Arguments {
+struct CompactArguments {
   CompactOptions options;
   std::vector<std::string> snapshots;
   std::string store;
@@ -84,7 +84,7 @@ std::uint64_t parse_rate(const std::string& text) {
 /// One run over some snapshots.
 class Run {
  public:
-  explicit Run(Arguments& arguments) : arguments_(arguments) {
+  explicit Run(CompactArguments& arguments) : arguments_(arguments) {
     arguments_.options.progress = &progress_;
   }
 
@@ -157,13 +157,13 @@ class Run {
                       {"exit_code", code}});
   }
 
-  Arguments& arguments_;
+  CompactArguments& arguments_;
   ProgressBar progress_;
   nlohmann::ordered_json shown_ = nlohmann::ordered_json::array();
   int code_ = kExitDone;
 };
 
-int run(Arguments& arguments) {
+int run(CompactArguments& arguments) {
   if (const Status known = check_merge_policy(arguments.options.policy); !known) {
     return report_error(known.error(), arguments.json);
   }
@@ -188,8 +188,9 @@ int run(Arguments& arguments) {
 }  // namespace
 
 Action add_compact(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
-  CLI::App* verb = add_verb(app, "compact", "merge the layers that a policy chooses", kFooter);
+  auto arguments = std::make_shared<CompactArguments>();
+  CLI::App* verb =
+      add_verb(app, "compact", "merge the layers that a policy chooses", kCompactFooter);
   const auto not_empty = [](const std::string& text) {
     return text.empty() ? std::string("the value is empty") : std::string();
   };

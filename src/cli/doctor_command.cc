@@ -10,12 +10,12 @@
 namespace lamina::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kDoctorFooter =
     "Tries everything out in DIRECTORY and leaves it as it was.\n\n"
     "Exit codes: 0 a store can be kept here, 1 it cannot, 2 usage, 3 not found,\n"
     "6 no space to try it out, 130 interrupted.";
 
-struct Arguments {
+struct DoctorArguments {
   std::string directory;
   bool json = false;
 };
@@ -49,7 +49,7 @@ void print_findings(const std::vector<Finding>& findings) {
   }
 }
 
-int run(const Arguments& arguments) {
+int run(const DoctorArguments& arguments) {
   ProgressBar progress;  // for its interruption: the trials leave nothing behind then
   const auto report = examine(arguments.directory, &progress);
   if (!report) return report_error(report.error(), arguments.json);
@@ -72,8 +72,9 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 Action add_doctor(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
-  CLI::App* verb = add_verb(app, "doctor", "what a directory and this machine can do", kFooter);
+  auto arguments = std::make_shared<DoctorArguments>();
+  CLI::App* verb =
+      add_verb(app, "doctor", "what a directory and this machine can do", kDoctorFooter);
   add_text(verb, "DIRECTORY", arguments->directory, "where a store is or shall be")->required();
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run(*arguments); };

@@ -12,14 +12,14 @@
 namespace lamina::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kDuFooter =
     "OWN is what removing this snapshot alone would free; SHARED are files with other\n"
     "names too; DEAD is what its layers store and it does not use (lamina merge drops\n"
     "it). The total counts each file once. Storage that files share by reflinks\n"
     "counts in each of them.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, or no store.";
 
-struct Arguments {
+struct DuArguments {
   std::string store;
   std::vector<std::string> names;
   bool json = false;
@@ -106,7 +106,7 @@ void print_table(const StoreListing& listing, const std::vector<std::size_t>& ch
   print_totals(listing.totals);
 }
 
-int run(const Arguments& arguments) {
+int run(const DuArguments& arguments) {
   ListOptions options;
   options.dead_bytes = true;
   const auto listing = list_store(arguments.store, options);
@@ -125,8 +125,8 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 Action add_du(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
-  CLI::App* verb = add_verb(app, "du", "what the snapshots of a store allocate", kFooter);
+  auto arguments = std::make_shared<DuArguments>();
+  CLI::App* verb = add_verb(app, "du", "what the snapshots of a store allocate", kDuFooter);
   add_text(verb, "STORE", arguments->store, "the directory that holds the snapshots")->required();
   add_texts(verb, "NAME", arguments->names, "snapshots of the store (default: all)");
   verb->add_flag("--json", arguments->json, "print as JSON");

@@ -11,7 +11,7 @@
 namespace lamina::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kForkFooter =
     "The fork is the same pause under a second name, made of hard links; what happens\n"
     "to one of them does not change the other. On another file system, or past its\n"
     "limit of links, layers are copied. The store's daemon is asked to make it where\n"
@@ -19,7 +19,7 @@ constexpr const char* kFooter =
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
     "6 no space.";
 
-struct Arguments {
+struct ForkArguments {
   ForkOptions options;
   bool no_daemon = false;
   bool json = false;
@@ -40,7 +40,7 @@ void print_report(const ForkReport& report, double elapsed_ms, bool json) {
   fmt::print(", {:.1f} ms\n", elapsed_ms);
 }
 
-Asked<ForkReport> ask_daemon(const Arguments& arguments) {
+Asked<ForkReport> ask_daemon(const ForkArguments& arguments) {
   const auto source = named_snapshot(arguments.options.snapshot);
   const auto fork = named_snapshot(arguments.options.fork);
   if (!source || !fork) return std::nullopt;
@@ -52,7 +52,7 @@ Asked<ForkReport> ask_daemon(const Arguments& arguments) {
                      report::fork_from_json);
 }
 
-int run(const Arguments& arguments) {
+int run(const ForkArguments& arguments) {
   const Stopwatch stopwatch;
   const auto asked = ask_daemon(arguments);
   const auto report = asked ? *asked : fork_snapshot(arguments.options);
@@ -65,8 +65,8 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 Action add_fork(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
-  CLI::App* verb = add_verb(app, "fork", "give a snapshot a second name, by links", kFooter);
+  auto arguments = std::make_shared<ForkArguments>();
+  CLI::App* verb = add_verb(app, "fork", "give a snapshot a second name, by links", kForkFooter);
   add_text(verb, "SNAPSHOT", arguments->options.snapshot, "what to fork")->required();
   add_text(verb, "NEW", arguments->options.fork, "the fork, in this store or another")->required();
   add_no_daemon(verb, arguments->no_daemon);

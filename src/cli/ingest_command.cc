@@ -11,7 +11,7 @@
 namespace lamina::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kIngestFooter =
     "A diff is stored over --parent, whose layers are linked into SNAPSHOT, so that\n"
     "each snapshot is complete by itself. In a diff a hole means 'as in the parent'\n"
     "and a written zero means 'cleared by the guest' (--zeros written, the default;\n"
@@ -26,7 +26,7 @@ constexpr const char* kFooter =
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 parent corrupt, 5 busy,\n"
     "6 no space, 130 interrupted.";
 
-struct Arguments {
+struct IngestArguments {
   IngestOptions options;
   std::string build_id;
   std::string parent;
@@ -72,7 +72,7 @@ void print_report(const IngestReport& report, double elapsed_ms, bool json) {
              layout_name(report.layout), human_bytes(report.layer_allocated_bytes), elapsed_ms);
 }
 
-int run(Arguments& arguments) {
+int run(IngestArguments& arguments) {
   const Stopwatch stopwatch;
   IngestOptions& options = arguments.options;
   if (!arguments.build_id.empty()) {
@@ -95,8 +95,8 @@ int run(Arguments& arguments) {
 }  // namespace
 
 Action add_ingest(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
-  CLI::App* verb = add_verb(app, "ingest", "store a memory file as a snapshot", kFooter);
+  auto arguments = std::make_shared<IngestArguments>();
+  CLI::App* verb = add_verb(app, "ingest", "store a memory file as a snapshot", kIngestFooter);
   add_text(verb, "MEMFILE", arguments->options.memory_file, "what the VMM wrote at the pause")
       ->required();
   add_text(verb, "--out", arguments->options.snapshot, "the snapshot to make", "SNAPSHOT")

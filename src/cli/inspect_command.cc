@@ -13,12 +13,13 @@
 namespace lamina::cli {
 namespace {
 
-constexpr const char* kFooter = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt.";
+constexpr const char* kInspectFooter =
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt.";
 
 /// Shown for what a header alone does not tell.
 constexpr const char* kUnknown = "-";
 
-struct Arguments {
+struct InspectArguments {
   std::string path;
   bool json = false;
   bool extents = false;
@@ -66,7 +67,7 @@ void print_extents(const SnapshotInfo& info) {
   }
 }
 
-int run(const Arguments& arguments) {
+int run(const InspectArguments& arguments) {
   const auto info = inspect(arguments.path);
   if (!info) return report_error(info.error(), arguments.json);
   if (arguments.json) {
@@ -83,8 +84,8 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 Action add_inspect(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
-  CLI::App* verb = add_verb(app, "inspect", "describe a snapshot or a header file", kFooter);
+  auto arguments = std::make_shared<InspectArguments>();
+  CLI::App* verb = add_verb(app, "inspect", "describe a snapshot or a header file", kInspectFooter);
   add_text(verb, "SNAPSHOT|HEADER", arguments->path, "a snapshot, or a header file")->required();
   verb->add_flag("--extents", arguments->extents, "list every extent");
   verb->add_flag("--json", arguments->json, "print as JSON");

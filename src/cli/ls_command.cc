@@ -12,18 +12,18 @@
 namespace lamina::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kLsFooter =
     "OWN is what 'lamina rm' would free, SHARED has other names too (snapshots, VMs).\n"
     "RESUMED counts resumes of the same pause, RUNNING the VMs that still run.\n"
     "Headers are checked, layers are not opened: for that there is lamina verify.\n\n"
     "Exit codes: 0 listed (damaged snapshots with what is wrong), 1 failed, 2 usage,\n"
     "3 not found, or no store.";
 
-constexpr const char* kUnknown = "-";
+constexpr const char* kNotKnown = "-";
 /// Deeper rows of a tree are not drawn further to the right.
 constexpr std::size_t kMaxDrawnDepth = 16;
 
-struct Arguments {
+struct LsArguments {
   std::string store;
   bool tree = false;
   bool json = false;
@@ -33,7 +33,7 @@ Table::Column left(const char* title) { return {title, Table::Align::kLeft}; }
 Table::Column right(const char* title) { return {title, Table::Align::kRight}; }
 
 std::string text_or_dash(const std::string& text) {
-  return text.empty() ? kUnknown : shown_text(text);
+  return text.empty() ? kNotKnown : shown_text(text);
 }
 
 std::vector<std::string> cells_of(const SnapshotListing& snapshot, const std::string& name,
@@ -41,9 +41,9 @@ std::vector<std::string> cells_of(const SnapshotListing& snapshot, const std::st
   const bool known = snapshot.memory_bytes > 0;
   return {name,
           text_or_dash(snapshot.created),
-          known ? std::to_string(snapshot.generation) : kUnknown,
-          known ? std::to_string(snapshot.layers) : kUnknown,
-          known ? human_bytes(snapshot.memory_bytes) : kUnknown,
+          known ? std::to_string(snapshot.generation) : kNotKnown,
+          known ? std::to_string(snapshot.layers) : kNotKnown,
+          known ? human_bytes(snapshot.memory_bytes) : kNotKnown,
           human_bytes(snapshot.own_bytes),
           human_bytes(snapshot.shared_bytes),
           std::to_string(snapshot.resumes),
@@ -82,8 +82,8 @@ void add_tree(const StoreListing& listing, Table& table) {
     if (!row.snapshot) {
       const std::string name =
           row.missing_name.empty() ? row.missing->to_string() : shown_text(row.missing_name);
-      table.add({branches[i] + name + " (not here)", kUnknown, kUnknown, kUnknown, kUnknown,
-                 kUnknown, kUnknown, kUnknown, kUnknown, kUnknown});
+      table.add({branches[i] + name + " (not here)", kNotKnown, kNotKnown, kNotKnown, kNotKnown,
+                 kNotKnown, kNotKnown, kNotKnown, kNotKnown, kNotKnown});
       continue;
     }
     const SnapshotListing& snapshot = listing.snapshots[*row.snapshot];
@@ -129,7 +129,7 @@ void print_rest(const StoreListing& listing) {
              count_of(running, "VM"), human_bytes(listing.totals.sum()));
 }
 
-int run(const Arguments& arguments) {
+int run(const LsArguments& arguments) {
   const auto listing = list_store(arguments.store);
   if (!listing) return report_error(listing.error(), arguments.json);
   print_notes(listing->notes);
@@ -145,8 +145,8 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 Action add_ls(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
-  CLI::App* verb = add_verb(app, "ls", "list the snapshots of a store", kFooter);
+  auto arguments = std::make_shared<LsArguments>();
+  CLI::App* verb = add_verb(app, "ls", "list the snapshots of a store", kLsFooter);
   add_text(verb, "STORE", arguments->store, "the directory that holds the snapshots")->required();
   verb->add_flag("--tree", arguments->tree, "show who descends from whom");
   verb->add_flag("--json", arguments->json, "print as JSON");

@@ -10,18 +10,18 @@
 namespace lamina::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kMaterializeFooter =
     "Every block is checked; zeros become holes. FILE appears when it is complete\n"
     "and on the disk.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 6 no space,\n"
     "130 interrupted.";
 
-struct Arguments {
+struct MaterializeArguments {
   MaterializeOptions options;
   bool json = false;
 };
 
-int run(Arguments& arguments) {
+int run(MaterializeArguments& arguments) {
   const Stopwatch stopwatch;
   ProgressBar progress;
   arguments.options.progress = &progress;
@@ -46,8 +46,8 @@ int run(Arguments& arguments) {
 }  // namespace
 
 Action add_materialize(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
-  CLI::App* verb = add_verb(app, "materialize", "write the memory as one file", kFooter);
+  auto arguments = std::make_shared<MaterializeArguments>();
+  CLI::App* verb = add_verb(app, "materialize", "write the memory as one file", kMaterializeFooter);
   add_text(verb, "SNAPSHOT", arguments->options.snapshot, "whose memory to write")->required();
   add_text(verb, "--out", arguments->options.out, "the file to make", "FILE")->required();
   add_choice<Reflink>(

@@ -15,7 +15,7 @@
 namespace lamina::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kMergeFooter =
     "Without --out the snapshot is replaced atomically, once the merged layer is on\n"
     "the disk. Layers are never written: other snapshots that link them keep them.\n"
     "Blocks move with their checksums and are not all read: one that is corrupt\n"
@@ -23,7 +23,7 @@ constexpr const char* kFooter =
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
     "6 no space, 130 interrupted.";
 
-struct Arguments {
+struct MergeArguments {
   MergeOptions options;
   std::string out;
   std::optional<std::uint32_t> layers;
@@ -80,7 +80,7 @@ std::uint32_t parse_layers(const std::string& text) {
   return layers;
 }
 
-int run(Arguments& arguments) {
+int run(MergeArguments& arguments) {
   const Stopwatch stopwatch;
   MergeOptions& options = arguments.options;
   if (!arguments.out.empty()) options.out = arguments.out;
@@ -105,8 +105,8 @@ int run(Arguments& arguments) {
 }  // namespace
 
 Action add_merge(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
-  CLI::App* verb = add_verb(app, "merge", "merge layers at file level", kFooter);
+  auto arguments = std::make_shared<MergeArguments>();
+  CLI::App* verb = add_verb(app, "merge", "merge layers at file level", kMergeFooter);
   add_text(verb, "SNAPSHOT", arguments->options.snapshot, "what to merge")->required();
   add_text(verb, "--out", arguments->out, "make a new one, leave SNAPSHOT", "SNAPSHOT");
   verb->add_flag("--full", arguments->full, "merge all layers (the default)");

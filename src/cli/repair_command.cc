@@ -9,18 +9,18 @@
 namespace lamina::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kRepairFooter =
     "Rebuilds a missing or corrupt header from the trailers of the layers, and\n"
     "snapshot.json when that is missing or corrupt. Layers are never changed.\n\n"
     "Exit codes: 0 done or nothing to do, 1 failed, 2 usage, 3 it or a layer is\n"
     "missing, 4 a layer is corrupt, 5 busy, 6 no space.";
 
-struct Arguments {
+struct RepairArguments {
   std::string snapshot;
   bool json = false;
 };
 
-int run(const Arguments& arguments) {
+int run(const RepairArguments& arguments) {
   const auto report = repair(arguments.snapshot);
   if (!report) return report_error(report.error(), arguments.json);
   print_notes(report->notes);
@@ -43,8 +43,8 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 Action add_repair(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
-  CLI::App* verb = add_verb(app, "repair", "rebuild a lost header", kFooter);
+  auto arguments = std::make_shared<RepairArguments>();
+  CLI::App* verb = add_verb(app, "repair", "rebuild a lost header", kRepairFooter);
   add_text(verb, "SNAPSHOT", arguments->snapshot, "what to repair")->required();
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run(*arguments); };

@@ -11,7 +11,7 @@
 namespace lamina::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kRmFooter =
     "A snapshot is gone at once and for good, its files follow; a crash leaves it\n"
     "whole or gone. Layers that other snapshots link stay. VMs that were resumed from\n"
     "it run on: they keep what they need until they end. One that cannot be removed\n"
@@ -20,7 +20,7 @@ constexpr const char* kFooter =
     "Exit codes: 0 all removed; else that of the first that was not: 1 failed,\n"
     "3 not found, 5 busy, 6 no space. 2 usage: nothing was removed.";
 
-struct Arguments {
+struct RmArguments {
   RemoveOptions options;
   bool no_daemon = false;
   bool json = false;
@@ -41,7 +41,7 @@ void print_removed(const RemovedSnapshot& removed, bool dry_run) {
 }
 
 /// Snapshots of several stores are none of a daemon's: they are one removal, with one report.
-Asked<RemoveReport> ask_daemon(const Arguments& arguments) {
+Asked<RemoveReport> ask_daemon(const RmArguments& arguments) {
   std::optional<StoreDaemon> daemon;
   auto names = nlohmann::ordered_json::array();
   for (const std::string& path : arguments.options.snapshots) {
@@ -57,7 +57,7 @@ Asked<RemoveReport> ask_daemon(const Arguments& arguments) {
   return daemon->ask("/v1/remove", std::move(fields), nullptr, report::removal_from_json);
 }
 
-int run(const Arguments& arguments) {
+int run(const RmArguments& arguments) {
   const auto asked = ask_daemon(arguments);
   const auto report = asked ? *asked : remove_snapshots(arguments.options);
   if (!report) return report_error(report.error(), arguments.json);
@@ -82,8 +82,8 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 Action add_rm(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
-  CLI::App* verb = add_verb(app, "rm", "remove snapshots", kFooter);
+  auto arguments = std::make_shared<RmArguments>();
+  CLI::App* verb = add_verb(app, "rm", "remove snapshots", kRmFooter);
   add_texts(verb, "SNAPSHOT", arguments->options.snapshots, "what to remove")->required();
   verb->add_flag("--dry-run", arguments->options.dry_run, "change nothing, say what would go");
   add_no_daemon(verb, arguments->no_daemon);

@@ -20,7 +20,7 @@
 namespace lamina::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kServeFooter =
     "Firecracker connects to the socket when it loads a snapshot with a Uffd back\n"
     "end. Several snapshots: give as many --socket, in the same order.\n\n"
     "--store DIR serves all VMs of a store from one socket, each what it was\n"
@@ -39,7 +39,7 @@ constexpr const char* kFooter =
 constexpr std::uint32_t kMaxMode = 0777;
 constexpr std::uint32_t kMaxThreads = 256;
 
-struct Arguments {
+struct ServeArguments {
   ServeOptions options;
   std::vector<std::string> snapshots;
   std::vector<std::string> sockets;
@@ -89,7 +89,7 @@ double value_of(const std::string& metrics, std::string_view name) {
   return sum;
 }
 
-int print_status(const Arguments& arguments) {
+int print_status(const ServeArguments& arguments) {
   const ServeOptions& options = arguments.options;
   if (options.metrics_socket.empty() == options.store.empty()) {
     return report_error(
@@ -129,7 +129,7 @@ void log_line(const std::string& line) {
   if (::poll(&waiting, 1, 0) > 0 && (waiting.revents & POLLOUT) != 0) print_message(line);
 }
 
-int run(Arguments& arguments) {
+int run(ServeArguments& arguments) {
   if (arguments.status) return print_status(arguments);
   ServeOptions& options = arguments.options;
   if (!options.store.empty()) {
@@ -167,9 +167,9 @@ int run(Arguments& arguments) {
 }  // namespace
 
 Action add_serve(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<ServeArguments>();
   ServeOptions& options = arguments->options;
-  CLI::App* verb = add_verb(app, "serve", "give memory back by page faults", kFooter);
+  CLI::App* verb = add_verb(app, "serve", "give memory back by page faults", kServeFooter);
   verb->add_option("SNAPSHOT", arguments->snapshots, "what to serve")->type_name("");
   add_text(verb, "--store", options.store, "serve all VMs of this store instead", "DIR");
   verb->add_option("--socket", arguments->sockets, "where Firecracker connects")

@@ -10,18 +10,18 @@
 namespace lamina::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kVerifyFooter =
     "Reads every stored block, also those that this snapshot does not use.\n\n"
     "Exit codes: 0 all is right, 1 the memory differs from MEMFILE, or failed,\n"
     "2 usage, 3 not found, 4 corrupt, 130 interrupted.";
 
-struct Arguments {
+struct VerifyArguments {
   std::string snapshot;
   std::string against;
   bool json = false;
 };
 
-void print_report(const VerifyReport& report, const Arguments& arguments, double elapsed_ms) {
+void print_report(const VerifyReport& report, const VerifyArguments& arguments, double elapsed_ms) {
   if (arguments.json) {
     print_json({{"message_type", "verify"},
                 {"snapshot", arguments.snapshot},
@@ -50,7 +50,7 @@ void print_report(const VerifyReport& report, const Arguments& arguments, double
   }
 }
 
-int run(const Arguments& arguments) {
+int run(const VerifyArguments& arguments) {
   const Stopwatch stopwatch;
   VerifyOptions options;
   options.snapshot = arguments.snapshot;
@@ -69,8 +69,8 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 Action add_verify(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
-  CLI::App* verb = add_verb(app, "verify", "check every stored block", kFooter);
+  auto arguments = std::make_shared<VerifyArguments>();
+  CLI::App* verb = add_verb(app, "verify", "check every stored block", kVerifyFooter);
   add_text(verb, "SNAPSHOT", arguments->snapshot, "what to check")->required();
   add_text(verb, "--against", arguments->against, "a memory file it should be equal to", "MEMFILE");
   verb->add_flag("--json", arguments->json, "print the result as JSON");

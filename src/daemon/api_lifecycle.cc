@@ -8,7 +8,7 @@
 namespace lamina::daemon {
 namespace {
 
-constexpr std::uint64_t kMaxSeconds = 86'400;
+constexpr std::uint64_t kLongestTimeout = 86'400;
 
 class Stopwatch {
  public:
@@ -22,7 +22,7 @@ class Stopwatch {
 
 void read_seconds(Fields& fields, const std::string& name, std::chrono::milliseconds& place) {
   std::uint64_t seconds = 0;
-  fields.number(name, seconds, 1, kMaxSeconds);
+  fields.number(name, seconds, 1, kLongestTimeout);
   if (seconds > 0) place = std::chrono::seconds(seconds);
 }
 

@@ -18,11 +18,6 @@ double ms_since(std::chrono::steady_clock::time_point start) {
       .count();
 }
 
-Status read_nothing(const Request& request) {
-  LAMINA_ASSIGN_OR_RETURN(Fields fields, Fields::of_query(request));
-  return fields.end();
-}
-
 /// The options of a request, and the store that it is meant for; empty: ours.
 template <typename Options>
 struct Meant {

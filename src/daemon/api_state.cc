@@ -5,16 +5,6 @@
 
 namespace lamina::daemon {
 
-namespace {
-
-Status read_nothing(const Request& request) {
-  auto fields = Fields::of_query(request);
-  if (!fields) return std::unexpected(fields.error());
-  return fields->end();
-}
-
-}  // namespace
-
 Response Api::events(const Request& request, const std::string& /*name*/) const {
   std::uint64_t after = 0;
   auto fields = Fields::of_query(request);

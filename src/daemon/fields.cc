@@ -117,4 +117,9 @@ Status Fields::end() {
   return {};
 }
 
+Status read_nothing(const Request& request) {
+  LAMINA_ASSIGN_OR_RETURN(Fields fields, Fields::of_query(request));
+  return fields.end();
+}
+
 }  // namespace lamina::daemon

@@ -66,4 +66,7 @@ class Fields {
   std::optional<std::string> wrong_;
 };
 
+/// kUsage for a request that has any field.
+Status read_nothing(const Request& request);
+
 }  // namespace lamina::daemon

@@ -1,3 +1,4 @@
+#include <cstdio>
 #include <exception>
 
 #include "daemon/daemon.h"
@@ -23,6 +24,10 @@ int main(int argc, char** argv) {
     const lamina::Status done = lamina::daemon::run(**given);
     return done ? lamina::report::kExitDone : report(done.error());
   } catch (const std::exception& exception) {
-    return report({lamina::ErrorKind::kFailed, exception.what()});
+    // Nothing that may throw again.
+    std::fputs("laminad: ", stderr);
+    std::fputs(exception.what(), stderr);
+    std::fputs("\n", stderr);
+    return lamina::report::kExitFailed;
   }
 }
