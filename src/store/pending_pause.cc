@@ -145,8 +145,6 @@ Result<bool> PendingPause::is_what_it_replaced() const {
 }
 
 Status PendingPause::remove_replaced() {
-  LAMINA_RETURN_IF_ERROR(sys::sync(store_->fd(), store_->path()));
-  LAMINA_RETURN_IF_ERROR(sync_pending_area(*store_));
   std::vector<std::string> notes;  // the next opening of the store has its own
   LAMINA_RETURN_IF_ERROR(remove_pending(*store_, journal_.pause_id.to_string(), notes));
   staging_.reset();
@@ -196,8 +194,7 @@ Status PendingPause::remove_files() {
   std::vector<std::string> notes;  // the next opening of the store has its own
   LAMINA_RETURN_IF_ERROR(remove_pending(*store_, journal_.pause_id.to_string(), notes));
   staging_.reset();
-  // Without its journal nobody would know what the directory is.
-  return sync_pending_area(*store_);
+  return {};
 }
 
 bool PendingPause::has_lost_files() const {
