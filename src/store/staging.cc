@@ -182,6 +182,8 @@ Status clean_temporary_area(const Store& store, std::vector<std::string>& notes)
       LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), store.path()));
       LAMINA_RETURN_IF_ERROR(sys::sync(store.temporary_area(), area));
     }
+    // Or what is in it is: a pin's base, or a pin.
+    LAMINA_RETURN_IF_ERROR(sys::sync(directory->get(), path));
     const Status removed = sys::remove_tree(store.temporary_area(), name, path);
     notes.push_back(
         removed ? fmt::format("removed '{}', left by a process that did not end", path)

@@ -177,7 +177,7 @@ bool can_mount() {
 
 class Table {
  public:
-  explicit Table(const Kind& kind) : kind_(kind), sums_(kind.figures.size(), 0) {
+  explicit Table(const Kind& kind) : sums_(kind.figures.size(), 0) {
     std::printf("%-18s", "operation");
     for (const char* name : kind.figures) std::printf(" %9s", name);
     std::printf(" %11s %8s\n", "violations", "seconds");
@@ -212,7 +212,6 @@ class Table {
     std::printf(" %11llu %8.1f\n", static_cast<unsigned long long>(violations), seconds);
   }
 
-  const Kind& kind_;
   std::vector<std::uint64_t> sums_;
   std::uint64_t violations_ = 0;
   double seconds_ = 0;
@@ -231,6 +230,8 @@ int run(const Kind& kind, const Arguments& arguments) {
   std::vector<const Scene*> scenes;
   for (const Scene& scene : all_scenes()) {
     const auto& wanted = arguments.operations;
+    // A VM goes on, so its pause can be tried once; the tests of the lifecycle let its calls fail.
+    if (scene.has_vm && kind.run == try_faults) continue;
     if (wanted.empty() || std::find(wanted.begin(), wanted.end(), scene.name) != wanted.end()) {
       scenes.push_back(&scene);
     }
