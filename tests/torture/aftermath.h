@@ -11,6 +11,9 @@ namespace lamina::torture {
 struct Progress {
   bool done = false;      ///< it had returned success
   bool recorded = false;  ///< a pause: its acknowledgement was on the disk, so it must be completed
+  /// It was given again after a kill. A merge that finds nothing to do says nothing of the one that
+  /// was killed, which may have to be done again.
+  bool again = false;
 };
 
 /// What a snapshot resolves to.

@@ -107,8 +107,9 @@ class Crashes {
       const Progress progress = timeline.progress_after(records);
       model.visit_states(records, options_.seed, random, [&](CrashState state) {
         const std::uint64_t hash = model.disk_of(state).hash();
-        const std::uint64_t promises = (progress.done ? 1U : 0U) + (progress.recorded ? 2U : 0U);
-        for (std::uint64_t more = promises; more < 4; ++more) {
+        const std::uint64_t promises = (progress.done ? 1U : 0U) + (progress.recorded ? 2U : 0U) +
+                                       (progress.done && !progress.again ? 4U : 0U);
+        for (std::uint64_t more = promises; more < 8; ++more) {
           if ((more & promises) == promises && seen_.contains({hash, more})) return;
         }
         seen_.insert({hash, promises});
@@ -220,6 +221,7 @@ class Crashes {
       second.first = killed;
       // What was neither acknowledged nor recorded may be seen and be gone again.
       second.done_at_end = again;
+      second.at_first.again = again;
       if (second.recorded_after > killed) second.recorded_after = SIZE_MAX;
       second.history.records.resize(killed);
       second.history.records.insert(second.history.records.end(), recovery.records.begin(),
