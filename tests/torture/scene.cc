@@ -305,7 +305,7 @@ Status merge_all(Stage& stage) {
   return status_of(merge(options));
 }
 Status merge_youngest(Stage& stage) {
-  if (layer_count(stage.snapshot("vm")) < 2) return {};  // given again, and again
+  if (layer_count(stage.snapshot("vm")) == 1) return {};  // given again, and again
   MergeOptions options;
   options.snapshot = stage.snapshot("vm");
   options.layers = 2;
