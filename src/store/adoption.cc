@@ -181,9 +181,9 @@ Result<std::optional<std::string>> undo_adoption(const Store& store, const std::
   }
   // The memory file is not in there (any more): all that is left can be made again, or is the
   // directory of a snapshot that was replaced, once that is on the disk.
-  LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), store.path()));
-  LAMINA_RETURN_IF_ERROR(sys::sync(store.pending_area(), area));
-  if (directory) LAMINA_RETURN_IF_ERROR(sys::remove_tree(store.pending_area(), id, path));
+  // The journal goes when the directory has: one without a journal would stay for ever.
+  std::vector<std::string> notes;  // the next opening of the store has its own
+  LAMINA_RETURN_IF_ERROR(remove_pending(store, id, notes));
   LAMINA_RETURN_IF_ERROR(sys::remove_file(store.pending_area(), journal_name(id),
                                           pending_path(store, journal_name(id))));
   LAMINA_RETURN_IF_ERROR(sys::sync(store.pending_area(), area));

@@ -202,10 +202,10 @@ Result<std::vector<std::string>> snapshots_of(const std::string& store) {
   std::vector<std::string> snapshots;
   for (const std::string& name : names) {
     const std::string path = store + "/" + name;
-    const bool is_snapshot = store::parse_snapshot_path(path) &&
-                             !sys::is_symbolic_link(directory.get(), name) &&
-                             sys::name_exists(directory.get(), name + "/" + store::kHeaderName);
-    if (is_snapshot) snapshots.push_back(path);
+    if (!store::parse_snapshot_path(path) || sys::is_symbolic_link(directory.get(), name)) continue;
+    // One that cannot be looked into just now is not left out: whoever opens it is told why.
+    const auto header = sys::facts_of_name(directory.get(), name + "/" + store::kHeaderName, path);
+    if (header || header.error().kind != ErrorKind::kNotFound) snapshots.push_back(path);
   }
   return snapshots;
 }

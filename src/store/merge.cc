@@ -102,7 +102,7 @@ class Merge {
     if (!built) {
       // Without its lock the source may have been replaced, and its files removed under our hands.
       const bool gone = options_.only_build && built.error().kind == ErrorKind::kNotFound &&
-                        store::was_replaced(source);
+                        store::was_replaced(source).value_or(false);
       return gone ? replaced_meanwhile(source) : std::unexpected(built.error());
     }
     if (!lock) {
@@ -135,8 +135,9 @@ class Merge {
     LAMINA_RETURN_IF_ERROR(store::link_other_files(source, staging.fd(), staging.path()));
     // Without its lock the source may have been replaced, and its files removed while we listed
     // them.
-    if ((options_.out || options_.only_build) && store::was_replaced(source)) {
-      return replaced_meanwhile(source);
+    if (options_.out || options_.only_build) {
+      LAMINA_ASSIGN_OR_RETURN(const bool replaced, store::was_replaced(source));
+      if (replaced) return replaced_meanwhile(source);
     }
     return describe(source, plan, merged_id, staging);
   }

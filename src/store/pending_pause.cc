@@ -113,7 +113,13 @@ Result<std::optional<PendingPause>> PendingPause::claim(const Store& store, cons
   LAMINA_ASSIGN_OR_RETURN(journal, read_pause_journal(store, pause_id));
   if (!journal) return std::nullopt;
   PendingPause pause(store, std::move(*journal));
-  if (!staging) return std::optional(std::move(pause));
+  if (!staging) {
+    // Whoever renamed the directory may have been killed before that was on the disk: the journal
+    // must not go first.
+    LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), store.path()));
+    LAMINA_RETURN_IF_ERROR(sync_pending_area(store));
+    return std::optional(std::move(pause));
+  }
   pause.staging_.emplace(std::move(*staging));
   LAMINA_ASSIGN_OR_RETURN(const bool replaced, pause.is_what_it_replaced());
   if (replaced) LAMINA_RETURN_IF_ERROR(pause.remove_replaced());
@@ -137,8 +143,6 @@ Result<bool> PendingPause::is_what_it_replaced() const {
 }
 
 Status PendingPause::remove_replaced() {
-  LAMINA_RETURN_IF_ERROR(sys::sync(store_->fd(), store_->path()));
-  LAMINA_RETURN_IF_ERROR(sync_pending_area(*store_));
   std::vector<std::string> notes;  // the next opening of the store has its own
   LAMINA_RETURN_IF_ERROR(remove_pending(*store_, journal_.pause_id.to_string(), notes));
   staging_.reset();
@@ -188,8 +192,7 @@ Status PendingPause::remove_files() {
   std::vector<std::string> notes;  // the next opening of the store has its own
   LAMINA_RETURN_IF_ERROR(remove_pending(*store_, journal_.pause_id.to_string(), notes));
   staging_.reset();
-  // Without its journal nobody would know what the directory is.
-  return sync_pending_area(*store_);
+  return {};
 }
 
 bool PendingPause::has_lost_files() const {

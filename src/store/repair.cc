@@ -62,7 +62,8 @@ class Repair {
     if (header_is_good && facts && (*facts || !is_ours())) {
       // Nothing that repair could make again is missing; whatever else is wrong is said.
       LAMINA_RETURN_IF_ERROR(store::open_snapshot(path_));
-      return {};
+      // A repair that was killed may have put it in place and not on the disk.
+      return sys::sync(directory_.get(), path_);
     }
     if (header_is_good) return rebuild_facts();
     store::Description description;

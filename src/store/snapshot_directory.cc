@@ -202,16 +202,18 @@ Result<OpenSnapshot> open_snapshot(const std::string& path) {
   }
 }
 
-bool was_replaced(const OpenSnapshot& snapshot) {
+Result<bool> was_replaced(const OpenSnapshot& snapshot) {
   const auto now = directory_facts_of(snapshot.path);
-  return !now || !now->same_file(snapshot.directory_facts);
+  if (now) return !now->same_file(snapshot.directory_facts);
+  if (now.error().kind == ErrorKind::kNotFound) return true;
+  return std::unexpected(now.error());
 }
 
 Status use_while_replaced(OpenSnapshot& snapshot, const std::function<Status()>& use) {
   for (int attempt = 1;; ++attempt) {
     const Status used = use();
     const bool retry = !used && used.error().kind == ErrorKind::kBusy && attempt < kOpenAttempts &&
-                       was_replaced(snapshot);
+                       was_replaced(snapshot).value_or(false);
     if (!retry) return used;
     LAMINA_ASSIGN_OR_RETURN(snapshot, open_snapshot(snapshot.path));
   }

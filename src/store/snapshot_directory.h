@@ -53,8 +53,9 @@ struct OpenSnapshot {
 /// When the directory is replaced while it is opened, the new one is opened.
 Result<OpenSnapshot> open_snapshot(const std::string& path);
 
-/// True when the snapshot's path does not name the directory any more that was opened.
-bool was_replaced(const OpenSnapshot& snapshot);
+/// True when the snapshot's path does not name the directory any more that was opened. An error
+/// when that cannot be told.
+Result<bool> was_replaced(const OpenSnapshot& snapshot);
 
 /// Uses `snapshot`; when that fails with kBusy because the snapshot was replaced meanwhile (a merge
 /// does that at any time), opens what is there now and uses that, a limited number of times.

@@ -76,7 +76,7 @@ Status link_snapshot(const OpenSnapshot& source, int directory, const std::strin
   };
   const Status done = link_rest();
   // A snapshot that was replaced loses its names one by one; its layers we have by descriptor.
-  if (!done && was_replaced(source)) {
+  if (!done && was_replaced(source).value_or(false)) {
     return fail(ErrorKind::kBusy,
                 "snapshot '{}' was replaced by another process meanwhile; try "
                 "again",

@@ -26,6 +26,18 @@ Result<bool> still_named(int area, const std::string& name, int directory,
   return named.same_file(opened);
 }
 
+std::string temporary_path(const Store& store, const std::string& id) {
+  return fmt::format("{}/{}/{}", store.path(), kTemporaryArea, id);
+}
+
+/// Moves a directory from the pending area to the temporary one. What is gone is no error.
+Status take_out_of_pending(const Store& store, const std::string& id) {
+  const Status moved = sys::rename_new(store.pending_area(), id, store.temporary_area(), id,
+                                       temporary_path(store, id));
+  if (!moved && moved.error().kind == ErrorKind::kNotFound) return {};
+  return moved;
+}
+
 }  // namespace
 
 Result<Staging> Staging::create(const Store& store, Area area, const Uuid& id) {
@@ -122,11 +134,14 @@ Status Staging::publish_replacing(const std::string& name, const sys::FileFacts&
   static_cast<void>(sys::try_lock(current.get(), target));
   LAMINA_RETURN_IF_ERROR(sys::rename_exchange(area_fd(), id_, store_->fd(), name, target));
   published_ = true;
-  left_replaced_ = true;
+  // Before the syncs, which then are for both: were its files removed with this rename still at the
+  // power's mercy, what is left of them could be found under the name of a pause or an adoption.
+  const Status taken_out = area_ == Area::kPending ? take_out_of_pending(*store_, id_) : Status();
+  left_replaced_ = !taken_out;
   LAMINA_RETURN_IF_ERROR(sync_published(name));
-  const Status removed = area_ == Area::kPending ? remove_pending(*store_, id_, notes)
-                                                 : sys::remove_tree(area_fd(), id_, path());
-  left_replaced_ = !removed && area_ == Area::kPending;
+  const Status removed =
+      taken_out ? sys::remove_tree(store_->temporary_area(), id_, temporary_path(*store_, id_))
+                : taken_out;
   if (!removed) {
     notes.push_back(fmt::format("the directory that '{}' replaced could not be removed: {}", target,
                                 removed.error().message));
@@ -135,9 +150,10 @@ Status Staging::publish_replacing(const std::string& name, const sys::FileFacts&
 }
 
 Status remove_pending(const Store& store, const std::string& id, std::vector<std::string>& notes) {
-  const std::string path = fmt::format("{}/{}/{}", store.path(), kTemporaryArea, id);
-  const Status moved = sys::rename_new(store.pending_area(), id, store.temporary_area(), id, path);
-  if (!moved) return moved.error().kind == ErrorKind::kNotFound ? Status() : moved;
+  LAMINA_RETURN_IF_ERROR(take_out_of_pending(store, id));
+  LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), store.path()));
+  LAMINA_RETURN_IF_ERROR(sys::sync(store.pending_area(), store.path() + "/" + kPendingArea));
+  const std::string path = temporary_path(store, id);
   const Status removed = sys::remove_tree(store.temporary_area(), id, path);
   if (!removed) {
     notes.push_back(fmt::format("'{}' is of no use any more and could not be removed: {}", path,
@@ -166,6 +182,8 @@ Status clean_temporary_area(const Store& store, std::vector<std::string>& notes)
       LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), store.path()));
       LAMINA_RETURN_IF_ERROR(sys::sync(store.temporary_area(), area));
     }
+    // Or what is in it is: a pin's base, or a pin.
+    LAMINA_RETURN_IF_ERROR(sys::sync(directory->get(), path));
     const Status removed = sys::remove_tree(store.temporary_area(), name, path);
     notes.push_back(
         removed ? fmt::format("removed '{}', left by a process that did not end", path)

@@ -1,8 +1,9 @@
 // A snapshot directory while it is built, and the moment it is published.
 //
 // Publishing is a rename of the finished directory. The order at the power's mercy: every file in
-// the directory is synced by whoever writes it; then the directory; then the rename; then both
-// parent directories; only then is a directory that was replaced removed.
+// the directory is synced by whoever writes it; then the directory; then the rename (and one more,
+// that takes a replaced directory out of the pending area); then both parent directories; only then
+// is a directory that was replaced removed.
 #pragma once
 
 #include <optional>
@@ -73,10 +74,10 @@ class Staging {
   bool left_replaced_ = false;
 };
 
-/// Takes a directory out of the pending area in one step, so that a crash cannot leave half of it
-/// there, and removes it. What cannot be removed then is left to clean_temporary_area(), and
-/// `notes` says so. REQUIRES: the directory is locked, and where it was replaced, that is on the
-/// disk.
+/// Takes a directory out of the pending area in one step, durably (and with that what has taken its
+/// place, where it was replaced), so that neither a crash nor a power failure can leave half of it
+/// there, or all of it without its journal; then removes it. What cannot be removed is left to
+/// clean_temporary_area(), and `notes` says so. REQUIRES: the directory is locked.
 Status remove_pending(const Store& store, const std::string& id, std::vector<std::string>& notes);
 
 /// Removes the entries of the temporary area that nobody has locked.

@@ -15,10 +15,11 @@
 namespace lamina::store {
 namespace {
 
-Result<sys::Fd> open_area(int store, const std::string& store_path, const char* name) {
+/// `made` becomes true when it was not there.
+Result<sys::Fd> open_area(int store, const std::string& store_path, const char* name, bool& made) {
   const std::string path = store_path + "/" + name;
-  LAMINA_ASSIGN_OR_RETURN(const bool made, sys::make_directory(store, name, path));
-  if (made) LAMINA_RETURN_IF_ERROR(sys::sync(store, store_path));
+  LAMINA_ASSIGN_OR_RETURN(const bool is_new, sys::make_directory(store, name, path));
+  made = made || is_new;
   return sys::open_directory(store, name, path);
 }
 
@@ -69,9 +70,11 @@ Result<Store> Store::open(const std::string& path, std::vector<std::string>& not
   }
   store.directory_ = std::move(*directory);
   LAMINA_RETURN_IF_ERROR(refuse_area(path));
-  LAMINA_ASSIGN_OR_RETURN(store.temporary_, open_area(store.fd(), path, kTemporaryArea));
-  // The area that is made last says that the store was found fit.
-  if (!sys::name_exists(store.fd(), kLockArea)) {
+  // The area that is made last says that the store was found fit, and the others are on the disk.
+  bool made = !sys::name_exists(store.fd(), kLockArea);
+  const bool is_new = made;
+  LAMINA_ASSIGN_OR_RETURN(store.temporary_, open_area(store.fd(), path, kTemporaryArea, made));
+  if (is_new) {
     const Status tried = try_exchange(store);
     if (!tried) {
       // Not empty: another process uses it.
@@ -81,9 +84,10 @@ Result<Store> Store::open(const std::string& path, std::vector<std::string>& not
           tried.error()));
     }
   }
-  LAMINA_ASSIGN_OR_RETURN(store.pending_, open_area(store.fd(), path, kPendingArea));
-  LAMINA_ASSIGN_OR_RETURN(store.vms_, open_area(store.fd(), path, kVmsArea));
-  LAMINA_ASSIGN_OR_RETURN(store.locks_, open_area(store.fd(), path, kLockArea));
+  LAMINA_ASSIGN_OR_RETURN(store.pending_, open_area(store.fd(), path, kPendingArea, made));
+  LAMINA_ASSIGN_OR_RETURN(store.vms_, open_area(store.fd(), path, kVmsArea, made));
+  if (made) LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), path));
+  LAMINA_ASSIGN_OR_RETURN(store.locks_, open_area(store.fd(), path, kLockArea, made));
   LAMINA_RETURN_IF_ERROR(clean_temporary_area(store, notes));
   LAMINA_RETURN_IF_ERROR(end_unfinished_adoptions(store, notes));
   return store;

@@ -1,0 +1,81 @@
+#include "virtual_machine.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "base/error.h"
+#include "sys/fd.h"
+
+namespace lamina::torture {
+
+Status VirtualMachine::start(const std::string& program, const std::string& directory,
+                             const std::vector<std::string>& options) {
+  power_off();
+  api_socket_ = directory + "/api";
+  control_socket_ = directory + "/control";
+  ::unlink(api_socket_.c_str());
+  ::unlink(control_socket_.c_str());
+  std::vector<std::string> words{program, "--api-sock", api_socket_, "--control", control_socket_};
+  words.insert(words.end(), options.begin(), options.end());
+  std::vector<char*> pointers;
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return system_failure("pipe", program, errno);
+  const sys::Fd reading(ends[0]);
+  sys::Fd writing(ends[1]);
+  pid_ = ::fork();
+  if (pid_ == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::dup2(writing.get(), STDOUT_FILENO);
+    ::execv(pointers.front(), pointers.data());
+    ::_exit(127);
+  }
+  writing.reset();
+  std::array<char, 256> line{};
+  // "ready …", or nothing when it has ended.
+  if (::read(reading.get(), line.data(), line.size()) > 0) return {};
+  power_off();
+  return fail(ErrorKind::kFailed, "'{}' does not start", program);
+}
+
+Status VirtualMachine::tell(const std::string& line) const {
+  const sys::Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, control_socket_.c_str(), sizeof address.sun_path - 1);
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return system_failure("connect", control_socket_, errno);
+  }
+  const std::string text = line + "\n";
+  if (::write(socket.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+    return system_failure("write", control_socket_, errno);
+  }
+  std::string answer;
+  while (!answer.ends_with('\n')) {
+    std::array<char, 256> piece{};
+    const ssize_t count = ::read(socket.get(), piece.data(), piece.size());
+    if (count <= 0) return fail(ErrorKind::kFailed, "no answer to '{}'", line);
+    answer.append(piece.data(), static_cast<std::size_t>(count));
+  }
+  if (answer.starts_with("ok")) return {};
+  return fail(ErrorKind::kFailed, "'{}': {}", line, answer);
+}
+
+void VirtualMachine::power_off() {
+  if (pid_ < 0) return;
+  ::kill(pid_, SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+  pid_ = -1;
+}
+
+}  // namespace lamina::torture
