@@ -22,6 +22,7 @@ namespace lamina::store {
 namespace {
 
 constexpr const char* kReserveName = ".reserve";
+constexpr std::uint32_t kPrivateMode = 0600;
 /// A copy from a jail until it is whole.
 constexpr const char* kFetchedName = ".fetched";
 
@@ -54,7 +55,7 @@ Status move_here(int from, const std::string& from_path, int to, const std::stri
                             sys::open_regular(to, name, O_RDONLY | O_NOFOLLOW, target_path));
     if (moved.facts.same_file(source->facts) && moved.facts.link_count == 1) {
       LAMINA_RETURN_IF_ERROR(sys::take_ownership(moved.fd.get(), target_path));
-      return sys::set_mode(moved.fd.get(), 0600, target_path);
+      return sys::set_mode(moved.fd.get(), kPrivateMode, target_path);
     }
   }
   // Under a name of its own until it is whole: what stands under the right one may by now be the
@@ -252,6 +253,13 @@ Result<CompletedPause> PendingPause::complete(const OpenSnapshot* base,
     }
   }
   LAMINA_RETURN_IF_ERROR(remove_partial_work());
+
+  // Registers and device buffers are nobody else's business; the VMM made it by its own umask.
+  const std::string vmstate_path = path() + "/" + kVmstateName;
+  LAMINA_ASSIGN_OR_RETURN(
+      const sys::OpenedFile state_file,
+      sys::open_regular(directory(), kVmstateName, O_RDONLY | O_NOFOLLOW, vmstate_path));
+  LAMINA_RETURN_IF_ERROR(sys::set_mode(state_file.fd.get(), kPrivateMode, vmstate_path));
 
   const std::string layer_path = path() + "/" + layer_name();
   LAMINA_ASSIGN_OR_RETURN(

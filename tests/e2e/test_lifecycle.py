@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -276,6 +277,29 @@ class ResumeTest(SandboxTest):
             vm.tell("release")
             self.assertTrue(resumed.result()[1]["started_page_server"])
         self.check(vm)
+
+    def test_nobody_else_may_read_what_is_stored(self) -> None:
+        before = os.umask(0)
+        self.addCleanup(os.umask, before)
+        vm = self.fresh()
+        vm.tell("run 500 1")
+        self.pause(vm, "a", "--after", "resume")
+        vm.tell("run 500 2")
+        self.pause(vm, "a")
+        self.done("fork", self.store / "a", self.store / "b")
+        by_faults, _ = self.resume("a", "--mode", "uffd", "--record")
+        self.resume("b", "--mode", "file")
+        self.pause(by_faults, "c", "--after", "resume")
+        self.done("compact", self.store / "c", "--policy", "cap=2")
+        open_to_others = {}
+        for directory, names, files in os.walk(self.store):
+            for name in (*names, *files):
+                path = Path(directory) / name
+                mode = stat.S_IMODE(path.lstat().st_mode)
+                if mode & 0o077 and not path.is_symlink():
+                    open_to_others[str(path.relative_to(self.store))] = oct(mode)
+        # VMs of other users connect to it, by a link into their jails: `.vms` leads nobody there.
+        self.assertEqual(open_to_others, {".vms/page-server.sock": "0o666"})
 
     def test_two_resumes_into_one_process_are_one(self) -> None:
         self.pause(self.fresh(), "a")
