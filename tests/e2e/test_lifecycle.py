@@ -285,7 +285,9 @@ class ResumeTest(SandboxTest):
         vm.tell("run 500 1")
         self.pause(vm, "a", "--after", "resume")
         vm.tell("run 500 2")
-        self.pause(vm, "a")
+        attached = self.directory / "attached"
+        attached.write_text("of everybody")
+        self.pause(vm, "a", "--attach", attached)
         self.done("fork", self.store / "a", self.store / "b")
         by_faults, _ = self.resume("a", "--mode", "uffd", "--record")
         self.resume("b", "--mode", "file")
