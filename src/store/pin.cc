@@ -225,7 +225,7 @@ bool Pin::has_base() const { return sys::name_exists(directory_.get(), kPinBaseN
 
 Status Pin::set_base(const OpenSnapshot& snapshot) {
   // Built where a crash leaves it to the clean-up.
-  LAMINA_ASSIGN_OR_RETURN(const Staging staging,
+  LAMINA_ASSIGN_OR_RETURN(Staging staging,
                           Staging::create(*store_, Area::kTemporary, Uuid::random()));
   LAMINA_RETURN_IF_ERROR(
       sys::make_directory(staging.fd(), kPinBaseName, staging.file_path(kPinBaseName)));
@@ -245,18 +245,23 @@ Status Pin::set_base(const OpenSnapshot& snapshot) {
     LAMINA_RETURN_IF_ERROR(
         sys::rename_new(staging.fd(), kPinBaseName, directory_.get(), kPinBaseName, base_path()));
   }
-  // Going out of scope removes the staging directory, and in it the old base.
-  return sys::sync(directory_.get(), path());
+  // Going out of scope removes the staging directory, and in it the old base; which the power could
+  // bring back while the exchange is not on the disk.
+  const Status synced = sys::sync(directory_.get(), path());
+  if (!synced) staging.leave();
+  return synced;
 }
 
 Status Pin::release() {
   const std::string area = fmt::format("{}/{}", store_->path(), kVmsArea);
-  LAMINA_ASSIGN_OR_RETURN(const Staging staging,
+  LAMINA_ASSIGN_OR_RETURN(Staging staging,
                           Staging::create(*store_, Area::kTemporary, Uuid::random()));
   LAMINA_RETURN_IF_ERROR(
       sys::rename_new(store_->vms_area(), name_, staging.fd(), "released", path()));
   facts_.reset();
-  return sys::sync(store_->vms_area(), area);
+  const Status synced = sys::sync(store_->vms_area(), area);
+  if (!synced) staging.leave();
+  return synced;
 }
 
 Result<std::vector<std::string>> list_pins(const std::string& path) {

@@ -43,6 +43,10 @@ class Staging {
   [[nodiscard]] std::string file_path(const std::string& name) const { return path() + "/" + name; }
   [[nodiscard]] bool is_published() const { return published_; }
 
+  /// Leaves the directory, with what is in it, to clean_temporary_area() of the next writer, which
+  /// syncs before it removes.
+  void leave() { published_ = true; }
+
   /// Makes the directory the snapshot `name`, which must not exist. REQUIRES: its lock is held, and
   /// every file in it is synced. After a failure is_published() tells whether the rename was done
   /// (then the snapshot is there, but may not be on the disk).

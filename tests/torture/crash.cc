@@ -18,8 +18,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kMaxLines = 12;
-
 /// How many states, in parts of all, a second failure is tried on.
 constexpr std::size_t kSecondFailures = 12;
 constexpr std::size_t kKills = 6;
@@ -153,7 +151,7 @@ class Crashes {
   void violated(const Model& model, const Case& one, const std::string& when,
                 const std::string& what) {
     ++report_.violations;
-    if (report_.lines.size() >= kMaxLines) return;
+    if (report_.lines.size() >= TrialReport::kMaxLines) return;
     std::string text = std::string(scene_.name) + ": " + when + "power failure after " +
                        std::to_string(one.state.records) + " operations" +
                        (one.progress.done ? " (returned)" : "") + ", " + one.state.what +

@@ -13,7 +13,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kMaxLines = 12;
 constexpr int kShort = 0;
 
 /// How a call may fail.
@@ -100,7 +99,7 @@ class Faults {
 
   void violated(const Fault& fault, const std::string& what) {
     ++report_.violations;
-    if (report_.lines.size() >= kMaxLines) return;
+    if (report_.lines.size() >= TrialReport::kMaxLines) return;
     report_.lines.push_back(
         std::string(scene_.name) + ": " + fault.call + " number " + std::to_string(fault.number) +
         ", " + (fault.error == kShort ? "short" : std::strerror(fault.error)) + ": " + what);

@@ -23,11 +23,13 @@ struct TrialOptions {
 
 /// A line of the table, and what went wrong.
 struct TrialReport {
+  static constexpr std::size_t kMaxLines = 12;
+
   std::vector<std::uint64_t> figures;
   std::uint64_t violations = 0;
   bool is_complete = true;  ///< false: the time was up before all was tried
   double seconds = 0;
-  std::vector<std::string> lines;  ///< findings, the first few of them
+  std::vector<std::string> lines;  ///< findings, the first kMaxLines of them
 };
 
 class Trial {
