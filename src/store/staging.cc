@@ -82,7 +82,7 @@ Result<std::optional<Staging>> Staging::open_existing(const Store& store, const 
 }
 
 Staging::~Staging() {
-  if (!directory_.valid() || published_ || area_ != Area::kTemporary) return;
+  if (!directory_.valid() || published_ || left_ || area_ != Area::kTemporary) return;
   // The next writer's clean-up removes what cannot be removed here.
   static_cast<void>(sys::remove_tree(area_fd(), id_, path()));
 }

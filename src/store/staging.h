@@ -45,7 +45,7 @@ class Staging {
 
   /// Leaves the directory, with what is in it, to clean_temporary_area() of the next writer, which
   /// syncs before it removes.
-  void leave() { published_ = true; }
+  void leave() { left_ = true; }
 
   /// Makes the directory the snapshot `name`, which must not exist. REQUIRES: its lock is held, and
   /// every file in it is synced. After a failure is_published() tells whether the rename was done
@@ -75,6 +75,7 @@ class Staging {
   std::string id_;
   sys::Fd directory_;
   bool published_ = false;
+  bool left_ = false;
   bool left_replaced_ = false;
 };
 
