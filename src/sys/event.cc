@@ -18,9 +18,13 @@ Result<Event> Event::create(const std::string& object) {
 }
 
 void Event::signal() const {
+  // EAGAIN: it is full of signals. No other failure is known to last, and one that is taken for
+  // good leaves somebody waiting for ever.
+  constexpr int kAttempts = 16;
   const std::uint64_t one = 1;
-  static_cast<void>(
-      ::write(fd_.get(), &one, sizeof(one)));  // fails only when it is full of signals
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    if (::write(fd_.get(), &one, sizeof(one)) == sizeof(one) || errno == EAGAIN) return;
+  }
 }
 
 void Event::clear() const {
