@@ -56,7 +56,11 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = TIMEO
 def waits_for_pages(pid: int) -> bool:
     """Whether a thread of the process waits for a page of its userfaultfd."""
     for path in Path(f"/proc/{pid}/fdinfo").iterdir():
-        found = re.search(r"^total:\s*(\d+)", path.read_text(), re.MULTILINE)
+        try:
+            text = path.read_text()
+        except FileNotFoundError:
+            continue  # closed meanwhile
+        found = re.search(r"^total:\s*(\d+)", text, re.MULTILINE)
         if found and int(found[1]) > 0:
             return True
     return False
