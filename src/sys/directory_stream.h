@@ -7,9 +7,9 @@
 #include <memory>
 #include <string>
 
+#include "base/error.h"
 #include "lamina/result.h"
 #include "sys/fd.h"
-#include "sys/file.h"
 
 namespace lamina::sys {
 

@@ -128,20 +128,17 @@ class ServeTest(LaminaTest):
         return count
 
 
-class Load:
-    """VMs that come and go on several sockets, until stop(): all of them must be right."""
+class ComeAndGo:
+    """VMs that come and go until stop(): all of them must be right."""
 
-    def __init__(self, test: ServeTest, server: Server, truths: list[Path], count: int,
-                 operations: int = 4000) -> None:
-        """`truths` is what the server's sockets serve."""
+    def __init__(self, test: ServeTest, count: int) -> None:
+        """So many at a time."""
         self._test = test
-        self._server = server
-        places = [*zip(server.sockets, truths)]
         self._stopping = threading.Event()
         self.finished = 0
         self.failures: list[str] = []
-        self._threads = [threading.Thread(target=self._run, args=(number, *places[number % len(
-            places)], operations)) for number in range(count)]
+        self._threads = [threading.Thread(target=self._run, args=(number,))
+                         for number in range(count)]
         for thread in self._threads:
             thread.start()
 
@@ -153,16 +150,32 @@ class Load:
         self._test.assertEqual(self.failures, [])
         self._test.assertGreater(self.finished, 0)
 
-    def _run(self, number: int, path: Path, truth: Path, operations: int) -> None:
-        """One VM after the other. A connection may be refused while nobody listens."""
+    def _run(self, number: int) -> None:
+        """One VM after the other."""
+        raise NotImplementedError
+
+
+class Load(ComeAndGo):
+    """Those of several sockets."""
+
+    def __init__(self, test: ServeTest, server: Server, truths: list[Path], count: int,
+                 operations: int = 4000) -> None:
+        """`truths` is what the server's sockets serve."""
+        self._places = [*zip(server.sockets, truths)]
+        self._operations = operations
+        super().__init__(test, count)
+
+    def _run(self, number: int) -> None:
+        """A connection may be refused while nobody listens."""
         seed = number
+        path, truth = self._places[number % len(self._places)]
         half = truth.stat().st_size // 2 // PAGE_BYTES * PAGE_BYTES
         regions = f"{half},{truth.stat().st_size - half}"
         while not self._stopping.is_set() and not self.failures:
             seed += 100
             try:
-                vm = Vm(path, truth, "--seed", seed, "--operations", operations, "--threads", 3,
-                        regions=regions)
+                vm = Vm(path, truth, "--seed", seed, "--operations", self._operations,
+                        "--threads", 3, regions=regions)
                 code = vm.finish()
             except AssertionError as error:
                 self.failures.append(str(error))

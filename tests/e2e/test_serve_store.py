@@ -13,7 +13,6 @@ import shutil
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,10 +24,9 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 from memory_files import (EXIT_BUSY, EXIT_DONE, EXIT_NOT_FOUND, EXIT_USAGE, PAGE_BYTES,
                           GuestMemory, main)
 from pins import Pin
-from served_snapshots import SEED, ServeTest, decode_working_set
+from served_snapshots import OTHER_USER, SEED, ComeAndGo, ServeTest, decode_working_set
 from serving import Server, Vm, adopt_orphans, wait_until, waits_for_pages
 
-OTHER_USER = 65534
 WORKER_KILLS = 20
 SUPERVISOR_KILLS = 5
 REPLACEMENTS = 5
@@ -351,37 +349,23 @@ class Exchanged(StoreTest):
             self.end_cleanly(server)
 
 
-class PinnedLoad:
-    """VMs of two snapshots that come and go until stop(): all of them must be right."""
+class PinnedLoad(ComeAndGo):
+    """Those of two snapshots of a store."""
 
     def __init__(self, test: StoreTest, server: Server, count: int) -> None:
-        self._test = test
+        self._store_test = test
         self._server = server
-        self._stopping = threading.Event()
-        self.finished = 0
-        self.failures: list[str] = []
-        self._threads = [threading.Thread(target=self._run, args=(number,))
-                         for number in range(count)]
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Ends the load and reports what went wrong."""
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
-        self._test.assertEqual(self.failures, [])
-        self._test.assertGreater(self.finished, 0)
+        super().__init__(test, count)
 
     def _run(self, number: int) -> None:
         seed = number
         while not self._stopping.is_set() and not self.failures:
             seed += 100
-            snapshot, truth = ((self._test.big, self._test.big_truth),
-                               (self._test.small, self._test.small_truth))[seed % 2]
+            snapshot, truth = ((self._store_test.big, self._store_test.big_truth),
+                               (self._store_test.small, self._store_test.small_truth))[seed % 2]
             try:
-                vm, pin = self._test.pinned(self._server, snapshot, truth, "--seed", seed,
-                                            "--operations", 4000)
+                vm, pin = self._store_test.pinned(self._server, snapshot, truth, "--seed", seed,
+                                                  "--operations", 4000)
                 code = vm.finish()
             except AssertionError as error:
                 self.failures.append(str(error))
