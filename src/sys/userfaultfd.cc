@@ -84,7 +84,9 @@ Status uffd_unregister(int fd, std::uint64_t address, std::uint64_t length) {
   while (::ioctl(fd, UFFDIO_UNREGISTER, &range) != 0) {
     if (errno != EINTR) return system_failure("unregister", "userfaultfd", errno);
   }
-  return {};
+  // The kernel wakes the range's waiters before it takes the range away, and a fault needs no more
+  // than the lock of its mapping (Linux 6.4): who faults between the two waits for good.
+  return uffd_wake(fd, address, length);
 }
 
 Status set_nonblocking(int fd) {
