@@ -310,6 +310,17 @@ Result<format::FileDigest> digest_vmstate(int directory, const std::string& dire
   return format::FileDigest{bytes.size(), format::digest128(bytes)};
 }
 
+Status check_vmstate(const OpenSnapshot& snapshot) {
+  if (!snapshot.header.vmstate) return {};
+  LAMINA_ASSIGN_OR_RETURN(const format::FileDigest found,
+                          digest_vmstate(snapshot.directory.get(), snapshot.path));
+  if (found == *snapshot.header.vmstate) return {};
+  return fail(ErrorKind::kCorrupt,
+              "'{}/{}' does not match its digest: it is not the VM state that was stored; restore "
+              "the file from a copy",
+              snapshot.path, kVmstateName);
+}
+
 Status write_facts(const Description& description, std::span<const std::byte> header_bytes,
                    int directory, const std::string& directory_path,
                    const std::string& facts_name) {

@@ -97,6 +97,10 @@ Result<format::FileDigest> store_vmstate(const std::string& source, int director
 /// Size and digest of a VM state file in `directory`.
 Result<format::FileDigest> digest_vmstate(int directory, const std::string& directory_path);
 
+/// kCorrupt when the VM state is not what was stored. One without a digest (of the original
+/// program, or none at all) passes.
+Status check_vmstate(const OpenSnapshot& snapshot);
+
 /// What a snapshot's directory says of itself besides its layers.
 struct Description {
   format::Header header;

@@ -39,13 +39,10 @@ Status check_layers(const store::OpenSnapshot& snapshot, Progress* progress, Ver
 }
 
 void check_vmstate(const store::OpenSnapshot& snapshot, VerifyReport& report) {
-  if (!snapshot.header.vmstate) return;
-  const auto digest = store::digest_vmstate(snapshot.directory.get(), snapshot.path);
-  if (digest && *digest == *snapshot.header.vmstate) return;
+  const Status checked = store::check_vmstate(snapshot);
+  if (checked) return;
   report.vmstate_corrupt = true;
-  report.problems.push_back(
-      digest ? fmt::format("'{}/{}' does not match its digest", snapshot.path, store::kVmstateName)
-             : digest.error().message);
+  report.problems.push_back(checked.error().message);
 }
 
 Status compare(const store::OpenSnapshot& snapshot, const sys::OpenedFile& file,

@@ -65,6 +65,7 @@ class Resume {
                   "snapshot '{}' has no VM state ({}), so no VM can go on from it", source.path,
                   store::kVmstateName);
     }
+    LAMINA_RETURN_IF_ERROR(store::check_vmstate(*snapshot_));
     LAMINA_ASSIGN_OR_RETURN(vmm::Jail jail, vmm::Jail::open(options_.vmm.jail));
     jail_.emplace(std::move(jail));
     LAMINA_ASSIGN_OR_RETURN(Firecracker firecracker, vmm::reach(options_.vmm, &interruption_));

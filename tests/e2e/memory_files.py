@@ -209,6 +209,13 @@ def program() -> str:
 TRACED_ENVIRONMENT = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
 
 
+def flip(path: Path) -> None:
+    """One byte in the middle is another."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x40
+    path.write_bytes(data)
+
+
 def lamina(*arguments: str | Path, prefix: Iterable[str] = (), user: int | None = None,
            cwd: Path | None = None, stdout: Any = subprocess.PIPE,
            prepare: Callable[[], None] | None = None) -> Outcome:

@@ -19,8 +19,8 @@ from pathlib import Path
 sys.dont_write_bytecode = True  # the source folder stays clean
 
 from firecracker import Firecracker
-from memory_files import (EXIT_BUSY, EXIT_DONE, EXIT_FAILED, EXIT_NO_SPACE, EXIT_NOT_FOUND,
-                          EXIT_USAGE, PAGE_BYTES, lamina, main)
+from memory_files import (EXIT_BUSY, EXIT_CORRUPT, EXIT_DONE, EXIT_FAILED, EXIT_NO_SPACE,
+                          EXIT_NOT_FOUND, EXIT_USAGE, PAGE_BYTES, flip, lamina, main)
 from sandbox import SandboxTest, page_servers_of
 from serving import wait_until
 
@@ -341,9 +341,12 @@ class ResumeTest(SandboxTest):
         for file in (self.store / "a").iterdir():
             if file.name != "snapfile":
                 os.link(file, self.store / "c" / file.name)
+        shutil.copytree(self.store / "a", self.store / "d")
+        flip(self.store / "d" / "snapfile")
         for code, target, name, words in ((EXIT_FAILED, vm, "a", "has a VM already"),
                                           (EXIT_NOT_FOUND, self.waiting(), "b", "does not exist"),
                                           (EXIT_FAILED, self.waiting(), "c", "no VM state"),
+                                          (EXIT_CORRUPT, self.waiting(), "d", "d/snapfile"),
                                           (EXIT_USAGE, self.waiting(), "../a", "../a")):
             outcome = lamina("resume", "--api", target.api_socket, "--store", self.store,
                              "--name", name)

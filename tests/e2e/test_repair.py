@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from memory_files import (EXIT_CORRUPT, EXIT_NOT_FOUND, GuestMemory, LaminaTest, PAGE_BYTES,
-                          change_memory, lamina, layers_of, main, random_memory, random_page)
+                          change_memory, flip, lamina, layers_of, main, random_memory,
+                          random_page)
 
 MEMORY_BYTES = 120 * PAGE_BYTES + 100
 HEADER = "memfile.header"
@@ -24,13 +25,6 @@ def delete(path: Path) -> None:
 def truncate(path: Path) -> None:
     """The file was cut in its middle."""
     os.truncate(path, path.stat().st_size // 2)
-
-
-def flip(path: Path) -> None:
-    """One byte in the middle is another."""
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0x40
-    path.write_bytes(data)
 
 
 def empty(path: Path) -> None:
