@@ -1,4 +1,5 @@
-// What power failures and failing calls do to a store: torture crash | syncs | faults.
+// What power failures, failing calls and bit rot do to a store: torture crash | syncs | faults |
+// rot.
 //
 // Prints a table: one line for each operation. Exit codes: 0 nothing found, 1 violations, 2 usage,
 // 77 no FUSE file system can be mounted here.
@@ -17,6 +18,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "rot.h"
 #include "sys/fd.h"
 #include "trial.h"
 
@@ -26,26 +28,57 @@ namespace {
 constexpr int kExitViolations = 1;
 constexpr int kExitSkipped = 77;
 using Clock = std::chrono::steady_clock;
-using Try = TrialReport (*)(const Scene&, const TrialOptions&);
 
 struct Kind {
   const char* name;
   const char* help;
-  Try run;
+  TrialReport (*run)(std::string_view subject, const TrialOptions& options);
+  std::vector<std::string_view> subjects;
   std::vector<const char*> figures;
+  bool in_a_mount = true;   ///< of the file system that records
+  bool for_people = false;  ///< what it finds is no violation
 };
+
+template <TrialReport (*Try)(const Scene&, const TrialOptions&)>
+TrialReport in_scene(std::string_view subject, const TrialOptions& options) {
+  return Try(*find_scene(subject), options);
+}
+
+std::vector<std::string_view> scenes(bool with_vm) {
+  std::vector<std::string_view> names;
+  for (const Scene& scene : all_scenes()) {
+    if (with_vm || !scene.has_vm) names.push_back(scene.name);
+  }
+  return names;
+}
 
 const std::vector<Kind>& kinds() {
   static const std::vector<Kind> all{
       {"crash",
        "every state that a power failure may leave",
-       try_crashes,
+       in_scene<try_crashes>,
+       scenes(true),
        {"recorded", "syncs", "states"}},
       {"syncs",
        "which syncs are needed: each in turn is taken for never done",
-       try_without_syncs,
-       {"recorded", "syncs", "states"}},
-      {"faults", "every call fails in turn", try_faults, {"calls", "runs", "errors", "goes on"}}};
+       in_scene<try_without_syncs>,
+       scenes(true),
+       {"recorded", "syncs", "states"},
+       true,
+       true},
+      // A VM goes on, so its pause can be tried once; the tests of the lifecycle let its calls
+      // fail.
+      {"faults",
+       "every call fails in turn",
+       in_scene<try_faults>,
+       scenes(false),
+       {"calls", "runs", "errors", "goes on"}},
+      {"rot",
+       "changed bytes, cut files, blocks and files in others' places",
+       try_rot,
+       rot_subjects(),
+       {"bytes", "states", "refused", "stopped", "harmless"},
+       false}};
   return all;
 }
 
@@ -110,16 +143,16 @@ TrialReport decoded(const std::string& text) {
 
 /// A trial in a process of its own.
 struct Running {
-  const Scene* scene = nullptr;
+  std::string_view subject;
   pid_t pid = -1;
   sys::Fd output;
   std::unique_ptr<Directory> directory;
 };
 
-Running start(const Kind& kind, const Scene& scene, const Arguments& arguments,
+Running start(const Kind& kind, std::string_view subject, const Arguments& arguments,
               Clock::time_point deadline) {
   Running running;
-  running.scene = &scene;
+  running.subject = subject;
   running.directory = std::make_unique<Directory>();
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
@@ -137,7 +170,7 @@ Running start(const Kind& kind, const Scene& scene, const Arguments& arguments,
     options.fake_firecracker = arguments.fake_firecracker;
     options.seed = arguments.seed;
     options.deadline = deadline;
-    report = kind.run(scene, options);
+    report = kind.run(subject, options);
   } catch (const std::exception& error) {
     report.violations = 1;
     report.lines = {error.what()};
@@ -183,14 +216,14 @@ class Table {
     std::printf(" %11s %8s\n", "violations", "seconds");
   }
 
-  void add(const Scene& scene, const TrialReport& report) {
+  void add(std::string_view subject, const TrialReport& report) {
     std::vector<std::uint64_t> figures = report.figures;
     figures.resize(sums_.size(), 0);
     for (std::size_t i = 0; i < sums_.size(); ++i) sums_[i] += figures[i];
     violations_ += report.violations;
     seconds_ += report.seconds;
     is_complete_ = is_complete_ && report.is_complete;
-    print(std::string(scene.name) + (report.is_complete ? "" : " *"), figures, report.violations,
+    print(std::string(subject) + (report.is_complete ? "" : " *"), figures, report.violations,
           report.seconds);
     for (const std::string& line : report.lines) std::printf("%s\n", line.c_str());
     std::fflush(stdout);
@@ -226,14 +259,12 @@ std::string default_firecracker() {
 }
 
 int run(const Kind& kind, const Arguments& arguments) {
-  if (!can_mount()) return kExitSkipped;
-  std::vector<const Scene*> scenes;
-  for (const Scene& scene : all_scenes()) {
+  if (kind.in_a_mount && !can_mount()) return kExitSkipped;
+  std::vector<std::string_view> subjects;
+  for (const std::string_view subject : kind.subjects) {
     const auto& wanted = arguments.operations;
-    // A VM goes on, so its pause can be tried once; the tests of the lifecycle let its calls fail.
-    if (scene.has_vm && kind.run == try_faults) continue;
-    if (wanted.empty() || std::find(wanted.begin(), wanted.end(), scene.name) != wanted.end()) {
-      scenes.push_back(&scene);
+    if (wanted.empty() || std::find(wanted.begin(), wanted.end(), subject) != wanted.end()) {
+      subjects.push_back(subject);
     }
   }
   const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
@@ -241,23 +272,23 @@ int run(const Kind& kind, const Arguments& arguments) {
   std::vector<Running> running;
   std::size_t next = 0;
   Table table(kind);
-  while (next < scenes.size() || !running.empty()) {
-    if (next < scenes.size() && running.size() < arguments.jobs) {
+  while (next < subjects.size() || !running.empty()) {
+    if (next < subjects.size() && running.size() < arguments.jobs) {
       auto deadline = Clock::time_point::max();
       if (arguments.minutes > 0) {
         // What is left, in equal parts for those that are left.
         const auto now = Clock::now();
-        const auto rounds = (scenes.size() - next + arguments.jobs - 1) / arguments.jobs;
+        const auto rounds = (subjects.size() - next + arguments.jobs - 1) / arguments.jobs;
         deadline = now + (end - now) / static_cast<int>(rounds);
       }
-      running.push_back(start(kind, *scenes[next++], arguments, deadline));
+      running.push_back(start(kind, subjects[next++], arguments, deadline));
       continue;
     }
     Running first = std::move(running.front());
     running.erase(running.begin());
-    table.add(*first.scene, finish(first));
+    table.add(first.subject, finish(first));
   }
-  return table.end() == 0 || kind.run == try_without_syncs ? 0 : kExitViolations;
+  return table.end() == 0 || kind.for_people ? 0 : kExitViolations;
 }
 
 }  // namespace
@@ -265,7 +296,7 @@ int run(const Kind& kind, const Arguments& arguments) {
 
 int main(int argc, char** argv) {
   using namespace lamina::torture;
-  CLI::App app{"What power failures and failing calls do to a store."};
+  CLI::App app{"What power failures, failing calls and bit rot do to a store."};
   app.require_subcommand(1);
   Arguments arguments;
   arguments.fake_firecracker = default_firecracker();
@@ -274,10 +305,12 @@ int main(int argc, char** argv) {
     verb->add_option("--minutes", arguments.minutes, "Stop after so many; else all is tried");
     verb->add_option("--seed", arguments.seed, "Of what is random")->capture_default_str();
     verb->add_option("--operation", arguments.operations, "Only this one; repeatable")
-        ->check([](const std::string& name) {
-          if (find_scene(name) != nullptr) return std::string();
+        ->check([&kind](const std::string& name) {
           std::string known = "known are:";
-          for (const Scene& scene : all_scenes()) known += " " + std::string(scene.name);
+          for (const std::string_view subject : kind.subjects) {
+            if (subject == name) return std::string();
+            known += " " + std::string(subject);
+          }
           return known;
         });
     verb->add_option("--jobs", arguments.jobs, "So many at once")->check(CLI::PositiveNumber);
