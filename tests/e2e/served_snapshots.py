@@ -24,7 +24,6 @@ from serving import CRASH_WORDS, Server, Vm, adopt_orphans, wait_until
 SEED = int(os.environ.get("LAMINA_SEED", "1"))
 OTHER_USER = 65534
 SHARED_MEMORY = Path("/dev/shm")
-STATE_MAGIC = b"LAMAVMS1"
 
 needs_root = "signals, users and pidfd_getfd of other processes need root"
 
@@ -116,16 +115,6 @@ class ServeTest(LaminaTest):
     def assert_killed(self, vm: Vm) -> None:
         """The VM must end by SIGKILL, without having seen a wrong byte."""
         self.assertEqual(vm.finish(), -signal.SIGKILL, vm.said())
-
-    @staticmethod
-    def state_files(server: Server) -> int:
-        """How many VMs have a whole state: from there on they can be taken over."""
-        count = 0
-        for name in server.states():
-            with contextlib.suppress(FileNotFoundError), \
-                    (server.state / name / "state").open("rb") as state:
-                count += state.read(8) == STATE_MAGIC
-        return count
 
 
 class ComeAndGo:

@@ -29,6 +29,7 @@ EXIT_STUCK = 3
 LONGEST_SOCKET_PATH = 107
 HUGE_PAGE_BYTES = 2 << 20
 HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
+STATE_MAGIC = b"LAMAVMS1"
 
 # What a log must not have: a worker that ended otherwise than by SIGKILL, or a sanitizer's report.
 CRASH_WORDS = ("ended by itself", "Sanitizer", "runtime error", "terminate called", "crashed")
@@ -302,6 +303,15 @@ class Server:
     def states(self) -> list[str]:
         """The directories of VMs."""
         return sorted(name for name in os.listdir(self.state) if name != ".lock")
+
+    def vms_on_record(self) -> int:
+        """How many VMs have a whole state: from there on they can be taken over."""
+        count = 0
+        for name in self.states():
+            with contextlib.suppress(FileNotFoundError), \
+                    (self.state / name / "state").open("rb") as state:
+                count += state.read(8) == STATE_MAGIC
+        return count
 
     def log(self) -> list[str]:
         """The lines that it has printed."""

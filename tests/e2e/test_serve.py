@@ -169,7 +169,7 @@ class Killed(ServeTest):
                 vms.append(Vm(server.sockets[place], (self.truth_file, self.other_truth)[place],
                               "--seed", number, "--threads", 3, "--operations",
                               20000 if number % 2 else FOREVER, wait=True))
-                wait_until(lambda: self.state_files(server) >= len(vms),
+                wait_until(lambda: server.vms_on_record() >= len(vms),
                            f"VM {vms[-1].pid} is served; {server.said()}")
             self.moment()
             kill()
@@ -219,7 +219,7 @@ class Killed(ServeTest):
                 self.done("materialize", self.snapshot, "--out", truth)
                 lost = Vm(server.sockets[0], truth, "--operations", 10, wait=True)
                 kept = Vm(server.sockets[1], self.other_truth, "--operations", 10, wait=True)
-                wait_until(lambda: self.state_files(server) == 2, server.said())
+                wait_until(lambda: server.vms_on_record() == 2, server.said())
                 server.kill_all()
                 change()
                 server.launch()
@@ -235,7 +235,7 @@ class Killed(ServeTest):
     def test_a_snapshot_that_was_merged_meanwhile_is_the_same(self) -> None:
         with self.serving(self.snapshot) as server:
             vm = Vm(server.socket, self.truth_file, "--operations", FOREVER, wait=True)
-            wait_until(lambda: self.state_files(server) == 1, server.said())
+            wait_until(lambda: server.vms_on_record() == 1, server.said())
             server.kill_all()
             self.done("merge", self.snapshot)
             server.start()
@@ -260,7 +260,7 @@ class Killed(ServeTest):
         """The state of a VM whose old server still dies is found a moment later."""
         with self.serving(self.snapshot) as server:
             vm = Vm(server.socket, self.truth_file, "--operations", FOREVER, wait=True)
-            wait_until(lambda: self.state_files(server) == 1, server.said())
+            wait_until(lambda: server.vms_on_record() == 1, server.said())
             worker = server.worker()
             os.kill(worker, signal.SIGSTOP)
             server.kill_supervisor_only()
@@ -369,7 +369,7 @@ class Stops(ServeTest):
         """VMs that have a state and wait for the end of their input."""
         vms = [Vm(server.socket, self.truth_file, "--operations", operations, "--seed", number,
                   *options, wait=True).wait_connected() for number in range(count)]
-        wait_until(lambda: self.state_files(server) == count, server.said())
+        wait_until(lambda: server.vms_on_record() == count, server.said())
         return vms
 
     def test_vms_go_on_without_a_server(self) -> None:

@@ -178,7 +178,7 @@ class HostilePeers(ServeTest):
         for options, mode in (((), 0o600), (("--socket-mode", "0660"), 0o660)):
             with self.serving(self.snapshot, options=options) as server:
                 vm = Vm(server.socket, self.truth_file, wait=True).wait_connected()
-                wait_until(lambda: self.state_files(server) == 1, server.said())
+                wait_until(lambda: server.vms_on_record() == 1, server.said())
                 self.assertEqual(server.socket.stat().st_mode & 0o777, mode)
                 self.assertEqual(server.metrics_socket.stat().st_mode & 0o777, 0o600)
                 directory = server.state / server.states()[0]

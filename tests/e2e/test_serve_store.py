@@ -73,7 +73,7 @@ class StoreTest(ServeTest):
 
     def wait_served(self, server: Server, count: int) -> None:
         """Waits until `count` VMs can be taken over."""
-        wait_until(lambda: self.state_files(server) == count, server.said())
+        wait_until(lambda: server.vms_on_record() == count, server.said())
 
     def assert_refused(self, server: Server, vm: Vm, reason: str) -> None:
         """The VM, which would wait for its memory, must be killed, and the log say why."""

@@ -42,7 +42,7 @@ class WorkingSets(ServeTest):
         with self.serving(self.snapshot, options=("--populate", "working-set")) as server:
             vm = Vm(server.socket, self.truth_file, "--operations", 500, wait=True)
             vm.wait_connected()
-            wait_until(lambda: self.state_files(server) == 1, server.said())
+            wait_until(lambda: server.vms_on_record() == 1, server.said())
             if self.file.exists() and not any("no working set" in line for line in server.log()):
                 expected = len(decode_working_set(self.file)[1]) * PAGE_BYTES
                 wait_until(lambda: server.metrics()["lamina_populated_bytes_total"] >= expected,

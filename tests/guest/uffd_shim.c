@@ -2,9 +2,11 @@
 // is after a load with a Uffd backend.
 //
 // QEMU maps the RAM of a memory-backend-ram by a fixed anonymous mapping inside of a reservation.
-// The first such mapping of the RAM's size is registered with a userfaultfd (missing pages, REMOVE
-// events), and the descriptor is sent to the server's socket together with the regions as JSON. The
-// descriptor and the socket stay open until QEMU ends.
+// The first such mapping of the RAM's size is made private, as Firecracker's is, also where QEMU
+// was told to share it (so that it leaves the RAM out of the state that it saves), and registered
+// with a userfaultfd (missing pages, REMOVE events), and the descriptor is sent to the server's
+// socket together with the regions as JSON. The descriptor and the socket stay open until QEMU
+// ends.
 //
 // Environment:
 //   LAMINA_UFFD_SOCKET     where the page server listens
@@ -99,11 +101,13 @@ void* mmap(void* address, size_t size_bytes, int protection, int flags, int fd, 
     void* symbol = dlsym(RTLD_NEXT, "mmap");
     memcpy(&real_mmap, &symbol, sizeof(real_mmap));
   }
-  void* memory = real_mmap(address, size_bytes, protection, flags, fd, offset);
-  if (memory == MAP_FAILED || served || !is_guest_memory(size_bytes, protection, flags)) {
-    return memory;
+  if (served || !is_guest_memory(size_bytes, protection, flags)) {
+    return real_mmap(address, size_bytes, protection, flags, fd, offset);
   }
   served = 1;
+  const int private_flags = (flags & ~(MAP_SHARED | MAP_SHARED_VALIDATE)) | MAP_PRIVATE;
+  void* memory = real_mmap(address, size_bytes, protection, private_flags, fd, offset);
+  if (memory == MAP_FAILED) return memory;
   const char* path = getenv("LAMINA_UFFD_SOCKET");
   if (path == NULL) {
     errno = EINVAL;

@@ -207,7 +207,8 @@ class VirtualMachine:
         """
         environment = dict(os.environ)
         if isinstance(ram, ServedMemory):
-            backend = f"memory-backend-ram,id=ram,size={machine.memory_bytes}"
+            # For QEMU it is shared, so that its state is saved without it; the library knows better.
+            backend = f"memory-backend-ram,id=ram,size={machine.memory_bytes},share=on"
             environment |= {"LD_PRELOAD": str(ram.shim), "LAMINA_UFFD_SOCKET": str(ram.socket),
                             "LAMINA_UFFD_RAM_BYTES": str(machine.memory_bytes)}
         else:
@@ -250,6 +251,11 @@ class VirtualMachine:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+    @property
+    def pid(self) -> int:
+        """QEMU's process id."""
+        return self._process.pid
 
     def stop(self) -> None:
         """Pauses the guest: from here on its memory does not change."""

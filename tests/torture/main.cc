@@ -35,6 +35,7 @@ struct Kind {
   TrialReport (*run)(std::string_view subject, const TrialOptions& options);
   std::vector<std::string_view> subjects;
   std::vector<const char*> figures;
+  std::size_t counted;      ///< the figure that says how much was tried
   bool in_a_mount = true;   ///< of the file system that records
   bool for_people = false;  ///< what it finds is no violation
 };
@@ -58,12 +59,14 @@ const std::vector<Kind>& kinds() {
        "every state that a power failure may leave",
        in_scene<try_crashes>,
        scenes(true),
-       {"recorded", "syncs", "states"}},
+       {"recorded", "syncs", "states"},
+       2},
       {"syncs",
        "which syncs are needed: each in turn is taken for never done",
        in_scene<try_without_syncs>,
        scenes(true),
        {"recorded", "syncs", "states"},
+       2,
        true,
        true},
       // A VM goes on, so its pause can be tried once; the tests of the lifecycle let its calls
@@ -72,12 +75,14 @@ const std::vector<Kind>& kinds() {
        "every call fails in turn",
        in_scene<try_faults>,
        scenes(false),
-       {"calls", "runs", "errors", "goes on"}},
+       {"calls", "runs", "errors", "goes on"},
+       1},
       {"rot",
        "changed bytes, cut files, blocks and files in others' places",
        try_rot,
        rot_subjects(),
        {"bytes", "states", "refused", "stopped", "harmless"},
+       1,
        false}};
   return all;
 }
@@ -210,7 +215,7 @@ bool can_mount() {
 
 class Table {
  public:
-  explicit Table(const Kind& kind) : sums_(kind.figures.size(), 0) {
+  explicit Table(const Kind& kind) : kind_(kind), sums_(kind.figures.size(), 0) {
     std::printf("%-18s", "operation");
     for (const char* name : kind.figures) std::printf(" %9s", name);
     std::printf(" %11s %8s\n", "violations", "seconds");
@@ -232,6 +237,9 @@ class Table {
   std::uint64_t end() {
     print("all", sums_, violations_, seconds_);
     if (!is_complete_) std::printf("* a sample: the time was up\n");
+    std::printf("total: %llu %s, %llu violations\n",
+                static_cast<unsigned long long>(sums_[kind_.counted]), kind_.figures[kind_.counted],
+                static_cast<unsigned long long>(violations_));
     return violations_;
   }
 
@@ -245,6 +253,7 @@ class Table {
     std::printf(" %11llu %8.1f\n", static_cast<unsigned long long>(violations), seconds);
   }
 
+  const Kind& kind_;
   std::vector<std::uint64_t> sums_;
   std::uint64_t violations_ = 0;
   double seconds_ = 0;

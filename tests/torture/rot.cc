@@ -27,6 +27,8 @@ using Clock = std::chrono::steady_clock;
 
 /// What else reads a snapshot is let loose on one of so many states.
 constexpr std::size_t kStatesPerDerivation = 61;
+/// The same of files that are read whole by all of it.
+constexpr std::size_t kSmallStatesPerDerivation = 4;
 
 struct Subject {
   std::string_view name;
@@ -311,24 +313,26 @@ class Rot {
        : outcome == Outcome::kStopped ? stopped_
                                       : harmless_);
     if (outcome != Outcome::kRefused) {
-      LAMINA_RETURN_IF_ERROR(check_verify(outcome, name == store::kVmstateName));
+      LAMINA_RETURN_IF_ERROR(check_verify(outcome, name));
     }
     if (name == store::kWorkingSetName && !subject_.is_exchanged &&
         format::decode_working_set(std::as_bytes(std::span(contents)))) {
       return fail(ErrorKind::kFailed, "the working set is taken for a whole one");
     }
-    const bool in_trailers = name == store::kHeaderName || name == store::kFactsName;
-    const bool is_small = in_trailers || subject_.is_exchanged;
-    if (!is_small && states_ % kStatesPerDerivation != 0) return {};
-    if (is_small && states_ % 4 != 0) return {};
-    return derivation_->check(in_trailers && !subject_.is_exchanged);
+    const bool is_small =
+        name == store::kHeaderName || name == store::kFactsName || subject_.is_exchanged;
+    if (states_ % (is_small ? kSmallStatesPerDerivation : kStatesPerDerivation) != 0) return {};
+    // The facts may contradict a header that is right: which is, a person must say.
+    return derivation_->check(name == store::kHeaderName && !subject_.is_exchanged);
   }
 
-  Status check_verify(Outcome outcome, bool of_vmstate) {
+  Status check_verify(Outcome outcome, const std::string& name) {
     VerifyOptions options;
     options.snapshot = snapshot();
     LAMINA_ASSIGN_OR_RETURN(const VerifyReport report, verify(options));
-    if (report.vmstate_corrupt != of_vmstate) {
+    // The facts may have the digest.
+    const bool of_vmstate = name == store::kVmstateName;
+    if (report.vmstate_corrupt != of_vmstate && name != store::kFactsName) {
       return fail(ErrorKind::kFailed, "verify says the VM state is {}",
                   of_vmstate ? "right" : "wrong");
     }
