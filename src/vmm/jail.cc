@@ -20,6 +20,8 @@ Result<sys::Fd> open_without_links(const std::string& directory) {
   return sys::open_at(AT_FDCWD, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, directory);
 }
 
+std::string directory_name(const Uuid& id) { return "lamina-" + id.to_string(); }
+
 }  // namespace
 
 Result<Jail> Jail::open(const std::string& root) {
@@ -34,21 +36,26 @@ std::string Jail::inside(const std::string& path) const {
   return path.starts_with(root_ + "/") ? path.substr(root_.size()) : path;
 }
 
-Result<std::string> Jail::make_directory(const Uuid& id, const Owner& owner) const {
-  const std::string name = "lamina-" + id.to_string();
-  std::string path = (root_ == "/" ? "" : root_) + "/" + name;
+std::string Jail::directory_of(const Uuid& id) const {
+  return (root_ == "/" ? "" : root_) + "/" + directory_name(id);
+}
+
+Status Jail::make_directory(const Uuid& id, const Owner& owner) const {
+  const std::string name = directory_name(id);
+  const std::string path = directory_of(id);
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd root, sys::open_directory(AT_FDCWD, root_, root_));
   if (::mkdirat(root.get(), name.c_str(), 0700) != 0) return system_failure("mkdir", path, errno);
-  LAMINA_ASSIGN_OR_RETURN(
-      const sys::Fd made,
-      sys::open_at(root.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, path));
-  if (::fchown(made.get(), owner.uid, owner.gid) != 0) {
-    const int error = errno;
-    static_cast<void>(sys::remove_directory(root.get(), name, path));
-    return system_failure("chown", path, error);
-  }
-  LAMINA_RETURN_IF_ERROR(sys::sync(root.get(), root_));
-  return path;
+  const Status given = [&]() -> Status {
+    LAMINA_ASSIGN_OR_RETURN(
+        const sys::Fd made,
+        sys::open_at(root.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, path));
+    if (::fchown(made.get(), owner.uid, owner.gid) != 0) {
+      return system_failure("chown", path, errno);
+    }
+    return sys::sync(root.get(), root_);
+  }();
+  if (!given) static_cast<void>(sys::remove_directory(root.get(), name, path));
+  return given;
 }
 
 Status Jail::check_process(pid_t pid) const {

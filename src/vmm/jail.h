@@ -36,8 +36,12 @@ class Jail {
   /// link to another VM's socket in the place of its own.
   [[nodiscard]] Status check_process(pid_t pid) const;
 
-  /// Makes the directory <root>/lamina-<id>, the owner's alone, and returns its path as we see it.
-  [[nodiscard]] Result<std::string> make_directory(const Uuid& id, const Owner& owner) const;
+  /// <root>/lamina-<id>, as we see it: put on record before it is made, so that it is removed
+  /// whatever happens.
+  [[nodiscard]] std::string directory_of(const Uuid& id) const;
+
+  /// Makes directory_of(`id`), the owner's alone, durably. Nothing is left of it on failure.
+  [[nodiscard]] Status make_directory(const Uuid& id, const Owner& owner) const;
 
   /// Gives the owner, in a directory of make_directory(), a copy of a file that it may read. Shares
   /// storage where the file systems can.

@@ -227,23 +227,24 @@ class Pause {
 
     LAMINA_RETURN_IF_ERROR(check_space());
     if (interruption_.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");
-    if (jail_->is_apart()) {
-      LAMINA_ASSIGN_OR_RETURN(journal_.jail_directory,
-                              jail_->make_directory(journal_.pause_id, {vmm_->uid(), vmm_->gid()}));
-    }
+    if (jail_->is_apart()) journal_.jail_directory = jail_->directory_of(journal_.pause_id);
     auto pending = PendingPause::begin(*store_, journal_, memory_bytes_,
                                        base_ ? base_->header.mapping.extent_count() : 0);
     if (!pending) {
-      if (jail_->is_apart()) {
-        static_cast<void>(sys::remove_flat(journal_.jail_directory));
-      }
       return std::unexpected(
           with_context("the pause needs space beyond the memory file", pending.error()));
     }
     pending_.emplace(std::move(*pending));
+    if (jail_->is_apart()) LAMINA_RETURN_IF_ERROR(make_directory_in_jail());
     directory_ = jail_->is_apart() ? journal_.jail_directory : pending_->path();
     LAMINA_ASSIGN_OR_RETURN(directory_, sys::real_path(directory_));
     return {};
+  }
+
+  Status make_directory_in_jail() {
+    const Status made = jail_->make_directory(journal_.pause_id, {vmm_->uid(), vmm_->gid()});
+    if (!made && pending_->remove_files()) static_cast<void>(pending_->end());
+    return made;
   }
 
   /// A full memory file is as large as the memory, holes in it or not. How large a diff will be,

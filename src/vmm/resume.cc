@@ -216,12 +216,15 @@ class Resume {
     facts.populate = options_.populate;
     facts.record = options_.record;
     if (report_.mode == ResumeMode::kFile) facts.map = snapshot_->pause_id;
-    if (jail_->is_apart()) {
-      LAMINA_ASSIGN_OR_RETURN(facts.jail_directory,
-                              jail_->make_directory(Uuid::random(), {vmm_->uid(), vmm_->gid()}));
-      jail_directory_ = facts.jail_directory;
+    if (pin_->facts() && !pin_->facts()->jail_directory.empty()) {
+      // Of a resume into this process that was killed.
+      static_cast<void>(vmm::Jail::remove_directory(pin_->facts()->jail_directory));
     }
-    return pin_->write_facts(facts);
+    if (!jail_->is_apart()) return pin_->write_facts(facts);
+    const Uuid id = Uuid::random();
+    jail_directory_ = facts.jail_directory = jail_->directory_of(id);
+    LAMINA_RETURN_IF_ERROR(pin_->write_facts(facts));
+    return jail_->make_directory(id, {vmm_->uid(), vmm_->gid()});
   }
 
   /// The paths that Firecracker is told.
@@ -270,9 +273,6 @@ class Resume {
       error.message +=
           fmt::format("; process {} may have loaded it, so what it needs is kept", vmm_->pid());
       return std::unexpected(std::move(error));
-    }
-    if (!pin_->facts() && !jail_directory_.empty()) {
-      static_cast<void>(vmm::Jail::remove_directory(jail_directory_));
     }
     const Status released = vmm::release_pin(*pin_);
     if (!released) error.message += "; " + released.error().message;

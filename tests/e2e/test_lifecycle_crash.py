@@ -38,11 +38,13 @@ from faults import (CHANGING_CALLS, SOCKET_CALLS, Point, changes_the_disk, point
                     require_strace)
 from firecracker import Firecracker
 from memory_files import EXIT_DONE, EXIT_NOT_FOUND, Outcome, lamina, main
+from mounts import TMPFS, mount
 from sandbox import SandboxTest, page_servers_of
 
 WORKERS = 3  # a round waits for processes much of its time
 MEMORY_MIB = 8
 MEMORY_FS = Path("/dev/shm")
+OTHER_USER = 65534
 CALLS = (*CHANGING_CALLS, *SOCKET_CALLS)
 # What fails for want of space.
 GROWING_CALLS = ("openat", "pwrite64", "write", "ftruncate", "mkdirat", "linkat", "fallocate")
@@ -79,6 +81,7 @@ class Life:
         self.before: str | None = None  # pause id under the name
         self.names = itertools.count()
         self.name = "a"
+        self.jails: Path | None = None  # where each VM gets its root; none: not jailed
 
     def end(self) -> None:
         """Ends the VM."""
@@ -92,17 +95,40 @@ class Life:
         assert outcome.code == EXIT_DONE, str(outcome)
         return outcome
 
+    def new_vm(self, *options: str | int) -> Firecracker:
+        """A Firecracker; in a jail of another user, if there are jails."""
+        if self.jails is None:
+            return Firecracker(*options)
+        jail = self.jails / f"{next(self.names)}"
+        jail.mkdir()
+        os.chown(jail, OTHER_USER, OTHER_USER)
+        return Firecracker(*options, jail=jail, user=OTHER_USER)
+
+    def jail_words(self) -> list[str | Path]:
+        """Where the VM's root is."""
+        assert self.vm is not None
+        return [] if self.vm.jail is None else ["--jail", self.vm.jail]
+
+    def left_in_jails(self) -> list[Path]:
+        """What lamina has made in the jails of VMs that have ended, or more than one thing in
+        the one that runs."""
+        if self.jails is None:
+            return []
+        made = list(self.jails.glob("*/lamina-*"))
+        in_use = [path for path in made if is_alive(self) and path.parent == self.vm.jail]
+        return [path for path in made if path not in in_use[:1]]
+
     def pause_words(self, *options: str | Path) -> list[str | Path]:
         """The command that pauses the VM."""
         assert self.vm is not None
         return ["pause", "--api", self.vm.api_socket, "--store", self.store, "--name", self.name,
-                "--json", *options]
+                "--json", *self.jail_words(), *options]
 
     def resume_words(self, *options: str | Path) -> list[str | Path]:
         """The command that resumes into the VM's Firecracker."""
         assert self.vm is not None
         return ["resume", "--api", self.vm.api_socket, "--store", self.store, "--name", self.name,
-                "--json", *options]
+                "--json", *self.jail_words(), *options]
 
     def pause_id(self) -> str | None:
         """What the name holds."""
@@ -112,7 +138,7 @@ class Life:
     def start(self) -> None:
         """A VM that no store knows, and a name that nobody has."""
         self.end()
-        self.vm = Firecracker("--start", "--memory-mib", MEMORY_MIB)
+        self.vm = self.new_vm("--start", "--memory-mib", MEMORY_MIB)
         self.run()
         self.name = f"n{next(self.names)}"
 
@@ -132,7 +158,7 @@ class Life:
     def resume(self, mode: str) -> None:
         """The VM goes on in another Firecracker."""
         self.end()
-        self.vm = Firecracker()
+        self.vm = self.new_vm()
         self.done(*self.resume_words("--mode", mode))
 
     def check(self) -> None:
@@ -342,6 +368,7 @@ class LifecycleCrash(SandboxTest):
         for area in (".pending", ".tmp"):
             left = os.listdir(life.store / area)
             assert not left, f"left in {area}: {left}"
+        assert not life.left_in_jails(), f"left: {life.left_in_jails()}"
         for name in os.listdir(life.store):
             if not name.startswith("."):
                 life.done("verify", life.store / name)
@@ -406,7 +433,7 @@ class LifecycleCrash(SandboxTest):
         if not page_servers_of(life.store):
             life.resume("uffd")
         life.end()
-        life.vm = Firecracker()
+        life.vm = life.new_vm()
 
     def test_a_resume_by_page_faults(self) -> None:
         self.torture(Scenario(self.prepare_resume,
@@ -417,6 +444,39 @@ class LifecycleCrash(SandboxTest):
         self.torture(Scenario(self.prepare_resume,
                               lambda life: life.resume_words("--mode", "file"), check_resume,
                               every=3))
+
+    def jailed(self, prepare: Callable[[Life], None], elsewhere: bool = False) \
+            -> Callable[[Life], None]:
+        """The same, and the VM is in a jail; `elsewhere`: on another file system."""
+        def prepare_in_jail(life: Life) -> None:
+            if life.jails is None:
+                life.jails = life.directory / "jails"
+                life.jails.mkdir()
+                if elsewhere:
+                    life.jails = mount(self, life.jails, TMPFS)
+            prepare(life)
+        if os.geteuid() != 0:
+            self.skipTest("a jail needs root")
+        return prepare_in_jail
+
+    def test_a_checkpoint_in_a_jail(self) -> None:
+        for elsewhere in (False, True):
+            self.torture(Scenario(self.jailed(Life.renew, elsewhere),
+                                  lambda life: life.pause_words("--after", "resume"),
+                                  check_pause("resume"), every=3))
+
+    def test_a_resume_in_a_jail(self) -> None:
+        for elsewhere in (False, True):
+            self.torture(Scenario(self.jailed(self.prepare_resume, elsewhere),
+                                  lambda life: life.resume_words("--mode", "uffd"), check_resume,
+                                  every=4))
+
+    def test_recovery_of_an_acknowledged_pause_in_a_jail(self) -> None:
+        def check(life: Life, outcome: Outcome) -> None:
+            assert life.pause_id() != life.before, "an acknowledged pause is lost"
+            assert is_alive(life) and life.vm.state() == "Running"
+        self.torture(Scenario(self.jailed(leave_acknowledged, True),
+                              lambda life: ["recover", life.store], check, every=3))
 
     def test_recovery_of_an_acknowledged_pause(self) -> None:
         def check(life: Life, outcome: Outcome) -> None:
