@@ -26,6 +26,8 @@ EXIT_UNAVAILABLE = 77
 GRACE_S = 900.0
 TOTAL = re.compile(r"^total: (\d+) ([a-z ]+), (\d+) violations(.*)$", re.MULTILINE)
 
+RAN = re.compile(r"^Ran (\d+) tests?", re.MULTILINE)
+
 
 @dataclass
 class Torture:
@@ -62,7 +64,7 @@ class Tortures:
             Torture("sandboxes", "random lives of sandboxes, page servers killed", 0.1,
                     self._script("test_lifecycle_random.py")),
             Torture("servers", "page servers killed under load", 0.1,
-                    self._script("test_serve.py", "KilledUnderLoad")),
+                    self._script("test_serve.py", "Killed")),
             Torture("stores", "the same, of a store", 0.06,
                     self._script("test_serve_store.py", "KilledUnderLoad")),
             Torture("peers", "hostile peers of the page server", 0.04,
@@ -93,15 +95,18 @@ class Tortures:
         """A test script, again and again with other seeds."""
         def run(minutes: float) -> subprocess.CompletedProcess[str]:
             end = time.monotonic() + minutes * 60
-            rounds = 0
+            tests = rounds = 0
             while True:
                 words = [sys.executable, ROOT / "tests/e2e" / script, *(["-k", only] if only else [])]
                 done = self._run(minutes, *words, seed=self._seed + rounds)
-                rounds += done.returncode == 0
-                if done.returncode != 0 or time.monotonic() > end:
+                ran = RAN.search(done.stdout)
+                tests += int(ran[1]) if ran else 0
+                rounds += 1
+                if done.returncode != 0 or not tests or time.monotonic() > end:
                     break
-            wrong = done.returncode not in (0, EXIT_UNAVAILABLE)
-            done.stdout += f"\ntotal: {rounds} rounds, {int(wrong)} violations\n"
+            wrong = done.returncode not in (0, EXIT_UNAVAILABLE) or not tests
+            done.stdout += (f"\ntotal: {tests} tests, {int(wrong)} violations; in {rounds} rounds, "
+                            "each with another seed\n")
             return done
         return run
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+EXIT_DONE = 0
+EXIT_NOT_FOUND = 3
 TIMEOUT_S = 120.0
 KILLED_SHARE = 0.5
 RECOVERS_KILLED_SHARE = 0.3
@@ -51,16 +53,19 @@ class KilledCommands:
         done = subprocess.run([self._lamina, *map(str, words), "--json"], capture_output=True,
                               text=True, check=False, timeout=TIMEOUT_S,
                               stdin=subprocess.DEVNULL)
-        if done.returncode != 0:
+        if done.returncode != EXIT_DONE:
             raise CommandError(f"'{_text(words)}' exited with {done.returncode}: {done.stderr.strip()}")
         return json.loads(done.stdout)
 
     def _recover(self) -> None:
-        while self._is_killed(self._rng.random() < RECOVERS_KILLED_SHARE, "recover", self._store):
+        # What was killed before it had made anything has left no store.
+        while self._is_killed(self._rng.random() < RECOVERS_KILLED_SHARE, "recover", self._store,
+                              allowed=(EXIT_DONE, EXIT_NOT_FOUND)):
             pass
 
-    def _is_killed(self, may_be_killed: bool, *words: object) -> bool:
-        """Runs it; whether it was killed. One that was not must succeed."""
+    def _is_killed(self, may_be_killed: bool, *words: object,
+                   allowed: tuple[int, ...] = (EXIT_DONE,)) -> bool:
+        """Runs it; whether it was killed. One that was not must end with an allowed code."""
         self.runs += 1
         verb = str(words[0])
         began = time.monotonic()
@@ -82,7 +87,7 @@ class KilledCommands:
         if may_be_killed and process.returncode == -9:
             self.kills += 1
             return True
-        if process.returncode != 0:
+        if process.returncode not in allowed:
             raise CommandError(f"'{_text(words)}' exited with {process.returncode}: {said.strip()}")
         self._durations_s[verb] = time.monotonic() - began
         return False
