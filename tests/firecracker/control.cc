@@ -56,9 +56,10 @@ std::string run(Guest& guest, std::uint64_t count, std::uint64_t seed, bool ball
 }
 
 /// An operation of the guest; nothing when the line is none.
-std::optional<std::string> operate_by(const Command& command, Guest& guest, bool balloon) {
+std::optional<std::string> operate_by(const Command& command, Guest& guest,
+                                      const VmOptions& options) {
   if (command.verb == "touch") return touch(guest, command.first, command.second);
-  if (command.verb == "run") return run(guest, command.first, command.second, balloon);
+  if (command.verb == "run") return run(guest, command.first, command.second, options.balloon);
   if (command.first >= guest.pages()) return "error no such page";
   const auto page = static_cast<std::size_t>(command.first);
   if (command.verb == "write" && command.has_second) {
@@ -67,7 +68,8 @@ std::optional<std::string> operate_by(const Command& command, Guest& guest, bool
     guest.write(page, 0);
   } else if (command.verb == "read") {
     guest.read(page);
-  } else if (command.verb == "balloon" && command.second <= guest.pages() - page) {
+  } else if (command.verb == "balloon" && options.discards &&
+             command.second <= guest.pages() - page) {
     guest.balloon(page, command.second);
   } else {
     return std::nullopt;
@@ -127,7 +129,7 @@ std::string Control::answer(const std::string& line) {
   if (!is_operation(command.verb)) return ask(command, *guest).value_or("error what is " + line);
   if (!command.has_first) return "error a number is missing: " + line;
   if (!vm_.gate().try_enter()) return "error not running";
-  const auto done = operate_by(command, *guest, vm_.options().balloon);
+  const auto done = operate_by(command, *guest, vm_.options());
   vm_.gate().leave();
   return done.value_or("error what is " + line);
 }

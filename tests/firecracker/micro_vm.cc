@@ -76,7 +76,7 @@ Result<CreateAnswer> MicroVm::create(const CreateRequest& request) {
   if (failures_.hits("create-die-before")) ::_exit(kExitByFailure);
   if (failures_.hits("create-refuse")) return refused("Cannot get dirty bitmap: as asked for");
   // The state first, as Firecracker does.
-  guest_->remember_pages();
+  if (options_.discards) guest_->remember_pages();
   VmState saved = facts_;
   saved.creates += 1;
   saved.random = random_.state();

@@ -28,6 +28,9 @@ struct VmOptions {
   std::uint64_t seed = 1;
   std::size_t writers = 0;
   bool balloon = false;
+  /// The guest may give pages back. What such a page may read as goes into the state, which grows
+  /// with every snapshot.
+  bool discards = true;
 };
 
 struct CreateRequest {
