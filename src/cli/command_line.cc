@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <iostream>
+#include <sstream>
 #include <vector>
 
+#include "base/error.h"
 #include "cli/output.h"
 #include "cli/usage_error.h"
 
@@ -25,15 +28,6 @@ constexpr const char* kFooter =
 bool wants_json(const std::vector<std::string>& arguments) {
   const auto end = std::find(arguments.begin(), arguments.end(), "--");
   return std::find(arguments.begin(), end, "--json") != end;
-}
-
-int report_usage(const std::string& message, const CLI::App& app,
-                 const std::vector<std::string>& arguments) {
-  std::string verb;
-  for (const CLI::App* parsed : app.get_subcommands()) verb = parsed->get_name() + " ";
-  const int code = report_error({ErrorKind::kUsage, message}, wants_json(arguments));
-  print_stderr(fmt::format("Try 'lamina {}--help'.\n", verb));
-  return code;
 }
 
 /// "help" and "help VERB …" as "--help" and "VERB … --help"; all else as it is.
@@ -75,52 +69,74 @@ CLI::Option* add_texts(CLI::App* verb, const std::string& name, std::vector<std:
   return verb->add_option(name, values, description)->check(not_empty())->type_name("");
 }
 
-int run_command_line(int argc, char** argv) {
-  CLI::App app("lamina keeps the memory of paused microVMs", "lamina");
-  app.set_version_flag("--version,-V", "lamina " LAMINA_VERSION);
-  app.footer(kFooter);
-  app.get_formatter()->column_width(kHelpColumn);
-  app.get_formatter()->label("SUBCOMMAND", "VERB");
-  app.require_subcommand(0, 1);
+CommandLine::CommandLine() : app_("lamina keeps the memory of paused microVMs", "lamina") {
+  app_.set_version_flag("--version,-V", "lamina " LAMINA_VERSION);
+  app_.footer(kFooter);
+  app_.get_formatter()->column_width(kHelpColumn);
+  app_.get_formatter()->label("SUBCOMMAND", "VERB");
+  app_.require_subcommand(0, 1);
 
-  std::map<std::string, Action> actions;
-  actions["ingest"] = add_ingest(app);
-  actions["merge"] = add_merge(app);
-  actions["compact"] = add_compact(app);
-  actions["materialize"] = add_materialize(app);
-  actions["inspect"] = add_inspect(app);
-  actions["ls"] = add_ls(app);
-  actions["du"] = add_du(app);
-  actions["rm"] = add_rm(app);
-  actions["fork"] = add_fork(app);
-  actions["verify"] = add_verify(app);
-  actions["repair"] = add_repair(app);
-  actions["doctor"] = add_doctor(app);
-  actions["serve"] = add_serve(app);
-  actions["pause"] = add_pause(app);
-  actions["resume"] = add_resume(app);
-  actions["recover"] = add_recover(app);
+  actions_["ingest"] = add_ingest(app_);
+  actions_["merge"] = add_merge(app_);
+  actions_["compact"] = add_compact(app_);
+  actions_["materialize"] = add_materialize(app_);
+  actions_["inspect"] = add_inspect(app_);
+  actions_["ls"] = add_ls(app_);
+  actions_["du"] = add_du(app_);
+  actions_["rm"] = add_rm(app_);
+  actions_["fork"] = add_fork(app_);
+  actions_["verify"] = add_verify(app_);
+  actions_["repair"] = add_repair(app_);
+  actions_["doctor"] = add_doctor(app_);
+  actions_["serve"] = add_serve(app_);
+  actions_["pause"] = add_pause(app_);
+  actions_["resume"] = add_resume(app_);
+  actions_["recover"] = add_recover(app_);
+}
 
-  const std::vector<std::string> arguments =
-      without_help_verb(std::vector<std::string>(argv + std::min(argc, 1), argv + argc));
+Result<Invocation> CommandLine::parse(const std::vector<std::string>& given) {
+  const std::vector<std::string> arguments = without_help_verb(given);
   try {
     // Help for a verb that does not exist would else be the help of the program.
     if (!arguments.empty() && !arguments.front().starts_with("-") &&
-        !actions.contains(arguments.front())) {
-      return report_usage(explain_unknown_verb(app, arguments.front()), app, arguments);
+        !actions_.contains(arguments.front())) {
+      return fail(ErrorKind::kUsage, "{}", explain_unknown_verb(app_, arguments.front()));
     }
-    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // pops from the end
-  } catch (const CLI::Success& success) {                                       // --help, --version
-    return app.exit(success);
+    app_.parse(
+        std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // pops from the end
+  } catch (const CLI::Success& success) {                                 // --help, --version
+    std::ostringstream text;
+    app_.exit(success, text, text);
+    return Invocation{{}, text.str()};
   } catch (const CLI::ParseError& error) {
-    return report_usage(explain_usage_error(app, arguments, error), app, arguments);
+    return fail(ErrorKind::kUsage, "{}", explain_usage_error(app_, arguments, error));
   }
-  const auto verbs = app.get_subcommands();
-  if (verbs.empty()) {
-    print_stderr(app.help());
+  const std::string name = verb();
+  return name.empty() ? Invocation{} : Invocation{actions_.at(name), {}};
+}
+
+std::string CommandLine::verb() const {
+  const auto verbs = app_.get_subcommands();
+  return verbs.empty() ? "" : verbs.front()->get_name();
+}
+
+int run_command_line(int argc, char** argv) {
+  CommandLine command_line;
+  const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  const auto invocation = command_line.parse(arguments);
+  if (!invocation) {
+    const int code = report_error(invocation.error(), wants_json(arguments));
+    const std::string verb = command_line.verb();
+    print_stderr(fmt::format("Try 'lamina {}{}--help'.\n", verb, verb.empty() ? "" : " "));
+    return code;
+  }
+  std::cout << invocation->answer << std::flush;
+  if (!invocation->answer.empty()) return kExitDone;
+  if (!invocation->action) {
+    print_stderr(command_line.help());
     return kExitUsage;
   }
-  const int code = actions.at(verbs.front()->get_name())();
+  const int code = invocation->action();
   // A result that could not be written (a full disk behind stdout) was not given.
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
     print_message("the result could not be written to standard output");

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "lamina/uuid.h"
+#include "lamina/result.h"
 
 namespace lamina::cli {
 
@@ -62,6 +62,36 @@ void add_choice(CLI::App* verb, const std::string& name, T& value,
   };
   verb->add_option_function<std::string>(name, choose, description)->option_text(list);
 }
+
+/// What arguments come to that nothing is wrong with.
+struct Invocation {
+  Action action;       ///< runs the verb; empty: there is none
+  std::string answer;  ///< what --help or --version prints, instead of running anything
+};
+
+/// The options and verbs of the program. Arguments are parsed into it once.
+class CommandLine {
+ public:
+  CommandLine();
+  CommandLine(const CommandLine&) = delete;
+  CommandLine& operator=(const CommandLine&) = delete;
+  CommandLine(CommandLine&&) = delete;
+  CommandLine& operator=(CommandLine&&) = delete;
+  ~CommandLine() = default;
+
+  /// Takes all arguments that follow the program's name; runs nothing. kUsage says what is wrong
+  /// with them, in a message that quotes them as they are: print_message() makes one line of it.
+  Result<Invocation> parse(const std::vector<std::string>& arguments);
+
+  /// The verb that was found, also by a parse that failed; empty: none.
+  [[nodiscard]] std::string verb() const;
+  /// The help of the program.
+  [[nodiscard]] std::string help() const { return app_.help(); }
+
+ private:
+  CLI::App app_;
+  std::map<std::string, Action> actions_;
+};
 
 /// Parses and runs; returns the exit code.
 int run_command_line(int argc, char** argv);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "base/shown_text.h"
 #include "cli/command_line.h"
 #include "cli/output.h"
 #include "cli/table.h"

@@ -6,6 +6,8 @@
 #include <chrono>
 #include <cstdio>
 
+#include "base/shown_text.h"
+
 namespace lamina::cli {
 namespace {
 
@@ -30,21 +32,6 @@ int report_error(const Error& error, bool as_json) {
                 {"exit_code", code}});
   }
   return code;
-}
-
-std::string shown_line(std::string_view text) {
-  constexpr unsigned char kFirstPrintable = 0x20;
-  constexpr unsigned char kDelete = 0x7f;
-  std::string line;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < kFirstPrintable || byte == kDelete) {
-      line += fmt::format("\\x{:02x}", byte);
-    } else {
-      line += c;
-    }
-  }
-  return line;
 }
 
 void print_stderr(std::string_view text) {

@@ -34,9 +34,6 @@ void print_notes(const std::vector<std::string>& notes);
 /// Prints a JSON document and a newline to stdout.
 void print_json(const nlohmann::ordered_json& document);
 
-/// `text` on one line: control characters, which a path may hold, are written as \xNN.
-std::string shown_line(std::string_view text);
-
 /// "17 B", "1.5 KiB", "256.0 MiB", …
 std::string human_bytes(std::uint64_t bytes);
 

@@ -55,10 +55,16 @@ std::string SaidPaths::shown(const std::string& text) const {
 }
 
 void SaidPaths::show(report::Json& document) const {
-  if (document.is_string()) {
-    document = shown(document.get<std::string>());
-  } else if (document.is_structured()) {
-    for (report::Json& value : document) show(value);
+  // Not by recursion: what another process says may be nested deeper than the stack.
+  std::vector<report::Json*> left = {&document};
+  while (!left.empty()) {
+    report::Json& value = *left.back();
+    left.pop_back();
+    if (value.is_string()) {
+      value = shown(value.get<std::string>());
+    } else if (value.is_structured()) {
+      for (report::Json& inner : value) left.push_back(&inner);
+    }
   }
 }
 

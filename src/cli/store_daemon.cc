@@ -10,7 +10,6 @@
 
 #include "base/error.h"
 #include "cli/output.h"
-#include "http/exchange.h"
 #include "lamina/serve.h"
 #include "sys/directory.h"
 #include "sys/file.h"
@@ -18,12 +17,6 @@
 
 namespace lamina::cli {
 namespace {
-
-constexpr long kOk = 200;
-constexpr long kForbidden = 403;
-constexpr long kTooLarge = 413;
-constexpr long kMisdirected = 421;
-constexpr long kUnavailable = 503;
 
 constexpr std::size_t kMaxAnswerBytes = std::size_t{64} << 20;
 
@@ -34,16 +27,6 @@ std::optional<std::string> exact_text(const report::Json& document) {
   } catch (const report::Json::exception&) {
     return std::nullopt;
   }
-}
-
-/// True for the answers that say that nothing was begun, for a reason that does not keep us from
-/// doing it: we may not ask, or not this much, or it is the daemon of another store, or it stops.
-bool is_left_to_us(long status, const report::Json& body) {
-  if (status == kForbidden || status == kTooLarge || status == kMisdirected) return true;
-  if (status != kUnavailable || !body.is_object()) return false;
-  const auto error = body.find("error");
-  return error != body.end() && error->is_object() &&
-         error->value("stopping", report::Json()) == true;
 }
 
 }  // namespace
@@ -63,8 +46,8 @@ std::optional<NamedSnapshot> named_snapshot(const std::string& path) {
 }
 
 StoreDaemon::StoreDaemon(std::string given, std::string real)
-    : given_(std::move(given)), real_(std::move(real)) {
-  paths_.add(real_, given_);
+    : given_(std::move(given)), real_(std::move(real)), reader_(given_) {
+  reader_.paths().add(real_, given_);
 }
 
 std::optional<StoreDaemon> StoreDaemon::of(const std::string& store, bool no_daemon) {
@@ -78,12 +61,12 @@ std::string StoreDaemon::absolute(const std::string& path) {
   std::error_code error;
   std::string made = std::filesystem::absolute(path, error).string();
   has_bad_path_ = has_bad_path_ || error;
-  paths_.add(made, path);
+  reader_.paths().add(made, path);
   return made;
 }
 
 void StoreDaemon::show_as_given(const NamedSnapshot& snapshot) {
-  paths_.add(real_ + "/" + snapshot.name, snapshot.path);
+  reader_.paths().add(real_ + "/" + snapshot.name, snapshot.path);
 }
 
 bool StoreDaemon::keeps(const std::string& store) const {
@@ -100,50 +83,25 @@ Status StoreDaemon::check_peer(int socket) const {
       peer.uid, daemon_socket(given_));
 }
 
-Asked<report::Json> StoreDaemon::ask_for_json(std::string_view target, Json fields,
-                                              Progress* progress) const {
+Asked<http::Answer> StoreDaemon::send(std::string_view target, Json fields,
+                                      Progress* progress) const {
   fields["store"] = real_;
   auto body = exact_text(fields);
   if (!body || has_bad_path_) return std::nullopt;
   http::Patience patience;
   patience.progress = progress;
   patience.max_answer_bytes = kMaxAnswerBytes;
-  const auto done = http::exchange(daemon_socket(real_), {"POST", target, std::move(*body)},
-                                   patience, [this](int socket) { return check_peer(socket); });
-  if (done.answer) return read_answer(done.answer->status, done.answer->body);
+  auto done = http::exchange(daemon_socket(real_), {"POST", target, std::move(*body)}, patience,
+                             [this](int socket) { return check_peer(socket); });
+  if (done.answer) return std::move(done.answer);
   const Error& error = done.answer.error();
   if (error.kind == ErrorKind::kInterrupted && !done.sent) {
-    return Result<Json>(std::unexpected(Error{error.kind, "interrupted"}));
+    return Result<http::Answer>(std::unexpected(Error{error.kind, "interrupted"}));
   }
-  if (done.sent_whole) return Result<Json>(std::unexpected(unanswered(error)));
+  if (done.sent_whole) return Result<http::Answer>(std::unexpected(unanswered(error)));
   // Nobody was there, or went before the request was whole, or is nobody to ask.
   if (error.kind == ErrorKind::kUsage) print_message(error.message);
   return std::nullopt;
-}
-
-Asked<report::Json> StoreDaemon::read_answer(long status, const std::string& body) const {
-  Json document = Json::parse(body, nullptr, false);
-  if (is_left_to_us(status, document)) return std::nullopt;
-  paths_.show(document);
-  if (status == kOk) {
-    if (document.is_discarded()) {
-      return Result<Json>(std::unexpected(not_understood("it is no JSON")));
-    }
-    return Result<Json>(std::move(document));
-  }
-  const bool has_error = document.is_object() && document.contains("error");
-  const auto error = report::error_from_json(has_error ? document["error"] : Json());
-  if (error) return Result<Json>(std::unexpected(*error));
-  return Result<Json>(
-      std::unexpected(not_understood(fmt::format("status {}: {}", status, error.error().message))));
-}
-
-Error StoreDaemon::not_understood(std::string_view what) const {
-  return {ErrorKind::kFailed,
-          fmt::format("the answer of the daemon of store '{0}' is not understood ({1}), as it may "
-                      "be of another version; what was asked for may have been done: see 'lamina "
-                      "ls {0}'",
-                      given_, what)};
 }
 
 Error StoreDaemon::unanswered(const Error& error) const {

@@ -7,7 +7,8 @@
 #include <string>
 #include <string_view>
 
-#include "cli/said_paths.h"
+#include "cli/daemon_answer.h"
+#include "http/exchange.h"
 #include "lamina/progress.h"
 #include "lamina/result.h"
 #include "report/error_json.h"
@@ -26,11 +27,6 @@ struct NamedSnapshot {
 
 /// Takes a snapshot's path apart as the library does; nothing for a name that no request can have.
 std::optional<NamedSnapshot> named_snapshot(const std::string& path);
-
-/// What the daemon has done, or why it could not. Nothing: it has not begun anything, so the verb
-/// works by itself.
-template <typename Report>
-using Asked = std::optional<Result<Report>>;
 
 /// One request to the daemon of a store. Used by one thread.
 class StoreDaemon {
@@ -58,27 +54,23 @@ class StoreDaemon {
   template <typename Report>
   Asked<Report> ask(std::string_view target, Json fields, Progress* progress,
                     Result<Report> (*decode)(const Json& document)) const {
-    auto answer = ask_for_json(target, std::move(fields), progress);
+    const auto answer = send(target, std::move(fields), progress);
     if (!answer) return std::nullopt;
-    if (!*answer) return Result<Report>(std::unexpected(std::move(answer->error())));
-    auto report = decode(**answer);
-    if (!report) return Result<Report>(std::unexpected(not_understood(report.error().message)));
-    return report;
+    if (!*answer) return Result<Report>(std::unexpected(answer->error()));
+    return reader_.read((*answer)->status, (*answer)->body, decode);
   }
 
  private:
   StoreDaemon(std::string given, std::string real);
 
-  [[nodiscard]] Asked<Json> ask_for_json(std::string_view target, Json fields,
+  [[nodiscard]] Asked<http::Answer> send(std::string_view target, Json fields,
                                          Progress* progress) const;
   [[nodiscard]] Status check_peer(int socket) const;
-  [[nodiscard]] Asked<Json> read_answer(long status, const std::string& body) const;
-  [[nodiscard]] Error not_understood(std::string_view what) const;
   [[nodiscard]] Error unanswered(const Error& error) const;
 
   std::string given_;
   std::string real_;
-  SaidPaths paths_;
+  AnswerReader reader_;
   bool has_bad_path_ = false;
 };
 

@@ -1,16 +1,15 @@
 #include "daemon/api.h"
 
-#include <algorithm>
 #include <optional>
 #include <string_view>
 
 #include "base/error.h"
+#include "base/shown_text.h"
+#include "daemon/requests.h"
 #include "sys/directory.h"
 
 namespace lamina::daemon {
 namespace {
-
-constexpr std::string_view kName = "{name}";
 
 int status_of(ErrorKind kind) {
   switch (kind) {
@@ -40,88 +39,61 @@ std::string_view kind_of_status(int status) {
   return status < kServerError ? "usage" : "failed";
 }
 
-/// True when `path` is `pattern`; what stands for {name} goes to `name`.
-bool matches(std::string_view pattern, std::string_view path, std::string& name) {
-  const std::size_t at = pattern.find(kName);
-  if (at == std::string_view::npos) return pattern == path;
-  const std::string_view before = pattern.substr(0, at);
-  const std::string_view after = pattern.substr(at + kName.size());
-  if (path.size() <= before.size() + after.size() || !path.starts_with(before) ||
-      !path.ends_with(after)) {
-    return false;
-  }
-  const std::string_view found =
-      path.substr(before.size(), path.size() - before.size() - after.size());
-  if (found.find('/') != std::string_view::npos) return false;
-  name = found;
-  return true;
-}
-
 }  // namespace
 
-struct Api::Route {
-  std::string_view method;
-  std::string_view path;
-  Lane lane;
-  Action action;
-};
-
-struct Api::Match {
-  const Route* route = nullptr;
-  std::string name;
-  std::string allowed;  ///< methods of the path; empty: there is no such path
-};
-
-const std::vector<Api::Route>& Api::routes() {
-  static const std::vector<Route> table = {
-      {"POST", "/v1/pause", Lane::kLong, &Api::pause},
-      {"POST", "/v1/resume", Lane::kLong, &Api::resume},
-      {"POST", "/v1/fork", Lane::kLong, &Api::fork},
-      {"POST", "/v1/recover", Lane::kLong, &Api::recover},
-      {"POST", "/v1/remove", Lane::kLong, &Api::remove_several},
-      {"GET", "/v1/snapshots", Lane::kQuick, &Api::list},
-      {"GET", "/v1/snapshots/{name}", Lane::kQuick, &Api::inspect},
-      {"DELETE", "/v1/snapshots/{name}", Lane::kLong, &Api::remove},
-      {"POST", "/v1/snapshots/{name}/compact", Lane::kLong, &Api::compact},
-      {"GET", "/v1/sessions", Lane::kQuick, &Api::sessions},
-      {"GET", "/v1/events", Lane::kAtOnce, &Api::events},
-      {"GET", "/v1/health", Lane::kAtOnce, &Api::health},
-      {"GET", "/v1/version", Lane::kAtOnce, &Api::version},
-      {"GET", "/v1/openapi.json", Lane::kAtOnce, &Api::openapi},
-      {"GET", "/metrics", Lane::kQuick, &Api::metrics},
-  };
-  return table;
-}
-
-Api::Match Api::find(const Request& request) {
-  Match match;
-  for (const Route& route : routes()) {
-    if (request.door == Door::kMetrics && route.action != &Api::metrics) continue;
-    std::string name;
-    if (!matches(route.path, request.path, name)) continue;
-    match.allowed += (match.allowed.empty() ? "" : ", ") + std::string(route.method);
-    if (route.method == request.method) {
-      match.route = &route;
-      match.name = std::move(name);
-    }
-  }
-  return match;
-}
-
 Lane Api::lane_of(const Request& request) {
-  const Match match = find(request);
-  return match.route == nullptr ? Lane::kAtOnce : match.route->lane;
+  const Routing routing = find_route(request);
+  return routing.route ? routing.route->lane : Lane::kAtOnce;
+}
+
+Api::Action Api::action_of(Operation operation) {
+  switch (operation) {
+    case Operation::kPause:
+      return &Api::pause;
+    case Operation::kResume:
+      return &Api::resume;
+    case Operation::kFork:
+      return &Api::fork;
+    case Operation::kRecover:
+      return &Api::recover;
+    case Operation::kRemoveSeveral:
+      return &Api::remove_several;
+    case Operation::kList:
+      return &Api::list;
+    case Operation::kInspect:
+      return &Api::inspect;
+    case Operation::kRemove:
+      return &Api::remove;
+    case Operation::kCompact:
+      return &Api::compact;
+    case Operation::kSessions:
+      return &Api::sessions;
+    case Operation::kEvents:
+      return &Api::events;
+    case Operation::kHealth:
+      return &Api::health;
+    case Operation::kVersion:
+      return &Api::version;
+    case Operation::kOpenapi:
+      return &Api::openapi;
+    case Operation::kMetrics:
+      return &Api::metrics;
+  }
+  return nullptr;
 }
 
 Response Api::handle(const Request& request) const {
-  const Match match = find(request);
-  if (match.route != nullptr) return (this->*match.route->action)(request, match.name);
-  if (match.allowed.empty()) {
-    return refusal(404, fmt::format("there is no '{}'", request.path));
+  const Routing routing = find_route(request);
+  if (routing.route) {
+    const Action action = action_of(routing.route->operation);
+    return (this->*action)(request, routing.route->name);
   }
-  Response response = refusal(
-      405, fmt::format("'{}' takes {}, not {}", request.path, match.allowed, request.method));
-  response.allow = match.allowed;
+  if (routing.allowed.empty()) {
+    return refusal(404, fmt::format("there is no '{}'", shown_value(request.path)));
+  }
+  Response response = refusal(405, fmt::format("'{}' takes {}, not {}", shown_value(request.path),
+                                               routing.allowed, shown_value(request.method)));
+  response.allow = routing.allowed;
   return response;
 }
 
@@ -165,14 +137,6 @@ std::optional<Response> Api::misdirected(const std::string& store) const {
   if (store.empty() || sys::is_same_directory(store, parts_.store)) return std::nullopt;
   return refusal(kMisdirected,
                  fmt::format("this daemon keeps store '{}', not '{}'", parts_.store, store));
-}
-
-Result<std::string> snapshot_path(const std::string& store, const std::string& name) {
-  if (name.empty() || name.find('/') != std::string::npos || name.find('\0') != std::string::npos ||
-      name.starts_with('.')) {
-    return fail(ErrorKind::kUsage, "'{}' is no name of a snapshot", name);
-  }
-  return store + "/" + name;
 }
 
 }  // namespace lamina::daemon

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "daemon/events.h"
-#include "daemon/fields.h"
 #include "daemon/http_server.h"
 #include "daemon/merger.h"
 #include "daemon/metrics.h"
 #include "daemon/recoverer.h"
+#include "daemon/routes.h"
 #include "daemon/store_figures.h"
 #include "lamina/remove.h"
 
@@ -50,12 +50,9 @@ class Api {
   static Lane lane_of(const Request& request);
 
  private:
-  struct Route;
-  struct Match;
   using Action = Response (Api::*)(const Request& request, const std::string& name) const;
 
-  static const std::vector<Route>& routes();
-  static Match find(const Request& request);
+  static Action action_of(Operation operation);
 
   // api_lifecycle.cc
   [[nodiscard]] Response pause(const Request& request, const std::string& name) const;
@@ -81,9 +78,6 @@ class Api {
 
   Parts parts_;
 };
-
-/// A snapshot of `store`; kUsage for what cannot be a name, so that no request leaves the store.
-Result<std::string> snapshot_path(const std::string& store, const std::string& name);
 
 /// docs/openapi.json.
 std::string_view openapi_text();

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "daemon/api.h"
+#include "daemon/requests.h"
 #include "lamina/compact.h"
 #include "lamina/fork.h"
 #include "lamina/inspect.h"
@@ -16,54 +17,6 @@ namespace {
 double ms_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
       .count();
-}
-
-/// The options of a request, and the store that it is meant for; empty: ours.
-template <typename Options>
-struct Meant {
-  Options options;
-  std::string store;
-};
-
-Result<Meant<ForkOptions>> read_fork(const Request& request, const std::string& store) {
-  Meant<ForkOptions> meant;
-  ForkOptions& options = meant.options;
-  LAMINA_ASSIGN_OR_RETURN(Fields fields, Fields::of_body(request));
-  fields.text("store", meant.store);
-  fields.text("snapshot", options.snapshot, Need::kMust);
-  fields.text("new", options.fork, Need::kMust);
-  LAMINA_RETURN_IF_ERROR(fields.end());
-  LAMINA_ASSIGN_OR_RETURN(options.snapshot, snapshot_path(store, options.snapshot));
-  LAMINA_ASSIGN_OR_RETURN(options.fork, snapshot_path(store, options.fork));
-  return meant;
-}
-
-Result<Meant<RemoveOptions>> read_remove(const Request& request, const std::string& store) {
-  Meant<RemoveOptions> meant;
-  LAMINA_ASSIGN_OR_RETURN(Fields fields, Fields::of_body(request));
-  fields.text("store", meant.store);
-  fields.texts("snapshots", meant.options.snapshots, Need::kMust);
-  if (meant.options.snapshots.empty()) fields.wrong("snapshots", "is empty");
-  fields.flag("dry_run", meant.options.dry_run);
-  LAMINA_RETURN_IF_ERROR(fields.end());
-  for (std::string& snapshot : meant.options.snapshots) {
-    LAMINA_ASSIGN_OR_RETURN(snapshot, snapshot_path(store, snapshot));
-  }
-  return meant;
-}
-
-Result<Meant<CompactOptions>> read_compact(const Request& request, const std::string& policy) {
-  Meant<CompactOptions> meant;
-  CompactOptions& options = meant.options;
-  options.policy = policy;
-  LAMINA_ASSIGN_OR_RETURN(Fields fields, Fields::of_body(request));
-  fields.text("store", meant.store);
-  fields.text("policy", options.policy);
-  fields.flag("dry_run", options.dry_run);
-  fields.number("rate", options.rate_limit_bytes_s, 1, std::uint64_t{1} << 62);
-  fields.flag("background", options.background);
-  LAMINA_RETURN_IF_ERROR(fields.end());
-  return meant;
 }
 
 }  // namespace
@@ -86,14 +39,11 @@ Response Api::fork(const Request& request, const std::string& /*name*/) const {
 }
 
 Response Api::list(const Request& request, const std::string& /*name*/) const {
-  bool tree = false;
-  auto fields = Fields::of_query(request);
-  if (!fields) return error_response(fields.error());
-  fields->flag("tree", tree);
-  if (const Status good = fields->end(); !good) return error_response(good.error());
+  const auto tree = read_list(request);
+  if (!tree) return error_response(tree.error());
   const auto listing = list_store(parts_.store);
   if (!listing) return error_response(listing.error());
-  return json_response(report::listing_json(*listing, tree));
+  return json_response(report::listing_json(*listing, *tree));
 }
 
 Response Api::inspect(const Request& request, const std::string& name) const {
@@ -106,27 +56,21 @@ Response Api::inspect(const Request& request, const std::string& name) const {
 }
 
 Response Api::remove(const Request& request, const std::string& name) const {
-  RemoveOptions options;
-  auto fields = Fields::of_query(request);
-  if (!fields) return error_response(fields.error());
-  fields->flag("dry_run", options.dry_run);
-  if (const Status good = fields->end(); !good) return error_response(good.error());
-  const auto path = snapshot_path(parts_.store, name);
-  if (!path) return error_response(path.error());
-  options.snapshots = {*path};
-  auto report = remove_snapshots(options);
+  const auto options = read_remove(request, name, parts_.store);
+  if (!options) return error_response(options.error());
+  auto report = remove_snapshots(*options);
   if (!report) return error_response(report.error());
   const RemovedSnapshot& removed = report->snapshots.front();
-  if (!options.dry_run) note_removal(removed);
+  if (!options->dry_run) note_removal(removed);
   if (removed.error) return error_response(*removed.error);
-  Json document = {{"message_type", "rm"}, {"dry_run", options.dry_run}};
-  document.update(report::removed_json(removed, options.dry_run));
+  Json document = {{"message_type", "rm"}, {"dry_run", options->dry_run}};
+  document.update(report::removed_json(removed, options->dry_run));
   document["notes"] = report->notes;
   return json_response(document);
 }
 
 Response Api::remove_several(const Request& request, const std::string& /*name*/) const {
-  auto meant = read_remove(request, parts_.store);
+  auto meant = read_remove_several(request, parts_.store);
   if (!meant) return error_response(meant.error());
   if (auto refused = misdirected(meant->store)) return *std::move(refused);
   const bool dry_run = meant->options.dry_run;

@@ -1,19 +1,15 @@
-#include <limits>
-
 #include "daemon/api.h"
+#include "daemon/requests.h"
 #include "lamina/serve.h"
 
 namespace lamina::daemon {
 
 Response Api::events(const Request& request, const std::string& /*name*/) const {
-  std::uint64_t after = 0;
-  auto fields = Fields::of_query(request);
-  if (!fields) return error_response(fields.error());
-  fields->number("after", after, 0, std::numeric_limits<std::uint64_t>::max());
-  if (const Status good = fields->end(); !good) return error_response(good.error());
+  const auto after = read_events(request);
+  if (!after) return error_response(after.error());
   Response response;
   response.content_type = "application/x-ndjson";
-  response.body = parts_.events.lines_after(after);
+  response.body = parts_.events.lines_after(*after);
   return response;
 }
 

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "base/shown_text.h"
 
 namespace lamina::daemon {
 
@@ -11,7 +12,7 @@ using report::Json;
 Result<Fields> Fields::of_body(const Request& request) {
   if (!request.query.empty()) {
     return fail(ErrorKind::kUsage, "'{}' takes its fields in the body, not in the query",
-                request.path);
+                shown_value(request.path));
   }
   if (request.body.empty()) return Fields(Json::object(), false);
   Json object = Json::parse(request.body, nullptr, false);
@@ -21,7 +22,8 @@ Result<Fields> Fields::of_body(const Request& request) {
 
 Result<Fields> Fields::of_query(const Request& request) {
   if (!request.body.empty()) {
-    return fail(ErrorKind::kUsage, "{} '{}' takes no body", request.method, request.path);
+    return fail(ErrorKind::kUsage, "{} '{}' takes no body", shown_value(request.method),
+                shown_value(request.path));
   }
   Json object = Json::object();
   for (const auto& [name, value] : request.query) object[name] = value;
@@ -109,17 +111,12 @@ Status Fields::end() {
   for (const std::string& name : known_) list += (list.empty() ? "" : ", ") + name;
   for (const auto& [name, value] : object_.items()) {
     if (known_.contains(name)) continue;
-    return fail(ErrorKind::kUsage, "field '{}' is not known here; there {}", name,
+    return fail(ErrorKind::kUsage, "field '{}' is not known here; there {}", shown_value(name),
                 known_.empty() ? "is none" : "are: " + list);
   }
   // Second: what is misspelt is also missing.
   if (wrong_) return fail(ErrorKind::kUsage, "{}", *wrong_);
   return {};
-}
-
-Status read_nothing(const Request& request) {
-  LAMINA_ASSIGN_OR_RETURN(Fields fields, Fields::of_query(request));
-  return fields.end();
 }
 
 }  // namespace lamina::daemon

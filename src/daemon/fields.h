@@ -66,7 +66,4 @@ class Fields {
   std::optional<std::string> wrong_;
 };
 
-/// kUsage for a request that has any field.
-Status read_nothing(const Request& request);
-
 }  // namespace lamina::daemon

@@ -151,6 +151,19 @@ TEST(HeaderV1, TheEndMayBeTheSizeOrTheNextBlock) {
   EXPECT_NE(v1_error(raw), "accepted");
 }
 
+// It would map nothing, and list a layer that nothing uses.
+TEST(HeaderV1, NothingFollowsTheEnd) {
+  HeaderV1 raw = small_v1();
+  raw.memory_bytes -= 1000;
+  raw.records.back().length -= 1000;
+  raw.records.push_back({raw.memory_bytes, 1000, id(3), 0});
+  EXPECT_EQ(v1_error(raw), "extent 3 starts at 0x7c18, past memory size 0x7c18");
+  raw.block_bytes = 8192;
+  raw.memory_bytes = 4096;
+  raw.records = {{0, 4096, id(1), 0}, {4096, 4096, id(3), 0}};
+  EXPECT_EQ(v1_error(raw), "extent 1 starts at 0x1000, past memory size 0x1000");
+}
+
 TEST(HeaderV1, LayersAreListedBaseFirstOwnLast) {
   const auto header = decode_header(encode_v1(small_v1()));
   ASSERT_TRUE(header);

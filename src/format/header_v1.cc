@@ -53,6 +53,11 @@ Status check_record(const RecordV1& record, std::size_t index, std::uint64_t exp
         ErrorKind::kCorrupt, "extent {} starts at {:#x}, {} {:#x} where the one before ends", index,
         record.offset, record.offset < expected_offset ? "before" : "past", expected_offset);
   }
+  // The one before has ended at the memory size, within a block.
+  if (record.offset >= bounds.memory_bytes) {
+    return fail(ErrorKind::kCorrupt, "extent {} starts at {:#x}, past memory size {:#x}", index,
+                record.offset, bounds.memory_bytes);
+  }
   const auto end = checked_add(record.offset, record.length);
   if (record.length == 0 || !end) {
     return fail(ErrorKind::kCorrupt, "extent {} has length {:#x}", index, record.length);

@@ -40,9 +40,23 @@ struct Arrived {
   std::string body;
   std::size_t head_bytes = 0;
   bool head_is_whole = false;
+  bool is_http_1 = false;  ///< the status line is one
   bool is_too_large = false;
   std::size_t max_bytes = kMaxAnswerBytes;
 };
+
+/// True for "HTTP/1.1 204", with a reason or without. libcurl, told to speak version 1, takes also
+/// "HTTP/2" and whatever number follows as the status.
+bool is_status_line(std::string_view line) {
+  constexpr std::string_view kPattern = "HTTP/1.d ddd";  // d: a digit
+  if (line.size() < kPattern.size()) return false;
+  for (std::size_t i = 0; i < kPattern.size(); ++i) {
+    const bool is_digit = line[i] >= '0' && line[i] <= '9';
+    if (kPattern[i] == 'd' ? !is_digit : line[i] != kPattern[i]) return false;
+  }
+  const std::string_view rest = line.substr(kPattern.size());
+  return rest.empty() || rest.starts_with(' ') || rest.starts_with('\r') || rest.starts_with('\n');
+}
 
 /// One line of the head, of one of several heads (100 Continue), or a trailer.
 std::size_t take_head_line(const char* data, std::size_t size, std::size_t count, void* context) {
@@ -50,7 +64,10 @@ std::size_t take_head_line(const char* data, std::size_t size, std::size_t count
   const std::string_view line(data, size * count);
   arrived.head_bytes += line.size();
   // libcurl does not mind an end of file within the head; we do.
-  if (line.starts_with("HTTP/")) arrived.head_is_whole = false;
+  if (line.starts_with("HTTP/")) {
+    arrived.head_is_whole = false;
+    arrived.is_http_1 = is_status_line(line);
+  }
   if (line == "\r\n" || line == "\n") arrived.head_is_whole = true;
   arrived.is_too_large = arrived.head_bytes > arrived.max_bytes;
   return arrived.is_too_large ? 0 : line.size();
@@ -248,6 +265,9 @@ Result<Answer> whole_answer(CURLcode result, long status, Arrived& arrived) {
   }
   if (!arrived.head_is_whole) {
     return fail(ErrorKind::kFailed, "the connection was closed within the answer's head");
+  }
+  if (!arrived.is_http_1) {
+    return fail(ErrorKind::kFailed, "the answer does not begin with a status of HTTP/1.1");
   }
   return Answer{status, std::move(arrived.body)};
 }

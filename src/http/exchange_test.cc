@@ -100,6 +100,21 @@ TEST_F(ExchangeTest, APeerThatGoesAfterTheRequestHasGotItWhole) {
   }
 }
 
+TEST_F(ExchangeTest, AnAnswerBeginsWithAStatusOfVersion1) {
+  for (const char* said : {"HTTP/1.1 204 \r\n\r\n", "HTTP/1.0 200\r\n\r\n{}",
+                           "HTTP/1.1 100 X\r\n\r\nHTTP/1.1 404 No such thing\r\n\r\n{}"}) {
+    const Exchange done = exchange_with(said, kMaxAnswerBytes);
+    EXPECT_TRUE(done.answer) << said << done.answer.error().message;
+  }
+  for (const char* said :
+       {"HTTP/2222221.1 200 X\r\n\r\n{}", "HTTP/2 200\r\n\r\n{}", "HTTP/1.1 2000 X\r\n\r\n{}",
+        "HTTP/22222221.1 100 X\r\n\r\nHTTP/1.1 503 X", "ICY 200 X\r\n\r\n{}", "{}"}) {
+    const Exchange done = exchange_with(said, kMaxAnswerBytes);
+    EXPECT_TRUE(done.sent_whole) << said;
+    EXPECT_FALSE(done.answer) << said;
+  }
+}
+
 TEST_F(ExchangeTest, AnAnswerMayBeAsLargeAsIsSaid) {
   const std::string answer =
       "HTTP/1.1 200 X\r\nContent-Length: 100\r\n\r\n" + std::string(100, ' ');

@@ -112,18 +112,12 @@ class Removal {
       }
       targets.push_back(std::move(target));
     }
+    // All are looked at before the first is removed: named again, it would not be found.
+    std::erase_if(targets, [&](const SnapshotPath& target) { return is_repeated(target); });
     for (const SnapshotPath& target : targets) {
       RemovedSnapshot removed;
       removed.snapshot = target.path;
       const auto found = find_snapshot(AT_FDCWD, target.path, target.path);
-      if (found && !seen_.emplace(found->facts.device, found->facts.inode).second) {
-        repeated(target);
-        continue;
-      }
-      if (!found && !missing_.insert(target.path).second) {
-        repeated(target);
-        continue;
-      }
       const Status done = found ? remove(target, *found, removed) : std::unexpected(found.error());
       if (!done) removed.error = done.error();
       report_.snapshots.push_back(std::move(removed));
@@ -131,8 +125,14 @@ class Removal {
     return {};
   }
 
-  void repeated(const SnapshotPath& target) {
+  /// True, with a note, for what was named before, be it by another path.
+  bool is_repeated(const SnapshotPath& target) {
+    const auto found = find_snapshot(AT_FDCWD, target.path, target.path);
+    const bool is_new = found ? seen_.emplace(found->facts.device, found->facts.inode).second
+                              : missing_.insert(target.path).second;
+    if (is_new) return false;
     report_.notes.push_back(fmt::format("'{}' is named more than once", target.path));
+    return true;
   }
 
   Status remove(const SnapshotPath& target, const Found& found, RemovedSnapshot& removed) {

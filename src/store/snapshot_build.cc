@@ -122,7 +122,7 @@ void SnapshotBuild::punch_unchanged(const BuildTarget& target) {
     punch(block, change.guest_block - block, target);
     block = std::uint64_t{change.guest_block} + change.block_count;
   }
-  punch(block, input_.memory_facts.size_bytes / kBlockBytes - block, target);
+  punch(block, blocks_for(input_.memory_facts.size_bytes) - block, target);
 }
 
 void SnapshotBuild::punch_zeros(const BuildTarget& target) {

@@ -1,0 +1,83 @@
+#include "cli/daemon_answer.h"
+
+#include <gtest/gtest.h>
+
+#include "report/lifecycle_json.h"
+
+namespace lamina::cli {
+namespace {
+
+constexpr const char* kRecovered =
+    R"({"message_type":"recover","completed":2,"discarded":0,"queued":0,"released_pins":0,)"
+    R"("removed_maps":0,"resumed_vms":0,"notes":["'/srv/store/a' was completed"]})";
+
+Asked<RecoverReport> read(long status, const std::string& body) {
+  AnswerReader reader("store");
+  reader.paths().add("/srv/store", "store");
+  return reader.read(status, body, report::recover_from_json);
+}
+
+/// A list in a list in a list, so deep that no stack holds a call for each.
+std::string nested() {
+  constexpr std::size_t kDepth = 1'000'000;
+  return std::string(kDepth, '[') + std::string(kDepth, ']');
+}
+
+TEST(DaemonAnswer, AReportIsGivenWithOurPaths) {
+  const auto asked = read(200, kRecovered);
+  ASSERT_TRUE(asked);
+  ASSERT_TRUE(*asked) << asked->error().message;
+  EXPECT_EQ((*asked)->completed, 2U);
+  EXPECT_EQ((*asked)->notes, std::vector<std::string>{"'store/a' was completed"});
+}
+
+TEST(DaemonAnswer, AnErrorIsGivenWithOurPaths) {
+  const auto asked =
+      read(409, R"({"error":{"kind":"busy","message":"'/srv/store/a' is busy","notes":[]}})");
+  ASSERT_TRUE(asked);
+  ASSERT_FALSE(*asked);
+  EXPECT_EQ(asked->error().kind, ErrorKind::kBusy);
+  EXPECT_EQ(asked->error().message, "'store/a' is busy");
+}
+
+TEST(DaemonAnswer, WhatTheDaemonHasNotBegunIsLeftToUs) {
+  EXPECT_FALSE(read(403, ""));
+  EXPECT_FALSE(read(413, "{}"));
+  EXPECT_FALSE(read(421, nested()));
+  EXPECT_FALSE(read(503, R"({"error":{"kind":"busy","message":"","stopping":true}})"));
+  EXPECT_TRUE(read(503, R"({"error":{"kind":"busy","message":"","stopping":1}})"));
+  EXPECT_TRUE(read(503, R"({"error":true})"));
+}
+
+TEST(DaemonAnswer, WhatMakesNoSenseIsAnErrorThatSaysWhereToLook) {
+  for (const auto& [status, body] :
+       std::vector<std::pair<long, std::string>>{{200, ""},
+                                                 {200, "[]"},
+                                                 {200, R"({"message_type":"pause"})"},
+                                                 {500, kRecovered},
+                                                 {500, R"({"error":{"kind":"odd","message":"x"}})"},
+                                                 {0, R"({"error":[]})"}}) {
+    const auto asked = read(status, body);
+    ASSERT_TRUE(asked) << body;
+    ASSERT_FALSE(*asked) << body;
+    EXPECT_EQ(asked->error().kind, ErrorKind::kFailed) << body;
+    EXPECT_NE(asked->error().message.find("see 'lamina ls store'"), std::string::npos) << body;
+  }
+}
+
+TEST(DaemonAnswer, DeepNestingDoesNotOverflowTheStack) {
+  const std::string deep = nested();
+  for (const std::string& body :
+       {deep, R"({"error":)" + deep + "}", R"({"error":{"stopping":)" + deep + "}}",
+        R"({"message_type":"recover","notes":)" + deep + "}",
+        R"({"error":{"kind":"busy","message":"x","notes":)" + deep + "}}"}) {
+    for (const long status : {200L, 500L, 503L}) {
+      const auto asked = read(status, body);
+      ASSERT_TRUE(asked);
+      EXPECT_FALSE(*asked);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lamina::cli

@@ -1,0 +1,66 @@
+#include "lamina/remove.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "lamina/ingest.h"
+
+namespace lamina {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Remove : public testing::Test {
+ protected:
+  void SetUp() override {
+    const char* base = std::getenv("LAMINA_TEST_DIR");
+    std::string name = (base != nullptr ? std::string(base) : fs::temp_directory_path().string()) +
+                       "/lamina-remove-XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    root_ = name;
+    fs::create_directory(root_ / "store");
+  }
+  void TearDown() override { fs::remove_all(root_); }
+
+  std::string add(const std::string& name) {
+    std::ofstream(root_ / "memory", std::ios::binary) << std::string(8192, 'x');
+    IngestOptions options;
+    options.memory_file = (root_ / "memory").string();
+    options.snapshot = (root_ / "store" / name).string();
+    EXPECT_TRUE(ingest(options));
+    return options.snapshot;
+  }
+
+  fs::path root_;
+};
+
+TEST_F(Remove, OneThatIsNamedTwiceIsRemovedOnce) {
+  const std::string first = add("a");
+  const std::string second = add("b");
+  const auto report = remove_snapshots({{first, second, first + "/", second}, false});
+  ASSERT_TRUE(report) << report.error().message;
+  ASSERT_EQ(report->snapshots.size(), 2U);
+  for (const RemovedSnapshot& removed : report->snapshots) {
+    EXPECT_FALSE(removed.error) << removed.error->message;
+    EXPECT_FALSE(fs::exists(removed.snapshot));
+  }
+  EXPECT_EQ(report->notes.size(), 2U);
+}
+
+TEST_F(Remove, OneThatIsMissingIsMissedOnce) {
+  const std::string there = add("a");
+  const std::string missing = (root_ / "store/b").string();
+  const auto report = remove_snapshots({{missing, there, missing}, false});
+  ASSERT_TRUE(report) << report.error().message;
+  ASSERT_EQ(report->snapshots.size(), 2U);
+  ASSERT_TRUE(report->snapshots[0].error);
+  EXPECT_EQ(report->snapshots[0].error->kind, ErrorKind::kNotFound);
+  EXPECT_FALSE(report->snapshots[1].error);
+}
+
+}  // namespace
+}  // namespace lamina
