@@ -115,16 +115,16 @@ class DaemonCrash(CrashTest):
 
     def test_a_checkpoint(self) -> None:
         self.torture(Scenario(Life.renew, lambda life: life.pause_words("--after", "resume"),
-                              check_pause("resume"), every=2))
+                              check_pause("resume"), every=5))
 
     def test_a_pause_after_which_the_vm_is_stopped(self) -> None:
         self.torture(Scenario(Life.renew, lambda life: life.pause_words("--after", "stop"),
-                              check_pause("stop"), every=2))
+                              check_pause("stop"), every=5))
 
     def test_a_resume(self) -> None:
         self.torture(Scenario(self.prepare_resume,
                               lambda life: life.resume_words("--mode", "uffd"), check_resume,
-                              every=2))
+                              every=4))
 
     def test_a_merge(self) -> None:
         def prepare(life: Life) -> None:
@@ -138,7 +138,7 @@ class DaemonCrash(CrashTest):
             assert life.pause_id() == life.before, "a merge makes no other pause"
         self.torture(Scenario(
             prepare, lambda life: ["compact", life.store / life.name, "--policy", "full:cap=2"],
-            check))
+            check, every=3))
 
     def test_a_removal(self) -> None:
         def prepare(life: Life) -> None:
