@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "store/field_reader.h"
+#include "store/jail_directory.h"
 
 namespace lamina::store {
 namespace {
@@ -85,6 +86,9 @@ std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> byte
   journal.vm = reader.text("vm");
   journal.api_socket = reader.text("api_socket");
   journal.jail_directory = reader.text("jail_directory");
+  if (!journal.jail_directory.empty() && !is_jail_directory(journal.jail_directory)) {
+    reader.bad("jail_directory");
+  }
   const auto after = parse_after_pause(reader.text("after"));
   if (!after) reader.bad("after");
   journal.after = after.value_or(AfterPause::kStay);

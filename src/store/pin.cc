@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "store/field_reader.h"
+#include "store/jail_directory.h"
 #include "store/snapshot_link.h"
 #include "store/staging.h"
 #include "sys/directory.h"
@@ -113,7 +114,10 @@ Result<PinFacts> decode_pin_facts(std::span<const std::byte> bytes) {
   facts.needs_full = reader.flag("needs_full");
   facts.since = reader.text("since");
   if (json.contains("pid_namespace")) facts.pid_namespace = reader.number("pid_namespace");
-  if (json.contains("jail_directory")) facts.jail_directory = reader.text("jail_directory");
+  if (json.contains("jail_directory")) {
+    facts.jail_directory = reader.text("jail_directory");
+    if (!is_jail_directory(facts.jail_directory)) reader.bad("jail_directory");
+  }
   if (json.contains("populate")) facts.populate = read_populate(reader, "populate");
   if (json.contains("record")) facts.record = reader.flag("record");
   if (json.contains("map")) facts.map = reader.uuid("map");

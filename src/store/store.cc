@@ -37,6 +37,17 @@ Status try_exchange(const Store& store) {
 constexpr std::array<std::string_view, 6> kAreas = {kTemporaryArea, kPendingArea, kVmsArea,
                                                     kMapsArea,      kCountsArea,  kLockArea};
 
+/// What is cleaned up must be ours: a link may lead anywhere.
+Status refuse_linked_areas(int store, const std::string& store_path) {
+  for (const std::string_view area : kAreas) {
+    if (!sys::is_symbolic_link(store, std::string(area))) continue;
+    return fail(ErrorKind::kFailed,
+                "'{}/{}' is a symbolic link, and may not be one; put the directory itself there",
+                store_path, area);
+  }
+  return {};
+}
+
 }  // namespace
 
 bool is_area_name(std::string_view name) {
@@ -70,6 +81,7 @@ Result<Store> Store::open(const std::string& path, std::vector<std::string>& not
   }
   store.directory_ = std::move(*directory);
   LAMINA_RETURN_IF_ERROR(refuse_area(path));
+  LAMINA_RETURN_IF_ERROR(refuse_linked_areas(store.fd(), path));
   // The area that is made last says that the store was found fit, and the others are on the disk.
   bool made = !sys::name_exists(store.fd(), kLockArea);
   const bool is_new = made;

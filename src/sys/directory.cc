@@ -94,6 +94,11 @@ Status remove_tree(int directory, const std::string& name, const std::string& ob
     if (opened.error().kind == ErrorKind::kNotFound) return {};
     return std::unexpected(opened.error());
   }
+  LAMINA_ASSIGN_OR_RETURN(const FileFacts above, facts_of(directory, object));
+  LAMINA_ASSIGN_OR_RETURN(const FileFacts facts, facts_of(opened->get(), object));
+  if (facts.device != above.device || facts.mount != above.mount) {
+    return fail(ErrorKind::kFailed, "'{}' is a mount point; unmount it", object);
+  }
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                           list_directory(opened->get(), object));
   for (const std::string& entry : names) {

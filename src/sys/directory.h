@@ -21,8 +21,8 @@ Result<bool> make_directory(int directory, const std::string& name, const std::s
 /// The names in a directory, without "." and "..", sorted.
 Result<std::vector<std::string>> list_directory(int fd, const std::string& object);
 
-/// Removes `name` below `directory` with all that is in it. Never follows symbolic links. What is
-/// already gone is no error.
+/// Removes `name` below `directory` with all that is in it. Never follows symbolic links, and fails
+/// at a mount point before it touches what is mounted. What is already gone is no error.
 Status remove_tree(int directory, const std::string& name, const std::string& object);
 
 /// Removes the directory `path` and the files in it, but no directories below it, however deep who

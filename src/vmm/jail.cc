@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "store/jail_directory.h"
 #include "sys/directory.h"
 #include "sys/file.h"
 #include "sys/range_copy.h"
@@ -19,8 +20,6 @@ namespace {
 Result<sys::Fd> open_without_links(const std::string& directory) {
   return sys::open_at(AT_FDCWD, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, directory);
 }
-
-std::string directory_name(const Uuid& id) { return "lamina-" + id.to_string(); }
 
 }  // namespace
 
@@ -37,11 +36,11 @@ std::string Jail::inside(const std::string& path) const {
 }
 
 std::string Jail::directory_of(const Uuid& id) const {
-  return (root_ == "/" ? "" : root_) + "/" + directory_name(id);
+  return (root_ == "/" ? "" : root_) + "/" + store::jail_directory_name(id);
 }
 
 Status Jail::make_directory(const Uuid& id, const Owner& owner) const {
-  const std::string name = directory_name(id);
+  const std::string name = store::jail_directory_name(id);
   const std::string path = directory_of(id);
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd root, sys::open_directory(AT_FDCWD, root_, root_));
   if (::mkdirat(root.get(), name.c_str(), 0700) != 0) return system_failure("mkdir", path, errno);
