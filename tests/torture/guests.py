@@ -227,6 +227,7 @@ class VcpuGuest:
 
     def live_by_page_faults(self) -> None:
         with self._life.served() as server, ThreadPoolExecutor(1) as pool:
+            self._has_ended.clear()
             kills = pool.submit(self._kill_when_served, server)
             self._resume("--socket", server.socket, kills=kills)
 
@@ -246,7 +247,6 @@ class VcpuGuest:
     def _resume(self, *source: str | Path, kills: Future[None] | None = None) -> None:
         rounds = 1 + self._steps // PAYLOAD_STEPS * 7 % MOST_PAYLOAD_ROUNDS
         diff, state = self._work / "diff", self._work / "next-state"
-        self._has_ended.clear()
         try:
             self._last = self._ran("resume", "--state", self._state, *source, "--steps",
                                    rounds * PAYLOAD_STEPS, "--state-out", state, "--diff", diff)
