@@ -325,7 +325,11 @@ class CrashTest(SandboxTest):
         scenario.prepare(life)
         outcome = self.attempt(life, scenario, fault)
         trail.append(str(outcome))
-        self.put_right(life, outcome, recovering, trail)
+        if life.rng.random() < 0.5:
+            point = life.rng.choice(recovering)
+            trail.append(f"recover is killed at {point}")
+            trail.append(str(lamina("recover", life.store, prefix=point.strace(KILL))))
+        self.put_right(life, outcome, trail)
         scenario.check(life, outcome)
         self.check_guest(life, mode, trail)
 
@@ -341,14 +345,8 @@ class CrashTest(SandboxTest):
             assert lines, f"fails without a word: {outcome}"
         return outcome
 
-    def put_right(self, life: Life, outcome: Outcome, recovering: list[Point],
-                  trail: list[str]) -> None:
-        """Recovers, perhaps cut short before; then the store is right."""
-        if life.rng.random() < 0.5:
-            point = life.rng.choice(recovering)
-            trail.append(f"recover is killed at {point}")
-            killed = lamina("recover", life.store, prefix=point.strace(KILL))
-            trail.append(str(killed))
+    def put_right(self, life: Life, outcome: Outcome, trail: list[str]) -> None:
+        """Recovers; then the store is right."""
         recovered = lamina("recover", life.store, "--json")
         trail.append(str(recovered))
         if recovered.code == EXIT_NOT_FOUND:  # killed before the directory was a store

@@ -79,13 +79,8 @@ class DaemonCrash(CrashTest):
             self.killed += not daemon.is_running()
         return outcome
 
-    def put_right(self, life: Life, outcome: Outcome, recovering: list[Point],
-                  trail: list[str]) -> None:
-        """By the daemons that come after."""
-        if life.rng.random() < 0.5:
-            point = life.rng.choice(recovering)
-            trail.append(f"recover is killed at {point}")
-            lamina("recover", life.store, "--no-daemon", prefix=point.strace(KILL))
+    def put_right(self, life: Life, outcome: Outcome, trail: list[str]) -> None:
+        """By the daemon that comes after."""
         with self.daemon(life) as daemon:
             trail.append(daemon.said())
         self.check_store(life)
