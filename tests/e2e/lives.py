@@ -158,6 +158,7 @@ class Scenario:
     every: int = 1  # of the points that a sample takes
     modes: tuple[str, ...] = ("file", "uffd")  # of the resumes
     reads: bool = False  # calls that read the store fail, instead of those that change it
+    kills_only: bool = False  # no call fails: what cannot be removed stays, and rightly so
 
 
 def is_alive(life: Life) -> bool:
@@ -296,7 +297,8 @@ class CrashTest(SandboxTest):
         for number, point in enumerate(points):
             if number % every == offset:
                 faults.append(Fault(point, KILL))
-            if point.failed or not (TAKES_ALL or rng.random() < 0.4 / every):
+            if point.failed or scenario.kills_only or \
+                    not (TAKES_ALL or rng.random() < 0.4 / every):
                 continue
             faults.append(Fault(point, "error=EIO"))
             if point.call in GROWING_CALLS and (TAKES_ALL or rng.random() < 0.3):

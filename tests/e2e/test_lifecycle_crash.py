@@ -101,20 +101,21 @@ class LifecycleCrash(CrashTest):
         for elsewhere in (False, True):
             self.torture(Scenario(self.jailed(Life.renew, elsewhere),
                                   lambda life: life.pause_words("--after", "resume"),
-                                  check_pause("resume"), every=7))
+                                  check_pause("resume"), every=7, kills_only=True))
 
     def test_a_resume_in_a_jail(self) -> None:
         for elsewhere in (False, True):
             self.torture(Scenario(self.jailed(self.prepare_resume, elsewhere),
                                   lambda life: life.resume_words("--mode", "uffd"), check_resume,
-                                  every=8))
+                                  every=8, kills_only=True))
 
     def test_recovery_of_an_acknowledged_pause_in_a_jail(self) -> None:
         def check(life: Life, outcome: Outcome) -> None:
             assert life.pause_id() != life.before, "an acknowledged pause is lost"
             assert is_alive(life) and life.vm.state() == "Running"
         self.torture(Scenario(self.jailed(leave_acknowledged, True),
-                              lambda life: ["recover", life.store], check, every=8))
+                              lambda life: ["recover", life.store], check, every=8,
+                              kills_only=True))
 
     def test_recovery_of_an_acknowledged_pause(self) -> None:
         def check(life: Life, outcome: Outcome) -> None:
