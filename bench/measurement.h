@@ -14,6 +14,13 @@ struct Samples {
   std::vector<double> milliseconds;
 };
 
+/// Of the values of several rounds.
+struct Spread {
+  double minimum = 0;
+  double median = 0;
+  double maximum = 0;
+};
+
 /// Ratios (and, where nothing is compared, times) that an operation should reach. Nothing fails
 /// when it does not: the table says NOT MET.
 struct Budget {
@@ -33,10 +40,14 @@ struct Measurement {
   std::vector<std::string> notes;
 
   [[nodiscard]] const Samples* find(const std::string& contender) const;
-  /// The median time, or nothing when there is no such contender.
+  /// The times of a contender, or nothing when there is no such contender.
+  [[nodiscard]] std::optional<Spread> times_ms(const std::string& contender) const;
   [[nodiscard]] std::optional<double> median_ms(const std::string& contender) const;
-  /// The median over the rounds of one contender's time divided by the other's in the same round:
-  /// what slows the whole machine down for a round falls out.
+  /// One contender's time divided by the other's in the same round, over the rounds: what slows the
+  /// whole machine down for a round falls out.
+  [[nodiscard]] std::optional<Spread> ratios(const std::string& over,
+                                             const std::string& under) const;
+  /// The median of ratios().
   [[nodiscard]] std::optional<double> ratio(const std::string& over,
                                             const std::string& under) const;
   /// True when every part of the budget is met; nothing when there is no budget.
@@ -56,6 +67,6 @@ struct MemoryMeasurement {
 };
 
 /// REQUIRES: values is not empty.
-double median(std::vector<double> values);
+Spread spread_of(std::vector<double> values);
 
 }  // namespace lamina::bench
