@@ -117,6 +117,7 @@ Status run_chain(Bench& bench);
 Status run_mapping(Bench& bench);
 Status run_scan(Bench& bench);
 Status run_memory_use(Bench& bench);
+Status run_page_cache(Bench& bench);
 Status run_page_faults(Bench& bench);
 
 /// The curves, likewise.

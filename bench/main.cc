@@ -27,7 +27,7 @@ Status run_all(Bench& bench) {
     return {};
   }
   for (Status (*group)(Bench&) : {run_mapping, run_scan, run_ingest_full, run_ingest_diff,
-                                  run_chain, run_memory_use, run_page_faults}) {
+                                  run_chain, run_memory_use, run_page_cache, run_page_faults}) {
     LAMINA_RETURN_IF_ERROR(group(bench));
   }
   return {};

@@ -159,8 +159,10 @@ void print_table(const Bench& bench, const MachineFacts& machine) {
     print_details(one);
   }
   for (const MemoryMeasurement& one : bench.memory()) {
-    fmt::print("{:<28} {} {} for {} {} (≤{}) {}\n", one.name, one.what, size(one.peak_growth_bytes),
-               one.stored_blocks, one.of, size(one.budget_bytes), verdict(one.is_met()));
+    const std::string budget =
+        one.budget_bytes ? fmt::format(" (≤{})", size(*one.budget_bytes)) : std::string();
+    fmt::print("{:<28} {} {} for {} {}{} {}\n", one.name, one.what, size(one.peak_growth_bytes),
+               one.stored_blocks, one.of, budget, verdict(one.is_met()));
   }
   for (const Curve& one : bench.curves()) print_curve(one);
   for (const Skipped& one : bench.skipped()) {
@@ -173,11 +175,13 @@ Status write_json(const Bench& bench, const MachineFacts& machine, const std::st
   for (const Measurement& one : bench.measurements()) results.push_back(to_json(one));
   json memory = json::array();
   for (const MemoryMeasurement& one : bench.memory()) {
+    const auto met = one.is_met();
     memory.push_back({{"name", one.name},
+                      {"what", one.what},
                       {"peak_growth_bytes", one.peak_growth_bytes},
                       {"stored_blocks", one.stored_blocks},
-                      {"budget_bytes", one.budget_bytes},
-                      {"met", one.is_met()}});
+                      {"budget_bytes", one.budget_bytes ? json(*one.budget_bytes) : json()},
+                      {"met", met ? json(*met) : json()}});
   }
   json curves = json::array();
   for (const Curve& one : bench.curves()) curves.push_back(to_json(one));

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = ROOT / "build-bench"
 QUICK_ROUNDS = 3
 LIFECYCLE = "lifecycle/pauses"
-MEMORY_HEADINGS = ("memory", "needed", "budget", "")
+MEMORY_HEADINGS = ("memory", "amount", "budget", "")
 
 
 def command_line() -> argparse.Namespace:

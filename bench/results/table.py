@@ -105,6 +105,11 @@ def three(spread: Spread | None) -> str:
     return " ".join(number(spread[key]) for key in ("min", "median", "max"))
 
 
+def kibibytes(size: int | None) -> str:
+    """An amount of memory."""
+    return "–" if size is None else f"{size / 2**10:,.0f} KiB"
+
+
 def verdict(met: bool | None) -> str:
     """What the budget's column says."""
     return "" if met is None else "met" if met else "NOT MET"
@@ -118,10 +123,9 @@ def cells_of(row: Row) -> list[str]:
 
 
 def memory_cells(report: dict[str, Any]) -> list[list[str]]:
-    """Memory that operations need, against the budget."""
-    return [[one["name"], f"{one['peak_growth_bytes'] / 2**10:,.0f} KiB",
-             f"{one['budget_bytes'] / 2**10:,.0f} KiB", verdict(one["met"])]
-            for one in report["memory"]]
+    """Memory that operations need or leave in use, against the budget."""
+    return [[f"{one['name']}: {one['what']}", kibibytes(one["peak_growth_bytes"]),
+             kibibytes(one["budget_bytes"]), verdict(one["met"])] for one in report["memory"]]
 
 
 def curve_headings(curve: dict[str, Any]) -> list[str]:

@@ -49,8 +49,8 @@ def made_up_report() -> dict[str, Any]:
     budget = {"ours_over_floor": 1.2, "plain_over_ours": None, "ours_ms": None}
     result = measured({"ours": [5.0, 6.0, 9.0], "floor": [4.0, 4.8, 5.0]}, name="merge/copy",
                       budget=budget, met=False, notes=[])
-    memory = {"name": "memory/merge", "peak_growth_bytes": 1 << 20, "budget_bytes": 2 << 20,
-              "met": True}
+    memory = {"name": "memory/merge", "what": "peak growth", "peak_growth_bytes": 1 << 20,
+              "budget_bytes": 2 << 20, "met": True}
     return {"results": [result], "memory": [memory], "curves": [],
             "skipped": [{"name": "merge/reflink", "why": "no loop device"}]}
 
