@@ -13,6 +13,9 @@ constexpr std::uint32_t kChanges = 1'000;
 /// The original's mapping takes 100 bytes an extent, and its overlay 130 ms for a million.
 constexpr std::uint32_t kPlainExtents = 1'000'000;
 
+/// What the largest results take, twice: fresh memory would be had from a host otherwise.
+constexpr std::uint64_t kBytesPerExtent = 64;
+
 using Contenders = std::vector<Contender> (MappingContenders::*)();
 
 struct MappingCurve {
@@ -52,6 +55,7 @@ Status run_mapping_curves(Bench& bench) {
         MappingContenders::create({extents, kLookups, kChanges, extents <= kPlainExtents}));
     for (MappingCurve& one : curves) {
       Comparison comparison;
+      if (extents >= kPlainExtents) comparison.ballast_bytes = extents * kBytesPerExtent;
       comparison.contenders = ((*mapping).*one.contenders)();
       LAMINA_RETURN_IF_ERROR(one.curve.add_point(bench, extents, comparison));
     }

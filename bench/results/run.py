@@ -1,6 +1,6 @@
 """Runs all benchmarks and curves, prints one table and writes everything down.
 
-    tools/bench [--quick] [--only NAME] [--dir DIR] [--out DIR]
+    tools/bench [--quick] [--only NAME] [--dir DIR] [--out DIR] [--build DIR]
 
 Builds in release mode in build-bench/, then runs the benchmarks and the curves of lamina_bench and
 the pauses of tools/bench-lifecycle, each against the plain reference, the floor and the budget
@@ -28,7 +28,6 @@ import plot  # noqa: E402
 import table  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BUILD = ROOT / "build-bench"
 QUICK_ROUNDS = 3
 LIFECYCLE = "lifecycle/pauses"
 MEMORY_HEADINGS = ("memory", "amount", "budget", "")
@@ -47,6 +46,8 @@ def command_line() -> argparse.Namespace:
                         help="where inputs and stores are made (default: /var/tmp)")
     parser.add_argument("--out", type=Path, default=Path("bench-results"), metavar="DIR",
                         help="where results go (default: bench-results)")
+    parser.add_argument("--build", type=Path, default=ROOT / "build-bench", metavar="DIR",
+                        help="measure this build instead of making one")
     return parser.parse_args()
 
 
@@ -79,7 +80,8 @@ class Session:
         """What --only lets through."""
         options = self.options
         quick = ["--quick"] if options.quick else []
-        bench = [str(BUILD / "bench/lamina_bench"), "--filter", options.only, "--dir",
+        build = options.build.resolve()
+        bench = [str(build / "bench/lamina_bench"), "--filter", options.only, "--dir",
                  str(options.dir), *quick]
         if not options.only.startswith(("curve", "lifecycle")):
             self.run("benchmarks", bench)
@@ -88,7 +90,7 @@ class Session:
         if options.only in LIFECYCLE:
             rounds = ["--rounds", str(QUICK_ROUNDS)] if options.quick else []
             self.run("lifecycle", [str(ROOT / "tools/bench-lifecycle"), "pauses", "--build",
-                                   str(BUILD), *rounds, str(options.dir)])
+                                   str(build), *rounds, str(options.dir)])
 
     def curves(self) -> list[dict[str, Any]]:
         """Those that have points."""

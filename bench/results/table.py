@@ -149,7 +149,7 @@ def curve_cells(curve: dict[str, Any]) -> list[list[str]]:
     rows = []
     for point in curve["points"]:
         row = Row("", point["samples_ms"])
-        rows.append([f"{point['x']:g}", *(number(row.median(name)) for name in names),
+        rows.append([f"{point['x']:,.10g}", *(number(row.median(name)) for name in names),
                      three(point["ours_over_floor"]), ", ".join(row.wide())])
     slopes = [curve["slopes"].get(name) for name in names]
     rows.append(["slope", *("–" if slope is None else f"{slope:.2f}" for slope in slopes), "", ""])

@@ -2,6 +2,11 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+#include <cassert>
+#include <span>
+#include <vector>
+
 #include "base/block.h"
 #include "base/error.h"
 #include "engine/layer_writer.h"
@@ -17,6 +22,23 @@ constexpr std::uint32_t kMinPunchedBlocks = 16;
 
 /// Guest memory is nobody else's business, whatever mode the VMM gave its file.
 constexpr std::uint32_t kLayerMode = 0600;
+
+/// Which of the parent's layers `child`, made by an overlay, still uses: their places in the
+/// parent's table. Both tables have one order, so each search goes on where the last one ended: to
+/// search the whole table for each would take time in proportion to their number squared.
+std::vector<std::size_t> kept_layers(const mapping::Mapping& parent,
+                                     const mapping::Mapping& child) {
+  const std::span<const Uuid> ids = parent.layers();
+  std::vector<std::size_t> kept;
+  auto next = ids.begin();
+  for (const Uuid& id : child.layers()) {
+    const auto found = std::find(next, ids.end(), id);
+    if (found == ids.end()) continue;  // the new layer
+    kept.push_back(static_cast<std::size_t>(found - ids.begin()));
+    next = found + 1;
+  }
+  return kept;
+}
 
 }  // namespace
 
@@ -134,8 +156,8 @@ void SnapshotBuild::punch_zeros(const BuildTarget& target) {
 Status SnapshotBuild::link_parent_layers(const mapping::Mapping& mapping,
                                          const BuildTarget& target) {
   if (input_.parent == nullptr) return {};
-  for (const engine::Layer& layer : input_.parent->chain.layers()) {
-    if (mapping.layer_index(layer.build_id()) == mapping::kZeros) continue;
+  for (const std::size_t index : kept_layers(input_.parent->header.mapping, mapping)) {
+    const engine::Layer& layer = input_.parent->chain.layers()[index];
     LAMINA_ASSIGN_OR_RETURN(const bool linked, link_layer(layer, target.directory, target.path));
     if (!linked) {
       notes_.push_back(fmt::format(
@@ -165,14 +187,13 @@ Status SnapshotBuild::make_header(mapping::Mapping mapping) {
   header_.build_id = input_.build_id;
   header_.base_build_id = parent != nullptr ? parent->header.base_build_id : input_.build_id;
   header_.memory_bytes = input_.memory_facts.size_bytes;
-  for (const Uuid& id : mapping.layers()) {
-    if (id == input_.build_id) {
-      header_.layers.push_back({data_blocks_, true});
-    } else {
-      const auto index = parent->header.mapping.layer_index(id);
-      header_.layers.push_back(parent->header.layers[index - 1U]);
+  if (parent != nullptr) {
+    for (const std::size_t index : kept_layers(parent->header.mapping, mapping)) {
+      header_.layers.push_back(parent->header.layers[index]);
     }
   }
+  header_.layers.push_back({data_blocks_, true});  // the new layer is the youngest
+  assert(header_.layers.size() == mapping.layers().size());
   header_.generation = mapping.layers().size() - 1;
   if (input_.header != HeaderFormat::kNative && parent != nullptr) {
     // These versions count every diff since the base, also when it superseded a layer in full.

@@ -134,7 +134,7 @@ class Tables(unittest.TestCase):
     def test_curve_has_a_line_per_point_and_the_slopes(self) -> None:
         """A contender that left a point out has a dash there."""
         cells = table.curve_cells(made_up_curve())
-        self.assertEqual([row[0] for row in cells], ["1", "1000", "1e+06", "slope"])
+        self.assertEqual([row[0] for row in cells], ["1", "1,000", "1,000,000", "slope"])
         self.assertEqual(cells[2][1], "–")
         self.assertEqual(cells[3][1:4], ["0.33", "0.07", "0.00"])
         self.assertEqual(cells[0][-1], "plain 3.3")
