@@ -7,6 +7,7 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "snapshot_check.h"
+#include "store/snapshot_directory.h"
 
 namespace lamina::bench {
 
@@ -97,6 +98,17 @@ Contender DiffContenders::walk_and_read(Cached cached) {
   return {"walk and read",
           [this, cached] { return write_input(cached); },
           [this] { return read_data_extents(memory_file()); },
+          {},
+          {}};
+}
+
+Contender DiffContenders::open_parent() {
+  return {"open",
+          {},
+          [this]() -> Status {
+            LAMINA_RETURN_IF_ERROR(store::open_snapshot(parent_.youngest));
+            return {};
+          },
           {},
           {}};
 }

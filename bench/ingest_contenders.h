@@ -36,6 +36,8 @@ class DiffContenders {
   Contender floor(Layout layout, Cached cached);
   /// The same without the syncs.
   Contender walk_and_read(Cached cached);
+  /// Of ours, the opening of the parent alone.
+  Contender open_parent();
 
  private:
   [[nodiscard]] std::string memory_file() const { return directory_ + "/memory"; }

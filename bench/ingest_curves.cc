@@ -16,7 +16,8 @@ namespace {
 using Base = ChainBuilder::Base;
 using Plain = ChainBuilder::Plain;
 
-constexpr const char* kFloorIs = "the extents walked, the data read once, ten syncs";
+constexpr const char* kFloorIs =
+    "the extents walked, the data read once, ten syncs; open: the parent opened";
 constexpr std::uint32_t kBlocksPerMebibyte = 256;
 constexpr std::uint32_t kVersion = 77;
 constexpr std::uint64_t kSeed = 5;
@@ -31,6 +32,7 @@ Status add_point(Bench& bench, Curve& curve, double x, DiffContenders& contender
   if (plain == Plain::kYes) comparison.contenders.push_back(contenders.plain(kCached));
   comparison.contenders.push_back(contenders.ours(Layout::kAdopted, kCached));
   comparison.contenders.push_back(contenders.floor(Layout::kAdopted, kCached));
+  comparison.contenders.push_back(contenders.open_parent());
   return curve.add_point(bench, x, std::move(comparison));
 }
 
