@@ -89,8 +89,8 @@ class Session:
             self.run("curves", [*bench, "--curves"])
         if options.only in LIFECYCLE:
             rounds = ["--rounds", str(QUICK_ROUNDS)] if options.quick else []
-            self.run("lifecycle", [str(ROOT / "tools/bench-lifecycle"), "pauses", "--build",
-                                   str(build), *rounds, str(options.dir)])
+            self.run("lifecycle", [str(ROOT / "tools/bench-lifecycle"), "pauses",
+                                   str(options.dir), "--build", str(build), *rounds])
 
     def curves(self) -> list[dict[str, Any]]:
         """Those that have points."""
