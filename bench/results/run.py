@@ -60,15 +60,15 @@ class Session:
         self.noise: dict[str, machine.Noise] = {}
         self.failures: list[str] = []
 
-    def run(self, name: str, command: list[str]) -> None:
+    def run(self, name: str, command: list[str], output: int = subprocess.DEVNULL) -> None:
         """Runs a program that writes its results as JSON; what it wrote is kept also when it
-        failed later."""
+        failed later. What it prints goes to `output`."""
         report = self.options.out / f"{name}.json"
         report.unlink(missing_ok=True)
         print(f"{name}: {' '.join(command)}", file=sys.stderr)
         watch = machine.NoiseWatch()
         done = subprocess.run([*command, "--json", str(report)], check=False,
-                              stdout=subprocess.DEVNULL)
+                              stdout=output)
         self.noise[name] = watch.stop()
         if done.returncode != 0:
             self.failures.append(f"{name} failed with exit code {done.returncode}")
@@ -90,7 +90,8 @@ class Session:
         if options.only in LIFECYCLE:
             rounds = ["--rounds", str(QUICK_ROUNDS)] if options.quick else []
             self.run("lifecycle", [str(ROOT / "tools/bench-lifecycle"), "pauses",
-                                   str(options.dir), "--build", str(build), *rounds])
+                                   str(options.dir), "--build", str(build), *rounds],
+                     output=sys.stderr.fileno())  # all that shows how far it is
 
     def curves(self) -> list[dict[str, Any]]:
         """Those that have points."""
