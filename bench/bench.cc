@@ -56,6 +56,7 @@ Bench::Bench(Bench&& other) noexcept
       directory_(std::exchange(other.directory_, {})),
       measurements_(std::move(other.measurements_)),
       memory_(std::move(other.memory_)),
+      curves_(std::move(other.curves_)),
       skipped_(std::move(other.skipped_)) {}
 
 Bench::~Bench() {
@@ -67,7 +68,7 @@ Bench::~Bench() {
 
 unsigned Bench::rounds() const {
   if (options_.repeat != 0) return options_.repeat;
-  return options_.quick ? 3 : 5;
+  return options_.quick || options_.curves ? 3 : 5;
 }
 
 bool Bench::wants(const std::string& name) const {
@@ -97,6 +98,12 @@ Status Bench::run_contender(const Comparison& comparison, const Contender& conte
 }
 
 Status Bench::run(const Comparison& comparison) {
+  LAMINA_ASSIGN_OR_RETURN(Measurement measurement, measure(comparison));
+  add(std::move(measurement));
+  return {};
+}
+
+Result<Measurement> Bench::measure(const Comparison& comparison) {
   fmt::print(stderr, "{} …\n", comparison.name);
   Measurement measurement;
   measurement.name = comparison.name;
@@ -120,8 +127,7 @@ Status Bench::run(const Comparison& comparison) {
       }
     }
   }
-  measurements_.push_back(std::move(measurement));
-  return {};
+  return measurement;
 }
 
 }  // namespace lamina::bench

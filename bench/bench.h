@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "curve.h"
 #include "guest_memory.h"
 #include "lamina/result.h"
 #include "measurement.h"
@@ -23,8 +24,9 @@ struct Options {
   std::string json;    ///< file to write; empty: none
   std::string directory = ".";
   bool quick = false;
+  bool curves = false;  ///< the curves instead of the benchmarks
   bool no_ballast = false;
-  unsigned repeat = 0;  ///< 0: five rounds, three when quick
+  unsigned repeat = 0;  ///< 0: five rounds, three when quick and for curves
 };
 
 /// One way to do the work. Only `run` is timed, and only `run` must be set.
@@ -76,17 +78,21 @@ class Bench {
   /// True when the filter lets a benchmark of this name through.
   [[nodiscard]] bool wants(const std::string& name) const;
 
+  /// Runs without keeping the result. An error is as below.
+  Result<Measurement> measure(const Comparison& comparison);
   /// Runs and keeps the result. An error says that something could not run or was wrong.
   Status run(const Comparison& comparison);
   /// Keeps what a benchmark has put together by itself.
   void add(Measurement measurement) { measurements_.push_back(std::move(measurement)); }
   void add(MemoryMeasurement measurement) { memory_.push_back(std::move(measurement)); }
+  void add(Curve curve) { curves_.push_back(std::move(curve)); }
   /// Notes that a benchmark was not run here, on the error stream as well.
   void skip(const std::string& name, const std::string& why);
   void note(const std::string& text) { measurements_.back().notes.push_back(text); }
 
   [[nodiscard]] const std::vector<Measurement>& measurements() const { return measurements_; }
   [[nodiscard]] const std::vector<MemoryMeasurement>& memory() const { return memory_; }
+  [[nodiscard]] const std::vector<Curve>& curves() const { return curves_; }
   [[nodiscard]] const std::vector<Skipped>& skipped() const { return skipped_; }
 
  private:
@@ -100,6 +106,7 @@ class Bench {
   std::string directory_;
   std::vector<Measurement> measurements_;
   std::vector<MemoryMeasurement> memory_;
+  std::vector<Curve> curves_;
   std::vector<Skipped> skipped_;
 };
 
@@ -110,7 +117,15 @@ Status run_chain(Bench& bench);
 Status run_mapping(Bench& bench);
 Status run_scan(Bench& bench);
 Status run_memory_use(Bench& bench);
+Status run_page_cache(Bench& bench);
 Status run_page_faults(Bench& bench);
+
+/// The curves, likewise.
+Status run_mapping_curves(Bench& bench);
+Status run_ingest_curves(Bench& bench);
+Status run_chain_curves(Bench& bench);
+Status run_merge_curves(Bench& bench);
+Status run_fault_curves(Bench& bench);
 
 /// Set by a signal handler: the run ends before the next contender, with its directory removed.
 void request_stop();

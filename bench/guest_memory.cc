@@ -125,6 +125,20 @@ Status GuestMemory::write_full_file(const std::string& path) const {
   return sys::sync(fd.get(), path);
 }
 
+Status GuestMemory::write_sparse_file(const std::string& path) const {
+  std::vector<DirtyRun> runs;
+  for (std::uint32_t block = 0; block < block_count(); ++block) {
+    if (versions_[block] == 0) continue;
+    if (!runs.empty() && runs.back().block + runs.back().block_count == block &&
+        runs.back().version == versions_[block] && runs.back().block_count < kWriteBlocks) {
+      ++runs.back().block_count;
+    } else {
+      runs.push_back({block, 1, versions_[block]});
+    }
+  }
+  return write_diff_file(path, block_count(), runs);
+}
+
 bool GuestMemory::matches(std::uint32_t index, std::span<const std::byte> block) const {
   std::vector<std::byte> expected(kBlockBytes);
   fill_block(index, versions_[index], expected);

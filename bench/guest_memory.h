@@ -33,6 +33,9 @@ class GuestMemory {
   /// Half data in runs of all lengths, the rest untouched, as after boot and some work.
   static GuestMemory half_used(std::uint32_t blocks, std::uint64_t seed);
 
+  /// Nothing but zeros.
+  static GuestMemory zeros(std::uint32_t blocks) { return GuestMemory(blocks); }
+
   /// What the guest writes next: about `fraction` of its memory, where it has data. Not applied.
   [[nodiscard]] std::vector<DirtyRun> draw_diff(double fraction, std::uint32_t version,
                                                 std::uint64_t seed) const;
@@ -45,6 +48,8 @@ class GuestMemory {
 
   /// Writes all of it, zeros included, as the VMM writes a full file; synced.
   [[nodiscard]] Status write_full_file(const std::string& path) const;
+  /// The same with holes for the zeros; synced.
+  [[nodiscard]] Status write_sparse_file(const std::string& path) const;
   /// True when `block` is the contents of block `index`.
   [[nodiscard]] bool matches(std::uint32_t index, std::span<const std::byte> block) const;
 

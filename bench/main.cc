@@ -19,8 +19,15 @@ namespace {
 constexpr int kExitUsage = 2;
 
 Status run_all(Bench& bench) {
+  if (bench.options().curves) {
+    for (Status (*group)(Bench&) : {run_mapping_curves, run_ingest_curves, run_chain_curves,
+                                    run_merge_curves, run_fault_curves}) {
+      LAMINA_RETURN_IF_ERROR(group(bench));
+    }
+    return {};
+  }
   for (Status (*group)(Bench&) : {run_mapping, run_scan, run_ingest_full, run_ingest_diff,
-                                  run_chain, run_memory_use, run_page_faults}) {
+                                  run_chain, run_memory_use, run_page_cache, run_page_faults}) {
     LAMINA_RETURN_IF_ERROR(group(bench));
   }
   return {};
@@ -48,7 +55,9 @@ int run_command_line(int argc, char** argv) {
   app.add_option("--dir", options.directory, "where inputs and stores are made (default: .)")
       ->option_text("DIR")
       ->check(CLI::ExistingDirectory);
-  app.add_flag("--quick", options.quick, "256 MiB instead of 1 GiB, three rounds");
+  app.add_flag("--quick", options.quick,
+               "256 MiB instead of 1 GiB, three rounds; fewer points of curves");
+  app.add_flag("--curves", options.curves, "how costs grow, instead of the benchmarks");
   app.add_flag("--no-ballast", options.no_ballast,
                "do not touch and free memory before each timed part");
   app.add_option("--repeat", options.repeat, "rounds (default: 5, quick: 3)")->option_text("N");

@@ -4,10 +4,12 @@
 
 namespace lamina::bench {
 
-double median(std::vector<double> values) {
+Spread spread_of(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+  const double median =
+      values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+  return {values.front(), median, values.back()};
 }
 
 const Samples* Measurement::find(const std::string& contender) const {
@@ -17,13 +19,19 @@ const Samples* Measurement::find(const std::string& contender) const {
   return nullptr;
 }
 
-std::optional<double> Measurement::median_ms(const std::string& contender) const {
+std::optional<Spread> Measurement::times_ms(const std::string& contender) const {
   const Samples* found = find(contender);
   if (found == nullptr) return std::nullopt;
-  return median(found->milliseconds);
+  return spread_of(found->milliseconds);
 }
 
-std::optional<double> Measurement::ratio(const std::string& over, const std::string& under) const {
+std::optional<double> Measurement::median_ms(const std::string& contender) const {
+  const auto times = times_ms(contender);
+  if (!times) return std::nullopt;
+  return times->median;
+}
+
+std::optional<Spread> Measurement::ratios(const std::string& over, const std::string& under) const {
   const Samples* dividend = find(over);
   const Samples* divisor = find(under);
   if (dividend == nullptr || divisor == nullptr) return std::nullopt;
@@ -32,7 +40,13 @@ std::optional<double> Measurement::ratio(const std::string& over, const std::str
   for (std::size_t i = 0; i < rounds; ++i) {
     ratios.push_back(dividend->milliseconds[i] / std::max(divisor->milliseconds[i], 1e-6));
   }
-  return median(std::move(ratios));
+  return spread_of(std::move(ratios));
+}
+
+std::optional<double> Measurement::ratio(const std::string& over, const std::string& under) const {
+  const auto all = ratios(over, under);
+  if (!all) return std::nullopt;
+  return all->median;
 }
 
 std::optional<bool> Measurement::is_met() const {

@@ -63,6 +63,16 @@ std::uint64_t stored_bytes(const std::string& directory) {
   return bytes;
 }
 
+/// True when somebody listens there: a socket that is only bound refuses who connects.
+bool is_listening(const std::string& path) {
+  constexpr const char* kAccepts = "00010000";
+  std::ifstream sockets("/proc/net/unix");
+  for (std::string line; std::getline(sockets, line);) {
+    if (line.ends_with(" " + path) && line.find(kAccepts) != std::string::npos) return true;
+  }
+  return false;
+}
+
 [[noreturn]] void run_program(const std::string& snapshot, const std::string& socket,
                               const std::string& state_directory) {
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -85,7 +95,7 @@ Result<std::unique_ptr<PageServer>> PageServer::start(const std::string& snapsho
   server->process_ = ::fork();
   if (server->process_ < 0) return system_failure("fork", "lamina serve", errno);
   if (server->process_ == 0) run_program(snapshot, server->socket_, server->state_directory_);
-  while (!fs::exists(server->socket_)) {
+  while (!is_listening(server->socket_)) {
     if (::waitpid(server->process_, nullptr, WNOHANG) == server->process_) {
       server->process_ = -1;
       return fail(ErrorKind::kFailed, "'{} serve' ended at once", LAMINA_PROGRAM);

@@ -126,4 +126,24 @@ std::vector<std::byte> serialize(const PlainHeader& header) {
   return writer.take();
 }
 
+PlainHeader deserialize(std::span<const std::byte> bytes) {
+  ByteReader reader(bytes);
+  PlainHeader header;
+  reader.get<std::uint64_t>();  // the version
+  reader.get<std::uint64_t>();  // the size of a block
+  header.memory_bytes = reader.get<std::uint64_t>();
+  header.generation = reader.get<std::uint64_t>();
+  header.build_id = reader.get_uuid();
+  header.base_build_id = reader.get_uuid();
+  while (reader.remaining() > 0) {
+    PlainRecord record;
+    record.offset = reader.get<std::uint64_t>();
+    record.length = reader.get<std::uint64_t>();
+    record.build = reader.get_uuid();
+    record.storage_offset = reader.get<std::uint64_t>();
+    header.mapping.push_back(record);
+  }
+  return header;
+}
+
 }  // namespace lamina::bench

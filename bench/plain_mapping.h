@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -20,6 +21,8 @@ struct PlainRecord {
   std::uint64_t length = 0;
   Uuid build;
   std::uint64_t storage_offset = 0;
+
+  bool operator==(const PlainRecord&) const = default;
 };
 
 using PlainMapping = std::vector<PlainRecord>;
@@ -57,5 +60,8 @@ struct PlainHeader {
 
 /// The version 1 header file.
 std::vector<std::byte> serialize(const PlainHeader& header);
+
+/// Reads one, without its index.
+PlainHeader deserialize(std::span<const std::byte> bytes);
 
 }  // namespace lamina::bench

@@ -34,6 +34,11 @@ std::string ratio_with_budget(const std::optional<double>& ratio, const char* si
   return budget ? fmt::format("{} ({}{:g})", number(ratio), sign, *budget) : number(ratio);
 }
 
+std::string range(const std::optional<Spread>& spread) {
+  if (!spread) return "-";
+  return fmt::format("{} to {}", number(spread->minimum), number(spread->maximum));
+}
+
 std::string verdict(const std::optional<bool>& met) {
   if (!met) return "";
   return *met ? "met" : "NOT MET";
@@ -48,6 +53,8 @@ std::string rate(const Measurement& measurement, const std::string& contender) {
 
 void print_details(const Measurement& measurement) {
   fmt::print("    {}; floor: {}\n", measurement.what, measurement.floor_is);
+  fmt::print("    ours/floor: {}; plain/ours: {}\n", range(measurement.ratios("ours", "floor")),
+             range(measurement.ratios("plain", "ours")));
   if (measurement.budget.ours_ms) {
     fmt::print("    budget: {:g} ms\n", *measurement.budget.ours_ms);
   }
@@ -67,12 +74,23 @@ void print_details(const Measurement& measurement) {
 
 json to_json(const std::optional<double>& value) { return value ? json(*value) : json(); }
 
+json to_json(const std::optional<Spread>& spread) {
+  if (!spread) return {};
+  return {{"min", spread->minimum}, {"median", spread->median}, {"max", spread->maximum}};
+}
+
+json to_json(const Budget& budget) {
+  return {{"ours_over_floor", to_json(budget.ours_over_floor)},
+          {"plain_over_ours", to_json(budget.plain_over_ours)},
+          {"ours_ms", to_json(budget.ours_ms)}};
+}
+
 json to_json(const Measurement& measurement) {
   json samples = json::object();
-  json medians = json::object();
+  json times = json::object();
   for (const Samples& one : measurement.samples) {
     samples[one.contender] = one.milliseconds;
-    medians[one.contender] = to_json(measurement.median_ms(one.contender));
+    times[one.contender] = to_json(measurement.times_ms(one.contender));
   }
   const auto met = measurement.is_met();
   return {{"name", measurement.name},
@@ -80,15 +98,47 @@ json to_json(const Measurement& measurement) {
           {"floor_is", measurement.floor_is},
           {"bytes", measurement.bytes},
           {"samples_ms", samples},
-          {"median_ms", medians},
-          {"ours_over_floor", to_json(measurement.ratio("ours", "floor"))},
-          {"plain_over_ours", to_json(measurement.ratio("plain", "ours"))},
-          {"budget",
-           {{"ours_over_floor", to_json(measurement.budget.ours_over_floor)},
-            {"plain_over_ours", to_json(measurement.budget.plain_over_ours)},
-            {"ours_ms", to_json(measurement.budget.ours_ms)}}},
+          {"times_ms", times},
+          {"ours_over_floor", to_json(measurement.ratios("ours", "floor"))},
+          {"plain_over_ours", to_json(measurement.ratios("plain", "ours"))},
+          {"budget", to_json(measurement.budget)},
           {"met", met ? json(*met) : json()},
           {"notes", measurement.notes}};
+}
+
+void print_curve(const Curve& curve) {
+  fmt::print("{}: {}; floor: {}\n", curve.name, curve.what, curve.floor_is);
+  if (curve.points.empty()) return;
+  fmt::print("    {:>24}", curve.x_label);
+  const auto& contenders = curve.points.front().measurement.samples;
+  for (const Samples& one : contenders) fmt::print(" {:>12}", one.contender + " ms");
+  fmt::print(" {:>12} {:>12}\n", "ours/floor", "plain/ours");
+  for (const CurvePoint& point : curve.points) {
+    fmt::print("    {:>24g}", point.x);
+    for (const Samples& one : contenders) {
+      fmt::print(" {:>12}", number(point.measurement.median_ms(one.contender)));
+    }
+    fmt::print(" {:>12} {:>12}\n", number(point.measurement.ratio("ours", "floor")),
+               number(point.measurement.ratio("plain", "ours")));
+  }
+  fmt::print("    {:>24}", "slope");
+  for (const Samples& one : contenders) fmt::print(" {:>12}", number(curve.slope(one.contender)));
+  fmt::print("\n");
+}
+
+json to_json(const Curve& curve) {
+  json points = json::array();
+  json slopes = json::object();
+  for (const CurvePoint& point : curve.points) {
+    json one = to_json(point.measurement);
+    one["x"] = point.x;
+    points.push_back(std::move(one));
+  }
+  for (const char* contender : {"plain", "ours", "floor"}) {
+    slopes[contender] = to_json(curve.slope(contender));
+  }
+  return {{"name", curve.name},       {"what", curve.what}, {"floor_is", curve.floor_is},
+          {"x_label", curve.x_label}, {"points", points},   {"slopes", slopes}};
 }
 
 }  // namespace
@@ -109,9 +159,12 @@ void print_table(const Bench& bench, const MachineFacts& machine) {
     print_details(one);
   }
   for (const MemoryMeasurement& one : bench.memory()) {
-    fmt::print("{:<28} {} {} for {} {} (≤{}) {}\n", one.name, one.what, size(one.peak_growth_bytes),
-               one.stored_blocks, one.of, size(one.budget_bytes), verdict(one.is_met()));
+    const std::string budget =
+        one.budget_bytes ? fmt::format(" (≤{})", size(*one.budget_bytes)) : std::string();
+    fmt::print("{:<28} {} {} for {} {}{} {}\n", one.name, one.what, size(one.peak_growth_bytes),
+               one.stored_blocks, one.of, budget, verdict(one.is_met()));
   }
+  for (const Curve& one : bench.curves()) print_curve(one);
   for (const Skipped& one : bench.skipped()) {
     fmt::print("{:<28} skipped: {}\n", one.name, one.why);
   }
@@ -122,12 +175,16 @@ Status write_json(const Bench& bench, const MachineFacts& machine, const std::st
   for (const Measurement& one : bench.measurements()) results.push_back(to_json(one));
   json memory = json::array();
   for (const MemoryMeasurement& one : bench.memory()) {
+    const auto met = one.is_met();
     memory.push_back({{"name", one.name},
+                      {"what", one.what},
                       {"peak_growth_bytes", one.peak_growth_bytes},
                       {"stored_blocks", one.stored_blocks},
-                      {"budget_bytes", one.budget_bytes},
-                      {"met", one.is_met()}});
+                      {"budget_bytes", one.budget_bytes ? json(*one.budget_bytes) : json()},
+                      {"met", met ? json(*met) : json()}});
   }
+  json curves = json::array();
+  for (const Curve& one : bench.curves()) curves.push_back(to_json(one));
   json skipped = json::array();
   for (const Skipped& one : bench.skipped()) {
     skipped.push_back({{"name", one.name}, {"why", one.why}});
@@ -144,6 +201,7 @@ Status write_json(const Bench& bench, const MachineFacts& machine, const std::st
                       {"file_system", machine.file_system}}},
                     {"results", results},
                     {"memory", memory},
+                    {"curves", curves},
                     {"skipped", skipped}};
   std::ofstream file(path);
   file << all.dump(2) << "\n";

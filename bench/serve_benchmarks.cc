@@ -27,7 +27,7 @@ constexpr std::uint32_t kDiffs = 3;
 constexpr std::uint64_t kSeed = 5;
 constexpr std::array<std::size_t, 3> kCounts = {1, 10, 100};
 
-using Touches = std::vector<std::vector<std::uint32_t>>;
+using Touches = FleetTouches;
 using Guests = std::vector<std::unique_ptr<TouchingGuest>>;
 
 /// For each guest an order of its own.
@@ -98,30 +98,7 @@ Status measure_fleet(Bench& bench, const FaultInput& input, std::size_t count) {
   comparison.what = "every VM touches a random tenth of its 64 MiB, all at once";
   comparison.floor_is = "bare loops on as many threads";
   comparison.ballast_bytes = std::min<std::uint64_t>(count, 32) * input.memory().size();
-  comparison.contenders = {
-      fleet("ours", input, touches,
-            [&](Fleet& running) -> Status {
-              LAMINA_ASSIGN_OR_RETURN(running.program, PageServer::start(input.snapshot().path));
-              for (const auto& own : touches) {
-                LAMINA_ASSIGN_OR_RETURN(auto guest, start_served(running.program->socket(), own));
-                running.guests.push_back(std::move(guest));
-              }
-              return {};
-            }),
-      fleet("floor", input, touches, [&](Fleet& running) -> Status {
-        for (const auto& own : touches) {
-          LAMINA_ASSIGN_OR_RETURN(auto guest, connect_guest(task_of(own)));
-          running.connected.push_back(std::move(guest));
-        }
-        LAMINA_RETURN_IF_ERROR(running.bare.start(
-            std::clamp(std::thread::hardware_concurrency(), 1U, 4U), running.connected, input));
-        for (const auto& guest : running.connected) {
-          LAMINA_RETURN_IF_ERROR(guest->guest->go(0, 1));
-          LAMINA_RETURN_IF_ERROR(guest->guest->take_done());
-          running.guests.push_back(std::move(guest->guest));
-        }
-        return {};
-      })};
+  comparison.contenders = fleet_contenders(input, touches);
   return bench.run(comparison);
 }
 
@@ -151,10 +128,42 @@ Status measure_idle(Bench& bench, const FaultInput& input) {
 
 }  // namespace
 
-Status run_serve(Bench& bench, const std::string& directory) {
+Result<std::unique_ptr<FaultInput>> make_fleet_input(const std::string& directory) {
   LAMINA_ASSIGN_OR_RETURN(const SnapshotChain chain, build_chain(directory, kBlocks, kDiffs));
-  LAMINA_ASSIGN_OR_RETURN(const auto input,
-                          FaultInput::create(chain.youngest, directory + "/materialized"));
+  return FaultInput::create(chain.youngest, directory + "/materialized");
+}
+
+FleetTouches draw_fleet_touches(std::size_t guests) { return draw_touches(guests, kTouched); }
+
+std::vector<Contender> fleet_contenders(const FaultInput& input, const FleetTouches& touches) {
+  const auto start_program = [&input, &touches](Fleet& running) -> Status {
+    LAMINA_ASSIGN_OR_RETURN(running.program, PageServer::start(input.snapshot().path));
+    for (const auto& own : touches) {
+      LAMINA_ASSIGN_OR_RETURN(auto guest, start_served(running.program->socket(), own));
+      running.guests.push_back(std::move(guest));
+    }
+    return {};
+  };
+  const auto start_loops = [&input, &touches](Fleet& running) -> Status {
+    for (const auto& own : touches) {
+      LAMINA_ASSIGN_OR_RETURN(auto guest, connect_guest(task_of(own)));
+      running.connected.push_back(std::move(guest));
+    }
+    LAMINA_RETURN_IF_ERROR(running.bare.start(
+        std::clamp(std::thread::hardware_concurrency(), 1U, 4U), running.connected, input));
+    for (const auto& guest : running.connected) {
+      LAMINA_RETURN_IF_ERROR(guest->guest->go(0, 1));
+      LAMINA_RETURN_IF_ERROR(guest->guest->take_done());
+      running.guests.push_back(std::move(guest->guest));
+    }
+    return {};
+  };
+  return {fleet("ours", input, touches, start_program),
+          fleet("floor", input, touches, start_loops)};
+}
+
+Status run_serve(Bench& bench, const std::string& directory) {
+  LAMINA_ASSIGN_OR_RETURN(const auto input, make_fleet_input(directory));
   for (const std::size_t count : kCounts) {
     LAMINA_RETURN_IF_ERROR(measure_fleet(bench, *input, count));
   }

@@ -39,33 +39,53 @@ Status make_store(const std::string& path) {
   return {};
 }
 
+Result<ChainBuilder> ChainBuilder::start(const std::string& directory, GuestMemory memory,
+                                         Base base, Plain plain) {
+  const std::string memory_file = directory + "/memory";
+  ChainBuilder builder({directory, directory + "/store", "", memory, {}, {}, memory}, plain);
+  LAMINA_RETURN_IF_ERROR(make_store(builder.chain_.store));
+  LAMINA_RETURN_IF_ERROR(base == Base::kAllWritten ? memory.write_full_file(memory_file)
+                                                   : memory.write_sparse_file(memory_file));
+  LAMINA_RETURN_IF_ERROR(builder.store(memory_file));
+  return builder;
+}
+
+Status ChainBuilder::add(const std::vector<DirtyRun>& diff) {
+  const std::string memory_file = chain_.directory + "/memory";
+  LAMINA_RETURN_IF_ERROR(write_diff_file(memory_file, chain_.memory.block_count(), diff));
+  chain_.memory.apply(diff, WrittenZeros::kClear);
+  chain_.plain_memory.apply(diff, WrittenZeros::kInherit);
+  return store(memory_file);
+}
+
+Status ChainBuilder::store(const std::string& memory_file) {
+  if (plain_ == Plain::kYes) {
+    const Uuid build = Uuid::random();
+    const PlainPaths plain{fmt::format("{}/plain-{}", chain_.directory, pauses_),
+                           fmt::format("{}/plain-{}.header", chain_.directory, pauses_)};
+    chain_.plain_files[build.to_string()] = plain.data;
+    LAMINA_ASSIGN_OR_RETURN(
+        chain_.plain_header,
+        pauses_ == 0 ? plain_ingest_full(memory_file, plain, build)
+                     : plain_ingest_diff(memory_file, plain, chain_.plain_header, build));
+  }
+  const std::string parent =
+      std::exchange(chain_.youngest, fmt::format("{}/pause-{}", chain_.store, pauses_));
+  ++pauses_;
+  return ingest_pause(memory_file, chain_.youngest, parent);
+}
+
 Result<SnapshotChain> build_chain(const std::string& directory, std::uint32_t blocks,
                                   std::uint32_t diffs) {
-  const GuestMemory base = GuestMemory::half_used(blocks, kSeed);
-  SnapshotChain chain{directory, directory + "/store", "", base, {}, {}, base};
-  LAMINA_RETURN_IF_ERROR(make_store(chain.store));
-  const std::string memory_file = directory + "/memory";
-  for (std::uint32_t pause = 0; pause <= diffs; ++pause) {
-    const Uuid build = Uuid::random();
-    const PlainPaths plain{fmt::format("{}/plain-{}", directory, pause),
-                           fmt::format("{}/plain-{}.header", directory, pause)};
-    chain.plain_files[build.to_string()] = plain.data;
-    if (pause == 0) {
-      LAMINA_RETURN_IF_ERROR(base.write_full_file(memory_file));
-      LAMINA_ASSIGN_OR_RETURN(chain.plain_header, plain_ingest_full(memory_file, plain, build));
-    } else {
-      const auto diff = chain.memory.draw_diff(kDirtyFraction, pause + 1, kSeed + pause);
-      LAMINA_RETURN_IF_ERROR(write_diff_file(memory_file, blocks, diff));
-      chain.memory.apply(diff, WrittenZeros::kClear);
-      chain.plain_memory.apply(diff, WrittenZeros::kInherit);
-      LAMINA_ASSIGN_OR_RETURN(chain.plain_header,
-                              plain_ingest_diff(memory_file, plain, chain.plain_header, build));
-    }
-    const std::string parent =
-        std::exchange(chain.youngest, fmt::format("{}/pause-{}", chain.store, pause));
-    LAMINA_RETURN_IF_ERROR(ingest_pause(memory_file, chain.youngest, parent));
+  LAMINA_ASSIGN_OR_RETURN(
+      ChainBuilder builder,
+      ChainBuilder::start(directory, GuestMemory::half_used(blocks, kSeed),
+                          ChainBuilder::Base::kAllWritten, ChainBuilder::Plain::kYes));
+  for (std::uint32_t pause = 1; pause <= diffs; ++pause) {
+    LAMINA_RETURN_IF_ERROR(
+        builder.add(builder.chain().memory.draw_diff(kDirtyFraction, pause + 1, kSeed + pause)));
   }
-  return chain;
+  return builder.take();
 }
 
 }  // namespace lamina::bench

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "guest_memory.h"
 #include "lamina/result.h"
@@ -28,6 +30,32 @@ struct SnapshotChain {
 
 /// Makes an empty directory and a store in it.
 Status make_store(const std::string& path);
+
+/// Pauses a guest again and again.
+class ChainBuilder {
+ public:
+  enum class Base : std::uint8_t { kAllWritten, kSparse };  ///< zeros of the full file: data, holes
+  enum class Plain : std::uint8_t { kYes, kNo };            ///< store the same as the original does
+
+  /// The first pause, of all memory, below the new directory `directory`.
+  static Result<ChainBuilder> start(const std::string& directory, GuestMemory memory, Base base,
+                                    Plain plain);
+  /// The next one, with what `diff` says changed since.
+  Status add(const std::vector<DirtyRun>& diff);
+
+  [[nodiscard]] const SnapshotChain& chain() const { return chain_; }
+  [[nodiscard]] SnapshotChain take() { return std::move(chain_); }
+
+ private:
+  ChainBuilder(SnapshotChain chain, Plain plain) : chain_(std::move(chain)), plain_(plain) {}
+
+  /// Stores `memory_file` as the next pause, both ways.
+  Status store(const std::string& memory_file);
+
+  SnapshotChain chain_;
+  Plain plain_;
+  std::uint32_t pauses_ = 0;
+};
 
 /// Pauses a half-used guest of `blocks` blocks 1 + `diffs` times, below the new directory
 /// `directory`.

@@ -2,6 +2,11 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+#include <optional>
+#include <span>
+#include <vector>
+
 #include "base/block.h"
 #include "base/error.h"
 #include "engine/layer_writer.h"
@@ -17,6 +22,27 @@ constexpr std::uint32_t kMinPunchedBlocks = 16;
 
 /// Guest memory is nobody else's business, whatever mode the VMM gave its file.
 constexpr std::uint32_t kLayerMode = 0600;
+
+/// Where the layers of `child` stand in `ids`, its parent's; nothing for the new one. Both
+/// tables have one order, so each search begins where the last one ended: to search all of the
+/// table for each would take time in proportion to their number squared.
+std::vector<std::optional<std::size_t>> places_in(std::span<const Uuid> ids,
+                                                  const mapping::Mapping& child) {
+  std::vector<std::optional<std::size_t>> places;
+  places.reserve(child.layers().size());
+  auto next = ids.begin();
+  for (const Uuid& id : child.layers()) {
+    auto found = std::find(next, ids.end(), id);
+    if (found == ids.end()) found = std::find(ids.begin(), ids.end(), id);
+    if (found == ids.end()) {
+      places.emplace_back();
+      continue;
+    }
+    places.emplace_back(static_cast<std::size_t>(found - ids.begin()));
+    next = found + 1;
+  }
+  return places;
+}
 
 }  // namespace
 
@@ -134,8 +160,9 @@ void SnapshotBuild::punch_zeros(const BuildTarget& target) {
 Status SnapshotBuild::link_parent_layers(const mapping::Mapping& mapping,
                                          const BuildTarget& target) {
   if (input_.parent == nullptr) return {};
-  for (const engine::Layer& layer : input_.parent->chain.layers()) {
-    if (mapping.layer_index(layer.build_id()) == mapping::kZeros) continue;
+  for (const auto& place : places_in(input_.parent->header.mapping.layers(), mapping)) {
+    if (!place) continue;
+    const engine::Layer& layer = input_.parent->chain.layers()[*place];
     LAMINA_ASSIGN_OR_RETURN(const bool linked, link_layer(layer, target.directory, target.path));
     if (!linked) {
       notes_.push_back(fmt::format(
@@ -165,13 +192,11 @@ Status SnapshotBuild::make_header(mapping::Mapping mapping) {
   header_.build_id = input_.build_id;
   header_.base_build_id = parent != nullptr ? parent->header.base_build_id : input_.build_id;
   header_.memory_bytes = input_.memory_facts.size_bytes;
-  for (const Uuid& id : mapping.layers()) {
-    if (id == input_.build_id) {
-      header_.layers.push_back({data_blocks_, true});
-    } else {
-      const auto index = parent->header.mapping.layer_index(id);
-      header_.layers.push_back(parent->header.layers[index - 1U]);
-    }
+  std::span<const Uuid> before;
+  if (parent != nullptr) before = parent->header.mapping.layers();
+  for (const auto& place : places_in(before, mapping)) {
+    header_.layers.push_back(place ? parent->header.layers[*place]
+                                   : format::LayerFacts{data_blocks_, true});
   }
   header_.generation = mapping.layers().size() - 1;
   if (input_.header != HeaderFormat::kNative && parent != nullptr) {

@@ -1,31 +1,68 @@
+#include "store/snapshot_build.h"
+
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <string>
+#include <vector>
 
+#include "base/block.h"
 #include "lamina/ingest.h"
 #include "lamina/verify.h"
+#include "store/snapshot_directory.h"
 
-namespace lamina {
+namespace lamina::store {
 namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::uint64_t kBlocks = 64;
+
 class SnapshotBuildTest : public testing::Test {
  protected:
   void SetUp() override {
-    const char* base = std::getenv("LAMINA_TEST_DIR");
-    std::string name = (base != nullptr ? std::string(base) : fs::temp_directory_path().string()) +
-                       "/lamina-build-XXXXXX";
+    std::string name = fs::temp_directory_path().string() + "/lamina-build-XXXXXX";
     ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
+    root_ = fs::canonical(name);
     fs::create_directory(root_ / "store");
   }
   void TearDown() override { fs::remove_all(root_); }
+
+  [[nodiscard]] std::string snapshot(const std::string& name) const {
+    return (root_ / "store" / name).string();
+  }
+
+  /// Stores a memory file in which only blocks [first, end) are written, over `parent`.
+  void pause(const std::string& name, const std::string& parent, std::uint64_t first,
+             std::uint64_t end) {
+    const std::string file = (root_ / "memory").string();
+    std::ofstream(file).close();
+    fs::resize_file(file, kBlocks * kBlockBytes);
+    std::fstream memory(file, std::ios::in | std::ios::out | std::ios::binary);
+    memory.seekp(static_cast<std::streamoff>(first * kBlockBytes));
+    memory << std::string((end - first) * kBlockBytes, name.back());
+    memory.close();
+    IngestOptions options;
+    options.memory_file = file;
+    options.snapshot = snapshot(name);
+    if (!parent.empty()) options.parent = snapshot(parent);
+    options.layout = Layout::kCompact;
+    const auto stored = ingest(options);
+    ASSERT_TRUE(stored) << stored.error().message;
+  }
+
+  [[nodiscard]] std::vector<std::string> layer_files(const std::string& name) const {
+    std::vector<std::string> files;
+    for (const auto& entry : fs::directory_iterator(snapshot(name))) {
+      const std::string file = entry.path().filename().string();
+      if (parse_layer_file_name(file)) files.push_back(file);
+    }
+    return files;
+  }
 
   /// Makes a memory file without holes.
   std::string write(const std::string& memory) {
@@ -39,20 +76,39 @@ class SnapshotBuildTest : public testing::Test {
   fs::path root_;
 };
 
+TEST_F(SnapshotBuildTest, OnlyLayersStillInUseAreLinkedEachWithItsOwnFacts) {
+  pause("0", "", 0, kBlocks);
+  pause("1", "0", 0, 4);
+  pause("2", "1", 10, 13);
+  pause("3", "2", 20, 22);
+  pause("4", "3", 8, 16);  // all of 2, which is in the middle
+  const auto opened = open_snapshot(snapshot("4"));
+  ASSERT_TRUE(opened) << opened.error().message;
+  std::vector<std::uint64_t> data_blocks;
+  for (const auto& layer : opened->header.layers) data_blocks.push_back(layer.data_blocks);
+  EXPECT_EQ(data_blocks, (std::vector<std::uint64_t>{kBlocks, 4, 2, 8}));
+  EXPECT_EQ(layer_files("4").size(), 4U);
+
+  pause("5", "4", 0, kBlocks);  // everything
+  const auto whole = open_snapshot(snapshot("5"));
+  ASSERT_TRUE(whole) << whole.error().message;
+  EXPECT_EQ(whole->header.layers.size(), 1U);
+  EXPECT_EQ(layer_files("5").size(), 1U);
+}
+
 // What is changed reaches to the memory's end, and that is no multiple of a block.
 TEST_F(SnapshotBuildTest, ADiffWithAnOddEndGivesBackWhatIsUnchanged) {
-  constexpr std::size_t kBytes = 4096;
-  std::string memory(40 * kBytes - 100, 'x');
+  std::string memory(40 * kBlockBytes - 100, 'x');
   IngestOptions options;
   options.memory_file = write(memory);
-  options.snapshot = (root_ / "store/a").string();
+  options.snapshot = snapshot("a");
   ASSERT_TRUE(ingest(options));
 
   memory.back() = 'y';
-  memory[2 * kBytes] = 'y';
+  memory[2 * kBlockBytes] = 'y';
   options.memory_file = write(memory);
   options.parent = options.snapshot;
-  options.snapshot = (root_ / "store/b").string();
+  options.snapshot = snapshot("b");
   options.layout = Layout::kAdopted;
   options.dedup = Dedup::kParent;
   const auto report = ingest(options);
@@ -67,4 +123,4 @@ TEST_F(SnapshotBuildTest, ADiffWithAnOddEndGivesBackWhatIsUnchanged) {
 }
 
 }  // namespace
-}  // namespace lamina
+}  // namespace lamina::store

@@ -1,0 +1,183 @@
+"""Runs all benchmarks and curves, prints one table and writes everything down.
+
+    tools/bench [--quick] [--only NAME] [--dir DIR] [--out DIR] [--build DIR]
+
+Builds in release mode in build-bench/, then runs the benchmarks and the curves of lamina_bench and
+the pauses of tools/bench-lifecycle, each against the plain reference, the floor and the budget
+where there is one (docs/performance.md). Takes about half an hour on a quiet machine, --quick a
+quarter of that. Writes to --out: results.json (every sample), tables.md, an SVG per curve.
+
+Nothing is asserted: a budget that is not met is said, and so is what else used the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import machine  # noqa: E402
+import plot  # noqa: E402
+import table  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+QUICK_ROUNDS = 3
+LIFECYCLE = "lifecycle/pauses"
+MEMORY_HEADINGS = ("memory", "amount", "budget", "")
+
+
+def command_line() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true",
+                        help="smaller inputs, fewer rounds, fewer points")
+    parser.add_argument("--only", default="", metavar="NAME",
+                        help="only benchmarks and curves whose name contains NAME; "
+                             f"the pauses are '{LIFECYCLE}'")
+    parser.add_argument("--dir", type=Path, default=Path("/var/tmp"), metavar="DIR",
+                        help="where inputs and stores are made (default: /var/tmp)")
+    parser.add_argument("--out", type=Path, default=Path("bench-results"), metavar="DIR",
+                        help="where results go (default: bench-results)")
+    parser.add_argument("--build", type=Path, default=ROOT / "build-bench", metavar="DIR",
+                        help="measure this build instead of making one")
+    return parser.parse_args()
+
+
+class Session:
+    """Programs run one after the other, each with the noise beside it."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.reports: dict[str, dict[str, Any]] = {}
+        self.noise: dict[str, machine.Noise] = {}
+        self.failures: list[str] = []
+
+    def run(self, name: str, command: list[str], output: int = subprocess.DEVNULL) -> None:
+        """Runs a program that writes its results as JSON; what it wrote is kept also when it
+        failed later. What it prints goes to `output`."""
+        report = self.options.out / f"{name}.json"
+        report.unlink(missing_ok=True)
+        print(f"{name}: {' '.join(command)}", file=sys.stderr)
+        watch = machine.NoiseWatch()
+        done = subprocess.run([*command, "--json", str(report)], check=False,
+                              stdout=output)
+        self.noise[name] = watch.stop()
+        if done.returncode != 0:
+            self.failures.append(f"{name} failed with exit code {done.returncode}")
+        if report.exists():
+            self.reports[name] = json.loads(report.read_text())
+            report.unlink()
+
+    def run_all(self) -> None:
+        """What --only lets through."""
+        options = self.options
+        quick = ["--quick"] if options.quick else []
+        build = options.build.resolve()
+        bench = [str(build / "bench/lamina_bench"), "--filter", options.only, "--dir",
+                 str(options.dir), *quick]
+        if not options.only.startswith(("curve", "lifecycle")):
+            self.run("benchmarks", bench)
+        if not options.only.startswith("lifecycle"):
+            self.run("curves", [*bench, "--curves"])
+        if options.only in LIFECYCLE:
+            rounds = ["--rounds", str(QUICK_ROUNDS)] if options.quick else []
+            self.run("lifecycle", [str(ROOT / "tools/bench-lifecycle"), "pauses",
+                                   str(options.dir), "--build", str(build), *rounds],
+                     output=sys.stderr.fileno())  # all that shows how far it is
+
+    def curves(self) -> list[dict[str, Any]]:
+        """Those that have points."""
+        found = self.reports.get("curves", {}).get("curves", [])
+        return [curve for curve in found if curve["points"]]
+
+    def rows(self) -> list[table.Row]:
+        """Of the table of operations."""
+        rows = []
+        if "benchmarks" in self.reports:
+            rows += table.benchmark_rows(self.reports["benchmarks"])
+        if "lifecycle" in self.reports:
+            rows += table.lifecycle_rows(self.reports["lifecycle"])
+        return rows
+
+    def memory(self) -> list[list[str]]:
+        """Of the table of memory."""
+        return table.memory_cells(self.reports.get("benchmarks", {"memory": []}))
+
+    def skipped(self) -> list[str]:
+        """What could not run here."""
+        return [f"{one['name']} was skipped: {one['why']}" for report in self.reports.values()
+                for one in report.get("skipped", [])]
+
+    def warnings(self) -> list[str]:
+        """About the machine, the noise, and what failed."""
+        noisy = [f"{name}: {warning}" for name, noise in self.noise.items()
+                 for warning in noise.warnings()]
+        return [*self.failures, *self.skipped(), *noisy]
+
+
+def show(session: Session, facts: machine.Machine) -> str:
+    """Everything for a terminal."""
+    parts = [str(facts), ""]
+    rows = session.rows()
+    if rows:
+        parts += [table.as_text(table.HEADINGS, [table.cells_of(row) for row in rows]), ""]
+    if session.memory():
+        parts += [table.as_text(MEMORY_HEADINGS, session.memory()), ""]
+    for curve in session.curves():
+        parts += [f"{curve['name']}: {curve['what']}; floor: {curve['floor_is']}",
+                  table.as_text(table.curve_headings(curve), table.curve_cells(curve)), ""]
+    parts += [f"warning: {warning}" for warning in session.warnings()]
+    return "\n".join(parts)
+
+
+def as_markdown(session: Session, facts: machine.Machine) -> str:
+    """The same for a file."""
+    parts = ["# Benchmarks", "", f"{facts}. {time.strftime('%Y-%m-%d')}.", ""]
+    parts += [f"- {warning}" for warning in session.warnings()] or ["No noise was seen."]
+    rows = session.rows()
+    if rows:
+        parts += ["", table.as_markdown(table.HEADINGS, [table.cells_of(row) for row in rows])]
+    if session.memory():
+        parts += ["", table.as_markdown(MEMORY_HEADINGS, session.memory())]
+    for curve in session.curves():
+        parts += ["", f"## {curve['name']}", "", f"{curve['what']}. Floor: {curve['floor_is']}.",
+                  "", f"![{curve['name']}]({plot.file_name(curve)})", "",
+                  table.as_markdown(table.curve_headings(curve), table.curve_cells(curve))]
+    return "\n".join([*parts, ""])
+
+
+def write(session: Session, facts: machine.Machine, out: Path) -> None:
+    """results.json, tables.md and the plots."""
+    results = {"machine": facts.as_json(), "quick": session.options.quick,
+               "noise": {name: vars(noise) for name, noise in session.noise.items()},
+               "warnings": session.warnings(), **session.reports}
+    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (out / "tables.md").write_text(as_markdown(session, facts))
+    for curve in session.curves():
+        (out / plot.file_name(curve)).write_text(plot.draw(curve))
+
+
+def main() -> int:
+    """Exit code 1 when something could not run or gave wrong data."""
+    options = command_line()
+    options.out.mkdir(parents=True, exist_ok=True)
+    facts = machine.examine(options.dir)
+    print(facts, file=sys.stderr)
+    session = Session(options)
+    session.run_all()
+    write(session, facts, options.out)
+    print(show(session, facts))
+    print(f"results: {options.out}/")
+    return 1 if session.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
