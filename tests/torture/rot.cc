@@ -136,11 +136,11 @@ class Victim {
   std::vector<sys::DataExtent> extents_;
 };
 
-enum class Kind : std::uint8_t { kChangedByte, kCut, kLostBlock, kOtherBlock };
+enum class DamageKind : std::uint8_t { kChangedByte, kCut, kLostBlock, kOtherBlock };
 
 struct Damage {
   std::uint32_t victim = 0;
-  Kind kind = Kind::kChangedByte;
+  DamageKind kind = DamageKind::kChangedByte;
   std::uint64_t offset = 0;
 };
 
@@ -201,14 +201,14 @@ class Rot {
       for (const sys::DataExtent& extent : victims_[i].extents()) {
         bytes_ += extent.length;
         for (std::uint64_t at = extent.offset; at < extent.offset + extent.length; ++at) {
-          damages.push_back({i, Kind::kChangedByte, at});
+          damages.push_back({i, DamageKind::kChangedByte, at});
           if (at % kPageBytes != 0) continue;
-          damages.push_back({i, Kind::kLostBlock, at});
-          damages.push_back({i, Kind::kOtherBlock, at});
+          damages.push_back({i, DamageKind::kLostBlock, at});
+          damages.push_back({i, DamageKind::kOtherBlock, at});
         }
       }
       for (std::uint64_t length = 0; length < size; ++length) {
-        damages.push_back({i, Kind::kCut, length});
+        damages.push_back({i, DamageKind::kCut, length});
       }
     }
     return damages;
@@ -231,18 +231,18 @@ class Rot {
     const std::uint64_t rest = before.size() - damage.offset;
     const std::uint64_t block = std::min<std::uint64_t>(kPageBytes, rest);
     switch (damage.kind) {
-      case Kind::kChangedByte: {
+      case DamageKind::kChangedByte: {
         const int change = 1 + static_cast<int>(random_() % 255);
         const auto byte = static_cast<unsigned char>(before[damage.offset]);
         victim.write(damage.offset, std::string(1, static_cast<char>(byte ^ change)));
         return 1;
       }
-      case Kind::kCut:
+      case DamageKind::kCut:
         victim.cut(damage.offset);
         return rest;
-      case Kind::kLostBlock:
+      case DamageKind::kLostBlock:
         return replace(victim, damage.offset, std::string(block, '\0'));
-      case Kind::kOtherBlock: {
+      case DamageKind::kOtherBlock: {
         const std::uint64_t blocks = before.size() / kPageBytes;
         if (blocks == 0) return 0;
         const std::uint64_t other = random_() % blocks * kPageBytes;
