@@ -21,6 +21,9 @@ constexpr const char* kFloorIs =
 constexpr std::uint32_t kBlocksPerMebibyte = 256;
 constexpr std::uint32_t kVersion = 77;
 constexpr std::uint64_t kSeed = 5;
+/// 32 MiB are dirty, where that is not what the curve is about.
+constexpr std::uint32_t kDirtyRuns = 2048;
+constexpr std::uint32_t kRunBlocks = 4;
 /// The plain reference takes two seconds for 1 GiB, and fills the page cache with its holes.
 constexpr std::uint32_t kPlainMebibytes = 1024;
 
@@ -51,8 +54,6 @@ Status add_diff(Bench& bench, Curve& curve, double x, const GuestMemory& memory,
 
 Status run_memory(Bench& bench) {
   constexpr std::uint32_t kDataRuns = 256;
-  constexpr std::uint32_t kDirtyRuns = 2048;
-  constexpr std::uint32_t kRunBlocks = 4;
   Curve curve{"curve/ingest/memory",
               "a diff with 32 MiB dirty in 2,048 runs, over a parent with 64 MiB of data",
               kFloorIs,
@@ -73,8 +74,6 @@ Status run_memory(Bench& bench) {
 }
 
 Status run_parent_data(Bench& bench) {
-  constexpr std::uint32_t kDirtyRuns = 2048;
-  constexpr std::uint32_t kRunBlocks = 4;
   Curve curve{"curve/ingest/parent-data",
               "a diff with 32 MiB dirty in 2,048 runs, over a parent full of data",
               kFloorIs,

@@ -216,10 +216,7 @@ class Resume {
     facts.populate = options_.populate;
     facts.record = options_.record;
     if (report_.mode == ResumeMode::kFile) facts.map = snapshot_->pause_id;
-    if (pin_->facts() && !pin_->facts()->jail_directory.empty()) {
-      // Of a resume into this process that was killed.
-      static_cast<void>(vmm::Jail::remove_directory(pin_->facts()->jail_directory));
-    }
+    vmm::remove_jail_directory(*pin_);  // of a resume into this process that was killed
     if (!jail_->is_apart()) return pin_->write_facts(facts);
     const Uuid id = Uuid::random();
     jail_directory_ = facts.jail_directory = jail_->directory_of(id);

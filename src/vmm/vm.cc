@@ -22,11 +22,14 @@ Status check_text(const std::string& path) {
 
 }  // namespace
 
+void remove_jail_directory(const store::Pin& pin) {
+  if (!pin.facts() || pin.facts()->jail_directory.empty()) return;
+  // The jail may be gone with its VM, or be somebody's who does not let us.
+  static_cast<void>(Jail::remove_directory(pin.facts()->jail_directory));
+}
+
 Status release_pin(store::Pin& pin) {
-  if (pin.facts() && !pin.facts()->jail_directory.empty()) {
-    // The jail may be gone with its VM, or be somebody's who does not let us.
-    static_cast<void>(Jail::remove_directory(pin.facts()->jail_directory));
-  }
+  remove_jail_directory(pin);
   return pin.release();
 }
 

@@ -16,6 +16,9 @@ namespace lamina::vmm {
 /// runs.
 Status stop_vm(Firecracker& vmm, store::Pin& pin);
 
+/// Removes what a resume has made in the VM's jail, if its pin has that on record.
+void remove_jail_directory(const store::Pin& pin);
+
 /// Removes the pin of a VM that has ended, and what was made for it in its jail.
 Status release_pin(store::Pin& pin);
 

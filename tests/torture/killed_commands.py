@@ -12,6 +12,7 @@ from typing import Any
 
 EXIT_DONE = 0
 EXIT_NOT_FOUND = 3
+KILLED = -9
 TIMEOUT_S = 120.0
 KILLED_SHARE = 0.5
 RECOVERS_KILLED_SHARE = 0.3
@@ -69,28 +70,36 @@ class KilledCommands:
         self.runs += 1
         verb = str(words[0])
         began = time.monotonic()
-        with subprocess.Popen([self._lamina, *map(str, words)], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True) as process:
-            if may_be_killed:
-                # Now and then too late, so that every moment of it is hit.
-                moment_s = self._durations_s.get(verb, FIRST_GUESS_S) * self._rng.uniform(0, 1.1)
-                try:
-                    process.wait(moment_s)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-            try:
-                said = process.communicate(timeout=TIMEOUT_S)[0]
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise CommandError(f"'{_text(words)}' took over {TIMEOUT_S} s") from None
-        if may_be_killed and process.returncode == -9:
+        # Now and then too late, so that every moment of it is hit.
+        moment_s = (self._durations_s.get(verb, FIRST_GUESS_S) * self._rng.uniform(0, 1.1)
+                    if may_be_killed else None)
+        code, said = run_until(moment_s, self._lamina, *words)
+        if may_be_killed and code == KILLED:
             self.kills += 1
             return True
-        if process.returncode not in allowed:
-            raise CommandError(f"'{_text(words)}' exited with {process.returncode}: {said.strip()}")
+        if code not in allowed:
+            raise CommandError(f"'{_text(words)}' exited with {code}: {said.strip()}")
         self._durations_s[verb] = time.monotonic() - began
         return False
+
+
+def run_until(moment_s: float | None, *words: object) -> tuple[int, str]:
+    """Runs a command, which is killed after `moment_s` seconds if it has not ended; its exit code
+    (KILLED: by us) and what it said.
+    """
+    with subprocess.Popen([*map(str, words)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True) as process:
+        if moment_s is not None:
+            try:
+                process.wait(moment_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        try:
+            said = process.communicate(timeout=TIMEOUT_S)[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise CommandError(f"'{_text(words)}' took over {TIMEOUT_S} s") from None
+    return process.returncode, said
 
 
 def _text(words: tuple[object, ...]) -> str:

@@ -27,12 +27,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-EXIT_DONE = 0
+sys.dont_write_bytecode = True  # the source folder stays clean
+
+from killed_commands import (EXIT_DONE, EXIT_NOT_FOUND, KILLED, TIMEOUT_S, CommandError,  # noqa: E402
+                             run_until)
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_NOT_FOUND = 3
 EXIT_BUSY = 5
-KILLED = -9
 
 PAGE_BYTES = 4096
 PAGES = 48
@@ -40,7 +42,6 @@ OWNERS = 6
 FORKS = 4
 KILLED_SHARE = 0.15
 LONGEST_LIFE_S = 0.03
-TIMEOUT_S = 120
 SHARED = "shared"
 
 
@@ -190,20 +191,10 @@ class Owner:
 
     def _run(self, *words: str | Path, may_be_killed: bool = True) -> int:
         self.commands += 1
-        with subprocess.Popen([self._lamina, *map(str, words)], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                              text=True) as process:
-            if may_be_killed and self._rng.random() < KILLED_SHARE:
-                try:
-                    process.wait(self._rng.uniform(0, LONGEST_LIFE_S))
-                except subprocess.TimeoutExpired:
-                    process.kill()
-            try:
-                said = process.communicate(timeout=TIMEOUT_S)[1]
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise Violation(f"'{' '.join(map(str, words))}' hangs") from None
-        code = process.returncode
+        moment_s = None
+        if may_be_killed and self._rng.random() < KILLED_SHARE:
+            moment_s = self._rng.uniform(0, LONGEST_LIFE_S)
+        code, said = run_until(moment_s, self._lamina, *words)
         self.kills += code == KILLED
         if code in (EXIT_DONE, EXIT_NOT_FOUND, EXIT_BUSY, KILLED) or \
                 (code, True) in ((EXIT_FAILED, "already exists" in said),
@@ -231,7 +222,7 @@ def run(lamina: Path, work: Path, minutes: float, seed: int) -> tuple[list[Owner
     def live(owner: Owner) -> str | None:
         try:
             owner.live(lambda: failed.is_set() or time.monotonic() > end)
-        except (Violation, OSError) as error:
+        except (CommandError, Violation, OSError) as error:
             failed.set()
             return str(error)
         return None
