@@ -2,6 +2,7 @@
 // run (and is not), to a text that is asked for, or to a message that can be shown.
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,7 +31,12 @@ std::vector<std::string> words_of(std::string_view input) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   // What a message has besides the arguments that it quotes.
   constexpr std::size_t kMaxWordsBytes = 1024;
-  lamina::cli::CommandLine command_line;
+  // Sixteen verbs with their options are not made for each input: that would be all it does.
+  constexpr unsigned kInputsEach = 1000;
+  static std::optional<lamina::cli::CommandLine> made;
+  static unsigned inputs = 0;
+  if (inputs++ % kInputsEach == 0) made.emplace();
+  lamina::cli::CommandLine& command_line = *made;
   const auto invocation = command_line.parse(words_of({reinterpret_cast<const char*>(data), size}));
   if (invocation) {
     check(invocation->action == nullptr || !command_line.verb().empty());

@@ -1,6 +1,7 @@
 // Sequences of operations on a store of small snapshots, against plain arrays of pages: after each
-// operation the snapshot that it is about is read back and compared byte for byte, what must be
-// refused is refused, and in the end every snapshot has its memory and nothing else is left.
+// operation the snapshot that it is about is read back and compared byte for byte, its VM state and
+// working set too, what must be refused is refused, and in the end every snapshot has its memory
+// and nothing else is left. Some snapshots are made what the original program would have written.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -20,6 +21,8 @@
 #include "base/block.h"
 #include "base/bytes.h"
 #include "check.h"
+#include "format/header.h"
+#include "format/working_set.h"
 #include "lamina/compact.h"
 #include "lamina/fork.h"
 #include "lamina/ingest.h"
@@ -53,6 +56,14 @@ struct Memory {
   std::span<std::byte> part(std::uint32_t index) {
     return block(index).first(std::min(kBlockBytes, size - index * kBlockBytes));
   }
+};
+
+/// What must be found in a snapshot.
+struct State {
+  Memory memory;
+  std::vector<std::byte> vmstate;      ///< empty: there is none
+  std::vector<std::byte> working_set;  ///< empty: there is none
+  bool has_checksums = true;           ///< each of its layers has a trailer
 };
 
 /// Not byte by byte: each comparison that is compiled here is traced.
@@ -112,7 +123,7 @@ class World {
   }
 
   void operate() {
-    switch (input_.number(14)) {
+    switch (input_.number(17)) {
       case 0:
       case 1:
         return ingest_full();
@@ -134,6 +145,11 @@ class World {
         return remove_some();
       case 12:
         return fork();
+      case 13:
+        return make_foreign();
+      case 14:
+      case 15:
+        return record_working_set();
       default:
         return damage();
     }
@@ -143,7 +159,7 @@ class World {
     const auto paths = snapshots_of(root_ + "/store");
     check(paths.has_value());
     std::set<std::string> expected;
-    for (const auto& [name, memory] : snapshots_) {
+    for (const auto& [name, state] : snapshots_) {
       expected.insert(path_of(name));
       expect(name);
     }
@@ -188,15 +204,22 @@ class World {
   std::optional<std::vector<std::byte>> read(const std::string& name) {
     const auto snapshot = store::open_snapshot(path_of(name));
     if (!snapshot) return std::nullopt;
-    check(snapshot->header.memory_bytes == snapshots_.at(name).size);
-    std::vector<std::byte> bytes(snapshots_.at(name).bytes.size());
+    check(snapshot->header.memory_bytes == snapshots_.at(name).memory.size);
+    std::vector<std::byte> bytes(snapshots_.at(name).memory.bytes.size());
     if (!snapshot->chain.read(0, bytes, engine::Chain::Check::kChecksums)) return std::nullopt;
     return bytes;
   }
   void expect(const std::string& name) {
     const auto bytes = read(name);
     check(bytes.has_value());
-    check(is_equal(*bytes, snapshots_.at(name).bytes));
+    const State& state = snapshots_.at(name);
+    check(is_equal(*bytes, state.memory.bytes));
+    expect_extra(path_of(name) + "/" + store::kVmstateName, state.vmstate);
+    expect_extra(path_of(name) + "/" + store::kWorkingSetName, state.working_set);
+  }
+  static void expect_extra(const std::string& path, std::span<const std::byte> expected) {
+    check(fs::exists(path) != expected.empty());
+    if (!expected.empty()) check(is_equal(contents_of(path), expected));
   }
 
   /// What one memory file says, and what becomes of the memory that it is over.
@@ -260,6 +283,11 @@ class World {
     options.consume = (flags & 1U) != 0;
     options.replace = (flags & 2U) != 0;
     if (flags >= 12) options.header = HeaderFormat::kV1;
+    if (input_.one_in(4)) {
+      const std::vector<std::byte> vmstate(1 + input_.number(64), std::byte{0x5a});
+      options.vmstate_file = root_ + "/vmstate";
+      replace_file(*options.vmstate_file, vmstate);
+    }
     return options;
   }
 
@@ -282,14 +310,19 @@ class World {
   }
 
   void expect_ingested(const IngestOptions& options, const std::string& name,
-                       const MemoryFile& file, const Memory& memory) {
+                       const MemoryFile& file, const Memory& memory, const State* parent) {
     const auto report = ingest(options);
     expect_success(report);
     expect_no_notes(report->notes);
     check(report->layout == Layout::kAdopted || report->layout == Layout::kCompact);
     check(options.layout == Layout::kAuto || report->layout == options.layout);
     expect_memory_file(file.written, options.consume || report->layout == Layout::kAdopted);
-    snapshots_[name] = memory;
+    State state;
+    if (parent != nullptr) state = *parent;  // its working set, and layers without trailers
+    state.memory = memory;
+    state.vmstate.clear();
+    if (options.vmstate_file) state.vmstate = contents_of(*options.vmstate_file);
+    snapshots_[name] = std::move(state);
     expect(name);
   }
 
@@ -298,7 +331,8 @@ class World {
     if (input_.one_in(4)) size_ = any_size();
     const IngestOptions options = any_options(name);
     const MemoryFile file = write_memory_file(Memory(size_));
-    if (!has(name) || options.replace) return expect_ingested(options, name, file, file.full);
+    if (!has(name) || options.replace)
+      return expect_ingested(options, name, file, file.full, nullptr);
     expect_refusal(ingest(options), ErrorKind::kFailed);
     expect_memory_file(file.written, false);
     expect(name);
@@ -315,7 +349,7 @@ class World {
     options.dedup = (how & 1U) != 0 ? Dedup::kParent : Dedup::kNone;
     const bool is_full = how >= 6;
     if (is_full) options.kind = MemoryFileKind::kFull;
-    Memory base = has(parent) ? snapshots_.at(parent) : Memory(size_);
+    Memory base = has(parent) ? snapshots_.at(parent).memory : Memory(size_);
     const bool is_stranger = input_.one_in(16);
     if (is_stranger) base = Memory(base.size + kBlockBytes);
 
@@ -327,7 +361,7 @@ class World {
       return;
     }
     const Memory& diff = options.zeros == Zeros::kInherit ? file.inherit : file.diff;
-    expect_ingested(options, name, file, is_full ? file.full : diff);
+    expect_ingested(options, name, file, is_full ? file.full : diff, &snapshots_.at(parent));
     if (has(parent)) expect(parent);
   }
 
@@ -365,7 +399,7 @@ class World {
     check(options.layers || report->layers_after <= 1);
     check(report->pause_id == before->pause_id && (report->merged || !is_out));
     expect_no_notes(report->notes);
-    snapshots_[out] = Memory(snapshots_.at(name));
+    snapshots_[out] = State(snapshots_.at(name));
     expect(out);
     if (is_out) expect(name);
   }
@@ -395,12 +429,13 @@ class World {
     check(fs::exists(options.out) == has(name));
     if (!has(name)) return expect_refusal(report, ErrorKind::kNotFound);
     expect_success(report);
-    check(report->memory_bytes == snapshots_.at(name).size);
-    expect_file(options.out, snapshots_.at(name));
+    check(report->memory_bytes == snapshots_.at(name).memory.size);
+    expect_file(options.out, snapshots_.at(name).memory);
     expect_refusal(materialize(options), ErrorKind::kFailed);  // it is there
     const auto verified = verify({.snapshot = path_of(name), .against = options.out});
     expect_success(verified);
-    check(verified->is_intact() && verified->is_equal() && verified->unchecked_blocks == 0);
+    check(verified->is_intact() && verified->is_equal());
+    check(verified->unchecked_blocks == 0 || !snapshots_.at(name).has_checksums);
     fs::remove(options.out);
   }
 
@@ -436,6 +471,7 @@ class World {
     const std::string name = any_name();
     const std::string path = path_of(name);
     if (!has(name)) return expect_refusal(repair(path), ErrorKind::kNotFound);
+    if (!snapshots_.at(name).has_checksums) return;  // nothing to rebuild it from
     const auto before = store::open_snapshot(path);
     expect_success(before);
     const auto what = input_.number(4);  // bit 0: the header, bit 1: the facts
@@ -444,6 +480,13 @@ class World {
     if ((what & 2U) != 0) fs::remove(path + "/" + store::kFactsName);
     const auto lost = store::open_snapshot(path);
     check((what & 1U) == 0 || !lost);
+    if (std::vector<std::byte>& vmstate = snapshots_.at(name).vmstate;
+        what == 3 && !vmstate.empty()) {
+      // Nothing says any more that it belongs to this memory.
+      expect_refusal(repair(path), ErrorKind::kCorrupt);
+      fs::remove(path + "/" + store::kVmstateName);
+      vmstate.clear();
+    }
     const auto report = repair(path);
     expect_success(report);
     check(report->header_rebuilt == ((what & 1U) != 0));
@@ -483,16 +526,56 @@ class World {
     expect_success(report);
     expect_no_notes(report->notes);
     check(report->copied_layers == 0);
-    snapshots_[name] = Memory(snapshots_.at(source));
+    snapshots_[name] = State(snapshots_.at(source));
     expect(name);
     expect(source);
+  }
+
+  /// As the original program would have left it: a header of version 1, layers without trailers, no
+  /// facts.
+  void make_foreign() {
+    const std::string name = any_name();
+    if (!has(name)) return;
+    const auto snapshot = store::open_snapshot(path_of(name));
+    expect_success(snapshot);
+    for (const engine::Layer& layer : snapshot->chain.layers()) {
+      if (!layer.trailer()) continue;
+      const std::string path = path_of(name) + "/" + store::layer_file_name(layer.build_id());
+      std::vector<std::byte> bytes = contents_of(path);
+      bytes.resize(layer.trailer()->data_blocks * kBlockBytes);
+      replace_file(path, bytes);
+    }
+    format::Header header = snapshot->header;
+    header.format = HeaderFormat::kV1;
+    const auto encoded = format::encode_header(header);
+    expect_success(encoded);
+    replace_file(path_of(name) + "/" + store::kHeaderName, *encoded);
+    fs::remove(path_of(name) + "/" + store::kFactsName);
+    snapshots_.at(name).has_checksums = false;
+    expect(name);
+  }
+
+  /// As a resume leaves it.
+  void record_working_set() {
+    const std::string name = any_name();
+    if (!has(name)) return;
+    State& state = snapshots_.at(name);
+    format::WorkingSet working_set;
+    working_set.memory_bytes = state.memory.size;
+    for (std::uint32_t runs = input_.number(8); runs > 0; --runs) {
+      const std::uint32_t start = input_.number(state.memory.blocks());
+      working_set.runs.push_back({start, 1 + input_.number(state.memory.blocks() - start)});
+    }
+    state.working_set = format::encode_working_set(working_set);
+    replace_file(path_of(name) + "/" + store::kWorkingSetName, state.working_set);
+    expect(name);
   }
 
   /// Changes a byte of any of a snapshot's files, or cuts it: what is read then is right or
   /// refused, and other snapshots do not notice. Then the snapshot goes.
   void damage() {
     const std::string name = any_name();
-    if (!has(name)) return;
+    if (!has(name) || !snapshots_.at(name).has_checksums) return;  // nothing to notice it by
     std::vector<std::string> files;
     for (const auto& entry : fs::directory_iterator(path_of(name))) files.push_back(entry.path());
     std::sort(files.begin(), files.end());
@@ -509,11 +592,11 @@ class World {
     replace_file(path, bytes);
     const auto verified = verify({.snapshot = path_of(name), .against = {}});
     const auto found = read(name);
-    check(!found || is_equal(*found, snapshots_.at(name).bytes));
+    check(!found || is_equal(*found, snapshots_.at(name).memory.bytes));
     check(found || !verified || !verified->is_intact());
     if (repair(path_of(name))) {
       const auto repaired = read(name);
-      check(!repaired || is_equal(*repaired, snapshots_.at(name).bytes));
+      check(!repaired || is_equal(*repaired, snapshots_.at(name).memory.bytes));
     }
     fs::remove_all(path_of(name));
     snapshots_.erase(name);
@@ -522,7 +605,7 @@ class World {
   Input& input_;
   std::string root_;
   std::uint64_t size_ = 0;  ///< of memory that is ingested without a parent
-  std::map<std::string, Memory> snapshots_;
+  std::map<std::string, State> snapshots_;
 };
 
 }  // namespace
