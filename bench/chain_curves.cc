@@ -81,15 +81,16 @@ Status add_ingest(Bench& bench, Curve& curve, double layers, const SnapshotChain
 Status add_opening(Bench& bench, Curve& curve, double layers, const SnapshotChain& chain) {
   const std::vector<std::string> files = layer_files(chain.youngest);
   Comparison comparison;
-  comparison.contenders = {{"ours",
-                            {},
-                            [&]() -> Status {
-                              LAMINA_RETURN_IF_ERROR(store::open_snapshot(chain.youngest));
-                              return {};
-                            },
-                            {},
-                            {}},
-                           {"floor", {}, [&] { return open_all(files); }, {}, {}}};
+  comparison.contenders = {
+      {"ours",
+       {},
+       [&]() -> Status {
+         LAMINA_RETURN_IF_ERROR(store::open_snapshot(chain.youngest, engine::Checksums::kLeave));
+         return {};
+       },
+       {},
+       {}},
+      {"floor", {}, [&] { return open_all(files); }, {}, {}}};
   return curve.add_point(bench, layers, std::move(comparison));
 }
 

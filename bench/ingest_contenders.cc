@@ -103,14 +103,15 @@ Contender DiffContenders::walk_and_read(Cached cached) {
 }
 
 Contender DiffContenders::open_parent() {
-  return {"open",
-          {},
-          [this]() -> Status {
-            LAMINA_RETURN_IF_ERROR(store::open_snapshot(parent_.youngest));
-            return {};
-          },
-          {},
-          {}};
+  return {
+      "open",
+      {},
+      [this]() -> Status {
+        LAMINA_RETURN_IF_ERROR(store::open_snapshot(parent_.youngest, engine::Checksums::kLeave));
+        return {};
+      },
+      {},
+      {}};
 }
 
 }  // namespace lamina::bench

@@ -67,7 +67,7 @@ Status verify_benchmark(Bench& bench, const SnapshotChain& chain, const engine::
   if (!bench.wants(name)) return {};
   std::uint64_t stored_blocks = 0;
   for (const engine::Layer& layer : layers.layers()) {
-    if (layer.trailer()) stored_blocks += layer.trailer()->checksums.size();
+    if (layer.trailer()) stored_blocks += layer.stored_blocks();
   }
   Comparison comparison;
   comparison.name = name;

@@ -13,7 +13,8 @@
 namespace {
 
 constexpr std::size_t kFooterChecksumOffset = 248;
-constexpr std::size_t kBodyChecksumOffset = 128;
+constexpr std::size_t kListsChecksumOffset = 128;
+constexpr std::size_t kChecksumsChecksumOffset = 136;
 
 void put_at(std::vector<std::byte>& bytes, std::size_t offset, std::uint64_t value) {
   std::memcpy(&bytes[offset], &value, sizeof(value));
@@ -33,12 +34,23 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (bytes.size() < kFooterBytes) return 0;
 
   const std::size_t body = bytes.size() - kFooterBytes;
-  put_at(bytes, body + kBodyChecksumOffset, checksum64(std::span(bytes).first(body)));
   const auto footer = std::span(bytes).subspan(body);
+  // Where the lists end is in the footer, which must be right to be read.
   put_at(bytes, body + kFooterChecksumOffset, checksum64(footer.first(kFooterChecksumOffset)));
-  static_cast<void>(decode_footer(footer, file_bytes));
+  const auto sizes = decode_footer(footer, file_bytes);
+  if (!sizes || !*sizes || (*sizes)->trailer_bytes != bytes.size()) return 0;
+  const std::size_t lists = (*sizes)->lists_bytes;
+  put_at(bytes, body + kListsChecksumOffset, checksum64(std::span(bytes).first(lists)));
+  put_at(bytes, body + kChecksumsChecksumOffset,
+         checksum64(std::span(bytes).subspan(lists, body - lists)));
+  put_at(bytes, body + kFooterChecksumOffset, checksum64(footer.first(kFooterChecksumOffset)));
   const auto trailer = decode_trailer(bytes, file_bytes);
+  auto without = decode_trailer_lists(std::span(bytes).first(lists), footer, file_bytes);
+  if (trailer.has_value() != without.has_value()) std::abort();
   if (!trailer) return 0;
+  if (without->stored_blocks() != trailer->checksums.size()) std::abort();
+  without->checksums = trailer->checksums;
+  if (*without != *trailer) std::abort();
   for (const StoredExtent& extent : trailer->extents) {
     if (find_stored(*trailer, extent.guest_block) != &extent) std::abort();
     if (extent.checksum_index + extent.block_count > trailer->checksums.size()) std::abort();

@@ -78,7 +78,7 @@ TEST(Golden, Trailer) {
   trailer.checksums = {0x0123456789abcdef, 0xfedcba9876543210};
   set_positions(trailer);
   const auto bytes = encode_trailer(trailer);
-  expect_golden("trailer_v1.bin", bytes);
+  expect_golden("trailer_v2.bin", bytes);
   const auto decoded = decode_trailer(bytes, 2 * 4096 + bytes.size());
   ASSERT_TRUE(decoded);
   EXPECT_EQ(*decoded, trailer);

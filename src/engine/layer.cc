@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 
 #include "base/block.h"
 #include "base/error.h"
@@ -20,7 +21,7 @@ constexpr std::uint64_t kMaxUnseenBytes = std::uint64_t{1} << 20;
 
 /// Reads the trailer of a layer file, or nothing when it has none.
 Result<std::optional<format::Trailer>> read_trailer(int fd, std::uint64_t file_bytes,
-                                                    const std::string& path) {
+                                                    const std::string& path, Checksums checksums) {
   if (file_bytes < format::kFooterBytes) return std::nullopt;
   std::array<std::byte, format::kFooterBytes> footer_bytes{};
   LAMINA_RETURN_IF_ERROR(
@@ -29,17 +30,20 @@ Result<std::optional<format::Trailer>> read_trailer(int fd, std::uint64_t file_b
   if (!footer) return std::unexpected(with_context(describe(path), footer.error()));
   if (!*footer) return std::nullopt;
   // trailer_bytes <= file_bytes was checked; but a sparse file has any size for nothing.
-  const std::uint64_t trailer_start = file_bytes - (*footer)->trailer_bytes;
-  if ((*footer)->trailer_bytes > kMaxUnseenBytes) {
-    LAMINA_ASSIGN_OR_RETURN(const bool stored, sys::is_stored(fd, trailer_start, file_bytes, path));
+  const std::uint64_t start = file_bytes - (*footer)->trailer_bytes;
+  const bool load = checksums == Checksums::kLoad;
+  const std::uint64_t length = load ? (*footer)->trailer_bytes : (*footer)->lists_bytes;
+  if (length > kMaxUnseenBytes) {
+    LAMINA_ASSIGN_OR_RETURN(const bool stored, sys::is_stored(fd, start, start + length, path));
     if (!stored) {
       return fail(ErrorKind::kCorrupt, "layer '{}' has a hole in its trailer of {} bytes", path,
                   (*footer)->trailer_bytes);
     }
   }
-  std::vector<std::byte> bytes((*footer)->trailer_bytes);
-  LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(fd, bytes, file_bytes - bytes.size(), path));
-  auto trailer = format::decode_trailer(bytes, file_bytes);
+  std::vector<std::byte> bytes(length);
+  LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(fd, bytes, start, path));
+  auto trailer = load ? format::decode_trailer(bytes, file_bytes)
+                      : format::decode_trailer_lists(bytes, footer_bytes, file_bytes);
   if (!trailer) return std::unexpected(with_context(describe(path), trailer.error()));
   return std::optional(std::move(*trailer));
 }
@@ -47,7 +51,7 @@ Result<std::optional<format::Trailer>> read_trailer(int fd, std::uint64_t file_b
 }  // namespace
 
 Result<Layer> Layer::open(int directory, const std::string& name, const std::string& path,
-                          const Uuid& build_id, bool expect_trailer) {
+                          const Uuid& build_id, bool expect_trailer, Checksums checksums) {
   Layer layer;
   LAMINA_ASSIGN_OR_RETURN(sys::OpenedFile opened,
                           sys::open_regular(directory, name, O_RDONLY, path));
@@ -56,7 +60,8 @@ Result<Layer> Layer::open(int directory, const std::string& name, const std::str
   layer.path_ = path;
   layer.build_id_ = build_id;
   LAMINA_ASSIGN_OR_RETURN(layer.trailer_,
-                          read_trailer(layer.fd_.get(), layer.facts_.size_bytes, path));
+                          read_trailer(layer.fd_.get(), layer.facts_.size_bytes, path, checksums));
+  layer.has_loaded_checksums_ = checksums == Checksums::kLoad;
   if (!layer.trailer_) {
     if (expect_trailer) {
       return fail(ErrorKind::kCorrupt,
@@ -113,6 +118,7 @@ Status Layer::read_unchecked(std::uint32_t storage_block, std::span<std::byte> b
 
 std::span<const std::uint64_t> Layer::checksums(const mapping::Extent& extent) const {
   if (!trailer_) return {};
+  if (!has_loaded_checksums_) std::abort();
   const format::StoredExtent* stored = format::find_stored(*trailer_, extent.guest_block);
   return std::span(trailer_->checksums)
       .subspan(stored->checksum_index + (extent.guest_block - stored->guest_block),

@@ -16,6 +16,10 @@
 
 namespace lamina::engine {
 
+/// Whether the checksums of a layer's blocks are read when it is opened: 8 bytes for each stored
+/// block, which who reads no data does not need.
+enum class Checksums : std::uint8_t { kLoad, kLeave };
+
 /// Immutable once opened; thread-safe for readers.
 class Layer {
  public:
@@ -23,7 +27,8 @@ class Layer {
   /// `expect_trailer` a layer without one is kCorrupt: it was cut. Without, it is a layer of the
   /// original program, whose blocks have no checksums. A trailer of another build is kCorrupt.
   static Result<Layer> open(int directory, const std::string& name, const std::string& path,
-                            const Uuid& build_id, bool expect_trailer);
+                            const Uuid& build_id, bool expect_trailer,
+                            Checksums checksums = Checksums::kLoad);
 
   [[nodiscard]] int fd() const { return fd_.get(); }
   [[nodiscard]] const std::string& path() const { return path_; }
@@ -32,6 +37,10 @@ class Layer {
   [[nodiscard]] std::uint64_t data_blocks() const { return data_blocks_; }
   /// Nothing for a layer of the original.
   [[nodiscard]] const std::optional<format::Trailer>& trailer() const { return trailer_; }
+  /// Blocks of data that mean something; the rest of an adopted layer is holes.
+  [[nodiscard]] std::uint64_t stored_blocks() const {
+    return trailer_ ? trailer_->stored_blocks() : data_blocks_;
+  }
 
   /// Checks that an extent of a header lies inside this layer: in an extent that the trailer lists
   /// with the same guest offset for the same storage offset, or, without a trailer, in the data.
@@ -44,6 +53,8 @@ class Layer {
                                       std::span<std::byte> buffer) const;
 
   /// The checksums that belong to a run of a checked extent; empty for a layer without trailer.
+  /// REQUIRES: they were loaded; the process ends when they were not, for what has none is taken as
+  /// it is.
   [[nodiscard]] std::span<const std::uint64_t> checksums(const mapping::Extent& extent) const;
 
   /// Reads a run and checks every block against its checksum, if it has one. kCorrupt names the
@@ -61,6 +72,7 @@ class Layer {
   sys::FileFacts facts_;
   std::uint64_t data_blocks_ = 0;
   std::optional<format::Trailer> trailer_;
+  bool has_loaded_checksums_ = true;
 };
 
 }  // namespace lamina::engine

@@ -13,7 +13,7 @@ namespace lamina::format {
 namespace {
 
 constexpr std::string_view kMagic = "LAMINATR";
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 constexpr std::size_t kChecksumOffset = kFooterBytes - sizeof(std::uint64_t);
 constexpr std::size_t kUuidBytes = sizeof(Uuid::bytes);
 constexpr std::size_t kRunBytes = 2 * sizeof(std::uint32_t);
@@ -27,7 +27,8 @@ struct FullFooter {
   std::uint32_t extent_count = 0;
   std::uint32_t zero_count = 0;
   std::uint64_t checksum_count = 0;
-  std::uint64_t body_checksum = 0;
+  std::uint64_t lists_checksum = 0;
+  std::uint64_t checksums_checksum = 0;
 };
 
 Result<std::optional<FullFooter>> decode_full_footer(std::span<const std::byte> bytes,
@@ -68,7 +69,8 @@ Result<std::optional<FullFooter>> decode_full_footer(std::span<const std::byte> 
   footer.extent_count = reader.get<std::uint32_t>();
   footer.zero_count = reader.get<std::uint32_t>();
   footer.checksum_count = reader.get<std::uint64_t>();
-  footer.body_checksum = reader.get<std::uint64_t>();
+  footer.lists_checksum = reader.get<std::uint64_t>();
+  footer.checksums_checksum = reader.get<std::uint64_t>();
 
   if (block_bytes != kBlockBytes) {
     return fail(ErrorKind::kCorrupt, "the trailer has blocks of {} bytes; layers have {}",
@@ -91,10 +93,11 @@ Result<std::optional<FullFooter>> decode_full_footer(std::span<const std::byte> 
     return fail(ErrorKind::kCorrupt, "the trailer has {} stored blocks of {}",
                 footer.checksum_count, blocks);
   }
+  footer.sizes.lists_bytes =
+      (std::uint64_t{footer.chain_count} + footer.replaces_count) * kUuidBytes +
+      (std::uint64_t{footer.extent_count} + footer.zero_count) * kRunBytes;
   const std::uint64_t expected =
-      kFooterBytes + (std::uint64_t{footer.chain_count} + footer.replaces_count) * kUuidBytes +
-      (std::uint64_t{footer.extent_count} + footer.zero_count) * kRunBytes +
-      footer.checksum_count * sizeof(std::uint64_t);
+      kFooterBytes + footer.sizes.lists_bytes + footer.checksum_count * sizeof(std::uint64_t);
   const std::uint64_t data_bytes = footer.sizes.data_bytes;
   if (footer.sizes.trailer_bytes != expected || data_bytes % kBlockBytes != 0 ||
       file_bytes < expected || data_bytes != file_bytes - expected) {
@@ -163,6 +166,31 @@ Status validate(Trailer& trailer, std::uint64_t checksum_count) {
   return {};
 }
 
+/// REQUIRES: as many bytes as the footer says.
+Result<Trailer> decode_lists(const FullFooter& footer, std::span<const std::byte> lists) {
+  if (checksum64(lists) != footer.lists_checksum) {
+    return fail(ErrorKind::kCorrupt, "the trailer's lists do not match their checksum");
+  }
+  Trailer trailer = footer.fields;
+  ByteReader reader(lists);
+  trailer.chain.resize(footer.chain_count);
+  for (Uuid& id : trailer.chain) id = reader.get_uuid();
+  trailer.replaces.resize(footer.replaces_count);
+  for (Uuid& id : trailer.replaces) id = reader.get_uuid();
+  trailer.extents.resize(footer.extent_count);
+  for (StoredExtent& extent : trailer.extents) {
+    extent.guest_block = reader.get<std::uint32_t>();
+    extent.block_count = reader.get<std::uint32_t>();
+  }
+  trailer.zeros.resize(footer.zero_count);
+  for (BlockRun& run : trailer.zeros) {
+    run.guest_block = reader.get<std::uint32_t>();
+    run.block_count = reader.get<std::uint32_t>();
+  }
+  LAMINA_RETURN_IF_ERROR(validate(trailer, footer.checksum_count));
+  return trailer;
+}
+
 }  // namespace
 
 Result<std::optional<Footer>> decode_footer(std::span<const std::byte> footer,
@@ -173,39 +201,33 @@ Result<std::optional<Footer>> decode_footer(std::span<const std::byte> footer,
   return full->sizes;
 }
 
+Result<Trailer> decode_trailer_lists(std::span<const std::byte> lists,
+                                     std::span<const std::byte> footer, std::uint64_t file_bytes) {
+  LAMINA_ASSIGN_OR_RETURN(const auto full, decode_full_footer(footer, file_bytes));
+  if (!full || full->sizes.lists_bytes != lists.size()) {
+    return fail(ErrorKind::kCorrupt, "the trailer has no footer");
+  }
+  return decode_lists(*full, lists);
+}
+
 Result<Trailer> decode_trailer(std::span<const std::byte> bytes, std::uint64_t file_bytes) {
   if (bytes.size() < kFooterBytes) {
     return fail(ErrorKind::kCorrupt, "the trailer has {} bytes, fewer than its footer of {}",
                 bytes.size(), kFooterBytes);
   }
   const auto body = bytes.first(bytes.size() - kFooterBytes);
-  LAMINA_ASSIGN_OR_RETURN(std::optional<FullFooter> footer,
+  LAMINA_ASSIGN_OR_RETURN(const auto footer,
                           decode_full_footer(bytes.subspan(body.size()), file_bytes));
   if (!footer || footer->sizes.trailer_bytes != bytes.size()) {
     return fail(ErrorKind::kCorrupt, "the trailer has no footer");
   }
-  if (checksum64(body) != footer->body_checksum) {
-    return fail(ErrorKind::kCorrupt, "the trailer's body does not match its checksum");
+  LAMINA_ASSIGN_OR_RETURN(Trailer trailer,
+                          decode_lists(*footer, body.first(footer->sizes.lists_bytes)));
+  const auto checksums = body.subspan(footer->sizes.lists_bytes);
+  if (checksum64(checksums) != footer->checksums_checksum) {
+    return fail(ErrorKind::kCorrupt, "the trailer's checksums do not match their checksum");
   }
-  Trailer trailer = std::move(footer->fields);
-  // The counts were checked against the trailer's length, so these reads stay inside.
-  ByteReader reader(body);
-  trailer.chain.resize(footer->chain_count);
-  for (Uuid& id : trailer.chain) id = reader.get_uuid();
-  trailer.replaces.resize(footer->replaces_count);
-  for (Uuid& id : trailer.replaces) id = reader.get_uuid();
-  trailer.extents.resize(footer->extent_count);
-  for (StoredExtent& extent : trailer.extents) {
-    extent.guest_block = reader.get<std::uint32_t>();
-    extent.block_count = reader.get<std::uint32_t>();
-  }
-  trailer.zeros.resize(footer->zero_count);
-  for (BlockRun& run : trailer.zeros) {
-    run.guest_block = reader.get<std::uint32_t>();
-    run.block_count = reader.get<std::uint32_t>();
-  }
-  trailer.checksums = reader.get_column<std::uint64_t>(footer->checksum_count);
-  LAMINA_RETURN_IF_ERROR(validate(trailer, footer->checksum_count));
+  trailer.checksums = ByteReader(checksums).get_column<std::uint64_t>(footer->checksum_count);
   return trailer;
 }
 
@@ -221,8 +243,10 @@ std::vector<std::byte> encode_trailer(const Trailer& trailer) {
     file.put(run.guest_block);
     file.put(run.block_count);
   }
+  const std::uint64_t lists_checksum = checksum64(file.view());
+  const std::size_t lists_bytes = file.size();
   file.put_column(std::span<const std::uint64_t>(trailer.checksums));
-  const std::uint64_t body_checksum = checksum64(file.view());
+  const std::uint64_t checksums_checksum = checksum64(file.view().subspan(lists_bytes));
 
   ByteWriter footer;
   footer.put_bytes(std::as_bytes(std::span(kMagic)));
@@ -243,7 +267,8 @@ std::vector<std::byte> encode_trailer(const Trailer& trailer) {
   footer.put(static_cast<std::uint32_t>(trailer.extents.size()));
   footer.put(static_cast<std::uint32_t>(trailer.zeros.size()));
   footer.put(std::uint64_t{trailer.checksums.size()});
-  footer.put(body_checksum);
+  footer.put(lists_checksum);
+  footer.put(checksums_checksum);
   footer.put_zeros_until(kChecksumOffset);
   footer.put(checksum64(footer.view()));
   file.put_bytes(footer.view());

@@ -52,7 +52,14 @@ struct Trailer {
   std::vector<Uuid> replaces;  ///< for a merge: the layers whose blocks it took over
   std::vector<StoredExtent> extents;  ///< in guest order
   std::vector<BlockRun> zeros;  ///< every block that is zero in the state published with it; joined
-  std::vector<std::uint64_t> checksums;  ///< XXH3-64 of each stored block, in the order of extents
+  /// XXH3-64 of each stored block, in the order of extents; empty when only the lists were read.
+  std::vector<std::uint64_t> checksums;
+
+  /// The blocks that the extents hold. REQUIRES: set_positions() was called, as decoding does.
+  [[nodiscard]] std::uint64_t stored_blocks() const {
+    if (extents.empty()) return 0;
+    return std::uint64_t{extents.back().checksum_index} + extents.back().block_count;
+  }
 
   bool operator==(const Trailer&) const = default;
 };
@@ -63,7 +70,8 @@ inline constexpr std::size_t kFooterBytes = 256;
 /// What the footer says about the rest of the trailer.
 struct Footer {
   std::uint64_t data_bytes = 0;
-  std::uint64_t trailer_bytes = 0;  ///< body and footer
+  std::uint64_t trailer_bytes = 0;  ///< lists, checksums and footer
+  std::uint64_t lists_bytes = 0;    ///< the part before the checksums
   std::uint64_t stored_blocks = 0;  ///< those that have a checksum
 };
 
@@ -73,9 +81,13 @@ struct Footer {
 Result<std::optional<Footer>> decode_footer(std::span<const std::byte> footer,
                                             std::uint64_t file_bytes);
 
-/// Decodes a whole trailer (body and footer) and validates it: checksums, counts, extents in order
-/// and inside memory and data, zeros in order and apart from the extents. Every truncation and
-/// every changed byte is kCorrupt.
+/// Decodes the lists of a trailer (all but the checksums of blocks) with its footer, and validates
+/// them: their checksum, counts, extents in order and inside memory and data, zeros in order and
+/// apart from the extents. Every truncation and every changed byte of the two is kCorrupt.
+Result<Trailer> decode_trailer_lists(std::span<const std::byte> lists,
+                                     std::span<const std::byte> footer, std::uint64_t file_bytes);
+
+/// The same of a whole trailer, with the checksums of blocks.
 Result<Trailer> decode_trailer(std::span<const std::byte> bytes, std::uint64_t file_bytes);
 
 /// Encodes. Storage blocks and checksum indices are not written: set_positions() gives them.

@@ -64,6 +64,34 @@ TEST_P(TrailerOfLayout, EveryTruncationIsRejected) {
   }
 }
 
+TEST_P(TrailerOfLayout, ListsAreReadWithoutChecksums) {
+  Trailer trailer = small_trailer(GetParam());
+  auto bytes = encode_trailer(trailer);
+  const std::size_t lists_bytes = bytes.size() - kFooterBytes - trailer.checksums.size() * 8;
+  const auto decode = [&](std::size_t length) {
+    return decode_trailer_lists(std::span(bytes).first(length), std::span(bytes).last(kFooterBytes),
+                                file_bytes(trailer, bytes));
+  };
+  const auto decoded = decode(lists_bytes);
+  ASSERT_TRUE(decoded) << decoded.error().message;
+  EXPECT_EQ(decoded->stored_blocks(), 6);
+  // What follows the lists is not looked at.
+  bytes[lists_bytes] ^= std::byte{1};
+  EXPECT_TRUE(decode(lists_bytes));
+  EXPECT_FALSE(decode_trailer(bytes, file_bytes(trailer, bytes)));
+  bytes[lists_bytes] ^= std::byte{1};
+
+  EXPECT_FALSE(decode(lists_bytes - 1));
+  EXPECT_FALSE(decode(lists_bytes + 8));
+  for (std::size_t i = 0; i < lists_bytes; ++i) {
+    bytes[i] ^= std::byte{1};
+    EXPECT_FALSE(decode(lists_bytes)) << "byte " << i;
+    bytes[i] ^= std::byte{1};
+  }
+  trailer.checksums.clear();
+  EXPECT_EQ(*decoded, trailer);
+}
+
 TEST_P(TrailerOfLayout, ADifferentFileSizeIsRejected) {
   const Trailer trailer = small_trailer(GetParam());
   const auto bytes = encode_trailer(trailer);

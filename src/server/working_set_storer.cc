@@ -42,7 +42,8 @@ format::WorkingSet working_set_of(const Recording& recording) {
 Status store_recording(const Recording& recording) {
   const std::string& path = recording.snapshot;
   if (path.empty()) return fail(ErrorKind::kFailed, "the snapshot of the VM has no name");
-  LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot now, store::open_snapshot(path));
+  LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot now,
+                          store::open_snapshot(path, engine::Checksums::kLeave));
   if (now.pause_id != recording.pause_id) {
     return fail(ErrorKind::kFailed, "'{}' is another pause by now", path);
   }

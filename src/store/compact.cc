@@ -41,8 +41,7 @@ std::vector<LayerLoad> loads_of(const OpenSnapshot& snapshot) {
   for (std::size_t i = 0; i < snapshot.chain.layers().size(); ++i) {
     const engine::Layer& layer = snapshot.chain.layers()[i];
     const std::uint64_t live = statistics.layers[i + 1].live_blocks;
-    const std::uint64_t stored =
-        layer.trailer() ? layer.trailer()->checksums.size() : layer.data_blocks();
+    const std::uint64_t stored = layer.stored_blocks();
     // What others link stays on the disk: a merge frees none of it.
     const bool shared = layer.facts().link_count > 1;
     loads.push_back({live, shared ? 0 : stored - std::min(stored, live)});
@@ -77,7 +76,8 @@ class Compact {
   Status merge_until_done() {
     std::uint64_t delay_ns = kFirstDelayNs;
     while (true) {
-      LAMINA_ASSIGN_OR_RETURN(const OpenSnapshot snapshot, store::open_snapshot(options_.snapshot));
+      LAMINA_ASSIGN_OR_RETURN(const OpenSnapshot snapshot,
+                              store::open_snapshot(options_.snapshot, engine::Checksums::kLeave));
       LAMINA_RETURN_IF_ERROR(plan(snapshot));
       if (report_.outcome != CompactOutcome::kPlanned || options_.dry_run) return {};
       const Status merged = merge_as_planned(snapshot.header.build_id);
@@ -158,7 +158,8 @@ class Compact {
 
   /// Nothing was merged: says so of the snapshot that is there now.
   Status drop() {
-    LAMINA_ASSIGN_OR_RETURN(const OpenSnapshot snapshot, store::open_snapshot(options_.snapshot));
+    LAMINA_ASSIGN_OR_RETURN(const OpenSnapshot snapshot,
+                            store::open_snapshot(options_.snapshot, engine::Checksums::kLeave));
     const auto count = static_cast<std::uint32_t>(snapshot.header.mapping.layers().size());
     report_.outcome = CompactOutcome::kDropped;
     report_.pause_id = snapshot.pause_id;

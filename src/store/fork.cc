@@ -25,7 +25,8 @@ class Fork {
     LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath target,
                             store::parse_snapshot_path(options_.fork));
     // Before anything is made: a snapshot that does not exist gets no store around its fork.
-    LAMINA_ASSIGN_OR_RETURN(OpenSnapshot source, store::open_snapshot(options_.snapshot));
+    LAMINA_ASSIGN_OR_RETURN(OpenSnapshot source,
+                            store::open_snapshot(options_.snapshot, engine::Checksums::kLeave));
     LAMINA_ASSIGN_OR_RETURN(const store::Store store,
                             store::Store::open(target.store, report_.notes));
     LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.lock(target.name));

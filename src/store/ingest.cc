@@ -88,7 +88,8 @@ class Ingest {
   /// Opens and checks what is read. Nothing has been written yet.
   Status open_inputs() {
     if (options_.parent) {
-      LAMINA_ASSIGN_OR_RETURN(OpenSnapshot parent, store::open_snapshot(*options_.parent));
+      LAMINA_ASSIGN_OR_RETURN(OpenSnapshot parent,
+                              store::open_snapshot(*options_.parent, engine::Checksums::kLeave));
       parent_ = std::make_unique<OpenSnapshot>(std::move(parent));
     }
     LAMINA_ASSIGN_OR_RETURN(

@@ -60,9 +60,8 @@ LayerFileInfo describe_file(const engine::Layer& layer, std::uint64_t live_block
   file.size_bytes = layer.facts().size_bytes;
   file.allocated_bytes = layer.facts().allocated_bytes;
   file.link_count = layer.facts().link_count;
-  std::uint64_t stored = layer.data_blocks();
+  const std::uint64_t stored = layer.stored_blocks();
   if (layer.trailer()) {
-    stored = layer.trailer()->checksums.size();
     file.layout = layer.trailer()->layout == format::LayerLayout::kCompact ? "compact" : "adopted";
   }
   file.dead_blocks = stored - std::min(stored, live_blocks);
@@ -86,7 +85,8 @@ Result<SnapshotInfo> inspect(const std::string& path) {
   if (!sys::open_directory(AT_FDCWD, path, path) && sys::name_exists(AT_FDCWD, path)) {
     return inspect_header_file(path);
   }
-  LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot snapshot, store::open_snapshot(path));
+  LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot snapshot,
+                          store::open_snapshot(path, engine::Checksums::kLeave));
   SnapshotInfo info = describe_header(snapshot.header, path);
   info.pause_id = snapshot.pause_id;
   if (snapshot.facts) {

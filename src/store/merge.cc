@@ -179,7 +179,7 @@ class Merge {
       if (!selected[i]) continue;
       const engine::Layer& layer = source.chain.layer(static_cast<mapping::LayerIndex>(i));
       trailer.replaces.push_back(layer.build_id());
-      report_.dropped_blocks += stored_blocks(layer);
+      report_.dropped_blocks += layer.stored_blocks();
       if (options_.out) continue;
       (layer.facts().link_count > 1 ? report_.duplicated_bytes : report_.freed_bytes) +=
           layer.facts().allocated_bytes;
@@ -190,10 +190,6 @@ class Merge {
     report_.cloned_bytes = data.cloned_bytes;
     report_.copied_bytes = data.kernel_copied_bytes + data.read_written_bytes;
     return {};
-  }
-
-  static std::uint64_t stored_blocks(const engine::Layer& layer) {
-    return layer.trailer() ? layer.trailer()->checksums.size() : layer.data_blocks();
   }
 
   Status describe(const OpenSnapshot& source, mapping::MergePlan& plan, const Uuid& merged_id,

@@ -323,7 +323,7 @@ std::string PendingPause::other_name() const {
 
 std::string PendingPause::published_name() const {
   for (const std::string& name : {journal_.name, other_name()}) {
-    const auto there = open_snapshot(store_->path() + "/" + name);
+    const auto there = open_snapshot(store_->path() + "/" + name, engine::Checksums::kLeave);
     if (there && there->pause_id == journal_.pause_id) return name;
   }
   return {};
@@ -341,7 +341,7 @@ Result<bool> PendingPause::publish_as(const std::string& name, std::string& obst
     LAMINA_RETURN_IF_ERROR(staging_->publish_new(name));
     return true;
   }
-  const auto existing = open_snapshot(path);
+  const auto existing = open_snapshot(path, engine::Checksums::kLeave);
   if (!existing) {
     const ErrorKind kind = existing.error().kind;
     // What cannot be opened just now may be what this one is to replace.

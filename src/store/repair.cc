@@ -171,7 +171,8 @@ class Repair {
   /// here and fits the header, and that each extent lies where the layer's trailer says.
   [[nodiscard]] Status check_readable(const format::Header& header) const {
     LAMINA_ASSIGN_OR_RETURN(std::vector<engine::Layer> layers,
-                            store::open_layers(directory_.get(), path_, header, std::nullopt));
+                            store::open_layers(directory_.get(), path_, header, std::nullopt,
+                                               engine::Checksums::kLoad));
     LAMINA_RETURN_IF_ERROR(engine::Chain::create(header.mapping, std::move(layers)));
     return {};
   }

@@ -75,7 +75,7 @@ Result<bool> sort_layers(format::Header& header, std::vector<Layer>& layers) {
   return known;
 }
 
-Result<OpenSnapshot> open_once(const std::string& path) {
+Result<OpenSnapshot> open_once(const std::string& path, engine::Checksums checksums) {
   auto directory = sys::open_directory(AT_FDCWD, path, path);
   if (!directory) {
     if (directory.error().kind != ErrorKind::kNotFound) return std::unexpected(directory.error());
@@ -93,7 +93,7 @@ Result<OpenSnapshot> open_once(const std::string& path) {
   if (facts) LAMINA_RETURN_IF_ERROR(check_facts(header, *facts, path));
 
   LAMINA_ASSIGN_OR_RETURN(std::vector<Layer> layers,
-                          open_layers(directory->get(), path, header, facts));
+                          open_layers(directory->get(), path, header, facts, checksums));
   bool order_known = true;
   if (header.format != HeaderFormat::kNative) {
     LAMINA_ASSIGN_OR_RETURN(order_known, sort_layers(header, layers));
@@ -154,7 +154,8 @@ Status check_facts(const format::Header& header, const SnapshotFacts& facts,
 
 Result<std::vector<engine::Layer>> open_layers(int directory, const std::string& path,
                                                const format::Header& header,
-                                               const std::optional<SnapshotFacts>& facts) {
+                                               const std::optional<SnapshotFacts>& facts,
+                                               engine::Checksums checksums) {
   const auto ids = header.mapping.layers();
   std::vector<Layer> layers;
   layers.reserve(ids.size());
@@ -164,8 +165,8 @@ Result<std::vector<engine::Layer>> open_layers(int directory, const std::string&
         !sys::name_exists(directory, name) && sys::name_exists(directory, kLegacyLayerName)) {
       name = kLegacyLayerName;
     }
-    auto layer =
-        Layer::open(directory, name, path + "/" + name, ids[i], expects_trailer(header, i, facts));
+    auto layer = Layer::open(directory, name, path + "/" + name, ids[i],
+                             expects_trailer(header, i, facts), checksums);
     if (!layer) {
       if (layer.error().kind != ErrorKind::kNotFound) return std::unexpected(layer.error());
       return fail(ErrorKind::kNotFound, "layer '{}/{}' is missing", path, name);
@@ -186,10 +187,10 @@ Result<std::vector<engine::Layer>> open_layers(int directory, const std::string&
   return layers;
 }
 
-Result<OpenSnapshot> open_snapshot(const std::string& path) {
+Result<OpenSnapshot> open_snapshot(const std::string& path, engine::Checksums checksums) {
   for (int attempt = 1;; ++attempt) {
     const auto before = directory_facts_of(path);
-    auto opened = open_once(path);
+    auto opened = open_once(path, checksums);
     // A file that is missing because the directory was replaced and removed under our hands is no
     // fault of the snapshot.
     bool retry =
@@ -215,7 +216,7 @@ Status use_while_replaced(OpenSnapshot& snapshot, const std::function<Status()>&
     const bool retry = !used && used.error().kind == ErrorKind::kBusy && attempt < kOpenAttempts &&
                        was_replaced(snapshot).value_or(false);
     if (!retry) return used;
-    LAMINA_ASSIGN_OR_RETURN(snapshot, open_snapshot(snapshot.path));
+    LAMINA_ASSIGN_OR_RETURN(snapshot, open_snapshot(snapshot.path, engine::Checksums::kLeave));
   }
 }
 

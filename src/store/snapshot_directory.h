@@ -50,15 +50,18 @@ struct OpenSnapshot {
 };
 
 /// Opens and validates a snapshot: header, facts, every layer's trailer, every extent against them.
-/// When the directory is replaced while it is opened, the new one is opened.
-Result<OpenSnapshot> open_snapshot(const std::string& path);
+/// When the directory is replaced while it is opened, the new one is opened. Whoever reads no data
+/// can leave the checksums of blocks: what it costs is then not in proportion to the data.
+Result<OpenSnapshot> open_snapshot(const std::string& path,
+                                   engine::Checksums checksums = engine::Checksums::kLoad);
 
 /// True when the snapshot's path does not name the directory any more that was opened. An error
 /// when that cannot be told.
 Result<bool> was_replaced(const OpenSnapshot& snapshot);
 
 /// Uses `snapshot`; when that fails with kBusy because the snapshot was replaced meanwhile (a merge
-/// does that at any time), opens what is there now and uses that, a limited number of times.
+/// does that at any time), opens what is there now, without its checksums, and uses that, a limited
+/// number of times.
 Status use_while_replaced(OpenSnapshot& snapshot, const std::function<Status()>& use);
 
 /// Reads and decodes `memfile.header` of an open directory. kNotFound and kCorrupt name the remedy.
@@ -71,7 +74,8 @@ Result<std::vector<std::byte>> read_header_bytes(int fd, const std::string& path
 /// one that is missing.
 Result<std::vector<engine::Layer>> open_layers(int directory, const std::string& path,
                                                const format::Header& header,
-                                               const std::optional<SnapshotFacts>& facts);
+                                               const std::optional<SnapshotFacts>& facts,
+                                               engine::Checksums checksums);
 
 /// kCorrupt when header and facts of the snapshot at `path` are not of one snapshot.
 Status check_facts(const format::Header& header, const SnapshotFacts& facts,

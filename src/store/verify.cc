@@ -15,7 +15,7 @@ Status check_layers(const store::OpenSnapshot& snapshot, Progress* progress, Ver
   if (progress != nullptr) {
     std::uint64_t blocks = 0;
     for (const engine::Layer& layer : snapshot.chain.layers()) {
-      if (layer.trailer()) blocks += layer.trailer()->checksums.size();
+      if (layer.trailer()) blocks += layer.stored_blocks();
     }
     progress->begin("checking", blocks * kBlockBytes);
   }

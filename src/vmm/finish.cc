@@ -9,7 +9,8 @@ namespace {
 /// True when the pin counts from this pause already.
 Result<bool> is_base(const store::Pin& pin, const Uuid& pause_id) {
   if (!pin.has_base()) return false;
-  LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot base, store::open_snapshot(pin.base_path()));
+  LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot base,
+                          store::open_snapshot(pin.base_path(), engine::Checksums::kLeave));
   return base.pause_id == pause_id;
 }
 
@@ -35,9 +36,11 @@ Status thaw_counted(Firecracker& vmm, SettledPauses& settled) {
 Result<std::optional<store::OpenSnapshot>> open_base(const store::Store& store,
                                                      const store::Pin& pin) {
   if (!pin.has_base()) return std::nullopt;
-  LAMINA_ASSIGN_OR_RETURN(store::OpenSnapshot base, store::open_snapshot(pin.base_path()));
+  LAMINA_ASSIGN_OR_RETURN(store::OpenSnapshot base,
+                          store::open_snapshot(pin.base_path(), engine::Checksums::kLeave));
   if (pin.facts() && !pin.facts()->snapshot.empty()) {
-    auto named = store::open_snapshot(store.path() + "/" + pin.facts()->snapshot);
+    auto named =
+        store::open_snapshot(store.path() + "/" + pin.facts()->snapshot, engine::Checksums::kLeave);
     if (named && named->pause_id == base.pause_id &&
         named->header.memory_bytes == base.header.memory_bytes &&
         named->chain.layers().size() < base.chain.layers().size()) {
@@ -64,7 +67,8 @@ Result<FinishedPause> finish_pause(const store::Store& store, store::PendingPaus
       LAMINA_ASSIGN_OR_RETURN(base, open_base(store, pin));
     }
     LAMINA_ASSIGN_OR_RETURN(finished.found, pending.complete(base ? &*base : nullptr, notes));
-    LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot state, store::open_snapshot(pending.path()));
+    LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot state,
+                            store::open_snapshot(pending.path(), engine::Checksums::kLeave));
     LAMINA_RETURN_IF_ERROR(move_pin(state, pin, pending.journal().name));
     finished.generation = state.header.generation;
     finished.memory_bytes = state.header.memory_bytes;

@@ -186,7 +186,7 @@ class Pause {
                   "'{}' is a symbolic link and cannot be written through; choose another name",
                   report_.snapshot);
     }
-    const auto existing = store::open_snapshot(report_.snapshot);
+    const auto existing = store::open_snapshot(report_.snapshot, engine::Checksums::kLeave);
     if (!existing && existing.error().kind == ErrorKind::kNotFound &&
         !sys::name_exists(store_->fd(), options_.name)) {
       return {};

@@ -58,7 +58,8 @@ class Resume {
     LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath source,
                             store::snapshot_in(options_.store, options_.name));
     report_.snapshot = source.path;
-    LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot, store::open_snapshot(source.path));
+    LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot,
+                            store::open_snapshot(source.path, engine::Checksums::kLeave));
     snapshot_.emplace(std::move(snapshot));
     if (!sys::name_exists(snapshot_->directory.get(), store::kVmstateName)) {
       return fail(ErrorKind::kFailed,

@@ -170,8 +170,8 @@ class BadMemoryFile(LaminaTest):
 class BadSnapshot(LaminaTest):
     """A directory that is given as a snapshot is damaged, or none."""
 
-    READERS = (("inspect",), ("verify",), ("materialize",), ("merge",), ("merge", "--out"),
-               ("ingest",), ("compact",))
+    DATA_READERS = (("verify",), ("materialize",), ("merge",), ("merge", "--out"))
+    READERS = (*DATA_READERS, ("inspect",), ("ingest",), ("compact",))
 
     def setUp(self) -> None:
         super().setUp()
@@ -181,10 +181,11 @@ class BadSnapshot(LaminaTest):
         self.snapshot = self.ingest_diff(self.memory, dirty, self.parent, "vm")
         self.diff = write_diff(self.directory / "next", self.memory, [1])
 
-    def refuses(self, code: int, *names: str | Path, snapshot: Path | None = None) -> None:
+    def refuses(self, code: int, *names: str | Path, snapshot: Path | None = None,
+                readers: tuple[tuple[str, ...], ...] = READERS) -> None:
         """Every verb that reads the snapshot must fail and change nothing."""
         path = snapshot or self.snapshot
-        for reader in self.READERS:
+        for reader in readers:
             arguments: list[str | Path] = [reader[0], path]
             if reader[0] == "materialize":
                 arguments += ["--out", self.directory / "out"]
@@ -247,11 +248,35 @@ class BadSnapshot(LaminaTest):
     def test_a_byte_of_a_trailer_was_altered(self) -> None:
         layer = layers_of(self.snapshot)[-1]
         whole = layer.read_bytes()
-        for offset in (-256, -248, -240, -200, -150, -100, -9, -8, -1, -257, -300):
+        lists_end = -256 - 8 * self.checksum_count(layer)
+        for offset in (-256, -248, -240, -200, -150, -128, -120, -100, -9, -8, -1,
+                       lists_end - 1, lists_end - 20):
             with self.subTest(offset=offset):
                 self.alter(layer, offset)
                 self.refuses(EXIT_CORRUPT, layer.name)
                 layer.write_bytes(whole)
+
+    def test_a_checksum_was_altered(self) -> None:
+        """Who reads no data does not look; what comes of it is not taken for right."""
+        layer = layers_of(self.snapshot)[-1]
+        for offset in (-257, -256 - 8 * self.checksum_count(layer)):
+            with self.subTest(offset=offset):
+                whole = layer.read_bytes()
+                self.alter(layer, offset)
+                self.refuses(EXIT_CORRUPT, layer.name, readers=self.DATA_READERS)
+                self.done("ingest", self.diff, "--parent", self.snapshot, "--out",
+                          self.store / "child", "--layout", "compact")
+                self.refuses(EXIT_CORRUPT, layer.name, snapshot=self.store / "child",
+                             readers=self.DATA_READERS)
+                self.done("rm", self.store / "child")
+                layer.unlink()
+                layer.write_bytes(whole)
+
+    @staticmethod
+    def checksum_count(layer: Path) -> int:
+        """The layer stores so many blocks."""
+        count: int = struct.unpack_from("<Q", layer.read_bytes()[-256:], 120)[0]
+        return count
 
     def test_a_data_byte_was_altered(self) -> None:
         layer = layers_of(self.snapshot)[-1]
