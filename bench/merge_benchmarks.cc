@@ -9,9 +9,32 @@
 // times faster where runs are short.)
 #include "base/error.h"
 #include "chain_benchmarks.h"
+#include "file_cache.h"
 #include "merge_contenders.h"
 
 namespace lamina::bench {
+namespace {
+
+/// With nothing of the store in the page cache: what it is for a VM that has been paused for long.
+Status run_cold(Bench& bench, const SnapshotChain& chain, MergeContenders& merging,
+                Comparison comparison) {
+  comparison.name += "/cold";
+  if (!bench.wants(comparison.name)) return {};
+  comparison.what += "; nothing is cached before";
+  comparison.budget = {};
+  comparison.ballast_bytes = 0;
+  comparison.contenders = {merging.plain(), merging.ours(),
+                           merging.floor("floor", Sharing::kNone, MergeContenders::Sync::kYes)};
+  for (Contender& contender : comparison.contenders) {
+    contender.prepare = [prepare = contender.prepare, &chain]() -> Status {
+      if (prepare) LAMINA_RETURN_IF_ERROR(prepare());
+      return drop_cache(chain.directory);
+    };
+  }
+  return bench.run(comparison);
+}
+
+}  // namespace
 
 Status run_merge(Bench& bench, const SnapshotChain& chain, Sharing sharing) {
   using Sync = MergeContenders::Sync;
@@ -31,6 +54,7 @@ Status run_merge(Bench& bench, const SnapshotChain& chain, Sharing sharing) {
     LAMINA_RETURN_IF_ERROR(bench.run(comparison));
     bench.note(merging->description());
   }
+  if (!reflink) LAMINA_RETURN_IF_ERROR(run_cold(bench, chain, *merging, comparison));
   comparison.name += "/unsynced";
   if (!bench.wants(comparison.name)) return {};
   comparison.what = "the data of the same merge, no sync";

@@ -7,6 +7,7 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "engine/block_scan.h"
+#include "engine/page_cache_manners.h"
 #include "engine/transfer.h"
 #include "sys/file.h"
 
@@ -58,11 +59,18 @@ Result<LayerCheck> check_layer(const Chain& chain, mapping::LayerIndex index, Pr
     return check;
   }
   const format::Trailer& trailer = *layer.trailer();
+  std::vector<mapping::Move> runs;
+  runs.reserve(trailer.extents.size());
+  for (const format::StoredExtent& extent : trailer.extents) {
+    runs.push_back({extent.guest_block, extent.block_count, index, extent.storage_block});
+  }
+  PageCacheManners manners(chain, runs, -1);
   std::vector<std::byte> buffer(kChunkBlocks * kBlockBytes);
   for (const format::StoredExtent& extent : trailer.extents) {
     for (std::uint32_t done = 0; done < extent.block_count;) {
       const std::uint32_t count = std::min(kChunkBlocks, extent.block_count - done);
       const auto chunk = std::span(buffer).first(count * kBlockBytes);
+      manners.before_read(check.checked_blocks);
       const Status read = layer.read_unchecked(extent.storage_block + done, chunk);
       for (std::uint32_t i = 0; i < count; ++i) {
         const std::uint64_t expected = trailer.checksums[extent.checksum_index + done + i];
@@ -75,10 +83,13 @@ Result<LayerCheck> check_layer(const Chain& chain, mapping::LayerIndex index, Pr
                   read ? std::string("wrong checksum") : read.error().message);
       }
       check.checked_blocks += count;
+      manners.after_read({extent.guest_block + done, count, index, extent.storage_block + done},
+                         check.checked_blocks);
       done += count;
       LAMINA_RETURN_IF_ERROR(advance(progress, count * kBlockBytes));
     }
   }
+  manners.finish(check.checked_blocks);
   return check;
 }
 

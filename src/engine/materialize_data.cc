@@ -6,6 +6,7 @@
 
 #include "base/block.h"
 #include "base/error.h"
+#include "engine/page_cache_manners.h"
 #include "engine/transfer.h"
 #include "sys/file.h"
 #include "sys/range_copy.h"
@@ -13,29 +14,39 @@
 namespace lamina::engine {
 namespace {
 
+std::vector<mapping::Move> data_extents_of(const mapping::Mapping& mapping) {
+  std::vector<mapping::Move> extents;
+  for (std::size_t i = 0; i < mapping.extent_count(); ++i) {
+    const mapping::Extent extent = mapping.extent(i);
+    if (extent.layer == mapping::kZeros) continue;
+    extents.push_back({extent.guest_block, extent.block_count, extent.layer, extent.storage_block});
+  }
+  return extents;
+}
+
 class Materializer {
  public:
   Materializer(const Chain& chain, const MaterializeTarget& target)
       : chain_(chain),
         target_(target),
         clone_(target.sharing != Sharing::kNever),
-        buffer_(kChunkBlocks * kBlockBytes) {}
+        buffer_(kChunkBlocks * kBlockBytes),
+        extents_(data_extents_of(chain.mapping())),
+        // The file is what the VM will map.
+        manners_(chain, extents_, -1) {}
 
   Result<MaterializedData> run() {
-    const mapping::Mapping& mapping = chain_.mapping();
     if (target_.progress != nullptr) {
       std::uint64_t blocks = 0;
-      for (std::size_t i = 0; i < mapping.extent_count(); ++i) {
-        const mapping::Extent extent = mapping.extent(i);
-        if (extent.layer != mapping::kZeros) blocks += extent.block_count;
-      }
+      for (const mapping::Move& extent : extents_) blocks += extent.block_count;
       target_.progress->begin("writing memory", blocks * kBlockBytes);
     }
-    for (std::size_t i = 0; i < mapping.extent_count(); ++i) {
-      const mapping::Extent extent = mapping.extent(i);
-      if (extent.layer != mapping::kZeros) LAMINA_RETURN_IF_ERROR(add(extent));
+    for (const mapping::Move& extent : extents_) {
+      LAMINA_RETURN_IF_ERROR(
+          add({extent.guest_block, extent.block_count, extent.layer, extent.storage_block}));
     }
     LAMINA_RETURN_IF_ERROR(flush());
+    manners_.finish(read_blocks_);
     LAMINA_RETURN_IF_ERROR(sys::truncate(target_.destination, target_.memory_bytes, target_.path));
     return done_;
   }
@@ -93,10 +104,13 @@ class Materializer {
       buffer_guest_block_ = guest;
     }
     const std::uint32_t count = std::min(extent.block_count - done, kChunkBlocks - used_blocks_);
+    manners_.before_read(read_blocks_);
     const auto room = std::span(buffer_).subspan(used_blocks_ * kBlockBytes, count * kBlockBytes);
     LAMINA_RETURN_IF_ERROR(
         chain_.layer(extent.layer)
             .read_checked({guest, count, extent.layer, extent.storage_block + done}, room));
+    read_blocks_ += count;
+    manners_.after_read({guest, count, extent.layer, extent.storage_block + done}, read_blocks_);
     if (!cloned) used_blocks_ += count;
     return count;
   }
@@ -113,6 +127,9 @@ class Materializer {
   const MaterializeTarget& target_;
   bool clone_;
   std::vector<std::byte> buffer_;
+  std::vector<mapping::Move> extents_;
+  PageCacheManners manners_;
+  std::uint64_t read_blocks_ = 0;
   std::uint32_t buffer_guest_block_ = 0;
   std::uint32_t used_blocks_ = 0;
   MaterializedData done_;

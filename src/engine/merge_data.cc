@@ -6,6 +6,7 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "engine/block_scan.h"
+#include "engine/page_cache_manners.h"
 #include "engine/transfer.h"
 #include "sys/file.h"
 #include "sys/range_copy.h"
@@ -25,20 +26,23 @@ constexpr std::uint32_t kGatherBlocks = 256;
 
 class Merger {
  public:
-  Merger(const Chain& chain, const MergeTarget& target)
+  Merger(const Chain& chain, std::span<const mapping::Move> moves, const MergeTarget& target)
       : chain_(chain),
         target_(target),
         clone_(target.allow_clone),
         kernel_copy_(target.allow_kernel_copy),
-        gathered_(kGatherBlocks * kBlockBytes) {}
+        gathered_(kGatherBlocks * kBlockBytes),
+        moves_(moves),
+        manners_(chain, moves, target.destination) {}
 
-  Result<MergedData> run(const std::vector<mapping::Move>& moves) {
+  Result<MergedData> run() {
     std::uint64_t blocks = 0;
-    for (const mapping::Move& move : moves) blocks += move.block_count;
+    for (const mapping::Move& move : moves_) blocks += move.block_count;
     merged_.checksums.reserve(blocks);
     if (target_.progress != nullptr) target_.progress->begin("merging", blocks * kBlockBytes);
-    for (const mapping::Move& move : moves) LAMINA_RETURN_IF_ERROR(add(move));
+    for (const mapping::Move& move : moves_) LAMINA_RETURN_IF_ERROR(add(move));
     LAMINA_RETURN_IF_ERROR(flush());
+    manners_.finish(end_block_);
     return std::move(merged_);
   }
 
@@ -49,6 +53,7 @@ class Merger {
                            std::min(move.block_count - done, kMaxCallBlocks), move.layer,
                            move.storage_block + done};
       LAMINA_RETURN_IF_ERROR(add_part(part));
+      moved_blocks_ += part.block_count;
       done += part.block_count;
       LAMINA_RETURN_IF_ERROR(advance(target_.progress, part.block_count * kBlockBytes));
     }
@@ -85,15 +90,19 @@ class Merger {
       }
     }
     if (!kernel_copy_ || part.block_count < kMinKernelCopiedBlocks) return false;
+    manners_.before_read(moved_blocks_);
     LAMINA_ASSIGN_OR_RETURN(
         kernel_copy_, sys::kernel_copy_range(layer.fd(), from, target_.destination, to, length,
                                              layer.path(), target_.path));
-    if (kernel_copy_) merged_.kernel_copied_bytes += length;
-    return kernel_copy_;
+    if (!kernel_copy_) return false;
+    merged_.kernel_copied_bytes += length;
+    manners_.after_read(part, end_block_);
+    return true;
   }
 
   Status gather(mapping::Extent part) {
     const Layer& layer = chain_.layer(part.layer);
+    manners_.before_read(moved_blocks_);
     while (part.block_count > 0) {
       if (gathered_blocks_ == kGatherBlocks) LAMINA_RETURN_IF_ERROR(flush());
       mapping::Extent piece = part;
@@ -104,6 +113,7 @@ class Merger {
       const auto checksums = layer.checksums(piece);
       merged_.checksums.insert(merged_.checksums.end(), checksums.begin(), checksums.end());
       if (checksums.empty()) compute_checksums(room);
+      manners_.after_read(piece, end_block_);
       gathered_blocks_ += piece.block_count;
       part = {part.guest_block + piece.block_count, part.block_count - piece.block_count,
               part.layer, part.storage_block + piece.block_count};
@@ -134,6 +144,9 @@ class Merger {
   bool kernel_copy_;
   std::vector<std::byte> gathered_;
   std::uint32_t gathered_blocks_ = 0;
+  std::span<const mapping::Move> moves_;
+  PageCacheManners manners_;
+  std::uint64_t moved_blocks_ = 0;
   std::uint64_t end_block_ = 0;  ///< blocks written to the destination
   MergedData merged_;
 };
@@ -142,7 +155,7 @@ class Merger {
 
 Result<MergedData> merge_data(const Chain& chain, const std::vector<mapping::Move>& moves,
                               const MergeTarget& target) {
-  return Merger(chain, target).run(moves);
+  return Merger(chain, moves, target).run();
 }
 
 }  // namespace lamina::engine

@@ -16,6 +16,20 @@ inline constexpr std::uint64_t kUffdFeatureWpAsync = std::uint64_t{1} << 15;
 /// UFFD_FEATURE_MOVE, Linux 6.8.
 inline constexpr std::uint64_t kUffdFeatureMove = std::uint64_t{1} << 16;
 
+/// cachestat(2), Linux 6.5; the same number on every architecture.
+inline constexpr long kCachestatNumber = 451;
+struct CachestatRange {
+  std::uint64_t offset;
+  std::uint64_t length;  ///< 0: to the end
+};
+struct Cachestat {
+  std::uint64_t cached_pages;
+  std::uint64_t dirty_pages;
+  std::uint64_t pages_being_written;
+  std::uint64_t evicted_pages;
+  std::uint64_t recently_evicted_pages;
+};
+
 /// SO_PEERPIDFD, Linux 6.5.
 inline constexpr int kSoPeerPidfd = 77;
 

@@ -1,0 +1,104 @@
+#include "engine/page_cache_manners.h"
+
+#include <algorithm>
+
+#include "base/block.h"
+#include "sys/page_cache.h"
+
+namespace lamina::engine {
+namespace {
+
+/// How far ahead of what is being moved is announced: 8 MiB.
+constexpr std::uint64_t kAheadBlocks = 2048;
+
+/// Longest run that is announced at once, so that a long one does not come in too early.
+constexpr std::uint32_t kAnnouncedBlocks = 512;
+
+/// How much of a cold VM stays cached at most, twice: 64 MiB.
+constexpr std::uint64_t kKeptBlocks = 16384;
+
+}  // namespace
+
+PageCacheManners::PageCacheManners(const Chain& chain, std::span<const mapping::Move> moves,
+                                   int destination)
+    : chain_(chain),
+      moves_(moves),
+      destination_(destination),
+      read_until_(chain.layers().size() + 1),
+      dropped_until_(chain.layers().size() + 1) {}
+
+void PageCacheManners::begin() {
+  has_begun_ = true;
+  std::vector<bool> is_read(chain_.layers().size() + 1);
+  for (const mapping::Move& move : moves_) is_read[move.layer] = true;
+  std::uint64_t cached = 0;
+  std::uint64_t stored = 0;
+  bool is_known = true;
+  for (std::size_t i = 1; i < is_read.size(); ++i) {
+    if (!is_read[i]) continue;
+    const Layer& layer = chain_.layer(static_cast<mapping::LayerIndex>(i));
+    sys::read_exactly_what_is_asked(layer.fd());
+    const auto bytes = sys::cached_bytes(layer.fd());
+    is_known = is_known && bytes.has_value();
+    cached += bytes.value_or(0);
+    stored += layer.stored_blocks() * kBlockBytes;
+  }
+  is_cold_ = is_known && cached < stored / 2;
+  is_cached_ = is_known && cached >= stored - stored / 8;
+}
+
+void PageCacheManners::before_read(std::uint64_t block_count) {
+  if (!has_begun_) begin();
+  if (is_cached_) return;
+  while (move_ < moves_.size() && announced_blocks_ < block_count + kAheadBlocks) {
+    const mapping::Move& move = moves_[move_];
+    const std::uint32_t count = std::min(move.block_count - done_in_move_, kAnnouncedBlocks);
+    // What has been moved meanwhile, by clones, is not announced any more.
+    if (announced_blocks_ + count > block_count) {
+      sys::start_reading(chain_.layer(move.layer).fd(),
+                         (move.storage_block + done_in_move_) * kBlockBytes, count * kBlockBytes);
+    }
+    announced_blocks_ += count;
+    done_in_move_ += count;
+    if (done_in_move_ < move.block_count) continue;
+    done_in_move_ = 0;
+    ++move_;
+  }
+}
+
+void PageCacheManners::after_read(const mapping::Extent& run, std::uint64_t written_blocks) {
+  if (!is_cold_) return;
+  // Of one layer the moves' storage blocks go up, as its guest blocks do.
+  read_until_[run.layer] = std::max(read_until_[run.layer], run.storage_block + run.block_count);
+  if (written_blocks < written_until_ + kKeptBlocks) return;
+  give_back(written_blocks);
+}
+
+void PageCacheManners::give_back(std::uint64_t written_blocks) {
+  for (std::size_t i = 1; i < read_until_.size(); ++i) {
+    if (dropped_until_[i] == read_until_[i]) continue;
+    sys::drop_cached(chain_.layer(static_cast<mapping::LayerIndex>(i)).fd(),
+                     dropped_until_[i] * kBlockBytes,
+                     (read_until_[i] - dropped_until_[i]) * kBlockBytes);
+    dropped_until_[i] = read_until_[i];
+  }
+  if (destination_ < 0) {
+    written_until_ = written_blocks;
+    return;
+  }
+  // The disk writes one part while the next is put together.
+  sys::start_writing(destination_, written_until_ * kBlockBytes,
+                     (written_blocks - written_until_) * kBlockBytes);
+  sys::write_and_drop(destination_, writing_from_ * kBlockBytes,
+                      (written_until_ - writing_from_) * kBlockBytes);
+  writing_from_ = written_until_;
+  written_until_ = written_blocks;
+}
+
+void PageCacheManners::finish(std::uint64_t written_blocks) {
+  if (!is_cold_) return;
+  give_back(written_blocks);
+  give_back(written_blocks);
+}
+
+}  // namespace lamina::engine

@@ -1,0 +1,33 @@
+// What is cached of a file, and what the kernel is told about it.
+//
+// All of it is advice: where the kernel does not know a call, or cannot do it, nothing happens and
+// nothing is wrong.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+namespace lamina::sys {
+
+/// Bytes of the file that are in the page cache (cachestat, Linux 6.5). Nothing where the kernel
+/// cannot tell.
+std::optional<std::uint64_t> cached_bytes(int fd);
+
+/// Reads of this descriptor bring in what they ask for and nothing around it: else the kernel reads
+/// ahead across holes, and fills the cache with zeros.
+void read_exactly_what_is_asked(int fd);
+
+/// Starts to read a range into the page cache.
+void start_reading(int fd, std::uint64_t offset, std::uint64_t length);
+
+/// Starts to write the cached changes of a range to the disk. Promises nothing: only a sync does.
+void start_writing(int fd, std::uint64_t offset, std::uint64_t length);
+
+/// Writes the cached changes of a range, and gives its pages back, for everybody. Promises nothing
+/// about the disk.
+void write_and_drop(int fd, std::uint64_t offset, std::uint64_t length);
+
+/// Gives back the unchanged pages of a range, for everybody.
+void drop_cached(int fd, std::uint64_t offset, std::uint64_t length);
+
+}  // namespace lamina::sys
