@@ -15,23 +15,25 @@
 
 namespace lamina {
 
+static_assert(std::endian::native == std::endian::little, "numbers are written as they are");
+
 /// Appends numbers to a growing buffer, little-endian.
 class ByteWriter {
  public:
+  ByteWriter() = default;
+  explicit ByteWriter(std::size_t expected_bytes) { bytes_.reserve(expected_bytes); }
+
   template <std::unsigned_integral T>
   void put(T value) {
-    for (std::size_t i = 0; i < sizeof(T); ++i) {
-      bytes_.push_back(static_cast<std::byte>(static_cast<std::uint64_t>(value) >> (8 * i)));
-    }
+    put_column(std::span<const T>(&value, 1));
   }
   void put(const Uuid& id) { put_bytes(std::as_bytes(std::span(id.bytes))); }
   void put_bytes(std::span<const std::byte> bytes) {
     bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
   }
-  /// Whole columns at once; the host is little-endian wherever lamina runs.
+  /// Whole columns at once.
   template <std::unsigned_integral T>
   void put_column(std::span<const T> values) {
-    static_assert(std::endian::native == std::endian::little);
     put_bytes(std::as_bytes(values));
   }
   void put_zeros_until(std::size_t size) {
@@ -54,12 +56,10 @@ class ByteReader {
 
   template <std::unsigned_integral T>
   T get() {
-    std::uint64_t value = 0;
+    T value = 0;
     const auto bytes = get_bytes(sizeof(T));
-    for (std::size_t i = 0; i < bytes.size(); ++i) {
-      value |= std::to_integer<std::uint64_t>(bytes[i]) << (8 * i);
-    }
-    return static_cast<T>(value);
+    if (!bytes.empty()) std::memcpy(&value, bytes.data(), sizeof(T));
+    return value;
   }
   Uuid get_uuid() {
     Uuid id;
@@ -81,7 +81,6 @@ class ByteReader {
   /// `count` numbers. The caller has checked `count` against the bytes that remain.
   template <std::unsigned_integral T>
   std::vector<T> get_column(std::size_t count) {
-    static_assert(std::endian::native == std::endian::little);
     if (count > rest_.size() / sizeof(T)) {
       ok_ = false;
       rest_ = {};

@@ -111,18 +111,21 @@ std::vector<Uuid> decode_layers(std::span<const std::byte> section, std::uint32_
 
 Result<std::vector<Extent>> decode_extents(std::span<const std::byte> section, std::uint32_t count,
                                            std::uint32_t block_count) {
-  ByteReader reader(section);
-  const auto starts = reader.get_column<std::uint32_t>(count);
-  const auto storage = reader.get_column<std::uint32_t>(count);
-  const auto layer = reader.get_column<LayerIndex>(count);
-  std::vector<Extent> extents(count);
+  const std::size_t column_bytes = count * sizeof(std::uint32_t);
+  ByteReader starts(section.first(column_bytes));
+  ByteReader storage(section.subspan(column_bytes, column_bytes));
+  ByteReader layers(section.subspan(2 * column_bytes));
+  std::vector<Extent> extents;
+  extents.reserve(count);
+  std::uint32_t start = count > 0 ? starts.get<std::uint32_t>() : 0;
   for (std::uint32_t i = 0; i < count; ++i) {
-    const std::uint32_t end = i + 1 < count ? starts[i + 1] : block_count;
-    if (end <= starts[i]) {
+    const std::uint32_t end = i + 1 < count ? starts.get<std::uint32_t>() : block_count;
+    if (end <= start) {
       return fail(ErrorKind::kCorrupt, "extent {} starts at {:#x}, at or past the next one's {:#x}",
-                  i, starts[i] * kBlockBytes, end * kBlockBytes);
+                  i, start * kBlockBytes, end * kBlockBytes);
     }
-    extents[i] = {starts[i], end - starts[i], layer[i], storage[i]};
+    extents.push_back({start, end - start, layers.get<LayerIndex>(), storage.get<std::uint32_t>()});
+    start = end;
   }
   return extents;
 }
@@ -180,23 +183,28 @@ Result<Header> decode_native_header(std::span<const std::byte> bytes) {
 
 std::vector<std::byte> encode_native_header(const Header& header) {
   const Mapping& mapping = header.mapping;
-  ByteWriter layers;
+  const std::size_t layers_bytes = mapping.layers().size() * kLayerBytes;
+  const std::size_t file_bytes = kFixedBytes + layers_bytes + mapping.extent_count() * kExtentBytes;
+  // The fixed part has checksums of what follows it, and is put in front in the end.
+  ByteWriter body(file_bytes);
+  body.put_zeros_until(kFixedBytes);
   for (std::size_t i = 0; i < mapping.layers().size(); ++i) {
-    layers.put(mapping.layers()[i]);
-    layers.put(header.layers[i].data_blocks);
-    layers.put(header.layers[i].has_checksums ? kLayerHasChecksums : std::uint32_t{0});
-    layers.put(std::uint32_t{0});
+    body.put(mapping.layers()[i]);
+    body.put(header.layers[i].data_blocks);
+    body.put(header.layers[i].has_checksums ? kLayerHasChecksums : std::uint32_t{0});
+    body.put(std::uint32_t{0});
   }
-  ByteWriter extents;
-  extents.put_column(mapping.starts());
-  extents.put_column(mapping.storage());
-  extents.put_column(mapping.layer_column());
+  body.put_column(mapping.starts());
+  body.put_column(mapping.storage());
+  body.put_column(mapping.layer_column());
+  const auto layers = body.view().subspan(kFixedBytes, layers_bytes);
+  const auto extents = body.view().subspan(kFixedBytes + layers_bytes);
 
-  ByteWriter file;
+  ByteWriter file(kFixedBytes);
   file.put_bytes(std::as_bytes(std::span(kMagic)));
   file.put(kVersion);
   file.put(static_cast<std::uint32_t>(kFixedBytes));
-  file.put(std::uint64_t{kFixedBytes + layers.size() + extents.size()});
+  file.put(std::uint64_t{file_bytes});
   file.put(std::uint32_t{0});
   file.put(std::uint32_t{0});
   file.put(header.pause_id);
@@ -207,16 +215,16 @@ std::vector<std::byte> encode_native_header(const Header& header) {
   file.put(header.vmstate ? kHasVmstate : std::uint32_t{0});
   file.put(static_cast<std::uint32_t>(mapping.layers().size()));
   file.put(static_cast<std::uint32_t>(mapping.extent_count()));
-  file.put(checksum64(layers.view()));
-  file.put(checksum64(extents.view()));
+  file.put(checksum64(layers));
+  file.put(checksum64(extents));
   const FileDigest vmstate = header.vmstate.value_or(FileDigest{});
   file.put(vmstate.size_bytes);
   file.put_bytes(std::as_bytes(std::span(vmstate.digest)));
   file.put_zeros_until(kChecksumOffset);
   file.put(checksum64(file.view()));
-  file.put_bytes(layers.view());
-  file.put_bytes(extents.view());
-  return file.take();
+  std::vector<std::byte> bytes = body.take();
+  std::ranges::copy(file.view(), bytes.begin());
+  return bytes;
 }
 
 }  // namespace lamina::format

@@ -232,7 +232,9 @@ Result<Trailer> decode_trailer(std::span<const std::byte> bytes, std::uint64_t f
 }
 
 std::vector<std::byte> encode_trailer(const Trailer& trailer) {
-  ByteWriter file;
+  ByteWriter file(kFooterBytes + (trailer.chain.size() + trailer.replaces.size()) * kUuidBytes +
+                  (trailer.extents.size() + trailer.zeros.size()) * kRunBytes +
+                  trailer.checksums.size() * sizeof(std::uint64_t));
   for (const Uuid& id : trailer.chain) file.put(id);
   for (const Uuid& id : trailer.replaces) file.put(id);
   for (const StoredExtent& extent : trailer.extents) {
