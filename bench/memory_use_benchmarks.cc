@@ -1,19 +1,24 @@
-// How much memory an ingest and a merge need: the peak growth of the resident set in a process of
-// its own. Budget: 64 MiB + 24 bytes per stored block.
+// How much memory the operations need: the peak growth of the resident set in a process of its own.
+// Budget: 64 MiB + 24 bytes per stored block.
 #include <fcntl.h>
 #include <malloc.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <functional>
 #include <optional>
 
+#include "base/block.h"
 #include "base/error.h"
 #include "bench.h"
+#include "lamina/fork.h"
 #include "lamina/ingest.h"
+#include "lamina/materialize.h"
 #include "lamina/merge.h"
+#include "lamina/verify.h"
 #include "snapshot_chain.h"
 #include "sys/fd.h"
 
@@ -85,12 +90,12 @@ Status measure(Bench& bench, const std::string& name, const Operation& operation
 }
 
 Result<std::uint64_t> ingest_file(const std::string& file, const std::string& snapshot,
-                                  const std::optional<std::string>& parent) {
+                                  const std::optional<std::string>& parent, Layout layout) {
   IngestOptions options;
   options.memory_file = file;
   options.snapshot = snapshot;
   options.parent = parent;
-  options.layout = Layout::kAdopted;
+  options.layout = layout;
   LAMINA_ASSIGN_OR_RETURN(const IngestReport report, ingest(options));
   return report.stored_blocks;
 }
@@ -98,23 +103,26 @@ Result<std::uint64_t> ingest_file(const std::string& file, const std::string& sn
 }  // namespace
 
 Status run_memory_use(Bench& bench) {
-  if (!bench.wants("memory/ingest/full") && !bench.wants("memory/ingest/diff") &&
-      !bench.wants("memory/merge")) {
-    return {};
-  }
+  constexpr const char* kNames[] = {
+      "memory/ingest/full", "memory/ingest/compact", "memory/ingest/diff", "memory/merge",
+      "memory/materialize", "memory/verify",         "memory/fork"};
+  if (std::ranges::none_of(kNames, [&](const char* name) { return bench.wants(name); })) return {};
   const std::string directory = bench.directory() + "/memory-use";
   const std::string file = directory + "/next";
   LAMINA_ASSIGN_OR_RETURN(const SnapshotChain chain,
                           build_chain(directory, bench.memory_blocks(), kDiffs));
   LAMINA_RETURN_IF_ERROR(chain.memory.write_full_file(file));
+  LAMINA_RETURN_IF_ERROR(measure(bench, "memory/ingest/compact", [&] {
+    return ingest_file(file, chain.store + "/compact", std::nullopt, Layout::kCompact);
+  }));
   LAMINA_RETURN_IF_ERROR(measure(bench, "memory/ingest/full", [&] {
-    return ingest_file(file, chain.store + "/full", std::nullopt);
+    return ingest_file(file, chain.store + "/full", std::nullopt, Layout::kAdopted);
   }));
   LAMINA_RETURN_IF_ERROR(remove_all(file));
   LAMINA_RETURN_IF_ERROR(write_diff_file(file, chain.memory.block_count(),
                                          chain.memory.draw_diff(kDirtyFraction, 99, kSeed)));
   LAMINA_RETURN_IF_ERROR(measure(bench, "memory/ingest/diff", [&] {
-    return ingest_file(file, chain.store + "/diff", chain.youngest);
+    return ingest_file(file, chain.store + "/diff", chain.youngest, Layout::kAdopted);
   }));
   LAMINA_RETURN_IF_ERROR(measure(bench, "memory/merge", [&]() -> Result<std::uint64_t> {
     MergeOptions options;
@@ -122,6 +130,22 @@ Status run_memory_use(Bench& bench) {
     options.out = chain.store + "/merged";
     LAMINA_ASSIGN_OR_RETURN(const MergeReport report, merge(options));
     return report.merged_blocks;
+  }));
+  LAMINA_RETURN_IF_ERROR(measure(bench, "memory/materialize", [&]() -> Result<std::uint64_t> {
+    MaterializeOptions options;
+    options.snapshot = chain.youngest;
+    options.out = directory + "/out";
+    LAMINA_ASSIGN_OR_RETURN(const MaterializeReport report, materialize(options));
+    return report.data_bytes / kBlockBytes;
+  }));
+  LAMINA_RETURN_IF_ERROR(measure(bench, "memory/verify", [&]() -> Result<std::uint64_t> {
+    LAMINA_ASSIGN_OR_RETURN(const VerifyReport report,
+                            verify({.snapshot = chain.youngest, .against = {}}));
+    return report.checked_blocks;
+  }));
+  LAMINA_RETURN_IF_ERROR(measure(bench, "memory/fork", [&]() -> Result<std::uint64_t> {
+    LAMINA_RETURN_IF_ERROR(fork_snapshot({chain.youngest, chain.store + "/fork"}));
+    return std::uint64_t{0};
   }));
   return remove_all(directory);
 }
