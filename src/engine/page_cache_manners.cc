@@ -55,7 +55,7 @@ void PageCacheManners::before_read(std::uint64_t block_count) {
     const std::uint32_t count = std::min(move.block_count - done_in_move_, kAnnouncedBlocks);
     // What has been moved meanwhile, by clones, is not announced any more.
     if (announced_blocks_ + count > block_count) {
-      sys::start_reading(chain_.layer(move.layer).fd(),
+      sys::read_ahead(chain_.layer(move.layer).fd(),
                          (move.storage_block + done_in_move_) * kBlockBytes, count * kBlockBytes);
     }
     announced_blocks_ += count;

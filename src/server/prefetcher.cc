@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/block.h"
-#include "sys/file.h"
+#include "sys/page_cache.h"
 
 namespace lamina::server {
 

@@ -176,11 +176,6 @@ Result<std::uint64_t> free_bytes(const std::string& path) {
   return std::uint64_t{facts.f_bavail} * facts.f_frsize;
 }
 
-void read_ahead(int fd, std::uint64_t offset, std::uint64_t length) {
-  static_cast<void>(::posix_fadvise(fd, static_cast<off_t>(offset), static_cast<off_t>(length),
-                                    POSIX_FADV_WILLNEED));
-}
-
 Result<std::vector<std::byte>> read_whole(int fd, std::uint64_t limit_bytes,
                                           const std::string& object) {
   LAMINA_ASSIGN_OR_RETURN(const FileFacts facts, facts_of(fd, object));

@@ -91,9 +91,6 @@ Result<bool> punch_hole(int fd, std::uint64_t offset, std::uint64_t length,
 /// What the file system of `path` has left for this user (statvfs(3)).
 Result<std::uint64_t> free_bytes(const std::string& path);
 
-/// Asks the kernel to read [offset, offset + length) ahead. A hint: it never fails.
-void read_ahead(int fd, std::uint64_t offset, std::uint64_t length);
-
 /// The whole of a small file. Larger than `limit_bytes` is kCorrupt.
 Result<std::vector<std::byte>> read_whole(int fd, std::uint64_t limit_bytes,
                                           const std::string& object);

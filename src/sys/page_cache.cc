@@ -16,7 +16,7 @@ std::optional<std::uint64_t> cached_bytes(int fd) {
 
 void read_exactly_what_is_asked(int fd) { ::posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM); }
 
-void start_reading(int fd, std::uint64_t offset, std::uint64_t length) {
+void read_ahead(int fd, std::uint64_t offset, std::uint64_t length) {
   ::posix_fadvise(fd, static_cast<off_t>(offset), static_cast<off_t>(length), POSIX_FADV_WILLNEED);
 }
 

@@ -18,7 +18,7 @@ std::optional<std::uint64_t> cached_bytes(int fd);
 void read_exactly_what_is_asked(int fd);
 
 /// Starts to read a range into the page cache.
-void start_reading(int fd, std::uint64_t offset, std::uint64_t length);
+void read_ahead(int fd, std::uint64_t offset, std::uint64_t length);
 
 /// Starts to write the cached changes of a range to the disk. Promises nothing: only a sync does.
 void start_writing(int fd, std::uint64_t offset, std::uint64_t length);
