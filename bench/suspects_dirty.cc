@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <fstream>
 #include <memory>
 
 #include "base/error.h"
@@ -109,16 +110,29 @@ Contender collecting(const std::string& name, const Setting& setting, const Coll
           }};
 }
 
+/// How much of a process' memory is in huge pages, in MiB.
+std::uint64_t huge_mebibytes(pid_t pid) {
+  std::ifstream smaps(fmt::format("/proc/{}/smaps_rollup", pid));
+  std::string word;
+  std::uint64_t kibibytes = 0;
+  while (smaps >> word && word != "AnonHugePages:") {
+  }
+  smaps >> kibibytes;
+  return kibibytes >> 10;
+}
+
 /// One line on whether the set is exact for another kind of memory or descriptor.
 std::string exactness(const Setting& setting, Tracking tracking, Backing backing) {
   auto guest =
       TrackedGuest::start(setting.layer, setting.writes, tracking, backing, setting.placement);
   if (!guest) return guest.error().message;
+  const std::uint64_t huge = huge_mebibytes((*guest)->pid());
   if (const Status written = (*guest)->write(); !written) return written.error().message;
   const Result<DirtySet> found =
       tracking == Tracking::kAsync ? (*guest)->scanned(false) : Result<DirtySet>((*guest)->noted());
   if (const Status exact = expect(found, setting.writes); !exact) return exact.error().message;
-  return fmt::format("exact, {} blocks of 4 KiB", found->size());
+  return fmt::format("exact, {} blocks of 4 KiB (in huge pages: {} MiB before, {} after)",
+                     found->size(), huge, huge_mebibytes((*guest)->pid()));
 }
 
 Status measure_writes(Bench& bench, const Setting& setting, std::uint32_t per_cent) {
@@ -168,7 +182,7 @@ Status measure_collecting(Bench& bench, const Setting& setting, std::uint32_t pe
   bench.note("needs WP_ASYNC in the VMM's own userfaultfd, and the rights of ptrace");
   bench.note("private memory: exact in every round, zeros included");
   bench.note("shared memory: " + exactness(setting, Tracking::kAsync, Backing::kShared));
-  bench.note("in huge pages: " + exactness(setting, Tracking::kAsync, Backing::kHuge));
+  bench.note("transparent huge pages: " + exactness(setting, Tracking::kAsync, Backing::kHuge));
   bench.note("a descriptor as Firecracker makes it, resolved by the server: " +
              exactness(setting, Tracking::kSyncLate, Backing::kPrivate));
   return {};

@@ -35,6 +35,7 @@ class TrackedGuest {
   /// Lets it write and resolves what it must wait for.
   Status write();
 
+  [[nodiscard]] pid_t pid() const { return guest_->pid(); }
   /// What the server has been told. REQUIRES: synchronous tracking.
   [[nodiscard]] DirtySet noted() const;
   /// By PAGEMAP_SCAN; `protect`: and protects what was written anew, in the same step.

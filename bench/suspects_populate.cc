@@ -124,7 +124,7 @@ Status measure(Bench& bench, const BareLayer& layer, const PopulateCase& one) {
   Comparison comparison = suspect_comparison(
       one.name,
       fmt::format("{} MiB from a {} layer: read ahead by a helper into buffers (ours), read by the "
-                  "copier, copied from mappings; announced 8 MiB ahead or not",
+                  "copier, copied from mappings",
                   blocks.size() * kBlockBytes >> 20, one.cold ? "cold" : "cached"),
       layer.bytes().size());
   comparison.bytes = blocks.size() * kBlockBytes;
@@ -170,35 +170,46 @@ Status measure(Bench& bench, const BareLayer& layer, const PopulateCase& one) {
   return {};
 }
 
-std::vector<PopulateWay> cold_ways() {
+std::vector<PopulateWay> cached_ways() {
   return {{"ours", Source::kHelper},
-          {"ours, announced", Source::kHelper, Announcing::kWindow},
+          {"helper alone", Source::kHelperAlone},
           {"read", Source::kRead},
-          {"read, announced", Source::kRead, Announcing::kWindow},
           {"mapping", Source::kMapping},
-          {"mapping, announced", Source::kMapping, Announcing::kWindow},
           {"populate read", Source::kPopulateRead},
-          {"populate read, announced", Source::kPopulateRead, Announcing::kWindow},
+          {"huge mapping", Source::kHugeMapping},
+          {"kept mapping", Source::kKeptMapping},
+          {"unchecked", Source::kUnchecked}};
+}
+
+/// `ours`: how ours announces; `other`: another way, for all the rest.
+std::vector<PopulateWay> cold_ways(Announcing ours, Announcing other) {
+  const std::string not_ours = other == Announcing::kNone ? "not announced" : "window";
+  return {{"ours", Source::kHelper, ours},
+          {"ours, " + not_ours, Source::kHelper, other},
+          {"helper alone", Source::kHelperAlone, ours},
+          {"read", Source::kRead},
+          {"read, window", Source::kRead, Announcing::kWindow},
+          {"mapping", Source::kMapping},
+          {"mapping, window", Source::kMapping, Announcing::kWindow},
+          {"populate read", Source::kPopulateRead},
+          {"populate read, window", Source::kPopulateRead, Announcing::kWindow},
           {"huge mapping", Source::kHugeMapping}};
 }
 
 }  // namespace
 
 Status run_populate_suspects(Bench& bench, const BareLayer& layer) {
-  const std::uint32_t blocks = layer.block_count();
-  const std::vector<PopulateWay> cached_ways = {{"ours", Source::kHelper},
-                                                {"read", Source::kRead},
-                                                {"mapping", Source::kMapping},
-                                                {"populate read", Source::kPopulateRead},
-                                                {"huge mapping", Source::kHugeMapping},
-                                                {"kept mapping", Source::kKeptMapping},
-                                                {"unchecked", Source::kUnchecked}};
+  const auto in_order = portions_in_order(layer.block_count());
+  const auto recorded = recorded_portions(layer.block_count());
   const std::string name = "suspect-populate-read";
+  auto cold_runs = cold_ways(Announcing::kAll, Announcing::kNone);
+  cold_runs.insert(cold_runs.begin() + 1, {"ours, window", Source::kHelper, Announcing::kWindow});
   for (const PopulateCase& one :
-       {PopulateCase{name + "/cached", false, portions_in_order(blocks), cached_ways},
-        PopulateCase{name + "/cached-runs", false, recorded_portions(blocks), cached_ways},
-        PopulateCase{name + "/cold", true, portions_in_order(blocks), cold_ways()},
-        PopulateCase{name + "/cold-runs", true, recorded_portions(blocks), cold_ways()}}) {
+       {PopulateCase{name + "/cached", false, in_order, cached_ways()},
+        PopulateCase{name + "/cached-runs", false, recorded, cached_ways()},
+        PopulateCase{name + "/cold", true, in_order,
+                     cold_ways(Announcing::kNone, Announcing::kWindow)},
+        PopulateCase{name + "/cold-runs", true, recorded, cold_runs}}) {
     LAMINA_RETURN_IF_ERROR(measure(bench, layer, one));
   }
   return {};

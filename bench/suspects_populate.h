@@ -14,7 +14,9 @@
 namespace lamina::bench {
 
 enum class Source : std::uint8_t {
-  kHelper,        ///< a thread preads the next portions into buffers and checks them, as ours
+  kHelper,        ///< a thread preads the next portions into buffers and checks them, and whoever
+                  ///< copies does too when it has nothing to copy, as ours
+  kHelperAlone,   ///< the thread alone
   kRead,          ///< pread into a buffer and a check, by the thread that copies
   kMapping,       ///< a fresh mapping, checked where it is
   kPopulateRead,  ///< the same, each run with MADV_POPULATE_READ before
@@ -23,9 +25,11 @@ enum class Source : std::uint8_t {
   kUnchecked,     ///< the same, never looked at
 };
 
+/// By POSIX_FADV_WILLNEED, which is what readahead(2) does.
 enum class Announcing : std::uint8_t {
   kNone,
-  kWindow,  ///< what comes in the next 8 MiB by POSIX_FADV_WILLNEED, which is readahead(2)
+  kWindow,  ///< what comes in the next 8 MiB, by whoever reads
+  kAll,     ///< all from the start, by a thread of its own, as ours does with recorded runs
 };
 
 struct PopulateWay {
@@ -40,6 +44,7 @@ using BarePortion = std::vector<format::BlockRun>;
 /// Buffers that outlive the guests, as a server's do.
 struct PopulateBuffers {
   static constexpr std::size_t kCount = 4;
+  static constexpr std::size_t kBytes = std::size_t{2} << 20;
   PopulateBuffers();
   std::vector<std::vector<std::byte>> buffers;
 };
