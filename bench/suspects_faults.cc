@@ -35,7 +35,7 @@ Status run_fault_suspects(Bench& bench) {
   LAMINA_ASSIGN_OR_RETURN(const auto layer, BareLayer::create(file, bench.memory_blocks()));
   for (Status (*topic)(Bench&, const BareLayer&) :
        {run_spin_suspects, run_loop_suspects, run_zeropage_suspects, run_populate_suspects,
-        run_move_suspects, run_dirty_suspects}) {
+        run_populate_product_suspects, run_move_suspects, run_dirty_suspects}) {
     LAMINA_RETURN_IF_ERROR(topic(bench, *layer));
   }
   return remove_all(file);

@@ -75,6 +75,7 @@ Status run_spin_suspects(Bench& bench, const BareLayer& layer);
 Status run_loop_suspects(Bench& bench, const BareLayer& layer);
 Status run_zeropage_suspects(Bench& bench, const BareLayer& layer);
 Status run_populate_suspects(Bench& bench, const BareLayer& layer);
+Status run_populate_product_suspects(Bench& bench, const BareLayer& layer);
 Status run_move_suspects(Bench& bench, const BareLayer& layer);
 Status run_dirty_suspects(Bench& bench, const BareLayer& layer);
 
