@@ -1,7 +1,6 @@
 // The product's own populating of a cold snapshot in order: its session with the thread that reads
-// ahead, whom the session helps, and without it. Both read through one descriptor of a layer, so
-// two readers share what the kernel knows of where the file is read; bare loops with the like are
-// in suspects_populate.cc. "announced": POSIX_FADV_WILLNEED of every layer before.
+// ahead, whom the session helps, and without it. Bare loops with the like are in
+// suspects_populate.cc. "announced": POSIX_FADV_WILLNEED of every layer before.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>

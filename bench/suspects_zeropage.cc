@@ -23,6 +23,7 @@
 namespace lamina::bench {
 namespace {
 
+constexpr std::uint64_t kMemoryBytes = std::uint64_t{256} << 20;
 constexpr std::uint32_t kUnregistered = 0;
 constexpr std::array<std::uint32_t, 4> kRuns = {512, 1, 16, kUnregistered};
 
@@ -120,8 +121,8 @@ std::string contender_name(std::uint32_t blocks) {
 
 Status run_zeropage_suspects(Bench& bench, const BareLayer& /*layer*/) {
   Setting setting;
-  setting.memory_bytes = bench.memory_bytes();
-  const auto touches = blocks_in_order(bench.memory_blocks());
+  setting.memory_bytes = kMemoryBytes;
+  const auto touches = blocks_in_order(kMemoryBytes / kBlockBytes);
   setting.touches = &touches;
   setting.placement = placements().back();
   for (const Access access : {Access::kRead, Access::kWrite}) {
