@@ -393,6 +393,9 @@ class World {
     if (options.layers && (*options.layers == 0 || *options.layers > layers)) {
       return expect_refusal(merge(options), ErrorKind::kUsage);
     }
+    if (options.layers && *options.layers < layers && !before->layer_order_known) {
+      return expect_refusal(merge(options), ErrorKind::kFailed);
+    }
     const auto report = merge(options);
     expect_success(report);
     check(report->layers_before == layers && report->layers_after <= layers);
