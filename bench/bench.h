@@ -24,7 +24,8 @@ struct Options {
   std::string json;    ///< file to write; empty: none
   std::string directory = ".";
   bool quick = false;
-  bool curves = false;  ///< the curves instead of the benchmarks
+  bool curves = false;    ///< the curves instead of the benchmarks
+  bool suspects = false;  ///< the ways that are not taken instead of the benchmarks
   bool no_ballast = false;
   unsigned repeat = 0;  ///< 0: five rounds, three when quick and for curves
 };
@@ -126,6 +127,10 @@ Status run_ingest_curves(Bench& bench);
 Status run_chain_curves(Bench& bench);
 Status run_merge_curves(Bench& bench);
 Status run_fault_curves(Bench& bench);
+
+/// The suspects, likewise: ways that are not taken, beside those that are.
+Status run_storage_suspects(Bench& bench);
+Status run_fault_suspects(Bench& bench);
 
 /// Set by a signal handler: the run ends before the next contender, with its directory removed.
 void request_stop();

@@ -7,12 +7,9 @@
 // reason to drop it, so a figure above 0 there means that somebody dropped what was not theirs.
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <functional>
-#include <vector>
 
 #include "base/block.h"
 #include "base/error.h"
@@ -20,6 +17,7 @@
 #include "floor_loops.h"
 #include "lamina/ingest.h"
 #include "lamina/merge.h"
+#include "page_cache.h"
 #include "plain_reference.h"
 #include "snapshot_chain.h"
 #include "sys/file.h"
@@ -42,18 +40,6 @@ Status for_each_file(const std::string& directory,
   return {};
 }
 
-Result<std::uint64_t> cached_bytes_of(int fd, std::uint64_t bytes) {
-  void* memory = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd, 0);
-  if (memory == MAP_FAILED) return system_failure("mmap", "a file", errno);
-  std::vector<unsigned char> pages(blocks_for(bytes));
-  const int failed = ::mincore(memory, bytes, pages.data());
-  ::munmap(memory, bytes);
-  if (failed != 0) return system_failure("mincore", "a file", errno);
-  std::uint64_t count = 0;
-  for (const unsigned char page : pages) count += page & 1U;
-  return count * kBlockBytes;
-}
-
 Result<std::uint64_t> cached_bytes(const std::string& directory) {
   std::uint64_t sum = 0;
   LAMINA_RETURN_IF_ERROR(for_each_file(directory, [&](int fd, std::uint64_t bytes) -> Status {
@@ -64,13 +50,7 @@ Result<std::uint64_t> cached_bytes(const std::string& directory) {
   return sum;
 }
 
-Status drop_cache(const std::string& directory) {
-  return for_each_file(directory, [](int fd, std::uint64_t bytes) -> Status {
-    LAMINA_RETURN_IF_ERROR(sys::sync(fd, "a file"));
-    const int error = ::posix_fadvise(fd, 0, static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
-    return error == 0 ? Status{} : system_failure("posix_fadvise", "a file", error);
-  });
-}
+Status drop_cache(const std::string& directory) { return for_each_file(directory, drop_cached); }
 
 struct Files {
   std::string cold;  ///< directory: what is worked on and what comes of it
