@@ -102,7 +102,9 @@ class Copier {
     }
     LAMINA_RETURN_IF_ERROR(flush(kSourceBytes));
     LAMINA_RETURN_IF_ERROR(sys::sync(target_.get(), target_path_));
-    return drop_behind(kSourceBytes, written_);
+    if (!way_.drops_behind) return {};
+    LAMINA_RETURN_IF_ERROR(drop(source_.get(), kSourceBytes));
+    return drop(target_.get(), written_);
   }
 
  private:
@@ -112,26 +114,35 @@ class Copier {
                                     written_, way_.transfer_flags));
     written_ += used_;
     used_ = 0;
-    return written_ % kDropBytes == 0 ? drop_behind(read_to, written_) : Status{};
+    return written_ % kDropBytes == 0 ? drop_behind(read_to) : Status{};
   }
 
-  /// Drops what has been read and what has been written, once that is on the disk.
-  Status drop_behind(std::uint64_t read_to, std::uint64_t written_to) {
+  /// Starts to write what is new, waits for what was started the time before and drops that, and
+  /// what has been read. From the start each time: a page that was in use then is dropped now.
+  Status drop_behind(std::uint64_t read_to) {
     if (!way_.drops_behind) return {};
-    constexpr unsigned kAll =
-        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
-    const auto length = static_cast<off64_t>(written_to - dropped_target_);
-    if (length > 0) {
-      const auto offset = static_cast<off64_t>(dropped_target_);
-      if (::sync_file_range(target_.get(), offset, length, kAll) != 0) {
-        return system_failure("sync_file_range", target_path_, errno);
-      }
+    LAMINA_RETURN_IF_ERROR(push(started_, written_, SYNC_FILE_RANGE_WRITE));
+    LAMINA_RETURN_IF_ERROR(
+        push(waited_, started_,
+             SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER));
+    waited_ = started_;
+    started_ = written_;
+    LAMINA_RETURN_IF_ERROR(drop(source_.get(), read_to));
+    return waited_ == 0 ? Status{} : drop(target_.get(), waited_);
+  }
+
+  Status push(std::uint64_t begin, std::uint64_t end, unsigned flags) {
+    if (begin == end) return {};  // a length of 0 would mean all of the file
+    if (::sync_file_range(target_.get(), static_cast<off64_t>(begin),
+                          static_cast<off64_t>(end - begin), flags) != 0) {
+      return system_failure("sync_file_range", target_path_, errno);
     }
-    // From the start: a page that was still in use the last time is dropped now.
-    ::posix_fadvise(source_.get(), 0, static_cast<off_t>(read_to), POSIX_FADV_DONTNEED);
-    ::posix_fadvise(target_.get(), 0, static_cast<off_t>(written_to), POSIX_FADV_DONTNEED);
-    dropped_target_ = written_to;
     return {};
+  }
+
+  static Status drop(int fd, std::uint64_t end) {
+    const int error = ::posix_fadvise(fd, 0, static_cast<off_t>(end), POSIX_FADV_DONTNEED);
+    return error == 0 ? Status{} : system_failure("posix_fadvise", "a file", error);
   }
 
   const std::string& source_path_;
@@ -142,7 +153,8 @@ class Copier {
   sys::Fd target_;
   std::uint64_t used_ = 0;
   std::uint64_t written_ = 0;
-  std::uint64_t dropped_target_ = 0;
+  std::uint64_t started_ = 0;  ///< bytes of the target that are being written to the disk
+  std::uint64_t waited_ = 0;   ///< bytes of the target that are there
 };
 
 class DirectIoContenders {

@@ -211,11 +211,37 @@ Status compare_threads(Bench& bench, const std::string& name, const ScannedFile&
   return bench.run(comparison);
 }
 
+/// Writes the memory block by block: the page cache then holds it in single pages, where larger
+/// writes make larger folios, and each page fault of a mapping maps less.
+Status rewrite_by_blocks(const std::string& from, const std::string& to, std::uint64_t bytes) {
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd source, open_file(from, O_RDONLY));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd target, create_file(to));
+  std::vector<std::byte> block(kBlockBytes);
+  for (std::uint64_t offset = 0; offset < bytes; offset += kBlockBytes) {
+    LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(source.get(), block, offset, from));
+    LAMINA_RETURN_IF_ERROR(sys::write_at(target.get(), block, offset, to));
+  }
+  return sys::sync(target.get(), to);
+}
+
+Status compare_small_pages(Bench& bench, const std::string& name, const ScannedFile& file) {
+  if (!bench.wants(name)) return {};
+  ScannedFile by_blocks;
+  by_blocks.path = file.path + "-by-blocks";
+  by_blocks.bytes = file.bytes;
+  by_blocks.checksums = file.checksums;
+  LAMINA_RETURN_IF_ERROR(rewrite_by_blocks(file.path, by_blocks.path, file.bytes));
+  LAMINA_ASSIGN_OR_RETURN(by_blocks.fd, open_file(by_blocks.path, O_RDONLY));
+  LAMINA_RETURN_IF_ERROR(compare_mappings(bench, name, by_blocks, Cache::kWarm));
+  return remove_all(by_blocks.path);
+}
+
 }  // namespace
 
 Status run_scan_suspects(Bench& bench) {
   const std::vector<std::string> names = {"suspect-scan-mmap", "suspect-scan-mmap-cold",
-                                          "suspect-scan-threads", "suspect-scan-threads-cold"};
+                                          "suspect-scan-mmap-small-pages", "suspect-scan-threads",
+                                          "suspect-scan-threads-cold"};
   if (std::ranges::none_of(names, [&](const auto& name) { return bench.wants(name); })) return {};
   ScannedFile file;
   file.path = bench.directory() + "/scanned";
@@ -226,8 +252,9 @@ Status run_scan_suspects(Bench& bench) {
   LAMINA_ASSIGN_OR_RETURN(file.checksums, file.scan_by_engine());
   LAMINA_RETURN_IF_ERROR(compare_mappings(bench, names[0], file, Cache::kWarm));
   LAMINA_RETURN_IF_ERROR(compare_mappings(bench, names[1], file, Cache::kCold));
-  LAMINA_RETURN_IF_ERROR(compare_threads(bench, names[2], file, Cache::kWarm));
-  LAMINA_RETURN_IF_ERROR(compare_threads(bench, names[3], file, Cache::kCold));
+  LAMINA_RETURN_IF_ERROR(compare_small_pages(bench, names[2], file));
+  LAMINA_RETURN_IF_ERROR(compare_threads(bench, names[3], file, Cache::kWarm));
+  LAMINA_RETURN_IF_ERROR(compare_threads(bench, names[4], file, Cache::kCold));
   return remove_all(file.path);
 }
 

@@ -168,9 +168,11 @@ Status run_write_suspects(Bench& bench) {
       {.name = "random", .order = Order::kShuffled},
       {.name = "fallocate", .allocation = Allocation::kFirst},
       {.name = "fallocate-random", .order = Order::kShuffled, .allocation = Allocation::kFirst}};
-  const std::vector<Way> pushes = {{.name = "ours"},
-                                   {.name = "push", .push = Push::kStart},
-                                   {.name = "push-wait", .push = Push::kWait}};
+  const std::vector<Way> pushes = {
+      {.name = "ours"},
+      {.name = "push", .push = Push::kStart},
+      {.name = "push-wait", .push = Push::kWait},
+      {.name = "fallocate-push", .allocation = Allocation::kFirst, .push = Push::kStart}};
   const std::uint64_t bytes = bench.memory_bytes() / 4;
   const Merged merged(bytes);
   LAMINA_RETURN_IF_ERROR(with_each_place(
