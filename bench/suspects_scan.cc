@@ -6,23 +6,17 @@
 // that is cut meanwhile ends the process by a signal, and that what is stored need not be what was
 // hashed.
 #include <fcntl.h>
-#include <fmt/format.h>
-#include <sys/mman.h>
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <functional>
-#include <semaphore>
-#include <thread>
 #include <vector>
 
 #include "base/block.h"
 #include "base/error.h"
 #include "bench.h"
-#include "engine/block_scan.h"
 #include "engine/memory_scan.h"
-#include "engine/transfer.h"
+#include "guest_memory.h"
+#include "scan_ways.h"
 #include "storage_suspects.h"
 #include "suspect_files.h"
 #include "sys/file.h"
@@ -31,93 +25,6 @@ namespace lamina::bench {
 namespace {
 
 constexpr std::uint64_t kSeed = 41;
-constexpr std::uint64_t kChunkBytes = engine::kChunkBlocks * kBlockBytes;
-
-/// What a scan finds: the checksums of the blocks that are not zeros.
-class Found {
- public:
-  void add(std::span<const std::byte> blocks) {
-    const std::size_t count = blocks.size() / kBlockBytes;
-    engine::scan_blocks(blocks, scans_);
-    for (std::size_t i = 0; i < count; ++i) {
-      if (!scans_[i].is_zero) checksums_.push_back(scans_[i].checksum);
-    }
-  }
-
-  void add(const Found& later) {
-    checksums_.insert(checksums_.end(), later.checksums_.begin(), later.checksums_.end());
-  }
-
-  [[nodiscard]] const std::vector<std::uint64_t>& checksums() const { return checksums_; }
-
- private:
-  std::array<engine::BlockScan, engine::kChunkBlocks> scans_{};
-  std::vector<std::uint64_t> checksums_;
-};
-
-/// Reads and scans [begin, end), both multiples of a chunk.
-Status scan_range(int fd, std::uint64_t begin, std::uint64_t end, Found& found) {
-  std::vector<std::byte> buffer(kChunkBytes);
-  for (std::uint64_t offset = begin; offset < end; offset += kChunkBytes) {
-    LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(fd, buffer, offset, "the memory file"));
-    found.add(buffer);
-  }
-  return {};
-}
-
-/// Scans the file in a mapping; with `populate_bytes` its pages are mapped that many at a time.
-Status scan_mapping(int fd, std::uint64_t bytes, std::uint64_t populate_bytes, Found& found) {
-  LAMINA_ASSIGN_OR_RETURN(const FileMapping mapping, FileMapping::create(fd, bytes));
-  for (std::uint64_t offset = 0; offset < bytes; offset += kChunkBytes) {
-    if (populate_bytes != 0 && offset % populate_bytes == 0) {
-      LAMINA_RETURN_IF_ERROR(mapping.advise(offset, std::min(populate_bytes, bytes - offset),
-                                            MADV_POPULATE_READ, "populate"));
-    }
-    found.add(mapping.bytes().subspan(offset, kChunkBytes));
-  }
-  return {};
-}
-
-/// One thread reads, this one scans what it has read.
-Status scan_pipelined(int fd, std::uint64_t bytes, Found& found) {
-  constexpr std::size_t kBuffers = 4;
-  std::array<std::vector<std::byte>, kBuffers> buffers;
-  for (auto& buffer : buffers) buffer.resize(kChunkBytes);
-  std::counting_semaphore<kBuffers + 1> free_buffers(kBuffers);
-  std::counting_semaphore<kBuffers + 1> full_buffers(0);
-  std::atomic<bool> failed = false;
-  Status read;
-  std::jthread reader([&] {
-    for (std::uint64_t i = 0; i < bytes / kChunkBytes && !failed; ++i) {
-      free_buffers.acquire();
-      read = sys::read_exactly_at(fd, buffers[i % kBuffers], i * kChunkBytes, "the memory file");
-      failed = !read;
-      full_buffers.release();
-    }
-  });
-  for (std::uint64_t i = 0; i < bytes / kChunkBytes; ++i) {
-    full_buffers.acquire();
-    if (failed) break;
-    found.add(buffers[i % kBuffers]);
-    free_buffers.release();
-  }
-  reader.join();
-  return read;
-}
-
-/// Each of two threads reads and scans a half.
-Status scan_halves(int fd, std::uint64_t bytes, Found& found) {
-  const std::uint64_t middle = bytes / 2 / kChunkBytes * kChunkBytes;
-  Found second;
-  Status scanned_second;
-  std::jthread other([&] { scanned_second = scan_range(fd, middle, bytes, second); });
-  const Status scanned_first = scan_range(fd, 0, middle, found);
-  other.join();
-  LAMINA_RETURN_IF_ERROR(scanned_first);
-  LAMINA_RETURN_IF_ERROR(scanned_second);
-  found.add(second);
-  return {};
-}
 
 struct ScannedFile {
   std::string path;
@@ -173,10 +80,6 @@ class ScanContenders {
   Cache cache_;
   std::vector<std::uint64_t> found_;
 };
-
-Status scan_whole(int fd, std::uint64_t bytes, Found& found) {
-  return scan_range(fd, 0, bytes, found);
-}
 
 Status compare_mappings(Bench& bench, const std::string& name, const ScannedFile& file,
                         Cache cache) {
