@@ -41,13 +41,17 @@ Status with_loop_image(Bench& bench, const std::string& name, FileSystem kind, s
   return remove_all(mount_point);
 }
 
+Status with_own_directory(Bench& bench, const std::function<Status(const Place&)>& use) {
+  const std::string directory = bench.directory() + "/suspect-here";
+  std::filesystem::create_directory(directory);
+  LAMINA_RETURN_IF_ERROR(use({"here", directory}));
+  return remove_all(directory);
+}
+
 Status with_each_place(Bench& bench, const std::string& name, std::uint64_t image_bytes,
                        const std::function<Status(const Place&)>& use) {
   if (bench.wants(name + "/here")) {
-    const std::string directory = bench.directory() + "/suspect-here";
-    std::filesystem::create_directory(directory);
-    LAMINA_RETURN_IF_ERROR(use({"here", directory}));
-    LAMINA_RETURN_IF_ERROR(remove_all(directory));
+    LAMINA_RETURN_IF_ERROR(with_own_directory(bench, use));
   }
   for (const auto& [kind, kind_name] :
        {std::pair{FileSystem::kExt4, "ext4"}, std::pair{FileSystem::kXfs, "xfs"}}) {

@@ -27,6 +27,9 @@ struct Place {
 Status with_loop_image(Bench& bench, const std::string& name, FileSystem kind, std::uint64_t bytes,
                        const std::function<Status(const Place&)>& use);
 
+/// Calls `use` with a directory below the benchmarks' own, which goes afterwards.
+Status with_own_directory(Bench& bench, const std::function<Status(const Place&)>& use);
+
 /// Calls `use` with the benchmarks' own directory, then with ext4 and xfs on loop images, each
 /// where the filter wants `name`/ and its name.
 Status with_each_place(Bench& bench, const std::string& name, std::uint64_t image_bytes,

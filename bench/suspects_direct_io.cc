@@ -100,7 +100,8 @@ Status compare(Bench& bench, const std::string& name, const Place& place) {
   comparison.what = "128 MiB in runs of 16 blocks from a cold sparse file of 256 into a new file";
   comparison.bytes = kSourceBytes / 2;
   for (const CopyWay& way : ways) {
-    if (const Status works = contenders.probe(way); !works) {
+    const bool may_be_refused = way.open_flags != 0 || way.transfer_flags != 0;
+    if (const Status works = may_be_refused ? contenders.probe(way) : Status{}; !works) {
       bench.skip(fmt::format("{} ({})", name, way.name), works.error().message);
       continue;
     }
@@ -116,9 +117,12 @@ Status compare(Bench& bench, const std::string& name, const Place& place) {
 Status run_direct_io_suspects(Bench& bench) {
   constexpr std::uint64_t kImageBytes = std::uint64_t{1} << 30;
   const std::string name = "suspect-direct-io";
-  return with_each_place(bench, name, kImageBytes, [&](const Place& place) {
+  const auto compare_at = [&](const Place& place) {
     return compare(bench, fmt::format("{}/{}", name, place.name), place);
-  });
+  };
+  if (bench.wants(name + "/here")) LAMINA_RETURN_IF_ERROR(with_own_directory(bench, compare_at));
+  if (!bench.wants(name + "/ext4")) return {};
+  return with_loop_image(bench, name + "/ext4", FileSystem::kExt4, kImageBytes, compare_at);
 }
 
 }  // namespace lamina::bench
