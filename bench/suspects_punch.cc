@@ -71,7 +71,8 @@ class PunchContenders {
 
 Status compare_runs(Bench& bench, const std::string& name, const Place& place,
                     std::uint32_t run_blocks) {
-  PunchContenders contenders(place.directory + "/memory", bench.memory_blocks() / 4, run_blocks);
+  PunchContenders contenders(place.directory + "/memory",
+                             bench.memory_blocks() / (bench.options().quick ? 16 : 4), run_blocks);
   const bool punches = run_blocks >= kEnginePunchesFrom;
   Comparison comparison;
   comparison.name = name;
