@@ -27,6 +27,8 @@ Status for_each_file(const std::string& directory,
   return {};
 }
 
+}  // namespace
+
 Result<std::uint64_t> cached_bytes_of(int fd, std::uint64_t bytes) {
   void* memory = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd, 0);
   if (memory == MAP_FAILED) return system_failure("mmap", "a file", errno);
@@ -39,8 +41,6 @@ Result<std::uint64_t> cached_bytes_of(int fd, std::uint64_t bytes) {
   return count * kBlockBytes;
 }
 
-}  // namespace
-
 Result<std::uint64_t> cached_bytes(const std::string& directory) {
   std::uint64_t sum = 0;
   LAMINA_RETURN_IF_ERROR(for_each_file(directory, [&](int fd, std::uint64_t bytes) -> Status {
@@ -51,12 +51,12 @@ Result<std::uint64_t> cached_bytes(const std::string& directory) {
   return sum;
 }
 
-Status drop_cache(const std::string& directory) {
-  return for_each_file(directory, [](int fd, std::uint64_t bytes) -> Status {
-    LAMINA_RETURN_IF_ERROR(sys::sync(fd, "a file"));
-    const int error = ::posix_fadvise(fd, 0, static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
-    return error == 0 ? Status{} : system_failure("posix_fadvise", "a file", error);
-  });
+Status drop_cached(int fd, std::uint64_t bytes) {
+  LAMINA_RETURN_IF_ERROR(sys::sync(fd, "a file"));
+  const int error = ::posix_fadvise(fd, 0, static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
+  return error == 0 ? Status{} : system_failure("posix_fadvise", "a file", error);
 }
+
+Status drop_cache(const std::string& directory) { return for_each_file(directory, drop_cached); }
 
 }  // namespace lamina::bench

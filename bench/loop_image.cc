@@ -2,8 +2,12 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/loop.h>
 #include <spawn.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,19 +49,33 @@ Status run_program(const std::vector<std::string>& command) {
 }  // namespace
 
 Result<LoopImage> LoopImage::create(const std::string& image, const std::string& mount_point,
-                                    std::uint64_t bytes) {
+                                    std::uint64_t bytes, FileSystem kind) {
   if (::geteuid() != 0) return fail(ErrorKind::kFailed, "mounting an image needs root");
   {
     LAMINA_ASSIGN_OR_RETURN(const sys::Fd file,
                             sys::open_at(AT_FDCWD, image, O_RDWR | O_CREAT | O_EXCL, image));
     LAMINA_RETURN_IF_ERROR(sys::truncate(file.get(), bytes, image));
   }
-  LAMINA_RETURN_IF_ERROR(run_program({"mkfs.xfs", "-q", "-m", "reflink=1", image}));
+  LAMINA_RETURN_IF_ERROR(kind == FileSystem::kXfs
+                             ? run_program({"mkfs.xfs", "-q", "-m", "reflink=1", image})
+                             : run_program({"mkfs.ext4", "-q", "-F", image}));
   std::error_code error;
   std::filesystem::create_directory(mount_point, error);
   if (error) return fail(ErrorKind::kFailed, "make '{}': {}", mount_point, error.message());
   LAMINA_RETURN_IF_ERROR(run_program({"mount", "-o", "loop", image, mount_point}));
   return LoopImage(mount_point);
+}
+
+Status LoopImage::use_direct_io() const {
+  struct stat status{};
+  if (::stat(mount_point_.c_str(), &status) != 0)
+    return system_failure("stat", mount_point_, errno);
+  const std::string device = fmt::format("/dev/loop{}", minor(status.st_dev));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd loop, sys::open_at(AT_FDCWD, device, O_RDWR, device));
+  if (::ioctl(loop.get(), LOOP_SET_DIRECT_IO, 1UL) != 0) {
+    return system_failure("set direct I/O of", device, errno);
+  }
+  return {};
 }
 
 LoopImage::LoopImage(LoopImage&& other) noexcept

@@ -7,13 +7,15 @@
 
 namespace lamina::bench {
 
-/// An xfs file system with reflink in an image file, mounted while this object lives.
+enum class FileSystem : std::uint8_t { kXfs, kExt4 };
+
+/// A file system in an image file (by default xfs with reflink), mounted while this object lives.
 class LoopImage {
  public:
-  /// Makes `image` of `bytes` and mounts it on the new directory `mount_point`. Needs root,
-  /// mkfs.xfs and a loop device: any failure means "not here".
+  /// Makes `image` of `bytes` and mounts it on the new directory `mount_point`. Needs root, the
+  /// file system's mkfs and a loop device: any failure means "not here".
   static Result<LoopImage> create(const std::string& image, const std::string& mount_point,
-                                  std::uint64_t bytes);
+                                  std::uint64_t bytes, FileSystem kind = FileSystem::kXfs);
 
   LoopImage(LoopImage&& other) noexcept;
   LoopImage& operator=(LoopImage&&) = delete;
@@ -21,6 +23,10 @@ class LoopImage {
   LoopImage& operator=(const LoopImage&) = delete;
   /// Unmounts; the image file is left to whoever owns its directory.
   ~LoopImage();
+
+  /// Makes the loop device go past the page cache of the image's file system, where that can: then
+  /// what the mounted file system drops from its cache is cold.
+  [[nodiscard]] Status use_direct_io() const;
 
   [[nodiscard]] const std::string& mount_point() const { return mount_point_; }
 

@@ -52,13 +52,20 @@ std::string rate(const Measurement& measurement, const std::string& contender) {
 }
 
 void print_details(const Measurement& measurement) {
-  fmt::print("    {}; floor: {}\n", measurement.what, measurement.floor_is);
-  fmt::print("    ours/floor: {}; plain/ours: {}\n", range(measurement.ratios("ours", "floor")),
-             range(measurement.ratios("plain", "ours")));
+  const bool has_floor = !measurement.floor_is.empty();
+  if (!has_floor) {
+    fmt::print("    {}\n", measurement.what);
+  } else {
+    fmt::print("    {}; floor: {}\n", measurement.what, measurement.floor_is);
+    fmt::print("    ours/floor: {}; plain/ours: {}\n", range(measurement.ratios("ours", "floor")),
+               range(measurement.ratios("plain", "ours")));
+  }
   if (measurement.budget.ours_ms) {
     fmt::print("    budget: {:g} ms\n", *measurement.budget.ours_ms);
   }
-  if (measurement.bytes != 0) {
+  if (measurement.bytes != 0 && !has_floor) {
+    fmt::print("    ours:{}\n", rate(measurement, "ours"));
+  } else if (measurement.bytes != 0) {
     fmt::print("    rates: plain{} ours{} floor{}\n", rate(measurement, "plain"),
                rate(measurement, "ours"), rate(measurement, "floor"));
   }
@@ -66,8 +73,13 @@ void print_details(const Measurement& measurement) {
     if (other.contender == "plain" || other.contender == "ours" || other.contender == "floor") {
       continue;
     }
-    fmt::print("    {}: {} ms{}\n", other.contender, number(measurement.median_ms(other.contender)),
+    fmt::print("    {}: {} ms{}", other.contender, number(measurement.median_ms(other.contender)),
                rate(measurement, other.contender));
+    if (!has_floor) {
+      fmt::print("; {} of ours ({})", number(measurement.ratio(other.contender, "ours")),
+                 range(measurement.ratios(other.contender, "ours")));
+    }
+    fmt::print("\n");
   }
   for (const std::string& note : measurement.notes) fmt::print("    {}\n", note);
 }

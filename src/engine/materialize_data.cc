@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "engine/page_cache_manners.h"
 #include "engine/transfer.h"
+#include "engine/write_behind.h"
 #include "sys/file.h"
 #include "sys/range_copy.h"
 
@@ -33,7 +34,8 @@ class Materializer {
         buffer_(kChunkBlocks * kBlockBytes),
         extents_(data_extents_of(chain.mapping())),
         // The file is what the VM will map.
-        manners_(chain, extents_, -1) {}
+        manners_(chain, extents_, -1),
+        behind_(target.destination) {}
 
   Result<MaterializedData> run() {
     if (target_.progress != nullptr) {
@@ -119,8 +121,10 @@ class Materializer {
     const auto bytes = std::span(buffer_).first(used_blocks_ * kBlockBytes);
     used_blocks_ = 0;
     if (bytes.empty()) return {};
-    return sys::write_at(target_.destination, bytes, buffer_guest_block_ * kBlockBytes,
-                         target_.path);
+    const std::uint64_t offset = buffer_guest_block_ * kBlockBytes;
+    LAMINA_RETURN_IF_ERROR(sys::write_at(target_.destination, bytes, offset, target_.path));
+    behind_.written_until(offset + bytes.size());
+    return {};
   }
 
   const Chain& chain_;
@@ -129,6 +133,7 @@ class Materializer {
   std::vector<std::byte> buffer_;
   std::vector<mapping::Move> extents_;
   PageCacheManners manners_;
+  WriteBehind behind_;
   std::uint64_t read_blocks_ = 0;
   std::uint32_t buffer_guest_block_ = 0;
   std::uint32_t used_blocks_ = 0;

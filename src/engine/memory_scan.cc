@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "engine/block_scan.h"
 #include "engine/transfer.h"
+#include "engine/write_behind.h"
 #include "sys/file.h"
 #include "sys/range_copy.h"
 #include "sys/sparse_file.h"
@@ -45,7 +46,8 @@ class Scanner {
       : scan_(scan),
         block_count_(static_cast<std::uint32_t>(blocks_for(scan.memory_bytes))),
         buffer_(kChunkBlocks * kBlockBytes),
-        parent_buffer_(scan.compare_with_parent ? buffer_.size() : 0) {}
+        parent_buffer_(scan.compare_with_parent ? buffer_.size() : 0),
+        behind_(scan.compact_file) {}
 
   Result<MemoryScanResult> run() {
     LAMINA_ASSIGN_OR_RETURN(const std::vector<sys::DataExtent> extents,
@@ -140,8 +142,10 @@ class Scanner {
     }
     if (scan_.compact_file < 0 || clone_) return {};
     const std::uint64_t stored = result_.stored_blocks - stored_before;
-    return sys::write_at(scan_.compact_file, chunk.first(stored * kBlockBytes),
-                         stored_before * kBlockBytes, scan_.compact_path);
+    LAMINA_RETURN_IF_ERROR(sys::write_at(scan_.compact_file, chunk.first(stored * kBlockBytes),
+                                         stored_before * kBlockBytes, scan_.compact_path));
+    behind_.written_until(result_.stored_blocks * kBlockBytes);
+    return {};
   }
 
   Status read_chunk(std::uint32_t block, std::span<std::byte> chunk) {
@@ -246,6 +250,7 @@ class Scanner {
   bool clone_ = false;
   std::vector<std::byte> buffer_;
   std::vector<std::byte> parent_buffer_;
+  WriteBehind behind_;
   std::array<BlockScan, kChunkBlocks> scans_{};
   MemoryScanResult result_;
 };

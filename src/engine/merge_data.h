@@ -4,9 +4,9 @@
 // the layer it comes from, so a block that goes bad on the way, or was bad already, is found out at
 // its next read and never passes for good. Only layers without checksums are read for theirs.
 //
-// How a run is moved, best first: clone (no data moves); for long runs a copy in the kernel; short
-// runs, and all where the kernel cannot copy, are read into a buffer that holds neighbours of the
-// output, checked there, and written together.
+// How a run is moved, best first: clone (no data moves), unless runs are short on average; for long
+// runs a copy in the kernel; short runs, and all where the kernel cannot copy, are read into a
+// buffer that holds neighbours of the output, checked there, and written together.
 #pragma once
 
 #include <cstdint>

@@ -56,7 +56,7 @@ void PageCacheManners::before_read(std::uint64_t block_count) {
     // What has been moved meanwhile, by clones, is not announced any more.
     if (announced_blocks_ + count > block_count) {
       sys::read_ahead(chain_.layer(move.layer).fd(),
-                         (move.storage_block + done_in_move_) * kBlockBytes, count * kBlockBytes);
+                      (move.storage_block + done_in_move_) * kBlockBytes, count * kBlockBytes);
     }
     announced_blocks_ += count;
     done_in_move_ += count;

@@ -13,6 +13,7 @@
 #include "snapshot_chain.h"
 #include "suspects_loop.h"
 #include "sys/file.h"
+#include "sys/page_cache.h"
 
 namespace lamina::bench {
 namespace {

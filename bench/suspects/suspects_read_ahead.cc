@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "sys/clock.h"
 #include "sys/file.h"
+#include "sys/page_cache.h"
 #include "touching_guest.h"
 
 namespace lamina::bench {
