@@ -80,6 +80,8 @@ def points_of(arguments: Iterable[str | Path], directory: Path,
         if called is None:
             continue
         call = called[1]
+        if call not in calls:  # newer than strace, which shows it whatever is asked for
+            continue
         numbers[call] = numbers.get(call, 0) + 1
         if counts(line):
             points.append(Point(call, numbers[call], " = -1 " in line, follows))
