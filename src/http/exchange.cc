@@ -40,22 +40,28 @@ struct Arrived {
   std::string body;
   std::size_t head_bytes = 0;
   bool head_is_whole = false;
-  bool is_http_1 = false;  ///< the status line is one
+  std::optional<long> status;  ///< of the last head
+  bool is_http_1 = true;       ///< all status lines are such
   bool is_too_large = false;
   std::size_t max_bytes = kMaxAnswerBytes;
 };
 
-/// True for "HTTP/1.1 204", with a reason or without. libcurl, told to speak version 1, takes also
-/// "HTTP/2" and whatever number follows as the status.
-bool is_status_line(std::string_view line) {
+/// The status of "HTTP/1.1 204", with a reason or without. libcurl, told to speak version 1, takes
+/// also "HTTP/2" and whatever number follows as the status.
+std::optional<long> read_status_line(std::string_view line) {
   constexpr std::string_view kPattern = "HTTP/1.d ddd";  // d: a digit
-  if (line.size() < kPattern.size()) return false;
+  if (line.size() < kPattern.size()) return std::nullopt;
+  long number = 0;  // in the end, the digits of the version and the status
   for (std::size_t i = 0; i < kPattern.size(); ++i) {
     const bool is_digit = line[i] >= '0' && line[i] <= '9';
-    if (kPattern[i] == 'd' ? !is_digit : line[i] != kPattern[i]) return false;
+    if (kPattern[i] == 'd' ? !is_digit : line[i] != kPattern[i]) return std::nullopt;
+    if (is_digit) number = number * 10 + (line[i] - '0');
   }
   const std::string_view rest = line.substr(kPattern.size());
-  return rest.empty() || rest.starts_with(' ') || rest.starts_with('\r') || rest.starts_with('\n');
+  if (!rest.empty() && std::string_view(" \r\n").find(rest.front()) == std::string_view::npos) {
+    return std::nullopt;
+  }
+  return number % 1000;
 }
 
 /// One line of the head, of one of several heads (100 Continue), or a trailer.
@@ -66,7 +72,8 @@ std::size_t take_head_line(const char* data, std::size_t size, std::size_t count
   // libcurl does not mind an end of file within the head; we do.
   if (line.starts_with("HTTP/")) {
     arrived.head_is_whole = false;
-    arrived.is_http_1 = is_status_line(line);
+    arrived.status = read_status_line(line);
+    arrived.is_http_1 = arrived.is_http_1 && arrived.status.has_value();
   }
   if (line == "\r\n" || line == "\n") arrived.head_is_whole = true;
   arrived.is_too_large = arrived.head_bytes > arrived.max_bytes;
@@ -266,7 +273,8 @@ Result<Answer> whole_answer(CURLcode result, long status, Arrived& arrived) {
   if (!arrived.head_is_whole) {
     return fail(ErrorKind::kFailed, "the connection was closed within the answer's head");
   }
-  if (!arrived.is_http_1) {
+  // libcurl's number is that of a head that it took for the last one.
+  if (!arrived.is_http_1 || arrived.status != status) {
     return fail(ErrorKind::kFailed, "the answer does not begin with a status of HTTP/1.1");
   }
   return Answer{status, std::move(arrived.body)};

@@ -108,7 +108,9 @@ TEST_F(ExchangeTest, AnAnswerBeginsWithAStatusOfVersion1) {
   }
   for (const char* said :
        {"HTTP/2222221.1 200 X\r\n\r\n{}", "HTTP/2 200\r\n\r\n{}", "HTTP/1.1 2000 X\r\n\r\n{}",
-        "HTTP/22222221.1 100 X\r\n\r\nHTTP/1.1 503 X", "ICY 200 X\r\n\r\n{}", "{}"}) {
+        "HTTP/22222221.1 100 X\r\n\r\nHTTP/1.1 503 X",
+        "HTTP/2-1 100 \nHTTP/1.0 033 :\nHTTP/1.1 233 H:\n\nHTTP/1.1 503 \n", "ICY 200 X\r\n\r\n{}",
+        "{}"}) {
     const Exchange done = exchange_with(said, kMaxAnswerBytes);
     EXPECT_TRUE(done.sent_whole) << said;
     EXPECT_FALSE(done.answer) << said;
