@@ -363,11 +363,12 @@ class Supervisor {
     // Who has connected already cannot connect anywhere else: they are let in, and served.
     acceptor_->stop_listening(take_, refuse_);
     if (vms_.empty()) return;
+    // Told before it is said: whoever reads it may count on it, even if this process is killed now.
+    worker_.tell(detach_message(), {});
     log_(
         fmt::format("stopping: the memory of {} VMs is filled first, so that they need nobody; a "
                     "second signal stops at once",
                     vms_.size()));
-    worker_.tell(detach_message(), {});
   }
 
   const ServeOptions& options_;
