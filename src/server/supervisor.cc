@@ -60,6 +60,7 @@ class Supervisor {
 
   Status run() {
     LAMINA_RETURN_IF_ERROR(check_serve_options(options_));
+    LAMINA_ASSIGN_OR_RETURN(supervisor_pidfd_, sys::open_process(supervisor_));
     LAMINA_ASSIGN_OR_RETURN(StateDirectory states,
                             StateDirectory::open(options_.state_directory, options_.store));
     states_ = std::make_unique<StateDirectory>(std::move(states));
@@ -196,17 +197,13 @@ class Supervisor {
     signals_.reset();
     acceptor_->forget_peers();
     if (metrics_) metrics_->forget_clients();
-    const auto watched = sys::open_process(supervisor_);
-    // Else it has died already, and somebody else is the parent.
-    if (watched && ::getppid() == supervisor_) {
-      const auto ended = run_worker(snapshots_, vms_, control.get(), watched->get(),
-                                    default_threads(options_.threads), log_);
-      if (!ended) {
-        log_(ended.error().message);
-        ::_exit(1);
-      }
-      stopping_ = stopping_ || ended->detaching;
+    const auto ended = run_worker(snapshots_, vms_, control.get(), supervisor_pidfd_.get(),
+                                  default_threads(options_.threads), log_);
+    if (!ended) {
+      log_(ended.error().message);
+      ::_exit(1);
     }
+    stopping_ = stopping_ || ended->detaching;
     if (options_.restart_command.empty()) ::_exit(1);
     log_(fmt::format("supervisor {} is gone; this process takes its place", supervisor_));
     manager_.to_environment();
@@ -374,6 +371,7 @@ class Supervisor {
   const ServeOptions& options_;
   Log log_;
   const pid_t supervisor_ = ::getpid();  ///< asked before any fork: a child's parent may be gone
+  sys::Fd supervisor_pidfd_;  ///< the same: what it has told a child counts when it is gone
   // What the acceptor's findings become.
   const std::function<void(std::unique_ptr<Vm>)> take_ = [this](std::unique_ptr<Vm> vm) {
     admit(std::move(vm));
