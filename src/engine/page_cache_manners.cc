@@ -86,9 +86,7 @@ void PageCacheManners::give_back(std::uint64_t written_blocks) {
     written_until_ = written_blocks;
     return;
   }
-  // The disk writes one part while the next is put together.
-  sys::start_writing(destination_, written_until_ * kBlockBytes,
-                     (written_blocks - written_until_) * kBlockBytes);
+  // Only what was handed to the disk a while ago (WriteBehind), so that little is waited for.
   sys::write_and_drop(destination_, writing_from_ * kBlockBytes,
                       (written_until_ - writing_from_) * kBlockBytes);
   writing_from_ = written_until_;

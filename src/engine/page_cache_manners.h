@@ -54,8 +54,8 @@ class PageCacheManners {
   // What has been given back.
   std::vector<std::uint32_t> read_until_;     ///< of each layer, a storage block
   std::vector<std::uint32_t> dropped_until_;  ///< of each layer, a storage block
-  std::uint64_t writing_from_ = 0;            ///< of the destination, in blocks: being written
-  std::uint64_t written_until_ = 0;           ///< handed to the disk by start_writing()
+  std::uint64_t writing_from_ = 0;            ///< of the destination, in blocks: not given back yet
+  std::uint64_t written_until_ = 0;           ///< of the destination, in blocks: seen to be written
 };
 
 }  // namespace lamina::engine
