@@ -61,7 +61,6 @@ Result<Layer> Layer::open(int directory, const std::string& name, const std::str
   layer.build_id_ = build_id;
   LAMINA_ASSIGN_OR_RETURN(layer.trailer_,
                           read_trailer(layer.fd_.get(), layer.facts_.size_bytes, path, checksums));
-  layer.has_loaded_checksums_ = checksums == Checksums::kLoad;
   if (!layer.trailer_) {
     if (expect_trailer) {
       return fail(ErrorKind::kCorrupt,
@@ -118,7 +117,7 @@ Status Layer::read_unchecked(std::uint32_t storage_block, std::span<std::byte> b
 
 std::span<const std::uint64_t> Layer::checksums(const mapping::Extent& extent) const {
   if (!trailer_) return {};
-  if (!has_loaded_checksums_) std::abort();
+  if (trailer_->checksums.size() != trailer_->stored_blocks()) std::abort();  // were left
   const format::StoredExtent* stored = format::find_stored(*trailer_, extent.guest_block);
   return std::span(trailer_->checksums)
       .subspan(stored->checksum_index + (extent.guest_block - stored->guest_block),

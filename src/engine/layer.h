@@ -72,7 +72,6 @@ class Layer {
   sys::FileFacts facts_;
   std::uint64_t data_blocks_ = 0;
   std::optional<format::Trailer> trailer_;
-  bool has_loaded_checksums_ = true;
 };
 
 }  // namespace lamina::engine
