@@ -23,7 +23,7 @@ std::string text_of(const Json& document) { return report::json_text(document, -
 
 /// What is printed of a report is the same when it has been sent once more.
 template <typename Report, typename Encode>
-int read(long status, const std::string& body, Result<Report> (*decode)(const Json& document),
+int read(unsigned status, const std::string& body, Result<Report> (*decode)(const Json& document),
          const Encode& encode) {
   cli::AnswerReader reader("store");
   reader.paths().add("/srv/store", "store");
@@ -53,7 +53,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   const std::string_view head = input.substr(0, input.find('\n'));
   const std::string body(input.substr(std::min(head.size() + 1, size)));
-  long status = 0;
+  unsigned status = 0;
   if (!head.empty()) std::from_chars(head.data() + 1, head.data() + head.size(), status);
   switch (head.empty() ? '\0' : head.front()) {
     case 'p':

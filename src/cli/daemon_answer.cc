@@ -22,7 +22,7 @@ const Json* field_of(const Json& value, std::string_view name) {
 
 /// True for the answers that say that nothing was begun, for a reason that does not keep us from
 /// doing it: we may not ask, or not this much, or it is the daemon of another store, or it stops.
-bool is_left_to_us(long status, const Json& body) {
+bool is_left_to_us(unsigned status, const Json& body) {
   if (status == kForbidden || status == kTooLarge || status == kMisdirected) return true;
   if (status != kUnavailable) return false;
   const Json* error = field_of(body, "error");
@@ -34,7 +34,7 @@ bool is_left_to_us(long status, const Json& body) {
 
 // Documents are never copied, which nlohmann's library does by recursion: what comes from another
 // process may be nested deeper than the stack.
-Asked<Json> AnswerReader::read_document(long status, const std::string& body) const {
+Asked<Json> AnswerReader::read_document(unsigned status, const std::string& body) const {
   Json document = Json::parse(body, nullptr, false);
   if (is_left_to_us(status, document)) return std::nullopt;
   paths_.show(document);

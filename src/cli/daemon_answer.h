@@ -32,7 +32,7 @@ class AnswerReader {
   /// kFailed also when the answer makes no sense: then what was asked for may have been done or
   /// not, and the message says where to look. `decode` fails for what is no Report.
   template <typename Report>
-  Asked<Report> read(long status, const std::string& body,
+  Asked<Report> read(unsigned status, const std::string& body,
                      Result<Report> (*decode)(const Json& document)) const {
     const auto document = read_document(status, body);
     if (!document) return std::nullopt;
@@ -43,7 +43,7 @@ class AnswerReader {
   }
 
  private:
-  [[nodiscard]] Asked<Json> read_document(long status, const std::string& body) const;
+  [[nodiscard]] Asked<Json> read_document(unsigned status, const std::string& body) const;
   [[nodiscard]] Error not_understood(std::string_view what) const;
 
   std::string store_;

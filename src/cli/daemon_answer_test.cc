@@ -11,7 +11,7 @@ constexpr const char* kRecovered =
     R"({"message_type":"recover","completed":2,"discarded":0,"queued":0,"released_pins":0,)"
     R"("removed_maps":0,"resumed_vms":0,"notes":["'/srv/store/a' was completed"]})";
 
-Asked<RecoverReport> read(long status, const std::string& body) {
+Asked<RecoverReport> read(unsigned status, const std::string& body) {
   AnswerReader reader("store");
   reader.paths().add("/srv/store", "store");
   return reader.read(status, body, report::recover_from_json);
@@ -50,13 +50,13 @@ TEST(DaemonAnswer, WhatTheDaemonHasNotBegunIsLeftToUs) {
 }
 
 TEST(DaemonAnswer, WhatMakesNoSenseIsAnErrorThatSaysWhereToLook) {
-  for (const auto& [status, body] :
-       std::vector<std::pair<long, std::string>>{{200, ""},
-                                                 {200, "[]"},
-                                                 {200, R"({"message_type":"pause"})"},
-                                                 {500, kRecovered},
-                                                 {500, R"({"error":{"kind":"odd","message":"x"}})"},
-                                                 {0, R"({"error":[]})"}}) {
+  for (const auto& [status, body] : std::vector<std::pair<unsigned, std::string>>{
+           {200, ""},
+           {200, "[]"},
+           {200, R"({"message_type":"pause"})"},
+           {500, kRecovered},
+           {500, R"({"error":{"kind":"odd","message":"x"}})"},
+           {0, R"({"error":[]})"}}) {
     const auto asked = read(status, body);
     ASSERT_TRUE(asked) << body;
     ASSERT_FALSE(*asked) << body;
@@ -71,7 +71,7 @@ TEST(DaemonAnswer, DeepNestingDoesNotOverflowTheStack) {
        {deep, R"({"error":)" + deep + "}", R"({"error":{"stopping":)" + deep + "}}",
         R"({"message_type":"recover","notes":)" + deep + "}",
         R"({"error":{"kind":"busy","message":"x","notes":)" + deep + "}}"}) {
-    for (const long status : {200L, 500L, 503L}) {
+    for (const unsigned status : {200U, 500U, 503U}) {
       const auto asked = read(status, body);
       ASSERT_TRUE(asked);
       EXPECT_FALSE(*asked);

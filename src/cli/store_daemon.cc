@@ -14,11 +14,15 @@
 #include "sys/directory.h"
 #include "sys/file.h"
 #include "sys/peer.h"
+#include "sys/unix_socket.h"
 
 namespace lamina::cli {
 namespace {
 
 constexpr std::size_t kMaxAnswerBytes = std::size_t{64} << 20;
+
+/// One whose backlog is full for longer is not asked.
+constexpr std::chrono::milliseconds kAcceptWithin{100};
 
 /// The document as it is sent; nothing when it has a text that is not UTF-8: no request can say it.
 std::optional<std::string> exact_text(const report::Json& document) {
@@ -91,17 +95,20 @@ Asked<http::Answer> StoreDaemon::send(std::string_view target, Json fields,
   http::Patience patience;
   patience.progress = progress;
   patience.max_answer_bytes = kMaxAnswerBytes;
-  auto done = http::exchange(daemon_socket(real_), {"POST", target, std::move(*body)}, patience,
-                             [this](int socket) { return check_peer(socket); });
+  const auto connection = sys::connect_to(daemon_socket(real_), kAcceptWithin);
+  if (!connection) return std::nullopt;
+  if (const Status checked = check_peer(connection->get()); !checked) {
+    if (checked.error().kind == ErrorKind::kUsage) print_message(checked.error().message);
+    return std::nullopt;
+  }
+  auto done = http::exchange(connection->get(), {"POST", target, std::move(*body)}, patience);
   if (done.answer) return std::move(done.answer);
   const Error& error = done.answer.error();
   if (error.kind == ErrorKind::kInterrupted && !done.sent) {
     return Result<http::Answer>(std::unexpected(Error{error.kind, "interrupted"}));
   }
   if (done.sent_whole) return Result<http::Answer>(std::unexpected(unanswered(error)));
-  // Nobody was there, or went before the request was whole, or is nobody to ask.
-  if (error.kind == ErrorKind::kUsage) print_message(error.message);
-  return std::nullopt;
+  return std::nullopt;  // it went before the request was whole
 }
 
 Error StoreDaemon::unanswered(const Error& error) const {

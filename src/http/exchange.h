@@ -1,12 +1,11 @@
-// One HTTP/1.1 request and its answer on a connection of their own.
+// One HTTP/1.1 request and its answer on a connection that is used for nothing else.
 //
-// Every exchange has a fresh connection, which is closed after it. On one that is kept, libcurl
-// would send a request again when the peer closes it at the wrong moment, and a request that was
-// sent twice is worse than one that failed.
+// A connection that is kept would have to be tried again when the peer closes it at the wrong
+// moment, and a request that was sent twice is worse than one that failed.
 #pragma once
 
 #include <chrono>
-#include <functional>
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -17,17 +16,17 @@ namespace lamina::http {
 
 struct Request {
   std::string_view method;
-  std::string_view target;
-  std::string body;  ///< JSON; empty: none is sent
+  std::string_view target;  ///< percent-encoded
+  std::string body;         ///< JSON; empty: none is sent
 };
 
 /// An answer whose head and body were read whole.
 struct Answer {
-  long status = 0;
+  unsigned status = 0;
   std::string body;
 };
 
-/// An answer may have this many bytes where nothing else is said, head and body each.
+/// An answer's body may have this many bytes where nothing else is said.
 inline constexpr std::size_t kMaxAnswerBytes = std::size_t{1} << 20;
 
 /// What ends the waiting for an answer, besides the answer.
@@ -48,14 +47,10 @@ struct Exchange {
   Result<Answer> answer;
 };
 
-/// Whether a request may be sent on a connection.
-using ConnectionCheck = std::function<Status(int socket)>;
-
-/// Connects to the Unix socket at `path`, has the connection checked, sends `request` on it and
-/// reads the answer. kFailed when the peer closed the connection, ended, took too long, or sent too
-/// much or no HTTP; kInterrupted when `progress` asked to stop (asked at least every 200 ms); the
-/// check's own errors. Does not wait while the peer accepts nobody. No SIGPIPE is raised.
-Exchange exchange(const std::string& path, const Request& request, const Patience& patience,
-                  const ConnectionCheck& check);
+/// Sends `request` on a connected stream socket, blocking or not, and reads the answer; what comes
+/// behind it is left alone. The caller closes the socket. kFailed when the peer closed the
+/// connection, ended, took too long, or sent too much or no HTTP/1; kInterrupted when `progress`
+/// asked to stop (asked at least every 200 ms). No SIGPIPE is raised.
+Exchange exchange(int socket, const Request& request, const Patience& patience);
 
 }  // namespace lamina::http

@@ -3,20 +3,30 @@
 #include "http/exchange.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
 #include <filesystem>
+#include <functional>
+#include <initializer_list>
 #include <stdexcept>
+#include <string>
 #include <thread>
 
 #include "base/error.h"
+#include "http/answer_reader.h"
 #include "sys/unix_socket.h"
 
 namespace lamina::http {
 namespace {
+
+void wait_for_something(const sys::Fd& connection) {
+  pollfd event{connection.get(), POLLIN, 0};
+  if (::poll(&event, 1, -1) != 1) throw std::runtime_error("poll");
+}
 
 class ExchangeTest : public testing::Test {
  protected:
@@ -38,24 +48,33 @@ class ExchangeTest : public testing::Test {
     return std::move(**connection);
   }
 
-  /// One exchange. The peer reads the whole request, and says `answer` before it closes.
-  Exchange exchange_with(const std::string& answer, std::size_t max_answer_bytes) const {
-    std::jthread peer;
+  /// One exchange on a new connection. `meanwhile` has its other end.
+  Exchange exchange_while(const std::function<void(sys::Fd)>& meanwhile,
+                          std::size_t max_answer_bytes = kMaxAnswerBytes) const {
+    auto connection = sys::connect_to(path_);
+    if (!connection) throw std::runtime_error(connection.error().message);
+    const std::jthread peer(meanwhile, accepted());
     Patience patience{.timeout = std::chrono::minutes(1)};
     patience.max_answer_bytes = max_answer_bytes;
-    return exchange(path_, {"POST", "/x", "{}"}, patience, [&](int) -> Status {
-      peer = std::jthread([connection = accepted(), answer] {
-        std::string request;
-        while (!request.ends_with("\r\n\r\n{}")) {
-          std::array<char, 4096> piece{};
-          const ssize_t count = ::recv(connection.get(), piece.data(), piece.size(), 0);
-          if (count > 0) request.append(piece.data(), static_cast<std::size_t>(count));
-          if (count == 0) return;
-        }
-        ::send(connection.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
-      });
-      return {};
-    });
+    return exchange(connection->get(), {"POST", "/x", "{}"}, patience);
+  }
+
+  /// The peer reads the whole request, and says `answer` before it closes.
+  Exchange exchange_with(const std::string& answer,
+                         std::size_t max_answer_bytes = kMaxAnswerBytes) const {
+    return exchange_while(
+        [&answer](const sys::Fd& connection) {
+          std::string request;
+          while (!request.ends_with("\r\n\r\n{}")) {
+            wait_for_something(connection);
+            std::array<char, 4096> piece{};
+            const ssize_t count = ::recv(connection.get(), piece.data(), piece.size(), 0);
+            if (count > 0) request.append(piece.data(), static_cast<std::size_t>(count));
+            if (count == 0) return;
+          }
+          ::send(connection.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
+        },
+        max_answer_bytes);
   }
 
   std::string directory_;
@@ -63,55 +82,73 @@ class ExchangeTest : public testing::Test {
   sys::Fd listening_;
 };
 
-TEST_F(ExchangeTest, WhoIsRefusedByTheCheckGetsNothing) {
+TEST_F(ExchangeTest, NothingIsSentThatIsNoLineOfHttp) {
+  for (const char* target : {"/x y", "/x\r\nA: b", "/\x7f", "/\xc3\xa4"}) {
+    const auto connection = sys::connect_to(path_);
+    ASSERT_TRUE(connection);
+    const Exchange done = exchange(connection->get(), {"GET", target, {}}, {});
+    EXPECT_FALSE(done.sent);
+    ASSERT_FALSE(done.answer);
+    EXPECT_EQ(done.answer.error().kind, ErrorKind::kUsage);
+  }
+}
+
+TEST_F(ExchangeTest, APeerThatGoesBeforeTheRequestHasGotNothing) {
+  const auto connection = sys::connect_to(path_);
+  ASSERT_TRUE(connection);
+  accepted().reset();
   const Exchange done =
-      exchange(path_, {"POST", "/x", "{}"}, {.timeout = std::chrono::minutes(1)},
-               [](int) -> Status { return fail(ErrorKind::kUsage, "a stranger"); });
+      exchange(connection->get(), {"POST", "/x", "{}"}, {.timeout = std::chrono::minutes(1)});
   EXPECT_FALSE(done.sent);
-  EXPECT_FALSE(done.sent_whole);
-  EXPECT_EQ(done.answer.error().message, "a stranger");
-}
-
-TEST_F(ExchangeTest, WhereNobodyListensNothingIsSent) {
-  listening_.reset();
-  const Exchange done = exchange(path_, {"POST", "/x", "{}"}, {.timeout = std::chrono::minutes(1)},
-                                 [](int) { return Status(); });
-  EXPECT_FALSE(done.sent);
-  EXPECT_FALSE(done.sent_whole);
-}
-
-TEST_F(ExchangeTest, APeerThatGoesBeforeTheRequestHasNotGotItWhole) {
-  const Exchange done = exchange(path_, {"POST", "/x", "{}"}, {.timeout = std::chrono::minutes(1)},
-                                 [&](int) -> Status {
-                                   accepted().reset();
-                                   return {};
-                                 });
-  EXPECT_TRUE(done.sent);
   EXPECT_FALSE(done.sent_whole);
   EXPECT_FALSE(done.answer);
+}
+
+// More than the connection holds at once: what is left is not sent, but an answer counts.
+TEST_F(ExchangeTest, APeerMayAnswerBeforeItHasReadAll) {
+  const std::string body(std::size_t{8} << 20, ' ');
+  for (const bool answers : {true, false}) {
+    const auto connection = sys::connect_to(path_);
+    ASSERT_TRUE(connection);
+    const std::jthread peer([&answers, other = accepted()] {
+      wait_for_something(other);
+      std::array<char, 4096> piece{};
+      ASSERT_GT(::recv(other.get(), piece.data(), piece.size(), 0), 0);
+      const std::string_view answer = "HTTP/1.1 413 Too large\r\nContent-Length: 0\r\n\r\n";
+      if (answers) ::send(other.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
+    });
+    const Exchange done =
+        exchange(connection->get(), {"POST", "/x", body}, {.timeout = std::chrono::minutes(1)});
+    EXPECT_TRUE(done.sent);
+    EXPECT_FALSE(done.sent_whole);
+    EXPECT_EQ(done.answer.has_value(), answers);
+    if (done.answer) {
+      EXPECT_EQ(done.answer->status, 413U);
+    }
+  }
 }
 
 TEST_F(ExchangeTest, APeerThatGoesAfterTheRequestHasGotItWhole) {
   for (const char* said :
        {"", "HTTP/1.1 200 X\r\n", "HTTP/1.1 200 X\r\nContent-Length: 5\r\n\r\n{"}) {
-    const Exchange done = exchange_with(said, kMaxAnswerBytes);
+    const Exchange done = exchange_with(said);
     EXPECT_TRUE(done.sent_whole) << said;
     EXPECT_FALSE(done.answer) << said;
   }
 }
 
 TEST_F(ExchangeTest, AnAnswerBeginsWithAStatusOfVersion1) {
-  for (const char* said : {"HTTP/1.1 204 \r\n\r\n", "HTTP/1.0 200\r\n\r\n{}",
+  for (const char* said : {"HTTP/1.1 204 \r\n\r\n", "HTTP/1.0 200 \r\n\r\n{}",
                            "HTTP/1.1 100 X\r\n\r\nHTTP/1.1 404 No such thing\r\n\r\n{}"}) {
-    const Exchange done = exchange_with(said, kMaxAnswerBytes);
+    const Exchange done = exchange_with(said);
     EXPECT_TRUE(done.answer) << said << done.answer.error().message;
   }
   for (const char* said :
        {"HTTP/2222221.1 200 X\r\n\r\n{}", "HTTP/2 200\r\n\r\n{}", "HTTP/1.1 2000 X\r\n\r\n{}",
         "HTTP/22222221.1 100 X\r\n\r\nHTTP/1.1 503 X",
         "HTTP/2-1 100 \nHTTP/1.0 033 :\nHTTP/1.1 233 H:\n\nHTTP/1.1 503 \n", "ICY 200 X\r\n\r\n{}",
-        "{}"}) {
-    const Exchange done = exchange_with(said, kMaxAnswerBytes);
+        "HTTP/1.1 033 X\r\n\r\n{}", "HTTP/1.1 100 X\r\n\r\n", "{}"}) {
+    const Exchange done = exchange_with(said);
     EXPECT_TRUE(done.sent_whole) << said;
     EXPECT_FALSE(done.answer) << said;
   }
@@ -127,6 +164,37 @@ TEST_F(ExchangeTest, AnAnswerMayBeAsLargeAsIsSaid) {
   EXPECT_TRUE(too_large.sent_whole);
   ASSERT_FALSE(too_large.answer);
   EXPECT_EQ(too_large.answer.error().message, "the answer has more than 99 bytes");
+}
+
+TEST_F(ExchangeTest, NothingMakesAnAnswerHaveMoreMemoryThanIsSaid) {
+  const std::string endless(kMaxHeadBytes + 1, 'a');
+  for (const std::string& said : std::initializer_list<std::string>{
+           "HTTP/1.1 200 X\r\nContent-Length: 1000000000000000000\r\n\r\n",
+           "HTTP/1.1 200 X\r\n\r\n" + std::string(100, ' '),
+           "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n" + std::string(100, ' '),
+           "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n",
+           "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n1;" + endless,
+           "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + endless,
+           "HTTP/1.1 200 " + endless, "HTTP/1.1 200 X\r\n" + endless}) {
+    const Exchange done = exchange_with(said, 99);
+    EXPECT_FALSE(done.answer) << said.substr(0, 80);
+  }
+}
+
+TEST_F(ExchangeTest, AnAnswerMayArriveInAnyPieces) {
+  constexpr std::string_view kAnswer =
+      "HTTP/1.1 100 X\r\n\r\nHTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n"
+      "2;a=b\r\n{\"\r\n3\r\na\":\r\n2\r\n1}\r\n0\r\nA: b\r\n\r\n";
+  for (std::size_t cut = 0; cut < kAnswer.size(); ++cut) {
+    AnswerReader reader(kMaxAnswerBytes);
+    const auto first = reader.take(kAnswer.substr(0, cut));
+    ASSERT_TRUE(first) << cut << first.error().message;
+    EXPECT_FALSE(*first) << cut;
+    const auto second = reader.take(kAnswer.substr(cut));
+    ASSERT_TRUE(second) << cut << second.error().message;
+    ASSERT_TRUE(*second) << cut;
+    EXPECT_EQ(reader.answer().body, "{\"a\":1}");
+  }
 }
 
 }  // namespace

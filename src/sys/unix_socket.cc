@@ -142,13 +142,6 @@ Result<Fd> listen_at(const std::string& path, const SocketAccess& access) {
   return fd;
 }
 
-Result<ShortPath> shorten(const std::string& path) {
-  if (path.size() < sizeof(sockaddr_un::sun_path)) return ShortPath{path, {}};
-  LAMINA_ASSIGN_OR_RETURN(Fd named, open_at(AT_FDCWD, path, O_PATH, path));
-  std::string by_descriptor = fmt::format("/proc/self/fd/{}", named.get());
-  return ShortPath{std::move(by_descriptor), std::move(named)};
-}
-
 Result<Fd> connect_to(const std::string& path, std::optional<std::chrono::milliseconds> wait) {
   LAMINA_ASSIGN_OR_RETURN(const Address address, address_of(path));
   LAMINA_ASSIGN_OR_RETURN(Fd fd, make_socket(SOCK_STREAM));

@@ -35,14 +35,6 @@ struct SocketAccess {
 /// anything else at the path is kFailed.
 Result<Fd> listen_at(const std::string& path, const SocketAccess& access);
 
-/// Another path of a socket, short enough for a socket address.
-struct ShortPath {
-  std::string path;
-  Fd named;  ///< what `path` goes by, when it is not the one that was given; keep it that long
-};
-/// kNotFound when there is nothing at a `path` that is too long itself.
-Result<ShortPath> shorten(const std::string& path);
-
 /// Connects to a listening socket, whatever the length of its path. kNotFound when there is none.
 /// While it accepts nobody (its backlog is full) this waits: for ever, or for `wait` and then fails
 /// with kBusy.

@@ -16,11 +16,11 @@ using Milliseconds = std::chrono::milliseconds;
 /// How often somebody who may want to stop is asked while Firecracker accepts nobody.
 constexpr Milliseconds kAskWhileRefused{100};
 
-constexpr long kOk = 200;
-constexpr long kNoContent = 204;
-constexpr long kFirstError = 400;
+constexpr unsigned kOk = 200;
+constexpr unsigned kNoContent = 204;
+constexpr unsigned kFirstError = 400;
 
-Error unexpected_status(long status) {
+Error unexpected_status(unsigned status) {
   return Error{ErrorKind::kFailed, fmt::format("unexpected status {} of the answer", status)};
 }
 
@@ -88,12 +88,12 @@ Status Firecracker::check_peer(int socket) const {
 
 http::Exchange Firecracker::send(const http::Request& request, Milliseconds timeout,
                                  Progress* while_waiting) const {
-  // A connection of our own first, since libcurl doesn't wait while nobody accepts, nor say why.
-  if (auto ready = open_connection(); !ready) {
-    return {.answer = std::unexpected(std::move(ready.error()))};
+  const auto connection = open_connection();
+  if (!connection) return {.answer = std::unexpected(connection.error())};
+  if (const Status checked = check_peer(connection->get()); !checked) {
+    return {.answer = std::unexpected(checked.error())};
   }
-  return http::exchange(api_socket_, request, {timeout, pidfd_.get(), while_waiting},
-                        [this](int socket) { return check_peer(socket); });
+  return http::exchange(connection->get(), request, {timeout, pidfd_.get(), while_waiting});
 }
 
 Error Firecracker::about(const http::Request& request, Error error) const {
