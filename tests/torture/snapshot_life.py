@@ -75,9 +75,16 @@ class SnapshotLife:
     def merge(self) -> None:
         """Merges layers of the last pause, or not, as a random policy says."""
         merge = self.rng.choice(MERGES)
-        # One that was killed has been done or not, and may be given again.
-        if merge:
-            self._commands.do(merge[0], self.last, *merge[1:], is_done=lambda: False)
+        if not merge:
+            return
+        layers = self._layer_count()
+        # What was killed has been done or not. What has been done may have left too few layers for
+        # it to be given again.
+        self._commands.do(merge[0], self.last, *merge[1:],
+                          is_done=lambda: self._layer_count() < layers)
+
+    def _layer_count(self) -> int:
+        return len(self._commands.report("inspect", self.last)["layers"])
 
     def remove_old(self) -> None:
         """Removes pauses that are no longer needed."""
