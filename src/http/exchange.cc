@@ -45,15 +45,18 @@ class Conversation {
   Conversation(int socket, std::string_view request, std::size_t max_answer_bytes)
       : socket_(socket), request_(request), reader_(max_answer_bytes) {}
 
-  /// Sends what can be sent now. A failure shows in may_send() and once nothing is left to read.
+  /// Sends what can be sent now. A failure is reported by receive(), once nothing is left to read.
   void send();
 
-  enum class Received : std::uint8_t { kMore, kNothing, kAnswer };
-  /// Takes a piece of what has arrived.
-  Result<Received> receive();
+  struct Ready {
+    bool to_receive = false;  ///< there is something, or nothing can be sent any more
+    bool peer_ended = false;
+  };
+  /// Waits until more can be sent or received, or the process ends.
+  [[nodiscard]] Result<Ready> wait(int pidfd, Milliseconds longest) const;
 
-  /// Waits until send() or receive() have something to do. True when the process has ended.
-  [[nodiscard]] Result<bool> wait(int pidfd, Milliseconds longest) const;
+  /// Takes a piece of what has arrived. True when the answer is whole.
+  Result<bool> receive();
 
   [[nodiscard]] std::size_t sent_bytes() const { return sent_bytes_; }
   [[nodiscard]] bool sent_whole() const { return sent_bytes_ == request_.size(); }
@@ -83,47 +86,36 @@ void Conversation::send() {
   }
 }
 
-Result<Conversation::Received> Conversation::receive() {
-  std::array<char, kReceiveBytes> piece;  // NOLINT(cppcoreguidelines-pro-type-member-init)
-  ssize_t count = 0;
-  do {
-    count = ::recv(socket_, piece.data(), piece.size(), MSG_DONTWAIT);
-  } while (count < 0 && errno == EINTR);
-  if (count > 0) {
-    LAMINA_ASSIGN_OR_RETURN(const bool whole,
-                            reader_.take({piece.data(), static_cast<std::size_t>(count)}));
-    return whole ? Received::kAnswer : Received::kMore;
-  }
-  // Who does not take the request may have answered it all the same.
-  if (send_error_ != 0) return system_failure("send", "the request", send_error_);
-  if (count < 0 && errno == EAGAIN) return Received::kNothing;
-  if (count < 0) return system_failure("receive", "the answer", errno);
-  LAMINA_RETURN_IF_ERROR(reader_.end());
-  return Received::kAnswer;
-}
-
-Result<bool> Conversation::wait(int pidfd, Milliseconds longest) const {
+Result<Conversation::Ready> Conversation::wait(int pidfd, Milliseconds longest) const {
   const auto wanted = static_cast<short>(may_send() ? POLLIN | POLLOUT : POLLIN);
   std::array<pollfd, 2> events = {pollfd{socket_, wanted, 0}, pollfd{pidfd, POLLIN, 0}};
-  if (::poll(events.data(), events.size(), static_cast<int>(longest.count())) < 0 &&
-      errno != EINTR) {
+  const bool is_over = send_error_ != 0;
+  const int wait_ms = is_over ? 0 : static_cast<int>(longest.count());
+  if (::poll(events.data(), events.size(), wait_ms) < 0) {
+    if (errno == EINTR) return Ready{};
     return system_failure("poll", "the connection", errno);
   }
-  return events[1].revents != 0;
+  constexpr int kIn = POLLIN | POLLHUP | POLLERR | POLLNVAL;
+  return Ready{is_over || (events[0].revents & kIn) != 0, events[1].revents != 0};
+}
+
+Result<bool> Conversation::receive() {
+  std::array<char, kReceiveBytes> piece;  // NOLINT(cppcoreguidelines-pro-type-member-init)
+  const ssize_t count = ::recv(socket_, piece.data(), piece.size(), MSG_DONTWAIT);
+  if (count > 0) return reader_.take({piece.data(), static_cast<std::size_t>(count)});
+  if (count < 0 && errno == EINTR) return false;
+  // Who does not take the request may have answered it all the same.
+  if (send_error_ != 0) return system_failure("send", "the request", send_error_);
+  if (count < 0 && errno == EAGAIN) return false;
+  if (count < 0) return system_failure("receive", "the answer", errno);
+  LAMINA_RETURN_IF_ERROR(reader_.end());
+  return true;
 }
 
 Result<Answer> converse(Conversation& conversation, const Patience& patience) {
   const Clock::time_point start = Clock::now();
-  bool peer_ended = false;
   while (true) {
     conversation.send();
-    LAMINA_ASSIGN_OR_RETURN(const Conversation::Received received, conversation.receive());
-    if (received == Conversation::Received::kAnswer) return conversation.answer();
-    // What it sent before it ended has been read. The socket alone would not do: another process
-    // may hold a copy of it.
-    if (peer_ended && received == Conversation::Received::kNothing) {
-      return fail(ErrorKind::kFailed, "the process ended before it answered");
-    }
     if (patience.progress != nullptr && patience.progress->interrupted()) {
       return fail(ErrorKind::kInterrupted, "interrupted while waiting for the answer");
     }
@@ -131,11 +123,18 @@ Result<Answer> converse(Conversation& conversation, const Patience& patience) {
     if (waited >= patience.timeout) {
       return fail(ErrorKind::kFailed, "no answer within {} ms", patience.timeout.count());
     }
-    if (peer_ended || received == Conversation::Received::kMore) continue;
     const Milliseconds longest = patience.progress != nullptr ? kAskEvery : kLongestWait;
     LAMINA_ASSIGN_OR_RETURN(
-        peer_ended,
+        const Conversation::Ready ready,
         conversation.wait(patience.peer_pidfd, std::min(longest, patience.timeout - waited)));
+    if (ready.to_receive) {
+      LAMINA_ASSIGN_OR_RETURN(const bool whole, conversation.receive());
+      if (whole) return conversation.answer();
+    } else if (ready.peer_ended) {
+      // What it sent before it ended has been read. The socket alone would not do: another process
+      // may hold a copy of it.
+      return fail(ErrorKind::kFailed, "the process ended before it answered");
+    }
   }
 }
 
