@@ -12,6 +12,10 @@ from typing import Any
 QUIET_LOAD = 0.5
 QUIET_SHARE = 0.05
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+BALLOONS = Path("/sys/bus/virtio/drivers/virtio_balloon")
+REPORTED_ORDER = Path("/sys/module/page_reporting/parameters/page_reporting_order")
+# VIRTIO_BALLOON_F_REPORTING, Virtual I/O Device (VIRTIO) 1.2, 5.5.3.
+REPORTING_BIT = 5
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,16 @@ class Machine:
     kernel: str
     file_system: str
     governor: str
+    # Of free pages that the kernel reports to the host, the smallest order; None: it does not.
+    reported_order: int | None = None
+
+    def warnings(self) -> list[str]:
+        """What a reader of the figures should know."""
+        if self.reported_order is None:
+            return []
+        return ["free pages are given back to the host: memory that is used first must be had from "
+                "it again, which may take several times as long as the rest; raising "
+                f"{REPORTED_ORDER} makes that rarer"]
 
     def as_json(self) -> dict[str, Any]:
         """For the results."""
@@ -129,6 +143,23 @@ def file_system_of(directory: Path) -> str:
     return best[1]
 
 
+def reported_order(features: list[str], smallest: int, buddies: str) -> int | None:
+    """Machine.reported_order, from the features of all balloons, the module's parameter, and
+    /proc/buddyinfo, which has a column for each order."""
+    orders = max((len(line.split()) - 4 for line in buddies.splitlines()), default=0)
+    reporting = any(bits[REPORTING_BIT:REPORTING_BIT + 1] == "1" for bits in features)
+    return smallest if reporting and smallest < orders else None
+
+
+def reported_order_here() -> int | None:
+    """Of this machine."""
+    if not REPORTED_ORDER.exists():
+        return None
+    features = [path.read_text() for path in BALLOONS.glob("*/features")]
+    return reported_order(features, int(REPORTED_ORDER.read_text()),
+                          Path("/proc/buddyinfo").read_text())
+
+
 def examine(directory: Path) -> Machine:
     """This machine; `directory` is where inputs live."""
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -139,4 +170,5 @@ def examine(directory: Path) -> Machine:
         kernel=os.uname().release,
         file_system=file_system_of(directory),
         governor=governor.read_text().strip() if governor.exists() else "not visible",
+        reported_order=reported_order_here(),
     )

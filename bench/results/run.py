@@ -54,8 +54,9 @@ def command_line() -> argparse.Namespace:
 class Session:
     """Programs run one after the other, each with the noise beside it."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, facts: machine.Machine) -> None:
         self.options = options
+        self.facts = facts
         self.reports: dict[str, dict[str, Any]] = {}
         self.noise: dict[str, machine.Noise] = {}
         self.failures: list[str] = []
@@ -126,12 +127,12 @@ class Session:
         """About the machine, the noise, and what failed."""
         noisy = [f"{name}: {warning}" for name, noise in self.noise.items()
                  for warning in noise.warnings()]
-        return [*self.failures, *self.skipped(), *noisy]
+        return [*self.failures, *self.skipped(), *self.facts.warnings(), *noisy]
 
 
-def show(session: Session, facts: machine.Machine) -> str:
+def show(session: Session) -> str:
     """Everything for a terminal."""
-    parts = [str(facts), ""]
+    parts = [str(session.facts), ""]
     rows = session.rows()
     if rows:
         parts += [table.as_text(table.HEADINGS, [table.cells_of(row) for row in rows]), ""]
@@ -146,9 +147,9 @@ def show(session: Session, facts: machine.Machine) -> str:
     return "\n".join(parts)
 
 
-def as_markdown(session: Session, facts: machine.Machine) -> str:
+def as_markdown(session: Session) -> str:
     """The same for a file."""
-    parts = ["# Benchmarks", "", f"{facts}. {time.strftime('%Y-%m-%d')}.", ""]
+    parts = ["# Benchmarks", "", f"{session.facts}. {time.strftime('%Y-%m-%d')}.", ""]
     parts += [f"- {warning}" for warning in session.warnings()] or ["No noise was seen."]
     rows = session.rows()
     if rows:
@@ -165,13 +166,13 @@ def as_markdown(session: Session, facts: machine.Machine) -> str:
     return "\n".join([*parts, ""])
 
 
-def write(session: Session, facts: machine.Machine, out: Path) -> None:
+def write(session: Session, out: Path) -> None:
     """results.json, tables.md and the plots."""
-    results = {"machine": facts.as_json(), "quick": session.options.quick,
+    results = {"machine": session.facts.as_json(), "quick": session.options.quick,
                "noise": {name: vars(noise) for name, noise in session.noise.items()},
                "warnings": session.warnings(), **session.reports}
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    (out / "tables.md").write_text(as_markdown(session, facts))
+    (out / "tables.md").write_text(as_markdown(session))
     for curve in session.curves():
         (out / plot.file_name(curve)).write_text(plot.draw(curve))
 
@@ -181,11 +182,12 @@ def main() -> int:
     options = command_line()
     options.out.mkdir(parents=True, exist_ok=True)
     facts = machine.examine(options.dir)
-    print(facts, file=sys.stderr)
-    session = Session(options)
+    for line in (str(facts), *facts.warnings()):
+        print(line, file=sys.stderr)
+    session = Session(options, facts)
     session.run_all()
-    write(session, facts, options.out)
-    print(show(session, facts))
+    write(session, options.out)
+    print(show(session))
     print(f"results: {options.out}/")
     return 1 if session.failures else 0
 

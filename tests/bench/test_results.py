@@ -10,6 +10,7 @@ import tempfile
 import unittest
 import xml.etree.ElementTree as ET
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,18 @@ class NoiseSeen(unittest.TestCase):
         self.assertGreater(facts.cpus, 0)
         self.assertNotEqual(facts.file_system, "unknown")
 
+    def test_a_host_that_takes_free_memory_is_seen(self) -> None:
+        """By the balloon's features, as long as there are blocks of that order."""
+        buddies = "Node 0, zone   Normal  1 2 3 4 5 6 7 8 9 10 11\n"
+        without, reporting = "0110000", "0110010"
+        self.assertEqual(machine.reported_order([without, reporting], 9, buddies), 9)
+        self.assertIsNone(machine.reported_order([without], 9, buddies))
+        self.assertIsNone(machine.reported_order([reporting], 11, buddies))
+        self.assertIsNone(machine.reported_order([""], 9, ""))
+        facts = replace(machine.examine(Path(".")), reported_order=9)
+        self.assertIn("given back to the host", " ".join(facts.warnings()))
+        self.assertEqual(replace(facts, reported_order=None).warnings(), [])
+
 
 class Results(unittest.TestCase):
     """run.py, with a program that only writes results."""
@@ -187,16 +200,15 @@ class Results(unittest.TestCase):
         """What failed after its results were written is shown and said to have failed."""
         with tempfile.TemporaryDirectory() as name:
             out = Path(name)
-            session = run.Session(Namespace(out=out, quick=True))
+            session = run.Session(Namespace(out=out, quick=True), machine.examine(out))
             for number, report in enumerate((made_up_report(), {"curves": [made_up_curve()]})):
                 source = out / "source"
                 source.write_text(json.dumps(report))
                 program = f'cp {source} "$1"; exit {number}'
                 with contextlib.redirect_stderr(io.StringIO()):
                     session.run(("benchmarks", "curves")[number], ["sh", "-c", program])
-            facts = machine.examine(out)
-            run.write(session, facts, out)
-            shown = run.show(session, facts)
+            run.write(session, out)
+            shown = run.show(session)
             self.assertIn("NOT MET", shown)
             self.assertIn("merge/reflink was skipped: no loop device", shown)
             self.assertIn("curves failed with exit code 1", shown)

@@ -76,6 +76,16 @@ class Sandbox:
         assert outcome.code == EXIT_DONE, str(outcome)
         return outcome
 
+    def done_at_last(self, *words: str | Path) -> None:
+        """The same for what is refused while somebody's `compact` is at this snapshot."""
+        self.trail.append(" ".join(map(str, words)))
+
+        def ended() -> bool:
+            outcome = lamina(*words)
+            assert outcome.code in (EXIT_DONE, EXIT_BUSY), str(outcome)
+            return outcome.code == EXIT_DONE
+        wait_until(ended, self.trail[-1])
+
     def tell(self, line: str) -> None:
         """The guest does something."""
         self.trail.append(line)
@@ -163,13 +173,13 @@ class Sandbox:
             self.vm, clone = clone, self.vm
             self.snapshots.append(name)
         else:
-            self.done("rm", self.store / name)
+            self.done_at_last("rm", self.store / name)
         clone.end()
 
     def merge(self) -> None:
         """Of any snapshot."""
         if self.snapshots:
-            self.done("merge", self.store / self.rng.choice(self.snapshots))
+            self.done_at_last("merge", self.store / self.rng.choice(self.snapshots))
 
     def compact(self) -> None:
         """Of all sandboxes' snapshots: others may be at work on theirs."""
@@ -181,7 +191,7 @@ class Sandbox:
     def remove(self) -> None:
         """Of older ones."""
         while len(self.snapshots) > 2:
-            self.done("rm", self.store / self.snapshots.pop(0))
+            self.done_at_last("rm", self.store / self.snapshots.pop(0))
 
     def recover(self) -> None:
         """While the others go on."""
