@@ -82,9 +82,7 @@ Result<SnapshotInfo> inspect_header_file(const std::string& path) {
 }  // namespace
 
 Result<SnapshotInfo> inspect(const std::string& path) {
-  if (!sys::open_directory(AT_FDCWD, path, path) && sys::name_exists(AT_FDCWD, path)) {
-    return inspect_header_file(path);
-  }
+  if (sys::is_no_directory(path)) return inspect_header_file(path);
   LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot snapshot,
                           store::open_snapshot(path, engine::Checksums::kLeave));
   SnapshotInfo info = describe_header(snapshot.header, path);

@@ -79,7 +79,8 @@ Result<OpenSnapshot> open_once(const std::string& path, engine::Checksums checks
   auto directory = sys::open_directory(AT_FDCWD, path, path);
   if (!directory) {
     if (directory.error().kind != ErrorKind::kNotFound) return std::unexpected(directory.error());
-    if (sys::name_exists(AT_FDCWD, path)) {
+    // A directory by now was not there a moment ago: somebody has just published it.
+    if (sys::is_no_directory(path)) {
       return fail(ErrorKind::kUsage,
                   "'{}' is a file; a snapshot is the directory that holds {} and the layers", path,
                   kHeaderName);
@@ -191,13 +192,13 @@ Result<OpenSnapshot> open_snapshot(const std::string& path, engine::Checksums ch
   for (int attempt = 1;; ++attempt) {
     const auto before = directory_facts_of(path);
     auto opened = open_once(path, checksums);
-    // A file that is missing because the directory was replaced and removed under our hands is no
+    // A file that is missing because the directory was replaced or removed under our hands is no
     // fault of the snapshot.
     bool retry =
         !opened && opened.error().kind == ErrorKind::kNotFound && before && attempt < kOpenAttempts;
     if (retry) {
       const auto now = directory_facts_of(path);
-      retry = now && !now->same_file(*before);
+      retry = !now || !now->same_file(*before);
     }
     if (!retry) return opened;
   }

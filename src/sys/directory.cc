@@ -145,6 +145,11 @@ bool name_exists(int directory, const std::string& name) {
   return ::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+bool is_no_directory(const std::string& path) {
+  struct stat status{};
+  return ::stat(path.c_str(), &status) == 0 && !S_ISDIR(status.st_mode);
+}
+
 bool is_same_directory(const std::string& a, const std::string& b) {
   struct stat first{};
   struct stat second{};

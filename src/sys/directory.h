@@ -57,6 +57,9 @@ Status rename_exchange(int a_directory, const std::string& a, int b_directory, c
 /// True when `name` exists below `directory` (symbolic links are not followed).
 bool name_exists(int directory, const std::string& name);
 
+/// True when `path` leads to something that is no directory (symbolic links are followed).
+bool is_no_directory(const std::string& path);
+
 /// True when both paths lead to one directory. False also when one of them cannot be looked at.
 bool is_same_directory(const std::string& a, const std::string& b);
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import re
 import resource
@@ -207,6 +208,12 @@ class BadSnapshot(LaminaTest):
     def test_it_does_not_exist(self) -> None:
         path = self.store / "none"
         self.refuses(EXIT_NOT_FOUND, path, snapshot=path)
+
+    def test_it_is_a_link_to_nothing(self) -> None:
+        path = self.directory / "dangling"
+        path.symlink_to(self.directory / "nothing")
+        for verb in ("verify", "inspect"):
+            self.refused(EXIT_NOT_FOUND, verb, path, names=[path, "does not exist"])
 
     def test_it_is_a_file(self) -> None:
         """Exit 1 of verify would say that the memory differs."""
@@ -645,6 +652,31 @@ class Busy(LaminaTest):
         self.assertIn(outcomes[0].code, (EXIT_DONE, EXIT_BUSY), str(outcomes[0]))
         if outcomes[0].code == EXIT_DONE:
             self.assert_resolves_to(snapshot, memory)
+
+    def test_a_snapshot_that_comes_or_goes_meanwhile_is_there_or_does_not_exist(self) -> None:
+        """Before and after each look at it: never is a part of it missing, or it a file."""
+        if shutil.which("strace") is None:
+            self.skipTest("strace is not installed")
+        source = self.ingest_full(random_memory(self.rng, MEMORY_BYTES), "source")
+        snapshot = self.store / "vm"
+        log = self.directory / "strace"
+        change = {True: ("rm", snapshot), False: ("fork", source, snapshot)}
+        for verb, there in itertools.product(("verify", "inspect"), (True, False)):
+            if there:
+                self.done("fork", source, snapshot)
+            lamina(verb, snapshot, prefix=["strace", "-f", "-o", str(log), "-e", "trace=openat"])
+            looks = [number for number, line in enumerate(log.read_text().splitlines(), 1)
+                     if str(snapshot) in line or "memfile." in line]
+            self.assertTrue(looks)
+            for number in looks:
+                with stopped_after("openat", number, self.directory, verb, snapshot) as outcomes:
+                    self.done(*change[there])
+                if outcomes[0].code != EXIT_DONE:
+                    self.assertEqual(outcomes[0].code, EXIT_NOT_FOUND, str(outcomes[0]))
+                    self.assertIn(f"snapshot '{snapshot}' does not exist", outcomes[0].stderr)
+                self.done(*change[not there])
+            if there:
+                self.done("rm", snapshot)
 
     def test_a_memory_file_that_was_written_meanwhile_is_not_consumed(self) -> None:
         """The VMM wrote its next pause to the same path: only what was ingested may go."""
