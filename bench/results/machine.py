@@ -44,7 +44,6 @@ class CpuTimes:
 class Noise:
     """What else went on while something was measured. Shares are of all CPUs' time."""
 
-    load_before: float
     others_share: float
     stolen_share: float
     seconds: float
@@ -52,8 +51,6 @@ class Noise:
     def warnings(self) -> list[str]:
         """What a reader of the figures should know."""
         found = []
-        if self.load_before > QUIET_LOAD:
-            found.append(f"load average {self.load_before:.2f} at the start")
         if self.others_share > QUIET_SHARE:
             found.append(f"others used {self.others_share:.0%} of all CPU time")
         if self.stolen_share > QUIET_SHARE:
@@ -66,7 +63,6 @@ class NoiseWatch:
     have ended and were waited for) is its own; kernel threads and daemons count as others."""
 
     def __init__(self) -> None:
-        self._load = os.getloadavg()[0]
         self._times = CpuTimes.now()
         self._own = self._own_seconds()
         self._start = time.monotonic()
@@ -80,16 +76,20 @@ class NoiseWatch:
     def stop(self) -> Noise:
         """The noise since."""
         return noise_between(self._times, CpuTimes.now(), self._own_seconds() - self._own,
-                             self._load, time.monotonic() - self._start)
+                             time.monotonic() - self._start)
 
 
-def noise_between(before: CpuTimes, after: CpuTimes, own_seconds: float, load_before: float,
-                  seconds: float) -> Noise:
+def noise_between(before: CpuTimes, after: CpuTimes, own_seconds: float, seconds: float) -> Noise:
     """From two readings and what the measurement itself used between them."""
     busy = after.busy - before.busy
     stolen = after.stolen - before.stolen
     total = max(busy + stolen + after.idle - before.idle, 1e-9)
-    return Noise(load_before, max(0.0, busy - own_seconds) / total, stolen / total, seconds)
+    return Noise(max(0.0, busy - own_seconds) / total, stolen / total, seconds)
+
+
+def load_warnings(load: float) -> list[str]:
+    """Of the load average before the first measurement; later it is the measurements' own."""
+    return [f"load average {load:.2f} at the start"] if load > QUIET_LOAD else []
 
 
 @dataclass(frozen=True)

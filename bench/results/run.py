@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -57,6 +58,7 @@ class Session:
     def __init__(self, options: argparse.Namespace, facts: machine.Machine) -> None:
         self.options = options
         self.facts = facts
+        self.load = os.getloadavg()[0]
         self.reports: dict[str, dict[str, Any]] = {}
         self.noise: dict[str, machine.Noise] = {}
         self.failures: list[str] = []
@@ -127,7 +129,8 @@ class Session:
         """About the machine, the noise, and what failed."""
         noisy = [f"{name}: {warning}" for name, noise in self.noise.items()
                  for warning in noise.warnings()]
-        return [*self.failures, *self.skipped(), *self.facts.warnings(), *noisy]
+        return [*self.failures, *self.skipped(), *self.facts.warnings(),
+                *machine.load_warnings(self.load), *noisy]
 
 
 def show(session: Session) -> str:
