@@ -23,6 +23,7 @@ struct Options {
   std::string filter;  ///< part of a benchmark's name; empty: all
   std::string json;    ///< file to write; empty: none
   std::string directory = ".";
+  std::string guest;  ///< memory files of a real guest (recorded_guest.h); empty: none
   bool quick = false;
   bool curves = false;    ///< the curves instead of the benchmarks
   bool suspects = false;  ///< the suspects instead
@@ -120,6 +121,7 @@ Status run_scan(Bench& bench);
 Status run_memory_use(Bench& bench);
 Status run_page_cache(Bench& bench);
 Status run_page_faults(Bench& bench);
+Status run_recorded(Bench& bench);
 
 /// The curves, likewise.
 Status run_mapping_curves(Bench& bench);

@@ -21,16 +21,12 @@ std::uint32_t draw(std::mt19937_64& random, std::uint32_t low, std::uint32_t hig
   return low + static_cast<std::uint32_t>(random() % (high - low + 1));
 }
 
-/// The contents of a block: a full-period generator started from its number and version.
-void fill_block(std::uint32_t index, std::uint32_t version, std::span<std::byte> block) {
+void fill_block(const BlockContents& contents, std::uint32_t index, std::uint32_t version,
+                std::span<std::byte> block) {
   if (version == 0) {
     std::fill(block.begin(), block.end(), std::byte{0});
-    return;
-  }
-  std::uint64_t state = (std::uint64_t{index} << 32 | version) * 0x9e37'79b9'7f4a'7c15;
-  for (std::size_t i = 0; i < kWordsPerBlock; ++i) {
-    state = state * 6364136223846793005U + 1442695040888963407U;
-    std::memcpy(&block[i * sizeof(state)], &state, sizeof(state));
+  } else {
+    contents(index, version, block);
   }
 }
 
@@ -40,6 +36,15 @@ std::uint32_t draw_run_length(std::mt19937_64& random) {
 }
 
 }  // namespace
+
+void draw_block(std::uint32_t index, std::uint32_t version, std::span<std::byte> block) {
+  // A full-period generator.
+  std::uint64_t state = (std::uint64_t{index} << 32 | version) * 0x9e37'79b9'7f4a'7c15;
+  for (std::size_t i = 0; i < kWordsPerBlock; ++i) {
+    state = state * 6364136223846793005U + 1442695040888963407U;
+    std::memcpy(&block[i * sizeof(state)], &state, sizeof(state));
+  }
+}
 
 GuestMemory GuestMemory::dense(std::uint32_t blocks, std::uint64_t seed) {
   GuestMemory memory(blocks);
@@ -116,7 +121,7 @@ Status GuestMemory::write_full_file(const std::string& path) const {
   for (std::uint32_t block = 0; block < block_count(); block += kWriteBlocks) {
     const std::uint32_t count = std::min(kWriteBlocks, block_count() - block);
     for (std::uint32_t i = 0; i < count; ++i) {
-      fill_block(block + i, versions_[block + i],
+      fill_block(contents_, block + i, versions_[block + i],
                  std::span(buffer).subspan(i * kBlockBytes, kBlockBytes));
     }
     LAMINA_RETURN_IF_ERROR(sys::write_at(fd.get(), std::span(buffer).first(count * kBlockBytes),
@@ -136,17 +141,17 @@ Status GuestMemory::write_sparse_file(const std::string& path) const {
       runs.push_back({block, 1, versions_[block]});
     }
   }
-  return write_diff_file(path, block_count(), runs);
+  return write_diff_file(path, block_count(), runs, contents_);
 }
 
 bool GuestMemory::matches(std::uint32_t index, std::span<const std::byte> block) const {
   std::vector<std::byte> expected(kBlockBytes);
-  fill_block(index, versions_[index], expected);
+  fill_block(contents_, index, versions_[index], expected);
   return std::equal(expected.begin(), expected.end(), block.begin(), block.end());
 }
 
 Status write_diff_file(const std::string& path, std::uint32_t blocks,
-                       const std::vector<DirtyRun>& diff) {
+                       const std::vector<DirtyRun>& diff, const BlockContents& contents) {
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd,
                           sys::open_at(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, path));
   LAMINA_RETURN_IF_ERROR(sys::truncate(fd.get(), blocks * kBlockBytes, path));
@@ -154,7 +159,7 @@ Status write_diff_file(const std::string& path, std::uint32_t blocks,
   for (const DirtyRun& run : diff) {
     buffer.resize(run.block_count * kBlockBytes);
     for (std::uint32_t i = 0; i < run.block_count; ++i) {
-      fill_block(run.block + i, run.version,
+      fill_block(contents, run.block + i, run.version,
                  std::span(buffer).subspan(i * kBlockBytes, kBlockBytes));
     }
     LAMINA_RETURN_IF_ERROR(sys::write_at(fd.get(), buffer, run.block * kBlockBytes, path));

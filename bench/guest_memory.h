@@ -3,13 +3,15 @@
 //
 // The patterns are drawn from a seed and are those of a real guest at work: a full file is either
 // dense, or half used with large untouched areas; a diff is many runs of 1 to 8 pages, some longer
-// ones, and some pages that the guest cleared.
+// ones, and some pages that the guest cleared. recorded_guest.h has the memory of a real one.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lamina/result.h"
@@ -23,6 +25,13 @@ struct DirtyRun {
   std::uint32_t version = 0;  ///< 0: zeros
 };
 
+/// What a block holds in a version that is not 0.
+using BlockContents =
+    std::function<void(std::uint32_t index, std::uint32_t version, std::span<std::byte> block)>;
+
+/// Contents that follow from number and version.
+void draw_block(std::uint32_t index, std::uint32_t version, std::span<std::byte> block);
+
 /// What the original program makes of zeros that a diff holds: "not changed".
 enum class WrittenZeros : std::uint8_t { kClear, kInherit };
 
@@ -32,6 +41,10 @@ class GuestMemory {
   static GuestMemory dense(std::uint32_t blocks, std::uint64_t seed);
   /// Half data in runs of all lengths, the rest untouched, as after boot and some work.
   static GuestMemory half_used(std::uint32_t blocks, std::uint64_t seed);
+
+  /// A version for each block, 0 for zeros, and what they hold.
+  GuestMemory(std::vector<std::uint32_t> versions, BlockContents contents)
+      : versions_(std::move(versions)), contents_(std::move(contents)) {}
 
   /// Nothing but zeros.
   static GuestMemory zeros(std::uint32_t blocks) { return GuestMemory(blocks); }
@@ -45,6 +58,7 @@ class GuestMemory {
     return static_cast<std::uint32_t>(versions_.size());
   }
   [[nodiscard]] std::uint64_t data_blocks() const;
+  [[nodiscard]] const BlockContents& contents() const { return contents_; }
 
   /// Writes all of it, zeros included, as the VMM writes a full file; synced.
   [[nodiscard]] Status write_full_file(const std::string& path) const;
@@ -57,11 +71,13 @@ class GuestMemory {
   explicit GuestMemory(std::uint32_t blocks) : versions_(blocks, 0) {}
 
   std::vector<std::uint32_t> versions_;  // per block; 0: zeros
+  BlockContents contents_ = draw_block;
 };
 
 /// Writes a diff as the VMM does: the dirty runs at their places, the rest a hole that was never
 /// read, synced. `blocks` is the size of the memory.
 Status write_diff_file(const std::string& path, std::uint32_t blocks,
-                       const std::vector<DirtyRun>& diff);
+                       const std::vector<DirtyRun>& diff,
+                       const BlockContents& contents = draw_block);
 
 }  // namespace lamina::bench

@@ -32,7 +32,8 @@ std::uint64_t DiffContenders::memory_bytes() const { return memory_.block_count(
 
 Status DiffContenders::write_input(Cached cached) const {
   LAMINA_RETURN_IF_ERROR(remove_all(memory_file()));
-  LAMINA_RETURN_IF_ERROR(write_diff_file(memory_file(), memory_.block_count(), diff_));
+  LAMINA_RETURN_IF_ERROR(
+      write_diff_file(memory_file(), memory_.block_count(), diff_, memory_.contents()));
   return cached == Cached::kHolesToo ? read_whole_file(memory_file()) : Status{};
 }
 

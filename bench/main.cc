@@ -32,8 +32,9 @@ Status run_all(Bench& bench) {
     }
     return {};
   }
-  for (Status (*group)(Bench&) : {run_mapping, run_scan, run_ingest_full, run_ingest_diff,
-                                  run_chain, run_memory_use, run_page_cache, run_page_faults}) {
+  for (Status (*group)(Bench&) :
+       {run_mapping, run_scan, run_ingest_full, run_ingest_diff, run_chain, run_memory_use,
+        run_page_cache, run_page_faults, run_recorded}) {
     LAMINA_RETURN_IF_ERROR(group(bench));
   }
   return {};
@@ -59,6 +60,11 @@ int run_command_line(int argc, char** argv) {
       ->option_text("NAME");
   app.add_option("--json", options.json, "write every sample to FILE")->option_text("FILE");
   app.add_option("--dir", options.directory, "where inputs and stores are made (default: .)")
+      ->option_text("DIR")
+      ->check(CLI::ExistingDirectory);
+  app.add_option("--guest", options.guest,
+                 "measure the memory files of a real guest, too: those that "
+                 "tests/guest/guest_run.py --keep leaves in DIR")
       ->option_text("DIR")
       ->check(CLI::ExistingDirectory);
   app.add_flag("--quick", options.quick,

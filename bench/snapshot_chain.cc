@@ -52,7 +52,8 @@ Result<ChainBuilder> ChainBuilder::start(const std::string& directory, GuestMemo
 
 Status ChainBuilder::add(const std::vector<DirtyRun>& diff) {
   const std::string memory_file = chain_.directory + "/memory";
-  LAMINA_RETURN_IF_ERROR(write_diff_file(memory_file, chain_.memory.block_count(), diff));
+  LAMINA_RETURN_IF_ERROR(
+      write_diff_file(memory_file, chain_.memory.block_count(), diff, chain_.memory.contents()));
   chain_.memory.apply(diff, WrittenZeros::kClear);
   chain_.plain_memory.apply(diff, WrittenZeros::kInherit);
   return store(memory_file);

@@ -17,6 +17,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,10 @@ import table  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent.parent
 QUICK_ROUNDS = 3
 LIFECYCLE = "lifecycle/pauses"
+GUEST_MEMORY = ("256M", "512M")  # --quick, else
+GUEST_PAUSES = 8
+GUEST = ("guest/ingest/full", "guest/ingest/diff", "guest/merge", "guest/populate")
+EXIT_UNAVAILABLE = 77
 MEMORY_HEADINGS = ("memory", "amount", "budget", "")
 
 
@@ -79,6 +84,29 @@ class Session:
             self.reports[name] = json.loads(report.read_text())
             report.unlink()
 
+    def record_guest(self, build: Path, keep: Path) -> bool:
+        """Pauses a real Linux guest and keeps its memory files. False when that is not possible."""
+        tools = build / "tests/guest"
+        command = [sys.executable, str(ROOT / "tests/guest/guest_run.py"),
+                   "--lamina", str(build / "src/cli/lamina"),
+                   "--diff-writer", str(tools / "diff_writer"), "--workload",
+                   str(tools / "workload"), "--cache", str(ROOT / ".cache/guest"),
+                   "--memory", GUEST_MEMORY[0 if self.options.quick else 1],
+                   "--pauses", str(GUEST_PAUSES), "--keep", str(keep)]
+        print(f"guest: {' '.join(command)}", file=sys.stderr)
+        done = subprocess.run(command, check=False, stdout=sys.stderr.fileno())
+        if done.returncode not in (0, EXIT_UNAVAILABLE):
+            self.failures.append(f"the guest failed with exit code {done.returncode}")
+        return done.returncode == 0
+
+    def run_benchmarks(self, bench: list[str], build: Path) -> None:
+        """With the memory of a real guest where that is wanted and can be had."""
+        with tempfile.TemporaryDirectory("", "lamina-bench-guest-", self.options.dir) as keep:
+            wanted = any(self.options.only in name for name in GUEST)
+            if wanted and self.record_guest(build, Path(keep)):
+                bench = [*bench, "--guest", keep]
+            self.run("benchmarks", bench)
+
     def run_all(self) -> None:
         """What --only lets through."""
         options = self.options
@@ -87,7 +115,7 @@ class Session:
         bench = [str(build / "bench/lamina_bench"), "--filter", options.only, "--dir",
                  str(options.dir), *quick]
         if not options.only.startswith(("curve", "lifecycle", "suspect")):
-            self.run("benchmarks", bench)
+            self.run_benchmarks(bench, build)
         if not options.only.startswith(("lifecycle", "suspect")):
             self.run("curves", [*bench, "--curves"])
         if not options.only.startswith(("curve", "lifecycle")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import sys
 import tempfile
 import unittest
@@ -16,7 +17,9 @@ from typing import Any
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench/results"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "guest"))
 
+import guest_run  # noqa: E402
 import machine  # noqa: E402
 import plot  # noqa: E402
 import run  # noqa: E402
@@ -193,6 +196,26 @@ class NoiseSeen(unittest.TestCase):
         facts = replace(machine.examine(Path(".")), reported_order=9)
         self.assertIn("given back to the host", " ".join(facts.warnings()))
         self.assertEqual(replace(facts, reported_order=None).warnings(), [])
+
+
+class GuestInput(unittest.TestCase):
+    """The memory files that guest_run.py keeps for the benchmarks."""
+
+    def test_written_zeros_stay_written(self) -> None:
+        """Else a page that the guest cleared would be one that it did not change."""
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+            source, target = Path(name, "source"), Path(name, "target")
+            page = guest_run.PAGE_BYTES
+            with source.open("wb") as file:
+                for number, data in ((0, b"a" * page), (3, bytes(page)), (9, b"b" * 2 * page)):
+                    os.pwrite(file.fileno(), data, number * page)
+                os.truncate(file.fileno(), 16 * page)
+            guest_run.copy_with_holes(source, target)
+            self.assertEqual(target.read_bytes(), source.read_bytes())
+            for path in (source, target):
+                with path.open("rb") as file:
+                    self.assertEqual(list(guest_run.data_extents(file.fileno())),
+                                     [(0, page), (3 * page, 4 * page), (9 * page, 11 * page)])
 
 
 class Results(unittest.TestCase):

@@ -246,6 +246,8 @@ class GuestRun:
         if row.kind == "diff" and row.cleared_pages == 0:
             self._fail(row, "no page was cleared, so written zeros were not tested")
 
+        if self._options.keep is not None:
+            copy_with_holes(memory_file, self._options.keep / memory_file.name)
         # The control first: the adopting ingest takes the file away.
         control_generation = self._control.ingest(memory_file, row.kind, "compact")["generation"]
         adopting = "adopt" if row.kind == "diff" else "auto"
@@ -360,20 +362,33 @@ def wrong_ticks(name: str, ticks: list[Tick], native: dict[int, Tick]) -> list[s
     return wrong
 
 
+def data_extents(descriptor: int) -> Iterator[tuple[int, int]]:
+    """Starts and ends of what is not holes. Must be asked before anything maps the file."""
+    size = os.fstat(descriptor).st_size
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+        except OSError:  # ENXIO: only a hole is left
+            break
+        end = os.lseek(descriptor, start, os.SEEK_HOLE)
+        yield start, end
+
+
 def data_bytes(path: Path) -> int:
-    """Bytes of the file that are not holes. Must be asked before anything maps the file."""
-    total = 0
+    """Bytes of the file that are not holes."""
     with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        end = 0
-        while end < size:
-            try:
-                start = os.lseek(file.fileno(), end, os.SEEK_DATA)
-            except OSError:  # ENXIO: only a hole is left
-                break
-            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
-            total += end - start
-    return total
+        return sum(end - start for start, end in data_extents(file.fileno()))
+
+
+def copy_with_holes(source: Path, target: Path) -> None:
+    """Written zeros stay written, holes stay holes."""
+    with source.open("rb") as old, target.open("wb") as new:
+        os.truncate(new.fileno(), os.fstat(old.fileno()).st_size)
+        for start, end in data_extents(old.fileno()):
+            while start < end:
+                data = os.pread(old.fileno(), min(end - start, 1 << 20), start)
+                start += os.pwrite(new.fileno(), data, start)
 
 
 def table(pauses: list[Pause]) -> str:
@@ -454,7 +469,11 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--resumed-ticks", type=positive, default=25,
                         help="ticks that the restored guest must run (default: 25)")
     parser.add_argument("--json", type=Path, help="also write the result to this file")
+    parser.add_argument("--keep", type=Path,
+                        help="leave a copy of each pause's memory file in this directory")
     options = parser.parse_args()
+    if options.keep is not None and not options.keep.is_dir():
+        parser.error(f"--keep '{options.keep}' is not a directory")
     check_files(parser, options.lamina, options.diff_writer, options.workload, options.kernel)
     if options.resumed_ticks < MIN_RESUMED_TICKS:
         parser.error(f"--resumed-ticks must be {MIN_RESUMED_TICKS} or more")
