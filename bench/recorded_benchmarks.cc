@@ -1,6 +1,9 @@
 // The main operations on the memory of a real Linux guest (recorded_guest.h): where its data lies,
 // how long its runs are and how many pages it clears are not made up.
+#include <fcntl.h>
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "base/block.h"
 #include "base/error.h"
@@ -14,6 +17,7 @@
 #include "recorded_guest.h"
 #include "snapshot_chain.h"
 #include "snapshot_check.h"
+#include "sys/file.h"
 
 namespace lamina::bench {
 namespace {
@@ -29,11 +33,24 @@ Comparison comparison_of(const std::string& name, const RecordedGuest& guest) {
   return comparison;
 }
 
+/// As many bytes as a compact layer has, written and synced: what a read alone leaves out.
+Status write_and_sync(const std::string& path, std::uint64_t bytes) {
+  const std::vector<std::byte> buffer(std::size_t{1} << 20);
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd,
+                          sys::open_at(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, path));
+  for (std::uint64_t done = 0; done < bytes; done += buffer.size()) {
+    const auto piece = std::min<std::uint64_t>(buffer.size(), bytes - done);
+    LAMINA_RETURN_IF_ERROR(sys::write_at(fd.get(), std::span(buffer).first(piece), done, path));
+  }
+  return sys::sync(fd.get(), path);
+}
+
 /// The layout is lamina's choice, by how much of the file is zeros.
 Status run_full(Bench& bench, const RecordedGuest& guest) {
   const std::string directory = bench.directory() + "/guest-full";
   const std::string memory_file = directory + "/memory";
   const std::string snapshot = directory + "/store/snapshot";
+  const std::string written = directory + "/written";
   const PlainPaths plain{directory + "/plain", directory + "/plain.header"};
   const Uuid build = Uuid::random();
   PlainHeader plain_header;
@@ -62,10 +79,15 @@ Status run_full(Bench& bench, const RecordedGuest& guest) {
          return {};
        },
        [&] { return check_snapshot(snapshot, guest.first); }, [&] { return remove_all(snapshot); }},
-      {"floor", write_input, [&] { return read_whole_file(memory_file); }, {}, {}}};
+      {"floor", write_input, [&] { return read_whole_file(memory_file); }, {}, {}},
+      {"write",
+       {},
+       [&] { return write_and_sync(written, guest.first.data_blocks() * kBlockBytes); },
+       {},
+       [&] { return remove_all(written); }}};
   LAMINA_RETURN_IF_ERROR(bench.run(comparison));
-  bench.note(fmt::format("{} of {} blocks have data", guest.first.data_blocks(),
-                         guest.first.block_count()));
+  bench.note(fmt::format("{} of {} blocks have data; \"write\": they are written and synced",
+                         guest.first.data_blocks(), guest.first.block_count()));
   return remove_all(directory);
 }
 
