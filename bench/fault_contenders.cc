@@ -22,6 +22,7 @@ Status prepare(Running& running, const FaultSetting& setting, const ServerMaker&
   task.touches = *setting.touches;
   task.cpu = setting.placement.guest;
   task.measure = setting.measure;
+  task.threads = setting.threads;
   task.mapped_file = mapped_file;
   LAMINA_ASSIGN_OR_RETURN(running.guest, connect_guest(task));
   LAMINA_ASSIGN_OR_RETURN(running.server, maker(*running.guest, *setting.input));

@@ -32,6 +32,7 @@ struct FaultSetting {
   const std::vector<std::uint32_t>* touches = nullptr;
   Placement placement;
   bool measure = false;
+  std::size_t threads = 1;  ///< of the guest
 };
 
 using ServerMaker =

@@ -1,5 +1,5 @@
 // Memory that is populated against how fragmented it is and how scattered what is wanted is, and
-// page faults against the number of VMs.
+// page faults against the number of threads and of VMs.
 #include <algorithm>
 #include <vector>
 
@@ -87,6 +87,32 @@ Status run_scattered(Bench& bench, const std::string& directory) {
   return remove_all(directory);
 }
 
+Status run_threads(Bench& bench, const std::string& directory) {
+  Curve curve{"curve/fault/threads",
+              "a guest on a CPU of its own touches a fifth of 256 MiB at random",
+              "a bare loop that fills the same runs, straight from a mapping",
+              "threads that touch",
+              {}};
+  if (!bench.wants(curve.name)) return {};
+  constexpr std::uint32_t kRunBlocks = 64;
+  constexpr std::uint64_t kSeed = 5;
+  LAMINA_ASSIGN_OR_RETURN(const auto input, make_input(directory, kRunBlocks));
+  std::vector<std::uint32_t> touches = blocks_shuffled(kBlocks, kSeed);
+  touches.resize(kBlocks / 5);
+  for (const std::size_t threads : {1U, 2U, 4U, 8U, 16U, 32U}) {
+    const FaultSetting setting{input.get(), &touches, placements().back(), false, threads};
+    Comparison comparison;
+    comparison.ballast_bytes = kBlocks * kBlockBytes + kSpareBallast;
+    comparison.contenders = {touching("plain", setting, plain_server()),
+                             touching("ours", setting, session_server()),
+                             touching("floor", setting, floor_server())};
+    LAMINA_RETURN_IF_ERROR(
+        curve.add_point(bench, static_cast<double>(threads), std::move(comparison)));
+  }
+  bench.add(std::move(curve));
+  return remove_all(directory);
+}
+
 Status run_fleets(Bench& bench, const std::string& directory) {
   Curve curve{"curve/serve/vms",
               "every VM touches a random tenth of its 64 MiB, all at once",
@@ -113,18 +139,20 @@ Status run_fleets(Bench& bench, const std::string& directory) {
 
 Status run_fault_curves(Bench& bench) {
   if (!bench.wants("curve/populate/extents") && !bench.wants("curve/populate/runs") &&
-      !bench.wants("curve/serve/vms")) {
+      !bench.wants("curve/fault/threads") && !bench.wants("curve/serve/vms")) {
     return {};
   }
   const sys::MachineFacts machine = sys::examine_machine();
   if (!machine.userfaultfd) {
     bench.skip("curve/populate", machine.userfaultfd_error);
+    bench.skip("curve/fault", machine.userfaultfd_error);
     bench.skip("curve/serve", machine.userfaultfd_error);
     return {};
   }
   const std::string directory = bench.directory() + "/fault-curve";
   LAMINA_RETURN_IF_ERROR(run_fragments(bench, directory));
   LAMINA_RETURN_IF_ERROR(run_scattered(bench, directory));
+  LAMINA_RETURN_IF_ERROR(run_threads(bench, directory));
   return run_fleets(bench, directory);
 }
 

@@ -41,7 +41,7 @@ Touches draw_touches(std::size_t guests, std::uint32_t touched) {
 }
 
 GuestTask task_of(const std::vector<std::uint32_t>& touches) {
-  return {kBlocks * kBlockBytes, touches, -1, false, {}};
+  return {kBlocks * kBlockBytes, touches, -1, false, {}, 1};
 }
 
 /// A guest that has been served one page: so it is known to be served.

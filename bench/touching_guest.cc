@@ -10,10 +10,12 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <thread>
 
 #include "base/block.h"
 #include "base/error.h"
@@ -54,24 +56,37 @@ std::byte* map_file(const std::string& path, std::size_t bytes) {
 
 }  // namespace
 
+void TouchingGuest::touch_share(const std::byte* memory, const GuestTask& task, std::size_t first,
+                                std::size_t end, Shared& shared) {
+  std::uint64_t sum = 0;
+  for (std::size_t i = first; i < end; i += task.threads) {
+    if (task.measure) {
+      const std::uint64_t start = sys::monotonic_ns();
+      sum += touch(memory, task.touches[i]);
+      shared.nanoseconds[i] = static_cast<std::uint32_t>(sys::monotonic_ns() - start);
+    } else {
+      sum += touch(memory, task.touches[i]);
+    }
+  }
+  std::atomic_ref(shared.sum).fetch_add(sum);
+}
+
 int TouchingGuest::run(int control, std::byte* memory, const GuestTask& task, Shared& shared) {
-  pin(task.cpu);
+  pin(task.cpu);  // and with it the threads to come
   if (!task.mapped_file.empty()) memory = map_file(task.mapped_file, task.memory_bytes);
   char done = 'r';
   Order order;
   while (::write(control, &done, 1) == 1 &&
          ::read(control, &order, sizeof(order)) == sizeof(order)) {
-    std::uint64_t sum = 0;
-    for (std::uint64_t i = order.first; i < order.first + order.count; ++i) {
-      if (task.measure) {
-        const std::uint64_t start = sys::monotonic_ns();
-        sum += touch(memory, task.touches[i]);
-        shared.nanoseconds[i] = static_cast<std::uint32_t>(sys::monotonic_ns() - start);
-      } else {
-        sum += touch(memory, task.touches[i]);
-      }
+    shared.sum = 0;
+    const std::uint64_t end = order.first + order.count;
+    std::vector<std::thread> threads;
+    for (std::size_t share = 1; share < task.threads; ++share) {
+      threads.emplace_back(
+          [&, share] { touch_share(memory, task, order.first + share, end, shared); });
     }
-    shared.sum = sum;
+    touch_share(memory, task, order.first, end, shared);
+    for (std::thread& thread : threads) thread.join();
   }
   return 0;
 }

@@ -23,6 +23,7 @@ struct GuestTask {
   int cpu = -1;                            ///< that it is pinned to; -1: none
   bool measure = false;                    ///< time every touch
   std::string mapped_file;  ///< not empty: its memory is a private mapping of this file instead
+  std::size_t threads = 1;  ///< that deal the touches out among them
 };
 
 /// One word of a block, another one in every block: what a touch reads.
@@ -63,6 +64,9 @@ class TouchingGuest {
   };
 
   TouchingGuest() = default;
+  /// Every task.threads-th of the touches from `first` to `end`.
+  static void touch_share(const std::byte* memory, const GuestTask& task, std::size_t first,
+                          std::size_t end, Shared& shared);
   static int run(int control, std::byte* memory, const GuestTask& task, Shared& shared);
 
   pid_t process_ = -1;
