@@ -75,6 +75,12 @@ ServerMaker session_server(const pager::FaultLimits& limits,
   };
 }
 
+Result<std::shared_ptr<pager::PlanReader>> start_reader(const FaultSetting& setting) {
+  const Pinned pinned(setting.placement.guest);  // its thread inherits that
+  LAMINA_ASSIGN_OR_RETURN(std::shared_ptr<pager::PlanReader> reader, pager::PlanReader::start());
+  return reader;
+}
+
 ServerMaker floor_server(const pager::FaultLimits& limits, FloorSource source, FloorOrder order) {
   return [=](const ConnectedGuest& guest,
              const FaultInput& input) -> Result<std::unique_ptr<FaultServer>> {

@@ -40,6 +40,9 @@ using ServerMaker =
 /// `reader`: see SessionServer::create.
 ServerMaker session_server(const pager::FaultLimits& limits = {},
                            std::shared_ptr<pager::PlanReader> reader = nullptr);
+/// A reader on the CPU of the guest, which does nothing meanwhile. As in production it outlives
+/// many VMs, so its buffers have been touched before.
+Result<std::shared_ptr<pager::PlanReader>> start_reader(const FaultSetting& setting);
 ServerMaker floor_server(const pager::FaultLimits& limits = {},
                          FloorSource source = FloorSource::kMapping,
                          FloorOrder order = FloorOrder::kPageFirst);

@@ -32,11 +32,7 @@ Status add_populating(Bench& bench, Curve& curve, double x, const FaultInput& in
     for (std::uint32_t i = 0; i < run.block_count; ++i) touches.push_back(run.guest_block + i);
   }
   const FaultSetting setting{&input, &touches, placements().back(), false};
-  std::shared_ptr<pager::PlanReader> reader;
-  {
-    const Pinned pinned(setting.placement.guest);  // the reader's thread inherits that
-    LAMINA_ASSIGN_OR_RETURN(reader, pager::PlanReader::start());
-  }
+  LAMINA_ASSIGN_OR_RETURN(const auto reader, start_reader(setting));
   Comparison comparison;
   comparison.ballast_bytes = touches.size() * kBlockBytes + kSpareBallast;
   comparison.contenders = {populating("plain", setting, plain_server(), runs),

@@ -58,14 +58,6 @@ Comparison comparison_of(const std::string& name, const FaultInput& input, std::
   return comparison;
 }
 
-/// A reader on the CPU of the guest, which does nothing meanwhile. As in production it outlives
-/// many VMs, so its buffers have been touched before.
-Result<std::shared_ptr<pager::PlanReader>> start_reader(const FaultSetting& setting) {
-  const Pinned pinned(setting.placement.guest);  // its thread inherits that
-  LAMINA_ASSIGN_OR_RETURN(std::shared_ptr<pager::PlanReader> reader, pager::PlanReader::start());
-  return reader;
-}
-
 Status measure_all(Bench& bench, const std::string& name, const FaultInput& input) {
   if (!bench.wants(name)) return {};
   const auto touches = blocks_in_order(input.block_count());

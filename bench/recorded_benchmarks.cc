@@ -134,11 +134,7 @@ Status run_guest_populate(Bench& bench, const SnapshotChain& chain, const Record
   const auto touches = blocks_in_order(input->block_count());
   const FaultSetting setting{input.get(), &touches, placements().back(), false};
   const std::vector<format::BlockRun> all = {{0, input->block_count()}};
-  std::shared_ptr<pager::PlanReader> reader;
-  {
-    const Pinned pinned(setting.placement.guest);  // the reader's thread inherits that
-    LAMINA_ASSIGN_OR_RETURN(reader, pager::PlanReader::start());
-  }
+  LAMINA_ASSIGN_OR_RETURN(const auto reader, start_reader(setting));
   Comparison comparison = comparison_of("guest/populate", guest);
   comparison.what = "all of the memory of a real guest, 2 MiB at a time";
   comparison.floor_is = "one ioctl for each run of data or zeros, from a mapping, up to 2 MiB";

@@ -71,11 +71,7 @@ Status run_populate_product_suspects(Bench& bench, const BareLayer& /*layer*/) {
     const auto touches = blocks_in_order(input->block_count());
     const FaultSetting setting{input.get(), &touches, placements().back(), false};
     const std::vector<format::BlockRun> all = {{0, input->block_count()}};
-    std::shared_ptr<pager::PlanReader> reader;
-    {
-      const Pinned pinned(setting.placement.guest);  // the reader's thread inherits that
-      LAMINA_ASSIGN_OR_RETURN(reader, pager::PlanReader::start());
-    }
+    LAMINA_ASSIGN_OR_RETURN(const auto reader, start_reader(setting));
     Comparison comparison = suspect_comparison(
         name,
         fmt::format("{} MiB of a cold snapshot in order: lamina's session with its reader (ours), "
