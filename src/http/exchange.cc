@@ -114,6 +114,7 @@ Result<bool> Conversation::receive() {
 
 Result<Answer> converse(Conversation& conversation, const Patience& patience) {
   const Clock::time_point start = Clock::now();
+  bool peer_ended = false;
   while (true) {
     conversation.send();
     if (patience.progress != nullptr && patience.progress->interrupted()) {
@@ -130,10 +131,13 @@ Result<Answer> converse(Conversation& conversation, const Patience& patience) {
     if (ready.to_receive) {
       LAMINA_ASSIGN_OR_RETURN(const bool whole, conversation.receive());
       if (whole) return conversation.answer();
-    } else if (ready.peer_ended) {
+    } else if (peer_ended) {
       // What it sent before it ended has been read. The socket alone would not do: another process
       // may hold a copy of it.
       return fail(ErrorKind::kFailed, "the process ended before it answered");
+    } else {
+      // It may have answered after the socket was looked at: that is looked at once more.
+      peer_ended = ready.peer_ended;
     }
   }
 }
