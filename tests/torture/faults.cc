@@ -21,7 +21,7 @@ std::vector<int> effects_of(const std::string& call) {
   if (call == "write" || call == "copy") return {EIO, ENOSPC, EDQUOT, kShort};
   if (call == "lookup") return {EIO, EACCES};
   if (call == "lseek" || call == "readdir") return {EIO};
-  if (call == "open" || call == "opendir") return {EIO, EACCES};
+  if (call == "open" || call == "opendir") return {EIO, EACCES, EMFILE};
   if (call == "fsync") return {EIO, ENOSPC, EDQUOT};
   return {EIO, ENOSPC, EDQUOT, EACCES};
 }
