@@ -25,6 +25,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 from faults import Point, points_of, require_strace
 from memory_files import (EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NO_SPACE, GuestMemory,
@@ -119,7 +120,7 @@ class CrashTest(LaminaTest):
         for page in range(20, 40):  # long enough to be punched
             self.memory.clear(page)
         self.pages_of_others = random_memory(self.rng, 5 * PAGE_BYTES, used=1.0)
-        self.expected_files: dict[str, Path] = {}
+        self.writes_expected = Lock()
 
     def base_directory(self) -> Path:
         """Where the scenes are."""
@@ -232,10 +233,11 @@ class CrashTest(LaminaTest):
         return len(list((self.template.store / scene.snapshot).glob("memfile.*-*")))
 
     def file_of(self, memory: GuestMemory) -> Path:
-        """A full memory file of `memory`, to compare with."""
+        """A full memory file of `memory`, to compare with. Runs that go on at once share it."""
         path = self.base / f"expected-{id(memory)}"
-        if not path.exists():
-            write_full(path, memory)
+        with self.writes_expected:
+            if not path.exists():
+                write_full(path, memory)
         return path
 
     def check_resolves(self, snapshot: Path, *memories: GuestMemory) -> None:
