@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cerrno>
+#include <deque>
 
 #include "base/error.h"
 
@@ -17,13 +18,22 @@ namespace {
 void serve(int epoll) {
   constexpr int kEventsAtOnce = 64;
   std::array<epoll_event, kEventsAtOnce> events{};
+  std::deque<FaultServer*> unfinished;
   while (true) {
-    const int count = ::epoll_wait(epoll, events.data(), kEventsAtOnce, -1);
+    const int timeout_ms = unfinished.empty() ? -1 : 0;
+    const int count = ::epoll_wait(epoll, events.data(), kEventsAtOnce, timeout_ms);
     for (int i = 0; i < count; ++i) {
       auto* server = static_cast<FaultServer*>(events[static_cast<std::size_t>(i)].data.ptr);
       if (server == nullptr) return;
+      const bool had_more = server->has_more();
       static_cast<void>(server->handle_events());
+      if (server->has_more() && !had_more) unfinished.push_back(server);
     }
+    if (count != 0 || unfinished.empty()) continue;
+    FaultServer* server = unfinished.front();
+    unfinished.pop_front();
+    static_cast<void>(server->do_more());
+    if (server->has_more()) unfinished.push_back(server);
   }
 }
 

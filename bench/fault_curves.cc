@@ -109,6 +109,35 @@ Status run_threads(Bench& bench, const std::string& directory) {
   return remove_all(directory);
 }
 
+Status run_readers(Bench& bench, const std::string& directory) {
+  Curve curve{"curve/fault/readers",
+              "a guest on a CPU of its own reads 256 MiB, each thread its own part in order",
+              "a bare loop that fills the same runs, straight from a mapping",
+              "threads that read",
+              {}};
+  if (!bench.wants(curve.name)) return {};
+  constexpr std::uint32_t kRunBlocks = 64;
+  LAMINA_ASSIGN_OR_RETURN(const auto input, make_input(directory, kRunBlocks));
+  for (const std::uint32_t threads : {1U, 2U, 4U, 8U, 16U, 32U}) {
+    // The threads take turns in the list.
+    std::vector<std::uint32_t> touches;
+    touches.reserve(kBlocks);
+    for (std::uint32_t i = 0; i < kBlocks; ++i) {
+      touches.push_back(i % threads * (kBlocks / threads) + i / threads);
+    }
+    const FaultSetting setting{input.get(), &touches, placements().back(), false, threads};
+    Comparison comparison;
+    comparison.ballast_bytes = kBlocks * kBlockBytes + kSpareBallast;
+    comparison.contenders = {touching("plain", setting, plain_server()),
+                             touching("ours", setting, session_server()),
+                             touching("floor", setting, floor_server())};
+    LAMINA_RETURN_IF_ERROR(
+        curve.add_point(bench, static_cast<double>(threads), std::move(comparison)));
+  }
+  bench.add(std::move(curve));
+  return remove_all(directory);
+}
+
 Status run_fleets(Bench& bench, const std::string& directory) {
   Curve curve{"curve/serve/vms",
               "every VM touches a random tenth of its 64 MiB, all at once",
@@ -135,7 +164,8 @@ Status run_fleets(Bench& bench, const std::string& directory) {
 
 Status run_fault_curves(Bench& bench) {
   if (!bench.wants("curve/populate/extents") && !bench.wants("curve/populate/runs") &&
-      !bench.wants("curve/fault/threads") && !bench.wants("curve/serve/vms")) {
+      !bench.wants("curve/fault/threads") && !bench.wants("curve/fault/readers") &&
+      !bench.wants("curve/serve/vms")) {
     return {};
   }
   const sys::MachineFacts machine = sys::examine_machine();
@@ -149,6 +179,7 @@ Status run_fault_curves(Bench& bench) {
   LAMINA_RETURN_IF_ERROR(run_fragments(bench, directory));
   LAMINA_RETURN_IF_ERROR(run_scattered(bench, directory));
   LAMINA_RETURN_IF_ERROR(run_threads(bench, directory));
+  LAMINA_RETURN_IF_ERROR(run_readers(bench, directory));
   return run_fleets(bench, directory);
 }
 

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <utility>
 
 #include "base/block.h"
 #include "base/error.h"
@@ -41,10 +42,12 @@ Status serve_until_done(ConnectedGuest& guest, FaultServer& server) {
   std::array<pollfd, 2> waiting = {pollfd{guest.userfaultfd.get(), POLLIN, 0},
                                    pollfd{guest.guest->done_fd(), POLLIN, 0}};
   while (true) {
-    if (::poll(waiting.data(), waiting.size(), -1) < 0) {
+    const int ready = ::poll(waiting.data(), waiting.size(), server.has_more() ? 0 : -1);
+    if (ready < 0) {
       if (errno == EINTR) continue;
       return system_failure("poll", "guest", errno);
     }
+    if (ready == 0) LAMINA_RETURN_IF_ERROR(server.do_more());
     if (waiting[0].revents != 0) LAMINA_RETURN_IF_ERROR(server.handle_events());
     if (waiting[1].revents != 0) return guest.guest->take_done();
   }
@@ -84,6 +87,11 @@ Status SessionServer::handle_events() {
   return check();
 }
 
+Status SessionServer::do_more() {
+  session_->fill_put_off();
+  return check();
+}
+
 Status SessionServer::populate(std::span<const format::BlockRun> runs) {
   plan_.first.assign(runs.begin(), runs.end());
   session_->set_plan(&plan_, reader_.get());
@@ -104,6 +112,8 @@ FloorServer::FloorServer(const ConnectedGuest& guest, const FaultInput& input,
       limits_(limits),
       source_(source),
       order_(order),
+      data_around_(input.block_count(), {limits.data_blocks, pager::kFaultsOfDataWindow}),
+      zeros_around_(input.block_count(), {limits.zero_blocks, pager::kFaultsOfZeroWindow}),
       buffer_(pager::kFillBufferBytes) {}
 
 std::uint32_t FloorServer::fill(std::uint32_t block, const pager::FaultLimits& limits) {
@@ -129,22 +139,55 @@ std::uint32_t FloorServer::fill(std::uint32_t block, const pager::FaultLimits& l
   return count;
 }
 
+bool FloorServer::fill_around(std::uint32_t block, std::uint32_t limit) {
+  pager::FaultAround& windows = windows_of(block);
+  const format::BlockRun window = windows.window_of(block);
+  const std::uint32_t end =
+      std::min(window.guest_block + window.block_count, input_.run_end(block));
+  std::uint32_t first = block;
+  while (first > window.guest_block && input_.is_zero(first - 1) == input_.is_zero(block)) --first;
+  // Upwards from the block, then what is below it.
+  for (const auto& [from, to] : {std::pair{block, end}, std::pair{first, block}}) {
+    for (std::uint32_t at = from; at < to;) {
+      std::uint32_t missing = 0;
+      while (at + missing < to && missing < limit && !windows.is_filled(at + missing)) {
+        windows.mark_filled(at + missing);
+        ++missing;
+      }
+      if (missing > 0) fill(at, {missing, missing});
+      limit -= missing;
+      if (limit == 0) return false;
+      at += std::max(missing, std::uint32_t{1});
+    }
+  }
+  return true;
+}
+
 Status FloorServer::handle_events() {
-  std::array<format::BlockRun, kEventsAtOnce> rests{};
-  std::size_t rest_count = 0;
+  std::array<std::uint32_t, kEventsAtOnce> at_once{};
+  std::size_t at_once_count = 0;
   LAMINA_RETURN_IF_ERROR(for_each_fault(userfaultfd_, address_, [&](std::uint32_t block) -> Status {
-    const std::uint32_t run = std::min(limits_.data_blocks, input_.run_end(block) - block);
-    if (order_ == FloorOrder::kWholeRun || input_.is_zero(block) || run == 1) {
-      fill(block, limits_);
+    if (order_ == FloorOrder::kWholeWindow) {
+      fill_around(block, kPortionBlocks);
     } else {
       fill(block, {1, 1});
-      rests[rest_count++] = {block + 1, run - 1};
+      if (windows_of(block).add_fault(block)) at_once[at_once_count++] = block;
     }
     return {};
   }));
-  for (std::size_t i = 0; i < rest_count; ++i) {
-    fill(rests[i].guest_block, {rests[i].block_count, rests[i].block_count});
-  }
+  for (std::size_t i = 0; i < at_once_count; ++i) fill_around(at_once[i], kPortionBlocks);
+  return check();
+}
+
+Status FloorServer::do_more() {
+  const bool data = data_around_.has_put_off();
+  pager::FaultAround& windows = data ? data_around_ : zeros_around_;
+  const std::uint32_t limit = data ? pager::kDataBlocksAtOnce : pager::kZeroBlocksAtOnce;
+  if (fill_around(windows.oldest_put_off(), limit)) windows.drop_oldest_put_off();
+  return check();
+}
+
+Status FloorServer::check() const {
   if (failed_) return fail(ErrorKind::kFailed, "the floor could not fill a fault");
   return {};
 }
@@ -156,8 +199,7 @@ Status FloorServer::populate(std::span<const format::BlockRun> runs) {
       done += fill(run.guest_block + done, {limit, limit});
     }
   }
-  if (failed_) return fail(ErrorKind::kFailed, "the floor could not populate");
-  return {};
+  return check();
 }
 
 PlainServer::PlainServer(const ConnectedGuest& guest, const FaultInput& input)

@@ -9,6 +9,7 @@
 
 #include "fault_input.h"
 #include "lamina/result.h"
+#include "pager/fault_around.h"
 #include "pager/session.h"
 #include "pager/vm_state.h"
 #include "touching_guest.h"
@@ -26,6 +27,10 @@ class FaultServer {
 
   /// Handles the events that wait.
   virtual Status handle_events() = 0;
+  /// There is something that it puts off while events wait.
+  [[nodiscard]] virtual bool has_more() const { return false; }
+  /// Does some of it.
+  virtual Status do_more() { return {}; }
   /// Fills all blocks of these runs, in order, with nobody faulting.
   virtual Status populate(std::span<const format::BlockRun> runs) = 0;
 };
@@ -42,6 +47,8 @@ class SessionServer : public FaultServer {
                                                        const pager::FaultLimits& limits,
                                                        std::shared_ptr<pager::PlanReader> reader);
   Status handle_events() override;
+  [[nodiscard]] bool has_more() const override { return session_->has_put_off(); }
+  Status do_more() override;
   Status populate(std::span<const format::BlockRun> runs) override;
 
  private:
@@ -62,24 +69,34 @@ enum class FloorSource : std::uint8_t {
   kRead,     ///< a pread of the file into a buffer, and the kernel copies from there
 };
 
-/// How a bare loop fills the run around a fault.
+/// How a bare loop fills the window around a fault.
 enum class FloorOrder : std::uint8_t {
-  kPageFirst,  ///< of data the page that is waited for, then the rest of the run: two ioctls, as
-               ///< ours
-  kWholeRun,   ///< one ioctl
+  kPageFirst,    ///< of data the page that is waited for, then those around it, when ours does so
+  kWholeWindow,  ///< all at once
 };
 
-/// No check, no record of anything, whole runs of one kind as ours fills them.
+/// No check, no record of anything but of what it has filled; runs of one kind as ours fills them.
 class FloorServer : public FaultServer {
  public:
   FloorServer(const ConnectedGuest& guest, const FaultInput& input,
               const pager::FaultLimits& limits, FloorSource source, FloorOrder order);
   Status handle_events() override;
+  [[nodiscard]] bool has_more() const override {
+    return data_around_.has_put_off() || zeros_around_.has_put_off();
+  }
+  Status do_more() override;
   Status populate(std::span<const format::BlockRun> runs) override;
 
  private:
   /// Fills the run at `block`, `limits` at most; returns its blocks.
   std::uint32_t fill(std::uint32_t block, const pager::FaultLimits& limits);
+  /// Fills what is missing in a block's window, of one kind and of one piece with it, `limit`
+  /// blocks at most. False when there may be more.
+  bool fill_around(std::uint32_t block, std::uint32_t limit);
+  [[nodiscard]] pager::FaultAround& windows_of(std::uint32_t block) {
+    return input_.is_zero(block) ? zeros_around_ : data_around_;
+  }
+  [[nodiscard]] Status check() const;
 
   const int userfaultfd_;
   const std::uint64_t address_;
@@ -87,6 +104,8 @@ class FloorServer : public FaultServer {
   const pager::FaultLimits limits_;
   const FloorSource source_;
   const FloorOrder order_;
+  pager::FaultAround data_around_;
+  pager::FaultAround zeros_around_;
   bool failed_ = false;
   std::vector<std::byte> buffer_;
 };

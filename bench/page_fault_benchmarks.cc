@@ -31,12 +31,15 @@ constexpr std::uint32_t kDiffs = 7;
 constexpr std::array<std::uint32_t, 6> kSweep = {1, 4, 16, 64, 128, 512};
 constexpr pager::FaultLimits kOneBlock{1, 1};
 
-/// Data blocks at random places, apart by more than a run, so that each touch is one fault.
-std::vector<std::uint32_t> lone_blocks(const FaultInput& input, std::uint32_t apart) {
+/// Blocks of data, or of zeros, at random places, apart by more than a window of `window` blocks,
+/// so that each touch is one fault.
+std::vector<std::uint32_t> lone_blocks(const FaultInput& input, std::uint32_t window,
+                                       bool zeros = false) {
+  const std::uint32_t apart = window + 4;  // at no fixed place in its window
   std::vector<std::uint32_t> blocks;
   for (const std::uint32_t number : blocks_shuffled(input.block_count() / apart, kSeed)) {
     const std::uint32_t block = number * apart;
-    if (!input.is_zero(block)) blocks.push_back(block);
+    if (input.is_zero(block) == zeros) blocks.push_back(block);
   }
   return blocks;
 }
@@ -89,7 +92,7 @@ class Latencies {
   std::map<std::pair<std::string, std::string>, std::vector<double>> samples_;
 };
 
-std::string run_name(std::uint32_t blocks) { return fmt::format("run {}", blocks); }
+std::string run_name(std::uint32_t blocks) { return fmt::format("window {}", blocks); }
 
 Comparison comparison_of(const std::string& name, const FaultSetting& setting) {
   Comparison comparison;
@@ -100,41 +103,43 @@ Comparison comparison_of(const std::string& name, const FaultSetting& setting) {
   return comparison;
 }
 
-Status measure_latency(Bench& bench, FaultSetting setting) {
-  const std::string name = "fault/latency/" + setting.placement.name;
-  const std::string sweep_name = "fault/sweep/latency/" + setting.placement.name;
+/// One fault at a time, none near another.
+Status measure_latency(Bench& bench, FaultSetting setting, const std::string& name,
+                       const std::vector<std::uint32_t>& touches, bool has_budget) {
+  if (!bench.wants(name)) return {};
   setting.measure = true;
-  if (bench.wants(name)) {
-    constexpr std::uint32_t kApart = 20;
-    const auto touches = lone_blocks(*setting.input, kApart);
-    setting.touches = &touches;
-    Latencies latencies;
-    Comparison comparison = comparison_of(name, setting);
-    const auto add = [&](const std::string& contender, const ServerMaker& maker) {
-      comparison.contenders.push_back(
-          touching(contender, setting, maker, latencies.collector(contender)));
-    };
-    add("plain", plain_server());
-    add("ours", session_server());
-    add("floor", floor_server());
-    add("one ioctl", floor_server({}, FloorSource::kMapping, FloorOrder::kWholeRun));
-    add("read", floor_server({}, FloorSource::kRead));
-    LAMINA_RETURN_IF_ERROR(bench.run(comparison));
-    bench.note(fmt::format("{} faults a round", touches.size()));
-    latencies.report(bench, name, true);
-  }
-  if (!bench.wants(sweep_name)) return {};
-  const auto touches = lone_blocks(*setting.input, kSweep.back());
   setting.touches = &touches;
   Latencies latencies;
-  Comparison comparison = comparison_of(sweep_name, setting);
+  Comparison comparison = comparison_of(name, setting);
+  const auto add = [&](const std::string& contender, const ServerMaker& maker) {
+    comparison.contenders.push_back(
+        touching(contender, setting, maker, latencies.collector(contender)));
+  };
+  add("plain", plain_server());
+  add("ours", session_server());
+  add("floor", floor_server());
+  add("one ioctl", floor_server({}, FloorSource::kMapping, FloorOrder::kWholeWindow));
+  add("read", floor_server({}, FloorSource::kRead));
+  LAMINA_RETURN_IF_ERROR(bench.run(comparison));
+  bench.note(fmt::format("{} faults a round", touches.size()));
+  latencies.report(bench, name, has_budget);
+  return {};
+}
+
+Status sweep_latency(Bench& bench, FaultSetting setting, const std::string& name,
+                     const std::vector<std::uint32_t>& touches) {
+  if (!bench.wants(name)) return {};
+  setting.measure = true;
+  setting.touches = &touches;
+  Latencies latencies;
+  Comparison comparison = comparison_of(name, setting);
   for (const std::uint32_t blocks : kSweep) {
     comparison.contenders.push_back(touching(run_name(blocks), setting,
                                              session_server({.data_blocks = blocks}),
                                              latencies.collector(run_name(blocks))));
   }
   LAMINA_RETURN_IF_ERROR(bench.run(comparison));
-  latencies.report(bench, sweep_name, false);
+  latencies.report(bench, name, false);
   return {};
 }
 
@@ -154,7 +159,7 @@ Status measure_touches(Bench& bench, FaultSetting setting, const TouchCase& one)
         touching("plain", setting, plain_server()), touching("ours", setting, session_server()),
         touching("floor", setting, floor_server()),
         touching("one ioctl", setting,
-                 floor_server({}, FloorSource::kMapping, FloorOrder::kWholeRun)),
+                 floor_server({}, FloorSource::kMapping, FloorOrder::kWholeWindow)),
         touching_file(setting)};
     if (one.has_bare_loop) {
       comparison.contenders.push_back(touching("bare 4 KiB", setting, floor_server(kOneBlock)));
@@ -190,7 +195,7 @@ Status run_page_faults(Bench& bench) {
   const bool serves = wants_any(bench, "serve", {"1-vms", "10-vms", "100-vms", "idle-vm"});
   const bool populates = wants_any(bench, "populate", {"chain", "dense", "working-set", "zeros"});
   const bool touches =
-      wants_any(bench, "fault", {"latency", "fifth", "sequential", "random"}) ||
+      wants_any(bench, "fault", {"latency", "latency-zeros", "fifth", "sequential", "random"}) ||
       wants_any(bench, "fault/sweep", {"latency", "fifth", "sequential", "random"});
   if (!serves && !populates && !touches) return {};
   const sys::MachineFacts machine = sys::examine_machine();
@@ -214,11 +219,20 @@ Status run_page_faults(Bench& bench) {
 Status run_touches(Bench& bench, const FaultInput& input) {
   const auto sequential = blocks_in_order(input.block_count());
   const auto random = blocks_shuffled(input.block_count(), kSeed);
+  const pager::FaultLimits limits;
+  const auto data = lone_blocks(input, limits.data_blocks);
+  const auto data_far_apart = lone_blocks(input, kSweep.back());
+  const auto zeros = lone_blocks(input, limits.zero_blocks, true);
   const std::vector<std::uint32_t> fifth(
       random.begin(), random.begin() + static_cast<std::ptrdiff_t>(random.size() / 5));
   for (const Placement& placement : placements()) {
     const FaultSetting setting{&input, nullptr, placement, false};
-    LAMINA_RETURN_IF_ERROR(measure_latency(bench, setting));
+    const std::string& at = placement.name;
+    LAMINA_RETURN_IF_ERROR(measure_latency(bench, setting, "fault/latency/" + at, data, true));
+    LAMINA_RETURN_IF_ERROR(
+        measure_latency(bench, setting, "fault/latency-zeros/" + at, zeros, false));
+    LAMINA_RETURN_IF_ERROR(
+        sweep_latency(bench, setting, "fault/sweep/latency/" + at, data_far_apart));
     for (const TouchCase& one :
          {TouchCase{"fifth", fifth, true}, TouchCase{"sequential", sequential, false},
           TouchCase{"random", random, false}}) {

@@ -14,12 +14,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <random>
 #include <thread>
+#include <vector>
 
 #include "fake_firecracker.h"
 #include "pager/handshake.h"
@@ -70,7 +73,7 @@ class SessionTest : public testing::TestWithParam<int> {
   void start_unserved(std::size_t bytes, const std::function<int(std::span<GuestRegion>)>& guest) {
     const std::string path = (root_ / "socket").string();
     const sys::Fd listener(tests::listen_at(path));
-    process_ = tests::start_guest(path, {{bytes}, false}, guest);
+    process_ = tests::start_guest(path, {{bytes}, false, true}, guest);
     socket_ = sys::Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
     auto handshake = receive_handshake(socket_.get(), kPatience);
     ASSERT_TRUE(handshake) << handshake.error().message;
@@ -390,6 +393,138 @@ class Pace {
  private:
   std::array<int, 2> go_on_{};
 };
+
+/// The blocks of one kind and of one piece with a block, in its window.
+std::vector<bool> around(const std::vector<std::byte>& memory, std::size_t block) {
+  const std::vector<std::byte> zeros(kPage);
+  const auto is_zero = [&](std::size_t i) {
+    return std::memcmp(&memory[i * kPage], zeros.data(), kPage) == 0;
+  };
+  const std::size_t pages = memory.size() / kPage;
+  const FaultLimits limits;
+  const std::size_t window = is_zero(block) ? limits.zero_blocks : limits.data_blocks;
+  std::vector<bool> expected(pages);
+  for (std::size_t i = block + 1; i-- > block / window * window;) {
+    if (is_zero(i) != is_zero(block)) break;
+    expected[i] = true;
+  }
+  for (std::size_t i = block; i < std::min(pages, (block / window + 1) * window); ++i) {
+    if (is_zero(i) != is_zero(block)) break;
+    expected[i] = true;
+  }
+  return expected;
+}
+
+/// In the guest: which pages are there.
+std::vector<bool> present(const GuestRegion& region, std::size_t pages) {
+  std::vector<unsigned char> there(pages);
+  if (::mincore(region.memory, pages * kPage, there.data()) != 0) ::_exit(98);
+  std::vector<bool> bits(pages);
+  for (std::size_t i = 0; i < pages; ++i) bits[i] = (there[i] & 1U) != 0;
+  return bits;
+}
+
+TEST_F(SessionTest, WhatIsAroundAFaultIsFilledWhenNobodyWaits) {
+  constexpr std::size_t kPages = 1200;
+  make_snapshot(kPages * kPage, 2, 5);
+  ASSERT_FALSE(HasFatalFailure());
+  const Pace pace;
+  std::mt19937_64 random(6);
+  std::vector<std::size_t> touched;
+  std::vector<std::uint64_t> filled_pages;  // after each touch
+  std::vector<bool> expected(kPages);
+  for (int i = 0; i < 40; ++i) {
+    touched.push_back(random() % kPages);
+    const std::vector<bool> filled = around(memory_, touched.back());
+    std::transform(filled.begin(), filled.end(), expected.begin(), expected.begin(),
+                   std::logical_or<>());
+    filled_pages.push_back(
+        static_cast<std::uint64_t>(std::count(expected.begin(), expected.end(), true)));
+  }
+  start_unserved(kPages * kPage, [&](std::span<GuestRegion> regions) {
+    for (const std::size_t block : touched) {
+      if (std::memcmp(regions[0].memory + block * kPage, &memory_[block * kPage], kPage) != 0) {
+        return 1;
+      }
+      pace.wait();
+    }
+    if (present(regions[0], kPages) != expected) return 2;
+    return std::memcmp(regions[0].memory, memory_.data(), kPages * kPage) == 0 ? 0 : 3;
+  });
+  ASSERT_FALSE(HasFatalFailure());
+  const auto snapshot = store::open_snapshot(snapshot_);
+  ASSERT_TRUE(snapshot) << snapshot.error().message;
+  begin_session(snapshot->chain, std::move(handshake_));
+  ASSERT_TRUE(session_);
+  const VmCounters& counters = state_->counters();
+  std::uint64_t faults = 0;
+  std::uint64_t pages_before = 0;
+  for (const std::uint64_t pages : filled_pages) {
+    if (pages > pages_before) ++faults;
+    while (counters.data_faults.get() + counters.zero_faults.get() < faults ||
+           session_->has_put_off()) {
+      ASSERT_EQ(session_->step(1000), SessionState::kServing) << session_->failure();
+    }
+    ASSERT_EQ(counters.data_bytes.get() + counters.zero_bytes.get(), pages * kPage);
+    pages_before = pages;
+    pace.let_go_on();
+  }
+  while (session_->step(1000) == SessionState::kServing) {
+  }
+  EXPECT_EQ(tests::wait_for(process_), 0) << session_->failure();
+  session_.reset();
+}
+
+TEST_F(SessionTest, WhatIsGivenBackAfterItWasPutOffIsZeros) {
+  constexpr std::size_t kPages = 256;
+  make_snapshot(kPages * kPage, 1, 8);
+  ASSERT_FALSE(HasFatalFailure());
+  // A block whose window has data on both sides of it.
+  std::size_t block = 0;
+  const auto is_between = [&](std::size_t i) {
+    const auto filled = around(memory_, i);
+    return std::count(filled.begin(), filled.end(), true) == FaultLimits{}.data_blocks &&
+           i % FaultLimits{}.data_blocks == 8;
+  };
+  while (block < kPages && !is_between(block)) ++block;
+  ASSERT_LT(block, kPages);
+  const std::size_t first = block - 3;
+  const std::size_t end = block + 5;
+  const Pace pace;
+  start_unserved(kPages * kPage, [&](std::span<GuestRegion> regions) {
+    std::byte* memory = regions[0].memory;
+    if (std::memcmp(memory + block * kPage, &memory_[block * kPage], kPage) != 0) return 1;
+    pace.wait();
+    ::madvise(memory + first * kPage, (end - first) * kPage, MADV_DONTNEED);
+    pace.wait();
+    const std::vector<std::byte> zeros(kPage);
+    for (std::size_t i = 0; i < kPages; ++i) {
+      const std::byte* want = i >= first && i < end ? zeros.data() : &memory_[i * kPage];
+      if (std::memcmp(memory + i * kPage, want, kPage) != 0) return 2;
+    }
+    return 0;
+  });
+  ASSERT_FALSE(HasFatalFailure());
+  const auto snapshot = store::open_snapshot(snapshot_);
+  ASSERT_TRUE(snapshot) << snapshot.error().message;
+  begin_session(snapshot->chain, std::move(handshake_));
+  ASSERT_TRUE(session_);
+  const auto handle_next = [&] {
+    pollfd waiting{userfaultfd_.get(), POLLIN, 0};
+    ASSERT_EQ(::poll(&waiting, 1, 20'000), 1);
+    session_->handle_events();
+  };
+  while (state_->counters().data_faults.get() == 0 && !HasFatalFailure()) handle_next();
+  EXPECT_TRUE(session_->has_put_off());
+  pace.let_go_on();
+  while (state_->counters().removes.get() == 0 && !HasFatalFailure()) handle_next();
+  while (session_->has_put_off()) session_->fill_put_off();
+  pace.let_go_on();
+  while (session_->step(1000) == SessionState::kServing) {
+  }
+  EXPECT_EQ(tests::wait_for(process_), 0) << session_->failure();
+  session_.reset();
+}
 
 TEST_F(SessionTest, WhatIsGivenBackAfterItWasReadAheadIsZeros) {
   constexpr std::size_t kPages = 700;

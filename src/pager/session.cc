@@ -48,14 +48,15 @@ Session::Session(const engine::Chain& chain, VmState& vm, RegionTable regions,
       regions_(std::move(regions)),
       fds_(descriptors),
       options_(options),
-      limits_(options.limits),
       planned_position_(vm.populate_position().get()),
+      data_around_(chain.mapping().block_count(),
+                   {options.limits.data_blocks, kFaultsOfDataWindow}),
+      zeros_around_(chain.mapping().block_count(),
+                    {options.limits.zero_blocks, kFaultsOfZeroWindow}),
       slots_(vm.slots()),
       reread_slots_(vm.reread_slots()),
       removed_(vm.removed_bits()),
-      buffer_(buffer) {
-  if (options_.record_until_ns != 0) limits_.data_blocks = 1;
-}
+      buffer_(buffer) {}
 
 Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, VmState& state,
                                                  const VmDescriptors& descriptors,
@@ -100,8 +101,9 @@ SessionState Session::step(int timeout_ms) {
   if (state_ != SessionState::kServing) return state_;
   std::array<pollfd, 2> waiting = {pollfd{fds_.userfaultfd, POLLIN, 0},
                                    pollfd{fds_.pidfd, POLLIN, 0}};
-  const int ready = ::poll(waiting.data(), waiting.size(), timeout_ms);
-  if (ready <= 0) return state_;
+  const int ready = ::poll(waiting.data(), waiting.size(), has_put_off() ? 0 : timeout_ms);
+  if (ready == 0) return fill_put_off();
+  if (ready < 0) return state_;
   if (waiting[0].revents != 0) handle_events();
   if (state_ == SessionState::kServing && waiting[1].revents != 0) end();
   return state_;
@@ -119,17 +121,17 @@ SessionState Session::handle_events() {
   const auto events = slots_.first(count);
   apply_removes(events);
   refuse_forks(events);
-  std::array<format::BlockRun, VmState::kSlots> rests{};
-  std::size_t rest_count = 0;
+  std::array<Around, VmState::kSlots> at_once{};
+  std::size_t at_once_count = 0;
   for (uffd_msg& slot : events) {
     if (slot.event == UFFD_EVENT_PAGEFAULT && state_ == SessionState::kServing) {
-      const format::BlockRun rest = serve_fault(slot.arg.pagefault.address);
+      const Around around = serve_fault(slot.arg.pagefault.address);
+      if (around.windows != nullptr) at_once[at_once_count++] = around;
       count_latency(started_ns);
-      if (rest.block_count > 0) rests[rest_count++] = rest;
     }
     clear(slot);
   }
-  for (std::size_t i = 0; i < rest_count; ++i) fill_rest(rests[i]);
+  for (std::size_t i = 0; i < at_once_count; ++i) fill_around(at_once[i], kPortionBlocks);
   return state_;
 }
 
@@ -171,10 +173,7 @@ void Session::count_latency(std::uint64_t started_ns) {
   counters_.latency[bucket].add(1);
 }
 
-void Session::end_recording() {
-  options_.record_until_ns = 0;
-  limits_ = options_.limits;
-}
+void Session::end_recording() { options_.record_until_ns = 0; }
 
 void Session::record(std::uint32_t block) {
   const std::uint64_t count = vm_.recorded_count().get();
@@ -195,6 +194,8 @@ void Session::mark_removed(std::uint64_t start, std::uint64_t end) {
                                 chain_.mapping().block_count());
     for (std::uint64_t block = first; block < last; ++block) {
       removed_[block / 64] |= std::uint64_t{1} << (block % 64);
+      data_around_.mark_missing(static_cast<std::uint32_t>(block));
+      zeros_around_.mark_missing(static_cast<std::uint32_t>(block));
     }
   }
 }
@@ -217,7 +218,7 @@ bool Session::reread_events() {
   return count > 0;
 }
 
-format::BlockRun Session::serve_fault(std::uint64_t address) {
+Session::Around Session::serve_fault(std::uint64_t address) {
   const Region* region = regions_.find(address);
   if (region == nullptr) {
     fail_closed(fmt::format("fault at {:#x}, outside every region", address), 0, 0);
@@ -226,21 +227,16 @@ format::BlockRun Session::serve_fault(std::uint64_t address) {
   const std::uint64_t page =
       (address - region->host_address) / region->page_bytes * region->page_bytes;
   const auto block = static_cast<std::uint32_t>((region->memory_offset + page) / kBlockBytes);
-  const bool huge = region->page_bytes == kHugePageBytes;
   if (options_.record_until_ns != 0) record(block);
-  bool single = false;
   for (int round = 0; round < kMaxRereads && state_ == SessionState::kServing; ++round) {
-    const Run run = run_at(*region, block, single ? FaultLimits{1, 1} : limits_);
-    // Of data the page that is waited for goes first: the guest runs on while the rest is filled.
-    const std::uint32_t first = run.zero || huge ? run.count : 1;
-    const sys::FillResult result = fill(*region, {run.block, first, run.zero});
+    const Run run = run_at(*region, block, {1, 1});
+    const sys::FillResult result = fill(*region, run);
     if (state_ != SessionState::kServing) return {};
-    // Filled from its first page on, and who waits for that is awake.
-    if (result.bytes_done > 0 || result.outcome == sys::FillOutcome::kDone) {
+    if (result.outcome == sys::FillOutcome::kDone) {
       (run.zero ? counters_.zero_faults : counters_.data_faults).add(1);
-      return {block + first, run.count - first};
+      return note_fault(run);
     }
-    const Next next = after_refused_fill(result, *region, page, single);
+    const Next next = after_refused_fill(result, *region, page);
     if (next == Next::kNothing) return {};
     if (next == Next::kWake) break;
   }
@@ -257,7 +253,7 @@ void Session::wake(std::uint64_t host_address, std::uint64_t length) {
 }
 
 Session::Next Session::after_refused_fill(const sys::FillResult& result, const Region& region,
-                                          std::uint64_t page, bool& single) {
+                                          std::uint64_t page) {
   switch (result.outcome) {
     case sys::FillOutcome::kUnreadEvent:
       // A REMOVE may have changed what this page is. When there is none to read, its thread has yet
@@ -267,8 +263,7 @@ Session::Next Session::after_refused_fill(const sys::FillResult& result, const R
       counters_.present_faults.add(1);
       return Next::kWake;
     case sys::FillOutcome::kUnmapped:
-      // The run may cross the border of a mapping inside the region: then the page alone fits.
-      return std::exchange(single, true) ? Next::kWake : Next::kAgain;
+      return Next::kWake;
     case sys::FillOutcome::kProcessGone:
       end();
       return Next::kNothing;
@@ -284,18 +279,103 @@ Session::Next Session::after_refused_fill(const sys::FillResult& result, const R
   return Next::kNothing;
 }
 
-void Session::fill_rest(const format::BlockRun& rest) {
-  if (state_ != SessionState::kServing) return;
-  const Region& region = *regions_.find_block(rest.guest_block);
-  // Looked at anew: a REMOVE may have been read since.
-  const Run run = run_at(region, rest.guest_block, {rest.block_count, rest.block_count});
-  if (run.zero) return;
-  const sys::FillResult result = fill(region, run);
-  if (state_ != SessionState::kServing) return;
-  if (result.outcome == sys::FillOutcome::kProcessGone) end();
-  if (result.outcome == sys::FillOutcome::kFailed) {
-    fail_closed(system_error("fill", "guest memory", result.error_number).message, 0, 0);
+Session::Around Session::note_fault(const Run& run) {
+  // A huge page has been filled whole; while faults are recorded, each must come.
+  if (run.count > 1 || (!run.zero && options_.record_until_ns != 0)) return {};
+  FaultAround& windows = run.zero ? zeros_around_ : data_around_;
+  return windows.add_fault(run.block) ? Around{&windows, run.block} : Around{};
+}
+
+SessionState Session::fill_put_off() {
+  if (state_ != SessionState::kServing) return state_;
+  const bool zeros = !data_around_.has_put_off();
+  FaultAround& windows = zeros ? zeros_around_ : data_around_;
+  if (!windows.has_put_off()) return state_;
+  const Around around{&windows, windows.oldest_put_off()};
+  if (fill_around(around, zeros ? kZeroBlocksAtOnce : kDataBlocksAtOnce)) {
+    windows.drop_oldest_put_off();
   }
+  return state_;
+}
+
+bool Session::fill_around(const Around& around, std::uint32_t limit) {
+  if (state_ != SessionState::kServing) return true;
+  const Region& region = *regions_.find_block(around.block);
+  // Looked at anew: a REMOVE may have been read since.
+  const Run all = run_around(region, around);
+  const Run run = first_part(all, around, limit);
+  if (run.count == 0) return true;
+  const auto data = buffer_.first(run.zero ? 0 : run.count * kBlockBytes);
+  if (!run.zero && !read_blocks(run.block, data, address_of(region, run.block))) return true;
+  FaultAround& windows = *around.windows;
+  const std::uint32_t run_end = run.block + run.count;
+  for (std::uint32_t block = run.block; block < run_end;) {
+    std::uint32_t missing = 0;
+    while (block + missing < run_end && !windows.is_filled(block + missing)) ++missing;
+    if (missing == 0) {
+      ++block;
+      continue;
+    }
+    const std::uint64_t offset = (block - run.block) * kBlockBytes;
+    const std::uint64_t length = missing * kBlockBytes;
+    const std::uint64_t address = address_of(region, block);
+    const sys::FillResult result =
+        run.zero ? zero(address, length) : copy(address, data.subspan(offset, length));
+    const auto done = static_cast<std::uint32_t>(result.bytes_done / kBlockBytes);
+    for (std::uint32_t i = 0; i < done; ++i) windows.mark_filled(block + i);
+    block += done;
+    if (result.outcome == sys::FillOutcome::kDone) continue;
+    if (result.outcome == sys::FillOutcome::kPresent) {
+      // With some of it done, the next call tells why it stopped.
+      if (done == 0) windows.mark_filled(block);
+      continue;
+    }
+    if (result.outcome == sys::FillOutcome::kProcessGone) end();
+    if (result.outcome == sys::FillOutcome::kFailed) {
+      fail_closed(system_error("fill", "guest memory", result.error_number).message, 0, 0);
+    }
+    return true;
+  }
+  return run.count == all.count;
+}
+
+Session::Run Session::first_part(const Run& run, const Around& around, std::uint32_t limit) {
+  const std::uint32_t end = run.block + run.count;
+  if (run.count <= limit) return run;
+  std::uint32_t first = around.block;
+  while (first < end && around.windows->is_filled(first)) ++first;
+  if (first == end) first = run.block;
+  return {first, std::min(limit, end - first), run.zero};
+}
+
+Session::Run Session::run_around(const Region& region, const Around& around) const {
+  const format::BlockRun window = around.windows->window_of(around.block);
+  const auto region_first = static_cast<std::uint32_t>(region.memory_offset / kBlockBytes);
+  const auto region_end =
+      static_cast<std::uint32_t>((region.memory_offset + region.size_bytes) / kBlockBytes);
+  const std::uint32_t end = std::min(window.guest_block + window.block_count, region_end);
+  Run run{std::max(window.guest_block, region_first), 0, around.windows == &zeros_around_};
+  mapping::Extent extent = chain_.mapping().resolve(run.block);
+  for (std::uint32_t block = run.block; block < end; ++block) {
+    if (block >= extent.guest_end()) extent = chain_.mapping().resolve(block);
+    const bool zero = extent.layer == mapping::kZeros || is_removed(block);
+    if (zero == run.zero) {
+      ++run.count;
+    } else if (block > around.block) {
+      break;
+    } else if (block == around.block) {
+      return {};
+    } else {
+      run = {block + 1, 0, run.zero};
+    }
+  }
+  const FaultAround& windows = *around.windows;
+  while (run.count > 0 && windows.is_filled(run.block)) {
+    ++run.block;
+    --run.count;
+  }
+  while (run.count > 0 && windows.is_filled(run.block + run.count - 1)) --run.count;
+  return run;
 }
 
 Session::Run Session::run_at(const Region& region, std::uint32_t block,
@@ -337,13 +417,17 @@ sys::FillResult Session::fill(const Region& region, const Run& run) {
   const std::uint64_t address = address_of(region, run.block);
   const std::uint64_t length = run.count * kBlockBytes;
   if (run.zero) {
-    const sys::FillResult result = sys::uffd_zero(fds_.userfaultfd, address, length);
-    counters_.zero_bytes.add(result.bytes_done);
-    return result;
+    return zero(address, length);
   }
   const auto data = buffer_.first(length);
   if (!read_blocks(run.block, data, address)) return {};
   return copy(address, data);
+}
+
+sys::FillResult Session::zero(std::uint64_t address, std::uint64_t length) {
+  const sys::FillResult result = sys::uffd_zero(fds_.userfaultfd, address, length);
+  counters_.zero_bytes.add(result.bytes_done);
+  return result;
 }
 
 sys::FillResult Session::copy(std::uint64_t address, std::span<const std::byte> data) {

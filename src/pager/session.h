@@ -38,6 +38,7 @@
 #include "engine/chain.h"
 #include "format/trailer.h"
 #include "lamina/result.h"
+#include "pager/fault_around.h"
 #include "pager/plan_reader.h"
 #include "pager/portion.h"
 #include "pager/regions.h"
@@ -53,11 +54,21 @@ enum class SessionState : std::uint8_t {
   kDetached,  ///< all of its memory is there, and it needs nobody any more
 };
 
-/// How much one fault fills at most.
+/// The windows around a fault (FaultAround), at least 1.
 struct FaultLimits {
   std::uint32_t data_blocks = 16;   ///< 64 KiB
   std::uint32_t zero_blocks = 512;  ///< 2 MiB
 };
+
+/// What filling such a window costs, in faults of about 7 us: 24 us for 16 blocks of data, 45 for
+/// 512 zeros (docs/performance.md).
+inline constexpr std::uint32_t kFaultsOfDataWindow = 3;
+inline constexpr std::uint32_t kFaultsOfZeroWindow = 6;
+
+/// What is filled of a window that was put off between two looks at the events: some 10 us, so that
+/// a fault does not wait long.
+inline constexpr std::uint32_t kDataBlocksAtOnce = 8;
+inline constexpr std::uint32_t kZeroBlocksAtOnce = 64;
 
 /// What is filled without a fault asking for it.
 struct PopulatePlan {
@@ -107,6 +118,15 @@ class Session {
   /// Handles all events that wait in the userfaultfd. Never blocks for an event.
   SessionState handle_events();
 
+  /// There are windows around faults that have been put off, because nobody waits for them.
+  [[nodiscard]] bool has_put_off() const {
+    return data_around_.has_put_off() || zeros_around_.has_put_off();
+  }
+
+  /// Fills some of one of them, if there are any. To be called while no VM of the thread has
+  /// events.
+  SessionState fill_put_off();
+
   /// The VM's process has exited.
   void end();
 
@@ -145,6 +165,12 @@ class Session {
     bool zero = false;
   };
 
+  /// A block whose window is to be filled.
+  struct Around {
+    FaultAround* windows = nullptr;  ///< of its kind: &data_around_ or &zeros_around_; null: none
+    std::uint32_t block = 0;
+  };
+
   Session(const engine::Chain& chain, VmState& vm, RegionTable regions,
           const VmDescriptors& descriptors, std::span<std::byte> buffer,
           const SessionOptions& options);
@@ -162,17 +188,25 @@ class Session {
   bool reread_events();
   /// What becomes of a fault whose page could not be filled.
   enum class Next : std::uint8_t { kAgain, kWake, kNothing };
-  Next after_refused_fill(const sys::FillResult& result, const Region& region, std::uint64_t page,
-                          bool& single);
-  /// Fills the page that a fault asks for; returns the rest of its run, which nobody waits for.
-  format::BlockRun serve_fault(std::uint64_t address);
-  /// Fills what it can of a run, without insisting: a fault on what is left tells anew.
-  void fill_rest(const format::BlockRun& rest);
+  Next after_refused_fill(const sys::FillResult& result, const Region& region, std::uint64_t page);
+  /// Fills the page that a fault asks for. Returns what is to be filled around it at once.
+  Around serve_fault(std::uint64_t address);
+  /// Notes a fault that has been answered with `run`. Returns what is to be filled around it now.
+  Around note_fault(const Run& run);
+  /// Fills what is missing around a block, `limit` blocks at most, without insisting: a fault on
+  /// what is left tells anew. False when more is to be filled.
+  bool fill_around(const Around& around, std::uint32_t limit);
+  /// What is of one kind and of one piece with a block, in its window, from its first missing block
+  /// to its last one; none when the block is not of that kind any more.
+  [[nodiscard]] Run run_around(const Region& region, const Around& around) const;
+  /// What of such a run is filled first, when not all of it is: most guests read upwards.
+  static Run first_part(const Run& run, const Around& around, std::uint32_t limit);
   [[nodiscard]] Run run_at(const Region& region, std::uint32_t block,
                            const FaultLimits& limits) const;
   /// Fills `run` at its place in `region`; the result is in bytes from its start.
   sys::FillResult fill(const Region& region, const Run& run);
   sys::FillResult fill_huge_page(const Region& region, std::uint32_t first_block);
+  sys::FillResult zero(std::uint64_t address, std::uint64_t length);
   /// Copies data that has been read and checked.
   sys::FillResult copy(std::uint64_t address, std::span<const std::byte> data);
   sys::FillResult copy_huge_page(const Region& region, std::uint32_t first_block,
@@ -227,7 +261,6 @@ class Session {
   RegionTable regions_;
   VmDescriptors fds_;
   SessionOptions options_;
-  FaultLimits limits_;
   SessionState state_ = SessionState::kServing;
   std::string failure_;
   // Populating. What is planned and not yet filled, in the order of the plan.
@@ -237,6 +270,8 @@ class Session {
   bool plan_ended_ = false;
   std::unique_ptr<Portion> own_portion_;  ///< when there is no reader
   std::uint32_t populate_limit_ = kPortionBlocks;
+  FaultAround data_around_;
+  FaultAround zeros_around_;
   std::span<uffd_msg> slots_;
   std::span<uffd_msg> reread_slots_;
   std::span<std::uint64_t> removed_;  ///< a bit per block

@@ -115,7 +115,7 @@ Session::PlannedPiece Session::plan_piece(const format::BlockRun& next, std::uin
   const Region* region = regions_.find_block(next.guest_block);
   if (region == nullptr) return {{}, 1};
   if (region->page_bytes == kHugePageBytes) {
-    const Run page = run_at(*region, next.guest_block, limits_);
+    const Run page = run_at(*region, next.guest_block, {1, 1});
     const std::uint32_t settled =
         std::min(next.block_count, page.count - (next.guest_block - page.block));
     const bool has_it =

@@ -78,6 +78,7 @@ class ServingThreads::Thread {
   struct Served {
     VmToServe vm;
     std::unique_ptr<Session> session;
+    bool puts_off = false;  ///< it is in putting_off_
   };
 
   /// In an epoll event: the id of the VM, from 1 on, and which of its descriptors it is.
@@ -101,9 +102,14 @@ class ServingThreads::Thread {
     std::array<epoll_event, kEventsPerWait> events{};
     bool more = false;
     while (!stopping_) {
-      const int count = ::epoll_wait(epoll_.get(), events.data(), kEventsPerWait, more ? 0 : -1);
+      const bool waits = !more && putting_off_.empty();
+      const int count = ::epoll_wait(epoll_.get(), events.data(), kEventsPerWait, waits ? -1 : 0);
       bool busy = false;
       for (int i = 0; i < count; ++i) busy |= handle(events[static_cast<std::size_t>(i)].data.u64);
+      if (count == 0 && !putting_off_.empty()) {
+        fill_put_off();
+        busy = true;
+      }
       more = populate(busy ? kBusyPortionBlocks : kIdlePortionBlocks);
       more |= reap();
     }
@@ -125,6 +131,10 @@ class ServingThreads::Thread {
     Session& session = *found->second.session;
     if (static_cast<Source>(data & 1U) == Source::kUserfaultfd) {
       session.handle_events();
+      Served& served = found->second;
+      if (session.has_put_off() && !std::exchange(served.puts_off, true)) {
+        putting_off_.push_back(&served);
+      }
     } else {
       session.end();
     }
@@ -168,7 +178,8 @@ class ServingThreads::Thread {
       LAMINA_RETURN_IF_ERROR(watch(vm.descriptors.pidfd, tag(vm.id, Source::kPidfd)));
       if (vm.options.plan != nullptr) populating_.insert(vm.id);
       if (session->state() != SessionState::kServing) done_.insert(vm.id);
-      served_.emplace(vm.id, Served{vm, std::move(session)});
+      served_.emplace(vm.id, Served{vm, std::move(session), false});
+      putting_off_.reserve(served_.size());
       return {};
     }();
     if (begun) return;
@@ -176,6 +187,18 @@ class ServingThreads::Thread {
     if (!ended) static_cast<void>(sys::kill_process(vm.descriptors.pidfd));
     finish(vm,
            {vm.id, ended ? SessionState::kEnded : SessionState::kKilled, begun.error().message});
+  }
+
+  /// One window of one session: the sessions take turns.
+  void fill_put_off() {
+    Served& served = *putting_off_.front();
+    served.session->fill_put_off();
+    std::rotate(putting_off_.begin(), std::next(putting_off_.begin()), putting_off_.end());
+    const bool serving = served.session->state() == SessionState::kServing;
+    if (!serving) done_.insert(served.vm.id);
+    if (serving && served.session->has_put_off()) return;
+    served.puts_off = false;
+    putting_off_.pop_back();
   }
 
   /// A portion for every session whose plan is not filled. False when nothing can be done before
@@ -218,6 +241,7 @@ class ServingThreads::Thread {
       }
       Ended ended{*id, session.state(), session.failure()};
       const VmToServe vm = found->second.vm;
+      std::erase(putting_off_, &found->second);
       served_.erase(found);
       id = done_.erase(id);
       finish(vm, std::move(ended));
@@ -250,6 +274,7 @@ class ServingThreads::Thread {
   std::map<std::uint64_t, Served> served_;
   std::set<std::uint64_t> populating_;  ///< whose plan is not filled yet
   std::set<std::uint64_t> done_;        ///< that are not served any more, to be reported
+  std::vector<Served*> putting_off_;    ///< that have put off windows; there is room for all
 };
 
 Result<std::unique_ptr<ServingThreads>> ServingThreads::start(std::size_t threads) {

@@ -1,0 +1,49 @@
+#include "pager/fault_around.h"
+
+#include <algorithm>
+
+namespace lamina::pager {
+
+FaultAround::FaultAround(std::uint32_t block_count, const FaultWindow& window)
+    : block_count_(block_count), window_(window), filled_(block_count / 64 + std::size_t{1}) {}
+
+format::BlockRun FaultAround::window_of(std::uint32_t block) const {
+  const std::uint32_t first = block / window_.blocks * window_.blocks;
+  return {first, std::min(window_.blocks, block_count_ - first)};
+}
+
+bool FaultAround::add_fault(std::uint32_t block) {
+  if (window_.blocks == 1) return false;
+  const bool hot = is_hot(block);
+  mark_filled(block);
+  for (std::size_t i = 0; i < put_off_count_; ++i) {
+    if (put_off_[i] / window_.blocks != block / window_.blocks) continue;
+    if (hot) erase_put_off(i);
+    return hot;
+  }
+  if (hot) return true;
+  if (put_off_count_ == kMaxPutOff) erase_put_off(0);
+  put_off_[put_off_count_++] = block;
+  return false;
+}
+
+bool FaultAround::is_hot(std::uint32_t block) const {
+  const format::BlockRun window = window_of(block);
+  const std::uint32_t end = window.guest_block + window.block_count;
+  const bool reads_up = block == window.guest_block && block > 0 && is_filled(block - 1);
+  const bool reads_down = block + 1 == end && end < block_count_ && is_filled(end);
+  if (reads_up || reads_down) return true;
+  std::uint32_t filled = 0;
+  for (std::uint32_t i = window.guest_block; i < end && filled < window_.faults; ++i) {
+    if (is_filled(i)) ++filled;
+  }
+  return filled >= window_.faults;
+}
+
+void FaultAround::erase_put_off(std::size_t index) {
+  const auto at = put_off_.begin() + static_cast<std::ptrdiff_t>(index);
+  std::move(at + 1, put_off_.begin() + static_cast<std::ptrdiff_t>(put_off_count_), at);
+  --put_off_count_;
+}
+
+}  // namespace lamina::pager
