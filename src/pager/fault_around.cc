@@ -40,6 +40,12 @@ bool FaultAround::is_hot(std::uint32_t block) const {
   return filled >= window_.faults;
 }
 
+std::uint32_t FaultAround::missing_from(std::uint32_t block, std::uint32_t end) const {
+  std::uint32_t count = 0;
+  while (block + count < end && !is_filled(block + count)) ++count;
+  return count;
+}
+
 void FaultAround::erase_put_off(std::size_t index) {
   const auto at = put_off_.begin() + static_cast<std::ptrdiff_t>(index);
   std::move(at + 1, put_off_.begin() + static_cast<std::ptrdiff_t>(put_off_count_), at);

@@ -50,6 +50,8 @@ class FaultAround {
   [[nodiscard]] bool is_filled(std::uint32_t block) const {
     return ((filled_[block / 64] >> (block % 64)) & 1U) != 0;
   }
+  /// How many blocks from `block` on, up to `end`, are not filled.
+  [[nodiscard]] std::uint32_t missing_from(std::uint32_t block, std::uint32_t end) const;
   void mark_filled(std::uint32_t block) { filled_[block / 64] |= std::uint64_t{1} << (block % 64); }
   /// For a block whose page is gone again.
   void mark_missing(std::uint32_t block) {

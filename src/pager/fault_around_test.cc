@@ -53,8 +53,10 @@ TEST(FaultAround, WhoReadsOnIntoTheNextWindowHasItFilledAtOnce) {
 
 TEST(FaultAround, WhatIsMissingAgainCountsNoMore) {
   FaultAround around(kBlocks, kWindow);
-  for (const std::uint32_t block : {300, 301, 302}) EXPECT_FALSE(around.add_fault(block));
+  for (const std::uint32_t block : {300U, 301U, 302U}) EXPECT_FALSE(around.add_fault(block));
   EXPECT_TRUE(around.is_filled(301));
+  EXPECT_EQ(around.missing_from(301, 320), 0);
+  EXPECT_EQ(around.missing_from(303, 320), 17);
   around.mark_missing(301);
   EXPECT_FALSE(around.is_filled(301));
   EXPECT_FALSE(around.add_fault(301));

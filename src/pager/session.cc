@@ -307,36 +307,45 @@ bool Session::fill_around(const Around& around, std::uint32_t limit) {
   if (run.count == 0) return true;
   const auto data = buffer_.first(run.zero ? 0 : run.count * kBlockBytes);
   if (!run.zero && !read_blocks(run.block, data, address_of(region, run.block))) return true;
-  FaultAround& windows = *around.windows;
-  const std::uint32_t run_end = run.block + run.count;
-  for (std::uint32_t block = run.block; block < run_end;) {
-    std::uint32_t missing = 0;
-    while (block + missing < run_end && !windows.is_filled(block + missing)) ++missing;
-    if (missing == 0) {
-      ++block;
-      continue;
-    }
+  const std::uint32_t end = run.block + run.count;
+  for (std::uint32_t block = run.block; block < end;) {
+    const std::uint32_t missing = around.windows->missing_from(block, end);
     const std::uint64_t offset = (block - run.block) * kBlockBytes;
-    const std::uint64_t length = missing * kBlockBytes;
-    const std::uint64_t address = address_of(region, block);
-    const sys::FillResult result =
-        run.zero ? zero(address, length) : copy(address, data.subspan(offset, length));
-    const auto done = static_cast<std::uint32_t>(result.bytes_done / kBlockBytes);
-    for (std::uint32_t i = 0; i < done; ++i) windows.mark_filled(block + i);
-    block += done;
-    if (result.outcome == sys::FillOutcome::kDone) continue;
-    if (result.outcome == sys::FillOutcome::kPresent) {
-      // With some of it done, the next call tells why it stopped.
-      if (done == 0) windows.mark_filled(block);
-      continue;
-    }
-    if (result.outcome == sys::FillOutcome::kProcessGone) end();
-    if (result.outcome == sys::FillOutcome::kFailed) {
-      fail_closed(system_error("fill", "guest memory", result.error_number).message, 0, 0);
-    }
-    return true;
+    const auto piece = run.zero ? data : data.subspan(offset, missing * kBlockBytes);
+    const std::uint32_t settled =
+        missing == 0 ? 1 : fill_missing(*around.windows, {block, missing, run.zero}, piece);
+    if (settled == 0) return true;
+    block += settled;
   }
   return run.count == all.count;
+}
+
+std::uint32_t Session::fill_missing(FaultAround& windows, const Run& run,
+                                    std::span<const std::byte> data) {
+  const std::uint64_t address = address_of(*regions_.find_block(run.block), run.block);
+  const sys::FillResult result =
+      run.zero ? zero(address, run.count * kBlockBytes) : copy(address, data);
+  const auto done = static_cast<std::uint32_t>(result.bytes_done / kBlockBytes);
+  for (std::uint32_t i = 0; i < done; ++i) windows.mark_filled(run.block + i);
+  switch (result.outcome) {
+    case sys::FillOutcome::kDone:
+      return done;
+    case sys::FillOutcome::kPresent:
+      // With some of it done, the next call tells why it stopped.
+      if (done > 0) return done;
+      windows.mark_filled(run.block);
+      return 1;
+    case sys::FillOutcome::kProcessGone:
+      end();
+      return 0;
+    case sys::FillOutcome::kFailed:
+      fail_closed(system_error("fill", "guest memory", result.error_number).message, 0, 0);
+      return 0;
+    case sys::FillOutcome::kUnreadEvent:
+    case sys::FillOutcome::kUnmapped:
+      return 0;
+  }
+  return 0;
 }
 
 Session::Run Session::first_part(const Run& run, const Around& around, std::uint32_t limit) {

@@ -196,6 +196,9 @@ class Session {
   /// Fills what is missing around a block, `limit` blocks at most, without insisting: a fault on
   /// what is left tells anew. False when more is to be filled.
   bool fill_around(const Around& around, std::uint32_t limit);
+  /// Fills `run`, of which nothing is filled, from `data` where it is data. Returns how many blocks
+  /// of it are settled, 0 when it is not to be gone on with.
+  std::uint32_t fill_missing(FaultAround& windows, const Run& run, std::span<const std::byte> data);
   /// What is of one kind and of one piece with a block, in its window, from its first missing block
   /// to its last one; none when the block is not of that kind any more.
   [[nodiscard]] Run run_around(const Region& region, const Around& around) const;
