@@ -142,25 +142,19 @@ std::uint32_t FloorServer::fill(std::uint32_t block, const pager::FaultLimits& l
 bool FloorServer::fill_around(std::uint32_t block, std::uint32_t limit) {
   pager::FaultAround& windows = windows_of(block);
   const format::BlockRun window = windows.window_of(block);
-  const std::uint32_t end =
-      std::min(window.guest_block + window.block_count, input_.run_end(block));
+  const std::uint32_t window_end = window.guest_block + window.block_count;
   std::uint32_t first = block;
   while (first > window.guest_block && input_.is_zero(first - 1) == input_.is_zero(block)) --first;
-  // Upwards from the block, then what is below it.
-  for (const auto& [from, to] : {std::pair{block, end}, std::pair{first, block}}) {
-    for (std::uint32_t at = from; at < to;) {
-      std::uint32_t missing = 0;
-      while (at + missing < to && missing < limit && !windows.is_filled(at + missing)) {
-        windows.mark_filled(at + missing);
-        ++missing;
-      }
-      if (missing > 0) fill(at, {missing, missing});
-      limit -= missing;
-      if (limit == 0) return false;
-      at += std::max(missing, std::uint32_t{1});
-    }
+  const format::BlockRun piece{first, std::min(window_end, input_.run_end(block)) - first};
+  const format::BlockRun part = windows.next_part(piece, block, limit);
+  const std::uint32_t end = part.guest_block + part.block_count;
+  for (std::uint32_t at = part.guest_block; at < end; ++at) {
+    const std::uint32_t missing = windows.missing_from(at, end);
+    if (missing == 0) continue;
+    fill(at, {missing, missing});
+    windows.mark_filled({at, missing});
   }
-  return true;
+  return windows.next_part(piece, block, limit).block_count > 0;
 }
 
 Status FloorServer::handle_events() {
@@ -182,8 +176,8 @@ Status FloorServer::handle_events() {
 Status FloorServer::do_more() {
   const bool data = data_around_.has_put_off();
   pager::FaultAround& windows = data ? data_around_ : zeros_around_;
-  const std::uint32_t limit = data ? pager::kDataBlocksAtOnce : pager::kZeroBlocksAtOnce;
-  if (fill_around(windows.oldest_put_off(), limit)) windows.drop_oldest_put_off();
+  const std::uint32_t limit = data ? pager::kDataPartBlocks : pager::kZeroPartBlocks;
+  if (!fill_around(windows.oldest_put_off(), limit)) windows.drop_oldest_put_off();
   return check();
 }
 

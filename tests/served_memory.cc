@@ -28,7 +28,8 @@ Status write_next_diff(const std::string& file, std::vector<std::byte>& memory,
   }
   const std::size_t pages = memory.size() / kPage;
   for (std::size_t page = 0; page < pages;) {
-    const std::size_t count = std::min(1 + random() % 24, pages - page);
+    const std::size_t longest = random() % 8 == 0 ? 700 : 24;  // some longer than a fault's window
+    const std::size_t count = std::min(1 + random() % longest, pages - page);
     const auto action = random() % 3;
     for (std::size_t i = page; i < page + count && action < 2; ++i) {
       const auto fill = action == 0 ? std::byte{0} : static_cast<std::byte>(random());

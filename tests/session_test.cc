@@ -16,15 +16,19 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <ostream>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "fake_firecracker.h"
+#include "lamina/ingest.h"
 #include "pager/handshake.h"
 #include "served_memory.h"
 #include "store/snapshot_directory.h"
@@ -43,7 +47,7 @@ constexpr std::size_t kPage = 4096;
 constexpr std::size_t kHuge = std::size_t{2} << 20;
 constexpr std::chrono::seconds kPatience{20};
 
-class SessionTest : public testing::TestWithParam<int> {
+class ServedSession : public testing::Test {
  protected:
   void SetUp() override {
     std::string name = fs::temp_directory_path().string() + "/lamina-session-XXXXXX";
@@ -61,6 +65,20 @@ class SessionTest : public testing::TestWithParam<int> {
     memory_ = std::move(made->memory);
   }
 
+  /// Makes a snapshot of memory_.
+  void make_snapshot_of_memory() {
+    const std::string file = (root_ / "memory").string();
+    std::ofstream(file, std::ios::binary)
+        .write(reinterpret_cast<const char*>(memory_.data()),
+               static_cast<std::streamsize>(memory_.size()));
+    IngestOptions options;
+    options.memory_file = file;
+    snapshot_ = (root_ / "store" / "made").string();
+    options.snapshot = snapshot_;
+    const auto made = ingest(options);
+    ASSERT_TRUE(made) << made.error().message;
+  }
+
   /// Accepts the guest's connection and makes its session.
   void accept_guest(int listener, const engine::Chain& chain) {
     socket_ = sys::Fd(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
@@ -70,10 +88,11 @@ class SessionTest : public testing::TestWithParam<int> {
   }
 
   /// Starts a guest and receives its handshake; nobody serves it yet.
-  void start_unserved(std::size_t bytes, const std::function<int(std::span<GuestRegion>)>& guest) {
+  void start_unserved(const std::vector<std::size_t>& region_bytes,
+                      const std::function<int(std::span<GuestRegion>)>& guest) {
     const std::string path = (root_ / "socket").string();
     const sys::Fd listener(tests::listen_at(path));
-    process_ = tests::start_guest(path, {{bytes}, false, true}, guest);
+    process_ = tests::start_guest(path, {region_bytes, false, true}, guest);
     socket_ = sys::Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
     auto handshake = receive_handshake(socket_.get(), kPatience);
     ASSERT_TRUE(handshake) << handshake.error().message;
@@ -160,6 +179,12 @@ class SessionTest : public testing::TestWithParam<int> {
     }
   }
 
+  /// Waits for an event of the VM, but not for long.
+  [[nodiscard]] bool faults_come(int timeout_ms) const {
+    pollfd waiting{userfaultfd_.get(), POLLIN, 0};
+    return ::poll(&waiting, 1, timeout_ms) == 1 && (waiting.revents & POLLIN) != 0;
+  }
+
   /// Runs `guest` to its end while it is served, with populating in between and something that
   /// reads ahead; returns its exit code.
   int run_guest(const GuestLayout& layout, const std::function<int(std::span<GuestRegion>)>& guest,
@@ -183,8 +208,13 @@ class SessionTest : public testing::TestWithParam<int> {
     accept_guest(listener.get(), snapshot->chain);
     if (!session_) return -1;
     bool more = populate;
+    std::mt19937 random(1);
     while (session_->step(more ? 0 : 1000) == SessionState::kServing) {
       if (more) more = session_->populate(32) != Session::Populated::kDone;
+      // At times faults always wait, and what is around them is put off.
+      for (auto rounds = random() % 64; rounds > 0 && faults_come(5); --rounds) {
+        session_->handle_events();
+      }
     }
     const int code = tests::wait_for(process);
     ::unlink(path.c_str());
@@ -207,6 +237,8 @@ class SessionTest : public testing::TestWithParam<int> {
   std::unique_ptr<PlanReader> reader_;
   std::unique_ptr<Session> session_;
 };
+
+class SessionTest : public ServedSession, public testing::WithParamInterface<int> {};
 
 TEST_P(SessionTest, EveryByteIsRightUnderReadsWritesRemovesAndPopulate) {
   const auto seed = static_cast<std::uint64_t>(GetParam());
@@ -293,7 +325,7 @@ TEST_F(SessionTest, AWrongBlockKillsTheVmInsteadOfReachingIt) {
 TEST_F(SessionTest, ThreadsThatWaitedForADeadPredecessorAreServed) {
   make_snapshot(64 * kPage, 1, 3);
   ASSERT_FALSE(HasFatalFailure());
-  start_unserved(64 * kPage, [&](std::span<GuestRegion> regions) {
+  start_unserved({64 * kPage}, [&](std::span<GuestRegion> regions) {
     return std::memcmp(regions[0].memory, memory_.data(), memory_.size()) == 0 ? 0 : 1;
   });
   ASSERT_FALSE(HasFatalFailure());
@@ -340,7 +372,7 @@ TEST_F(SessionTest, ARemoveBehindMoreFaultsThanAreReadAtOnceIsAppliedBeforeAnyIs
   constexpr std::size_t kRemoved = 50;
   make_snapshot(256 * kPage, 1, 3);
   ASSERT_FALSE(HasFatalFailure());
-  start_unserved(256 * kPage, [&](std::span<GuestRegion> regions) {
+  start_unserved({256 * kPage}, [&](std::span<GuestRegion> regions) {
     std::atomic<int> wrong{0};
     std::vector<std::thread> threads;
     for (std::size_t i = 0; i < kFaults; ++i) {
@@ -441,7 +473,7 @@ TEST_F(SessionTest, WhatIsAroundAFaultIsFilledWhenNobodyWaits) {
     filled_pages.push_back(
         static_cast<std::uint64_t>(std::count(expected.begin(), expected.end(), true)));
   }
-  start_unserved(kPages * kPage, [&](std::span<GuestRegion> regions) {
+  start_unserved({kPages * kPage}, [&](std::span<GuestRegion> regions) {
     for (const std::size_t block : touched) {
       if (std::memcmp(regions[0].memory + block * kPage, &memory_[block * kPage], kPage) != 0) {
         return 1;
@@ -491,7 +523,7 @@ TEST_F(SessionTest, WhatIsGivenBackAfterItWasPutOffIsZeros) {
   const std::size_t first = block - 3;
   const std::size_t end = block + 5;
   const Pace pace;
-  start_unserved(kPages * kPage, [&](std::span<GuestRegion> regions) {
+  start_unserved({kPages * kPage}, [&](std::span<GuestRegion> regions) {
     std::byte* memory = regions[0].memory;
     if (std::memcmp(memory + block * kPage, &memory_[block * kPage], kPage) != 0) return 1;
     pace.wait();
@@ -525,6 +557,138 @@ TEST_F(SessionTest, WhatIsGivenBackAfterItWasPutOffIsZeros) {
   EXPECT_EQ(tests::wait_for(process_), 0) << session_->failure();
   session_.reset();
 }
+
+/// Several faults in one window, all of them before anything that is put off is filled.
+struct PutOff {
+  const char* name;
+  std::vector<std::size_t> region_pages;
+  std::vector<bool> zeros;           ///< which pages of the memory are zeros
+  std::vector<std::size_t> touches;  ///< in this order; all in one region
+  std::size_t expected_first;        ///< what is there in the end
+  std::size_t expected_end;
+  std::size_t given_back_first = 0;  ///< before the touches
+  std::size_t given_back_end = 0;
+};
+
+std::vector<bool> zeros_between(std::size_t pages, std::size_t first, std::size_t end) {
+  std::vector<bool> zeros(pages);
+  std::fill(zeros.begin() + static_cast<std::ptrdiff_t>(first),
+            zeros.begin() + static_cast<std::ptrdiff_t>(end), true);
+  return zeros;
+}
+
+std::ostream& operator<<(std::ostream& out, const PutOff& put_off) { return out << put_off.name; }
+
+class PutOffTest : public ServedSession, public testing::WithParamInterface<PutOff> {};
+
+TEST_P(PutOffTest, IsFilledInPartsToTheEndAndNotBeyond) {
+  const PutOff& put_off = GetParam();
+  const std::size_t pages = put_off.zeros.size();
+  memory_.resize(pages * kPage);
+  for (std::size_t page = 0; page < pages; ++page) {
+    if (put_off.zeros[page]) continue;
+    std::fill_n(&memory_[page * kPage], kPage, static_cast<std::byte>(1 + page % 255));
+  }
+  make_snapshot_of_memory();
+  ASSERT_FALSE(HasFatalFailure());
+  std::fill(memory_.begin() + static_cast<std::ptrdiff_t>(put_off.given_back_first * kPage),
+            memory_.begin() + static_cast<std::ptrdiff_t>(put_off.given_back_end * kPage),
+            std::byte{0});
+  std::vector<std::size_t> region_bytes;
+  for (const std::size_t count : put_off.region_pages) region_bytes.push_back(count * kPage);
+  const Pace pace;
+  start_unserved(region_bytes, [&](std::span<GuestRegion> regions) {
+    std::vector<std::byte*> page_at;
+    for (const GuestRegion& region : regions) {
+      for (std::size_t i = 0; i < region.size_bytes / kPage; ++i) {
+        page_at.push_back(region.memory + i * kPage);
+      }
+    }
+    for (std::size_t i = put_off.given_back_first; i < put_off.given_back_end; ++i) {
+      ::madvise(page_at[i], kPage, MADV_DONTNEED);
+    }
+    const auto is_right = [&](std::size_t page) {
+      return std::memcmp(page_at[page], &memory_[page * kPage], kPage) == 0;
+    };
+    for (const std::size_t page : put_off.touches) {
+      if (!is_right(page)) return 1;
+    }
+    pace.wait();
+    std::vector<bool> there;
+    for (const GuestRegion& region : regions) {
+      const std::vector<bool> pages_there = present(region, region.size_bytes / kPage);
+      there.insert(there.end(), pages_there.begin(), pages_there.end());
+    }
+    if (there != zeros_between(pages, put_off.expected_first, put_off.expected_end)) return 2;
+    for (std::size_t page = 0; page < pages; ++page) {
+      if (!is_right(page)) return 3;
+    }
+    return 0;
+  });
+  ASSERT_FALSE(HasFatalFailure());
+  const auto snapshot = store::open_snapshot(snapshot_);
+  ASSERT_TRUE(snapshot) << snapshot.error().message;
+  begin_session(snapshot->chain, std::move(handshake_));
+  ASSERT_TRUE(session_);
+  const VmCounters& counters = state_->counters();
+  while (counters.data_faults.get() + counters.zero_faults.get() < put_off.touches.size()) {
+    pollfd waiting{userfaultfd_.get(), POLLIN, 0};
+    ASSERT_EQ(::poll(&waiting, 1, 20'000), 1);
+    ASSERT_EQ(session_->handle_events(), SessionState::kServing) << session_->failure();
+  }
+  EXPECT_TRUE(session_->has_put_off());
+  std::size_t parts = 0;
+  while (session_->has_put_off()) {
+    ASSERT_LE(++parts, put_off.touches.size() * (512 / kZeroPartBlocks + 2));
+    ASSERT_EQ(session_->fill_put_off(), SessionState::kServing) << session_->failure();
+  }
+  pace.let_go_on();
+  while (session_->step(1000) == SessionState::kServing) {
+  }
+  EXPECT_EQ(tests::wait_for(process_), 0) << session_->failure();
+  session_.reset();
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Cases, PutOffTest,
+    testing::Values(
+        PutOff{"zeros before data", {1024}, zeros_between(1024, 0, 300), {299, 298}, 0, 300},
+        PutOff{"zeros after data", {1024}, zeros_between(1024, 300, 1024), {300, 301}, 300, 512},
+        PutOff{"zeros, the window in the middle",
+               {1536},
+               zeros_between(1536, 0, 1536),
+               {800, 799, 801},
+               512,
+               1024},
+        PutOff{"data beside what was given back",
+               {64},
+               zeros_between(64, 0, 0),
+               {15, 14},
+               0,
+               16,
+               16,
+               24},
+        PutOff{"data from below", {64}, zeros_between(64, 0, 0), {16, 17}, 16, 32},
+        PutOff{"data with what was given back in the middle",
+               {64},
+               zeros_between(64, 0, 0),
+               {26, 27},
+               24,
+               32,
+               20,
+               24},
+        PutOff{
+            "data at the memory's end", {1000}, zeros_between(1000, 0, 0), {999, 998}, 992, 1000},
+        PutOff{
+            "zeros at the memory's end", {612}, zeros_between(612, 0, 612), {611, 610}, 512, 612},
+        PutOff{"a region's end", {100, 500}, zeros_between(600, 0, 600), {99, 98}, 0, 100},
+        PutOff{"a region's start", {100, 500}, zeros_between(600, 0, 600), {100, 101}, 100, 512},
+        PutOff{"data at a region's end", {24, 40}, zeros_between(64, 0, 0), {23, 22}, 16, 24}),
+    [](const auto& info) {
+      std::string name = info.param.name;
+      std::erase_if(name, [](char c) { return std::isalpha(static_cast<unsigned char>(c)) == 0; });
+      return name;
+    });
 
 TEST_F(SessionTest, WhatIsGivenBackAfterItWasReadAheadIsZeros) {
   constexpr std::size_t kPages = 700;
@@ -593,7 +757,7 @@ TEST_F(SessionTest, AVmThatEndsWhileItsPortionsAreReadLeavesNothingInUse) {
   start_reader();
   populates_ = true;
   for (int round = 0; round < kRounds; ++round) {
-    start_unserved(2000 * kPage, [](std::span<GuestRegion>) {
+    start_unserved({2000 * kPage}, [](std::span<GuestRegion>) {
       while (true) ::pause();
       return 0;
     });

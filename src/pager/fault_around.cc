@@ -15,14 +15,9 @@ format::BlockRun FaultAround::window_of(std::uint32_t block) const {
 bool FaultAround::add_fault(std::uint32_t block) {
   if (window_.blocks == 1) return false;
   const bool hot = is_hot(block);
-  mark_filled(block);
-  for (std::size_t i = 0; i < put_off_count_; ++i) {
-    if (put_off_[i] / window_.blocks != block / window_.blocks) continue;
-    if (hot) erase_put_off(i);
-    return hot;
-  }
+  mark_filled({block, 1});
   if (hot) return true;
-  if (put_off_count_ == kMaxPutOff) erase_put_off(0);
+  if (put_off_count_ == kMaxPutOff) drop_oldest_put_off();
   put_off_[put_off_count_++] = block;
   return false;
 }
@@ -40,16 +35,30 @@ bool FaultAround::is_hot(std::uint32_t block) const {
   return filled >= window_.faults;
 }
 
+void FaultAround::drop_oldest_put_off() {
+  std::move(put_off_.begin() + 1, put_off_.begin() + static_cast<std::ptrdiff_t>(put_off_count_),
+            put_off_.begin());
+  --put_off_count_;
+}
+
+format::BlockRun FaultAround::next_part(const format::BlockRun& piece, std::uint32_t block,
+                                        std::uint32_t limit) const {
+  std::uint32_t first = piece.guest_block;
+  std::uint32_t end = first + piece.block_count;
+  while (first < end && is_filled(first)) ++first;
+  while (first < end && is_filled(end - 1)) --end;
+  if (end - first <= limit) return {first, end - first};
+  // The last block up to `end` is missing, so there is a missing one above, if `block` is below it.
+  std::uint32_t above = block;
+  while (above < end && is_filled(above)) ++above;
+  if (above < end) first = std::max(first, above);
+  return {first, std::min(limit, end - first)};
+}
+
 std::uint32_t FaultAround::missing_from(std::uint32_t block, std::uint32_t end) const {
   std::uint32_t count = 0;
   while (block + count < end && !is_filled(block + count)) ++count;
   return count;
-}
-
-void FaultAround::erase_put_off(std::size_t index) {
-  const auto at = put_off_.begin() + static_cast<std::ptrdiff_t>(index);
-  std::move(at + 1, put_off_.begin() + static_cast<std::ptrdiff_t>(put_off_count_), at);
-  --put_off_count_;
 }
 
 }  // namespace lamina::pager

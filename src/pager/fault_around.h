@@ -1,9 +1,10 @@
 // What is filled around the pages that faults ask for.
 //
-// The page that is waited for is filled first. Who touches one page touches those around it soon: a
-// window of blocks, aligned to its size, is filled with it, so that they do not fault. But nobody
-// waits for them. So windows are put off while other faults wait, and forgotten when too many are
-// put off; except those in which faults come again, which are filled at once.
+// The page that is waited for is filled first. Who touches one page touches those around it soon:
+// in a window of blocks, aligned to its size, what is of one piece with it is filled, too, so that
+// it does not fault. But nobody waits for that. So it is put off while other faults wait, and
+// forgotten when too much is put off; except in windows in which faults come again, which are
+// filled at once.
 //
 // Which those are is a matter of rent and purchase: when the faults of a window have cost as much
 // as filling it, it is filled. Whatever its guest does then, that costs at most twice as much as
@@ -16,6 +17,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/bitmap.h"
 #include "format/trailer.h"
 
 namespace lamina::pager {
@@ -29,43 +31,49 @@ struct FaultWindow {
 /// when it is made only. One thread.
 class FaultAround {
  public:
-  /// So many windows are put off. Of more the oldest are forgotten: their guest has gone elsewhere.
+  /// So many faults have what is around them put off. Of more the oldest are forgotten: their guest
+  /// has gone elsewhere.
   static constexpr std::size_t kMaxPutOff = 32;
 
   FaultAround(std::uint32_t block_count, const FaultWindow& window);
 
-  /// Notes that a fault of a block has been answered. True when its window is to be filled at once;
-  /// otherwise it is put off.
+  /// Notes that a fault of a block has been answered. True when what is around it is to be filled
+  /// now; otherwise that is put off. (Whatever has been filled counts like faults: so a second
+  /// piece of a window is filled at once.)
   bool add_fault(std::uint32_t block);
 
   [[nodiscard]] bool has_put_off() const { return put_off_count_ > 0; }
-  /// A block of the window that has been put off for longest: one that faulted. REQUIRES:
-  /// has_put_off().
+  /// The fault that has been put off for longest. REQUIRES: has_put_off().
   [[nodiscard]] std::uint32_t oldest_put_off() const { return put_off_.front(); }
-  void drop_oldest_put_off() { erase_put_off(0); }
+  void drop_oldest_put_off();
 
   /// The window that a block is in.
   [[nodiscard]] format::BlockRun window_of(std::uint32_t block) const;
 
-  [[nodiscard]] bool is_filled(std::uint32_t block) const {
-    return ((filled_[block / 64] >> (block % 64)) & 1U) != 0;
-  }
+  /// What of `piece` is to be filled next around a fault of `block`, which is in it: from its first
+  /// missing block to its last one, when those are `limit` blocks at most; else so many, from the
+  /// first missing one above `block` on, since most guests read upwards, then from the first one of
+  /// all. Begins with a missing block; empty when none is missing.
+  [[nodiscard]] format::BlockRun next_part(const format::BlockRun& piece, std::uint32_t block,
+                                           std::uint32_t limit) const;
+
+  [[nodiscard]] bool is_filled(std::uint32_t block) const { return is_bit_set(filled_, block); }
   /// How many blocks from `block` on, up to `end`, are not filled.
   [[nodiscard]] std::uint32_t missing_from(std::uint32_t block, std::uint32_t end) const;
-  void mark_filled(std::uint32_t block) { filled_[block / 64] |= std::uint64_t{1} << (block % 64); }
-  /// For a block whose page is gone again.
-  void mark_missing(std::uint32_t block) {
-    filled_[block / 64] &= ~(std::uint64_t{1} << (block % 64));
-  }
+  void mark_filled(const format::BlockRun& run) { mark(run, true); }
+  /// For blocks whose pages are gone again.
+  void mark_missing(const format::BlockRun& run) { mark(run, false); }
 
  private:
   [[nodiscard]] bool is_hot(std::uint32_t block) const;
-  void erase_put_off(std::size_t index);
+  void mark(const format::BlockRun& run, bool filled) {
+    write_bits(filled_, run.guest_block, std::size_t{run.guest_block} + run.block_count, filled);
+  }
 
   std::uint32_t block_count_;
   FaultWindow window_;
   std::vector<std::uint64_t> filled_;
-  std::array<std::uint32_t, kMaxPutOff> put_off_{};  ///< a block of each, oldest first
+  std::array<std::uint32_t, kMaxPutOff> put_off_{};  ///< oldest first
   std::size_t put_off_count_ = 0;
 };
 

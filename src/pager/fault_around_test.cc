@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+
 namespace lamina::pager {
 namespace {
 
@@ -15,17 +17,16 @@ TEST(FaultAround, WindowsAreAlignedAndEndWithTheMemory) {
   EXPECT_EQ(around.window_of(999), (format::BlockRun{992, 8}));
 }
 
-TEST(FaultAround, AWindowIsPutOffOnceAndFilledAtOnceWhenItsFaultsHaveCostAsMuch) {
+TEST(FaultAround, AWindowIsFilledAtOnceWhenItsFaultsHaveCostAsMuch) {
   FaultAround around(kBlocks, kWindow);
-  EXPECT_FALSE(around.add_fault(100));
-  EXPECT_FALSE(around.add_fault(200));
-  EXPECT_FALSE(around.add_fault(102));
-  EXPECT_FALSE(around.add_fault(110));
+  for (const std::uint32_t block : {100U, 200U, 102U, 110U}) EXPECT_FALSE(around.add_fault(block));
   EXPECT_TRUE(around.add_fault(105)) << "the fourth";
-  ASSERT_TRUE(around.has_put_off());
-  EXPECT_EQ(around.oldest_put_off(), 200);
-  around.drop_oldest_put_off();
-  EXPECT_FALSE(around.has_put_off()) << "what is filled at once is not put off, too";
+  for (const std::uint32_t block : {100U, 200U, 102U, 110U}) {
+    ASSERT_TRUE(around.has_put_off());
+    EXPECT_EQ(around.oldest_put_off(), block);
+    around.drop_oldest_put_off();
+  }
+  EXPECT_FALSE(around.has_put_off()) << "what is filled at once is not put off";
 }
 
 TEST(FaultAround, TheOldestAreTakenFirstAndForgottenFirst) {
@@ -57,9 +58,58 @@ TEST(FaultAround, WhatIsMissingAgainCountsNoMore) {
   EXPECT_TRUE(around.is_filled(301));
   EXPECT_EQ(around.missing_from(301, 320), 0);
   EXPECT_EQ(around.missing_from(303, 320), 17);
-  around.mark_missing(301);
+  around.mark_missing({301, 1});
   EXPECT_FALSE(around.is_filled(301));
   EXPECT_FALSE(around.add_fault(301));
+}
+
+/// Fills a piece part by part; says what is wrong with a part.
+std::string fill_in_parts(FaultAround& around, const format::BlockRun& piece, std::uint32_t block,
+                          std::uint32_t limit) {
+  const std::uint32_t end = piece.guest_block + piece.block_count;
+  const auto is_missing_from = [&](std::uint32_t first) {
+    return around.missing_from(first, end) > 0;
+  };
+  for (std::uint32_t parts = 0; parts <= piece.block_count; ++parts) {
+    const format::BlockRun part = around.next_part(piece, block, limit);
+    if (part.block_count == 0) {
+      for (std::uint32_t i = piece.guest_block; i < end; ++i) {
+        if (!around.is_filled(i)) return "it ends before all is filled";
+      }
+      return {};
+    }
+    const std::uint32_t part_end = part.guest_block + part.block_count;
+    if (part.guest_block < piece.guest_block || part_end > end) return "it leaves the piece";
+    if (part.block_count > limit) return "it is over the limit";
+    if (around.is_filled(part.guest_block)) return "it begins with a filled block";
+    bool above = false;
+    for (std::uint32_t i = block; i < end; ++i) above |= is_missing_from(i);
+    if (above && part_end <= block) return "it does not go upwards first";
+    around.mark_filled(part);
+  }
+  return "it takes too many parts";
+}
+
+TEST(FaultAround, PartsFillEveryPieceFromEveryState) {
+  constexpr std::uint32_t kSize = 8;
+  constexpr std::uint32_t kFirst = 60;  // over the border of a word
+  for (std::uint32_t first = 0; first < kSize; ++first) {
+    for (std::uint32_t end = first + 1; end <= kSize; ++end) {
+      for (std::uint32_t filled = 0; filled < (1U << kSize); ++filled) {
+        for (std::uint32_t block = first; block < end; ++block) {
+          for (std::uint32_t limit = 1; limit <= kSize; ++limit) {
+            FaultAround around(kFirst + kSize, {kSize, 1});
+            for (std::uint32_t i = 0; i < kSize; ++i) {
+              if (((filled >> i) & 1U) != 0) around.mark_filled({kFirst + i, 1});
+            }
+            ASSERT_EQ(fill_in_parts(around, {kFirst + first, end - first}, kFirst + block, limit),
+                      "")
+                << first << " " << end << " " << filled << " " << block << " " << limit;
+          }
+        }
+      }
+    }
+  }
 }
 
 TEST(FaultAround, NothingIsAroundAFaultInAWindowOfOne) {

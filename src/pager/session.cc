@@ -192,11 +192,12 @@ void Session::mark_removed(std::uint64_t start, std::uint64_t end) {
     const std::uint64_t last =
         std::min<std::uint64_t>(blocks_for(region.memory_offset + (to - region.host_address)),
                                 chain_.mapping().block_count());
-    for (std::uint64_t block = first; block < last; ++block) {
-      removed_[block / 64] |= std::uint64_t{1} << (block % 64);
-      data_around_.mark_missing(static_cast<std::uint32_t>(block));
-      zeros_around_.mark_missing(static_cast<std::uint32_t>(block));
-    }
+    if (first >= last) continue;
+    write_bits(removed_, first, last, true);
+    const format::BlockRun gone{static_cast<std::uint32_t>(first),
+                                static_cast<std::uint32_t>(last - first)};
+    data_around_.mark_missing(gone);
+    zeros_around_.mark_missing(gone);
   }
 }
 
@@ -229,7 +230,7 @@ Session::Around Session::serve_fault(std::uint64_t address) {
   const auto block = static_cast<std::uint32_t>((region->memory_offset + page) / kBlockBytes);
   if (options_.record_until_ns != 0) record(block);
   for (int round = 0; round < kMaxRereads && state_ == SessionState::kServing; ++round) {
-    const Run run = run_at(*region, block, {1, 1});
+    const Run run = run_at(*region, block, 1, 1);
     const sys::FillResult result = fill(*region, run);
     if (state_ != SessionState::kServing) return {};
     if (result.outcome == sys::FillOutcome::kDone) {
@@ -292,48 +293,54 @@ SessionState Session::fill_put_off() {
   FaultAround& windows = zeros ? zeros_around_ : data_around_;
   if (!windows.has_put_off()) return state_;
   const Around around{&windows, windows.oldest_put_off()};
-  if (fill_around(around, zeros ? kZeroBlocksAtOnce : kDataBlocksAtOnce)) {
-    windows.drop_oldest_put_off();
-  }
+  const bool more = fill_around(around, zeros ? kZeroPartBlocks : kDataPartBlocks);
+  if (!more) windows.drop_oldest_put_off();
   return state_;
 }
 
 bool Session::fill_around(const Around& around, std::uint32_t limit) {
-  if (state_ != SessionState::kServing) return true;
+  if (state_ != SessionState::kServing) return false;
+  FaultAround& windows = *around.windows;
+  const bool zeros = &windows == &zeros_around_;
   const Region& region = *regions_.find_block(around.block);
   // Looked at anew: a REMOVE may have been read since.
-  const Run all = run_around(region, around);
-  const Run run = first_part(all, around, limit);
-  if (run.count == 0) return true;
-  const auto data = buffer_.first(run.zero ? 0 : run.count * kBlockBytes);
-  if (!run.zero && !read_blocks(run.block, data, address_of(region, run.block))) return true;
-  const std::uint32_t end = run.block + run.count;
-  for (std::uint32_t block = run.block; block < end;) {
-    const std::uint32_t missing = around.windows->missing_from(block, end);
-    const std::uint64_t offset = (block - run.block) * kBlockBytes;
-    const auto piece = run.zero ? data : data.subspan(offset, missing * kBlockBytes);
-    const std::uint32_t settled =
-        missing == 0 ? 1 : fill_missing(*around.windows, {block, missing, run.zero}, piece);
-    if (settled == 0) return true;
+  const format::BlockRun piece = piece_around(region, around);
+  const format::BlockRun part = windows.next_part(piece, around.block, limit);
+  if (part.block_count == 0) return false;
+  const auto data = buffer_.first(zeros ? 0 : part.block_count * kBlockBytes);
+  if (!zeros && !read_blocks(part.guest_block, data, address_of(region, part.guest_block))) {
+    return false;
+  }
+  const std::uint32_t end = part.guest_block + part.block_count;
+  for (std::uint32_t block = part.guest_block; block < end;) {
+    const std::uint32_t missing = windows.missing_from(block, end);
+    if (missing == 0) {
+      ++block;
+      continue;
+    }
+    const std::uint64_t offset = (block - part.guest_block) * kBlockBytes;
+    const auto bytes = zeros ? data : data.subspan(offset, missing * kBlockBytes);
+    const std::uint32_t settled = fill_missing(windows, region, {block, missing, zeros}, bytes);
+    if (settled == 0) return false;
     block += settled;
   }
-  return run.count == all.count;
+  return windows.next_part(piece, around.block, limit).block_count > 0;
 }
 
-std::uint32_t Session::fill_missing(FaultAround& windows, const Run& run,
+std::uint32_t Session::fill_missing(FaultAround& windows, const Region& region, const Run& run,
                                     std::span<const std::byte> data) {
-  const std::uint64_t address = address_of(*regions_.find_block(run.block), run.block);
+  const std::uint64_t address = address_of(region, run.block);
   const sys::FillResult result =
       run.zero ? zero(address, run.count * kBlockBytes) : copy(address, data);
   const auto done = static_cast<std::uint32_t>(result.bytes_done / kBlockBytes);
-  for (std::uint32_t i = 0; i < done; ++i) windows.mark_filled(run.block + i);
+  windows.mark_filled({run.block, done});
   switch (result.outcome) {
     case sys::FillOutcome::kDone:
       return done;
     case sys::FillOutcome::kPresent:
       // With some of it done, the next call tells why it stopped.
       if (done > 0) return done;
-      windows.mark_filled(run.block);
+      windows.mark_filled({run.block, 1});
       return 1;
     case sys::FillOutcome::kProcessGone:
       end();
@@ -348,47 +355,32 @@ std::uint32_t Session::fill_missing(FaultAround& windows, const Run& run,
   return 0;
 }
 
-Session::Run Session::first_part(const Run& run, const Around& around, std::uint32_t limit) {
-  const std::uint32_t end = run.block + run.count;
-  if (run.count <= limit) return run;
-  std::uint32_t first = around.block;
-  while (first < end && around.windows->is_filled(first)) ++first;
-  if (first == end) first = run.block;
-  return {first, std::min(limit, end - first), run.zero};
-}
-
-Session::Run Session::run_around(const Region& region, const Around& around) const {
+format::BlockRun Session::piece_around(const Region& region, const Around& around) const {
   const format::BlockRun window = around.windows->window_of(around.block);
+  const bool zeros = around.windows == &zeros_around_;
   const auto region_first = static_cast<std::uint32_t>(region.memory_offset / kBlockBytes);
   const auto region_end =
       static_cast<std::uint32_t>((region.memory_offset + region.size_bytes) / kBlockBytes);
   const std::uint32_t end = std::min(window.guest_block + window.block_count, region_end);
-  Run run{std::max(window.guest_block, region_first), 0, around.windows == &zeros_around_};
-  mapping::Extent extent = chain_.mapping().resolve(run.block);
-  for (std::uint32_t block = run.block; block < end; ++block) {
+  format::BlockRun piece{std::max(window.guest_block, region_first), 0};
+  mapping::Extent extent = chain_.mapping().resolve(piece.guest_block);
+  for (std::uint32_t block = piece.guest_block; block < end; ++block) {
     if (block >= extent.guest_end()) extent = chain_.mapping().resolve(block);
-    const bool zero = extent.layer == mapping::kZeros || is_removed(block);
-    if (zero == run.zero) {
-      ++run.count;
-    } else if (block > around.block) {
-      break;
+    if ((extent.layer == mapping::kZeros || is_removed(block)) == zeros) {
+      ++piece.block_count;
+    } else if (block < around.block) {
+      piece = {block + 1, 0};
     } else if (block == around.block) {
       return {};
     } else {
-      run = {block + 1, 0, run.zero};
+      break;
     }
   }
-  const FaultAround& windows = *around.windows;
-  while (run.count > 0 && windows.is_filled(run.block)) {
-    ++run.block;
-    --run.count;
-  }
-  while (run.count > 0 && windows.is_filled(run.block + run.count - 1)) --run.count;
-  return run;
+  return piece;
 }
 
-Session::Run Session::run_at(const Region& region, std::uint32_t block,
-                             const FaultLimits& limits) const {
+Session::Run Session::run_at(const Region& region, std::uint32_t block, std::uint32_t most_data,
+                             std::uint32_t most_zeros) const {
   if (region.page_bytes == kHugePageBytes) {
     const std::uint64_t in_region = block - region.memory_offset / kBlockBytes;
     return {block - static_cast<std::uint32_t>(in_region % kHugePageBlocks), kHugePageBlocks,
@@ -398,18 +390,18 @@ Session::Run Session::run_at(const Region& region, std::uint32_t block,
       (region.memory_offset + region.size_bytes) / kBlockBytes, chain_.mapping().block_count()));
   Run run{block, 0, is_removed(block)};
   if (run.zero) {
-    const std::uint32_t end = std::min(region_end, block + limits.zero_blocks);
+    const std::uint32_t end = block + std::min(most_zeros, region_end - block);
     while (block + run.count < end && is_removed(block + run.count)) ++run.count;
     return run;
   }
   mapping::Extent extent = chain_.mapping().resolve(block);
   run.zero = extent.layer == mapping::kZeros;
   if (run.zero) {
-    run.count = std::min({extent.block_count, limits.zero_blocks, region_end - block});
+    run.count = std::min({extent.block_count, most_zeros, region_end - block});
     return run;
   }
   // Data: over the borders of extents, up to zeros, a removed block, or the limit.
-  const std::uint32_t limit = std::min(limits.data_blocks, region_end - block);
+  const std::uint32_t limit = std::min(most_data, region_end - block);
   while (run.count < limit) {
     if (is_removed(block + run.count)) break;
     if (run.count >= extent.guest_end() - block) {

@@ -8,8 +8,8 @@
 // be filled is asked when it is copied.
 //
 // What a fault costs: a lookup, one read into a buffer, its checksum, and one ioctl from that
-// very buffer: first for the page that is waited for, then, while the guest runs on, for the rest
-// of the run behind it. Never from a mapping of the layer: that could change, or raise SIGBUS,
+// very buffer: first for the page that is waited for, then, when nobody waits, for those around it
+// (FaultAround). Never from a mapping of the layer: that could change, or raise SIGBUS,
 // between check and copy.
 //
 // REMOVE: a block that the guest gave back reads as zeros from then on, whatever the snapshot
@@ -34,6 +34,7 @@
 #include <string>
 #include <vector>
 
+#include "base/bitmap.h"
 #include "base/block.h"
 #include "engine/chain.h"
 #include "format/trailer.h"
@@ -67,8 +68,8 @@ inline constexpr std::uint32_t kFaultsOfZeroWindow = 6;
 
 /// What is filled of a window that was put off between two looks at the events: some 10 us, so that
 /// a fault does not wait long.
-inline constexpr std::uint32_t kDataBlocksAtOnce = 8;
-inline constexpr std::uint32_t kZeroBlocksAtOnce = 64;
+inline constexpr std::uint32_t kDataPartBlocks = 8;
+inline constexpr std::uint32_t kZeroPartBlocks = 64;
 
 /// What is filled without a fault asking for it.
 struct PopulatePlan {
@@ -118,7 +119,7 @@ class Session {
   /// Handles all events that wait in the userfaultfd. Never blocks for an event.
   SessionState handle_events();
 
-  /// There are windows around faults that have been put off, because nobody waits for them.
+  /// What is around some faults has been put off, because nobody waits for it.
   [[nodiscard]] bool has_put_off() const {
     return data_around_.has_put_off() || zeros_around_.has_put_off();
   }
@@ -165,7 +166,7 @@ class Session {
     bool zero = false;
   };
 
-  /// A block whose window is to be filled.
+  /// A block, what is around which is to be filled.
   struct Around {
     FaultAround* windows = nullptr;  ///< of its kind: &data_around_ or &zeros_around_; null: none
     std::uint32_t block = 0;
@@ -193,19 +194,20 @@ class Session {
   Around serve_fault(std::uint64_t address);
   /// Notes a fault that has been answered with `run`. Returns what is to be filled around it now.
   Around note_fault(const Run& run);
-  /// Fills what is missing around a block, `limit` blocks at most, without insisting: a fault on
-  /// what is left tells anew. False when more is to be filled.
+  /// Fills what is missing of the piece around a block, `limit` blocks at most. True when more is
+  /// to be filled. What the kernel refuses is not insisted on: a fault on it tells anew.
   bool fill_around(const Around& around, std::uint32_t limit);
   /// Fills `run`, of which nothing is filled, from `data` where it is data. Returns how many blocks
   /// of it are settled, 0 when it is not to be gone on with.
-  std::uint32_t fill_missing(FaultAround& windows, const Run& run, std::span<const std::byte> data);
-  /// What is of one kind and of one piece with a block, in its window, from its first missing block
-  /// to its last one; none when the block is not of that kind any more.
-  [[nodiscard]] Run run_around(const Region& region, const Around& around) const;
-  /// What of such a run is filled first, when not all of it is: most guests read upwards.
-  static Run first_part(const Run& run, const Around& around, std::uint32_t limit);
-  [[nodiscard]] Run run_at(const Region& region, std::uint32_t block,
-                           const FaultLimits& limits) const;
+  std::uint32_t fill_missing(FaultAround& windows, const Region& region, const Run& run,
+                             std::span<const std::byte> data);
+  /// The piece around a block: what is of its kind, without a gap, in its window and region. Empty
+  /// when the block is not of that kind any more.
+  [[nodiscard]] format::BlockRun piece_around(const Region& region, const Around& around) const;
+  /// The run of one kind that begins at a block, so many blocks at most if it is data or zeros; the
+  /// whole page where pages are huge.
+  [[nodiscard]] Run run_at(const Region& region, std::uint32_t block, std::uint32_t most_data,
+                           std::uint32_t most_zeros) const;
   /// Fills `run` at its place in `region`; the result is in bytes from its start.
   sys::FillResult fill(const Region& region, const Run& run);
   sys::FillResult fill_huge_page(const Region& region, std::uint32_t first_block);
@@ -250,9 +252,7 @@ class Session {
   /// What the kernel refused to fill at once, because it is not of one mapping, is filled block by
   /// block, then by twice as many each time.
   void limit_populate(const Run& run, sys::FillOutcome outcome);
-  [[nodiscard]] bool is_removed(std::uint32_t block) const {
-    return ((removed_[block / 64] >> (block % 64)) & 1U) != 0;
-  }
+  [[nodiscard]] bool is_removed(std::uint32_t block) const { return is_bit_set(removed_, block); }
   [[nodiscard]] bool is_removed_page(std::uint32_t first_block) const;
   /// How many blocks from `block` on, up to `limit`, are removed, or are not, as the first is.
   [[nodiscard]] std::uint32_t alike(std::uint32_t block, std::uint32_t limit) const;

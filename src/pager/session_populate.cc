@@ -115,7 +115,7 @@ Session::PlannedPiece Session::plan_piece(const format::BlockRun& next, std::uin
   const Region* region = regions_.find_block(next.guest_block);
   if (region == nullptr) return {{}, 1};
   if (region->page_bytes == kHugePageBytes) {
-    const Run page = run_at(*region, next.guest_block, {1, 1});
+    const Run page = run_at(*region, next.guest_block, 1, 1);
     const std::uint32_t settled =
         std::min(next.block_count, page.count - (next.guest_block - page.block));
     const bool has_it =
@@ -126,7 +126,7 @@ Session::PlannedPiece Session::plan_piece(const format::BlockRun& next, std::uin
   // What was given back is zeros when it is touched; filling it would undo the balloon's work.
   if (is_removed(next.guest_block)) return {{}, alike(next.guest_block, next.block_count)};
   const Run run =
-      run_at(*region, next.guest_block, {std::min(next.block_count, room), next.block_count});
+      run_at(*region, next.guest_block, std::min(next.block_count, room), next.block_count);
   return {{run.block, run.count, run.zero}, run.count};
 }
 
@@ -166,6 +166,8 @@ std::uint32_t Session::fill_piece(const Portion& portion, std::uint32_t limit) {
     const Run run{block, std::min(count, populate_limit_), piece.zero};
     const sys::FillResult result = fill_from(portion, region, run);
     if (state_ != SessionState::kServing) return 0;
+    const auto done = static_cast<std::uint32_t>(result.bytes_done / kBlockBytes);
+    (run.zero ? zeros_around_ : data_around_).mark_filled({block, done});
     limit_populate(run, result.outcome);
     switch (result.outcome) {
       case sys::FillOutcome::kDone:
@@ -173,8 +175,7 @@ std::uint32_t Session::fill_piece(const Portion& portion, std::uint32_t limit) {
       case sys::FillOutcome::kPresent:
         // Stopped part of the way, at a page that is there or at an unread event: the next fill
         // tells. At its first page it was there.
-        return std::max<std::uint32_t>(1,
-                                       static_cast<std::uint32_t>(result.bytes_done / kBlockBytes));
+        return std::max<std::uint32_t>(1, done);
       case sys::FillOutcome::kUnmapped:
         if (run.count == 1) return 1;
         break;
