@@ -3,13 +3,17 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <string>
@@ -142,27 +146,68 @@ TEST_F(PageServerTest, DetachedVmsNeedNobody) {
   for (const int fd : {begun[0], begun[1], gone[0], gone[1]}) ::close(fd);
 }
 
+/// A page of data with another one behind it in the same window.
+std::size_t page_before_another(const tests::MadeSnapshot& snapshot) {
+  const auto is_data = [&](std::size_t page) {
+    const auto* first = &snapshot.memory[page * kPage];
+    return std::any_of(first, first + kPage, [](std::byte byte) { return byte != std::byte{0}; });
+  };
+  for (std::size_t page = 4; (page + 2) * kPage <= snapshot.memory.size(); page += 16) {
+    if (is_data(page) && is_data(page + 1)) return page;
+  }
+  ADD_FAILURE() << "the snapshot has no such page";
+  return 0;
+}
+
+/// In a guest: waits until a page is there that it has not touched.
+bool comes_by_itself(std::byte* page) {
+  constexpr std::chrono::seconds kPatience{20};
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  while (std::chrono::steady_clock::now() < end) {
+    unsigned char there = 0;
+    if (::mincore(page, kPage, &there) != 0) return false;
+    if ((there & 1U) != 0) return true;
+    ::sched_yield();
+  }
+  return false;
+}
+
 TEST_F(PageServerTest, APeerThatMakesItsDescriptorBlockHoldsUpNobody) {
   const auto snapshot = snapshot_in(root_ / "store", 600);
   ServeOptions options = options_for(snapshot);
   options.threads = 1;
   auto server = PageServer::start(options);
   ASSERT_TRUE(server) << server.error().message;
-  const auto guest = [&](bool hostile) {
-    return tests::start_guest(socket(), {{600 * kPage}, false},
-                              [&, hostile](std::span<GuestRegion> regions) {
-                                const auto fds = sys::userfaultfds_of(::getpid());
-                                for (const int fd : *fds) {
-                                  if (hostile) ::fcntl(fd, F_SETFL, 0);
-                                }
-                                return tests::use_memory(regions, snapshot.memory, 2, 2000, 5);
-                              });
-  };
-  const pid_t hostile = guest(true);
-  EXPECT_EQ(tests::wait_for(guest(false)), 0);
+  std::array<int, 2> served{};
+  ASSERT_EQ(::pipe(served.data()), 0);
+  const pid_t hostile = tests::start_guest(
+      socket(), {{600 * kPage}, false, true}, [&](std::span<GuestRegion> regions) {
+        // The session makes it non-blocking when it begins.
+        volatile std::byte first = regions[0].memory[0];
+        static_cast<void>(first);
+        const auto fds = sys::userfaultfds_of(::getpid());
+        for (const int fd : *fds) ::fcntl(fd, F_SETFL, 0);
+        const int code = tests::use_memory(regions, snapshot.memory, 2, 2000, 5);
+        if (code != 0 || ::write(served[1], "x", 1) != 1) return 1;
+        while (true) ::pause();
+      });
+  ::close(served[1]);
   // Served where the kernel can read without waiting (Linux 6.10), killed elsewhere.
-  const int code = tests::wait_for(hostile);
-  EXPECT_TRUE(code == 0 || code == 128 + SIGKILL) << code;
+  char byte = 0;
+  const bool lives = ::read(served[0], &byte, 1) == 1;
+  ::close(served[0]);
+  const std::size_t touched = page_before_another(snapshot);
+  const pid_t guest =
+      tests::start_guest(socket(), {{600 * kPage}, false}, [&](std::span<GuestRegion> regions) {
+        volatile std::byte first = regions[0].memory[touched * kPage];
+        static_cast<void>(first);
+        if (!comes_by_itself(regions[0].memory + (touched + 1) * kPage)) return 7;
+        return tests::use_memory(regions, snapshot.memory, 2, 2000, 5);
+      });
+  EXPECT_EQ(tests::wait_for(guest), 0);
+  EXPECT_TRUE(!lives || ::waitpid(hostile, nullptr, WNOHANG) == 0) << "it has ended";
+  ::kill(hostile, SIGKILL);
+  EXPECT_EQ(tests::wait_for(hostile), 128 + SIGKILL);
 }
 
 TEST_F(PageServerTest, TheNextOneTakesVmsOver) {

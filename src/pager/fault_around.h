@@ -8,8 +8,9 @@
 //
 // Which those are is a matter of rent and purchase: when the faults of a window have cost as much
 // as filling it, it is filled. Whatever its guest does then, that costs at most twice as much as
-// the best that could have been done. A guest that goes on from a window that it has touched into
-// the next one, up or down, reads in order, and has that one filled at its first fault.
+// the best that could have been done. (What was filled without a fault, by populating or around
+// others, counts like faults.) A guest that comes into a window from the filled end of the one
+// below or above it reads in order, and has it filled at its first fault.
 #pragma once
 
 #include <array>
@@ -24,7 +25,9 @@ namespace lamina::pager {
 
 struct FaultWindow {
   std::uint32_t blocks = 1;  ///< at least 1; with 1 there is nothing around a fault
-  std::uint32_t faults = 1;  ///< that cost as much as filling it: at the next of them it is filled
+  /// So many faults cost as much as filling it: with so many of its blocks filled, the next fault
+  /// has it filled at once.
+  std::uint32_t faults = 1;
 };
 
 /// The windows of one VM's memory, and what of them has been filled. A bit per block; allocates
@@ -61,7 +64,8 @@ class FaultAround {
   /// How many blocks from `block` on, up to `end`, are not filled.
   [[nodiscard]] std::uint32_t missing_from(std::uint32_t block, std::uint32_t end) const;
   void mark_filled(const format::BlockRun& run) { mark(run, true); }
-  /// For blocks whose pages are gone again.
+  /// For blocks that were given back. (Their pages may go a moment later: then they may be filled,
+  /// and marked, and missing all the same. Marks are hints.)
   void mark_missing(const format::BlockRun& run) { mark(run, false); }
 
  private:

@@ -113,8 +113,8 @@ void Session::end() {
   if (state_ == SessionState::kServing) state_ = SessionState::kEnded;
 }
 
-SessionState Session::handle_events() {
-  if (state_ != SessionState::kServing) return state_;
+std::size_t Session::handle_events() {
+  if (state_ != SessionState::kServing) return 0;
   const std::size_t count = read_events(slots_);
   const std::uint64_t started_ns = sys::monotonic_ns();
   if (options_.record_until_ns != 0 && started_ns >= options_.record_until_ns) end_recording();
@@ -132,7 +132,7 @@ SessionState Session::handle_events() {
     clear(slot);
   }
   for (std::size_t i = 0; i < at_once_count; ++i) fill_around(at_once[i], kPortionBlocks);
-  return state_;
+  return count;
 }
 
 std::size_t Session::read_events(std::span<uffd_msg> slots) {
@@ -356,27 +356,27 @@ std::uint32_t Session::fill_missing(FaultAround& windows, const Region& region, 
 }
 
 format::BlockRun Session::piece_around(const Region& region, const Around& around) const {
-  const format::BlockRun window = around.windows->window_of(around.block);
+  const mapping::Mapping& mapping = chain_.mapping();
   const bool zeros = around.windows == &zeros_around_;
+  std::size_t index = mapping.find(around.block);
+  mapping::Extent extent = mapping.extent(index);
+  const auto is_of_kind = [&](std::uint32_t block) {
+    while (block < extent.guest_block) extent = mapping.extent(--index);
+    while (block >= extent.guest_end()) extent = mapping.extent(++index);
+    return (extent.layer == mapping::kZeros || is_removed(block)) == zeros;
+  };
+  if (!is_of_kind(around.block)) return {};
+  const format::BlockRun window = around.windows->window_of(around.block);
   const auto region_first = static_cast<std::uint32_t>(region.memory_offset / kBlockBytes);
   const auto region_end =
       static_cast<std::uint32_t>((region.memory_offset + region.size_bytes) / kBlockBytes);
-  const std::uint32_t end = std::min(window.guest_block + window.block_count, region_end);
-  format::BlockRun piece{std::max(window.guest_block, region_first), 0};
-  mapping::Extent extent = chain_.mapping().resolve(piece.guest_block);
-  for (std::uint32_t block = piece.guest_block; block < end; ++block) {
-    if (block >= extent.guest_end()) extent = chain_.mapping().resolve(block);
-    if ((extent.layer == mapping::kZeros || is_removed(block)) == zeros) {
-      ++piece.block_count;
-    } else if (block < around.block) {
-      piece = {block + 1, 0};
-    } else if (block == around.block) {
-      return {};
-    } else {
-      break;
-    }
-  }
-  return piece;
+  const std::uint32_t lowest = std::max(window.guest_block, region_first);
+  const std::uint32_t highest = std::min(window.guest_block + window.block_count, region_end);
+  std::uint32_t first = around.block;
+  while (first > lowest && is_of_kind(first - 1)) --first;
+  std::uint32_t end = around.block + 1;
+  while (end < highest && is_of_kind(end)) ++end;
+  return {first, end - first};
 }
 
 Session::Run Session::run_at(const Region& region, std::uint32_t block, std::uint32_t most_data,

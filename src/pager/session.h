@@ -62,12 +62,12 @@ struct FaultLimits {
 };
 
 /// What filling such a window costs, in faults of about 7 us: 24 us for 16 blocks of data, 45 for
-/// 512 zeros (docs/performance.md).
+/// 512 zeros, from the page cache (docs/decisions/0011).
 inline constexpr std::uint32_t kFaultsOfDataWindow = 3;
 inline constexpr std::uint32_t kFaultsOfZeroWindow = 6;
 
-/// What is filled of a window that was put off between two looks at the events: some 10 us, so that
-/// a fault does not wait long.
+/// What is filled at most of what was put off, between two looks at the events: some 10 us from the
+/// page cache, so that a fault does not wait long.
 inline constexpr std::uint32_t kDataPartBlocks = 8;
 inline constexpr std::uint32_t kZeroPartBlocks = 64;
 
@@ -116,8 +116,9 @@ class Session {
   /// Waits while something is being read ahead for it: see stop_populating().
   ~Session();
 
-  /// Handles all events that wait in the userfaultfd. Never blocks for an event.
-  SessionState handle_events();
+  /// Handles the events that wait in the userfaultfd, VmState::kSlots at most. Returns how many
+  /// there were. Never blocks for an event.
+  std::size_t handle_events();
 
   /// What is around some faults has been put off, because nobody waits for it.
   [[nodiscard]] bool has_put_off() const {
@@ -131,7 +132,8 @@ class Session {
   /// The VM's process has exited.
   void end();
 
-  /// Waits up to `timeout_ms` (-1: for ever) for events or the VM's end, and handles them.
+  /// Waits up to `timeout_ms` (-1: for ever) for events or the VM's end, and handles them. Does not
+  /// wait while something is put off, but fills a part of that.
   SessionState step(int timeout_ms);
 
   enum class Populated : std::uint8_t {

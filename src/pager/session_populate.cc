@@ -166,16 +166,17 @@ std::uint32_t Session::fill_piece(const Portion& portion, std::uint32_t limit) {
     const Run run{block, std::min(count, populate_limit_), piece.zero};
     const sys::FillResult result = fill_from(portion, region, run);
     if (state_ != SessionState::kServing) return 0;
-    const auto done = static_cast<std::uint32_t>(result.bytes_done / kBlockBytes);
+    // Stopped part of the way, at a page that is there or at an unread event: the next fill tells.
+    // At its first page it was there.
+    const bool present = result.outcome == sys::FillOutcome::kPresent && result.bytes_done == 0;
+    const std::uint32_t done =
+        present ? 1 : static_cast<std::uint32_t>(result.bytes_done / kBlockBytes);
     (run.zero ? zeros_around_ : data_around_).mark_filled({block, done});
     limit_populate(run, result.outcome);
     switch (result.outcome) {
       case sys::FillOutcome::kDone:
-        return run.count;
       case sys::FillOutcome::kPresent:
-        // Stopped part of the way, at a page that is there or at an unread event: the next fill
-        // tells. At its first page it was there.
-        return std::max<std::uint32_t>(1, done);
+        return done;
       case sys::FillOutcome::kUnmapped:
         if (run.count == 1) return 1;
         break;

@@ -22,8 +22,8 @@ using pager::SessionState;
 
 constexpr int kEventsPerWait = 64;
 
-/// What is populated between two looks at the events: little while faults come, so that none waits
-/// long; as much as one buffer holds when none do.
+/// What is populated between two looks at the events: little while faults come, or what is around
+/// some has been put off, so that none waits long; else as much as one buffer holds.
 constexpr std::uint32_t kBusyPortionBlocks = 64;   // 256 KiB
 constexpr std::uint32_t kIdlePortionBlocks = 512;  // 2 MiB
 
@@ -106,7 +106,7 @@ class ServingThreads::Thread {
       const int count = ::epoll_wait(epoll_.get(), events.data(), kEventsPerWait, waits ? -1 : 0);
       bool busy = false;
       for (int i = 0; i < count; ++i) busy |= handle(events[static_cast<std::size_t>(i)].data.u64);
-      if (count == 0 && !putting_off_.empty()) {
+      if (!busy && !putting_off_.empty()) {
         fill_put_off();
         busy = true;
       }
@@ -115,7 +115,8 @@ class ServingThreads::Thread {
     }
   }
 
-  /// True when something came from a VM, false when it was of this process.
+  /// True when something came from a VM, false when it was of this process, or a VM's descriptor
+  /// only seems to have something: one that was made blocking always does, and holds up nobody.
   bool handle(std::uint64_t data) {
     if (data == kControlTag) {
       control_.clear();
@@ -127,10 +128,11 @@ class ServingThreads::Thread {
       return false;
     }
     const auto found = served_.find(data >> 1U);
-    if (found == served_.end()) return true;
+    if (found == served_.end()) return false;
     Session& session = *found->second.session;
+    bool came = true;
     if (static_cast<Source>(data & 1U) == Source::kUserfaultfd) {
-      session.handle_events();
+      came = session.handle_events() > 0;
       Served& served = found->second;
       if (session.has_put_off() && !std::exchange(served.puts_off, true)) {
         putting_off_.push_back(&served);
@@ -139,7 +141,7 @@ class ServingThreads::Thread {
       session.end();
     }
     if (session.state() != SessionState::kServing) done_.insert(found->first);
-    return true;
+    return came;
   }
 
   void take_incoming() {
@@ -189,7 +191,7 @@ class ServingThreads::Thread {
            {vm.id, ended ? SessionState::kEnded : SessionState::kKilled, begun.error().message});
   }
 
-  /// One window of one session: the sessions take turns.
+  /// A part for one session: the sessions take turns.
   void fill_put_off() {
     Served& served = *putting_off_.front();
     served.session->fill_put_off();
