@@ -78,16 +78,25 @@ class Latencies {
       measurement.name = name + "/" + one.name;
       measurement.what = "one fault at a random place, as the guest sees it";
       measurement.floor_is =
-          "poll, read, UFFDIO_COPY of the page, then of the same run, from a mapping";
-      if (has_budget) measurement.budget.ours_over_floor = one.budget;
+          "poll, read, UFFDIO_COPY of the page, of what is around it when no fault waits, from a "
+          "mapping";
       for (const std::string& contender : order_) {
         measurement.samples.push_back({contender, samples_.at({one.name, contender})});
       }
       bench.add(std::move(measurement));
+      if (has_budget && one.budget) note_budget(bench, *one.budget);
     }
   }
 
  private:
+  /// The budget's measure is the plain loop: poll, read, UFFDIO_COPY of the same pages.
+  static void note_budget(Bench& bench, double budget) {
+    if (const auto ratio = bench.measurements().back().ratio("ours", "one ioctl")) {
+      bench.note(fmt::format("ours / one ioctl: {:.3f} (≤{:g}) {}", *ratio, budget,
+                             *ratio <= budget ? "met" : "NOT MET"));
+    }
+  }
+
   std::vector<std::string> order_;
   std::map<std::pair<std::string, std::string>, std::vector<double>> samples_;
 };
@@ -98,7 +107,8 @@ Comparison comparison_of(const std::string& name, const FaultSetting& setting) {
   Comparison comparison;
   comparison.name = name;
   comparison.what = "from the first touch to the last";
-  comparison.floor_is = "poll, read, ioctls of the page, then of the same run, from a mapping";
+  comparison.floor_is =
+      "poll, read, ioctls of the page, of what is around it when no fault waits, from a mapping";
   comparison.ballast_bytes = setting.input->memory().size() + (std::uint64_t{64} << 20);
   return comparison;
 }
