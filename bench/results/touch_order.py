@@ -35,7 +35,10 @@ Order = list[int]
 
 def read_working_set(path: Path) -> Order:
     """The blocks of a working set, each once."""
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SystemExit(f"'{path}': {error.strerror}") from error
     if len(data) < HEADER.size or not data.startswith(MAGIC):
         raise SystemExit(f"'{path}' is not a working set")
     runs = HEADER.unpack_from(data)[2]
