@@ -1,6 +1,8 @@
 // Memory that is populated against how fragmented it is and how scattered what is wanted is, and
 // page faults against the number of threads and of VMs.
 #include <algorithm>
+#include <functional>
+#include <string>
 #include <vector>
 
 #include "base/block.h"
@@ -83,59 +85,52 @@ Status run_scattered(Bench& bench, const std::string& directory) {
   return remove_all(directory);
 }
 
-Status run_threads(Bench& bench, const std::string& directory) {
-  Curve curve{"curve/fault/threads",
-              "a guest on a CPU of its own touches a fifth of 256 MiB at random",
-              "a bare loop that fills the same runs, straight from a mapping",
-              "threads that touch",
-              {}};
+/// The blocks that so many threads touch; they take turns in the list.
+using TouchesOfThreads = std::function<std::vector<std::uint32_t>(std::uint32_t threads)>;
+
+/// Page faults of a guest on a CPU of its own, against the number of its threads.
+Status run_touching(Bench& bench, const std::string& directory, const std::string& name,
+                    const std::string& what, const TouchesOfThreads& touches_of) {
+  Curve curve{
+      name, what, "a bare loop that fills the same runs, straight from a mapping", "threads", {}};
   if (!bench.wants(curve.name)) return {};
   constexpr std::uint32_t kRunBlocks = 64;
-  constexpr std::uint64_t kSeed = 5;
   LAMINA_ASSIGN_OR_RETURN(const auto input, make_input(directory, kRunBlocks));
-  std::vector<std::uint32_t> touches = blocks_shuffled(kBlocks, kSeed);
-  touches.resize(kBlocks / 5);
-  for (const std::size_t threads : {1U, 2U, 4U, 8U, 16U, 32U}) {
+  for (const std::uint32_t threads : {1U, 2U, 4U, 8U, 16U, 32U}) {
+    const std::vector<std::uint32_t> touches = touches_of(threads);
     const FaultSetting setting{input.get(), &touches, placements().back(), false, threads};
     Comparison comparison;
     comparison.ballast_bytes = kBlocks * kBlockBytes + kSpareBallast;
     comparison.contenders = {touching("plain", setting, plain_server()),
                              touching("ours", setting, session_server()),
                              touching("floor", setting, floor_server())};
-    LAMINA_RETURN_IF_ERROR(
-        curve.add_point(bench, static_cast<double>(threads), std::move(comparison)));
+    LAMINA_RETURN_IF_ERROR(curve.add_point(bench, threads, std::move(comparison)));
   }
   bench.add(std::move(curve));
   return remove_all(directory);
 }
 
+Status run_threads(Bench& bench, const std::string& directory) {
+  constexpr std::uint64_t kSeed = 5;
+  std::vector<std::uint32_t> fifth = blocks_shuffled(kBlocks, kSeed);
+  fifth.resize(kBlocks / 5);
+  return run_touching(bench, directory, "curve/fault/threads",
+                      "a guest on a CPU of its own touches a fifth of 256 MiB at random",
+                      [&](std::uint32_t) { return fifth; });
+}
+
 Status run_readers(Bench& bench, const std::string& directory) {
-  Curve curve{"curve/fault/readers",
-              "a guest on a CPU of its own reads 256 MiB, each thread its own part in order",
-              "a bare loop that fills the same runs, straight from a mapping",
-              "threads that read",
-              {}};
-  if (!bench.wants(curve.name)) return {};
-  constexpr std::uint32_t kRunBlocks = 64;
-  LAMINA_ASSIGN_OR_RETURN(const auto input, make_input(directory, kRunBlocks));
-  for (const std::uint32_t threads : {1U, 2U, 4U, 8U, 16U, 32U}) {
-    // The threads take turns in the list.
-    std::vector<std::uint32_t> touches;
-    touches.reserve(kBlocks);
-    for (std::uint32_t i = 0; i < kBlocks; ++i) {
-      touches.push_back(i % threads * (kBlocks / threads) + i / threads);
-    }
-    const FaultSetting setting{input.get(), &touches, placements().back(), false, threads};
-    Comparison comparison;
-    comparison.ballast_bytes = kBlocks * kBlockBytes + kSpareBallast;
-    comparison.contenders = {touching("plain", setting, plain_server()),
-                             touching("ours", setting, session_server()),
-                             touching("floor", setting, floor_server())};
-    LAMINA_RETURN_IF_ERROR(
-        curve.add_point(bench, static_cast<double>(threads), std::move(comparison)));
-  }
-  bench.add(std::move(curve));
-  return remove_all(directory);
+  return run_touching(
+      bench, directory, "curve/fault/readers",
+      "a guest on a CPU of its own reads 256 MiB, each thread its own part in order",
+      [](std::uint32_t threads) {
+        std::vector<std::uint32_t> touches;
+        touches.reserve(kBlocks);
+        for (std::uint32_t i = 0; i < kBlocks; ++i) {
+          touches.push_back(i % threads * (kBlocks / threads) + i / threads);
+        }
+        return touches;
+      });
 }
 
 Status run_fleets(Bench& bench, const std::string& directory) {

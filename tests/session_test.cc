@@ -426,6 +426,17 @@ class Pace {
   std::array<int, 2> go_on_{};
 };
 
+/// In the guest: whether its memory is `truth`, with zeros in the pages [first, end).
+bool has_all_but(const std::byte* memory, const std::vector<std::byte>& truth, std::size_t first,
+                 std::size_t end) {
+  const std::vector<std::byte> zeros(kPage);
+  for (std::size_t i = 0; i < truth.size() / kPage; ++i) {
+    const std::byte* want = i >= first && i < end ? zeros.data() : &truth[i * kPage];
+    if (std::memcmp(memory + i * kPage, want, kPage) != 0) return false;
+  }
+  return true;
+}
+
 /// The blocks of one kind and of one piece with a block, in its window.
 std::vector<bool> around(const std::vector<std::byte>& memory, std::size_t block) {
   const std::vector<std::byte> zeros(kPage);
@@ -529,12 +540,7 @@ TEST_F(SessionTest, WhatIsGivenBackAfterItWasPutOffIsZeros) {
     pace.wait();
     ::madvise(memory + first * kPage, (end - first) * kPage, MADV_DONTNEED);
     pace.wait();
-    const std::vector<std::byte> zeros(kPage);
-    for (std::size_t i = 0; i < kPages; ++i) {
-      const std::byte* want = i >= first && i < end ? zeros.data() : &memory_[i * kPage];
-      if (std::memcmp(memory + i * kPage, want, kPage) != 0) return 2;
-    }
-    return 0;
+    return has_all_but(memory, memory_, first, end) ? 0 : 2;
   });
   ASSERT_FALSE(HasFatalFailure());
   const auto snapshot = store::open_snapshot(snapshot_);
@@ -706,12 +712,7 @@ TEST_F(SessionTest, WhatIsGivenBackAfterItWasReadAheadIsZeros) {
         pace.wait();
         ::madvise(memory + kFirst * kPage, (kEnd - kFirst) * kPage, MADV_DONTNEED);
         pace.wait();
-        const std::vector<std::byte> zeros(kPage);
-        for (std::size_t i = 0; i < kPages; ++i) {
-          const std::byte* want = i >= kFirst && i < kEnd ? zeros.data() : &memory_[i * kPage];
-          if (std::memcmp(memory + i * kPage, want, kPage) != 0) return 1;
-        }
-        return 0;
+        return has_all_but(memory, memory_, kFirst, kEnd) ? 0 : 1;
       });
   const auto snapshot = store::open_snapshot(snapshot_);
   ASSERT_TRUE(snapshot) << snapshot.error().message;
