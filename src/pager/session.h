@@ -125,8 +125,7 @@ class Session {
     return data_around_.has_put_off() || zeros_around_.has_put_off();
   }
 
-  /// Fills some of one of them, if there are any. To be called while no VM of the thread has
-  /// events.
+  /// Fills a part of that, if there is any. To be called while no VM of the thread has events.
   SessionState fill_put_off();
 
   /// The VM's process has exited.
