@@ -22,12 +22,14 @@ enum class ErrorKind : std::uint8_t {
 };
 
 /// A failure. `message` is one line, lower case, without a final full stop; `notes` are things that
-/// were done before it and that a person should know, one line each.
+/// were done before it and that a person should know, one line each; `error_number` is the errno of
+/// the system call that failed, 0 when none did.
 struct [[nodiscard]] Error {
   ErrorKind kind = ErrorKind::kFailed;
   std::string message;
-  // The initializer lets Error{kind, message} be written without a warning.
+  // The initializers let Error{kind, message} be written without a warning.
   std::vector<std::string> notes{};  // NOLINT(readability-redundant-member-init)
+  int error_number = 0;
 };
 
 /// A `T`, or the Error that kept it from being made.

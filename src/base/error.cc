@@ -30,7 +30,8 @@ Error system_error(std::string_view call, std::string_view object, int error_num
   if (!reason.empty()) {
     reason.front() = static_cast<char>(std::tolower(static_cast<unsigned char>(reason.front())));
   }
-  return Error{kind_of(error_number), fmt::format("{} '{}': {}", call, object, reason)};
+  return Error{
+      kind_of(error_number), fmt::format("{} '{}': {}", call, object, reason), {}, error_number};
 }
 
 std::unexpected<Error> system_failure(std::string_view call, std::string_view object,
