@@ -23,13 +23,14 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 
 from firecracker import Answer, Firecracker
 from memory_files import EXIT_FAILED, PAGE_BYTES, LaminaTest, data_map, main
-from serving import TIMEOUT_S, Server, adopt_orphans, wait_until
+from serving import TIMEOUT_S, Server, adopt_orphans, huge_pages, wait_until
 
 MEMORY_MIB = 16
 PAGES = (MEMORY_MIB << 20) // PAGE_BYTES
 FRESH = ("--start", "--memory-mib", MEMORY_MIB)
 OTHER_USER = 65534
 QUEUE_PAGE = 0
+GENERATION_PAGE = 0xdf  # a load stores the VM's generation id in it
 SHARED_MEMORY = Path("/dev/shm")
 MAX_BODY_BYTES = 51200
 
@@ -201,6 +202,11 @@ class Bytes(StandInTest):
             client.sendall(request(b"PUT", b"/snapshot/load", body))
             answer = b"HTTP/1.1 204 \r\n" + COMMON_HEADERS + b"Deprecation: true\r\n\r\n"
             self.assertEqual(client.recv(len(answer), socket.MSG_WAITALL), answer)
+            # Also where the request is refused.
+            client.sendall(request(b"PUT", b"/snapshot/load", body))
+            answer = with_body(400, b'{"fault_message":"%s"}' % AFTER_START.encode(),
+                               b"Deprecation: true\r\n")
+            self.assertEqual(client.recv(len(answer), socket.MSG_WAITALL), answer)
 
 
 class Refusals(StandInTest):
@@ -235,15 +241,75 @@ class Refusals(StandInTest):
                               "18.")
 
     def test_fields_of_later_versions_are_unknown_to_earlier_ones(self) -> None:
-        body = {"snapshot_path": "/no", "mem_backend": {"backend_type": "File",
-                                                        "backend_path": "/no"},
-                "network_overrides": [{"iface_id": "eth0", "host_dev_name": "tap1"}],
-                "vsock_override": {"uds_path": "/v"}, "huge_pages": "None"}
-        with Firecracker() as vm:
-            self.assertIn("unknown field `huge_pages`",
-                          vm.request("PUT", "/snapshot/load", body).fault)
+        load = {"snapshot_path": "/no", "mem_backend": {"backend_type": "File",
+                                                        "backend_path": "/no"}}
+        for field, value, before, since in (
+                ("network_overrides", [{"iface_id": "eth0", "host_dev_name": "tap1", "x": [{}]}],
+                 "1.11.0", "1.12.0"),
+                ("track_dirty_pages", True, "1.12.1", "1.13.0"),
+                ("vsock_override", {"uds_path": "/v"}, "1.15.1", "1.16.0"),
+                ("clock_realtime", True, "1.15.1", "1.16.0"),
+                ("huge_pages", "Transparent", "1.16.1", "1.17.0")):
+            with Firecracker("--version", before) as vm:
+                self.assertIn(f"unknown field `{field}`, expected one of `snapshot_path`, ",
+                              vm.request("PUT", "/snapshot/load", {**load, field: value}).fault)
+                self.assertEqual(vm.state(), "Not started")
+            with Firecracker("--version", since) as vm:
+                self.assertNotIn("unknown", vm.request("PUT", "/snapshot/load",
+                                                       {**load, field: value}).fault)
+        create = {"snapshot_path": "/no/s", "mem_file_path": "/no/m", "sync_snapshot_files": True}
+        with Firecracker(*FRESH, "--version", "1.16.0") as vm:
+            self.assertIn("unknown field `sync_snapshot_files`",
+                          vm.request("PUT", "/snapshot/create", create).fault)
+        with Firecracker(*FRESH, "--version", "1.17.0") as vm:
+            self.assertNotIn("unknown", vm.request("PUT", "/snapshot/create", create).fault)
+
+    def test_devices_that_are_not_there_cannot_be_overridden(self) -> None:
+        failed = "Load snapshot error: Failed to restore from snapshot: Failed to get snapshot " \
+                 "state from file: "
+        with Firecracker(*FRESH, "--net", "eth0") as vm:
+            vm.pause()
+            state, memory = self.created(vm, "Full", "devices")
+        body = {"snapshot_path": str(state), "mem_backend": {"backend_type": "File",
+                                                             "backend_path": str(memory)}}
+        networks = [{"iface_id": "eth0", "host_dev_name": "tap1"}]
         with Firecracker("--version", "1.17.0") as vm:
-            self.assertNotIn("unknown", vm.request("PUT", "/snapshot/load", body).fault)
+            vm.done("PUT", "/snapshot/load", {**body, "network_overrides": networks})
+        networks[0]["iface_id"] = "eth1"
+        for more, device in (({"network_overrides": networks}, "Network"),
+                             ({"vsock_override": {"uds_path": "/v"}}, "Vsock")):
+            with Firecracker("--version", "1.17.0") as vm:
+                self.refused_with(vm, "PUT", "/snapshot/load", {**body, **more},
+                                  f"{failed}Unknown {device} Device.")
+                self.assertEqual(vm.wait(), EXIT_FAILED)
+
+    def test_a_process_with_a_boot_source_loads_nothing_and_lives(self) -> None:
+        state, memory = self.fresh_snapshot()
+        with Firecracker() as vm:
+            vm.done("PUT", "/boot-source", {"kernel_image_path": "/vmlinux"})
+            self.assertEqual(vm.load(state, memory).fault, "Load snapshot error: Loading a microVM "
+                             "snapshot not allowed after configuring boot-specific resources.")
+            self.assertEqual(vm.state(), "Not started")
+
+    def test_hotpluggable_memory_is_told(self) -> None:
+        status = "/hotplug/memory"
+        with Firecracker() as vm:
+            self.refused_with(vm, "GET", status, None, BEFORE_START)
+        with Firecracker(*FRESH) as vm:
+            self.refused_with(vm, "GET", status, None, "Internal VMM error: Failed perform action "
+                              "on device: Device not found")
+        with Firecracker(*FRESH, "--version", "1.13.1") as vm:
+            self.refused_with(vm, "GET", status, None,
+                              "Invalid request method and/or path: GET hotplug.")
+        with Firecracker(*FRESH, "--hotplug-mib", 128, "--plugged-mib", 2) as vm:
+            self.assertEqual(vm.done("GET", status).json, {
+                "block_size_mib": 2, "total_size_mib": 128, "slot_size_mib": 128,
+                "plugged_size_mib": 2, "requested_size_mib": 2})
+            self.assertEqual(vm.done("GET", "/machine-config").json["mem_size_mib"], MEMORY_MIB)
+            vm.pause()
+            _, memory = self.created(vm, "Full", "hotplug")
+            self.assertEqual(memory.stat().st_size, MEMORY_MIB + 128 << 20)
+            self.assertEqual(data_map(memory), [(0, MEMORY_MIB + 2 << 20)])
 
     def test_a_load_names_one_source(self) -> None:
         with Firecracker() as vm:
@@ -265,6 +331,8 @@ class Refusals(StandInTest):
                               "Invalid request method and/or path: PUT /snapshot/take.")
             self.refused_with(vm, "PUT", "/actions", "{}",
                               "Invalid request method and/or path: PUT actions.")
+            self.refused_with(vm, "DELETE", "/pmem/x", None,
+                              "Invalid request method and/or path: DELETE pmem.")
 
     def test_what_comes_at_the_wrong_time(self) -> None:
         create = {"snapshot_path": "/no/s", "mem_file_path": "/no/m"}
@@ -372,6 +440,13 @@ class MemoryFiles(StandInTest):
                 _, memory = self.created(vm, "Diff", f"idle-{number}")
                 self.assert_dirty(memory, {QUEUE_PAGE})
 
+    def test_an_idle_diff_of_a_vm_without_queues_is_empty(self) -> None:
+        with Firecracker(*FRESH, "--no-queues") as vm:
+            vm.pause()
+            self.created(vm, "Full", "full")
+            _, memory = self.created(vm, "Diff", "idle")
+            self.assert_dirty(memory, set())
+
     def test_a_diff_onto_a_file_of_the_same_size_merges_into_it(self) -> None:
         with Firecracker(*FRESH) as vm:
             vm.tell("run 500 1")
@@ -450,7 +525,7 @@ class Resumed(StandInTest):
             self.assertTrue(vm.done("GET", "/machine-config").json["track_dirty_pages"])
             vm.resume()
             vm.tell("touch 500 1")
-            self.assertEqual(vm.tell("dirty"), "1")
+            self.assertEqual(vm.tell("dirty"), "2")
             vm.tell("run 2000 2")
             self.assert_all_right(vm)
             vm.pause()
@@ -514,8 +589,8 @@ class Resumed(StandInTest):
 
     def test_reads_are_dirty_after_a_page_server_unless_told_otherwise(self) -> None:
         state, snapshot, _ = self.chain()
-        for options, dirty in (((), {QUEUE_PAGE, 17, 18}), (("--no-reads-are-dirty",),
-                                                            {QUEUE_PAGE, 18})):
+        loaded = {QUEUE_PAGE, GENERATION_PAGE}
+        for options, dirty in (((), loaded | {17, 18}), (("--no-reads-are-dirty",), loaded | {18})):
             with self.subTest(options=options), self.serving(snapshot) as server, \
                     Firecracker(*options) as vm:
                 self.assertEqual(vm.load(state, server.socket, "Uffd").status, 204)
@@ -524,6 +599,29 @@ class Resumed(StandInTest):
                 vm.pause()
                 _, memory = self.created(vm, "Diff", f"d-{len(options)}")
                 self.assert_dirty(memory, dirty)
+
+    def test_on_2_mib_pages_by_a_page_server_only(self) -> None:
+        with huge_pages(2 * (MEMORY_MIB // 2)) as available:
+            if not available:
+                self.skipTest("no huge pages on this machine")
+            with Firecracker(*FRESH, "--huge-pages", "2M") as vm:
+                self.assertEqual(vm.done("GET", "/machine-config").json["huge_pages"], "2M")
+                vm.tell("run 500 1")
+                vm.pause()
+                state, memory = self.created(vm, "Full", "huge")
+            self.done("ingest", memory, "--out", self.store / "huge")
+            with Firecracker() as vm:
+                self.assertEqual(
+                    vm.load(state, memory).fault, "Load snapshot error: Failed to restore from "
+                    "snapshot: Failed to load guest memory: Error creating guest memory from file: "
+                    "Cannot restore hugetlbfs backed snapshot by mapping the memory file. Please "
+                    "use uffd.")
+                self.assertEqual(vm.wait(), EXIT_FAILED)
+            with self.serving(self.store / "huge") as server, Firecracker() as vm:
+                self.assertEqual(vm.load(state, server.socket, "Uffd").status, 204, server.said())
+                self.assertEqual(vm.done("GET", "/machine-config").json["huge_pages"], "2M")
+                vm.tell("run 100 2")
+                self.assert_all_right(vm)
 
     def test_threads_stand_still_while_it_is_paused(self) -> None:
         state, snapshot, _ = self.chain()
@@ -559,7 +657,9 @@ class Resumed(StandInTest):
             answer = vm.load("/state", "/serve/0", "Uffd")
             self.assertEqual(answer.status, 204, f"{answer} {server.said()}")
             self.assertEqual(Path(f"/proc/{vm.pid}").stat().st_uid, OTHER_USER)
-            self.assertEqual(os.readlink(f"/proc/{vm.pid}/root"), str(jail))
+            self.assertTrue(os.path.samefile(f"/proc/{vm.pid}/root/.", jail))
+            self.assertNotEqual(os.readlink(f"/proc/{vm.pid}/ns/mnt"),
+                                os.readlink("/proc/self/ns/mnt"))
             vm.tell("run 500 1")
             self.assert_all_right(vm)
             vm.pause()

@@ -2,6 +2,7 @@
 // path.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "http_server.h"
@@ -11,21 +12,24 @@ namespace lamina::tests {
 
 class Api {
  public:
-  /// `version` is what the VMM says it is: "1.15.0".
-  Api(MicroVm& vm, std::string version) : vm_(vm), version_(std::move(version)) {}
+  /// `version` is what the VMM says it is: "1.15.0". It knows the fields that this version knows.
+  Api(MicroVm& vm, std::string version);
 
   HttpResponse handle(const HttpRequest& request);
 
  private:
   [[nodiscard]] HttpResponse instance_info() const;
   [[nodiscard]] HttpResponse machine_config() const;
+  [[nodiscard]] HttpResponse hotplug_memory() const;
+  HttpResponse put_boot_source(const std::string& body);
   HttpResponse patch_vm(const std::string& body);
   HttpResponse create(const std::string& body);
   HttpResponse load(const std::string& body);
-  [[nodiscard]] bool is_at_least(unsigned minor) const;
+  HttpResponse load_from(const nlohmann::json& wanted);
 
   MicroVm& vm_;
   std::string version_;
+  unsigned minor_;
 };
 
 }  // namespace lamina::tests

@@ -3,6 +3,9 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
 
 #include <array>
 #include <cerrno>
@@ -86,10 +89,16 @@ std::string dump(const Guest& guest, const std::string& path) {
   const sys::Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (!file.valid()) return "error " + os_error_text(errno);
   for (const GuestRegion& region : guest.mapping().regions()) {
+    // Unplugged memory is not touched.
+    const std::uint64_t end = std::uint64_t{guest.pages()} * kGuestPageBytes;
+    if (region.memory_offset >= end) continue;
+    const std::size_t size = std::min<std::uint64_t>(region.size_bytes, end - region.memory_offset);
     const Status written =
-        sys::write_at(file.get(), {region.memory, region.size_bytes}, region.memory_offset, path);
+        sys::write_at(file.get(), {region.memory, size}, region.memory_offset, path);
     if (!written) return "error " + written.error().message;
   }
+  const auto bytes = static_cast<off_t>(guest.mapping().pages() * kGuestPageBytes);
+  if (::ftruncate(file.get(), bytes) != 0) return "error " + os_error_text(errno);
   return "ok";
 }
 
@@ -120,6 +129,7 @@ std::string Control::answer(const std::string& line) {
   const Command command = parse(line);
   if (command.verb == "release") return hold_.release() ? "ok" : "error nothing is held";
   if (command.verb == "held") return hold_.is_held() ? "ok yes" : "ok no";
+  if (command.verb == "turned-away") return fmt::format("ok {}", turned_away_.load());
   if (command.verb == "fail") {
     const Status armed = failures_.arm(command.argument);
     return armed ? "ok" : "error " + armed.error().message;

@@ -9,11 +9,13 @@
 //   zeros) dump PATH                  writes the memory to a file, raw fail POINT[:N] as --fail
 //   release                    lets a held request go: "ok", or "error …" when none is held
 //   held                       "ok yes" or "ok no"
+//   turned-away                "ok N": connections that the API had no room for
 //
 // "error …" is the answer to what cannot be done. What the guest does needs a running VM. Every
 // connection has a thread of its own, so one can wait while another releases it.
 #pragma once
 
+#include <atomic>
 #include <string>
 
 #include "failures.h"
@@ -24,8 +26,8 @@ namespace lamina::tests {
 
 class Control {
  public:
-  Control(MicroVm& vm, Failures& failures, Hold& hold)
-      : vm_(vm), failures_(failures), hold_(hold) {}
+  Control(MicroVm& vm, Failures& failures, Hold& hold, const std::atomic<unsigned>& turned_away)
+      : vm_(vm), failures_(failures), hold_(hold), turned_away_(turned_away) {}
 
   /// Serves in threads of its own until the process ends. REQUIRES: this outlives the process.
   void serve(sys::Fd listening);
@@ -39,6 +41,7 @@ class Control {
   MicroVm& vm_;
   Failures& failures_;
   Hold& hold_;
+  const std::atomic<unsigned>& turned_away_;
 };
 
 }  // namespace lamina::tests

@@ -40,8 +40,22 @@ void Guest::balloon(std::size_t first, std::size_t count) {
   }
 }
 
+void Guest::store_again(std::size_t page) {
+  std::array<std::byte, kGuestPageBytes> bytes{};
+  const std::lock_guard lock(lock_of(page));
+  if (model_.is_discarded(page)) return;
+  constexpr std::size_t kStoredBytes = 16;
+  model_.fill(page, bytes);
+  mark_dirty(page);
+  std::memcpy(mapping_.page(page).data(), bytes.data(), kStoredBytes);
+}
+
 std::vector<bool> Guest::dirty() const {
-  if (!tracking_.tracked) return mapping_.resident();
+  if (!tracking_.tracked) {
+    std::vector<bool> resident = mapping_.resident();
+    resident.resize(pages());
+    return resident;
+  }
   std::vector<bool> dirty(pages());
   for (std::size_t page = 0; page < dirty.size(); ++page) dirty[page] = dirty_[page].load();
   return dirty;

@@ -28,6 +28,7 @@ class Guest {
  public:
   Guest(GuestMapping mapping, PageModel model, DirtyTracking tracking);
 
+  /// The pages that the guest has; the mapping has those of unplugged memory behind them.
   [[nodiscard]] std::size_t pages() const { return model_.size(); }
   [[nodiscard]] const GuestMapping& mapping() const { return mapping_; }
   [[nodiscard]] const PageModel& model() const { return model_; }
@@ -48,6 +49,8 @@ class Guest {
   [[nodiscard]] std::vector<bool> dirty() const;
   void clear_dirty();
   void mark_dirty(std::size_t page) { dirty_[page].store(true); }
+  /// Stores the first bytes that a page must hold, without reading it first.
+  void store_again(std::size_t page);
   /// PageModel::remember() for every page.
   void remember_pages();
   /// Compares every byte; what is wrong first, or was before.

@@ -20,6 +20,8 @@ namespace {
 
 constexpr int kAnonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 
+constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
+
 std::unexpected<Error> cannot(const char* what) {
   return fail(ErrorKind::kFailed, "{}: {}", what, os_error_text(errno));
 }
@@ -35,10 +37,12 @@ void GuestMapping::add(std::byte* memory, std::uint64_t bytes) {
   pages_ += bytes / kGuestPageBytes;
 }
 
-Result<GuestMapping> GuestMapping::fresh(std::span<const std::uint64_t> region_bytes) {
+Result<GuestMapping> GuestMapping::fresh(std::span<const std::uint64_t> region_bytes,
+                                         bool huge_pages) {
   GuestMapping mapping;
   for (const std::uint64_t bytes : region_bytes) {
-    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, kAnonymous, -1, 0);
+    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                          huge_pages ? kAnonymous | MAP_HUGETLB : kAnonymous, -1, 0);
     if (memory == MAP_FAILED) return cannot("Cannot create memory region");
     mapping.add(static_cast<std::byte*>(memory), bytes);
   }
@@ -74,8 +78,8 @@ Result<GuestMapping> GuestMapping::from_file(const std::string& path,
 
 Result<GuestMapping> GuestMapping::from_page_server(const std::string& path,
                                                     std::span<const std::uint64_t> region_bytes,
-                                                    sys::Fd userfaultfd) {
-  LAMINA_ASSIGN_OR_RETURN(GuestMapping mapping, fresh(region_bytes));
+                                                    bool huge_pages, sys::Fd userfaultfd) {
+  LAMINA_ASSIGN_OR_RETURN(GuestMapping mapping, fresh(region_bytes, huge_pages));
   mapping.userfaultfd_ = userfaultfd.valid() ? std::move(userfaultfd) : sys::Fd(open_userfaultfd());
   for (const GuestRegion& region : mapping.regions_) {
     register_memory(mapping.userfaultfd_.get(), region.memory, region.size_bytes);
@@ -85,8 +89,10 @@ Result<GuestMapping> GuestMapping::from_page_server(const std::string& path,
     return cannot("Error creating guest memory from uffd: Failed to connect to UDS Unix stream");
   }
   const std::array<int, 1> descriptors = {mapping.userfaultfd_.get()};
-  if (!send_with_descriptors(mapping.server_.get(), regions_json(mapping.regions_, kGuestPageBytes),
-                             descriptors)) {
+  if (!send_with_descriptors(
+          mapping.server_.get(),
+          regions_json(mapping.regions_, huge_pages ? kHugePageBytes : kGuestPageBytes),
+          descriptors)) {
     return cannot("Error creating guest memory from uffd: Failed to send file descriptor");
   }
   return mapping;

@@ -20,8 +20,8 @@ std::string os_error_text(int number);
 /// Mapped until the process ends. Errors are in Firecracker's words.
 class GuestMapping {
  public:
-  /// Anonymous memory, zeros.
-  static Result<GuestMapping> fresh(std::span<const std::uint64_t> region_bytes);
+  /// Anonymous memory, zeros; with `huge_pages` on 2 MiB pages, which must be free.
+  static Result<GuestMapping> fresh(std::span<const std::uint64_t> region_bytes, bool huge_pages);
 
   /// MAP_PRIVATE of a memory file, which must be as long as the regions together.
   static Result<GuestMapping> from_file(const std::string& path,
@@ -31,7 +31,7 @@ class GuestMapping {
   /// userfaultfd and the connection. `userfaultfd` may be one that was opened before.
   static Result<GuestMapping> from_page_server(const std::string& path,
                                                std::span<const std::uint64_t> region_bytes,
-                                               sys::Fd userfaultfd);
+                                               bool huge_pages, sys::Fd userfaultfd);
 
   [[nodiscard]] std::size_t pages() const { return pages_; }
   [[nodiscard]] std::span<const GuestRegion> regions() const { return regions_; }

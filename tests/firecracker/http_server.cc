@@ -29,7 +29,8 @@ Result<HttpRequest> parse_request_line(std::string_view line) {
   HttpRequest request;
   const std::size_t space = line.find(' ');
   request.method = line.substr(0, space);
-  if (request.method != "GET" && request.method != "PUT" && request.method != "PATCH") {
+  if (request.method != "GET" && request.method != "PUT" && request.method != "PATCH" &&
+      request.method != "DELETE") {
     return unparsable("Invalid HTTP Method: Unsupported HTTP method.");
   }
   if (space == std::string_view::npos) return unparsable("Invalid request.");
@@ -146,6 +147,7 @@ void HttpServer::accept_one() {
     connections_.push_back({.socket = std::move(socket), .received = {}});
     return;
   }
+  ++turned_away_;
   send_all(socket.get(),
            "HTTP/1.1 503\r\nServer: Firecracker API\r\nConnection: close\r\nContent-Length: "
            "40\r\n\r\n{ \"error\": \"Too many open connections\" }");

@@ -3,6 +3,7 @@
 // {"error": …}, not with a fault message, and is not even JSON: there is a line feed in the string.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <functional>
 #include <list>
@@ -17,7 +18,7 @@ namespace lamina::tests {
 inline constexpr std::size_t kMaxBodyBytes = 51200;
 
 struct HttpRequest {
-  std::string method;  ///< GET, PUT or PATCH
+  std::string method;  ///< GET, PUT, PATCH or DELETE
   std::string path;
   std::optional<std::string> body;  ///< none when it is empty
 };
@@ -37,8 +38,9 @@ class HttpServer {
  public:
   using Handler = std::function<HttpResponse(const HttpRequest&)>;
 
-  HttpServer(sys::Fd listening, Handler handler)
-      : listening_(std::move(listening)), handler_(std::move(handler)) {}
+  /// Counts in `turned_away` the connections that there was no room for.
+  HttpServer(sys::Fd listening, std::atomic<unsigned>& turned_away, Handler handler)
+      : listening_(std::move(listening)), turned_away_(turned_away), handler_(std::move(handler)) {}
 
   /// Serves without end.
   [[noreturn]] void serve();
@@ -59,6 +61,7 @@ class HttpServer {
   void answer(Connection& connection, const HttpResponse& response);
 
   sys::Fd listening_;
+  std::atomic<unsigned>& turned_away_;
   Handler handler_;
   std::list<Connection> connections_;
 };

@@ -6,10 +6,15 @@
 // for, or a socket that is there already; 2 usage; 77 this machine cannot do it.
 #include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -51,6 +56,20 @@ void define(CLI::App& app, Arguments& arguments) {
   app.add_option("--regions", arguments.vm.regions, "Regions of its memory")
       ->capture_default_str()
       ->check(CLI::Range(1, 2));
+  app.add_option("--hotplug-mib", arguments.vm.hotplug_mib,
+                 "Hotpluggable memory beside it, none of which is plugged")
+      ->capture_default_str();
+  app.add_option("--plugged-mib", arguments.vm.plugged_mib, "Part of it that is")
+      ->capture_default_str();
+  app.add_option("--huge-pages", arguments.vm.huge_pages, "Pages of a fresh VM")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"None", "2M", "Transparent"}));
+  app.add_option("--net", arguments.vm.networks, "Id of a network interface; repeatable");
+  app.add_flag("--vsock", arguments.vm.has_vsock, "It has a vsock device");
+  app.add_flag("!--no-queues", arguments.vm.has_queues,
+               "No virtio device is active, so that idle diffs are empty");
+  app.add_flag("--new-generation", arguments.vm.new_generation,
+               "A load writes another generation id into memory, instead of the same again");
   app.add_option("--vcpus", arguments.vm.vcpus, "Processors to give out")->capture_default_str();
   app.add_option("--seed", arguments.vm.seed, "Of a fresh VM's random numbers")
       ->capture_default_str();
@@ -75,11 +94,25 @@ void define(CLI::App& app, Arguments& arguments) {
   std::exit(kExitFailed);
 }
 
-/// As the jailer does it, which then executes Firecracker, so that the process is its own user's.
-void enter_jail(const Arguments& arguments) {
-  if (::chdir(arguments.jail.c_str()) != 0 || ::chroot(".") != 0) {
-    give_up("chroot", arguments.jail);
+/// As the jailer does it: a mount namespace of its own, whose root the jail becomes. Mounts that
+/// are made later outside reach it only where they are shared.
+void change_root(const std::string& jail) {
+  constexpr const char* kOldRoot = "old_root";
+  if (::unshare(CLONE_NEWNS) != 0 ||
+      ::mount(nullptr, "/", nullptr, MS_SLAVE | MS_REC, nullptr) != 0 ||
+      ::mount(jail.c_str(), jail.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0) {
+    give_up("mount", jail);
   }
+  if (::chdir(jail.c_str()) != 0 || ::mkdir(kOldRoot, 0700) != 0 ||
+      ::syscall(SYS_pivot_root, ".", kOldRoot) != 0 || ::chdir("/") != 0 ||
+      ::umount2(kOldRoot, MNT_DETACH) != 0 || ::rmdir(kOldRoot) != 0) {
+    give_up("pivot_root", jail);
+  }
+}
+
+/// As the jailer, which then executes Firecracker, so that the process is its own user's.
+void enter_jail(const Arguments& arguments) {
+  change_root(arguments.jail);
   if (::setgroups(0, nullptr) != 0 || ::setgid(arguments.group) != 0 ||
       ::setuid(arguments.user) != 0 || ::prctl(PR_SET_DUMPABLE, 1) != 0) {
     give_up("become user", std::to_string(arguments.user));
@@ -96,6 +129,7 @@ sys::Fd listen_or_give_up(const std::string& path) {
   // What the threads use is never destroyed: the process ends by _exit or a signal.
   auto& failures = *new Failures;
   auto& hold = *new Hold;
+  auto& turned_away = *new std::atomic<unsigned>(0);
   auto& vm = *new MicroVm(arguments.vm, failures, hold);
   for (const std::string& point : arguments.failures) {
     if (const Status armed = failures.arm(point); !armed) {
@@ -115,11 +149,11 @@ sys::Fd listen_or_give_up(const std::string& path) {
     }
   }
   if (!arguments.control_socket.empty()) {
-    auto& control = *new Control(vm, failures, hold);
+    auto& control = *new Control(vm, failures, hold, turned_away);
     control.serve(listen_or_give_up(arguments.control_socket));
   }
   Api api(vm, arguments.version);
-  HttpServer server(listen_or_give_up(arguments.api_socket),
+  HttpServer server(listen_or_give_up(arguments.api_socket), turned_away,
                     [&api](const HttpRequest& request) { return api.handle(request); });
   std::printf("ready pid=%d api=%s\n", ::getpid(), arguments.api_socket.c_str());
   std::fflush(stdout);

@@ -71,10 +71,11 @@ Status dump(int file, const GuestMapping& mapping, const std::vector<bool>& chos
 }  // namespace
 
 Status write_memory_file(const std::string& path, MemoryFileKind kind, Guest& guest, Disk disk) {
-  const std::uint64_t bytes = std::uint64_t{guest.pages()} * kGuestPageBytes;
+  const std::uint64_t bytes = std::uint64_t{guest.mapping().pages()} * kGuestPageBytes;
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd file, open_memory_file(path, bytes));
-  const std::vector<bool> chosen =
+  std::vector<bool> chosen =
       kind == MemoryFileKind::kFull ? std::vector<bool>(guest.pages(), true) : guest.dirty();
+  chosen.resize(guest.mapping().pages(), false);
   LAMINA_RETURN_IF_ERROR(dump(file.get(), guest.mapping(), chosen, disk));
   guest.clear_dirty();
   if (::fsync(file.get()) != 0) return backing_file_failure("sync_all");

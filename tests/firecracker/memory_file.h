@@ -10,7 +10,7 @@
 namespace lamina::tests {
 
 enum class MemoryFileKind : std::uint8_t {
-  kFull,  ///< every page, zeros too
+  kFull,  ///< every page that is plugged, zeros too
   kDiff,  ///< the dirty pages; the others are not written: holes in a fresh file
 };
 

@@ -21,6 +21,13 @@ enum class RunState : std::uint8_t { kNotStarted, kRunning, kPaused };
 struct VmOptions {
   std::string id = "anonymous-instance";
   std::uint64_t memory_mib = 128;
+  std::uint64_t hotplug_mib = 0;      ///< hotpluggable memory beside it (virtio-mem)
+  std::uint64_t plugged_mib = 0;      ///< that the guest has plugged
+  std::string huge_pages = "None";    ///< or "2M", "Transparent"; as the next of a fresh VM
+  std::vector<std::string> networks;  ///< ids of network interfaces
+  bool has_vsock = false;
+  bool has_queues = true;       ///< virtio queues are dirty again after each create
+  bool new_generation = false;  ///< a load writes another generation id, not the same again
   std::size_t regions = 1;
   std::uint64_t vcpus = 1;
   bool track_dirty_pages = true;  ///< of a fresh VM; a loaded one is told by the load
@@ -45,6 +52,9 @@ struct LoadRequest {
   bool from_page_server = false;
   bool track_dirty_pages = false;
   bool resume = false;
+  std::vector<std::string> networks;  ///< ids of interfaces that get another host device
+  bool has_vsock_override = false;
+  std::string huge_pages = "Snapshot";  ///< or "None", "2M", "Transparent"
 };
 
 /// What the caller of a create gets.
@@ -62,6 +72,10 @@ class MicroVm {
   [[nodiscard]] const VmOptions& options() const { return options_; }
   [[nodiscard]] std::uint64_t memory_mib() const;
   [[nodiscard]] bool tracks_dirty_pages() const;
+  [[nodiscard]] const VmState& facts() const { return facts_; }
+  /// A boot source was configured: nothing can be loaded any more.
+  void configure_boot() { is_configured_ = true; }
+  [[nodiscard]] bool is_configured() const { return is_configured_; }
 
   // Errors of these are in Firecracker's words, without the prefix of the action.
 
@@ -78,6 +92,7 @@ class MicroVm {
   [[nodiscard]] RunGate& gate() { return gate_; }
 
  private:
+  static Status check_devices(const LoadRequest& request, const VmState& vm_state);
   Result<GuestMapping> map(const LoadRequest& request, const VmState& vm_state);
   void begin(GuestMapping mapping, PageModel model, DirtyTracking tracking);
 
@@ -87,6 +102,7 @@ class MicroVm {
   sys::Fd userfaultfd_;
   std::atomic<RunState> state_ = RunState::kNotStarted;
   VmState facts_;  ///< all but the pages, which the guest has
+  bool is_configured_ = false;
   GuestRandom random_;
   std::unique_ptr<Guest> guest_;
   RunGate gate_;

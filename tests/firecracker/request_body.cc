@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 
@@ -78,10 +79,12 @@ class Decoder {
   [[nodiscard]] json take() { return std::move(done_); }
 
   bool null() {
+    if (skips()) return true;
     if (!frames_.empty() && !frames_.back().in_array) return true;
     return wrong_type("null");
   }
   bool boolean(bool value) {
+    if (skips()) return true;
     if (wants(FieldKind::kBool)) return put(value);
     return wrong_type(value ? "boolean `true`" : "boolean `false`");
   }
@@ -95,6 +98,7 @@ class Decoder {
     return wrong_number(fmt::format("floating point `{}`", value));
   }
   bool string(const std::string& value) {
+    if (skips()) return true;
     if (wants(FieldKind::kString) || wants(FieldKind::kPath)) return put(value);
     if (!wants(FieldKind::kVariant)) return wrong_type(fmt::format("string \"{}\"", value));
     const auto& variants = expected().variants;
@@ -104,11 +108,13 @@ class Decoder {
   bool binary(json::binary_t& /*value*/) { return refuse("binary"); }
 
   bool start_object(std::size_t /*elements*/) {
+    if (enters()) return true;
     if (!wants(FieldKind::kObject) && !in_array()) return wrong_type("map");
     frames_.push_back({expected().schema, json::object(), nullptr, false});
     return true;
   }
   bool key(const std::string& name) {
+    if (skipped_depth_ > 0) return true;
     Frame& frame = frames_.back();
     std::vector<std::string> names;
     for (const Field& field : frame.schema->fields) {
@@ -116,12 +122,15 @@ class Decoder {
       if (field.name == name) frame.field = &field;
     }
     if (std::find(names.begin(), names.end(), name) == names.end()) {
+      skips_next_ = frame.schema->is_open;
+      if (skips_next_) return true;
       return refuse(fmt::format("unknown field `{}`, expected {}", name, one_of(names)));
     }
     if (frame.value.contains(name)) return refuse(fmt::format("duplicate field `{}`", name));
     return true;
   }
   bool end_object() {
+    if (leaves()) return true;
     for (const Field& field : frames_.back().schema->fields) {
       if (field.required && !frames_.back().value.contains(field.name)) {
         return refuse(fmt::format("missing field `{}`", field.name));
@@ -130,11 +139,12 @@ class Decoder {
     return pop();
   }
   bool start_array(std::size_t /*elements*/) {
+    if (enters()) return true;
     if (in_array() || !wants(FieldKind::kObjects)) return wrong_type("sequence");
     frames_.push_back({frames_.back().field->schema, json::array(), frames_.back().field, true});
     return true;
   }
-  bool end_array() { return pop(); }
+  bool end_array() { return leaves() || pop(); }
   bool parse_error(std::size_t /*position*/, const std::string& /*token*/,
                    const json::exception& /*error*/) {
     if (taken_ < body_.size()) return refuse("expected value");
@@ -176,7 +186,20 @@ class Decoder {
     return refuse(fmt::format("invalid type: {}, expected {}", what, wanted), ahead);
   }
   /// The parser has looked at the byte behind a number.
-  bool wrong_number(const std::string& what) { return wrong_type(what, 1); }
+  bool wrong_number(const std::string& what) { return skips() || wrong_type(what, 1); }
+
+  /// The value of a field that is ignored, or a part of it.
+  bool skips() { return std::exchange(skips_next_, false) || skipped_depth_ > 0; }
+  bool enters() {
+    if (!skips()) return false;
+    ++skipped_depth_;
+    return true;
+  }
+  bool leaves() {
+    if (skipped_depth_ == 0) return false;
+    --skipped_depth_;
+    return true;
+  }
 
   bool refuse(const std::string& why, std::size_t ahead = 0) {
     const std::string before = body_.substr(0, taken_ - std::min(ahead, taken_));
@@ -192,6 +215,8 @@ class Decoder {
   const std::size_t& taken_;
   const Field root_;
   std::vector<Frame> frames_;
+  bool skips_next_ = false;
+  unsigned skipped_depth_ = 0;
   json done_;
   std::string error_;
 };

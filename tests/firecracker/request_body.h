@@ -1,5 +1,5 @@
-// Bodies of requests, decoded as Firecracker's serde does: unknown fields are refused, and a
-// refusal says why in serde's words, with line and column.
+// Bodies of requests, decoded as Firecracker's serde does: unknown fields are refused (where the
+// struct does), and a refusal says why in serde's words, with line and column.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,7 @@ struct Field {
 struct Schema {
   std::string name;
   std::vector<Field> fields;
+  bool is_open = false;  ///< fields that it does not know are ignored
 };
 
 /// The body as an object that fits the schema. Fields that are null or missing are not in it.
