@@ -33,6 +33,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check_shown(info->version);
     static_cast<void>(parse_version(info->version));
   }
+  if (const auto hotplug_mib = decode_hotplug_memory_mib(bytes)) {
+    const std::uint64_t memory_bytes = *hotplug_mib << 20;
+    if (memory_bytes == 0 || lamina::blocks_for(memory_bytes) > lamina::kMaxBlocks) std::abort();
+  }
   if (const auto config = decode_machine_config(bytes)) {
     const std::uint64_t memory_bytes = config->memory_mib << 20;
     if (memory_bytes == 0 || lamina::blocks_for(memory_bytes) > lamina::kMaxBlocks) std::abort();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lamina/header_format.h"
+#include "lamina/huge_pages.h"
 #include "lamina/progress.h"
 #include "lamina/result.h"
 #include "lamina/uuid.h"
@@ -49,7 +50,8 @@ struct IngestOptions {
   bool consume = false;  ///< lets kAuto adopt, and removes the memory file after a compact ingest
   bool replace = false;  ///< replace an existing snapshot of that name, atomically
   Zeros zeros = Zeros::kUnspecified;
-  Dedup dedup = Dedup::kNone;  ///< a full file with a parent is always compared
+  HugePages huge_pages = HugePages::kAsBefore;  ///< kAsBefore: as the parent's, else not known
+  Dedup dedup = Dedup::kNone;                   ///< a full file with a parent is always compared
   HeaderFormat header = HeaderFormat::kNative;
   Progress* progress = nullptr;  ///< may be null
 };

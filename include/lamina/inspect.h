@@ -46,6 +46,8 @@ struct SnapshotInfo {
   std::optional<Uuid> pause_id;  ///< nothing when only a version 1 or 3 header was inspected
   std::optional<Uuid> parent_pause_id;
   std::string created;  ///< RFC 3339, UTC; empty when unknown
+  /// Pages of the VM's memory: "None", "2M" or "Transparent"; empty when unknown.
+  std::string huge_pages;
   std::uint64_t generation = 0;
   std::uint64_t memory_bytes = 0;
   std::uint64_t zero_blocks = 0;

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "lamina/huge_pages.h"
 #include "lamina/progress.h"
 #include "lamina/result.h"
 #include "lamina/serve.h"
@@ -114,7 +115,10 @@ struct ResumeOptions {
   bool record = false;  ///< the working set
   std::vector<NetworkOverride> network_overrides;
   std::string vsock_override;  ///< empty: none
-  bool stay_paused = false;    ///< load only
+  /// Firecracker 1.16: the guest's clock is moved on by the time that has passed since the pause.
+  bool clock_realtime = false;
+  HugePages huge_pages = HugePages::kAsBefore;  ///< others need Firecracker 1.17
+  bool stay_paused = false;                     ///< load only
   /// Starts the store's page server when none runs: program and arguments, to which nothing is
   /// added. Empty: there must be one.
   std::vector<std::string> page_server_command;
@@ -137,7 +141,8 @@ struct ResumeReport {
 
 /// Loads a snapshot into a Firecracker that was just started, and resumes it. What the VM is
 /// resumed from is pinned first: the snapshot may be replaced, merged or deleted while it runs. Any
-/// number of VMs may be resumed from one snapshot. On failure nothing is left of it; Firecracker
+/// number of VMs may be resumed from one snapshot. What the version of Firecracker cannot do is
+/// refused before anything is started or loaded. On failure nothing is left of it; Firecracker
 /// ends by itself when a load fails. (When it neither ends nor answers, it may have the VM: then
 /// the pin stays until recover() finds that it has ended.)
 Result<ResumeReport> resume(const ResumeOptions& options);

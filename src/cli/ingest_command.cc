@@ -107,6 +107,11 @@ Action add_ingest(CLI::App& app) {
                              "default: diff with --parent, else full");
   add_text(verb, "--vmstate", arguments->vmstate, "VM state of the same pause, kept as snapfile",
            "FILE");
+  add_choice<HugePages>(verb, "--huge-pages", arguments->options.huge_pages,
+                        {{"none", HugePages::kNone},
+                         {"transparent", HugePages::kTransparent},
+                         {"2M", HugePages::k2MiB}},
+                        "the VM's pages (default: as parent)");
   add_text(verb, "--build-id", arguments->build_id, "of the new layer (default random)", "UUID");
   add_choice<Layout>(
       verb, "--layout", arguments->options.layout,

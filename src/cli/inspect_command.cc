@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "base/block.h"
+#include "base/shown_text.h"
 #include "cli/command_line.h"
 #include "cli/memory_map.h"
 #include "cli/output.h"
@@ -34,6 +35,7 @@ void print_summary(const SnapshotInfo& info) {
   if (info.pause_id) fmt::print("  pause       {}\n", info.pause_id->to_string());
   if (info.parent_pause_id) fmt::print("  parent      {}\n", info.parent_pause_id->to_string());
   if (!info.created.empty()) fmt::print("  created     {}\n", info.created);
+  if (!info.huge_pages.empty()) fmt::print("  huge pages  {}\n", shown_value(info.huge_pages));
   if (info.vmstate_bytes) fmt::print("  VM state    {}\n", human_bytes(*info.vmstate_bytes));
   fmt::print("  extents     {}; per 2 MiB: {:.1f} on average, {} at most\n", info.extents.size(),
              info.mean_extents_per_window, info.max_extents_per_window);

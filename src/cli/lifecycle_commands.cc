@@ -34,7 +34,10 @@ constexpr const char* kResumeFooter =
     "from is pinned: the snapshot may be replaced, merged or removed meanwhile. Any\n"
     "number of VMs may be resumed from one snapshot. With --mode uffd the store's\n"
     "page server is started when none runs; it goes on running. Where a daemon keeps\n"
-    "the store it is asked to resume.\n\n"
+    "the store it is asked to resume.\n"
+    "Needed of Firecracker: 1.7; --network-override 1.12; --vsock-override and\n"
+    "--clock-realtime 1.16; --huge-pages 1.17. A VM on 2 MiB pages (hugetlbfs) is\n"
+    "resumed with --mode uffd only.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
     "6 no space, 130 interrupted.";
 
@@ -231,6 +234,10 @@ Action add_resume(CLI::App& app) {
       ->type_name("")
       ->option_text("IFACE=DEV");
   add_text(verb, "--vsock-override", options.vsock_override, "another vsock path", "PATH");
+  verb->add_flag("--clock-realtime", options.clock_realtime,
+                 "the guest's clock moves on by the time passed");
+  add_choice<HugePages>(verb, "--huge-pages", options.huge_pages, huge_pages_words(),
+                        "of its memory (default as-before)");
   verb->add_flag("--stay-paused", options.stay_paused, "load only");
   add_no_daemon(verb, arguments->no_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");

@@ -60,6 +60,14 @@ const Words<Populate>& populate_words() {
   return words;
 }
 
+const Words<HugePages>& huge_pages_words() {
+  static const Words<HugePages> words = {{"as-before", HugePages::kAsBefore},
+                                         {"none", HugePages::kNone},
+                                         {"transparent", HugePages::kTransparent},
+                                         {"2M", HugePages::k2MiB}};
+  return words;
+}
+
 Asked<PauseReport> ask_to_pause(const PauseOptions& options, bool no_daemon, Progress& progress) {
   // A command of the caller's: it keeps his rights, directory, environment and terminal.
   if (!options.frozen_hook.empty()) return std::nullopt;
@@ -92,6 +100,8 @@ Asked<ResumeReport> ask_to_resume(const ResumeOptions& options, bool no_daemon,
   for (const NetworkOverride& network : options.network_overrides) {
     (*fields)["network_override"].push_back(network.interface_id + "=" + network.host_device);
   }
+  add_flag(*fields, "clock_realtime", options.clock_realtime);
+  add_word(*fields, "huge_pages", options.huge_pages, usual.huge_pages, huge_pages_words());
   if (!options.vsock_override.empty()) (*fields)["vsock_override"] = options.vsock_override;
   return daemon->ask("/v1/resume", std::move(*fields), &progress, report::resume_from_json);
 }

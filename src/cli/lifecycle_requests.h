@@ -16,6 +16,7 @@ using Words = std::vector<std::pair<std::string, T>>;
 const Words<AfterPause>& after_words();
 const Words<ResumeMode>& mode_words();
 const Words<Populate>& populate_words();
+const Words<HugePages>& huge_pages_words();
 
 // Each asks for what the options say, and waits. Nothing when the verb must work by itself.
 

@@ -82,6 +82,12 @@ Result<ResumeOptions> read_resume(const Request& request) {
   fields.flag("record", options.record);
   read_overrides(fields, options.network_overrides);
   fields.text("vsock_override", options.vsock_override);
+  fields.flag("clock_realtime", options.clock_realtime);
+  fields.choice<HugePages>("huge_pages", options.huge_pages,
+                           {{"as-before", HugePages::kAsBefore},
+                            {"none", HugePages::kNone},
+                            {"transparent", HugePages::kTransparent},
+                            {"2M", HugePages::k2MiB}});
   fields.flag("stay_paused", options.stay_paused);
   LAMINA_RETURN_IF_ERROR(fields.end());
   return options;

@@ -1,5 +1,6 @@
 #include "http/answer_reader.h"
 
+#include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <utility>
 
@@ -17,6 +18,21 @@ constexpr unsigned kFirstFinalStatus = 200;
 /// Nobody whom lamina asks has reason to send any.
 constexpr unsigned kMaxInterimHeads = 16;
 
+/// A status line that ends with the code, without the space that RFC 9112 asks for even when there
+/// is no reason: so begins Firecracker's answer to a connection that it has no room for. '#' stands
+/// for a digit.
+constexpr std::string_view kBareStatusLine = "HTTP/1.# ###\r\n";
+
+/// Whether `text`, as far as both go, has the form of `form`.
+bool fits(std::string_view text, std::string_view form) {
+  const std::size_t size = std::min(text.size(), form.size());
+  for (std::size_t i = 0; i < size; ++i) {
+    const bool is_digit = text[i] >= '0' && text[i] <= '9';
+    if (form[i] == '#' ? !is_digit : text[i] != form[i]) return false;
+  }
+  return true;
+}
+
 bool is_interim(unsigned status) {
   return status < kFirstFinalStatus && status != kSwitchingProtocols;
 }
@@ -28,11 +44,23 @@ AnswerReader::AnswerReader(std::size_t max_body_bytes) : max_body_bytes_(max_bod
 }
 
 void AnswerReader::begin() {
+  at_status_line_ = true;
   parser_.emplace();
   parser_->eager(true);
   parser_->header_limit(static_cast<std::uint32_t>(kMaxHeadBytes));
   parser_->body_limit(max_body_bytes_);
   parser_->get().body().max_bytes = max_body_bytes_;
+}
+
+bool AnswerReader::complete_status_line() {
+  if (!at_status_line_) return true;
+  if (fits(rest_, kBareStatusLine)) {
+    if (rest_.size() < kBareStatusLine.size()) return false;
+    constexpr std::size_t kLineEndBytes = 2;
+    rest_.insert(kBareStatusLine.size() - kLineEndBytes, 1, ' ');
+  }
+  at_status_line_ = false;
+  return true;
 }
 
 Status AnswerReader::failed(const beast::error_code& error) const {
@@ -48,6 +76,7 @@ Status AnswerReader::failed(const beast::error_code& error) const {
 Result<bool> AnswerReader::take(std::string_view bytes) {
   rest_.append(bytes);
   while (!rest_.empty()) {
+    if (!complete_status_line()) return false;
     beast::error_code error;
     const std::size_t taken = parser_->put(boost::asio::buffer(rest_), error);
     rest_.erase(0, taken);

@@ -77,12 +77,15 @@ class AnswerReader {
  private:
   /// Of the next head: others may come before that of the answer (100 Continue).
   void begin();
+  /// Makes the start of `rest_` a status line that Beast takes. False: more of it is needed.
+  bool complete_status_line();
   [[nodiscard]] Status check_status() const;
   [[nodiscard]] Status failed(const boost::beast::error_code& error) const;
 
   std::size_t max_body_bytes_;
   std::optional<boost::beast::http::response_parser<LimitedBody>> parser_;
   unsigned interim_heads_ = 0;
+  bool at_status_line_ = true;
   std::string rest_;  ///< arrived, and not taken by the parser yet
 };
 

@@ -104,7 +104,7 @@ Result<bool> Conversation::receive() {
   const ssize_t count = ::recv(socket_, piece.data(), piece.size(), MSG_DONTWAIT);
   if (count > 0) return reader_.take({piece.data(), static_cast<std::size_t>(count)});
   if (count < 0 && errno == EINTR) return false;
-  // Who does not take the request may have answered it all the same.
+  // A peer that stops reading may still have answered: that was read first.
   if (send_error_ != 0) return system_failure("send", "the request", send_error_);
   if (count < 0 && errno == EAGAIN) return false;
   if (count < 0) return system_failure("receive", "the answer", errno);

@@ -139,7 +139,9 @@ TEST_F(ExchangeTest, APeerThatGoesAfterTheRequestHasGotItWhole) {
 
 TEST_F(ExchangeTest, AnAnswerBeginsWithAStatusOfVersion1) {
   for (const char* said : {"HTTP/1.1 204 \r\n\r\n", "HTTP/1.0 200 \r\n\r\n{}",
-                           "HTTP/1.1 100 X\r\n\r\nHTTP/1.1 404 No such thing\r\n\r\n{}"}) {
+                           "HTTP/1.1 100 X\r\n\r\nHTTP/1.1 404 No such thing\r\n\r\n{}",
+                           "HTTP/1.1 503\r\nContent-Length: 2\r\n\r\n{}",
+                           "HTTP/1.1 100\r\n\r\nHTTP/1.0 200\r\n\r\n{}"}) {
     const Exchange done = exchange_with(said);
     EXPECT_TRUE(done.answer) << said << done.answer.error().message;
   }
@@ -147,7 +149,8 @@ TEST_F(ExchangeTest, AnAnswerBeginsWithAStatusOfVersion1) {
        {"HTTP/2222221.1 200 X\r\n\r\n{}", "HTTP/2 200\r\n\r\n{}", "HTTP/1.1 2000 X\r\n\r\n{}",
         "HTTP/22222221.1 100 X\r\n\r\nHTTP/1.1 503 X",
         "HTTP/2-1 100 \nHTTP/1.0 033 :\nHTTP/1.1 233 H:\n\nHTTP/1.1 503 \n", "ICY 200 X\r\n\r\n{}",
-        "HTTP/1.1 033 X\r\n\r\n{}", "HTTP/1.1 100 X\r\n\r\n", "{}"}) {
+        "HTTP/1.1 033 X\r\n\r\n{}", "HTTP/1.1 033\r\n\r\n{}", "HTTP/1.1 20\r\n\r\n{}",
+        "HTTP/1.1 503", "HTTP/1.1 503\n\n{}", "HTTP/1.1 100 X\r\n\r\n", "{}"}) {
     const Exchange done = exchange_with(said);
     EXPECT_TRUE(done.sent_whole) << said;
     EXPECT_FALSE(done.answer) << said;
@@ -183,7 +186,7 @@ TEST_F(ExchangeTest, NothingMakesAnAnswerHaveMoreMemoryThanIsSaid) {
 
 TEST_F(ExchangeTest, AnAnswerMayArriveInAnyPieces) {
   constexpr std::string_view kAnswer =
-      "HTTP/1.1 100 X\r\n\r\nHTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n"
+      "HTTP/1.1 100 X\r\n\r\nHTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n"
       "2;a=b\r\n{\"\r\n3\r\na\":\r\n2\r\n1}\r\n0\r\nA: b\r\n\r\n";
   for (std::size_t cut = 0; cut < kAnswer.size(); ++cut) {
     AnswerReader reader(kMaxAnswerBytes);

@@ -73,6 +73,7 @@ Json inspect_json(const SnapshotInfo& info, bool with_extents) {
                {"pause_id", nullptr},
                {"parent_pause_id", nullptr},
                {"created", nullptr},
+               {"huge_pages", nullptr},
                {"generation", info.generation},
                {"memory_bytes", info.memory_bytes},
                {"block_bytes", kBlockBytes},
@@ -88,6 +89,7 @@ Json inspect_json(const SnapshotInfo& info, bool with_extents) {
   if (info.pause_id) json["pause_id"] = info.pause_id->to_string();
   if (info.parent_pause_id) json["parent_pause_id"] = info.parent_pause_id->to_string();
   if (!info.created.empty()) json["created"] = info.created;
+  if (!info.huge_pages.empty()) json["huge_pages"] = info.huge_pages;
   if (info.vmstate_bytes) json["vmstate_bytes"] = *info.vmstate_bytes;
   if (with_extents) json["extents"] = extents_json(info);
   return json;

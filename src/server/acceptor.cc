@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <optional>
 
 #include "base/error.h"
 #include "sys/peer.h"
 #include "sys/process.h"
+#include "sys/process_end.h"
 #include "sys/unix_socket.h"
 
 namespace lamina::server {
@@ -29,6 +31,15 @@ constexpr const char* kKilledToo = "; it was killed, because nobody would fill i
 
 /// So long nobody is accepted after accepting has failed.
 constexpr std::chrono::milliseconds kPause{100};
+
+/// What is said of a peer that has ended, or is ending, in its handshake; whatever else went wrong
+/// comes of that.
+std::optional<std::string> end_of(const ClaimedPeer& claimed) {
+  const sys::NamedProcess process{.pid = claimed.peer.pid, .start_time = claimed.start_time};
+  if (!sys::is_ending(claimed.pidfd.get(), process)) return std::nullopt;
+  return fmt::format("process {} is refused: it ended during its handshake{}", process.pid,
+                     sys::how_it_ended(claimed.pidfd.get(), process));
+}
 
 }  // namespace
 
@@ -142,8 +153,12 @@ void Acceptor::receive_from(int connection, const std::function<void(std::unique
   pending_.erase(found);
   auto vm = finish(finished);
   if (!vm) {
-    static_cast<void>(sys::kill_process(finished.claimed.pidfd.get()));
-    refuse(fmt::format("process {} is refused: {}{}", pid, vm.error().message, kKilledToo));
+    if (const auto end = end_of(finished.claimed)) {
+      refuse(*end);
+    } else {
+      static_cast<void>(sys::kill_process(finished.claimed.pidfd.get()));
+      refuse(fmt::format("process {} is refused: {}{}", pid, vm.error().message, kKilledToo));
+    }
     states_->remove(VmDirectory(name, sys::Fd()));
     return;
   }
@@ -237,6 +252,7 @@ void Acceptor::stop_listening(const std::function<void(std::unique_ptr<Vm>)>& ta
 }
 
 std::string Acceptor::reason_of(const Pending& pending, const std::string& reason) {
+  if (auto end = end_of(pending.claimed)) return *std::move(end);
   const bool waits = pending.receiver.has_userfaultfd();
   if (waits) static_cast<void>(sys::kill_process(pending.claimed.pidfd.get()));
   return fmt::format("process {} is refused: {}{}", pending.claimed.peer.pid, reason,

@@ -9,6 +9,7 @@
 #include "sys/file.h"
 #include "sys/peer.h"
 #include "sys/process.h"
+#include "sys/process_end.h"
 #include "sys/userfaultfd.h"
 
 namespace lamina::server {
@@ -62,8 +63,18 @@ Result<sys::Fd> take_userfaultfd(const pager::VmRecord& record, int pidfd) {
 
 Result<ClaimedPeer> claim_peer(const StateDirectory& states, int connection) {
   LAMINA_ASSIGN_OR_RETURN(const sys::Peer peer, sys::peer_of(connection));
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd pidfd, sys::open_peer(connection));
-  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t start_time, sys::start_time_of(peer.pid));
+  auto opened = sys::open_peer(connection);
+  if (!opened && sys::start_time_of(peer.pid).has_value()) return std::unexpected(opened.error());
+  if (!opened) return fail(ErrorKind::kFailed, "process {} ended before its handshake", peer.pid);
+  sys::Fd pidfd = std::move(*opened);
+  const auto start_time = sys::start_time_of(peer.pid);
+  if (!start_time) {
+    if (sys::has_ended(pidfd.get())) {
+      return fail(ErrorKind::kFailed, "process {} ended before its handshake{}", peer.pid,
+                  sys::how_it_ended(pidfd.get(), {.pid = peer.pid, .start_time = 0}));
+    }
+    return std::unexpected(start_time.error());
+  }
   if (!sys::may_signal(pidfd.get())) {
     return fail(
         ErrorKind::kFailed,
@@ -71,8 +82,8 @@ Result<ClaimedPeer> claim_peer(const StateDirectory& states, int connection) {
         "served would leave it hanging; run as the same user or as root",
         peer.pid, peer.uid);
   }
-  LAMINA_ASSIGN_OR_RETURN(VmDirectory directory, states.claim(peer.pid, start_time));
-  return ClaimedPeer{peer, start_time, std::move(pidfd), std::move(directory)};
+  LAMINA_ASSIGN_OR_RETURN(VmDirectory directory, states.claim(peer.pid, *start_time));
+  return ClaimedPeer{peer, *start_time, std::move(pidfd), std::move(directory)};
 }
 
 Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer& claimed,

@@ -9,6 +9,7 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "store/adoption.h"
+#include "store/huge_pages.h"
 #include "store/name.h"
 #include "store/snapshot_build.h"
 #include "store/snapshot_directory.h"
@@ -296,6 +297,9 @@ class Ingest {
     input.pause_id = pause_id_;
     input.header = options_.header;
     input.created = store::timestamp_now();
+    input.origin.huge_pages = store::huge_pages_name(
+        options_.huge_pages,
+        parent_ && parent_->facts ? parent_->facts->origin.huge_pages : std::string());
     input.progress = options_.progress;
     std::optional<format::FileDigest> vmstate;
     if (options_.vmstate_file) {

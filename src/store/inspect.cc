@@ -90,6 +90,7 @@ Result<SnapshotInfo> inspect(const std::string& path) {
   if (snapshot.facts) {
     info.parent_pause_id = snapshot.facts->parent_pause_id;
     info.created = snapshot.facts->created;
+    info.huge_pages = snapshot.facts->origin.huge_pages;
   }
   for (std::size_t i = 0; i < info.layers.size(); ++i) {
     const engine::Layer& layer = snapshot.chain.layers()[i];

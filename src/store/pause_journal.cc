@@ -12,7 +12,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::uint64_t kJournalVersion = 1;
+constexpr std::uint64_t kJournalVersion = 2;
 
 constexpr std::array<std::pair<AfterPause, const char*>, 3> kAfterNames{
     {{AfterPause::kStop, "stop"}, {AfterPause::kResume, "resume"}, {AfterPause::kStay, "stay"}}};
@@ -53,6 +53,7 @@ std::string encode_pause_journal(const PauseJournal& journal) {
   json["vmm_version"] = journal.origin.vmm_version;
   json["cpu"] = journal.origin.cpu;
   json["kernel"] = journal.origin.kernel;
+  json["huge_pages"] = journal.origin.huge_pages;
   json["acknowledged"] = journal.acknowledged;
   json["memory_bytes"] = journal.memory_bytes;
   json["lacks_files"] = journal.lacks_files;
@@ -94,7 +95,8 @@ std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> byte
   journal.after = after.value_or(AfterPause::kStay);
   journal.was_running = reader.flag("was_running");
   journal.created = reader.text("created");
-  journal.origin = {reader.text("vmm_version"), reader.text("cpu"), reader.text("kernel")};
+  journal.origin = {reader.text("vmm_version"), reader.text("cpu"), reader.text("kernel"),
+                    reader.text("huge_pages")};
   journal.acknowledged = reader.flag("acknowledged");
   journal.memory_bytes = reader.number("memory_bytes");
   journal.lacks_files = reader.flag("lacks_files");

@@ -70,6 +70,7 @@ void read_origin(FieldReader& reader, Origin& origin) {
   if (fields.find("vmm_version") != nullptr) origin.vmm_version = fields.text("vmm_version");
   if (fields.find("cpu") != nullptr) origin.cpu = fields.text("cpu");
   if (fields.find("kernel") != nullptr) origin.kernel = fields.text("kernel");
+  if (fields.find("huge_pages") != nullptr) origin.huge_pages = fields.text("huge_pages");
   if (!fields.ok()) reader.bad("origin");
 }
 
@@ -78,6 +79,7 @@ Json origin_json(const Origin& origin) {
   if (!origin.vmm_version.empty()) json["vmm_version"] = origin.vmm_version;
   if (!origin.cpu.empty()) json["cpu"] = origin.cpu;
   if (!origin.kernel.empty()) json["kernel"] = origin.kernel;
+  if (!origin.huge_pages.empty()) json["huge_pages"] = origin.huge_pages;
   return json;
 }
 

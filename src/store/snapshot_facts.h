@@ -33,6 +33,9 @@ struct Origin {
   std::string vmm_version;
   std::string cpu;     ///< vendor and model, as /proc/cpuinfo says
   std::string kernel;  ///< release of the host's kernel
+  /// Of the VM's memory, as the machine's configuration says: "None", "2M", "Transparent". A state
+  /// with "2M" (hugetlbfs) can be loaded by page faults only.
+  std::string huge_pages;
 
   bool operator==(const Origin&) const = default;
 };

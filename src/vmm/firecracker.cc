@@ -1,10 +1,14 @@
 #include "vmm/firecracker.h"
 
+#include <poll.h>
+
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "base/error.h"
 #include "sys/process.h"
+#include "sys/process_end.h"
 #include "sys/unix_socket.h"
 
 namespace lamina::vmm {
@@ -16,9 +20,15 @@ using Milliseconds = std::chrono::milliseconds;
 /// How often somebody who may want to stop is asked while Firecracker accepts nobody.
 constexpr Milliseconds kAskWhileRefused{100};
 
+/// The pauses between tries of a request that was turned away.
+constexpr Milliseconds kFirstPause{10};
+constexpr Milliseconds kLongestPause{500};
+
 constexpr unsigned kOk = 200;
 constexpr unsigned kNoContent = 204;
 constexpr unsigned kFirstError = 400;
+constexpr unsigned kBadRequest = 400;
+constexpr unsigned kTurnedAway = 503;
 
 Error unexpected_status(unsigned status) {
   return Error{ErrorKind::kFailed, fmt::format("unexpected status {} of the answer", status)};
@@ -86,14 +96,61 @@ Status Firecracker::check_peer(int socket) const {
   return {};
 }
 
-http::Exchange Firecracker::send(const http::Request& request, Milliseconds timeout,
-                                 Progress* while_waiting) const {
-  const auto connection = open_connection();
-  if (!connection) return {.answer = std::unexpected(connection.error())};
-  if (const Status checked = check_peer(connection->get()); !checked) {
+std::optional<Error> Firecracker::end_of_process() const {
+  const sys::NamedProcess process{.pid = peer_.pid, .start_time = start_time_};
+  if (!sys::has_ended_or_ends(pidfd_.get(), process)) return std::nullopt;
+  return Error{ErrorKind::kFailed, fmt::format("process {} ended before it answered{}", peer_.pid,
+                                               sys::how_it_ended(pidfd_.get(), process))};
+}
+
+http::Exchange Firecracker::send_on(const sys::Fd& connection, const http::Request& request,
+                                    Milliseconds timeout, Progress* while_waiting) const {
+  if (const Status checked = check_peer(connection.get()); !checked) {
     return {.answer = std::unexpected(checked.error())};
   }
-  return http::exchange(connection->get(), request, {timeout, pidfd_.get(), while_waiting});
+  http::Exchange done =
+      http::exchange(connection.get(), request, {timeout, pidfd_.get(), while_waiting});
+  if (!done.answer && done.answer.error().kind == ErrorKind::kFailed) {
+    if (auto ended = end_of_process()) done.answer = std::unexpected(std::move(*ended));
+  }
+  return done;
+}
+
+http::Exchange Firecracker::send(const http::Request& request, Milliseconds timeout,
+                                 Progress* while_waiting, sys::Fd* connection_after) {
+  const auto is_turned_away = [](const http::Exchange& done) {
+    return done.answer && done.answer->status == kTurnedAway;
+  };
+  const Milliseconds bound = std::min(timeouts_.request, timeout);
+  const Clock::time_point start = Clock::now();
+  for (Milliseconds pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
+    auto connection = open_connection();
+    if (!connection) {
+      auto ended = end_of_process();
+      return {.answer = std::unexpected(ended ? std::move(*ended) : connection.error())};
+    }
+    http::Exchange done = send_on(*connection, request, timeout, while_waiting);
+    if (!is_turned_away(done)) {
+      if (connection_after != nullptr && done.answer) *connection_after = std::move(*connection);
+      return done;
+    }
+    if (kept_.valid()) {
+      http::Exchange on_kept = send_on(kept_, request, timeout, while_waiting);
+      if (on_kept.sent) return on_kept;
+      kept_.reset();
+    }
+    if (Clock::now() - start + pause > bound) {
+      return {.answer = fail(ErrorKind::kFailed,
+                             "it has no room for one more connection (503), and had none for {} "
+                             "ms; see which programs keep connections to this socket open",
+                             bound.count())};
+    }
+    if (while_waiting != nullptr && while_waiting->interrupted()) {
+      return {.answer = fail(ErrorKind::kInterrupted, "interrupted")};
+    }
+    pollfd end{pidfd_.get(), POLLIN, 0};
+    static_cast<void>(::poll(&end, 1, static_cast<int>(pause.count())));
+  }
 }
 
 Error Firecracker::about(const http::Request& request, Error error) const {
@@ -101,7 +158,7 @@ Error Firecracker::about(const http::Request& request, Error error) const {
                       std::move(error));
 }
 
-Result<std::string> Firecracker::get(std::string_view target) const {
+Result<std::string> Firecracker::get(std::string_view target) {
   const http::Request request{"GET", target, {}};
   auto answer = send(request, timeouts_.request, progress_).answer;
   if (!answer) return std::unexpected(about(request, std::move(answer.error())));
@@ -113,8 +170,8 @@ Result<std::string> Firecracker::get(std::string_view target) const {
 }
 
 Reply Firecracker::change(const http::Request& request, Milliseconds timeout,
-                          Progress* while_waiting) const {
-  http::Exchange done = send(request, timeout, while_waiting);
+                          Progress* while_waiting, sys::Fd* connection_after) {
+  http::Exchange done = send(request, timeout, while_waiting, connection_after);
   const auto& answer = done.answer;
   if (!answer) {
     Error error = about(request, std::move(done.answer.error()));
@@ -142,12 +199,29 @@ Result<MachineConfig> Firecracker::machine_config() {
   return config;
 }
 
+Result<std::uint64_t> Firecracker::hotplug_memory_mib() {
+  const http::Request request{"GET", "/hotplug/memory", {}};
+  auto answer = send(request, timeouts_.request, progress_).answer;
+  if (!answer) return std::unexpected(about(request, std::move(answer.error())));
+  // All errors have this status, and their words differ from version to version. Were it another
+  // than that there is no device, the memory file would not have the size that is expected.
+  if (answer->status == kBadRequest) return 0;
+  if (answer->status != kOk) {
+    return std::unexpected(about(request, unexpected_status(answer->status)));
+  }
+  auto size = decode_hotplug_memory_mib(answer->body);
+  if (!size) return std::unexpected(about(request, std::move(size.error())));
+  return size;
+}
+
 Reply Firecracker::pause() {
-  return change({"PATCH", "/vm", R"({"state":"Paused"})"}, timeouts_.request, progress_);
+  return change({"PATCH", "/vm", R"({"state":"Paused"})"}, timeouts_.request, progress_, &kept_);
 }
 
 Reply Firecracker::resume() {
-  return change({"PATCH", "/vm", R"({"state":"Resumed"})"}, timeouts_.request, progress_);
+  Reply resumed = change({"PATCH", "/vm", R"({"state":"Resumed"})"}, timeouts_.request, progress_);
+  if (resumed.status()) kept_.reset();
+  return resumed;
 }
 
 Reply Firecracker::create(const CreateRequest& request) {

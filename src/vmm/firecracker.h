@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -58,6 +59,12 @@ class [[nodiscard]] Reply {
 /// is used only when the very process of connect() listens at its other end: whoever paused a VM
 /// must not take a snapshot of another one that has got the same path.
 ///
+/// Firecracker has room for ten connections, and turns the next one away (503) before it reads
+/// anything of it. A request that was turned away was not carried out: it is made again, after
+/// pauses that grow from 10 to 500 ms, for as long as a short call may take. And a VM that was
+/// paused can always be told to go on: the connection of the pause is kept until then, and takes
+/// what a new connection cannot.
+///
 /// Errors begin with "firecracker at 'SOCKET': METHOD TARGET: "; what Firecracker gave as a reason
 /// is shown without control characters. A process that ends is noticed at once.
 ///
@@ -85,8 +92,12 @@ class Firecracker {
   Result<InstanceInfo> describe();
   /// `GET /machine-config`
   Result<MachineConfig> machine_config();
+  /// `GET /hotplug/memory`, of a VM that was started: how much memory can be plugged beside that of
+  /// the machine's configuration, in MiB; 0 when it has no such device.
+  Result<std::uint64_t> hotplug_memory_mib();
 
-  /// `PATCH /vm`. Both are also acknowledged when the VM was so already.
+  /// `PATCH /vm`. Both are also acknowledged when the VM was so already. Acknowledged, pause()
+  /// keeps its connection, and resume() closes that.
   Reply pause();
   Reply resume();
 
@@ -103,11 +114,16 @@ class Firecracker {
   [[nodiscard]] Result<sys::Fd> open_connection() const;
   /// Success when the very process of connect() listens at the other end of a connection.
   [[nodiscard]] Status check_peer(int socket) const;
+  /// Makes a request until it is not turned away, or the time for that is up.
   http::Exchange send(const http::Request& request, std::chrono::milliseconds timeout,
-                      Progress* while_waiting) const;
-  [[nodiscard]] Result<std::string> get(std::string_view target) const;
+                      Progress* while_waiting, sys::Fd* connection_after = nullptr);
+  http::Exchange send_on(const sys::Fd& connection, const http::Request& request,
+                         std::chrono::milliseconds timeout, Progress* while_waiting) const;
+  /// The error of a request to a process that has ended, or is ending.
+  [[nodiscard]] std::optional<Error> end_of_process() const;
+  Result<std::string> get(std::string_view target);
   Reply change(const http::Request& request, std::chrono::milliseconds timeout,
-               Progress* while_waiting) const;
+               Progress* while_waiting, sys::Fd* connection_after = nullptr);
   [[nodiscard]] Error about(const http::Request& request, Error error) const;
 
   std::string object_;  ///< "firecracker at '...'"
@@ -117,6 +133,7 @@ class Firecracker {
   sys::Peer peer_;
   std::uint64_t start_time_ = 0;
   sys::Fd pidfd_;
+  sys::Fd kept_;  ///< a connection that Firecracker has room for, while the VM is paused by us
 };
 
 }  // namespace lamina::vmm

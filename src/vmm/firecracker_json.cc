@@ -12,6 +12,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::size_t kMaxShownBytes = 4096;
 constexpr std::uint64_t kBytesPerMib = std::uint64_t{1} << 20;
+constexpr std::uint64_t kMaxMemoryMib = kMaxBlocks * kBlockBytes / kBytesPerMib;
 
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -122,7 +123,7 @@ Result<std::string> encode_load(const LoadRequest& request) {
   json["mem_backend"] = {
       {"backend_type", request.backend == MemoryBackend::kUffd ? "Uffd" : "File"},
       {"backend_path", request.backend_path}};
-  json["track_dirty_pages"] = true;
+  json[request.is_before_1_13 ? "enable_diff_snapshots" : "track_dirty_pages"] = true;
   json["resume_vm"] = request.resume_vm;
   for (const NetworkOverride& network : request.network_overrides) {
     LAMINA_RETURN_IF_ERROR(check_text("network interface", network.interface_id));
@@ -134,6 +135,8 @@ Result<std::string> encode_load(const LoadRequest& request) {
     LAMINA_RETURN_IF_ERROR(check_text("vsock path", *request.vsock_path));
     json["vsock_override"] = {{"uds_path", *request.vsock_path}};
   }
+  if (request.clock_realtime) json["clock_realtime"] = true;
+  if (request.huge_pages) json["huge_pages"] = *request.huge_pages;
   return dump(json);
 }
 
@@ -156,8 +159,12 @@ Result<InstanceInfo> decode_instance_info(std::string_view bytes) {
   return info;
 }
 
+Result<std::uint64_t> decode_hotplug_memory_mib(std::string_view bytes) {
+  LAMINA_ASSIGN_OR_RETURN(const Json json, parse_object(bytes));
+  return number_field(json, "total_size_mib", kMaxMemoryMib);
+}
+
 Result<MachineConfig> decode_machine_config(std::string_view bytes) {
-  constexpr std::uint64_t kMaxMemoryMib = kMaxBlocks * kBlockBytes / kBytesPerMib;
   LAMINA_ASSIGN_OR_RETURN(const Json json, parse_object(bytes));
   MachineConfig config;
   LAMINA_ASSIGN_OR_RETURN(config.memory_mib, number_field(json, "mem_size_mib", kMaxMemoryMib));

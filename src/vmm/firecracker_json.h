@@ -26,7 +26,7 @@ struct MachineConfig {
   std::uint64_t memory_mib = 0;  ///< above 0; its blocks can be counted (kMaxBlocks)
   std::uint32_t vcpu_count = 0;
   bool track_dirty_pages = false;
-  std::string huge_pages = "None";  ///< or "2M"; versions that know of none don't tell
+  std::string huge_pages = "None";  ///< or "2M", "Transparent"; versions that know none don't tell
 };
 
 enum class SnapshotType : std::uint8_t { kFull, kDiff };
@@ -49,7 +49,8 @@ struct NetworkOverride {
 };
 
 /// What `PUT /snapshot/load` reads. Dirty pages are always tracked: a snapshot does not say whether
-/// they were, and without it the next Diff would hold all that is resident.
+/// they were, and without it the next Diff would hold all that is resident. What a version does not
+/// know must not be asked for (firecracker_version.h).
 struct LoadRequest {
   std::string state_path;
   MemoryBackend backend = MemoryBackend::kFile;
@@ -57,6 +58,11 @@ struct LoadRequest {
   bool resume_vm = false;
   std::vector<NetworkOverride> network_overrides;
   std::optional<std::string> vsock_path;  ///< another host socket for the VM's vsock device
+  bool clock_realtime = false;            ///< the guest's clock goes on by the time that has passed
+  std::optional<std::string>
+      huge_pages;  ///< "None", "2M" or "Transparent", not as the state has it
+  /// Calls the tracking of dirty pages `enable_diff_snapshots`, as versions before 1.13 do.
+  bool is_before_1_13 = false;
 };
 
 /// The bodies of requests. Only fields that are asked for are written: older versions refuse those
@@ -68,6 +74,9 @@ Result<std::string> encode_load(const LoadRequest& request);
 /// The bodies of answers. kFailed for what is not of the expected form; unknown fields are ignored.
 Result<InstanceInfo> decode_instance_info(std::string_view bytes);
 Result<MachineConfig> decode_machine_config(std::string_view bytes);
+/// Of `GET /hotplug/memory`: how many MiB can be plugged, which the memory file has, plugged or
+/// not.
+Result<std::uint64_t> decode_hotplug_memory_mib(std::string_view bytes);
 
 /// What an error answer says, fit to be shown: its `fault_message`, else the start of whatever it
 /// holds instead. Never empty, control characters replaced, at most 4 KiB.

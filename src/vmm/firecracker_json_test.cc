@@ -132,6 +132,36 @@ TEST(FirecrackerJsonTest, LoadHasOnlyTheFieldsThatWereAskedFor) {
             R"("track_dirty_pages":true,"resume_vm":true,)"
             R"("network_overrides":[{"iface_id":"eth0","host_dev_name":"tap1"},)"
             R"({"iface_id":"eth1","host_dev_name":"tap2"}],"vsock_override":{"uds_path":"/v"}})");
+  request = {};
+  request.state_path = "/s";
+  request.backend_path = "/m";
+  request.is_before_1_13 = true;
+  EXPECT_EQ(*encode_load(request),
+            R"({"snapshot_path":"/s","mem_backend":{"backend_type":"File","backend_path":"/m"},)"
+            R"("enable_diff_snapshots":true,"resume_vm":false})");
+  request.is_before_1_13 = false;
+  request.clock_realtime = true;
+  request.huge_pages = "2M";
+  EXPECT_EQ(*encode_load(request),
+            R"({"snapshot_path":"/s","mem_backend":{"backend_type":"File","backend_path":"/m"},)"
+            R"("track_dirty_pages":true,"resume_vm":false,"clock_realtime":true,)"
+            R"("huge_pages":"2M"})");
+}
+
+TEST(FirecrackerJsonTest, HotpluggableMemoryIsRead) {
+  constexpr std::string_view kStatus =
+      R"({"block_size_mib":2,"total_size_mib":1024,"slot_size_mib":128,"plugged_size_mib":0,)"
+      R"("requested_size_mib":0})";
+  const auto size = decode_hotplug_memory_mib(kStatus);
+  ASSERT_TRUE(size) << size.error().message;
+  EXPECT_EQ(*size, 1024);
+  for (std::size_t end = 0; end < kStatus.size(); ++end) {
+    EXPECT_FALSE(decode_hotplug_memory_mib(kStatus.substr(0, end))) << end;
+  }
+  for (const char* text : {"null", "{}", R"({"total_size_mib":-1})", R"({"total_size_mib":"1"})",
+                           R"({"total_size_mib":0})", R"({"total_size_mib":16777216})"}) {
+    EXPECT_FALSE(decode_hotplug_memory_mib(text)) << text;
+  }
 }
 
 TEST(FirecrackerJsonTest, PathsThatJsonCannotCarryAreRefused) {

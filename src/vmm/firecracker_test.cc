@@ -100,7 +100,8 @@ struct Step {
   How how = How::kAnswerAndKeep;
 };
 
-/// Answers the n-th request with the n-th step. This process, so its pid is ours.
+/// Answers the n-th request with the n-th step, on as many connections as there are. This process,
+/// so its pid is ours.
 class ScriptedServer {
  public:
   ScriptedServer(const std::string& path, std::vector<Step> steps)
@@ -118,35 +119,48 @@ class ScriptedServer {
     const std::scoped_lock lock(mutex_);
     return requests_;
   }
+  /// The number of the connection that each request came on.
+  std::vector<std::size_t> connections() {
+    const std::scoped_lock lock(mutex_);
+    return connections_;
+  }
 
  private:
   void serve() {
-    for (std::size_t next = 0;;) {
+    std::vector<std::jthread> threads;
+    for (std::size_t number = 0;; ++number) {
       const int fd = ::accept4(listening_, nullptr, nullptr, SOCK_CLOEXEC);
       if (fd < 0) return;
+      threads.emplace_back([this, fd, number] {
+        converse(fd, number);
+        ::close(fd);
+      });
+    }
+  }
+  void converse(int fd, std::size_t number) {
+    while (true) {
       const std::string request = read_request(fd);
-      if (!request.empty()) {
-        {
-          const std::scoped_lock lock(mutex_);
-          requests_.push_back(request);
-        }
-        if (next < steps_.size()) perform(fd, steps_[next]);
-        ++next;
+      if (request.empty()) return;
+      Step step{"", Step::How::kAnswerAndClose};
+      {
+        const std::scoped_lock lock(mutex_);
+        if (requests_.size() < steps_.size()) step = steps_[requests_.size()];
+        requests_.push_back(request);
+        connections_.push_back(number);
       }
-      ::close(fd);
+      perform(fd, step);
+      if (step.how == Step::How::kAnswerAndClose) return;
     }
   }
   static void perform(int fd, const Step& step) {
     switch (step.how) {
       case Step::How::kAnswerAndKeep:
-        send_all(fd, step.bytes);
-        return wait_until_closed(fd);
       case Step::How::kAnswerAndClose:
         send_all(fd, step.bytes);
         return;
       case Step::How::kByteByByte:
         for (const char& byte : step.bytes) send_all(fd, {&byte, 1});
-        return wait_until_closed(fd);
+        return;
       case Step::How::kEndless:
         while (send_all(fd, step.bytes)) {
         }
@@ -157,6 +171,7 @@ class ScriptedServer {
   int listening_;
   std::mutex mutex_;
   std::vector<std::string> requests_;
+  std::vector<std::size_t> connections_;
   std::thread thread_;
 };
 
@@ -489,15 +504,85 @@ TEST_F(FirecrackerTest, ProcessThatEndsIsNotWaitedFor) {
 }
 
 TEST_F(FirecrackerTest, ProcessThatEndsIsNotWaitedForWhenItsSocketLivesOn) {
-  fork_listener([](int listening) {
+  const pid_t listener = fork_listener([](int listening) {
     accept_request_and(listening, [](int connection) {
       if (::fork() == 0) wait_until_closed(connection);
+      ::_exit(7);
     });
   });
   const Reply reply = connect().create({SnapshotType::kFull, "/s", "/m"});
   EXPECT_EQ(reply.outcome(), Outcome::kUnknown);
   EXPECT_EQ(reply.status().error().message,
-            prefix("PUT /snapshot/create") + "the process ended before it answered");
+            prefix("PUT /snapshot/create") +
+                fmt::format("process {} ended before it answered: exit code 7", listener));
+}
+
+TEST_F(FirecrackerTest, AnAnswerThatIsCutOffByAKillIsToldAsAnEnd) {
+  const pid_t listener = fork_listener([](int listening) {
+    accept_request_and(listening, [](int connection) {
+      send_all(connection, "HTTP/1.1 20");
+      ::kill(::getpid(), SIGKILL);
+    });
+  });
+  const Reply reply = connect().create({SnapshotType::kFull, "/s", "/m"});
+  EXPECT_EQ(reply.outcome(), Outcome::kUnknown);
+  EXPECT_EQ(reply.status().error().message,
+            prefix("PUT /snapshot/create") +
+                fmt::format("process {} ended before it answered: killed by signal 9", listener));
+}
+
+const Step kTurnedAway = {
+    "HTTP/1.1 503\r\nServer: Firecracker API\r\nConnection: close\r\nContent-Length: 40\r\n\r\n"
+    R"({ "error": "Too many open connections" })",
+    Step::How::kAnswerAndClose};
+
+TEST_F(FirecrackerTest, RequestsThatAreTurnedAwayAreMadeAgain) {
+  ScriptedServer server(path_, {kTurnedAway,
+                                kTurnedAway,
+                                {answer("200", kInfo)},
+                                kTurnedAway,
+                                {kNoContent},
+                                kTurnedAway,
+                                {kNoContent}});
+  Firecracker firecracker = connect();
+  const auto info = firecracker.describe();
+  EXPECT_TRUE(info) << info.error().message;
+  const Reply created = firecracker.create({SnapshotType::kFull, "/s", "/m"});
+  EXPECT_TRUE(created.status()) << created.status().error().message;
+  const Reply resumed = firecracker.resume();
+  EXPECT_TRUE(resumed.status()) << resumed.status().error().message;
+  EXPECT_EQ(server.requests().size(), 7U);
+}
+
+TEST_F(FirecrackerTest, AFirecrackerWithoutRoomIsNotAskedForEver) {
+  const ScriptedServer server(path_, std::vector<Step>(1000, kTurnedAway));
+  Timeouts timeouts;
+  timeouts.request = std::chrono::milliseconds(50);
+  const Reply created = connect(timeouts).create({SnapshotType::kFull, "/s", "/m"});
+  // It has read nothing of it.
+  EXPECT_EQ(created.outcome(), Outcome::kRefused);
+  EXPECT_EQ(created.status().error().message,
+            prefix("PUT /snapshot/create") +
+                "it has no room for one more connection (503), and had none for 50 ms; see which "
+                "programs keep connections to this socket open");
+}
+
+TEST_F(FirecrackerTest, WaitingForRoomIsInterrupted) {
+  const ScriptedServer server(path_, std::vector<Step>(1000, kTurnedAway));
+  StopAt stop(20);
+  EXPECT_EQ(connect({}, &stop).describe().error().kind, ErrorKind::kInterrupted);
+}
+
+TEST_F(FirecrackerTest, APausedVmIsResumedOnTheConnectionOfThePauseWhenThereIsNoRoomForAnother) {
+  ScriptedServer server(
+      path_,
+      {{kNoContent}, kTurnedAway, {kNoContent}, kTurnedAway, {kNoContent}, {answer("200", kInfo)}});
+  Firecracker firecracker = connect();  // connection 0
+  EXPECT_TRUE(firecracker.pause().status());
+  EXPECT_TRUE(firecracker.create({SnapshotType::kFull, "/s", "/m"}).status());
+  EXPECT_TRUE(firecracker.resume().status());
+  EXPECT_TRUE(firecracker.describe());
+  EXPECT_EQ(server.connections(), (std::vector<std::size_t>{1, 2, 1, 3, 1, 4}));
 }
 
 TEST_F(FirecrackerTest, AnswerOfAProcessThatEndedIsRead) {

@@ -37,6 +37,7 @@
 #include "vmm/interruption.h"
 #include "vmm/jail.h"
 #include "vmm/stopwatch.h"
+#include "vmm/visibility.h"
 #include "vmm/vm.h"
 
 namespace lamina {
@@ -72,6 +73,10 @@ class Pause {
     vmm_.emplace(std::move(firecracker));
     LAMINA_ASSIGN_OR_RETURN(Store store, Store::open(options_.store, report_.notes));
     store_.emplace(std::move(store));
+    if (!jail_->is_apart()) {
+      LAMINA_ASSIGN_OR_RETURN(const std::string path, sys::real_path(store_->path()));
+      LAMINA_RETURN_IF_ERROR(vmm::check_finds_store(vmm_->pid(), path));
+    }
     LAMINA_ASSIGN_OR_RETURN(Pin pin, Pin::claim(*store_, vmm_->pid(), vmm_->start_time()));
     pin_.emplace(std::move(pin));
     const Status paused = pause_claimed();
@@ -114,8 +119,12 @@ class Pause {
       return fail(ErrorKind::kFailed, "the Firecracker at '{}' has no VM that could be paused",
                   options_.vmm.api_socket);
     }
+    LAMINA_RETURN_IF_ERROR(vmm::require_supported(instance_.version));
     LAMINA_ASSIGN_OR_RETURN(machine_, vmm_->machine_config());
-    memory_bytes_ = machine_.memory_mib * kBytesPerMib;
+    if (vmm::has_feature(instance_.version, vmm::Feature::kHotplugMemory)) {
+      LAMINA_ASSIGN_OR_RETURN(hotplug_mib_, vmm_->hotplug_memory_mib());
+    }
+    memory_bytes_ = (machine_.memory_mib + hotplug_mib_) * kBytesPerMib;
     auto base = vmm::open_base(*store_, *pin_);
     if (base) {
       base_ = std::move(*base);
@@ -156,9 +165,12 @@ class Pause {
                          base_->header.memory_bytes);
     }
     const auto version = vmm::parse_version(instance_.version);
-    if (memory_bytes_ > kMaxSingleRegionBytes &&
+    // Hotpluggable memory is a region of its own.
+    if ((memory_bytes_ > kMaxSingleRegionBytes || hotplug_mib_ > 0) &&
         (!version || !vmm::has_diff_of_large_memory_fixed(*version))) {
-      return fmt::format("Firecracker {} writes wrong diffs of more than 3 GiB", instance_.version);
+      return fmt::format(
+          "Firecracker {} writes wrong diffs of more than 3 GiB or of hotpluggable memory",
+          instance_.version);
     }
     return {};
   }
@@ -221,6 +233,7 @@ class Pause {
     journal_.was_running = instance_.state == vmm::VmState::kRunning;
     journal_.created = store::timestamp_now();
     journal_.origin = vmm::origin_here(instance_.version);
+    journal_.origin.huge_pages = machine_.huge_pages;
     journal_.lacks_files = !options_.frozen_hook.empty() || !options_.attachments.empty();
     report_.pause_id = journal_.pause_id;
     report_.parent_pause_id = journal_.parent_pause_id;
@@ -238,7 +251,9 @@ class Pause {
     if (jail_->is_apart()) LAMINA_RETURN_IF_ERROR(make_directory_in_jail());
     directory_ = jail_->is_apart() ? journal_.jail_directory : pending_->path();
     LAMINA_ASSIGN_OR_RETURN(directory_, sys::real_path(directory_));
-    return {};
+    const Status found = vmm::check_finds(vmm_->pid(), {directory_, jail_->inside(directory_)});
+    if (!found && pending_->remove_files()) static_cast<void>(pending_->end());
+    return found;
   }
 
   Status make_directory_in_jail() {
@@ -455,6 +470,7 @@ class Pause {
   std::string base_error_;
   vmm::InstanceInfo instance_;
   vmm::MachineConfig machine_;
+  std::uint64_t hotplug_mib_ = 0;  ///< of memory that can be plugged, which is in the memory file
   std::uint64_t memory_bytes_ = 0;
   PauseJournal journal_;
   std::string directory_;  ///< where the VMM writes, absolute

@@ -11,6 +11,7 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "lamina/lifecycle.h"
+#include "store/huge_pages.h"
 #include "store/maps.h"
 #include "store/name.h"
 #include "store/pin.h"
@@ -23,10 +24,12 @@
 #include "sys/range_copy.h"
 #include "vmm/finish.h"
 #include "vmm/firecracker.h"
+#include "vmm/firecracker_version.h"
 #include "vmm/interruption.h"
 #include "vmm/jail.h"
 #include "vmm/page_server_process.h"
 #include "vmm/stopwatch.h"
+#include "vmm/visibility.h"
 #include "vmm/vm.h"
 
 namespace lamina {
@@ -77,23 +80,45 @@ class Resume {
     LAMINA_ASSIGN_OR_RETURN(Pin pin, Pin::claim(*store_, vmm_->pid(), vmm_->start_time()));
     pin_.emplace(std::move(pin));
     // Only now, when nobody else can resume into the same process.
-    LAMINA_RETURN_IF_ERROR(check_fresh());
+    const Status possible = check_possible();
+    if (!possible) {
+      if (!pin_->facts() && !pin_->has_base()) static_cast<void>(pin_->release());
+      return possible;
+    }
     const Status resumed = resume_claimed();
     if (resumed) return {};
     return clean_up(resumed.error());
   }
 
-  Status check_fresh() {
+  /// What this Firecracker cannot do is refused before anything is made for it.
+  Status check_possible() {
     LAMINA_ASSIGN_OR_RETURN(const vmm::InstanceInfo instance, vmm_->describe());
     if (instance.state != vmm::VmState::kNotStarted) {
-      if (!pin_->facts() && !pin_->has_base()) static_cast<void>(pin_->release());
       return fail(
           ErrorKind::kFailed,
           "the Firecracker at '{}' has a VM already; a snapshot is loaded into one that was "
           "just started",
           options_.vmm.api_socket);
     }
-    compare_origins(instance.version);
+    version_ = instance.version;
+    LAMINA_RETURN_IF_ERROR(vmm::require_supported(version_));
+    using vmm::Feature;
+    const auto require = [&](bool asked_for, Feature feature, const char* what) -> Status {
+      return asked_for ? vmm::require_feature(version_, feature, what) : Status{};
+    };
+    LAMINA_RETURN_IF_ERROR(require(!options_.network_overrides.empty(), Feature::kNetworkOverrides,
+                                   "another network device (--network-override)"));
+    LAMINA_RETURN_IF_ERROR(require(!options_.vsock_override.empty(), Feature::kVsockOverride,
+                                   "another vsock path (--vsock-override)"));
+    LAMINA_RETURN_IF_ERROR(require(options_.clock_realtime, Feature::kClockRealtime,
+                                   "a clock that is moved on (--clock-realtime)"));
+    LAMINA_RETURN_IF_ERROR(require(options_.huge_pages != HugePages::kAsBefore,
+                                   Feature::kHugePagesOfLoad, "other pages (--huge-pages)"));
+    if (!jail_->is_apart()) {
+      LAMINA_ASSIGN_OR_RETURN(const std::string store, sys::real_path(store_->path()));
+      LAMINA_RETURN_IF_ERROR(vmm::check_finds_store(vmm_->pid(), store));
+    }
+    compare_origins(version_);
     return {};
   }
 
@@ -130,6 +155,9 @@ class Resume {
       request.network_overrides.push_back({override.interface_id, override.host_device});
     }
     if (!options_.vsock_override.empty()) request.vsock_path = options_.vsock_override;
+    request.is_before_1_13 = !vmm::has_feature(version_, vmm::Feature::kTrackDirtyPages);
+    request.clock_realtime = options_.clock_realtime;
+    if (options_.huge_pages != HugePages::kAsBefore) request.huge_pages = huge_pages();
     interruption_.ignore();
     std::unique_ptr<vmm::PageServerWatch> watch;
     if (report_.mode == ResumeMode::kPageFaults) {
@@ -139,7 +167,21 @@ class Resume {
     const vmm::Reply reply = vmm_->load(request);
     // A load that was refused was not ours, whatever VM is there.
     may_be_loaded_ = reply.outcome() != vmm::Outcome::kRefused;
-    return reply.status();
+    return reply.status() ? Status{} : std::unexpected(with_advice(reply.status().error()));
+  }
+
+  /// What helps against a load that was refused, where it is known.
+  [[nodiscard]] Error with_advice(Error error) const {
+    if (error.message.contains("hugetlbfs")) {
+      error.message += "; resume with --mode uffd (ingest --huge-pages 2M makes that known)";
+    } else if (error.message.contains("boot-specific resources")) {
+      // After all other loads that it refuses Firecracker ends.
+      error.message += fmt::format(
+          "; process {} was configured to boot a VM, and goes on; start another Firecracker for "
+          "the resume",
+          vmm_->pid());
+    }
+    return error;
   }
 
   void compare_origins(const std::string& version) {
@@ -156,17 +198,66 @@ class Resume {
     compare("host kernel", then.kernel, now.kernel);
   }
 
+  /// The pages that the VM will be on, in Firecracker's words; empty when they are not known.
+  [[nodiscard]] std::string huge_pages() const {
+    return store::huge_pages_name(options_.huge_pages,
+                                  snapshot_->facts ? snapshot_->facts->origin.huge_pages : "");
+  }
+
+  /// Why Firecracker would not load from a file; empty when it would.
+  [[nodiscard]] std::string why_no_file() const {
+    return huge_pages() == store::kHugetlbfsPages ? "the VM's memory is on 2 MiB pages" : "";
+  }
+
+  /// Why Firecracker could not reach the page server; empty when it can.
+  [[nodiscard]] Result<std::string> why_no_page_faults() const {
+    if (jail_->is_apart()) return std::string();
+    LAMINA_ASSIGN_OR_RETURN(const std::string store, sys::real_path(store_->path()));
+    const std::string path = page_server_socket(store);
+    if (path.size() <= kMaxSocketPath) return std::string();
+    return fmt::format("Firecracker cannot connect to '{}', sockets' paths have at most {} bytes",
+                       path, kMaxSocketPath);
+  }
+
   Status choose_mode() {
     report_.mode = options_.mode;
     report_.reason = "asked for";
-    if (options_.mode != ResumeMode::kAuto) return {};
+    const std::string no_file = why_no_file();
+    LAMINA_ASSIGN_OR_RETURN(std::string no_faults, why_no_page_faults());
+    const bool may_load_otherwise =
+        vmm::has_feature(version_, vmm::Feature::kHugePagesOfLoad) && !no_file.empty();
+    const auto cannot = [&](const std::string& why, const char* otherwise) {
+      return fail(ErrorKind::kFailed, "'{}' cannot be resumed so: {}; {}{}", report_.snapshot, why,
+                  otherwise,
+                  may_load_otherwise ? ", or on other pages with --huge-pages none" : "");
+    };
+    if (options_.mode == ResumeMode::kFile) {
+      if (no_file.empty()) return {};
+      return cannot(no_file + ", which Firecracker loads by page faults only",
+                    "resume with --mode uffd");
+    }
+    if (options_.mode == ResumeMode::kPageFaults) {
+      if (no_faults.empty()) return {};
+      return cannot(no_faults, no_file.empty() ? "give the store a shorter path, or resume with "
+                                                 "--mode file"
+                                               : "give the store a shorter path");
+    }
     const auto choose = [&](ResumeMode mode, std::string reason) {
       report_.mode = mode;
       report_.reason = std::move(reason);
     };
     const sys::MachineFacts machine = sys::examine_machine();
-    if (!machine.userfaultfd) {
-      choose(ResumeMode::kFile, fmt::format("no userfaultfd here: {}", machine.userfaultfd_error));
+    if (no_faults.empty() && !machine.userfaultfd) {
+      no_faults = fmt::format("no userfaultfd here: {}", machine.userfaultfd_error);
+    }
+    if (!no_file.empty() && !no_faults.empty()) {
+      return cannot(fmt::format("{}, which needs page faults, and {}", no_file, no_faults),
+                    "mend the latter");
+    }
+    if (!no_file.empty()) {
+      choose(ResumeMode::kPageFaults, no_file);
+    } else if (!no_faults.empty()) {
+      choose(ResumeMode::kFile, no_faults);
     } else if (store::has_map(*store_, snapshot_->pause_id)) {
       choose(ResumeMode::kFile, "a materialized file of this pause is there already");
     } else if (const double ms = materialize_ms(); ms > kMaxMaterializeMs) {
@@ -247,7 +338,10 @@ class Resume {
         backend = jail_directory_ + "/" + kMemoryName;
       } else {
         LAMINA_RETURN_IF_ERROR(vmm::Jail::give_socket(backend, jail_directory_, kSocketName));
-        backend = jail_directory_ + "/" + kSocketName;
+        const std::string given = jail_directory_ + "/" + kSocketName;
+        LAMINA_RETURN_IF_ERROR(
+            vmm::make_socket_seen(vmm_->pid(), backend, {given, jail_->inside(given)}));
+        backend = given;
       }
     } else {
       LAMINA_ASSIGN_OR_RETURN(vmstate, sys::real_path(vmstate));
@@ -255,11 +349,10 @@ class Resume {
     }
     vmstate_ = jail_->inside(vmstate);
     backend_ = jail_->inside(backend);
-    if (report_.mode != ResumeMode::kFile && backend_.size() > kMaxSocketPath) {
-      return fail(ErrorKind::kFailed,
-                  "Firecracker cannot connect to '{}', sockets' paths have at most {} bytes; give "
-                  "the store a shorter path, or resume by file",
-                  backend_, kMaxSocketPath);
+    // A load that fails costs the process.
+    LAMINA_RETURN_IF_ERROR(vmm::check_finds(vmm_->pid(), {vmstate, vmstate_}));
+    if (report_.mode == ResumeMode::kFile) {
+      LAMINA_RETURN_IF_ERROR(vmm::check_finds(vmm_->pid(), {backend, backend_}));
     }
     return {};
   }
@@ -290,6 +383,7 @@ class Resume {
   std::optional<Store> store_;
   std::optional<Pin> pin_;
   std::string jail_directory_;
+  std::string version_;  ///< of Firecracker
   std::string vmstate_;  ///< as Firecracker sees it
   std::string backend_;  ///< the same
   bool may_be_loaded_ = false;

@@ -75,7 +75,7 @@ Result<store::PinFacts> describe_vm(const Firecracker& vmm, const VmmAddress& ad
 }
 
 store::Origin origin_here(const std::string& vmm_version) {
-  return {vmm_version, sys::cpu_model(), sys::kernel_release()};
+  return {vmm_version, sys::cpu_model(), sys::kernel_release(), {}};
 }
 
 }  // namespace lamina::vmm

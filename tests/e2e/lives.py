@@ -213,9 +213,9 @@ def cut_short(life: Life, number: int, *options: str | Path) -> None:
     assert outcome.code == -signal.SIGKILL, str(outcome)
 
 
-# GET /, GET /machine-config, pause, create, resume.
-ANSWER_OF_CREATE = 4
-ANSWER_OF_RESUME = 5
+# GET /, GET /machine-config, GET /hotplug/memory, pause, create, resume.
+ANSWER_OF_CREATE = 5
+ANSWER_OF_RESUME = 6
 
 
 def leave_acknowledged(life: Life) -> None:

@@ -151,7 +151,7 @@ class SameTest(AskTest):
         disk = self.directory / "disk.img"
         disk.write_bytes(b"contents")
         self.snapshot("a")
-        vm = self.fresh()
+        vm = self.fresh("--vsock")
         self.assertEqual(self.say(vm, "a", "--after", "stay").code, EXIT_FAILED)  # another VM's
         report = json.loads(self.say(
             vm, "a", "--after", "stay", "--replace", "--full", "--attach", disk, "--timeout", "7",
@@ -159,10 +159,11 @@ class SameTest(AskTest):
         self.assertEqual((report["kind"], vm.state()), ("full", "Paused"))
         self.assertEqual([path.read_bytes() for path in (self.store / "a").rglob("disk.img")],
                          [b"contents"])
-        other = self.waiting()
+        other = self.waiting("--version", "1.17.0")
         report = self.done("resume", "--api", other.api_socket, "--store", self.store, "--name", "a",
                            "--mode", "uffd", "--populate", "all", "--record", "--stay-paused",
-                           "--vsock-override", "/v.sock", "--json").json
+                           "--vsock-override", "/v.sock", "--clock-realtime", "--huge-pages",
+                           "transparent", "--json").json
         self.assertEqual((report["mode"], other.state()), ("uffd", "Paused"))
         self.assertEqual(self.done_by(self.daemon), ["pause", "pause", "resume"])
 
