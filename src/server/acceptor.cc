@@ -153,12 +153,10 @@ void Acceptor::receive_from(int connection, const std::function<void(std::unique
   pending_.erase(found);
   auto vm = finish(finished);
   if (!vm) {
-    if (const auto end = end_of(finished.claimed)) {
-      refuse(*end);
-    } else {
-      static_cast<void>(sys::kill_process(finished.claimed.pidfd.get()));
-      refuse(fmt::format("process {} is refused: {}{}", pid, vm.error().message, kKilledToo));
-    }
+    const auto end = end_of(finished.claimed);
+    static_cast<void>(sys::kill_process(finished.claimed.pidfd.get()));
+    refuse(end ? *end
+               : fmt::format("process {} is refused: {}{}", pid, vm.error().message, kKilledToo));
     states_->remove(VmDirectory(name, sys::Fd()));
     return;
   }
@@ -252,9 +250,10 @@ void Acceptor::stop_listening(const std::function<void(std::unique_ptr<Vm>)>& ta
 }
 
 std::string Acceptor::reason_of(const Pending& pending, const std::string& reason) {
-  if (auto end = end_of(pending.claimed)) return *std::move(end);
+  const auto end = end_of(pending.claimed);
   const bool waits = pending.receiver.has_userfaultfd();
   if (waits) static_cast<void>(sys::kill_process(pending.claimed.pidfd.get()));
+  if (end) return *end;
   return fmt::format("process {} is refused: {}{}", pending.claimed.peer.pid, reason,
                      waits ? kKilledToo : "");
 }

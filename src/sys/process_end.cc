@@ -80,7 +80,7 @@ std::optional<EndFacts> facts_of_end(const NamedProcess& process) {
 bool is_ending(int pidfd, const NamedProcess& process) {
   if (has_ended(pidfd)) return true;
   const auto facts = facts_of_end(process);
-  return !facts || facts->is_exiting;
+  return facts && facts->is_exiting;
 }
 
 bool has_ended_or_ends(int pidfd, const NamedProcess& process) {

@@ -22,7 +22,7 @@ constexpr Milliseconds kAskWhileRefused{100};
 
 /// The pauses between tries of a request that was turned away.
 constexpr Milliseconds kFirstPause{10};
-constexpr Milliseconds kLongestPause{500};
+constexpr Milliseconds kLongestPause{200};
 
 constexpr unsigned kOk = 200;
 constexpr unsigned kNoContent = 204;
@@ -237,7 +237,7 @@ Reply Firecracker::load(const LoadRequest& request) {
   auto body = encode_load(request);
   if (!body) return Reply::refused(about(put, std::move(body.error())));
   put.body = std::move(*body);
-  return change(put, timeouts_.load, progress_);
+  return change(put, timeouts_.load, progress_, &kept_);
 }
 
 }  // namespace lamina::vmm

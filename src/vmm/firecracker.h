@@ -61,9 +61,9 @@ class [[nodiscard]] Reply {
 ///
 /// Firecracker has room for ten connections, and turns the next one away (503) before it reads
 /// anything of it. A request that was turned away was not carried out: it is made again, after
-/// pauses that grow from 10 to 500 ms, for as long as a short call may take. And a VM that was
-/// paused can always be told to go on: the connection of the pause is kept until then, and takes
-/// what a new connection cannot.
+/// pauses that grow from 10 to 200 ms, for as long as a short call may take. And a VM that was
+/// paused or loaded can always be told to go on: the connection of that request is kept until then,
+/// and takes what a new connection cannot.
 ///
 /// Errors begin with "firecracker at 'SOCKET': METHOD TARGET: "; what Firecracker gave as a reason
 /// is shown without control characters. A process that ends is noticed at once.
@@ -97,7 +97,7 @@ class Firecracker {
   Result<std::uint64_t> hotplug_memory_mib();
 
   /// `PATCH /vm`. Both are also acknowledged when the VM was so already. Acknowledged, pause()
-  /// keeps its connection, and resume() closes that.
+  /// and load() keep their connection, and resume() closes it.
   Reply pause();
   Reply resume();
 
