@@ -51,12 +51,14 @@ Result<Firecracker> Firecracker::connect(const std::string& api_socket, const Ti
                 firecracker.object_);
   }
   LAMINA_ASSIGN_OR_RETURN(firecracker.pidfd_, sys::open_peer(connection.get()));
-  LAMINA_ASSIGN_OR_RETURN(firecracker.start_time_, sys::start_time_of(firecracker.peer_.pid));
+  const auto start_time = sys::start_time_of(firecracker.peer_.pid);
   // Only of a process that is still there is that the start time of the pidfd's.
   if (sys::has_ended(firecracker.pidfd_.get())) {
     return fail(ErrorKind::kFailed, "{}: process {} has ended", firecracker.object_,
                 firecracker.peer_.pid);
   }
+  if (!start_time) return std::unexpected(start_time.error());
+  firecracker.start_time_ = *start_time;
   return firecracker;
 }
 
@@ -86,11 +88,12 @@ Status Firecracker::check_peer(int socket) const {
   }
   // While our process is there, nobody else has its pid; a socket outlives who listened at it when
   // it was inherited.
+  const auto start_time = sys::start_time_of(peer.pid);
   if (sys::has_ended(pidfd_.get())) {
     return fail(ErrorKind::kFailed, "process {} has ended", peer_.pid);
   }
-  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t start_time, sys::start_time_of(peer.pid));
-  if (start_time != start_time_) {
+  if (!start_time) return std::unexpected(start_time.error());
+  if (*start_time != start_time_) {
     return fail(ErrorKind::kFailed, "another process with pid {} listens there now", peer.pid);
   }
   return {};

@@ -585,6 +585,27 @@ TEST_F(FirecrackerTest, APausedVmIsResumedOnTheConnectionOfThePauseWhenThereIsNo
   EXPECT_EQ(server.connections(), (std::vector<std::size_t>{1, 2, 1, 3, 1, 4}));
 }
 
+TEST_F(FirecrackerTest, ALoadedVmIsResumedOnTheConnectionOfTheLoadWhenThereIsNoRoomForAnother) {
+  ScriptedServer server(path_, {{kNoContent}, kTurnedAway, {kNoContent}});
+  Firecracker firecracker = connect();  // connection 0
+  LoadRequest load;
+  load.state_path = load.backend_path = "/s";
+  EXPECT_TRUE(firecracker.load(load).status());
+  EXPECT_TRUE(firecracker.resume().status());
+  EXPECT_EQ(server.connections(), (std::vector<std::size_t>{1, 2, 1}));
+}
+
+TEST_F(FirecrackerTest, AKeptConnectionThatIsClosedIsGivenUp) {
+  const std::vector<Step> steps = {
+      {kNoContent, Step::How::kAnswerAndClose}, kTurnedAway, {kNoContent}};
+  ScriptedServer server(path_, steps);
+  Firecracker firecracker = connect();  // connection 0
+  EXPECT_TRUE(firecracker.pause().status());
+  const Reply resumed = firecracker.resume();
+  EXPECT_TRUE(resumed.status()) << resumed.status().error().message;
+  EXPECT_EQ(server.connections(), (std::vector<std::size_t>{1, 2, 3}));
+}
+
 TEST_F(FirecrackerTest, AnswerOfAProcessThatEndedIsRead) {
   fork_listener([](int listening) {
     accept_request_and(listening, [](int connection) { send_all(connection, fault("bye")); });
