@@ -65,7 +65,8 @@ std::optional<EndFacts> facts_of_end(const NamedProcess& process) {
   for (int field = kFirst; !text.empty(); ++field) {
     const std::size_t end = std::min(text.find_first_of(" \n"), text.size());
     std::uint64_t number = 0;
-    std::from_chars(text.data(), text.data() + end, number);
+    const std::string_view word = text.substr(0, end);
+    std::from_chars(word.data(), word.data() + word.size(), number);
     if (field == kFlags) facts.is_exiting = (number & kExiting) != 0;
     if (field == kStartTime) start_time = number;
     if (field == kStatus) facts.status = static_cast<int>(number);

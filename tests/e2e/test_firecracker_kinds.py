@@ -20,9 +20,8 @@ from pathlib import Path
 sys.dont_write_bytecode = True  # the source folder stays clean
 
 from firecracker import Firecracker
-from memory_files import (EXIT_DONE, EXIT_FAILED, EXIT_NO_SPACE, PAGE_BYTES, Outcome, data_map, lamina,
-                          main)
-from sandbox import FRESH, MEMORY_BYTES, SandboxTest, page_servers_of
+from memory_files import (EXIT_DONE, EXIT_FAILED, EXIT_NO_SPACE, PAGE_BYTES, Outcome, lamina, main)
+from sandbox import MEMORY_BYTES, SandboxTest, page_servers_of
 from serving import TIMEOUT_S, huge_pages, wait_until
 
 OTHER_USER = 65534
