@@ -1,6 +1,7 @@
 #include "vmm/finish.h"
 
 #include "base/error.h"
+#include "vmm/last_create.h"
 #include "vmm/stopwatch.h"
 
 namespace lamina::vmm {
@@ -24,7 +25,11 @@ Status move_pin(const store::OpenSnapshot& state, store::Pin& pin, std::string n
 }
 
 Status thaw_counted(Firecracker& vmm, SettledPauses& settled) {
-  LAMINA_RETURN_IF_ERROR(vmm.resume().status());
+  // Frozen for another store's pause just now, it stays so until that has ended.
+  LAMINA_RETURN_IF_ERROR(lock_vm(vmm));
+  const Status resumed = vmm.resume().status();
+  unlock_vm(vmm);
+  LAMINA_RETURN_IF_ERROR(resumed);
   ++settled.resumed_vms;
   settled.notes.push_back(
       fmt::format("the VM of process {} runs again; its pause had not ended", vmm.pid()));
@@ -99,7 +104,7 @@ Status require_full(store::Pin& pin) {
 }
 
 Status settle_pause(const store::Store& store, store::PendingPause& pending, store::Pin& pin,
-                    Firecracker& vmm, SettledPauses& settled) {
+                    Firecracker& vmm, Mutex& completing, SettledPauses& settled) {
   const store::PauseJournal journal = pending.journal();
   const std::string id = journal.pause_id.to_string();
   // Answered only after a create that still runs has ended.
@@ -116,6 +121,7 @@ Status settle_pause(const store::Store& store, store::PendingPause& pending, sto
     settled.notes.push_back(fmt::format("gave up pause {}, which was never acknowledged", id));
     return {};
   }
+  const MutexLock one_at_a_time(completing);
   LAMINA_ASSIGN_OR_RETURN(const bool lost, has_lost_files(pending, pin));
   if (lost) {
     // The VM has all of its memory still: a full file makes up for what was lost.
@@ -160,7 +166,8 @@ Status settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm
                   id.to_string());
     }
     SettledPauses settled;
-    const Status done = settle_pause(store, *pending, pin, vmm, settled);
+    Mutex completing;  // nobody else's
+    const Status done = settle_pause(store, *pending, pin, vmm, completing, settled);
     notes.insert(notes.end(), settled.notes.begin(), settled.notes.end());
     if (!done) {
       return std::unexpected(with_context(
