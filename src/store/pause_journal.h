@@ -16,6 +16,7 @@
 #include "lamina/lifecycle.h"
 #include "lamina/result.h"
 #include "lamina/uuid.h"
+#include "store/jail_directory.h"
 #include "store/snapshot_facts.h"
 
 namespace lamina::store {
@@ -37,7 +38,7 @@ struct PauseJournal {
   std::string api_socket;
   /// The directory, as we see it, that the VMM writes to when it cannot reach the store; empty:
   /// the pending directory itself.
-  std::string jail_directory;
+  JailDirectory jail_directory;
   AfterPause after = AfterPause::kStop;
   bool was_running = false;
   std::string created;  ///< RFC 3339, UTC
