@@ -2,43 +2,58 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "base/utf8.h"
+
 namespace lamina {
 namespace {
 
 constexpr std::string_view kEllipsis = "...";
 
-/// True for the second byte of a character of UTF-8, and those after it.
-bool is_continuation(char c) {
-  constexpr unsigned kMask = 0xc0;
-  constexpr unsigned kContinuation = 0x80;
-  return (static_cast<unsigned char>(c) & kMask) == kContinuation;
-}
-
-/// One byte, escaped where it must be.
-std::string shown_byte(char c) {
+/// True for one whole character that may stand in a line.
+bool is_harmless(std::string_view character) {
   constexpr unsigned char kFirstPrintable = 0x20;
   constexpr unsigned char kDelete = 0x7f;
-  const auto byte = static_cast<unsigned char>(c);
-  if (byte < kFirstPrintable || byte == kDelete) return fmt::format("\\x{:02x}", byte);
-  return {c};
+  const auto byte = static_cast<unsigned char>(character.front());
+  if (character.size() == 1) return byte >= kFirstPrintable && byte != kDelete;
+  // U+0080 to U+009F; U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069.
+  if (character >= "\xc2\x80" && character <= "\xc2\x9f") return false;
+  const bool turns_direction = character == "\xe2\x80\x8e" || character == "\xe2\x80\x8f" ||
+                               (character >= "\xe2\x80\xaa" && character <= "\xe2\x80\xae") ||
+                               (character >= "\xe2\x81\xa6" && character <= "\xe2\x81\xa9");
+  return !turns_direction;
+}
+
+/// What `text` begins with, as it is shown; `taken` is how many bytes of it that is.
+std::string shown_start(std::string_view text, std::size_t& taken) {
+  const std::size_t length = utf8_length(text);
+  taken = std::max<std::size_t>(length, 1);
+  const std::string_view character = text.substr(0, taken);
+  if (length > 0 && is_harmless(character)) return std::string(character);
+  std::string shown;
+  for (const char c : character) {
+    shown += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+  }
+  return shown;
 }
 
 }  // namespace
 
 std::string shown_line(std::string_view text) {
   std::string line;
-  for (const char c : text) line += shown_byte(c);
+  for (std::size_t taken = 0; !text.empty(); text.remove_prefix(taken)) {
+    line += shown_start(text, taken);
+  }
   return line;
 }
 
 std::string shown_value(std::string_view text) {
   std::string shown;
   std::size_t end = 0;  // of what leaves room for the ellipsis, and is whole
-  for (const char c : text) {
-    if (!is_continuation(c) && shown.size() + kEllipsis.size() <= kMaxShownValueBytes) {
-      end = shown.size();
-    }
-    shown += shown_byte(c);
+  for (std::size_t taken = 0; !text.empty(); text.remove_prefix(taken)) {
+    if (shown.size() + kEllipsis.size() <= kMaxShownValueBytes) end = shown.size();
+    shown += shown_start(text, taken);
     if (shown.size() > kMaxShownValueBytes) return shown.substr(0, end) + std::string(kEllipsis);
   }
   return shown;

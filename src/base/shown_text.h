@@ -1,4 +1,5 @@
-// Texts from outside as they stand in a message.
+// Texts from outside (file names, contents of files, answers of other processes) as they stand in a
+// message. A terminal must not take any of it for a command.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +8,9 @@
 
 namespace lamina {
 
-/// `text` on one line: control characters, which a path may hold, are written as \xNN.
+/// `text` on one line. Written as \xNN, byte by byte, are: control characters, also those of C1
+/// (0x9b of ISO 6429 is "ESC ["); the characters that turn the direction of writing; what is not
+/// UTF-8.
 std::string shown_line(std::string_view text);
 
 /// What shown_value() gives has at most so many bytes.

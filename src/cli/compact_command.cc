@@ -48,25 +48,25 @@ struct CompactArguments {
 
 void print_report(const CompactReport& report, double elapsed_ms) {
   if (report.outcome == CompactOutcome::kNothing) {
-    fmt::print("{}: {}, nothing to merge\n", report.snapshot,
+    print_text("{}: {}, nothing to merge\n", report.snapshot,
                count_of(report.layers_before, "layer"));
   } else if (report.outcome == CompactOutcome::kDropped) {
-    fmt::print("{}: dropped after {}\n", report.snapshot, count_of(report.attempts, "attempt"));
+    print_text("{}: dropped after {}\n", report.snapshot, count_of(report.attempts, "attempt"));
   } else {
     const bool planned = report.outcome == CompactOutcome::kPlanned;
-    fmt::print("{}: {} {} {}, the {} youngest in one\n", report.snapshot,
+    print_text("{}: {} {} {}, the {} youngest in one\n", report.snapshot,
                count_of(report.layers_before, "layer"), planned ? "would become" : "became",
                report.layers_after, report.merged_layers);
-    fmt::print("  {} read and written ({} of it cloned), {} freed, {:.1f} ms\n",
+    print_text("  {} read and written ({} of it cloned), {} freed, {:.1f} ms\n",
                human_bytes(report.written_bytes), human_bytes(report.cloned_bytes),
                human_bytes(report.freed_bytes), elapsed_ms);
     if (report.duplicated_bytes > 0) {
-      fmt::print("  {} {} in use by other directories, so this much is stored twice\n",
+      print_text("  {} {} in use by other directories, so this much is stored twice\n",
                  human_bytes(report.duplicated_bytes), planned ? "would stay" : "stay");
     }
   }
   if (report.next_pause_must_wait) {
-    fmt::print("  the hard limit of {} is reached: merge before the next pause\n", report.policy);
+    print_text("  the hard limit of {} is reached: merge before the next pause\n", report.policy);
   }
 }
 
@@ -143,7 +143,7 @@ class Run {
 
   /// Removed by somebody since the store was listed.
   void add_gone(const std::string& snapshot) {
-    if (!arguments_.json) fmt::print("{}: removed meanwhile\n", snapshot);
+    if (!arguments_.json) print_text("{}: removed meanwhile\n", snapshot);
     shown_.push_back({{"snapshot", snapshot}, {"outcome", "gone"}});
   }
 
@@ -179,7 +179,7 @@ int run(CompactArguments& arguments) {
     if (!snapshots) return report_error(snapshots.error(), arguments.json);
     arguments.snapshots = std::move(*snapshots);
     if (arguments.snapshots.empty() && !arguments.json) {
-      fmt::print("{}: no snapshots\n", arguments.store);
+      print_text("{}: no snapshots\n", arguments.store);
     }
   }
   return Run(arguments).all();

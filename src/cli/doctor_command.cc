@@ -44,7 +44,7 @@ nlohmann::ordered_json findings_json(const std::vector<Finding>& findings) {
 
 void print_findings(const std::vector<Finding>& findings) {
   for (const Finding& finding : findings) {
-    fmt::print("  {:<12} {:<8} {}\n", finding.subject, verdict_name(finding.verdict),
+    print_text("  {:<12} {:<8} {}\n", finding.subject, verdict_name(finding.verdict),
                finding.detail);
   }
 }
@@ -60,10 +60,10 @@ int run(const DoctorArguments& arguments) {
                 {"file_system", findings_json(report->file_system)},
                 {"machine", findings_json(report->machine)}});
   } else {
-    fmt::print("{}: {}\n", report->directory,
+    print_text("{}: {}\n", report->directory,
                report->is_usable() ? "a store can be kept here" : "NOT usable as a store");
     print_findings(report->file_system);
-    fmt::print("this machine:\n");
+    print_text("this machine:\n");
     print_findings(report->machine);
   }
   return report->is_usable() ? kExitDone : kExitFailed;

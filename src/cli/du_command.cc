@@ -71,16 +71,16 @@ void print_as_json(const StoreListing& listing, const std::vector<std::size_t>& 
 }
 
 void print_totals(const StoreTotals& totals) {
-  fmt::print("total {}: snapshots {}", human_bytes(totals.sum()),
+  print_text("total {}: snapshots {}", human_bytes(totals.sum()),
              human_bytes(totals.snapshot_bytes));
   const auto part = [](const char* what, std::uint64_t bytes) {
-    if (bytes > 0) fmt::print(", {} {}", what, human_bytes(bytes));
+    if (bytes > 0) print_text(", {} {}", what, human_bytes(bytes));
   };
   part("kept only for running VMs", totals.pin_bytes);
   part("on the way in", totals.pending_bytes);
   part("being built or left", totals.temporary_bytes);
   part("mapped files", totals.map_bytes);
-  fmt::print("\n");
+  print_text("\n");
 }
 
 void print_table(const StoreListing& listing, const std::vector<std::size_t>& chosen,
@@ -98,10 +98,10 @@ void print_table(const StoreListing& listing, const std::vector<std::size_t>& ch
   if (!chosen.empty()) fmt::print("{}", table.text());
   for (const std::size_t index : chosen) {
     const SnapshotListing& snapshot = listing.snapshots[index];
-    if (snapshot.error) fmt::print("{}: {}\n", snapshot.name, shown_line(snapshot.error->message));
+    if (snapshot.error) print_text("{}: {}\n", snapshot.name, shown_line(snapshot.error->message));
   }
   if (by_name) {
-    fmt::print("removing {} would free {}\n", chosen.size() == 1 ? "it" : "these together",
+    print_text("removing {} would free {}\n", chosen.size() == 1 ? "it" : "these together",
                human_bytes(freed_by_removing(listing, chosen)));
   }
   print_totals(listing.totals);

@@ -30,14 +30,14 @@ void print_report(const ForkReport& report, double elapsed_ms, bool json) {
     print_json(report::fork_json(report, elapsed_ms));
     return;
   }
-  fmt::print("{}: pause {}, generation {}\n", report.fork, report.pause_id.to_string(),
+  print_text("{}: pause {}, generation {}\n", report.fork, report.pause_id.to_string(),
              report.generation);
-  fmt::print("  {} linked ({})", count_of(report.linked_layers, "layer"),
+  print_text("  {} linked ({})", count_of(report.linked_layers, "layer"),
              human_bytes(report.linked_bytes));
   if (report.copied_layers > 0) {
-    fmt::print(", {} copied ({})", report.copied_layers, human_bytes(report.copied_bytes));
+    print_text(", {} copied ({})", report.copied_layers, human_bytes(report.copied_bytes));
   }
-  fmt::print(", {:.1f} ms\n", elapsed_ms);
+  print_text(", {:.1f} ms\n", elapsed_ms);
 }
 
 Asked<ForkReport> ask_daemon(const ForkArguments& arguments) {

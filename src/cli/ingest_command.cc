@@ -62,13 +62,13 @@ void print_report(const IngestReport& report, double elapsed_ms, bool json) {
                 {"elapsed_ms", elapsed_ms}});
     return;
   }
-  fmt::print("{}: generation {}, {} of {} memory\n", report.snapshot, report.generation,
+  print_text("{}: generation {}, {} of {} memory\n", report.snapshot, report.generation,
              kind_name(report.kind), human_bytes(report.memory_bytes));
-  fmt::print("  {} of data ({}), {} of zeros, {} unchanged\n",
+  print_text("  {} of data ({}), {} of zeros, {} unchanged\n",
              count_of(report.stored_blocks, "block"),
              human_bytes(report.stored_blocks * kBlockBytes), count_of(report.zero_blocks, "block"),
              report.unchanged_blocks);
-  fmt::print("  layer {} ({}, {}), {:.1f} ms\n", report.build_id.to_string(),
+  print_text("  layer {} ({}, {}), {:.1f} ms\n", report.build_id.to_string(),
              layout_name(report.layout), human_bytes(report.layer_allocated_bytes), elapsed_ms);
 }
 

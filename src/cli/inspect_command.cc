@@ -27,17 +27,17 @@ struct InspectArguments {
 };
 
 void print_summary(const SnapshotInfo& info) {
-  fmt::print("{}\n", info.path);
-  fmt::print("  memory      {} ({} bytes), {} of zeros\n", human_bytes(info.memory_bytes),
+  print_text("{}\n", info.path);
+  print_text("  memory      {} ({} bytes), {} of zeros\n", human_bytes(info.memory_bytes),
              info.memory_bytes, human_bytes(info.zero_blocks * kBlockBytes));
-  fmt::print("  generation  {} ({} header)\n", info.generation, header_format_name(info.header));
-  fmt::print("  build       {}\n", info.build_id.to_string());
-  if (info.pause_id) fmt::print("  pause       {}\n", info.pause_id->to_string());
-  if (info.parent_pause_id) fmt::print("  parent      {}\n", info.parent_pause_id->to_string());
-  if (!info.created.empty()) fmt::print("  created     {}\n", info.created);
-  if (!info.huge_pages.empty()) fmt::print("  huge pages  {}\n", shown_value(info.huge_pages));
-  if (info.vmstate_bytes) fmt::print("  VM state    {}\n", human_bytes(*info.vmstate_bytes));
-  fmt::print("  extents     {}; per 2 MiB: {:.1f} on average, {} at most\n", info.extents.size(),
+  print_text("  generation  {} ({} header)\n", info.generation, header_format_name(info.header));
+  print_text("  build       {}\n", info.build_id.to_string());
+  if (info.pause_id) print_text("  pause       {}\n", info.pause_id->to_string());
+  if (info.parent_pause_id) print_text("  parent      {}\n", info.parent_pause_id->to_string());
+  if (!info.created.empty()) print_text("  created     {}\n", info.created);
+  if (!info.huge_pages.empty()) print_text("  huge pages  {}\n", shown_value(info.huge_pages));
+  if (info.vmstate_bytes) print_text("  VM state    {}\n", human_bytes(*info.vmstate_bytes));
+  print_text("  extents     {}; per 2 MiB: {:.1f} on average, {} at most\n", info.extents.size(),
              info.mean_extents_per_window, info.max_extents_per_window);
 }
 
@@ -47,11 +47,11 @@ std::string_view checksums_word(const std::optional<bool>& has_checksums) {
 }
 
 void print_layers(const SnapshotInfo& info) {
-  fmt::print("\n  layer {:<36} {:<8} {:>10} {:>10} {:>6} {}\n", "build", "layout", "live", "dead",
+  print_text("\n  layer {:<36} {:<8} {:>10} {:>10} {:>6} {}\n", "build", "layout", "live", "dead",
              "links", "checksums");
   for (std::size_t i = 0; i < info.layers.size(); ++i) {
     const LayerInfo& layer = info.layers[i];
-    fmt::print("  {:<5} {:<36} {:<8} {:>10} {:>10} {:>6} {}\n", layer_symbol(i),
+    print_text("  {:<5} {:<36} {:<8} {:>10} {:>10} {:>6} {}\n", layer_symbol(i),
                layer.build_id.to_string(), layer.file ? layer.file->layout : kUnknown,
                human_bytes(layer.live_blocks * kBlockBytes),
                layer.file ? human_bytes(layer.file->dead_blocks * kBlockBytes) : kUnknown,
@@ -61,9 +61,9 @@ void print_layers(const SnapshotInfo& info) {
 }
 
 void print_extents(const SnapshotInfo& info) {
-  fmt::print("\n  {:>14} {:>14} {:<36} {:>14}\n", "offset", "length", "build", "storage offset");
+  print_text("\n  {:>14} {:>14} {:<36} {:>14}\n", "offset", "length", "build", "storage offset");
   for (const ExtentInfo& extent : info.extents) {
-    fmt::print("  {:>#14x} {:>#14x} {:<36} {:>#14x}\n", extent.offset_bytes, extent.length_bytes,
+    print_text("  {:>#14x} {:>#14x} {:<36} {:>#14x}\n", extent.offset_bytes, extent.length_bytes,
                extent.layer ? info.layers[*extent.layer].build_id.to_string() : "zeros",
                extent.storage_offset_bytes);
   }

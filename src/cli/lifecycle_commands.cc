@@ -82,18 +82,18 @@ struct PauseArguments {
 
 void print_pause(const PauseReport& report, bool json) {
   if (json) return print_json(report::pause_json(report));
-  fmt::print("{}: {} ({}), generation {}\n", report.snapshot, report.is_diff ? "diff" : "full",
+  print_text("{}: {} ({}), generation {}\n", report.snapshot, report.is_diff ? "diff" : "full",
              report.reason, report.generation);
-  fmt::print("  {} stored of {} of memory", human_bytes(report.stored_bytes),
+  print_text("  {} stored of {} of memory", human_bytes(report.stored_bytes),
              human_bytes(report.memory_bytes));
   if (report.unchanged_bytes > 0) {
-    fmt::print(", {} written unchanged", human_bytes(report.unchanged_bytes));
+    print_text(", {} written unchanged", human_bytes(report.unchanged_bytes));
   }
   const PausePhases& phases = report.phases;
-  fmt::print("\n  pause {:.1f} ms, create {:.1f}, journal {:.1f}", phases.pause, phases.create,
+  print_text("\n  pause {:.1f} ms, create {:.1f}, journal {:.1f}", phases.pause, phases.create,
              phases.journal);
-  if (phases.frozen > 0) fmt::print(", frozen {:.1f} in all", phases.frozen);
-  fmt::print("; complete {:.1f}, publish {:.1f}\n", phases.complete, phases.publish);
+  if (phases.frozen > 0) print_text(", frozen {:.1f} in all", phases.frozen);
+  print_text("; complete {:.1f}, publish {:.1f}\n", phases.complete, phases.publish);
 }
 
 int run_pause(PauseArguments& arguments) {
@@ -117,9 +117,9 @@ struct ResumeArguments {
 
 void print_resume(const ResumeReport& report, bool json) {
   if (json) return print_json(report::resume_json(report));
-  fmt::print("{}: process {} runs on, by {} ({})\n", report.snapshot, report.pid,
+  print_text("{}: process {} runs on, by {} ({})\n", report.snapshot, report.pid,
              report.mode == ResumeMode::kFile ? "file" : "page faults", report.reason);
-  fmt::print("  pin {:.1f} ms, prepare {:.1f}, load {:.1f}, resume {:.1f}\n", report.pin_ms,
+  print_text("  pin {:.1f} ms, prepare {:.1f}, load {:.1f}, resume {:.1f}\n", report.pin_ms,
              report.prepare_ms, report.load_ms, report.resume_ms);
 }
 
@@ -172,7 +172,7 @@ int run_recover(RecoverArguments& arguments) {
   if (arguments.json) {
     print_json(report::recover_json(*report, arguments.options.dry_run));
   } else {
-    fmt::print("{}{} completed, {} discarded, {} queued; {} and {} removed\n",
+    print_text("{}{} completed, {} discarded, {} queued; {} and {} removed\n",
                arguments.options.dry_run ? "would be: " : "", count_of(report->completed, "pause"),
                report->discarded, report->queued, count_of(report->released_pins, "pin"),
                count_of(report->removed_maps, "materialized file"));

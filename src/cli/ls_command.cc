@@ -109,7 +109,7 @@ void print_snapshots(const StoreListing& listing, bool as_tree) {
   }
   fmt::print("{}", table.text());
   for (const SnapshotListing& snapshot : listing.snapshots) {
-    if (snapshot.error) fmt::print("{}: {}\n", snapshot.name, shown_line(snapshot.error->message));
+    if (snapshot.error) print_text("{}: {}\n", snapshot.name, shown_line(snapshot.error->message));
   }
 }
 
@@ -117,21 +117,21 @@ void print_rest(const StoreListing& listing) {
   for (const PendingListing& pending : listing.pending) {
     constexpr const char* kQueued = "is acknowledged and waits to become a snapshot";
     constexpr const char* kComing = "is on its way in";
-    fmt::print("{} {} {} ({}, since {})\n",
+    print_text("{} {} {} ({}, since {})\n",
                pending.kind == PendingKind::kPause ? "pause" : "ingest", pending.id.to_string(),
                pending.kind == PendingKind::kPause ? kQueued : kComing,
                human_bytes(pending.allocated_bytes), pending.since);
-    if (!pending.foreign.empty()) fmt::print("  is not acted upon: {}\n", pending.foreign);
+    if (!pending.foreign.empty()) print_text("  is not acted upon: {}\n", pending.foreign);
   }
   for (const PinListing& pin : listing.pins) {
-    if (pin.error) fmt::print("VM {}: {}\n", pin.name, shown_line(pin.error->message));
+    if (pin.error) print_text("VM {}: {}\n", pin.name, shown_line(pin.error->message));
     if (!pin.foreign.empty()) {
-      fmt::print("VM {}: its pin is not acted upon: {}\n", pin.name, pin.foreign);
+      print_text("VM {}: its pin is not acted upon: {}\n", pin.name, pin.foreign);
     }
   }
   const auto running = static_cast<std::uint64_t>(std::count_if(
       listing.pins.begin(), listing.pins.end(), [](const PinListing& pin) { return pin.running; }));
-  fmt::print("{}, {} running, {}\n", count_of(listing.snapshots.size(), "snapshot"),
+  print_text("{}, {} running, {}\n", count_of(listing.snapshots.size(), "snapshot"),
              count_of(running, "VM"), human_bytes(listing.totals.sum()));
 }
 

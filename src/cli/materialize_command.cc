@@ -37,7 +37,7 @@ int run(MaterializeArguments& arguments) {
                 {"elapsed_ms", stopwatch.elapsed_ms()}});
     return kExitDone;
   }
-  fmt::print("{}: {} of memory, {} of data ({} cloned), {:.1f} ms\n", arguments.options.out,
+  print_text("{}: {} of memory, {} of data ({} cloned), {:.1f} ms\n", arguments.options.out,
              human_bytes(report->memory_bytes), human_bytes(report->data_bytes),
              human_bytes(report->cloned_bytes), stopwatch.elapsed_ms());
   return kExitDone;

@@ -52,17 +52,17 @@ void print_report(const MergeReport& report, double elapsed_ms, bool json) {
     return;
   }
   if (!report.merged) {
-    fmt::print("{}: nothing to merge\n", report.snapshot);
+    print_text("{}: nothing to merge\n", report.snapshot);
     return;
   }
-  fmt::print("{}: {} became {}, generation {}\n", report.snapshot,
+  print_text("{}: {} became {}, generation {}\n", report.snapshot,
              count_of(report.layers_before, "layer"), report.layers_after, report.generation);
-  fmt::print("  {} merged ({} cloned, {} copied), {} dropped, {:.1f} ms\n",
+  print_text("  {} merged ({} cloned, {} copied), {} dropped, {:.1f} ms\n",
              count_of(report.merged_blocks, "block"), human_bytes(report.cloned_bytes),
              human_bytes(report.copied_bytes), count_of(report.dropped_blocks, "block"),
              elapsed_ms);
   if (report.duplicated_bytes > 0) {
-    fmt::print("  {} stay in use by other snapshots, so this much is stored twice now\n",
+    print_text("  {} stay in use by other snapshots, so this much is stored twice now\n",
                human_bytes(report.duplicated_bytes));
   }
 }

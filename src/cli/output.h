@@ -1,12 +1,17 @@
 // What the commands print: results on stdout, talk on stderr.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "base/shown_text.h"
 #include "lamina/result.h"
 #include "report/error_json.h"
 
@@ -24,6 +29,29 @@ int report_error(const Error& error, bool as_json);
 /// Writes `text` to stderr. A stderr that is closed or full is no reason to fail: what cannot be
 /// said is not said, and the exit code still is. (fmt::print would throw.)
 void print_stderr(std::string_view text);
+
+/// An argument of print_text(): texts are shown on one line, without what a terminal would take for
+/// a command; all else is what it is.
+template <typename T>
+auto shown_argument(const T& value) {
+  if constexpr (std::is_convertible_v<const T&, std::string_view>) {
+    return shown_line(value);
+  } else {
+    return value;
+  }
+}
+template <typename T>
+using ShownArgument = decltype(shown_argument(std::declval<const T&>()));
+
+/// Prints to stdout. Names, paths and what files say come from outside: they are arguments, never
+/// part of a text that is printed as it is.
+template <typename... Args>
+void print_text(fmt::format_string<ShownArgument<Args>...> format, const Args&... args) {
+  const auto print = [&](const auto&... shown) {
+    fmt::vprint(fmt::string_view(format), fmt::make_format_args(shown...));
+  };
+  print(shown_argument(args)...);
+}
 
 /// Prints "lamina: message" to stderr, on one line.
 void print_message(const std::string& message);

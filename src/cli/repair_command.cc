@@ -36,7 +36,7 @@ int run(const RepairArguments& arguments) {
   if (report->header_rebuilt) done = "the header was rebuilt";
   if (report->facts_rebuilt)
     done += (done.empty() ? "" : ", ") + std::string("snapshot.json was rebuilt");
-  fmt::print("{}: {}\n", arguments.snapshot, done.empty() ? "nothing to repair" : done);
+  print_text("{}: {}\n", arguments.snapshot, done.empty() ? "nothing to repair" : done);
   return kExitDone;
 }
 

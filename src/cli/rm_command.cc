@@ -27,17 +27,17 @@ struct RmArguments {
 };
 
 void print_removed(const RemovedSnapshot& removed, bool dry_run) {
-  fmt::print("{}: {} {}", removed.snapshot, dry_run ? "would free" : "removed, freed",
+  print_text("{}: {} {}", removed.snapshot, dry_run ? "would free" : "removed, freed",
              human_bytes(removed.freed_bytes));
   if (removed.remaining_bytes > 0) {
-    fmt::print("; {} {} linked elsewhere", human_bytes(removed.remaining_bytes),
+    print_text("; {} {} linked elsewhere", human_bytes(removed.remaining_bytes),
                dry_run ? "would stay," : "stay,");
   }
   if (removed.running_vms > 0) {
-    fmt::print("; {} of it {} on", count_of(removed.running_vms, "VM"),
+    print_text("; {} of it {} on", count_of(removed.running_vms, "VM"),
                removed.running_vms == 1 ? "runs" : "run");
   }
-  fmt::print("\n");
+  print_text("\n");
 }
 
 /// Snapshots of several stores are none of a daemon's: they are one removal, with one report.

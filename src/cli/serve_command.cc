@@ -107,18 +107,18 @@ int print_status(const ServeArguments& arguments) {
   const double faults = value("lamina_fault_seconds_count");
   const double mean =
       faults > 0 ? value("lamina_fault_seconds_sum") / faults * kMicrosecondsPerSecond : 0;
-  fmt::print("VMs           {:.0f} served now, {:.0f} in all\n", value("lamina_sessions"),
+  print_text("VMs           {:.0f} served now, {:.0f} in all\n", value("lamina_sessions"),
              value("lamina_sessions_started_total"));
-  fmt::print("faults        {:.0f}, {:.1f} us each from event to page\n", faults, mean);
-  fmt::print("filled        {} of data, {} of zeros\n",
+  print_text("faults        {:.0f}, {:.1f} us each from event to page\n", faults, mean);
+  print_text("filled        {} of data, {} of zeros\n",
              bytes("lamina_filled_bytes_total{kind=\"data\"}"),
              bytes("lamina_filled_bytes_total{kind=\"zero\"}"));
-  fmt::print("populated     {} without a fault\n", bytes("lamina_populated_bytes_total"));
-  fmt::print("given back    {:.0f} ranges\n", value("lamina_removes_total"));
-  fmt::print("trouble       {:.0f} reads tried again, {:.0f} VMs killed, {:.0f} peers refused\n",
+  print_text("populated     {} without a fault\n", bytes("lamina_populated_bytes_total"));
+  print_text("given back    {:.0f} ranges\n", value("lamina_removes_total"));
+  print_text("trouble       {:.0f} reads tried again, {:.0f} VMs killed, {:.0f} peers refused\n",
              value("lamina_read_retries_total"), value("lamina_vms_killed_total"),
              value("lamina_peers_refused_total"));
-  fmt::print("succession    {:.0f} serving processes succeeded, {:.0f} VMs taken over\n",
+  print_text("succession    {:.0f} serving processes succeeded, {:.0f} VMs taken over\n",
              value("lamina_worker_restarts_total"), value("lamina_vms_reacquired_total"));
   return kExitDone;
 }

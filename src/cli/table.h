@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/shown_text.h"
+
 namespace lamina::cli {
 
 class Table {
@@ -17,8 +19,11 @@ class Table {
 
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
-  /// REQUIRES: as many cells as there are columns, of printable UTF-8.
-  void add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+  /// Cells are shown as shown_line() does. REQUIRES: as many cells as there are columns.
+  void add(std::vector<std::string> cells) {
+    for (std::string& cell : cells) cell = shown_line(cell);
+    rows_.push_back(std::move(cells));
+  }
 
   /// The titles and the rows, one line each, without blanks at the ends of lines.
   [[nodiscard]] std::string text() const;

@@ -37,15 +37,15 @@ void print_report(const VerifyReport& report, const VerifyArguments& arguments, 
                 {"elapsed_ms", elapsed_ms}});
     return;
   }
-  fmt::print("{}: {}\n", arguments.snapshot, report.is_intact() ? "intact" : "CORRUPT");
-  fmt::print("  {} checked, {} wrong", count_of(report.checked_blocks, "block"),
+  print_text("{}: {}\n", arguments.snapshot, report.is_intact() ? "intact" : "CORRUPT");
+  print_text("  {} checked, {} wrong", count_of(report.checked_blocks, "block"),
              report.corrupt_blocks);
   if (report.unchecked_blocks > 0) {
-    fmt::print(", {} without checksums", report.unchecked_blocks);
+    print_text(", {} without checksums", report.unchecked_blocks);
   }
-  fmt::print(", {:.1f} ms\n", elapsed_ms);
+  print_text(", {:.1f} ms\n", elapsed_ms);
   if (!arguments.against.empty()) {
-    fmt::print("  {} compared with '{}', {} different\n", count_of(report.compared_blocks, "block"),
+    print_text("  {} compared with '{}', {} different\n", count_of(report.compared_blocks, "block"),
                arguments.against, report.different_blocks);
   }
 }

@@ -20,6 +20,7 @@
 #include "sys/file.h"
 #include "sys/lock.h"
 #include "sys/notify.h"
+#include "sys/owner.h"
 
 namespace lamina::daemon {
 namespace {
@@ -28,13 +29,19 @@ using Clock = std::chrono::steady_clock;
 
 /// One daemon for a store: the lock goes with the process. Beside that of the page server.
 Result<sys::Fd> lock_store(const std::string& store) {
-  const std::string area = sys::parent_of(page_server_socket(store));
-  const std::string path = area + "/laminad.lock";
+  const std::string area_path = sys::parent_of(page_server_socket(store));
+  const std::string area_name = area_path.substr(area_path.rfind('/') + 1);
+  const std::string path = area_path + "/laminad.lock";
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, store, store));
-  LAMINA_RETURN_IF_ERROR(sys::make_directory(AT_FDCWD, area, area));
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, sys::open_at(AT_FDCWD, path, O_RDWR | O_CREAT, path));
-  LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(fd.get(), path));
-  if (locked) return fd;
+  LAMINA_RETURN_IF_ERROR(sys::check_store_owner(directory.get(), store));
+  LAMINA_RETURN_IF_ERROR(sys::make_directory(directory.get(), area_name, area_path));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd area,
+                          sys::open_directory(directory.get(), area_name, area_path));
+  LAMINA_RETURN_IF_ERROR(sys::check_owner(area.get(), area_path));
+  LAMINA_ASSIGN_OR_RETURN(sys::OpenedFile file,
+                          sys::open_regular(area.get(), "laminad.lock", O_RDWR | O_CREAT, path));
+  LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(file.fd.get(), path));
+  if (locked) return std::move(file.fd);
   return fail(ErrorKind::kBusy, "store '{}' has a daemon already; one keeps a store", store);
 }
 

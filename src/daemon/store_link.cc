@@ -4,31 +4,51 @@
 
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
+#include "base/error.h"
 #include "daemon/log.h"
 #include "lamina/serve.h"
 #include "sys/directory.h"
 
 namespace lamina::daemon {
+namespace {
+
+std::string name_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+/// The directory in the store that the link is in, which may not be a link itself.
+Result<sys::Fd> open_area_of(const std::string& path) {
+  const std::string area = sys::parent_of(path);
+  const std::string store = sys::parent_of(area);
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, store, store));
+  return sys::open_directory(directory.get(), name_of(area), area);
+}
+
+}  // namespace
 
 std::unique_ptr<StoreLink> StoreLink::make(const std::string& store, const std::string& listen) {
   const std::string path = daemon_socket(store);
   std::error_code error;
   const std::string target = std::filesystem::absolute(listen, error).string();
-  // Whoever holds the lock is alone here, so the fresh name can be a fixed one.
-  const Status made = error
-                          ? Status(std::unexpected(Error{ErrorKind::kFailed, error.message()}))
-                          : sys::replace_symbolic_link(target, AT_FDCWD, path + ".new", path, path);
-  if (!made) {
+  auto area = open_area_of(path);
+  const auto make_link = [&]() -> Status {
+    if (error) return std::unexpected(Error{ErrorKind::kFailed, error.message()});
+    if (!area) return std::unexpected(area.error());
+    // The holder of the lock is alone here, so the fresh name can be a fixed one.
+    const std::string name = name_of(path);
+    return sys::replace_symbolic_link(target, area->get(), name + ".new", name, path);
+  };
+  if (const Status made = make_link(); !made) {
     log(Level::kWarning, "link", error_fields(made.error()));
     return nullptr;
   }
-  return std::unique_ptr<StoreLink>(new StoreLink(path, target));
+  return std::unique_ptr<StoreLink>(new StoreLink(std::move(*area), path, target));
 }
 
 StoreLink::~StoreLink() {
-  if (sys::target_of_link(AT_FDCWD, path_) != target_) return;
-  static_cast<void>(sys::remove_file(AT_FDCWD, path_, path_));
+  const std::string name = name_of(path_);
+  if (sys::target_of_link(area_.get(), name) != target_) return;
+  static_cast<void>(sys::remove_file(area_.get(), name, path_));
 }
 
 }  // namespace lamina::daemon

@@ -2,6 +2,9 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+
+#include "sys/fd.h"
 
 namespace lamina::daemon {
 
@@ -24,9 +27,10 @@ class StoreLink {
   ~StoreLink();
 
  private:
-  StoreLink(std::string path, std::string target)
-      : path_(std::move(path)), target_(std::move(target)) {}
+  StoreLink(sys::Fd area, std::string path, std::string target)
+      : area_(std::move(area)), path_(std::move(path)), target_(std::move(target)) {}
 
+  sys::Fd area_;  ///< the directory that the link is in
   std::string path_;
   std::string target_;
 };

@@ -38,8 +38,9 @@ Json error_json(const Error& error);
 /// answer of the daemon. kFailed names the field that is missing or wrong.
 Result<Error> error_from_json(const Json& document);
 
-/// `document` as text. Paths need not be UTF-8; what is not is shown as U+FFFD. `indent` below 0:
-/// on one line.
+/// `document` as text. Paths need not be UTF-8, JSON must be: of what is not, U+FFFD stands in the
+/// field, and the very bytes, as hexadecimal digits, in a field NAME_hex beside it. `indent` below
+/// 0: on one line.
 std::string json_text(const Json& document, int indent);
 
 }  // namespace lamina::report

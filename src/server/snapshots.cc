@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "format/working_set.h"
+#include "store/store.h"
 #include "sys/directory.h"
 
 namespace lamina::server {
@@ -74,7 +75,7 @@ Result<Service> Snapshots::open(const std::string& path, std::vector<std::string
 }
 
 Result<std::shared_ptr<const Snapshot>> Snapshots::share(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, path, path));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, store::open_in_store(path));
   const auto header = sys::open_regular(directory.get(), store::kHeaderName, O_RDONLY, path);
   // (What is replaced at this very moment may have no header any more, and is opened below.)
   if (header) {
@@ -94,7 +95,7 @@ Result<Service> Snapshots::open_pin(const VmPin& pin, std::vector<std::string>& 
   service.record = pin.facts ? pin.facts->record.value_or(record_) : record_;
   const Populate populate = pin.facts ? pin.facts->populate.value_or(populate_) : populate_;
   // Of the pin itself: another fork of the snapshot may have been resumed before it was recorded.
-  const auto directory = sys::open_directory(AT_FDCWD, pin.base, pin.base);
+  const auto directory = store::open_in_store(pin.base);
   if (directory) {
     service.plan = plan_for(pin.base, directory->get(),
                             service.snapshot->opened.header.memory_bytes, populate, notes);

@@ -32,13 +32,13 @@ Result<sys::Fd> lock_store(const std::string& store) {
   // lock for a moment.
   constexpr int kAttempts = 100;
   constexpr int kPauseMs = 10;
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, store, store));
   const std::string path = path_in_vms_area(store, kLockName);
-  LAMINA_RETURN_IF_ERROR(sys::make_directory(directory.get(), store::kVmsArea, path));
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, sys::open_at(AT_FDCWD, path, O_RDWR | O_CREAT, path));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd area, store::make_vms_area(store));
+  LAMINA_ASSIGN_OR_RETURN(sys::OpenedFile file,
+                          sys::open_regular(area.get(), kLockName, O_RDWR | O_CREAT, path));
   for (int i = 0; i < kAttempts; ++i) {
-    LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(fd.get(), path));
-    if (locked) return fd;
+    LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(file.fd.get(), path));
+    if (locked) return std::move(file.fd);
     ::poll(nullptr, 0, kPauseMs);
   }
   return fail(ErrorKind::kBusy,
@@ -59,8 +59,10 @@ std::string daemon_socket(const std::string& store) { return path_in_vms_area(st
 
 StoreServer find_store_server(const std::string& store) {
   const std::string path = path_in_vms_area(store, kLockName);
-  const auto fd = sys::open_at(AT_FDCWD, path, O_RDONLY, path);
-  if (!fd || !sys::is_locked(fd->get(), path).value_or(false)) return StoreServer::kNone;
+  const auto area = store::open_in_store(sys::parent_of(path));
+  if (!area) return StoreServer::kNone;
+  const auto file = sys::open_regular(area->get(), kLockName, O_RDONLY, path);
+  if (!file || !sys::is_locked(file->fd.get(), path).value_or(false)) return StoreServer::kNone;
   // A process that was killed has its lock and its listening sockets until the kernel closes them,
   // so only an answer tells that somebody is there.
   return server::answers_at(page_server_metrics_socket(store)) ? StoreServer::kServes

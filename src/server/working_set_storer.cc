@@ -12,6 +12,7 @@
 #include "sys/directory.h"
 #include "sys/file.h"
 #include "sys/lock.h"
+#include "sys/owner.h"
 
 namespace lamina::server {
 namespace {
@@ -49,6 +50,7 @@ Status store_recording(const Recording& recording) {
   }
   const std::vector<std::byte> bytes = format::encode_working_set(working_set_of(recording));
   const int directory = now.directory.get();
+  LAMINA_RETURN_IF_ERROR(sys::check_owner(directory, path));
   LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(directory, path));
   if (!locked) return fail(ErrorKind::kBusy, "'{}' is being written", path);
   return sys::replace_file(directory, store::kNewWorkingSetName, store::kWorkingSetName, bytes,

@@ -1,5 +1,11 @@
 #include "store/jail_directory.h"
 
+#include <fcntl.h>
+
+#include "base/error.h"
+#include "sys/directory.h"
+#include "sys/file.h"
+
 namespace lamina::store {
 namespace {
 
@@ -13,6 +19,43 @@ bool is_jail_directory(std::string_view path) {
   if (!path.starts_with('/')) return false;
   const std::string_view name = path.substr(path.rfind('/') + 1);
   return name.starts_with(kPrefix) && Uuid::parse(name.substr(kPrefix.size())).has_value();
+}
+
+Result<OpenJailDirectory> open_jail_directory(const JailDirectory& record) {
+  const std::string& path = record.path;
+  const std::string root = sys::parent_of(path);
+  OpenJailDirectory opened;
+  opened.name = path.substr(path.rfind('/') + 1);
+  LAMINA_ASSIGN_OR_RETURN(opened.root, sys::open_directory(AT_FDCWD, root, root));
+  LAMINA_ASSIGN_OR_RETURN(opened.directory,
+                          sys::open_directory(opened.root.get(), opened.name, path));
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts above, sys::facts_of(opened.root.get(), root));
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(opened.directory.get(), path));
+  opened.user = facts.user;
+  // (An inode's number is of one file system, and only root can mount another in a jail.)
+  if (facts.device != above.device || facts.mount != above.mount) {
+    return fail(ErrorKind::kFailed, "'{}' is a mount point; unmount it", path);
+  }
+  if (record.inode != 0 && facts.inode != record.inode) {
+    return fail(ErrorKind::kFailed,
+                "'{}' is not the directory that was made there, so it is left alone; somebody has "
+                "put another in its place",
+                path);
+  }
+  return opened;
+}
+
+Status remove_jail_directory(const JailDirectory& record) {
+  if (record.path.empty()) return {};
+  const auto opened = open_jail_directory(record);
+  if (!opened) {
+    if (opened.error().kind == ErrorKind::kNotFound) return {};
+    return std::unexpected(opened.error());
+  }
+  if (record.inode != 0) {
+    LAMINA_RETURN_IF_ERROR(sys::remove_files(opened->directory.get(), record.path));
+  }
+  return sys::remove_directory(opened->root.get(), opened->name, record.path);
 }
 
 }  // namespace lamina::store

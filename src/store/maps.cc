@@ -7,6 +7,7 @@
 #include "lamina/materialize.h"
 #include "sys/directory.h"
 #include "sys/file.h"
+#include "sys/owner.h"
 
 namespace lamina::store {
 namespace {
@@ -22,24 +23,28 @@ Result<sys::Fd> open_maps(const Store& store) {
   const std::string path = map_path(store, ".");
   LAMINA_ASSIGN_OR_RETURN(const bool made, sys::make_directory(store.fd(), kMapsArea, path));
   static_cast<void>(made);  // what is in it can be made again: not synced
-  return sys::open_directory(store.fd(), kMapsArea, path);
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd maps, sys::open_directory(store.fd(), kMapsArea, path));
+  LAMINA_RETURN_IF_ERROR(sys::check_owner(maps.get(), path));
+  return maps;
 }
 
 /// False when there is no such file; a file system that links no more of it counts as that.
-Result<bool> link_existing(int maps, const std::string& name, const std::string& pin_map,
+Result<bool> link_existing(int maps, const std::string& name, const Pin& pin,
                            const std::string& path) {
   const auto opened = sys::open_regular(maps, name, O_RDONLY, path);
   if (!opened) {
     if (opened.error().kind == ErrorKind::kNotFound) return false;
     return std::unexpected(opened.error());
   }
-  return sys::link_descriptor(opened->fd.get(), AT_FDCWD, pin_map, pin_map);
+  return sys::link_descriptor(opened->fd.get(), pin.directory(), kPinMapName,
+                              pin.path() + "/" + kPinMapName);
 }
 
 }  // namespace
 
 bool has_map(const Store& store, const Uuid& pause_id) {
-  return sys::name_exists(AT_FDCWD, map_path(store, pause_id.to_string()));
+  const auto maps = sys::open_directory(store.fd(), kMapsArea, map_path(store, "."));
+  return maps && sys::name_exists(maps->get(), pause_id.to_string());
 }
 
 Result<std::string> give_map(const Store& store, const Pin& pin, const Uuid& pause_id,
@@ -48,10 +53,10 @@ Result<std::string> give_map(const Store& store, const Pin& pin, const Uuid& pau
   const std::string name = pause_id.to_string();
   const std::string path = map_path(store, name);
   std::string pin_map = pin.path() + "/" + kPinMapName;
-  LAMINA_RETURN_IF_ERROR(sys::remove_file(AT_FDCWD, pin_map, pin_map));
+  LAMINA_RETURN_IF_ERROR(sys::remove_file(pin.directory(), kPinMapName, pin_map));
   {
     LAMINA_ASSIGN_OR_RETURN(const NameLock lock, store.wait_for_lock(kMapsLock));
-    LAMINA_ASSIGN_OR_RETURN(const bool linked, link_existing(maps.get(), name, pin_map, path));
+    LAMINA_ASSIGN_OR_RETURN(const bool linked, link_existing(maps.get(), name, pin, path));
     if (linked) return pin_map;
   }
   // Made in the pin, where nobody removes it, and without the lock: it may take long.
@@ -63,13 +68,13 @@ Result<std::string> give_map(const Store& store, const Pin& pin, const Uuid& pau
   LAMINA_ASSIGN_OR_RETURN(const NameLock lock, store.wait_for_lock(kMapsLock));
   if (sys::name_exists(maps.get(), name)) {
     // Another was faster; with its file instead of ours all share one page cache.
-    LAMINA_RETURN_IF_ERROR(sys::remove_file(AT_FDCWD, pin_map, pin_map));
-    LAMINA_ASSIGN_OR_RETURN(const bool linked, link_existing(maps.get(), name, pin_map, path));
+    LAMINA_RETURN_IF_ERROR(sys::remove_file(pin.directory(), kPinMapName, pin_map));
+    LAMINA_ASSIGN_OR_RETURN(const bool linked, link_existing(maps.get(), name, pin, path));
     if (linked) return pin_map;
     return fail(ErrorKind::kFailed, "'{}' cannot be linked to '{}'", path, pin_map);
   }
   LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile made,
-                          sys::open_regular(AT_FDCWD, pin_map, O_RDONLY, pin_map));
+                          sys::open_regular(pin.directory(), kPinMapName, O_RDONLY, pin_map));
   // Without the second name it is this VM's alone, and all is as right.
   static_cast<void>(sys::link_descriptor(made.fd.get(), maps.get(), name, path));
   return pin_map;

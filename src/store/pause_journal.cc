@@ -47,7 +47,8 @@ std::string encode_pause_journal(const PauseJournal& journal) {
   json["parent"] = journal.parent;
   json["vm"] = journal.vm;
   json["api_socket"] = journal.api_socket;
-  json["jail_directory"] = journal.jail_directory;
+  json["jail_directory"] = journal.jail_directory.path;
+  json["jail_directory_inode"] = journal.jail_directory.inode;
   json["after"] = after_pause_name(journal.after);
   json["was_running"] = journal.was_running;
   json["created"] = journal.created;
@@ -91,8 +92,8 @@ std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> byte
   journal.parent = reader.text("parent");
   journal.vm = reader.text("vm");
   journal.api_socket = reader.text("api_socket");
-  journal.jail_directory = reader.text("jail_directory");
-  if (!journal.jail_directory.empty() && !is_jail_directory(journal.jail_directory)) {
+  journal.jail_directory = {reader.text("jail_directory"), reader.number("jail_directory_inode")};
+  if (!journal.jail_directory.path.empty() && !is_jail_directory(journal.jail_directory.path)) {
     reader.bad("jail_directory");
   }
   const auto after = parse_after_pause(reader.text("after"));

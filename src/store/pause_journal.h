@@ -16,6 +16,7 @@
 #include "lamina/lifecycle.h"
 #include "lamina/result.h"
 #include "lamina/uuid.h"
+#include "store/jail_directory.h"
 #include "store/snapshot_facts.h"
 #include "store/store_identity.h"
 
@@ -39,7 +40,7 @@ struct PauseJournal {
   std::string api_socket;
   /// The directory, as we see it, that the VMM writes to when it cannot reach the store; empty:
   /// the pending directory itself.
-  std::string jail_directory;
+  JailDirectory jail_directory;
   AfterPause after = AfterPause::kStop;
   bool was_running = false;
   std::string created;  ///< RFC 3339, UTC

@@ -39,14 +39,22 @@ Status sync_pending_area(const Store& store) {
 
 /// Moves a file here that may be on another file system, as ours alone. What is not there (any
 /// more) has been moved before.
-Status move_here(int from, const std::string& from_path, int to, const std::string& to_path,
-                 const std::string& name) {
+Status move_here(const OpenJailDirectory& jail, const std::string& from_path, int to,
+                 const std::string& to_path, const std::string& name) {
+  const int from = jail.directory.get();
   const std::string source_path = from_path + "/" + name;
   const std::string target_path = to_path + "/" + name;
   const auto source = sys::open_regular(from, name, O_RDONLY | O_NOFOLLOW, source_path);
   if (!source) {
     if (source.error().kind == ErrorKind::kNotFound) return {};
     return std::unexpected(source.error());
+  }
+  // The VMM's user makes the files, and can have linked another user's there instead.
+  if (source->facts.user != jail.user) {
+    return fail(
+        ErrorKind::kFailed,
+        "'{}' belongs to user {}, not to user {}, whose VM was to write it: it is not taken",
+        source_path, source->facts.user, jail.user);
   }
   if (source->facts.link_count == 1 && ::renameat(from, name.c_str(), to, name.c_str()) == 0) {
     // The rename went by name, and who owns the directory may have exchanged the file: what has
@@ -176,7 +184,7 @@ void PendingPause::shrink_reserve() const {
       sys::truncate(reserve->fd.get(), reserve->facts.size_bytes - kStepBytes, kReserveName));
 }
 
-Status PendingPause::write_journal(const PauseJournal& written) {
+Status PendingPause::replace_journal(const PauseJournal& written) {
   PauseJournal journal = written;
   journal.belongs_to = store_->identity();
   shrink_reserve();
@@ -186,9 +194,26 @@ Status PendingPause::write_journal(const PauseJournal& written) {
   const int area = store_->pending_area();
   LAMINA_RETURN_IF_ERROR(sys::replace_file(area, fresh, name, std::as_bytes(std::span(text)),
                                            pending_path(*store_, ".")));
-  LAMINA_RETURN_IF_ERROR(sync_pending_area(*store_));
   journal_ = std::move(journal);
   return {};
+}
+
+Status PendingPause::write_journal(const PauseJournal& journal) {
+  const PauseJournal before = journal_;
+  const Status written = [&]() -> Status {
+    LAMINA_RETURN_IF_ERROR(replace_journal(journal));
+    return sync_pending_area(*store_);
+  }();
+  if (!written) journal_ = before;
+  return written;
+}
+
+Status PendingPause::note_jail_directory(std::uint64_t inode) {
+  PauseJournal journal = journal_;
+  journal.jail_directory.inode = inode;
+  // What is in memory counts also when it cannot be written.
+  journal_.jail_directory.inode = inode;
+  return replace_journal(journal);
 }
 
 Status PendingPause::acknowledge(std::uint64_t memory_bytes) {
@@ -199,10 +224,8 @@ Status PendingPause::acknowledge(std::uint64_t memory_bytes) {
 }
 
 Status PendingPause::remove_files() {
-  if (!journal_.jail_directory.empty()) {
-    // The jail may be gone, or be somebody's who does not let us.
-    static_cast<void>(sys::remove_flat(journal_.jail_directory));
-  }
+  // The jail may be gone, or be somebody's who does not let us.
+  static_cast<void>(remove_jail_directory(journal_.jail_directory));
   std::vector<std::string> notes;  // the next opening of the store has its own
   LAMINA_RETURN_IF_ERROR(remove_pending(*store_, journal_.pause_id.to_string(), notes));
   staging_.reset();
@@ -211,29 +234,34 @@ Status PendingPause::remove_files() {
 
 bool PendingPause::has_lost_files() const {
   if (!staging_) return false;
+  std::optional<OpenJailDirectory> jail;
+  if (!journal_.jail_directory.path.empty()) {
+    auto opened = open_jail_directory(journal_.jail_directory);
+    // With another directory in its place nobody knows; it may be put back.
+    if (!opened && opened.error().kind != ErrorKind::kNotFound) return false;
+    if (opened) jail.emplace(std::move(*opened));
+  }
   for (const std::string& name : {layer_name(), std::string(kVmstateName)}) {
     const bool is_here = sys::name_exists(directory(), name);
-    const bool is_in_jail = !journal_.jail_directory.empty() &&
-                            sys::name_exists(AT_FDCWD, journal_.jail_directory + "/" + name);
+    const bool is_in_jail = jail && sys::name_exists(jail->directory.get(), name);
     if (!is_here && !is_in_jail) return true;
   }
   return false;
 }
 
 Status PendingPause::fetch_from_jail(std::vector<std::string>& notes) const {
-  if (journal_.jail_directory.empty()) return {};
-  const std::string& jail = journal_.jail_directory;
-  // Whoever runs in the jail may put a link in the directory's place.
-  const auto from = sys::open_at(AT_FDCWD, jail, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, jail);
+  if (journal_.jail_directory.path.empty()) return {};
+  const std::string& jail = journal_.jail_directory.path;
+  const auto from = open_jail_directory(journal_.jail_directory);
   if (!from) {
     if (from.error().kind == ErrorKind::kNotFound) return {};  // fetched before
     return std::unexpected(from.error());
   }
   for (const std::string& name : {layer_name(), std::string(kVmstateName)}) {
-    LAMINA_RETURN_IF_ERROR(move_here(from->get(), jail, directory(), path(), name));
+    LAMINA_RETURN_IF_ERROR(move_here(*from, jail, directory(), path(), name));
   }
   LAMINA_RETURN_IF_ERROR(sys::sync(directory(), path()));
-  const Status removed = sys::remove_flat(jail);
+  const Status removed = remove_jail_directory(journal_.jail_directory);
   if (!removed) {
     notes.push_back(fmt::format("what else is in '{}' stays: {}", jail, removed.error().message));
   }
@@ -437,13 +465,13 @@ Status adopt_pause(const Store& store, const Uuid& id) {
                   "pause {} cannot be made this store's: '{}' is not in '{}'{}; its own store has "
                   "to complete it",
                   name, file, staging->path(),
-                  journal->jail_directory.empty()
+                  journal->jail_directory.path.empty()
                       ? ""
-                      : fmt::format(", but in the VM's jail ('{}')", journal->jail_directory));
+                      : fmt::format(", but in the VM's jail X);
     }
   }
   journal->api_socket.clear();
-  journal->jail_directory.clear();
+  journal->jail_directory = {};
   journal->was_running = false;
   journal->belongs_to = store.identity();
   const std::string text = encode_pause_journal(*journal);

@@ -51,6 +51,10 @@ class PendingPause {
   /// Replaces the journal, durably.
   Status write_journal(const PauseJournal& journal);
 
+  /// Puts on record which directory in the VM's jail the VMM is to write to, now that it is made. A
+  /// power failure, which the VM does not survive either, may take that back.
+  Status note_jail_directory(std::uint64_t inode);
+
   /// The VMM has answered that its files are written: puts that, and the memory file's size, on
   /// record.
   Status acknowledge(std::uint64_t memory_bytes);
@@ -85,6 +89,7 @@ class PendingPause {
 
   [[nodiscard]] Status fetch_from_jail(std::vector<std::string>& notes) const;
   void shrink_reserve() const;
+  Status replace_journal(const PauseJournal& journal);
   [[nodiscard]] std::string other_name() const;
   /// The name that a snapshot of this pause has in the store; empty when there is none.
   [[nodiscard]] std::string published_name() const;

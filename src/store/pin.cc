@@ -91,7 +91,10 @@ std::string encode_pin_facts(const PinFacts& facts) {
   if (facts.populate) json["populate"] = name_of(*facts.populate);
   if (facts.record) json["record"] = *facts.record;
   if (facts.pid_namespace != 0) json["pid_namespace"] = facts.pid_namespace;
-  if (!facts.jail_directory.empty()) json["jail_directory"] = facts.jail_directory;
+  if (!facts.jail_directory.path.empty()) {
+    json["jail_directory"] = facts.jail_directory.path;
+    json["jail_directory_inode"] = facts.jail_directory.inode;
+  }
   if (facts.map) json["map"] = facts.map->to_string();
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -126,8 +129,9 @@ Result<PinFacts> decode_pin_facts(std::span<const std::byte> bytes) {
   facts.since = reader.text("since");
   if (json.contains("pid_namespace")) facts.pid_namespace = reader.number("pid_namespace");
   if (json.contains("jail_directory")) {
-    facts.jail_directory = reader.text("jail_directory");
-    if (!is_jail_directory(facts.jail_directory)) reader.bad("jail_directory");
+    facts.jail_directory.path = reader.text("jail_directory");
+    if (!is_jail_directory(facts.jail_directory.path)) reader.bad("jail_directory");
+    facts.jail_directory.inode = reader.number("jail_directory_inode");
   }
   if (json.contains("populate")) facts.populate = read_populate(reader, "populate");
   if (json.contains("record")) facts.record = reader.flag("record");
@@ -139,7 +143,7 @@ Result<PinFacts> decode_pin_facts(std::span<const std::byte> bytes) {
 }
 
 Result<PinFacts> read_pin_facts(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, path, path));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, open_in_store(path));
   return read_facts_at(directory.get(), path);
 }
 
@@ -251,24 +255,26 @@ Status Pin::adopt() {
   facts.boot_id.clear();
   facts.api_socket.clear();
   facts.jail.clear();
-  facts.jail_directory.clear();
+  facts.jail_directory = {};
   return write_facts(facts);
 }
 
-Status Pin::write_facts(const PinFacts& written) {
-  PinFacts facts = written;
+Status Pin::note_facts(const PinFacts& noted) {
+  PinFacts facts = noted;
   facts.belongs_to = store_->identity();
   const std::string text = encode_pin_facts(facts);
-  const int fd = directory_.get();
-  LAMINA_RETURN_IF_ERROR(sys::replace_file(fd, kNewPinFactsName, kPinFactsName,
+  LAMINA_RETURN_IF_ERROR(sys::replace_file(directory_.get(), kNewPinFactsName, kPinFactsName,
                                            std::as_bytes(std::span(text)), path()));
-  LAMINA_RETURN_IF_ERROR(sys::sync(fd, path()));
-  LAMINA_RETURN_IF_ERROR(
-      sys::sync(store_->vms_area(), fmt::format("{}/{}", store_->path(), kVmsArea)));
   facts_ = std::move(facts);
   foreign_facts_.reset();
   why_foreign_.clear();
   return {};
+}
+
+Status Pin::write_facts(const PinFacts& facts) {
+  LAMINA_RETURN_IF_ERROR(note_facts(facts));
+  LAMINA_RETURN_IF_ERROR(sys::sync(directory_.get(), path()));
+  return sys::sync(store_->vms_area(), fmt::format("{}/{}", store_->path(), kVmsArea));
 }
 
 bool Pin::has_base() const { return sys::name_exists(directory_.get(), kPinBaseName); }
@@ -316,7 +322,7 @@ Status Pin::release() {
 
 Result<std::vector<std::string>> list_pins(const std::string& path) {
   const std::string area = fmt::format("{}/{}", path, kVmsArea);
-  const auto directory = sys::open_directory(AT_FDCWD, area, area);
+  const auto directory = open_in_store(area);
   if (!directory) {
     if (directory.error().kind == ErrorKind::kNotFound) return std::vector<std::string>();
     return std::unexpected(directory.error());

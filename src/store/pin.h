@@ -22,6 +22,7 @@
 #include "lamina/result.h"
 #include "lamina/serve.h"
 #include "lamina/uuid.h"
+#include "store/jail_directory.h"
 #include "store/snapshot_directory.h"
 #include "store/store.h"
 #include "sys/fd.h"
@@ -42,7 +43,7 @@ struct PinFacts {
   std::string api_socket;           ///< absolute, as we reach it
   std::string jail;                 ///< the VM's root directory as we see it; empty: none
   /// Made in the jail for this VM, and removed with the pin; empty: none.
-  std::string jail_directory;
+  JailDirectory jail_directory;
   std::string snapshot;  ///< name that it was resumed from or last paused to; empty: none yet
   /// Pages that the guest only read may count as dirty: the next diff is compared with its base.
   bool by_page_faults = false;
@@ -84,6 +85,7 @@ class Pin {
 
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] std::string path() const;
+  [[nodiscard]] int directory() const { return directory_.get(); }
   [[nodiscard]] std::string base_path() const { return path() + "/" + kPinBaseName; }
 
   /// Nothing in a pin that was just made, and in one of another store.
@@ -99,6 +101,10 @@ class Pin {
 
   /// Replaces vm.json, durably.
   Status write_facts(const PinFacts& facts);
+
+  /// The same, but a power failure may bring the old one back: for what is of use only while the VM
+  /// runs.
+  Status note_facts(const PinFacts& facts);
 
   [[nodiscard]] bool has_base() const;
 

@@ -57,7 +57,7 @@ std::vector<PinSummary> summarize_pins(const std::string& path, std::vector<std:
     PinSummary pin;
     pin.listing.name = name;
     if (const auto process = sys::parse_process_name(name)) pin.listing.pid = process->pid;
-    const auto directory = sys::open_directory(AT_FDCWD, pin_path, pin_path);
+    const auto directory = open_in_store(pin_path);
     if (!directory) {
       if (directory.error().kind == ErrorKind::kNotFound) continue;
       pin.listing.error = directory.error();

@@ -46,7 +46,7 @@ class Repair {
     LAMINA_ASSIGN_OR_RETURN(const store::Store store,
                             store::Store::open(parsed.store, report_.notes));
     LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.lock(parsed.name));
-    LAMINA_ASSIGN_OR_RETURN(directory_, sys::open_directory(AT_FDCWD, path_, path_));
+    LAMINA_ASSIGN_OR_RETURN(directory_, sys::open_directory(store.fd(), parsed.name, path_));
 
     const auto facts = store::read_facts(directory_.get(), path_);
     if (!facts && facts.error().kind != ErrorKind::kCorrupt) return std::unexpected(facts.error());

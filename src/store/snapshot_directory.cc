@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "store/store.h"
 #include "sys/directory.h"
 #include "sys/range_copy.h"
 #include "sys/sparse_file.h"
@@ -76,7 +77,7 @@ Result<bool> sort_layers(format::Header& header, std::vector<Layer>& layers) {
 }
 
 Result<OpenSnapshot> open_once(const std::string& path, engine::Checksums checksums) {
-  auto directory = sys::open_directory(AT_FDCWD, path, path);
+  auto directory = open_in_store(path);
   if (!directory) {
     if (directory.error().kind != ErrorKind::kNotFound) return std::unexpected(directory.error());
     // A directory by now was not there a moment ago: somebody has just published it.
@@ -123,7 +124,7 @@ Result<OpenSnapshot> open_once(const std::string& path, engine::Checksums checks
 }
 
 Result<sys::FileFacts> directory_facts_of(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, path, path));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, open_in_store(path));
   return sys::facts_of(directory.get(), path);
 }
 

@@ -6,11 +6,16 @@
 //   <store>/.vms/<vm>/       pins: what each running VM was resumed from (store/pin.h)
 //   <store>/.maps/<pause>    materialized memory files that VMs map
 //   <store>/.counts/<…>      as many bytes as a pause was resumed (store/resume_count.h)
-//   <store>/.lock/<name>     lock files, never renamed, never removed
+//   <store>/.lock/<name>     lock files, never renamed; those of names that are gone are removed
+//
+// All of it belongs to the user who writes it (sys/owner.h), and is opened from the store's
+// descriptor without following links (sys/path_walk.h).
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lamina/result.h"
@@ -29,17 +34,28 @@ inline constexpr const char* kLockArea = ".lock";
 /// True for the name of one of lamina's own directories in a store.
 bool is_area_name(std::string_view name);
 
+/// Opens the directory of a snapshot, a pin or a pin's base by its path, for reading. The store is
+/// where the caller says; from there on no link is followed, except one that has a snapshot's name
+/// and leads to another name in the same directory.
+Result<sys::Fd> open_in_store(const std::string& path);
+
+/// Opens `.vms` of a store that is written, and makes it where it is missing; for those who keep
+/// their locks and sockets in it without opening the whole store.
+Result<sys::Fd> make_vms_area(const std::string& store);
+
 /// kUsage when `path`, which exists, leads into one of a store's own directories: what is in there
 /// looks like snapshots (pins, what is being built), and no snapshot may be made or removed there.
 Status refuse_area(const std::string& path);
 
-/// Holds the lock of a snapshot's name until it goes.
+/// Holds the lock of a snapshot's name until it goes. If there is no snapshot of that name then,
+/// the lock file goes too.
 class NameLock {
- public:
-  explicit NameLock(sys::Fd fd) : fd_(std::move(fd)) {}
-
  private:
-  sys::Fd fd_;
+  friend class Store;
+  struct Held;
+  explicit NameLock(std::shared_ptr<Held> held) : held_(std::move(held)) {}
+
+  std::shared_ptr<Held> held_;
 };
 
 /// An open store that may be written.
@@ -70,9 +86,15 @@ class Store {
   /// The same, but waits for as long as another has it.
   [[nodiscard]] Result<NameLock> wait_for_lock(const std::string& name) const;
 
+  /// Removes the lock files of names that have no snapshot and that nobody holds: killed processes
+  /// leave them.
+  [[nodiscard]] Status remove_unused_locks() const;
+
  private:
   Store() = default;
-  [[nodiscard]] Result<sys::Fd> open_lock(const std::string& name, const std::string& path) const;
+  /// Null when another has it.
+  [[nodiscard]] Result<std::shared_ptr<NameLock::Held>> take_lock(const std::string& name,
+                                                                  bool wait) const;
 
   std::string path_;
   StoreIdentity identity_;

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "sys/directory_stream.h"
 #include "sys/file.h"
+#include "sys/path_walk.h"
 
 namespace lamina::sys {
 namespace {
@@ -34,9 +35,22 @@ Result<Fd> open_directory(int directory, const std::string& name, const std::str
 }
 
 Result<bool> make_directory(int directory, const std::string& name, const std::string& object) {
-  if (::mkdirat(directory, name.c_str(), 0700) == 0) return true;
-  if (errno == EEXIST) return false;
-  return system_failure("mkdir", object, errno);
+  if (::mkdirat(directory, name.c_str(), S_IRWXU) != 0) {
+    if (errno == EEXIST) return false;
+    return system_failure("mkdir", object, errno);
+  }
+  struct stat status{};
+  if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+      (status.st_mode & S_IRWXU) == S_IRWXU) {
+    return true;
+  }
+  // The umask has taken rights of ours, perhaps that of opening it.
+  LAMINA_ASSIGN_OR_RETURN(const Fd made,
+                          open_at(directory, name, O_PATH | O_DIRECTORY | O_NOFOLLOW, object));
+  if (::chmod(path_by_descriptor(made.get()).c_str(), S_IRWXU) != 0) {
+    return system_failure("chmod", object, errno);
+  }
+  return true;
 }
 
 Result<std::vector<std::string>> list_directory(int fd, const std::string& object) {
@@ -63,19 +77,13 @@ Status remove_directory(int directory, const std::string& name, const std::strin
   return system_failure("rmdir", object, errno);
 }
 
-Status remove_flat(const std::string& path) {
-  const auto directory = open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, path);
-  if (!directory) {
-    if (directory.error().kind == ErrorKind::kNotFound) return {};
-    return std::unexpected(directory.error());
-  }
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          list_directory(directory->get(), path));
+Status remove_files(int directory, const std::string& object) {
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names, list_directory(directory, object));
   for (const std::string& name : names) {
-    if (::unlinkat(directory->get(), name.c_str(), 0) == 0) continue;
-    static_cast<void>(::unlinkat(directory->get(), name.c_str(), AT_REMOVEDIR));
+    if (::unlinkat(directory, name.c_str(), 0) == 0) continue;
+    static_cast<void>(::unlinkat(directory, name.c_str(), AT_REMOVEDIR));
   }
-  return remove_directory(AT_FDCWD, path, path);
+  return {};
 }
 
 Status remove_file(int directory, const std::string& name, const std::string& object) {
@@ -158,6 +166,7 @@ bool is_same_directory(const std::string& a, const std::string& b) {
 }
 
 Result<std::string> real_path(const std::string& path) {
+  LAMINA_RETURN_IF_ERROR(open_given(path, O_PATH, 0, path));
   const std::unique_ptr<char, FreeMemory> resolved(::realpath(path.c_str(), nullptr));
   if (!resolved) return system_failure("realpath", path, errno);
   return std::string(resolved.get());

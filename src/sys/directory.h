@@ -12,10 +12,10 @@
 
 namespace lamina::sys {
 
-/// Opens a directory for use by descriptor.
+/// Opens a directory for use by descriptor. Links are followed as open_at() does.
 Result<Fd> open_directory(int directory, const std::string& name, const std::string& object);
 
-/// mkdirat(2), mode 0700. An existing directory is kept; false is returned then.
+/// mkdirat(2), mode 0700 whatever the umask. What exists is kept; false is returned then.
 Result<bool> make_directory(int directory, const std::string& name, const std::string& object);
 
 /// The names in a directory, without "." and "..", sorted.
@@ -25,10 +25,9 @@ Result<std::vector<std::string>> list_directory(int fd, const std::string& objec
 /// at a mount point before it touches what is mounted. What is already gone is no error.
 Status remove_tree(int directory, const std::string& name, const std::string& object);
 
-/// Removes the directory `path` and the files in it, but no directories below it, however deep who
-/// may write to it has made them: those stay, and are an error. Does not follow a symbolic link in
-/// its place. What is gone is no error.
-Status remove_flat(const std::string& path);
+/// Removes the files in a directory, and empty directories in it. Others stay, however deep those
+/// who may write to it have made them; the directory cannot be removed then.
+Status remove_files(int directory, const std::string& object);
 
 /// Removes an empty directory.
 Status remove_directory(int directory, const std::string& name, const std::string& object);
@@ -63,7 +62,8 @@ bool is_no_directory(const std::string& path);
 /// True when both paths lead to one directory. False also when one of them cannot be looked at.
 bool is_same_directory(const std::string& a, const std::string& b);
 
-/// `path` absolute and without symbolic links (realpath(3)).
+/// `path` absolute and without symbolic links (realpath(3)). kFailed where one on the way may not
+/// be followed (sys/path_walk.h).
 Result<std::string> real_path(const std::string& path);
 
 /// The directory that `path` names its last part in: "/" of "/x", "." of "x".

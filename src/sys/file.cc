@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "sys/path_walk.h"
 
 namespace lamina::sys {
 namespace {
@@ -45,11 +46,23 @@ void Fd::reset() {
 
 Result<Fd> open_at(int directory, const std::string& name, int flags, const std::string& object,
                    mode_t mode) {
-  while (true) {
-    const int fd = ::openat(directory, name.c_str(), flags | O_CLOEXEC, mode);
-    if (fd >= 0) return Fd(fd);
-    if (errno != EINTR) return system_failure("open", object, errno);
+  LAMINA_ASSIGN_OR_RETURN(Fd fd, directory == AT_FDCWD
+                                     ? open_given(name, flags, mode, object)
+                                     : open_below(directory, name, flags, mode, object));
+  if ((flags & O_CREAT) == 0) return fd;
+  struct stat status{};
+  if (::fstat(fd.get(), &status) != 0) return system_failure("fstat", object, errno);
+  const mode_t needed = mode & (S_IRUSR | S_IWUSR);
+  if ((status.st_mode & needed) != needed && status.st_uid == ::geteuid()) {
+    LAMINA_RETURN_IF_ERROR(set_mode(fd.get(), mode, object));
   }
+  return fd;
+}
+
+Result<Fd> duplicate(int fd, const std::string& object) {
+  Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!copy.valid()) return system_failure("dup", object, errno);
+  return copy;
 }
 
 Result<FileFacts> facts_of(int fd, const std::string& object) {
@@ -71,13 +84,24 @@ Result<FileFacts> facts_of_name(int directory, const std::string& name, const st
 
 Result<OpenedFile> open_regular(int directory, const std::string& name, int flags,
                                 const std::string& object) {
+  const auto refuse = [&](bool is_directory) {
+    return fail(ErrorKind::kFailed, "'{}' is a {}, not a file", object,
+                is_directory ? "directory" : "device, socket or pipe");
+  };
+  // Opening a device can do something already: a watchdog's starts it.
+  struct stat status{};
+  const int follow = directory == AT_FDCWD ? 0 : AT_SYMLINK_NOFOLLOW;
+  if (::fstatat(directory, name.c_str(), &status, follow) == 0 && !S_ISREG(status.st_mode) &&
+      !S_ISLNK(status.st_mode)) {
+    return refuse(S_ISDIR(status.st_mode));
+  }
   OpenedFile opened;
-  // O_NONBLOCK: a FIFO or a device in place of a file must not hang the open.
+  // O_NONBLOCK: a FIFO or a device that has just come to the file's place must not hang the open.
   LAMINA_ASSIGN_OR_RETURN(opened.fd, open_at(directory, name, flags | O_NONBLOCK, object));
   LAMINA_ASSIGN_OR_RETURN(opened.facts, facts_of(opened.fd.get(), object));
-  if (!opened.facts.is_regular) {
-    return fail(ErrorKind::kFailed, "'{}' is a {}, not a file", object,
-                opened.facts.is_directory ? "directory" : "device, socket or pipe");
+  if (!opened.facts.is_regular) return refuse(opened.facts.is_directory);
+  if (directory == AT_FDCWD && opened.facts.link_count > 1) {
+    LAMINA_RETURN_IF_ERROR(check_names(opened.fd.get(), name));
   }
   return opened;
 }

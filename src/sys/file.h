@@ -16,9 +16,15 @@
 
 namespace lamina::sys {
 
-/// openat(2) with O_CLOEXEC. `directory` may be AT_FDCWD; `object` is for the error only.
+/// openat(2) with O_CLOEXEC. Below a directory no symbolic link is followed; with AT_FDCWD `name`
+/// is a path as the caller gave it, and links that somebody else can have made are not
+/// (sys/path_walk.h). What is made has all of `mode` that the owner needs, whatever the umask.
+/// `object` is for the error only.
 Result<Fd> open_at(int directory, const std::string& name, int flags, const std::string& object,
                    mode_t mode = 0600);
+
+/// Another descriptor of the same open file, closed by exec(3).
+Result<Fd> duplicate(int fd, const std::string& object);
 
 /// What fstat(2) says, as far as lamina asks.
 struct FileFacts {
@@ -46,7 +52,8 @@ Result<FileFacts> facts_of(int fd, const std::string& object);
 /// stays 0.
 Result<FileFacts> facts_of_name(int directory, const std::string& name, const std::string& object);
 
-/// Opens `path` for reading (or `flags`) and refuses what is no regular file.
+/// Opens `path` for reading (or `flags`) and refuses what is no regular file; a device is not even
+/// opened. With O_CREAT the file is made when there is none.
 struct OpenedFile {
   Fd fd;
   FileFacts facts;

@@ -71,7 +71,7 @@ Status limit_waiting(int socket, int option, std::chrono::milliseconds wait) {
   return {};
 }
 
-Status set_group(const std::string& path, const std::string& group) {
+Status set_group(int socket_file, const std::string& path, const std::string& group) {
   constexpr std::size_t kBufferBytes = 16384;
   std::array<char, kBufferBytes> buffer{};
   struct ::group entry{};
@@ -80,10 +80,29 @@ Status set_group(const std::string& path, const std::string& group) {
       found == nullptr) {
     return fail(ErrorKind::kUsage, "there is no group '{}'", group);
   }
-  if (::lchown(path.c_str(), static_cast<uid_t>(-1), found->gr_gid) != 0) {
+  if (::fchownat(socket_file, "", static_cast<uid_t>(-1), found->gr_gid, AT_EMPTY_PATH) != 0) {
     return system_failure("chown", path, errno);
   }
   return {};
+}
+
+/// Mode and group of the socket that was just bound. Its directory may be another user's, who can
+/// have put something else in its place.
+Status set_access(const std::string& path, const SocketAccess& access) {
+  LAMINA_ASSIGN_OR_RETURN(const Fd file, open_at(AT_FDCWD, path, O_PATH | O_NOFOLLOW, path));
+  struct stat status{};
+  if (::fstat(file.get(), &status) != 0) return system_failure("fstat", path, errno);
+  if (!S_ISSOCK(status.st_mode) || status.st_uid != ::geteuid() || status.st_nlink != 1) {
+    return fail(ErrorKind::kFailed, "something else has come to the place of the socket '{}'",
+                path);
+  }
+  const std::string by_descriptor = fmt::format("/proc/self/fd/{}", file.get());
+  if ((status.st_mode & 07777U) != access.mode &&
+      ::chmod(by_descriptor.c_str(), access.mode) != 0) {
+    return system_failure("chmod", path, errno);
+  }
+  if (access.group.empty()) return {};
+  return set_group(file.get(), path, access.group);
 }
 
 /// Mode and group are set before listen(): whoever connects earlier is refused.
@@ -93,8 +112,7 @@ Status bind_at(int socket, const std::string& path, const SocketAccess& access) 
     return system_failure("bind", path, errno);
   }
   const Status set = [&]() -> Status {
-    if (::chmod(path.c_str(), access.mode) != 0) return system_failure("chmod", path, errno);
-    if (!access.group.empty()) LAMINA_RETURN_IF_ERROR(set_group(path, access.group));
+    LAMINA_RETURN_IF_ERROR(set_access(path, access));
     if (::listen(socket, kBacklog) != 0) return system_failure("listen", path, errno);
     return {};
   }();

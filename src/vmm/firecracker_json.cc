@@ -4,6 +4,7 @@
 
 #include "base/block.h"
 #include "base/error.h"
+#include "base/utf8.h"
 
 namespace lamina::vmm {
 namespace {
@@ -16,18 +17,6 @@ constexpr std::uint64_t kMaxMemoryMib = kMaxBlocks * kBlockBytes / kBytesPerMib;
 
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-bool is_utf8(const std::string& text) {
-  // Invalid bytes can't be in a JSON text; all that a string must escape can.
-  constexpr unsigned char kFirstPrintable = 0x20;
-  std::string quoted = "\"";
-  for (const char c : text) {
-    const bool is_escaped =
-        static_cast<unsigned char>(c) < kFirstPrintable || c == '"' || c == '\\';
-    quoted += is_escaped ? ' ' : c;
-  }
-  return Json::accept(quoted + '"');
 }
 
 /// Success when `text` can be told to Firecracker.

@@ -8,6 +8,8 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "base/shown_text.h"
+#include "base/utf8.h"
 #include "store/jail_directory.h"
 #include "sys/directory.h"
 #include "sys/file.h"
@@ -26,6 +28,10 @@ Result<sys::Fd> open_without_links(const std::string& directory) {
 Result<Jail> Jail::open(const std::string& root) {
   if (root.empty()) return Jail("");
   LAMINA_ASSIGN_OR_RETURN(std::string absolute, sys::real_path(root));
+  if (!is_utf8(absolute)) {
+    return fail(ErrorKind::kUsage, "the path '{}' is not UTF-8; give a name that is",
+                shown_line(absolute));
+  }
   LAMINA_RETURN_IF_ERROR(sys::open_directory(AT_FDCWD, absolute, root));
   return Jail(std::move(absolute));
 }
@@ -39,22 +45,27 @@ std::string Jail::directory_of(const Uuid& id) const {
   return (root_ == "/" ? "" : root_) + "/" + store::jail_directory_name(id);
 }
 
-Status Jail::make_directory(const Uuid& id, const Owner& owner) const {
+Result<store::JailDirectory> Jail::make_directory(const Uuid& id, const Owner& owner) const {
   const std::string name = store::jail_directory_name(id);
   const std::string path = directory_of(id);
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd root, sys::open_directory(AT_FDCWD, root_, root_));
   if (::mkdirat(root.get(), name.c_str(), 0700) != 0) return system_failure("mkdir", path, errno);
+  store::JailDirectory directory{path, 0};
   const Status given = [&]() -> Status {
     LAMINA_ASSIGN_OR_RETURN(
         const sys::Fd made,
         sys::open_at(root.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, path));
+    LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(made.get(), path));
+    directory.inode = facts.inode;
+    LAMINA_RETURN_IF_ERROR(sys::set_mode(made.get(), S_IRWXU, path));
     if (::fchown(made.get(), owner.uid, owner.gid) != 0) {
       return system_failure("chown", path, errno);
     }
     return sys::sync(root.get(), root_);
   }();
-  if (!given) static_cast<void>(sys::remove_directory(root.get(), name, path));
-  return given;
+  if (given) return directory;
+  static_cast<void>(sys::remove_directory(root.get(), name, path));
+  return std::unexpected(given.error());
 }
 
 Status Jail::check_process(pid_t pid) const {
@@ -118,20 +129,22 @@ Status Jail::give_socket(const std::string& source, const std::string& directory
               source, directory, system_error("mount", path, errno).message);
 }
 
-Status Jail::remove_directory(const std::string& directory) {
-  const auto opened = open_without_links(directory);
+Status Jail::remove_directory(const store::JailDirectory& directory) {
+  if (directory.path.empty()) return {};
+  const auto opened = store::open_jail_directory(directory);
   if (!opened) {
     if (opened.error().kind == ErrorKind::kNotFound) return {};
     return std::unexpected(opened.error());
   }
+  const int fd = opened->directory.get();
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          sys::list_directory(opened->get(), directory));
+                          sys::list_directory(fd, directory.path));
   for (const std::string& name : names) {
-    const std::string by_descriptor = fmt::format("/proc/self/fd/{}/{}", opened->get(), name);
+    const std::string by_descriptor = fmt::format("/proc/self/fd/{}/{}", fd, name);
     // EINVAL: nothing is mounted there.
     static_cast<void>(::umount2(by_descriptor.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW));
   }
-  return sys::remove_flat(directory);
+  return store::remove_jail_directory(directory);
 }
 
 }  // namespace lamina::vmm

@@ -9,6 +9,7 @@
 
 #include "lamina/result.h"
 #include "lamina/uuid.h"
+#include "store/jail_directory.h"
 #include "sys/fd.h"
 
 namespace lamina::vmm {
@@ -22,7 +23,7 @@ struct Owner {
 class Jail {
  public:
   /// `root` as this process sees it, empty for a VMM that sees the same files. kNotFound when it is
-  /// missing.
+  /// missing; kUsage when its path is not UTF-8, for it is put on record.
   static Result<Jail> open(const std::string& root);
 
   /// True when the VMM sees other paths than we.
@@ -40,8 +41,10 @@ class Jail {
   /// whatever happens.
   [[nodiscard]] std::string directory_of(const Uuid& id) const;
 
-  /// Makes directory_of(`id`), the owner's alone, durably. Nothing is left of it on failure.
-  [[nodiscard]] Status make_directory(const Uuid& id, const Owner& owner) const;
+  /// Makes directory_of(`id`), the owner's alone, durably, and says which it is. Nothing is left of
+  /// it on failure.
+  [[nodiscard]] Result<store::JailDirectory> make_directory(const Uuid& id,
+                                                            const Owner& owner) const;
 
   /// Gives the owner, in a directory of make_directory(), a copy of a file that it may read. Shares
   /// storage where the file systems can.
@@ -60,7 +63,7 @@ class Jail {
 
   /// Removes a directory of make_directory() with the files in it, bind mounts first. What is gone
   /// is no error.
-  static Status remove_directory(const std::string& directory);
+  static Status remove_directory(const store::JailDirectory& directory);
 
  private:
   explicit Jail(std::string root) : root_(std::move(root)) {}

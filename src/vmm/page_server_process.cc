@@ -26,6 +26,7 @@ namespace lamina::vmm {
 namespace {
 
 constexpr std::string_view kReady = "READY=1";
+constexpr const char* kLogName = "page-server.log";
 /// No snapshot's name begins so.
 constexpr const char* kStartLock = ".page-server";
 /// Taking over VMs of a killed server is tried for ten seconds.
@@ -97,10 +98,12 @@ Result<bool> ensure_page_server(const store::Store& store,
                 "no page server runs for store '{}'; start one: lamina serve --store {}",
                 store.path(), store.path());
   }
-  const std::string log_path = fmt::format("{}/{}/page-server.log", store.path(), store::kVmsArea);
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd log,
-                          sys::open_at(AT_FDCWD, log_path, O_RDWR | O_CREAT | O_APPEND, log_path));
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts before, sys::facts_of(log.get(), log_path));
+  const std::string log_path = fmt::format("{}/{}/{}", store.path(), store::kVmsArea, kLogName);
+  LAMINA_ASSIGN_OR_RETURN(
+      const sys::OpenedFile opened,
+      sys::open_regular(store.vms_area(), kLogName, O_RDWR | O_CREAT | O_APPEND, log_path));
+  const sys::Fd& log = opened.fd;
+  const sys::FileFacts& before = opened.facts;
   LAMINA_ASSIGN_OR_RETURN(const Notification notification, open_notification());
   LAMINA_ASSIGN_OR_RETURN(const pid_t child, sys::spawn({command,
                                                          {{"NOTIFY_SOCKET", notification.address}},

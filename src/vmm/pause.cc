@@ -75,7 +75,8 @@ class Pause {
     LAMINA_ASSIGN_OR_RETURN(Store store, Store::open(options_.store, report_.notes));
     store_.emplace(std::move(store));
     if (!jail_->is_apart()) {
-      LAMINA_ASSIGN_OR_RETURN(const std::string path, sys::real_path(store_->path()));
+      // Firecracker is told it, and takes UTF-8 only.
+      LAMINA_ASSIGN_OR_RETURN(const std::string path, vmm::recorded_path(store_->path()));
       LAMINA_RETURN_IF_ERROR(vmm::check_finds_store(vmm_->pid(), path));
     }
     LAMINA_ASSIGN_OR_RETURN(Pin pin, Pin::claim(*store_, vmm_->pid(), vmm_->start_time()));
@@ -234,7 +235,7 @@ class Pause {
       journal_.parent = pin_->facts()->snapshot;
     }
     journal_.vm = pin_->name();
-    LAMINA_ASSIGN_OR_RETURN(journal_.api_socket, sys::real_path(options_.vmm.api_socket));
+    LAMINA_ASSIGN_OR_RETURN(journal_.api_socket, vmm::recorded_path(options_.vmm.api_socket));
     journal_.after = options_.after;
     journal_.was_running = instance_.state == vmm::VmState::kRunning;
     journal_.created = store::timestamp_now();
@@ -246,7 +247,7 @@ class Pause {
 
     LAMINA_RETURN_IF_ERROR(check_space());
     if (interruption_.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");
-    if (jail_->is_apart()) journal_.jail_directory = jail_->directory_of(journal_.pause_id);
+    if (jail_->is_apart()) journal_.jail_directory.path = jail_->directory_of(journal_.pause_id);
     auto pending = PendingPause::begin(*store_, journal_, memory_bytes_,
                                        base_ ? base_->header.mapping.extent_count() : 0);
     if (!pending) {
@@ -255,7 +256,7 @@ class Pause {
     }
     pending_.emplace(std::move(*pending));
     if (jail_->is_apart()) LAMINA_RETURN_IF_ERROR(make_directory_in_jail());
-    directory_ = jail_->is_apart() ? journal_.jail_directory : pending_->path();
+    directory_ = jail_->is_apart() ? journal_.jail_directory.path : pending_->path();
     LAMINA_ASSIGN_OR_RETURN(directory_, sys::real_path(directory_));
     const Status found = vmm::check_finds(vmm_->pid(), {directory_, jail_->inside(directory_)});
     if (!found && pending_->remove_files()) static_cast<void>(pending_->end());
@@ -263,7 +264,11 @@ class Pause {
   }
 
   Status make_directory_in_jail() {
-    const Status made = jail_->make_directory(journal_.pause_id, {vmm_->uid(), vmm_->gid()});
+    const Status made = [&]() -> Status {
+      LAMINA_ASSIGN_OR_RETURN(journal_.jail_directory,
+                              jail_->make_directory(journal_.pause_id, {vmm_->uid(), vmm_->gid()}));
+      return pending_->note_jail_directory(journal_.jail_directory.inode);
+    }();
     if (!made && pending_->remove_files()) static_cast<void>(pending_->end());
     return made;
   }
@@ -326,9 +331,13 @@ class Pause {
 
   Status acknowledge() {
     LAMINA_RETURN_IF_ERROR(last_create_->check_alone());
-    LAMINA_ASSIGN_OR_RETURN(
-        const sys::Fd directory,
-        sys::open_at(AT_FDCWD, directory_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, directory_));
+    sys::Fd directory;
+    if (jail_->is_apart()) {
+      LAMINA_ASSIGN_OR_RETURN(auto opened, store::open_jail_directory(journal_.jail_directory));
+      directory = std::move(opened.directory);
+    } else {
+      LAMINA_ASSIGN_OR_RETURN(directory, sys::duplicate(pending_->directory(), directory_));
+    }
     const std::string path = directory_ + "/" + pending_->layer_name();
     LAMINA_ASSIGN_OR_RETURN(
         const sys::OpenedFile memory,

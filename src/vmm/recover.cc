@@ -183,7 +183,7 @@ class Recover {
     LAMINA_RETURN_IF_ERROR(forget_counts(store));
     LAMINA_ASSIGN_OR_RETURN(report_.removed_maps,
                             store::remove_unused_maps(store, options_.dry_run));
-    return {};
+    return options_.dry_run ? Status() : store.remove_unused_locks();
   }
 
   /// Before anything is done: who mistypes an id is told so.

@@ -314,9 +314,11 @@ class Resume {
     vmm::remove_jail_directory(*pin_);  // of a resume into this process that was killed
     if (!jail_->is_apart()) return pin_->write_facts(facts);
     const Uuid id = Uuid::random();
-    jail_directory_ = facts.jail_directory = jail_->directory_of(id);
+    jail_directory_ = facts.jail_directory.path = jail_->directory_of(id);
     LAMINA_RETURN_IF_ERROR(pin_->write_facts(facts));
-    return jail_->make_directory(id, {vmm_->uid(), vmm_->gid()});
+    LAMINA_ASSIGN_OR_RETURN(facts.jail_directory,
+                            jail_->make_directory(id, {vmm_->uid(), vmm_->gid()}));
+    return pin_->note_facts(facts);
   }
 
   /// The paths that Firecracker is told.

@@ -1,8 +1,8 @@
 #include "vmm/vm.h"
 
-#include <nlohmann/json.hpp>
-
 #include "base/error.h"
+#include "base/shown_text.h"
+#include "base/utf8.h"
 #include "sys/directory.h"
 #include "sys/machine.h"
 #include "sys/process.h"
@@ -13,17 +13,21 @@ namespace {
 
 /// Journals are JSON, which has no place for other bytes: what is put there must come back.
 Status check_text(const std::string& path) {
-  const nlohmann::json text = path;
-  const auto encoded = text.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  const auto shown = nlohmann::json::parse(encoded).get<std::string>();
-  if (shown == path) return {};
-  return fail(ErrorKind::kUsage, "the path '{}' is not UTF-8; give a name that is", shown);
+  if (is_utf8(path)) return {};
+  return fail(ErrorKind::kUsage, "the path '{}' is not UTF-8; give a name that is",
+              shown_line(path));
 }
 
 }  // namespace
 
+Result<std::string> recorded_path(const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(std::string real, sys::real_path(path));
+  LAMINA_RETURN_IF_ERROR(check_text(real));
+  return real;
+}
+
 void remove_jail_directory(const store::Pin& pin) {
-  if (!pin.facts() || pin.facts()->jail_directory.empty()) return;
+  if (!pin.facts()) return;
   // The jail may be gone with its VM, or be somebody's who does not let us.
   static_cast<void>(Jail::remove_directory(pin.facts()->jail_directory));
 }
@@ -66,9 +70,9 @@ Result<store::PinFacts> describe_vm(const Firecracker& vmm, const VmmAddress& ad
   LAMINA_ASSIGN_OR_RETURN(facts.boot_id, sys::boot_id());
   LAMINA_ASSIGN_OR_RETURN(facts.pid_namespace, sys::pid_namespace());
   facts.uid = vmm.uid();
-  LAMINA_ASSIGN_OR_RETURN(facts.api_socket, sys::real_path(address.api_socket));
+  LAMINA_ASSIGN_OR_RETURN(facts.api_socket, recorded_path(address.api_socket));
   if (!address.jail.empty()) {
-    LAMINA_ASSIGN_OR_RETURN(facts.jail, sys::real_path(address.jail));
+    LAMINA_ASSIGN_OR_RETURN(facts.jail, recorded_path(address.jail));
   }
   facts.since = store::timestamp_now();
   return facts;

@@ -26,6 +26,9 @@ Status release_pin(store::Pin& pin);
 /// process that answers. kUsage for paths that are not UTF-8.
 Result<Firecracker> reach(const VmmAddress& address, Progress* progress);
 
+/// `path` as it is put on record: absolute and without links. kUsage when that is not UTF-8.
+Result<std::string> recorded_path(const std::string& path);
+
 /// vm.json of a VM that is new to the store.
 Result<store::PinFacts> describe_vm(const Firecracker& vmm, const VmmAddress& address);
 

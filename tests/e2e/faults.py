@@ -13,10 +13,10 @@ from pathlib import Path
 
 from memory_files import EXIT_DONE, lamina
 
-# Calls that change the disk. openat and ioctl only where they do: see changes_the_disk().
-CHANGING_CALLS = ("openat", "write", "pwrite64", "ftruncate", "fsync", "fdatasync", "rename",
-                  "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "rmdir",
-                  "mkdir", "mkdirat", "fallocate", "ioctl", "copy_file_range")
+# Calls that change the disk. openat, openat2 and ioctl only where they do: see changes_the_disk().
+CHANGING_CALLS = ("openat", "openat2", "write", "pwrite64", "ftruncate", "fsync", "fdatasync",
+                  "rename", "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat",
+                  "rmdir", "mkdir", "mkdirat", "fallocate", "ioctl", "copy_file_range")
 # What is said to another process, and what it answers.
 SOCKET_CALLS = ("sendto", "recvfrom", "sendmsg", "recvmsg")
 
@@ -51,7 +51,7 @@ def require_strace(test: unittest.TestCase) -> None:
 
 def changes_the_disk(line: str) -> bool:
     """True for a line of strace's output that is about the disk and not about a terminal."""
-    if re.search(r"\bopenat\(", line):
+    if re.search(r"\bopenat2?\(", line):
         return "O_CREAT" in line or "O_TMPFILE" in line
     if re.search(r"\bioctl\(", line):
         return "FICLONE" in line
@@ -61,7 +61,7 @@ def changes_the_disk(line: str) -> bool:
 
 def reads_the_store(line: str) -> bool:
     """True for a line of strace's output that opens something to read that is not the system's."""
-    opens = re.search(r"\bopenat\(", line) and not changes_the_disk(line)
+    opens = re.search(r"\bopenat2?\(", line) and not changes_the_disk(line)
     return bool(opens) and re.search(r'"/(etc|lib|lib64|proc|sys|usr|dev/urandom)\b', line) is None
 
 

@@ -27,7 +27,8 @@ MEMORY_FS = Path("/dev/shm")
 OTHER_USER = 65534
 CALLS = (*CHANGING_CALLS, *SOCKET_CALLS)
 # What fails for want of space.
-GROWING_CALLS = ("openat", "pwrite64", "write", "ftruncate", "mkdirat", "linkat", "fallocate")
+GROWING_CALLS = ("openat", "openat2", "pwrite64", "write", "ftruncate", "mkdirat", "linkat",
+                 "fallocate")
 KILL = "signal=SIGKILL"
 
 SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 32)))

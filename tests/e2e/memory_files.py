@@ -290,7 +290,7 @@ class Entry:
 def tree_of(root: Path, times: bool = True) -> dict[str, Entry]:
     """Everything below `root` by path, but for the store's own areas when they are empty.
 
-    Lock files are empty and never removed, so those count as nothing too. Without `times` the
+    Lock files are empty and come and go, so those count as nothing too. Without `times` the
     modification times are left out.
     """
     tree: dict[str, Entry] = {}

@@ -109,7 +109,7 @@ class BadMemoryFile(LaminaTest):
         path.chmod(0o600)
         for directory in (self.store, *self.store.iterdir()):
             if directory.is_dir():
-                directory.chmod(0o777)
+                os.chown(directory, OTHER_USER, OTHER_USER)
         for file in self.parent.iterdir():
             file.chmod(0o644)
         with self.unchanged():
@@ -643,11 +643,11 @@ class Busy(LaminaTest):
         log = self.directory / "strace"
         ingest = ["ingest", second, "--parent", snapshot, "--out", snapshot, "--replace"]
         probe = lamina(*ingest[:4], "--out", self.store / "probe",
-                       prefix=["strace", "-f", "-o", str(log), "-e", "trace=openat"])
+                       prefix=["strace", "-f", "-o", str(log), "-e", "trace=openat2"])
         self.assertEqual(probe.code, EXIT_DONE, str(probe))
         opens = log.read_text().splitlines()
         number = next(index for index, line in enumerate(opens, 1) if str(second) in line)
-        with stopped_after("openat", number, self.directory, *ingest) as outcomes:
+        with stopped_after("openat2", number, self.directory, *ingest) as outcomes:
             self.done("ingest", first, "--parent", snapshot, "--out", snapshot, "--replace")
         self.assertIn(outcomes[0].code, (EXIT_DONE, EXIT_BUSY), str(outcomes[0]))
         if outcomes[0].code == EXIT_DONE:
@@ -666,7 +666,7 @@ class Busy(LaminaTest):
                 self.done("fork", source, snapshot)
             lamina(verb, snapshot, prefix=["strace", "-f", "-o", str(log), "-e", "trace=openat"])
             looks = [number for number, line in enumerate(log.read_text().splitlines(), 1)
-                     if str(snapshot) in line or "memfile." in line]
+                     if f'"{snapshot.name}"' in line or "memfile." in line]
             self.assertTrue(looks)
             for number in looks:
                 with stopped_after("openat", number, self.directory, verb, snapshot) as outcomes:

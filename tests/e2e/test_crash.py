@@ -38,9 +38,10 @@ MEMORY_BYTES = 64 * PAGE_BYTES - 1000
 WORKERS = 2
 
 # Those that a signal may end early.
-INTERRUPTIBLE_CALLS = ("openat", "pwrite64", "ftruncate", "fsync", "fallocate", "copy_file_range")
-NO_SPACE_CALLS = ("openat", "pwrite64", "ftruncate", "fsync", "renameat", "renameat2", "linkat",
-                  "mkdirat", "fallocate", "ioctl", "copy_file_range")
+INTERRUPTIBLE_CALLS = ("openat", "openat2", "pwrite64", "ftruncate", "fsync", "fallocate",
+                       "copy_file_range")
+NO_SPACE_CALLS = ("openat", "openat2", "pwrite64", "ftruncate", "fsync", "renameat", "renameat2",
+                  "linkat", "mkdirat", "fallocate", "ioctl", "copy_file_range")
 
 SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 32)))
 TAKES_ALL = os.environ.get("TORTURE") == "all"

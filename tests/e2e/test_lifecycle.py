@@ -694,6 +694,74 @@ class NothingIsTakenForGranted(SandboxTest):
         self.assertEqual([name for name in os.listdir(self.store / "a") if name[0] == "."], [])
         self.check(self.resume("a")[0])
 
+    def test_a_store_whose_path_is_not_utf_8_is_refused_before_the_vm_is_frozen(self) -> None:
+        vm = self.fresh()
+        odd = self.directory / os.fsdecode(b"\xff")
+        odd.mkdir()
+        link = self.directory / "plain"
+        link.symlink_to(odd)
+        for store in (odd, link):
+            outcome = lamina("pause", "--api", vm.api_socket, "--store", store, "--name", "a")
+            self.assertEqual(outcome.code, EXIT_USAGE, str(outcome))
+            self.assertIn("\\xff' is not UTF-8", outcome.stderr)
+            self.assertEqual(os.listdir(odd / ".vms"), [])
+        self.assertEqual((vm.state(), self.pause(vm, "a")["kind"]), ("Running", "full"))
+
+    def test_a_link_in_a_jail_is_not_attached(self) -> None:
+        secret = self.directory / "secret"
+        secret.write_bytes(b"another tenant's")
+        jail = self.directory / "jail"
+        (jail / "disks").mkdir(parents=True)
+        for path in (jail, jail / "disks"):
+            os.chown(path, OTHER_USER, OTHER_USER)
+        vm = self.fresh(jail=jail, user=OTHER_USER)
+        (jail / "disk").symlink_to(secret)
+        (jail / "way").symlink_to(self.directory)
+        for path in (jail / "disk", jail / "way" / "secret"):
+            self.assertIn("not followed", self.pause_fails(
+                EXIT_FAILED, vm, "a", "--jail", jail, "--attach", path))
+            # What comes to a file's place later is not attached either.
+            (jail / "disks" / "disk").write_bytes(b"disk")
+            self.pause_fails(EXIT_FAILED, vm, "a", "--after", "resume", "--jail", jail, "--attach",
+                             jail / "disks" / "disk", "--frozen-hook",
+                             f"ln -sf {path} {jail}/disks/disk")
+            (jail / "disks" / "disk").unlink()
+        for path in self.store.rglob("*"):
+            if path.is_file():
+                self.assertNotIn(b"another tenant's", path.read_bytes())
+        self.assertEqual(vm.state(), "Running")
+
+    def test_another_directory_in_the_place_of_the_one_in_the_jail_is_left_alone(self) -> None:
+        jail = self.directory / "jail"
+        jail.mkdir()
+        os.chown(jail, OTHER_USER, OTHER_USER)
+        vm = self.fresh(jail=jail, user=OTHER_USER)
+        vm.tell("run 300 1")
+        message = self.pause_fails(
+            EXIT_FAILED, vm, "a", "--after", "resume", "--jail", jail, "--frozen-hook",
+            f"cd {jail} && d=$(echo lamina-*) && mv $d moved && mkdir $d && echo > $d/precious")
+        self.assertIn("is not the directory that was made there", message)
+        place, = jail.glob("lamina-*")
+        lamina("recover", self.store)
+        self.assertTrue((place / "precious").exists())
+        shutil.rmtree(place)
+        (jail / "moved").rename(place)
+        self.assertEqual(self.recover()["completed"], 1)
+        self.assertEqual(list(jail.glob("lamina-*")), [])
+        self.check(self.resume("a")[0])
+
+    def test_the_page_server_s_log_is_no_link(self) -> None:
+        self.pause(self.fresh(), "a")
+        log = self.store / ".vms" / "page-server.log"
+        log.symlink_to(self.directory / "made")
+        vm = self.waiting()
+        outcome = lamina("resume", "--api", vm.api_socket, "--store", self.store, "--name", "a",
+                         "--mode", "uffd")
+        self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+        self.assertIn("page-server.log' is a symbolic link", outcome.stderr)
+        self.assertFalse((self.directory / "made").exists())
+        self.assertEqual(self.pins(), [])
+
     def test_a_deep_tree_in_the_jail_holds_nobody_up(self) -> None:
         jail = self.directory / "jail"
         jail.mkdir()

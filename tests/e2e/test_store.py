@@ -259,7 +259,7 @@ class Remove(StoreTest):
         self.assert_resolves_to(self.young, self.memory)
         self.assert_resolves_to(self.base, self.base_memory)
         self.assert_store_is_clean()
-        self.assertTrue((self.store / ".lock" / "middle").exists())
+        self.assertFalse((self.store / ".lock" / "middle").exists())
 
     def test_a_dry_run_says_what_would_go_and_changes_nothing(self) -> None:
         with self.unchanged():
