@@ -123,12 +123,14 @@ class EndOfPauses {
                   store_.path(), pending.journal().pause_id.to_string());
     }
     const MutexLock one_at_a_time(completing_);
-    LAMINA_ASSIGN_OR_RETURN(const vmm::FinishedPause finished,
+    LAMINA_ASSIGN_OR_RETURN(vmm::FinishedPause finished,
                             vmm::finish_pause(store_, pending, pin, report_.notes));
     ++report_.completed;
     report_.notes.push_back(fmt::format("completed pause {} as '{}'",
                                         pending.journal().pause_id.to_string(), finished.name));
-    return pending.end();
+    LAMINA_RETURN_IF_ERROR(pending.end());
+    finished.found.spare.give_back(store_.path() + "/" + finished.name, report_.notes);
+    return {};
   }
 
   Status end_with_vm(PendingPause& pending, Pin& pin) {
