@@ -130,7 +130,7 @@ class Supervisor {
   Status block_signals() {
     sigset_t signals{};
     sigemptyset(&signals);
-    for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
     if (::sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) {
       return system_failure("sigprocmask", "signals", errno);
     }
@@ -170,8 +170,12 @@ class Supervisor {
     }
     if (estate.worker > 0) {
       // A child of this process still, which was another program a moment ago.
+      const auto pidfd = sys::open_process(estate.worker);
       ::kill(estate.worker, SIGKILL);
-      ::waitpid(estate.worker, nullptr, 0);
+      // Who is held at its end (by a tracer) serves nobody any more.
+      constexpr std::chrono::seconds kLongest{10};
+      if (pidfd) static_cast<void>(sys::wait_for_end(pidfd->get(), kLongest));
+      ::waitpid(estate.worker, nullptr, WNOHANG);
     }
     for (std::unique_ptr<Vm>& vm : estate.vms) {
       admit_found_vm(*states_, snapshots_, std::move(vm), vms_, totals_, log_);
@@ -238,10 +242,12 @@ class Supervisor {
     if (looks_again()) wait_ms = sooner(wait_ms, kLookMs);
     wait_ms = sooner(wait_ms, stranded_.due_ms());
     wait_ms = sooner(wait_ms, manager_.feed_watchdog());
-    std::array<pollfd, 5> waiting = {
-        pollfd{signals_.get(), POLLIN, 0}, pollfd{worker_.fd(), POLLIN, 0},
-        pollfd{acceptor_->fd(), POLLIN, 0}, pollfd{metrics_ ? metrics_->fd() : -1, POLLIN, 0},
-        pollfd{metrics_ ? metrics_->clients_fd() : -1, POLLIN, 0}};
+    std::array<pollfd, 6> waiting = {pollfd{signals_.get(), POLLIN, 0},
+                                     pollfd{worker_.fd(), POLLIN, 0},
+                                     pollfd{acceptor_->fd(), POLLIN, 0},
+                                     pollfd{metrics_ ? metrics_->fd() : -1, POLLIN, 0},
+                                     pollfd{metrics_ ? metrics_->clients_fd() : -1, POLLIN, 0},
+                                     pollfd{worker_.ended_fd(), POLLIN, 0}};
     static_cast<void>(::poll(waiting.data(), waiting.size(), wait_ms));
     if (waiting[1].revents != 0) handle_message();
     if (waiting[2].revents != 0) {
@@ -250,6 +256,7 @@ class Supervisor {
     if (waiting[3].revents != 0 || waiting[4].revents != 0) {
       metrics_->handle([this] { return format_metrics(totals_now()); });
     }
+    if (waiting[5].revents != 0) worker_.reap();
     if (waiting[0].revents != 0) handle_signals();
   }
 
@@ -300,9 +307,6 @@ class Supervisor {
     signalfd_siginfo signal{};
     while (::read(signals_.get(), &signal, sizeof(signal)) == sizeof(signal)) {
       switch (signal.ssi_signo) {
-        case SIGCHLD:
-          worker_.reap();
-          break;
         case SIGHUP:
           ask_to_be_succeeded();
           break;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "sys/process.h"
 #include "sys/unix_socket.h"
 
 namespace lamina::server {
@@ -43,7 +44,17 @@ bool WorkerProcess::start_if_due() {
     body_(std::move(ends->second));
     ::_exit(1);
   }
+  auto pidfd = sys::open_process(child);
+  if (!pidfd) {
+    // Not to be seen any more, or no descriptor is left: without one its end would not be seen.
+    log_(pidfd.error().message);
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    delay_next_start();
+    return false;
+  }
   pid_ = child;
+  pidfd_ = std::move(*pidfd);
   control_ = std::move(ends->first);
   started_ = Clock::now();
   return true;
@@ -81,14 +92,17 @@ void WorkerProcess::tell(const ControlMessage& message, std::span<const int> fds
 }
 
 void WorkerProcess::reap() {
+  if (pid_ <= 0 || !sys::has_ended(pidfd_.get())) return;
   int status = 0;
-  if (pid_ <= 0 || ::waitpid(pid_, &status, WNOHANG) != pid_) return;
+  // Without a status (this process ignores SIGCHLD) it has ended all the same.
+  const bool is_known = ::waitpid(pid_, &status, WNOHANG) == pid_;
   pid_ = -1;
+  pidfd_.reset();
   control_.reset();
   ++deaths_;
   const Clock::time_point now = Clock::now();
   next_start_ = now;
-  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return;
+  if (is_known && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return;
   log_(fmt::format("the serving process ended by itself (status {:#x}); it is succeeded",
                    static_cast<unsigned>(status)));
   if (now - started_ < kQuick) {
@@ -107,9 +121,12 @@ void WorkerProcess::kill() const {
 void WorkerProcess::end() {
   if (pid_ <= 0) return;
   kill();
-  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-  }
+  // A tracer may hold it: it will end, and needs nobody for that.
+  constexpr std::chrono::seconds kLongest{10};
+  static_cast<void>(sys::wait_for_end(pidfd_.get(), kLongest));
+  ::waitpid(pid_, nullptr, WNOHANG);
   pid_ = -1;
+  pidfd_.reset();
   control_.reset();
 }
 

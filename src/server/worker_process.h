@@ -43,7 +43,9 @@ class WorkerProcess {
   /// this process and knows everything.
   void tell(const ControlMessage& message, std::span<const int> fds);
 
-  /// After SIGCHLD.
+  /// Readable when the process has ended; -1 when there is none.
+  [[nodiscard]] int ended_fd() const { return pidfd_.get(); }
+  /// Looks whether it has ended. Goes by the pidfd: whatever this process does about SIGCHLD.
   void reap();
 
   /// SIGKILL; it is succeeded.
@@ -67,6 +69,7 @@ class WorkerProcess {
   Body body_;
   Log log_;
   pid_t pid_ = -1;
+  sys::Fd pidfd_;
   sys::Fd control_;
   Clock::time_point started_;
   Clock::time_point next_start_;
