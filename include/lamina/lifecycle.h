@@ -36,7 +36,10 @@ struct VmmAddress {
 };
 
 enum class AfterPause : std::uint8_t {
-  kStop,    ///< the VM's process is killed when the snapshot is on the disk
+  /// The VM's process is killed when the snapshot is on the disk. Its end is waited for as long as
+  /// for a short answer; one that is still there then, because a tracer holds it, is a note of the
+  /// report.
+  kStop,
   kResume,  ///< a checkpoint: the VM runs on, frozen only for Firecracker's own create and the hook
   kStay,    ///< stays paused
 };
@@ -55,6 +58,9 @@ struct PauseOptions {
   bool full = false;             ///< a full memory file, also where a diff would do
   bool replace = false;          ///< also replace a snapshot that this VM does not descend from
   Progress* progress = nullptr;  ///< may be null; asked until Firecracker has been asked
+  /// As in ResumeOptions: a VM that is served by page faults needs its page server for a pause,
+  /// too.
+  std::vector<std::string> page_server_command;
 };
 
 /// Milliseconds.

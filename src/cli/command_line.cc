@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <iostream>
 #include <sstream>
 #include <vector>
 
 #include "base/error.h"
 #include "cli/output.h"
 #include "cli/usage_error.h"
+#include "sys/own_process.h"
 
 namespace lamina::cli {
 namespace {
@@ -37,6 +37,13 @@ std::vector<std::string> without_help_verb(std::vector<std::string> arguments) {
   if (!arguments.empty() && arguments.front() == "help") arguments.erase(arguments.begin());
   arguments.emplace_back("--help");
   return arguments;
+}
+
+/// A result that could not be written (a full disk behind stdout) was not given.
+int end_output(int code) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  print_message("the result could not be written to standard output");
+  return code == kExitDone ? kExitFailed : code;
 }
 
 CLI::Validator not_empty() {
@@ -128,21 +135,19 @@ int run_command_line(int argc, char** argv) {
     const int code = report_error(invocation.error(), wants_json(arguments));
     const std::string verb = command_line.verb();
     print_stderr(fmt::format("Try 'lamina {}{}--help'.\n", verb, verb.empty() ? "" : " "));
-    return code;
+    return end_output(code);
   }
-  std::cout << invocation->answer << std::flush;
-  if (!invocation->answer.empty()) return kExitDone;
+  if (!invocation->answer.empty()) {
+    static_cast<void>(std::fwrite(invocation->answer.data(), 1, invocation->answer.size(), stdout));
+    return end_output(kExitDone);
+  }
   if (!invocation->action) {
     print_stderr(command_line.help());
     return kExitUsage;
   }
-  const int code = invocation->action();
-  // A result that could not be written (a full disk behind stdout) was not given.
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    print_message("the result could not be written to standard output");
-    if (code == kExitDone) return kExitFailed;
-  }
-  return code;
+  // A page server has its own handling, and a predecessor's pending ones must not end it.
+  if (command_line.verb() != "serve") sys::unblock_signals();
+  return end_output(invocation->action());
 }
 
 }  // namespace lamina::cli

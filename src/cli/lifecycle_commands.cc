@@ -99,6 +99,7 @@ void print_pause(const PauseReport& report, bool json) {
 int run_pause(PauseArguments& arguments) {
   ProgressBar progress;
   arguments.options.progress = &progress;
+  arguments.options.page_server_command = page_server_command(arguments.options.store);
   const auto asked = ask_to_pause(arguments.options, arguments.no_daemon, progress);
   const auto report = asked ? *asked : pause(arguments.options);
   progress.clear();

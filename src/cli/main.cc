@@ -2,13 +2,12 @@
 
 #include "cli/command_line.h"
 #include "cli/output.h"
-#include "sys/process.h"
+#include "sys/own_process.h"
 
 int main(int argc, char** argv) {
   // The library throws nothing of its own; memory can still run out.
   try {
-    lamina::sys::ignore_broken_pipes();
-    lamina::sys::raise_descriptor_limit();
+    lamina::sys::begin_program();
     return lamina::cli::run_command_line(argc, argv);
   } catch (const std::exception& exception) {
     lamina::cli::print_message(exception.what());

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -14,7 +15,9 @@
 #include "base/error.h"
 #include "cli/command_line.h"
 #include "cli/output.h"
+#include "cli/serve_start.h"
 #include "lamina/serve.h"
+#include "sys/own_process.h"
 #include "sys/process.h"
 
 namespace lamina::cli {
@@ -131,7 +134,10 @@ void log_line(const std::string& line) {
 }
 
 int run(ServeArguments& arguments) {
-  if (arguments.status) return print_status(arguments);
+  if (arguments.status) {
+    sys::unblock_signals();
+    return print_status(arguments);
+  }
   ServeOptions& options = arguments.options;
   if (!options.store.empty()) {
     if (!arguments.sockets.empty()) {
@@ -159,7 +165,10 @@ int run(ServeArguments& arguments) {
     if (!mode) return report_error(mode.error(), false);
     options.socket_mode = *mode;
   }
+  sys::begin_service();
+  ::umask(S_IRWXG | S_IRWXO);
   options.restart_command = own_command();
+  leave_working_directory(options, options.restart_command);
   options.log = log_line;
   const Status served = serve(options);
   return served ? kExitDone : report_error(served.error(), false);

@@ -5,6 +5,7 @@
 #include "daemon/requests.h"
 #include "lamina/lifecycle.h"
 #include "report/lifecycle_json.h"
+#include "sys/long_wait.h"
 
 namespace lamina::daemon {
 namespace {
@@ -46,8 +47,12 @@ Response Api::pause(const Request& request, const std::string& /*name*/) const {
     return error_response(path.error());
   }
   options->store = parts_.store;
+  options->page_server_command = parts_.page_server_command;
   const Stopwatch stopwatch;
-  parts_.merger.wait_before_pause(options->name);
+  {
+    const sys::LongWait waiting;
+    parts_.merger.wait_before_pause(options->name);
+  }
   const auto report = lamina::pause(*options);
   parts_.metrics.count_pause(report, stopwatch.seconds());
   parts_.figures.changed();
@@ -79,6 +84,7 @@ Response Api::resume(const Request& request, const std::string& /*name*/) const 
     parts_.events.add(Level::kWarning, "resume", failure(options->name, report.error()));
     return error_response(report.error());
   }
+  if (report->mode == ResumeMode::kPageFaults) parts_.figures.saw_page_server();
   const Json document = report::resume_json(*report);
   parts_.events.add(Level::kInfo, "resume", success(options->name, document));
   return json_response(document);

@@ -1,3 +1,5 @@
+#include <fcntl.h>
+
 #include <chrono>
 
 #include "base/error.h"
@@ -10,6 +12,7 @@
 #include "lamina/remove.h"
 #include "report/snapshot_json.h"
 #include "report/store_json.h"
+#include "sys/directory.h"
 
 namespace lamina::daemon {
 namespace {
@@ -29,7 +32,16 @@ Response Api::fork(const Request& request, const std::string& /*name*/) const {
   const auto report = fork_snapshot(meant->options);
   parts_.metrics.count_fork(report.has_value());
   parts_.figures.changed();
-  if (!report) return error_response(report.error());
+  if (!report) {
+    constexpr int kConflict = 409;
+    Response response = error_response(report.error());
+    // A fork that fails leaves nothing: the name was another's.
+    if (report.error().kind == ErrorKind::kFailed &&
+        sys::name_exists(AT_FDCWD, meant->options.fork)) {
+      response.status = kConflict;
+    }
+    return response;
+  }
   const Json document = report::fork_json(*report, ms_since(start));
   parts_.events.add(Level::kInfo, "fork",
                     {{"source", meant->options.snapshot},

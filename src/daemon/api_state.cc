@@ -1,6 +1,5 @@
 #include "daemon/api.h"
 #include "daemon/requests.h"
-#include "lamina/serve.h"
 
 namespace lamina::daemon {
 
@@ -20,7 +19,7 @@ Response Api::health(const Request& request, const std::string& /*name*/) const 
                         {"status", "ok"},
                         {"store", parts_.store},
                         {"recovered", parts_.recoverer.has_recovered()},
-                        {"page_server", find_store_server(parts_.store) == StoreServer::kServes},
+                        {"page_server", parts_.figures.has_page_server()},
                         {"connections", connections},
                         {"requests", requests},
                         {"queued_merges", parts_.merger.queued()}});

@@ -6,8 +6,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <chrono>
+#include <filesystem>
 #include <memory>
+#include <system_error>
+#include <utility>
 
 #include "base/error.h"
 #include "base/mutex.h"
@@ -27,11 +31,15 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+std::string lock_path(const std::string& store) {
+  return sys::parent_of(page_server_socket(store)) + "/laminad.lock";
+}
+
 /// One daemon for a store: the lock goes with the process. Beside that of the page server.
 Result<sys::Fd> lock_store(const std::string& store) {
-  const std::string area_path = sys::parent_of(page_server_socket(store));
+  const std::string path = lock_path(store);
+  const std::string area_path = sys::parent_of(path);
   const std::string area_name = area_path.substr(area_path.rfind('/') + 1);
-  const std::string path = area_path + "/laminad.lock";
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, store, store));
   LAMINA_RETURN_IF_ERROR(sys::check_store_owner(directory.get(), store));
   LAMINA_RETURN_IF_ERROR(sys::make_directory(directory.get(), area_name, area_path));
@@ -83,11 +91,12 @@ std::uint64_t now_ms() {
 
 class Daemon {
  public:
-  Daemon(const GivenOptions& given, const Settings& settings)
+  /// `lock`: the file that is locked, which also keeps the number of the next event.
+  Daemon(const GivenOptions& given, const Settings& settings, int lock)
       : given_(given),
         settings_(settings),
         manager_(sys::ServiceManager::from_environment()),
-        events_(settings.events, now_ms()),
+        events_(settings.events, EventNumbers(lock, lock_path(settings.store), now_ms())),
         figures_(settings.store),
         merger_(
             settings.store,
@@ -183,6 +192,7 @@ class Daemon {
     close_doors();
     merger_.stop();
     recoverer_.stop();
+    figures_.stop();
     const auto deadline = Clock::now() + settings_.get().stop_timeout;
     constexpr std::chrono::milliseconds kLookEvery{200};
     // A recovery may be waiting for a VM that does not answer. It may be broken off anywhere.
@@ -191,11 +201,11 @@ class Daemon {
       // Also of connections that were busy before.
       server_->refuse_requests();
       const bool ended = server_->wait_ended(kLookEvery);
-      if (ended && recoverer_.has_ended()) break;
+      if (ended && recoverer_.has_ended() && figures_.has_ended()) break;
       if (ended) ::poll(nullptr, 0, kMomentMs);
       manager_.feed_watchdog();
       if (Clock::now() < deadline) continue;
-      if (server_->unanswered() == 0 && recoverer_.has_ended()) break;
+      if (server_->unanswered() == 0 && recoverer_.has_ended() && figures_.has_ended()) break;
       log(Level::kError, "stopped", {{"abandoned_requests", server_->unanswered()}});
       ::_exit(report::kExitFailed);
     }
@@ -217,15 +227,37 @@ class Daemon {
   std::unique_ptr<StoreLink> link_;
 };
 
+/// Paths as the command line gave them; what the daemon says of them is the same from anywhere.
+Status make_absolute(std::string& path) {
+  if (path.empty()) return {};
+  std::error_code error;
+  path = std::filesystem::absolute(path, error).string();
+  if (error) return fail(ErrorKind::kFailed, "the working directory: {}", error.message());
+  return {};
+}
+
+/// No mount is kept busy by where the daemon was started.
+Status leave_working_directory(GivenOptions& given, Settings& settings) {
+  LAMINA_ASSIGN_OR_RETURN(settings.store, sys::real_path(settings.store));
+  for (std::string* path : {&given.config, &settings.listen, &settings.metrics}) {
+    LAMINA_RETURN_IF_ERROR(make_absolute(*path));
+  }
+  // A plain name is looked for in $PATH.
+  if (settings.lamina.find('/') != std::string::npos) {
+    LAMINA_RETURN_IF_ERROR(make_absolute(settings.lamina));
+  }
+  if (::chdir("/") != 0) return system_failure("chdir", "/", errno);
+  return {};
+}
+
 }  // namespace
 
-Status run(const GivenOptions& given) {
+Status run(GivenOptions given) {
   LAMINA_ASSIGN_OR_RETURN(Settings settings, settings_of(given));
-  // What the daemon says of the store is the same whoever asks, from whatever directory.
-  LAMINA_ASSIGN_OR_RETURN(settings.store, sys::real_path(settings.store));
+  LAMINA_RETURN_IF_ERROR(leave_working_directory(given, settings));
   LAMINA_RETURN_IF_ERROR(Signals::handle());
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd lock, lock_store(settings.store));
-  const Status done = Daemon(given, settings).run();
+  const Status done = Daemon(given, settings, lock.get()).run();
   if (done) log(Level::kInfo, "stopped");
   return done;
 }

@@ -8,7 +8,9 @@ namespace lamina::daemon {
 /// options are asked for again at SIGHUP. Some requests that do not end in time end the process
 /// instead.
 ///
-/// REQUIRES: one thread. Handles SIGTERM, SIGINT and SIGHUP from here on.
-Status run(const GivenOptions& given);
+/// REQUIRES: one thread. Handles SIGTERM, SIGINT and SIGHUP from here on, and works in the
+/// directory
+/// /.
+Status run(GivenOptions given);
 
 }  // namespace lamina::daemon

@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <utility>
 
 #include "base/mutex.h"
+#include "daemon/event_numbers.h"
 #include "daemon/log.h"
 
 namespace lamina::daemon {
@@ -13,9 +15,8 @@ namespace lamina::daemon {
 /// The last events, each a JSON object with a sequence number. Thread-safe.
 class Events {
  public:
-  /// Keeps the last `limit`. Numbers begin at `first` and grow by one: with the time of the start
-  /// in milliseconds they also grow across restarts.
-  Events(std::size_t limit, std::uint64_t first) : limit_(limit), next_(first) {}
+  /// Keeps the last `limit`.
+  Events(std::size_t limit, EventNumbers numbers) : limit_(limit), numbers_(std::move(numbers)) {}
 
   /// Adds {"sequence", "time", "event", …fields}, and logs it.
   void add(Level level, std::string_view event, const Json& fields);
@@ -31,7 +32,7 @@ class Events {
 
   const std::size_t limit_;
   mutable Mutex mutex_;
-  std::uint64_t next_ LAMINA_GUARDED_BY(mutex_);
+  EventNumbers numbers_ LAMINA_GUARDED_BY(mutex_);
   std::deque<Event> events_ LAMINA_GUARDED_BY(mutex_);
 };
 

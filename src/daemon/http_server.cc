@@ -105,8 +105,9 @@ struct Callbacks {
 
 HttpServer::HttpServer(Options options)
     : options_(std::move(options)),
-      quick_(std::make_unique<WorkerPool>(kQuickWorkers, options_.max_queued)),
-      long_(std::make_unique<WorkerPool>(options_.long_workers, options_.max_queued)) {}
+      quick_(std::make_unique<WorkerPool>(kQuickWorkers, kQuickWorkers, options_.max_queued)),
+      long_(std::make_unique<WorkerPool>(options_.long_workers, options_.max_connections,
+                                         options_.max_queued)) {}
 
 Result<std::unique_ptr<HttpServer>> HttpServer::start(Options options) {
   std::unique_ptr<HttpServer> server(new HttpServer(std::move(options)));

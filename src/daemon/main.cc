@@ -1,9 +1,10 @@
 #include <cstdio>
 #include <exception>
+#include <utility>
 
 #include "daemon/daemon.h"
 #include "daemon/log.h"
-#include "sys/process.h"
+#include "sys/own_process.h"
 
 namespace {
 
@@ -16,12 +17,12 @@ int report(const lamina::Error& error) {
 
 int main(int argc, char** argv) {
   try {
-    lamina::sys::ignore_broken_pipes();
-    lamina::sys::raise_descriptor_limit();
-    const auto given = lamina::daemon::parse_command_line(argc, argv);
+    lamina::sys::begin_program();
+    lamina::sys::begin_service();
+    auto given = lamina::daemon::parse_command_line(argc, argv);
     if (!given) return report(given.error());
     if (!*given) return lamina::report::kExitDone;
-    const lamina::Status done = lamina::daemon::run(**given);
+    const lamina::Status done = lamina::daemon::run(std::move(**given));
     return done ? lamina::report::kExitDone : report(done.error());
   } catch (const std::exception& exception) {
     // Nothing that may throw again.

@@ -42,7 +42,6 @@ class Recoverer {
  private:
   void work();
   void look_for_merges();
-  void reap_page_servers() const;
 
   const std::string store_;
   const std::vector<std::string> page_server_command_;

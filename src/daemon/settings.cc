@@ -6,7 +6,9 @@
 #include <CLI/CLI.hpp>
 #include <array>
 #include <charconv>
+#include <cstdio>
 #include <limits>
+#include <sstream>
 #include <string_view>
 
 #include "base/error.h"
@@ -243,7 +245,13 @@ Result<std::optional<GivenOptions>> parse_command_line(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {  // --help, --version
-    app.exit(success);
+    std::ostringstream text;
+    app.exit(success, text, text);
+    const std::string answer = text.str();
+    static_cast<void>(std::fwrite(answer.data(), 1, answer.size(), stdout));
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+      return fail(ErrorKind::kFailed, "the help could not be written to standard output");
+    }
     return std::optional<GivenOptions>();
   } catch (const CLI::ParseError& error) {
     return fail(ErrorKind::kUsage, "{}; try 'laminad --help'", error.what());

@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "sys/own_process.h"
 
 namespace lamina::daemon {
 namespace {
@@ -36,6 +37,7 @@ Status Signals::handle() {
       return system_failure("sigaction", "signals", errno);
     }
   }
+  sys::unblock_signals();
   return {};
 }
 

@@ -8,6 +8,9 @@ namespace lamina::daemon {
 namespace {
 
 constexpr std::chrono::seconds kMaxAge{10};
+constexpr std::chrono::seconds kListingPatience{2};
+constexpr std::chrono::seconds kMetricsPatience{1};
+constexpr std::chrono::seconds kServerMaxAge{1};
 
 double number(std::uint64_t value) { return static_cast<double>(value); }
 
@@ -65,31 +68,49 @@ void write_vms(const StoreListing& listing, MetricsText& text) {
 
 }  // namespace
 
-void StoreFigures::changed() {
-  const std::scoped_lock lock(mutex_);
-  is_fresh_ = false;
-}
+StoreFigures::StoreFigures(const std::string& store)
+    : listing_([store] { return list_store(store, {.dead_bytes = true}); },
+               BackgroundLook<Result<StoreListing>>::First::kWhenAsked),
+      metrics_(
+          [store] {
+            return read_serve_metrics(page_server_metrics_socket(store)).value_or(std::string());
+          },
+          BackgroundLook<std::string>::First::kWhenAsked),
+      page_server_([store] { return find_store_server(store) == StoreServer::kServes; },
+                   BackgroundLook<bool>::First::kAtOnce) {}
 
 void StoreFigures::write(MetricsText& text) {
-  const std::scoped_lock lock(mutex_);
-  const auto now = std::chrono::steady_clock::now();
-  if (!is_fresh_ || now - looked_ > kMaxAge) {
-    listing_ = list_store(store_, {.dead_bytes = true});
-    is_fresh_ = true;
-    looked_ = now;
-  }
-  text.one("store_readable", "gauge", "1 while the store can be listed.", listing_ ? 1 : 0);
-  if (!listing_) return;
-  write_chains(*listing_, text);
-  write_bytes(*listing_, text);
-  write_vms(*listing_, text);
+  const auto seen = listing_.get(kMaxAge, kListingPatience);
+  const bool is_readable = seen.value && *seen.value;
+  text.one("store_readable", "gauge", "1 while the store can be listed.", is_readable ? 1 : 0);
+  if (!is_readable) return;
+  const std::chrono::duration<double> age = std::chrono::steady_clock::now() - seen.when;
+  text.one("store_figures_age_seconds", "gauge",
+           "Since the store was looked at for the figures below.", age.count());
+  const StoreListing& listing = **seen.value;
+  write_chains(listing, text);
+  write_bytes(listing, text);
+  write_vms(listing, text);
 }
 
 std::string StoreFigures::of_page_server() {
-  const std::unique_lock asking(asking_, std::try_to_lock);
-  if (!asking.owns_lock()) return {};
-  auto metrics = read_serve_metrics(page_server_metrics_socket(store_));
-  return metrics ? std::move(*metrics) : std::string();
+  const auto seen = metrics_.get({}, kMetricsPatience);
+  return seen.is_fresh ? *seen.value : std::string();
+}
+
+bool StoreFigures::has_page_server() {
+  const auto seen = page_server_.get(kServerMaxAge, {});
+  return seen.value && *seen.value;
+}
+
+void StoreFigures::stop() {
+  listing_.stop();
+  metrics_.stop();
+  page_server_.stop();
+}
+
+bool StoreFigures::has_ended() const {
+  return listing_.has_ended() && metrics_.has_ended() && page_server_.has_ended();
 }
 
 }  // namespace lamina::daemon

@@ -1,20 +1,28 @@
 #include "daemon/worker_pool.h"
 
+#include <algorithm>
+#include <system_error>
 #include <utility>
 
 namespace lamina::daemon {
 
-WorkerPool::WorkerPool(std::size_t threads, std::size_t queue_limit) : queue_limit_(queue_limit) {
-  for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+WorkerPool::WorkerPool(std::size_t working, std::size_t max_threads, std::size_t queue_limit)
+    : max_working_(static_cast<std::ptrdiff_t>(working)),
+      max_threads_(std::max(working, max_threads)),
+      queue_limit_(queue_limit) {
+  threads_.reserve(max_threads_);
 }
 
 WorkerPool::~WorkerPool() {
+  std::vector<std::thread> threads;
   {
     const std::scoped_lock lock(mutex_);
     ending_ = true;
+    // None is added from here on.
+    threads.swap(threads_);
   }
   changed_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
+  for (std::thread& thread : threads) thread.join();
 }
 
 bool WorkerPool::submit(std::function<void()> job) {
@@ -22,22 +30,60 @@ bool WorkerPool::submit(std::function<void()> job) {
     const std::scoped_lock lock(mutex_);
     if (ending_ || jobs_.size() >= queue_limit_) return false;
     jobs_.push_back(std::move(job));
+    add_thread_if_needed();
+    if (threads_.empty()) {
+      jobs_.pop_back();
+      return false;
+    }
   }
   changed_.notify_one();
   return true;
 }
 
+void WorkerPool::count(int change) {
+  {
+    const std::scoped_lock lock(mutex_);
+    working_ += change;
+    add_thread_if_needed();
+  }
+  changed_.notify_one();
+}
+
+bool WorkerPool::may_begin() const { return !jobs_.empty() && working_ < max_working_; }
+
+void WorkerPool::add_thread_if_needed() {
+  // An idle thread takes one job. Those that wait in vain for another are few, and cost a stack.
+  const auto free = static_cast<std::size_t>(std::max<std::ptrdiff_t>(max_working_ - working_, 0));
+  const std::size_t wanted = std::min(jobs_.size(), free);
+  if (ending_ || idle_ >= wanted || threads_.size() >= max_threads_) return;
+  try {
+    threads_.emplace_back([this] { work(); });
+    ++idle_;
+  } catch (const std::system_error&) {
+    // No thread is to be had: the job waits for one of those that there are.
+  }
+}
+
 void WorkerPool::work() {
+  sys::observe_waits(&observer_);
+  std::unique_lock lock(mutex_);
   while (true) {
-    std::function<void()> job;
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [this] { return ending_ || !jobs_.empty(); });
-      if (jobs_.empty()) return;
-      job = std::move(jobs_.front());
-      jobs_.pop_front();
-    }
+    changed_.wait(lock, [this] { return may_begin() || (ending_ && jobs_.empty()); });
+    if (jobs_.empty()) return;
+    std::function<void()> job = std::move(jobs_.front());
+    jobs_.pop_front();
+    --idle_;
+    ++working_;
+    lock.unlock();
+    // Another may begin too, and the thread that was woken for it is this one.
+    changed_.notify_one();
     job();
+    job = nullptr;
+    lock.lock();
+    --working_;
+    ++idle_;
+    // Those that wait for a place, and for the end.
+    changed_.notify_all();
   }
 }
 

@@ -12,13 +12,14 @@
 
 #include "base/error.h"
 #include "sys/file.h"
+#include "sys/own_process.h"
 
 namespace lamina::server {
 namespace {
 
 using Json = nlohmann::json;
 
-constexpr const char* kEnvironment = "LAMINA_ESTATE_FD";
+using sys::kEstateVariable;
 constexpr std::uint64_t kMaxEstateBytes = std::uint64_t{64} << 20;
 
 Json to_json(const Bequest& bequest, Purpose purpose) {
@@ -121,7 +122,7 @@ Error exec_successor(const std::vector<std::string>& command, const Bequest& beq
   const Status written = sys::write_at(list.get(), std::as_bytes(std::span(text)), 0, "estate");
   if (!written) return written.error();
   const std::string number = std::to_string(list.get());
-  ::setenv(kEnvironment, number.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): about to exec
+  ::setenv(kEstateVariable, number.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): about to exec
   for (const int fd : all_descriptors(bequest)) set_inherited(fd, true);
   std::vector<std::string> words = command;
   std::vector<char*> arguments;
@@ -131,17 +132,17 @@ Error exec_successor(const std::vector<std::string>& command, const Bequest& beq
   ::execv(command.front().c_str(), arguments.data());
   const Error failed = system_error("exec", command.front(), errno);
   for (const int fd : all_descriptors(bequest)) set_inherited(fd, false);
-  ::unsetenv(kEnvironment);  // NOLINT(concurrency-mt-unsafe): as above
+  ::unsetenv(kEstateVariable);  // NOLINT(concurrency-mt-unsafe): as above
   return failed;
 }
 
 Result<std::optional<Estate>> take_estate() {
-  const char* number = ::getenv(kEnvironment);  // NOLINT(concurrency-mt-unsafe): one thread yet
+  const char* number = ::getenv(kEstateVariable);  // NOLINT(concurrency-mt-unsafe): one thread yet
   if (number == nullptr) return std::nullopt;
   int fd = -1;
   const std::string_view digits = number;
   std::from_chars(digits.data(), digits.data() + digits.size(), fd);
-  ::unsetenv(kEnvironment);  // NOLINT(concurrency-mt-unsafe): one thread yet
+  ::unsetenv(kEstateVariable);  // NOLINT(concurrency-mt-unsafe): one thread yet
   const sys::Fd list(fd);
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
                           sys::read_whole(list.get(), kMaxEstateBytes, "estate"));
@@ -149,7 +150,7 @@ Result<std::optional<Estate>> take_estate() {
     LAMINA_ASSIGN_OR_RETURN(Estate estate, estate_from(bytes));
     return std::optional(std::move(estate));
   } catch (const Json::exception& error) {
-    return fail(ErrorKind::kFailed, "{} names no list of a predecessor: {}", kEnvironment,
+    return fail(ErrorKind::kFailed, "{} names no list of a predecessor: {}", kEstateVariable,
                 error.what());
   }
 }

@@ -174,8 +174,12 @@ class Supervisor {
     if (estate.is_trial) return {};
     if (serves_still(estate)) {
       // A child of this process still, which was another program a moment ago.
+      const auto pidfd = sys::open_process(estate.worker);
       ::kill(estate.worker, SIGKILL);
-      ::waitpid(estate.worker, nullptr, 0);
+      // One that a tracer holds at its end serves nobody any more.
+      constexpr std::chrono::seconds kLongest{10};
+      if (pidfd) static_cast<void>(sys::wait_for_end(pidfd->get(), kLongest));
+      ::waitpid(estate.worker, nullptr, WNOHANG);
     }
     for (std::size_t i = 0; i < estate.vms.size(); ++i) {
       admit_left_vm(std::move(estate.vms[i]), std::move(services[i]));
@@ -285,7 +289,7 @@ class Supervisor {
   Status block_signals() {
     sigset_t signals{};
     sigemptyset(&signals);
-    for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
     if (::sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) {
       return system_failure("sigprocmask", "signals", errno);
     }
@@ -443,13 +447,14 @@ class Supervisor {
          {stranded_.due_ms(), manager_.feed_watchdog(), limiter_.due_ms(), trial_.due_ms()}) {
       wait_ms = sooner(wait_ms, due_ms);
     }
-    std::array<pollfd, 7> waiting = {pollfd{signals_.get(), POLLIN, 0},
+    std::array<pollfd, 8> waiting = {pollfd{signals_.get(), POLLIN, 0},
                                      pollfd{worker_.fd(), POLLIN, 0},
                                      pollfd{acceptor_->fd(), POLLIN, 0},
                                      pollfd{metrics_ ? metrics_->fd() : -1, POLLIN, 0},
                                      pollfd{metrics_ ? metrics_->clients_fd() : -1, POLLIN, 0},
                                      pollfd{control_ ? control_->fd() : -1, POLLIN, 0},
-                                     pollfd{trial_.fd(), POLLIN, 0}};
+                                     pollfd{trial_.fd(), POLLIN, 0},
+                                     pollfd{worker_.ended_fd(), POLLIN, 0}};
     static_cast<void>(::poll(waiting.data(), waiting.size(), wait_ms));
     if (waiting[5].revents != 0) control_->handle();
     if (waiting[1].revents != 0) handle_message();
@@ -458,6 +463,9 @@ class Supervisor {
     }
     if (waiting[3].revents != 0 || waiting[4].revents != 0) {
       metrics_->handle([this] { return format_metrics(totals_now()); });
+    }
+    if (waiting[7].revents != 0 && worker_.reap() == WorkerProcess::Death::kCrashAtOnce) {
+      elimination_.crashed(ids());
     }
     if (waiting[0].revents != 0) handle_signals();
   }
@@ -510,9 +518,6 @@ class Supervisor {
     signalfd_siginfo signal{};
     while (::read(signals_.get(), &signal, sizeof(signal)) == sizeof(signal)) {
       switch (signal.ssi_signo) {
-        case SIGCHLD:
-          if (worker_.reap() == WorkerProcess::Death::kCrashAtOnce) elimination_.crashed(ids());
-          break;
         case SIGHUP:
           reopen_log();
           try_new_program();

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "sys/process.h"
 #include "sys/unix_socket.h"
 
 namespace lamina::server {
@@ -43,7 +44,17 @@ WorkerProcess::Start WorkerProcess::start_if_due() {
     delay_ = {};
     return Start::kIsInPlace;
   }
+  auto pidfd = sys::open_process(child);
+  if (!pidfd) {
+    // Not to be seen any more, or no descriptor is left: without one its end would not be seen.
+    log_(pidfd.error().message);
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    delay_next_start();
+    return Start::kNone;
+  }
   pid_ = child;
+  pidfd_ = std::move(*pidfd);
   control_ = std::move(ends->first);
   started_ = Clock::now();
   return Start::kBegun;
@@ -88,18 +99,23 @@ void WorkerProcess::tell(const ControlMessage& message, std::span<const int> fds
 }
 
 WorkerProcess::Death WorkerProcess::reap() {
+  if (pid_ <= 0 || !sys::has_ended(pidfd_.get())) return Death::kNone;
   int status = 0;
-  if (pid_ <= 0 || ::waitpid(pid_, &status, WNOHANG) != pid_) return Death::kNone;
+  // Without a status (this process ignores SIGCHLD) it has ended all the same.
+  const bool is_known = ::waitpid(pid_, &status, WNOHANG) == pid_;
   pid_ = -1;
+  pidfd_.reset();
   control_.reset();
   ++deaths_;
   const Clock::time_point now = Clock::now();
   const bool was_quick = now - started_ < kQuick;
   next_start_ = now;
   if (!was_quick) delay_ = {};
-  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return Death::kOther;
+  if (is_known && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return Death::kOther;
   if (was_quick) delay_next_start();
-  if (WIFEXITED(status) && WEXITSTATUS(status) == kExitCannotBegin) return Death::kOther;
+  if (is_known && WIFEXITED(status) && WEXITSTATUS(status) == kExitCannotBegin) {
+    return Death::kOther;
+  }
   log_(fmt::format("the serving process ended by itself (status {:#x}); it is succeeded",
                    static_cast<unsigned>(status)));
   return was_quick ? Death::kCrashAtOnce : Death::kOther;
@@ -112,9 +128,12 @@ void WorkerProcess::kill() const {
 void WorkerProcess::end() {
   if (pid_ <= 0) return;
   kill();
-  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-  }
+  // A tracer may hold it: it will end, and needs nobody for that.
+  constexpr std::chrono::seconds kLongest{10};
+  static_cast<void>(sys::wait_for_end(pidfd_.get(), kLongest));
+  ::waitpid(pid_, nullptr, WNOHANG);
   pid_ = -1;
+  pidfd_.reset();
   control_.reset();
 }
 

@@ -59,7 +59,9 @@ class WorkerProcess {
     kOther,        ///< it was killed, or lived for some time
     kCrashAtOnce,  ///< it crashed within kQuick
   };
-  /// After SIGCHLD.
+  /// Readable when the process has ended; -1 when there is none.
+  [[nodiscard]] int ended_fd() const { return pidfd_.get(); }
+  /// Looks whether it has ended. Goes by the pidfd: whatever this process does about SIGCHLD.
   Death reap();
 
   /// One runs, and has done so for longer than kQuick.
@@ -84,6 +86,7 @@ class WorkerProcess {
   Body body_;
   Log log_;
   pid_t pid_ = -1;
+  sys::Fd pidfd_;
   sys::Fd control_;
   Clock::time_point started_;
   Clock::time_point next_start_;

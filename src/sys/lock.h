@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <string>
 
 #include "lamina/result.h"
@@ -15,8 +16,12 @@ Result<bool> try_lock(int fd, const std::string& object);
 /// for a moment: a try_lock() by somebody else may fail for it.
 Result<bool> is_locked(int fd, const std::string& object);
 
-/// try_lock(), but waits for as long as another holds it.
-Status wait_for_lock(int fd, const std::string& object);
+/// No holder that gets on keeps a lock that is waited for so long.
+inline constexpr std::chrono::minutes kLongestLockWait{10};
+
+/// try_lock(), but waits while another holds it: kBusy after `longest`, and names the holder.
+Status wait_for_lock(int fd, const std::string& object,
+                     std::chrono::milliseconds longest = kLongestLockWait);
 
 /// Takes a shared lock, which goes with others like it; waits while another has an exclusive one.
 Status wait_for_shared_lock(int fd, const std::string& object);

@@ -28,7 +28,7 @@ Fd open_userfaultfd() {
   const Fd device(::open("/dev/userfaultfd", O_RDWR | O_CLOEXEC));
   if (device.valid()) {
     const Fd from_device(::ioctl(device.get(), USERFAULTFD_IOC_NEW, flags));
-    if (from_device.valid()) return Fd(::dup(from_device.get()));
+    if (from_device.valid()) return Fd(::fcntl(from_device.get(), F_DUPFD_CLOEXEC, 0));
   }
   errno = error;
   return fd;

@@ -5,14 +5,15 @@
 #include <linux/kcmp.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <span>
@@ -38,6 +39,7 @@ bool parse_number(std::string_view text, Number& number) {
 /// What /proc/PID/stat says, as far as lamina asks.
 struct Stat {
   char state = '?';
+  std::uint64_t threads = 1;
   std::uint64_t start_time = 0;  ///< without what our time namespace adds
 };
 
@@ -52,6 +54,22 @@ Result<std::uint64_t> without_time_namespace(std::uint64_t ticks) {
   return ticks - static_cast<std::uint64_t>(offset_ticks);
 }
 
+/// Takes the text up to field `number` away from that of field `from`, each behind one space.
+bool skip_to_field(std::string_view& text, int from, int number) {
+  for (int i = from; i < number; ++i) {
+    const std::size_t space = text.find(' ', 1);
+    if (space == std::string_view::npos) return false;
+    text.remove_prefix(space);
+  }
+  return true;
+}
+
+/// The number that the text begins with, behind one space.
+bool leading_number(std::string_view text, std::uint64_t& number) {
+  text.remove_prefix(1);
+  return std::from_chars(text.data(), text.data() + text.size(), number).ec == std::errc();
+}
+
 Result<Stat> stat_of(pid_t pid) {
   const std::string path = fmt::format("/proc/{}/stat", pid);
   LAMINA_ASSIGN_OR_RETURN(const Fd fd, open_at(AT_FDCWD, path, O_RDONLY, path));
@@ -62,20 +80,48 @@ Result<Stat> stat_of(pid_t pid) {
   // The second field is the program's name in brackets, and may hold anything.
   const std::size_t name_end = text.rfind(')');
   if (name_end == std::string_view::npos) return fail(ErrorKind::kFailed, "'{}' has no name", path);
+  constexpr int kState = 3;
+  constexpr int kThreads = 20;
+  constexpr int kStartTime = 22;
+  text.remove_prefix(name_end + 1);
   Stat stat;
-  if (text.size() > name_end + 2) stat.state = text[name_end + 2];
-  constexpr int kFieldsBetween = 20;  // from the name to field 22
-  for (int i = 0; i < kFieldsBetween; ++i) {
-    const std::size_t space = text.find(' ', i == 0 ? name_end : 1);
-    if (space == std::string_view::npos) return fail(ErrorKind::kFailed, "'{}' is short", path);
-    text.remove_prefix(space);
+  if (text.size() > 1) stat.state = text[1];
+  if (!skip_to_field(text, kState, kThreads) || !leading_number(text, stat.threads) ||
+      !skip_to_field(text, kThreads, kStartTime) || !leading_number(text, stat.start_time)) {
+    return fail(ErrorKind::kFailed, "'{}' is short", path);
   }
-  text.remove_prefix(1);
-  const auto [end, error] =
-      std::from_chars(text.data(), text.data() + text.size(), stat.start_time);
-  if (error != std::errc()) return fail(ErrorKind::kFailed, "'{}' has no start time", path);
   LAMINA_ASSIGN_OR_RETURN(stat.start_time, without_time_namespace(stat.start_time));
   return stat;
+}
+
+/// The value of a line "Name:\tvalue" of /proc/PID/status.
+std::string status_value(std::string_view text, std::string_view name) {
+  for (std::size_t start = 0; start < text.size();) {
+    const std::size_t end = std::min(text.find('\n', start), text.size());
+    std::string_view line = text.substr(start, end - start);
+    start = end + 1;
+    if (!line.starts_with(name)) continue;
+    line.remove_prefix(std::min(name.size() + 1, line.size()));  // the tab
+    return std::string(line);
+  }
+  return {};
+}
+
+/// What holds one thread: "" when nothing is seen.
+std::string hold_of_thread(const std::string& path) {
+  const auto fd = open_at(AT_FDCWD, path, O_RDONLY, path);
+  if (!fd) return {};
+  std::array<char, 4096> buffer{};
+  const auto count = read_at(fd->get(), std::as_writable_bytes(std::span(buffer)), 0, path);
+  if (!count) return {};
+  const std::string_view text(buffer.data(), *count);
+  const std::string tracer = status_value(text, "TracerPid:");
+  const std::string state = status_value(text, "State:");
+  if (!tracer.empty() && tracer != "0") {
+    return fmt::format("process {} traces it and keeps it (state {})", tracer, state);
+  }
+  // Asleep without a way out (D), or stopped: a thread that ends is neither.
+  return state.starts_with('D') ? fmt::format("it waits in the kernel (state {})", state) : "";
 }
 
 }  // namespace
@@ -126,19 +172,6 @@ std::string own_program() {
   return std::string(name);
 }
 
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
-}
-
-void ignore_broken_pipes() {
-  struct sigaction ignore{};
-  ignore.sa_handler = SIG_IGN;
-  ::sigaction(SIGPIPE, &ignore, nullptr);
-}
-
 Result<bool> is_running(pid_t pid, std::uint64_t start_time) {
   const auto stat = stat_of(pid);
   if (!stat) {
@@ -150,7 +183,9 @@ Result<bool> is_running(pid_t pid, std::uint64_t start_time) {
   }
   // An offset that is no whole number of ticks makes one more or less of it.
   const bool is_it = stat->start_time + 1 >= start_time && stat->start_time <= start_time + 1;
-  return is_it && stat->state != 'Z' && stat->state != 'X';
+  // A zombie whose other threads live: its first thread has ended, and it has not.
+  const bool has_ended = stat->state == 'X' || (stat->state == 'Z' && stat->threads <= 1);
+  return is_it && !has_ended;
 }
 
 Result<std::uint64_t> pid_namespace() {
@@ -221,12 +256,35 @@ std::optional<bool> is_same_file(pid_t pid, int number, int fd) {
   return order == 0;
 }
 
-Status wait_for_end(int pidfd) {
-  pollfd end{pidfd, POLLIN, 0};
-  while (::poll(&end, 1, -1) < 0) {
-    if (errno != EINTR) return system_failure("poll", "process", errno);
+Result<bool> wait_for_end(int pidfd, std::chrono::milliseconds longest) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point deadline = Clock::now() + longest;
+  while (true) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+    pollfd end{pidfd, POLLIN, 0};
+    const int ready = ::poll(&end, 1, static_cast<int>(std::max<std::int64_t>(left.count(), 0)));
+    if (ready > 0) return true;
+    if (ready < 0 && errno != EINTR) return system_failure("poll", "process", errno);
+    if (left.count() <= 0) return false;
   }
-  return {};
+}
+
+std::string why_not_ended(pid_t pid) {
+  const std::string path = fmt::format("/proc/{}/task", pid);
+  auto directory = open_directory(AT_FDCWD, path, path);
+  if (!directory) return "the reason cannot be seen";
+  const auto stream = read_directory(std::move(*directory), path);
+  if (!stream) return "the reason cannot be seen";
+  constexpr int kMaxThreads = 256;
+  for (int i = 0; i < kMaxThreads; ++i) {
+    const dirent* entry = ::readdir(stream->get());  // NOLINT(concurrency-mt-unsafe): own stream
+    if (entry == nullptr) break;
+    const char* name = static_cast<const char*>(entry->d_name);
+    if (*name == '.') continue;
+    std::string hold = hold_of_thread(fmt::format("{}/{}/status", path, name));
+    if (!hold.empty()) return hold;
+  }
+  return "the kernel has not taken it down yet";
 }
 
 Status kill_process(int pidfd) {

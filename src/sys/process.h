@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -37,7 +38,8 @@ std::string process_name(pid_t pid, std::uint64_t start_time);
 /// Nothing for what process_name() does not give.
 std::optional<NamedProcess> parse_process_name(const std::string& name);
 
-/// True while the process that had this start time runs: not ended, also not as a zombie. An error
+/// True while the process that had this start time runs: not ended, also not as a zombie
+/// all of whose threads have ended. An error
 /// when that cannot be told, which must not be taken for an end.
 Result<bool> is_running(pid_t pid, std::uint64_t start_time);
 
@@ -47,12 +49,6 @@ Result<std::uint64_t> pid_namespace();
 /// The path of the running program, also when another has its name by now; empty when it cannot be
 /// told.
 std::string own_program();
-
-/// Each layer of a chain, and each client, is a descriptor: takes the hard limit for the soft one.
-void raise_descriptor_limit();
-
-/// A reader that has gone must not kill us in the middle of a write.
-void ignore_broken_pipes();
 
 /// The random UUID of the running boot (/proc/sys/kernel/random/boot_id): pids and start times
 /// repeat after a reboot.
@@ -75,8 +71,13 @@ Result<Fd> take_descriptor(int pidfd, int number);
 /// the kernel does not tell (kcmp needs the rights of ptrace).
 std::optional<bool> is_same_file(pid_t pid, int number, int fd);
 
-/// Waits for the end of the process that the pidfd was taken of.
-Status wait_for_end(int pidfd);
+/// Waits for the end of the process that the pidfd was taken of; false when it has not ended within
+/// `longest`. A tracer, a debugger or a device can hold a process that was killed for as long as it
+/// likes.
+Result<bool> wait_for_end(int pidfd, std::chrono::milliseconds longest);
+
+/// Why a process that was killed is still there, for a message: who traces it, where it waits.
+std::string why_not_ended(pid_t pid);
 
 /// SIGKILL, to the very process that the pidfd was taken of.
 Status kill_process(int pidfd);

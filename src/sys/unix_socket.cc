@@ -138,8 +138,13 @@ Status clear_path(const std::string& path, AtPath at_path) {
   if (!S_ISSOCK(status.st_mode)) {
     return fail(ErrorKind::kFailed, "'{}' exists and is no socket; choose another path", path);
   }
-  if (at_path == AtPath::kNobody && connect_to(path)) {
-    return fail(ErrorKind::kBusy, "another process listens at '{}'; choose another path", path);
+  if (at_path == AtPath::kNobody) {
+    // One that accepts nobody, with a full backlog, listens too.
+    constexpr std::chrono::seconds kLongest{1};
+    const auto connection = connect_to(path, kLongest);
+    if (connection || connection.error().kind == ErrorKind::kBusy) {
+      return fail(ErrorKind::kBusy, "another process listens at '{}'; choose another path", path);
+    }
   }
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return system_failure("unlink", path, errno);
   return {};

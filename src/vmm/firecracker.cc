@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "sys/long_wait.h"
 #include "sys/process.h"
 #include "sys/process_end.h"
 #include "sys/unix_socket.h"
@@ -121,6 +122,7 @@ http::Exchange Firecracker::send_on(const sys::Fd& connection, const http::Reque
 
 http::Exchange Firecracker::send(const http::Request& request, Milliseconds timeout,
                                  Progress* while_waiting, sys::Fd* connection_after) {
+  const sys::LongWait waiting;
   const auto is_turned_away = [](const http::Exchange& done) {
     return done.answer && done.answer->status == kTurnedAway;
   };
@@ -227,12 +229,12 @@ Reply Firecracker::resume() {
   return resumed;
 }
 
-Reply Firecracker::create(const CreateRequest& request) {
+Reply Firecracker::create(const CreateRequest& request, Progress* while_waiting) {
   http::Request put{"PUT", "/snapshot/create", {}};
   auto body = encode_create(request);
   if (!body) return Reply::refused(about(put, std::move(body.error())));
   put.body = std::move(*body);
-  return change(put, timeouts_.create, nullptr);
+  return change(put, timeouts_.create, while_waiting);
 }
 
 Reply Firecracker::load(const LoadRequest& request) {

@@ -87,6 +87,7 @@ class Firecracker {
   [[nodiscard]] std::uint64_t start_time() const { return start_time_; }
   /// Readable when the process has ended. Owned by this object.
   [[nodiscard]] int pidfd() const { return pidfd_.get(); }
+  [[nodiscard]] const Timeouts& timeouts() const { return timeouts_; }
 
   /// `GET /`. Answered only when every request before it has been carried out.
   Result<InstanceInfo> describe();
@@ -103,7 +104,8 @@ class Firecracker {
 
   /// `PUT /snapshot/create`, of a paused VM. Unless it is acknowledged, dirty pages may have been
   /// forgotten: the memory file is worthless, and the VM's next snapshot must be a Full.
-  Reply create(const CreateRequest& request);
+  /// `while_waiting`, if any, may give the waiting up: for what makes an answer impossible.
+  Reply create(const CreateRequest& request, Progress* while_waiting = nullptr);
 
   /// `PUT /snapshot/load`, into a process that has no VM yet. A process that refused it is ending.
   Reply load(const LoadRequest& request);

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +14,7 @@
 #include "lamina/serve.h"
 #include "store/store.h"
 #include "sys/file.h"
+#include "sys/long_wait.h"
 #include "sys/notify.h"
 #include "sys/process.h"
 #include "sys/spawn.h"
@@ -41,13 +41,42 @@ std::string last_words(int log, std::uint64_t from, const std::string& path) {
   return text.substr(text.rfind('\n') + 1);
 }
 
+bool is_signalled(int fd) {
+  pollfd event{fd, POLLIN, 0};
+  return fd >= 0 && ::poll(&event, 1, 0) > 0;
+}
+
+std::unexpected<Error> not_needed() {
+  return fail(ErrorKind::kInterrupted, "the page server is not needed any more");
+}
+
+/// The lock of who starts it: held for as long as a start may take.
+Result<store::NameLock> wait_for_start_lock(const store::Store& store, int give_up) {
+  constexpr int kPauseMs = 10;
+  const auto deadline = std::chrono::steady_clock::now() + 2 * kStartTimeout;
+  while (true) {
+    auto lock = store.lock(kStartLock);
+    if (lock || lock.error().kind != ErrorKind::kBusy) return lock;
+    if (is_signalled(give_up)) return not_needed();
+    if (std::chrono::steady_clock::now() > deadline) {
+      return fail(ErrorKind::kBusy,
+                  "another process has been starting the page server of store '{}' for {} s; see "
+                  "who holds '{}/{}/{}', and end it",
+                  store.path(), (2 * kStartTimeout).count(), store.path(), store::kLockArea,
+                  kStartLock);
+    }
+    ::poll(nullptr, 0, kPauseMs);
+  }
+}
+
 /// Whether there is a page server, once that is certain.
-Result<bool> wait_for_store_server(const std::string& store) {
+Result<bool> wait_for_store_server(const std::string& store, int give_up) {
   constexpr int kPauseMs = 5;
   const auto deadline = std::chrono::steady_clock::now() + kStartTimeout;
   while (true) {
     const StoreServer found = find_store_server(store);
     if (found != StoreServer::kSilent) return found == StoreServer::kServes;
+    if (is_signalled(give_up)) return not_needed();
     if (std::chrono::steady_clock::now() > deadline) {
       return fail(ErrorKind::kBusy,
                   "the page server of store '{}' has its lock and does not answer; see what the "
@@ -60,11 +89,12 @@ Result<bool> wait_for_store_server(const std::string& store) {
 
 }  // namespace
 
-Result<bool> ensure_page_server(const store::Store& store,
-                                const std::vector<std::string>& command) {
+Result<bool> ensure_page_server(const store::Store& store, const std::vector<std::string>& command,
+                                int give_up) {
+  const sys::LongWait waiting;
   // One that is being started has its lock before it listens: whoever starts it keeps us waiting.
-  LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.wait_for_lock(kStartLock));
-  LAMINA_ASSIGN_OR_RETURN(const bool served, wait_for_store_server(store.path()));
+  LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, wait_for_start_lock(store, give_up));
+  LAMINA_ASSIGN_OR_RETURN(const bool served, wait_for_store_server(store.path(), give_up));
   if (served) return false;
   if (command.empty()) {
     return fail(ErrorKind::kFailed,
@@ -78,40 +108,42 @@ Result<bool> ensure_page_server(const store::Store& store,
   const sys::Fd& log = opened.fd;
   const sys::FileFacts& before = opened.facts;
   LAMINA_ASSIGN_OR_RETURN(const sys::ReadySocket ready, sys::ReadySocket::open());
-  LAMINA_ASSIGN_OR_RETURN(const pid_t child, sys::spawn({command,
-                                                         {{"NOTIFY_SOCKET", ready.address()}},
-                                                         log.get(),
-                                                         log.get(),
-                                                         sys::Company::kOwnSession}));
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd pidfd, sys::open_process(child));
+  sys::SpawnRequest request;
+  request.words = command;
+  request.variables = {{"NOTIFY_SOCKET", ready.address()}};
+  request.output = log.get();
+  request.errors = log.get();
+  LAMINA_ASSIGN_OR_RETURN(const sys::DetachedProcess started, sys::spawn_detached(request));
+  const sys::Fd& pidfd = started.pidfd;
   const auto deadline = std::chrono::steady_clock::now() + kStartTimeout;
   while (true) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0) {
       static_cast<void>(sys::kill_process(pidfd.get()));
-      ::waitpid(child, nullptr, 0);
       return fail(ErrorKind::kFailed, "the page server of store '{}' was not ready in time: {}",
                   store.path(), last_words(log.get(), before.size_bytes, log_path));
     }
-    std::array<pollfd, 2> wait{{{ready.fd(), POLLIN, 0}, {pidfd.get(), POLLIN, 0}}};
+    std::array<pollfd, 3> wait{
+        {{ready.fd(), POLLIN, 0}, {pidfd.get(), POLLIN, 0}, {give_up, POLLIN, 0}}};
     if (::poll(wait.data(), wait.size(), static_cast<int>(left.count())) < 0 && errno != EINTR) {
       return system_failure("poll", "page server", errno);
     }
-    if ((wait[0].revents & POLLIN) != 0 && ready.take_ready_of(child)) return true;
+    if ((wait[0].revents & POLLIN) != 0 && ready.take_ready_of(started.pid)) return true;
     if ((wait[1].revents & POLLIN) != 0) break;
+    // What has been started goes on: the next who needs it waits for it.
+    if (wait[2].revents != 0) return not_needed();
   }
-  ::waitpid(child, nullptr, 0);
   // Somebody may have started one by hand meanwhile: then ours was told so.
-  if (wait_for_store_server(store.path()).value_or(false)) return false;
+  if (wait_for_store_server(store.path(), give_up).value_or(false)) return false;
   return fail(ErrorKind::kFailed, "the page server of store '{}' did not start: {}", store.path(),
               last_words(log.get(), before.size_bytes, log_path));
 }
 
 Result<std::unique_ptr<PageServerWatch>> PageServerWatch::start(
-    const store::Store& store, const std::vector<std::string>& command) {
+    const store::Store& store, const std::vector<std::string>& command, pid_t vm) {
   LAMINA_ASSIGN_OR_RETURN(sys::Event over, sys::Event::create("page server"));
-  return std::unique_ptr<PageServerWatch>(new PageServerWatch(store, command, std::move(over)));
+  return std::unique_ptr<PageServerWatch>(new PageServerWatch(store, command, vm, std::move(over)));
 }
 
 PageServerWatch::~PageServerWatch() {
@@ -119,13 +151,42 @@ PageServerWatch::~PageServerWatch() {
   thread_.join();
 }
 
-void PageServerWatch::watch() const {
+std::optional<Error> PageServerWatch::failure() const {
+  const MutexLock lock(mutex_);
+  return failure_;
+}
+
+bool PageServerWatch::needs_pages() const {
+  // Not to be told: a server too many does no harm.
+  return vm_ <= 0 || sys::waits_for_pages(vm_).value_or(true);
+}
+
+void PageServerWatch::watch() {
+  using Clock = std::chrono::steady_clock;
   constexpr int kIntervalMs = 500;
+  constexpr std::chrono::seconds kPatience{10};
+  constexpr Clock::time_point kNever{};
+  Clock::time_point failing_since = kNever;
   pollfd over{over_.fd(), POLLIN, 0};
   while (::poll(&over, 1, kIntervalMs) <= 0) {
-    if (find_store_server(store_.path()) != StoreServer::kNone) continue;
-    // What keeps it from starting may pass; whoever waits for the VM has its time limit.
-    static_cast<void>(ensure_page_server(store_, command_));
+    const StoreServer found = find_store_server(store_.path());
+    if (found == StoreServer::kServes || !needs_pages()) {
+      failing_since = kNever;
+      continue;
+    }
+    Result<bool> started = fail(ErrorKind::kBusy, "the page server does not answer at '{}'",
+                                page_server_metrics_socket(store_.path()));
+    if (found == StoreServer::kNone) started = ensure_page_server(store_, command_, over_.fd());
+    if (started) {
+      failing_since = kNever;
+      continue;
+    }
+    // What keeps it from starting may pass.
+    if (failing_since == kNever) failing_since = Clock::now();
+    if (Clock::now() - failing_since < kPatience) continue;
+    if (vm_ > 0 && !sys::waits_for_pages(vm_).value_or(false)) continue;
+    const MutexLock lock(mutex_);
+    failure_ = started.error();
   }
 }
 

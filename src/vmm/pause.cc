@@ -12,6 +12,7 @@
 // the pin that the dirty bits may be gone. Whatever fails after it leaves the pause queued.
 #include <fcntl.h>
 
+#include <memory>
 #include <optional>
 #include <set>
 #include <utility>
@@ -37,6 +38,7 @@
 #include "vmm/interruption.h"
 #include "vmm/jail.h"
 #include "vmm/last_create.h"
+#include "vmm/page_server_process.h"
 #include "vmm/stopwatch.h"
 #include "vmm/visibility.h"
 #include "vmm/vm.h"
@@ -309,6 +311,12 @@ class Pause {
   Status capture() {
     report_.phases.prepare = watch_.lap();
     vmm::Stopwatch frozen;
+    // Firecracker reads all of the memory, and a vCPU that waits for a page cannot be paused.
+    if (pin_->facts()->by_page_faults) {
+      auto served = vmm::PageServerWatch::start(*store_, options_.page_server_command, vmm_->pid());
+      if (!served) return give_up(served.error());
+      served_ = std::move(*served);
+    }
     if (journal_.was_running) {
       const vmm::Reply paused = vmm_->pause();
       if (!paused.status()) return give_up(paused.status().error());
@@ -322,9 +330,9 @@ class Pause {
     interruption_.ignore();
     const Status announced = last_create_->ask(journal_.pause_id);
     if (!announced) return give_up(announced.error());
-    const vmm::Reply created = vmm_->create(create);
+    const vmm::Reply created = vmm_->create(create, served_.get());
     report_.phases.create = watch_.lap();
-    if (!created.status()) return give_up(created.status().error());
+    if (!created.status()) return give_up(why_not_created(created.status().error()));
     const Status recorded = acknowledge();
     report_.phases.journal = watch_.lap();
     if (!recorded) return give_up(recorded.error());
@@ -336,6 +344,14 @@ class Pause {
       report_.phases.frozen = frozen.lap();
     }
     return {};
+  }
+
+  [[nodiscard]] Error why_not_created(const Error& error) const {
+    const std::optional<Error> unserved = served_ ? served_->failure() : std::nullopt;
+    if (error.kind != ErrorKind::kInterrupted || !unserved) return error;
+    return {ErrorKind::kFailed,
+            fmt::format("the VM waits for its memory, and no page server can be had: {}",
+                        unserved->message)};
   }
 
   Status acknowledge() {
@@ -452,7 +468,7 @@ class Pause {
     report_.phases.complete = finished->complete_ms;
     report_.phases.publish = finished->publish_ms;
     if (options_.after == AfterPause::kStop && captured_) {
-      LAMINA_RETURN_IF_ERROR(vmm::stop_vm(*vmm_, *pin_));
+      LAMINA_RETURN_IF_ERROR(vmm::stop_vm(*vmm_, *pin_, report_.notes));
     }
     // A VM that should run and does not is something to be put right: the journal stays.
     if (!resumed_ && !sys::has_ended(vmm_->pidfd())) resumed_ = thaw();
@@ -515,6 +531,7 @@ class Pause {
   std::string directory_;  ///< where the VMM writes, absolute
   std::vector<std::string> attached_;
   store::SpareStorage spare_;
+  std::unique_ptr<vmm::PageServerWatch> served_;  ///< while a VM by page faults is captured
   Status captured_;
   Status resumed_;
 };

@@ -4,6 +4,7 @@
 #include "base/shown_text.h"
 #include "base/utf8.h"
 #include "sys/directory.h"
+#include "sys/long_wait.h"
 #include "sys/machine.h"
 #include "sys/process.h"
 #include "vmm/jail.h"
@@ -37,7 +38,7 @@ Status release_pin(store::Pin& pin) {
   return pin.release();
 }
 
-Status stop_vm(Firecracker& vmm, store::Pin& pin) {
+Status stop_vm(Firecracker& vmm, store::Pin& pin, std::vector<std::string>& notes) {
   LAMINA_ASSIGN_OR_RETURN(const InstanceInfo instance, vmm.describe());
   if (instance.state != VmState::kPaused) {
     return fail(ErrorKind::kFailed,
@@ -45,8 +46,14 @@ Status stop_vm(Firecracker& vmm, store::Pin& pin) {
                 vmm.pid());
   }
   LAMINA_RETURN_IF_ERROR(sys::kill_process(vmm.pidfd()));
-  LAMINA_RETURN_IF_ERROR(sys::wait_for_end(vmm.pidfd()));
-  return release_pin(pin);
+  const sys::LongWait waiting;
+  LAMINA_ASSIGN_OR_RETURN(const bool ended, sys::wait_for_end(vmm.pidfd(), vmm.timeouts().request));
+  if (ended) return release_pin(pin);
+  notes.push_back(
+      fmt::format("process {} was killed and is still there after {} ms: {}; it runs no guest any "
+                  "more, and its pin goes when it has ended",
+                  vmm.pid(), vmm.timeouts().request.count(), sys::why_not_ended(vmm.pid())));
+  return {};
 }
 
 Result<Firecracker> reach(const VmmAddress& address, Progress* progress) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "lamina/lifecycle.h"
 #include "lamina/progress.h"
@@ -13,8 +14,9 @@
 namespace lamina::vmm {
 
 /// Kills the process of a paused VM, waits for its end and releases its pin. kFailed when the VM
-/// runs.
-Status stop_vm(Firecracker& vmm, store::Pin& pin);
+/// runs. A process that is still there after the time for a short answer keeps its pin, and a note
+/// says what holds it.
+Status stop_vm(Firecracker& vmm, store::Pin& pin, std::vector<std::string>& notes);
 
 /// Removes what a resume has made in the VM's jail, if its pin has that on record.
 void remove_jail_directory(const store::Pin& pin);

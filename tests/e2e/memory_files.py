@@ -10,8 +10,10 @@ them, because the difference between a hole and a written zero is data:
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -205,6 +207,18 @@ def program() -> str:
     return os.path.abspath(path)
 
 
+@functools.cache
+def program_for_others() -> str:
+    """The same where every user reaches it: the checkout may be below a home of mode 0700."""
+    original = Path(program()).resolve()
+    if all(directory.stat().st_mode & stat.S_IXOTH for directory in original.parents):
+        return str(original)
+    place = Path(tempfile.mkdtemp(prefix="lamina-program-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    place.chmod(0o755)
+    return str(shutil.copy(original, place))
+
+
 # A sanitized build cannot look for leaks while it is traced.
 TRACED_ENVIRONMENT = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
 
@@ -235,7 +249,8 @@ def lamina(*arguments: str | Path, prefix: Iterable[str] = (), user: int | None 
             os.setuid(user)
 
     prefix = tuple(prefix)
-    done = subprocess.run([*prefix, program(), *words], stdin=subprocess.DEVNULL, stdout=stdout,
+    started = program() if user is None else program_for_others()
+    done = subprocess.run([*prefix, started, *words], stdin=subprocess.DEVNULL, stdout=stdout,
                           stderr=subprocess.PIPE, cwd=cwd, timeout=HANG_TIMEOUT_S, check=False,
                           env=TRACED_ENVIRONMENT if prefix else None,
                           preexec_fn=become_user if user is not None or prepare else None)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from memory_files import program
+from memory_files import program, program_for_others
 
 TIMEOUT_S = 30.0
 POLL_S = 0.001
@@ -176,7 +176,8 @@ class Server:
         self._log = directory / "log"
         self._log.touch()
         self._log_fd = log
-        self._words = [program(), "serve", *map(str, snapshots)]
+        self._words = [program() if user is None else program_for_others(), "serve",
+                       *map(str, snapshots)]
         for path in self.sockets:
             self._words += ["--socket", str(path)]
         if store is None:

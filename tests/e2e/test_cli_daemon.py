@@ -7,6 +7,7 @@ Environment: LAMINA, LAMINAD and FAKE_FIRECRACKER are the binaries.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -327,17 +328,16 @@ class ErrorTest(AskTest):
     def test_a_daemon_with_too_much_to_do_is_not_worked_past(self) -> None:
         daemon = self.start("--workers", 1)
         self.snapshot("a")
-        vm = self.fresh()
-        vm.tell("fail create-slow")
-        first = threading.Thread(target=self.paused, args=(daemon, vm, "b"))
-        first.start()
-        vm.wait_held()
-        body = b'{"dry_run": true}'
+        wait_until(lambda: daemon.done("GET", "/v1/health")["recovered"], "it has recovered")
+        # A VMM that does not answer would not keep a worker; a recovery waits for this lock.
+        (self.store / ".maps").mkdir(mode=0o700, exist_ok=True)
+        lock = os.open(self.store / ".lock" / ".maps", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
         with contextlib.ExitStack() as stack:
-            for _ in range(256):
+            stack.callback(os.close, lock)
+            for _ in range(257):
                 client = stack.enter_context(daemon.connect())
-                client.sendall(b"POST /v1/recover HTTP/1.1\r\nHost: x\r\nContent-Length: "
-                               b"%d\r\n\r\n%s" % (len(body), body))
+                client.sendall(b"POST /v1/recover HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
             wait_until(lambda: daemon.done("GET", "/v1/health")["requests"] == 258, "all wait")
             self.assertEqual(daemon.refused(503, "POST", "/v1/recover")["kind"], "busy")
             outcome = lamina("fork", self.store / "a", self.store / "c")
@@ -345,8 +345,6 @@ class ErrorTest(AskTest):
             self.assertEqual(outcome.stderr, "lamina: too many requests wait\n")
             self.assertFalse((self.store / "c").exists())
             self.done("fork", self.store / "a", self.store / "c", "--no-daemon")
-            vm.tell("release")
-            first.join()
 
 
 class GoneTest(AskTest):

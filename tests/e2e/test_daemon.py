@@ -375,6 +375,34 @@ class ErrorTest(DaemonTest):
         self.assertEqual(daemon.metric('laminad_removals_total{outcome="done"}'), 1)
         self.assertEqual(daemon.metric('laminad_removals_total{outcome="failed"}'), 1)
 
+    def test_a_name_that_is_taken_and_a_program_that_is_missing_are_not_taken_for_others(self) -> None:
+        daemon = self.start("--lamina", self.directory / "missing")
+        self.paused(daemon, self.fresh(), "a")
+        daemon.done("POST", "/v1/fork", {"snapshot": "a", "new": "b"})
+        error = daemon.refused(409, "POST", "/v1/fork", {"snapshot": "a", "new": "b"})
+        self.assertIn("already exists", error["message"])
+        error = daemon.refused(500, "POST", "/v1/resume", {
+            "api_socket": str(self.waiting().api_socket), "name": "a", "mode": "uffd"})
+        self.assertEqual(error["kind"], "failed")
+        self.assertIn(f"start '{self.directory}/missing': no such file", error["message"])
+
+    def test_numbers_of_events_grow_when_the_clock_was_set_back(self) -> None:
+        vm = self.fresh()
+        numbers = []
+        for _ in range(2):
+            daemon = self.start()
+            self.paused(daemon, vm, "a", after="resume")
+            numbers.append(daemon.events()[-1]["sequence"])
+            self.assertEqual(daemon.stop(), EXIT_DONE)
+            # As a day later, before the clock was set back.
+            lock = self.store / ".vms" / "laminad.lock"
+            lock.write_text(f"{int(lock.read_text()) + 86_400_000:020}\n")
+        daemon = self.start()
+        self.paused(daemon, vm, "a", after="resume")
+        numbers.append(daemon.events(numbers[-1])[-1]["sequence"])
+        self.assertEqual(numbers, sorted(set(numbers)))
+        self.assertGreater(numbers[1], numbers[0] + 86_000_000)
+
     def test_a_hook_that_takes_too_long_has_failed(self) -> None:
         daemon = self.start()
         vm = self.fresh()
