@@ -6,6 +6,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "daemon/log.h"
 #include "lamina/serve.h"
@@ -46,9 +47,11 @@ std::unique_ptr<StoreLink> StoreLink::make(const std::string& store, const std::
 }
 
 StoreLink::~StoreLink() {
-  const std::string name = name_of(path_);
-  if (sys::target_of_link(area_.get(), name) != target_) return;
-  static_cast<void>(sys::remove_file(area_.get(), name, path_));
+  static_cast<void>(contain("remove", [&]() -> Status {
+    const std::string name = name_of(path_);
+    if (sys::target_of_link(area_.get(), name) != target_) return {};
+    return sys::remove_file(area_.get(), name, path_);
+  }));
 }
 
 }  // namespace lamina::daemon

@@ -29,7 +29,8 @@ class WorkerPool {
   /// Waits for all jobs.
   ~WorkerPool();
 
-  /// False when too many wait: the job will not be done. A job must not throw.
+  /// False when too many wait: the job will not be done; nor when this throws (std::bad_alloc). A
+  /// job must not throw.
   bool submit(std::function<void()> job);
 
  private:

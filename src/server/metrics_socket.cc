@@ -10,6 +10,7 @@
 #include <chrono>
 #include <optional>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "lamina/serve.h"
 #include "sys/peer.h"
@@ -162,19 +163,21 @@ Result<std::string> ask(const std::string& metrics_socket, Wait wait) {
 }  // namespace
 
 Result<std::string> read_serve_metrics(const std::string& metrics_socket) {
-  const auto answer = ask(metrics_socket, server::kAnswerTime);
-  if (!answer && answer.error().kind == ErrorKind::kBusy) {
-    return fail(ErrorKind::kBusy, "the page server at '{}' has not answered within {} s",
-                metrics_socket, server::kAnswerTime.count());
-  }
-  if (!answer) return std::unexpected(answer.error());
-  const std::string& text = *answer;
-  const std::size_t body = text.find("\r\n\r\n");
-  if (!text.starts_with("HTTP/1.0 200 ") || body == std::string::npos) {
-    return fail(ErrorKind::kFailed, "what listens at '{}' is no metrics socket of lamina",
-                metrics_socket);
-  }
-  return text.substr(body + 4);
+  return contain("metrics", [&]() -> Result<std::string> {
+    const auto answer = ask(metrics_socket, server::kAnswerTime);
+    if (!answer && answer.error().kind == ErrorKind::kBusy) {
+      return fail(ErrorKind::kBusy, "the page server at '{}' has not answered within {} s",
+                  metrics_socket, server::kAnswerTime.count());
+    }
+    if (!answer) return std::unexpected(answer.error());
+    const std::string& text = *answer;
+    const std::size_t body = text.find("\r\n\r\n");
+    if (!text.starts_with("HTTP/1.0 200 ") || body == std::string::npos) {
+      return fail(ErrorKind::kFailed, "what listens at '{}' is no metrics socket of lamina",
+                  metrics_socket);
+    }
+    return text.substr(body + 4);
+  });
 }
 
 }  // namespace lamina

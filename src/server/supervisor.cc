@@ -19,6 +19,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "lamina/serve.h"
 #include "server/acceptor.h"
@@ -51,6 +52,8 @@ using Clock = std::chrono::steady_clock;
 
 /// A store's log is moved away when it has more bytes, and one that was moved is kept.
 constexpr std::uint64_t kMaxLogBytes = std::uint64_t{8} << 20;
+/// A round that has failed is followed by another one after so long.
+constexpr int kAgainMs = 100;
 
 /// What ps(1) and the like call a serving process.
 constexpr const char* kWorkerName = "lamina-worker";
@@ -396,13 +399,19 @@ class Supervisor {
   void loop() {
     finish_if_done();
     while (!finished_) {
-      try {
+      const Status done = contain("supervisor", [&]() -> Status {
         go_on();
-      } catch (const std::exception& exception) {
-        // Whom it was about is found again by its state.
-        log_(fmt::format("out of what is needed: {}", exception.what()));
-        look_again_until_ = Clock::now() + kLookingAgain;
-      }
+        return {};
+      });
+      if (done) continue;
+      // For want of memory: a little later it may be had. A VM that it was about is found again by
+      // its state. What there is no memory to say is not said.
+      static_cast<void>(contain("log", [&]() -> Status {
+        log_(done.error().message);
+        return {};
+      }));
+      look_again_until_ = Clock::now() + kLookingAgain;
+      static_cast<void>(::poll(nullptr, 0, kAgainMs));
     }
   }
 
@@ -457,7 +466,14 @@ class Supervisor {
                                      pollfd{worker_.ended_fd(), POLLIN, 0}};
     static_cast<void>(::poll(waiting.data(), waiting.size(), wait_ms));
     if (waiting[5].revents != 0) control_->handle();
-    if (waiting[1].revents != 0) handle_message();
+    if (waiting[1].revents != 0) {
+      const Status handled = contain("control message", [&]() -> Status {
+        handle_message();
+        return {};
+      });
+      // A successor says again what is lost.
+      if (!handled) worker_.kill();
+    }
     if (waiting[2].revents != 0) {
       acceptor_->handle(take_, refuse_);
     }
@@ -487,7 +503,13 @@ class Supervisor {
                                     vm->connection.get()};
     vms_[message.id] = std::move(vm);
     // While one VM is looked for that crashes serving processes, others wait for the next.
-    if (!elimination_.served()) worker_.tell(message, fds);
+    if (elimination_.served()) return;
+    const Status told = contain("serve a VM", [&]() -> Status {
+      worker_.tell(message, fds);
+      return {};
+    });
+    // From here on it is on record: a successor serves it.
+    if (!told) worker_.kill();
   }
 
   void handle_message() {
@@ -664,6 +686,8 @@ class Supervisor {
 
 }  // namespace
 
-Status serve(const ServeOptions& options) { return Supervisor(options).run(); }
+Status serve(const ServeOptions& options) {
+  return contain("page server", [&] { return Supervisor(options).run(); });
+}
 
 }  // namespace lamina

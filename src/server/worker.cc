@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "server/control_message.h"
 #include "sys/process.h"
@@ -21,7 +22,13 @@ class Worker {
   Worker(Snapshots& snapshots, int control, int supervisor, Log log)
       : snapshots_(snapshots), control_(control), supervisor_(supervisor), log_(std::move(log)) {}
 
+  /// An exception ends it: another serving process, forked from the supervisor, goes on.
   Result<WorkerEnd> run(Vms& vms, std::size_t threads) {
+    return contain("serving process", [&] { return serve_all(vms, threads); });
+  }
+
+ private:
+  Result<WorkerEnd> serve_all(Vms& vms, std::size_t threads) {
     LAMINA_ASSIGN_OR_RETURN(served_, ServedVms::start(vms, threads, log_));
     while (true) {
       std::array<pollfd, 3> waiting = {pollfd{control_, POLLIN, 0},
@@ -41,7 +48,6 @@ class Worker {
     }
   }
 
- private:
   /// False when the supervisor has closed its end.
   bool handle_message() {
     auto received = sys::receive_message(control_, kMaxControlBytes);
@@ -58,27 +64,33 @@ class Worker {
       return true;
     }
     auto vm = make_vm(*message, received->fds);
-    if (vm) {
-      serve(std::move(*vm));
-    } else {
+    if (!vm) {
       // For want of descriptors or memory here. Its successor is forked with what the VM needs.
       give_way(message->id, vm.error());
+      return true;
+    }
+    // What there is no memory for, or goes wrong otherwise, ends this VM: the supervisor kills it.
+    const Status served = contain("serve a VM", [&] { return serve(std::move(*vm)); });
+    if (!served) {
+      tell_ended({message->id, pager::SessionState::kKilled, served.error().message});
     }
     return true;
   }
 
-  void serve(std::unique_ptr<Vm> vm) {
+  Status serve(std::unique_ptr<Vm> vm) {
     std::vector<std::string> notes;  // the supervisor has had the same
     auto service = snapshots_.find(vm->state.record(), notes);
     if (service) {
       vm->service = std::move(*service);
-      return served_->add(std::move(vm));
+      return served_->add(vm);
     }
     // A pin goes with its VM.
     if (!sys::may_signal(vm->pidfd.get())) {
-      return tell_ended({vm->id, pager::SessionState::kEnded, {}});
+      tell_ended({vm->id, pager::SessionState::kEnded, {}});
+      return {};
     }
     give_way(vm->id, service.error());
+    return {};
   }
 
   void give_way(std::uint64_t id, const Error& cause) const {

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "engine/layer.h"
 #include "engine/lost_writes.h"
@@ -447,7 +448,7 @@ Status Adoption::take(const Staging& staging, const AdoptedFile& source,
 Adoption::~Adoption() {
   if (store_ == nullptr) return;
   // What fails here is tried again, and reported, by the next writer of the store.
-  static_cast<void>(undo());
+  static_cast<void>(contain("put back", [&] { return undo(); }));
 }
 
 void Adoption::commit(std::vector<std::string>& notes) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "engine/chain.h"
 #include "engine/layer.h"
@@ -329,6 +330,8 @@ class Repair {
 
 }  // namespace
 
-Result<RepairReport> repair(const std::string& snapshot) { return Repair(snapshot).run(); }
+Result<RepairReport> repair(const std::string& snapshot) {
+  return contain("repair", [&] { return Repair(snapshot).run(); });
+}
 
 }  // namespace lamina

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <string_view>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "lamina/serve.h"
 #include "store/store.h"
@@ -18,6 +19,7 @@
 #include "sys/notify.h"
 #include "sys/process.h"
 #include "sys/spawn.h"
+#include "sys/thread.h"
 
 namespace lamina::vmm {
 namespace {
@@ -143,12 +145,15 @@ Result<bool> ensure_page_server(const store::Store& store, const std::vector<std
 Result<std::unique_ptr<PageServerWatch>> PageServerWatch::start(
     const store::Store& store, const std::vector<std::string>& command, pid_t vm) {
   LAMINA_ASSIGN_OR_RETURN(sys::Event over, sys::Event::create("page server"));
-  return std::unique_ptr<PageServerWatch>(new PageServerWatch(store, command, vm, std::move(over)));
+  std::unique_ptr<PageServerWatch> started(new PageServerWatch(store, command, vm, std::move(over)));
+  LAMINA_ASSIGN_OR_RETURN(
+      started->thread_, sys::start_thread("page server", [raw = started.get()] { raw->watch(); }));
+  return started;
 }
 
 PageServerWatch::~PageServerWatch() {
   over_.signal();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 std::optional<Error> PageServerWatch::failure() const {
@@ -161,32 +166,38 @@ bool PageServerWatch::needs_pages() const {
   return vm_ <= 0 || sys::waits_for_pages(vm_).value_or(true);
 }
 
-void PageServerWatch::watch() {
-  using Clock = std::chrono::steady_clock;
-  constexpr int kIntervalMs = 500;
+void PageServerWatch::look(Clock::time_point& failing_since) {
   constexpr std::chrono::seconds kPatience{10};
   constexpr Clock::time_point kNever{};
-  Clock::time_point failing_since = kNever;
+  const StoreServer found = find_store_server(store_.path());
+  if (found == StoreServer::kServes || !needs_pages()) {
+    failing_since = kNever;
+    return;
+  }
+  Result<bool> started = fail(ErrorKind::kBusy, "the page server does not answer at '{}'",
+                              page_server_metrics_socket(store_.path()));
+  if (found == StoreServer::kNone) started = ensure_page_server(store_, command_, over_.fd());
+  if (started) {
+    failing_since = kNever;
+    return;
+  }
+  // What keeps it from starting may pass.
+  if (failing_since == kNever) failing_since = Clock::now();
+  if (Clock::now() - failing_since < kPatience) return;
+  if (vm_ > 0 && !sys::waits_for_pages(vm_).value_or(false)) return;
+  const MutexLock lock(mutex_);
+  failure_ = started.error();
+}
+
+void PageServerWatch::watch() {
+  constexpr int kIntervalMs = 500;
+  Clock::time_point failing_since{};
   pollfd over{over_.fd(), POLLIN, 0};
   while (::poll(&over, 1, kIntervalMs) <= 0) {
-    const StoreServer found = find_store_server(store_.path());
-    if (found == StoreServer::kServes || !needs_pages()) {
-      failing_since = kNever;
-      continue;
-    }
-    Result<bool> started = fail(ErrorKind::kBusy, "the page server does not answer at '{}'",
-                                page_server_metrics_socket(store_.path()));
-    if (found == StoreServer::kNone) started = ensure_page_server(store_, command_, over_.fd());
-    if (started) {
-      failing_since = kNever;
-      continue;
-    }
-    // What keeps it from starting may pass.
-    if (failing_since == kNever) failing_since = Clock::now();
-    if (Clock::now() - failing_since < kPatience) continue;
-    if (vm_ > 0 && !sys::waits_for_pages(vm_).value_or(false)) continue;
-    const MutexLock lock(mutex_);
-    failure_ = started.error();
+    static_cast<void>(contain("page server", [&]() -> Status {
+      look(failing_since);
+      return {};
+    }));
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -55,13 +56,15 @@ class PageServerWatch : public Progress {
  private:
   PageServerWatch(const store::Store& store, const std::vector<std::string>& command, pid_t vm,
                   sys::Event over)
-      : store_(store), command_(command), vm_(vm), over_(std::move(over)), thread_([this] {
-          watch();
-        }) {}
+      : store_(store), command_(command), vm_(vm), over_(std::move(over)) {}
 
   [[nodiscard]] bool needs_pages() const;
 
+  using Clock = std::chrono::steady_clock;
+
   void watch();
+  /// One look; `failing_since` is when it first found no server, and none could be started.
+  void look(Clock::time_point& failing_since);
 
   const store::Store& store_;
   const std::vector<std::string>& command_;

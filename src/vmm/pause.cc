@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "base/block.h"
+#include "base/contain.h"
 #include "base/error.h"
 #include "lamina/lifecycle.h"
 #include "store/name.h"
@@ -103,7 +104,9 @@ class Pause {
     LAMINA_RETURN_IF_ERROR(choose_kind());
     LAMINA_RETURN_IF_ERROR(check_target());
     LAMINA_RETURN_IF_ERROR(prepare());
-    LAMINA_RETURN_IF_ERROR(capture());
+    const Status captured = contain("pause", [&] { return capture(); });
+    if (!captured && in_create_) return give_up(captured.error());
+    LAMINA_RETURN_IF_ERROR(captured);
     vmm::unlock_vm(*vmm_);
     return finish();
   }
@@ -317,6 +320,7 @@ class Pause {
       if (!served) return give_up(served.error());
       served_ = std::move(*served);
     }
+    in_create_ = true;
     if (journal_.was_running) {
       const vmm::Reply paused = vmm_->pause();
       if (!paused.status()) return give_up(paused.status().error());
@@ -336,10 +340,11 @@ class Pause {
     const Status recorded = acknowledge();
     report_.phases.journal = watch_.lap();
     if (!recorded) return give_up(recorded.error());
-    captured_ = capture_files();
+    in_create_ = false;
+    captured_ = contain("pause", [&] { return capture_files(); });
     report_.phases.hook = watch_.lap();
     if (options_.after == AfterPause::kResume) {
-      resumed_ = vmm_->resume().status();
+      resumed_ = contain("resume", [&]() -> Status { return vmm_->resume().status(); });
       report_.phases.resume = watch_.lap();
       report_.phases.frozen = frozen.lap();
     }
@@ -370,8 +375,9 @@ class Pause {
     LAMINA_RETURN_IF_ERROR(sys::open_regular(directory.get(), store::kVmstateName,
                                              O_RDONLY | O_NOFOLLOW,
                                              directory_ + "/" + store::kVmstateName));
-    if (memory.facts.size_bytes < memory_bytes_ ||
-        blocks_for(memory.facts.size_bytes) > kMaxBlocks) {
+    // A machine has as much memory as its configuration says. A file of another size is not its
+    // memory; and whatever is kept for such a snapshot later would go by that size.
+    if (memory.facts.size_bytes != memory_bytes_) {
       return fail(ErrorKind::kFailed,
                   "Firecracker wrote a memory file of {} bytes for a machine of {} bytes",
                   memory.facts.size_bytes, memory_bytes_);
@@ -396,6 +402,7 @@ class Pause {
 
   /// Nothing was acknowledged, or cannot be put on record: the VM goes on as it was.
   Status give_up(const Error& cause) {
+    in_create_ = false;
     interruption_.ignore();
     Error error = cause;
     const auto also = [&](const char* what, const Status& done) {
@@ -457,7 +464,8 @@ class Pause {
         LAMINA_RETURN_IF_ERROR(queued(pending_->write_journal(journal)));
       }
     }
-    auto finished = vmm::finish_pause(*store_, *pending_, *pin_, report_.notes);
+    auto finished = contain(
+        "pause", [&] { return vmm::finish_pause(*store_, *pending_, *pin_, report_.notes); });
     if (!finished) return queued(std::unexpected(finished.error()));
     report_.snapshot = options_.store + "/" + finished->name;
     report_.generation = finished->generation;
@@ -528,7 +536,8 @@ class Pause {
   std::optional<vmm::LastCreate> last_create_;
   std::uint64_t memory_bytes_ = 0;
   PauseJournal journal_;
-  std::string directory_;  ///< where the VMM writes, absolute
+  bool in_create_ = false;  ///< it is not known yet what becomes of the create
+  std::string directory_;   ///< where the VMM writes, absolute
   std::vector<std::string> attached_;
   store::SpareStorage spare_;
   std::unique_ptr<vmm::PageServerWatch> served_;  ///< while a VM by page faults is captured
@@ -538,6 +547,8 @@ class Pause {
 
 }  // namespace
 
-Result<PauseReport> pause(const PauseOptions& options) { return Pause(options).run(); }
+Result<PauseReport> pause(const PauseOptions& options) {
+  return contain("pause", [&] { return Pause(options).run(); });
+}
 
 }  // namespace lamina

@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "base/mutex.h"
 #include "lamina/lifecycle.h"
@@ -376,6 +377,8 @@ class Recover {
 
 }  // namespace
 
-Result<RecoverReport> recover(const RecoverOptions& options) { return Recover(options).run(); }
+Result<RecoverReport> recover(const RecoverOptions& options) {
+  return contain("recover", [&] { return Recover(options).run(); });
+}
 
 }  // namespace lamina
