@@ -128,6 +128,9 @@ namespace {
 
 using Wait = std::optional<std::chrono::milliseconds>;
 
+/// For the answer of a server that lives.
+constexpr std::chrono::seconds kAnswerTime{10};
+
 /// What the socket answers; nothing when the server closed the connection first. kBusy when it has
 /// let `wait` pass.
 Result<std::string> ask_once(const std::string& metrics_socket, Wait wait) {
@@ -164,10 +167,10 @@ Result<std::string> ask(const std::string& metrics_socket, Wait wait) {
 
 Result<std::string> read_serve_metrics(const std::string& metrics_socket) {
   return contain("metrics", [&]() -> Result<std::string> {
-    const auto answer = ask(metrics_socket, server::kAnswerTime);
+    const auto answer = ask(metrics_socket, kAnswerTime);
     if (!answer && answer.error().kind == ErrorKind::kBusy) {
       return fail(ErrorKind::kBusy, "the page server at '{}' has not answered within {} s",
-                  metrics_socket, server::kAnswerTime.count());
+                  metrics_socket, kAnswerTime.count());
     }
     if (!answer) return std::unexpected(answer.error());
     const std::string& text = *answer;
