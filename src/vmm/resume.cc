@@ -322,45 +322,57 @@ class Resume {
     return pin_->note_facts(facts);
   }
 
-  /// The paths that Firecracker is told.
+  /// The paths that Firecracker is told. A load that fails costs the process: it must find what is
+  /// there.
   Status provide_memory() {
-    const vmm::Owner owner{vmm_->uid(), vmm_->gid()};
     std::string vmstate = pin_->base_path() + "/" + store::kVmstateName;
-    std::string backend;
-    if (report_.mode == ResumeMode::kFile) {
-      LAMINA_ASSIGN_OR_RETURN(
-          backend, store::give_map(*store_, *pin_, snapshot_->pause_id, options_.progress));
-    } else {
-      LAMINA_ASSIGN_OR_RETURN(report_.started_page_server,
-                              vmm::ensure_page_server(*store_, options_.page_server_command));
-      backend = page_server_socket(store_->path());
-    }
     if (jail_->is_apart()) {
-      LAMINA_RETURN_IF_ERROR(
-          vmm::Jail::give_copy(vmstate, jail_directory_, store::kVmstateName, owner));
+      LAMINA_RETURN_IF_ERROR(vmm::Jail::give_copy(vmstate, jail_directory_, store::kVmstateName,
+                                                  {vmm_->uid(), vmm_->gid()}));
       vmstate = jail_directory_ + "/" + store::kVmstateName;
-      if (report_.mode == ResumeMode::kFile) {
-        LAMINA_RETURN_IF_ERROR(vmm::Jail::give_link(backend, jail_directory_, kMemoryName, owner));
-        backend = jail_directory_ + "/" + kMemoryName;
-      } else {
-        LAMINA_RETURN_IF_ERROR(vmm::Jail::give_socket(backend, jail_directory_, kSocketName));
-        const std::string given = jail_directory_ + "/" + kSocketName;
-        LAMINA_RETURN_IF_ERROR(
-            vmm::make_socket_seen(vmm_->pid(), backend, {given, jail_->inside(given)}));
-        backend = given;
-      }
     } else {
       LAMINA_ASSIGN_OR_RETURN(vmstate, sys::real_path(vmstate));
-      LAMINA_ASSIGN_OR_RETURN(backend, sys::real_path(backend));
     }
     vmstate_ = jail_->inside(vmstate);
-    backend_ = jail_->inside(backend);
-    // A load that fails costs the process.
     LAMINA_RETURN_IF_ERROR(vmm::check_finds(vmm_->pid(), {vmstate, vmstate_}));
-    if (report_.mode == ResumeMode::kFile) {
-      LAMINA_RETURN_IF_ERROR(vmm::check_finds(vmm_->pid(), {backend, backend_}));
+    if (report_.mode == ResumeMode::kFile) return provide_file();
+    LAMINA_ASSIGN_OR_RETURN(report_.started_page_server,
+                            vmm::ensure_page_server(*store_, options_.page_server_command));
+    const Status reached = provide_socket();
+    if (reached || options_.mode != ResumeMode::kAuto || !why_no_file().empty()) return reached;
+    report_.mode = ResumeMode::kFile;
+    report_.reason = reached.error().message;
+    store::PinFacts facts = *pin_->facts();
+    facts.by_page_faults = false;
+    facts.map = snapshot_->pause_id;
+    LAMINA_RETURN_IF_ERROR(pin_->write_facts(facts));
+    return provide_file();
+  }
+
+  Status provide_file() {
+    LAMINA_ASSIGN_OR_RETURN(std::string memory, store::give_map(*store_, *pin_, snapshot_->pause_id,
+                                                                options_.progress));
+    if (jail_->is_apart()) {
+      LAMINA_RETURN_IF_ERROR(
+          vmm::Jail::give_link(memory, jail_directory_, kMemoryName, {vmm_->uid(), vmm_->gid()}));
+      memory = jail_directory_ + "/" + kMemoryName;
+    } else {
+      LAMINA_ASSIGN_OR_RETURN(memory, sys::real_path(memory));
     }
-    return {};
+    backend_ = jail_->inside(memory);
+    return vmm::check_finds(vmm_->pid(), {memory, backend_});
+  }
+
+  Status provide_socket() {
+    const std::string socket = page_server_socket(store_->path());
+    if (!jail_->is_apart()) {
+      LAMINA_ASSIGN_OR_RETURN(backend_, sys::real_path(socket));
+      return {};
+    }
+    const std::string given = jail_directory_ + "/" + kSocketName;
+    backend_ = jail_->inside(given);
+    LAMINA_RETURN_IF_ERROR(vmm::Jail::give_socket(socket, jail_directory_, kSocketName));
+    return vmm::make_socket_seen(vmm_->pid(), socket, {given, backend_});
   }
 
   /// A Firecracker that could not load ends by itself. What may have been loaded keeps its pin.

@@ -417,6 +417,26 @@ class Places(KindsTest):
             self.assertEqual(list(jail.glob("lamina*")), [])
             self.check(self.resume("b", "--mode", "file")[0])
 
+    def test_a_jail_that_the_socket_cannot_be_given_to_is_resumed_from_a_file(self) -> None:
+        self.pause(self.fresh(), "a")
+        unprivileged = ("setpriv", "--bounding-set", "-sys_admin")
+        with self.jail() as jail:
+            vm = self.waiting(jail=jail, user=OTHER_USER)
+            words = ("resume", "--api", vm.api_socket, "--store", self.store, "--name", "a",
+                     "--jail", jail, "--json")
+            # Starts the page server, which needs the right to a userfaultfd.
+            other = self.waiting()
+            self.resume("a", "--mode", "uffd", vm=other)
+            outcome = lamina(*words, "--mode", "uffd", prefix=unprivileged)
+            self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+            self.assertIn("put the store on the jail's file system", outcome.error_lines[-1])
+            self.assertEqual((vm.state(), list(jail.glob("lamina*"))), ("Not started", []))
+            outcome = lamina(*words, prefix=unprivileged)
+            self.assertEqual(outcome.code, EXIT_DONE, str(outcome))
+            self.assertEqual(outcome.json["mode"], "file", str(outcome))
+            self.check(vm)
+            self.assertEqual(self.pause(vm, "b", "--jail", jail)["kind"], "diff")
+
     def test_a_jailed_vm_without_its_jail_is_told_as_that(self) -> None:
         with self.jail() as jail:
             vm = self.fresh(jail=jail, user=OTHER_USER)
