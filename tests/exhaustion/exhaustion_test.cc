@@ -242,7 +242,7 @@ TEST_F(Exhaustion, Serving) {
   int ended = 0;
   int step = 1;
   for (int n = 0; served < 3; n += step) {
-    if (n > 60) step = 11;
+    if (n > 20) step = 23;
     const std::size_t descriptors = open_descriptors();
     std::vector<std::string> lines;
     auto server = PageServer::start(options);
