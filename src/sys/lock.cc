@@ -34,4 +34,13 @@ Status wait_for_lock(int fd, const std::string& object) {
   return {};
 }
 
+Status wait_for_shared_lock(int fd, const std::string& object) {
+  while (::flock(fd, LOCK_SH) != 0) {
+    if (errno != EINTR) return system_failure("lock", object, errno);
+  }
+  return {};
+}
+
+void unlock(int fd) { static_cast<void>(::flock(fd, LOCK_UN)); }
+
 }  // namespace lamina::sys

@@ -18,4 +18,10 @@ Result<bool> is_locked(int fd, const std::string& object);
 /// try_lock(), but waits for as long as another holds it.
 Status wait_for_lock(int fd, const std::string& object);
 
+/// Takes a shared lock, which goes with others like it; waits while another has an exclusive one.
+Status wait_for_shared_lock(int fd, const std::string& object);
+
+/// Gives up the lock that this open file description has, if any.
+void unlock(int fd);
+
 }  // namespace lamina::sys

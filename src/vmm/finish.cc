@@ -1,6 +1,7 @@
 #include "vmm/finish.h"
 
 #include "base/error.h"
+#include "vmm/last_create.h"
 #include "vmm/stopwatch.h"
 
 namespace lamina::vmm {
@@ -24,7 +25,11 @@ Status move_pin(const store::OpenSnapshot& state, store::Pin& pin, std::string n
 }
 
 Status thaw_counted(Firecracker& vmm, SettledPauses& settled) {
-  LAMINA_RETURN_IF_ERROR(vmm.resume().status());
+  // Frozen for another store's pause just now, it stays so until that has ended.
+  LAMINA_RETURN_IF_ERROR(lock_vm(vmm));
+  const Status resumed = vmm.resume().status();
+  unlock_vm(vmm);
+  LAMINA_RETURN_IF_ERROR(resumed);
   ++settled.resumed_vms;
   settled.notes.push_back(
       fmt::format("the VM of process {} runs again; its pause had not ended", vmm.pid()));

@@ -36,6 +36,7 @@
 #include "vmm/hook.h"
 #include "vmm/interruption.h"
 #include "vmm/jail.h"
+#include "vmm/last_create.h"
 #include "vmm/stopwatch.h"
 #include "vmm/visibility.h"
 #include "vmm/vm.h"
@@ -87,11 +88,13 @@ class Pause {
 
   Status pause_claimed() {
     LAMINA_RETURN_IF_ERROR(vmm::settle_queue(*store_, *pin_, *vmm_, report_.notes));
+    LAMINA_RETURN_IF_ERROR(vmm::lock_vm(*vmm_));
     LAMINA_RETURN_IF_ERROR(look());
     LAMINA_RETURN_IF_ERROR(choose_kind());
     LAMINA_RETURN_IF_ERROR(check_target());
     LAMINA_RETURN_IF_ERROR(prepare());
     LAMINA_RETURN_IF_ERROR(capture());
+    vmm::unlock_vm(*vmm_);
     return finish();
   }
 
@@ -125,6 +128,8 @@ class Pause {
       LAMINA_ASSIGN_OR_RETURN(hotplug_mib_, vmm_->hotplug_memory_mib());
     }
     memory_bytes_ = (machine_.memory_mib + hotplug_mib_) * kBytesPerMib;
+    LAMINA_ASSIGN_OR_RETURN(vmm::LastCreate last_create, vmm::LastCreate::of(*vmm_));
+    last_create_.emplace(last_create);
     auto base = vmm::open_base(*store_, *pin_);
     if (base) {
       base_ = std::move(*base);
@@ -158,6 +163,7 @@ class Pause {
     if (pin_->facts()->needs_full) {
       return "an earlier memory file was not acknowledged, so the dirty bits may be gone";
     }
+    if (std::string why = last_create_->why_not(base_->pause_id); !why.empty()) return why;
     if (!machine_.track_dirty_pages)
       return "track_dirty_pages is off in the machine's configuration";
     if (base_->header.memory_bytes != memory_bytes_) {
@@ -300,6 +306,8 @@ class Pause {
     create.memory_path = jail_->inside(directory_ + "/" + pending_->layer_name());
     // From here on all goes on to its end.
     interruption_.ignore();
+    const Status announced = last_create_->ask(journal_.pause_id);
+    if (!announced) return give_up(announced.error());
     const vmm::Reply created = vmm_->create(create);
     report_.phases.create = watch_.lap();
     if (!created.status()) return give_up(created.status().error());
@@ -317,6 +325,7 @@ class Pause {
   }
 
   Status acknowledge() {
+    LAMINA_RETURN_IF_ERROR(last_create_->check_alone());
     LAMINA_ASSIGN_OR_RETURN(
         const sys::Fd directory,
         sys::open_at(AT_FDCWD, directory_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, directory_));
@@ -471,6 +480,7 @@ class Pause {
   vmm::InstanceInfo instance_;
   vmm::MachineConfig machine_;
   std::uint64_t hotplug_mib_ = 0;  ///< of memory that can be plugged, which is in the memory file
+  std::optional<vmm::LastCreate> last_create_;
   std::uint64_t memory_bytes_ = 0;
   PauseJournal journal_;
   std::string directory_;  ///< where the VMM writes, absolute

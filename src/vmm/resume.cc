@@ -27,6 +27,7 @@
 #include "vmm/firecracker_version.h"
 #include "vmm/interruption.h"
 #include "vmm/jail.h"
+#include "vmm/last_create.h"
 #include "vmm/page_server_process.h"
 #include "vmm/stopwatch.h"
 #include "vmm/visibility.h"
@@ -81,10 +82,9 @@ class Resume {
     pin_.emplace(std::move(pin));
     // Only now, when nobody else can resume into the same process.
     const Status possible = check_possible();
-    if (!possible) {
-      if (!pin_->facts() && !pin_->has_base()) static_cast<void>(pin_->release());
-      return possible;
-    }
+    // A pin that nothing was put into is of no use to anybody.
+    if (!possible && !pin_->facts() && !pin_->has_base()) static_cast<void>(pin_->release());
+    LAMINA_RETURN_IF_ERROR(possible);
     const Status resumed = resume_claimed();
     if (resumed) return {};
     return clean_up(resumed.error());
@@ -92,6 +92,7 @@ class Resume {
 
   /// What this Firecracker cannot do is refused before anything is made for it.
   Status check_possible() {
+    LAMINA_RETURN_IF_ERROR(vmm::lock_vm(*vmm_));
     LAMINA_ASSIGN_OR_RETURN(const vmm::InstanceInfo instance, vmm_->describe());
     if (instance.state != vmm::VmState::kNotStarted) {
       return fail(
@@ -164,6 +165,8 @@ class Resume {
       LAMINA_ASSIGN_OR_RETURN(watch,
                               vmm::PageServerWatch::start(*store_, options_.page_server_command));
     }
+    LAMINA_ASSIGN_OR_RETURN(vmm::LastCreate last_create, vmm::LastCreate::of(*vmm_));
+    LAMINA_RETURN_IF_ERROR(last_create.ask(snapshot_->pause_id));
     const vmm::Reply reply = vmm_->load(request);
     // A load that was refused was not ours, whatever VM is there.
     may_be_loaded_ = reply.outcome() != vmm::Outcome::kRefused;
