@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <span>
 #include <string_view>
 
 #include "base/error.h"
+#include "lamina/uuid.h"
 #include "sys/directory.h"
 #include "sys/file.h"
 #include "sys/lock.h"
@@ -20,6 +22,13 @@ namespace lamina::server {
 namespace {
 
 constexpr const char* kScanLock = ".lock";
+/// Has the number of the pid namespace in which the names of the VMs' directories mean something.
+constexpr const char* kNamespaceName = ".pid-namespace";
+constexpr std::uint64_t kMaxNamespaceBytes = 64;
+constexpr const char* kStorePrefix = "store-";
+constexpr const char* kSharedMemory = "/dev/shm";
+/// So many directories of other stores are looked at by one start.
+constexpr std::size_t kMostRemoved = 1024;
 
 std::vector<std::string> default_paths() {
   std::vector<std::string> paths;
@@ -29,7 +38,6 @@ std::vector<std::string> default_paths() {
     paths.push_back(std::string(runtime) + "/lamina");
   }
   // NOLINTEND(concurrency-mt-unsafe)
-  paths.push_back(fmt::format("/dev/shm/lamina-{}", ::geteuid()));
   return paths;
 }
 
@@ -65,6 +73,33 @@ Result<sys::Fd> lock_scan(int directory, const std::string& path) {
   return fd;
 }
 
+/// Whether `name` is still the directory `fd`.
+bool is_named(int fd, int parent, const std::string& name) {
+  const auto ours = sys::facts_of(fd, name);
+  const auto named = sys::facts_of_name(parent, name, name);
+  return ours && named && ours->same_file(*named);
+}
+
+std::string namespace_text() {
+  const auto number = sys::pid_namespace();
+  return number ? std::to_string(*number) + "\n" : std::string();
+}
+
+/// Without it nobody but a server of the store removes anything.
+void note_namespace(int directory, const std::string& path) {
+  const std::string text = namespace_text();
+  if (text.empty() || sys::name_exists(directory, kNamespaceName)) return;
+  static_cast<void>(
+      sys::write_new_file(directory, kNamespaceName, std::as_bytes(std::span(text)), path));
+}
+
+bool is_of_this_namespace(int directory, const std::string& path) {
+  const auto bytes = sys::read_if_there(directory, kNamespaceName, kMaxNamespaceBytes, path);
+  if (!bytes || !*bytes) return false;
+  const std::string text(reinterpret_cast<const char*>((*bytes)->data()), (*bytes)->size());
+  return !text.empty() && text == namespace_text();
+}
+
 }  // namespace
 
 Result<StateDirectory> StateDirectory::open(const std::string& path, const std::string& store) {
@@ -75,12 +110,60 @@ Result<StateDirectory> StateDirectory::open(const std::string& path, const std::
     if (errno != ENOENT) return system_failure("stat", store, errno);
     return fail(ErrorKind::kNotFound, "store '{}' does not exist; make the directory first", store);
   }
-  return open_at(fmt::format("{}/store-{:x}-{:x}", shared.path(), status.st_dev, status.st_ino));
+  const std::string name = fmt::format("{}{:x}-{:x}", kStorePrefix, status.st_dev, status.st_ino);
+  shared.remove_abandoned_stores(name);
+  return shared.open_store(name);
 }
 
 Result<StateDirectory> StateDirectory::open_at(const std::string& path) {
   LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, open_private(path));
   return StateDirectory(path, std::move(fd));
+}
+
+Result<StateDirectory> StateDirectory::open_store(const std::string& name) const {
+  // Somebody may remove it just now, as nothing is in it.
+  constexpr int kAttempts = 100;
+  const std::string path = path_ + "/" + name;
+  for (int i = 0; i < kAttempts; ++i) {
+    LAMINA_ASSIGN_OR_RETURN(StateDirectory opened, open_at(path));
+    LAMINA_RETURN_IF_ERROR(sys::wait_for_shared_lock(opened.fd_.get(), path));
+    if (!is_named(opened.fd_.get(), fd_.get(), name)) continue;
+    note_namespace(opened.fd_.get(), path);
+    return opened;
+  }
+  return fail(ErrorKind::kBusy, "'{}' cannot be locked: others keep removing it; try again", path);
+}
+
+void StateDirectory::remove_abandoned_stores(const std::string& kept) const {
+  const auto names = sys::list_directory(fd_.get(), path_);
+  if (!names) return;
+  std::size_t left = kMostRemoved;
+  for (const std::string& name : *names) {
+    if (!name.starts_with(kStorePrefix) || name == kept) continue;
+    if (left-- == 0) return;
+    // What fails here is tried again by the next start.
+    static_cast<void>(remove_store_if_abandoned(name));
+  }
+}
+
+Status StateDirectory::remove_store_if_abandoned(const std::string& name) const {
+  const std::string path = path_ + "/" + name;
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, sys::open_directory(fd_.get(), name, path));
+  const StateDirectory other(path, std::move(fd));
+  if (!is_of_this_namespace(other.fd_.get(), path)) return {};
+  // A server holds it shared for as long as it lives.
+  LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(other.fd_.get(), path));
+  if (!locked || !is_named(other.fd_.get(), fd_.get(), name)) return {};
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          sys::list_directory(other.fd_.get(), path));
+  for (const std::string& vm : names) {
+    const auto process = sys::parse_process_name(vm);
+    if (!process) continue;
+    LAMINA_ASSIGN_OR_RETURN(const bool runs, sys::is_running(process->pid, process->start_time));
+    // It waits for a server, which will find it here.
+    if (runs) return {};
+  }
+  return sys::remove_tree(fd_.get(), name, path);
 }
 
 Result<StateDirectory> StateDirectory::open_default() {
@@ -90,7 +173,28 @@ Result<StateDirectory> StateDirectory::open_default() {
     if (opened) return opened;
     last = opened.error();
   }
-  return std::unexpected(last);
+  auto shared = open_in_shared_memory();
+  if (!shared) return std::unexpected(with_context(last.message, shared.error()));
+  return shared;
+}
+
+/// /dev/shm is everybody's, and somebody may have our name in it. One that we have made is found
+/// again by whose it is, whatever its name; so the servers after this one find this one's VMs.
+Result<StateDirectory> StateDirectory::open_in_shared_memory() {
+  const std::string area = kSharedMemory;
+  const std::string own = fmt::format("lamina-{}", ::geteuid());
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, area, area));
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          sys::list_directory(directory.get(), area));
+  for (const std::string& name : names) {
+    if (name != own && !name.starts_with(own + ".")) continue;
+    const auto facts = sys::facts_of_name(directory.get(), name, area);
+    if (!facts || !facts->is_directory || facts->user != ::geteuid()) continue;
+    auto opened = open_at(area + "/" + name);
+    if (opened) return opened;
+  }
+  if (auto opened = open_at(area + "/" + own)) return opened;
+  return open_at(fmt::format("{}/{}.{}", area, own, Uuid::random().to_string()));
 }
 
 Result<VmDirectory> StateDirectory::claim(pid_t pid, std::uint64_t start_time) const {

@@ -36,10 +36,12 @@ class VmDirectory {
 class StateDirectory {
  public:
   /// Opens `path` and makes it (mode 0700) when it is missing; an empty path stands for the first
-  /// of /run/lamina (root), $XDG_RUNTIME_DIR/lamina, /dev/shm/lamina-UID that can be had. The VMs
-  /// of a `store` (empty: none) stand in a directory of their own in it: nobody else's server is to
-  /// take them over, for the store's own would not see that it has gone. kFailed
-  /// when it is another user's, open to others, or not on tmpfs (pages of other file systems can be
+  /// of /run/lamina (root), $XDG_RUNTIME_DIR/lamina, /dev/shm/lamina-UID that can be had; where
+  /// somebody else has the last of these names, for /dev/shm/lamina-UID.<random>, which later
+  /// starts find again. The VMs of a `store` (empty: none) stand in a directory of their own in it:
+  /// nobody else's server is to take them over, for the store's own would not see that it has gone.
+  /// Those of other stores that have neither a server nor a VM that runs are removed. kFailed when
+  /// it is another user's, open to others, or not on tmpfs (pages of other file systems can be
   /// taken away for writing back, and an event whose copy then faults is lost).
   static Result<StateDirectory> open(const std::string& path, const std::string& store);
 
@@ -62,6 +64,12 @@ class StateDirectory {
  private:
   static Result<StateDirectory> open_at(const std::string& path);
   static Result<StateDirectory> open_default();
+  static Result<StateDirectory> open_in_shared_memory();
+
+  /// The directory of a store, held shared by whoever has it open, so that nobody removes it.
+  [[nodiscard]] Result<StateDirectory> open_store(const std::string& name) const;
+  void remove_abandoned_stores(const std::string& kept) const;
+  [[nodiscard]] Status remove_store_if_abandoned(const std::string& name) const;
 
   StateDirectory(std::string path, sys::Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
 
