@@ -155,8 +155,15 @@ struct RecoverOptions {
   /// Only says what would be done about pauses, pins and maps. (What ingests and merges have left
   /// is cleaned up all the same.)
   bool dry_run = false;
-  /// Queued pauses to give up, whatever they have: their states are lost.
+  /// Queued pauses to give up, whatever they have: their states are lost. kNotFound, before
+  /// anything is done, for one that is not queued.
   std::vector<Uuid> give_up;
+  /// Makes this store's what a copy of another store has brought along, or another host has left:
+  /// completes pauses whose files are all here, discards others that were not acknowledged, removes
+  /// pins, puts memory files of unfinished ingests into the store's directory. Processes, sockets,
+  /// jails and paths outside the store are not touched. Only right when the other store is gone, or
+  /// is another one that does not need these files.
+  bool adopt_store = false;
 };
 
 struct RecoverReport {
@@ -166,6 +173,10 @@ struct RecoverReport {
   std::uint64_t released_pins = 0;  ///< of VMs that have ended
   std::uint64_t removed_maps = 0;
   std::uint64_t resumed_vms = 0;  ///< that a pause which did not end had left frozen
+  /// Pins and pauses that came with a copy of another store, or are another host's, and are left
+  /// alone (list_store() says why each is).
+  std::uint64_t foreign = 0;
+  std::uint64_t adopted = 0;  ///< of those, now this store's
   std::vector<std::string> notes;
 };
 

@@ -57,6 +57,9 @@ struct PinListing {
   std::optional<Error> error;
   std::int64_t pid = 0;
   bool running = false;
+  /// Why nobody acts upon it here: it came with a copy of another store, or is another host's.
+  /// Empty: it is this store's.
+  std::string foreign;
   std::string snapshot;  ///< name that it was resumed from or last paused to
   std::optional<Uuid> base_pause_id;
   std::string since;            ///< RFC 3339, UTC
@@ -75,7 +78,8 @@ struct PendingListing {
   Uuid id;  ///< a pause id, or of an ingest
   PendingKind kind = PendingKind::kOther;
   std::uint64_t allocated_bytes = 0;
-  std::string since;  ///< RFC 3339, UTC
+  std::string since;    ///< RFC 3339, UTC
+  std::string foreign;  ///< as of a pin
 };
 
 /// A materialized memory file that VMs map.

@@ -9,7 +9,7 @@ namespace {
 
 constexpr const char* kRecovered =
     R"({"message_type":"recover","completed":2,"discarded":0,"queued":0,"released_pins":0,)"
-    R"("removed_maps":0,"resumed_vms":0,"notes":["'/srv/store/a' was completed"]})";
+    R"("removed_maps":0,"resumed_vms":0,"foreign":0,"adopted":0,"notes":["'/srv/store/a' was completed"]})";
 
 Asked<RecoverReport> read(unsigned status, const std::string& body) {
   AnswerReader reader("store");

@@ -47,6 +47,10 @@ constexpr const char* kRecoverFooter =
     "and memory files that nobody maps, and starts the page server when VMs need it.\n"
     "May be given at any time, also while others work on the store. Where a daemon\n"
     "keeps the store it is asked to recover.\n\n"
+    "Pins and pauses that came with a copy of another store, or are another host's,\n"
+    "are left alone. --adopt-store makes them this store's: completes pauses whose\n"
+    "files are all here, removes pins. It touches no process, jail or path of the\n"
+    "other store. Give it when the other one is gone, or this copy is on its own.\n\n"
     "Exit codes: 0 done, 1 failed or something stays queued, 2 usage, 3 not found,\n"
     "4 corrupt, 5 busy, 6 no space.";
 
@@ -172,6 +176,18 @@ int run_recover(RecoverArguments& arguments) {
                arguments.options.dry_run ? "would be: " : "", count_of(report->completed, "pause"),
                report->discarded, report->queued, count_of(report->released_pins, "pin"),
                count_of(report->removed_maps, "materialized file"));
+    if (report->adopted > 0) {
+      fmt::print("{}{} of another store made this store's\n",
+                 arguments.options.dry_run ? "would be: " : "",
+                 count_of(report->adopted, "record"));
+    }
+  }
+  if (report->foreign > 0) {
+    print_notes({fmt::format(
+        "{} of another store, or another host, not acted upon (see lamina ls "
+        "{}); if the other one is gone, or this is a copy to be used by "
+        "itself: lamina recover {} --adopt-store",
+        count_of(report->foreign, "record"), arguments.options.store, arguments.options.store)});
   }
   return report->queued == 0 ? kExitDone : kExitFailed;
 }
@@ -249,6 +265,8 @@ Action add_recover(CLI::App& app) {
   CLI::App* verb = add_verb(app, "recover", "put right what a crash left", kRecoverFooter);
   add_text(verb, "STORE", arguments->options.store, "the directory")->required();
   verb->add_flag("--dry-run", arguments->options.dry_run, "only say what would be done");
+  verb->add_flag("--adopt-store", arguments->options.adopt_store,
+                 "also what a copy of another store has brought along");
   verb->add_option("--give-up", arguments->given_up, "drop a queued pause: its state is lost")
       ->allow_extra_args(false)
       ->type_name("")

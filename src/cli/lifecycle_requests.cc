@@ -111,6 +111,7 @@ Asked<RecoverReport> ask_to_recover(const RecoverOptions& options, bool no_daemo
   if (!daemon) return std::nullopt;
   Json fields = Json::object();
   add_flag(fields, "dry_run", options.dry_run);
+  add_flag(fields, "adopt_store", options.adopt_store);
   for (const Uuid& id : options.give_up) fields["give_up"].push_back(id.to_string());
   return daemon->ask("/v1/recover", std::move(fields), nullptr, report::recover_from_json);
 }

@@ -16,7 +16,8 @@ namespace {
 constexpr const char* kLsFooter =
     "OWN is what 'lamina rm' would free, SHARED has other names too (snapshots, VMs).\n"
     "RESUMED counts resumes of the same pause, RUNNING the VMs that still run.\n"
-    "Headers are checked, layers are not opened: for that there is lamina verify.\n\n"
+    "Headers are checked, layers are not opened: for that there is lamina verify.\n"
+    "What came with a copy of another store is not acted upon: see lamina recover.\n\n"
     "Exit codes: 0 listed (damaged snapshots with what is wrong), 1 failed, 2 usage,\n"
     "3 not found, or no store.";
 
@@ -120,9 +121,13 @@ void print_rest(const StoreListing& listing) {
                pending.kind == PendingKind::kPause ? "pause" : "ingest", pending.id.to_string(),
                pending.kind == PendingKind::kPause ? kQueued : kComing,
                human_bytes(pending.allocated_bytes), pending.since);
+    if (!pending.foreign.empty()) fmt::print("  is not acted upon: {}\n", pending.foreign);
   }
   for (const PinListing& pin : listing.pins) {
     if (pin.error) fmt::print("VM {}: {}\n", pin.name, shown_line(pin.error->message));
+    if (!pin.foreign.empty()) {
+      fmt::print("VM {}: its pin is not acted upon: {}\n", pin.name, pin.foreign);
+    }
   }
   const auto running = static_cast<std::uint64_t>(std::count_if(
       listing.pins.begin(), listing.pins.end(), [](const PinListing& pin) { return pin.running; }));

@@ -99,6 +99,7 @@ Result<RecoverOptions> read_recover(const Request& request) {
   std::vector<std::string> texts;
   fields.text("store", options.store);
   fields.flag("dry_run", options.dry_run);
+  fields.flag("adopt_store", options.adopt_store);
   fields.texts("give_up", texts);
   for (const std::string& text : texts) {
     if (const auto id = Uuid::parse(text)) {

@@ -111,6 +111,8 @@ Json recover_json(const RecoverReport& report, bool dry_run) {
           {"released_pins", report.released_pins},
           {"removed_maps", report.removed_maps},
           {"resumed_vms", report.resumed_vms},
+          {"foreign", report.foreign},
+          {"adopted", report.adopted},
           {"notes", report.notes}};
 }
 
@@ -124,6 +126,8 @@ Result<RecoverReport> recover_from_json(const Json& document) {
   reader.number("released_pins", report.released_pins);
   reader.number("removed_maps", report.removed_maps);
   reader.number("resumed_vms", report.resumed_vms);
+  reader.number("foreign", report.foreign);
+  reader.number("adopted", report.adopted);
   reader.texts("notes", report.notes);
   return reader.end_with(std::move(report));
 }

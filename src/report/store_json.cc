@@ -64,6 +64,7 @@ Json pin_json(const PinListing& pin) {
           {"error", pin.error ? error_json(*pin.error) : Json(nullptr)},
           {"pid", pin.pid},
           {"running", pin.running},
+          {"foreign", text_json(pin.foreign)},
           {"snapshot", text_json(pin.snapshot)},
           {"base_pause_id", uuid_json(pin.base_pause_id)},
           {"since", text_json(pin.since)},
@@ -90,7 +91,8 @@ Json listing_json(const StoreListing& listing, bool with_tree) {
                                        return {{"id", pending.id.to_string()},
                                                {"kind", pending_name(pending.kind)},
                                                {"allocated_bytes", pending.allocated_bytes},
-                                               {"since", text_json(pending.since)}};
+                                               {"since", text_json(pending.since)},
+                                               {"foreign", text_json(pending.foreign)}};
                                      })},
                {"maps", list_json(listing.maps,
                                   [](const MapListing& map) -> Json {

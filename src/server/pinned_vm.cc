@@ -24,7 +24,8 @@ Result<VmPin> pin_of_peer(const std::string& store, const sys::Peer& peer,
   pin.path =
       fmt::format("{}/{}/{}", store, store::kVmsArea, sys::process_name(peer.pid, start_time));
   pin.base = pin.path + "/" + store::kPinBaseName;
-  auto facts = store::read_pin_facts(pin.path);
+  LAMINA_ASSIGN_OR_RETURN(const store::StoreIdentity here, store::identity_of_store(store));
+  auto facts = store::read_own_pin_facts(pin.path, here);
   if (!facts && facts.error().kind == ErrorKind::kNotFound) {
     return fail(ErrorKind::kFailed, "it was not resumed from a snapshot of store '{}'", store);
   }

@@ -49,7 +49,11 @@ int StrandedVms::due_ms() const {
 
 bool StrandedVms::is_stranded(const StateDirectory& states, const std::string& pin) const {
   if (states.has(pin)) return false;
-  const auto facts = store::read_pin_facts(fmt::format("{}/{}/{}", store_, store::kVmsArea, pin));
+  // A copied store has the pins of VMs that the original's server serves.
+  const auto here = store::identity_of_store(store_);
+  if (!here) return false;
+  const auto facts =
+      store::read_own_pin_facts(fmt::format("{}/{}/{}", store_, store::kVmsArea, pin), *here);
   return facts && facts->by_page_faults && store::is_running(*facts).value_or(false) &&
          sys::waits_for_pages(facts->pid).value_or(false);
 }

@@ -23,7 +23,10 @@
 namespace lamina::store {
 namespace {
 
+constexpr int kJournalVersion = 2;
+
 struct Journal {
+  StoreIdentity belongs_to;
   std::string source;
   std::string layer_name;
   std::uint64_t size_bytes = 0;
@@ -53,13 +56,10 @@ std::optional<std::string> from_hex(std::string_view hex) {
 }
 
 std::string encode(const Journal& journal) {
-  return nlohmann::json{{"adoption", 1},
-                        {"source", journal.source},
-                        {"source_hex", to_hex(journal.source)},
-                        {"layer", journal.layer_name},
-                        {"bytes", journal.size_bytes},
-                        {"mode", journal.mode},
-                        {"inode", journal.inode}}
+  return nlohmann::json{{"adoption", kJournalVersion}, {"belongs_to", to_json(journal.belongs_to)},
+                        {"source", journal.source},    {"source_hex", to_hex(journal.source)},
+                        {"layer", journal.layer_name}, {"bytes", journal.size_bytes},
+                        {"mode", journal.mode},        {"inode", journal.inode}}
              .dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +
          "\n";
 }
@@ -82,8 +82,15 @@ std::optional<Journal> decode(const std::vector<std::byte>& bytes) {
   }
   const auto source = from_hex(json["source_hex"].get<std::string>());
   if (!source || !source->starts_with('/')) return std::nullopt;
-  Journal journal{*source, json["layer"].get<std::string>(), json["bytes"].get<std::uint64_t>(),
-                  json["mode"].get<std::uint64_t>(), json["inode"].get<std::uint64_t>()};
+  const auto owner = json.find("belongs_to");
+  const auto identity = owner == json.end() ? std::nullopt : identity_from_json(*owner);
+  if (!identity) return std::nullopt;
+  Journal journal{*identity,
+                  *source,
+                  json["layer"].get<std::string>(),
+                  json["bytes"].get<std::uint64_t>(),
+                  json["mode"].get<std::uint64_t>(),
+                  json["inode"].get<std::uint64_t>()};
   if (!parse_layer_file_name(journal.layer_name)) return std::nullopt;
   return journal;
 }
@@ -94,6 +101,13 @@ Result<std::optional<Journal>> read_journal(const Store& store, const std::strin
       const auto bytes,
       sys::read_if_there(store.pending_area(), journal_name(id), kMaxJournalBytes, path));
   return bytes ? decode(*bytes) : std::nullopt;
+}
+
+/// Why an adoption is another store's, as a copy of that one has it; empty: it is ours. What is
+/// there of it is a copy, and its memory file may be back in its place, which is not ours to touch.
+Result<std::string> why_not_ours(const Store& store, const std::string& id) {
+  LAMINA_ASSIGN_OR_RETURN(const std::optional<Journal> journal, read_journal(store, id));
+  return journal ? why_foreign(journal->belongs_to, store.identity()) : std::string();
 }
 
 /// Another inode than the journal's is either the same file in a copied store, which is known by
@@ -222,7 +236,8 @@ Result<Adoption> Adoption::take_over(const Store& store, const Staging& staging,
                                      const std::string& source, const std::string& layer_name,
                                      const sys::FileFacts& facts) {
   Adoption adoption(store, id.to_string());
-  const std::string text = encode({source, layer_name, facts.size_bytes, facts.mode, facts.inode});
+  const std::string text =
+      encode({store.identity(), source, layer_name, facts.size_bytes, facts.mode, facts.inode});
   const std::string name = journal_name(adoption.id_);
   LAMINA_RETURN_IF_ERROR(sys::write_new_file(
       store.pending_area(), name, std::as_bytes(std::span(text)), pending_path(store, name)));
@@ -288,6 +303,15 @@ Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& no
       continue;
     }
     if (*pause) continue;  // `lamina recover` ends it
+    const auto foreign = why_not_ours(store, id);
+    if (!foreign || !foreign->empty()) {
+      notes.push_back(!foreign
+                          ? foreign.error().message
+                          : fmt::format("ingest {} did not end, and is not acted upon: {}; to "
+                                        "make it this store's: lamina recover {} --adopt-store",
+                                        id, *foreign, store.path()));
+      continue;
+    }
     const auto ended = end_if_unfinished(store, id);
     if (!ended) {
       notes.push_back(
@@ -298,6 +322,30 @@ Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& no
     }
   }
   return {};
+}
+
+Result<std::vector<std::string>> adopt_foreign_adoptions(const Store& store) {
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          sys::list_directory(store.pending_area(), pending_path(store, ".")));
+  const std::string area = pending_path(store, ".");
+  std::vector<std::string> taken;
+  for (const std::string& name : names) {
+    if (!name.ends_with(kJournalSuffix)) continue;
+    const std::string id = name.substr(0, name.size() - kJournalSuffix.size());
+    if (!Uuid::parse(id)) continue;
+    LAMINA_ASSIGN_OR_RETURN(std::optional<Journal> journal, read_journal(store, id));
+    if (!journal || why_foreign(journal->belongs_to, store.identity()).empty()) continue;
+    LAMINA_ASSIGN_OR_RETURN(const std::string here, sys::real_path(store.path()));
+    journal->belongs_to = store.identity();
+    journal->source = fmt::format("{}/{}.memory", here, id);
+    const std::string text = encode(*journal);
+    LAMINA_RETURN_IF_ERROR(sys::replace_file(store.pending_area(),
+                                             id + std::string(kNewJournalSuffix), name,
+                                             std::as_bytes(std::span(text)), area));
+    LAMINA_RETURN_IF_ERROR(sys::sync(store.pending_area(), area));
+    taken.push_back(id);
+  }
+  return taken;
 }
 
 }  // namespace lamina::store

@@ -58,7 +58,12 @@ class Adoption {
 };
 
 /// Undoes every adoption whose process is gone. What cannot be put back (its old place is taken)
-/// stays where it is, and `notes` says so.
+/// stays where it is, and `notes` says so; so does what is another store's.
 Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& notes);
+
+/// Makes adoptions of other stores, which a copy of one has, ours: end_unfinished_adoptions() will
+/// put the memory file of each into this store's directory, as <id>.memory, whatever has become of
+/// the file that it was made from. Returns their ids.
+Result<std::vector<std::string>> adopt_foreign_adoptions(const Store& store);
 
 }  // namespace lamina::store

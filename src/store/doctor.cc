@@ -7,7 +7,9 @@
 
 #include "base/block.h"
 #include "base/error.h"
+#include "lamina/listing.h"
 #include "lamina/uuid.h"
+#include "store/store.h"
 #include "sys/directory.h"
 #include "sys/file.h"
 #include "sys/kernel_definitions.h"
@@ -137,6 +139,29 @@ class FileSystemExam {
   sys::Fd file_;
 };
 
+/// What a copy of another store has brought along, and nobody acts upon.
+void look_for_foreign_records(const std::string& directory, std::vector<Finding>& findings) {
+  if (!store::Store::exists(directory)) return;
+  const auto listing = list_store(directory);
+  if (!listing) return;
+  std::size_t count = 0;
+  std::string why;
+  const auto look = [&](const auto& record) {
+    if (record.foreign.empty()) return;
+    ++count;
+    why = record.foreign;
+  };
+  std::for_each(listing->pins.begin(), listing->pins.end(), look);
+  std::for_each(listing->pending.begin(), listing->pending.end(), look);
+  if (count == 0) return;
+  findings.push_back(
+      {"records", Verdict::kWarning,
+       fmt::format(
+           "{} that nobody acts upon here (pins, pauses, ingests): {}; if the other store is "
+           "gone, or this one goes its own way: lamina recover {} --adopt-store",
+           count, why, directory)});
+}
+
 std::vector<Finding> examine_host() {
   const sys::MachineFacts machine = sys::examine_machine();
   std::vector<Finding> findings;
@@ -175,6 +200,7 @@ Result<DoctorReport> examine(const std::string& directory, Progress* progress) {
   report.directory = directory;
   FileSystemExam exam(fd->get(), directory, progress, report.file_system);
   LAMINA_RETURN_IF_ERROR(exam.run());
+  look_for_foreign_records(directory, report.file_system);
   report.machine = examine_host();
   return report;
 }

@@ -15,6 +15,7 @@
 #include "store/snapshot_facts.h"
 #include "store/snapshot_summary.h"
 #include "store/store.h"
+#include "store/store_identity.h"
 #include "sys/directory.h"
 #include "sys/file.h"
 
@@ -23,16 +24,26 @@ namespace {
 
 constexpr std::int64_t kNanosecondsPerSecond = 1'000'000'000;
 
-PendingKind kind_of_journal(int area, const std::string& name, const std::string& path) {
+/// What a journal is of, and whose.
+void look_into_journal(int area, const std::string& name, const std::string& path,
+                       const store::StoreIdentity& here, PendingListing& pending) {
   const auto opened = sys::open_regular(area, name, O_RDONLY, path);
-  if (!opened) return PendingKind::kOther;
+  if (!opened) return;
   const auto bytes = sys::read_whole(opened->fd.get(), store::kMaxJournalBytes, path);
-  if (!bytes) return PendingKind::kOther;
+  if (!bytes) return;
   const auto* begin = reinterpret_cast<const char*>(bytes->data());
   const auto json = nlohmann::json::parse(begin, begin + bytes->size(), nullptr, false);
-  if (!json.is_object()) return PendingKind::kOther;
-  if (json.contains("pause")) return PendingKind::kPause;
-  return json.contains("adoption") ? PendingKind::kIngest : PendingKind::kOther;
+  if (!json.is_object()) return;
+  if (json.contains("pause")) {
+    pending.kind = PendingKind::kPause;
+  } else if (json.contains("adoption")) {
+    pending.kind = PendingKind::kIngest;
+  }
+  const auto owner = json.find("belongs_to");
+  if (owner == json.end()) return;
+  if (const auto identity = store::identity_from_json(*owner)) {
+    pending.foreign = store::why_foreign(*identity, here);
+  }
 }
 
 class Listing {
@@ -52,6 +63,7 @@ class Listing {
                       : "does not exist");
     }
     directory_ = std::move(*directory);
+    LAMINA_ASSIGN_OR_RETURN(here_, store::identity_of(directory_.get(), path_));
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                             sys::list_directory(directory_.get(), path_));
     LAMINA_RETURN_IF_ERROR(check_is_store(names));
@@ -92,7 +104,7 @@ class Listing {
                                                 listing_.notes);
       if (!snapshot) continue;
       if (snapshot->pause_id) {
-        snapshot->resumes = store::resume_count(directory_.get(), *snapshot->pause_id);
+        snapshot->resumes = store::resume_count(directory_.get(), here_, *snapshot->pause_id);
       }
       listing_.totals.snapshot_bytes += tally_.add(snapshot->files);
       listing_.snapshots.push_back(std::move(*snapshot));
@@ -145,7 +157,7 @@ class Listing {
         pending.since = store::timestamp_of(facts->modified_ns / kNanosecondsPerSecond);
       }
       if (is_journal) {
-        pending.kind = kind_of_journal(area->get(), name, path);
+        look_into_journal(area->get(), name, path, here_, pending);
       } else {
         pending.allocated_bytes = add_entry(*area, name, path, *facts);
       }
@@ -194,6 +206,7 @@ class Listing {
   std::string path_;
   ListOptions options_;
   sys::Fd directory_;
+  store::StoreIdentity here_;
   StoreListing listing_;
   store::FileTally tally_;
 };

@@ -12,7 +12,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::uint64_t kJournalVersion = 2;
+constexpr std::uint64_t kJournalVersion = 3;
 
 constexpr std::array<std::pair<AfterPause, const char*>, 3> kAfterNames{
     {{AfterPause::kStop, "stop"}, {AfterPause::kResume, "resume"}, {AfterPause::kStay, "stay"}}};
@@ -36,6 +36,7 @@ std::optional<AfterPause> parse_after_pause(const std::string& name) {
 std::string encode_pause_journal(const PauseJournal& journal) {
   nlohmann::ordered_json json;
   json["pause"] = kJournalVersion;
+  json["belongs_to"] = to_json(journal.belongs_to);
   json["pause_id"] = journal.pause_id.to_string();
   json["build_id"] = journal.build_id.to_string();
   json["name"] = journal.name;
@@ -74,6 +75,10 @@ std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> byte
   FieldReader reader(json);
   if (reader.number("pause") != kJournalVersion) return std::nullopt;
   PauseJournal journal;
+  const Json* owner = reader.find("belongs_to");
+  const auto identity = owner == nullptr ? std::nullopt : identity_from_json(*owner);
+  if (!identity) reader.bad("belongs_to");
+  journal.belongs_to = identity.value_or(StoreIdentity{});
   journal.pause_id = reader.uuid("pause_id");
   journal.build_id = reader.uuid("build_id");
   journal.name = reader.text("name");

@@ -17,6 +17,7 @@
 #include "lamina/result.h"
 #include "lamina/uuid.h"
 #include "store/snapshot_facts.h"
+#include "store/store_identity.h"
 
 namespace lamina::store {
 
@@ -24,6 +25,7 @@ const char* after_pause_name(AfterPause after);
 std::optional<AfterPause> parse_after_pause(const std::string& name);
 
 struct PauseJournal {
+  StoreIdentity belongs_to;  ///< put there by PendingPause::write_journal()
   Uuid pause_id;
   Uuid build_id;
   std::string name;      ///< snapshot to publish as

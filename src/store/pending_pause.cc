@@ -70,6 +70,15 @@ Status move_here(int from, const std::string& from_path, int to, const std::stri
   return sys::remove_file(from, name, source_path);
 }
 
+Status check_own(const Store& store, const PauseJournal& journal) {
+  const std::string why = why_foreign(journal.belongs_to, store.identity());
+  if (why.empty()) return {};
+  return fail(ErrorKind::kFailed,
+              "pause {} is not acted upon: {}; to make it this store's: lamina recover {} "
+              "--adopt-store",
+              journal.pause_id.to_string(), why, store.path());
+}
+
 /// An adoption's directory is empty until its journal is on the disk.
 bool has_files(const Store& store, const Uuid& id) {
   const std::string path = pending_path(store, id.to_string());
@@ -106,6 +115,7 @@ Result<PendingPause> PendingPause::begin(const Store& store, const PauseJournal&
 Result<std::optional<PendingPause>> PendingPause::claim(const Store& store, const Uuid& pause_id) {
   LAMINA_ASSIGN_OR_RETURN(std::optional<PauseJournal> journal, read_pause_journal(store, pause_id));
   if (!journal) return std::nullopt;
+  LAMINA_RETURN_IF_ERROR(check_own(store, *journal));
   LAMINA_ASSIGN_OR_RETURN(std::optional<Staging> staging, Staging::open_existing(store, pause_id));
   if (!staging && sys::name_exists(store.pending_area(), pause_id.to_string())) {
     return std::nullopt;  // another process has it
@@ -113,6 +123,7 @@ Result<std::optional<PendingPause>> PendingPause::claim(const Store& store, cons
   // Once more under the lock: its holder may have written it meanwhile, or ended.
   LAMINA_ASSIGN_OR_RETURN(journal, read_pause_journal(store, pause_id));
   if (!journal) return std::nullopt;
+  LAMINA_RETURN_IF_ERROR(check_own(store, *journal));
   PendingPause pause(store, std::move(*journal));
   if (!staging) {
     // Whoever renamed the directory may have been killed before that was on the disk: the journal
@@ -165,7 +176,9 @@ void PendingPause::shrink_reserve() const {
       sys::truncate(reserve->fd.get(), reserve->facts.size_bytes - kStepBytes, kReserveName));
 }
 
-Status PendingPause::write_journal(const PauseJournal& journal) {
+Status PendingPause::write_journal(const PauseJournal& written) {
+  PauseJournal journal = written;
+  journal.belongs_to = store_->identity();
   shrink_reserve();
   const std::string text = encode_pause_journal(journal);
   const std::string name = journal_name(journal.pause_id.to_string());
@@ -174,7 +187,7 @@ Status PendingPause::write_journal(const PauseJournal& journal) {
   LAMINA_RETURN_IF_ERROR(sys::replace_file(area, fresh, name, std::as_bytes(std::span(text)),
                                            pending_path(*store_, ".")));
   LAMINA_RETURN_IF_ERROR(sync_pending_area(*store_));
-  journal_ = journal;
+  journal_ = std::move(journal);
   return {};
 }
 
@@ -408,6 +421,38 @@ Result<std::optional<PauseJournal>> read_pause_journal(const Store& store, const
               path);
 }
 
+Status adopt_pause(const Store& store, const Uuid& id) {
+  LAMINA_ASSIGN_OR_RETURN(std::optional<PauseJournal> journal, read_pause_journal(store, id));
+  if (!journal || why_foreign(journal->belongs_to, store.identity()).empty()) return {};
+  LAMINA_ASSIGN_OR_RETURN(std::optional<Staging> staging, Staging::open_existing(store, id));
+  const std::string name = id.to_string();
+  if (!staging && sys::name_exists(store.pending_area(), name)) {
+    return fail(ErrorKind::kBusy, "another process is at work on pause {}; try again", name);
+  }
+  if (journal->acknowledged && staging) {
+    for (const std::string& file :
+         {layer_file_name(journal->build_id), std::string(kVmstateName)}) {
+      if (sys::name_exists(staging->fd(), file)) continue;
+      return fail(ErrorKind::kFailed,
+                  "pause {} cannot be made this store's: '{}' is not in '{}'{}; its own store has "
+                  "to complete it",
+                  name, file, staging->path(),
+                  journal->jail_directory.empty()
+                      ? ""
+                      : fmt::format(", but in the VM's jail ('{}')", journal->jail_directory));
+    }
+  }
+  journal->api_socket.clear();
+  journal->jail_directory.clear();
+  journal->was_running = false;
+  journal->belongs_to = store.identity();
+  const std::string text = encode_pause_journal(*journal);
+  LAMINA_RETURN_IF_ERROR(sys::replace_file(
+      store.pending_area(), name + std::string(kNewJournalSuffix), journal_name(name),
+      std::as_bytes(std::span(text)), pending_path(store, ".")));
+  return sync_pending_area(store);
+}
+
 Status remove_unreadable_pause(const Store& store, const Uuid& id) {
   std::vector<std::string> notes;
   LAMINA_RETURN_IF_ERROR(remove_pending(store, id.to_string(), notes));
@@ -427,13 +472,16 @@ Result<PendingPauses> pending_pauses(const Store& store) {
     if (!id) continue;
     auto journal = read_pause_journal(store, *id);
     if (!journal) pending.unreadable.push_back(journal.error().message);
-    if (journal && *journal) pending.journals.push_back(std::move(**journal));
+    if (!journal || !*journal) continue;
+    const bool is_ours = why_foreign((*journal)->belongs_to, store.identity()).empty();
+    (is_ours ? pending.journals : pending.foreign).push_back(std::move(**journal));
   }
   // What began in one second is in the order of the names.
-  std::sort(pending.journals.begin(), pending.journals.end(),
-            [](const PauseJournal& a, const PauseJournal& b) {
-              return std::tie(a.created, a.pause_id) < std::tie(b.created, b.pause_id);
-            });
+  for (std::vector<PauseJournal>* journals : {&pending.journals, &pending.foreign}) {
+    std::sort(journals->begin(), journals->end(), [](const PauseJournal& a, const PauseJournal& b) {
+      return std::tie(a.created, a.pause_id) < std::tie(b.created, b.pause_id);
+    });
+  }
   return pending;
 }
 

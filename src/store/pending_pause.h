@@ -40,6 +40,7 @@ class PendingPause {
                                     std::uint64_t memory_bytes, std::uint64_t base_extents);
 
   /// Locks a pause that another process began. Nothing when it is none, has ended, or is another's.
+  /// kFailed when it is another store's.
   static Result<std::optional<PendingPause>> claim(const Store& store, const Uuid& pause_id);
 
   [[nodiscard]] const PauseJournal& journal() const { return journal_; }
@@ -108,11 +109,18 @@ Result<std::optional<PauseJournal>> read_pause_journal(const Store& store, const
 struct PendingPauses {
   /// Sorted by when they began; read without their locks: they may change or go at any time.
   std::vector<PauseJournal> journals;
+  /// The same of other stores, which a copy of one has: nobody is to act upon them here.
+  std::vector<PauseJournal> foreign;
   /// Journals that cannot be read: whose they are is not known, and they may have been
   /// acknowledged.
   std::vector<std::string> unreadable;
 };
 Result<PendingPauses> pending_pauses(const Store& store);
+
+/// Makes another store's pause ours, durably. Its VM, that VM's socket and its jail remain the
+/// other store's: the journal names none of them from then on. kFailed when the files of an
+/// acknowledged pause are not all here.
+Status adopt_pause(const Store& store, const Uuid& id);
 
 /// Removes a pause whose journal cannot be read, with its files. Whose it was is not known: before
 /// this, every VM's next memory file must have been made a full one.

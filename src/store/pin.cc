@@ -17,12 +17,14 @@
 #include "sys/directory.h"
 #include "sys/file.h"
 #include "sys/lock.h"
+#include "sys/pid_namespace.h"
 #include "sys/process.h"
 
 namespace lamina::store {
 namespace {
 
 constexpr std::uint64_t kMaxPinFactsBytes = std::uint64_t{256} << 10;
+constexpr std::uint64_t kPinVersion = 2;
 constexpr const char* kNewPinFactsName = "vm.json.new";
 /// How often a pin is made anew when another process removes it between our making and locking.
 constexpr int kClaimAttempts = 100;
@@ -74,7 +76,8 @@ Result<PinFacts> read_facts_at(int directory, const std::string& path) {
 }  // namespace
 
 std::string encode_pin_facts(const PinFacts& facts) {
-  Json json = {{"vm", 1},
+  Json json = {{"vm", kPinVersion},
+               {"belongs_to", to_json(facts.belongs_to)},
                {"pid", facts.pid},
                {"start_time", facts.start_time},
                {"boot_id", facts.boot_id},
@@ -99,10 +102,18 @@ Result<PinFacts> decode_pin_facts(std::span<const std::byte> bytes) {
   if (!json.is_object()) return fail(ErrorKind::kCorrupt, "is no JSON object");
   FieldReader reader(json);
   const std::uint64_t version = reader.number("vm");
-  if (reader.ok() && version != 1) {
-    return fail(ErrorKind::kCorrupt, "is of version {}, this program knows version 1", version);
+  if (reader.ok() && version != kPinVersion) {
+    return fail(ErrorKind::kCorrupt, "is of version {}, this program knows version {}", version,
+                kPinVersion);
   }
   PinFacts facts;
+  if (const Json* owner = reader.find("belongs_to")) {
+    const auto identity = identity_from_json(*owner);
+    if (!identity) reader.bad("belongs_to");
+    facts.belongs_to = identity.value_or(StoreIdentity{});
+  } else {
+    reader.bad("belongs_to");
+  }
   facts.pid = static_cast<pid_t>(reader.number("pid", INT32_MAX));
   facts.start_time = reader.number("start_time");
   facts.boot_id = reader.text("boot_id");
@@ -136,12 +147,32 @@ Result<bool> is_running(const PinFacts& facts) {
   LAMINA_ASSIGN_OR_RETURN(const std::string boot, sys::boot_id());
   if (boot != facts.boot_id) return false;
   LAMINA_ASSIGN_OR_RETURN(const std::uint64_t here, sys::pid_namespace());
-  if (facts.pid_namespace != 0 && facts.pid_namespace != here) {
-    return fail(ErrorKind::kFailed,
-                "VM {} is of another pid namespace than this process; work on it from there",
-                sys::process_name(facts.pid, facts.start_time));
+  if (facts.pid_namespace == 0 || facts.pid_namespace == here) {
+    return sys::is_running(facts.pid, facts.start_time);
   }
-  return sys::is_running(facts.pid, facts.start_time);
+  const std::string name = sys::process_name(facts.pid, facts.start_time);
+  switch (sys::presence_of(facts.pid_namespace, facts.pid, facts.start_time)) {
+    case sys::Presence::kEnded:
+      return false;
+    case sys::Presence::kRuns:
+      return fail(ErrorKind::kFailed,
+                  "VM {} runs in another pid namespace than this process; work on it from there",
+                  name);
+    case sys::Presence::kUnknown:
+      break;
+  }
+  return fail(
+      ErrorKind::kFailed,
+      "VM {} is of another pid namespace than this process, and from here it cannot be told "
+      "whether it runs; work on it from there, or as root in the host's namespace",
+      name);
+}
+
+Result<PinFacts> read_own_pin_facts(const std::string& path, const StoreIdentity& here) {
+  LAMINA_ASSIGN_OR_RETURN(PinFacts facts, read_pin_facts(path));
+  const std::string why = why_foreign(facts.belongs_to, here);
+  if (!why.empty()) return fail(ErrorKind::kFailed, "'{}' is not acted upon: {}", path, why);
+  return facts;
 }
 
 Result<std::optional<Pin>> Pin::lock(const Store& store, const std::string& name) {
@@ -205,7 +236,8 @@ std::string Pin::path() const { return fmt::format("{}/{}/{}", store_->path(), k
 Status Pin::load_facts() {
   auto facts = read_facts_at(directory_.get(), path());
   if (facts) {
-    facts_ = std::move(*facts);
+    why_foreign_ = store::why_foreign(facts->belongs_to, store_->identity());
+    (why_foreign_.empty() ? facts_ : foreign_facts_) = std::move(*facts);
     return {};
   }
   // Without it nothing is known of the VM, and its next memory file is a full one.
@@ -213,7 +245,19 @@ Status Pin::load_facts() {
   return std::unexpected(facts.error());
 }
 
-Status Pin::write_facts(const PinFacts& facts) {
+Status Pin::adopt() {
+  if (!foreign_facts_) return {};
+  PinFacts facts = *foreign_facts_;
+  facts.boot_id.clear();
+  facts.api_socket.clear();
+  facts.jail.clear();
+  facts.jail_directory.clear();
+  return write_facts(facts);
+}
+
+Status Pin::write_facts(const PinFacts& written) {
+  PinFacts facts = written;
+  facts.belongs_to = store_->identity();
   const std::string text = encode_pin_facts(facts);
   const int fd = directory_.get();
   LAMINA_RETURN_IF_ERROR(sys::replace_file(fd, kNewPinFactsName, kPinFactsName,
@@ -221,7 +265,9 @@ Status Pin::write_facts(const PinFacts& facts) {
   LAMINA_RETURN_IF_ERROR(sys::sync(fd, path()));
   LAMINA_RETURN_IF_ERROR(
       sys::sync(store_->vms_area(), fmt::format("{}/{}", store_->path(), kVmsArea)));
-  facts_ = facts;
+  facts_ = std::move(facts);
+  foreign_facts_.reset();
+  why_foreign_.clear();
   return {};
 }
 

@@ -33,9 +33,10 @@ inline constexpr const char* kPinBaseName = "base";
 
 /// vm.json.
 struct PinFacts {
+  StoreIdentity belongs_to;  ///< put there by Pin::write_facts()
   pid_t pid = -1;
   std::uint64_t start_time = 0;  ///< clock ticks since boot; names one process with pid and boot_id
-  std::string boot_id;
+  std::string boot_id;  ///< of the VM; empty: it has ended, or is another store's (Pin::adopt())
   std::uint64_t pid_namespace = 0;  ///< 0: unknown
   std::uint32_t uid = 0;            ///< of the VM's process
   std::string api_socket;           ///< absolute, as we reach it
@@ -63,8 +64,12 @@ Result<PinFacts> decode_pin_facts(std::span<const std::byte> bytes);
 /// Reads vm.json of the pin directory at `path`, without any lock. kNotFound when there is none.
 Result<PinFacts> read_pin_facts(const std::string& path);
 
-/// True while the very process runs that the facts are of. An error when that cannot be told: from
-/// another pid namespace, or without /proc.
+/// The same, of a VM of the store `here` only: kFailed when the pin is another store's.
+Result<PinFacts> read_own_pin_facts(const std::string& path, const StoreIdentity& here);
+
+/// True while the very process runs that the facts are of. An error when that cannot be told (as
+/// from most other pid namespaces, or without /proc), or when it runs in another pid namespace, in
+/// which it has another pid than here. REQUIRES: the facts are of this host.
 Result<bool> is_running(const PinFacts& facts);
 
 /// A VM's pin, locked until this goes. The directory stays.
@@ -81,8 +86,16 @@ class Pin {
   [[nodiscard]] std::string path() const;
   [[nodiscard]] std::string base_path() const { return path() + "/" + kPinBaseName; }
 
-  /// Nothing in a pin that was just made.
+  /// Nothing in a pin that was just made, and in one of another store.
   [[nodiscard]] const std::optional<PinFacts>& facts() const { return facts_; }
+
+  /// Why the pin is another store's (a copy of that one has it, too); empty: it is ours. Who pauses
+  /// or resumes that VM here makes it ours by write_facts(); to all others it is not there.
+  [[nodiscard]] const std::string& why_foreign() const { return why_foreign_; }
+
+  /// Makes another store's pin ours. It says from then on that its VM has ended, and names nothing
+  /// outside of the store: all that it is good for is to complete the pauses that count from it.
+  Status adopt();
 
   /// Replaces vm.json, durably.
   Status write_facts(const PinFacts& facts);
@@ -105,7 +118,9 @@ class Pin {
   const Store* store_;
   std::string name_;
   sys::Fd directory_;
-  std::optional<PinFacts> facts_;
+  std::optional<PinFacts> facts_;  ///< while it is ours
+  std::optional<PinFacts> foreign_facts_;
+  std::string why_foreign_;
 };
 
 /// The names of a store's pins, sorted. `path` is the store's.

@@ -26,10 +26,11 @@ std::optional<Uuid> base_pause_id(int pin, const std::string& path) {
   return std::nullopt;
 }
 
-void take(const PinFacts& facts, PinListing& listing) {
+void take(const PinFacts& facts, const StoreIdentity& here, PinListing& listing) {
   listing.pid = facts.pid;
+  listing.foreign = why_foreign(facts.belongs_to, here);
   // What cannot be told from here is not said to have ended.
-  listing.running = is_running(facts).value_or(true);
+  listing.running = listing.foreign.empty() && is_running(facts).value_or(true);
   listing.snapshot = facts.snapshot;
   listing.since = facts.since;
   listing.by_page_faults = facts.by_page_faults;
@@ -43,6 +44,12 @@ std::vector<PinSummary> summarize_pins(const std::string& path, std::vector<std:
   const auto names = list_pins(path);
   if (!names) {
     notes.push_back("the running VMs are not known: " + names.error().message);
+    return pins;
+  }
+  if (names->empty()) return pins;
+  const auto here = identity_of_store(path);
+  if (!here) {
+    notes.push_back("whose VMs run is not known: " + here.error().message);
     return pins;
   }
   for (const std::string& name : *names) {
@@ -59,7 +66,7 @@ std::vector<PinSummary> summarize_pins(const std::string& path, std::vector<std:
     }
     const auto facts = read_pin_facts(pin_path);
     if (facts) {
-      take(*facts, pin.listing);
+      take(*facts, *here, pin.listing);
     } else if (!sys::name_exists(AT_FDCWD, pin_path)) {
       continue;
     } else {

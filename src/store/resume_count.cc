@@ -16,6 +16,11 @@ std::string area_path(const Store& store) {
   return fmt::format("{}/{}", store.path(), kCountsArea);
 }
 
+/// A copy of a store counts anew: what the original's VMs did says nothing of its own.
+std::string file_name(const StoreIdentity& store, const Uuid& pause_id) {
+  return pause_id.to_string() + "@" + lasting_name(store);
+}
+
 Status append_byte(int fd, const std::string& path) {
   constexpr char kByte = 0;
   while (true) {
@@ -29,18 +34,19 @@ Status append_byte(int fd, const std::string& path) {
 }  // namespace
 
 Status count_resume(const Store& store, const Uuid& pause_id) {
-  const std::string path = area_path(store) + "/" + pause_id.to_string();
+  const std::string name = file_name(store.identity(), pause_id);
+  const std::string path = area_path(store) + "/" + name;
   LAMINA_RETURN_IF_ERROR(sys::make_directory(store.fd(), kCountsArea, area_path(store)));
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd area,
                           sys::open_directory(store.fd(), kCountsArea, area_path(store)));
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd file,
-                          sys::open_at(area.get(), pause_id.to_string(),
-                                       O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, path));
+  LAMINA_ASSIGN_OR_RETURN(
+      const sys::Fd file,
+      sys::open_at(area.get(), name, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, path));
   return append_byte(file.get(), path);
 }
 
-std::uint64_t resume_count(int store, const Uuid& pause_id) {
-  const std::string name = fmt::format("{}/{}", kCountsArea, pause_id.to_string());
+std::uint64_t resume_count(int store, const StoreIdentity& identity, const Uuid& pause_id) {
+  const std::string name = fmt::format("{}/{}", kCountsArea, file_name(identity, pause_id));
   const auto facts = sys::facts_of_name(store, name, name);
   return facts && facts->is_regular ? facts->size_bytes : 0;
 }
@@ -54,7 +60,7 @@ Status forget_counts_without(const Store& store, const std::set<Uuid>& kept) {
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                           sys::list_directory(area->get(), area_path(store)));
   for (const std::string& name : names) {
-    const auto pause_id = Uuid::parse(name);
+    const auto pause_id = Uuid::parse(name.substr(0, name.find('@')));
     if (!pause_id || kept.contains(*pause_id)) continue;
     LAMINA_RETURN_IF_ERROR(sys::remove_file(area->get(), name, area_path(store) + "/" + name));
   }

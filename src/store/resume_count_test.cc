@@ -27,12 +27,12 @@ class ResumeCount : public testing::Test {
 
 TEST_F(ResumeCount, GrowsByOneWithEachResume) {
   const Uuid pause = Uuid::random();
-  EXPECT_EQ(resume_count(store_->fd(), pause), 0U);
+  EXPECT_EQ(resume_count(store_->fd(), store_->identity(), pause), 0U);
   for (std::uint64_t i = 1; i <= 3; ++i) {
     ASSERT_TRUE(count_resume(*store_, pause));
-    EXPECT_EQ(resume_count(store_->fd(), pause), i);
+    EXPECT_EQ(resume_count(store_->fd(), store_->identity(), pause), i);
   }
-  EXPECT_EQ(resume_count(store_->fd(), Uuid::random()), 0U);
+  EXPECT_EQ(resume_count(store_->fd(), store_->identity(), Uuid::random()), 0U);
 }
 
 TEST_F(ResumeCount, OnlyThoseThatAreNotKeptAreForgotten) {
@@ -42,8 +42,8 @@ TEST_F(ResumeCount, OnlyThoseThatAreNotKeptAreForgotten) {
   ASSERT_TRUE(count_resume(*store_, kept));
   ASSERT_TRUE(count_resume(*store_, gone));
   ASSERT_TRUE(forget_counts_without(*store_, {kept}));
-  EXPECT_EQ(resume_count(store_->fd(), kept), 1U);
-  EXPECT_EQ(resume_count(store_->fd(), gone), 0U);
+  EXPECT_EQ(resume_count(store_->fd(), store_->identity(), kept), 1U);
+  EXPECT_EQ(resume_count(store_->fd(), store_->identity(), gone), 0U);
 }
 
 TEST_F(ResumeCount, WhatCannotBeCountedIsAnErrorAndChangesNothing) {
@@ -52,7 +52,7 @@ TEST_F(ResumeCount, WhatCannotBeCountedIsAnErrorAndChangesNothing) {
   const Uuid pause = Uuid::random();
   std::filesystem::create_directory(area / pause.to_string());
   EXPECT_FALSE(count_resume(*store_, pause));
-  EXPECT_EQ(resume_count(store_->fd(), pause), 0U);
+  EXPECT_EQ(resume_count(store_->fd(), store_->identity(), pause), 0U);
 }
 
 }  // namespace

@@ -80,6 +80,7 @@ Result<Store> Store::open(const std::string& path, std::vector<std::string>& not
     return fail(ErrorKind::kNotFound, "store '{}' does not exist; make the directory first", path);
   }
   store.directory_ = std::move(*directory);
+  LAMINA_ASSIGN_OR_RETURN(store.identity_, identity_of(store.fd(), path));
   LAMINA_RETURN_IF_ERROR(refuse_area(path));
   LAMINA_RETURN_IF_ERROR(refuse_linked_areas(store.fd(), path));
   // The area that is made last says that the store was found fit, and the others are on the disk.

@@ -5,7 +5,7 @@
 //   <store>/.pending/<id>/   what is being built and holds the only copy of something
 //   <store>/.vms/<vm>/       pins: what each running VM was resumed from (store/pin.h)
 //   <store>/.maps/<pause>    materialized memory files that VMs map
-//   <store>/.counts/<pause>  as many bytes as that pause was resumed (store/resume_count.h)
+//   <store>/.counts/<…>      as many bytes as a pause was resumed (store/resume_count.h)
 //   <store>/.lock/<name>     lock files, never renamed, never removed
 #pragma once
 
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "lamina/result.h"
+#include "store/store_identity.h"
 #include "sys/fd.h"
 
 namespace lamina::store {
@@ -47,8 +48,8 @@ class Store {
   /// Opens the directory `path` for writing: makes lamina's own directories where they are missing
   /// (trying out first whether the file system can exchange directories: kFailed when not), and
   /// cleans up what killed processes left: removes what can be made again, and puts memory files
-  /// whose adoption did not end back where they came from. What it did that a person should know
-  /// goes to `notes`.
+  /// whose adoption did not end back where they came from (not those of another store that this one
+  /// is a copy of). What it did that a person should know goes to `notes`.
   static Result<Store> open(const std::string& path, std::vector<std::string>& notes);
 
   /// True when `path` has been opened as a store before.
@@ -56,6 +57,8 @@ class Store {
 
   [[nodiscard]] int fd() const { return directory_.get(); }
   [[nodiscard]] const std::string& path() const { return path_; }
+  /// What records of this store belong to.
+  [[nodiscard]] const StoreIdentity& identity() const { return identity_; }
   [[nodiscard]] int temporary_area() const { return temporary_.get(); }
   [[nodiscard]] int pending_area() const { return pending_.get(); }
   [[nodiscard]] int vms_area() const { return vms_.get(); }
@@ -72,6 +75,7 @@ class Store {
   [[nodiscard]] Result<sys::Fd> open_lock(const std::string& name, const std::string& path) const;
 
   std::string path_;
+  StoreIdentity identity_;
   sys::Fd directory_;
   sys::Fd temporary_;
   sys::Fd pending_;

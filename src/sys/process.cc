@@ -23,6 +23,7 @@
 #include "sys/directory.h"
 #include "sys/directory_stream.h"
 #include "sys/file.h"
+#include "sys/pid_namespace.h"
 #include "sys/userfaultfd.h"
 
 namespace lamina::sys {
@@ -37,8 +38,19 @@ bool parse_number(std::string_view text, Number& number) {
 /// What /proc/PID/stat says, as far as lamina asks.
 struct Stat {
   char state = '?';
-  std::uint64_t start_time = 0;
+  std::uint64_t start_time = 0;  ///< without what our time namespace adds
 };
+
+/// Field 22 of /proc/PID/stat has what the time namespace of its reader adds.
+Result<std::uint64_t> without_time_namespace(std::uint64_t ticks) {
+  static const auto offset_ns = boot_time_offset_ns();  // of this process, for as long as it runs
+  if (!offset_ns) return std::unexpected(offset_ns.error());
+  if (*offset_ns == 0) return ticks;
+  const std::int64_t tick_ns = 1'000'000'000 / ::sysconf(_SC_CLK_TCK);
+  std::int64_t offset_ticks = *offset_ns / tick_ns;
+  if (*offset_ns % tick_ns < 0) --offset_ticks;
+  return ticks - static_cast<std::uint64_t>(offset_ticks);
+}
 
 Result<Stat> stat_of(pid_t pid) {
   const std::string path = fmt::format("/proc/{}/stat", pid);
@@ -62,6 +74,7 @@ Result<Stat> stat_of(pid_t pid) {
   const auto [end, error] =
       std::from_chars(text.data(), text.data() + text.size(), stat.start_time);
   if (error != std::errc()) return fail(ErrorKind::kFailed, "'{}' has no start time", path);
+  LAMINA_ASSIGN_OR_RETURN(stat.start_time, without_time_namespace(stat.start_time));
   return stat;
 }
 
@@ -135,7 +148,9 @@ Result<bool> is_running(pid_t pid, std::uint64_t start_time) {
     }
     return std::unexpected(stat.error());
   }
-  return stat->start_time == start_time && stat->state != 'Z' && stat->state != 'X';
+  // An offset that is no whole number of ticks makes one more or less of it.
+  const bool is_it = stat->start_time + 1 >= start_time && stat->start_time <= start_time + 1;
+  return is_it && stat->state != 'Z' && stat->state != 'X';
 }
 
 Result<std::uint64_t> pid_namespace() {

@@ -21,8 +21,8 @@ bool may_signal(int pidfd);
 /// True when the process behind `pidfd` has ended.
 bool has_ended(int pidfd);
 
-/// When `pid` was started, in clock ticks since boot (field 22 of /proc/PID/stat): with the pid it
-/// names one process for ever.
+/// When `pid` was started, in clock ticks since boot (field 22 of /proc/PID/stat), as the initial
+/// time namespace counts them: with the pid it names one process for ever.
 Result<std::uint64_t> start_time_of(pid_t pid);
 
 /// A process for as long as the machine runs: pids come again, with another start time.

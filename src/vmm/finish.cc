@@ -104,7 +104,7 @@ Status require_full(store::Pin& pin) {
 }
 
 Status settle_pause(const store::Store& store, store::PendingPause& pending, store::Pin& pin,
-                    Firecracker& vmm, SettledPauses& settled) {
+                    Firecracker& vmm, Mutex& completing, SettledPauses& settled) {
   const store::PauseJournal journal = pending.journal();
   const std::string id = journal.pause_id.to_string();
   // Answered only after a create that still runs has ended.
@@ -121,6 +121,7 @@ Status settle_pause(const store::Store& store, store::PendingPause& pending, sto
     settled.notes.push_back(fmt::format("gave up pause {}, which was never acknowledged", id));
     return {};
   }
+  const MutexLock one_at_a_time(completing);
   LAMINA_ASSIGN_OR_RETURN(const bool lost, has_lost_files(pending, pin));
   if (lost) {
     // The VM has all of its memory still: a full file makes up for what was lost.
@@ -165,7 +166,8 @@ Status settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm
                   id.to_string());
     }
     SettledPauses settled;
-    const Status done = settle_pause(store, *pending, pin, vmm, settled);
+    Mutex completing;  // nobody else's
+    const Status done = settle_pause(store, *pending, pin, vmm, completing, settled);
     notes.insert(notes.end(), settled.notes.begin(), settled.notes.end());
     if (!done) {
       return std::unexpected(with_context(

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "lamina/lifecycle.h"
 #include "lamina/result.h"
 #include "store/pending_pause.h"
@@ -49,9 +50,10 @@ struct SettledPauses {
 };
 
 /// Ends one pause of a VM that lives: completes it when it was acknowledged, else gives it up, and
-/// lets a VM run again that it has left frozen. Never stops a VM. REQUIRES: both are locked.
+/// lets a VM run again that it has left frozen. Never stops a VM. `completing` is held while a
+/// pause is completed, not while the VM is asked. REQUIRES: both are locked.
 Status settle_pause(const store::Store& store, store::PendingPause& pending, store::Pin& pin,
-                    Firecracker& vmm, SettledPauses& settled);
+                    Firecracker& vmm, Mutex& completing, SettledPauses& settled);
 
 /// The state that a diff of this pin counts from: under its name when it was merged there
 /// meanwhile (fewer layers), else the pin's. Nothing when the pin has no base.

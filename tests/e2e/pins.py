@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,28 @@ def link_directory(source: Path, target: Path) -> None:
         os.link(file, target / file.name)
 
 
+def born_ns(path: Path) -> int:
+    """When a directory was made, in nanoseconds since the epoch; 0: not known."""
+    text = subprocess.run(["stat", "-c", "%W %w", str(path)], capture_output=True, check=True,
+                          text=True).stdout.split()
+    if text[0] == "0":
+        return 0
+    return int(text[0]) * 10**9 + int(text[2].split(".")[1])
+
+
+def count_path(store: Path, pause_id: str) -> Path:
+    """Where a store counts the resumes of a pause."""
+    return store / ".counts" / f"{pause_id}@{store.stat().st_ino:x}-{born_ns(store):x}"
+
+
+def identity_of(store: Path) -> dict[str, Any]:
+    """What records of a store belong to, but for its host."""
+    facts = store.stat()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return {"device": facts.st_dev, "inode": facts.st_ino, "born_ns": born_ns(store), "host": "",
+            "boot_id": boot}
+
+
 class Pin:
     """The pin of one process."""
 
@@ -42,7 +65,7 @@ class Pin:
         link_directory(snapshot, self.base)
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         (self.path / "vm.json").write_text(json.dumps({
-            "vm": 1, "pid": pid, "start_time": start_time, "boot_id": boot, "uid": 0,
+            "vm": 2, "belongs_to": identity_of(store), "pid": pid, "start_time": start_time, "boot_id": boot, "uid": 0,
             "api_socket": "/nowhere", "jail": "", "snapshot": snapshot.name,
             "by_page_faults": True, "needs_full": False, "since": "2026-01-01T00:00:00Z",
             **(facts or {})}))

@@ -172,7 +172,8 @@ class SameTest(AskTest):
         self.paused(self.daemon, vm, "a", after="resume")
         unknown = "12345678-1234-4234-8234-123456789abc"
         for options in ((), ("--no-daemon",)):
-            self.done("recover", self.store, "--give-up", unknown, *options)
+            self.refused(EXIT_NOT_FOUND, "recover", self.store, "--give-up", unknown, *options,
+                         names=(unknown, "queued"))
         bad = self.daemon.refused(400, "POST", "/v1/recover", {"give_up": ["x"]})
         self.assertIn("'x', which is no pause id", bad["message"])
 

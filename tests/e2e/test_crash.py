@@ -32,6 +32,7 @@ from memory_files import (EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NO_SPAC
                           LaminaTest, Outcome, PAGE_BYTES, STORE_AREAS, change_memory,
                           data_map, lamina, main, random_memory, write_diff, write_full)
 from mounts import XFS, mount
+from pins import identity_of
 
 MEMORY_BYTES = 64 * PAGE_BYTES - 1000
 WORKERS = 2
@@ -462,6 +463,7 @@ def copy_with_adoption(source: Path, target: Path) -> None:
         journal = json.loads(path.read_text())
         journal["source"] = journal["source"].replace(str(source), str(target))
         journal["source_hex"] = journal["source"].encode().hex()
+        journal["belongs_to"] = identity_of(target / "store")
         path.write_text(json.dumps(journal))
 
 

@@ -15,6 +15,7 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 from memory_files import (EXIT_DONE, EXIT_FAILED, GuestMemory, LaminaTest, Outcome, PAGE_BYTES,
                           lamina, main, tree_of, write_full)
 from mounts import TMPFS, bind, mount
+from pins import identity_of
 
 SOME_ID = "0a1b2c3d-1111-4222-8333-444455556666"
 OTHER_ID = "0a1b2c3d-1111-4222-8333-777788889999"
@@ -105,7 +106,8 @@ class HostileStore(LaminaTest):
                 pin = self.store / ".vms" / "999999999-1"
                 pin.mkdir()
                 (pin / "vm.json").write_text(json.dumps({
-                    "vm": 1, "pid": 999999999, "start_time": 1, "boot_id": "0", "uid": 0,
+                    "vm": 2, "belongs_to": identity_of(self.store), "pid": 999999999,
+                    "start_time": 1, "boot_id": "0", "uid": 0,
                     "api_socket": "/none", "jail": "/", "snapshot": "s", "by_page_faults": False,
                     "needs_full": False, "since": "2026-01-01T00:00:00Z",
                     "jail_directory": path}))

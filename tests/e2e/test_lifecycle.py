@@ -544,7 +544,7 @@ class NothingIsTakenForGranted(SandboxTest):
         self.pause(vm, "a", "--after", "resume")
         identifier = "11111111-1111-4111-8111-111111111111"
         journal = self.store / ".pending" / f"{identifier}.json"
-        for text in ('{"pause": 1000}', '{"pause": 2, "vm": "x"}', "broken"):
+        for text in ('{"pause": 1000}', '{"pause": 3, "vm": "x"}', "broken"):
             with self.subTest(text):
                 (self.store / ".pending" / identifier).mkdir(exist_ok=True)
                 (self.store / ".pending" / identifier / "memfile").write_bytes(b"x")

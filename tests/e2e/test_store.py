@@ -17,6 +17,7 @@ from typing import Any
 from memory_files import (EXIT_BUSY, EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE,
                           LaminaTest, PAGE_BYTES, change_memory, lamina, layers_of,
                           main, random_memory, stopped_after, write_full)
+from pins import count_path, identity_of
 
 MEMORY_BYTES = 64 * PAGE_BYTES
 OTHER_USER = 65534
@@ -66,7 +67,8 @@ class StoreTest(LaminaTest):
             os.link(file, pin / "base" / file.name)
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         (pin / "vm.json").write_text(json.dumps({
-            "vm": 1, "pid": process.pid, "start_time": start, "boot_id": boot, "uid": 0,
+            "vm": 2, "belongs_to": identity_of(self.store), "pid": process.pid,
+            "start_time": start, "boot_id": boot, "uid": 0,
             "api_socket": "/run/vm.sock", "jail": "", "snapshot": snapshot.name,
             "by_page_faults": True, "needs_full": False, "since": "2026-01-01T00:00:00Z"}))
         return pin
@@ -221,7 +223,7 @@ class Listing(StoreTest):
         (pending / pause / "memfile").write_bytes(bytes(8 * PAGE_BYTES))
         (pending / f"{pause}.json").write_text('{"pause": 1}')
         (self.store / ".counts").mkdir()
-        (self.store / ".counts" / middle).write_bytes(bytes(5))
+        count_path(self.store, middle).write_bytes(bytes(5))
         (self.store / ".maps").mkdir()
         (self.store / ".maps" / middle).write_bytes(bytes(3 * PAGE_BYTES))
         listing = self.ls()

@@ -1,0 +1,86 @@
+#include "store/store_identity.h"
+
+#include <fcntl.h>
+
+#include <nlohmann/json.hpp>
+#include <span>
+
+#include "base/error.h"
+#include "format/checksum.h"
+#include "store/field_reader.h"
+#include "sys/directory.h"
+#include "sys/file.h"
+#include "sys/host.h"
+#include "sys/process.h"
+
+namespace lamina::store {
+namespace {
+
+/// The machine id itself is not for others to know (machine-id(5)), and a store may be given away.
+std::string host_digest() {
+  const std::string id = sys::machine_id();
+  if (id.empty()) return id;
+  const std::string text = "lamina store " + id;
+  return fmt::format("{:016x}", format::checksum64(std::as_bytes(std::span(text))));
+}
+
+}  // namespace
+
+Result<StoreIdentity> identity_of(int store, const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(store, path));
+  StoreIdentity identity;
+  identity.device = facts.device;
+  identity.inode = facts.inode;
+  identity.born_ns = sys::birth_time_ns(store);
+  identity.host = host_digest();
+  LAMINA_ASSIGN_OR_RETURN(identity.boot_id, sys::boot_id());
+  return identity;
+}
+
+Result<StoreIdentity> identity_of_store(const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, path, path));
+  return identity_of(directory.get(), path);
+}
+
+std::string why_foreign(const StoreIdentity& owner, const StoreIdentity& here) {
+  const bool is_same_birth =
+      owner.born_ns == here.born_ns || owner.born_ns == 0 || here.born_ns == 0;
+  const bool is_same_directory = owner.inode == here.inode && is_same_birth;
+  if (owner.boot_id == here.boot_id) {
+    if (is_same_directory && owner.device == here.device) return {};
+    return "it is of the store that this one was copied from, or that was at another place";
+  }
+  if (owner.host.empty() || here.host.empty()) {
+    return "it cannot be told whether it is of this host: there is no /etc/machine-id";
+  }
+  if (owner.host != here.host) return "it is of another host";
+  if (is_same_directory) return {};
+  return "it is of the store that this one was copied from, before this boot";
+}
+
+std::string lasting_name(const StoreIdentity& identity) {
+  return fmt::format("{:x}-{:x}", identity.inode, identity.born_ns);
+}
+
+nlohmann::json to_json(const StoreIdentity& identity) {
+  return {{"device", identity.device},
+          {"inode", identity.inode},
+          {"born_ns", identity.born_ns},
+          {"host", identity.host},
+          {"boot_id", identity.boot_id}};
+}
+
+std::optional<StoreIdentity> identity_from_json(const nlohmann::json& json) {
+  if (!json.is_object()) return std::nullopt;
+  FieldReader reader(json);
+  StoreIdentity identity;
+  identity.device = reader.number("device");
+  identity.inode = reader.number("inode");
+  identity.born_ns = reader.number("born_ns");
+  identity.host = reader.text("host");
+  identity.boot_id = reader.text("boot_id");
+  if (!reader.ok()) return std::nullopt;
+  return identity;
+}
+
+}  // namespace lamina::store

@@ -1,0 +1,106 @@
+#include "sys/pid_namespace.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "sys/directory.h"
+#include "sys/directory_stream.h"
+#include "sys/proc_file.h"
+#include "sys/process.h"
+
+namespace lamina::sys {
+namespace {
+
+// The numbers of the namespaces that the kernel begins with (PROC_PID_INIT_INO and
+// PROC_TIME_INIT_INO of include/linux/proc_ns.h).
+constexpr std::uint64_t kInitialPidNamespace = 0xEFFFFFFC;
+constexpr std::uint64_t kInitialTimeNamespace = 0xEFFFFFFA;
+constexpr std::int64_t kNanosecondsPerSecond = 1'000'000'000;
+
+/// The pids that a process has, from our namespace to its own: NSpid of /proc/PID/status, which
+/// everybody may read. Empty when it has ended.
+std::vector<pid_t> pids_of(pid_t pid) {
+  const std::string status = read_proc_file(fmt::format("/proc/{}/status", pid)).value_or("");
+  std::string_view numbers = proc_value(status, "NSpid:");
+  std::vector<pid_t> pids;
+  while (const auto number = take_number(numbers)) pids.push_back(static_cast<pid_t>(*number));
+  return pids;
+}
+
+/// Whether /proc is that of our own pid namespace.
+bool is_own_proc() {
+  std::array<char, 32> target{};
+  const ssize_t length = ::readlink("/proc/self", target.data(), target.size());
+  return length > 0 && std::string_view(target.data(), static_cast<std::size_t>(length)) ==
+                           std::to_string(::getpid());
+}
+
+std::optional<std::uint64_t> namespace_number(const std::string& path) {
+  struct stat facts{};
+  if (::stat(path.c_str(), &facts) != 0) return std::nullopt;
+  return facts.st_ino;
+}
+
+}  // namespace
+
+Presence presence_of(std::uint64_t pid_namespace, pid_t pid, std::uint64_t start_time) {
+  const auto here = sys::pid_namespace();
+  if (!here) return Presence::kUnknown;
+  if (*here == pid_namespace) {
+    const auto runs = is_running(pid, start_time);
+    if (!runs) return Presence::kUnknown;
+    return *runs ? Presence::kRuns : Presence::kEnded;
+  }
+  // Where processes are hidden from us (hidepid), the first of them is.
+  if (!is_own_proc() || pids_of(1).empty()) return Presence::kUnknown;
+  auto directory = open_directory(AT_FDCWD, "/proc", "/proc");
+  if (!directory) return Presence::kUnknown;
+  const auto stream = read_directory(std::move(*directory), "/proc");
+  if (!stream) return Presence::kUnknown;
+  bool is_below = *here == kInitialPidNamespace;
+  bool is_complete = true;
+  while (const dirent* entry = ::readdir(stream->get())) {  // NOLINT(concurrency-mt-unsafe)
+    const std::string_view name = static_cast<const char*>(entry->d_name);
+    pid_t found = -1;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), found);
+    if (error != std::errc() || end != name.data() + name.size()) continue;
+    const std::vector<pid_t> pids = pids_of(found);
+    if (pids.size() < 2) continue;  // it has just ended, or is in our own namespace
+    const auto its = namespace_number(fmt::format("/proc/{}/ns/pid", found));
+    if (!its && !pids_of(found).empty()) is_complete = false;  // we may not look at it
+    if (its != pid_namespace) continue;
+    is_below = true;
+    if (pids.back() == pid && is_running(found, start_time).value_or(true)) return Presence::kRuns;
+  }
+  return is_below && is_complete ? Presence::kEnded : Presence::kUnknown;
+}
+
+Result<std::int64_t> boot_time_offset_ns() {
+  const auto ours = namespace_number("/proc/self/ns/time");
+  // A kernel without time namespaces, or the first of them.
+  if (!ours || *ours == kInitialTimeNamespace) return 0;
+  const auto text = read_proc_file("/proc/self/timens_offsets");
+  // What the file has is what children get.
+  if (!text || ours != namespace_number("/proc/self/ns/time_for_children")) {
+    return fail(ErrorKind::kFailed, "the time namespace of this process cannot be told");
+  }
+  std::string_view numbers = proc_value(*text, "boottime");
+  const auto seconds = take_number(numbers);
+  const auto nanoseconds = take_number(numbers);
+  if (!seconds || !nanoseconds) {
+    return fail(ErrorKind::kFailed, "'/proc/self/timens_offsets' has no offset of the boot time");
+  }
+  return *seconds * kNanosecondsPerSecond + *nanoseconds;
+}
+
+}  // namespace lamina::sys
