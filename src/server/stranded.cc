@@ -20,10 +20,12 @@ void StrandedVms::look_if_due(const StateDirectory& states, Totals& totals, cons
   if (store_.empty() || now < next_) return;
   next_ = now + kInterval;
   const auto pins = store::list_pins(store_);
-  if (!pins) return;
+  // A copied store has the pins of VMs that the original's server serves.
+  const auto here = store::identity_of_store(store_);
+  if (!pins || !here) return;
   std::set<std::string> found;
   for (const std::string& pin : *pins) {
-    if (!is_stranded(states, pin)) continue;
+    if (!is_stranded(states, *here, pin)) continue;
     if (!suspects_.contains(pin)) {
       found.insert(pin);
       continue;
@@ -47,13 +49,11 @@ int StrandedVms::due_ms() const {
   return static_cast<int>(std::max<std::int64_t>(left.count(), 0)) + 1;
 }
 
-bool StrandedVms::is_stranded(const StateDirectory& states, const std::string& pin) const {
+bool StrandedVms::is_stranded(const StateDirectory& states, const store::StoreIdentity& here,
+                              const std::string& pin) const {
   if (states.has(pin)) return false;
-  // A copied store has the pins of VMs that the original's server serves.
-  const auto here = store::identity_of_store(store_);
-  if (!here) return false;
   const auto facts =
-      store::read_own_pin_facts(fmt::format("{}/{}/{}", store_, store::kVmsArea, pin), *here);
+      store::read_own_pin_facts(fmt::format("{}/{}/{}", store_, store::kVmsArea, pin), here);
   return facts && facts->by_page_faults && store::is_running(*facts).value_or(false) &&
          sys::waits_for_pages(facts->pid).value_or(false);
 }

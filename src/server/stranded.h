@@ -10,6 +10,7 @@
 #include "server/served_vms.h"
 #include "server/state_directory.h"
 #include "server/vm.h"
+#include "store/store_identity.h"
 
 namespace lamina::server {
 
@@ -32,7 +33,8 @@ class StrandedVms {
   using Clock = std::chrono::steady_clock;
 
   /// Whether somebody waits for pages of the VM of this pin, and it should have been on record.
-  [[nodiscard]] bool is_stranded(const StateDirectory& states, const std::string& pin) const;
+  [[nodiscard]] bool is_stranded(const StateDirectory& states, const store::StoreIdentity& here,
+                                 const std::string& pin) const;
 
   std::string store_;
   Clock::time_point next_ = Clock::now();
