@@ -45,7 +45,7 @@ ResumeReport resume_report() {
   return report;
 }
 
-RecoverReport recover_report() { return {1, 2, 3, 4, 5, 6, {"note"}}; }
+RecoverReport recover_report() { return {1, 2, 3, 4, 5, 6, 7, 8, {"note"}}; }
 
 ForkReport fork_report() { return {"/s/b", Uuid::random(), 7, 1, 2, 3, 4, {"copied"}}; }
 

@@ -21,9 +21,9 @@
 namespace lamina::server {
 namespace {
 
+/// In a store's directory it has the number of the pid namespace in which the names of the VMs'
+/// directories mean something.
 constexpr const char* kScanLock = ".lock";
-/// Has the number of the pid namespace in which the names of the VMs' directories mean something.
-constexpr const char* kNamespaceName = ".pid-namespace";
 constexpr std::uint64_t kMaxNamespaceBytes = 64;
 constexpr const char* kStorePrefix = "store-";
 constexpr const char* kSharedMemory = "/dev/shm";
@@ -85,19 +85,27 @@ std::string namespace_text() {
   return number ? std::to_string(*number) + "\n" : std::string();
 }
 
-/// Without it nobody but a server of the store removes anything.
-void note_namespace(int directory, const std::string& path) {
-  const std::string text = namespace_text();
-  if (text.empty() || sys::name_exists(directory, kNamespaceName)) return;
-  static_cast<void>(
-      sys::write_new_file(directory, kNamespaceName, std::as_bytes(std::span(text)), path));
+std::string noted_namespace(int directory, const std::string& path) {
+  const auto bytes = sys::read_if_there(directory, kScanLock, kMaxNamespaceBytes, path);
+  if (!bytes || !*bytes) return {};
+  return {reinterpret_cast<const char*>((*bytes)->data()), (*bytes)->size()};
 }
 
 bool is_of_this_namespace(int directory, const std::string& path) {
-  const auto bytes = sys::read_if_there(directory, kNamespaceName, kMaxNamespaceBytes, path);
-  if (!bytes || !*bytes) return false;
-  const std::string text(reinterpret_cast<const char*>((*bytes)->data()), (*bytes)->size());
+  const std::string text = noted_namespace(directory, path);
   return !text.empty() && text == namespace_text();
+}
+
+/// Without it, or when servers of several namespaces have been here, nobody but a server of the
+/// store removes anything.
+void note_namespace(int directory, const std::string& path) {
+  const std::string before = noted_namespace(directory, path);
+  std::string text = namespace_text();
+  if (text.empty() || text == before) return;
+  if (!before.empty()) text = "several\n";
+  const auto file = sys::open_at(directory, kScanLock, O_RDWR | O_CREAT | O_NOFOLLOW, path);
+  if (!file || !sys::truncate(file->get(), 0, path)) return;
+  static_cast<void>(sys::write_at(file->get(), std::as_bytes(std::span(text)), 0, path));
 }
 
 }  // namespace

@@ -50,7 +50,8 @@ TEST_F(ResumeCount, WhatCannotBeCountedIsAnErrorAndChangesNothing) {
   const std::filesystem::path area = directory_ / kCountsArea;
   std::filesystem::create_directory(area);
   const Uuid pause = Uuid::random();
-  std::filesystem::create_directory(area / pause.to_string());
+  std::filesystem::create_directory(area /
+                                    (pause.to_string() + "@" + lasting_name(store_->identity())));
   EXPECT_FALSE(count_resume(*store_, pause));
   EXPECT_EQ(resume_count(store_->fd(), store_->identity(), pause), 0U);
 }
