@@ -1,9 +1,12 @@
 #include "engine/rebuild.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <map>
+#include <optional>
 #include <ranges>
 #include <set>
+#include <vector>
 
 #include "base/block.h"
 #include "base/error.h"
@@ -14,76 +17,96 @@ namespace {
 
 using format::Trailer;
 
-/// A trailer with the ids that it names, to be looked up: a directory may hold very many layers.
-class Named {
+/// Which layers were published on top of which, to be looked up: a directory may hold very many
+/// layers, and each trailer may name tens of thousands.
+class Names {
  public:
-  explicit Named(const Trailer& trailer)
-      : trailer_(&trailer), chain_(trailer.chain.begin(), trailer.chain.end()) {}
+  explicit Names(std::span<const Trailer* const> trailers) : trailers_(trailers) {
+    for (std::size_t i = 0; i < trailers.size(); ++i) {
+      for (const Uuid& id : trailers[i]->chain) {
+        auto& above = above_[id];
+        if (above.empty() || above.back() != i) above.push_back(i);
+      }
+    }
+  }
 
-  [[nodiscard]] const Trailer& trailer() const { return *trailer_; }
-
-  /// True when this one was published on top of layer `id`.
-  [[nodiscard]] bool stands_on(const Uuid& id) const { return chain_.contains(id); }
-
-  /// True when every layer that `merged` replaced is one that this one was published on top of:
+  /// True when layer number `index` was published on top of every layer that `merged` replaced:
   /// only then does `merged` stand for them below it. (A fork has some of them in its chain, not
   /// all: what was merged holds a sibling's blocks.)
-  [[nodiscard]] bool stands_on_what_was_merged_in(const Trailer& merged) const {
+  [[nodiscard]] bool stands_on_what_was_merged_in(std::size_t index, const Trailer& merged) const {
     return !merged.replaces.empty() &&
-           std::all_of(merged.replaces.begin(), merged.replaces.end(),
-                       [this](const Uuid& id) { return stands_on(id); });
+           std::all_of(merged.replaces.begin(), merged.replaces.end(), [&](const Uuid& id) {
+             const auto above = above_.find(id);
+             return above != above_.end() && has(above->second, index);
+           });
+  }
+
+  /// True when some other layer was published on top of all that layer number `merged` replaced.
+  /// What the fewest layers stand on is looked at first: that is mostly none, or the one.
+  [[nodiscard]] bool is_stood_on(std::size_t merged) const {
+    std::vector<const std::vector<std::size_t>*> lists;
+    for (const Uuid& id : trailers_[merged]->replaces) {
+      const auto above = above_.find(id);
+      if (above == above_.end()) return false;
+      lists.push_back(&above->second);
+    }
+    if (lists.empty()) return false;
+    std::sort(lists.begin(), lists.end(),
+              [](const auto* a, const auto* b) { return a->size() < b->size(); });
+    return std::any_of(lists[0]->begin(), lists[0]->end(), [&](std::size_t other) {
+      return other != merged &&
+             std::all_of(lists.begin() + 1, lists.end(),
+                         [other](const auto* list) { return has(*list, other); });
+    });
   }
 
  private:
-  const Trailer* trailer_;
-  std::set<Uuid> chain_;
+  static bool has(const std::vector<std::size_t>& layers, std::size_t index) {
+    return std::binary_search(layers.begin(), layers.end(), index);
+  }
+
+  std::span<const Trailer* const> trailers_;
+  std::map<Uuid, std::vector<std::size_t>> above_;  ///< numbers of the layers, ascending
 };
 
-/// The layer that no other one was published on top of, or replaced.
-Result<const Named*> find_youngest(const std::vector<Named>& layers) {
+/// The number of the layer that no other one was published on top of, or replaced.
+Result<std::size_t> find_youngest(std::span<const Trailer* const> trailers, const Names& names) {
   std::set<Uuid> covered;
-  for (const Named& layer : layers) {
-    const Trailer& trailer = layer.trailer();
-    covered.insert(trailer.replaces.begin(), trailer.replaces.end());
-    for (const Uuid& id : trailer.chain) {
-      if (id != trailer.build_id) covered.insert(id);
+  for (const Trailer* trailer : trailers) {
+    covered.insert(trailer->replaces.begin(), trailer->replaces.end());
+    for (const Uuid& id : trailer->chain) {
+      if (id != trailer->build_id) covered.insert(id);
     }
   }
-  const Named* youngest = nullptr;
-  for (const Named& candidate : layers) {
-    const Trailer& trailer = candidate.trailer();
-    if (covered.contains(trailer.build_id)) continue;
-    if (std::any_of(layers.begin(), layers.end(), [&](const Named& other) {
-          return &other != &candidate && other.stands_on_what_was_merged_in(trailer);
-        })) {
-      continue;
-    }
-    if (youngest != nullptr) {
+  std::optional<std::size_t> youngest;
+  for (std::size_t i = 0; i < trailers.size(); ++i) {
+    if (covered.contains(trailers[i]->build_id) || names.is_stood_on(i)) continue;
+    if (youngest) {
       return fail(
           ErrorKind::kCorrupt,
           "layers {} and {} both look like the youngest: this directory holds layers of more "
           "than one snapshot",
-          youngest->trailer().build_id.to_string(), trailer.build_id.to_string());
+          trailers[*youngest]->build_id.to_string(), trailers[i]->build_id.to_string());
     }
-    youngest = &candidate;
+    youngest = i;
   }
-  if (youngest == nullptr) {
+  if (!youngest) {
     return fail(ErrorKind::kCorrupt, "the layers name each other in a circle");
   }
-  return youngest;
+  return *youngest;
 }
 
 /// Of layers whose order was not known when they were listed (under a version 1 header) the
 /// trailers may know better: then the chain's order is no ground to build on.
-Status check_order(const std::vector<const Named*>& chain) {
+Status check_order(const std::vector<const Trailer*>& chain) {
   std::map<Uuid, std::size_t> place;
-  for (std::size_t i = 0; i < chain.size(); ++i) place[chain[i]->trailer().build_id] = i;
+  for (std::size_t i = 0; i < chain.size(); ++i) place[chain[i]->build_id] = i;
   for (std::size_t i = 0; i < chain.size(); ++i) {
-    for (const Uuid& id : chain[i]->trailer().chain) {
+    for (const Uuid& id : chain[i]->chain) {
       const auto older = place.find(id);
       if (older == place.end() || older->second <= i) continue;
       return fail(ErrorKind::kCorrupt, "layers {} and {} each claim to be the older",
-                  chain[i]->trailer().build_id.to_string(), id.to_string());
+                  chain[i]->build_id.to_string(), id.to_string());
     }
   }
   return {};
@@ -91,19 +114,19 @@ Status check_order(const std::vector<const Named*>& chain) {
 
 /// The layers of the youngest one's state, oldest first, with merged ones in the place of those
 /// that they replace.
-Result<std::vector<const Named*>> find_chain(const std::vector<Named>& layers,
-                                             const Named& youngest) {
-  std::map<Uuid, const Named*> present;
-  for (const Named& layer : layers) {
-    if (!youngest.stands_on_what_was_merged_in(layer.trailer())) continue;
-    for (const Uuid& replaced : layer.trailer().replaces) present.try_emplace(replaced, &layer);
+Result<std::vector<const Trailer*>> find_chain(std::span<const Trailer* const> trailers,
+                                               const Names& names, std::size_t youngest) {
+  std::map<Uuid, const Trailer*> present;
+  for (const Trailer* trailer : trailers) {
+    if (!names.stands_on_what_was_merged_in(youngest, *trailer)) continue;
+    for (const Uuid& replaced : trailer->replaces) present.try_emplace(replaced, trailer);
   }
-  for (const Named& layer : layers) present[layer.trailer().build_id] = &layer;
+  for (const Trailer* trailer : trailers) present[trailer->build_id] = trailer;
 
-  std::vector<const Named*> chain;
-  std::set<const Named*> placed;
+  std::vector<const Trailer*> chain;
+  std::set<const Trailer*> placed;
   // From the youngest down: of several replaced ones the youngest gives the merged layer its place.
-  for (const Uuid& id : std::views::reverse(youngest.trailer().chain)) {
+  for (const Uuid& id : std::views::reverse(trailers[youngest]->chain)) {
     const auto found = present.find(id);
     if (found == present.end()) {
       return fail(ErrorKind::kNotFound, "layer {} is needed, and is not in this directory",
@@ -112,7 +135,7 @@ Result<std::vector<const Named*>> find_chain(const std::vector<Named>& layers,
     if (placed.insert(found->second).second) chain.push_back(found->second);
   }
   std::reverse(chain.begin(), chain.end());
-  chain.push_back(&youngest);
+  chain.push_back(trailers[youngest]);
   LAMINA_RETURN_IF_ERROR(check_order(chain));
   return chain;
 }
@@ -150,18 +173,15 @@ Status check_covered(const mapping::Mapping& mapping, const Trailer& youngest) {
 
 Result<RebuiltState> rebuild_state(std::span<const Trailer* const> trailers) {
   if (trailers.empty()) return fail(ErrorKind::kNotFound, "there is no layer with a trailer");
-  std::vector<Named> layers;
-  layers.reserve(trailers.size());
-  for (const Trailer* trailer : trailers) layers.emplace_back(*trailer);
-  LAMINA_ASSIGN_OR_RETURN(const Named* youngest_layer, find_youngest(layers));
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<const Named*> chain,
-                          find_chain(layers, *youngest_layer));
-  const Trailer* youngest = &youngest_layer->trailer();
+  const Names names(trailers);
+  LAMINA_ASSIGN_OR_RETURN(const std::size_t number, find_youngest(trailers, names));
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<const Trailer*> chain,
+                          find_chain(trailers, names, number));
+  const Trailer* youngest = trailers[number];
 
   const auto block_count = static_cast<std::uint32_t>(blocks_for(youngest->memory_bytes));
   mapping::Mapping state = mapping::Mapping::zeros(block_count);
-  for (const Named* layer : chain) {
-    const Trailer* trailer = &layer->trailer();
+  for (const Trailer* trailer : chain) {
     if (trailer->memory_bytes != youngest->memory_bytes) {
       return fail(ErrorKind::kCorrupt, "layer {} is of {} bytes of memory, layer {} of {}",
                   trailer->build_id.to_string(), trailer->memory_bytes,

@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 
+#include <map>
 #include <optional>
+#include <set>
 
 #include "base/error.h"
 #include "engine/chain.h"
@@ -203,10 +205,11 @@ class Repair {
     header.mapping = std::move(rebuilt->mapping);
     header.base_build_id = header.mapping.layers().front();
     header.generation = header.mapping.layers().size() - 1;
+    std::map<Uuid, std::uint64_t> data_blocks;
+    for (const engine::Layer& layer : layers_) data_blocks[layer.build_id()] = layer.data_blocks();
     for (const Uuid& id : header.mapping.layers()) {
-      for (const engine::Layer& layer : layers_) {
-        if (layer.build_id() == id) header.layers.push_back({layer.data_blocks(), true});
-      }
+      const auto found = data_blocks.find(id);
+      if (found != data_blocks.end()) header.layers.push_back({found->second, true});
     }
     LAMINA_RETURN_IF_ERROR(check_readable(header));
     description.pause_id = rebuilt->pause_id;
@@ -244,11 +247,10 @@ class Repair {
     const auto cannot = [&](ErrorKind kind, const std::string& why) -> Status {
       return fail(kind, "the header of '{}' cannot be rebuilt: {}", path_, why);
     };
+    std::set<Uuid> present;
+    for (const engine::Layer& layer : layers_) present.insert(layer.build_id());
     for (const store::LayerFact& layer : facts_->layers) {
-      const bool present = std::any_of(
-          layers_.begin(), layers_.end(),
-          [&](const engine::Layer& candidate) { return candidate.build_id() == layer.build_id; });
-      if (!present) {
+      if (!present.contains(layer.build_id)) {
         return cannot(ErrorKind::kNotFound,
                       fmt::format("layer {} is needed, and is not in this directory",
                                   layer.build_id.to_string()));
