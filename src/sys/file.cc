@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <limits>
 
 #include "base/error.h"
 
@@ -18,6 +19,15 @@ constexpr std::size_t kMaxTransferBytes = std::size_t{1} << 30;
 
 constexpr std::int64_t kNanosecondsPerSecond = 1'000'000'000;
 
+/// A file can have a time that 64 bits of nanoseconds do not hold (before 1677, after 2262): its
+/// seconds are cut off there.
+std::int64_t nanoseconds_of(const timespec& time) {
+  constexpr std::int64_t kMaxSeconds =
+      std::numeric_limits<std::int64_t>::max() / kNanosecondsPerSecond - 1;
+  const std::int64_t seconds = std::clamp<std::int64_t>(time.tv_sec, -kMaxSeconds, kMaxSeconds);
+  return seconds * kNanosecondsPerSecond + time.tv_nsec;
+}
+
 FileFacts facts_from(const struct stat& status, std::uint64_t mount) {
   return FileFacts{
       .size_bytes = static_cast<std::uint64_t>(status.st_size),
@@ -26,7 +36,7 @@ FileFacts facts_from(const struct stat& status, std::uint64_t mount) {
       .mount = mount,
       .link_count = status.st_nlink,
       .allocated_bytes = static_cast<std::uint64_t>(status.st_blocks) * 512,
-      .modified_ns = status.st_mtim.tv_sec * kNanosecondsPerSecond + status.st_mtim.tv_nsec,
+      .modified_ns = nanoseconds_of(status.st_mtim),
       .mode = status.st_mode & 07777U,
       .user = status.st_uid,
       .is_regular = S_ISREG(status.st_mode),
