@@ -90,7 +90,7 @@ Result<std::string> show_unsynced(const std::string& directory) {
     LAMINA_ASSIGN_OR_RETURN(const Extents sought, sys::data_extents(file.get(), kBytes, path));
     LAMINA_ASSIGN_OR_RETURN(const Extents mapped, map_extents(file.get(), kBytes, Flush::kNo));
     LAMINA_ASSIGN_OR_RETURN(const Extents flushed, map_extents(file.get(), kBytes, Flush::kYes));
-    text += fmt::format("{}unsynced, 2 blocks written to {}: SEEK_DATA {}, FIEMAP {}, synced {}",
+    text += fmt::format("{}unsynced, 2 blocks written to {}: ours {}, FIEMAP {}, synced {}",
                         text.empty() ? "" : "; ", set_aside ? "unwritten storage" : "a hole",
                         sought.size(), mapped.size(), flushed.size());
     LAMINA_RETURN_IF_ERROR(remove_all(path));

@@ -13,7 +13,6 @@
 #include "engine/write_behind.h"
 #include "sys/file.h"
 #include "sys/range_copy.h"
-#include "sys/sparse_file.h"
 
 namespace lamina::engine {
 namespace {
@@ -50,9 +49,14 @@ class Scanner {
         behind_(scan.compact_file) {}
 
   Result<MemoryScanResult> run() {
-    LAMINA_ASSIGN_OR_RETURN(const std::vector<sys::DataExtent> extents,
-                            sys::data_extents(scan_.memory_file, scan_.memory_bytes, scan_.path));
-    const std::vector<BlockRun> runs = whole_blocks(extents);
+    sys::FileMap map;
+    if (scan_.written == nullptr) {
+      LAMINA_ASSIGN_OR_RETURN(map,
+                              sys::map_file(scan_.memory_file, scan_.memory_bytes, scan_.path));
+      LAMINA_RETURN_IF_ERROR(check_preallocated(map));
+    }
+    const std::vector<BlockRun> runs =
+        whole_blocks(scan_.written != nullptr ? *scan_.written : map.written);
     has_holes_ = runs.size() != 1 || runs.front().block_count != block_count_;
     LAMINA_RETURN_IF_ERROR(choose_clone());
     begin_progress(runs);
@@ -69,6 +73,17 @@ class Scanner {
   }
 
  private:
+  [[nodiscard]] Status check_preallocated(const sys::FileMap& map) const {
+    if (!scan_.refuse_preallocated) return {};
+    if (map.knows_preallocated && !map.has_preallocated) return {};
+    return fail(
+        ErrorKind::kFailed,
+        "'{}' {} preallocated storage, and this file system does not tell such storage from "
+        "written zeros; ingest a full memory file, or have the VMM write the diff to a new file{}",
+        scan_.path, map.knows_preallocated ? "has" : "may have",
+        map.knows_preallocated ? "" : " on ext4, xfs, btrfs or tmpfs");
+  }
+
   void begin_progress(const std::vector<BlockRun>& runs) {
     if (scan_.progress == nullptr) return;
     std::uint64_t bytes = 0;
@@ -135,7 +150,7 @@ class Scanner {
       if (scans_[i].is_zero) {
         LAMINA_RETURN_IF_ERROR(add_zero(block + i));
       } else if (scan_.compare_with_parent && same_as_parent(i)) {
-        ++result_.unchanged_blocks;
+        add_unchanged(block + i);
       } else {
         add_data(block + i, i, stored_before);
       }
@@ -166,6 +181,16 @@ class Scanner {
   [[nodiscard]] bool same_as_parent(std::uint32_t index) const {
     const std::size_t offset = index * kBlockBytes;
     return std::memcmp(&buffer_[offset], &parent_buffer_[offset], kBlockBytes) == 0;
+  }
+
+  void add_unchanged(std::uint32_t block) {
+    ++result_.unchanged_blocks;
+    auto& runs = result_.unchanged;
+    if (!runs.empty() && runs.back().guest_block + runs.back().block_count == block) {
+      ++runs.back().block_count;
+    } else {
+      runs.push_back({block, 1});
+    }
   }
 
   Status add_zero(std::uint32_t block) {

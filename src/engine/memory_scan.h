@@ -1,11 +1,11 @@
 // Reading a memory file that Firecracker wrote: which blocks it changes, to what, with which
 // checksums, and (for a compact layer) copying the data.
 //
-// The unit is the run, not the block: holes are skipped by SEEK_DATA without touching them, data is
-// read once in chunks that stay in the cache, tested for zeros, hashed, compared with the parent
-// where asked, and written from the very buffer that was hashed. Where the file system can share
-// storage, a compact layer is cloned instead: a second pass clones the long runs and moves the
-// short ones through a buffer that is checked again.
+// The unit is the run, not the block: holes are skipped without touching them, data is read once in
+// chunks that stay in the cache, tested for zeros, hashed, compared with the parent where asked,
+// and written from the very buffer that was hashed. Where the file system can share storage, a
+// compact layer is cloned instead: a second pass clones the long runs and moves the short ones
+// through a buffer that is checked again.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,7 @@
 #include "lamina/progress.h"
 #include "lamina/result.h"
 #include "mapping/overlay.h"
+#include "sys/sparse_file.h"
 
 namespace lamina::engine {
 
@@ -33,6 +34,11 @@ struct MemoryScan {
   /// Refuse a diff without any hole that has written zeros where the parent has data: whether the
   /// guest cleared those blocks or a copy of the file filled its holes cannot be told.
   bool refuse_ambiguous = false;
+  /// Refuse a diff that has, or may have, preallocated storage: on its file system that cannot be
+  /// told from written zeros.
+  bool refuse_preallocated = false;
+  /// The runs that are written, where they are known better than by asking now; else null.
+  const std::vector<sys::DataExtent>* written = nullptr;
   const Chain* parent = nullptr;  ///< null when there is none
   /// Compare with the parent byte by byte and keep only what differs. REQUIRES: parent.
   bool compare_with_parent = false;
@@ -43,8 +49,9 @@ struct MemoryScan {
 };
 
 struct MemoryScanResult {
-  std::vector<mapping::Change> changes;  ///< in guest order
-  std::vector<std::uint64_t> checksums;  ///< of each stored block, in guest order
+  std::vector<mapping::Change> changes;     ///< in guest order
+  std::vector<std::uint64_t> checksums;     ///< of each stored block, in guest order
+  std::vector<format::BlockRun> unchanged;  ///< the runs of unchanged_blocks
   std::uint64_t stored_blocks = 0;
   std::uint64_t zero_blocks = 0;       ///< blocks that the file sets to zero
   std::uint64_t unchanged_blocks = 0;  ///< blocks that the file has but the parent has just so

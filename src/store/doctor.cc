@@ -10,10 +10,10 @@
 #include "lamina/uuid.h"
 #include "sys/directory.h"
 #include "sys/file.h"
+#include "sys/hole_probe.h"
 #include "sys/kernel_definitions.h"
 #include "sys/machine.h"
 #include "sys/range_copy.h"
-#include "sys/sparse_file.h"
 
 namespace lamina {
 namespace {
@@ -57,21 +57,37 @@ class FileSystemExam {
   }
 
   Status try_holes() {
+    bool is_overlay = false;
+    bool is_exact_when_preallocated = true;
     for (const std::uint64_t bytes : kProbedBytes) {
       LAMINA_RETURN_IF_ERROR(stop_if_interrupted());
       const auto probe = sys::probe_holes(own_.get(), bytes, path_);
       if (!probe && probe.error().kind == ErrorKind::kNoSpace) {
         return std::unexpected(probe.error());  // says nothing about holes
       }
-      if (!probe || !probe->exact) {
+      if (!probe || !probe->is_exact) {
         add("holes", Verdict::kBad,
             !probe ? probe.error().message
                    : fmt::format("not exact ({}): diffs written here cannot be ingested",
                                  probe->explanation));
         return {};
       }
+      is_overlay = probe->is_overlay;
+      is_exact_when_preallocated &= probe->is_exact_when_preallocated;
     }
-    add("holes", Verdict::kGood, "exact to 4 KiB; written zeros are told from holes");
+    if (is_exact_when_preallocated) {
+      add("holes", Verdict::kGood, "exact to 4 KiB; written zeros are told from holes");
+    } else {
+      add("holes", Verdict::kGood,
+          "exact to 4 KiB; written zeros are told from holes, but not from preallocated storage: "
+          "diffs that were written to preallocated files are refused");
+    }
+    if (is_overlay) {
+      add("overlay", Verdict::kWarning,
+          "what is in a lower layer cannot be renamed, and its holes cannot be tried out: diffs "
+          "in a lower layer are refused, snapshots there cannot be replaced, merged or removed; "
+          "put the store on a file system of its own");
+    }
     return {};
   }
 

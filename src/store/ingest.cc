@@ -13,16 +13,20 @@
 #include "store/name.h"
 #include "store/snapshot_build.h"
 #include "store/snapshot_directory.h"
+#include "store/spare_storage.h"
 #include "store/staging.h"
 #include "store/store.h"
 #include "sys/directory.h"
-#include "sys/sparse_file.h"
+#include "sys/hole_probe.h"
 
 namespace lamina {
 namespace {
 
 using store::OpenSnapshot;
 using store::Staging;
+
+/// Of so many dirty blocks a guest has cleared some: of a real diff 2 %.
+constexpr std::uint64_t kManyBlocks = 300;
 
 /// One ingest, from its options to the published snapshot.
 class Ingest {
@@ -51,12 +55,27 @@ class Ingest {
       }
       LAMINA_ASSIGN_OR_RETURN(opened, store::Store::open(target_.store, report_.notes));
     }
-    const store::Store& store = *opened;
+    LAMINA_RETURN_IF_ERROR(store_locked(*opened));
+    return give_back_spare();
+  }
+
+  Status store_locked(const store::Store& store) {
     LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.lock(target_.name));
     LAMINA_RETURN_IF_ERROR(look_at_target(store));
     LAMINA_RETURN_IF_ERROR(choose_layout(store));
     LAMINA_RETURN_IF_ERROR(probe_holes());
     return layout_ == Layout::kAdopted ? adopt(store) : store_compact(store);
+  }
+
+  /// The snapshot is published, and nobody waits for its name any more.
+  Status give_back_spare() {
+    if (layout_ != Layout::kAdopted) return {};
+    const std::string path = target_.path + "/" + layer_name_;
+    spare_.give_back(path, report_.notes);
+    // Merged away or replaced meanwhile, it has the size that it was published with.
+    const auto layer = sys::open_regular(AT_FDCWD, path, O_RDONLY, path);
+    if (layer) report_.layer_allocated_bytes = layer->facts.allocated_bytes;
+    return {};
   }
 
   Status check_options() {
@@ -193,15 +212,6 @@ class Ingest {
     if (kind_ != MemoryFileKind::kDiff || options_.zeros == Zeros::kInherit) return {};
     const std::string directory = sys::parent_of(memory_path_);
     LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd, sys::open_directory(AT_FDCWD, directory, directory));
-    LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts beside, sys::facts_of(fd.get(), directory));
-    if (beside.mount != memory_.facts.mount ||
-        (beside.mount == 0 && beside.device != memory_.facts.device)) {
-      return fail(
-          ErrorKind::kFailed,
-          "'{}' is mounted by itself, so whether holes are exact on its file system cannot be "
-          "tried out beside it; name it in the directory that it was written in",
-          options_.memory_file);
-    }
     const auto probe = sys::probe_holes(fd.get(), memory_.facts.size_bytes, directory);
     if (!probe) {
       return std::unexpected(with_context(
@@ -211,12 +221,25 @@ class Ingest {
               options_.memory_file, directory),
           probe.error()));
     }
-    if (probe->exact) return {};
-    return fail(
-        ErrorKind::kFailed,
-        "the holes of '{}' cannot be trusted: on the file system of '{}', {}; a diff needs a "
-        "file system that tracks 4 KiB pages, so let the VMM write a full memory file here",
-        options_.memory_file, directory, probe->explanation);
+    if (!probe->holds_for(memory_.facts)) {
+      return fail(
+          ErrorKind::kFailed,
+          "the holes of '{}' cannot be trusted: it is not in the file system that its directory "
+          "is in ({}), so whether holes are exact there cannot be tried out; name it in the "
+          "directory that it was written in",
+          options_.memory_file,
+          probe->is_overlay ? "it is in a lower layer of an overlay, or was copied up from there"
+                            : "it is mounted by itself");
+    }
+    if (!probe->is_exact) {
+      return fail(
+          ErrorKind::kFailed,
+          "the holes of '{}' cannot be trusted: on the file system of '{}', {}; a diff needs a "
+          "file system that tracks 4 KiB pages, so let the VMM write a full memory file here",
+          options_.memory_file, directory, probe->explanation);
+    }
+    refuse_preallocated_ = !probe->is_exact_when_preallocated;
+    return {};
   }
 
   Status store_compact(const store::Store& store) {
@@ -248,7 +271,7 @@ class Ingest {
   }
 
   Status adopt(const store::Store& store) {
-    LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile writable,
+    LAMINA_ASSIGN_OR_RETURN(sys::OpenedFile writable,
                             sys::open_regular(AT_FDCWD, memory_path_, O_RDWR, memory_path_));
     if (!writable.facts.same_file(memory_.facts)) {
       return fail(ErrorKind::kFailed, "'{}' was exchanged meanwhile", options_.memory_file);
@@ -269,6 +292,7 @@ class Ingest {
       } else {
         adoption.leave();
       }
+      spare_ = store::SpareStorage(std::move(writable.fd), std::move(spare_runs_));
       return done;
     }
     const Status undone = adoption.undo();
@@ -285,6 +309,7 @@ class Ingest {
     input.kind = kind_;
     input.layout = layout_;
     input.zeros = options_.zeros;
+    input.refuse_preallocated = refuse_preallocated_;
     input.compare_with_parent =
         parent_ && (kind_ == MemoryFileKind::kFull || options_.dedup == Dedup::kParent);
     input.parent = parent_.get();
@@ -310,6 +335,8 @@ class Ingest {
     const Status built = build.run({staging.fd(), staging.path(), layer, layer_path}, vmstate);
     report_.notes.insert(report_.notes.end(), build.notes().begin(), build.notes().end());
     LAMINA_RETURN_IF_ERROR(built);
+    suspect_copy(build.scanned());
+    spare_runs_ = build.spare_runs();
     return fill_report(build, layer, layer_path);
   }
 
@@ -319,6 +346,19 @@ class Ingest {
     }
     if (replaced_) return staging.publish_replacing(target_.name, *replaced_, report_.notes);
     return staging.publish_new(target_.name);
+  }
+
+  /// The zeros of a diff are as much data as the rest, and some tools make holes of them.
+  void suspect_copy(const engine::MemoryScanResult& scanned) {
+    if (kind_ != MemoryFileKind::kDiff || options_.zeros != Zeros::kUnspecified) return;
+    const std::uint64_t blocks = scanned.stored_blocks + scanned.unchanged_blocks;
+    if (scanned.zero_blocks > 0 || blocks <= kManyBlocks) return;
+    report_.notes.push_back(fmt::format(
+        "'{}' has {} blocks of data and no written zeros, which is rare for a diff: if a tool "
+        "copied it that makes holes of zeros (cp, mv to another file system, rsync --sparse, dd "
+        "conv=sparse), memory that the guest cleared comes back with old contents; ingest the file "
+        "that the VMM wrote, or say with --zeros written that this is it",
+        options_.memory_file, blocks));
   }
 
   Status fill_report(const store::SnapshotBuild& build, int layer, const std::string& layer_path) {
@@ -344,6 +384,7 @@ class Ingest {
   store::SnapshotPath target_;
   MemoryFileKind kind_ = MemoryFileKind::kFull;
   Layout layout_ = Layout::kCompact;
+  bool refuse_preallocated_ = false;
   Uuid build_id_;
   Uuid pause_id_;
   std::string layer_name_;
@@ -351,6 +392,8 @@ class Ingest {
   sys::OpenedFile memory_;
   std::string memory_path_;  ///< absolute, without symbolic links
   std::optional<sys::FileFacts> replaced_;
+  std::vector<format::BlockRun> spare_runs_;
+  store::SpareStorage spare_;
   IngestReport report_;
 };
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <string_view>
 #include <tuple>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "store/pending_area.h"
 #include "store/snapshot_build.h"
 #include "store/snapshot_link.h"
+#include "store/written_runs.h"
 #include "sys/directory.h"
 #include "sys/file.h"
 #include "sys/range_copy.h"
@@ -185,6 +187,13 @@ Status PendingPause::acknowledge(std::uint64_t memory_bytes) {
   return write_journal(journal);
 }
 
+Status PendingPause::record_written(int memory_file, std::uint64_t memory_bytes) const {
+  shrink_reserve();
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<sys::DataExtent> written,
+                          sys::data_extents(memory_file, memory_bytes, layer_name()));
+  return write_written_runs(written, directory(), path());
+}
+
 Status PendingPause::remove_files() {
   if (!journal_.jail_directory.empty()) {
     // The jail may be gone, or be somebody's who does not let us.
@@ -232,13 +241,17 @@ Status PendingPause::remove_partial_work() const {
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                           sys::list_directory(directory(), path()));
   for (const std::string& name : names) {
-    const bool is_input = name == layer_name() || name == kVmstateName;
+    const bool is_input = name == layer_name() || name == kVmstateName || name == kWrittenRunsName;
     const bool is_attached = !is_own_file(name) && name != kReserveName && name != kFetchedName &&
                              name != kVmstateName && name != kWorkingSetName;
     if (is_input || (is_attached && !journal_.lacks_files)) continue;
     LAMINA_RETURN_IF_ERROR(sys::remove_file(directory(), name, path() + "/" + name));
   }
   return {};
+}
+
+Status PendingPause::remove_written_runs() const {
+  return sys::remove_file(directory(), kWrittenRunsName, path() + "/" + kWrittenRunsName);
 }
 
 Result<CompletedPause> PendingPause::complete(const OpenSnapshot* base,
@@ -248,6 +261,7 @@ Result<CompletedPause> PendingPause::complete(const OpenSnapshot* base,
   if (sys::name_exists(directory(), kFactsName)) {
     const auto whole = open_snapshot(path());
     if (whole && whole->pause_id == journal_.pause_id) {
+      LAMINA_RETURN_IF_ERROR(remove_written_runs());
       LAMINA_RETURN_IF_ERROR(sys::sync(directory(), path()));
       return CompletedPause{};
     }
@@ -294,6 +308,9 @@ Result<CompletedPause> PendingPause::complete(const OpenSnapshot* base,
   input.kind = journal_.kind;
   input.layout = Layout::kAdopted;
   input.zeros = Zeros::kWritten;
+  std::optional<std::vector<sys::DataExtent>> written;
+  if (is_diff) written = read_written_runs(directory(), path(), journal_.memory_bytes);
+  input.written = written ? &*written : nullptr;
   input.compare_with_parent = is_diff && journal_.compare;
   input.parent = is_diff ? base : nullptr;
   input.parent_pause_id = journal_.parent_pause_id;
@@ -306,9 +323,11 @@ Result<CompletedPause> PendingPause::complete(const OpenSnapshot* base,
   LAMINA_ASSIGN_OR_RETURN(const format::FileDigest vmstate, digest_vmstate(directory(), path()));
   LAMINA_RETURN_IF_ERROR(build.run({directory(), path(), memory.fd.get(), layer_path}, vmstate));
   notes.insert(notes.end(), build.notes().begin(), build.notes().end());
+  LAMINA_RETURN_IF_ERROR(remove_written_runs());
   LAMINA_RETURN_IF_ERROR(sys::sync(directory(), path()));
   return CompletedPause{build.scanned().stored_blocks, build.scanned().zero_blocks,
-                        build.scanned().unchanged_blocks};
+                        build.scanned().unchanged_blocks,
+                        SpareStorage(std::move(memory.fd), build.spare_runs())};
 }
 
 bool PendingPause::may_replace(const OpenSnapshot& existing) const {
@@ -355,7 +374,12 @@ Result<bool> PendingPause::publish_as(const std::string& name, std::string& obst
     obstacle = fmt::format("'{}' is a snapshot that this VM does not descend from by now", path);
     return false;
   }
-  LAMINA_RETURN_IF_ERROR(staging_->publish_replacing(name, existing->directory_facts, notes));
+  const Status replaced = staging_->publish_replacing(name, existing->directory_facts, notes);
+  if (!replaced && replaced.error().error_number == EXDEV && !staging_->is_published()) {
+    obstacle = replaced.error().message;
+    return false;
+  }
+  LAMINA_RETURN_IF_ERROR(replaced);
   left_replaced_ = staging_->left_replaced();
   return true;
 }

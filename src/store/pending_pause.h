@@ -19,6 +19,7 @@
 #include "lamina/uuid.h"
 #include "store/pause_journal.h"
 #include "store/snapshot_directory.h"
+#include "store/spare_storage.h"
 #include "store/staging.h"
 #include "store/store.h"
 
@@ -29,6 +30,7 @@ struct CompletedPause {
   std::uint64_t stored_blocks = 0;
   std::uint64_t zero_blocks = 0;
   std::uint64_t unchanged_blocks = 0;
+  SpareStorage spare;  ///< to be given back once it is published
 };
 
 class PendingPause {
@@ -53,6 +55,10 @@ class PendingPause {
   /// The VMM has answered that its files are written: puts that, and the memory file's size, on
   /// record.
   Status acknowledge(std::uint64_t memory_bytes);
+
+  /// Puts on record what a diff has written, where that cannot be told any more once somebody has
+  /// read it. Before anybody can: called between the VMM's answer and acknowledge().
+  [[nodiscard]] Status record_written(int memory_file, std::uint64_t memory_bytes) const;
 
   /// Removes the files of a pause that was not acknowledged, which needs no space. The journal
   /// stays: end() it when what it says is on record elsewhere.
@@ -93,6 +99,7 @@ class PendingPause {
   [[nodiscard]] Result<bool> is_what_it_replaced() const;
   Status remove_replaced();
   [[nodiscard]] Status remove_partial_work() const;
+  [[nodiscard]] Status remove_written_runs() const;
   [[nodiscard]] bool may_replace(const OpenSnapshot& existing) const;
 
   const Store* store_;

@@ -11,14 +11,9 @@
 #include "base/error.h"
 #include "engine/layer_writer.h"
 #include "mapping/overlay.h"
-#include "sys/sparse_file.h"
 
 namespace lamina::store {
 namespace {
-
-/// Zero runs shorter than this stay in an adopted file: a punch costs 10 to 80 microseconds and
-/// cuts the file into pieces.
-constexpr std::uint32_t kMinPunchedBlocks = 16;
 
 /// Guest memory is nobody else's business, whatever mode the VMM gave its file.
 constexpr std::uint32_t kLayerMode = 0600;
@@ -85,7 +80,9 @@ Status SnapshotBuild::scan(const BuildTarget& target) {
   scan.is_full = !is_diff;
   scan.zeros_inherit = input_.zeros == Zeros::kInherit;
   scan.refuse_ambiguous = is_diff && input_.zeros == Zeros::kUnspecified;
+  scan.refuse_preallocated = is_diff && input_.refuse_preallocated;
   scan.parent = input_.parent != nullptr ? &input_.parent->chain : nullptr;
+  scan.written = input_.written;
   scan.compare_with_parent = input_.compare_with_parent;
   if (input_.layout == Layout::kCompact) {
     scan.compact_file = target.layer;
@@ -118,43 +115,17 @@ Status SnapshotBuild::write_trailer(const mapping::Mapping& mapping, const Build
   trailer.checksums = std::move(scanned_.checksums);
   data_blocks_ = trailer.data_blocks;
   LAMINA_RETURN_IF_ERROR(engine::finish_layer(target.layer, trailer, target.layer_path));
-  // Only now are the zeros on record, so their storage can go; and only in a full file, where a
-  // hole means the same: undoing the adoption gives back a file that says what it said.
-  if (input_.layout == Layout::kAdopted && input_.kind == MemoryFileKind::kFull) {
-    punch_zeros(target);
-  }
-  if (input_.layout == Layout::kAdopted && input_.kind == MemoryFileKind::kDiff &&
-      scanned_.unchanged_blocks > 0) {
-    punch_unchanged(target);
-  }
   return {};
 }
 
-void SnapshotBuild::punch(std::uint64_t block, std::uint64_t count, const BuildTarget& target) {
-  if (count < kMinPunchedBlocks || !punches_) return;
-  const auto punched =
-      sys::punch_hole(target.layer, block * kBlockBytes, count * kBlockBytes, target.layer_path);
-  if (!punched) {
-    notes_.push_back(
-        fmt::format("blocks that are not needed keep their storage: {}", punched.error().message));
-  }
-  punches_ = punched && *punched;
-}
-
-/// Blocks that are as in the base: a hole in a diff says just that.
-void SnapshotBuild::punch_unchanged(const BuildTarget& target) {
-  std::uint64_t block = 0;
+std::vector<format::BlockRun> SnapshotBuild::spare_runs() const {
+  if (input_.layout != Layout::kAdopted) return {};
+  if (input_.kind == MemoryFileKind::kDiff) return scanned_.unchanged;
+  std::vector<format::BlockRun> zeros;
   for (const mapping::Change& change : scanned_.changes) {
-    punch(block, change.guest_block - block, target);
-    block = std::uint64_t{change.guest_block} + change.block_count;
+    if (change.zero) zeros.push_back({change.guest_block, change.block_count});
   }
-  punch(block, blocks_for(input_.memory_facts.size_bytes) - block, target);
-}
-
-void SnapshotBuild::punch_zeros(const BuildTarget& target) {
-  for (const mapping::Change& change : scanned_.changes) {
-    if (change.zero) punch(change.guest_block, change.block_count, target);
-  }
+  return zeros;
 }
 
 Status SnapshotBuild::link_parent_layers(const mapping::Mapping& mapping,

@@ -27,8 +27,10 @@ struct BuildInput {
   MemoryFileKind kind = MemoryFileKind::kFull;  ///< kFull or kDiff
   Layout layout = Layout::kCompact;             ///< kCompact or kAdopted
   Zeros zeros = Zeros::kUnspecified;
+  bool refuse_preallocated = false;  ///< as engine::MemoryScan
   bool compare_with_parent = false;
-  const OpenSnapshot* parent = nullptr;  ///< null when there is none
+  const std::vector<sys::DataExtent>* written = nullptr;  ///< as engine::MemoryScan
+  const OpenSnapshot* parent = nullptr;                   ///< null when there is none
   /// Of the state before, also when a full file stands on nothing of it. Of `parent` when empty.
   std::optional<Uuid> parent_pause_id;
   std::string parent_name;  ///< for people
@@ -65,14 +67,12 @@ class SnapshotBuild {
   [[nodiscard]] const format::Header& header() const { return header_; }
   /// Things worth telling a person, one line each.
   [[nodiscard]] std::vector<std::string>& notes() { return notes_; }
+  /// Of an adopted layer: the runs whose storage nobody needs once the snapshot is published.
+  [[nodiscard]] std::vector<format::BlockRun> spare_runs() const;
 
  private:
   Status scan(const BuildTarget& target);
   Status write_trailer(const mapping::Mapping& mapping, const BuildTarget& target);
-  // These save space, nothing else depends on them.
-  void punch_zeros(const BuildTarget& target);
-  void punch_unchanged(const BuildTarget& target);
-  void punch(std::uint64_t block, std::uint64_t count, const BuildTarget& target);
   Status link_parent_layers(const mapping::Mapping& mapping, const BuildTarget& target);
   void link_working_set(const BuildTarget& target) const;
   Status make_header(mapping::Mapping mapping);
@@ -80,7 +80,6 @@ class SnapshotBuild {
   const BuildInput& input_;
   engine::MemoryScanResult scanned_;
   std::uint64_t data_blocks_ = 0;
-  bool punches_ = true;  ///< until it turns out that the file system does not
   format::Header header_;
   std::vector<std::string> notes_;
 };

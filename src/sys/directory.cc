@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "sys/directory_stream.h"
 #include "sys/file.h"
+#include "sys/overlay.h"
 
 namespace lamina::sys {
 namespace {
@@ -26,6 +27,21 @@ struct FreeMemory {
 
 /// The one way to name an open file to linkat(2).
 std::string path_by_descriptor(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
+
+/// Why a rename failed. All that is renamed here stands in one file system, so that EXDEV has one
+/// of few causes, which its text does not tell.
+std::unexpected<Error> rename_failure(std::string_view call, int directory,
+                                      const std::string& object, int error) {
+  Error failure = system_error(call, object, error);
+  if (error != EXDEV) return std::unexpected(std::move(failure));
+  failure.message +=
+      is_in_overlay(directory)
+          ? ": what stands there is in a lower layer of an overlay, where directories cannot be "
+            "renamed; put the store on a file system of its own, or mount the overlay with "
+            "redirect_dir=on"
+          : ": another mount or quota project lies between the two names";
+  return std::unexpected(std::move(failure));
+}
 
 }  // namespace
 
@@ -117,13 +133,13 @@ Status rename_new(int from_directory, const std::string& from, int to_directory,
     if (name_exists(to_directory, to)) return system_failure("rename to", object, EEXIST);
     return rename_over(from_directory, from, to_directory, to, object);
   }
-  return system_failure("rename to", object, errno);
+  return rename_failure("rename to", from_directory, object, errno);
 }
 
 Status rename_over(int from_directory, const std::string& from, int to_directory,
                    const std::string& to, const std::string& object) {
   if (::renameat(from_directory, from.c_str(), to_directory, to.c_str()) == 0) return {};
-  return system_failure("rename to", object, errno);
+  return rename_failure("rename to", from_directory, object, errno);
 }
 
 Status replace_file(int directory, const std::string& fresh, const std::string& name,
@@ -137,7 +153,7 @@ Status replace_file(int directory, const std::string& fresh, const std::string& 
 Status rename_exchange(int a_directory, const std::string& a, int b_directory, const std::string& b,
                        const std::string& object) {
   if (::renameat2(a_directory, a.c_str(), b_directory, b.c_str(), RENAME_EXCHANGE) == 0) return {};
-  return system_failure("exchange", object, errno);
+  return rename_failure("exchange", b_directory, object, errno);
 }
 
 bool name_exists(int directory, const std::string& name) {

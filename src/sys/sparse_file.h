@@ -1,10 +1,17 @@
-// Where a file has data and where it has holes, and whether a file system's answer can be trusted.
+// Where a file has data and where it has holes.
 //
 // In a Diff that Firecracker wrote, a hole means "not dirty" and a written zero means "dirty, and
-// zero now". So the difference between the two is data, and only SEEK_DATA shows it. On most file
-// systems the answer is exact to the page; on some it is coarser (tmpfs with 2 MiB pages, xfs with
-// 64 KiB blocks), and then zeros around written pages would be taken for written ones and would
-// overwrite the parent. st_blksize tells nothing about it: only a try does.
+// zero now". The difference between the two is data, and two calls of the kernel show it:
+//
+//   SEEK_DATA   says what it takes to read the file. ext4 and xfs report preallocated storage that
+//               nobody wrote as a hole, until somebody reads it: then its zeros are in the page
+//               cache, and it is reported as data. A checksum of the file is enough.
+//   FIEMAP      says how the storage is laid out, and marks what was never written. What is still
+//               in the page cache only is not in that layout yet, so the file is written back first
+//               (FIEMAP_FLAG_SYNC).
+//
+// Data is therefore what was written, whether or not it has been read. Where FIEMAP does not exist
+// (tmpfs, FUSE, NFS) SEEK_DATA has to do; sys/hole_probe.h tries out whether it does.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +22,7 @@
 
 namespace lamina::sys {
 
-/// A run of bytes that the file system says is written.
+/// A run of bytes that was written.
 struct DataExtent {
   std::uint64_t offset = 0;
   std::uint64_t length = 0;
@@ -23,25 +30,31 @@ struct DataExtent {
   bool operator==(const DataExtent&) const = default;
 };
 
-/// The written runs of [0, size_bytes), in order, by SEEK_DATA and SEEK_HOLE. Must be asked before
-/// anything maps the file: on tmpfs a read through a mapping turns a hole into data. A file system
-/// that knows no holes reports one run over everything. Moves the descriptor's position.
+/// What is known of a file's storage.
+struct FileMap {
+  std::vector<DataExtent> written;  ///< in order, neighbours joined
+  /// The file system told preallocated storage from written storage. False: preallocated storage
+  /// may be in `written`.
+  bool tells_preallocated = false;
+  bool has_preallocated = false;  ///< some storage was never written, and is not in `written`
+  /// has_preallocated can be believed. True on tmpfs too, where storage that is set aside is data
+  /// once it is set aside again, or read through a mapping; some of it mostly is left.
+  bool knows_preallocated = false;
+};
+
+/// Maps [0, size_bytes) of a file. Writes the file's dirty pages back first where the file system
+/// knows FIEMAP (no journal commit, no flush of the disk: this is not a sync). Must be called
+/// before anything maps a file on tmpfs: a read through a mapping turns a hole into data there. A
+/// file system that knows no holes reports one run over everything. The file must not be written to
+/// meanwhile. Moves the descriptor's position.
+Result<FileMap> map_file(int fd, std::uint64_t size_bytes, const std::string& object);
+
+/// The written runs of map_file().
 Result<std::vector<DataExtent>> data_extents(int fd, std::uint64_t size_bytes,
                                              const std::string& object);
 
 /// False when [offset, end) of a file has a hole: a file of ours that has one where something was
 /// written was never written whole, however long it says it is. Moves the descriptor's position.
 Result<bool> is_stored(int fd, std::uint64_t offset, std::uint64_t end, const std::string& object);
-
-/// What a probe of a directory's file system found.
-struct HoleProbe {
-  bool exact = false;       ///< exactly the pages that were written are data
-  std::string explanation;  ///< what was seen when not exact: "8192 bytes written, 4 MiB are data"
-};
-
-/// Makes an unnamed file of `size_bytes` in `directory` with one odd page of data and one odd page
-/// of written zeros, syncs it, and compares what SEEK_DATA reports with what was written. Sizes
-/// matter: tmpfs with huge=within_size is exact for small files only. Costs one small fsync.
-Result<HoleProbe> probe_holes(int directory, std::uint64_t size_bytes, const std::string& object);
 
 }  // namespace lamina::sys

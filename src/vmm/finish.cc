@@ -126,8 +126,7 @@ Status settle_pause(const store::Store& store, store::PendingPause& pending, sto
                     id, journal.name));
     return pending.end();
   }
-  LAMINA_ASSIGN_OR_RETURN(const FinishedPause finished,
-                          finish_pause(store, pending, pin, settled.notes));
+  LAMINA_ASSIGN_OR_RETURN(FinishedPause finished, finish_pause(store, pending, pin, settled.notes));
   ++settled.completed;
   settled.notes.push_back(fmt::format("completed pause {} as '{}'", id, finished.name));
   if (is_paused && journal.after == AfterPause::kStop) {
@@ -135,7 +134,9 @@ Status settle_pause(const store::Store& store, store::PendingPause& pending, sto
     settled.notes.push_back(
         fmt::format("process {} stays paused; it was to be stopped after pause {}", vmm.pid(), id));
   }
-  return pending.end();
+  LAMINA_RETURN_IF_ERROR(pending.end());
+  finished.found.spare.give_back(store.path() + "/" + finished.name, settled.notes);
+  return {};
 }
 
 Status settle_queue(const store::Store& store, store::Pin& pin, Firecracker& vmm,

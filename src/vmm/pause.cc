@@ -26,10 +26,10 @@
 #include "store/store.h"
 #include "sys/directory.h"
 #include "sys/file.h"
+#include "sys/hole_probe.h"
 #include "sys/machine.h"
 #include "sys/process.h"
 #include "sys/range_copy.h"
-#include "sys/sparse_file.h"
 #include "vmm/finish.h"
 #include "vmm/firecracker.h"
 #include "vmm/firecracker_version.h"
@@ -59,7 +59,14 @@ class Pause {
   explicit Pause(const PauseOptions& options)
       : options_(options), interruption_(options.progress) {}
 
-  Result<PauseReport> run() { return report_or_error(work(), report_); }
+  Result<PauseReport> run() {
+    const Status done = work();
+    // Nobody waits for the VM, its pin or the pause any more.
+    pending_.reset();
+    pin_.reset();
+    spare_.give_back(report_.snapshot, report_.notes);
+    return report_or_error(done, report_);
+  }
 
  private:
   Status work() {
@@ -176,18 +183,20 @@ class Pause {
   }
 
   /// Tries where the VMM will write whether a hole is a hole.
-  [[nodiscard]] Result<std::string> distrust_holes() const {
-    std::vector<std::string> places{options_.store};
-    if (jail_->is_apart()) places.push_back(jail_->root());
-    for (const std::string& place : places) {
-      LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd, sys::open_directory(AT_FDCWD, place, place));
-      LAMINA_ASSIGN_OR_RETURN(const sys::HoleProbe probe,
-                              sys::probe_holes(fd.get(), memory_bytes_, place));
-      if (!probe.exact) {
-        return fmt::format("holes in '{}' cannot be trusted: {}", place, probe.explanation);
-      }
-    }
-    return std::string();
+  Result<std::string> distrust_holes() {
+    const std::string& store = options_.store;
+    LAMINA_ASSIGN_OR_RETURN(probe_, sys::probe_holes(store_->pending_area(), memory_bytes_, store));
+    if (!probe_.is_exact) return obstacle_of(probe_, store);
+    if (!jail_->is_apart()) return std::string();
+    // From the jail it comes into the store, by a rename or a copy: holes must be exact in both.
+    const std::string& root = jail_->root();
+    LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd, sys::open_directory(AT_FDCWD, root, root));
+    LAMINA_ASSIGN_OR_RETURN(probe_, sys::probe_holes(fd.get(), memory_bytes_, root));
+    return probe_.is_exact ? std::string() : obstacle_of(probe_, root);
+  }
+
+  static std::string obstacle_of(const sys::HoleProbe& probe, const std::string& place) {
+    return fmt::format("holes in '{}' cannot be trusted: {}", place, probe.explanation);
   }
 
   /// Early, so that nobody freezes a VM for nothing; publishing looks again.
@@ -337,6 +346,15 @@ class Pause {
       return fail(ErrorKind::kFailed, "Firecracker wrote a diff of {} bytes to a base of {}",
                   memory.facts.size_bytes, base_->header.memory_bytes);
     }
+    if (report_.is_diff && !probe_.holds_for(memory.facts)) {
+      return fail(ErrorKind::kFailed,
+                  "'{}' is not in the file system that holes were tried out in, so they cannot be "
+                  "trusted",
+                  path);
+    }
+    if (report_.is_diff && !probe_.tells_preallocated) {
+      LAMINA_RETURN_IF_ERROR(pending_->record_written(memory.fd.get(), memory.facts.size_bytes));
+    }
     // Firecracker has synced the files; their names are ours to sync.
     LAMINA_RETURN_IF_ERROR(sys::sync(directory.get(), directory_));
     return pending_->acknowledge(memory.facts.size_bytes);
@@ -412,6 +430,7 @@ class Pause {
     report_.memory_bytes = finished->memory_bytes;
     report_.stored_bytes = finished->found.stored_blocks * kBlockBytes;
     report_.unchanged_bytes = finished->found.unchanged_blocks * kBlockBytes;
+    spare_ = std::move(finished->found.spare);
     report_.phases.complete = finished->complete_ms;
     report_.phases.publish = finished->publish_ms;
     if (options_.after == AfterPause::kStop && captured_) {
@@ -468,6 +487,7 @@ class Pause {
   std::optional<PendingPause> pending_;
   std::optional<OpenSnapshot> base_;
   std::string base_error_;
+  sys::HoleProbe probe_;  ///< of where the VMM writes a diff
   vmm::InstanceInfo instance_;
   vmm::MachineConfig machine_;
   std::uint64_t hotplug_mib_ = 0;  ///< of memory that can be plugged, which is in the memory file
@@ -475,6 +495,7 @@ class Pause {
   PauseJournal journal_;
   std::string directory_;  ///< where the VMM writes, absolute
   std::vector<std::string> attached_;
+  store::SpareStorage spare_;
   Status captured_;
   Status resumed_;
 };

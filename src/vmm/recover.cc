@@ -162,12 +162,14 @@ class Recover {
                   "lost; give it up: lamina recover {} --give-up {}",
                   store.path(), pending.journal().pause_id.to_string());
     }
-    LAMINA_ASSIGN_OR_RETURN(const vmm::FinishedPause finished,
+    LAMINA_ASSIGN_OR_RETURN(vmm::FinishedPause finished,
                             vmm::finish_pause(store, pending, pin, report_.notes));
     ++report_.completed;
     report_.notes.push_back(fmt::format("completed pause {} as '{}'",
                                         pending.journal().pause_id.to_string(), finished.name));
-    return pending.end();
+    LAMINA_RETURN_IF_ERROR(pending.end());
+    finished.found.spare.give_back(store.path() + "/" + finished.name, report_.notes);
+    return {};
   }
 
   Status end_with_vm(const Store& store, PendingPause& pending, Pin& pin) {

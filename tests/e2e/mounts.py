@@ -87,6 +87,25 @@ def bind(test: unittest.TestCase, source: Path, point: Path) -> Path:
     return point
 
 
+def mount_overlay(test: unittest.TestCase, directory: Path, lower: Path, upper: Path,
+                  options: str = "") -> Path:
+    """Mounts an overlay whose upper layer is a fresh directory in `upper`."""
+    if os.geteuid() != 0:
+        test.skipTest("mounting needs root")
+    number = len(list(directory.glob("overlay-*")))
+    point = directory / f"overlay-{number}"
+    layer, work = (upper / f"{name}-{number}" for name in ("upper", "work"))
+    for made in (point, layer, work):
+        made.mkdir()
+    layers = f"lowerdir={lower},upperdir={layer},workdir={work}"
+    words = ",".join(part for part in (layers, options) if part)
+    mounted = _run(["mount", "-t", "overlay", "-o", words, "lamina-test", str(point)])
+    if mounted.returncode != 0:
+        test.skipTest(f"cannot mount an overlay: {mounted.stderr.strip()}")
+    test.addCleanup(unmount, point)
+    return point
+
+
 def unmount(point: Path) -> None:
     """Unmounts, at once or as soon as the last user has gone."""
     if _run(["umount", str(point)]).returncode != 0:

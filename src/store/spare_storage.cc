@@ -1,0 +1,58 @@
+#include "store/spare_storage.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "base/block.h"
+#include "base/error.h"
+#include "sys/file.h"
+
+namespace lamina::store {
+namespace {
+
+/// Shorter runs stay: a call costs tens of microseconds at best and cuts the file into pieces.
+constexpr std::uint32_t kMinBlocks = 16;
+/// Less than this is kept without a word.
+constexpr std::uint64_t kNotableBytes = std::uint64_t{64} << 20;
+
+}  // namespace
+
+SpareStorage::SpareStorage(sys::Fd layer, std::vector<format::BlockRun> runs)
+    : layer_(std::move(layer)), runs_(std::move(runs)) {
+  std::erase_if(runs_, [](const format::BlockRun& run) { return run.block_count < kMinBlocks; });
+  std::sort(runs_.begin(), runs_.end(), [](const format::BlockRun& a, const format::BlockRun& b) {
+    return a.block_count > b.block_count;
+  });
+}
+
+void SpareStorage::give_back(const std::string& path, std::vector<std::string>& notes,
+                             std::chrono::milliseconds limit) {
+  const sys::Fd layer = std::move(layer_);
+  const std::vector<format::BlockRun> runs = std::exchange(runs_, {});
+  const auto end = std::chrono::steady_clock::now() + limit;
+  for (auto run = runs.begin(); run != runs.end(); ++run) {
+    const auto punched = sys::punch_hole(layer.get(), run->guest_block * kBlockBytes,
+                                         run->block_count * kBlockBytes, path);
+    if (!punched) {
+      notes.push_back(fmt::format("blocks that are not needed keep their storage: {}",
+                                  punched.error().message));
+    }
+    if (!punched || !*punched) return;
+    if (std::chrono::steady_clock::now() < end) continue;
+    const std::uint64_t kept =
+        kBlockBytes * std::accumulate(run + 1, runs.end(), std::uint64_t{0},
+                                      [](std::uint64_t sum, const format::BlockRun& left) {
+                                        return sum + left.block_count;
+                                      });
+    if (kept >= kNotableBytes) {
+      notes.push_back(fmt::format(
+          "{} bytes in '{}' keep their storage though they are not needed: to give it back is slow "
+          "on this file system; a full merge does without it",
+          kept, path));
+    }
+    return;
+  }
+}
+
+}  // namespace lamina::store
