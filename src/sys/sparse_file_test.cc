@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kBlocks = 4096;
+constexpr std::uint64_t kBlocks = 2304;
 
 class SparseFileTest : public testing::Test {
  protected:
