@@ -89,8 +89,25 @@ Result<LayerCheck> check_layer(const Chain& chain, mapping::LayerIndex index, Pr
       LAMINA_RETURN_IF_ERROR(advance(progress, count * kBlockBytes));
     }
   }
-  manners.finish(check.checked_blocks);
+  LAMINA_RETURN_IF_ERROR(manners.finish(check.checked_blocks));
   return check;
+}
+
+Status check_stored(const Layer& layer) {
+  if (!layer.trailer()) return {};
+  std::vector<std::byte> buffer(kChunkBlocks * kBlockBytes);
+  for (const format::StoredExtent& extent : layer.trailer()->extents) {
+    for (std::uint32_t done = 0; done < extent.block_count;) {
+      const std::uint32_t count = std::min(kChunkBlocks, extent.block_count - done);
+      // Which layer of a mapping it is does not matter to the layer.
+      const mapping::Extent part{extent.guest_block + done, count, mapping::kZeros,
+                                 extent.storage_block + done};
+      LAMINA_RETURN_IF_ERROR(
+          layer.read_checked(part, std::span(buffer).first(count * kBlockBytes)));
+      done += count;
+    }
+  }
+  return {};
 }
 
 Result<Comparison> compare_with_file(const Chain& chain, std::uint64_t memory_bytes, int fd,

@@ -34,6 +34,10 @@ inline constexpr std::size_t kMaxReported = 100;
 /// interrupted.
 Result<LayerCheck> check_layer(const Chain& chain, mapping::LayerIndex index, Progress* progress);
 
+/// Reads all blocks that a layer has checksums for; kCorrupt names the first that is not what was
+/// stored. REQUIRES: the checksums were loaded.
+Status check_stored(const Layer& layer);
+
 struct Comparison {
   std::uint64_t compared_blocks = 0;
   std::uint64_t different_blocks = 0;

@@ -34,7 +34,13 @@ format::Trailer describe_layer(const mapping::Mapping& state, const Uuid& build_
 Status finish_layer(int fd, const format::Trailer& trailer, const std::string& path) {
   const std::vector<std::byte> bytes = format::encode_trailer(trailer);
   const std::uint64_t data_bytes = trailer.data_blocks * kBlockBytes;
-  LAMINA_RETURN_IF_ERROR(sys::truncate(fd, data_bytes, path));
+  // Before the first call that may write data to the disk and fail at it, which a truncation may be
+  // (xfs), the checksums must be there: only they tell then what is lost. What is short of whole
+  // blocks is padded by writing behind it.
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(fd, path));
+  if (facts.size_bytes > data_bytes) {
+    LAMINA_RETURN_IF_ERROR(sys::truncate(fd, data_bytes, path));
+  }
   LAMINA_RETURN_IF_ERROR(sys::write_at(fd, bytes, data_bytes, path));
   return sys::sync(fd, path);
 }

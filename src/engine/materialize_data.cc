@@ -48,7 +48,7 @@ class Materializer {
           add({extent.guest_block, extent.block_count, extent.layer, extent.storage_block}));
     }
     LAMINA_RETURN_IF_ERROR(flush());
-    manners_.finish(read_blocks_);
+    LAMINA_RETURN_IF_ERROR(manners_.finish(read_blocks_));
     LAMINA_RETURN_IF_ERROR(sys::truncate(target_.destination, target_.memory_bytes, target_.path));
     return done_;
   }

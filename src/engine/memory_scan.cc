@@ -9,6 +9,7 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "engine/block_scan.h"
+#include "engine/read_back.h"
 #include "engine/transfer.h"
 #include "engine/write_behind.h"
 #include "sys/file.h"
@@ -214,11 +215,32 @@ class Scanner {
             sys::clone_range(scan_.memory_file, change.guest_block * kBlockBytes,
                              scan_.compact_file, change.storage_block * kBlockBytes,
                              cloneable * kBlockBytes, scan_.compact_path));
-        if (cloned) done = cloneable;
-        result_.cloned_blocks += done;
+        if (cloned) {
+          done = cloneable;
+          cloned_.push_back({change.guest_block, cloneable, false, change.storage_block});
+        }
         LAMINA_RETURN_IF_ERROR(advance(scan_.progress, 0));
       }
       LAMINA_RETURN_IF_ERROR(copy_checked(change, done));
+    }
+    return check_clones();
+  }
+
+  /// A clone shares what is on the disk, which need not be what was read: where the memory file
+  /// could not be written back, its pages are cached and right, and what is shared never was. So
+  /// the clone is read before anybody counts on it; what is not right is written from the buffer
+  /// instead.
+  Status check_clones() {
+    for (const mapping::Change& clone : cloned_) {
+      const auto checksums =
+          std::span(result_.checksums).subspan(clone.storage_block, clone.block_count);
+      if (are_blocks(scan_.compact_file, clone.storage_block, checksums, buffer_,
+                     scan_.compact_path)) {
+        result_.cloned_blocks += clone.block_count;
+      } else {
+        LAMINA_RETURN_IF_ERROR(copy_checked(clone, 0));
+      }
+      LAMINA_RETURN_IF_ERROR(advance(scan_.progress, 0));
     }
     return {};
   }
@@ -252,6 +274,7 @@ class Scanner {
   std::vector<std::byte> parent_buffer_;
   WriteBehind behind_;
   std::array<BlockScan, kChunkBlocks> scans_{};
+  std::vector<mapping::Change> cloned_;
   MemoryScanResult result_;
 };
 

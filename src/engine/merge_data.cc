@@ -7,9 +7,11 @@
 #include "base/error.h"
 #include "engine/block_scan.h"
 #include "engine/page_cache_manners.h"
+#include "engine/read_back.h"
 #include "engine/transfer.h"
 #include "engine/write_behind.h"
 #include "sys/file.h"
+#include "sys/page_cache.h"
 #include "sys/range_copy.h"
 
 namespace lamina::engine {
@@ -27,6 +29,9 @@ constexpr std::uint64_t kMinMeanClonedBlocks = 8;
 /// Longest single kernel call, so that an interruption is noticed.
 constexpr std::uint32_t kMaxCallBlocks = 16384;
 
+/// How far ahead of what is checked is announced.
+constexpr std::uint64_t kCheckedAheadBytes = std::uint64_t{8} << 20;
+
 /// Blocks gathered before they are written.
 constexpr std::uint32_t kGatherBlocks = 256;
 
@@ -38,8 +43,9 @@ class Merger {
         clone_(target.allow_clone),
         kernel_copy_(target.allow_kernel_copy),
         gathered_(kGatherBlocks * kBlockBytes),
+        read_back_(kChunkBlocks * kBlockBytes),
         moves_(moves),
-        manners_(chain, moves, target.destination),
+        manners_(chain, moves, target.destination, target.path),
         behind_(target.destination) {}
 
   Result<MergedData> run() {
@@ -50,7 +56,8 @@ class Merger {
     if (target_.progress != nullptr) target_.progress->begin("merging", blocks * kBlockBytes);
     for (const mapping::Move& move : moves_) LAMINA_RETURN_IF_ERROR(add(move));
     LAMINA_RETURN_IF_ERROR(flush());
-    manners_.finish(end_block_);
+    if (merged_.cloned_bytes > 0) LAMINA_RETURN_IF_ERROR(check_clones());
+    LAMINA_RETURN_IF_ERROR(manners_.finish(end_block_));
     return std::move(merged_);
   }
 
@@ -73,7 +80,7 @@ class Merger {
     const auto checksums = layer.checksums(part);
     if (checksums.empty()) return gather(part);  // must be read for its checksums
     if (clone_ || (kernel_copy_ && part.block_count >= kMinKernelCopiedBlocks)) {
-      LAMINA_ASSIGN_OR_RETURN(const bool moved, move_in_kernel(layer, part));
+      LAMINA_ASSIGN_OR_RETURN(const bool moved, move_in_kernel(layer, part, checksums));
       if (moved) {
         merged_.checksums.insert(merged_.checksums.end(), checksums.begin(), checksums.end());
         end_block_ += part.block_count;
@@ -83,8 +90,10 @@ class Merger {
     return gather(part);
   }
 
-  /// False when this run has to be moved through the buffer.
-  Result<bool> move_in_kernel(const Layer& layer, const mapping::Extent& part) {
+  /// False when this run has to be moved through the buffer: also when what the kernel has moved is
+  /// not what was stored, which is known before the layer it comes from may go.
+  Result<bool> move_in_kernel(const Layer& layer, const mapping::Extent& part,
+                              std::span<const std::uint64_t> checksums) {
     LAMINA_RETURN_IF_ERROR(flush());
     const std::uint64_t from = part.storage_block * kBlockBytes;
     const std::uint64_t to = end_block_ * kBlockBytes;
@@ -102,11 +111,55 @@ class Merger {
     LAMINA_ASSIGN_OR_RETURN(
         kernel_copy_, sys::kernel_copy_range(layer.fd(), from, target_.destination, to, length,
                                              layer.path(), target_.path));
-    if (!kernel_copy_) return false;
+    // Read back at once, while it is cached.
+    if (!kernel_copy_ ||
+        !are_blocks(target_.destination, end_block_, checksums, read_back_, target_.path)) {
+      return false;
+    }
     merged_.kernel_copied_bytes += length;
     behind_.written_until(to + length);
     manners_.after_read(part, end_block_);
     return true;
+  }
+
+  /// Reads the whole file in one go, as it comes from the disk: the clones of it are not cached.
+  Status check_clones() {
+    sys::read_ahead(target_.destination, 0, kCheckedAheadBytes);
+    for (std::uint64_t block = 0; block < end_block_;) {
+      const std::uint64_t count = std::min<std::uint64_t>(kGatherBlocks, end_block_ - block);
+      const std::uint64_t offset = block * kBlockBytes;
+      sys::read_ahead(target_.destination, offset + kCheckedAheadBytes, count * kBlockBytes);
+      const auto checksums = std::span(merged_.checksums).subspan(block, count);
+      if (!are_blocks(target_.destination, block, checksums, gathered_, target_.path)) {
+        LAMINA_RETURN_IF_ERROR(write_anew(block, count));
+      } else if (manners_.is_cold()) {
+        sys::drop_cached(target_.destination, offset, count * kBlockBytes);
+      }
+      block += count;
+      LAMINA_RETURN_IF_ERROR(advance(target_.progress, 0));
+    }
+    return {};
+  }
+
+  /// Writes blocks of the merged layer from the layers they come from, checked.
+  Status write_anew(std::uint64_t first, std::uint64_t count) {
+    std::uint64_t at = 0;
+    for (const mapping::Move& move : moves_) {
+      const std::uint64_t from = std::max(first, at);
+      const std::uint64_t to = std::min(first + count, at + move.block_count);
+      for (std::uint64_t block = from; block < to; ++block) {
+        const auto index = static_cast<std::uint32_t>(block - at);
+        const auto bytes = std::span(gathered_).first(kBlockBytes);
+        LAMINA_RETURN_IF_ERROR(
+            chain_.layer(move.layer)
+                .read_checked({move.guest_block + index, 1, move.layer, move.storage_block + index},
+                              bytes));
+        LAMINA_RETURN_IF_ERROR(
+            sys::write_at(target_.destination, bytes, block * kBlockBytes, target_.path));
+      }
+      at += move.block_count;
+    }
+    return {};
   }
 
   Status gather(mapping::Extent part) {
@@ -153,6 +206,7 @@ class Merger {
   bool clone_;
   bool kernel_copy_;
   std::vector<std::byte> gathered_;
+  std::vector<std::byte> read_back_;
   std::uint32_t gathered_blocks_ = 0;
   std::span<const mapping::Move> moves_;
   PageCacheManners manners_;

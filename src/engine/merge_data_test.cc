@@ -145,5 +145,33 @@ TEST_F(MergeData, ReadsAndWritesWhereTheKernelCannotCopy) {
 
 TEST_F(MergeData, ReadsAndWritesWhatIsNotCloned) { expect_merged(true, false); }
 
+/// The layers may go when a merge is published: what they have must be right by then.
+TEST_F(MergeData, ABlockThatIsNotWhatWasStoredEndsTheMerge) {
+  const std::string name = layers_.front().path();
+  const auto file = sys::open_at(directory_.get(), name, O_RDWR, name);
+  ASSERT_TRUE(file) << file.error().message;
+  const Bytes wrong(kBlockBytes, std::byte{0x5a});
+  ASSERT_TRUE(sys::write_at(file->get(), wrong, 300 * kBlockBytes, name));
+  ASSERT_TRUE(sys::sync(file->get(), name));
+  const auto chain = Chain::create(mapping_, std::move(layers_));
+  ASSERT_TRUE(chain) << chain.error().message;
+  const auto plan = mapping::plan_merge(mapping_, {false, true, true, true}, Uuid::random());
+  ASSERT_TRUE(plan) << plan.error().message;
+  for (const bool allowed : {true, false}) {
+    const std::string out = allowed ? "moved" : "gathered";
+    const auto merged_file = sys::open_at(directory_.get(), out, O_RDWR | O_CREAT | O_EXCL, out);
+    ASSERT_TRUE(merged_file) << merged_file.error().message;
+    MergeTarget target;
+    target.destination = merged_file->get();
+    target.path = out;
+    target.allow_clone = allowed;
+    target.allow_kernel_copy = allowed;
+    const auto merged = merge_data(*chain, plan->moves, target);
+    ASSERT_FALSE(merged) << out;
+    EXPECT_EQ(merged.error().kind, ErrorKind::kCorrupt) << merged.error().message;
+    EXPECT_NE(merged.error().message.find(name), std::string::npos) << merged.error().message;
+  }
+}
+
 }  // namespace
 }  // namespace lamina::engine

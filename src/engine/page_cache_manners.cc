@@ -1,6 +1,7 @@
 #include "engine/page_cache_manners.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/block.h"
 #include "sys/page_cache.h"
@@ -20,10 +21,11 @@ constexpr std::uint64_t kKeptBlocks = 16384;
 }  // namespace
 
 PageCacheManners::PageCacheManners(const Chain& chain, std::span<const mapping::Move> moves,
-                                   int destination)
+                                   int destination, std::string destination_path)
     : chain_(chain),
       moves_(moves),
       destination_(destination),
+      destination_path_(std::move(destination_path)),
       read_until_(chain.layers().size() + 1),
       dropped_until_(chain.layers().size() + 1) {}
 
@@ -45,6 +47,11 @@ void PageCacheManners::begin() {
   }
   is_cold_ = is_known && cached < stored / 2;
   is_cached_ = is_known && cached >= stored - stored / 8;
+}
+
+bool PageCacheManners::is_cold() {
+  if (!has_begun_) begin();
+  return is_cold_;
 }
 
 void PageCacheManners::before_read(std::uint64_t block_count) {
@@ -87,16 +94,19 @@ void PageCacheManners::give_back(std::uint64_t written_blocks) {
     return;
   }
   // Only what was handed to the disk a while ago (WriteBehind), so that little is waited for.
-  sys::write_and_drop(destination_, writing_from_ * kBlockBytes,
-                      (written_until_ - writing_from_) * kBlockBytes);
+  const Status written =
+      sys::write_and_drop(destination_, writing_from_ * kBlockBytes,
+                          (written_until_ - writing_from_) * kBlockBytes, destination_path_);
+  if (written_ && !written) written_ = written;
   writing_from_ = written_until_;
   written_until_ = written_blocks;
 }
 
-void PageCacheManners::finish(std::uint64_t written_blocks) {
-  if (!is_cold_) return;
+Status PageCacheManners::finish(std::uint64_t written_blocks) {
+  if (!is_cold_) return {};
   give_back(written_blocks);
   give_back(written_blocks);
+  return written_;
 }
 
 }  // namespace lamina::engine

@@ -12,20 +12,24 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "engine/chain.h"
+#include "lamina/result.h"
 #include "mapping/overlay.h"
 
 namespace lamina::engine {
 
-/// For one pass over `moves`; not thread-safe. Only advice to the kernel: nothing can fail.
+/// For one pass over `moves`; not thread-safe. Only advice to the kernel, but for the destination:
+/// what of it could not be written when it was given back, finish() says.
 class PageCacheManners {
  public:
   /// `chain` and `moves` must outlive this. `destination` is where the blocks of `moves` are
   /// written one after the other, and is given back too; -1: what is written is for somebody who
   /// uses it at once.
-  PageCacheManners(const Chain& chain, std::span<const mapping::Move> moves, int destination);
+  PageCacheManners(const Chain& chain, std::span<const mapping::Move> moves, int destination,
+                   std::string destination_path = {});
 
   /// Before data goes through the page cache (what is cloned does not): `block_count` of the moves'
   /// blocks have been dealt with.
@@ -34,8 +38,12 @@ class PageCacheManners {
   /// A run of a layer has been read, and so much has been written.
   void after_read(const mapping::Extent& run, std::uint64_t written_blocks);
 
-  /// Everything has been written.
-  void finish(std::uint64_t written_blocks);
+  /// True when what is moved was not cached before, and should not be afterwards.
+  [[nodiscard]] bool is_cold();
+
+  /// Everything has been written. An error means that the destination must be written anew: a sync
+  /// of it would not tell.
+  Status finish(std::uint64_t written_blocks);
 
  private:
   void begin();
@@ -44,6 +52,8 @@ class PageCacheManners {
   const Chain& chain_;
   std::span<const mapping::Move> moves_;
   int destination_;
+  std::string destination_path_;
+  Status written_;  ///< the first failure
   bool has_begun_ = false;
   bool is_cold_ = false;   ///< not cached before
   bool is_cached_ = true;  ///< cached before: nothing is announced

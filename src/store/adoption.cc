@@ -3,22 +3,24 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <array>
+#include <cerrno>
 #include <charconv>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 #include <utility>
 
-#include "base/block.h"
 #include "base/error.h"
-#include "format/trailer.h"
+#include "engine/layer.h"
+#include "engine/lost_writes.h"
 #include "store/pending_area.h"
 #include "store/pending_pause.h"
 #include "store/snapshot_directory.h"
 #include "sys/directory.h"
 #include "sys/file.h"
+#include "sys/guarded_path.h"
 #include "sys/lock.h"
+#include "sys/read_lease.h"
 
 namespace lamina::store {
 namespace {
@@ -28,8 +30,36 @@ struct Journal {
   std::string layer_name;
   std::uint64_t size_bytes = 0;
   std::uint64_t mode = 0;
+  std::uint64_t user = 0;
+  std::uint64_t group = 0;
+  // What tells the file, and the directory that it came from, from all others.
   std::uint64_t inode = 0;
+  std::int64_t born_ns = 0;
+  std::uint64_t directory_inode = 0;
+  // Of the copy that takes its place when the disk does not have it; 0 when there is none.
+  std::uint64_t copy_inode = 0;
+  std::int64_t copy_born_ns = 0;
 };
+
+bool is_of(const Journal& journal, const sys::FileFacts& file) {
+  if (file.inode == journal.inode && file.born_ns == journal.born_ns) return true;
+  return journal.copy_inode != 0 && file.inode == journal.copy_inode &&
+         file.born_ns == journal.copy_born_ns;
+}
+
+constexpr std::uint64_t kJournalVersion = 2;
+
+/// A memory file has no use for more, and a journal must not be able to make a program of it.
+constexpr std::uint32_t kPermissionBits = 0777;
+
+/// While it is here.
+constexpr std::uint32_t kOwnMode = 0600;
+
+/// A copy until it is whole.
+constexpr const char* kCopyName = ".copy";
+
+/// Beside a file without a trailer whose sync has failed.
+constexpr const char* kLostName = ".not-synced";
 
 /// Paths are bytes, JSON is UTF-8: what is put back must have the very name that it had.
 std::string to_hex(std::string_view bytes) {
@@ -53,13 +83,19 @@ std::optional<std::string> from_hex(std::string_view hex) {
 }
 
 std::string encode(const Journal& journal) {
-  return nlohmann::json{{"adoption", 1},
+  return nlohmann::json{{"adoption", kJournalVersion},
                         {"source", journal.source},
                         {"source_hex", to_hex(journal.source)},
                         {"layer", journal.layer_name},
                         {"bytes", journal.size_bytes},
                         {"mode", journal.mode},
-                        {"inode", journal.inode}}
+                        {"user", journal.user},
+                        {"group", journal.group},
+                        {"inode", journal.inode},
+                        {"born_ns", journal.born_ns},
+                        {"directory_inode", journal.directory_inode},
+                        {"copy_inode", journal.copy_inode},
+                        {"copy_born_ns", journal.copy_born_ns}}
              .dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +
          "\n";
 }
@@ -75,15 +111,32 @@ std::optional<Journal> decode(const std::vector<std::byte>& bytes) {
     return found != json.end() && ((*found).*is_type)();
   };
   using Value = nlohmann::json;
-  if (!has("source_hex", &Value::is_string) || !has("layer", &Value::is_string) ||
-      !has("bytes", &Value::is_number_unsigned) || !has("mode", &Value::is_number_unsigned) ||
-      !has("inode", &Value::is_number_unsigned)) {
+  if (!has("source_hex", &Value::is_string) || !has("layer", &Value::is_string)) {
+    return std::nullopt;
+  }
+  for (const char* number :
+       {"adoption", "bytes", "mode", "user", "group", "inode", "directory_inode", "copy_inode"}) {
+    if (!has(number, &Value::is_number_unsigned)) return std::nullopt;
+  }
+  if (!has("born_ns", &Value::is_number_integer) ||
+      !has("copy_born_ns", &Value::is_number_integer) || json["adoption"] != kJournalVersion) {
     return std::nullopt;
   }
   const auto source = from_hex(json["source_hex"].get<std::string>());
   if (!source || !source->starts_with('/')) return std::nullopt;
-  Journal journal{*source, json["layer"].get<std::string>(), json["bytes"].get<std::uint64_t>(),
-                  json["mode"].get<std::uint64_t>(), json["inode"].get<std::uint64_t>()};
+  const auto number = [&](const char* name) { return json[name].get<std::uint64_t>(); };
+  Journal journal;
+  journal.source = *source;
+  journal.layer_name = json["layer"].get<std::string>();
+  journal.size_bytes = number("bytes");
+  journal.mode = number("mode");
+  journal.user = number("user");
+  journal.group = number("group");
+  journal.inode = number("inode");
+  journal.born_ns = json["born_ns"].get<std::int64_t>();
+  journal.directory_inode = number("directory_inode");
+  journal.copy_inode = number("copy_inode");
+  journal.copy_born_ns = json["copy_born_ns"].get<std::int64_t>();
   if (!parse_layer_file_name(journal.layer_name)) return std::nullopt;
   return journal;
 }
@@ -96,52 +149,137 @@ Result<std::optional<Journal>> read_journal(const Store& store, const std::strin
   return bytes ? decode(*bytes) : std::nullopt;
 }
 
-/// Another inode than the journal's is either the same file in a copied store, which is known by
-/// the trailer that was put behind its data, or a stranger's that came to its place just before it
-/// was moved, of which not a byte may be touched.
-Result<bool> ends_with_our_trailer(const sys::OpenedFile& file, const std::string& path,
-                                   const Journal& journal) {
-  if (file.facts.size_bytes < format::kFooterBytes) return false;
-  std::array<std::byte, format::kFooterBytes> bytes{};
-  LAMINA_RETURN_IF_ERROR(
-      sys::read_exactly_at(file.fd.get(), bytes, file.facts.size_bytes - bytes.size(), path));
-  const auto footer = format::decode_footer(bytes, file.facts.size_bytes);
-  return footer && *footer && (*footer)->data_bytes == blocks_for(journal.size_bytes) * kBlockBytes;
+/// Where the file goes: `source_directory` when we have it open, else what the journal's path leads
+/// to, if that is the directory which the file came from. The two are on one file system.
+Result<sys::Fd> open_source_directory(int source_directory, const Journal& journal,
+                                      const sys::FileFacts& file) {
+  const std::string parent = sys::parent_of(journal.source);
+  sys::Fd directory;
+  if (source_directory >= 0) {
+    LAMINA_ASSIGN_OR_RETURN(directory, sys::open_directory(source_directory, ".", parent));
+  } else {
+    LAMINA_ASSIGN_OR_RETURN(directory, sys::open_guarded_directory(parent));
+  }
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(directory.get(), parent));
+  if (facts.inode != journal.directory_inode || facts.device != file.device) {
+    return fail(ErrorKind::kFailed, "'{}' is not the directory that it was taken from", parent);
+  }
+  return directory;
 }
 
-/// Cuts the file to its own length and renames it back to where it came from. False when it is not
-/// in the directory: it never left its place, or is published.
-Result<bool> put_back(int directory, const std::string& directory_path, const Journal& journal) {
+/// Puts a checked copy in the place of a file that the disk may not have. The journal knows it
+/// before it has the name.
+Status replace_by_copy(const Store& store, const std::string& id, int directory,
+                       const std::string& path, Journal& journal, const engine::Layer& layer) {
+  LAMINA_RETURN_IF_ERROR(sys::remove_file(directory, kCopyName, path));
+  LAMINA_ASSIGN_OR_RETURN(
+      const sys::Fd copy,
+      sys::open_at(directory, kCopyName, O_RDWR | O_CREAT | O_EXCL, path, kOwnMode));
+  LAMINA_RETURN_IF_ERROR(engine::write_anew(layer, copy.get(), path));
+  LAMINA_RETURN_IF_ERROR(sys::sync(copy.get(), path));
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(copy.get(), path));
+  journal.copy_inode = facts.inode;
+  journal.copy_born_ns = facts.born_ns;
+  const std::string text = encode(journal);
+  LAMINA_RETURN_IF_ERROR(
+      sys::replace_file(store.pending_area(), id + std::string(kNewJournalSuffix), journal_name(id),
+                        std::as_bytes(std::span(text)), pending_path(store, ".")));
+  LAMINA_RETURN_IF_ERROR(sys::sync(store.pending_area(), pending_path(store, ".")));
+  LAMINA_RETURN_IF_ERROR(
+      sys::rename_over(directory, kCopyName, directory, journal.layer_name, path));
+  return sys::sync(directory, path);
+}
+
+/// A file with a trailer was about to be synced, or has been, or its sync has failed. True when the
+/// disk has it, by now; false when it did not come so far. `may_copy`: the disk that has just
+/// failed is not filled further.
+Result<bool> make_sure_of_data(const Store& store, const std::string& id, int directory,
+                               const std::string& path, Journal& journal,
+                               const sys::OpenedFile& file, bool may_copy) {
+  if (sys::name_exists(directory, kLostName)) {
+    return fail(ErrorKind::kCorrupt,
+                "'{}' was not written to the disk whole: a part of it may be lost; let the VM's "
+                "memory be written anew",
+                path);
+  }
+  if (file.facts.size_bytes <= journal.size_bytes) return false;
+  const auto layer = engine::Layer::open(directory, journal.layer_name, path,
+                                         *parse_layer_file_name(journal.layer_name), true);
+  if (!layer && layer.error().kind != ErrorKind::kCorrupt) return std::unexpected(layer.error());
+  // Without a whole trailer it had not come so far; or the power has failed, and nothing is cached.
+  if (!layer || layer->trailer()->memory_bytes != journal.size_bytes) return false;
+  const Status synced = sys::sync(file.fd.get(), path);
+  if (synced && engine::is_on_disk(*layer, directory, journal.layer_name)) return true;
+  if (!may_copy) {
+    return fail(ErrorKind::kFailed,
+                "not all of it could be written to the disk; the next command that writes to the "
+                "store tries again");
+  }
+  LAMINA_RETURN_IF_ERROR(replace_by_copy(store, id, directory, path, journal, *layer));
+  return true;
+}
+
+/// Makes the file what it was before it was taken over. `is_on_disk`: its data is known to be
+/// there.
+Status restore(int directory, const std::string& path, const Journal& journal, bool is_on_disk) {
+  LAMINA_ASSIGN_OR_RETURN(
+      const sys::OpenedFile file,
+      sys::open_regular(directory, journal.layer_name, O_RDWR | O_NOFOLLOW, path));
+  if (file.facts.size_bytes > journal.size_bytes) {
+    LAMINA_RETURN_IF_ERROR(sys::truncate(file.fd.get(), journal.size_bytes, path));
+  }
+  if (file.facts.user != journal.user || file.facts.group != journal.group) {
+    LAMINA_RETURN_IF_ERROR(sys::set_owner(file.fd.get(), static_cast<std::uint32_t>(journal.user),
+                                          static_cast<std::uint32_t>(journal.group), path));
+  }
+  if (file.facts.mode != journal.mode) {
+    LAMINA_RETURN_IF_ERROR(sys::set_mode(
+        file.fd.get(), static_cast<std::uint32_t>(journal.mode) & kPermissionBits, path));
+  }
+  const Status synced = sys::sync(file.fd.get(), path);
+  if (synced || is_on_disk) return synced;
+  // The next sync would succeed, and nobody could tell what the disk has.
+  static_cast<void>(sys::open_at(directory, kLostName, O_WRONLY | O_CREAT, path));
+  return synced;
+}
+
+/// Makes the file what it was and renames it back to where it came from. False when it is not in
+/// the directory: it never left its place, or is published.
+Result<bool> put_back(const Store& store, const std::string& id, int directory,
+                      const std::string& directory_path, Journal journal, int source_directory) {
   const std::string path = directory_path + "/" + journal.layer_name;
-  const auto opened = sys::open_regular(directory, journal.layer_name, O_RDWR, path);
-  if (!opened) {
-    if (opened.error().kind == ErrorKind::kNotFound) return false;
-    return std::unexpected(opened.error());
+  const auto named = sys::facts_of_name(directory, journal.layer_name, path);
+  if (!named && named.error().kind == ErrorKind::kNotFound) return false;
+  LAMINA_ASSIGN_OR_RETURN(
+      const sys::OpenedFile file,
+      sys::open_regular(directory, journal.layer_name, O_RDONLY | O_NOFOLLOW, path));
+  if (!is_of(journal, file.facts)) {
+    return fail(ErrorKind::kFailed,
+                "'{}' is not the file that was taken from '{}' (the store is a copy, or came from "
+                "elsewhere) and is left alone; move it where you want it",
+                path, journal.source);
   }
-  const bool is_the_one = opened->facts.inode == journal.inode;
-  const bool is_longer = opened->facts.size_bytes > journal.size_bytes;
-  bool cut = is_longer && is_the_one;
-  if (is_longer && !is_the_one) {
-    LAMINA_ASSIGN_OR_RETURN(cut, ends_with_our_trailer(*opened, path, journal));
-  }
-  if (cut) LAMINA_RETURN_IF_ERROR(sys::truncate(opened->fd.get(), journal.size_bytes, path));
-  if (is_the_one && opened->facts.mode != journal.mode) {
-    LAMINA_RETURN_IF_ERROR(
-        sys::set_mode(opened->fd.get(), static_cast<std::uint32_t>(journal.mode), path));
-  }
-  LAMINA_RETURN_IF_ERROR(sys::sync(opened->fd.get(), path));
-  const Status renamed =
-      sys::rename_new(directory, journal.layer_name, AT_FDCWD, journal.source, journal.source);
-  if (!renamed) {
+  sys::Fd parent;
+  const Status moved = [&]() -> Status {
+    LAMINA_ASSIGN_OR_RETURN(parent, open_source_directory(source_directory, journal, file.facts));
+    const std::string name = journal.source.substr(journal.source.rfind('/') + 1);
+    if (sys::name_exists(parent.get(), name)) {
+      return system_failure("rename to", journal.source, EEXIST);
+    }
+    LAMINA_ASSIGN_OR_RETURN(
+        const bool is_on_disk,
+        make_sure_of_data(store, id, directory, path, journal, file, source_directory < 0));
+    LAMINA_RETURN_IF_ERROR(restore(directory, path, journal, is_on_disk));
+    return sys::rename_new(directory, journal.layer_name, parent.get(), name, journal.source);
+  }();
+  if (!moved) {
     return fail(
-        renamed.error().kind,
+        moved.error().kind,
         "the memory file is now '{}' and could not be put back ({}); move it where you want it "
         "and ingest it again",
-        path, renamed.error().message);
+        path, moved.error().message);
   }
-  const std::string parent = sys::parent_of(journal.source);
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd parent_fd, sys::open_directory(AT_FDCWD, parent, parent));
-  LAMINA_RETURN_IF_ERROR(sys::sync(parent_fd.get(), parent));
+  LAMINA_RETURN_IF_ERROR(sys::sync(parent.get(), sys::parent_of(journal.source)));
   LAMINA_RETURN_IF_ERROR(sys::sync(directory, directory_path));
   return true;
 }
@@ -160,14 +298,17 @@ Result<std::optional<sys::Fd>> open_staging(const Store& store, const std::strin
 
 /// Undoes adoption `id` whose staging directory, if it still exists, is `directory`, locked by us.
 /// Returns the path that a memory file was put back to, or nothing when none had to be.
+/// `source_directory` is where it came from, if we have that open.
 Result<std::optional<std::string>> undo_adoption(const Store& store, const std::string& id,
-                                                 const std::optional<sys::Fd>& directory) {
+                                                 const std::optional<sys::Fd>& directory,
+                                                 int source_directory = -1) {
   LAMINA_ASSIGN_OR_RETURN(const std::optional<Journal> journal, read_journal(store, id));
   const std::string path = pending_path(store, id);
   const std::string area = pending_path(store, ".");
   std::optional<std::string> restored;
   if (directory && journal) {
-    LAMINA_ASSIGN_OR_RETURN(const bool moved, put_back(directory->get(), path, *journal));
+    LAMINA_ASSIGN_OR_RETURN(
+        const bool moved, put_back(store, id, directory->get(), path, *journal, source_directory));
     if (moved) restored = journal->source;
   } else if (directory) {
     // Without a journal no memory file was moved in yet, and the directory is empty. If it is not,
@@ -219,28 +360,74 @@ void remove_if_orphaned(const Store& store, const std::string& name) {
 }  // namespace
 
 Result<Adoption> Adoption::take_over(const Store& store, const Staging& staging, const Uuid& id,
-                                     const std::string& source, const std::string& layer_name,
-                                     const sys::FileFacts& facts) {
+                                     const AdoptedFile& source, const std::string& layer_name) {
   Adoption adoption(store, id.to_string());
-  const std::string text = encode({source, layer_name, facts.size_bytes, facts.mode, facts.inode});
-  const std::string name = journal_name(adoption.id_);
+  LAMINA_ASSIGN_OR_RETURN(adoption.source_directory_,
+                          sys::open_directory(source.directory, ".", sys::parent_of(source.path)));
+  const Status taken = adoption.take(staging, source, layer_name);
+  if (taken) return adoption;
+  if (adoption.store_ == nullptr) return std::unexpected(taken.error());
+  const Status undone = adoption.undo();
+  if (undone) return std::unexpected(taken.error());
+  return fail(taken.error().kind, "{}; {}", taken.error().message, undone.error().message);
+}
+
+Status Adoption::take(const Staging& staging, const AdoptedFile& source,
+                      const std::string& layer_name) {
+  const int from = source_directory_.get();
+  const std::string parent = sys::parent_of(source.path);
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts directory, sys::facts_of(from, parent));
+  Journal journal;
+  journal.source = source.path;
+  journal.layer_name = layer_name;
+  journal.size_bytes = source.facts.size_bytes;
+  journal.mode = source.facts.mode;
+  journal.user = source.facts.user;
+  journal.group = source.facts.group;
+  journal.inode = source.facts.inode;
+  journal.born_ns = source.facts.born_ns;
+  journal.directory_inode = directory.inode;
+  const std::string text = encode(journal);
+  const std::string name = journal_name(id_);
   LAMINA_RETURN_IF_ERROR(sys::write_new_file(
-      store.pending_area(), name, std::as_bytes(std::span(text)), pending_path(store, name)));
+      store_->pending_area(), name, std::as_bytes(std::span(text)), pending_path(*store_, name)));
   // The journal's name and the staging directory's must be on the disk before the file moves.
-  LAMINA_RETURN_IF_ERROR(sys::sync(store.pending_area(), pending_path(store, ".")));
-  LAMINA_RETURN_IF_ERROR(
-      sys::rename_new(AT_FDCWD, source, staging.fd(), layer_name, staging.file_path(layer_name)));
-  // The rename went by path: what it moved must be what was checked. If not, going out of scope
-  // puts it back.
-  LAMINA_ASSIGN_OR_RETURN(
-      const sys::OpenedFile moved,
-      sys::open_regular(staging.fd(), layer_name, O_RDONLY, staging.file_path(layer_name)));
-  if (!moved.facts.same_file(facts)) {
+  LAMINA_RETURN_IF_ERROR(sys::sync(store_->pending_area(), pending_path(*store_, ".")));
+  const std::string path = staging.file_path(layer_name);
+  LAMINA_RETURN_IF_ERROR(sys::rename_new(from, source.name, staging.fd(), layer_name, path));
+  // The rename went by name: what it moved must be what was checked. Another file goes back at
+  // once, as the journal is not about it.
+  const auto moved = sys::facts_of_name(staging.fd(), layer_name, path);
+  if (!moved || !moved->same_file(source.facts)) {
+    const Status back = sys::rename_new(staging.fd(), layer_name, from, source.name, source.path);
+    if (!back) {
+      leave();
+      return fail(ErrorKind::kFailed,
+                  "'{}' was exchanged while it was taken over, and what came in its place is now "
+                  "'{}' and could not be put back ({}); move it where it belongs",
+                  source.path, path, back.error().message);
+    }
+    LAMINA_RETURN_IF_ERROR(sys::sync(from, parent));
+    LAMINA_RETURN_IF_ERROR(sys::sync(staging.fd(), staging.path()));
     return fail(ErrorKind::kFailed, "'{}' was exchanged while it was taken over; try again",
-                source);
+                source.path);
   }
-  LAMINA_RETURN_IF_ERROR(sys::sync(staging.fd(), staging.path()));
-  return adoption;
+  // From here on nobody else can open it; then whether somebody has is a question with an answer.
+  if (source.facts.user != ::geteuid()) {
+    LAMINA_RETURN_IF_ERROR(sys::take_ownership(source.file, path));
+  }
+  LAMINA_RETURN_IF_ERROR(sys::set_mode(source.file, kOwnMode, path));
+  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts now, sys::facts_of(source.file, path));
+  if (now.link_count != 1) {
+    return fail(ErrorKind::kBusy, "'{}' was given another name while it was taken over; try again",
+                source.path);
+  }
+  const sys::Writers writers = sys::writers_of(source.file);
+  LAMINA_RETURN_IF_ERROR(sys::refuse_writers(writers, source.path));
+  if (writers == sys::Writers::kUnknown) {
+    return system_failure("lease to find writers of", source.path, EOPNOTSUPP);
+  }
+  return sys::sync(staging.fd(), staging.path());
 }
 
 Adoption::~Adoption() {
@@ -261,7 +448,7 @@ void Adoption::leave() { store_ = nullptr; }
 Status Adoption::undo() {
   const Store& store = *std::exchange(store_, nullptr);
   LAMINA_ASSIGN_OR_RETURN(const std::optional<sys::Fd> directory, open_staging(store, id_));
-  LAMINA_RETURN_IF_ERROR(undo_adoption(store, id_, directory));
+  LAMINA_RETURN_IF_ERROR(undo_adoption(store, id_, directory, source_directory_.get()));
   return {};
 }
 

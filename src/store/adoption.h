@@ -7,6 +7,19 @@
 // renamed back. It is removed when the snapshot is published. So after a crash the next writer of
 // the store finds either a published snapshot, or puts the file back, and the same command can be
 // given again.
+//
+// The directory that the file comes from may be another user's, and a journal may come with a store
+// from anywhere. So
+// - the directory is used by descriptor, and nothing but a name in that very directory is moved;
+// - once here, the file is made ours alone: no other name, our user, mode 0600, and no process that
+//   could still write it (sys/read_lease.h);
+// - a file is put back only if it is the one that the journal was written for, into the directory
+//   that it came from: by inode and time of birth, which nobody can give a file, and for which a
+//   copied or unpacked store has others.
+//
+// A sync of the file that failed is not believed the second time: what has a trailer may have come
+// so far, and goes back only when the disk is seen to have it; else a checked copy does
+// (engine/lost_writes.h).
 #pragma once
 
 #include <cstdint>
@@ -17,21 +30,34 @@
 #include "lamina/result.h"
 #include "store/staging.h"
 #include "store/store.h"
+#include "sys/fd.h"
 #include "sys/file.h"
 
 namespace lamina::store {
 
+/// The memory file to adopt, where it is now.
+struct AdoptedFile {
+  int directory = -1;  ///< may be opened with O_PATH
+  std::string name;
+  std::string path;  ///< absolute; where it is put back to after a crash, and for messages
+  int file = -1;     ///< open for reading only
+  sys::FileFacts facts;
+};
+
 class Adoption {
  public:
-  /// Writes the journal and renames the memory file at `source` (an absolute path to what has
-  /// `facts`) into `staging` as `layer_name`. On failure the file is where it was, or the message
-  /// says where it is. `store` and `staging` must outlive this.
+  /// Writes the journal, renames the file into `staging` as `layer_name`, and makes it ours alone.
+  /// kBusy when somebody can still write it. On failure the file is where it was, or the message
+  /// says where it is; the errno is EXDEV when it cannot be renamed into the store, and EOPNOTSUPP
+  /// when nothing tells whether somebody can still write it. `store` and `staging` must outlive
+  /// this.
   static Result<Adoption> take_over(const Store& store, const Staging& staging, const Uuid& id,
-                                    const std::string& source, const std::string& layer_name,
-                                    const sys::FileFacts& facts);
+                                    const AdoptedFile& source, const std::string& layer_name);
 
   Adoption(Adoption&& other) noexcept
-      : store_(std::exchange(other.store_, nullptr)), id_(std::move(other.id_)) {}
+      : store_(std::exchange(other.store_, nullptr)),
+        id_(std::move(other.id_)),
+        source_directory_(std::move(other.source_directory_)) {}
   Adoption& operator=(Adoption&&) = delete;
   Adoption(const Adoption&) = delete;
   Adoption& operator=(const Adoption&) = delete;
@@ -53,12 +79,15 @@ class Adoption {
  private:
   Adoption(const Store& store, std::string id) : store_(&store), id_(std::move(id)) {}
 
+  Status take(const Staging& staging, const AdoptedFile& source, const std::string& layer_name);
+
   const Store* store_;
   std::string id_;
+  sys::Fd source_directory_;
 };
 
-/// Undoes every adoption whose process is gone. What cannot be put back (its old place is taken)
-/// stays where it is, and `notes` says so.
+/// Undoes every adoption whose process is gone. What cannot be put back (its old place is taken, or
+/// it is not the file that was taken from there) stays where it is, and `notes` says so.
 Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& notes);
 
 }  // namespace lamina::store

@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <cerrno>
 #include <memory>
 
 #include "base/block.h"
@@ -16,6 +16,8 @@
 #include "store/staging.h"
 #include "store/store.h"
 #include "sys/directory.h"
+#include "sys/guarded_path.h"
+#include "sys/read_lease.h"
 #include "sys/sparse_file.h"
 
 namespace lamina {
@@ -93,12 +95,13 @@ class Ingest {
                               store::open_snapshot(*options_.parent, engine::Checksums::kLeave));
       parent_ = std::make_unique<OpenSnapshot>(std::move(parent));
     }
+    LAMINA_ASSIGN_OR_RETURN(place_, sys::walk_guarded(options_.memory_file));
+    memory_path_ = place_.path();
     LAMINA_ASSIGN_OR_RETURN(
-        memory_, sys::open_regular(AT_FDCWD, options_.memory_file, O_RDONLY, options_.memory_file));
-    LAMINA_ASSIGN_OR_RETURN(memory_path_, sys::real_path(options_.memory_file));
+        memory_, sys::open_regular(place_.directory.get(), place_.name, O_RDONLY | O_NOFOLLOW,
+                                   options_.memory_file));
     const bool may_take = options_.consume || options_.layout == Layout::kAdopted;
-    if (may_take &&
-        sys::name_exists(AT_FDCWD, sys::parent_of(memory_path_) + "/" + store::kHeaderName)) {
+    if (may_take && sys::name_exists(place_.directory.get(), store::kHeaderName)) {
       return fail(ErrorKind::kFailed,
                   "'{}' stands in a snapshot and cannot be taken from it; use --layout compact "
                   "without --consume",
@@ -173,8 +176,12 @@ class Ingest {
           fmt::format("it has {} names, and adopting would change the file under all of them",
                       memory_.facts.link_count);
     }
-    if (obstacle.empty() && ::faccessat(AT_FDCWD, memory_path_.c_str(), W_OK, AT_EACCESS) != 0) {
+    if (obstacle.empty() &&
+        ::faccessat(place_.directory.get(), place_.name.c_str(), W_OK, AT_EACCESS) != 0) {
       obstacle = "it may not be written";
+    }
+    if (obstacle.empty() && memory_.facts.user != ::geteuid() && ::geteuid() != 0) {
+      obstacle = "it is another user's";
     }
     const bool stores_differences = kind_ == MemoryFileKind::kFull && options_.parent;
     const bool may_adopt =
@@ -220,6 +227,12 @@ class Ingest {
   }
 
   Status store_compact(const store::Store& store) {
+    // What is removed afterwards must not change while it is read: whoever wants to write it waits.
+    std::optional<sys::ReadLease> lease;
+    if (options_.consume) {
+      lease.emplace(memory_.fd.get());
+      LAMINA_RETURN_IF_ERROR(sys::refuse_writers(lease->writers(), options_.memory_file));
+    }
     LAMINA_ASSIGN_OR_RETURN(Staging staging,
                             Staging::create(store, store::Area::kTemporary, pause_id_));
     const std::string layer_path = staging.file_path(layer_name_);
@@ -227,39 +240,58 @@ class Ingest {
         const sys::Fd layer,
         sys::open_at(staging.fd(), layer_name_, O_RDWR | O_CREAT | O_EXCL, layer_path));
     LAMINA_RETURN_IF_ERROR(build(staging, layer.get(), layer_path));
+    if (lease && lease->writers() == sys::Writers::kNone && !lease->is_held()) {
+      return fail(ErrorKind::kBusy,
+                  "some process wanted to write '{}' while it was read; end it and try again",
+                  options_.memory_file);
+    }
     LAMINA_RETURN_IF_ERROR(publish(staging));
-    if (options_.consume) consume_memory_file();
+    if (options_.consume) consume_memory_file(*lease);
     return {};
   }
 
   /// The snapshot is on the disk: what was ingested is not needed any more. Only the very file that
   /// was read is removed, not one that has come to its place meanwhile.
-  void consume_memory_file() {
-    const auto now = sys::open_regular(AT_FDCWD, memory_path_, O_RDONLY, memory_path_);
+  void consume_memory_file(const sys::ReadLease& lease) {
+    const int directory = place_.directory.get();
+    const auto now = sys::open_regular(directory, place_.name, O_RDONLY | O_NOFOLLOW, memory_path_);
     if (!now || !now->facts.same_file(memory_.facts) ||
-        now->facts.modified_ns != memory_.facts.modified_ns) {
+        now->facts.modified_ns != memory_.facts.modified_ns ||
+        (lease.writers() == sys::Writers::kNone && !lease.is_held())) {
       report_.notes.push_back(fmt::format(
           "'{}' was changed or exchanged after it was read, and is not removed", memory_path_));
       return;
     }
-    if (::unlink(memory_path_.c_str()) != 0) {
-      report_.notes.push_back(system_error("unlink", memory_path_, errno).message);
-    }
+    const Status removed = sys::remove_file(directory, place_.name, memory_path_);
+    if (!removed) report_.notes.push_back(removed.error().message);
   }
 
   Status adopt(const store::Store& store) {
-    LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile writable,
-                            sys::open_regular(AT_FDCWD, memory_path_, O_RDWR, memory_path_));
-    if (!writable.facts.same_file(memory_.facts)) {
-      return fail(ErrorKind::kFailed, "'{}' was exchanged meanwhile", options_.memory_file);
-    }
     LAMINA_ASSIGN_OR_RETURN(Staging staging,
                             Staging::create(store, store::Area::kPending, pause_id_));
-    LAMINA_ASSIGN_OR_RETURN(store::Adoption adoption,
-                            store::Adoption::take_over(store, staging, pause_id_, memory_path_,
-                                                       layer_name_, memory_.facts));
+    const store::AdoptedFile source{place_.directory.get(), place_.name, memory_path_,
+                                    memory_.fd.get(), memory_.facts};
+    auto adoption = store::Adoption::take_over(store, staging, pause_id_, source, layer_name_);
+    if (adoption) return complete_adoption(staging, *adoption);
+    // The same file system and the same mount, and yet: the store may count for another quota
+    // project. Or nobody can say whether the file is still open for writing.
+    const int cause = adoption.error().error_number;
+    if (cause != EXDEV && cause != EOPNOTSUPP) return std::unexpected(adoption.error());
+    if (options_.layout == Layout::kAdopted) {
+      return fail(ErrorKind::kFailed, "'{}' cannot be adopted: {}; use --layout compact",
+                  options_.memory_file, adoption.error().message);
+    }
+    layout_ = Layout::kCompact;
+    return store_compact(store);
+  }
+
+  Status complete_adoption(Staging& staging, store::Adoption& adoption) {
     const Status done = [&]() -> Status {
       const std::string layer_path = staging.file_path(layer_name_);
+      // Only now: a lease is not granted where we could write it ourselves.
+      LAMINA_ASSIGN_OR_RETURN(
+          const sys::OpenedFile writable,
+          sys::open_regular(staging.fd(), layer_name_, O_RDWR | O_NOFOLLOW, layer_path));
       LAMINA_RETURN_IF_ERROR(build(staging, writable.fd.get(), layer_path));
       return publish(staging);
     }();
@@ -349,6 +381,7 @@ class Ingest {
   std::string layer_name_;
   std::unique_ptr<OpenSnapshot> parent_;
   sys::OpenedFile memory_;
+  sys::GuardedPath place_;   ///< where the memory file is
   std::string memory_path_;  ///< absolute, without symbolic links
   std::optional<sys::FileFacts> replaced_;
   IngestReport report_;

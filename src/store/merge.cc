@@ -130,7 +130,8 @@ class Merge {
 
     for (const engine::Layer& layer : source.chain.layers()) {
       if (plan.mapping.layer_index(layer.build_id()) == mapping::kZeros) continue;
-      LAMINA_RETURN_IF_ERROR(store::link_layer(layer, staging.fd(), staging.path()));
+      LAMINA_RETURN_IF_ERROR(
+          store::link_layer(layer, source.directory.get(), staging.fd(), staging.path()));
     }
     LAMINA_RETURN_IF_ERROR(store::link_other_files(source, staging.fd(), staging.path()));
     // Without its lock the source may have been replaced, and its files removed while we listed

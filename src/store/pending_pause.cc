@@ -10,12 +10,15 @@
 
 #include "base/block.h"
 #include "base/error.h"
+#include "engine/layer.h"
+#include "engine/lost_writes.h"
 #include "store/pending_area.h"
 #include "store/snapshot_build.h"
 #include "store/snapshot_link.h"
 #include "sys/directory.h"
 #include "sys/file.h"
 #include "sys/range_copy.h"
+#include "sys/read_lease.h"
 #include "sys/sparse_file.h"
 
 namespace lamina::store {
@@ -68,6 +71,34 @@ Status move_here(int from, const std::string& from_path, int to, const std::stri
   LAMINA_RETURN_IF_ERROR(sys::rename_over(to, kFetchedName, to, name, target_path));
   LAMINA_RETURN_IF_ERROR(sys::sync(to, to_path));
   return sys::remove_file(from, name, source_path);
+}
+
+/// Makes a file that the VMM has written one that nobody else can write: ours, and no process has
+/// it open for writing any more. Of one that some process has, or that has a name elsewhere, a copy
+/// takes the place. `is_foreign`: its VMM runs as another user, so it is also copied where the file
+/// system cannot say who has it open.
+Status make_ours_alone(int directory, const std::string& directory_path, const std::string& name,
+                       bool is_foreign) {
+  const std::string path = directory_path + "/" + name;
+  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile file,
+                          sys::open_regular(directory, name, O_RDONLY | O_NOFOLLOW, path));
+  if (file.facts.user != ::geteuid()) {
+    LAMINA_RETURN_IF_ERROR(sys::take_ownership(file.fd.get(), path));
+  }
+  LAMINA_RETURN_IF_ERROR(sys::set_mode(file.fd.get(), kPrivateMode, path));
+  const sys::Writers writers = sys::writers_of(file.fd.get());
+  const bool is_others = is_foreign || file.facts.user != ::geteuid();
+  const bool is_alone =
+      writers == sys::Writers::kNone || (writers == sys::Writers::kUnknown && !is_others);
+  if (is_alone && file.facts.link_count == 1) return {};
+  LAMINA_RETURN_IF_ERROR(sys::remove_file(directory, kFetchedName, path));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd copy,
+                          sys::open_at(directory, kFetchedName, O_RDWR | O_CREAT | O_EXCL, path));
+  LAMINA_RETURN_IF_ERROR(
+      sys::copy_through_memory(file.fd.get(), copy.get(), file.facts.size_bytes, path, path));
+  LAMINA_RETURN_IF_ERROR(sys::sync(copy.get(), path));
+  LAMINA_RETURN_IF_ERROR(sys::rename_over(directory, kFetchedName, directory, name, path));
+  return sys::sync(directory, directory_path);
 }
 
 /// An adoption's directory is empty until its journal is on the disk.
@@ -241,6 +272,30 @@ Status PendingPause::remove_partial_work() const {
   return {};
 }
 
+/// An earlier try may have ended with a sync that failed, and the next one would not tell of it.
+Status PendingPause::make_sure_of_data(const std::string& layer_path) const {
+  LAMINA_ASSIGN_OR_RETURN(
+      const sys::OpenedFile memory,
+      sys::open_regular(directory(), layer_name(), O_RDONLY | O_NOFOLLOW, layer_path));
+  if (memory.facts.size_bytes <= journal_.memory_bytes) return {};
+  const auto begun =
+      engine::Layer::open(directory(), layer_name(), layer_path, journal_.build_id, true);
+  if (!begun && begun.error().kind != ErrorKind::kCorrupt) return std::unexpected(begun.error());
+  if (!begun || begun->trailer()->memory_bytes != journal_.memory_bytes) return {};
+  if (sys::sync(memory.fd.get(), layer_path) &&
+      engine::is_on_disk(*begun, directory(), layer_name())) {
+    return {};
+  }
+  LAMINA_RETURN_IF_ERROR(sys::remove_file(directory(), kFetchedName, layer_path));
+  LAMINA_ASSIGN_OR_RETURN(const sys::Fd copy, sys::open_at(directory(), kFetchedName,
+                                                           O_RDWR | O_CREAT | O_EXCL, layer_path));
+  LAMINA_RETURN_IF_ERROR(engine::write_anew(*begun, copy.get(), layer_path));
+  LAMINA_RETURN_IF_ERROR(sys::sync(copy.get(), layer_path));
+  LAMINA_RETURN_IF_ERROR(
+      sys::rename_over(directory(), kFetchedName, directory(), layer_name(), layer_path));
+  return sys::sync(directory(), path());
+}
+
 Result<CompletedPause> PendingPause::complete(const OpenSnapshot* base,
                                               std::vector<std::string>& notes) {
   if (!staging_) return CompletedPause{};
@@ -254,22 +309,17 @@ Result<CompletedPause> PendingPause::complete(const OpenSnapshot* base,
   }
   LAMINA_RETURN_IF_ERROR(remove_partial_work());
 
-  // Registers and device buffers are nobody else's business; the VMM made it by its own umask.
-  const std::string vmstate_path = path() + "/" + kVmstateName;
-  LAMINA_ASSIGN_OR_RETURN(
-      const sys::OpenedFile state_file,
-      sys::open_regular(directory(), kVmstateName, O_RDONLY | O_NOFOLLOW, vmstate_path));
-  LAMINA_RETURN_IF_ERROR(sys::set_mode(state_file.fd.get(), kPrivateMode, vmstate_path));
+  // What is hashed must be what stays; and it is nobody else's business, whatever the VMM's umask.
+  const bool is_foreign = !journal_.jail_directory.empty();
+  for (const std::string& name : {std::string(kVmstateName), layer_name()}) {
+    LAMINA_RETURN_IF_ERROR(make_ours_alone(directory(), path(), name, is_foreign));
+  }
 
   const std::string layer_path = path() + "/" + layer_name();
+  LAMINA_RETURN_IF_ERROR(make_sure_of_data(layer_path));
   LAMINA_ASSIGN_OR_RETURN(
       sys::OpenedFile memory,
       sys::open_regular(directory(), layer_name(), O_RDWR | O_NOFOLLOW, layer_path));
-  if (memory.facts.link_count != 1) {
-    return fail(ErrorKind::kFailed,
-                "'{}' has {} names: completing would change it under all of them", layer_path,
-                memory.facts.link_count);
-  }
   if (memory.facts.size_bytes < journal_.memory_bytes) {
     return fail(ErrorKind::kCorrupt, "'{}' has {} bytes, but {} were acknowledged", layer_path,
                 memory.facts.size_bytes, journal_.memory_bytes);

@@ -84,6 +84,7 @@ class PendingPause {
 
   [[nodiscard]] Status fetch_from_jail(std::vector<std::string>& notes) const;
   void shrink_reserve() const;
+  [[nodiscard]] Status make_sure_of_data(const std::string& layer_path) const;
   [[nodiscard]] std::string other_name() const;
   /// The name that a snapshot of this pause has in the store; empty when there is none.
   [[nodiscard]] std::string published_name() const;

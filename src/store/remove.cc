@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -63,6 +64,18 @@ class FileRemoval {
   Status run(const std::string& path) {
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                             sys::list_directory(directory_, path));
+    for (const std::string& name : names) LAMINA_RETURN_IF_ERROR(remove(name, path + "/" + name));
+    return {};
+  }
+
+  /// The same, `first` before all others and `last` after them.
+  Status run_in_order(const std::string& path, const std::string& first, const std::string& last) {
+    LAMINA_ASSIGN_OR_RETURN(std::vector<std::string> names, sys::list_directory(directory_, path));
+    const auto rank = [&](const std::string& name) {
+      return name == first ? 0 : name == last ? 2 : 1;
+    };
+    std::stable_sort(names.begin(), names.end(),
+                     [&](const std::string& a, const std::string& b) { return rank(a) < rank(b); });
     for (const std::string& name : names) LAMINA_RETURN_IF_ERROR(remove(name, path + "/" + name));
     return {};
   }
@@ -182,7 +195,12 @@ class Removal {
     // Locked, it is ours to remove: a clean-up leaves it alone while we live.
     static_cast<void>(sys::try_lock(again.directory.get(), target.path));
     const std::string id = Uuid::random().to_string();
-    LAMINA_RETURN_IF_ERROR(take_out(*store, target, id));
+    const Status taken_out = take_out(*store, target, id);
+    if (!taken_out && taken_out.error().kind == ErrorKind::kNoSpace &&
+        is_in_place(*store, target, again)) {
+      return remove_in_place(*store, target, again.directory, removed);
+    }
+    LAMINA_RETURN_IF_ERROR(taken_out);
     remove_files(*store, target, id, again.directory, removed);
     return {};
   }
@@ -204,6 +222,26 @@ class Removal {
         fmt::format("'{}' is now '{}/{}/{}', and the next writer removes it ({})", target.path,
                     target.store, store::kTemporaryArea, id, back.error().message),
         synced.error()));
+  }
+
+  static bool is_in_place(const Store& store, const SnapshotPath& target, const Found& found) {
+    const auto named = sys::facts_of_name(store.fd(), target.name, target.path);
+    return named && named->same_file(found.facts);
+  }
+
+  /// For a file system that has no room left for a rename, but lets names be removed (btrfs whose
+  /// metadata is full). The header goes first, so that at no moment a part of the snapshot is taken
+  /// for all of it, and the facts last, by which this can be done again.
+  Status remove_in_place(const Store& store, const SnapshotPath& target, const sys::Fd& directory,
+                         RemovedSnapshot& removed) {
+    FileRemoval removal(directory);
+    LAMINA_RETURN_IF_ERROR(
+        removal.run_in_order(target.path, store::kHeaderName, store::kFactsName));
+    LAMINA_RETURN_IF_ERROR(sys::remove_directory(store.fd(), target.name, target.path));
+    const auto bytes = removal.bytes();
+    removed.freed_bytes = bytes.freed;
+    removed.remaining_bytes = bytes.remaining;
+    return sys::sync(store.fd(), target.store);
   }
 
   void remove_files(const Store& store, const SnapshotPath& target, const std::string& id,

@@ -163,7 +163,8 @@ Status SnapshotBuild::link_parent_layers(const mapping::Mapping& mapping,
   for (const auto& place : places_in(input_.parent->header.mapping.layers(), mapping)) {
     if (!place) continue;
     const engine::Layer& layer = input_.parent->chain.layers()[*place];
-    LAMINA_ASSIGN_OR_RETURN(const bool linked, link_layer(layer, target.directory, target.path));
+    LAMINA_ASSIGN_OR_RETURN(const bool linked, link_layer(layer, input_.parent->directory.get(),
+                                                          target.directory, target.path));
     if (!linked) {
       notes_.push_back(fmt::format(
           "layer '{}' was copied: a hard link from here to it is not possible", layer.path()));
@@ -181,7 +182,8 @@ void SnapshotBuild::link_working_set(const BuildTarget& target) const {
       sys::open_regular(input_.parent->directory.get(), name, O_RDONLY | O_NOFOLLOW, path);
   if (!opened) return;
   static_cast<void>(
-      link_or_copy(opened->fd.get(), opened->facts, path, name, target.directory, target.path));
+      link_or_copy({opened->fd.get(), opened->facts, path, input_.parent->directory.get()}, name,
+                   target.directory, target.path));
 }
 
 Status SnapshotBuild::make_header(mapping::Mapping mapping) {

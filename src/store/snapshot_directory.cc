@@ -1,11 +1,13 @@
 #include "store/snapshot_directory.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <numeric>
 
 #include "base/error.h"
+#include "engine/check.h"
 #include "sys/directory.h"
 #include "sys/range_copy.h"
 #include "sys/sparse_file.h"
@@ -270,22 +272,65 @@ Result<std::optional<SnapshotFacts>> read_facts(int directory, const std::string
   return std::optional(std::move(*facts));
 }
 
-Result<bool> link_or_copy(int file, const sys::FileFacts& facts, const std::string& file_path,
-                          const std::string& name, int directory,
-                          const std::string& directory_path) {
-  const std::string path = directory_path + "/" + name;
-  LAMINA_ASSIGN_OR_RETURN(const bool linked, sys::link_descriptor(file, directory, name, path));
-  if (linked) return true;
-  LAMINA_ASSIGN_OR_RETURN(
-      const sys::Fd copy,
-      sys::copy_to_new_file(file, facts.size_bytes, file_path, directory, name, path));
-  LAMINA_RETURN_IF_ERROR(sys::sync(copy.get(), path));
-  return false;
+namespace {
+
+/// Puts the synced copy `copy` in the place of the file that it is a copy of. What cannot be is
+/// left: then the next link from there is a copy, too.
+void take_place_of(const LinkSource& source, int copy) {
+  const std::string name = source.path.substr(source.path.rfind('/') + 1);
+  const auto there = sys::facts_of_name(source.directory, name, source.path);
+  const bool is_the_one = there && there->same_file(source.facts);
+  // Another user's file was not linked because it is another user's, and stays so.
+  if (!is_the_one || source.facts.user != ::geteuid()) return;
+  if (!sys::remove_file(source.directory, kNewLinkName, source.path)) return;
+  const auto linked = sys::link_descriptor(copy, source.directory, kNewLinkName, source.path);
+  if (!linked || !*linked) return;
+  const Status moved =
+      sys::rename_over(source.directory, kNewLinkName, source.directory, name, source.path);
+  if (!moved) static_cast<void>(sys::remove_file(source.directory, kNewLinkName, source.path));
 }
 
-Result<bool> link_layer(const Layer& layer, int directory, const std::string& directory_path) {
-  return link_or_copy(layer.fd(), layer.facts(), layer.path(), layer_file_name(layer.build_id()),
-                      directory, directory_path);
+/// Nothing when it was linked.
+Result<std::optional<sys::Fd>> link_or_make_copy(const LinkSource& source, const std::string& name,
+                                                 int directory, const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(const bool linked,
+                          sys::link_descriptor(source.file, directory, name, path));
+  if (linked) return std::nullopt;
+  LAMINA_ASSIGN_OR_RETURN(sys::Fd copy, sys::copy_to_new_file(source.file, source.facts.size_bytes,
+                                                              source.path, directory, name, path));
+  LAMINA_RETURN_IF_ERROR(sys::sync(copy.get(), path));
+  return std::optional(std::move(copy));
+}
+
+}  // namespace
+
+Result<bool> link_or_copy(const LinkSource& source, const std::string& name, int directory,
+                          const std::string& directory_path) {
+  LAMINA_ASSIGN_OR_RETURN(const std::optional<sys::Fd> copy,
+                          link_or_make_copy(source, name, directory, directory_path + "/" + name));
+  if (copy) take_place_of(source, copy->get());
+  return !copy;
+}
+
+Result<bool> link_layer(const Layer& layer, int source_directory, int directory,
+                        const std::string& directory_path) {
+  return link_layer_as(layer_file_name(layer.build_id()), layer, source_directory, directory,
+                       directory_path);
+}
+
+Result<bool> link_layer_as(const std::string& name, const Layer& layer, int source_directory,
+                           int directory, const std::string& directory_path) {
+  const LinkSource source{layer.fd(), layer.facts(), layer.path(), source_directory};
+  const std::string path = directory_path + "/" + name;
+  LAMINA_ASSIGN_OR_RETURN(const std::optional<sys::Fd> copy,
+                          link_or_make_copy(source, name, directory, path));
+  if (!copy) return true;
+  LAMINA_ASSIGN_OR_RETURN(const Layer copied,
+                          Layer::open(directory, name, path, layer.build_id(),
+                                      layer.trailer().has_value(), engine::Checksums::kLoad));
+  LAMINA_RETURN_IF_ERROR(engine::check_stored(copied));
+  take_place_of(source, copy->get());
+  return false;
 }
 
 Result<format::FileDigest> store_vmstate(const std::string& source, int directory,

@@ -24,6 +24,8 @@ inline constexpr const char* kNewWorkingSetName = "working-set.new";
 /// What `repair` writes before it renames: never part of a snapshot.
 inline constexpr const char* kNewHeaderName = ".memfile.header.new";
 inline constexpr const char* kNewFactsName = ".snapshot.json.new";
+/// A copy of a file with too many links, before it takes that file's place.
+inline constexpr const char* kNewLinkName = ".link.new";
 /// Prefix of layer files: "memfile.<build id>".
 inline constexpr const char* kLayerPrefix = "memfile.";
 /// The only layer of an old snapshot of the original program may be named without a build id.
@@ -84,15 +86,29 @@ Status check_facts(const format::Header& header, const SnapshotFacts& facts,
 /// Reads snapshot.json; nothing when there is none.
 Result<std::optional<SnapshotFacts>> read_facts(int directory, const std::string& path);
 
+/// A file of a snapshot that is open, and the place where it was found.
+struct LinkSource {
+  int file = -1;
+  sys::FileFacts facts;
+  std::string path;
+  int directory = -1;
+};
+
 /// Gives the open file the name `name` in `directory`: a hard link, or a copy (synced) where links
-/// do not reach. Returns false when it had to be copied.
-Result<bool> link_or_copy(int file, const sys::FileFacts& facts, const std::string& file_path,
-                          const std::string& name, int directory,
+/// do not reach. Returns false when it had to be copied. A copy takes the file's place in the
+/// directory that it was found in, where that can be: its file system may cap the links to one
+/// file, and the next link from there is then one to the copy.
+Result<bool> link_or_copy(const LinkSource& source, const std::string& name, int directory,
                           const std::string& directory_path);
 
-/// The same for a layer, under the name of its build.
-Result<bool> link_layer(const engine::Layer& layer, int directory,
+/// The same for a layer, found in `source_directory`, under the name of its build. A copy is read
+/// and checked.
+Result<bool> link_layer(const engine::Layer& layer, int source_directory, int directory,
                         const std::string& directory_path);
+
+/// The same under the name `name`.
+Result<bool> link_layer_as(const std::string& name, const engine::Layer& layer,
+                           int source_directory, int directory, const std::string& directory_path);
 
 /// Copies `source` into `directory` as the VM state, synced, and returns its digest.
 Result<format::FileDigest> store_vmstate(const std::string& source, int directory,

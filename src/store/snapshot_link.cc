@@ -15,8 +15,8 @@ Status link_named(const OpenSnapshot& source, const std::string& name, int direc
   LAMINA_ASSIGN_OR_RETURN(
       const sys::OpenedFile opened,
       sys::open_regular(source.directory.get(), name, O_RDONLY | O_NOFOLLOW, path));
-  LAMINA_RETURN_IF_ERROR(
-      link_or_copy(opened.fd.get(), opened.facts, path, name, directory, directory_path));
+  LAMINA_RETURN_IF_ERROR(link_or_copy({opened.fd.get(), opened.facts, path, source.directory.get()},
+                                      name, directory, directory_path));
   return {};
 }
 
@@ -25,7 +25,7 @@ Status link_named(const OpenSnapshot& source, const std::string& name, int direc
 bool is_own_file(const std::string& name) {
   return name == kHeaderName || name == kFactsName || name == kLegacyLayerName ||
          parse_layer_file_name(name) || name == kNewHeaderName || name == kNewFactsName ||
-         name == kNewWorkingSetName;
+         name == kNewWorkingSetName || name == kNewLinkName;
 }
 
 bool is_reserved_name(const std::string& name) {
@@ -59,9 +59,8 @@ Status link_snapshot(const OpenSnapshot& source, int directory, const std::strin
   for (const engine::Layer& layer : source.chain.layers()) {
     LAMINA_ASSIGN_OR_RETURN(
         const bool linked,
-        link_or_copy(layer.fd(), layer.facts(), layer.path(),
-                     legacy_name ? kLegacyLayerName : layer_file_name(layer.build_id()), directory,
-                     directory_path));
+        link_layer_as(legacy_name ? kLegacyLayerName : layer_file_name(layer.build_id()), layer,
+                      source.directory.get(), directory, directory_path));
     if (!linked) {
       notes.push_back(fmt::format(
           "layer '{}' was copied: a hard link from here to it is not possible", layer.path()));

@@ -29,6 +29,7 @@ FileFacts facts_from(const struct stat& status, std::uint64_t mount) {
       .modified_ns = status.st_mtim.tv_sec * kNanosecondsPerSecond + status.st_mtim.tv_nsec,
       .mode = status.st_mode & 07777U,
       .user = status.st_uid,
+      .group = status.st_gid,
       .is_regular = S_ISREG(status.st_mode),
       .is_directory = S_ISDIR(status.st_mode),
       .is_symbolic_link = S_ISLNK(status.st_mode),
@@ -56,9 +57,13 @@ Result<FileFacts> facts_of(int fd, const std::string& object) {
   struct stat status{};
   if (::fstat(fd, &status) != 0) return system_failure("fstat", object, errno);
   struct statx extended{};
-  const bool has_mount = ::statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &extended) == 0 &&
-                         (extended.stx_mask & STATX_MNT_ID) != 0;
-  return facts_from(status, has_mount ? extended.stx_mnt_id : 0);
+  const bool has_more = ::statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID | STATX_BTIME, &extended) == 0;
+  const auto has = [&](unsigned what) { return has_more && (extended.stx_mask & what) != 0; };
+  FileFacts facts = facts_from(status, has(STATX_MNT_ID) ? extended.stx_mnt_id : 0);
+  if (has(STATX_BTIME)) {
+    facts.born_ns = extended.stx_btime.tv_sec * kNanosecondsPerSecond + extended.stx_btime.tv_nsec;
+  }
+  return facts;
 }
 
 Result<FileFacts> facts_of_name(int directory, const std::string& name, const std::string& object) {
@@ -130,7 +135,11 @@ Status set_mode(int fd, std::uint32_t mode, const std::string& object) {
 }
 
 Status take_ownership(int fd, const std::string& object) {
-  if (::fchown(fd, ::geteuid(), ::getegid()) == 0) return {};
+  return set_owner(fd, ::geteuid(), ::getegid(), object);
+}
+
+Status set_owner(int fd, std::uint32_t user, std::uint32_t group, const std::string& object) {
+  if (::fchown(fd, user, group) == 0) return {};
   return system_failure("chown", object, errno);
 }
 

@@ -31,6 +31,8 @@ struct FileFacts {
   std::int64_t modified_ns = 0;       ///< since the epoch
   std::uint32_t mode = 0;             ///< permission bits
   std::uint32_t user = 0;             ///< whose it is
+  std::uint32_t group = 0;
+  std::int64_t born_ns = 0;  ///< since the epoch; 0 where the file system does not keep it
   bool is_regular = false;
   bool is_directory = false;
   bool is_symbolic_link = false;  ///< only facts_of_name() can meet one
@@ -72,6 +74,9 @@ Status set_mode(int fd, std::uint32_t mode, const std::string& object);
 /// Makes the file this process' user's. Without the privilege to do so the owner stays, which is
 /// no error where it is the own one.
 Status take_ownership(int fd, const std::string& object);
+
+/// fchown(2).
+Status set_owner(int fd, std::uint32_t user, std::uint32_t group, const std::string& object);
 
 /// Gives the file's first `size_bytes` storage, so that later writes to them find space
 /// (posix_fallocate(3)). kNoSpace when there is not that much.

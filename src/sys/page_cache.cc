@@ -3,6 +3,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
+
+#include "base/error.h"
 #include "sys/kernel_definitions.h"
 
 namespace lamina::sys {
@@ -25,11 +28,18 @@ void start_writing(int fd, std::uint64_t offset, std::uint64_t length) {
                     SYNC_FILE_RANGE_WRITE);
 }
 
-void write_and_drop(int fd, std::uint64_t offset, std::uint64_t length) {
-  ::sync_file_range(
+Status write_and_drop(int fd, std::uint64_t offset, std::uint64_t length,
+                      const std::string& object) {
+  if (length == 0) return {};  // would mean: to the end
+  const int done = ::sync_file_range(
       fd, static_cast<off_t>(offset), static_cast<off_t>(length),
       SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+  // A file system that cannot has not lost anything either.
+  if (done != 0 && errno != ENOSYS && errno != EINVAL && errno != ESPIPE && errno != EINTR) {
+    return system_failure("write back", object, errno);
+  }
   drop_cached(fd, offset, length);
+  return {};
 }
 
 void drop_cached(int fd, std::uint64_t offset, std::uint64_t length) {

@@ -1,11 +1,14 @@
 // What is cached of a file, and what the kernel is told about it.
 //
-// All of it is advice: where the kernel does not know a call, or cannot do it, nothing happens and
-// nothing is wrong.
+// All but write_and_drop() is advice: where the kernel does not know a call, or cannot do it,
+// nothing happens and nothing is wrong.
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <string>
+
+#include "lamina/result.h"
 
 namespace lamina::sys {
 
@@ -24,8 +27,11 @@ void read_ahead(int fd, std::uint64_t offset, std::uint64_t length);
 void start_writing(int fd, std::uint64_t offset, std::uint64_t length);
 
 /// Writes the cached changes of a range, and gives its pages back, for everybody. Promises nothing
-/// about the disk.
-void write_and_drop(int fd, std::uint64_t offset, std::uint64_t length);
+/// about the disk when it succeeds; but a failure must not be ignored: what could not be written is
+/// lost, and the kernel tells it only once, so that a sync of the same descriptor succeeds after
+/// it.
+Status write_and_drop(int fd, std::uint64_t offset, std::uint64_t length,
+                      const std::string& object);
 
 /// Gives back the unchanged pages of a range, for everybody.
 void drop_cached(int fd, std::uint64_t offset, std::uint64_t length);

@@ -106,6 +106,19 @@ Status copy_file(int source, int destination, std::uint64_t size_bytes,
   return {};
 }
 
+Status copy_through_memory(int source, int destination, std::uint64_t size_bytes,
+                           const std::string& source_object,
+                           const std::string& destination_object) {
+  LAMINA_RETURN_IF_ERROR(truncate(destination, size_bytes, destination_object));
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<DataExtent> extents,
+                          data_extents(source, size_bytes, source_object));
+  for (const DataExtent& extent : extents) {
+    LAMINA_RETURN_IF_ERROR(read_write_range(source, destination, extent.offset, extent.length,
+                                            source_object, destination_object));
+  }
+  return {};
+}
+
 Result<Fd> copy_to_new_file(int source, std::uint64_t size_bytes, const std::string& source_object,
                             int directory, const std::string& name, const std::string& object) {
   LAMINA_ASSIGN_OR_RETURN(Fd copy, open_at(directory, name, O_RDWR | O_CREAT | O_EXCL, object));

@@ -28,6 +28,10 @@ Result<bool> kernel_copy_range(int source, std::uint64_t source_offset, int dest
 Status copy_file(int source, int destination, std::uint64_t size_bytes,
                  const std::string& source_object, const std::string& destination_object);
 
+/// The same by reading and writing: nothing is shared with `source`, nor taken from its storage.
+Status copy_through_memory(int source, int destination, std::uint64_t size_bytes,
+                           const std::string& source_object, const std::string& destination_object);
+
 /// Makes the file `name` (which must not exist) in `directory`, a copy of `source` as copy_file()
 /// makes it, and returns it, open for writing. Not synced.
 Result<Fd> copy_to_new_file(int source, std::uint64_t size_bytes, const std::string& source_object,

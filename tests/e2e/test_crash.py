@@ -15,6 +15,7 @@ TORTURE=all takes every point and every failure instead of a sample; SEED repeat
 
 from __future__ import annotations
 
+import datetime
 import errno
 import json
 import os
@@ -22,6 +23,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -438,7 +440,7 @@ class Ingest(CrashTest):
         self.assertEqual(lost, [], "the openat calls whose failure lost the memory file")
 
     def test_an_unfinished_adoption_survives_a_copy_of_the_store(self) -> None:
-        """A backup or a move to another disk gives the files other inode numbers."""
+        """It is left alone there: which file was taken from where cannot be told of a copy."""
         scene = self.template
         self.full_snapshot("first", self.pages_of_others)
         original = write_full(scene.file("memory"), self.memory).read_bytes()
@@ -455,6 +457,17 @@ class Ingest(CrashTest):
         self.assertEqual(len(found), 1, "copies of the memory that are left")
 
 
+def born_ns(path: Path) -> int:
+    """When the file was made; 0 where its file system does not say."""
+    text = subprocess.run(["stat", "--printf", "%w", str(path)], check=True, capture_output=True,
+                          text=True, env=os.environ | {"TZ": "UTC"}).stdout
+    if text == "-":
+        return 0
+    second, fraction = text.split(" +")[0].split(".")
+    moment = datetime.datetime.fromisoformat(second).replace(tzinfo=datetime.UTC)
+    return int(moment.timestamp()) * 1_000_000_000 + int(fraction)
+
+
 def copy_with_adoption(source: Path, target: Path) -> None:
     """Copies a store with an unfinished adoption as if it had been made in the new place."""
     copy_exactly(source, target)
@@ -462,6 +475,10 @@ def copy_with_adoption(source: Path, target: Path) -> None:
         journal = json.loads(path.read_text())
         journal["source"] = journal["source"].replace(str(source), str(target))
         journal["source_hex"] = journal["source"].encode().hex()
+        file = path.with_suffix("") / journal["layer"]
+        journal["inode"] = file.stat().st_ino
+        journal["born_ns"] = born_ns(file)
+        journal["directory_inode"] = Path(journal["source"]).parent.stat().st_ino
         path.write_text(json.dumps(journal))
 
 

@@ -1,0 +1,130 @@
+#include "engine/lost_writes.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <vector>
+
+#include "base/block.h"
+#include "engine/block_scan.h"
+#include "engine/layer_writer.h"
+#include "mapping/overlay.h"
+#include "sys/directory.h"
+#include "sys/sparse_file.h"
+
+namespace lamina::engine {
+namespace {
+
+namespace fs = std::filesystem;
+using Bytes = std::vector<std::byte>;
+
+constexpr std::uint32_t kMemoryBlocks = 300;
+
+/// An adopted layer with data, written zeros, and holes.
+class LostWritesTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const char* base = std::getenv("LAMINA_TEST_DIR");
+    path_ = (base != nullptr ? std::string(base) : fs::temp_directory_path().string()) +
+            "/lamina-lost-XXXXXX";
+    ASSERT_NE(::mkdtemp(path_.data()), nullptr);
+    auto directory = sys::open_directory(AT_FDCWD, path_, path_);
+    ASSERT_TRUE(directory) << directory.error().message;
+    directory_ = std::move(*directory);
+    auto file = sys::open_at(directory_.get(), kName, O_RDWR | O_CREAT | O_EXCL, kName);
+    ASSERT_TRUE(file) << file.error().message;
+    file_ = std::move(*file);
+    ASSERT_TRUE(sys::truncate(file_.get(), kMemoryBlocks * kBlockBytes, kName));
+    std::vector<std::uint64_t> checksums;
+    for (std::uint32_t block = 10; block < 150; ++block) {
+      const Bytes bytes(kBlockBytes, static_cast<std::byte>(block));
+      write(block, bytes);
+      checksums.push_back(block_checksum(bytes));
+    }
+    for (std::uint32_t block = 200; block < 220; ++block) write(block, Bytes(kBlockBytes));
+    const auto state =
+        mapping::overlay(mapping::Mapping::zeros(kMemoryBlocks), id_,
+                         std::vector<mapping::Change>{{10, 140, false, 10}, {200, 20, true, 0}});
+    ASSERT_TRUE(state) << state.error().message;
+    format::Trailer trailer = describe_layer(
+        *state, id_, {{10, 140, 0, 0}}, format::LayerLayout::kAdopted, kMemoryBlocks * kBlockBytes);
+    trailer.checksums = std::move(checksums);
+    ASSERT_TRUE(finish_layer(file_.get(), trailer, kName));
+  }
+  void TearDown() override { fs::remove_all(path_); }
+
+  void write(std::uint32_t block, const Bytes& bytes) const {
+    ASSERT_TRUE(sys::write_at(file_.get(), bytes, block * kBlockBytes, kName));
+  }
+
+  [[nodiscard]] Layer layer() const {
+    auto layer = Layer::open(directory_.get(), kName, kName, id_, true);
+    EXPECT_TRUE(layer) << layer.error().message;
+    return std::move(*layer);
+  }
+
+  [[nodiscard]] Status write_it_anew() {
+    auto copy = sys::open_at(directory_.get(), "copy", O_RDWR | O_CREAT | O_TRUNC, "copy");
+    if (!copy) return std::unexpected(copy.error());
+    copy_ = std::move(*copy);
+    return write_anew(layer(), copy_.get(), "copy");
+  }
+
+  static constexpr const char* kName = "layer";
+  Uuid id_ = Uuid::random();
+  std::string path_;
+  sys::Fd directory_;
+  sys::Fd file_;
+  sys::Fd copy_;
+};
+
+TEST_F(LostWritesTest, ACopyHasTheDataZerosAndHolesOfTheMemoryFile) {
+  constexpr std::uint64_t kBytes = kMemoryBlocks * kBlockBytes;
+  const Status done = write_it_anew();
+  ASSERT_TRUE(done) << done.error().message;
+  Bytes before(kBytes);
+  ASSERT_TRUE(sys::read_exactly_at(file_.get(), before, 0, kName));
+  const auto copied = sys::read_whole(copy_.get(), kBytes, "copy");
+  ASSERT_TRUE(copied) << copied.error().message;
+  EXPECT_TRUE(*copied == before);
+  EXPECT_EQ(*sys::data_extents(copy_.get(), kBytes, "copy"),
+            *sys::data_extents(file_.get(), kBytes, kName));
+}
+
+TEST_F(LostWritesTest, WhatIsSyncedIsOnTheDiskAndWhatIsOtherwiseThereIsNot) {
+  if (!sys::open_at(directory_.get(), kName, O_RDONLY | O_DIRECT, kName)) {
+    GTEST_SKIP() << "this file system cannot be read around the page cache";
+  }
+  EXPECT_TRUE(is_on_disk(layer(), directory_.get(), kName));
+  write(77, Bytes(kBlockBytes));
+  ASSERT_TRUE(sys::sync(file_.get(), kName));
+  EXPECT_FALSE(is_on_disk(layer(), directory_.get(), kName));
+}
+
+TEST_F(LostWritesTest, FindsWhatWasLost) {
+  write(77, Bytes(kBlockBytes));
+  const Status done = write_it_anew();
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().kind, ErrorKind::kCorrupt);
+  EXPECT_NE(done.error().message.find("0x4d000"), std::string::npos) << done.error().message;
+}
+
+TEST_F(LostWritesTest, FindsOldContentsInThePlaceOfZeros) {
+  write(210, Bytes(kBlockBytes, std::byte{7}));
+  const Status done = write_it_anew();
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().kind, ErrorKind::kCorrupt);
+}
+
+TEST_F(LostWritesTest, FindsAHoleInThePlaceOfData) {
+  ASSERT_TRUE(sys::punch_hole(file_.get(), 100 * kBlockBytes, kBlockBytes, kName));
+  const Status done = write_it_anew();
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().kind, ErrorKind::kCorrupt);
+}
+
+}  // namespace
+}  // namespace lamina::engine
