@@ -51,8 +51,7 @@ struct ServeOptions {
   /// store has a place of its own in it.
   std::string state_directory;
   std::string metrics_socket;  ///< empty: none. Has no meaning for a store.
-  /// The program and arguments that go on when this process is replaced (SIGHUP) or killed. Empty:
-  /// nobody does until the next start.
+  /// The program and arguments that SIGHUP puts in this process' place. Empty: none.
   std::vector<std::string> restart_command;
   /// Told each thing worth a line, from the calling thread. May be empty.
   std::function<void(const std::string&)> log;
@@ -65,7 +64,11 @@ struct ServeOptions {
 ///
 /// Signals: SIGTERM and SIGINT stop: all memory of the VMs that run is filled, so that they need
 /// nobody, then it ends; a second one ends it at once, and the VMs wait for the next start. SIGHUP
-/// puts a new process of `restart_command` in this one's place.
+/// opens standard error anew when it is a file, and puts `restart_command` in this process' place
+/// when a child has shown that it could serve what is served.
+///
+/// When the process is killed the serving process goes on in its place, until nobody needs it; it
+/// ends by _exit(2).
 ///
 /// A service manager that the environment names (sd_notify(3)) is told when VMs can connect, and
 /// when it stops; its watchdog is fed.
@@ -95,7 +98,8 @@ enum class StoreServer : std::uint8_t {
   kServes,  ///< it, or who takes its place just now, accepts VMs
 };
 
-/// Asks the store's page server whether it is there; waits for its answer, at most ten seconds.
+/// Asks the store's page server whether it is there, at a socket that is for nothing else; waits
+/// for its answer, at most ten seconds.
 /// kNone also when nothing can be known about it. Thread-safe.
 StoreServer find_store_server(const std::string& store);
 

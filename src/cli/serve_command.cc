@@ -29,10 +29,11 @@ constexpr const char* kServeFooter =
     "A child process serves. When it is killed or crashes it is succeeded at once;\n"
     "when all processes are killed, the next start takes the running VMs over.\n"
     "SIGTERM: fill the memory of the running VMs, so that they need nobody, then\n"
-    "end; a second one ends at once. SIGHUP: put the program as it is on the disk\n"
-    "now in this process' place.\n\n"
-    "--state-dir is $RUNTIME_DIRECTORY, else /run/lamina (root), else\n"
-    "$XDG_RUNTIME_DIR/lamina, else /dev/shm/lamina-UID, if not given.\n\n"
+    "end; a second one ends at once. SIGHUP: open the log (standard error, if it is\n"
+    "a file) anew, and put the program as it is on the disk now in this process'\n"
+    "place, if it can serve all that is served.\n\n"
+    "--state-dir is /run/lamina (root), else $XDG_RUNTIME_DIR/lamina, else\n"
+    "/dev/shm/lamina-UID, if not given.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
     "6 no space.";
 

@@ -16,6 +16,9 @@ namespace {
 /// Connections taken at once, before others are looked at.
 constexpr int kMaxAccepted = 64;
 
+/// So long nobody is accepted after accepting has failed.
+constexpr std::chrono::milliseconds kPause{100};
+
 void refuse(const sys::Fd& connection) {
   const Response response = refusal(403, "this user may not connect; see --allow-uid");
   const std::string text = fmt::format(
@@ -46,19 +49,27 @@ void ListeningSocket::close() {
   ::shutdown(fd_.get(), SHUT_RD);
 }
 
-bool ListeningSocket::may_enter(int connection, const std::vector<std::uint32_t>& users) const {
+int ListeningSocket::fd() const { return Clock::now() < paused_until_ ? -1 : fd_.get(); }
+
+bool ListeningSocket::may_enter(const sys::Peer& peer,
+                                const std::vector<std::uint32_t>& users) const {
   if (door_ == Door::kMetrics) return true;
-  const auto peer = sys::peer_of(connection);
-  return peer && (peer->uid == 0 || peer->uid == ::geteuid() ||
-                  std::find(users.begin(), users.end(), peer->uid) != users.end());
+  return peer.uid == 0 || peer.uid == ::geteuid() ||
+         std::find(users.begin(), users.end(), peer.uid) != users.end();
 }
 
-bool ListeningSocket::accept(HttpServer& server, const std::vector<std::uint32_t>& users) const {
+bool ListeningSocket::accept(HttpServer& server, const std::vector<std::uint32_t>& users) {
   for (int i = 0; i < kMaxAccepted; ++i) {
     auto connection = sys::accept_connection(fd_.get(), path_);
-    if (!connection || !*connection) return false;
-    if (may_enter((*connection)->get(), users)) {
-      server.add(std::move(**connection), door_);
+    if (!connection) {
+      // Out of descriptors, most likely, and whoever has connected still waits.
+      paused_until_ = Clock::now() + kPause;
+      return false;
+    }
+    if (!*connection) return false;
+    const auto peer = sys::peer_of((*connection)->get());
+    if (peer && may_enter(*peer, users)) {
+      server.add(std::move(**connection), door_, peer->uid);
     } else {
       refuse(**connection);
     }

@@ -1,6 +1,7 @@
 // The sockets that clients come by, and who may.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "daemon/http_server.h"
 #include "lamina/result.h"
 #include "sys/fd.h"
+#include "sys/peer.h"
 
 namespace lamina::daemon {
 
@@ -22,7 +24,8 @@ class ListeningSocket {
   ListeningSocket& operator=(const ListeningSocket&) = delete;
   ~ListeningSocket();
 
-  [[nodiscard]] int fd() const { return fd_.get(); }
+  /// To be polled; -1 for a moment after accepting has failed.
+  [[nodiscard]] int fd() const;
 
   /// From now on nobody can connect; who has can still be accepted.
   void close();
@@ -30,18 +33,22 @@ class ListeningSocket {
   /// Hands connections that wait to `server`; false when none is left. By the API's door only root,
   /// the own user and `users` come in (SO_PEERCRED); others are told so. By that of the metrics
   /// whoever may open the socket.
-  bool accept(HttpServer& server, const std::vector<std::uint32_t>& users) const;
+  bool accept(HttpServer& server, const std::vector<std::uint32_t>& users);
 
  private:
   ListeningSocket(std::string path, sys::Fd fd, Door door)
       : path_(std::move(path)), fd_(std::move(fd)), door_(door) {}
 
-  [[nodiscard]] bool may_enter(int connection, const std::vector<std::uint32_t>& users) const;
+  using Clock = std::chrono::steady_clock;
+
+  [[nodiscard]] bool may_enter(const sys::Peer& peer,
+                               const std::vector<std::uint32_t>& users) const;
 
   std::string path_;
   sys::Fd fd_;
   Door door_;
   bool is_closed_ = false;
+  Clock::time_point paused_until_;
 };
 
 }  // namespace lamina::daemon

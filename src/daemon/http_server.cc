@@ -41,6 +41,12 @@ std::uint64_t announced_bytes(MHD_Connection* connection) {
   return bytes;
 }
 
+/// Connections, with some that were cut off a moment ago.
+std::size_t most_descriptors(const HttpServer::Options& options) {
+  constexpr std::size_t kCutOff = 256;
+  return options.max_connections + options.max_metrics_connections + kCutOff;
+}
+
 /// The words for which libmicrohttpd is not needed: a connection that is not taken at all.
 void refuse_connection(const sys::Fd& connection, const Response& response) {
   const std::string text = fmt::format(
@@ -110,7 +116,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::start(Options options) {
       0, nullptr, nullptr, &Callbacks::access, server.get(), MHD_OPTION_NOTIFY_COMPLETED,
       &Callbacks::completed, server.get(), MHD_OPTION_NOTIFY_CONNECTION, &Callbacks::connection,
       server.get(), MHD_OPTION_CONNECTION_LIMIT,
-      static_cast<unsigned>(server->options_.max_connections), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+      static_cast<unsigned>(most_descriptors(server->options_)), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
       kConnectionBytes, MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds, MHD_OPTION_END);
   if (server->daemon_ == nullptr) {
     return fail(ErrorKind::kFailed,
@@ -126,13 +132,42 @@ HttpServer::~HttpServer() {
   if (daemon_ != nullptr) MHD_stop_daemon(daemon_);
 }
 
-void HttpServer::add(sys::Fd connection, Door door) {
+bool HttpServer::make_room(Door door, std::uint32_t user) {
+  std::size_t at_door = 0;
+  std::size_t of_user = 0;
+  for (const auto& [fd, client] : clients_) {
+    if (client.cut_off || client.door != door) continue;
+    ++at_door;
+    if (client.user == user) ++of_user;
+  }
+  const bool is_metrics = door == Door::kMetrics;
+  const bool has_share = !is_metrics && of_user >= options_.max_connections_of_one_user;
+  const std::size_t limit =
+      is_metrics ? options_.max_metrics_connections : options_.max_connections;
+  if (!has_share && at_door < limit) return true;
+  // Those that were cut off and are not closed yet are descriptors, too.
+  if (clients_.size() >= most_descriptors(options_)) return false;
+  auto idlest = clients_.end();
+  for (auto one = clients_.begin(); one != clients_.end(); ++one) {
+    const Client& client = one->second;
+    if (client.busy || client.cut_off || client.door != door) continue;
+    if (has_share && client.user != user) continue;
+    if (idlest == clients_.end() || client.since < idlest->second.since) idlest = one;
+  }
+  if (idlest == clients_.end()) return false;
+  idlest->second.cut_off = true;
+  // It is closed, and forgotten, by the thread that reads from it.
+  ::shutdown(idlest->first, SHUT_RDWR);
+  return true;
+}
+
+void HttpServer::add(sys::Fd connection, Door door, std::uint32_t user) {
   const int fd = connection.get();
   bool is_full = false;
   {
     const std::scoped_lock lock(mutex_);
-    is_full = clients_.size() >= options_.max_connections;
-    if (!is_full) clients_[fd] = {door, false, Clock::now()};
+    is_full = !make_room(door, user);
+    if (!is_full) clients_[fd] = {door, user, false, false, Clock::now()};
   }
   if (is_full) {
     return refuse_connection(connection, options_.refusal(503, "too many connections"));

@@ -55,7 +55,11 @@ class HttpServer {
   using Clock = std::chrono::steady_clock;
 
   struct Options {
+    /// By the door of the API, and by that of the metrics. When all are taken, or those that one
+    /// user may have, the one that has been idle longest gives way.
     std::size_t max_connections = 1024;
+    std::size_t max_metrics_connections = 64;
+    std::size_t max_connections_of_one_user = 768;
     std::size_t max_body_bytes = std::size_t{64} << 10;
     std::size_t long_workers = 16;
     std::size_t max_queued = 256;
@@ -79,8 +83,8 @@ class HttpServer {
   /// REQUIRES: unanswered() is 0 after refuse_requests().
   ~HttpServer();
 
-  /// Takes over a connection; one too many is told so and closed.
-  void add(sys::Fd connection, Door door);
+  /// Takes over a connection of `user`; one too many is told so and closed.
+  void add(sys::Fd connection, Door door, std::uint32_t user);
 
   /// Cuts off clients whose request has not come within the patience.
   void cut_off_silent_clients();
@@ -103,7 +107,9 @@ class HttpServer {
  private:
   struct Client {
     Door door = Door::kApi;
-    bool busy = false;  ///< its request is whole and not answered
+    std::uint32_t user = 0;
+    bool busy = false;     ///< its request is whole and not answered
+    bool cut_off = false;  ///< it has given way to another, and is about to be closed
     Clock::time_point since;
   };
   friend struct Callbacks;
@@ -116,6 +122,8 @@ class HttpServer {
   int send(MHD_Connection* connection, const Response& response);
   void completed(MHD_Connection* connection, std::unique_ptr<Exchange> exchange);
   void forget(int fd);
+  /// Whether one more may come. REQUIRES: mutex_ is held.
+  bool make_room(Door door, std::uint32_t user);
 
   const Options options_;
   std::atomic<bool> refusing_ = false;

@@ -20,8 +20,8 @@ namespace {
 /// A peer that has not finished its handshake by then is given up.
 constexpr std::chrono::seconds kHandshakeTime{10};
 
-/// Connections that wait for their handshakes. The oldest gives way to one more: an honest peer
-/// sends at once, so a crowd of silent ones cannot keep it out.
+/// Connections that wait for their handshakes. The oldest of the user who has most gives way to one
+/// more: an honest peer sends at once, so a crowd of silent ones cannot keep it out.
 constexpr std::size_t kMaxPending = 1024;
 
 constexpr int kEventsAtOnce = 64;
@@ -44,14 +44,19 @@ std::optional<std::string> end_of(const ClaimedPeer& claimed) {
 }  // namespace
 
 Result<Acceptor> Acceptor::create(const StateDirectory& states, std::vector<Endpoint> endpoints,
-                                  const AccessRules& rules, std::vector<sys::Fd> inherited) {
+                                  const AccessRules& rules, std::vector<sys::Fd>&& inherited) {
   Acceptor acceptor(states, std::move(endpoints), rules);
   acceptor.epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
   if (!acceptor.epoll_.valid()) return system_failure("epoll_create", "acceptor", errno);
   acceptor.listening_ = std::move(inherited);
+  const bool are_inherited = !acceptor.listening_.empty();
   const Status listens = acceptor.listen();
   if (listens) return acceptor;
-  acceptor.close();
+  if (are_inherited) {
+    inherited = std::move(acceptor.listening_);
+  } else {
+    acceptor.close();
+  }
   return std::unexpected(listens.error());
 }
 
@@ -179,9 +184,17 @@ void Acceptor::drop(int connection) {
 }
 
 void Acceptor::drop_oldest(const std::function<void(const std::string&)>& refuse) {
-  const auto oldest = std::min_element(
-      pending_.begin(), pending_.end(),
-      [](const auto& a, const auto& b) { return a.second.deadline < b.second.deadline; });
+  // Of the user who has most: a crowd of one user does not keep out the VMs of others.
+  std::map<uid_t, std::size_t> crowds;
+  for (const auto& [fd, pending] : pending_) ++crowds[pending.claimed.peer.uid];
+  const auto crowd = std::max_element(crowds.begin(), crowds.end(), [](const auto& a, const auto& b) {
+    return a.second < b.second;
+  });
+  auto oldest = pending_.end();
+  for (auto one = pending_.begin(); one != pending_.end(); ++one) {
+    if (one->second.claimed.peer.uid != crowd->first) continue;
+    if (oldest == pending_.end() || one->second.deadline < oldest->second.deadline) oldest = one;
+  }
   if (oldest == pending_.end()) return;
   refuse(reason_of(oldest->second, fmt::format("it sent no whole handshake, and {} others wait",
                                                pending_.size() - 1)));
@@ -224,6 +237,15 @@ void Acceptor::forget_peers() {
   epoll_.reset();
 }
 
+Status Acceptor::resume(bool listens) {
+  if (!listens) listening_.clear();
+  held_ = false;
+  epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_.valid()) return system_failure("epoll_create", "acceptor", errno);
+  for (const sys::Fd& fd : listening_) LAMINA_RETURN_IF_ERROR(watch(fd.get()));
+  return {};
+}
+
 void Acceptor::hold(bool held) {
   held_ = held;
   watch_listening();
@@ -242,7 +264,7 @@ void Acceptor::watch_listening() {
 void Acceptor::stop_listening(const std::function<void(std::unique_ptr<Vm>)>& take,
                               const std::function<void(const std::string&)>& refuse) {
   for (std::size_t i = 0; i < listening_.size(); ++i) {
-    ::unlink(endpoints_[i].socket_path.c_str());
+    ::unlink(endpoints_[i].path().c_str());
     accept_from(static_cast<std::uint32_t>(i), refuse);
   }
   listening_.clear();
@@ -261,7 +283,7 @@ std::string Acceptor::reason_of(const Pending& pending, const std::string& reaso
 void Acceptor::close() {
   while (!pending_.empty()) drop(pending_.begin()->first);
   for (std::size_t i = 0; i < listening_.size(); ++i) {
-    ::unlink(endpoints_[i].socket_path.c_str());
+    ::unlink(endpoints_[i].path().c_str());
   }
   listening_.clear();
 }

@@ -25,9 +25,10 @@ class Acceptor {
  public:
   /// Binds and listens. kBusy when another process listens at a path; a socket that nobody listens
   /// at is replaced; anything else there is kFailed. `inherited` has the listening sockets of a
-  /// predecessor, in the same order, or is empty.
+  /// predecessor, in the same order, or is empty; what is inherited stays
+  /// the caller's on failure.
   static Result<Acceptor> create(const StateDirectory& states, std::vector<Endpoint> endpoints,
-                                 const AccessRules& rules, std::vector<sys::Fd> inherited);
+                                 const AccessRules& rules, std::vector<sys::Fd>&& inherited);
 
   /// Readable when handle() has something to do.
   [[nodiscard]] int fd() const { return epoll_.get(); }
@@ -44,6 +45,10 @@ class Acceptor {
   /// In a child: closes what it has inherited of peers that have not finished, and does not touch
   /// their directories, which are the parent's.
   void forget_peers();
+
+  /// In a child that takes its parent's place, after forget_peers(): accepts again, unless the
+  /// parent had stopped listening.
+  Status resume(bool listens);
 
   /// Lets those who connect wait at the sockets, or accepts them again.
   void hold(bool held);

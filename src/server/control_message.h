@@ -20,6 +20,7 @@ enum class MessageKind : std::uint8_t {
   /// To the supervisor: what a VM is served cannot be opened here. The supervisor has it open, and
   /// so has the next serving process.
   kGiveWay = 4,
+  kLog = 5,  ///< to the serving process: standard error from now on
 };
 
 struct ControlMessage {

@@ -30,24 +30,26 @@ Status check_store_options(const ServeOptions& options) {
 }  // namespace
 
 Endpoint endpoint_of(const std::string& socket_path, Service service) {
-  return {socket_path, [service = std::move(service)](const ClaimedPeer&) -> Result<Service> {
-            return service;
-          }};
+  return {socket_path,
+          [service = std::move(service)](const ClaimedPeer&) -> Result<Service> { return service; },
+          nullptr};
 }
 
-Endpoint endpoint_of_store(const std::string& socket_path, const std::string& store,
+Endpoint endpoint_of_store(const std::string& socket_path, const StorePlace& store,
                            Snapshots& snapshots, std::function<void(const std::string&)> log) {
-  return {socket_path,
-          [store, &snapshots, log = std::move(log)](const ClaimedPeer& claimed) -> Result<Service> {
-            LAMINA_ASSIGN_OR_RETURN(const VmPin pin,
-                                    pin_of_peer(store, claimed.peer, claimed.start_time));
-            std::vector<std::string> notes;
-            auto service = snapshots.open_pin(pin, notes);
-            for (const std::string& note : notes) {
-              if (log) log(note);
-            }
-            return service;
-          }};
+  return {
+      socket_path,
+      [&store, &snapshots, log = std::move(log)](const ClaimedPeer& claimed) -> Result<Service> {
+        LAMINA_ASSIGN_OR_RETURN(const VmPin pin,
+                                pin_of_peer(store.path(), claimed.peer, claimed.start_time));
+        std::vector<std::string> notes;
+        auto service = snapshots.open_pin(pin, notes);
+        for (const std::string& note : notes) {
+          if (log) log(note);
+        }
+        return service;
+      },
+      &store};
 }
 
 sys::AtPath at_path_of(const ServeOptions& options) {

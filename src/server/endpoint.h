@@ -9,6 +9,7 @@
 #include "lamina/result.h"
 #include "lamina/serve.h"
 #include "server/snapshots.h"
+#include "server/store_place.h"
 #include "server/vm.h"
 #include "sys/unix_socket.h"
 
@@ -18,14 +19,20 @@ struct Endpoint {
   std::string socket_path;
   /// Asked when a peer's handshake is whole; a peer for whom it fails is refused.
   std::function<Result<Service>(const ClaimedPeer&)> service_for;
+  const StorePlace* store = nullptr;
+
+  /// Where the socket is now.
+  [[nodiscard]] std::string path() const {
+    return store == nullptr ? socket_path : page_server_socket(store->path());
+  }
 };
 
 /// The same for everybody.
 Endpoint endpoint_of(const std::string& socket_path, Service service);
 
-/// Each VM of `store` (absolute) gets what its pin keeps. `snapshots` must outlive it; notes go to
+/// Each VM of `store` gets what its pin keeps. `store` and `snapshots` must outlive it; notes go to
 /// `log`, which may be empty.
-Endpoint endpoint_of_store(const std::string& socket_path, const std::string& store,
+Endpoint endpoint_of_store(const std::string& socket_path, const StorePlace& store,
                            Snapshots& snapshots, std::function<void(const std::string&)> log);
 
 /// Who may connect, and how.

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -11,17 +12,19 @@
 
 #include "base/error.h"
 #include "lamina/serve.h"
+#include "sys/peer.h"
 #include "sys/unix_socket.h"
 
 namespace lamina::server {
 namespace {
 
-/// Clients that wait; the one that has waited longest makes room for the next.
+/// Clients that wait. One process has a part of them, so that it cannot keep out others.
 constexpr std::size_t kMaxClients = 64;
+constexpr std::ptrdiff_t kMaxOfOneProcess = 8;
+/// Who has not asked by then is hung up on.
+constexpr std::chrono::seconds kRequestTime{10};
 constexpr std::size_t kRequestBytes = 4096;
 constexpr std::size_t kMaxAnswerBytes = std::size_t{1} << 20;
-/// A server that has not answered by then is busy.
-constexpr std::chrono::seconds kAnswerTime{10};
 
 void answer(int client, const std::string& metrics) {
   const std::string text = fmt::format(
@@ -41,9 +44,14 @@ Result<MetricsSocket> MetricsSocket::create(const std::string& path, sys::Fd inh
     LAMINA_ASSIGN_OR_RETURN(inherited, sys::listen_at(path, access));
   }
   MetricsSocket socket(path, std::move(inherited));
-  socket.epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
-  if (!socket.epoll_.valid()) return system_failure("epoll_create", path, errno);
+  LAMINA_RETURN_IF_ERROR(socket.resume());
   return socket;
+}
+
+Status MetricsSocket::resume() {
+  epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_.valid()) return system_failure("epoll_create", path_, errno);
+  return {};
 }
 
 void MetricsSocket::handle(const std::function<std::string()>& metrics) {
@@ -52,13 +60,15 @@ void MetricsSocket::handle(const std::function<std::string()>& metrics) {
   for (std::size_t i = 0; i < kMaxClients; ++i) {
     auto client = sys::accept_connection(listening_.get(), path_);
     if (!client || !*client) break;
-    if (clients_.size() >= kMaxClients) forget(clients_.front().get());
+    const auto peer = sys::peer_of((*client)->get());
+    const pid_t process = peer ? peer->pid : -1;
+    make_room_for(process);
     const int fd = (*client)->get();
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.fd = fd;
     if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) {
-      clients_.push_back(std::move(**client));
+      clients_.push_back({std::move(**client), process, Clock::now()});
     }
     // Before it could have to make room.
     answer_those_who_asked(metrics);
@@ -76,10 +86,31 @@ void MetricsSocket::answer_those_who_asked(const std::function<std::string()>& m
   }
 }
 
+void MetricsSocket::make_room_for(pid_t process) {
+  const auto is_its = [process](const Client& one) { return one.process == process; };
+  const bool has_its_part =
+      std::count_if(clients_.begin(), clients_.end(), is_its) >= kMaxOfOneProcess;
+  if (!has_its_part && clients_.size() < kMaxClients) return;
+  const auto oldest =
+      has_its_part ? std::find_if(clients_.begin(), clients_.end(), is_its) : clients_.begin();
+  forget(oldest->connection.get());
+}
+
+int MetricsSocket::expire() {
+  const Clock::time_point now = Clock::now();
+  while (!clients_.empty() && now - clients_.front().since >= kRequestTime) {
+    forget(clients_.front().connection.get());
+  }
+  if (clients_.empty()) return -1;
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(clients_.front().since +
+                                                                          kRequestTime - now);
+  return static_cast<int>(left.count()) + 1;
+}
+
 void MetricsSocket::forget(int client) {
   // A serving process that was just forked may hold it open for a moment longer.
   static_cast<void>(::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, client, nullptr));
-  clients_.remove_if([client](const sys::Fd& one) { return one.get() == client; });
+  clients_.remove_if([client](const Client& one) { return one.connection.get() == client; });
 }
 
 void MetricsSocket::forget_clients() {
@@ -87,7 +118,7 @@ void MetricsSocket::forget_clients() {
   epoll_.reset();
 }
 
-void MetricsSocket::remove() { ::unlink(path_.c_str()); }
+void MetricsSocket::remove(const std::string& path) { ::unlink(path.c_str()); }
 
 }  // namespace lamina::server
 
@@ -129,11 +160,6 @@ Result<std::string> ask(const std::string& metrics_socket, Wait wait) {
 }
 
 }  // namespace
-
-bool server::answers_at(const std::string& metrics_socket) {
-  const auto answer = ask(metrics_socket, kAnswerTime);
-  return answer ? !answer->empty() : answer.error().kind == ErrorKind::kBusy;
-}
 
 Result<std::string> read_serve_metrics(const std::string& metrics_socket) {
   LAMINA_ASSIGN_OR_RETURN(const std::string text, ask(metrics_socket, std::nullopt));

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <sys/types.h>
+
+#include <chrono>
 #include <functional>
 #include <list>
 #include <string>
@@ -28,30 +31,40 @@ class MetricsSocket {
   [[nodiscard]] int fd() const { return listening_.get(); }
   [[nodiscard]] int clients_fd() const { return epoll_.get(); }
 
+  /// Closes connections whose request has not come in time. Returns the milliseconds until the next
+  /// one's time is over; -1 when none waits.
+  int expire();
+
   /// Accepts clients and answers those whose request has arrived. Never waits.
   void handle(const std::function<std::string()>& metrics);
 
-  /// In a child that does not answer them.
+  /// In a child that does not answer them; and when it does, after all.
   void forget_clients();
+  Status resume();
 
-  /// Removes the socket from the file system.
-  void remove();
+  /// Removes the socket from the file system; `path` is where it is by now.
+  static void remove(const std::string& path);
 
  private:
   MetricsSocket(std::string path, sys::Fd listening)
       : path_(std::move(path)), listening_(std::move(listening)) {}
 
+  using Clock = std::chrono::steady_clock;
+
+  struct Client {
+    sys::Fd connection;
+    pid_t process = -1;
+    Clock::time_point since;
+  };
+
   void answer_those_who_asked(const std::function<std::string()>& metrics);
+  void make_room_for(pid_t process);
   void forget(int client);
 
   std::string path_;
   sys::Fd listening_;
   sys::Fd epoll_;
-  std::list<sys::Fd> clients_;  ///< in the order of their arrival
+  std::list<Client> clients_;  ///< in the order of their arrival
 };
-
-/// True when a server answers at the metrics socket, or has let ten seconds pass without hanging
-/// up: it is busy then.
-bool answers_at(const std::string& metrics_socket);
 
 }  // namespace lamina::server

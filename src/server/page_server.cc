@@ -6,19 +6,23 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <optional>
 #include <thread>
 #include <utility>
 
 #include "base/error.h"
 #include "base/mutex.h"
 #include "server/acceptor.h"
+#include "server/control_socket.h"
 #include "server/endpoint.h"
+#include "server/log_limiter.h"
 #include "server/metrics.h"
 #include "server/metrics_socket.h"
 #include "server/served_vms.h"
 #include "server/snapshots.h"
 #include "server/state_directory.h"
 #include "server/store_lock.h"
+#include "server/store_place.h"
 #include "server/stranded.h"
 #include "server/takeover.h"
 #include "sys/directory.h"
@@ -33,7 +37,7 @@ using Clock = std::chrono::steady_clock;
 class PageServer::Implementation {
  public:
   explicit Implementation(const ServeOptions& options)
-      : options_(options), snapshots_(options.populate, options.record), stranded_(options.store) {}
+      : options_(options), snapshots_(options.populate, options.record) {}
   Implementation(const Implementation&) = delete;
   Implementation& operator=(const Implementation&) = delete;
   Implementation(Implementation&&) = delete;
@@ -55,6 +59,13 @@ class PageServer::Implementation {
                                                                 access_rules_of(options_), {}));
     acceptor_ = std::make_unique<Acceptor>(std::move(acceptor));
     if (!options_.store.empty()) {
+      auto control =
+          ControlSocket::create(control_socket_of(store_->path()), sys::Fd(), at_path_of(options_));
+      if (!control) {
+        acceptor_->close();
+        return std::unexpected(control.error());
+      }
+      control_ = std::make_unique<ControlSocket>(std::move(*control));
       auto metrics =
           MetricsSocket::create(metrics_socket_of(options_), sys::Fd(), at_path_of(options_));
       if (!metrics) {
@@ -63,9 +74,9 @@ class PageServer::Implementation {
       }
       metrics_ = std::make_unique<MetricsSocket>(std::move(*metrics));
     }
-    LAMINA_RETURN_IF_ERROR(take_over_abandoned(*states_, snapshots_, vms_, totals_, options_.log));
-    LAMINA_ASSIGN_OR_RETURN(
-        served_, ServedVms::start(vms_, default_threads(options_.threads), options_.log));
+    LAMINA_RETURN_IF_ERROR(take_over_abandoned(*states_, snapshots_, vms_, totals_, log_));
+    LAMINA_ASSIGN_OR_RETURN(served_,
+                            ServedVms::start(vms_, default_threads(options_.threads), log_));
     look_again_until_ = Clock::now() + kLookingAgain;
     thread_ = std::thread([this] { run(); });
     return {};
@@ -86,9 +97,12 @@ class PageServer::Implementation {
     std::vector<Endpoint> endpoints;
     if (!options_.store.empty()) {
       LAMINA_ASSIGN_OR_RETURN(store_lock_, lock_store(options_.store));
-      LAMINA_ASSIGN_OR_RETURN(const std::string store, sys::real_path(options_.store));
+      LAMINA_ASSIGN_OR_RETURN(StorePlace store, StorePlace::open(options_.store));
+      store_.emplace(std::move(store));
+      snapshots_.set_store(*store_);
+      stranded_.set_store(*store_);
       endpoints.push_back(
-          endpoint_of_store(page_server_socket(store), store, snapshots_, options_.log));
+          endpoint_of_store(page_server_socket(store_->path()), *store_, snapshots_, log_));
     }
     std::vector<std::string> notes;
     for (const ServeEndpoint& endpoint : options_.endpoints) {
@@ -101,9 +115,7 @@ class PageServer::Implementation {
 
   enum class Request : std::uint8_t { kNone, kDetach, kStop };
 
-  void log(const std::string& line) const {
-    if (options_.log) options_.log(line);
-  }
+  void log(const std::string& line) { limiter_.say(line); }
 
   void request(Request request) {
     request_ = request;
@@ -122,13 +134,17 @@ class PageServer::Implementation {
     };
     while (request_ != Request::kStop) {
       const int due_ms = next_due(refuse);
-      std::array<pollfd, 5> waiting = {
-          pollfd{wake_.fd(), POLLIN, 0}, pollfd{acceptor_->fd(), POLLIN, 0},
-          pollfd{served_->fd(), POLLIN, 0}, pollfd{metrics_ ? metrics_->fd() : -1, POLLIN, 0},
-          pollfd{metrics_ ? metrics_->clients_fd() : -1, POLLIN, 0}};
+      std::array<pollfd, 6> waiting = {pollfd{wake_.fd(), POLLIN, 0},
+                                       pollfd{acceptor_->fd(), POLLIN, 0},
+                                       pollfd{served_->fd(), POLLIN, 0},
+                                       pollfd{metrics_ ? metrics_->fd() : -1, POLLIN, 0},
+                                       pollfd{metrics_ ? metrics_->clients_fd() : -1, POLLIN, 0},
+                                       pollfd{control_ ? control_->fd() : -1, POLLIN, 0}};
       static_cast<void>(::poll(waiting.data(), waiting.size(), due_ms));
       // Before the request is looked at: one that comes later wakes the next round.
       wake_.clear();
+      limiter_.write_counts();
+      if (waiting[5].revents != 0) control_->handle();
       if (waiting[1].revents != 0) acceptor_->handle(take, refuse);
       if (waiting[2].revents != 0) end_vms();
       if (waiting[3].revents != 0 || waiting[4].revents != 0) {
@@ -145,14 +161,17 @@ class PageServer::Implementation {
       }
     }
     acceptor_->close();
-    if (metrics_) metrics_->remove();
+    if (control_) control_->remove(control_socket_of(store_->path()));
+    if (metrics_) metrics_->remove(page_server_metrics_socket(store_->path()));
   }
 
   int next_due(const std::function<void(const std::string&)>& refuse) {
     const int silent_ms = acceptor_->expire(refuse);
     const int recording_ms = served_->save_due_recordings();
     const int look_ms = Clock::now() < look_again_until_ ? kLookMs : -1;
-    return sooner(sooner(look_ms, stranded_.due_ms()), sooner(silent_ms, recording_ms));
+    const int metrics_ms = metrics_ ? metrics_->expire() : -1;
+    return sooner(sooner(sooner(look_ms, stranded_.due_ms()), limiter_.due_ms()),
+                  sooner(sooner(silent_ms, recording_ms), metrics_ms));
   }
 
   /// A server that was killed a moment ago may have held its VMs for a moment longer.
@@ -162,8 +181,9 @@ class PageServer::Implementation {
     {
       const MutexLock lock(mutex_);
       Vms found;
-      const Status looked = take_over_abandoned(*states_, snapshots_, found, totals_, collect);
-      if (!looked) lines.push_back(looked.error().message);
+      const auto some_wait = take_over_abandoned(*states_, snapshots_, found, totals_, collect);
+      if (!some_wait) lines.push_back(some_wait.error().message);
+      if (!some_wait || *some_wait) look_again_until_ = Clock::now() + kLookingAgain;
       for (auto& [id, vm] : found) served_->add(std::move(vm));
     }
     for (const std::string& line : lines) log(line);
@@ -200,11 +220,15 @@ class PageServer::Implementation {
   }
 
   const ServeOptions options_;
+  LogLimiter limiter_{options_.log};
+  const Log log_ = [this](const std::string& line) { limiter_.say(line); };
   sys::Fd store_lock_;
+  std::optional<StorePlace> store_;
   Snapshots snapshots_;
   std::unique_ptr<StateDirectory> states_;
   StrandedVms stranded_;
   std::unique_ptr<Acceptor> acceptor_;
+  std::unique_ptr<ControlSocket> control_;
   std::unique_ptr<MetricsSocket> metrics_;
   sys::Event wake_;
   std::atomic<Request> request_ = Request::kNone;

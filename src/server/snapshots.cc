@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "format/working_set.h"
 #include "sys/directory.h"
+#include "sys/process.h"
 
 namespace lamina::server {
 
@@ -102,14 +103,25 @@ Result<Service> Snapshots::open_pin(const VmPin& pin, std::vector<std::string>& 
   return service;
 }
 
-Result<Service> Snapshots::find(const pager::VmRecord& record, std::vector<std::string>& notes) {
+pager::VmRecord Snapshots::in_its_place(const pager::VmRecord& record) const {
+  pager::VmRecord placed = record;
+  if (store_ == nullptr) return placed;
+  const std::string in_store =
+      fmt::format("/{}/{}/{}", store::kVmsArea, sys::process_name(record.pid, record.start_time),
+                  store::kPinBaseName);
+  if (record.snapshot.ends_with(in_store)) placed.snapshot = store_->path() + in_store;
+  return placed;
+}
+
+Result<Service> Snapshots::find(const pager::VmRecord& recorded, std::vector<std::string>& notes) {
+  const pager::VmRecord record = in_its_place(recorded);
   const auto pin = pin_of_record(record);
   if (!pin) return find_named(record, notes);
   LAMINA_ASSIGN_OR_RETURN(Service service, open_pin(*pin, notes));
   const std::uint64_t memory_bytes = service.snapshot->opened.header.memory_bytes;
   if (memory_bytes == record.memory_bytes) return service;
-  return fail(ErrorKind::kFailed, "'{}' has {} bytes of memory, its VM {}", pin->base, memory_bytes,
-              record.memory_bytes);
+  return fail(ErrorKind::kCorrupt, "'{}' has {} bytes of memory, its VM {}", pin->base,
+              memory_bytes, record.memory_bytes);
 }
 
 Result<Service> Snapshots::find_named(const pager::VmRecord& record,

@@ -17,6 +17,7 @@
 #include "lamina/serve.h"
 #include "pager/session.h"
 #include "server/pinned_vm.h"
+#include "server/store_place.h"
 #include "store/snapshot_directory.h"
 #include "sys/fd.h"
 #include "sys/file.h"
@@ -45,6 +46,9 @@ class Snapshots {
  public:
   /// `populate` and `record` are for VMs whose pins do not say it.
   Snapshots(Populate populate, bool record) : populate_(populate), record_(record) {}
+
+  /// Whose pins are served; it must outlive this. Pins on record are looked for where it is now.
+  void set_store(const StorePlace& store) { store_ = &store; }
 
   /// Opens a snapshot by its name, and keeps it open until this goes. A working set that is to be
   /// replayed and cannot be used is worth a note.
@@ -75,8 +79,12 @@ class Snapshots {
   Result<std::shared_ptr<const pager::PopulatePlan>> replay(const std::string& path, int directory,
                                                             std::uint64_t memory_bytes, bool rest);
 
+  /// The record, with the place where the pin is now.
+  [[nodiscard]] pager::VmRecord in_its_place(const pager::VmRecord& record) const;
+
   Populate populate_;
   bool record_;
+  const StorePlace* store_ = nullptr;
   std::vector<Service> named_;
   std::vector<std::weak_ptr<const Snapshot>> open_;
   std::vector<std::weak_ptr<const Replay>> replays_;

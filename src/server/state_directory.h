@@ -43,7 +43,11 @@ class StateDirectory {
   /// taken away for writing back, and an event whose copy then faults is lost).
   static Result<StateDirectory> open(const std::string& path, const std::string& store);
 
+  /// One that is open already, whatever has become of its name and mode.
+  StateDirectory(std::string path, sys::Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+
   [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] int fd() const { return fd_.get(); }
 
   /// Makes and locks the directory of a process. kBusy when it has one: it has connected before.
   [[nodiscard]] Result<VmDirectory> claim(pid_t pid, std::uint64_t start_time) const;
@@ -62,8 +66,6 @@ class StateDirectory {
  private:
   static Result<StateDirectory> open_at(const std::string& path);
   static Result<StateDirectory> open_default();
-
-  StateDirectory(std::string path, sys::Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
 
   std::string path_;
   sys::Fd fd_;

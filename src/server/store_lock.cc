@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "lamina/serve.h"
-#include "server/metrics_socket.h"
+#include "server/control_socket.h"
 #include "store/store.h"
 #include "sys/directory.h"
 #include "sys/file.h"
@@ -16,6 +16,7 @@ namespace {
 
 constexpr const char* kLockName = "page-server.lock";
 constexpr const char* kSocketName = "page-server.sock";
+constexpr const char* kControlName = "page-server.control";
 constexpr const char* kMetricsName = "page-server.metrics";
 constexpr const char* kDaemonName = "laminad.sock";
 
@@ -45,6 +46,10 @@ Result<sys::Fd> lock_store(const std::string& store) {
               "store '{}' has a page server already; one serves all VMs of a store", store);
 }
 
+std::string control_socket_of(const std::string& store) {
+  return path_in_vms_area(store, kControlName);
+}
+
 }  // namespace server
 
 std::string page_server_socket(const std::string& store) {
@@ -63,8 +68,8 @@ StoreServer find_store_server(const std::string& store) {
   if (!fd || !sys::is_locked(fd->get(), path).value_or(false)) return StoreServer::kNone;
   // A process that was killed has its lock and its listening sockets until the kernel closes them,
   // so only an answer tells that somebody is there.
-  return server::answers_at(page_server_metrics_socket(store)) ? StoreServer::kServes
-                                                               : StoreServer::kSilent;
+  return server::greets_at(server::control_socket_of(store)) ? StoreServer::kServes
+                                                             : StoreServer::kSilent;
 }
 
 }  // namespace lamina

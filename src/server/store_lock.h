@@ -13,4 +13,10 @@ namespace lamina::server {
 /// already, kNotFound when there is no such directory.
 Result<sys::Fd> lock_store(const std::string& store);
 
+/// Where the page server of a store says that it is there: <store>/.vms/page-server.control.
+std::string control_socket_of(const std::string& store);
+
+/// The log in <store>/.vms of a page server that a resume has started.
+inline constexpr const char* kStoreLogName = "page-server.log";
+
 }  // namespace lamina::server

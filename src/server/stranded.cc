@@ -17,9 +17,9 @@ constexpr std::chrono::seconds kInterval{5};
 
 void StrandedVms::look_if_due(const StateDirectory& states, Totals& totals, const Log& log) {
   const Clock::time_point now = Clock::now();
-  if (store_.empty() || now < next_) return;
+  if (store_ == nullptr || now < next_) return;
   next_ = now + kInterval;
-  const auto pins = store::list_pins(store_);
+  const auto pins = store::list_pins(store_->path());
   if (!pins) return;
   std::set<std::string> found;
   for (const std::string& pin : *pins) {
@@ -42,14 +42,15 @@ void StrandedVms::look_if_due(const StateDirectory& states, Totals& totals, cons
 }
 
 int StrandedVms::due_ms() const {
-  if (store_.empty()) return -1;
+  if (store_ == nullptr) return -1;
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(next_ - Clock::now());
   return static_cast<int>(std::max<std::int64_t>(left.count(), 0)) + 1;
 }
 
 bool StrandedVms::is_stranded(const StateDirectory& states, const std::string& pin) const {
   if (states.has(pin)) return false;
-  const auto facts = store::read_pin_facts(fmt::format("{}/{}/{}", store_, store::kVmsArea, pin));
+  const auto facts =
+      store::read_pin_facts(fmt::format("{}/{}/{}", store_->path(), store::kVmsArea, pin));
   return facts && facts->by_page_faults && store::is_running(*facts).value_or(false) &&
          sys::waits_for_pages(facts->pid).value_or(false);
 }

@@ -9,6 +9,7 @@
 #include "server/metrics.h"
 #include "server/served_vms.h"
 #include "server/state_directory.h"
+#include "server/store_place.h"
 #include "server/vm.h"
 
 namespace lamina::server {
@@ -16,8 +17,9 @@ namespace lamina::server {
 /// Looks for them from time to time. Not thread-safe.
 class StrandedVms {
  public:
-  /// `store` may be empty: nothing is looked for then, since only pins tell whose VM one is.
-  explicit StrandedVms(std::string store) : store_(std::move(store)) {}
+  /// Without a store nothing is looked for, since only pins tell whose VM one is. It must outlive
+  /// this.
+  void set_store(const StorePlace& store) { store_ = &store; }
 
   /// When it is time to look: kills the VMs that have a pin by page faults and are not on record,
   /// and whose threads wait for pages now and did the last time, too. (One that has just connected
@@ -34,7 +36,7 @@ class StrandedVms {
   /// Whether somebody waits for pages of the VM of this pin, and it should have been on record.
   [[nodiscard]] bool is_stranded(const StateDirectory& states, const std::string& pin) const;
 
-  std::string store_;
+  const StorePlace* store_ = nullptr;
   Clock::time_point next_ = Clock::now();
   std::set<std::string> suspects_;
 };

@@ -21,18 +21,30 @@ using Json = nlohmann::json;
 constexpr const char* kEnvironment = "LAMINA_ESTATE_FD";
 constexpr std::uint64_t kMaxEstateBytes = std::uint64_t{64} << 20;
 
-Json to_json(const EstateDescriptors& estate, const Vms& vms) {
+Json to_json(const Bequest& bequest, Purpose purpose) {
   Json list = Json::array();
-  for (const auto& [id, vm] : vms) {
+  for (const auto& [id, vm] : bequest.vms) {
     list.push_back({{"directory", vm->directory.name()},
                     {"directory_fd", vm->directory.fd()},
                     {"userfaultfd", vm->userfaultfd.get()},
                     {"pidfd", vm->pidfd.get()},
                     {"connection", vm->connection.get()}});
   }
-  return {{"listening", estate.listening},   {"metrics", estate.metrics},
-          {"store_lock", estate.store_lock}, {"worker", estate.worker},
-          {"stopping", estate.stopping},     {"vms", list}};
+  Json store = nullptr;
+  if (bequest.store != nullptr) {
+    store = {{"path", bequest.store->path()}, {"fd", bequest.store->fd()}};
+  }
+  return {{"states", {{"path", bequest.states.path()}, {"fd", bequest.states.fd()}}},
+          {"store", store},
+          {"log", {{"name", bequest.log.name()}, {"fd", bequest.log.directory()}}},
+          {"listening", bequest.listening},
+          {"control", bequest.control},
+          {"metrics", bequest.metrics},
+          {"store_lock", bequest.store_lock},
+          {"worker", bequest.worker},
+          {"stopping", bequest.stopping},
+          {"is_trial", purpose == Purpose::kTry},
+          {"vms", list}};
 }
 
 void set_inherited(int fd, bool inherited) {
@@ -40,11 +52,12 @@ void set_inherited(int fd, bool inherited) {
 }
 
 /// Every descriptor that is passed on.
-std::vector<int> all_descriptors(const EstateDescriptors& estate, const Vms& vms) {
-  std::vector<int> fds = estate.listening;
-  fds.push_back(estate.metrics);
-  fds.push_back(estate.store_lock);
-  for (const auto& [id, vm] : vms) {
+std::vector<int> all_descriptors(const Bequest& bequest) {
+  std::vector<int> fds = bequest.listening;
+  fds.insert(fds.end(), {bequest.states.fd(), bequest.log.directory(), bequest.control,
+                         bequest.metrics, bequest.store_lock});
+  if (bequest.store != nullptr) fds.push_back(bequest.store->fd());
+  for (const auto& [id, vm] : bequest.vms) {
     for (const int fd :
          {vm->directory.fd(), vm->userfaultfd.get(), vm->pidfd.get(), vm->connection.get()}) {
       fds.push_back(fd);
@@ -69,49 +82,60 @@ Result<std::unique_ptr<Vm>> vm_from(const StateDirectory& states, const Json& js
                    std::move(connection));
 }
 
-/// Throws what the JSON library does when the list is not one of ours.
-Estate estate_from(const StateDirectory& states, const std::vector<std::byte>& bytes) {
+/// Throws what the JSON library does when the list is not one of ours. A VM whose state cannot be
+/// mapped is an error: nobody but the giver can go on with it then.
+Result<Estate> estate_from(const std::vector<std::byte>& bytes) {
   const auto* text = reinterpret_cast<const char*>(bytes.data());
   const Json json = Json::parse(text, text + bytes.size());
-  Estate estate;
+  const Json& states = json.at("states");
+  const Json& log = json.at("log");
+  Estate estate{StateDirectory(states.at("path").get<std::string>(), adopt(states.at("fd"))),
+                std::nullopt,
+                LogFile(log.at("name").get<std::string>(), adopt(log.at("fd"))),
+                {},
+                adopt(json.at("control")),
+                adopt(json.at("metrics")),
+                adopt(json.at("store_lock")),
+                json.at("worker").get<pid_t>(),
+                json.at("stopping").get<bool>(),
+                json.at("is_trial").get<bool>(),
+                {}};
+  if (const Json& store = json.at("store"); !store.is_null()) {
+    estate.store.emplace(store.at("path").get<std::string>(), adopt(store.at("fd")));
+  }
   for (const Json& one : json.at("listening")) estate.listening.push_back(adopt(one));
-  estate.metrics = adopt(json.at("metrics"));
-  estate.store_lock = adopt(json.value("store_lock", Json(-1)));
-  estate.worker = json.at("worker").get<pid_t>();
-  estate.stopping = json.at("stopping").get<bool>();
   for (const Json& one : json.at("vms")) {
-    auto vm = vm_from(states, one);
-    // Else its directory is not locked any more: it is found, and ended, as an abandoned one.
-    if (vm) estate.vms.push_back(std::move(*vm));
+    LAMINA_ASSIGN_OR_RETURN(std::unique_ptr<Vm> vm, vm_from(estate.states, one));
+    estate.vms.push_back(std::move(vm));
   }
   return estate;
 }
 
 }  // namespace
 
-Error exec_successor(const std::string& program, const std::vector<std::string>& command,
-                     const EstateDescriptors& estate, const Vms& vms) {
+Error exec_successor(const std::vector<std::string>& command, const Bequest& bequest,
+                     Purpose purpose) {
   sys::Fd list(::memfd_create("lamina-estate", 0));
   if (!list.valid()) return system_error("memfd_create", "estate", errno);
-  const std::string text = to_json(estate, vms).dump();
+  const std::string text = to_json(bequest, purpose).dump();
   const Status written = sys::write_at(list.get(), std::as_bytes(std::span(text)), 0, "estate");
   if (!written) return written.error();
   const std::string number = std::to_string(list.get());
   ::setenv(kEnvironment, number.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): about to exec
-  for (const int fd : all_descriptors(estate, vms)) set_inherited(fd, true);
+  for (const int fd : all_descriptors(bequest)) set_inherited(fd, true);
   std::vector<std::string> words = command;
   std::vector<char*> arguments;
   arguments.reserve(words.size() + 1);
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
-  ::execv(program.c_str(), arguments.data());
-  const Error failed = system_error("exec", program, errno);
-  for (const int fd : all_descriptors(estate, vms)) set_inherited(fd, false);
+  ::execv(command.front().c_str(), arguments.data());
+  const Error failed = system_error("exec", command.front(), errno);
+  for (const int fd : all_descriptors(bequest)) set_inherited(fd, false);
   ::unsetenv(kEnvironment);  // NOLINT(concurrency-mt-unsafe): as above
   return failed;
 }
 
-Result<std::optional<Estate>> take_estate(const StateDirectory& states) {
+Result<std::optional<Estate>> take_estate() {
   const char* number = ::getenv(kEnvironment);  // NOLINT(concurrency-mt-unsafe): one thread yet
   if (number == nullptr) return std::nullopt;
   int fd = -1;
@@ -122,7 +146,8 @@ Result<std::optional<Estate>> take_estate(const StateDirectory& states) {
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
                           sys::read_whole(list.get(), kMaxEstateBytes, "estate"));
   try {
-    return std::optional(estate_from(states, bytes));
+    LAMINA_ASSIGN_OR_RETURN(Estate estate, estate_from(bytes));
+    return std::optional(std::move(estate));
   } catch (const Json::exception& error) {
     return fail(ErrorKind::kFailed, "{} names no list of a predecessor: {}", kEnvironment,
                 error.what());

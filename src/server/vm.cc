@@ -135,9 +135,10 @@ Result<std::unique_ptr<Vm>> reacquire_vm(const StateDirectory& states, VmDirecto
   LAMINA_ASSIGN_OR_RETURN(sys::Fd pidfd, open_named_process(*named));
   const std::string path = states.path_of(directory) + "/" + kStateName;
   const auto file = sys::open_at(directory.fd(), kStateName, O_RDWR, path);
-  if (!file) {
+  if (!file && file.error().kind == ErrorKind::kNotFound) {
     return fail(ErrorKind::kFailed, "process {} had not finished its handshake", named->pid);
   }
+  if (!file) return std::unexpected(file.error());
   LAMINA_ASSIGN_OR_RETURN(pager::VmState state, pager::VmState::attach(file->get(), path));
   if (state.record().pid != named->pid || state.record().start_time != named->start_time) {
     return fail(ErrorKind::kCorrupt, "'{}' is the state of another process", path);

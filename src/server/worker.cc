@@ -1,6 +1,8 @@
 #include "server/worker.h"
 
 #include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 #include <utility>
@@ -51,11 +53,16 @@ class Worker {
       served_->detach_all();
       return true;
     }
+    if (message->kind == MessageKind::kLog) {
+      if (received->fds.size() == 1) take_log(received->fds.front().get());
+      return true;
+    }
     auto vm = make_vm(*message, received->fds);
     if (vm) {
       serve(std::move(*vm));
     } else {
-      tell_ended({message->id, pager::SessionState::kKilled, vm.error().message});
+      // For want of descriptors or memory here. Its successor is forked with what the VM needs.
+      give_way(message->id, vm.error());
     }
     return true;
   }
@@ -71,10 +78,14 @@ class Worker {
     if (!sys::may_signal(vm->pidfd.get())) {
       return tell_ended({vm->id, pager::SessionState::kEnded, {}});
     }
+    give_way(vm->id, service.error());
+  }
+
+  void give_way(std::uint64_t id, const Error& cause) const {
     ControlMessage message;
     message.kind = MessageKind::kGiveWay;
-    message.id = vm->id;
-    message.text = service.error().message;
+    message.id = id;
+    message.text = cause.message;
     tell(message);
   }
 
@@ -89,6 +100,16 @@ class Worker {
                                       std::move(fds[0]), std::move(fds[1]), std::move(fds[3])));
     vm->id = message.id;
     return vm;
+  }
+
+  /// The supervisor's log is another file now, and so is that of this process.
+  static void take_log(int fd) {
+    for (const int own : {STDOUT_FILENO, STDERR_FILENO}) {
+      struct stat before{};
+      struct stat errors{};
+      if (::fstat(own, &before) != 0 || ::fstat(STDERR_FILENO, &errors) != 0) continue;
+      if (before.st_dev == errors.st_dev && before.st_ino == errors.st_ino) ::dup2(fd, own);
+    }
   }
 
   void tell_ended(const Ended& ended) const {

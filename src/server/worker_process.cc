@@ -15,38 +15,45 @@
 namespace lamina::server {
 namespace {
 
-/// A process that lived longer did not meet its fault at once.
-constexpr std::chrono::seconds kQuick{1};
 constexpr std::chrono::milliseconds kFirstDelay{10};
 constexpr std::chrono::milliseconds kLongestDelay{1000};
-constexpr std::chrono::seconds kMaxCrashing{30};
 
 }  // namespace
 
-bool WorkerProcess::start_if_due() {
-  if (pid_ > 0 || Clock::now() < next_start_) return false;
+WorkerProcess::Start WorkerProcess::start_if_due() {
+  if (pid_ > 0 || Clock::now() < next_start_) return Start::kNone;
   auto ends = sys::message_socket_pair();
   if (!ends) {
-    log_(ends.error().message);
+    log_(fmt::format("no serving process can be started yet: {}", ends.error().message));
     delay_next_start();
-    return false;
+    return Start::kNone;
   }
   const pid_t child = ::fork();
   if (child < 0) {
-    log_(system_error("fork", "serving process", errno).message);
+    log_(fmt::format("no serving process can be started yet: {}",
+                     system_error("fork", "serving process", errno).message));
     delay_next_start();
-    return false;
+    return Start::kNone;
   }
   if (child == 0) {
     ends->first.reset();
     control_.reset();
     body_(std::move(ends->second));
-    ::_exit(1);
+    next_start_ = Clock::now();
+    delay_ = {};
+    return Start::kIsInPlace;
   }
   pid_ = child;
   control_ = std::move(ends->first);
   started_ = Clock::now();
-  return true;
+  return Start::kBegun;
+}
+
+int WorkerProcess::lives_in_ms() const {
+  if (pid_ <= 0) return -1;
+  const auto left =
+      std::chrono::duration_cast<std::chrono::milliseconds>(started_ + kQuick - Clock::now());
+  return static_cast<int>(std::max<std::int64_t>(left.count(), 0)) + 1;
 }
 
 int WorkerProcess::next_start_ms() const {
@@ -80,24 +87,22 @@ void WorkerProcess::tell(const ControlMessage& message, std::span<const int> fds
   if (!sent) kill();
 }
 
-void WorkerProcess::reap() {
+WorkerProcess::Death WorkerProcess::reap() {
   int status = 0;
-  if (pid_ <= 0 || ::waitpid(pid_, &status, WNOHANG) != pid_) return;
+  if (pid_ <= 0 || ::waitpid(pid_, &status, WNOHANG) != pid_) return Death::kNone;
   pid_ = -1;
   control_.reset();
   ++deaths_;
   const Clock::time_point now = Clock::now();
+  const bool was_quick = now - started_ < kQuick;
   next_start_ = now;
-  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return;
+  if (!was_quick) delay_ = {};
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return Death::kOther;
+  if (was_quick) delay_next_start();
+  if (WIFEXITED(status) && WEXITSTATUS(status) == kExitCannotBegin) return Death::kOther;
   log_(fmt::format("the serving process ended by itself (status {:#x}); it is succeeded",
                    static_cast<unsigned>(status)));
-  if (now - started_ < kQuick) {
-    if (!crashing_since_) crashing_since_ = now;
-    delay_next_start();
-  } else {
-    crashing_since_.reset();
-    delay_ = {};
-  }
+  return was_quick ? Death::kCrashAtOnce : Death::kOther;
 }
 
 void WorkerProcess::kill() const {
@@ -111,10 +116,6 @@ void WorkerProcess::end() {
   }
   pid_ = -1;
   control_.reset();
-}
-
-bool WorkerProcess::is_hopeless() const {
-  return pid_ <= 0 && crashing_since_ && Clock::now() - *crashing_since_ > kMaxCrashing;
 }
 
 }  // namespace lamina::server

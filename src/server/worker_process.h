@@ -17,8 +17,15 @@ namespace lamina::server {
 
 class WorkerProcess {
  public:
-  /// What the child does, with its end of the socket to the supervisor. Never returns.
+  /// What the child does, with its end of the socket to the supervisor. Returns when the supervisor
+  /// is gone and the child takes its place.
   using Body = std::function<void(sys::Fd control)>;
+
+  /// The exit code of a child that could not begin, for want of memory, threads or descriptors.
+  static constexpr int kExitCannotBegin = 75;
+
+  /// A process that lived longer did not meet its fault at once.
+  static constexpr std::chrono::seconds kQuick{1};
 
   WorkerProcess(Body body, Log log) : body_(std::move(body)), log_(std::move(log)) {}
   WorkerProcess(const WorkerProcess&) = delete;
@@ -28,9 +35,13 @@ class WorkerProcess {
   /// Kills it.
   ~WorkerProcess() { end(); }
 
-  /// Forks one when there is none and it is time; a fork that fails is tried again. True when a new
-  /// one has begun.
-  bool start_if_due();
+  enum class Start : std::uint8_t {
+    kNone,       ///< there is one, or it is not time yet, or it failed and is tried again
+    kBegun,      ///< a new one has begun
+    kIsInPlace,  ///< this is the child, some time later: its supervisor is gone
+  };
+  /// Forks one when there is none and it is time; a fork that fails is tried again.
+  Start start_if_due();
 
   /// Milliseconds until start_if_due() has something to do; -1 when one runs.
   [[nodiscard]] int next_start_ms() const;
@@ -43,18 +54,24 @@ class WorkerProcess {
   /// this process and knows everything.
   void tell(const ControlMessage& message, std::span<const int> fds);
 
+  enum class Death : std::uint8_t {
+    kNone,
+    kOther,        ///< it was killed, or lived for some time
+    kCrashAtOnce,  ///< it crashed within kQuick
+  };
   /// After SIGCHLD.
-  void reap();
+  Death reap();
+
+  /// One runs, and has done so for longer than kQuick.
+  [[nodiscard]] bool has_lived() const { return pid_ > 0 && Clock::now() - started_ > kQuick; }
+  /// Milliseconds until has_lived(); -1 when none runs.
+  [[nodiscard]] int lives_in_ms() const;
 
   /// SIGKILL; it is succeeded.
   void kill() const;
 
   /// SIGKILL; start_if_due() begins anew.
   void end();
-
-  /// It has crashed (not: been killed) again and again, each time at once, for so long that it
-  /// would go on for ever.
-  [[nodiscard]] bool is_hopeless() const;
 
   [[nodiscard]] pid_t pid() const { return pid_; }
   [[nodiscard]] std::uint64_t deaths() const { return deaths_; }
@@ -71,7 +88,6 @@ class WorkerProcess {
   Clock::time_point started_;
   Clock::time_point next_start_;
   std::chrono::milliseconds delay_{0};
-  std::optional<Clock::time_point> crashing_since_;
   std::uint64_t deaths_ = 0;
 };
 

@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstddef>
@@ -13,6 +14,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/error.h"
+#include "lamina/uuid.h"
 #include "sys/fd.h"
 
 namespace lamina::sys {
@@ -94,6 +97,53 @@ int ServiceManager::feed_watchdog() {
   return static_cast<int>(
              std::chrono::duration_cast<std::chrono::milliseconds>(next_ - now).count()) +
          1;
+}
+
+Result<ReadySocket> ReadySocket::open() {
+  std::string address = "@lamina-" + Uuid::random().to_string();
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  std::memcpy(&name.sun_path[1], address.data() + 1, address.size() - 1);
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + address.size());
+  Fd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return system_failure("socket", address, errno);
+  const int on = 1;
+  // Before it has a name: nothing may come without its sender's credentials.
+  if (::setsockopt(fd.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0) {
+    return system_failure("setsockopt", address, errno);
+  }
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&name), length) != 0) {
+    return system_failure("bind", address, errno);
+  }
+  return ReadySocket(std::move(address), std::move(fd));
+}
+
+bool ReadySocket::take_ready_of(pid_t process) const {
+  // A bounded number at once: strangers may send without end.
+  constexpr int kMaxAtOnce = 64;
+  for (int i = 0; i < kMaxAtOnce; ++i) {
+    std::array<char, 256> text{};
+    iovec vector{text.data(), text.size()};
+    // Descriptors that come along have no room, so the kernel drops them.
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control{};
+    msghdr message{};
+    message.msg_iov = &vector;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    const ssize_t count = ::recvmsg(fd_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (count < 0) return false;
+    const cmsghdr* first = CMSG_FIRSTHDR(&message);
+    if (first == nullptr || first->cmsg_level != SOL_SOCKET ||
+        first->cmsg_type != SCM_CREDENTIALS || first->cmsg_len < CMSG_LEN(sizeof(ucred))) {
+      continue;
+    }
+    ucred sender{};
+    std::memcpy(&sender, CMSG_DATA(first), sizeof(sender));
+    const std::string_view said(text.data(), static_cast<std::size_t>(count));
+    if (sender.pid == process && said.starts_with("READY=1")) return true;
+  }
+  return false;
 }
 
 }  // namespace lamina::sys

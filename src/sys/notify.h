@@ -1,8 +1,14 @@
-// Telling a service manager how far a service is (the protocol of sd_notify(3)).
+// Telling a service manager how far a service is (the protocol of sd_notify(3)), and hearing it.
 #pragma once
+
+#include <sys/types.h>
 
 #include <chrono>
 #include <string>
+#include <utility>
+
+#include "lamina/result.h"
+#include "sys/fd.h"
 
 namespace lamina::sys {
 
@@ -33,6 +39,30 @@ class ServiceManager {
   std::string socket_;  ///< empty: nobody
   std::chrono::microseconds watchdog_{0};
   Clock::time_point next_;
+};
+
+/// The other side: a socket at which one process says that it is ready. It is in the abstract
+/// namespace, where there is nothing to clean up and everybody can send, so only what the kernel
+/// says to be of the process that is waited for counts (SCM_CREDENTIALS).
+class ReadySocket {
+ public:
+  static Result<ReadySocket> open();
+
+  /// For $NOTIFY_SOCKET.
+  [[nodiscard]] const std::string& address() const { return address_; }
+
+  /// Readable when there is something to take.
+  [[nodiscard]] int fd() const { return fd_.get(); }
+
+  /// Takes what has come, and drops what is not of `process`. True when that one was READY=1. Never
+  /// waits.
+  [[nodiscard]] bool take_ready_of(pid_t process) const;
+
+ private:
+  ReadySocket(std::string address, Fd fd) : address_(std::move(address)), fd_(std::move(fd)) {}
+
+  std::string address_;
+  Fd fd_;
 };
 
 }  // namespace lamina::sys

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -90,6 +91,42 @@ TEST_F(NotifyTest, AWatchdogOfAnotherProcessIsNotFed) {
   ::setenv("WATCHDOG_USEC", "1000000", 1);
   ::setenv("WATCHDOG_PID", "1", 1);
   EXPECT_EQ(ServiceManager::from_environment().feed_watchdog(), -1);
+}
+
+/// Tells READY=1 from a child; returns its pid.
+pid_t tell_from_child(const std::string& address) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::setenv("NOTIFY_SOCKET", address.c_str(), 1);
+    ServiceManager::from_environment().tell_ready();
+    ::_exit(0);
+  }
+  ::waitpid(child, nullptr, 0);
+  return child;
+}
+
+TEST_F(NotifyTest, OnlyTheProcessThatIsWaitedForIsReady) {
+  const auto socket = ReadySocket::open();
+  ASSERT_TRUE(socket);
+  const pid_t stranger = tell_from_child(socket->address());
+  EXPECT_FALSE(socket->take_ready_of(::getpid()));
+  EXPECT_FALSE(socket->take_ready_of(stranger));
+  tell_from_child(socket->address());
+  const pid_t child = tell_from_child(socket->address());
+  EXPECT_TRUE(socket->take_ready_of(child));
+  EXPECT_FALSE(socket->take_ready_of(child));
+}
+
+TEST_F(NotifyTest, OtherMessagesOfItAreNotTakenForReady) {
+  const auto socket = ReadySocket::open();
+  ASSERT_TRUE(socket);
+  ::setenv("NOTIFY_SOCKET", socket->address().c_str(), 1);
+  const ServiceManager service = ServiceManager::from_environment();
+  service.tell("STATUS=READY=1");
+  EXPECT_FALSE(socket->take_ready_of(::getpid()));
+  service.tell("STATUS=starting");
+  service.tell_ready();
+  EXPECT_TRUE(socket->take_ready_of(::getpid()));
 }
 
 }  // namespace

@@ -2,8 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,49 +9,24 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <string_view>
 
 #include "base/error.h"
 #include "lamina/serve.h"
-#include "lamina/uuid.h"
 #include "store/store.h"
 #include "sys/file.h"
+#include "sys/notify.h"
 #include "sys/process.h"
 #include "sys/spawn.h"
 
 namespace lamina::vmm {
 namespace {
 
-constexpr std::string_view kReady = "READY=1";
 /// No snapshot's name begins so.
 constexpr const char* kStartLock = ".page-server";
 /// Taking over VMs of a killed server is tried for ten seconds.
 constexpr std::chrono::seconds kStartTimeout{60};
 constexpr std::size_t kLastWordsBytes = 2048;
-
-/// A socket that one message is received at, in the abstract namespace: nothing to clean up.
-struct Notification {
-  sys::Fd socket;
-  std::string address;  ///< for $NOTIFY_SOCKET: "@name"
-};
-
-Result<Notification> open_notification() {
-  Notification notification;
-  notification.address = "@lamina-" + Uuid::random().to_string();
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(&address.sun_path[1], notification.address.data() + 1,
-              notification.address.size() - 1);
-  notification.socket = sys::Fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  const auto length =
-      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + notification.address.size());
-  if (!notification.socket.valid() ||
-      ::bind(notification.socket.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0) {
-    return system_failure("bind", notification.address, errno);
-  }
-  return notification;
-}
 
 std::string last_words(int log, std::uint64_t from, const std::string& path) {
   const auto facts = sys::facts_of(log, path);
@@ -76,9 +49,9 @@ Result<bool> wait_for_store_server(const std::string& store) {
     if (found != StoreServer::kSilent) return found == StoreServer::kServes;
     if (std::chrono::steady_clock::now() > deadline) {
       return fail(ErrorKind::kBusy,
-                  "the page server of store '{}' does not answer at '{}'; see what the process "
-                  "that serves it waits for, or kill it",
-                  store, page_server_metrics_socket(store));
+                  "the page server of store '{}' has its lock and does not answer; see what the "
+                  "process that serves it waits for, or kill it",
+                  store);
     }
     ::poll(nullptr, 0, kPauseMs);
   }
@@ -101,9 +74,9 @@ Result<bool> ensure_page_server(const store::Store& store,
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd log,
                           sys::open_at(AT_FDCWD, log_path, O_RDWR | O_CREAT | O_APPEND, log_path));
   LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts before, sys::facts_of(log.get(), log_path));
-  LAMINA_ASSIGN_OR_RETURN(const Notification notification, open_notification());
+  LAMINA_ASSIGN_OR_RETURN(const sys::ReadySocket ready, sys::ReadySocket::open());
   LAMINA_ASSIGN_OR_RETURN(const pid_t child, sys::spawn({command,
-                                                         {{"NOTIFY_SOCKET", notification.address}},
+                                                         {{"NOTIFY_SOCKET", ready.address()}},
                                                          log.get(),
                                                          log.get(),
                                                          sys::Company::kOwnSession}));
@@ -118,19 +91,11 @@ Result<bool> ensure_page_server(const store::Store& store,
       return fail(ErrorKind::kFailed, "the page server of store '{}' was not ready in time: {}",
                   store.path(), last_words(log.get(), before.size_bytes, log_path));
     }
-    std::array<pollfd, 2> wait{{{notification.socket.get(), POLLIN, 0}, {pidfd.get(), POLLIN, 0}}};
+    std::array<pollfd, 2> wait{{{ready.fd(), POLLIN, 0}, {pidfd.get(), POLLIN, 0}}};
     if (::poll(wait.data(), wait.size(), static_cast<int>(left.count())) < 0 && errno != EINTR) {
       return system_failure("poll", "page server", errno);
     }
-    if ((wait[0].revents & POLLIN) != 0) {
-      std::array<char, 256> message{};
-      const ssize_t count =
-          ::recv(notification.socket.get(), message.data(), message.size(), MSG_DONTWAIT);
-      if (count > 0 &&
-          std::string_view(message.data(), static_cast<std::size_t>(count)).starts_with(kReady)) {
-        return true;
-      }
-    }
+    if ((wait[0].revents & POLLIN) != 0 && ready.take_ready_of(child)) return true;
     if ((wait[1].revents & POLLIN) != 0) break;
   }
   ::waitpid(child, nullptr, 0);

@@ -220,10 +220,11 @@ class Server:
         return True
 
     def workers(self) -> list[int]:
-        """The children of the supervisor."""
+        """The children of the supervisor that serve (others try a new program)."""
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            return [*map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
-                         .split())]
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            return [int(child) for child in children
+                    if Path(f"/proc/{child}/comm").read_text() == "lamina-worker\n"]
         return []
 
     def worker(self) -> int:

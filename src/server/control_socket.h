@@ -1,0 +1,41 @@
+// Where a page server says that it is there: a Unix socket (mode 0600) that greets who connects and
+// hangs up. Nothing is read and nobody is kept, so there is nothing to hold up or to use up; the
+// metrics, which others read, have a socket of their own.
+#pragma once
+
+#include <string>
+
+#include "lamina/result.h"
+#include "sys/fd.h"
+#include "sys/unix_socket.h"
+
+namespace lamina::server {
+
+class ControlSocket {
+ public:
+  /// `inherited`: the listening socket of a predecessor, or invalid.
+  static Result<ControlSocket> create(const std::string& path, sys::Fd inherited,
+                                      sys::AtPath at_path);
+
+  /// Readable when handle() has something to do.
+  [[nodiscard]] int fd() const { return listening_.get(); }
+
+  /// Greets those who have connected, a bounded number at once. Never waits.
+  void handle() const;
+
+  /// Removes the socket from the file system; `path` is where it is by now.
+  static void remove(const std::string& path);
+
+ private:
+  ControlSocket(std::string path, sys::Fd listening)
+      : path_(std::move(path)), listening_(std::move(listening)) {}
+
+  std::string path_;
+  sys::Fd listening_;
+};
+
+/// True when a server greets at the control socket, or has let ten seconds pass without hanging up:
+/// it is busy then.
+bool greets_at(const std::string& control_socket);
+
+}  // namespace lamina::server

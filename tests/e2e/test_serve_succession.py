@@ -1,0 +1,354 @@
+#!/usr/bin/env python3
+"""A page server that has VMs goes on, whatever becomes of the names, modes and limits around it.
+
+Environment: LAMINA and FAKE_VM are the binaries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import resource
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+sys.dont_write_bytecode = True  # the source folder stays clean
+
+from memory_files import EXIT_DONE, main, program
+from pins import Pin
+from served_snapshots import OTHER_USER, SEED, ServeTest
+from serving import Server, Vm, adopt_orphans, wait_until
+
+FOREVER = 1 << 60
+KILLS = 4
+NOT_SUCCEEDED = "no new process takes this one's place"
+NOT_STARTED = "no serving process can"
+
+
+def served_by(worker: int) -> set[int]:
+    """The processes whose ends a serving process waits for: those of the VMs that it serves."""
+    found = set()
+    descriptors = Path(f"/proc/{worker}/fd")
+    with contextlib.suppress(OSError):
+        for link in descriptors.iterdir():
+            with contextlib.suppress(OSError):
+                if os.readlink(link) != "anon_inode:[eventpoll]":
+                    continue
+                polled = Path(f"/proc/{worker}/fdinfo/{link.name}").read_text()
+                for number in re.findall(r"^tfd:\s*(\d+)", polled, re.MULTILINE):
+                    facts = Path(f"/proc/{worker}/fdinfo/{number}").read_text()
+                    found |= {int(pid) for pid in re.findall(r"^Pid:\s*(\d+)", facts, re.MULTILINE)}
+    return found
+
+
+class SuccessionTest(ServeTest):
+    """A server, its VMs, and a program of its own that can be replaced."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.snapshot, self.truth_file, _ = self.chain("k", 768, 3)
+
+    def running(self, server: Server, count: int = 1) -> list[Vm]:
+        """VMs that touch memory until they are told to end."""
+        before = server.vms_on_record()
+        vms = [Vm(server.socket, self.truth_file, "--operations", FOREVER, "--seed", SEED + number,
+                  wait=True) for number in range(count)]
+        wait_until(lambda: server.vms_on_record() == before + count, server.said())
+        return vms
+
+    def wait_said(self, server: Server, text: str, count: int = 1) -> None:
+        """Waits for lines of the log."""
+        wait_until(lambda: sum(text in line for line in server.log()) >= count,
+                   f"'{text}' is said; {server.said()}")
+
+    @contextlib.contextmanager
+    def own_program(self) -> Iterator[Path]:
+        """A copy of the program, which servers that are started in the block run."""
+        path = self.directory / "lamina-copy"
+        shutil.copy(program(), path)
+        with mock.patch.dict(os.environ, {"LAMINA": str(path)}):
+            yield path
+
+
+class NewProgram(SuccessionTest):
+    """SIGHUP, and what is on the disk then."""
+
+    def replace(self, path: Path, text: str | None) -> None:
+        """Another program under the name, or none."""
+        path.unlink()
+        if text is not None:
+            path.write_text(text)
+            path.chmod(0o755)
+
+    def test_one_that_does_not_start_takes_nobodys_place(self) -> None:
+        with self.own_program() as path:
+            broken = ("#!/bin/sh\nexit 2\n", "no program", None, "#!/bin/sh\nkill -SEGV $$\n",
+                      "#!/nowhere/sh\n")
+            with self.serving(self.snapshot) as server:
+                vms = self.running(server)
+                worker = server.worker()
+                for number, text in enumerate(broken):
+                    if number > 0 and broken[number - 1] is None:
+                        path.touch()
+                    self.replace(path, text)
+                    server.signal(signal.SIGHUP)
+                    self.wait_said(server, NOT_SUCCEEDED, number + 1)
+                self.assertFalse(server.has_ended(), server.said())
+                self.assertEqual(server.worker(), worker)
+                # Peers are let in as before.
+                self.assert_right(Vm(server.socket, self.truth_file, "--operations", 100))
+                path.unlink()
+                shutil.copy(os.environ["REAL_LAMINA"], path)
+                server.signal(signal.SIGHUP)
+                server.wait_for_another(worker)
+                self.assert_right(*vms)
+                self.end_cleanly(server)
+
+    def test_one_that_ends_once_it_is_in_place(self) -> None:
+        """The serving process, which is of the old program, takes its place."""
+        with self.own_program() as path, self.serving(self.snapshot) as server:
+            vms = self.running(server, 2)
+            worker = server.worker()
+            path.unlink()
+            shutil.copy("/bin/true", path)
+            server.signal(signal.SIGHUP)
+            wait_until(server.has_ended, server.said())
+            os.waitpid(server.pid, 0)
+            server.pid = worker
+            server.worker()
+            vms += self.running(server)
+            self.assert_right(*vms)
+            self.wait_idle(server)
+            self.assertEqual(server.stop(), EXIT_DONE)
+
+    def test_its_snapshot_is_gone(self) -> None:
+        """A new program could not open it; those that run have it open, and go on."""
+        with self.serving(self.snapshot) as server:
+            vms = self.running(server, 2)
+            worker = server.worker()
+            shutil.rmtree(self.snapshot)
+            server.signal(signal.SIGHUP)
+            self.wait_said(server, NOT_SUCCEEDED)
+            self.assertEqual(server.worker(), worker)
+            server.kill_supervisor()
+            server.wait_for_another(server.kill_worker())
+            self.assert_right(*vms)
+            self.end_cleanly(server)
+
+    def test_again_and_again_beside_kills(self) -> None:
+        with self.serving(self.snapshot) as server:
+            vms = self.running(server, 3)
+            for _ in range(KILLS):
+                worker = server.worker()
+                server.signal(signal.SIGHUP)
+                worker = server.wait_for_another(worker)
+                server.kill_supervisor()
+                server.wait_for_another(server.kill_worker())
+            self.assert_right(*vms)
+            self.end_cleanly(server)
+
+
+class Surroundings(SuccessionTest):
+    """Names and modes that change while VMs run."""
+
+    @contextlib.contextmanager
+    def serving_store(self) -> Iterator[Server]:
+        """The store's server."""
+        directory = self.sockets / "store"
+        directory.mkdir()
+        state = self.states / "store"
+        state.mkdir(0o700)
+        server = Server((), directory, state, store=self.store)
+        try:
+            yield server
+        finally:
+            server.end()
+
+    def pinned(self, server: Server, store: Path) -> Vm:
+        """A VM of a snapshot of the store, which is there now."""
+        before = server.vms_on_record()
+        vm = Vm(server.socket, self.truth_file, "--operations", FOREVER, wait=True, wait_first=True)
+        Pin(store, vm.pid, store / self.snapshot.name)
+        vm.go()
+        wait_until(lambda: server.vms_on_record() == before + 1, server.said())
+        return vm
+
+    def test_the_store_is_renamed_and_another_gets_its_name(self) -> None:
+        with self.serving_store() as server:
+            vms = [self.pinned(server, self.store)]
+            moved = self.store.with_name("moved")
+            self.store.rename(moved)
+            server.sockets = [moved / ".vms" / "page-server.sock"]
+            server.metrics_socket = moved / ".vms" / "page-server.metrics"
+            vms.append(self.pinned(server, moved))
+            for another in (False, True):
+                if another:
+                    (self.store / ".vms").mkdir(parents=True)
+                worker = server.worker()
+                server.signal(signal.SIGHUP)
+                server.wait_for_another(worker)
+                vms.append(self.pinned(server, moved))
+                server.kill_supervisor()
+                server.wait_for_another(server.kill_worker())
+            self.assert_right(*vms)
+            self.end_cleanly(server)
+            self.assertEqual([*(self.store / ".vms").iterdir()], [])
+
+    def test_modes_and_names_are_wrong_when_the_supervisor_is_killed(self) -> None:
+        with self.own_program() as path, self.serving_store() as server:
+            vms = [self.pinned(server, self.store)]
+            state = server.state
+            for change, undo in ((lambda: state.chmod(0o755), lambda: state.chmod(0o700)),
+                                 (lambda: state.rename(state.with_name("gone")),
+                                  lambda: state.with_name("gone").rename(state)),
+                                 (lambda: self.store.rename(self.store.with_name("gone")),
+                                  lambda: self.store.with_name("gone").rename(self.store)),
+                                 (path.unlink, lambda: None)):
+                change()
+                server.kill_supervisor()
+                server.wait_for_another(server.kill_worker())
+                undo()
+                vms.append(self.pinned(server, self.store))
+            self.assert_right(*vms)
+            self.end_cleanly(server)
+
+
+class ShortSupply(SuccessionTest):
+    """What a new serving process needs cannot be had for a while."""
+
+    def test_descriptors(self) -> None:
+        """None for the supervisor itself, or a few, so that the new process misses some."""
+        with self.serving(self.snapshot) as server:
+            vm = self.running(server)[0]
+            before = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+            used = len(os.listdir(f"/proc/{server.pid}/fd"))
+            for limit in range(used, used + 24, 2):
+                resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (limit, before[1]))
+                lines = len(server.log())
+                killed = server.kill_worker()
+                wait_until(lambda: any(NOT_STARTED in line for line in server.log()[lines:])
+                           or [pid for pid in server.workers()
+                               if pid != killed and vm.pid in served_by(pid)], server.said())
+                resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
+                for worker in server.workers():
+                    with contextlib.suppress(ProcessLookupError):
+                        resource.prlimit(worker, resource.RLIMIT_NOFILE, before)
+                wait_until(lambda: any(vm.pid in served_by(pid) for pid in server.workers()),
+                           server.said())
+            for stage in ("can be started yet", "can begin yet"):
+                self.assertTrue(any(stage in line for line in server.log()), server.said())
+            self.assert_right(vm)
+            self.end_cleanly(server)
+
+    def test_processes(self) -> None:
+        """Of a user who has too many: fork fails."""
+        self.directory.chmod(0o755)
+        for path in (self.store, *self.store.rglob("*")):
+            os.chown(path, OTHER_USER, OTHER_USER)
+        self.truth_file.chmod(0o644)
+        with self.serving(self.snapshot, user=OTHER_USER) as server:
+            vm = Vm(server.socket, self.truth_file, "--operations", FOREVER, "--user", OTHER_USER,
+                    wait=True)
+            wait_until(lambda: server.vms_on_record() == 1, server.said())
+            self.let_have_processes(server.pid, 1)
+            server.kill_worker()
+            self.wait_said(server, NOT_STARTED, 3)
+            self.assertTrue(vm.is_running())
+            self.let_have_processes(server.pid, 0)
+            self.assert_right(vm)
+            self.end_cleanly(server)
+
+    def let_have_processes(self, pid: int, count: int) -> None:
+        """Limits the processes of the process' user, by that user; 0: as many as it may have."""
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                os.setresgid(OTHER_USER, OTHER_USER, OTHER_USER)
+                os.setresuid(OTHER_USER, OTHER_USER, OTHER_USER)
+                most = resource.prlimit(pid, resource.RLIMIT_NPROC)[1]
+                resource.prlimit(pid, resource.RLIMIT_NPROC, (count or most, most))
+                os._exit(0)
+            os._exit(1)
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+
+
+class CrashesByOne(SuccessionTest):
+    """A VM that crashes whatever serves it."""
+
+    def test_the_others_are_served(self) -> None:
+        with self.serving(self.snapshot) as server:
+            good = self.running(server, 2)
+            bad = self.running(server)[0]
+            good += self.running(server, 2)
+            stopping = threading.Event()
+
+            def crash() -> None:
+                while not stopping.is_set() and bad.is_running():
+                    for worker in server.workers():
+                        if bad.pid in served_by(worker):
+                            with contextlib.suppress(ProcessLookupError):
+                                os.kill(worker, signal.SIGSEGV)
+
+            thread = threading.Thread(target=crash)
+            thread.start()
+            try:
+                self.assertEqual(self.wait_killed(bad), -signal.SIGKILL, server.said())
+            finally:
+                stopping.set()
+                thread.join()
+            self.assertFalse(server.has_ended(), server.said())
+            self.assertTrue(all(vm.is_running() for vm in good), server.said())
+            self.assertEqual(server.metrics()["lamina_vms_killed_total"], 1)
+            good += self.running(server)
+            self.assert_right(*good)
+            self.wait_idle(server)
+            self.assertEqual(server.stop(), EXIT_DONE, server.said())
+
+    @staticmethod
+    def wait_killed(vm: Vm) -> int:
+        """Waits for its end without letting it come to one."""
+        wait_until(lambda: not vm.is_running(), "the VM is killed")
+        return vm.finish()
+
+
+class Log(SuccessionTest):
+    """The file that the server writes to."""
+
+    def test_it_is_opened_anew_after_a_rotation(self) -> None:
+        with self.serving(self.snapshot) as server:
+            vms = self.running(server)
+            log = server.directory / "log"
+            for number in range(2):
+                worker = server.worker()
+                log.rename(log.with_name(f"log.{number}"))
+                server.signal(signal.SIGHUP)
+                wait_until(log.exists, "the log is made")
+                worker = server.wait_for_another(worker)
+                for pid in (server.pid, worker):
+                    self.assertEqual(os.readlink(f"/proc/{pid}/fd/2"), str(log))
+                server.kill_supervisor()
+            self.assertEqual(log.stat().st_mode & 0o777, 0o600)
+            self.assert_right(*vms)
+            self.end_cleanly(server)
+
+    def test_peers_cannot_flood_it(self) -> None:
+        with self.serving(self.snapshot) as server:
+            for _ in range(300):
+                self.assertEqual(Vm(server.socket, self.truth_file, "--misbehave", "scalar",
+                                    ).finish(), -signal.SIGKILL)
+            self.assertEqual(server.metrics()["lamina_peers_refused_total"], 300)
+            self.assertLess(sum("is refused" in line for line in server.log()), 50)
+            self.end_cleanly(server)
+            self.assertRegex(server.said(), r"\(\d+ more like this in the last \d+ s\)")
+
+
+if __name__ == "__main__":
+    os.environ["REAL_LAMINA"] = program()
+    adopt_orphans()
+    main()
