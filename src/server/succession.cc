@@ -83,7 +83,7 @@ Result<std::unique_ptr<Vm>> vm_from(const StateDirectory& states, const Json& js
 }
 
 /// Throws what the JSON library does when the list is not one of ours. A VM whose state cannot be
-/// mapped is an error: nobody but the giver can go on with it then.
+/// mapped is an error, unless it is gone: nobody but the giver can go on with it then.
 Result<Estate> estate_from(const std::vector<std::byte>& bytes) {
   const auto* text = reinterpret_cast<const char*>(bytes.data());
   const Json json = Json::parse(text, text + bytes.size());
@@ -105,8 +105,11 @@ Result<Estate> estate_from(const std::vector<std::byte>& bytes) {
   }
   for (const Json& one : json.at("listening")) estate.listening.push_back(adopt(one));
   for (const Json& one : json.at("vms")) {
-    LAMINA_ASSIGN_OR_RETURN(std::unique_ptr<Vm> vm, vm_from(estate.states, one));
-    estate.vms.push_back(std::move(vm));
+    auto vm = vm_from(estate.states, one);
+    // It has just ended. (Whatever else would take its state away: it is looked for as abandoned.)
+    if (!vm && vm.error().kind == ErrorKind::kNotFound) continue;
+    if (!vm) return std::unexpected(vm.error());
+    estate.vms.push_back(std::move(*vm));
   }
   return estate;
 }

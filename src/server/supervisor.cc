@@ -191,7 +191,8 @@ class Supervisor {
       std::vector<std::string> notes;
       services.push_back(snapshots_.find(vm->state.record(), notes));
       const auto& service = services.back();
-      if (service) continue;
+      // A pin goes with its VM.
+      if (service || sys::has_ended(vm->pidfd.get())) continue;
       const bool never = service.error().kind == ErrorKind::kNotFound ||
                          service.error().kind == ErrorKind::kCorrupt;
       if (!never || estate.is_trial || serves_still(estate)) {
@@ -256,6 +257,7 @@ class Supervisor {
       vms_[vm->id] = std::move(vm);
       return;
     }
+    if (sys::has_ended(vm->pidfd.get())) return states_->remove(vm->directory);
     kill_vm(*vm, service.error().message);
   }
 
