@@ -112,8 +112,12 @@ FloorServer::FloorServer(const ConnectedGuest& guest, const FaultInput& input,
       limits_(limits),
       source_(source),
       order_(order),
-      data_around_(input.block_count(), {limits.data_blocks, pager::kFaultsOfDataWindow}),
-      zeros_around_(input.block_count(), {limits.zero_blocks, pager::kFaultsOfZeroWindow}),
+      data_bits_(pager::FaultAround::words_for(input.block_count())),
+      zeros_bits_(pager::FaultAround::words_for(input.block_count())),
+      data_around_(input.block_count(), {limits.data_blocks, pager::kFaultsOfDataWindow},
+                   data_bits_),
+      zeros_around_(input.block_count(), {limits.zero_blocks, pager::kFaultsOfZeroWindow},
+                    zeros_bits_),
       buffer_(pager::kFillBufferBytes) {}
 
 std::uint32_t FloorServer::fill(std::uint32_t block, const pager::FaultLimits& limits) {

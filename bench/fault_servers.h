@@ -104,6 +104,8 @@ class FloorServer : public FaultServer {
   const pager::FaultLimits limits_;
   const FloorSource source_;
   const FloorOrder order_;
+  std::vector<std::uint64_t> data_bits_;
+  std::vector<std::uint64_t> zeros_bits_;
   pager::FaultAround data_around_;
   pager::FaultAround zeros_around_;
   bool failed_ = false;

@@ -138,6 +138,7 @@ class ServedSession : public testing::Test {
     SessionOptions options;
     options.plan = populates_ ? &plan_ : nullptr;
     options.reader = reader_.get();
+    options.shortage = shortage_;
     auto session =
         Session::create(chain, *state_, {userfaultfd_.get(), pidfd_.get()}, buffer_, options);
     ASSERT_TRUE(session) << session.error().message;
@@ -236,6 +237,7 @@ class ServedSession : public testing::Test {
   std::unique_ptr<VmState> state_;
   std::unique_ptr<PlanReader> reader_;
   std::unique_ptr<Session> session_;
+  ShortageLimits shortage_;
 };
 
 class SessionTest : public ServedSession, public testing::WithParamInterface<int> {};
@@ -258,6 +260,27 @@ TEST_P(SessionTest, EveryByteIsRightUnderReadsWritesRemovesAndPopulate) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, SessionTest, testing::Range(1, 9));
 
+/// Lets a guest go on step by step.
+class Pace {
+ public:
+  Pace() { EXPECT_EQ(::pipe2(go_on_.data(), O_CLOEXEC), 0); }
+  Pace(const Pace&) = delete;
+  Pace& operator=(const Pace&) = delete;
+  ~Pace() {
+    for (const int fd : go_on_) ::close(fd);
+  }
+
+  void let_go_on() const { EXPECT_EQ(::write(go_on_[1], "x", 1), 1); }
+  /// In the guest.
+  void wait() const {
+    char byte = 0;
+    if (::read(go_on_[0], &byte, 1) != 1) ::_exit(99);
+  }
+
+ private:
+  std::array<int, 2> go_on_{};
+};
+
 /// Reserves huge pages as far as the machine has the memory and this user the right. Other tests
 /// that do so wait meanwhile.
 class HugePages {
@@ -270,6 +293,14 @@ class HugePages {
   HugePages(const HugePages&) = delete;
   HugePages& operator=(const HugePages&) = delete;
   ~HugePages() { std::ofstream(kPath) << before_; }
+
+  /// Changes how many there are; false where the machine does not have them. What is used stays.
+  static bool set(int count) {
+    std::ofstream(kPath) << count;
+    int now = 0;
+    std::ifstream(kPath) >> now;
+    return now == count;
+  }
 
  private:
   static constexpr const char* kPath = "/proc/sys/vm/nr_hugepages";
@@ -303,6 +334,186 @@ TEST_P(HugePagesTest, AreAssembledAcrossExtents) {
 }
 
 INSTANTIATE_TEST_SUITE_P(PopulatedOrNot, HugePagesTest, testing::Range(0, 2));
+
+/// A VM of four huge pages on a host that has one.
+class EmptyPoolTest : public ServedSession {
+ protected:
+  static constexpr std::size_t kPages = 4;
+
+  void SetUp() override {
+    ServedSession::SetUp();
+    if (!HugePages::set(1)) GTEST_SKIP() << "no huge pages on this machine";
+    shortage_.first_delay_ns = 1'000'000;
+    shortage_.longest_delay_ns = 20'000'000;
+    make_snapshot(kPages * kHuge, 3, 5);
+  }
+
+  /// Starts a guest that runs `guest`, and its session.
+  void start_guest(const std::function<int(std::span<GuestRegion>)>& guest) {
+    const std::string path = (root_ / "socket").string();
+    const sys::Fd listener(tests::listen_at(path));
+    opened_.push_back(store::open_snapshot(snapshot_));
+    ASSERT_TRUE(opened_.back()) << opened_.back().error().message;
+    process_ = tests::start_guest(path, {{kPages * kHuge}, true, true}, guest);
+    accept_guest(listener.get(), opened_.back()->chain);
+    ASSERT_TRUE(session_);
+  }
+
+  void serve_until_a_page_is_lacking() {
+    while (!session_->next_retry_ns()) {
+      ASSERT_EQ(session_->step(1000), SessionState::kServing) << session_->failure();
+    }
+  }
+
+  /// Serves for a number of retries, in which nothing can be filled.
+  void serve_in_vain(int retries) {
+    for (int i = 0; i < retries; ++i) {
+      const auto before = session_->next_retry_ns();
+      ASSERT_TRUE(before);
+      while (session_->next_retry_ns() == before) {
+        ASSERT_EQ(session_->step(1000), SessionState::kServing) << session_->failure();
+      }
+    }
+  }
+
+  [[nodiscard]] int compare(std::span<GuestRegion> regions) const {
+    return std::memcmp(regions[0].memory, memory_.data(), memory_.size()) == 0 ? 0 : 1;
+  }
+
+  HugePages lock_{0};  ///< the pool is this test's
+};
+
+TEST_F(EmptyPoolTest, IsWaitedForWithoutABusyLoopUntilThereArePagesAgain) {
+  start_guest([&](std::span<GuestRegion> regions) { return compare(regions); });
+  ASSERT_FALSE(HasFatalFailure());
+  serve_until_a_page_is_lacking();
+  ASSERT_FALSE(HasFatalFailure());
+  const std::string note = session_->take_note();
+  EXPECT_NE(note.find("lacks a page of 2048 KiB"), std::string::npos) << note;
+  EXPECT_NE(note.find("vm.nr_hugepages"), std::string::npos) << note;
+  serve_in_vain(8);
+  ASSERT_FALSE(HasFatalFailure());
+  EXPECT_EQ(session_->take_note(), "") << "it is said once";
+  // The thread was not woken, so it did not fault again.
+  EXPECT_FALSE(faults_come(0));
+  EXPECT_EQ(state_->counters().present_faults.get(), 0);
+  ASSERT_TRUE(HugePages::set(kPages));
+  while (session_->step(1000) == SessionState::kServing) {
+  }
+  EXPECT_EQ(tests::wait_for(process_), 0) << session_->failure();
+  EXPECT_EQ(session_->state(), SessionState::kEnded) << session_->failure();
+  EXPECT_NE(session_->take_note().find("has the page that it lacked"), std::string::npos);
+  session_.reset();
+}
+
+TEST_F(EmptyPoolTest, ThatStaysEmptyKillsTheVmInTheEnd) {
+  shortage_.patience_ns = 100'000'000;
+  start_guest([&](std::span<GuestRegion> regions) { return compare(regions); });
+  ASSERT_FALSE(HasFatalFailure());
+  while (session_->step(1000) == SessionState::kServing) {
+  }
+  EXPECT_EQ(tests::wait_for(process_), 128 + SIGKILL);
+  EXPECT_EQ(session_->state(), SessionState::kKilled);
+  EXPECT_NE(session_->failure().find("the pool of huge pages is empty"), std::string::npos)
+      << session_->failure();
+  session_.reset();
+}
+
+TEST_F(EmptyPoolTest, DoesNotPassForAMemoryThatIsAllThere) {
+  // A server that leaves its VM fills all of it first. Pages that the host lacks are not there,
+  // and must not become zeros.
+  Pace pace;
+  populates_ = true;
+  plan_ = {{}, true, true};
+  start_guest([&](std::span<GuestRegion> regions) {
+    pace.wait();
+    return compare(regions);
+  });
+  ASSERT_FALSE(HasFatalFailure());
+  while (!session_->next_retry_ns()) {
+    ASSERT_NE(session_->populate(512), Session::Populated::kDone);
+  }
+  EXPECT_EQ(session_->populate(512), Session::Populated::kWaits);
+  serve_in_vain(3);
+  ASSERT_TRUE(HugePages::set(kPages));
+  while (session_->populate(512) != Session::Populated::kDone) {
+    ASSERT_EQ(session_->step(10), SessionState::kServing) << session_->failure();
+  }
+  while (!session_->detach()) session_->step(10);
+  EXPECT_EQ(session_->state(), SessionState::kDetached) << session_->failure();
+  pace.let_go_on();
+  EXPECT_EQ(tests::wait_for(process_), 0);
+  session_.reset();
+}
+
+TEST_F(EmptyPoolTest, APageThatIsThereIsTold) {
+  // Threads that wait for one page: the first fill is all that they need, whatever the pool has.
+  constexpr int kThreads = 6;
+  start_guest([&](std::span<GuestRegion> regions) {
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&] {
+        if (std::memcmp(regions[0].memory, memory_.data(), kHuge) != 0) ++wrong;
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    return wrong.load();
+  });
+  ASSERT_FALSE(HasFatalFailure());
+  while (session_->step(1000) == SessionState::kServing) EXPECT_FALSE(session_->next_retry_ns());
+  EXPECT_EQ(tests::wait_for(process_), 0) << session_->failure();
+  EXPECT_EQ(session_->take_note(), "");
+  session_.reset();
+}
+
+TEST_F(SessionTest, AVmThatHasEndedWhenItIsDetachedIsNotTakenForKilled) {
+  make_snapshot(64 * kPage, 1, 3);
+  ASSERT_FALSE(HasFatalFailure());
+  start_unserved({64 * kPage}, [](std::span<GuestRegion>) {
+    while (true) ::pause();
+    return 0;
+  });
+  ASSERT_FALSE(HasFatalFailure());
+  const auto snapshot = store::open_snapshot(snapshot_);
+  ASSERT_TRUE(snapshot) << snapshot.error().message;
+  begin_session(snapshot->chain, std::move(handshake_));
+  ASSERT_TRUE(session_);
+  ::kill(process_, SIGKILL);
+  EXPECT_EQ(tests::wait_for(process_), 128 + SIGKILL);
+  EXPECT_TRUE(session_->detach());
+  EXPECT_EQ(session_->state(), SessionState::kEnded) << session_->failure();
+  session_.reset();
+}
+
+TEST_F(SessionTest, WhatIsZeroIsLeftToTheKernelWhenAVmIsDetached) {
+  constexpr std::size_t kPages = 4096;
+  memory_.assign(kPages * kPage, std::byte{0});
+  for (const std::size_t page : {5U, 900U, 4095U}) memory_[page * kPage] = std::byte{7};
+  make_snapshot_of_memory();
+  ASSERT_FALSE(HasFatalFailure());
+  const Pace pace;
+  start_unserved({kPages * kPage}, [&](std::span<GuestRegion> regions) {
+    pace.wait();
+    return std::memcmp(regions[0].memory, memory_.data(), memory_.size()) == 0 ? 0 : 1;
+  });
+  ASSERT_FALSE(HasFatalFailure());
+  const auto snapshot = store::open_snapshot(snapshot_);
+  ASSERT_TRUE(snapshot) << snapshot.error().message;
+  populates_ = true;
+  plan_ = {{}, true, true};
+  begin_session(snapshot->chain, std::move(handshake_));
+  ASSERT_TRUE(session_);
+  while (session_->populate(512) != Session::Populated::kDone) {
+  }
+  while (!session_->detach()) {
+  }
+  EXPECT_EQ(session_->state(), SessionState::kDetached) << session_->failure();
+  EXPECT_EQ(state_->counters().zero_bytes.get(), 0);
+  pace.let_go_on();
+  EXPECT_EQ(tests::wait_for(process_), 0);
+  session_.reset();
+}
 
 TEST_F(SessionTest, AWrongBlockKillsTheVmInsteadOfReachingIt) {
   make_snapshot(256 * kPage, 1, 11);
@@ -404,27 +615,6 @@ TEST_F(SessionTest, ARemoveBehindMoreFaultsThanAreReadAtOnceIsAppliedBeforeAnyIs
   EXPECT_GE(state_->counters().reread_events.get(), 1);
   EXPECT_EQ(state_->counters().removes.get(), 1);
 }
-
-/// Lets a guest go on step by step.
-class Pace {
- public:
-  Pace() { EXPECT_EQ(::pipe2(go_on_.data(), O_CLOEXEC), 0); }
-  Pace(const Pace&) = delete;
-  Pace& operator=(const Pace&) = delete;
-  ~Pace() {
-    for (const int fd : go_on_) ::close(fd);
-  }
-
-  void let_go_on() const { EXPECT_EQ(::write(go_on_[1], "x", 1), 1); }
-  /// In the guest.
-  void wait() const {
-    char byte = 0;
-    if (::read(go_on_[0], &byte, 1) != 1) ::_exit(99);
-  }
-
- private:
-  std::array<int, 2> go_on_{};
-};
 
 /// In the guest: whether its memory is `truth`, with zeros in the pages [first, end).
 bool has_all_but(const std::byte* memory, const std::vector<std::byte>& truth, std::size_t first,

@@ -43,3 +43,8 @@ class [[nodiscard]] Result : public std::expected<T, Error> {
 using Status = Result<void>;
 
 }  // namespace lamina
+
+// Exceptions do not cross this interface: when memory runs out (std::bad_alloc) or a thread cannot
+// be started (std::system_error), the operation fails like any other (kFailed, "out of memory"),
+// and a retry may succeed. A string or vector that is returned without a Result
+// (page_server_socket(), lineage_of()) may throw std::bad_alloc.

@@ -27,4 +27,15 @@ inline void write_bits(std::span<std::uint64_t> words, std::size_t first, std::s
   }
 }
 
+/// Clears the bits [first, end) without writing words in which none of them is set: memory that was
+/// never written stays untouched. REQUIRES: they are in `words`.
+inline void clear_bits(std::span<std::uint64_t> words, std::size_t first, std::size_t end) {
+  while (first < end) {
+    const std::size_t in_word = first % kBitsPerWord;
+    const std::size_t count = std::min(kBitsPerWord - in_word, end - first);
+    if (words[first / kBitsPerWord] != 0) write_bits(words, first, first + count, false);
+    first += count;
+  }
+}
+
 }  // namespace lamina

@@ -243,24 +243,47 @@ int HttpServer::work_on(MHD_Connection* connection, Exchange& exchange, WorkerPo
   exchange.state = Exchange::State::kWorking;
   // Before the worker can resume it.
   MHD_suspend_connection(connection);
-  const bool taken = pool.submit([this, connection, &exchange] {
-    exchange.response = refusing_ ? options_.stopping() : answer(exchange.request);
-    exchange.state = Exchange::State::kDone;
-    MHD_resume_connection(connection);
-  });
+  bool taken = false;
+  try {
+    taken = pool.submit([this, connection, &exchange] {
+      exchange.response = answer_unless_refusing(exchange.request);
+      exchange.state = Exchange::State::kDone;
+      MHD_resume_connection(connection);
+    });
+  } catch (const std::exception&) {
+    // No memory for one more: as if too many waited. The connection must not stay suspended.
+  }
   if (!taken) {
-    exchange.response = options_.refusal(503, "too many requests wait");
+    exchange.response = refuse(503, "too many requests wait");
     exchange.state = Exchange::State::kDone;
     MHD_resume_connection(connection);
   }
   return MHD_YES;
 }
 
-Response HttpServer::answer(const Request& request) const {
+Response HttpServer::answer(const Request& request) const noexcept {
   try {
     return options_.handle(request);
   } catch (const std::exception& exception) {
-    return options_.refusal(500, exception.what());
+    return refuse(500, exception.what());
+  }
+}
+
+Response HttpServer::answer_unless_refusing(const Request& request) const noexcept {
+  if (!refusing_) return answer(request);
+  try {
+    return options_.stopping();
+  } catch (const std::exception& exception) {
+    return refuse(500, exception.what());
+  }
+}
+
+Response HttpServer::refuse(int status, const char* why) const noexcept {
+  try {
+    return options_.refusal(status, why);
+  } catch (const std::exception&) {
+    // Not even memory for that: a status without words.
+    return Response{status, {}, {}, {}};
   }
 }
 

@@ -112,7 +112,10 @@ class HttpServer {
   int take(MHD_Connection* connection, Exchange& exchange, const char* data, std::size_t* size);
   int take_whole(MHD_Connection* connection, Exchange& exchange);
   int work_on(MHD_Connection* connection, Exchange& exchange, WorkerPool& pool);
-  [[nodiscard]] Response answer(const Request& request) const;
+  // Whatever goes wrong is an answer, too.
+  [[nodiscard]] Response answer(const Request& request) const noexcept;
+  [[nodiscard]] Response answer_unless_refusing(const Request& request) const noexcept;
+  [[nodiscard]] Response refuse(int status, const char* why) const noexcept;
   int send(MHD_Connection* connection, const Response& response);
   void completed(MHD_Connection* connection, std::unique_ptr<Exchange> exchange);
   void forget(int fd);

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "base/contain.h"
 #include "daemon/log.h"
 #include "lamina/serve.h"
 #include "sys/directory.h"
@@ -27,8 +28,10 @@ std::unique_ptr<StoreLink> StoreLink::make(const std::string& store, const std::
 }
 
 StoreLink::~StoreLink() {
-  if (sys::target_of_link(AT_FDCWD, path_) != target_) return;
-  static_cast<void>(sys::remove_file(AT_FDCWD, path_, path_));
+  static_cast<void>(contain("remove", [&]() -> Status {
+    if (sys::target_of_link(AT_FDCWD, path_) != target_) return {};
+    return sys::remove_file(AT_FDCWD, path_, path_);
+  }));
 }
 
 }  // namespace lamina::daemon

@@ -1,11 +1,21 @@
 #include "daemon/worker_pool.h"
 
+#include <system_error>
 #include <utility>
 
 namespace lamina::daemon {
 
 WorkerPool::WorkerPool(std::size_t threads, std::size_t queue_limit) : queue_limit_(queue_limit) {
-  for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+  threads_.reserve(threads);
+  for (std::size_t i = 0; i < threads; ++i) {
+    try {
+      threads_.emplace_back([this] { work(); });
+    } catch (const std::system_error&) {
+      // Fewer are slower. Without any there is no pool.
+      if (threads_.empty()) throw;
+      return;
+    }
+  }
 }
 
 WorkerPool::~WorkerPool() {

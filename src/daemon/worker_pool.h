@@ -12,7 +12,8 @@ namespace lamina::daemon {
 /// A number of threads that do jobs in the order in which these were given. Thread-safe.
 class WorkerPool {
  public:
-  /// At most `queue_limit` jobs wait besides those that run.
+  /// At most `queue_limit` jobs wait besides those that run. Has fewer threads when not all can be
+  /// started; std::system_error when none can.
   WorkerPool(std::size_t threads, std::size_t queue_limit);
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
@@ -21,7 +22,8 @@ class WorkerPool {
   /// Waits for all jobs.
   ~WorkerPool();
 
-  /// False when too many wait: the job will not be done. A job must not throw.
+  /// False when too many wait: the job will not be done; nor when this throws (std::bad_alloc). A
+  /// job must not throw.
   bool submit(std::function<void()> job);
 
  private:

@@ -4,9 +4,6 @@
 
 namespace lamina::pager {
 
-FaultAround::FaultAround(std::uint32_t block_count, const FaultWindow& window)
-    : block_count_(block_count), window_(window), filled_(block_count / 64 + std::size_t{1}) {}
-
 format::BlockRun FaultAround::window_of(std::uint32_t block) const {
   const std::uint32_t first = block / window_.blocks * window_.blocks;
   return {first, std::min(window_.blocks, block_count_ - first)};

@@ -16,7 +16,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <span>
 
 #include "base/bitmap.h"
 #include "format/trailer.h"
@@ -30,15 +30,23 @@ struct FaultWindow {
   std::uint32_t faults = 1;
 };
 
-/// The windows of one VM's memory, and what of them has been filled. A bit per block; allocates
-/// when it is made only. One thread.
+/// The windows of one VM's memory, and what of them has been filled: a bit per block, in memory
+/// that is lent. Writes only words in which bits change, so that what a guest does not use costs
+/// nothing. One thread.
 class FaultAround {
  public:
   /// So many faults have what is around them put off. Of more the oldest are forgotten: their guest
   /// has gone elsewhere.
   static constexpr std::size_t kMaxPutOff = 32;
 
-  FaultAround(std::uint32_t block_count, const FaultWindow& window);
+  /// Words that the bits of a memory need.
+  static std::size_t words_for(std::uint32_t block_count) {
+    return block_count / kBitsPerWord + std::size_t{1};
+  }
+
+  /// `filled` has words_for(block_count) words, all zeros, and outlives this.
+  FaultAround(std::uint32_t block_count, const FaultWindow& window, std::span<std::uint64_t> filled)
+      : block_count_(block_count), window_(window), filled_(filled) {}
 
   /// Notes that a fault of a block has been answered. True when what is around it is to be filled
   /// now; otherwise that is put off. (Whatever has been filled counts like faults: so a second
@@ -63,20 +71,21 @@ class FaultAround {
   [[nodiscard]] bool is_filled(std::uint32_t block) const { return is_bit_set(filled_, block); }
   /// How many blocks from `block` on, up to `end`, are not filled.
   [[nodiscard]] std::uint32_t missing_from(std::uint32_t block, std::uint32_t end) const;
-  void mark_filled(const format::BlockRun& run) { mark(run, true); }
+  void mark_filled(const format::BlockRun& run) {
+    write_bits(filled_, run.guest_block, std::size_t{run.guest_block} + run.block_count, true);
+  }
   /// For blocks that were given back. (Their pages may go a moment later: then they may be filled,
   /// and marked, and missing all the same. Marks are hints.)
-  void mark_missing(const format::BlockRun& run) { mark(run, false); }
+  void mark_missing(const format::BlockRun& run) {
+    clear_bits(filled_, run.guest_block, std::size_t{run.guest_block} + run.block_count);
+  }
 
  private:
   [[nodiscard]] bool is_hot(std::uint32_t block) const;
-  void mark(const format::BlockRun& run, bool filled) {
-    write_bits(filled_, run.guest_block, std::size_t{run.guest_block} + run.block_count, filled);
-  }
 
   std::uint32_t block_count_;
   FaultWindow window_;
-  std::vector<std::uint64_t> filled_;
+  std::span<std::uint64_t> filled_;
   std::array<std::uint32_t, kMaxPutOff> put_off_{};  ///< oldest first
   std::size_t put_off_count_ = 0;
 };

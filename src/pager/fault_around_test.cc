@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 namespace lamina::pager {
 namespace {
@@ -11,14 +13,16 @@ constexpr std::uint32_t kBlocks = 1000;
 constexpr FaultWindow kWindow{16, 3};
 
 TEST(FaultAround, WindowsAreAlignedAndEndWithTheMemory) {
-  const FaultAround around(kBlocks, kWindow);
+  std::vector<std::uint64_t> bits(FaultAround::words_for(kBlocks));
+  const FaultAround around(kBlocks, kWindow, bits);
   EXPECT_EQ(around.window_of(0), (format::BlockRun{0, 16}));
   EXPECT_EQ(around.window_of(47), (format::BlockRun{32, 16}));
   EXPECT_EQ(around.window_of(999), (format::BlockRun{992, 8}));
 }
 
 TEST(FaultAround, AWindowIsFilledAtOnceWhenItsFaultsHaveCostAsMuch) {
-  FaultAround around(kBlocks, kWindow);
+  std::vector<std::uint64_t> bits(FaultAround::words_for(kBlocks));
+  FaultAround around(kBlocks, kWindow, bits);
   for (const std::uint32_t block : {100U, 200U, 102U, 110U}) EXPECT_FALSE(around.add_fault(block));
   EXPECT_TRUE(around.add_fault(105)) << "the fourth";
   for (const std::uint32_t block : {100U, 200U, 102U, 110U}) {
@@ -30,7 +34,8 @@ TEST(FaultAround, AWindowIsFilledAtOnceWhenItsFaultsHaveCostAsMuch) {
 }
 
 TEST(FaultAround, TheOldestAreTakenFirstAndForgottenFirst) {
-  FaultAround around(kBlocks, kWindow);
+  std::vector<std::uint64_t> bits(FaultAround::words_for(kBlocks));
+  FaultAround around(kBlocks, kWindow, bits);
   constexpr auto kWindows = static_cast<std::uint32_t>(FaultAround::kMaxPutOff + 2);
   for (std::uint32_t i = 0; i < kWindows; ++i) EXPECT_FALSE(around.add_fault(16 * i + 5));
   for (std::uint32_t i = 2; i < kWindows; ++i) {
@@ -42,7 +47,8 @@ TEST(FaultAround, TheOldestAreTakenFirstAndForgottenFirst) {
 }
 
 TEST(FaultAround, WhoReadsOnIntoTheNextWindowHasItFilledAtOnce) {
-  FaultAround around(kBlocks, kWindow);
+  std::vector<std::uint64_t> bits(FaultAround::words_for(kBlocks));
+  FaultAround around(kBlocks, kWindow, bits);
   EXPECT_FALSE(around.add_fault(31));
   EXPECT_TRUE(around.add_fault(32)) << "upwards";
   EXPECT_FALSE(around.add_fault(64));
@@ -53,7 +59,8 @@ TEST(FaultAround, WhoReadsOnIntoTheNextWindowHasItFilledAtOnce) {
 }
 
 TEST(FaultAround, WhatIsMissingAgainCountsNoMore) {
-  FaultAround around(kBlocks, kWindow);
+  std::vector<std::uint64_t> bits(FaultAround::words_for(kBlocks));
+  FaultAround around(kBlocks, kWindow, bits);
   for (const std::uint32_t block : {300U, 301U, 302U}) EXPECT_FALSE(around.add_fault(block));
   EXPECT_TRUE(around.is_filled(301));
   EXPECT_EQ(around.missing_from(301, 320), 0);
@@ -98,7 +105,8 @@ TEST(FaultAround, PartsFillEveryPieceFromEveryState) {
       for (std::uint32_t filled = 0; filled < (1U << kSize); ++filled) {
         for (std::uint32_t block = first; block < end; ++block) {
           for (std::uint32_t limit = 1; limit <= kSize; ++limit) {
-            FaultAround around(kFirst + kSize, {kSize, 1});
+            std::vector<std::uint64_t> bits(FaultAround::words_for(kFirst + kSize));
+            FaultAround around(kFirst + kSize, {kSize, 1}, bits);
             for (std::uint32_t i = 0; i < kSize; ++i) {
               if (((filled >> i) & 1U) != 0) around.mark_filled({kFirst + i, 1});
             }
@@ -113,7 +121,8 @@ TEST(FaultAround, PartsFillEveryPieceFromEveryState) {
 }
 
 TEST(FaultAround, NothingIsAroundAFaultInAWindowOfOne) {
-  FaultAround around(kBlocks, {1, 1});
+  std::vector<std::uint64_t> bits(FaultAround::words_for(kBlocks));
+  FaultAround around(kBlocks, {1, 1}, bits);
   for (std::uint32_t block = 0; block < 5; ++block) EXPECT_FALSE(around.add_fault(block));
   EXPECT_FALSE(around.has_put_off());
 }

@@ -5,8 +5,10 @@
 #include <algorithm>
 
 #include "base/block.h"
+#include "base/contain.h"
 #include "base/error.h"
 #include "sys/clock.h"
+#include "sys/thread.h"
 
 namespace lamina::pager {
 namespace {
@@ -18,7 +20,9 @@ constexpr std::uint64_t kQuickNs = 2'000'000;
 
 }  // namespace
 
-Result<std::unique_ptr<PlanReader>> PlanReader::start() {
+Result<std::unique_ptr<PlanReader>> PlanReader::start() { return contain("plan reader", make); }
+
+Result<std::unique_ptr<PlanReader>> PlanReader::make() {
   std::unique_ptr<PlanReader> reader(new PlanReader);
   LAMINA_ASSIGN_OR_RETURN(reader->finished_, sys::Event::create("plan reader"));
   LAMINA_ASSIGN_OR_RETURN(reader->buffers_,
@@ -26,7 +30,8 @@ Result<std::unique_ptr<PlanReader>> PlanReader::start() {
   for (std::size_t i = 0; i < kPortions; ++i) {
     reader->portions_[i].buffer = reader->buffers_.bytes().subspan(i * kBufferBytes, kBufferBytes);
   }
-  reader->thread_ = std::thread([raw = reader.get()] { raw->run(); });
+  LAMINA_ASSIGN_OR_RETURN(reader->thread_,
+                          sys::start_thread("plan reader", [raw = reader.get()] { raw->run(); }));
   return reader;
 }
 
@@ -114,7 +119,7 @@ void PlanReader::run() {
 
 void PlanReader::read(Portion& portion) {
   const std::uint64_t started_ns = sys::monotonic_ns();
-  const Status done = read_portion(portion);
+  const Status done = contain("read ahead", [&] { return read_portion(portion); });
   read_ns_.store(sys::monotonic_ns() - started_ns, std::memory_order_relaxed);
   portion.state.store(done ? PortionState::kRead : PortionState::kFailed,
                       std::memory_order_release);

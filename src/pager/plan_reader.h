@@ -70,6 +70,7 @@ class PlanReader {
 
  private:
   PlanReader() = default;
+  static Result<std::unique_ptr<PlanReader>> make();
   void run();
   /// The oldest of those that are posted, now the caller's to read, or nullptr.
   Portion* next();

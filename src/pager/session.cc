@@ -8,12 +8,14 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <utility>
 
 #include "base/block.h"
 #include "base/error.h"
 #include "sys/clock.h"
 #include "sys/fd.h"
+#include "sys/page_table.h"
 #include "sys/process.h"
 
 namespace lamina::pager {
@@ -28,6 +30,13 @@ constexpr std::uint64_t kMaxDetachNs = 5'000'000'000;
 
 constexpr int kReadAttempts = 3;
 
+/// The words of one of the two kinds of windows; they follow one another.
+std::span<std::uint64_t> words_of(const sys::AnonymousMapping& filled, std::size_t kind,
+                                  std::uint32_t block_count) {
+  const std::size_t words = FaultAround::words_for(block_count);
+  return std::span(reinterpret_cast<std::uint64_t*>(filled.bytes().data()) + kind * words, words);
+}
+
 /// What was written above this must not be moved below it by the compiler. (The processor is no
 /// concern: a process that is killed has done all of its instructions up to one, and none after.)
 void order_for_successor() { std::atomic_signal_fence(std::memory_order_seq_cst); }
@@ -41,7 +50,7 @@ void clear(uffd_msg& slot) {
 
 Session::Session(const engine::Chain& chain, VmState& vm, RegionTable regions,
                  const VmDescriptors& descriptors, std::span<std::byte> buffer,
-                 const SessionOptions& options)
+                 const SessionOptions& options, sys::AnonymousMapping filled)
     : chain_(chain),
       vm_(vm),
       counters_(vm.counters()),
@@ -49,14 +58,17 @@ Session::Session(const engine::Chain& chain, VmState& vm, RegionTable regions,
       fds_(descriptors),
       options_(options),
       planned_position_(vm.populate_position().get()),
-      data_around_(chain.mapping().block_count(),
-                   {options.limits.data_blocks, kFaultsOfDataWindow}),
+      filled_(std::move(filled)),
+      data_around_(chain.mapping().block_count(), {options.limits.data_blocks, kFaultsOfDataWindow},
+                   words_of(filled_, 0, chain.mapping().block_count())),
       zeros_around_(chain.mapping().block_count(),
-                    {options.limits.zero_blocks, kFaultsOfZeroWindow}),
+                    {options.limits.zero_blocks, kFaultsOfZeroWindow},
+                    words_of(filled_, 1, chain.mapping().block_count())),
       slots_(vm.slots()),
       reread_slots_(vm.reread_slots()),
       removed_(vm.removed_bits()),
-      buffer_(buffer) {}
+      buffer_(buffer),
+      shortage_(options.shortage) {}
 
 Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, VmState& state,
                                                  const VmDescriptors& descriptors,
@@ -74,10 +86,27 @@ Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, VmS
                 "be served would leave it hanging; run as the same user or as root",
                 state.record().pid);
   }
+  const auto has_huge_pages = [](const Region& region) {
+    return region.page_bytes == kHugePageBytes;
+  };
+  const auto all = regions.regions();
+  const auto huge = std::find_if(all.begin(), all.end(), has_huge_pages);
+  if (huge != all.end() && !sys::has_page(state.record().pid, huge->host_address)) {
+    return fail(ErrorKind::kFailed,
+                "process {} has pages of 2 MiB, and its /proc/{}/pagemap cannot be read, so that a "
+                "page that the host lacks could not be told from one that is there; run as the "
+                "same user or as root",
+                state.record().pid, state.record().pid);
+  }
   state.lock_slots();
   LAMINA_RETURN_IF_ERROR(sys::set_nonblocking(descriptors.userfaultfd));
-  std::unique_ptr<Session> session(
-      new Session(chain, state, std::move(regions), descriptors, buffer, options));
+  const std::size_t filled_bytes =
+      2 * FaultAround::words_for(chain.mapping().block_count()) * sizeof(std::uint64_t);
+  LAMINA_ASSIGN_OR_RETURN(
+      sys::AnonymousMapping filled,
+      sys::AnonymousMapping::map(filled_bytes, "what is filled of a VM", sys::MappedPages::kSmall));
+  std::unique_ptr<Session> session(new Session(chain, state, std::move(regions), descriptors,
+                                               buffer, options, std::move(filled)));
   session->finish_predecessors_work();
   for (const Region& region : session->regions_.regions()) {
     session->wake(region.host_address, region.size_bytes);
@@ -101,7 +130,16 @@ SessionState Session::step(int timeout_ms) {
   if (state_ != SessionState::kServing) return state_;
   std::array<pollfd, 2> waiting = {pollfd{fds_.userfaultfd, POLLIN, 0},
                                    pollfd{fds_.pidfd, POLLIN, 0}};
+  if (const auto due_ns = next_retry_ns()) {
+    constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
+    const std::uint64_t now_ns = sys::monotonic_ns();
+    const auto left_ms =
+        *due_ns <= now_ns ? 0
+                          : static_cast<int>((*due_ns - now_ns) / kNanosecondsPerMillisecond) + 1;
+    timeout_ms = timeout_ms < 0 ? left_ms : std::min(timeout_ms, left_ms);
+  }
   const int ready = ::poll(waiting.data(), waiting.size(), has_put_off() ? 0 : timeout_ms);
+  if (retry() != SessionState::kServing) return state_;
   if (ready == 0) return fill_put_off();
   if (ready < 0) return state_;
   if (waiting[0].revents != 0) handle_events();
@@ -229,9 +267,15 @@ Session::Around Session::serve_fault(std::uint64_t address) {
       (address - region->host_address) / region->page_bytes * region->page_bytes;
   const auto block = static_cast<std::uint32_t>((region->memory_offset + page) / kBlockBytes);
   if (options_.record_until_ns != 0) record(block);
+  if (shortage_.is_on() && shortage_.page_bytes() == region->page_bytes) {
+    // Left to wait: all who do are woken when there is a page again.
+    shortage_.add_waiter(sys::monotonic_ns());
+    return {};
+  }
   for (int round = 0; round < kMaxRereads && state_ == SessionState::kServing; ++round) {
     const Run run = run_at(*region, block, 1, 1);
-    const sys::FillResult result = fill(*region, run);
+    const sys::FillResult result =
+        told_apart(fill(*region, run), *region, region->host_address + page);
     if (state_ != SessionState::kServing) return {};
     if (result.outcome == sys::FillOutcome::kDone) {
       (run.zero ? counters_.zero_faults : counters_.data_faults).add(1);
@@ -267,6 +311,9 @@ Session::Next Session::after_refused_fill(const sys::FillResult& result, const R
       return Next::kWake;
     case sys::FillOutcome::kProcessGone:
       end();
+      return Next::kNothing;
+    case sys::FillOutcome::kNoMemory:
+      lack_page(region, region.host_address + page, true);
       return Next::kNothing;
     case sys::FillOutcome::kFailed:
       fail_closed(system_error("fill", fmt::format("{:#x}", region.host_address + page),
@@ -350,6 +397,7 @@ std::uint32_t Session::fill_missing(FaultAround& windows, const Region& region, 
       return 0;
     case sys::FillOutcome::kUnreadEvent:
     case sys::FillOutcome::kUnmapped:
+    case sys::FillOutcome::kNoMemory:  // a fault of one of them tells
       return 0;
   }
   return 0;
@@ -488,25 +536,38 @@ void Session::fail_closed(const std::string& cause, std::uint64_t host_address,
   }
 }
 
+void Session::give_up(const char* cause) noexcept {
+  if (state_ != SessionState::kServing) return;
+  state_ = SessionState::kKilled;
+  try {
+    static_cast<void>(sys::kill_process(fds_.pidfd));
+    failure_ = cause;
+  } catch (const std::exception&) {
+    // Whoever hears of its end kills it once more.
+    failure_.clear();
+  }
+}
+
 bool Session::detach() {
   if (state_ != SessionState::kServing) return true;
   if (detached_ns_ == 0) {
     for (const Region& region : regions_.regions()) {
       const Status done =
           sys::uffd_unregister(fds_.userfaultfd, region.host_address, region.size_bytes);
-      if (!done) {
+      if (done) continue;
+      // The kernel says "no memory" of an address space that is gone; a fill tells which it is.
+      if (fill_zeros_at(region).outcome == sys::FillOutcome::kProcessGone) {
+        end();
+      } else {
         fail_closed(done.error().message, 0, 0);
-        return true;
       }
+      return true;
     }
     detached_ns_ = sys::monotonic_ns();
   }
   // Who was giving memory back just before waits until its event is read, and for so long the
   // kernel refuses to fill (EAGAIN); after that it finds nothing to fill there.
-  const Region& region = regions_.regions().front();
-  const auto zeros = buffer_.first(region.page_bytes);
-  std::fill(zeros.begin(), zeros.end(), std::byte{0});
-  const sys::FillResult probe = sys::uffd_copy(fds_.userfaultfd, region.host_address, zeros);
+  const sys::FillResult probe = fill_zeros_at(regions_.regions().front());
   if (probe.outcome != sys::FillOutcome::kUnreadEvent) {
     state_ = probe.outcome == sys::FillOutcome::kProcessGone ? SessionState::kEnded
                                                              : SessionState::kDetached;
@@ -519,8 +580,21 @@ bool Session::detach() {
   return state_ != SessionState::kServing;
 }
 
+sys::FillResult Session::fill_zeros_at(const Region& region) {
+  const auto zeros = buffer_.first(region.page_bytes);
+  std::fill(zeros.begin(), zeros.end(), std::byte{0});
+  return sys::uffd_copy(fds_.userfaultfd, region.host_address, zeros);
+}
+
 bool Session::is_removed_page(std::uint32_t first_block) const {
   return is_removed(first_block) && alike(first_block, kHugePageBlocks) == kHugePageBlocks;
+}
+
+bool Session::is_zero_page(std::uint32_t first_block) const {
+  const mapping::Extent extent = chain_.mapping().resolve(first_block);
+  const std::uint32_t known =
+      std::min(kHugePageBlocks, chain_.mapping().block_count() - first_block);
+  return extent.layer == mapping::kZeros && extent.guest_end() - first_block >= known;
 }
 
 std::uint32_t Session::alike(std::uint32_t block, std::uint32_t limit) const {

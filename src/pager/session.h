@@ -23,6 +23,8 @@
 // Failing closed: a block that cannot be read or is wrong, after retries, kills the VM through a
 // pidfd taken at the handshake, and poisons the page where the kernel can. The guest never sees
 // zeros in place of data, and never waits for ever.
+//
+// A host without a page to give is no reason to kill at once: see Shortage.
 #pragma once
 
 #include <linux/userfaultfd.h>
@@ -30,8 +32,10 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/bitmap.h"
@@ -43,7 +47,9 @@
 #include "pager/plan_reader.h"
 #include "pager/portion.h"
 #include "pager/regions.h"
+#include "pager/shortage.h"
 #include "pager/vm_state.h"
+#include "sys/anonymous_mapping.h"
 #include "sys/userfaultfd.h"
 
 namespace lamina::pager {
@@ -75,6 +81,9 @@ inline constexpr std::uint32_t kZeroPartBlocks = 64;
 struct PopulatePlan {
   std::vector<format::BlockRun> first;  ///< in this order; may overlap
   bool rest = false;                    ///< then all of the memory, in guest order
+  /// Pages of zeros are left to the kernel, which fills them in once the VM is detached: then a
+  /// memory that is large and empty is soon done.
+  bool to_detach = false;
 };
 
 struct SessionOptions {
@@ -86,6 +95,7 @@ struct SessionOptions {
   const PopulatePlan* plan = nullptr;  ///< may be null; must outlive the session
   /// Of the thread that uses the session, and outlives it. Null: populating reads for itself.
   PlanReader* reader = nullptr;
+  ShortageLimits shortage;
 };
 
 /// Bytes of the buffer that a session fills pages from.
@@ -103,8 +113,10 @@ class Session {
   /// Begins to serve a VM, or goes on where a predecessor was killed: applies what it had read but
   /// not done, and wakes all regions once, so that whoever waited for it faults again. kFailed when
   /// the process is gone or may not be killed (then failing closed would be impossible). `chain`,
-  /// `state` and `buffer` (kFillBufferBytes, shared by the sessions of one thread) must outlive the
-  /// session; everything is used by the calling thread only.
+  /// A VM with huge pages is served only if its page table may be read: else an empty pool could
+  /// not be told from a page that is there. `state` and `buffer` (kFillBufferBytes, shared by the
+  /// sessions of one thread) must outlive the session; everything is used by the calling thread
+  /// only.
   static Result<std::unique_ptr<Session>> create(const engine::Chain& chain, VmState& state,
                                                  const VmDescriptors& descriptors,
                                                  std::span<std::byte> buffer,
@@ -131,6 +143,17 @@ class Session {
   /// The VM's process has exited.
   void end();
 
+  /// Something of this process stands in the way (it has no memory left, say): kills the VM.
+  void give_up(const char* cause) noexcept;
+
+  /// When retry() has something to do (sys::monotonic_ns); nothing when the VM lacks no page.
+  [[nodiscard]] std::optional<std::uint64_t> next_retry_ns() const;
+  /// Tries once more what the host had no page for, when it is time.
+  SessionState retry();
+
+  /// What is worth a line in the log, once each; empty when nothing is.
+  [[nodiscard]] std::string take_note() { return std::exchange(note_, {}); }
+
   /// Waits up to `timeout_ms` (-1: for ever) for events or the VM's end, and handles them. Does not
   /// wait while something is put off, but fills a part of that.
   SessionState step(int timeout_ms);
@@ -152,12 +175,14 @@ class Session {
 
   /// Ends the session without ending the VM: takes its memory out of the userfaultfd's hands, so
   /// that the kernel answers faults by itself, with zeros. REQUIRES: populated by a plan with
-  /// `rest`: then only blocks that the guest gave back are missing, and those are zeros. Never
-  /// waits: to be called again until it returns true.
+  /// `to_detach`, or `rest`: then only zeros are missing. A VM that has exited meanwhile has ended.
+  /// Never waits: to be called again until it returns true.
   bool detach();
 
   [[nodiscard]] SessionState state() const { return state_; }
   [[nodiscard]] const std::string& failure() const { return failure_; }
+  /// The same, without a copy.
+  [[nodiscard]] std::string take_failure() { return std::move(failure_); }
 
  private:
   /// A run of blocks to fill at once, all of one kind.
@@ -175,7 +200,7 @@ class Session {
 
   Session(const engine::Chain& chain, VmState& vm, RegionTable regions,
           const VmDescriptors& descriptors, std::span<std::byte> buffer,
-          const SessionOptions& options);
+          const SessionOptions& options, sys::AnonymousMapping filled);
 
   void finish_predecessors_work();
   std::size_t read_events(std::span<uffd_msg> slots);
@@ -190,6 +215,13 @@ class Session {
   bool reread_events();
   /// What becomes of a fault whose page could not be filled.
   enum class Next : std::uint8_t { kAgain, kWake, kNothing };
+  /// What the kernel said about a fill, with the empty pool of huge pages told apart.
+  [[nodiscard]] sys::FillResult told_apart(const sys::FillResult& result, const Region& region,
+                                           std::uint64_t address) const;
+  /// The host has no page for what begins at `address`. `waited_for`: a thread waits for it.
+  void lack_page(const Region& region, std::uint64_t address, bool waited_for);
+  void end_shortage();
+  void give_up_shortage();
   Next after_refused_fill(const sys::FillResult& result, const Region& region, std::uint64_t page);
   /// Fills the page that a fault asks for. Returns what is to be filled around it at once.
   Around serve_fault(std::uint64_t address);
@@ -212,6 +244,8 @@ class Session {
   /// Fills `run` at its place in `region`; the result is in bytes from its start.
   sys::FillResult fill(const Region& region, const Run& run);
   sys::FillResult fill_huge_page(const Region& region, std::uint32_t first_block);
+  /// Zeros for the first page of a region of which only zeros are missing.
+  sys::FillResult fill_zeros_at(const Region& region);
   sys::FillResult zero(std::uint64_t address, std::uint64_t length);
   /// Copies data that has been read and checked.
   sys::FillResult copy(std::uint64_t address, std::span<const std::byte> data);
@@ -249,12 +283,17 @@ class Session {
   sys::FillResult fill_from(const Portion& portion, const Region& region, const Run& run);
   void finish_portion();
   /// The session is over, or goes on after an event: 0.
-  std::uint32_t after_refused_populate(const sys::FillResult& result);
+  std::uint32_t after_refused_populate(const sys::FillResult& result, const Region& region,
+                                       std::uint32_t block);
   /// What the kernel refused to fill at once, because it is not of one mapping, is filled block by
   /// block, then by twice as many each time.
   void limit_populate(const Run& run, sys::FillOutcome outcome);
   [[nodiscard]] bool is_removed(std::uint32_t block) const { return is_bit_set(removed_, block); }
   [[nodiscard]] bool is_removed_page(std::uint32_t first_block) const;
+  /// The page of 2 MiB has nothing but zeros.
+  [[nodiscard]] bool is_zero_page(std::uint32_t first_block) const;
+  /// Blocks from `block`, which no region maps, to the next region.
+  [[nodiscard]] std::uint32_t unmapped_from(std::uint32_t block) const;
   /// How many blocks from `block` on, up to `limit`, are removed, or are not, as the first is.
   [[nodiscard]] std::uint32_t alike(std::uint32_t block, std::uint32_t limit) const;
   [[nodiscard]] std::uint64_t address_of(const Region& region, std::uint32_t block) const;
@@ -274,6 +313,7 @@ class Session {
   bool plan_ended_ = false;
   std::unique_ptr<Portion> own_portion_;  ///< when there is no reader
   std::uint32_t populate_limit_ = kPortionBlocks;
+  sys::AnonymousMapping filled_;  ///< the bits of both kinds of windows
   FaultAround data_around_;
   FaultAround zeros_around_;
   std::span<uffd_msg> slots_;
@@ -281,6 +321,8 @@ class Session {
   std::span<std::uint64_t> removed_;  ///< a bit per block
   std::span<std::byte> buffer_;
   std::uint64_t detached_ns_ = 0;  ///< since when its memory is the kernel's; 0: it is not
+  Shortage shortage_;
+  std::string note_;
 };
 
 }  // namespace lamina::pager

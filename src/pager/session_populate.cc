@@ -8,6 +8,7 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "pager/session.h"
+#include "sys/clock.h"
 
 namespace lamina::pager {
 namespace {
@@ -46,6 +47,7 @@ std::uint64_t Session::plan_after(std::uint64_t position, std::uint32_t blocks) 
 
 Session::Populated Session::populate(std::uint32_t max_blocks) {
   if (options_.plan == nullptr || state_ != SessionState::kServing) return Populated::kDone;
+  if (shortage_.is_on()) return Populated::kWaits;
   std::uint32_t left = std::min(max_blocks, kPortionBlocks);
   while (left > 0) {
     // First: what is planned is read while the next one is copied. And a portion that is given back
@@ -113,21 +115,39 @@ bool Session::plan_portion(Portion& portion) {
 Session::PlannedPiece Session::plan_piece(const format::BlockRun& next, std::uint32_t room,
                                           const Portion& portion) const {
   const Region* region = regions_.find_block(next.guest_block);
-  if (region == nullptr) return {{}, 1};
+  if (region == nullptr) {
+    return {{}, std::min(next.block_count, unmapped_from(next.guest_block))};
+  }
   if (region->page_bytes == kHugePageBytes) {
     const Run page = run_at(*region, next.guest_block, 1, 1);
     const std::uint32_t settled =
         std::min(next.block_count, page.count - (next.guest_block - page.block));
     const bool has_it =
         portion.piece_count > 0 && portion.pieces[portion.piece_count - 1].block == page.block;
-    if (has_it || is_removed_page(page.block)) return {{}, settled};
+    const bool left_out = options_.plan->to_detach && is_zero_page(page.block);
+    if (has_it || left_out || is_removed_page(page.block)) return {{}, settled};
     return room < page.count ? PlannedPiece{} : PlannedPiece{{page.block, page.count}, settled};
   }
   // What was given back is zeros when it is touched; filling it would undo the balloon's work.
-  if (is_removed(next.guest_block)) return {{}, alike(next.guest_block, next.block_count)};
+  if (is_removed(next.guest_block)) {
+    const auto region_end =
+        static_cast<std::uint32_t>((region->memory_offset + region->size_bytes) / kBlockBytes);
+    const std::uint32_t in_region = region_end - next.guest_block;
+    return {{}, alike(next.guest_block, std::min(next.block_count, in_region))};
+  }
   const Run run =
       run_at(*region, next.guest_block, std::min(next.block_count, room), next.block_count);
+  if (run.zero && options_.plan->to_detach) return {{}, run.count};
   return {{run.block, run.count, run.zero}, run.count};
+}
+
+std::uint32_t Session::unmapped_from(std::uint32_t block) const {
+  std::uint64_t next = chain_.mapping().block_count();
+  for (const Region& region : regions_.regions()) {
+    const std::uint64_t first = region.memory_offset / kBlockBytes;
+    if (first > block) next = std::min(next, first);
+  }
+  return static_cast<std::uint32_t>(next - block);
 }
 
 bool Session::fill_portion(Portion& portion, std::uint32_t& left) {
@@ -181,7 +201,7 @@ std::uint32_t Session::fill_piece(const Portion& portion, std::uint32_t limit) {
         if (run.count == 1) return 1;
         break;
       default:
-        return after_refused_populate(result);
+        return after_refused_populate(result, region, block + done);
     }
   }
 }
@@ -189,12 +209,14 @@ std::uint32_t Session::fill_piece(const Portion& portion, std::uint32_t limit) {
 std::uint32_t Session::fill_page_piece(const Portion& portion, const Region& region,
                                        std::uint32_t block) {
   if (is_removed_page(block)) return kHugePageBlocks;
-  const sys::FillResult result = fill_from(portion, region, {block, kHugePageBlocks, false});
+  const sys::FillResult result =
+      told_apart(fill_from(portion, region, {block, kHugePageBlocks, false}), region,
+                 address_of(region, block));
   if (state_ != SessionState::kServing) return 0;
   const bool settled = result.outcome == sys::FillOutcome::kDone ||
                        result.outcome == sys::FillOutcome::kPresent ||
                        result.outcome == sys::FillOutcome::kUnmapped;
-  return settled ? kHugePageBlocks : after_refused_populate(result);
+  return settled ? kHugePageBlocks : after_refused_populate(result, region, block);
 }
 
 sys::FillResult Session::fill_from(const Portion& portion, const Region& region, const Run& run) {
@@ -209,7 +231,12 @@ sys::FillResult Session::fill_from(const Portion& portion, const Region& region,
               portion.buffer.subspan(offset, run.count * kBlockBytes));
 }
 
-std::uint32_t Session::after_refused_populate(const sys::FillResult& result) {
+std::uint32_t Session::after_refused_populate(const sys::FillResult& result, const Region& region,
+                                              std::uint32_t block) {
+  if (result.outcome == sys::FillOutcome::kNoMemory) {
+    // Nobody waits for what is populated, unless the server wants to leave the VM.
+    lack_page(region, address_of(region, block), options_.plan->to_detach);
+  }
   if (result.outcome == sys::FillOutcome::kProcessGone) end();
   if (result.outcome == sys::FillOutcome::kFailed) {
     fail_closed(system_error("populate", "guest memory", result.error_number).message, 0, 0);
@@ -240,6 +267,7 @@ void Session::set_plan(const PopulatePlan* plan, PlanReader* reader) {
   while (!stop_populating()) PlanReader::wait_for(*ahead_.front());
   options_.plan = plan;
   options_.reader = reader;
+  if (plan->to_detach && shortage_.is_on()) shortage_.add_waiter(sys::monotonic_ns());
   vm_.populate_position().set(0);
   planned_position_ = 0;
   plan_ended_ = false;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <vector>
 
 #include "base/block.h"
 #include "base/error.h"
@@ -50,6 +51,43 @@ std::size_t file_bytes(std::uint64_t memory_bytes) {
   return kBitsOffset + bits_bytes(memory_bytes) + kRecordedBytes;
 }
 
+/// Storage for all that is ever written, as runs of the file.
+std::vector<sys::FileRange> used_ranges(const VmRecord& record, std::size_t file_bytes) {
+  std::vector<sys::FileRange> ranges{{0, kBitsOffset}};
+  constexpr std::uint64_t kBlocksPerPage = kPageBytes * 8;
+  for (const Region& region : record.regions) {
+    const std::uint64_t first = region.memory_offset / kBlockBytes / kBlocksPerPage;
+    const std::uint64_t end_block = blocks_for(region.memory_offset + region.size_bytes);
+    const std::uint64_t end = (end_block + kBlocksPerPage - 1) / kBlocksPerPage;
+    ranges.push_back({kBitsOffset + first * kPageBytes, (end - first) * kPageBytes});
+  }
+  if (record.record_until_ns != 0) ranges.push_back({file_bytes - kRecordedBytes, kRecordedBytes});
+  return ranges;
+}
+
+/// One VM must not take what the others need.
+constexpr std::uint64_t kLeastShareBytes = std::uint64_t{1} << 20;
+constexpr std::uint64_t kShares = 16;
+
+Status set_aside(int fd, const VmRecord& record, std::size_t file_bytes,
+                 const std::string& object) {
+  const std::vector<sys::FileRange> ranges = used_ranges(record, file_bytes);
+  std::uint64_t needed = 0;
+  for (const sys::FileRange& range : ranges) needed += range.size_bytes;
+  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t total, sys::file_system_bytes(fd, object));
+  const std::uint64_t share = std::max(total / kShares, kLeastShareBytes);
+  if (total != 0 && needed > share) {
+    return fail(ErrorKind::kNoSpace,
+                "'{}' needs {} bytes for a VM of {} bytes of memory, more than one VM may have of "
+                "its file system ({}); make that larger, or choose another by --state-dir",
+                object, needed, record.memory_bytes, share);
+  }
+  for (const sys::FileRange& range : ranges) {
+    LAMINA_RETURN_IF_ERROR(sys::reserve(fd, range, object));
+  }
+  return {};
+}
+
 FixedFields& fields_of(const sys::SharedMapping& mapping) {
   return *std::launder(reinterpret_cast<FixedFields*>(mapping.bytes().data()));
 }
@@ -65,9 +103,8 @@ Result<VmState> VmState::create(int directory, const std::string& name, const Vm
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd,
                           sys::open_at(directory, name, O_RDWR | O_CREAT | O_EXCL, object));
   const std::size_t bytes = file_bytes(record.memory_bytes);
-  const std::size_t used = record.record_until_ns != 0 ? bytes : bytes - kRecordedBytes;
-  LAMINA_RETURN_IF_ERROR(sys::reserve(fd.get(), used, object));
   LAMINA_RETURN_IF_ERROR(sys::truncate(fd.get(), bytes, object));
+  LAMINA_RETURN_IF_ERROR(set_aside(fd.get(), record, bytes, object));
   LAMINA_ASSIGN_OR_RETURN(sys::SharedMapping mapping,
                           sys::SharedMapping::map(fd.get(), bytes, object));
   auto* fields = new (mapping.bytes().data()) FixedFields;

@@ -14,7 +14,8 @@
 //
 // The slots are locked in memory: a read(2) of events whose copy-out faults loses the event, and a
 // page that has to be had first is where a SIGKILL can hit. All storage is set aside when the file
-// is made, so that no later store can meet a full file system.
+// is made, so that no later store can meet a full file system. What is set aside goes by the VM's
+// regions, not by what the snapshot says of its size: the rest is a hole that is never touched.
 //
 // Layout (host byte order; the file never leaves its machine): a page of fixed fields, a page of
 // event slots, a page with the snapshot's path, the removed bits, the recorded blocks.
@@ -100,7 +101,8 @@ class VmState {
   /// Event slots of each of the two kinds.
   static constexpr std::size_t kSlots = 16;
 
-  /// Makes the file `name`, all of its storage included: kNoSpace when there is none.
+  /// Makes the file `name`, all of its storage included: kNoSpace when there is none, or when one
+  /// VM would take more than a sixteenth of the file system (1 MiB where that is less).
   static Result<VmState> create(int directory, const std::string& name, const VmRecord& record,
                                 const std::string& object);
 
@@ -116,6 +118,7 @@ class VmState {
   /// The slots that waiting events are read into, and those for events that a fill has to read.
   [[nodiscard]] std::span<uffd_msg> slots() const;
   [[nodiscard]] std::span<uffd_msg> reread_slots() const;
+  /// One for each block. REQUIRES: only those of blocks in a region are looked at.
   [[nodiscard]] std::span<std::uint64_t> removed_bits() const;
   /// Where populating goes on, in the terms of Session.
   [[nodiscard]] Counter& populate_position() const;

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -45,6 +47,54 @@ class VmStateTest : public testing::Test {
   std::filesystem::path root_;
   sys::Fd directory_;
 };
+
+constexpr std::uint64_t kTebibyte = std::uint64_t{1} << 40;
+constexpr std::uint64_t kMebibyte = std::uint64_t{1} << 20;
+
+/// What a file takes of its file system.
+std::uint64_t allocated_bytes(const std::filesystem::path& path) {
+  struct stat facts{};
+  EXPECT_EQ(::stat(path.c_str(), &facts), 0);
+  return static_cast<std::uint64_t>(facts.st_blocks) * 512;
+}
+
+TEST_F(VmStateTest, WhatItTakesGoesByTheRegionsNotByTheSnapshotsSize) {
+  VmRecord record = example();
+  record.record_until_ns = 0;
+  record.memory_bytes = 8 * kTebibyte;
+  record.regions = {{0x7000'0000'0000, 16 * kMebibyte, 4 * kTebibyte, 4096}};
+  const auto state = VmState::create(directory_.get(), "state", record, "state");
+  ASSERT_TRUE(state) << state.error().message;
+  EXPECT_LE(allocated_bytes(root_ / "state"), 5 * 4096);
+  // Its bits are storage that is there.
+  state->removed_bits()[4 * kTebibyte / 4096 / 64] = 7;
+  state->removed_bits()[(4 * kTebibyte + 16 * kMebibyte) / 4096 / 64 - 1] = 7;
+  EXPECT_LE(allocated_bytes(root_ / "state"), 5 * 4096);
+  EXPECT_TRUE(attach());
+}
+
+TEST_F(VmStateTest, OneVmDoesNotTakeWhatOthersNeed) {
+  const std::filesystem::path mounted = root_ / "small";
+  std::filesystem::create_directory(mounted);
+  if (::mount("lamina-test", mounted.c_str(), "tmpfs", 0, "size=64m") != 0) {
+    GTEST_SKIP() << "nothing can be mounted here";
+  }
+  {
+    const sys::Fd directory(::open(mounted.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    VmRecord record = example();
+    record.memory_bytes = kTebibyte;
+    record.regions = {{0x7000'0000'0000, kTebibyte, 0, 4096}};
+    const auto refused = VmState::create(directory.get(), "large", record, "state");
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().kind, ErrorKind::kNoSpace);
+    EXPECT_NE(refused.error().message.find("more than one VM may have"), std::string::npos)
+        << refused.error().message;
+    record.memory_bytes = 4096 * kMebibyte;
+    record.regions = {{0x7000'0000'0000, 4096 * kMebibyte, 0, 4096}};
+    EXPECT_TRUE(VmState::create(directory.get(), "usual", record, "state"));
+  }
+  EXPECT_EQ(::umount2(mounted.c_str(), MNT_DETACH), 0);
+}
 
 TEST_F(VmStateTest, ASuccessorFindsAllThatWasLeft) {
   const VmRecord record = example();

@@ -1,5 +1,6 @@
 #include "server/acceptor.h"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include <cerrno>
 #include <optional>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "sys/peer.h"
 #include "sys/process.h"
@@ -34,11 +36,10 @@ constexpr std::chrono::milliseconds kPause{100};
 
 /// What is said of a peer that has ended, or is ending, in its handshake; whatever else went wrong
 /// comes of that.
-std::optional<std::string> end_of(const ClaimedPeer& claimed) {
-  const sys::NamedProcess process{.pid = claimed.peer.pid, .start_time = claimed.start_time};
-  if (!sys::is_ending(claimed.pidfd.get(), process)) return std::nullopt;
+std::optional<std::string> end_of(const sys::NamedProcess& process, int pidfd) {
+  if (!sys::is_ending(pidfd, process)) return std::nullopt;
   return fmt::format("process {} is refused: it ended during its handshake{}", process.pid,
-                     sys::how_it_ended(claimed.pidfd.get(), process));
+                     sys::how_it_ended(pidfd, process));
 }
 
 }  // namespace
@@ -83,11 +84,17 @@ void Acceptor::handle(const std::function<void(std::unique_ptr<Vm>)>& take,
     const auto listening =
         std::find_if(listening_.begin(), listening_.end(),
                      [fd](const sys::Fd& candidate) { return candidate.get() == fd; });
-    if (listening != listening_.end()) {
-      accept_from(static_cast<std::uint32_t>(listening - listening_.begin()), refuse);
-    } else {
-      receive_from(fd, take, refuse);
-    }
+    const bool is_peer = listening == listening_.end();
+    const Status handled = contain("handshake", [&]() -> Status {
+      if (is_peer) {
+        receive_from(fd, take, refuse);
+      } else {
+        accept_from(static_cast<std::uint32_t>(listening - listening_.begin()), refuse);
+      }
+      return {};
+    });
+    // For want of memory, say: this peer is lost, the others are not.
+    if (!handled) give_up(is_peer ? fd : -1, handled.error(), refuse);
   }
 }
 
@@ -95,8 +102,9 @@ void Acceptor::accept_from(std::uint32_t endpoint,
                            const std::function<void(const std::string&)>& refuse) {
   // A bounded number at once, so that a flood of connections does not hold up what has arrived.
   for (int i = 0; i < kEventsAtOnce; ++i) {
-    auto connection =
-        sys::accept_connection(listening_[endpoint].get(), endpoints_[endpoint].socket_path);
+    auto connection = contain("accept", [&] {
+      return sys::accept_connection(listening_[endpoint].get(), endpoints_[endpoint].socket_path);
+    });
     if (!connection) {
       // Out of descriptors, most likely, and the connection still waits.
       refuse(connection.error().message);
@@ -105,7 +113,16 @@ void Acceptor::accept_from(std::uint32_t endpoint,
       return watch_listening();
     }
     if (!*connection) return;
-    const Status admitted = admit(std::move(**connection), endpoint, refuse);
+    // A peer may have sent its userfaultfd already. When it is lost here, in the middle of being
+    // admitted, nobody would ever fill its memory.
+    const auto pidfd = sys::open_peer((*connection)->get());
+    bool lost = true;
+    const Status admitted = contain("peer", [&] {
+      Status done = admit(std::move(**connection), endpoint, refuse);
+      lost = false;
+      return done;
+    });
+    if (lost && pidfd) static_cast<void>(sys::kill_process(pidfd->get()));
     if (!admitted) refuse(admitted.error().message);
   }
 }
@@ -148,19 +165,40 @@ void Acceptor::receive_from(int connection, const std::function<void(std::unique
   // Nothing more is expected from the peer; its end is seen by its pidfd.
   static_cast<void>(::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection, nullptr));
   const std::string name = pending.claimed.directory.name();
-  const pid_t pid = pending.claimed.peer.pid;
+  const sys::NamedProcess process{.pid = pending.claimed.peer.pid,
+                                  .start_time = pending.claimed.start_time};
+  // Its own: whatever has become of the VM when something fails, its process can be killed.
+  const sys::Fd pidfd(::fcntl(pending.claimed.pidfd.get(), F_DUPFD_CLOEXEC, 0));
+  if (!pidfd.valid()) return refuse_peer(system_error("dup", "peer process", errno));
   Pending finished = std::move(found->second);
   pending_.erase(found);
-  auto vm = finish(finished);
-  if (!vm) {
-    const auto end = end_of(finished.claimed);
-    static_cast<void>(sys::kill_process(finished.claimed.pidfd.get()));
-    refuse(end ? *end
-               : fmt::format("process {} is refused: {}{}", pid, vm.error().message, kKilledToo));
-    states_->remove(VmDirectory(name, sys::Fd()));
-    return;
+  const Status taken = contain("handshake", [&]() -> Status {
+    LAMINA_ASSIGN_OR_RETURN(std::unique_ptr<Vm> vm, finish(finished));
+    take(std::move(vm));
+    return {};
+  });
+  if (taken) return;
+  const auto end = end_of(process, pidfd.get());
+  static_cast<void>(sys::kill_process(pidfd.get()));
+  states_->remove(VmDirectory(name, sys::Fd()));
+  refuse(end ? *end
+             : fmt::format("process {} is refused: {}{}", process.pid, taken.error().message,
+                           kKilledToo));
+}
+
+void Acceptor::give_up(int connection, const Error& error,
+                       const std::function<void(const std::string&)>& refuse) noexcept {
+  const auto found = pending_.find(connection);
+  if (found != pending_.end()) {
+    // It may have sent its userfaultfd, and not be told that it waits in vain.
+    static_cast<void>(
+        contain("peer", [&] { return sys::kill_process(found->second.claimed.pidfd.get()); }));
+    drop(connection);
   }
-  take(std::move(*vm));
+  static_cast<void>(contain("log", [&]() -> Status {
+    refuse(error.message);
+    return {};
+  }));
 }
 
 Result<std::unique_ptr<Vm>> Acceptor::finish(Pending& pending) {
@@ -170,9 +208,13 @@ Result<std::unique_ptr<Vm>> Acceptor::finish(Pending& pending) {
                  std::move(service));
 }
 
-void Acceptor::drop(int connection) {
+void Acceptor::drop(int connection) noexcept {
   const auto found = pending_.find(connection);
-  states_->remove(found->second.claimed.directory);
+  // What is left there is found by the next start.
+  static_cast<void>(contain("peer", [&]() -> Status {
+    states_->remove(found->second.claimed.directory);
+    return {};
+  }));
   // A serving process that was just forked may hold it open for a moment longer.
   static_cast<void>(::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection, nullptr));
   pending_.erase(found);
@@ -189,6 +231,11 @@ void Acceptor::drop_oldest(const std::function<void(const std::string&)>& refuse
 }
 
 int Acceptor::expire(const std::function<void(const std::string&)>& refuse) {
+  const auto next_ms = contain("peers", [&]() -> Result<int> { return expire_late(refuse); });
+  return next_ms ? *next_ms : static_cast<int>(kPause.count());
+}
+
+int Acceptor::expire_late(const std::function<void(const std::string&)>& refuse) {
   const Clock::time_point now = Clock::now();
   int next_ms = -1;
   std::vector<int> late;
@@ -250,12 +297,13 @@ void Acceptor::stop_listening(const std::function<void(std::unique_ptr<Vm>)>& ta
 }
 
 std::string Acceptor::reason_of(const Pending& pending, const std::string& reason) {
-  const auto end = end_of(pending.claimed);
+  const ClaimedPeer& claimed = pending.claimed;
+  const sys::NamedProcess process{.pid = claimed.peer.pid, .start_time = claimed.start_time};
+  const auto end = end_of(process, claimed.pidfd.get());
   const bool waits = pending.receiver.has_userfaultfd();
-  if (waits) static_cast<void>(sys::kill_process(pending.claimed.pidfd.get()));
+  if (waits) static_cast<void>(sys::kill_process(claimed.pidfd.get()));
   if (end) return *end;
-  return fmt::format("process {} is refused: {}{}", pending.claimed.peer.pid, reason,
-                     waits ? kKilledToo : "");
+  return fmt::format("process {} is refused: {}{}", process.pid, reason, waits ? kKilledToo : "");
 }
 
 void Acceptor::close() {

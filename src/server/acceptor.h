@@ -33,7 +33,7 @@ class Acceptor {
   [[nodiscard]] int fd() const { return epoll_.get(); }
 
   /// Accepts and receives what waits. Finished VMs go to `take`; peers that are refused, with the
-  /// reason, to `refuse`.
+  /// reason, to `refuse`. When `take` throws it has not taken the VM, which is killed.
   void handle(const std::function<void(std::unique_ptr<Vm>)>& take,
               const std::function<void(const std::string&)>& refuse);
 
@@ -88,7 +88,11 @@ class Acceptor {
                     const std::function<void(const std::string&)>& refuse);
   /// What is said of a peer that is refused. One that has handed over its userfaultfd is killed.
   static std::string reason_of(const Pending& pending, const std::string& reason);
-  void drop(int connection);
+  /// Handling a peer has thrown (-1: accepting one has).
+  void give_up(int connection, const Error& error,
+               const std::function<void(const std::string&)>& refuse) noexcept;
+  int expire_late(const std::function<void(const std::string&)>& refuse);
+  void drop(int connection) noexcept;
   void drop_oldest(const std::function<void(const std::string&)>& refuse);
 
   const StateDirectory* states_;

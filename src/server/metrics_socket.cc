@@ -9,6 +9,7 @@
 #include <chrono>
 #include <optional>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "lamina/serve.h"
 #include "sys/unix_socket.h"
@@ -136,13 +137,15 @@ bool server::answers_at(const std::string& metrics_socket) {
 }
 
 Result<std::string> read_serve_metrics(const std::string& metrics_socket) {
-  LAMINA_ASSIGN_OR_RETURN(const std::string text, ask(metrics_socket, std::nullopt));
-  const std::size_t body = text.find("\r\n\r\n");
-  if (!text.starts_with("HTTP/1.0 200 ") || body == std::string::npos) {
-    return fail(ErrorKind::kFailed, "what listens at '{}' is no metrics socket of lamina",
-                metrics_socket);
-  }
-  return text.substr(body + 4);
+  return contain("metrics", [&]() -> Result<std::string> {
+    LAMINA_ASSIGN_OR_RETURN(const std::string text, ask(metrics_socket, std::nullopt));
+    const std::size_t body = text.find("\r\n\r\n");
+    if (!text.starts_with("HTTP/1.0 200 ") || body == std::string::npos) {
+      return fail(ErrorKind::kFailed, "what listens at '{}' is no metrics socket of lamina",
+                  metrics_socket);
+    }
+    return text.substr(body + 4);
+  });
 }
 
 }  // namespace lamina

@@ -9,6 +9,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "base/mutex.h"
 #include "server/acceptor.h"
@@ -23,11 +24,16 @@
 #include "server/takeover.h"
 #include "sys/directory.h"
 #include "sys/event.h"
+#include "sys/process.h"
+#include "sys/thread.h"
 
 namespace lamina {
 
 using namespace server;  // NOLINT(google-build-using-namespace): this file is its entrance
 using Clock = std::chrono::steady_clock;
+
+/// A round that has failed is done again after so long.
+constexpr int kAgainMs = 100;
 
 /// One thread accepts and ends VMs; the serving threads are below it.
 class PageServer::Implementation {
@@ -67,7 +73,7 @@ class PageServer::Implementation {
     LAMINA_ASSIGN_OR_RETURN(
         served_, ServedVms::start(vms_, default_threads(options_.threads), options_.log));
     look_again_until_ = Clock::now() + kLookingAgain;
-    thread_ = std::thread([this] { run(); });
+    LAMINA_ASSIGN_OR_RETURN(thread_, sys::start_thread("page server", [this] { run(); }));
     return {};
   }
 
@@ -120,32 +126,44 @@ class PageServer::Implementation {
       }
       log(reason);
     };
+    bool failed = false;
     while (request_ != Request::kStop) {
-      const int due_ms = next_due(refuse);
-      std::array<pollfd, 5> waiting = {
-          pollfd{wake_.fd(), POLLIN, 0}, pollfd{acceptor_->fd(), POLLIN, 0},
-          pollfd{served_->fd(), POLLIN, 0}, pollfd{metrics_ ? metrics_->fd() : -1, POLLIN, 0},
-          pollfd{metrics_ ? metrics_->clients_fd() : -1, POLLIN, 0}};
-      static_cast<void>(::poll(waiting.data(), waiting.size(), due_ms));
-      // Before the request is looked at: one that comes later wakes the next round.
-      wake_.clear();
-      if (waiting[1].revents != 0) acceptor_->handle(take, refuse);
-      if (waiting[2].revents != 0) end_vms();
-      if (waiting[3].revents != 0 || waiting[4].revents != 0) {
-        metrics_->handle([this] { return metrics(); });
-      }
-      if (!detaching && Clock::now() < look_again_until_) look_again();
-      look_for_stranded();
-      if (request_ == Request::kDetach) {
-        if (!std::exchange(detaching, true)) {
-          acceptor_->stop_listening(take, refuse);
-          served_->detach_all();
-        }
-        if (vms_.empty() && !acceptor_->has_peers()) break;
-      }
+      const auto over = contain("page server", [&]() -> Result<bool> {
+        return do_round(failed, detaching, take, refuse);
+      });
+      if (over.value_or(false)) break;
+      // For want of memory: a little later it may be had.
+      failed = !over;
     }
     acceptor_->close();
     if (metrics_) metrics_->remove();
+  }
+
+  /// True when nobody needs this server any more.
+  bool do_round(bool again, bool& detaching, const std::function<void(std::unique_ptr<Vm>)>& take,
+                const std::function<void(const std::string&)>& refuse) {
+    std::array<pollfd, 5> waiting = {
+        pollfd{wake_.fd(), POLLIN, 0}, pollfd{acceptor_->fd(), POLLIN, 0},
+        pollfd{served_->fd(), POLLIN, 0}, pollfd{metrics_ ? metrics_->fd() : -1, POLLIN, 0},
+        pollfd{metrics_ ? metrics_->clients_fd() : -1, POLLIN, 0}};
+    if (again) static_cast<void>(::poll(waiting.data(), 1, kAgainMs));
+    const int due_ms = again ? 0 : next_due(refuse);
+    static_cast<void>(::poll(waiting.data(), waiting.size(), due_ms));
+    // Before the request is looked at: one that comes later wakes the next round.
+    wake_.clear();
+    if (waiting[1].revents != 0) acceptor_->handle(take, refuse);
+    if (waiting[2].revents != 0 || again) end_vms();
+    if (waiting[3].revents != 0 || waiting[4].revents != 0) {
+      metrics_->handle([this] { return metrics(); });
+    }
+    if (!detaching && Clock::now() < look_again_until_) look_again();
+    look_for_stranded();
+    if (request_ != Request::kDetach) return false;
+    if (!std::exchange(detaching, true)) {
+      acceptor_->stop_listening(take, refuse);
+      served_->detach_all();
+    }
+    return vms_.empty() && !acceptor_->has_peers();
   }
 
   int next_due(const std::function<void(const std::string&)>& refuse) {
@@ -164,7 +182,7 @@ class PageServer::Implementation {
       Vms found;
       const Status looked = take_over_abandoned(*states_, snapshots_, found, totals_, collect);
       if (!looked) lines.push_back(looked.error().message);
-      for (auto& [id, vm] : found) served_->add(std::move(vm));
+      for (auto& [id, vm] : found) serve(std::move(vm), collect);
     }
     for (const std::string& line : lines) log(line);
   }
@@ -180,9 +198,25 @@ class PageServer::Implementation {
   }
 
   void admit(std::unique_ptr<Vm> vm) {
-    const MutexLock lock(mutex_);
-    vm->id = ++totals_.sessions_started;
-    served_->add(std::move(vm));
+    std::vector<std::string> lines;
+    {
+      const MutexLock lock(mutex_);
+      vm->id = ++totals_.sessions_started;
+      serve(std::move(vm), [&lines](const std::string& line) { lines.push_back(line); });
+    }
+    for (const std::string& line : lines) log(line);
+  }
+
+  /// A VM that cannot be served is killed.
+  void serve(std::unique_ptr<Vm> vm, const Log& say)
+      LAMINA_THREAD_ANNOTATION(requires_capability(mutex_)) {
+    const Status added = served_->add(vm);
+    if (added) return;
+    static_cast<void>(sys::kill_process(vm->pidfd.get()));
+    states_->remove(vm->directory);
+    ++totals_.vms_killed;
+    say(fmt::format("process {} was killed, it could not be served: {}", vm->state.record().pid,
+                    added.error().message));
   }
 
   void end_vms() {
@@ -217,9 +251,11 @@ class PageServer::Implementation {
 };
 
 Result<std::unique_ptr<PageServer>> PageServer::start(const ServeOptions& options) {
-  auto implementation = std::make_unique<Implementation>(options);
-  LAMINA_RETURN_IF_ERROR(implementation->start());
-  return std::unique_ptr<PageServer>(new PageServer(std::move(implementation)));
+  return contain("page server", [&]() -> Result<std::unique_ptr<PageServer>> {
+    auto implementation = std::make_unique<Implementation>(options);
+    LAMINA_RETURN_IF_ERROR(implementation->start());
+    return std::unique_ptr<PageServer>(new PageServer(std::move(implementation)));
+  });
 }
 
 PageServer::PageServer(std::unique_ptr<Implementation> implementation)

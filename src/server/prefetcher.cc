@@ -4,11 +4,19 @@
 #include <utility>
 
 #include "base/block.h"
+#include "base/contain.h"
+#include "base/error.h"
 #include "sys/page_cache.h"
+#include "sys/thread.h"
 
 namespace lamina::server {
 
-Prefetcher::Prefetcher() : thread_([this] { run(); }) {}
+Result<std::unique_ptr<Prefetcher>> Prefetcher::start() {
+  std::unique_ptr<Prefetcher> started(new Prefetcher);
+  LAMINA_ASSIGN_OR_RETURN(started->thread_,
+                          sys::start_thread("prefetcher", [raw = started.get()] { raw->run(); }));
+  return started;
+}
 
 Prefetcher::~Prefetcher() {
   {
@@ -16,20 +24,21 @@ Prefetcher::~Prefetcher() {
     stopping_ = true;
   }
   wake_.notify_all();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
-void Prefetcher::add(const Service& service) {
+void Prefetcher::add(const Service& service) noexcept {
   if (!service.plan || service.plan->first.empty()) return;
   Wanted wanted{service.snapshot, service.plan};
-  {
+  const Status added = contain("prefetcher", [&]() -> Status {
     const MutexLock lock(mutex_);
     // Asked for already by another VM, and not yet begun: once is enough.
     if (std::find(queue_.begin(), queue_.end(), wanted) == queue_.end()) {
       queue_.push_back(std::move(wanted));
     }
-  }
-  wake_.notify_all();
+    return {};
+  });
+  if (added) wake_.notify_all();
 }
 
 void Prefetcher::run() {

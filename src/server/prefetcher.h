@@ -15,7 +15,7 @@ namespace lamina::server {
 
 class Prefetcher {
  public:
-  Prefetcher();
+  static Result<std::unique_ptr<Prefetcher>> start();
   Prefetcher(const Prefetcher&) = delete;
   Prefetcher& operator=(const Prefetcher&) = delete;
   Prefetcher(Prefetcher&&) = delete;
@@ -24,10 +24,12 @@ class Prefetcher {
   ~Prefetcher();
 
   /// Reads ahead what a VM's plan begins with. Blocks that are in memory already cost a system call
-  /// for each run.
-  void add(const Service& service);
+  /// for each run. What there is no memory for is not read ahead.
+  void add(const Service& service) noexcept;
 
  private:
+  Prefetcher() = default;
+
   /// Kept open by it until it is done.
   struct Wanted {
     std::shared_ptr<const Snapshot> snapshot;

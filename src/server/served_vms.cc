@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "sys/clock.h"
 #include "sys/process.h"
@@ -41,11 +42,13 @@ Result<std::unique_ptr<ServedVms>> ServedVms::start(Vms& vms, std::size_t thread
   std::unique_ptr<ServedVms> served(new ServedVms(vms, std::move(log)));
   served->epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
   if (!served->epoll_.valid()) return system_failure("epoll_create", "served VMs", errno);
+  if (auto prefetcher = Prefetcher::start()) served->prefetcher_ = std::move(*prefetcher);
   LAMINA_ASSIGN_OR_RETURN(served->storer_, WorkingSetStorer::start());
   LAMINA_ASSIGN_OR_RETURN(served->threads_, ServingThreads::start(threads));
   for (const int fd : {served->storer_->fd(), served->threads_->fd()}) {
     LAMINA_RETURN_IF_ERROR(served->watch(fd));
   }
+  served->threads_->reserve(vms.size());
   for (const auto& [id, vm] : vms) {
     vm->state.counters().resumptions.add(1);
     served->begin(*vm);
@@ -61,13 +64,18 @@ Status ServedVms::watch(int fd) const {
   return system_failure("epoll_ctl", "served VMs", errno);
 }
 
-void ServedVms::add(std::unique_ptr<Vm> vm) {
-  Vm& added = *vm;
-  vms_[added.id] = std::move(vm);
-  begin(added);
+Status ServedVms::add(std::unique_ptr<Vm>& vm) {
+  return contain("serve a VM", [&]() -> Status {
+    threads_->reserve(vms_.size() + 1);
+    Vm& added = *vm;
+    std::unique_ptr<Vm>& place = vms_[added.id];
+    place = std::move(vm);
+    begin(added);
+    return {};
+  });
 }
 
-void ServedVms::begin(Vm& vm) {
+void ServedVms::begin(Vm& vm) noexcept {
   VmToServe serve;
   serve.id = vm.id;
   serve.chain = &vm.service.snapshot->opened.chain;
@@ -76,36 +84,56 @@ void ServedVms::begin(Vm& vm) {
   serve.options.record_until_ns = vm.state.record().record_until_ns;
   serve.options.plan = vm.service.plan.get();
   if (serve.options.record_until_ns != 0 && vm.state.recording_stored().get() == 0) {
-    recording_[vm.id] = serve.options.record_until_ns;
+    // A recording is a hint: without memory for it there is none.
+    static_cast<void>(contain("recording", [&]() -> Status {
+      recording_[vm.id] = serve.options.record_until_ns;
+      return {};
+    }));
   }
-  prefetcher_.add(vm.service);
+  if (prefetcher_) prefetcher_->add(vm.service);
   threads_->add(std::move(serve));
 }
 
 void ServedVms::handle_ended(const Ending& ended) {
-  handle_stored(ended);
-  for (const Ended& one : threads_->take_ended()) {
+  ended_.reserve(vms_.size());
+  handle_stored();
+  for (const std::string& note : threads_->take_notes()) say(note);
+  for (Ended& one : threads_->take_ended()) ended_.push_back(std::move(one));
+  while (!ended_.empty()) {
+    const Ended& one = ended_.back();
     const auto found = vms_.find(one.id);
-    if (found == vms_.end()) continue;
-    if (recording_.contains(one.id)) save_recording(*found->second);
-    if (storing_.contains(one.id)) {
-      waiting_[one.id] = one;
-    } else {
-      end(one, ended);
+    if (found != vms_.end()) {
+      if (recording_.contains(one.id)) save_recording(*found->second);
+      if (storing_.contains(one.id)) {
+        waiting_[one.id] = one;
+      } else {
+        end(one, ended);
+      }
     }
+    ended_.pop_back();
   }
 }
 
-void ServedVms::handle_stored(const Ending& ended) {
+void ServedVms::say(const std::string& line) const noexcept {
+  // A line that there is no memory for is lost.
+  static_cast<void>(contain("log", [&]() -> Status {
+    if (log_) log_(line);
+    return {};
+  }));
+}
+
+void ServedVms::handle_stored() {
   for (const WorkingSetStorer::Stored& stored : storer_->take_stored()) {
     storing_.erase(stored.vm);
     vms_.at(stored.vm)->state.recording_stored().set(1);
-    if (!stored.status && log_) {
-      log_(fmt::format("the working set of '{}' was not stored: {}", stored.snapshot,
-                       stored.status.error().message));
-    }
-    const auto waits = waiting_.extract(stored.vm);
-    if (!waits.empty()) end(waits.mapped(), ended);
+    auto waits = waiting_.extract(stored.vm);
+    if (!waits.empty()) ended_.push_back(std::move(waits.mapped()));
+    if (stored.status) continue;
+    static_cast<void>(contain("log", [&]() -> Status {
+      say(fmt::format("the working set of '{}' was not stored: {}", stored.snapshot,
+                      stored.status.error().message));
+      return {};
+    }));
   }
 }
 
@@ -115,19 +143,25 @@ void ServedVms::end(const Ended& one, const Ending& ended) {
   vms_.erase(found);
 }
 
-void ServedVms::save_recording(const Vm& vm) {
+void ServedVms::save_recording(const Vm& vm) noexcept {
   recording_.erase(vm.id);
   const std::uint64_t count =
       std::min<std::uint64_t>(vm.state.recorded_count().get(), pager::kMaxRecordedBlocks);
   if (count == 0) return vm.state.recording_stored().set(1);
-  const auto blocks = vm.state.recorded_blocks().first(count);
-  storing_.insert(vm.id);
-  storer_->add({vm.id,
-                vm.service.recorded_to,
-                vm.state.record().pause_id,
-                vm.state.record().memory_bytes,
-                vm.service.plan,
-                {blocks.begin(), blocks.end()}});
+  const Status saved = contain("recording", [&]() -> Status {
+    const auto blocks = vm.state.recorded_blocks().first(count);
+    storing_.insert(vm.id);
+    storer_->add({vm.id,
+                  vm.service.recorded_to,
+                  vm.state.record().pause_id,
+                  vm.state.record().memory_bytes,
+                  vm.service.plan,
+                  {blocks.begin(), blocks.end()}});
+    return {};
+  });
+  if (saved) return;
+  storing_.erase(vm.id);
+  vm.state.recording_stored().set(1);
 }
 
 int ServedVms::save_due_recordings() {

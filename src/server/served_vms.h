@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "lamina/result.h"
 #include "server/metrics.h"
@@ -36,13 +37,15 @@ class ServedVms {
   /// and goes from `vms`.
   static Result<std::unique_ptr<ServedVms>> start(Vms& vms, std::size_t threads, Log log);
 
-  void add(std::unique_ptr<Vm> vm);
+  /// When this fails (for want of memory) the VM is not served: it is the caller's to end.
+  Status add(std::unique_ptr<Vm>& vm);
 
   /// Readable when handle_ended() has something to do.
   [[nodiscard]] int fd() const { return epoll_.get(); }
 
   /// Passes every VM that is not served any more to `ended`, before its descriptors are closed. One
-  /// whose recording is being stored is passed on when that is done.
+  /// whose recording is being stored is passed on when that is done. When `ended` throws, the VM
+  /// stays, and is passed on by the next call.
   void handle_ended(const std::function<void(const Ended&, const Vm&)>& ended);
 
   /// Has the recordings stored whose time is over; returns the milliseconds until the next one's
@@ -58,9 +61,10 @@ class ServedVms {
   ServedVms(Vms& vms, Log log) : vms_(vms), log_(std::move(log)) {}
 
   [[nodiscard]] Status watch(int fd) const;
-  void begin(Vm& vm);
-  void save_recording(const Vm& vm);
-  void handle_stored(const Ending& ended);
+  void begin(Vm& vm) noexcept;
+  void save_recording(const Vm& vm) noexcept;
+  void handle_stored();
+  void say(const std::string& line) const noexcept;
   void end(const Ended& one, const Ending& ended);
 
   Vms& vms_;
@@ -69,7 +73,8 @@ class ServedVms {
   std::map<std::uint64_t, std::uint64_t> recording_;  ///< until when, by VM
   std::set<std::uint64_t> storing_;                   ///< whose recordings are being stored
   std::map<std::uint64_t, Ended> waiting_;            ///< for that, and not served any more
-  Prefetcher prefetcher_;
+  std::vector<Ended> ended_;                          ///< not passed on yet; room for all VMs
+  std::unique_ptr<Prefetcher> prefetcher_;            ///< null: there could not be another thread
   std::unique_ptr<WorkingSetStorer> storer_;
   std::unique_ptr<ServingThreads> threads_;  ///< last: its threads use the VMs
 };

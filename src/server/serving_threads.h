@@ -49,12 +49,19 @@ class ServingThreads {
   /// Stops the threads. VMs that are still served then wait for a successor.
   ~ServingThreads();
 
+  /// Sets aside what it takes to report so many VMs as ended. May throw; what is below does not,
+  /// but for take_ended(), which may be called again then.
+  void reserve(std::size_t vms);
+
   /// Gives a VM to the thread with the fewest. What goes wrong is reported as ended, killed.
+  /// REQUIRES: reserve() for it and all others.
   void add(VmToServe vm);
 
-  /// Readable when take_ended() has something.
+  /// Readable when take_ended() or take_notes() has something.
   [[nodiscard]] int fd() const { return ended_event_.fd(); }
   std::vector<Ended> take_ended();
+  /// What is worth a line in the log.
+  std::vector<std::string> take_notes();
 
   /// Fills all of the memory of every VM, so that it needs nobody any more: each is reported as
   /// ended (kDetached) when that is done.
@@ -65,10 +72,12 @@ class ServingThreads {
 
   ServingThreads() = default;
   void report(Ended ended);
+  void report_note(std::string note);
 
   sys::Event ended_event_;
   Mutex mutex_;
   std::vector<Ended> ended_ LAMINA_GUARDED_BY(mutex_);
+  std::vector<std::string> notes_ LAMINA_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<Thread>> threads_;
 };
 

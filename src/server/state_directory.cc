@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <string_view>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "sys/directory.h"
 #include "sys/file.h"
@@ -102,7 +103,7 @@ Result<VmDirectory> StateDirectory::claim(pid_t pid, std::uint64_t start_time) c
     return fail(ErrorKind::kBusy, "process {} has connected before; it has one memory to be served",
                 pid);
   }
-  auto directory = sys::open_directory(fd_.get(), name, object);
+  auto directory = contain(object, [&] { return sys::open_directory(fd_.get(), name, object); });
   if (directory) {
     const auto locked = sys::try_lock(directory->get(), object);
     if (locked && *locked) return VmDirectory(name, std::move(*directory));

@@ -16,6 +16,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "lamina/serve.h"
 #include "server/acceptor.h"
@@ -39,6 +40,9 @@ namespace {
 
 using namespace server;  // NOLINT(google-build-using-namespace): this file is its entrance
 using Clock = std::chrono::steady_clock;
+
+/// A round that has failed is followed by another one after so long.
+constexpr int kAgainMs = 100;
 
 /// The program that this process runs, whatever stands under its name by now.
 constexpr const char* kThisProgram = "/proc/self/exe";
@@ -192,8 +196,9 @@ class Supervisor {
 
   [[nodiscard]] bool looks_again() const { return Clock::now() < look_again_until_; }
 
+  /// In the child an exception must end it: it would come back to the supervisor's loop.
   /// In the child: serves until the supervisor is gone, then takes its place.
-  [[noreturn]] void be_worker(sys::Fd control) {
+  [[noreturn]] void be_worker(sys::Fd control) noexcept {
     signals_.reset();
     acceptor_->forget_peers();
     if (metrics_) metrics_->forget_clients();
@@ -223,14 +228,30 @@ class Supervisor {
   void loop() {
     finish_if_done();
     while (!finished_) {
-      if (worker_.start_if_due() && stopping_) worker_.tell(detach_message(), {});
-      wait_and_handle();
-      if (!stopping_ && looks_again()) look_again();
-      stranded_.look_if_due(*states_, totals_, log_);
-      if (to_be_succeeded_ && !acceptor_->has_peers()) be_succeeded();
-      if (worker_.is_hopeless()) give_up();
-      finish_if_done();
+      const Status done = contain("supervisor", [&]() -> Status {
+        do_round();
+        return {};
+      });
+      // For want of memory: a little later it may be had. What there is no memory to say is not
+      // said.
+      if (!done) {
+        static_cast<void>(contain("log", [&]() -> Status {
+          log_(done.error().message);
+          return {};
+        }));
+        static_cast<void>(::poll(nullptr, 0, kAgainMs));
+      }
     }
+  }
+
+  void do_round() {
+    if (worker_.start_if_due() && stopping_) worker_.tell(detach_message(), {});
+    wait_and_handle();
+    if (!stopping_ && looks_again()) look_again();
+    stranded_.look_if_due(*states_, totals_, log_);
+    if (to_be_succeeded_ && !acceptor_->has_peers()) be_succeeded();
+    if (worker_.is_hopeless()) give_up();
+    finish_if_done();
   }
 
   void wait_and_handle() {
@@ -243,7 +264,14 @@ class Supervisor {
         pollfd{acceptor_->fd(), POLLIN, 0}, pollfd{metrics_ ? metrics_->fd() : -1, POLLIN, 0},
         pollfd{metrics_ ? metrics_->clients_fd() : -1, POLLIN, 0}};
     static_cast<void>(::poll(waiting.data(), waiting.size(), wait_ms));
-    if (waiting[1].revents != 0) handle_message();
+    if (waiting[1].revents != 0) {
+      const Status handled = contain("control message", [&]() -> Status {
+        handle_message();
+        return {};
+      });
+      // A successor says again what is lost.
+      if (!handled) worker_.kill();
+    }
     if (waiting[2].revents != 0) {
       acceptor_->handle(take_, refuse_);
     }
@@ -269,7 +297,12 @@ class Supervisor {
     const std::array<int, 4> fds = {vm->userfaultfd.get(), vm->pidfd.get(), vm->directory.fd(),
                                     vm->connection.get()};
     vms_[message.id] = std::move(vm);
-    worker_.tell(message, fds);
+    const Status told = contain("serve a VM", [&]() -> Status {
+      worker_.tell(message, fds);
+      return {};
+    });
+    // From here on it is on record: a successor serves it.
+    if (!told) worker_.kill();
   }
 
   void handle_message() {
@@ -402,6 +435,8 @@ class Supervisor {
 
 }  // namespace
 
-Status serve(const ServeOptions& options) { return Supervisor(options).run(); }
+Status serve(const ServeOptions& options) {
+  return contain("page server", [&] { return Supervisor(options).run(); });
+}
 
 }  // namespace lamina

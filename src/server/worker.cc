@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "server/control_message.h"
 #include "sys/process.h"
@@ -19,7 +20,13 @@ class Worker {
   Worker(Snapshots& snapshots, int control, int supervisor, Log log)
       : snapshots_(snapshots), control_(control), supervisor_(supervisor), log_(std::move(log)) {}
 
+  /// An exception ends it: another serving process, forked from the supervisor, goes on.
   Result<WorkerEnd> run(Vms& vms, std::size_t threads) {
+    return contain("serving process", [&] { return serve_all(vms, threads); });
+  }
+
+ private:
+  Result<WorkerEnd> serve_all(Vms& vms, std::size_t threads) {
     LAMINA_ASSIGN_OR_RETURN(served_, ServedVms::start(vms, threads, log_));
     while (true) {
       std::array<pollfd, 3> waiting = {pollfd{control_, POLLIN, 0},
@@ -39,7 +46,6 @@ class Worker {
     }
   }
 
- private:
   /// False when the supervisor has closed its end.
   bool handle_message() {
     auto received = sys::receive_message(control_, kMaxControlBytes);
@@ -51,31 +57,35 @@ class Worker {
       served_->detach_all();
       return true;
     }
-    auto vm = make_vm(*message, received->fds);
-    if (vm) {
-      serve(std::move(*vm));
-    } else {
-      tell_ended({message->id, pager::SessionState::kKilled, vm.error().message});
+    // What there is no memory for, or goes wrong otherwise, ends this VM: the supervisor kills it.
+    const Status served = contain("serve a VM", [&]() -> Status {
+      LAMINA_ASSIGN_OR_RETURN(std::unique_ptr<Vm> vm, make_vm(*message, received->fds));
+      return serve(std::move(vm));
+    });
+    if (!served) {
+      tell_ended({message->id, pager::SessionState::kKilled, served.error().message});
     }
     return true;
   }
 
-  void serve(std::unique_ptr<Vm> vm) {
+  Status serve(std::unique_ptr<Vm> vm) {
     std::vector<std::string> notes;  // the supervisor has had the same
     auto service = snapshots_.find(vm->state.record(), notes);
     if (service) {
       vm->service = std::move(*service);
-      return served_->add(std::move(vm));
+      return served_->add(vm);
     }
     // A pin goes with its VM.
     if (!sys::may_signal(vm->pidfd.get())) {
-      return tell_ended({vm->id, pager::SessionState::kEnded, {}});
+      tell_ended({vm->id, pager::SessionState::kEnded, {}});
+      return {};
     }
     ControlMessage message;
     message.kind = MessageKind::kGiveWay;
     message.id = vm->id;
     message.text = service.error().message;
     tell(message);
+    return {};
   }
 
   static Result<std::unique_ptr<Vm>> make_vm(const ControlMessage& message,

@@ -2,16 +2,21 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+#include <iterator>
 #include <span>
+#include <unordered_set>
 #include <utility>
 
 #include "base/block.h"
+#include "base/contain.h"
 #include "base/error.h"
 #include "format/working_set.h"
 #include "store/snapshot_directory.h"
 #include "sys/directory.h"
 #include "sys/file.h"
 #include "sys/lock.h"
+#include "sys/thread.h"
 
 namespace lamina::server {
 namespace {
@@ -20,11 +25,12 @@ format::WorkingSet working_set_of(const Recording& recording) {
   format::WorkingSet working_set;
   working_set.memory_bytes = recording.memory_bytes;
   if (recording.replayed) working_set.runs = recording.replayed->first;
-  // Threads that fault on one page at once are noted once each.
-  std::vector<bool> noted(blocks_for(recording.memory_bytes), false);
+  // Threads that fault on one page at once are noted once each. (What is kept of that is in
+  // proportion to what was recorded, not to the memory.)
+  std::unordered_set<std::uint32_t> noted;
+  const std::uint64_t memory_blocks = blocks_for(recording.memory_bytes);
   for (const std::uint32_t block : recording.blocks) {
-    if (block >= noted.size() || noted[block]) continue;
-    noted[block] = true;
+    if (block >= memory_blocks || !noted.insert(block).second) continue;
     std::vector<format::BlockRun>& runs = working_set.runs;
     if (!runs.empty() && runs.back().guest_block + runs.back().block_count == block) {
       ++runs.back().block_count;
@@ -58,7 +64,9 @@ Status store_recording(const Recording& recording) {
 Result<std::unique_ptr<WorkingSetStorer>> WorkingSetStorer::start() {
   std::unique_ptr<WorkingSetStorer> started(new WorkingSetStorer);
   LAMINA_ASSIGN_OR_RETURN(started->stored_event_, sys::Event::create("working sets"));
-  started->thread_ = std::thread([storer = started.get()] { storer->run(); });
+  LAMINA_ASSIGN_OR_RETURN(
+      started->thread_,
+      sys::start_thread("working set storer", [storer = started.get()] { storer->run(); }));
   return started;
 }
 
@@ -74,15 +82,22 @@ WorkingSetStorer::~WorkingSetStorer() {
 void WorkingSetStorer::add(Recording recording) {
   {
     const MutexLock lock(mutex_);
+    stored_.reserve(under_way_ + 1);
     queue_.push_back(std::move(recording));
+    ++under_way_;
   }
   wake_.notify_all();
 }
 
 std::vector<WorkingSetStorer::Stored> WorkingSetStorer::take_stored() {
-  stored_event_.clear();
   const MutexLock lock(mutex_);
-  return std::exchange(stored_, {});
+  std::vector<Stored> taken;
+  taken.reserve(stored_.size());
+  std::move(stored_.begin(), stored_.end(), std::back_inserter(taken));
+  under_way_ -= stored_.size();
+  stored_.clear();
+  stored_event_.clear();
+  return taken;
 }
 
 void WorkingSetStorer::run() {
@@ -95,7 +110,7 @@ void WorkingSetStorer::run() {
       next = std::move(queue_.front());
       queue_.pop_front();
     }
-    Status status = store_recording(next);
+    Status status = contain("store a working set", [&] { return store_recording(next); });
     {
       const MutexLock lock(mutex_);
       stored_.push_back({next.vm, std::move(next.snapshot), std::move(status)});

@@ -43,6 +43,7 @@ class WorkingSetStorer {
   /// Gives up what has not been begun.
   ~WorkingSetStorer();
 
+  /// May throw: then it is not stored, and not reported.
   void add(Recording recording);
 
   struct Stored {
@@ -63,7 +64,8 @@ class WorkingSetStorer {
   std::condition_variable_any wake_;
   bool stopping_ LAMINA_GUARDED_BY(mutex_) = false;
   std::deque<Recording> queue_ LAMINA_GUARDED_BY(mutex_);
-  std::vector<Stored> stored_ LAMINA_GUARDED_BY(mutex_);
+  std::vector<Stored> stored_ LAMINA_GUARDED_BY(mutex_);  ///< with room for all that are under way
+  std::size_t under_way_ LAMINA_GUARDED_BY(mutex_) = 0;
   std::thread thread_;
 };
 

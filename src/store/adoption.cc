@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/block.h"
+#include "base/contain.h"
 #include "base/error.h"
 #include "format/trailer.h"
 #include "store/pending_area.h"
@@ -246,7 +247,7 @@ Result<Adoption> Adoption::take_over(const Store& store, const Staging& staging,
 Adoption::~Adoption() {
   if (store_ == nullptr) return;
   // What fails here is tried again, and reported, by the next writer of the store.
-  static_cast<void>(undo());
+  static_cast<void>(contain("put back", [&] { return undo(); }));
 }
 
 void Adoption::commit(std::vector<std::string>& notes) {

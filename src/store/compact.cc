@@ -6,9 +6,9 @@
 
 #include <algorithm>
 #include <optional>
-#include <thread>
 
 #include "base/block.h"
+#include "base/contain.h"
 #include "base/error.h"
 #include "lamina/merge.h"
 #include "mapping/merge_policy.h"
@@ -20,6 +20,7 @@
 #include "sys/clock.h"
 #include "sys/directory.h"
 #include "sys/priority.h"
+#include "sys/thread.h"
 
 namespace lamina {
 namespace {
@@ -178,37 +179,48 @@ class Compact {
 }  // namespace
 
 Status check_merge_policy(const std::string& policy) {
-  LAMINA_RETURN_IF_ERROR(mapping::parse_policy(policy));
-  return {};
+  return contain("merge policy", [&]() -> Status {
+    LAMINA_RETURN_IF_ERROR(mapping::parse_policy(policy));
+    return {};
+  });
 }
 
 Result<std::uint32_t> hard_layer_limit(const std::string& policy) {
-  LAMINA_ASSIGN_OR_RETURN(const PolicyLimits limits, mapping::parse_policy(policy));
-  if (limits.kind == PolicyKind::kOff) return 0;
-  return static_cast<std::uint32_t>(limits.hard_layers);
+  return contain("merge policy", [&]() -> Result<std::uint32_t> {
+    LAMINA_ASSIGN_OR_RETURN(const PolicyLimits limits, mapping::parse_policy(policy));
+    if (limits.kind == PolicyKind::kOff) return 0;
+    return static_cast<std::uint32_t>(limits.hard_layers);
+  });
 }
 
 Result<CompactReport> compact(const CompactOptions& options) {
-  if (!options.background) return Compact(options).run();
+  const auto run = [&] { return contain("compact", [&] { return Compact(options).run(); }); };
+  if (!options.background) return run();
   // A lowered priority cannot be raised again without privileges: it goes with a thread of its own.
   std::optional<Result<CompactReport>> report;
-  std::thread([&] { report = Compact(options).run(); }).join();
+  auto thread = sys::start_thread("compact", [&] { report = run(); });
+  if (!thread) return std::unexpected(std::move(thread.error()));
+  thread->join();
   return std::move(*report);
 }
 
 Result<std::vector<std::string>> snapshots_of(const std::string& store) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, store, store));
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          sys::list_directory(directory.get(), store));
-  std::vector<std::string> snapshots;
-  for (const std::string& name : names) {
-    const std::string path = store + "/" + name;
-    if (!store::parse_snapshot_path(path) || sys::is_symbolic_link(directory.get(), name)) continue;
-    // One that cannot be looked into just now is not left out: whoever opens it is told why.
-    const auto header = sys::facts_of_name(directory.get(), name + "/" + store::kHeaderName, path);
-    if (header || header.error().kind != ErrorKind::kNotFound) snapshots.push_back(path);
-  }
-  return snapshots;
+  return contain("list the store", [&]() -> Result<std::vector<std::string>> {
+    LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, store, store));
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                            sys::list_directory(directory.get(), store));
+    std::vector<std::string> snapshots;
+    for (const std::string& name : names) {
+      const std::string path = store + "/" + name;
+      if (!store::parse_snapshot_path(path) || sys::is_symbolic_link(directory.get(), name))
+        continue;
+      // One that cannot be looked into just now is not left out: whoever opens it is told why.
+      const auto header =
+          sys::facts_of_name(directory.get(), name + "/" + store::kHeaderName, path);
+      if (header || header.error().kind != ErrorKind::kNotFound) snapshots.push_back(path);
+    }
+    return snapshots;
+  });
 }
 
 }  // namespace lamina

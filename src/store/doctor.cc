@@ -6,6 +6,7 @@
 #include <array>
 
 #include "base/block.h"
+#include "base/contain.h"
 #include "base/error.h"
 #include "lamina/uuid.h"
 #include "sys/directory.h"
@@ -165,18 +166,20 @@ bool DoctorReport::is_usable() const {
 }
 
 Result<DoctorReport> examine(const std::string& directory, Progress* progress) {
-  const auto fd = sys::open_directory(AT_FDCWD, directory, directory);
-  if (!fd) {
-    if (fd.error().kind != ErrorKind::kNotFound) return std::unexpected(fd.error());
-    return fail(ErrorKind::kNotFound, "directory '{}' does not exist; make the directory first",
-                directory);
-  }
-  DoctorReport report;
-  report.directory = directory;
-  FileSystemExam exam(fd->get(), directory, progress, report.file_system);
-  LAMINA_RETURN_IF_ERROR(exam.run());
-  report.machine = examine_host();
-  return report;
+  return contain("examine", [&]() -> Result<DoctorReport> {
+    const auto fd = sys::open_directory(AT_FDCWD, directory, directory);
+    if (!fd) {
+      if (fd.error().kind != ErrorKind::kNotFound) return std::unexpected(fd.error());
+      return fail(ErrorKind::kNotFound, "directory '{}' does not exist; make the directory first",
+                  directory);
+    }
+    DoctorReport report;
+    report.directory = directory;
+    FileSystemExam exam(fd->get(), directory, progress, report.file_system);
+    LAMINA_RETURN_IF_ERROR(exam.run());
+    report.machine = examine_host();
+    return report;
+  });
 }
 
 }  // namespace lamina

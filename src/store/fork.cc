@@ -1,5 +1,6 @@
 #include "lamina/fork.h"
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "store/name.h"
 #include "store/snapshot_directory.h"
@@ -68,6 +69,8 @@ class Fork {
 
 }  // namespace
 
-Result<ForkReport> fork_snapshot(const ForkOptions& options) { return Fork(options).run(); }
+Result<ForkReport> fork_snapshot(const ForkOptions& options) {
+  return contain("fork", [&] { return Fork(options).run(); });
+}
 
 }  // namespace lamina

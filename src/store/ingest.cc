@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "base/block.h"
+#include "base/contain.h"
 #include "base/error.h"
 #include "store/adoption.h"
 #include "store/huge_pages.h"
@@ -356,6 +357,8 @@ class Ingest {
 
 }  // namespace
 
-Result<IngestReport> ingest(const IngestOptions& options) { return Ingest(options).run(); }
+Result<IngestReport> ingest(const IngestOptions& options) {
+  return contain("ingest", [&] { return Ingest(options).run(); });
+}
 
 }  // namespace lamina

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/block.h"
+#include "base/contain.h"
 #include "base/error.h"
 #include "mapping/statistics.h"
 #include "store/snapshot_directory.h"
@@ -82,23 +83,25 @@ Result<SnapshotInfo> inspect_header_file(const std::string& path) {
 }  // namespace
 
 Result<SnapshotInfo> inspect(const std::string& path) {
-  if (sys::is_no_directory(path)) return inspect_header_file(path);
-  LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot snapshot,
-                          store::open_snapshot(path, engine::Checksums::kLeave));
-  SnapshotInfo info = describe_header(snapshot.header, path);
-  info.pause_id = snapshot.pause_id;
-  if (snapshot.facts) {
-    info.parent_pause_id = snapshot.facts->parent_pause_id;
-    info.created = snapshot.facts->created;
-    info.huge_pages = snapshot.facts->origin.huge_pages;
-  }
-  for (std::size_t i = 0; i < info.layers.size(); ++i) {
-    const engine::Layer& layer = snapshot.chain.layers()[i];
-    LayerInfo& shown = info.layers[i];
-    shown.has_checksums = layer.trailer().has_value();
-    shown.file = describe_file(layer, shown.live_blocks);
-  }
-  return info;
+  return contain("inspect", [&]() -> Result<SnapshotInfo> {
+    if (sys::is_no_directory(path)) return inspect_header_file(path);
+    LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot snapshot,
+                            store::open_snapshot(path, engine::Checksums::kLeave));
+    SnapshotInfo info = describe_header(snapshot.header, path);
+    info.pause_id = snapshot.pause_id;
+    if (snapshot.facts) {
+      info.parent_pause_id = snapshot.facts->parent_pause_id;
+      info.created = snapshot.facts->created;
+      info.huge_pages = snapshot.facts->origin.huge_pages;
+    }
+    for (std::size_t i = 0; i < info.layers.size(); ++i) {
+      const engine::Layer& layer = snapshot.chain.layers()[i];
+      LayerInfo& shown = info.layers[i];
+      shown.has_checksums = layer.trailer().has_value();
+      shown.file = describe_file(layer, shown.live_blocks);
+    }
+    return info;
+  });
 }
 
 }  // namespace lamina

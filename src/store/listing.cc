@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "store/disk_use.h"
 #include "store/pending_area.h"
@@ -201,9 +202,11 @@ class Listing {
 }  // namespace
 
 Result<StoreListing> list_store(const std::string& path, const ListOptions& options) {
-  std::string trimmed = path;
-  while (trimmed.size() > 1 && trimmed.back() == '/') trimmed.pop_back();
-  return Listing(trimmed, options).run();
+  return contain("list the store", [&]() -> Result<StoreListing> {
+    std::string trimmed = path;
+    while (trimmed.size() > 1 && trimmed.back() == '/') trimmed.pop_back();
+    return Listing(trimmed, options).run();
+  });
 }
 
 std::uint64_t freed_by_removing(const StoreListing& listing,

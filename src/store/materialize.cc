@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/block.h"
+#include "base/contain.h"
 #include "base/error.h"
 #include "engine/materialize_data.h"
 #include "lamina/uuid.h"
@@ -90,37 +91,39 @@ Status give_name(const Unfinished& unfinished, const Target& target, const std::
 }  // namespace
 
 Result<MaterializeReport> materialize(const MaterializeOptions& options) {
-  LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot snapshot,
-                          store::open_snapshot(options.snapshot));
-  LAMINA_ASSIGN_OR_RETURN(const Target target, open_target(options.out));
-  const int directory = target.directory.get();
+  return contain("materialize", [&]() -> Result<MaterializeReport> {
+    LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot snapshot,
+                            store::open_snapshot(options.snapshot));
+    LAMINA_ASSIGN_OR_RETURN(const Target target, open_target(options.out));
+    const int directory = target.directory.get();
 
-  LAMINA_ASSIGN_OR_RETURN(const Unfinished unfinished, create_unfinished(target, options.out));
-  const int file = unfinished.fd.get();
+    LAMINA_ASSIGN_OR_RETURN(const Unfinished unfinished, create_unfinished(target, options.out));
+    const int file = unfinished.fd.get();
 
-  MaterializeReport report;
-  const Status written = [&]() -> Status {
-    engine::MaterializeTarget destination;
-    destination.destination = file;
-    destination.path = options.out;
-    destination.memory_bytes = snapshot.header.memory_bytes;
-    destination.sharing = sharing_of(options.reflink);
-    destination.progress = options.progress;
-    LAMINA_ASSIGN_OR_RETURN(const engine::MaterializedData data,
-                            engine::materialize_data(snapshot.chain, destination));
-    LAMINA_RETURN_IF_ERROR(sys::sync(file, options.out));
-    report = {snapshot.header.memory_bytes, data.cloned_bytes + data.copied_bytes,
-              data.cloned_bytes};
-    return give_name(unfinished, target, options.out);
-  }();
-  if (!written) {
-    if (unfinished.temporary) {
-      static_cast<void>(sys::remove_file(directory, *unfinished.temporary, options.out));
+    MaterializeReport report;
+    const Status written = contain("materialize", [&]() -> Status {
+      engine::MaterializeTarget destination;
+      destination.destination = file;
+      destination.path = options.out;
+      destination.memory_bytes = snapshot.header.memory_bytes;
+      destination.sharing = sharing_of(options.reflink);
+      destination.progress = options.progress;
+      LAMINA_ASSIGN_OR_RETURN(const engine::MaterializedData data,
+                              engine::materialize_data(snapshot.chain, destination));
+      LAMINA_RETURN_IF_ERROR(sys::sync(file, options.out));
+      report = {snapshot.header.memory_bytes, data.cloned_bytes + data.copied_bytes,
+                data.cloned_bytes};
+      return give_name(unfinished, target, options.out);
+    });
+    if (!written) {
+      if (unfinished.temporary) {
+        static_cast<void>(sys::remove_file(directory, *unfinished.temporary, options.out));
+      }
+      return std::unexpected(written.error());
     }
-    return std::unexpected(written.error());
-  }
-  LAMINA_RETURN_IF_ERROR(sys::sync(directory, target.directory_path));
-  return report;
+    LAMINA_RETURN_IF_ERROR(sys::sync(directory, target.directory_path));
+    return report;
+  });
 }
 
 }  // namespace lamina

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/block.h"
+#include "base/contain.h"
 #include "base/error.h"
 #include "engine/layer_writer.h"
 #include "engine/merge_data.h"
@@ -231,6 +232,8 @@ class Merge {
 
 }  // namespace
 
-Result<MergeReport> merge(const MergeOptions& options) { return Merge(options).run(); }
+Result<MergeReport> merge(const MergeOptions& options) {
+  return contain("merge", [&] { return Merge(options).run(); });
+}
 
 }  // namespace lamina

@@ -34,7 +34,9 @@ std::optional<AfterPause> parse_after_pause(const std::string& name) {
 }
 
 std::string encode_pause_journal(const PauseJournal& journal) {
-  nlohmann::ordered_json json;
+  // An object from the start: what null becomes when memory runs out in between cannot be
+  // destroyed.
+  auto json = nlohmann::ordered_json::object();
   json["pause"] = kJournalVersion;
   json["pause_id"] = journal.pause_id.to_string();
   json["build_id"] = journal.build_id.to_string();

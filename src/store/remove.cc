@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "store/disk_use.h"
 #include "store/name.h"
@@ -234,7 +235,7 @@ class Removal {
 }  // namespace
 
 Result<RemoveReport> remove_snapshots(const RemoveOptions& options) {
-  return Removal(options).run();
+  return contain("remove", [&] { return Removal(options).run(); });
 }
 
 }  // namespace lamina

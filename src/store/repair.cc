@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "engine/chain.h"
 #include "engine/layer.h"
@@ -327,6 +328,8 @@ class Repair {
 
 }  // namespace
 
-Result<RepairReport> repair(const std::string& snapshot) { return Repair(snapshot).run(); }
+Result<RepairReport> repair(const std::string& snapshot) {
+  return contain("repair", [&] { return Repair(snapshot).run(); });
+}
 
 }  // namespace lamina

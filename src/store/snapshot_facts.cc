@@ -124,7 +124,9 @@ std::string encode_facts(const SnapshotFacts& facts) {
     layers.push_back(
         {{"build_id", layer.build_id.to_string()}, {"checksums", layer.has_checksums}});
   }
-  nlohmann::ordered_json json;
+  // An object from the start: what null becomes when memory runs out in between cannot be
+  // destroyed.
+  auto json = nlohmann::ordered_json::object();
   json["version"] = kFactsVersion;
   json["pause_id"] = facts.pause_id.to_string();
   json["build_id"] = facts.build_id.to_string();

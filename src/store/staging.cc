@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "sys/directory.h"
 #include "sys/lock.h"
@@ -84,7 +85,7 @@ Result<std::optional<Staging>> Staging::open_existing(const Store& store, const 
 Staging::~Staging() {
   if (!directory_.valid() || published_ || left_ || area_ != Area::kTemporary) return;
   // The next writer's clean-up removes what cannot be removed here.
-  static_cast<void>(sys::remove_tree(area_fd(), id_, path()));
+  static_cast<void>(contain("remove", [&] { return sys::remove_tree(area_fd(), id_, path()); }));
 }
 
 int Staging::area_fd() const {

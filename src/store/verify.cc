@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "base/block.h"
+#include "base/contain.h"
 #include "base/error.h"
 #include "engine/check.h"
 #include "store/snapshot_directory.h"
@@ -70,23 +71,25 @@ Status compare(const store::OpenSnapshot& snapshot, const sys::OpenedFile& file,
 }  // namespace
 
 Result<VerifyReport> verify(const VerifyOptions& options) {
-  LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot snapshot,
-                          store::open_snapshot(options.snapshot));
-  sys::OpenedFile against;
-  if (options.against) {
-    // Not kFailed, which the command line gives the meaning "differs".
-    if (sys::open_directory(AT_FDCWD, *options.against, *options.against)) {
-      return fail(ErrorKind::kUsage, "'{}' is a directory; name a memory file to compare with",
-                  *options.against);
+  return contain("verify", [&]() -> Result<VerifyReport> {
+    LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot snapshot,
+                            store::open_snapshot(options.snapshot));
+    sys::OpenedFile against;
+    if (options.against) {
+      // Not kFailed, which the command line gives the meaning "differs".
+      if (sys::open_directory(AT_FDCWD, *options.against, *options.against)) {
+        return fail(ErrorKind::kUsage, "'{}' is a directory; name a memory file to compare with",
+                    *options.against);
+      }
+      LAMINA_ASSIGN_OR_RETURN(
+          against, sys::open_regular(AT_FDCWD, *options.against, O_RDONLY, *options.against));
     }
-    LAMINA_ASSIGN_OR_RETURN(
-        against, sys::open_regular(AT_FDCWD, *options.against, O_RDONLY, *options.against));
-  }
-  VerifyReport report;
-  LAMINA_RETURN_IF_ERROR(check_layers(snapshot, options.progress, report));
-  check_vmstate(snapshot, report);
-  if (options.against) LAMINA_RETURN_IF_ERROR(compare(snapshot, against, options, report));
-  return report;
+    VerifyReport report;
+    LAMINA_RETURN_IF_ERROR(check_layers(snapshot, options.progress, report));
+    check_vmstate(snapshot, report);
+    if (options.against) LAMINA_RETURN_IF_ERROR(compare(snapshot, against, options, report));
+    return report;
+  });
 }
 
 }  // namespace lamina

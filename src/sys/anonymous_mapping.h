@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <utility>
@@ -9,14 +10,18 @@
 
 namespace lamina::sys {
 
-/// Memory of this process alone, zeros at first, in huge pages where the kernel gives them.
-/// Movable; the bytes stay at their address. None of it is taken from the machine before it is
-/// touched.
+/// Which pages a mapping is made of: huge ones (where the kernel gives them) are quicker to use,
+/// small ones take from the machine only what is written.
+enum class MappedPages : std::uint8_t { kHuge, kSmall };
+
+/// Memory of this process alone, zeros at first. Movable; the bytes stay at their address. None of
+/// it is taken from the machine before it is touched.
 class AnonymousMapping {
  public:
   AnonymousMapping() = default;
   /// REQUIRES: bytes > 0. `object` says in a message what it is for.
-  static Result<AnonymousMapping> map(std::size_t bytes, const std::string& object);
+  static Result<AnonymousMapping> map(std::size_t bytes, const std::string& object,
+                                      MappedPages pages = MappedPages::kHuge);
 
   AnonymousMapping(AnonymousMapping&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
   AnonymousMapping& operator=(AnonymousMapping&& other) noexcept;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 
 #include <cerrno>
 
@@ -33,11 +34,20 @@ void SharedMapping::lock(std::size_t offset, std::size_t length) const {
   static_cast<void>(::mlock(part.data(), part.size()));
 }
 
-Status reserve(int fd, std::uint64_t bytes, const std::string& object) {
-  while (::fallocate(fd, 0, 0, static_cast<off_t>(bytes)) != 0) {
+Status reserve(int fd, const FileRange& range, const std::string& object) {
+  while (::fallocate(fd, 0, static_cast<off_t>(range.offset),
+                     static_cast<off_t>(range.size_bytes)) != 0) {
     if (errno != EINTR) return system_failure("fallocate", object, errno);
   }
   return {};
+}
+
+Result<std::uint64_t> file_system_bytes(int fd, const std::string& object) {
+  struct statfs facts{};
+  while (::fstatfs(fd, &facts) != 0) {
+    if (errno != EINTR) return system_failure("statfs", object, errno);
+  }
+  return static_cast<std::uint64_t>(facts.f_blocks) * static_cast<std::uint64_t>(facts.f_bsize);
 }
 
 }  // namespace lamina::sys

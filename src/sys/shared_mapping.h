@@ -33,7 +33,15 @@ class SharedMapping {
   std::span<std::byte> bytes_;
 };
 
-/// Sets the file's size and sets storage aside for all of it: kNoSpace when there is none.
-Status reserve(int fd, std::uint64_t bytes, const std::string& object);
+struct FileRange {
+  std::uint64_t offset = 0;
+  std::uint64_t size_bytes = 0;
+};
+
+/// Sets storage aside for a part of the file, which grows to its end: kNoSpace when there is none.
+Status reserve(int fd, const FileRange& range, const std::string& object);
+
+/// Size of the file system that the file is in; 0 when it has no limit of its own.
+Result<std::uint64_t> file_system_bytes(int fd, const std::string& object);
 
 }  // namespace lamina::sys

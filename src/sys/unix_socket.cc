@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <string_view>
 
 #include "base/error.h"
@@ -204,17 +205,35 @@ Status send_message(int socket, std::span<const std::byte> message, std::span<co
   return {};
 }
 
-std::vector<Fd> take_descriptors(msghdr& message) {
-  std::vector<Fd> fds;
+namespace {
+
+/// Calls `use` with each descriptor that a message brought.
+template <typename Use>
+void for_each_descriptor(msghdr& message, Use use) {
   for (cmsghdr* one = CMSG_FIRSTHDR(&message); one != nullptr; one = CMSG_NXTHDR(&message, one)) {
     if (one->cmsg_level != SOL_SOCKET || one->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (one->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (std::size_t i = 0; i < count; ++i) {
       int fd = -1;
       std::memcpy(&fd, CMSG_DATA(one) + i * sizeof(int), sizeof(int));
-      fds.emplace_back(fd);
+      use(fd);
     }
   }
+}
+
+}  // namespace
+
+std::vector<Fd> take_descriptors(msghdr& message) {
+  std::size_t count = 0;
+  for_each_descriptor(message, [&](int) { ++count; });
+  std::vector<Fd> fds;
+  try {
+    fds.reserve(count);
+  } catch (const std::bad_alloc&) {
+    for_each_descriptor(message, [](int fd) { ::close(fd); });
+    throw;
+  }
+  for_each_descriptor(message, [&](int fd) { fds.emplace_back(fd); });
   return fds;
 }
 

@@ -42,6 +42,9 @@ FillResult outcome_of(int error_number, std::int64_t done) {
     case ESRCH:
       result.outcome = FillOutcome::kProcessGone;
       break;
+    case ENOMEM:
+      result.outcome = FillOutcome::kNoMemory;
+      break;
     default:
       result.outcome = FillOutcome::kFailed;
       break;

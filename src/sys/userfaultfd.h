@@ -3,7 +3,9 @@
 // UFFDIO_COPY and UFFDIO_ZEROPAGE fill missing pages and wake whoever waits for them. They stop
 // where a page is there already: at the first page with EEXIST, later with EAGAIN and the bytes
 // done. EAGAIN with nothing done means that an event (a REMOVE) has not been read yet: reading it
-// is the only way on. ENOENT: the range was unmapped; ESRCH: the process is gone.
+// is the only way on. ENOENT: the range was unmapped; ESRCH: the process is gone. ENOMEM: there is
+// no page to be had; but with huge pages an empty pool is told by EEXIST too (sys/page_table.h
+// tells the two apart).
 #pragma once
 
 #include <linux/userfaultfd.h>
@@ -23,6 +25,7 @@ enum class FillOutcome : std::uint8_t {
   kUnreadEvent,  ///< read events, then try again from `bytes_done`
   kUnmapped,     ///< no such range (any more)
   kProcessGone,  ///< the process has exited
+  kNoMemory,     ///< the kernel has no page for it now
   kFailed,       ///< anything else: see `error_number`
 };
 
@@ -43,7 +46,7 @@ FillResult uffd_zero(int fd, std::uint64_t address, std::uint64_t length);
 Status uffd_wake(int fd, std::uint64_t address, std::uint64_t length);
 
 /// Takes a range out of the descriptor's hands; its waiters are woken, and the kernel answers its
-/// faults by itself from then on.
+/// faults by itself from then on. After the process has ended this fails (ENOMEM).
 Status uffd_unregister(int fd, std::uint64_t address, std::uint64_t length);
 
 /// Sets O_NONBLOCK: without it the kernel lets nobody poll the descriptor.

@@ -118,7 +118,7 @@ Result<std::string> encode_create(const CreateRequest& request) {
 Result<std::string> encode_load(const LoadRequest& request) {
   LAMINA_RETURN_IF_ERROR(check_text("VM state path", request.state_path));
   LAMINA_RETURN_IF_ERROR(check_text("memory backend path", request.backend_path));
-  Json json;
+  Json json = Json::object();
   json["snapshot_path"] = request.state_path;
   json["mem_backend"] = {
       {"backend_type", request.backend == MemoryBackend::kUffd ? "Uffd" : "File"},

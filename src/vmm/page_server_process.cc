@@ -14,6 +14,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "lamina/serve.h"
 #include "lamina/uuid.h"
@@ -21,6 +22,7 @@
 #include "sys/file.h"
 #include "sys/process.h"
 #include "sys/spawn.h"
+#include "sys/thread.h"
 
 namespace lamina::vmm {
 namespace {
@@ -143,21 +145,27 @@ Result<bool> ensure_page_server(const store::Store& store,
 Result<std::unique_ptr<PageServerWatch>> PageServerWatch::start(
     const store::Store& store, const std::vector<std::string>& command) {
   LAMINA_ASSIGN_OR_RETURN(sys::Event over, sys::Event::create("page server"));
-  return std::unique_ptr<PageServerWatch>(new PageServerWatch(store, command, std::move(over)));
+  std::unique_ptr<PageServerWatch> started(new PageServerWatch(store, command, std::move(over)));
+  LAMINA_ASSIGN_OR_RETURN(
+      started->thread_, sys::start_thread("page server", [raw = started.get()] { raw->watch(); }));
+  return started;
 }
 
 PageServerWatch::~PageServerWatch() {
   over_.signal();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void PageServerWatch::watch() const {
   constexpr int kIntervalMs = 500;
   pollfd over{over_.fd(), POLLIN, 0};
   while (::poll(&over, 1, kIntervalMs) <= 0) {
-    if (find_store_server(store_.path()) != StoreServer::kNone) continue;
     // What keeps it from starting may pass; whoever waits for the VM has its time limit.
-    static_cast<void>(ensure_page_server(store_, command_));
+    static_cast<void>(contain("page server", [&]() -> Status {
+      if (find_store_server(store_.path()) != StoreServer::kNone) return {};
+      LAMINA_RETURN_IF_ERROR(ensure_page_server(store_, command_));
+      return {};
+    }));
   }
 }
 

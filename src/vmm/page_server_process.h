@@ -35,7 +35,7 @@ class PageServerWatch {
  private:
   PageServerWatch(const store::Store& store, const std::vector<std::string>& command,
                   sys::Event over)
-      : store_(store), command_(command), over_(std::move(over)), thread_([this] { watch(); }) {}
+      : store_(store), command_(command), over_(std::move(over)) {}
 
   void watch() const;
 

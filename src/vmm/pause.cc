@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "base/block.h"
+#include "base/contain.h"
 #include "base/error.h"
 #include "lamina/lifecycle.h"
 #include "store/name.h"
@@ -91,7 +92,9 @@ class Pause {
     LAMINA_RETURN_IF_ERROR(choose_kind());
     LAMINA_RETURN_IF_ERROR(check_target());
     LAMINA_RETURN_IF_ERROR(prepare());
-    LAMINA_RETURN_IF_ERROR(capture());
+    const Status captured = contain("pause", [&] { return capture(); });
+    if (!captured && in_create_) return give_up(captured.error());
+    LAMINA_RETURN_IF_ERROR(captured);
     return finish();
   }
 
@@ -289,6 +292,7 @@ class Pause {
   Status capture() {
     report_.phases.prepare = watch_.lap();
     vmm::Stopwatch frozen;
+    in_create_ = true;
     if (journal_.was_running) {
       const vmm::Reply paused = vmm_->pause();
       if (!paused.status()) return give_up(paused.status().error());
@@ -306,10 +310,11 @@ class Pause {
     const Status recorded = acknowledge();
     report_.phases.journal = watch_.lap();
     if (!recorded) return give_up(recorded.error());
-    captured_ = capture_files();
+    in_create_ = false;
+    captured_ = contain("pause", [&] { return capture_files(); });
     report_.phases.hook = watch_.lap();
     if (options_.after == AfterPause::kResume) {
-      resumed_ = vmm_->resume().status();
+      resumed_ = contain("resume", [&]() -> Status { return vmm_->resume().status(); });
       report_.phases.resume = watch_.lap();
       report_.phases.frozen = frozen.lap();
     }
@@ -327,8 +332,9 @@ class Pause {
     LAMINA_RETURN_IF_ERROR(sys::open_regular(directory.get(), store::kVmstateName,
                                              O_RDONLY | O_NOFOLLOW,
                                              directory_ + "/" + store::kVmstateName));
-    if (memory.facts.size_bytes < memory_bytes_ ||
-        blocks_for(memory.facts.size_bytes) > kMaxBlocks) {
+    // A machine has as much memory as its configuration says. A file of another size is not its
+    // memory; and whatever is kept for such a snapshot later would go by that size.
+    if (memory.facts.size_bytes != memory_bytes_) {
       return fail(ErrorKind::kFailed,
                   "Firecracker wrote a memory file of {} bytes for a machine of {} bytes",
                   memory.facts.size_bytes, memory_bytes_);
@@ -344,6 +350,7 @@ class Pause {
 
   /// Nothing was acknowledged, or cannot be put on record: the VM goes on as it was.
   Status give_up(const Error& cause) {
+    in_create_ = false;
     interruption_.ignore();
     Error error = cause;
     const auto also = [&](const char* what, const Status& done) {
@@ -405,7 +412,8 @@ class Pause {
         LAMINA_RETURN_IF_ERROR(queued(pending_->write_journal(journal)));
       }
     }
-    auto finished = vmm::finish_pause(*store_, *pending_, *pin_, report_.notes);
+    auto finished = contain(
+        "pause", [&] { return vmm::finish_pause(*store_, *pending_, *pin_, report_.notes); });
     if (!finished) return queued(std::unexpected(finished.error()));
     report_.snapshot = options_.store + "/" + finished->name;
     report_.generation = finished->generation;
@@ -473,7 +481,8 @@ class Pause {
   std::uint64_t hotplug_mib_ = 0;  ///< of memory that can be plugged, which is in the memory file
   std::uint64_t memory_bytes_ = 0;
   PauseJournal journal_;
-  std::string directory_;  ///< where the VMM writes, absolute
+  bool in_create_ = false;  ///< it is not known yet what becomes of the create
+  std::string directory_;   ///< where the VMM writes, absolute
   std::vector<std::string> attached_;
   Status captured_;
   Status resumed_;
@@ -481,6 +490,8 @@ class Pause {
 
 }  // namespace
 
-Result<PauseReport> pause(const PauseOptions& options) { return Pause(options).run(); }
+Result<PauseReport> pause(const PauseOptions& options) {
+  return contain("pause", [&] { return Pause(options).run(); });
+}
 
 }  // namespace lamina

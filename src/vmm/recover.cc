@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "lamina/lifecycle.h"
 #include "lamina/listing.h"
@@ -255,6 +256,8 @@ class Recover {
 
 }  // namespace
 
-Result<RecoverReport> recover(const RecoverOptions& options) { return Recover(options).run(); }
+Result<RecoverReport> recover(const RecoverOptions& options) {
+  return contain("recover", [&] { return Recover(options).run(); });
+}
 
 }  // namespace lamina

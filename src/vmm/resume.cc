@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/block.h"
+#include "base/contain.h"
 #include "base/error.h"
 #include "lamina/lifecycle.h"
 #include "store/huge_pages.h"
@@ -403,6 +404,8 @@ class Resume {
 
 }  // namespace
 
-Result<ResumeReport> resume(const ResumeOptions& options) { return Resume(options).run(); }
+Result<ResumeReport> resume(const ResumeOptions& options) {
+  return contain("resume", [&] { return Resume(options).run(); });
+}
 
 }  // namespace lamina

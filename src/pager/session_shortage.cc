@@ -1,0 +1,109 @@
+// What a session does while the host has no page for its VM (Shortage).
+#include <algorithm>
+
+#include "base/error.h"
+#include "pager/session.h"
+#include "sys/clock.h"
+#include "sys/page_table.h"
+#include "sys/process.h"
+
+namespace lamina::pager {
+namespace {
+
+constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
+
+const char* remedy(std::uint64_t page_bytes) {
+  return page_bytes == kHugePageBytes
+             ? "the pool of huge pages is empty, or the VM's control group has reached its limit: "
+               "raise vm.nr_hugepages or hugetlb.2MB.max"
+             : "the VM's control group has reached its limit, or the host has no memory left";
+}
+
+}  // namespace
+
+sys::FillResult Session::told_apart(const sys::FillResult& result, const Region& region,
+                                    std::uint64_t address) const {
+  if (region.page_bytes != kHugePageBytes || result.outcome != sys::FillOutcome::kPresent) {
+    return result;
+  }
+  const auto there = sys::has_page(vm_.record().pid, address);
+  sys::FillResult told = result;
+  if (sys::has_ended(fds_.pidfd)) {
+    told.outcome = sys::FillOutcome::kProcessGone;
+  } else if (!there.value_or(false)) {
+    // (When it cannot be told, a descriptor is lacking, say: looked at again as well.)
+    told.outcome = sys::FillOutcome::kNoMemory;
+  }
+  return told;
+}
+
+void Session::lack_page(const Region& region, std::uint64_t address, bool waited_for) {
+  if (!shortage_.begin(address, region.page_bytes, waited_for, sys::monotonic_ns())) return;
+  note_ = fmt::format(
+      "process {} lacks a page of {} KiB at {:#x}, which the host has not: {}; it is tried again "
+      "for {} s, then the VM is killed",
+      vm_.record().pid, region.page_bytes / 1024, address, remedy(region.page_bytes),
+      shortage_.limits().patience_ns / kNanosecondsPerSecond);
+}
+
+std::optional<std::uint64_t> Session::next_retry_ns() const {
+  if (!shortage_.is_on() || state_ != SessionState::kServing) return std::nullopt;
+  return shortage_.next_try_ns();
+}
+
+SessionState Session::retry() {
+  const auto due_ns = next_retry_ns();
+  const std::uint64_t now_ns = sys::monotonic_ns();
+  if (!due_ns || now_ns < *due_ns) return state_;
+  const std::uint64_t address = shortage_.address();
+  const Region& region = *regions_.find(address);
+  const auto block = static_cast<std::uint32_t>(
+      (region.memory_offset + (address - region.host_address)) / kBlockBytes);
+  const sys::FillResult result =
+      told_apart(fill(region, run_at(region, block, 1, 1)), region, address);
+  if (state_ != SessionState::kServing) return state_;
+  switch (result.outcome) {
+    case sys::FillOutcome::kNoMemory:
+      if (shortage_.is_hopeless(now_ns)) {
+        give_up_shortage();
+      } else {
+        shortage_.try_later(now_ns);
+      }
+      break;
+    case sys::FillOutcome::kUnreadEvent:
+      // What is read with it is served as ever.
+      handle_events();
+      shortage_.try_later(now_ns);
+      break;
+    case sys::FillOutcome::kProcessGone:
+      end();
+      break;
+    case sys::FillOutcome::kFailed:
+      fail_closed(system_error("fill", fmt::format("{:#x}", address), result.error_number).message,
+                  address, region.page_bytes);
+      break;
+    case sys::FillOutcome::kDone:
+    case sys::FillOutcome::kPresent:
+    case sys::FillOutcome::kUnmapped:
+      end_shortage();
+      break;
+  }
+  return state_;
+}
+
+void Session::end_shortage() {
+  if (shortage_.end()) {
+    note_ = fmt::format("process {} has the page that it lacked", vm_.record().pid);
+  }
+  for (const Region& region : regions_.regions()) wake(region.host_address, region.size_bytes);
+}
+
+void Session::give_up_shortage() {
+  fail_closed(fmt::format("the host had no page of {} KiB for {:#x} within {} s: {}",
+                          shortage_.page_bytes() / 1024, shortage_.address(),
+                          shortage_.limits().patience_ns / kNanosecondsPerSecond,
+                          remedy(shortage_.page_bytes())),
+              shortage_.address(), shortage_.page_bytes());
+}
+
+}  // namespace lamina::pager

@@ -1,0 +1,152 @@
+"""Sizes that are not believed, and what runs out: it hits the one VM that asks for it.
+
+Set LAMINA, FAKE_VM and FAKE_FIRECRACKER to the binaries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import threading
+import unittest
+from collections.abc import Iterator
+from pathlib import Path
+
+from memory_files import EXIT_FAILED, PAGE_BYTES, lamina
+from sandbox import MEMORY_BYTES, SandboxTest
+from served_snapshots import ServeTest, run
+from serving import HUGE_PAGE_BYTES, HUGE_PAGES, Server, Vm, wait_until
+
+TEBIBYTE = 1 << 40
+REGION_BYTES = 16 << 20
+# What two VMs may cost a serving process, the snapshots and its buffers included.
+MOST_BYTES_PER_VM = 16 << 20
+
+
+@contextlib.contextmanager
+def pool_of(count: int) -> Iterator[bool]:
+    """Exactly so many huge pages; False where that cannot be had. Others that change it wait."""
+    try:
+        lock = HUGE_PAGES.open("r+")
+    except OSError:
+        yield False
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = HUGE_PAGES.read_text()
+        try:
+            HUGE_PAGES.write_text(str(count))
+            yield int(HUGE_PAGES.read_text()) == count
+        finally:
+            HUGE_PAGES.write_text(before)
+
+
+def resident_bytes(pid: int) -> int:
+    """What a process has in memory."""
+    found = re.search(r"^VmRSS:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) << 10
+
+
+class AMemoryFileOfAnotherSize(SandboxTest):
+    """A VMM that makes its memory file longer, or shorter, before it answers."""
+
+    def test_is_refused_and_the_vm_goes_on(self) -> None:
+        for size in (8 * TEBIBYTE, MEMORY_BYTES + PAGE_BYTES, MEMORY_BYTES - PAGE_BYTES):
+            with self.subTest(size=size):
+                name = f"vm-{size}"
+                vm = self.fresh("--fail", "create-hang")
+                vm.control("run 300 1")
+                resizer = threading.Thread(target=self.resize_and_release, args=(vm, size))
+                resizer.start()
+                message = self.pause_fails(EXIT_FAILED, vm, name, "--after", "resume")
+                resizer.join()
+                self.assertIn(str(size), message)
+                self.assertIn(str(MEMORY_BYTES), message)
+                self.assertFalse((self.store / name).exists())
+                self.assertEqual(vm.state(), "Running")
+                # What it has written is discarded, and so are its dirty bits.
+                vm.control("run 300 2")
+                report = self.pause(vm, name, "--after", "resume")
+                self.assertEqual(report["kind"], "full")
+                self.assertEqual(report["memory_bytes"], MEMORY_BYTES)
+                self.done("verify", self.store / name)
+                self.assertEqual(self.pause(vm, name)["kind"], "diff")
+
+    def resize_and_release(self, vm: object, size: int) -> None:
+        """While the create has written all and has not answered."""
+        vm.wait_held()  # type: ignore[attr-defined]
+        files = list((self.store / ".pending").glob("*/memfile.*"))
+        assert len(files) == 1, files
+        os.truncate(files[0], size)
+        vm.control("release")  # type: ignore[attr-defined]
+
+
+class ASnapshotThatClaimsMuchMemory(ServeTest):
+    """Eight tebibytes, all of them a hole, for a VM that maps 16 MiB."""
+
+    def test_costs_what_its_vm_maps_and_is_left_in_time(self) -> None:
+        memory = self.directory / "claims-much"
+        with memory.open("wb") as file:
+            file.truncate(8 * TEBIBYTE)
+        snapshot = self.store / "large"
+        outcome = lamina("ingest", memory, "--out", snapshot)
+        self.assertEqual(outcome.code, 0, str(outcome))
+        honest, honest_truth, _ = self.chain("honest", 600, 2)
+        truth = self.directory / "zeros"
+        truth.write_bytes(bytes(REGION_BYTES))
+        with self.serving(snapshot, honest, options=("--workers", "1")) as server:
+            before = resident_bytes(server.worker())
+            vm = Vm(server.sockets[0], truth, "--operations", 300, wait=True,
+                    regions=f"{REGION_BYTES}").wait_connected()
+            wait_until(lambda: server.vms_on_record() == 1, "the VM is on record")
+            self.assert_right(Vm(server.sockets[1], honest_truth))
+            states = [server.state / name / "state" for name in server.states()]
+            wait_until(lambda: len(server.states()) == 1, "the other VM's state is gone")
+            self.assertLessEqual(sum(path.stat().st_blocks * 512 for path in states
+                                     if path.exists()), 64 << 10)
+            self.assertLess(resident_bytes(server.worker()) - before, MOST_BYTES_PER_VM)
+            # What nobody maps is skipped, and what is zeros is left to the kernel.
+            self.assertEqual(server.stop(), 0, server.said())
+            self.assert_right(vm)
+
+
+class AnEmptyPoolOfHugePages(ServeTest):
+    """UFFDIO_COPY says of it that the page is there (EEXIST)."""
+
+    def test_is_said_once_and_waited_for_while_others_are_served(self) -> None:
+        pages = 4 * HUGE_PAGE_BYTES // PAGE_BYTES
+        huge, huge_truth, _ = self.chain("huge", pages, 3)
+        honest, honest_truth, _ = self.chain("honest", 600, 2)
+        with pool_of(1) as available:
+            if not available:
+                self.skipTest("no huge pages on this machine")
+            with self.serving(huge, honest, options=("--workers", "1")) as server:
+                vm = Vm(server.sockets[0], huge_truth, "--page", HUGE_PAGE_BYTES, "--operations",
+                        100, regions=f"{4 * HUGE_PAGE_BYTES}")
+                wait_until(lambda: self.lines_about_the_pool(server), "the lack of pages is said")
+                # As often as a fault is served for the others, in vain for that one.
+                for seed in range(4):
+                    self.assert_right(Vm(server.sockets[1], honest_truth, "--seed", seed))
+                # A successor goes on with it.
+                server.wait_for_another(server.kill_worker())
+                self.assert_right(Vm(server.sockets[1], honest_truth))
+                self.assertTrue(vm.is_running())
+                self.assertLessEqual(len(self.lines_about_the_pool(server)), 2,
+                                     "one line of each serving process")
+                present = server.metrics()['lamina_faults_total{kind="present"}']
+                self.assertLess(present, 1000, "woken threads fault again and again")
+                HUGE_PAGES.write_text("4")
+                self.assert_right(vm)
+                self.end_cleanly(server)
+
+    @staticmethod
+    def lines_about_the_pool(server: Server) -> list[str]:
+        """What the server has said of it."""
+        return [line for line in server.log() if "lacks a page of 2048 KiB" in line]
+
+
+if __name__ == "__main__":
+    run()
