@@ -21,7 +21,7 @@ TEST(WorkerProcessTest, OneThatWasKilledIsSucceededByAProgramThatIgnoresItsChild
           while (true) ::pause();
         },
         [](const std::string&) {});
-    ASSERT_TRUE(worker.start_if_due());
+    ASSERT_EQ(worker.start_if_due(), WorkerProcess::Start::kBegun);
     const pid_t first = worker.pid();
     worker.reap();
     EXPECT_EQ(worker.pid(), first);
@@ -30,7 +30,9 @@ TEST(WorkerProcessTest, OneThatWasKilledIsSucceededByAProgramThatIgnoresItsChild
     ASSERT_EQ(::poll(&ended, 1, -1), 1);
     worker.reap();
     EXPECT_EQ(worker.deaths(), 1U);
-    while (!worker.start_if_due()) ::poll(nullptr, 0, worker.next_start_ms());
+    while (worker.start_if_due() == WorkerProcess::Start::kNone) {
+      ::poll(nullptr, 0, worker.next_start_ms());
+    }
     EXPECT_NE(worker.pid(), first);
   }
   ::sigaction(SIGCHLD, &before, nullptr);
