@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -62,7 +63,8 @@ class BackgroundLook {
     const Clock::time_point needed = std::max(outdated_, Clock::now() - max_age);
     const auto is_fresh = [&] { return seen_ && when_ >= needed; };
     if (!is_fresh()) {
-      is_wanted_ = true;
+      // One that is under way and began late enough will do.
+      if (!looking_since_ || *looking_since_ < needed) is_wanted_ = true;
       changed_.notify_all();
       if (patience.count() > 0) {
         changed_.wait_for(lock, patience, [&] { return is_fresh() || stopping_; });
@@ -94,9 +96,11 @@ class BackgroundLook {
       if (stopping_) return;
       is_wanted_ = false;
       const Clock::time_point begin = Clock::now();
+      looking_since_ = begin;
       lock.unlock();
       auto seen = std::make_shared<const T>(look_());
       lock.lock();
+      looking_since_.reset();
       // Somebody may have known better meanwhile.
       if (!seen_ || when_ <= begin) {
         seen_ = std::move(seen);
@@ -112,6 +116,7 @@ class BackgroundLook {
   std::shared_ptr<const T> seen_;
   Clock::time_point when_;
   Clock::time_point outdated_;
+  std::optional<Clock::time_point> looking_since_;  ///< the look that is under way
   bool is_wanted_;
   bool stopping_ = false;
   bool ended_ = false;
