@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "store/adoption.h"
 #include "store/staging.h"
@@ -180,9 +181,11 @@ struct NameLock::Held {
   ~Held() {
     // lamina's own locks, which begin with a dot, are few and of no snapshot.
     if (name.empty() || name.starts_with('.')) return;
-    const auto snapshot = sys::facts_of_name(store.get(), name, name);
-    if (snapshot || snapshot.error().kind != ErrorKind::kNotFound) return;
-    static_cast<void>(sys::remove_file(locks.get(), name, name));
+    static_cast<void>(contain("unlock", [&]() -> Status {
+      const auto snapshot = sys::facts_of_name(store.get(), name, name);
+      if (snapshot || snapshot.error().kind != ErrorKind::kNotFound) return {};
+      return sys::remove_file(locks.get(), name, name);
+    }));
   }
 };
 

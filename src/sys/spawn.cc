@@ -208,6 +208,10 @@ struct Prepared {
 /// Between the starter and the service: tells the service's pid, and keeps its number from going to
 /// another process until the starter has a pidfd.
 [[noreturn]] void be_go_between(const Prepared& prepared, int starter) {
+  // Inherited, to ignore it would let a service that ends at once be gone before it is looked at.
+  struct sigaction action{};
+  action.sa_handler = SIG_DFL;
+  static_cast<void>(::sigaction(SIGCHLD, &action, nullptr));
   const pid_t service = ::fork();
   if (service == 0) become(prepared);
   const int error = errno;
