@@ -331,7 +331,11 @@ std::string Acceptor::reason_of(const Pending& pending, const std::string& reaso
 void Acceptor::close() {
   while (!pending_.empty()) drop(pending_.begin()->first);
   for (std::size_t i = 0; i < listening_.size(); ++i) {
-    ::unlink(endpoints_[i].path().c_str());
+    // Without memory it stays, as that of a killed server does.
+    static_cast<void>(contain("close", [&]() -> Status {
+      ::unlink(endpoints_[i].path().c_str());
+      return {};
+    }));
   }
   listening_.clear();
 }

@@ -148,8 +148,11 @@ class PageServer::Implementation {
       failed = !over;
     }
     acceptor_->close();
-    if (control_) control_->remove(control_socket_of(store_->path()));
-    if (metrics_) metrics_->remove(page_server_metrics_socket(store_->path()));
+    static_cast<void>(contain("close", [&]() -> Status {
+      if (control_) control_->remove(control_socket_of(store_->path()));
+      if (metrics_) metrics_->remove(page_server_metrics_socket(store_->path()));
+      return {};
+    }));
   }
 
   /// True when nobody needs this server any more.

@@ -47,7 +47,7 @@ WorkerProcess::Start WorkerProcess::start_if_due() {
   auto pidfd = sys::open_process(child);
   if (!pidfd) {
     // Not to be seen any more, or no descriptor is left: without one its end would not be seen.
-    log_(pidfd.error().message);
+    log_(fmt::format("no serving process can be started yet: {}", pidfd.error().message));
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
     delay_next_start();

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <deque>
 #include <utility>
 
@@ -85,9 +86,14 @@ class Walk {
   Status step() {
     LAMINA_ASSIGN_OR_RETURN(const bool followed, follow_link());
     if (followed) return {};
-    LAMINA_ASSIGN_OR_RETURN(
-        Fd next, open_at(current_.get(), parts_.front(), O_PATH | O_DIRECTORY | O_NOFOLLOW, path_));
-    current_ = std::move(next);
+    // (open_at() lets no name lead out of a directory; here the caller's own path does.)
+    const int fd = ::openat(current_.get(), parts_.front().c_str(),
+                            O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) return system_failure("open", path_, errno);
+    current_ = Fd(fd);
+    // Whose directory this is can move all that is below it.
+    LAMINA_ASSIGN_OR_RETURN(const FileFacts facts, facts_of(fd, path_));
+    if (facts.user != 0 && facts.user != ::geteuid()) is_others_ = true;
     parts_.pop_front();
     return {};
   }
@@ -98,7 +104,7 @@ class Walk {
     const auto target = target_of_link(current_.get(), name);
     if (!target) return false;
     LAMINA_ASSIGN_OR_RETURN(const bool may, may_follow(current_.get(), name, path_));
-    if (!may) {
+    if (!may || is_others_) {
       return fail(ErrorKind::kFailed,
                   "'{}': '{}' is a symbolic link that another user can exchange, and is not "
                   "followed; name the file by a path without it",
@@ -119,6 +125,7 @@ class Walk {
   const std::string& path_;
   std::deque<std::string> parts_;
   Fd current_;
+  bool is_others_ = false;  ///< a directory on the way belongs to another user
   int links_ = 0;
 };
 

@@ -14,6 +14,7 @@
 #include <initializer_list>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "base/block.h"
 #include "base/error.h"
@@ -163,6 +164,33 @@ std::vector<DataExtent> without(const std::vector<DataExtent>& runs,
   return left;
 }
 
+/// Storage that was never written reads as zeros. What is cached of it and is not zeros was written
+/// and could not be written back: the file system calls it unwritten for ever, and its written
+/// zeros cannot be told from what nobody wrote.
+Status refuse_lost_writes(int fd, const std::vector<DataExtent>& unwritten,
+                          const std::string& object) {
+  constexpr std::uint64_t kBufferBytes = std::uint64_t{256} << 10;
+  std::vector<std::byte> buffer(kBufferBytes);
+  for (const DataExtent& extent : unwritten) {
+    for (std::uint64_t done = 0; done < extent.length;) {
+      const auto part = std::span(buffer).first(std::min(kBufferBytes, extent.length - done));
+      LAMINA_ASSIGN_OR_RETURN(const std::size_t count,
+                              read_at(fd, part, extent.offset + done, object));
+      if (count == 0) break;
+      const auto read = part.first(count);
+      if (std::any_of(read.begin(), read.end(),
+                      [](std::byte value) { return value != std::byte{0}; })) {
+        return fail(ErrorKind::kFailed,
+                    "'{}' has data that could not be written to the disk: it is only cached, and a "
+                    "part of it may be lost; let the VM's memory be written anew",
+                    object);
+      }
+      done += count;
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<FileMap> map_file(int fd, std::uint64_t size_bytes, const std::string& object) {
@@ -180,6 +208,13 @@ Result<FileMap> map_file(int fd, std::uint64_t size_bytes, const std::string& ob
   map.tells_preallocated = true;
   map.knows_preallocated = true;
   map.has_preallocated = !layout->preallocated.empty();
+  if (map.has_preallocated) {
+    // SEEK_DATA reports as much of it as is cached: only that is read.
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<DataExtent> readable,
+                            seek_data(fd, size_bytes, object));
+    LAMINA_RETURN_IF_ERROR(
+        refuse_lost_writes(fd, without(readable, without(readable, layout->preallocated)), object));
+  }
   if (lists_all_data(fd)) {
     map.written = std::move(layout->written);
     return map;

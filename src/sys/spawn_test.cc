@@ -48,7 +48,7 @@ std::string said_by_detached(const std::string& program) {
 TEST(SpawnTest, ADetachedProcessBeginsAsAServiceManagerWouldStartIt) {
   ::setenv("WATCHDOG_USEC", "1000", 1);   // NOLINT(concurrency-mt-unsafe): no other thread
   const int open = ::dup(STDERR_FILENO);  // not closed on exec
-  EXPECT_EQ(said_by_detached("umask; nice; echo $GIVEN $WATCHDOG_USEC; ulimit -t; "
+  EXPECT_EQ(said_by_detached("umask; nice; echo $GIVEN $WATCHDOG_USEC; ulimit -f; "
                              "test -e /proc/$$/fd/" +
                              std::to_string(open) + " || echo closed"),
             "0077\n0\nyes\nunlimited\nclosed\n");

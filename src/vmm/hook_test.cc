@@ -72,7 +72,6 @@ TEST(HookTest, BeginsWithDefaultActionsWhateverTheProgramDoes) {
   ::pthread_sigmask(SIG_BLOCK, &all, &before);
   const auto writes = run("(while :; do echo x; done) | head -n 1 > /dev/null");
   const auto clean =
-      // The C library's posix_spawn ignores its own two real-time signals, 32 and 33.
       run("grep -Eq '^SigIgn:.0000000[01][08]0000000$' /proc/self/status || exit 1;"
           "grep -Eq '^SigBlk:.*[1-9a-f]' /proc/self/status && exit 2; exit 0");
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);

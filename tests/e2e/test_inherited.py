@@ -107,7 +107,9 @@ class PageServerTest(InheritedTest):
             self.assertEqual(inherited.nice(pid), 0)
             self.assertIn(inherited.io_class(pid), (0, 2))  # none, which may be told as best effort
             self.assertEqual(inherited.oom_score(pid), 0)
-            self.assertEqual(inherited.limit(pid, resource.RLIMIT_CPU)[0], resource.RLIM_INFINITY)
+            # Without CAP_SYS_RESOURCE the hard limit stays.
+            soft, hard = inherited.limit(pid, resource.RLIMIT_CPU)
+            self.assertEqual(soft, hard)
             soft, hard = inherited.limit(pid, resource.RLIMIT_NOFILE)
             self.assertEqual(soft, hard)
             self.assertEqual(os.readlink(f"/proc/{pid}/cwd"), "/")
@@ -172,7 +174,9 @@ class HookTest(InheritedTest):
                        f"ls /proc/self/fd; pwd; while :; do echo x; done | head -n 1")
         os.close(self.writing)
         lines = seen.read_text().split("\n")
-        self.assertEqual([line.split()[1].strip("0") for line in lines[:2]], ["", ""])
+        # posix_spawn(3) has the C library's own two, 32 and 33, ignored.
+        masks = [int(line.split()[1], 16) & ~(3 << 31) for line in lines[:2]]
+        self.assertEqual(masks, [0, 0])
         self.assertEqual(lines[2:8], [str(ODD_OPEN_FILES), "0", "1", "2", "3", str(self.elsewhere)])
         self.assertEqual(lines[8], "x")
         for path in (self.store, *self.store.rglob("*")):
@@ -233,7 +237,7 @@ class DaemonStartTest(InheritedTest):
 
     def test_a_limit_of_file_sizes_fails_requests_and_not_the_daemon(self) -> None:
         os.close(self.writing)
-        self.pause(self.fresh("--memory-mib", 16), "a")
+        self.pause(self.fresh(), "a")
         daemon = Daemon(self.store, self.directory)
         self.addCleanup(daemon.end)
         resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (4096, 4096))
@@ -250,7 +254,7 @@ class CommandTest(InheritedTest):
 
     def test_a_result_that_cannot_be_written_is_a_failure(self) -> None:
         os.close(self.writing)
-        self.store.mkdir(exist_ok=True)
+        self.pause(self.fresh(), "a")
         for words in (["help"], ["--version"], ["ls", "--help"], ["ls", self.store],
                       ["du", self.store, "--json"], ["doctor", self.store]):
             with open("/dev/full", "wb") as full:

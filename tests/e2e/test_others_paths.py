@@ -231,6 +231,7 @@ class CallersPaths(LaminaTest):
         self.done("ingest", self.directory / "way" / "b", "--out", self.store / "s",
                   "--vmstate", "/proc/self/cmdline")
         self.done("ingest", f"{self.directory}/store/../b", "--out", self.store / "t")
+        self.done("ingest", "../memory", "--out", "u", cwd=self.store)
 
     def test_links_in_another_user_s_directory_are_not(self) -> None:
         deep = self.theirs / "ours"
@@ -244,7 +245,7 @@ class CallersPaths(LaminaTest):
                           (self.memory, "--vmstate", place / "state")):
                 with self.unchanged():
                     self.refused(EXIT_FAILED, "ingest", *words, "--out", self.store / "s",
-                                 names=["a symbolic link that user", "not followed"])
+                                 names=["symbolic link", "not followed"])
 
     def test_in_a_shared_directory_only_root_s_and_ours_are(self) -> None:
         shared = self.directory / "shared"
@@ -254,7 +255,7 @@ class CallersPaths(LaminaTest):
         os.lchown(shared / "theirs", OTHER_USER, OTHER_USER)
         (shared / "ours").symlink_to(self.memory)
         self.refused(EXIT_FAILED, "ingest", shared / "theirs", "--out", self.store / "s",
-                     names=[f"that user {OTHER_USER} can have made"])
+                     names=["symbolic link", "not followed"])
         self.done("ingest", shared / "ours", "--out", self.store / "s")
 
     def test_a_file_of_a_third_that_was_linked_there_is_not_read(self) -> None:
