@@ -12,6 +12,7 @@
 #include "cli/store_daemon.h"
 #include "lamina/lifecycle.h"
 #include "report/lifecycle_json.h"
+#include "sys/directory.h"
 #include "sys/process.h"
 
 namespace lamina::cli {
@@ -57,7 +58,8 @@ constexpr const char* kRecoverFooter =
 std::vector<std::string> page_server_command(const std::string& store) {
   const std::string program = sys::own_program();
   if (program.empty()) return {};
-  return {program, "serve", "--store", store};
+  // It works in another directory. A store that is not there is told by what needs it.
+  return {program, "serve", "--store", sys::real_path(store).value_or(store)};
 }
 
 void add_vmm(CLI::App* verb, VmmAddress& address) {
@@ -267,7 +269,7 @@ Action add_recover(CLI::App& app) {
   add_text(verb, "STORE", arguments->options.store, "the directory")->required();
   verb->add_flag("--dry-run", arguments->options.dry_run, "only say what would be done");
   verb->add_flag("--adopt-store", arguments->options.adopt_store,
-                 "also what a copy of another store has brought along");
+                 "also what came with a copied store");
   verb->add_option("--give-up", arguments->given_up, "drop a queued pause: its state is lost")
       ->allow_extra_args(false)
       ->type_name("")

@@ -11,6 +11,7 @@
 #include "sys/directory.h"
 #include "sys/file.h"
 #include "sys/host.h"
+#include "sys/overlay.h"
 #include "sys/process.h"
 
 namespace lamina::store {
@@ -31,7 +32,8 @@ Result<StoreIdentity> identity_of(int store, const std::string& path) {
   StoreIdentity identity;
   identity.device = facts.device;
   identity.inode = facts.inode;
-  identity.born_ns = sys::birth_time_ns(store);
+  // In an overlay it is that of a layer's directory, and another one once that was copied up.
+  identity.born_ns = sys::is_in_overlay(store) ? 0 : sys::birth_time_ns(store);
   identity.host = host_digest();
   LAMINA_ASSIGN_OR_RETURN(identity.boot_id, sys::boot_id());
   return identity;

@@ -52,11 +52,9 @@ class SnapshotsInALowerLayer(SandboxTest):
     def test_replacing_says_what_it_is_and_the_memory_file_stays(self) -> None:
         memory = random_memory(self.rng, 64 * PAGE_BYTES)
         memory_file = write_full(self.store.parent / "memory", memory)
-        for layout in ("adopt", "compact"):
-            with self.subTest(layout):
-                self.refused_here("ingest", memory_file, "--out", self.store / "a", "--replace",
-                                  "--layout", layout)
-                self.assertEqual(memory_file.read_bytes(), memory.contents())
+        self.refused_here("ingest", memory_file, "--out", self.store / "a", "--replace",
+                          "--layout", "compact")
+        self.assertEqual(memory_file.read_bytes(), memory.contents())
 
     def test_merging_in_place_says_what_it_is_and_another_name_works(self) -> None:
         self.refused_here("merge", self.store / "a", "--full")
@@ -85,7 +83,7 @@ class SnapshotsInALowerLayer(SandboxTest):
         self.assert_resolves_to(self.store / "a", self.memory)
         vm.tell("run 100 2")
         again = self.pause(vm, "mine", "--after", "resume")
-        self.assertEqual((again["kind"], again["parent_pause_id"]), ("diff", report["pause_id"]))
+        self.assertEqual((again["kind"], again["parent_pause_id"]), ("diff", report["pause_id"]), again["reason"])
         self.check(vm)
 
     def test_where_the_overlay_redirects_all_of_it_works(self) -> None:
