@@ -95,6 +95,7 @@ std::string daemon_socket(const std::string& store);
 enum class StoreServer : std::uint8_t {
   kNone,
   kSilent,  ///< it is starting, or was killed and is not quite gone: ask again
+  kBusy,    ///< it listens, and has not answered within ten seconds
   kServes,  ///< it, or who takes its place just now, accepts VMs
 };
 

@@ -54,9 +54,10 @@ void ControlSocket::handle() const {
 
 void ControlSocket::remove(const std::string& path) { ::unlink(path.c_str()); }
 
-bool greets_at(const std::string& control_socket) {
+StoreServer ask_control(const std::string& control_socket) {
   const auto greeting = greeting_at(control_socket);
-  return greeting ? *greeting == kGreeting : greeting.error().kind == ErrorKind::kBusy;
+  if (greeting) return *greeting == kGreeting ? StoreServer::kServes : StoreServer::kSilent;
+  return greeting.error().kind == ErrorKind::kBusy ? StoreServer::kBusy : StoreServer::kSilent;
 }
 
 }  // namespace lamina::server

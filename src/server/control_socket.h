@@ -6,6 +6,7 @@
 #include <string>
 
 #include "lamina/result.h"
+#include "lamina/serve.h"
 #include "sys/fd.h"
 #include "sys/unix_socket.h"
 
@@ -34,8 +35,8 @@ class ControlSocket {
   sys::Fd listening_;
 };
 
-/// True when a server greets at the control socket, or has let ten seconds pass without hanging up:
-/// it is busy then.
-bool greets_at(const std::string& control_socket);
+/// kServes when a server greets at the control socket, kBusy when it has let ten seconds pass
+/// without hanging up, else kSilent.
+StoreServer ask_control(const std::string& control_socket);
 
 }  // namespace lamina::server

@@ -70,8 +70,7 @@ StoreServer find_store_server(const std::string& store) {
   if (!file || !sys::is_locked(file->fd.get(), path).value_or(false)) return StoreServer::kNone;
   // A process that was killed has its lock and its listening sockets until the kernel closes them,
   // so only an answer tells that somebody is there.
-  return server::greets_at(server::control_socket_of(store)) ? StoreServer::kServes
-                                                             : StoreServer::kSilent;
+  return server::ask_control(server::control_socket_of(store));
 }
 
 }  // namespace lamina

@@ -77,7 +77,7 @@ Result<bool> wait_for_store_server(const std::string& store, int give_up) {
   const auto deadline = std::chrono::steady_clock::now() + kStartTimeout;
   while (true) {
     const StoreServer found = find_store_server(store);
-    if (found != StoreServer::kSilent) return found == StoreServer::kServes;
+    if (found != StoreServer::kSilent) return found != StoreServer::kNone;
     if (is_signalled(give_up)) return not_needed();
     if (std::chrono::steady_clock::now() > deadline) {
       return fail(ErrorKind::kBusy,
@@ -170,7 +170,7 @@ void PageServerWatch::look(Clock::time_point& failing_since) {
   constexpr std::chrono::seconds kPatience{10};
   constexpr Clock::time_point kNever{};
   const StoreServer found = find_store_server(store_.path());
-  if (found == StoreServer::kServes || !needs_pages()) {
+  if (found == StoreServer::kServes || found == StoreServer::kBusy || !needs_pages()) {
     failing_since = kNever;
     return;
   }

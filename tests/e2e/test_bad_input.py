@@ -643,11 +643,11 @@ class Busy(LaminaTest):
         log = self.directory / "strace"
         ingest = ["ingest", second, "--parent", snapshot, "--out", snapshot, "--replace"]
         probe = lamina(*ingest[:4], "--out", self.store / "probe",
-                       prefix=["strace", "-f", "-o", str(log), "-e", "trace=openat2"])
+                       prefix=["strace", "-f", "-o", str(log), "-e", "trace=openat"])
         self.assertEqual(probe.code, EXIT_DONE, str(probe))
         opens = log.read_text().splitlines()
         number = next(index for index, line in enumerate(opens, 1) if f'"{second.name}"' in line)
-        with stopped_after("openat2", number, self.directory, *ingest) as outcomes:
+        with stopped_after("openat", number, self.directory, *ingest) as outcomes:
             self.done("ingest", first, "--parent", snapshot, "--out", snapshot, "--replace")
         self.assertIn(outcomes[0].code, (EXIT_DONE, EXIT_BUSY), str(outcomes[0]))
         if outcomes[0].code == EXIT_DONE:
