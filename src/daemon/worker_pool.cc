@@ -1,7 +1,7 @@
 #include "daemon/worker_pool.h"
 
 #include <algorithm>
-#include <system_error>
+#include <exception>
 #include <utility>
 
 namespace lamina::daemon {
@@ -59,7 +59,7 @@ void WorkerPool::add_thread_if_needed() {
   try {
     threads_.emplace_back([this] { work(); });
     ++idle_;
-  } catch (const std::system_error&) {
+  } catch (const std::exception&) {
     // No thread is to be had: the job waits for one of those that there are.
   }
 }
