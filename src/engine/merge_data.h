@@ -2,9 +2,9 @@
 //
 // Nothing is computed from what is copied: a block's checksum is carried over from the trailer of
 // the layer it comes from, so a block that goes bad on the way, or was bad already, never passes
-// for good. What the kernel moves is read back and compared with it, as the layers it comes from may
-// go when the merge is published: what is not right is moved through the buffer instead, and what
-// is not right there either ends the merge. Only layers without checksums are read for theirs.
+// for good. What the kernel moves is read back and compared with it, as the layers it comes from
+// may go when the merge is published: what is not right is moved through the buffer instead, and
+// what is not right there either ends the merge. Only layers without checksums are read for theirs.
 //
 // How a run is moved, best first: clone (no data moves), unless runs are short on average; for long
 // runs a copy in the kernel; short runs, and all where the kernel cannot copy, are read into a

@@ -229,9 +229,9 @@ void Acceptor::drop_oldest(const std::function<void(const std::string&)>& refuse
   // Of the user who has most: a crowd of one user does not keep out the VMs of others.
   std::map<uid_t, std::size_t> crowds;
   for (const auto& [fd, pending] : pending_) ++crowds[pending.claimed.peer.uid];
-  const auto crowd = std::max_element(crowds.begin(), crowds.end(), [](const auto& a, const auto& b) {
-    return a.second < b.second;
-  });
+  const auto crowd =
+      std::max_element(crowds.begin(), crowds.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
   auto oldest = pending_.end();
   for (auto one = pending_.begin(); one != pending_.end(); ++one) {
     if (one->second.claimed.peer.uid != crowd->first) continue;

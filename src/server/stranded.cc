@@ -52,8 +52,8 @@ int StrandedVms::due_ms() const {
 bool StrandedVms::is_stranded(const StateDirectory& states, const store::StoreIdentity& here,
                               const std::string& pin) const {
   if (states.has(pin)) return false;
-  const auto facts =
-      store::read_own_pin_facts(fmt::format("{}/{}/{}", store_->path(), store::kVmsArea, pin), here);
+  const auto facts = store::read_own_pin_facts(
+      fmt::format("{}/{}/{}", store_->path(), store::kVmsArea, pin), here);
   return facts && facts->by_page_faults && store::is_running(*facts).value_or(false) &&
          sys::waits_for_pages(facts->pid).value_or(false);
 }

@@ -314,8 +314,8 @@ class Ingest {
     const Status done = [&]() -> Status {
       const std::string layer_path = staging.file_path(layer_name_);
       // Only now: a lease is not granted where we could write it ourselves.
-      LAMINA_ASSIGN_OR_RETURN(writable, sys::open_regular(staging.fd(), layer_name_,
-                                                          O_RDWR | O_NOFOLLOW, layer_path));
+      LAMINA_ASSIGN_OR_RETURN(
+          writable, sys::open_regular(staging.fd(), layer_name_, O_RDWR | O_NOFOLLOW, layer_path));
       LAMINA_RETURN_IF_ERROR(build(staging, writable.fd.get(), layer_path));
       return publish(staging);
     }();

@@ -541,8 +541,7 @@ Status adopt_pause(const Store& store, const Uuid& id) {
                   name, file, staging->path(),
                   journal->jail_directory.path.empty()
                       ? ""
-                      : fmt::format(", but in the VM's jail ('{}')",
-                                    journal->jail_directory.path));
+                      : fmt::format(", but in the VM's jail ('{}')", journal->jail_directory.path));
     }
   }
   journal->api_socket.clear();

@@ -41,9 +41,8 @@ Status count_resume(const Store& store, const Uuid& pause_id) {
   LAMINA_ASSIGN_OR_RETURN(const sys::Fd area,
                           sys::open_directory(store.fd(), kCountsArea, area_path(store)));
   LAMINA_RETURN_IF_ERROR(sys::check_owner(area.get(), area_path(store)));
-  LAMINA_ASSIGN_OR_RETURN(
-      const sys::OpenedFile file,
-      sys::open_regular(area.get(), name, O_WRONLY | O_APPEND | O_CREAT, path));
+  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile file,
+                          sys::open_regular(area.get(), name, O_WRONLY | O_APPEND | O_CREAT, path));
   return append_byte(file.fd.get(), path);
 }
 
@@ -51,8 +50,7 @@ std::uint64_t resume_count(int store, const StoreIdentity& identity, const Uuid&
   const std::string name = file_name(identity, pause_id);
   const auto area = sys::open_directory(store, kCountsArea, kCountsArea);
   if (!area) return 0;
-  const auto facts =
-      sys::facts_of_name(area->get(), name, fmt::format("{}/{}", kCountsArea, name));
+  const auto facts = sys::facts_of_name(area->get(), name, fmt::format("{}/{}", kCountsArea, name));
   return facts && facts->is_regular ? facts->size_bytes : 0;
 }
 

@@ -145,7 +145,8 @@ Result<bool> ensure_page_server(const store::Store& store, const std::vector<std
 Result<std::unique_ptr<PageServerWatch>> PageServerWatch::start(
     const store::Store& store, const std::vector<std::string>& command, pid_t vm) {
   LAMINA_ASSIGN_OR_RETURN(sys::Event over, sys::Event::create("page server"));
-  std::unique_ptr<PageServerWatch> started(new PageServerWatch(store, command, vm, std::move(over)));
+  std::unique_ptr<PageServerWatch> started(
+      new PageServerWatch(store, command, vm, std::move(over)));
   LAMINA_ASSIGN_OR_RETURN(
       started->thread_, sys::start_thread("page server", [raw = started.get()] { raw->watch(); }));
   return started;
