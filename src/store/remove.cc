@@ -75,8 +75,11 @@ class FileRemoval {
     const auto rank = [&](const std::string& name) {
       return name == first ? 0 : name == last ? 2 : 1;
     };
-    std::stable_sort(names.begin(), names.end(),
-                     [&](const std::string& a, const std::string& b) { return rank(a) < rank(b); });
+    std::sort(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
+      const int rank_of_a = rank(a);
+      const int rank_of_b = rank(b);
+      return rank_of_a != rank_of_b ? rank_of_a < rank_of_b : a < b;
+    });
     for (const std::string& name : names) LAMINA_RETURN_IF_ERROR(remove(name, path + "/" + name));
     return {};
   }

@@ -336,6 +336,10 @@ class Resume {
     vmstate_ = jail_->inside(vmstate);
     LAMINA_RETURN_IF_ERROR(vmm::check_finds(vmm_->pid(), {vmstate, vmstate_}));
     if (report_.mode == ResumeMode::kFile) return provide_file();
+    // The page server opens what it serves in the one thread that accepts VMs, which must not wait
+    // for a disk: what it will read is read here first. And what cannot be served is found out
+    // before anything is loaded.
+    LAMINA_RETURN_IF_ERROR(store::open_snapshot(pin_->base_path(), engine::Checksums::kLoad));
     LAMINA_ASSIGN_OR_RETURN(report_.started_page_server,
                             vmm::ensure_page_server(*store_, options_.page_server_command));
     const Status reached = provide_socket();
