@@ -7,6 +7,8 @@
 #include "base/contain.h"
 #include "base/error.h"
 #include "sys/directory.h"
+#include "sys/file.h"
+#include "sys/hole_probe.h"
 #include "sys/lock.h"
 
 namespace lamina::store {
@@ -170,6 +172,10 @@ Status clean_temporary_area(const Store& store, std::vector<std::string>& notes)
   bool synced = false;
   for (const std::string& name : names) {
     const std::string path = area + "/" + name;
+    if (sys::is_hole_probe(name)) {
+      static_cast<void>(sys::remove_file(store.temporary_area(), name, path));
+      continue;
+    }
     auto directory = sys::open_directory(store.temporary_area(), name, path);
     if (!directory) continue;  // gone meanwhile, or not ours
     LAMINA_ASSIGN_OR_RETURN(const bool unused, sys::try_lock(directory->get(), path));

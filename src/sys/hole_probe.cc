@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
+#include <string_view>
 #include <vector>
 
 #include "base/block.h"
@@ -34,14 +35,19 @@ constexpr std::uint64_t kMinBlocks = 16;
 /// 500, so bit 55 is the lowest that can be in use for it.
 constexpr unsigned kOverlayLayerShift = 55;
 
+constexpr std::string_view kProbePrefix = ".lamina-probe-";
+
 /// Creates a file without a name in `directory`; where O_TMPFILE is unknown, one that is unlinked
 /// at once.
 Result<Fd> open_unnamed(int directory, const std::string& object) {
   auto unnamed = open_at(directory, ".", O_TMPFILE | O_RDWR, object);
   if (unnamed) return unnamed;
-  const std::string name = ".lamina-probe-" + Uuid::random().to_string();
+  const std::string name = std::string(kProbePrefix) + Uuid::random().to_string();
   LAMINA_ASSIGN_OR_RETURN(Fd named, open_at(directory, name, O_RDWR | O_CREAT | O_EXCL, object));
-  if (::unlinkat(directory, name.c_str(), 0) != 0) return system_failure("unlink", object, errno);
+  // Another process may have taken it for what a power failure has left.
+  if (::unlinkat(directory, name.c_str(), 0) != 0 && errno != ENOENT) {
+    return system_failure("unlink", object, errno);
+  }
   return named;
 }
 
@@ -97,6 +103,8 @@ bool HoleProbe::holds_for(const FileFacts& file) const {
   if (file.device != probed.device || file.mount != probed.mount) return false;
   return !is_overlay || ((file.inode ^ probed.inode) >> kOverlayLayerShift) == 0;
 }
+
+bool is_hole_probe(std::string_view name) { return name.starts_with(kProbePrefix); }
 
 Result<HoleProbe> probe_holes(int directory, std::uint64_t size_bytes, const std::string& object) {
   LAMINA_ASSIGN_OR_RETURN(const Fd fd, open_unnamed(directory, object));

@@ -20,6 +20,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "lamina/result.h"
 #include "sys/file.h"
@@ -47,5 +48,9 @@ struct HoleProbe {
 /// map_file() reports with what was written. Sizes matter: tmpfs with huge=within_size is exact for
 /// small files only. Costs one small fsync.
 Result<HoleProbe> probe_holes(int directory, std::uint64_t size_bytes, const std::string& object);
+
+/// True for the name that a probe's file has for a moment where files without a name are unknown
+/// (O_TMPFILE); a power failure may bring it back.
+bool is_hole_probe(std::string_view name);
 
 }  // namespace lamina::sys

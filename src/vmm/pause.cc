@@ -197,7 +197,9 @@ class Pause {
   /// Tries where the VMM will write whether a hole is a hole.
   Result<std::string> distrust_holes() {
     const std::string& store = options_.store;
-    LAMINA_ASSIGN_OR_RETURN(probe_, sys::probe_holes(store_->pending_area(), memory_bytes_, store));
+    // Where what a power failure leaves of it is removed.
+    LAMINA_ASSIGN_OR_RETURN(probe_,
+                            sys::probe_holes(store_->temporary_area(), memory_bytes_, store));
     if (!probe_.is_exact) return obstacle_of(probe_, store);
     if (!jail_->is_apart()) return std::string();
     // From the jail it comes into the store, by a rename or a copy: holes must be exact in both.
