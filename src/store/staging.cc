@@ -7,7 +7,6 @@
 #include "base/contain.h"
 #include "base/error.h"
 #include "sys/directory.h"
-#include "sys/file.h"
 #include "sys/hole_probe.h"
 #include "sys/lock.h"
 

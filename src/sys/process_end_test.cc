@@ -9,7 +9,7 @@ namespace lamina::sys {
 namespace {
 
 /// Longer than a process that was killed takes to end on a busy machine.
-constexpr std::chrono::seconds kLong{60};
+constexpr std::chrono::seconds kLongestEnd{60};
 
 struct Child {
   NamedProcess process;
@@ -41,12 +41,12 @@ TEST(ProcessEndTest, AProcessThatGoesOnIsNotWaitedFor) {
 TEST(ProcessEndTest, HowAZombieEndedIsTold) {
   const Child killed = start();
   ::kill(killed.process.pid, SIGTERM);
-  ASSERT_TRUE(wait_for_end(killed.pidfd.get(), kLong).value_or(false));
+  ASSERT_TRUE(wait_for_end(killed.pidfd.get(), kLongestEnd).value_or(false));
   EXPECT_TRUE(is_ending(killed.pidfd.get(), killed.process));
   EXPECT_EQ(how_it_ended(killed.pidfd.get(), killed.process), ": killed by signal 15");
   ::waitpid(killed.process.pid, nullptr, 0);
   const Child exited = start(7);
-  ASSERT_TRUE(wait_for_end(exited.pidfd.get(), kLong).value_or(false));
+  ASSERT_TRUE(wait_for_end(exited.pidfd.get(), kLongestEnd).value_or(false));
   EXPECT_EQ(how_it_ended(exited.pidfd.get(), exited.process), ": exit code 7");
   ::waitpid(exited.process.pid, nullptr, 0);
 }
