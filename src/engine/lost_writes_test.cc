@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 using Bytes = std::vector<std::byte>;
 
-constexpr std::uint32_t kMemoryBlocks = 300;
+constexpr std::uint32_t kLayerBlocks = 300;
 
 /// An adopted layer with data, written zeros, and holes.
 class LostWritesTest : public testing::Test {
@@ -37,7 +37,7 @@ class LostWritesTest : public testing::Test {
     auto file = sys::open_at(directory_.get(), kName, O_RDWR | O_CREAT | O_EXCL, kName);
     ASSERT_TRUE(file) << file.error().message;
     file_ = std::move(*file);
-    ASSERT_TRUE(sys::truncate(file_.get(), kMemoryBlocks * kBlockBytes, kName));
+    ASSERT_TRUE(sys::truncate(file_.get(), kLayerBlocks * kBlockBytes, kName));
     std::vector<std::uint64_t> checksums;
     for (std::uint32_t block = 10; block < 150; ++block) {
       const Bytes bytes(kBlockBytes, static_cast<std::byte>(block));
@@ -46,11 +46,11 @@ class LostWritesTest : public testing::Test {
     }
     for (std::uint32_t block = 200; block < 220; ++block) write(block, Bytes(kBlockBytes));
     const auto state =
-        mapping::overlay(mapping::Mapping::zeros(kMemoryBlocks), id_,
+        mapping::overlay(mapping::Mapping::zeros(kLayerBlocks), id_,
                          std::vector<mapping::Change>{{10, 140, false, 10}, {200, 20, true, 0}});
     ASSERT_TRUE(state) << state.error().message;
     format::Trailer trailer = describe_layer(
-        *state, id_, {{10, 140, 0, 0}}, format::LayerLayout::kAdopted, kMemoryBlocks * kBlockBytes);
+        *state, id_, {{10, 140, 0, 0}}, format::LayerLayout::kAdopted, kLayerBlocks * kBlockBytes);
     trailer.checksums = std::move(checksums);
     ASSERT_TRUE(finish_layer(file_.get(), trailer, kName));
   }
@@ -82,7 +82,7 @@ class LostWritesTest : public testing::Test {
 };
 
 TEST_F(LostWritesTest, ACopyHasTheDataZerosAndHolesOfTheMemoryFile) {
-  constexpr std::uint64_t kBytes = kMemoryBlocks * kBlockBytes;
+  constexpr std::uint64_t kBytes = kLayerBlocks * kBlockBytes;
   const Status done = write_it_anew();
   ASSERT_TRUE(done) << done.error().message;
   Bytes before(kBytes);
