@@ -26,11 +26,11 @@ class LogFile {
 
   /// Opens the file by its name, makes it when somebody has moved it away, and goes on in it.
   /// Nothing happens without a file.
-  Status reopen() const;
+  [[nodiscard]] Status reopen() const;
 
   /// Moves the file to <name>.1, in the place of an older one, when it has more bytes, and goes on
   /// in a new one. True when it has done so.
-  bool rotate_if_larger(std::uint64_t bytes) const;
+  [[nodiscard]] bool rotate_if_larger(std::uint64_t bytes) const;
 
   /// Whether this is file `name` of the directory behind `directory`.
   [[nodiscard]] bool is_in(int directory, const std::string& name) const;

@@ -48,7 +48,7 @@ class LogLimiter {
     std::string last;             ///< that was held back
   };
 
-  std::string kind_of(const std::string& line) const;
+  [[nodiscard]] std::string kind_of(const std::string& line) const;
 
   Write write_;
   std::map<std::string, Kind> kinds_;

@@ -264,6 +264,7 @@ class Recover {
     std::map<std::string, std::vector<const PauseJournal*>> by_vm;
     for (const PauseJournal& journal : pauses.journals) by_vm[journal.vm].push_back(&journal);
     std::vector<std::vector<const PauseJournal*>> vms;
+    vms.reserve(by_vm.size());
     for (auto& [name, journals] : by_vm) vms.push_back(std::move(journals));
     end_pauses_of(store, vms);
     return {};
