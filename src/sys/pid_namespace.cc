@@ -51,6 +51,22 @@ std::optional<std::uint64_t> namespace_number(const std::string& path) {
   return facts.st_ino;
 }
 
+/// The processes that /proc shows; nothing when it cannot be read.
+std::optional<std::vector<pid_t>> visible_processes() {
+  auto directory = open_directory(AT_FDCWD, "/proc", "/proc");
+  if (!directory) return std::nullopt;
+  const auto stream = read_directory(std::move(*directory), "/proc");
+  if (!stream) return std::nullopt;
+  std::vector<pid_t> processes;
+  while (const dirent* entry = ::readdir(stream->get())) {  // NOLINT(concurrency-mt-unsafe)
+    const std::string_view name = static_cast<const char*>(entry->d_name);
+    pid_t process = -1;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), process);
+    if (error == std::errc() && end == name.data() + name.size()) processes.push_back(process);
+  }
+  return processes;
+}
+
 }  // namespace
 
 Presence presence_of(std::uint64_t pid_namespace, pid_t pid, std::uint64_t start_time) {
@@ -63,17 +79,11 @@ Presence presence_of(std::uint64_t pid_namespace, pid_t pid, std::uint64_t start
   }
   // Where processes are hidden from us (hidepid), the first of them is.
   if (!is_own_proc() || pids_of(1).empty()) return Presence::kUnknown;
-  auto directory = open_directory(AT_FDCWD, "/proc", "/proc");
-  if (!directory) return Presence::kUnknown;
-  const auto stream = read_directory(std::move(*directory), "/proc");
-  if (!stream) return Presence::kUnknown;
+  const auto processes = visible_processes();
+  if (!processes) return Presence::kUnknown;
   bool is_below = *here == kInitialPidNamespace;
   bool is_complete = true;
-  while (const dirent* entry = ::readdir(stream->get())) {  // NOLINT(concurrency-mt-unsafe)
-    const std::string_view name = static_cast<const char*>(entry->d_name);
-    pid_t found = -1;
-    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), found);
-    if (error != std::errc() || end != name.data() + name.size()) continue;
+  for (const pid_t found : *processes) {
     const std::vector<pid_t> pids = pids_of(found);
     if (pids.size() < 2) continue;  // it has just ended, or is in our own namespace
     const auto its = namespace_number(fmt::format("/proc/{}/ns/pid", found));
