@@ -10,6 +10,7 @@
 #include <exception>
 #include <utility>
 
+#include "base/contain.h"
 #include "base/error.h"
 
 namespace lamina::daemon {
@@ -279,17 +280,16 @@ int HttpServer::work_on(MHD_Connection* connection, Exchange& exchange, WorkerPo
   exchange.state = Exchange::State::kWorking;
   // Before the worker can resume it.
   MHD_suspend_connection(connection);
-  bool taken = false;
-  try {
-    taken = pool.submit([this, connection, &exchange] {
+  // Without memory for one more it is as if too many waited: the connection must not stay
+  // suspended.
+  const auto taken = contain("request", [&]() -> Result<bool> {
+    return pool.submit([this, connection, &exchange] {
       exchange.response = answer_unless_refusing(exchange.request);
       exchange.state = Exchange::State::kDone;
       MHD_resume_connection(connection);
     });
-  } catch (const std::exception&) {
-    // No memory for one more: as if too many waited. The connection must not stay suspended.
-  }
-  if (!taken) {
+  });
+  if (!taken.value_or(false)) {
     exchange.response = refuse(503, "too many requests wait");
     exchange.state = Exchange::State::kDone;
     MHD_resume_connection(connection);

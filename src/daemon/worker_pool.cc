@@ -1,8 +1,9 @@
 #include "daemon/worker_pool.h"
 
 #include <algorithm>
-#include <exception>
 #include <utility>
+
+#include "base/contain.h"
 
 namespace lamina::daemon {
 
@@ -56,12 +57,12 @@ void WorkerPool::add_thread_if_needed() {
   const auto free = static_cast<std::size_t>(std::max<std::ptrdiff_t>(max_working_ - working_, 0));
   const std::size_t wanted = std::min(jobs_.size(), free);
   if (ending_ || idle_ >= wanted || threads_.size() >= max_threads_) return;
-  try {
+  // Where no thread can be started, the job waits for one of those that there are.
+  static_cast<void>(contain("thread", [&]() -> Status {
     threads_.emplace_back([this] { work(); });
     ++idle_;
-  } catch (const std::exception&) {
-    // No thread is to be had: the job waits for one of those that there are.
-  }
+    return {};
+  }));
 }
 
 void WorkerPool::work() {

@@ -95,8 +95,8 @@ class Daemon:
         return client
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """What this process has logged."""
-        text = self._log.read_bytes()[self._seen:].decode(errors="replace")
+        """What this process has logged, in whole lines: it may be in the middle of one."""
+        text = self._log.read_bytes()[self._seen:].rpartition(b"\n")[0].decode(errors="replace")
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
     def logged(self, event: str) -> list[dict[str, Any]]:
