@@ -56,10 +56,12 @@ Result<bool> make_directory(int directory, const std::string& name, const std::s
     return system_failure("mkdir", object, errno);
   }
   struct stat status{};
-  if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-      (status.st_mode & S_IRWXU) == S_IRWXU) {
-    return true;
+  if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    // Another process' clean-up may have been faster: then the caller's next look tells.
+    if (errno == ENOENT) return true;
+    return system_failure("fstatat", object, errno);
   }
+  if ((status.st_mode & S_IRWXU) == S_IRWXU) return true;
   // The umask has taken rights of ours, perhaps that of opening it.
   LAMINA_ASSIGN_OR_RETURN(const Fd made,
                           open_at(directory, name, O_PATH | O_DIRECTORY | O_NOFOLLOW, object));
