@@ -50,7 +50,7 @@ Status BareThreads::watch(int epoll, int fd, FaultServer* server) {
 Status BareThreads::start(std::size_t count,
                           const std::vector<std::unique_ptr<ConnectedGuest>>& guests,
                           const FaultInput& input) {
-  stop_ = sys::Fd(::eventfd(0, EFD_CLOEXEC));
+  stop_ = os::Fd(::eventfd(0, EFD_CLOEXEC));
   if (!stop_.valid()) return system_failure("eventfd", "bare threads", errno);
   for (std::size_t i = 0; i < count; ++i) {
     epolls_.emplace_back(::epoll_create1(EPOLL_CLOEXEC));
@@ -62,7 +62,7 @@ Status BareThreads::start(std::size_t count,
     LAMINA_RETURN_IF_ERROR(
         watch(epolls_[i % count].get(), guests[i]->userfaultfd.get(), servers_.back().get()));
   }
-  for (const sys::Fd& epoll : epolls_) threads_.emplace_back(serve, epoll.get());
+  for (const os::Fd& epoll : epolls_) threads_.emplace_back(serve, epoll.get());
   return {};
 }
 

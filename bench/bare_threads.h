@@ -7,7 +7,7 @@
 
 #include "fault_servers.h"
 #include "lamina/result.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 #include "touching_guest.h"
 
 namespace lamina::bench {
@@ -29,9 +29,9 @@ class BareThreads {
  private:
   Status watch(int epoll, int fd, FaultServer* server);
 
-  sys::Fd stop_;
+  os::Fd stop_;
   std::vector<std::unique_ptr<FaultServer>> servers_;
-  std::vector<sys::Fd> epolls_;
+  std::vector<os::Fd> epolls_;
   std::vector<std::thread> threads_;
 };
 

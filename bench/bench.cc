@@ -13,8 +13,8 @@
 
 #include "ballast.h"
 #include "base/error.h"
-#include "sys/directory.h"
-#include "sys/file.h"
+#include "os/directory.h"
+#include "os/file.h"
 
 namespace lamina::bench {
 namespace {
@@ -23,7 +23,7 @@ std::atomic<bool> stop_requested = false;
 
 /// Writes out what earlier parts left dirty, so that no sync of a timed part pays for it.
 Status settle(const std::string& directory) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd, sys::open_directory(AT_FDCWD, directory, directory));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd fd, os::open_directory(AT_FDCWD, directory, directory));
   if (::syncfs(fd.get()) != 0) return system_failure("syncfs", directory, errno);
   return {};
 }

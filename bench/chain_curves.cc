@@ -11,9 +11,9 @@
 #include "bench.h"
 #include "floor_loops.h"
 #include "ingest_contenders.h"
+#include "os/file.h"
 #include "store/snapshot_directory.h"
 #include "striped_memory.h"
-#include "sys/file.h"
 
 namespace lamina::bench {
 namespace {
@@ -49,11 +49,10 @@ Status link_all(const std::vector<std::string>& files, const std::string& direct
 Status open_all(const std::vector<std::string>& files) {
   std::vector<std::byte> buffer(kBlockBytes);
   for (const std::string& path : files) {
-    LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile file,
-                            sys::open_regular(AT_FDCWD, path, O_RDONLY, path));
+    LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
+                            os::open_regular(AT_FDCWD, path, O_RDONLY, path));
     const std::uint64_t bytes = file.facts.size_bytes;
-    LAMINA_RETURN_IF_ERROR(
-        sys::read_exactly_at(file.fd.get(), buffer, bytes - buffer.size(), path));
+    LAMINA_RETURN_IF_ERROR(os::read_exactly_at(file.fd.get(), buffer, bytes - buffer.size(), path));
   }
   return {};
 }

@@ -8,9 +8,9 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "fault_contenders.h"
+#include "os/machine.h"
 #include "page_fault_benchmarks.h"
 #include "striped_memory.h"
-#include "sys/machine.h"
 
 namespace lamina::bench {
 namespace {
@@ -163,7 +163,7 @@ Status run_fault_curves(Bench& bench) {
       !bench.wants("curve/serve/vms")) {
     return {};
   }
-  const sys::MachineFacts machine = sys::examine_machine();
+  const os::MachineFacts machine = os::examine_machine();
   if (!machine.userfaultfd) {
     bench.skip("curve/populate", machine.userfaultfd_error);
     bench.skip("curve/fault", machine.userfaultfd_error);

@@ -12,7 +12,7 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "lamina/materialize.h"
-#include "sys/file.h"
+#include "os/file.h"
 #include "touching_guest.h"
 
 namespace lamina::bench {
@@ -26,7 +26,7 @@ Result<std::unique_ptr<FaultInput>> FaultInput::create(const std::string& snapsh
   options.out = file;
   LAMINA_RETURN_IF_ERROR(materialize(options));
   input->file_ = file;
-  LAMINA_ASSIGN_OR_RETURN(input->fd_, sys::open_at(AT_FDCWD, file, O_RDONLY, file));
+  LAMINA_ASSIGN_OR_RETURN(input->fd_, os::open_at(AT_FDCWD, file, O_RDONLY, file));
   const mapping::Mapping& mapping = input->chain().mapping();
   const std::uint32_t count = mapping.block_count();
   void* memory = ::mmap(nullptr, count * kBlockBytes, PROT_READ, MAP_SHARED | MAP_POPULATE,

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "lamina/result.h"
+#include "os/fd.h"
 #include "store/snapshot_directory.h"
-#include "sys/fd.h"
 
 namespace lamina::bench {
 
@@ -48,7 +48,7 @@ class FaultInput {
 
   store::OpenSnapshot snapshot_;
   std::string file_;
-  sys::Fd fd_;
+  os::Fd fd_;
   std::span<const std::byte> memory_;
   std::vector<bool> zero_;
   std::vector<std::uint32_t> ends_;

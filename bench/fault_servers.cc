@@ -13,9 +13,9 @@
 
 #include "base/block.h"
 #include "base/error.h"
-#include "sys/directory.h"
-#include "sys/file.h"
-#include "sys/userfaultfd.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/userfaultfd.h"
 
 namespace lamina::bench {
 namespace {
@@ -27,7 +27,7 @@ constexpr std::size_t kEventsAtOnce = 16;
 template <typename Serve>
 Status for_each_fault(int userfaultfd, std::uint64_t address, Serve serve) {
   std::array<uffd_msg, kEventsAtOnce> events{};
-  LAMINA_ASSIGN_OR_RETURN(const std::size_t count, sys::uffd_read(userfaultfd, events));
+  LAMINA_ASSIGN_OR_RETURN(const std::size_t count, os::uffd_read(userfaultfd, events));
   for (std::size_t i = 0; i < count; ++i) {
     if (events[i].event != UFFD_EVENT_PAGEFAULT) continue;
     LAMINA_RETURN_IF_ERROR(serve(
@@ -57,7 +57,7 @@ Result<std::unique_ptr<SessionServer>> SessionServer::create(
     const ConnectedGuest& guest, const engine::Chain& chain, const pager::FaultLimits& limits,
     std::shared_ptr<pager::PlanReader> reader) {
   const std::string place = "/dev/shm";
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, place, place));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd directory, os::open_directory(AT_FDCWD, place, place));
   pager::VmRecord record;
   record.pid = guest.pid;
   record.memory_bytes = chain.mapping().block_count() * kBlockBytes;
@@ -126,20 +126,20 @@ std::uint32_t FloorServer::fill(std::uint32_t block, const pager::FaultLimits& l
       std::min(input_.run_end(block) - block, zero ? limits.zero_blocks : limits.data_blocks);
   const std::uint64_t offset = block * kBlockBytes;
   const std::uint64_t length = count * kBlockBytes;
-  sys::FillResult result;
+  os::FillResult result;
   if (zero) {
-    result = sys::uffd_zero(userfaultfd_, address_ + offset, length);
+    result = os::uffd_zero(userfaultfd_, address_ + offset, length);
   } else if (source_ == FloorSource::kMapping) {
     result =
-        sys::uffd_copy(userfaultfd_, address_ + offset, input_.memory().subspan(offset, length));
+        os::uffd_copy(userfaultfd_, address_ + offset, input_.memory().subspan(offset, length));
   } else {
     const auto data = std::span(buffer_).first(length);
     failed_ |= ::pread(input_.file_fd(), data.data(), length, static_cast<off_t>(offset)) !=
                static_cast<ssize_t>(length);
-    result = sys::uffd_copy(userfaultfd_, address_ + offset, data);
+    result = os::uffd_copy(userfaultfd_, address_ + offset, data);
   }
   failed_ |=
-      result.outcome != sys::FillOutcome::kDone && result.outcome != sys::FillOutcome::kPresent;
+      result.outcome != os::FillOutcome::kDone && result.outcome != os::FillOutcome::kPresent;
   return count;
 }
 
@@ -208,9 +208,9 @@ PlainServer::PlainServer(const ConnectedGuest& guest, const FaultInput& input)
 
 Status PlainServer::fill(std::uint32_t block) {
   const std::uint64_t offset = block * kBlockBytes;
-  LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(input_.file_fd(), buffer_, offset, input_.file()));
-  const sys::FillResult result = sys::uffd_copy(userfaultfd_, address_ + offset, buffer_);
-  if (result.outcome == sys::FillOutcome::kDone) return {};
+  LAMINA_RETURN_IF_ERROR(os::read_exactly_at(input_.file_fd(), buffer_, offset, input_.file()));
+  const os::FillResult result = os::uffd_copy(userfaultfd_, address_ + offset, buffer_);
+  if (result.outcome == os::FillOutcome::kDone) return {};
   return system_failure("fill", "guest", result.error_number);
 }
 

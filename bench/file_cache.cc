@@ -9,7 +9,7 @@
 
 #include "base/block.h"
 #include "base/error.h"
-#include "sys/file.h"
+#include "os/file.h"
 
 namespace lamina::bench {
 namespace {
@@ -20,8 +20,8 @@ Status for_each_file(const std::string& directory,
   for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
     if (!entry.is_regular_file() || entry.file_size() == 0) continue;
     const std::string path = entry.path().string();
-    LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile file,
-                            sys::open_regular(AT_FDCWD, path, O_RDONLY, path));
+    LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
+                            os::open_regular(AT_FDCWD, path, O_RDONLY, path));
     LAMINA_RETURN_IF_ERROR(use(file.fd.get(), file.facts.size_bytes));
   }
   return {};
@@ -52,7 +52,7 @@ Result<std::uint64_t> cached_bytes(const std::string& directory) {
 }
 
 Status drop_cached(int fd, std::uint64_t bytes) {
-  LAMINA_RETURN_IF_ERROR(sys::sync(fd, "a file"));
+  LAMINA_RETURN_IF_ERROR(os::sync(fd, "a file"));
   const int error = ::posix_fadvise(fd, 0, static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
   return error == 0 ? Status{} : system_failure("posix_fadvise", "a file", error);
 }

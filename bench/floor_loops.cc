@@ -12,17 +12,17 @@
 
 #include "base/block.h"
 #include "base/error.h"
-#include "sys/directory.h"
-#include "sys/file.h"
-#include "sys/sparse_file.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/sparse_file.h"
 
 namespace lamina::bench {
 namespace {
 
 constexpr std::uint64_t kReadBytes = std::uint64_t{256} << 10;
 
-Result<sys::Fd> create(const std::string& path) {
-  return sys::open_at(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL, path);
+Result<os::Fd> create(const std::string& path) {
+  return os::open_at(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL, path);
 }
 
 /// Reads [offset, offset + length) of `fd`, and writes it to `to` from `to_offset` on unless that
@@ -32,21 +32,21 @@ Status move_range(int fd, std::uint64_t offset, std::uint64_t length, int to,
                   const std::string& path) {
   for (std::uint64_t done = 0; done < length;) {
     const auto part = std::span(buffer).first(std::min(length - done, kReadBytes));
-    LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(fd, part, offset + done, path));
-    if (to >= 0) LAMINA_RETURN_IF_ERROR(sys::write_at(to, part, to_offset + done, path));
+    LAMINA_RETURN_IF_ERROR(os::read_exactly_at(fd, part, offset + done, path));
+    if (to >= 0) LAMINA_RETURN_IF_ERROR(os::write_at(to, part, to_offset + done, path));
     done += part.size();
   }
   return {};
 }
 
 Status move_extents(const std::string& path, int to) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile file,
-                          sys::open_regular(AT_FDCWD, path, O_RDONLY, path));
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<sys::DataExtent> extents,
-                          sys::data_extents(file.fd.get(), file.facts.size_bytes, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
+                          os::open_regular(AT_FDCWD, path, O_RDONLY, path));
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<os::DataExtent> extents,
+                          os::data_extents(file.fd.get(), file.facts.size_bytes, path));
   std::vector<std::byte> buffer(kReadBytes);
   std::uint64_t written = 0;
-  for (const sys::DataExtent& extent : extents) {
+  for (const os::DataExtent& extent : extents) {
     LAMINA_RETURN_IF_ERROR(
         move_range(file.fd.get(), extent.offset, extent.length, to, written, buffer, path));
     written += extent.length;
@@ -55,17 +55,17 @@ Status move_extents(const std::string& path, int to) {
 }
 
 Status sync_path(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd, sys::open_at(AT_FDCWD, path, O_RDONLY, path));
-  return sys::sync(fd.get(), path);
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd fd, os::open_at(AT_FDCWD, path, O_RDONLY, path));
+  return os::sync(fd.get(), path);
 }
 
 Status rename_path(const std::string& from, const std::string& to) {
-  return sys::rename_new(AT_FDCWD, from, AT_FDCWD, to, to);
+  return os::rename_new(AT_FDCWD, from, AT_FDCWD, to, to);
 }
 
 Status write_synced(const std::string& path, std::uint64_t bytes) {
   const std::vector<std::byte> contents(bytes, std::byte{1});
-  return sys::write_new_file(AT_FDCWD, path, contents, path);
+  return os::write_new_file(AT_FDCWD, path, contents, path);
 }
 
 Status clone_range(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset,
@@ -93,8 +93,8 @@ Status for_each_live_run(const engine::Chain& chain, const Move& move) {
 }  // namespace
 
 Status read_whole_file(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile file,
-                          sys::open_regular(AT_FDCWD, path, O_RDONLY, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
+                          os::open_regular(AT_FDCWD, path, O_RDONLY, path));
   std::vector<std::byte> buffer(kReadBytes);
   return move_range(file.fd.get(), 0, file.facts.size_bytes, -1, 0, buffer, path);
 }
@@ -102,7 +102,7 @@ Status read_whole_file(const std::string& path) {
 Status read_data_extents(const std::string& path) { return move_extents(path, -1); }
 
 Status copy_data_extents(const std::string& path, const std::string& destination) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd to, create(destination));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd to, create(destination));
   return move_extents(path, to.get());
 }
 
@@ -122,16 +122,16 @@ Status do_ingest_syncs(const std::string& store, const std::string& data_file,
   const std::string layer = staging + "/layer";
   const std::string journal = area + "/journal";
   if (pattern.probes_holes) {
-    LAMINA_ASSIGN_OR_RETURN(const sys::Fd probe,
-                            sys::open_at(AT_FDCWD, store, O_TMPFILE | O_RDWR, store));
+    LAMINA_ASSIGN_OR_RETURN(const os::Fd probe,
+                            os::open_at(AT_FDCWD, store, O_TMPFILE | O_RDWR, store));
     const std::array<std::byte, kBlockBytes> block{};
-    LAMINA_RETURN_IF_ERROR(sys::truncate(probe.get(), pattern.memory_bytes, store));
-    LAMINA_RETURN_IF_ERROR(sys::write_at(probe.get(), block, kBlockBytes, store));
+    LAMINA_RETURN_IF_ERROR(os::truncate(probe.get(), pattern.memory_bytes, store));
+    LAMINA_RETURN_IF_ERROR(os::write_at(probe.get(), block, kBlockBytes, store));
     LAMINA_RETURN_IF_ERROR(
-        sys::write_at(probe.get(), block, pattern.memory_bytes - kBlockBytes, store));
-    LAMINA_RETURN_IF_ERROR(sys::sync(probe.get(), store));
+        os::write_at(probe.get(), block, pattern.memory_bytes - kBlockBytes, store));
+    LAMINA_RETURN_IF_ERROR(os::sync(probe.get(), store));
   }
-  LAMINA_RETURN_IF_ERROR(sys::make_directory(AT_FDCWD, staging, staging));
+  LAMINA_RETURN_IF_ERROR(os::make_directory(AT_FDCWD, staging, staging));
   if (pattern.adopts) {
     LAMINA_RETURN_IF_ERROR(write_synced(journal, kJournalBytes));
     LAMINA_RETURN_IF_ERROR(sync_path(area));
@@ -139,11 +139,11 @@ Status do_ingest_syncs(const std::string& store, const std::string& data_file,
   LAMINA_RETURN_IF_ERROR(rename_path(data_file, layer));
   if (pattern.adopts) LAMINA_RETURN_IF_ERROR(sync_path(staging));
   {
-    LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile file,
-                            sys::open_regular(AT_FDCWD, layer, O_RDWR, layer));
+    LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
+                            os::open_regular(AT_FDCWD, layer, O_RDWR, layer));
     const std::vector<std::byte> trailer(pattern.sizes.trailer_bytes, std::byte{1});
-    LAMINA_RETURN_IF_ERROR(sys::write_at(file.fd.get(), trailer, file.facts.size_bytes, layer));
-    LAMINA_RETURN_IF_ERROR(sys::sync(file.fd.get(), layer));
+    LAMINA_RETURN_IF_ERROR(os::write_at(file.fd.get(), trailer, file.facts.size_bytes, layer));
+    LAMINA_RETURN_IF_ERROR(os::sync(file.fd.get(), layer));
   }
   LAMINA_RETURN_IF_ERROR(write_synced(staging + "/header", pattern.sizes.header_bytes));
   LAMINA_RETURN_IF_ERROR(write_synced(staging + "/facts", kFactsBytes));
@@ -151,12 +151,12 @@ Status do_ingest_syncs(const std::string& store, const std::string& data_file,
   LAMINA_RETURN_IF_ERROR(rename_path(staging, store + "/snapshot"));
   LAMINA_RETURN_IF_ERROR(sync_path(store));
   LAMINA_RETURN_IF_ERROR(sync_path(area));
-  return sys::remove_file(AT_FDCWD, journal, journal);
+  return os::remove_file(AT_FDCWD, journal, journal);
 }
 
 Status clone_moves(const engine::Chain& chain, std::span<const mapping::Move> moves,
                    const std::string& destination) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd to, create(destination));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd to, create(destination));
   std::uint64_t end = 0;
   for (const mapping::Move& move : moves) {
     const std::uint64_t length = move.block_count * kBlockBytes;
@@ -170,7 +170,7 @@ Status clone_moves(const engine::Chain& chain, std::span<const mapping::Move> mo
 
 Status copy_moves(const engine::Chain& chain, std::span<const mapping::Move> moves,
                   const std::string& destination) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd to, create(destination));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd to, create(destination));
   off64_t end = 0;
   for (const mapping::Move& move : moves) {
     auto from = static_cast<off64_t>(move.storage_block * kBlockBytes);
@@ -199,23 +199,23 @@ Status read_live_blocks(const engine::Chain& chain) {
 }
 
 Status copy_live_blocks(const engine::Chain& chain, const std::string& destination) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd to, create(destination));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd to, create(destination));
   std::vector<std::byte> buffer(kReadBytes);
   LAMINA_RETURN_IF_ERROR(for_each_live_run(chain, [&](const mapping::Extent& run) {
     const engine::Layer& layer = chain.layer(run.layer);
     return move_range(layer.fd(), run.storage_block * kBlockBytes, run.block_count * kBlockBytes,
                       to.get(), run.guest_block * kBlockBytes, buffer, layer.path());
   }));
-  return sys::truncate(to.get(), chain.mapping().block_count() * kBlockBytes, destination);
+  return os::truncate(to.get(), chain.mapping().block_count() * kBlockBytes, destination);
 }
 
 Status clone_live_blocks(const engine::Chain& chain, const std::string& destination) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd to, create(destination));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd to, create(destination));
   LAMINA_RETURN_IF_ERROR(for_each_live_run(chain, [&](const mapping::Extent& run) {
     return clone_range(chain.layer(run.layer).fd(), run.storage_block * kBlockBytes, to.get(),
                        run.guest_block * kBlockBytes, run.block_count * kBlockBytes, destination);
   }));
-  return sys::truncate(to.get(), chain.mapping().block_count() * kBlockBytes, destination);
+  return os::truncate(to.get(), chain.mapping().block_count() * kBlockBytes, destination);
 }
 
 Status read_stored_blocks(const engine::Chain& chain) {

@@ -8,7 +8,7 @@
 
 #include "base/block.h"
 #include "base/error.h"
-#include "sys/file.h"
+#include "os/file.h"
 
 namespace lamina::bench {
 namespace {
@@ -115,8 +115,8 @@ std::uint64_t GuestMemory::data_blocks() const {
 }
 
 Status GuestMemory::write_full_file(const std::string& path) const {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd,
-                          sys::open_at(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd fd,
+                          os::open_at(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, path));
   std::vector<std::byte> buffer(kWriteBlocks * kBlockBytes);
   for (std::uint32_t block = 0; block < block_count(); block += kWriteBlocks) {
     const std::uint32_t count = std::min(kWriteBlocks, block_count() - block);
@@ -124,10 +124,10 @@ Status GuestMemory::write_full_file(const std::string& path) const {
       fill_block(contents_, block + i, versions_[block + i],
                  std::span(buffer).subspan(i * kBlockBytes, kBlockBytes));
     }
-    LAMINA_RETURN_IF_ERROR(sys::write_at(fd.get(), std::span(buffer).first(count * kBlockBytes),
-                                         block * kBlockBytes, path));
+    LAMINA_RETURN_IF_ERROR(os::write_at(fd.get(), std::span(buffer).first(count * kBlockBytes),
+                                        block * kBlockBytes, path));
   }
-  return sys::sync(fd.get(), path);
+  return os::sync(fd.get(), path);
 }
 
 Status GuestMemory::write_sparse_file(const std::string& path) const {
@@ -152,9 +152,9 @@ bool GuestMemory::matches(std::uint32_t index, std::span<const std::byte> block)
 
 Status write_diff_file(const std::string& path, std::uint32_t blocks,
                        const std::vector<DirtyRun>& diff, const BlockContents& contents) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd,
-                          sys::open_at(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, path));
-  LAMINA_RETURN_IF_ERROR(sys::truncate(fd.get(), blocks * kBlockBytes, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd fd,
+                          os::open_at(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, path));
+  LAMINA_RETURN_IF_ERROR(os::truncate(fd.get(), blocks * kBlockBytes, path));
   std::vector<std::byte> buffer;
   for (const DirtyRun& run : diff) {
     buffer.resize(run.block_count * kBlockBytes);
@@ -162,9 +162,9 @@ Status write_diff_file(const std::string& path, std::uint32_t blocks,
       fill_block(contents, run.block + i, run.version,
                  std::span(buffer).subspan(i * kBlockBytes, kBlockBytes));
     }
-    LAMINA_RETURN_IF_ERROR(sys::write_at(fd.get(), buffer, run.block * kBlockBytes, path));
+    LAMINA_RETURN_IF_ERROR(os::write_at(fd.get(), buffer, run.block * kBlockBytes, path));
   }
-  return sys::sync(fd.get(), path);
+  return os::sync(fd.get(), path);
 }
 
 }  // namespace lamina::bench

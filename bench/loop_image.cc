@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "sys/file.h"
+#include "os/file.h"
 
 extern char** environ;  // NOLINT: POSIX has it no other way
 
@@ -52,9 +52,9 @@ Result<LoopImage> LoopImage::create(const std::string& image, const std::string&
                                     std::uint64_t bytes, FileSystem kind) {
   if (::geteuid() != 0) return fail(ErrorKind::kFailed, "mounting an image needs root");
   {
-    LAMINA_ASSIGN_OR_RETURN(const sys::Fd file,
-                            sys::open_at(AT_FDCWD, image, O_RDWR | O_CREAT | O_EXCL, image));
-    LAMINA_RETURN_IF_ERROR(sys::truncate(file.get(), bytes, image));
+    LAMINA_ASSIGN_OR_RETURN(const os::Fd file,
+                            os::open_at(AT_FDCWD, image, O_RDWR | O_CREAT | O_EXCL, image));
+    LAMINA_RETURN_IF_ERROR(os::truncate(file.get(), bytes, image));
   }
   LAMINA_RETURN_IF_ERROR(kind == FileSystem::kXfs
                              ? run_program({"mkfs.xfs", "-q", "-m", "reflink=1", image})
@@ -71,7 +71,7 @@ Status LoopImage::use_direct_io() const {
   if (::stat(mount_point_.c_str(), &status) != 0)
     return system_failure("stat", mount_point_, errno);
   const std::string device = fmt::format("/dev/loop{}", minor(status.st_dev));
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd loop, sys::open_at(AT_FDCWD, device, O_RDWR, device));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd loop, os::open_at(AT_FDCWD, device, O_RDWR, device));
   if (::ioctl(loop.get(), LOOP_SET_DIRECT_IO, 1UL) != 0) {
     return system_failure("set direct I/O of", device, errno);
   }

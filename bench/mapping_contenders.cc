@@ -6,6 +6,7 @@
 
 #include "base/block.h"
 #include "base/error.h"
+#include "format/header_codec.h"
 
 namespace lamina::bench {
 namespace {

@@ -19,8 +19,8 @@
 #include "lamina/materialize.h"
 #include "lamina/merge.h"
 #include "lamina/verify.h"
+#include "os/fd.h"
 #include "snapshot_chain.h"
-#include "sys/fd.h"
 
 namespace lamina::bench {
 namespace {
@@ -69,8 +69,8 @@ Status measure(Bench& bench, const std::string& name, const Operation& operation
   fmt::print(stderr, "{} …\n", name);
   int pipe_fds[2];  // NOLINT(modernize-avoid-c-arrays): pipe2's signature
   if (::pipe2(pipe_fds, O_CLOEXEC) != 0) return system_failure("pipe", name, errno);
-  const sys::Fd reading(pipe_fds[0]);
-  sys::Fd writing(pipe_fds[1]);
+  const os::Fd reading(pipe_fds[0]);
+  os::Fd writing(pipe_fds[1]);
   const pid_t child = ::fork();
   if (child < 0) return system_failure("fork", name, errno);
   if (child == 0) {

@@ -11,8 +11,8 @@
 #include "engine/merge_data.h"
 #include "floor_loops.h"
 #include "lamina/merge.h"
+#include "os/file.h"
 #include "snapshot_check.h"
-#include "sys/file.h"
 
 namespace lamina::bench {
 
@@ -77,8 +77,8 @@ Contender MergeContenders::engine_alone(const std::string& name) {
           {},
           [this]() -> Status {
             LAMINA_ASSIGN_OR_RETURN(
-                const sys::Fd file,
-                sys::open_at(AT_FDCWD, target_, O_RDWR | O_CREAT | O_EXCL, target_));
+                const os::Fd file,
+                os::open_at(AT_FDCWD, target_, O_RDWR | O_CREAT | O_EXCL, target_));
             engine::MergeTarget target;
             target.destination = file.get();
             target.path = target_;

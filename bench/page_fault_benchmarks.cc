@@ -20,8 +20,8 @@
 #include "base/error.h"
 #include "fault_contenders.h"
 #include "measurement.h"
+#include "os/machine.h"
 #include "snapshot_chain.h"
-#include "sys/machine.h"
 
 namespace lamina::bench {
 namespace {
@@ -208,7 +208,7 @@ Status run_page_faults(Bench& bench) {
       wants_any(bench, "fault", {"latency", "latency-zeros", "fifth", "sequential", "random"}) ||
       wants_any(bench, "fault/sweep", {"latency", "fifth", "sequential", "random"});
   if (!serves && !populates && !touches) return {};
-  const sys::MachineFacts machine = sys::examine_machine();
+  const os::MachineFacts machine = os::examine_machine();
   if (!machine.userfaultfd) {
     bench.skip("fault", machine.userfaultfd_error);
     return {};

@@ -11,7 +11,7 @@
 
 #include "base/block.h"
 #include "base/error.h"
-#include "sys/file.h"
+#include "os/file.h"
 
 namespace lamina::bench {
 namespace {
@@ -56,12 +56,12 @@ Status write_next(int fd, std::span<const std::byte> bytes, const std::string& p
   return {};
 }
 
-Result<sys::Fd> create_file(const std::string& path) {
-  return sys::open_at(AT_FDCWD, path, O_RDWR | O_CREAT | O_TRUNC, path, 0644);
+Result<os::Fd> create_file(const std::string& path) {
+  return os::open_at(AT_FDCWD, path, O_RDWR | O_CREAT | O_TRUNC, path, 0644);
 }
 
 Status write_header(const PlainHeader& header, const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd, create_file(path));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd fd, create_file(path));
   return write_next(fd.get(), serialize(header), path);
 }
 
@@ -73,9 +73,9 @@ struct Stored {
 
 /// The loop of both ingests: reads every block, writes those that are not zeros.
 Result<Stored> store_blocks(const std::string& memory_file, const std::string& data_path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile source,
-                          sys::open_regular(AT_FDCWD, memory_file, O_RDONLY, memory_file));
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd destination, create_file(data_path));
+  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile source,
+                          os::open_regular(AT_FDCWD, memory_file, O_RDONLY, memory_file));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd destination, create_file(data_path));
   Stored stored;
   stored.memory_bytes = source.facts.size_bytes;
   const std::uint64_t blocks = blocks_for(stored.memory_bytes);
@@ -134,11 +134,11 @@ Result<PlainHeader> plain_ingest_diff(const std::string& memory_file, const Plai
 Result<PlainHeader> plain_merge(const PlainHeader& header,
                                 const std::map<std::string, std::string>& files,
                                 const PlainPaths& out) {
-  std::map<std::string, sys::Fd> sources;
+  std::map<std::string, os::Fd> sources;
   for (const auto& [build, path] : files) {
-    LAMINA_ASSIGN_OR_RETURN(sources[build], sys::open_at(AT_FDCWD, path, O_RDONLY, path));
+    LAMINA_ASSIGN_OR_RETURN(sources[build], os::open_at(AT_FDCWD, path, O_RDONLY, path));
   }
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd destination, create_file(out.data));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd destination, create_file(out.data));
   Stored stored;
   stored.memory_bytes = header.memory_bytes;
   const std::uint64_t blocks = blocks_for(header.memory_bytes);
@@ -158,7 +158,7 @@ Result<PlainHeader> plain_merge(const PlainHeader& header,
       return fail(ErrorKind::kNotFound, "no file for build {}", place->build.to_string());
     }
     LAMINA_RETURN_IF_ERROR(
-        sys::read_exactly_at(source->second.get(), block, place->storage_offset, source->first));
+        os::read_exactly_at(source->second.get(), block, place->storage_offset, source->first));
     stored.data[i] = 1;
     LAMINA_RETURN_IF_ERROR(write_next(destination.get(), block, out.data));
   }

@@ -13,11 +13,11 @@
 #include "ingest_contenders.h"
 #include "lamina/ingest.h"
 #include "merge_contenders.h"
+#include "os/file.h"
 #include "plain_reference.h"
 #include "recorded_guest.h"
 #include "snapshot_chain.h"
 #include "snapshot_check.h"
-#include "sys/file.h"
 
 namespace lamina::bench {
 namespace {
@@ -36,13 +36,13 @@ Comparison comparison_of(const std::string& name, const RecordedGuest& guest) {
 /// As many bytes as a compact layer has, written and synced: what a read alone leaves out.
 Status write_and_sync(const std::string& path, std::uint64_t bytes) {
   const std::vector<std::byte> buffer(std::size_t{1} << 20);
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd,
-                          sys::open_at(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd fd,
+                          os::open_at(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, path));
   for (std::uint64_t done = 0; done < bytes; done += buffer.size()) {
     const auto piece = std::min<std::uint64_t>(buffer.size(), bytes - done);
-    LAMINA_RETURN_IF_ERROR(sys::write_at(fd.get(), std::span(buffer).first(piece), done, path));
+    LAMINA_RETURN_IF_ERROR(os::write_at(fd.get(), std::span(buffer).first(piece), done, path));
   }
-  return sys::sync(fd.get(), path);
+  return os::sync(fd.get(), path);
 }
 
 /// The layout is lamina's choice, by how much of the file is zeros.

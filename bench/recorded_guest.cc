@@ -12,8 +12,8 @@
 
 #include "base/block.h"
 #include "base/error.h"
-#include "sys/file.h"
-#include "sys/sparse_file.h"
+#include "os/file.h"
+#include "os/sparse_file.h"
 
 namespace lamina::bench {
 namespace {
@@ -37,14 +37,14 @@ Result<std::vector<std::string>> find_files(const std::string& directory) {
 /// The runs of data that a file holds; those of zeros are of version 0.
 Result<std::vector<DirtyRun>> read_runs(int fd, std::uint64_t bytes, std::uint32_t version,
                                         const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const auto extents, sys::data_extents(fd, bytes, path));
+  LAMINA_ASSIGN_OR_RETURN(const auto extents, os::data_extents(fd, bytes, path));
   std::vector<DirtyRun> runs;
   std::vector<std::byte> block(kBlockBytes);
-  for (const sys::DataExtent& extent : extents) {
+  for (const os::DataExtent& extent : extents) {
     const std::uint64_t end = extent.offset + extent.length;
     for (std::uint64_t at = extent.offset / kBlockBytes * kBlockBytes; at < end;
          at += kBlockBytes) {
-      LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(fd, block, at, path));
+      LAMINA_RETURN_IF_ERROR(os::read_exactly_at(fd, block, at, path));
       const bool is_zero = std::all_of(block.begin(), block.end(),
                                        [](std::byte byte) { return byte == std::byte{0}; });
       const std::uint32_t its = is_zero ? 0 : version;
@@ -64,12 +64,12 @@ Result<std::vector<DirtyRun>> read_runs(int fd, std::uint64_t bytes, std::uint32
 
 Result<RecordedGuest> open_recorded_guest(const std::string& directory) {
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> paths, find_files(directory));
-  const auto files = std::make_shared<std::vector<sys::Fd>>();
+  const auto files = std::make_shared<std::vector<os::Fd>>();
   std::vector<std::vector<DirtyRun>> pauses;
   std::uint64_t bytes = 0;
   for (const std::string& path : paths) {
-    LAMINA_ASSIGN_OR_RETURN(sys::OpenedFile opened,
-                            sys::open_regular(AT_FDCWD, path, O_RDONLY, path));
+    LAMINA_ASSIGN_OR_RETURN(os::OpenedFile opened,
+                            os::open_regular(AT_FDCWD, path, O_RDONLY, path));
     if (pauses.empty()) bytes = opened.facts.size_bytes;
     if (opened.facts.size_bytes != bytes || bytes % kBlockBytes != 0) {
       return fail(ErrorKind::kUsage, "'{}' has {} bytes, '{}' has {}", path,
@@ -84,7 +84,7 @@ Result<RecordedGuest> open_recorded_guest(const std::string& directory) {
       std::vector<std::uint32_t>(bytes / kBlockBytes, 0),
       [files](std::uint32_t index, std::uint32_t version, std::span<std::byte> block) {
         const int fd = (*files)[version - 1].get();
-        if (!sys::read_exactly_at(fd, block, index * kBlockBytes, "pause")) std::abort();
+        if (!os::read_exactly_at(fd, block, index * kBlockBytes, "pause")) std::abort();
       });
   first.apply(pauses.front(), WrittenZeros::kClear);
   pauses.erase(pauses.begin());

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "lamina/ingest.h"
 #include "plain_reference.h"
+#include "store/open_store.h"
 #include "store/store.h"
 
 namespace lamina::bench {
@@ -35,7 +36,7 @@ Status make_store(const std::string& path) {
   std::filesystem::create_directories(path, error);
   if (error) return fail(ErrorKind::kFailed, "make '{}': {}", path, error.message());
   std::vector<std::string> notes;
-  LAMINA_RETURN_IF_ERROR(store::Store::open(path, notes));
+  LAMINA_RETURN_IF_ERROR(store::open_store(path, notes));
   return {};
 }
 

@@ -8,8 +8,8 @@
 
 #include "base/block.h"
 #include "base/error.h"
+#include "os/file.h"
 #include "store/snapshot_directory.h"
-#include "sys/file.h"
 
 namespace lamina::bench {
 namespace {
@@ -46,19 +46,19 @@ Status check_plain(const PlainHeader& header, const std::map<std::string, std::s
                    const GuestMemory& memory) {
   std::vector<std::byte> block(kBlockBytes);
   for (const PlainRecord& record : header.mapping) {
-    sys::Fd fd;
+    os::Fd fd;
     std::string path = "zeros";
     if (!record.build.is_nil()) {
       const auto found = files.find(record.build.to_string());
       if (found == files.end()) return fail(ErrorKind::kNotFound, "a build of no file");
       path = found->second;
-      LAMINA_ASSIGN_OR_RETURN(fd, sys::open_at(AT_FDCWD, path, O_RDONLY, path));
+      LAMINA_ASSIGN_OR_RETURN(fd, os::open_at(AT_FDCWD, path, O_RDONLY, path));
     }
     for (std::uint64_t done = 0; done < record.length; done += kBlockBytes) {
       std::fill(block.begin(), block.end(), std::byte{0});
       if (fd.valid()) {
         LAMINA_RETURN_IF_ERROR(
-            sys::read_exactly_at(fd.get(), block, record.storage_offset + done, path));
+            os::read_exactly_at(fd.get(), block, record.storage_offset + done, path));
       }
       const auto number = static_cast<std::uint32_t>((record.offset + done) / kBlockBytes);
       LAMINA_RETURN_IF_ERROR(compare(memory, number, block, path));
@@ -68,8 +68,8 @@ Status check_plain(const PlainHeader& header, const std::map<std::string, std::s
 }
 
 Status check_memory_file(const std::string& path, const GuestMemory& memory) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile file,
-                          sys::open_regular(AT_FDCWD, path, O_RDONLY, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
+                          os::open_regular(AT_FDCWD, path, O_RDONLY, path));
   if (file.facts.size_bytes != memory.block_count() * kBlockBytes) {
     return fail(ErrorKind::kCorrupt, "'{}' has {} bytes", path, file.facts.size_bytes);
   }
@@ -77,7 +77,7 @@ Status check_memory_file(const std::string& path, const GuestMemory& memory) {
   for (std::uint32_t block = 0; block < memory.block_count(); block += kChunkBlocks) {
     const std::uint32_t count = std::min(kChunkBlocks, memory.block_count() - block);
     const auto chunk = std::span(buffer).first(count * kBlockBytes);
-    LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(file.fd.get(), chunk, block * kBlockBytes, path));
+    LAMINA_RETURN_IF_ERROR(os::read_exactly_at(file.fd.get(), chunk, block * kBlockBytes, path));
     LAMINA_RETURN_IF_ERROR(compare(memory, block, chunk, path));
   }
   return {};

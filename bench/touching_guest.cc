@@ -20,10 +20,10 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "fake_firecracker.h"
+#include "os/clock.h"
+#include "os/peer.h"
+#include "os/process.h"
 #include "pager/handshake.h"
-#include "sys/clock.h"
-#include "sys/peer.h"
-#include "sys/process.h"
 
 namespace lamina::bench {
 namespace {
@@ -61,9 +61,9 @@ void TouchingGuest::touch_share(const std::byte* memory, const GuestTask& task, 
   std::uint64_t sum = 0;
   for (std::size_t i = first; i < end; i += task.threads) {
     if (task.measure) {
-      const std::uint64_t start = sys::monotonic_ns();
+      const std::uint64_t start = os::monotonic_ns();
       sum += touch(memory, task.touches[i]);
-      shared.nanoseconds[i] = static_cast<std::uint32_t>(sys::monotonic_ns() - start);
+      shared.nanoseconds[i] = static_cast<std::uint32_t>(os::monotonic_ns() - start);
     } else {
       sum += touch(memory, task.touches[i]);
     }
@@ -98,8 +98,8 @@ Result<std::unique_ptr<TouchingGuest>> TouchingGuest::start(const std::string& s
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
     return system_failure("socketpair", "guest", errno);
   }
-  guest->control_ = sys::Fd(ends[0]);
-  sys::Fd theirs(ends[1]);
+  guest->control_ = os::Fd(ends[0]);
+  os::Fd theirs(ends[1]);
   guest->touch_count_ = task.measure ? task.touches.size() : 0;
   guest->shared_bytes_ = sizeof(Shared) + guest->touch_count_ * sizeof(std::uint32_t);
   void* shared = ::mmap(nullptr, guest->shared_bytes_, PROT_READ | PROT_WRITE,
@@ -156,22 +156,22 @@ Result<std::unique_ptr<ConnectedGuest>> connect_guest(const GuestTask& task) {
   auto connected = std::make_unique<ConnectedGuest>();
   const std::string path = socket_path("guest");
   ::unlink(path.c_str());
-  const sys::Fd listener(tests::listen_at(path));
+  const os::Fd listener(tests::listen_at(path));
   if (!listener.valid()) return system_failure("listen", path, errno);
   auto guest = TouchingGuest::start(path, task);
   ::unlink(path.c_str());
   if (!guest) return std::unexpected(guest.error());
   connected->guest = std::move(*guest);
-  connected->connection = sys::Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  connected->connection = os::Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
   LAMINA_ASSIGN_OR_RETURN(pager::Handshake handshake,
                           pager::receive_handshake(connected->connection.get(), kPatience));
   LAMINA_ASSIGN_OR_RETURN(const auto table,
                           pager::RegionTable::decode(handshake.regions_json, task.memory_bytes));
   connected->region = table.regions().front();
   connected->userfaultfd = std::move(handshake.userfaultfd);
-  LAMINA_ASSIGN_OR_RETURN(const sys::Peer peer, sys::peer_of(connected->connection.get()));
+  LAMINA_ASSIGN_OR_RETURN(const os::Peer peer, os::peer_of(connected->connection.get()));
   connected->pid = peer.pid;
-  LAMINA_ASSIGN_OR_RETURN(connected->pidfd, sys::open_process(peer.pid));
+  LAMINA_ASSIGN_OR_RETURN(connected->pidfd, os::open_process(peer.pid));
   return connected;
 }
 

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "lamina/result.h"
+#include "os/fd.h"
 #include "pager/regions.h"
-#include "sys/fd.h"
 
 namespace lamina::bench {
 
@@ -70,7 +70,7 @@ class TouchingGuest {
   static int run(int control, std::byte* memory, const GuestTask& task, Shared& shared);
 
   pid_t process_ = -1;
-  sys::Fd control_;
+  os::Fd control_;
   Shared* shared_ = nullptr;
   std::size_t shared_bytes_ = 0;
   std::size_t touch_count_ = 0;
@@ -79,9 +79,9 @@ class TouchingGuest {
 /// A guest whose handshake this process has received.
 struct ConnectedGuest {
   std::unique_ptr<TouchingGuest> guest;
-  sys::Fd connection;
-  sys::Fd userfaultfd;
-  sys::Fd pidfd;
+  os::Fd connection;
+  os::Fd userfaultfd;
+  os::Fd pidfd;
   pid_t pid = -1;
   pager::Region region;
 };

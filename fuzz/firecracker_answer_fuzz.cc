@@ -6,8 +6,8 @@
 #include <string_view>
 
 #include "base/block.h"
-#include "vmm/firecracker_json.h"
-#include "vmm/firecracker_version.h"
+#include "vmm/firecracker/messages.h"
+#include "vmm/firecracker/version.h"
 
 namespace {
 

@@ -6,7 +6,7 @@
 #include <span>
 
 #include "base/block.h"
-#include "format/header.h"
+#include "format/header_codec.h"
 #include "format/header_v1.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -13,7 +13,7 @@
 #include "base/shown_text.h"
 #include "check.h"
 #include "http/exchange.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace {
 
@@ -27,8 +27,8 @@ constexpr std::size_t kMaxAnswerBytes = 1024;
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   std::array<int, 2> ends{};
   check(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
-  const sys::Fd ours(ends[0]);
-  const sys::Fd peer(ends[1]);
+  const os::Fd ours(ends[0]);
+  const os::Fd peer(ends[1]);
   check(::send(peer.get(), data, size, MSG_NOSIGNAL) == static_cast<ssize_t>(size));
   check(::shutdown(peer.get(), SHUT_WR) == 0);
   http::Patience patience;

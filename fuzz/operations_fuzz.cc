@@ -21,7 +21,7 @@
 #include "base/block.h"
 #include "base/bytes.h"
 #include "check.h"
-#include "format/header.h"
+#include "format/header_codec.h"
 #include "format/working_set.h"
 #include "lamina/compact.h"
 #include "lamina/fork.h"

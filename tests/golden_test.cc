@@ -6,7 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "format/header.h"
+#include "format/header_codec.h"
 #include "format/header_native.h"
 #include "format/header_v1.h"
 #include "format/trailer.h"

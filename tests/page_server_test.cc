@@ -21,11 +21,12 @@
 
 #include "base/error.h"
 #include "fake_firecracker.h"
+#include "os/process.h"
 #include "served_memory.h"
+#include "store/open_store.h"
 #include "store/pin.h"
 #include "store/snapshot_directory.h"
 #include "store/store.h"
-#include "sys/process.h"
 
 namespace lamina {
 namespace {
@@ -72,15 +73,15 @@ class PageServerTest : public testing::Test {
 void pin_this_process(const std::string& store_path, const std::string& snapshot_path) {
   const auto pin_it = [&]() -> Status {
     std::vector<std::string> notes;
-    LAMINA_ASSIGN_OR_RETURN(const store::Store store, store::Store::open(store_path, notes));
+    LAMINA_ASSIGN_OR_RETURN(const store::Store store, store::open_store(store_path, notes));
     LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot snapshot,
                             store::open_snapshot(snapshot_path));
     store::PinFacts facts;
     facts.pid = ::getpid();
     facts.uid = ::geteuid();
     facts.snapshot = fs::path(snapshot_path).filename();
-    LAMINA_ASSIGN_OR_RETURN(facts.start_time, sys::start_time_of(facts.pid));
-    LAMINA_ASSIGN_OR_RETURN(facts.boot_id, sys::boot_id());
+    LAMINA_ASSIGN_OR_RETURN(facts.start_time, os::start_time_of(facts.pid));
+    LAMINA_ASSIGN_OR_RETURN(facts.boot_id, os::boot_id());
     LAMINA_ASSIGN_OR_RETURN(store::Pin pin, store::Pin::claim(store, facts.pid, facts.start_time));
     LAMINA_RETURN_IF_ERROR(pin.set_base(snapshot));
     return pin.write_facts(facts);
@@ -185,7 +186,7 @@ TEST_F(PageServerTest, APeerThatMakesItsDescriptorBlockHoldsUpNobody) {
         // The session makes it non-blocking when it begins.
         volatile std::byte first = regions[0].memory[0];
         static_cast<void>(first);
-        const auto fds = sys::userfaultfds_of(::getpid());
+        const auto fds = os::userfaultfds_of(::getpid());
         for (const int fd : *fds) ::fcntl(fd, F_SETFL, 0);
         const int code = tests::use_memory(regions, snapshot.memory, 2, 2000, 5);
         if (code != 0 || ::write(served[1], "x", 1) != 1) return 1;

@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 #include "lamina/ingest.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace lamina::tests {
 namespace {
@@ -22,7 +22,7 @@ constexpr std::size_t kPage = 4096;
 /// Writes the next pause's diff and applies it to `memory`.
 Status write_next_diff(const std::string& file, std::vector<std::byte>& memory,
                        std::mt19937_64& random) {
-  const sys::Fd fd(::open(file.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  const os::Fd fd(::open(file.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (::ftruncate(fd.get(), static_cast<off_t>(memory.size())) != 0) {
     return system_failure("truncate", file, errno);
   }

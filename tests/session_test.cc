@@ -29,12 +29,12 @@
 
 #include "fake_firecracker.h"
 #include "lamina/ingest.h"
+#include "os/fd.h"
+#include "os/peer.h"
+#include "os/process.h"
 #include "pager/handshake.h"
 #include "served_memory.h"
 #include "store/snapshot_directory.h"
-#include "sys/fd.h"
-#include "sys/peer.h"
-#include "sys/process.h"
 
 namespace lamina::pager {
 namespace {
@@ -81,7 +81,7 @@ class ServedSession : public testing::Test {
 
   /// Accepts the guest's connection and makes its session.
   void accept_guest(int listener, const engine::Chain& chain) {
-    socket_ = sys::Fd(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+    socket_ = os::Fd(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
     auto handshake = receive_handshake(socket_.get(), kPatience);
     ASSERT_TRUE(handshake) << handshake.error().message;
     begin_session(chain, std::move(*handshake));
@@ -91,9 +91,9 @@ class ServedSession : public testing::Test {
   void start_unserved(const std::vector<std::size_t>& region_bytes,
                       const std::function<int(std::span<GuestRegion>)>& guest) {
     const std::string path = (root_ / "socket").string();
-    const sys::Fd listener(tests::listen_at(path));
+    const os::Fd listener(tests::listen_at(path));
     process_ = tests::start_guest(path, {region_bytes, false, true}, guest);
-    socket_ = sys::Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    socket_ = os::Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
     auto handshake = receive_handshake(socket_.get(), kPatience);
     ASSERT_TRUE(handshake) << handshake.error().message;
     handshake_ = std::move(*handshake);
@@ -120,16 +120,16 @@ class ServedSession : public testing::Test {
     userfaultfd_ = std::move(handshake.userfaultfd);
     const auto regions = RegionTable::decode(handshake.regions_json, memory_.size());
     ASSERT_TRUE(regions) << regions.error().message;
-    const auto peer = sys::peer_of(socket_.get());
+    const auto peer = os::peer_of(socket_.get());
     ASSERT_TRUE(peer);
-    auto pidfd = sys::open_process(peer->pid);
+    auto pidfd = os::open_process(peer->pid);
     ASSERT_TRUE(pidfd) << pidfd.error().message;
     pidfd_ = std::move(*pidfd);
     VmRecord record;
     record.pid = peer->pid;
     record.memory_bytes = memory_.size();
     record.regions.assign(regions->regions().begin(), regions->regions().end());
-    const sys::Fd directory(::open(root_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const os::Fd directory(::open(root_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     ::unlink((root_ / "state").c_str());
     auto state = VmState::create(directory.get(), "state", record, "state");
     ASSERT_TRUE(state) << state.error().message;
@@ -191,7 +191,7 @@ class ServedSession : public testing::Test {
   int run_guest(const GuestLayout& layout, const std::function<int(std::span<GuestRegion>)>& guest,
                 bool populate) {
     const std::string path = (root_ / "socket").string();
-    const sys::Fd listener(tests::listen_at(path));
+    const os::Fd listener(tests::listen_at(path));
     opened_.push_back(store::open_snapshot(snapshot_));
     const auto& snapshot = opened_.back();
     if (!snapshot) {
@@ -225,11 +225,11 @@ class ServedSession : public testing::Test {
   fs::path root_;
   std::string snapshot_;
   std::vector<std::byte> memory_;
-  sys::Fd socket_;
+  os::Fd socket_;
   pid_t process_ = -1;
   Handshake handshake_;
-  sys::Fd userfaultfd_;
-  sys::Fd pidfd_;
+  os::Fd userfaultfd_;
+  os::Fd pidfd_;
   bool populates_ = false;
   PopulatePlan plan_{{{100, 40}, {7, 3}, {120, 60}}, true};
   std::vector<std::byte> buffer_;
@@ -304,7 +304,7 @@ class HugePages {
 
  private:
   static constexpr const char* kPath = "/proc/sys/vm/nr_hugepages";
-  sys::Fd lock_;
+  os::Fd lock_;
   int before_ = 0;
 };
 
@@ -351,7 +351,7 @@ class EmptyPoolTest : public ServedSession {
   /// Starts a guest that runs `guest`, and its session.
   void start_guest(const std::function<int(std::span<GuestRegion>)>& guest) {
     const std::string path = (root_ / "socket").string();
-    const sys::Fd listener(tests::listen_at(path));
+    const os::Fd listener(tests::listen_at(path));
     opened_.push_back(store::open_snapshot(snapshot_));
     ASSERT_TRUE(opened_.back()) << opened_.back().error().message;
     process_ = tests::start_guest(path, {{kPages * kHuge}, true, true}, guest);
@@ -544,7 +544,7 @@ TEST_F(SessionTest, ThreadsThatWaitedForADeadPredecessorAreServed) {
   pollfd waiting{handshake_.userfaultfd.get(), POLLIN, 0};
   ASSERT_EQ(::poll(&waiting, 1, -1), 1);
   std::array<uffd_msg, 1> lost{};
-  ASSERT_EQ(*sys::uffd_read(handshake_.userfaultfd.get(), lost), 1);
+  ASSERT_EQ(*os::uffd_read(handshake_.userfaultfd.get(), lost), 1);
 
   EXPECT_EQ(serve_to_the_end(), 0);
 }
@@ -895,7 +895,7 @@ TEST_F(SessionTest, WhatIsGivenBackAfterItWasReadAheadIsZeros) {
   ASSERT_FALSE(HasFatalFailure());
   const Pace pace;
   const std::string path = (root_ / "socket").string();
-  const sys::Fd listener(tests::listen_at(path));
+  const os::Fd listener(tests::listen_at(path));
   process_ = tests::start_guest(
       path, {{kPages * kPage}, false, true}, [&](std::span<GuestRegion> regions) {
         std::byte* memory = regions[0].memory;
@@ -983,7 +983,7 @@ TEST_F(SessionTest, ASuccessorPopulatesWhatWasReadAheadAndNotFilled) {
   ASSERT_FALSE(HasFatalFailure());
   const Pace pace;
   const std::string path = (root_ / "socket").string();
-  const sys::Fd listener(tests::listen_at(path));
+  const os::Fd listener(tests::listen_at(path));
   process_ = tests::start_guest(
       path, {{kPages * kPage}, false, true}, [&](std::span<GuestRegion> regions) {
         pace.wait();
@@ -1021,8 +1021,8 @@ TEST(Handshake, SilentClosingAndLyingPeersAreRefusedInTime) {
   const auto receive = [](const std::function<void(int)>& peer) {
     std::array<int, 2> ends{};
     EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
-    const sys::Fd ours(ends[0]);
-    sys::Fd theirs(ends[1]);
+    const os::Fd ours(ends[0]);
+    os::Fd theirs(ends[1]);
     peer(theirs.get());
     auto handshake = receive_handshake(ours.get(), std::chrono::milliseconds(20));
     return handshake ? std::string("accepted") : handshake.error().message;

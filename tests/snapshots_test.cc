@@ -10,11 +10,12 @@
 #include <vector>
 
 #include "format/working_set.h"
+#include "os/file.h"
+#include "os/process.h"
 #include "served_memory.h"
+#include "store/open_store.h"
 #include "store/pin.h"
 #include "store/store.h"
-#include "sys/file.h"
-#include "sys/process.h"
 
 namespace lamina::server {
 namespace {
@@ -33,7 +34,7 @@ class SnapshotsTest : public testing::Test {
     fs::create_directory(store_path());
     // g0, g1 and g2, each the parent of the next.
     ASSERT_TRUE(tests::make_snapshot(store_path(), kPages * kPage, 3, 11));
-    auto store = store::Store::open(store_path().string(), notes_);
+    auto store = store::open_store(store_path().string(), notes_);
     ASSERT_TRUE(store) << store.error().message;
     store_ = std::make_unique<store::Store>(std::move(*store));
   }
@@ -67,8 +68,8 @@ class SnapshotsTest : public testing::Test {
     format::WorkingSet set;
     set.memory_bytes = kPages * kPage;
     set.runs = {{3, 2}, {9, 1}};
-    const Status written = sys::write_new_file(AT_FDCWD, path_of(name) + "/working-set",
-                                               format::encode_working_set(set), name);
+    const Status written = os::write_new_file(AT_FDCWD, path_of(name) + "/working-set",
+                                              format::encode_working_set(set), name);
     ASSERT_TRUE(written) << written.error().message;
   }
 
@@ -96,7 +97,7 @@ TEST_F(SnapshotsTest, ForksOfOneSnapshotShareItAndTheLastOneClosesIt) {
   EXPECT_NE(first.path, second.path);
   EXPECT_EQ(snapshots.open_count(), 1U);
   // Whatever becomes of the first one's pin: the second one's is what is served.
-  fs::remove_all(store_path() / ".vms" / sys::process_name(101, kStartTime));
+  fs::remove_all(store_path() / ".vms" / os::process_name(101, kStartTime));
   first = {};
   EXPECT_EQ(snapshots.open_count(), 1U);
   Service third = opened(snapshots, pin(103, "g2"));

@@ -12,10 +12,10 @@
 
 #include "base/block.h"
 #include "base/error.h"
+#include "os/file.h"
+#include "os/page_cache.h"
+#include "os/sparse_file.h"
 #include "suspect_files.h"
-#include "sys/file.h"
-#include "sys/page_cache.h"
-#include "sys/sparse_file.h"
 
 namespace lamina::bench {
 namespace {
@@ -70,13 +70,13 @@ class Copier {
   Status run() {
     LAMINA_ASSIGN_OR_RETURN(source_, open_file(source_path_, O_RDONLY | way_.open_flags));
     LAMINA_ASSIGN_OR_RETURN(
-        target_, sys::open_at(AT_FDCWD, target_path_, O_RDWR | O_CREAT | O_EXCL | way_.open_flags,
-                              target_path_));
+        target_, os::open_at(AT_FDCWD, target_path_, O_RDWR | O_CREAT | O_EXCL | way_.open_flags,
+                             target_path_));
     if (way_.advises_random) ::posix_fadvise(source_.get(), 0, 0, POSIX_FADV_RANDOM);
-    LAMINA_ASSIGN_OR_RETURN(const std::vector<sys::DataExtent> extents,
-                            sys::data_extents(source_.get(), bytes_, source_path_));
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<os::DataExtent> extents,
+                            os::data_extents(source_.get(), bytes_, source_path_));
     for (std::size_t i = 0; i < extents.size(); ++i) {
-      const sys::DataExtent& extent = extents[i];
+      const os::DataExtent& extent = extents[i];
       if (way_.announces) announce(extents, i);
       for (std::uint64_t done = 0; done < extent.length;) {
         const std::uint64_t part = std::min(extent.length - done, kGatherBytes - used_);
@@ -89,17 +89,17 @@ class Copier {
       }
     }
     LAMINA_RETURN_IF_ERROR(flush(bytes_));
-    LAMINA_RETURN_IF_ERROR(sys::sync(target_.get(), target_path_));
+    LAMINA_RETURN_IF_ERROR(os::sync(target_.get(), target_path_));
     if (!way_.drops_behind) return {};
     LAMINA_RETURN_IF_ERROR(drop(source_.get(), bytes_));
     return drop(target_.get(), written_);
   }
 
  private:
-  void announce(const std::vector<sys::DataExtent>& extents, std::size_t index) const {
+  void announce(const std::vector<os::DataExtent>& extents, std::size_t index) const {
     const std::size_t end = std::min(index + kAnnouncedRuns + 1, extents.size());
     for (std::size_t i = index == 0 ? 1 : index + kAnnouncedRuns; i < end; ++i) {
-      sys::read_ahead(source_.get(), extents[i].offset, extents[i].length);
+      os::read_ahead(source_.get(), extents[i].offset, extents[i].length);
     }
   }
 
@@ -145,8 +145,8 @@ class Copier {
   const std::string& target_path_;
   const CopyWay& way_;
   AlignedBuffer buffer_;
-  sys::Fd source_;
-  sys::Fd target_;
+  os::Fd source_;
+  os::Fd target_;
   std::uint64_t used_ = 0;
   std::uint64_t written_ = 0;
   std::uint64_t started_ = 0;  ///< bytes of the target that are being written to the disk

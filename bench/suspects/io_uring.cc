@@ -28,7 +28,7 @@ Result<IoUring> IoUring::create(unsigned entries) {
   IoUring ring;
   const long fd = ::syscall(__NR_io_uring_setup, entries, &ring.parameters_);
   if (fd < 0) return system_failure("io_uring_setup", "io_uring", errno);
-  ring.fd_ = sys::Fd(static_cast<int>(fd));
+  ring.fd_ = os::Fd(static_cast<int>(fd));
   const io_uring_params& parameters = ring.parameters_;
   if ((parameters.features & IORING_FEAT_SINGLE_MMAP) == 0) {
     return fail(ErrorKind::kFailed, "this kernel's io_uring is too old");

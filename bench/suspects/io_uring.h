@@ -9,7 +9,7 @@
 #include <span>
 
 #include "lamina/result.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace lamina::bench {
 
@@ -47,7 +47,7 @@ class IoUring {
   /// The unsigned at `offset` of the ring, which the kernel reads and writes as well.
   [[nodiscard]] unsigned& at(unsigned offset) const;
 
-  sys::Fd fd_;
+  os::Fd fd_;
   io_uring_params parameters_{};
   std::span<std::byte> ring_;
   std::span<io_uring_sqe> entries_;

@@ -9,8 +9,8 @@
 #include <thread>
 
 #include "base/error.h"
+#include "os/file.h"
 #include "suspect_files.h"
-#include "sys/file.h"
 
 namespace lamina::bench {
 namespace {
@@ -19,7 +19,7 @@ namespace {
 Status scan_range(int fd, std::uint64_t begin, std::uint64_t end, Found& found) {
   std::vector<std::byte> buffer(kScanBytes);
   for (std::uint64_t offset = begin; offset < end; offset += kScanBytes) {
-    LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(fd, buffer, offset, "the memory file"));
+    LAMINA_RETURN_IF_ERROR(os::read_exactly_at(fd, buffer, offset, "the memory file"));
     found.add(buffer);
   }
   return {};
@@ -54,7 +54,7 @@ Status scan_pipelined(int fd, std::uint64_t bytes, Found& found) {
   std::jthread reader([&] {
     for (std::uint64_t i = 0; i < bytes / kScanBytes && !failed; ++i) {
       free_buffers.acquire();
-      read = sys::read_exactly_at(fd, buffers[i % kBuffers], i * kScanBytes, "the memory file");
+      read = os::read_exactly_at(fd, buffers[i % kBuffers], i * kScanBytes, "the memory file");
       failed = !read;
       full_buffers.release();
     }

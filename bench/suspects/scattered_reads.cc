@@ -9,8 +9,8 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "io_uring.h"
-#include "sys/file.h"
-#include "sys/page_cache.h"
+#include "os/file.h"
+#include "os/page_cache.h"
 
 namespace lamina::bench {
 namespace {
@@ -74,16 +74,16 @@ Status ScatteredReads::read_in_flight() {
 }
 
 Status ScatteredReads::copy_each() {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd to, create_file(target_));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd to, create_file(target_));
   constexpr std::size_t kPieces = kGatherBytes / kPieceBytes;
   for (std::size_t first = 0; first < pieces_.size(); first += kPieces) {
     const auto buffer = std::span(bytes_).first(kGatherBytes);
     for (std::size_t i = 0; i < kPieces; ++i) {
       LAMINA_RETURN_IF_ERROR(read_piece(first + i, buffer.subspan(i * kPieceBytes, kPieceBytes)));
     }
-    LAMINA_RETURN_IF_ERROR(sys::write_at(to.get(), buffer, first * kPieceBytes, target_));
+    LAMINA_RETURN_IF_ERROR(os::write_at(to.get(), buffer, first * kPieceBytes, target_));
   }
-  return sys::sync(to.get(), target_);
+  return os::sync(to.get(), target_);
 }
 
 Status ScatteredReads::copy_announced_ahead() {
@@ -94,7 +94,7 @@ Status ScatteredReads::copy_announced_ahead() {
 }
 
 Status ScatteredReads::copy_in_flight() {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd to, create_file(target_));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd to, create_file(target_));
   {
     LAMINA_ASSIGN_OR_RETURN(IoUring ring, IoUring::create(kCopiesInFlight));
     std::vector<std::size_t> piece_of(kCopiesInFlight);
@@ -118,7 +118,7 @@ Status ScatteredReads::copy_in_flight() {
       }
     }
   }
-  return sys::sync(to.get(), target_);
+  return os::sync(to.get(), target_);
 }
 
 Status ScatteredReads::check() const {
@@ -130,8 +130,8 @@ Status ScatteredReads::check() const {
 }
 
 Status ScatteredReads::check_target() {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd file, open_file(target_, O_RDONLY));
-  LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(file.get(), bytes_, 0, target_));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd file, open_file(target_, O_RDONLY));
+  LAMINA_RETURN_IF_ERROR(os::read_exactly_at(file.get(), bytes_, 0, target_));
   return check();
 }
 
@@ -141,7 +141,7 @@ std::span<std::byte> ScatteredReads::room(std::size_t piece) {
 
 void ScatteredReads::announce(std::size_t index) const {
   const Piece& piece = pieces_[index];
-  sys::read_ahead(layers_.fd(piece.layer), piece.block * kBlockBytes, kPieceBytes);
+  os::read_ahead(layers_.fd(piece.layer), piece.block * kBlockBytes, kPieceBytes);
 }
 
 Status ScatteredReads::read_piece(std::size_t index, std::span<std::byte> to) const {
@@ -152,7 +152,7 @@ Status ScatteredReads::read_piece(std::size_t index, std::span<std::byte> to) co
     }
   }
   const Piece& piece = pieces_[index];
-  return sys::read_exactly_at(layers_.fd(piece.layer), to, piece.block * kBlockBytes, "a layer");
+  return os::read_exactly_at(layers_.fd(piece.layer), to, piece.block * kBlockBytes, "a layer");
 }
 
 void ScatteredReads::clear() { std::ranges::fill(bytes_, std::byte{0}); }

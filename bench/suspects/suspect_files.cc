@@ -16,7 +16,7 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "file_cache.h"
-#include "sys/file.h"
+#include "os/file.h"
 
 namespace lamina::bench {
 
@@ -93,7 +93,7 @@ Result<LayerFiles> LayerFiles::create(const std::string& directory, std::uint32_
     }
     const std::string path = fmt::format("{}/layer-{}", directory, i);
     LAMINA_RETURN_IF_ERROR(write_diff_file(path, blocks, runs));
-    LAMINA_ASSIGN_OR_RETURN(sys::Fd file, open_file(path, O_RDONLY));
+    LAMINA_ASSIGN_OR_RETURN(os::Fd file, open_file(path, O_RDONLY));
     layers.files_.push_back(std::move(file));
     layers.contents_.push_back(GuestMemory::zeros(blocks));
     layers.contents_.back().apply(runs, WrittenZeros::kClear);
@@ -102,7 +102,7 @@ Result<LayerFiles> LayerFiles::create(const std::string& directory, std::uint32_
 }
 
 Status LayerFiles::make_cold() const {
-  for (const sys::Fd& file : files_) {
+  for (const os::Fd& file : files_) {
     LAMINA_RETURN_IF_ERROR(drop_cached(file.get(), blocks_ * kBlockBytes));
   }
   return {};
@@ -118,22 +118,22 @@ Status LayerFiles::check(std::size_t layer, std::uint32_t block,
   return {};
 }
 
-Result<sys::Fd> create_file(const std::string& path) {
-  return sys::open_at(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL, path);
+Result<os::Fd> create_file(const std::string& path) {
+  return os::open_at(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL, path);
 }
 
-Result<sys::Fd> open_file(const std::string& path, int flags) {
-  return sys::open_at(AT_FDCWD, path, flags, path);
+Result<os::Fd> open_file(const std::string& path, int flags) {
+  return os::open_at(AT_FDCWD, path, flags, path);
 }
 
 Status make_cold(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile file,
-                          sys::open_regular(AT_FDCWD, path, O_RDONLY, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
+                          os::open_regular(AT_FDCWD, path, O_RDONLY, path));
   return drop_cached(file.fd.get(), file.facts.size_bytes);
 }
 
 Status settle(const std::string& directory) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd, open_file(directory, O_RDONLY | O_DIRECTORY));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd fd, open_file(directory, O_RDONLY | O_DIRECTORY));
   if (::syncfs(fd.get()) != 0) return system_failure("syncfs", directory, errno);
   return {};
 }
@@ -147,8 +147,8 @@ Result<std::uint64_t> count_extents(int fd) {
 }
 
 Result<std::string> describe_storage(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile file,
-                          sys::open_regular(AT_FDCWD, path, O_RDONLY, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
+                          os::open_regular(AT_FDCWD, path, O_RDONLY, path));
   LAMINA_ASSIGN_OR_RETURN(const std::uint64_t extents, count_extents(file.fd.get()));
   constexpr double kMebi = 1 << 20;
   return fmt::format("{:.1f} MiB in {} extents",

@@ -12,7 +12,7 @@
 #include "guest_memory.h"
 #include "lamina/result.h"
 #include "loop_image.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace lamina::bench {
 
@@ -74,13 +74,13 @@ class LayerFiles {
   explicit LayerFiles(std::uint32_t blocks) : blocks_(blocks) {}
 
   std::uint32_t blocks_;
-  std::vector<sys::Fd> files_;
+  std::vector<os::Fd> files_;
   std::vector<GuestMemory> contents_;
 };
 
 /// Makes `path`, which must not exist, open for reading and writing.
-Result<sys::Fd> create_file(const std::string& path);
-Result<sys::Fd> open_file(const std::string& path, int flags);
+Result<os::Fd> create_file(const std::string& path);
+Result<os::Fd> open_file(const std::string& path, int flags);
 
 /// Syncs the file at `path` and drops it from the page cache.
 Status make_cold(const std::string& path);

@@ -13,10 +13,10 @@
 #include "bench.h"
 #include "file_cache.h"
 #include "floor_loops.h"
+#include "os/file.h"
+#include "os/range_copy.h"
 #include "storage_suspects.h"
 #include "suspect_files.h"
-#include "sys/file.h"
-#include "sys/range_copy.h"
 
 namespace lamina::bench {
 namespace {
@@ -35,37 +35,37 @@ class CloneContenders {
 
   /// One clone call for each run.
   Status clone(const std::string& path) const {
-    LAMINA_ASSIGN_OR_RETURN(const sys::Fd to, create_file(path));
+    LAMINA_ASSIGN_OR_RETURN(const os::Fd to, create_file(path));
     LAMINA_RETURN_IF_ERROR(each_run([&](int from, std::uint64_t offset) -> Status {
       LAMINA_ASSIGN_OR_RETURN(const bool cloned,
-                              sys::clone_range(from, offset, to.get(), offset, run_bytes(), path));
+                              os::clone_range(from, offset, to.get(), offset, run_bytes(), path));
       return cloned ? Status{} : fail(ErrorKind::kFailed, "'{}' cannot share storage", path);
     }));
-    return sys::sync(to.get(), path);
+    return os::sync(to.get(), path);
   }
 
   /// Each run read and written; with `gather_bytes` written when that many have been read.
   Status copy(const std::string& path, std::uint64_t gather_bytes) const {
-    LAMINA_ASSIGN_OR_RETURN(const sys::Fd to, create_file(path));
+    LAMINA_ASSIGN_OR_RETURN(const os::Fd to, create_file(path));
     std::vector<std::byte> buffer(std::max(gather_bytes, run_bytes()));
     std::uint64_t used = 0;
     LAMINA_RETURN_IF_ERROR(each_run([&](int from, std::uint64_t offset) -> Status {
       const auto room = std::span(buffer).subspan(used, run_bytes());
-      LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(from, room, offset, "a layer"));
+      LAMINA_RETURN_IF_ERROR(os::read_exactly_at(from, room, offset, "a layer"));
       used += run_bytes();
       if (used < buffer.size()) return {};
       const std::uint64_t start = offset + run_bytes() - used;
       used = 0;
-      return sys::write_at(to.get(), buffer, start, path);
+      return os::write_at(to.get(), buffer, start, path);
     }));
-    return sys::sync(to.get(), path);
+    return os::sync(to.get(), path);
   }
 
   [[nodiscard]] Status check(const std::string& path) const {
-    LAMINA_ASSIGN_OR_RETURN(const sys::Fd file, open_file(path, O_RDONLY));
+    LAMINA_ASSIGN_OR_RETURN(const os::Fd file, open_file(path, O_RDONLY));
     std::vector<std::byte> run(run_bytes());
     for (std::uint32_t i = 0; i < runs(); ++i) {
-      LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(file.get(), run, i * run_bytes(), path));
+      LAMINA_RETURN_IF_ERROR(os::read_exactly_at(file.get(), run, i * run_bytes(), path));
       LAMINA_RETURN_IF_ERROR(layers_.check(i % layers_.count(), i * run_blocks_, run));
     }
     return {};

@@ -11,10 +11,10 @@
 #include "cold_copy.h"
 #include "file_cache.h"
 #include "guest_memory.h"
+#include "os/file.h"
 #include "storage_suspects.h"
 #include "striped_memory.h"
 #include "suspect_files.h"
-#include "sys/file.h"
 
 namespace lamina::bench {
 namespace {
@@ -56,8 +56,8 @@ class DirectIoContenders {
  private:
   Status check(const CopyWay& way) {
     constexpr std::uint64_t kMebi = std::uint64_t{1} << 20;
-    LAMINA_ASSIGN_OR_RETURN(const sys::Fd source, open_file(source_, O_RDONLY));
-    LAMINA_ASSIGN_OR_RETURN(const sys::Fd target, open_file(target_, O_RDONLY));
+    LAMINA_ASSIGN_OR_RETURN(const os::Fd source, open_file(source_, O_RDONLY));
+    LAMINA_ASSIGN_OR_RETURN(const os::Fd target, open_file(target_, O_RDONLY));
     const std::uint64_t target_bytes = runs_.size() * kRunBlocks * kBlockBytes;
     LAMINA_ASSIGN_OR_RETURN(const std::uint64_t source_cached,
                             cached_bytes_of(source.get(), kSourceBytes));
@@ -69,7 +69,7 @@ class DirectIoContenders {
     std::uint64_t offset = 0;
     for (const DirtyRun& run : runs_) {
       for (std::uint32_t i = 0; i < run.block_count; ++i, offset += kBlockBytes) {
-        LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(target.get(), block, offset, target_));
+        LAMINA_RETURN_IF_ERROR(os::read_exactly_at(target.get(), block, offset, target_));
         if (!expected_.matches(run.block + i, block)) {
           return fail(ErrorKind::kCorrupt, "block {} is wrong", run.block + i);
         }

@@ -15,10 +15,10 @@
 #include <memory>
 
 #include "base/error.h"
+#include "os/kernel_definitions.h"
 #include "suspects_dirty_set.h"
 #include "suspects_kernel.h"
 #include "suspects_loop.h"
-#include "sys/kernel_definitions.h"
 
 namespace lamina::bench {
 namespace {
@@ -191,7 +191,7 @@ Status measure_collecting(Bench& bench, const Setting& setting, std::uint32_t pe
 }  // namespace
 
 Status run_dirty_suspects(Bench& bench, const BareLayer& layer) {
-  if ((userfaultfd_features() & sys::kUffdFeatureWpAsync) == 0) {
+  if ((userfaultfd_features() & os::kUffdFeatureWpAsync) == 0) {
     bench.skip("suspect-dirty-tracking", "this kernel has no UFFD_FEATURE_WP_ASYNC");
     return {};
   }

@@ -10,10 +10,10 @@
 
 #include "base/block.h"
 #include "base/error.h"
+#include "os/file.h"
+#include "os/kernel_definitions.h"
+#include "os/userfaultfd.h"
 #include "suspects_kernel.h"
-#include "sys/file.h"
-#include "sys/kernel_definitions.h"
-#include "sys/userfaultfd.h"
 
 namespace lamina::bench {
 namespace {
@@ -26,8 +26,7 @@ std::uint64_t features_of(Tracking tracking, Backing backing) {
   std::uint64_t features = 0;
   if (tracking == Tracking::kSync) features = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
   if (tracking == Tracking::kAsync) {
-    features =
-        UFFD_FEATURE_PAGEFAULT_FLAG_WP | sys::kUffdFeatureWpAsync | kUffdFeatureWpUnpopulated;
+    features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | os::kUffdFeatureWpAsync | kUffdFeatureWpUnpopulated;
   }
   return backing == Backing::kShared ? features | UFFD_FEATURE_WP_HUGETLBFS_SHMEM : features;
 }
@@ -86,8 +85,8 @@ Status TrackedGuest::populate() {
   }
   const std::uint64_t zeros = guest_->address() + data_bytes;
   const std::uint64_t zero_bytes = guest_->memory_bytes() - data_bytes;
-  const auto filled = sys::uffd_zero(guest_->userfaultfd(), zeros, zero_bytes);
-  if (filled.outcome != sys::FillOutcome::kDone) {
+  const auto filled = os::uffd_zero(guest_->userfaultfd(), zeros, zero_bytes);
+  if (filled.outcome != os::FillOutcome::kDone) {
     return system_failure("zero", "guest", filled.error_number);
   }
   // UFFDIO_ZEROPAGE knows no protection: the zeros need an ioctl more.
@@ -126,14 +125,14 @@ DirtySet TrackedGuest::noted() const {
   return set;
 }
 
-Result<sys::Fd> TrackedGuest::open_pagemap() const {
+Result<os::Fd> TrackedGuest::open_pagemap() const {
   const std::string path = fmt::format("/proc/{}/pagemap", guest_->pid());
-  return sys::open_at(AT_FDCWD, path, O_RDONLY, path);
+  return os::open_at(AT_FDCWD, path, O_RDONLY, path);
 }
 
 Result<DirtySet> TrackedGuest::scanned(bool protect) const {
   constexpr std::size_t kRegions = 4096;
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd pagemap, open_pagemap());
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd pagemap, open_pagemap());
   std::vector<PageRegion> regions(kRegions);
   DirtySet set;
   PagemapScan scan{};
@@ -162,15 +161,15 @@ Result<DirtySet> TrackedGuest::scanned(bool protect) const {
 
 Result<DirtySet> TrackedGuest::read_from_pagemap() const {
   constexpr std::size_t kEntries = 65'536;
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd pagemap, open_pagemap());
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd pagemap, open_pagemap());
   std::vector<std::uint64_t> entries(kEntries);
   DirtySet set;
   for (std::uint32_t block = 0; block < layer_.block_count();) {
     const auto piece = std::span(entries).first(
         std::min<std::size_t>(entries.size(), layer_.block_count() - block));
     const std::uint64_t page = guest_->address() / kBlockBytes + block;
-    LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(pagemap.get(), std::as_writable_bytes(piece),
-                                                page * sizeof(std::uint64_t), "pagemap"));
+    LAMINA_RETURN_IF_ERROR(os::read_exactly_at(pagemap.get(), std::as_writable_bytes(piece),
+                                               page * sizeof(std::uint64_t), "pagemap"));
     for (const std::uint64_t entry : piece) {
       if ((entry & kPagemapPresent) != 0 && (entry & kPagemapUffdWp) == 0) set.push_back(block);
       ++block;

@@ -50,7 +50,7 @@ class TrackedGuest {
   TrackedGuest(const BareLayer& layer, Tracking tracking) : layer_(layer), tracking_(tracking) {}
   Status populate();
   Status protect(std::uint64_t address, std::uint64_t length, bool is_protected) const;
-  [[nodiscard]] Result<sys::Fd> open_pagemap() const;
+  [[nodiscard]] Result<os::Fd> open_pagemap() const;
   [[nodiscard]] std::uint32_t data_blocks() const { return layer_.block_count() / 8 * 7; }
 
   const BareLayer& layer_;

@@ -5,8 +5,8 @@
 
 #include "base/error.h"
 #include "bench.h"
+#include "os/machine.h"
 #include "suspects_loop.h"
-#include "sys/machine.h"
 
 namespace lamina::bench {
 
@@ -26,7 +26,7 @@ bool wants_any(const Bench& bench) {
 
 Status run_fault_suspects(Bench& bench) {
   if (!wants_any(bench)) return {};
-  const sys::MachineFacts machine = sys::examine_machine();
+  const os::MachineFacts machine = os::examine_machine();
   if (!machine.userfaultfd) {
     bench.skip("suspects of page faults", machine.userfaultfd_error);
     return {};

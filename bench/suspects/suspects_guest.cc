@@ -26,9 +26,9 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "fake_firecracker.h"
-#include "sys/clock.h"
-#include "sys/unix_socket.h"
-#include "sys/userfaultfd.h"
+#include "os/clock.h"
+#include "os/unix_socket.h"
+#include "os/userfaultfd.h"
 #include "touching_guest.h"
 
 namespace lamina::bench {
@@ -57,8 +57,8 @@ std::byte* map_memory(const BareTask& task, int userfaultfd) {
 }
 
 void compute_for(std::uint32_t nanoseconds) {
-  const std::uint64_t end = sys::monotonic_ns() + nanoseconds;
-  while (sys::monotonic_ns() < end) {
+  const std::uint64_t end = os::monotonic_ns() + nanoseconds;
+  while (os::monotonic_ns() < end) {
   }
 }
 
@@ -82,10 +82,10 @@ void BareGuest::touch_share(std::byte* memory, const BareTask& task, std::size_t
   std::uint64_t sum = 0;
   for (std::size_t i = share; i < task.touches.size(); i += task.threads) {
     if (task.think_ns != 0) compute_for(task.think_ns);
-    const std::uint64_t start = task.measure ? sys::monotonic_ns() : 0;
+    const std::uint64_t start = task.measure ? os::monotonic_ns() : 0;
     sum += touch(memory, task.touches[i], task.access);
     if (task.measure) {
-      shared.nanoseconds[i] = static_cast<std::uint32_t>(sys::monotonic_ns() - start);
+      shared.nanoseconds[i] = static_cast<std::uint32_t>(os::monotonic_ns() - start);
     }
   }
   shared.sum += sum;
@@ -122,8 +122,8 @@ Result<std::unique_ptr<BareGuest>> BareGuest::start(const BareTask& task) {
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
     return system_failure("socketpair", "guest", errno);
   }
-  guest->control_ = sys::Fd(ends[0]);
-  sys::Fd theirs(ends[1]);
+  guest->control_ = os::Fd(ends[0]);
+  os::Fd theirs(ends[1]);
   guest->memory_bytes_ = task.memory_bytes;
   guest->measured_ = task.measure ? task.touches.size() : 0;
   guest->shared_bytes_ = sizeof(Shared) + guest->measured_ * sizeof(std::uint32_t);
@@ -141,8 +141,8 @@ Result<std::unique_ptr<BareGuest>> BareGuest::start(const BareTask& task) {
   }
   theirs.reset();  // so that its death is seen
   constexpr std::size_t kMostBytes = 64;
-  LAMINA_ASSIGN_OR_RETURN(sys::Message message,
-                          sys::receive_message(guest->control_.get(), kMostBytes));
+  LAMINA_ASSIGN_OR_RETURN(os::Message message,
+                          os::receive_message(guest->control_.get(), kMostBytes));
   if (message.fds.size() != 1) {
     return fail(ErrorKind::kFailed, "a guest could not register its memory");
   }
@@ -190,12 +190,12 @@ Status serve_guest(BareGuest& guest, const Waiting& waiting,
   while (true) {
     std::size_t count = 0;
     do {
-      LAMINA_ASSIGN_OR_RETURN(count, sys::uffd_read(guest.userfaultfd(), events));
-    } while (count == 0 && waiting.spin_ns != 0 && sys::monotonic_ns() < spin_end);
+      LAMINA_ASSIGN_OR_RETURN(count, os::uffd_read(guest.userfaultfd(), events));
+    } while (count == 0 && waiting.spin_ns != 0 && os::monotonic_ns() < spin_end);
     if (count > 0) {
       LAMINA_RETURN_IF_ERROR(handle(events.first(count)));
       if (waiting.spin_ns != 0) {
-        spin_end = sys::monotonic_ns() + waiting.spin_ns;
+        spin_end = os::monotonic_ns() + waiting.spin_ns;
         continue;
       }
     }
@@ -207,7 +207,7 @@ Status serve_guest(BareGuest& guest, const Waiting& waiting,
 }
 
 std::uint64_t userfaultfd_features() {
-  const sys::Fd fd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));
+  const os::Fd fd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));
   uffdio_api api{};
   api.api = UFFD_API;
   if (!fd.valid() || ::ioctl(fd.get(), UFFDIO_API, &api) != 0) return 0;

@@ -12,7 +12,7 @@
 #include <span>
 
 #include "lamina/result.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace lamina::bench {
 
@@ -75,8 +75,8 @@ class BareGuest {
   static int run(int control, const BareTask& task, Shared& shared);
 
   pid_t process_ = -1;
-  sys::Fd control_;
-  sys::Fd userfaultfd_;
+  os::Fd control_;
+  os::Fd userfaultfd_;
   std::uint64_t address_ = 0;
   std::uint64_t memory_bytes_ = 0;
   Shared* shared_ = nullptr;

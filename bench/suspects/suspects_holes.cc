@@ -22,18 +22,18 @@
 #include "base/error.h"
 #include "bench.h"
 #include "guest_memory.h"
+#include "os/file.h"
+#include "os/sparse_file.h"
 #include "storage_suspects.h"
 #include "striped_memory.h"
 #include "suspect_files.h"
-#include "sys/file.h"
-#include "sys/sparse_file.h"
 
 namespace lamina::bench {
 namespace {
 
 constexpr std::size_t kBatchExtents = 512;
 
-using Extents = std::vector<sys::DataExtent>;
+using Extents = std::vector<os::DataExtent>;
 
 enum class Flush : std::uint8_t { kNo, kYes };
 
@@ -81,13 +81,13 @@ Result<std::string> show_unsynced(const std::string& directory) {
   const std::string path = directory + "/unsynced";
   std::string text;
   for (const bool set_aside : {false, true}) {
-    LAMINA_ASSIGN_OR_RETURN(const sys::Fd file, create_file(path));
-    LAMINA_RETURN_IF_ERROR(set_aside ? sys::allocate(file.get(), kBytes, path)
-                                     : sys::truncate(file.get(), kBytes, path));
+    LAMINA_ASSIGN_OR_RETURN(const os::Fd file, create_file(path));
+    LAMINA_RETURN_IF_ERROR(set_aside ? os::allocate(file.get(), kBytes, path)
+                                     : os::truncate(file.get(), kBytes, path));
     const std::vector<std::byte> block(kBlockBytes, std::byte{1});
-    LAMINA_RETURN_IF_ERROR(sys::write_at(file.get(), block, 5 * kBlockBytes, path));
-    LAMINA_RETURN_IF_ERROR(sys::write_at(file.get(), block, 9 * kBlockBytes, path));
-    LAMINA_ASSIGN_OR_RETURN(const Extents sought, sys::data_extents(file.get(), kBytes, path));
+    LAMINA_RETURN_IF_ERROR(os::write_at(file.get(), block, 5 * kBlockBytes, path));
+    LAMINA_RETURN_IF_ERROR(os::write_at(file.get(), block, 9 * kBlockBytes, path));
+    LAMINA_ASSIGN_OR_RETURN(const Extents sought, os::data_extents(file.get(), kBytes, path));
     LAMINA_ASSIGN_OR_RETURN(const Extents mapped, map_extents(file.get(), kBytes, Flush::kNo));
     LAMINA_ASSIGN_OR_RETURN(const Extents flushed, map_extents(file.get(), kBytes, Flush::kYes));
     text += fmt::format("{}unsynced, 2 blocks written to {}: ours {}, FIEMAP {}, synced {}",
@@ -110,7 +110,7 @@ class HoleContenders {
       : path_(std::move(path)), bytes_(bytes), runs_(runs) {}
 
   Contender ours() {
-    return make("ours", [this](int fd) { return sys::data_extents(fd, bytes_, path_); });
+    return make("ours", [this](int fd) { return os::data_extents(fd, bytes_, path_); });
   }
   Contender by_fiemap(const std::string& name, Flush flush) {
     return make(name, [this, flush](int fd) { return map_extents(fd, bytes_, flush); });
@@ -121,14 +121,14 @@ class HoleContenders {
     return {name,
             {},
             [this, find = std::move(find)]() -> Status {
-              LAMINA_ASSIGN_OR_RETURN(const sys::Fd file, open_file(path_, O_RDONLY));
+              LAMINA_ASSIGN_OR_RETURN(const os::Fd file, open_file(path_, O_RDONLY));
               LAMINA_ASSIGN_OR_RETURN(found_, find(file.get()));
               return {};
             },
             [this]() -> Status {
-              LAMINA_ASSIGN_OR_RETURN(const sys::Fd file, open_file(path_, O_RDONLY));
+              LAMINA_ASSIGN_OR_RETURN(const os::Fd file, open_file(path_, O_RDONLY));
               LAMINA_ASSIGN_OR_RETURN(const Extents expected,
-                                      sys::data_extents(file.get(), bytes_, path_));
+                                      os::data_extents(file.get(), bytes_, path_));
               if (found_ == expected && found_.size() == runs_) return {};
               return fail(ErrorKind::kCorrupt, "{} runs found, {} written", found_.size(), runs_);
             },

@@ -11,8 +11,8 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "format/checksum.h"
-#include "sys/file.h"
-#include "sys/userfaultfd.h"
+#include "os/file.h"
+#include "os/userfaultfd.h"
 #include "touching_guest.h"
 
 namespace lamina::bench {
@@ -22,7 +22,7 @@ Result<std::unique_ptr<BareLayer>> BareLayer::create(const std::string& path,
   constexpr std::uint64_t kSeed = 17;
   auto layer = std::make_unique<BareLayer>();
   layer->path_ = path;
-  LAMINA_ASSIGN_OR_RETURN(layer->bytes_, sys::AnonymousMapping::map(blocks * kBlockBytes, path));
+  LAMINA_ASSIGN_OR_RETURN(layer->bytes_, os::AnonymousMapping::map(blocks * kBlockBytes, path));
   const std::span<std::byte> bytes = layer->bytes_.bytes();
   std::mt19937_64 random(kSeed);
   for (std::size_t i = 0; i < bytes.size(); i += sizeof(std::uint64_t)) {
@@ -33,10 +33,9 @@ Result<std::unique_ptr<BareLayer>> BareLayer::create(const std::string& path,
     layer->checksums_.push_back(
         format::checksum64(bytes.subspan(block * kBlockBytes, kBlockBytes)));
   }
-  LAMINA_ASSIGN_OR_RETURN(layer->fd_,
-                          sys::open_at(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL, path));
-  LAMINA_RETURN_IF_ERROR(sys::write_at(layer->fd_.get(), bytes, 0, path));
-  LAMINA_RETURN_IF_ERROR(sys::sync(layer->fd_.get(), path));
+  LAMINA_ASSIGN_OR_RETURN(layer->fd_, os::open_at(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL, path));
+  LAMINA_RETURN_IF_ERROR(os::write_at(layer->fd_.get(), bytes, 0, path));
+  LAMINA_RETURN_IF_ERROR(os::sync(layer->fd_.get(), path));
   return layer;
 }
 
@@ -48,7 +47,7 @@ bool BareLayer::matches(std::uint32_t block, std::span<const std::byte> data) co
 }
 
 Status BareLayer::read(std::uint32_t block, std::span<std::byte> data) const {
-  LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(fd_.get(), data, block * kBlockBytes, path_));
+  LAMINA_RETURN_IF_ERROR(os::read_exactly_at(fd_.get(), data, block * kBlockBytes, path_));
   if (matches(block, data)) return {};
   return fail(ErrorKind::kCorrupt, "'{}' has other bytes than were written", path_);
 }
@@ -66,7 +65,7 @@ std::uint64_t BareLayer::expected_sum(std::span<const std::uint32_t> touches) co
 Status BareLayer::compare_guest(const BareGuest& guest,
                                 std::span<const std::uint32_t> blocks) const {
   LAMINA_RETURN_IF_ERROR(
-      sys::uffd_unregister(guest.userfaultfd(), guest.address(), guest.memory_bytes()));
+      os::uffd_unregister(guest.userfaultfd(), guest.address(), guest.memory_bytes()));
   std::vector<std::byte> theirs(kBlockBytes);
   for (const std::uint32_t block : blocks) {
     LAMINA_RETURN_IF_ERROR(

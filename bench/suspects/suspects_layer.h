@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "lamina/result.h"
+#include "os/anonymous_mapping.h"
+#include "os/fd.h"
 #include "suspects_guest.h"
-#include "sys/anonymous_mapping.h"
-#include "sys/fd.h"
 
 namespace lamina::bench {
 
@@ -41,8 +41,8 @@ class BareLayer {
 
  private:
   std::string path_;
-  sys::Fd fd_;
-  sys::AnonymousMapping bytes_;
+  os::Fd fd_;
+  os::AnonymousMapping bytes_;
   std::vector<std::uint64_t> checksums_;
 };
 

@@ -21,9 +21,9 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "bench.h"
+#include "os/file.h"
 #include "storage_suspects.h"
 #include "suspect_files.h"
-#include "sys/file.h"
 
 namespace lamina::bench {
 namespace {
@@ -93,7 +93,7 @@ class RandomRuns {
 
   Contender ours() {
     return make("ours", [this](std::size_t layer, std::uint32_t block, RunBuffer& buffer) {
-      return sys::read_exactly_at(layers_.fd(layer), buffer, block * kBlockBytes, "a layer");
+      return os::read_exactly_at(layers_.fd(layer), buffer, block * kBlockBytes, "a layer");
     });
   }
 

@@ -11,7 +11,7 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "format/trailer.h"
-#include "sys/userfaultfd.h"
+#include "os/userfaultfd.h"
 #include "touching_guest.h"
 
 namespace lamina::bench {
@@ -71,8 +71,8 @@ class Loop {
 
   Status wake(const format::BlockRun& run) {
     if (run.block_count == 0) return {};
-    return sys::uffd_wake(guest_.userfaultfd(), guest_.address() + run.guest_block * kBlockBytes,
-                          run.block_count * kBlockBytes);
+    return os::uffd_wake(guest_.userfaultfd(), guest_.address() + run.guest_block * kBlockBytes,
+                         run.block_count * kBlockBytes);
   }
 
   const BareGuest& guest_;

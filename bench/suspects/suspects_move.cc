@@ -17,10 +17,10 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "fake_firecracker.h"
+#include "os/kernel_definitions.h"
+#include "os/userfaultfd.h"
 #include "suspects_kernel.h"
 #include "suspects_loop.h"
-#include "sys/kernel_definitions.h"
-#include "sys/userfaultfd.h"
 
 namespace lamina::bench {
 namespace {
@@ -61,7 +61,7 @@ class Pages {
 };
 
 struct Running {
-  sys::Fd userfaultfd;
+  os::Fd userfaultfd;
   Pages memory;
   Pages buffer;
 };
@@ -69,7 +69,7 @@ struct Running {
 Status prepare(Running& running, const BareLayer& layer, std::uint32_t run_blocks) {
   LAMINA_ASSIGN_OR_RETURN(running.memory, Pages::map(layer.bytes().size()));
   LAMINA_ASSIGN_OR_RETURN(running.buffer, Pages::map(run_blocks * kBlockBytes));
-  running.userfaultfd = sys::Fd(tests::open_userfaultfd(sys::kUffdFeatureMove));
+  running.userfaultfd = os::Fd(tests::open_userfaultfd(os::kUffdFeatureMove));
   tests::register_memory(running.userfaultfd.get(), running.memory.bytes().data(),
                          running.memory.bytes().size());
   return {};
@@ -95,8 +95,8 @@ Status populate(Running& running, const BareLayer& layer, std::uint32_t run_bloc
       if (error != 0) return system_failure("move", "pages", error);
       continue;
     }
-    const auto copied = sys::uffd_copy(running.userfaultfd.get(), destination, data);
-    if (copied.outcome != sys::FillOutcome::kDone) {
+    const auto copied = os::uffd_copy(running.userfaultfd.get(), destination, data);
+    if (copied.outcome != os::FillOutcome::kDone) {
       return system_failure("copy", "pages", copied.error_number);
     }
     if (way == Way::kCopyFresh) ::madvise(data.data(), data.size(), MADV_DONTNEED);
@@ -106,7 +106,7 @@ Status populate(Running& running, const BareLayer& layer, std::uint32_t run_bloc
 
 Status check(const Running& running, const BareLayer& layer) {
   const auto memory = running.memory.bytes();
-  LAMINA_RETURN_IF_ERROR(sys::uffd_unregister(
+  LAMINA_RETURN_IF_ERROR(os::uffd_unregister(
       running.userfaultfd.get(), reinterpret_cast<std::uint64_t>(memory.data()), memory.size()));
   if (std::ranges::equal(memory, layer.bytes())) return {};
   return fail(ErrorKind::kCorrupt, "the memory is not the layer's");
@@ -128,7 +128,7 @@ Contender populating_by(const std::string& name, const BareLayer& layer, std::ui
 Result<std::string> move_to_other_process(const BareLayer& layer) {
   BareTask task;
   task.memory_bytes = kBlockBytes;
-  task.features = sys::kUffdFeatureMove;
+  task.features = os::kUffdFeatureMove;
   LAMINA_ASSIGN_OR_RETURN(const auto guest, BareGuest::start(task));
   LAMINA_ASSIGN_OR_RETURN(const Pages page, Pages::map(kBlockBytes));
   LAMINA_RETURN_IF_ERROR(layer.read(0, page.bytes()));
@@ -143,7 +143,7 @@ Status run_move_suspects(Bench& bench, const BareLayer& layer) {
   for (const std::uint32_t run_blocks : kRuns) {
     const std::string name = fmt::format("suspect-move/{}-blocks", run_blocks);
     if (!bench.wants(name)) continue;
-    if ((userfaultfd_features() & sys::kUffdFeatureMove) == 0) {
+    if ((userfaultfd_features() & os::kUffdFeatureMove) == 0) {
       bench.skip(name, "this kernel has no UFFDIO_MOVE");
       continue;
     }

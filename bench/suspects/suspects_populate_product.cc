@@ -10,10 +10,10 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "fault_contenders.h"
+#include "os/file.h"
+#include "os/page_cache.h"
 #include "snapshot_chain.h"
 #include "suspects_loop.h"
-#include "sys/file.h"
-#include "sys/page_cache.h"
 
 namespace lamina::bench {
 namespace {
@@ -22,7 +22,7 @@ constexpr std::uint64_t kSeed = 31;
 
 Status drop_layers(const FaultInput& input) {
   for (const engine::Layer& layer : input.chain().layers()) {
-    LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(layer.fd(), layer.path()));
+    LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(layer.fd(), layer.path()));
     const int error =
         ::posix_fadvise(layer.fd(), 0, static_cast<off_t>(facts.size_bytes), POSIX_FADV_DONTNEED);
     if (error != 0) return system_failure("posix_fadvise", layer.path(), error);
@@ -32,8 +32,8 @@ Status drop_layers(const FaultInput& input) {
 
 void announce_layers(const FaultInput& input) {
   for (const engine::Layer& layer : input.chain().layers()) {
-    const auto facts = sys::facts_of(layer.fd(), layer.path());
-    if (facts) sys::read_ahead(layer.fd(), 0, facts->size_bytes);
+    const auto facts = os::facts_of(layer.fd(), layer.path());
+    if (facts) os::read_ahead(layer.fd(), 0, facts->size_bytes);
   }
 }
 

@@ -4,9 +4,9 @@
 
 #include "base/block.h"
 #include "base/error.h"
+#include "os/userfaultfd.h"
 #include "suspects_populate.h"
 #include "suspects_read_ahead.h"
-#include "sys/userfaultfd.h"
 
 namespace lamina::bench {
 namespace {
@@ -14,8 +14,8 @@ namespace {
 Status copy_run(const BareGuest& guest, const format::BlockRun& run,
                 std::span<const std::byte> data) {
   const auto copied =
-      sys::uffd_copy(guest.userfaultfd(), guest.address() + run.guest_block * kBlockBytes, data);
-  if (copied.outcome == sys::FillOutcome::kDone) return {};
+      os::uffd_copy(guest.userfaultfd(), guest.address() + run.guest_block * kBlockBytes, data);
+  if (copied.outcome == os::FillOutcome::kDone) return {};
   return system_failure("copy to", "guest", copied.error_number);
 }
 

@@ -10,11 +10,11 @@
 #include "base/error.h"
 #include "bench.h"
 #include "guest_memory.h"
+#include "os/file.h"
 #include "snapshot_check.h"
 #include "storage_suspects.h"
 #include "striped_memory.h"
 #include "suspect_files.h"
-#include "sys/file.h"
 
 namespace lamina::bench {
 namespace {
@@ -39,9 +39,9 @@ class PunchContenders {
   Contender make(const std::string& name, Zeros zeros) {
     return {name, [this] { return memory_.write_full_file(path_); },
             [this, zeros]() -> Status {
-              LAMINA_ASSIGN_OR_RETURN(const sys::Fd file, open_file(path_, O_RDWR));
+              LAMINA_ASSIGN_OR_RETURN(const os::Fd file, open_file(path_, O_RDWR));
               if (zeros == Zeros::kPunched) LAMINA_RETURN_IF_ERROR(punch(file.get()));
-              return sys::sync(file.get(), path_);
+              return os::sync(file.get(), path_);
             },
             [this, zeros]() -> Status {
               LAMINA_ASSIGN_OR_RETURN((zeros == Zeros::kPunched ? after_ : before_),
@@ -56,7 +56,7 @@ class PunchContenders {
     for (const DirtyRun& run : zeros_) {
       LAMINA_ASSIGN_OR_RETURN(
           const bool punched,
-          sys::punch_hole(fd, run.block * kBlockBytes, run.block_count * kBlockBytes, path_));
+          os::punch_hole(fd, run.block * kBlockBytes, run.block_count * kBlockBytes, path_));
       if (!punched) return fail(ErrorKind::kFailed, "no holes can be punched here");
     }
     return {};

@@ -4,9 +4,9 @@
 
 #include "base/block.h"
 #include "base/error.h"
-#include "sys/clock.h"
-#include "sys/file.h"
-#include "sys/page_cache.h"
+#include "os/clock.h"
+#include "os/file.h"
+#include "os/page_cache.h"
 #include "touching_guest.h"
 
 namespace lamina::bench {
@@ -26,7 +26,7 @@ std::uint64_t posted(std::size_t number) { return number / PopulateBuffers::kCou
 
 void announce(const BareLayer& layer, const BarePortion& portion) {
   for (const format::BlockRun& run : portion) {
-    sys::read_ahead(layer.fd(), run.guest_block * kBlockBytes, run.block_count * kBlockBytes);
+    os::read_ahead(layer.fd(), run.guest_block * kBlockBytes, run.block_count * kBlockBytes);
   }
 }
 
@@ -117,9 +117,9 @@ void Helper::give_back(std::size_t number) {
 bool Helper::read_if_posted(std::size_t number) {
   std::uint64_t expected = posted(number);
   if (!state_of(number).compare_exchange_strong(expected, expected + kReading)) return false;
-  const std::uint64_t start = sys::monotonic_ns();
+  const std::uint64_t start = os::monotonic_ns();
   const Status read = read_portion(layer_, portions_[number], buffer_of(number));
-  read_ns_ = sys::monotonic_ns() - start;
+  read_ns_ = os::monotonic_ns() - start;
   state_of(number) = posted(number) + (read ? kFull : kFailed);
   state_of(number).notify_all();
   return true;

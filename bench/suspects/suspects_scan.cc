@@ -16,10 +16,10 @@
 #include "bench.h"
 #include "engine/memory_scan.h"
 #include "guest_memory.h"
+#include "os/file.h"
 #include "scan_ways.h"
 #include "storage_suspects.h"
 #include "suspect_files.h"
-#include "sys/file.h"
 
 namespace lamina::bench {
 namespace {
@@ -28,7 +28,7 @@ constexpr std::uint64_t kSeed = 41;
 
 struct ScannedFile {
   std::string path;
-  sys::Fd fd;
+  os::Fd fd;
   std::uint64_t bytes = 0;
   std::vector<std::uint64_t> checksums;  ///< what every way must find
 
@@ -117,14 +117,14 @@ Status compare_threads(Bench& bench, const std::string& name, const ScannedFile&
 /// Writes the memory block by block: the page cache then holds it in single pages, where larger
 /// writes make larger folios, and each page fault of a mapping maps less.
 Status rewrite_by_blocks(const std::string& from, const std::string& to, std::uint64_t bytes) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd source, open_file(from, O_RDONLY));
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd target, create_file(to));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd source, open_file(from, O_RDONLY));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd target, create_file(to));
   std::vector<std::byte> block(kBlockBytes);
   for (std::uint64_t offset = 0; offset < bytes; offset += kBlockBytes) {
-    LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(source.get(), block, offset, from));
-    LAMINA_RETURN_IF_ERROR(sys::write_at(target.get(), block, offset, to));
+    LAMINA_RETURN_IF_ERROR(os::read_exactly_at(source.get(), block, offset, from));
+    LAMINA_RETURN_IF_ERROR(os::write_at(target.get(), block, offset, to));
   }
-  return sys::sync(target.get(), to);
+  return os::sync(target.get(), to);
 }
 
 Status compare_small_pages(Bench& bench, const std::string& name, const ScannedFile& file) {

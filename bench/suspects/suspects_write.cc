@@ -15,9 +15,9 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "bench.h"
+#include "os/file.h"
 #include "storage_suspects.h"
 #include "suspect_files.h"
-#include "sys/file.h"
 
 namespace lamina::bench {
 namespace {
@@ -74,13 +74,13 @@ class WriteContenders {
   Contender make(const Way& way) {
     return {way.name, [this] { return settle(place_.directory); },
             [this, way]() -> Status {
-              LAMINA_ASSIGN_OR_RETURN(const sys::Fd file, create_file(path()));
+              LAMINA_ASSIGN_OR_RETURN(const os::Fd file, create_file(path()));
               if (way.allocation == Allocation::kFirst) {
-                LAMINA_RETURN_IF_ERROR(sys::allocate(file.get(), merged_.bytes.size(), path()));
+                LAMINA_RETURN_IF_ERROR(os::allocate(file.get(), merged_.bytes.size(), path()));
               }
               LAMINA_RETURN_IF_ERROR(way.order == Order::kGathered ? write_gathered(file.get(), way)
                                                                    : write_runs(file.get(), way));
-              return sys::sync(file.get(), path());
+              return os::sync(file.get(), path());
             },
             [this, way] { return check(way.name); }, [this] { return remove_all(path()); }};
   }
@@ -100,13 +100,13 @@ class WriteContenders {
         done += part;
         used += part;
         if (used < kGatherBytes) continue;
-        LAMINA_RETURN_IF_ERROR(sys::write_at(fd, buffer, end, path()));
+        LAMINA_RETURN_IF_ERROR(os::write_at(fd, buffer, end, path()));
         end += used;
         used = 0;
         if (end % kPushBytes == 0) LAMINA_RETURN_IF_ERROR(push(fd, end - kPushBytes, way.push));
       }
     }
-    return sys::write_at(fd, std::span(buffer).first(used), end, path());
+    return os::write_at(fd, std::span(buffer).first(used), end, path());
   }
 
   /// Starts to write what is dirty; when it also waits, then for the piece before, so that the disk
@@ -129,15 +129,15 @@ class WriteContenders {
   Status write_runs(int fd, const Way& way) const {
     for (const Run& run : way.order == Order::kShuffled ? merged_.shuffled : merged_.in_order) {
       const auto bytes = std::span(merged_.bytes).subspan(run.offset, run.bytes);
-      LAMINA_RETURN_IF_ERROR(sys::write_at(fd, bytes, run.offset, path()));
+      LAMINA_RETURN_IF_ERROR(os::write_at(fd, bytes, run.offset, path()));
     }
     return {};
   }
 
   Status check(const std::string& name) {
-    LAMINA_ASSIGN_OR_RETURN(const sys::Fd file, open_file(path(), O_RDONLY));
+    LAMINA_ASSIGN_OR_RETURN(const os::Fd file, open_file(path(), O_RDONLY));
     std::vector<std::byte> read(merged_.bytes.size());
-    LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(file.get(), read, 0, path()));
+    LAMINA_RETURN_IF_ERROR(os::read_exactly_at(file.get(), read, 0, path()));
     if (read != merged_.bytes) return fail(ErrorKind::kCorrupt, "other bytes than were written");
     LAMINA_ASSIGN_OR_RETURN(const std::string storage, describe_storage(path()));
     notes_.push_back(fmt::format("{}: {}", name, storage));

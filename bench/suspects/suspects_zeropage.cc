@@ -17,8 +17,8 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "fault_contenders.h"
+#include "os/userfaultfd.h"
 #include "suspects_loop.h"
-#include "sys/userfaultfd.h"
 
 namespace lamina::bench {
 namespace {
@@ -45,12 +45,12 @@ Status fill(const BareGuest& guest, std::uint64_t fault, std::uint32_t blocks) {
   const std::uint64_t address = fault / kBlockBytes * kBlockBytes;
   const std::uint64_t end = guest.address() + guest.memory_bytes();
   const std::uint64_t length = std::min(blocks * kBlockBytes, end - address);
-  const sys::FillResult result = sys::uffd_zero(guest.userfaultfd(), address, length);
+  const os::FillResult result = os::uffd_zero(guest.userfaultfd(), address, length);
   switch (result.outcome) {
-    case sys::FillOutcome::kDone:
+    case os::FillOutcome::kDone:
       return {};
-    case sys::FillOutcome::kPresent:
-      return sys::uffd_wake(guest.userfaultfd(), address, kBlockBytes);
+    case os::FillOutcome::kPresent:
+      return os::uffd_wake(guest.userfaultfd(), address, kBlockBytes);
     default:
       return system_failure("zero", "guest", result.error_number);
   }
@@ -60,7 +60,7 @@ Status serve(Running& running, const Setting& setting) {
   BareGuest& guest = *running.guest;
   if (setting.run_blocks == kUnregistered) {
     LAMINA_RETURN_IF_ERROR(
-        sys::uffd_unregister(guest.userfaultfd(), guest.address(), guest.memory_bytes()));
+        os::uffd_unregister(guest.userfaultfd(), guest.address(), guest.memory_bytes()));
   }
   LAMINA_RETURN_IF_ERROR(guest.go());
   return serve_guest(guest, {}, [&](std::span<const uffd_msg> events) -> Status {
@@ -74,8 +74,8 @@ Status serve(Running& running, const Setting& setting) {
 
 /// Zeros but for what the guest has written.
 Status check(const Running& running, const Setting& setting) {
-  LAMINA_RETURN_IF_ERROR(sys::uffd_unregister(
-      running.guest->userfaultfd(), running.guest->address(), running.guest->memory_bytes()));
+  LAMINA_RETURN_IF_ERROR(os::uffd_unregister(running.guest->userfaultfd(), running.guest->address(),
+                                             running.guest->memory_bytes()));
   std::vector<std::byte> theirs(kBlockBytes);
   std::vector<std::byte> expected(kBlockBytes);
   for (const std::uint32_t block : *setting.touches) {

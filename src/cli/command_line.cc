@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "cli/output.h"
 #include "cli/usage_error.h"
-#include "sys/own_process.h"
+#include "os/own_process.h"
 
 namespace lamina::cli {
 namespace {
@@ -146,7 +146,7 @@ int run_command_line(int argc, char** argv) {
     return kExitUsage;
   }
   // A page server has its own handling, and a predecessor's pending ones must not end it.
-  if (command_line.verb() != "serve") sys::unblock_signals();
+  if (command_line.verb() != "serve") os::unblock_signals();
   return end_output(invocation->action());
 }
 

@@ -11,9 +11,10 @@
 #include "cli/progress_bar.h"
 #include "cli/store_daemon.h"
 #include "lamina/lifecycle.h"
+#include "os/directory.h"
+#include "os/path_walk.h"
+#include "os/process.h"
 #include "report/lifecycle_json.h"
-#include "sys/directory.h"
-#include "sys/process.h"
 
 namespace lamina::cli {
 namespace {
@@ -56,10 +57,10 @@ constexpr const char* kRecoverFooter =
     "4 corrupt, 5 busy, 6 no space.";
 
 std::vector<std::string> page_server_command(const std::string& store) {
-  const std::string program = sys::own_program();
+  const std::string program = os::own_program();
   if (program.empty()) return {};
   // It works in another directory. A store that is not there is told by what needs it.
-  return {program, "serve", "--store", sys::real_path(store).value_or(store)};
+  return {program, "serve", "--store", os::real_path(store).value_or(store)};
 }
 
 void add_vmm(CLI::App* verb, VmmAddress& address) {

@@ -2,12 +2,12 @@
 
 #include "cli/command_line.h"
 #include "cli/output.h"
-#include "sys/own_process.h"
+#include "os/own_process.h"
 
 int main(int argc, char** argv) {
   // The library throws nothing of its own; memory can still run out.
   try {
-    lamina::sys::begin_program();
+    lamina::os::begin_program();
     return lamina::cli::run_command_line(argc, argv);
   } catch (const std::exception& exception) {
     lamina::cli::print_message(exception.what());

@@ -17,8 +17,8 @@
 #include "cli/output.h"
 #include "cli/serve_start.h"
 #include "lamina/serve.h"
-#include "sys/own_process.h"
-#include "sys/process.h"
+#include "os/own_process.h"
+#include "os/process.h"
 
 namespace lamina::cli {
 namespace {
@@ -53,7 +53,7 @@ struct ServeArguments {
 
 /// This program and its arguments, for a process in this one's place.
 std::vector<std::string> own_command() {
-  const std::string program = sys::own_program();
+  const std::string program = os::own_program();
   std::ifstream file("/proc/self/cmdline", std::ios::binary);
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   std::vector<std::string> command;
@@ -135,7 +135,7 @@ void log_line(const std::string& line) {
 
 int run(ServeArguments& arguments) {
   if (arguments.status) {
-    sys::unblock_signals();
+    os::unblock_signals();
     return print_status(arguments);
   }
   ServeOptions& options = arguments.options;
@@ -165,7 +165,7 @@ int run(ServeArguments& arguments) {
     if (!mode) return report_error(mode.error(), false);
     options.socket_mode = *mode;
   }
-  sys::begin_service();
+  os::begin_service();
   ::umask(S_IRWXG | S_IRWXO);
   options.restart_command = own_command();
   leave_working_directory(options, options.restart_command);

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <system_error>
 
-#include "sys/directory.h"
+#include "os/directory.h"
 
 namespace lamina::cli {
 namespace {
@@ -55,7 +55,7 @@ class Absolute {
 void leave_working_directory(ServeOptions& options, std::vector<std::string>& command) {
   std::error_code error;
   std::string directory = std::filesystem::current_path(error).string();
-  if (error || !sys::is_same_directory(directory, ".") || ::chdir("/") != 0) return;
+  if (error || !os::is_same_directory(directory, ".") || ::chdir("/") != 0) return;
   if (directory == "/") directory.clear();
   const Absolute absolute(std::move(directory));
   absolute.make(options.store);

@@ -10,10 +10,11 @@
 #include "base/error.h"
 #include "cli/output.h"
 #include "lamina/serve.h"
-#include "sys/directory.h"
-#include "sys/file.h"
-#include "sys/peer.h"
-#include "sys/unix_socket.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/path_walk.h"
+#include "os/peer.h"
+#include "os/unix_socket.h"
 
 namespace lamina::cli {
 namespace {
@@ -42,7 +43,7 @@ std::optional<NamedSnapshot> named_snapshot(const std::string& path) {
   NamedSnapshot named;
   named.path = path;
   while (named.path.size() > 1 && named.path.ends_with('/')) named.path.pop_back();
-  named.store = sys::parent_of(named.path);
+  named.store = os::parent_of(named.path);
   named.name = named.path.substr(named.path.rfind('/') + 1);
   if (named.name.empty() || named.name.starts_with('.')) return std::nullopt;
   return named;
@@ -55,8 +56,8 @@ StoreDaemon::StoreDaemon(std::string given, std::string real)
 
 std::optional<StoreDaemon> StoreDaemon::of(const std::string& store, bool no_daemon) {
   if (no_daemon) return std::nullopt;
-  auto real = sys::real_path(store);
-  if (!real || !sys::name_exists(AT_FDCWD, daemon_socket(*real))) return std::nullopt;
+  auto real = os::real_path(store);
+  if (!real || !os::name_exists(AT_FDCWD, daemon_socket(*real))) return std::nullopt;
   return StoreDaemon(store, std::move(*real));
 }
 
@@ -73,12 +74,12 @@ void StoreDaemon::show_as_given(const NamedSnapshot& snapshot) {
 }
 
 bool StoreDaemon::keeps(const std::string& store) const {
-  return sys::is_same_directory(store, real_);
+  return os::is_same_directory(store, real_);
 }
 
 Status StoreDaemon::check_peer(int socket) const {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Peer peer, sys::peer_of(socket));
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts store, sys::facts_of_name(AT_FDCWD, real_, given_));
+  LAMINA_ASSIGN_OR_RETURN(const os::Peer peer, os::peer_of(socket));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts store, os::facts_of_name(AT_FDCWD, real_, given_));
   // Nobody else's daemon keeps this store: another's would be one that the link was led to.
   if (peer.uid == store.user) return {};
   return fail(ErrorKind::kUsage,
@@ -94,7 +95,7 @@ Asked<http::Answer> StoreDaemon::send(std::string_view target, Json fields,
   http::Patience patience;
   patience.progress = progress;
   patience.max_answer_bytes = kMaxAnswerBytes;
-  const auto connection = sys::connect_to(daemon_socket(real_), kAcceptWithin);
+  const auto connection = os::connect_to(daemon_socket(real_), kAcceptWithin);
   if (!connection) return std::nullopt;
   if (const Status checked = check_peer(connection->get()); !checked) {
     if (checked.error().kind == ErrorKind::kUsage) print_message(checked.error().message);

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/shown_text.h"
 #include "daemon/requests.h"
-#include "sys/directory.h"
+#include "os/directory.h"
 
 namespace lamina::daemon {
 namespace {
@@ -134,7 +134,7 @@ Response stopping() {
 
 std::optional<Response> Api::misdirected(const std::string& store) const {
   constexpr int kMisdirected = 421;
-  if (store.empty() || sys::is_same_directory(store, parts_.store)) return std::nullopt;
+  if (store.empty() || os::is_same_directory(store, parts_.store)) return std::nullopt;
   return refusal(kMisdirected,
                  fmt::format("this daemon keeps store '{}', not '{}'", parts_.store, store));
 }

@@ -4,8 +4,8 @@
 #include "daemon/api.h"
 #include "daemon/requests.h"
 #include "lamina/lifecycle.h"
+#include "os/long_wait.h"
 #include "report/lifecycle_json.h"
-#include "sys/long_wait.h"
 
 namespace lamina::daemon {
 namespace {
@@ -50,7 +50,7 @@ Response Api::pause(const Request& request, const std::string& /*name*/) const {
   options->page_server_command = parts_.page_server_command;
   const Stopwatch stopwatch;
   {
-    const sys::LongWait waiting;
+    const os::LongWait waiting;
     parts_.merger.wait_before_pause(options->name);
   }
   const auto report = lamina::pause(*options);

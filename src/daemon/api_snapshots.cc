@@ -10,9 +10,9 @@
 #include "lamina/inspect.h"
 #include "lamina/listing.h"
 #include "lamina/remove.h"
+#include "os/directory.h"
 #include "report/snapshot_json.h"
 #include "report/store_json.h"
-#include "sys/directory.h"
 
 namespace lamina::daemon {
 namespace {
@@ -37,7 +37,7 @@ Response Api::fork(const Request& request, const std::string& /*name*/) const {
     Response response = error_response(report.error());
     // A fork that fails leaves nothing: the name was another's.
     if (report.error().kind == ErrorKind::kFailed &&
-        sys::name_exists(AT_FDCWD, meant->options.fork)) {
+        os::name_exists(AT_FDCWD, meant->options.fork)) {
       response.status = kConflict;
     }
     return response;

@@ -20,11 +20,12 @@
 #include "daemon/signals.h"
 #include "daemon/store_link.h"
 #include "lamina/serve.h"
-#include "sys/directory.h"
-#include "sys/file.h"
-#include "sys/lock.h"
-#include "sys/notify.h"
-#include "sys/owner.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/lock.h"
+#include "os/notify.h"
+#include "os/owner.h"
+#include "os/path_walk.h"
 
 namespace lamina::daemon {
 namespace {
@@ -32,23 +33,23 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 std::string lock_path(const std::string& store) {
-  return sys::parent_of(page_server_socket(store)) + "/laminad.lock";
+  return os::parent_of(page_server_socket(store)) + "/laminad.lock";
 }
 
 /// One daemon for a store: the lock goes with the process. Beside that of the page server.
-Result<sys::Fd> lock_store(const std::string& store) {
+Result<os::Fd> lock_store(const std::string& store) {
   const std::string path = lock_path(store);
-  const std::string area_path = sys::parent_of(path);
+  const std::string area_path = os::parent_of(path);
   const std::string area_name = area_path.substr(area_path.rfind('/') + 1);
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, store, store));
-  LAMINA_RETURN_IF_ERROR(sys::check_store_owner(directory.get(), store));
-  LAMINA_RETURN_IF_ERROR(sys::make_directory(directory.get(), area_name, area_path));
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd area,
-                          sys::open_directory(directory.get(), area_name, area_path));
-  LAMINA_RETURN_IF_ERROR(sys::check_owner(area.get(), area_path));
-  LAMINA_ASSIGN_OR_RETURN(sys::OpenedFile file,
-                          sys::open_regular(area.get(), "laminad.lock", O_RDWR | O_CREAT, path));
-  LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(file.fd.get(), path));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd directory, os::open_directory(AT_FDCWD, store, store));
+  LAMINA_RETURN_IF_ERROR(os::check_store_owner(directory.get(), store));
+  LAMINA_RETURN_IF_ERROR(os::make_directory(directory.get(), area_name, area_path));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd area,
+                          os::open_directory(directory.get(), area_name, area_path));
+  LAMINA_RETURN_IF_ERROR(os::check_owner(area.get(), area_path));
+  LAMINA_ASSIGN_OR_RETURN(os::OpenedFile file,
+                          os::open_regular(area.get(), "laminad.lock", O_RDWR | O_CREAT, path));
+  LAMINA_ASSIGN_OR_RETURN(const bool locked, os::try_lock(file.fd.get(), path));
   if (locked) return std::move(file.fd);
   return fail(ErrorKind::kBusy, "store '{}' has a daemon already; one keeps a store", store);
 }
@@ -95,7 +96,7 @@ class Daemon {
   Daemon(const GivenOptions& given, const Settings& settings, int lock)
       : given_(given),
         settings_(settings),
-        manager_(sys::ServiceManager::from_environment()),
+        manager_(os::ServiceManager::from_environment()),
         events_(settings.events, EventNumbers(lock, lock_path(settings.store), now_ms())),
         figures_(settings.store),
         merger_(
@@ -215,7 +216,7 @@ class Daemon {
 
   const GivenOptions& given_;
   LiveSettings settings_;
-  sys::ServiceManager manager_;
+  os::ServiceManager manager_;
   Metrics metrics_;
   Events events_;
   StoreFigures figures_;
@@ -238,7 +239,7 @@ Status make_absolute(std::string& path) {
 
 /// No mount is kept busy by where the daemon was started.
 Status leave_working_directory(GivenOptions& given, Settings& settings) {
-  LAMINA_ASSIGN_OR_RETURN(settings.store, sys::real_path(settings.store));
+  LAMINA_ASSIGN_OR_RETURN(settings.store, os::real_path(settings.store));
   for (std::string* path : {&given.config, &settings.listen, &settings.metrics}) {
     LAMINA_RETURN_IF_ERROR(make_absolute(*path));
   }
@@ -256,7 +257,7 @@ Status run(GivenOptions given) {
   LAMINA_ASSIGN_OR_RETURN(Settings settings, settings_of(given));
   LAMINA_RETURN_IF_ERROR(leave_working_directory(given, settings));
   LAMINA_RETURN_IF_ERROR(Signals::handle());
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd lock, lock_store(settings.store));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd lock, lock_store(settings.store));
   const Status done = Daemon(given, settings, lock.get()).run();
   if (done) log(Level::kInfo, "stopped");
   return done;

@@ -7,8 +7,8 @@
 #include <algorithm>
 
 #include "daemon/api.h"
-#include "sys/peer.h"
-#include "sys/unix_socket.h"
+#include "os/peer.h"
+#include "os/unix_socket.h"
 
 namespace lamina::daemon {
 namespace {
@@ -19,7 +19,7 @@ constexpr int kMaxAccepted = 64;
 /// So long nobody is accepted after accepting has failed.
 constexpr std::chrono::milliseconds kPause{100};
 
-void refuse(const sys::Fd& connection) {
+void refuse(const os::Fd& connection) {
   const Response response = refusal(403, "this user may not connect; see --allow-uid");
   const std::string text = fmt::format(
       "HTTP/1.1 403 Forbidden\r\nContent-Type: {}\r\nContent-Length: {}\r\n"
@@ -33,7 +33,7 @@ void refuse(const sys::Fd& connection) {
 
 Result<ListeningSocket> ListeningSocket::open(const std::string& path, std::uint32_t mode,
                                               Door door) {
-  auto fd = sys::listen_at(path, {mode, ""});
+  auto fd = os::listen_at(path, {mode, ""});
   if (!fd) return std::unexpected(fd.error());
   return ListeningSocket(path, std::move(*fd), door);
 }
@@ -51,7 +51,7 @@ void ListeningSocket::close() {
 
 int ListeningSocket::fd() const { return Clock::now() < paused_until_ ? -1 : fd_.get(); }
 
-bool ListeningSocket::may_enter(const sys::Peer& peer,
+bool ListeningSocket::may_enter(const os::Peer& peer,
                                 const std::vector<std::uint32_t>& users) const {
   if (door_ == Door::kMetrics) return true;
   return peer.uid == 0 || peer.uid == ::geteuid() ||
@@ -60,14 +60,14 @@ bool ListeningSocket::may_enter(const sys::Peer& peer,
 
 bool ListeningSocket::accept(HttpServer& server, const std::vector<std::uint32_t>& users) {
   for (int i = 0; i < kMaxAccepted; ++i) {
-    auto connection = sys::accept_connection(fd_.get(), path_);
+    auto connection = os::accept_connection(fd_.get(), path_);
     if (!connection) {
       // Out of descriptors, most likely, and whoever has connected still waits.
       paused_until_ = Clock::now() + kPause;
       return false;
     }
     if (!*connection) return false;
-    const auto peer = sys::peer_of((*connection)->get());
+    const auto peer = os::peer_of((*connection)->get());
     if (peer && may_enter(*peer, users)) {
       server.add(std::move(**connection), door_, peer->uid);
     } else {

@@ -8,8 +8,8 @@
 
 #include "daemon/http_server.h"
 #include "lamina/result.h"
-#include "sys/fd.h"
-#include "sys/peer.h"
+#include "os/fd.h"
+#include "os/peer.h"
 
 namespace lamina::daemon {
 
@@ -36,16 +36,15 @@ class ListeningSocket {
   bool accept(HttpServer& server, const std::vector<std::uint32_t>& users);
 
  private:
-  ListeningSocket(std::string path, sys::Fd fd, Door door)
+  ListeningSocket(std::string path, os::Fd fd, Door door)
       : path_(std::move(path)), fd_(std::move(fd)), door_(door) {}
 
   using Clock = std::chrono::steady_clock;
 
-  [[nodiscard]] bool may_enter(const sys::Peer& peer,
-                               const std::vector<std::uint32_t>& users) const;
+  [[nodiscard]] bool may_enter(const os::Peer& peer, const std::vector<std::uint32_t>& users) const;
 
   std::string path_;
-  sys::Fd fd_;
+  os::Fd fd_;
   Door door_;
   bool is_closed_ = false;
   Clock::time_point paused_until_;

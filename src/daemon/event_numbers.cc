@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "daemon/log.h"
-#include "sys/file.h"
+#include "os/file.h"
 
 namespace lamina::daemon {
 namespace {
@@ -22,7 +22,7 @@ constexpr std::uint64_t kMost = std::uint64_t{1} << 52;
 
 std::uint64_t number_in(int file, const std::string& path) {
   std::array<char, 32> text{};
-  const auto count = sys::read_at(file, std::as_writable_bytes(std::span(text)), 0, path);
+  const auto count = os::read_at(file, std::as_writable_bytes(std::span(text)), 0, path);
   std::uint64_t number = 0;
   if (count) std::from_chars(text.data(), text.data() + *count, number);
   return number <= kMost ? number : 0;
@@ -45,8 +45,8 @@ void EventNumbers::reserve() {
   reserved_ = next_ + kReserve;
   // Of one length, so that it is replaced whole.
   const std::string text = fmt::format("{:020}\n", reserved_);
-  Status written = sys::write_at(file_, std::as_bytes(std::span(text)), 0, path_);
-  if (written) written = sys::sync(file_, path_);
+  Status written = os::write_at(file_, std::as_bytes(std::span(text)), 0, path_);
+  if (written) written = os::sync(file_, path_);
   // The numbers of this daemon are good all the same.
   if (!written) log(Level::kWarning, "event_numbers", error_fields(written.error()));
 }

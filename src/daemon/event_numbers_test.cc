@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace lamina::daemon {
 namespace {
@@ -24,7 +24,7 @@ class EventNumbersTest : public testing::Test {
 
  private:
   std::string path_ = testing::TempDir() + "event-numbers-XXXXXX";
-  sys::Fd file_;
+  os::Fd file_;
 };
 
 TEST_F(EventNumbersTest, BeginWithTheTimeAndGrowByOne) {

@@ -49,7 +49,7 @@ std::size_t most_descriptors(const HttpServer::Options& options) {
 }
 
 /// The words for which libmicrohttpd is not needed: a connection that is not taken at all.
-void refuse_connection(const sys::Fd& connection, const Response& response) {
+void refuse_connection(const os::Fd& connection, const Response& response) {
   const std::string text = fmt::format(
       "HTTP/1.1 {} Refused\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n"
       "{}",
@@ -163,7 +163,7 @@ bool HttpServer::make_room(Door door, std::uint32_t user) {
   return true;
 }
 
-void HttpServer::add(sys::Fd connection, Door door, std::uint32_t user) {
+void HttpServer::add(os::Fd connection, Door door, std::uint32_t user) {
   const int fd = connection.get();
   bool is_full = false;
   {

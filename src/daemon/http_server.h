@@ -18,7 +18,7 @@
 
 #include "daemon/worker_pool.h"
 #include "lamina/result.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 
 struct MHD_Daemon;
 struct MHD_Connection;
@@ -84,7 +84,7 @@ class HttpServer {
   ~HttpServer();
 
   /// Takes over a connection of `user`; one too many is told so and closed.
-  void add(sys::Fd connection, Door door, std::uint32_t user);
+  void add(os::Fd connection, Door door, std::uint32_t user);
 
   /// Cuts off clients whose request has not come within the patience.
   void cut_off_silent_clients();

@@ -4,7 +4,7 @@
 
 #include "daemon/daemon.h"
 #include "daemon/log.h"
-#include "sys/own_process.h"
+#include "os/own_process.h"
 
 namespace {
 
@@ -17,8 +17,8 @@ int report(const lamina::Error& error) {
 
 int main(int argc, char** argv) {
   try {
-    lamina::sys::begin_program();
-    lamina::sys::begin_service();
+    lamina::os::begin_program();
+    lamina::os::begin_service();
     auto given = lamina::daemon::parse_command_line(argc, argv);
     if (!given) return report(given.error());
     if (!*given) return lamina::report::kExitDone;

@@ -13,8 +13,8 @@
 
 #include "base/error.h"
 #include "lamina/compact.h"
-#include "sys/file.h"
-#include "sys/process.h"
+#include "os/file.h"
+#include "os/process.h"
 
 namespace lamina::daemon {
 namespace {
@@ -191,10 +191,10 @@ Status set_all(Settings& settings, const Json& values, const std::string& source
 }
 
 Result<Json> read_file(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile file,
-                          sys::open_regular(AT_FDCWD, path, O_RDONLY, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
+                          os::open_regular(AT_FDCWD, path, O_RDONLY, path));
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
-                          sys::read_whole(file.fd.get(), kMaxFileBytes, path));
+                          os::read_whole(file.fd.get(), kMaxFileBytes, path));
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   Json values = Json::parse(text, nullptr, false);
   if (!values.is_object()) return fail(ErrorKind::kUsage, "'{}' is no JSON object", path);
@@ -203,7 +203,7 @@ Result<Json> read_file(const std::string& path) {
 
 /// The program of that name beside this one.
 std::string lamina_beside_us() {
-  const std::string path = sys::own_program();
+  const std::string path = os::own_program();
   if (path.empty()) return "lamina";
   return path.substr(0, path.rfind('/') + 1) + "lamina";
 }

@@ -7,13 +7,13 @@
 #include <cerrno>
 
 #include "base/error.h"
-#include "sys/own_process.h"
+#include "os/own_process.h"
 
 namespace lamina::daemon {
 namespace {
 
 // What handlers can reach is global.
-sys::Event event;
+os::Event event;
 std::atomic<bool> stop_asked = false;
 std::atomic<bool> hangup_asked = false;
 static_assert(std::atomic<bool>::is_always_lock_free);
@@ -28,7 +28,7 @@ void note(int number) {
 }  // namespace
 
 Status Signals::handle() {
-  LAMINA_ASSIGN_OR_RETURN(event, sys::Event::create("signals"));
+  LAMINA_ASSIGN_OR_RETURN(event, os::Event::create("signals"));
   struct sigaction action{};
   action.sa_handler = note;
   action.sa_flags = SA_RESTART;
@@ -37,7 +37,7 @@ Status Signals::handle() {
       return system_failure("sigaction", "signals", errno);
     }
   }
-  sys::unblock_signals();
+  os::unblock_signals();
   return {};
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "sys/event.h"
+#include "os/event.h"
 
 namespace lamina::daemon {
 

@@ -10,7 +10,8 @@
 #include "base/error.h"
 #include "daemon/log.h"
 #include "lamina/serve.h"
-#include "sys/directory.h"
+#include "os/directory.h"
+#include "os/path_walk.h"
 
 namespace lamina::daemon {
 namespace {
@@ -18,11 +19,11 @@ namespace {
 std::string name_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 /// The directory in the store that the link is in, which may not be a link itself.
-Result<sys::Fd> open_area_of(const std::string& path) {
-  const std::string area = sys::parent_of(path);
-  const std::string store = sys::parent_of(area);
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, store, store));
-  return sys::open_directory(directory.get(), name_of(area), area);
+Result<os::Fd> open_area_of(const std::string& path) {
+  const std::string area = os::parent_of(path);
+  const std::string store = os::parent_of(area);
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd directory, os::open_directory(AT_FDCWD, store, store));
+  return os::open_directory(directory.get(), name_of(area), area);
 }
 
 }  // namespace
@@ -37,7 +38,7 @@ std::unique_ptr<StoreLink> StoreLink::make(const std::string& store, const std::
     if (!area) return std::unexpected(area.error());
     // The holder of the lock is alone here, so the fresh name can be a fixed one.
     const std::string name = name_of(path);
-    return sys::replace_symbolic_link(target, area->get(), name + ".new", name, path);
+    return os::replace_symbolic_link(target, area->get(), name + ".new", name, path);
   };
   if (const Status made = make_link(); !made) {
     log(Level::kWarning, "link", error_fields(made.error()));
@@ -49,8 +50,8 @@ std::unique_ptr<StoreLink> StoreLink::make(const std::string& store, const std::
 StoreLink::~StoreLink() {
   static_cast<void>(contain("remove", [&]() -> Status {
     const std::string name = name_of(path_);
-    if (sys::target_of_link(area_.get(), name) != target_) return {};
-    return sys::remove_file(area_.get(), name, path_);
+    if (os::target_of_link(area_.get(), name) != target_) return {};
+    return os::remove_file(area_.get(), name, path_);
   }));
 }
 

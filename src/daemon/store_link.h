@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace lamina::daemon {
 
@@ -27,10 +27,10 @@ class StoreLink {
   ~StoreLink();
 
  private:
-  StoreLink(sys::Fd area, std::string path, std::string target)
+  StoreLink(os::Fd area, std::string path, std::string target)
       : area_(std::move(area)), path_(std::move(path)), target_(std::move(target)) {}
 
-  sys::Fd area_;  ///< the directory that the link is in
+  os::Fd area_;  ///< the directory that the link is in
   std::string path_;
   std::string target_;
 };

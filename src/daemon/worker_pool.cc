@@ -66,7 +66,7 @@ void WorkerPool::add_thread_if_needed() {
 }
 
 void WorkerPool::work() {
-  sys::observe_waits(&observer_);
+  os::observe_waits(&observer_);
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(lock, [this] { return may_begin() || (ending_ && jobs_.empty()); });

@@ -8,12 +8,12 @@
 #include <thread>
 #include <vector>
 
-#include "sys/long_wait.h"
+#include "os/long_wait.h"
 
 namespace lamina::daemon {
 
 /// Threads that do jobs in the order in which these were given. A bounded number of jobs works at
-/// once. A job that waits for another process (sys::LongWait) does not count meanwhile: others
+/// once. A job that waits for another process (os::LongWait) does not count meanwhile: others
 /// begin in threads of their own, so that VMMs, hooks and debuggers that keep their jobs waiting
 /// hold up nobody else. A job whose wait has ended goes on at once: a VM may be frozen for it.
 /// Thread-safe.
@@ -35,7 +35,7 @@ class WorkerPool {
 
  private:
   /// The waits of the pool's own threads.
-  class Observer : public sys::WaitObserver {
+  class Observer : public os::WaitObserver {
    public:
     explicit Observer(WorkerPool& pool) : pool_(pool) {}
     void wait_begins() override { pool_.count(-1); }

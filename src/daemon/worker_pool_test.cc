@@ -5,7 +5,7 @@
 #include <atomic>
 #include <latch>
 
-#include "sys/long_wait.h"
+#include "os/long_wait.h"
 
 namespace lamina::daemon {
 namespace {
@@ -21,7 +21,7 @@ TEST(WorkerPoolTest, JobsThatWaitForOthersHoldUpNobody) {
     WorkerPool pool(1, kMany, kMany);
     for (std::ptrdiff_t i = 0; i < kWaiting; ++i) {
       ASSERT_TRUE(pool.submit([&] {
-        const sys::LongWait waiting;
+        const os::LongWait waiting;
         begun.count_down();
         release.wait();
       }));
@@ -62,7 +62,7 @@ TEST(WorkerPoolTest, AJobWhoseWaitHasEndedGoesOnBesideOthers) {
     WorkerPool pool(1, kMany, kMany);
     ASSERT_TRUE(pool.submit([&] {
       {
-        const sys::LongWait waiting;
+        const os::LongWait waiting;
         waits.count_down();
         release.wait();
       }

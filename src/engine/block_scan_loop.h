@@ -1,13 +1,13 @@
-// The body shared by the paths of block_scan.h. Each path is a source file compiled for its own
-// instruction set, which defines LAMINA_SCAN_PATH_NAME and is_zero_bytes() before including this.
-// All is in an unnamed namespace: an inline function with external linkage compiled for AVX2 could
-// be the copy that the linker keeps for everyone.
+// The body shared by the paths of block_scan_paths.h. Each path is a source file compiled for its
+// own instruction set, which defines LAMINA_SCAN_PATH_NAME and is_zero_bytes() before including
+// this. All is in an unnamed namespace: an inline function with external linkage compiled for AVX2
+// could be the copy that the linker keeps for everyone.
 #pragma once
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "engine/block_scan.h"
+#include "engine/block_scan_paths.h"
 
 namespace lamina::engine {
 namespace {

@@ -1,8 +1,26 @@
+// The implementations of block_scan.h, each for another instruction set.
 #pragma once
 
-#include "engine/block_scan.h"
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
 
 namespace lamina::engine {
+
+/// What a block of zeros gets in place of a checksum. A data block may by chance have the same
+/// checksum: is_zero tells them apart.
+struct BlockScan {
+  std::uint64_t checksum = 0;  ///< XXH3-64 of the block; 0 when is_zero
+  bool is_zero = false;
+};
+
+/// One implementation of scan_blocks() and block_checksum(); tests and benchmarks compare them.
+struct ScanPath {
+  std::string_view name;
+  bool (*is_zero)(const std::byte* bytes, std::size_t size) = nullptr;
+  std::uint64_t (*checksum)(const std::byte* bytes, std::size_t size) = nullptr;
+  void (*scan)(const std::byte* blocks, std::size_t count, BlockScan* results) = nullptr;
+};
 
 ScanPath portable_scan_path();
 /// Only where LAMINA_HAVE_AVX2_PATH is defined, and only to be run on a CPU with AVX2.

@@ -9,7 +9,7 @@
 #include "engine/block_scan.h"
 #include "engine/page_cache_manners.h"
 #include "engine/transfer.h"
-#include "sys/file.h"
+#include "os/file.h"
 
 namespace lamina::engine {
 namespace {
@@ -112,7 +112,7 @@ Status check_stored(const Layer& layer) {
 
 Result<Comparison> compare_with_file(const Chain& chain, std::uint64_t memory_bytes, int fd,
                                      const std::string& path, Progress* progress) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(fd, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(fd, path));
   if (facts.size_bytes != memory_bytes) {
     return fail(ErrorKind::kFailed, "'{}' has {} bytes, but the snapshot's memory has {}", path,
                 facts.size_bytes, memory_bytes);
@@ -126,7 +126,7 @@ Result<Comparison> compare_with_file(const Chain& chain, std::uint64_t memory_by
     const std::uint32_t count = std::min(kChunkBlocks, blocks - block);
     const auto expected = std::span(theirs).first(count * kBlockBytes);
     std::fill(expected.begin(), expected.end(), std::byte{0});
-    LAMINA_RETURN_IF_ERROR(sys::read_at(fd, expected, block * kBlockBytes, path));
+    LAMINA_RETURN_IF_ERROR(os::read_at(fd, expected, block * kBlockBytes, path));
     LAMINA_RETURN_IF_ERROR(
         chain.read(block, std::span(ours).first(expected.size()), Chain::Check::kNone));
     for (std::uint32_t i = 0; i < count; ++i) {

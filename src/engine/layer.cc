@@ -9,7 +9,7 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "engine/block_scan.h"
-#include "sys/sparse_file.h"
+#include "os/sparse_file.h"
 
 namespace lamina::engine {
 namespace {
@@ -25,7 +25,7 @@ Result<std::optional<format::Trailer>> read_trailer(int fd, std::uint64_t file_b
   if (file_bytes < format::kFooterBytes) return std::nullopt;
   std::array<std::byte, format::kFooterBytes> footer_bytes{};
   LAMINA_RETURN_IF_ERROR(
-      sys::read_exactly_at(fd, footer_bytes, file_bytes - footer_bytes.size(), path));
+      os::read_exactly_at(fd, footer_bytes, file_bytes - footer_bytes.size(), path));
   const auto footer = format::decode_footer(footer_bytes, file_bytes);
   if (!footer) return std::unexpected(with_context(describe(path), footer.error()));
   if (!*footer) return std::nullopt;
@@ -34,14 +34,14 @@ Result<std::optional<format::Trailer>> read_trailer(int fd, std::uint64_t file_b
   const bool load = checksums == Checksums::kLoad;
   const std::uint64_t length = load ? (*footer)->trailer_bytes : (*footer)->lists_bytes;
   if (length > kMaxUnseenBytes) {
-    LAMINA_ASSIGN_OR_RETURN(const bool stored, sys::is_stored(fd, start, start + length, path));
+    LAMINA_ASSIGN_OR_RETURN(const bool stored, os::is_stored(fd, start, start + length, path));
     if (!stored) {
       return fail(ErrorKind::kCorrupt, "layer '{}' has a hole in its trailer of {} bytes", path,
                   (*footer)->trailer_bytes);
     }
   }
   std::vector<std::byte> bytes(length);
-  LAMINA_RETURN_IF_ERROR(sys::read_exactly_at(fd, bytes, start, path));
+  LAMINA_RETURN_IF_ERROR(os::read_exactly_at(fd, bytes, start, path));
   auto trailer = load ? format::decode_trailer(bytes, file_bytes)
                       : format::decode_trailer_lists(bytes, footer_bytes, file_bytes);
   if (!trailer) return std::unexpected(with_context(describe(path), trailer.error()));
@@ -53,8 +53,7 @@ Result<std::optional<format::Trailer>> read_trailer(int fd, std::uint64_t file_b
 Result<Layer> Layer::open(int directory, const std::string& name, const std::string& path,
                           const Uuid& build_id, bool expect_trailer, Checksums checksums) {
   Layer layer;
-  LAMINA_ASSIGN_OR_RETURN(sys::OpenedFile opened,
-                          sys::open_regular(directory, name, O_RDONLY, path));
+  LAMINA_ASSIGN_OR_RETURN(os::OpenedFile opened, os::open_regular(directory, name, O_RDONLY, path));
   layer.fd_ = std::move(opened.fd);
   layer.facts_ = opened.facts;
   layer.path_ = path;
@@ -104,7 +103,7 @@ Status Layer::check_extent(const mapping::Extent& extent) const {
 
 Status Layer::read_unchecked(std::uint32_t storage_block, std::span<std::byte> buffer) const {
   const std::uint64_t offset = storage_block * kBlockBytes;
-  LAMINA_ASSIGN_OR_RETURN(const std::size_t count, sys::read_at(fd(), buffer, offset, path_));
+  LAMINA_ASSIGN_OR_RETURN(const std::size_t count, os::read_at(fd(), buffer, offset, path_));
   if (count == buffer.size()) return {};
   // Only the last block of a legacy layer may be short.
   if (trailer_ || offset + count != facts_.size_bytes || buffer.size() - count >= kBlockBytes) {

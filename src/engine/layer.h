@@ -11,8 +11,8 @@
 #include "lamina/result.h"
 #include "lamina/uuid.h"
 #include "mapping/mapping.h"
-#include "sys/fd.h"
-#include "sys/file.h"
+#include "os/fd.h"
+#include "os/file.h"
 
 namespace lamina::engine {
 
@@ -33,7 +33,7 @@ class Layer {
   [[nodiscard]] int fd() const { return fd_.get(); }
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] const Uuid& build_id() const { return build_id_; }
-  [[nodiscard]] const sys::FileFacts& facts() const { return facts_; }
+  [[nodiscard]] const os::FileFacts& facts() const { return facts_; }
   [[nodiscard]] std::uint64_t data_blocks() const { return data_blocks_; }
   /// Nothing for a layer of the original.
   [[nodiscard]] const std::optional<format::Trailer>& trailer() const { return trailer_; }
@@ -66,10 +66,10 @@ class Layer {
  private:
   Layer() = default;
 
-  sys::Fd fd_;
+  os::Fd fd_;
   std::string path_;
   Uuid build_id_;
-  sys::FileFacts facts_;
+  os::FileFacts facts_;
   std::uint64_t data_blocks_ = 0;
   std::optional<format::Trailer> trailer_;
 };

@@ -2,7 +2,7 @@
 
 #include "base/block.h"
 #include "base/error.h"
-#include "sys/file.h"
+#include "os/file.h"
 
 namespace lamina::engine {
 
@@ -37,12 +37,12 @@ Status finish_layer(int fd, const format::Trailer& trailer, const std::string& p
   // Before the first call that may write data to the disk and fail at it, which a truncation may be
   // (xfs), the checksums must be there: only they tell then what is lost. What is short of whole
   // blocks is padded by writing behind it.
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(fd, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(fd, path));
   if (facts.size_bytes > data_bytes) {
-    LAMINA_RETURN_IF_ERROR(sys::truncate(fd, data_bytes, path));
+    LAMINA_RETURN_IF_ERROR(os::truncate(fd, data_bytes, path));
   }
-  LAMINA_RETURN_IF_ERROR(sys::write_at(fd, bytes, data_bytes, path));
-  return sys::sync(fd, path);
+  LAMINA_RETURN_IF_ERROR(os::write_at(fd, bytes, data_bytes, path));
+  return os::sync(fd, path);
 }
 
 }  // namespace lamina::engine

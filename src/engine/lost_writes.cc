@@ -11,9 +11,9 @@
 #include "engine/block_scan.h"
 #include "engine/read_back.h"
 #include "engine/transfer.h"
-#include "sys/anonymous_mapping.h"
-#include "sys/file.h"
-#include "sys/sparse_file.h"
+#include "os/anonymous_mapping.h"
+#include "os/file.h"
+#include "os/sparse_file.h"
 
 namespace lamina::engine {
 namespace {
@@ -38,16 +38,16 @@ class Rewriter {
           rewrite({extent.guest_block, extent.block_count}, checksums_of(trailer_, extent)));
     }
     LAMINA_RETURN_IF_ERROR(rewrite_zeros());
-    return sys::truncate(destination_, trailer_.memory_bytes, path_);
+    return os::truncate(destination_, trailer_.memory_bytes, path_);
   }
 
  private:
   /// Written zeros of a diff clear what its base has, a hole does not: which is which must stay.
   Status rewrite_zeros() {
     LAMINA_ASSIGN_OR_RETURN(
-        const std::vector<sys::DataExtent> extents,
-        sys::data_extents(layer_.fd(), trailer_.data_blocks * kBlockBytes, layer_.path()));
-    const auto end_of = [](const sys::DataExtent& extent) {
+        const std::vector<os::DataExtent> extents,
+        os::data_extents(layer_.fd(), trailer_.data_blocks * kBlockBytes, layer_.path()));
+    const auto end_of = [](const os::DataExtent& extent) {
       return blocks_for(extent.offset + extent.length);
     };
     auto data = extents.begin();
@@ -82,7 +82,7 @@ class Rewriter {
                               : block_checksum(bytes) == checksums[done + i];
         if (!is_right) return lost(block + i);
       }
-      LAMINA_RETURN_IF_ERROR(sys::write_at(destination_, chunk, block * kBlockBytes, path_));
+      LAMINA_RETURN_IF_ERROR(os::write_at(destination_, chunk, block * kBlockBytes, path_));
       done += count;
     }
     return {};
@@ -110,9 +110,9 @@ bool is_adopted(const Layer& layer) {
 
 bool is_on_disk(const Layer& layer, int directory, const std::string& name) {
   if (!is_adopted(layer)) return false;
-  const auto direct = sys::open_at(directory, name, O_RDONLY | O_DIRECT | O_NOFOLLOW, layer.path());
+  const auto direct = os::open_at(directory, name, O_RDONLY | O_DIRECT | O_NOFOLLOW, layer.path());
   // Its pages are aligned, as reading around the page cache asks for.
-  const auto buffer = sys::AnonymousMapping::map(kChunkBlocks * kBlockBytes, layer.path());
+  const auto buffer = os::AnonymousMapping::map(kChunkBlocks * kBlockBytes, layer.path());
   if (!direct || !buffer) return false;
   const format::Trailer& trailer = *layer.trailer();
   return std::all_of(

@@ -12,8 +12,8 @@
 #include "engine/block_scan.h"
 #include "engine/layer_writer.h"
 #include "mapping/overlay.h"
-#include "sys/directory.h"
-#include "sys/sparse_file.h"
+#include "os/directory.h"
+#include "os/sparse_file.h"
 
 namespace lamina::engine {
 namespace {
@@ -31,13 +31,13 @@ class LostWritesTest : public testing::Test {
     path_ = (base != nullptr ? std::string(base) : fs::temp_directory_path().string()) +
             "/lamina-lost-XXXXXX";
     ASSERT_NE(::mkdtemp(path_.data()), nullptr);
-    auto directory = sys::open_directory(AT_FDCWD, path_, path_);
+    auto directory = os::open_directory(AT_FDCWD, path_, path_);
     ASSERT_TRUE(directory) << directory.error().message;
     directory_ = std::move(*directory);
-    auto file = sys::open_at(directory_.get(), kName, O_RDWR | O_CREAT | O_EXCL, kName);
+    auto file = os::open_at(directory_.get(), kName, O_RDWR | O_CREAT | O_EXCL, kName);
     ASSERT_TRUE(file) << file.error().message;
     file_ = std::move(*file);
-    ASSERT_TRUE(sys::truncate(file_.get(), kLayerBlocks * kBlockBytes, kName));
+    ASSERT_TRUE(os::truncate(file_.get(), kLayerBlocks * kBlockBytes, kName));
     std::vector<std::uint64_t> checksums;
     for (std::uint32_t block = 10; block < 150; ++block) {
       const Bytes bytes(kBlockBytes, static_cast<std::byte>(block));
@@ -57,7 +57,7 @@ class LostWritesTest : public testing::Test {
   void TearDown() override { fs::remove_all(path_); }
 
   void write(std::uint32_t block, const Bytes& bytes) const {
-    ASSERT_TRUE(sys::write_at(file_.get(), bytes, block * kBlockBytes, kName));
+    ASSERT_TRUE(os::write_at(file_.get(), bytes, block * kBlockBytes, kName));
   }
 
   [[nodiscard]] Layer layer() const {
@@ -67,7 +67,7 @@ class LostWritesTest : public testing::Test {
   }
 
   [[nodiscard]] Status write_it_anew() {
-    auto copy = sys::open_at(directory_.get(), "copy", O_RDWR | O_CREAT | O_TRUNC, "copy");
+    auto copy = os::open_at(directory_.get(), "copy", O_RDWR | O_CREAT | O_TRUNC, "copy");
     if (!copy) return std::unexpected(copy.error());
     copy_ = std::move(*copy);
     return write_anew(layer(), copy_.get(), "copy");
@@ -76,9 +76,9 @@ class LostWritesTest : public testing::Test {
   static constexpr const char* kName = "layer";
   Uuid id_ = Uuid::random();
   std::string path_;
-  sys::Fd directory_;
-  sys::Fd file_;
-  sys::Fd copy_;
+  os::Fd directory_;
+  os::Fd file_;
+  os::Fd copy_;
 };
 
 TEST_F(LostWritesTest, ACopyHasTheDataZerosAndHolesOfTheMemoryFile) {
@@ -86,21 +86,21 @@ TEST_F(LostWritesTest, ACopyHasTheDataZerosAndHolesOfTheMemoryFile) {
   const Status done = write_it_anew();
   ASSERT_TRUE(done) << done.error().message;
   Bytes before(kBytes);
-  ASSERT_TRUE(sys::read_exactly_at(file_.get(), before, 0, kName));
-  const auto copied = sys::read_whole(copy_.get(), kBytes, "copy");
+  ASSERT_TRUE(os::read_exactly_at(file_.get(), before, 0, kName));
+  const auto copied = os::read_whole(copy_.get(), kBytes, "copy");
   ASSERT_TRUE(copied) << copied.error().message;
   EXPECT_TRUE(*copied == before);
-  EXPECT_EQ(*sys::data_extents(copy_.get(), kBytes, "copy"),
-            *sys::data_extents(file_.get(), kBytes, kName));
+  EXPECT_EQ(*os::data_extents(copy_.get(), kBytes, "copy"),
+            *os::data_extents(file_.get(), kBytes, kName));
 }
 
 TEST_F(LostWritesTest, WhatIsSyncedIsOnTheDiskAndWhatIsOtherwiseThereIsNot) {
-  if (!sys::open_at(directory_.get(), kName, O_RDONLY | O_DIRECT, kName)) {
+  if (!os::open_at(directory_.get(), kName, O_RDONLY | O_DIRECT, kName)) {
     GTEST_SKIP() << "this file system cannot be read around the page cache";
   }
   EXPECT_TRUE(is_on_disk(layer(), directory_.get(), kName));
   write(77, Bytes(kBlockBytes));
-  ASSERT_TRUE(sys::sync(file_.get(), kName));
+  ASSERT_TRUE(os::sync(file_.get(), kName));
   EXPECT_FALSE(is_on_disk(layer(), directory_.get(), kName));
 }
 
@@ -120,7 +120,7 @@ TEST_F(LostWritesTest, FindsOldContentsInThePlaceOfZeros) {
 }
 
 TEST_F(LostWritesTest, FindsAHoleInThePlaceOfData) {
-  ASSERT_TRUE(sys::punch_hole(file_.get(), 100 * kBlockBytes, kBlockBytes, kName));
+  ASSERT_TRUE(os::punch_hole(file_.get(), 100 * kBlockBytes, kBlockBytes, kName));
   const Status done = write_it_anew();
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().kind, ErrorKind::kCorrupt);

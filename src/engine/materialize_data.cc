@@ -9,8 +9,8 @@
 #include "engine/page_cache_manners.h"
 #include "engine/transfer.h"
 #include "engine/write_behind.h"
-#include "sys/file.h"
-#include "sys/range_copy.h"
+#include "os/file.h"
+#include "os/range_copy.h"
 
 namespace lamina::engine {
 namespace {
@@ -49,7 +49,7 @@ class Materializer {
     }
     LAMINA_RETURN_IF_ERROR(flush());
     LAMINA_RETURN_IF_ERROR(manners_.finish(read_blocks_));
-    LAMINA_RETURN_IF_ERROR(sys::truncate(target_.destination, target_.memory_bytes, target_.path));
+    LAMINA_RETURN_IF_ERROR(os::truncate(target_.destination, target_.memory_bytes, target_.path));
     return done_;
   }
 
@@ -76,9 +76,9 @@ class Materializer {
     if (clone) {
       LAMINA_ASSIGN_OR_RETURN(
           cloned,
-          sys::clone_range(chain_.layer(extent.layer).fd(), extent.storage_block * kBlockBytes,
-                           target_.destination, extent.guest_block * kBlockBytes,
-                           extent.block_count * kBlockBytes, target_.path));
+          os::clone_range(chain_.layer(extent.layer).fd(), extent.storage_block * kBlockBytes,
+                          target_.destination, extent.guest_block * kBlockBytes,
+                          extent.block_count * kBlockBytes, target_.path));
       if (!cloned && target_.sharing == Sharing::kAlways) {
         return fail(
             ErrorKind::kFailed,
@@ -122,7 +122,7 @@ class Materializer {
     used_blocks_ = 0;
     if (bytes.empty()) return {};
     const std::uint64_t offset = buffer_guest_block_ * kBlockBytes;
-    LAMINA_RETURN_IF_ERROR(sys::write_at(target_.destination, bytes, offset, target_.path));
+    LAMINA_RETURN_IF_ERROR(os::write_at(target_.destination, bytes, offset, target_.path));
     behind_.written_until(offset + bytes.size());
     return {};
   }

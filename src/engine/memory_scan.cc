@@ -12,8 +12,8 @@
 #include "engine/read_back.h"
 #include "engine/transfer.h"
 #include "engine/write_behind.h"
-#include "sys/file.h"
-#include "sys/range_copy.h"
+#include "os/file.h"
+#include "os/range_copy.h"
 
 namespace lamina::engine {
 namespace {
@@ -26,9 +26,9 @@ using format::BlockRun;
 
 /// Widens the extents to whole blocks (a file system with blocks of 1 KiB reports finer ones) and
 /// joins those that meet.
-std::vector<BlockRun> whole_blocks(const std::vector<sys::DataExtent>& extents) {
+std::vector<BlockRun> whole_blocks(const std::vector<os::DataExtent>& extents) {
   std::vector<BlockRun> runs;
-  for (const sys::DataExtent& extent : extents) {
+  for (const os::DataExtent& extent : extents) {
     const auto start = static_cast<std::uint32_t>(extent.offset / kBlockBytes);
     const auto end = static_cast<std::uint32_t>(blocks_for(extent.offset + extent.length));
     if (!runs.empty() && start <= runs.back().guest_block + runs.back().block_count) {
@@ -50,10 +50,9 @@ class Scanner {
         behind_(scan.compact_file) {}
 
   Result<MemoryScanResult> run() {
-    sys::FileMap map;
+    os::FileMap map;
     if (scan_.written == nullptr) {
-      LAMINA_ASSIGN_OR_RETURN(map,
-                              sys::map_file(scan_.memory_file, scan_.memory_bytes, scan_.path));
+      LAMINA_ASSIGN_OR_RETURN(map, os::map_file(scan_.memory_file, scan_.memory_bytes, scan_.path));
       LAMINA_RETURN_IF_ERROR(check_preallocated(map));
     }
     const std::vector<BlockRun> runs =
@@ -74,7 +73,7 @@ class Scanner {
   }
 
  private:
-  [[nodiscard]] Status check_preallocated(const sys::FileMap& map) const {
+  [[nodiscard]] Status check_preallocated(const os::FileMap& map) const {
     if (!scan_.refuse_preallocated) return {};
     if (map.knows_preallocated && !map.has_preallocated) return {};
     return fail(
@@ -95,10 +94,10 @@ class Scanner {
   /// Finds out whether the compact layer can share storage with the memory file.
   Status choose_clone() {
     if (scan_.compact_file < 0 || scan_.memory_bytes < kBlockBytes) return {};
-    LAMINA_ASSIGN_OR_RETURN(clone_, sys::clone_range(scan_.memory_file, 0, scan_.compact_file, 0,
-                                                     kBlockBytes, scan_.compact_path));
+    LAMINA_ASSIGN_OR_RETURN(clone_, os::clone_range(scan_.memory_file, 0, scan_.compact_file, 0,
+                                                    kBlockBytes, scan_.compact_path));
     if (!clone_) return {};
-    return sys::truncate(scan_.compact_file, 0, scan_.compact_path);
+    return os::truncate(scan_.compact_file, 0, scan_.compact_path);
   }
 
   void add_hole(std::uint32_t from, std::uint32_t to) {
@@ -158,8 +157,8 @@ class Scanner {
     }
     if (scan_.compact_file < 0 || clone_) return {};
     const std::uint64_t stored = result_.stored_blocks - stored_before;
-    LAMINA_RETURN_IF_ERROR(sys::write_at(scan_.compact_file, chunk.first(stored * kBlockBytes),
-                                         stored_before * kBlockBytes, scan_.compact_path));
+    LAMINA_RETURN_IF_ERROR(os::write_at(scan_.compact_file, chunk.first(stored * kBlockBytes),
+                                        stored_before * kBlockBytes, scan_.compact_path));
     behind_.written_until(result_.stored_blocks * kBlockBytes);
     return {};
   }
@@ -167,7 +166,7 @@ class Scanner {
   Status read_chunk(std::uint32_t block, std::span<std::byte> chunk) {
     const std::uint64_t offset = block * kBlockBytes;
     LAMINA_ASSIGN_OR_RETURN(const std::size_t count,
-                            sys::read_at(scan_.memory_file, chunk, offset, scan_.path));
+                            os::read_at(scan_.memory_file, chunk, offset, scan_.path));
     if (offset + count < std::min(offset + chunk.size(), scan_.memory_bytes)) {
       return fail(ErrorKind::kFailed, "'{}' shrank from {} bytes while it was read", scan_.path,
                   scan_.memory_bytes);
@@ -237,9 +236,9 @@ class Scanner {
       if (cloneable >= kMinClonedBlocks) {
         LAMINA_ASSIGN_OR_RETURN(
             const bool cloned,
-            sys::clone_range(scan_.memory_file, change.guest_block * kBlockBytes,
-                             scan_.compact_file, change.storage_block * kBlockBytes,
-                             cloneable * kBlockBytes, scan_.compact_path));
+            os::clone_range(scan_.memory_file, change.guest_block * kBlockBytes, scan_.compact_file,
+                            change.storage_block * kBlockBytes, cloneable * kBlockBytes,
+                            scan_.compact_path));
         if (cloned) {
           done = cloneable;
           cloned_.push_back({change.guest_block, cloneable, false, change.storage_block});
@@ -284,7 +283,7 @@ class Scanner {
         }
       }
       LAMINA_RETURN_IF_ERROR(
-          sys::write_at(scan_.compact_file, chunk, storage * kBlockBytes, scan_.compact_path));
+          os::write_at(scan_.compact_file, chunk, storage * kBlockBytes, scan_.compact_path));
       done += count;
       LAMINA_RETURN_IF_ERROR(advance(scan_.progress, 0));
     }

@@ -18,7 +18,7 @@
 #include "lamina/progress.h"
 #include "lamina/result.h"
 #include "mapping/overlay.h"
-#include "sys/sparse_file.h"
+#include "os/sparse_file.h"
 
 namespace lamina::engine {
 
@@ -38,7 +38,7 @@ struct MemoryScan {
   /// told from written zeros.
   bool refuse_preallocated = false;
   /// The runs that are written, where they are known better than by asking now; else null.
-  const std::vector<sys::DataExtent>* written = nullptr;
+  const std::vector<os::DataExtent>* written = nullptr;
   const Chain* parent = nullptr;  ///< null when there is none
   /// Compare with the parent byte by byte and keep only what differs. REQUIRES: parent.
   bool compare_with_parent = false;

@@ -10,9 +10,9 @@
 #include "engine/read_back.h"
 #include "engine/transfer.h"
 #include "engine/write_behind.h"
-#include "sys/file.h"
-#include "sys/page_cache.h"
-#include "sys/range_copy.h"
+#include "os/file.h"
+#include "os/page_cache.h"
+#include "os/range_copy.h"
 
 namespace lamina::engine {
 namespace {
@@ -99,8 +99,8 @@ class Merger {
     const std::uint64_t to = end_block_ * kBlockBytes;
     const std::uint64_t length = part.block_count * kBlockBytes;
     if (clone_) {
-      LAMINA_ASSIGN_OR_RETURN(clone_, sys::clone_range(layer.fd(), from, target_.destination, to,
-                                                       length, target_.path));
+      LAMINA_ASSIGN_OR_RETURN(
+          clone_, os::clone_range(layer.fd(), from, target_.destination, to, length, target_.path));
       if (clone_) {
         merged_.cloned_bytes += length;
         return true;
@@ -108,9 +108,9 @@ class Merger {
     }
     if (!kernel_copy_ || part.block_count < kMinKernelCopiedBlocks) return false;
     manners_.before_read(moved_blocks_);
-    LAMINA_ASSIGN_OR_RETURN(
-        kernel_copy_, sys::kernel_copy_range(layer.fd(), from, target_.destination, to, length,
-                                             layer.path(), target_.path));
+    LAMINA_ASSIGN_OR_RETURN(kernel_copy_,
+                            os::kernel_copy_range(layer.fd(), from, target_.destination, to, length,
+                                                  layer.path(), target_.path));
     // Read back at once, while it is cached.
     if (!kernel_copy_ ||
         !are_blocks(target_.destination, end_block_, checksums, read_back_, target_.path)) {
@@ -124,16 +124,16 @@ class Merger {
 
   /// Reads the whole file in one go, as it comes from the disk: the clones of it are not cached.
   Status check_clones() {
-    sys::read_ahead(target_.destination, 0, kCheckedAheadBytes);
+    os::read_ahead(target_.destination, 0, kCheckedAheadBytes);
     for (std::uint64_t block = 0; block < end_block_;) {
       const std::uint64_t count = std::min<std::uint64_t>(kGatherBlocks, end_block_ - block);
       const std::uint64_t offset = block * kBlockBytes;
-      sys::read_ahead(target_.destination, offset + kCheckedAheadBytes, count * kBlockBytes);
+      os::read_ahead(target_.destination, offset + kCheckedAheadBytes, count * kBlockBytes);
       const auto checksums = std::span(merged_.checksums).subspan(block, count);
       if (!are_blocks(target_.destination, block, checksums, gathered_, target_.path)) {
         LAMINA_RETURN_IF_ERROR(write_anew(block, count));
       } else if (manners_.is_cold()) {
-        sys::drop_cached(target_.destination, offset, count * kBlockBytes);
+        os::drop_cached(target_.destination, offset, count * kBlockBytes);
       }
       block += count;
       LAMINA_RETURN_IF_ERROR(advance(target_.progress, 0));
@@ -155,7 +155,7 @@ class Merger {
                 .read_checked({move.guest_block + index, 1, move.layer, move.storage_block + index},
                               bytes));
         LAMINA_RETURN_IF_ERROR(
-            sys::write_at(target_.destination, bytes, block * kBlockBytes, target_.path));
+            os::write_at(target_.destination, bytes, block * kBlockBytes, target_.path));
       }
       at += move.block_count;
     }
@@ -192,8 +192,8 @@ class Merger {
   Status flush() {
     const std::uint64_t bytes = gathered_blocks_ * kBlockBytes;
     if (bytes == 0) return {};
-    LAMINA_RETURN_IF_ERROR(sys::write_at(target_.destination, std::span(gathered_).first(bytes),
-                                         end_block_ * kBlockBytes, target_.path));
+    LAMINA_RETURN_IF_ERROR(os::write_at(target_.destination, std::span(gathered_).first(bytes),
+                                        end_block_ * kBlockBytes, target_.path));
     merged_.read_written_bytes += bytes;
     end_block_ += gathered_blocks_;
     gathered_blocks_ = 0;

@@ -13,7 +13,7 @@
 #include "engine/block_scan.h"
 #include "engine/layer_writer.h"
 #include "mapping/overlay.h"
-#include "sys/directory.h"
+#include "os/directory.h"
 
 namespace lamina::engine {
 namespace {
@@ -35,7 +35,7 @@ class MergeData : public testing::Test {
                        "/lamina-merge-XXXXXX";
     ASSERT_NE(::mkdtemp(name.data()), nullptr);
     path_ = name;
-    auto directory = sys::open_directory(AT_FDCWD, path_, path_);
+    auto directory = os::open_directory(AT_FDCWD, path_, path_);
     ASSERT_TRUE(directory) << directory.error().message;
     directory_ = std::move(*directory);
     add_layer({{0, kMemoryBlocks, false, 0}}, true);
@@ -62,9 +62,9 @@ class MergeData : public testing::Test {
         data.insert(data.end(), page.begin(), page.end());
       }
     }
-    const auto file = sys::open_at(directory_.get(), name, O_RDWR | O_CREAT | O_EXCL, name);
+    const auto file = os::open_at(directory_.get(), name, O_RDWR | O_CREAT | O_EXCL, name);
     ASSERT_TRUE(file) << file.error().message;
-    ASSERT_TRUE(sys::write_at(file->get(), data, 0, name));
+    ASSERT_TRUE(os::write_at(file->get(), data, 0, name));
     if (with_trailer) {
       format::Trailer trailer =
           describe_layer(mapping_, id, std::move(stored), format::LayerLayout::kCompact,
@@ -72,7 +72,7 @@ class MergeData : public testing::Test {
       trailer.checksums = checksums_of(data);
       ASSERT_TRUE(finish_layer(file->get(), trailer, name));
     }
-    ASSERT_TRUE(sys::sync(file->get(), name));
+    ASSERT_TRUE(os::sync(file->get(), name));
     auto layer = Layer::open(directory_.get(), name, name, id, with_trailer);
     ASSERT_TRUE(layer) << layer.error().message;
     layers_.push_back(std::move(*layer));
@@ -98,7 +98,7 @@ class MergeData : public testing::Test {
       ASSERT_TRUE(chain) << chain.error().message;
       const auto plan = mapping::plan_merge(mapping_, {false, true, true, true}, Uuid::random());
       ASSERT_TRUE(plan) << plan.error().message;
-      const auto file = sys::open_at(directory_.get(), "merged", O_RDWR | O_CREAT | O_EXCL, path_);
+      const auto file = os::open_at(directory_.get(), "merged", O_RDWR | O_CREAT | O_EXCL, path_);
       ASSERT_TRUE(file) << file.error().message;
       MergeTarget target;
       target.destination = file->get();
@@ -109,7 +109,7 @@ class MergeData : public testing::Test {
       ASSERT_TRUE(data) << data.error().message;
       merged = std::move(*data);
 
-      const auto written = sys::read_whole(file->get(), expected.size(), path_);
+      const auto written = os::read_whole(file->get(), expected.size(), path_);
       ASSERT_TRUE(written) << written.error().message;
       ASSERT_EQ(written->size(), expected.size());
       const auto wrong = std::mismatch(written->begin(), written->end(), expected.begin());
@@ -123,7 +123,7 @@ class MergeData : public testing::Test {
   }
 
   std::string path_;
-  sys::Fd directory_;
+  os::Fd directory_;
   std::mt19937 random_{1};  // NOLINT(cert-msc51-cpp,cert-msc32-c): any contents will do
   std::vector<Bytes> memory_ = std::vector<Bytes>(kMemoryBlocks);
   mapping::Mapping mapping_ = mapping::Mapping::zeros(kMemoryBlocks);
@@ -148,18 +148,18 @@ TEST_F(MergeData, ReadsAndWritesWhatIsNotCloned) { expect_merged(true, false); }
 /// The layers may go when a merge is published: what they have must be right by then.
 TEST_F(MergeData, ABlockThatIsNotWhatWasStoredEndsTheMerge) {
   const std::string name = layers_.front().path();
-  const auto file = sys::open_at(directory_.get(), name, O_RDWR, name);
+  const auto file = os::open_at(directory_.get(), name, O_RDWR, name);
   ASSERT_TRUE(file) << file.error().message;
   const Bytes wrong(kBlockBytes, std::byte{0x5a});
-  ASSERT_TRUE(sys::write_at(file->get(), wrong, 300 * kBlockBytes, name));
-  ASSERT_TRUE(sys::sync(file->get(), name));
+  ASSERT_TRUE(os::write_at(file->get(), wrong, 300 * kBlockBytes, name));
+  ASSERT_TRUE(os::sync(file->get(), name));
   const auto chain = Chain::create(mapping_, std::move(layers_));
   ASSERT_TRUE(chain) << chain.error().message;
   const auto plan = mapping::plan_merge(mapping_, {false, true, true, true}, Uuid::random());
   ASSERT_TRUE(plan) << plan.error().message;
   for (const bool allowed : {true, false}) {
     const std::string out = allowed ? "moved" : "gathered";
-    const auto merged_file = sys::open_at(directory_.get(), out, O_RDWR | O_CREAT | O_EXCL, out);
+    const auto merged_file = os::open_at(directory_.get(), out, O_RDWR | O_CREAT | O_EXCL, out);
     ASSERT_TRUE(merged_file) << merged_file.error().message;
     MergeTarget target;
     target.destination = merged_file->get();

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/block.h"
-#include "sys/page_cache.h"
+#include "os/page_cache.h"
 
 namespace lamina::engine {
 namespace {
@@ -39,8 +39,8 @@ void PageCacheManners::begin() {
   for (std::size_t i = 1; i < is_read.size(); ++i) {
     if (!is_read[i]) continue;
     const Layer& layer = chain_.layer(static_cast<mapping::LayerIndex>(i));
-    sys::read_exactly_what_is_asked(layer.fd());
-    const auto bytes = sys::cached_bytes(layer.fd());
+    os::read_exactly_what_is_asked(layer.fd());
+    const auto bytes = os::cached_bytes(layer.fd());
     is_known = is_known && bytes.has_value();
     cached += bytes.value_or(0);
     stored += layer.stored_blocks() * kBlockBytes;
@@ -62,8 +62,8 @@ void PageCacheManners::before_read(std::uint64_t block_count) {
     const std::uint32_t count = std::min(move.block_count - done_in_move_, kAnnouncedBlocks);
     // What has been moved meanwhile, by clones, is not announced any more.
     if (announced_blocks_ + count > block_count) {
-      sys::read_ahead(chain_.layer(move.layer).fd(),
-                      (move.storage_block + done_in_move_) * kBlockBytes, count * kBlockBytes);
+      os::read_ahead(chain_.layer(move.layer).fd(),
+                     (move.storage_block + done_in_move_) * kBlockBytes, count * kBlockBytes);
     }
     announced_blocks_ += count;
     done_in_move_ += count;
@@ -84,9 +84,9 @@ void PageCacheManners::after_read(const mapping::Extent& run, std::uint64_t writ
 void PageCacheManners::give_back(std::uint64_t written_blocks) {
   for (std::size_t i = 1; i < read_until_.size(); ++i) {
     if (dropped_until_[i] == read_until_[i]) continue;
-    sys::drop_cached(chain_.layer(static_cast<mapping::LayerIndex>(i)).fd(),
-                     dropped_until_[i] * kBlockBytes,
-                     (read_until_[i] - dropped_until_[i]) * kBlockBytes);
+    os::drop_cached(chain_.layer(static_cast<mapping::LayerIndex>(i)).fd(),
+                    dropped_until_[i] * kBlockBytes,
+                    (read_until_[i] - dropped_until_[i]) * kBlockBytes);
     dropped_until_[i] = read_until_[i];
   }
   if (destination_ < 0) {
@@ -95,8 +95,8 @@ void PageCacheManners::give_back(std::uint64_t written_blocks) {
   }
   // Only what was handed to the disk a while ago (WriteBehind), so that little is waited for.
   const Status written =
-      sys::write_and_drop(destination_, writing_from_ * kBlockBytes,
-                          (written_until_ - writing_from_) * kBlockBytes, destination_path_);
+      os::write_and_drop(destination_, writing_from_ * kBlockBytes,
+                         (written_until_ - writing_from_) * kBlockBytes, destination_path_);
   if (written_ && !written) written_ = written;
   writing_from_ = written_until_;
   written_until_ = written_blocks;

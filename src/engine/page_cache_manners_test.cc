@@ -15,8 +15,8 @@
 #include "engine/layer_writer.h"
 #include "engine/merge_data.h"
 #include "mapping/overlay.h"
-#include "sys/directory.h"
-#include "sys/page_cache.h"
+#include "os/directory.h"
+#include "os/page_cache.h"
 
 namespace lamina::engine {
 namespace {
@@ -32,7 +32,7 @@ class PageCacheMannersTest : public testing::Test {
     std::string name = (base != nullptr ? std::string(base) : "/var/tmp") + "/lamina-cache-XXXXXX";
     ASSERT_NE(::mkdtemp(name.data()), nullptr);
     path_ = name;
-    auto directory = sys::open_directory(AT_FDCWD, path_, path_);
+    auto directory = os::open_directory(AT_FDCWD, path_, path_);
     ASSERT_TRUE(directory) << directory.error().message;
     directory_ = std::move(*directory);
   }
@@ -46,7 +46,7 @@ class PageCacheMannersTest : public testing::Test {
 
   /// An adopted layer with every second run of the memory.
   void write_layer() {
-    const auto file = sys::open_at(directory_.get(), "layer", O_RDWR | O_CREAT | O_EXCL, "layer");
+    const auto file = os::open_at(directory_.get(), "layer", O_RDWR | O_CREAT | O_EXCL, "layer");
     ASSERT_TRUE(file) << file.error().message;
     std::vector<mapping::Change> changes;
     std::vector<format::StoredExtent> stored;
@@ -60,10 +60,10 @@ class PageCacheMannersTest : public testing::Test {
         fill(bytes, i * kRunBlocks + block);
         checksums_.push_back(block_checksum(bytes));
       }
-      ASSERT_TRUE(sys::write_at(file->get(), run, guest * kBlockBytes, "layer"));
+      ASSERT_TRUE(os::write_at(file->get(), run, guest * kBlockBytes, "layer"));
     }
     const std::uint64_t memory_bytes = kBlocks * kBlockBytes;
-    ASSERT_TRUE(sys::truncate(file->get(), memory_bytes, "layer"));
+    ASSERT_TRUE(os::truncate(file->get(), memory_bytes, "layer"));
     const Uuid id = Uuid::random();
     auto state = mapping::overlay(mapping::Mapping::zeros(kBlocks), id, changes);
     ASSERT_TRUE(state) << state.error().message;
@@ -72,8 +72,8 @@ class PageCacheMannersTest : public testing::Test {
                                              format::LayerLayout::kAdopted, memory_bytes);
     trailer.checksums = checksums_;
     ASSERT_TRUE(finish_layer(file->get(), trailer, "layer"));
-    ASSERT_TRUE(sys::sync(file->get(), "layer"));
-    sys::drop_cached(file->get(), 0, memory_bytes * 2);
+    ASSERT_TRUE(os::sync(file->get(), "layer"));
+    os::drop_cached(file->get(), 0, memory_bytes * 2);
     auto layer = Layer::open(directory_.get(), "layer", "layer", id, true);
     ASSERT_TRUE(layer) << layer.error().message;
     layers_.push_back(std::move(*layer));
@@ -84,10 +84,10 @@ class PageCacheMannersTest : public testing::Test {
     const auto chain = Chain::create(mapping_, std::move(layers_));
     ASSERT_TRUE(chain) << chain.error().message;
     const int source = chain->layers().front().fd();
-    const auto before = sys::cached_bytes(source);
+    const auto before = os::cached_bytes(source);
     const auto plan = mapping::plan_merge(mapping_, {false, true}, Uuid::random());
     ASSERT_TRUE(plan) << plan.error().message;
-    const auto file = sys::open_at(directory_.get(), "merged", O_RDWR | O_CREAT | O_EXCL, path_);
+    const auto file = os::open_at(directory_.get(), "merged", O_RDWR | O_CREAT | O_EXCL, path_);
     ASSERT_TRUE(file) << file.error().message;
     MergeTarget target;
     target.destination = file->get();
@@ -100,13 +100,13 @@ class PageCacheMannersTest : public testing::Test {
 
     // tmpfs has nothing but the page cache, and old kernels do not tell.
     if (before && *before < kMaxLeftBytes) {
-      EXPECT_LT(*sys::cached_bytes(source), kMaxLeftBytes);
-      EXPECT_LT(*sys::cached_bytes(file->get()), kMaxLeftBytes);
+      EXPECT_LT(*os::cached_bytes(source), kMaxLeftBytes);
+      EXPECT_LT(*os::cached_bytes(file->get()), kMaxLeftBytes);
     }
     std::vector<std::byte> block(kBlockBytes);
     std::vector<std::byte> expected(kBlockBytes);
     for (std::uint32_t i = 0; i < kRuns * kRunBlocks; ++i) {
-      ASSERT_TRUE(sys::read_exactly_at(file->get(), block, i * kBlockBytes, path_));
+      ASSERT_TRUE(os::read_exactly_at(file->get(), block, i * kBlockBytes, path_));
       fill(expected, i);
       ASSERT_EQ(block, expected) << "block " << i;
     }
@@ -114,7 +114,7 @@ class PageCacheMannersTest : public testing::Test {
 
   static constexpr std::uint32_t kBlocks = kRuns * 2 * kRunBlocks;
   std::string path_;
-  sys::Fd directory_;
+  os::Fd directory_;
   mapping::Mapping mapping_ = mapping::Mapping::zeros(kBlocks);
   std::vector<std::uint64_t> checksums_;
   std::vector<Layer> layers_;

@@ -4,7 +4,7 @@
 
 #include "base/block.h"
 #include "engine/block_scan.h"
-#include "sys/file.h"
+#include "os/file.h"
 
 namespace lamina::engine {
 
@@ -14,7 +14,7 @@ bool are_blocks(int fd, std::uint64_t first_block, std::span<const std::uint64_t
   for (std::size_t done = 0; done < checksums.size();) {
     const std::size_t count = std::min(chunk_blocks, checksums.size() - done);
     const auto chunk = buffer.first(count * kBlockBytes);
-    if (!sys::read_exactly_at(fd, chunk, (first_block + done) * kBlockBytes, path)) return false;
+    if (!os::read_exactly_at(fd, chunk, (first_block + done) * kBlockBytes, path)) return false;
     for (std::size_t i = 0; i < count; ++i) {
       const auto block = chunk.subspan(i * kBlockBytes, kBlockBytes);
       if (block_checksum(block) != checksums[done + i]) return false;

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "sys/page_cache.h"
+#include "os/page_cache.h"
 
 namespace lamina::engine {
 
@@ -17,7 +17,7 @@ class WriteBehind {
   /// All that will be written before `offset` has been.
   void written_until(std::uint64_t offset) {
     if (offset < started_ + kStepBytes) return;
-    sys::start_writing(fd_, started_, offset - started_);
+    os::start_writing(fd_, started_, offset - started_);
     started_ = offset;
   }
 

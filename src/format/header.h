@@ -1,16 +1,12 @@
 // The header of a snapshot as a value, whatever the bytes it came from.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <span>
-#include <string>
 #include <vector>
 
 #include "format/checksum.h"
 #include "lamina/header_format.h"
-#include "lamina/result.h"
 #include "lamina/uuid.h"
 #include "mapping/mapping.h"
 
@@ -45,15 +41,5 @@ struct Header {
 
   bool operator==(const Header&) const = default;
 };
-
-/// Largest header file that is read: 16 bytes for each extent of a mapping of 2^27 extents.
-inline constexpr std::uint64_t kMaxHeaderBytes = std::uint64_t{1} << 31;
-
-/// Recognises the format and decodes it, validated as far as the header alone allows. kCorrupt when
-/// the bytes are of no known format or version (the message names both versions), cut or altered.
-Result<Header> decode_header(std::span<const std::byte> bytes);
-
-/// Encodes `header` as `header.format` says. kFailed when that format cannot hold it.
-Result<std::vector<std::byte>> encode_header(const Header& header);
 
 }  // namespace lamina::format

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "http/exchange.h"
+#include "http/message.h"
 #include "lamina/result.h"
 
 namespace lamina::http {

@@ -9,25 +9,11 @@
 #include <string>
 #include <string_view>
 
+#include "http/message.h"
 #include "lamina/progress.h"
 #include "lamina/result.h"
 
 namespace lamina::http {
-
-struct Request {
-  std::string_view method;
-  std::string_view target;  ///< percent-encoded
-  std::string body;         ///< JSON; empty: none is sent
-};
-
-/// An answer whose head and body were read whole.
-struct Answer {
-  unsigned status = 0;
-  std::string body;
-};
-
-/// An answer's body may have this many bytes where nothing else is said.
-inline constexpr std::size_t kMaxAnswerBytes = std::size_t{1} << 20;
 
 /// What ends the waiting for an answer, besides the answer.
 struct Patience {

@@ -18,12 +18,12 @@
 
 #include "base/error.h"
 #include "http/answer_reader.h"
-#include "sys/unix_socket.h"
+#include "os/unix_socket.h"
 
 namespace lamina::http {
 namespace {
 
-void wait_for_something(const sys::Fd& connection) {
+void wait_for_something(const os::Fd& connection) {
   pollfd event{connection.get(), POLLIN, 0};
   if (::poll(&event, 1, -1) != 1) throw std::runtime_error("poll");
 }
@@ -35,23 +35,23 @@ class ExchangeTest : public testing::Test {
     if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp");
     directory_ = pattern;
     path_ = directory_ + "/socket";
-    auto listening = sys::listen_at(path_, {});
+    auto listening = os::listen_at(path_, {});
     if (!listening) throw std::runtime_error(listening.error().message);
     listening_ = std::move(*listening);
   }
   ~ExchangeTest() override { std::filesystem::remove_all(directory_); }
 
   /// The connection that waits: there is one from the check of an exchange on.
-  sys::Fd accepted() const {
-    auto connection = sys::accept_connection(listening_.get(), path_);
+  os::Fd accepted() const {
+    auto connection = os::accept_connection(listening_.get(), path_);
     if (!connection || !*connection) throw std::runtime_error("nobody has connected");
     return std::move(**connection);
   }
 
   /// One exchange on a new connection. `meanwhile` has its other end.
-  Exchange exchange_while(const std::function<void(sys::Fd)>& meanwhile,
+  Exchange exchange_while(const std::function<void(os::Fd)>& meanwhile,
                           std::size_t max_answer_bytes = kMaxAnswerBytes) const {
-    auto connection = sys::connect_to(path_);
+    auto connection = os::connect_to(path_);
     if (!connection) throw std::runtime_error(connection.error().message);
     const std::jthread peer(meanwhile, accepted());
     Patience patience{.timeout = std::chrono::minutes(1)};
@@ -63,7 +63,7 @@ class ExchangeTest : public testing::Test {
   Exchange exchange_with(const std::string& answer,
                          std::size_t max_answer_bytes = kMaxAnswerBytes) const {
     return exchange_while(
-        [&answer](const sys::Fd& connection) {
+        [&answer](const os::Fd& connection) {
           std::string request;
           while (!request.ends_with("\r\n\r\n{}")) {
             wait_for_something(connection);
@@ -79,12 +79,12 @@ class ExchangeTest : public testing::Test {
 
   std::string directory_;
   std::string path_;
-  sys::Fd listening_;
+  os::Fd listening_;
 };
 
 TEST_F(ExchangeTest, NothingIsSentThatIsNoLineOfHttp) {
   for (const char* target : {"/x y", "/x\r\nA: b", "/\x7f", "/\xc3\xa4"}) {
-    const auto connection = sys::connect_to(path_);
+    const auto connection = os::connect_to(path_);
     ASSERT_TRUE(connection);
     const Exchange done = exchange(connection->get(), {"GET", target, {}}, {});
     EXPECT_FALSE(done.sent);
@@ -94,7 +94,7 @@ TEST_F(ExchangeTest, NothingIsSentThatIsNoLineOfHttp) {
 }
 
 TEST_F(ExchangeTest, APeerThatGoesBeforeTheRequestHasGotNothing) {
-  const auto connection = sys::connect_to(path_);
+  const auto connection = os::connect_to(path_);
   ASSERT_TRUE(connection);
   accepted().reset();
   const Exchange done =
@@ -108,7 +108,7 @@ TEST_F(ExchangeTest, APeerThatGoesBeforeTheRequestHasGotNothing) {
 TEST_F(ExchangeTest, APeerMayAnswerBeforeItHasReadAll) {
   const std::string body(std::size_t{8} << 20, ' ');
   for (const bool answers : {true, false}) {
-    const auto connection = sys::connect_to(path_);
+    const auto connection = os::connect_to(path_);
     ASSERT_TRUE(connection);
     const std::jthread peer([&answers, other = accepted()] {
       wait_for_something(other);

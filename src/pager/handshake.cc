@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "base/error.h"
-#include "sys/unix_socket.h"
-#include "sys/userfaultfd.h"
+#include "os/unix_socket.h"
+#include "os/userfaultfd.h"
 
 namespace lamina::pager {
 namespace {
@@ -28,7 +28,7 @@ constexpr std::size_t kMaxPieces = 64;
 constexpr const char* kPeer = "page fault socket";
 
 /// Receives the next piece of the text; appends to both.
-Status receive_piece(int socket, std::string& text, sys::Fd& descriptor) {
+Status receive_piece(int socket, std::string& text, os::Fd& descriptor) {
   std::vector<char> buffer(kMaxHandshakeBytes + 1 - text.size());
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxDescriptors * sizeof(int))> control{};
   iovec vector{buffer.data(), buffer.size()};
@@ -43,7 +43,7 @@ Status receive_piece(int socket, std::string& text, sys::Fd& descriptor) {
     return system_failure("recvmsg", kPeer, errno);
   }
   // The first that ever came is kept, all others are closed.
-  for (sys::Fd& taken : sys::take_descriptors(message)) {
+  for (os::Fd& taken : os::take_descriptors(message)) {
     if (!descriptor.valid()) descriptor = std::move(taken);
   }
   if ((message.msg_flags & MSG_CTRUNC) != 0) {
@@ -91,7 +91,7 @@ Result<bool> HandshakeReceiver::receive(int socket) {
     return fail(ErrorKind::kFailed, "the peer sent its regions without a userfaultfd");
   }
   // Something else would be read and written as if it were one.
-  if (!sys::is_userfaultfd(descriptor_.get())) {
+  if (!os::is_userfaultfd(descriptor_.get())) {
     return fail(ErrorKind::kFailed, "the descriptor that the peer sent is no userfaultfd");
   }
   return true;

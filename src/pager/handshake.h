@@ -6,8 +6,8 @@
 #include <string>
 
 #include "lamina/result.h"
-#include "sys/fd.h"
-#include "sys/userfaultfd.h"
+#include "os/fd.h"
+#include "os/userfaultfd.h"
 
 namespace lamina::pager {
 
@@ -15,7 +15,7 @@ inline constexpr std::size_t kMaxHandshakeBytes = 65536;
 
 /// What a peer sent.
 struct Handshake {
-  sys::Fd userfaultfd;
+  os::Fd userfaultfd;
   std::string regions_json;
 };
 
@@ -31,7 +31,7 @@ class HandshakeReceiver {
 
   /// True when the peer has handed over a userfaultfd, whatever came of the rest.
   [[nodiscard]] bool has_userfaultfd() const {
-    return descriptor_.valid() && sys::is_userfaultfd(descriptor_.get());
+    return descriptor_.valid() && os::is_userfaultfd(descriptor_.get());
   }
 
   /// The whole handshake. REQUIRES: receive() returned true.
@@ -40,7 +40,7 @@ class HandshakeReceiver {
  private:
   std::string text_;
   std::size_t pieces_ = 0;
-  sys::Fd descriptor_;
+  os::Fd descriptor_;
 };
 
 /// Receives a handshake, waiting until `timeout` has passed. Fails as HandshakeReceiver does, and

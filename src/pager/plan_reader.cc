@@ -7,8 +7,8 @@
 #include "base/block.h"
 #include "base/contain.h"
 #include "base/error.h"
-#include "sys/clock.h"
-#include "sys/thread.h"
+#include "os/clock.h"
+#include "os/thread.h"
 
 namespace lamina::pager {
 namespace {
@@ -24,14 +24,14 @@ Result<std::unique_ptr<PlanReader>> PlanReader::start() { return contain("plan r
 
 Result<std::unique_ptr<PlanReader>> PlanReader::make() {
   std::unique_ptr<PlanReader> reader(new PlanReader);
-  LAMINA_ASSIGN_OR_RETURN(reader->finished_, sys::Event::create("plan reader"));
+  LAMINA_ASSIGN_OR_RETURN(reader->finished_, os::Event::create("plan reader"));
   LAMINA_ASSIGN_OR_RETURN(reader->buffers_,
-                          sys::AnonymousMapping::map(kPortions * kBufferBytes, "plan reader"));
+                          os::AnonymousMapping::map(kPortions * kBufferBytes, "plan reader"));
   for (std::size_t i = 0; i < kPortions; ++i) {
     reader->portions_[i].buffer = reader->buffers_.bytes().subspan(i * kBufferBytes, kBufferBytes);
   }
   LAMINA_ASSIGN_OR_RETURN(reader->thread_,
-                          sys::start_thread("plan reader", [raw = reader.get()] { raw->run(); }));
+                          os::start_thread("plan reader", [raw = reader.get()] { raw->run(); }));
   return reader;
 }
 
@@ -118,9 +118,9 @@ void PlanReader::run() {
 }
 
 void PlanReader::read(Portion& portion) {
-  const std::uint64_t started_ns = sys::monotonic_ns();
+  const std::uint64_t started_ns = os::monotonic_ns();
   const Status done = contain("read ahead", [&] { return read_portion(portion); });
-  read_ns_.store(sys::monotonic_ns() - started_ns, std::memory_order_relaxed);
+  read_ns_.store(os::monotonic_ns() - started_ns, std::memory_order_relaxed);
   portion.state.store(done ? PortionState::kRead : PortionState::kFailed,
                       std::memory_order_release);
   portion.state.notify_all();

@@ -29,9 +29,9 @@
 #include <thread>
 
 #include "lamina/result.h"
+#include "os/anonymous_mapping.h"
+#include "os/event.h"
 #include "pager/portion.h"
-#include "sys/anonymous_mapping.h"
-#include "sys/event.h"
 
 namespace lamina::pager {
 
@@ -80,8 +80,8 @@ class PlanReader {
   std::array<bool, kPortions> taken_{};
   std::uint64_t numbers_ = 0;
   std::size_t share_ = kPortions;
-  sys::AnonymousMapping buffers_;
-  sys::Event finished_;
+  os::AnonymousMapping buffers_;
+  os::Event finished_;
   std::atomic<std::uint32_t> posts_ = 0;    ///< changes when there may be something to do
   std::atomic<std::uint64_t> read_ns_ = 0;  ///< that the last portion took
   std::atomic<bool> stopping_ = false;

@@ -13,10 +13,10 @@
 
 #include "base/block.h"
 #include "base/error.h"
-#include "sys/clock.h"
-#include "sys/fd.h"
-#include "sys/page_table.h"
-#include "sys/process.h"
+#include "os/clock.h"
+#include "os/fd.h"
+#include "os/page_table.h"
+#include "os/process.h"
 
 namespace lamina::pager {
 namespace {
@@ -31,7 +31,7 @@ constexpr std::uint64_t kMaxDetachNs = 5'000'000'000;
 constexpr int kReadAttempts = 3;
 
 /// The words of one of the two kinds of windows; they follow one another.
-std::span<std::uint64_t> words_of(const sys::AnonymousMapping& filled, std::size_t kind,
+std::span<std::uint64_t> words_of(const os::AnonymousMapping& filled, std::size_t kind,
                                   std::uint32_t block_count) {
   const std::size_t words = FaultAround::words_for(block_count);
   return std::span(reinterpret_cast<std::uint64_t*>(filled.bytes().data()) + kind * words, words);
@@ -50,7 +50,7 @@ void clear(uffd_msg& slot) {
 
 Session::Session(const engine::Chain& chain, VmState& vm, RegionTable regions,
                  const VmDescriptors& descriptors, std::span<std::byte> buffer,
-                 const SessionOptions& options, sys::AnonymousMapping filled)
+                 const SessionOptions& options, os::AnonymousMapping filled)
     : chain_(chain),
       vm_(vm),
       counters_(vm.counters()),
@@ -80,7 +80,7 @@ Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, VmS
   }
   LAMINA_ASSIGN_OR_RETURN(RegionTable regions,
                           RegionTable::create(state.record().regions, state.record().memory_bytes));
-  if (!sys::may_signal(descriptors.pidfd)) {
+  if (!os::may_signal(descriptors.pidfd)) {
     return fail(ErrorKind::kFailed,
                 "process {} is gone, or may not be killed by this one, so that a page that cannot "
                 "be served would leave it hanging; run as the same user or as root",
@@ -91,7 +91,7 @@ Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, VmS
   };
   const auto all = regions.regions();
   const auto huge = std::find_if(all.begin(), all.end(), has_huge_pages);
-  if (huge != all.end() && !sys::has_page(state.record().pid, huge->host_address)) {
+  if (huge != all.end() && !os::has_page(state.record().pid, huge->host_address)) {
     return fail(ErrorKind::kFailed,
                 "process {} has pages of 2 MiB, and its /proc/{}/pagemap cannot be read, so that a "
                 "page that the host lacks could not be told from one that is there; run as the "
@@ -99,12 +99,12 @@ Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, VmS
                 state.record().pid, state.record().pid);
   }
   state.lock_slots();
-  LAMINA_RETURN_IF_ERROR(sys::set_nonblocking(descriptors.userfaultfd));
+  LAMINA_RETURN_IF_ERROR(os::set_nonblocking(descriptors.userfaultfd));
   const std::size_t filled_bytes =
       2 * FaultAround::words_for(chain.mapping().block_count()) * sizeof(std::uint64_t);
   LAMINA_ASSIGN_OR_RETURN(
-      sys::AnonymousMapping filled,
-      sys::AnonymousMapping::map(filled_bytes, "what is filled of a VM", sys::MappedPages::kSmall));
+      os::AnonymousMapping filled,
+      os::AnonymousMapping::map(filled_bytes, "what is filled of a VM", os::MappedPages::kSmall));
   std::unique_ptr<Session> session(new Session(chain, state, std::move(regions), descriptors,
                                                buffer, options, std::move(filled)));
   session->finish_predecessors_work();
@@ -132,7 +132,7 @@ SessionState Session::step(int timeout_ms) {
                                    pollfd{fds_.pidfd, POLLIN, 0}};
   if (const auto due_ns = next_retry_ns()) {
     constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
-    const std::uint64_t now_ns = sys::monotonic_ns();
+    const std::uint64_t now_ns = os::monotonic_ns();
     const auto left_ms =
         *due_ns <= now_ns ? 0
                           : static_cast<int>((*due_ns - now_ns) / kNanosecondsPerMillisecond) + 1;
@@ -154,7 +154,7 @@ void Session::end() {
 std::size_t Session::handle_events() {
   if (state_ != SessionState::kServing) return 0;
   const std::size_t count = read_events(slots_);
-  const std::uint64_t started_ns = sys::monotonic_ns();
+  const std::uint64_t started_ns = os::monotonic_ns();
   if (options_.record_until_ns != 0 && started_ns >= options_.record_until_ns) end_recording();
   const auto events = slots_.first(count);
   apply_removes(events);
@@ -174,7 +174,7 @@ std::size_t Session::handle_events() {
 }
 
 std::size_t Session::read_events(std::span<uffd_msg> slots) {
-  const auto count = sys::uffd_read(fds_.userfaultfd, slots);
+  const auto count = os::uffd_read(fds_.userfaultfd, slots);
   if (count) return *count;
   if (count.error().kind == ErrorKind::kNotFound) {
     end();  // the address space is gone
@@ -196,14 +196,14 @@ void Session::apply_removes(std::span<uffd_msg> slots) {
 void Session::refuse_forks(std::span<const uffd_msg> slots) {
   for (const uffd_msg& slot : slots) {
     if (slot.event != UFFD_EVENT_FORK) continue;
-    const sys::Fd of_child(static_cast<int>(slot.arg.fork.ufd));
+    const os::Fd of_child(static_cast<int>(slot.arg.fork.ufd));
     fail_closed("the process has forked, and its child's memory is not served", 0, 0);
   }
 }
 
 void Session::count_latency(std::uint64_t started_ns) {
   constexpr std::uint64_t kNanosecondsPerMicrosecond = 1000;
-  const std::uint64_t elapsed_ns = sys::monotonic_ns() - started_ns;
+  const std::uint64_t elapsed_ns = os::monotonic_ns() - started_ns;
   counters_.latency_sum_ns.add(elapsed_ns);
   const std::uint64_t microseconds = elapsed_ns / kNanosecondsPerMicrosecond;
   const std::size_t bucket =
@@ -269,15 +269,15 @@ Session::Around Session::serve_fault(std::uint64_t address) {
   if (options_.record_until_ns != 0) record(block);
   if (shortage_.is_on() && shortage_.page_bytes() == region->page_bytes) {
     // Left to wait: all who do are woken when there is a page again.
-    shortage_.add_waiter(sys::monotonic_ns());
+    shortage_.add_waiter(os::monotonic_ns());
     return {};
   }
   for (int round = 0; round < kMaxRereads && state_ == SessionState::kServing; ++round) {
     const Run run = run_at(*region, block, 1, 1);
-    const sys::FillResult result =
+    const os::FillResult result =
         told_apart(fill(*region, run), *region, region->host_address + page);
     if (state_ != SessionState::kServing) return {};
-    if (result.outcome == sys::FillOutcome::kDone) {
+    if (result.outcome == os::FillOutcome::kDone) {
       (run.zero ? counters_.zero_faults : counters_.data_faults).add(1);
       return note_fault(run);
     }
@@ -290,38 +290,38 @@ Session::Around Session::serve_fault(std::uint64_t address) {
 }
 
 void Session::wake(std::uint64_t host_address, std::uint64_t length) {
-  const Status woken = sys::uffd_wake(fds_.userfaultfd, host_address, length);
+  const Status woken = os::uffd_wake(fds_.userfaultfd, host_address, length);
   // A range that has been unmapped has nobody to wake.
   if (!woken && woken.error().kind != ErrorKind::kNotFound) {
     fail_closed(woken.error().message, host_address, 0);
   }
 }
 
-Session::Next Session::after_refused_fill(const sys::FillResult& result, const Region& region,
+Session::Next Session::after_refused_fill(const os::FillResult& result, const Region& region,
                                           std::uint64_t page) {
   switch (result.outcome) {
-    case sys::FillOutcome::kUnreadEvent:
+    case os::FillOutcome::kUnreadEvent:
       // A REMOVE may have changed what this page is. When there is none to read, its thread has yet
       // to run: the fault comes again.
       return reread_events() ? Next::kAgain : Next::kWake;
-    case sys::FillOutcome::kPresent:
+    case os::FillOutcome::kPresent:
       counters_.present_faults.add(1);
       return Next::kWake;
-    case sys::FillOutcome::kUnmapped:
+    case os::FillOutcome::kUnmapped:
       return Next::kWake;
-    case sys::FillOutcome::kProcessGone:
+    case os::FillOutcome::kProcessGone:
       end();
       return Next::kNothing;
-    case sys::FillOutcome::kNoMemory:
+    case os::FillOutcome::kNoMemory:
       lack_page(region, region.host_address + page, true);
       return Next::kNothing;
-    case sys::FillOutcome::kFailed:
+    case os::FillOutcome::kFailed:
       fail_closed(system_error("fill", fmt::format("{:#x}", region.host_address + page),
                                result.error_number)
                       .message,
                   region.host_address + page, region.page_bytes);
       return Next::kNothing;
-    case sys::FillOutcome::kDone:
+    case os::FillOutcome::kDone:
       return Next::kNothing;
   }
   return Next::kNothing;
@@ -377,27 +377,27 @@ bool Session::fill_around(const Around& around, std::uint32_t limit) {
 std::uint32_t Session::fill_missing(FaultAround& windows, const Region& region, const Run& run,
                                     std::span<const std::byte> data) {
   const std::uint64_t address = address_of(region, run.block);
-  const sys::FillResult result =
+  const os::FillResult result =
       run.zero ? zero(address, run.count * kBlockBytes) : copy(address, data);
   const auto done = static_cast<std::uint32_t>(result.bytes_done / kBlockBytes);
   windows.mark_filled({run.block, done});
   switch (result.outcome) {
-    case sys::FillOutcome::kDone:
+    case os::FillOutcome::kDone:
       return done;
-    case sys::FillOutcome::kPresent:
+    case os::FillOutcome::kPresent:
       // With some of it done, the next call tells why it stopped.
       if (done > 0) return done;
       windows.mark_filled({run.block, 1});
       return 1;
-    case sys::FillOutcome::kProcessGone:
+    case os::FillOutcome::kProcessGone:
       end();
       return 0;
-    case sys::FillOutcome::kFailed:
+    case os::FillOutcome::kFailed:
       fail_closed(system_error("fill", "guest memory", result.error_number).message, 0, 0);
       return 0;
-    case sys::FillOutcome::kUnreadEvent:
-    case sys::FillOutcome::kUnmapped:
-    case sys::FillOutcome::kNoMemory:  // a fault of one of them tells
+    case os::FillOutcome::kUnreadEvent:
+    case os::FillOutcome::kUnmapped:
+    case os::FillOutcome::kNoMemory:  // a fault of one of them tells
       return 0;
   }
   return 0;
@@ -461,7 +461,7 @@ Session::Run Session::run_at(const Region& region, std::uint32_t block, std::uin
   return run;
 }
 
-sys::FillResult Session::fill(const Region& region, const Run& run) {
+os::FillResult Session::fill(const Region& region, const Run& run) {
   if (region.page_bytes == kHugePageBytes) return fill_huge_page(region, run.block);
   const std::uint64_t address = address_of(region, run.block);
   const std::uint64_t length = run.count * kBlockBytes;
@@ -473,19 +473,19 @@ sys::FillResult Session::fill(const Region& region, const Run& run) {
   return copy(address, data);
 }
 
-sys::FillResult Session::zero(std::uint64_t address, std::uint64_t length) {
-  const sys::FillResult result = sys::uffd_zero(fds_.userfaultfd, address, length);
+os::FillResult Session::zero(std::uint64_t address, std::uint64_t length) {
+  const os::FillResult result = os::uffd_zero(fds_.userfaultfd, address, length);
   counters_.zero_bytes.add(result.bytes_done);
   return result;
 }
 
-sys::FillResult Session::copy(std::uint64_t address, std::span<const std::byte> data) {
-  const sys::FillResult result = sys::uffd_copy(fds_.userfaultfd, address, data);
+os::FillResult Session::copy(std::uint64_t address, std::span<const std::byte> data) {
+  const os::FillResult result = os::uffd_copy(fds_.userfaultfd, address, data);
   counters_.data_bytes.add(result.bytes_done);
   return result;
 }
 
-sys::FillResult Session::fill_huge_page(const Region& region, std::uint32_t first_block) {
+os::FillResult Session::fill_huge_page(const Region& region, std::uint32_t first_block) {
   const auto page = buffer_.first(kHugePageBytes);
   const std::uint32_t known =
       std::min(kHugePageBlocks, chain_.mapping().block_count() - first_block);
@@ -497,8 +497,8 @@ sys::FillResult Session::fill_huge_page(const Region& region, std::uint32_t firs
   return copy_huge_page(region, first_block, page);
 }
 
-sys::FillResult Session::copy_huge_page(const Region& region, std::uint32_t first_block,
-                                        std::span<std::byte> page) {
+os::FillResult Session::copy_huge_page(const Region& region, std::uint32_t first_block,
+                                       std::span<std::byte> page) {
   const std::uint32_t known =
       std::min(kHugePageBlocks, chain_.mapping().block_count() - first_block);
   for (std::uint32_t i = 0; i < known; ++i) {
@@ -528,11 +528,11 @@ void Session::fail_closed(const std::string& cause, std::uint64_t host_address,
   state_ = SessionState::kKilled;
   failure_ = cause;
   // Killed first: a poisoned page would only be its second line.
-  const Status killed = sys::kill_process(fds_.pidfd);
+  const Status killed = os::kill_process(fds_.pidfd);
   if (!killed) failure_ += "; " + killed.error().message;
   if (length > 0) {
     const std::uint64_t pages = (length + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
-    static_cast<void>(sys::uffd_poison(fds_.userfaultfd, host_address, pages));
+    static_cast<void>(os::uffd_poison(fds_.userfaultfd, host_address, pages));
   }
 }
 
@@ -540,7 +540,7 @@ void Session::give_up(const char* cause) noexcept {
   if (state_ != SessionState::kServing) return;
   state_ = SessionState::kKilled;
   try {
-    static_cast<void>(sys::kill_process(fds_.pidfd));
+    static_cast<void>(os::kill_process(fds_.pidfd));
     failure_ = cause;
   } catch (const std::exception&) {
     // Whoever hears of its end kills it once more.
@@ -553,37 +553,37 @@ bool Session::detach() {
   if (detached_ns_ == 0) {
     for (const Region& region : regions_.regions()) {
       const Status done =
-          sys::uffd_unregister(fds_.userfaultfd, region.host_address, region.size_bytes);
+          os::uffd_unregister(fds_.userfaultfd, region.host_address, region.size_bytes);
       if (done) continue;
       // The kernel says "no memory" of an address space that is gone; a fill tells which it is.
-      if (fill_zeros_at(region).outcome == sys::FillOutcome::kProcessGone) {
+      if (fill_zeros_at(region).outcome == os::FillOutcome::kProcessGone) {
         end();
       } else {
         fail_closed(done.error().message, 0, 0);
       }
       return true;
     }
-    detached_ns_ = sys::monotonic_ns();
+    detached_ns_ = os::monotonic_ns();
   }
   // Who was giving memory back just before waits until its event is read, and for so long the
   // kernel refuses to fill (EAGAIN); after that it finds nothing to fill there.
-  const sys::FillResult probe = fill_zeros_at(regions_.regions().front());
-  if (probe.outcome != sys::FillOutcome::kUnreadEvent) {
-    state_ = probe.outcome == sys::FillOutcome::kProcessGone ? SessionState::kEnded
-                                                             : SessionState::kDetached;
+  const os::FillResult probe = fill_zeros_at(regions_.regions().front());
+  if (probe.outcome != os::FillOutcome::kUnreadEvent) {
+    state_ = probe.outcome == os::FillOutcome::kProcessGone ? SessionState::kEnded
+                                                            : SessionState::kDetached;
     return true;
   }
   reread_events();
-  if (sys::monotonic_ns() - detached_ns_ > kMaxDetachNs) {
+  if (os::monotonic_ns() - detached_ns_ > kMaxDetachNs) {
     fail_closed("it kept giving memory back while it was detached", 0, 0);
   }
   return state_ != SessionState::kServing;
 }
 
-sys::FillResult Session::fill_zeros_at(const Region& region) {
+os::FillResult Session::fill_zeros_at(const Region& region) {
   const auto zeros = buffer_.first(region.page_bytes);
   std::fill(zeros.begin(), zeros.end(), std::byte{0});
-  return sys::uffd_copy(fds_.userfaultfd, region.host_address, zeros);
+  return os::uffd_copy(fds_.userfaultfd, region.host_address, zeros);
 }
 
 bool Session::is_removed_page(std::uint32_t first_block) const {

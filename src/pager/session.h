@@ -43,14 +43,14 @@
 #include "engine/chain.h"
 #include "format/trailer.h"
 #include "lamina/result.h"
+#include "os/anonymous_mapping.h"
+#include "os/userfaultfd.h"
 #include "pager/fault_around.h"
 #include "pager/plan_reader.h"
 #include "pager/portion.h"
 #include "pager/regions.h"
 #include "pager/shortage.h"
 #include "pager/vm_state.h"
-#include "sys/anonymous_mapping.h"
-#include "sys/userfaultfd.h"
 
 namespace lamina::pager {
 
@@ -88,7 +88,7 @@ struct PopulatePlan {
 
 struct SessionOptions {
   FaultLimits limits;
-  /// Until then (sys::monotonic_ns) the blocks that faults ask for are noted, in order, up to
+  /// Until then (os::monotonic_ns) the blocks that faults ask for are noted, in order, up to
   /// kMaxRecordedBlocks. Meanwhile data is filled block by block, because only what faults is
   /// noted. 0: nothing is noted.
   std::uint64_t record_until_ns = 0;
@@ -146,7 +146,7 @@ class Session {
   /// Something of this process stands in the way (it has no memory left, say): kills the VM.
   void give_up(const char* cause) noexcept;
 
-  /// When retry() has something to do (sys::monotonic_ns); nothing when the VM lacks no page.
+  /// When retry() has something to do (os::monotonic_ns); nothing when the VM lacks no page.
   [[nodiscard]] std::optional<std::uint64_t> next_retry_ns() const;
   /// Tries once more what the host had no page for, when it is time.
   SessionState retry();
@@ -200,7 +200,7 @@ class Session {
 
   Session(const engine::Chain& chain, VmState& vm, RegionTable regions,
           const VmDescriptors& descriptors, std::span<std::byte> buffer,
-          const SessionOptions& options, sys::AnonymousMapping filled);
+          const SessionOptions& options, os::AnonymousMapping filled);
 
   void finish_predecessors_work();
   std::size_t read_events(std::span<uffd_msg> slots);
@@ -216,13 +216,13 @@ class Session {
   /// What becomes of a fault whose page could not be filled.
   enum class Next : std::uint8_t { kAgain, kWake, kNothing };
   /// What the kernel said about a fill, with the empty pool of huge pages told apart.
-  [[nodiscard]] sys::FillResult told_apart(const sys::FillResult& result, const Region& region,
-                                           std::uint64_t address) const;
+  [[nodiscard]] os::FillResult told_apart(const os::FillResult& result, const Region& region,
+                                          std::uint64_t address) const;
   /// The host has no page for what begins at `address`. `waited_for`: a thread waits for it.
   void lack_page(const Region& region, std::uint64_t address, bool waited_for);
   void end_shortage();
   void give_up_shortage();
-  Next after_refused_fill(const sys::FillResult& result, const Region& region, std::uint64_t page);
+  Next after_refused_fill(const os::FillResult& result, const Region& region, std::uint64_t page);
   /// Fills the page that a fault asks for. Returns what is to be filled around it at once.
   Around serve_fault(std::uint64_t address);
   /// Notes a fault that has been answered with `run`. Returns what is to be filled around it now.
@@ -242,15 +242,15 @@ class Session {
   [[nodiscard]] Run run_at(const Region& region, std::uint32_t block, std::uint32_t most_data,
                            std::uint32_t most_zeros) const;
   /// Fills `run` at its place in `region`; the result is in bytes from its start.
-  sys::FillResult fill(const Region& region, const Run& run);
-  sys::FillResult fill_huge_page(const Region& region, std::uint32_t first_block);
+  os::FillResult fill(const Region& region, const Run& run);
+  os::FillResult fill_huge_page(const Region& region, std::uint32_t first_block);
   /// Zeros for the first page of a region of which only zeros are missing.
-  sys::FillResult fill_zeros_at(const Region& region);
-  sys::FillResult zero(std::uint64_t address, std::uint64_t length);
+  os::FillResult fill_zeros_at(const Region& region);
+  os::FillResult zero(std::uint64_t address, std::uint64_t length);
   /// Copies data that has been read and checked.
-  sys::FillResult copy(std::uint64_t address, std::span<const std::byte> data);
-  sys::FillResult copy_huge_page(const Region& region, std::uint32_t first_block,
-                                 std::span<std::byte> page);
+  os::FillResult copy(std::uint64_t address, std::span<const std::byte> data);
+  os::FillResult copy_huge_page(const Region& region, std::uint32_t first_block,
+                                std::span<std::byte> page);
   /// Reads into the buffer, checked; retries, then fails closed. False when it did.
   bool read_blocks(std::uint32_t block, std::span<std::byte> buffer, std::uint64_t host_address);
   /// A thread that cannot be woken would wait for ever: then it fails closed.
@@ -280,14 +280,14 @@ class Session {
   /// blocks of it are settled, 0 when an event has to be read first.
   std::uint32_t fill_piece(const Portion& portion, std::uint32_t limit);
   std::uint32_t fill_page_piece(const Portion& portion, const Region& region, std::uint32_t block);
-  sys::FillResult fill_from(const Portion& portion, const Region& region, const Run& run);
+  os::FillResult fill_from(const Portion& portion, const Region& region, const Run& run);
   void finish_portion();
   /// The session is over, or goes on after an event: 0.
-  std::uint32_t after_refused_populate(const sys::FillResult& result, const Region& region,
+  std::uint32_t after_refused_populate(const os::FillResult& result, const Region& region,
                                        std::uint32_t block);
   /// What the kernel refused to fill at once, because it is not of one mapping, is filled block by
   /// block, then by twice as many each time.
-  void limit_populate(const Run& run, sys::FillOutcome outcome);
+  void limit_populate(const Run& run, os::FillOutcome outcome);
   [[nodiscard]] bool is_removed(std::uint32_t block) const { return is_bit_set(removed_, block); }
   [[nodiscard]] bool is_removed_page(std::uint32_t first_block) const;
   /// The page of 2 MiB has nothing but zeros.
@@ -313,7 +313,7 @@ class Session {
   bool plan_ended_ = false;
   std::unique_ptr<Portion> own_portion_;  ///< when there is no reader
   std::uint32_t populate_limit_ = kPortionBlocks;
-  sys::AnonymousMapping filled_;  ///< the bits of both kinds of windows
+  os::AnonymousMapping filled_;  ///< the bits of both kinds of windows
   FaultAround data_around_;
   FaultAround zeros_around_;
   std::span<uffd_msg> slots_;

@@ -7,8 +7,8 @@
 
 #include "base/block.h"
 #include "base/error.h"
+#include "os/clock.h"
 #include "pager/session.h"
-#include "sys/clock.h"
 
 namespace lamina::pager {
 namespace {
@@ -184,20 +184,20 @@ std::uint32_t Session::fill_piece(const Portion& portion, std::uint32_t limit) {
   if (is_removed(block)) return count;
   while (true) {
     const Run run{block, std::min(count, populate_limit_), piece.zero};
-    const sys::FillResult result = fill_from(portion, region, run);
+    const os::FillResult result = fill_from(portion, region, run);
     if (state_ != SessionState::kServing) return 0;
     // Stopped part of the way, at a page that is there or at an unread event: the next fill tells.
     // At its first page it was there.
-    const bool present = result.outcome == sys::FillOutcome::kPresent && result.bytes_done == 0;
+    const bool present = result.outcome == os::FillOutcome::kPresent && result.bytes_done == 0;
     const std::uint32_t done =
         present ? 1 : static_cast<std::uint32_t>(result.bytes_done / kBlockBytes);
     (run.zero ? zeros_around_ : data_around_).mark_filled({block, done});
     limit_populate(run, result.outcome);
     switch (result.outcome) {
-      case sys::FillOutcome::kDone:
-      case sys::FillOutcome::kPresent:
+      case os::FillOutcome::kDone:
+      case os::FillOutcome::kPresent:
         return done;
-      case sys::FillOutcome::kUnmapped:
+      case os::FillOutcome::kUnmapped:
         if (run.count == 1) return 1;
         break;
       default:
@@ -209,17 +209,17 @@ std::uint32_t Session::fill_piece(const Portion& portion, std::uint32_t limit) {
 std::uint32_t Session::fill_page_piece(const Portion& portion, const Region& region,
                                        std::uint32_t block) {
   if (is_removed_page(block)) return kHugePageBlocks;
-  const sys::FillResult result =
+  const os::FillResult result =
       told_apart(fill_from(portion, region, {block, kHugePageBlocks, false}), region,
                  address_of(region, block));
   if (state_ != SessionState::kServing) return 0;
-  const bool settled = result.outcome == sys::FillOutcome::kDone ||
-                       result.outcome == sys::FillOutcome::kPresent ||
-                       result.outcome == sys::FillOutcome::kUnmapped;
+  const bool settled = result.outcome == os::FillOutcome::kDone ||
+                       result.outcome == os::FillOutcome::kPresent ||
+                       result.outcome == os::FillOutcome::kUnmapped;
   return settled ? kHugePageBlocks : after_refused_populate(result, region, block);
 }
 
-sys::FillResult Session::fill_from(const Portion& portion, const Region& region, const Run& run) {
+os::FillResult Session::fill_from(const Portion& portion, const Region& region, const Run& run) {
   // What could not be read ahead is read once more, now that it is needed, and fails closed.
   if (run.zero || portion.state.load(std::memory_order_relaxed) != PortionState::kRead) {
     return fill(region, run);
@@ -231,23 +231,23 @@ sys::FillResult Session::fill_from(const Portion& portion, const Region& region,
               portion.buffer.subspan(offset, run.count * kBlockBytes));
 }
 
-std::uint32_t Session::after_refused_populate(const sys::FillResult& result, const Region& region,
+std::uint32_t Session::after_refused_populate(const os::FillResult& result, const Region& region,
                                               std::uint32_t block) {
-  if (result.outcome == sys::FillOutcome::kNoMemory) {
+  if (result.outcome == os::FillOutcome::kNoMemory) {
     // Nobody waits for what is populated, unless the server wants to leave the VM.
     lack_page(region, address_of(region, block), options_.plan->to_detach);
   }
-  if (result.outcome == sys::FillOutcome::kProcessGone) end();
-  if (result.outcome == sys::FillOutcome::kFailed) {
+  if (result.outcome == os::FillOutcome::kProcessGone) end();
+  if (result.outcome == os::FillOutcome::kFailed) {
     fail_closed(system_error("populate", "guest memory", result.error_number).message, 0, 0);
   }
   return 0;
 }
 
-void Session::limit_populate(const Run& run, sys::FillOutcome outcome) {
-  if (outcome == sys::FillOutcome::kUnmapped) {
+void Session::limit_populate(const Run& run, os::FillOutcome outcome) {
+  if (outcome == os::FillOutcome::kUnmapped) {
     populate_limit_ = 1;
-  } else if (outcome == sys::FillOutcome::kDone && run.count == populate_limit_) {
+  } else if (outcome == os::FillOutcome::kDone && run.count == populate_limit_) {
     populate_limit_ = std::min(2 * populate_limit_, kPortionBlocks);
   }
 }
@@ -267,7 +267,7 @@ void Session::set_plan(const PopulatePlan* plan, PlanReader* reader) {
   while (!stop_populating()) PlanReader::wait_for(*ahead_.front());
   options_.plan = plan;
   options_.reader = reader;
-  if (plan->to_detach && shortage_.is_on()) shortage_.add_waiter(sys::monotonic_ns());
+  if (plan->to_detach && shortage_.is_on()) shortage_.add_waiter(os::monotonic_ns());
   vm_.populate_position().set(0);
   planned_position_ = 0;
   plan_ended_ = false;

@@ -2,10 +2,10 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "os/clock.h"
+#include "os/page_table.h"
+#include "os/process.h"
 #include "pager/session.h"
-#include "sys/clock.h"
-#include "sys/page_table.h"
-#include "sys/process.h"
 
 namespace lamina::pager {
 namespace {
@@ -21,24 +21,24 @@ const char* remedy(std::uint64_t page_bytes) {
 
 }  // namespace
 
-sys::FillResult Session::told_apart(const sys::FillResult& result, const Region& region,
-                                    std::uint64_t address) const {
-  if (region.page_bytes != kHugePageBytes || result.outcome != sys::FillOutcome::kPresent) {
+os::FillResult Session::told_apart(const os::FillResult& result, const Region& region,
+                                   std::uint64_t address) const {
+  if (region.page_bytes != kHugePageBytes || result.outcome != os::FillOutcome::kPresent) {
     return result;
   }
-  const auto there = sys::has_page(vm_.record().pid, address);
-  sys::FillResult told = result;
-  if (sys::has_ended(fds_.pidfd)) {
-    told.outcome = sys::FillOutcome::kProcessGone;
+  const auto there = os::has_page(vm_.record().pid, address);
+  os::FillResult told = result;
+  if (os::has_ended(fds_.pidfd)) {
+    told.outcome = os::FillOutcome::kProcessGone;
   } else if (!there.value_or(false)) {
     // (When it cannot be told, a descriptor is lacking, say: looked at again as well.)
-    told.outcome = sys::FillOutcome::kNoMemory;
+    told.outcome = os::FillOutcome::kNoMemory;
   }
   return told;
 }
 
 void Session::lack_page(const Region& region, std::uint64_t address, bool waited_for) {
-  if (!shortage_.begin(address, region.page_bytes, waited_for, sys::monotonic_ns())) return;
+  if (!shortage_.begin(address, region.page_bytes, waited_for, os::monotonic_ns())) return;
   note_ = fmt::format(
       "process {} lacks a page of {} KiB at {:#x}, which the host has not: {}; it is tried again "
       "for {} s, then the VM is killed",
@@ -53,38 +53,38 @@ std::optional<std::uint64_t> Session::next_retry_ns() const {
 
 SessionState Session::retry() {
   const auto due_ns = next_retry_ns();
-  const std::uint64_t now_ns = sys::monotonic_ns();
+  const std::uint64_t now_ns = os::monotonic_ns();
   if (!due_ns || now_ns < *due_ns) return state_;
   const std::uint64_t address = shortage_.address();
   const Region& region = *regions_.find(address);
   const auto block = static_cast<std::uint32_t>(
       (region.memory_offset + (address - region.host_address)) / kBlockBytes);
-  const sys::FillResult result =
+  const os::FillResult result =
       told_apart(fill(region, run_at(region, block, 1, 1)), region, address);
   if (state_ != SessionState::kServing) return state_;
   switch (result.outcome) {
-    case sys::FillOutcome::kNoMemory:
+    case os::FillOutcome::kNoMemory:
       if (shortage_.is_hopeless(now_ns)) {
         give_up_shortage();
       } else {
         shortage_.try_later(now_ns);
       }
       break;
-    case sys::FillOutcome::kUnreadEvent:
+    case os::FillOutcome::kUnreadEvent:
       // What is read with it is served as ever.
       handle_events();
       shortage_.try_later(now_ns);
       break;
-    case sys::FillOutcome::kProcessGone:
+    case os::FillOutcome::kProcessGone:
       end();
       break;
-    case sys::FillOutcome::kFailed:
+    case os::FillOutcome::kFailed:
       fail_closed(system_error("fill", fmt::format("{:#x}", address), result.error_number).message,
                   address, region.page_bytes);
       break;
-    case sys::FillOutcome::kDone:
-    case sys::FillOutcome::kPresent:
-    case sys::FillOutcome::kUnmapped:
+    case os::FillOutcome::kDone:
+    case os::FillOutcome::kPresent:
+    case os::FillOutcome::kUnmapped:
       end_shortage();
       break;
   }

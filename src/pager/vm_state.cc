@@ -9,7 +9,7 @@
 
 #include "base/block.h"
 #include "base/error.h"
-#include "sys/file.h"
+#include "os/file.h"
 
 namespace lamina::pager {
 namespace {
@@ -52,8 +52,8 @@ std::size_t file_bytes(std::uint64_t memory_bytes) {
 }
 
 /// Storage for all that is ever written, as runs of the file.
-std::vector<sys::FileRange> used_ranges(const VmRecord& record, std::size_t file_bytes) {
-  std::vector<sys::FileRange> ranges{{0, kBitsOffset}};
+std::vector<os::FileRange> used_ranges(const VmRecord& record, std::size_t file_bytes) {
+  std::vector<os::FileRange> ranges{{0, kBitsOffset}};
   constexpr std::uint64_t kBlocksPerPage = kPageBytes * 8;
   for (const Region& region : record.regions) {
     const std::uint64_t first = region.memory_offset / kBlockBytes / kBlocksPerPage;
@@ -71,10 +71,10 @@ constexpr std::uint64_t kShares = 16;
 
 Status set_aside(int fd, const VmRecord& record, std::size_t file_bytes,
                  const std::string& object) {
-  const std::vector<sys::FileRange> ranges = used_ranges(record, file_bytes);
+  const std::vector<os::FileRange> ranges = used_ranges(record, file_bytes);
   std::uint64_t needed = 0;
-  for (const sys::FileRange& range : ranges) needed += range.size_bytes;
-  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t total, sys::file_system_bytes(fd, object));
+  for (const os::FileRange& range : ranges) needed += range.size_bytes;
+  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t total, os::file_system_bytes(fd, object));
   const std::uint64_t share = std::max(total / kShares, kLeastShareBytes);
   if (total != 0 && needed > share) {
     return fail(ErrorKind::kNoSpace,
@@ -82,13 +82,13 @@ Status set_aside(int fd, const VmRecord& record, std::size_t file_bytes,
                 "its file system ({}); make that larger, or choose another by --state-dir",
                 object, needed, record.memory_bytes, share);
   }
-  for (const sys::FileRange& range : ranges) {
-    LAMINA_RETURN_IF_ERROR(sys::reserve(fd, range, object));
+  for (const os::FileRange& range : ranges) {
+    LAMINA_RETURN_IF_ERROR(os::reserve(fd, range, object));
   }
   return {};
 }
 
-FixedFields& fields_of(const sys::SharedMapping& mapping) {
+FixedFields& fields_of(const os::SharedMapping& mapping) {
   return *std::launder(reinterpret_cast<FixedFields*>(mapping.bytes().data()));
 }
 
@@ -100,13 +100,13 @@ Result<VmState> VmState::create(int directory, const std::string& name, const Vm
     return fail(ErrorKind::kFailed, "'{}': {} regions or a path of {} bytes are too many", object,
                 record.regions.size(), record.snapshot.size());
   }
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd fd,
-                          sys::open_at(directory, name, O_RDWR | O_CREAT | O_EXCL, object));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd fd,
+                          os::open_at(directory, name, O_RDWR | O_CREAT | O_EXCL, object));
   const std::size_t bytes = file_bytes(record.memory_bytes);
-  LAMINA_RETURN_IF_ERROR(sys::truncate(fd.get(), bytes, object));
+  LAMINA_RETURN_IF_ERROR(os::truncate(fd.get(), bytes, object));
   LAMINA_RETURN_IF_ERROR(set_aside(fd.get(), record, bytes, object));
-  LAMINA_ASSIGN_OR_RETURN(sys::SharedMapping mapping,
-                          sys::SharedMapping::map(fd.get(), bytes, object));
+  LAMINA_ASSIGN_OR_RETURN(os::SharedMapping mapping,
+                          os::SharedMapping::map(fd.get(), bytes, object));
   auto* fields = new (mapping.bytes().data()) FixedFields;
   fields->pid = record.pid;
   fields->userfaultfd = record.userfaultfd;
@@ -124,13 +124,13 @@ Result<VmState> VmState::create(int directory, const std::string& name, const Vm
 }
 
 Result<VmState> VmState::attach(int fd, const std::string& object) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(fd, object));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(fd, object));
   const auto corrupt = [&](std::string_view what) {
     return fail(ErrorKind::kCorrupt, "'{}' is not the state of a VM: {}", object, what);
   };
   if (facts.size_bytes < kBitsOffset) return corrupt("it is too short");
-  LAMINA_ASSIGN_OR_RETURN(sys::SharedMapping mapping,
-                          sys::SharedMapping::map(fd, facts.size_bytes, object));
+  LAMINA_ASSIGN_OR_RETURN(os::SharedMapping mapping,
+                          os::SharedMapping::map(fd, facts.size_bytes, object));
   const FixedFields& fields = fields_of(mapping);
   if (fields.magic != kMagic) return corrupt("it was not finished, or is of another version");
   if (fields.region_count > kMaxRegions || fields.memory_bytes == 0 ||

@@ -32,9 +32,9 @@
 
 #include "lamina/result.h"
 #include "lamina/uuid.h"
+#include "os/fd.h"
+#include "os/shared_mapping.h"
 #include "pager/regions.h"
-#include "sys/fd.h"
-#include "sys/shared_mapping.h"
 
 namespace lamina::pager {
 
@@ -88,7 +88,7 @@ struct VmRecord {
   std::vector<Region> regions;
   Uuid pause_id;
   std::string snapshot;  ///< absolute path
-  /// Until when first touches are noted (sys::monotonic_ns); 0: they are not, and have no storage.
+  /// Until when first touches are noted (os::monotonic_ns); 0: they are not, and have no storage.
   std::uint64_t record_until_ns = 0;
 };
 
@@ -129,10 +129,10 @@ class VmState {
   [[nodiscard]] Counter& recording_stored() const;
 
  private:
-  VmState(sys::SharedMapping mapping, VmRecord record)
+  VmState(os::SharedMapping mapping, VmRecord record)
       : mapping_(std::move(mapping)), record_(std::move(record)) {}
 
-  sys::SharedMapping mapping_;
+  os::SharedMapping mapping_;
   VmRecord record_;
 };
 

@@ -10,7 +10,7 @@
 #include <filesystem>
 #include <string>
 
-#include "sys/file.h"
+#include "os/file.h"
 
 namespace lamina::pager {
 namespace {
@@ -21,7 +21,7 @@ class VmStateTest : public testing::Test {
     std::string name = "/dev/shm/lamina-state-XXXXXX";
     ASSERT_NE(::mkdtemp(name.data()), nullptr);
     root_ = name;
-    directory_ = sys::Fd(::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    directory_ = os::Fd(::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   }
   void TearDown() override { std::filesystem::remove_all(root_); }
 
@@ -40,12 +40,12 @@ class VmStateTest : public testing::Test {
   }
 
   Result<VmState> attach() {
-    const sys::Fd fd(::openat(directory_.get(), "state", O_RDWR | O_CLOEXEC));
+    const os::Fd fd(::openat(directory_.get(), "state", O_RDWR | O_CLOEXEC));
     return VmState::attach(fd.get(), "state");
   }
 
   std::filesystem::path root_;
-  sys::Fd directory_;
+  os::Fd directory_;
 };
 
 constexpr std::uint64_t kTebibyte = std::uint64_t{1} << 40;
@@ -80,7 +80,7 @@ TEST_F(VmStateTest, OneVmDoesNotTakeWhatOthersNeed) {
     GTEST_SKIP() << "nothing can be mounted here";
   }
   {
-    const sys::Fd directory(::open(mounted.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const os::Fd directory(::open(mounted.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     VmRecord record = example();
     record.memory_bytes = kTebibyte;
     record.regions = {{0x7000'0000'0000, kTebibyte, 0, 4096}};
@@ -133,7 +133,7 @@ TEST_F(VmStateTest, ASuccessorFindsAllThatWasLeft) {
 TEST_F(VmStateTest, AnUnfinishedOrForeignFileIsRefused) {
   for (const std::uint64_t bytes : {0U, 100U, 4096U, 1U << 20}) {
     ::unlinkat(directory_.get(), "state", 0);
-    const sys::Fd fd(::openat(directory_.get(), "state", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    const os::Fd fd(::openat(directory_.get(), "state", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     ASSERT_EQ(::ftruncate(fd.get(), static_cast<off_t>(bytes)), 0);
     const auto state = attach();
     ASSERT_FALSE(state) << bytes;
@@ -143,8 +143,8 @@ TEST_F(VmStateTest, AnUnfinishedOrForeignFileIsRefused) {
 
 TEST_F(VmStateTest, ACutFileIsRefused) {
   ASSERT_TRUE(VmState::create(directory_.get(), "state", example(), "state"));
-  const sys::Fd fd(::openat(directory_.get(), "state", O_RDWR | O_CLOEXEC));
-  const auto facts = sys::facts_of(fd.get(), "state");
+  const os::Fd fd(::openat(directory_.get(), "state", O_RDWR | O_CLOEXEC));
+  const auto facts = os::facts_of(fd.get(), "state");
   ASSERT_EQ(::ftruncate(fd.get(), static_cast<off_t>(facts->size_bytes - 4096)), 0);
   EXPECT_FALSE(attach());
 }
@@ -154,8 +154,8 @@ TEST_F(VmStateTest, AVmWithoutRecordingTakesOneBitPerBlockAndFourPages) {
   record.record_until_ns = 0;
   record.memory_bytes = std::uint64_t{1} << 30;
   ASSERT_TRUE(VmState::create(directory_.get(), "state", record, "state"));
-  const sys::Fd fd(::openat(directory_.get(), "state", O_RDONLY | O_CLOEXEC));
-  const auto facts = sys::facts_of(fd.get(), "state");
+  const os::Fd fd(::openat(directory_.get(), "state", O_RDONLY | O_CLOEXEC));
+  const auto facts = os::facts_of(fd.get(), "state");
   EXPECT_LE(facts->allocated_bytes, (std::uint64_t{1} << 30) / 4096 / 8 + 4 * 4096);
 }
 

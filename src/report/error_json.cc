@@ -1,13 +1,9 @@
 #include "report/error_json.h"
 
-#include <fmt/format.h>
-
-#include <algorithm>
 #include <array>
 #include <string>
 #include <string_view>
 
-#include "base/utf8.h"
 #include "report/json_reader.h"
 
 namespace lamina::report {
@@ -19,59 +15,6 @@ constexpr std::array kKinds = {ErrorKind::kFailed,     ErrorKind::kUsage, ErrorK
 
 constexpr std::string_view kNoSpaceRemedy =
     "; free space on that file system (or raise the quota), or choose another place";
-
-constexpr auto kReplace = Json::error_handler_t::replace;
-
-/// True when the document has a text that is not UTF-8.
-// NOLINTNEXTLINE(misc-no-recursion): as deep as our reports
-bool has_other_bytes(const Json& document) {
-  if (document.is_string()) return !is_utf8(document.get_ref<const std::string&>());
-  return document.is_structured() && std::any_of(document.begin(), document.end(), has_other_bytes);
-}
-
-std::string to_hex(std::string_view bytes) {
-  std::string hex;
-  for (const char c : bytes) hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
-  return hex;
-}
-
-/// With a field NAME_hex beside each field NAME whose text is not UTF-8.
-// NOLINTNEXTLINE(misc-no-recursion): as deep as our reports
-Json with_bytes(const Json& document) {
-  if (!document.is_structured()) return document;
-  Json made = document.is_array() ? Json::array() : Json::object();
-  for (const auto& [name, value] : document.items()) {
-    if (document.is_array()) {
-      made.push_back(with_bytes(value));
-      continue;
-    }
-    made[name] = with_bytes(value);
-    if (value.is_string() && has_other_bytes(value)) {
-      made[name + "_hex"] = to_hex(value.get_ref<const std::string&>());
-    }
-  }
-  return made;
-}
-
-/// JSON escapes the control characters below 0x20; a terminal knows more.
-std::string without_controls(const std::string& text) {
-  constexpr char kDelete = 0x7f;
-  constexpr char kC1 = '\xc2';
-  if (text.find_first_of({kDelete, kC1}) == std::string::npos) return text;
-  std::string made;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
-    if (text[i] == kDelete) {
-      made += "\\u007f";
-    } else if (text[i] == kC1 && next >= 0x80 && next < 0xa0) {
-      made += fmt::format("\\u{:04x}", next);
-      ++i;
-    } else {
-      made += text[i];
-    }
-  }
-  return made;
-}
 
 }  // namespace
 
@@ -141,12 +84,6 @@ Result<Error> error_from_json(const Json& document) {
     error.message.resize(error.message.size() - kNoSpaceRemedy.size());
   }
   return error;
-}
-
-std::string json_text(const Json& document, int indent) {
-  const bool has_bytes = has_other_bytes(document);
-  return without_controls(
-      (has_bytes ? with_bytes(document) : document).dump(indent, ' ', false, kReplace));
 }
 
 }  // namespace lamina::report

@@ -1,15 +1,13 @@
 // Errors as JSON, and the numbers and words that stand for their kinds.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
 #include "lamina/result.h"
+#include "report/json.h"
 
 namespace lamina::report {
-
-using Json = nlohmann::ordered_json;
 
 /// Exit codes; the README lists them.
 enum ExitCode : int {
@@ -37,10 +35,5 @@ Json error_json(const Error& error);
 /// The Error of an object with "kind", "message" and maybe "notes": of error_json(), and of an
 /// answer of the daemon. kFailed names the field that is missing or wrong.
 Result<Error> error_from_json(const Json& document);
-
-/// `document` as text. Paths need not be UTF-8, JSON must be: of what is not, U+FFFD stands in the
-/// field, and the very bytes, as hexadecimal digits, in a field NAME_hex beside it. `indent` below
-/// 0: on one line.
-std::string json_text(const Json& document, int indent);
 
 }  // namespace lamina::report

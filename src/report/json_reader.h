@@ -14,7 +14,7 @@
 
 #include "base/error.h"
 #include "lamina/uuid.h"
-#include "report/error_json.h"
+#include "report/json.h"
 
 namespace lamina::report {
 

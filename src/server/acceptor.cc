@@ -11,10 +11,10 @@
 
 #include "base/contain.h"
 #include "base/error.h"
-#include "sys/peer.h"
-#include "sys/process.h"
-#include "sys/process_end.h"
-#include "sys/unix_socket.h"
+#include "os/peer.h"
+#include "os/process.h"
+#include "os/process_end.h"
+#include "os/unix_socket.h"
 
 namespace lamina::server {
 namespace {
@@ -36,18 +36,18 @@ constexpr std::chrono::milliseconds kPause{100};
 
 /// What is said of a peer that has ended, or is ending, in its handshake; whatever else went wrong
 /// comes of that.
-std::optional<std::string> end_of(const sys::NamedProcess& process, int pidfd) {
-  if (!sys::is_ending(pidfd, process)) return std::nullopt;
+std::optional<std::string> end_of(const os::NamedProcess& process, int pidfd) {
+  if (!os::is_ending(pidfd, process)) return std::nullopt;
   return fmt::format("process {} is refused: it ended during its handshake{}", process.pid,
-                     sys::how_it_ended(pidfd, process));
+                     os::how_it_ended(pidfd, process));
 }
 
 }  // namespace
 
 Result<Acceptor> Acceptor::create(const StateDirectory& states, std::vector<Endpoint> endpoints,
-                                  const AccessRules& rules, std::vector<sys::Fd>&& inherited) {
+                                  const AccessRules& rules, std::vector<os::Fd>&& inherited) {
   Acceptor acceptor(states, std::move(endpoints), rules);
-  acceptor.epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
+  acceptor.epoll_ = os::Fd(::epoll_create1(EPOLL_CLOEXEC));
   if (!acceptor.epoll_.valid()) return system_failure("epoll_create", "acceptor", errno);
   acceptor.listening_ = std::move(inherited);
   const bool are_inherited = !acceptor.listening_.empty();
@@ -64,11 +64,11 @@ Result<Acceptor> Acceptor::create(const StateDirectory& states, std::vector<Endp
 Status Acceptor::listen() {
   for (std::size_t i = listening_.size(); i < endpoints_.size(); ++i) {
     LAMINA_ASSIGN_OR_RETURN(
-        sys::Fd fd, sys::listen_at(endpoints_[i].socket_path,
-                                   {rules_.socket_mode, rules_.socket_group, rules_.at_path}));
+        os::Fd fd, os::listen_at(endpoints_[i].socket_path,
+                                 {rules_.socket_mode, rules_.socket_group, rules_.at_path}));
     listening_.push_back(std::move(fd));
   }
-  for (const sys::Fd& fd : listening_) LAMINA_RETURN_IF_ERROR(watch(fd.get()));
+  for (const os::Fd& fd : listening_) LAMINA_RETURN_IF_ERROR(watch(fd.get()));
   return {};
 }
 
@@ -88,7 +88,7 @@ void Acceptor::handle(const std::function<void(std::unique_ptr<Vm>)>& take,
     const int fd = events[static_cast<std::size_t>(i)].data.fd;
     const auto listening =
         std::find_if(listening_.begin(), listening_.end(),
-                     [fd](const sys::Fd& candidate) { return candidate.get() == fd; });
+                     [fd](const os::Fd& candidate) { return candidate.get() == fd; });
     const bool is_peer = listening == listening_.end();
     const Status handled = contain("handshake", [&]() -> Status {
       if (is_peer) {
@@ -108,7 +108,7 @@ void Acceptor::accept_from(std::uint32_t endpoint,
   // A bounded number at once, so that a flood of connections does not hold up what has arrived.
   for (int i = 0; i < kEventsAtOnce; ++i) {
     auto connection = contain("accept", [&] {
-      return sys::accept_connection(listening_[endpoint].get(), endpoints_[endpoint].socket_path);
+      return os::accept_connection(listening_[endpoint].get(), endpoints_[endpoint].socket_path);
     });
     if (!connection) {
       // Out of descriptors, most likely, and the connection still waits.
@@ -120,21 +120,21 @@ void Acceptor::accept_from(std::uint32_t endpoint,
     if (!*connection) return;
     // A peer may have sent its userfaultfd already. When it is lost here, in the middle of being
     // admitted, nobody would ever fill its memory.
-    const auto pidfd = sys::open_peer((*connection)->get());
+    const auto pidfd = os::open_peer((*connection)->get());
     bool lost = true;
     const Status admitted = contain("peer", [&] {
       Status done = admit(std::move(**connection), endpoint, refuse);
       lost = false;
       return done;
     });
-    if (lost && pidfd) static_cast<void>(sys::kill_process(pidfd->get()));
+    if (lost && pidfd) static_cast<void>(os::kill_process(pidfd->get()));
     if (!admitted) refuse(admitted.error().message);
   }
 }
 
-Status Acceptor::admit(sys::Fd connection, std::uint32_t endpoint,
+Status Acceptor::admit(os::Fd connection, std::uint32_t endpoint,
                        const std::function<void(const std::string&)>& refuse) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Peer peer, sys::peer_of(connection.get()));
+  LAMINA_ASSIGN_OR_RETURN(const os::Peer peer, os::peer_of(connection.get()));
   const bool allowed =
       rules_.any_user || peer.uid == 0 || peer.uid == ::geteuid() ||
       std::find(rules_.users.begin(), rules_.users.end(), peer.uid) != rules_.users.end();
@@ -170,10 +170,10 @@ void Acceptor::receive_from(int connection, const std::function<void(std::unique
   // Nothing more is expected from the peer; its end is seen by its pidfd.
   static_cast<void>(::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection, nullptr));
   const std::string name = pending.claimed.directory.name();
-  const sys::NamedProcess process{.pid = pending.claimed.peer.pid,
-                                  .start_time = pending.claimed.start_time};
+  const os::NamedProcess process{.pid = pending.claimed.peer.pid,
+                                 .start_time = pending.claimed.start_time};
   // Its own: whatever has become of the VM when something fails, its process can be killed.
-  const sys::Fd pidfd(::fcntl(pending.claimed.pidfd.get(), F_DUPFD_CLOEXEC, 0));
+  const os::Fd pidfd(::fcntl(pending.claimed.pidfd.get(), F_DUPFD_CLOEXEC, 0));
   if (!pidfd.valid()) return refuse_peer(system_error("dup", "peer process", errno));
   Pending finished = std::move(found->second);
   pending_.erase(found);
@@ -184,8 +184,8 @@ void Acceptor::receive_from(int connection, const std::function<void(std::unique
   });
   if (taken) return;
   const auto end = end_of(process, pidfd.get());
-  static_cast<void>(sys::kill_process(pidfd.get()));
-  states_->remove(VmDirectory(name, sys::Fd()));
+  static_cast<void>(os::kill_process(pidfd.get()));
+  states_->remove(VmDirectory(name, os::Fd()));
   refuse(end ? *end
              : fmt::format("process {} is refused: {}{}", process.pid, taken.error().message,
                            kKilledToo));
@@ -197,7 +197,7 @@ void Acceptor::give_up(int connection, const Error& error,
   if (found != pending_.end()) {
     // It may have sent its userfaultfd, and not be told that it waits in vain.
     static_cast<void>(
-        contain("peer", [&] { return sys::kill_process(found->second.claimed.pidfd.get()); }));
+        contain("peer", [&] { return os::kill_process(found->second.claimed.pidfd.get()); }));
     drop(connection);
   }
   static_cast<void>(contain("log", [&]() -> Status {
@@ -287,9 +287,9 @@ void Acceptor::forget_peers() {
 Status Acceptor::resume(bool listens) {
   if (!listens) listening_.clear();
   held_ = false;
-  epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
+  epoll_ = os::Fd(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) return system_failure("epoll_create", "acceptor", errno);
-  for (const sys::Fd& fd : listening_) LAMINA_RETURN_IF_ERROR(watch(fd.get()));
+  for (const os::Fd& fd : listening_) LAMINA_RETURN_IF_ERROR(watch(fd.get()));
   return {};
 }
 
@@ -300,7 +300,7 @@ void Acceptor::hold(bool held) {
 
 void Acceptor::watch_listening() {
   const bool accepts = !held_ && Clock::now() >= paused_until_;
-  for (const sys::Fd& fd : listening_) {
+  for (const os::Fd& fd : listening_) {
     epoll_event event{};
     event.events = accepts ? static_cast<std::uint32_t>(EPOLLIN) : 0U;
     event.data.fd = fd.get();
@@ -320,10 +320,10 @@ void Acceptor::stop_listening(const std::function<void(std::unique_ptr<Vm>)>& ta
 
 std::string Acceptor::reason_of(const Pending& pending, const std::string& reason) {
   const ClaimedPeer& claimed = pending.claimed;
-  const sys::NamedProcess process{.pid = claimed.peer.pid, .start_time = claimed.start_time};
+  const os::NamedProcess process{.pid = claimed.peer.pid, .start_time = claimed.start_time};
   const auto end = end_of(process, claimed.pidfd.get());
   const bool waits = pending.receiver.has_userfaultfd();
-  if (waits) static_cast<void>(sys::kill_process(claimed.pidfd.get()));
+  if (waits) static_cast<void>(os::kill_process(claimed.pidfd.get()));
   if (end) return *end;
   return fmt::format("process {} is refused: {}{}", process.pid, reason, waits ? kKilledToo : "");
 }
@@ -343,7 +343,7 @@ void Acceptor::close() {
 std::vector<int> Acceptor::listening() const {
   std::vector<int> fds;
   fds.reserve(listening_.size());
-  for (const sys::Fd& fd : listening_) fds.push_back(fd.get());
+  for (const os::Fd& fd : listening_) fds.push_back(fd.get());
   return fds;
 }
 

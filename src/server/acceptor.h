@@ -13,11 +13,11 @@
 #include <vector>
 
 #include "lamina/result.h"
+#include "os/fd.h"
 #include "pager/handshake.h"
 #include "server/endpoint.h"
 #include "server/state_directory.h"
 #include "server/vm.h"
-#include "sys/fd.h"
 
 namespace lamina::server {
 
@@ -28,7 +28,7 @@ class Acceptor {
   /// predecessor, in the same order, or is empty; what is inherited stays
   /// the caller's on failure.
   static Result<Acceptor> create(const StateDirectory& states, std::vector<Endpoint> endpoints,
-                                 const AccessRules& rules, std::vector<sys::Fd>&& inherited);
+                                 const AccessRules& rules, std::vector<os::Fd>&& inherited);
 
   /// Readable when handle() has something to do.
   [[nodiscard]] int fd() const { return epoll_.get(); }
@@ -70,7 +70,7 @@ class Acceptor {
   using Clock = std::chrono::steady_clock;
 
   struct Pending {
-    sys::Fd connection;
+    os::Fd connection;
     ClaimedPeer claimed;
     pager::HandshakeReceiver receiver;
     std::uint32_t endpoint = 0;
@@ -87,7 +87,7 @@ class Acceptor {
   void watch_listening();
   [[nodiscard]] Status watch(int fd) const;
   void accept_from(std::uint32_t endpoint, const std::function<void(const std::string&)>& refuse);
-  Status admit(sys::Fd connection, std::uint32_t endpoint,
+  Status admit(os::Fd connection, std::uint32_t endpoint,
                const std::function<void(const std::string&)>& refuse);
   void receive_from(int connection, const std::function<void(std::unique_ptr<Vm>)>& take,
                     const std::function<void(const std::string&)>& refuse);
@@ -103,8 +103,8 @@ class Acceptor {
   const StateDirectory* states_;
   std::vector<Endpoint> endpoints_;
   AccessRules rules_;
-  sys::Fd epoll_;
-  std::vector<sys::Fd> listening_;
+  os::Fd epoll_;
+  std::vector<os::Fd> listening_;
   std::map<int, Pending> pending_;  ///< by connection
   bool held_ = false;
   Clock::time_point paused_until_;  ///< accepting failed for want of something

@@ -20,8 +20,8 @@ constexpr std::chrono::seconds kPatience{10};
 
 /// Empty when the other end hung up before it had greeted.
 Result<std::string> greeting_at(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd socket, sys::connect_to(path, kPatience));
-  LAMINA_RETURN_IF_ERROR(sys::limit_receiving(socket.get(), kPatience));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd socket, os::connect_to(path, kPatience));
+  LAMINA_RETURN_IF_ERROR(os::limit_receiving(socket.get(), kPatience));
   std::array<char, kGreeting.size()> text{};
   ssize_t count = -1;
   while ((count = ::recv(socket.get(), text.data(), text.size(), MSG_WAITALL)) < 0) {
@@ -33,19 +33,19 @@ Result<std::string> greeting_at(const std::string& path) {
 
 }  // namespace
 
-Result<ControlSocket> ControlSocket::create(const std::string& path, sys::Fd inherited,
-                                            sys::AtPath at_path) {
+Result<ControlSocket> ControlSocket::create(const std::string& path, os::Fd inherited,
+                                            os::AtPath at_path) {
   if (!inherited.valid()) {
-    sys::SocketAccess access;
+    os::SocketAccess access;
     access.at_path = at_path;
-    LAMINA_ASSIGN_OR_RETURN(inherited, sys::listen_at(path, access));
+    LAMINA_ASSIGN_OR_RETURN(inherited, os::listen_at(path, access));
   }
   return ControlSocket(path, std::move(inherited));
 }
 
 void ControlSocket::handle() const {
   for (int i = 0; i < kMaxAtOnce; ++i) {
-    const auto client = sys::accept_connection(listening_.get(), path_);
+    const auto client = os::accept_connection(listening_.get(), path_);
     if (!client || !*client) break;
     static_cast<void>(
         ::send((*client)->get(), kGreeting.data(), kGreeting.size(), MSG_NOSIGNAL | MSG_DONTWAIT));

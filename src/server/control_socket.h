@@ -7,16 +7,16 @@
 
 #include "lamina/result.h"
 #include "lamina/serve.h"
-#include "sys/fd.h"
-#include "sys/unix_socket.h"
+#include "os/fd.h"
+#include "os/unix_socket.h"
 
 namespace lamina::server {
 
 class ControlSocket {
  public:
   /// `inherited`: the listening socket of a predecessor, or invalid.
-  static Result<ControlSocket> create(const std::string& path, sys::Fd inherited,
-                                      sys::AtPath at_path);
+  static Result<ControlSocket> create(const std::string& path, os::Fd inherited,
+                                      os::AtPath at_path);
 
   /// Readable when handle() has something to do.
   [[nodiscard]] int fd() const { return listening_.get(); }
@@ -28,11 +28,11 @@ class ControlSocket {
   static void remove(const std::string& path);
 
  private:
-  ControlSocket(std::string path, sys::Fd listening)
+  ControlSocket(std::string path, os::Fd listening)
       : path_(std::move(path)), listening_(std::move(listening)) {}
 
   std::string path_;
-  sys::Fd listening_;
+  os::Fd listening_;
 };
 
 /// kServes when a server greets at the control socket, kBusy when it has let ten seconds pass

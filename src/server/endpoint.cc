@@ -52,9 +52,9 @@ Endpoint endpoint_of_store(const std::string& socket_path, const StorePlace& sto
       &store};
 }
 
-sys::AtPath at_path_of(const ServeOptions& options) {
+os::AtPath at_path_of(const ServeOptions& options) {
   // Who has the store's lock is alone at its sockets, but for processes that were killed.
-  return options.store.empty() ? sys::AtPath::kNobody : sys::AtPath::kAnybody;
+  return options.store.empty() ? os::AtPath::kNobody : os::AtPath::kAnybody;
 }
 
 std::string metrics_socket_of(const ServeOptions& options) {

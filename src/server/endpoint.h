@@ -8,10 +8,10 @@
 
 #include "lamina/result.h"
 #include "lamina/serve.h"
+#include "os/unix_socket.h"
 #include "server/snapshots.h"
 #include "server/store_place.h"
 #include "server/vm.h"
-#include "sys/unix_socket.h"
 
 namespace lamina::server {
 
@@ -41,12 +41,12 @@ struct AccessRules {
   std::string socket_group;          ///< empty: the group of the process
   std::vector<std::uint32_t> users;  ///< besides root and the user of the process
   bool any_user = false;             ///< Endpoint::service_for says who is served
-  sys::AtPath at_path = sys::AtPath::kNobody;
+  os::AtPath at_path = os::AtPath::kNobody;
 };
 AccessRules access_rules_of(const ServeOptions& options);
 
 /// What the sockets of these options may take the place of. REQUIRES: a store is locked.
-sys::AtPath at_path_of(const ServeOptions& options);
+os::AtPath at_path_of(const ServeOptions& options);
 
 /// Where metrics are answered; empty: nowhere.
 std::string metrics_socket_of(const ServeOptions& options);

@@ -8,7 +8,8 @@
 #include <cerrno>
 
 #include "base/error.h"
-#include "sys/directory.h"
+#include "os/directory.h"
+#include "os/path_walk.h"
 
 namespace lamina::server {
 namespace {
@@ -31,7 +32,7 @@ LogFile LogFile::of_stderr() {
   const std::size_t slash = path.rfind('/');
   if (slash == std::string::npos) return {};
   LogFile log(path.substr(slash + 1),
-              sys::Fd(::open(sys::parent_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+              os::Fd(::open(os::parent_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
   struct stat directory{};
   struct stat named{};
   if (!log.directory_.valid() || ::fstat(log.directory_.get(), &directory) != 0 ||
@@ -48,9 +49,9 @@ Status LogFile::reopen() const {
   struct stat before{};
   struct stat errors{};
   struct stat output{};
-  const sys::Fd file(::openat(directory_.get(), name_.c_str(),
-                              O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
-                              kMode));
+  const os::Fd file(::openat(directory_.get(), name_.c_str(),
+                             O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
+                             kMode));
   if (!file.valid()) return system_failure("open", name_, errno);
   if (::fstat(file.get(), &before) != 0 || !S_ISREG(before.st_mode)) {
     return fail(ErrorKind::kFailed, "'{}' is no file any more", name_);

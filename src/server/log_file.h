@@ -6,7 +6,7 @@
 #include <string>
 
 #include "lamina/result.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace lamina::server {
 
@@ -17,7 +17,7 @@ class LogFile {
   static LogFile of_stderr();
 
   /// That of a predecessor.
-  LogFile(std::string name, sys::Fd directory)
+  LogFile(std::string name, os::Fd directory)
       : name_(std::move(name)), directory_(std::move(directory)) {}
 
   /// For a successor: the file's name in directory(); empty: there is none.
@@ -39,7 +39,7 @@ class LogFile {
   LogFile() = default;
 
   std::string name_;
-  sys::Fd directory_;
+  os::Fd directory_;
 };
 
 }  // namespace lamina::server

@@ -13,8 +13,8 @@
 #include "base/contain.h"
 #include "base/error.h"
 #include "lamina/serve.h"
-#include "sys/peer.h"
-#include "sys/unix_socket.h"
+#include "os/peer.h"
+#include "os/unix_socket.h"
 
 namespace lamina::server {
 namespace {
@@ -37,12 +37,12 @@ void answer(int client, const std::string& metrics) {
 
 }  // namespace
 
-Result<MetricsSocket> MetricsSocket::create(const std::string& path, sys::Fd inherited,
-                                            sys::AtPath at_path) {
+Result<MetricsSocket> MetricsSocket::create(const std::string& path, os::Fd inherited,
+                                            os::AtPath at_path) {
   if (!inherited.valid()) {
-    sys::SocketAccess access;
+    os::SocketAccess access;
     access.at_path = at_path;
-    LAMINA_ASSIGN_OR_RETURN(inherited, sys::listen_at(path, access));
+    LAMINA_ASSIGN_OR_RETURN(inherited, os::listen_at(path, access));
   }
   MetricsSocket socket(path, std::move(inherited));
   LAMINA_RETURN_IF_ERROR(socket.resume());
@@ -50,7 +50,7 @@ Result<MetricsSocket> MetricsSocket::create(const std::string& path, sys::Fd inh
 }
 
 Status MetricsSocket::resume() {
-  epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
+  epoll_ = os::Fd(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) return system_failure("epoll_create", path_, errno);
   return {};
 }
@@ -59,9 +59,9 @@ void MetricsSocket::handle(const std::function<std::string()>& metrics) {
   answer_those_who_asked(metrics);
   // A bounded number at once: others than those who ask for metrics wait too.
   for (std::size_t i = 0; i < kMaxClients; ++i) {
-    auto client = sys::accept_connection(listening_.get(), path_);
+    auto client = os::accept_connection(listening_.get(), path_);
     if (!client || !*client) break;
-    const auto peer = sys::peer_of((*client)->get());
+    const auto peer = os::peer_of((*client)->get());
     const pid_t process = peer ? peer->pid : -1;
     make_room_for(process);
     const int fd = (*client)->get();
@@ -134,10 +134,10 @@ constexpr std::chrono::seconds kAnswerTime{10};
 /// What the socket answers; nothing when the server closed the connection first. kBusy when it has
 /// let `wait` pass.
 Result<std::string> ask_once(const std::string& metrics_socket, Wait wait) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd socket, sys::connect_to(metrics_socket, wait));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd socket, os::connect_to(metrics_socket, wait));
   constexpr std::string_view kRequest = "GET /metrics HTTP/1.0\r\n\r\n";
   std::string text;
-  if (wait) LAMINA_RETURN_IF_ERROR(sys::limit_receiving(socket.get(), *wait));
+  if (wait) LAMINA_RETURN_IF_ERROR(os::limit_receiving(socket.get(), *wait));
   if (::send(socket.get(), kRequest.data(), kRequest.size(), MSG_NOSIGNAL) < 0) {
     if (errno == EPIPE || errno == ECONNRESET) return text;
     return system_failure("send", metrics_socket, errno);

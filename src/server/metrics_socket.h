@@ -8,8 +8,8 @@
 #include <string>
 
 #include "lamina/result.h"
-#include "sys/fd.h"
-#include "sys/unix_socket.h"
+#include "os/fd.h"
+#include "os/unix_socket.h"
 
 namespace lamina::server {
 
@@ -18,8 +18,8 @@ namespace lamina::server {
 class MetricsSocket {
  public:
   /// `inherited`: the listening socket of a predecessor, or invalid.
-  static Result<MetricsSocket> create(const std::string& path, sys::Fd inherited,
-                                      sys::AtPath at_path);
+  static Result<MetricsSocket> create(const std::string& path, os::Fd inherited,
+                                      os::AtPath at_path);
 
   MetricsSocket(MetricsSocket&&) = default;
   MetricsSocket& operator=(MetricsSocket&&) = delete;
@@ -46,13 +46,13 @@ class MetricsSocket {
   static void remove(const std::string& path);
 
  private:
-  MetricsSocket(std::string path, sys::Fd listening)
+  MetricsSocket(std::string path, os::Fd listening)
       : path_(std::move(path)), listening_(std::move(listening)) {}
 
   using Clock = std::chrono::steady_clock;
 
   struct Client {
-    sys::Fd connection;
+    os::Fd connection;
     pid_t process = -1;
     Clock::time_point since;
   };
@@ -62,8 +62,8 @@ class MetricsSocket {
   void forget(int client);
 
   std::string path_;
-  sys::Fd listening_;
-  sys::Fd epoll_;
+  os::Fd listening_;
+  os::Fd epoll_;
   std::list<Client> clients_;  ///< in the order of their arrival
 };
 

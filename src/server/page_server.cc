@@ -13,6 +13,10 @@
 #include "base/contain.h"
 #include "base/error.h"
 #include "base/mutex.h"
+#include "os/directory.h"
+#include "os/event.h"
+#include "os/process.h"
+#include "os/thread.h"
 #include "server/acceptor.h"
 #include "server/control_socket.h"
 #include "server/endpoint.h"
@@ -26,10 +30,6 @@
 #include "server/store_place.h"
 #include "server/stranded.h"
 #include "server/takeover.h"
-#include "sys/directory.h"
-#include "sys/event.h"
-#include "sys/process.h"
-#include "sys/thread.h"
 
 namespace lamina {
 
@@ -60,20 +60,20 @@ class PageServer::Implementation {
                             StateDirectory::open(options_.state_directory, options_.store));
     states_ = std::make_unique<StateDirectory>(std::move(states));
     LAMINA_ASSIGN_OR_RETURN(std::vector<Endpoint> endpoints, open_endpoints());
-    LAMINA_ASSIGN_OR_RETURN(wake_, sys::Event::create("page server"));
+    LAMINA_ASSIGN_OR_RETURN(wake_, os::Event::create("page server"));
     LAMINA_ASSIGN_OR_RETURN(Acceptor acceptor, Acceptor::create(*states_, std::move(endpoints),
                                                                 access_rules_of(options_), {}));
     acceptor_ = std::make_unique<Acceptor>(std::move(acceptor));
     if (!options_.store.empty()) {
       auto control =
-          ControlSocket::create(control_socket_of(store_->path()), sys::Fd(), at_path_of(options_));
+          ControlSocket::create(control_socket_of(store_->path()), os::Fd(), at_path_of(options_));
       if (!control) {
         acceptor_->close();
         return std::unexpected(control.error());
       }
       control_ = std::make_unique<ControlSocket>(std::move(*control));
       auto metrics =
-          MetricsSocket::create(metrics_socket_of(options_), sys::Fd(), at_path_of(options_));
+          MetricsSocket::create(metrics_socket_of(options_), os::Fd(), at_path_of(options_));
       if (!metrics) {
         acceptor_->close();
         return std::unexpected(metrics.error());
@@ -84,7 +84,7 @@ class PageServer::Implementation {
     LAMINA_ASSIGN_OR_RETURN(served_,
                             ServedVms::start(vms_, default_threads(options_.threads), log_));
     look_again_until_ = Clock::now() + kLookingAgain;
-    LAMINA_ASSIGN_OR_RETURN(thread_, sys::start_thread("page server", [this] { run(); }));
+    LAMINA_ASSIGN_OR_RETURN(thread_, os::start_thread("page server", [this] { run(); }));
     return {};
   }
 
@@ -235,7 +235,7 @@ class PageServer::Implementation {
       LAMINA_THREAD_ANNOTATION(requires_capability(mutex_)) {
     const Status added = served_->add(vm);
     if (added) return;
-    static_cast<void>(sys::kill_process(vm->pidfd.get()));
+    static_cast<void>(os::kill_process(vm->pidfd.get()));
     states_->remove(vm->directory);
     ++totals_.vms_killed;
     say(fmt::format("process {} was killed, it could not be served: {}", vm->state.record().pid,
@@ -259,7 +259,7 @@ class PageServer::Implementation {
   const ServeOptions options_;
   LogLimiter limiter_{options_.log};
   const Log log_ = [this](const std::string& line) { limiter_.say(line); };
-  sys::Fd store_lock_;
+  os::Fd store_lock_;
   std::optional<StorePlace> store_;
   Snapshots snapshots_;
   std::unique_ptr<StateDirectory> states_;
@@ -267,7 +267,7 @@ class PageServer::Implementation {
   std::unique_ptr<Acceptor> acceptor_;
   std::unique_ptr<ControlSocket> control_;
   std::unique_ptr<MetricsSocket> metrics_;
-  sys::Event wake_;
+  os::Event wake_;
   std::atomic<Request> request_ = Request::kNone;
   mutable Mutex mutex_;  ///< vms_ and totals_ are changed by the thread and read by metrics()
   Totals totals_;

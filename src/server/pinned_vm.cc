@@ -4,25 +4,27 @@
 #include <utility>
 
 #include "base/error.h"
+#include "os/directory.h"
+#include "os/path_walk.h"
+#include "os/process.h"
+#include "store/areas.h"
 #include "store/name.h"
 #include "store/store.h"
-#include "sys/directory.h"
-#include "sys/process.h"
 
 namespace lamina::server {
 
 std::string VmPin::snapshot_path() const {
   if (!facts || facts->snapshot.empty()) return {};
-  const std::string area = sys::parent_of(path);
-  const auto named = store::parse_snapshot_path(sys::parent_of(area) + "/" + facts->snapshot);
+  const std::string area = os::parent_of(path);
+  const auto named = store::parse_snapshot_path(os::parent_of(area) + "/" + facts->snapshot);
   return named && named->name == facts->snapshot ? named->path : std::string();
 }
 
-Result<VmPin> pin_of_peer(const std::string& store, const sys::Peer& peer,
+Result<VmPin> pin_of_peer(const std::string& store, const os::Peer& peer,
                           std::uint64_t start_time) {
   VmPin pin;
   pin.path =
-      fmt::format("{}/{}/{}", store, store::kVmsArea, sys::process_name(peer.pid, start_time));
+      fmt::format("{}/{}/{}", store, store::kVmsArea, os::process_name(peer.pid, start_time));
   pin.base = pin.path + "/" + store::kPinBaseName;
   LAMINA_ASSIGN_OR_RETURN(const store::StoreIdentity here, store::identity_of_store(store));
   auto facts = store::read_own_pin_facts(pin.path, here);
@@ -46,9 +48,9 @@ std::optional<VmPin> pin_of_record(const pager::VmRecord& record) {
   const std::string_view suffix = store::kPinBaseName;
   VmPin pin;
   pin.base = record.snapshot;
-  pin.path = sys::parent_of(pin.base);
+  pin.path = os::parent_of(pin.base);
   const std::string expected =
-      fmt::format("/{}/{}", store::kVmsArea, sys::process_name(record.pid, record.start_time));
+      fmt::format("/{}/{}", store::kVmsArea, os::process_name(record.pid, record.start_time));
   if (!pin.path.ends_with(expected) || pin.base != fmt::format("{}/{}", pin.path, suffix)) {
     return std::nullopt;
   }

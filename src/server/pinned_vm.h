@@ -6,9 +6,9 @@
 #include <string>
 
 #include "lamina/result.h"
+#include "os/peer.h"
 #include "pager/vm_state.h"
 #include "store/pin.h"
-#include "sys/peer.h"
 
 namespace lamina::server {
 
@@ -24,8 +24,7 @@ struct VmPin {
 
 /// The pin in `store` (absolute) of a process that has connected. kFailed when it has none or is
 /// another user's than the pin's: the pin is what allows it to be served.
-Result<VmPin> pin_of_peer(const std::string& store, const sys::Peer& peer,
-                          std::uint64_t start_time);
+Result<VmPin> pin_of_peer(const std::string& store, const os::Peer& peer, std::uint64_t start_time);
 
 /// The pin that a VM's record names; nothing when it was served a snapshot by its name. Without
 /// facts when they cannot be read: what is served does not depend on them.

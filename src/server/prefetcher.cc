@@ -6,15 +6,15 @@
 #include "base/block.h"
 #include "base/contain.h"
 #include "base/error.h"
-#include "sys/page_cache.h"
-#include "sys/thread.h"
+#include "os/page_cache.h"
+#include "os/thread.h"
 
 namespace lamina::server {
 
 Result<std::unique_ptr<Prefetcher>> Prefetcher::start() {
   std::unique_ptr<Prefetcher> started(new Prefetcher);
   LAMINA_ASSIGN_OR_RETURN(started->thread_,
-                          sys::start_thread("prefetcher", [raw = started.get()] { raw->run(); }));
+                          os::start_thread("prefetcher", [raw = started.get()] { raw->run(); }));
   return started;
 }
 
@@ -63,8 +63,8 @@ void Prefetcher::read_ahead(const Wanted& wanted) const {
       const mapping::Extent extent = chain.mapping().resolve(run.guest_block + done);
       const std::uint32_t count = std::min(extent.block_count, run.block_count - done);
       if (extent.layer != mapping::kZeros) {
-        sys::read_ahead(chain.layer(extent.layer).fd(), extent.storage_block * kBlockBytes,
-                        count * kBlockBytes);
+        os::read_ahead(chain.layer(extent.layer).fd(), extent.storage_block * kBlockBytes,
+                       count * kBlockBytes);
       }
       done += count;
     }

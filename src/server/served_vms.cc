@@ -10,8 +10,8 @@
 
 #include "base/contain.h"
 #include "base/error.h"
-#include "sys/clock.h"
-#include "sys/process.h"
+#include "os/clock.h"
+#include "os/process.h"
 
 namespace lamina::server {
 std::size_t default_threads(std::uint32_t wanted) {
@@ -24,7 +24,7 @@ void count_ended(const Ended& ended, const Vm& vm, Totals& totals, const Log& lo
   add_counters(totals.counters, vm.state.counters());
   if (ended.state != pager::SessionState::kKilled) return;
   ++totals.vms_killed;
-  static_cast<void>(sys::kill_process(vm.pidfd.get()));
+  static_cast<void>(os::kill_process(vm.pidfd.get()));
   if (log) {
     log(fmt::format("process {} was killed, its memory could not be served from '{}': {}",
                     vm.state.record().pid, vm.state.record().snapshot, ended.failure));
@@ -40,7 +40,7 @@ Totals sum_of(const Totals& totals, const Vms& vms) {
 
 Result<std::unique_ptr<ServedVms>> ServedVms::start(Vms& vms, std::size_t threads, Log log) {
   std::unique_ptr<ServedVms> served(new ServedVms(vms, std::move(log)));
-  served->epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
+  served->epoll_ = os::Fd(::epoll_create1(EPOLL_CLOEXEC));
   if (!served->epoll_.valid()) return system_failure("epoll_create", "served VMs", errno);
   if (auto prefetcher = Prefetcher::start()) served->prefetcher_ = std::move(*prefetcher);
   LAMINA_ASSIGN_OR_RETURN(served->storer_, WorkingSetStorer::start());
@@ -166,7 +166,7 @@ void ServedVms::save_recording(const Vm& vm) noexcept {
 
 int ServedVms::save_due_recordings() {
   constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
-  const std::uint64_t now_ns = sys::monotonic_ns();
+  const std::uint64_t now_ns = os::monotonic_ns();
   std::vector<const Vm*> due;
   int next_ms = -1;
   for (const auto& [id, until_ns] : recording_) {

@@ -69,7 +69,7 @@ class ServedVms {
 
   Vms& vms_;
   Log log_;
-  sys::Fd epoll_;
+  os::Fd epoll_;
   std::map<std::uint64_t, std::uint64_t> recording_;  ///< until when, by VM
   std::set<std::uint64_t> storing_;                   ///< whose recordings are being stored
   std::map<std::uint64_t, Ended> waiting_;            ///< for that, and not served any more

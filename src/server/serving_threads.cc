@@ -12,9 +12,9 @@
 
 #include "base/contain.h"
 #include "base/error.h"
-#include "sys/clock.h"
-#include "sys/process.h"
-#include "sys/thread.h"
+#include "os/clock.h"
+#include "os/process.h"
+#include "os/thread.h"
 
 namespace lamina::server {
 namespace {
@@ -57,11 +57,11 @@ class ServingThreads::Thread {
   }
 
   Status start() {
-    LAMINA_ASSIGN_OR_RETURN(control_, sys::Event::create("serving threads"));
-    epoll_ = sys::Fd(::epoll_create1(EPOLL_CLOEXEC));
+    LAMINA_ASSIGN_OR_RETURN(control_, os::Event::create("serving threads"));
+    epoll_ = os::Fd(::epoll_create1(EPOLL_CLOEXEC));
     if (!epoll_.valid()) return system_failure("epoll_create", "serving threads", errno);
     LAMINA_RETURN_IF_ERROR(watch(control_.fd(), kControlTag));
-    LAMINA_ASSIGN_OR_RETURN(thread_, sys::start_thread("serving thread", [this] { run(); }));
+    LAMINA_ASSIGN_OR_RETURN(thread_, os::start_thread("serving thread", [this] { run(); }));
     return {};
   }
 
@@ -132,7 +132,7 @@ class ServingThreads::Thread {
     if (!putting_off_.empty()) return 0;
     if (lacking_.empty()) return -1;
     constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
-    const std::uint64_t now_ns = sys::monotonic_ns();
+    const std::uint64_t now_ns = os::monotonic_ns();
     std::uint64_t due_ns = now_ns + kLongestWaitNs;
     for (const Served* served : lacking_) {
       due_ns = std::min(due_ns, served->session->next_retry_ns().value_or(now_ns));
@@ -237,8 +237,8 @@ class ServingThreads::Thread {
   void begin(const VmToServe& vm) {
     Status begun = contain("serve a VM", [&] { return make_session(vm); });
     if (begun) return;
-    const bool ended = sys::has_ended(vm.descriptors.pidfd);
-    if (!ended) static_cast<void>(sys::kill_process(vm.descriptors.pidfd));
+    const bool ended = os::has_ended(vm.descriptors.pidfd);
+    if (!ended) static_cast<void>(os::kill_process(vm.descriptors.pidfd));
     finish(vm, {vm.id, ended ? SessionState::kEnded : SessionState::kKilled,
                 std::move(begun.error().message)});
   }
@@ -338,8 +338,8 @@ class ServingThreads::Thread {
 
   ServingThreads& owner_;
   std::unique_ptr<std::byte[]> buffer_;  // NOLINT(modernize-avoid-c-arrays): not zeroed, 2 MiB
-  sys::Event control_;
-  sys::Fd epoll_;
+  os::Event control_;
+  os::Fd epoll_;
   std::unique_ptr<pager::PlanReader> reader_;  ///< of the thread; before the sessions, which use it
   std::thread thread_;
   std::atomic<bool> stopping_ = false;
@@ -358,7 +358,7 @@ class ServingThreads::Thread {
 
 Result<std::unique_ptr<ServingThreads>> ServingThreads::start(std::size_t threads) {
   std::unique_ptr<ServingThreads> started(new ServingThreads);
-  LAMINA_ASSIGN_OR_RETURN(started->ended_event_, sys::Event::create("serving threads"));
+  LAMINA_ASSIGN_OR_RETURN(started->ended_event_, os::Event::create("serving threads"));
   for (std::size_t i = 0; i < threads; ++i) {
     started->threads_.push_back(std::make_unique<Thread>(*started));
     LAMINA_RETURN_IF_ERROR(started->threads_.back()->start());
@@ -385,7 +385,7 @@ void ServingThreads::add(VmToServe vm) {
     return {};
   });
   if (added) return;
-  static_cast<void>(sys::kill_process(pidfd));
+  static_cast<void>(os::kill_process(pidfd));
   report({id, SessionState::kKilled, std::move(added.error().message)});
 }
 

@@ -16,8 +16,8 @@
 #include "base/mutex.h"
 #include "engine/chain.h"
 #include "lamina/result.h"
+#include "os/event.h"
 #include "pager/session.h"
-#include "sys/event.h"
 
 namespace lamina::server {
 
@@ -74,7 +74,7 @@ class ServingThreads {
   void report(Ended ended);
   void report_note(std::string note);
 
-  sys::Event ended_event_;
+  os::Event ended_event_;
   Mutex mutex_;
   std::vector<Ended> ended_ LAMINA_GUARDED_BY(mutex_);
   std::vector<std::string> notes_ LAMINA_GUARDED_BY(mutex_);

@@ -7,16 +7,18 @@
 
 #include "base/error.h"
 #include "format/working_set.h"
+#include "os/directory.h"
+#include "os/path_walk.h"
+#include "os/process.h"
+#include "store/areas.h"
 #include "store/store.h"
-#include "sys/directory.h"
-#include "sys/process.h"
 
 namespace lamina::server {
 
 /// A working set that is replayed. Its file is kept open, like a snapshot's header.
 struct Snapshots::Replay {
   pager::PopulatePlan plan;
-  sys::OpenedFile file;
+  os::OpenedFile file;
 };
 
 namespace {
@@ -24,8 +26,8 @@ namespace {
 Result<Snapshot> load(const std::string& path) {
   LAMINA_ASSIGN_OR_RETURN(store::OpenSnapshot opened, store::open_snapshot(path));
   LAMINA_ASSIGN_OR_RETURN(
-      sys::OpenedFile header,
-      sys::open_regular(opened.directory.get(), store::kHeaderName, O_RDONLY, path));
+      os::OpenedFile header,
+      os::open_regular(opened.directory.get(), store::kHeaderName, O_RDONLY, path));
   return Snapshot{path, std::move(opened), std::move(header.fd), header.facts};
 }
 
@@ -48,7 +50,7 @@ std::shared_ptr<const Snapshot> Snapshots::keep(Snapshot snapshot) {
   return kept;
 }
 
-std::shared_ptr<const Snapshot> Snapshots::find_open(const sys::FileFacts& header) const {
+std::shared_ptr<const Snapshot> Snapshots::find_open(const os::FileFacts& header) const {
   for (const auto& one : open_) {
     auto snapshot = one.lock();
     if (snapshot && snapshot->header_facts.same_file(header)) return snapshot;
@@ -62,7 +64,7 @@ std::size_t Snapshots::open_count() const {
 }
 
 Result<Service> Snapshots::open(const std::string& path, std::vector<std::string>& notes) {
-  LAMINA_ASSIGN_OR_RETURN(const std::string absolute, sys::real_path(path));
+  LAMINA_ASSIGN_OR_RETURN(const std::string absolute, os::real_path(path));
   LAMINA_ASSIGN_OR_RETURN(Snapshot loaded, load(absolute));
   Service service;
   service.snapshot = keep(std::move(loaded));
@@ -76,8 +78,8 @@ Result<Service> Snapshots::open(const std::string& path, std::vector<std::string
 }
 
 Result<std::shared_ptr<const Snapshot>> Snapshots::share(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, store::open_in_store(path));
-  const auto header = sys::open_regular(directory.get(), store::kHeaderName, O_RDONLY, path);
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd directory, store::open_in_store(path));
+  const auto header = os::open_regular(directory.get(), store::kHeaderName, O_RDONLY, path);
   // (What is replaced at this very moment may have no header any more, and is opened below.)
   if (header) {
     if (auto found = find_open(header->facts)) return found;
@@ -108,7 +110,7 @@ pager::VmRecord Snapshots::in_its_place(const pager::VmRecord& record) const {
   pager::VmRecord placed = record;
   if (store_ == nullptr) return placed;
   const std::string in_store =
-      fmt::format("/{}/{}/{}", store::kVmsArea, sys::process_name(record.pid, record.start_time),
+      fmt::format("/{}/{}/{}", store::kVmsArea, os::process_name(record.pid, record.start_time),
                   store::kPinBaseName);
   if (record.snapshot.ends_with(in_store)) placed.snapshot = store_->path() + in_store;
   return placed;
@@ -174,8 +176,8 @@ Result<std::shared_ptr<const pager::PopulatePlan>> Snapshots::replay(const std::
                                                                      std::uint64_t memory_bytes,
                                                                      bool rest) {
   const std::string file_path = fmt::format("{}/{}", path, store::kWorkingSetName);
-  LAMINA_ASSIGN_OR_RETURN(sys::OpenedFile file, sys::open_regular(directory, store::kWorkingSetName,
-                                                                  O_RDONLY, file_path));
+  LAMINA_ASSIGN_OR_RETURN(os::OpenedFile file,
+                          os::open_regular(directory, store::kWorkingSetName, O_RDONLY, file_path));
   const auto plan_of = [](std::shared_ptr<const Replay> replay) {
     const pager::PopulatePlan* plan = &replay->plan;
     return std::shared_ptr<const pager::PopulatePlan>(std::move(replay), plan);
@@ -188,7 +190,7 @@ Result<std::shared_ptr<const pager::PopulatePlan>> Snapshots::replay(const std::
   }
   LAMINA_ASSIGN_OR_RETURN(
       const std::vector<std::byte> bytes,
-      sys::read_whole(file.fd.get(), format::max_working_set_bytes(), file_path));
+      os::read_whole(file.fd.get(), format::max_working_set_bytes(), file_path));
   auto decoded = format::decode_working_set(bytes);
   if (!decoded) return std::unexpected(with_context(file_path, decoded.error()));
   if (decoded->memory_bytes != memory_bytes) {

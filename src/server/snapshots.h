@@ -15,20 +15,20 @@
 
 #include "lamina/result.h"
 #include "lamina/serve.h"
+#include "os/fd.h"
+#include "os/file.h"
 #include "pager/session.h"
 #include "server/pinned_vm.h"
 #include "server/store_place.h"
 #include "store/snapshot_directory.h"
-#include "sys/fd.h"
-#include "sys/file.h"
 
 namespace lamina::server {
 
 struct Snapshot {
   std::string path;  ///< where it was opened, absolute
   store::OpenSnapshot opened;
-  sys::Fd header;  ///< kept open: the numbers of its file cannot be given to another one
-  sys::FileFacts header_facts;
+  os::Fd header;  ///< kept open: the numbers of its file cannot be given to another one
+  os::FileFacts header_facts;
 };
 
 /// What one VM is served. Copies share.
@@ -71,7 +71,7 @@ class Snapshots {
   /// The snapshot at `path`, shared when the same header is open.
   Result<std::shared_ptr<const Snapshot>> share(const std::string& path);
   std::shared_ptr<const Snapshot> keep(Snapshot snapshot);
-  [[nodiscard]] std::shared_ptr<const Snapshot> find_open(const sys::FileFacts& header) const;
+  [[nodiscard]] std::shared_ptr<const Snapshot> find_open(const os::FileFacts& header) const;
   Result<Service> find_named(const pager::VmRecord& record, std::vector<std::string>& notes);
   std::shared_ptr<const pager::PopulatePlan> plan_for(const std::string& path, int directory,
                                                       std::uint64_t memory_bytes, Populate populate,

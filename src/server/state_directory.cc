@@ -14,10 +14,10 @@
 #include "base/contain.h"
 #include "base/error.h"
 #include "lamina/uuid.h"
-#include "sys/directory.h"
-#include "sys/file.h"
-#include "sys/lock.h"
-#include "sys/process.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/lock.h"
+#include "os/process.h"
 
 namespace lamina::server {
 namespace {
@@ -42,10 +42,10 @@ std::vector<std::string> default_paths() {
   return paths;
 }
 
-Result<sys::Fd> open_private(const std::string& path) {
-  LAMINA_RETURN_IF_ERROR(sys::make_directory(AT_FDCWD, path, path));
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd fd,
-                          sys::open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, path));
+Result<os::Fd> open_private(const std::string& path) {
+  LAMINA_RETURN_IF_ERROR(os::make_directory(AT_FDCWD, path, path));
+  LAMINA_ASSIGN_OR_RETURN(os::Fd fd,
+                          os::open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, path));
   struct stat status{};
   struct statfs system{};
   if (::fstat(fd.get(), &status) != 0 || ::fstatfs(fd.get(), &system) != 0) {
@@ -67,27 +67,27 @@ Result<sys::Fd> open_private(const std::string& path) {
 }
 
 /// Held while a directory is made and locked, or looked for: no scan sees one between the two.
-Result<sys::Fd> lock_scan(int directory, const std::string& path) {
+Result<os::Fd> lock_scan(int directory, const std::string& path) {
   const std::string object = path + "/" + kScanLock;
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, sys::open_at(directory, kScanLock, O_RDWR | O_CREAT, object));
-  LAMINA_RETURN_IF_ERROR(sys::wait_for_lock(fd.get(), object));
+  LAMINA_ASSIGN_OR_RETURN(os::Fd fd, os::open_at(directory, kScanLock, O_RDWR | O_CREAT, object));
+  LAMINA_RETURN_IF_ERROR(os::wait_for_lock(fd.get(), object));
   return fd;
 }
 
 /// Whether `name` is still the directory `fd`.
 bool is_named(int fd, int parent, const std::string& name) {
-  const auto ours = sys::facts_of(fd, name);
-  const auto named = sys::facts_of_name(parent, name, name);
+  const auto ours = os::facts_of(fd, name);
+  const auto named = os::facts_of_name(parent, name, name);
   return ours && named && ours->same_file(*named);
 }
 
 std::string namespace_text() {
-  const auto number = sys::pid_namespace();
+  const auto number = os::pid_namespace();
   return number ? std::to_string(*number) + "\n" : std::string();
 }
 
 std::string noted_namespace(int directory, const std::string& path) {
-  const auto bytes = sys::read_if_there(directory, kScanLock, kMaxNamespaceBytes, path);
+  const auto bytes = os::read_if_there(directory, kScanLock, kMaxNamespaceBytes, path);
   if (!bytes || !*bytes) return {};
   return {reinterpret_cast<const char*>((*bytes)->data()), (*bytes)->size()};
 }
@@ -104,9 +104,9 @@ void note_namespace(int directory, const std::string& path) {
   std::string text = namespace_text();
   if (text.empty() || text == before) return;
   if (!before.empty()) text = "several\n";
-  const auto file = sys::open_at(directory, kScanLock, O_RDWR | O_CREAT | O_NOFOLLOW, path);
-  if (!file || !sys::truncate(file->get(), 0, path)) return;
-  static_cast<void>(sys::write_at(file->get(), std::as_bytes(std::span(text)), 0, path));
+  const auto file = os::open_at(directory, kScanLock, O_RDWR | O_CREAT | O_NOFOLLOW, path);
+  if (!file || !os::truncate(file->get(), 0, path)) return;
+  static_cast<void>(os::write_at(file->get(), std::as_bytes(std::span(text)), 0, path));
 }
 
 }  // namespace
@@ -125,7 +125,7 @@ Result<StateDirectory> StateDirectory::open(const std::string& path, const std::
 }
 
 Result<StateDirectory> StateDirectory::open_at(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, open_private(path));
+  LAMINA_ASSIGN_OR_RETURN(os::Fd fd, open_private(path));
   return StateDirectory(path, std::move(fd));
 }
 
@@ -135,7 +135,7 @@ Result<StateDirectory> StateDirectory::open_store(const std::string& name) const
   const std::string path = path_ + "/" + name;
   for (int i = 0; i < kAttempts; ++i) {
     LAMINA_ASSIGN_OR_RETURN(StateDirectory opened, open_at(path));
-    LAMINA_RETURN_IF_ERROR(sys::wait_for_shared_lock(opened.fd_.get(), path));
+    LAMINA_RETURN_IF_ERROR(os::wait_for_shared_lock(opened.fd_.get(), path));
     if (!is_named(opened.fd_.get(), fd_.get(), name)) continue;
     note_namespace(opened.fd_.get(), path);
     return opened;
@@ -144,7 +144,7 @@ Result<StateDirectory> StateDirectory::open_store(const std::string& name) const
 }
 
 void StateDirectory::remove_abandoned_stores(const std::string& kept) const {
-  const auto names = sys::list_directory(fd_.get(), path_);
+  const auto names = os::list_directory(fd_.get(), path_);
   if (!names) return;
   std::size_t left = kMostRemoved;
   for (const std::string& name : *names) {
@@ -157,22 +157,22 @@ void StateDirectory::remove_abandoned_stores(const std::string& kept) const {
 
 Status StateDirectory::remove_store_if_abandoned(const std::string& name) const {
   const std::string path = path_ + "/" + name;
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd fd, sys::open_directory(fd_.get(), name, path));
+  LAMINA_ASSIGN_OR_RETURN(os::Fd fd, os::open_directory(fd_.get(), name, path));
   const StateDirectory other(path, std::move(fd));
   if (!is_of_this_namespace(other.fd_.get(), path)) return {};
   // A server holds it shared for as long as it lives.
-  LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(other.fd_.get(), path));
+  LAMINA_ASSIGN_OR_RETURN(const bool locked, os::try_lock(other.fd_.get(), path));
   if (!locked || !is_named(other.fd_.get(), fd_.get(), name)) return {};
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          sys::list_directory(other.fd_.get(), path));
+                          os::list_directory(other.fd_.get(), path));
   for (const std::string& vm : names) {
-    const auto process = sys::parse_process_name(vm);
+    const auto process = os::parse_process_name(vm);
     if (!process) continue;
-    LAMINA_ASSIGN_OR_RETURN(const bool runs, sys::is_running(process->pid, process->start_time));
+    LAMINA_ASSIGN_OR_RETURN(const bool runs, os::is_running(process->pid, process->start_time));
     // It waits for a server, which will find it here.
     if (runs) return {};
   }
-  return sys::remove_tree(fd_.get(), name, path);
+  return os::remove_tree(fd_.get(), name, path);
 }
 
 Result<StateDirectory> StateDirectory::open_default() {
@@ -192,12 +192,12 @@ Result<StateDirectory> StateDirectory::open_default() {
 Result<StateDirectory> StateDirectory::open_in_shared_memory() {
   const std::string area = kSharedMemory;
   const std::string own = fmt::format("lamina-{}", ::geteuid());
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, area, area));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd directory, os::open_directory(AT_FDCWD, area, area));
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          sys::list_directory(directory.get(), area));
+                          os::list_directory(directory.get(), area));
   for (const std::string& name : names) {
     if (name != own && !name.starts_with(own + ".")) continue;
-    const auto facts = sys::facts_of_name(directory.get(), name, area);
+    const auto facts = os::facts_of_name(directory.get(), name, area);
     if (!facts || !facts->is_directory || facts->user != ::geteuid()) continue;
     auto opened = open_at(area + "/" + name);
     if (opened) return opened;
@@ -207,40 +207,40 @@ Result<StateDirectory> StateDirectory::open_in_shared_memory() {
 }
 
 Result<VmDirectory> StateDirectory::claim(pid_t pid, std::uint64_t start_time) const {
-  const std::string name = sys::process_name(pid, start_time);
+  const std::string name = os::process_name(pid, start_time);
   const std::string object = path_ + "/" + name;
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd scan, lock_scan(fd_.get(), path_));
-  LAMINA_ASSIGN_OR_RETURN(const bool made, sys::make_directory(fd_.get(), name, object));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd scan, lock_scan(fd_.get(), path_));
+  LAMINA_ASSIGN_OR_RETURN(const bool made, os::make_directory(fd_.get(), name, object));
   if (!made) {
     return fail(ErrorKind::kBusy, "process {} has connected before; it has one memory to be served",
                 pid);
   }
-  auto directory = contain(object, [&] { return sys::open_directory(fd_.get(), name, object); });
+  auto directory = contain(object, [&] { return os::open_directory(fd_.get(), name, object); });
   if (directory) {
-    const auto locked = sys::try_lock(directory->get(), object);
+    const auto locked = os::try_lock(directory->get(), object);
     if (locked && *locked) return VmDirectory(name, std::move(*directory));
     directory = fail(ErrorKind::kFailed, "'{}' cannot be locked", object);
   }
-  static_cast<void>(sys::remove_directory(fd_.get(), name, object));
+  static_cast<void>(os::remove_directory(fd_.get(), name, object));
   return std::unexpected(directory.error());
 }
 
 bool StateDirectory::has(const std::string& process_name) const {
-  return sys::name_exists(fd_.get(), process_name);
+  return os::name_exists(fd_.get(), process_name);
 }
 
 Result<std::vector<VmDirectory>> StateDirectory::claim_abandoned() const {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd scan, lock_scan(fd_.get(), path_));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd scan, lock_scan(fd_.get(), path_));
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          sys::list_directory(fd_.get(), path_));
+                          os::list_directory(fd_.get(), path_));
   std::vector<VmDirectory> found;
   for (const std::string& name : names) {
-    if (!sys::parse_process_name(name)) continue;
+    if (!os::parse_process_name(name)) continue;
     const std::string object = path_ + "/" + name;
-    auto directory = sys::open_directory(fd_.get(), name, object);
+    auto directory = os::open_directory(fd_.get(), name, object);
     if (!directory && directory.error().kind == ErrorKind::kNotFound) continue;  // just ended
     if (!directory) return std::unexpected(directory.error());
-    LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(directory->get(), object));
+    LAMINA_ASSIGN_OR_RETURN(const bool locked, os::try_lock(directory->get(), object));
     if (locked) found.emplace_back(name, std::move(*directory));
   }
   return found;
@@ -248,7 +248,7 @@ Result<std::vector<VmDirectory>> StateDirectory::claim_abandoned() const {
 
 void StateDirectory::remove(const VmDirectory& vm) const {
   // What is left is found by the next start, whose process is gone then.
-  static_cast<void>(sys::remove_tree(fd_.get(), vm.name(), path_of(vm)));
+  static_cast<void>(os::remove_tree(fd_.get(), vm.name(), path_of(vm)));
 }
 
 }  // namespace lamina::server

@@ -15,22 +15,22 @@
 #include <vector>
 
 #include "lamina/result.h"
+#include "os/fd.h"
 #include "pager/vm_state.h"
-#include "sys/fd.h"
 
 namespace lamina::server {
 
 /// One VM's directory, locked. It stays when this goes, until remove() is called.
 class VmDirectory {
  public:
-  VmDirectory(std::string name, sys::Fd fd) : name_(std::move(name)), fd_(std::move(fd)) {}
+  VmDirectory(std::string name, os::Fd fd) : name_(std::move(name)), fd_(std::move(fd)) {}
 
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] int fd() const { return fd_.get(); }
 
  private:
   std::string name_;
-  sys::Fd fd_;
+  os::Fd fd_;
 };
 
 class StateDirectory {
@@ -46,7 +46,7 @@ class StateDirectory {
   static Result<StateDirectory> open(const std::string& path, const std::string& store);
 
   /// One that is open already, whatever has become of its name and mode.
-  StateDirectory(std::string path, sys::Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+  StateDirectory(std::string path, os::Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
 
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] int fd() const { return fd_.get(); }
@@ -76,7 +76,7 @@ class StateDirectory {
   [[nodiscard]] Status remove_store_if_abandoned(const std::string& name) const;
 
   std::string path_;
-  sys::Fd fd_;
+  os::Fd fd_;
 };
 
 inline constexpr const char* kStateName = "state";

@@ -5,11 +5,13 @@
 
 #include "base/error.h"
 #include "lamina/serve.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/lock.h"
+#include "os/path_walk.h"
 #include "server/control_socket.h"
+#include "store/areas.h"
 #include "store/store.h"
-#include "sys/directory.h"
-#include "sys/file.h"
-#include "sys/lock.h"
 
 namespace lamina {
 namespace {
@@ -28,17 +30,17 @@ std::string path_in_vms_area(const std::string& store, const char* name) {
 
 namespace server {
 
-Result<sys::Fd> lock_store(const std::string& store) {
+Result<os::Fd> lock_store(const std::string& store) {
   // Who has just been killed may be on its way out, and who asks whether a store is served has the
   // lock for a moment.
   constexpr int kAttempts = 100;
   constexpr int kPauseMs = 10;
   const std::string path = path_in_vms_area(store, kLockName);
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd area, store::make_vms_area(store));
-  LAMINA_ASSIGN_OR_RETURN(sys::OpenedFile file,
-                          sys::open_regular(area.get(), kLockName, O_RDWR | O_CREAT, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd area, store::make_vms_area(store));
+  LAMINA_ASSIGN_OR_RETURN(os::OpenedFile file,
+                          os::open_regular(area.get(), kLockName, O_RDWR | O_CREAT, path));
   for (int i = 0; i < kAttempts; ++i) {
-    LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(file.fd.get(), path));
+    LAMINA_ASSIGN_OR_RETURN(const bool locked, os::try_lock(file.fd.get(), path));
     if (locked) return std::move(file.fd);
     ::poll(nullptr, 0, kPauseMs);
   }
@@ -64,10 +66,10 @@ std::string daemon_socket(const std::string& store) { return path_in_vms_area(st
 
 StoreServer find_store_server(const std::string& store) {
   const std::string path = path_in_vms_area(store, kLockName);
-  const auto area = store::open_in_store(sys::parent_of(path));
+  const auto area = store::open_in_store(os::parent_of(path));
   if (!area) return StoreServer::kNone;
-  const auto file = sys::open_regular(area->get(), kLockName, O_RDONLY, path);
-  if (!file || !sys::is_locked(file->fd.get(), path).value_or(false)) return StoreServer::kNone;
+  const auto file = os::open_regular(area->get(), kLockName, O_RDONLY, path);
+  if (!file || !os::is_locked(file->fd.get(), path).value_or(false)) return StoreServer::kNone;
   // A process that was killed has its lock and its listening sockets until the kernel closes them,
   // so only an answer tells that somebody is there.
   return server::ask_control(server::control_socket_of(store));

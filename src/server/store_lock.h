@@ -5,13 +5,13 @@
 #include <string>
 
 #include "lamina/result.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace lamina::server {
 
 /// Locks the store; the lock goes with the last copy of the descriptor. kBusy when it is served
 /// already, kNotFound when there is no such directory.
-Result<sys::Fd> lock_store(const std::string& store);
+Result<os::Fd> lock_store(const std::string& store);
 
 /// Where the page server of a store says that it is there: <store>/.vms/page-server.control.
 std::string control_socket_of(const std::string& store);

@@ -8,7 +8,8 @@
 #include <utility>
 
 #include "base/error.h"
-#include "sys/directory.h"
+#include "os/directory.h"
+#include "os/path_walk.h"
 
 namespace lamina::server {
 namespace {
@@ -22,8 +23,8 @@ bool leads_to(const std::string& path, const struct stat& directory) {
 }  // namespace
 
 Result<StorePlace> StorePlace::open(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(std::string absolute, sys::real_path(path));
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd directory, sys::open_directory(AT_FDCWD, absolute, path));
+  LAMINA_ASSIGN_OR_RETURN(std::string absolute, os::real_path(path));
+  LAMINA_ASSIGN_OR_RETURN(os::Fd directory, os::open_directory(AT_FDCWD, absolute, path));
   return StorePlace(std::move(absolute), std::move(directory));
 }
 

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "lamina/result.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace lamina::server {
 
@@ -15,7 +15,7 @@ class StorePlace {
   static Result<StorePlace> open(const std::string& path);
 
   /// That of a predecessor, wherever it is by now. `path` is absolute: where it was.
-  StorePlace(std::string path, sys::Fd directory)
+  StorePlace(std::string path, os::Fd directory)
       : path_(std::move(path)), directory_(std::move(directory)) {}
 
   [[nodiscard]] int fd() const { return directory_.get(); }
@@ -25,7 +25,7 @@ class StorePlace {
 
  private:
   std::string path_;
-  sys::Fd directory_;
+  os::Fd directory_;
 };
 
 }  // namespace lamina::server

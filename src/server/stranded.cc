@@ -4,9 +4,10 @@
 #include <utility>
 
 #include "base/error.h"
+#include "os/process.h"
+#include "store/areas.h"
 #include "store/pin.h"
 #include "store/store.h"
-#include "sys/process.h"
 
 namespace lamina::server {
 namespace {
@@ -55,7 +56,7 @@ bool StrandedVms::is_stranded(const StateDirectory& states, const store::StoreId
   const auto facts = store::read_own_pin_facts(
       fmt::format("{}/{}/{}", store_->path(), store::kVmsArea, pin), here);
   return facts && facts->by_page_faults && store::is_running(*facts).value_or(false) &&
-         sys::waits_for_pages(facts->pid).value_or(false);
+         os::waits_for_pages(facts->pid).value_or(false);
 }
 
 }  // namespace lamina::server

@@ -11,15 +11,15 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "sys/file.h"
-#include "sys/own_process.h"
+#include "os/file.h"
+#include "os/own_process.h"
 
 namespace lamina::server {
 namespace {
 
 using Json = nlohmann::json;
 
-using sys::kEstateVariable;
+using os::kEstateVariable;
 constexpr std::uint64_t kMaxEstateBytes = std::uint64_t{64} << 20;
 
 Json to_json(const Bequest& bequest, Purpose purpose) {
@@ -67,17 +67,17 @@ std::vector<int> all_descriptors(const Bequest& bequest) {
   return fds;
 }
 
-sys::Fd adopt(const Json& number) {
+os::Fd adopt(const Json& number) {
   const int fd = number.get<int>();
   set_inherited(fd, false);
-  return sys::Fd(fd);
+  return os::Fd(fd);
 }
 
 Result<std::unique_ptr<Vm>> vm_from(const StateDirectory& states, const Json& json) {
   VmDirectory directory(json.at("directory").get<std::string>(), adopt(json.at("directory_fd")));
-  sys::Fd userfaultfd = adopt(json.at("userfaultfd"));
-  sys::Fd pidfd = adopt(json.at("pidfd"));
-  sys::Fd connection = adopt(json.at("connection"));
+  os::Fd userfaultfd = adopt(json.at("userfaultfd"));
+  os::Fd pidfd = adopt(json.at("pidfd"));
+  os::Fd connection = adopt(json.at("connection"));
   const std::string path = states.path_of(directory);
   return attach_vm(path, std::move(directory), std::move(userfaultfd), std::move(pidfd),
                    std::move(connection));
@@ -119,10 +119,10 @@ Result<Estate> estate_from(const std::vector<std::byte>& bytes) {
 
 Error exec_successor(const std::vector<std::string>& command, const Bequest& bequest,
                      Purpose purpose) {
-  sys::Fd list(::memfd_create("lamina-estate", 0));
+  os::Fd list(::memfd_create("lamina-estate", 0));
   if (!list.valid()) return system_error("memfd_create", "estate", errno);
   const std::string text = to_json(bequest, purpose).dump();
-  const Status written = sys::write_at(list.get(), std::as_bytes(std::span(text)), 0, "estate");
+  const Status written = os::write_at(list.get(), std::as_bytes(std::span(text)), 0, "estate");
   if (!written) return written.error();
   const std::string number = std::to_string(list.get());
   ::setenv(kEstateVariable, number.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): about to exec
@@ -146,9 +146,9 @@ Result<std::optional<Estate>> take_estate() {
   const std::string_view digits = number;
   std::from_chars(digits.data(), digits.data() + digits.size(), fd);
   ::unsetenv(kEstateVariable);  // NOLINT(concurrency-mt-unsafe): one thread yet
-  const sys::Fd list(fd);
+  const os::Fd list(fd);
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
-                          sys::read_whole(list.get(), kMaxEstateBytes, "estate"));
+                          os::read_whole(list.get(), kMaxEstateBytes, "estate"));
   try {
     LAMINA_ASSIGN_OR_RETURN(Estate estate, estate_from(bytes));
     return std::optional(std::move(estate));

@@ -12,11 +12,11 @@
 #include <vector>
 
 #include "lamina/result.h"
+#include "os/fd.h"
 #include "server/log_file.h"
 #include "server/served_vms.h"
 #include "server/state_directory.h"
 #include "server/store_place.h"
-#include "sys/fd.h"
 
 namespace lamina::server {
 
@@ -25,10 +25,10 @@ struct Estate {
   StateDirectory states;
   std::optional<StorePlace> store;  ///< nothing when no store is served
   LogFile log;
-  std::vector<sys::Fd> listening;
-  sys::Fd control;                       ///< its listening socket; invalid when there is none
-  sys::Fd metrics;                       ///< the same
-  sys::Fd store_lock;                    ///< invalid when no store is served
+  std::vector<os::Fd> listening;
+  os::Fd control;                        ///< its listening socket; invalid when there is none
+  os::Fd metrics;                        ///< the same
+  os::Fd store_lock;                     ///< invalid when no store is served
   pid_t worker = -1;                     ///< a child that still serves; -1: none
   bool stopping = false;                 ///< nobody is accepted any more
   bool is_trial = false;                 ///< all belongs to the parent, which only asks

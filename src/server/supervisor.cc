@@ -22,6 +22,10 @@
 #include "base/contain.h"
 #include "base/error.h"
 #include "lamina/serve.h"
+#include "os/directory.h"
+#include "os/notify.h"
+#include "os/path_walk.h"
+#include "os/process.h"
 #include "server/acceptor.h"
 #include "server/control_message.h"
 #include "server/control_socket.h"
@@ -40,9 +44,6 @@
 #include "server/trial.h"
 #include "server/worker.h"
 #include "server/worker_process.h"
-#include "sys/directory.h"
-#include "sys/notify.h"
-#include "sys/process.h"
 
 namespace lamina {
 namespace {
@@ -74,7 +75,7 @@ class Supervisor {
       : options_(options),
         limiter_(options.log),
         snapshots_(options.populate, options.record),
-        worker_([this](sys::Fd control) { be_worker(std::move(control)); }, log_) {}
+        worker_([this](os::Fd control) { be_worker(std::move(control)); }, log_) {}
 
   Status run() {
     LAMINA_RETURN_IF_ERROR(check_serve_options(options_));
@@ -127,16 +128,16 @@ class Supervisor {
 
   Status open_answering_sockets() {
     if (store_) {
-      LAMINA_ASSIGN_OR_RETURN(ControlSocket control,
-                              ControlSocket::create(control_socket_of(store_->path()), sys::Fd(),
-                                                    at_path_of(options_)));
+      LAMINA_ASSIGN_OR_RETURN(
+          ControlSocket control,
+          ControlSocket::create(control_socket_of(store_->path()), os::Fd(), at_path_of(options_)));
       control_ = std::make_unique<ControlSocket>(std::move(control));
     }
     // The last one that is made.
     const std::string path = metrics_path();
     if (path.empty()) return {};
     LAMINA_ASSIGN_OR_RETURN(MetricsSocket metrics,
-                            MetricsSocket::create(path, sys::Fd(), at_path_of(options_)));
+                            MetricsSocket::create(path, os::Fd(), at_path_of(options_)));
     metrics_ = std::make_unique<MetricsSocket>(std::move(metrics));
     return {};
   }
@@ -147,8 +148,8 @@ class Supervisor {
     stranded_.set_store(*store_);
     endpoints_.push_back(
         endpoint_of_store(page_server_socket(store_->path()), *store_, snapshots_, log_));
-    const std::string area = sys::parent_of(page_server_socket(store_->path()));
-    const auto directory = sys::open_directory(AT_FDCWD, area, area);
+    const std::string area = os::parent_of(page_server_socket(store_->path()));
+    const auto directory = os::open_directory(AT_FDCWD, area, area);
     rotates_log_ = directory && log_file_.is_in(directory->get(), kStoreLogName);
   }
 
@@ -177,11 +178,11 @@ class Supervisor {
     if (estate.is_trial) return {};
     if (serves_still(estate)) {
       // A child of this process still, which was another program a moment ago.
-      const auto pidfd = sys::open_process(estate.worker);
+      const auto pidfd = os::open_process(estate.worker);
       ::kill(estate.worker, SIGKILL);
       // One that a tracer holds at its end serves nobody any more.
       constexpr std::chrono::seconds kLongest{10};
-      if (pidfd) static_cast<void>(sys::wait_for_end(pidfd->get(), kLongest));
+      if (pidfd) static_cast<void>(os::wait_for_end(pidfd->get(), kLongest));
       ::waitpid(estate.worker, nullptr, WNOHANG);
     }
     for (std::size_t i = 0; i < estate.vms.size(); ++i) {
@@ -199,7 +200,7 @@ class Supervisor {
       services.push_back(snapshots_.find(vm->state.record(), notes));
       const auto& service = services.back();
       // A pin goes with its VM.
-      if (service || sys::has_ended(vm->pidfd.get())) continue;
+      if (service || os::has_ended(vm->pidfd.get())) continue;
       const bool never = service.error().kind == ErrorKind::kNotFound ||
                          service.error().kind == ErrorKind::kCorrupt;
       if (!never || estate.is_trial || serves_still(estate)) {
@@ -230,7 +231,7 @@ class Supervisor {
 
   /// Without those whose snapshots are gone: the VMs of others need a server.
   Status reopen_endpoints(Estate& estate) {
-    std::vector<sys::Fd> listening;
+    std::vector<os::Fd> listening;
     for (std::size_t i = 0; i < options_.endpoints.size(); ++i) {
       const ServeEndpoint& endpoint = options_.endpoints[i];
       std::vector<std::string> notes;
@@ -264,13 +265,13 @@ class Supervisor {
       vms_[vm->id] = std::move(vm);
       return;
     }
-    if (sys::has_ended(vm->pidfd.get())) return states_->remove(vm->directory);
+    if (os::has_ended(vm->pidfd.get())) return states_->remove(vm->directory);
     kill_vm(*vm, service.error().message);
   }
 
   /// One that can never be served.
   void kill_vm(const Vm& vm, const std::string& cause) {
-    static_cast<void>(sys::kill_process(vm.pidfd.get()));
+    static_cast<void>(os::kill_process(vm.pidfd.get()));
     ++totals_.vms_killed;
     log_(fmt::format("VM {} was killed, it cannot be served any more: {}", vm.directory.name(),
                      cause));
@@ -284,7 +285,7 @@ class Supervisor {
 
   /// What a serving process sees of this one, and the signals.
   Status watch_itself() {
-    LAMINA_ASSIGN_OR_RETURN(sys::Fd itself, sys::open_process(::getpid()));
+    LAMINA_ASSIGN_OR_RETURN(os::Fd itself, os::open_process(::getpid()));
     LAMINA_RETURN_IF_ERROR(block_signals());
     supervisor_ = ::getpid();
     supervisor_pidfd_ = std::move(itself);
@@ -298,7 +299,7 @@ class Supervisor {
     if (::sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) {
       return system_failure("sigprocmask", "signals", errno);
     }
-    signals_ = sys::Fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    signals_ = os::Fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
     if (!signals_.valid()) return system_failure("signalfd", "signals", errno);
     return {};
   }
@@ -319,7 +320,7 @@ class Supervisor {
   [[nodiscard]] bool looks_again() const { return Clock::now() < look_again_until_; }
 
   /// In the child: serves until the supervisor is gone.
-  void be_worker(sys::Fd control) {
+  void be_worker(os::Fd control) {
     std::array<char, 16> own_name{};
     ::prctl(PR_GET_NAME, own_name.data());
     ::prctl(PR_SET_NAME, kWorkerName);
@@ -616,7 +617,7 @@ class Supervisor {
     manager_.to_environment();
     const Error failed =
         exec_successor(options_.restart_command, bequest(worker_.pid()), Purpose::kSucceed);
-    manager_ = sys::ServiceManager::from_environment();
+    manager_ = os::ServiceManager::from_environment();
     log_(fmt::format("no new process takes this one's place: {}", failed.message));
     to_be_succeeded_ = false;
     acceptor_->hold(false);
@@ -650,8 +651,8 @@ class Supervisor {
   const Log log_ = [this](const std::string& line) { limiter_.say(line); };
   LogFile log_file_ = LogFile::of_stderr();
   bool rotates_log_ = false;
-  pid_t supervisor_ = -1;     ///< asked before any fork: a child's parent may be gone
-  sys::Fd supervisor_pidfd_;  ///< the same: what it has told a child counts when it is gone
+  pid_t supervisor_ = -1;    ///< asked before any fork: a child's parent may be gone
+  os::Fd supervisor_pidfd_;  ///< the same: what it has told a child counts when it is gone
   // What the acceptor's findings become.
   const std::function<void(std::unique_ptr<Vm>)> take_ = [this](std::unique_ptr<Vm> vm) {
     admit(std::move(vm));
@@ -662,15 +663,15 @@ class Supervisor {
   };
   std::optional<StorePlace> store_;
   Snapshots snapshots_;
-  sys::ServiceManager manager_ = sys::ServiceManager::from_environment();
-  sys::Fd store_lock_;
+  os::ServiceManager manager_ = os::ServiceManager::from_environment();
+  os::Fd store_lock_;
   std::vector<Endpoint> endpoints_;
   std::unique_ptr<StateDirectory> states_;
   StrandedVms stranded_;
   std::unique_ptr<Acceptor> acceptor_;
   std::unique_ptr<ControlSocket> control_;
   std::unique_ptr<MetricsSocket> metrics_;
-  sys::Fd signals_;
+  os::Fd signals_;
   Vms vms_;
   WorkerProcess worker_;
   pid_t judged_ = -1;  ///< the serving process that was found to live

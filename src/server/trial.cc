@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "sys/process.h"
+#include "os/process.h"
 
 namespace lamina::server {
 namespace {
@@ -50,7 +50,7 @@ Status Trial::begin(const std::vector<std::string>& command, const Bequest& bequ
   }
   pid_ = child;
   program_ = command.front();
-  auto pidfd = sys::open_process(child);
+  auto pidfd = os::open_process(child);
   if (!pidfd) {
     end();
     return std::unexpected(pidfd.error());
@@ -68,7 +68,7 @@ int Trial::due_ms() const {
 
 std::optional<Status> Trial::take_outcome() {
   if (pid_ <= 0) return std::nullopt;
-  if (!sys::has_ended(pidfd_.get())) {
+  if (!os::has_ended(pidfd_.get())) {
     if (Clock::now() < deadline_) return std::nullopt;
     end();
     return fail(ErrorKind::kFailed, "'{}' was not ready within {} s", program_, kLongest.count());

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "lamina/result.h"
+#include "os/fd.h"
 #include "server/succession.h"
-#include "sys/fd.h"
 
 namespace lamina::server {
 
@@ -48,7 +48,7 @@ class Trial {
   void end();
 
   pid_t pid_ = -1;
-  sys::Fd pidfd_;
+  os::Fd pidfd_;
   std::string program_;
   Clock::time_point deadline_;
 };

@@ -5,12 +5,12 @@
 #include <chrono>
 
 #include "base/error.h"
-#include "sys/clock.h"
-#include "sys/file.h"
-#include "sys/peer.h"
-#include "sys/process.h"
-#include "sys/process_end.h"
-#include "sys/userfaultfd.h"
+#include "os/clock.h"
+#include "os/file.h"
+#include "os/peer.h"
+#include "os/process.h"
+#include "os/process_end.h"
+#include "os/userfaultfd.h"
 
 namespace lamina::server {
 namespace {
@@ -21,29 +21,29 @@ constexpr std::chrono::seconds kRecordingTime{10};
 /// The number of `userfaultfd` in the peer, for whoever takes it from there one day; -1 when this
 /// process may not look.
 int number_in_peer(pid_t pid, int userfaultfd) {
-  const auto candidates = sys::userfaultfds_of(pid);
+  const auto candidates = os::userfaultfds_of(pid);
   if (!candidates) return -1;
   for (const int number : *candidates) {
-    if (sys::is_same_file(pid, number, userfaultfd).value_or(false)) return number;
+    if (os::is_same_file(pid, number, userfaultfd).value_or(false)) return number;
   }
   return -1;
 }
 
 /// A pidfd of the process that `named` means, and of nothing else that got its pid. kNotFound when
 /// it has ended; any other failure says nothing about it.
-Result<sys::Fd> open_named_process(const sys::NamedProcess& named) {
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd pidfd, sys::open_process(named.pid));
-  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t start_time, sys::start_time_of(named.pid));
+Result<os::Fd> open_named_process(const os::NamedProcess& named) {
+  LAMINA_ASSIGN_OR_RETURN(os::Fd pidfd, os::open_process(named.pid));
+  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t start_time, os::start_time_of(named.pid));
   if (start_time != named.start_time) {
     return fail(ErrorKind::kNotFound, "process {} has ended", named.pid);
   }
   return pidfd;
 }
 
-Result<sys::Fd> take_userfaultfd(const pager::VmRecord& record, int pidfd) {
+Result<os::Fd> take_userfaultfd(const pager::VmRecord& record, int pidfd) {
   int number = record.userfaultfd;
   if (number < 0) {
-    LAMINA_ASSIGN_OR_RETURN(const std::vector<int> candidates, sys::userfaultfds_of(record.pid));
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<int> candidates, os::userfaultfds_of(record.pid));
     if (candidates.size() != 1) {
       return fail(ErrorKind::kFailed,
                   "process {} has {} userfaultfds, and which is ours is not known", record.pid,
@@ -51,8 +51,8 @@ Result<sys::Fd> take_userfaultfd(const pager::VmRecord& record, int pidfd) {
     }
     number = candidates.front();
   }
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd taken, sys::take_descriptor(pidfd, number));
-  if (!sys::is_userfaultfd(taken.get())) {
+  LAMINA_ASSIGN_OR_RETURN(os::Fd taken, os::take_descriptor(pidfd, number));
+  if (!os::is_userfaultfd(taken.get())) {
     return fail(ErrorKind::kFailed, "descriptor {} of process {} is its userfaultfd no more",
                 number, record.pid);
   }
@@ -62,20 +62,20 @@ Result<sys::Fd> take_userfaultfd(const pager::VmRecord& record, int pidfd) {
 }  // namespace
 
 Result<ClaimedPeer> claim_peer(const StateDirectory& states, int connection) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Peer peer, sys::peer_of(connection));
-  auto opened = sys::open_peer(connection);
-  if (!opened && sys::start_time_of(peer.pid).has_value()) return std::unexpected(opened.error());
+  LAMINA_ASSIGN_OR_RETURN(const os::Peer peer, os::peer_of(connection));
+  auto opened = os::open_peer(connection);
+  if (!opened && os::start_time_of(peer.pid).has_value()) return std::unexpected(opened.error());
   if (!opened) return fail(ErrorKind::kFailed, "process {} ended before its handshake", peer.pid);
-  sys::Fd pidfd = std::move(*opened);
-  const auto start_time = sys::start_time_of(peer.pid);
+  os::Fd pidfd = std::move(*opened);
+  const auto start_time = os::start_time_of(peer.pid);
   if (!start_time) {
-    if (sys::has_ended(pidfd.get())) {
+    if (os::has_ended(pidfd.get())) {
       return fail(ErrorKind::kFailed, "process {} ended before its handshake{}", peer.pid,
-                  sys::how_it_ended(pidfd.get(), {.pid = peer.pid, .start_time = 0}));
+                  os::how_it_ended(pidfd.get(), {.pid = peer.pid, .start_time = 0}));
     }
     return std::unexpected(start_time.error());
   }
-  if (!sys::may_signal(pidfd.get())) {
+  if (!os::may_signal(pidfd.get())) {
     return fail(
         ErrorKind::kFailed,
         "process {} of user {} may not be killed by this one, so that a page that cannot be "
@@ -87,7 +87,7 @@ Result<ClaimedPeer> claim_peer(const StateDirectory& states, int connection) {
 }
 
 Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer& claimed,
-                                    pager::Handshake handshake, sys::Fd& connection,
+                                    pager::Handshake handshake, os::Fd& connection,
                                     Service service) {
   const store::OpenSnapshot& snapshot = service.snapshot->opened;
   const std::uint64_t memory_bytes = snapshot.header.memory_bytes;
@@ -103,7 +103,7 @@ Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer& c
   facts.snapshot = service.path;
   if (service.record) {
     facts.record_until_ns =
-        sys::monotonic_ns() +
+        os::monotonic_ns() +
         static_cast<std::uint64_t>(std::chrono::nanoseconds(kRecordingTime).count());
   }
   LAMINA_ASSIGN_OR_RETURN(
@@ -116,10 +116,10 @@ Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer& c
 }
 
 Result<std::unique_ptr<Vm>> attach_vm(const std::string& path, VmDirectory directory,
-                                      sys::Fd userfaultfd, sys::Fd pidfd, sys::Fd connection) {
+                                      os::Fd userfaultfd, os::Fd pidfd, os::Fd connection) {
   const std::string state_path = path + "/" + kStateName;
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd file,
-                          sys::open_at(directory.fd(), kStateName, O_RDWR, state_path));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd file,
+                          os::open_at(directory.fd(), kStateName, O_RDWR, state_path));
   LAMINA_ASSIGN_OR_RETURN(pager::VmState state, pager::VmState::attach(file.get(), state_path));
   return std::make_unique<Vm>(Vm{0,
                                  {},
@@ -131,10 +131,10 @@ Result<std::unique_ptr<Vm>> attach_vm(const std::string& path, VmDirectory direc
 }
 
 Result<std::unique_ptr<Vm>> reacquire_vm(const StateDirectory& states, VmDirectory& directory) {
-  const auto named = sys::parse_process_name(directory.name());
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd pidfd, open_named_process(*named));
+  const auto named = os::parse_process_name(directory.name());
+  LAMINA_ASSIGN_OR_RETURN(os::Fd pidfd, open_named_process(*named));
   const std::string path = states.path_of(directory) + "/" + kStateName;
-  const auto file = sys::open_at(directory.fd(), kStateName, O_RDWR, path);
+  const auto file = os::open_at(directory.fd(), kStateName, O_RDWR, path);
   if (!file && file.error().kind == ErrorKind::kNotFound) {
     return fail(ErrorKind::kFailed, "process {} had not finished its handshake", named->pid);
   }
@@ -143,25 +143,25 @@ Result<std::unique_ptr<Vm>> reacquire_vm(const StateDirectory& states, VmDirecto
   if (state.record().pid != named->pid || state.record().start_time != named->start_time) {
     return fail(ErrorKind::kCorrupt, "'{}' is the state of another process", path);
   }
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd userfaultfd, take_userfaultfd(state.record(), pidfd.get()));
+  LAMINA_ASSIGN_OR_RETURN(os::Fd userfaultfd, take_userfaultfd(state.record(), pidfd.get()));
   return std::make_unique<Vm>(Vm{0,
                                  {},
                                  std::move(directory),
                                  std::move(userfaultfd),
                                  std::move(pidfd),
-                                 sys::Fd(),
+                                 os::Fd(),
                                  std::move(state)});
 }
 
 Result<bool> kill_if_waiting(const std::string& process_name) {
-  const auto named = sys::parse_process_name(process_name);
+  const auto named = os::parse_process_name(process_name);
   const auto pidfd = open_named_process(*named);
   if (!pidfd && pidfd.error().kind == ErrorKind::kNotFound) return false;
   if (!pidfd) return std::unexpected(pidfd.error());
   // When this process may not look, the VM is taken to wait.
-  const auto held = sys::userfaultfds_of(named->pid);
+  const auto held = os::userfaultfds_of(named->pid);
   if (held && held->empty()) return false;
-  LAMINA_RETURN_IF_ERROR(sys::kill_process(pidfd->get()));
+  LAMINA_RETURN_IF_ERROR(os::kill_process(pidfd->get()));
   return true;
 }
 

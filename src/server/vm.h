@@ -6,13 +6,13 @@
 #include <string>
 
 #include "lamina/result.h"
+#include "os/fd.h"
+#include "os/peer.h"
 #include "pager/handshake.h"
 #include "pager/session.h"
 #include "pager/vm_state.h"
 #include "server/snapshots.h"
 #include "server/state_directory.h"
-#include "sys/fd.h"
-#include "sys/peer.h"
 
 namespace lamina::server {
 
@@ -20,9 +20,9 @@ struct Vm {
   std::uint64_t id = 0;
   Service service;  ///< keeps open what it is served
   VmDirectory directory;
-  sys::Fd userfaultfd;
-  sys::Fd pidfd;
-  sys::Fd connection;  ///< kept open while the VM lives; invalid after a re-acquisition
+  os::Fd userfaultfd;
+  os::Fd pidfd;
+  os::Fd connection;  ///< kept open while the VM lives; invalid after a re-acquisition
   pager::VmState state;
 
   [[nodiscard]] pager::VmDescriptors descriptors() const {
@@ -32,9 +32,9 @@ struct Vm {
 
 /// What a connection became: the peer's identity, claimed, before its handshake.
 struct ClaimedPeer {
-  sys::Peer peer;
+  os::Peer peer;
   std::uint64_t start_time = 0;
-  sys::Fd pidfd;
+  os::Fd pidfd;
   VmDirectory directory;
 };
 
@@ -46,13 +46,13 @@ Result<ClaimedPeer> claim_peer(const StateDirectory& states, int connection);
 /// process. kCorrupt when the regions do not fit the snapshot. `claimed` and `connection` are moved
 /// from on success only.
 Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer& claimed,
-                                    pager::Handshake handshake, sys::Fd& connection,
+                                    pager::Handshake handshake, os::Fd& connection,
                                     Service service);
 
 /// The VM of a directory whose descriptors are at hand: maps its state. `path` is the directory's.
 /// What it is served is not set.
 Result<std::unique_ptr<Vm>> attach_vm(const std::string& path, VmDirectory directory,
-                                      sys::Fd userfaultfd, sys::Fd pidfd, sys::Fd connection);
+                                      os::Fd userfaultfd, os::Fd pidfd, os::Fd connection);
 
 /// Takes over the VM of an abandoned directory: opens its process and takes the userfaultfd from
 /// it. kNotFound when the process has ended; after any other failure the VM waits for ever: the

@@ -10,9 +10,9 @@
 
 #include "base/contain.h"
 #include "base/error.h"
+#include "os/process.h"
+#include "os/unix_socket.h"
 #include "server/control_message.h"
-#include "sys/process.h"
-#include "sys/unix_socket.h"
 
 namespace lamina::server {
 namespace {
@@ -50,7 +50,7 @@ class Worker {
 
   /// False when the supervisor has closed its end.
   bool handle_message() {
-    auto received = sys::receive_message(control_, kMaxControlBytes);
+    auto received = os::receive_message(control_, kMaxControlBytes);
     if (!received || received->bytes.empty()) return false;
     const auto message = decode_control(received->bytes);
     if (!message) return true;
@@ -85,7 +85,7 @@ class Worker {
       return served_->add(vm);
     }
     // A pin goes with its VM.
-    if (!sys::may_signal(vm->pidfd.get())) {
+    if (!os::may_signal(vm->pidfd.get())) {
       tell_ended({vm->id, pager::SessionState::kEnded, {}});
       return {};
     }
@@ -102,7 +102,7 @@ class Worker {
   }
 
   static Result<std::unique_ptr<Vm>> make_vm(const ControlMessage& message,
-                                             std::vector<sys::Fd>& fds) {
+                                             std::vector<os::Fd>& fds) {
     constexpr std::size_t kFds = 4;
     if (message.kind != MessageKind::kServe || fds.size() != kFds) {
       return fail(ErrorKind::kFailed, "a control message with {} descriptors", fds.size());
@@ -135,8 +135,7 @@ class Worker {
 
   void tell(const ControlMessage& message) const {
     // When the supervisor is gone, the next one sees for itself.
-    static_cast<void>(
-        sys::send_message(control_, encode_control(message), {}, sys::WhenFull::kWait));
+    static_cast<void>(os::send_message(control_, encode_control(message), {}, os::WhenFull::kWait));
   }
 
   Snapshots& snapshots_;

@@ -10,8 +10,8 @@
 #include <utility>
 
 #include "base/error.h"
-#include "sys/process.h"
-#include "sys/unix_socket.h"
+#include "os/process.h"
+#include "os/unix_socket.h"
 
 namespace lamina::server {
 namespace {
@@ -23,7 +23,7 @@ constexpr std::chrono::milliseconds kLongestDelay{1000};
 
 WorkerProcess::Start WorkerProcess::start_if_due() {
   if (pid_ > 0 || Clock::now() < next_start_) return Start::kNone;
-  auto ends = sys::message_socket_pair();
+  auto ends = os::message_socket_pair();
   if (!ends) {
     log_(fmt::format("no serving process can be started yet: {}", ends.error().message));
     delay_next_start();
@@ -44,7 +44,7 @@ WorkerProcess::Start WorkerProcess::start_if_due() {
     delay_ = {};
     return Start::kIsInPlace;
   }
-  auto pidfd = sys::open_process(child);
+  auto pidfd = os::open_process(child);
   if (!pidfd) {
     // Not to be seen any more, or no descriptor is left: without one its end would not be seen.
     log_(fmt::format("no serving process can be started yet: {}", pidfd.error().message));
@@ -80,7 +80,7 @@ void WorkerProcess::delay_next_start() {
 }
 
 std::optional<ControlMessage> WorkerProcess::receive() {
-  const auto received = sys::receive_message(control_.get(), kMaxControlBytes);
+  const auto received = os::receive_message(control_.get(), kMaxControlBytes);
   if (!received || received->bytes.empty()) {
     // It is gone. If it is not, it must not go on without us, and take us for gone.
     kill();
@@ -94,12 +94,12 @@ std::optional<ControlMessage> WorkerProcess::receive() {
 void WorkerProcess::tell(const ControlMessage& message, std::span<const int> fds) {
   if (pid_ <= 0) return;
   const Status sent =
-      sys::send_message(control_.get(), encode_control(message), fds, sys::WhenFull::kFail);
+      os::send_message(control_.get(), encode_control(message), fds, os::WhenFull::kFail);
   if (!sent) kill();
 }
 
 WorkerProcess::Death WorkerProcess::reap() {
-  if (pid_ <= 0 || !sys::has_ended(pidfd_.get())) return Death::kNone;
+  if (pid_ <= 0 || !os::has_ended(pidfd_.get())) return Death::kNone;
   int status = 0;
   // Without a status (this process ignores SIGCHLD) it has ended all the same.
   const bool is_known = ::waitpid(pid_, &status, WNOHANG) == pid_;
@@ -130,7 +130,7 @@ void WorkerProcess::end() {
   kill();
   // A tracer may hold it: it will end, and needs nobody for that.
   constexpr std::chrono::seconds kLongest{10};
-  static_cast<void>(sys::wait_for_end(pidfd_.get(), kLongest));
+  static_cast<void>(os::wait_for_end(pidfd_.get(), kLongest));
   ::waitpid(pid_, nullptr, WNOHANG);
   pid_ = -1;
   pidfd_.reset();

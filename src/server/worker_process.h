@@ -9,9 +9,9 @@
 #include <optional>
 #include <span>
 
+#include "os/fd.h"
 #include "server/control_message.h"
 #include "server/served_vms.h"
-#include "sys/fd.h"
 
 namespace lamina::server {
 
@@ -19,7 +19,7 @@ class WorkerProcess {
  public:
   /// What the child does, with its end of the socket to the supervisor. Returns when the supervisor
   /// is gone and the child takes its place.
-  using Body = std::function<void(sys::Fd control)>;
+  using Body = std::function<void(os::Fd control)>;
 
   /// The exit code of a child that could not begin, for want of memory, threads or descriptors.
   static constexpr int kExitCannotBegin = 75;
@@ -86,8 +86,8 @@ class WorkerProcess {
   Body body_;
   Log log_;
   pid_t pid_ = -1;
-  sys::Fd pidfd_;
-  sys::Fd control_;
+  os::Fd pidfd_;
+  os::Fd control_;
   Clock::time_point started_;
   Clock::time_point next_start_;
   std::chrono::milliseconds delay_{0};

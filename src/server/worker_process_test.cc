@@ -17,7 +17,7 @@ TEST(WorkerProcessTest, OneThatWasKilledIsSucceededByAProgramThatIgnoresItsChild
   ::sigaction(SIGCHLD, &ignore, &before);
   {
     WorkerProcess worker(
-        [](sys::Fd /*control*/) {
+        [](os::Fd /*control*/) {
           while (true) ::pause();
         },
         [](const std::string&) {});

@@ -12,12 +12,12 @@
 #include "base/contain.h"
 #include "base/error.h"
 #include "format/working_set.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/lock.h"
+#include "os/owner.h"
+#include "os/thread.h"
 #include "store/snapshot_directory.h"
-#include "sys/directory.h"
-#include "sys/file.h"
-#include "sys/lock.h"
-#include "sys/owner.h"
-#include "sys/thread.h"
 
 namespace lamina::server {
 namespace {
@@ -56,19 +56,19 @@ Status store_recording(const Recording& recording) {
   }
   const std::vector<std::byte> bytes = format::encode_working_set(working_set_of(recording));
   const int directory = now.directory.get();
-  LAMINA_RETURN_IF_ERROR(sys::check_owner(directory, path));
-  LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(directory, path));
+  LAMINA_RETURN_IF_ERROR(os::check_owner(directory, path));
+  LAMINA_ASSIGN_OR_RETURN(const bool locked, os::try_lock(directory, path));
   if (!locked) return fail(ErrorKind::kBusy, "'{}' is being written", path);
-  return sys::replace_file(directory, store::kNewWorkingSetName, store::kWorkingSetName, bytes,
-                           path);
+  return os::replace_file(directory, store::kNewWorkingSetName, store::kWorkingSetName, bytes,
+                          path);
 }
 
 Result<std::unique_ptr<WorkingSetStorer>> WorkingSetStorer::start() {
   std::unique_ptr<WorkingSetStorer> started(new WorkingSetStorer);
-  LAMINA_ASSIGN_OR_RETURN(started->stored_event_, sys::Event::create("working sets"));
+  LAMINA_ASSIGN_OR_RETURN(started->stored_event_, os::Event::create("working sets"));
   LAMINA_ASSIGN_OR_RETURN(
       started->thread_,
-      sys::start_thread("working set storer", [storer = started.get()] { storer->run(); }));
+      os::start_thread("working set storer", [storer = started.get()] { storer->run(); }));
   return started;
 }
 

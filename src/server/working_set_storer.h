@@ -14,8 +14,8 @@
 #include "base/mutex.h"
 #include "lamina/result.h"
 #include "lamina/uuid.h"
+#include "os/event.h"
 #include "pager/session.h"
-#include "sys/event.h"
 
 namespace lamina::server {
 
@@ -59,7 +59,7 @@ class WorkingSetStorer {
   WorkingSetStorer() = default;
   void run();
 
-  sys::Event stored_event_;
+  os::Event stored_event_;
   Mutex mutex_;
   std::condition_variable_any wake_;
   bool stopping_ LAMINA_GUARDED_BY(mutex_) = false;

@@ -14,14 +14,14 @@
 #include "base/error.h"
 #include "engine/layer.h"
 #include "engine/lost_writes.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/lock.h"
+#include "os/path_walk.h"
+#include "os/read_lease.h"
+#include "store/pause_journal.h"
 #include "store/pending_area.h"
-#include "store/pending_pause.h"
 #include "store/snapshot_directory.h"
-#include "sys/directory.h"
-#include "sys/file.h"
-#include "sys/guarded_path.h"
-#include "sys/lock.h"
-#include "sys/read_lease.h"
 
 namespace lamina::store {
 namespace {
@@ -43,7 +43,7 @@ struct Journal {
   std::int64_t copy_born_ns = 0;
 };
 
-bool is_of(const Journal& journal, const sys::FileFacts& file) {
+bool is_of(const Journal& journal, const os::FileFacts& file) {
   if (file.inode == journal.inode && file.born_ns == journal.born_ns) return true;
   return journal.copy_inode != 0 && file.inode == journal.copy_inode &&
          file.born_ns == journal.copy_born_ns;
@@ -152,7 +152,7 @@ Result<std::optional<Journal>> read_journal(const Store& store, const std::strin
   const std::string path = pending_path(store, journal_name(id));
   LAMINA_ASSIGN_OR_RETURN(
       const auto bytes,
-      sys::read_if_there(store.pending_area(), journal_name(id), kMaxJournalBytes, path));
+      os::read_if_there(store.pending_area(), journal_name(id), kMaxJournalBytes, path));
   return bytes ? decode(*bytes) : std::nullopt;
 }
 
@@ -165,16 +165,16 @@ Result<std::string> why_not_ours(const Store& store, const std::string& id) {
 
 /// Where the file goes: `source_directory` when we have it open, else what the journal's path leads
 /// to, if that is the directory which the file came from. The two are on one file system.
-Result<sys::Fd> open_source_directory(int source_directory, const Journal& journal,
-                                      const sys::FileFacts& file) {
-  const std::string parent = sys::parent_of(journal.source);
-  sys::Fd directory;
+Result<os::Fd> open_source_directory(int source_directory, const Journal& journal,
+                                     const os::FileFacts& file) {
+  const std::string parent = os::parent_of(journal.source);
+  os::Fd directory;
   if (source_directory >= 0) {
-    LAMINA_ASSIGN_OR_RETURN(directory, sys::open_directory(source_directory, ".", parent));
+    LAMINA_ASSIGN_OR_RETURN(directory, os::open_directory(source_directory, ".", parent));
   } else {
-    LAMINA_ASSIGN_OR_RETURN(directory, sys::open_guarded_directory(parent));
+    LAMINA_ASSIGN_OR_RETURN(directory, os::open_given(parent, O_RDONLY | O_DIRECTORY, 0, parent));
   }
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(directory.get(), parent));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(directory.get(), parent));
   if (facts.inode != journal.directory_inode || facts.device != file.device) {
     return fail(ErrorKind::kFailed, "'{}' is not the directory that it was taken from", parent);
   }
@@ -185,23 +185,23 @@ Result<sys::Fd> open_source_directory(int source_directory, const Journal& journ
 /// before it has the name.
 Status replace_by_copy(const Store& store, const std::string& id, int directory,
                        const std::string& path, Journal& journal, const engine::Layer& layer) {
-  LAMINA_RETURN_IF_ERROR(sys::remove_file(directory, kCopyName, path));
+  LAMINA_RETURN_IF_ERROR(os::remove_file(directory, kCopyName, path));
   LAMINA_ASSIGN_OR_RETURN(
-      const sys::Fd copy,
-      sys::open_at(directory, kCopyName, O_RDWR | O_CREAT | O_EXCL, path, kOwnMode));
+      const os::Fd copy,
+      os::open_at(directory, kCopyName, O_RDWR | O_CREAT | O_EXCL, path, kOwnMode));
   LAMINA_RETURN_IF_ERROR(engine::write_anew(layer, copy.get(), path));
-  LAMINA_RETURN_IF_ERROR(sys::sync(copy.get(), path));
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(copy.get(), path));
+  LAMINA_RETURN_IF_ERROR(os::sync(copy.get(), path));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(copy.get(), path));
   journal.copy_inode = facts.inode;
   journal.copy_born_ns = facts.born_ns;
   const std::string text = encode(journal);
+  LAMINA_RETURN_IF_ERROR(os::replace_file(store.pending_area(), id + std::string(kNewJournalSuffix),
+                                          journal_name(id), std::as_bytes(std::span(text)),
+                                          pending_path(store, ".")));
+  LAMINA_RETURN_IF_ERROR(os::sync(store.pending_area(), pending_path(store, ".")));
   LAMINA_RETURN_IF_ERROR(
-      sys::replace_file(store.pending_area(), id + std::string(kNewJournalSuffix), journal_name(id),
-                        std::as_bytes(std::span(text)), pending_path(store, ".")));
-  LAMINA_RETURN_IF_ERROR(sys::sync(store.pending_area(), pending_path(store, ".")));
-  LAMINA_RETURN_IF_ERROR(
-      sys::rename_over(directory, kCopyName, directory, journal.layer_name, path));
-  return sys::sync(directory, path);
+      os::rename_over(directory, kCopyName, directory, journal.layer_name, path));
+  return os::sync(directory, path);
 }
 
 /// A file with a trailer was about to be synced, or has been, or its sync has failed. True when the
@@ -209,8 +209,8 @@ Status replace_by_copy(const Store& store, const std::string& id, int directory,
 /// failed is not filled further.
 Result<bool> make_sure_of_data(const Store& store, const std::string& id, int directory,
                                const std::string& path, Journal& journal,
-                               const sys::OpenedFile& file, bool may_copy) {
-  if (sys::name_exists(directory, kLostName)) {
+                               const os::OpenedFile& file, bool may_copy) {
+  if (os::name_exists(directory, kLostName)) {
     return fail(ErrorKind::kCorrupt,
                 "'{}' was not written to the disk whole: a part of it may be lost; let the VM's "
                 "memory be written anew",
@@ -222,7 +222,7 @@ Result<bool> make_sure_of_data(const Store& store, const std::string& id, int di
   if (!layer && layer.error().kind != ErrorKind::kCorrupt) return std::unexpected(layer.error());
   // Without a whole trailer it had not come so far; or the power has failed, and nothing is cached.
   if (!layer || layer->trailer()->memory_bytes != journal.size_bytes) return false;
-  const Status synced = sys::sync(file.fd.get(), path);
+  const Status synced = os::sync(file.fd.get(), path);
   if (synced && engine::is_on_disk(*layer, directory, journal.layer_name)) return true;
   if (!may_copy) {
     return fail(ErrorKind::kFailed,
@@ -236,24 +236,23 @@ Result<bool> make_sure_of_data(const Store& store, const std::string& id, int di
 /// Makes the file what it was before it was taken over. `is_on_disk`: its data is known to be
 /// there.
 Status restore(int directory, const std::string& path, const Journal& journal, bool is_on_disk) {
-  LAMINA_ASSIGN_OR_RETURN(
-      const sys::OpenedFile file,
-      sys::open_regular(directory, journal.layer_name, O_RDWR | O_NOFOLLOW, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file, os::open_regular(directory, journal.layer_name,
+                                                                      O_RDWR | O_NOFOLLOW, path));
   if (file.facts.size_bytes > journal.size_bytes) {
-    LAMINA_RETURN_IF_ERROR(sys::truncate(file.fd.get(), journal.size_bytes, path));
+    LAMINA_RETURN_IF_ERROR(os::truncate(file.fd.get(), journal.size_bytes, path));
   }
   if (file.facts.user != journal.user || file.facts.group != journal.group) {
-    LAMINA_RETURN_IF_ERROR(sys::set_owner(file.fd.get(), static_cast<std::uint32_t>(journal.user),
-                                          static_cast<std::uint32_t>(journal.group), path));
+    LAMINA_RETURN_IF_ERROR(os::set_owner(file.fd.get(), static_cast<std::uint32_t>(journal.user),
+                                         static_cast<std::uint32_t>(journal.group), path));
   }
   if (file.facts.mode != journal.mode) {
-    LAMINA_RETURN_IF_ERROR(sys::set_mode(
+    LAMINA_RETURN_IF_ERROR(os::set_mode(
         file.fd.get(), static_cast<std::uint32_t>(journal.mode) & kPermissionBits, path));
   }
-  const Status synced = sys::sync(file.fd.get(), path);
+  const Status synced = os::sync(file.fd.get(), path);
   if (synced || is_on_disk) return synced;
   // The next sync would succeed, and nobody could tell what the disk has.
-  static_cast<void>(sys::open_at(directory, kLostName, O_WRONLY | O_CREAT, path));
+  static_cast<void>(os::open_at(directory, kLostName, O_WRONLY | O_CREAT, path));
   return synced;
 }
 
@@ -262,29 +261,28 @@ Status restore(int directory, const std::string& path, const Journal& journal, b
 Result<bool> put_back(const Store& store, const std::string& id, int directory,
                       const std::string& directory_path, Journal journal, int source_directory) {
   const std::string path = directory_path + "/" + journal.layer_name;
-  const auto named = sys::facts_of_name(directory, journal.layer_name, path);
+  const auto named = os::facts_of_name(directory, journal.layer_name, path);
   if (!named && named.error().kind == ErrorKind::kNotFound) return false;
-  LAMINA_ASSIGN_OR_RETURN(
-      const sys::OpenedFile file,
-      sys::open_regular(directory, journal.layer_name, O_RDONLY | O_NOFOLLOW, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file, os::open_regular(directory, journal.layer_name,
+                                                                      O_RDONLY | O_NOFOLLOW, path));
   if (!is_of(journal, file.facts)) {
     return fail(ErrorKind::kFailed,
                 "'{}' is not the file that was taken from '{}' (the store is a copy, or came from "
                 "elsewhere) and is left alone; move it where you want it",
                 path, journal.source);
   }
-  sys::Fd parent;
+  os::Fd parent;
   const Status moved = [&]() -> Status {
     LAMINA_ASSIGN_OR_RETURN(parent, open_source_directory(source_directory, journal, file.facts));
     const std::string name = journal.source.substr(journal.source.rfind('/') + 1);
-    if (sys::name_exists(parent.get(), name)) {
+    if (os::name_exists(parent.get(), name)) {
       return system_failure("rename to", journal.source, EEXIST);
     }
     LAMINA_ASSIGN_OR_RETURN(
         const bool is_on_disk,
         make_sure_of_data(store, id, directory, path, journal, file, source_directory < 0));
     LAMINA_RETURN_IF_ERROR(restore(directory, path, journal, is_on_disk));
-    return sys::rename_new(directory, journal.layer_name, parent.get(), name, journal.source);
+    return os::rename_new(directory, journal.layer_name, parent.get(), name, journal.source);
   }();
   if (!moved) {
     return fail(
@@ -293,18 +291,18 @@ Result<bool> put_back(const Store& store, const std::string& id, int directory,
         "and ingest it again",
         path, moved.error().message);
   }
-  LAMINA_RETURN_IF_ERROR(sys::sync(parent.get(), sys::parent_of(journal.source)));
-  LAMINA_RETURN_IF_ERROR(sys::sync(directory, directory_path));
+  LAMINA_RETURN_IF_ERROR(os::sync(parent.get(), os::parent_of(journal.source)));
+  LAMINA_RETURN_IF_ERROR(os::sync(directory, directory_path));
   return true;
 }
 
 /// The staging directory of an adoption; nothing only when it is really gone. Any other failure to
 /// open it must stop whoever asks: what is in there may be the only copy of a memory file.
-Result<std::optional<sys::Fd>> open_staging(const Store& store, const std::string& id) {
-  auto directory = sys::open_directory(store.pending_area(), id, pending_path(store, id));
+Result<std::optional<os::Fd>> open_staging(const Store& store, const std::string& id) {
+  auto directory = os::open_directory(store.pending_area(), id, pending_path(store, id));
   if (directory) return std::optional(std::move(*directory));
   if (directory.error().kind == ErrorKind::kNotFound &&
-      !sys::name_exists(store.pending_area(), id)) {
+      !os::name_exists(store.pending_area(), id)) {
     return std::nullopt;
   }
   return std::unexpected(directory.error());
@@ -314,7 +312,7 @@ Result<std::optional<sys::Fd>> open_staging(const Store& store, const std::strin
 /// Returns the path that a memory file was put back to, or nothing when none had to be.
 /// `source_directory` is where it came from, if we have that open.
 Result<std::optional<std::string>> undo_adoption(const Store& store, const std::string& id,
-                                                 const std::optional<sys::Fd>& directory,
+                                                 const std::optional<os::Fd>& directory,
                                                  int source_directory = -1) {
   LAMINA_ASSIGN_OR_RETURN(const std::optional<Journal> journal, read_journal(store, id));
   const std::string path = pending_path(store, id);
@@ -328,7 +326,7 @@ Result<std::optional<std::string>> undo_adoption(const Store& store, const std::
     // Without a journal no memory file was moved in yet, and the directory is empty. If it is not,
     // something else happened to it, and what is in it may be the only copy.
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                            sys::list_directory(directory->get(), path));
+                            os::list_directory(directory->get(), path));
     if (!names.empty()) {
       return fail(ErrorKind::kFailed, "'{}' has files but no journal '{}'; look what they are",
                   path, journal_name(id));
@@ -339,24 +337,24 @@ Result<std::optional<std::string>> undo_adoption(const Store& store, const std::
   // The journal goes when the directory has: one without a journal would stay for ever.
   std::vector<std::string> notes;  // the next opening of the store has its own
   LAMINA_RETURN_IF_ERROR(remove_pending(store, id, notes));
-  LAMINA_RETURN_IF_ERROR(sys::remove_file(store.pending_area(), journal_name(id),
-                                          pending_path(store, journal_name(id))));
-  LAMINA_RETURN_IF_ERROR(sys::sync(store.pending_area(), area));
+  LAMINA_RETURN_IF_ERROR(os::remove_file(store.pending_area(), journal_name(id),
+                                         pending_path(store, journal_name(id))));
+  LAMINA_RETURN_IF_ERROR(os::sync(store.pending_area(), area));
   return restored;
 }
 
 /// Ends adoption `id` if its process is gone.
 Result<std::optional<std::string>> end_if_unfinished(const Store& store, const std::string& id) {
-  LAMINA_ASSIGN_OR_RETURN(const std::optional<sys::Fd> directory, open_staging(store, id));
+  LAMINA_ASSIGN_OR_RETURN(const std::optional<os::Fd> directory, open_staging(store, id));
   if (directory) {
     LAMINA_ASSIGN_OR_RETURN(const bool unused,
-                            sys::try_lock(directory->get(), pending_path(store, id)));
+                            os::try_lock(directory->get(), pending_path(store, id)));
     if (!unused) return std::nullopt;
     // It may have been published between the two calls: then the name is gone, or is another's.
-    LAMINA_ASSIGN_OR_RETURN(const std::optional<sys::Fd> again, open_staging(store, id));
+    LAMINA_ASSIGN_OR_RETURN(const std::optional<os::Fd> again, open_staging(store, id));
     if (!again) return std::nullopt;
-    LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts locked, sys::facts_of(directory->get(), id));
-    LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts named, sys::facts_of(again->get(), id));
+    LAMINA_ASSIGN_OR_RETURN(const os::FileFacts locked, os::facts_of(directory->get(), id));
+    LAMINA_ASSIGN_OR_RETURN(const os::FileFacts named, os::facts_of(again->get(), id));
     if (!locked.same_file(named)) return std::nullopt;
   }
   return undo_adoption(store, id, directory);
@@ -367,8 +365,8 @@ Result<std::optional<std::string>> end_if_unfinished(const Store& store, const s
 void remove_if_orphaned(const Store& store, const std::string& name) {
   const std::string id = name.substr(0, name.size() - kNewJournalSuffix.size());
   const int area = store.pending_area();
-  if (sys::name_exists(area, id) || sys::name_exists(area, journal_name(id))) return;
-  static_cast<void>(sys::remove_file(area, name, pending_path(store, name)));
+  if (os::name_exists(area, id) || os::name_exists(area, journal_name(id))) return;
+  static_cast<void>(os::remove_file(area, name, pending_path(store, name)));
 }
 
 }  // namespace
@@ -377,7 +375,7 @@ Result<Adoption> Adoption::take_over(const Store& store, const Staging& staging,
                                      const AdoptedFile& source, const std::string& layer_name) {
   Adoption adoption(store, id.to_string());
   LAMINA_ASSIGN_OR_RETURN(adoption.source_directory_,
-                          sys::open_directory(source.directory, ".", sys::parent_of(source.path)));
+                          os::open_directory(source.directory, ".", os::parent_of(source.path)));
   const Status taken = adoption.take(staging, source, layer_name);
   if (taken) return adoption;
   if (adoption.store_ == nullptr) return std::unexpected(taken.error());
@@ -389,8 +387,8 @@ Result<Adoption> Adoption::take_over(const Store& store, const Staging& staging,
 Status Adoption::take(const Staging& staging, const AdoptedFile& source,
                       const std::string& layer_name) {
   const int from = source_directory_.get();
-  const std::string parent = sys::parent_of(source.path);
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts directory, sys::facts_of(from, parent));
+  const std::string parent = os::parent_of(source.path);
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts directory, os::facts_of(from, parent));
   Journal journal;
   journal.belongs_to = store_->identity();
   journal.source = source.path;
@@ -404,17 +402,17 @@ Status Adoption::take(const Staging& staging, const AdoptedFile& source,
   journal.directory_inode = directory.inode;
   const std::string text = encode(journal);
   const std::string name = journal_name(id_);
-  LAMINA_RETURN_IF_ERROR(sys::write_new_file(
+  LAMINA_RETURN_IF_ERROR(os::write_new_file(
       store_->pending_area(), name, std::as_bytes(std::span(text)), pending_path(*store_, name)));
   // The journal's name and the staging directory's must be on the disk before the file moves.
-  LAMINA_RETURN_IF_ERROR(sys::sync(store_->pending_area(), pending_path(*store_, ".")));
+  LAMINA_RETURN_IF_ERROR(os::sync(store_->pending_area(), pending_path(*store_, ".")));
   const std::string path = staging.file_path(layer_name);
-  LAMINA_RETURN_IF_ERROR(sys::rename_new(from, source.name, staging.fd(), layer_name, path));
+  LAMINA_RETURN_IF_ERROR(os::rename_new(from, source.name, staging.fd(), layer_name, path));
   // The rename went by name: what it moved must be what was checked. Another file goes back at
   // once, as the journal is not about it.
-  const auto moved = sys::facts_of_name(staging.fd(), layer_name, path);
+  const auto moved = os::facts_of_name(staging.fd(), layer_name, path);
   if (!moved || !moved->same_file(source.facts)) {
-    const Status back = sys::rename_new(staging.fd(), layer_name, from, source.name, source.path);
+    const Status back = os::rename_new(staging.fd(), layer_name, from, source.name, source.path);
     if (!back) {
       leave();
       return fail(ErrorKind::kFailed,
@@ -422,27 +420,27 @@ Status Adoption::take(const Staging& staging, const AdoptedFile& source,
                   "'{}' and could not be put back ({}); move it where it belongs",
                   source.path, path, back.error().message);
     }
-    LAMINA_RETURN_IF_ERROR(sys::sync(from, parent));
-    LAMINA_RETURN_IF_ERROR(sys::sync(staging.fd(), staging.path()));
+    LAMINA_RETURN_IF_ERROR(os::sync(from, parent));
+    LAMINA_RETURN_IF_ERROR(os::sync(staging.fd(), staging.path()));
     return fail(ErrorKind::kFailed, "'{}' was exchanged while it was taken over; try again",
                 source.path);
   }
   // From here on nobody else can open it; then whether somebody has is a question with an answer.
   if (source.facts.user != ::geteuid()) {
-    LAMINA_RETURN_IF_ERROR(sys::take_ownership(source.file, path));
+    LAMINA_RETURN_IF_ERROR(os::take_ownership(source.file, path));
   }
-  LAMINA_RETURN_IF_ERROR(sys::set_mode(source.file, kOwnMode, path));
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts now, sys::facts_of(source.file, path));
+  LAMINA_RETURN_IF_ERROR(os::set_mode(source.file, kOwnMode, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts now, os::facts_of(source.file, path));
   if (now.link_count != 1) {
     return fail(ErrorKind::kBusy, "'{}' was given another name while it was taken over; try again",
                 source.path);
   }
-  const sys::Writers writers = sys::writers_of(source.file);
-  LAMINA_RETURN_IF_ERROR(sys::refuse_writers(writers, source.path));
-  if (writers == sys::Writers::kUnknown) {
+  const os::Writers writers = os::writers_of(source.file);
+  LAMINA_RETURN_IF_ERROR(os::refuse_writers(writers, source.path));
+  if (writers == os::Writers::kUnknown) {
     return system_failure("lease to find writers of", source.path, EOPNOTSUPP);
   }
-  return sys::sync(staging.fd(), staging.path());
+  return os::sync(staging.fd(), staging.path());
 }
 
 Adoption::~Adoption() {
@@ -453,8 +451,8 @@ Adoption::~Adoption() {
 
 void Adoption::commit(std::vector<std::string>& notes) {
   const Store& store = *std::exchange(store_, nullptr);
-  const Status removed = sys::remove_file(store.pending_area(), journal_name(id_),
-                                          pending_path(store, journal_name(id_)));
+  const Status removed = os::remove_file(store.pending_area(), journal_name(id_),
+                                         pending_path(store, journal_name(id_)));
   if (!removed) notes.push_back(removed.error().message);
 }
 
@@ -462,14 +460,14 @@ void Adoption::leave() { store_ = nullptr; }
 
 Status Adoption::undo() {
   const Store& store = *std::exchange(store_, nullptr);
-  LAMINA_ASSIGN_OR_RETURN(const std::optional<sys::Fd> directory, open_staging(store, id_));
+  LAMINA_ASSIGN_OR_RETURN(const std::optional<os::Fd> directory, open_staging(store, id_));
   LAMINA_RETURN_IF_ERROR(undo_adoption(store, id_, directory, source_directory_.get()));
   return {};
 }
 
 Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& notes) {
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          sys::list_directory(store.pending_area(), pending_path(store, ".")));
+                          os::list_directory(store.pending_area(), pending_path(store, ".")));
   for (const std::string& name : names) {
     if (name.ends_with(kNewJournalSuffix)) {
       remove_if_orphaned(store, name);
@@ -513,7 +511,7 @@ Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& no
 
 Result<std::vector<std::string>> adopt_foreign_adoptions(const Store& store) {
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          sys::list_directory(store.pending_area(), pending_path(store, ".")));
+                          os::list_directory(store.pending_area(), pending_path(store, ".")));
   const std::string area = pending_path(store, ".");
   std::vector<std::string> taken;
   for (const std::string& name : names) {
@@ -522,12 +520,12 @@ Result<std::vector<std::string>> adopt_foreign_adoptions(const Store& store) {
     if (!Uuid::parse(id)) continue;
     LAMINA_ASSIGN_OR_RETURN(std::optional<Journal> journal, read_journal(store, id));
     if (!journal || why_foreign(journal->belongs_to, store.identity()).empty()) continue;
-    LAMINA_ASSIGN_OR_RETURN(const std::string here, sys::real_path(store.path()));
-    LAMINA_ASSIGN_OR_RETURN(const std::optional<sys::Fd> staging, open_staging(store, id));
+    LAMINA_ASSIGN_OR_RETURN(const std::string here, os::real_path(store.path()));
+    LAMINA_ASSIGN_OR_RETURN(const std::optional<os::Fd> staging, open_staging(store, id));
     if (staging) {
       // What was copied is another file, in another directory; it goes into this one's.
       const std::string path = pending_path(store, id) + "/" + journal->layer_name;
-      const auto file = sys::open_regular(staging->get(), journal->layer_name, O_RDONLY, path);
+      const auto file = os::open_regular(staging->get(), journal->layer_name, O_RDONLY, path);
       if (!file && file.error().kind != ErrorKind::kNotFound) {
         return std::unexpected(file.error());
       }
@@ -538,18 +536,17 @@ Result<std::vector<std::string>> adopt_foreign_adoptions(const Store& store) {
         journal->group = file->facts.group;
       }
     }
-    LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts directory,
-                            sys::facts_of(store.fd(), store.path()));
+    LAMINA_ASSIGN_OR_RETURN(const os::FileFacts directory, os::facts_of(store.fd(), store.path()));
     journal->directory_inode = directory.inode;
     journal->copy_inode = 0;
     journal->copy_born_ns = 0;
     journal->belongs_to = store.identity();
     journal->source = fmt::format("{}/{}.memory", here, id);
     const std::string text = encode(*journal);
-    LAMINA_RETURN_IF_ERROR(sys::replace_file(store.pending_area(),
-                                             id + std::string(kNewJournalSuffix), name,
-                                             std::as_bytes(std::span(text)), area));
-    LAMINA_RETURN_IF_ERROR(sys::sync(store.pending_area(), area));
+    LAMINA_RETURN_IF_ERROR(os::replace_file(store.pending_area(),
+                                            id + std::string(kNewJournalSuffix), name,
+                                            std::as_bytes(std::span(text)), area));
+    LAMINA_RETURN_IF_ERROR(os::sync(store.pending_area(), area));
     taken.push_back(id);
   }
   return taken;

@@ -12,7 +12,7 @@
 // from anywhere. So
 // - the directory is used by descriptor, and nothing but a name in that very directory is moved;
 // - once here, the file is made ours alone: no other name, our user, mode 0600, and no process that
-//   could still write it (sys/read_lease.h);
+//   could still write it (os/read_lease.h);
 // - a file is put back only if it is the one that the journal was written for, into the directory
 //   that it came from: by inode and time of birth, which nobody can give a file, and for which a
 //   copied or unpacked store has others.
@@ -28,10 +28,10 @@
 #include <vector>
 
 #include "lamina/result.h"
+#include "os/fd.h"
+#include "os/file.h"
 #include "store/staging.h"
 #include "store/store.h"
-#include "sys/fd.h"
-#include "sys/file.h"
 
 namespace lamina::store {
 
@@ -41,7 +41,7 @@ struct AdoptedFile {
   std::string name;
   std::string path;  ///< absolute; where it is put back to after a crash, and for messages
   int file = -1;     ///< open for reading only
-  sys::FileFacts facts;
+  os::FileFacts facts;
 };
 
 class Adoption {
@@ -83,7 +83,7 @@ class Adoption {
 
   const Store* store_;
   std::string id_;
-  sys::Fd source_directory_;
+  os::Fd source_directory_;
 };
 
 /// Undoes every adoption whose process is gone. What cannot be put back (its old place is taken, or

@@ -3,8 +3,9 @@
 #include <fcntl.h>
 
 #include "base/error.h"
-#include "sys/directory.h"
-#include "sys/file.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/path_walk.h"
 
 namespace lamina::store {
 namespace {
@@ -23,14 +24,14 @@ bool is_jail_directory(std::string_view path) {
 
 Result<OpenJailDirectory> open_jail_directory(const JailDirectory& record) {
   const std::string& path = record.path;
-  const std::string root = sys::parent_of(path);
+  const std::string root = os::parent_of(path);
   OpenJailDirectory opened;
   opened.name = path.substr(path.rfind('/') + 1);
-  LAMINA_ASSIGN_OR_RETURN(opened.root, sys::open_directory(AT_FDCWD, root, root));
+  LAMINA_ASSIGN_OR_RETURN(opened.root, os::open_directory(AT_FDCWD, root, root));
   LAMINA_ASSIGN_OR_RETURN(opened.directory,
-                          sys::open_directory(opened.root.get(), opened.name, path));
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts above, sys::facts_of(opened.root.get(), root));
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(opened.directory.get(), path));
+                          os::open_directory(opened.root.get(), opened.name, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts above, os::facts_of(opened.root.get(), root));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(opened.directory.get(), path));
   opened.user = facts.user;
   // (An inode's number is of one file system, and only root can mount another in a jail.)
   if (facts.device != above.device || facts.mount != above.mount) {
@@ -53,9 +54,9 @@ Status remove_jail_directory(const JailDirectory& record) {
     return std::unexpected(opened.error());
   }
   if (record.inode != 0) {
-    LAMINA_RETURN_IF_ERROR(sys::remove_files(opened->directory.get(), record.path));
+    LAMINA_RETURN_IF_ERROR(os::remove_files(opened->directory.get(), record.path));
   }
-  return sys::remove_directory(opened->root.get(), opened->name, record.path);
+  return os::remove_directory(opened->root.get(), opened->name, record.path);
 }
 
 }  // namespace lamina::store

@@ -10,7 +10,7 @@
 
 #include "lamina/result.h"
 #include "lamina/uuid.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace lamina::store {
 
@@ -30,8 +30,8 @@ struct JailDirectory {
 
 /// An open jail's directory.
 struct OpenJailDirectory {
-  sys::Fd root;  ///< the jail's
-  sys::Fd directory;
+  os::Fd root;  ///< the jail's
+  os::Fd directory;
   std::string name;
   std::uint32_t user = 0;  ///< whose it is
 };

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "sys/directory.h"
+#include "os/directory.h"
 
 namespace lamina::store {
 namespace {

@@ -4,8 +4,11 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/error.h"
+#include "os/directory.h"
+#include "os/file.h"
 #include "store/field_reader.h"
-#include "store/jail_directory.h"
+#include "store/pending_area.h"
 
 namespace lamina::store {
 namespace {
@@ -16,6 +19,29 @@ constexpr std::uint64_t kJournalVersion = 3;
 
 constexpr std::array<std::pair<AfterPause, const char*>, 3> kAfterNames{
     {{AfterPause::kStop, "stop"}, {AfterPause::kResume, "resume"}, {AfterPause::kStay, "stay"}}};
+
+/// What the bytes of a journal that decode_pause_journal() does not know may be.
+enum class JournalKind : std::uint8_t {
+  kAdoption,
+  kPause,    ///< of another version, or damaged
+  kUnknown,  ///< not whole; an adoption's may be so after a power failure
+};
+
+JournalKind guess_journal_kind(std::span<const std::byte> bytes) {
+  const auto* begin = reinterpret_cast<const char*>(bytes.data());
+  const Json json = Json::parse(begin, begin + bytes.size(), nullptr, false);
+  if (!json.is_object()) return JournalKind::kUnknown;
+  return json.contains("adoption") ? JournalKind::kAdoption : JournalKind::kPause;
+}
+
+/// An adoption's directory is empty until its journal is on the disk.
+bool has_files(const Store& store, const Uuid& id) {
+  const std::string path = pending_path(store, id.to_string());
+  const auto directory = os::open_directory(store.pending_area(), id.to_string(), path);
+  if (!directory) return false;
+  const auto names = os::list_directory(directory->get(), path);
+  return !names || !names->empty();
+}
 
 }  // namespace
 
@@ -64,13 +90,6 @@ std::string encode_pause_journal(const PauseJournal& journal) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-JournalKind guess_journal_kind(std::span<const std::byte> bytes) {
-  const auto* begin = reinterpret_cast<const char*>(bytes.data());
-  const Json json = Json::parse(begin, begin + bytes.size(), nullptr, false);
-  if (!json.is_object()) return JournalKind::kUnknown;
-  return json.contains("adoption") ? JournalKind::kAdoption : JournalKind::kPause;
-}
-
 std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> bytes) {
   const auto* begin = reinterpret_cast<const char*>(bytes.data());
   const Json json = Json::parse(begin, begin + bytes.size(), nullptr, false);
@@ -110,6 +129,22 @@ std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> byte
   journal.lacks_files = reader.flag("lacks_files");
   if (!reader.ok()) return std::nullopt;
   return journal;
+}
+
+Result<std::optional<PauseJournal>> read_pause_journal(const Store& store, const Uuid& id) {
+  const std::string path = pending_path(store, journal_name(id.to_string()));
+  LAMINA_ASSIGN_OR_RETURN(const auto bytes,
+                          os::read_if_there(store.pending_area(), journal_name(id.to_string()),
+                                            kMaxJournalBytes, path));
+  if (!bytes) return std::nullopt;
+  std::optional<PauseJournal> journal = decode_pause_journal(*bytes);
+  if (journal && journal->pause_id == id) return journal;
+  const JournalKind kind = guess_journal_kind(*bytes);
+  if (kind == JournalKind::kAdoption) return std::nullopt;
+  if (kind == JournalKind::kUnknown && !has_files(store, id)) return std::nullopt;
+  return fail(ErrorKind::kCorrupt,
+              "the journal '{}' cannot be read: it is damaged, or of a newer version of lamina",
+              path);
 }
 
 }  // namespace lamina::store

@@ -18,6 +18,7 @@
 #include "lamina/uuid.h"
 #include "store/jail_directory.h"
 #include "store/snapshot_facts.h"
+#include "store/store.h"
 #include "store/store_identity.h"
 
 namespace lamina::store {
@@ -54,16 +55,12 @@ struct PauseJournal {
   bool operator==(const PauseJournal&) const = default;
 };
 
-/// What the bytes of a journal that decode_pause_journal() does not know may be.
-enum class JournalKind : std::uint8_t {
-  kAdoption,
-  kPause,    ///< of another version, or damaged
-  kUnknown,  ///< not whole; an adoption's may be so after a power failure
-};
-JournalKind guess_journal_kind(std::span<const std::byte> bytes);
-
 /// Nothing when the bytes are no pause's journal of this version.
 std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> bytes);
 std::string encode_pause_journal(const PauseJournal& journal);
+
+/// The journal of a pause, read without its lock: it may change or go at any time. Nothing when
+/// there is none, or it is an adoption's. kCorrupt when it may be a pause's and cannot be read.
+Result<std::optional<PauseJournal>> read_pause_journal(const Store& store, const Uuid& id);
 
 }  // namespace lamina::store

@@ -3,10 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "store/areas.h"
 #include "store/store.h"
+#include "store/store_identity.h"
 
 namespace lamina::store {
 
@@ -21,5 +24,17 @@ inline std::string pending_path(const Store& store, const std::string& name) {
 }
 
 inline std::string journal_name(const std::string& id) { return id + std::string(kJournalSuffix); }
+
+/// What a journal is about, of whatever version.
+struct JournalFacts {
+  enum class Kind : std::uint8_t { kOther, kPause, kAdoption };
+  Kind kind = Kind::kOther;
+  std::optional<StoreIdentity> belongs_to;
+};
+
+/// Reads journal `name` in the open pending area, without its lock. Nothing when it is gone, or is
+/// not JSON.
+std::optional<JournalFacts> look_into_journal(int area, const std::string& name,
+                                              const std::string& path);
 
 }  // namespace lamina::store

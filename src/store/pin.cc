@@ -1,4 +1,5 @@
 #include "store/pin.h"
+#include "store/areas.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -10,15 +11,15 @@
 #include <utility>
 
 #include "base/error.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/lock.h"
+#include "os/pid_namespace.h"
+#include "os/process.h"
 #include "store/field_reader.h"
 #include "store/jail_directory.h"
 #include "store/snapshot_link.h"
 #include "store/staging.h"
-#include "sys/directory.h"
-#include "sys/file.h"
-#include "sys/lock.h"
-#include "sys/pid_namespace.h"
-#include "sys/process.h"
 
 namespace lamina::store {
 namespace {
@@ -55,7 +56,7 @@ Result<bool> lock_soon(int directory, const std::string& path) {
   constexpr int kAttempts = 20;
   constexpr int kPauseMs = 10;
   for (int i = 0; i < kAttempts; ++i) {
-    LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(directory, path));
+    LAMINA_ASSIGN_OR_RETURN(const bool locked, os::try_lock(directory, path));
     if (locked) return true;
     ::poll(nullptr, 0, kPauseMs);
   }
@@ -64,10 +65,10 @@ Result<bool> lock_soon(int directory, const std::string& path) {
 
 Result<PinFacts> read_facts_at(int directory, const std::string& path) {
   const std::string facts_path = path + "/" + kPinFactsName;
-  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile opened,
-                          sys::open_regular(directory, kPinFactsName, O_RDONLY, facts_path));
+  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile opened,
+                          os::open_regular(directory, kPinFactsName, O_RDONLY, facts_path));
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
-                          sys::read_whole(opened.fd.get(), kMaxPinFactsBytes, facts_path));
+                          os::read_whole(opened.fd.get(), kMaxPinFactsBytes, facts_path));
   auto facts = decode_pin_facts(bytes);
   if (!facts) return std::unexpected(with_context(fmt::format("'{}'", facts_path), facts.error()));
   return facts;
@@ -143,26 +144,26 @@ Result<PinFacts> decode_pin_facts(std::span<const std::byte> bytes) {
 }
 
 Result<PinFacts> read_pin_facts(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, open_in_store(path));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd directory, open_in_store(path));
   return read_facts_at(directory.get(), path);
 }
 
 Result<bool> is_running(const PinFacts& facts) {
-  LAMINA_ASSIGN_OR_RETURN(const std::string boot, sys::boot_id());
+  LAMINA_ASSIGN_OR_RETURN(const std::string boot, os::boot_id());
   if (boot != facts.boot_id) return false;
-  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t here, sys::pid_namespace());
+  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t here, os::pid_namespace());
   if (facts.pid_namespace == 0 || facts.pid_namespace == here) {
-    return sys::is_running(facts.pid, facts.start_time);
+    return os::is_running(facts.pid, facts.start_time);
   }
-  const std::string name = sys::process_name(facts.pid, facts.start_time);
-  switch (sys::presence_of(facts.pid_namespace, facts.pid, facts.start_time)) {
-    case sys::Presence::kEnded:
+  const std::string name = os::process_name(facts.pid, facts.start_time);
+  switch (os::presence_of(facts.pid_namespace, facts.pid, facts.start_time)) {
+    case os::Presence::kEnded:
       return false;
-    case sys::Presence::kRuns:
+    case os::Presence::kRuns:
       return fail(ErrorKind::kFailed,
                   "VM {} runs in another pid namespace than this process; work on it from there",
                   name);
-    case sys::Presence::kUnknown:
+    case os::Presence::kUnknown:
       break;
   }
   return fail(
@@ -180,8 +181,8 @@ Result<PinFacts> read_own_pin_facts(const std::string& path, const StoreIdentity
 }
 
 Result<std::optional<Pin>> Pin::lock(const Store& store, const std::string& name) {
-  Pin pin(store, name, sys::Fd());
-  auto directory = sys::open_directory(store.vms_area(), name, pin.path());
+  Pin pin(store, name, os::Fd());
+  auto directory = os::open_directory(store.vms_area(), name, pin.path());
   if (!directory) {
     if (directory.error().kind == ErrorKind::kNotFound) return std::nullopt;
     return std::unexpected(directory.error());
@@ -195,24 +196,23 @@ Result<std::optional<Pin>> Pin::lock(const Store& store, const std::string& name
                 name, store.path());
   }
   // It may have been released between the two calls.
-  const auto again = sys::open_directory(store.vms_area(), name, pin.path());
+  const auto again = os::open_directory(store.vms_area(), name, pin.path());
   if (!again) {
     if (again.error().kind == ErrorKind::kNotFound) return std::nullopt;
     return std::unexpected(again.error());
   }
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts ours,
-                          sys::facts_of(pin.directory_.get(), pin.path()));
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts named, sys::facts_of(again->get(), pin.path()));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts ours, os::facts_of(pin.directory_.get(), pin.path()));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts named, os::facts_of(again->get(), pin.path()));
   if (!ours.same_file(named)) return std::nullopt;
   LAMINA_RETURN_IF_ERROR(pin.load_facts());
   return std::optional(std::move(pin));
 }
 
 Result<Pin> Pin::claim(const Store& store, pid_t pid, std::uint64_t start_time) {
-  const std::string name = sys::process_name(pid, start_time);
+  const std::string name = os::process_name(pid, start_time);
   const std::string path = fmt::format("{}/{}/{}", store.path(), kVmsArea, name);
   for (int attempt = 0; attempt < kClaimAttempts; ++attempt) {
-    LAMINA_RETURN_IF_ERROR(sys::make_directory(store.vms_area(), name, path));
+    LAMINA_RETURN_IF_ERROR(os::make_directory(store.vms_area(), name, path));
     LAMINA_ASSIGN_OR_RETURN(std::optional<Pin> pin, lock(store, name));
     if (!pin) continue;
     bool is_left = false;
@@ -263,8 +263,8 @@ Status Pin::note_facts(const PinFacts& noted) {
   PinFacts facts = noted;
   facts.belongs_to = store_->identity();
   const std::string text = encode_pin_facts(facts);
-  LAMINA_RETURN_IF_ERROR(sys::replace_file(directory_.get(), kNewPinFactsName, kPinFactsName,
-                                           std::as_bytes(std::span(text)), path()));
+  LAMINA_RETURN_IF_ERROR(os::replace_file(directory_.get(), kNewPinFactsName, kPinFactsName,
+                                          std::as_bytes(std::span(text)), path()));
   facts_ = std::move(facts);
   foreign_facts_.reset();
   why_foreign_.clear();
@@ -273,37 +273,37 @@ Status Pin::note_facts(const PinFacts& noted) {
 
 Status Pin::write_facts(const PinFacts& facts) {
   LAMINA_RETURN_IF_ERROR(note_facts(facts));
-  LAMINA_RETURN_IF_ERROR(sys::sync(directory_.get(), path()));
-  return sys::sync(store_->vms_area(), fmt::format("{}/{}", store_->path(), kVmsArea));
+  LAMINA_RETURN_IF_ERROR(os::sync(directory_.get(), path()));
+  return os::sync(store_->vms_area(), fmt::format("{}/{}", store_->path(), kVmsArea));
 }
 
-bool Pin::has_base() const { return sys::name_exists(directory_.get(), kPinBaseName); }
+bool Pin::has_base() const { return os::name_exists(directory_.get(), kPinBaseName); }
 
 Status Pin::set_base(const OpenSnapshot& snapshot) {
   // Built where a crash leaves it to the clean-up.
   LAMINA_ASSIGN_OR_RETURN(Staging staging,
                           Staging::create(*store_, Area::kTemporary, Uuid::random()));
   LAMINA_RETURN_IF_ERROR(
-      sys::make_directory(staging.fd(), kPinBaseName, staging.file_path(kPinBaseName)));
+      os::make_directory(staging.fd(), kPinBaseName, staging.file_path(kPinBaseName)));
   {
     LAMINA_ASSIGN_OR_RETURN(
-        const sys::Fd built,
-        sys::open_directory(staging.fd(), kPinBaseName, staging.file_path(kPinBaseName)));
+        const os::Fd built,
+        os::open_directory(staging.fd(), kPinBaseName, staging.file_path(kPinBaseName)));
     std::vector<std::string> copied;  // only worth a note where it makes a snapshot larger
     LAMINA_RETURN_IF_ERROR(
         link_snapshot(snapshot, built.get(), staging.file_path(kPinBaseName), copied));
-    LAMINA_RETURN_IF_ERROR(sys::sync(built.get(), staging.file_path(kPinBaseName)));
+    LAMINA_RETURN_IF_ERROR(os::sync(built.get(), staging.file_path(kPinBaseName)));
   }
   if (has_base()) {
-    LAMINA_RETURN_IF_ERROR(sys::rename_exchange(staging.fd(), kPinBaseName, directory_.get(),
-                                                kPinBaseName, base_path()));
+    LAMINA_RETURN_IF_ERROR(os::rename_exchange(staging.fd(), kPinBaseName, directory_.get(),
+                                               kPinBaseName, base_path()));
   } else {
     LAMINA_RETURN_IF_ERROR(
-        sys::rename_new(staging.fd(), kPinBaseName, directory_.get(), kPinBaseName, base_path()));
+        os::rename_new(staging.fd(), kPinBaseName, directory_.get(), kPinBaseName, base_path()));
   }
   // Going out of scope removes the staging directory, and in it the old base; which the power could
   // bring back while the exchange is not on the disk.
-  const Status synced = sys::sync(directory_.get(), path());
+  const Status synced = os::sync(directory_.get(), path());
   if (!synced) staging.leave();
   return synced;
 }
@@ -313,9 +313,9 @@ Status Pin::release() {
   LAMINA_ASSIGN_OR_RETURN(Staging staging,
                           Staging::create(*store_, Area::kTemporary, Uuid::random()));
   LAMINA_RETURN_IF_ERROR(
-      sys::rename_new(store_->vms_area(), name_, staging.fd(), "released", path()));
+      os::rename_new(store_->vms_area(), name_, staging.fd(), "released", path()));
   facts_.reset();
-  const Status synced = sys::sync(store_->vms_area(), area);
+  const Status synced = os::sync(store_->vms_area(), area);
   if (!synced) staging.leave();
   return synced;
 }
@@ -328,8 +328,8 @@ Result<std::vector<std::string>> list_pins(const std::string& path) {
     return std::unexpected(directory.error());
   }
   LAMINA_ASSIGN_OR_RETURN(std::vector<std::string> names,
-                          sys::list_directory(directory->get(), area));
-  std::erase_if(names, [](const std::string& name) { return !sys::parse_process_name(name); });
+                          os::list_directory(directory->get(), area));
+  std::erase_if(names, [](const std::string& name) { return !os::parse_process_name(name); });
   return names;
 }
 

@@ -22,10 +22,10 @@
 #include "lamina/result.h"
 #include "lamina/serve.h"
 #include "lamina/uuid.h"
+#include "os/fd.h"
 #include "store/jail_directory.h"
 #include "store/snapshot_directory.h"
 #include "store/store.h"
-#include "sys/fd.h"
 
 namespace lamina::store {
 
@@ -115,7 +115,7 @@ class Pin {
   Status release();
 
  private:
-  Pin(const Store& store, std::string name, sys::Fd directory)
+  Pin(const Store& store, std::string name, os::Fd directory)
       : store_(&store), name_(std::move(name)), directory_(std::move(directory)) {}
 
   static Result<std::optional<Pin>> lock(const Store& store, const std::string& name);
@@ -123,7 +123,7 @@ class Pin {
 
   const Store* store_;
   std::string name_;
-  sys::Fd directory_;
+  os::Fd directory_;
   std::optional<PinFacts> facts_;  ///< while it is ours
   std::optional<PinFacts> foreign_facts_;
   std::string why_foreign_;

@@ -1,4 +1,5 @@
 #include "store/resume_count.h"
+#include "store/areas.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -6,9 +7,9 @@
 #include <cerrno>
 
 #include "base/error.h"
-#include "sys/directory.h"
-#include "sys/file.h"
-#include "sys/owner.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/owner.h"
 
 namespace lamina::store {
 namespace {
@@ -37,35 +38,35 @@ Status append_byte(int fd, const std::string& path) {
 Status count_resume(const Store& store, const Uuid& pause_id) {
   const std::string name = file_name(store.identity(), pause_id);
   const std::string path = area_path(store) + "/" + name;
-  LAMINA_RETURN_IF_ERROR(sys::make_directory(store.fd(), kCountsArea, area_path(store)));
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd area,
-                          sys::open_directory(store.fd(), kCountsArea, area_path(store)));
-  LAMINA_RETURN_IF_ERROR(sys::check_owner(area.get(), area_path(store)));
-  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile file,
-                          sys::open_regular(area.get(), name, O_WRONLY | O_APPEND | O_CREAT, path));
+  LAMINA_RETURN_IF_ERROR(os::make_directory(store.fd(), kCountsArea, area_path(store)));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd area,
+                          os::open_directory(store.fd(), kCountsArea, area_path(store)));
+  LAMINA_RETURN_IF_ERROR(os::check_owner(area.get(), area_path(store)));
+  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
+                          os::open_regular(area.get(), name, O_WRONLY | O_APPEND | O_CREAT, path));
   return append_byte(file.fd.get(), path);
 }
 
 std::uint64_t resume_count(int store, const StoreIdentity& identity, const Uuid& pause_id) {
   const std::string name = file_name(identity, pause_id);
-  const auto area = sys::open_directory(store, kCountsArea, kCountsArea);
+  const auto area = os::open_directory(store, kCountsArea, kCountsArea);
   if (!area) return 0;
-  const auto facts = sys::facts_of_name(area->get(), name, fmt::format("{}/{}", kCountsArea, name));
+  const auto facts = os::facts_of_name(area->get(), name, fmt::format("{}/{}", kCountsArea, name));
   return facts && facts->is_regular ? facts->size_bytes : 0;
 }
 
 Status forget_counts_without(const Store& store, const std::set<Uuid>& kept) {
-  const auto area = sys::open_directory(store.fd(), kCountsArea, area_path(store));
+  const auto area = os::open_directory(store.fd(), kCountsArea, area_path(store));
   if (!area) {
     if (area.error().kind == ErrorKind::kNotFound) return {};
     return std::unexpected(area.error());
   }
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          sys::list_directory(area->get(), area_path(store)));
+                          os::list_directory(area->get(), area_path(store)));
   for (const std::string& name : names) {
     const auto pause_id = Uuid::parse(name.substr(0, name.find('@')));
     if (!pause_id || kept.contains(*pause_id)) continue;
-    LAMINA_RETURN_IF_ERROR(sys::remove_file(area->get(), name, area_path(store) + "/" + name));
+    LAMINA_RETURN_IF_ERROR(os::remove_file(area->get(), name, area_path(store) + "/" + name));
   }
   return {};
 }

@@ -1,4 +1,6 @@
 #include "store/resume_count.h"
+#include "store/areas.h"
+#include "store/open_store.h"
 
 #include <gtest/gtest.h>
 
@@ -14,7 +16,7 @@ class ResumeCount : public testing::Test {
     directory_ =
         std::filesystem::temp_directory_path() / ("lamina-counts-" + Uuid::random().to_string());
     std::filesystem::create_directory(directory_);
-    auto opened = Store::open(directory_, notes_);
+    auto opened = open_store(directory_, notes_);
     ASSERT_TRUE(opened) << opened.error().message;
     store_ = std::make_unique<Store>(std::move(*opened));
   }

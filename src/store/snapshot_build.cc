@@ -45,7 +45,7 @@ Status SnapshotBuild::run(const BuildTarget& target,
                           const std::optional<format::FileDigest>& vmstate) {
   LAMINA_RETURN_IF_ERROR(scan(target));
   if (input_.layout == Layout::kAdopted) {
-    LAMINA_RETURN_IF_ERROR(sys::set_mode(target.layer, kLayerMode, target.layer_path));
+    LAMINA_RETURN_IF_ERROR(os::set_mode(target.layer, kLayerMode, target.layer_path));
   }
   const auto block_count = static_cast<std::uint32_t>(blocks_for(input_.memory_facts.size_bytes));
   const mapping::Mapping base = input_.parent != nullptr ? input_.parent->header.mapping
@@ -91,8 +91,8 @@ Status SnapshotBuild::scan(const BuildTarget& target) {
   scan.progress = input_.progress;
   LAMINA_ASSIGN_OR_RETURN(scanned_, engine::scan_memory_file(scan));
 
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts now,
-                          sys::facts_of(input_.memory_file, input_.memory_path));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts now,
+                          os::facts_of(input_.memory_file, input_.memory_path));
   if (now.size_bytes != input_.memory_facts.size_bytes ||
       now.modified_ns != input_.memory_facts.modified_ns) {
     return fail(ErrorKind::kFailed,
@@ -150,7 +150,7 @@ void SnapshotBuild::link_working_set(const BuildTarget& target) const {
   const std::string name = kWorkingSetName;
   const std::string path = input_.parent->path + "/" + name;
   const auto opened =
-      sys::open_regular(input_.parent->directory.get(), name, O_RDONLY | O_NOFOLLOW, path);
+      os::open_regular(input_.parent->directory.get(), name, O_RDONLY | O_NOFOLLOW, path);
   if (!opened) return;
   static_cast<void>(
       link_or_copy({opened->fd.get(), opened->facts, path, input_.parent->directory.get()}, name,

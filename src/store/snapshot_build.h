@@ -14,23 +14,23 @@
 #include "lamina/ingest.h"
 #include "lamina/progress.h"
 #include "lamina/result.h"
+#include "os/file.h"
 #include "store/snapshot_directory.h"
 #include "store/snapshot_facts.h"
-#include "sys/file.h"
 
 namespace lamina::store {
 
 struct BuildInput {
   int memory_file = -1;
   std::string memory_path;  ///< for messages
-  sys::FileFacts memory_facts;
+  os::FileFacts memory_facts;
   MemoryFileKind kind = MemoryFileKind::kFull;  ///< kFull or kDiff
   Layout layout = Layout::kCompact;             ///< kCompact or kAdopted
   Zeros zeros = Zeros::kUnspecified;
   bool refuse_preallocated = false;  ///< as engine::MemoryScan
   bool compare_with_parent = false;
-  const std::vector<sys::DataExtent>* written = nullptr;  ///< as engine::MemoryScan
-  const OpenSnapshot* parent = nullptr;                   ///< null when there is none
+  const std::vector<os::DataExtent>* written = nullptr;  ///< as engine::MemoryScan
+  const OpenSnapshot* parent = nullptr;                  ///< null when there is none
   /// Of the state before, also when a full file stands on nothing of it. Of `parent` when empty.
   std::optional<Uuid> parent_pause_id;
   std::string parent_name;  ///< for people

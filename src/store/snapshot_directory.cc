@@ -1,4 +1,5 @@
 #include "store/snapshot_directory.h"
+#include "store/areas.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -8,10 +9,11 @@
 
 #include "base/error.h"
 #include "engine/check.h"
+#include "format/header_codec.h"
+#include "os/directory.h"
+#include "os/range_copy.h"
+#include "os/sparse_file.h"
 #include "store/store.h"
-#include "sys/directory.h"
-#include "sys/range_copy.h"
-#include "sys/sparse_file.h"
 
 namespace lamina::store {
 namespace {
@@ -83,15 +85,15 @@ Result<OpenSnapshot> open_once(const std::string& path, engine::Checksums checks
   if (!directory) {
     if (directory.error().kind != ErrorKind::kNotFound) return std::unexpected(directory.error());
     // A directory by now was not there a moment ago: somebody has just published it.
-    if (sys::is_no_directory(path)) {
+    if (os::is_no_directory(path)) {
       return fail(ErrorKind::kUsage,
                   "'{}' is a file; a snapshot is the directory that holds {} and the layers", path,
                   kHeaderName);
     }
     return fail(ErrorKind::kNotFound, "snapshot '{}' does not exist", path);
   }
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts directory_facts,
-                          sys::facts_of(directory->get(), path));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts directory_facts,
+                          os::facts_of(directory->get(), path));
   LAMINA_ASSIGN_OR_RETURN(format::Header header, read_header(directory->get(), path));
   LAMINA_ASSIGN_OR_RETURN(std::optional<SnapshotFacts> facts, read_facts(directory->get(), path));
   if (facts) LAMINA_RETURN_IF_ERROR(check_facts(header, *facts, path));
@@ -125,9 +127,9 @@ Result<OpenSnapshot> open_once(const std::string& path, engine::Checksums checks
                       std::move(*chain)};
 }
 
-Result<sys::FileFacts> directory_facts_of(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, open_in_store(path));
-  return sys::facts_of(directory.get(), path);
+Result<os::FileFacts> directory_facts_of(const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd directory, open_in_store(path));
+  return os::facts_of(directory.get(), path);
 }
 
 }  // namespace
@@ -166,7 +168,7 @@ Result<std::vector<engine::Layer>> open_layers(int directory, const std::string&
   for (std::size_t i = 0; i < ids.size(); ++i) {
     std::string name = layer_file_name(ids[i]);
     if (ids.size() == 1 && header.format != HeaderFormat::kNative &&
-        !sys::name_exists(directory, name) && sys::name_exists(directory, kLegacyLayerName)) {
+        !os::name_exists(directory, name) && os::name_exists(directory, kLegacyLayerName)) {
       name = kLegacyLayerName;
     }
     auto layer = Layer::open(directory, name, path + "/" + name, ids[i],
@@ -225,17 +227,17 @@ Status use_while_replaced(OpenSnapshot& snapshot, const std::function<Status()>&
 }
 
 Result<std::vector<std::byte>> read_header_bytes(int fd, const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(fd, path));
-  LAMINA_ASSIGN_OR_RETURN(const bool stored, sys::is_stored(fd, 0, facts.size_bytes, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(fd, path));
+  LAMINA_ASSIGN_OR_RETURN(const bool stored, os::is_stored(fd, 0, facts.size_bytes, path));
   if (!stored && facts.size_bytes > 0) {
     return fail(ErrorKind::kCorrupt, "header '{}' has a hole: it was never written whole", path);
   }
-  return sys::read_whole(fd, format::kMaxHeaderBytes, path);
+  return os::read_whole(fd, format::kMaxHeaderBytes, path);
 }
 
 Result<format::Header> read_header(int directory, const std::string& path) {
   const std::string header_path = fmt::format("{}/{}", path, kHeaderName);
-  const auto opened = sys::open_regular(directory, kHeaderName, O_RDONLY, header_path);
+  const auto opened = os::open_regular(directory, kHeaderName, O_RDONLY, header_path);
   if (!opened) {
     if (opened.error().kind != ErrorKind::kNotFound) return std::unexpected(opened.error());
     return fail(ErrorKind::kNotFound,
@@ -263,7 +265,7 @@ Result<format::Header> read_header(int directory, const std::string& path) {
 Result<std::optional<SnapshotFacts>> read_facts(int directory, const std::string& path) {
   const std::string facts_path = fmt::format("{}/{}", path, kFactsName);
   LAMINA_ASSIGN_OR_RETURN(const auto bytes,
-                          sys::read_if_there(directory, kFactsName, kMaxFactsBytes, facts_path));
+                          os::read_if_there(directory, kFactsName, kMaxFactsBytes, facts_path));
   if (!bytes) return std::nullopt;
   auto facts = decode_facts(*bytes);
   if (!facts) {
@@ -279,27 +281,27 @@ namespace {
 /// left: then the next link from there is a copy, too.
 void take_place_of(const LinkSource& source, int copy) {
   const std::string name = source.path.substr(source.path.rfind('/') + 1);
-  const auto there = sys::facts_of_name(source.directory, name, source.path);
+  const auto there = os::facts_of_name(source.directory, name, source.path);
   const bool is_the_one = there && there->same_file(source.facts);
   // Another user's file was not linked because it is another user's, and stays so.
   if (!is_the_one || source.facts.user != ::geteuid()) return;
-  if (!sys::remove_file(source.directory, kNewLinkName, source.path)) return;
-  const auto linked = sys::link_descriptor(copy, source.directory, kNewLinkName, source.path);
+  if (!os::remove_file(source.directory, kNewLinkName, source.path)) return;
+  const auto linked = os::link_descriptor(copy, source.directory, kNewLinkName, source.path);
   if (!linked || !*linked) return;
   const Status moved =
-      sys::rename_over(source.directory, kNewLinkName, source.directory, name, source.path);
-  if (!moved) static_cast<void>(sys::remove_file(source.directory, kNewLinkName, source.path));
+      os::rename_over(source.directory, kNewLinkName, source.directory, name, source.path);
+  if (!moved) static_cast<void>(os::remove_file(source.directory, kNewLinkName, source.path));
 }
 
 /// Nothing when it was linked.
-Result<std::optional<sys::Fd>> link_or_make_copy(const LinkSource& source, const std::string& name,
-                                                 int directory, const std::string& path) {
+Result<std::optional<os::Fd>> link_or_make_copy(const LinkSource& source, const std::string& name,
+                                                int directory, const std::string& path) {
   LAMINA_ASSIGN_OR_RETURN(const bool linked,
-                          sys::link_descriptor(source.file, directory, name, path));
+                          os::link_descriptor(source.file, directory, name, path));
   if (linked) return std::nullopt;
-  LAMINA_ASSIGN_OR_RETURN(sys::Fd copy, sys::copy_to_new_file(source.file, source.facts.size_bytes,
-                                                              source.path, directory, name, path));
-  LAMINA_RETURN_IF_ERROR(sys::sync(copy.get(), path));
+  LAMINA_ASSIGN_OR_RETURN(os::Fd copy, os::copy_to_new_file(source.file, source.facts.size_bytes,
+                                                            source.path, directory, name, path));
+  LAMINA_RETURN_IF_ERROR(os::sync(copy.get(), path));
   return std::optional(std::move(copy));
 }
 
@@ -307,7 +309,7 @@ Result<std::optional<sys::Fd>> link_or_make_copy(const LinkSource& source, const
 
 Result<bool> link_or_copy(const LinkSource& source, const std::string& name, int directory,
                           const std::string& directory_path) {
-  LAMINA_ASSIGN_OR_RETURN(const std::optional<sys::Fd> copy,
+  LAMINA_ASSIGN_OR_RETURN(const std::optional<os::Fd> copy,
                           link_or_make_copy(source, name, directory, directory_path + "/" + name));
   if (copy) take_place_of(source, copy->get());
   return !copy;
@@ -323,7 +325,7 @@ Result<bool> link_layer_as(const std::string& name, const Layer& layer, int sour
                            int directory, const std::string& directory_path) {
   const LinkSource source{layer.fd(), layer.facts(), layer.path(), source_directory};
   const std::string path = directory_path + "/" + name;
-  LAMINA_ASSIGN_OR_RETURN(const std::optional<sys::Fd> copy,
+  LAMINA_ASSIGN_OR_RETURN(const std::optional<os::Fd> copy,
                           link_or_make_copy(source, name, directory, path));
   if (!copy) return true;
   LAMINA_ASSIGN_OR_RETURN(const Layer copied,
@@ -336,25 +338,25 @@ Result<bool> link_layer_as(const std::string& name, const Layer& layer, int sour
 
 Result<format::FileDigest> store_vmstate(const std::string& source, int directory,
                                          const std::string& directory_path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile opened,
-                          sys::open_regular(AT_FDCWD, source, O_RDONLY, source));
+  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile opened,
+                          os::open_regular(AT_FDCWD, source, O_RDONLY, source));
   if (opened.facts.size_bytes > kMaxVmstateBytes) {
     return fail(ErrorKind::kFailed, "'{}' has {} bytes; a VM state of at most {} is kept", source,
                 opened.facts.size_bytes, kMaxVmstateBytes);
   }
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
-                          sys::read_whole(opened.fd.get(), kMaxVmstateBytes, source));
-  LAMINA_RETURN_IF_ERROR(sys::write_new_file(directory, kVmstateName, bytes,
-                                             fmt::format("{}/{}", directory_path, kVmstateName)));
+                          os::read_whole(opened.fd.get(), kMaxVmstateBytes, source));
+  LAMINA_RETURN_IF_ERROR(os::write_new_file(directory, kVmstateName, bytes,
+                                            fmt::format("{}/{}", directory_path, kVmstateName)));
   return format::FileDigest{bytes.size(), format::digest128(bytes)};
 }
 
 Result<format::FileDigest> digest_vmstate(int directory, const std::string& directory_path) {
   const std::string path = fmt::format("{}/{}", directory_path, kVmstateName);
-  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile opened,
-                          sys::open_regular(directory, kVmstateName, O_RDONLY, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile opened,
+                          os::open_regular(directory, kVmstateName, O_RDONLY, path));
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
-                          sys::read_whole(opened.fd.get(), kMaxVmstateBytes, path));
+                          os::read_whole(opened.fd.get(), kMaxVmstateBytes, path));
   return format::FileDigest{bytes.size(), format::digest128(bytes)};
 }
 
@@ -389,8 +391,8 @@ Status write_facts(const Description& description, std::span<const std::byte> he
     facts.layers.push_back({header.mapping.layers()[i], header.layers[i].has_checksums});
   }
   const std::string text = encode_facts(facts);
-  return sys::write_new_file(directory, facts_name, std::as_bytes(std::span(text)),
-                             directory_path + "/" + facts_name);
+  return os::write_new_file(directory, facts_name, std::as_bytes(std::span(text)),
+                            directory_path + "/" + facts_name);
 }
 
 Status write_description(const Description& description, int directory,
@@ -399,7 +401,7 @@ Status write_description(const Description& description, int directory,
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
                           format::encode_header(description.header));
   LAMINA_RETURN_IF_ERROR(
-      sys::write_new_file(directory, header_name, bytes, directory_path + "/" + header_name));
+      os::write_new_file(directory, header_name, bytes, directory_path + "/" + header_name));
   return write_facts(description, bytes, directory, directory_path, facts_name);
 }
 

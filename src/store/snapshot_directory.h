@@ -9,10 +9,10 @@
 #include "engine/chain.h"
 #include "format/header.h"
 #include "lamina/result.h"
+#include "os/fd.h"
+#include "os/file.h"
 #include "store/snapshot_facts.h"
 #include "store/staging.h"
-#include "sys/fd.h"
-#include "sys/file.h"
 
 namespace lamina::store {
 
@@ -40,8 +40,8 @@ std::optional<Uuid> parse_layer_file_name(const std::string& name);
 /// goes on reading the state that it had.
 struct OpenSnapshot {
   std::string path;
-  sys::Fd directory;
-  sys::FileFacts directory_facts;
+  os::Fd directory;
+  os::FileFacts directory_facts;
   format::Header header;
   std::optional<SnapshotFacts> facts;  ///< nothing in a directory of the original program
   /// Unknown only for version 1 and 3 headers whose layers have no trailers: the format does not
@@ -89,7 +89,7 @@ Result<std::optional<SnapshotFacts>> read_facts(int directory, const std::string
 /// A file of a snapshot that is open, and the place where it was found.
 struct LinkSource {
   int file = -1;
-  sys::FileFacts facts;
+  os::FileFacts facts;
   std::string path;
   int directory = -1;
 };

@@ -3,8 +3,8 @@
 #include <fcntl.h>
 
 #include "base/error.h"
-#include "sys/directory.h"
-#include "sys/file.h"
+#include "os/directory.h"
+#include "os/file.h"
 
 namespace lamina::store {
 namespace {
@@ -13,8 +13,8 @@ Status link_named(const OpenSnapshot& source, const std::string& name, int direc
                   const std::string& directory_path) {
   const std::string path = source.path + "/" + name;
   LAMINA_ASSIGN_OR_RETURN(
-      const sys::OpenedFile opened,
-      sys::open_regular(source.directory.get(), name, O_RDONLY | O_NOFOLLOW, path));
+      const os::OpenedFile opened,
+      os::open_regular(source.directory.get(), name, O_RDONLY | O_NOFOLLOW, path));
   LAMINA_RETURN_IF_ERROR(link_or_copy({opened.fd.get(), opened.facts, path, source.directory.get()},
                                       name, directory, directory_path));
   return {};
@@ -36,7 +36,7 @@ bool is_reserved_name(const std::string& name) {
 Status link_other_files(const OpenSnapshot& source, int directory,
                         const std::string& directory_path) {
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          sys::list_directory(source.directory.get(), source.path));
+                          os::list_directory(source.directory.get(), source.path));
   for (const std::string& name : names) {
     if (is_own_file(name)) continue;
     const Status linked = link_named(source, name, directory, directory_path);

@@ -6,7 +6,7 @@
 
 #include "base/block.h"
 #include "base/error.h"
-#include "sys/file.h"
+#include "os/file.h"
 
 namespace lamina::store {
 namespace {
@@ -18,7 +18,7 @@ constexpr std::uint64_t kNotableBytes = std::uint64_t{64} << 20;
 
 }  // namespace
 
-SpareStorage::SpareStorage(sys::Fd layer, std::vector<format::BlockRun> runs)
+SpareStorage::SpareStorage(os::Fd layer, std::vector<format::BlockRun> runs)
     : layer_(std::move(layer)), runs_(std::move(runs)) {
   std::erase_if(runs_, [](const format::BlockRun& run) { return run.block_count < kMinBlocks; });
   std::sort(runs_.begin(), runs_.end(), [](const format::BlockRun& a, const format::BlockRun& b) {
@@ -28,12 +28,12 @@ SpareStorage::SpareStorage(sys::Fd layer, std::vector<format::BlockRun> runs)
 
 void SpareStorage::give_back(const std::string& path, std::vector<std::string>& notes,
                              std::chrono::milliseconds limit) {
-  const sys::Fd layer = std::move(layer_);
+  const os::Fd layer = std::move(layer_);
   const std::vector<format::BlockRun> runs = std::exchange(runs_, {});
   const auto end = std::chrono::steady_clock::now() + limit;
   for (auto run = runs.begin(); run != runs.end(); ++run) {
-    const auto punched = sys::punch_hole(layer.get(), run->guest_block * kBlockBytes,
-                                         run->block_count * kBlockBytes, path);
+    const auto punched = os::punch_hole(layer.get(), run->guest_block * kBlockBytes,
+                                        run->block_count * kBlockBytes, path);
     if (!punched) {
       notes.push_back(fmt::format("blocks that are not needed keep their storage: {}",
                                   punched.error().message));

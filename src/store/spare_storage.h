@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "format/trailer.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace lamina::store {
 
@@ -24,7 +24,7 @@ class SpareStorage {
   /// Nothing to give back.
   SpareStorage() = default;
   /// `layer` must be open for writing.
-  SpareStorage(sys::Fd layer, std::vector<format::BlockRun> runs);
+  SpareStorage(os::Fd layer, std::vector<format::BlockRun> runs);
 
   /// Gives back what it can within the limit, one call at least, and closes the layer. `path` is
   /// for messages. Notes say what keeps its storage and is worth knowing of. REQUIRES: the layer is
@@ -33,7 +33,7 @@ class SpareStorage {
                  std::chrono::milliseconds limit = kTimeLimit);
 
  private:
-  sys::Fd layer_;
+  os::Fd layer_;
   std::vector<format::BlockRun> runs_;
 };
 

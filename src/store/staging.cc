@@ -1,4 +1,5 @@
 #include "store/staging.h"
+#include "store/areas.h"
 
 #include <fcntl.h>
 
@@ -6,9 +7,9 @@
 
 #include "base/contain.h"
 #include "base/error.h"
-#include "sys/directory.h"
-#include "sys/hole_probe.h"
-#include "sys/lock.h"
+#include "os/directory.h"
+#include "os/hole_probe.h"
+#include "os/lock.h"
 
 namespace lamina::store {
 namespace {
@@ -18,13 +19,13 @@ constexpr int kCreateAttempts = 100;
 
 Result<bool> still_named(int area, const std::string& name, int directory,
                          const std::string& path) {
-  const auto by_name = sys::open_directory(area, name, path);
+  const auto by_name = os::open_directory(area, name, path);
   if (!by_name) {
     if (by_name.error().kind == ErrorKind::kNotFound) return false;
     return std::unexpected(by_name.error());
   }
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts named, sys::facts_of(by_name->get(), path));
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts opened, sys::facts_of(directory, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts named, os::facts_of(by_name->get(), path));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts opened, os::facts_of(directory, path));
   return named.same_file(opened);
 }
 
@@ -34,8 +35,8 @@ std::string temporary_path(const Store& store, const std::string& id) {
 
 /// Moves a directory from the pending area to the temporary one. What is gone is no error.
 Status take_out_of_pending(const Store& store, const std::string& id) {
-  const Status moved = sys::rename_new(store.pending_area(), id, store.temporary_area(), id,
-                                       temporary_path(store, id));
+  const Status moved = os::rename_new(store.pending_area(), id, store.temporary_area(), id,
+                                      temporary_path(store, id));
   if (!moved && moved.error().kind == ErrorKind::kNotFound) return {};
   return moved;
 }
@@ -46,15 +47,15 @@ Result<Staging> Staging::create(const Store& store, Area area, const Uuid& id) {
   Staging staging(store, area, id.to_string());
   const std::string path = staging.path();
   for (int attempt = 0; attempt < kCreateAttempts; ++attempt) {
-    LAMINA_RETURN_IF_ERROR(sys::make_directory(staging.area_fd(), staging.id_, path));
-    auto directory = sys::open_directory(staging.area_fd(), staging.id_, path);
+    LAMINA_RETURN_IF_ERROR(os::make_directory(staging.area_fd(), staging.id_, path));
+    auto directory = os::open_directory(staging.area_fd(), staging.id_, path);
     if (!directory) {
       if (directory.error().kind == ErrorKind::kNotFound) continue;
       return std::unexpected(directory.error());
     }
     // A clean-up may have locked the directory before us (it has it for a moment only) and removed
     // it: then the name is gone or names another directory, and we make it again.
-    LAMINA_RETURN_IF_ERROR(sys::wait_for_lock(directory->get(), path));
+    LAMINA_RETURN_IF_ERROR(os::wait_for_lock(directory->get(), path));
     LAMINA_ASSIGN_OR_RETURN(const bool named,
                             still_named(staging.area_fd(), staging.id_, directory->get(), path));
     if (!named) continue;
@@ -68,12 +69,12 @@ Result<Staging> Staging::create(const Store& store, Area area, const Uuid& id) {
 Result<std::optional<Staging>> Staging::open_existing(const Store& store, const Uuid& id) {
   Staging staging(store, Area::kPending, id.to_string());
   const std::string path = staging.path();
-  auto directory = sys::open_directory(staging.area_fd(), staging.id_, path);
+  auto directory = os::open_directory(staging.area_fd(), staging.id_, path);
   if (!directory) {
     if (directory.error().kind == ErrorKind::kNotFound) return std::nullopt;
     return std::unexpected(directory.error());
   }
-  LAMINA_ASSIGN_OR_RETURN(const bool locked, sys::try_lock(directory->get(), path));
+  LAMINA_ASSIGN_OR_RETURN(const bool locked, os::try_lock(directory->get(), path));
   if (!locked) return std::nullopt;
   // It may have been published between the two calls.
   LAMINA_ASSIGN_OR_RETURN(const bool named,
@@ -86,7 +87,7 @@ Result<std::optional<Staging>> Staging::open_existing(const Store& store, const 
 Staging::~Staging() {
   if (!directory_.valid() || published_ || left_ || area_ != Area::kTemporary) return;
   // The next writer's clean-up removes what cannot be removed here.
-  static_cast<void>(contain("remove", [&] { return sys::remove_tree(area_fd(), id_, path()); }));
+  static_cast<void>(contain("remove", [&] { return os::remove_tree(area_fd(), id_, path()); }));
 }
 
 int Staging::area_fd() const {
@@ -101,8 +102,8 @@ std::string Staging::area_path() const {
 std::string Staging::path() const { return area_path() + "/" + id_; }
 
 Status Staging::sync_parents() const {
-  LAMINA_RETURN_IF_ERROR(sys::sync(store_->fd(), store_->path()));
-  return sys::sync(area_fd(), area_path());
+  LAMINA_RETURN_IF_ERROR(os::sync(store_->fd(), store_->path()));
+  return os::sync(area_fd(), area_path());
 }
 
 Status Staging::sync_published(const std::string& name) const {
@@ -115,26 +116,26 @@ Status Staging::sync_published(const std::string& name) const {
 }
 
 Status Staging::publish_new(const std::string& name) {
-  LAMINA_RETURN_IF_ERROR(sys::sync(fd(), path()));
+  LAMINA_RETURN_IF_ERROR(os::sync(fd(), path()));
   LAMINA_RETURN_IF_ERROR(
-      sys::rename_new(area_fd(), id_, store_->fd(), name, store_->path() + "/" + name));
+      os::rename_new(area_fd(), id_, store_->fd(), name, store_->path() + "/" + name));
   published_ = true;
   return sync_published(name);
 }
 
-Status Staging::publish_replacing(const std::string& name, const sys::FileFacts& replaced,
+Status Staging::publish_replacing(const std::string& name, const os::FileFacts& replaced,
                                   std::vector<std::string>& notes) {
   const std::string target = store_->path() + "/" + name;
-  LAMINA_RETURN_IF_ERROR(sys::sync(fd(), path()));
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd current, sys::open_directory(store_->fd(), name, target));
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(current.get(), target));
+  LAMINA_RETURN_IF_ERROR(os::sync(fd(), path()));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd current, os::open_directory(store_->fd(), name, target));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(current.get(), target));
   if (!facts.same_file(replaced)) {
     return fail(ErrorKind::kBusy,
                 "snapshot '{}' was replaced by another process meanwhile; try again", target);
   }
   // Locked, the replaced directory is ours to remove: a clean-up leaves it alone while we live.
-  static_cast<void>(sys::try_lock(current.get(), target));
-  LAMINA_RETURN_IF_ERROR(sys::rename_exchange(area_fd(), id_, store_->fd(), name, target));
+  static_cast<void>(os::try_lock(current.get(), target));
+  LAMINA_RETURN_IF_ERROR(os::rename_exchange(area_fd(), id_, store_->fd(), name, target));
   published_ = true;
   // Before the syncs, which then are for both: were its files removed with this rename still at the
   // power's mercy, what is left of them could be found under the name of a pause or an adoption.
@@ -142,7 +143,7 @@ Status Staging::publish_replacing(const std::string& name, const sys::FileFacts&
   left_replaced_ = !taken_out;
   LAMINA_RETURN_IF_ERROR(sync_published(name));
   const Status removed =
-      taken_out ? sys::remove_tree(store_->temporary_area(), id_, temporary_path(*store_, id_))
+      taken_out ? os::remove_tree(store_->temporary_area(), id_, temporary_path(*store_, id_))
                 : taken_out;
   if (!removed) {
     notes.push_back(fmt::format("the directory that '{}' replaced could not be removed: {}", target,
@@ -153,10 +154,10 @@ Status Staging::publish_replacing(const std::string& name, const sys::FileFacts&
 
 Status remove_pending(const Store& store, const std::string& id, std::vector<std::string>& notes) {
   LAMINA_RETURN_IF_ERROR(take_out_of_pending(store, id));
-  LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), store.path()));
-  LAMINA_RETURN_IF_ERROR(sys::sync(store.pending_area(), store.path() + "/" + kPendingArea));
+  LAMINA_RETURN_IF_ERROR(os::sync(store.fd(), store.path()));
+  LAMINA_RETURN_IF_ERROR(os::sync(store.pending_area(), store.path() + "/" + kPendingArea));
   const std::string path = temporary_path(store, id);
-  const Status removed = sys::remove_tree(store.temporary_area(), id, path);
+  const Status removed = os::remove_tree(store.temporary_area(), id, path);
   if (!removed) {
     notes.push_back(fmt::format("'{}' is of no use any more and could not be removed: {}", path,
                                 removed.error().message));
@@ -167,17 +168,17 @@ Status remove_pending(const Store& store, const std::string& id, std::vector<std
 Status clean_temporary_area(const Store& store, std::vector<std::string>& notes) {
   const std::string area = fmt::format("{}/{}", store.path(), kTemporaryArea);
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          sys::list_directory(store.temporary_area(), area));
+                          os::list_directory(store.temporary_area(), area));
   bool synced = false;
   for (const std::string& name : names) {
     const std::string path = area + "/" + name;
-    if (sys::is_hole_probe(name)) {
-      static_cast<void>(sys::remove_file(store.temporary_area(), name, path));
+    if (os::is_hole_probe(name)) {
+      static_cast<void>(os::remove_file(store.temporary_area(), name, path));
       continue;
     }
-    auto directory = sys::open_directory(store.temporary_area(), name, path);
+    auto directory = os::open_directory(store.temporary_area(), name, path);
     if (!directory) continue;  // gone meanwhile, or not ours
-    LAMINA_ASSIGN_OR_RETURN(const bool unused, sys::try_lock(directory->get(), path));
+    LAMINA_ASSIGN_OR_RETURN(const bool unused, os::try_lock(directory->get(), path));
     // The name may be another directory's by now: its builder makes it anew when a clean-up was
     // faster.
     if (!unused) continue;
@@ -185,12 +186,12 @@ Status clean_temporary_area(const Store& store, std::vector<std::string>& notes)
     if (!named || !*named) continue;
     // The entry may be the old directory of a snapshot whose replacement was not synced yet.
     if (!std::exchange(synced, true)) {
-      LAMINA_RETURN_IF_ERROR(sys::sync(store.fd(), store.path()));
-      LAMINA_RETURN_IF_ERROR(sys::sync(store.temporary_area(), area));
+      LAMINA_RETURN_IF_ERROR(os::sync(store.fd(), store.path()));
+      LAMINA_RETURN_IF_ERROR(os::sync(store.temporary_area(), area));
     }
     // Or what is in it is: a pin's base, or a pin.
-    LAMINA_RETURN_IF_ERROR(sys::sync(directory->get(), path));
-    const Status removed = sys::remove_tree(store.temporary_area(), name, path);
+    LAMINA_RETURN_IF_ERROR(os::sync(directory->get(), path));
+    const Status removed = os::remove_tree(store.temporary_area(), name, path);
     notes.push_back(
         removed ? fmt::format("removed '{}', left by a process that did not end", path)
                 : fmt::format("'{}', left by a process that did not end, could not be removed: {}",

@@ -12,9 +12,9 @@
 
 #include "lamina/result.h"
 #include "lamina/uuid.h"
+#include "os/fd.h"
+#include "os/file.h"
 #include "store/store.h"
-#include "sys/fd.h"
-#include "sys/file.h"
 
 namespace lamina::store {
 
@@ -55,7 +55,7 @@ class Staging {
   /// Puts the directory in the place of the snapshot `name`, whose directory must still be
   /// `replaced` (kBusy otherwise), and removes that one. When it cannot be removed, the publication
   /// stands: a note says so, and the next writer's clean-up tries again. The rest as publish_new.
-  Status publish_replacing(const std::string& name, const sys::FileFacts& replaced,
+  Status publish_replacing(const std::string& name, const os::FileFacts& replaced,
                            std::vector<std::string>& notes);
 
   /// True when the directory that was replaced is still in the pending area, under path().
@@ -73,7 +73,7 @@ class Staging {
   const Store* store_;
   Area area_;
   std::string id_;
-  sys::Fd directory_;
+  os::Fd directory_;
   bool published_ = false;
   bool left_ = false;
   bool left_replaced_ = false;

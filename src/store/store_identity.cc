@@ -7,19 +7,19 @@
 
 #include "base/error.h"
 #include "format/checksum.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/host.h"
+#include "os/overlay.h"
+#include "os/process.h"
 #include "store/field_reader.h"
-#include "sys/directory.h"
-#include "sys/file.h"
-#include "sys/host.h"
-#include "sys/overlay.h"
-#include "sys/process.h"
 
 namespace lamina::store {
 namespace {
 
 /// The machine id itself is not for others to know (machine-id(5)), and a store may be given away.
 std::string host_digest() {
-  const std::string id = sys::machine_id();
+  const std::string id = os::machine_id();
   if (id.empty()) return id;
   const std::string text = "lamina store " + id;
   return fmt::format("{:016x}", format::checksum64(std::as_bytes(std::span(text))));
@@ -28,19 +28,19 @@ std::string host_digest() {
 }  // namespace
 
 Result<StoreIdentity> identity_of(int store, const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::FileFacts facts, sys::facts_of(store, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(store, path));
   StoreIdentity identity;
   identity.device = facts.device;
   identity.inode = facts.inode;
   // In an overlay it is that of a layer's directory, and another one once that was copied up.
-  identity.born_ns = sys::is_in_overlay(store) ? 0 : sys::birth_time_ns(store);
+  identity.born_ns = os::is_in_overlay(store) ? 0 : os::birth_time_ns(store);
   identity.host = host_digest();
-  LAMINA_ASSIGN_OR_RETURN(identity.boot_id, sys::boot_id());
+  LAMINA_ASSIGN_OR_RETURN(identity.boot_id, os::boot_id());
   return identity;
 }
 
 Result<StoreIdentity> identity_of_store(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, path, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd directory, os::open_directory(AT_FDCWD, path, path));
   return identity_of(directory.get(), path);
 }
 

@@ -24,7 +24,7 @@ from memory_files import EXIT_BUSY, lamina, program
 from sandbox import SandboxTest
 from serving import wait_until
 
-_MARK = 10  # RLIMIT_LOCKS, see src/sys/process_mark.h
+_MARK = 10  # RLIMIT_LOCKS, see src/os/process_mark.h
 _UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 _USER = 61234
 _ELSEWHERE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")

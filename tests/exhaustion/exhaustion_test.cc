@@ -33,8 +33,8 @@
 #include "lamina/remove.h"
 #include "lamina/repair.h"
 #include "lamina/verify.h"
+#include "os/fd.h"
 #include "served_memory.h"
-#include "sys/fd.h"
 
 namespace lamina {
 namespace {
@@ -75,7 +75,7 @@ class Exhaustion : public testing::Test {
   /// A full memory file with other contents.
   [[nodiscard]] std::string new_memory_file() const {
     const std::string file = path("new-memory");
-    const sys::Fd fd(::open(file.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    const os::Fd fd(::open(file.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     std::vector<std::byte> memory = snapshot_.memory;
     memory[7 * kPage] = std::byte{99};
     EXPECT_EQ(::write(fd.get(), memory.data(), memory.size()), static_cast<ssize_t>(memory.size()));

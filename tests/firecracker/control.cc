@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-#include "sys/file.h"
+#include "os/file.h"
 
 namespace lamina::tests {
 namespace {
@@ -86,7 +86,7 @@ std::string check(Guest& guest) {
 }
 
 std::string dump(const Guest& guest, const std::string& path) {
-  const sys::Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  const os::Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (!file.valid()) return "error " + os_error_text(errno);
   for (const GuestRegion& region : guest.mapping().regions()) {
     // Unplugged memory is not touched.
@@ -94,7 +94,7 @@ std::string dump(const Guest& guest, const std::string& path) {
     if (region.memory_offset >= end) continue;
     const std::size_t size = std::min<std::uint64_t>(region.size_bytes, end - region.memory_offset);
     const Status written =
-        sys::write_at(file.get(), {region.memory, size}, region.memory_offset, path);
+        os::write_at(file.get(), {region.memory, size}, region.memory_offset, path);
     if (!written) return "error " + written.error().message;
   }
   const auto bytes = static_cast<off_t>(guest.mapping().pages() * kGuestPageBytes);
@@ -144,7 +144,7 @@ std::string Control::answer(const std::string& line) {
   return done.value_or("error what is " + line);
 }
 
-void Control::converse(const sys::Fd& socket) {
+void Control::converse(const os::Fd& socket) {
   std::string received;
   std::array<char, 1024> buffer{};
   while (true) {
@@ -161,10 +161,10 @@ void Control::converse(const sys::Fd& socket) {
   }
 }
 
-void Control::serve(sys::Fd listening) {
+void Control::serve(os::Fd listening) {
   std::thread([this, listening = std::move(listening)] {
     while (true) {
-      sys::Fd socket(::accept4(listening.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      os::Fd socket(::accept4(listening.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (!socket.valid()) continue;
       std::thread([this, socket = std::move(socket)] { converse(socket); }).detach();
     }

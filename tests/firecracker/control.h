@@ -20,7 +20,7 @@
 
 #include "failures.h"
 #include "micro_vm.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace lamina::tests {
 
@@ -30,13 +30,13 @@ class Control {
       : vm_(vm), failures_(failures), hold_(hold), turned_away_(turned_away) {}
 
   /// Serves in threads of its own until the process ends. REQUIRES: this outlives the process.
-  void serve(sys::Fd listening);
+  void serve(os::Fd listening);
 
   /// The answer to one line, without the line feed.
   std::string answer(const std::string& line);
 
  private:
-  void converse(const sys::Fd& socket);
+  void converse(const os::Fd& socket);
 
   MicroVm& vm_;
   Failures& failures_;

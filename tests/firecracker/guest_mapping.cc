@@ -51,7 +51,7 @@ Result<GuestMapping> GuestMapping::fresh(std::span<const std::uint64_t> region_b
 
 Result<GuestMapping> GuestMapping::from_file(const std::string& path,
                                              std::span<const std::uint64_t> region_bytes) {
-  const sys::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const os::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.valid()) {
     return cannot("Error creating guest memory from file: Failed to load guest memory");
   }
@@ -78,13 +78,13 @@ Result<GuestMapping> GuestMapping::from_file(const std::string& path,
 
 Result<GuestMapping> GuestMapping::from_page_server(const std::string& path,
                                                     std::span<const std::uint64_t> region_bytes,
-                                                    bool huge_pages, sys::Fd userfaultfd) {
+                                                    bool huge_pages, os::Fd userfaultfd) {
   LAMINA_ASSIGN_OR_RETURN(GuestMapping mapping, fresh(region_bytes, huge_pages));
-  mapping.userfaultfd_ = userfaultfd.valid() ? std::move(userfaultfd) : sys::Fd(open_userfaultfd());
+  mapping.userfaultfd_ = userfaultfd.valid() ? std::move(userfaultfd) : os::Fd(open_userfaultfd());
   for (const GuestRegion& region : mapping.regions_) {
     register_memory(mapping.userfaultfd_.get(), region.memory, region.size_bytes);
   }
-  mapping.server_ = sys::Fd(connect_to(path));
+  mapping.server_ = os::Fd(connect_to(path));
   if (!mapping.server_.valid()) {
     return cannot("Error creating guest memory from uffd: Failed to connect to UDS Unix stream");
   }

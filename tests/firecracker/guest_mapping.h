@@ -10,7 +10,7 @@
 
 #include "fake_firecracker.h"
 #include "lamina/result.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace lamina::tests {
 
@@ -31,7 +31,7 @@ class GuestMapping {
   /// userfaultfd and the connection. `userfaultfd` may be one that was opened before.
   static Result<GuestMapping> from_page_server(const std::string& path,
                                                std::span<const std::uint64_t> region_bytes,
-                                               bool huge_pages, sys::Fd userfaultfd);
+                                               bool huge_pages, os::Fd userfaultfd);
 
   [[nodiscard]] std::size_t pages() const { return pages_; }
   [[nodiscard]] std::span<const GuestRegion> regions() const { return regions_; }
@@ -53,8 +53,8 @@ class GuestMapping {
   std::vector<GuestRegion> regions_;
   std::size_t pages_ = 0;
   bool is_file_ = false;
-  sys::Fd userfaultfd_;
-  sys::Fd server_;
+  os::Fd userfaultfd_;
+  os::Fd server_;
 };
 
 }  // namespace lamina::tests

@@ -141,7 +141,7 @@ void HttpServer::serve() {
 }
 
 void HttpServer::accept_one() {
-  sys::Fd socket(::accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  os::Fd socket(::accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC));
   if (!socket.valid()) return;
   if (connections_.size() < kMaxConnections) {
     connections_.push_back({.socket = std::move(socket), .received = {}});

@@ -11,7 +11,7 @@
 #include <string>
 
 #include "lamina/result.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace lamina::tests {
 
@@ -39,7 +39,7 @@ class HttpServer {
   using Handler = std::function<HttpResponse(const HttpRequest&)>;
 
   /// Counts in `turned_away` the connections that there was no room for.
-  HttpServer(sys::Fd listening, std::atomic<unsigned>& turned_away, Handler handler)
+  HttpServer(os::Fd listening, std::atomic<unsigned>& turned_away, Handler handler)
       : listening_(std::move(listening)), turned_away_(turned_away), handler_(std::move(handler)) {}
 
   /// Serves without end.
@@ -47,7 +47,7 @@ class HttpServer {
 
  private:
   struct Connection {
-    sys::Fd socket;
+    os::Fd socket;
     std::string received;
     std::size_t body_to_skip = 0;  ///< of a request that was refused for its size
     bool said_continue = false;
@@ -60,7 +60,7 @@ class HttpServer {
   static Result<std::optional<HttpRequest>> next_request(Connection& connection);
   void answer(Connection& connection, const HttpResponse& response);
 
-  sys::Fd listening_;
+  os::Fd listening_;
   std::atomic<unsigned>& turned_away_;
   Handler handler_;
   std::list<Connection> connections_;

@@ -119,8 +119,8 @@ void enter_jail(const Arguments& arguments) {
   }
 }
 
-sys::Fd listen_or_give_up(const std::string& path) {
-  sys::Fd socket(listen_at(path));
+os::Fd listen_or_give_up(const std::string& path) {
+  os::Fd socket(listen_at(path));
   if (!socket.valid()) give_up("listen", path);
   return socket;
 }
@@ -139,7 +139,7 @@ sys::Fd listen_or_give_up(const std::string& path) {
   }
   if (!arguments.jail.empty()) {
     // Another user may not make one; the jail of a real Firecracker has /dev/userfaultfd.
-    if (!arguments.start) vm.keep_userfaultfd(sys::Fd(open_userfaultfd()));
+    if (!arguments.start) vm.keep_userfaultfd(os::Fd(open_userfaultfd()));
     enter_jail(arguments);
   }
   if (arguments.start) {

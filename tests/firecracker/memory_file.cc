@@ -7,7 +7,7 @@
 #include <cerrno>
 
 #include "base/error.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace lamina::tests {
 namespace {
@@ -22,10 +22,10 @@ std::unexpected<Error> dump_failure(int error_number) {
               os_error_text(error_number));
 }
 
-Result<sys::Fd> open_memory_file(const std::string& path, std::uint64_t bytes) {
+Result<os::Fd> open_memory_file(const std::string& path, std::uint64_t bytes) {
   struct stat facts{};
   const bool existed = ::stat(path.c_str(), &facts) == 0;
-  sys::Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
+  os::Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
   if (!file.valid()) return backing_file_failure("open");
   const bool other_size = existed && static_cast<std::uint64_t>(facts.st_size) != bytes;
   if (other_size && ::ftruncate(file.get(), 0) != 0) return backing_file_failure("set_length");
@@ -72,7 +72,7 @@ Status dump(int file, const GuestMapping& mapping, const std::vector<bool>& chos
 
 Status write_memory_file(const std::string& path, MemoryFileKind kind, Guest& guest, Disk disk) {
   const std::uint64_t bytes = std::uint64_t{guest.mapping().pages()} * kGuestPageBytes;
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd file, open_memory_file(path, bytes));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd file, open_memory_file(path, bytes));
   std::vector<bool> chosen =
       kind == MemoryFileKind::kFull ? std::vector<bool>(guest.pages(), true) : guest.dirty();
   chosen.resize(guest.mapping().pages(), false);

@@ -10,8 +10,8 @@
 #include "guest.h"
 #include "lamina/result.h"
 #include "memory_file.h"
+#include "os/fd.h"
 #include "state_file.h"
-#include "sys/fd.h"
 #include "workload.h"
 
 namespace lamina::tests {
@@ -66,7 +66,7 @@ class MicroVm {
   MicroVm(VmOptions options, Failures& failures, Hold& hold);
 
   /// A userfaultfd that was opened while the process could; else one is opened when it is needed.
-  void keep_userfaultfd(sys::Fd userfaultfd) { userfaultfd_ = std::move(userfaultfd); }
+  void keep_userfaultfd(os::Fd userfaultfd) { userfaultfd_ = std::move(userfaultfd); }
 
   [[nodiscard]] RunState state() const { return state_.load(); }
   [[nodiscard]] const VmOptions& options() const { return options_; }
@@ -99,7 +99,7 @@ class MicroVm {
   VmOptions options_;
   Failures& failures_;
   Hold& hold_;
-  sys::Fd userfaultfd_;
+  os::Fd userfaultfd_;
   std::atomic<RunState> state_ = RunState::kNotStarted;
   VmState facts_;  ///< all but the pages, which the guest has
   bool is_configured_ = false;

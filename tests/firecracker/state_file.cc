@@ -8,7 +8,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "guest_mapping.h"
-#include "sys/file.h"
+#include "os/file.h"
 
 namespace lamina::tests {
 namespace {
@@ -110,9 +110,9 @@ Status write_state_file(const std::string& path, const VmState& state) {
     return fail(ErrorKind::kFailed, "Cannot perform {} on the snapshot backing file: {}", call,
                 os_error_text(errno));
   };
-  const sys::Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  const os::Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (!file.valid()) return failure("open");
-  if (const Status written = sys::write_at(file.get(), encode(state), 0, path); !written) {
+  if (const Status written = os::write_at(file.get(), encode(state), 0, path); !written) {
     return fail(ErrorKind::kFailed, "Cannot serialize the microVM state: {}",
                 written.error().message);
   }
@@ -121,11 +121,11 @@ Status write_state_file(const std::string& path, const VmState& state) {
 }
 
 Result<VmState> read_state_file(const std::string& path) {
-  const sys::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const os::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.valid()) {
     return damaged(fmt::format("Failed to open snapshot file: {}", os_error_text(errno)));
   }
-  const auto bytes = sys::read_whole(file.get(), kMaxFileBytes, path);
+  const auto bytes = os::read_whole(file.get(), kMaxFileBytes, path);
   if (!bytes) return damaged(bytes.error().message);
   return decode(*bytes);
 }

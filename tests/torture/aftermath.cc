@@ -7,15 +7,15 @@
 #include "base/error.h"
 #include "lamina/lifecycle.h"
 #include "lamina/verify.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/sparse_file.h"
 #include "store/snapshot_directory.h"
-#include "sys/directory.h"
-#include "sys/file.h"
-#include "sys/sparse_file.h"
 
 namespace lamina::torture {
 namespace {
 
-bool exists(const std::string& path) { return sys::name_exists(AT_FDCWD, path); }
+bool exists(const std::string& path) { return os::name_exists(AT_FDCWD, path); }
 
 Status verified(const std::string& snapshot) {
   VerifyOptions options;
@@ -36,10 +36,10 @@ Status same_bytes(const std::string& what, const std::string& found, const std::
 }
 
 /// The blocks of a file that has holes where all else of `contents` is zeros.
-Result<std::vector<sys::DataExtent>> extents_of(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile file,
-                          sys::open_regular(AT_FDCWD, path, O_RDONLY, path));
-  return sys::data_extents(file.fd.get(), file.facts.size_bytes, path);
+Result<std::vector<os::DataExtent>> extents_of(const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
+                          os::open_regular(AT_FDCWD, path, O_RDONLY, path));
+  return os::data_extents(file.fd.get(), file.facts.size_bytes, path);
 }
 
 }  // namespace
@@ -163,8 +163,8 @@ Status Aftermath::look_around(Found found) {
   for (const char* area : {".tmp", ".pending", ".vms"}) {
     const std::string path = stage_.store + "/" + area;
     if (!exists(path)) continue;
-    LAMINA_ASSIGN_OR_RETURN(const sys::Fd directory, sys::open_directory(AT_FDCWD, path, path));
-    LAMINA_ASSIGN_OR_RETURN(const auto names, sys::list_directory(directory.get(), path));
+    LAMINA_ASSIGN_OR_RETURN(const os::Fd directory, os::open_directory(AT_FDCWD, path, path));
+    LAMINA_ASSIGN_OR_RETURN(const auto names, os::list_directory(directory.get(), path));
     if (!names.empty()) return fail(ErrorKind::kFailed, "{} has '{}' still", area, names.front());
   }
   return {};

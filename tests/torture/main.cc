@@ -18,8 +18,8 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "os/fd.h"
 #include "rot.h"
-#include "sys/fd.h"
 #include "trial.h"
 
 namespace lamina::torture {
@@ -150,7 +150,7 @@ TrialReport decoded(const std::string& text) {
 struct Running {
   std::string_view subject;
   pid_t pid = -1;
-  sys::Fd output;
+  os::Fd output;
   std::unique_ptr<Directory> directory;
 };
 
@@ -161,8 +161,8 @@ Running start(const Kind& kind, std::string_view subject, const Arguments& argum
   running.directory = std::make_unique<Directory>();
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
-  running.output = sys::Fd(ends[0]);
-  const sys::Fd input(ends[1]);
+  running.output = os::Fd(ends[0]);
+  const os::Fd input(ends[1]);
   running.pid = ::fork();
   if (running.pid != 0) return running;
   // With mounts of its own, if we may, that go with the process however it ends.

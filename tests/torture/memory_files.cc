@@ -6,9 +6,9 @@
 #include <span>
 
 #include "base/error.h"
+#include "os/file.h"
 #include "server/working_set_storer.h"
 #include "store/snapshot_directory.h"
-#include "sys/file.h"
 
 namespace lamina::torture {
 namespace {
@@ -60,23 +60,23 @@ Pages change(Memory& memory, Stage& stage) {
 }
 
 Status write_diff(const std::string& path, const Memory& memory, const Pages& dirty) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd file,
-                          sys::open_at(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL, path, 0644));
-  LAMINA_RETURN_IF_ERROR(sys::truncate(file.get(), memory.size(), path));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd file,
+                          os::open_at(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL, path, 0644));
+  LAMINA_RETURN_IF_ERROR(os::truncate(file.get(), memory.size(), path));
   for (const std::size_t page : dirty) {
     const std::size_t start = page * kPageBytes;
     const std::size_t bytes = std::min(kPageBytes, memory.size() - start);
-    LAMINA_RETURN_IF_ERROR(sys::write_at(
+    LAMINA_RETURN_IF_ERROR(os::write_at(
         file.get(), std::as_bytes(std::span(memory).subspan(start, bytes)), start, path));
   }
-  return sys::sync(file.get(), path);
+  return os::sync(file.get(), path);
 }
 
 Status write_full(const std::string& path, const Memory& memory) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd file,
-                          sys::open_at(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL, path, 0644));
-  LAMINA_RETURN_IF_ERROR(sys::write_at(file.get(), std::as_bytes(std::span(memory)), 0, path));
-  return sys::sync(file.get(), path);
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd file,
+                          os::open_at(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL, path, 0644));
+  LAMINA_RETURN_IF_ERROR(os::write_at(file.get(), std::as_bytes(std::span(memory)), 0, path));
+  return os::sync(file.get(), path);
 }
 
 Status add_full(Stage& stage, const std::string& name, const Memory& memory) {

@@ -16,9 +16,9 @@
 #include "lamina/merge.h"
 #include "lamina/verify.h"
 #include "memory_files.h"
+#include "os/file.h"
+#include "os/sparse_file.h"
 #include "store/snapshot_directory.h"
-#include "sys/file.h"
-#include "sys/sparse_file.h"
 
 namespace lamina::torture {
 namespace {
@@ -94,17 +94,17 @@ class Victim {
  public:
   explicit Victim(const std::filesystem::path& path)
       : name_(path.filename()), path_(path), contents_(contents()) {
-    auto opened = sys::open_at(AT_FDCWD, path_, O_RDWR, path_);
+    auto opened = os::open_at(AT_FDCWD, path_, O_RDWR, path_);
     expect(status_of(opened), "open");
     fd_ = std::move(*opened);
-    auto extents = sys::data_extents(fd_.get(), contents_.size(), path_);
+    auto extents = os::data_extents(fd_.get(), contents_.size(), path_);
     expect(status_of(extents), "extents");
     extents_ = std::move(*extents);
   }
 
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const std::string& before() const { return contents_; }
-  [[nodiscard]] const std::vector<sys::DataExtent>& extents() const { return extents_; }
+  [[nodiscard]] const std::vector<os::DataExtent>& extents() const { return extents_; }
   [[nodiscard]] std::string contents() const {
     auto read = contents_of(path_);
     expect(status_of(read), "read");
@@ -112,16 +112,14 @@ class Victim {
   }
 
   void write(std::uint64_t offset, std::string_view bytes) const {
-    expect(sys::write_at(fd_.get(), std::as_bytes(std::span(bytes)), offset, path_), "damage");
+    expect(os::write_at(fd_.get(), std::as_bytes(std::span(bytes)), offset, path_), "damage");
   }
-  void cut(std::uint64_t length) const {
-    expect(sys::truncate(fd_.get(), length, path_), "damage");
-  }
+  void cut(std::uint64_t length) const { expect(os::truncate(fd_.get(), length, path_), "damage"); }
   /// Gives the bytes from `offset` on back.
   void restore(std::uint64_t offset, std::uint64_t length) const {
     cut(contents_.size());
     const std::uint64_t end = std::min<std::uint64_t>(offset + length, contents_.size());
-    for (const sys::DataExtent& extent : extents_) {
+    for (const os::DataExtent& extent : extents_) {
       const std::uint64_t from = std::max(offset, extent.offset);
       const std::uint64_t to = std::min(end, extent.offset + extent.length);
       if (from < to) write(from, std::string_view(contents_).substr(from, to - from));
@@ -132,8 +130,8 @@ class Victim {
   std::string name_;
   std::string path_;
   std::string contents_;
-  sys::Fd fd_;
-  std::vector<sys::DataExtent> extents_;
+  os::Fd fd_;
+  std::vector<os::DataExtent> extents_;
 };
 
 enum class DamageKind : std::uint8_t { kChangedByte, kCut, kLostBlock, kOtherBlock };
@@ -198,7 +196,7 @@ class Rot {
     std::vector<Damage> damages;
     for (std::uint32_t i = 0; i < victims_.size(); ++i) {
       const std::uint64_t size = victims_[i].before().size();
-      for (const sys::DataExtent& extent : victims_[i].extents()) {
+      for (const os::DataExtent& extent : victims_[i].extents()) {
         bytes_ += extent.length;
         for (std::uint64_t at = extent.offset; at < extent.offset + extent.length; ++at) {
           damages.push_back({i, DamageKind::kChangedByte, at});

@@ -19,9 +19,9 @@
 #include "lamina/remove.h"
 #include "lamina/repair.h"
 #include "memory_files.h"
+#include "os/directory.h"
+#include "os/file.h"
 #include "store/snapshot_directory.h"
-#include "sys/directory.h"
-#include "sys/file.h"
 
 namespace lamina::torture {
 namespace {
@@ -398,18 +398,18 @@ Result<Memory> memory_of(const Stage& stage, const std::string& snapshot) {
 }
 
 Result<std::string> contents_of(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile opened,
-                          sys::open_regular(AT_FDCWD, path, O_RDONLY, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile opened,
+                          os::open_regular(AT_FDCWD, path, O_RDONLY, path));
   std::string contents(opened.facts.size_bytes, '\0');
   LAMINA_RETURN_IF_ERROR(
-      sys::read_exactly_at(opened.fd.get(), std::as_writable_bytes(std::span(contents)), 0, path));
+      os::read_exactly_at(opened.fd.get(), std::as_writable_bytes(std::span(contents)), 0, path));
   return contents;
 }
 
 std::size_t layer_count(const std::string& snapshot) {
-  const auto directory = sys::open_directory(AT_FDCWD, snapshot, snapshot);
+  const auto directory = os::open_directory(AT_FDCWD, snapshot, snapshot);
   if (!directory) return 0;
-  const auto names = sys::list_directory(directory->get(), snapshot);
+  const auto names = os::list_directory(directory->get(), snapshot);
   if (!names) return 0;
   return static_cast<std::size_t>(std::count_if(
       names->begin(), names->end(),

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "lamina/result.h"
-#include "sys/sparse_file.h"
+#include "os/sparse_file.h"
 #include "virtual_machine.h"
 
 namespace lamina::torture {
@@ -51,7 +51,7 @@ struct Stage {
   std::string fake_firecracker;  ///< the program
 
   Expectation expected;
-  std::vector<sys::DataExtent> memory_file_extents;
+  std::vector<os::DataExtent> memory_file_extents;
   std::mt19937_64 random{1};
   VirtualMachine vm;
 

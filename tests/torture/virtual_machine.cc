@@ -13,7 +13,7 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace lamina::torture {
 
@@ -31,8 +31,8 @@ Status VirtualMachine::start(const std::string& program, const std::string& dire
   pointers.push_back(nullptr);
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return system_failure("pipe", program, errno);
-  const sys::Fd reading(ends[0]);
-  sys::Fd writing(ends[1]);
+  const os::Fd reading(ends[0]);
+  os::Fd writing(ends[1]);
   pid_ = ::fork();
   if (pid_ == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -49,7 +49,7 @@ Status VirtualMachine::start(const std::string& program, const std::string& dire
 }
 
 Status VirtualMachine::tell(const std::string& line) const {
-  const sys::Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const os::Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::strncpy(address.sun_path, control_socket_.c_str(), sizeof address.sun_path - 1);

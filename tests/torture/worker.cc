@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "sys/file.h"
+#include "os/file.h"
 
 namespace lamina::torture {
 namespace {
@@ -83,10 +83,10 @@ class Work {
     const Expectation& expected = stage_.expected;
     if (!expected.memory_file.empty()) {
       const std::string path = stage_.file(expected.memory_file);
-      LAMINA_ASSIGN_OR_RETURN(const sys::OpenedFile file,
-                              sys::open_regular(AT_FDCWD, path, O_RDONLY, path));
+      LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
+                              os::open_regular(AT_FDCWD, path, O_RDONLY, path));
       LAMINA_ASSIGN_OR_RETURN(stage_.memory_file_extents,
-                              sys::data_extents(file.fd.get(), file.facts.size_bytes, path));
+                              os::data_extents(file.fd.get(), file.facts.size_bytes, path));
     }
     layers_before_ = layer_count(stage_.snapshot(expected.target));
     return {};
@@ -130,8 +130,8 @@ Worker::Worker(const Scene& scene, const std::string& mount, const std::string& 
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) {
     throw std::runtime_error("socketpair");
   }
-  socket_ = sys::Fd(ends[0]);
-  const sys::Fd theirs(ends[1]);
+  socket_ = os::Fd(ends[0]);
+  const os::Fd theirs(ends[1]);
   pid_ = ::fork();
   if (pid_ != 0) return;
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -10,8 +10,8 @@
 #include <string>
 
 #include "aftermath.h"
+#include "os/fd.h"
 #include "scene.h"
-#include "sys/fd.h"
 
 namespace lamina::torture {
 
@@ -51,7 +51,7 @@ class Worker {
   void end();
 
   pid_t pid_ = -1;
-  sys::Fd socket_;
+  os::Fd socket_;
 };
 
 }  // namespace lamina::torture

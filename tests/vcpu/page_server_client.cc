@@ -14,7 +14,7 @@ namespace lamina::tests {
 Result<PageServerConnection> connect_to_page_server(const std::string& socket_path,
                                                     std::span<const std::span<std::byte>> regions) {
   PageServerConnection connection;
-  connection.userfaultfd = sys::Fd(open_userfaultfd());
+  connection.userfaultfd = os::Fd(open_userfaultfd());
   std::vector<GuestRegion> registered;
   std::uint64_t offset = 0;
   for (const std::span<std::byte> region : regions) {
@@ -22,7 +22,7 @@ Result<PageServerConnection> connect_to_page_server(const std::string& socket_pa
     registered.push_back({region.data(), region.size(), offset});
     offset += region.size();
   }
-  connection.socket = sys::Fd(connect_to(socket_path));
+  connection.socket = os::Fd(connect_to(socket_path));
   if (!connection.socket.valid()) return system_failure("connect", socket_path, errno);
   const std::array<int, 1> descriptors = {connection.userfaultfd.get()};
   if (!send_with_descriptors(connection.socket.get(), regions_json(registered, kPageBytes),

@@ -6,14 +6,14 @@
 #include <string>
 
 #include "lamina/result.h"
-#include "sys/fd.h"
+#include "os/fd.h"
 
 namespace lamina::tests {
 
 /// Both are kept open as long as the guest lives, as Firecracker keeps them.
 struct PageServerConnection {
-  sys::Fd userfaultfd;
-  sys::Fd socket;
+  os::Fd userfaultfd;
+  os::Fd socket;
 };
 
 /// Registers the regions (anonymous memory, in the order of the memory file) with a new

@@ -28,10 +28,10 @@
 #include <vector>
 
 #include "base/error.h"
+#include "os/file.h"
+#include "os/machine.h"
 #include "page_server_client.h"
 #include "payload.h"
-#include "sys/file.h"
-#include "sys/machine.h"
 #include "virtual_cpu.h"
 
 namespace lamina::tests {
@@ -56,9 +56,9 @@ class GuestMemory {
  public:
   /// Anonymous memory, or with a file private mappings of it.
   static Result<GuestMemory> map(std::size_t memory_bytes, const std::optional<std::string>& file) {
-    sys::Fd fd;
+    os::Fd fd;
     if (file) {
-      LAMINA_ASSIGN_OR_RETURN(fd, sys::open_at(AT_FDCWD, *file, O_RDONLY, *file));
+      LAMINA_ASSIGN_OR_RETURN(fd, os::open_at(AT_FDCWD, *file, O_RDONLY, *file));
     }
     GuestMemory memory;
     std::size_t offset = 0;
@@ -137,25 +137,25 @@ struct Report {
 
 Status write_pages(const std::string& path, const GuestMemory& memory,
                    const std::vector<bool>& wanted) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd file,
-                          sys::open_at(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, path));
-  LAMINA_RETURN_IF_ERROR(sys::truncate(file.get(), wanted.size() * kPageBytes, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd file,
+                          os::open_at(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, path));
+  LAMINA_RETURN_IF_ERROR(os::truncate(file.get(), wanted.size() * kPageBytes, path));
   for (std::size_t page = 0; page < wanted.size(); ++page) {
     if (!wanted[page]) continue;
-    LAMINA_RETURN_IF_ERROR(sys::write_at(file.get(), memory.page(page), page * kPageBytes, path));
+    LAMINA_RETURN_IF_ERROR(os::write_at(file.get(), memory.page(page), page * kPageBytes, path));
   }
-  return sys::sync(file.get(), path);
+  return os::sync(file.get(), path);
 }
 
 Status write_state(const std::string& path, const StateFile& state) {
-  return sys::write_new_file(AT_FDCWD, path, std::as_bytes(std::span(&state, 1)), path);
+  return os::write_new_file(AT_FDCWD, path, std::as_bytes(std::span(&state, 1)), path);
 }
 
 Result<StateFile> read_state(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const sys::Fd file, sys::open_at(AT_FDCWD, path, O_RDONLY, path));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd file, os::open_at(AT_FDCWD, path, O_RDONLY, path));
   StateFile state;
   LAMINA_RETURN_IF_ERROR(
-      sys::read_exactly_at(file.get(), std::as_writable_bytes(std::span(&state, 1)), 0, path));
+      os::read_exactly_at(file.get(), std::as_writable_bytes(std::span(&state, 1)), 0, path));
   if (state.magic != kStateMagic) {
     return fail(ErrorKind::kCorrupt, "'{}' is no state file of this program", path);
   }
@@ -287,7 +287,7 @@ Result<Report> resume(const Arguments& arguments) {
 /// taken for it.
 std::optional<std::string> unavailable(bool by_page_server) {
   if (const Status usable = VirtualCpu::check_usable(); !usable) return usable.error().message;
-  const sys::MachineFacts machine = sys::examine_machine();
+  const os::MachineFacts machine = os::examine_machine();
   if (by_page_server && !machine.userfaultfd) return "userfaultfd: " + machine.userfaultfd_error;
   return std::nullopt;
 }

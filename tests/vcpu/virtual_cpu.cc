@@ -38,7 +38,7 @@ constexpr unsigned long kGetXsave = _IOC(_IOC_READ, KVMIO, 0xa4, sizeof(Extended
 constexpr unsigned long kSetXsave = _IOC(_IOC_WRITE, KVMIO, 0xa5, sizeof(ExtendedState));
 
 template <typename T>
-Status control(const sys::Fd& fd, unsigned long request, T argument, const char* name) {
+Status control(const os::Fd& fd, unsigned long request, T argument, const char* name) {
   if (::ioctl(fd.get(), request, argument) < 0) return system_failure(name, kDevice, errno);
   return {};
 }
@@ -65,18 +65,18 @@ PayloadRegisters payload_registers(const CpuState& state) {
 }
 
 Status VirtualCpu::check_usable() {
-  const sys::Fd device(::open(kDevice, O_RDWR | O_CLOEXEC));
+  const os::Fd device(::open(kDevice, O_RDWR | O_CLOEXEC));
   if (!device.valid()) return system_failure("open", kDevice, errno);
-  const sys::Fd machine(::ioctl(device.get(), KVM_CREATE_VM, 0UL));
+  const os::Fd machine(::ioctl(device.get(), KVM_CREATE_VM, 0UL));
   if (!machine.valid()) return system_failure("KVM_CREATE_VM", kDevice, errno);
   return {};
 }
 
 Result<VirtualCpu> VirtualCpu::create(std::span<const std::span<std::byte>> regions) {
-  const sys::Fd device(::open(kDevice, O_RDWR | O_CLOEXEC));
+  const os::Fd device(::open(kDevice, O_RDWR | O_CLOEXEC));
   if (!device.valid()) return system_failure("open", kDevice, errno);
   VirtualCpu made;
-  made.machine_ = sys::Fd(::ioctl(device.get(), KVM_CREATE_VM, 0UL));
+  made.machine_ = os::Fd(::ioctl(device.get(), KVM_CREATE_VM, 0UL));
   if (!made.machine_.valid()) return system_failure("KVM_CREATE_VM", kDevice, errno);
   LAMINA_RETURN_IF_ERROR(
       control(made.machine_, KVM_SET_TSS_ADDR, kTaskStateAddress, "KVM_SET_TSS_ADDR"));
@@ -91,7 +91,7 @@ Result<VirtualCpu> VirtualCpu::create(std::span<const std::span<std::byte>> regi
         control(made.machine_, KVM_SET_USER_MEMORY_REGION, &slot, "KVM_SET_USER_MEMORY_REGION"));
     made.region_bytes_[i] = regions[i].size();
   }
-  made.cpu_ = sys::Fd(::ioctl(made.machine_.get(), KVM_CREATE_VCPU, 0UL));
+  made.cpu_ = os::Fd(::ioctl(made.machine_.get(), KVM_CREATE_VCPU, 0UL));
   const int run_bytes = ::ioctl(device.get(), KVM_GET_VCPU_MMAP_SIZE, 0UL);
   if (!made.cpu_.valid() || run_bytes <= 0) {
     return system_failure("KVM_CREATE_VCPU", kDevice, errno);

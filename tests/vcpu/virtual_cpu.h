@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "lamina/result.h"
+#include "os/fd.h"
 #include "payload.h"
-#include "sys/fd.h"
 
 namespace lamina::tests {
 
@@ -64,8 +64,8 @@ class VirtualCpu {
  private:
   VirtualCpu() = default;
 
-  sys::Fd machine_;
-  sys::Fd cpu_;
+  os::Fd machine_;
+  os::Fd cpu_;
   kvm_run* run_ = nullptr;
   std::size_t run_bytes_ = 0;
   std::array<std::size_t, 2> region_bytes_{};

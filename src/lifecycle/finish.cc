@@ -1,0 +1,181 @@
+#include "lifecycle/finish.h"
+
+#include "base/error.h"
+#include "lifecycle/last_create.h"
+#include "lifecycle/stopwatch.h"
+
+namespace lamina::lifecycle {
+namespace {
+
+/// True when the pin counts from this pause already.
+Result<bool> is_base(const store::Pin& pin, const Uuid& pause_id) {
+  if (!pin.has_base()) return false;
+  LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot base,
+                          store::open_snapshot(pin.base_path(), engine::Checksums::kLeave));
+  return base.pause_id == pause_id;
+}
+
+Status move_pin(const store::OpenSnapshot& state, store::Pin& pin, std::string name) {
+  // A base that cannot be read is replaced.
+  if (!is_base(pin, state.pause_id).value_or(false)) LAMINA_RETURN_IF_ERROR(pin.set_base(state));
+  store::PinFacts facts = *pin.facts();
+  facts.snapshot = std::move(name);
+  facts.needs_full = false;
+  return pin.write_facts(facts);
+}
+
+Status thaw_counted(vmm::Firecracker& vmm, SettledPauses& settled) {
+  // Frozen for another store's pause just now, it stays so until that has ended.
+  LAMINA_RETURN_IF_ERROR(lock_vm(vmm));
+  const Status resumed = vmm.resume().status();
+  unlock_vm(vmm);
+  LAMINA_RETURN_IF_ERROR(resumed);
+  ++settled.resumed_vms;
+  settled.notes.push_back(
+      fmt::format("the VM of process {} runs again; its pause had not ended", vmm.pid()));
+  return {};
+}
+
+}  // namespace
+
+Result<std::optional<store::OpenSnapshot>> open_base(const store::Store& store,
+                                                     const store::Pin& pin) {
+  if (!pin.has_base()) return std::nullopt;
+  LAMINA_ASSIGN_OR_RETURN(store::OpenSnapshot base,
+                          store::open_snapshot(pin.base_path(), engine::Checksums::kLeave));
+  if (pin.facts() && !pin.facts()->snapshot.empty()) {
+    auto named =
+        store::open_snapshot(store.path() + "/" + pin.facts()->snapshot, engine::Checksums::kLeave);
+    if (named && named->pause_id == base.pause_id &&
+        named->header.memory_bytes == base.header.memory_bytes &&
+        named->chain.layers().size() < base.chain.layers().size()) {
+      return std::optional(std::move(*named));
+    }
+  }
+  return std::optional(std::move(base));
+}
+
+Result<bool> has_lost_files(const PendingPause& pending, const store::Pin& pin) {
+  if (!pending.was_published()) return pending.has_lost_files();
+  // The pin moves on before the directory gets its name.
+  LAMINA_ASSIGN_OR_RETURN(const bool moved, is_base(pin, pending.journal().pause_id));
+  return !moved;
+}
+
+Result<FinishedPause> finish_pause(const store::Store& store, PendingPause& pending,
+                                   store::Pin& pin, std::vector<std::string>& notes) {
+  FinishedPause finished;
+  Stopwatch watch;
+  if (!pending.was_published()) {
+    std::optional<store::OpenSnapshot> base;
+    if (pending.journal().kind == MemoryFileKind::kDiff) {
+      LAMINA_ASSIGN_OR_RETURN(base, open_base(store, pin));
+    }
+    LAMINA_ASSIGN_OR_RETURN(finished.found, pending.complete(base ? &*base : nullptr, notes));
+    LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot state,
+                            store::open_snapshot(pending.path(), engine::Checksums::kLeave));
+    LAMINA_RETURN_IF_ERROR(move_pin(state, pin, pending.journal().name));
+    finished.generation = state.header.generation;
+    finished.memory_bytes = state.header.memory_bytes;
+  }
+  finished.complete_ms = watch.lap();
+  LAMINA_ASSIGN_OR_RETURN(finished.name, pending.publish(notes));
+  finished.publish_ms = watch.lap();
+  if (pin.facts() && pin.facts()->snapshot != finished.name) {
+    store::PinFacts facts = *pin.facts();
+    facts.snapshot = finished.name;
+    LAMINA_RETURN_IF_ERROR(pin.write_facts(facts));
+  }
+  return finished;
+}
+
+Status give_up_pause(PendingPause& pending, store::Pin& pin) {
+  // Frees space before it needs any. While the journal stands, nobody takes a diff.
+  LAMINA_RETURN_IF_ERROR(pending.remove_files());
+  LAMINA_RETURN_IF_ERROR(require_full(pin));
+  return pending.end();
+}
+
+Status require_full(store::Pin& pin) {
+  if (!pin.facts() || pin.facts()->needs_full) return {};
+  store::PinFacts facts = *pin.facts();
+  facts.needs_full = true;
+  return pin.write_facts(facts);
+}
+
+Status settle_pause(const store::Store& store, PendingPause& pending, store::Pin& pin,
+                    vmm::Firecracker& vmm, Mutex& completing, SettledPauses& settled) {
+  const store::PauseJournal journal = pending.journal();
+  const std::string id = journal.pause_id.to_string();
+  // Answered only after a create that still runs has ended.
+  LAMINA_ASSIGN_OR_RETURN(const vmm::InstanceInfo instance, vmm.describe());
+  const bool is_paused = instance.state == vmm::VmState::kPaused;
+  // While the journal stands, somebody knows that the VM is to run. What a checkpoint's VM waits
+  // for is on record: it need not wait for the rest.
+  const bool must_run =
+      journal.acknowledged ? journal.after == AfterPause::kResume : journal.was_running;
+  if (is_paused && must_run) LAMINA_RETURN_IF_ERROR(thaw_counted(vmm, settled));
+  if (!journal.acknowledged) {
+    LAMINA_RETURN_IF_ERROR(give_up_pause(pending, pin));
+    ++settled.discarded;
+    settled.notes.push_back(fmt::format("gave up pause {}, which was never acknowledged", id));
+    return {};
+  }
+  const MutexLock one_at_a_time(completing);
+  LAMINA_ASSIGN_OR_RETURN(const bool lost, has_lost_files(pending, pin));
+  if (lost) {
+    // The VM has all of its memory still: a full file makes up for what was lost.
+    LAMINA_RETURN_IF_ERROR(require_full(pin));
+    settled.notes.push_back(
+        fmt::format("the files of pause {} have been removed by somebody; its snapshot '{}' cannot "
+                    "be made, and the VM's next memory file is a full one",
+                    id, journal.name));
+    return pending.end();
+  }
+  LAMINA_ASSIGN_OR_RETURN(FinishedPause finished, finish_pause(store, pending, pin, settled.notes));
+  ++settled.completed;
+  settled.notes.push_back(fmt::format("completed pause {} as '{}'", id, finished.name));
+  if (is_paused && journal.after == AfterPause::kStop) {
+    // Whether it was asked for by us or paused again by hand since, cannot be told.
+    settled.notes.push_back(
+        fmt::format("process {} stays paused; it was to be stopped after pause {}", vmm.pid(), id));
+  }
+  LAMINA_RETURN_IF_ERROR(pending.end());
+  finished.found.spare.give_back(store.path() + "/" + finished.name, settled.notes);
+  return {};
+}
+
+Status settle_queue(const store::Store& store, store::Pin& pin, vmm::Firecracker& vmm,
+                    std::vector<std::string>& notes) {
+  LAMINA_ASSIGN_OR_RETURN(const PendingPauses pauses, pending_pauses(store));
+  if (!pauses.unreadable.empty()) {
+    return fail(
+        ErrorKind::kFailed,
+        "{}; it may be of an earlier pause of this VM, which must come first; try again, or "
+        "give that pause up: lamina recover {} --give-up PAUSE-ID",
+        pauses.unreadable.front(), store.path());
+  }
+  for (const store::PauseJournal& journal : pauses.journals) {
+    if (journal.vm != pin.name()) continue;
+    const Uuid& id = journal.pause_id;
+    LAMINA_ASSIGN_OR_RETURN(std::optional<PendingPause> pending, PendingPause::claim(store, id));
+    if (!pending) {
+      LAMINA_ASSIGN_OR_RETURN(const auto still, store::read_pause_journal(store, id));
+      if (!still) continue;
+      return fail(ErrorKind::kBusy, "another process is at work on pause {} of this VM; try again",
+                  id.to_string());
+    }
+    SettledPauses settled;
+    Mutex completing;  // nobody else's
+    const Status done = settle_pause(store, *pending, pin, vmm, completing, settled);
+    notes.insert(notes.end(), settled.notes.begin(), settled.notes.end());
+    if (!done) {
+      return std::unexpected(with_context(
+          fmt::format("pause {} of this VM is queued and must be completed first", id.to_string()),
+          done.error()));
+    }
+  }
+  return {};
+}
+
+}  // namespace lamina::lifecycle

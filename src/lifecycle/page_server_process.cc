@@ -1,0 +1,206 @@
+#include "lifecycle/page_server_process.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <string_view>
+
+#include "base/contain.h"
+#include "base/error.h"
+#include "lamina/serve.h"
+#include "os/file.h"
+#include "os/long_wait.h"
+#include "os/notify.h"
+#include "os/process.h"
+#include "os/spawn.h"
+#include "os/thread.h"
+#include "store/areas.h"
+#include "store/store.h"
+
+namespace lamina::lifecycle {
+namespace {
+
+constexpr const char* kLogName = "page-server.log";
+/// No snapshot's name begins so.
+constexpr const char* kStartLock = ".page-server";
+/// Taking over VMs of a killed server is tried for ten seconds.
+constexpr std::chrono::seconds kStartTimeout{60};
+constexpr std::size_t kLastWordsBytes = 2048;
+
+std::string last_words(int log, std::uint64_t from, const std::string& path) {
+  const auto facts = os::facts_of(log, path);
+  if (!facts || facts->size_bytes <= from) return "it said nothing";
+  const std::uint64_t end = facts->size_bytes;
+  std::vector<std::byte> bytes(std::min<std::uint64_t>(end - from, kLastWordsBytes));
+  const auto count = os::read_at(log, bytes, end - bytes.size(), path);
+  if (!count) return "it said nothing";
+  std::string text(reinterpret_cast<const char*>(bytes.data()), *count);
+  while (text.ends_with('\n')) text.pop_back();
+  return text.substr(text.rfind('\n') + 1);
+}
+
+bool is_signalled(int fd) {
+  pollfd event{fd, POLLIN, 0};
+  return fd >= 0 && ::poll(&event, 1, 0) > 0;
+}
+
+std::unexpected<Error> not_needed() {
+  return fail(ErrorKind::kInterrupted, "the page server is not needed any more");
+}
+
+/// The lock of who starts it: held for as long as a start may take.
+Result<store::NameLock> wait_for_start_lock(const store::Store& store, int give_up) {
+  constexpr int kPauseMs = 10;
+  const auto deadline = std::chrono::steady_clock::now() + 2 * kStartTimeout;
+  while (true) {
+    auto lock = store.lock(kStartLock);
+    if (lock || lock.error().kind != ErrorKind::kBusy) return lock;
+    if (is_signalled(give_up)) return not_needed();
+    if (std::chrono::steady_clock::now() > deadline) {
+      return fail(ErrorKind::kBusy,
+                  "another process has been starting the page server of store '{}' for {} s; see "
+                  "who holds '{}/{}/{}', and end it",
+                  store.path(), (2 * kStartTimeout).count(), store.path(), store::kLockArea,
+                  kStartLock);
+    }
+    ::poll(nullptr, 0, kPauseMs);
+  }
+}
+
+/// Whether there is a page server, once that is certain.
+Result<bool> wait_for_store_server(const std::string& store, int give_up) {
+  constexpr int kPauseMs = 5;
+  const auto deadline = std::chrono::steady_clock::now() + kStartTimeout;
+  while (true) {
+    const StoreServer found = find_store_server(store);
+    if (found != StoreServer::kSilent) return found != StoreServer::kNone;
+    if (is_signalled(give_up)) return not_needed();
+    if (std::chrono::steady_clock::now() > deadline) {
+      return fail(ErrorKind::kBusy,
+                  "the page server of store '{}' has its lock and does not answer; see what the "
+                  "process that serves it waits for, or kill it",
+                  store);
+    }
+    ::poll(nullptr, 0, kPauseMs);
+  }
+}
+
+}  // namespace
+
+Result<bool> ensure_page_server(const store::Store& store, const std::vector<std::string>& command,
+                                int give_up) {
+  const os::LongWait waiting;
+  // One that is being started has its lock before it listens: whoever starts it keeps us waiting.
+  LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, wait_for_start_lock(store, give_up));
+  LAMINA_ASSIGN_OR_RETURN(const bool served, wait_for_store_server(store.path(), give_up));
+  if (served) return false;
+  if (command.empty()) {
+    return fail(ErrorKind::kFailed,
+                "no page server runs for store '{}'; start one: lamina serve --store {}",
+                store.path(), store.path());
+  }
+  const std::string log_path = fmt::format("{}/{}/{}", store.path(), store::kVmsArea, kLogName);
+  LAMINA_ASSIGN_OR_RETURN(
+      const os::OpenedFile opened,
+      os::open_regular(store.vms_area(), kLogName, O_RDWR | O_CREAT | O_APPEND, log_path));
+  const os::Fd& log = opened.fd;
+  const os::FileFacts& before = opened.facts;
+  LAMINA_ASSIGN_OR_RETURN(const os::ReadySocket ready, os::ReadySocket::open());
+  os::SpawnRequest request;
+  request.words = command;
+  request.variables = {{"NOTIFY_SOCKET", ready.address()}};
+  request.output = log.get();
+  request.errors = log.get();
+  LAMINA_ASSIGN_OR_RETURN(const os::DetachedProcess started, os::spawn_detached(request));
+  const os::Fd& pidfd = started.pidfd;
+  const auto deadline = std::chrono::steady_clock::now() + kStartTimeout;
+  while (true) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - std::chrono::steady_clock::now());
+    if (left.count() <= 0) {
+      static_cast<void>(os::kill_process(pidfd.get()));
+      return fail(ErrorKind::kFailed, "the page server of store '{}' was not ready in time: {}",
+                  store.path(), last_words(log.get(), before.size_bytes, log_path));
+    }
+    std::array<pollfd, 3> wait{
+        {{ready.fd(), POLLIN, 0}, {pidfd.get(), POLLIN, 0}, {give_up, POLLIN, 0}}};
+    if (::poll(wait.data(), wait.size(), static_cast<int>(left.count())) < 0 && errno != EINTR) {
+      return system_failure("poll", "page server", errno);
+    }
+    if ((wait[0].revents & POLLIN) != 0 && ready.take_ready_of(started.pid)) return true;
+    if ((wait[1].revents & POLLIN) != 0) break;
+    // What has been started goes on: the next who needs it waits for it.
+    if (wait[2].revents != 0) return not_needed();
+  }
+  // Somebody may have started one by hand meanwhile: then ours was told so.
+  if (wait_for_store_server(store.path(), give_up).value_or(false)) return false;
+  return fail(ErrorKind::kFailed, "the page server of store '{}' did not start: {}", store.path(),
+              last_words(log.get(), before.size_bytes, log_path));
+}
+
+Result<std::unique_ptr<PageServerWatch>> PageServerWatch::start(
+    const store::Store& store, const std::vector<std::string>& command, pid_t vm) {
+  LAMINA_ASSIGN_OR_RETURN(os::Event over, os::Event::create("page server"));
+  std::unique_ptr<PageServerWatch> started(
+      new PageServerWatch(store, command, vm, std::move(over)));
+  LAMINA_ASSIGN_OR_RETURN(started->thread_,
+                          os::start_thread("page server", [raw = started.get()] { raw->watch(); }));
+  return started;
+}
+
+PageServerWatch::~PageServerWatch() {
+  over_.signal();
+  if (thread_.joinable()) thread_.join();
+}
+
+std::optional<Error> PageServerWatch::failure() const {
+  const MutexLock lock(mutex_);
+  return failure_;
+}
+
+bool PageServerWatch::needs_pages() const {
+  // Not to be told: a server too many does no harm.
+  return vm_ <= 0 || os::waits_for_pages(vm_).value_or(true);
+}
+
+void PageServerWatch::look(Clock::time_point& failing_since) {
+  constexpr std::chrono::seconds kPatience{10};
+  constexpr Clock::time_point kNever{};
+  const StoreServer found = find_store_server(store_.path());
+  if (found == StoreServer::kServes || found == StoreServer::kBusy || !needs_pages()) {
+    failing_since = kNever;
+    return;
+  }
+  Result<bool> started = fail(ErrorKind::kBusy, "the page server does not answer at '{}'",
+                              page_server_metrics_socket(store_.path()));
+  if (found == StoreServer::kNone) started = ensure_page_server(store_, command_, over_.fd());
+  if (started) {
+    failing_since = kNever;
+    return;
+  }
+  // What keeps it from starting may pass.
+  if (failing_since == kNever) failing_since = Clock::now();
+  if (Clock::now() - failing_since < kPatience) return;
+  if (vm_ > 0 && !os::waits_for_pages(vm_).value_or(false)) return;
+  const MutexLock lock(mutex_);
+  failure_ = started.error();
+}
+
+void PageServerWatch::watch() {
+  constexpr int kIntervalMs = 500;
+  Clock::time_point failing_since{};
+  pollfd over{over_.fd(), POLLIN, 0};
+  while (::poll(&over, 1, kIntervalMs) <= 0) {
+    static_cast<void>(contain("page server", [&]() -> Status {
+      look(failing_since);
+      return {};
+    }));
+  }
+}
+
+}  // namespace lamina::lifecycle

@@ -1,0 +1,73 @@
+#include "lifecycle/written_runs.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "os/directory.h"
+
+namespace lamina::lifecycle {
+namespace {
+
+namespace fs = std::filesystem;
+
+class WrittenRunsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = fs::temp_directory_path().string() + "/lamina-written-XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    path_ = name;
+    auto directory = os::open_directory(AT_FDCWD, path_, path_);
+    ASSERT_TRUE(directory);
+    directory_ = std::move(*directory);
+  }
+  void TearDown() override { fs::remove_all(path_); }
+
+  [[nodiscard]] std::string file() const { return path_ + "/" + kWrittenRunsName; }
+
+  [[nodiscard]] std::optional<std::vector<os::DataExtent>> read(std::uint64_t bytes) const {
+    return read_written_runs(directory_.get(), path_, bytes);
+  }
+
+  void write(const std::vector<os::DataExtent>& runs) {
+    const auto written = write_written_runs(runs, directory_.get(), path_);
+    ASSERT_TRUE(written) << written.error().message;
+  }
+
+  std::string path_;
+  os::Fd directory_;
+};
+
+TEST_F(WrittenRunsTest, WhatIsWrittenIsReadAlsoWhenItIsNothing) {
+  EXPECT_FALSE(read(1 << 20));
+  write({});
+  EXPECT_EQ(read(1 << 20), std::vector<os::DataExtent>{});
+  const std::vector<os::DataExtent> runs = {{0, 4096}, {8192, 12288}, {1044480, 4096}};
+  write(runs);
+  EXPECT_EQ(read(1 << 20), runs);
+  EXPECT_FALSE(read((1 << 20) - 1)) << "of another file";
+}
+
+TEST_F(WrittenRunsTest, ATornOrChangedRecordIsNone) {
+  write({{0, 4096}, {8192, 12288}});
+  std::ifstream in(file(), std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(in)), {});
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    std::ofstream(file(), std::ios::binary | std::ios::trunc) << bytes.substr(0, size);
+    EXPECT_FALSE(read(1 << 20)) << size;
+  }
+  for (std::size_t at = 0; at < bytes.size(); ++at) {
+    std::string changed = bytes;
+    changed[at] = static_cast<char>(changed[at] ^ 0x11);
+    std::ofstream(file(), std::ios::binary | std::ios::trunc) << changed;
+    EXPECT_FALSE(read(1 << 20)) << at;
+  }
+}
+
+}  // namespace
+}  // namespace lamina::lifecycle

@@ -1,0 +1,77 @@
+#include "lamina/fork.h"
+
+#include "base/contain.h"
+#include "base/error.h"
+#include "os/directory.h"
+#include "store/name.h"
+#include "store/open_store.h"
+#include "store/snapshot_directory.h"
+#include "store/snapshot_link.h"
+#include "store/staging.h"
+#include "store/store.h"
+
+namespace lamina {
+namespace {
+
+using store::OpenSnapshot;
+using store::Staging;
+
+class Fork {
+ public:
+  explicit Fork(const ForkOptions& options) : options_(options) {}
+
+  Result<ForkReport> run() { return report_or_error(work(), report_); }
+
+ private:
+  Status work() {
+    LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath target,
+                            store::parse_snapshot_path(options_.fork));
+    // Before anything is made: a snapshot that does not exist gets no store around its fork.
+    LAMINA_ASSIGN_OR_RETURN(OpenSnapshot source,
+                            store::open_snapshot(options_.snapshot, engine::Checksums::kLeave));
+    LAMINA_ASSIGN_OR_RETURN(const store::Store store,
+                            store::open_store(target.store, report_.notes));
+    LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.lock(target.name));
+    if (os::name_exists(store.fd(), target.name)) {
+      return fail(ErrorKind::kFailed, "'{}' already exists; choose another name for the fork",
+                  target.path);
+    }
+    report_.fork = target.path;
+    return store::use_while_replaced(source, [&] { return link(source, store, target.name); });
+  }
+
+  Status link(const OpenSnapshot& source, const store::Store& store, const std::string& name) {
+    LAMINA_ASSIGN_OR_RETURN(Staging staging,
+                            Staging::create(store, store::Area::kTemporary, Uuid::random()));
+    std::vector<std::string> notes;
+    LAMINA_RETURN_IF_ERROR(store::link_snapshot(source, staging.fd(), staging.path(), notes));
+    report_.notes.insert(report_.notes.end(), notes.begin(), notes.end());
+    LAMINA_RETURN_IF_ERROR(count_layers(source, staging));
+    report_.pause_id = source.pause_id;
+    report_.generation = source.header.generation;
+    return staging.publish_new(name);
+  }
+
+  Status count_layers(const OpenSnapshot& source, const Staging& staging) {
+    for (const engine::Layer& layer : source.chain.layers()) {
+      const std::string name = layer.path().substr(layer.path().rfind('/') + 1);
+      LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts,
+                              os::facts_of_name(staging.fd(), name, staging.file_path(name)));
+      const bool linked = facts.same_file(layer.facts());
+      ++(linked ? report_.linked_layers : report_.copied_layers);
+      (linked ? report_.linked_bytes : report_.copied_bytes) += facts.allocated_bytes;
+    }
+    return {};
+  }
+
+  const ForkOptions& options_;
+  ForkReport report_;
+};
+
+}  // namespace
+
+Result<ForkReport> fork_snapshot(const ForkOptions& options) {
+  return contain("fork", [&] { return Fork(options).run(); });
+}
+
+}  // namespace lamina

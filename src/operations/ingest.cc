@@ -1,0 +1,440 @@
+#include "lamina/ingest.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+
+#include "base/block.h"
+#include "base/contain.h"
+#include "base/error.h"
+#include "os/directory.h"
+#include "os/hole_probe.h"
+#include "os/path_walk.h"
+#include "os/read_lease.h"
+#include "store/adoption.h"
+#include "store/areas.h"
+#include "store/huge_pages.h"
+#include "store/name.h"
+#include "store/open_store.h"
+#include "store/snapshot_build.h"
+#include "store/snapshot_directory.h"
+#include "store/spare_storage.h"
+#include "store/staging.h"
+#include "store/store.h"
+
+namespace lamina {
+namespace {
+
+using store::OpenSnapshot;
+using store::Staging;
+
+/// Of so many dirty blocks a guest has cleared some: of a real diff 2 %.
+constexpr std::uint64_t kManyBlocks = 300;
+
+/// One ingest, from its options to the published snapshot.
+class Ingest {
+ public:
+  explicit Ingest(const IngestOptions& options) : options_(options) {}
+
+  Result<IngestReport> run() { return report_or_error(work(), report_); }
+
+ private:
+  Status work() {
+    LAMINA_RETURN_IF_ERROR(check_options());
+    LAMINA_ASSIGN_OR_RETURN(target_, store::parse_snapshot_path(options_.snapshot));
+    // An existing store is cleaned up first: the memory file may be in it, from an ingest that was
+    // killed. A new one is made only when the inputs are right.
+    std::optional<store::Store> opened;
+    if (store::is_store(target_.store)) {
+      LAMINA_ASSIGN_OR_RETURN(opened, store::open_store(target_.store, report_.notes));
+    }
+    LAMINA_RETURN_IF_ERROR(open_inputs());
+    if (!opened) {
+      if (os::name_exists(AT_FDCWD, target_.path) &&
+          !os::name_exists(AT_FDCWD, target_.path + "/" + store::kHeaderName)) {
+        return fail(ErrorKind::kFailed,
+                    "'{}' exists and is no snapshot; to keep snapshots in it, name one: {}/NAME",
+                    target_.path, target_.path);
+      }
+      LAMINA_ASSIGN_OR_RETURN(opened, store::open_store(target_.store, report_.notes));
+    }
+    LAMINA_RETURN_IF_ERROR(store_locked(*opened));
+    return give_back_spare();
+  }
+
+  Status store_locked(const store::Store& store) {
+    LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.lock(target_.name));
+    LAMINA_RETURN_IF_ERROR(look_at_target(store));
+    LAMINA_RETURN_IF_ERROR(choose_layout(store));
+    LAMINA_RETURN_IF_ERROR(probe_holes());
+    return layout_ == Layout::kAdopted ? adopt(store) : store_compact(store);
+  }
+
+  /// The snapshot is published, and nobody waits for its name any more.
+  Status give_back_spare() {
+    if (layout_ != Layout::kAdopted) return {};
+    const std::string path = target_.path + "/" + layer_name_;
+    spare_.give_back(path, report_.notes);
+    // Merged away or replaced meanwhile, it has the size that it was published with.
+    const auto layer = os::open_regular(AT_FDCWD, path, O_RDONLY, path);
+    if (layer) report_.layer_allocated_bytes = layer->facts.allocated_bytes;
+    return {};
+  }
+
+  Status check_options() {
+    kind_ = options_.kind;
+    if (kind_ == MemoryFileKind::kAuto) {
+      kind_ = options_.parent ? MemoryFileKind::kDiff : MemoryFileKind::kFull;
+    }
+    if (kind_ == MemoryFileKind::kDiff && !options_.parent) {
+      return fail(ErrorKind::kUsage, "a diff changes a parent: name it with --parent");
+    }
+    if (options_.dedup == Dedup::kParent && !options_.parent) {
+      return fail(ErrorKind::kUsage,
+                  "--dedup parent compares with a parent: name it with --parent");
+    }
+    if (kind_ == MemoryFileKind::kFull && options_.parent && options_.layout == Layout::kAdopted) {
+      return fail(
+          ErrorKind::kUsage,
+          "of a full file with a parent only what differs is stored, and adopting keeps all of "
+          "it: use --layout compact");
+    }
+    if (options_.build_id && options_.build_id->is_nil()) {
+      return fail(ErrorKind::kUsage, "the nil UUID cannot be a build id");
+    }
+    build_id_ = options_.build_id.value_or(Uuid::random());
+    pause_id_ = Uuid::random();
+    layer_name_ = store::layer_file_name(build_id_);
+    return {};
+  }
+
+  /// Opens and checks what is read. Nothing has been written yet.
+  Status open_inputs() {
+    if (options_.parent) {
+      LAMINA_ASSIGN_OR_RETURN(OpenSnapshot parent,
+                              store::open_snapshot(*options_.parent, engine::Checksums::kLeave));
+      parent_ = std::make_unique<OpenSnapshot>(std::move(parent));
+    }
+    LAMINA_ASSIGN_OR_RETURN(place_, os::find_given(options_.memory_file));
+    memory_path_ = place_.path();
+    LAMINA_ASSIGN_OR_RETURN(memory_, os::open_regular(place_.directory.get(), place_.name,
+                                                      O_RDONLY | O_NOFOLLOW, options_.memory_file));
+    const bool may_take = options_.consume || options_.layout == Layout::kAdopted;
+    if (may_take && os::name_exists(place_.directory.get(), store::kHeaderName)) {
+      return fail(ErrorKind::kFailed,
+                  "'{}' stands in a snapshot and cannot be taken from it; use --layout compact "
+                  "without --consume",
+                  options_.memory_file);
+    }
+    const std::uint64_t bytes = memory_.facts.size_bytes;
+    if (bytes == 0) return fail(ErrorKind::kFailed, "'{}' is empty", options_.memory_file);
+    if (blocks_for(bytes) > kMaxBlocks) {
+      return fail(ErrorKind::kFailed, "'{}' has {} bytes; memory of at most {} is supported",
+                  options_.memory_file, bytes, kMaxBlocks * kBlockBytes);
+    }
+    if (parent_ && parent_->header.memory_bytes != bytes) {
+      return fail(ErrorKind::kFailed,
+                  "'{}' has {} bytes, but the memory of parent '{}' has {}: they are not of one VM",
+                  options_.memory_file, bytes, parent_->path, parent_->header.memory_bytes);
+    }
+    if (parent_ && parent_->header.mapping.layer_index(build_id_) != mapping::kZeros) {
+      return fail(ErrorKind::kUsage, "build id {} is already in the chain of '{}'; choose another",
+                  build_id_.to_string(), parent_->path);
+    }
+    if (options_.vmstate_file) {
+      LAMINA_RETURN_IF_ERROR(
+          os::open_regular(AT_FDCWD, *options_.vmstate_file, O_RDONLY, *options_.vmstate_file));
+    }
+    return {};
+  }
+
+  Status look_at_target(const store::Store& store) {
+    if (!os::name_exists(store.fd(), target_.name)) return {};
+    if (!options_.replace) {
+      return fail(ErrorKind::kFailed,
+                  "'{}' already exists; choose another name, or give --replace to replace it",
+                  target_.path);
+    }
+    LAMINA_ASSIGN_OR_RETURN(const os::Fd directory,
+                            os::open_directory(store.fd(), target_.name, target_.path));
+    LAMINA_ASSIGN_OR_RETURN(replaced_, os::facts_of(directory.get(), target_.path));
+    if (!os::name_exists(directory.get(), store::kHeaderName)) {
+      return fail(ErrorKind::kFailed, "'{}' is not a snapshot and is not replaced", target_.path);
+    }
+    if (parent_is_target() && !parent_->directory_facts.same_file(*replaced_)) {
+      return fail(ErrorKind::kBusy,
+                  "'{}', the parent and the snapshot to replace, was replaced by another process "
+                  "meanwhile; try again",
+                  target_.path);
+    }
+    if (os::name_exists(directory.get(), layer_name_)) {
+      return fail(ErrorKind::kUsage, "build id {} is already in '{}'; choose another",
+                  build_id_.to_string(), target_.path);
+    }
+    return {};
+  }
+
+  /// True when the parent and the snapshot to replace have the same name.
+  [[nodiscard]] bool parent_is_target() const {
+    if (!parent_) return false;
+    const auto parent = os::real_path(*options_.parent);
+    const auto target = os::real_path(target_.path);
+    return parent && target && *parent == *target;
+  }
+
+  Status choose_layout(const store::Store& store) {
+    LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts,
+                            os::facts_of(store.temporary_area(), store.path()));
+    std::string obstacle;
+    if (facts.device != memory_.facts.device) {
+      obstacle = fmt::format("it is on another file system than store '{}'", store.path());
+    } else if (facts.mount != memory_.facts.mount) {
+      obstacle = fmt::format("it is on another mount than store '{}'", store.path());
+    } else if (memory_.facts.link_count != 1) {
+      obstacle =
+          fmt::format("it has {} names, and adopting would change the file under all of them",
+                      memory_.facts.link_count);
+    }
+    if (obstacle.empty() &&
+        ::faccessat(place_.directory.get(), place_.name.c_str(), W_OK, AT_EACCESS) != 0) {
+      obstacle = "it may not be written";
+    }
+    if (obstacle.empty() && memory_.facts.user != ::geteuid() && ::geteuid() != 0) {
+      obstacle = "it is another user's";
+    }
+    const bool stores_differences = kind_ == MemoryFileKind::kFull && options_.parent;
+    const bool may_adopt =
+        options_.layout == Layout::kAdopted ||
+        (options_.layout == Layout::kAuto && options_.consume && !stores_differences);
+    if (options_.layout == Layout::kAdopted && !obstacle.empty()) {
+      return fail(ErrorKind::kFailed, "'{}' cannot be adopted: {}; use --layout compact",
+                  options_.memory_file, obstacle);
+    }
+    layout_ = may_adopt && obstacle.empty() ? Layout::kAdopted : Layout::kCompact;
+    return {};
+  }
+
+  /// A diff's holes are trusted only where they are exact.
+  Status probe_holes() {
+    if (kind_ != MemoryFileKind::kDiff || options_.zeros == Zeros::kInherit) return {};
+    const std::string directory = os::parent_of(memory_path_);
+    LAMINA_ASSIGN_OR_RETURN(const os::Fd fd, os::open_directory(AT_FDCWD, directory, directory));
+    const auto probe = os::probe_holes(fd.get(), memory_.facts.size_bytes, directory);
+    if (!probe) {
+      return std::unexpected(with_context(
+          fmt::format(
+              "cannot try out whether holes are exact beside '{}', which a diff depends on; "
+              "make '{}' writable, or move (not copy) the file within its file system",
+              options_.memory_file, directory),
+          probe.error()));
+    }
+    if (!probe->holds_for(memory_.facts)) {
+      return fail(
+          ErrorKind::kFailed,
+          "the holes of '{}' cannot be trusted: it is not in the file system that its directory "
+          "is in ({}), so whether holes are exact there cannot be tried out; name it in the "
+          "directory that it was written in",
+          options_.memory_file,
+          probe->is_overlay ? "it is in a lower layer of an overlay, or was copied up from there"
+                            : "it is mounted by itself");
+    }
+    if (!probe->is_exact) {
+      return fail(
+          ErrorKind::kFailed,
+          "the holes of '{}' cannot be trusted: on the file system of '{}', {}; a diff needs a "
+          "file system that tracks 4 KiB pages, so let the VMM write a full memory file here",
+          options_.memory_file, directory, probe->explanation);
+    }
+    refuse_preallocated_ = !probe->is_exact_when_preallocated;
+    return {};
+  }
+
+  Status store_compact(const store::Store& store) {
+    // What is removed afterwards must not change while it is read: whoever wants to write it waits.
+    std::optional<os::ReadLease> lease;
+    if (options_.consume) {
+      lease.emplace(memory_.fd.get());
+      LAMINA_RETURN_IF_ERROR(os::refuse_writers(lease->writers(), options_.memory_file));
+    }
+    LAMINA_ASSIGN_OR_RETURN(Staging staging,
+                            Staging::create(store, store::Area::kTemporary, pause_id_));
+    const std::string layer_path = staging.file_path(layer_name_);
+    LAMINA_ASSIGN_OR_RETURN(const os::Fd layer, os::open_at(staging.fd(), layer_name_,
+                                                            O_RDWR | O_CREAT | O_EXCL, layer_path));
+    LAMINA_RETURN_IF_ERROR(build(staging, layer.get(), layer_path));
+    if (lease && lease->writers() == os::Writers::kNone && !lease->is_held()) {
+      return fail(ErrorKind::kBusy,
+                  "some process wanted to write '{}' while it was read; end it and try again",
+                  options_.memory_file);
+    }
+    LAMINA_RETURN_IF_ERROR(publish(staging));
+    if (options_.consume) consume_memory_file(*lease);
+    return {};
+  }
+
+  /// The snapshot is on the disk: what was ingested is not needed any more. Only the very file that
+  /// was read is removed, not one that has come to its place meanwhile.
+  void consume_memory_file(const os::ReadLease& lease) {
+    const int directory = place_.directory.get();
+    const auto now = os::open_regular(directory, place_.name, O_RDONLY | O_NOFOLLOW, memory_path_);
+    if (!now || !now->facts.same_file(memory_.facts) ||
+        now->facts.modified_ns != memory_.facts.modified_ns ||
+        (lease.writers() == os::Writers::kNone && !lease.is_held())) {
+      report_.notes.push_back(fmt::format(
+          "'{}' was changed or exchanged after it was read, and is not removed", memory_path_));
+      return;
+    }
+    const Status removed = os::remove_file(directory, place_.name, memory_path_);
+    if (!removed) report_.notes.push_back(removed.error().message);
+  }
+
+  Status adopt(const store::Store& store) {
+    LAMINA_ASSIGN_OR_RETURN(Staging staging,
+                            Staging::create(store, store::Area::kPending, pause_id_));
+    const store::AdoptedFile source{place_.directory.get(), place_.name, memory_path_,
+                                    memory_.fd.get(), memory_.facts};
+    auto adoption = store::Adoption::take_over(store, staging, pause_id_, source, layer_name_);
+    if (adoption) return complete_adoption(staging, *adoption);
+    // The same file system and the same mount, and yet: the store may count for another quota
+    // project. Or nobody can say whether the file is still open for writing.
+    const int cause = adoption.error().error_number;
+    if (cause != EXDEV && cause != EOPNOTSUPP) return std::unexpected(adoption.error());
+    if (options_.layout == Layout::kAdopted) {
+      return fail(ErrorKind::kFailed, "'{}' cannot be adopted: {}; use --layout compact",
+                  options_.memory_file, adoption.error().message);
+    }
+    layout_ = Layout::kCompact;
+    return store_compact(store);
+  }
+
+  Status complete_adoption(Staging& staging, store::Adoption& adoption) {
+    os::OpenedFile writable;
+    const Status done = [&]() -> Status {
+      const std::string layer_path = staging.file_path(layer_name_);
+      // Only now: a lease is not granted where we could write it ourselves.
+      LAMINA_ASSIGN_OR_RETURN(
+          writable, os::open_regular(staging.fd(), layer_name_, O_RDWR | O_NOFOLLOW, layer_path));
+      LAMINA_RETURN_IF_ERROR(build(staging, writable.fd.get(), layer_path));
+      return publish(staging);
+    }();
+    if (staging.is_published()) {
+      if (done && !staging.left_replaced()) {
+        adoption.commit(report_.notes);
+      } else {
+        adoption.leave();
+      }
+      spare_ = store::SpareStorage(std::move(writable.fd), std::move(spare_runs_));
+      return done;
+    }
+    const Status undone = adoption.undo();
+    if (undone) return done;
+    return fail(done.error().kind, "{}; {}", done.error().message, undone.error().message);
+  }
+
+  /// Writes everything that stands in the directory, and tells the report of it.
+  Status build(const Staging& staging, int layer, const std::string& layer_path) {
+    store::BuildInput input;
+    input.memory_file = memory_.fd.get();
+    input.memory_path = options_.memory_file;
+    input.memory_facts = memory_.facts;
+    input.kind = kind_;
+    input.layout = layout_;
+    input.zeros = options_.zeros;
+    input.refuse_preallocated = refuse_preallocated_;
+    input.compare_with_parent =
+        parent_ && (kind_ == MemoryFileKind::kFull || options_.dedup == Dedup::kParent);
+    input.parent = parent_.get();
+    if (parent_) {
+      if (const auto parent = store::parse_snapshot_path(*options_.parent)) {
+        input.parent_name = parent->name;
+      }
+    }
+    input.build_id = build_id_;
+    input.pause_id = pause_id_;
+    input.header = options_.header;
+    input.created = store::timestamp_now();
+    input.origin.huge_pages = store::huge_pages_name(
+        options_.huge_pages,
+        parent_ && parent_->facts ? parent_->facts->origin.huge_pages : std::string());
+    input.progress = options_.progress;
+    std::optional<format::FileDigest> vmstate;
+    if (options_.vmstate_file) {
+      LAMINA_ASSIGN_OR_RETURN(
+          vmstate, store::store_vmstate(*options_.vmstate_file, staging.fd(), staging.path()));
+    }
+    store::SnapshotBuild build(input);
+    const Status built = build.run({staging.fd(), staging.path(), layer, layer_path}, vmstate);
+    report_.notes.insert(report_.notes.end(), build.notes().begin(), build.notes().end());
+    LAMINA_RETURN_IF_ERROR(built);
+    suspect_copy(build.scanned());
+    spare_runs_ = build.spare_runs();
+    return fill_report(build, layer, layer_path);
+  }
+
+  Status publish(Staging& staging) {
+    if (options_.progress != nullptr && options_.progress->interrupted()) {
+      return fail(ErrorKind::kInterrupted, "interrupted");
+    }
+    if (replaced_) return staging.publish_replacing(target_.name, *replaced_, report_.notes);
+    return staging.publish_new(target_.name);
+  }
+
+  /// The zeros of a diff are as much data as the rest, and some tools make holes of them.
+  void suspect_copy(const engine::MemoryScanResult& scanned) {
+    if (kind_ != MemoryFileKind::kDiff || options_.zeros != Zeros::kUnspecified) return;
+    const std::uint64_t blocks = scanned.stored_blocks + scanned.unchanged_blocks;
+    if (scanned.zero_blocks > 0 || blocks <= kManyBlocks) return;
+    report_.notes.push_back(fmt::format(
+        "'{}' has {} blocks of data and no written zeros, which is rare for a diff: if a tool "
+        "copied it that makes holes of zeros (cp, mv to another file system, rsync --sparse, dd "
+        "conv=sparse), memory that the guest cleared comes back with old contents; ingest the file "
+        "that the VMM wrote, or say with --zeros written that this is it",
+        options_.memory_file, blocks));
+  }
+
+  Status fill_report(const store::SnapshotBuild& build, int layer, const std::string& layer_path) {
+    const engine::MemoryScanResult& scanned = build.scanned();
+    LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(layer, layer_path));
+    report_.snapshot = target_.path;
+    report_.build_id = build_id_;
+    report_.pause_id = pause_id_;
+    report_.kind = kind_;
+    report_.layout = layout_;
+    report_.generation = build.header().generation;
+    report_.memory_bytes = build.header().memory_bytes;
+    report_.stored_blocks = scanned.stored_blocks;
+    report_.zero_blocks = scanned.zero_blocks;
+    report_.unchanged_blocks = scanned.unchanged_blocks;
+    report_.layer_bytes = facts.size_bytes;
+    report_.layer_allocated_bytes = facts.allocated_bytes;
+    report_.cloned_bytes = scanned.cloned_blocks * kBlockBytes;
+    return {};
+  }
+
+  const IngestOptions& options_;
+  store::SnapshotPath target_;
+  MemoryFileKind kind_ = MemoryFileKind::kFull;
+  Layout layout_ = Layout::kCompact;
+  bool refuse_preallocated_ = false;
+  Uuid build_id_;
+  Uuid pause_id_;
+  std::string layer_name_;
+  std::unique_ptr<OpenSnapshot> parent_;
+  os::OpenedFile memory_;
+  os::GivenPlace place_;     ///< where the memory file is
+  std::string memory_path_;  ///< absolute, without symbolic links
+  std::optional<os::FileFacts> replaced_;
+  std::vector<format::BlockRun> spare_runs_;
+  store::SpareStorage spare_;
+  IngestReport report_;
+};
+
+}  // namespace
+
+Result<IngestReport> ingest(const IngestOptions& options) {
+  return contain("ingest", [&] { return Ingest(options).run(); });
+}
+
+}  // namespace lamina

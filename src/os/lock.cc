@@ -1,0 +1,90 @@
+#include "os/lock.h"
+
+#include <poll.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <cerrno>
+#include <chrono>
+#include <fstream>
+
+#include "base/error.h"
+
+namespace lamina::os {
+namespace {
+
+constexpr int kFirstPauseMs = 2;
+constexpr int kLaterPauseMs = 50;
+
+/// Who holds the lock of a file, by /proc/locks: "process 17", for a message.
+std::string holder_of(int fd) {
+  const std::string unknown = "another process";
+  struct stat facts{};
+  if (::fstat(fd, &facts) != 0) return unknown;
+  const std::string file =
+      fmt::format(" {:02x}:{:02x}:{} ", major(facts.st_dev), minor(facts.st_dev), facts.st_ino);
+  std::ifstream locks("/proc/locks");
+  for (std::string line; std::getline(locks, line);) {
+    // "5: FLOCK  ADVISORY  WRITE 17 08:01:42 0 EOF"; one that waits has "->" in front.
+    const std::size_t end = line.find(file);
+    if (end == std::string::npos || line.find("FLOCK") == std::string::npos ||
+        line.find("->") != std::string::npos) {
+      continue;
+    }
+    const std::size_t start = line.rfind(' ', end - 1);
+    const std::string pid = line.substr(start + 1, end - start - 1);
+    // 0 and -1: of another pid namespace.
+    if (!pid.empty() && pid.front() >= '1' && pid.front() <= '9') return "process " + pid;
+  }
+  return unknown;
+}
+
+}  // namespace
+
+Result<bool> try_lock(int fd, const std::string& object) {
+  while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EINTR) continue;
+    if (errno == EWOULDBLOCK) return false;
+    return system_failure("lock", object, errno);
+  }
+  return true;
+}
+
+Result<bool> is_locked(int fd, const std::string& object) {
+  while (::flock(fd, LOCK_SH | LOCK_NB) != 0) {
+    if (errno == EINTR) continue;
+    if (errno == EWOULDBLOCK) return true;
+    return system_failure("lock", object, errno);
+  }
+  static_cast<void>(::flock(fd, LOCK_UN));
+  return false;
+}
+
+Status wait_for_lock(int fd, const std::string& object, std::chrono::milliseconds longest) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
+  while (true) {
+    LAMINA_ASSIGN_OR_RETURN(const bool locked, try_lock(fd, object));
+    if (locked) return {};
+    const auto waited = Clock::now() - start;
+    if (waited >= longest) {
+      return fail(ErrorKind::kBusy, "lock '{}': {} has held it for more than {} s", object,
+                  holder_of(fd), std::chrono::floor<std::chrono::seconds>(longest).count());
+    }
+    // flock(2) has no time limit of its own. Most locks are held for a moment.
+    const bool is_long = waited > std::chrono::seconds(1);
+    ::poll(nullptr, 0, is_long ? kLaterPauseMs : kFirstPauseMs);
+  }
+}
+
+Status wait_for_shared_lock(int fd, const std::string& object) {
+  while (::flock(fd, LOCK_SH) != 0) {
+    if (errno != EINTR) return system_failure("lock", object, errno);
+  }
+  return {};
+}
+
+void unlock(int fd) { static_cast<void>(::flock(fd, LOCK_UN)); }
+
+}  // namespace lamina::os

@@ -1,0 +1,24 @@
+// Who is at the other end of a Unix socket.
+#pragma once
+
+#include <sys/types.h>
+
+#include "lamina/result.h"
+#include "os/fd.h"
+
+namespace lamina::os {
+
+/// The process at the other end of a connected Unix socket: from SO_PEERCRED, so it cannot be
+/// claimed. For the side that connected it is the process that called listen(2), for the other the
+/// one that called connect(2). The pid is 0 when that process is outside our pid namespace.
+struct Peer {
+  pid_t pid = -1;
+  uid_t uid = 0;
+  gid_t gid = 0;
+};
+Result<Peer> peer_of(int socket);
+
+/// A pidfd of the peer. kFailed when it has ended.
+Result<Fd> open_peer(int socket);
+
+}  // namespace lamina::os

@@ -1,0 +1,31 @@
+#include "store/pending_area.h"
+
+#include <fcntl.h>
+
+#include <nlohmann/json.hpp>
+
+#include "os/file.h"
+
+namespace lamina::store {
+
+std::optional<JournalFacts> look_into_journal(int area, const std::string& name,
+                                              const std::string& path) {
+  const auto opened = os::open_regular(area, name, O_RDONLY, path);
+  if (!opened) return std::nullopt;
+  const auto bytes = os::read_whole(opened->fd.get(), kMaxJournalBytes, path);
+  if (!bytes) return std::nullopt;
+  const auto* begin = reinterpret_cast<const char*>(bytes->data());
+  const auto json = nlohmann::json::parse(begin, begin + bytes->size(), nullptr, false);
+  if (!json.is_object()) return std::nullopt;
+  JournalFacts facts;
+  if (json.contains("pause")) {
+    facts.kind = JournalFacts::Kind::kPause;
+  } else if (json.contains("adoption")) {
+    facts.kind = JournalFacts::Kind::kAdoption;
+  }
+  const auto owner = json.find("belongs_to");
+  if (owner != json.end()) facts.belongs_to = identity_from_json(*owner);
+  return facts;
+}
+
+}  // namespace lamina::store
