@@ -122,7 +122,8 @@ class Walk {
  private:
   /// What comes next stands last.
   void push(std::string_view path) {
-    if (rest_.empty() && path.ends_with('/')) wants_directory_ = true;
+    const bool is_directory = path.ends_with('/') || path == "." || path.ends_with("/.");
+    if (rest_.empty() && is_directory) wants_directory_ = true;
     const std::vector<std::string> components = components_of(path);
     rest_.insert(rest_.end(), components.rbegin(), components.rend());
   }
@@ -247,7 +248,7 @@ Result<GivenPlace> find_walked(const std::string& path, const std::string& objec
     }
     return find_walked(target, object, false);
   }
-  if (walk.name() == "." || walk.name() == "..") {
+  if (walk.wants_directory() || walk.name() == "." || walk.name() == "..") {
     return fail(ErrorKind::kUsage, "'{}' is a directory", object);
   }
   auto real = real_path("/proc/self/fd/" + std::to_string(walk.directory().get()));
@@ -306,9 +307,7 @@ Result<Fd> open_given(const std::string& path, int flags, mode_t mode, const std
 }
 
 Result<GivenPlace> find_given(const std::string& path) {
-  if (path.empty() || path.ends_with('/')) {
-    return fail(ErrorKind::kUsage, "'{}' names no file", path);
-  }
+  if (path.empty()) return fail(ErrorKind::kUsage, "the path of the file is empty");
   return find_walked(path, path, true);
 }
 
