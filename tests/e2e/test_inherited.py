@@ -161,7 +161,7 @@ class HookTest(InheritedTest):
         self.run_oddly("pause", "--api", vm.api_socket, "--store", self.store, "--name", "a",
                        "--after", "resume", "--no-daemon", "--frozen-hook",
                        f"exec > {seen}; grep -E '^Sig(Ign|Blk)' /proc/self/status; ulimit -n; "
-                       f"ls /proc/self/fd; pwd; while :; do echo x; done | head -n 1")
+                       f"ls /proc/self/fd; pwd; while echo x; do :; done | head -n 1")
         os.close(self.writing)
         lines = seen.read_text().split("\n")
         # posix_spawn(3) has the C library's own two, 32 and 33, ignored.

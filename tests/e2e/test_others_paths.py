@@ -138,20 +138,20 @@ class Crafted(LaminaTest):
             kinds = (("link to a snapshot", "link to nothing", "pipe") if entry in self.directories
                      else ("link to a file", "link to nothing", "pipe", "device"))
             for kind in kinds:
-                with self.subTest(entry=entry, kind=kind):
-                    self.put(entry, kind)
-                    yield entry, kind
+                self.put(entry, kind)
+                yield entry, kind
 
     def test_what_root_unpacked_leads_nowhere(self) -> None:
-        for _ in self.each():
-            for words in (*self.reading()[:6:2], *self.writing()):
-                self.assert_safe(lamina(*words))
-            self.assert_nothing_secret_in_the_store()
+        for entry, kind in self.each():
+            with self.subTest(entry=entry, kind=kind):
+                for words in (*self.reading()[:6:2], *self.writing()):
+                    self.assert_safe(lamina(*words))
+                self.assert_nothing_secret_in_the_store()
 
     def test_of_another_user_root_only_reads(self) -> None:
-        for _ in self.each():
+        for entry, kind in self.each():
             self.give_away()
-            with self.unchanged(self.store):
+            with self.subTest(entry=entry, kind=kind), self.unchanged(self.store):
                 for words in (*self.reading()[1::4], self.writing()[0]):
                     self.assert_safe(lamina(*words))
 
