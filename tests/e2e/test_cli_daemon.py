@@ -22,6 +22,7 @@ from typing import Any
 
 sys.dont_write_bytecode = True  # the source folder stays clean
 
+from children import Report, child_at_work
 from daemon import Daemon, DaemonTest
 from firecracker import Firecracker
 from memory_files import (EXIT_BUSY, EXIT_CORRUPT, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED,
@@ -634,35 +635,27 @@ class ScriptedTest(AskTest):
         place = self.directory / "place"
         place.mkdir()
         os.chown(place, OTHER_USER, OTHER_USER)
-        ready, told = os.pipe()
-        stranger = os.fork()
-        if stranger == 0:
-            with contextlib.suppress(BaseException):
-                os.setresuid(OTHER_USER, OTHER_USER, OTHER_USER)
-                with socket.socket(socket.AF_UNIX) as listening:
-                    listening.bind(str(place / "s"))
-                    listening.listen()
-                    os.write(told, b"x")
-                    while True:
-                        client, _ = listening.accept()
-                        said = client.recv(1)
-                        client.close()
-                        os.write(told, said or b"-")
-            os._exit(0)
-        try:
-            os.read(ready, 1)
+
+        def listen(report: Report) -> None:
+            os.setresuid(OTHER_USER, OTHER_USER, OTHER_USER)
+            with socket.socket(socket.AF_UNIX) as listening:
+                listening.bind(str(place / "s"))
+                listening.listen()
+                report(b"!")
+                while True:
+                    client, _ = listening.accept()
+                    said = client.recv(1)
+                    client.close()
+                    report(said or b"-")
+
+        with child_at_work(listen) as stranger:
             self.link().unlink()
             self.link().symlink_to(place / "s")
             outcome = self.fork()
             self.assertEqual(outcome.code, EXIT_DONE, str(outcome))
             self.assert_one_error_line(outcome, [OTHER_USER, "is not asked"])
             self.assertTrue(self.is_forked())
-            self.assertEqual(os.read(ready, 1), b"-")  # not a byte was sent
-        finally:
-            os.kill(stranger, signal.SIGKILL)
-            os.waitpid(stranger, 0)
-            os.close(ready)
-            os.close(told)
+            self.assertEqual(stranger.report(), b"-")  # not a byte was sent
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True  # the source folder stays clean
 
+from children import Report, child_at_work
 from daemon import Daemon
 from memory_files import EXIT_DONE, lamina, main
 from sandbox import SandboxTest, page_servers_of
@@ -31,27 +31,13 @@ LARGE_LOG_BYTES = 9 << 20
 @contextlib.contextmanager
 def crowd_at(path: Path, processes: int = 1) -> Iterator[None]:
     """Processes that hold connections which ask for nothing; one that is closed is made again."""
-    children = []
-    for _ in range(processes):
-        ready, says = os.pipe()
-        child = os.fork()
-        if child == 0:
-            with contextlib.suppress(BaseException):
-                hold_forever(path, says)
-            os._exit(1)
-        children.append(child)
-        os.close(says)
-        os.read(ready, 1)
-        os.close(ready)
-    try:
+    with contextlib.ExitStack() as stack:
+        for _ in range(processes):
+            stack.enter_context(child_at_work(lambda report: hold_connections(path, report)))
         yield
-    finally:
-        for child in children:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
 
 
-def hold_forever(path: Path, says: int) -> None:
+def hold_connections(path: Path, report: Report) -> None:
     """Connects again and again; the oldest connections are closed by the other end, if at all."""
     clients: list[socket.socket] = []
     count = 0
@@ -65,7 +51,7 @@ def hold_forever(path: Path, says: int) -> None:
             clients.pop(0).close()
         count += 1
         if count == METRICS_CONNECTIONS:
-            os.write(says, b"!")
+            report(b"!")
 
 
 class PageServerOfAStore(SandboxTest):

@@ -13,11 +13,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 sys.dont_write_bytecode = True  # the source folder stays clean
 
+from children import Child, Report, child_at_work
 from daemon import DaemonTest
 from firecracker import UnixConnection
 from memory_files import EXIT_FAILED, main
@@ -32,41 +32,27 @@ PTRACE_EVENT_EXIT = 6
 WALL = 0x40000000
 
 
-def _trace(pid: int, ready: int) -> None:
-    """Keeps every thread of a process at its exit, for as long as this process lives."""
+def hold_at_exit(pid: int, report: Report) -> None:
+    """Keeps every thread of a process at its exit, for as long as the calling process lives."""
     ptrace = ctypes.CDLL(None, use_errno=True).ptrace
     ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
     for task in os.listdir(f"/proc/{pid}/task"):
         if ptrace(PTRACE_SEIZE, int(task), None, PTRACE_O_TRACEEXIT | PTRACE_O_TRACECLONE) != 0:
-            os._exit(1)
-    os.write(ready, b"x")
+            return
+    report(b"!")
     while True:
         try:
             thread, status = os.waitpid(-1, WALL)
         except ChildProcessError:
-            os._exit(0)
+            return
         if os.WIFSTOPPED(status) and status >> 16 != PTRACE_EVENT_EXIT:
             number = 0 if status >> 16 else os.WSTOPSIG(status)
             ptrace(PTRACE_CONT, thread, None, number)
 
 
-@contextlib.contextmanager
-def tracer_of(pid: int) -> Iterator[int]:
-    """A process that holds another at its exit; its pid."""
-    reading, writing = os.pipe()
-    tracer = os.fork()
-    if tracer == 0:
-        with contextlib.suppress(BaseException):
-            _trace(pid, writing)
-        os._exit(1)
-    os.close(writing)
-    try:
-        assert os.read(reading, 1) == b"x", "it cannot be traced"
-        yield tracer
-    finally:
-        os.kill(tracer, signal.SIGKILL)
-        os.waitpid(tracer, 0)
-        os.close(reading)
+def tracer_of(pid: int) -> contextlib.AbstractContextManager[Child]:
+    """A process that holds another at its exit."""
+    return child_at_work(lambda report: hold_at_exit(pid, report))
 
 
 class HeldVmTest(DaemonTest):
@@ -78,7 +64,7 @@ class HeldVmTest(DaemonTest):
         with tracer_of(vm.pid) as tracer:
             report = self.pause(vm, "a", "--timeout", "1", "--no-daemon")
             self.assertTrue(any(f"process {vm.pid} was killed and is still there" in note and
-                                f"process {tracer} traces it" in note
+                                f"process {tracer.pid} traces it" in note
                                 for note in report["notes"]), report["notes"])
             self.done("verify", self.store / "a")
             self.assert_nothing_left()
