@@ -6,12 +6,18 @@ import errno
 import os
 import shutil
 import subprocess
+import sys
 import unittest
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+from memory_files import LaminaTest
 
 MIB = 1 << 20
+
+MixIn = TypeVar("MixIn", bound=type)
 
 
 @dataclass(frozen=True)
@@ -24,18 +30,51 @@ class FileSystem:
     options: str = ""
     image_bytes: int = 64 * MIB
     has_reflink: bool = False
+    prepare: Callable[[Path], None] = lambda _: None  # what it needs before it is used
 
 
 EXT4 = FileSystem("ext4", ("mkfs.ext4", "-q", "-F", "-b", "4096"), "ext4")
+# Its holes are finer than a page.
 EXT4_1K = FileSystem("ext4 with 1 KiB blocks", ("mkfs.ext4", "-q", "-F", "-b", "1024"), "ext4")
 XFS = FileSystem("xfs", ("mkfs.xfs", "-q", "-f", "-m", "reflink=1"), "xfs",
                  image_bytes=320 * MIB, has_reflink=True)
+# It claims a large preferred block, yet is exact.
 XFS_LARGEIO = FileSystem("xfs with largeio", XFS.make, "xfs", "largeio,swalloc",
                          image_bytes=320 * MIB, has_reflink=True)
 BTRFS = FileSystem("btrfs", ("mkfs.btrfs", "-q", "-f"), "btrfs", image_bytes=256 * MIB,
                    has_reflink=True)
 TMPFS = FileSystem("tmpfs", kind="tmpfs", options="size=128m")
 RAMFS = FileSystem("ramfs", kind="ramfs")  # knows no holes: all is data
+
+
+class MountedStore:
+    """A store on a fresh file system. A mix-in, for a test case with a directory and a store."""
+
+    system: FileSystem
+
+    def setUp(self) -> None:
+        """Mounts the file system and makes the store on it."""
+        super().setUp()
+        self.mounted = mount(self, self.directory, self.system)
+        self.store = self.mounted / "store"
+        self.store.mkdir()
+
+
+def on_each(*systems: FileSystem, base: type = LaminaTest) -> Callable[[MixIn], MixIn]:
+    """Makes a test case per file system of a mix-in of tests: FilesOnExt4, FilesOnXfs, ...
+
+    They stand in the mix-in's module, where unittest finds them.
+    """
+    def make(tests: MixIn) -> MixIn:
+        module = sys.modules[tests.__module__]
+        for system in systems:
+            words = "".join(word[0].upper() + word[1:] for word in system.name.split())
+            name = f"{tests.__name__}On{words}"
+            setattr(module, name, type(name, (tests, MountedStore, base), {
+                "__module__": tests.__module__, "system": system,
+                "__doc__": f"{tests.__doc__} On {system.name}."}))
+        return tests
+    return make
 
 
 def mount(test: unittest.TestCase, directory: Path, system: FileSystem) -> Path:
@@ -67,6 +106,7 @@ def mount(test: unittest.TestCase, directory: Path, system: FileSystem) -> Path:
     if mounted.returncode != 0:
         test.skipTest(f"cannot mount {system.name}: {mounted.stderr.strip()}")
     test.addCleanup(unmount, point)
+    system.prepare(point)
     return point
 
 

@@ -20,7 +20,8 @@ from memory_files import (EXIT_BUSY, EXIT_CORRUPT, EXIT_DONE, EXIT_FAILED, EXIT_
                           EXIT_NO_SPACE, EXIT_NOT_FOUND, EXIT_USAGE, GuestMemory, LaminaTest,
                           PAGE_BYTES, change_memory, data_map, lamina, layers_of, main,
                           random_memory, random_page, stopped_after, write_diff, write_full)
-from mounts import (BTRFS, EXT4, FileSystem, MIB, RAMFS, XFS, bind, fill, mount, remount)
+from mounts import (BTRFS, EXT4, FileSystem, MIB, MountedStore, RAMFS, XFS, bind, fill, mount,
+                    remount)
 
 MEMORY_BYTES = 64 * PAGE_BYTES
 OTHER_USER = 65534
@@ -711,14 +712,13 @@ class Busy(LaminaTest):
         self.assert_memory(path.read_bytes(), newer)
 
 
-class NoSpace(LaminaTest):
+class NoSpace(MountedStore, LaminaTest):
     """The store's file system is full."""
+
+    system = FileSystem("small ext4", EXT4.make, "ext4", image_bytes=24 * MIB)
 
     def setUp(self) -> None:
         super().setUp()
-        self.mounted = mount(self, self.directory, self.system)
-        self.store = self.mounted / "store"
-        self.store.mkdir()
         self.memory = random_memory(self.rng, 1024 * PAGE_BYTES + 5, used=0.9)
         full = write_full(self.mounted / "full", self.memory)
         self.base = self.store / "base"
@@ -727,8 +727,6 @@ class NoSpace(LaminaTest):
         self.vm = self.store / "vm"
         diff = write_diff(self.mounted / "diff", self.memory, dirty)
         self.done("ingest", diff, "--parent", self.base, "--out", self.vm, "--consume")
-
-    system = FileSystem("small ext4", EXT4.make, "ext4", image_bytes=24 * MIB)
 
     def refuses_until_there_is_room(self, *arguments: str | Path,
                                     memory_file: Path | None = None) -> None:

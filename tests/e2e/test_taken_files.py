@@ -14,7 +14,7 @@ from pathlib import Path
 
 from memory_files import (EXIT_BUSY, EXIT_DONE, EXIT_FAILED, GuestMemory, LaminaTest, PAGE_BYTES,
                           lamina, main, random_memory, stopped_after, write_full)
-from mounts import BTRFS, EXT4, FileSystem, MIB, TMPFS, XFS, fill, mount, unmount
+from mounts import (BTRFS, EXT4, FileSystem, MIB, TMPFS, XFS, fill, mount, on_each, unmount)
 from sandbox import SandboxTest
 
 SMALL_BYTES = 64 * PAGE_BYTES
@@ -84,16 +84,12 @@ class ThinStorage(LaminaTest):
         self.expect_right_after_all(XFS, "compact")
 
 
-class FilesThatAreOpen:
-    """Somebody can still write the file. A mix-in: the classes below say on which file system."""
-
-    system: FileSystem
+@on_each(EXT4, XFS, BTRFS, TMPFS)
+class OpenFiles:
+    """A process can still write the file."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.mounted = mount(self, self.directory, self.system)
-        self.store = self.mounted / "store"
-        self.store.mkdir()
         self.memory = random_memory(self.rng, SMALL_BYTES)
         self.source = write_full(self.mounted / "memory", self.memory)
         self.out = self.store / "new"
@@ -177,22 +173,6 @@ class FilesThatAreOpen:
         self.assertEqual(outcomes[0].code, EXIT_BUSY, str(outcomes[0]))
         self.assertTrue(self.source.exists())
         self.expect_taken("--consume", "--layout", "compact")
-
-
-class OpenOnExt4(FilesThatAreOpen, LaminaTest):
-    system = EXT4
-
-
-class OpenOnXfs(FilesThatAreOpen, LaminaTest):
-    system = XFS
-
-
-class OpenOnBtrfs(FilesThatAreOpen, LaminaTest):
-    system = BTRFS
-
-
-class OpenOnTmpfs(FilesThatAreOpen, LaminaTest):
-    system = TMPFS
 
 
 class OtherUsersDirectories(LaminaTest):
