@@ -1,4 +1,8 @@
-"""File systems for tests: made in a file, mounted through a loop device, gone with the test."""
+"""File systems for tests: made in a file, mounted through a loop device, gone with the test.
+
+The files are in memory where there is room, since a sync of a disk takes milliseconds and each
+command makes several. If LAMINA_TEST_DIR is set they are on that file system.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +21,9 @@ from typing import TypeVar
 from memory_files import LaminaTest
 
 MIB = 1 << 20
+MEMORY_FS = Path("/dev/shm")
+# An image goes there only if so many of its size have room: tests run side by side.
+IMAGES_WITH_ROOM = 4
 
 MixIn = TypeVar("MixIn", bound=type)
 
@@ -77,10 +85,12 @@ def on_each(*systems: FileSystem, base: type = LaminaTest) -> Callable[[MixIn], 
     return make
 
 
-def mount(test: unittest.TestCase, directory: Path, system: FileSystem) -> Path:
+def mount(test: unittest.TestCase, directory: Path, system: FileSystem,
+          image: Path | None = None) -> Path:
     """Mounts a fresh `system` below `directory`; it is unmounted when `test` ends.
 
-    Skips the test where this machine cannot do it.
+    `image` is the file to make it in, for a test that damages the disk below a file system. Skips
+    the test where this machine cannot do it.
     """
     if os.geteuid() != 0:
         test.skipTest("mounting needs root")
@@ -92,7 +102,8 @@ def mount(test: unittest.TestCase, directory: Path, system: FileSystem) -> Path:
     if system.make:
         if shutil.which(system.make[0]) is None:
             test.skipTest(f"{system.make[0]} is not installed")
-        image = directory / f"image-{name}"
+        given = image is not None
+        image = image or _new_image(directory, system.image_bytes)
         with image.open("wb") as stream:
             stream.truncate(system.image_bytes)
         test.addCleanup(image.unlink, missing_ok=True)
@@ -106,6 +117,8 @@ def mount(test: unittest.TestCase, directory: Path, system: FileSystem) -> Path:
     if mounted.returncode != 0:
         test.skipTest(f"cannot mount {system.name}: {mounted.stderr.strip()}")
     test.addCleanup(unmount, point)
+    if system.make and not given:
+        image.unlink()  # the loop device keeps it: nothing stays when the test is killed
     system.prepare(point)
     return point
 
@@ -165,6 +178,16 @@ def fill(directory: Path) -> Path:
                     raise
         os.fsync(stream.fileno())
     return path
+
+
+def _new_image(directory: Path, size_bytes: int) -> Path:
+    """An empty file in memory or, where that is not wanted or has no room, in `directory`."""
+    if "LAMINA_TEST_DIR" not in os.environ and os.access(MEMORY_FS, os.W_OK):
+        if shutil.disk_usage(MEMORY_FS).free >= IMAGES_WITH_ROOM * size_bytes:
+            directory = MEMORY_FS
+    fd, path = tempfile.mkstemp(prefix="lamina-image-", dir=directory)
+    os.close(fd)
+    return Path(path)
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:

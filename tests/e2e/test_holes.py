@@ -126,7 +126,7 @@ class PreallocatedDiffs:
         child = self.store / "child"
         self.done("ingest", diff, "--parent", self.parent, "--out", child, "--layout", layout,
                   "--dedup", dedup)
-        self.assert_memory(self.materialized(child, directory=self.directory), memory)
+        self.assert_memory(self.materialized(child, directory=self.mounted), memory)
         self.done("verify", child)
         self.done("rm", child)
         diff.unlink(missing_ok=True)
@@ -284,7 +284,7 @@ class QueuedDiffs:
                 truth = self.directory / f"truth-{number}"
                 self.assertEqual(vm.create("Full", self.directory / "state", truth).status, 204)
                 contents = truth.read_bytes()
-                found = self.materialized(self.store / "a", directory=self.directory)
+                found = self.materialized(self.store / "a", directory=self.mounted)
                 wrong = [page for page in range(len(contents) // PAGE_BYTES)
                          if contents[page * PAGE_BYTES:(page + 1) * PAGE_BYTES] !=
                          found[page * PAGE_BYTES:(page + 1) * PAGE_BYTES]]

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +32,6 @@ from serving import wait_until
 MEMORY_MIB = 8
 PAGES = MEMORY_MIB << 8
 SANDBOXES = 3
-MEMORY_FS = Path("/dev/shm")
 SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 32)))
 OPERATIONS = int(os.environ.get("OPERATIONS", 200))
 SHORT = OPERATIONS // 5
@@ -248,13 +245,9 @@ class LifecycleRandom(SandboxTest):
 
     def use(self, system: FileSystem) -> None:
         """The store is on a file system of its own."""
-        place = self.directory
-        if system.make and "LAMINA_TEST_DIR" not in os.environ and os.access(MEMORY_FS, os.W_OK):
-            place = Path(tempfile.mkdtemp(prefix="lamina-", dir=MEMORY_FS))
-            self.addCleanup(shutil.rmtree, place)
-        self.store = mount(self, place, system) / "store"
+        self.store = mount(self, self.directory, system) / "store"
         self.store.mkdir()
-        # Before it is unmounted, nobody may use it any more.
+        # No process may use it when it is unmounted.
         self.addCleanup(self.stop_page_servers)
 
     def test_on_the_default_file_system(self) -> None:

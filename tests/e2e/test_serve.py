@@ -310,13 +310,13 @@ class FailsClosed(ServeTest):
 
     def test_a_layer_that_cannot_be_read(self) -> None:
         """The disk below the file system loses its end."""
-        point = mount(self, self.directory, EXT4)
+        image = self.directory / "image"
+        point = mount(self, self.directory, EXT4, image=image)
         memory = random_memory(self.rng, 8000 * PAGE_BYTES, 0.9)
         snapshot = self.ingest_full(memory, "disk", store=point)
         truth = self.truth(memory, "disk")
         with self.serving(snapshot) as server:
             os.sync()
-            image = self.directory / "image-ext4"
             os.truncate(image, 12 << 20)
             layer = os.open(layers_of(snapshot)[0], os.O_RDONLY)
             os.posix_fadvise(layer, 0, 0, os.POSIX_FADV_DONTNEED)
