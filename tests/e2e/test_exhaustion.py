@@ -10,7 +10,6 @@ import fcntl
 import os
 import re
 import threading
-import unittest
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True  # the source folder stays clean
 
-from memory_files import (EXIT_FAILED, GuestMemory, LaminaTest, PAGE_BYTES, data_map, lamina, main,
+from memory_files import (EXIT_FAILED, GuestMemory, LaminaTest, PAGE_BYTES, data_map, main,
                           random_memory, random_page, write_diff)
 from mounts import (BTRFS, EXT4, FileSystem, MountedStore, TMPFS, XFS, mount, mount_overlay,
                     on_each)
