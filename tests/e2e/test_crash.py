@@ -2,7 +2,7 @@
 
 A first run under strace lists the calls that change the disk. Then the command is run again in a
 fresh copy of the same scene for each of them, and strace kills it there, interrupts it, or lets
-that one call fail. Whatever the moment:
+that one call fail. At every step:
 
 * a snapshot that was there is intact and resolves to its old memory, or to its new one;
 * a new snapshot is complete and right, or not visible;
@@ -324,13 +324,13 @@ class CrashTest(LaminaTest):
 class Ingest(CrashTest):
     """ingest at every step."""
 
-    def test_compact(self) -> None:
+    def test_a_compact_ingest_survives_every_fault(self) -> None:
         scene = self.template
         write_full(scene.file("memory"), self.memory)
         scene.snapshot, scene.after = "new", self.memory
         self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--out", s.store / "new"])
 
-    def test_compact_diff_with_vm_state(self) -> None:
+    def test_a_compact_ingest_of_a_diff_with_vm_state_survives_every_fault(self) -> None:
         scene = self.template
         self.full_snapshot("base", self.memory)
         scene.others = {"base": self.memory.copy()}
@@ -341,7 +341,7 @@ class Ingest(CrashTest):
         self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--parent", s.store / "base",
                                        "--out", s.store / "new", "--vmstate", s.file("state")])
 
-    def test_adopting_a_full_file(self) -> None:
+    def test_the_adoption_of_a_full_file_survives_every_fault(self) -> None:
         scene = self.template
         write_full(scene.file("memory"), self.memory)
         scene.snapshot, scene.after, scene.adopted = "new", self.memory, "memory"
@@ -349,7 +349,7 @@ class Ingest(CrashTest):
         self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--out", s.store / "new",
                                        "--layout", "adopt"])
 
-    def test_adopting_a_diff(self) -> None:
+    def test_the_adoption_of_a_diff_survives_every_fault(self) -> None:
         scene = self.template
         self.full_snapshot("base", self.memory)
         scene.others = {"base": self.memory.copy()}
@@ -359,10 +359,10 @@ class Ingest(CrashTest):
         self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--parent", s.store / "base",
                                        "--out", s.store / "new", "--layout", "adopt"])
 
-    def test_replacing_a_snapshot_compact(self) -> None:
+    def test_a_replacement_by_a_compact_ingest_survives_every_fault(self) -> None:
         self.replace()
 
-    def test_replacing_a_snapshot_adopting(self) -> None:
+    def test_a_replacement_by_an_adoption_survives_every_fault(self) -> None:
         self.replace("--layout", "adopt")
 
     def replace(self, *layout: str) -> None:
@@ -379,7 +379,7 @@ class Ingest(CrashTest):
         self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--parent", s.store / "vm",
                                        "--out", s.store / "vm", "--replace", *layout])
 
-    def test_putting_a_memory_file_back_can_be_killed_too(self) -> None:
+    def test_a_memory_file_is_put_back_though_that_is_killed_too(self) -> None:
         """The clean-up after a crash is a command like any other."""
         scene = self.template
         self.full_snapshot("base", self.memory)
@@ -413,7 +413,7 @@ class Ingest(CrashTest):
                     self.assertEqual(data_map(fresh.file("memory")), holes)
                     shutil.rmtree(fresh.directory)
 
-    def test_a_directory_that_cannot_be_opened_is_not_taken_for_one_that_is_gone(self) -> None:
+    def test_an_unreadable_directory_is_not_taken_for_a_missing_one(self) -> None:
         """Too many open files, for a moment, while a memory file waits to be put back."""
         scene = self.template
         memory_file = write_full(scene.file("memory"), self.memory)
@@ -496,17 +496,17 @@ class Merge(CrashTest):
         self.template.others["middle"] = self.memory.copy()
         self.diff_snapshot("vm", "middle", self.memory)
 
-    def test_in_place(self) -> None:
+    def test_a_merge_in_place_survives_every_fault(self) -> None:
         self.template.snapshot = "vm"
         self.template.before = self.template.after = self.memory
         self.try_everywhere(lambda s: ["merge", s.store / "vm"])
 
-    def test_the_youngest_layers_in_place(self) -> None:
+    def test_a_merge_of_the_youngest_layers_survives_every_fault(self) -> None:
         self.template.snapshot = "vm"
         self.template.before = self.template.after = self.memory
         self.try_everywhere(lambda s: ["merge", s.store / "vm", "--layers", "2"])
 
-    def test_into_a_new_snapshot(self) -> None:
+    def test_a_merge_into_a_new_snapshot_survives_every_fault(self) -> None:
         self.template.others["vm"] = self.memory
         self.template.snapshot, self.template.after = "new", self.memory
         self.try_everywhere(lambda s: ["merge", s.store / "vm", "--out", s.store / "new"])
@@ -538,15 +538,15 @@ class Repair(CrashTest):
         else:
             super().check_outcome(scene, outcome, effect)
 
-    def test_of_the_header(self) -> None:
+    def test_a_repair_of_the_header_survives_every_fault(self) -> None:
         self.broken_snapshot("memfile.header")
         self.try_everywhere(lambda s: ["repair", s.store / "vm"])
 
-    def test_of_the_facts(self) -> None:
+    def test_a_repair_of_the_facts_survives_every_fault(self) -> None:
         self.broken_snapshot("snapshot.json")
         self.try_everywhere(lambda s: ["repair", s.store / "vm"])
 
-    def test_of_both(self) -> None:
+    def test_a_repair_of_both_survives_every_fault(self) -> None:
         self.broken_snapshot("memfile.header", "snapshot.json")
         self.try_everywhere(lambda s: ["repair", s.store / "vm"])
 
@@ -554,7 +554,7 @@ class Repair(CrashTest):
 class Materialize(CrashTest):
     """materialize at every step."""
 
-    def test_materialize(self) -> None:
+    def test_a_materialize_survives_every_fault(self) -> None:
         scene = self.template
         self.full_snapshot("base", self.memory)
         scene.others = {"base": self.memory.copy()}
@@ -576,7 +576,7 @@ class ShortCommand(CrashTest):
 class Fork(ShortCommand):
     """fork at every step."""
 
-    def test_fork(self) -> None:
+    def test_a_fork_survives_every_fault(self) -> None:
         scene = self.template
         self.full_snapshot("base", self.memory)
         scene.others = {"base": self.memory.copy()}
@@ -602,7 +602,7 @@ class Remove(ShortCommand):
         super().check_success(scene, what)
         self.assertFalse((scene.store / "vm").exists(), what)
 
-    def test_one_whose_layers_others_link(self) -> None:
+    def test_the_removal_of_a_snapshot_with_shared_layers_survives_every_fault(self) -> None:
         scene = self.template
         self.full_snapshot("base", self.memory)
         scene.others = {"base": self.memory.copy()}
@@ -623,13 +623,13 @@ class OnXfs(CrashTest):
         super().setUp()
         self.memory = random_memory(self.rng, 100 * PAGE_BYTES, used=1.0)
 
-    def test_compact_ingest(self) -> None:
+    def test_a_compact_ingest_by_cloning_survives_every_fault(self) -> None:
         scene = self.template
         write_full(scene.file("memory"), self.memory)
         scene.snapshot, scene.after = "new", self.memory
         self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--out", s.store / "new"])
 
-    def test_merge(self) -> None:
+    def test_a_merge_by_cloning_survives_every_fault(self) -> None:
         self.full_snapshot("base", self.memory)
         self.template.others = {"base": self.memory.copy()}
         self.diff_snapshot("vm", "base", self.memory)
@@ -637,7 +637,7 @@ class OnXfs(CrashTest):
         self.template.before = self.template.after = self.memory
         self.try_everywhere(lambda s: ["merge", s.store / "vm"])
 
-    def test_materialize(self) -> None:
+    def test_a_materialize_by_cloning_survives_every_fault(self) -> None:
         self.full_snapshot("vm", self.memory)
         self.template.others = {"vm": self.memory}
         self.template.after, self.template.out = self.memory, "out"

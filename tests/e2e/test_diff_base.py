@@ -1,7 +1,7 @@
-"""What a diff counts from is a fact about the VM's process, whatever stores know of it.
+"""What a diff counts from is a fact about the VM's process, not about a store.
 
 Every create clears the VM's dirty bits. So whenever another store, a copy, a store that was put
-back, or somebody in another namespace has taken a memory file in between, the next one must be a
+back, or a caller in another namespace has taken a memory file in between, the next one must be a
 full one; each state is compared byte for byte with the guest.
 """
 
@@ -39,7 +39,7 @@ def may_raise_limits() -> bool:
 
 
 class DiffBase(SandboxTest):
-    """One VM, and all who ask it for its memory."""
+    """One VM, and the stores that take its memory."""
 
     def setUp(self) -> None:
         """The guest writes something before each pause."""
@@ -86,7 +86,7 @@ class DiffBase(SandboxTest):
 class Stores(DiffBase):
     """Several stores, and stores that were somewhere else in between."""
 
-    def test_two_stores_in_turn(self) -> None:
+    def test_a_pause_into_another_store_makes_the_next_one_full(self) -> None:
         other = self.other("other")
         self.checkpoint(self.store)
         self.assertEqual(self.checkpoint(self.store)["kind"], "diff")
@@ -95,7 +95,7 @@ class Stores(DiffBase):
         self.assert_full(self.checkpoint(other), "another store")
         self.assertEqual(self.checkpoint(other)["kind"], "diff")
 
-    def test_a_store_that_was_put_back_from_a_backup(self) -> None:
+    def test_a_store_restored_from_a_backup_gets_a_full_pause(self) -> None:
         self.checkpoint(self.store)
         backup = self.directory / "backup"
         subprocess.run(["cp", "-a", str(self.store), str(backup)], check=True)
@@ -107,7 +107,7 @@ class Stores(DiffBase):
         self.assert_full(self.checkpoint(self.store), "put back")
         self.assertEqual(self.checkpoint(self.store)["kind"], "diff")
 
-    def test_a_pause_into_a_copy_in_between(self) -> None:
+    def test_a_pause_into_a_copy_makes_the_next_one_full(self) -> None:
         self.checkpoint(self.store)
         copy = self.directory / "copy"
         subprocess.run(["cp", "-a", str(self.store), str(copy)], check=True)
@@ -126,7 +126,7 @@ class Stores(DiffBase):
 class Records(DiffBase):
     """What is kept with the process."""
 
-    def test_without_it_a_full_one_is_taken(self) -> None:
+    def test_without_a_record_the_pause_is_full(self) -> None:
         self.checkpoint(self.store)
         resource.prlimit(self.vm.pid, _MARK, _UNLIMITED)
         self.assert_full(self.checkpoint(self.store), "not on record")
@@ -144,7 +144,7 @@ class Records(DiffBase):
         else:
             self.assert_full(again, "not on record")
 
-    def test_a_create_that_failed_leaves_none_to_count_from(self) -> None:
+    def test_after_a_failed_create_the_next_pause_is_full(self) -> None:
         self.checkpoint(self.store)
         other = self.other("other")
         self.vm.tell("run 60 99")
@@ -165,7 +165,7 @@ class Records(DiffBase):
         self.assertEqual(self.vm.state(), "Running")
         self.assertEqual(self.checkpoint(self.store)["kind"], "diff")
 
-    def test_root_and_the_vms_user_see_the_same(self) -> None:
+    def test_a_failed_pause_by_root_makes_the_users_next_one_full(self) -> None:
         """The user has a store; root has another lamina at work on the same VM."""
         program_of_user = self.directory / "firecracker"
         program_of_user.write_text(
@@ -188,7 +188,7 @@ class Records(DiffBase):
 
 
 class Meetings(DiffBase):
-    """Who meets at one VM."""
+    """Several callers at one VM."""
 
     def test_a_second_store_waits_for_the_end_of_the_frozen_hook(self) -> None:
         other = self.other("other")
@@ -206,8 +206,8 @@ class Meetings(DiffBase):
             self.assertEqual(first.result().code, 0)
         self.assertEqual(self.checkpoint(self.store)["kind"], "diff")
 
-    def test_a_strangers_lock_holds_nobody_up(self) -> None:
-        """Everybody may lock a pidfd."""
+    def test_a_lock_on_the_pidfd_by_another_user_does_not_delay_a_pause(self) -> None:
+        """Every user may lock a pidfd."""
         code = ("import os, fcntl, sys\n"
                 f"os.setuid({_USER})\n"
                 f"fcntl.flock(os.pidfd_open({self.vm.pid}), fcntl.LOCK_EX)\n"
@@ -221,8 +221,8 @@ class Meetings(DiffBase):
             self.assertEqual(self.checkpoint(self.store)["kind"], "diff")
             stranger.stdin.close()
 
-    def test_stores_at_once(self) -> None:
-        """Whoever is refused says so; what is published is the guest's memory at some moment."""
+    def test_concurrent_pauses_into_several_stores_succeed_or_are_busy(self) -> None:
+        """What is published is the guest's memory at one moment."""
         stores = [self.other(f"store-{number}") for number in range(3)]
         for round_number in range(4):
             self.vm.tell(f"run 60 {round_number + 1}")
@@ -240,7 +240,7 @@ class Meetings(DiffBase):
 class Namespaces(DiffBase):
     """lamina inside and outside the VM's pid, mount and time namespaces."""
 
-    def test_pauses_from_inside_and_outside_the_vms_pid_namespace(self) -> None:
+    def test_a_pause_from_the_other_pid_namespace_makes_the_next_one_full(self) -> None:
         store = self.store
         self.checkpoint(store)
         script = self.directory / "inside.py"
@@ -283,7 +283,7 @@ class Namespaces(DiffBase):
             self.assert_full(pause_outside(), "another than its base")
             inside.stdin.close()
 
-    def test_a_tmpfs_of_ones_own_and_another_time_namespace_hide_nothing(self) -> None:
+    def test_a_private_tmpfs_and_time_namespace_do_not_hide_a_pause(self) -> None:
         other = self.other("other")
         apart = ("unshare", "--mount", "--ipc", "--net", "--time", "--boottime", "86400", "--fork",
                  "sh", "-c", 'mount -t tmpfs tmpfs /dev/shm; mount -t tmpfs tmpfs /run; exec "$@"',

@@ -53,7 +53,7 @@ def write_preallocated(path: Path, memory: GuestMemory, dirty: Iterable[int],
 
 
 def read_by_checksum(path: Path) -> None:
-    """Reads all of a file, as anybody may."""
+    """Reads all of a file, as any process may."""
     subprocess.run(["sha256sum", path], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -197,7 +197,7 @@ class FilledByTheFileSystem(LaminaTest):
         self.done("ingest", diff, "--parent", self.parent, "--out", child)
         self.assert_resolves_to(child, memory)
 
-    def test_doctor_says_so(self) -> None:
+    def test_doctor_says_that_preallocated_files_are_refused(self) -> None:
         report = self.done("doctor", self.mounted, "--json").json
         holes, = (finding for finding in report["file_system"] if finding["subject"] == "holes")
         self.assertIn("preallocated files are refused", holes["detail"])
@@ -229,7 +229,8 @@ class OverlayTest(LaminaTest):
                 merged = mount_overlay(self, self.directory, self.lower, self.upper, options)
                 self.refused(EXIT_FAILED, "ingest", merged / "diff", "--parent", self.parent,
                              "--out", self.store / "child",
-                             names=[merged / "diff", "lower layer", "directory that it was written"])
+                             names=[merged / "diff", "lower layer",
+                                    "directory that it was written"])
 
     def test_a_file_of_the_upper_layer_is_stored(self) -> None:
         merged = mount_overlay(self, self.directory, self.lower, self.upper)
@@ -246,7 +247,7 @@ class OverlayTest(LaminaTest):
         self.done("ingest", diff, "--parent", self.parent, "--out", self.store / "child")
         self.assert_resolves_to(self.store / "child", memory)
 
-    def test_layers_of_one_file_system_are_one(self) -> None:
+    def test_a_file_of_a_lower_layer_on_the_same_file_system_is_stored(self) -> None:
         lower = self.upper / "lower"
         lower.mkdir()
         diff, memory = self.diff_in(lower)
@@ -335,11 +336,11 @@ class CopiedDiffTest(LaminaTest):
         self.assertEqual(self.notes(diff, "--zeros", "written"), [])
         self.assertEqual(self.notes(diff, "--zeros", "inherit"), [])
 
-    def test_a_diff_with_zeros_and_a_small_one_get_none(self) -> None:
+    def test_a_diff_with_zeros_and_a_small_one_get_no_note(self) -> None:
         self.assertEqual(self.notes(self.diff(600, 1)), [])
         self.assertEqual(self.notes(self.diff(100, 0)), [])
 
-    def test_a_full_file_gets_none(self) -> None:
+    def test_a_full_file_gets_no_note(self) -> None:
         full = write_diff(self.directory / "full", self.memory, range(PAGES))
         outcome = self.done("ingest", full, "--out", self.store / "full", "--json")
         self.assertEqual(outcome.json["notes"], [])

@@ -3,7 +3,7 @@
 
 Each sandbox is a thread that lets its guest run, pauses, checkpoints, resumes, forks, merges and
 removes as its random numbers say; now and then one recovers the store, or kills its page server.
-Whatever the others do meanwhile, every command must succeed, and after every resume and at the end
+Every command must succeed beside those of the others, and after every resume and at the end
 every byte of the guest must be right.
 
 Environment: LAMINA and FAKE_FIRECRACKER are the binaries. SEED repeats the operations of an earlier
@@ -41,7 +41,7 @@ class Sandbox:
     """One VM and the snapshots of its life."""
 
     def __init__(self, name: str, store: Path, server: threading.Lock, seed: int) -> None:
-        """`server` is held by who needs the page server not to be killed just now."""
+        """`server` is held by a thread that needs the page server."""
         self.name = name
         self.store = store
         self.server = server
@@ -74,7 +74,7 @@ class Sandbox:
         return outcome
 
     def done_at_last(self, *words: str | Path) -> None:
-        """The same for what is refused while somebody's `compact` is at this snapshot."""
+        """The same for a command that is refused while a `compact` of the snapshot runs."""
         self.trail.append(" ".join(map(str, words)))
 
         def ended() -> bool:
@@ -250,18 +250,18 @@ class LifecycleRandom(SandboxTest):
         # No process may use it when it is unmounted.
         self.addCleanup(self.stop_page_servers)
 
-    def test_on_the_default_file_system(self) -> None:
+    def test_random_lives_keep_every_byte_on_the_default_file_system(self) -> None:
         self.live(OPERATIONS)
 
-    def test_on_xfs(self) -> None:
+    def test_random_lives_keep_every_byte_on_xfs(self) -> None:
         self.use(XFS)
         self.live(SHORT)
 
-    def test_on_btrfs(self) -> None:
+    def test_random_lives_keep_every_byte_on_btrfs(self) -> None:
         self.use(BTRFS)
         self.live(SHORT)
 
-    def test_on_tmpfs(self) -> None:
+    def test_random_lives_keep_every_byte_on_tmpfs(self) -> None:
         self.use(TMPFS)
         self.live(SHORT)
 

@@ -57,7 +57,7 @@ def hold_connections(path: Path, report: Report) -> None:
 class PageServerOfAStore(SandboxTest):
     """The page server that a resume starts."""
 
-    def test_commands_beside_a_crowd_at_the_metrics(self) -> None:
+    def test_commands_succeed_beside_a_crowd_at_the_metrics_socket(self) -> None:
         self.pause(self.fresh(), "a")
         first, report = self.resume("a", "--mode", "uffd")
         self.assertTrue(report["started_page_server"])
@@ -71,7 +71,7 @@ class PageServerOfAStore(SandboxTest):
         self.assertEqual(lamina("serve", "--status", "--store", self.store).code, EXIT_DONE)
         self.check(first)
 
-    def test_commands_beside_a_crowd_at_the_control_socket(self) -> None:
+    def test_a_resume_succeeds_beside_a_crowd_at_the_control_socket(self) -> None:
         self.pause(self.fresh(), "a")
         self.resume("a", "--mode", "uffd")
         with crowd_at(self.store / ".vms" / "page-server.control", processes=2):
@@ -88,7 +88,7 @@ class PageServerOfAStore(SandboxTest):
         vm, _ = self.resume("a", "--mode", "uffd")
         older = log.with_name("page-server.log.1")
         wait_until(older.exists, "the log is moved")
-        wait_until(lambda: log.exists() and log.stat().st_size < LARGE_LOG_BYTES, "and made anew")
+        wait_until(lambda: log.exists() and log.stat().st_size < LARGE_LOG_BYTES, "a new one comes")
         self.assertGreaterEqual(older.stat().st_size, LARGE_LOG_BYTES)
         servers = page_servers_of(self.store)
         wait_until(lambda: {os.readlink(f"/proc/{pid}/fd/2") for pid in servers} == {str(log)},
@@ -121,7 +121,7 @@ class Laminad(SandboxTest):
             held.append(client)
         return held
 
-    def test_idle_connections_give_way(self) -> None:
+    def test_idle_connections_give_way_to_new_ones(self) -> None:
         for path in (self.metrics, self.daemon.api_socket):
             self.hold(path, API_CONNECTIONS)
             self.assertEqual(self.daemon.done("GET", "/v1/health")["status"], "ok")

@@ -21,14 +21,14 @@ from pins import Pin
 
 SOME_ID = "0a1b2c3d-1111-4222-8333-444455556666"
 AREAS = (".tmp", ".pending", ".vms", ".maps", ".counts", ".lock")
-SECRET = b"nobody else is to read this. " * 8
+SECRET = b"for its owner only. " * 12
 OTHER_USER = 12345
-# Nobody drives it: opening it fails, and a device that somebody drives might do something.
+# It has no driver: opening it fails, and a device with one might do something.
 UNUSED_DEVICE = os.makedev(60, 99)
 
 
 class Crafted(LaminaTest):
-    """A store that came from somebody else, and root's commands over it.
+    """A store that another user made, and root's commands over it.
 
     In turn each entry that lamina opens is something else: a link to a file or a directory of a
     third, a pipe, a device. Nothing outside may change, hang or be revealed.
@@ -80,7 +80,7 @@ class Crafted(LaminaTest):
         self.store.rename(self.kept)
 
     def put(self, entry: str, kind: str) -> None:
-        """The store anew, with something else as `entry`."""
+        """A fresh store, with something else as `entry`."""
         if self.store.exists():
             shutil.rmtree(self.store)
         shutil.copytree(self.kept, self.store, symlinks=True)
@@ -141,14 +141,14 @@ class Crafted(LaminaTest):
                 self.put(entry, kind)
                 yield entry, kind
 
-    def test_what_root_unpacked_leads_nowhere(self) -> None:
+    def test_entries_of_a_store_of_root_lead_out_of_it_nowhere(self) -> None:
         for entry, kind in self.each():
             with self.subTest(entry=entry, kind=kind):
                 for words in (*self.reading()[:6:2], *self.writing()):
                     self.assert_safe(lamina(*words))
                 self.assert_nothing_secret_in_the_store()
 
-    def test_of_another_user_root_only_reads(self) -> None:
+    def test_recover_does_not_write_another_users_store(self) -> None:
         for entry, kind in self.each():
             self.give_away()
             with self.subTest(entry=entry, kind=kind), self.unchanged(self.store):
@@ -160,7 +160,7 @@ class Crafted(LaminaTest):
         for path in (self.store, *self.store.rglob("*")):
             os.lchown(path, OTHER_USER, OTHER_USER)
 
-    def test_another_user_s_store_is_read_and_not_written(self) -> None:
+    def test_another_users_store_is_read_and_not_written(self) -> None:
         shutil.copytree(self.kept, self.store)
         self.give_away()
         with self.unchanged(self.store):
@@ -174,7 +174,7 @@ class Crafted(LaminaTest):
         for words in self.writing()[1:4]:
             self.done(*words, user=OTHER_USER)
 
-    def test_a_readable_store_of_root_s_is_read_by_others_and_not_written(self) -> None:
+    def test_a_readable_store_of_root_is_read_and_not_written_by_others(self) -> None:
         shutil.copytree(self.kept, self.store)
         for path in (self.store, *self.store.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
@@ -211,7 +211,7 @@ class Crafted(LaminaTest):
 
 
 class CallersPaths(LaminaTest):
-    """Links in paths that a caller gives are followed only where nobody else can have made them."""
+    """Links in paths that a caller gives are followed only where no other user can make them."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -224,7 +224,7 @@ class CallersPaths(LaminaTest):
         self.theirs.mkdir()
         os.chown(self.theirs, OTHER_USER, OTHER_USER)
 
-    def test_links_of_our_own_are_followed(self) -> None:
+    def test_own_links_are_followed(self) -> None:
         (self.directory / "a").symlink_to("memory")
         (self.directory / "b").symlink_to(self.directory / "a")
         (self.directory / "way").symlink_to(".")
@@ -233,7 +233,7 @@ class CallersPaths(LaminaTest):
         self.done("ingest", f"{self.directory}/store/../b", "--out", self.store / "t")
         self.done("ingest", "../memory", "--out", "u", cwd=self.store)
 
-    def test_links_in_another_user_s_directory_are_not(self) -> None:
+    def test_links_in_another_users_directory_are_not_followed(self) -> None:
         deep = self.theirs / "ours"
         deep.mkdir()
         for place in (self.theirs, deep):
@@ -247,7 +247,7 @@ class CallersPaths(LaminaTest):
                     self.refused(EXIT_FAILED, "ingest", *words, "--out", self.store / "s",
                                  names=["symbolic link", "not followed"])
 
-    def test_in_a_shared_directory_only_root_s_and_ours_are(self) -> None:
+    def test_in_a_shared_directory_another_users_link_is_not_followed(self) -> None:
         shared = self.directory / "shared"
         shared.mkdir()
         shared.chmod(0o1777)
@@ -258,7 +258,7 @@ class CallersPaths(LaminaTest):
                      names=["symbolic link", "not followed"])
         self.done("ingest", shared / "ours", "--out", self.store / "s")
 
-    def test_a_file_of_a_third_that_was_linked_there_is_not_read(self) -> None:
+    def test_a_hard_link_to_a_third_users_file_is_not_read(self) -> None:
         os.link(self.secret, self.theirs / "state")
         self.refused(EXIT_FAILED, "ingest", self.memory, "--out", self.store / "s", "--vmstate",
                      self.theirs / "state", names=["2 names", "can have linked it there"])

@@ -177,7 +177,7 @@ class LostHeaderOfAdoptedLayers(LostHeader):
 
 
 class LostHeaderOfVersion1(LostHeader):
-    """The same with the header of the original program, which has no checksum of its own."""
+    """The same with the header of wrenn's snapshot package, which has no checksum."""
 
     options = ("--header", "v1")
 
@@ -235,7 +235,7 @@ class Refused(RepairTest):
         with self.unchanged():
             self.refused(code, "repair", snapshot, names=[*names])
 
-    def test_a_needed_layer_is_missing(self) -> None:
+    def test_a_missing_layer_is_named_and_nothing_is_rebuilt(self) -> None:
         for shape in (self.chain, self.chain_with_superseded_layers, self.partly_merged,
                       self.diff_over_a_merge):
             self.store = self.directory / shape.__name__
@@ -298,7 +298,7 @@ class Refused(RepairTest):
         layers_of(snapshot)[0].unlink()
         self.refuses(EXIT_NOT_FOUND, snapshot, "missing")
 
-    def test_the_youngest_layer_is_missing(self) -> None:
+    def test_without_the_youngest_layer_nothing_is_rebuilt(self) -> None:
         """The older ones are a valid state, but not this snapshot's: snapshot.json says so."""
         snapshot = self.chain()
         youngest = layers_of(snapshot)[-1]
@@ -306,7 +306,7 @@ class Refused(RepairTest):
         (snapshot / HEADER).unlink()
         self.refuses(EXIT_NOT_FOUND, snapshot, str(snapshot), youngest.name[-36:])
 
-    def test_all_layers_are_missing(self) -> None:
+    def test_without_layers_nothing_is_rebuilt(self) -> None:
         snapshot = self.chain()
         for layer in layers_of(snapshot):
             layer.unlink()
@@ -314,13 +314,13 @@ class Refused(RepairTest):
         (snapshot / FACTS).unlink()
         self.refuses(EXIT_NOT_FOUND, snapshot, str(snapshot))
 
-    def test_a_layer_is_missing_under_a_good_header(self) -> None:
+    def test_a_missing_layer_under_a_good_header_is_named(self) -> None:
         snapshot = self.chain()
         missing = layers_of(snapshot)[1]
         missing.unlink()
         self.refuses(EXIT_NOT_FOUND, snapshot, missing.name)
 
-    def test_a_layer_is_damaged(self) -> None:
+    def test_a_damaged_layer_is_corrupt_and_nothing_is_rebuilt(self) -> None:
         snapshot = self.chain()
         layers = layers_of(snapshot)
         (snapshot / HEADER).unlink()
@@ -360,7 +360,7 @@ class Refused(RepairTest):
         other = self.ingest_full(memory, name)
         return layers_of(other)[0]
 
-    def test_a_layer_of_a_stranger_lies_in_the_directory(self) -> None:
+    def test_a_foreign_layer_in_the_directory_is_refused(self) -> None:
         for facts in (True, False):
             with self.subTest(facts=facts):
                 self.store = self.directory / f"facts-{facts}"

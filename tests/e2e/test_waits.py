@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every wait ends, says why, and holds up nobody else.
+"""Every wait ends, says why, and does not delay others.
 
 Environment: LAMINA, LAMINAD and FAKE_FIRECRACKER are the binaries.
 """
@@ -75,7 +75,7 @@ class HeldVmTest(DaemonTest):
         self.recover()
         self.assertEqual(self.pins(), [])
 
-    def test_as_many_such_vms_as_workers_do_not_stop_the_daemon(self) -> None:
+    def test_more_held_vms_than_workers_do_not_stop_the_daemon(self) -> None:
         daemon = self.start("--workers", "1")
         held = [self.fresh() for _ in range(3)]
         healthy = self.fresh()
@@ -99,7 +99,7 @@ class HeldVmTest(DaemonTest):
 class SilentVmmTest(DaemonTest):
     """VMMs that do not answer."""
 
-    def test_they_hold_up_neither_healthy_vms_nor_health_and_metrics(self) -> None:
+    def test_they_delay_neither_healthy_vms_nor_health_and_metrics(self) -> None:
         daemon = self.start("--workers", "1")
         silent = [self.fresh("--fail", "create-slow") for _ in range(4)]
         healthy = self.fresh()
@@ -153,7 +153,7 @@ class SilentPageServerTest(DaemonTest):
                     return False
         return True
 
-    def test_a_pause_starts_the_page_server_that_its_vm_needs_again(self) -> None:
+    def test_a_pause_restarts_the_page_server_of_its_vm(self) -> None:
         self.by_faults()
         self.stop_page_servers()
         report = self.pause(self.vm, "b", "--after", "resume", "--full", "--no-daemon")
@@ -162,12 +162,12 @@ class SilentPageServerTest(DaemonTest):
         self.check(self.vm)
         self.done("verify", self.store / "b")
 
-    def test_a_pause_fails_when_its_vm_waits_and_no_page_server_can_be_had(self) -> None:
+    def test_a_pause_fails_if_no_page_server_can_be_started(self) -> None:
         self.by_faults()
         self.stop_page_servers()
         lock = os.open(self.store / ".vms" / "page-server.lock", os.O_RDWR)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # somebody who never answers
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a server that never answers
             message = self.pause_fails(EXIT_FAILED, self.vm, "b", "--after", "resume", "--full",
                                        "--timeout", "1", "--no-daemon")
         finally:
