@@ -6,6 +6,7 @@ command makes several. If LAMINA_TEST_DIR is set they are on that file system.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -169,6 +170,13 @@ def fill(directory: Path) -> Path:
     """Fills the file system to its last block; returns the file to remove to free it again."""
     path = directory / "filler"
     with path.open("wb", buffering=0) as stream:
+        end = 0
+        for size in (64 * MIB, 8 * MIB):  # most of it costs no time
+            with contextlib.suppress(OSError):
+                while True:
+                    os.posix_fallocate(stream.fileno(), end, size)
+                    end += size
+        stream.seek(end)
         for size in (MIB, 4096, 512):
             try:
                 while stream.write(b"\xff" * size) == size:
