@@ -14,6 +14,7 @@ from threading import Event, Thread
 from memory_files import (EXIT_BUSY, EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, GuestMemory,
                           LaminaTest, Outcome, PAGE_BYTES, change_memory, lamina, layers_of, main,
                           random_memory, stopped_after, tree_of, write_diff, write_full)
+from mounts import ext4_in_memory
 from test_crash import CrashTest
 
 PAGES = 1024
@@ -38,6 +39,9 @@ class CompactTest(LaminaTest):
 
     def setUp(self) -> None:
         super().setUp()
+        self.directory = ext4_in_memory(self, self.directory)
+        self.store = self.directory / "store"
+        self.store.mkdir(exist_ok=True)
         self.memory = random_memory(self.rng, MEMORY_BYTES)
         self.vm = self.ingest_full(self.memory, "vm")
         self.truth = self.directory / "truth"

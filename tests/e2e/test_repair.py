@@ -11,6 +11,7 @@ from pathlib import Path
 from memory_files import (EXIT_CORRUPT, EXIT_NOT_FOUND, GuestMemory, LaminaTest, PAGE_BYTES,
                           change_memory, flip, lamina, layers_of, main, random_memory,
                           random_page)
+from mounts import ext4_in_memory
 
 MEMORY_BYTES = 120 * PAGE_BYTES + 100
 HEADER = "memfile.header"
@@ -43,6 +44,9 @@ class RepairTest(LaminaTest):
 
     def setUp(self) -> None:
         super().setUp()
+        self.directory = ext4_in_memory(self, self.directory)
+        self.store = self.directory / "store"
+        self.store.mkdir(exist_ok=True)
         self.memory = random_memory(self.rng, MEMORY_BYTES, used=0.7)
 
     def full_only(self) -> Path:
