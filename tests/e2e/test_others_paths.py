@@ -17,6 +17,7 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 
 from memory_files import (EXIT_FAILED, GuestMemory, LaminaTest, Outcome, PAGE_BYTES, lamina, main,
                           tree_of, write_full)
+from mounts import ext4_in_memory
 from pins import Pin
 
 SOME_ID = "0a1b2c3d-1111-4222-8333-444455556666"
@@ -38,6 +39,9 @@ class Crafted(LaminaTest):
         super().setUp()
         if os.geteuid() != 0:
             self.skipTest("another user's store needs root")
+        self.directory = ext4_in_memory(self, self.directory)
+        self.store = self.directory / "store"
+        self.store.mkdir(exist_ok=True)
         memory = GuestMemory(8 * PAGE_BYTES)
         memory.write(3, b"\x07" * PAGE_BYTES)
         self.file = write_full(self.directory / "memory", memory)
