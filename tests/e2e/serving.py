@@ -200,7 +200,11 @@ class Server:
     def start(self) -> None:
         """Starts the same command (again)."""
         self.launch()
-        wait_until(lambda: self._is_up() or self.has_ended(), "the server listens")
+        try:
+            wait_until(lambda: self._is_up() or self.has_ended(), "the server listens")
+        except AssertionError:
+            self.end()
+            raise
         if self.has_ended():
             raise AssertionError(f"the server ended; {self.said()}")
 
