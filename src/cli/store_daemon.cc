@@ -50,7 +50,7 @@ std::optional<NamedSnapshot> named_snapshot(const std::string& path) {
 }
 
 std::string path_in_store(const std::string& store, const std::string& name) {
-  return store.ends_with('/') ? store + name : store + "/" + name;
+  return store + "/" + name;
 }
 
 StoreDaemon::StoreDaemon(std::string given, std::string real)
