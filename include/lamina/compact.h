@@ -16,7 +16,7 @@ namespace lamina {
 inline constexpr const char* kDefaultMergePolicy = "tiered";
 
 struct CompactOptions {
-  std::string snapshot;
+  std::string snapshot{};
   /// "tiered", "full", "cap=N" or "off", the first two with limits: "tiered:soft=8,hard=32,ratio=2,
   /// mean=64,max=256", "full:cap=8,hard=32". docs/design.md says what they mean.
   std::string policy = kDefaultMergePolicy;

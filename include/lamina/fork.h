@@ -10,8 +10,8 @@
 namespace lamina {
 
 struct ForkOptions {
-  std::string snapshot;
-  std::string fork;  ///< the new snapshot, in the same store or another
+  std::string snapshot{};
+  std::string fork{};  ///< the new snapshot, in the same store or another
 };
 
 struct ForkReport {

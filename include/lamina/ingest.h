@@ -1,8 +1,10 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -59,13 +61,18 @@ template <>
 inline constexpr std::array kWords<Dedup> = {Word<Dedup>{"none", Dedup::kNone},
                                              Word<Dedup>{"parent", Dedup::kParent}};
 
+/// The memory is given in one of three ways. A diff must be a file with a name, because holes are
+/// tried out in its directory.
 struct IngestOptions {
-  std::string memory_file;
-  std::string snapshot;               ///< directory to make: STORE/NAME
-  std::optional<std::string> parent;  ///< snapshot that a diff belongs to
+  std::string memory_file{};  ///< path
+  /// Open for reading; stays the caller's. Not adopted or consumed when it has no name (a memfd).
+  int memory_fd = -1;
+  std::span<const std::byte> memory{};  ///< all of a guest's memory: copied once
+  std::string snapshot{};               ///< directory to make: STORE/NAME
+  std::optional<std::string> parent{};  ///< snapshot that a diff belongs to
   MemoryFileKind kind = MemoryFileKind::kAuto;
-  std::optional<std::string> vmstate_file;  ///< copied into the snapshot as `snapfile`
-  std::optional<Uuid> build_id;             ///< of the new layer; random when not given
+  std::optional<std::string> vmstate_file{};  ///< copied into the snapshot as `snapfile`
+  std::optional<Uuid> build_id{};             ///< of the new layer; random when not given
   Layout layout = Layout::kAuto;
   bool consume = false;  ///< lets kAuto adopt, and removes the memory file after a compact ingest
   bool replace = false;  ///< replace an existing snapshot of that name, atomically

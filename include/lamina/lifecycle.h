@@ -30,11 +30,11 @@ struct VmmTimeouts {
 
 /// A Firecracker to talk to.
 struct VmmAddress {
-  std::string api_socket;  ///< as this process reaches it
+  std::string api_socket{};  ///< as this process reaches it
   /// The directory that is the VM's root (the jailer's chroot), as this process sees it; empty when
   /// it sees the same files. Every path that is given to Firecracker is then one below it.
-  std::string jail;
-  VmmTimeouts timeouts;
+  std::string jail{};
+  VmmTimeouts timeouts{};
 };
 
 enum class AfterPause : std::uint8_t {
@@ -52,22 +52,22 @@ inline constexpr std::array kWords<AfterPause> = {Word<AfterPause>{"stop", After
                                                   Word<AfterPause>{"stay", AfterPause::kStay}};
 
 struct PauseOptions {
-  VmmAddress vmm;
-  std::string store;
-  std::string name;
+  VmmAddress vmm{};
+  std::string store{};
+  std::string name{};
   AfterPause after = AfterPause::kStop;
   /// Run by the shell while the VM is frozen, after its memory was written. Must end with 0.
-  std::string frozen_hook;
+  std::string frozen_hook{};
   std::chrono::milliseconds hook_timeout{60'000};  ///< then it is killed, and has failed
   /// Files that belong to the state: cloned (or copied) into the snapshot while the VM is frozen,
   /// after the hook.
-  std::vector<std::string> attachments;
+  std::vector<std::string> attachments{};
   bool full = false;             ///< a full memory file, also where a diff would do
   bool replace = false;          ///< also replace a snapshot that this VM does not descend from
   Progress* progress = nullptr;  ///< may be null; asked until Firecracker has been asked
   /// As in ResumeOptions: a VM that is served by page faults needs its page server for a pause,
   /// too.
-  std::vector<std::string> page_server_command;
+  std::vector<std::string> page_server_command{};
 };
 
 /// Milliseconds.
@@ -125,21 +125,21 @@ struct NetworkOverride {
 };
 
 struct ResumeOptions {
-  VmmAddress vmm;
-  std::string store;
-  std::string name;
+  VmmAddress vmm{};
+  std::string store{};
+  std::string name{};
   ResumeMode mode = ResumeMode::kAuto;
   Populate populate = Populate::kWorkingSet;
   bool record = false;  ///< the working set
-  std::vector<NetworkOverride> network_overrides;
-  std::string vsock_override;  ///< empty: none
+  std::vector<NetworkOverride> network_overrides{};
+  std::string vsock_override{};  ///< empty: none
   /// Firecracker 1.16: the guest's clock is moved on by the time that has passed since the pause.
   bool clock_realtime = false;
   HugePages huge_pages = HugePages::kAsBefore;  ///< others need Firecracker 1.17
   bool stay_paused = false;                     ///< load only
   /// Starts the store's page server when none runs: program and arguments, to which nothing is
   /// added. Empty: there must be one.
-  std::vector<std::string> page_server_command;
+  std::vector<std::string> page_server_command{};
   Progress* progress = nullptr;  ///< may be null
 };
 
@@ -166,16 +166,16 @@ struct ResumeReport {
 Result<ResumeReport> resume(const ResumeOptions& options);
 
 struct RecoverOptions {
-  std::string store;
-  VmmTimeouts timeouts;
+  std::string store{};
+  VmmTimeouts timeouts{};
   /// As in ResumeOptions: VMs that are served by page faults need one.
-  std::vector<std::string> page_server_command;
+  std::vector<std::string> page_server_command{};
   /// Only says what would be done about pauses, pins and maps. (What ingests and merges have left
   /// is cleaned up all the same.)
   bool dry_run = false;
   /// Queued pauses to give up, whatever they have: their states are lost. kNotFound, before
   /// anything is done, for one that is not queued.
-  std::vector<Uuid> give_up;
+  std::vector<Uuid> give_up{};
   /// Makes this store's what a copy of another store has brought along, or another host has left:
   /// completes pauses whose files are all here, discards others that were not acknowledged, removes
   /// pins, puts memory files of unfinished ingests into the store's directory. Processes, sockets,

@@ -22,8 +22,8 @@ inline constexpr std::array kWords<Reflink> = {Word<Reflink>{"auto", Reflink::kA
                                                Word<Reflink>{"never", Reflink::kNever}};
 
 struct MaterializeOptions {
-  std::string snapshot;
-  std::string out;  ///< must not exist
+  std::string snapshot{};
+  std::string out{};  ///< must not exist
   Reflink reflink = Reflink::kAuto;
   Progress* progress = nullptr;  ///< may be null
 };

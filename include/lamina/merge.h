@@ -12,15 +12,14 @@
 namespace lamina {
 
 struct MergeOptions {
-  std::string snapshot;
-  std::optional<std::string> out;       ///< a new snapshot; without it `snapshot` is replaced
-  std::optional<std::uint32_t> layers;  ///< merge the N youngest layers; without it all
-  Progress* progress = nullptr;         ///< may be null
+  std::string snapshot{};
+  std::optional<std::string> out{};       ///< a new snapshot; without it `snapshot` is replaced
+  std::optional<std::uint32_t> layers{};  ///< merge the N youngest layers; without it all
+  Progress* progress = nullptr;           ///< may be null
   /// Merge only while the snapshot is of this build, and take the lock of its name only to publish:
   /// so a pause of the same name need not wait for the merge, which fails with kBusy when the
   /// snapshot was replaced meanwhile. Not together with `out`.
-  // The initializer lets options be listed without it.
-  std::optional<Uuid> only_build{};  // NOLINT(readability-redundant-member-init)
+  std::optional<Uuid> only_build{};
 };
 
 struct MergeReport {

@@ -11,7 +11,7 @@
 namespace lamina {
 
 struct RemoveOptions {
-  std::vector<std::string> snapshots;
+  std::vector<std::string> snapshots{};
   bool dry_run = false;  ///< changes nothing, and says what would go
 };
 

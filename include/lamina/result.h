@@ -40,8 +40,7 @@ inline constexpr std::array kWords<ErrorKind> = {
 struct [[nodiscard]] Error {
   ErrorKind kind = ErrorKind::kFailed;
   std::string message;
-  // The initializers let Error{kind, message} be written without a warning.
-  std::vector<std::string> notes{};  // NOLINT(readability-redundant-member-init)
+  std::vector<std::string> notes{};
   int error_number = 0;
 };
 

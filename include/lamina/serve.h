@@ -33,12 +33,12 @@ struct ServeEndpoint {
 
 struct ServeOptions {
   /// Either these,
-  std::vector<ServeEndpoint> endpoints;
+  std::vector<ServeEndpoint> endpoints{};
   /// or the directory of a store: then all its VMs connect to one socket, and each is served what
   /// it was resumed from, which its pin (<store>/.vms/<pid>-<start time>) keeps. A process without
   /// a pin, or of another user than its pin names, is refused.
   /// Its sockets have fixed places: page_server_socket() and page_server_metrics_socket().
-  std::string store;
+  std::string store{};
   /// Of VMs whose pins do not say it; so is `record`.
   Populate populate = Populate::kNone;
   /// Notes what each VM touches first after its resume and stores it in the snapshot that it was
@@ -49,17 +49,17 @@ struct ServeOptions {
   std::uint32_t threads = 0;  ///< that serve; 0: as many as there are processors, at most 4
   /// Nothing: 0600, and 0666 for a store, whose socket stands in a private directory: only who is
   /// given a link to it can connect, and only who has a pin is served.
-  std::optional<std::uint32_t> socket_mode;
-  std::string socket_group;  ///< empty: the group of the process
+  std::optional<std::uint32_t> socket_mode{};
+  std::string socket_group{};  ///< empty: the group of the process
   /// Who may connect, besides root and the own user. Has no meaning for a store.
-  std::vector<std::uint32_t> allowed_users;
+  std::vector<std::uint32_t> allowed_users{};
   /// Where the state of running VMs is kept: private, on tmpfs. Empty: a place is chosen. Servers
   /// of snapshots that share one take over each other's VMs when all processes of one are gone; a
   /// store has a place of its own in it.
-  std::string state_directory;
-  std::string metrics_socket;  ///< empty: none. Has no meaning for a store.
+  std::string state_directory{};
+  std::string metrics_socket{};  ///< empty: none. Has no meaning for a store.
   /// The program and arguments that SIGHUP puts in this process' place. Empty: none.
-  std::vector<std::string> restart_command;
+  std::vector<std::string> restart_command{};
   /// Told each thing worth a line, from the calling thread. May be empty.
   std::function<void(const std::string&)> log;
 };

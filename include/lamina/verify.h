@@ -11,9 +11,9 @@
 namespace lamina {
 
 struct VerifyOptions {
-  std::string snapshot;
-  std::optional<std::string> against;  ///< a memory file that the snapshot should resolve to
-  Progress* progress = nullptr;        ///< may be null
+  std::string snapshot{};
+  std::optional<std::string> against{};  ///< a memory file that the snapshot should resolve to
+  Progress* progress = nullptr;          ///< may be null
 };
 
 struct VerifyReport {

@@ -15,6 +15,7 @@
 #include "mapping/overlay.h"
 #include "mapping/statistics.h"
 #include "operations/pace.h"
+#include "operations/with_store.h"
 #include "os/clock.h"
 #include "os/directory.h"
 #include "os/priority.h"
@@ -52,7 +53,8 @@ std::vector<LayerLoad> loads_of(const OpenSnapshot& snapshot) {
 
 class Compact {
  public:
-  explicit Compact(const CompactOptions& options) : options_(options) {}
+  Compact(const store::StoreSource& stores, const CompactOptions& options)
+      : stores_(stores), options_(options) {}
 
   Result<CompactReport> run() { return report_or_error(work(), report_); }
 
@@ -143,7 +145,7 @@ class Compact {
       paced.emplace(options_.progress, options_.rate_limit_bytes_s, operations::PaceClock::real());
       merging.progress = &*paced;
     }
-    auto merged = merge(merging);
+    auto merged = operations::merge(stores_, merging);
     std::vector<std::string>& notes = merged ? merged->notes : merged.error().notes;
     report_.notes.insert(report_.notes.end(), notes.begin(), notes.end());
     if (!merged) return std::unexpected(Error{merged.error().kind, merged.error().message});
@@ -171,6 +173,7 @@ class Compact {
     return {};
   }
 
+  const store::StoreSource& stores_;
   const CompactOptions& options_;
   PolicyLimits limits_;
   CompactReport report_;
@@ -193,8 +196,11 @@ Result<std::uint32_t> hard_layer_limit(const std::string& policy) {
   });
 }
 
-Result<CompactReport> compact(const CompactOptions& options) {
-  const auto run = [&] { return contain("compact", [&] { return Compact(options).run(); }); };
+Result<CompactReport> operations::compact(const store::StoreSource& stores,
+                                          const CompactOptions& options) {
+  const auto run = [&] {
+    return contain("compact", [&] { return Compact(stores, options).run(); });
+  };
   if (!options.background) return run();
   // A lowered priority cannot be raised again without privileges: it goes with a thread of its own.
   std::optional<Result<CompactReport>> report;
@@ -202,6 +208,10 @@ Result<CompactReport> compact(const CompactOptions& options) {
   if (!thread) return std::unexpected(std::move(thread.error()));
   thread->join();
   return std::move(*report);
+}
+
+Result<CompactReport> compact(const CompactOptions& options) {
+  return operations::compact({}, options);
 }
 
 Result<std::vector<std::string>> snapshots_of(const std::string& store) {

@@ -2,9 +2,9 @@
 
 #include "base/contain.h"
 #include "base/error.h"
+#include "operations/with_store.h"
 #include "os/directory.h"
 #include "store/name.h"
-#include "store/open_store.h"
 #include "store/snapshot_directory.h"
 #include "store/snapshot_link.h"
 #include "store/staging.h"
@@ -18,7 +18,8 @@ using store::Staging;
 
 class Fork {
  public:
-  explicit Fork(const ForkOptions& options) : options_(options) {}
+  Fork(const store::StoreSource& stores, const ForkOptions& options)
+      : stores_(stores), options_(options) {}
 
   Result<ForkReport> run() { return report_or_error(work(), report_); }
 
@@ -29,8 +30,8 @@ class Fork {
     // Before anything is made: a snapshot that does not exist gets no store around its fork.
     LAMINA_ASSIGN_OR_RETURN(OpenSnapshot source,
                             store::open_snapshot(options_.snapshot, engine::Checksums::kLeave));
-    LAMINA_ASSIGN_OR_RETURN(const store::Store store,
-                            store::open_store(target.store, report_.notes));
+    LAMINA_ASSIGN_OR_RETURN(const auto opened, stores_.open(target.store, report_.notes));
+    const store::Store& store = *opened;
     LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.lock(target.name));
     if (os::name_exists(store.fd(), target.name)) {
       return fail(ErrorKind::kFailed, "'{}' already exists; choose another name for the fork",
@@ -64,14 +65,20 @@ class Fork {
     return {};
   }
 
+  const store::StoreSource& stores_;
   const ForkOptions& options_;
   ForkReport report_;
 };
 
 }  // namespace
 
+Result<ForkReport> operations::fork_snapshot(const store::StoreSource& stores,
+                                             const ForkOptions& options) {
+  return contain("fork", [&] { return Fork(stores, options).run(); });
+}
+
 Result<ForkReport> fork_snapshot(const ForkOptions& options) {
-  return contain("fork", [&] { return Fork(options).run(); });
+  return operations::fork_snapshot({}, options);
 }
 
 }  // namespace lamina

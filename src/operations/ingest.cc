@@ -9,6 +9,7 @@
 #include "base/block.h"
 #include "base/contain.h"
 #include "base/error.h"
+#include "operations/with_store.h"
 #include "os/directory.h"
 #include "os/hole_probe.h"
 #include "os/path_walk.h"
@@ -17,7 +18,6 @@
 #include "store/areas.h"
 #include "store/huge_pages.h"
 #include "store/name.h"
-#include "store/open_store.h"
 #include "store/snapshot_build.h"
 #include "store/snapshot_directory.h"
 #include "store/spare_storage.h"
@@ -36,7 +36,8 @@ constexpr std::uint64_t kManyBlocks = 300;
 /// One ingest, from its options to the published snapshot.
 class Ingest {
  public:
-  explicit Ingest(const IngestOptions& options) : options_(options) {}
+  Ingest(const store::StoreSource& stores, const IngestOptions& options)
+      : stores_(stores), options_(options) {}
 
   Result<IngestReport> run() { return report_or_error(work(), report_); }
 
@@ -46,9 +47,9 @@ class Ingest {
     LAMINA_ASSIGN_OR_RETURN(target_, store::parse_snapshot_path(options_.snapshot));
     // An existing store is cleaned up first: the memory file may be in it, from an ingest that was
     // killed. A new one is made only when the inputs are right.
-    std::optional<store::Store> opened;
+    std::shared_ptr<const store::Store> opened;
     if (store::is_store(target_.store)) {
-      LAMINA_ASSIGN_OR_RETURN(opened, store::open_store(target_.store, report_.notes));
+      LAMINA_ASSIGN_OR_RETURN(opened, stores_.open(target_.store, report_.notes));
     }
     LAMINA_RETURN_IF_ERROR(open_inputs());
     if (!opened) {
@@ -58,7 +59,7 @@ class Ingest {
                     "'{}' exists and is no snapshot; to keep snapshots in it, name one: {}/NAME",
                     target_.path, target_.path);
       }
-      LAMINA_ASSIGN_OR_RETURN(opened, store::open_store(target_.store, report_.notes));
+      LAMINA_ASSIGN_OR_RETURN(opened, stores_.open(target_.store, report_.notes));
     }
     LAMINA_RETURN_IF_ERROR(store_locked(*opened));
     return give_back_spare();
@@ -117,11 +118,13 @@ class Ingest {
                               store::open_snapshot(*options_.parent, engine::Checksums::kLeave));
       parent_ = std::make_unique<OpenSnapshot>(std::move(parent));
     }
-    LAMINA_ASSIGN_OR_RETURN(place_, os::find_given(options_.memory_file));
-    memory_path_ = place_.path();
-    LAMINA_ASSIGN_OR_RETURN(memory_, os::open_regular(place_.directory.get(), place_.name,
-                                                      O_RDONLY | O_NOFOLLOW, options_.memory_file));
+    LAMINA_RETURN_IF_ERROR(open_memory());
     const bool may_take = options_.consume || options_.layout == Layout::kAdopted;
+    if (may_take && !place_.directory.valid()) {
+      return fail(ErrorKind::kUsage,
+                  "{} has no name that could be moved or removed: it can only be copied",
+                  memory_name_);
+    }
     if (may_take && os::name_exists(place_.directory.get(), store::kHeaderName)) {
       return fail(ErrorKind::kFailed,
                   "'{}' stands in a snapshot and cannot be taken from it; use --layout compact "
@@ -129,15 +132,15 @@ class Ingest {
                   options_.memory_file);
     }
     const std::uint64_t bytes = memory_.facts.size_bytes;
-    if (bytes == 0) return fail(ErrorKind::kFailed, "'{}' is empty", options_.memory_file);
+    if (bytes == 0) return fail(ErrorKind::kFailed, "{} is empty", memory_name_);
     if (blocks_for(bytes) > kMaxBlocks) {
-      return fail(ErrorKind::kFailed, "'{}' has {} bytes; memory of at most {} is supported",
-                  options_.memory_file, bytes, kMaxBlocks * kBlockBytes);
+      return fail(ErrorKind::kFailed, "{} has {} bytes; memory of at most {} is supported",
+                  memory_name_, bytes, kMaxBlocks * kBlockBytes);
     }
     if (parent_ && parent_->header.memory_bytes != bytes) {
       return fail(ErrorKind::kFailed,
-                  "'{}' has {} bytes, but the memory of parent '{}' has {}: they are not of one VM",
-                  options_.memory_file, bytes, parent_->path, parent_->header.memory_bytes);
+                  "{} has {} bytes, but the memory of parent '{}' has {}: they are not of one VM",
+                  memory_name_, bytes, parent_->path, parent_->header.memory_bytes);
     }
     if (parent_ && parent_->header.mapping.layer_index(build_id_) != mapping::kZeros) {
       return fail(ErrorKind::kUsage, "build id {} is already in the chain of '{}'; choose another",
@@ -147,6 +150,52 @@ class Ingest {
       LAMINA_RETURN_IF_ERROR(
           os::open_regular(AT_FDCWD, *options_.vmstate_file, O_RDONLY, *options_.vmstate_file));
     }
+    return {};
+  }
+
+  /// Opens the memory file, whichever way it was given.
+  Status open_memory() {
+    const bool has_buffer = !options_.memory.empty();
+    if ((options_.memory_file.empty() ? 0 : 1) + (options_.memory_fd >= 0 ? 1 : 0) +
+            (has_buffer ? 1 : 0) !=
+        1) {
+      return fail(ErrorKind::kUsage,
+                  "give the memory as a path, as a descriptor, or as a buffer: one of them");
+    }
+    if (has_buffer) return copy_buffer();
+    if (options_.memory_fd >= 0) return open_descriptor();
+    memory_name_ = fmt::format("'{}'", options_.memory_file);
+    LAMINA_ASSIGN_OR_RETURN(place_, os::find_given(options_.memory_file));
+    memory_path_ = place_.path();
+    LAMINA_ASSIGN_OR_RETURN(memory_, os::open_regular(place_.directory.get(), place_.name,
+                                                      O_RDONLY | O_NOFOLLOW, options_.memory_file));
+    return {};
+  }
+
+  /// By a name of the file where it has one: a diff needs its directory, and so does taking it.
+  Status open_descriptor() {
+    memory_name_ = fmt::format("descriptor {}", options_.memory_fd);
+    LAMINA_ASSIGN_OR_RETURN(memory_.facts, os::facts_of(options_.memory_fd, memory_name_));
+    if (auto place = os::find_given(fmt::format("/proc/self/fd/{}", options_.memory_fd))) {
+      auto named = os::open_regular(place->directory.get(), place->name, O_RDONLY | O_NOFOLLOW,
+                                    memory_name_);
+      if (named && named->facts.same_file(memory_.facts)) {
+        memory_ = std::move(*named);
+        place_ = std::move(*place);
+        memory_path_ = place_.path();
+        return {};
+      }
+    }
+    LAMINA_ASSIGN_OR_RETURN(memory_.fd, os::duplicate(options_.memory_fd, memory_name_));
+    if (memory_.facts.is_regular) return {};
+    return fail(ErrorKind::kFailed, "{} is not of a file", memory_name_);
+  }
+
+  Status copy_buffer() {
+    memory_name_ = "the buffer";
+    LAMINA_ASSIGN_OR_RETURN(memory_.fd, os::make_memory_file("lamina-ingest"));
+    LAMINA_RETURN_IF_ERROR(os::write_at(memory_.fd.get(), options_.memory, 0, memory_name_));
+    LAMINA_ASSIGN_OR_RETURN(memory_.facts, os::facts_of(memory_.fd.get(), memory_name_));
     return {};
   }
 
@@ -197,6 +246,7 @@ class Ingest {
           fmt::format("it has {} names, and adopting would change the file under all of them",
                       memory_.facts.link_count);
     }
+    if (!place_.directory.valid()) obstacle = "it has no name";
     if (obstacle.empty() &&
         ::faccessat(place_.directory.get(), place_.name.c_str(), W_OK, AT_EACCESS) != 0) {
       obstacle = "it may not be written";
@@ -219,6 +269,12 @@ class Ingest {
   /// A diff's holes are trusted only where they are exact.
   Status probe_holes() {
     if (kind_ != MemoryFileKind::kDiff || options_.zeros == Zeros::kInherit) return {};
+    if (!place_.directory.valid()) {
+      return fail(ErrorKind::kFailed,
+                  "{} has no name, and whether its holes are exact, which a diff depends on, is "
+                  "tried out in its directory; give the diff as a file that has one",
+                  memory_name_);
+    }
     const std::string directory = os::parent_of(memory_path_);
     LAMINA_ASSIGN_OR_RETURN(const os::Fd fd, os::open_directory(AT_FDCWD, directory, directory));
     const auto probe = os::probe_holes(fd.get(), memory_.facts.size_bytes, directory);
@@ -337,7 +393,9 @@ class Ingest {
   Status build(const Staging& staging, int layer, const std::string& layer_path) {
     store::BuildInput input;
     input.memory_file = memory_.fd.get();
-    input.memory_path = options_.memory_file;
+    input.memory_path = !options_.memory_file.empty() ? options_.memory_file
+                        : !memory_path_.empty()       ? memory_path_
+                                                      : memory_name_;
     input.memory_facts = memory_.facts;
     input.kind = kind_;
     input.layout = layout_;
@@ -413,6 +471,7 @@ class Ingest {
     return {};
   }
 
+  const store::StoreSource& stores_;
   const IngestOptions& options_;
   store::SnapshotPath target_;
   MemoryFileKind kind_ = MemoryFileKind::kFull;
@@ -423,8 +482,9 @@ class Ingest {
   std::string layer_name_;
   std::unique_ptr<OpenSnapshot> parent_;
   os::OpenedFile memory_;
-  os::GivenPlace place_;     ///< where the memory file is
-  std::string memory_path_;  ///< absolute, without symbolic links
+  os::GivenPlace place_;     ///< where the memory file is; no directory: it has no name
+  std::string memory_path_;  ///< absolute, without symbolic links; empty: it has no name
+  std::string memory_name_;  ///< for messages
   std::optional<os::FileFacts> replaced_;
   std::vector<format::BlockRun> spare_runs_;
   store::SpareStorage spare_;
@@ -433,8 +493,13 @@ class Ingest {
 
 }  // namespace
 
+Result<IngestReport> operations::ingest(const store::StoreSource& stores,
+                                        const IngestOptions& options) {
+  return contain("ingest", [&] { return Ingest(stores, options).run(); });
+}
+
 Result<IngestReport> ingest(const IngestOptions& options) {
-  return contain("ingest", [&] { return Ingest(options).run(); });
+  return operations::ingest({}, options);
 }
 
 }  // namespace lamina

@@ -12,9 +12,9 @@
 #include "engine/merge_data.h"
 #include "mapping/overlay.h"
 #include "mapping/statistics.h"
+#include "operations/with_store.h"
 #include "os/directory.h"
 #include "store/name.h"
-#include "store/open_store.h"
 #include "store/snapshot_directory.h"
 #include "store/snapshot_link.h"
 #include "store/staging.h"
@@ -63,7 +63,8 @@ bool is_merged_already(const OpenSnapshot& source, const std::vector<bool>& sele
 
 class Merge {
  public:
-  explicit Merge(const MergeOptions& options) : options_(options) {}
+  Merge(const store::StoreSource& stores, const MergeOptions& options)
+      : stores_(stores), options_(options) {}
 
   Result<MergeReport> run() { return report_or_error(work(), report_); }
 
@@ -73,8 +74,8 @@ class Merge {
                             store::parse_snapshot_path(options_.out.value_or(options_.snapshot)));
     // Before anything is made: a snapshot that does not exist gets no store around it.
     LAMINA_RETURN_IF_ERROR(store::open_snapshot(options_.snapshot));
-    LAMINA_ASSIGN_OR_RETURN(const store::Store store,
-                            store::open_store(target.store, report_.notes));
+    LAMINA_ASSIGN_OR_RETURN(const auto opened, stores_.open(target.store, report_.notes));
+    const store::Store& store = *opened;
     std::optional<store::NameLock> lock;
     if (!options_.only_build) {
       LAMINA_ASSIGN_OR_RETURN(lock, store.lock(target.name));
@@ -228,14 +229,18 @@ class Merge {
                                     store::kFactsName);
   }
 
+  const store::StoreSource& stores_;
   const MergeOptions& options_;
   MergeReport report_;
 };
 
 }  // namespace
 
-Result<MergeReport> merge(const MergeOptions& options) {
-  return contain("merge", [&] { return Merge(options).run(); });
+Result<MergeReport> operations::merge(const store::StoreSource& stores,
+                                      const MergeOptions& options) {
+  return contain("merge", [&] { return Merge(stores, options).run(); });
 }
+
+Result<MergeReport> merge(const MergeOptions& options) { return operations::merge({}, options); }
 
 }  // namespace lamina

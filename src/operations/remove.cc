@@ -11,12 +11,12 @@
 #include "operations/disk_use.h"
 #include "operations/pin_summary.h"
 #include "operations/snapshot_summary.h"
+#include "operations/with_store.h"
 #include "os/directory.h"
 #include "os/file.h"
 #include "os/lock.h"
 #include "store/areas.h"
 #include "store/name.h"
-#include "store/open_store.h"
 #include "store/snapshot_directory.h"
 #include "store/store.h"
 
@@ -117,7 +117,8 @@ class FileRemoval {
 
 class Removal {
  public:
-  explicit Removal(const RemoveOptions& options) : options_(options) {}
+  Removal(const store::StoreSource& stores, const RemoveOptions& options)
+      : stores_(stores), options_(options) {}
 
   Result<RemoveReport> run() { return report_or_error(work(), report_); }
 
@@ -179,18 +180,17 @@ class Removal {
     return count;
   }
 
-  Result<const Store*> open_store(const std::string& path) {
-    auto known = stores_.find(path);
-    if (known == stores_.end()) {
-      LAMINA_ASSIGN_OR_RETURN(Store opened, store::open_store(path, report_.notes));
-      known = stores_.emplace(path, std::move(opened)).first;
+  Result<std::shared_ptr<const Store>> opened(const std::string& path) {
+    std::shared_ptr<const Store>& known = opened_[path];
+    if (!known) {
+      LAMINA_ASSIGN_OR_RETURN(known, stores_.open(path, report_.notes));
     }
-    return &known->second;
+    return known;
   }
 
   Status remove_from_store(const SnapshotPath& target, const Found& found,
                            RemovedSnapshot& removed) {
-    LAMINA_ASSIGN_OR_RETURN(const Store* store, open_store(target.store));
+    LAMINA_ASSIGN_OR_RETURN(const std::shared_ptr<const Store> store, opened(target.store));
     LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store->lock(target.name));
     LAMINA_ASSIGN_OR_RETURN(const Found again,
                             find_snapshot(store->fd(), target.name, target.path));
@@ -267,9 +267,10 @@ class Removal {
     removed.remaining_bytes = bytes.remaining;
   }
 
+  const store::StoreSource& stores_;
   const RemoveOptions& options_;
   RemoveReport report_;
-  std::map<std::string, Store> stores_;
+  std::map<std::string, std::shared_ptr<const Store>> opened_;
   std::map<std::string, std::vector<operations::PinSummary>> pins_;
   std::set<std::pair<std::uint64_t, std::uint64_t>> seen_;
   std::set<std::string> missing_;
@@ -278,8 +279,13 @@ class Removal {
 
 }  // namespace
 
+Result<RemoveReport> operations::remove_snapshots(const store::StoreSource& stores,
+                                                  const RemoveOptions& options) {
+  return contain("remove", [&] { return Removal(stores, options).run(); });
+}
+
 Result<RemoveReport> remove_snapshots(const RemoveOptions& options) {
-  return contain("remove", [&] { return Removal(options).run(); });
+  return operations::remove_snapshots({}, options);
 }
 
 }  // namespace lamina

@@ -12,9 +12,9 @@
 #include "engine/layer.h"
 #include "engine/rebuild.h"
 #include "format/header_codec.h"
+#include "operations/with_store.h"
 #include "os/directory.h"
 #include "store/name.h"
-#include "store/open_store.h"
 #include "store/snapshot_directory.h"
 #include "store/store.h"
 
@@ -28,7 +28,8 @@ using store::kNewHeaderName;
 
 class Repair {
  public:
-  explicit Repair(std::string path) : path_(std::move(path)) {}
+  Repair(const store::StoreSource& stores, std::string path)
+      : stores_(stores), path_(std::move(path)) {}
 
   Result<RepairReport> run() { return report_or_error(work(), report_); }
 
@@ -48,8 +49,8 @@ class Repair {
       return fail(ErrorKind::kNotFound, "'{}' has neither a header nor a layer: it is no snapshot",
                   path_);
     }
-    LAMINA_ASSIGN_OR_RETURN(const store::Store store,
-                            store::open_store(parsed.store, report_.notes));
+    LAMINA_ASSIGN_OR_RETURN(const auto opened, stores_.open(parsed.store, report_.notes));
+    const store::Store& store = *opened;
     LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.lock(parsed.name));
     LAMINA_ASSIGN_OR_RETURN(directory_, os::open_directory(store.fd(), parsed.name, path_));
 
@@ -319,6 +320,7 @@ class Repair {
     return {};
   }
 
+  const store::StoreSource& stores_;
   std::string path_;
   os::Fd directory_;
   std::optional<SnapshotFacts> facts_;
@@ -331,8 +333,13 @@ class Repair {
 
 }  // namespace
 
+Result<RepairReport> operations::repair(const store::StoreSource& stores,
+                                        const std::string& snapshot) {
+  return contain("repair", [&] { return Repair(stores, snapshot).run(); });
+}
+
 Result<RepairReport> repair(const std::string& snapshot) {
-  return contain("repair", [&] { return Repair(snapshot).run(); });
+  return operations::repair({}, snapshot);
 }
 
 }  // namespace lamina

@@ -1,6 +1,7 @@
 #include "os/file.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -119,6 +120,12 @@ Result<OpenedFile> open_regular(int directory, const std::string& name, int flag
     LAMINA_RETURN_IF_ERROR(check_names(opened.fd.get(), name));
   }
   return opened;
+}
+
+Result<Fd> make_memory_file(const char* name) {
+  const int fd = ::memfd_create(name, MFD_CLOEXEC);
+  if (fd < 0) return system_failure("memfd_create", name, errno);
+  return Fd(fd);
 }
 
 Result<std::size_t> read_at(int fd, std::span<std::byte> buffer, std::uint64_t offset,

@@ -26,6 +26,9 @@ Result<Fd> open_at(int directory, const std::string& name, int flags, const std:
 /// Another descriptor of the same open file, closed by exec(3).
 Result<Fd> duplicate(int fd, const std::string& object);
 
+/// An empty file in memory that has no name (memfd_create(2)). `name` is shown in /proc.
+Result<Fd> make_memory_file(const char* name);
+
 /// What fstat(2) says, as far as lamina asks.
 struct FileFacts {
   std::uint64_t size_bytes = 0;

@@ -24,6 +24,12 @@ Status try_exchange(const Store& store) {
   return os::rename_exchange(staging.fd(), "a", staging.fd(), "b", staging.path());
 }
 
+/// What processes that were killed have left.
+Status clean_up(const Store& store, std::vector<std::string>& notes) {
+  LAMINA_RETURN_IF_ERROR(clean_temporary_area(store, notes));
+  return end_unfinished_adoptions(store, notes);
+}
+
 }  // namespace
 
 Result<Store> open_store(const std::string& path, std::vector<std::string>& notes) {
@@ -57,9 +63,24 @@ Result<Store> open_store(const std::string& path, std::vector<std::string>& note
   LAMINA_ASSIGN_OR_RETURN(store.vms_, make_area(store.fd(), path, kVmsArea, made));
   if (made) LAMINA_RETURN_IF_ERROR(os::sync(store.fd(), path));
   LAMINA_ASSIGN_OR_RETURN(store.locks_, make_area(store.fd(), path, kLockArea, made));
-  LAMINA_RETURN_IF_ERROR(clean_temporary_area(store, notes));
-  LAMINA_RETURN_IF_ERROR(end_unfinished_adoptions(store, notes));
+  LAMINA_RETURN_IF_ERROR(clean_up(store, notes));
   return store;
+}
+
+Result<std::shared_ptr<const Store>> StoreSource::open(const std::string& path,
+                                                       std::vector<std::string>& notes) const {
+  if (kept_ && kept_->path() == path) {
+    LAMINA_ASSIGN_OR_RETURN(const os::FileFacts kept, os::facts_of(kept_->fd(), path));
+    const auto there = os::facts_of_name(AT_FDCWD, path + "/.", path);
+    if (!there || !there->same_file(kept)) {
+      return fail(ErrorKind::kFailed,
+                  "store '{}' was moved or exchanged after it was opened; open it again", path);
+    }
+    LAMINA_RETURN_IF_ERROR(clean_up(*kept_, notes));
+    return kept_;
+  }
+  LAMINA_ASSIGN_OR_RETURN(Store opened, open_store(path, notes));
+  return std::make_shared<const Store>(std::move(opened));
 }
 
 }  // namespace lamina::store
