@@ -1,5 +1,6 @@
 #include "daemon/api.h"
 #include "daemon/requests.h"
+#include "lamina/version.h"
 
 namespace lamina::daemon {
 
@@ -27,7 +28,8 @@ Response Api::health(const Request& request, const std::string& /*name*/) const 
 
 Response Api::version(const Request& request, const std::string& /*name*/) const {
   if (const Status good = read_nothing(request); !good) return error_response(good.error());
-  return json_response({{"message_type", "version"}, {"version", LAMINA_VERSION}, {"api", "v1"}});
+  return json_response(
+      {{"message_type", "version"}, {"version", lamina::version()}, {"api", "v1"}});
 }
 
 Response Api::openapi(const Request& request, const std::string& /*name*/) const {

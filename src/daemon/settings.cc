@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "lamina/compact.h"
+#include "lamina/version.h"
 #include "os/file.h"
 #include "os/process.h"
 
@@ -235,7 +236,7 @@ void add_option(CLI::App& app, const Option& option, Json& values) {
 Result<std::optional<GivenOptions>> parse_command_line(int argc, char** argv) {
   GivenOptions given;
   CLI::App app("laminad keeps the memory of paused microVMs", "laminad");
-  app.set_version_flag("--version,-V", "laminad " LAMINA_VERSION);
+  app.set_version_flag("--version,-V", std::string("laminad ") + version_text());
   app.footer(kFooter);
   app.get_formatter()->column_width(kHelpColumn);
   for (const Option& option : kOptions) add_option(app, option, given.values);
