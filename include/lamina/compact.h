@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -7,6 +8,7 @@
 #include "lamina/progress.h"
 #include "lamina/result.h"
 #include "lamina/uuid.h"
+#include "lamina/words.h"
 
 namespace lamina {
 
@@ -30,6 +32,13 @@ enum class CompactOutcome : std::uint8_t {
   kMerged,
   kDropped,  ///< other writers came in between each time; the snapshot is as they left it
 };
+
+template <>
+inline constexpr std::array kWords<CompactOutcome> = {
+    Word<CompactOutcome>{"nothing", CompactOutcome::kNothing},
+    Word<CompactOutcome>{"planned", CompactOutcome::kPlanned},
+    Word<CompactOutcome>{"merged", CompactOutcome::kMerged},
+    Word<CompactOutcome>{"dropped", CompactOutcome::kDropped}};
 
 /// What was done, or would be. Bytes of a dry run are those that the merge itself then reports.
 struct CompactReport {

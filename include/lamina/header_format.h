@@ -1,7 +1,9 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <string_view>
+
+#include "lamina/words.h"
 
 namespace lamina {
 
@@ -12,7 +14,9 @@ enum class HeaderFormat : std::uint8_t {
   kV3,      ///< the layout of version 1 with version number 3
 };
 
-/// "native", "v1" or "v3".
-std::string_view header_format_name(HeaderFormat format);
+template <>
+inline constexpr std::array kWords<HeaderFormat> = {
+    Word<HeaderFormat>{"native", HeaderFormat::kNative},
+    Word<HeaderFormat>{"v1", HeaderFormat::kV1}, Word<HeaderFormat>{"v3", HeaderFormat::kV3}};
 
 }  // namespace lamina

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
+
+#include "lamina/words.h"
 
 namespace lamina {
 
@@ -11,5 +14,11 @@ enum class HugePages : std::uint8_t {
   kTransparent,  ///< the same, and the kernel is asked for transparent huge pages
   k2MiB,         ///< 2 MiB pages of hugetlbfs: such a VM is resumed by page faults only
 };
+
+template <>
+inline constexpr std::array kWords<HugePages> = {
+    Word<HugePages>{"as-before", HugePages::kAsBefore}, Word<HugePages>{"none", HugePages::kNone},
+    Word<HugePages>{"transparent", HugePages::kTransparent},
+    Word<HugePages>{"2M", HugePages::k2MiB}};
 
 }  // namespace lamina

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 #include "lamina/progress.h"
 #include "lamina/result.h"
 #include "lamina/uuid.h"
+#include "lamina/words.h"
 
 namespace lamina {
 
@@ -20,12 +22,22 @@ enum class MemoryFileKind : std::uint8_t {
   kDiff,  ///< what changed since the parent: a hole is "as in the parent"
 };
 
+template <>
+inline constexpr std::array kWords<MemoryFileKind> = {
+    Word<MemoryFileKind>{"full", MemoryFileKind::kFull},
+    Word<MemoryFileKind>{"diff", MemoryFileKind::kDiff}};
+
 /// Where the data of the new layer is kept.
 enum class Layout : std::uint8_t {
   kAuto,     ///< adopt when `consume` is set and it is possible, else compact
   kCompact,  ///< a file of its own with the stored blocks back to back; the memory file stays
   kAdopted,  ///< the memory file itself, moved into the store
 };
+
+template <>
+inline constexpr std::array kWords<Layout> = {Word<Layout>{"auto", Layout::kAuto},
+                                              Word<Layout>{"compact", Layout::kCompact},
+                                              Word<Layout>{"adopt", Layout::kAdopted}};
 
 /// What zeros that are written in a diff mean.
 enum class Zeros : std::uint8_t {
@@ -34,10 +46,18 @@ enum class Zeros : std::uint8_t {
   kInherit,      ///< not changed: the reading of the original program, for its old files only
 };
 
+template <>
+inline constexpr std::array kWords<Zeros> = {Word<Zeros>{"written", Zeros::kWritten},
+                                             Word<Zeros>{"inherit", Zeros::kInherit}};
+
 enum class Dedup : std::uint8_t {
   kNone,
   kParent,  ///< compare with the parent byte by byte and store only what differs
 };
+
+template <>
+inline constexpr std::array kWords<Dedup> = {Word<Dedup>{"none", Dedup::kNone},
+                                             Word<Dedup>{"parent", Dedup::kParent}};
 
 struct IngestOptions {
   std::string memory_file;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <sys/types.h>
+#include <array>
 
 #include <chrono>
 #include <cstdint>
@@ -15,6 +16,7 @@
 #include "lamina/result.h"
 #include "lamina/serve.h"
 #include "lamina/uuid.h"
+#include "lamina/words.h"
 
 namespace lamina {
 
@@ -43,6 +45,11 @@ enum class AfterPause : std::uint8_t {
   kResume,  ///< a checkpoint: the VM runs on, frozen only for Firecracker's own create and the hook
   kStay,    ///< stays paused
 };
+
+template <>
+inline constexpr std::array kWords<AfterPause> = {Word<AfterPause>{"stop", AfterPause::kStop},
+                                                  Word<AfterPause>{"resume", AfterPause::kResume},
+                                                  Word<AfterPause>{"stay", AfterPause::kStay}};
 
 struct PauseOptions {
   VmmAddress vmm;
@@ -106,6 +113,11 @@ enum class ResumeMode : std::uint8_t {
   kPageFaults,  ///< by the store's page server
   kFile,        ///< Firecracker maps a materialized file, shared by all VMs of this pause
 };
+
+template <>
+inline constexpr std::array kWords<ResumeMode> = {Word<ResumeMode>{"auto", ResumeMode::kAuto},
+                                                  Word<ResumeMode>{"uffd", ResumeMode::kPageFaults},
+                                                  Word<ResumeMode>{"file", ResumeMode::kFile}};
 
 struct NetworkOverride {
   std::string interface_id;

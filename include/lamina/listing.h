@@ -2,6 +2,7 @@
 // them, and what is on its way in.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -11,6 +12,7 @@
 #include "lamina/header_format.h"
 #include "lamina/result.h"
 #include "lamina/uuid.h"
+#include "lamina/words.h"
 
 namespace lamina {
 
@@ -72,6 +74,12 @@ enum class PendingKind : std::uint8_t {
   kIngest,  ///< a memory file that is being adopted
   kOther,   ///< without a journal: it has just begun
 };
+
+template <>
+inline constexpr std::array kWords<PendingKind> = {
+    Word<PendingKind>{"pause", PendingKind::kPause},
+    Word<PendingKind>{"ingest", PendingKind::kIngest},
+    Word<PendingKind>{"other", PendingKind::kOther}};
 
 /// Something in the pending area: a memory state on its way in.
 struct PendingListing {

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 
 #include "lamina/progress.h"
 #include "lamina/result.h"
+#include "lamina/words.h"
 
 namespace lamina {
 
@@ -13,6 +15,11 @@ enum class Reflink : std::uint8_t {
   kAlways,  ///< fail where it cannot
   kNever,   ///< copy
 };
+
+template <>
+inline constexpr std::array kWords<Reflink> = {Word<Reflink>{"auto", Reflink::kAuto},
+                                               Word<Reflink>{"always", Reflink::kAlways},
+                                               Word<Reflink>{"never", Reflink::kNever}};
 
 struct MaterializeOptions {
   std::string snapshot;

@@ -2,11 +2,14 @@
 // there is one, the remedy. Exceptions do not cross this interface.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <expected>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "lamina/words.h"
 
 namespace lamina {
 
@@ -20,6 +23,16 @@ enum class ErrorKind : std::uint8_t {
   kNoSpace,      ///< the file system is full or a quota is used up (exit 6)
   kInterrupted,  ///< the caller's Progress asked to stop (exit 130)
 };
+
+template <>
+inline constexpr std::array kWords<ErrorKind> = {
+    Word<ErrorKind>{"failed", ErrorKind::kFailed},
+    Word<ErrorKind>{"usage", ErrorKind::kUsage},
+    Word<ErrorKind>{"not_found", ErrorKind::kNotFound},
+    Word<ErrorKind>{"corrupt", ErrorKind::kCorrupt},
+    Word<ErrorKind>{"busy", ErrorKind::kBusy},
+    Word<ErrorKind>{"no_space", ErrorKind::kNoSpace},
+    Word<ErrorKind>{"interrupted", ErrorKind::kInterrupted}};
 
 /// A failure. `message` is one line, lower case, without a final full stop; `notes` are things that
 /// were done before it and that a person should know, one line each; `error_number` is the errno of

@@ -1,6 +1,7 @@
 // Serving guest memory by page faults: the page server that Firecracker connects to.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "lamina/result.h"
+#include "lamina/words.h"
 
 namespace lamina {
 
@@ -17,6 +19,11 @@ enum class Populate : std::uint8_t {
   kWorkingSet,  ///< the blocks that a recorded resume touched first, in that order
   kAll,         ///< those, then all of the rest
 };
+
+template <>
+inline constexpr std::array kWords<Populate> = {
+    Word<Populate>{"none", Populate::kNone}, Word<Populate>{"working-set", Populate::kWorkingSet},
+    Word<Populate>{"all", Populate::kAll}};
 
 /// A snapshot and the socket at which its VMs connect.
 struct ServeEndpoint {

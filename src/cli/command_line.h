@@ -4,10 +4,12 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "lamina/result.h"
+#include "lamina/words.h"
 
 namespace lamina::cli {
 
@@ -44,18 +46,16 @@ CLI::Option* add_text(CLI::App* verb, const std::string& name, std::string& valu
 CLI::Option* add_texts(CLI::App* verb, const std::string& name, std::vector<std::string>& values,
                        const std::string& description);
 
-/// Adds an option whose value is one of the words of `words`, the first listed in `order` being the
-/// default.
+/// Adds an option whose value is one of the words of T, or of `words`.
 template <typename T>
-void add_choice(CLI::App* verb, const std::string& name, T& value,
-                const std::vector<std::pair<std::string, T>>& words,
-                const std::string& description) {
+void add_choice(CLI::App* verb, const std::string& name, T& value, const std::string& description,
+                std::span<const Word<T>> words = kWords<T>) {
   std::string list;
-  for (const auto& [word, meaning] : words) list += (list.empty() ? "" : "|") + word;
+  for (const Word<T>& word : words) list += (list.empty() ? "" : "|") + std::string(word.text);
   const auto choose = [&value, words, name, list](const std::string& given) {
-    for (const auto& [word, meaning] : words) {
-      if (word != given) continue;
-      value = meaning;
+    for (const Word<T>& word : words) {
+      if (word.text != given) continue;
+      value = word.value;
       return;
     }
     throw CLI::ValidationError(name, "'" + given + "' is not one of " + list);

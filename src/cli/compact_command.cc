@@ -1,23 +1,19 @@
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <memory>
-#include <system_error>
 
 #include "cli/command_line.h"
+#include "cli/option_adder.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
 #include "cli/store_daemon.h"
 #include "lamina/compact.h"
-#include "report/snapshot_json.h"
+#include "schema/report_json.h"
+#include "schema/requests.h"
 
 namespace lamina::cli {
 namespace {
-
-/// No request has more, and no disk.
-constexpr std::uint64_t kMaxRequestRate = std::uint64_t{1} << 62;
 
 constexpr const char* kCompactFooter =
     "Merges the youngest layers of each snapshot, as many as the policy says, and\n"
@@ -70,17 +66,6 @@ void print_report(const CompactReport& report, double elapsed_ms) {
   }
 }
 
-/// The value of --rate. Throws as CLI11 wants it.
-std::uint64_t parse_rate(const std::string& text) {
-  std::uint64_t rate = 0;
-  const char* end = text.data() + text.size();
-  const auto [stopped, error] = std::from_chars(text.data(), end, rate);
-  if (error != std::errc() || stopped != end || rate == 0) {
-    throw CLI::ValidationError("--rate", fmt::format("'{}' is no whole number of bytes", text));
-  }
-  return rate;
-}
-
 /// One run over some snapshots.
 class Run {
  public:
@@ -109,7 +94,7 @@ class Run {
       print_notes(report->notes);
       if (report->outcome == CompactOutcome::kDropped && code_ == kExitDone) code_ = kExitBusy;
       if (arguments_.json) {
-        shown_.push_back(report::compacted_json(*report, stopwatch.elapsed_ms()));
+        shown_.push_back(schema::to_json(schema::CompactedAnswer{*report, stopwatch.elapsed_ms()}));
       } else {
         print_report(*report, stopwatch.elapsed_ms());
       }
@@ -130,18 +115,16 @@ class Run {
     if (!snapshot) return std::nullopt;
     auto daemon = StoreDaemon::of(snapshot->store, arguments_.no_daemon);
     if (!daemon) return std::nullopt;
-    daemon->show_as_given(*snapshot);
-    const CompactOptions& options = arguments_.options;
-    nlohmann::ordered_json fields = {{"policy", options.policy}};
-    if (options.dry_run) fields["dry_run"] = true;
-    if (options.background) fields["background"] = true;
-    if (options.rate_limit_bytes_s > 0)
-      fields["rate"] = std::min(options.rate_limit_bytes_s, kMaxRequestRate);
-    return daemon->ask("/v1/snapshots/" + percent_encoded(snapshot->name) + "/compact",
-                       std::move(fields), &progress_, report::compaction_from_json);
+    auto answer = daemon->ask<schema::CompactAnswer>(
+        "/v1/snapshots/" + percent_encoded(snapshot->name) + "/compact", arguments_.options,
+        &progress_);
+    if (!answer) return std::nullopt;
+    if (!*answer) return Result<CompactReport>(std::unexpected(answer->error()));
+    (*answer)->report.snapshot = path;
+    return Result<CompactReport>(std::move((*answer)->report));
   }
 
-  /// Removed by somebody since the store was listed.
+  /// Removed since the store was listed.
   void add_gone(const std::string& snapshot) {
     if (!arguments_.json) print_text("{}: removed meanwhile\n", snapshot);
     shown_.push_back({{"snapshot", snapshot}, {"outcome", "gone"}});
@@ -198,14 +181,8 @@ Action add_compact(CLI::App& app) {
       ->check(CLI::Validator(not_empty, ""))
       ->option_text("...");
   add_text(verb, "--store", arguments->store, "all snapshots of a store instead", "DIR");
-  add_text(verb, "--policy", arguments->options.policy, "what to merge when [tiered]", "POLICY");
-  verb->add_flag("--dry-run", arguments->options.dry_run, "only say what would be done");
-  const auto choose_rate = [arguments = arguments.get()](const std::string& given) {
-    arguments->options.rate_limit_bytes_s = parse_rate(given);
-  };
-  verb->add_option_function<std::string>("--rate", choose_rate, "merge at most so many a second")
-      ->option_text("BYTES");
-  verb->add_flag("--background", arguments->options.background, "at idle I/O and CPU priority");
+  OptionAdder adder(verb);
+  schema::describe(adder, arguments->options);
   add_no_daemon(verb, arguments->no_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run(*arguments); };

@@ -5,7 +5,7 @@
 namespace lamina::cli {
 namespace {
 
-using report::Json;
+using schema::Json;
 
 constexpr long kOk = 200;
 constexpr long kForbidden = 403;
@@ -37,16 +37,15 @@ bool is_left_to_us(unsigned status, const Json& body) {
 Asked<Json> AnswerReader::read_document(unsigned status, const std::string& body) const {
   Json document = Json::parse(body, nullptr, false);
   if (is_left_to_us(status, document)) return std::nullopt;
-  paths_.show(document);
   if (status == kOk) {
     if (document.is_discarded()) {
-      return Result<Json>(std::unexpected(not_understood("it is no JSON")));
+      return Result<Json>(std::unexpected(not_understood("it is not JSON")));
     }
     return Result<Json>(std::move(document));
   }
   const Json none;
   const Json* said = field_of(document, "error");
-  const auto error = report::error_from_json(said != nullptr ? *said : none);
+  const auto error = schema::error_from_json(said != nullptr ? *said : none);
   if (error) return Result<Json>(std::unexpected(*error));
   return Result<Json>(
       std::unexpected(not_understood(fmt::format("status {}: {}", status, error.error().message))));

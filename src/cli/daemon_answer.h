@@ -7,9 +7,8 @@
 #include <string_view>
 #include <utility>
 
-#include "cli/said_paths.h"
 #include "lamina/result.h"
-#include "report/error_json.h"
+#include "schema/report_json.h"
 
 namespace lamina::cli {
 
@@ -21,23 +20,19 @@ using Asked = std::optional<Result<Report>>;
 /// Reads answers to one request. Used by one thread.
 class AnswerReader {
  public:
-  using Json = report::Json;
+  using Json = schema::Json;
 
   /// `store` as the user gave it.
   explicit AnswerReader(std::string store) : store_(std::move(store)) {}
 
-  /// The paths in answers, and those that are shown instead.
-  SaidPaths& paths() { return paths_; }
-
   /// kFailed also when the answer makes no sense: then what was asked for may have been done or
-  /// not, and the message says where to look. `decode` fails for what is no Report.
+  /// not, and the message says where to look.
   template <typename Report>
-  Asked<Report> read(unsigned status, const std::string& body,
-                     Result<Report> (*decode)(const Json& document)) const {
+  [[nodiscard]] Asked<Report> read(unsigned status, const std::string& body) const {
     const auto document = read_document(status, body);
     if (!document) return std::nullopt;
     if (!*document) return Result<Report>(std::unexpected(document->error()));
-    auto report = decode(**document);
+    auto report = schema::from_json<Report>(**document);
     if (!report) return Result<Report>(std::unexpected(not_understood(report.error().message)));
     return report;
   }
@@ -47,7 +42,6 @@ class AnswerReader {
   [[nodiscard]] Error not_understood(std::string_view what) const;
 
   std::string store_;
-  SaidPaths paths_;
 };
 
 }  // namespace lamina::cli

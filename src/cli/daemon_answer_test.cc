@@ -2,19 +2,15 @@
 
 #include <gtest/gtest.h>
 
-#include "report/lifecycle_json.h"
-
 namespace lamina::cli {
 namespace {
 
 constexpr const char* kRecovered =
-    R"({"message_type":"recover","completed":2,"discarded":0,"queued":0,"released_pins":0,)"
+    R"({"message_type":"recover","dry_run":false,"completed":2,"discarded":0,"queued":0,"released_pins":0,)"
     R"("removed_maps":0,"resumed_vms":0,"foreign":0,"adopted":0,"notes":["'/srv/store/a' was completed"]})";
 
-Asked<RecoverReport> read(unsigned status, const std::string& body) {
-  AnswerReader reader("store");
-  reader.paths().add("/srv/store", "store");
-  return reader.read(status, body, report::recover_from_json);
+Asked<schema::RecoverAnswer> read(unsigned status, const std::string& body) {
+  return AnswerReader("store").read<schema::RecoverAnswer>(status, body);
 }
 
 /// A list in a list in a list, so deep that no stack holds a call for each.
@@ -23,24 +19,24 @@ std::string nested() {
   return std::string(kDepth, '[') + std::string(kDepth, ']');
 }
 
-TEST(DaemonAnswer, AReportIsGivenWithOurPaths) {
+TEST(DaemonAnswer, ReportOfAnAnswerIsRead) {
   const auto asked = read(200, kRecovered);
   ASSERT_TRUE(asked);
   ASSERT_TRUE(*asked) << asked->error().message;
-  EXPECT_EQ((*asked)->completed, 2U);
-  EXPECT_EQ((*asked)->notes, std::vector<std::string>{"'store/a' was completed"});
+  EXPECT_EQ((*asked)->report.completed, 2U);
+  EXPECT_EQ((*asked)->report.notes, std::vector<std::string>{"'/srv/store/a' was completed"});
 }
 
-TEST(DaemonAnswer, AnErrorIsGivenWithOurPaths) {
+TEST(DaemonAnswer, ErrorOfAnAnswerIsRead) {
   const auto asked =
       read(409, R"({"error":{"kind":"busy","message":"'/srv/store/a' is busy","notes":[]}})");
   ASSERT_TRUE(asked);
   ASSERT_FALSE(*asked);
   EXPECT_EQ(asked->error().kind, ErrorKind::kBusy);
-  EXPECT_EQ(asked->error().message, "'store/a' is busy");
+  EXPECT_EQ(asked->error().message, "'/srv/store/a' is busy");
 }
 
-TEST(DaemonAnswer, WhatTheDaemonHasNotBegunIsLeftToUs) {
+TEST(DaemonAnswer, RefusalBeforeAnythingWasBegunIsNotAnAnswer) {
   EXPECT_FALSE(read(403, ""));
   EXPECT_FALSE(read(413, "{}"));
   EXPECT_FALSE(read(421, nested()));
@@ -49,7 +45,7 @@ TEST(DaemonAnswer, WhatTheDaemonHasNotBegunIsLeftToUs) {
   EXPECT_TRUE(read(503, R"({"error":true})"));
 }
 
-TEST(DaemonAnswer, WhatMakesNoSenseIsAnErrorThatSaysWhereToLook) {
+TEST(DaemonAnswer, AnswerThatIsNotUnderstoodIsAnErrorThatSaysWhereToLook) {
   for (const auto& [status, body] : std::vector<std::pair<unsigned, std::string>>{
            {200, ""},
            {200, "[]"},

@@ -8,7 +8,7 @@
 #include "cli/output.h"
 #include "cli/table.h"
 #include "lamina/listing.h"
-#include "report/store_json.h"
+#include "schema/report_json.h"
 
 namespace lamina::cli {
 namespace {
@@ -66,7 +66,7 @@ void print_as_json(const StoreListing& listing, const std::vector<std::size_t>& 
               {"store", listing.path},
               {"snapshots", list},
               {"freed_by_rm_of_all_bytes", freed_by_removing(listing, chosen)},
-              {"totals", report::totals_json(listing.totals)},
+              {"totals", schema::to_json(listing.totals)},
               {"notes", listing.notes}});
 }
 

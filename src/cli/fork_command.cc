@@ -3,10 +3,12 @@
 #include <memory>
 
 #include "cli/command_line.h"
+#include "cli/option_adder.h"
 #include "cli/output.h"
 #include "cli/store_daemon.h"
 #include "lamina/fork.h"
-#include "report/snapshot_json.h"
+#include "schema/report_json.h"
+#include "schema/requests.h"
 
 namespace lamina::cli {
 namespace {
@@ -27,7 +29,7 @@ struct ForkArguments {
 
 void print_report(const ForkReport& report, double elapsed_ms, bool json) {
   if (json) {
-    print_json(report::fork_json(report, elapsed_ms));
+    print_json(schema::to_json(schema::ForkAnswer{report, elapsed_ms}));
     return;
   }
   print_text("{}: pause {}, generation {}\n", report.fork, report.pause_id.to_string(),
@@ -44,12 +46,13 @@ Asked<ForkReport> ask_daemon(const ForkArguments& arguments) {
   const auto source = named_snapshot(arguments.options.snapshot);
   const auto fork = named_snapshot(arguments.options.fork);
   if (!source || !fork) return std::nullopt;
-  auto daemon = StoreDaemon::of(source->store, arguments.no_daemon);
+  const auto daemon = StoreDaemon::of(source->store, arguments.no_daemon);
   if (!daemon || !daemon->keeps(fork->store)) return std::nullopt;
-  daemon->show_as_given(*source);
-  daemon->show_as_given(*fork);
-  return daemon->ask("/v1/fork", {{"snapshot", source->name}, {"new", fork->name}}, nullptr,
-                     report::fork_from_json);
+  auto answer = daemon->ask<schema::ForkAnswer>("/v1/fork", arguments.options, nullptr);
+  if (!answer) return std::nullopt;
+  if (!*answer) return Result<ForkReport>(std::unexpected(answer->error()));
+  (*answer)->report.fork = fork->path;
+  return Result<ForkReport>(std::move((*answer)->report));
 }
 
 int run(const ForkArguments& arguments) {
@@ -67,8 +70,8 @@ int run(const ForkArguments& arguments) {
 Action add_fork(CLI::App& app) {
   auto arguments = std::make_shared<ForkArguments>();
   CLI::App* verb = add_verb(app, "fork", "give a snapshot a second name, by links", kForkFooter);
-  add_text(verb, "SNAPSHOT", arguments->options.snapshot, "what to fork")->required();
-  add_text(verb, "NEW", arguments->options.fork, "the fork, in this store or another")->required();
+  OptionAdder adder(verb);
+  schema::describe(adder, arguments->options);
   add_no_daemon(verb, arguments->no_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run(*arguments); };

@@ -37,10 +37,6 @@ struct IngestArguments {
   bool json = false;
 };
 
-const char* kind_name(MemoryFileKind kind) {
-  return kind == MemoryFileKind::kFull ? "full" : "diff";
-}
-
 const char* layout_name(Layout layout) {
   return layout == Layout::kAdopted ? "adopted" : "compact";
 }
@@ -51,7 +47,7 @@ void print_report(const IngestReport& report, double elapsed_ms, bool json) {
                 {"snapshot", report.snapshot},
                 {"build_id", report.build_id.to_string()},
                 {"pause_id", report.pause_id.to_string()},
-                {"kind", kind_name(report.kind)},
+                {"kind", word_of(report.kind)},
                 {"layout", layout_name(report.layout)},
                 {"generation", report.generation},
                 {"memory_bytes", report.memory_bytes},
@@ -66,7 +62,7 @@ void print_report(const IngestReport& report, double elapsed_ms, bool json) {
     return;
   }
   print_text("{}: generation {}, {} of {} memory\n", report.snapshot, report.generation,
-             kind_name(report.kind), human_bytes(report.memory_bytes));
+             word_of(report.kind), human_bytes(report.memory_bytes));
   print_text("  {} of data ({}), {} of zeros, {} unchanged\n",
              count_of(report.stored_blocks, "block"),
              human_bytes(report.stored_blocks * kBlockBytes), count_of(report.zero_blocks, "block"),
@@ -105,33 +101,19 @@ Action add_ingest(CLI::App& app) {
   add_text(verb, "--out", arguments->options.snapshot, "the snapshot to make", "SNAPSHOT")
       ->required();
   add_text(verb, "--parent", arguments->parent, "what a diff changes", "SNAPSHOT");
-  add_choice<MemoryFileKind>(verb, "--kind", arguments->options.kind,
-                             {{"full", MemoryFileKind::kFull}, {"diff", MemoryFileKind::kDiff}},
-                             "default: diff with --parent, else full");
+  add_choice(verb, "--kind", arguments->options.kind, "default: diff with --parent, else full");
   add_text(verb, "--vmstate", arguments->vmstate, "VM state of the same pause, kept as snapfile",
            "FILE");
   add_choice<HugePages>(verb, "--huge-pages", arguments->options.huge_pages,
-                        {{"none", HugePages::kNone},
-                         {"transparent", HugePages::kTransparent},
-                         {"2M", HugePages::k2MiB}},
-                        "the VM's pages (default: as parent)");
+                        "the VM's pages (default: as parent)",
+                        std::span(kWords<HugePages>).subspan(1));  // not "as-before"
   add_text(verb, "--build-id", arguments->build_id, "of the new layer (default random)", "UUID");
-  add_choice<Layout>(
-      verb, "--layout", arguments->options.layout,
-      {{"auto", Layout::kAuto}, {"compact", Layout::kCompact}, {"adopt", Layout::kAdopted}},
-      "default auto, see below");
+  add_choice(verb, "--layout", arguments->options.layout, "default auto, see below");
   verb->add_flag("--consume", arguments->options.consume, "MEMFILE may be taken or removed");
   verb->add_flag("--replace", arguments->options.replace, "replace an existing SNAPSHOT");
-  add_choice<Zeros>(verb, "--zeros", arguments->options.zeros,
-                    {{"written", Zeros::kWritten}, {"inherit", Zeros::kInherit}},
-                    "zeros in a diff, see below");
-  add_choice<Dedup>(verb, "--dedup", arguments->options.dedup,
-                    {{"none", Dedup::kNone}, {"parent", Dedup::kParent}},
-                    "drop what equals the parent (none)");
-  add_choice<HeaderFormat>(
-      verb, "--header", arguments->options.header,
-      {{"native", HeaderFormat::kNative}, {"v1", HeaderFormat::kV1}, {"v3", HeaderFormat::kV3}},
-      "header format; default native");
+  add_choice(verb, "--zeros", arguments->options.zeros, "zeros in a diff, see below");
+  add_choice(verb, "--dedup", arguments->options.dedup, "drop what equals the parent (none)");
+  add_choice(verb, "--header", arguments->options.header, "header format; default native");
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run(*arguments); };
 }

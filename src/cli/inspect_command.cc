@@ -9,7 +9,7 @@
 #include "cli/memory_map.h"
 #include "cli/output.h"
 #include "lamina/inspect.h"
-#include "report/snapshot_json.h"
+#include "schema/report_json.h"
 
 namespace lamina::cli {
 namespace {
@@ -30,7 +30,7 @@ void print_summary(const SnapshotInfo& info) {
   print_text("{}\n", info.path);
   print_text("  memory      {} ({} bytes), {} of zeros\n", human_bytes(info.memory_bytes),
              info.memory_bytes, human_bytes(info.zero_blocks * kBlockBytes));
-  print_text("  generation  {} ({} header)\n", info.generation, header_format_name(info.header));
+  print_text("  generation  {} ({} header)\n", info.generation, word_of(info.header));
   print_text("  build       {}\n", info.build_id.to_string());
   if (info.pause_id) print_text("  pause       {}\n", info.pause_id->to_string());
   if (info.parent_pause_id) print_text("  parent      {}\n", info.parent_pause_id->to_string());
@@ -73,7 +73,7 @@ int run(const InspectArguments& arguments) {
   const auto info = inspect(arguments.path);
   if (!info) return report_error(info.error(), arguments.json);
   if (arguments.json) {
-    print_json(report::inspect_json(*info, arguments.extents));
+    print_json(schema::to_json(schema::answer_of(*info, arguments.extents)));
     return kExitDone;
   }
   print_summary(*info);

@@ -7,6 +7,7 @@
 
 #include "cli/command_line.h"
 #include "cli/lifecycle_requests.h"
+#include "cli/option_adder.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
 #include "cli/store_daemon.h"
@@ -14,7 +15,8 @@
 #include "os/directory.h"
 #include "os/path_walk.h"
 #include "os/process.h"
-#include "report/lifecycle_json.h"
+#include "schema/report_json.h"
+#include "schema/requests.h"
 
 namespace lamina::cli {
 namespace {
@@ -63,20 +65,6 @@ std::vector<std::string> page_server_command(const std::string& store) {
   return {program, "serve", "--store", os::real_path(store).value_or(store)};
 }
 
-void add_vmm(CLI::App* verb, VmmAddress& address) {
-  add_text(verb, "--api", address.api_socket, "Firecracker's API socket", "SOCKET")->required();
-  add_text(verb, "--jail", address.jail, "the VM's root, where the jailer put it", "DIR");
-  verb->add_option_function<std::uint32_t>(
-          "--timeout",
-          [&address](std::uint32_t seconds) {
-            address.timeouts.request = std::chrono::seconds(seconds);
-          },
-          "for Firecracker's short answers (default 30)")
-      ->check(CLI::Range(1U, 86'400U))
-      ->type_name("")
-      ->option_text("SECONDS");
-}
-
 struct PauseArguments {
   PauseOptions options;
   bool no_daemon = false;
@@ -84,7 +72,7 @@ struct PauseArguments {
 };
 
 void print_pause(const PauseReport& report, bool json) {
-  if (json) return print_json(report::pause_json(report));
+  if (json) return print_json(schema::to_json(report));
   print_text("{}: {} ({}), generation {}\n", report.snapshot, report.is_diff ? "diff" : "full",
              report.reason, report.generation);
   print_text("  {} stored of {} of memory", human_bytes(report.stored_bytes),
@@ -114,13 +102,12 @@ int run_pause(PauseArguments& arguments) {
 
 struct ResumeArguments {
   ResumeOptions options;
-  std::vector<std::string> networks;
   bool no_daemon = false;
   bool json = false;
 };
 
 void print_resume(const ResumeReport& report, bool json) {
-  if (json) return print_json(report::resume_json(report));
+  if (json) return print_json(schema::to_json(report));
   print_text("{}: process {} runs on, by {} ({})\n", report.snapshot, report.pid,
              report.mode == ResumeMode::kFile ? "file" : "page faults", report.reason);
   print_text("  pin {:.1f} ms, prepare {:.1f}, load {:.1f}, resume {:.1f}\n", report.pin_ms,
@@ -129,17 +116,6 @@ void print_resume(const ResumeReport& report, bool json) {
 
 int run_resume(ResumeArguments& arguments) {
   ResumeOptions& options = arguments.options;
-  for (const std::string& network : arguments.networks) {
-    const std::size_t sign = network.find('=');
-    if (sign == std::string::npos || sign == 0 || sign + 1 == network.size()) {
-      return report_error(
-          {ErrorKind::kUsage, fmt::format("'{}' is no override of a network interface; give "
-                                          "INTERFACE=HOST-DEVICE",
-                                          network)},
-          arguments.json);
-    }
-    options.network_overrides.push_back({network.substr(0, sign), network.substr(sign + 1)});
-  }
   options.page_server_command = page_server_command(options.store);
   ProgressBar progress;
   options.progress = &progress;
@@ -154,27 +130,18 @@ int run_resume(ResumeArguments& arguments) {
 
 struct RecoverArguments {
   RecoverOptions options;
-  std::vector<std::string> given_up;
   bool no_daemon = false;
   bool json = false;
 };
 
 int run_recover(RecoverArguments& arguments) {
-  for (const std::string& text : arguments.given_up) {
-    const auto id = Uuid::parse(text);
-    if (!id) {
-      return report_error({ErrorKind::kUsage, fmt::format("'{}' is no pause id", text)},
-                          arguments.json);
-    }
-    arguments.options.give_up.push_back(*id);
-  }
   arguments.options.page_server_command = page_server_command(arguments.options.store);
   const auto asked = ask_to_recover(arguments.options, arguments.no_daemon);
   const auto report = asked ? *asked : recover(arguments.options);
   if (!report) return report_error(report.error(), arguments.json);
   print_notes(report->notes);
   if (arguments.json) {
-    print_json(report::recover_json(*report, arguments.options.dry_run));
+    print_json(schema::to_json(schema::RecoverAnswer{*report, arguments.options.dry_run}));
   } else {
     print_text("{}{} completed, {} discarded, {} queued; {} and {} removed\n",
                arguments.options.dry_run ? "would be: " : "", count_of(report->completed, "pause"),
@@ -200,38 +167,9 @@ int run_recover(RecoverArguments& arguments) {
 
 Action add_pause(CLI::App& app) {
   auto arguments = std::make_shared<PauseArguments>();
-  PauseOptions& options = arguments->options;
   CLI::App* verb = add_verb(app, "pause", "pause a VM into a store", kPauseFooter);
-  add_vmm(verb, options.vmm);
-  add_text(verb, "--store", options.store, "where snapshots are kept", "DIR")->required();
-  add_text(verb, "--name", options.name, "of the snapshot", "NAME")->required();
-  add_choice<AfterPause>(verb, "--after", options.after, after_words(),
-                         "what becomes of the VM (default stop)");
-  add_text(verb, "--frozen-hook", options.frozen_hook, "run while the VM is frozen", "CMD");
-  verb->add_option_function<std::uint32_t>(
-          "--hook-timeout",
-          [&options](std::uint32_t seconds) {
-            options.hook_timeout = std::chrono::seconds(seconds);
-          },
-          "then the hook is killed (default 60)")
-      ->check(CLI::Range(1U, 86'400U))
-      ->type_name("")
-      ->option_text("SECONDS");
-  verb->add_option("--attach", options.attachments, "put into the snapshot, cloned while frozen")
-      ->allow_extra_args(false)
-      ->type_name("")
-      ->option_text("FILE");
-  verb->add_flag("--full", options.full, "a full memory file, never a diff");
-  verb->add_flag("--replace", options.replace, "also a snapshot of another VM");
-  verb->add_option_function<std::uint32_t>(
-          "--create-timeout",
-          [&options](std::uint32_t seconds) {
-            options.vmm.timeouts.create = std::chrono::seconds(seconds);
-          },
-          "for writing the memory (default 900)")
-      ->check(CLI::Range(1U, 86'400U))
-      ->type_name("")
-      ->option_text("SECONDS");
+  OptionAdder adder(verb);
+  schema::describe(adder, arguments->options);
   add_no_daemon(verb, arguments->no_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run_pause(*arguments); };
@@ -239,26 +177,9 @@ Action add_pause(CLI::App& app) {
 
 Action add_resume(CLI::App& app) {
   auto arguments = std::make_shared<ResumeArguments>();
-  ResumeOptions& options = arguments->options;
   CLI::App* verb = add_verb(app, "resume", "resume a VM from a store", kResumeFooter);
-  add_vmm(verb, options.vmm);
-  add_text(verb, "--store", options.store, "where snapshots are kept", "DIR")->required();
-  add_text(verb, "--name", options.name, "of the snapshot", "NAME")->required();
-  add_choice<ResumeMode>(verb, "--mode", options.mode, mode_words(),
-                         "how it gets its memory (default auto)");
-  add_choice<Populate>(verb, "--populate", options.populate, populate_words(),
-                       "filled without a fault (default working-set)");
-  verb->add_flag("--record", options.record, "with uffd: store what is touched first");
-  verb->add_option("--network-override", arguments->networks, "another host device")
-      ->allow_extra_args(false)
-      ->type_name("")
-      ->option_text("IFACE=DEV");
-  add_text(verb, "--vsock-override", options.vsock_override, "another vsock path", "PATH");
-  verb->add_flag("--clock-realtime", options.clock_realtime,
-                 "the guest's clock moves on by the time passed");
-  add_choice<HugePages>(verb, "--huge-pages", options.huge_pages, huge_pages_words(),
-                        "of its memory (default as-before)");
-  verb->add_flag("--stay-paused", options.stay_paused, "load only");
+  OptionAdder adder(verb);
+  schema::describe(adder, arguments->options);
   add_no_daemon(verb, arguments->no_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run_resume(*arguments); };
@@ -267,14 +188,8 @@ Action add_resume(CLI::App& app) {
 Action add_recover(CLI::App& app) {
   auto arguments = std::make_shared<RecoverArguments>();
   CLI::App* verb = add_verb(app, "recover", "put right what a crash left", kRecoverFooter);
-  add_text(verb, "STORE", arguments->options.store, "the directory")->required();
-  verb->add_flag("--dry-run", arguments->options.dry_run, "only say what would be done");
-  verb->add_flag("--adopt-store", arguments->options.adopt_store,
-                 "also what came with a copied store");
-  verb->add_option("--give-up", arguments->given_up, "drop a queued pause: its state is lost")
-      ->allow_extra_args(false)
-      ->type_name("")
-      ->option_text("PAUSE-ID");
+  OptionAdder adder(verb, "STORE");
+  schema::describe(adder, arguments->options);
   add_no_daemon(verb, arguments->no_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run_recover(*arguments); };

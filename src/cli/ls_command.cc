@@ -8,7 +8,7 @@
 #include "cli/output.h"
 #include "cli/table.h"
 #include "lamina/listing.h"
-#include "report/store_json.h"
+#include "schema/report_json.h"
 
 namespace lamina::cli {
 namespace {
@@ -140,7 +140,7 @@ int run(const LsArguments& arguments) {
   if (!listing) return report_error(listing.error(), arguments.json);
   print_notes(listing->notes);
   if (arguments.json) {
-    print_json(report::listing_json(*listing, arguments.tree));
+    print_json(schema::to_json(schema::answer_of(*listing, arguments.tree)));
     return kExitDone;
   }
   print_snapshots(*listing, arguments.tree);

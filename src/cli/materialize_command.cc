@@ -50,10 +50,7 @@ Action add_materialize(CLI::App& app) {
   CLI::App* verb = add_verb(app, "materialize", "write the memory as one file", kMaterializeFooter);
   add_text(verb, "SNAPSHOT", arguments->options.snapshot, "whose memory to write")->required();
   add_text(verb, "--out", arguments->options.out, "the file to make", "FILE")->required();
-  add_choice<Reflink>(
-      verb, "--reflink", arguments->options.reflink,
-      {{"auto", Reflink::kAuto}, {"always", Reflink::kAlways}, {"never", Reflink::kNever}},
-      "share storage with layers (auto)");
+  add_choice(verb, "--reflink", arguments->options.reflink, "share storage with layers (auto)");
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run(*arguments); };
 }

@@ -21,12 +21,12 @@ std::uint64_t now_ns() {
 
 int report_error(const Error& error, bool as_json) {
   print_notes(error.notes);
-  const std::string message = report::message_of(error);
+  const std::string message = schema::message_of(error);
   print_message(message);
   const int code = exit_code_of(error.kind);
   if (as_json) {
     print_json({{"message_type", "error"},
-                {"kind", report::kind_name(error.kind)},
+                {"kind", word_of(error.kind)},
                 {"message", message},
                 {"notes", error.notes},
                 {"exit_code", code}});
@@ -47,7 +47,7 @@ void print_notes(const std::vector<std::string>& notes) {
 }
 
 void print_json(const nlohmann::ordered_json& document) {
-  fmt::print("{}\n", report::json_text(document, 2));
+  fmt::print("{}\n", schema::json_text(document, 2));
 }
 
 std::string human_bytes(std::uint64_t bytes) {

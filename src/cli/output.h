@@ -13,14 +13,14 @@
 
 #include "base/shown_text.h"
 #include "lamina/result.h"
-#include "report/error_json.h"
+#include "schema/error_json.h"
 
 namespace lamina::cli {
 
-using report::error_json;
-using report::exit_code_of;
-using report::ExitCode;
-using enum report::ExitCode;
+using schema::error_json;
+using schema::exit_code_of;
+using schema::ExitCode;
+using enum schema::ExitCode;
 
 /// Prints "lamina: message" to stderr, and with `as_json` {"message_type":"error",…} to stdout.
 /// Returns the exit code.

@@ -1,12 +1,15 @@
 #include <fmt/format.h>
 
+#include <map>
 #include <memory>
 
 #include "cli/command_line.h"
+#include "cli/option_adder.h"
 #include "cli/output.h"
 #include "cli/store_daemon.h"
 #include "lamina/remove.h"
-#include "report/snapshot_json.h"
+#include "schema/report_json.h"
+#include "schema/requests.h"
 
 namespace lamina::cli {
 namespace {
@@ -40,21 +43,26 @@ void print_removed(const RemovedSnapshot& removed, bool dry_run) {
   print_text("\n");
 }
 
-/// Snapshots of several stores are none of a daemon's: they are one removal, with one report.
+/// Snapshots of several stores are one removal, with one report: no daemon is asked.
 Asked<RemoveReport> ask_daemon(const RmArguments& arguments) {
   std::optional<StoreDaemon> daemon;
-  auto names = nlohmann::ordered_json::array();
+  std::map<std::string, std::string> path_of;
   for (const std::string& path : arguments.options.snapshots) {
     const auto snapshot = named_snapshot(path);
     if (!snapshot) return std::nullopt;
     if (!daemon) daemon = StoreDaemon::of(snapshot->store, arguments.no_daemon);
     if (!daemon || !daemon->keeps(snapshot->store)) return std::nullopt;
-    daemon->show_as_given(*snapshot);
-    names.push_back(snapshot->name);
+    path_of.emplace(snapshot->name, snapshot->path);
   }
-  nlohmann::ordered_json fields = {{"snapshots", std::move(names)}};
-  if (arguments.options.dry_run) fields["dry_run"] = true;
-  return daemon->ask("/v1/remove", std::move(fields), nullptr, report::removal_from_json);
+  auto answer = daemon->ask<schema::RemoveAnswer>("/v1/remove", arguments.options, nullptr);
+  if (!answer) return std::nullopt;
+  if (!*answer) return Result<RemoveReport>(std::unexpected(answer->error()));
+  RemoveReport report = schema::report_of(std::move(**answer));
+  for (RemovedSnapshot& removed : report.snapshots) {
+    const auto path = path_of.find(removed.snapshot);
+    if (path != path_of.end()) removed.snapshot = path->second;
+  }
+  return Result<RemoveReport>(std::move(report));
 }
 
 int run(const RmArguments& arguments) {
@@ -75,7 +83,7 @@ int run(const RmArguments& arguments) {
       print_removed(removed, dry_run);
     }
   }
-  if (arguments.json) print_json(report::removal_json(*report, dry_run));
+  if (arguments.json) print_json(schema::to_json(schema::answer_of(*report, dry_run)));
   return code;
 }
 
@@ -84,8 +92,8 @@ int run(const RmArguments& arguments) {
 Action add_rm(CLI::App& app) {
   auto arguments = std::make_shared<RmArguments>();
   CLI::App* verb = add_verb(app, "rm", "remove snapshots", kRmFooter);
-  add_texts(verb, "SNAPSHOT", arguments->options.snapshots, "what to remove")->required();
-  verb->add_flag("--dry-run", arguments->options.dry_run, "change nothing, say what would go");
+  OptionAdder adder(verb);
+  schema::describe(adder, arguments->options);
   add_no_daemon(verb, arguments->no_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run(*arguments); };

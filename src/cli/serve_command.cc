@@ -186,10 +186,7 @@ Action add_serve(CLI::App& app) {
       ->allow_extra_args(false)
       ->type_name("")
       ->option_text("PATH");
-  add_choice<Populate>(
-      verb, "--populate", options.populate,
-      {{"none", Populate::kNone}, {"working-set", Populate::kWorkingSet}, {"all", Populate::kAll}},
-      "filled without a fault (default none)");
+  add_choice(verb, "--populate", options.populate, "filled without a fault (default none)");
   verb->add_flag("--record", options.record, "store what is touched first as working set");
   verb->add_flag("--once", options.once, "end when the first VM has ended");
   verb->add_option("--workers", options.threads, "threads that serve (default CPUs, up to 4)")

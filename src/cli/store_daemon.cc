@@ -25,10 +25,10 @@ constexpr std::size_t kMaxAnswerBytes = std::size_t{64} << 20;
 constexpr std::chrono::milliseconds kAcceptWithin{100};
 
 /// The document as it is sent; nothing when it has a text that is not UTF-8: no request can say it.
-std::optional<std::string> exact_text(const report::Json& document) {
+std::optional<std::string> exact_text(const schema::Json& document) {
   try {
     return document.dump();
-  } catch (const report::Json::exception&) {
+  } catch (const schema::Json::exception&) {
     return std::nullopt;
   }
 }
@@ -49,10 +49,12 @@ std::optional<NamedSnapshot> named_snapshot(const std::string& path) {
   return named;
 }
 
-StoreDaemon::StoreDaemon(std::string given, std::string real)
-    : given_(std::move(given)), real_(std::move(real)), reader_(given_) {
-  reader_.paths().add(real_, given_);
+std::string path_in_store(const std::string& store, const std::string& name) {
+  return store.ends_with('/') ? store + name : store + "/" + name;
 }
+
+StoreDaemon::StoreDaemon(std::string given, std::string real)
+    : given_(std::move(given)), real_(std::move(real)), reader_(given_) {}
 
 std::optional<StoreDaemon> StoreDaemon::of(const std::string& store, bool no_daemon) {
   if (no_daemon) return std::nullopt;
@@ -61,16 +63,16 @@ std::optional<StoreDaemon> StoreDaemon::of(const std::string& store, bool no_dae
   return StoreDaemon(store, std::move(*real));
 }
 
-std::string StoreDaemon::absolute(const std::string& path) {
+std::string StoreDaemon::absolute(const std::string& path, bool& done) {
   std::error_code error;
   std::string made = std::filesystem::absolute(path, error).string();
-  has_bad_path_ = has_bad_path_ || error;
-  reader_.paths().add(made, path);
+  if (error) done = false;
   return made;
 }
 
-void StoreDaemon::show_as_given(const NamedSnapshot& snapshot) {
-  reader_.paths().add(real_ + "/" + snapshot.name, snapshot.path);
+std::string StoreDaemon::name_in_store(const std::string& path) {
+  const auto snapshot = named_snapshot(path);
+  return snapshot ? snapshot->name : path;
 }
 
 bool StoreDaemon::keeps(const std::string& store) const {
@@ -91,7 +93,7 @@ Asked<http::Answer> StoreDaemon::send(std::string_view target, Json fields,
                                       Progress* progress) const {
   fields["store"] = real_;
   auto body = exact_text(fields);
-  if (!body || has_bad_path_) return std::nullopt;
+  if (!body) return std::nullopt;
   http::Patience patience;
   patience.progress = progress;
   patience.max_answer_bytes = kMaxAnswerBytes;

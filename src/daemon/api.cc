@@ -100,14 +100,16 @@ Response Api::handle(const Request& request) const {
 Response json_response(const Json& document) {
   constexpr int kIndent = 2;
   Response response;
-  response.body = report::json_text(document, kIndent) + "\n";
+  response.body = schema::json_text(document, kIndent) + "\n";
   return response;
 }
 
+std::string name_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
 Response error_response(const Error& error) {
   Response response = json_response({{"error",
-                                      {{"kind", report::kind_name(error.kind)},
-                                       {"message", report::message_of(error)},
+                                      {{"kind", word_of(error.kind)},
+                                       {"message", schema::message_of(error)},
                                        {"notes", error.notes}}}});
   response.status = status_of(error.kind);
   return response;

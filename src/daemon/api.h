@@ -1,5 +1,4 @@
-// What each request does: a thin layer over the library's public interface. docs/openapi.json
-// describes it; a test holds the two together.
+// What each request does: a thin layer over the library's public interface.
 #pragma once
 
 #include <functional>
@@ -26,6 +25,9 @@ Response refusal(int status, const std::string& message);
 /// was begun, and that it may do by itself what it can.
 Response stopping();
 Response json_response(const Json& document);
+
+/// What a snapshot is called in the store: the last part of its path.
+std::string name_of(const std::string& path);
 
 /// Thread-safe.
 class Api {
@@ -78,8 +80,5 @@ class Api {
 
   Parts parts_;
 };
-
-/// docs/openapi.json.
-std::string_view openapi_text();
 
 }  // namespace lamina::daemon

@@ -5,7 +5,7 @@
 #include "daemon/requests.h"
 #include "lamina/lifecycle.h"
 #include "os/long_wait.h"
-#include "report/lifecycle_json.h"
+#include "schema/report_json.h"
 
 namespace lamina::daemon {
 namespace {
@@ -53,7 +53,7 @@ Response Api::pause(const Request& request, const std::string& /*name*/) const {
     const os::LongWait waiting;
     parts_.merger.wait_before_pause(options->name);
   }
-  const auto report = lamina::pause(*options);
+  auto report = lamina::pause(*options);
   parts_.metrics.count_pause(report, stopwatch.seconds());
   parts_.figures.changed();
   if (!report) {
@@ -62,7 +62,8 @@ Response Api::pause(const Request& request, const std::string& /*name*/) const {
   }
   // A header's generation is the number of its layers, less one.
   parts_.merger.paused(options->name, report->generation + 1);
-  const Json document = report::pause_json(*report);
+  report->snapshot = name_of(report->snapshot);
+  const Json document = schema::to_json(*report);
   parts_.events.add(Level::kInfo, "pause", success(options->name, document));
   return json_response(document);
 }
@@ -77,7 +78,7 @@ Response Api::resume(const Request& request, const std::string& /*name*/) const 
   options->store = parts_.store;
   options->page_server_command = parts_.page_server_command;
   const Stopwatch stopwatch;
-  const auto report = lamina::resume(*options);
+  auto report = lamina::resume(*options);
   parts_.metrics.count_resume(options->mode, report, stopwatch.seconds());
   parts_.figures.changed();
   if (!report) {
@@ -85,7 +86,8 @@ Response Api::resume(const Request& request, const std::string& /*name*/) const 
     return error_response(report.error());
   }
   if (report->mode == ResumeMode::kPageFaults) parts_.figures.saw_page_server();
-  const Json document = report::resume_json(*report);
+  report->snapshot = name_of(report->snapshot);
+  const Json document = schema::to_json(*report);
   parts_.events.add(Level::kInfo, "resume", success(options->name, document));
   return json_response(document);
 }
@@ -97,7 +99,7 @@ Response Api::recover(const Request& request, const std::string& /*name*/) const
   const auto report = parts_.recoverer.recover(*options);
   parts_.figures.changed();
   if (!report) return error_response(report.error());
-  return json_response(report::recover_json(*report, options->dry_run));
+  return json_response(schema::to_json(schema::RecoverAnswer{*report, options->dry_run}));
 }
 
 }  // namespace lamina::daemon

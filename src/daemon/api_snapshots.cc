@@ -11,8 +11,7 @@
 #include "lamina/listing.h"
 #include "lamina/remove.h"
 #include "os/directory.h"
-#include "report/snapshot_json.h"
-#include "report/store_json.h"
+#include "schema/report_json.h"
 
 namespace lamina::daemon {
 namespace {
@@ -29,7 +28,7 @@ Response Api::fork(const Request& request, const std::string& /*name*/) const {
   auto meant = read_fork(request, parts_.store);
   if (!meant) return error_response(meant.error());
   if (auto refused = misdirected(meant->store)) return *std::move(refused);
-  const auto report = fork_snapshot(meant->options);
+  auto report = fork_snapshot(meant->options);
   parts_.metrics.count_fork(report.has_value());
   parts_.figures.changed();
   if (!report) {
@@ -42,9 +41,10 @@ Response Api::fork(const Request& request, const std::string& /*name*/) const {
     }
     return response;
   }
-  const Json document = report::fork_json(*report, ms_since(start));
+  report->fork = name_of(report->fork);
+  const Json document = schema::to_json(schema::ForkAnswer{*report, ms_since(start)});
   parts_.events.add(Level::kInfo, "fork",
-                    {{"source", meant->options.snapshot},
+                    {{"source", name_of(meant->options.snapshot)},
                      {"snapshot", report->fork},
                      {"pause_id", report->pause_id.to_string()}});
   return json_response(document);
@@ -55,7 +55,7 @@ Response Api::list(const Request& request, const std::string& /*name*/) const {
   if (!tree) return error_response(tree.error());
   const auto listing = list_store(parts_.store);
   if (!listing) return error_response(listing.error());
-  return json_response(report::listing_json(*listing, *tree));
+  return json_response(schema::to_json(schema::answer_of(*listing, *tree)));
 }
 
 Response Api::inspect(const Request& request, const std::string& name) const {
@@ -64,7 +64,7 @@ Response Api::inspect(const Request& request, const std::string& name) const {
   if (!path) return error_response(path.error());
   const auto info = lamina::inspect(*path);
   if (!info) return error_response(info.error());
-  return json_response(report::inspect_json(*info, false));
+  return json_response(schema::to_json(schema::answer_of(*info, false)));
 }
 
 Response Api::remove(const Request& request, const std::string& name) const {
@@ -72,13 +72,12 @@ Response Api::remove(const Request& request, const std::string& name) const {
   if (!options) return error_response(options.error());
   auto report = remove_snapshots(*options);
   if (!report) return error_response(report.error());
-  const RemovedSnapshot& removed = report->snapshots.front();
+  RemovedSnapshot& removed = report->snapshots.front();
+  removed.snapshot = name_of(removed.snapshot);
   if (!options->dry_run) note_removal(removed);
   if (removed.error) return error_response(*removed.error);
-  Json document = {{"message_type", "rm"}, {"dry_run", options->dry_run}};
-  document.update(report::removed_json(removed, options->dry_run));
-  document["notes"] = report->notes;
-  return json_response(document);
+  return json_response(schema::to_json(
+      schema::RemovalAnswer{schema::answer_of(removed, options->dry_run), std::move(report->notes), options->dry_run}));
 }
 
 Response Api::remove_several(const Request& request, const std::string& /*name*/) const {
@@ -86,23 +85,23 @@ Response Api::remove_several(const Request& request, const std::string& /*name*/
   if (!meant) return error_response(meant.error());
   if (auto refused = misdirected(meant->store)) return *std::move(refused);
   const bool dry_run = meant->options.dry_run;
-  const auto report = remove_snapshots(meant->options);
+  auto report = remove_snapshots(meant->options);
   if (!report) return error_response(report.error());
+  for (RemovedSnapshot& removed : report->snapshots) removed.snapshot = name_of(removed.snapshot);
   if (!dry_run) {
     for (const RemovedSnapshot& removed : report->snapshots) note_removal(removed);
   }
-  return json_response(report::removal_json(*report, dry_run));
+  return json_response(schema::to_json(schema::answer_of(std::move(*report), dry_run)));
 }
 
 /// What was done, or could not be, about one snapshot.
 void Api::note_removal(const RemovedSnapshot& removed) const {
   parts_.metrics.count_removal(!removed.error);
   if (removed.error) return;
-  const std::string name = removed.snapshot.substr(removed.snapshot.rfind('/') + 1);
-  parts_.merger.removed(name);
+  parts_.merger.removed(removed.snapshot);
   parts_.figures.changed();
-  Json event = {{"name", name}};
-  event.update(report::removed_json(removed, false));
+  Json event = {{"name", removed.snapshot}};
+  event.update(schema::to_json(schema::answer_of(removed, false)));
   parts_.events.add(Level::kInfo, "delete", event);
 }
 
@@ -115,17 +114,19 @@ Response Api::compact(const Request& request, const std::string& name) const {
   const auto path = snapshot_path(parts_.store, name);
   if (!path) return error_response(path.error());
   options.snapshot = *path;
-  const auto report = lamina::compact(options);
+  auto report = lamina::compact(options);
   if (!options.dry_run) parts_.metrics.count_merge(report);
   parts_.figures.changed();
   if (!report) return error_response(report.error());
   const double elapsed_ms = ms_since(start);
-  const Json document = report::compaction_json(*report, options.dry_run, elapsed_ms);
+  report->snapshot = name;
+  const Json document =
+      schema::to_json(schema::CompactAnswer{*report, options.dry_run, elapsed_ms});
   if (options.dry_run) return json_response(document);
   parts_.merger.compacted(name, *report);
   if (report->outcome != CompactOutcome::kNothing) {
     Json event = {{"name", name}};
-    event.update(report::compacted_json(*report, elapsed_ms));
+    event.update(schema::to_json(schema::CompactedAnswer{*report, elapsed_ms}));
     parts_.events.add(Level::kInfo, "merge", event);
   }
   return json_response(document);
@@ -135,11 +136,11 @@ Response Api::sessions(const Request& request, const std::string& /*name*/) cons
   if (const Status good = read_nothing(request); !good) return error_response(good.error());
   const auto listing = list_store(parts_.store);
   if (!listing) return error_response(listing.error());
-  Json sessions = Json::array();
+  schema::SessionsAnswer answer;
   for (const PinListing& pin : listing->pins) {
-    if (pin.running || pin.error) sessions.push_back(report::pin_json(pin));
+    if (pin.running || pin.error) answer.sessions.push_back(pin);
   }
-  return json_response({{"message_type", "sessions"}, {"sessions", sessions}});
+  return json_response(schema::to_json(answer));
 }
 
 }  // namespace lamina::daemon

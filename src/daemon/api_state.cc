@@ -1,6 +1,9 @@
 #include "daemon/api.h"
+#include "daemon/openapi.h"
 #include "daemon/requests.h"
+#include "daemon/state_answers.h"
 #include "lamina/version.h"
+#include "schema/report_writer.h"
 
 namespace lamina::daemon {
 
@@ -16,20 +19,18 @@ Response Api::events(const Request& request, const std::string& /*name*/) const 
 Response Api::health(const Request& request, const std::string& /*name*/) const {
   if (const Status good = read_nothing(request); !good) return error_response(good.error());
   const auto [connections, requests] = parts_.load();
-  return json_response({{"message_type", "health"},
-                        {"status", "ok"},
-                        {"store", parts_.store},
-                        {"recovered", parts_.recoverer.has_recovered()},
-                        {"page_server", parts_.figures.has_page_server()},
-                        {"connections", connections},
-                        {"requests", requests},
-                        {"queued_merges", parts_.merger.queued()}});
+  return json_response(
+      schema::ReportWriter::write(HealthAnswer{.store = parts_.store,
+                                               .recovered = parts_.recoverer.has_recovered(),
+                                               .page_server = parts_.figures.has_page_server(),
+                                               .connections = connections,
+                                               .requests = requests,
+                                               .queued_merges = parts_.merger.queued()}));
 }
 
 Response Api::version(const Request& request, const std::string& /*name*/) const {
   if (const Status good = read_nothing(request); !good) return error_response(good.error());
-  return json_response(
-      {{"message_type", "version"}, {"version", lamina::version()}, {"api", "v1"}});
+  return json_response(schema::ReportWriter::write(VersionAnswer{.version = lamina::version()}));
 }
 
 Response Api::openapi(const Request& request, const std::string& /*name*/) const {

@@ -208,7 +208,7 @@ class Daemon {
       if (Clock::now() < deadline) continue;
       if (server_->unanswered() == 0 && recoverer_.has_ended() && figures_.has_ended()) break;
       log(Level::kError, "stopped", {{"abandoned_requests", server_->unanswered()}});
-      ::_exit(report::kExitFailed);
+      ::_exit(schema::kExitFailed);
     }
     server_.reset();
     return {};

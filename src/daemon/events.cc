@@ -8,7 +8,7 @@ void Events::add(Level level, std::string_view event, const Json& fields) {
     const std::uint64_t number = numbers_.next();
     Json line = {{"sequence", number}, {"time", time_text()}, {"event", event}};
     line.update(fields);
-    events_.push_back({number, report::json_text(line, -1)});
+    events_.push_back({number, schema::json_text(line, -1)});
     if (events_.size() > limit_) events_.pop_front();
   }
   log(level, event, fields);

@@ -35,14 +35,14 @@ std::string time_text() {
 void log(Level level, std::string_view event, const Json& fields) {
   Json line = {{"time", time_text()}, {"level", name_of(level)}, {"event", event}};
   line.update(fields);
-  const std::string text = report::json_text(line, -1) + "\n";
+  const std::string text = schema::json_text(line, -1) + "\n";
   pollfd waiting{STDERR_FILENO, POLLOUT, 0};
   if (::poll(&waiting, 1, 0) <= 0 || (waiting.revents & POLLOUT) == 0) return;
   static_cast<void>(::write(STDERR_FILENO, text.data(), text.size()) == 0);
 }
 
 Json error_fields(const Error& error) {
-  Json fields = {{"kind", report::kind_name(error.kind)}, {"message", report::message_of(error)}};
+  Json fields = {{"kind", word_of(error.kind)}, {"message", schema::message_of(error)}};
   if (!error.notes.empty()) fields["notes"] = error.notes;
   return fields;
 }

@@ -3,11 +3,11 @@
 
 #include <string_view>
 
-#include "report/error_json.h"
+#include "schema/error_json.h"
 
 namespace lamina::daemon {
 
-using Json = report::Json;
+using Json = schema::Json;
 
 enum class Level : std::uint8_t { kInfo, kWarning, kError };
 

@@ -10,7 +10,7 @@ namespace {
 
 int report(const lamina::Error& error) {
   lamina::daemon::log(lamina::daemon::Level::kError, "failed", lamina::daemon::error_fields(error));
-  return lamina::report::exit_code_of(error.kind);
+  return lamina::schema::exit_code_of(error.kind);
 }
 
 }  // namespace
@@ -21,14 +21,14 @@ int main(int argc, char** argv) {
     lamina::os::begin_service();
     auto given = lamina::daemon::parse_command_line(argc, argv);
     if (!given) return report(given.error());
-    if (!*given) return lamina::report::kExitDone;
+    if (!*given) return lamina::schema::kExitDone;
     const lamina::Status done = lamina::daemon::run(std::move(**given));
-    return done ? lamina::report::kExitDone : report(done.error());
+    return done ? lamina::schema::kExitDone : report(done.error());
   } catch (const std::exception& exception) {
     // Nothing that may throw again.
     std::fputs("laminad: ", stderr);
     std::fputs(exception.what(), stderr);
     std::fputs("\n", stderr);
-    return lamina::report::kExitFailed;
+    return lamina::schema::kExitFailed;
   }
 }

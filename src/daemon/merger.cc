@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "lamina/compact.h"
-#include "report/snapshot_json.h"
+#include "schema/report_json.h"
 
 namespace lamina::daemon {
 Merger::Merger(std::string store, std::function<MergeSettings()> settings, Metrics& metrics,
@@ -143,7 +143,7 @@ void Merger::merge(const Job& job) {
   options.rate_limit_bytes_s = job.urgent ? 0 : settings.rate_limit_bytes_s;
   options.progress = this;
   const auto started = std::chrono::steady_clock::now();
-  const auto report = compact(options);
+  auto report = compact(options);
   const std::chrono::duration<double, std::milli> elapsed =
       std::chrono::steady_clock::now() - started;
   if (!report) {
@@ -162,7 +162,8 @@ void Merger::merge(const Job& job) {
   }
   if (report->outcome == CompactOutcome::kNothing) return;
   Json fields = {{"name", job.name}};
-  fields.update(report::compacted_json(*report, elapsed.count()));
+  report->snapshot = job.name;
+  fields.update(schema::to_json(schema::CompactedAnswer{*report, elapsed.count()}));
   events_.add(report->outcome == CompactOutcome::kDropped ? Level::kWarning : Level::kInfo, "merge",
               fields);
 }

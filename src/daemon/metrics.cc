@@ -4,9 +4,8 @@
 
 #include <iterator>
 
-#include "report/error_json.h"
-#include "report/lifecycle_json.h"
-#include "report/snapshot_json.h"
+#include "schema/error_json.h"
+#include "schema/report_json.h"
 
 namespace lamina::daemon {
 namespace {
@@ -20,7 +19,7 @@ std::string label(std::string_view name, std::string_view value) {
 /// "done", or the kind of the error.
 template <typename Report>
 std::string_view outcome_of(const Result<Report>& report) {
-  return report ? "done" : report::kind_name(report.error().kind);
+  return report ? "done" : word_of(report.error().kind);
 }
 
 constexpr std::array<std::pair<const char*, double PausePhases::*>, 9> kPhases = {{
@@ -122,11 +121,11 @@ void Metrics::count_pause(const Result<PauseReport>& report, double seconds) {
 
 void Metrics::count_resume(ResumeMode asked, const Result<ResumeReport>& report, double seconds) {
   const MutexLock lock(mutex_);
-  const char* mode = "auto";
+  std::string mode = "auto";
   if (report) {
-    mode = report::mode_name(report->mode);
+    mode = word_of(report->mode);
   } else if (asked != ResumeMode::kAuto) {
-    mode = report::mode_name(asked);
+    mode = word_of(asked);
   }
   ++resumes_[fmt::format("{{mode=\"{}\",outcome=\"{}\"}}", mode, outcome_of(report))];
   if (report) resume_seconds_[mode].add(seconds);
@@ -134,7 +133,7 @@ void Metrics::count_resume(ResumeMode asked, const Result<ResumeReport>& report,
 
 void Metrics::count_merge(const Result<CompactReport>& report) {
   const MutexLock lock(mutex_);
-  ++merges_[label("outcome", report ? report::outcome_name(report->outcome) : "failed")];
+  ++merges_[label("outcome", report ? word_of(report->outcome) : "failed")];
   if (!report || report->outcome != CompactOutcome::kMerged) return;
   merge_bytes_[label("kind", "read")] += report->read_bytes;
   merge_bytes_[label("kind", "written")] += report->written_bytes;

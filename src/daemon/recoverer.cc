@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "lamina/listing.h"
-#include "report/lifecycle_json.h"
+#include "schema/report_json.h"
 
 namespace lamina::daemon {
 namespace {
@@ -61,7 +61,7 @@ Result<RecoverReport> Recoverer::recover(RecoverOptions options) {
     events_.add(Level::kError, "recover", error_fields(report.error()));
   } else if (did_something(*report)) {
     events_.add(report->queued > 0 ? Level::kWarning : Level::kInfo, "recover",
-                report::recover_json(*report, false));
+                schema::to_json(schema::RecoverAnswer{*report, false}));
   }
   return report;
 }

@@ -9,29 +9,22 @@ namespace {
 
 constexpr std::string_view kName = "{name}";
 
-struct Pattern {
-  std::string_view method;
-  std::string_view path;
-  Lane lane;
-  Operation operation;
-};
-
 constexpr std::array kPatterns = {
-    Pattern{"POST", "/v1/pause", Lane::kLong, Operation::kPause},
-    Pattern{"POST", "/v1/resume", Lane::kLong, Operation::kResume},
-    Pattern{"POST", "/v1/fork", Lane::kLong, Operation::kFork},
-    Pattern{"POST", "/v1/recover", Lane::kLong, Operation::kRecover},
-    Pattern{"POST", "/v1/remove", Lane::kLong, Operation::kRemoveSeveral},
-    Pattern{"GET", "/v1/snapshots", Lane::kQuick, Operation::kList},
-    Pattern{"GET", "/v1/snapshots/{name}", Lane::kQuick, Operation::kInspect},
-    Pattern{"DELETE", "/v1/snapshots/{name}", Lane::kLong, Operation::kRemove},
-    Pattern{"POST", "/v1/snapshots/{name}/compact", Lane::kLong, Operation::kCompact},
-    Pattern{"GET", "/v1/sessions", Lane::kQuick, Operation::kSessions},
-    Pattern{"GET", "/v1/events", Lane::kAtOnce, Operation::kEvents},
-    Pattern{"GET", "/v1/health", Lane::kAtOnce, Operation::kHealth},
-    Pattern{"GET", "/v1/version", Lane::kAtOnce, Operation::kVersion},
-    Pattern{"GET", "/v1/openapi.json", Lane::kAtOnce, Operation::kOpenapi},
-    Pattern{"GET", "/metrics", Lane::kQuick, Operation::kMetrics},
+    RoutePattern{"POST", "/v1/pause", Lane::kLong, Operation::kPause},
+    RoutePattern{"POST", "/v1/resume", Lane::kLong, Operation::kResume},
+    RoutePattern{"POST", "/v1/fork", Lane::kLong, Operation::kFork},
+    RoutePattern{"POST", "/v1/recover", Lane::kLong, Operation::kRecover},
+    RoutePattern{"POST", "/v1/remove", Lane::kLong, Operation::kRemoveSeveral},
+    RoutePattern{"GET", "/v1/snapshots", Lane::kQuick, Operation::kList},
+    RoutePattern{"GET", "/v1/snapshots/{name}", Lane::kQuick, Operation::kInspect},
+    RoutePattern{"DELETE", "/v1/snapshots/{name}", Lane::kLong, Operation::kRemove},
+    RoutePattern{"POST", "/v1/snapshots/{name}/compact", Lane::kLong, Operation::kCompact},
+    RoutePattern{"GET", "/v1/sessions", Lane::kQuick, Operation::kSessions},
+    RoutePattern{"GET", "/v1/events", Lane::kAtOnce, Operation::kEvents},
+    RoutePattern{"GET", "/v1/health", Lane::kAtOnce, Operation::kHealth},
+    RoutePattern{"GET", "/v1/version", Lane::kAtOnce, Operation::kVersion},
+    RoutePattern{"GET", "/v1/openapi.json", Lane::kAtOnce, Operation::kOpenapi},
+    RoutePattern{"GET", "/metrics", Lane::kQuick, Operation::kMetrics},
 };
 
 /// True when `path` is `pattern`; what stands for {name} goes to `name`.
@@ -53,9 +46,11 @@ bool matches(std::string_view pattern, std::string_view path, std::string& name)
 
 }  // namespace
 
+std::span<const RoutePattern> route_patterns() { return kPatterns; }
+
 Routing find_route(const Request& request) {
   Routing routing;
-  for (const Pattern& pattern : kPatterns) {
+  for (const RoutePattern& pattern : kPatterns) {
     if (request.door == Door::kMetrics && pattern.operation != Operation::kMetrics) continue;
     std::string name;
     if (!matches(pattern.path, request.path, name)) continue;

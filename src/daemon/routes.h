@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "daemon/http_server.h"
 
@@ -37,6 +39,17 @@ struct Routing {
   std::optional<Route> route;
   std::string allowed;  ///< methods of the path; empty: there is no such path
 };
+
+/// A method of a path, in which {name} stands for a snapshot's name.
+struct RoutePattern {
+  std::string_view method;
+  std::string_view path;
+  Lane lane;
+  Operation operation;
+};
+
+/// All of them; those of one path are next to each other.
+std::span<const RoutePattern> route_patterns();
 
 /// Thread-safe.
 Routing find_route(const Request& request);

@@ -20,7 +20,7 @@
 namespace lamina::daemon {
 namespace {
 
-using report::Json;
+using schema::Json;
 
 constexpr std::size_t kHelpColumn = 32;
 constexpr std::uint64_t kMaxFileBytes = std::uint64_t{1} << 20;
@@ -185,7 +185,7 @@ Status set_all(Settings& settings, const Json& values, const std::string& source
     if (!set(settings, *option, value)) {
       return fail(ErrorKind::kUsage, "{}: {} is {}; it takes {}", source,
                   source == "command line" ? option_name(name) : "'" + name + "'",
-                  report::json_text(value, -1), accepted_by(*option));
+                  schema::json_text(value, -1), accepted_by(*option));
     }
   }
   return {};

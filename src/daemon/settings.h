@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "lamina/result.h"
-#include "report/error_json.h"
+#include "schema/error_json.h"
 
 namespace CLI {
 class App;
@@ -38,7 +38,7 @@ struct Settings {
 
 /// What the command line gave: JSON values by the names of the file, and the file.
 struct GivenOptions {
-  report::Json values = report::Json::object();
+  schema::Json values = schema::Json::object();
   std::string config;  ///< path of the file; empty: none
 };
 

@@ -5,22 +5,6 @@
 #include "format/header_native.h"
 #include "format/header_v1.h"
 
-namespace lamina {
-
-std::string_view header_format_name(HeaderFormat format) {
-  switch (format) {
-    case HeaderFormat::kNative:
-      return "native";
-    case HeaderFormat::kV1:
-      return "v1";
-    case HeaderFormat::kV3:
-      return "v3";
-  }
-  return "unknown";
-}
-
-}  // namespace lamina
-
 namespace lamina::format {
 
 Result<Header> decode_header(std::span<const std::byte> bytes) {

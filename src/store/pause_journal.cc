@@ -1,6 +1,5 @@
 #include "store/pause_journal.h"
 
-#include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -16,9 +15,6 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::uint64_t kJournalVersion = 3;
-
-constexpr std::array<std::pair<AfterPause, const char*>, 3> kAfterNames{
-    {{AfterPause::kStop, "stop"}, {AfterPause::kResume, "resume"}, {AfterPause::kStay, "stay"}}};
 
 /// What the bytes of a journal that decode_pause_journal() does not know may be.
 enum class JournalKind : std::uint8_t {
@@ -45,20 +41,6 @@ bool has_files(const Store& store, const Uuid& id) {
 
 }  // namespace
 
-const char* after_pause_name(AfterPause after) {
-  for (const auto& [value, name] : kAfterNames) {
-    if (value == after) return name;
-  }
-  return "";
-}
-
-std::optional<AfterPause> parse_after_pause(const std::string& name) {
-  for (const auto& [value, text] : kAfterNames) {
-    if (name == text) return value;
-  }
-  return std::nullopt;
-}
-
 std::string encode_pause_journal(const PauseJournal& journal) {
   // An object from the start: what null becomes when memory runs out in between cannot be
   // destroyed.
@@ -77,7 +59,7 @@ std::string encode_pause_journal(const PauseJournal& journal) {
   json["api_socket"] = journal.api_socket;
   json["jail_directory"] = journal.jail_directory.path;
   json["jail_directory_inode"] = journal.jail_directory.inode;
-  json["after"] = after_pause_name(journal.after);
+  json["after"] = word_of(journal.after);
   json["was_running"] = journal.was_running;
   json["created"] = journal.created;
   json["vmm_version"] = journal.origin.vmm_version;
@@ -117,7 +99,7 @@ std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> byte
   if (!journal.jail_directory.path.empty() && !is_jail_directory(journal.jail_directory.path)) {
     reader.bad("jail_directory");
   }
-  const auto after = parse_after_pause(reader.text("after"));
+  const auto after = value_of<AfterPause>(reader.text("after"));
   if (!after) reader.bad("after");
   journal.after = after.value_or(AfterPause::kStay);
   journal.was_running = reader.flag("was_running");

@@ -23,9 +23,6 @@
 
 namespace lamina::store {
 
-const char* after_pause_name(AfterPause after);
-std::optional<AfterPause> parse_after_pause(const std::string& name);
-
 struct PauseJournal {
   StoreIdentity belongs_to;  ///< put there by PendingPause::write_journal()
   Uuid pause_id;

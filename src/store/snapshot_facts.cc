@@ -44,13 +44,6 @@ Json digest_json(const format::FileDigest& digest) {
           {"xxh3_128", fmt::format("{:02x}", fmt::join(digest.digest, ""))}};
 }
 
-std::optional<HeaderFormat> parse_header_format(const std::string& name) {
-  for (const HeaderFormat format : {HeaderFormat::kNative, HeaderFormat::kV1, HeaderFormat::kV3}) {
-    if (header_format_name(format) == name) return format;
-  }
-  return std::nullopt;
-}
-
 void read_layers(FieldReader& reader, SnapshotFacts& facts) {
   const Json* layers = reader.find("layers");
   if (layers == nullptr || !layers->is_array()) return reader.bad("layers");
@@ -102,7 +95,7 @@ Result<SnapshotFacts> decode_facts(std::span<const std::byte> bytes) {
   facts.generation = reader.number("generation");
   facts.memory_bytes = reader.number("memory_bytes");
   facts.header = read_digest(reader, "header");
-  const auto format = parse_header_format(reader.text("header_format"));
+  const auto format = value_of<HeaderFormat>(reader.text("header_format"));
   if (!format) reader.bad("header_format");
   facts.header_format = format.value_or(HeaderFormat::kNative);
   if (reader.find("parent_pause_id") != nullptr) {
@@ -135,7 +128,7 @@ std::string encode_facts(const SnapshotFacts& facts) {
   json["created"] = facts.created;
   json["generation"] = facts.generation;
   json["memory_bytes"] = facts.memory_bytes;
-  json["header_format"] = header_format_name(facts.header_format);
+  json["header_format"] = word_of(facts.header_format);
   json["header"] = digest_json(facts.header);
   if (facts.vmstate) json["vmstate"] = digest_json(*facts.vmstate);
   json["layers"] = layers;

@@ -48,7 +48,7 @@ class Daemon:
         return self._process.pid
 
     def request(self, method: str, path: str, body: Any = None) -> Answer:
-        """One request on a connection of its own; a body that is no string is sent as JSON."""
+        """One request on a connection of its own; a body that is not a string is sent as JSON."""
         text = body if body is None or isinstance(body, (str, bytes)) else json.dumps(body)
         with contextlib.closing(UnixConnection(self.api_socket)) as connection:
             connection.request(method, path, text)

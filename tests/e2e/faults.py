@@ -55,7 +55,7 @@ def changes_the_disk(line: str) -> bool:
         return "O_CREAT" in line or "O_TMPFILE" in line
     if re.search(r"\bioctl\(", line):
         return "FICLONE" in line
-    # A call that is newer than strace is shown whatever was asked for, and cannot be made to fail.
+    # A call that is newer than strace is shown in any case, and cannot be made to fail.
     return re.search(r"\b(write\([12],|syscall_0x)", line) is None
 
 

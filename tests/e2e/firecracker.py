@@ -108,7 +108,7 @@ class Firecracker:
 
     def request(self, method: str, path: str, body: Any = None,
                 timeout_s: float = TIMEOUT_S) -> Answer:
-        """One request on a connection of its own; a body that is no string is sent as JSON."""
+        """One request on a connection of its own; a body that is not a string is sent as JSON."""
         connection = UnixConnection(self.api_socket, timeout_s)
         text = body if body is None or isinstance(body, str) else json.dumps(body)
         with contextlib.closing(connection):

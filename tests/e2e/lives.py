@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from faults import (CHANGING_CALLS, SOCKET_CALLS, Point, changes_the_disk, points_of, reads_the_store,
-                    require_strace)
+from faults import (CHANGING_CALLS, SOCKET_CALLS, Point, changes_the_disk, points_of,
+                    reads_the_store, require_strace)
 from firecracker import Firecracker
 from memory_files import EXIT_DONE, EXIT_NOT_FOUND, Outcome, lamina
 from sandbox import SandboxTest, page_servers_of
@@ -117,7 +117,7 @@ class Life:
         return json.loads(facts.read_text())["pause_id"] if facts.exists() else None
 
     def start(self) -> None:
-        """A VM that no store knows, and a name that nobody has."""
+        """A VM that no store knows, and an unused name."""
         self.end()
         self.vm = self.new_vm("--start", "--memory-mib", MEMORY_MIB)
         self.run()
@@ -184,7 +184,7 @@ def check_pause(after: str, was_running: bool = True, lacks_files: bool = False)
         acknowledged = is_new or others
         expected = "Running" if was_running else "Paused"
         if acknowledged:
-            # Recover stops nobody: whether a VM was paused again by hand, it cannot tell.
+            # Recover stops no VM: it cannot tell whether one was paused again by hand.
             expected = "Running" if after == "resume" else "Paused"
         assert life.vm.state() == expected, f"is {life.vm.state()}, must be {expected}"
     return check

@@ -1,17 +1,32 @@
-"""File systems for tests: made in a file, mounted through a loop device, gone with the test."""
+"""File systems for tests: made in a file, mounted through a loop device, gone with the test.
+
+The files are in memory where there is room, since a sync of a disk takes milliseconds and each
+command makes several. If LAMINA_TEST_DIR is set they are on that file system.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 import unittest
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+from memory_files import LaminaTest
 
 MIB = 1 << 20
+MEMORY_FS = Path("/dev/shm")
+# An image goes there only if so many of its size have room: tests run side by side.
+IMAGES_WITH_ROOM = 4
+
+MixIn = TypeVar("MixIn", bound=type)
 
 
 @dataclass(frozen=True)
@@ -24,12 +39,15 @@ class FileSystem:
     options: str = ""
     image_bytes: int = 64 * MIB
     has_reflink: bool = False
+    prepare: Callable[[Path], None] = lambda _: None  # what it needs before it is used
 
 
 EXT4 = FileSystem("ext4", ("mkfs.ext4", "-q", "-F", "-b", "4096"), "ext4")
+# Its holes are finer than a page.
 EXT4_1K = FileSystem("ext4 with 1 KiB blocks", ("mkfs.ext4", "-q", "-F", "-b", "1024"), "ext4")
 XFS = FileSystem("xfs", ("mkfs.xfs", "-q", "-f", "-m", "reflink=1"), "xfs",
                  image_bytes=320 * MIB, has_reflink=True)
+# It claims a large preferred block, yet is exact.
 XFS_LARGEIO = FileSystem("xfs with largeio", XFS.make, "xfs", "largeio,swalloc",
                          image_bytes=320 * MIB, has_reflink=True)
 BTRFS = FileSystem("btrfs", ("mkfs.btrfs", "-q", "-f"), "btrfs", image_bytes=256 * MIB,
@@ -38,10 +56,42 @@ TMPFS = FileSystem("tmpfs", kind="tmpfs", options="size=128m")
 RAMFS = FileSystem("ramfs", kind="ramfs")  # knows no holes: all is data
 
 
-def mount(test: unittest.TestCase, directory: Path, system: FileSystem) -> Path:
+class MountedStore:
+    """A store on a fresh file system. A mix-in, for a test case with a directory and a store."""
+
+    system: FileSystem
+
+    def setUp(self) -> None:
+        """Mounts the file system and makes the store on it."""
+        super().setUp()
+        self.mounted = mount(self, self.directory, self.system)
+        self.store = self.mounted / "store"
+        self.store.mkdir()
+
+
+def on_each(*systems: FileSystem, base: type = LaminaTest) -> Callable[[MixIn], MixIn]:
+    """Makes a test case per file system of a mix-in of tests: FilesOnExt4, FilesOnXfs, ...
+
+    They stand in the mix-in's module, where unittest finds them.
+    """
+    def make(tests: MixIn) -> MixIn:
+        module = sys.modules[tests.__module__]
+        for system in systems:
+            words = "".join(word[0].upper() + word[1:] for word in system.name.split())
+            name = f"{tests.__name__}On{words}"
+            setattr(module, name, type(name, (tests, MountedStore, base), {
+                "__module__": tests.__module__, "system": system,
+                "__doc__": f"{tests.__doc__} On {system.name}."}))
+        return tests
+    return make
+
+
+def mount(test: unittest.TestCase, directory: Path, system: FileSystem,
+          image: Path | None = None) -> Path:
     """Mounts a fresh `system` below `directory`; it is unmounted when `test` ends.
 
-    Skips the test where this machine cannot do it.
+    `image` is the file to make it in, for a test that damages the disk below a file system. Skips
+    the test where this machine cannot do it.
     """
     if os.geteuid() != 0:
         test.skipTest("mounting needs root")
@@ -53,7 +103,8 @@ def mount(test: unittest.TestCase, directory: Path, system: FileSystem) -> Path:
     if system.make:
         if shutil.which(system.make[0]) is None:
             test.skipTest(f"{system.make[0]} is not installed")
-        image = directory / f"image-{name}"
+        given = image is not None
+        image = image or _new_image(directory, system.image_bytes)
         with image.open("wb") as stream:
             stream.truncate(system.image_bytes)
         test.addCleanup(image.unlink, missing_ok=True)
@@ -67,7 +118,21 @@ def mount(test: unittest.TestCase, directory: Path, system: FileSystem) -> Path:
     if mounted.returncode != 0:
         test.skipTest(f"cannot mount {system.name}: {mounted.stderr.strip()}")
     test.addCleanup(unmount, point)
+    if system.make and not given:
+        image.unlink()  # the loop device keeps it: nothing stays when the test is killed
+    system.prepare(point)
     return point
+
+
+def ext4_in_memory(test: unittest.TestCase, directory: Path) -> Path:
+    """An ext4 below `directory` whose syncs take no time; `directory` itself if it cannot be made.
+
+    For tests that kill processes and not machines: what the disk does makes no difference. With
+    LAMINA_TEST_DIR they are to be on that file system.
+    """
+    if os.geteuid() != 0 or "LAMINA_TEST_DIR" in os.environ:
+        return directory
+    return mount(test, directory, EXT4)
 
 
 def remount(point: Path, options: str) -> None:
@@ -116,6 +181,13 @@ def fill(directory: Path) -> Path:
     """Fills the file system to its last block; returns the file to remove to free it again."""
     path = directory / "filler"
     with path.open("wb", buffering=0) as stream:
+        end = 0
+        for size in (64 * MIB, 8 * MIB):  # most of it costs no time
+            with contextlib.suppress(OSError):
+                while True:
+                    os.posix_fallocate(stream.fileno(), end, size)
+                    end += size
+        stream.seek(end)
         for size in (MIB, 4096, 512):
             try:
                 while stream.write(b"\xff" * size) == size:
@@ -125,6 +197,16 @@ def fill(directory: Path) -> Path:
                     raise
         os.fsync(stream.fileno())
     return path
+
+
+def _new_image(directory: Path, size_bytes: int) -> Path:
+    """An empty file in memory or, where that is not wanted or has no room, in `directory`."""
+    if "LAMINA_TEST_DIR" not in os.environ and os.access(MEMORY_FS, os.W_OK):
+        if shutil.disk_usage(MEMORY_FS).free >= IMAGES_WITH_ROOM * size_bytes:
+            directory = MEMORY_FS
+    fd, path = tempfile.mkstemp(prefix="lamina-image-", dir=directory)
+    os.close(fd)
+    return Path(path)
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""Pins of a store, made as a resume makes them: hard links to a snapshot, and who the VM is."""
+"""Pins of a store, made as a resume makes them: links to a snapshot, and facts about the VM."""
 
 from __future__ import annotations
 
@@ -65,9 +65,10 @@ class Pin:
         link_directory(snapshot, self.base)
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         (self.path / "vm.json").write_text(json.dumps({
-            "vm": 2, "belongs_to": identity_of(store), "pid": pid, "start_time": start_time, "boot_id": boot, "uid": 0,
-            "api_socket": "/nowhere", "jail": "", "snapshot": snapshot.name,
-            "by_page_faults": True, "needs_full": False, "since": "2026-01-01T00:00:00Z",
+            "vm": 2, "belongs_to": identity_of(store), "pid": pid, "start_time": start_time,
+            "boot_id": boot, "uid": 0, "api_socket": "/nowhere", "jail": "",
+            "snapshot": snapshot.name, "by_page_faults": True, "needs_full": False,
+            "since": "2026-01-01T00:00:00Z",
             **(facts or {})}))
 
     def exchange(self, snapshot: Path) -> None:
@@ -81,5 +82,5 @@ class Pin:
         shutil.rmtree(fresh)
 
     def release(self) -> None:
-        """Removes it, as whoever sees the VM's end does."""
+        """Removes it, as the process that sees the VM's end does."""
         shutil.rmtree(self.path)

@@ -155,7 +155,7 @@ class Load(ComeAndGo):
         super().__init__(test, count)
 
     def _run(self, number: int) -> None:
-        """A connection may be refused while nobody listens."""
+        """A connection may be refused while no server listens."""
         seed = number
         path, truth = self._places[number % len(self._places)]
         half = truth.stat().st_size // 2 // PAGE_BYTES * PAGE_BYTES

@@ -167,7 +167,7 @@ class Server:
                  store: Path | None = None) -> None:
         """Starts it; returns once it listens. Sockets are `directory`/0, 1, ...; a store has one.
 
-        `user` is who runs it, `log` a descriptor for what it prints, instead of a file.
+        `user` is the uid that runs it, `log` a descriptor for what it prints, instead of a file.
         """
         self.directory = directory
         self.state = state
@@ -200,7 +200,11 @@ class Server:
     def start(self) -> None:
         """Starts the same command (again)."""
         self.launch()
-        wait_until(lambda: self._is_up() or self.has_ended(), "the server listens")
+        try:
+            wait_until(lambda: self._is_up() or self.has_ended(), "the server listens")
+        except AssertionError:
+            self.end()
+            raise
         if self.has_ended():
             raise AssertionError(f"the server ended; {self.said()}")
 
@@ -251,10 +255,10 @@ class Server:
         self.pid = worker
         wait_until(lambda: self.workers() or self.has_ended(), "the worker takes over")
         if self.has_ended():
-            raise AssertionError(f"nobody takes over; {self.said()}")
+            raise AssertionError(f"no process takes over; {self.said()}")
 
     def kill_supervisor_only(self) -> None:
-        """SIGKILL to the supervisor, whatever its worker does then."""
+        """SIGKILL to the supervisor; its worker is left to itself."""
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         self._process.returncode = -signal.SIGKILL
@@ -268,7 +272,7 @@ class Server:
         self._process.returncode = -signal.SIGKILL
 
     def stop_short(self) -> None:
-        """SIGSTOP to all processes: who connects now waits."""
+        """SIGSTOP to all processes: a peer that connects now waits."""
         os.killpg(self._group, signal.SIGSTOP)
 
     def signal(self, number: int) -> None:
@@ -363,7 +367,7 @@ class Server:
 
 @contextlib.contextmanager
 def huge_pages(count: int) -> Iterator[bool]:
-    """Reserves huge pages; False where they cannot be had. Others that do so wait."""
+    """Reserves huge pages; False where none are available. Others that do so wait."""
     try:
         lock = HUGE_PAGES.open("r+")
     except OSError:

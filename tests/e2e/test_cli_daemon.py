@@ -22,6 +22,7 @@ from typing import Any
 
 sys.dont_write_bytecode = True  # the source folder stays clean
 
+from children import Report, child_at_work
 from daemon import Daemon, DaemonTest
 from firecracker import Firecracker
 from memory_files import (EXIT_BUSY, EXIT_CORRUPT, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED,
@@ -76,7 +77,7 @@ class AskTest(DaemonTest):
 
 
 class SameTest(AskTest):
-    """Whoever does it, the outcome is the same."""
+    """With and without the daemon the outcome is the same."""
 
     def setUp(self) -> None:
         """A daemon that does nothing unasked."""
@@ -85,10 +86,11 @@ class SameTest(AskTest):
 
     def four(self, make: Callable[[str], list[Any]], code: int = EXIT_DONE) -> None:
         """Runs a verb by the daemon and by itself, with and without --json, on a name for each."""
-        text = [self.one(make, f"{who}-text", code) for who in ("daemon", "itself")]
+        text = [self.one(make, f"{name}-text", code) for name in ("daemon", "itself")]
         self.assertEqual(bare(text[0].stdout), bare(text[1].stdout))
         self.assertEqual(bare(text[0].stderr), bare(text[1].stderr))
-        documents = [self.one(make, f"{who}-json", code, "--json") for who in ("daemon", "itself")]
+        documents = [self.one(make, f"{name}-json", code, "--json")
+                     for name in ("daemon", "itself")]
         self.assertEqual(shape(documents[0].json), shape(documents[1].json))
         self.assertEqual(list(documents[0].json), list(documents[1].json))
         self.assertEqual(bare(documents[0].stderr), bare(documents[1].stderr))
@@ -104,7 +106,7 @@ class SameTest(AskTest):
         self.assertEqual(after - before - 1, 0 if by_itself else 1, str(outcome))
         return outcome
 
-    def test_a_sandbox_lives_the_same_life(self) -> None:
+    def test_a_sandboxs_life_is_the_same_with_and_without_the_daemon(self) -> None:
         vms: dict[str, Firecracker] = {}
 
         def pause(name: str) -> list[Any]:
@@ -168,7 +170,7 @@ class SameTest(AskTest):
         self.assertEqual((report["mode"], other.state()), ("uffd", "Paused"))
         self.assertEqual(self.done_by(self.daemon), ["pause", "pause", "resume"])
 
-    def test_a_queued_pause_is_given_up(self) -> None:
+    def test_a_queued_pause_is_given_up_by_the_daemon(self) -> None:
         vm = self.fresh()
         self.paused(self.daemon, vm, "a", after="resume")
         unknown = "12345678-1234-4234-8234-123456789abc"
@@ -192,7 +194,7 @@ class SameTest(AskTest):
                          [str(self.store / "a"), str(self.store / "b")])
         self.assertEqual(self.done_by(self.daemon), ["merge", "merge"])
 
-    def test_a_hook_is_the_callers_and_runs_by_his_hand(self) -> None:
+    def test_a_hook_runs_as_the_caller(self) -> None:
         work = self.directory / "work"
         work.mkdir()
         self.daemon.stop()
@@ -202,7 +204,7 @@ class SameTest(AskTest):
         self.assertEqual((work / "here").read_text().strip(), str(work))
         self.assertEqual(self.done_by(self.daemon), [])
 
-    def test_what_one_daemon_cannot_do_is_done_without_it(self) -> None:
+    def test_a_command_that_the_daemon_cannot_run_runs_without_it(self) -> None:
         other = self.directory / "other"
         other.mkdir()
         self.snapshot("a")
@@ -220,7 +222,7 @@ class SameTest(AskTest):
 class ErrorTest(AskTest):
     """Failures are told in the same words, with the same exit code."""
 
-    def test_failures_are_the_same(self) -> None:
+    def test_failures_are_the_same_with_and_without_the_daemon(self) -> None:
         daemon = self.start("--policy", "off")
         vm = self.fresh()
         self.snapshot("a")
@@ -295,7 +297,7 @@ class ErrorTest(AskTest):
                     self.done("rm", self.store / "c", "--no-daemon")
         self.assertEqual(self.done_by(daemon), ["fork", "delete", "pause"] * 5)
 
-    def test_a_vm_that_is_being_paused_is_busy_whoever_asks(self) -> None:
+    def test_a_vm_that_is_being_paused_is_busy_with_and_without_the_daemon(self) -> None:
         self.start()
         vm = self.fresh()
         vm.tell("fail create-slow")
@@ -310,7 +312,7 @@ class ErrorTest(AskTest):
         self.assertEqual(refusals[0].stderr, refusals[1].stderr)
         self.assertEqual(outcomes[0].code, EXIT_DONE, str(outcomes[0]))
 
-    def test_a_full_disk_is_said_once_with_what_to_do(self) -> None:
+    def test_a_full_disk_is_reported_once_with_a_remedy(self) -> None:
         small = FileSystem("tmpfs", kind="tmpfs", options="size=8m")
         self.store = mount(self, self.directory, small) / "store"
         self.store.mkdir()
@@ -325,7 +327,7 @@ class ErrorTest(AskTest):
         self.assertEqual(error["kind"], "no_space")
         self.assertEqual(vm.state(), "Running")
 
-    def test_a_daemon_with_too_much_to_do_is_not_worked_past(self) -> None:
+    def test_an_overloaded_daemon_is_not_bypassed(self) -> None:
         daemon = self.start("--workers", 1)
         self.snapshot("a")
         wait_until(lambda: daemon.done("GET", "/v1/health")["recovered"], "it has recovered")
@@ -350,21 +352,21 @@ class ErrorTest(AskTest):
 class GoneTest(AskTest):
     """Daemons that stop, are killed, or were never there."""
 
-    def test_the_link_is_there_while_the_daemon_is(self) -> None:
+    def test_the_link_exists_while_the_daemon_runs(self) -> None:
         daemon = self.start()
         self.assertEqual(os.readlink(self.link()), str(daemon.api_socket))
         daemon.stop()
         self.assertFalse(self.link().is_symlink())
         daemon = self.start()
         self.link().unlink()
-        self.link().symlink_to("/nowhere")  # somebody else's
+        self.link().symlink_to("/nowhere")  # of another daemon
         daemon.stop()
         self.assertEqual(os.readlink(self.link()), "/nowhere")
         self.start()
         self.assertEqual(os.readlink(self.link()), str(daemon.api_socket))
         self.assertEqual(list(self.link().parent.glob("laminad.sock?*")), [])
 
-    def test_a_link_that_leads_nowhere_is_no_hindrance(self) -> None:
+    def test_a_dangling_link_is_ignored(self) -> None:
         daemon = self.start()
         daemon.signal(signal.SIGKILL)
         daemon.wait()
@@ -383,7 +385,7 @@ class GoneTest(AskTest):
             outcome = self.say(vm, "a", "--after", "resume")
             self.assertEqual((outcome.code, outcome.stderr), (EXIT_DONE, ""), str(outcome))
 
-    def test_the_daemon_of_another_store_is_not_given_this_ones_work(self) -> None:
+    def test_the_daemon_of_another_store_is_not_asked(self) -> None:
         self.snapshot("a")
         daemon = self.start()
         daemon.signal(signal.SIGKILL)
@@ -435,7 +437,7 @@ class GoneTest(AskTest):
         self.check(vm)
         self.assert_nothing_left()
 
-    def test_who_does_not_want_to_wait_leaves_the_daemon_to_it(self) -> None:
+    def test_an_interrupted_command_leaves_its_pause_to_the_daemon(self) -> None:
         daemon = self.start()
         vm = self.fresh()
         vm.tell("fail create-slow")
@@ -452,7 +454,7 @@ class GoneTest(AskTest):
         self.assertEqual(vm.state(), "Running")
         self.done("verify", self.store / "a")
 
-    def test_a_daemon_that_stops_answers_all_who_have_come(self) -> None:
+    def test_a_stopping_daemon_answers_every_connected_client(self) -> None:
         daemon = self.start()
         self.snapshot("a")
         request = b"POST /v1/recover HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
@@ -477,7 +479,7 @@ class GoneTest(AskTest):
 
 
 class Scripted:
-    """Somebody who listens where a daemon should, and answers as he is told."""
+    """A peer that listens in the daemon's place, and answers as it is told."""
 
     def __init__(self, path: Path) -> None:
         self.requests: list[bytes] = []
@@ -526,7 +528,7 @@ class ScriptedTest(AskTest):
     """Answers that a daemon of ours gives seldom, or never."""
 
     def setUp(self) -> None:
-        """A snapshot, and who answers."""
+        """A snapshot, and the peer that answers."""
         super().setUp()
         self.snapshot("a")
         path = self.directory / "scripted.sock"
@@ -556,7 +558,7 @@ class ScriptedTest(AskTest):
         """An answer that is an error."""
         return {"error": {"kind": kind, "message": message, "notes": [], **more}}
 
-    def test_when_nothing_was_begun_the_command_does_it(self) -> None:
+    def test_the_command_does_what_the_daemon_has_not_begun(self) -> None:
         for status, body in ((503, self.error("busy", "stopping", stopping=True)),
                              (403, self.error("usage", "not you")),
                              (413, self.error("usage", "too large")),
@@ -567,7 +569,7 @@ class ScriptedTest(AskTest):
                 self.assertEqual((outcome.code, outcome.stderr), (EXIT_DONE, ""), str(outcome))
                 self.assertTrue(self.is_forked())
 
-    def test_a_refusal_is_the_outcome(self) -> None:
+    def test_a_refusal_by_the_daemon_is_the_outcome(self) -> None:
         for status, kind, code in ((503, "busy", EXIT_BUSY), (409, "busy", EXIT_BUSY),
                                    (507, "no_space", EXIT_NO_SPACE), (500, "failed", EXIT_FAILED),
                                    (500, "corrupt", EXIT_CORRUPT), (400, "usage", EXIT_USAGE),
@@ -581,7 +583,7 @@ class ScriptedTest(AskTest):
                 self.assertTrue(outcome.json["message"].startswith(f"no '{self.store}/a'"))
                 self.assertFalse(self.is_forked())
 
-    def test_what_makes_no_sense_is_an_error_and_nothing_is_tried_again(self) -> None:
+    def test_an_invalid_answer_is_an_error_and_is_not_retried(self) -> None:
         good = {"message_type": "fork", "snapshot": "/x/b",
                 "pause_id": "12345678-1234-4234-8234-123456789abc", "generation": 0,
                 "linked_layers": 1, "copied_layers": 0, "linked_bytes": 1, "copied_bytes": 0,
@@ -615,7 +617,7 @@ class ScriptedTest(AskTest):
                                                      "lamina recover"])
                 self.assertFalse(self.is_forked())
 
-    def test_only_what_is_not_usual_is_asked_for(self) -> None:
+    def test_a_request_has_only_the_fields_that_differ_from_the_default(self) -> None:
         self.daemon.will_say(409, self.error("busy", "no"))
         vm = self.fresh()
         self.say(vm, "x")
@@ -628,41 +630,33 @@ class ScriptedTest(AskTest):
         self.assertEqual(json.loads(text), {"policy": "tiered",
                                             "store": os.path.realpath(self.store)})
 
-    def test_a_stranger_is_not_asked(self) -> None:
+    def test_a_daemon_of_another_user_is_not_asked(self) -> None:
         if os.geteuid() != 0:
             self.skipTest("another user cannot be played without root")
         place = self.directory / "place"
         place.mkdir()
         os.chown(place, OTHER_USER, OTHER_USER)
-        ready, told = os.pipe()
-        stranger = os.fork()
-        if stranger == 0:
-            with contextlib.suppress(BaseException):
-                os.setresuid(OTHER_USER, OTHER_USER, OTHER_USER)
-                with socket.socket(socket.AF_UNIX) as listening:
-                    listening.bind(str(place / "s"))
-                    listening.listen()
-                    os.write(told, b"x")
-                    while True:
-                        client, _ = listening.accept()
-                        said = client.recv(1)
-                        client.close()
-                        os.write(told, said or b"-")
-            os._exit(0)
-        try:
-            os.read(ready, 1)
+
+        def listen(report: Report) -> None:
+            os.setresuid(OTHER_USER, OTHER_USER, OTHER_USER)
+            with socket.socket(socket.AF_UNIX) as listening:
+                listening.bind(str(place / "s"))
+                listening.listen()
+                report(b"!")
+                while True:
+                    client, _ = listening.accept()
+                    said = client.recv(1)
+                    client.close()
+                    report(said or b"-")
+
+        with child_at_work(listen) as stranger:
             self.link().unlink()
             self.link().symlink_to(place / "s")
             outcome = self.fork()
             self.assertEqual(outcome.code, EXIT_DONE, str(outcome))
             self.assert_one_error_line(outcome, [OTHER_USER, "is not asked"])
             self.assertTrue(self.is_forked())
-            self.assertEqual(os.read(ready, 1), b"-")  # not a byte was sent
-        finally:
-            os.kill(stranger, signal.SIGKILL)
-            os.waitpid(stranger, 0)
-            os.close(ready)
-            os.close(told)
+            self.assertEqual(stranger.report(), b"-")  # not a byte was sent
 
 
 if __name__ == "__main__":

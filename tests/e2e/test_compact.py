@@ -14,6 +14,7 @@ from threading import Event, Thread
 from memory_files import (EXIT_BUSY, EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, GuestMemory,
                           LaminaTest, Outcome, PAGE_BYTES, change_memory, lamina, layers_of, main,
                           random_memory, stopped_after, tree_of, write_diff, write_full)
+from mounts import ext4_in_memory
 from test_crash import CrashTest
 
 PAGES = 1024
@@ -38,6 +39,9 @@ class CompactTest(LaminaTest):
 
     def setUp(self) -> None:
         super().setUp()
+        self.directory = ext4_in_memory(self, self.directory)
+        self.store = self.directory / "store"
+        self.store.mkdir(exist_ok=True)
         self.memory = random_memory(self.rng, MEMORY_BYTES)
         self.vm = self.ingest_full(self.memory, "vm")
         self.truth = self.directory / "truth"
@@ -87,7 +91,7 @@ class Policies(CompactTest):
         self.assert_store_is_clean()
         return reports
 
-    def test_full(self) -> None:
+    def test_full_merges_all_layers_at_its_cap(self) -> None:
         reports = self.live("cap=8", 7)
         merged = [report for report in reports if report["outcome"] == "merged"]
         self.assertGreater(len(merged), 3)
@@ -101,22 +105,22 @@ class Policies(CompactTest):
         by_full = len(self.memory.pages) * PAGE_BYTES * (PAUSES // 7)  # each merge rewrites all
         self.assertLess(written, by_full / 2)
 
-    def test_tiered_with_small_limits(self) -> None:
+    def test_tiered_keeps_small_limits(self) -> None:
         self.live("tiered:soft=3,ratio=3", 2)
 
-    def test_tiered_on_headers_of_version_1(self) -> None:
+    def test_tiered_keeps_its_limit_with_version_1_headers(self) -> None:
         self.live("tiered:soft=4", 3, "--header", "v1")
 
-    def test_tiered_on_adopted_layers(self) -> None:
+    def test_tiered_keeps_its_limit_with_adopted_layers(self) -> None:
         self.live("tiered:soft=4", 3, "--layout", "adopt")
 
-    def test_off(self) -> None:
+    def test_off_merges_nothing(self) -> None:
         reports = self.live("off", PAUSES + 1)
         self.assertEqual({report["outcome"] for report in reports}, {"nothing"})
         self.assertFalse(reports[-1]["next_pause_must_wait"])
 
     def test_layers_of_unknown_order_are_merged_all_or_not_at_all(self) -> None:
-        """Layers and a header as the original program leaves them: no trailers, no facts."""
+        """Layers and a header as wrenn's snapshot package leaves them: no trailers, no facts."""
         for _ in range(4):
             self.pause("--header", "v1")
         for layer in self.done("inspect", self.vm, "--json").json["layers"]:
@@ -130,7 +134,7 @@ class Policies(CompactTest):
         self.assertEqual((report["outcome"], report["layers_after"]), ("merged", 1))
         self.assert_right()
 
-    def test_merges_that_come_late_still_bring_the_count_down(self) -> None:
+    def test_a_late_merge_still_reduces_the_layers(self) -> None:
         self.pauses(12)
         report = self.compact()
         self.assertGreater(report["layers_before"], 8)
@@ -159,7 +163,7 @@ class DryRun(CompactTest):
         self.assert_right()
         return merged
 
-    def test_of_every_policy(self) -> None:
+    def test_the_run_does_what_the_dry_run_said_under_every_policy(self) -> None:
         for policy in ("cap=4", "tiered:soft=4", "tiered:soft=6,ratio=1"):
             self.pauses(8)
             with self.subTest(policy=policy):
@@ -179,7 +183,7 @@ class DryRun(CompactTest):
         self.assertEqual(report["freed_bytes"], 0)
         self.assert_right(child, child_memory)
 
-    def test_nothing_to_do(self) -> None:
+    def test_a_short_chain_is_left_alone(self) -> None:
         with self.unchanged():
             self.assertEqual(self.compact("--dry-run")["outcome"], "nothing")
             self.assertEqual(self.compact()["outcome"], "nothing")
@@ -238,7 +242,7 @@ class Races(CompactTest):
         self.assert_right()
         self.assertFalse(self.compact("--policy", "full:cap=2,hard=4")["next_pause_must_wait"])
 
-    def test_pauses_and_merges_at_full_speed(self) -> None:
+    def test_concurrent_pauses_and_merges_keep_every_byte(self) -> None:
         ended = Event()
         outcomes: list[Outcome] = []
 
@@ -278,7 +282,7 @@ class ManySnapshots(CompactTest):
         dirty = run_guest(self.rng, self.other_memory)
         self.other = self.ingest_diff(self.other_memory, dirty, self.vm, "other")
 
-    def test_all_of_a_store(self) -> None:
+    def test_every_snapshot_of_a_store_is_merged(self) -> None:
         (self.store / "notes").mkdir()
         (self.store / "file").touch()
         (self.store / "link").symlink_to("vm")
@@ -290,7 +294,7 @@ class ManySnapshots(CompactTest):
         self.assert_right(self.other, self.other_memory)
 
     @needs_strace
-    def test_one_of_a_store_that_is_removed_meanwhile_is_no_failure(self) -> None:
+    def test_a_snapshot_of_a_store_removed_meanwhile_is_reported_gone(self) -> None:
         with stopped_after("fsync", 1, self.directory, "compact", "--store", self.store, "--policy",
                            "cap=2", "--json") as outcomes:
             shutil.rmtree(self.vm)
@@ -305,14 +309,14 @@ class ManySnapshots(CompactTest):
             self.assertIn("no snapshots", self.done("compact", "--store", empty).stdout)
             self.assertEqual(self.done("compact", "--store", empty, "--json").json["snapshots"], [])
 
-    def test_through_a_symbolic_link_nothing_is_replaced(self) -> None:
+    def test_a_symbolic_link_is_refused(self) -> None:
         link = self.store / "link"
         link.symlink_to("vm")
         with self.unchanged():
             self.refused(EXIT_FAILED, "compact", link, "--policy", "cap=2",
                          names=[link, "symbolic link"])
 
-    def test_one_that_fails_does_not_keep_the_others(self) -> None:
+    def test_a_failure_does_not_stop_the_others(self) -> None:
         layers_of(self.other)[0].unlink()
         none = self.store / "none"
         outcome = lamina("compact", none, self.other, self.vm, "--policy", "cap=2", "--json")
@@ -328,14 +332,14 @@ class ManySnapshots(CompactTest):
 class Manners(CompactTest):
     """Beside the VMs that run."""
 
-    def test_a_rate_and_the_background_change_nothing_of_the_result(self) -> None:
+    def test_rate_and_background_do_not_change_the_result(self) -> None:
         self.pauses(3)
         report = self.compact("--policy", "cap=2", "--background", "--rate", str(1 << 40))
         self.assertEqual((report["outcome"], report["notes"]), ("merged", []))
         self.assert_right()
 
     @needs_strace
-    def test_the_background_is_the_idle_class_in_the_thread_that_merges(self) -> None:
+    def test_background_sets_the_idle_class_of_the_merging_thread(self) -> None:
         self.pauses(3)
         log = self.directory / "strace"
         self.done("compact", self.vm, "--policy", "cap=2", "--background",
@@ -351,7 +355,7 @@ class Manners(CompactTest):
 class Crash(CrashTest):
     """compact at every step."""
 
-    def test_of_the_youngest_layers(self) -> None:
+    def test_a_merge_of_the_youngest_layers_survives_every_fault(self) -> None:
         self.full_snapshot("base", self.memory)
         self.template.others = {"base": self.memory.copy()}
         self.diff_snapshot("one", "base", self.memory)

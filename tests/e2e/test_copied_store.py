@@ -126,7 +126,7 @@ class Copies(CopiedStoreTest):
         self.assertEqual(vm.state(), "Paused")
         self.assert_memory_is(copy / f"vm@{identifier}", truth)
         self.assertEqual(self.recovered(copy, "--adopt-store")["adopted"], 0)
-        # The original, as if nothing had happened.
+        # The original store is not affected.
         report = self.recovered(self.store)
         self.assertEqual((report["completed"], report["resumed_vms"], report["foreign"]), (1, 1, 0))
         self.assert_memory_is(self.store / f"vm@{identifier}", truth)
@@ -134,7 +134,7 @@ class Copies(CopiedStoreTest):
         self.assertEqual(self.pause(vm, "vm-2", "--after", "resume")["kind"], "diff")
         self.assert_memory_is(self.store / "vm-2", self.truth_of(vm))
 
-    def test_the_memory_file_in_a_jail_stays_the_originals(self) -> None:
+    def test_a_copy_leaves_the_memory_file_in_a_jail_to_the_original(self) -> None:
         jail = self.directory / "jail"
         jail.mkdir()
         os.chown(jail, _USER, _USER)
@@ -157,7 +157,7 @@ class Copies(CopiedStoreTest):
         self.assertEqual(self.recovered(self.store)["completed"], 1)
         self.assertEqual(vm.state(), "Running")
 
-    def test_a_copy_takes_no_part_in_serving(self) -> None:
+    def test_recovering_a_copy_starts_no_page_server(self) -> None:
         vm = self.fresh("--no-discards")
         self.pause(vm, "vm")
         served, _ = self.resume("vm", "--mode", "uffd", "--populate", "none")
@@ -167,7 +167,7 @@ class Copies(CopiedStoreTest):
         self.done("rm", copy / "vm")
         self.check(served)
 
-    def test_a_pause_into_a_copy_makes_the_pin_the_copys(self) -> None:
+    def test_a_pause_into_a_copy_takes_over_the_pin(self) -> None:
         vm = self.fresh("--no-discards")
         self.pause(vm, "vm", "--after", "resume")
         copy = self.copy()
@@ -203,7 +203,7 @@ class Copies(CopiedStoreTest):
         self.recovered(self.store)
         self.assertEqual(source.read_bytes(), memory.contents())
 
-    def test_a_store_that_was_renamed_is_the_same_store(self) -> None:
+    def test_a_renamed_store_completes_its_pauses(self) -> None:
         vm = self.fresh("--no-discards")
         self.queue_pause(vm)
         moved = self.directory / "moved"
@@ -211,7 +211,7 @@ class Copies(CopiedStoreTest):
         self.assertEqual(self.recovered(moved)["completed"], 1)
         self.assertEqual(vm.state(), "Running")
 
-    def test_resumes_are_counted_anew(self) -> None:
+    def test_a_copy_counts_resumes_from_zero(self) -> None:
         self.pause(self.fresh("--no-discards"), "vm")
         self.resume("vm", "--mode", "file")
         copy = self.copy()
@@ -225,7 +225,7 @@ class Elsewhere(CopiedStoreTest):
 
     @contextlib.contextmanager
     def another(self, boot: str | None = None, host: str | None = None) -> Iterator[tuple[str, ...]]:
-        """A prefix by which lamina sees another boot, or host; an empty host is none."""
+        """A prefix by which lamina sees another boot, or host; an empty one has no id."""
         mounts = []
         with tempfile.TemporaryDirectory() as directory:
             for path, text in ((_BOOT, boot), (_HOST, host), (_DBUS, host)):
@@ -236,7 +236,7 @@ class Elsewhere(CopiedStoreTest):
                 mounts.append(f"mount --bind '{fake}' '{path}'")
             yield ("unshare", "--mount", "sh", "-c", " && ".join((*mounts, 'exec "$@"')), "sh")
 
-    def test_after_a_reboot_the_vm_has_ended_and_its_pause_is_completed(self) -> None:
+    def test_after_a_reboot_the_pause_is_completed_and_its_pin_released(self) -> None:
         vm = self.fresh("--no-discards")
         truth = self.truth_of(vm)
         identifier = self.queue_pause(vm)
@@ -246,14 +246,14 @@ class Elsewhere(CopiedStoreTest):
                          (1, 1, 0))
         self.assert_memory_is(self.store / f"vm@{identifier}", truth)
 
-    def test_a_copy_made_before_a_reboot_is_a_copy(self) -> None:
+    def test_a_copy_made_before_a_reboot_leaves_foreign_records_alone(self) -> None:
         self.queue_pause(self.fresh("--no-discards"))
         copy = self.copy()
         with self.another(boot=_OTHER_BOOT) as prefix:
             report = self.recovered(copy, prefix=prefix)
         self.assertEqual((report["completed"], report["foreign"]), (0, 2))
 
-    def test_two_hosts_share_a_store(self) -> None:
+    def test_a_host_leaves_the_records_of_another_host_alone(self) -> None:
         vm = self.fresh("--no-discards")
         identifier = self.queue_pause(vm)
         with self.another(_OTHER_BOOT, _OTHER_ID) as prefix:
@@ -269,7 +269,7 @@ class Elsewhere(CopiedStoreTest):
         self.assertEqual(self.recovered(self.store)["completed"], 1)
         self.assertEqual(vm.state(), "Running")
 
-    def test_a_host_without_an_id_cannot_be_told_after_a_reboot(self) -> None:
+    def test_after_a_reboot_records_of_a_host_without_id_are_left_alone(self) -> None:
         self.queue_pause(self.fresh("--no-discards"))
         with self.another(_OTHER_BOOT, "") as prefix:
             report = self.recovered(self.store, prefix=prefix)
@@ -277,14 +277,14 @@ class Elsewhere(CopiedStoreTest):
             (pin,) = self.done("ls", self.store, "--json", prefix=prefix).json["pins"]
             self.assertIn("machine-id", pin["foreign"])
 
-    def test_a_container_with_its_own_id_on_the_same_kernel_is_this_host(self) -> None:
+    def test_a_container_on_the_same_kernel_completes_the_hosts_pauses(self) -> None:
         vm = self.fresh("--no-discards")
         self.queue_pause(vm)
         with self.another(host=_OTHER_ID) as prefix:
             self.assertEqual(self.recovered(self.store, prefix=prefix)["completed"], 1)
         self.assertEqual(vm.state(), "Running")
 
-    def test_another_time_namespace_names_a_vm_alike(self) -> None:
+    def test_a_pause_from_another_time_namespace_uses_the_same_pin(self) -> None:
         vm = self.fresh("--no-discards")
         self.pause(vm, "vm", "--after", "resume")
         apart = ("unshare", "--time", "--boottime", "86400", "--monotonic", "7", "--fork")
@@ -326,7 +326,7 @@ class Containers(CopiedStoreTest):
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
 
-    def test_while_it_lives_it_is_left_alone_and_completed_when_it_has_ended(self) -> None:
+    def test_a_pause_in_a_container_is_completed_once_the_container_has_ended(self) -> None:
         with self.container():
             outcome = lamina("recover", self.store, "--json")
             self.assertEqual(outcome.code, EXIT_FAILED)
@@ -337,7 +337,7 @@ class Containers(CopiedStoreTest):
         (snapshot,) = self.store.glob("vm@*")
         self.assert_memory_is(snapshot, (self.directory / "truth").read_bytes())
 
-    def test_from_a_namespace_beside_it_it_cannot_be_told(self) -> None:
+    def test_a_recovery_from_a_sibling_namespace_leaves_the_pause_alone(self) -> None:
         with self.container():
             pass
         beside = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -357,7 +357,7 @@ class Containers(CopiedStoreTest):
 class Recoveries(CopiedStoreTest):
     """What recover asks of many VMs, and of its caller."""
 
-    def test_a_vm_that_does_not_answer_holds_up_no_other(self) -> None:
+    def test_a_silent_vm_does_not_delay_the_others(self) -> None:
         vms = [self.fresh("--no-discards") for _ in range(3)]
         for number, vm in enumerate(vms):
             self.queue_pause(vm, name=f"vm-{number}")

@@ -2,7 +2,7 @@
 
 A first run under strace lists the calls that change the disk. Then the command is run again in a
 fresh copy of the same scene for each of them, and strace kills it there, interrupts it, or lets
-that one call fail. Whatever the moment:
+that one call fail. At every step:
 
 * a snapshot that was there is intact and resolves to its old memory, or to its new one;
 * a new snapshot is complete and right, or not visible;
@@ -24,16 +24,17 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from faults import Point, points_of, require_strace
 from memory_files import (EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NO_SPACE, GuestMemory,
                           LaminaTest, Outcome, PAGE_BYTES, STORE_AREAS, change_memory,
                           data_map, lamina, main, random_memory, write_diff, write_full)
-from mounts import XFS, mount
+from mounts import XFS, ext4_in_memory, mount
 from pins import identity_of
 
 MEMORY_BYTES = 64 * PAGE_BYTES - 1000
@@ -128,7 +129,7 @@ class CrashTest(LaminaTest):
 
     def base_directory(self) -> Path:
         """Where the scenes are."""
-        return self.directory
+        return ext4_in_memory(self, self.directory)
 
     def full_snapshot(self, name: str, memory: GuestMemory, *options: str) -> Path:
         """Adds a snapshot of its own to the template."""
@@ -168,15 +169,23 @@ class CrashTest(LaminaTest):
             jobs = [job for job in jobs if rng.random() <
                     (KILLS_TAKEN if job[1] == "signal=SIGKILL" else OTHERS_TAKEN)]
         print(f"SEED={SEED} {len(points)} points, {len(jobs)} runs", flush=True)
+        self.try_all(lambda point, effect: self.try_one(command, point, effect), jobs)
+
+    def try_all(self, run: Callable[..., None], jobs: Sequence[tuple[Any, ...]]) -> None:
+        """Calls `run` with each job, several at once; reports all that failed."""
+        def failure(job: tuple[Any, ...]) -> str | None:
+            try:
+                run(*job)
+            except Exception as error:  # pylint: disable=broad-except  # all jobs are reported
+                return f"{' '.join(map(str, job))}: {type(error).__name__}: {error}"
+            return None
         with ThreadPoolExecutor(WORKERS) as pool:
-            failures = list(pool.map(lambda job: self.try_one(command, *job), jobs))
-        found = [failure for failure in failures if failure]
+            found = [text for text in pool.map(failure, jobs) if text]
         self.assertEqual(len(found), 0, "\n\n" + "\n\n".join(found))
 
-    def try_one(self, command: Command, point: Point, effect: str) -> str | None:
-        """One run with one fault. Returns what was wrong."""
+    def try_one(self, command: Command, point: Point, effect: str) -> None:
+        """One run with one fault."""
         scene = self.fresh(f"{point.call}-{point.number}-{effect}")
-        what = f"{effect} at {point}"
         try:
             outcome = lamina(*command(scene), prefix=point.strace(effect))
             self.check_outcome(scene, outcome, effect)
@@ -187,12 +196,9 @@ class CrashTest(LaminaTest):
             if not published:
                 again = lamina(*command(scene))
                 self.assertEqual(again.code, EXIT_DONE, f"again: {again}")
-            self.check_success(scene, what)
-        except Exception as error:  # pylint: disable=broad-except  # all points are reported
-            return f"{what}: {type(error).__name__}: {error}"
+            self.check_success(scene, f"{effect} at {point}")
         finally:
             shutil.rmtree(scene.directory)
-        return None
 
     def fresh(self, name: str) -> Scene:
         """A copy of the template."""
@@ -324,13 +330,13 @@ class CrashTest(LaminaTest):
 class Ingest(CrashTest):
     """ingest at every step."""
 
-    def test_compact(self) -> None:
+    def test_a_compact_ingest_survives_every_fault(self) -> None:
         scene = self.template
         write_full(scene.file("memory"), self.memory)
         scene.snapshot, scene.after = "new", self.memory
         self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--out", s.store / "new"])
 
-    def test_compact_diff_with_vm_state(self) -> None:
+    def test_a_compact_ingest_of_a_diff_with_vm_state_survives_every_fault(self) -> None:
         scene = self.template
         self.full_snapshot("base", self.memory)
         scene.others = {"base": self.memory.copy()}
@@ -341,7 +347,7 @@ class Ingest(CrashTest):
         self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--parent", s.store / "base",
                                        "--out", s.store / "new", "--vmstate", s.file("state")])
 
-    def test_adopting_a_full_file(self) -> None:
+    def test_the_adoption_of_a_full_file_survives_every_fault(self) -> None:
         scene = self.template
         write_full(scene.file("memory"), self.memory)
         scene.snapshot, scene.after, scene.adopted = "new", self.memory, "memory"
@@ -349,7 +355,7 @@ class Ingest(CrashTest):
         self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--out", s.store / "new",
                                        "--layout", "adopt"])
 
-    def test_adopting_a_diff(self) -> None:
+    def test_the_adoption_of_a_diff_survives_every_fault(self) -> None:
         scene = self.template
         self.full_snapshot("base", self.memory)
         scene.others = {"base": self.memory.copy()}
@@ -359,10 +365,10 @@ class Ingest(CrashTest):
         self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--parent", s.store / "base",
                                        "--out", s.store / "new", "--layout", "adopt"])
 
-    def test_replacing_a_snapshot_compact(self) -> None:
+    def test_a_replacement_by_a_compact_ingest_survives_every_fault(self) -> None:
         self.replace()
 
-    def test_replacing_a_snapshot_adopting(self) -> None:
+    def test_a_replacement_by_an_adoption_survives_every_fault(self) -> None:
         self.replace("--layout", "adopt")
 
     def replace(self, *layout: str) -> None:
@@ -379,7 +385,7 @@ class Ingest(CrashTest):
         self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--parent", s.store / "vm",
                                        "--out", s.store / "vm", "--replace", *layout])
 
-    def test_putting_a_memory_file_back_can_be_killed_too(self) -> None:
+    def test_a_memory_file_is_put_back_though_that_is_killed_too(self) -> None:
         """The clean-up after a crash is a command like any other."""
         scene = self.template
         self.full_snapshot("base", self.memory)
@@ -388,58 +394,67 @@ class Ingest(CrashTest):
         memory_file = write_diff(scene.file("memory"), self.memory, dirty)
         original, holes = memory_file.read_bytes(), data_map(memory_file)
         write_full(scene.file("small"), self.pages_of_others)
-
-        def broken(name: str) -> Scene:
-            """A scene in which an adoption was killed right before it was published."""
-            fresh = self.fresh(name)
-            adopt = ["ingest", fresh.file("memory"), "--parent", fresh.store / "base", "--out",
-                     fresh.store / "new", "--layout", "adopt"]
-            killed = lamina(*adopt, prefix=Point("renameat2", 2, False).strace("signal=SIGKILL"))
-            self.assertEqual(killed.code, -9)
-            self.assertFalse(fresh.file("memory").exists())
-            return fresh
+        self.leave_adopted(memory_file, "--parent", scene.store / "base")
 
         def recover(where: Scene) -> list[str | Path]:
             return ["ingest", where.file("small"), "--out", where.store / "small"]
 
-        for point in points_of(recover(broken("probe")), self.directory):
-            for effect in ("signal=SIGKILL", "error=EIO", "error=ENOSPC"):
-                with self.subTest(point=str(point), effect=effect):
-                    fresh = broken(f"{point.call}-{point.number}-{effect}")
-                    lamina(*recover(fresh), prefix=point.strace(effect))
-                    self.next_writer(fresh)
-                    self.assertTrue(fresh.file("memory").exists(), "the memory file is gone")
-                    self.assertEqual(fresh.file("memory").read_bytes(), original)
-                    self.assertEqual(data_map(fresh.file("memory")), holes)
-                    shutil.rmtree(fresh.directory)
+        def try_one(point: Point, effect: str) -> None:
+            fresh = self.fresh_with_adoption(f"{point.call}-{point.number}-{effect}")
+            lamina(*recover(fresh), prefix=point.strace(effect))
+            self.next_writer(fresh)
+            self.assertTrue(fresh.file("memory").exists(), "the memory file is gone")
+            self.assertEqual(fresh.file("memory").read_bytes(), original)
+            self.assertEqual(data_map(fresh.file("memory")), holes)
+            shutil.rmtree(fresh.directory)
 
-    def test_a_directory_that_cannot_be_opened_is_not_taken_for_one_that_is_gone(self) -> None:
+        probe = self.fresh_with_adoption("probe")
+        points = points_of(recover(probe), self.directory)
+        self.assertTrue(probe.file("memory").exists(), "the clean-up puts it back")
+        self.try_all(try_one, [(point, effect) for point in points
+                               for effect in ("signal=SIGKILL", "error=EIO", "error=ENOSPC")])
+
+    def test_an_unreadable_directory_is_not_taken_for_a_missing_one(self) -> None:
         """Too many open files, for a moment, while a memory file waits to be put back."""
         scene = self.template
         memory_file = write_full(scene.file("memory"), self.memory)
         original = memory_file.read_bytes()
-        self.done("ingest", write_full(scene.file("tmp"), self.memory), "--out",
-                  scene.store / "first")
-        scene.file("tmp").unlink()
+        self.full_snapshot("first", self.memory)
         write_full(scene.file("small"), self.pages_of_others)
-        killed = lamina("ingest", memory_file, "--out", scene.store / "new", "--layout", "adopt",
+        self.leave_adopted(memory_file)
+
+        def recover(where: Scene) -> list[str | Path]:
+            return ["ingest", where.file("small"), "--out", where.store / "small"]
+
+        def try_one(number: int, last: int) -> None:
+            fresh = self.fresh_with_adoption(f"{number}-{last}")
+            lamina(*recover(fresh),
+                   prefix=["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=openat", "-e",
+                           f"inject=openat:error=ENFILE:when={number}..{last}"])
+            self.done("ingest", fresh.file("small"), "--out", fresh.store / "small2")
+            self.assertTrue(fresh.file("memory").exists(), "the memory file is gone")
+            self.assertEqual(fresh.file("memory").read_bytes(), original)
+            shutil.rmtree(fresh.directory)
+
+        probe = self.fresh_with_adoption("probe")
+        opens = len(points_of(recover(probe), self.directory, ["openat"], counts=lambda _: True))
+        self.assertTrue(probe.file("memory").exists(), "the clean-up puts it back")
+        self.try_all(try_one, [(number, last) for number in range(1, opens + 1)
+                               for last in range(number, number + 3)])
+
+    def leave_adopted(self, memory_file: Path, *options: str | Path) -> None:
+        """An adoption of the template's memory file is killed right before it is published."""
+        killed = lamina("ingest", memory_file, "--out", self.template.store / "new", "--layout",
+                        "adopt", *options,
                         prefix=Point("renameat2", 2, False).strace("signal=SIGKILL"))
         self.assertEqual(killed.code, -9)
-        opens = 40  # more than the clean-up does
-        lost = []
-        for number in range(1, opens):
-            for last in (number, number + 1, number + 2):
-                fresh = self.base / f"{number}-{last}"
-                copy_with_adoption(scene.directory, fresh)
-                lamina("ingest", fresh / "small", "--out", fresh / "store/small",
-                       prefix=["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=openat",
-                               "-e", f"inject=openat:error=ENFILE:when={number}..{last}"])
-                lamina("ingest", fresh / "small", "--out", fresh / "store/small2")
-                back = fresh / "memory"
-                if not back.exists() or back.read_bytes() != original:
-                    lost.append(f"{number}..{last}")
-                shutil.rmtree(fresh)
-        self.assertEqual(lost, [], "the openat calls whose failure lost the memory file")
+        self.assertFalse(memory_file.exists())
+
+    def fresh_with_adoption(self, name: str) -> Scene:
+        """A copy of the template with its unfinished adoption."""
+        scene = self.template.at(self.base / name)
+        copy_with_adoption(self.template.directory, scene.directory)
+        return scene
 
     def test_an_unfinished_adoption_survives_a_copy_of_the_store(self) -> None:
         """It is left alone there: which file was taken from where cannot be told of a copy."""
@@ -496,17 +511,17 @@ class Merge(CrashTest):
         self.template.others["middle"] = self.memory.copy()
         self.diff_snapshot("vm", "middle", self.memory)
 
-    def test_in_place(self) -> None:
+    def test_a_merge_in_place_survives_every_fault(self) -> None:
         self.template.snapshot = "vm"
         self.template.before = self.template.after = self.memory
         self.try_everywhere(lambda s: ["merge", s.store / "vm"])
 
-    def test_the_youngest_layers_in_place(self) -> None:
+    def test_a_merge_of_the_youngest_layers_survives_every_fault(self) -> None:
         self.template.snapshot = "vm"
         self.template.before = self.template.after = self.memory
         self.try_everywhere(lambda s: ["merge", s.store / "vm", "--layers", "2"])
 
-    def test_into_a_new_snapshot(self) -> None:
+    def test_a_merge_into_a_new_snapshot_survives_every_fault(self) -> None:
         self.template.others["vm"] = self.memory
         self.template.snapshot, self.template.after = "new", self.memory
         self.try_everywhere(lambda s: ["merge", s.store / "vm", "--out", s.store / "new"])
@@ -538,15 +553,15 @@ class Repair(CrashTest):
         else:
             super().check_outcome(scene, outcome, effect)
 
-    def test_of_the_header(self) -> None:
+    def test_a_repair_of_the_header_survives_every_fault(self) -> None:
         self.broken_snapshot("memfile.header")
         self.try_everywhere(lambda s: ["repair", s.store / "vm"])
 
-    def test_of_the_facts(self) -> None:
+    def test_a_repair_of_the_facts_survives_every_fault(self) -> None:
         self.broken_snapshot("snapshot.json")
         self.try_everywhere(lambda s: ["repair", s.store / "vm"])
 
-    def test_of_both(self) -> None:
+    def test_a_repair_of_both_survives_every_fault(self) -> None:
         self.broken_snapshot("memfile.header", "snapshot.json")
         self.try_everywhere(lambda s: ["repair", s.store / "vm"])
 
@@ -554,7 +569,7 @@ class Repair(CrashTest):
 class Materialize(CrashTest):
     """materialize at every step."""
 
-    def test_materialize(self) -> None:
+    def test_a_materialize_survives_every_fault(self) -> None:
         scene = self.template
         self.full_snapshot("base", self.memory)
         scene.others = {"base": self.memory.copy()}
@@ -576,7 +591,7 @@ class ShortCommand(CrashTest):
 class Fork(ShortCommand):
     """fork at every step."""
 
-    def test_fork(self) -> None:
+    def test_a_fork_survives_every_fault(self) -> None:
         scene = self.template
         self.full_snapshot("base", self.memory)
         scene.others = {"base": self.memory.copy()}
@@ -602,7 +617,7 @@ class Remove(ShortCommand):
         super().check_success(scene, what)
         self.assertFalse((scene.store / "vm").exists(), what)
 
-    def test_one_whose_layers_others_link(self) -> None:
+    def test_the_removal_of_a_snapshot_with_shared_layers_survives_every_fault(self) -> None:
         scene = self.template
         self.full_snapshot("base", self.memory)
         scene.others = {"base": self.memory.copy()}
@@ -623,13 +638,13 @@ class OnXfs(CrashTest):
         super().setUp()
         self.memory = random_memory(self.rng, 100 * PAGE_BYTES, used=1.0)
 
-    def test_compact_ingest(self) -> None:
+    def test_a_compact_ingest_by_cloning_survives_every_fault(self) -> None:
         scene = self.template
         write_full(scene.file("memory"), self.memory)
         scene.snapshot, scene.after = "new", self.memory
         self.try_everywhere(lambda s: ["ingest", s.file("memory"), "--out", s.store / "new"])
 
-    def test_merge(self) -> None:
+    def test_a_merge_by_cloning_survives_every_fault(self) -> None:
         self.full_snapshot("base", self.memory)
         self.template.others = {"base": self.memory.copy()}
         self.diff_snapshot("vm", "base", self.memory)
@@ -637,7 +652,7 @@ class OnXfs(CrashTest):
         self.template.before = self.template.after = self.memory
         self.try_everywhere(lambda s: ["merge", s.store / "vm"])
 
-    def test_materialize(self) -> None:
+    def test_a_materialize_by_cloning_survives_every_fault(self) -> None:
         self.full_snapshot("vm", self.memory)
         self.template.others = {"vm": self.memory}
         self.template.after, self.template.out = self.memory, "out"

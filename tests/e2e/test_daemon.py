@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The daemon: the whole life of sandboxes over HTTP, whatever clients and signals do to it.
+"""The daemon: the whole life of sandboxes over HTTP, with hostile clients and signals.
 
 Environment: LAMINA, LAMINAD and FAKE_FIRECRACKER are the binaries.
 """
@@ -317,7 +317,7 @@ class DescriptionTest(DaemonTest):
 
 
 class ErrorTest(DaemonTest):
-    """Failures, and clients that are no friends."""
+    """Failures, and hostile clients."""
 
     def test_failures_have_the_status_and_kind_that_belong_together(self) -> None:
         daemon = self.start()
@@ -363,7 +363,7 @@ class ErrorTest(DaemonTest):
         (self.store / "bad" / "memfile.header").write_bytes(b"x" * 100)
         self.assertEqual(daemon.refused(500, "GET", "/v1/snapshots/bad")["kind"], "corrupt")
 
-    def test_one_that_cannot_be_removed_does_not_keep_the_others(self) -> None:
+    def test_a_failed_removal_does_not_stop_the_others(self) -> None:
         daemon = self.start()
         vm = self.fresh()
         self.paused(daemon, vm, "a")
@@ -375,7 +375,7 @@ class ErrorTest(DaemonTest):
         self.assertEqual(daemon.metric('laminad_removals_total{outcome="done"}'), 1)
         self.assertEqual(daemon.metric('laminad_removals_total{outcome="failed"}'), 1)
 
-    def test_a_name_that_is_taken_and_a_program_that_is_missing_are_not_taken_for_others(self) -> None:
+    def test_a_taken_name_and_a_missing_program_have_errors_of_their_own(self) -> None:
         daemon = self.start("--lamina", self.directory / "missing")
         self.paused(daemon, self.fresh(), "a")
         daemon.done("POST", "/v1/fork", {"snapshot": "a", "new": "b"})
@@ -479,7 +479,7 @@ class ErrorTest(DaemonTest):
                 answer += piece
         return answer
 
-    def test_idle_and_slow_clients_do_not_keep_others_from_being_served(self) -> None:
+    def test_idle_and_slow_clients_do_not_block_others(self) -> None:
         daemon = self.start()
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(daemon.connect()) for _ in range(200)]
@@ -491,7 +491,7 @@ class ErrorTest(DaemonTest):
             self.assertEqual(daemon.metric("laminad_http_requests_running"), 1)
         wait_until(lambda: daemon.metric("laminad_http_connections") == 1, "all are gone")
 
-    def test_who_may_not_connect_is_told_so(self) -> None:
+    def test_a_user_who_may_not_connect_gets_status_403(self) -> None:
         if os.geteuid() != 0:
             self.skipTest("another user cannot be played without root")
         daemon = self.start("--listen-mode", "0666")
@@ -509,7 +509,7 @@ class ErrorTest(DaemonTest):
             with contextlib.suppress(BaseException):
                 os.setresuid(user, user, user)
                 with daemon.connect() as client:
-                    # Who is refused is refused before it has said anything.
+                    # A refused client is answered before it has sent anything.
                     with contextlib.suppress(BrokenPipeError):
                         client.sendall(b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n")
                     os.write(writing, client.recv(4096))
@@ -561,7 +561,7 @@ class EndTest(DaemonTest):
         wait_until(lambda: page_servers_of(self.store), "VMs have a page server again")
         self.check(vm)
 
-    def test_a_daemon_that_is_killed_in_a_pause_is_put_right_by_the_next(self) -> None:
+    def test_the_next_daemon_settles_the_pause_of_a_killed_one(self) -> None:
         daemon = self.start()
         vm = self.fresh()
         vm.tell("run 100 1")
@@ -599,7 +599,7 @@ class EndTest(DaemonTest):
         vm.wait_held()
         daemon.signal(signal.SIGTERM)
         wait_until(lambda: daemon.logged("stopping"), "it stops")
-        wait_until(lambda: not daemon.api_socket.exists(), "nobody can connect")
+        wait_until(lambda: not daemon.api_socket.exists(), "its socket is gone")
         self.assertTrue(daemon.is_running())
         vm.tell("release")
         self.assertEqual(daemon.wait(), EXIT_DONE)
@@ -607,7 +607,7 @@ class EndTest(DaemonTest):
         self.assertEqual([report["kind"] for report in reports], ["full"])
         self.assertEqual(vm.state(), "Running")
 
-    def test_what_does_not_end_in_time_is_left_for_the_next_start(self) -> None:
+    def test_a_pause_that_outlasts_the_stop_is_left_to_the_next_start(self) -> None:
         daemon = self.start("--stop-timeout", 1)
         vm = self.fresh()
         vm.tell("fail create-slow")

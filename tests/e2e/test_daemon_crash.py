@@ -106,22 +106,22 @@ class DaemonCrash(CrashTest):
                 wait_until(lambda: is_traced(daemon.pid), "strace attaches")
                 yield
             finally:
-                strace.kill()  # it would wait for threads that nobody has waited for
+                strace.kill()  # it would wait for threads that were not joined
 
-    def test_a_checkpoint(self) -> None:
+    def test_a_checkpoint_survives_every_fault(self) -> None:
         self.torture(Scenario(Life.renew, lambda life: life.pause_words("--after", "resume"),
                               check_pause("resume"), every=5))
 
-    def test_a_pause_after_which_the_vm_is_stopped(self) -> None:
+    def test_a_pause_after_which_the_vm_is_stopped_survives_every_fault(self) -> None:
         self.torture(Scenario(Life.renew, lambda life: life.pause_words("--after", "stop"),
                               check_pause("stop"), every=5))
 
-    def test_a_resume(self) -> None:
+    def test_a_resume_survives_every_fault(self) -> None:
         self.torture(Scenario(self.prepare_resume,
                               lambda life: life.resume_words("--mode", "uffd"), check_resume,
                               every=4))
 
-    def test_a_merge(self) -> None:
+    def test_a_merge_survives_every_fault(self) -> None:
         def prepare(life: Life) -> None:
             life.renew()
             for _ in range(2):
@@ -135,7 +135,7 @@ class DaemonCrash(CrashTest):
             prepare, lambda life: ["compact", life.store / life.name, "--policy", "full:cap=2"],
             check, every=3))
 
-    def test_a_removal(self) -> None:
+    def test_a_removal_survives_every_fault(self) -> None:
         def prepare(life: Life) -> None:
             life.renew()
             if not (life.store / "extra").exists():

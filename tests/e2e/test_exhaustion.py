@@ -10,7 +10,6 @@ import fcntl
 import os
 import re
 import threading
-import unittest
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +26,7 @@ MOST_BYTES_PER_VM = 16 << 20
 
 @contextlib.contextmanager
 def pool_of(count: int) -> Iterator[bool]:
-    """Exactly so many huge pages; False where that cannot be had. Others that change it wait."""
+    """Exactly so many huge pages; False where there are fewer. Others that change it wait."""
     try:
         lock = HUGE_PAGES.open("r+")
     except OSError:
@@ -108,7 +107,7 @@ class ASnapshotThatClaimsMuchMemory(ServeTest):
             self.assertLessEqual(sum(path.stat().st_blocks * 512 for path in states
                                      if path.exists()), 64 << 10)
             self.assertLess(resident_bytes(server.worker()) - before, MOST_BYTES_PER_VM)
-            # What nobody maps is skipped, and what is zeros is left to the kernel.
+            # Unmapped memory is skipped, and zeros are left to the kernel.
             self.assertEqual(server.stop(), 0, server.said())
             self.assert_right(vm)
 

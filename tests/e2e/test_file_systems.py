@@ -11,24 +11,17 @@ from pathlib import Path
 
 from memory_files import (EXIT_FAILED, GuestMemory, LaminaTest, PAGE_BYTES, change_memory,
                           lamina, main, random_memory, write_diff, write_full, write_sparse_full)
-from mounts import (BTRFS, EXT4, EXT4_1K, FileSystem, TMPFS, RAMFS, XFS, XFS_LARGEIO, mount)
+from mounts import (BTRFS, EXT4, EXT4_1K, MountedStore, RAMFS, TMPFS, XFS, XFS_LARGEIO, mount,
+                    on_each)
 
 PAUSES = 12
 # No multiple of the page, so that the last page is short.
 MEMORY_BYTES = 300 * PAGE_BYTES + 1234
 
 
+@on_each(EXT4, EXT4_1K, XFS, XFS_LARGEIO, BTRFS, TMPFS)
 class ChainOfPauses:
-    """What every file system must do. A mix-in: the classes below say on which."""
-
-    system: FileSystem
-
-    def setUp(self) -> None:
-        """Puts the store on a fresh file system."""
-        super().setUp()
-        self.mounted = mount(self, self.directory, self.system)
-        self.store = self.mounted / "store"
-        self.store.mkdir()
+    """What every file system must do."""
 
     def test_a_chain_of_random_pauses_resolves_to_the_guests_memory_after_every_step(self) -> None:
         seed = int(os.environ.get("LAMINA_TEST_SEED", random.randrange(1 << 32)))
@@ -162,13 +155,12 @@ class ChainOfPauses:
         self._check(self.store / "a", memory)
 
 
-class Ext4(ChainOfPauses, LaminaTest):
-    """ext4 with the usual blocks."""
+class CleanUp(MountedStore, LaminaTest):
+    """ext4 can forbid the removal of a directory."""
 
     system = EXT4
 
-
-    def test_what_cannot_be_cleaned_up_keeps_nobody_from_writing(self) -> None:
+    def test_a_directory_that_cannot_be_removed_is_named_and_the_command_succeeds(self) -> None:
         memory = random_memory(self.rng, 16 * PAGE_BYTES)
         snapshot = self.ingest_full(memory, "vm")
         left = self.store / ".tmp" / str(uuid.uuid4())
@@ -182,36 +174,6 @@ class Ext4(ChainOfPauses, LaminaTest):
             subprocess.run(["chattr", "-i", left], check=True)
         self.done("merge", snapshot)
         self.assert_store_is_clean()
-
-
-class Ext4With1KiBBlocks(ChainOfPauses, LaminaTest):
-    """ext4 whose holes are finer than a page."""
-
-    system = EXT4_1K
-
-
-class Xfs(ChainOfPauses, LaminaTest):
-    """xfs with reflink."""
-
-    system = XFS
-
-
-class XfsWithLargeIo(ChainOfPauses, LaminaTest):
-    """xfs that claims a large preferred block, yet is exact."""
-
-    system = XFS_LARGEIO
-
-
-class Btrfs(ChainOfPauses, LaminaTest):
-    """btrfs."""
-
-    system = BTRFS
-
-
-class Tmpfs(ChainOfPauses, LaminaTest):
-    """tmpfs."""
-
-    system = TMPFS
 
 
 class WithoutHoles(LaminaTest):

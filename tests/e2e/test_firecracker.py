@@ -49,7 +49,7 @@ def with_body(status: int, body: bytes, more: bytes = b"") -> bytes:
 
 
 def unparsable(why: bytes) -> bytes:
-    """The answer to what is no request."""
+    """The answer to an invalid request."""
     return with_body(400, b'{ "error": "' + why +
                      b'\nAll previous unanswered requests will be dropped." }')
 
@@ -151,7 +151,7 @@ class Bytes(StandInTest):
         self.assert_answer(request(b"GET", b"/nothing"), with_body(
             400, b'{"fault_message":"Invalid request method and/or path: GET nothing."}'))
 
-    def test_a_request_in_pieces_and_two_at_once(self) -> None:
+    def test_a_request_in_pieces_and_two_at_once_are_answered(self) -> None:
         asked = request(b"PATCH", b"/vm", b'{"state":"Paused"}')
         for number in range(len(asked) - 1):
             self.wire.socket.sendall(asked[number:number + 1])
@@ -165,7 +165,7 @@ class Bytes(StandInTest):
                            b"HTTP/1.1 100 \r\n" + COMMON_HEADERS + b"\r\n")
         self.assert_answer(body, DONE)
 
-    def test_what_is_no_request_is_answered_without_fault_message(self) -> None:
+    def test_an_invalid_request_is_answered_without_a_fault_message(self) -> None:
         self.assert_answer(b"POST / HTTP/1.1\r\n\r\n",
                            unparsable(b"Invalid HTTP Method: Unsupported HTTP method."))
         self.assert_answer(b"GET / HTTP/3\r\n\r\n",
@@ -218,7 +218,7 @@ class Refusals(StandInTest):
         answer = vm.request(method, path, body)
         self.assertEqual((answer.status, answer.fault), (400, message))
 
-    def test_bodies_that_do_not_fit(self) -> None:
+    def test_invalid_bodies_are_refused(self) -> None:
         create = "/snapshot/create"
         fields = "expected one of `snapshot_type`, `snapshot_path`, `mem_file_path`"
         with Firecracker(*FRESH) as vm:
@@ -264,7 +264,7 @@ class Refusals(StandInTest):
         with Firecracker(*FRESH, "--version", "1.17.0") as vm:
             self.assertNotIn("unknown", vm.request("PUT", "/snapshot/create", create).fault)
 
-    def test_devices_that_are_not_there_cannot_be_overridden(self) -> None:
+    def test_missing_devices_cannot_be_overridden(self) -> None:
         failed = "Load snapshot error: Failed to restore from snapshot: Failed to get snapshot " \
                  "state from file: "
         with Firecracker(*FRESH, "--net", "eth0") as vm:
@@ -321,7 +321,7 @@ class Refusals(StandInTest):
                               "either `mem_backend` or `mem_file_path` exclusively is required.")
             self.assertEqual(vm.state(), "Not started")
 
-    def test_methods_and_paths(self) -> None:
+    def test_unknown_methods_and_paths_are_refused(self) -> None:
         with Firecracker(*FRESH) as vm:
             self.refused_with(vm, "GET", "/", "{}", "GET request cannot have a body.")
             self.refused_with(vm, "PUT", "/snapshot/create", None, "Empty PUT request.")
@@ -334,7 +334,7 @@ class Refusals(StandInTest):
             self.refused_with(vm, "DELETE", "/pmem/x", None,
                               "Invalid request method and/or path: DELETE pmem.")
 
-    def test_what_comes_at_the_wrong_time(self) -> None:
+    def test_requests_in_the_wrong_state_are_refused(self) -> None:
         create = {"snapshot_path": "/no/s", "mem_file_path": "/no/m"}
         with Firecracker() as vm:
             self.assertEqual(vm.state(), "Not started")
@@ -461,7 +461,7 @@ class MemoryFiles(StandInTest):
             self.created(vm, "Diff", "same")
             self.assert_dirty(memory, {QUEUE_PAGE})
 
-    def test_without_tracking_what_is_resident_is_dirty(self) -> None:
+    def test_without_tracking_resident_pages_are_dirty(self) -> None:
         with Firecracker(*FRESH, "--no-track-dirty") as vm:
             self.assertFalse(vm.done("GET", "/machine-config").json["track_dirty_pages"])
             vm.tell("write 5 11")
@@ -514,7 +514,7 @@ class Resumed(StandInTest):
                       "--zeros", "written")
             return state, self.store / "c1", vm.tell("digest")
 
-    def test_from_a_file(self) -> None:
+    def test_a_vm_loaded_from_a_file_has_its_memory(self) -> None:
         state, memory = self.fresh_snapshot("run 3000 1")
         digest = f"{zlib.crc32(memory.read_bytes()):08x}"
         with Firecracker("--balloon") as vm:
@@ -566,7 +566,7 @@ class Resumed(StandInTest):
                 self.assertEqual(vm.load(state, second).status, 204)
                 self.assertEqual(vm.control("check").split()[0], verdict)
 
-    def test_from_a_page_server(self) -> None:
+    def test_a_vm_loaded_from_a_page_server_has_its_memory(self) -> None:
         state, snapshot, digest = self.chain()
         with self.serving(snapshot) as server, Firecracker("--balloon") as vm:
             self.assertEqual(vm.load(state, server.socket, "Uffd").status, 204, server.said())
@@ -579,7 +579,7 @@ class Resumed(StandInTest):
             self.assertEqual(full.read_bytes(), self.dumped(vm))
             self.assertEqual(data_map(full), [(0, PAGES * PAGE_BYTES)])
 
-    def test_a_full_create_faults_in_what_is_missing(self) -> None:
+    def test_a_full_create_faults_in_missing_pages(self) -> None:
         state, snapshot, digest = self.chain()
         with self.serving(snapshot) as server, Firecracker() as vm:
             self.assertEqual(vm.load(state, server.socket, "Uffd", resume=False).status, 204)
@@ -600,7 +600,7 @@ class Resumed(StandInTest):
                 _, memory = self.created(vm, "Diff", f"d-{len(options)}")
                 self.assert_dirty(memory, dirty)
 
-    def test_on_2_mib_pages_by_a_page_server_only(self) -> None:
+    def test_2_mib_pages_are_loaded_from_a_page_server_only(self) -> None:
         with huge_pages(2 * (MEMORY_MIB // 2)) as available:
             if not available:
                 self.skipTest("no huge pages on this machine")
@@ -639,7 +639,7 @@ class Resumed(StandInTest):
                 vm.resume()
             self.assert_all_right(vm)
 
-    def test_in_a_jail_as_another_user(self) -> None:
+    def test_it_runs_in_a_jail_as_another_user(self) -> None:
         if os.geteuid() != 0:
             self.skipTest("a jail needs root")
         jail = Path(tempfile.mkdtemp(prefix="jail-"))
@@ -718,7 +718,7 @@ class Failures(StandInTest):
         self.assertEqual(self.create("2").status, 204)
         self.assert_dirty(self.paths("2")[1], {QUEUE_PAGE, 5})
 
-    def test_no_answer_but_the_process_lives(self) -> None:
+    def test_a_create_without_an_answer_leaves_the_process_running(self) -> None:
         self.vm.tell("fail create-no-answer")
         with self.assertRaises(ConnectionError):
             self.create("1")
@@ -726,7 +726,7 @@ class Failures(StandInTest):
         self.assertEqual(self.vm.state(), "Paused")
         self.assertEqual(self.vm.tell("dirty"), "1")
 
-    def test_death_before_and_after_the_dump(self) -> None:
+    def test_it_dies_before_or_after_the_dump_as_told(self) -> None:
         for point, has_file in (("create-die-before", False), ("create-die-after-dump", True)):
             with self.subTest(point), Firecracker(*FRESH, "--fail", point) as vm:
                 vm.pause()
@@ -760,7 +760,7 @@ class Failures(StandInTest):
         thread.join()
         self.assertIsInstance(answers[0], ConnectionError)
 
-    def test_pause_and_resume_are_refused(self) -> None:
+    def test_pause_and_resume_are_refused_as_told(self) -> None:
         self.vm.tell("fail resume-refuse")
         self.assertEqual(self.vm.request("PATCH", "/vm", {"state": "Resumed"}).status, 400)
         self.assertEqual(self.vm.state(), "Paused")
@@ -770,7 +770,7 @@ class Failures(StandInTest):
         self.assertEqual(self.vm.state(), "Running")
         self.vm.tell("write 1 2")
 
-    def test_loads_fail(self) -> None:
+    def test_loads_fail_as_told(self) -> None:
         self.assertEqual(self.vm.create("Full", *self.paths("full")).status, 204)
         with Firecracker("--fail", "load-refuse") as vm:
             self.assertEqual(vm.load(*self.paths("full")).status, 400)

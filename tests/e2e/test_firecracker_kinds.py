@@ -65,7 +65,7 @@ class Connections(KindsTest):
     """Firecracker has room for ten connections."""
 
     def connections(self, vm: Firecracker) -> list[socket.socket]:
-        """Connects until there is no room any more; returns the connections that there is for."""
+        """Connects until there is no room; returns the connections that were accepted."""
         opened: list[socket.socket] = []
         while True:
             client = socket.socket(socket.AF_UNIX)
@@ -88,7 +88,7 @@ class Connections(KindsTest):
         """How many connections there was no room for."""
         return int(vm.tell("turned-away"))
 
-    def test_without_room_it_is_asked_again(self) -> None:
+    def test_pause_and_resume_are_retried_until_there_is_room(self) -> None:
         vm = self.fresh()
         others = self.connections(vm)
         pause = self.started(*self.pause_words(vm, "--after", "resume"))
@@ -108,7 +108,7 @@ class Connections(KindsTest):
         self.assertEqual(outcome.code, EXIT_DONE, str(outcome))
         self.check(fresh)
 
-    def test_a_checkpoint_s_vm_runs_again_though_there_is_no_room_any_more(self) -> None:
+    def test_a_checkpoints_vm_runs_again_though_no_connection_is_free(self) -> None:
         vm = self.fresh()
         frozen, go = self.directory / "frozen", self.directory / "go"
         os.mkfifo(frozen)
@@ -126,14 +126,14 @@ class Connections(KindsTest):
         wait_until(lambda: vm.control("touch 1 1") == "ok", "the VM runs")
         self.assert_nothing_left()
 
-    def test_it_is_not_asked_for_ever_and_the_vm_is_not_touched(self) -> None:
+    def test_retries_end_at_the_timeout_and_the_vm_is_not_touched(self) -> None:
         vm = self.fresh()
         others = self.connections(vm)
         message = self.pause_fails(EXIT_FAILED, vm, "a", "--timeout", "1")
         self.assertIn("no room for one more connection (503)", message)
         self.assertEqual((len(others), vm.control("touch 1 1"), self.pins()), (10, "ok", []))
 
-    def test_recover_asks_again_too(self) -> None:
+    def test_recover_is_retried_until_there_is_room(self) -> None:
         vm = self.fresh("--fail", "create-slow")
         pause = self.started(*self.pause_words(vm, "--after", "resume"))
         vm.wait_held()
@@ -152,7 +152,7 @@ class Connections(KindsTest):
 class Ends(KindsTest):
     """A Firecracker that ends, or does not."""
 
-    def test_one_that_is_killed_in_a_create_is_told_as_that(self) -> None:
+    def test_a_firecracker_killed_during_a_create_is_reported_as_killed(self) -> None:
         vm = self.fresh("--fail", "create-hang")
         pause = self.started("pause", "--api", vm.api_socket, "--store", self.store, "--name", "a")
         vm.wait_held()
@@ -172,7 +172,7 @@ class Ends(KindsTest):
             self.assertIn("start another Firecracker", message)
             self.assertEqual(vm.state(), "Not started")
 
-    def test_a_vm_that_ends_in_its_handshake_is_told_as_that(self) -> None:
+    def test_a_vm_that_ends_during_its_handshake_is_logged_as_ended(self) -> None:
         self.pause(self.fresh(), "a")
         self.resume("a", "--mode", "uffd")
         server = self.store / ".vms" / "page-server.sock"
@@ -207,7 +207,7 @@ class Versions(KindsTest):
                     self.check(vm)
                     vm.end()
 
-    def test_an_older_one_is_refused_before_anything_is_stopped_or_loaded(self) -> None:
+    def test_an_older_version_is_refused_before_anything_is_stopped_or_loaded(self) -> None:
         vm = self.fresh("--version", "1.6.0")
         self.assertIn("Firecracker 1.6.0 is older than 1.7",
                       self.pause_fails(EXIT_FAILED, vm, "a", "--after", "resume"))
@@ -217,7 +217,7 @@ class Versions(KindsTest):
         self.assertIn("1.6.0 is older than 1.7", self.resume_fails(old, "a"))
         self.assert_untouched(old)
 
-    def test_what_a_version_cannot_load_with_is_refused_before_it_is_loaded(self) -> None:
+    def test_options_that_a_version_lacks_are_refused_before_the_load(self) -> None:
         self.pause(self.fresh("--net", "eth0", "--vsock"), "a")
         kinds = (("1.11.0", "1.12", ("--network-override", "eth0=tap1")),
                  ("1.15.1", "1.16", ("--vsock-override", "/x/v.sock")),
@@ -240,7 +240,7 @@ class Versions(KindsTest):
                 vm, _ = self.resume("a", *options, vm=self.waiting("--version", f"{since}.0"))
                 self.check(vm)
 
-    def test_a_device_that_is_not_there_costs_the_process_and_nothing_else(self) -> None:
+    def test_a_missing_device_ends_the_process_and_is_reported(self) -> None:
         self.pause(self.fresh("--net", "eth0"), "a")
         for options, words in ((("--network-override", "eth1=tap1"), "Unknown Network Device."),
                                (("--vsock-override", "/v"), "Unknown Vsock Device.")):
@@ -287,7 +287,7 @@ class Memory(KindsTest):
             facts = json.loads((self.store / "b" / "snapshot.json").read_text())
             self.assertEqual(facts["origin"]["huge_pages"], "2M")
 
-    def test_where_the_pages_were_not_known_the_error_says_what_to_do(self) -> None:
+    def test_a_load_of_an_unknown_page_size_fails_with_a_remedy(self) -> None:
         with huge_pages(HUGE_PAGES_OF_TWO) as available:
             if not available:
                 self.skipTest("no huge pages on this machine")
@@ -301,7 +301,7 @@ class Memory(KindsTest):
             self.assertIn("resume with --mode uffd", self.resume_fails(vm, "a", "--mode", "file"))
             self.check(self.resume("a", "--mode", "uffd")[0])
 
-    def test_the_pages_of_a_memory_file_can_be_told(self) -> None:
+    def test_the_page_size_given_at_an_ingest_is_kept(self) -> None:
         memory, state = self.directory / "memory", self.directory / "state"
         memory.write_bytes(os.urandom(1 << 20))
         state.write_bytes(b"state")
@@ -403,7 +403,7 @@ class Places(KindsTest):
         finally:
             os.system(f"umount -l {jail}")
 
-    def test_a_jail_s_mount_namespace_is_given_the_page_server_s_socket(self) -> None:
+    def test_the_page_server_s_socket_is_mounted_in_a_jail_s_namespace(self) -> None:
         self.pause(self.fresh(), "a")
         with self.jail() as jail:
             vm = self.waiting(jail=jail, user=OTHER_USER)
@@ -417,7 +417,7 @@ class Places(KindsTest):
             self.assertEqual(list(jail.glob("lamina*")), [])
             self.check(self.resume("b", "--mode", "file")[0])
 
-    def test_a_jail_that_the_socket_cannot_be_given_to_is_resumed_from_a_file(self) -> None:
+    def test_a_jail_that_cannot_get_the_socket_is_resumed_from_a_file(self) -> None:
         self.pause(self.fresh(), "a")
         unprivileged = ("setpriv", "--bounding-set", "-sys_admin")
         with self.jail() as jail:
@@ -437,7 +437,7 @@ class Places(KindsTest):
             self.check(vm)
             self.assertEqual(self.pause(vm, "b", "--jail", jail)["kind"], "diff")
 
-    def test_a_jailed_vm_without_its_jail_is_told_as_that(self) -> None:
+    def test_a_jailed_vm_without_jail_option_is_refused_naming_the_option(self) -> None:
         with self.jail() as jail:
             vm = self.fresh(jail=jail, user=OTHER_USER)
             message = self.pause_fails(EXIT_FAILED, vm, "a", "--after", "resume")

@@ -16,14 +16,23 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True  # the source folder stays clean
 
-from memory_files import (EXIT_FAILED, GuestMemory, LaminaTest, PAGE_BYTES, data_map, lamina, main,
+from memory_files import (EXIT_FAILED, GuestMemory, LaminaTest, PAGE_BYTES, data_map, main,
                           random_memory, random_page, write_diff)
-from mounts import BTRFS, EXT4, FileSystem, TMPFS, XFS, mount, mount_overlay
+from mounts import (BTRFS, EXT4, FileSystem, MountedStore, TMPFS, XFS, mount, mount_overlay,
+                    on_each)
 from sandbox import SandboxTest
+
+
+def set_extent_size(directory: Path) -> None:
+    """New files in an xfs directory, or below it, get their storage in pieces of 1 MiB."""
+    subprocess.run(["xfs_io", "-c", "extsize 1m", directory], check=True)
+
 
 PAGES = 2048
 MEMORY_BYTES = PAGES * PAGE_BYTES
 EXT4_DIOREAD_LOCK = FileSystem("ext4 with dioread_lock", EXT4.make, "ext4", "dioread_lock")
+XFS_EXTENT_SIZE = FileSystem("xfs with extent size", XFS.make, "xfs", image_bytes=XFS.image_bytes,
+                             prepare=set_extent_size)
 TMPFS_HUGE = FileSystem("tmpfs with 2 MiB pages", kind="tmpfs", options="size=128m,huge=always")
 
 
@@ -43,13 +52,8 @@ def write_preallocated(path: Path, memory: GuestMemory, dirty: Iterable[int],
     return path
 
 
-def set_extent_size(directory: Path) -> None:
-    """New files in an xfs directory get their storage in pieces of 1 MiB."""
-    subprocess.run(["xfs_io", "-c", "extsize 1m", directory], check=True)
-
-
 def read_by_checksum(path: Path) -> None:
-    """Reads all of a file, as anybody may."""
+    """Reads all of a file, as any process may."""
     subprocess.run(["sha256sum", path], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -73,27 +77,20 @@ def read_a_part(path: Path) -> None:
 READERS = (read_nothing, read_by_checksum, read_by_mapping, read_a_part)
 
 
+@on_each(EXT4, XFS, BTRFS)
 class PreallocatedDiffs:
-    """What a diff says does not depend on how its file was made and who has read it. A mix-in."""
+    """What a diff says does not depend on how its file was made and which processes read it."""
 
-    system: FileSystem
     readers: tuple[Callable[[Path], None], ...] = READERS
 
     def setUp(self) -> None:
-        """A store on a fresh file system, with a parent whose pages all have data."""
+        """A parent most of whose pages have data."""
         super().setUp()
-        self.mounted = mount(self, self.directory, self.system)
-        self.prepare_mount()
-        self.store = self.mounted / "store"
-        self.store.mkdir()
         self.seed = int(os.environ.get("LAMINA_TEST_SEED", random.randrange(1 << 32)))
         print(f"LAMINA_TEST_SEED={self.seed}", flush=True)
         self.rng = random.Random(self.seed)
         self.memory = random_memory(self.rng, MEMORY_BYTES, used=0.9)
         self.parent = self.ingest_full(self.memory, "parent", "--layout", "compact")
-
-    def prepare_mount(self) -> None:
-        """What the file system needs before it is used."""
 
     def run_guest(self) -> tuple[GuestMemory, set[int]]:
         """The memory after random runs of writes and clears, and the pages that are dirty."""
@@ -129,45 +126,23 @@ class PreallocatedDiffs:
         child = self.store / "child"
         self.done("ingest", diff, "--parent", self.parent, "--out", child, "--layout", layout,
                   "--dedup", dedup)
-        self.assert_memory(self.materialized(child, directory=self.directory), memory)
+        self.assert_memory(self.materialized(child, directory=self.mounted), memory)
         self.done("verify", child)
         self.done("rm", child)
         diff.unlink(missing_ok=True)
 
 
-class Ext4(PreallocatedDiffs, LaminaTest):
-    """ext4."""
-
-    system = EXT4
-
-
-class Xfs(PreallocatedDiffs, LaminaTest):
-    """xfs."""
-
-    system = XFS
-
-
-class XfsWithExtentSize(PreallocatedDiffs, LaminaTest):
+class DiffsOnXfsWithExtentSize(PreallocatedDiffs, MountedStore, LaminaTest):
     """xfs, in a directory whose files are preallocated by the file system itself."""
 
-    system = XFS
-
-    def prepare_mount(self) -> None:
-        """All directories inherit it."""
-        set_extent_size(self.mounted)
+    system = XFS_EXTENT_SIZE
 
     def ranges(self) -> list[tuple[int, int]]:
-        """Nobody else preallocates."""
+        """Nothing else is preallocated."""
         return []
 
 
-class Btrfs(PreallocatedDiffs, LaminaTest):
-    """btrfs."""
-
-    system = BTRFS
-
-
-class Tmpfs(PreallocatedDiffs, LaminaTest):
+class DiffsOnTmpfs(PreallocatedDiffs, MountedStore, LaminaTest):
     """tmpfs, where only a read through a mapping fills holes, and nothing can tell afterwards."""
 
     system = TMPFS
@@ -222,7 +197,7 @@ class FilledByTheFileSystem(LaminaTest):
         self.done("ingest", diff, "--parent", self.parent, "--out", child)
         self.assert_resolves_to(child, memory)
 
-    def test_doctor_says_so(self) -> None:
+    def test_doctor_says_that_preallocated_files_are_refused(self) -> None:
         report = self.done("doctor", self.mounted, "--json").json
         holes, = (finding for finding in report["file_system"] if finding["subject"] == "holes")
         self.assertIn("preallocated files are refused", holes["detail"])
@@ -254,7 +229,8 @@ class OverlayTest(LaminaTest):
                 merged = mount_overlay(self, self.directory, self.lower, self.upper, options)
                 self.refused(EXIT_FAILED, "ingest", merged / "diff", "--parent", self.parent,
                              "--out", self.store / "child",
-                             names=[merged / "diff", "lower layer", "directory that it was written"])
+                             names=[merged / "diff", "lower layer",
+                                    "directory that it was written"])
 
     def test_a_file_of_the_upper_layer_is_stored(self) -> None:
         merged = mount_overlay(self, self.directory, self.lower, self.upper)
@@ -271,7 +247,7 @@ class OverlayTest(LaminaTest):
         self.done("ingest", diff, "--parent", self.parent, "--out", self.store / "child")
         self.assert_resolves_to(self.store / "child", memory)
 
-    def test_layers_of_one_file_system_are_one(self) -> None:
+    def test_a_file_of_a_lower_layer_on_the_same_file_system_is_stored(self) -> None:
         lower = self.upper / "lower"
         lower.mkdir()
         diff, memory = self.diff_in(lower)
@@ -287,17 +263,11 @@ class OverlayTest(LaminaTest):
         self.assertEqual(overlay["verdict"], "warning")
 
 
-class QueuedDiffTest(SandboxTest):
-    """A diff that is acknowledged and not yet a snapshot may be read by anybody."""
+@on_each(EXT4, XFS, XFS_EXTENT_SIZE, BTRFS, TMPFS, base=SandboxTest)
+class QueuedDiffs:
+    """A diff that is acknowledged and not yet a snapshot may be read by any process."""
 
-    def check_queued(self, system: FileSystem, prepare: Callable[[Path], None] | None = None,
-                     readers: Iterable[Callable[[Path], None]] = READERS[1:3]) -> None:
-        """Pauses whose files are read before they are looked at; compares every block."""
-        mounted = mount(self, self.directory, system)
-        if prepare is not None:
-            prepare(mounted)
-        self.store = mounted / "store"
-        self.store.mkdir()
+    def test_a_diff_that_the_frozen_hook_reads_has_every_block(self) -> None:
         reader = (f"{sys.executable} -c 'import sys; sys.path.insert(0, sys.argv[1]); "
                   "import test_holes, pathlib; getattr(test_holes, sys.argv[2])"
                   "(*pathlib.Path(sys.argv[3]).glob(\"memfile.*-*\"))' "
@@ -305,7 +275,7 @@ class QueuedDiffTest(SandboxTest):
         vm = self.fresh("--seed", "3")
         vm.tell("run 500 1")
         self.pause(vm, "a", "--after", "resume")
-        for number, read in enumerate(readers):
+        for number, read in enumerate((read_by_checksum, read_by_mapping)):
             with self.subTest(read.__name__):
                 vm.tell(f"run 300 {number + 2}")
                 vm.tell(f"clear {number + 9}")
@@ -315,27 +285,12 @@ class QueuedDiffTest(SandboxTest):
                 truth = self.directory / f"truth-{number}"
                 self.assertEqual(vm.create("Full", self.directory / "state", truth).status, 204)
                 contents = truth.read_bytes()
-                found = self.materialized(self.store / "a", directory=self.directory)
+                found = self.materialized(self.store / "a", directory=self.mounted)
                 wrong = [page for page in range(len(contents) // PAGE_BYTES)
                          if contents[page * PAGE_BYTES:(page + 1) * PAGE_BYTES] !=
                          found[page * PAGE_BYTES:(page + 1) * PAGE_BYTES]]
                 self.assertEqual(wrong, [])
                 vm.resume()
-
-    def test_on_ext4(self) -> None:
-        self.check_queued(EXT4)
-
-    def test_on_xfs(self) -> None:
-        self.check_queued(XFS)
-
-    def test_on_xfs_whose_files_are_preallocated(self) -> None:
-        self.check_queued(XFS, prepare=set_extent_size)
-
-    def test_on_btrfs(self) -> None:
-        self.check_queued(BTRFS)
-
-    def test_on_tmpfs(self) -> None:
-        self.check_queued(TMPFS)
 
 
 class CopiedDiffTest(LaminaTest):
@@ -381,11 +336,11 @@ class CopiedDiffTest(LaminaTest):
         self.assertEqual(self.notes(diff, "--zeros", "written"), [])
         self.assertEqual(self.notes(diff, "--zeros", "inherit"), [])
 
-    def test_a_diff_with_zeros_and_a_small_one_get_none(self) -> None:
+    def test_a_diff_with_zeros_and_a_small_one_get_no_note(self) -> None:
         self.assertEqual(self.notes(self.diff(600, 1)), [])
         self.assertEqual(self.notes(self.diff(100, 0)), [])
 
-    def test_a_full_file_gets_none(self) -> None:
+    def test_a_full_file_gets_no_note(self) -> None:
         full = write_diff(self.directory / "full", self.memory, range(PAGES))
         outcome = self.done("ingest", full, "--out", self.store / "full", "--json")
         self.assertEqual(outcome.json["notes"], [])

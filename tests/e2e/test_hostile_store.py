@@ -74,7 +74,7 @@ class HostileStore(LaminaTest):
         self.writers()
         self.assertFalse((self.store / ".tmp" / OTHER_ID).exists())
 
-    def test_a_link_in_a_snapshot_goes_without_what_it_leads_to(self) -> None:
+    def test_removing_a_snapshot_removes_its_links_and_not_their_targets(self) -> None:
         (self.store / "s" / "link").symlink_to(self.outside)
         (self.store / "s" / "file").symlink_to(self.outside / "precious")
         self.writers()
@@ -82,7 +82,7 @@ class HostileStore(LaminaTest):
         self.assert_untouched()
         self.assertEqual(os.listdir(self.store / ".tmp"), [])
 
-    def test_what_is_mounted_in_the_store_is_not_emptied(self) -> None:
+    def test_a_mount_in_the_store_is_not_emptied(self) -> None:
         mounted = []
         for number, make in enumerate((lambda place: bind(self, self.outside, place / "mounted"),
                                        lambda place: mount(self, place, TMPFS))):
@@ -91,7 +91,7 @@ class HostileStore(LaminaTest):
             mounted.append(make(place))
         (mounted[1] / "file").write_text("mounted")
         for _ in range(2):
-            # What cannot be removed keeps nobody from writing.
+            # A directory that cannot be removed does not stop the command.
             outcome = lamina("recover", self.store)
             self.assertEqual(outcome.code, EXIT_DONE, str(outcome))
             for point in mounted:
@@ -99,7 +99,7 @@ class HostileStore(LaminaTest):
         self.assertEqual((mounted[1] / "file").read_text(), "mounted")
         self.assert_untouched()
 
-    def test_a_record_that_names_another_directory_has_nothing_removed(self) -> None:
+    def test_a_record_that_names_another_directory_removes_nothing(self) -> None:
         for path in (str(self.outside), f"{self.outside}/", f"{self.outside}/lamina-x", "/",
                      f"lamina-{SOME_ID}"):
             with self.subTest(path):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Whatever its starter has left: what a process of lamina begins with, and gives its children.
+"""What a process of lamina inherits from its starter, and what its children inherit.
 
 Environment: LAMINA, LAMINAD and FAKE_FIRECRACKER are the binaries.
 """
@@ -71,7 +71,7 @@ class InheritedTest(DaemonTest):
 
 
 class PageServerTest(InheritedTest):
-    """The page server that a resume starts outlives whoever resumed."""
+    """The page server that a resume starts outlives the process that resumed."""
 
     def started(self) -> Any:
         """A VM that was resumed by an odd agent."""
@@ -85,10 +85,10 @@ class PageServerTest(InheritedTest):
         return vm
 
     def servers(self) -> list[int]:
-        """Its processes; the agent gave the store a relative path, which is no use to them."""
+        """Its processes; the agent gave the store a relative path, which they cannot use."""
         return page_servers_of(self.store)
 
-    def test_it_begins_as_a_service_manager_would_start_it(self) -> None:
+    def test_it_starts_with_clean_signals_limits_and_descriptors(self) -> None:
         vm = self.started()
         wait_until(lambda: len(self.servers()) == 2, "it has a worker")
         for pid in self.servers():
@@ -108,11 +108,11 @@ class PageServerTest(InheritedTest):
             self.assertNotIn(str(self.lock), files.values())
             self.assertNotEqual(os.getsid(pid), os.getsid(0))
         os.close(self.writing)
-        # The end of the file: nobody has the other end.
+        # The end of the file: no process has the other end.
         self.assertTrue(select.select([self.reading], [], [], TIMEOUT_S)[0])
         self.check(vm)
 
-    def test_a_worker_that_is_killed_is_succeeded(self) -> None:
+    def test_a_killed_worker_is_replaced(self) -> None:
         vm = self.started()
         os.close(self.writing)
         wait_until(lambda: len(self.servers()) == 2, "it has a worker")
@@ -121,7 +121,7 @@ class PageServerTest(InheritedTest):
         vm.tell("touch 200 1")
         self.check(vm)
 
-    def test_started_by_hand_it_leaves_the_directory_and_still_succeeds_itself(self) -> None:
+    def test_started_by_hand_it_leaves_the_directory_and_still_replaces_itself(self) -> None:
         os.close(self.writing)
         self.pause(self.fresh(), "a")
         log = self.directory / "serve.log"
@@ -154,14 +154,14 @@ class PageServerTest(InheritedTest):
 class HookTest(InheritedTest):
     """A hook begins clean, and its verdict is known."""
 
-    def test_a_hook_begins_with_default_signals_and_no_descriptors(self) -> None:
+    def test_a_hook_starts_with_default_signals_and_no_descriptors(self) -> None:
         vm = self.fresh()
         seen = self.directory / "seen"
         # The directory must be there for a shell whose umask masks all but the owner's rights.
         self.run_oddly("pause", "--api", vm.api_socket, "--store", self.store, "--name", "a",
                        "--after", "resume", "--no-daemon", "--frozen-hook",
                        f"exec > {seen}; grep -E '^Sig(Ign|Blk)' /proc/self/status; ulimit -n; "
-                       f"ls /proc/self/fd; pwd; while :; do echo x; done | head -n 1")
+                       f"ls /proc/self/fd; pwd; while echo x; do :; done | head -n 1")
         os.close(self.writing)
         lines = seen.read_text().split("\n")
         # posix_spawn(3) has the C library's own two, 32 and 33, ignored.
@@ -173,7 +173,7 @@ class HookTest(InheritedTest):
             if not path.is_symlink():
                 self.assertEqual(stat.S_IMODE(path.stat().st_mode) & 0o600, 0o600, path)
 
-    def test_a_hook_that_fails_fails_the_pause_and_one_that_succeeds_does_not(self) -> None:
+    def test_a_pause_fails_exactly_when_its_hook_fails(self) -> None:
         os.close(self.writing)
         vm = self.fresh()
         for hook, code in (("exit 0", EXIT_DONE), ("exit 3", EXIT_FAILED)):
@@ -199,7 +199,7 @@ class DaemonStartTest(InheritedTest):
         wait_until(listen.is_socket, "it listens")
         return process
 
-    def test_it_begins_clean_keeps_what_was_configured_and_stops(self) -> None:
+    def test_it_starts_clean_with_the_configured_priorities_and_stops(self) -> None:
         process = self.start_oddly(odd_start())
         os.close(self.writing)
         wait_until(lambda: HANDLED.isdisjoint(inherited.blocked(process.pid)), "it has begun")
@@ -213,7 +213,7 @@ class DaemonStartTest(InheritedTest):
         process.terminate()
         self.assertEqual(process.wait(TIMEOUT_S), EXIT_DONE)
 
-    def test_without_descriptors_it_logs_into_no_file_of_its_own(self) -> None:
+    def test_without_descriptors_it_does_not_log_into_its_own_files(self) -> None:
         os.close(self.writing)
 
         def close_all() -> None:
@@ -258,7 +258,7 @@ class CommandTest(InheritedTest):
                                   stderr=subprocess.PIPE)
         self.assertEqual(done.returncode, EXIT_FAILED)
 
-    def test_it_works_without_any_descriptor(self) -> None:
+    def test_a_pause_without_descriptors_makes_the_snapshot_and_fails(self) -> None:
         os.close(self.writing)
 
         def close_all() -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pause, resume, recover: a sandbox gets back what it had, whatever happens in between.
+"""Pause, resume, recover: a sandbox gets back what it had, also after kills and failures.
 
 Environment: LAMINA and FAKE_FIRECRACKER are the binaries.
 """
@@ -91,7 +91,7 @@ class PauseTest(SandboxTest):
             self.skipTest("tmpfs cannot be mounted")
         self.addCleanup(os.system, f"umount {directory}")
 
-    def test_what_is_not_acknowledged_is_discarded_and_the_next_is_full(self) -> None:
+    def test_an_unacknowledged_pause_is_discarded_and_the_next_is_full(self) -> None:
         for point in ("create-refuse", "create-after-dump", "create-no-answer", "create-enospc"):
             with self.subTest(point):
                 name = f"at-{point}"
@@ -166,19 +166,19 @@ class PauseTest(SandboxTest):
         self.pause_fails(EXIT_NOT_FOUND, vm, "a", "--attach", self.directory / "missing")
         self.assertEqual(vm.state(), "Running")
 
-    def test_what_cannot_be_paused_is_refused(self) -> None:
+    def test_a_pause_without_a_vm_or_with_an_invalid_name_is_refused(self) -> None:
         self.assertIn("no VM", self.pause_fails(EXIT_FAILED, self.waiting(), "a"))
         vm = self.fresh()
         for name in ("../x", "a/b", "../store/a", ".vms", "", "-a"):
             outcome = lamina("pause", "--api", vm.api_socket, "--store", self.store,
                              f"--name={name}")
             self.assertEqual(outcome.code, EXIT_USAGE, str(outcome))
-        outcome = lamina("pause", "--api", self.directory / "nobody", "--store", self.store,
+        outcome = lamina("pause", "--api", self.directory / "unused", "--store", self.store,
                          "--name", "a")
         self.assertEqual(outcome.code, EXIT_NOT_FOUND, str(outcome))
         self.assertEqual(vm.state(), "Running")
 
-    def test_one_vm_is_paused_by_one_at_a_time(self) -> None:
+    def test_a_second_pause_of_a_vm_is_busy(self) -> None:
         vm = self.fresh()
         vm.tell("fail create-slow")
         first = self.start("pause", "--api", vm.api_socket, "--store", self.store, "--name", "a",
@@ -253,7 +253,7 @@ class ResumeTest(SandboxTest):
         again, _ = self.resume("a", "--mode", "uffd")
         self.check(again)
 
-    def test_all_our_processes_killed_the_vm_goes_on_after_recover(self) -> None:
+    def test_a_vm_goes_on_after_recover_though_all_processes_were_killed(self) -> None:
         vm = self.fresh()
         vm.tell("run 2000 1")
         self.pause(vm, "a")
@@ -278,7 +278,7 @@ class ResumeTest(SandboxTest):
             self.assertTrue(resumed.result()[1]["started_page_server"])
         self.check(vm)
 
-    def test_nobody_else_may_read_what_is_stored(self) -> None:
+    def test_stored_files_are_accessible_to_their_owner_only(self) -> None:
         before = os.umask(0)
         self.addCleanup(os.umask, before)
         vm = self.fresh()
@@ -286,7 +286,7 @@ class ResumeTest(SandboxTest):
         self.pause(vm, "a", "--after", "resume")
         vm.tell("run 500 2")
         attached = self.directory / "attached"
-        attached.write_text("of everybody")
+        attached.write_text("readable by all")
         self.pause(vm, "a", "--attach", attached)
         self.done("fork", self.store / "a", self.store / "b")
         by_faults, _ = self.resume("a", "--mode", "uffd", "--record")
@@ -300,10 +300,10 @@ class ResumeTest(SandboxTest):
                 mode = stat.S_IMODE(path.lstat().st_mode)
                 if mode & 0o077 and not path.is_symlink():
                     open_to_others[str(path.relative_to(self.store))] = oct(mode)
-        # VMs of other users connect to it, by a link into their jails: `.vms` leads nobody there.
+        # VMs of other users connect to it by a link in their jails; `.vms` is closed to them.
         self.assertEqual(open_to_others, {".vms/page-server.sock": "0o666"})
 
-    def test_two_resumes_into_one_process_are_one(self) -> None:
+    def test_a_second_resume_into_one_process_is_busy(self) -> None:
         self.pause(self.fresh(), "a")
         for mode in ("uffd", "file"):
             with self.subTest(mode):
@@ -334,7 +334,7 @@ class ResumeTest(SandboxTest):
                     self.recover()
                     self.assertEqual(self.pins(), [])
 
-    def test_what_cannot_be_resumed_is_refused(self) -> None:
+    def test_a_resume_of_a_bad_snapshot_or_into_a_used_process_is_refused(self) -> None:
         vm = self.fresh()
         self.pause(vm, "a", "--after", "resume")
         (self.store / "c").mkdir()
@@ -366,12 +366,12 @@ class ResumeTest(SandboxTest):
         self.recover()
         self.assertEqual((list((self.store / ".maps").iterdir()), self.pins()), ([], []))
 
-    def test_where_the_state_was_made_is_compared(self) -> None:
+    def test_a_resume_by_another_version_gets_a_note(self) -> None:
         self.pause(self.fresh("--version", "1.15.0"), "a")
         _, report = self.resume("a", vm=self.waiting("--version", "1.16.0"))
         self.assertIn("1.15.0", " ".join(report["notes"]))
 
-    def test_in_a_jail_of_another_user(self) -> None:
+    def test_a_vm_in_a_jail_of_another_user_is_paused_and_resumed(self) -> None:
         jail = self.directory / "jail"
         jail.mkdir()
         os.chown(jail, OTHER_USER, OTHER_USER)
@@ -424,12 +424,12 @@ class RecoverTest(SandboxTest):
         self.assertEqual(facts["pause_id"], first["pause_id"])
         self.assertEqual(self.pause(vm, "a")["kind"], "full")
 
-    def test_a_journal_that_cannot_be_read_is_not_taken_for_none(self) -> None:
+    def test_an_unreadable_journal_is_not_taken_for_a_missing_one(self) -> None:
         vm, other = self.fresh(), self.fresh()
         self.pause(vm, "a", "--after", "resume")
         vm.tell("run 100 2")
         before = set(os.listdir(self.store / ".pending"))
-        # Acknowledged, and cannot be published: its lock cannot be had.
+        # Acknowledged, and cannot be published: its lock cannot be taken.
         self.pause_fails(EXIT_FAILED, vm, "c", "--after", "resume", "--frozen-hook",
                          f"mkdir {self.store}/.lock/c@$LAMINA_PAUSE_ID; exit 1")
         journal, = (name for name in set(os.listdir(self.store / ".pending")) - before
@@ -438,7 +438,7 @@ class RecoverTest(SandboxTest):
         os.rename(self.store / ".pending" / journal, kept)
         os.mkdir(self.store / ".pending" / journal)
         self.pause_fails(EXIT_FAILED, vm, "a")
-        self.pause_fails(EXIT_FAILED, other, "d")  # nobody knows whose it is
+        self.pause_fails(EXIT_FAILED, other, "d")  # the journal may be of this VM
         vm.kill()
         vm.wait()
         outcome = lamina("recover", self.store)
@@ -474,7 +474,7 @@ class RecoverTest(SandboxTest):
                 pausing.kill()
         self.check(again)
 
-    def test_one_whose_create_waits_for_a_page_is_not_waited_for_without_a_server(self) -> None:
+    def test_recover_restarts_the_page_server_that_a_create_waits_for(self) -> None:
         vm = self.fresh()
         vm.tell("run 2000 1")
         self.pause(vm, "a")
@@ -513,7 +513,7 @@ class NothingIsTakenForGranted(SandboxTest):
              str(self.store), "--name", name, *options], stderr=subprocess.DEVNULL)
         process.wait()
 
-    def test_a_pin_without_an_acknowledged_load_is_no_base(self) -> None:
+    def test_after_an_unacknowledged_load_the_pause_is_full(self) -> None:
         first = self.fresh()
         first.tell("run 300 1")
         self.pause(first, "a")
@@ -523,7 +523,7 @@ class NothingIsTakenForGranted(SandboxTest):
         vm = self.waiting()
         self.killed_resume(vm, "a", "--mode", "file")
         self.assertEqual(vm.state(), "Not started")
-        # Somebody else loads another state.
+        # Another program loads another state.
         vm.done("PUT", "/snapshot/load", {
             "snapshot_path": str(self.store / "b" / "snapfile"),
             "mem_backend": {"backend_type": "File", "backend_path": str(self.dumped("b"))},
@@ -538,7 +538,7 @@ class NothingIsTakenForGranted(SandboxTest):
         self.done("materialize", self.store / name, "--out", path)
         return path
 
-    def test_a_journal_that_cannot_be_read_allows_no_diff(self) -> None:
+    def test_an_invalid_journal_makes_the_next_pause_full(self) -> None:
         vm = self.fresh()
         vm.tell("run 200 1")
         self.pause(vm, "a", "--after", "resume")
@@ -581,14 +581,14 @@ class NothingIsTakenForGranted(SandboxTest):
         self.assertEqual(vm.state(), "Running")
         self.assert_nothing_left()
 
-    def test_a_link_in_the_name_s_place_is_refused_before_the_vm_is_frozen(self) -> None:
+    def test_a_name_that_is_a_link_is_refused_before_the_vm_is_frozen(self) -> None:
         vm = self.fresh()
         self.pause(vm, "a", "--after", "resume")
         (self.store / "link").symlink_to("a")
         self.assertIn("symbolic link", self.pause_fails(EXIT_FAILED, vm, "link"))
         self.assertEqual(vm.state(), "Running")
 
-    def test_a_name_that_is_taken_meanwhile_costs_the_name_only(self) -> None:
+    def test_a_pause_whose_name_is_taken_meanwhile_gets_another_name(self) -> None:
         vm = self.fresh()
         vm.tell("run 100 1")
         self.pause(vm, "a", "--after", "resume")
@@ -598,7 +598,7 @@ class NothingIsTakenForGranted(SandboxTest):
         self.assert_nothing_left()
         self.done("verify", report["snapshot"])
 
-    def test_a_queued_pause_whose_files_are_gone_is_made_up_for(self) -> None:
+    def test_after_a_queued_pause_lost_its_files_the_next_is_full(self) -> None:
         jail = self.directory / "jail"
         jail.mkdir()
         os.chown(jail, OTHER_USER, OTHER_USER)
@@ -633,7 +633,7 @@ class NothingIsTakenForGranted(SandboxTest):
                 self.assert_nothing_left()
                 PauseTest.assert_same_memory(self, vm, way)  # type: ignore[arg-type]
 
-    def test_a_full_disk_in_the_hook_still_ends_well(self) -> None:
+    def test_a_disk_filled_by_the_hook_does_not_fail_the_pause(self) -> None:
         small = self.directory / "small"
         small.mkdir()
         PauseTest.mount_tmpfs(self, small, "64m")  # type: ignore[arg-type]
@@ -731,7 +731,7 @@ class NothingIsTakenForGranted(SandboxTest):
                 self.assertNotIn(b"another tenant's", path.read_bytes())
         self.assertEqual(vm.state(), "Running")
 
-    def test_another_directory_in_the_place_of_the_one_in_the_jail_is_left_alone(self) -> None:
+    def test_another_directory_in_the_jail_directorys_place_is_left_alone(self) -> None:
         jail = self.directory / "jail"
         jail.mkdir()
         os.chown(jail, OTHER_USER, OTHER_USER)
@@ -750,7 +750,7 @@ class NothingIsTakenForGranted(SandboxTest):
         self.assertEqual(list(jail.glob("lamina-*")), [])
         self.check(self.resume("a")[0])
 
-    def test_the_page_server_s_log_is_no_link(self) -> None:
+    def test_a_page_server_s_log_that_is_a_link_is_refused(self) -> None:
         self.pause(self.fresh(), "a")
         log = self.store / ".vms" / "page-server.log"
         log.symlink_to(self.directory / "made")
@@ -762,7 +762,7 @@ class NothingIsTakenForGranted(SandboxTest):
         self.assertFalse((self.directory / "made").exists())
         self.assertEqual(self.pins(), [])
 
-    def test_a_deep_tree_in_the_jail_holds_nobody_up(self) -> None:
+    def test_a_pause_leaves_a_deep_tree_in_the_jail_with_a_note(self) -> None:
         jail = self.directory / "jail"
         jail.mkdir()
         os.chown(jail, OTHER_USER, OTHER_USER)
@@ -772,7 +772,7 @@ class NothingIsTakenForGranted(SandboxTest):
         self.assertIn("stays", " ".join(report["notes"]))
         self.done("verify", self.store / "a")
 
-    def test_from_another_pid_namespace_nobody_is_taken_for_dead(self) -> None:
+    def test_a_recovery_from_another_pid_namespace_keeps_live_vms(self) -> None:
         vm = self.fresh()
         self.pause(vm, "a", "--after", "resume")
         import subprocess

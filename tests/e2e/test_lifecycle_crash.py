@@ -3,7 +3,7 @@
 
 A first run under strace lists the calls with which a command changes the disk and talks to
 Firecracker. Then the sandbox lives on, and in each round the command is killed at another of them,
-or that call fails. Whatever the moment, after `lamina recover` (itself killed somewhere, then
+or that call fails. At every step, after `lamina recover` (itself killed somewhere, then
 given again):
 
 * every snapshot is whole, and the name holds the old pause or the new one;
@@ -36,7 +36,7 @@ from mounts import TMPFS, mount
 class LifecycleCrash(CrashTest):
     """One command, at every step."""
 
-    def test_the_first_pause(self) -> None:
+    def test_a_first_pause_survives_every_fault(self) -> None:
         def prepare(life: Life) -> None:
             life.start()
             shutil.rmtree(life.store)
@@ -45,11 +45,11 @@ class LifecycleCrash(CrashTest):
         self.torture(Scenario(prepare, lambda life: life.pause_words("--after", "stay"),
                               check_pause("stay"), every=2, modes=("file",)))
 
-    def test_a_checkpoint_by_a_diff(self) -> None:
+    def test_a_checkpoint_by_a_diff_survives_every_fault(self) -> None:
         self.torture(Scenario(Life.renew, lambda life: life.pause_words("--after", "resume"),
                               check_pause("resume")))
 
-    def test_a_diff_after_which_the_vm_is_stopped(self) -> None:
+    def test_a_diff_after_which_the_vm_is_stopped_survives_every_fault(self) -> None:
         def prepare(life: Life) -> None:
             if not is_alive(life):
                 life.start()
@@ -59,26 +59,26 @@ class LifecycleCrash(CrashTest):
         self.torture(Scenario(prepare, lambda life: life.pause_words("--after", "stop"),
                               check_pause("stop"), every=2))
 
-    def test_a_diff_with_hook_and_attached_file(self) -> None:
+    def test_a_diff_with_hook_and_attached_file_survives_every_fault(self) -> None:
         self.torture(Scenario(
             Life.renew,
             lambda life: life.pause_words("--after", "resume", "--frozen-hook", "true", "--attach",
                                           life.disk),
             check_pause("resume", lacks_files=True), every=3))
 
-    def test_a_diff_of_a_vm_that_is_paused_already(self) -> None:
+    def test_a_diff_of_a_paused_vm_survives_every_fault(self) -> None:
         def prepare(life: Life) -> None:
             life.renew()
             life.vm.pause()
         self.torture(Scenario(prepare, lambda life: life.pause_words("--after", "stay"),
                               check_pause("stay", was_running=False), every=4))
 
-    def test_a_resume_by_page_faults(self) -> None:
+    def test_a_resume_by_page_faults_survives_every_fault(self) -> None:
         self.torture(Scenario(self.prepare_resume,
                               lambda life: life.resume_words("--mode", "uffd"), check_resume,
                               every=2))
 
-    def test_a_resume_by_file(self) -> None:
+    def test_a_resume_by_file_survives_every_fault(self) -> None:
         self.torture(Scenario(self.prepare_resume,
                               lambda life: life.resume_words("--mode", "file"), check_resume,
                               every=3))
@@ -97,19 +97,19 @@ class LifecycleCrash(CrashTest):
             self.skipTest("a jail needs root")
         return prepare_in_jail
 
-    def test_a_checkpoint_in_a_jail(self) -> None:
+    def test_a_checkpoint_in_a_jail_survives_every_fault(self) -> None:
         for elsewhere in (False, True):
             self.torture(Scenario(self.jailed(Life.renew, elsewhere),
                                   lambda life: life.pause_words("--after", "resume"),
                                   check_pause("resume"), every=7, kills_only=True))
 
-    def test_a_resume_in_a_jail(self) -> None:
+    def test_a_resume_in_a_jail_survives_every_fault(self) -> None:
         for elsewhere in (False, True):
             self.torture(Scenario(self.jailed(self.prepare_resume, elsewhere),
                                   lambda life: life.resume_words("--mode", "uffd"), check_resume,
                                   every=8, kills_only=True))
 
-    def test_recovery_of_an_acknowledged_pause_in_a_jail(self) -> None:
+    def test_the_recovery_of_an_acknowledged_pause_in_a_jail_survives_every_fault(self) -> None:
         def check(life: Life, outcome: Outcome) -> None:
             assert life.pause_id() != life.before, "an acknowledged pause is lost"
             assert is_alive(life) and life.vm.state() == "Running"
@@ -117,21 +117,21 @@ class LifecycleCrash(CrashTest):
                               lambda life: ["recover", life.store], check, every=8,
                               kills_only=True))
 
-    def test_recovery_of_an_acknowledged_pause(self) -> None:
+    def test_the_recovery_of_an_acknowledged_pause_survives_every_fault(self) -> None:
         def check(life: Life, outcome: Outcome) -> None:
             assert life.pause_id() != life.before, "an acknowledged pause is lost"
             assert is_alive(life) and life.vm.state() == "Running"
         self.torture(Scenario(leave_acknowledged, lambda life: ["recover", life.store], check,
                               every=3))
 
-    def test_recovery_of_an_acknowledged_pause_of_a_vm_that_has_ended(self) -> None:
+    def test_the_recovery_of_an_ended_vms_pause_survives_every_fault(self) -> None:
         def check(life: Life, outcome: Outcome) -> None:
             assert life.pause_id() != life.before, "an acknowledged pause is lost"
             assert not [name for name in os.listdir(life.store / ".vms") if name[0].isdigit()]
         self.torture(Scenario(leave_acknowledged_of_ended_vm,
                               lambda life: ["recover", life.store], check, every=3))
 
-    def test_nothing_that_cannot_be_read_is_taken_for_nothing(self) -> None:
+    def test_an_unreadable_record_is_not_taken_for_a_missing_one(self) -> None:
         def prepare_unacknowledged(life: Life) -> None:
             life.renew()
             cut_short(life, ANSWER_OF_CREATE, "--after", "resume")
@@ -160,7 +160,7 @@ class LifecycleCrash(CrashTest):
         self.torture(Scenario(leave_acknowledged_of_ended_vm,
                               lambda life: ["recover", life.store], check, every=3, reads=True))
 
-    def test_recovery_of_a_pause_that_was_not_acknowledged(self) -> None:
+    def test_the_recovery_of_an_unacknowledged_pause_survives_every_fault(self) -> None:
         def prepare(life: Life) -> None:
             life.renew()
             cut_short(life, ANSWER_OF_CREATE, "--after", "stop")

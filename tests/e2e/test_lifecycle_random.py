@@ -3,7 +3,7 @@
 
 Each sandbox is a thread that lets its guest run, pauses, checkpoints, resumes, forks, merges and
 removes as its random numbers say; now and then one recovers the store, or kills its page server.
-Whatever the others do meanwhile, every command must succeed, and after every resume and at the end
+Every command must succeed beside those of the others, and after every resume and at the end
 every byte of the guest must be right.
 
 Environment: LAMINA and FAKE_FIRECRACKER are the binaries. SEED repeats the operations of an earlier
@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +32,6 @@ from serving import wait_until
 MEMORY_MIB = 8
 PAGES = MEMORY_MIB << 8
 SANDBOXES = 3
-MEMORY_FS = Path("/dev/shm")
 SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 32)))
 OPERATIONS = int(os.environ.get("OPERATIONS", 200))
 SHORT = OPERATIONS // 5
@@ -44,7 +41,7 @@ class Sandbox:
     """One VM and the snapshots of its life."""
 
     def __init__(self, name: str, store: Path, server: threading.Lock, seed: int) -> None:
-        """`server` is held by who needs the page server not to be killed just now."""
+        """`server` is held by a thread that needs the page server."""
         self.name = name
         self.store = store
         self.server = server
@@ -77,7 +74,7 @@ class Sandbox:
         return outcome
 
     def done_at_last(self, *words: str | Path) -> None:
-        """The same for what is refused while somebody's `compact` is at this snapshot."""
+        """The same for a command that is refused while a `compact` of the snapshot runs."""
         self.trail.append(" ".join(map(str, words)))
 
         def ended() -> bool:
@@ -248,27 +245,23 @@ class LifecycleRandom(SandboxTest):
 
     def use(self, system: FileSystem) -> None:
         """The store is on a file system of its own."""
-        place = self.directory
-        if system.make and "LAMINA_TEST_DIR" not in os.environ and os.access(MEMORY_FS, os.W_OK):
-            place = Path(tempfile.mkdtemp(prefix="lamina-", dir=MEMORY_FS))
-            self.addCleanup(shutil.rmtree, place)
-        self.store = mount(self, place, system) / "store"
+        self.store = mount(self, self.directory, system) / "store"
         self.store.mkdir()
-        # Before it is unmounted, nobody may use it any more.
+        # No process may use it when it is unmounted.
         self.addCleanup(self.stop_page_servers)
 
-    def test_on_the_default_file_system(self) -> None:
+    def test_random_lives_keep_every_byte_on_the_default_file_system(self) -> None:
         self.live(OPERATIONS)
 
-    def test_on_xfs(self) -> None:
+    def test_random_lives_keep_every_byte_on_xfs(self) -> None:
         self.use(XFS)
         self.live(SHORT)
 
-    def test_on_btrfs(self) -> None:
+    def test_random_lives_keep_every_byte_on_btrfs(self) -> None:
         self.use(BTRFS)
         self.live(SHORT)
 
-    def test_on_tmpfs(self) -> None:
+    def test_random_lives_keep_every_byte_on_tmpfs(self) -> None:
         self.use(TMPFS)
         self.live(SHORT)
 

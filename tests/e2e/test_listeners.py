@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True  # the source folder stays clean
 
+from children import Report, child_at_work
 from daemon import Daemon
 from memory_files import EXIT_DONE, lamina, main
 from sandbox import SandboxTest, page_servers_of
@@ -31,27 +31,13 @@ LARGE_LOG_BYTES = 9 << 20
 @contextlib.contextmanager
 def crowd_at(path: Path, processes: int = 1) -> Iterator[None]:
     """Processes that hold connections which ask for nothing; one that is closed is made again."""
-    children = []
-    for _ in range(processes):
-        ready, says = os.pipe()
-        child = os.fork()
-        if child == 0:
-            with contextlib.suppress(BaseException):
-                hold_forever(path, says)
-            os._exit(1)
-        children.append(child)
-        os.close(says)
-        os.read(ready, 1)
-        os.close(ready)
-    try:
+    with contextlib.ExitStack() as stack:
+        for _ in range(processes):
+            stack.enter_context(child_at_work(lambda report: hold_connections(path, report)))
         yield
-    finally:
-        for child in children:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
 
 
-def hold_forever(path: Path, says: int) -> None:
+def hold_connections(path: Path, report: Report) -> None:
     """Connects again and again; the oldest connections are closed by the other end, if at all."""
     clients: list[socket.socket] = []
     count = 0
@@ -65,13 +51,13 @@ def hold_forever(path: Path, says: int) -> None:
             clients.pop(0).close()
         count += 1
         if count == METRICS_CONNECTIONS:
-            os.write(says, b"!")
+            report(b"!")
 
 
 class PageServerOfAStore(SandboxTest):
     """The page server that a resume starts."""
 
-    def test_commands_beside_a_crowd_at_the_metrics(self) -> None:
+    def test_commands_succeed_beside_a_crowd_at_the_metrics_socket(self) -> None:
         self.pause(self.fresh(), "a")
         first, report = self.resume("a", "--mode", "uffd")
         self.assertTrue(report["started_page_server"])
@@ -85,7 +71,7 @@ class PageServerOfAStore(SandboxTest):
         self.assertEqual(lamina("serve", "--status", "--store", self.store).code, EXIT_DONE)
         self.check(first)
 
-    def test_commands_beside_a_crowd_at_the_control_socket(self) -> None:
+    def test_a_resume_succeeds_beside_a_crowd_at_the_control_socket(self) -> None:
         self.pause(self.fresh(), "a")
         self.resume("a", "--mode", "uffd")
         with crowd_at(self.store / ".vms" / "page-server.control", processes=2):
@@ -102,7 +88,7 @@ class PageServerOfAStore(SandboxTest):
         vm, _ = self.resume("a", "--mode", "uffd")
         older = log.with_name("page-server.log.1")
         wait_until(older.exists, "the log is moved")
-        wait_until(lambda: log.exists() and log.stat().st_size < LARGE_LOG_BYTES, "and made anew")
+        wait_until(lambda: log.exists() and log.stat().st_size < LARGE_LOG_BYTES, "a new one comes")
         self.assertGreaterEqual(older.stat().st_size, LARGE_LOG_BYTES)
         servers = page_servers_of(self.store)
         wait_until(lambda: {os.readlink(f"/proc/{pid}/fd/2") for pid in servers} == {str(log)},
@@ -135,7 +121,7 @@ class Laminad(SandboxTest):
             held.append(client)
         return held
 
-    def test_idle_connections_give_way(self) -> None:
+    def test_idle_connections_give_way_to_new_ones(self) -> None:
         for path in (self.metrics, self.daemon.api_socket):
             self.hold(path, API_CONNECTIONS)
             self.assertEqual(self.daemon.done("GET", "/v1/health")["status"], "ok")

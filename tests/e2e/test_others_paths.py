@@ -17,18 +17,19 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 
 from memory_files import (EXIT_FAILED, GuestMemory, LaminaTest, Outcome, PAGE_BYTES, lamina, main,
                           tree_of, write_full)
+from mounts import ext4_in_memory
 from pins import Pin
 
 SOME_ID = "0a1b2c3d-1111-4222-8333-444455556666"
 AREAS = (".tmp", ".pending", ".vms", ".maps", ".counts", ".lock")
-SECRET = b"nobody else is to read this. " * 8
+SECRET = b"for its owner only. " * 12
 OTHER_USER = 12345
-# Nobody drives it: opening it fails, and a device that somebody drives might do something.
+# It has no driver: opening it fails, and a device with one might do something.
 UNUSED_DEVICE = os.makedev(60, 99)
 
 
 class Crafted(LaminaTest):
-    """A store that came from somebody else, and root's commands over it.
+    """A store that another user made, and root's commands over it.
 
     In turn each entry that lamina opens is something else: a link to a file or a directory of a
     third, a pipe, a device. Nothing outside may change, hang or be revealed.
@@ -38,6 +39,9 @@ class Crafted(LaminaTest):
         super().setUp()
         if os.geteuid() != 0:
             self.skipTest("another user's store needs root")
+        self.directory = ext4_in_memory(self, self.directory)
+        self.store = self.directory / "store"
+        self.store.mkdir(exist_ok=True)
         memory = GuestMemory(8 * PAGE_BYTES)
         memory.write(3, b"\x07" * PAGE_BYTES)
         self.file = write_full(self.directory / "memory", memory)
@@ -80,7 +84,7 @@ class Crafted(LaminaTest):
         self.store.rename(self.kept)
 
     def put(self, entry: str, kind: str) -> None:
-        """The store anew, with something else as `entry`."""
+        """A fresh store, with something else as `entry`."""
         if self.store.exists():
             shutil.rmtree(self.store)
         shutil.copytree(self.kept, self.store, symlinks=True)
@@ -138,20 +142,20 @@ class Crafted(LaminaTest):
             kinds = (("link to a snapshot", "link to nothing", "pipe") if entry in self.directories
                      else ("link to a file", "link to nothing", "pipe", "device"))
             for kind in kinds:
-                with self.subTest(entry=entry, kind=kind):
-                    self.put(entry, kind)
-                    yield entry, kind
+                self.put(entry, kind)
+                yield entry, kind
 
-    def test_what_root_unpacked_leads_nowhere(self) -> None:
-        for _ in self.each():
-            for words in (*self.reading()[:6:2], *self.writing()):
-                self.assert_safe(lamina(*words))
-            self.assert_nothing_secret_in_the_store()
+    def test_entries_of_a_store_of_root_lead_out_of_it_nowhere(self) -> None:
+        for entry, kind in self.each():
+            with self.subTest(entry=entry, kind=kind):
+                for words in (*self.reading()[:6:2], *self.writing()):
+                    self.assert_safe(lamina(*words))
+                self.assert_nothing_secret_in_the_store()
 
-    def test_of_another_user_root_only_reads(self) -> None:
-        for _ in self.each():
+    def test_recover_does_not_write_another_users_store(self) -> None:
+        for entry, kind in self.each():
             self.give_away()
-            with self.unchanged(self.store):
+            with self.subTest(entry=entry, kind=kind), self.unchanged(self.store):
                 for words in (*self.reading()[1::4], self.writing()[0]):
                     self.assert_safe(lamina(*words))
 
@@ -160,7 +164,7 @@ class Crafted(LaminaTest):
         for path in (self.store, *self.store.rglob("*")):
             os.lchown(path, OTHER_USER, OTHER_USER)
 
-    def test_another_user_s_store_is_read_and_not_written(self) -> None:
+    def test_another_users_store_is_read_and_not_written(self) -> None:
         shutil.copytree(self.kept, self.store)
         self.give_away()
         with self.unchanged(self.store):
@@ -174,7 +178,7 @@ class Crafted(LaminaTest):
         for words in self.writing()[1:4]:
             self.done(*words, user=OTHER_USER)
 
-    def test_a_readable_store_of_root_s_is_read_by_others_and_not_written(self) -> None:
+    def test_a_readable_store_of_root_is_read_and_not_written_by_others(self) -> None:
         shutil.copytree(self.kept, self.store)
         for path in (self.store, *self.store.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
@@ -211,7 +215,7 @@ class Crafted(LaminaTest):
 
 
 class CallersPaths(LaminaTest):
-    """Links in paths that a caller gives are followed only where nobody else can have made them."""
+    """Links in paths that a caller gives are followed only where no other user can make them."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -224,7 +228,7 @@ class CallersPaths(LaminaTest):
         self.theirs.mkdir()
         os.chown(self.theirs, OTHER_USER, OTHER_USER)
 
-    def test_links_of_our_own_are_followed(self) -> None:
+    def test_own_links_are_followed(self) -> None:
         (self.directory / "a").symlink_to("memory")
         (self.directory / "b").symlink_to(self.directory / "a")
         (self.directory / "way").symlink_to(".")
@@ -233,7 +237,7 @@ class CallersPaths(LaminaTest):
         self.done("ingest", f"{self.directory}/store/../b", "--out", self.store / "t")
         self.done("ingest", "../memory", "--out", "u", cwd=self.store)
 
-    def test_links_in_another_user_s_directory_are_not(self) -> None:
+    def test_links_in_another_users_directory_are_not_followed(self) -> None:
         deep = self.theirs / "ours"
         deep.mkdir()
         for place in (self.theirs, deep):
@@ -247,7 +251,7 @@ class CallersPaths(LaminaTest):
                     self.refused(EXIT_FAILED, "ingest", *words, "--out", self.store / "s",
                                  names=["symbolic link", "not followed"])
 
-    def test_in_a_shared_directory_only_root_s_and_ours_are(self) -> None:
+    def test_in_a_shared_directory_another_users_link_is_not_followed(self) -> None:
         shared = self.directory / "shared"
         shared.mkdir()
         shared.chmod(0o1777)
@@ -258,7 +262,7 @@ class CallersPaths(LaminaTest):
                      names=["symbolic link", "not followed"])
         self.done("ingest", shared / "ours", "--out", self.store / "s")
 
-    def test_a_file_of_a_third_that_was_linked_there_is_not_read(self) -> None:
+    def test_a_hard_link_to_a_third_users_file_is_not_read(self) -> None:
         os.link(self.secret, self.theirs / "state")
         self.refused(EXIT_FAILED, "ingest", self.memory, "--out", self.store / "s", "--vmstate",
                      self.theirs / "state", names=["2 names", "can have linked it there"])

@@ -50,7 +50,7 @@ class EveryByteIsRight(ServeTest):
                     self.assertGreater(vm.report()["removes"], 0)
                     self.end_cleanly(server)
 
-    def test_a_memory_that_ends_in_a_page(self) -> None:
+    def test_a_memory_that_ends_inside_a_page_is_served(self) -> None:
         memory = random_memory(self.rng, 50 * PAGE_BYTES + 1234)
         snapshot = self.ingest_full(memory, "short")
         truth = self.truth(memory, "short")
@@ -58,7 +58,7 @@ class EveryByteIsRight(ServeTest):
             self.assert_right(Vm(server.socket, truth, regions=str(51 * PAGE_BYTES)))
             self.end_cleanly(server)
 
-    def test_several_regions_and_ways_to_hand_over(self) -> None:
+    def test_several_regions_are_served_after_every_kind_of_handshake(self) -> None:
         snapshot, truth, _ = self.chain("r", 1024, 3)
         sizes = [300, 1, 523, 200]
         regions = ",".join(str(pages * PAGE_BYTES) for pages in sizes)
@@ -69,7 +69,7 @@ class EveryByteIsRight(ServeTest):
                                          regions=regions))
             self.end_cleanly(server)
 
-    def test_offsets_beyond_2_gib(self) -> None:
+    def test_offsets_beyond_2_gib_are_served(self) -> None:
         far = (2 << 30) + 4096 * 5
         memory = GuestMemory(far + 256 * PAGE_BYTES)
         for page in range(far // PAGE_BYTES, far // PAGE_BYTES + 256, 3):
@@ -89,7 +89,7 @@ class EveryByteIsRight(ServeTest):
             self.assert_right(vm)
             self.end_cleanly(server)
 
-    def test_huge_pages(self) -> None:
+    def test_huge_pages_are_served(self) -> None:
         pages = 4 * HUGE_PAGE_BYTES // PAGE_BYTES
         snapshot, truth, _ = self.chain("huge", pages, 3)
         with huge_pages(6) as available:
@@ -105,7 +105,7 @@ class EveryByteIsRight(ServeTest):
                     self.assert_right(vm)
                     self.end_cleanly(server)
 
-    def test_many_vms_of_two_snapshots(self) -> None:
+    def test_many_vms_of_two_snapshots_are_served(self) -> None:
         first, first_truth, _ = self.chain("one", 600, 2)
         second, second_truth, _ = self.chain("two", 500, 3)
         with self.serving(first, second, options=("--populate", "all", "--workers", "3")) as server:
@@ -117,7 +117,7 @@ class EveryByteIsRight(ServeTest):
 
 
 class Killed(ServeTest):
-    """Whatever of the server is killed, no VM notices more than a delay."""
+    """Processes of the server are killed; no VM notices more than a delay."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -149,7 +149,7 @@ class Killed(ServeTest):
             server.kill_worker()
             worker = server.wait_for_another(worker)
 
-    def test_workers(self) -> None:
+    def test_vms_survive_killed_workers(self) -> None:
         for populate in ("none", "all"):
             with self.loaded("--populate", populate, "--workers", "2") as server:
                 self.kill_workers(server, WORKER_KILLS // 2)
@@ -177,11 +177,11 @@ class Killed(ServeTest):
         print(f"  {count} kills, {len(vms)} VMs in {time.monotonic() - start:.1f} s", flush=True)
         self.end_cleanly(server)
 
-    def test_supervisors(self) -> None:
+    def test_vms_survive_killed_supervisors(self) -> None:
         with self.serving(self.snapshot, self.other, options=("--populate", "all")) as server:
             self.kill_under_long_lives(server, SUPERVISOR_KILLS, server.kill_supervisor)
 
-    def test_replaced(self) -> None:
+    def test_vms_survive_replaced_servers(self) -> None:
         with self.loaded() as server:
             for _ in range(REPLACEMENTS):
                 self.moment()
@@ -189,7 +189,7 @@ class Killed(ServeTest):
                 server.signal(signal.SIGHUP)
                 server.wait_for_another(worker)
 
-    def test_all_at_once(self) -> None:
+    def test_a_new_start_finds_the_vms_of_a_killed_server(self) -> None:
         """VMs of a server that is gone are found by the next start."""
         reacquired: list[float] = []
 
@@ -202,7 +202,7 @@ class Killed(ServeTest):
             self.kill_under_long_lives(server, FULL_KILLS, kill_and_start)
         self.assertEqual(reacquired, [1 + number // 3 for number in range(FULL_KILLS)])
 
-    def test_a_snapshot_that_is_gone_or_another_kills_its_vms(self) -> None:
+    def test_a_removed_or_replaced_snapshot_kills_its_vms_only(self) -> None:
         """Only those: the others go on."""
         def remove() -> None:
             shutil.rmtree(self.snapshot)
@@ -232,7 +232,7 @@ class Killed(ServeTest):
                 self.assert_right(kept)
                 self.end_cleanly(server)
 
-    def test_a_snapshot_that_was_merged_meanwhile_is_the_same(self) -> None:
+    def test_a_snapshot_merged_meanwhile_goes_on_to_be_served(self) -> None:
         with self.serving(self.snapshot) as server:
             vm = Vm(server.socket, self.truth_file, "--operations", FOREVER, wait=True)
             wait_until(lambda: server.vms_on_record() == 1, server.said())
@@ -242,8 +242,8 @@ class Killed(ServeTest):
             self.assert_right(vm)
             self.end_cleanly(server)
 
-    def test_who_had_not_finished_its_handshake_is_killed(self) -> None:
-        """Such a VM waits for pages that nobody can give it."""
+    def test_a_vm_that_had_not_finished_its_handshake_is_killed(self) -> None:
+        """Such a VM waits for pages that no server can give it."""
         with self.serving(self.snapshot) as server:
             waiting = [Vm(server.socket, self.truth_file, "--misbehave", kind).wait_connected()
                        for kind in ("silent", "half")]
@@ -256,7 +256,7 @@ class Killed(ServeTest):
                 self.assert_killed(vm)
             self.end_cleanly(server)
 
-    def test_a_restart_before_the_old_worker_is_gone(self) -> None:
+    def test_a_start_takes_over_from_a_worker_that_still_dies(self) -> None:
         """The state of a VM whose old server still dies is found a moment later."""
         with self.serving(self.snapshot) as server:
             vm = Vm(server.socket, self.truth_file, "--operations", FOREVER, wait=True)
@@ -274,7 +274,7 @@ class Killed(ServeTest):
 
 
 class FailsClosed(ServeTest):
-    """A VM whose memory cannot be served is killed, told in one line, and nobody else notices."""
+    """A VM whose memory cannot be served is killed, with one line in the log; other VMs go on."""
 
     def check(self, damage: Callable[[Path], None], cause: str) -> None:
         """Damages the layer of a served snapshot; its VM must die, the other one must not."""
@@ -295,7 +295,7 @@ class FailsClosed(ServeTest):
             self.assert_right(healthy)
             self.end_cleanly(server)
 
-    def test_a_changed_byte(self) -> None:
+    def test_a_changed_byte_kills_the_vm(self) -> None:
         def flip(layer: Path) -> None:
             start, end = data_map(layer)[0]
             with layer.open("r+b") as stream:
@@ -305,18 +305,18 @@ class FailsClosed(ServeTest):
                 stream.write(bytes([byte[0] ^ 1]))
         self.check(flip, "checksum")
 
-    def test_a_layer_that_was_cut(self) -> None:
+    def test_a_truncated_layer_kills_the_vm(self) -> None:
         self.check(lambda layer: os.truncate(layer, 5 * PAGE_BYTES), "")
 
-    def test_a_layer_that_cannot_be_read(self) -> None:
+    def test_a_read_error_kills_the_vm(self) -> None:
         """The disk below the file system loses its end."""
-        point = mount(self, self.directory, EXT4)
+        image = self.directory / "image"
+        point = mount(self, self.directory, EXT4, image=image)
         memory = random_memory(self.rng, 8000 * PAGE_BYTES, 0.9)
         snapshot = self.ingest_full(memory, "disk", store=point)
         truth = self.truth(memory, "disk")
         with self.serving(snapshot) as server:
             os.sync()
-            image = self.directory / "image-ext4"
             os.truncate(image, 12 << 20)
             layer = os.open(layers_of(snapshot)[0], os.O_RDONLY)
             os.posix_fadvise(layer, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -329,7 +329,7 @@ class FailsClosed(ServeTest):
             os.truncate(image, EXT4.image_bytes)
             self.end_cleanly(server)
 
-    def test_a_damaged_snapshot_is_not_served_at_all(self) -> None:
+    def test_a_damaged_snapshot_is_not_served(self) -> None:
         snapshot, _, _ = self.chain("d", 100, 1)
         os.truncate(layers_of(snapshot)[0], PAGE_BYTES)
         self.refused(EXIT_CORRUPT, "serve", snapshot, "--socket", self.sockets / "s",
@@ -340,7 +340,7 @@ class FailsClosed(ServeTest):
 class SlowDisk(ServeTest):
     """Layers whose reads take their time."""
 
-    def test_faults_and_removes_behind_slow_reads(self) -> None:
+    def test_slow_reads_keep_faults_and_removes_in_order(self) -> None:
         snapshot, truth, _ = self.chain("slow", 300, 2)
         with self.serving(snapshot, options=("--populate", "all", "--workers", "1")) as server:
             worker = server.worker()
@@ -359,7 +359,7 @@ class SlowDisk(ServeTest):
 
 
 class Stops(ServeTest):
-    """SIGTERM: the VMs get all of their memory and need nobody any more."""
+    """SIGTERM: the VMs get all of their memory and need no server any more."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -393,7 +393,7 @@ class Stops(ServeTest):
                 self.assertEqual(server.stop(), EXIT_DONE, server.said())
                 self.assert_right(*vms)
 
-    def test_kills_on_the_way(self) -> None:
+    def test_vms_get_all_memory_though_the_stopping_worker_is_killed(self) -> None:
         """The worker is killed while it fills and lets go."""
         with self.serving(self.snapshot) as server:
             vms = self.running(server, 3, FOREVER)
@@ -418,8 +418,8 @@ class Stops(ServeTest):
             self.assert_nothing_left(server)
             self.assert_right(*vms)
 
-    def test_a_supervisor_that_is_killed_while_it_stops(self) -> None:
-        """Its successor goes on with stopping: it accepts nobody, and ends."""
+    def test_the_successor_of_a_supervisor_killed_while_stopping_stops_too(self) -> None:
+        """Its successor goes on with stopping: it accepts no VM, and ends."""
         with self.serving(self.snapshot) as server:
             vms = self.running(server, 2, FOREVER)
             worker = server.worker()
@@ -433,7 +433,7 @@ class Stops(ServeTest):
             self.assertFalse(server.socket.exists())
             self.assert_right(*vms)
 
-    def test_a_second_signal_leaves_them_to_the_next_start(self) -> None:
+    def test_a_second_signal_leaves_the_vms_to_the_next_start(self) -> None:
         with self.serving(self.snapshot) as server:
             vms = self.running(server, 2, FOREVER)
             # The worker stands still, so that the first signal cannot have been enough.
@@ -449,14 +449,14 @@ class Stops(ServeTest):
             self.assert_right(*vms)
             self.end_cleanly(server)
 
-    def test_once(self) -> None:
+    def test_once_ends_after_the_first_vm(self) -> None:
         with self.serving(self.snapshot, options=("--once",)) as server:
             self.assert_right(Vm(server.socket, self.truth_file))
             self.assertEqual(server.wait(), EXIT_DONE, server.said())
             self.assert_nothing_left(server)
 
-    def test_a_log_that_is_full(self) -> None:
-        """A pipe that nobody empties holds up nobody."""
+    def test_a_full_log_pipe_does_not_block_the_server(self) -> None:
+        """No process reads from the pipe."""
         reader, writer = os.pipe()
         fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PAGE_BYTES)
         with self.serving(self.snapshot, log=writer) as server:
@@ -468,8 +468,8 @@ class Stops(ServeTest):
             self.end_cleanly(server)
         os.close(reader)
 
-    def test_a_log_that_nobody_reads(self) -> None:
-        """A reader of the log that has gone takes nobody with it."""
+    def test_a_closed_log_pipe_does_not_end_the_server(self) -> None:
+        """The reader of the pipe has gone."""
         reader, writer = os.pipe()
         with self.serving(self.snapshot, log=writer) as server:
             os.close(reader)

@@ -33,7 +33,7 @@ class HostilePeers(ServeTest):
                "huge-size", "huge-offset", "huge-address", "huge-number", "negative", "float",
                "empty-region", "unaligned", "beyond", "overlapping", "shared-offsets",
                "no-descriptor", "pipe", "regular-file", "too-many-descriptors")
-    # Of them, who hands over no userfaultfd. The others would wait for their memory for ever.
+    # Those of them that hand over no userfaultfd. The others would wait for their memory for ever.
     WITHOUT = ("no-descriptor", "pipe", "regular-file")
 
     def setUp(self) -> None:
@@ -45,7 +45,7 @@ class HostilePeers(ServeTest):
         vm = Vm(server.socket, self.truth_file)
         self.assertEqual(vm.finish(8), EXIT_DONE, vm.said())
 
-    def test_liars_are_refused(self) -> None:
+    def test_invalid_handshakes_are_refused(self) -> None:
         with self.serving(self.snapshot) as server:
             good = Vm(server.socket, self.truth_file, "--operations", FOREVER, wait=True)
             for kind in self.REFUSED:
@@ -61,7 +61,7 @@ class HostilePeers(ServeTest):
             self.assert_right(good)
             self.end_cleanly(server)
 
-    def test_those_who_die(self) -> None:
+    def test_peers_that_die_do_not_disturb_others(self) -> None:
         with self.serving(self.snapshot) as server:
             for kind in ("die-after-connect", "die-after-handshake"):
                 for _ in range(10):
@@ -75,7 +75,7 @@ class HostilePeers(ServeTest):
             self.assertEqual(server.metrics()["lamina_vms_killed_total"], 0, server.said())
             self.end_cleanly(server)
 
-    def test_a_userfaultfd_that_is_none_of_firecrackers(self) -> None:
+    def test_an_unusable_userfaultfd_kills_the_vm_and_leaks_no_descriptor(self) -> None:
         """One that cannot be read, and one that hands descriptors to its reader."""
         with self.serving(self.snapshot) as server:
             peer = Vm(server.socket, self.truth_file, "--misbehave", "raw-userfaultfd",
@@ -92,7 +92,7 @@ class HostilePeers(ServeTest):
             self.assert_served(server)
             self.end_cleanly(server)
 
-    def test_who_stays_silent_is_given_up(self) -> None:
+    def test_silent_peers_are_refused_after_the_timeout(self) -> None:
         with self.serving(self.snapshot) as server:
             peers = [Vm(server.socket, self.truth_file, "--misbehave", kind, "--patience", 20)
                      for kind in ("silent", "half", "garbage")]
@@ -102,7 +102,7 @@ class HostilePeers(ServeTest):
             self.assertEqual(server.metrics()["lamina_peers_refused_total"], 3)
             self.end_cleanly(server)
 
-    def test_a_crowd_of_one_process(self) -> None:
+    def test_a_vm_is_served_beside_a_crowd_of_one_process(self) -> None:
         """All but its first connection are refused."""
         with self.serving(self.snapshot) as server, contextlib.ExitStack() as stack:
             good = Vm(server.socket, self.truth_file, "--operations", FOREVER, wait=True)
@@ -116,7 +116,7 @@ class HostilePeers(ServeTest):
             stack.close()
             self.end_cleanly(server)
 
-    def test_a_crowd_of_processes(self) -> None:
+    def test_a_vm_is_served_beside_a_crowd_of_processes(self) -> None:
         """More than the server lets wait; each has its own claim to be served."""
         with self.serving(self.snapshot) as server:
             held, holds = os.pipe()
@@ -144,7 +144,7 @@ class HostilePeers(ServeTest):
                     os.waitpid(child, 0)
             self.end_cleanly(server)
 
-    def test_other_users(self) -> None:
+    def test_other_users_are_served_only_if_allowed(self) -> None:
         cases = (((), False), (("--socket-mode", "0666"), False),
                  (("--socket-mode", "0666", "--allow-uid", str(OTHER_USER)), True))
         for options, allowed in cases:
@@ -174,7 +174,7 @@ class HostilePeers(ServeTest):
             wait_until(lambda: "may not be killed" in server.said(), "the refusal is logged")
             self.end_cleanly(server)
 
-    def test_modes(self) -> None:
+    def test_sockets_and_states_have_the_given_modes(self) -> None:
         for options, mode in (((), 0o600), (("--socket-mode", "0660"), 0o660)):
             with self.serving(self.snapshot, options=options) as server:
                 vm = Vm(server.socket, self.truth_file, wait=True).wait_connected()
@@ -189,13 +189,13 @@ class HostilePeers(ServeTest):
 
 
 class Metrics(ServeTest):
-    """The figures, and who asks for them."""
+    """The figures, and the clients that read them."""
 
     def setUp(self) -> None:
         super().setUp()
         self.snapshot, self.truth_file, self.memory = self.chain("m", 1024, 2)
 
-    def test_they_parse_and_are_plausible(self) -> None:
+    def test_metrics_parse_and_are_plausible(self) -> None:
         with self.serving(self.snapshot) as server:
             vm = Vm(server.socket, self.truth_file, "--operations", 3000, "--threads", 1)
             self.assert_right(vm)
@@ -233,7 +233,7 @@ class Metrics(ServeTest):
         self.refused(EXIT_USAGE, "serve", "--status")
         self.refused(EXIT_NOT_FOUND, "serve", "--status", "--metrics", server.metrics_socket)
 
-    def test_silent_clients_do_not_block(self) -> None:
+    def test_silent_clients_do_not_block_the_metrics(self) -> None:
         with self.serving(self.snapshot) as server, contextlib.ExitStack() as stack:
             stopping = threading.Event()
             clients: list[socket.socket] = []
@@ -274,7 +274,7 @@ class Usage(ServeTest):
         """`lamina serve` with `arguments`, which must fail."""
         self.refused(code, "serve", *arguments, names=names)
 
-    def test_bad_usage(self) -> None:
+    def test_invalid_options_are_refused(self) -> None:
         snapshot, path, state = self.snapshot, self.path, ("--state-dir", self.states)
         for code, arguments, names in (
                 (EXIT_USAGE, (), ["SNAPSHOT"]),
@@ -301,7 +301,7 @@ class Usage(ServeTest):
                 self.assertFalse(path.exists())
         self.assertEqual([name for name in os.listdir(self.states) if name != ".lock"], [])
 
-    def test_what_is_at_the_path_already(self) -> None:
+    def test_an_existing_file_or_a_live_socket_is_not_replaced(self) -> None:
         state = ("--state-dir", self.states)
         self.path.write_text("precious")
         self.refuse(EXIT_FAILED, self.snapshot, "--socket", self.path, *state, names=(self.path,))
@@ -310,7 +310,7 @@ class Usage(ServeTest):
         with self.serving(self.snapshot) as server:
             self.refuse(EXIT_BUSY, self.snapshot, "--socket", server.socket, *state,
                         names=(server.socket,))
-            # The first socket is not left behind when the second cannot be had.
+            # The first socket is not left behind when the second cannot be made.
             self.refuse(EXIT_BUSY, self.snapshot, self.snapshot, "--socket", other, "--socket",
                         server.socket, *state, names=(server.socket,))
             self.assertFalse(other.exists())
@@ -320,7 +320,7 @@ class Usage(ServeTest):
             self.assert_right(Vm(server.socket, self.truth_file))
             self.end_cleanly(server)
 
-    def test_state_directories(self) -> None:
+    def test_a_state_directory_must_be_private_and_on_tmpfs(self) -> None:
         wide = self.states / "wide"
         wide.mkdir(0o755)
         for code, state, name in ((EXIT_FAILED, wide, "mode 700"),

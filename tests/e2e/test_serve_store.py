@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One page server for all VMs of a store: each is served from its pin, whatever happens around it.
+"""One page server for all VMs of a store: each is served from its pin, also after kills.
 
 Environment: LAMINA and FAKE_VM are the binaries; LAMINA_SEED replays the moments of the kills.
 """
@@ -90,9 +90,9 @@ class StoreTest(ServeTest):
 
 
 class Pinned(StoreTest):
-    """Who has a pin gets what it keeps, and nobody else gets anything."""
+    """A VM with a pin gets what the pin keeps; other peers get nothing."""
 
-    def test_vms_of_different_snapshots(self) -> None:
+    def test_vms_of_different_snapshots_are_served(self) -> None:
         for populate in ("none", "all"):
             with self.subTest(populate), self.serving_store("--populate", populate) as server:
                 vms = [self.pinned(server, *((self.big, self.big_truth), (
@@ -102,7 +102,7 @@ class Pinned(StoreTest):
                 self.assertEqual(server.metrics()["lamina_sessions_started_total"], 6)
                 self.end_cleanly(server)
 
-    def test_one_whose_connection_died_with_the_server_is_killed(self) -> None:
+    def test_a_vm_whose_connection_died_with_the_server_is_killed(self) -> None:
         with self.serving_store() as server:
             server.stop_short()
             vm, _ = self.pinned(server, self.big, self.big_truth)
@@ -116,7 +116,7 @@ class Pinned(StoreTest):
             self.assertEqual(server.metrics()["lamina_vms_killed_total"], 1)
             self.end_cleanly(server)
 
-    def test_the_names_of_their_snapshots_are_given_away(self) -> None:
+    def test_a_pin_outlives_the_removal_of_its_snapshots_name(self) -> None:
         with self.serving_store() as server:
             replaced, _ = self.pinned(server, self.big, self.big_truth, "--operations", 10,
                                       wait=True)
@@ -132,7 +132,7 @@ class Pinned(StoreTest):
             self.assert_right(replaced, late, removed)
             self.end_cleanly(server)
 
-    def test_a_process_without_a_pin(self) -> None:
+    def test_a_process_without_a_valid_pin_is_refused(self) -> None:
         with self.serving_store() as server:
             good, pin = self.pinned(server, self.big, self.big_truth, "--operations", FOREVER,
                                     wait=True)
@@ -151,7 +151,7 @@ class Pinned(StoreTest):
             pin.release()
             self.end_cleanly(server)
 
-    def test_another_user_than_the_pins(self) -> None:
+    def test_a_user_other_than_the_pins_is_refused(self) -> None:
         """Also root, when the VM is not root's; the pin decides, and nothing else."""
         self.directory.chmod(0o755)
         with self.serving_store() as server:
@@ -168,14 +168,14 @@ class Pinned(StoreTest):
                     self.assert_refused(server, vm, f"it is of user {uid}")
             self.end_cleanly(server)
 
-    def test_the_socket(self) -> None:
+    def test_the_socket_has_the_given_mode(self) -> None:
         for options, mode in (((), 0o666), (("--socket-mode", "0600"), 0o600)):
             with self.serving_store(*options) as server:
                 self.assertEqual(server.socket.stat().st_mode & 0o777, mode)
                 self.assertEqual(server.socket.parent.stat().st_mode & 0o777, 0o700)
                 self.end_cleanly(server)
 
-    def test_a_long_path(self) -> None:
+    def test_a_path_longer_than_a_socket_address_is_served(self) -> None:
         """Longer than the address of a socket."""
         store = self.directory / ("x" * 120) / "store"
         store.parent.mkdir()
@@ -198,7 +198,7 @@ class Pinned(StoreTest):
 class Choices(StoreTest):
     """What is populated and recorded for one VM, by its pin."""
 
-    def test_populate_by_pin(self) -> None:
+    def test_the_pin_decides_what_is_populated(self) -> None:
         for started, pinned, expected in (("none", "all", True), ("all", "none", False)):
             with self.subTest(started=started, pinned=pinned), \
                     self.serving_store("--populate", started) as server:
@@ -215,7 +215,7 @@ class Choices(StoreTest):
                 self.assertEqual(populated() > 0, expected)
                 self.end_cleanly(server)
 
-    def test_record_by_pin(self) -> None:
+    def test_the_pin_decides_what_is_recorded(self) -> None:
         touched = self.rng.sample(sorted(self.big_memory.pages), 40)
         pages = ",".join(map(str, touched))
         file = self.big / "working-set"
@@ -305,7 +305,7 @@ class Exchanged(StoreTest):
             moved.finish()
             self.end_cleanly(server)
 
-    def test_a_base_that_is_gone_before_the_serving_process_has_opened_it(self) -> None:
+    def test_a_base_removed_before_the_worker_opens_it_is_still_served(self) -> None:
         """The supervisor has it open, and so has the next serving process."""
         with self.serving_store() as server:
             worker = server.worker()
@@ -318,8 +318,7 @@ class Exchanged(StoreTest):
             self.assert_right(vm)
             self.end_cleanly(server)
 
-    def test_a_pin_that_went_with_its_vm_before_it_was_opened(self) -> None:
-        """That disturbs nobody."""
+    def test_a_pin_released_before_it_is_opened_disturbs_no_other(self) -> None:
         with self.serving_store() as server:
             worker = server.worker()
             os.kill(worker, signal.SIGSTOP)
@@ -377,9 +376,9 @@ class PinnedLoad(ComeAndGo):
 
 
 class KilledUnderLoad(StoreTest):
-    """Whatever of the server is killed, no VM notices more than a delay."""
+    """Processes of the server are killed; no VM notices more than a delay."""
 
-    def test_workers(self) -> None:
+    def test_vms_survive_killed_workers(self) -> None:
         with self.serving_store("--populate", "all") as server:
             load = PinnedLoad(self, server, CONCURRENT_VMS)
             worker = server.worker()
@@ -390,7 +389,7 @@ class KilledUnderLoad(StoreTest):
             load.stop()
             self.end_cleanly(server)
 
-    def test_supervisors(self) -> None:
+    def test_vms_survive_killed_supervisors(self) -> None:
         """None connects at the moment of a kill: a handshake that is lost cannot be served."""
         with self.serving_store("--populate", "all") as server:
             vms = []
@@ -408,7 +407,7 @@ class KilledUnderLoad(StoreTest):
             self.assert_right(*(vm for vm, _ in vms))
             self.end_cleanly(server)
 
-    def test_replaced(self) -> None:
+    def test_vms_survive_replaced_servers(self) -> None:
         with self.serving_store() as server:
             load = PinnedLoad(self, server, CONCURRENT_VMS)
             for _ in range(REPLACEMENTS):
@@ -428,7 +427,7 @@ class KilledUnderLoad(StoreTest):
             self.assert_nothing_left(server)
             self.assert_right(*vms)
 
-    def test_descriptors_go_with_their_vms(self) -> None:
+    def test_descriptors_are_closed_when_their_vms_end(self) -> None:
         def descriptors() -> list[int]:
             return [len(os.listdir(f"/proc/{pid}/fd")) for pid in (server.pid, server.worker())]
 
@@ -471,7 +470,7 @@ class OneServer(StoreTest):
         self.refused(EXIT_BUSY, "serve", "--store", self.store, "--state-dir", self.states,
                      names=[self.store])
 
-    def test_a_second_one_is_refused_through_every_succession(self) -> None:
+    def test_a_second_server_is_refused_through_every_succession(self) -> None:
         with self.serving_store() as server:
             vm, _ = self.pinned(server, self.big, self.big_truth, "--operations", FOREVER,
                                 wait=True)
@@ -490,7 +489,7 @@ class OneServer(StoreTest):
             server.start()
             self.end_cleanly(server)
 
-    def test_what_cannot_be_combined(self) -> None:
+    def test_options_that_exclude_a_store_are_refused(self) -> None:
         state = ("--state-dir", self.states)
         self.states.chmod(0o700)
         for words in ((self.big, "--socket", self.sockets / "s"), ("--allow-uid", "7"),
@@ -505,7 +504,7 @@ class OneServer(StoreTest):
 class ToldToAServiceManager(StoreTest):
     """The protocol of sd_notify."""
 
-    def test_ready_watchdog_stopping(self) -> None:
+    def test_the_manager_is_told_ready_watchdog_and_stopping(self) -> None:
         name = f"lamina-test-{os.getpid()}-{random.Random(SEED).random()}"
         told: list[str] = []
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

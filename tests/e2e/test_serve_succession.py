@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A page server that has VMs goes on, whatever becomes of the names, modes and limits around it.
+"""A page server that has VMs goes on though names, modes and limits around it change.
 
 Environment: LAMINA and FAKE_VM are the binaries.
 """
@@ -86,7 +86,7 @@ class NewProgram(SuccessionTest):
             path.write_text(text)
             path.chmod(0o755)
 
-    def test_one_that_does_not_start_takes_nobodys_place(self) -> None:
+    def test_a_program_that_does_not_start_replaces_nothing(self) -> None:
         with self.own_program() as path:
             broken = ("#!/bin/sh\nexit 2\n", "no program", None, "#!/bin/sh\nkill -SEGV $$\n",
                       "#!/nowhere/sh\n")
@@ -110,7 +110,7 @@ class NewProgram(SuccessionTest):
                 self.assert_right(*vms)
                 self.end_cleanly(server)
 
-    def test_one_that_ends_once_it_is_in_place(self) -> None:
+    def test_the_worker_replaces_a_new_program_that_ends_at_once(self) -> None:
         """The serving process, which is of the old program, takes its place."""
         with self.own_program() as path, self.serving(self.snapshot) as server:
             vms = self.running(server, 2)
@@ -127,7 +127,7 @@ class NewProgram(SuccessionTest):
             self.wait_idle(server)
             self.assertEqual(server.stop(), EXIT_DONE)
 
-    def test_its_snapshot_is_gone(self) -> None:
+    def test_a_server_whose_snapshot_is_gone_is_not_replaced_and_goes_on(self) -> None:
         """A new program could not open it; those that run have it open, and go on."""
         with self.serving(self.snapshot) as server:
             vms = self.running(server, 2)
@@ -141,7 +141,7 @@ class NewProgram(SuccessionTest):
             self.assert_right(*vms)
             self.end_cleanly(server)
 
-    def test_again_and_again_beside_kills(self) -> None:
+    def test_vms_survive_repeated_replacements_and_kills(self) -> None:
         with self.serving(self.snapshot) as server:
             vms = self.running(server, 3)
             for _ in range(KILLS):
@@ -179,7 +179,7 @@ class Surroundings(SuccessionTest):
         wait_until(lambda: server.vms_on_record() == before + 1, server.said())
         return vm
 
-    def test_the_store_is_renamed_and_another_gets_its_name(self) -> None:
+    def test_vms_survive_a_renamed_store_whose_name_is_taken(self) -> None:
         with self.serving_store() as server:
             vms = [self.pinned(server, self.store)]
             moved = self.store.with_name("moved")
@@ -200,7 +200,7 @@ class Surroundings(SuccessionTest):
             self.end_cleanly(server)
             self.assertEqual([*(self.store / ".vms").iterdir()], [])
 
-    def test_modes_and_names_are_wrong_when_the_supervisor_is_killed(self) -> None:
+    def test_a_successor_starts_though_modes_and_names_have_changed(self) -> None:
         with self.own_program() as path, self.serving_store() as server:
             vms = [self.pinned(server, self.store)]
             state = server.state
@@ -220,9 +220,9 @@ class Surroundings(SuccessionTest):
 
 
 class ShortSupply(SuccessionTest):
-    """What a new serving process needs cannot be had for a while."""
+    """What a new serving process needs is not available for a while."""
 
-    def test_descriptors(self) -> None:
+    def test_a_worker_is_started_once_descriptors_are_available(self) -> None:
         """None for the supervisor itself, or a few, so that the new process misses some."""
         with self.serving(self.snapshot) as server:
             vm = self.running(server)[0]
@@ -247,8 +247,8 @@ class ShortSupply(SuccessionTest):
             self.assert_right(vm)
             self.end_cleanly(server)
 
-    def test_processes(self) -> None:
-        """Of a user who has too many: fork fails."""
+    def test_a_worker_is_started_once_processes_are_available(self) -> None:
+        """Its user has too many: fork fails."""
         self.directory.chmod(0o755)
         for path in (self.store, *self.store.rglob("*")):
             os.chown(path, OTHER_USER, OTHER_USER)
@@ -280,9 +280,9 @@ class ShortSupply(SuccessionTest):
 
 
 class CrashesByOne(SuccessionTest):
-    """A VM that crashes whatever serves it."""
+    """A VM that crashes each process that serves it."""
 
-    def test_the_others_are_served(self) -> None:
+    def test_it_is_killed_and_the_others_are_served(self) -> None:
         with self.serving(self.snapshot) as server:
             good = self.running(server, 2)
             bad = self.running(server)[0]

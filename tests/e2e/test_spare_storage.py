@@ -51,7 +51,7 @@ class IngestTest(LaminaTest):
         return self.traced(delay_us, "ingest", memory_file, "--out", self.store / "a", "--layout",
                            "adopt")
 
-    def test_where_each_call_is_slow_only_some_are_made_the_longest_first(self) -> None:
+    def test_slow_calls_are_limited_and_the_longest_run_comes_first(self) -> None:
         lines = self.ingest(delay_us=30_000)
         punches = [match for line in lines if (match := PUNCH.search(line))]
         self.assertGreater(len(punches), 0)
@@ -59,7 +59,7 @@ class IngestTest(LaminaTest):
         self.assertEqual(int(punches[0][2]), LONG_RUN_PAGES * PAGE_BYTES)
         self.assert_resolves_to(self.store / "a", self.memory)
 
-    def test_it_is_published_before(self) -> None:
+    def test_the_snapshot_is_published_before_storage_is_given_back(self) -> None:
         lines = self.ingest(delay_us=0)
         first = next(i for i, line in enumerate(lines) if PUNCH.search(line))
         published = [i for i, line in enumerate(lines) if "renameat2" in line and '"a"' in line]
@@ -75,7 +75,7 @@ class IngestTest(LaminaTest):
                         self.memory.size_bytes - LONG_RUN_PAGES * PAGE_BYTES // 2)
         self.assert_resolves_to(self.store / "a", self.memory)
 
-    def test_blocks_that_are_as_in_the_parent_are_given_back(self) -> None:
+    def test_storage_of_unchanged_blocks_is_given_back(self) -> None:
         full = {page: random_page(self.rng) for page in range(256)}
         memory = GuestMemory(256 * PAGE_BYTES, full)
         parent = self.ingest_full(memory, "parent")

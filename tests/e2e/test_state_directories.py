@@ -60,7 +60,7 @@ class StateDirectories(SandboxTest):
         facts = store.stat()
         return self.states / f"store-{facts.st_dev:x}-{facts.st_ino:x}"
 
-    def test_those_of_stores_without_servers_and_vms_go(self) -> None:
+    def test_directories_of_stores_without_servers_and_vms_are_removed(self) -> None:
         gone, busy, living = self.other("gone"), self.other("busy"), self.other("living")
         options = ("--state-dir", self.states)
         # A VM that runs, and what one has left that has ended.
@@ -74,7 +74,7 @@ class StateDirectories(SandboxTest):
         ended.wait()
         (self.of(gone) / f"{ended.pid}-{start}").mkdir(0o700)
         (self.of(gone) / f"{ended.pid}-{start}" / "state").write_bytes(bytes(4096))
-        foreign = self.states / "store-1-2"  # of nobody knows which pid namespace
+        foreign = self.states / "store-1-2"  # of an unknown pid namespace
         foreign.mkdir(0o700)
         left = self.of(gone), self.of(living)
         shutil.rmtree(gone)

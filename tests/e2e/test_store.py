@@ -174,7 +174,7 @@ class Listing(StoreTest):
             self.assertIn("middle (damaged)", self.done("ls", self.store).stdout)
             self.done("du", self.store)
 
-    def test_what_is_no_snapshot_is_noted(self) -> None:
+    def test_other_entries_are_noted(self) -> None:
         (self.store / "file").write_text("x")
         (self.store / "directory").mkdir()
         (self.store / "link").symlink_to(self.base)
@@ -183,7 +183,7 @@ class Listing(StoreTest):
             self.assertIn(f"{self.store}/{name}", notes)
         self.assertEqual(len(self.ls()["snapshots"]), 3)
 
-    def test_a_store_may_be_empty_but_not_just_anything(self) -> None:
+    def test_an_empty_store_is_listed_and_another_directory_is_refused(self) -> None:
         self.done("rm", self.base, self.middle, self.young)
         self.assertEqual(self.ls()["snapshots"], [])
         self.done("du", self.store)
@@ -198,7 +198,7 @@ class Listing(StoreTest):
         snapshot = self.ingest_full(self.memory, "vm")
         self.refused(EXIT_NOT_FOUND, "ls", snapshot, names=["is a snapshot", "lamina inspect"])
 
-    def test_who_may_only_read_can_list(self) -> None:
+    def test_a_user_with_only_read_access_can_list(self) -> None:
         if os.geteuid() != 0:
             self.skipTest("another user needs root")
         for directory, _, files in os.walk(self.store):
@@ -248,7 +248,7 @@ class Listing(StoreTest):
 class Remove(StoreTest):
     """rm."""
 
-    def test_what_others_link_stays(self) -> None:
+    def test_shared_layers_stay(self) -> None:
         expected = self.listed("middle")["own_bytes"]
         before = allocated(self.store)
         report = self.done("rm", self.middle, "--json").json["snapshots"][0]
@@ -272,7 +272,7 @@ class Remove(StoreTest):
             self.assertEqual([entry[key] for entry in planned], [entry[key] for entry in done], key)
         self.assertEqual(allocated(self.store), 0)
 
-    def test_one_that_fails_does_not_keep_the_others(self) -> None:
+    def test_a_failure_does_not_stop_the_others(self) -> None:
         lock = os.open(self.store / ".lock" / "middle", os.O_RDWR)
         fcntl.flock(lock, fcntl.LOCK_EX)
         self.addCleanup(os.close, lock)
@@ -287,7 +287,7 @@ class Remove(StoreTest):
         self.refused(EXIT_BUSY, "rm", self.middle)
         self.assertEqual(lamina("rm", self.middle, none).code, EXIT_BUSY)
 
-    def test_what_is_no_snapshot_is_not_touched(self) -> None:
+    def test_other_entries_are_not_removed(self) -> None:
         pin = self.pin(self.base, self.running_vm())
         (self.store / "link").symlink_to(self.base)
         (self.store / "directory").mkdir()
@@ -324,7 +324,7 @@ class Remove(StoreTest):
         self.assertEqual(outcomes[0].code, EXIT_DONE, str(outcomes[0]))
         self.assert_store_is_clean()
 
-    def test_a_listing_meets_snapshots_that_come_and_go(self) -> None:
+    def test_a_listing_is_right_while_snapshots_come_and_go(self) -> None:
         """A list never fails, and never shows one that is half removed as damaged."""
         def churn() -> None:
             for number in range(60):
@@ -372,7 +372,7 @@ class Fork(StoreTest):
         print(f"1000 forks in {forked - start:.1f} s, listed in {time.monotonic() - forked:.2f} s")
         self.assertEqual(allocated(self.store), before)
 
-    def test_where_links_do_not_reach_layers_are_copied(self) -> None:
+    def test_a_fork_onto_another_file_system_copies_the_layers(self) -> None:
         if not os.access("/dev/shm", os.W_OK):
             self.skipTest("no second file system")
         other = Path(tempfile.mkdtemp(dir="/dev/shm"))

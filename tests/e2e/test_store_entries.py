@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a store's entries are called, who may use them, and which locks are left.
+"""What a store's entries are called, their modes, and which locks are left.
 
 Environment: LAMINA is the binary.
 """
@@ -24,7 +24,7 @@ OTHER_USER = 12345
 
 
 class Terminal(LaminaTest):
-    """What stands in files is no command for a terminal."""
+    """Text from files cannot command a terminal."""
 
     def test_no_control_characters_come_out(self) -> None:
         memory = write_full(self.directory / "memory", GuestMemory(8 * PAGE_BYTES))
@@ -68,9 +68,9 @@ class Terminal(LaminaTest):
 
 
 class Umask(LaminaTest):
-    """Whatever umask the caller has, what is made can be used."""
+    """Under any umask of the caller, what is made can be used."""
 
-    def test_of_all_bits(self) -> None:
+    def test_a_umask_of_all_bits_does_not_change_modes(self) -> None:
         memory = write_full(self.directory / "memory", GuestMemory(8 * PAGE_BYTES))
         user = OTHER_USER if os.geteuid() == 0 else None
         for path in (self.directory, self.store):
@@ -101,7 +101,7 @@ class Locks(LaminaTest):
     def locks(self) -> list[str]:
         return [name for name in os.listdir(self.store / ".lock") if name[0] != "."]
 
-    def test_of_names_that_are_gone_none_stays(self) -> None:
+    def test_lock_files_of_removed_names_are_removed(self) -> None:
         memory = write_full(self.directory / "memory", GuestMemory(8 * PAGE_BYTES))
         self.done("ingest", memory, "--out", self.store / "s")
         for number in range(3):

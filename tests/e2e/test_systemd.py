@@ -87,7 +87,7 @@ def systemd() -> Iterator[int]:
 
 
 def has_no_cgroups() -> bool:
-    """Removes the control groups that it has made, if nobody is in them; whether all are gone."""
+    """Removes the control groups that it has made, if they are empty; whether all are gone."""
     made = [path for group in ("init.scope", "system.slice") for path in CGROUPS.glob(f"*/{group}")]
     for path in made:
         for top, _, _ in os.walk(path, topdown=False):
@@ -145,7 +145,7 @@ class Service(SandboxTest):
         return self.systemctl("show", "laminad", "--property", name, "--value")
 
     def main_pid(self) -> int:
-        """The daemon; 0: there is none."""
+        """The daemon's; 0 if it does not run."""
         return int(self.shown("MainPID"))
 
     def is_up(self) -> bool:
@@ -166,7 +166,7 @@ class Service(SandboxTest):
         self.assertTrue(report["started_page_server"])
         return vm
 
-    def test_vms_live_through_all_that_happens_to_the_daemon(self) -> None:
+    def test_vms_survive_restarts_reloads_and_kills_of_the_daemon(self) -> None:
         self.systemctl("start", "laminad")
         self.assertTrue(self.is_up())
         self.assertTrue((self.store / ".vms" / "laminad.sock").is_symlink())
@@ -201,7 +201,7 @@ class Service(SandboxTest):
         self.done("verify", self.store / "a")
         self.assert_nothing_left()
 
-    def test_a_daemon_that_cannot_start_is_said_to_have_failed(self) -> None:
+    def test_a_daemon_that_cannot_start_is_reported_as_failed(self) -> None:
         self.store.rmdir()
         done = subprocess.run(["systemctl", "start", "laminad"], capture_output=True, text=True,
                               check=False, timeout=60)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every wait ends, says why, and holds up nobody else.
+"""Every wait ends, says why, and does not delay others.
 
 Environment: LAMINA, LAMINAD and FAKE_FIRECRACKER are the binaries.
 """
@@ -13,11 +13,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 sys.dont_write_bytecode = True  # the source folder stays clean
 
+from children import Child, Report, child_at_work
 from daemon import DaemonTest
 from firecracker import UnixConnection
 from memory_files import EXIT_FAILED, main
@@ -32,41 +32,27 @@ PTRACE_EVENT_EXIT = 6
 WALL = 0x40000000
 
 
-def _trace(pid: int, ready: int) -> None:
-    """Keeps every thread of a process at its exit, for as long as this process lives."""
+def hold_at_exit(pid: int, report: Report) -> None:
+    """Keeps every thread of a process at its exit, for as long as the calling process lives."""
     ptrace = ctypes.CDLL(None, use_errno=True).ptrace
     ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
     for task in os.listdir(f"/proc/{pid}/task"):
         if ptrace(PTRACE_SEIZE, int(task), None, PTRACE_O_TRACEEXIT | PTRACE_O_TRACECLONE) != 0:
-            os._exit(1)
-    os.write(ready, b"x")
+            return
+    report(b"!")
     while True:
         try:
             thread, status = os.waitpid(-1, WALL)
         except ChildProcessError:
-            os._exit(0)
+            return
         if os.WIFSTOPPED(status) and status >> 16 != PTRACE_EVENT_EXIT:
             number = 0 if status >> 16 else os.WSTOPSIG(status)
             ptrace(PTRACE_CONT, thread, None, number)
 
 
-@contextlib.contextmanager
-def tracer_of(pid: int) -> Iterator[int]:
-    """A process that holds another at its exit; its pid."""
-    reading, writing = os.pipe()
-    tracer = os.fork()
-    if tracer == 0:
-        with contextlib.suppress(BaseException):
-            _trace(pid, writing)
-        os._exit(1)
-    os.close(writing)
-    try:
-        assert os.read(reading, 1) == b"x", "it cannot be traced"
-        yield tracer
-    finally:
-        os.kill(tracer, signal.SIGKILL)
-        os.waitpid(tracer, 0)
-        os.close(reading)
+def tracer_of(pid: int) -> contextlib.AbstractContextManager[Child]:
+    """A process that holds another at its exit."""
+    return child_at_work(lambda report: hold_at_exit(pid, report))
 
 
 class HeldVmTest(DaemonTest):
@@ -78,7 +64,7 @@ class HeldVmTest(DaemonTest):
         with tracer_of(vm.pid) as tracer:
             report = self.pause(vm, "a", "--timeout", "1", "--no-daemon")
             self.assertTrue(any(f"process {vm.pid} was killed and is still there" in note and
-                                f"process {tracer} traces it" in note
+                                f"process {tracer.pid} traces it" in note
                                 for note in report["notes"]), report["notes"])
             self.done("verify", self.store / "a")
             self.assert_nothing_left()
@@ -89,7 +75,7 @@ class HeldVmTest(DaemonTest):
         self.recover()
         self.assertEqual(self.pins(), [])
 
-    def test_as_many_such_vms_as_workers_do_not_stop_the_daemon(self) -> None:
+    def test_more_held_vms_than_workers_do_not_stop_the_daemon(self) -> None:
         daemon = self.start("--workers", "1")
         held = [self.fresh() for _ in range(3)]
         healthy = self.fresh()
@@ -113,7 +99,7 @@ class HeldVmTest(DaemonTest):
 class SilentVmmTest(DaemonTest):
     """VMMs that do not answer."""
 
-    def test_they_hold_up_neither_healthy_vms_nor_health_and_metrics(self) -> None:
+    def test_they_delay_neither_healthy_vms_nor_health_and_metrics(self) -> None:
         daemon = self.start("--workers", "1")
         silent = [self.fresh("--fail", "create-slow") for _ in range(4)]
         healthy = self.fresh()
@@ -167,7 +153,7 @@ class SilentPageServerTest(DaemonTest):
                     return False
         return True
 
-    def test_a_pause_starts_the_page_server_that_its_vm_needs_again(self) -> None:
+    def test_a_pause_restarts_the_page_server_of_its_vm(self) -> None:
         self.by_faults()
         self.stop_page_servers()
         report = self.pause(self.vm, "b", "--after", "resume", "--full", "--no-daemon")
@@ -176,12 +162,12 @@ class SilentPageServerTest(DaemonTest):
         self.check(self.vm)
         self.done("verify", self.store / "b")
 
-    def test_a_pause_fails_when_its_vm_waits_and_no_page_server_can_be_had(self) -> None:
+    def test_a_pause_fails_if_no_page_server_can_be_started(self) -> None:
         self.by_faults()
         self.stop_page_servers()
         lock = os.open(self.store / ".vms" / "page-server.lock", os.O_RDWR)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # somebody who never answers
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a server that never answers
             message = self.pause_fails(EXIT_FAILED, self.vm, "b", "--after", "resume", "--full",
                                        "--timeout", "1", "--no-daemon")
         finally:

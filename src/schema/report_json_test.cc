@@ -1,14 +1,14 @@
-// Reports that came from another process: what was a report is one again, and what is none is
-// refused with the name of the field.
+// Reports that came from another process: a report survives the way there and back, and what is not
+// one is refused with the name of the field.
 #include <gtest/gtest.h>
 
 #include <functional>
 #include <limits>
 
-#include "report/lifecycle_json.h"
-#include "report/snapshot_json.h"
+#include "schema/error_json.h"
+#include "schema/report_json.h"
 
-namespace lamina::report {
+namespace lamina::schema {
 namespace {
 
 constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
@@ -45,9 +45,9 @@ ResumeReport resume_report() {
   return report;
 }
 
-RecoverReport recover_report() { return {1, 2, 3, 4, 5, 6, 7, 8, {"note"}}; }
+RecoverAnswer recover_answer() { return {{1, 2, 3, 4, 5, 6, 7, 8, {"note"}}, true}; }
 
-ForkReport fork_report() { return {"/s/b", Uuid::random(), 7, 1, 2, 3, 4, {"copied"}}; }
+ForkAnswer fork_answer() { return {{"/s/b", Uuid::random(), 7, 1, 2, 3, 4, {"copied"}}, 1.5}; }
 
 RemoveReport remove_report() {
   RemoveReport report;
@@ -85,34 +85,25 @@ struct Form {
   std::function<Result<Json>(const Json&)> again;
 };
 
-template <typename Report, typename Read, typename Write>
-Form form(const char* name, const Report& report, Read read, Write write) {
-  const auto again = [read, write](const Json& document) -> Result<Json> {
-    auto known = read(document);
+template <typename Report>
+Form form(const char* name, const Report& report) {
+  const auto again = [](const Json& document) -> Result<Json> {
+    auto known = from_json<Report>(document);
     if (!known) return std::unexpected(known.error());
-    return write(*known);
+    return to_json(*known);
   };
-  return {name, write(report), again};
+  return {name, to_json(report), again};
 }
 
 std::vector<Form> forms() {
   return {
-      form("pause", pause_report(), pause_from_json, pause_json),
-      form("resume", resume_report(), resume_from_json, resume_json),
-      form("recover", recover_report(), recover_from_json,
-           [](const RecoverReport& report) { return recover_json(report, true); }),
-      form("fork", fork_report(), fork_from_json,
-           [](const ForkReport& report) { return fork_json(report, 1.5); }),
-      form("rm", remove_report(), removal_from_json,
-           [](const RemoveReport& report) { return removal_json(report, false); }),
-      form("compact", compact_report(), compaction_from_json,
-           [](const CompactReport& report) { return compaction_json(report, false, 1.5); }),
+      form("pause", pause_report()),
+      form("resume", resume_report()),
+      form("recover", recover_answer()),
+      form("fork", fork_answer()),
+      form("rm", answer_of(remove_report(), false)),
+      form("compact", CompactAnswer{compact_report(), false, 1.5}),
   };
-}
-
-/// Not part of the report: what was asked for, and how long it took.
-bool is_about_the_request(const std::string& field) {
-  return field == "dry_run" || field == "elapsed_ms" || field == "removed";
 }
 
 /// Fields that may be missing or null.
@@ -120,7 +111,7 @@ bool is_optional(const std::string& field) {
   return field == "parent_pause_id" || field == "pause_id" || field == "error";
 }
 
-TEST(FromJson, AReportIsTheSameAgain) {
+TEST(FromJson, ReportSurvivesTheWayThereAndBack) {
   for (const Form& form : forms()) {
     const auto again = form.again(form.document);
     ASSERT_TRUE(again) << form.name << ": " << again.error().message;
@@ -132,12 +123,12 @@ TEST(FromJson, AReportIsTheSameAgain) {
   }
 }
 
-TEST(FromJson, WhatIsOptionalMayBeMissing) {
+TEST(FromJson, OptionalFieldsMayBeMissing) {
   PauseReport report = pause_report();
   report.parent_pause_id.reset();
-  const Json document = pause_json(report);
+  const Json document = to_json(report);
   EXPECT_FALSE(document.contains("parent_pause_id"));
-  const auto again = pause_from_json(document);
+  const auto again = from_json<PauseReport>(document);
   ASSERT_TRUE(again);
   EXPECT_FALSE(again->parent_pause_id);
 }
@@ -152,7 +143,7 @@ TEST(FromJson, FieldsThatAreNotKnownAreIgnored) {
 TEST(FromJson, AMissingFieldIsNamed) {
   for (const Form& form : forms()) {
     for (const auto& [field, value] : form.document.items()) {
-      if (is_about_the_request(field) || field == "parent_pause_id") continue;
+      if (field == "parent_pause_id") continue;
       Json document = form.document;
       document.erase(field);
       const auto again = form.again(document);
@@ -169,7 +160,6 @@ TEST(FromJson, AFieldOfAnotherTypeIsNamed) {
       Json::array({1}), Json::object(), 1e300, kMost};
   for (const Form& form : forms()) {
     for (const auto& [field, value] : form.document.items()) {
-      if (is_about_the_request(field)) continue;
       for (const Json& wrong : odd) {
         Json document = form.document;
         document[field] = wrong;
@@ -189,45 +179,45 @@ TEST(FromJson, AFieldOfAnotherTypeIsNamed) {
 }
 
 TEST(FromJson, NumbersThatDoNotFitAreRefused) {
-  Json resume = resume_json(resume_report());
+  Json resume = to_json(resume_report());
   resume["pid"] = std::int64_t{1} << 31;
-  EXPECT_FALSE(resume_from_json(resume));
-  Json compact = compaction_json(compact_report(), false, 1);
+  EXPECT_FALSE(from_json<ResumeReport>(resume));
+  Json compact = to_json(CompactAnswer{compact_report(), false, 1});
   compact["layers_after"] = std::uint64_t{1} << 32;
-  EXPECT_FALSE(compaction_from_json(compact));
-  Json pause = pause_json(pause_report());
+  EXPECT_FALSE(from_json<CompactAnswer>(compact));
+  Json pause = to_json(pause_report());
   pause["generation"] = -1;
-  EXPECT_FALSE(pause_from_json(pause));
+  EXPECT_FALSE(from_json<PauseReport>(pause));
 }
 
 TEST(FromJson, FieldsWithinFieldsAreNamedWhole) {
-  Json pause = pause_json(pause_report());
+  Json pause = to_json(pause_report());
   pause["phases"]["hook_ms"] = "long";
-  EXPECT_EQ(pause_from_json(pause).error().message, "field 'phases.hook_ms' is no number");
+  EXPECT_EQ(from_json<PauseReport>(pause).error().message, "field 'phases.hook_ms' is not a number");
   pause["phases"] = 3;
-  EXPECT_EQ(pause_from_json(pause).error().message, "field 'phases' is no object");
-  Json removal = removal_json(remove_report(), false);
+  EXPECT_EQ(from_json<PauseReport>(pause).error().message, "field 'phases' is not an object");
+  Json removal = to_json(answer_of(remove_report(), false));
   removal["snapshots"][1]["freed_bytes"] = -1;
-  EXPECT_NE(removal_from_json(removal).error().message.find("'snapshots[1].freed_bytes'"),
+  EXPECT_NE(from_json<RemoveAnswer>(removal).error().message.find("'snapshots[1].freed_bytes'"),
             std::string::npos);
-  removal = removal_json(remove_report(), false);
+  removal = to_json(answer_of(remove_report(), false));
   removal["snapshots"][1]["error"]["kind"] = "sad";
-  EXPECT_NE(removal_from_json(removal).error().message.find("snapshots[1].error"),
+  EXPECT_NE(from_json<RemoveAnswer>(removal).error().message.find("snapshots[1].error"),
             std::string::npos);
   removal["snapshots"] = {1};
-  EXPECT_EQ(removal_from_json(removal).error().message, "field 'snapshots[0]' is no object");
+  EXPECT_EQ(from_json<RemoveAnswer>(removal).error().message, "field 'snapshots[0]' is not an object");
 }
 
-TEST(FromJson, WhatIsNoObjectIsRefused) {
+TEST(FromJson, OtherThanAnObjectIsRefused) {
   for (const Json& document : {Json(), Json(1), Json("x"), Json::array({1}), Json(true),
                                Json::parse("{", nullptr, false)}) {
     for (const Form& form : forms()) EXPECT_FALSE(form.again(document)) << form.name;
     EXPECT_FALSE(error_from_json(document));
   }
-  EXPECT_FALSE(pause_from_json(resume_json(resume_report())));
+  EXPECT_FALSE(from_json<PauseReport>(to_json(resume_report())));
 }
 
-TEST(FromJson, AnErrorOfEveryKindIsTheSameAgain) {
+TEST(FromJson, ErrorOfEachKindSurvivesTheWayThereAndBack) {
   for (const ErrorKind kind :
        {ErrorKind::kFailed, ErrorKind::kUsage, ErrorKind::kNotFound, ErrorKind::kCorrupt,
         ErrorKind::kBusy, ErrorKind::kNoSpace, ErrorKind::kInterrupted}) {
@@ -255,4 +245,4 @@ TEST(FromJson, AnErrorHasItsNotesAndItsFieldsAreChecked) {
 }
 
 }  // namespace
-}  // namespace lamina::report
+}  // namespace lamina::schema

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-namespace lamina::report {
+namespace lamina::schema {
 
 using Json = nlohmann::ordered_json;
 
@@ -13,4 +13,4 @@ using Json = nlohmann::ordered_json;
 /// 0: on one line.
 std::string json_text(const Json& document, int indent);
 
-}  // namespace lamina::report
+}  // namespace lamina::schema

@@ -1,4 +1,4 @@
-#include "report/json.h"
+#include "schema/json.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 
 #include "base/utf8.h"
 
-namespace lamina::report {
+namespace lamina::schema {
 namespace {
 
 constexpr auto kReplace = Json::error_handler_t::replace;
@@ -71,4 +71,4 @@ std::string json_text(const Json& document, int indent) {
       (has_bytes ? with_bytes(document) : document).dump(indent, ' ', false, kReplace));
 }
 
-}  // namespace lamina::report
+}  // namespace lamina::schema

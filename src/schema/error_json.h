@@ -2,12 +2,11 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "lamina/result.h"
-#include "report/json.h"
+#include "schema/json.h"
 
-namespace lamina::report {
+namespace lamina::schema {
 
 /// Exit codes; the README lists them.
 enum ExitCode : int {
@@ -23,9 +22,6 @@ enum ExitCode : int {
 
 int exit_code_of(ErrorKind kind);
 
-/// "failed", "usage", "not_found", "corrupt", "busy", "no_space", "interrupted".
-std::string_view kind_name(ErrorKind kind);
-
 /// The message as a person gets it: that of a full disk with what to do about it.
 std::string message_of(const Error& error);
 
@@ -36,4 +32,4 @@ Json error_json(const Error& error);
 /// answer of the daemon. kFailed names the field that is missing or wrong.
 Result<Error> error_from_json(const Json& document);
 
-}  // namespace lamina::report
+}  // namespace lamina::schema

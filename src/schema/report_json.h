@@ -1,0 +1,35 @@
+// Reports as JSON, and the reports of such JSON.
+#pragma once
+
+#include "lamina/result.h"
+#include "schema/json.h"
+#include "schema/reports.h"
+
+namespace lamina::schema {
+
+Json to_json(const PauseReport& report);
+Json to_json(const ResumeReport& report);
+Json to_json(const RecoverAnswer& answer);
+Json to_json(const ForkAnswer& answer);
+Json to_json(const RemovedAnswer& answer);
+Json to_json(const RemovalAnswer& answer);
+Json to_json(const RemoveAnswer& answer);
+Json to_json(const CompactedAnswer& answer);
+Json to_json(const CompactAnswer& answer);
+Json to_json(const InspectAnswer& answer);
+Json to_json(const ListAnswer& answer);
+Json to_json(const SessionsAnswer& answer);
+Json to_json(const StoreTotals& totals);
+
+RemovedAnswer answer_of(RemovedSnapshot removed, bool dry_run);
+RemoveAnswer answer_of(RemoveReport report, bool dry_run);
+RemoveReport report_of(RemoveAnswer answer);
+InspectAnswer answer_of(SnapshotInfo info, bool with_extents);
+ListAnswer answer_of(StoreListing listing, bool with_tree);
+
+/// The report of a document, which may come from anywhere: kFailed names the field that is missing
+/// or wrong. T: PauseReport, ResumeReport, RecoverAnswer, ForkAnswer, RemoveAnswer, CompactAnswer.
+template <typename T>
+Result<T> from_json(const Json& document);
+
+}  // namespace lamina::schema

@@ -1,0 +1,392 @@
+// What is said about what was done: on the command line with --json, and by a store's daemon.
+//
+// Most visitors only write. What can be read, too, is said with fields that have a place in the
+// report; derived() and nullable() are only written.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/block.h"
+#include "lamina/compact.h"
+#include "lamina/fork.h"
+#include "lamina/inspect.h"
+#include "lamina/lifecycle.h"
+#include "lamina/listing.h"
+#include "lamina/remove.h"
+#include "lamina/words.h"
+#include "schema/field.h"
+
+namespace lamina::schema {
+
+inline constexpr Field kNotes{.name = "notes", .help = "What a person should know"};
+inline constexpr Field kSnapshot{.name = "snapshot",
+                                 .help = "The snapshot's name; of the command line, its path"};
+
+// Reports with what was asked, and what the asking process has measured.
+struct RecoverAnswer {
+  RecoverReport report;
+  bool dry_run = false;
+};
+struct ForkAnswer {
+  ForkReport report;
+  double elapsed_ms = 0;
+};
+struct RemovedAnswer {  ///< one snapshot of several
+  RemovedSnapshot removed;
+  bool is_removed = false;
+};
+struct RemoveAnswer {
+  std::vector<RemovedAnswer> snapshots;
+  std::vector<std::string> notes;
+  bool dry_run = false;
+};
+struct RemovalAnswer {
+  RemovedAnswer removed;
+  std::vector<std::string> notes;
+  bool dry_run = false;
+};
+struct CompactedAnswer {  ///< one snapshot of several
+  CompactReport report;
+  double elapsed_ms = 0;
+};
+struct CompactAnswer {
+  CompactReport report;
+  bool dry_run = false;
+  double elapsed_ms = 0;
+};
+struct ExtentRow {
+  ExtentInfo extent;
+  std::optional<Uuid> build_id;  ///< nothing: zeros
+};
+struct Windows {
+  std::uint64_t bytes = std::uint64_t{2} << 20;
+  std::uint32_t count = 0;
+  std::uint32_t max_extents = 0;
+  double mean_extents = 0;
+};
+struct InspectAnswer {
+  SnapshotInfo info;
+  std::optional<std::vector<ExtentRow>> extents;  ///< where asked for
+};
+struct TreeRow {
+  LineageRow row;
+  std::string name;  ///< of the snapshot; empty: it is not in the store
+};
+struct ListAnswer {
+  StoreListing listing;
+  std::optional<std::vector<TreeRow>> tree;  ///< where asked for
+};
+struct SessionsAnswer {
+  std::vector<PinListing> sessions;
+};
+
+template <typename Visitor, Is<PausePhases> Phases>
+void describe(Visitor& v, Phases& p) {
+  v.real({.name = "prepare_ms"}, p.prepare);
+  v.real({.name = "pause_ms"}, p.pause);
+  v.real({.name = "create_ms"}, p.create);
+  v.real({.name = "journal_ms"}, p.journal);
+  v.real({.name = "hook_ms"}, p.hook);
+  v.real({.name = "resume_ms"}, p.resume);
+  v.real({.name = "frozen_ms"}, p.frozen);
+  v.real({.name = "complete_ms"}, p.complete);
+  v.real({.name = "publish_ms"}, p.publish);
+}
+
+inline constexpr std::array kMemoryKinds = {Word<bool>{"diff", true}, Word<bool>{"full", false}};
+
+template <typename Visitor, Is<PauseReport> Report>
+void describe(Visitor& v, Report& r) {
+  v.type("pause");
+  v.text(kSnapshot, r.snapshot);
+  v.id({.name = "pause_id"}, r.pause_id);
+  v.id_if_there({.name = "parent_pause_id"}, r.parent_pause_id);
+  v.choice({.name = "kind"}, r.is_diff, kMemoryKinds);
+  v.text({.name = "reason", .help = "Why it is a diff or a full memory file"}, r.reason);
+  v.number({.name = "generation"}, r.generation);
+  v.number({.name = "memory_bytes"}, r.memory_bytes);
+  v.number({.name = "stored_bytes", .help = "Of guest memory in the new layer"}, r.stored_bytes);
+  v.number({.name = "unchanged_bytes", .help = "Written by Firecracker, but as in the base"},
+           r.unchanged_bytes);
+  v.object({.name = "phases", .component = "Phases"}, r.phases);
+  v.texts(kNotes, r.notes);
+}
+
+/// The mode that was taken.
+inline constexpr std::array kTakenModes = {Word<ResumeMode>{"uffd", ResumeMode::kPageFaults},
+                                           Word<ResumeMode>{"file", ResumeMode::kFile}};
+
+template <typename Visitor, Is<ResumeReport> Report>
+void describe(Visitor& v, Report& r) {
+  v.type("resume");
+  v.text(kSnapshot, r.snapshot);
+  v.id({.name = "pause_id"}, r.pause_id);
+  v.number({.name = "pid"}, r.pid);
+  v.choice({.name = "mode"}, r.mode, kTakenModes);
+  v.text({.name = "reason", .help = "Why this mode"}, r.reason);
+  v.flag({.name = "started_page_server"}, r.started_page_server);
+  v.real({.name = "pin_ms"}, r.pin_ms);
+  v.real({.name = "prepare_ms", .help = "Materializing, or starting the page server"},
+         r.prepare_ms);
+  v.real({.name = "load_ms"}, r.load_ms);
+  v.real({.name = "resume_ms"}, r.resume_ms);
+  v.texts(kNotes, r.notes);
+}
+
+template <typename Visitor, Is<RecoverAnswer> Answer>
+void describe(Visitor& v, Answer& a) {
+  auto& r = a.report;
+  v.type("recover");
+  v.flag({.name = "dry_run"}, a.dry_run);
+  v.number({.name = "completed", .help = "Acknowledged pauses that are snapshots now"},
+           r.completed);
+  v.number({.name = "discarded", .help = "Pauses that Firecracker had not acknowledged"},
+           r.discarded);
+  v.number({.name = "queued", .help = "Pauses that could not be completed"}, r.queued);
+  v.number({.name = "released_pins", .help = "Of VMs that have ended"}, r.released_pins);
+  v.number({.name = "removed_maps"}, r.removed_maps);
+  v.number({.name = "resumed_vms", .help = "VMs that had been left frozen"}, r.resumed_vms);
+  v.number({.name = "foreign",
+            .help = "Pins and pauses of another store, or of another host, that are left alone"},
+           r.foreign);
+  v.number({.name = "adopted", .help = "Of those, now this store's"}, r.adopted);
+  v.texts(kNotes, r.notes);
+}
+
+template <typename Visitor, Is<ForkAnswer> Answer>
+void describe(Visitor& v, Answer& a) {
+  auto& r = a.report;
+  v.type("fork");
+  v.text(kSnapshot, r.fork);
+  v.id({.name = "pause_id", .help = "That of the source"}, r.pause_id);
+  v.number({.name = "generation"}, r.generation);
+  v.number({.name = "linked_layers"}, r.linked_layers);
+  v.number({.name = "copied_layers"}, r.copied_layers);
+  v.number({.name = "linked_bytes"}, r.linked_bytes);
+  v.number({.name = "copied_bytes"}, r.copied_bytes);
+  v.texts(kNotes, r.notes);
+  v.real({.name = "elapsed_ms"}, a.elapsed_ms);
+}
+
+template <typename Visitor, Is<RemovedAnswer> Answer>
+void describe(Visitor& v, Answer& a) {
+  auto& r = a.removed;
+  v.text(kSnapshot, r.snapshot);
+  v.flag({.name = "removed"}, a.is_removed);
+  v.error({.name = "error", .help = "Why it is still there"}, r.error);
+  v.id_or_null({.name = "pause_id"}, r.pause_id);
+  v.number({.name = "running_vms", .help = "VMs that were resumed from it, and run on"},
+           r.running_vms);
+  v.number({.name = "freed_bytes"}, r.freed_bytes);
+  v.number({.name = "remaining_bytes", .help = "Of files that have other names"},
+           r.remaining_bytes);
+}
+
+template <typename Visitor, Is<RemoveAnswer> Answer>
+void describe(Visitor& v, Answer& a) {
+  v.type("rm");
+  v.flag({.name = "dry_run"}, a.dry_run);
+  v.list({.name = "snapshots",
+          .help = "In the order given, each once",
+          .component = "RemovedSnapshot"},
+         a.snapshots);
+  v.texts(kNotes, a.notes);
+}
+
+/// One snapshot, removed by itself.
+template <typename Visitor, Is<RemovalAnswer> Answer>
+void describe(Visitor& v, Answer& a) {
+  v.type("rm");
+  v.flag({.name = "dry_run"}, a.dry_run);
+  describe(v, a.removed);
+  v.texts(kNotes, a.notes);
+}
+
+/// What a report says about one snapshot.
+template <typename Visitor, typename Report, typename Elapsed>
+void describe_compacted(Visitor& v, Report& r, Elapsed& elapsed_ms) {
+  v.text(kSnapshot, r.snapshot);
+  v.choice({.name = "outcome", .help = "'dropped': pauses came in between each time"}, r.outcome);
+  v.id({.name = "pause_id"}, r.pause_id);
+  v.number({.name = "layers_before"}, r.layers_before);
+  v.number({.name = "layers_after"}, r.layers_after);
+  v.number({.name = "merged_layers"}, r.merged_layers);
+  v.number({.name = "read_bytes"}, r.read_bytes);
+  v.number({.name = "written_bytes"}, r.written_bytes);
+  v.number({.name = "cloned_bytes"}, r.cloned_bytes);
+  v.number({.name = "freed_bytes"}, r.freed_bytes);
+  v.number({.name = "duplicated_bytes"}, r.duplicated_bytes);
+  v.number({.name = "attempts"}, r.attempts);
+  v.flag({.name = "next_pause_must_wait"}, r.next_pause_must_wait);
+  v.texts(kNotes, r.notes);
+  v.real({.name = "elapsed_ms"}, elapsed_ms);
+}
+
+template <typename Visitor, Is<CompactedAnswer> Answer>
+void describe(Visitor& v, Answer& a) {
+  describe_compacted(v, a.report, a.elapsed_ms);
+}
+
+template <typename Visitor, Is<CompactAnswer> Answer>
+void describe(Visitor& v, Answer& a) {
+  v.type("compact");
+  v.text({.name = "policy", .help = "With all its limits"}, a.report.policy);
+  v.flag({.name = "dry_run"}, a.dry_run);
+  describe_compacted(v, a.report, a.elapsed_ms);
+}
+
+template <typename Visitor, Is<LayerInfo> Layer>
+void describe(Visitor& v, Layer& l) {
+  auto* file = l.file ? &*l.file : nullptr;
+  v.id({.name = "build_id"}, l.build_id);
+  v.nullable({.name = "file"}, file ? &file->path : nullptr);
+  v.nullable({.name = "layout"}, file ? &file->layout : nullptr);
+  v.nullable({.name = "checksums"}, l.has_checksums ? &*l.has_checksums : nullptr);
+  v.number({.name = "live_blocks"}, l.live_blocks);
+  v.nullable({.name = "dead_blocks"}, file ? &file->dead_blocks : nullptr);
+  v.number({.name = "extents"}, l.extents);
+  v.nullable({.name = "file_bytes"}, file ? &file->size_bytes : nullptr);
+  v.nullable({.name = "allocated_bytes"}, file ? &file->allocated_bytes : nullptr);
+  v.nullable({.name = "link_count"}, file ? &file->link_count : nullptr);
+}
+
+template <typename Visitor, Is<Windows> Described>
+void describe(Visitor& v, Described& w) {
+  v.number({.name = "bytes"}, w.bytes);
+  v.number({.name = "count"}, w.count);
+  v.number({.name = "max_extents"}, w.max_extents);
+  v.real({.name = "mean_extents"}, w.mean_extents);
+}
+
+template <typename Visitor, Is<ExtentRow> Row>
+void describe(Visitor& v, Row& r) {
+  v.number({.name = "offset"}, r.extent.offset_bytes);
+  v.number({.name = "length"}, r.extent.length_bytes);
+  v.id_or_null({.name = "build_id", .help = "Null: zeros"}, r.build_id);
+  v.number({.name = "storage_offset"}, r.extent.storage_offset_bytes);
+}
+
+template <typename Visitor, Is<InspectAnswer> Answer>
+void describe(Visitor& v, Answer& a) {
+  auto& i = a.info;
+  v.type("inspect");
+  v.text({.name = "path"}, i.path);
+  v.choice({.name = "header"}, i.header);
+  v.id({.name = "build_id"}, i.build_id);
+  v.id({.name = "base_build_id"}, i.base_build_id);
+  v.id_or_null({.name = "pause_id"}, i.pause_id);
+  v.id_or_null({.name = "parent_pause_id"}, i.parent_pause_id);
+  v.text_or_null({.name = "created"}, i.created);
+  v.text_or_null({.name = "huge_pages", .help = "Of the VM's memory: None, 2M or Transparent"},
+                 i.huge_pages);
+  v.number({.name = "generation"}, i.generation);
+  v.number({.name = "memory_bytes"}, i.memory_bytes);
+  v.derived({.name = "block_bytes"}, kBlockBytes);
+  v.number({.name = "zero_blocks"}, i.zero_blocks);
+  v.nullable({.name = "vmstate_bytes"}, i.vmstate_bytes ? &*i.vmstate_bytes : nullptr);
+  v.derived({.name = "extent_count"}, static_cast<std::uint64_t>(i.extents.size()));
+  Windows windows{.count = i.windows,
+                  .max_extents = i.max_extents_per_window,
+                  .mean_extents = i.mean_extents_per_window};
+  v.object({.name = "windows"}, windows);
+  v.list({.name = "layers", .help = "Oldest first"}, i.layers);
+  v.list_if_there({.name = "extents"}, a.extents);
+}
+
+template <typename Visitor, Is<SnapshotListing> Listing>
+void describe(Visitor& v, Listing& s) {
+  v.text({.name = "name"}, s.name);
+  v.error({.name = "error", .help = "Why it cannot be used as it is"}, s.error);
+  v.id_or_null({.name = "pause_id"}, s.pause_id);
+  v.id_or_null({.name = "parent_pause_id"}, s.parent_pause_id);
+  v.text_or_null({.name = "parent"}, s.parent);
+  v.text_or_null({.name = "created"}, s.created);
+  v.number({.name = "generation"}, s.generation);
+  v.number({.name = "layers"}, s.layers);
+  v.number({.name = "memory_bytes"}, s.memory_bytes);
+  const std::string header(s.header ? word_of(*s.header) : "");
+  v.text_or_null({.name = "header"}, header);
+  v.flag({.name = "vmstate"}, s.has_vmstate);
+  v.number({.name = "own_bytes", .help = "What removing it frees"}, s.own_bytes);
+  v.number({.name = "shared_bytes", .help = "Of files that have other names too"}, s.shared_bytes);
+  v.number({.name = "resumes"}, s.resumes);
+  v.number({.name = "running_vms"}, s.running);
+}
+
+template <typename Visitor, Is<PinListing> Pin>
+void describe(Visitor& v, Pin& p) {
+  v.text({.name = "name", .help = "PID-START"}, p.name);
+  v.error({.name = "error"}, p.error);
+  v.number({.name = "pid"}, p.pid);
+  v.flag({.name = "running"}, p.running);
+  v.text_or_null({.name = "foreign",
+                  .help = "Why it is left alone here: it came with a copy of another store, or is "
+                          "another host's"},
+                 p.foreign);
+  v.text_or_null({.name = "snapshot"}, p.snapshot);
+  v.id_or_null({.name = "base_pause_id"}, p.base_pause_id);
+  v.text_or_null({.name = "since"}, p.since);
+  v.flag({.name = "by_page_faults"}, p.by_page_faults);
+  v.id_or_null({.name = "map"}, p.map);
+}
+
+template <typename Visitor, Is<PendingListing> Pending>
+void describe(Visitor& v, Pending& p) {
+  v.id({.name = "id"}, p.id);
+  v.choice({.name = "kind"}, p.kind);
+  v.number({.name = "allocated_bytes"}, p.allocated_bytes);
+  v.text_or_null({.name = "since"}, p.since);
+  v.text_or_null({.name = "foreign"}, p.foreign);
+}
+
+template <typename Visitor, Is<MapListing> Map>
+void describe(Visitor& v, Map& m) {
+  v.id({.name = "pause_id"}, m.pause_id);
+  v.number({.name = "allocated_bytes"}, m.allocated_bytes);
+  v.flag({.name = "used"}, m.used);
+}
+
+template <typename Visitor, Is<StoreTotals> Totals>
+void describe(Visitor& v, Totals& t) {
+  v.derived({.name = "allocated_bytes"}, t.sum());
+  v.number({.name = "snapshot_bytes"}, t.snapshot_bytes);
+  v.number({.name = "pin_bytes"}, t.pin_bytes);
+  v.number({.name = "pending_bytes"}, t.pending_bytes);
+  v.number({.name = "temporary_bytes"}, t.temporary_bytes);
+  v.number({.name = "map_bytes"}, t.map_bytes);
+}
+
+template <typename Visitor, Is<TreeRow> Row>
+void describe(Visitor& v, Row& r) {
+  v.number({.name = "depth"}, r.row.depth);
+  v.text_or_null({.name = "name"}, r.name);
+  v.id_or_null({.name = "missing_pause_id"}, r.row.missing);
+  v.text_or_null({.name = "missing_name"}, r.row.missing_name);
+  v.flag({.name = "in_cycle"}, r.row.in_cycle);
+}
+
+template <typename Visitor, Is<ListAnswer> Answer>
+void describe(Visitor& v, Answer& a) {
+  auto& l = a.listing;
+  v.type("ls");
+  v.text({.name = "store"}, l.path);
+  v.list({.name = "snapshots", .component = "ListedSnapshot"}, l.snapshots);
+  v.list({.name = "pins", .component = "Session"}, l.pins);
+  v.list({.name = "pending"}, l.pending);
+  v.list({.name = "maps"}, l.maps);
+  v.object({.name = "totals"}, l.totals);
+  v.texts(kNotes, l.notes);
+  v.list_if_there({.name = "tree", .help = "With tree=true"}, a.tree);
+}
+
+template <typename Visitor, Is<SessionsAnswer> Answer>
+void describe(Visitor& v, Answer& a) {
+  v.type("sessions");
+  v.list({.name = "sessions", .component = "Session"}, a.sessions);
+}
+
+}  // namespace lamina::schema
