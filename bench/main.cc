@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "bench.h"
+#include "lamina/version.h"
 #include "machine_facts.h"
 #include "report.h"
 
@@ -55,7 +56,7 @@ void handle_signal(int /*signal*/) { request_stop(); }
 int run_command_line(int argc, char** argv) {
   Options options;
   CLI::App app("Measures lamina beside a plain reference and a floor", "lamina_bench");
-  app.set_version_flag("--version", "lamina_bench " LAMINA_VERSION);
+  app.set_version_flag("--version", std::string("lamina_bench ") + lamina::version_text());
   app.add_option("--filter", options.filter, "only benchmarks whose name contains NAME")
       ->option_text("NAME");
   app.add_option("--json", options.json, "write every sample to FILE")->option_text("FILE");

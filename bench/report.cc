@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "lamina/version.h"
 
 namespace lamina::bench {
 namespace {
@@ -156,7 +157,7 @@ json to_json(const Curve& curve) {
 }  // namespace
 
 void print_table(const Bench& bench, const MachineFacts& machine) {
-  fmt::print("lamina {} on {}, {} x {}, {}; medians of {} rounds{}\n\n", LAMINA_VERSION,
+  fmt::print("lamina {} on {}, {} x {}, {}; medians of {} rounds{}\n\n", lamina::version(),
              machine.kernel, machine.cpu_count, machine.cpu, machine.file_system, bench.rounds(),
              bench.options().quick ? ", quick" : "");
   fmt::print("{:<28} {:>10} {:>10} {:>10} {:>15} {:>15}\n", "name", "plain ms", "ours ms",
@@ -201,7 +202,7 @@ Status write_json(const Bench& bench, const MachineFacts& machine, const std::st
   for (const Skipped& one : bench.skipped()) {
     skipped.push_back({{"name", one.name}, {"why", one.why}});
   }
-  const json all = {{"version", LAMINA_VERSION},
+  const json all = {{"version", lamina::version()},
                     {"quick", bench.options().quick},
                     {"rounds", bench.rounds()},
                     {"ballast", !bench.options().no_ballast},

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "cli/output.h"
 #include "cli/usage_error.h"
+#include "lamina/version.h"
 #include "os/own_process.h"
 
 namespace lamina::cli {
@@ -77,7 +78,7 @@ CLI::Option* add_texts(CLI::App* verb, const std::string& name, std::vector<std:
 }
 
 CommandLine::CommandLine() : app_("lamina keeps the memory of paused microVMs", "lamina") {
-  app_.set_version_flag("--version,-V", "lamina " LAMINA_VERSION);
+  app_.set_version_flag("--version,-V", std::string("lamina ") + version_text());
   app_.footer(kFooter);
   app_.get_formatter()->column_width(kHelpColumn);
   app_.get_formatter()->label("SUBCOMMAND", "VERB");

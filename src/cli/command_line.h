@@ -87,6 +87,8 @@ class CommandLine {
   [[nodiscard]] std::string verb() const;
   /// The help of the program.
   [[nodiscard]] std::string help() const { return app_.help(); }
+  /// What can be given, for the manual.
+  [[nodiscard]] const CLI::App& app() const { return app_; }
 
  private:
   CLI::App app_;

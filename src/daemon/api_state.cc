@@ -2,6 +2,7 @@
 #include "daemon/openapi.h"
 #include "daemon/requests.h"
 #include "daemon/state_answers.h"
+#include "lamina/version.h"
 #include "schema/report_writer.h"
 
 namespace lamina::daemon {
@@ -29,7 +30,7 @@ Response Api::health(const Request& request, const std::string& /*name*/) const 
 
 Response Api::version(const Request& request, const std::string& /*name*/) const {
   if (const Status good = read_nothing(request); !good) return error_response(good.error());
-  return json_response(schema::ReportWriter::write(VersionAnswer{.version = LAMINA_VERSION}));
+  return json_response(schema::ReportWriter::write(VersionAnswer{.version = lamina::version()}));
 }
 
 Response Api::openapi(const Request& request, const std::string& /*name*/) const {

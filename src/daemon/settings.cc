@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "lamina/compact.h"
+#include "lamina/version.h"
 #include "os/file.h"
 #include "os/process.h"
 
@@ -232,16 +233,22 @@ void add_option(CLI::App& app, const Option& option, Json& values) {
 
 }  // namespace
 
-Result<std::optional<GivenOptions>> parse_command_line(int argc, char** argv) {
-  GivenOptions given;
-  CLI::App app("laminad keeps the memory of paused microVMs", "laminad");
-  app.set_version_flag("--version,-V", "laminad " LAMINA_VERSION);
+void describe_command_line(CLI::App& app, GivenOptions& given) {
+  app.name("laminad");
+  app.description("laminad keeps the memory of paused microVMs");
+  app.set_version_flag("--version,-V", std::string("laminad ") + version_text());
   app.footer(kFooter);
   app.get_formatter()->column_width(kHelpColumn);
   for (const Option& option : kOptions) add_option(app, option, given.values);
   app.add_option("--config", given.config, "a JSON file with these options")
       ->type_name("")
       ->option_text("FILE");
+}
+
+Result<std::optional<GivenOptions>> parse_command_line(int argc, char** argv) {
+  GivenOptions given;
+  CLI::App app;
+  describe_command_line(app, given);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {  // --help, --version

@@ -11,6 +11,10 @@
 #include "lamina/result.h"
 #include "schema/error_json.h"
 
+namespace CLI {
+class App;
+}
+
 namespace lamina::daemon {
 
 struct Settings {
@@ -37,6 +41,9 @@ struct GivenOptions {
   schema::Json values = schema::Json::object();
   std::string config;  ///< path of the file; empty: none
 };
+
+/// Gives `app` the daemon's name and options; parsing it fills `given`, which must outlive it.
+void describe_command_line(CLI::App& app, GivenOptions& given);
 
 /// Parses the command line; nothing when --help or --version has been answered. kUsage.
 Result<std::optional<GivenOptions>> parse_command_line(int argc, char** argv);

@@ -29,7 +29,8 @@ void Event::signal() const {
 
 void Event::clear() const {
   std::uint64_t count = 0;
-  static_cast<void>(::read(fd_.get(), &count, sizeof(count)));  // fails only when there is none
+  static_cast<void>(::read(fd_.get(), &count, sizeof(count)) ==
+                    0);  // fails only when there is none
 }
 
 }  // namespace lamina::os

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t kIdDigits = 32;
 constexpr std::uint64_t kMaxIdBytes = 4096;
-constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
+constexpr std::uint64_t kNanosecondsInSecond = 1'000'000'000;
 
 }  // namespace
 
@@ -39,7 +39,7 @@ std::uint64_t birth_time_ns(int fd) {
   struct statx facts{};
   if (::statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &facts) != 0) return 0;
   if ((facts.stx_mask & STATX_BTIME) == 0 || facts.stx_btime.tv_sec < 0) return 0;
-  return static_cast<std::uint64_t>(facts.stx_btime.tv_sec) * kNanosecondsPerSecond +
+  return static_cast<std::uint64_t>(facts.stx_btime.tv_sec) * kNanosecondsInSecond +
          facts.stx_btime.tv_nsec;
 }
 

@@ -201,7 +201,7 @@ struct Prepared {
     ::execvpe(prepared.program, prepared.arguments, prepared.environment);
   }
   const int error = errno;
-  static_cast<void>(::write(kFailure, &error, sizeof(error)));
+  static_cast<void>(::write(kFailure, &error, sizeof(error)) == 0);
   ::_exit(127);
 }
 
@@ -215,7 +215,7 @@ struct Prepared {
   const pid_t service = ::fork();
   if (service == 0) become(prepared);
   const int error = errno;
-  if (service < 0) static_cast<void>(::write(prepared.failure, &error, sizeof(error)));
+  if (service < 0) static_cast<void>(::write(prepared.failure, &error, sizeof(error)) == 0);
   ::close(prepared.failure);
   static_cast<void>(::send(starter, &service, sizeof(service), MSG_NOSIGNAL));
   char nothing = 0;

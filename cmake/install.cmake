@@ -1,0 +1,45 @@
+# What 'cmake --install' puts in place, by component: the programs, the shared library, and what a
+# program that embeds the library is built with.
+include(CMakePackageConfigHelpers)
+set(LAMINA_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/lamina)
+
+install(TARGETS lamina_cli laminad RUNTIME COMPONENT programs)
+
+# The shared library, or where there is none the static one, is lamina::lamina. Each has its own file
+# of targets: what uses the shared one needs nothing else.
+install(TARGETS lamina_static EXPORT lamina_static ARCHIVE COMPONENT development)
+install(EXPORT lamina_static NAMESPACE lamina:: FILE lamina-static.cmake
+        DESTINATION ${LAMINA_CMAKE_DIR} COMPONENT development)
+if(BUILD_SHARED_LIBS)
+  install(TARGETS lamina_shared EXPORT lamina_shared
+          LIBRARY COMPONENT library NAMELINK_COMPONENT development)
+  install(EXPORT lamina_shared NAMESPACE lamina:: FILE lamina-shared.cmake
+          DESTINATION ${LAMINA_CMAKE_DIR} COMPONENT development)
+endif()
+install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development
+        FILES_MATCHING PATTERN "*.h")
+configure_package_config_file(cmake/lamina-config.cmake.in lamina-config.cmake
+  INSTALL_DESTINATION ${LAMINA_CMAKE_DIR} NO_SET_AND_CHECK_MACRO)
+# Before 1.0 each minor version may change the interface.
+write_basic_package_version_file(lamina-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/lamina-config.cmake
+              ${CMAKE_CURRENT_BINARY_DIR}/lamina-config-version.cmake
+        DESTINATION ${LAMINA_CMAKE_DIR} COMPONENT development)
+if(BUILD_SHARED_LIBS)
+  set(LAMINA_PC_PRIVATE ".private")
+endif()
+configure_file(cmake/lamina.pc.in lamina.pc @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/lamina.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig
+        COMPONENT development)
+
+# The unit names the program by its path.
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS contrib/laminad.service)
+file(READ contrib/laminad.service unit)
+string(REPLACE /usr/bin/ ${CMAKE_INSTALL_FULL_BINDIR}/ unit "${unit}")
+string(REPLACE /etc/ ${CMAKE_INSTALL_FULL_SYSCONFDIR}/ unit "${unit}")
+file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/laminad.service CONTENT "${unit}")
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/laminad.service DESTINATION lib/systemd/system
+        COMPONENT programs)
+install(FILES docs/laminad.example.json contrib/grafana-dashboard.json
+        DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT programs)
+install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT programs)
