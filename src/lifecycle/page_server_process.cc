@@ -16,6 +16,7 @@
 #include "os/file.h"
 #include "os/long_wait.h"
 #include "os/notify.h"
+#include "os/proc_file.h"
 #include "os/process.h"
 #include "os/spawn.h"
 #include "os/thread.h"
@@ -30,6 +31,9 @@ constexpr const char* kLogName = "page-server.log";
 constexpr const char* kStartLock = ".page-server";
 /// Taking over VMs of a killed server is tried for ten seconds.
 constexpr std::chrono::seconds kStartTimeout{60};
+/// How long it may take to start a page server before a wait for one is ended; and how much longer
+/// than the ten seconds of one question a server that has the lock may leave questions unanswered.
+constexpr std::chrono::seconds kLongestWithout{10};
 constexpr std::size_t kLastWordsBytes = 2048;
 
 std::string last_words(int log, std::uint64_t from, const std::string& path) {
@@ -53,7 +57,19 @@ std::unexpected<Error> not_needed() {
   return fail(ErrorKind::kInterrupted, "the page server is not needed any more");
 }
 
-/// The lock of who starts it: held for as long as a start may take.
+/// KiB of a process' memory that is there; nothing when it cannot be told.
+std::optional<std::int64_t> resident_kib(pid_t pid) {
+  const auto status = os::read_proc_file(fmt::format("/proc/{}/status", pid));
+  if (!status) return std::nullopt;
+  std::int64_t kib = 0;
+  for (const char* name : {"VmRSS:", "HugetlbPages:"}) {
+    std::string_view value = os::proc_value(*status, name);
+    kib += os::take_number(value).value_or(0);
+  }
+  return kib;
+}
+
+/// The lock of the process that starts it: held for as long as a start may take.
 Result<store::NameLock> wait_for_start_lock(const store::Store& store, int give_up) {
   constexpr int kPauseMs = 10;
   const auto deadline = std::chrono::steady_clock::now() + 2 * kStartTimeout;
@@ -64,7 +80,7 @@ Result<store::NameLock> wait_for_start_lock(const store::Store& store, int give_
     if (std::chrono::steady_clock::now() > deadline) {
       return fail(ErrorKind::kBusy,
                   "another process has been starting the page server of store '{}' for {} s; see "
-                  "who holds '{}/{}/{}', and end it",
+                  "which one holds '{}/{}/{}', and end it",
                   store.path(), (2 * kStartTimeout).count(), store.path(), store::kLockArea,
                   kStartLock);
     }
@@ -95,7 +111,7 @@ Result<bool> wait_for_store_server(const std::string& store, int give_up) {
 Result<bool> ensure_page_server(const store::Store& store, const std::vector<std::string>& command,
                                 int give_up) {
   const os::LongWait waiting;
-  // One that is being started has its lock before it listens: whoever starts it keeps us waiting.
+  // One that is being started has its lock before it listens: its starter keeps us waiting.
   LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, wait_for_start_lock(store, give_up));
   LAMINA_ASSIGN_OR_RETURN(const bool served, wait_for_store_server(store.path(), give_up));
   if (served) return false;
@@ -134,10 +150,10 @@ Result<bool> ensure_page_server(const store::Store& store, const std::vector<std
     }
     if ((wait[0].revents & POLLIN) != 0 && ready.take_ready_of(started.pid)) return true;
     if ((wait[1].revents & POLLIN) != 0) break;
-    // What has been started goes on: the next who needs it waits for it.
+    // What has been started goes on: the next caller that needs it waits for it.
     if (wait[2].revents != 0) return not_needed();
   }
-  // Somebody may have started one by hand meanwhile: then ours was told so.
+  // One may have been started by hand meanwhile: then ours was told so.
   if (wait_for_store_server(store.path(), give_up).value_or(false)) return false;
   return fail(ErrorKind::kFailed, "the page server of store '{}' did not start: {}", store.path(),
               last_words(log.get(), before.size_bytes, log_path));
@@ -164,28 +180,50 @@ std::optional<Error> PageServerWatch::failure() const {
 }
 
 bool PageServerWatch::needs_pages() const {
-  // Not to be told: a server too many does no harm.
+  // When it cannot be told, a server too many does no harm.
   return vm_ <= 0 || os::waits_for_pages(vm_).value_or(true);
 }
 
+bool PageServerWatch::gets_pages() {
+  const auto now_kib = vm_ > 0 ? resident_kib(vm_) : std::nullopt;
+  return now_kib && std::exchange(resident_kib_, *now_kib) != *now_kib;
+}
+
+Result<bool> PageServerWatch::start_if_none(StoreServer found) {
+  const std::string& store = store_.path();
+  switch (found) {
+    case StoreServer::kNone:
+      return ensure_page_server(store_, command_, over_.fd());
+    case StoreServer::kBusy:
+      return fail(ErrorKind::kBusy,
+                  "the page server of store '{}' does not answer, and the VM gets no page; see "
+                  "which process holds '{}/{}/page-server.lock' and what it waits for (one that is "
+                  "stopped goes on with SIGCONT), or kill it",
+                  store, store, store::kVmsArea);
+    default:
+      return fail(ErrorKind::kBusy,
+                  "the page server of store '{}' has its lock and does not listen", store);
+  }
+}
+
 void PageServerWatch::look(Clock::time_point& failing_since) {
-  constexpr std::chrono::seconds kPatience{10};
   constexpr Clock::time_point kNever{};
   const StoreServer found = find_store_server(store_.path());
-  if (found == StoreServer::kServes || found == StoreServer::kBusy || !needs_pages()) {
+  // The serving process goes on while its supervisor is held up: then pages come all the same.
+  const bool gets = gets_pages();
+  const bool serves = found == StoreServer::kServes || (found == StoreServer::kBusy && gets);
+  if (serves || !needs_pages()) {
     failing_since = kNever;
     return;
   }
-  Result<bool> started = fail(ErrorKind::kBusy, "the page server does not answer at '{}'",
-                              page_server_metrics_socket(store_.path()));
-  if (found == StoreServer::kNone) started = ensure_page_server(store_, command_, over_.fd());
+  const Result<bool> started = start_if_none(found);
   if (started) {
     failing_since = kNever;
     return;
   }
-  // What keeps it from starting may pass.
+  // What keeps it from starting, or answering, may pass.
   if (failing_since == kNever) failing_since = Clock::now();
-  if (Clock::now() - failing_since < kPatience) return;
+  if (Clock::now() - failing_since < kLongestWithout) return;
   if (vm_ > 0 && !os::waits_for_pages(vm_).value_or(false)) return;
   const MutexLock lock(mutex_);
   failure_ = started.error();
@@ -194,6 +232,7 @@ void PageServerWatch::look(Clock::time_point& failing_since) {
 void PageServerWatch::watch() {
   constexpr int kIntervalMs = 500;
   Clock::time_point failing_since{};
+  static_cast<void>(gets_pages());
   pollfd over{over_.fd(), POLLIN, 0};
   while (::poll(&over, 1, kIntervalMs) <= 0) {
     static_cast<void>(contain("page server", [&]() -> Status {

@@ -1,4 +1,4 @@
-// The store's page server, as a process of its own that outlives whoever started it.
+// The store's page server, as a process of its own that outlives the one that started it.
 #pragma once
 
 #include <sys/types.h>
@@ -16,6 +16,7 @@
 #include "base/mutex.h"
 #include "lamina/progress.h"
 #include "lamina/result.h"
+#include "lamina/serve.h"
 #include "os/event.h"
 #include "store/store.h"
 
@@ -30,9 +31,11 @@ Result<bool> ensure_page_server(const store::Store& store, const std::vector<std
                                 int give_up = -1);
 
 /// Starts the page server anew when it is gone, for as long as this lives: a VM that is being
-/// loaded or captured waits for its pages, and whoever waits for the VM would wait with it. As a
-/// Progress it ends such a wait: when no page server could be had for ten seconds. Its end waits
-/// for nobody.
+/// loaded or captured waits for its pages, and the caller would wait with it. As a Progress it ends
+/// such a wait: when no page server could be started for ten seconds, or when the VM waits for a
+/// page, has got none for twenty seconds, and the page server has not answered at its control
+/// socket in that time (it is stopped, say). Its end waits for a question that is under way, for
+/// ten seconds at most.
 class PageServerWatch : public Progress {
  public:
   /// Both must outlive it. `vm`: only while a thread of that process waits for a page; one whose
@@ -50,7 +53,7 @@ class PageServerWatch : public Progress {
   void advance(std::uint64_t /*bytes*/) override {}
   [[nodiscard]] bool interrupted() override { return failure().has_value(); }
 
-  /// Why no page server can be had; nothing while there is one, or hope. Thread-safe.
+  /// Why no page server serves the VM; nothing while one does or may yet. Thread-safe.
   [[nodiscard]] std::optional<Error> failure() const;
 
  private:
@@ -62,6 +65,9 @@ class PageServerWatch : public Progress {
 
   using Clock = std::chrono::steady_clock;
 
+  /// Whether the VM has got pages since this was asked before. False when it cannot be told.
+  bool gets_pages();
+  Result<bool> start_if_none(StoreServer found);
   void watch();
   /// One look; `failing_since` is when it first found no server, and none could be started.
   void look(Clock::time_point& failing_since);
@@ -69,6 +75,7 @@ class PageServerWatch : public Progress {
   const store::Store& store_;
   const std::vector<std::string>& command_;
   const pid_t vm_;
+  std::int64_t resident_kib_ = 0;  ///< of the VM, when it was last looked at
   os::Event over_;
   mutable Mutex mutex_;
   std::optional<Error> failure_ LAMINA_GUARDED_BY(mutex_);

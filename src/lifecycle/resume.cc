@@ -66,7 +66,7 @@ class Resume {
                             store::snapshot_in(options_.store, options_.name));
     report_.snapshot = source.path;
     LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot,
-                            store::open_snapshot(source.path, engine::Checksums::kLeave));
+                            store::open_snapshot(source.path, checksums_to_load()));
     snapshot_.emplace(std::move(snapshot));
     if (!os::name_exists(snapshot_->directory.get(), store::kVmstateName)) {
       return fail(ErrorKind::kFailed,
@@ -84,9 +84,9 @@ class Resume {
     store_.emplace(std::move(store));
     LAMINA_ASSIGN_OR_RETURN(Pin pin, Pin::claim(*store_, vmm_->pid(), vmm_->start_time()));
     pin_.emplace(std::move(pin));
-    // Only now, when nobody else can resume into the same process.
+    // Only now, when no other command can resume into the same process.
     const Status possible = check_possible();
-    // A pin that nothing was put into is of no use to anybody.
+    // A pin that nothing was put into is of no use.
     if (!possible && !pin_->facts() && !pin_->has_base()) static_cast<void>(pin_->release());
     LAMINA_RETURN_IF_ERROR(possible);
     const Status resumed = resume_claimed();
@@ -128,8 +128,7 @@ class Resume {
   }
 
   Status resume_claimed() {
-    LAMINA_RETURN_IF_ERROR(
-        store::use_while_replaced(*snapshot_, [this] { return pin_->set_base(*snapshot_); }));
+    LAMINA_RETURN_IF_ERROR(set_base());
     report_.pause_id = snapshot_->pause_id;
     LAMINA_RETURN_IF_ERROR(choose_mode());
     LAMINA_RETURN_IF_ERROR(write_pin());
@@ -147,6 +146,25 @@ class Resume {
     report_.resume_ms = watch_.lap();
     const Status counted = store::count_resume(*store_, snapshot_->pause_id);
     if (!counted) report_.notes.push_back(counted.error().message);
+    return {};
+  }
+
+  /// What a page server will read is read and checked once, at the beginning: what cannot be served
+  /// is to be found out before anything is loaded, since a load that fails costs the process.
+  [[nodiscard]] engine::Checksums checksums_to_load() const {
+    return options_.mode == ResumeMode::kFile ? engine::Checksums::kLeave
+                                              : engine::Checksums::kLoad;
+  }
+
+  Status set_base() {
+    const os::FileFacts before = snapshot_->directory_facts;
+    LAMINA_RETURN_IF_ERROR(
+        store::use_while_replaced(*snapshot_, [this] { return pin_->set_base(*snapshot_); }));
+    if (options_.mode == ResumeMode::kFile || snapshot_->directory_facts.same_file(before)) {
+      return {};
+    }
+    // A merge has replaced it meanwhile, and what came in its place was opened without checksums.
+    LAMINA_RETURN_IF_ERROR(store::open_snapshot(pin_->base_path(), engine::Checksums::kLoad));
     return {};
   }
 
@@ -308,7 +326,7 @@ class Resume {
   Status write_pin() {
     LAMINA_ASSIGN_OR_RETURN(store::PinFacts facts, lifecycle::describe_vm(*vmm_, options_.vmm));
     facts.snapshot = options_.name;
-    // Until the load is acknowledged: whoever starts another VM in this process gets no diff to
+    // Until the load is acknowledged: another VM that is started in this process gets no diff to
     // this base.
     facts.needs_full = true;
     facts.by_page_faults = report_.mode == ResumeMode::kPageFaults;
@@ -339,10 +357,6 @@ class Resume {
     vmstate_ = jail_->inside(vmstate);
     LAMINA_RETURN_IF_ERROR(lifecycle::check_finds(vmm_->pid(), {vmstate, vmstate_}));
     if (report_.mode == ResumeMode::kFile) return provide_file();
-    // The page server opens what it serves in the one thread that accepts VMs, which must not wait
-    // for a disk: what it will read is read here first. And what cannot be served is found out
-    // before anything is loaded.
-    LAMINA_RETURN_IF_ERROR(store::open_snapshot(pin_->base_path(), engine::Checksums::kLoad));
     LAMINA_ASSIGN_OR_RETURN(report_.started_page_server,
                             lifecycle::ensure_page_server(*store_, options_.page_server_command));
     const Status reached = provide_socket();

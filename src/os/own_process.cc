@@ -115,7 +115,7 @@ void begin_service() {
     ::close(STDOUT_FILENO);
     open_if_closed(STDOUT_FILENO, O_RDWR);
   }
-  if (::getenv(kEstateVariable) != nullptr) return;  // NOLINT(concurrency-mt-unsafe): one thread
+  if (::getenv(kInheritedStateVariable) != nullptr) return;  // NOLINT(concurrency-mt-unsafe): one thread
   constexpr unsigned kFirst = STDERR_FILENO + 1;
   const int passed = passed_descriptors();
   for (int i = 0; i < passed; ++i) {

@@ -38,7 +38,7 @@ void unblock_signals();
 void begin_service();
 
 /// In the environment of a process that was exec'ed with its predecessor's descriptors.
-inline constexpr const char* kEstateVariable = "LAMINA_ESTATE_FD";
+inline constexpr const char* kInheritedStateVariable = "LAMINA_ESTATE_FD";
 
 /// The soft limit of open files that the program was started with: for the programs that it starts.
 /// 0 when begin_program() has not raised it.

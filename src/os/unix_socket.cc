@@ -134,13 +134,13 @@ void wait_a_while_for_lock(int directory, const std::string& path) {
 }
 
 /// Removes a socket that may be replaced.
-Status clear_path(const std::string& path, AtPath at_path) {
+Status clear_path(const std::string& path, ReplaceSocket replace) {
   struct stat status{};
   if (::lstat(path.c_str(), &status) != 0) return {};
   if (!S_ISSOCK(status.st_mode)) {
     return fail(ErrorKind::kFailed, "'{}' exists and is no socket; choose another path", path);
   }
-  if (at_path == AtPath::kNobody) {
+  if (replace == ReplaceSocket::kIfDead) {
     // One that accepts nobody, with a full backlog, listens too.
     constexpr std::chrono::seconds kLongest{1};
     const auto connection = connect_to(path, kLongest);
@@ -161,7 +161,7 @@ Result<Fd> listen_at(const std::string& path, const SocketAccess& access) {
   const std::string parent = parent_of(path);
   const auto directory = open_at(AT_FDCWD, parent, O_RDONLY | O_DIRECTORY, parent);
   if (directory) wait_a_while_for_lock(directory->get(), parent);
-  LAMINA_RETURN_IF_ERROR(clear_path(path, access.at_path));
+  LAMINA_RETURN_IF_ERROR(clear_path(path, access.replace));
   LAMINA_ASSIGN_OR_RETURN(Fd fd, make_socket(SOCK_STREAM | SOCK_NONBLOCK));
   LAMINA_RETURN_IF_ERROR(bind_at(fd.get(), path, access));
   return fd;

@@ -18,16 +18,16 @@
 namespace lamina::os {
 
 /// What a new socket may take the place of.
-enum class AtPath : std::uint8_t {
-  kNobody,   ///< a socket that nobody listens at any more
-  kAnybody,  ///< any socket: the caller knows that whoever listens there is on its way out
+enum class ReplaceSocket : std::uint8_t {
+  kIfDead,  ///< a socket at which no process listens any more
+  kAlways,  ///< any socket: the caller knows that a process which listens there is ending
 };
 
 /// How a socket at a path is made.
 struct SocketAccess {
   std::uint32_t mode = 0600;
   std::string group;  ///< empty: left alone
-  AtPath at_path = AtPath::kNobody;
+  ReplaceSocket replace = ReplaceSocket::kIfDead;
 };
 
 /// A listening, non-blocking stream socket at `path`, with its mode and group set before anybody

@@ -22,31 +22,21 @@ namespace {
 /// A peer that has not finished its handshake by then is given up.
 constexpr std::chrono::seconds kHandshakeTime{10};
 
-/// Connections that wait for their handshakes. The oldest of the user who has most gives way to one
-/// more: an honest peer sends at once, so a crowd of silent ones cannot keep it out.
+/// Connections that wait for their handshakes. The oldest of the user with the most gives way to
+/// one more: an honest peer sends at once, so a crowd of silent ones cannot keep it out.
 constexpr std::size_t kMaxPending = 1024;
 
 constexpr int kEventsAtOnce = 64;
 
-/// Who has handed over a userfaultfd keeps a copy, and would wait for its pages for ever.
-constexpr const char* kKilledToo = "; it was killed, because nobody would fill its memory";
-
-/// So long nobody is accepted after accepting has failed.
+/// Back-off after accept(2) fails.
 constexpr std::chrono::milliseconds kPause{100};
-
-/// What is said of a peer that has ended, or is ending, in its handshake; whatever else went wrong
-/// comes of that.
-std::optional<std::string> end_of(const os::NamedProcess& process, int pidfd) {
-  if (!os::is_ending(pidfd, process)) return std::nullopt;
-  return fmt::format("process {} is refused: it ended during its handshake{}", process.pid,
-                     os::how_it_ended(pidfd, process));
-}
 
 }  // namespace
 
 Result<Acceptor> Acceptor::create(const StateDirectory& states, std::vector<Endpoint> endpoints,
-                                  const AccessRules& rules, std::vector<os::Fd>&& inherited) {
-  Acceptor acceptor(states, std::move(endpoints), rules);
+                                  const AccessRules& rules, std::vector<Listener>&& inherited,
+                                  Admission& admission) {
+  Acceptor acceptor(states, std::move(endpoints), rules, admission);
   acceptor.epoll_ = os::Fd(::epoll_create1(EPOLL_CLOEXEC));
   if (!acceptor.epoll_.valid()) return system_failure("epoll_create", "acceptor", errno);
   acceptor.listening_ = std::move(inherited);
@@ -64,11 +54,12 @@ Result<Acceptor> Acceptor::create(const StateDirectory& states, std::vector<Endp
 Status Acceptor::listen() {
   for (std::size_t i = listening_.size(); i < endpoints_.size(); ++i) {
     LAMINA_ASSIGN_OR_RETURN(
-        os::Fd fd, os::listen_at(endpoints_[i].socket_path,
-                                 {rules_.socket_mode, rules_.socket_group, rules_.at_path}));
-    listening_.push_back(std::move(fd));
+        Listener listener,
+        Listener::bind(endpoints_[i].socket_path,
+                       {rules_.socket_mode, rules_.socket_group, rules_.replace}));
+    listening_.push_back(std::move(listener));
   }
-  for (const os::Fd& fd : listening_) LAMINA_RETURN_IF_ERROR(watch(fd.get()));
+  for (const Listener& one : listening_) LAMINA_RETURN_IF_ERROR(watch(one.fd()));
   return {};
 }
 
@@ -80,60 +71,57 @@ Status Acceptor::watch(int fd) const {
   return system_failure("epoll_ctl", "acceptor", errno);
 }
 
-void Acceptor::handle(const std::function<void(std::unique_ptr<Vm>)>& take,
-                      const std::function<void(const std::string&)>& refuse) {
+void Acceptor::handle() {
   std::array<epoll_event, kEventsAtOnce> events{};
   const int count = ::epoll_wait(epoll_.get(), events.data(), kEventsAtOnce, 0);
   for (int i = 0; i < count; ++i) {
     const int fd = events[static_cast<std::size_t>(i)].data.fd;
     const auto listening =
         std::find_if(listening_.begin(), listening_.end(),
-                     [fd](const os::Fd& candidate) { return candidate.get() == fd; });
+                     [fd](const Listener& candidate) { return candidate.fd() == fd; });
     const bool is_peer = listening == listening_.end();
     const Status handled = contain("handshake", [&]() -> Status {
       if (is_peer) {
-        receive_from(fd, take, refuse);
+        receive_from(fd);
       } else {
-        accept_from(static_cast<std::uint32_t>(listening - listening_.begin()), refuse);
+        accept_from(static_cast<std::uint32_t>(listening - listening_.begin()));
       }
       return {};
     });
     // For want of memory, say: this peer is lost, the others are not.
-    if (!handled) give_up(is_peer ? fd : -1, handled.error(), refuse);
+    if (!handled) give_up(is_peer ? fd : -1, handled.error());
   }
 }
 
-void Acceptor::accept_from(std::uint32_t endpoint,
-                           const std::function<void(const std::string&)>& refuse) {
+void Acceptor::accept_from(std::uint32_t endpoint) {
   // A bounded number at once, so that a flood of connections does not hold up what has arrived.
   for (int i = 0; i < kEventsAtOnce; ++i) {
     auto connection = contain("accept", [&] {
-      return os::accept_connection(listening_[endpoint].get(), endpoints_[endpoint].socket_path);
+      return os::accept_connection(listening_[endpoint].fd(), endpoints_[endpoint].socket_path);
     });
     if (!connection) {
       // Out of descriptors, most likely, and the connection still waits.
-      refuse(connection.error().message);
-      drop_oldest(refuse);
+      admission_->refuse(connection.error().message);
+      drop_oldest();
       paused_until_ = Clock::now() + kPause;
       return watch_listening();
     }
     if (!*connection) return;
     // A peer may have sent its userfaultfd already. When it is lost here, in the middle of being
-    // admitted, nobody would ever fill its memory.
+    // admitted, nothing would ever fill its memory.
     const auto pidfd = os::open_peer((*connection)->get());
     bool lost = true;
     const Status admitted = contain("peer", [&] {
-      Status done = admit(std::move(**connection), endpoint, refuse);
+      Status done = admit(std::move(**connection), endpoint);
       lost = false;
       return done;
     });
     if (lost && pidfd) static_cast<void>(os::kill_process(pidfd->get()));
-    if (!admitted) refuse(admitted.error().message);
+    if (!admitted) admission_->refuse(admitted.error().message);
   }
 }
 
-Status Acceptor::admit(os::Fd connection, std::uint32_t endpoint,
-                       const std::function<void(const std::string&)>& refuse) {
+Status Acceptor::admit(os::Fd connection, std::uint32_t endpoint) {
   LAMINA_ASSIGN_OR_RETURN(const os::Peer peer, os::peer_of(connection.get()));
   const bool allowed =
       rules_.any_user || peer.uid == 0 || peer.uid == ::geteuid() ||
@@ -144,7 +132,7 @@ Status Acceptor::admit(os::Fd connection, std::uint32_t endpoint,
                 peer.uid, peer.uid);
   }
   LAMINA_ASSIGN_OR_RETURN(ClaimedPeer claimed, claim_peer(*states_, connection.get()));
-  if (pending_.size() >= kMaxPending) drop_oldest(refuse);
+  if (pending_.size() >= kMaxPending) drop_oldest();
   const int fd = connection.get();
   pending_.emplace(
       fd,
@@ -155,44 +143,26 @@ Status Acceptor::admit(os::Fd connection, std::uint32_t endpoint,
   return watched;
 }
 
-void Acceptor::receive_from(int connection, const std::function<void(std::unique_ptr<Vm>)>& take,
-                            const std::function<void(const std::string&)>& refuse) {
+void Acceptor::receive_from(int connection) {
   const auto found = pending_.find(connection);
   if (found == pending_.end()) return;
   Pending& pending = found->second;
-  const auto refuse_peer = [&](const Error& error) {
-    refuse(reason_of(pending, error.message));
-    drop(connection);
-  };
   const auto whole = pending.receiver.receive(connection);
-  if (!whole) return refuse_peer(whole.error());
+  if (!whole) {
+    admission_->refuse(reason_of(pending, whole.error().message));
+    return drop(connection);
+  }
   if (!*whole) return;
   // Nothing more is expected from the peer; its end is seen by its pidfd.
   static_cast<void>(::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection, nullptr));
-  const std::string name = pending.claimed.directory.name();
-  const os::NamedProcess process{.pid = pending.claimed.peer.pid,
-                                 .start_time = pending.claimed.start_time};
-  // Its own: whatever has become of the VM when something fails, its process can be killed.
-  const os::Fd pidfd(::fcntl(pending.claimed.pidfd.get(), F_DUPFD_CLOEXEC, 0));
-  if (!pidfd.valid()) return refuse_peer(system_error("dup", "peer process", errno));
-  Pending finished = std::move(found->second);
+  ArrivedPeer arrived{std::move(pending.connection), std::move(pending.claimed),
+                      pending.receiver.take()};
+  const Endpoint& endpoint = endpoints_[pending.endpoint];
   pending_.erase(found);
-  const Status taken = contain("handshake", [&]() -> Status {
-    LAMINA_ASSIGN_OR_RETURN(std::unique_ptr<Vm> vm, finish(finished));
-    take(std::move(vm));
-    return {};
-  });
-  if (taken) return;
-  const auto end = end_of(process, pidfd.get());
-  static_cast<void>(os::kill_process(pidfd.get()));
-  states_->remove(VmDirectory(name, os::Fd()));
-  refuse(end ? *end
-             : fmt::format("process {} is refused: {}{}", process.pid, taken.error().message,
-                           kKilledToo));
+  admission_->admit(std::move(arrived), endpoint);
 }
 
-void Acceptor::give_up(int connection, const Error& error,
-                       const std::function<void(const std::string&)>& refuse) noexcept {
+void Acceptor::give_up(int connection, const Error& error) noexcept {
   const auto found = pending_.find(connection);
   if (found != pending_.end()) {
     // It may have sent its userfaultfd, and not be told that it waits in vain.
@@ -201,16 +171,9 @@ void Acceptor::give_up(int connection, const Error& error,
     drop(connection);
   }
   static_cast<void>(contain("log", [&]() -> Status {
-    refuse(error.message);
+    admission_->refuse(error.message);
     return {};
   }));
-}
-
-Result<std::unique_ptr<Vm>> Acceptor::finish(Pending& pending) {
-  LAMINA_ASSIGN_OR_RETURN(Service service,
-                          endpoints_[pending.endpoint].service_for(pending.claimed));
-  return make_vm(*states_, pending.claimed, pending.receiver.take(), pending.connection,
-                 std::move(service));
 }
 
 void Acceptor::drop(int connection) noexcept {
@@ -225,8 +188,8 @@ void Acceptor::drop(int connection) noexcept {
   pending_.erase(found);
 }
 
-void Acceptor::drop_oldest(const std::function<void(const std::string&)>& refuse) {
-  // Of the user who has most: a crowd of one user does not keep out the VMs of others.
+void Acceptor::drop_oldest() {
+  // Of the user with the most: a crowd of one user does not keep out the VMs of others.
   std::map<uid_t, std::size_t> crowds;
   for (const auto& [fd, pending] : pending_) ++crowds[pending.claimed.peer.uid];
   const auto crowd =
@@ -238,17 +201,18 @@ void Acceptor::drop_oldest(const std::function<void(const std::string&)>& refuse
     if (oldest == pending_.end() || one->second.deadline < oldest->second.deadline) oldest = one;
   }
   if (oldest == pending_.end()) return;
-  refuse(reason_of(oldest->second, fmt::format("it sent no whole handshake, and {} others wait",
-                                               pending_.size() - 1)));
+  admission_->refuse(reason_of(
+      oldest->second,
+      fmt::format("it sent no whole handshake, and {} others wait", pending_.size() - 1)));
   drop(oldest->first);
 }
 
-int Acceptor::expire(const std::function<void(const std::string&)>& refuse) {
-  const auto next_ms = contain("peers", [&]() -> Result<int> { return expire_late(refuse); });
+int Acceptor::expire() {
+  const auto next_ms = contain("peers", [&]() -> Result<int> { return expire_late(); });
   return next_ms ? *next_ms : static_cast<int>(kPause.count());
 }
 
-int Acceptor::expire_late(const std::function<void(const std::string&)>& refuse) {
+int Acceptor::expire_late() {
   const Clock::time_point now = Clock::now();
   int next_ms = -1;
   std::vector<int> late;
@@ -263,7 +227,7 @@ int Acceptor::expire_late(const std::function<void(const std::string&)>& refuse)
   }
   for (const int fd : late) {
     const Pending& pending = pending_.at(fd);
-    refuse(reason_of(
+    admission_->refuse(reason_of(
         pending, fmt::format("it sent no whole handshake within {} s", kHandshakeTime.count())));
     drop(fd);
   }
@@ -289,7 +253,7 @@ Status Acceptor::resume(bool listens) {
   held_ = false;
   epoll_ = os::Fd(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) return system_failure("epoll_create", "acceptor", errno);
-  for (const os::Fd& fd : listening_) LAMINA_RETURN_IF_ERROR(watch(fd.get()));
+  for (const Listener& one : listening_) LAMINA_RETURN_IF_ERROR(watch(one.fd()));
   return {};
 }
 
@@ -300,22 +264,21 @@ void Acceptor::hold(bool held) {
 
 void Acceptor::watch_listening() {
   const bool accepts = !held_ && Clock::now() >= paused_until_;
-  for (const os::Fd& fd : listening_) {
+  for (const Listener& one : listening_) {
     epoll_event event{};
     event.events = accepts ? static_cast<std::uint32_t>(EPOLLIN) : 0U;
-    event.data.fd = fd.get();
-    static_cast<void>(::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd.get(), &event));
+    event.data.fd = one.fd();
+    static_cast<void>(::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, one.fd(), &event));
   }
 }
 
-void Acceptor::stop_listening(const std::function<void(std::unique_ptr<Vm>)>& take,
-                              const std::function<void(const std::string&)>& refuse) {
+void Acceptor::stop_listening() {
   for (std::size_t i = 0; i < listening_.size(); ++i) {
-    ::unlink(endpoints_[i].path().c_str());
-    accept_from(static_cast<std::uint32_t>(i), refuse);
+    listening_[i].remove();
+    accept_from(static_cast<std::uint32_t>(i));
   }
   listening_.clear();
-  handle(take, refuse);
+  handle();
 }
 
 std::string Acceptor::reason_of(const Pending& pending, const std::string& reason) {
@@ -330,21 +293,8 @@ std::string Acceptor::reason_of(const Pending& pending, const std::string& reaso
 
 void Acceptor::close() {
   while (!pending_.empty()) drop(pending_.begin()->first);
-  for (std::size_t i = 0; i < listening_.size(); ++i) {
-    // Without memory it stays, as that of a killed server does.
-    static_cast<void>(contain("close", [&]() -> Status {
-      ::unlink(endpoints_[i].path().c_str());
-      return {};
-    }));
-  }
+  for (const Listener& one : listening_) one.remove();
   listening_.clear();
-}
-
-std::vector<int> Acceptor::listening() const {
-  std::vector<int> fds;
-  fds.reserve(listening_.size());
-  for (const os::Fd& fd : listening_) fds.push_back(fd.get());
-  return fds;
 }
 
 }  // namespace lamina::server

@@ -15,7 +15,7 @@ namespace lamina::server {
 
 enum class MessageKind : std::uint8_t {
   kServe = 1,   ///< to the serving process: a VM, with its descriptors
-  kDetach = 2,  ///< to the serving process: fill all memory, so that VMs need nobody
+  kDetach = 2,  ///< to the serving process: fill all memory, so that VMs need no server
   kEnded = 3,   ///< to the supervisor: a VM is not served any more
   /// To the supervisor: what a VM is served cannot be opened here. The supervisor has it open, and
   /// so has the next serving process.

@@ -1,5 +1,5 @@
-// Where a page server says that it is there: a Unix socket (mode 0600) that greets who connects and
-// hangs up. Nothing is read and nobody is kept, so there is nothing to hold up or to use up; the
+// Where a page server says that it is alive: a Unix socket (mode 0600) that greets each client and
+// hangs up. Nothing is read and no client is kept, so no client can hold it up or use it up; the
 // metrics, which others read, have a socket of their own.
 #pragma once
 
@@ -7,32 +7,33 @@
 
 #include "lamina/result.h"
 #include "lamina/serve.h"
-#include "os/fd.h"
 #include "os/unix_socket.h"
+#include "server/listener.h"
 
 namespace lamina::server {
 
 class ControlSocket {
  public:
   /// `inherited`: the listening socket of a predecessor, or invalid.
-  static Result<ControlSocket> create(const std::string& path, os::Fd inherited,
-                                      os::AtPath at_path);
+  static Result<ControlSocket> create(const std::string& path, Listener inherited,
+                                      os::ReplaceSocket replace);
 
   /// Readable when handle() has something to do.
-  [[nodiscard]] int fd() const { return listening_.get(); }
+  [[nodiscard]] int fd() const { return listener_.fd(); }
+  [[nodiscard]] const Listener& listener() const { return listener_; }
 
-  /// Greets those who have connected, a bounded number at once. Never waits.
+  /// Greets the clients that have connected, a bounded number at once. Never waits.
   void handle() const;
 
-  /// Removes the socket from the file system; `path` is where it is by now.
-  static void remove(const std::string& path);
+  /// Removes the socket from the file system.
+  void remove() const { listener_.remove(); }
 
  private:
-  ControlSocket(std::string path, os::Fd listening)
-      : path_(std::move(path)), listening_(std::move(listening)) {}
+  ControlSocket(std::string path, Listener listener)
+      : path_(std::move(path)), listener_(std::move(listener)) {}
 
   std::string path_;
-  os::Fd listening_;
+  Listener listener_;
 };
 
 /// kServes when a server greets at the control socket, kBusy when it has let ten seconds pass

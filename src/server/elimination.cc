@@ -34,7 +34,7 @@ void Elimination::crashed(const Ids& vms) {
     served_ = Ids();
     return;
   }
-  // With nobody to serve: then it is by no VM.
+  // It crashed with no VM to serve: then it is not by a VM.
   if (tried_.empty()) return stop();
   if (tried_.size() == 1 && suspects_.size() == 1) {
     if (crashes_ < kCrashesOfOne) return;
@@ -68,7 +68,7 @@ void Elimination::try_next(const Ids& vms) {
   crashes_ = 0;
   const auto half = static_cast<std::ptrdiff_t>((suspects_.size() + 1) / 2);
   tried_ = Ids(suspects_.begin(), std::next(suspects_.begin(), half));
-  // Whom nothing speaks for but that others crashed must be guilty by itself.
+  // The last suspect is guilty only when it crashes processes alone.
   served_ = suspects_.size() == 1 ? Ids() : innocent_;
   served_->insert(tried_.begin(), tried_.end());
 }

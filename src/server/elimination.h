@@ -1,11 +1,11 @@
 // Which VM it is that serving processes crash by. A pure state machine: it is told what serving
-// processes do, and says whom the next one is to serve.
+// processes do, and says which VMs the next one is to serve.
 //
-// It begins when several in a row have crashed at once. First one that serves nobody must live:
-// else it is not by a VM, nobody is blamed, and all goes on as before. Then the suspects are halved
+// It begins when several in a row have crashed at once. First one that serves no VM must live:
+// else it is not by a VM, none is blamed, and all goes on as before. Then the suspects are halved
 // until one is left, and that one is found guilty when serving processes crash again and again with
-// it alone. VMs that were served for long enough without a crash are served along with whom is
-// tried; the rest wait, some seconds at most.
+// it alone. VMs that were served for long enough without a crash are served along with those that
+// are tried; the rest wait, some seconds at most.
 #pragma once
 
 #include <cstdint>

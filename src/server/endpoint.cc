@@ -15,9 +15,10 @@ Status check_store_options(const ServeOptions& options) {
                 options.store, options.endpoints.front().snapshot);
   }
   if (!options.allowed_users.empty()) {
-    return fail(ErrorKind::kUsage,
-                "user {} cannot be allowed to connect: the pins of store '{}' say who is served",
-                options.allowed_users.front(), options.store);
+    return fail(
+        ErrorKind::kUsage,
+        "user {} cannot be allowed to connect: the pins of store '{}' say which VMs are served",
+        options.allowed_users.front(), options.store);
   }
   if (!options.metrics_socket.empty()) {
     return fail(ErrorKind::kUsage,
@@ -31,30 +32,26 @@ Status check_store_options(const ServeOptions& options) {
 
 Endpoint endpoint_of(const std::string& socket_path, Service service) {
   return {socket_path,
-          [service = std::move(service)](const ClaimedPeer&) -> Result<Service> { return service; },
+          [service = std::move(service)](const ClaimedPeer&) -> Result<Offer> {
+            return Offer{service, {}};
+          },
           nullptr};
 }
 
 Endpoint endpoint_of_store(const std::string& socket_path, const StorePlace& store,
-                           Snapshots& snapshots, std::function<void(const std::string&)> log) {
-  return {
-      socket_path,
-      [&store, &snapshots, log = std::move(log)](const ClaimedPeer& claimed) -> Result<Service> {
-        LAMINA_ASSIGN_OR_RETURN(const VmPin pin,
-                                pin_of_peer(store.path(), claimed.peer, claimed.start_time));
-        std::vector<std::string> notes;
-        auto service = snapshots.open_pin(pin, notes);
-        for (const std::string& note : notes) {
-          if (log) log(note);
-        }
-        return service;
-      },
-      &store};
+                           const Snapshots& snapshots) {
+  return {socket_path,
+          [&store, &snapshots](const ClaimedPeer& claimed) -> Result<Offer> {
+            LAMINA_ASSIGN_OR_RETURN(const VmPin pin,
+                                    pin_of_peer(store.path(), claimed.peer, claimed.start_time));
+            return Offer{std::nullopt, snapshots.request_for(pin)};
+          },
+          &store};
 }
 
-os::AtPath at_path_of(const ServeOptions& options) {
-  // Who has the store's lock is alone at its sockets, but for processes that were killed.
-  return options.store.empty() ? os::AtPath::kNobody : os::AtPath::kAnybody;
+os::ReplaceSocket replace_of(const ServeOptions& options) {
+  // The store's lock is held: only a process that was killed may still listen at its sockets.
+  return options.store.empty() ? os::ReplaceSocket::kIfDead : os::ReplaceSocket::kAlways;
 }
 
 std::string metrics_socket_of(const ServeOptions& options) {
@@ -63,10 +60,10 @@ std::string metrics_socket_of(const ServeOptions& options) {
 
 AccessRules access_rules_of(const ServeOptions& options) {
   constexpr std::uint32_t kOwnUser = 0600;
-  constexpr std::uint32_t kEverybody = 0666;
+  constexpr std::uint32_t kAllUsers = 0666;
   const bool is_store = !options.store.empty();
-  return {options.socket_mode.value_or(is_store ? kEverybody : kOwnUser), options.socket_group,
-          options.allowed_users, is_store, at_path_of(options)};
+  return {options.socket_mode.value_or(is_store ? kAllUsers : kOwnUser), options.socket_group,
+          options.allowed_users, is_store, replace_of(options)};
 }
 
 Status check_serve_options(const ServeOptions& options) {

@@ -1,24 +1,32 @@
-// A socket to listen at: who may connect, and what is served to those who do.
+// A socket to listen at: which peers may connect, and what each is served.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "lamina/result.h"
 #include "lamina/serve.h"
 #include "os/unix_socket.h"
+#include "server/snapshot_request.h"
 #include "server/snapshots.h"
 #include "server/store_place.h"
 #include "server/vm.h"
 
 namespace lamina::server {
 
+/// What a peer is served: what is open, or else what must be opened first.
+struct Offer {
+  std::optional<Service> service;
+  SnapshotRequest request;
+};
+
 struct Endpoint {
   std::string socket_path;
-  /// Asked when a peer's handshake is whole; a peer for whom it fails is refused.
-  std::function<Result<Service>(const ClaimedPeer&)> service_for;
+  /// Called when a peer's handshake is whole; a peer for which it fails is refused.
+  std::function<Result<Offer>(const ClaimedPeer&)> offer_for;
   const StorePlace* store = nullptr;
 
   /// Where the socket is now.
@@ -27,26 +35,25 @@ struct Endpoint {
   }
 };
 
-/// The same for everybody.
+/// The same for every peer.
 Endpoint endpoint_of(const std::string& socket_path, Service service);
 
-/// Each VM of `store` gets what its pin keeps. `store` and `snapshots` must outlive it; notes go to
-/// `log`, which may be empty.
+/// Each VM of `store` gets what its pin keeps. `store` and `snapshots` must outlive it.
 Endpoint endpoint_of_store(const std::string& socket_path, const StorePlace& store,
-                           Snapshots& snapshots, std::function<void(const std::string&)> log);
+                           const Snapshots& snapshots);
 
-/// Who may connect, and how.
+/// Which peers may connect, and how.
 struct AccessRules {
   std::uint32_t socket_mode = 0600;
   std::string socket_group;          ///< empty: the group of the process
   std::vector<std::uint32_t> users;  ///< besides root and the user of the process
-  bool any_user = false;             ///< Endpoint::service_for says who is served
-  os::AtPath at_path = os::AtPath::kNobody;
+  bool any_user = false;             ///< Endpoint::offer_for decides
+  os::ReplaceSocket replace = os::ReplaceSocket::kIfDead;
 };
 AccessRules access_rules_of(const ServeOptions& options);
 
 /// What the sockets of these options may take the place of. REQUIRES: a store is locked.
-os::AtPath at_path_of(const ServeOptions& options);
+os::ReplaceSocket replace_of(const ServeOptions& options);
 
 /// Where metrics are answered; empty: nowhere.
 std::string metrics_socket_of(const ServeOptions& options);

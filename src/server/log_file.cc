@@ -54,7 +54,7 @@ Status LogFile::reopen() const {
                              kMode));
   if (!file.valid()) return system_failure("open", name_, errno);
   if (::fstat(file.get(), &before) != 0 || !S_ISREG(before.st_mode)) {
-    return fail(ErrorKind::kFailed, "'{}' is no file any more", name_);
+    return fail(ErrorKind::kFailed, "'{}' is not a file any more", name_);
   }
   const bool is_output = ::fstat(STDERR_FILENO, &errors) == 0 &&
                          ::fstat(STDOUT_FILENO, &output) == 0 && same_file(errors, output);
@@ -72,7 +72,7 @@ bool LogFile::rotate_if_larger(std::uint64_t bytes) const {
   struct stat named{};
   const bool is_named =
       ::fstatat(directory_.get(), name_.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0;
-  // Somebody may have moved it away already.
+  // Another process may have moved it away already.
   if (is_named && same_file(file, named) &&
       ::renameat(directory_.get(), name_.c_str(), directory_.get(), (name_ + ".1").c_str()) != 0) {
     return false;

@@ -24,7 +24,7 @@ class LogFile {
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] int directory() const { return directory_.get(); }
 
-  /// Opens the file by its name, makes it when somebody has moved it away, and goes on in it.
+  /// Opens the file by its name, makes it when it was moved away, and goes on in it.
   /// Nothing happens without a file.
   [[nodiscard]] Status reopen() const;
 

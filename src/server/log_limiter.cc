@@ -8,7 +8,7 @@
 namespace lamina::server {
 namespace {
 
-/// Of a line that somebody else has a part in.
+/// Of a line that has text of another process in it.
 constexpr std::size_t kMaxKindBytes = 256;
 
 }  // namespace

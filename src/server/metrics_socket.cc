@@ -22,7 +22,7 @@ namespace {
 /// Clients that wait. One process has a part of them, so that it cannot keep out others.
 constexpr std::size_t kMaxClients = 64;
 constexpr std::ptrdiff_t kMaxOfOneProcess = 8;
-/// Who has not asked by then is hung up on.
+/// A client that has sent no request by then is hung up on.
 constexpr std::chrono::seconds kRequestTime{10};
 constexpr std::size_t kRequestBytes = 4096;
 constexpr std::size_t kMaxAnswerBytes = std::size_t{1} << 20;
@@ -37,13 +37,12 @@ void answer(int client, const std::string& metrics) {
 
 }  // namespace
 
-Result<MetricsSocket> MetricsSocket::create(const std::string& path, os::Fd inherited,
-                                            os::AtPath at_path) {
+Result<MetricsSocket> MetricsSocket::create(const std::string& path, Listener inherited,
+                                            os::ReplaceSocket replace) {
   if (!inherited.valid()) {
-    os::SocketAccess access;
-    access.at_path = at_path;
-    LAMINA_ASSIGN_OR_RETURN(inherited, os::listen_at(path, access));
+    LAMINA_ASSIGN_OR_RETURN(inherited, Listener::bind(path, {.group = {}, .replace = replace}));
   }
+  inherited.set_path_if_unknown(path);
   MetricsSocket socket(path, std::move(inherited));
   LAMINA_RETURN_IF_ERROR(socket.resume());
   return socket;
@@ -56,10 +55,10 @@ Status MetricsSocket::resume() {
 }
 
 void MetricsSocket::handle(const std::function<std::string()>& metrics) {
-  answer_those_who_asked(metrics);
-  // A bounded number at once: others than those who ask for metrics wait too.
+  answer_requests(metrics);
+  // A bounded number at once: the caller has more to do than to answer metrics.
   for (std::size_t i = 0; i < kMaxClients; ++i) {
-    auto client = os::accept_connection(listening_.get(), path_);
+    auto client = os::accept_connection(listener_.fd(), path_);
     if (!client || !*client) break;
     const auto peer = os::peer_of((*client)->get());
     const pid_t process = peer ? peer->pid : -1;
@@ -72,11 +71,11 @@ void MetricsSocket::handle(const std::function<std::string()>& metrics) {
       clients_.push_back({std::move(**client), process, Clock::now()});
     }
     // Before it could have to make room.
-    answer_those_who_asked(metrics);
+    answer_requests(metrics);
   }
 }
 
-void MetricsSocket::answer_those_who_asked(const std::function<std::string()>& metrics) {
+void MetricsSocket::answer_requests(const std::function<std::string()>& metrics) {
   std::array<epoll_event, kMaxClients> events{};
   const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0);
   for (int i = 0; i < count; ++i) {
@@ -118,8 +117,6 @@ void MetricsSocket::forget_clients() {
   clients_.clear();
   epoll_.reset();
 }
-
-void MetricsSocket::remove(const std::string& path) { ::unlink(path.c_str()); }
 
 }  // namespace lamina::server
 
@@ -176,7 +173,7 @@ Result<std::string> read_serve_metrics(const std::string& metrics_socket) {
     const std::string& text = *answer;
     const std::size_t body = text.find("\r\n\r\n");
     if (!text.starts_with("HTTP/1.0 200 ") || body == std::string::npos) {
-      return fail(ErrorKind::kFailed, "what listens at '{}' is no metrics socket of lamina",
+      return fail(ErrorKind::kFailed, "the socket '{}' is not a metrics socket of lamina",
                   metrics_socket);
     }
     return text.substr(body + 4);

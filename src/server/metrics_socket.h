@@ -10,6 +10,7 @@
 #include "lamina/result.h"
 #include "os/fd.h"
 #include "os/unix_socket.h"
+#include "server/listener.h"
 
 namespace lamina::server {
 
@@ -18,8 +19,8 @@ namespace lamina::server {
 class MetricsSocket {
  public:
   /// `inherited`: the listening socket of a predecessor, or invalid.
-  static Result<MetricsSocket> create(const std::string& path, os::Fd inherited,
-                                      os::AtPath at_path);
+  static Result<MetricsSocket> create(const std::string& path, Listener inherited,
+                                      os::ReplaceSocket replace);
 
   MetricsSocket(MetricsSocket&&) = default;
   MetricsSocket& operator=(MetricsSocket&&) = delete;
@@ -28,7 +29,8 @@ class MetricsSocket {
   ~MetricsSocket() = default;
 
   /// Both are readable when handle() has something to do.
-  [[nodiscard]] int fd() const { return listening_.get(); }
+  [[nodiscard]] int fd() const { return listener_.fd(); }
+  [[nodiscard]] const Listener& listener() const { return listener_; }
   [[nodiscard]] int clients_fd() const { return epoll_.get(); }
 
   /// Closes connections whose request has not come in time. Returns the milliseconds until the next
@@ -42,12 +44,12 @@ class MetricsSocket {
   void forget_clients();
   Status resume();
 
-  /// Removes the socket from the file system; `path` is where it is by now.
-  static void remove(const std::string& path);
+  /// Removes the socket from the file system.
+  void remove() const { listener_.remove(); }
 
  private:
-  MetricsSocket(std::string path, os::Fd listening)
-      : path_(std::move(path)), listening_(std::move(listening)) {}
+  MetricsSocket(std::string path, Listener listener)
+      : path_(std::move(path)), listener_(std::move(listener)) {}
 
   using Clock = std::chrono::steady_clock;
 
@@ -57,12 +59,12 @@ class MetricsSocket {
     Clock::time_point since;
   };
 
-  void answer_those_who_asked(const std::function<std::string()>& metrics);
+  void answer_requests(const std::function<std::string()>& metrics);
   void make_room_for(pid_t process);
   void forget(int client);
 
   std::string path_;
-  os::Fd listening_;
+  Listener listener_;
   os::Fd epoll_;
   std::list<Client> clients_;  ///< in the order of their arrival
 };

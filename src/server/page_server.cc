@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <chrono>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -17,24 +16,24 @@
 #include "os/event.h"
 #include "os/process.h"
 #include "os/thread.h"
-#include "server/acceptor.h"
-#include "server/control_socket.h"
+#include "server/admission.h"
 #include "server/endpoint.h"
 #include "server/log_limiter.h"
 #include "server/metrics.h"
-#include "server/metrics_socket.h"
+#include "server/openings.h"
 #include "server/served_vms.h"
 #include "server/snapshots.h"
+#include "server/sockets.h"
 #include "server/state_directory.h"
 #include "server/store_lock.h"
 #include "server/store_place.h"
 #include "server/stranded.h"
 #include "server/takeover.h"
+#include "server/wait_time.h"
 
 namespace lamina {
 
 using namespace server;  // NOLINT(google-build-using-namespace): this file is its entrance
-using Clock = std::chrono::steady_clock;
 
 /// A round that has failed is done again after so long.
 constexpr int kAgainMs = 100;
@@ -43,7 +42,9 @@ constexpr int kAgainMs = 100;
 class PageServer::Implementation {
  public:
   explicit Implementation(const ServeOptions& options)
-      : options_(options), snapshots_(options.populate, options.record) {}
+      : options_(options),
+        snapshots_(options.populate, options.record),
+        openings_(snapshots_, log_) {}
   Implementation(const Implementation&) = delete;
   Implementation& operator=(const Implementation&) = delete;
   Implementation(Implementation&&) = delete;
@@ -61,29 +62,22 @@ class PageServer::Implementation {
     states_ = std::make_unique<StateDirectory>(std::move(states));
     LAMINA_ASSIGN_OR_RETURN(std::vector<Endpoint> endpoints, open_endpoints());
     LAMINA_ASSIGN_OR_RETURN(wake_, os::Event::create("page server"));
-    LAMINA_ASSIGN_OR_RETURN(Acceptor acceptor, Acceptor::create(*states_, std::move(endpoints),
-                                                                access_rules_of(options_), {}));
-    acceptor_ = std::make_unique<Acceptor>(std::move(acceptor));
-    if (!options_.store.empty()) {
-      auto control =
-          ControlSocket::create(control_socket_of(store_->path()), os::Fd(), at_path_of(options_));
-      if (!control) {
-        acceptor_->close();
-        return std::unexpected(control.error());
-      }
-      control_ = std::make_unique<ControlSocket>(std::move(*control));
-      auto metrics =
-          MetricsSocket::create(metrics_socket_of(options_), os::Fd(), at_path_of(options_));
-      if (!metrics) {
-        acceptor_->close();
-        return std::unexpected(metrics.error());
-      }
-      metrics_ = std::make_unique<MetricsSocket>(std::move(*metrics));
-    }
-    LAMINA_RETURN_IF_ERROR(take_over_abandoned(*states_, snapshots_, vms_, totals_, log_));
+    LAMINA_RETURN_IF_ERROR(openings_.start());
+    const auto serve = [this](std::unique_ptr<Vm> vm) { admit(std::move(vm)); };
+    admission_ =
+        std::make_unique<Admission>(*states_, openings_, serve, [this](const std::string& reason) {
+          count(&Totals::peers_refused);
+          log(reason);
+        });
+    takeover_ = std::make_unique<Takeover>(
+        *states_, snapshots_, openings_,
+        Takeover::Callbacks{serve, [this] { count(&Totals::vms_killed); },
+                            [this] { count(&Totals::vms_reacquired); }, log_});
+    sockets_ = std::make_unique<Sockets>(options_, store_ ? &*store_ : nullptr);
     LAMINA_ASSIGN_OR_RETURN(served_,
                             ServedVms::start(vms_, default_threads(options_.threads), log_));
-    look_again_until_ = Clock::now() + kLookingAgain;
+    LAMINA_RETURN_IF_ERROR(sockets_->bind(*states_, std::move(endpoints), *admission_));
+    takeover_->begin();
     LAMINA_ASSIGN_OR_RETURN(thread_, os::start_thread("page server", [this] { run(); }));
     return {};
   }
@@ -108,7 +102,7 @@ class PageServer::Implementation {
       snapshots_.set_store(*store_);
       stranded_.set_store(*store_);
       endpoints.push_back(
-          endpoint_of_store(page_server_socket(store_->path()), *store_, snapshots_, log_));
+          endpoint_of_store(page_server_socket(store_->path()), *store_, snapshots_));
     }
     std::vector<std::string> notes;
     for (const ServeEndpoint& endpoint : options_.endpoints) {
@@ -128,86 +122,65 @@ class PageServer::Implementation {
     wake_.signal();
   }
 
+  void count(std::uint64_t Totals::* counter) {
+    const MutexLock lock(mutex_);
+    ++(totals_.*counter);
+  }
+
   void run() {
     bool detaching = false;
-    const auto take = [this](std::unique_ptr<Vm> vm) { admit(std::move(vm)); };
-    const auto refuse = [this](const std::string& reason) {
-      {
-        const MutexLock lock(mutex_);
-        ++totals_.peers_refused;
-      }
-      log(reason);
-    };
     bool failed = false;
     while (request_ != Request::kStop) {
-      const auto over = contain("page server", [&]() -> Result<bool> {
-        return do_round(failed, detaching, take, refuse);
-      });
+      const auto over =
+          contain("page server", [&]() -> Result<bool> { return do_round(failed, detaching); });
       if (over.value_or(false)) break;
       // For want of memory: a little later it may be had.
       failed = !over;
     }
-    acceptor_->close();
     static_cast<void>(contain("close", [&]() -> Status {
-      if (control_) control_->remove(control_socket_of(store_->path()));
-      if (metrics_) metrics_->remove(page_server_metrics_socket(store_->path()));
+      admission_->close();
       return {};
     }));
+    sockets_->close();
   }
 
-  /// True when nobody needs this server any more.
-  bool do_round(bool again, bool& detaching, const std::function<void(std::unique_ptr<Vm>)>& take,
-                const std::function<void(const std::string&)>& refuse) {
-    std::array<pollfd, 6> waiting = {pollfd{wake_.fd(), POLLIN, 0},
-                                     pollfd{acceptor_->fd(), POLLIN, 0},
+  /// True when no VM needs this server any more.
+  bool do_round(bool again, bool& detaching) {
+    std::array<pollfd, 7> waiting = {pollfd{wake_.fd(), POLLIN, 0},
+                                     pollfd{sockets_->acceptor().fd(), POLLIN, 0},
                                      pollfd{served_->fd(), POLLIN, 0},
-                                     pollfd{metrics_ ? metrics_->fd() : -1, POLLIN, 0},
-                                     pollfd{metrics_ ? metrics_->clients_fd() : -1, POLLIN, 0},
-                                     pollfd{control_ ? control_->fd() : -1, POLLIN, 0}};
+                                     pollfd{sockets_->metrics_fd(), POLLIN, 0},
+                                     pollfd{sockets_->metrics_clients_fd(), POLLIN, 0},
+                                     pollfd{sockets_->control_fd(), POLLIN, 0},
+                                     pollfd{openings_.fd(), POLLIN, 0}};
     if (again) static_cast<void>(::poll(waiting.data(), 1, kAgainMs));
-    const int due_ms = again ? 0 : next_due(refuse);
+    const int due_ms = again ? 0 : next_due();
     static_cast<void>(::poll(waiting.data(), waiting.size(), due_ms));
     // Before the request is looked at: one that comes later wakes the next round.
     wake_.clear();
     limiter_.write_counts();
-    if (waiting[5].revents != 0) control_->handle();
-    if (waiting[1].revents != 0) acceptor_->handle(take, refuse);
+    if (waiting[5].revents != 0) sockets_->greet();
+    if (waiting[1].revents != 0) sockets_->acceptor().handle();
+    if (waiting[6].revents != 0) openings_.handle();
     if (waiting[2].revents != 0 || again) end_vms();
     if (waiting[3].revents != 0 || waiting[4].revents != 0) {
-      metrics_->handle([this] { return metrics(); });
+      sockets_->answer_metrics([this] { return metrics(); });
     }
-    if (!detaching && Clock::now() < look_again_until_) look_again();
+    if (again) takeover_->look_again();
+    if (!detaching) takeover_->look_if_due();
     look_for_stranded();
     if (request_ != Request::kDetach) return false;
     if (!std::exchange(detaching, true)) {
-      acceptor_->stop_listening(take, refuse);
+      sockets_->acceptor().stop_listening();
       served_->detach_all();
     }
-    return vms_.empty() && !acceptor_->has_peers();
+    return vms_.empty() && !takeover_->is_opening() && !sockets_->acceptor().has_peers();
   }
 
-  int next_due(const std::function<void(const std::string&)>& refuse) {
-    const int silent_ms = acceptor_->expire(refuse);
-    const int recording_ms = served_->save_due_recordings();
-    const int look_ms = Clock::now() < look_again_until_ ? kLookMs : -1;
-    const int metrics_ms = metrics_ ? metrics_->expire() : -1;
-    return sooner(sooner(sooner(look_ms, stranded_.due_ms()), limiter_.due_ms()),
-                  sooner(sooner(silent_ms, recording_ms), metrics_ms));
-  }
-
-  /// A server that was killed a moment ago may have held its VMs for a moment longer.
-  void look_again() {
-    std::vector<std::string> lines;
-    const Log collect = [&lines](const std::string& line) { lines.push_back(line); };
-    {
-      const MutexLock lock(mutex_);
-      Vms found;
-      const auto some_wait = take_over_abandoned(*states_, snapshots_, found, totals_, collect);
-      if (!some_wait) lines.push_back(some_wait.error().message);
-      if (!some_wait || *some_wait) look_again_until_ = Clock::now() + kLookingAgain;
-      for (auto& [id, vm] : found) serve(std::move(vm), collect);
-    }
-    for (const std::string& line : lines) log(line);
+  int next_due() {
+    const int own_ms = sooner(sockets_->expire(), served_->save_due_recordings());
+    const int opening_ms = sooner(openings_.expire(), takeover_->due_ms());
+    return sooner(sooner(own_ms, opening_ms), sooner(stranded_.due_ms(), limiter_.due_ms()));
   }
 
   void look_for_stranded() {
@@ -226,6 +199,7 @@ class PageServer::Implementation {
       const MutexLock lock(mutex_);
       vm->id = ++totals_.sessions_started;
       serve(std::move(vm), [&lines](const std::string& line) { lines.push_back(line); });
+      if (request_ == Request::kDetach) served_->detach_all();
     }
     for (const std::string& line : lines) log(line);
   }
@@ -262,18 +236,18 @@ class PageServer::Implementation {
   os::Fd store_lock_;
   std::optional<StorePlace> store_;
   Snapshots snapshots_;
+  Openings openings_;
   std::unique_ptr<StateDirectory> states_;
+  std::unique_ptr<Admission> admission_;
+  std::unique_ptr<Takeover> takeover_;
+  std::unique_ptr<Sockets> sockets_;
   StrandedVms stranded_;
-  std::unique_ptr<Acceptor> acceptor_;
-  std::unique_ptr<ControlSocket> control_;
-  std::unique_ptr<MetricsSocket> metrics_;
   os::Event wake_;
   std::atomic<Request> request_ = Request::kNone;
   mutable Mutex mutex_;  ///< vms_ and totals_ are changed by the thread and read by metrics()
   Totals totals_;
   Vms vms_;
   std::unique_ptr<ServedVms> served_;
-  Clock::time_point look_again_until_;
   std::thread thread_;
 };
 

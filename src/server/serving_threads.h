@@ -17,25 +17,9 @@
 #include "engine/chain.h"
 #include "lamina/result.h"
 #include "os/event.h"
-#include "pager/session.h"
+#include "server/serving_thread.h"
 
 namespace lamina::server {
-
-/// A VM whose serving has ended.
-struct Ended {
-  std::uint64_t id = 0;
-  pager::SessionState state = pager::SessionState::kEnded;
-  std::string failure;  ///< why it was killed
-};
-
-/// What a thread needs to serve a VM. All of it must stay until the VM is reported as ended.
-struct VmToServe {
-  std::uint64_t id = 0;
-  const engine::Chain* chain = nullptr;
-  pager::VmState* state = nullptr;
-  pager::VmDescriptors descriptors;
-  pager::SessionOptions options;
-};
 
 /// A fixed number of threads. add() and take_ended() may be called by one other thread.
 class ServingThreads {
@@ -63,13 +47,11 @@ class ServingThreads {
   /// What is worth a line in the log.
   std::vector<std::string> take_notes();
 
-  /// Fills all of the memory of every VM, so that it needs nobody any more: each is reported as
+  /// Fills all of the memory of every VM, so that it needs no server any more: each is reported as
   /// ended (kDetached) when that is done.
   void detach_all();
 
  private:
-  class Thread;
-
   ServingThreads() = default;
   void report(Ended ended);
   void report_note(std::string note);
@@ -78,7 +60,7 @@ class ServingThreads {
   Mutex mutex_;
   std::vector<Ended> ended_ LAMINA_GUARDED_BY(mutex_);
   std::vector<std::string> notes_ LAMINA_GUARDED_BY(mutex_);
-  std::vector<std::unique_ptr<Thread>> threads_;
+  std::vector<std::unique_ptr<ServingThread>> threads_;
 };
 
 }  // namespace lamina::server

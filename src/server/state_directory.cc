@@ -97,7 +97,7 @@ bool is_of_this_namespace(int directory, const std::string& path) {
   return !text.empty() && text == namespace_text();
 }
 
-/// Without it, or when servers of several namespaces have been here, nobody but a server of the
+/// Without it, or when servers of several namespaces have been here, none but a server of the
 /// store removes anything.
 void note_namespace(int directory, const std::string& path) {
   const std::string before = noted_namespace(directory, path);
@@ -130,7 +130,7 @@ Result<StateDirectory> StateDirectory::open_at(const std::string& path) {
 }
 
 Result<StateDirectory> StateDirectory::open_store(const std::string& name) const {
-  // Somebody may remove it just now, as nothing is in it.
+  // Another server may remove it just now, as nothing is in it.
   constexpr int kAttempts = 100;
   const std::string path = path_ + "/" + name;
   for (int i = 0; i < kAttempts; ++i) {
@@ -187,8 +187,8 @@ Result<StateDirectory> StateDirectory::open_default() {
   return shared;
 }
 
-/// /dev/shm is everybody's, and somebody may have our name in it. One that we have made is found
-/// again by whose it is, whatever its name; so the servers after this one find this one's VMs.
+/// All users can write to /dev/shm, and another may have our name in it. One that we have made is
+/// found again by its owner, whatever its name; so the servers after this one find this one's VMs.
 Result<StateDirectory> StateDirectory::open_in_shared_memory() {
   const std::string area = kSharedMemory;
   const std::string own = fmt::format("lamina-{}", ::geteuid());

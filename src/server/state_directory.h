@@ -4,7 +4,7 @@
 // A VM's directory is made when its process connects, before anything is read from it, and is
 // locked for as long as any process that serves it lives. So a start that finds one unlocked knows
 // a VM that has no server: it takes it over, or kills it. Without a `state` the handshake was not
-// finished, and whoever connected is killed: it waits for pages that nobody can give it.
+// finished, and its peer is killed: it waits for pages that no server can give it.
 #pragma once
 
 #include <sys/types.h>
@@ -37,9 +37,9 @@ class StateDirectory {
  public:
   /// Opens `path` and makes it (mode 0700) when it is missing; an empty path stands for the first
   /// of /run/lamina (root), $XDG_RUNTIME_DIR/lamina, /dev/shm/lamina-UID that can be had; where
-  /// somebody else has the last of these names, for /dev/shm/lamina-UID.<random>, which later
+  /// another user has the last of these names, for /dev/shm/lamina-UID.<random>, which later
   /// starts find again. The VMs of a `store` (empty: none) stand in a directory of their own in it:
-  /// nobody else's server is to take them over, for the store's own would not see that it has gone.
+  /// no other server is to take them over, for the store's own would not see that it has gone.
   /// Those of other stores that have neither a server nor a VM that runs are removed. kFailed when
   /// it is another user's, open to others, or not on tmpfs (pages of other file systems can be
   /// taken away for writing back, and an event whose copy then faults is lost).
@@ -54,7 +54,7 @@ class StateDirectory {
   /// Makes and locks the directory of a process. kBusy when it has one: it has connected before.
   [[nodiscard]] Result<VmDirectory> claim(pid_t pid, std::uint64_t start_time) const;
 
-  /// Whether a process has a directory, whoever has it locked.
+  /// Whether a process has a directory, locked or not.
   [[nodiscard]] bool has(const std::string& process_name) const;
 
   /// Locks and returns the directories that no living process has locked.
@@ -70,7 +70,8 @@ class StateDirectory {
   static Result<StateDirectory> open_default();
   static Result<StateDirectory> open_in_shared_memory();
 
-  /// The directory of a store, held shared by whoever has it open, so that nobody removes it.
+  /// The directory of a store, held shared by the processes that have it open, so that none removes
+  /// it.
   [[nodiscard]] Result<StateDirectory> open_store(const std::string& name) const;
   void remove_abandoned_stores(const std::string& kept) const;
   [[nodiscard]] Status remove_store_if_abandoned(const std::string& name) const;

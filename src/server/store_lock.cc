@@ -31,8 +31,8 @@ std::string path_in_vms_area(const std::string& store, const char* name) {
 namespace server {
 
 Result<os::Fd> lock_store(const std::string& store) {
-  // Who has just been killed may be on its way out, and who asks whether a store is served has the
-  // lock for a moment.
+  // A server that was just killed may be on its way out, and a process that asks whether a store is
+  // served has the lock for a moment.
   constexpr int kAttempts = 100;
   constexpr int kPauseMs = 10;
   const std::string path = path_in_vms_area(store, kLockName);
@@ -71,7 +71,7 @@ StoreServer find_store_server(const std::string& store) {
   const auto file = os::open_regular(area->get(), kLockName, O_RDONLY, path);
   if (!file || !os::is_locked(file->fd.get(), path).value_or(false)) return StoreServer::kNone;
   // A process that was killed has its lock and its listening sockets until the kernel closes them,
-  // so only an answer tells that somebody is there.
+  // so only an answer tells that a server lives.
   return server::ask_control(server::control_socket_of(store));
 }
 

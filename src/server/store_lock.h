@@ -1,5 +1,5 @@
-// One page server per store: whoever serves holds a lock, and those that it forks or that take its
-// place by exec hold it with it.
+// One page server per store: it holds a lock, and the processes that it forks or that take its
+// place by exec hold it too.
 #pragma once
 
 #include <string>
@@ -13,7 +13,7 @@ namespace lamina::server {
 /// already, kNotFound when there is no such directory.
 Result<os::Fd> lock_store(const std::string& store);
 
-/// Where the page server of a store says that it is there: <store>/.vms/page-server.control.
+/// Where the page server of a store says that it is alive: <store>/.vms/page-server.control.
 std::string control_socket_of(const std::string& store);
 
 /// The log in <store>/.vms of a page server that a resume has started.

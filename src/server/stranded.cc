@@ -34,12 +34,13 @@ void StrandedVms::look_if_due(const StateDirectory& states, Totals& totals, cons
     const auto killed = kill_if_waiting(pin);
     if (killed && !*killed) continue;
     if (killed) ++totals.vms_killed;
-    log(killed ? fmt::format("VM {} was killed: the server that it had connected to died before it "
-                             "had put it on record, and nobody can fill its memory",
-                             pin)
-               : fmt::format("VM {} waits for pages that nobody can give it, and cannot be killed: "
-                             "{}",
-                             pin, killed.error().message));
+    log(killed
+            ? fmt::format("VM {} was killed: the server that it had connected to died before it "
+                          "had put it on record, and no server can fill its memory",
+                          pin)
+            : fmt::format("VM {} waits for pages that no server can give it, and cannot be killed: "
+                          "{}",
+                          pin, killed.error().message));
   }
   suspects_ = std::move(found);
 }

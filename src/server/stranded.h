@@ -1,4 +1,4 @@
-// VMs of a store that wait for pages from nobody: they had connected to a server that died before
+// VMs of a store whose pages no server has: they had connected to a server that died before
 // it had them on record, and with it went their handshake.
 #pragma once
 
@@ -34,7 +34,7 @@ class StrandedVms {
  private:
   using Clock = std::chrono::steady_clock;
 
-  /// Whether somebody waits for pages of the VM of this pin, and it should have been on record.
+  /// Whether a thread waits for pages of the VM of this pin, and it should have been on record.
   [[nodiscard]] bool is_stranded(const StateDirectory& states, const store::StoreIdentity& here,
                                  const std::string& pin) const;
 

@@ -1,61 +1,54 @@
-// A process in the place of another, with its descriptors: for a newer binary.
+// A newer program in the place of a supervisor (SIGHUP).
 //
-// The descriptors stay open over exec(2); a list of them, in memory, goes along. Its descriptor's
-// number is in the environment. Before that the newer binary is tried: a child executes it with
-// copies of the descriptors, opens all that it would serve, and ends.
+// It is tried first: a child executes it with copies of all descriptors, opens all that is served,
+// and ends. Only when that went well are peers held at the sockets, and once the handshakes that
+// are on their way have ended the supervisor executes it itself. Whatever fails changes nothing.
 #pragma once
 
-#include <sys/types.h>
-
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "lamina/result.h"
-#include "os/fd.h"
-#include "server/log_file.h"
+#include "os/notify.h"
+#include "server/inherited_state.h"
 #include "server/served_vms.h"
-#include "server/state_directory.h"
-#include "server/store_place.h"
+#include "server/trial.h"
 
 namespace lamina::server {
 
-/// What a process leaves to the one in its place.
-struct Estate {
-  StateDirectory states;
-  std::optional<StorePlace> store;  ///< nothing when no store is served
-  LogFile log;
-  std::vector<os::Fd> listening;
-  os::Fd control;                        ///< its listening socket; invalid when there is none
-  os::Fd metrics;                        ///< the same
-  os::Fd store_lock;                     ///< invalid when no store is served
-  pid_t worker = -1;                     ///< a child that still serves; -1: none
-  bool stopping = false;                 ///< nobody is accepted any more
-  bool is_trial = false;                 ///< all belongs to the parent, which only asks
-  std::vector<std::unique_ptr<Vm>> vms;  ///< what they are served is not set
+/// Used by one thread.
+class Succession {
+ public:
+  /// `command` must outlive it; empty: there is no program to go on with.
+  Succession(const std::vector<std::string>& command, Log log)
+      : command_(command), log_(std::move(log)) {}
+
+  /// Begins a trial, unless one runs or has gone well.
+  void begin(const StateToLeave& left);
+  [[nodiscard]] bool has_program() const { return !command_.empty(); }
+
+  /// Readable when the trial has ended; -1: none runs.
+  [[nodiscard]] int fd() const { return trial_.fd(); }
+  /// Milliseconds until its time is over; -1: none runs.
+  [[nodiscard]] int due_ms() const { return trial_.due_ms(); }
+
+  /// True once, when the trial has gone well: then is_decided(), and peers are to be held.
+  bool take_outcome();
+  [[nodiscard]] bool is_decided() const { return is_decided_; }
+
+  /// Executes the program. Returns only on failure, which undoes the decision. `manager` goes along
+  /// in the environment.
+  void execute(const StateToLeave& left, os::ServiceManager& manager);
+
+  /// In a child: the trial is the parent's, and nothing is decided.
+  void forget();
+
+ private:
+  void say_failed(const std::string& why) const;
+
+  const std::vector<std::string>& command_;
+  Log log_;
+  Trial trial_;
+  bool is_decided_ = false;
 };
-
-/// What is passed on; the descriptors belong to the caller.
-struct Bequest {
-  const StateDirectory& states;
-  const StorePlace* store = nullptr;
-  const LogFile& log;
-  std::vector<int> listening;
-  int control = -1;
-  int metrics = -1;
-  int store_lock = -1;
-  pid_t worker = -1;
-  bool stopping = false;
-  const Vms& vms;
-};
-
-enum class Purpose : std::uint8_t { kSucceed, kTry };
-
-/// Replaces this process by the program `command`. Returns only on failure; then all is as before.
-Error exec_successor(const std::vector<std::string>& command, const Bequest& bequest,
-                     Purpose purpose);
-
-/// What this process was left, if it was.
-Result<std::optional<Estate>> take_estate();
 
 }  // namespace lamina::server

@@ -4,66 +4,17 @@
 #include <cerrno>
 #include <new>
 #include <utility>
-#include <vector>
 
+#include "base/contain.h"
 #include "base/error.h"
+#include "os/process.h"
 
 namespace lamina::server {
 namespace {
 
-void say(const Log& log, const std::string& line) {
-  if (log) log(line);
-}
+constexpr int kLookMs = 100;
 
-void end_unserved(const StateDirectory& states, const VmDirectory& directory, const Error& cause,
-                  Totals& totals, const Log& log) {
-  const auto killed = kill_if_waiting(directory.name());
-  if (!killed) {
-    // Its directory stays, so that the next start finds it.
-    return say(log, fmt::format("VM {} can be neither served ({}) nor killed ({})",
-                                directory.name(), cause.message, killed.error().message));
-  }
-  if (*killed) {
-    ++totals.vms_killed;
-    say(log, fmt::format("VM {} was killed, it cannot be served any more: {}", directory.name(),
-                         cause.message));
-  }
-  states.remove(directory);
-}
-
-/// Nobody could serve it now, and perhaps later: an input or output error, a mode that was wrong
-/// for a moment. What is not there, or is not what it was, stays so.
-bool may_open_later(const Error& cause) {
-  return cause.error_number != 0 && cause.kind != ErrorKind::kNotFound &&
-         cause.kind != ErrorKind::kCorrupt;
-}
-
-void say_waits(const std::string& name, const Error& cause, const Log& log) {
-  say(log, fmt::format("VM {} waits, and is tried again: {}", name, cause.message));
-}
-
-/// False when it is to be tried again.
-bool take_over(const StateDirectory& states, Snapshots& snapshots, VmDirectory& directory, Vms& vms,
-               Totals& totals, const Log& log) {
-  const std::string name = directory.name();
-  auto vm = reacquire_vm(states, directory);
-  if (!vm && is_shortage(vm.error())) {
-    say_waits(name, vm.error(), log);
-    return false;
-  }
-  if (!vm) {
-    end_unserved(states, directory, vm.error(), totals, log);
-    return true;
-  }
-  const pid_t pid = (*vm)->state.record().pid;
-  if (!admit_found_vm(states, snapshots, std::move(*vm), vms, totals, log)) return false;
-  ++totals.vms_reacquired;
-  say(log, fmt::format("process {} is served again", pid));
-  return true;
-}
-
-}  // namespace
-
+/// Whether a failure is a short supply (of memory, descriptors, …) and not what was asked for.
 bool is_shortage(const Error& error) {
   switch (error.error_number) {
     case EAGAIN:
@@ -78,42 +29,140 @@ bool is_shortage(const Error& error) {
   }
 }
 
-int sooner(int a_ms, int b_ms) {
-  if (a_ms < 0) return b_ms;
-  return b_ms < 0 ? a_ms : std::min(a_ms, b_ms);
+/// Not to be served now, and perhaps later: an input or output error, a mode that was wrong for a
+/// moment. What is not there, or is not what it was, stays so.
+bool may_open_later(const Error& cause) {
+  return cause.error_number != 0 && cause.kind != ErrorKind::kNotFound &&
+         cause.kind != ErrorKind::kCorrupt;
 }
 
-bool admit_found_vm(const StateDirectory& states, Snapshots& snapshots, std::unique_ptr<Vm> vm,
-                    Vms& vms, Totals& totals, const Log& log) {
-  std::vector<std::string> notes;
-  auto service = snapshots.find(vm->state.record(), notes);
-  for (const std::string& note : notes) say(log, note);
-  if (!service && may_open_later(service.error())) {
-    say_waits(vm->directory.name(), service.error(), log);
-    return false;
-  }
-  if (!service) {
-    end_unserved(states, vm->directory, service.error(), totals, log);
-    return true;
-  }
-  vm->service = std::move(*service);
-  vm->id = ++totals.sessions_started;
-  vms[vm->id] = std::move(vm);
-  return true;
+}  // namespace
+
+void Takeover::begin() {
+  look_again();
+  const auto some_wait = take_abandoned();
+  if (!some_wait) callbacks_.log(some_wait.error().message);
 }
 
-Result<bool> take_over_abandoned(const StateDirectory& states, Snapshots& snapshots, Vms& vms,
-                                 Totals& totals, const Log& log) {
-  LAMINA_ASSIGN_OR_RETURN(std::vector<VmDirectory> abandoned, states.claim_abandoned());
+void Takeover::look_if_due() {
+  if (due_ms() < 0) return;
+  retry();
+  const auto some_wait = take_abandoned();
+  if (!some_wait) callbacks_.log(some_wait.error().message);
+  if (!some_wait || *some_wait) look_again();
+}
+
+int Takeover::due_ms() const { return Clock::now() < look_until_ ? kLookMs : -1; }
+
+/// True when some may be served another time: they are found again.
+Result<bool> Takeover::take_abandoned() {
+  LAMINA_ASSIGN_OR_RETURN(std::vector<VmDirectory> abandoned, states_.claim_abandoned());
   bool some_wait = false;
   for (VmDirectory& directory : abandoned) {
     try {
-      some_wait |= !take_over(states, snapshots, directory, vms, totals, log);
+      some_wait |= !take_over(directory);
     } catch (const std::bad_alloc&) {
       some_wait = true;
     }
   }
   return some_wait;
+}
+
+/// False when it is to be tried again.
+bool Takeover::take_over(VmDirectory& directory) {
+  const std::string name = directory.name();
+  auto vm = reacquire_vm(states_, directory);
+  if (!vm && is_shortage(vm.error())) {
+    say_waits(name, vm.error());
+    return false;
+  }
+  if (!vm) {
+    end_unserved(directory, vm.error());
+    return true;
+  }
+  open(std::move(*vm), true);
+  return true;
+}
+
+void Takeover::add(std::unique_ptr<Vm> vm) { open(std::move(vm), false); }
+
+void Takeover::open(std::unique_ptr<Vm> vm, bool reacquired) {
+  const std::uint64_t number = ++last_number_;
+  coming_.emplace(number, Coming{std::move(vm), reacquired, false});
+  request(number);
+}
+
+void Takeover::request(std::uint64_t number) {
+  const pager::VmRecord& record = coming_.at(number).vm->state.record();
+  openings_.open(snapshots_.request_for(record),
+                 [this, number](Result<Service> service) { finish(number, std::move(service)); });
+}
+
+void Takeover::finish(std::uint64_t number, Result<Service> service) {
+  const auto found = coming_.find(number);
+  if (found == coming_.end()) return;
+  const bool has_ended = os::has_ended(found->second.vm->pidfd.get());
+  if (!service && may_open_later(service.error()) && !has_ended) {
+    found->second.waits = true;
+    look_again();
+    return say_waits(found->second.vm->directory.name(), service.error());
+  }
+  Coming done = std::move(found->second);
+  coming_.erase(found);
+  if (!service) return end_unserved(done.vm->directory, service.error());
+  const pid_t pid = done.vm->state.record().pid;
+  done.vm->service = std::move(*service);
+  const Status served = contain("serve a VM", [&]() -> Status {
+    callbacks_.serve(std::move(done.vm));
+    return {};
+  });
+  // For want of memory. It is found again by its state.
+  if (!served) look_again();
+  if (!served || !done.reacquired) return;
+  callbacks_.count_reacquired();
+  callbacks_.log(fmt::format("process {} is served again", pid));
+}
+
+void Takeover::retry() {
+  std::vector<std::uint64_t> waiting;
+  for (auto& [number, coming] : coming_) {
+    if (coming.waits) waiting.push_back(number);
+  }
+  for (const std::uint64_t number : waiting) {
+    coming_.at(number).waits = false;
+    request(number);
+  }
+}
+
+void Takeover::end_unserved(const VmDirectory& directory, const Error& cause) {
+  const auto killed = kill_if_waiting(directory.name());
+  if (!killed) {
+    // Its directory stays, so that the next start finds it.
+    return callbacks_.log(fmt::format("VM {} can be neither served ({}) nor killed ({})",
+                                      directory.name(), cause.message, killed.error().message));
+  }
+  if (*killed) {
+    callbacks_.count_killed();
+    callbacks_.log(fmt::format("VM {} was killed, it cannot be served any more: {}",
+                               directory.name(), cause.message));
+  }
+  states_.remove(directory);
+}
+
+void Takeover::say_waits(const std::string& name, const Error& cause) {
+  callbacks_.log(fmt::format("VM {} waits, and is tried again: {}", name, cause.message));
+}
+
+bool Takeover::is_opening() const {
+  return std::any_of(coming_.begin(), coming_.end(),
+                     [](const auto& one) { return !one.second.waits; });
+}
+
+std::vector<const Vm*> Takeover::vms() const {
+  std::vector<const Vm*> vms;
+  vms.reserve(coming_.size());
+  for (const auto& [number, coming] : coming_) vms.push_back(coming.vm.get());
+  return vms;
 }
 
 }  // namespace lamina::server

@@ -11,7 +11,7 @@
 
 #include "lamina/result.h"
 #include "os/fd.h"
-#include "server/succession.h"
+#include "server/inherited_state.h"
 
 namespace lamina::server {
 
@@ -26,7 +26,7 @@ class Trial {
   ~Trial();
 
   /// REQUIRES: none runs.
-  Status begin(const std::vector<std::string>& command, const Bequest& bequest);
+  Status begin(const std::vector<std::string>& command, const StateToLeave& left);
 
   [[nodiscard]] bool runs() const { return pid_ > 0; }
 

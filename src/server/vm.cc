@@ -18,8 +18,8 @@ namespace {
 /// A recording ends so long after its VM has connected.
 constexpr std::chrono::seconds kRecordingTime{10};
 
-/// The number of `userfaultfd` in the peer, for whoever takes it from there one day; -1 when this
-/// process may not look.
+/// The number of `userfaultfd` in the peer, for a server that takes it from there one day; -1 when
+/// this process may not look.
 int number_in_peer(pid_t pid, int userfaultfd) {
   const auto candidates = os::userfaultfds_of(pid);
   if (!candidates) return -1;
@@ -53,7 +53,7 @@ Result<os::Fd> take_userfaultfd(const pager::VmRecord& record, int pidfd) {
   }
   LAMINA_ASSIGN_OR_RETURN(os::Fd taken, os::take_descriptor(pidfd, number));
   if (!os::is_userfaultfd(taken.get())) {
-    return fail(ErrorKind::kFailed, "descriptor {} of process {} is its userfaultfd no more",
+    return fail(ErrorKind::kFailed, "descriptor {} of process {} is not its userfaultfd any more",
                 number, record.pid);
   }
   return taken;

@@ -1,4 +1,4 @@
-// A VM that is being served: its descriptors and its state, however they were come by.
+// A VM that is being served: its descriptors and its state, however they were obtained.
 #pragma once
 
 #include <cstdint>

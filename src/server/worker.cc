@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -13,14 +15,24 @@
 #include "os/process.h"
 #include "os/unix_socket.h"
 #include "server/control_message.h"
+#include "server/openings.h"
+#include "server/wait_time.h"
 
 namespace lamina::server {
 namespace {
 
+/// The supervisor has just opened the same, so all of it is in memory. What takes longer is left to
+/// a successor, which is forked from the supervisor and has it open.
+constexpr std::chrono::seconds kLongestOpening{10};
+
 class Worker {
  public:
   Worker(Snapshots& snapshots, int control, int supervisor, Log log)
-      : snapshots_(snapshots), control_(control), supervisor_(supervisor), log_(std::move(log)) {}
+      : snapshots_(snapshots),
+        control_(control),
+        supervisor_(supervisor),
+        log_(std::move(log)),
+        openings_(snapshots, [](const std::string&) {}) {}  // the supervisor notes the same
 
   /// An exception ends it: another serving process, forked from the supervisor, goes on.
   Result<WorkerEnd> run(Vms& vms, std::size_t threads) {
@@ -29,23 +41,33 @@ class Worker {
 
  private:
   Result<WorkerEnd> serve_all(Vms& vms, std::size_t threads) {
+    LAMINA_RETURN_IF_ERROR(openings_.start());
     LAMINA_ASSIGN_OR_RETURN(served_, ServedVms::start(vms, threads, log_));
     while (true) {
-      std::array<pollfd, 3> waiting = {pollfd{control_, POLLIN, 0},
-                                       pollfd{served_->fd(), POLLIN, 0},
-                                       pollfd{supervisor_, POLLIN, 0}};
-      static_cast<void>(::poll(waiting.data(), waiting.size(), served_->save_due_recordings()));
+      std::array<pollfd, 4> waiting = {
+          pollfd{control_, POLLIN, 0}, pollfd{served_->fd(), POLLIN, 0},
+          pollfd{supervisor_, POLLIN, 0}, pollfd{openings_.fd(), POLLIN, 0}};
+      const int wait_ms = sooner(served_->save_due_recordings(), openings_.expire());
+      static_cast<void>(::poll(waiting.data(), waiting.size(), wait_ms));
       if (waiting[1].revents != 0) {
         served_->handle_ended([this](const Ended& ended, const Vm&) { tell_ended(ended); });
       }
+      if (waiting[3].revents != 0) openings_.handle();
       if (waiting[0].revents != 0 && !handle_message()) control_ = -1;
       if (waiting[2].revents != 0) {
         // What it said before it died counts: its end is closed, so this does not wait.
         while (control_ >= 0 && handle_message()) {
         }
-        return WorkerEnd{detaching_};
+        return end();
       }
     }
+  }
+
+  WorkerEnd end() {
+    WorkerEnd end{detaching_, {}};
+    for (auto& [id, vm] : opening_) end.unopened.push_back(std::move(vm));
+    opening_.clear();
+    return end;
   }
 
   /// False when the supervisor has closed its end.
@@ -69,27 +91,53 @@ class Worker {
       give_way(message->id, vm.error());
       return true;
     }
-    // What there is no memory for, or goes wrong otherwise, ends this VM: the supervisor kills it.
-    const Status served = contain("serve a VM", [&] { return serve(std::move(*vm)); });
-    if (!served) {
-      tell_ended({message->id, pager::SessionState::kKilled, served.error().message});
-    }
+    const Status begun = contain("serve a VM", [&]() -> Status {
+      open(std::move(*vm));
+      return {};
+    });
+    if (!begun) end_vm(message->id, begun.error());
     return true;
   }
 
-  Status serve(std::unique_ptr<Vm> vm) {
-    std::vector<std::string> notes;  // the supervisor has had the same
-    auto service = snapshots_.find(vm->state.record(), notes);
+  /// What there is no memory for, or goes wrong otherwise, ends this VM: the supervisor kills it.
+  void end_vm(std::uint64_t id, const Error& cause) {
+    opening_.erase(id);
+    tell_ended({id, pager::SessionState::kKilled, cause.message});
+  }
+
+  void open(std::unique_ptr<Vm> vm) {
+    const std::uint64_t id = vm->id;
+    SnapshotRequest request = snapshots_.request_for(vm->state.record());
+    opening_[id] = std::move(vm);
+    openings_.open(
+        std::move(request),
+        [this, id](Result<Service> service) {
+          const Status served =
+              contain("serve a VM", [&] { return serve(id, std::move(service)); });
+          if (!served) end_vm(id, served.error());
+        },
+        kLongestOpening);
+  }
+
+  Status serve(std::uint64_t id, Result<Service> service) {
+    const auto found = opening_.find(id);
+    if (found == opening_.end()) return {};
+    Vm& vm = *found->second;
     if (service) {
-      vm->service = std::move(*service);
-      return served_->add(vm);
-    }
-    // A pin goes with its VM.
-    if (!os::may_signal(vm->pidfd.get())) {
-      tell_ended({vm->id, pager::SessionState::kEnded, {}});
+      vm.service = std::move(*service);
+      std::unique_ptr<Vm> opened = std::move(found->second);
+      opening_.erase(found);
+      LAMINA_RETURN_IF_ERROR(served_->add(opened));
+      if (detaching_) served_->detach_all();
       return {};
     }
-    give_way(vm->id, service.error());
+    // A pin goes with its VM.
+    if (!os::may_signal(vm.pidfd.get())) {
+      opening_.erase(found);
+      tell_ended({id, pager::SessionState::kEnded, {}});
+      return {};
+    }
+    give_way(id, service.error());
     return {};
   }
 
@@ -103,13 +151,15 @@ class Worker {
 
   static Result<std::unique_ptr<Vm>> make_vm(const ControlMessage& message,
                                              std::vector<os::Fd>& fds) {
-    constexpr std::size_t kFds = 4;
-    if (message.kind != MessageKind::kServe || fds.size() != kFds) {
+    constexpr std::size_t kFds = 3;
+    const bool is_connected = fds.size() == kFds + 1;
+    if (message.kind != MessageKind::kServe || (fds.size() != kFds && !is_connected)) {
       return fail(ErrorKind::kFailed, "a control message with {} descriptors", fds.size());
     }
-    LAMINA_ASSIGN_OR_RETURN(std::unique_ptr<Vm> vm,
-                            attach_vm(message.text, VmDirectory(message.text, std::move(fds[2])),
-                                      std::move(fds[0]), std::move(fds[1]), std::move(fds[3])));
+    LAMINA_ASSIGN_OR_RETURN(
+        std::unique_ptr<Vm> vm,
+        attach_vm(message.text, VmDirectory(message.text, std::move(fds[2])), std::move(fds[0]),
+                  std::move(fds[1]), is_connected ? std::move(fds[3]) : os::Fd()));
     vm->id = message.id;
     return vm;
   }
@@ -143,6 +193,8 @@ class Worker {
   int supervisor_;
   Log log_;
   bool detaching_ = false;
+  Openings openings_;
+  std::map<std::uint64_t, std::unique_ptr<Vm>> opening_;  ///< on record, not served yet
   std::unique_ptr<ServedVms> served_;
 };
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
+#include <vector>
 
 #include "lamina/result.h"
 #include "server/served_vms.h"
@@ -11,7 +13,8 @@ namespace lamina::server {
 
 /// How it was when the supervisor had gone.
 struct WorkerEnd {
-  bool detaching = false;  ///< it had said that nobody is accepted any more
+  bool detaching = false;                     ///< it had said that no VM is accepted any more
+  std::vector<std::unique_ptr<Vm>> unopened;  ///< on record; their snapshots were being opened
 };
 
 /// Serves `vms` and those that come through `control` (what they are served is opened here, unless

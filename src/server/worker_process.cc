@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "os/process.h"
@@ -98,6 +99,17 @@ void WorkerProcess::tell(const ControlMessage& message, std::span<const int> fds
   if (!sent) kill();
 }
 
+void WorkerProcess::tell_vm(const Vm& vm) {
+  ControlMessage message;
+  message.kind = MessageKind::kServe;
+  message.id = vm.id;
+  message.text = vm.directory.name();
+  std::vector<int> fds = {vm.userfaultfd.get(), vm.pidfd.get(), vm.directory.fd()};
+  // One whose descriptors were taken from its process has no connection.
+  if (vm.connection.valid()) fds.push_back(vm.connection.get());
+  tell(message, fds);
+}
+
 WorkerProcess::Death WorkerProcess::reap() {
   if (pid_ <= 0 || !os::has_ended(pidfd_.get())) return Death::kNone;
   int status = 0;
@@ -128,7 +140,7 @@ void WorkerProcess::kill() const {
 void WorkerProcess::end() {
   if (pid_ <= 0) return;
   kill();
-  // A tracer may hold it: it will end, and needs nobody for that.
+  // A tracer may hold it: it will end all the same.
   constexpr std::chrono::seconds kLongest{10};
   static_cast<void>(os::wait_for_end(pidfd_.get(), kLongest));
   ::waitpid(pid_, nullptr, WNOHANG);

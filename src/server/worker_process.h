@@ -54,6 +54,9 @@ class WorkerProcess {
   /// this process and knows everything.
   void tell(const ControlMessage& message, std::span<const int> fds);
 
+  /// Tells it to serve a VM, which is on record: a successor has it from this process.
+  void tell_vm(const Vm& vm);
+
   enum class Death : std::uint8_t {
     kNone,
     kOther,        ///< it was killed, or lived for some time

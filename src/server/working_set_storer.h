@@ -1,5 +1,5 @@
-// Stores what VMs have recorded: a thread of its own, because it syncs, and nobody who connects or
-// ends should wait for a disk.
+// Stores what VMs have recorded: a thread of its own, because it syncs, and no peer that connects
+// or ends should wait for a disk.
 #pragma once
 
 #include <condition_variable>

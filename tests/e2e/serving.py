@@ -164,10 +164,11 @@ class Server:
 
     def __init__(self, snapshots: Sequence[Path], directory: Path, state: Path,
                  *options: str | Path, user: int | None = None, log: int | None = None,
-                 store: Path | None = None) -> None:
+                 store: Path | None = None, environment: dict[str, str] | None = None) -> None:
         """Starts it; returns once it listens. Sockets are `directory`/0, 1, ...; a store has one.
 
-        `user` is the uid that runs it, `log` a descriptor for what it prints, instead of a file.
+        `user` is the uid that runs it, `log` a descriptor for what it prints, instead of a file;
+        `environment` replaces that of this process.
         """
         self.directory = directory
         self.state = state
@@ -190,6 +191,7 @@ class Server:
             self.state = state / f"store-{facts.st_dev:x}-{facts.st_ino:x}"
         self._words += ["--state-dir", str(state), *map(str, options)]
         self._user = user
+        self._environment = environment
         self.start()
 
     @property
@@ -214,6 +216,7 @@ class Server:
             out = log if self._log_fd is None else self._log_fd
             self._process = subprocess.Popen(self._words, stdin=subprocess.DEVNULL, stdout=out,
                                              stderr=out, start_new_session=True, user=self._user,
+                                             env=self._environment,
                                              group=self._user,
                                              extra_groups=None if self._user is None else [])
         self.pid = self._group = self._process.pid

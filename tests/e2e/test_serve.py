@@ -11,6 +11,7 @@ import fcntl
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -405,6 +406,23 @@ class Stops(ServeTest):
             self.assertEqual(server.wait(), EXIT_DONE, server.said())
             self.assert_nothing_left(server)
             self.assert_right(*vms)
+
+    def test_a_socket_that_has_taken_the_name_of_its_own_stays(self) -> None:
+        """Also when a new program has taken the server's place in between."""
+        for succeeds in (False, True):
+            with self.subTest(succeeds=succeeds), self.serving(self.snapshot) as server, \
+                    socket.socket(socket.AF_UNIX) as other:
+                worker = server.worker()
+                server.socket.unlink()
+                other.bind(str(server.socket))
+                other.listen()
+                if succeeds:
+                    server.signal(signal.SIGHUP)
+                    server.wait_for_another(worker)
+                self.assertEqual(server.stop(), EXIT_DONE, server.said())
+                self.assertTrue(server.socket.exists())
+                server.socket.unlink()
+                self.assert_nothing_left(server)
 
     def test_a_new_binary_goes_on_stopping(self) -> None:
         """SIGHUP while it stops does not make it serve again."""

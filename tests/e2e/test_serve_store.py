@@ -46,14 +46,16 @@ class StoreTest(ServeTest):
 
     @contextlib.contextmanager
     def serving_store(self, *options: str | Path, store: Path | None = None,
-                      user: int | None = None) -> Iterator[Server]:
+                      user: int | None = None, environment: dict[str, str] | None = None,
+                      ) -> Iterator[Server]:
         """The store's server runs in the block; after it no process of it is left."""
         directory = self.sockets / str(self.servers)
         self.servers += 1
         directory.mkdir()
         state = self.states / str(self.servers)
         state.mkdir(0o700)
-        server = Server((), directory, state, *options, user=user, store=store or self.store)
+        server = Server((), directory, state, *options, user=user, store=store or self.store,
+                        environment=environment)
         try:
             yield server
         finally:

@@ -162,6 +162,22 @@ class SilentPageServerTest(DaemonTest):
         self.check(self.vm)
         self.done("verify", self.store / "b")
 
+    def test_a_pause_fails_when_its_vm_waits_and_the_page_server_is_stopped(self) -> None:
+        """Long before its --create-timeout."""
+        self.by_faults()
+        stopped = page_servers_of(self.store)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        message = self.pause_fails(EXIT_FAILED, self.vm, "b", "--after", "resume", "--full",
+                                   "--create-timeout", "3600", "--no-daemon")
+        self.assertIn(f"the page server of store '{self.store}' does not answer", message)
+        self.assertIn("page-server.lock", message)
+        self.assertFalse((self.store / "b").exists())
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        self.recover()
+        self.check(self.vm)
+
     def test_a_pause_fails_if_no_page_server_can_be_started(self) -> None:
         self.by_faults()
         self.stop_page_servers()

@@ -1,0 +1,75 @@
+#include "server/snapshot_request.h"
+
+#include <fcntl.h>
+
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "format/working_set.h"
+#include "store/areas.h"
+#include "store/store.h"
+
+namespace lamina::server {
+namespace {
+
+std::string working_set_path(const SnapshotRequest& request) {
+  return fmt::format("{}/{}", request.path, store::kWorkingSetName);
+}
+
+Result<Replay> read_replay(const SnapshotRequest& request, int directory,
+                           std::uint64_t memory_bytes) {
+  const std::string path = working_set_path(request);
+  LAMINA_ASSIGN_OR_RETURN(os::OpenedFile file, open_working_set(request, directory));
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                          os::read_whole(file.fd.get(), format::max_working_set_bytes(), path));
+  auto decoded = format::decode_working_set(bytes);
+  if (!decoded) return std::unexpected(with_context(path, decoded.error()));
+  if (decoded->memory_bytes != memory_bytes) {
+    return fail(ErrorKind::kCorrupt, "'{}' is of {} bytes of memory, the snapshot of {}", path,
+                decoded->memory_bytes, memory_bytes);
+  }
+  return Replay{{std::move(decoded->runs), request.populate == Populate::kAll}, std::move(file)};
+}
+
+/// With the directory of the request: a pin may have a working set that the snapshot which it
+/// shares with other pins has not.
+Result<Replay> read_replay_of(const SnapshotRequest& request, const Snapshot& snapshot) {
+  const std::uint64_t memory_bytes = snapshot.opened.header.memory_bytes;
+  if (!request.is_pinned) {
+    return read_replay(request, snapshot.opened.directory.get(), memory_bytes);
+  }
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd directory, store::open_in_store(request.path));
+  return read_replay(request, directory.get(), memory_bytes);
+}
+
+}  // namespace
+
+Result<Snapshot> read_snapshot(const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(store::OpenSnapshot opened, store::open_snapshot(path));
+  LAMINA_ASSIGN_OR_RETURN(
+      os::OpenedFile header,
+      os::open_regular(opened.directory.get(), store::kHeaderName, O_RDONLY, path));
+  return Snapshot{path, std::move(opened), std::move(header.fd), header.facts};
+}
+
+Result<os::OpenedFile> open_working_set(const SnapshotRequest& request, int directory) {
+  return os::open_regular(directory, store::kWorkingSetName, O_RDONLY, working_set_path(request));
+}
+
+Result<SnapshotFiles> read_files(const SnapshotRequest& request) {
+  SnapshotFiles files;
+  if (request.open == nullptr) {
+    LAMINA_ASSIGN_OR_RETURN(files.snapshot, read_snapshot(request.path));
+  }
+  if (request.populate == Populate::kNone) return files;
+  auto replay = read_replay_of(request, request.open ? *request.open : *files.snapshot);
+  if (replay) {
+    files.replay = std::move(*replay);
+  } else {
+    files.replay_failure = replay.error().message;
+  }
+  return files;
+}
+
+}  // namespace lamina::server
