@@ -26,7 +26,6 @@ struct Options {
   std::string guest;  ///< memory files of a real guest (recorded_guest.h); empty: none
   bool quick = false;
   bool curves = false;    ///< the curves instead of the benchmarks
-  bool suspects = false;  ///< the suspects instead
   bool no_ballast = false;
   unsigned repeat = 0;  ///< 0: five rounds, three when quick and for curves
 };
@@ -130,9 +129,6 @@ Status run_chain_curves(Bench& bench);
 Status run_merge_curves(Bench& bench);
 Status run_fault_curves(Bench& bench);
 
-/// The suspects, likewise: ways of doing the work that are not taken, beside those that are.
-Status run_storage_suspects(Bench& bench);
-Status run_fault_suspects(Bench& bench);
 
 /// Set by a signal handler: the run ends before the next contender, with its directory removed.
 void request_stop();

@@ -20,12 +20,6 @@ namespace {
 constexpr int kExitUsage = 2;
 
 Status run_all(Bench& bench) {
-  if (bench.options().suspects) {
-    for (Status (*group)(Bench&) : {run_storage_suspects, run_fault_suspects}) {
-      LAMINA_RETURN_IF_ERROR(group(bench));
-    }
-    return {};
-  }
   if (bench.options().curves) {
     for (Status (*group)(Bench&) : {run_mapping_curves, run_ingest_curves, run_chain_curves,
                                     run_merge_curves, run_fault_curves}) {
@@ -71,7 +65,6 @@ int run_command_line(int argc, char** argv) {
   app.add_flag("--quick", options.quick,
                "256 MiB instead of 1 GiB, three rounds; fewer points of curves");
   app.add_flag("--curves", options.curves, "how costs grow, instead of the benchmarks");
-  app.add_flag("--suspects", options.suspects, "ways that are not taken, beside those that are");
   app.add_flag("--no-ballast", options.no_ballast,
                "do not touch and free memory before each timed part");
   app.add_option("--repeat", options.repeat, "rounds (default: 5, quick: 3)")->option_text("N");

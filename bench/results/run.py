@@ -4,7 +4,7 @@
 
 Builds in release mode in build-bench/, then runs the benchmarks and the curves of lamina_bench and
 the pauses of tools/bench-lifecycle, each against the plain reference, the floor and the budget
-where there is one, and the ways that are not taken against those that are (docs/performance.md).
+where there is one (docs/performance.md).
 Takes about an hour on a quiet machine, --quick a quarter of that. Writes to --out: results.json (every sample), tables.md, an SVG per curve.
 
 Nothing is asserted: a budget that is not met is said, and so is what else used the machine.
@@ -114,12 +114,10 @@ class Session:
         build = options.build.resolve()
         bench = [str(build / "bench/lamina_bench"), "--filter", options.only, "--dir",
                  str(options.dir), *quick]
-        if not options.only.startswith(("curve", "lifecycle", "suspect")):
-            self.run_benchmarks(bench, build)
-        if not options.only.startswith(("lifecycle", "suspect")):
-            self.run("curves", [*bench, "--curves"])
         if not options.only.startswith(("curve", "lifecycle")):
-            self.run("suspects", [*bench, "--suspects"])
+            self.run_benchmarks(bench, build)
+        if not options.only.startswith("lifecycle"):
+            self.run("curves", [*bench, "--curves"])
         if options.only in LIFECYCLE:
             rounds = ["--rounds", str(QUICK_ROUNDS)] if options.quick else []
             self.run("lifecycle", [str(ROOT / "tools/bench-lifecycle"), "pauses",
@@ -143,10 +141,6 @@ class Session:
     def memory(self) -> list[list[str]]:
         """Of the table of memory."""
         return table.memory_cells(self.reports.get("benchmarks", {"memory": []}))
-
-    def ways(self) -> list[list[str]]:
-        """Of the table of ways that are not taken."""
-        return table.way_cells(self.reports.get("suspects", {"results": []}))
 
     def skipped(self) -> list[str]:
         """What could not run here."""
@@ -172,8 +166,6 @@ def show(session: Session) -> str:
     for curve in session.curves():
         parts += [f"{curve['name']}: {curve['what']}; floor: {curve['floor_is']}",
                   table.as_text(table.curve_headings(curve), table.curve_cells(curve)), ""]
-    if session.ways():
-        parts += [table.as_text(table.WAY_HEADINGS, session.ways()), ""]
     parts += [f"warning: {warning}" for warning in session.warnings()]
     return "\n".join(parts)
 
@@ -191,9 +183,6 @@ def as_markdown(session: Session) -> str:
         parts += ["", f"## {curve['name']}", "", f"{curve['what']}. Floor: {curve['floor_is']}.",
                   "", f"![{curve['name']}]({plot.file_name(curve)})", "",
                   table.as_markdown(table.curve_headings(curve), table.curve_cells(curve))]
-    if session.ways():
-        parts += ["", "## Ways that are not taken", "",
-                  table.as_markdown(table.WAY_HEADINGS, session.ways())]
     return "\n".join([*parts, ""])
 
 

@@ -10,7 +10,6 @@ WIDE_SPREAD = 1.5
 HEADINGS = ("what", "ours, ms", "plain, ms", "floor, ms", "ours / floor: min med max",
             "plain / ours: min med max", "budget", "", "spread")
 FREEZE_BUDGET_MS = 2.0
-WAY_HEADINGS = ("compared", "way", "ms", "of ours: min med max")
 
 Spread = dict[str, float]
 
@@ -65,20 +64,6 @@ def benchmark_rows(report: dict[str, Any]) -> list[Row]:
     """Of what lamina_bench wrote."""
     return [Row(one["name"], one["samples_ms"], one["ours_over_floor"], one["plain_over_ours"],
                 budget_of(one["budget"]), one["met"], one["notes"]) for one in report["results"]]
-
-
-def way_cells(report: dict[str, Any]) -> list[list[str]]:
-    """Of what lamina_bench wrote with --suspects: each way beside the one that is taken, round by
-    round."""
-    cells = []
-    for one in report["results"]:
-        ours = one["samples_ms"].get("ours")
-        for way, samples in one["samples_ms"].items():
-            ratio = None
-            if ours and way != "ours":
-                ratio = spread_of([theirs / own for theirs, own in zip(samples, ours)])
-            cells.append([one["name"], way, number(statistics.median(samples)), three(ratio)])
-    return cells
 
 
 def lifecycle_rows(report: dict[str, Any]) -> list[Row]:

@@ -143,13 +143,6 @@ class Tables(unittest.TestCase):
         self.assertEqual(cells[3][1:4], ["0.33", "0.07", "0.00"])
         self.assertEqual(cells[0][-1], "plain 3.3")
 
-    def test_ways_are_compared_round_by_round(self) -> None:
-        """Each with the way that is taken."""
-        result = measured({"ours": [2.0, 4.0, 5.0], "other": [4.0, 4.0, 5.0]}, name="suspect-x")
-        self.assertEqual(table.way_cells({"results": [result]}),
-                         [["suspect-x", "ours", "4.00", "–"],
-                          ["suspect-x", "other", "4.00", "1.00 1.00 2.00"]])
-
     def test_columns_have_one_width(self) -> None:
         """And a pipe in a cell does not end it."""
         lines = table.as_text(("a", "b"), [["long", "1"], ["x", "200"]]).splitlines()
