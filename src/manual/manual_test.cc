@@ -19,7 +19,7 @@ class Manual : public ::testing::Test {
     verb->add_option("--kind", kind_, "how")->option_text("full|diff");
     verb->add_option("--name", name_, "of it")->option_text("NAME");
     verb->add_option("--uid", uids_, "who")->allow_extra_args(false)->option_text("UID");
-    verb->add_flag("--all", "everything");
+    verb->add_flag("--all", all_, "everything");
   }
 
   [[nodiscard]] Program program() const { return read_program(app_); }
@@ -30,6 +30,7 @@ class Manual : public ::testing::Test {
   std::string kind_;
   std::string name_;
   std::vector<std::string> uids_;
+  bool all_ = false;
 };
 
 TEST_F(Manual, ReadsWhatTheApplicationTakes) {
