@@ -11,11 +11,9 @@
 
 namespace lamina::engine {
 
-/// A run of blocks of a layer that are not what was stored, or cannot be read.
+/// Blocks of a layer that differ from what was stored, or cannot be read.
 struct WrongBlocks {
-  std::uint32_t guest_block = 0;
-  std::uint32_t storage_block = 0;
-  std::uint32_t block_count = 0;
+  mapping::Extent extent;
   std::uint32_t live_blocks = 0;  ///< how many of them the mapping takes from this layer
   std::string cause;              ///< "wrong checksum", or why it could not be read
 };
@@ -41,7 +39,7 @@ Status check_stored(const Layer& layer);
 struct Comparison {
   std::uint64_t compared_blocks = 0;
   std::uint64_t different_blocks = 0;
-  std::vector<format::BlockRun> different;  ///< the first runs of them, kMaxReported at most
+  std::vector<BlockRun> different;  ///< the first runs of them, kMaxReported at most
 };
 
 /// Compares the memory of `chain`, `memory_bytes` long, with the file `fd` byte by byte. A file of

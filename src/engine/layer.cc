@@ -86,7 +86,7 @@ Status Layer::check_extent(const mapping::Extent& extent) const {
                 data_blocks_ * kBlockBytes);
   }
   if (!trailer_) return {};
-  const format::StoredExtent* stored = format::find_stored(*trailer_, extent.guest_block);
+  const mapping::StoredExtent* stored = format::find_stored(*trailer_, extent.guest_block);
   const bool inside =
       stored != nullptr &&
       extent.block_count <= stored->block_count - (extent.guest_block - stored->guest_block) &&
@@ -117,7 +117,7 @@ Status Layer::read_unchecked(std::uint32_t storage_block, std::span<std::byte> b
 std::span<const std::uint64_t> Layer::checksums(const mapping::Extent& extent) const {
   if (!trailer_) return {};
   if (trailer_->checksums.size() != trailer_->stored_blocks()) std::abort();  // were left
-  const format::StoredExtent* stored = format::find_stored(*trailer_, extent.guest_block);
+  const mapping::StoredExtent* stored = format::find_stored(*trailer_, extent.guest_block);
   return std::span(trailer_->checksums)
       .subspan(stored->checksum_index + (extent.guest_block - stored->guest_block),
                extent.block_count);

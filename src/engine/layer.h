@@ -18,7 +18,7 @@ namespace lamina::engine {
 
 /// Whether the checksums of a layer's blocks are read when it is opened: 8 bytes for each stored
 /// block, which who reads no data does not need.
-enum class Checksums : std::uint8_t { kLoad, kLeave };
+enum class Checksums : std::uint8_t { kLoad, kSkip };
 
 /// Immutable once opened; thread-safe for readers.
 class Layer {

@@ -7,8 +7,8 @@
 namespace lamina::engine {
 
 format::Trailer describe_layer(const mapping::Mapping& state, const Uuid& build_id,
-                               std::vector<format::StoredExtent> stored, format::LayerLayout layout,
-                               std::uint64_t memory_bytes) {
+                               std::vector<mapping::StoredExtent> stored,
+                               format::LayerLayout layout, std::uint64_t memory_bytes) {
   format::Trailer trailer;
   trailer.build_id = build_id;
   trailer.memory_bytes = memory_bytes;
@@ -25,7 +25,7 @@ format::Trailer describe_layer(const mapping::Mapping& state, const Uuid& build_
   for (std::size_t i = 0; i < state.extent_count(); ++i) {
     const mapping::Extent extent = state.extent(i);
     if (extent.layer == mapping::kZeros) {
-      trailer.zeros.push_back({extent.guest_block, extent.block_count});
+      trailer.zeros.push_back(extent.guest_run());
     }
   }
   return trailer;

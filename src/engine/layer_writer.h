@@ -15,8 +15,8 @@ namespace lamina::engine {
 /// extents as listed in `stored`, the zeros and the chain of `state`. Checksums are left to the
 /// caller.
 format::Trailer describe_layer(const mapping::Mapping& state, const Uuid& build_id,
-                               std::vector<format::StoredExtent> stored, format::LayerLayout layout,
-                               std::uint64_t memory_bytes);
+                               std::vector<mapping::StoredExtent> stored,
+                               format::LayerLayout layout, std::uint64_t memory_bytes);
 
 /// Writes `trailer` behind the data of `fd`, whose data part is padded with zeros to whole blocks
 /// first, and syncs the file. May be repeated after a failure or a crash: nothing of the data part

@@ -19,7 +19,7 @@ namespace lamina::engine {
 namespace {
 
 std::span<const std::uint64_t> checksums_of(const format::Trailer& trailer,
-                                            const format::StoredExtent& extent) {
+                                            const mapping::StoredExtent& extent) {
   return std::span(trailer.checksums).subspan(extent.checksum_index, extent.block_count);
 }
 
@@ -33,9 +33,8 @@ class Rewriter {
         buffer_(kChunkBlocks * kBlockBytes) {}
 
   Status run() {
-    for (const format::StoredExtent& extent : trailer_.extents) {
-      LAMINA_RETURN_IF_ERROR(
-          rewrite({extent.guest_block, extent.block_count}, checksums_of(trailer_, extent)));
+    for (const mapping::StoredExtent& extent : trailer_.extents) {
+      LAMINA_RETURN_IF_ERROR(rewrite(extent.guest_run(), checksums_of(trailer_, extent)));
     }
     LAMINA_RETURN_IF_ERROR(rewrite_zeros());
     return os::truncate(destination_, trailer_.memory_bytes, path_);
@@ -45,18 +44,15 @@ class Rewriter {
   /// Written zeros of a diff clear what its base has, a hole does not: which is which must stay.
   Status rewrite_zeros() {
     LAMINA_ASSIGN_OR_RETURN(
-        const std::vector<os::DataExtent> extents,
-        os::data_extents(layer_.fd(), trailer_.data_blocks * kBlockBytes, layer_.path()));
-    const auto end_of = [](const os::DataExtent& extent) {
-      return blocks_for(extent.offset + extent.length);
-    };
+        const std::vector<ByteRange> extents,
+        os::written_ranges(layer_.fd(), trailer_.data_blocks * kBlockBytes, layer_.path()));
+    const auto end_of = [](const ByteRange& range) { return blocks_for(range.end()); };
     auto data = extents.begin();
-    for (const format::BlockRun& run : trailer_.zeros) {
-      const std::uint64_t run_end = std::uint64_t{run.guest_block} + run.block_count;
-      while (data != extents.end() && end_of(*data) <= run.guest_block) ++data;
+    for (const BlockRun& run : trailer_.zeros) {
+      const std::uint64_t run_end = run.end();
+      while (data != extents.end() && end_of(*data) <= run.first) ++data;
       for (auto part = data; part != extents.end(); ++part) {
-        const std::uint64_t from =
-            std::max<std::uint64_t>(run.guest_block, part->offset / kBlockBytes);
+        const std::uint64_t from = std::max<std::uint64_t>(run.first, part->offset / kBlockBytes);
         const std::uint64_t to = std::min(run_end, end_of(*part));
         if (from >= run_end) break;
         if (from >= to) continue;
@@ -68,10 +64,10 @@ class Rewriter {
   }
 
   /// `checksums` has one for each block, or none: then they must be zeros.
-  Status rewrite(const format::BlockRun& run, std::span<const std::uint64_t> checksums) {
-    for (std::uint32_t done = 0; done < run.block_count;) {
-      const std::uint32_t count = std::min(kChunkBlocks, run.block_count - done);
-      const std::uint32_t block = run.guest_block + done;
+  Status rewrite(const BlockRun& run, std::span<const std::uint64_t> checksums) {
+    for (std::uint32_t done = 0; done < run.count;) {
+      const std::uint32_t count = std::min(kChunkBlocks, run.count - done);
+      const std::uint32_t block = run.first + done;
       const auto chunk = std::span(buffer_).first(count * kBlockBytes);
       LAMINA_RETURN_IF_ERROR(layer_.read_unchecked(block, chunk));
       for (std::uint32_t i = 0; i < count; ++i) {
@@ -116,9 +112,9 @@ bool is_on_disk(const Layer& layer, int directory, const std::string& name) {
   if (!direct || !buffer) return false;
   const format::Trailer& trailer = *layer.trailer();
   return std::all_of(
-      trailer.extents.begin(), trailer.extents.end(), [&](const format::StoredExtent& extent) {
-        return are_blocks(direct->get(), extent.storage_block, checksums_of(trailer, extent),
-                          buffer->bytes(), layer.path());
+      trailer.extents.begin(), trailer.extents.end(), [&](const mapping::StoredExtent& extent) {
+        return blocks_match(direct->get(), extent.storage_block, checksums_of(trailer, extent),
+                            buffer->bytes(), layer.path());
       });
 }
 

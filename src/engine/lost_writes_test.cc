@@ -47,7 +47,8 @@ class LostWritesTest : public testing::Test {
     for (std::uint32_t block = 200; block < 220; ++block) write(block, Bytes(kBlockBytes));
     const auto state =
         mapping::overlay(mapping::Mapping::zeros(kLayerBlocks), id_,
-                         std::vector<mapping::Change>{{10, 140, false, 10}, {200, 20, true, 0}});
+                         std::vector<mapping::Extent>{{10, 140, mapping::kNewLayer, 10},
+                                                      {200, 20, mapping::kZeros, 0}});
     ASSERT_TRUE(state) << state.error().message;
     format::Trailer trailer = describe_layer(
         *state, id_, {{10, 140, 0, 0}}, format::LayerLayout::kAdopted, kLayerBlocks * kBlockBytes);
@@ -90,8 +91,8 @@ TEST_F(LostWritesTest, ACopyHasTheDataZerosAndHolesOfTheMemoryFile) {
   const auto copied = os::read_whole(copy_.get(), kBytes, "copy");
   ASSERT_TRUE(copied) << copied.error().message;
   EXPECT_TRUE(*copied == before);
-  EXPECT_EQ(*os::data_extents(copy_.get(), kBytes, "copy"),
-            *os::data_extents(file_.get(), kBytes, kName));
+  EXPECT_EQ(*os::written_ranges(copy_.get(), kBytes, "copy"),
+            *os::written_ranges(file_.get(), kBytes, kName));
 }
 
 TEST_F(LostWritesTest, WhatIsSyncedIsOnTheDiskAndWhatIsOtherwiseThereIsNot) {

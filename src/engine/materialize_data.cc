@@ -6,7 +6,7 @@
 
 #include "base/block.h"
 #include "base/error.h"
-#include "engine/page_cache_manners.h"
+#include "engine/page_cache_policy.h"
 #include "engine/transfer.h"
 #include "engine/write_behind.h"
 #include "os/file.h"
@@ -15,8 +15,8 @@
 namespace lamina::engine {
 namespace {
 
-std::vector<mapping::Move> data_extents_of(const mapping::Mapping& mapping) {
-  std::vector<mapping::Move> extents;
+std::vector<mapping::Extent> data_extents_of(const mapping::Mapping& mapping) {
+  std::vector<mapping::Extent> extents;
   for (std::size_t i = 0; i < mapping.extent_count(); ++i) {
     const mapping::Extent extent = mapping.extent(i);
     if (extent.layer == mapping::kZeros) continue;
@@ -34,21 +34,21 @@ class Materializer {
         buffer_(kChunkBlocks * kBlockBytes),
         extents_(data_extents_of(chain.mapping())),
         // The file is what the VM will map.
-        manners_(chain, extents_, -1),
+        cache_policy_(chain, extents_, -1),
         behind_(target.destination) {}
 
   Result<MaterializedData> run() {
     if (target_.progress != nullptr) {
       std::uint64_t blocks = 0;
-      for (const mapping::Move& extent : extents_) blocks += extent.block_count;
+      for (const mapping::Extent& extent : extents_) blocks += extent.block_count;
       target_.progress->begin("writing memory", blocks * kBlockBytes);
     }
-    for (const mapping::Move& extent : extents_) {
+    for (const mapping::Extent& extent : extents_) {
       LAMINA_RETURN_IF_ERROR(
           add({extent.guest_block, extent.block_count, extent.layer, extent.storage_block}));
     }
     LAMINA_RETURN_IF_ERROR(flush());
-    LAMINA_RETURN_IF_ERROR(manners_.finish(read_blocks_));
+    LAMINA_RETURN_IF_ERROR(cache_policy_.finish(read_blocks_));
     LAMINA_RETURN_IF_ERROR(os::truncate(target_.destination, target_.memory_bytes, target_.path));
     return done_;
   }
@@ -106,13 +106,14 @@ class Materializer {
       buffer_guest_block_ = guest;
     }
     const std::uint32_t count = std::min(extent.block_count - done, kChunkBlocks - used_blocks_);
-    manners_.before_read(read_blocks_);
+    cache_policy_.before_read(read_blocks_);
     const auto room = std::span(buffer_).subspan(used_blocks_ * kBlockBytes, count * kBlockBytes);
     LAMINA_RETURN_IF_ERROR(
         chain_.layer(extent.layer)
             .read_checked({guest, count, extent.layer, extent.storage_block + done}, room));
     read_blocks_ += count;
-    manners_.after_read({guest, count, extent.layer, extent.storage_block + done}, read_blocks_);
+    cache_policy_.after_read({guest, count, extent.layer, extent.storage_block + done},
+                             read_blocks_);
     if (!cloned) used_blocks_ += count;
     return count;
   }
@@ -131,8 +132,8 @@ class Materializer {
   const MaterializeTarget& target_;
   bool clone_;
   std::vector<std::byte> buffer_;
-  std::vector<mapping::Move> extents_;
-  PageCacheManners manners_;
+  std::vector<mapping::Extent> extents_;
+  PageCachePolicy cache_policy_;
   WriteBehind behind_;
   std::uint64_t read_blocks_ = 0;
   std::uint32_t buffer_guest_block_ = 0;

@@ -38,7 +38,7 @@ struct MemoryScan {
   /// told from written zeros.
   bool refuse_preallocated = false;
   /// The runs that are written, where they are known better than by asking now; else null.
-  const std::vector<os::DataExtent>* written = nullptr;
+  const std::vector<ByteRange>* written = nullptr;
   const Chain* parent = nullptr;  ///< null when there is none
   /// Compare with the parent byte by byte and keep only what differs. REQUIRES: parent.
   bool compare_with_parent = false;
@@ -49,9 +49,9 @@ struct MemoryScan {
 };
 
 struct MemoryScanResult {
-  std::vector<mapping::Change> changes;     ///< in guest order
-  std::vector<std::uint64_t> checksums;     ///< of each stored block, in guest order
-  std::vector<format::BlockRun> unchanged;  ///< the runs of unchanged_blocks
+  std::vector<mapping::Extent> changes;  ///< in guest order
+  std::vector<std::uint64_t> checksums;  ///< of each stored block, in guest order
+  std::vector<BlockRun> unchanged;       ///< the runs of unchanged_blocks
   std::uint64_t stored_blocks = 0;
   std::uint64_t zero_blocks = 0;       ///< blocks that the file sets to zero
   std::uint64_t unchanged_blocks = 0;  ///< blocks that the file has but the parent has just so

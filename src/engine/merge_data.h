@@ -39,7 +39,7 @@ struct MergeTarget {
   bool allow_kernel_copy = true;
   Progress* progress = nullptr;
 };
-Result<MergedData> merge_data(const Chain& chain, const std::vector<mapping::Move>& moves,
+Result<MergedData> merge_data(const Chain& chain, const std::vector<mapping::Extent>& moves,
                               const MergeTarget& target);
 
 }  // namespace lamina::engine

@@ -21,7 +21,9 @@ namespace {
 namespace fs = std::filesystem;
 
 using Bytes = std::vector<std::byte>;
-using mapping::Change;
+using mapping::Extent;
+using mapping::kNewLayer;
+using mapping::kZeros;
 
 constexpr std::uint32_t kMemoryBlocks = 700;
 
@@ -38,26 +40,30 @@ class MergeData : public testing::Test {
     auto directory = os::open_directory(AT_FDCWD, path_, path_);
     ASSERT_TRUE(directory) << directory.error().message;
     directory_ = std::move(*directory);
-    add_layer({{0, kMemoryBlocks, false, 0}}, true);
-    add_layer({{10, 1, false, 0}, {50, 90, false, 1}, {200, 1, false, 91}, {350, 20, true, 0}},
+    add_layer({{0, kMemoryBlocks, kNewLayer, 0}}, true);
+    add_layer({{10, 1, kNewLayer, 0},
+               {50, 90, kNewLayer, 1},
+               {200, 1, kNewLayer, 91},
+               {350, 20, kZeros, 0}},
               true);
-    add_layer({{60, 3, false, 0}, {400, 280, false, 3}}, false);
+    add_layer({{60, 3, kNewLayer, 0}, {400, 280, kNewLayer, 3}}, false);
   }
   void TearDown() override { fs::remove_all(path_); }
 
-  void add_layer(const std::vector<Change>& changes, bool with_trailer) {
+  void add_layer(const std::vector<Extent>& changes, bool with_trailer) {
     const Uuid id = Uuid::random();
     const std::string name = id.to_string();
     auto state = mapping::overlay(mapping_, id, changes);
     ASSERT_TRUE(state) << state.error().message;
     mapping_ = std::move(*state);
     Bytes data;
-    std::vector<format::StoredExtent> stored;
-    for (const Change& change : changes) {
-      if (!change.zero) stored.push_back({change.guest_block, change.block_count});
+    std::vector<mapping::StoredExtent> stored;
+    for (const Extent& change : changes) {
+      const bool zero = change.layer == kZeros;
+      if (!zero) stored.push_back({change.guest_block, change.block_count});
       for (std::uint32_t block = change.guest_block; block < change.guest_end(); ++block) {
         Bytes& page = memory_[block];
-        page.assign(change.zero ? 0 : kBlockBytes, std::byte{});
+        page.assign(zero ? 0 : kBlockBytes, std::byte{});
         for (std::byte& byte : page) byte = static_cast<std::byte>(random_());
         data.insert(data.end(), page.begin(), page.end());
       }

@@ -140,11 +140,12 @@ Result<std::vector<const Trailer*>> find_chain(std::span<const Trailer* const> t
   return chain;
 }
 
-std::vector<mapping::Change> stored_changes(const Trailer& trailer) {
-  std::vector<mapping::Change> changes;
+std::vector<mapping::Extent> stored_changes(const Trailer& trailer) {
+  std::vector<mapping::Extent> changes;
   changes.reserve(trailer.extents.size());
-  for (const format::StoredExtent& extent : trailer.extents) {
-    changes.push_back({extent.guest_block, extent.block_count, false, extent.storage_block});
+  for (const mapping::StoredExtent& extent : trailer.extents) {
+    changes.push_back(
+        {extent.guest_block, extent.block_count, mapping::kNewLayer, extent.storage_block});
   }
   return changes;
 }
@@ -156,11 +157,11 @@ Status check_covered(const mapping::Mapping& mapping, const Trailer& youngest) {
   for (std::size_t i = 0; i < mapping.extent_count(); ++i) {
     const mapping::Extent extent = mapping.extent(i);
     if (extent.layer != mapping::kZeros) continue;
-    while (zero != zeros.end() && zero->guest_block + zero->block_count <= extent.guest_block) {
+    while (zero != zeros.end() && zero->end() <= extent.guest_block) {
       ++zero;
     }
-    if (zero == zeros.end() || zero->guest_block > extent.guest_block ||
-        zero->guest_block + zero->block_count < extent.guest_end()) {
+    if (zero == zeros.end() || zero->first > extent.guest_block ||
+        zero->end() < extent.guest_end()) {
       return fail(ErrorKind::kCorrupt,
                   "the memory at [{:#x}, {:#x}) is neither zeros nor stored in any layer here",
                   extent.guest_block * kBlockBytes, extent.guest_end() * kBlockBytes);
@@ -197,10 +198,10 @@ Result<RebuiltState> rebuild_state(std::span<const Trailer* const> trailers) {
   std::vector<Uuid> ids(state.layers().begin(), state.layers().end());
   std::uint32_t done = 0;
   std::size_t hint = 0;
-  for (const format::BlockRun& zero : youngest->zeros) {
-    if (zero.guest_block > done) builder.append_range(state, done, zero.guest_block, hint);
-    builder.append({zero.guest_block, zero.block_count, mapping::kZeros, 0});
-    done = zero.guest_block + zero.block_count;
+  for (const BlockRun& zero : youngest->zeros) {
+    if (zero.first > done) builder.append_range(state, done, zero.first, hint);
+    builder.append({zero.first, zero.count, mapping::kZeros, 0});
+    done = zero.end();
   }
   if (done < block_count) builder.append_range(state, done, block_count, hint);
   const mapping::LayerIndex keep = state.layer_index(youngest->build_id);

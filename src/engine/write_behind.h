@@ -17,7 +17,7 @@ class WriteBehind {
   /// All that will be written before `offset` has been.
   void written_until(std::uint64_t offset) {
     if (offset < started_ + kStepBytes) return;
-    os::start_writing(fd_, started_, offset - started_);
+    os::start_writeback(fd_, started_, offset - started_);
     started_ = offset;
   }
 

@@ -142,8 +142,8 @@ TEST(Trailer, ContradictionsAreRejected) {
   has(broken([](T t) { t.extents[1].guest_block = 5; }), "touching");
   has(broken([](T t) { t.extents[2].block_count = 0; }), "extent 2 of the trailer");
   has(broken([](T t) { t.extents[2].block_count = 0xffff'ffff; }), "extent 2 of the trailer");
-  has(broken([](T t) { t.zeros[1].block_count = 100; }), "zero extent 1 of the trailer");
-  has(broken([](T t) { t.zeros[0].block_count = 3; }), "both stored and zero");
+  has(broken([](T t) { t.zeros[1].count = 100; }), "zero extent 1 of the trailer");
+  has(broken([](T t) { t.zeros[0].count = 3; }), "both stored and zero");
   has(broken([](T t) { t.checksums.pop_back(); }), "one for each stored block");
   has(broken([](T t) { t.data_blocks = 7; }), "7 blocks of data where its trailer needs 6");
   has(broken([](T t) { t.memory_bytes = 0; }), "memory size 0");

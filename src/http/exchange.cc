@@ -9,7 +9,7 @@
 #include <system_error>
 
 #include "base/error.h"
-#include "http/answer_reader.h"
+#include "http/response_reader.h"
 
 namespace lamina::http {
 namespace {
@@ -42,8 +42,8 @@ std::string text_of(const Request& request) {
 /// A request on its way, and its answer.
 class Conversation {
  public:
-  Conversation(int socket, std::string_view request, std::size_t max_answer_bytes)
-      : socket_(socket), request_(request), reader_(max_answer_bytes) {}
+  Conversation(int socket, std::string_view request, std::size_t max_response_bytes)
+      : socket_(socket), request_(request), reader_(max_response_bytes) {}
 
   /// Sends what can be sent now. A failure is reported by receive(), once nothing is left to read.
   void send();
@@ -60,7 +60,7 @@ class Conversation {
 
   [[nodiscard]] std::size_t sent_bytes() const { return sent_bytes_; }
   [[nodiscard]] bool sent_whole() const { return sent_bytes_ == request_.size(); }
-  Answer answer() { return reader_.answer(); }
+  Response response() { return reader_.response(); }
 
  private:
   [[nodiscard]] bool may_send() const { return send_error_ == 0 && !sent_whole(); }
@@ -69,7 +69,7 @@ class Conversation {
   std::string_view request_;
   std::size_t sent_bytes_ = 0;
   int send_error_ = 0;
-  AnswerReader reader_;
+  ResponseReader reader_;
 };
 
 void Conversation::send() {
@@ -112,25 +112,25 @@ Result<bool> Conversation::receive() {
   return true;
 }
 
-Result<Answer> converse(Conversation& conversation, const Patience& patience) {
+Result<Response> converse(Conversation& conversation, const WaitLimits& limits) {
   const Clock::time_point start = Clock::now();
   bool peer_ended = false;
   while (true) {
     conversation.send();
-    if (patience.progress != nullptr && patience.progress->interrupted()) {
+    if (limits.progress != nullptr && limits.progress->interrupted()) {
       return fail(ErrorKind::kInterrupted, "interrupted while waiting for the answer");
     }
     const auto waited = std::chrono::duration_cast<Milliseconds>(Clock::now() - start);
-    if (waited >= patience.timeout) {
-      return fail(ErrorKind::kFailed, "no answer within {} ms", patience.timeout.count());
+    if (waited >= limits.timeout) {
+      return fail(ErrorKind::kFailed, "no answer within {} ms", limits.timeout.count());
     }
-    const Milliseconds longest = patience.progress != nullptr ? kAskEvery : kLongestWait;
+    const Milliseconds longest = limits.progress != nullptr ? kAskEvery : kLongestWait;
     LAMINA_ASSIGN_OR_RETURN(
         const Conversation::Ready ready,
-        conversation.wait(patience.peer_pidfd, std::min(longest, patience.timeout - waited)));
+        conversation.wait(limits.peer_pidfd, std::min(longest, limits.timeout - waited)));
     if (ready.to_receive) {
       LAMINA_ASSIGN_OR_RETURN(const bool whole, conversation.receive());
-      if (whole) return conversation.answer();
+      if (whole) return conversation.response();
     } else if (peer_ended) {
       // What it sent before it ended has been read. The socket alone would not do: another process
       // may hold a copy of it.
@@ -144,15 +144,15 @@ Result<Answer> converse(Conversation& conversation, const Patience& patience) {
 
 }  // namespace
 
-Exchange exchange(int socket, const Request& request, const Patience& patience) {
+Exchange exchange(int socket, const Request& request, const WaitLimits& limits) {
   if (!can_be_sent(request.method) || !can_be_sent(request.target)) {
-    return {.answer = fail(ErrorKind::kUsage, "'{} {}' cannot be asked for: encode it",
-                           request.method, request.target)};
+    return {.response = fail(ErrorKind::kUsage, "'{} {}' cannot be asked for: encode it",
+                             request.method, request.target)};
   }
   const std::string text = text_of(request);
-  Conversation conversation(socket, text, patience.max_answer_bytes);
+  Conversation conversation(socket, text, limits.max_response_bytes);
   Exchange done;
-  done.answer = converse(conversation, patience);
+  done.response = converse(conversation, limits);
   done.sent = conversation.sent_bytes() > 0;
   done.sent_whole = conversation.sent_whole();
   return done;

@@ -16,11 +16,11 @@
 namespace lamina::http {
 
 /// What ends the waiting for an answer, besides the answer.
-struct Patience {
+struct WaitLimits {
   std::chrono::milliseconds timeout = std::chrono::milliseconds::max();
   int peer_pidfd = -1;           ///< the process that must answer
   Progress* progress = nullptr;  ///< null: nothing interrupts it
-  std::size_t max_answer_bytes = kMaxAnswerBytes;
+  std::size_t max_response_bytes = kMaxResponseBytes;
 };
 
 /// What came of an exchange.
@@ -30,13 +30,13 @@ struct Exchange {
   bool sent = false;
   /// False: the end of the request has not left either, so that the peer knows it is not whole.
   bool sent_whole = false;
-  Result<Answer> answer;
+  Result<Response> response;
 };
 
 /// Sends `request` on a connected stream socket, blocking or not, and reads the answer; what comes
 /// behind it is left alone. The caller closes the socket. kFailed when the peer closed the
 /// connection, ended, took too long, or sent too much or no HTTP/1; kInterrupted when `progress`
 /// asked to stop (asked at least every 200 ms). No SIGPIPE is raised.
-Exchange exchange(int socket, const Request& request, const Patience& patience);
+Exchange exchange(int socket, const Request& request, const WaitLimits& limits);
 
 }  // namespace lamina::http

@@ -17,7 +17,7 @@
 #include <thread>
 
 #include "base/error.h"
-#include "http/answer_reader.h"
+#include "http/response_reader.h"
 #include "os/unix_socket.h"
 
 namespace lamina::http {
@@ -50,18 +50,18 @@ class ExchangeTest : public testing::Test {
 
   /// One exchange on a new connection. `meanwhile` has its other end.
   Exchange exchange_while(const std::function<void(os::Fd)>& meanwhile,
-                          std::size_t max_answer_bytes = kMaxAnswerBytes) const {
+                          std::size_t max_response_bytes = kMaxResponseBytes) const {
     auto connection = os::connect_to(path_);
     if (!connection) throw std::runtime_error(connection.error().message);
     const std::jthread peer(meanwhile, accepted());
-    Patience patience{.timeout = std::chrono::minutes(1)};
-    patience.max_answer_bytes = max_answer_bytes;
-    return exchange(connection->get(), {"POST", "/x", "{}"}, patience);
+    WaitLimits limits{.timeout = std::chrono::minutes(1)};
+    limits.max_response_bytes = max_response_bytes;
+    return exchange(connection->get(), {"POST", "/x", "{}"}, limits);
   }
 
   /// The peer reads the whole request, and says `answer` before it closes.
   Exchange exchange_with(const std::string& answer,
-                         std::size_t max_answer_bytes = kMaxAnswerBytes) const {
+                         std::size_t max_response_bytes = kMaxResponseBytes) const {
     return exchange_while(
         [&answer](const os::Fd& connection) {
           std::string request;
@@ -74,7 +74,7 @@ class ExchangeTest : public testing::Test {
           }
           ::send(connection.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
         },
-        max_answer_bytes);
+        max_response_bytes);
   }
 
   std::string directory_;
@@ -88,8 +88,8 @@ TEST_F(ExchangeTest, NothingIsSentThatIsNoLineOfHttp) {
     ASSERT_TRUE(connection);
     const Exchange done = exchange(connection->get(), {"GET", target, {}}, {});
     EXPECT_FALSE(done.sent);
-    ASSERT_FALSE(done.answer);
-    EXPECT_EQ(done.answer.error().kind, ErrorKind::kUsage);
+    ASSERT_FALSE(done.response);
+    EXPECT_EQ(done.response.error().kind, ErrorKind::kUsage);
   }
 }
 
@@ -101,7 +101,7 @@ TEST_F(ExchangeTest, APeerThatGoesBeforeTheRequestHasGotNothing) {
       exchange(connection->get(), {"POST", "/x", "{}"}, {.timeout = std::chrono::minutes(1)});
   EXPECT_FALSE(done.sent);
   EXPECT_FALSE(done.sent_whole);
-  EXPECT_FALSE(done.answer);
+  EXPECT_FALSE(done.response);
 }
 
 // More than the connection holds at once: what is left is not sent, but an answer counts.
@@ -121,9 +121,9 @@ TEST_F(ExchangeTest, APeerMayAnswerBeforeItHasReadAll) {
         exchange(connection->get(), {"POST", "/x", body}, {.timeout = std::chrono::minutes(1)});
     EXPECT_TRUE(done.sent);
     EXPECT_FALSE(done.sent_whole);
-    EXPECT_EQ(done.answer.has_value(), answers);
-    if (done.answer) {
-      EXPECT_EQ(done.answer->status, 413U);
+    EXPECT_EQ(done.response.has_value(), answers);
+    if (done.response) {
+      EXPECT_EQ(done.response->status, 413U);
     }
   }
 }
@@ -133,7 +133,7 @@ TEST_F(ExchangeTest, APeerThatGoesAfterTheRequestHasGotItWhole) {
        {"", "HTTP/1.1 200 X\r\n", "HTTP/1.1 200 X\r\nContent-Length: 5\r\n\r\n{"}) {
     const Exchange done = exchange_with(said);
     EXPECT_TRUE(done.sent_whole) << said;
-    EXPECT_FALSE(done.answer) << said;
+    EXPECT_FALSE(done.response) << said;
   }
 }
 
@@ -143,7 +143,7 @@ TEST_F(ExchangeTest, AnAnswerBeginsWithAStatusOfVersion1) {
                            "HTTP/1.1 503\r\nContent-Length: 2\r\n\r\n{}",
                            "HTTP/1.1 100\r\n\r\nHTTP/1.0 200\r\n\r\n{}"}) {
     const Exchange done = exchange_with(said);
-    EXPECT_TRUE(done.answer) << said << done.answer.error().message;
+    EXPECT_TRUE(done.response) << said << done.response.error().message;
   }
   for (const char* said :
        {"HTTP/2222221.1 200 X\r\n\r\n{}", "HTTP/2 200\r\n\r\n{}", "HTTP/1.1 2000 X\r\n\r\n{}",
@@ -153,7 +153,7 @@ TEST_F(ExchangeTest, AnAnswerBeginsWithAStatusOfVersion1) {
         "HTTP/1.1 503", "HTTP/1.1 503\n\n{}", "HTTP/1.1 100 X\r\n\r\n", "{}"}) {
     const Exchange done = exchange_with(said);
     EXPECT_TRUE(done.sent_whole) << said;
-    EXPECT_FALSE(done.answer) << said;
+    EXPECT_FALSE(done.response) << said;
   }
 }
 
@@ -161,12 +161,12 @@ TEST_F(ExchangeTest, AnAnswerMayBeAsLargeAsIsSaid) {
   const std::string answer =
       "HTTP/1.1 200 X\r\nContent-Length: 100\r\n\r\n" + std::string(100, ' ');
   const Exchange done = exchange_with(answer, 100);
-  ASSERT_TRUE(done.answer) << done.answer.error().message;
-  EXPECT_EQ(done.answer->body.size(), 100U);
+  ASSERT_TRUE(done.response) << done.response.error().message;
+  EXPECT_EQ(done.response->body.size(), 100U);
   const Exchange too_large = exchange_with(answer, 99);
   EXPECT_TRUE(too_large.sent_whole);
-  ASSERT_FALSE(too_large.answer);
-  EXPECT_EQ(too_large.answer.error().message, "the answer has more than 99 bytes");
+  ASSERT_FALSE(too_large.response);
+  EXPECT_EQ(too_large.response.error().message, "the answer has more than 99 bytes");
 }
 
 TEST_F(ExchangeTest, NothingMakesAnAnswerHaveMoreMemoryThanIsSaid) {
@@ -180,7 +180,7 @@ TEST_F(ExchangeTest, NothingMakesAnAnswerHaveMoreMemoryThanIsSaid) {
            "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + endless,
            "HTTP/1.1 200 " + endless, "HTTP/1.1 200 X\r\n" + endless}) {
     const Exchange done = exchange_with(said, 99);
-    EXPECT_FALSE(done.answer) << said.substr(0, 80);
+    EXPECT_FALSE(done.response) << said.substr(0, 80);
   }
 }
 
@@ -189,14 +189,14 @@ TEST_F(ExchangeTest, AnAnswerMayArriveInAnyPieces) {
       "HTTP/1.1 100 X\r\n\r\nHTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n"
       "2;a=b\r\n{\"\r\n3\r\na\":\r\n2\r\n1}\r\n0\r\nA: b\r\n\r\n";
   for (std::size_t cut = 0; cut < kAnswer.size(); ++cut) {
-    AnswerReader reader(kMaxAnswerBytes);
+    ResponseReader reader(kMaxResponseBytes);
     const auto first = reader.take(kAnswer.substr(0, cut));
     ASSERT_TRUE(first) << cut << first.error().message;
     EXPECT_FALSE(*first) << cut;
     const auto second = reader.take(kAnswer.substr(cut));
     ASSERT_TRUE(second) << cut << second.error().message;
     ASSERT_TRUE(*second) << cut;
-    EXPECT_EQ(reader.answer().body, "{\"a\":1}");
+    EXPECT_EQ(reader.response().body, "{\"a\":1}");
   }
 }
 

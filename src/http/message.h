@@ -14,12 +14,12 @@ struct Request {
 };
 
 /// An answer whose head and body were read whole.
-struct Answer {
+struct Response {
   unsigned status = 0;
   std::string body;
 };
 
 /// An answer's body may have this many bytes where nothing else is said.
-inline constexpr std::size_t kMaxAnswerBytes = std::size_t{1} << 20;
+inline constexpr std::size_t kMaxResponseBytes = std::size_t{1} << 20;
 
 }  // namespace lamina::http

@@ -44,7 +44,7 @@ class Guest {
   Uuid new_id() { return make_id(random_); }
 
   /// The changes of one pause, sorted and apart.
-  std::vector<Change> run() {
+  std::vector<Extent> run() {
     std::vector<char> state(kMemoryBlocks, 0);  // 0 untouched, 1 written, 2 cleared
     const double share = shape_.least * std::pow(shape_.most / shape_.least, unit());
     auto left = static_cast<std::int64_t>(share * kMemoryBlocks);
@@ -65,15 +65,15 @@ class Guest {
  private:
   double unit() { return static_cast<double>(random_() >> 11U) * 0x1p-53; }
 
-  static std::vector<Change> changes_of(const std::vector<char>& state) {
-    std::vector<Change> changes;
+  static std::vector<Extent> changes_of(const std::vector<char>& state) {
+    std::vector<Extent> changes;
     std::uint32_t stored = 0;
     for (std::uint32_t block = 0; block < kMemoryBlocks;) {
       std::uint32_t end = block + 1;
       while (end < kMemoryBlocks && state[end] == state[block]) ++end;
-      if (state[block] == 1) changes.push_back({block, end - block, false, stored});
+      if (state[block] == 1) changes.push_back({block, end - block, kNewLayer, stored});
       if (state[block] == 1) stored += end - block;
-      if (state[block] == 2) changes.push_back({block, end - block, true, 0});
+      if (state[block] == 2) changes.push_back({block, end - block, kZeros, 0});
       block = end;
     }
     return changes;
@@ -102,10 +102,10 @@ class Sandbox {
   Sandbox(const Shape& shape, const PolicyLimits& limits, int pauses_per_compaction)
       : guest_(shape, 2314), limits_(limits), pauses_per_compaction_(pauses_per_compaction) {
     // A first snapshot: 80 % used, in runs.
-    std::vector<Change> base;
+    std::vector<Extent> base;
     std::uint32_t stored = 0;
     for (std::uint32_t block = 0; block < kMemoryBlocks; block += 1280) {
-      base.push_back({block, std::min(1024U, kMemoryBlocks - block), false, stored});
+      base.push_back({block, std::min(1024U, kMemoryBlocks - block), kNewLayer, stored});
       stored += base.back().block_count;
     }
     add(base);
@@ -134,11 +134,11 @@ class Sandbox {
   }
 
  private:
-  void add(const std::vector<Change>& changes) {
+  void add(const std::vector<Extent>& changes) {
     const Uuid id = guest_.new_id();
     mapping_ = *overlay(mapping_, id, changes);
-    for (const Change& change : changes) {
-      if (!change.zero) stored_[id] += change.block_count;
+    for (const Extent& change : changes) {
+      if (change.layer != kZeros) stored_[id] += change.block_count;
     }
     diff_blocks_ += stored_[id];
   }

@@ -67,8 +67,8 @@ void expect_equal(const Mapping& mapping, const Memory& memory, const Uuid& youn
 }
 
 /// A random diff in all three block states, applied to the array and returned as changes.
-std::vector<Change> random_diff(std::mt19937_64& random, Memory& memory, const Uuid& layer) {
-  std::vector<Change> changes;
+std::vector<Extent> random_diff(std::mt19937_64& random, Memory& memory, const Uuid& layer) {
+  std::vector<Extent> changes;
   std::uint32_t stored = 0;
   const auto blocks = static_cast<std::uint32_t>(memory.size());
   const std::uint32_t longest = 1 + static_cast<std::uint32_t>(random() % 40);
@@ -77,7 +77,7 @@ std::vector<Change> random_diff(std::mt19937_64& random, Memory& memory, const U
     const auto state = random() % 4;
     if (state < 2) {
       const bool zero = state == 0;
-      changes.push_back({block, count, zero, zero ? 0 : stored});
+      changes.push_back({block, count, zero ? kZeros : kNewLayer, zero ? 0 : stored});
       for (std::uint32_t i = 0; i < count; ++i) {
         memory[block + i] = zero ? Place{} : Place{layer, stored + i};
       }
@@ -106,7 +106,7 @@ TEST_P(MappingProperty, ChainsOfUpToFiftyGenerationsResolveLikeAnArray) {
   const auto generations = 1 + random() % 50;
   for (std::uint64_t i = 0; i < generations; ++i) {
     const Uuid layer = make_id(random);
-    const std::vector<Change> changes = random_diff(random, memory, layer);
+    const std::vector<Extent> changes = random_diff(random, memory, layer);
     auto next = overlay(mapping, layer, changes);
     ASSERT_TRUE(next) << next.error().message;
     mapping = std::move(*next);
@@ -137,7 +137,7 @@ TEST_P(MappingProperty, MergesOfAnyLayersResolveToTheSameContents) {
     ASSERT_TRUE(plan);
     // Carry the array through the moves: what was at the source is now in the merged layer.
     std::uint32_t stored = 0;
-    for (const Move& move : plan->moves) {
+    for (const Extent& move : plan->moves) {
       for (std::uint32_t b = 0; b < move.block_count; ++b) {
         const Place source{mapping.layer_id(move.layer), move.storage_block + b};
         ASSERT_EQ(memory[move.guest_block + b], source);
@@ -163,9 +163,9 @@ INSTANTIATE_TEST_SUITE_P(Seeds, MappingProperty, testing::Range(1, 41));
 TEST(Overlay, RefusesABuildIdThatIsInTheChain) {
   std::mt19937_64 random(1);
   const Uuid layer = make_id(random);
-  const auto first = overlay(Mapping::zeros(4), layer, std::vector<Change>{{0, 4, false, 0}});
+  const auto first = overlay(Mapping::zeros(4), layer, std::vector<Extent>{{0, 4, kNewLayer, 0}});
   ASSERT_TRUE(first);
-  const auto second = overlay(*first, layer, std::vector<Change>{{0, 1, false, 0}});
+  const auto second = overlay(*first, layer, std::vector<Extent>{{0, 1, kNewLayer, 0}});
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().kind, ErrorKind::kUsage);
   EXPECT_FALSE(overlay(*first, Uuid{}, {}));

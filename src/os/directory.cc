@@ -167,7 +167,7 @@ bool name_exists(int directory, const std::string& name) {
   return ::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-bool is_no_directory(const std::string& path) {
+bool is_non_directory(const std::string& path) {
   struct stat status{};
   return ::stat(path.c_str(), &status) == 0 && !S_ISDIR(status.st_mode);
 }

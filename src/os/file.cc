@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "os/clock.h"
 #include "os/path_walk.h"
 
 namespace lamina::os {
@@ -18,8 +19,6 @@ namespace {
 
 /// Largest single transfer: below the kernel's own limit of 2 GiB less a page.
 constexpr std::size_t kMaxTransferBytes = std::size_t{1} << 30;
-
-constexpr std::int64_t kNanosecondsPerSecond = 1'000'000'000;
 
 /// A file can have a time that 64 bits of nanoseconds do not hold (before 1677, after 2262): its
 /// seconds are cut off there.
@@ -59,7 +58,7 @@ void Fd::reset() {
 Result<Fd> open_at(int directory, const std::string& name, int flags, const std::string& object,
                    mode_t mode) {
   LAMINA_ASSIGN_OR_RETURN(Fd fd, directory == AT_FDCWD
-                                     ? open_given(name, flags, mode, object)
+                                     ? open_user_path(name, flags, mode, object)
                                      : open_below(directory, name, flags, mode, object));
   if ((flags & O_CREAT) == 0) return fd;
   struct stat status{};
@@ -117,7 +116,7 @@ Result<OpenedFile> open_regular(int directory, const std::string& name, int flag
   LAMINA_ASSIGN_OR_RETURN(opened.facts, facts_of(opened.fd.get(), object));
   if (!opened.facts.is_regular) return refuse(opened.facts.is_directory);
   if (directory == AT_FDCWD && opened.facts.link_count > 1) {
-    LAMINA_RETURN_IF_ERROR(check_names(opened.fd.get(), name));
+    LAMINA_RETURN_IF_ERROR(check_hard_links(opened.fd.get(), name));
   }
   return opened;
 }
@@ -238,9 +237,9 @@ Result<std::vector<std::byte>> read_whole(int fd, std::uint64_t limit_bytes,
   return contents;
 }
 
-Result<std::optional<std::vector<std::byte>>> read_if_there(int directory, const std::string& name,
-                                                            std::uint64_t limit_bytes,
-                                                            const std::string& object) {
+Result<std::optional<std::vector<std::byte>>> read_if_exists(int directory, const std::string& name,
+                                                             std::uint64_t limit_bytes,
+                                                             const std::string& object) {
   const auto opened = open_regular(directory, name, O_RDONLY, object);
   if (!opened) {
     if (opened.error().kind == ErrorKind::kNotFound) return std::nullopt;

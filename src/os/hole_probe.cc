@@ -77,19 +77,19 @@ Status read_around(int fd, std::uint64_t block, const std::string& object) {
 
 /// The runs inside and outside of the preallocated one, each cut at its ends.
 struct Found {
-  std::vector<DataExtent> plain;
-  std::vector<DataExtent> preallocated;
+  std::vector<ByteRange> plain;
+  std::vector<ByteRange> preallocated;
 };
 
-Found split(const std::vector<DataExtent>& runs) {
+Found split(const std::vector<ByteRange>& runs) {
   constexpr std::uint64_t kStart = kPreallocatedStart * kBlockBytes;
   constexpr std::uint64_t kEnd = kPreallocatedEnd * kBlockBytes;
   Found found;
-  const auto add = [](std::vector<DataExtent>& to, std::uint64_t start, std::uint64_t end) {
+  const auto add = [](std::vector<ByteRange>& to, std::uint64_t start, std::uint64_t end) {
     if (start < end) to.push_back({start, end - start});
   };
-  for (const DataExtent& run : runs) {
-    const std::uint64_t end = run.offset + run.length;
+  for (const ByteRange& run : runs) {
+    const std::uint64_t end = run.end();
     add(found.plain, run.offset, std::min(end, kStart));
     add(found.preallocated, std::max(run.offset, kStart), std::min(end, kEnd));
     add(found.plain, std::max(run.offset, kEnd), end);
@@ -99,7 +99,7 @@ Found split(const std::vector<DataExtent>& runs) {
 
 }  // namespace
 
-bool HoleProbe::holds_for(const FileFacts& file) const {
+bool HoleProbe::applies_to(const FileFacts& file) const {
   if (file.device != probed.device || file.mount != probed.mount) return false;
   return !is_overlay || ((file.inode ^ probed.inode) >> kOverlayLayerShift) == 0;
 }
@@ -126,18 +126,18 @@ Result<HoleProbe> probe_holes(int directory, std::uint64_t size_bytes, const std
   LAMINA_ASSIGN_OR_RETURN(probe.probed, facts_of(fd.get(), object));
   probe.is_overlay = is_in_overlay(fd.get());
   LAMINA_ASSIGN_OR_RETURN(const FileMap map, map_file(fd.get(), blocks * kBlockBytes, object));
-  probe.tells_preallocated = map.tells_preallocated;
+  probe.distinguishes_preallocated = map.distinguishes_preallocated;
   const Found found = split(map.written);
-  const std::vector<DataExtent> plain = {{kDataBlock * kBlockBytes, kBlockBytes},
-                                         {zero_block * kBlockBytes, kBlockBytes}};
-  const std::vector<DataExtent> preallocated = {{kWrittenPreallocated * kBlockBytes, kBlockBytes}};
+  const std::vector<ByteRange> plain = {{kDataBlock * kBlockBytes, kBlockBytes},
+                                        {zero_block * kBlockBytes, kBlockBytes}};
+  const std::vector<ByteRange> preallocated = {{kWrittenPreallocated * kBlockBytes, kBlockBytes}};
   probe.is_exact = found.plain == plain;
   // Without fallocate() that page is as the others.
   if (!can_preallocate) probe.is_exact = probe.is_exact && found.preallocated == preallocated;
   probe.is_exact_when_preallocated = probe.is_exact && found.preallocated == preallocated;
   if (!probe.is_exact) {
     std::uint64_t data_bytes = 0;
-    for (const DataExtent& extent : map.written) data_bytes += extent.length;
+    for (const ByteRange& extent : map.written) data_bytes += extent.length;
     probe.explanation = fmt::format("of {} bytes, {} were written, and {} are reported as data",
                                     blocks * kBlockBytes, 3 * kBlockBytes, data_bytes);
   }

@@ -63,7 +63,7 @@ void ServiceManager::to_environment() const {
   // NOLINTEND(concurrency-mt-unsafe)
 }
 
-void ServiceManager::tell(const std::string& state) const {
+void ServiceManager::notify(const std::string& state) const {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const bool is_abstract = socket_.starts_with('@');
@@ -85,13 +85,15 @@ void ServiceManager::tell(const std::string& state) const {
   }
 }
 
-void ServiceManager::tell_ready() const { tell("READY=1\nMAINPID=" + std::to_string(::getpid())); }
+void ServiceManager::notify_ready() const {
+  notify("READY=1\nMAINPID=" + std::to_string(::getpid()));
+}
 
 int ServiceManager::feed_watchdog() {
   if (watchdog_.count() == 0) return -1;
   const Clock::time_point now = Clock::now();
   if (now >= next_) {
-    tell("WATCHDOG=1");
+    notify("WATCHDOG=1");
     next_ = now + watchdog_ / 2;
   }
   return static_cast<int>(
@@ -118,7 +120,7 @@ Result<ReadySocket> ReadySocket::open() {
   return ReadySocket(std::move(address), std::move(fd));
 }
 
-bool ReadySocket::take_ready_of(pid_t process) const {
+bool ReadySocket::received_ready_from(pid_t process) const {
   // A bounded number at once: strangers may send without end.
   constexpr int kMaxAtOnce = 64;
   for (int i = 0; i < kMaxAtOnce; ++i) {

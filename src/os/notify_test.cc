@@ -52,9 +52,9 @@ TEST_F(NotifyTest, ASocketAtAPathAndAnAbstractOneAreTold) {
     const Fd manager = manager_at(name);
     ::setenv("NOTIFY_SOCKET", name.c_str(), 1);
     const ServiceManager service = ServiceManager::from_environment();
-    service.tell_ready();
+    service.notify_ready();
     EXPECT_EQ(told(manager), "READY=1\nMAINPID=" + std::to_string(::getpid()));
-    service.tell("STOPPING=1");
+    service.notify("STOPPING=1");
     EXPECT_EQ(told(manager), "STOPPING=1");
   }
   ::unlink(path.c_str());
@@ -66,7 +66,7 @@ TEST_F(NotifyTest, TheEnvironmentIsTakenAndGivenBack) {
   const ServiceManager service = ServiceManager::from_environment();
   EXPECT_EQ(::getenv("NOTIFY_SOCKET"), nullptr);
   EXPECT_EQ(::getenv("WATCHDOG_USEC"), nullptr);
-  service.tell_ready();  // nobody is there: nothing happens
+  service.notify_ready();  // nobody is there: nothing happens
   service.to_environment();
   EXPECT_STREQ(::getenv("NOTIFY_SOCKET"), "@nobody");
   EXPECT_STREQ(::getenv("WATCHDOG_USEC"), "4000000");
@@ -98,7 +98,7 @@ pid_t tell_from_child(const std::string& address) {
   const pid_t child = ::fork();
   if (child == 0) {
     ::setenv("NOTIFY_SOCKET", address.c_str(), 1);
-    ServiceManager::from_environment().tell_ready();
+    ServiceManager::from_environment().notify_ready();
     ::_exit(0);
   }
   ::waitpid(child, nullptr, 0);
@@ -109,12 +109,12 @@ TEST_F(NotifyTest, OnlyTheProcessThatIsWaitedForIsReady) {
   const auto socket = ReadySocket::open();
   ASSERT_TRUE(socket);
   const pid_t stranger = tell_from_child(socket->address());
-  EXPECT_FALSE(socket->take_ready_of(::getpid()));
-  EXPECT_FALSE(socket->take_ready_of(stranger));
+  EXPECT_FALSE(socket->received_ready_from(::getpid()));
+  EXPECT_FALSE(socket->received_ready_from(stranger));
   tell_from_child(socket->address());
   const pid_t child = tell_from_child(socket->address());
-  EXPECT_TRUE(socket->take_ready_of(child));
-  EXPECT_FALSE(socket->take_ready_of(child));
+  EXPECT_TRUE(socket->received_ready_from(child));
+  EXPECT_FALSE(socket->received_ready_from(child));
 }
 
 TEST_F(NotifyTest, OtherMessagesOfItAreNotTakenForReady) {
@@ -122,11 +122,11 @@ TEST_F(NotifyTest, OtherMessagesOfItAreNotTakenForReady) {
   ASSERT_TRUE(socket);
   ::setenv("NOTIFY_SOCKET", socket->address().c_str(), 1);
   const ServiceManager service = ServiceManager::from_environment();
-  service.tell("STATUS=READY=1");
-  EXPECT_FALSE(socket->take_ready_of(::getpid()));
-  service.tell("STATUS=starting");
-  service.tell_ready();
-  EXPECT_TRUE(socket->take_ready_of(::getpid()));
+  service.notify("STATUS=READY=1");
+  EXPECT_FALSE(socket->received_ready_from(::getpid()));
+  service.notify("STATUS=starting");
+  service.notify_ready();
+  EXPECT_TRUE(socket->received_ready_from(::getpid()));
 }
 
 }  // namespace

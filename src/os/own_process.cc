@@ -115,7 +115,8 @@ void begin_service() {
     ::close(STDOUT_FILENO);
     open_if_closed(STDOUT_FILENO, O_RDWR);
   }
-  if (::getenv(kInheritedStateVariable) != nullptr) return;  // NOLINT(concurrency-mt-unsafe): one thread
+  if (::getenv(kInheritedStateVariable) != nullptr)
+    return;  // NOLINT(concurrency-mt-unsafe): one thread
   constexpr unsigned kFirst = STDERR_FILENO + 1;
   const int passed = passed_descriptors();
   for (int i = 0; i < passed; ++i) {
@@ -124,6 +125,6 @@ void begin_service() {
   static_cast<void>(::syscall(SYS_close_range, kFirst + static_cast<unsigned>(passed), ~0U, 0U));
 }
 
-std::uint64_t inherited_open_files() { return open_files_before; }
+std::uint64_t inherited_open_file_limit() { return open_files_before; }
 
 }  // namespace lamina::os

@@ -42,6 +42,6 @@ inline constexpr const char* kInheritedStateVariable = "LAMINA_ESTATE_FD";
 
 /// The soft limit of open files that the program was started with: for the programs that it starts.
 /// 0 when begin_program() has not raised it.
-std::uint64_t inherited_open_files();
+std::uint64_t inherited_open_file_limit();
 
 }  // namespace lamina::os

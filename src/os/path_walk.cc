@@ -234,8 +234,8 @@ Result<Fd> open_walked(const std::string& path, int flags, mode_t mode, const st
   return opened;
 }
 
-Result<GivenPlace> find_walked(const std::string& path, const std::string& object,
-                               bool follow_kernel_link) {
+Result<ResolvedPath> find_walked(const std::string& path, const std::string& object,
+                                 bool follow_kernel_link) {
   Walk walk(path, LastLink::kFollow, object);
   LAMINA_RETURN_IF_ERROR(walk.run(path.starts_with('/')));
   if (walk.is_kernel_link()) {
@@ -254,7 +254,7 @@ Result<GivenPlace> find_walked(const std::string& path, const std::string& objec
   auto real = real_path("/proc/self/fd/" + std::to_string(walk.directory().get()));
   if (!real) real = real_path(parent_of(path));  // without /proc
   if (!real) return std::unexpected(std::move(real).error());
-  return GivenPlace{std::move(walk.directory()), std::move(walk.name()), std::move(*real)};
+  return ResolvedPath{std::move(walk.directory()), std::move(walk.name()), std::move(*real)};
 }
 
 /// Most paths have no link in them, and one call says so. -1 with ENOSYS where the kernel, or what
@@ -293,7 +293,8 @@ Result<Fd> open_below(int directory, const std::string& name, int flags, mode_t 
   return open_component(at, components.back(), flags, mode, object);
 }
 
-Result<Fd> open_given(const std::string& path, int flags, mode_t mode, const std::string& object) {
+Result<Fd> open_user_path(const std::string& path, int flags, mode_t mode,
+                          const std::string& object) {
   const int fd = open_without_links(path, flags, mode);
   if (fd >= 0) return Fd(fd);
   // EINVAL: openat2(2) refuses flags that openat(2) ignores. EPERM: a filter's answer, or an error
@@ -306,17 +307,17 @@ Result<Fd> open_given(const std::string& path, int flags, mode_t mode, const std
   return open_walked(path, flags, mode, object);
 }
 
-Result<GivenPlace> find_given(const std::string& path) {
+Result<ResolvedPath> resolve_user_path(const std::string& path) {
   if (path.empty()) return fail(ErrorKind::kUsage, "the path of the file is empty");
   return find_walked(path, path, true);
 }
 
-Status check_names(int file, const std::string& path) {
+Status check_hard_links(int file, const std::string& path) {
   struct stat status{};
   if (::fstat(file, &status) != 0) return system_failure("fstat", path, errno);
   if (status.st_nlink <= 1) return {};
   const std::string parent = parent_of(path);
-  LAMINA_ASSIGN_OR_RETURN(const Fd directory, open_given(parent, kOnTheWay, 0, parent));
+  LAMINA_ASSIGN_OR_RETURN(const Fd directory, open_user_path(parent, kOnTheWay, 0, parent));
   struct stat above{};
   if (::fstat(directory.get(), &above) != 0) return system_failure("fstat", parent, errno);
   if (is_trusted_user(above.st_uid) || status.st_uid == above.st_uid) return {};
@@ -327,7 +328,7 @@ Status check_names(int file, const std::string& path) {
 }
 
 Result<std::string> real_path(const std::string& path) {
-  LAMINA_RETURN_IF_ERROR(open_given(path, O_PATH, 0, path));
+  LAMINA_RETURN_IF_ERROR(open_user_path(path, O_PATH, 0, path));
   const std::unique_ptr<char, FreeMemory> resolved(::realpath(path.c_str(), nullptr));
   if (!resolved) return system_failure("realpath", path, errno);
   return std::string(resolved.get());

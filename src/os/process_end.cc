@@ -84,14 +84,14 @@ bool is_ending(int pidfd, const NamedProcess& process) {
   return facts && facts->is_exiting;
 }
 
-bool has_ended_or_ends(int pidfd, const NamedProcess& process) {
+bool wait_if_ending(int pidfd, const NamedProcess& process) {
   constexpr int kLongestMs = 1000;
   if (!is_ending(pidfd, process)) return false;
   pollfd end{pidfd, POLLIN, 0};
   return ::poll(&end, 1, kLongestMs) > 0;
 }
 
-std::string how_it_ended(int pidfd, const NamedProcess& process) {
+std::string describe_end(int pidfd, const NamedProcess& process) {
   std::optional<int> status = status_of_reaped(pidfd);
   if (!status) {
     const auto facts = facts_of_end(process);

@@ -93,9 +93,9 @@ Status copy_file(int source, int destination, std::uint64_t size_bytes,
                  const std::string& source_object, const std::string& destination_object) {
   if (::ioctl(destination, FICLONE, source) == 0) return {};
   LAMINA_RETURN_IF_ERROR(truncate(destination, size_bytes, destination_object));
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<DataExtent> extents,
-                          data_extents(source, size_bytes, source_object));
-  for (const DataExtent& extent : extents) {
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> extents,
+                          written_ranges(source, size_bytes, source_object));
+  for (const ByteRange& extent : extents) {
     LAMINA_ASSIGN_OR_RETURN(const bool copied,
                             kernel_copy_range(source, extent.offset, destination, extent.offset,
                                               extent.length, source_object, destination_object));
@@ -110,9 +110,9 @@ Status copy_through_memory(int source, int destination, std::uint64_t size_bytes
                            const std::string& source_object,
                            const std::string& destination_object) {
   LAMINA_RETURN_IF_ERROR(truncate(destination, size_bytes, destination_object));
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<DataExtent> extents,
-                          data_extents(source, size_bytes, source_object));
-  for (const DataExtent& extent : extents) {
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> extents,
+                          written_ranges(source, size_bytes, source_object));
+  for (const ByteRange& extent : extents) {
     LAMINA_RETURN_IF_ERROR(read_write_range(source, destination, extent.offset, extent.length,
                                             source_object, destination_object));
   }

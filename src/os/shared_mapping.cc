@@ -34,9 +34,9 @@ void SharedMapping::lock(std::size_t offset, std::size_t length) const {
   static_cast<void>(::mlock(part.data(), part.size()));
 }
 
-Status reserve(int fd, const FileRange& range, const std::string& object) {
-  while (::fallocate(fd, 0, static_cast<off_t>(range.offset),
-                     static_cast<off_t>(range.size_bytes)) != 0) {
+Status reserve(int fd, const ByteRange& range, const std::string& object) {
+  while (::fallocate(fd, 0, static_cast<off_t>(range.offset), static_cast<off_t>(range.length)) !=
+         0) {
     if (errno != EINTR) return system_failure("fallocate", object, errno);
   }
   return {};

@@ -48,11 +48,11 @@ bool means_no_fiemap(int error) {
 }
 
 /// Adds a run, cut to `size_bytes`, to the runs before it.
-void append(std::vector<DataExtent>& runs, std::uint64_t start, std::uint64_t end,
+void append(std::vector<ByteRange>& runs, std::uint64_t start, std::uint64_t end,
             std::uint64_t size_bytes) {
   end = std::min(end, size_bytes);
   if (start >= end) return;
-  if (!runs.empty() && runs.back().offset + runs.back().length == start) {
+  if (!runs.empty() && runs.back().end() == start) {
     runs.back().length += end - start;
   } else {
     runs.push_back({start, end - start});
@@ -61,8 +61,8 @@ void append(std::vector<DataExtent>& runs, std::uint64_t start, std::uint64_t en
 
 /// What FIEMAP reports: storage that was written, and storage that was only set aside.
 struct Layout {
-  std::vector<DataExtent> written;
-  std::vector<DataExtent> preallocated;
+  std::vector<ByteRange> written;
+  std::vector<ByteRange> preallocated;
 };
 
 /// Nothing where the file system has no FIEMAP.
@@ -99,15 +99,15 @@ Result<std::optional<Layout>> read_layout(int fd, std::uint64_t size_bytes,
 }
 
 /// What SEEK_DATA and SEEK_HOLE report.
-Result<std::vector<DataExtent>> seek_data(int fd, std::uint64_t size_bytes,
-                                          const std::string& object) {
-  std::vector<DataExtent> extents;
+Result<std::vector<ByteRange>> seek_data(int fd, std::uint64_t size_bytes,
+                                         const std::string& object) {
+  std::vector<ByteRange> extents;
   std::uint64_t position = 0;
   while (position < size_bytes) {
     const off_t data = ::lseek(fd, static_cast<off_t>(position), SEEK_DATA);
     if (data < 0) {
       if (errno == ENXIO) break;  // only a hole is left
-      if (errno == EINVAL && position == 0) return std::vector{DataExtent{0, size_bytes}};
+      if (errno == EINVAL && position == 0) return std::vector{ByteRange{0, size_bytes}};
       return system_failure("seek data", object, errno);
     }
     const auto start = static_cast<std::uint64_t>(data);
@@ -138,26 +138,26 @@ bool is_on(int fd, std::initializer_list<std::uint32_t> kinds) {
 bool lists_all_data(int fd) { return is_on(fd, {EXT4_SUPER_MAGIC, kXfsMagic, BTRFS_SUPER_MAGIC}); }
 
 /// What the runs take where storage is given out in pages.
-std::uint64_t storage_of(const std::vector<DataExtent>& runs) {
+std::uint64_t storage_of(const std::vector<ByteRange>& runs) {
   std::uint64_t blocks = 0;
-  for (const DataExtent& run : runs) {
-    blocks += blocks_for(run.offset + run.length) - run.offset / kBlockBytes;
+  for (const ByteRange& run : runs) {
+    blocks += blocks_for(run.end()) - run.offset / kBlockBytes;
   }
   return blocks * kBlockBytes;
 }
 
 /// `runs` without what is in `holes`; both in order.
-std::vector<DataExtent> without(const std::vector<DataExtent>& runs,
-                                const std::vector<DataExtent>& holes) {
-  std::vector<DataExtent> left;
+std::vector<ByteRange> without(const std::vector<ByteRange>& runs,
+                               const std::vector<ByteRange>& holes) {
+  std::vector<ByteRange> left;
   auto hole = holes.begin();
-  for (const DataExtent& run : runs) {
+  for (const ByteRange& run : runs) {
     std::uint64_t start = run.offset;
-    const std::uint64_t end = run.offset + run.length;
-    while (hole != holes.end() && hole->offset + hole->length <= start) ++hole;
+    const std::uint64_t end = run.end();
+    while (hole != holes.end() && hole->end() <= start) ++hole;
     for (auto inside = hole; inside != holes.end() && inside->offset < end; ++inside) {
       append(left, start, inside->offset, end);
-      start = std::max(start, inside->offset + inside->length);
+      start = std::max(start, inside->end());
     }
     append(left, start, end, end);
   }
@@ -167,11 +167,11 @@ std::vector<DataExtent> without(const std::vector<DataExtent>& runs,
 /// Storage that was never written reads as zeros. What is cached of it and is not zeros was written
 /// and could not be written back: the file system calls it unwritten for ever, and its written
 /// zeros cannot be told from what nobody wrote.
-Status refuse_lost_writes(int fd, const std::vector<DataExtent>& unwritten,
+Status refuse_lost_writes(int fd, const std::vector<ByteRange>& unwritten,
                           const std::string& object) {
   constexpr std::uint64_t kBufferBytes = std::uint64_t{256} << 10;
   std::vector<std::byte> buffer(kBufferBytes);
-  for (const DataExtent& extent : unwritten) {
+  for (const ByteRange& extent : unwritten) {
     for (std::uint64_t done = 0; done < extent.length;) {
       const auto part = std::span(buffer).first(std::min(kBufferBytes, extent.length - done));
       LAMINA_ASSIGN_OR_RETURN(const std::size_t count,
@@ -198,19 +198,19 @@ Result<FileMap> map_file(int fd, std::uint64_t size_bytes, const std::string& ob
   LAMINA_ASSIGN_OR_RETURN(std::optional<Layout> layout, read_layout(fd, size_bytes, object));
   if (!layout) {
     LAMINA_ASSIGN_OR_RETURN(map.written, seek_data(fd, size_bytes, object));
-    map.knows_preallocated = is_on(fd, {TMPFS_MAGIC});
-    if (map.knows_preallocated) {
+    map.preallocated_is_known = is_on(fd, {TMPFS_MAGIC});
+    if (map.preallocated_is_known) {
       LAMINA_ASSIGN_OR_RETURN(const FileFacts facts, facts_of(fd, object));
       map.has_preallocated = facts.allocated_bytes > storage_of(map.written);
     }
     return map;
   }
-  map.tells_preallocated = true;
-  map.knows_preallocated = true;
+  map.distinguishes_preallocated = true;
+  map.preallocated_is_known = true;
   map.has_preallocated = !layout->preallocated.empty();
   if (map.has_preallocated) {
     // SEEK_DATA reports as much of it as is cached: only that is read.
-    LAMINA_ASSIGN_OR_RETURN(const std::vector<DataExtent> readable,
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> readable,
                             seek_data(fd, size_bytes, object));
     LAMINA_RETURN_IF_ERROR(
         refuse_lost_writes(fd, without(readable, without(readable, layout->preallocated)), object));
@@ -219,13 +219,13 @@ Result<FileMap> map_file(int fd, std::uint64_t size_bytes, const std::string& ob
     map.written = std::move(layout->written);
     return map;
   }
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<DataExtent> data, seek_data(fd, size_bytes, object));
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> data, seek_data(fd, size_bytes, object));
   map.written = without(data, layout->preallocated);
   return map;
 }
 
-Result<std::vector<DataExtent>> data_extents(int fd, std::uint64_t size_bytes,
-                                             const std::string& object) {
+Result<std::vector<ByteRange>> written_ranges(int fd, std::uint64_t size_bytes,
+                                              const std::string& object) {
   LAMINA_ASSIGN_OR_RETURN(FileMap map, map_file(fd, size_bytes, object));
   return std::move(map.written);
 }

@@ -41,7 +41,7 @@ class SparseFileTest : public testing::Test {
 
 // More runs than one call of FIEMAP returns, none of them synced.
 TEST_F(SparseFileTest, EachWrittenBlockIsFoundAndNoOther) {
-  std::vector<DataExtent> expected;
+  std::vector<ByteRange> expected;
   for (std::uint64_t block = 1; block < kBlocks; block += 2) {
     write(block);
     expected.push_back({block * kBlockBytes, kBlockBytes});
@@ -57,7 +57,7 @@ TEST_F(SparseFileTest, WhatLiesBehindTheSizeIsLeftOut) {
   write(4);
   const auto map = map_file(fd_.get(), 4 * kBlockBytes + 100, "file");
   ASSERT_TRUE(map) << map.error().message;
-  EXPECT_EQ(map->written, (std::vector<DataExtent>{{3 * kBlockBytes, kBlockBytes + 100}}));
+  EXPECT_EQ(map->written, (std::vector<ByteRange>{{3 * kBlockBytes, kBlockBytes + 100}}));
 }
 
 TEST_F(SparseFileTest, PreallocatedStorageThatWasReadIsAHole) {
@@ -74,10 +74,10 @@ TEST_F(SparseFileTest, PreallocatedStorageThatWasReadIsAHole) {
   ASSERT_TRUE(read_at(fd_.get(), all, 0, "file"));
   const auto map = map_file(fd_.get(), kBlocks * kBlockBytes, "file");
   ASSERT_TRUE(map) << map.error().message;
-  if (!map->tells_preallocated) GTEST_SKIP() << "this file system does not tell";
+  if (!map->distinguishes_preallocated) GTEST_SKIP() << "this file system does not tell";
   EXPECT_TRUE(map->has_preallocated);
   std::vector<bool> found(kBlocks);
-  for (const DataExtent& run : map->written) {
+  for (const ByteRange& run : map->written) {
     for (std::uint64_t at = run.offset; at < run.offset + run.length; at += kBlockBytes) {
       found[at / kBlockBytes] = true;
     }
@@ -93,12 +93,12 @@ TEST(HoleProbe, HoldsForFilesOfItsDirectoryAndNotForThoseOfAnotherFileSystem) {
   EXPECT_TRUE(probe->is_exact) << probe->explanation;
   FileFacts facts = probe->probed;
   facts.inode += 1;
-  EXPECT_TRUE(probe->holds_for(facts));
+  EXPECT_TRUE(probe->applies_to(facts));
   facts.device += 1;
-  EXPECT_FALSE(probe->holds_for(facts));
+  EXPECT_FALSE(probe->applies_to(facts));
   facts = probe->probed;
   facts.mount += 1;
-  EXPECT_FALSE(probe->holds_for(facts));
+  EXPECT_FALSE(probe->applies_to(facts));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "os/clock.h"
 #include "os/proc_file.h"
 
 namespace lamina::os {
@@ -13,7 +14,6 @@ namespace {
 // The number of the time namespace that the kernel begins with (PROC_TIME_INIT_INO of
 // include/linux/proc_ns.h).
 constexpr std::uint64_t kInitialTimeNamespace = 0xEFFFFFFA;
-constexpr std::int64_t kNanosecondsPerSecond = 1'000'000'000;
 
 }  // namespace
 

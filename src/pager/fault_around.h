@@ -19,7 +19,7 @@
 #include <span>
 
 #include "base/bitmap.h"
-#include "format/trailer.h"
+#include "base/run.h"
 
 namespace lamina::pager {
 
@@ -37,7 +37,7 @@ class FaultAround {
  public:
   /// So many faults have what is around them put off. Of more the oldest are forgotten: their guest
   /// has gone elsewhere.
-  static constexpr std::size_t kMaxPutOff = 32;
+  static constexpr std::size_t kMaxDeferred = 32;
 
   /// Words that the bits of a memory need.
   static std::size_t words_for(std::uint32_t block_count) {
@@ -53,32 +53,28 @@ class FaultAround {
   /// piece of a window is filled at once.)
   bool add_fault(std::uint32_t block);
 
-  [[nodiscard]] bool has_put_off() const { return put_off_count_ > 0; }
-  /// The fault that has been put off for longest. REQUIRES: has_put_off().
-  [[nodiscard]] std::uint32_t oldest_put_off() const { return put_off_.front(); }
-  void drop_oldest_put_off();
+  [[nodiscard]] bool has_deferred() const { return deferred_count_ > 0; }
+  /// The fault that has been put off for longest. REQUIRES: has_deferred().
+  [[nodiscard]] std::uint32_t oldest_deferred() const { return deferred_.front(); }
+  void drop_oldest_deferred();
 
   /// The window that a block is in.
-  [[nodiscard]] format::BlockRun window_of(std::uint32_t block) const;
+  [[nodiscard]] BlockRun window_of(std::uint32_t block) const;
 
   /// What of `piece` is to be filled next around a fault of `block`, which is in it: from its first
   /// missing block to its last one, when those are `limit` blocks at most; else so many, from the
   /// first missing one above `block` on, since most guests read upwards, then from the first one of
   /// all. Begins with a missing block; empty when none is missing.
-  [[nodiscard]] format::BlockRun next_part(const format::BlockRun& piece, std::uint32_t block,
-                                           std::uint32_t limit) const;
+  [[nodiscard]] BlockRun next_part(const BlockRun& piece, std::uint32_t block,
+                                   std::uint32_t limit) const;
 
   [[nodiscard]] bool is_filled(std::uint32_t block) const { return is_bit_set(filled_, block); }
   /// How many blocks from `block` on, up to `end`, are not filled.
   [[nodiscard]] std::uint32_t missing_from(std::uint32_t block, std::uint32_t end) const;
-  void mark_filled(const format::BlockRun& run) {
-    write_bits(filled_, run.guest_block, std::size_t{run.guest_block} + run.block_count, true);
-  }
+  void mark_filled(const BlockRun& run) { write_bits(filled_, run.first, run.end(), true); }
   /// For blocks that were given back. (Their pages may go a moment later: then they may be filled,
   /// and marked, and missing all the same. Marks are hints.)
-  void mark_missing(const format::BlockRun& run) {
-    clear_bits(filled_, run.guest_block, std::size_t{run.guest_block} + run.block_count);
-  }
+  void mark_missing(const BlockRun& run) { clear_bits(filled_, run.first, run.end()); }
 
  private:
   [[nodiscard]] bool is_hot(std::uint32_t block) const;
@@ -86,8 +82,8 @@ class FaultAround {
   std::uint32_t block_count_;
   FaultWindow window_;
   std::span<std::uint64_t> filled_;
-  std::array<std::uint32_t, kMaxPutOff> put_off_{};  ///< oldest first
-  std::size_t put_off_count_ = 0;
+  std::array<std::uint32_t, kMaxDeferred> deferred_{};  ///< oldest first
+  std::size_t deferred_count_ = 0;
 };
 
 }  // namespace lamina::pager

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <span>
 
+#include "base/run.h"
 #include "engine/chain.h"
 #include "lamina/result.h"
 #include "pager/regions.h"
@@ -28,13 +29,10 @@ inline constexpr std::uint32_t kPortionBlocks = 512;
 inline constexpr std::uint32_t kPortionPieces = 512;
 
 /// A run of blocks of one kind, inside one region. A page of 2 MiB is one piece of data.
-struct Piece {
-  std::uint32_t block = 0;
-  std::uint32_t count = 0;
+struct Piece : BlockRun {
   bool zero = false;
   std::uint32_t buffer_block = 0;  ///< where its data is in the buffer
 
-  [[nodiscard]] std::uint32_t end() const { return block + count; }
   bool operator==(const Piece&) const = default;
 };
 

@@ -22,23 +22,23 @@ std::vector<Piece> joined(std::vector<Piece> pieces) {
 }
 
 TEST(Portion, PiecesAreSortedAndThoseThatTouchAreJoined) {
-  EXPECT_EQ(joined({{30, 2, false}, {10, 5, false}, {32, 1, false}, {15, 5, false}}),
-            (std::vector<Piece>{{10, 10, false, 0}, {30, 3, false, 10}}));
+  EXPECT_EQ(joined({{{30, 2}, false}, {{10, 5}, false}, {{32, 1}, false}, {{15, 5}, false}}),
+            (std::vector<Piece>{{{10, 10}, false, 0}, {{30, 3}, false, 10}}));
 }
 
 TEST(Portion, PiecesThatOverlapAreFilledOnce) {
-  EXPECT_EQ(joined({{10, 8, false}, {12, 2, false}, {15, 9, false}, {10, 1, false}}),
-            (std::vector<Piece>{{10, 14, false, 0}}));
+  EXPECT_EQ(joined({{{10, 8}, false}, {{12, 2}, false}, {{15, 9}, false}, {{10, 1}, false}}),
+            (std::vector<Piece>{{{10, 14}, false, 0}}));
 }
 
 TEST(Portion, ZerosAndDataStayApartAndZerosNeedNoBuffer) {
-  EXPECT_EQ(joined({{20, 5, false}, {10, 5, false}, {15, 5, true}}),
-            (std::vector<Piece>{{10, 5, false, 0}, {15, 5, true, 5}, {20, 5, false, 5}}));
+  EXPECT_EQ(joined({{{20, 5}, false}, {{10, 5}, false}, {{15, 5}, true}}),
+            (std::vector<Piece>{{{10, 5}, false, 0}, {{15, 5}, true, 5}, {{20, 5}, false, 5}}));
 }
 
 TEST(Portion, NoPieceCrossesABorderOfRegions) {
-  EXPECT_EQ(joined({{100, 5, false}, {95, 5, false}}),
-            (std::vector<Piece>{{95, 5, false, 0}, {100, 5, false, 5}}));
+  EXPECT_EQ(joined({{{100, 5}, false}, {{95, 5}, false}}),
+            (std::vector<Piece>{{{95, 5}, false, 0}, {{100, 5}, false, 5}}));
 }
 
 TEST(Portion, NothingIsJoinedToNothing) { EXPECT_EQ(joined({}), std::vector<Piece>{}); }

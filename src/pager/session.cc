@@ -138,9 +138,9 @@ SessionState Session::step(int timeout_ms) {
                           : static_cast<int>((*due_ns - now_ns) / kNanosecondsPerMillisecond) + 1;
     timeout_ms = timeout_ms < 0 ? left_ms : std::min(timeout_ms, left_ms);
   }
-  const int ready = ::poll(waiting.data(), waiting.size(), has_put_off() ? 0 : timeout_ms);
+  const int ready = ::poll(waiting.data(), waiting.size(), has_deferred() ? 0 : timeout_ms);
   if (retry() != SessionState::kServing) return state_;
-  if (ready == 0) return fill_put_off();
+  if (ready == 0) return fill_deferred();
   if (ready < 0) return state_;
   if (waiting[0].revents != 0) handle_events();
   if (state_ == SessionState::kServing && waiting[1].revents != 0) end();
@@ -232,8 +232,8 @@ void Session::mark_removed(std::uint64_t start, std::uint64_t end) {
                                 chain_.mapping().block_count());
     if (first >= last) continue;
     write_bits(removed_, first, last, true);
-    const format::BlockRun gone{static_cast<std::uint32_t>(first),
-                                static_cast<std::uint32_t>(last - first)};
+    const BlockRun gone{static_cast<std::uint32_t>(first),
+                        static_cast<std::uint32_t>(last - first)};
     data_around_.mark_missing(gone);
     zeros_around_.mark_missing(gone);
   }
@@ -273,9 +273,9 @@ Session::Around Session::serve_fault(std::uint64_t address) {
     return {};
   }
   for (int round = 0; round < kMaxRereads && state_ == SessionState::kServing; ++round) {
-    const Run run = run_at(*region, block, 1, 1);
+    const Piece run = run_at(*region, block, 1, 1);
     const os::FillResult result =
-        told_apart(fill(*region, run), *region, region->host_address + page);
+        distinguish_empty_pool(fill(*region, run), *region, region->host_address + page);
     if (state_ != SessionState::kServing) return {};
     if (result.outcome == os::FillOutcome::kDone) {
       (run.zero ? counters_.zero_faults : counters_.data_faults).add(1);
@@ -313,7 +313,7 @@ Session::Next Session::after_refused_fill(const os::FillResult& result, const Re
       end();
       return Next::kNothing;
     case os::FillOutcome::kNoMemory:
-      lack_page(region, region.host_address + page, true);
+      begin_shortage(region, region.host_address + page, true);
       return Next::kNothing;
     case os::FillOutcome::kFailed:
       fail_closed(system_error("fill", fmt::format("{:#x}", region.host_address + page),
@@ -327,21 +327,21 @@ Session::Next Session::after_refused_fill(const os::FillResult& result, const Re
   return Next::kNothing;
 }
 
-Session::Around Session::note_fault(const Run& run) {
+Session::Around Session::note_fault(const Piece& run) {
   // A huge page has been filled whole; while faults are recorded, each must come.
   if (run.count > 1 || (!run.zero && options_.record_until_ns != 0)) return {};
   FaultAround& windows = run.zero ? zeros_around_ : data_around_;
-  return windows.add_fault(run.block) ? Around{&windows, run.block} : Around{};
+  return windows.add_fault(run.first) ? Around{&windows, run.first} : Around{};
 }
 
-SessionState Session::fill_put_off() {
+SessionState Session::fill_deferred() {
   if (state_ != SessionState::kServing) return state_;
-  const bool zeros = !data_around_.has_put_off();
+  const bool zeros = !data_around_.has_deferred();
   FaultAround& windows = zeros ? zeros_around_ : data_around_;
-  if (!windows.has_put_off()) return state_;
-  const Around around{&windows, windows.oldest_put_off()};
+  if (!windows.has_deferred()) return state_;
+  const Around around{&windows, windows.oldest_deferred()};
   const bool more = fill_around(around, zeros ? kZeroPartBlocks : kDataPartBlocks);
-  if (!more) windows.drop_oldest_put_off();
+  if (!more) windows.drop_oldest_deferred();
   return state_;
 }
 
@@ -351,43 +351,43 @@ bool Session::fill_around(const Around& around, std::uint32_t limit) {
   const bool zeros = &windows == &zeros_around_;
   const Region& region = *regions_.find_block(around.block);
   // Looked at anew: a REMOVE may have been read since.
-  const format::BlockRun piece = piece_around(region, around);
-  const format::BlockRun part = windows.next_part(piece, around.block, limit);
-  if (part.block_count == 0) return false;
-  const auto data = buffer_.first(zeros ? 0 : part.block_count * kBlockBytes);
-  if (!zeros && !read_blocks(part.guest_block, data, address_of(region, part.guest_block))) {
+  const BlockRun piece = piece_around(region, around);
+  const BlockRun part = windows.next_part(piece, around.block, limit);
+  if (part.count == 0) return false;
+  const auto data = buffer_.first(zeros ? 0 : part.count * kBlockBytes);
+  if (!zeros && !read_blocks(part.first, data, address_of(region, part.first))) {
     return false;
   }
-  const std::uint32_t end = part.guest_block + part.block_count;
-  for (std::uint32_t block = part.guest_block; block < end;) {
+  const std::uint32_t end = part.end();
+  for (std::uint32_t block = part.first; block < end;) {
     const std::uint32_t missing = windows.missing_from(block, end);
     if (missing == 0) {
       ++block;
       continue;
     }
-    const std::uint64_t offset = (block - part.guest_block) * kBlockBytes;
+    const std::uint64_t offset = (block - part.first) * kBlockBytes;
     const auto bytes = zeros ? data : data.subspan(offset, missing * kBlockBytes);
-    const std::uint32_t settled = fill_missing(windows, region, {block, missing, zeros}, bytes);
+    const std::uint32_t settled = fill_missing(windows, region, {{block, missing}, zeros}, bytes);
     if (settled == 0) return false;
     block += settled;
   }
-  return windows.next_part(piece, around.block, limit).block_count > 0;
+  return windows.next_part(piece, around.block, limit).count > 0;
 }
 
-std::uint32_t Session::fill_missing(FaultAround& windows, const Region& region, const Run& run,
+std::uint32_t Session::fill_missing(FaultAround& windows, const Region& region, const Piece& run,
                                     std::span<const std::byte> data) {
-  const std::uint64_t address = address_of(region, run.block);
+  const std::uint64_t address = address_of(region, run.first);
   const os::FillResult result =
       run.zero ? zero(address, run.count * kBlockBytes) : copy(address, data);
   const auto done = static_cast<std::uint32_t>(result.bytes_done / kBlockBytes);
-  windows.mark_filled({run.block, done});
+  windows.mark_filled({run.first, done});
   switch (result.outcome) {
     case os::FillOutcome::kDone:
       return done;
     case os::FillOutcome::kPresent:
       // With some of it done, the next call tells why it stopped.
       if (done > 0) return done;
-      windows.mark_filled({run.block, 1});
+      windows.mark_filled({run.first, 1});
       return 1;
     case os::FillOutcome::kProcessGone:
       end();
@@ -403,7 +403,7 @@ std::uint32_t Session::fill_missing(FaultAround& windows, const Region& region, 
   return 0;
 }
 
-format::BlockRun Session::piece_around(const Region& region, const Around& around) const {
+BlockRun Session::piece_around(const Region& region, const Around& around) const {
   const mapping::Mapping& mapping = chain_.mapping();
   const bool zeros = around.windows == &zeros_around_;
   std::size_t index = mapping.find(around.block);
@@ -414,12 +414,12 @@ format::BlockRun Session::piece_around(const Region& region, const Around& aroun
     return (extent.layer == mapping::kZeros || is_removed(block)) == zeros;
   };
   if (!is_of_kind(around.block)) return {};
-  const format::BlockRun window = around.windows->window_of(around.block);
+  const BlockRun window = around.windows->window_of(around.block);
   const auto region_first = static_cast<std::uint32_t>(region.memory_offset / kBlockBytes);
   const auto region_end =
       static_cast<std::uint32_t>((region.memory_offset + region.size_bytes) / kBlockBytes);
-  const std::uint32_t lowest = std::max(window.guest_block, region_first);
-  const std::uint32_t highest = std::min(window.guest_block + window.block_count, region_end);
+  const std::uint32_t lowest = std::max(window.first, region_first);
+  const std::uint32_t highest = std::min(window.end(), region_end);
   std::uint32_t first = around.block;
   while (first > lowest && is_of_kind(first - 1)) --first;
   std::uint32_t end = around.block + 1;
@@ -427,16 +427,15 @@ format::BlockRun Session::piece_around(const Region& region, const Around& aroun
   return {first, end - first};
 }
 
-Session::Run Session::run_at(const Region& region, std::uint32_t block, std::uint32_t most_data,
-                             std::uint32_t most_zeros) const {
+Piece Session::run_at(const Region& region, std::uint32_t block, std::uint32_t most_data,
+                      std::uint32_t most_zeros) const {
   if (region.page_bytes == kHugePageBytes) {
     const std::uint64_t in_region = block - region.memory_offset / kBlockBytes;
-    return {block - static_cast<std::uint32_t>(in_region % kHugePageBlocks), kHugePageBlocks,
-            false};
+    return {{block - static_cast<std::uint32_t>(in_region % kHugePageBlocks), kHugePageBlocks}};
   }
   const std::uint32_t region_end = static_cast<std::uint32_t>(std::min<std::uint64_t>(
       (region.memory_offset + region.size_bytes) / kBlockBytes, chain_.mapping().block_count()));
-  Run run{block, 0, is_removed(block)};
+  Piece run{{block, 0}, is_removed(block)};
   if (run.zero) {
     const std::uint32_t end = block + std::min(most_zeros, region_end - block);
     while (block + run.count < end && is_removed(block + run.count)) ++run.count;
@@ -461,15 +460,15 @@ Session::Run Session::run_at(const Region& region, std::uint32_t block, std::uin
   return run;
 }
 
-os::FillResult Session::fill(const Region& region, const Run& run) {
-  if (region.page_bytes == kHugePageBytes) return fill_huge_page(region, run.block);
-  const std::uint64_t address = address_of(region, run.block);
+os::FillResult Session::fill(const Region& region, const Piece& run) {
+  if (region.page_bytes == kHugePageBytes) return fill_huge_page(region, run.first);
+  const std::uint64_t address = address_of(region, run.first);
   const std::uint64_t length = run.count * kBlockBytes;
   if (run.zero) {
     return zero(address, length);
   }
   const auto data = buffer_.first(length);
-  if (!read_blocks(run.block, data, address)) return {};
+  if (!read_blocks(run.first, data, address)) return {};
   return copy(address, data);
 }
 

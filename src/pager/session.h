@@ -40,8 +40,8 @@
 
 #include "base/bitmap.h"
 #include "base/block.h"
+#include "base/run.h"
 #include "engine/chain.h"
-#include "format/trailer.h"
 #include "lamina/result.h"
 #include "os/anonymous_mapping.h"
 #include "os/userfaultfd.h"
@@ -79,8 +79,8 @@ inline constexpr std::uint32_t kZeroPartBlocks = 64;
 
 /// What is filled without a fault asking for it.
 struct PopulatePlan {
-  std::vector<format::BlockRun> first;  ///< in this order; may overlap
-  bool rest = false;                    ///< then all of the memory, in guest order
+  std::vector<BlockRun> first;  ///< in this order; may overlap
+  bool rest = false;            ///< then all of the memory, in guest order
   /// Pages of zeros are left to the kernel, which fills them in once the VM is detached: then a
   /// memory that is large and empty is soon done.
   bool to_detach = false;
@@ -133,12 +133,12 @@ class Session {
   std::size_t handle_events();
 
   /// What is around some faults has been put off, because nobody waits for it.
-  [[nodiscard]] bool has_put_off() const {
-    return data_around_.has_put_off() || zeros_around_.has_put_off();
+  [[nodiscard]] bool has_deferred() const {
+    return data_around_.has_deferred() || zeros_around_.has_deferred();
   }
 
   /// Fills a part of that, if there is any. To be called while no VM of the thread has events.
-  SessionState fill_put_off();
+  SessionState fill_deferred();
 
   /// The VM's process has exited.
   void end();
@@ -185,13 +185,6 @@ class Session {
   [[nodiscard]] std::string take_failure() { return std::move(failure_); }
 
  private:
-  /// A run of blocks to fill at once, all of one kind.
-  struct Run {
-    std::uint32_t block = 0;
-    std::uint32_t count = 0;
-    bool zero = false;
-  };
-
   /// A block, what is around which is to be filled.
   struct Around {
     FaultAround* windows = nullptr;  ///< of its kind: &data_around_ or &zeros_around_; null: none
@@ -216,33 +209,34 @@ class Session {
   /// What becomes of a fault whose page could not be filled.
   enum class Next : std::uint8_t { kAgain, kWake, kNothing };
   /// What the kernel said about a fill, with the empty pool of huge pages told apart.
-  [[nodiscard]] os::FillResult told_apart(const os::FillResult& result, const Region& region,
-                                          std::uint64_t address) const;
+  [[nodiscard]] os::FillResult distinguish_empty_pool(const os::FillResult& result,
+                                                      const Region& region,
+                                                      std::uint64_t address) const;
   /// The host has no page for what begins at `address`. `waited_for`: a thread waits for it.
-  void lack_page(const Region& region, std::uint64_t address, bool waited_for);
+  void begin_shortage(const Region& region, std::uint64_t address, bool waited_for);
   void end_shortage();
   void give_up_shortage();
   Next after_refused_fill(const os::FillResult& result, const Region& region, std::uint64_t page);
   /// Fills the page that a fault asks for. Returns what is to be filled around it at once.
   Around serve_fault(std::uint64_t address);
   /// Notes a fault that has been answered with `run`. Returns what is to be filled around it now.
-  Around note_fault(const Run& run);
+  Around note_fault(const Piece& run);
   /// Fills what is missing of the piece around a block, `limit` blocks at most. True when more is
   /// to be filled. What the kernel refuses is not insisted on: a fault on it tells anew.
   bool fill_around(const Around& around, std::uint32_t limit);
   /// Fills `run`, of which nothing is filled, from `data` where it is data. Returns how many blocks
   /// of it are settled, 0 when it is not to be gone on with.
-  std::uint32_t fill_missing(FaultAround& windows, const Region& region, const Run& run,
+  std::uint32_t fill_missing(FaultAround& windows, const Region& region, const Piece& run,
                              std::span<const std::byte> data);
   /// The piece around a block: what is of its kind, without a gap, in its window and region. Empty
   /// when the block is not of that kind any more.
-  [[nodiscard]] format::BlockRun piece_around(const Region& region, const Around& around) const;
+  [[nodiscard]] BlockRun piece_around(const Region& region, const Around& around) const;
   /// The run of one kind that begins at a block, so many blocks at most if it is data or zeros; the
   /// whole page where pages are huge.
-  [[nodiscard]] Run run_at(const Region& region, std::uint32_t block, std::uint32_t most_data,
-                           std::uint32_t most_zeros) const;
+  [[nodiscard]] Piece run_at(const Region& region, std::uint32_t block, std::uint32_t most_data,
+                             std::uint32_t most_zeros) const;
   /// Fills `run` at its place in `region`; the result is in bytes from its start.
-  os::FillResult fill(const Region& region, const Run& run);
+  os::FillResult fill(const Region& region, const Piece& run);
   os::FillResult fill_huge_page(const Region& region, std::uint32_t first_block);
   /// Zeros for the first page of a region of which only zeros are missing.
   os::FillResult fill_zeros_at(const Region& region);
@@ -260,7 +254,7 @@ class Session {
   void end_recording();
   void count_latency(std::uint64_t started_ns);
   /// The blocks of the plan at a position: at most `limit`, none when it is done.
-  [[nodiscard]] format::BlockRun plan_at(std::uint64_t position, std::uint32_t limit) const;
+  [[nodiscard]] BlockRun plan_at(std::uint64_t position, std::uint32_t limit) const;
   /// The position so many blocks further on, not beyond the end of a run.
   [[nodiscard]] std::uint64_t plan_after(std::uint64_t position, std::uint32_t blocks) const;
   /// Plans portions and has them read, as many as this session may have.
@@ -272,7 +266,7 @@ class Session {
     Piece piece;                    ///< none when its count is 0
     std::uint32_t plan_blocks = 0;  ///< 0: the portion has no room for it
   };
-  [[nodiscard]] PlannedPiece plan_piece(const format::BlockRun& next, std::uint32_t room,
+  [[nodiscard]] PlannedPiece plan_piece(const BlockRun& next, std::uint32_t room,
                                         const Portion& portion) const;
   /// Fills more of a portion and counts `left` down; false when it has not filled all of it.
   bool fill_portion(Portion& portion, std::uint32_t& left);
@@ -280,14 +274,14 @@ class Session {
   /// blocks of it are settled, 0 when an event has to be read first.
   std::uint32_t fill_piece(const Portion& portion, std::uint32_t limit);
   std::uint32_t fill_page_piece(const Portion& portion, const Region& region, std::uint32_t block);
-  os::FillResult fill_from(const Portion& portion, const Region& region, const Run& run);
+  os::FillResult fill_from(const Portion& portion, const Region& region, const Piece& run);
   void finish_portion();
   /// The session is over, or goes on after an event: 0.
   std::uint32_t after_refused_populate(const os::FillResult& result, const Region& region,
                                        std::uint32_t block);
   /// What the kernel refused to fill at once, because it is not of one mapping, is filled block by
   /// block, then by twice as many each time.
-  void limit_populate(const Run& run, os::FillOutcome outcome);
+  void limit_populate(const Piece& run, os::FillOutcome outcome);
   [[nodiscard]] bool is_removed(std::uint32_t block) const { return is_bit_set(removed_, block); }
   [[nodiscard]] bool is_removed_page(std::uint32_t first_block) const;
   /// The page of 2 MiB has nothing but zeros.

@@ -21,8 +21,8 @@ const char* remedy(std::uint64_t page_bytes) {
 
 }  // namespace
 
-os::FillResult Session::told_apart(const os::FillResult& result, const Region& region,
-                                   std::uint64_t address) const {
+os::FillResult Session::distinguish_empty_pool(const os::FillResult& result, const Region& region,
+                                               std::uint64_t address) const {
   if (region.page_bytes != kHugePageBytes || result.outcome != os::FillOutcome::kPresent) {
     return result;
   }
@@ -37,13 +37,13 @@ os::FillResult Session::told_apart(const os::FillResult& result, const Region& r
   return told;
 }
 
-void Session::lack_page(const Region& region, std::uint64_t address, bool waited_for) {
+void Session::begin_shortage(const Region& region, std::uint64_t address, bool waited_for) {
   if (!shortage_.begin(address, region.page_bytes, waited_for, os::monotonic_ns())) return;
   note_ = fmt::format(
       "process {} lacks a page of {} KiB at {:#x}, which the host has not: {}; it is tried again "
       "for {} s, then the VM is killed",
       vm_.record().pid, region.page_bytes / 1024, address, remedy(region.page_bytes),
-      shortage_.limits().patience_ns / kNanosecondsPerSecond);
+      shortage_.limits().timeout_ns / kNanosecondsPerSecond);
 }
 
 std::optional<std::uint64_t> Session::next_retry_ns() const {
@@ -60,11 +60,11 @@ SessionState Session::retry() {
   const auto block = static_cast<std::uint32_t>(
       (region.memory_offset + (address - region.host_address)) / kBlockBytes);
   const os::FillResult result =
-      told_apart(fill(region, run_at(region, block, 1, 1)), region, address);
+      distinguish_empty_pool(fill(region, run_at(region, block, 1, 1)), region, address);
   if (state_ != SessionState::kServing) return state_;
   switch (result.outcome) {
     case os::FillOutcome::kNoMemory:
-      if (shortage_.is_hopeless(now_ns)) {
+      if (shortage_.has_timed_out(now_ns)) {
         give_up_shortage();
       } else {
         shortage_.try_later(now_ns);
@@ -101,7 +101,7 @@ void Session::end_shortage() {
 void Session::give_up_shortage() {
   fail_closed(fmt::format("the host had no page of {} KiB for {:#x} within {} s: {}",
                           shortage_.page_bytes() / 1024, shortage_.address(),
-                          shortage_.limits().patience_ns / kNanosecondsPerSecond,
+                          shortage_.limits().timeout_ns / kNanosecondsPerSecond,
                           remedy(shortage_.page_bytes())),
               shortage_.address(), shortage_.page_bytes());
 }

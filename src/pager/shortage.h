@@ -15,7 +15,7 @@ struct ShortageLimits {
   std::uint64_t first_delay_ns = 10'000'000;
   std::uint64_t longest_delay_ns = 500'000'000;
   /// A thread that has waited for so long waits in vain.
-  std::uint64_t patience_ns = 30'000'000'000;
+  std::uint64_t timeout_ns = 30'000'000'000;
 };
 
 /// Of one VM; one thread.
@@ -30,8 +30,8 @@ class Shortage {
   /// When it is to be tried again. REQUIRES: is_on().
   [[nodiscard]] std::uint64_t next_try_ns() const { return next_try_ns_; }
   /// A thread has waited for too long.
-  [[nodiscard]] bool is_hopeless(std::uint64_t now_ns) const {
-    return on_ && waiting_since_ns_ != 0 && now_ns - waiting_since_ns_ >= limits_.patience_ns;
+  [[nodiscard]] bool has_timed_out(std::uint64_t now_ns) const {
+    return on_ && waiting_since_ns_ != 0 && now_ns - waiting_since_ns_ >= limits_.timeout_ns;
   }
   [[nodiscard]] const ShortageLimits& limits() const { return limits_; }
 

@@ -52,8 +52,8 @@ std::size_t file_bytes(std::uint64_t memory_bytes) {
 }
 
 /// Storage for all that is ever written, as runs of the file.
-std::vector<os::FileRange> used_ranges(const VmRecord& record, std::size_t file_bytes) {
-  std::vector<os::FileRange> ranges{{0, kBitsOffset}};
+std::vector<ByteRange> used_ranges(const VmRecord& record, std::size_t file_bytes) {
+  std::vector<ByteRange> ranges{{0, kBitsOffset}};
   constexpr std::uint64_t kBlocksPerPage = kPageBytes * 8;
   for (const Region& region : record.regions) {
     const std::uint64_t first = region.memory_offset / kBlockBytes / kBlocksPerPage;
@@ -71,9 +71,9 @@ constexpr std::uint64_t kShares = 16;
 
 Status set_aside(int fd, const VmRecord& record, std::size_t file_bytes,
                  const std::string& object) {
-  const std::vector<os::FileRange> ranges = used_ranges(record, file_bytes);
+  const std::vector<ByteRange> ranges = used_ranges(record, file_bytes);
   std::uint64_t needed = 0;
-  for (const os::FileRange& range : ranges) needed += range.size_bytes;
+  for (const ByteRange& range : ranges) needed += range.length;
   LAMINA_ASSIGN_OR_RETURN(const std::uint64_t total, os::file_system_bytes(fd, object));
   const std::uint64_t share = std::max(total / kShares, kLeastShareBytes);
   if (total != 0 && needed > share) {
@@ -82,7 +82,7 @@ Status set_aside(int fd, const VmRecord& record, std::size_t file_bytes,
                 "its file system ({}); make that larger, or choose another by --state-dir",
                 object, needed, record.memory_bytes, share);
   }
-  for (const os::FileRange& range : ranges) {
+  for (const ByteRange& range : ranges) {
     LAMINA_RETURN_IF_ERROR(os::reserve(fd, range, object));
   }
   return {};

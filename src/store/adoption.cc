@@ -152,7 +152,7 @@ Result<std::optional<Journal>> read_journal(const Store& store, const std::strin
   const std::string path = pending_path(store, journal_name(id));
   LAMINA_ASSIGN_OR_RETURN(
       const auto bytes,
-      os::read_if_there(store.pending_area(), journal_name(id), kMaxJournalBytes, path));
+      os::read_if_exists(store.pending_area(), journal_name(id), kMaxJournalBytes, path));
   return bytes ? decode(*bytes) : std::nullopt;
 }
 
@@ -172,7 +172,8 @@ Result<os::Fd> open_source_directory(int source_directory, const Journal& journa
   if (source_directory >= 0) {
     LAMINA_ASSIGN_OR_RETURN(directory, os::open_directory(source_directory, ".", parent));
   } else {
-    LAMINA_ASSIGN_OR_RETURN(directory, os::open_given(parent, O_RDONLY | O_DIRECTORY, 0, parent));
+    LAMINA_ASSIGN_OR_RETURN(directory,
+                            os::open_user_path(parent, O_RDONLY | O_DIRECTORY, 0, parent));
   }
   LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(directory.get(), parent));
   if (facts.inode != journal.directory_inode || facts.device != file.device) {

@@ -102,20 +102,20 @@ Status Firecracker::check_peer(int socket) const {
 
 std::optional<Error> Firecracker::end_of_process() const {
   const os::NamedProcess process{.pid = peer_.pid, .start_time = start_time_};
-  if (!os::has_ended_or_ends(pidfd_.get(), process)) return std::nullopt;
+  if (!os::wait_if_ending(pidfd_.get(), process)) return std::nullopt;
   return Error{ErrorKind::kFailed, fmt::format("process {} ended before it answered{}", peer_.pid,
-                                               os::how_it_ended(pidfd_.get(), process))};
+                                               os::describe_end(pidfd_.get(), process))};
 }
 
 http::Exchange Firecracker::send_on(const os::Fd& connection, const http::Request& request,
                                     Milliseconds timeout, Progress* while_waiting) const {
   if (const Status checked = check_peer(connection.get()); !checked) {
-    return {.answer = std::unexpected(checked.error())};
+    return {.response = std::unexpected(checked.error())};
   }
   http::Exchange done =
       http::exchange(connection.get(), request, {timeout, pidfd_.get(), while_waiting});
-  if (!done.answer && done.answer.error().kind == ErrorKind::kFailed) {
-    if (auto ended = end_of_process()) done.answer = std::unexpected(std::move(*ended));
+  if (!done.response && done.response.error().kind == ErrorKind::kFailed) {
+    if (auto ended = end_of_process()) done.response = std::unexpected(std::move(*ended));
   }
   return done;
 }
@@ -124,7 +124,7 @@ http::Exchange Firecracker::send(const http::Request& request, Milliseconds time
                                  Progress* while_waiting, os::Fd* connection_after) {
   const os::LongWait waiting;
   const auto is_turned_away = [](const http::Exchange& done) {
-    return done.answer && done.answer->status == kTurnedAway;
+    return done.response && done.response->status == kTurnedAway;
   };
   const Milliseconds bound = std::min(timeouts_.request, timeout);
   const Clock::time_point start = Clock::now();
@@ -132,11 +132,11 @@ http::Exchange Firecracker::send(const http::Request& request, Milliseconds time
     auto connection = open_connection();
     if (!connection) {
       auto ended = end_of_process();
-      return {.answer = std::unexpected(ended ? std::move(*ended) : connection.error())};
+      return {.response = std::unexpected(ended ? std::move(*ended) : connection.error())};
     }
     http::Exchange done = send_on(*connection, request, timeout, while_waiting);
     if (!is_turned_away(done)) {
-      if (connection_after != nullptr && done.answer) *connection_after = std::move(*connection);
+      if (connection_after != nullptr && done.response) *connection_after = std::move(*connection);
       return done;
     }
     if (kept_.valid()) {
@@ -145,13 +145,13 @@ http::Exchange Firecracker::send(const http::Request& request, Milliseconds time
       kept_.reset();
     }
     if (Clock::now() - start + pause > bound) {
-      return {.answer = fail(ErrorKind::kFailed,
-                             "it has no room for one more connection (503), and had none for {} "
-                             "ms; see which programs keep connections to this socket open",
-                             bound.count())};
+      return {.response = fail(ErrorKind::kFailed,
+                               "it has no room for one more connection (503), and had none for {} "
+                               "ms; see which programs keep connections to this socket open",
+                               bound.count())};
     }
     if (while_waiting != nullptr && while_waiting->interrupted()) {
-      return {.answer = fail(ErrorKind::kInterrupted, "interrupted")};
+      return {.response = fail(ErrorKind::kInterrupted, "interrupted")};
     }
     pollfd end{pidfd_.get(), POLLIN, 0};
     static_cast<void>(::poll(&end, 1, static_cast<int>(pause.count())));
@@ -165,7 +165,7 @@ Error Firecracker::about(const http::Request& request, Error error) const {
 
 Result<std::string> Firecracker::get(std::string_view target) {
   const http::Request request{"GET", target, {}};
-  auto answer = send(request, timeouts_.request, progress_).answer;
+  auto answer = send(request, timeouts_.request, progress_).response;
   if (!answer) return std::unexpected(about(request, std::move(answer.error())));
   if (answer->status == kOk) return std::move(answer->body);
   if (answer->status < kFirstError) {
@@ -177,9 +177,9 @@ Result<std::string> Firecracker::get(std::string_view target) {
 Reply Firecracker::change(const http::Request& request, Milliseconds timeout,
                           Progress* while_waiting, os::Fd* connection_after) {
   http::Exchange done = send(request, timeout, while_waiting, connection_after);
-  const auto& answer = done.answer;
+  const auto& answer = done.response;
   if (!answer) {
-    Error error = about(request, std::move(done.answer.error()));
+    Error error = about(request, std::move(done.response.error()));
     return done.sent ? Reply::unknown(std::move(error)) : Reply::refused(std::move(error));
   }
   if (answer->status == kNoContent) return Reply::acknowledged();
@@ -206,7 +206,7 @@ Result<MachineConfig> Firecracker::machine_config() {
 
 Result<std::uint64_t> Firecracker::hotplug_memory_mib() {
   const http::Request request{"GET", "/hotplug/memory", {}};
-  auto answer = send(request, timeouts_.request, progress_).answer;
+  auto answer = send(request, timeouts_.request, progress_).response;
   if (!answer) return std::unexpected(about(request, std::move(answer.error())));
   // All errors have this status, and their words differ from version to version. Were it another
   // than that there is no device, the memory file would not have the size that is expected.

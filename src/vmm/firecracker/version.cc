@@ -38,7 +38,7 @@ constexpr std::pair<std::uint32_t, std::uint32_t> first_with(Feature feature) {
     case Feature::kVsockOverride:
     case Feature::kClockRealtime:
       return {1, 16};
-    case Feature::kHugePagesOfLoad:
+    case Feature::kLoadHugePages:
       return {1, 17};
   }
   return kOldest;
@@ -65,7 +65,7 @@ std::optional<Version> parse_version(std::string_view text) {
   return Version{*major, *minor, *patch, text.empty()};
 }
 
-bool has_diff_of_large_memory_fixed(const Version& version) {
+bool writes_correct_large_diffs(const Version& version) {
   constexpr Version kFixed{1, 15, 0, true};
   return version >= kFixed;
 }

@@ -29,7 +29,7 @@ std::optional<Version> parse_version(std::string_view text);
 /// True when a Diff of a VM whose memory has more than one region (over 3 GiB on x86) is right.
 /// Before 1.15 clean pages at the end of a region corrupted it: take a Full there. A 1.15.0 that
 /// was not released may be from before the fix, so counts as older.
-bool has_diff_of_large_memory_fixed(const Version& version);
+bool writes_correct_large_diffs(const Version& version);
 
 /// What later versions of the API know. Earlier ones refuse a request with a field that they do not
 /// know, and a load that is refused may end the process.
@@ -39,7 +39,7 @@ enum class Feature : std::uint8_t {
   kHotplugMemory,     ///< GET /hotplug/memory
   kVsockOverride,     ///< vsock_override of a load
   kClockRealtime,     ///< clock_realtime of a load
-  kHugePagesOfLoad,   ///< huge_pages of a load
+  kLoadHugePages,     ///< huge_pages of a load
 };
 
 /// Whether the Firecracker that calls itself `version` has it. Builds from before the release of a

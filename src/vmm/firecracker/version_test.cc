@@ -32,10 +32,10 @@ TEST(FirecrackerVersionTest, NumbersAreComparedAsNumbers) {
 
 TEST(FirecrackerVersionTest, DiffsOfLargeMemoryAreRightFromTheReleaseThatFixedThem) {
   for (const char* text : {"1.14.1", "1.9.0", "0.25.0", "1.15.0-dev"}) {
-    EXPECT_FALSE(has_diff_of_large_memory_fixed(*parse_version(text))) << text;
+    EXPECT_FALSE(writes_correct_large_diffs(*parse_version(text))) << text;
   }
   for (const char* text : {"1.15.0", "1.15.1", "1.16.0-dev", "2.0.0"}) {
-    EXPECT_TRUE(has_diff_of_large_memory_fixed(*parse_version(text))) << text;
+    EXPECT_TRUE(writes_correct_large_diffs(*parse_version(text))) << text;
   }
 }
 
@@ -46,7 +46,7 @@ TEST(FirecrackerVersionTest, FeaturesComeWithTheirVersion) {
        {Feature::kHotplugMemory, {"1.14.0", "1.13.1"}},
        {Feature::kVsockOverride, {"1.16.0", "1.15.1"}},
        {Feature::kClockRealtime, {"1.16.0", "1.15.1"}},
-       {Feature::kHugePagesOfLoad, {"1.17.0", "1.16.2"}}}};
+       {Feature::kLoadHugePages, {"1.17.0", "1.16.2"}}}};
   for (const auto& [feature, versions] : kFirstAndLastWithout) {
     EXPECT_TRUE(has_feature(versions[0], feature)) << versions[0];
     EXPECT_TRUE(has_feature(std::string(versions[0]) + "-dev", feature)) << versions[0];

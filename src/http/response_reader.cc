@@ -1,4 +1,4 @@
-#include "http/answer_reader.h"
+#include "http/response_reader.h"
 
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
@@ -39,11 +39,11 @@ bool is_interim(unsigned status) {
 
 }  // namespace
 
-AnswerReader::AnswerReader(std::size_t max_body_bytes) : max_body_bytes_(max_body_bytes) {
+ResponseReader::ResponseReader(std::size_t max_body_bytes) : max_body_bytes_(max_body_bytes) {
   begin();
 }
 
-void AnswerReader::begin() {
+void ResponseReader::begin() {
   at_status_line_ = true;
   parser_.emplace();
   parser_->eager(true);
@@ -52,7 +52,7 @@ void AnswerReader::begin() {
   parser_->get().body().max_bytes = max_body_bytes_;
 }
 
-bool AnswerReader::complete_status_line() {
+bool ResponseReader::complete_status_line() {
   if (!at_status_line_) return true;
   if (fits(rest_, kBareStatusLine)) {
     if (rest_.size() < kBareStatusLine.size()) return false;
@@ -63,7 +63,7 @@ bool AnswerReader::complete_status_line() {
   return true;
 }
 
-Status AnswerReader::failed(const beast::error_code& error) const {
+Status ResponseReader::failed(const beast::error_code& error) const {
   if (error == beast::http::error::body_limit) {
     return fail(ErrorKind::kFailed, "the answer has more than {} bytes", max_body_bytes_);
   }
@@ -73,7 +73,7 @@ Status AnswerReader::failed(const beast::error_code& error) const {
   return fail(ErrorKind::kFailed, "no whole answer of HTTP/1.1: {}", error.message());
 }
 
-Result<bool> AnswerReader::take(std::string_view bytes) {
+Result<bool> ResponseReader::take(std::string_view bytes) {
   rest_.append(bytes);
   while (!rest_.empty()) {
     if (!complete_status_line()) return false;
@@ -99,13 +99,13 @@ Result<bool> AnswerReader::take(std::string_view bytes) {
   return false;
 }
 
-Status AnswerReader::check_status() const {
+Status ResponseReader::check_status() const {
   const unsigned status = parser_->get().result_int();
   if (status >= kFirstStatus) return {};
   return fail(ErrorKind::kFailed, "no whole answer of HTTP/1.1: its status is {}", status);
 }
 
-Status AnswerReader::end() {
+Status ResponseReader::end() {
   // Where nothing has arrived, put_eof() finds nothing wrong.
   if (!parser_->is_header_done()) return failed(beast::http::error::partial_message);
   beast::error_code error;
@@ -114,7 +114,7 @@ Status AnswerReader::end() {
   return check_status();
 }
 
-Answer AnswerReader::answer() {
+Response ResponseReader::response() {
   return {parser_->get().result_int(), std::move(parser_->get().body().text)};
 }
 

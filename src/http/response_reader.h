@@ -60,9 +60,9 @@ struct LimitedBody {
 };
 
 /// Not thread-safe. After a failure it is of no more use.
-class AnswerReader {
+class ResponseReader {
  public:
-  explicit AnswerReader(std::size_t max_body_bytes);
+  explicit ResponseReader(std::size_t max_body_bytes);
 
   /// Takes what has arrived. True when the answer is whole. kFailed for what is no answer of
   /// HTTP/1, or too large.
@@ -72,7 +72,7 @@ class AnswerReader {
   Status end();
 
   /// REQUIRES: take() has returned true, or end() succeeded. Once.
-  Answer answer();
+  Response response();
 
  private:
   /// Of the next head: others may come before that of the answer (100 Continue).

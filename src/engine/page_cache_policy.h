@@ -23,13 +23,13 @@ namespace lamina::engine {
 
 /// For one pass over `moves`; not thread-safe. Only advice to the kernel, but for the destination:
 /// what of it could not be written when it was given back, finish() says.
-class PageCacheManners {
+class PageCachePolicy {
  public:
   /// `chain` and `moves` must outlive this. `destination` is where the blocks of `moves` are
   /// written one after the other, and is given back too; -1: what is written is for somebody who
   /// uses it at once.
-  PageCacheManners(const Chain& chain, std::span<const mapping::Move> moves, int destination,
-                   std::string destination_path = {});
+  PageCachePolicy(const Chain& chain, std::span<const mapping::Extent> moves, int destination,
+                  std::string destination_path = {});
 
   /// Before data goes through the page cache (what is cloned does not): `block_count` of the moves'
   /// blocks have been dealt with.
@@ -50,7 +50,7 @@ class PageCacheManners {
   void give_back(std::uint64_t written_blocks);
 
   const Chain& chain_;
-  std::span<const mapping::Move> moves_;
+  std::span<const mapping::Extent> moves_;
   int destination_;
   std::string destination_path_;
   Status written_;  ///< the first failure
