@@ -14,7 +14,7 @@
 namespace lamina::engine {
 namespace {
 
-/// True when the mapping takes `guest_block` from layer `index`.
+/// True if the mapping reads `guest_block` from layer `index`.
 bool is_live(const mapping::Mapping& mapping, mapping::LayerIndex index,
              std::uint32_t guest_block) {
   return mapping.resolve(guest_block).layer == index;
@@ -102,7 +102,7 @@ Status check_stored(const Layer& layer) {
   for (const mapping::StoredExtent& extent : layer.trailer()->extents) {
     for (std::uint32_t done = 0; done < extent.block_count;) {
       const std::uint32_t count = std::min(kChunkBlocks, extent.block_count - done);
-      // Which layer of a mapping it is does not matter to the layer.
+      // read_checked() does not use the layer index.
       const mapping::Extent part{extent.guest_block + done, count, mapping::kZeros,
                                  extent.storage_block + done};
       LAMINA_RETURN_IF_ERROR(

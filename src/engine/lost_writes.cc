@@ -41,7 +41,8 @@ class Rewriter {
   }
 
  private:
-  /// Written zeros of a diff clear what its base has, a hole does not: which is which must stay.
+  /// Rewrites the written zeros, which must not become holes: in a diff they clear blocks of the
+  /// base.
   Status rewrite_zeros() {
     LAMINA_ASSIGN_OR_RETURN(
         const std::vector<ByteRange> extents,
@@ -63,7 +64,7 @@ class Rewriter {
     return {};
   }
 
-  /// `checksums` has one for each block, or none: then they must be zeros.
+  /// `checksums` has one entry per block. If it is empty, the blocks must be zeros.
   Status rewrite(const BlockRun& run, std::span<const std::uint64_t> checksums) {
     for (std::uint32_t done = 0; done < run.count;) {
       const std::uint32_t count = std::min(kChunkBlocks, run.count - done);
@@ -86,8 +87,8 @@ class Rewriter {
 
   [[nodiscard]] std::unexpected<Error> lost(std::uint64_t block) const {
     return fail(ErrorKind::kCorrupt,
-                "'{}' was not written to the disk whole, and at {:#x} it has not what was read "
-                "from it before: a part of it is lost; let the VM's memory be written anew",
+                "'{}' was not completely written to the disk, and at {:#x} its contents have "
+                "changed since it was read: data was lost; have the VMM write the memory again",
                 layer_.path(), block * kBlockBytes);
   }
 
@@ -107,7 +108,7 @@ bool is_adopted(const Layer& layer) {
 bool is_on_disk(const Layer& layer, int directory, const std::string& name) {
   if (!is_adopted(layer)) return false;
   const auto direct = os::open_at(directory, name, O_RDONLY | O_DIRECT | O_NOFOLLOW, layer.path());
-  // Its pages are aligned, as reading around the page cache asks for.
+  // O_DIRECT needs an aligned buffer.
   const auto buffer = os::AnonymousMapping::map(kChunkBlocks * kBlockBytes, layer.path());
   if (!direct || !buffer) return false;
   const format::Trailer& trailer = *layer.trailer();
@@ -118,7 +119,7 @@ bool is_on_disk(const Layer& layer, int directory, const std::string& name) {
       });
 }
 
-Status write_anew(const Layer& layer, int destination, const std::string& path) {
+Status rewrite_memory_file(const Layer& layer, int destination, const std::string& path) {
   if (!is_adopted(layer)) {
     return fail(ErrorKind::kCorrupt, "'{}' is not an adopted layer", layer.path());
   }

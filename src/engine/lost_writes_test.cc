@@ -67,11 +67,11 @@ class LostWritesTest : public testing::Test {
     return std::move(*layer);
   }
 
-  [[nodiscard]] Status write_it_anew() {
+  [[nodiscard]] Status rewrite() {
     auto copy = os::open_at(directory_.get(), "copy", O_RDWR | O_CREAT | O_TRUNC, "copy");
     if (!copy) return std::unexpected(copy.error());
     copy_ = std::move(*copy);
-    return write_anew(layer(), copy_.get(), "copy");
+    return rewrite_memory_file(layer(), copy_.get(), "copy");
   }
 
   static constexpr const char* kName = "layer";
@@ -82,9 +82,9 @@ class LostWritesTest : public testing::Test {
   os::Fd copy_;
 };
 
-TEST_F(LostWritesTest, ACopyHasTheDataZerosAndHolesOfTheMemoryFile) {
+TEST_F(LostWritesTest, CopyHasTheDataZerosAndHolesOfTheMemoryFile) {
   constexpr std::uint64_t kBytes = kLayerBlocks * kBlockBytes;
-  const Status done = write_it_anew();
+  const Status done = rewrite();
   ASSERT_TRUE(done) << done.error().message;
   Bytes before(kBytes);
   ASSERT_TRUE(os::read_exactly_at(file_.get(), before, 0, kName));
@@ -95,7 +95,7 @@ TEST_F(LostWritesTest, ACopyHasTheDataZerosAndHolesOfTheMemoryFile) {
             *os::written_ranges(file_.get(), kBytes, kName));
 }
 
-TEST_F(LostWritesTest, WhatIsSyncedIsOnTheDiskAndWhatIsOtherwiseThereIsNot) {
+TEST_F(LostWritesTest, IsOnDiskOnlyIfSyncedDataMatchesTheChecksums) {
   if (!os::open_at(directory_.get(), kName, O_RDONLY | O_DIRECT, kName)) {
     GTEST_SKIP() << "this file system cannot be read around the page cache";
   }
@@ -105,24 +105,24 @@ TEST_F(LostWritesTest, WhatIsSyncedIsOnTheDiskAndWhatIsOtherwiseThereIsNot) {
   EXPECT_FALSE(is_on_disk(layer(), directory_.get(), kName));
 }
 
-TEST_F(LostWritesTest, FindsWhatWasLost) {
+TEST_F(LostWritesTest, RewriteRejectsChangedData) {
   write(77, Bytes(kBlockBytes));
-  const Status done = write_it_anew();
+  const Status done = rewrite();
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().kind, ErrorKind::kCorrupt);
   EXPECT_NE(done.error().message.find("0x4d000"), std::string::npos) << done.error().message;
 }
 
-TEST_F(LostWritesTest, FindsOldContentsInThePlaceOfZeros) {
+TEST_F(LostWritesTest, RewriteRejectsDataInPlaceOfZeros) {
   write(210, Bytes(kBlockBytes, std::byte{7}));
-  const Status done = write_it_anew();
+  const Status done = rewrite();
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().kind, ErrorKind::kCorrupt);
 }
 
-TEST_F(LostWritesTest, FindsAHoleInThePlaceOfData) {
+TEST_F(LostWritesTest, RewriteRejectsAHoleInPlaceOfData) {
   ASSERT_TRUE(os::punch_hole(file_.get(), 100 * kBlockBytes, kBlockBytes, kName));
-  const Status done = write_it_anew();
+  const Status done = rewrite();
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().kind, ErrorKind::kCorrupt);
 }

@@ -33,7 +33,7 @@ class Materializer {
         clone_(target.sharing != Sharing::kNever),
         buffer_(kChunkBlocks * kBlockBytes),
         extents_(data_extents_of(chain.mapping())),
-        // The file is what the VM will map.
+        // -1: the VM maps the destination next, so it stays cached.
         cache_policy_(chain, extents_, -1),
         behind_(target.destination) {}
 
@@ -55,7 +55,8 @@ class Materializer {
 
  private:
   Status add(mapping::Extent extent) {
-    // The short last block of a legacy layer cannot be cloned: a clone ends at a block's end.
+    // The short last block of a layer without trailer cannot be cloned: clones end at a block
+    // boundary.
     const Layer& layer = chain_.layer(extent.layer);
     const bool ends_short =
         (std::uint64_t{extent.storage_block} + extent.block_count) * kBlockBytes >
@@ -72,7 +73,7 @@ class Materializer {
 
   Status add_part(const mapping::Extent& extent, bool clone) {
     bool cloned = false;
-    // Short runs too: the copy alone would be cheaper than the call, but it has to be synced.
+    // Short runs too: copying them is cheaper than the call, but a copy must be synced later.
     if (clone) {
       LAMINA_ASSIGN_OR_RETURN(
           cloned,
@@ -82,8 +83,8 @@ class Materializer {
       if (!cloned && target_.sharing == Sharing::kAlways) {
         return fail(
             ErrorKind::kFailed,
-            "'{}' cannot share storage with layer '{}': use a file system with reflink that "
-            "holds both, or --reflink auto",
+            "'{}' cannot share storage with layer '{}': put both on one file system with reflink, "
+            "or use --reflink auto",
             target_.path, chain_.layer(extent.layer).path());
       }
       clone_ = cloned;
@@ -97,8 +98,8 @@ class Materializer {
     return {};
   }
 
-  /// Reads and checks the next part of `extent` into the buffer; what is not cloned stays there
-  /// until flush(), together with what is its neighbour in the guest.
+  /// Reads and verifies the next part of `extent` in the buffer. A part that was not cloned stays
+  /// there until flush(), together with adjacent guest blocks.
   Result<std::uint32_t> read_part(const mapping::Extent& extent, std::uint32_t done, bool cloned) {
     const std::uint32_t guest = extent.guest_block + done;
     if (cloned || used_blocks_ == kChunkBlocks || guest != buffer_guest_block_ + used_blocks_) {

@@ -18,11 +18,11 @@
 namespace lamina::engine {
 namespace {
 
-/// Runs at least this long are cloned; for shorter ones the call costs more than moving the bytes.
+/// Shorter runs are copied, because the clone call costs more than the copy.
 constexpr std::uint32_t kMinClonedBlocks = 32;
 
-/// Widens the extents to whole blocks (a file system with blocks of 1 KiB reports finer ones) and
-/// joins those that meet.
+/// Extends the ranges to whole blocks (a file system with 1 KiB blocks reports smaller ones) and
+/// joins adjacent ones.
 std::vector<BlockRun> whole_blocks(const std::vector<ByteRange>& extents) {
   std::vector<BlockRun> runs;
   for (const ByteRange& extent : extents) {
@@ -75,8 +75,8 @@ class Scanner {
     if (map.preallocated_is_known && !map.has_preallocated) return {};
     return fail(
         ErrorKind::kFailed,
-        "'{}' {} preallocated storage, and this file system does not tell such storage from "
-        "written zeros; ingest a full memory file, or have the VMM write the diff to a new file{}",
+        "'{}' {} preallocated storage, which this file system does not distinguish from written "
+        "zeros; ingest a full memory file, or have the VMM write the diff to a new file{}",
         scan_.path, map.preallocated_is_known ? "has" : "may have",
         map.preallocated_is_known ? "" : " on ext4, xfs, btrfs or tmpfs");
   }
@@ -88,7 +88,7 @@ class Scanner {
     scan_.progress->begin("reading memory", bytes);
   }
 
-  /// Finds out whether the compact layer can share storage with the memory file.
+  /// Tests whether the compact layer can share storage with the memory file.
   Status choose_clone() {
     if (scan_.compact_file < 0 || scan_.memory_bytes < kBlockBytes) return {};
     LAMINA_ASSIGN_OR_RETURN(clone_, os::clone_range(scan_.memory_file, 0, scan_.compact_file, 0,
@@ -107,8 +107,9 @@ class Scanner {
     result_.zero_blocks += to - from;
   }
 
-  /// Adds a change, joined to the last one where they are adjacent: in storage they always are, for
-  /// a compact layer grows block by block and an adopted one has each block in its place.
+  /// Adds a change, joined to the last one if they are adjacent in the guest. Then they are
+  /// adjacent in storage too: a compact layer grows block by block, and an adopted one has each
+  /// block at its guest offset.
   void add_change(std::uint32_t block, std::uint32_t count, mapping::LayerIndex layer) {
     if (!result_.changes.empty()) {
       mapping::Extent& last = result_.changes.back();
@@ -168,8 +169,8 @@ class Scanner {
       return fail(ErrorKind::kFailed, "'{}' shrank from {} bytes while it was read", scan_.path,
                   scan_.memory_bytes);
     }
-    // Only the last block of the memory can be short: what is past the end is zeros, also when the
-    // file grew meanwhile.
+    // Only the last block of the memory can be short. It is padded with zeros, even if the file has
+    // grown meanwhile.
     const std::uint64_t valid = std::min<std::uint64_t>(chunk.size(), scan_.memory_bytes - offset);
     std::fill(chunk.begin() + static_cast<std::ptrdiff_t>(valid), chunk.end(), std::byte{0});
     return {};
@@ -199,8 +200,8 @@ class Scanner {
         scan_.parent->mapping().resolve(block).layer != mapping::kZeros) {
       return fail(
           ErrorKind::kFailed,
-          "'{}' has no holes, and zeros at {:#x} where the parent has data: either the guest "
-          "cleared that block, or a copy of the file filled its holes; say which with "
+          "'{}' has no holes, and has zeros at {:#x} where the parent has data: either the guest "
+          "cleared that block, or a copy of the file filled its holes; specify which with "
           "--zeros written or --zeros inherit",
           scan_.path, block * kBlockBytes);
     }
@@ -209,8 +210,8 @@ class Scanner {
     return {};
   }
 
-  /// Stores block `index` of the chunk. Stored blocks are moved together at the front of the
-  /// buffer, so that a chunk is written with one call.
+  /// Stores block `index` of the chunk. Stored blocks are moved to the front of the buffer, so that
+  /// they are written with one call.
   void add_data(std::uint32_t block, std::uint32_t index, std::uint64_t stored_before) {
     add_change(block, 1, mapping::kNewLayer);
     result_.checksums.push_back(scans_[index].checksum);
@@ -224,7 +225,7 @@ class Scanner {
   Status clone_data() {
     for (const mapping::Extent& change : result_.changes) {
       if (change.layer == mapping::kZeros) continue;
-      // A last block that is short in the file cannot be cloned into a whole one.
+      // A short last block cannot be cloned to a whole block.
       const std::uint32_t whole_blocks_end =
           static_cast<std::uint32_t>(scan_.memory_bytes / kBlockBytes);
       const std::uint32_t cloneable =
@@ -247,10 +248,9 @@ class Scanner {
     return check_clones();
   }
 
-  /// A clone shares what is on the disk, which need not be what was read: where the memory file
-  /// could not be written back, its pages are cached and right, and what is shared never was. So
-  /// the clone is read before anybody counts on it; what is not right is written from the buffer
-  /// instead.
+  /// A clone shares the data on the disk, which may differ from the data that was read: if writing
+  /// the memory file back has failed, only the cached pages are right. So the clones are verified,
+  /// and bad ones are overwritten from the memory file.
   Status check_clones() {
     for (const mapping::Extent& clone : cloned_) {
       const auto checksums =
@@ -266,7 +266,8 @@ class Scanner {
     return {};
   }
 
-  /// Writes the blocks of `change` from number `done` on, through the buffer.
+  /// Copies the blocks of `change` from number `done` on through the buffer and verifies them
+  /// again.
   Status copy_checked(const mapping::Extent& change, std::uint32_t done) {
     while (done < change.block_count) {
       const std::uint32_t count = std::min(kChunkBlocks, change.block_count - done);

@@ -17,22 +17,22 @@
 namespace lamina::engine {
 namespace {
 
-/// Shorter runs are gathered: measured on ext4, copy_file_range costs about 6 microseconds for a
-/// block where reading it into a shared buffer costs one.
+/// Shorter runs are copied through the buffer: on ext4, copy_file_range takes about 6 microseconds
+/// for a block, and reading it into a shared buffer takes one.
 constexpr std::uint32_t kMinKernelCopiedBlocks = 32;
 
-/// Clones pay from so many blocks a run on average: a call costs 15 microseconds whatever its
-/// length, and a file of short clones is fragments. All of a merge is cloned or nothing: what is
-/// copied beside clones must be synced as well.
+/// Minimum average run length for cloning: a call takes 15 microseconds whatever its length, and
+/// short clones fragment the file. Either all runs of a merge are cloned or none, because copied
+/// data would have to be synced as well.
 constexpr std::uint64_t kMinMeanClonedBlocks = 8;
 
-/// Longest single kernel call, so that an interruption is noticed.
+/// Maximum size of one kernel call, so that an interruption is noticed.
 constexpr std::uint32_t kMaxCallBlocks = 16384;
 
-/// How far ahead of what is checked is announced.
-constexpr std::uint64_t kCheckedAheadBytes = std::uint64_t{8} << 20;
+/// Readahead distance while clones are verified.
+constexpr std::uint64_t kVerifyAheadBytes = std::uint64_t{8} << 20;
 
-/// Blocks gathered before they are written.
+/// Buffer size for short runs.
 constexpr std::uint32_t kGatherBlocks = 256;
 
 class Merger {
@@ -78,7 +78,7 @@ class Merger {
   Status add_part(const mapping::Extent& part) {
     const Layer& layer = chain_.layer(part.layer);
     const auto checksums = layer.checksums(part);
-    if (checksums.empty()) return gather(part);  // must be read for its checksums
+    if (checksums.empty()) return gather(part);  // must be read to compute checksums
     if (clone_ || (kernel_copy_ && part.block_count >= kMinKernelCopiedBlocks)) {
       LAMINA_ASSIGN_OR_RETURN(const bool moved, move_in_kernel(layer, part, checksums));
       if (moved) {
@@ -90,8 +90,8 @@ class Merger {
     return gather(part);
   }
 
-  /// False when this run has to be moved through the buffer: also when what the kernel has moved is
-  /// not what was stored, which is known before the layer it comes from may go.
+  /// False if this run must be copied through the buffer, because the kernel cannot copy it or has
+  /// copied wrong data. The source layer still exists at this point.
   Result<bool> move_in_kernel(const Layer& layer, const mapping::Extent& part,
                               std::span<const std::uint64_t> checksums) {
     LAMINA_RETURN_IF_ERROR(flush());
@@ -111,7 +111,7 @@ class Merger {
     LAMINA_ASSIGN_OR_RETURN(kernel_copy_,
                             os::kernel_copy_range(layer.fd(), from, target_.destination, to, length,
                                                   layer.path(), target_.path));
-    // Read back at once, while it is cached.
+    // Verify at once, while it is cached.
     if (!kernel_copy_ ||
         !blocks_match(target_.destination, end_block_, checksums, read_back_, target_.path)) {
       return false;
@@ -122,16 +122,16 @@ class Merger {
     return true;
   }
 
-  /// Reads the whole file in one go, as it comes from the disk: the clones of it are not cached.
+  /// Reads the whole file from the disk and verifies it: clones are not cached.
   Status check_clones() {
-    os::read_ahead(target_.destination, 0, kCheckedAheadBytes);
+    os::read_ahead(target_.destination, 0, kVerifyAheadBytes);
     for (std::uint64_t block = 0; block < end_block_;) {
       const std::uint64_t count = std::min<std::uint64_t>(kGatherBlocks, end_block_ - block);
       const std::uint64_t offset = block * kBlockBytes;
-      os::read_ahead(target_.destination, offset + kCheckedAheadBytes, count * kBlockBytes);
+      os::read_ahead(target_.destination, offset + kVerifyAheadBytes, count * kBlockBytes);
       const auto checksums = std::span(merged_.checksums).subspan(block, count);
       if (!blocks_match(target_.destination, block, checksums, gathered_, target_.path)) {
-        LAMINA_RETURN_IF_ERROR(write_anew(block, count));
+        LAMINA_RETURN_IF_ERROR(rewrite(block, count));
       } else if (cache_policy_.is_cold()) {
         os::drop_cached(target_.destination, offset, count * kBlockBytes);
       }
@@ -141,8 +141,8 @@ class Merger {
     return {};
   }
 
-  /// Writes blocks of the merged layer from the layers they come from, checked.
-  Status write_anew(std::uint64_t first, std::uint64_t count) {
+  /// Copies blocks of the merged layer from their source layers again and verifies them.
+  Status rewrite(std::uint64_t first, std::uint64_t count) {
     std::uint64_t at = 0;
     for (const mapping::Extent& move : moves_) {
       const std::uint64_t from = std::max(first, at);

@@ -27,8 +27,8 @@ using mapping::kZeros;
 
 constexpr std::uint32_t kMemoryBlocks = 700;
 
-/// Three layers, the youngest one without checksums, with runs that are long enough for a copy in
-/// the kernel, single blocks, and blocks that were cleared.
+/// Three layers, the youngest without checksums, with runs long enough for copy_file_range, single
+/// blocks, and cleared blocks.
 class MergeData : public testing::Test {
  protected:
   void SetUp() override {
@@ -92,8 +92,7 @@ class MergeData : public testing::Test {
     return checksums;
   }
 
-  /// Merges all layers into a new file, which must hold the memory's blocks, but for the zeros, in
-  /// guest order.
+  /// Merges all layers into a new file, which must contain the memory's data blocks in guest order.
   MergedData expect_merged(bool allow_clone, bool allow_kernel_copy) {
     Bytes expected;
     for (const Bytes& page : memory_) expected.insert(expected.end(), page.begin(), page.end());
@@ -136,23 +135,24 @@ class MergeData : public testing::Test {
   std::vector<Layer> layers_;
 };
 
-TEST_F(MergeData, ClonesWhereTheFileSystemCan) { expect_merged(true, true); }
+TEST_F(MergeData, ClonesIfTheFileSystemSupportsIt) { expect_merged(true, true); }
 
 TEST_F(MergeData, CopiesLongRunsInTheKernel) {
   const MergedData merged = expect_merged(false, true);
   EXPECT_EQ(merged.cloned_bytes, 0U);
 }
 
-TEST_F(MergeData, ReadsAndWritesWhereTheKernelCannotCopy) {
+TEST_F(MergeData, ReadsAndWritesIfTheKernelCannotCopy) {
   const MergedData merged = expect_merged(false, false);
   EXPECT_EQ(merged.cloned_bytes, 0U);
   EXPECT_EQ(merged.kernel_copied_bytes, 0U);
 }
 
-TEST_F(MergeData, ReadsAndWritesWhatIsNotCloned) { expect_merged(true, false); }
+TEST_F(MergeData, ReadsAndWritesWithoutKernelCopy) { expect_merged(true, false); }
 
-/// The layers may go when a merge is published: what they have must be right by then.
-TEST_F(MergeData, ABlockThatIsNotWhatWasStoredEndsTheMerge) {
+/// The source layers may be deleted once a merge is published, so corruption must be detected
+/// first.
+TEST_F(MergeData, CorruptBlockFailsTheMerge) {
   const std::string name = layers_.front().path();
   const auto file = os::open_at(directory_.get(), name, O_RDWR, name);
   ASSERT_TRUE(file) << file.error().message;

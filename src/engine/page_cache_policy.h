@@ -1,11 +1,9 @@
-// How whoever reads the layers of a chain from end to end uses the page cache, which it shares with
-// the VMs that run.
+// Use of the page cache by operations that read whole layers. The cache is shared with running VMs.
 //
-// - Nothing is read but what is asked for: the layers are sparse, and reading ahead across their
-//   holes would fill the cache with zeros. What is read next is announced instead.
-// - When the layers were not cached before (nobody uses them: the VM is paused), what was read is
-//   given back on the way, and what was merged too. When they were, the merged layer stays cached
-//   as its parts were.
+// - The kernel's readahead is off: layers are sparse, and readahead across holes would fill the
+//   cache with zeros. Instead the policy requests readahead for the next blocks it will read.
+// - If the layers were not cached before (a paused VM), the pages that were read or written are
+//   dropped on the way. If they were, the merged layer stays cached as its sources were.
 //
 // Measured in docs/performance.md, "Page cache".
 #pragma once
@@ -21,33 +19,33 @@
 
 namespace lamina::engine {
 
-/// For one pass over `moves`; not thread-safe. Only advice to the kernel, but for the destination:
-/// what of it could not be written when it was given back, finish() says.
+/// For one pass over `moves`; not thread-safe. It only advises the kernel, except that dropping
+/// pages of the destination writes them back: finish() reports write errors.
 class PageCachePolicy {
  public:
-  /// `chain` and `moves` must outlive this. `destination` is where the blocks of `moves` are
-  /// written one after the other, and is given back too; -1: what is written is for somebody who
-  /// uses it at once.
+  /// `chain` and `moves` must outlive this object. `destination` is the file to which the blocks of
+  /// `moves` are written one after the other; its pages are dropped too. -1: keep the written pages
+  /// cached, because they are used next.
   PageCachePolicy(const Chain& chain, std::span<const mapping::Extent> moves, int destination,
                   std::string destination_path = {});
 
-  /// Before data goes through the page cache (what is cloned does not): `block_count` of the moves'
-  /// blocks have been dealt with.
+  /// To be called before a read through the page cache (cloning is not one). `block_count` blocks
+  /// of the moves have been processed.
   void before_read(std::uint64_t block_count);
 
-  /// A run of a layer has been read, and so much has been written.
+  /// To be called after a run of a layer was read. `written_blocks` have been written so far.
   void after_read(const mapping::Extent& run, std::uint64_t written_blocks);
 
-  /// True when what is moved was not cached before, and should not be afterwards.
+  /// True if the layers were not cached before, so their pages are to be dropped.
   [[nodiscard]] bool is_cold();
 
-  /// Everything has been written. An error means that the destination must be written anew: a sync
-  /// of it would not tell.
+  /// To be called after the last write. An error means that the destination must be rewritten; a
+  /// later sync would not report it.
   Status finish(std::uint64_t written_blocks);
 
  private:
   void begin();
-  void give_back(std::uint64_t written_blocks);
+  void drop_pages(std::uint64_t written_blocks);
 
   const Chain& chain_;
   std::span<const mapping::Extent> moves_;
@@ -56,16 +54,16 @@ class PageCachePolicy {
   Status written_;  ///< the first failure
   bool has_begun_ = false;
   bool is_cold_ = false;   ///< not cached before
-  bool is_cached_ = true;  ///< cached before: nothing is announced
-  // What has been announced: moves before `move_`, and `done_in_move_` blocks of that one.
+  bool is_cached_ = true;  ///< cached before: no readahead
+  // Readahead was requested for the moves before `move_` and `done_in_move_` blocks of that one.
   std::size_t move_ = 0;
   std::uint32_t done_in_move_ = 0;
   std::uint64_t announced_blocks_ = 0;
-  // What has been given back.
+  // What was dropped.
   std::vector<std::uint32_t> read_until_;     ///< of each layer, a storage block
   std::vector<std::uint32_t> dropped_until_;  ///< of each layer, a storage block
-  std::uint64_t writing_from_ = 0;            ///< of the destination, in blocks: not given back yet
-  std::uint64_t written_until_ = 0;           ///< of the destination, in blocks: seen to be written
+  std::uint64_t writing_from_ = 0;            ///< destination block: dropped before it
+  std::uint64_t written_until_ = 0;  ///< destination block: written when pages were last dropped
 };
 
 }  // namespace lamina::engine

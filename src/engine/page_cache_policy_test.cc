@@ -1,5 +1,5 @@
-// A merge of a layer that nobody has in the page cache: more than is kept, so that parts of source
-// and destination are given back while the rest is still moved.
+// A merge of a layer that is not in the page cache and is larger than the policy keeps cached, so
+// that parts of source and destination are dropped while the rest is still being copied.
 #include "engine/page_cache_policy.h"
 
 #include <fcntl.h>
@@ -98,7 +98,7 @@ class PageCachePolicyTest : public testing::Test {
     ASSERT_TRUE(merged) << merged.error().message;
     EXPECT_EQ(merged->checksums, checksums_);
 
-    // tmpfs has nothing but the page cache, and old kernels do not tell.
+    // tmpfs files are always cached, and old kernels do not report it.
     if (before && *before < kMaxLeftBytes) {
       EXPECT_LT(*os::cached_bytes(source), kMaxLeftBytes);
       EXPECT_LT(*os::cached_bytes(file->get()), kMaxLeftBytes);
@@ -120,7 +120,7 @@ class PageCachePolicyTest : public testing::Test {
   std::vector<Layer> layers_;
 };
 
-TEST_F(PageCachePolicyTest, AMergeOfAColdLayerIsRightAndLeavesLittleCached) { expect_merged(); }
+TEST_F(PageCachePolicyTest, MergeOfAColdLayerIsCorrectAndLeavesLittleCached) { expect_merged(); }
 
 }  // namespace
 }  // namespace lamina::engine

@@ -336,7 +336,7 @@ Status PendingPause::make_sure_of_data(const std::string& layer_path) const {
   LAMINA_RETURN_IF_ERROR(os::remove_file(directory(), kFetchedName, layer_path));
   LAMINA_ASSIGN_OR_RETURN(const os::Fd copy, os::open_at(directory(), kFetchedName,
                                                          O_RDWR | O_CREAT | O_EXCL, layer_path));
-  LAMINA_RETURN_IF_ERROR(engine::write_anew(*begun, copy.get(), layer_path));
+  LAMINA_RETURN_IF_ERROR(engine::rewrite_memory_file(*begun, copy.get(), layer_path));
   LAMINA_RETURN_IF_ERROR(os::sync(copy.get(), layer_path));
   LAMINA_RETURN_IF_ERROR(
       os::rename_over(directory(), kFetchedName, directory(), layer_name(), layer_path));

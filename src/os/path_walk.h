@@ -5,8 +5,8 @@
 // *Below an open directory* (a store, a snapshot, a jail) every name was chosen by lamina or read
 // from a file, and none needs to be a link: symbolic links, "..", and absolute names are refused.
 //
-// *A path from the user* may contain links. They are followed only if nobody but root and the
-// current user can have created or exchanged them. From the first directory on that belongs to
+// *A path from the user* may contain links. They are followed only if no users other than root and
+// the current user can have created or exchanged them. From the first directory on that belongs to
 // another user, no link is followed. In a directory that others may write to, only links that
 // belong to root or the current user are followed, and only if the directory is sticky (/tmp) or
 // only the user's group may write to it. The kernel's fs.protected_symlinks does the same for
@@ -22,7 +22,6 @@
 
 #include "lamina/result.h"
 #include "os/fd.h"
-#include "os/path_walk.h"
 
 namespace lamina::os {
 

@@ -59,7 +59,7 @@ class PathWalkTest : public testing::Test {
     return contents(fd);
   }
 
-  /// What follows from links of our own, with openat2(2) or without.
+  /// Behaviour with the user's own links, with and without openat2(2).
   void expect_own_links_are_followed() {
     fs::create_symlink("a/b", root_ / "relative");
     fs::create_symlink(root_ / "relative", root_ / "absolute");
@@ -85,7 +85,7 @@ class PathWalkTest : public testing::Test {
     EXPECT_TRUE(open_user_path(".", O_RDONLY | O_DIRECTORY, 0, "."));
     EXPECT_TRUE(open_user_path(root + "/relative/", O_RDONLY | O_DIRECTORY, 0, root));
     EXPECT_TRUE(open_user_path("/proc/self/fd", O_RDONLY | O_DIRECTORY, 0, "fd"));
-    // Made through a link to nothing, as open(2) does, and not with O_EXCL.
+    // A dangling link is created through, as open(2) does, but not with O_EXCL.
     EXPECT_FALSE(open_user_path(root + "/dangling", O_WRONLY | O_CREAT | O_EXCL, 0600, root));
     EXPECT_TRUE(open_user_path(root + "/dangling", O_WRONLY | O_CREAT, 0600, root));
     EXPECT_TRUE(fs::is_regular_file(root_ / "nothing"));
@@ -94,7 +94,7 @@ class PathWalkTest : public testing::Test {
     struct stat status{};
     ASSERT_TRUE(link);
     EXPECT_TRUE(::fstat(link->get(), &status) == 0 && S_ISLNK(status.st_mode));
-    // A file that has lost its name has only its descriptor's.
+    // An unlinked file can only be reached by its descriptor.
     const Fd unnamed(::open(root.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
     ASSERT_EQ(::write(unnamed.get(), "unnamed", 7), 7);
     EXPECT_EQ(given("/proc/self/fd/" + std::to_string(unnamed.get())).value_or(""), "unnamed");
@@ -104,7 +104,7 @@ class PathWalkTest : public testing::Test {
   fs::path root_;
 };
 
-TEST_F(PathWalkTest, BelowADirectoryNoLinkIsFollowed) {
+TEST_F(PathWalkTest, LinksBelowADirectoryAreNotFollowed) {
   EXPECT_EQ(below("a/b/file").value_or(""), "inside");
   fs::create_symlink("b", root_ / "a" / "link");
   fs::create_symlink("../outside", root_ / "a" / "out");
@@ -122,7 +122,7 @@ TEST_F(PathWalkTest, BelowADirectoryNoLinkIsFollowed) {
   EXPECT_EQ(below("none").error().kind, ErrorKind::kNotFound);
 }
 
-TEST_F(PathWalkTest, NoNameLeadsOutOfItsDirectory) {
+TEST_F(PathWalkTest, NamesCannotLeaveTheirDirectory) {
   for (const std::string name : {"..", "a/..", "a/../../x", "/etc/passwd", "", "../outside"}) {
     EXPECT_FALSE(below(name)) << name;
   }
@@ -189,7 +189,7 @@ TEST_F(PathWalkTest, LinksThatAnotherUserCanExchangeAreNotFollowed) {
   EXPECT_TRUE(given((shared / "link").string()));
 }
 
-TEST_F(PathWalkTest, PlaceOfAFileIsFoundThroughOwnLinks) {
+TEST_F(PathWalkTest, UserPathIsResolvedThroughOwnLinks) {
   fs::create_symlink("a/b", root_ / "way");
   fs::create_symlink("way/file", root_ / "link");
   const fs::path real = fs::canonical(root_);
@@ -214,7 +214,7 @@ TEST_F(PathWalkTest, PlaceOfAFileIsFoundThroughOwnLinks) {
   EXPECT_EQ(by_descriptor->path(), real / "a" / "b" / "file");
 }
 
-TEST_F(PathWalkTest, WhatIsNoFileIsNotOpenedForOne) {
+TEST_F(PathWalkTest, NonRegularFilesAreNotOpened) {
   ASSERT_EQ(::mkfifo((root_ / "pipe").c_str(), 0600), 0);
   const auto pipe = open_regular(AT_FDCWD, (root_ / "pipe").string(), O_RDWR | O_CREAT, "pipe");
   ASSERT_FALSE(pipe);

@@ -8,7 +8,7 @@
 namespace lamina::os {
 namespace {
 
-/// Longer than a process that was killed takes to end on a busy machine.
+/// Longer than a killed process takes to end on a busy machine.
 constexpr std::chrono::seconds kLongestEnd{60};
 
 struct Child {
@@ -16,7 +16,7 @@ struct Child {
   Fd pidfd;
 };
 
-/// A process that waits to be killed, or exits at once.
+/// A child that waits to be killed, or exits at once.
 Child start(int exit_code = -1) {
   const pid_t pid = ::fork();
   if (pid == 0) {
@@ -29,7 +29,7 @@ Child start(int exit_code = -1) {
   return child;
 }
 
-TEST(ProcessEndTest, AProcessThatGoesOnIsNotWaitedFor) {
+TEST(ProcessEndTest, RunningProcessIsNotWaitedFor) {
   const Child child = start();
   EXPECT_FALSE(is_ending(child.pidfd.get(), child.process));
   EXPECT_FALSE(wait_if_ending(child.pidfd.get(), child.process));
@@ -38,7 +38,7 @@ TEST(ProcessEndTest, AProcessThatGoesOnIsNotWaitedFor) {
   ::waitpid(child.process.pid, nullptr, 0);
 }
 
-TEST(ProcessEndTest, HowAZombieEndedIsTold) {
+TEST(ProcessEndTest, EndOfAZombieIsDescribed) {
   const Child killed = start();
   ::kill(killed.process.pid, SIGTERM);
   ASSERT_TRUE(wait_for_end(killed.pidfd.get(), kLongestEnd).value_or(false));
@@ -51,16 +51,16 @@ TEST(ProcessEndTest, HowAZombieEndedIsTold) {
   ::waitpid(exited.process.pid, nullptr, 0);
 }
 
-TEST(ProcessEndTest, AProcessThatWasReapedHasEnded) {
+TEST(ProcessEndTest, ReapedProcessHasEnded) {
   const Child child = start(7);
   ::waitpid(child.process.pid, nullptr, 0);
   EXPECT_TRUE(wait_if_ending(child.pidfd.get(), child.process));
-  // Before Linux 6.15 nobody can tell any more.
+  // Before Linux 6.15 the status of a reaped process is unknown.
   const std::string how = describe_end(child.pidfd.get(), child.process);
   EXPECT_TRUE(how.empty() || how == ": exit code 7") << how;
 }
 
-TEST(ProcessEndTest, AnotherProcessUnderThePidIsNotTakenForIt) {
+TEST(ProcessEndTest, ReusedPidIsDetected) {
   Child child = start();
   ++child.process.start_time;
   EXPECT_FALSE(is_ending(child.pidfd.get(), child.process));

@@ -20,7 +20,7 @@ namespace {
 constexpr std::uint64_t kMaxKernelCopyBytes = std::uint64_t{256} << 20;
 constexpr std::uint64_t kBufferBytes = std::uint64_t{1} << 20;
 
-/// Errors that say "not these files", as opposed to "this went wrong".
+/// Errors that mean that these files do not support the operation.
 bool means_unsupported(int error_number) {
   switch (error_number) {
     case EOPNOTSUPP:
@@ -81,7 +81,7 @@ Result<bool> kernel_copy_range(int source, std::uint64_t source_offset, int dest
       return system_failure("copy into", destination_object, errno);
     }
     if (count == 0) {
-      return fail(ErrorKind::kCorrupt, "'{}' ends at {:#x}, before {:#x}: it was cut",
+      return fail(ErrorKind::kCorrupt, "'{}' ends at {:#x}, before {:#x}: it is truncated",
                   source_object, source_offset + done, source_offset + length);
     }
     done += static_cast<std::uint64_t>(count);

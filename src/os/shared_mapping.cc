@@ -29,7 +29,7 @@ SharedMapping::~SharedMapping() {
 
 void SharedMapping::lock(std::size_t offset, std::size_t length) const {
   const auto part = bytes_.subspan(offset, length);
-  // Without the right to lock, what was touched once only leaves memory when it is swapped out.
+  // If locking is not permitted, a page that was touched leaves memory only when it is swapped out.
   static_cast<void>(::madvise(part.data(), part.size(), MADV_POPULATE_WRITE));
   static_cast<void>(::mlock(part.data(), part.size()));
 }

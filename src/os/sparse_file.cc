@@ -23,11 +23,11 @@
 namespace lamina::os {
 namespace {
 
-/// One call's worth of extents, 56 KiB: a diff of 1 GiB with scattered dirty pages takes eight
-/// calls, and larger arrays are no faster.
+/// Extents per call, 56 KiB: a diff of 1 GiB with scattered dirty pages takes eight calls, and
+/// larger arrays are not faster.
 constexpr std::uint32_t kExtentsPerCall = 1024;
 
-/// The kernel's struct fiemap, whose array at the end has no length in C++.
+/// The kernel's struct fiemap, which ends with a flexible array.
 struct FiemapCall {
   std::uint64_t start = 0;
   std::uint64_t length = 0;
@@ -47,7 +47,7 @@ bool means_no_fiemap(int error) {
          error == EBADR;
 }
 
-/// Adds a run, cut to `size_bytes`, to the runs before it.
+/// Appends a range, cut at `size_bytes`, and joins it to the last one if they are adjacent.
 void append(std::vector<ByteRange>& runs, std::uint64_t start, std::uint64_t end,
             std::uint64_t size_bytes) {
   end = std::min(end, size_bytes);
@@ -59,13 +59,13 @@ void append(std::vector<ByteRange>& runs, std::uint64_t start, std::uint64_t end
   }
 }
 
-/// What FIEMAP reports: storage that was written, and storage that was only set aside.
+/// The result of FIEMAP: written and preallocated storage.
 struct Layout {
   std::vector<ByteRange> written;
   std::vector<ByteRange> preallocated;
 };
 
-/// Nothing where the file system has no FIEMAP.
+/// nullopt if the file system does not support FIEMAP.
 Result<std::optional<Layout>> read_layout(int fd, std::uint64_t size_bytes,
                                           const std::string& object) {
   const auto call = std::make_unique<FiemapCall>();
@@ -84,7 +84,7 @@ Result<std::optional<Layout>> read_layout(int fd, std::uint64_t size_bytes,
     for (std::uint32_t i = 0; i < count; ++i) {
       const fiemap_extent& extent = call->extents[i];
       const std::uint64_t end = extent.fe_logical + extent.fe_length;
-      // A file that changes meanwhile must not make this loop for ever.
+      // If the file changes meanwhile, this must not loop forever.
       if (end <= position || end < extent.fe_logical) {
         return fail(ErrorKind::kFailed, "'{}' changed while its extents were read", object);
       }
@@ -98,7 +98,7 @@ Result<std::optional<Layout>> read_layout(int fd, std::uint64_t size_bytes,
   return layout;
 }
 
-/// What SEEK_DATA and SEEK_HOLE report.
+/// The data ranges according to SEEK_DATA and SEEK_HOLE.
 Result<std::vector<ByteRange>> seek_data(int fd, std::uint64_t size_bytes,
                                          const std::string& object) {
   std::vector<ByteRange> extents;
@@ -115,7 +115,7 @@ Result<std::vector<ByteRange>> seek_data(int fd, std::uint64_t size_bytes,
     const off_t hole = ::lseek(fd, data, SEEK_HOLE);
     if (hole < 0) return system_failure("seek hole", object, errno);
     const std::uint64_t end = std::min(static_cast<std::uint64_t>(hole), size_bytes);
-    // A file that shrinks meanwhile could answer end <= start; that must not loop for ever.
+    // If the file shrinks meanwhile, end <= start is possible and must not loop forever.
     if (end <= start) {
       return fail(ErrorKind::kFailed, "'{}' changed while its holes were read", object);
     }
@@ -125,7 +125,7 @@ Result<std::vector<ByteRange>> seek_data(int fd, std::uint64_t size_bytes,
   return extents;
 }
 
-/// True when the file is on a file system of one of these kinds.
+/// True if the file is on a file system of one of these kinds.
 bool is_on(int fd, std::initializer_list<std::uint32_t> kinds) {
   struct statfs system{};
   if (::fstatfs(fd, &system) != 0) return false;
@@ -133,11 +133,11 @@ bool is_on(int fd, std::initializer_list<std::uint32_t> kinds) {
   return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
 }
 
-/// True for the file systems whose FIEMAP is known to list all data once it is written back. Others
-/// are asked by SEEK_DATA too, which is slower and cannot miss data.
+/// True for file systems whose FIEMAP is known to list all data once it is written back. On others
+/// SEEK_DATA is used too, which is slower but does not miss data.
 bool lists_all_data(int fd) { return is_on(fd, {EXT4_SUPER_MAGIC, kXfsMagic, BTRFS_SUPER_MAGIC}); }
 
-/// What the runs take where storage is given out in pages.
+/// Storage of the ranges if it is allocated in whole pages.
 std::uint64_t storage_of(const std::vector<ByteRange>& runs) {
   std::uint64_t blocks = 0;
   for (const ByteRange& run : runs) {
@@ -146,7 +146,7 @@ std::uint64_t storage_of(const std::vector<ByteRange>& runs) {
   return blocks * kBlockBytes;
 }
 
-/// `runs` without what is in `holes`; both in order.
+/// `runs` minus `holes`; both are in order.
 std::vector<ByteRange> without(const std::vector<ByteRange>& runs,
                                const std::vector<ByteRange>& holes) {
   std::vector<ByteRange> left;
@@ -164,9 +164,9 @@ std::vector<ByteRange> without(const std::vector<ByteRange>& runs,
   return left;
 }
 
-/// Storage that was never written reads as zeros. What is cached of it and is not zeros was written
-/// and could not be written back: the file system calls it unwritten for ever, and its written
-/// zeros cannot be told from what nobody wrote.
+/// Storage that was never written reads as zeros. If cached pages of it are not zero, they were
+/// written but could not be written back. The file system reports such storage as unwritten
+/// forever, so zeros that were written cannot be distinguished from it.
 Status refuse_lost_writes(int fd, const std::vector<ByteRange>& unwritten,
                           const std::string& object) {
   constexpr std::uint64_t kBufferBytes = std::uint64_t{256} << 10;
@@ -181,8 +181,8 @@ Status refuse_lost_writes(int fd, const std::vector<ByteRange>& unwritten,
       if (std::any_of(read.begin(), read.end(),
                       [](std::byte value) { return value != std::byte{0}; })) {
         return fail(ErrorKind::kFailed,
-                    "'{}' has data that could not be written to the disk: it is only cached, and a "
-                    "part of it may be lost; let the VM's memory be written anew",
+                    "'{}' has cached data that could not be written to the disk, so part of it may "
+                    "be lost; have the VMM write the memory again",
                     object);
       }
       done += count;
@@ -209,7 +209,7 @@ Result<FileMap> map_file(int fd, std::uint64_t size_bytes, const std::string& ob
   map.preallocated_is_known = true;
   map.has_preallocated = !layout->preallocated.empty();
   if (map.has_preallocated) {
-    // SEEK_DATA reports as much of it as is cached: only that is read.
+    // SEEK_DATA reports the cached part of it; only that is read.
     LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> readable,
                             seek_data(fd, size_bytes, object));
     LAMINA_RETURN_IF_ERROR(
@@ -233,8 +233,8 @@ Result<std::vector<ByteRange>> written_ranges(int fd, std::uint64_t size_bytes,
 Result<bool> is_stored(int fd, std::uint64_t offset, std::uint64_t end, const std::string& object) {
   const off_t hole = ::lseek(fd, static_cast<off_t>(offset), SEEK_HOLE);
   if (hole >= 0) return static_cast<std::uint64_t>(hole) >= end;
-  if (errno == EINVAL) return true;  // a file system that knows no holes
-  if (errno == ENXIO) return false;  // the file ends before
+  if (errno == EINVAL) return true;  // the file system does not support holes
+  if (errno == ENXIO) return false;  // the file ends before `offset`
   return system_failure("seek hole", object, errno);
 }
 

@@ -40,7 +40,7 @@ class SparseFileTest : public testing::Test {
 };
 
 // More runs than one call of FIEMAP returns, none of them synced.
-TEST_F(SparseFileTest, EachWrittenBlockIsFoundAndNoOther) {
+TEST_F(SparseFileTest, ExactlyTheWrittenBlocksAreFound) {
   std::vector<ByteRange> expected;
   for (std::uint64_t block = 1; block < kBlocks; block += 2) {
     write(block);
@@ -52,7 +52,7 @@ TEST_F(SparseFileTest, EachWrittenBlockIsFoundAndNoOther) {
   EXPECT_FALSE(map->has_preallocated);
 }
 
-TEST_F(SparseFileTest, WhatLiesBehindTheSizeIsLeftOut) {
+TEST_F(SparseFileTest, DataPastTheSizeIsIgnored) {
   write(3);
   write(4);
   const auto map = map_file(fd_.get(), 4 * kBlockBytes + 100, "file");
@@ -60,7 +60,7 @@ TEST_F(SparseFileTest, WhatLiesBehindTheSizeIsLeftOut) {
   EXPECT_EQ(map->written, (std::vector<ByteRange>{{3 * kBlockBytes, kBlockBytes + 100}}));
 }
 
-TEST_F(SparseFileTest, PreallocatedStorageThatWasReadIsAHole) {
+TEST_F(SparseFileTest, PreallocatedStorageIsAHoleAfterARead) {
   if (::fallocate(fd_.get(), 0, 0, kBlocks * kBlockBytes) != 0) {
     GTEST_SKIP() << "this file system cannot preallocate";
   }
@@ -74,18 +74,19 @@ TEST_F(SparseFileTest, PreallocatedStorageThatWasReadIsAHole) {
   ASSERT_TRUE(read_at(fd_.get(), all, 0, "file"));
   const auto map = map_file(fd_.get(), kBlocks * kBlockBytes, "file");
   ASSERT_TRUE(map) << map.error().message;
-  if (!map->distinguishes_preallocated) GTEST_SKIP() << "this file system does not tell";
+  if (!map->distinguishes_preallocated)
+    GTEST_SKIP() << "this file system does not distinguish preallocated storage";
   EXPECT_TRUE(map->has_preallocated);
   std::vector<bool> found(kBlocks);
   for (const ByteRange& run : map->written) {
-    for (std::uint64_t at = run.offset; at < run.offset + run.length; at += kBlockBytes) {
+    for (std::uint64_t at = run.offset; at < run.end(); at += kBlockBytes) {
       found[at / kBlockBytes] = true;
     }
   }
   EXPECT_EQ(found, is_written);
 }
 
-TEST(HoleProbe, HoldsForFilesOfItsDirectoryAndNotForThoseOfAnotherFileSystem) {
+TEST(HoleProbe, AppliesOnlyToFilesOnTheSameFileSystem) {
   const std::string directory = fs::temp_directory_path().string();
   const Fd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   const auto probe = probe_holes(fd.get(), kBlocks * kBlockBytes, directory);
