@@ -46,6 +46,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check(error.kind == ErrorKind::kFailed);
   check(!error.message.empty() && error.message.size() <= kMaxMessageBytes);
   check(escaped_line(error.message) == error.message);
-  check(error.message.find("no answer within") == std::string::npos);
+  check(error.message.find("no response within") == std::string::npos);
   return 0;
 }

@@ -1,5 +1,4 @@
-// What an exchange says about a request that got no answer. That answers are read right is tested
-// with Firecracker's client.
+// Requests without a valid response. Valid responses are tested with Firecracker's client.
 #include "http/exchange.h"
 
 #include <gtest/gtest.h>
@@ -41,14 +40,14 @@ class ExchangeTest : public testing::Test {
   }
   ~ExchangeTest() override { std::filesystem::remove_all(directory_); }
 
-  /// The connection that waits: there is one from the check of an exchange on.
+  /// The pending connection.
   os::Fd accepted() const {
     auto connection = os::accept_connection(listening_.get(), path_);
-    if (!connection || !*connection) throw std::runtime_error("nobody has connected");
+    if (!connection || !*connection) throw std::runtime_error("no connection is pending");
     return std::move(**connection);
   }
 
-  /// One exchange on a new connection. `meanwhile` has its other end.
+  /// One exchange on a new connection. `meanwhile` runs with the other end.
   Exchange exchange_while(const std::function<void(os::Fd)>& meanwhile,
                           std::size_t max_response_bytes = kMaxResponseBytes) const {
     auto connection = os::connect_to(path_);
@@ -59,7 +58,7 @@ class ExchangeTest : public testing::Test {
     return exchange(connection->get(), {"POST", "/x", "{}"}, limits);
   }
 
-  /// The peer reads the whole request, and says `answer` before it closes.
+  /// An exchange with a peer that reads the whole request, sends `answer` and closes.
   Exchange exchange_with(const std::string& answer,
                          std::size_t max_response_bytes = kMaxResponseBytes) const {
     return exchange_while(
@@ -82,7 +81,7 @@ class ExchangeTest : public testing::Test {
   os::Fd listening_;
 };
 
-TEST_F(ExchangeTest, NothingIsSentThatIsNoLineOfHttp) {
+TEST_F(ExchangeTest, InvalidRequestLineIsNotSent) {
   for (const char* target : {"/x y", "/x\r\nA: b", "/\x7f", "/\xc3\xa4"}) {
     const auto connection = os::connect_to(path_);
     ASSERT_TRUE(connection);
@@ -93,7 +92,7 @@ TEST_F(ExchangeTest, NothingIsSentThatIsNoLineOfHttp) {
   }
 }
 
-TEST_F(ExchangeTest, APeerThatGoesBeforeTheRequestHasGotNothing) {
+TEST_F(ExchangeTest, NothingIsSentToAPeerThatClosedTheConnection) {
   const auto connection = os::connect_to(path_);
   ASSERT_TRUE(connection);
   accepted().reset();
@@ -104,8 +103,8 @@ TEST_F(ExchangeTest, APeerThatGoesBeforeTheRequestHasGotNothing) {
   EXPECT_FALSE(done.response);
 }
 
-// More than the connection holds at once: what is left is not sent, but an answer counts.
-TEST_F(ExchangeTest, APeerMayAnswerBeforeItHasReadAll) {
+// The request does not fit in the socket buffer, so it is not sent completely.
+TEST_F(ExchangeTest, ResponseBeforeTheEndOfTheRequestIsRead) {
   const std::string body(std::size_t{8} << 20, ' ');
   for (const bool answers : {true, false}) {
     const auto connection = os::connect_to(path_);
@@ -128,7 +127,7 @@ TEST_F(ExchangeTest, APeerMayAnswerBeforeItHasReadAll) {
   }
 }
 
-TEST_F(ExchangeTest, APeerThatGoesAfterTheRequestHasGotItWhole) {
+TEST_F(ExchangeTest, RequestIsSentWholeToAPeerThatClosesAfterIt) {
   for (const char* said :
        {"", "HTTP/1.1 200 X\r\n", "HTTP/1.1 200 X\r\nContent-Length: 5\r\n\r\n{"}) {
     const Exchange done = exchange_with(said);
@@ -137,7 +136,7 @@ TEST_F(ExchangeTest, APeerThatGoesAfterTheRequestHasGotItWhole) {
   }
 }
 
-TEST_F(ExchangeTest, AnAnswerBeginsWithAStatusOfVersion1) {
+TEST_F(ExchangeTest, ResponseMustBeginWithAnHttp1StatusLine) {
   for (const char* said : {"HTTP/1.1 204 \r\n\r\n", "HTTP/1.0 200 \r\n\r\n{}",
                            "HTTP/1.1 100 X\r\n\r\nHTTP/1.1 404 No such thing\r\n\r\n{}",
                            "HTTP/1.1 503\r\nContent-Length: 2\r\n\r\n{}",
@@ -157,7 +156,7 @@ TEST_F(ExchangeTest, AnAnswerBeginsWithAStatusOfVersion1) {
   }
 }
 
-TEST_F(ExchangeTest, AnAnswerMayBeAsLargeAsIsSaid) {
+TEST_F(ExchangeTest, ResponseBodyMayHaveExactlyTheMaximumSize) {
   const std::string answer =
       "HTTP/1.1 200 X\r\nContent-Length: 100\r\n\r\n" + std::string(100, ' ');
   const Exchange done = exchange_with(answer, 100);
@@ -166,10 +165,10 @@ TEST_F(ExchangeTest, AnAnswerMayBeAsLargeAsIsSaid) {
   const Exchange too_large = exchange_with(answer, 99);
   EXPECT_TRUE(too_large.sent_whole);
   ASSERT_FALSE(too_large.response);
-  EXPECT_EQ(too_large.response.error().message, "the answer has more than 99 bytes");
+  EXPECT_EQ(too_large.response.error().message, "the response has more than 99 bytes");
 }
 
-TEST_F(ExchangeTest, NothingMakesAnAnswerHaveMoreMemoryThanIsSaid) {
+TEST_F(ExchangeTest, ResponseMemoryIsBoundedByTheMaximumSize) {
   const std::string endless(kMaxHeadBytes + 1, 'a');
   for (const std::string& said : std::initializer_list<std::string>{
            "HTTP/1.1 200 X\r\nContent-Length: 1000000000000000000\r\n\r\n",
@@ -184,7 +183,7 @@ TEST_F(ExchangeTest, NothingMakesAnAnswerHaveMoreMemoryThanIsSaid) {
   }
 }
 
-TEST_F(ExchangeTest, AnAnswerMayArriveInAnyPieces) {
+TEST_F(ExchangeTest, ResponseMayArriveInAnyPieces) {
   constexpr std::string_view kAnswer =
       "HTTP/1.1 100 X\r\n\r\nHTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n"
       "2;a=b\r\n{\"\r\n3\r\na\":\r\n2\r\n1}\r\n0\r\nA: b\r\n\r\n";

@@ -9,7 +9,7 @@
 namespace lamina::vmm {
 namespace {
 
-TEST(FirecrackerVersionTest, ReleasesAndOthersAreParsed) {
+TEST(FirecrackerVersionTest, ReleasesAndPreReleasesAreParsed) {
   EXPECT_EQ(parse_version("1.12.3"), (Version{1, 12, 3, true}));
   EXPECT_EQ(parse_version("v1.12.3"), (Version{1, 12, 3, true}));
   EXPECT_EQ(parse_version("1.15.0-dev"), (Version{1, 15, 0, false}));
@@ -17,7 +17,7 @@ TEST(FirecrackerVersionTest, ReleasesAndOthersAreParsed) {
   EXPECT_EQ(parse_version("v1.12.1_d990331"), (Version{1, 12, 1, false}));
 }
 
-TEST(FirecrackerVersionTest, WhatIsNoVersionIsNotParsed) {
+TEST(FirecrackerVersionTest, MalformedVersionIsRejected) {
   for (const char* text : {"", "v", "1", "1.", "1.15", "1.15.", "1.15.x", "1.15.0dev", "-1.2.3",
                            " 1.2.3", "1.2.3 ", "1.2.4294967296", "1..2"}) {
     EXPECT_FALSE(parse_version(text)) << text;
@@ -30,7 +30,7 @@ TEST(FirecrackerVersionTest, NumbersAreComparedAsNumbers) {
   EXPECT_LT(*parse_version("1.15.9"), *parse_version("2.0.0-dev"));
 }
 
-TEST(FirecrackerVersionTest, DiffsOfLargeMemoryAreRightFromTheReleaseThatFixedThem) {
+TEST(FirecrackerVersionTest, LargeDiffsAreCorrectSinceTheFixedRelease) {
   for (const char* text : {"1.14.1", "1.9.0", "0.25.0", "1.15.0-dev"}) {
     EXPECT_FALSE(writes_correct_large_diffs(*parse_version(text))) << text;
   }
@@ -39,7 +39,7 @@ TEST(FirecrackerVersionTest, DiffsOfLargeMemoryAreRightFromTheReleaseThatFixedTh
   }
 }
 
-TEST(FirecrackerVersionTest, FeaturesComeWithTheirVersion) {
+TEST(FirecrackerVersionTest, FeaturesDependOnTheVersion) {
   constexpr std::array<std::pair<Feature, std::array<const char*, 2>>, 6> kFirstAndLastWithout{
       {{Feature::kNetworkOverrides, {"1.12.0", "1.11.9"}},
        {Feature::kTrackDirtyPages, {"1.13.0", "1.12.1"}},
@@ -57,8 +57,8 @@ TEST(FirecrackerVersionTest, FeaturesComeWithTheirVersion) {
   EXPECT_TRUE(require_feature("1.16.0", Feature::kVsockOverride, "another vsock path"));
   EXPECT_EQ(
       require_feature("1.15.1", Feature::kVsockOverride, "another vsock path").error().message,
-      "Firecracker 1.15.1 cannot load with another vsock path, which needs 1.16; start a "
-      "newer Firecracker, or resume without");
+      "Firecracker 1.15.1 does not support another vsock path, which needs 1.16; use a newer "
+      "Firecracker, or resume without it");
 }
 
 TEST(FirecrackerVersionTest, VersionsFrom1_7OnAreSupported) {
