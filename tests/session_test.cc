@@ -389,7 +389,7 @@ TEST_F(EmptyPoolTest, IsWaitedForWithoutABusyLoopUntilThereArePagesAgain) {
   serve_until_a_page_is_lacking();
   ASSERT_FALSE(HasFatalFailure());
   const std::string note = session_->take_note();
-  EXPECT_NE(note.find("lacks a page of 2048 KiB"), std::string::npos) << note;
+  EXPECT_NE(note.find("has no page of 2048 KiB"), std::string::npos) << note;
   EXPECT_NE(note.find("vm.nr_hugepages"), std::string::npos) << note;
   serve_in_vain(8);
   ASSERT_FALSE(HasFatalFailure());
@@ -402,7 +402,7 @@ TEST_F(EmptyPoolTest, IsWaitedForWithoutABusyLoopUntilThereArePagesAgain) {
   }
   EXPECT_EQ(tests::wait_for(process_), 0) << session_->failure();
   EXPECT_EQ(session_->state(), SessionState::kEnded) << session_->failure();
-  EXPECT_NE(session_->take_note().find("has the page that it lacked"), std::string::npos);
+  EXPECT_NE(session_->take_note().find("is available again"), std::string::npos);
   session_.reset();
 }
 
@@ -1035,8 +1035,8 @@ TEST(Handshake, SilentClosingAndLyingPeersAreRefusedInTime) {
                 static_cast<ssize_t>(text.size()));
     };
   };
-  EXPECT_NE(receive([](int) {}).find("no whole handshake"), std::string::npos);
-  EXPECT_NE(receive(send("[{\"base")).find("no whole handshake"), std::string::npos);
+  EXPECT_NE(receive([](int) {}).find("did not complete the handshake"), std::string::npos);
+  EXPECT_NE(receive(send("[{\"base")).find("did not complete the handshake"), std::string::npos);
   EXPECT_NE(receive([](int socket) { ::shutdown(socket, SHUT_WR); }).find("closed the socket"),
             std::string::npos);
   EXPECT_NE(receive(send("[]")).find("without a userfaultfd"), std::string::npos);

@@ -45,7 +45,7 @@ BlockRun FaultAround::next_part(const BlockRun& piece, std::uint32_t block,
   while (first < end && is_filled(first)) ++first;
   while (first < end && is_filled(end - 1)) --end;
   if (end - first <= limit) return {first, end - first};
-  // The last block up to `end` is missing, so there is a missing one above, if `block` is below it.
+  // The block before `end` is missing, so a missing block above exists if `block` is below `end`.
   std::uint32_t above = block;
   while (above < end && is_filled(above)) ++above;
   if (above < end) first = std::max(first, above);

@@ -20,7 +20,7 @@ TEST(FaultAround, WindowsAreAlignedAndEndWithTheMemory) {
   EXPECT_EQ(around.window_of(999), (BlockRun{992, 8}));
 }
 
-TEST(FaultAround, AWindowIsFilledAtOnceWhenItsFaultsHaveCostAsMuch) {
+TEST(FaultAround, WindowIsFilledAtOnceAfterEnoughFaults) {
   std::vector<std::uint64_t> bits(FaultAround::words_for(kBlocks));
   FaultAround around(kBlocks, kWindow, bits);
   for (const std::uint32_t block : {100U, 200U, 102U, 110U}) EXPECT_FALSE(around.add_fault(block));
@@ -33,7 +33,7 @@ TEST(FaultAround, AWindowIsFilledAtOnceWhenItsFaultsHaveCostAsMuch) {
   EXPECT_FALSE(around.has_deferred()) << "what is filled at once is not put off";
 }
 
-TEST(FaultAround, TheOldestAreTakenFirstAndForgottenFirst) {
+TEST(FaultAround, OldestDeferredFaultIsTakenAndDroppedFirst) {
   std::vector<std::uint64_t> bits(FaultAround::words_for(kBlocks));
   FaultAround around(kBlocks, kWindow, bits);
   constexpr auto kWindows = static_cast<std::uint32_t>(FaultAround::kMaxDeferred + 2);
@@ -46,7 +46,7 @@ TEST(FaultAround, TheOldestAreTakenFirstAndForgottenFirst) {
   EXPECT_FALSE(around.has_deferred());
 }
 
-TEST(FaultAround, WhoReadsOnIntoTheNextWindowHasItFilledAtOnce) {
+TEST(FaultAround, SequentialReadFillsTheNextWindowAtOnce) {
   std::vector<std::uint64_t> bits(FaultAround::words_for(kBlocks));
   FaultAround around(kBlocks, kWindow, bits);
   EXPECT_FALSE(around.add_fault(31));
@@ -58,7 +58,7 @@ TEST(FaultAround, WhoReadsOnIntoTheNextWindowHasItFilledAtOnce) {
   EXPECT_FALSE(around.add_fault(kBlocks - 1)) << "nothing is above";
 }
 
-TEST(FaultAround, WhatIsMissingAgainCountsNoMore) {
+TEST(FaultAround, BlocksMarkedMissingDoNotCount) {
   std::vector<std::uint64_t> bits(FaultAround::words_for(kBlocks));
   FaultAround around(kBlocks, kWindow, bits);
   for (const std::uint32_t block : {300U, 301U, 302U}) EXPECT_FALSE(around.add_fault(block));
@@ -70,7 +70,7 @@ TEST(FaultAround, WhatIsMissingAgainCountsNoMore) {
   EXPECT_FALSE(around.add_fault(301));
 }
 
-/// Fills a piece part by part; says what is wrong with a part.
+/// Fills a piece part by part; returns what is wrong with a part, or nothing.
 std::string fill_in_parts(FaultAround& around, const BlockRun& piece, std::uint32_t block,
                           std::uint32_t limit) {
   const std::uint32_t end = piece.end();
@@ -97,7 +97,7 @@ std::string fill_in_parts(FaultAround& around, const BlockRun& piece, std::uint3
   return "it takes too many parts";
 }
 
-TEST(FaultAround, PartsFillEveryPieceFromEveryState) {
+TEST(FaultAround, NextPartFillsEveryPieceFromEveryState) {
   constexpr std::uint32_t kSize = 8;
   constexpr std::uint32_t kFirst = 60;  // over the border of a word
   for (std::uint32_t first = 0; first < kSize; ++first) {
@@ -120,7 +120,7 @@ TEST(FaultAround, PartsFillEveryPieceFromEveryState) {
   }
 }
 
-TEST(FaultAround, NothingIsAroundAFaultInAWindowOfOne) {
+TEST(FaultAround, WindowOfOneBlockIsNeverDeferred) {
   std::vector<std::uint64_t> bits(FaultAround::words_for(kBlocks));
   FaultAround around(kBlocks, {1, 1}, bits);
   for (std::uint32_t block = 0; block < 5; ++block) EXPECT_FALSE(around.add_fault(block));

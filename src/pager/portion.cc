@@ -22,7 +22,7 @@ std::uint32_t join_pieces(std::span<Piece> pieces, const RegionTable& regions) {
   std::uint32_t joined = 0;
   for (const Piece& piece : pieces) {
     Piece* last = joined > 0 ? &pieces[joined - 1] : nullptr;
-    // What overlaps is of one kind and of one region.
+    // Overlapping pieces are of the same kind and region.
     if (last != nullptr && piece.first <= last->end() && piece.zero == last->zero &&
         regions.find_block(piece.first) == regions.find_block(last->first)) {
       last->count = std::max(last->end(), piece.end()) - last->first;

@@ -21,24 +21,24 @@
 namespace lamina::pager {
 namespace {
 
-/// A fill that keeps meeting unread events gives way to the loop after so many rounds; the faulting
-/// thread is woken and faults again, in turn with those of other VMs.
+/// After this many unread events a fill is given up: the faulting thread is woken and faults again,
+/// so that other VMs get their turn.
 constexpr int kMaxRereads = 4;
 
-/// A detached VM whose REMOVEs do not end by then is up to something.
+/// A VM that keeps sending REMOVEs for longer while it is being detached is malicious.
 constexpr std::uint64_t kMaxDetachNs = 5'000'000'000;
 
 constexpr int kReadAttempts = 3;
 
-/// The words of one of the two kinds of windows; they follow one another.
+/// The bits of one kind of windows; `filled` contains those of both kinds.
 std::span<std::uint64_t> words_of(const os::AnonymousMapping& filled, std::size_t kind,
                                   std::uint32_t block_count) {
   const std::size_t words = FaultAround::words_for(block_count);
   return std::span(reinterpret_cast<std::uint64_t*>(filled.bytes().data()) + kind * words, words);
 }
 
-/// What was written above this must not be moved below it by the compiler. (The processor is no
-/// concern: a process that is killed has done all of its instructions up to one, and none after.)
+/// Keeps the compiler from moving writes across this point. (CPU reordering does not matter: a
+/// killed process has executed all instructions up to some point and none after it.)
 void order_for_successor() { std::atomic_signal_fence(std::memory_order_seq_cst); }
 
 void clear(uffd_msg& slot) {
@@ -82,8 +82,8 @@ Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, VmS
                           RegionTable::create(state.record().regions, state.record().memory_bytes));
   if (!os::may_signal(descriptors.pidfd)) {
     return fail(ErrorKind::kFailed,
-                "process {} is gone, or may not be killed by this one, so that a page that cannot "
-                "be served would leave it hanging; run as the same user or as root",
+                "process {} has ended, or this process may not kill it, so a page that cannot be "
+                "served would make it hang; run as the same user or as root",
                 state.record().pid);
   }
   const auto has_huge_pages = [](const Region& region) {
@@ -93,9 +93,8 @@ Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, VmS
   const auto huge = std::find_if(all.begin(), all.end(), has_huge_pages);
   if (huge != all.end() && !os::has_page(state.record().pid, huge->host_address)) {
     return fail(ErrorKind::kFailed,
-                "process {} has pages of 2 MiB, and its /proc/{}/pagemap cannot be read, so that a "
-                "page that the host lacks could not be told from one that is there; run as the "
-                "same user or as root",
+                "process {} has pages of 2 MiB, and its /proc/{}/pagemap cannot be read, so an "
+                "empty pool of huge pages would go unnoticed; run as the same user or as root",
                 state.record().pid, state.record().pid);
   }
   state.lock_slots();
@@ -104,10 +103,10 @@ Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, VmS
       2 * FaultAround::words_for(chain.mapping().block_count()) * sizeof(std::uint64_t);
   LAMINA_ASSIGN_OR_RETURN(
       os::AnonymousMapping filled,
-      os::AnonymousMapping::map(filled_bytes, "what is filled of a VM", os::MappedPages::kSmall));
+      os::AnonymousMapping::map(filled_bytes, "fill state of a VM", os::MappedPages::kSmall));
   std::unique_ptr<Session> session(new Session(chain, state, std::move(regions), descriptors,
                                                buffer, options, std::move(filled)));
-  session->finish_predecessors_work();
+  session->finish_predecessor_events();
   for (const Region& region : session->regions_.regions()) {
     session->wake(region.host_address, region.size_bytes);
   }
@@ -118,10 +117,10 @@ Session::~Session() {
   while (!stop_populating()) PlanReader::wait_for(*ahead_.front());
 }
 
-void Session::finish_predecessors_work() {
+void Session::finish_predecessor_events() {
   for (const std::span<uffd_msg> slots : {slots_, reread_slots_}) {
     apply_removes(slots);
-    // Faults that were read and not served come again when their threads are woken.
+    // Faults that were read but not served recur when their threads are woken.
     for (uffd_msg& slot : slots) clear(slot);
   }
 }
@@ -177,7 +176,7 @@ std::size_t Session::read_events(std::span<uffd_msg> slots) {
   const auto count = os::uffd_read(fds_.userfaultfd, slots);
   if (count) return *count;
   if (count.error().kind == ErrorKind::kNotFound) {
-    end();  // the address space is gone
+    end();  // the address space no longer exists
   } else {
     fail_closed(count.error().message, 0, 0);
   }
@@ -197,7 +196,7 @@ void Session::refuse_forks(std::span<const uffd_msg> slots) {
   for (const uffd_msg& slot : slots) {
     if (slot.event != UFFD_EVENT_FORK) continue;
     const os::Fd of_child(static_cast<int>(slot.arg.fork.ufd));
-    fail_closed("the process has forked, and its child's memory is not served", 0, 0);
+    fail_closed("the process has forked, and the memory of its child is not served", 0, 0);
   }
 }
 
@@ -267,8 +266,8 @@ Session::Around Session::serve_fault(std::uint64_t address) {
       (address - region->host_address) / region->page_bytes * region->page_bytes;
   const auto block = static_cast<std::uint32_t>((region->memory_offset + page) / kBlockBytes);
   if (options_.record_until_ns != 0) record(block);
-  if (shortage_.is_on() && shortage_.page_bytes() == region->page_bytes) {
-    // Left to wait: all who do are woken when there is a page again.
+  if (shortage_.is_active() && shortage_.page_bytes() == region->page_bytes) {
+    // Not served now: all waiting threads are woken when a page is available again.
     shortage_.add_waiter(os::monotonic_ns());
     return {};
   }
@@ -291,7 +290,7 @@ Session::Around Session::serve_fault(std::uint64_t address) {
 
 void Session::wake(std::uint64_t host_address, std::uint64_t length) {
   const Status woken = os::uffd_wake(fds_.userfaultfd, host_address, length);
-  // A range that has been unmapped has nobody to wake.
+  // An unmapped range has no waiters.
   if (!woken && woken.error().kind != ErrorKind::kNotFound) {
     fail_closed(woken.error().message, host_address, 0);
   }
@@ -301,8 +300,8 @@ Session::Next Session::after_refused_fill(const os::FillResult& result, const Re
                                           std::uint64_t page) {
   switch (result.outcome) {
     case os::FillOutcome::kUnreadEvent:
-      // A REMOVE may have changed what this page is. When there is none to read, its thread has yet
-      // to run: the fault comes again.
+      // A REMOVE may have changed this page. If no event can be read yet, its thread has yet to
+      // run: wake the fault, so that it recurs.
       return reread_events() ? Next::kAgain : Next::kWake;
     case os::FillOutcome::kPresent:
       counters_.present_faults.add(1);
@@ -328,7 +327,7 @@ Session::Next Session::after_refused_fill(const os::FillResult& result, const Re
 }
 
 Session::Around Session::note_fault(const Piece& run) {
-  // A huge page has been filled whole; while faults are recorded, each must come.
+  // A huge page is filled as a whole. While faults are recorded, each block must fault itself.
   if (run.count > 1 || (!run.zero && options_.record_until_ns != 0)) return {};
   FaultAround& windows = run.zero ? zeros_around_ : data_around_;
   return windows.add_fault(run.first) ? Around{&windows, run.first} : Around{};
@@ -350,7 +349,7 @@ bool Session::fill_around(const Around& around, std::uint32_t limit) {
   FaultAround& windows = *around.windows;
   const bool zeros = &windows == &zeros_around_;
   const Region& region = *regions_.find_block(around.block);
-  // Looked at anew: a REMOVE may have been read since.
+  // Determined again: a REMOVE may have been read since.
   const BlockRun piece = piece_around(region, around);
   const BlockRun part = windows.next_part(piece, around.block, limit);
   if (part.count == 0) return false;
@@ -385,7 +384,7 @@ std::uint32_t Session::fill_missing(FaultAround& windows, const Region& region, 
     case os::FillOutcome::kDone:
       return done;
     case os::FillOutcome::kPresent:
-      // With some of it done, the next call tells why it stopped.
+      // If some blocks were filled, the next call shows why it stopped.
       if (done > 0) return done;
       windows.mark_filled({run.first, 1});
       return 1;
@@ -397,7 +396,7 @@ std::uint32_t Session::fill_missing(FaultAround& windows, const Region& region, 
       return 0;
     case os::FillOutcome::kUnreadEvent:
     case os::FillOutcome::kUnmapped:
-    case os::FillOutcome::kNoMemory:  // a fault of one of them tells
+    case os::FillOutcome::kNoMemory:  // handled when one of the blocks faults
       return 0;
   }
   return 0;
@@ -447,7 +446,7 @@ Piece Session::run_at(const Region& region, std::uint32_t block, std::uint32_t m
     run.count = std::min({extent.block_count, most_zeros, region_end - block});
     return run;
   }
-  // Data: over the borders of extents, up to zeros, a removed block, or the limit.
+  // Data: across extents, up to zeros, a removed block, or the limit.
   const std::uint32_t limit = std::min(most_data, region_end - block);
   while (run.count < limit) {
     if (is_removed(block + run.count)) break;
@@ -526,7 +525,7 @@ void Session::fail_closed(const std::string& cause, std::uint64_t host_address,
   if (state_ != SessionState::kServing) return;
   state_ = SessionState::kKilled;
   failure_ = cause;
-  // Killed first: a poisoned page would only be its second line.
+  // Kill first: poisoning the page is only the second line of defence.
   const Status killed = os::kill_process(fds_.pidfd);
   if (!killed) failure_ += "; " + killed.error().message;
   if (length > 0) {
@@ -542,7 +541,7 @@ void Session::give_up(const char* cause) noexcept {
     static_cast<void>(os::kill_process(fds_.pidfd));
     failure_ = cause;
   } catch (const std::exception&) {
-    // Whoever hears of its end kills it once more.
+    // The caller kills the VM again when it learns that the session has ended.
     failure_.clear();
   }
 }
@@ -554,7 +553,7 @@ bool Session::detach() {
       const Status done =
           os::uffd_unregister(fds_.userfaultfd, region.host_address, region.size_bytes);
       if (done) continue;
-      // The kernel says "no memory" of an address space that is gone; a fill tells which it is.
+      // The kernel also reports ENOMEM if the address space is gone; a fill shows which it is.
       if (fill_zeros_at(region).outcome == os::FillOutcome::kProcessGone) {
         end();
       } else {
@@ -564,8 +563,8 @@ bool Session::detach() {
     }
     detached_ns_ = os::monotonic_ns();
   }
-  // Who was giving memory back just before waits until its event is read, and for so long the
-  // kernel refuses to fill (EAGAIN); after that it finds nothing to fill there.
+  // A thread that was giving memory back waits until its event is read. Until then the kernel
+  // refuses to fill (EAGAIN); afterwards the fill finds no registered range.
   const os::FillResult probe = fill_zeros_at(regions_.regions().front());
   if (probe.outcome != os::FillOutcome::kUnreadEvent) {
     state_ = probe.outcome == os::FillOutcome::kProcessGone ? SessionState::kEnded
@@ -574,7 +573,7 @@ bool Session::detach() {
   }
   reread_events();
   if (os::monotonic_ns() - detached_ns_ > kMaxDetachNs) {
-    fail_closed("it kept giving memory back while it was detached", 0, 0);
+    fail_closed("the VM kept giving memory back while it was being detached", 0, 0);
   }
   return state_ != SessionState::kServing;
 }

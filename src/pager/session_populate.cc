@@ -1,8 +1,8 @@
-// Populating: the part of a session that fills what no fault asks for.
+// Populating: the part of a session that fills pages without faults.
 //
-// The plan is cut into portions, which are read ahead and filled in the order of the plan. The
-// position that a successor goes on from is moved when a portion has been filled: what is filled
-// twice for that costs only time, since the kernel refuses pages that are there.
+// The plan is cut into portions, which are read ahead and filled in the order of the plan. After
+// each portion the position is saved for a successor. A successor may fill pages again, which only
+// costs time: the kernel refuses to fill present pages.
 #include <algorithm>
 
 #include "base/block.h"
@@ -13,12 +13,12 @@
 namespace lamina::pager {
 namespace {
 
-/// The position of populating: a run of the plan in the upper half, a block of it in the lower one;
-/// behind the last run, a block of the memory.
+/// A position in the plan: the run in the upper half, the block in the run in the lower half. After
+/// the last run the lower half is a block of the memory.
 constexpr unsigned kRunShift = 32;
 
-/// What a portion covers at most, blocks without data included: 16 MiB, so that zeros cost few
-/// portions and a successor has little to do again.
+/// Plan blocks per portion, including blocks without data: 16 MiB, so that zeros need few portions
+/// and a successor repeats little.
 constexpr std::uint32_t kMaxPlanBlocks = 4096;
 
 }  // namespace
@@ -47,19 +47,19 @@ std::uint64_t Session::plan_after(std::uint64_t position, std::uint32_t blocks) 
 
 Session::Populated Session::populate(std::uint32_t max_blocks) {
   if (options_.plan == nullptr || state_ != SessionState::kServing) return Populated::kDone;
-  if (shortage_.is_on()) return Populated::kWaits;
+  if (shortage_.is_active()) return Populated::kWaits;
   std::uint32_t left = std::min(max_blocks, kPortionBlocks);
   while (left > 0) {
-    // First: what is planned is read while the next one is copied. And a portion that is given back
-    // goes to the session after this one.
+    // Plan first, so that the reader works while this thread copies. A portion that is given back
+    // goes to the next session.
     plan_ahead();
     if (ahead_count_ == 0) return plan_ended_ ? Populated::kDone : Populated::kWaits;
     Portion& portion = *ahead_.front();
     const PortionState state = portion.state.load(std::memory_order_acquire);
     if (state == PortionState::kPosted || state == PortionState::kReading) {
-      // Not while faults come, which would wait for it.
-      const bool helped = max_blocks >= kPortionBlocks && options_.reader->help();
-      return helped ? Populated::kMore : Populated::kWaits;
+      // A small limit means that faults are pending, which would wait for the read.
+      const bool was_read = max_blocks >= kPortionBlocks && options_.reader->read_one();
+      return was_read ? Populated::kMore : Populated::kWaits;
     }
     const bool filled = fill_portion(portion, left);
     if (state_ != SessionState::kServing) return Populated::kDone;
@@ -127,7 +127,8 @@ Session::PlannedPiece Session::plan_piece(const BlockRun& next, std::uint32_t ro
     if (has_it || left_out || is_removed_page(page.first)) return {{}, settled};
     return room < page.count ? PlannedPiece{} : PlannedPiece{page, settled};
   }
-  // What was given back is zeros when it is touched; filling it would undo the balloon's work.
+  // Blocks that were given back become zeros when they are touched. Filling them would undo the
+  // balloon's work.
   if (is_removed(next.first)) {
     const auto region_end =
         static_cast<std::uint32_t>((region->memory_offset + region->size_bytes) / kBlockBytes);
@@ -177,15 +178,15 @@ std::uint32_t Session::fill_piece(const Portion& portion, std::uint32_t limit) {
   const Region& region = *regions_.find_block(piece.first);
   if (region.page_bytes == kHugePageBytes) return fill_page_piece(portion, region, piece.first);
   const std::uint32_t block = piece.first + portion.next_block;
-  // Looked at anew: a REMOVE may have been read since it was planned.
+  // Checked again: a REMOVE may have been read since the portion was planned.
   const std::uint32_t count = alike(block, std::min(piece.count - portion.next_block, limit));
   if (is_removed(block)) return count;
   while (true) {
     const Piece run{{block, std::min(count, populate_limit_)}, piece.zero};
     const os::FillResult result = fill_from(portion, region, run);
     if (state_ != SessionState::kServing) return 0;
-    // Stopped part of the way, at a page that is there or at an unread event: the next fill tells.
-    // At its first page it was there.
+    // If the fill stopped after some pages, the next fill shows why. If it stopped at the first
+    // page with kPresent, that page is present.
     const bool present = result.outcome == os::FillOutcome::kPresent && result.bytes_done == 0;
     const std::uint32_t done =
         present ? 1 : static_cast<std::uint32_t>(result.bytes_done / kBlockBytes);
@@ -217,7 +218,7 @@ std::uint32_t Session::fill_page_piece(const Portion& portion, const Region& reg
 }
 
 os::FillResult Session::fill_from(const Portion& portion, const Region& region, const Piece& run) {
-  // What could not be read ahead is read once more, now that it is needed, and fails closed.
+  // Data that could not be read ahead is read again here; fill() fails closed.
   if (run.zero || portion.state.load(std::memory_order_relaxed) != PortionState::kRead) {
     return fill(region, run);
   }
@@ -231,7 +232,7 @@ os::FillResult Session::fill_from(const Portion& portion, const Region& region, 
 std::uint32_t Session::after_refused_populate(const os::FillResult& result, const Region& region,
                                               std::uint32_t block) {
   if (result.outcome == os::FillOutcome::kNoMemory) {
-    // Nobody waits for what is populated, unless the server wants to leave the VM.
+    // No thread waits for populated pages, except when the server wants to detach from the VM.
     begin_shortage(region, address_of(region, block), options_.plan->to_detach);
   }
   if (result.outcome == os::FillOutcome::kProcessGone) end();
@@ -264,7 +265,7 @@ void Session::set_plan(const PopulatePlan* plan, PlanReader* reader) {
   while (!stop_populating()) PlanReader::wait_for(*ahead_.front());
   options_.plan = plan;
   options_.reader = reader;
-  if (plan->to_detach && shortage_.is_on()) shortage_.add_waiter(os::monotonic_ns());
+  if (plan->to_detach && shortage_.is_active()) shortage_.add_waiter(os::monotonic_ns());
   vm_.populate_position().set(0);
   planned_position_ = 0;
   plan_ended_ = false;
