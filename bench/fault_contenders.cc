@@ -105,7 +105,7 @@ Contender touching_file(const FaultSetting& setting) {
 }
 
 Contender populating(const std::string& name, const FaultSetting& setting, const ServerMaker& maker,
-                     const std::vector<format::BlockRun>& runs) {
+                     const std::vector<BlockRun>& runs) {
   const auto running = std::make_shared<Running>();
   return {name, [=] { return prepare(*running, setting, maker, ""); },
           [=, &runs] { return running->server->populate(runs); },

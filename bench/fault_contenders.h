@@ -59,6 +59,6 @@ Contender touching_file(const FaultSetting& setting);
 /// From the first of `runs` to the last, with nobody faulting. After the first run the guest
 /// touches setting.touches and is checked.
 Contender populating(const std::string& name, const FaultSetting& setting, const ServerMaker& maker,
-                     const std::vector<format::BlockRun>& runs);
+                     const std::vector<BlockRun>& runs);
 
 }  // namespace lamina::bench

@@ -15,7 +15,7 @@
 namespace lamina::bench {
 namespace {
 
-using Runs = std::vector<format::BlockRun>;
+using Runs = std::vector<BlockRun>;
 
 constexpr std::uint32_t kLayers = 8;
 constexpr std::uint32_t kBlocks = 65536;  // 256 MiB
@@ -30,8 +30,8 @@ std::vector<std::uint32_t> run_lengths(const Bench& bench) {
 Status add_populating(Bench& bench, Curve& curve, double x, const FaultInput& input,
                       const Runs& runs) {
   std::vector<std::uint32_t> touches;
-  for (const format::BlockRun& run : runs) {
-    for (std::uint32_t i = 0; i < run.block_count; ++i) touches.push_back(run.guest_block + i);
+  for (const BlockRun& run : runs) {
+    for (std::uint32_t i = 0; i < run.count; ++i) touches.push_back(run.first + i);
   }
   const FaultSetting setting{&input, &touches, placements().back(), false};
   LAMINA_ASSIGN_OR_RETURN(const auto reader, start_reader(setting));

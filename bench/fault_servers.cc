@@ -88,11 +88,11 @@ Status SessionServer::handle_events() {
 }
 
 Status SessionServer::do_more() {
-  session_->fill_put_off();
+  session_->fill_deferred();
   return check();
 }
 
-Status SessionServer::populate(std::span<const format::BlockRun> runs) {
+Status SessionServer::populate(std::span<const BlockRun> runs) {
   plan_.first.assign(runs.begin(), runs.end());
   session_->set_plan(&plan_, reader_.get());
   while (true) {
@@ -145,20 +145,20 @@ std::uint32_t FloorServer::fill(std::uint32_t block, const pager::FaultLimits& l
 
 bool FloorServer::fill_around(std::uint32_t block, std::uint32_t limit) {
   pager::FaultAround& windows = windows_of(block);
-  const format::BlockRun window = windows.window_of(block);
-  const std::uint32_t window_end = window.guest_block + window.block_count;
+  const BlockRun window = windows.window_of(block);
+  const std::uint32_t window_end = window.end();
   std::uint32_t first = block;
-  while (first > window.guest_block && input_.is_zero(first - 1) == input_.is_zero(block)) --first;
-  const format::BlockRun piece{first, std::min(window_end, input_.run_end(block)) - first};
-  const format::BlockRun part = windows.next_part(piece, block, limit);
-  const std::uint32_t end = part.guest_block + part.block_count;
-  for (std::uint32_t at = part.guest_block; at < end; ++at) {
+  while (first > window.first && input_.is_zero(first - 1) == input_.is_zero(block)) --first;
+  const BlockRun piece{first, std::min(window_end, input_.run_end(block)) - first};
+  const BlockRun part = windows.next_part(piece, block, limit);
+  const std::uint32_t end = part.end();
+  for (std::uint32_t at = part.first; at < end; ++at) {
     const std::uint32_t missing = windows.missing_from(at, end);
     if (missing == 0) continue;
     fill(at, {missing, missing});
     windows.mark_filled({at, missing});
   }
-  return windows.next_part(piece, block, limit).block_count > 0;
+  return windows.next_part(piece, block, limit).count > 0;
 }
 
 Status FloorServer::handle_events() {
@@ -178,10 +178,10 @@ Status FloorServer::handle_events() {
 }
 
 Status FloorServer::do_more() {
-  const bool data = data_around_.has_put_off();
+  const bool data = data_around_.has_deferred();
   pager::FaultAround& windows = data ? data_around_ : zeros_around_;
   const std::uint32_t limit = data ? pager::kDataPartBlocks : pager::kZeroPartBlocks;
-  if (!fill_around(windows.oldest_put_off(), limit)) windows.drop_oldest_put_off();
+  if (!fill_around(windows.oldest_deferred(), limit)) windows.drop_oldest_deferred();
   return check();
 }
 
@@ -190,11 +190,11 @@ Status FloorServer::check() const {
   return {};
 }
 
-Status FloorServer::populate(std::span<const format::BlockRun> runs) {
-  for (const format::BlockRun& run : runs) {
-    for (std::uint32_t done = 0; done < run.block_count;) {
-      const std::uint32_t limit = std::min(run.block_count - done, kPortionBlocks);
-      done += fill(run.guest_block + done, {limit, limit});
+Status FloorServer::populate(std::span<const BlockRun> runs) {
+  for (const BlockRun& run : runs) {
+    for (std::uint32_t done = 0; done < run.count;) {
+      const std::uint32_t limit = std::min(run.count - done, kPortionBlocks);
+      done += fill(run.first + done, {limit, limit});
     }
   }
   return check();
@@ -218,10 +218,10 @@ Status PlainServer::handle_events() {
   return for_each_fault(userfaultfd_, address_, [&](std::uint32_t block) { return fill(block); });
 }
 
-Status PlainServer::populate(std::span<const format::BlockRun> runs) {
-  for (const format::BlockRun& run : runs) {
-    for (std::uint32_t i = 0; i < run.block_count; ++i) {
-      LAMINA_RETURN_IF_ERROR(fill(run.guest_block + i));
+Status PlainServer::populate(std::span<const BlockRun> runs) {
+  for (const BlockRun& run : runs) {
+    for (std::uint32_t i = 0; i < run.count; ++i) {
+      LAMINA_RETURN_IF_ERROR(fill(run.first + i));
     }
   }
   return {};

@@ -32,7 +32,7 @@ class FaultServer {
   /// Does some of it.
   virtual Status do_more() { return {}; }
   /// Fills all blocks of these runs, in order, with nobody faulting.
-  virtual Status populate(std::span<const format::BlockRun> runs) = 0;
+  virtual Status populate(std::span<const BlockRun> runs) = 0;
 };
 
 /// Polls and serves until the guest has done what it was told.
@@ -47,9 +47,9 @@ class SessionServer : public FaultServer {
                                                        const pager::FaultLimits& limits,
                                                        std::shared_ptr<pager::PlanReader> reader);
   Status handle_events() override;
-  [[nodiscard]] bool has_more() const override { return session_->has_put_off(); }
+  [[nodiscard]] bool has_more() const override { return session_->has_deferred(); }
   Status do_more() override;
-  Status populate(std::span<const format::BlockRun> runs) override;
+  Status populate(std::span<const BlockRun> runs) override;
 
  private:
   explicit SessionServer(pager::VmState state)
@@ -82,10 +82,10 @@ class FloorServer : public FaultServer {
               const pager::FaultLimits& limits, FloorSource source, FloorOrder order);
   Status handle_events() override;
   [[nodiscard]] bool has_more() const override {
-    return data_around_.has_put_off() || zeros_around_.has_put_off();
+    return data_around_.has_deferred() || zeros_around_.has_deferred();
   }
   Status do_more() override;
-  Status populate(std::span<const format::BlockRun> runs) override;
+  Status populate(std::span<const BlockRun> runs) override;
 
  private:
   /// Fills the run at `block`, `limits` at most; returns its blocks.
@@ -117,7 +117,7 @@ class PlainServer : public FaultServer {
  public:
   PlainServer(const ConnectedGuest& guest, const FaultInput& input);
   Status handle_events() override;
-  Status populate(std::span<const format::BlockRun> runs) override;
+  Status populate(std::span<const BlockRun> runs) override;
 
  private:
   Status fill(std::uint32_t block);

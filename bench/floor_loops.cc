@@ -42,11 +42,11 @@ Status move_range(int fd, std::uint64_t offset, std::uint64_t length, int to,
 Status move_extents(const std::string& path, int to) {
   LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
                           os::open_regular(AT_FDCWD, path, O_RDONLY, path));
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<os::DataExtent> extents,
-                          os::data_extents(file.fd.get(), file.facts.size_bytes, path));
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> extents,
+                          os::written_ranges(file.fd.get(), file.facts.size_bytes, path));
   std::vector<std::byte> buffer(kReadBytes);
   std::uint64_t written = 0;
-  for (const os::DataExtent& extent : extents) {
+  for (const ByteRange& extent : extents) {
     LAMINA_RETURN_IF_ERROR(
         move_range(file.fd.get(), extent.offset, extent.length, to, written, buffer, path));
     written += extent.length;
@@ -154,11 +154,11 @@ Status do_ingest_syncs(const std::string& store, const std::string& data_file,
   return os::remove_file(AT_FDCWD, journal, journal);
 }
 
-Status clone_moves(const engine::Chain& chain, std::span<const mapping::Move> moves,
+Status clone_moves(const engine::Chain& chain, std::span<const mapping::Extent> moves,
                    const std::string& destination) {
   LAMINA_ASSIGN_OR_RETURN(const os::Fd to, create(destination));
   std::uint64_t end = 0;
-  for (const mapping::Move& move : moves) {
+  for (const mapping::Extent& move : moves) {
     const std::uint64_t length = move.block_count * kBlockBytes;
     LAMINA_RETURN_IF_ERROR(clone_range(chain.layer(move.layer).fd(),
                                        move.storage_block * kBlockBytes, to.get(), end, length,
@@ -168,11 +168,11 @@ Status clone_moves(const engine::Chain& chain, std::span<const mapping::Move> mo
   return {};
 }
 
-Status copy_moves(const engine::Chain& chain, std::span<const mapping::Move> moves,
+Status copy_moves(const engine::Chain& chain, std::span<const mapping::Extent> moves,
                   const std::string& destination) {
   LAMINA_ASSIGN_OR_RETURN(const os::Fd to, create(destination));
   off64_t end = 0;
-  for (const mapping::Move& move : moves) {
+  for (const mapping::Extent& move : moves) {
     auto from = static_cast<off64_t>(move.storage_block * kBlockBytes);
     for (std::uint64_t rest = move.block_count * kBlockBytes; rest > 0;) {
       const ssize_t count =
@@ -222,7 +222,7 @@ Status read_stored_blocks(const engine::Chain& chain) {
   std::vector<std::byte> buffer(kReadBytes);
   for (const engine::Layer& layer : chain.layers()) {
     if (!layer.trailer()) continue;
-    for (const format::StoredExtent& extent : layer.trailer()->extents) {
+    for (const mapping::StoredExtent& extent : layer.trailer()->extents) {
       LAMINA_RETURN_IF_ERROR(move_range(layer.fd(), extent.storage_block * kBlockBytes,
                                         extent.block_count * kBlockBytes, -1, 0, buffer,
                                         layer.path()));

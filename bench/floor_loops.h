@@ -47,11 +47,11 @@ Status do_ingest_syncs(const std::string& store, const std::string& data_file,
 Status make_sync_store(const std::string& store);
 
 /// One FICLONERANGE per move, back to back into the new file `destination`.
-Status clone_moves(const engine::Chain& chain, std::span<const mapping::Move> moves,
+Status clone_moves(const engine::Chain& chain, std::span<const mapping::Extent> moves,
                    const std::string& destination);
 
 /// One copy_file_range per move.
-Status copy_moves(const engine::Chain& chain, std::span<const mapping::Move> moves,
+Status copy_moves(const engine::Chain& chain, std::span<const mapping::Extent> moves,
                   const std::string& destination);
 
 /// Syncs a file, or a directory, and its parent.

@@ -108,7 +108,7 @@ Contender DiffContenders::open_parent() {
       "open",
       {},
       [this]() -> Status {
-        LAMINA_RETURN_IF_ERROR(store::open_snapshot(parent_.youngest, engine::Checksums::kLeave));
+        LAMINA_RETURN_IF_ERROR(store::open_snapshot(parent_.youngest, engine::Checksums::kSkip));
         return {};
       },
       {},

@@ -66,7 +66,7 @@ void MappingContenders::draw_changes(const Sizes& sizes, std::uint32_t end) {
   for (std::uint32_t i = 0; i < sizes.changes; ++i) {
     const auto start = static_cast<std::uint32_t>(2 * half * i + random() % half);
     const auto count = static_cast<std::uint32_t>(1 + random() % std::min(kLongest, half));
-    changes_.push_back({start, count, false, storage});
+    changes_.push_back({start, count, mapping::kNewLayer, storage});
     plain_changes_.push_back(
         {start * kBlockBytes, count * kBlockBytes, new_layer_, storage * kBlockBytes});
     storage += count;

@@ -51,7 +51,7 @@ class MappingContenders {
   format::Header header_;
   PlainHeader plain_;
   std::vector<std::uint32_t> blocks_;  // to look up
-  std::vector<mapping::Change> changes_;
+  std::vector<mapping::Extent> changes_;
   PlainMapping plain_changes_;
   Uuid new_layer_ = Uuid::random();
 

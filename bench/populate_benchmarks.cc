@@ -17,7 +17,7 @@
 namespace lamina::bench {
 namespace {
 
-using Runs = std::vector<format::BlockRun>;
+using Runs = std::vector<BlockRun>;
 
 constexpr std::uint64_t kSeed = 11;
 /// "85 % of the bare rate" as times.
@@ -44,8 +44,8 @@ Runs draw_working_set(const FaultInput& input) {
 
 std::vector<std::uint32_t> blocks_of(const Runs& runs) {
   std::vector<std::uint32_t> blocks;
-  for (const format::BlockRun& run : runs) {
-    for (std::uint32_t i = 0; i < run.block_count; ++i) blocks.push_back(run.guest_block + i);
+  for (const BlockRun& run : runs) {
+    for (std::uint32_t i = 0; i < run.count; ++i) blocks.push_back(run.first + i);
   }
   return blocks;
 }

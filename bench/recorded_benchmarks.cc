@@ -133,7 +133,7 @@ Status run_guest_populate(Bench& bench, const SnapshotChain& chain, const Record
                           FaultInput::create(chain.youngest, chain.directory + "/materialized"));
   const auto touches = blocks_in_order(input->block_count());
   const FaultSetting setting{input.get(), &touches, placements().back(), false};
-  const std::vector<format::BlockRun> all = {{0, input->block_count()}};
+  const std::vector<BlockRun> all = {{0, input->block_count()}};
   LAMINA_ASSIGN_OR_RETURN(const auto reader, start_reader(setting));
   Comparison comparison = comparison_of("guest/populate", guest);
   comparison.what = "all of the memory of a real guest, 2 MiB at a time";

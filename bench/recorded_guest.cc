@@ -37,10 +37,10 @@ Result<std::vector<std::string>> find_files(const std::string& directory) {
 /// The runs of data that a file holds; those of zeros are of version 0.
 Result<std::vector<DirtyRun>> read_runs(int fd, std::uint64_t bytes, std::uint32_t version,
                                         const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const auto extents, os::data_extents(fd, bytes, path));
+  LAMINA_ASSIGN_OR_RETURN(const auto extents, os::written_ranges(fd, bytes, path));
   std::vector<DirtyRun> runs;
   std::vector<std::byte> block(kBlockBytes);
-  for (const os::DataExtent& extent : extents) {
+  for (const ByteRange& extent : extents) {
     const std::uint64_t end = extent.offset + extent.length;
     for (std::uint64_t at = extent.offset / kBlockBytes * kBlockBytes; at < end;
          at += kBlockBytes) {

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/shown_text.h"
+#include "base/escape.h"
 #include "check.h"
 #include "cli/command_line.h"
 
@@ -46,7 +46,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const lamina::Error& error = invocation.error();
   check(error.kind == lamina::ErrorKind::kUsage);
   check(!error.message.empty() && error.message.size() <= size + kMaxWordsBytes);
-  const std::string line = lamina::shown_line(error.message);
-  check(lamina::shown_line(line) == line);
+  const std::string line = lamina::escaped_line(error.message);
+  check(lamina::escaped_line(line) == line);
   return 0;
 }

@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "base/shown_text.h"
+#include "base/escape.h"
 #include "check.h"
 #include "daemon/requests.h"
 #include "daemon/routes.h"
@@ -47,10 +47,10 @@ Request request_of(std::string_view input) {
 }
 
 void check_error(const Error& error) {
-  constexpr std::size_t kMaxMessageBytes = 2 * kMaxShownValueBytes + 512;
+  constexpr std::size_t kMaxMessageBytes = 2 * kMaxEscapedValueBytes + 512;
   check(error.kind == ErrorKind::kUsage);
   check(!error.message.empty() && error.message.size() <= kMaxMessageBytes);
-  check(shown_line(error.message) == error.message);
+  check(escaped_line(error.message) == error.message);
 }
 
 template <typename T>

@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <string>
 
-#include "base/shown_text.h"
+#include "base/escape.h"
 #include "check.h"
 #include "http/exchange.h"
 #include "os/fd.h"
@@ -31,21 +31,21 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const os::Fd peer(ends[1]);
   check(::send(peer.get(), data, size, MSG_NOSIGNAL) == static_cast<ssize_t>(size));
   check(::shutdown(peer.get(), SHUT_WR) == 0);
-  http::Patience patience;
-  patience.timeout = std::chrono::seconds(5);
-  patience.max_answer_bytes = kMaxAnswerBytes;
-  const auto done = http::exchange(ours.get(), {"POST", "/v1/pause", "{}"}, patience);
+  http::WaitLimits limits;
+  limits.timeout = std::chrono::seconds(5);
+  limits.max_response_bytes = kMaxAnswerBytes;
+  const auto done = http::exchange(ours.get(), {"POST", "/v1/pause", "{}"}, limits);
   check(done.sent);
-  if (done.answer) {
-    check(done.answer->body.size() <= kMaxAnswerBytes);
-    check(done.answer->status >= 100 && done.answer->status < 1000);
+  if (done.response) {
+    check(done.response->body.size() <= kMaxAnswerBytes);
+    check(done.response->status >= 100 && done.response->status < 1000);
     return 0;
   }
-  const Error& error = done.answer.error();
+  const Error& error = done.response.error();
   constexpr std::size_t kMaxMessageBytes = 200;
   check(error.kind == ErrorKind::kFailed);
   check(!error.message.empty() && error.message.size() <= kMaxMessageBytes);
-  check(shown_line(error.message) == error.message);
-  check(error.message.find("no answer within") == std::string::npos);
+  check(escaped_line(error.message) == error.message);
+  check(error.message.find("no response within") == std::string::npos);
   return 0;
 }

@@ -51,7 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (without->stored_blocks() != trailer->checksums.size()) std::abort();
   without->checksums = trailer->checksums;
   if (*without != *trailer) std::abort();
-  for (const StoredExtent& extent : trailer->extents) {
+  for (const lamina::mapping::StoredExtent& extent : trailer->extents) {
     if (find_stored(*trailer, extent.guest_block) != &extent) std::abort();
     if (extent.checksum_index + extent.block_count > trailer->checksums.size()) std::abort();
     if (extent.storage_block + extent.block_count > trailer->data_blocks) std::abort();

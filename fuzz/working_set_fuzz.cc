@@ -22,8 +22,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto decoded = decode_working_set(bytes);
   if (!decoded) return 0;
   for (const BlockRun& run : decoded->runs) {
-    if (run.block_count == 0 || std::uint64_t{run.guest_block} + run.block_count >
-                                    lamina::blocks_for(decoded->memory_bytes)) {
+    if (run.count == 0 ||
+        std::uint64_t{run.first} + run.count > lamina::blocks_for(decoded->memory_bytes)) {
       std::abort();
     }
   }

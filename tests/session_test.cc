@@ -389,7 +389,7 @@ TEST_F(EmptyPoolTest, IsWaitedForWithoutABusyLoopUntilThereArePagesAgain) {
   serve_until_a_page_is_lacking();
   ASSERT_FALSE(HasFatalFailure());
   const std::string note = session_->take_note();
-  EXPECT_NE(note.find("lacks a page of 2048 KiB"), std::string::npos) << note;
+  EXPECT_NE(note.find("has no page of 2048 KiB"), std::string::npos) << note;
   EXPECT_NE(note.find("vm.nr_hugepages"), std::string::npos) << note;
   serve_in_vain(8);
   ASSERT_FALSE(HasFatalFailure());
@@ -402,12 +402,12 @@ TEST_F(EmptyPoolTest, IsWaitedForWithoutABusyLoopUntilThereArePagesAgain) {
   }
   EXPECT_EQ(tests::wait_for(process_), 0) << session_->failure();
   EXPECT_EQ(session_->state(), SessionState::kEnded) << session_->failure();
-  EXPECT_NE(session_->take_note().find("has the page that it lacked"), std::string::npos);
+  EXPECT_NE(session_->take_note().find("is available again"), std::string::npos);
   session_.reset();
 }
 
 TEST_F(EmptyPoolTest, ThatStaysEmptyKillsTheVmInTheEnd) {
-  shortage_.patience_ns = 100'000'000;
+  shortage_.timeout_ns = 100'000'000;
   start_guest([&](std::span<GuestRegion> regions) { return compare(regions); });
   ASSERT_FALSE(HasFatalFailure());
   while (session_->step(1000) == SessionState::kServing) {
@@ -695,7 +695,7 @@ TEST_F(SessionTest, WhatIsAroundAFaultIsFilledWhenNobodyWaits) {
   for (const std::uint64_t pages : filled_pages) {
     if (pages > pages_before) ++faults;
     while (counters.data_faults.get() + counters.zero_faults.get() < faults ||
-           session_->has_put_off()) {
+           session_->has_deferred()) {
       ASSERT_EQ(session_->step(1000), SessionState::kServing) << session_->failure();
     }
     ASSERT_EQ(counters.data_bytes.get() + counters.zero_bytes.get(), pages * kPage);
@@ -743,10 +743,10 @@ TEST_F(SessionTest, WhatIsGivenBackAfterItWasPutOffIsZeros) {
     session_->handle_events();
   };
   while (state_->counters().data_faults.get() == 0 && !HasFatalFailure()) handle_next();
-  EXPECT_TRUE(session_->has_put_off());
+  EXPECT_TRUE(session_->has_deferred());
   pace.let_go_on();
   while (state_->counters().removes.get() == 0 && !HasFatalFailure()) handle_next();
-  while (session_->has_put_off()) session_->fill_put_off();
+  while (session_->has_deferred()) session_->fill_deferred();
   pace.let_go_on();
   while (session_->step(1000) == SessionState::kServing) {
   }
@@ -755,7 +755,7 @@ TEST_F(SessionTest, WhatIsGivenBackAfterItWasPutOffIsZeros) {
 }
 
 /// Several faults in one window, all of them before anything that is put off is filled.
-struct PutOff {
+struct Deferred {
   const char* name;
   std::vector<std::size_t> region_pages;
   std::vector<bool> zeros;           ///< which pages of the memory are zeros
@@ -773,25 +773,27 @@ std::vector<bool> zeros_between(std::size_t pages, std::size_t first, std::size_
   return zeros;
 }
 
-std::ostream& operator<<(std::ostream& out, const PutOff& put_off) { return out << put_off.name; }
+std::ostream& operator<<(std::ostream& out, const Deferred& deferred) {
+  return out << deferred.name;
+}
 
-class PutOffTest : public ServedSession, public testing::WithParamInterface<PutOff> {};
+class DeferredFillTest : public ServedSession, public testing::WithParamInterface<Deferred> {};
 
-TEST_P(PutOffTest, IsFilledInPartsToTheEndAndNotBeyond) {
-  const PutOff& put_off = GetParam();
-  const std::size_t pages = put_off.zeros.size();
+TEST_P(DeferredFillTest, IsFilledInPartsToTheEndAndNotBeyond) {
+  const Deferred& deferred = GetParam();
+  const std::size_t pages = deferred.zeros.size();
   memory_.resize(pages * kPage);
   for (std::size_t page = 0; page < pages; ++page) {
-    if (put_off.zeros[page]) continue;
+    if (deferred.zeros[page]) continue;
     std::fill_n(&memory_[page * kPage], kPage, static_cast<std::byte>(1 + page % 255));
   }
   make_snapshot_of_memory();
   ASSERT_FALSE(HasFatalFailure());
-  std::fill(memory_.begin() + static_cast<std::ptrdiff_t>(put_off.given_back_first * kPage),
-            memory_.begin() + static_cast<std::ptrdiff_t>(put_off.given_back_end * kPage),
+  std::fill(memory_.begin() + static_cast<std::ptrdiff_t>(deferred.given_back_first * kPage),
+            memory_.begin() + static_cast<std::ptrdiff_t>(deferred.given_back_end * kPage),
             std::byte{0});
   std::vector<std::size_t> region_bytes;
-  for (const std::size_t count : put_off.region_pages) region_bytes.push_back(count * kPage);
+  for (const std::size_t count : deferred.region_pages) region_bytes.push_back(count * kPage);
   const Pace pace;
   start_unserved(region_bytes, [&](std::span<GuestRegion> regions) {
     std::vector<std::byte*> page_at;
@@ -800,13 +802,13 @@ TEST_P(PutOffTest, IsFilledInPartsToTheEndAndNotBeyond) {
         page_at.push_back(region.memory + i * kPage);
       }
     }
-    for (std::size_t i = put_off.given_back_first; i < put_off.given_back_end; ++i) {
+    for (std::size_t i = deferred.given_back_first; i < deferred.given_back_end; ++i) {
       ::madvise(page_at[i], kPage, MADV_DONTNEED);
     }
     const auto is_right = [&](std::size_t page) {
       return std::memcmp(page_at[page], &memory_[page * kPage], kPage) == 0;
     };
-    for (const std::size_t page : put_off.touches) {
+    for (const std::size_t page : deferred.touches) {
       if (!is_right(page)) return 1;
     }
     pace.wait();
@@ -815,7 +817,7 @@ TEST_P(PutOffTest, IsFilledInPartsToTheEndAndNotBeyond) {
       const std::vector<bool> pages_there = present(region, region.size_bytes / kPage);
       there.insert(there.end(), pages_there.begin(), pages_there.end());
     }
-    if (there != zeros_between(pages, put_off.expected_first, put_off.expected_end)) return 2;
+    if (there != zeros_between(pages, deferred.expected_first, deferred.expected_end)) return 2;
     for (std::size_t page = 0; page < pages; ++page) {
       if (!is_right(page)) return 3;
     }
@@ -827,17 +829,17 @@ TEST_P(PutOffTest, IsFilledInPartsToTheEndAndNotBeyond) {
   begin_session(snapshot->chain, std::move(handshake_));
   ASSERT_TRUE(session_);
   const VmCounters& counters = state_->counters();
-  while (counters.data_faults.get() + counters.zero_faults.get() < put_off.touches.size()) {
+  while (counters.data_faults.get() + counters.zero_faults.get() < deferred.touches.size()) {
     pollfd waiting{userfaultfd_.get(), POLLIN, 0};
     ASSERT_EQ(::poll(&waiting, 1, 20'000), 1);
     session_->handle_events();
     ASSERT_EQ(session_->state(), SessionState::kServing) << session_->failure();
   }
-  EXPECT_TRUE(session_->has_put_off());
+  EXPECT_TRUE(session_->has_deferred());
   std::size_t parts = 0;
-  while (session_->has_put_off()) {
-    ASSERT_LE(++parts, put_off.touches.size() * (512 / kZeroPartBlocks + 2));
-    ASSERT_EQ(session_->fill_put_off(), SessionState::kServing) << session_->failure();
+  while (session_->has_deferred()) {
+    ASSERT_LE(++parts, deferred.touches.size() * (512 / kZeroPartBlocks + 2));
+    ASSERT_EQ(session_->fill_deferred(), SessionState::kServing) << session_->failure();
   }
   pace.let_go_on();
   while (session_->step(1000) == SessionState::kServing) {
@@ -847,40 +849,40 @@ TEST_P(PutOffTest, IsFilledInPartsToTheEndAndNotBeyond) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Cases, PutOffTest,
+    Cases, DeferredFillTest,
     testing::Values(
-        PutOff{"zeros before data", {1024}, zeros_between(1024, 0, 300), {299, 298}, 0, 300},
-        PutOff{"zeros after data", {1024}, zeros_between(1024, 300, 1024), {300, 301}, 300, 512},
-        PutOff{"zeros, the window in the middle",
-               {1536},
-               zeros_between(1536, 0, 1536),
-               {800, 799, 801},
-               512,
-               1024},
-        PutOff{"data beside what was given back",
-               {64},
-               zeros_between(64, 0, 0),
-               {15, 14},
-               0,
-               16,
-               16,
-               24},
-        PutOff{"data from below", {64}, zeros_between(64, 0, 0), {16, 17}, 16, 32},
-        PutOff{"data with what was given back in the middle",
-               {64},
-               zeros_between(64, 0, 0),
-               {26, 27},
-               24,
-               32,
-               20,
-               24},
-        PutOff{
+        Deferred{"zeros before data", {1024}, zeros_between(1024, 0, 300), {299, 298}, 0, 300},
+        Deferred{"zeros after data", {1024}, zeros_between(1024, 300, 1024), {300, 301}, 300, 512},
+        Deferred{"zeros, the window in the middle",
+                 {1536},
+                 zeros_between(1536, 0, 1536),
+                 {800, 799, 801},
+                 512,
+                 1024},
+        Deferred{"data beside what was given back",
+                 {64},
+                 zeros_between(64, 0, 0),
+                 {15, 14},
+                 0,
+                 16,
+                 16,
+                 24},
+        Deferred{"data from below", {64}, zeros_between(64, 0, 0), {16, 17}, 16, 32},
+        Deferred{"data with what was given back in the middle",
+                 {64},
+                 zeros_between(64, 0, 0),
+                 {26, 27},
+                 24,
+                 32,
+                 20,
+                 24},
+        Deferred{
             "data at the memory's end", {1000}, zeros_between(1000, 0, 0), {999, 998}, 992, 1000},
-        PutOff{
+        Deferred{
             "zeros at the memory's end", {612}, zeros_between(612, 0, 612), {611, 610}, 512, 612},
-        PutOff{"a region's end", {100, 500}, zeros_between(600, 0, 600), {99, 98}, 0, 100},
-        PutOff{"a region's start", {100, 500}, zeros_between(600, 0, 600), {100, 101}, 100, 512},
-        PutOff{"data at a region's end", {24, 40}, zeros_between(64, 0, 0), {23, 22}, 16, 24}),
+        Deferred{"a region's end", {100, 500}, zeros_between(600, 0, 600), {99, 98}, 0, 100},
+        Deferred{"a region's start", {100, 500}, zeros_between(600, 0, 600), {100, 101}, 100, 512},
+        Deferred{"data at a region's end", {24, 40}, zeros_between(64, 0, 0), {23, 22}, 16, 24}),
     [](const auto& info) {
       std::string name = info.param.name;
       std::erase_if(name, [](char c) { return std::isalpha(static_cast<unsigned char>(c)) == 0; });
@@ -1033,8 +1035,8 @@ TEST(Handshake, SilentClosingAndLyingPeersAreRefusedInTime) {
                 static_cast<ssize_t>(text.size()));
     };
   };
-  EXPECT_NE(receive([](int) {}).find("no whole handshake"), std::string::npos);
-  EXPECT_NE(receive(send("[{\"base")).find("no whole handshake"), std::string::npos);
+  EXPECT_NE(receive([](int) {}).find("did not complete the handshake"), std::string::npos);
+  EXPECT_NE(receive(send("[{\"base")).find("did not complete the handshake"), std::string::npos);
   EXPECT_NE(receive([](int socket) { ::shutdown(socket, SHUT_WR); }).find("closed the socket"),
             std::string::npos);
   EXPECT_NE(receive(send("[]")).find("without a userfaultfd"), std::string::npos);

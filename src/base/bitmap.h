@@ -1,4 +1,4 @@
-// Ranges of bits in an array of words, bit 0 the lowest of the first word.
+// Ranges of bits in an array of words. Bit 0 is the lowest bit of the first word.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@ inline constexpr std::size_t kBitsPerWord = 64;
   return ((words[bit / kBitsPerWord] >> (bit % kBitsPerWord)) & 1U) != 0;
 }
 
-/// Sets, or clears, the bits [first, end). REQUIRES: they are in `words`.
+/// Sets the bits [first, end) to `value`. REQUIRES: they are in `words`.
 inline void write_bits(std::span<std::uint64_t> words, std::size_t first, std::size_t end,
                        bool value) {
   while (first < end) {
@@ -27,8 +27,8 @@ inline void write_bits(std::span<std::uint64_t> words, std::size_t first, std::s
   }
 }
 
-/// Clears the bits [first, end) without writing words in which none of them is set: memory that was
-/// never written stays untouched. REQUIRES: they are in `words`.
+/// Clears the bits [first, end). Words that are zero are not written, so memory that was never
+/// touched stays unallocated. REQUIRES: the bits are in `words`.
 inline void clear_bits(std::span<std::uint64_t> words, std::size_t first, std::size_t end) {
   while (first < end) {
     const std::size_t in_word = first % kBitsPerWord;

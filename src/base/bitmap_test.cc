@@ -8,7 +8,7 @@
 namespace lamina {
 namespace {
 
-TEST(Bitmap, EveryRangeIsWrittenAndNothingElse) {
+TEST(Bitmap, WriteBitsChangesExactlyTheRange) {
   constexpr std::size_t kBits = 3 * kBitsPerWord;
   for (const bool value : {true, false}) {
     for (std::size_t first = 0; first < kBits; ++first) {

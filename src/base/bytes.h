@@ -1,5 +1,4 @@
-// Little-endian encoding and a bounds-checked reader: the only way bytes from outside become
-// numbers.
+// Little-endian encoding, and the bounds-checked reader that decodes all untrusted bytes.
 #pragma once
 
 #include <bit>
@@ -15,7 +14,7 @@
 
 namespace lamina {
 
-static_assert(std::endian::native == std::endian::little, "numbers are written as they are");
+static_assert(std::endian::native == std::endian::little, "numbers are copied without swapping");
 
 /// Appends numbers to a growing buffer, little-endian.
 class ByteWriter {
@@ -31,7 +30,7 @@ class ByteWriter {
   void put_bytes(std::span<const std::byte> bytes) {
     bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
   }
-  /// Whole columns at once.
+  /// Appends all of `values`.
   template <std::unsigned_integral T>
   void put_column(std::span<const T> values) {
     put_bytes(std::as_bytes(values));
@@ -48,8 +47,8 @@ class ByteWriter {
   std::vector<std::byte> bytes_;
 };
 
-/// Reads numbers from a buffer it does not own. Reading past the end yields zeros and makes ok()
-/// false for good, so a decoder may read a group of fields and check once.
+/// Reads numbers from a buffer that it does not own. A read past the end yields zeros and makes
+/// ok() false from then on, so a decoder can read a group of fields and check once.
 class ByteReader {
  public:
   explicit ByteReader(std::span<const std::byte> bytes) : rest_(bytes) {}
@@ -67,7 +66,7 @@ class ByteReader {
     if (!bytes.empty()) std::memcpy(id.bytes.data(), bytes.data(), bytes.size());
     return id;
   }
-  /// The next `count` bytes, or an empty span (and !ok()) when fewer are left.
+  /// The next `count` bytes. If fewer are left: an empty span, and !ok().
   std::span<const std::byte> get_bytes(std::size_t count) {
     if (count > rest_.size()) {
       ok_ = false;

@@ -1,4 +1,4 @@
-// Arithmetic on numbers that came from a file or a wire.
+// Overflow-checked arithmetic for numbers from files and sockets.
 #pragma once
 
 #include <concepts>
@@ -6,7 +6,7 @@
 
 namespace lamina {
 
-/// a + b, or nothing when it does not fit.
+/// a + b; nullopt on overflow.
 template <std::unsigned_integral T>
 constexpr std::optional<T> checked_add(T a, T b) {
   T sum = 0;
@@ -14,8 +14,7 @@ constexpr std::optional<T> checked_add(T a, T b) {
   return sum;
 }
 
-/// `value` rounded up to a multiple of `unit`, or nothing when that does not fit. REQUIRES: unit >
-/// 0.
+/// `value` rounded up to a multiple of `unit`; nullopt on overflow. REQUIRES: unit > 0.
 template <std::unsigned_integral T>
 constexpr std::optional<T> checked_round_up(T value, T unit) {
   const T rest = static_cast<T>(value % unit);

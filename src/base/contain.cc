@@ -9,18 +9,18 @@
 namespace lamina {
 namespace {
 
-Error described() {
+Error describe_current_exception() {
   try {
     throw;
   } catch (const std::bad_alloc&) {
-    // Short enough to be kept in the string itself.
+    // Short enough for the string's inline buffer: no allocation.
     return {ErrorKind::kFailed, "out of memory"};
   } catch (const std::system_error& error) {
     return {ErrorKind::kFailed, error.code().message()};
   } catch (const std::exception& error) {
     return {ErrorKind::kFailed, error.what()};
   } catch (...) {
-    return {ErrorKind::kFailed, "unknown fault"};
+    return {ErrorKind::kFailed, "unknown exception"};
   }
 }
 
@@ -29,7 +29,7 @@ Error described() {
 Error error_of_exception(std::string_view what) noexcept {
   Error error;
   try {
-    error = described();
+    error = describe_current_exception();
     return with_context(what, error);
   } catch (...) {
     if (!error.message.empty()) return error;

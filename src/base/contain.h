@@ -1,10 +1,9 @@
-// Where exceptions end.
+// Turns exceptions into Errors.
 //
-// lamina's own code throws nothing, but what it stands on does: std::bad_alloc from any allocation,
-// std::system_error from the start of a thread. Each public function, each thread and each callback
-// that a C library calls runs what it does inside contain(): an exception there is a failure of
-// that operation and of nothing else. Destructors undo what was half done, as after any other
-// error.
+// lamina's own code throws nothing, but the standard library does: std::bad_alloc from any
+// allocation, std::system_error when a thread cannot be started. Each public function, each thread
+// and each callback from a C library runs its body inside contain(), so an exception fails that
+// operation only. Destructors clean up, as after any other error.
 #pragma once
 
 #include <exception>
@@ -17,13 +16,13 @@
 
 namespace lamina {
 
-/// The Error for the exception that is being handled: "out of memory" for std::bad_alloc, the
-/// system's words for std::system_error; "WHAT: " before it where there is memory for that. Never
-/// allocates when there is none. REQUIRES: called in a catch clause.
+/// The Error for the exception that is being handled: "out of memory" for std::bad_alloc, the text
+/// of the error code for std::system_error. The message begins with "WHAT: " if there is memory
+/// for it; running out of memory here is not an error. REQUIRES: called in a catch clause.
 Error error_of_exception(std::string_view what) noexcept;
 
-/// Runs `operation`, which returns a Result; an exception becomes its error. `what` says in the
-/// message what was done.
+/// Runs `operation`, which returns a Result. An exception becomes an error whose message begins
+/// with `what`, the name of the operation.
 template <typename Operation>
 std::invoke_result_t<Operation> contain(std::string_view what, Operation&& operation) noexcept {
   try {

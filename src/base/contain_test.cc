@@ -11,7 +11,7 @@
 namespace lamina {
 namespace {
 
-TEST(Contain, WhatIsReturnedPassesThrough) {
+TEST(Contain, ResultsPassThrough) {
   EXPECT_EQ(contain("sum", []() -> Result<int> { return 7; }).value(), 7);
   const Status failed = contain("sum", []() -> Status { return fail(ErrorKind::kBusy, "later"); });
   EXPECT_EQ(failed.error().kind, ErrorKind::kBusy);
@@ -26,7 +26,7 @@ TEST(Contain, ExceptionsBecomeErrors) {
   EXPECT_EQ(message_of(std::system_error(EAGAIN, std::generic_category())),
             "sum: Resource temporarily unavailable");
   EXPECT_EQ(message_of(std::length_error("too long")), "sum: too long");
-  EXPECT_EQ(message_of(7), "sum: unknown fault");
+  EXPECT_EQ(message_of(7), "sum: unknown exception");
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Making and passing on Errors.
+// Helpers that create and propagate Errors.
 #pragma once
 
 #include <fmt/format.h>
@@ -17,19 +17,19 @@ std::unexpected<Error> fail(ErrorKind kind, fmt::format_string<Args...> format, 
   return std::unexpected(Error{kind, fmt::format(format, std::forward<Args>(args)...)});
 }
 
-/// The Error for a system call that failed: "fsync '/s/42': no space left on device". ENOENT and
-/// ENOTDIR become kNotFound, ENOSPC and EDQUOT kNoSpace, EWOULDBLOCK kBusy, all else kFailed.
+/// The Error for a failed system call: "fsync '/s/42': no space left on device". ENOENT and ENOTDIR
+/// become kNotFound, ENOSPC and EDQUOT kNoSpace, EWOULDBLOCK kBusy, all others kFailed.
 Error system_error(std::string_view call, std::string_view object, int error_number);
 
-/// The same as a value to return.
+/// The same, ready to be returned from a function that returns a Result.
 std::unexpected<Error> system_failure(std::string_view call, std::string_view object,
                                       int error_number);
 
-/// `error` with "context: " before its message, same kind.
+/// `error` with "context: " in front of its message; its kind is unchanged.
 Error with_context(std::string_view context, Error error);
 
-/// `report` when `done` is success, else its error with the report's notes: what was done before a
-/// failure and is worth a note is not lost with the report.
+/// `report` if `done` is success. Otherwise the error of `done` with the report's notes, so that
+/// notes about work done before the failure are not lost.
 template <typename Report>
 Result<Report> report_or_error(const Status& done, Report& report) {
   if (done) return std::move(report);
@@ -56,7 +56,8 @@ Result<Report> report_or_error(const Status& done, Report& report) {
   if (!result) return std::unexpected<::lamina::Error>(std::move(result.error())); \
   declaration = std::move(*result)
 
-/// `declaration = value of expression`, or returns its error from the enclosing function.
+/// `declaration = value of expression`; returns the error from the enclosing function if there is
+/// one.
 #define LAMINA_ASSIGN_OR_RETURN(declaration, expression) \
   LAMINA_ASSIGN_OR_RETURN_INNER(LAMINA_CONCAT(lamina_result_, __LINE__), declaration, expression)
 

@@ -1,5 +1,5 @@
 // A mutex that clang's thread-safety analysis understands: a field that is declared
-// LAMINA_GUARDED_BY(mutex_) cannot be used without holding it. Other compilers see a plain mutex.
+// LAMINA_GUARDED_BY(mutex_) can only be used while it is held. Other compilers see a plain mutex.
 #pragma once
 
 #include <mutex>
@@ -23,7 +23,7 @@ class LAMINA_THREAD_ANNOTATION(capability("mutex")) Mutex {
   std::mutex mutex_;
 };
 
-/// Holds a Mutex while it lives.
+/// Holds a Mutex for the lifetime of this object.
 class LAMINA_THREAD_ANNOTATION(scoped_lockable) MutexLock {
  public:
   explicit MutexLock(Mutex& mutex) LAMINA_THREAD_ANNOTATION(acquire_capability(mutex))

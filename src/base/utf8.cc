@@ -11,8 +11,8 @@ std::size_t utf8_length(std::string_view text) {
   constexpr std::uint32_t kPayload = 0x3f;
   struct Form {
     std::uint32_t mask;   ///< of the first byte
-    std::uint32_t bits;   ///< what is under it
-    std::uint32_t least;  ///< a smaller character has a shorter form
+    std::uint32_t bits;   ///< value of the masked bits
+    std::uint32_t least;  ///< smaller characters have a shorter form
   };
   constexpr std::array<Form, 4> kForms = {
       {{0x80, 0x00, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}}};

@@ -13,7 +13,7 @@ TEST(Uuid, RoundTripsAsText) {
   EXPECT_EQ(id->bytes[0], 0xa0);
 }
 
-TEST(Uuid, AnythingElseIsRefused) {
+TEST(Uuid, MalformedTextIsRejected) {
   for (const char* text :
        {"", "a0b0c001", "a0b0c001-1111-4222-8333-00000000000",
         "a0b0c001-1111-4222-8333-0000000000089", "a0b0c001x1111-4222-8333-000000000008",
@@ -24,7 +24,7 @@ TEST(Uuid, AnythingElseIsRefused) {
   }
 }
 
-TEST(Uuid, RandomOnesAreVersion4AndDiffer) {
+TEST(Uuid, RandomUuidsAreVersion4AndDiffer) {
   const Uuid a = Uuid::random();
   EXPECT_EQ(a.bytes[6] >> 4, 4);
   EXPECT_NE(a, Uuid::random());

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "base/shown_text.h"
+#include "base/escape.h"
 #include "cli/command_line.h"
 #include "cli/output.h"
 #include "cli/table.h"
@@ -98,7 +98,8 @@ void print_table(const StoreListing& listing, const std::vector<std::size_t>& ch
   if (!chosen.empty()) fmt::print("{}", table.text());
   for (const std::size_t index : chosen) {
     const SnapshotListing& snapshot = listing.snapshots[index];
-    if (snapshot.error) print_text("{}: {}\n", snapshot.name, shown_line(snapshot.error->message));
+    if (snapshot.error)
+      print_text("{}: {}\n", snapshot.name, escaped_line(snapshot.error->message));
   }
   if (by_name) {
     print_text("removing {} would free {}\n", chosen.size() == 1 ? "it" : "these together",

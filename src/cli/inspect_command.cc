@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "base/block.h"
-#include "base/shown_text.h"
+#include "base/escape.h"
 #include "cli/command_line.h"
 #include "cli/memory_map.h"
 #include "cli/output.h"
@@ -35,7 +35,7 @@ void print_summary(const SnapshotInfo& info) {
   if (info.pause_id) print_text("  pause       {}\n", info.pause_id->to_string());
   if (info.parent_pause_id) print_text("  parent      {}\n", info.parent_pause_id->to_string());
   if (!info.created.empty()) print_text("  created     {}\n", info.created);
-  if (!info.huge_pages.empty()) print_text("  huge pages  {}\n", shown_value(info.huge_pages));
+  if (!info.huge_pages.empty()) print_text("  huge pages  {}\n", escaped_value(info.huge_pages));
   if (info.vmstate_bytes) print_text("  VM state    {}\n", human_bytes(*info.vmstate_bytes));
   print_text("  extents     {}; per 2 MiB: {:.1f} on average, {} at most\n", info.extents.size(),
              info.mean_extents_per_window, info.max_extents_per_window);

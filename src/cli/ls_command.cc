@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "base/shown_text.h"
+#include "base/escape.h"
 #include "cli/command_line.h"
 #include "cli/output.h"
 #include "cli/table.h"
@@ -109,7 +109,8 @@ void print_snapshots(const StoreListing& listing, bool as_tree) {
   }
   fmt::print("{}", table.text());
   for (const SnapshotListing& snapshot : listing.snapshots) {
-    if (snapshot.error) print_text("{}: {}\n", snapshot.name, shown_line(snapshot.error->message));
+    if (snapshot.error)
+      print_text("{}: {}\n", snapshot.name, escaped_line(snapshot.error->message));
   }
 }
 
@@ -124,7 +125,7 @@ void print_rest(const StoreListing& listing) {
     if (!pending.foreign.empty()) print_text("  is not acted upon: {}\n", pending.foreign);
   }
   for (const PinListing& pin : listing.pins) {
-    if (pin.error) print_text("VM {}: {}\n", pin.name, shown_line(pin.error->message));
+    if (pin.error) print_text("VM {}: {}\n", pin.name, escaped_line(pin.error->message));
     if (!pin.foreign.empty()) {
       print_text("VM {}: its pin is not acted upon: {}\n", pin.name, pin.foreign);
     }

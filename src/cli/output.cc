@@ -6,7 +6,7 @@
 #include <chrono>
 #include <cstdio>
 
-#include "base/shown_text.h"
+#include "base/escape.h"
 
 namespace lamina::cli {
 namespace {
@@ -39,7 +39,7 @@ void print_stderr(std::string_view text) {
 }
 
 void print_message(const std::string& message) {
-  print_stderr(fmt::format("lamina: {}\n", shown_line(message)));
+  print_stderr(fmt::format("lamina: {}\n", escaped_line(message)));
 }
 
 void print_notes(const std::vector<std::string>& notes) {

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/shown_text.h"
+#include "base/escape.h"
 #include "lamina/result.h"
 #include "schema/error_json.h"
 
@@ -35,7 +35,7 @@ void print_stderr(std::string_view text);
 template <typename T>
 auto shown_argument(const T& value) {
   if constexpr (std::is_convertible_v<const T&, std::string_view>) {
-    return shown_line(value);
+    return escaped_line(value);
   } else {
     return value;
   }

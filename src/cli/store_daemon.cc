@@ -89,27 +89,27 @@ Status StoreDaemon::check_peer(int socket) const {
               daemon_socket(given_));
 }
 
-Asked<http::Answer> StoreDaemon::send(std::string_view target, Json fields,
-                                      Progress* progress) const {
+Asked<http::Response> StoreDaemon::send(std::string_view target, Json fields,
+                                        Progress* progress) const {
   fields["store"] = real_;
   auto body = exact_text(fields);
   if (!body) return std::nullopt;
-  http::Patience patience;
-  patience.progress = progress;
-  patience.max_answer_bytes = kMaxAnswerBytes;
+  http::WaitLimits limits;
+  limits.progress = progress;
+  limits.max_response_bytes = kMaxAnswerBytes;
   const auto connection = os::connect_to(daemon_socket(real_), kAcceptWithin);
   if (!connection) return std::nullopt;
   if (const Status checked = check_peer(connection->get()); !checked) {
     if (checked.error().kind == ErrorKind::kUsage) print_message(checked.error().message);
     return std::nullopt;
   }
-  auto done = http::exchange(connection->get(), {"POST", target, std::move(*body)}, patience);
-  if (done.answer) return std::move(done.answer);
-  const Error& error = done.answer.error();
+  auto done = http::exchange(connection->get(), {"POST", target, std::move(*body)}, limits);
+  if (done.response) return std::move(done.response);
+  const Error& error = done.response.error();
   if (error.kind == ErrorKind::kInterrupted && !done.sent) {
-    return Result<http::Answer>(std::unexpected(Error{error.kind, "interrupted"}));
+    return Result<http::Response>(std::unexpected(Error{error.kind, "interrupted"}));
   }
-  if (done.sent_whole) return Result<http::Answer>(std::unexpected(unanswered(error)));
+  if (done.sent_whole) return Result<http::Response>(std::unexpected(unanswered(error)));
   return std::nullopt;  // it went before the request was whole
 }
 

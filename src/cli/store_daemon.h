@@ -68,8 +68,8 @@ class StoreDaemon {
   /// `done` becomes false when there is no working directory.
   static std::string absolute(const std::string& path, bool& done);
   static std::string name_in_store(const std::string& path);
-  [[nodiscard]] Asked<http::Answer> send(std::string_view target, Json fields,
-                                         Progress* progress) const;
+  [[nodiscard]] Asked<http::Response> send(std::string_view target, Json fields,
+                                           Progress* progress) const;
   [[nodiscard]] Status check_peer(int socket) const;
   [[nodiscard]] Error unanswered(const Error& error) const;
 

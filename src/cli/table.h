@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/shown_text.h"
+#include "base/escape.h"
 
 namespace lamina::cli {
 
@@ -19,9 +19,9 @@ class Table {
 
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
-  /// Cells are shown as shown_line() does. REQUIRES: as many cells as there are columns.
+  /// Cells are shown as escaped_line() does. REQUIRES: as many cells as there are columns.
   void add(std::vector<std::string> cells) {
-    for (std::string& cell : cells) cell = shown_line(cell);
+    for (std::string& cell : cells) cell = escaped_line(cell);
     rows_.push_back(std::move(cells));
   }
 

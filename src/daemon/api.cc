@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "base/shown_text.h"
+#include "base/escape.h"
 #include "daemon/requests.h"
 #include "os/directory.h"
 
@@ -89,10 +89,10 @@ Response Api::handle(const Request& request) const {
     return (this->*action)(request, routing.route->name);
   }
   if (routing.allowed.empty()) {
-    return refusal(404, fmt::format("there is no '{}'", shown_value(request.path)));
+    return refusal(404, fmt::format("there is no '{}'", escaped_value(request.path)));
   }
-  Response response = refusal(405, fmt::format("'{}' takes {}, not {}", shown_value(request.path),
-                                               routing.allowed, shown_value(request.method)));
+  Response response = refusal(405, fmt::format("'{}' takes {}, not {}", escaped_value(request.path),
+                                               routing.allowed, escaped_value(request.method)));
   response.allow = routing.allowed;
   return response;
 }

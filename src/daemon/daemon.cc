@@ -129,7 +129,7 @@ class Daemon {
     LAMINA_RETURN_IF_ERROR(open_doors(settings));
     link_ = StoreLink::make(settings.store, settings.listen);
     log(Level::kInfo, "ready", {{"store", settings.store}, {"listen", settings.listen}});
-    manager_.tell_ready();
+    manager_.notify_ready();
     while (!Signals::asked_to_stop()) {
       wait_and_serve();
       if (Signals::take_hangup()) reload();
@@ -189,7 +189,7 @@ class Daemon {
   /// end is left as a crash would leave it, for the next recovery.
   Status stop() {
     log(Level::kInfo, "stopping", {{"requests", server_->unanswered()}});
-    manager_.tell("STOPPING=1");
+    manager_.notify("STOPPING=1");
     close_doors();
     merger_.stop();
     recoverer_.stop();

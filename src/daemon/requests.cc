@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "base/error.h"
-#include "base/shown_text.h"
+#include "base/escape.h"
 #include "schema/request_reader.h"
 #include "schema/requests.h"
 
@@ -17,7 +17,7 @@ using schema::RequestReader;
 Result<RequestReader> fields_of_body(const Request& request) {
   if (!request.query.empty()) {
     return fail(ErrorKind::kUsage, "'{}' takes its fields in the body, not in the query",
-                shown_value(request.path));
+                escaped_value(request.path));
   }
   if (request.body.empty()) return RequestReader(Json::object(), RequestReader::Source::kBody);
   Json object = Json::parse(request.body, nullptr, false);
@@ -27,8 +27,8 @@ Result<RequestReader> fields_of_body(const Request& request) {
 
 Result<RequestReader> fields_of_query(const Request& request) {
   if (!request.body.empty()) {
-    return fail(ErrorKind::kUsage, "{} '{}' takes no body", shown_value(request.method),
-                shown_value(request.path));
+    return fail(ErrorKind::kUsage, "{} '{}' takes no body", escaped_value(request.method),
+                escaped_value(request.path));
   }
   Json object = Json::object();
   for (const auto& [name, value] : request.query) object[name] = value;
@@ -50,7 +50,7 @@ Status read_body(const Request& request, Options& options, std::string* store = 
 Result<std::string> snapshot_path(const std::string& store, const std::string& name) {
   if (name.empty() || name.find('/') != std::string::npos || name.find('\0') != std::string::npos ||
       name.starts_with('.')) {
-    return fail(ErrorKind::kUsage, "'{}' is not the name of a snapshot", shown_value(name));
+    return fail(ErrorKind::kUsage, "'{}' is not the name of a snapshot", escaped_value(name));
   }
   return store + "/" + name;
 }

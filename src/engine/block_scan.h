@@ -1,7 +1,7 @@
-// The inner loop of ingest and verify: is a block all zeros, and if not, what is its checksum.
+// The inner loop of ingest and verify: whether a block is all zeros, and if not, its checksum.
 //
-// Both questions are answered while the block is in the cache: the zero test leaves a data block at
-// its first byte that is not zero (usually at once), so a block of either kind is read about once.
+// Both are computed while the block is in the cache. The zero test stops at the first byte of a
+// data block that is not zero, usually at once, so each block is read about once.
 #pragma once
 
 #include <cstddef>
@@ -13,13 +13,13 @@
 namespace lamina::engine {
 
 /// Scans blocks.size() / 4096 blocks into `results`. REQUIRES: blocks.size() is a multiple of 4096
-/// and results has room for each block. Uses AVX2 where the CPU has it. Thread-safe.
+/// and `results` has room for each block. Uses AVX2 if the CPU has it. Thread-safe.
 void scan_blocks(std::span<const std::byte> blocks, std::span<BlockScan> results);
 
-/// XXH3-64 of a block, by the fastest path of this CPU. The same value as format::checksum64.
+/// XXH3-64 of a block, computed by the fastest path. Same value as format::checksum64().
 std::uint64_t block_checksum(std::span<const std::byte> block);
 
-/// The paths that this CPU can take, the fastest first. Never empty.
+/// The implementations that this CPU supports, fastest first. Never empty.
 std::span<const ScanPath> scan_paths();
 
 }  // namespace lamina::engine

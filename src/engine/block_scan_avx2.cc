@@ -1,5 +1,5 @@
-// Compiled with -mavx2: nothing here may run before the CPU was asked, and nothing but these
-// functions may be defined here (see block_scan_loop.h).
+// Compiled with -mavx2: run only after checking the CPU, and define nothing but these functions
+// here (see block_scan_loop.h).
 #include <immintrin.h>
 
 #include <cstddef>

@@ -1,7 +1,7 @@
-// The body shared by the paths of block_scan_paths.h. Each path is a source file compiled for its
-// own instruction set, which defines LAMINA_SCAN_PATH_NAME and is_zero_bytes() before including
-// this. All is in an unnamed namespace: an inline function with external linkage compiled for AVX2
-// could be the copy that the linker keeps for everyone.
+// The code that the paths of block_scan_paths.h share. Each path is a source file that is compiled
+// for its own instruction set and defines is_zero_bytes() before it includes this file. Everything
+// is in an unnamed namespace, because the linker could otherwise keep the AVX2 copy of an inline
+// function for all callers.
 #pragma once
 
 #define XXH_INLINE_ALL

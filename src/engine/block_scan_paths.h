@@ -1,4 +1,4 @@
-// The implementations of block_scan.h, each for another instruction set.
+// The implementations of block_scan.h, one per instruction set.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +7,7 @@
 
 namespace lamina::engine {
 
-/// What a block of zeros gets in place of a checksum. A data block may by chance have the same
-/// checksum: is_zero tells them apart.
+/// The result for one block. The checksum of a data block may also be 0: only is_zero tells.
 struct BlockScan {
   std::uint64_t checksum = 0;  ///< XXH3-64 of the block; 0 when is_zero
   bool is_zero = false;
@@ -23,7 +22,7 @@ struct ScanPath {
 };
 
 ScanPath portable_scan_path();
-/// Only where LAMINA_HAVE_AVX2_PATH is defined, and only to be run on a CPU with AVX2.
+/// Exists only if LAMINA_HAVE_AVX2_PATH is defined. Run it only on a CPU with AVX2.
 ScanPath avx2_scan_path();
 
 }  // namespace lamina::engine

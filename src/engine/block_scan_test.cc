@@ -12,12 +12,12 @@ namespace {
 
 constexpr std::size_t kBlock = 4096;
 
-TEST(BlockScan, APathIsAlwaysFound) {
+TEST(BlockScan, AtLeastOnePathIsSupported) {
   ASSERT_FALSE(scan_paths().empty());
   EXPECT_EQ(scan_paths().back().name, "portable");
 }
 
-TEST(BlockScan, EveryPathFindsASingleByteAnywhere) {
+TEST(BlockScan, EveryPathDetectsASingleNonZeroByte) {
   std::vector<std::byte> block(kBlock);
   for (const ScanPath& path : scan_paths()) {
     SCOPED_TRACE(path.name);
@@ -30,7 +30,7 @@ TEST(BlockScan, EveryPathFindsASingleByteAnywhere) {
   }
 }
 
-TEST(BlockScan, EveryPathGivesTheLibrarysChecksum) {
+TEST(BlockScan, EveryPathComputesTheSameChecksumAsXxhash) {
   std::mt19937_64 random(7);
   std::vector<std::byte> blocks(16 * kBlock);
   for (auto& byte : blocks) byte = static_cast<std::byte>(random());

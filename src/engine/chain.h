@@ -1,4 +1,4 @@
-// A mapping with its open layers: guest memory that can be read.
+// A mapping with its open layers, from which guest memory can be read.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +13,12 @@
 
 namespace lamina::engine {
 
-/// Immutable; thread-safe for readers.
+/// Immutable; thread-safe.
 class Chain {
  public:
-  /// Binds `layers` (parallel to mapping.layers()) to `mapping` and checks every extent against its
-  /// layer (design rule: a checksum is bound to its place). kCorrupt names the extent.
+  /// Combines `mapping` with `layers` (parallel to mapping.layers()) and checks every extent
+  /// against its layer, because a checksum is valid for one place only. kCorrupt names the bad
+  /// extent.
   static Result<Chain> create(mapping::Mapping mapping, std::vector<Layer> layers);
 
   [[nodiscard]] const mapping::Mapping& mapping() const { return mapping_; }

@@ -7,43 +7,45 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "engine/block_scan.h"
-#include "engine/page_cache_manners.h"
+#include "engine/page_cache_policy.h"
 #include "engine/transfer.h"
 #include "os/file.h"
 
 namespace lamina::engine {
 namespace {
 
-/// True when the mapping takes `guest_block` from layer `index`.
+/// True if the mapping reads `guest_block` from layer `index`.
 bool is_live(const mapping::Mapping& mapping, mapping::LayerIndex index,
              std::uint32_t guest_block) {
   return mapping.resolve(guest_block).layer == index;
 }
 
-void add_wrong(LayerCheck& check, std::uint32_t guest_block, std::uint32_t storage_block, bool live,
+/// Adds `block`, an extent of one block, to the run before it if both are wrong in the same way.
+void add_wrong(LayerCheck& check, const mapping::Extent& block, bool live,
                const std::string& cause) {
   ++check.wrong_blocks;
   if (live) ++check.wrong_live_blocks;
   const auto live_blocks = static_cast<std::uint32_t>(live ? 1 : 0);
   if (!check.wrong.empty()) {
     WrongBlocks& last = check.wrong.back();
-    if (last.guest_block + last.block_count == guest_block &&
-        last.storage_block + last.block_count == storage_block && last.cause == cause) {
-      ++last.block_count;
+    if (last.extent.guest_end() == block.guest_block &&
+        last.extent.storage_block + last.extent.block_count == block.storage_block &&
+        last.cause == cause) {
+      ++last.extent.block_count;
       last.live_blocks += live_blocks;
       return;
     }
   }
   if (check.wrong.size() < kMaxReported) {
-    check.wrong.push_back({guest_block, storage_block, 1, live_blocks, cause});
+    check.wrong.push_back({block, live_blocks, cause});
   }
 }
 
 void add_different(Comparison& comparison, std::uint32_t block) {
   ++comparison.different_blocks;
-  std::vector<format::BlockRun>& runs = comparison.different;
-  if (!runs.empty() && runs.back().guest_block + runs.back().block_count == block) {
-    ++runs.back().block_count;
+  std::vector<BlockRun>& runs = comparison.different;
+  if (!runs.empty() && runs.back().end() == block) {
+    ++runs.back().count;
   } else if (runs.size() < kMaxReported) {
     runs.push_back({block, 1});
   }
@@ -59,18 +61,18 @@ Result<LayerCheck> check_layer(const Chain& chain, mapping::LayerIndex index, Pr
     return check;
   }
   const format::Trailer& trailer = *layer.trailer();
-  std::vector<mapping::Move> runs;
+  std::vector<mapping::Extent> runs;
   runs.reserve(trailer.extents.size());
-  for (const format::StoredExtent& extent : trailer.extents) {
+  for (const mapping::StoredExtent& extent : trailer.extents) {
     runs.push_back({extent.guest_block, extent.block_count, index, extent.storage_block});
   }
-  PageCacheManners manners(chain, runs, -1);
+  PageCachePolicy cache_policy(chain, runs, -1);
   std::vector<std::byte> buffer(kChunkBlocks * kBlockBytes);
-  for (const format::StoredExtent& extent : trailer.extents) {
+  for (const mapping::StoredExtent& extent : trailer.extents) {
     for (std::uint32_t done = 0; done < extent.block_count;) {
       const std::uint32_t count = std::min(kChunkBlocks, extent.block_count - done);
       const auto chunk = std::span(buffer).first(count * kBlockBytes);
-      manners.before_read(check.checked_blocks);
+      cache_policy.before_read(check.checked_blocks);
       const Status read = layer.read_unchecked(extent.storage_block + done, chunk);
       for (std::uint32_t i = 0; i < count; ++i) {
         const std::uint64_t expected = trailer.checksums[extent.checksum_index + done + i];
@@ -78,28 +80,29 @@ Result<LayerCheck> check_layer(const Chain& chain, mapping::LayerIndex index, Pr
             read && block_checksum(chunk.subspan(i * kBlockBytes, kBlockBytes)) == expected;
         if (right) continue;
         const std::uint32_t guest = extent.guest_block + done + i;
-        add_wrong(check, guest, extent.storage_block + done + i,
+        add_wrong(check, {guest, 1, index, extent.storage_block + done + i},
                   is_live(chain.mapping(), index, guest),
                   read ? std::string("wrong checksum") : read.error().message);
       }
       check.checked_blocks += count;
-      manners.after_read({extent.guest_block + done, count, index, extent.storage_block + done},
-                         check.checked_blocks);
+      cache_policy.after_read(
+          {extent.guest_block + done, count, index, extent.storage_block + done},
+          check.checked_blocks);
       done += count;
       LAMINA_RETURN_IF_ERROR(advance(progress, count * kBlockBytes));
     }
   }
-  LAMINA_RETURN_IF_ERROR(manners.finish(check.checked_blocks));
+  LAMINA_RETURN_IF_ERROR(cache_policy.finish(check.checked_blocks));
   return check;
 }
 
 Status check_stored(const Layer& layer) {
   if (!layer.trailer()) return {};
   std::vector<std::byte> buffer(kChunkBlocks * kBlockBytes);
-  for (const format::StoredExtent& extent : layer.trailer()->extents) {
+  for (const mapping::StoredExtent& extent : layer.trailer()->extents) {
     for (std::uint32_t done = 0; done < extent.block_count;) {
       const std::uint32_t count = std::min(kChunkBlocks, extent.block_count - done);
-      // Which layer of a mapping it is does not matter to the layer.
+      // read_checked() does not use the layer index.
       const mapping::Extent part{extent.guest_block + done, count, mapping::kZeros,
                                  extent.storage_block + done};
       LAMINA_RETURN_IF_ERROR(

@@ -1,4 +1,4 @@
-// Checking what is stored: every block against its checksum, and memory against a file.
+// Verifies stored blocks against their checksums, and memory against a file.
 #pragma once
 
 #include <cstdint>
@@ -11,41 +11,39 @@
 
 namespace lamina::engine {
 
-/// A run of blocks of a layer that are not what was stored, or cannot be read.
+/// Blocks of a layer that differ from what was stored, or cannot be read.
 struct WrongBlocks {
-  std::uint32_t guest_block = 0;
-  std::uint32_t storage_block = 0;
-  std::uint32_t block_count = 0;
-  std::uint32_t live_blocks = 0;  ///< how many of them the mapping takes from this layer
-  std::string cause;              ///< "wrong checksum", or why it could not be read
+  mapping::Extent extent;
+  std::uint32_t live_blocks = 0;  ///< how many of them the mapping reads from this layer
+  std::string cause;              ///< "wrong checksum", or the read error
 };
 
 struct LayerCheck {
   std::uint64_t checked_blocks = 0;
-  std::uint64_t unchecked_blocks = 0;  ///< without checksums (a layer of the original program)
+  std::uint64_t unchecked_blocks = 0;  ///< without checksums (a layer written by wrenn)
   std::uint64_t wrong_blocks = 0;
-  std::uint64_t wrong_live_blocks = 0;  ///< of them, how many the mapping takes from this layer
-  std::vector<WrongBlocks> wrong;       ///< the first runs of them, kMaxReported at most
+  std::uint64_t wrong_live_blocks = 0;  ///< how many of them the mapping reads from this layer
+  std::vector<WrongBlocks> wrong;       ///< the first kMaxReported runs
 };
 
 inline constexpr std::size_t kMaxReported = 100;
 
-/// Reads all blocks that the trailer of layer `index` lists, live or not. Fails only when
+/// Verifies all blocks that the trailer of layer `index` lists, live or not. Fails only if
 /// interrupted.
 Result<LayerCheck> check_layer(const Chain& chain, mapping::LayerIndex index, Progress* progress);
 
-/// Reads all blocks that a layer has checksums for; kCorrupt names the first that is not what was
-/// stored. REQUIRES: the checksums were loaded.
+/// Verifies all blocks of a layer that have checksums; kCorrupt names the first bad one.
+/// REQUIRES: the checksums were loaded.
 Status check_stored(const Layer& layer);
 
 struct Comparison {
   std::uint64_t compared_blocks = 0;
   std::uint64_t different_blocks = 0;
-  std::vector<format::BlockRun> different;  ///< the first runs of them, kMaxReported at most
+  std::vector<BlockRun> different;  ///< the first kMaxReported runs
 };
 
-/// Compares the memory of `chain`, `memory_bytes` long, with the file `fd` byte by byte. A file of
-/// another size is kFailed.
+/// Compares the memory of `chain`, `memory_bytes` long, with the file `fd` byte by byte. kFailed if
+/// the file has a different size.
 Result<Comparison> compare_with_file(const Chain& chain, std::uint64_t memory_bytes, int fd,
                                      const std::string& path, Progress* progress);
 

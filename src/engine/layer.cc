@@ -16,10 +16,10 @@ namespace {
 
 std::string describe(const std::string& path) { return fmt::format("layer '{}'", path); }
 
-/// Memory is not set aside for a longer trailer before it is seen to be stored.
-constexpr std::uint64_t kMaxUnseenBytes = std::uint64_t{1} << 20;
+/// A longer trailer must be free of holes before memory is allocated for it.
+constexpr std::uint64_t kMaxUncheckedBytes = std::uint64_t{1} << 20;
 
-/// Reads the trailer of a layer file, or nothing when it has none.
+/// Reads the trailer of a layer file; nullopt if it has none.
 Result<std::optional<format::Trailer>> read_trailer(int fd, std::uint64_t file_bytes,
                                                     const std::string& path, Checksums checksums) {
   if (file_bytes < format::kFooterBytes) return std::nullopt;
@@ -29,11 +29,11 @@ Result<std::optional<format::Trailer>> read_trailer(int fd, std::uint64_t file_b
   const auto footer = format::decode_footer(footer_bytes, file_bytes);
   if (!footer) return std::unexpected(with_context(describe(path), footer.error()));
   if (!*footer) return std::nullopt;
-  // trailer_bytes <= file_bytes was checked; but a sparse file has any size for nothing.
+  // trailer_bytes <= file_bytes was checked, but a sparse file can have any size.
   const std::uint64_t start = file_bytes - (*footer)->trailer_bytes;
   const bool load = checksums == Checksums::kLoad;
   const std::uint64_t length = load ? (*footer)->trailer_bytes : (*footer)->lists_bytes;
-  if (length > kMaxUnseenBytes) {
+  if (length > kMaxUncheckedBytes) {
     LAMINA_ASSIGN_OR_RETURN(const bool stored, os::is_stored(fd, start, start + length, path));
     if (!stored) {
       return fail(ErrorKind::kCorrupt, "layer '{}' has a hole in its trailer of {} bytes", path,
@@ -63,7 +63,7 @@ Result<Layer> Layer::open(int directory, const std::string& name, const std::str
   if (!layer.trailer_) {
     if (expect_trailer) {
       return fail(ErrorKind::kCorrupt,
-                  "layer '{}' has no trailer, but was written with one: it was cut or altered",
+                  "layer '{}' has no trailer, but was written with one: it is truncated or altered",
                   path);
     }
     layer.data_blocks_ = blocks_for(layer.facts_.size_bytes);
@@ -86,15 +86,15 @@ Status Layer::check_extent(const mapping::Extent& extent) const {
                 data_blocks_ * kBlockBytes);
   }
   if (!trailer_) return {};
-  const format::StoredExtent* stored = format::find_stored(*trailer_, extent.guest_block);
+  const mapping::StoredExtent* stored = format::find_stored(*trailer_, extent.guest_block);
   const bool inside =
       stored != nullptr &&
       extent.block_count <= stored->block_count - (extent.guest_block - stored->guest_block) &&
       extent.storage_block - extent.guest_block == stored->storage_block - stored->guest_block;
   if (!inside) {
     return fail(ErrorKind::kCorrupt,
-                "extent at {:#x} of {} blocks at storage offset {:#x} is not what the trailer of "
-                "layer '{}' lists",
+                "extent at {:#x} of {} blocks at storage offset {:#x} does not match the trailer "
+                "of layer '{}'",
                 extent.guest_block * kBlockBytes, extent.block_count,
                 extent.storage_block * kBlockBytes, path_);
   }
@@ -107,8 +107,8 @@ Status Layer::read_unchecked(std::uint32_t storage_block, std::span<std::byte> b
   if (count == buffer.size()) return {};
   // Only the last block of a legacy layer may be short.
   if (trailer_ || offset + count != facts_.size_bytes || buffer.size() - count >= kBlockBytes) {
-    return fail(ErrorKind::kCorrupt, "layer '{}' ends at {:#x}, before {:#x}: it was cut", path_,
-                offset + count, offset + buffer.size());
+    return fail(ErrorKind::kCorrupt, "layer '{}' ends at {:#x}, before {:#x}: it is truncated",
+                path_, offset + count, offset + buffer.size());
   }
   std::fill(buffer.begin() + static_cast<std::ptrdiff_t>(count), buffer.end(), std::byte{0});
   return {};
@@ -116,8 +116,9 @@ Status Layer::read_unchecked(std::uint32_t storage_block, std::span<std::byte> b
 
 std::span<const std::uint64_t> Layer::checksums(const mapping::Extent& extent) const {
   if (!trailer_) return {};
-  if (trailer_->checksums.size() != trailer_->stored_blocks()) std::abort();  // were left
-  const format::StoredExtent* stored = format::find_stored(*trailer_, extent.guest_block);
+  // Opened with Checksums::kSkip: blocks would pass unchecked.
+  if (trailer_->checksums.size() != trailer_->stored_blocks()) std::abort();
+  const mapping::StoredExtent* stored = format::find_stored(*trailer_, extent.guest_block);
   return std::span(trailer_->checksums)
       .subspan(stored->checksum_index + (extent.guest_block - stored->guest_block),
                extent.block_count);

@@ -1,4 +1,4 @@
-// An open layer file: its data, and the trailer that says what the data must be.
+// An open layer file: its data, and the trailer with the checksums of the data.
 #pragma once
 
 #include <cstdint>
@@ -16,16 +16,17 @@
 
 namespace lamina::engine {
 
-/// Whether the checksums of a layer's blocks are read when it is opened: 8 bytes for each stored
-/// block, which who reads no data does not need.
-enum class Checksums : std::uint8_t { kLoad, kLeave };
+/// Whether opening a layer loads its block checksums (8 bytes per stored block). They are only
+/// needed to read data.
+enum class Checksums : std::uint8_t { kLoad, kSkip };
 
-/// Immutable once opened; thread-safe for readers.
+/// Immutable; thread-safe.
 class Layer {
  public:
-  /// Opens `name` below `directory` (`path` is for messages) and reads its trailer. With
-  /// `expect_trailer` a layer without one is kCorrupt: it was cut. Without, it is a layer of the
-  /// original program, whose blocks have no checksums. A trailer of another build is kCorrupt.
+  /// Opens `name` below `directory` (`path` is for messages) and reads its trailer. If the trailer
+  /// is missing: kCorrupt with `expect_trailer`, because the file is truncated; without, the layer
+  /// was written by wrenn and its blocks have no checksums. kCorrupt if the trailer is of another
+  /// build.
   static Result<Layer> open(int directory, const std::string& name, const std::string& path,
                             const Uuid& build_id, bool expect_trailer,
                             Checksums checksums = Checksums::kLoad);
@@ -35,30 +36,30 @@ class Layer {
   [[nodiscard]] const Uuid& build_id() const { return build_id_; }
   [[nodiscard]] const os::FileFacts& facts() const { return facts_; }
   [[nodiscard]] std::uint64_t data_blocks() const { return data_blocks_; }
-  /// Nothing for a layer of the original.
+  /// nullopt for a layer written by wrenn.
   [[nodiscard]] const std::optional<format::Trailer>& trailer() const { return trailer_; }
-  /// Blocks of data that mean something; the rest of an adopted layer is holes.
+  /// Number of blocks with data. The other blocks of an adopted layer are holes.
   [[nodiscard]] std::uint64_t stored_blocks() const {
     return trailer_ ? trailer_->stored_blocks() : data_blocks_;
   }
 
-  /// Checks that an extent of a header lies inside this layer: in an extent that the trailer lists
-  /// with the same guest offset for the same storage offset, or, without a trailer, in the data.
+  /// Checks that an extent of a header lies inside this layer: inside an extent of the trailer with
+  /// the same guest and storage offsets or, without a trailer, inside the data.
   [[nodiscard]] Status check_extent(const mapping::Extent& extent) const;
 
-  /// Reads the blocks of a run, [extent.storage_block, + buffer.size() / 4096), without checking
-  /// them. The last block of a layer without trailer may be short in the file; it is padded with
-  /// zeros. REQUIRES: the extent has been checked.
+  /// Reads blocks [storage_block, storage_block + buffer.size() / 4096) without checking them. The
+  /// last block of a layer without trailer may be short; it is padded with zeros. REQUIRES: the
+  /// extent has been checked.
   [[nodiscard]] Status read_unchecked(std::uint32_t storage_block,
                                       std::span<std::byte> buffer) const;
 
-  /// The checksums that belong to a run of a checked extent; empty for a layer without trailer.
-  /// REQUIRES: they were loaded; the process ends when they were not, for what has none is taken as
-  /// it is.
+  /// The checksums of a checked extent or a part of one; empty for a layer without trailer.
+  /// REQUIRES: the checksums were loaded. Otherwise the process aborts, because blocks without
+  /// checksums are accepted unchecked.
   [[nodiscard]] std::span<const std::uint64_t> checksums(const mapping::Extent& extent) const;
 
-  /// Reads a run and checks every block against its checksum, if it has one. kCorrupt names the
-  /// layer and the offset of the first wrong block. REQUIRES: the extent has been checked and
+  /// Reads an extent and verifies every block that has a checksum. kCorrupt names the layer and the
+  /// offset of the first bad block. REQUIRES: the extent has been checked, and
   /// buffer.size() == extent.block_count * 4096.
   [[nodiscard]] Status read_checked(const mapping::Extent& extent,
                                     std::span<std::byte> buffer) const;

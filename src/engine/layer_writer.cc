@@ -7,8 +7,8 @@
 namespace lamina::engine {
 
 format::Trailer describe_layer(const mapping::Mapping& state, const Uuid& build_id,
-                               std::vector<format::StoredExtent> stored, format::LayerLayout layout,
-                               std::uint64_t memory_bytes) {
+                               std::vector<mapping::StoredExtent> stored,
+                               format::LayerLayout layout, std::uint64_t memory_bytes) {
   format::Trailer trailer;
   trailer.build_id = build_id;
   trailer.memory_bytes = memory_bytes;
@@ -25,7 +25,7 @@ format::Trailer describe_layer(const mapping::Mapping& state, const Uuid& build_
   for (std::size_t i = 0; i < state.extent_count(); ++i) {
     const mapping::Extent extent = state.extent(i);
     if (extent.layer == mapping::kZeros) {
-      trailer.zeros.push_back({extent.guest_block, extent.block_count});
+      trailer.zeros.push_back(extent.guest_run());
     }
   }
   return trailer;
@@ -34,9 +34,9 @@ format::Trailer describe_layer(const mapping::Mapping& state, const Uuid& build_
 Status finish_layer(int fd, const format::Trailer& trailer, const std::string& path) {
   const std::vector<std::byte> bytes = format::encode_trailer(trailer);
   const std::uint64_t data_bytes = trailer.data_blocks * kBlockBytes;
-  // Before the first call that may write data to the disk and fail at it, which a truncation may be
-  // (xfs), the checksums must be there: only they tell then what is lost. What is short of whole
-  // blocks is padded by writing behind it.
+  // The checksums must exist before the first call that may write data back and fail, which on xfs
+  // includes a truncation: only they show afterwards what was lost. Data that ends within a block
+  // is padded by writing the trailer behind it.
   LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(fd, path));
   if (facts.size_bytes > data_bytes) {
     LAMINA_RETURN_IF_ERROR(os::truncate(fd, data_bytes, path));

@@ -1,4 +1,4 @@
-// Finishing a layer file: the trailer after the data.
+// Completes a layer file: writes the trailer after the data.
 #pragma once
 
 #include <cstdint>
@@ -11,16 +11,15 @@
 
 namespace lamina::engine {
 
-/// Describes the youngest layer `build_id` of `state`, the mapping that is published with it:
-/// extents as listed in `stored`, the zeros and the chain of `state`. Checksums are left to the
-/// caller.
+/// The trailer of the youngest layer `build_id` of `state`, the mapping that is published with it:
+/// the extents `stored`, and the zeros and the chain of `state`. The caller adds the checksums.
 format::Trailer describe_layer(const mapping::Mapping& state, const Uuid& build_id,
-                               std::vector<format::StoredExtent> stored, format::LayerLayout layout,
-                               std::uint64_t memory_bytes);
+                               std::vector<mapping::StoredExtent> stored,
+                               format::LayerLayout layout, std::uint64_t memory_bytes);
 
-/// Writes `trailer` behind the data of `fd`, whose data part is padded with zeros to whole blocks
-/// first, and syncs the file. May be repeated after a failure or a crash: nothing of the data part
-/// is touched, and whatever stood behind it is replaced.
+/// Pads the data of `fd` with zeros to whole blocks, writes `trailer` behind it, and syncs the
+/// file. Can be repeated after a failure or a crash: it does not change the data, and replaces
+/// everything behind it.
 Status finish_layer(int fd, const format::Trailer& trailer, const std::string& path);
 
 }  // namespace lamina::engine

@@ -19,7 +19,7 @@ namespace lamina::engine {
 namespace {
 
 std::span<const std::uint64_t> checksums_of(const format::Trailer& trailer,
-                                            const format::StoredExtent& extent) {
+                                            const mapping::StoredExtent& extent) {
   return std::span(trailer.checksums).subspan(extent.checksum_index, extent.block_count);
 }
 
@@ -33,30 +33,27 @@ class Rewriter {
         buffer_(kChunkBlocks * kBlockBytes) {}
 
   Status run() {
-    for (const format::StoredExtent& extent : trailer_.extents) {
-      LAMINA_RETURN_IF_ERROR(
-          rewrite({extent.guest_block, extent.block_count}, checksums_of(trailer_, extent)));
+    for (const mapping::StoredExtent& extent : trailer_.extents) {
+      LAMINA_RETURN_IF_ERROR(rewrite(extent.guest_run(), checksums_of(trailer_, extent)));
     }
     LAMINA_RETURN_IF_ERROR(rewrite_zeros());
     return os::truncate(destination_, trailer_.memory_bytes, path_);
   }
 
  private:
-  /// Written zeros of a diff clear what its base has, a hole does not: which is which must stay.
+  /// Rewrites the written zeros, which must not become holes: in a diff they clear blocks of the
+  /// base.
   Status rewrite_zeros() {
     LAMINA_ASSIGN_OR_RETURN(
-        const std::vector<os::DataExtent> extents,
-        os::data_extents(layer_.fd(), trailer_.data_blocks * kBlockBytes, layer_.path()));
-    const auto end_of = [](const os::DataExtent& extent) {
-      return blocks_for(extent.offset + extent.length);
-    };
+        const std::vector<ByteRange> extents,
+        os::written_ranges(layer_.fd(), trailer_.data_blocks * kBlockBytes, layer_.path()));
+    const auto end_of = [](const ByteRange& range) { return blocks_for(range.end()); };
     auto data = extents.begin();
-    for (const format::BlockRun& run : trailer_.zeros) {
-      const std::uint64_t run_end = std::uint64_t{run.guest_block} + run.block_count;
-      while (data != extents.end() && end_of(*data) <= run.guest_block) ++data;
+    for (const BlockRun& run : trailer_.zeros) {
+      const std::uint64_t run_end = run.end();
+      while (data != extents.end() && end_of(*data) <= run.first) ++data;
       for (auto part = data; part != extents.end(); ++part) {
-        const std::uint64_t from =
-            std::max<std::uint64_t>(run.guest_block, part->offset / kBlockBytes);
+        const std::uint64_t from = std::max<std::uint64_t>(run.first, part->offset / kBlockBytes);
         const std::uint64_t to = std::min(run_end, end_of(*part));
         if (from >= run_end) break;
         if (from >= to) continue;
@@ -67,11 +64,11 @@ class Rewriter {
     return {};
   }
 
-  /// `checksums` has one for each block, or none: then they must be zeros.
-  Status rewrite(const format::BlockRun& run, std::span<const std::uint64_t> checksums) {
-    for (std::uint32_t done = 0; done < run.block_count;) {
-      const std::uint32_t count = std::min(kChunkBlocks, run.block_count - done);
-      const std::uint32_t block = run.guest_block + done;
+  /// `checksums` has one entry per block. If it is empty, the blocks must be zeros.
+  Status rewrite(const BlockRun& run, std::span<const std::uint64_t> checksums) {
+    for (std::uint32_t done = 0; done < run.count;) {
+      const std::uint32_t count = std::min(kChunkBlocks, run.count - done);
+      const std::uint32_t block = run.first + done;
       const auto chunk = std::span(buffer_).first(count * kBlockBytes);
       LAMINA_RETURN_IF_ERROR(layer_.read_unchecked(block, chunk));
       for (std::uint32_t i = 0; i < count; ++i) {
@@ -90,8 +87,8 @@ class Rewriter {
 
   [[nodiscard]] std::unexpected<Error> lost(std::uint64_t block) const {
     return fail(ErrorKind::kCorrupt,
-                "'{}' was not written to the disk whole, and at {:#x} it has not what was read "
-                "from it before: a part of it is lost; let the VM's memory be written anew",
+                "'{}' was not completely written to the disk, and at {:#x} its contents have "
+                "changed since it was read: data was lost; have the VMM write the memory again",
                 layer_.path(), block * kBlockBytes);
   }
 
@@ -111,18 +108,18 @@ bool is_adopted(const Layer& layer) {
 bool is_on_disk(const Layer& layer, int directory, const std::string& name) {
   if (!is_adopted(layer)) return false;
   const auto direct = os::open_at(directory, name, O_RDONLY | O_DIRECT | O_NOFOLLOW, layer.path());
-  // Its pages are aligned, as reading around the page cache asks for.
+  // O_DIRECT needs an aligned buffer.
   const auto buffer = os::AnonymousMapping::map(kChunkBlocks * kBlockBytes, layer.path());
   if (!direct || !buffer) return false;
   const format::Trailer& trailer = *layer.trailer();
   return std::all_of(
-      trailer.extents.begin(), trailer.extents.end(), [&](const format::StoredExtent& extent) {
-        return are_blocks(direct->get(), extent.storage_block, checksums_of(trailer, extent),
-                          buffer->bytes(), layer.path());
+      trailer.extents.begin(), trailer.extents.end(), [&](const mapping::StoredExtent& extent) {
+        return blocks_match(direct->get(), extent.storage_block, checksums_of(trailer, extent),
+                            buffer->bytes(), layer.path());
       });
 }
 
-Status write_anew(const Layer& layer, int destination, const std::string& path) {
+Status rewrite_memory_file(const Layer& layer, int destination, const std::string& path) {
   if (!is_adopted(layer)) {
     return fail(ErrorKind::kCorrupt, "'{}' is not an adopted layer", layer.path());
   }

@@ -1,13 +1,12 @@
-// After a sync that failed, or whose outcome nobody knows any more.
+// Recovery after a sync that failed, or whose result is unknown.
 //
-// The kernel reports a failed write once and takes the pages for written from then on: a second
-// sync of the file succeeds and has written nothing. So what a file reads as does not tell what is
-// on the disk, and no later sync does. Reading around the page cache does.
+// The kernel reports a failed write only once and then treats the pages as written: a second sync
+// of the file succeeds without writing anything. So neither the file's contents nor a later sync
+// shows what is on the disk; reading with O_DIRECT does.
 //
-// Writing the bytes onto themselves does not help everywhere: ext4 takes blocks that it has
-// allocated for written, and they go on reading as zeros after a restart. So what is only cached is
-// written into a new file, after it was compared with the checksums that were taken before: it may
-// be gone by now, too.
+// Overwriting the file with its own bytes does not always help: ext4 considers the allocated blocks
+// written, and they read as zeros after a reboot. So the cached contents are written to a new file.
+// They are first compared with the checksums computed earlier, because they may be lost too.
 #pragma once
 
 #include <string>
@@ -17,15 +16,15 @@
 
 namespace lamina::engine {
 
-/// True when the disk has what the checksums of an adopted layer say, `name` in `directory` being
-/// its file; false when not, or when that cannot be found out. What has not been synced counts as
-/// not there. REQUIRES: the layer's checksums were loaded.
+/// True if the data of an adopted layer on the disk matches its checksums; `name` in `directory` is
+/// its file. False if it does not, or cannot be read with O_DIRECT. Unsynced data counts as
+/// missing. REQUIRES: the layer's checksums were loaded.
 bool is_on_disk(const Layer& layer, int directory, const std::string& name);
 
-/// Writes the memory file that the adopted layer was made of into the empty file `destination`:
-/// stored blocks, zeros where zeros are data, and holes; without its trailer. Not synced. kCorrupt
-/// when a block is not what its checksum says, or not zeros: then some of it has been lost.
-/// REQUIRES: the layer's checksums were loaded.
-Status write_anew(const Layer& layer, int destination, const std::string& path);
+/// Writes the memory file that the adopted layer was created from to the empty file `destination`:
+/// stored blocks, written zeros, and holes, without the trailer. Not synced. kCorrupt if a block
+/// does not match its checksum or is not zero as listed: then data was lost. REQUIRES: the layer's
+/// checksums were loaded.
+Status rewrite_memory_file(const Layer& layer, int destination, const std::string& path);
 
 }  // namespace lamina::engine

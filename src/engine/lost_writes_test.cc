@@ -47,7 +47,8 @@ class LostWritesTest : public testing::Test {
     for (std::uint32_t block = 200; block < 220; ++block) write(block, Bytes(kBlockBytes));
     const auto state =
         mapping::overlay(mapping::Mapping::zeros(kLayerBlocks), id_,
-                         std::vector<mapping::Change>{{10, 140, false, 10}, {200, 20, true, 0}});
+                         std::vector<mapping::Extent>{{10, 140, mapping::kNewLayer, 10},
+                                                      {200, 20, mapping::kZeros, 0}});
     ASSERT_TRUE(state) << state.error().message;
     format::Trailer trailer = describe_layer(
         *state, id_, {{10, 140, 0, 0}}, format::LayerLayout::kAdopted, kLayerBlocks * kBlockBytes);
@@ -66,11 +67,11 @@ class LostWritesTest : public testing::Test {
     return std::move(*layer);
   }
 
-  [[nodiscard]] Status write_it_anew() {
+  [[nodiscard]] Status rewrite() {
     auto copy = os::open_at(directory_.get(), "copy", O_RDWR | O_CREAT | O_TRUNC, "copy");
     if (!copy) return std::unexpected(copy.error());
     copy_ = std::move(*copy);
-    return write_anew(layer(), copy_.get(), "copy");
+    return rewrite_memory_file(layer(), copy_.get(), "copy");
   }
 
   static constexpr const char* kName = "layer";
@@ -81,20 +82,20 @@ class LostWritesTest : public testing::Test {
   os::Fd copy_;
 };
 
-TEST_F(LostWritesTest, ACopyHasTheDataZerosAndHolesOfTheMemoryFile) {
+TEST_F(LostWritesTest, CopyHasTheDataZerosAndHolesOfTheMemoryFile) {
   constexpr std::uint64_t kBytes = kLayerBlocks * kBlockBytes;
-  const Status done = write_it_anew();
+  const Status done = rewrite();
   ASSERT_TRUE(done) << done.error().message;
   Bytes before(kBytes);
   ASSERT_TRUE(os::read_exactly_at(file_.get(), before, 0, kName));
   const auto copied = os::read_whole(copy_.get(), kBytes, "copy");
   ASSERT_TRUE(copied) << copied.error().message;
   EXPECT_TRUE(*copied == before);
-  EXPECT_EQ(*os::data_extents(copy_.get(), kBytes, "copy"),
-            *os::data_extents(file_.get(), kBytes, kName));
+  EXPECT_EQ(*os::written_ranges(copy_.get(), kBytes, "copy"),
+            *os::written_ranges(file_.get(), kBytes, kName));
 }
 
-TEST_F(LostWritesTest, WhatIsSyncedIsOnTheDiskAndWhatIsOtherwiseThereIsNot) {
+TEST_F(LostWritesTest, IsOnDiskOnlyIfSyncedDataMatchesTheChecksums) {
   if (!os::open_at(directory_.get(), kName, O_RDONLY | O_DIRECT, kName)) {
     GTEST_SKIP() << "this file system cannot be read around the page cache";
   }
@@ -104,24 +105,24 @@ TEST_F(LostWritesTest, WhatIsSyncedIsOnTheDiskAndWhatIsOtherwiseThereIsNot) {
   EXPECT_FALSE(is_on_disk(layer(), directory_.get(), kName));
 }
 
-TEST_F(LostWritesTest, FindsWhatWasLost) {
+TEST_F(LostWritesTest, RewriteRejectsChangedData) {
   write(77, Bytes(kBlockBytes));
-  const Status done = write_it_anew();
+  const Status done = rewrite();
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().kind, ErrorKind::kCorrupt);
   EXPECT_NE(done.error().message.find("0x4d000"), std::string::npos) << done.error().message;
 }
 
-TEST_F(LostWritesTest, FindsOldContentsInThePlaceOfZeros) {
+TEST_F(LostWritesTest, RewriteRejectsDataInPlaceOfZeros) {
   write(210, Bytes(kBlockBytes, std::byte{7}));
-  const Status done = write_it_anew();
+  const Status done = rewrite();
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().kind, ErrorKind::kCorrupt);
 }
 
-TEST_F(LostWritesTest, FindsAHoleInThePlaceOfData) {
+TEST_F(LostWritesTest, RewriteRejectsAHoleInPlaceOfData) {
   ASSERT_TRUE(os::punch_hole(file_.get(), 100 * kBlockBytes, kBlockBytes, kName));
-  const Status done = write_it_anew();
+  const Status done = rewrite();
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().kind, ErrorKind::kCorrupt);
 }

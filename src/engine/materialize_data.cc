@@ -6,7 +6,7 @@
 
 #include "base/block.h"
 #include "base/error.h"
-#include "engine/page_cache_manners.h"
+#include "engine/page_cache_policy.h"
 #include "engine/transfer.h"
 #include "engine/write_behind.h"
 #include "os/file.h"
@@ -15,8 +15,8 @@
 namespace lamina::engine {
 namespace {
 
-std::vector<mapping::Move> data_extents_of(const mapping::Mapping& mapping) {
-  std::vector<mapping::Move> extents;
+std::vector<mapping::Extent> data_extents_of(const mapping::Mapping& mapping) {
+  std::vector<mapping::Extent> extents;
   for (std::size_t i = 0; i < mapping.extent_count(); ++i) {
     const mapping::Extent extent = mapping.extent(i);
     if (extent.layer == mapping::kZeros) continue;
@@ -33,29 +33,30 @@ class Materializer {
         clone_(target.sharing != Sharing::kNever),
         buffer_(kChunkBlocks * kBlockBytes),
         extents_(data_extents_of(chain.mapping())),
-        // The file is what the VM will map.
-        manners_(chain, extents_, -1),
+        // -1: the VM maps the destination next, so it stays cached.
+        cache_policy_(chain, extents_, -1),
         behind_(target.destination) {}
 
   Result<MaterializedData> run() {
     if (target_.progress != nullptr) {
       std::uint64_t blocks = 0;
-      for (const mapping::Move& extent : extents_) blocks += extent.block_count;
+      for (const mapping::Extent& extent : extents_) blocks += extent.block_count;
       target_.progress->begin("writing memory", blocks * kBlockBytes);
     }
-    for (const mapping::Move& extent : extents_) {
+    for (const mapping::Extent& extent : extents_) {
       LAMINA_RETURN_IF_ERROR(
           add({extent.guest_block, extent.block_count, extent.layer, extent.storage_block}));
     }
     LAMINA_RETURN_IF_ERROR(flush());
-    LAMINA_RETURN_IF_ERROR(manners_.finish(read_blocks_));
+    LAMINA_RETURN_IF_ERROR(cache_policy_.finish(read_blocks_));
     LAMINA_RETURN_IF_ERROR(os::truncate(target_.destination, target_.memory_bytes, target_.path));
     return done_;
   }
 
  private:
   Status add(mapping::Extent extent) {
-    // The short last block of a legacy layer cannot be cloned: a clone ends at a block's end.
+    // The short last block of a layer without trailer cannot be cloned: clones end at a block
+    // boundary.
     const Layer& layer = chain_.layer(extent.layer);
     const bool ends_short =
         (std::uint64_t{extent.storage_block} + extent.block_count) * kBlockBytes >
@@ -72,7 +73,7 @@ class Materializer {
 
   Status add_part(const mapping::Extent& extent, bool clone) {
     bool cloned = false;
-    // Short runs too: the copy alone would be cheaper than the call, but it has to be synced.
+    // Short runs too: copying them is cheaper than the call, but a copy must be synced later.
     if (clone) {
       LAMINA_ASSIGN_OR_RETURN(
           cloned,
@@ -82,8 +83,8 @@ class Materializer {
       if (!cloned && target_.sharing == Sharing::kAlways) {
         return fail(
             ErrorKind::kFailed,
-            "'{}' cannot share storage with layer '{}': use a file system with reflink that "
-            "holds both, or --reflink auto",
+            "'{}' cannot share storage with layer '{}': put both on one file system with reflink, "
+            "or use --reflink auto",
             target_.path, chain_.layer(extent.layer).path());
       }
       clone_ = cloned;
@@ -97,8 +98,8 @@ class Materializer {
     return {};
   }
 
-  /// Reads and checks the next part of `extent` into the buffer; what is not cloned stays there
-  /// until flush(), together with what is its neighbour in the guest.
+  /// Reads and verifies the next part of `extent` in the buffer. A part that was not cloned stays
+  /// there until flush(), together with adjacent guest blocks.
   Result<std::uint32_t> read_part(const mapping::Extent& extent, std::uint32_t done, bool cloned) {
     const std::uint32_t guest = extent.guest_block + done;
     if (cloned || used_blocks_ == kChunkBlocks || guest != buffer_guest_block_ + used_blocks_) {
@@ -106,13 +107,14 @@ class Materializer {
       buffer_guest_block_ = guest;
     }
     const std::uint32_t count = std::min(extent.block_count - done, kChunkBlocks - used_blocks_);
-    manners_.before_read(read_blocks_);
+    cache_policy_.before_read(read_blocks_);
     const auto room = std::span(buffer_).subspan(used_blocks_ * kBlockBytes, count * kBlockBytes);
     LAMINA_RETURN_IF_ERROR(
         chain_.layer(extent.layer)
             .read_checked({guest, count, extent.layer, extent.storage_block + done}, room));
     read_blocks_ += count;
-    manners_.after_read({guest, count, extent.layer, extent.storage_block + done}, read_blocks_);
+    cache_policy_.after_read({guest, count, extent.layer, extent.storage_block + done},
+                             read_blocks_);
     if (!cloned) used_blocks_ += count;
     return count;
   }
@@ -131,8 +133,8 @@ class Materializer {
   const MaterializeTarget& target_;
   bool clone_;
   std::vector<std::byte> buffer_;
-  std::vector<mapping::Move> extents_;
-  PageCacheManners manners_;
+  std::vector<mapping::Extent> extents_;
+  PageCachePolicy cache_policy_;
   WriteBehind behind_;
   std::uint64_t read_blocks_ = 0;
   std::uint32_t buffer_guest_block_ = 0;

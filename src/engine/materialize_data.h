@@ -9,10 +9,10 @@
 
 namespace lamina::engine {
 
-/// How the memory file is put together.
+/// Whether the memory file shares storage with the layers.
 enum class Sharing : std::uint8_t {
-  kAuto,    ///< share storage with the layers where the file system can, else copy
-  kAlways,  ///< fail where it cannot
+  kAuto,    ///< share if the file system supports it, else copy
+  kAlways,  ///< fail if it does not
   kNever,   ///< copy everything
 };
 
@@ -29,8 +29,8 @@ struct MaterializedData {
   std::uint64_t copied_bytes = 0;
 };
 
-/// Writes the memory that `chain` resolves to as one sparse file; zeros are holes. Every block is
-/// checked: copied ones in the buffer they are written from, cloned ones by reading the layer. Not
+/// Writes the memory of `chain` as one sparse file; zeros become holes. Verifies every block:
+/// copied blocks in the buffer that they are written from, cloned blocks by reading the layer. Not
 /// synced.
 Result<MaterializedData> materialize_data(const Chain& chain, const MaterializeTarget& target);
 

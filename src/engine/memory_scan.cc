@@ -18,21 +18,18 @@
 namespace lamina::engine {
 namespace {
 
-/// Runs at least this long are cloned; for shorter ones the call costs more than moving the bytes.
+/// Shorter runs are copied, because the clone call costs more than the copy.
 constexpr std::uint32_t kMinClonedBlocks = 32;
 
-/// A run of blocks of the memory file that has data.
-using format::BlockRun;
-
-/// Widens the extents to whole blocks (a file system with blocks of 1 KiB reports finer ones) and
-/// joins those that meet.
-std::vector<BlockRun> whole_blocks(const std::vector<os::DataExtent>& extents) {
+/// Extends the ranges to whole blocks (a file system with 1 KiB blocks reports smaller ones) and
+/// joins adjacent ones.
+std::vector<BlockRun> whole_blocks(const std::vector<ByteRange>& extents) {
   std::vector<BlockRun> runs;
-  for (const os::DataExtent& extent : extents) {
+  for (const ByteRange& extent : extents) {
     const auto start = static_cast<std::uint32_t>(extent.offset / kBlockBytes);
-    const auto end = static_cast<std::uint32_t>(blocks_for(extent.offset + extent.length));
-    if (!runs.empty() && start <= runs.back().guest_block + runs.back().block_count) {
-      runs.back().block_count = end - runs.back().guest_block;
+    const auto end = static_cast<std::uint32_t>(blocks_for(extent.end()));
+    if (!runs.empty() && start <= runs.back().end()) {
+      runs.back().count = end - runs.back().first;
     } else {
       runs.push_back({start, end - start});
     }
@@ -57,15 +54,15 @@ class Scanner {
     }
     const std::vector<BlockRun> runs =
         whole_blocks(scan_.written != nullptr ? *scan_.written : map.written);
-    has_holes_ = runs.size() != 1 || runs.front().block_count != block_count_;
+    has_holes_ = runs.size() != 1 || runs.front().count != block_count_;
     LAMINA_RETURN_IF_ERROR(choose_clone());
     begin_progress(runs);
 
     std::uint32_t done = 0;
     for (const BlockRun& run : runs) {
-      add_hole(done, run.guest_block);
+      add_hole(done, run.first);
       LAMINA_RETURN_IF_ERROR(scan_run(run));
-      done = run.guest_block + run.block_count;
+      done = run.end();
     }
     add_hole(done, block_count_);
     if (clone_) LAMINA_RETURN_IF_ERROR(clone_data());
@@ -75,23 +72,23 @@ class Scanner {
  private:
   [[nodiscard]] Status check_preallocated(const os::FileMap& map) const {
     if (!scan_.refuse_preallocated) return {};
-    if (map.knows_preallocated && !map.has_preallocated) return {};
+    if (map.preallocated_is_known && !map.has_preallocated) return {};
     return fail(
         ErrorKind::kFailed,
-        "'{}' {} preallocated storage, and this file system does not tell such storage from "
-        "written zeros; ingest a full memory file, or have the VMM write the diff to a new file{}",
-        scan_.path, map.knows_preallocated ? "has" : "may have",
-        map.knows_preallocated ? "" : " on ext4, xfs, btrfs or tmpfs");
+        "'{}' {} preallocated storage, which this file system does not distinguish from written "
+        "zeros; ingest a full memory file, or have the VMM write the diff to a new file{}",
+        scan_.path, map.preallocated_is_known ? "has" : "may have",
+        map.preallocated_is_known ? "" : " on ext4, xfs, btrfs or tmpfs");
   }
 
   void begin_progress(const std::vector<BlockRun>& runs) {
     if (scan_.progress == nullptr) return;
     std::uint64_t bytes = 0;
-    for (const BlockRun& run : runs) bytes += run.block_count * kBlockBytes;
+    for (const BlockRun& run : runs) bytes += run.count * kBlockBytes;
     scan_.progress->begin("reading memory", bytes);
   }
 
-  /// Finds out whether the compact layer can share storage with the memory file.
+  /// Tests whether the compact layer can share storage with the memory file.
   Status choose_clone() {
     if (scan_.compact_file < 0 || scan_.memory_bytes < kBlockBytes) return {};
     LAMINA_ASSIGN_OR_RETURN(clone_, os::clone_range(scan_.memory_file, 0, scan_.compact_file, 0,
@@ -106,31 +103,32 @@ class Scanner {
       result_.inherited_blocks += to - from;
       return;
     }
-    add_change(from, to - from, true);
+    add_change(from, to - from, mapping::kZeros);
     result_.zero_blocks += to - from;
   }
 
-  /// Adds a change, joined to the last one where they are adjacent: in storage they always are, for
-  /// a compact layer grows block by block and an adopted one has each block in its place.
-  void add_change(std::uint32_t block, std::uint32_t count, bool zero) {
+  /// Adds a change, joined to the last one if they are adjacent in the guest. Then they are
+  /// adjacent in storage too: a compact layer grows block by block, and an adopted one has each
+  /// block at its guest offset.
+  void add_change(std::uint32_t block, std::uint32_t count, mapping::LayerIndex layer) {
     if (!result_.changes.empty()) {
-      mapping::Change& last = result_.changes.back();
-      if (last.zero == zero && last.guest_end() == block) {
+      mapping::Extent& last = result_.changes.back();
+      if (last.layer == layer && last.guest_end() == block) {
         last.block_count += count;
         return;
       }
     }
     std::uint32_t storage = 0;
-    if (!zero) {
+    if (layer != mapping::kZeros) {
       storage = scan_.compact_file >= 0 ? static_cast<std::uint32_t>(result_.stored_blocks) : block;
     }
-    result_.changes.push_back({block, count, zero, storage});
+    result_.changes.push_back({block, count, layer, storage});
   }
 
   Status scan_run(const BlockRun& run) {
-    for (std::uint32_t done = 0; done < run.block_count;) {
-      const std::uint32_t count = std::min(kChunkBlocks, run.block_count - done);
-      LAMINA_RETURN_IF_ERROR(scan_chunk(run.guest_block + done, count));
+    for (std::uint32_t done = 0; done < run.count;) {
+      const std::uint32_t count = std::min(kChunkBlocks, run.count - done);
+      LAMINA_RETURN_IF_ERROR(scan_chunk(run.first + done, count));
       done += count;
       LAMINA_RETURN_IF_ERROR(advance(scan_.progress, count * kBlockBytes));
     }
@@ -171,8 +169,8 @@ class Scanner {
       return fail(ErrorKind::kFailed, "'{}' shrank from {} bytes while it was read", scan_.path,
                   scan_.memory_bytes);
     }
-    // Only the last block of the memory can be short: what is past the end is zeros, also when the
-    // file grew meanwhile.
+    // Only the last block of the memory can be short. It is padded with zeros, even if the file has
+    // grown meanwhile.
     const std::uint64_t valid = std::min<std::uint64_t>(chunk.size(), scan_.memory_bytes - offset);
     std::fill(chunk.begin() + static_cast<std::ptrdiff_t>(valid), chunk.end(), std::byte{0});
     return {};
@@ -186,8 +184,8 @@ class Scanner {
   void add_unchanged(std::uint32_t block) {
     ++result_.unchanged_blocks;
     auto& runs = result_.unchanged;
-    if (!runs.empty() && runs.back().guest_block + runs.back().block_count == block) {
-      ++runs.back().block_count;
+    if (!runs.empty() && runs.back().end() == block) {
+      ++runs.back().count;
     } else {
       runs.push_back({block, 1});
     }
@@ -202,20 +200,20 @@ class Scanner {
         scan_.parent->mapping().resolve(block).layer != mapping::kZeros) {
       return fail(
           ErrorKind::kFailed,
-          "'{}' has no holes, and zeros at {:#x} where the parent has data: either the guest "
-          "cleared that block, or a copy of the file filled its holes; say which with "
+          "'{}' has no holes, and has zeros at {:#x} where the parent has data: either the guest "
+          "cleared that block, or a copy of the file filled its holes; specify which with "
           "--zeros written or --zeros inherit",
           scan_.path, block * kBlockBytes);
     }
-    add_change(block, 1, true);
+    add_change(block, 1, mapping::kZeros);
     ++result_.zero_blocks;
     return {};
   }
 
-  /// Stores block `index` of the chunk. Stored blocks are moved together at the front of the
-  /// buffer, so that a chunk is written with one call.
+  /// Stores block `index` of the chunk. Stored blocks are moved to the front of the buffer, so that
+  /// they are written with one call.
   void add_data(std::uint32_t block, std::uint32_t index, std::uint64_t stored_before) {
-    add_change(block, 1, false);
+    add_change(block, 1, mapping::kNewLayer);
     result_.checksums.push_back(scans_[index].checksum);
     const std::uint64_t slot = result_.stored_blocks - stored_before;
     if (slot != index) {
@@ -225,9 +223,9 @@ class Scanner {
   }
 
   Status clone_data() {
-    for (const mapping::Change& change : result_.changes) {
-      if (change.zero) continue;
-      // A last block that is short in the file cannot be cloned into a whole one.
+    for (const mapping::Extent& change : result_.changes) {
+      if (change.layer == mapping::kZeros) continue;
+      // A short last block cannot be cloned to a whole block.
       const std::uint32_t whole_blocks_end =
           static_cast<std::uint32_t>(scan_.memory_bytes / kBlockBytes);
       const std::uint32_t cloneable =
@@ -241,7 +239,7 @@ class Scanner {
                             scan_.compact_path));
         if (cloned) {
           done = cloneable;
-          cloned_.push_back({change.guest_block, cloneable, false, change.storage_block});
+          cloned_.push_back({change.guest_block, cloneable, change.layer, change.storage_block});
         }
         LAMINA_RETURN_IF_ERROR(advance(scan_.progress, 0));
       }
@@ -250,16 +248,15 @@ class Scanner {
     return check_clones();
   }
 
-  /// A clone shares what is on the disk, which need not be what was read: where the memory file
-  /// could not be written back, its pages are cached and right, and what is shared never was. So
-  /// the clone is read before anybody counts on it; what is not right is written from the buffer
-  /// instead.
+  /// A clone shares the data on the disk, which may differ from the data that was read: if writing
+  /// the memory file back has failed, only the cached pages are right. So the clones are verified,
+  /// and bad ones are overwritten from the memory file.
   Status check_clones() {
-    for (const mapping::Change& clone : cloned_) {
+    for (const mapping::Extent& clone : cloned_) {
       const auto checksums =
           std::span(result_.checksums).subspan(clone.storage_block, clone.block_count);
-      if (are_blocks(scan_.compact_file, clone.storage_block, checksums, buffer_,
-                     scan_.compact_path)) {
+      if (blocks_match(scan_.compact_file, clone.storage_block, checksums, buffer_,
+                       scan_.compact_path)) {
         result_.cloned_blocks += clone.block_count;
       } else {
         LAMINA_RETURN_IF_ERROR(copy_checked(clone, 0));
@@ -269,8 +266,9 @@ class Scanner {
     return {};
   }
 
-  /// Writes the blocks of `change` from number `done` on, through the buffer.
-  Status copy_checked(const mapping::Change& change, std::uint32_t done) {
+  /// Copies the blocks of `change` from number `done` on through the buffer and verifies them
+  /// again.
+  Status copy_checked(const mapping::Extent& change, std::uint32_t done) {
     while (done < change.block_count) {
       const std::uint32_t count = std::min(kChunkBlocks, change.block_count - done);
       const auto chunk = std::span(buffer_).first(count * kBlockBytes);
@@ -298,7 +296,7 @@ class Scanner {
   std::vector<std::byte> parent_buffer_;
   WriteBehind behind_;
   std::array<BlockScan, kChunkBlocks> scans_{};
-  std::vector<mapping::Change> cloned_;
+  std::vector<mapping::Extent> cloned_;
   MemoryScanResult result_;
 };
 

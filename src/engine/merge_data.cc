@@ -6,7 +6,7 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "engine/block_scan.h"
-#include "engine/page_cache_manners.h"
+#include "engine/page_cache_policy.h"
 #include "engine/read_back.h"
 #include "engine/transfer.h"
 #include "engine/write_behind.h"
@@ -17,27 +17,27 @@
 namespace lamina::engine {
 namespace {
 
-/// Shorter runs are gathered: measured on ext4, copy_file_range costs about 6 microseconds for a
-/// block where reading it into a shared buffer costs one.
+/// Shorter runs are copied through the buffer: on ext4, copy_file_range takes about 6 microseconds
+/// for a block, and reading it into a shared buffer takes one.
 constexpr std::uint32_t kMinKernelCopiedBlocks = 32;
 
-/// Clones pay from so many blocks a run on average: a call costs 15 microseconds whatever its
-/// length, and a file of short clones is fragments. All of a merge is cloned or nothing: what is
-/// copied beside clones must be synced as well.
+/// Minimum average run length for cloning: a call takes 15 microseconds whatever its length, and
+/// short clones fragment the file. Either all runs of a merge are cloned or none, because copied
+/// data would have to be synced as well.
 constexpr std::uint64_t kMinMeanClonedBlocks = 8;
 
-/// Longest single kernel call, so that an interruption is noticed.
+/// Maximum size of one kernel call, so that an interruption is noticed.
 constexpr std::uint32_t kMaxCallBlocks = 16384;
 
-/// How far ahead of what is checked is announced.
-constexpr std::uint64_t kCheckedAheadBytes = std::uint64_t{8} << 20;
+/// Readahead distance while clones are verified.
+constexpr std::uint64_t kVerifyAheadBytes = std::uint64_t{8} << 20;
 
-/// Blocks gathered before they are written.
+/// Buffer size for short runs.
 constexpr std::uint32_t kGatherBlocks = 256;
 
 class Merger {
  public:
-  Merger(const Chain& chain, std::span<const mapping::Move> moves, const MergeTarget& target)
+  Merger(const Chain& chain, std::span<const mapping::Extent> moves, const MergeTarget& target)
       : chain_(chain),
         target_(target),
         clone_(target.allow_clone),
@@ -45,24 +45,24 @@ class Merger {
         gathered_(kGatherBlocks * kBlockBytes),
         read_back_(kChunkBlocks * kBlockBytes),
         moves_(moves),
-        manners_(chain, moves, target.destination, target.path),
+        cache_policy_(chain, moves, target.destination, target.path),
         behind_(target.destination) {}
 
   Result<MergedData> run() {
     std::uint64_t blocks = 0;
-    for (const mapping::Move& move : moves_) blocks += move.block_count;
+    for (const mapping::Extent& move : moves_) blocks += move.block_count;
     clone_ = clone_ && blocks >= kMinMeanClonedBlocks * moves_.size();
     merged_.checksums.reserve(blocks);
     if (target_.progress != nullptr) target_.progress->begin("merging", blocks * kBlockBytes);
-    for (const mapping::Move& move : moves_) LAMINA_RETURN_IF_ERROR(add(move));
+    for (const mapping::Extent& move : moves_) LAMINA_RETURN_IF_ERROR(add(move));
     LAMINA_RETURN_IF_ERROR(flush());
     if (merged_.cloned_bytes > 0) LAMINA_RETURN_IF_ERROR(check_clones());
-    LAMINA_RETURN_IF_ERROR(manners_.finish(end_block_));
+    LAMINA_RETURN_IF_ERROR(cache_policy_.finish(end_block_));
     return std::move(merged_);
   }
 
  private:
-  Status add(const mapping::Move& move) {
+  Status add(const mapping::Extent& move) {
     for (std::uint32_t done = 0; done < move.block_count;) {
       mapping::Extent part{move.guest_block + done,
                            std::min(move.block_count - done, kMaxCallBlocks), move.layer,
@@ -78,7 +78,7 @@ class Merger {
   Status add_part(const mapping::Extent& part) {
     const Layer& layer = chain_.layer(part.layer);
     const auto checksums = layer.checksums(part);
-    if (checksums.empty()) return gather(part);  // must be read for its checksums
+    if (checksums.empty()) return gather(part);  // must be read to compute checksums
     if (clone_ || (kernel_copy_ && part.block_count >= kMinKernelCopiedBlocks)) {
       LAMINA_ASSIGN_OR_RETURN(const bool moved, move_in_kernel(layer, part, checksums));
       if (moved) {
@@ -90,8 +90,8 @@ class Merger {
     return gather(part);
   }
 
-  /// False when this run has to be moved through the buffer: also when what the kernel has moved is
-  /// not what was stored, which is known before the layer it comes from may go.
+  /// False if this run must be copied through the buffer, because the kernel cannot copy it or has
+  /// copied wrong data. The source layer still exists at this point.
   Result<bool> move_in_kernel(const Layer& layer, const mapping::Extent& part,
                               std::span<const std::uint64_t> checksums) {
     LAMINA_RETURN_IF_ERROR(flush());
@@ -107,32 +107,32 @@ class Merger {
       }
     }
     if (!kernel_copy_ || part.block_count < kMinKernelCopiedBlocks) return false;
-    manners_.before_read(moved_blocks_);
+    cache_policy_.before_read(moved_blocks_);
     LAMINA_ASSIGN_OR_RETURN(kernel_copy_,
                             os::kernel_copy_range(layer.fd(), from, target_.destination, to, length,
                                                   layer.path(), target_.path));
-    // Read back at once, while it is cached.
+    // Verify at once, while it is cached.
     if (!kernel_copy_ ||
-        !are_blocks(target_.destination, end_block_, checksums, read_back_, target_.path)) {
+        !blocks_match(target_.destination, end_block_, checksums, read_back_, target_.path)) {
       return false;
     }
     merged_.kernel_copied_bytes += length;
     behind_.written_until(to + length);
-    manners_.after_read(part, end_block_);
+    cache_policy_.after_read(part, end_block_);
     return true;
   }
 
-  /// Reads the whole file in one go, as it comes from the disk: the clones of it are not cached.
+  /// Reads the whole file from the disk and verifies it: clones are not cached.
   Status check_clones() {
-    os::read_ahead(target_.destination, 0, kCheckedAheadBytes);
+    os::read_ahead(target_.destination, 0, kVerifyAheadBytes);
     for (std::uint64_t block = 0; block < end_block_;) {
       const std::uint64_t count = std::min<std::uint64_t>(kGatherBlocks, end_block_ - block);
       const std::uint64_t offset = block * kBlockBytes;
-      os::read_ahead(target_.destination, offset + kCheckedAheadBytes, count * kBlockBytes);
+      os::read_ahead(target_.destination, offset + kVerifyAheadBytes, count * kBlockBytes);
       const auto checksums = std::span(merged_.checksums).subspan(block, count);
-      if (!are_blocks(target_.destination, block, checksums, gathered_, target_.path)) {
-        LAMINA_RETURN_IF_ERROR(write_anew(block, count));
-      } else if (manners_.is_cold()) {
+      if (!blocks_match(target_.destination, block, checksums, gathered_, target_.path)) {
+        LAMINA_RETURN_IF_ERROR(rewrite(block, count));
+      } else if (cache_policy_.is_cold()) {
         os::drop_cached(target_.destination, offset, count * kBlockBytes);
       }
       block += count;
@@ -141,10 +141,10 @@ class Merger {
     return {};
   }
 
-  /// Writes blocks of the merged layer from the layers they come from, checked.
-  Status write_anew(std::uint64_t first, std::uint64_t count) {
+  /// Copies blocks of the merged layer from their source layers again and verifies them.
+  Status rewrite(std::uint64_t first, std::uint64_t count) {
     std::uint64_t at = 0;
-    for (const mapping::Move& move : moves_) {
+    for (const mapping::Extent& move : moves_) {
       const std::uint64_t from = std::max(first, at);
       const std::uint64_t to = std::min(first + count, at + move.block_count);
       for (std::uint64_t block = from; block < to; ++block) {
@@ -164,7 +164,7 @@ class Merger {
 
   Status gather(mapping::Extent part) {
     const Layer& layer = chain_.layer(part.layer);
-    manners_.before_read(moved_blocks_);
+    cache_policy_.before_read(moved_blocks_);
     while (part.block_count > 0) {
       if (gathered_blocks_ == kGatherBlocks) LAMINA_RETURN_IF_ERROR(flush());
       mapping::Extent piece = part;
@@ -175,7 +175,7 @@ class Merger {
       const auto checksums = layer.checksums(piece);
       merged_.checksums.insert(merged_.checksums.end(), checksums.begin(), checksums.end());
       if (checksums.empty()) compute_checksums(room);
-      manners_.after_read(piece, end_block_);
+      cache_policy_.after_read(piece, end_block_);
       gathered_blocks_ += piece.block_count;
       part = {part.guest_block + piece.block_count, part.block_count - piece.block_count,
               part.layer, part.storage_block + piece.block_count};
@@ -208,8 +208,8 @@ class Merger {
   std::vector<std::byte> gathered_;
   std::vector<std::byte> read_back_;
   std::uint32_t gathered_blocks_ = 0;
-  std::span<const mapping::Move> moves_;
-  PageCacheManners manners_;
+  std::span<const mapping::Extent> moves_;
+  PageCachePolicy cache_policy_;
   WriteBehind behind_;
   std::uint64_t moved_blocks_ = 0;
   std::uint64_t end_block_ = 0;  ///< blocks written to the destination
@@ -218,7 +218,7 @@ class Merger {
 
 }  // namespace
 
-Result<MergedData> merge_data(const Chain& chain, const std::vector<mapping::Move>& moves,
+Result<MergedData> merge_data(const Chain& chain, const std::vector<mapping::Extent>& moves,
                               const MergeTarget& target) {
   return Merger(chain, moves, target).run();
 }

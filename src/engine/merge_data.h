@@ -1,14 +1,14 @@
-// Moving the live blocks of some layers into one.
+// Copies the live blocks of several layers into one.
 //
-// Nothing is computed from what is copied: a block's checksum is carried over from the trailer of
-// the layer it comes from, so a block that goes bad on the way, or was bad already, never passes
-// for good. What the kernel moves is read back and compared with it, as the layers it comes from
-// may go when the merge is published: what is not right is moved through the buffer instead, and
-// what is not right there either ends the merge. Only layers without checksums are read for theirs.
+// Checksums are not computed from the copied data but carried over from the source layer's trailer,
+// so a block that is or becomes corrupt is always detected. Data that the kernel copies is read
+// back and verified, because the source layers may be deleted once the merge is published. If it is
+// wrong, it is copied through the buffer instead; if it is wrong there too, the merge fails. Only
+// blocks of layers without checksums get new ones.
 //
-// How a run is moved, best first: clone (no data moves), unless runs are short on average; for long
-// runs a copy in the kernel; short runs, and all where the kernel cannot copy, are read into a
-// buffer that holds neighbours of the output, checked there, and written together.
+// Each run is copied by the cheapest method: clone (no data is copied), unless runs are short on
+// average; copy_file_range for long runs; otherwise it is read into a buffer together with adjacent
+// blocks of the output, verified there, and written.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@
 
 namespace lamina::engine {
 
-/// What the data of a merged layer came to.
+/// The result of a merge.
 struct MergedData {
   std::vector<std::uint64_t> checksums;  ///< of each block, in order
   std::uint64_t cloned_bytes = 0;
@@ -30,16 +30,17 @@ struct MergedData {
   std::uint64_t read_written_bytes = 0;
 };
 
-/// Writes the blocks of `moves` one after the other into the empty file `destination`.
-/// `allow_clone` and `allow_kernel_copy` are switched off by tests only. Not synced.
+/// Where to merge to. Only tests turn off `allow_clone` and `allow_kernel_copy`.
 struct MergeTarget {
-  int destination = -1;
+  int destination = -1;  ///< an empty file
   std::string path;
   bool allow_clone = true;
   bool allow_kernel_copy = true;
   Progress* progress = nullptr;
 };
-Result<MergedData> merge_data(const Chain& chain, const std::vector<mapping::Move>& moves,
+
+/// Writes the blocks of `moves` one after the other to the destination. Not synced.
+Result<MergedData> merge_data(const Chain& chain, const std::vector<mapping::Extent>& moves,
                               const MergeTarget& target);
 
 }  // namespace lamina::engine

@@ -21,12 +21,14 @@ namespace {
 namespace fs = std::filesystem;
 
 using Bytes = std::vector<std::byte>;
-using mapping::Change;
+using mapping::Extent;
+using mapping::kNewLayer;
+using mapping::kZeros;
 
 constexpr std::uint32_t kMemoryBlocks = 700;
 
-/// Three layers, the youngest one without checksums, with runs that are long enough for a copy in
-/// the kernel, single blocks, and blocks that were cleared.
+/// Three layers, the youngest without checksums, with runs long enough for copy_file_range, single
+/// blocks, and cleared blocks.
 class MergeData : public testing::Test {
  protected:
   void SetUp() override {
@@ -38,26 +40,30 @@ class MergeData : public testing::Test {
     auto directory = os::open_directory(AT_FDCWD, path_, path_);
     ASSERT_TRUE(directory) << directory.error().message;
     directory_ = std::move(*directory);
-    add_layer({{0, kMemoryBlocks, false, 0}}, true);
-    add_layer({{10, 1, false, 0}, {50, 90, false, 1}, {200, 1, false, 91}, {350, 20, true, 0}},
+    add_layer({{0, kMemoryBlocks, kNewLayer, 0}}, true);
+    add_layer({{10, 1, kNewLayer, 0},
+               {50, 90, kNewLayer, 1},
+               {200, 1, kNewLayer, 91},
+               {350, 20, kZeros, 0}},
               true);
-    add_layer({{60, 3, false, 0}, {400, 280, false, 3}}, false);
+    add_layer({{60, 3, kNewLayer, 0}, {400, 280, kNewLayer, 3}}, false);
   }
   void TearDown() override { fs::remove_all(path_); }
 
-  void add_layer(const std::vector<Change>& changes, bool with_trailer) {
+  void add_layer(const std::vector<Extent>& changes, bool with_trailer) {
     const Uuid id = Uuid::random();
     const std::string name = id.to_string();
     auto state = mapping::overlay(mapping_, id, changes);
     ASSERT_TRUE(state) << state.error().message;
     mapping_ = std::move(*state);
     Bytes data;
-    std::vector<format::StoredExtent> stored;
-    for (const Change& change : changes) {
-      if (!change.zero) stored.push_back({change.guest_block, change.block_count});
+    std::vector<mapping::StoredExtent> stored;
+    for (const Extent& change : changes) {
+      const bool zero = change.layer == kZeros;
+      if (!zero) stored.push_back({change.guest_block, change.block_count});
       for (std::uint32_t block = change.guest_block; block < change.guest_end(); ++block) {
         Bytes& page = memory_[block];
-        page.assign(change.zero ? 0 : kBlockBytes, std::byte{});
+        page.assign(zero ? 0 : kBlockBytes, std::byte{});
         for (std::byte& byte : page) byte = static_cast<std::byte>(random_());
         data.insert(data.end(), page.begin(), page.end());
       }
@@ -86,8 +92,7 @@ class MergeData : public testing::Test {
     return checksums;
   }
 
-  /// Merges all layers into a new file, which must hold the memory's blocks, but for the zeros, in
-  /// guest order.
+  /// Merges all layers into a new file, which must contain the memory's data blocks in guest order.
   MergedData expect_merged(bool allow_clone, bool allow_kernel_copy) {
     Bytes expected;
     for (const Bytes& page : memory_) expected.insert(expected.end(), page.begin(), page.end());
@@ -130,23 +135,24 @@ class MergeData : public testing::Test {
   std::vector<Layer> layers_;
 };
 
-TEST_F(MergeData, ClonesWhereTheFileSystemCan) { expect_merged(true, true); }
+TEST_F(MergeData, ClonesIfTheFileSystemSupportsIt) { expect_merged(true, true); }
 
 TEST_F(MergeData, CopiesLongRunsInTheKernel) {
   const MergedData merged = expect_merged(false, true);
   EXPECT_EQ(merged.cloned_bytes, 0U);
 }
 
-TEST_F(MergeData, ReadsAndWritesWhereTheKernelCannotCopy) {
+TEST_F(MergeData, ReadsAndWritesIfTheKernelCannotCopy) {
   const MergedData merged = expect_merged(false, false);
   EXPECT_EQ(merged.cloned_bytes, 0U);
   EXPECT_EQ(merged.kernel_copied_bytes, 0U);
 }
 
-TEST_F(MergeData, ReadsAndWritesWhatIsNotCloned) { expect_merged(true, false); }
+TEST_F(MergeData, ReadsAndWritesWithoutKernelCopy) { expect_merged(true, false); }
 
-/// The layers may go when a merge is published: what they have must be right by then.
-TEST_F(MergeData, ABlockThatIsNotWhatWasStoredEndsTheMerge) {
+/// The source layers may be deleted once a merge is published, so corruption must be detected
+/// first.
+TEST_F(MergeData, CorruptBlockFailsTheMerge) {
   const std::string name = layers_.front().path();
   const auto file = os::open_at(directory_.get(), name, O_RDWR, name);
   ASSERT_TRUE(file) << file.error().message;

@@ -8,8 +8,8 @@
 
 namespace lamina::engine {
 
-bool are_blocks(int fd, std::uint64_t first_block, std::span<const std::uint64_t> checksums,
-                std::span<std::byte> buffer, const std::string& path) {
+bool blocks_match(int fd, std::uint64_t first_block, std::span<const std::uint64_t> checksums,
+                  std::span<std::byte> buffer, const std::string& path) {
   const std::size_t chunk_blocks = buffer.size() / kBlockBytes;
   for (std::size_t done = 0; done < checksums.size();) {
     const std::size_t count = std::min(chunk_blocks, checksums.size() - done);

@@ -1,4 +1,4 @@
-// Reading what the kernel has moved for us, before its source may go.
+// Verifies data that the kernel has copied, before its source is deleted.
 #pragma once
 
 #include <cstddef>
@@ -8,9 +8,9 @@
 
 namespace lamina::engine {
 
-/// True when the blocks of `fd` from `first_block` on have these checksums; false when one has not,
-/// or cannot be read. `buffer` is scratch space of at least a block.
-bool are_blocks(int fd, std::uint64_t first_block, std::span<const std::uint64_t> checksums,
-                std::span<std::byte> buffer, const std::string& path);
+/// True if the blocks of `fd` from `first_block` on have these checksums; false if one does not or
+/// cannot be read. `buffer` is scratch space of at least one block.
+bool blocks_match(int fd, std::uint64_t first_block, std::span<const std::uint64_t> checksums,
+                  std::span<std::byte> buffer, const std::string& path);
 
 }  // namespace lamina::engine

@@ -17,11 +17,11 @@ namespace {
 
 using format::Trailer;
 
-/// Which layers were published on top of which, to be looked up: a directory may hold very many
-/// layers, and each trailer may name tens of thousands.
-class Names {
+/// Index of which layers were published on top of which. A directory may contain very many layers,
+/// and each trailer may name tens of thousands.
+class AncestorIndex {
  public:
-  explicit Names(std::span<const Trailer* const> trailers) : trailers_(trailers) {
+  explicit AncestorIndex(std::span<const Trailer* const> trailers) : trailers_(trailers) {
     for (std::size_t i = 0; i < trailers.size(); ++i) {
       for (const Uuid& id : trailers[i]->chain) {
         auto& above = above_[id];
@@ -30,10 +30,10 @@ class Names {
     }
   }
 
-  /// True when layer number `index` was published on top of every layer that `merged` replaced:
-  /// only then does `merged` stand for them below it. (A fork has some of them in its chain, not
-  /// all: what was merged holds a sibling's blocks.)
-  [[nodiscard]] bool stands_on_what_was_merged_in(std::size_t index, const Trailer& merged) const {
+  /// True if layer number `index` was published on top of every layer that `merged` replaced. Only
+  /// then can `merged` replace them below that layer. (A fork has only some of them in its chain;
+  /// the merged layer then contains blocks of a sibling.)
+  [[nodiscard]] bool is_above_all_replaced(std::size_t index, const Trailer& merged) const {
     return !merged.replaces.empty() &&
            std::all_of(merged.replaces.begin(), merged.replaces.end(), [&](const Uuid& id) {
              const auto above = above_.find(id);
@@ -41,9 +41,9 @@ class Names {
            });
   }
 
-  /// True when some other layer was published on top of all that layer number `merged` replaced.
-  /// What the fewest layers stand on is looked at first: that is mostly none, or the one.
-  [[nodiscard]] bool is_stood_on(std::size_t merged) const {
+  /// True if another layer was published on top of all the layers that layer number `merged`
+  /// replaced. The shortest list is searched first; it usually has at most one entry.
+  [[nodiscard]] bool has_layer_above(std::size_t merged) const {
     std::vector<const std::vector<std::size_t>*> lists;
     for (const Uuid& id : trailers_[merged]->replaces) {
       const auto above = above_.find(id);
@@ -69,8 +69,9 @@ class Names {
   std::map<Uuid, std::vector<std::size_t>> above_;  ///< numbers of the layers, ascending
 };
 
-/// The number of the layer that no other one was published on top of, or replaced.
-Result<std::size_t> find_youngest(std::span<const Trailer* const> trailers, const Names& names) {
+/// The number of the layer that no other layer was published on top of or has replaced.
+Result<std::size_t> find_youngest(std::span<const Trailer* const> trailers,
+                                  const AncestorIndex& ancestors) {
   std::set<Uuid> covered;
   for (const Trailer* trailer : trailers) {
     covered.insert(trailer->replaces.begin(), trailer->replaces.end());
@@ -80,24 +81,24 @@ Result<std::size_t> find_youngest(std::span<const Trailer* const> trailers, cons
   }
   std::optional<std::size_t> youngest;
   for (std::size_t i = 0; i < trailers.size(); ++i) {
-    if (covered.contains(trailers[i]->build_id) || names.is_stood_on(i)) continue;
+    if (covered.contains(trailers[i]->build_id) || ancestors.has_layer_above(i)) continue;
     if (youngest) {
       return fail(
           ErrorKind::kCorrupt,
-          "layers {} and {} both look like the youngest: this directory holds layers of more "
+          "layers {} and {} both look like the youngest: this directory contains layers of more "
           "than one snapshot",
           trailers[*youngest]->build_id.to_string(), trailers[i]->build_id.to_string());
     }
     youngest = i;
   }
   if (!youngest) {
-    return fail(ErrorKind::kCorrupt, "the layers name each other in a circle");
+    return fail(ErrorKind::kCorrupt, "the chains of the layers are circular");
   }
   return *youngest;
 }
 
-/// Of layers whose order was not known when they were listed (under a version 1 header) the
-/// trailers may know better: then the chain's order is no ground to build on.
+/// Checks the order of `chain` against the trailers. A chain listed under a version 1 header may be
+/// in the wrong order, because that format does not record it.
 Status check_order(const std::vector<const Trailer*>& chain) {
   std::map<Uuid, std::size_t> place;
   for (std::size_t i = 0; i < chain.size(); ++i) place[chain[i]->build_id] = i;
@@ -112,25 +113,26 @@ Status check_order(const std::vector<const Trailer*>& chain) {
   return {};
 }
 
-/// The layers of the youngest one's state, oldest first, with merged ones in the place of those
+/// The layers of the youngest layer's state, oldest first. Merged layers take the place of those
 /// that they replace.
 Result<std::vector<const Trailer*>> find_chain(std::span<const Trailer* const> trailers,
-                                               const Names& names, std::size_t youngest) {
+                                               const AncestorIndex& ancestors,
+                                               std::size_t youngest) {
   std::map<Uuid, const Trailer*> present;
   for (const Trailer* trailer : trailers) {
-    if (!names.stands_on_what_was_merged_in(youngest, *trailer)) continue;
+    if (!ancestors.is_above_all_replaced(youngest, *trailer)) continue;
     for (const Uuid& replaced : trailer->replaces) present.try_emplace(replaced, trailer);
   }
   for (const Trailer* trailer : trailers) present[trailer->build_id] = trailer;
 
   std::vector<const Trailer*> chain;
   std::set<const Trailer*> placed;
-  // From the youngest down: of several replaced ones the youngest gives the merged layer its place.
+  // From the youngest to the oldest: a merged layer takes the place of the youngest that it
+  // replaces.
   for (const Uuid& id : std::views::reverse(trailers[youngest]->chain)) {
     const auto found = present.find(id);
     if (found == present.end()) {
-      return fail(ErrorKind::kNotFound, "layer {} is needed, and is not in this directory",
-                  id.to_string());
+      return fail(ErrorKind::kNotFound, "layer {} is missing from this directory", id.to_string());
     }
     if (placed.insert(found->second).second) chain.push_back(found->second);
   }
@@ -140,29 +142,30 @@ Result<std::vector<const Trailer*>> find_chain(std::span<const Trailer* const> t
   return chain;
 }
 
-std::vector<mapping::Change> stored_changes(const Trailer& trailer) {
-  std::vector<mapping::Change> changes;
+std::vector<mapping::Extent> stored_changes(const Trailer& trailer) {
+  std::vector<mapping::Extent> changes;
   changes.reserve(trailer.extents.size());
-  for (const format::StoredExtent& extent : trailer.extents) {
-    changes.push_back({extent.guest_block, extent.block_count, false, extent.storage_block});
+  for (const mapping::StoredExtent& extent : trailer.extents) {
+    changes.push_back(
+        {extent.guest_block, extent.block_count, mapping::kNewLayer, extent.storage_block});
   }
   return changes;
 }
 
-/// Checks that every block without storage is one that the youngest layer knows to be zero.
+/// Checks that every block that no layer stores is listed as zero by the youngest layer.
 Status check_covered(const mapping::Mapping& mapping, const Trailer& youngest) {
   const auto& zeros = youngest.zeros;
   auto zero = zeros.begin();
   for (std::size_t i = 0; i < mapping.extent_count(); ++i) {
     const mapping::Extent extent = mapping.extent(i);
     if (extent.layer != mapping::kZeros) continue;
-    while (zero != zeros.end() && zero->guest_block + zero->block_count <= extent.guest_block) {
+    while (zero != zeros.end() && zero->end() <= extent.guest_block) {
       ++zero;
     }
-    if (zero == zeros.end() || zero->guest_block > extent.guest_block ||
-        zero->guest_block + zero->block_count < extent.guest_end()) {
+    if (zero == zeros.end() || zero->first > extent.guest_block ||
+        zero->end() < extent.guest_end()) {
       return fail(ErrorKind::kCorrupt,
-                  "the memory at [{:#x}, {:#x}) is neither zeros nor stored in any layer here",
+                  "the memory at [{:#x}, {:#x}) is neither zero nor stored in any layer here",
                   extent.guest_block * kBlockBytes, extent.guest_end() * kBlockBytes);
     }
   }
@@ -173,10 +176,10 @@ Status check_covered(const mapping::Mapping& mapping, const Trailer& youngest) {
 
 Result<RebuiltState> rebuild_state(std::span<const Trailer* const> trailers) {
   if (trailers.empty()) return fail(ErrorKind::kNotFound, "there is no layer with a trailer");
-  const Names names(trailers);
-  LAMINA_ASSIGN_OR_RETURN(const std::size_t number, find_youngest(trailers, names));
+  const AncestorIndex ancestors(trailers);
+  LAMINA_ASSIGN_OR_RETURN(const std::size_t number, find_youngest(trailers, ancestors));
   LAMINA_ASSIGN_OR_RETURN(const std::vector<const Trailer*> chain,
-                          find_chain(trailers, names, number));
+                          find_chain(trailers, ancestors, number));
   const Trailer* youngest = trailers[number];
 
   const auto block_count = static_cast<std::uint32_t>(blocks_for(youngest->memory_bytes));
@@ -191,16 +194,16 @@ Result<RebuiltState> rebuild_state(std::span<const Trailer* const> trailers) {
                             mapping::overlay(state, trailer->build_id, stored_changes(*trailer)));
   }
   LAMINA_RETURN_IF_ERROR(check_covered(state, *youngest));
-  // The youngest layer's zeros lie over everything, and it stays in the table even if it stores
-  // nothing: put its zeros and its data on what is below it.
+  // The youngest layer's zeros override all layers. That layer stays in the table even if it stores
+  // nothing.
   mapping::MappingBuilder builder(state.extent_count() + 2 * youngest->zeros.size());
   std::vector<Uuid> ids(state.layers().begin(), state.layers().end());
   std::uint32_t done = 0;
   std::size_t hint = 0;
-  for (const format::BlockRun& zero : youngest->zeros) {
-    if (zero.guest_block > done) builder.append_range(state, done, zero.guest_block, hint);
-    builder.append({zero.guest_block, zero.block_count, mapping::kZeros, 0});
-    done = zero.guest_block + zero.block_count;
+  for (const BlockRun& zero : youngest->zeros) {
+    if (zero.first > done) builder.append_range(state, done, zero.first, hint);
+    builder.append({zero.first, zero.count, mapping::kZeros, 0});
+    done = zero.end();
   }
   if (done < block_count) builder.append_range(state, done, block_count, hint);
   const mapping::LayerIndex keep = state.layer_index(youngest->build_id);

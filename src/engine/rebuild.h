@@ -1,12 +1,12 @@
-// Rebuilding a lost header from the trailers of a directory's layers.
+// Rebuilds a lost header from the trailers of a directory's layers.
 //
 // The youngest layer's trailer names every other layer of the state it was published with (its
-// chain) and lists every block that was zero then. So that state is: for each block not listed as
-// zero, the youngest layer of the chain that stores it. A merge that came later put one layer in
-// the place of several and says which (replaces); where the chain names a layer that a present one
-// replaces, that one stands in its place. A missing layer is noticed, because the chain names it,
-// and nothing is guessed. (Only a missing youngest one is not: the others are the state before it.
-// The caller compares the pause id with what else it knows.)
+// chain) and lists every block that was zero. So in that state each block is zero if listed, and
+// otherwise comes from the youngest layer of the chain that stores it. A later merge replaces
+// several layers by one, whose trailer names them (replaces): it takes the place of any of them in
+// the chain. A missing layer is detected because the chain names it; nothing is guessed. (A missing
+// youngest layer is not detected: the others form the state before it. The caller compares the
+// pause id with other information.)
 #pragma once
 
 #include <span>
@@ -25,9 +25,9 @@ struct RebuiltState {
   std::uint64_t memory_bytes = 0;
 };
 
-/// Rebuilds the newest state of these layers' directory. kNotFound when a layer that it needs is
-/// missing, kCorrupt when the trailers do not give one state (two youngest layers, blocks that none
-/// stores, sizes that differ).
+/// Rebuilds the newest state from the trailers of a directory. kNotFound if a layer is missing,
+/// kCorrupt if the trailers do not describe a single state (two youngest layers, blocks that no
+/// layer stores, different sizes).
 Result<RebuiltState> rebuild_state(std::span<const format::Trailer* const> trailers);
 
 }  // namespace lamina::engine

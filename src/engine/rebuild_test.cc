@@ -38,9 +38,9 @@ std::vector<Uuid> random_ids(std::size_t count) {
   return ids;
 }
 
-// Each merged layer has replaced thousands, of which all but one are in the chains of all others:
-// to compare each list with each chain would take minutes.
-TEST(Rebuild, ManyMergedLayersWithLongListsOfWhatTheyReplaced) {
+// Each merged layer replaces thousands of layers, and all but one of them are in the chains of all
+// others. Comparing each list with each chain would take minutes.
+TEST(Rebuild, HandlesManyMergedLayersWithLongReplacesLists) {
   constexpr std::uint32_t kMerged = 300;
   const std::vector<Uuid> common = random_ids(3000);
   const std::vector<Uuid> own = random_ids(kMerged);
@@ -70,7 +70,7 @@ TEST(Rebuild, ManyMergedLayersWithLongListsOfWhatTheyReplaced) {
   }
 }
 
-TEST(Rebuild, AMergedLayerStandsOnlyForWhatAllOfIsInTheChain) {
+TEST(Rebuild, MergedLayerReplacesOnlyIfAllItsSourcesAreInTheChain) {
   const std::vector<Uuid> ids = random_ids(3);
   Trailer merged = layer_with(0);
   merged.replaces = {ids[0], ids[1]};
@@ -82,7 +82,7 @@ TEST(Rebuild, AMergedLayerStandsOnlyForWhatAllOfIsInTheChain) {
   EXPECT_EQ(rebuilt.error().kind, ErrorKind::kCorrupt) << rebuilt.error().message;
 }
 
-TEST(Rebuild, ALayerThatIsNeededAndMissingIsNamed) {
+TEST(Rebuild, MissingLayerIsNamed) {
   const std::vector<Uuid> ids = random_ids(1);
   Trailer youngest = layer_with(1);
   youngest.chain = ids;

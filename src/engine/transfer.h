@@ -9,11 +9,10 @@
 
 namespace lamina::engine {
 
-/// How much is read, scanned and written at a time: stays in the second-level cache.
+/// Blocks that are read, scanned and written at a time; they fit in the second-level cache.
 inline constexpr std::uint32_t kChunkBlocks = 64;
 
-/// Reports `bytes` done and fails with kInterrupted when the caller wants to stop. `progress` may
-/// be null.
+/// Reports `bytes` done; kInterrupted if the caller wants to stop. `progress` may be null.
 inline Status advance(Progress* progress, std::uint64_t bytes) {
   if (progress == nullptr) return {};
   progress->advance(bytes);

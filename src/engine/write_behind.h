@@ -1,5 +1,5 @@
-// Starts to write a file to the disk while the rest of it is still being made, so that the sync at
-// the end has little left to wait for. Measured in docs/performance.md, "What was tried".
+// Starts writing a file back while the rest of it is still being produced, so that the final sync
+// has little left to write. Measured in docs/performance.md, "What was tried".
 #pragma once
 
 #include <cstdint>
@@ -8,16 +8,16 @@
 
 namespace lamina::engine {
 
-/// For a file that is written from its start to its end, mostly; not thread-safe. Promises nothing:
-/// the sync at the end does.
+/// For a file that is mostly written from start to end; not thread-safe. Does not replace the final
+/// sync.
 class WriteBehind {
  public:
   explicit WriteBehind(int fd) : fd_(fd) {}
 
-  /// All that will be written before `offset` has been.
+  /// To be called once everything before `offset` has been written.
   void written_until(std::uint64_t offset) {
     if (offset < started_ + kStepBytes) return;
-    os::start_writing(fd_, started_, offset - started_);
+    os::start_writeback(fd_, started_, offset - started_);
     started_ = offset;
   }
 

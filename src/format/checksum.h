@@ -1,4 +1,4 @@
-// The checksums of the formats: XXH3 of the xxHash library.
+// The checksums of the file formats: XXH3 from the xxHash library.
 #pragma once
 
 #include <array>

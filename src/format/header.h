@@ -1,4 +1,4 @@
-// The header of a snapshot as a value, whatever the bytes it came from.
+// The header of a snapshot, independent of its format.
 #pragma once
 
 #include <cstdint>
@@ -20,21 +20,21 @@ struct FileDigest {
   bool operator==(const FileDigest&) const = default;
 };
 
-/// What the header knows about one layer of its mapping.
+/// What the header records about one layer of its mapping.
 struct LayerFacts {
-  std::uint64_t data_blocks = 0;  ///< the layer's data is [0, data_blocks); 0 when unknown (v1, v3)
-  bool has_checksums = false;     ///< lamina wrote it: it must end with a trailer
+  std::uint64_t data_blocks = 0;  ///< the layer's data is [0, data_blocks); 0 if unknown (v1, v3)
+  bool has_checksums = false;     ///< written by lamina, so the file must have a trailer
 
   bool operator==(const LayerFacts&) const = default;
 };
 
 struct Header {
   HeaderFormat format = HeaderFormat::kNative;
-  Uuid pause_id;       ///< nil in versions 1 and 3, which have no place for it
+  Uuid pause_id;       ///< nil in versions 1 and 3, which do not store it
   Uuid build_id;       ///< the youngest layer
-  Uuid base_build_id;  ///< the layer that the chain began with (versions 1 and 3 keep it for ever)
+  Uuid base_build_id;  ///< the first layer of the chain (versions 1 and 3 keep it after merges)
   std::uint64_t memory_bytes = 0;
-  std::uint64_t generation = 0;  ///< referenced layers - 1; in versions 1 and 3 as written there
+  std::uint64_t generation = 0;       ///< referenced layers - 1; versions 1 and 3: as stored
   std::optional<FileDigest> vmstate;  ///< of `snapfile`
   std::vector<LayerFacts> layers;     ///< parallel to mapping.layers()
   mapping::Mapping mapping = mapping::Mapping::zeros(1);

@@ -14,7 +14,7 @@ Result<Header> decode_header(std::span<const std::byte> bytes) {
     return to_header(raw);
   }
   if (bytes.size() < sizeof(std::uint64_t)) {
-    return fail(ErrorKind::kCorrupt, "the header has only {} bytes: it was cut", bytes.size());
+    return fail(ErrorKind::kCorrupt, "the header has only {} bytes: it is truncated", bytes.size());
   }
   return fail(ErrorKind::kCorrupt,
               "the header begins with {:#x}, which is neither the native magic nor version 1 or 3",

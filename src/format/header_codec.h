@@ -1,4 +1,4 @@
-// The header of a snapshot as bytes, in whatever format.
+// Encodes and decodes the header of a snapshot in all supported formats.
 #pragma once
 
 #include <cstddef>
@@ -11,14 +11,15 @@
 
 namespace lamina::format {
 
-/// Largest header file that is read: 16 bytes for each extent of a mapping of 2^27 extents.
+/// Largest header file that is read: 16 bytes for each of 2^27 extents.
 inline constexpr std::uint64_t kMaxHeaderBytes = std::uint64_t{1} << 31;
 
-/// Recognises the format and decodes it, validated as far as the header alone allows. kCorrupt when
-/// the bytes are of no known format or version (the message names both versions), cut or altered.
+/// Detects the format, decodes the header and validates it as far as possible without its layers.
+/// kCorrupt if the format or version is unknown (the message names both versions), or the bytes are
+/// truncated or altered.
 Result<Header> decode_header(std::span<const std::byte> bytes);
 
-/// Encodes `header` as `header.format` says. kFailed when that format cannot hold it.
+/// Encodes `header` in `header.format`. kFailed if that format cannot represent it.
 Result<std::vector<std::byte>> encode_header(const Header& header);
 
 }  // namespace lamina::format

@@ -33,7 +33,7 @@ Header small_header() {
   return header;
 }
 
-/// A version 1 header of 8 blocks, to be broken by each test.
+/// A version 1 header of 8 blocks that tests modify.
 HeaderV1 small_v1() {
   HeaderV1 raw;
   raw.block_bytes = 4096;
@@ -85,7 +85,7 @@ TEST(NativeHeader, TrailingBytesAreRejected) {
   EXPECT_FALSE(decode_header(bytes));
 }
 
-TEST(NativeHeader, AnUnknownVersionIsRefusedNamingBoth) {
+TEST(NativeHeader, UnknownVersionIsRejectedNamingBoth) {
   auto bytes = encode_native_header(small_header());
   bytes[8] = std::byte{7};
   const auto decoded = decode_header(bytes);
@@ -102,7 +102,7 @@ TEST(NativeHeader, ExtentsPastALayerAreRejected) {
   EXPECT_NE(decoded.error().message.find("past its data's end"), std::string::npos);
 }
 
-TEST(HeaderV1, RoundTripsToTheByteAlsoWhatMeansNothing) {
+TEST(HeaderV1, RoundTripIsByteExactIncludingUnusedFields) {
   const auto bytes = encode_v1(small_v1());
   const auto raw = decode_v1(bytes);
   ASSERT_TRUE(raw);
@@ -132,7 +132,7 @@ TEST(HeaderV1, LargeBlocksAreConverted) {
   EXPECT_EQ(header->mapping.extent(1), (Extent{512, 257, 1, 512}));
 }
 
-TEST(HeaderV1, NoRecordsMeanTheOwnBuild) {
+TEST(HeaderV1, HeaderWithoutRecordsMapsToItsOwnBuild) {
   HeaderV1 raw = small_v1();
   raw.records.clear();
   const auto header = decode_header(encode_v1(raw));
@@ -141,7 +141,7 @@ TEST(HeaderV1, NoRecordsMeanTheOwnBuild) {
   EXPECT_EQ(header->mapping.layers()[0], id(2));
 }
 
-TEST(HeaderV1, TheEndMayBeTheSizeOrTheNextBlock) {
+TEST(HeaderV1, LastRecordMayEndAtTheMemorySizeOrTheNextBlock) {
   HeaderV1 raw = small_v1();
   raw.memory_bytes -= 1000;
   EXPECT_EQ(v1_error(raw), "accepted");
@@ -151,8 +151,8 @@ TEST(HeaderV1, TheEndMayBeTheSizeOrTheNextBlock) {
   EXPECT_NE(v1_error(raw), "accepted");
 }
 
-// It would map nothing, and list a layer that nothing uses.
-TEST(HeaderV1, NothingFollowsTheEnd) {
+// Such a record would map nothing, but list an unused layer.
+TEST(HeaderV1, RecordsAfterTheMemoryEndAreRejected) {
   HeaderV1 raw = small_v1();
   raw.memory_bytes -= 1000;
   raw.records.back().length -= 1000;
@@ -164,14 +164,14 @@ TEST(HeaderV1, NothingFollowsTheEnd) {
   EXPECT_EQ(v1_error(raw), "extent 1 starts at 0x1000, past memory size 0x1000");
 }
 
-TEST(HeaderV1, LayersAreListedBaseFirstOwnLast) {
+TEST(HeaderV1, LayersAreListedBaseFirstOwnBuildLast) {
   const auto header = decode_header(encode_v1(small_v1()));
   ASSERT_TRUE(header);
   EXPECT_EQ(header->mapping.layers()[0], id(1));
   EXPECT_EQ(header->mapping.layers()[1], id(2));
 }
 
-TEST(HeaderV1, WrongRecordsAreRejected) {
+TEST(HeaderV1, InvalidRecordsAreRejected) {
   const auto broken = [](auto change) {
     HeaderV1 raw = small_v1();
     change(raw);
@@ -187,7 +187,7 @@ TEST(HeaderV1, WrongRecordsAreRejected) {
   has(broken([](Raw r) { r.records[2].length += 4096; }), "past memory size");
   has(broken([](Raw r) { r.records[2].length = ~0ULL; }), "extent 2 has length");
   has(broken([](Raw r) { r.records[0].length = 0; }), "extent 0 has length");
-  has(broken([](Raw r) { r.records[0].length = 100; }), "no multiple of block size");
+  has(broken([](Raw r) { r.records[0].length = 100; }), "not a multiple of block size");
   has(broken([](Raw r) { r.records[0].storage_offset = 1; }), "storage offset 0x1");
   has(broken([](Raw r) { r.records[0].storage_offset = ~0ULL - 4095; }), "storage offset");
   has(broken([](Raw r) { r.records.pop_back(); }), "before memory size");
@@ -199,16 +199,16 @@ TEST(HeaderV1, WrongRecordsAreRejected) {
   has(broken([](Raw r) { r.build_id = Uuid{}; }), "build id is nil");
 }
 
-TEST(HeaderV1, EveryTruncationIsRejectedOrLosesWholeRecords) {
+TEST(HeaderV1, OnlyTruncationToTheFixedPartIsAccepted) {
   const auto bytes = encode_v1(small_v1());
   for (std::size_t length = 0; length < bytes.size(); ++length) {
     const auto decoded = decode_header(std::span(bytes).first(length));
-    // Cut at 64 bytes it is a header without records, which is valid; anything else is noticed.
+    // The fixed part alone, 64 bytes, is a valid header without records.
     EXPECT_EQ(decoded.has_value(), length == 64) << length;
   }
 }
 
-TEST(Header, WhatIsNeitherIsRefused) {
+TEST(Header, UnknownFormatIsRejected) {
   std::vector<std::byte> bytes(100, std::byte{0});
   bytes[0] = std::byte{2};
   const auto decoded = decode_header(bytes);

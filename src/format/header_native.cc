@@ -25,7 +25,7 @@ constexpr std::size_t kExtentBytes = 2 * sizeof(std::uint32_t) + sizeof(LayerInd
 constexpr std::uint32_t kHasVmstate = 1;
 constexpr std::uint32_t kLayerHasChecksums = 1;
 
-/// The fixed part as it stands in the file.
+/// The fixed part of the file.
 struct Fixed {
   std::uint64_t total_bytes = 0;
   Header header;
@@ -56,7 +56,7 @@ Result<Fixed> decode_fixed(std::span<const std::byte> bytes) {
   Fixed fixed;
   fixed.total_bytes = reader.get<std::uint64_t>();
   const auto incompatible_features = reader.get<std::uint32_t>();
-  reader.get<std::uint32_t>();  // compatible features: none is known, none matters
+  reader.get<std::uint32_t>();  // compatible features: ignored
   fixed.header.pause_id = reader.get_uuid();
   fixed.header.build_id = reader.get_uuid();
   fixed.header.base_build_id = reader.get_uuid();
@@ -80,7 +80,7 @@ Result<Fixed> decode_fixed(std::span<const std::byte> bytes) {
                 incompatible_features);
   }
   if (block_bytes != kBlockBytes) {
-    return fail(ErrorKind::kCorrupt, "the header has blocks of {} bytes; native ones have {}",
+    return fail(ErrorKind::kCorrupt, "the header has blocks of {} bytes; native headers have {}",
                 block_bytes, kBlockBytes);
   }
   const std::uint64_t expected = kFixedBytes + std::uint64_t{fixed.layer_count} * kLayerBytes +
@@ -185,7 +185,7 @@ std::vector<std::byte> encode_native_header(const Header& header) {
   const Mapping& mapping = header.mapping;
   const std::size_t layers_bytes = mapping.layers().size() * kLayerBytes;
   const std::size_t file_bytes = kFixedBytes + layers_bytes + mapping.extent_count() * kExtentBytes;
-  // The fixed part has checksums of what follows it, and is put in front in the end.
+  // The fixed part contains checksums of the other parts, so it is filled in last.
   ByteWriter body(file_bytes);
   body.put_zeros_until(kFixedBytes);
   for (std::size_t i = 0; i < mapping.layers().size(); ++i) {

@@ -10,7 +10,7 @@
 
 namespace lamina::format {
 
-/// True when `bytes` begin with the native magic, whatever follows.
+/// True if `bytes` begin with the native magic.
 bool is_native_header(std::span<const std::byte> bytes);
 
 /// Decodes and validates. Detects every truncation and every changed byte (kCorrupt).

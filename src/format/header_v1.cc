@@ -21,7 +21,7 @@ constexpr std::size_t kFixedBytes = 64;
 constexpr std::size_t kRecordBytes = 40;
 constexpr std::uint64_t kMaxBlockBytes = std::uint64_t{2} << 20;
 
-/// What one record must agree with.
+/// Limits that every record must respect.
 struct Bounds {
   std::uint64_t block_bytes = 0;
   std::uint64_t memory_bytes = 0;
@@ -53,7 +53,7 @@ Status check_record(const RecordV1& record, std::size_t index, std::uint64_t exp
         ErrorKind::kCorrupt, "extent {} starts at {:#x}, {} {:#x} where the one before ends", index,
         record.offset, record.offset < expected_offset ? "before" : "past", expected_offset);
   }
-  // The one before has ended at the memory size, within a block.
+  // Happens if the previous record ended at the memory size, within a block.
   if (record.offset >= bounds.memory_bytes) {
     return fail(ErrorKind::kCorrupt, "extent {} starts at {:#x}, past memory size {:#x}", index,
                 record.offset, bounds.memory_bytes);
@@ -67,10 +67,11 @@ Status check_record(const RecordV1& record, std::size_t index, std::uint64_t exp
                 bounds.memory_bytes);
   }
   if (*end % bounds.block_bytes != 0 && *end != bounds.memory_bytes) {
-    return fail(ErrorKind::kCorrupt, "extent {} has length {:#x}, no multiple of block size {:#x}",
-                index, record.length, bounds.block_bytes);
+    return fail(ErrorKind::kCorrupt,
+                "extent {} has length {:#x}, not a multiple of block size {:#x}", index,
+                record.length, bounds.block_bytes);
   }
-  if (record.build_id.is_nil()) return {};  // its storage offset means nothing
+  if (record.build_id.is_nil()) return {};  // zeros: the storage offset is unused
   const auto storage_end = checked_add(record.storage_offset, record.length);
   if (record.storage_offset % bounds.block_bytes != 0 || !storage_end ||
       *storage_end > kMaxBlocks * kBlockBytes) {
@@ -82,7 +83,7 @@ Status check_record(const RecordV1& record, std::size_t index, std::uint64_t exp
   return {};
 }
 
-/// Gives the layers their indices: base first, own last, between them by first appearance.
+/// The layers in index order: the base first, the own build last, the others by first appearance.
 std::vector<Uuid> list_layers(const HeaderV1& raw) {
   std::vector<Uuid> layers;
   std::map<Uuid, bool> seen{{Uuid{}, true}, {raw.build_id, true}};
@@ -172,8 +173,8 @@ Result<Header> to_header(const HeaderV1& raw) {
     const RecordV1& record = records[i];
     LAMINA_RETURN_IF_ERROR(check_record(record, i, expected, bounds));
     expected = record.offset + record.length;
-    // With blocks larger than ours the last record may reach past our last block: cut there. Both
-    // ends are below 2^32 blocks, checked above.
+    // With blocks larger than 4 KiB the last record may reach past the last 4 KiB block; cut it
+    // there. check_record() has verified that both ends are below 2^32 blocks.
     const std::uint64_t start = record.offset / kBlockBytes;
     const std::uint64_t end = std::min(blocks_for(expected), block_count);
     const LayerIndex layer = index[record.build_id];

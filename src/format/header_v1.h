@@ -5,9 +5,8 @@
 //   records to the end of the file:
 //   u64 guest offset, u64 length, 16-byte build id (nil: zeros), u64 storage offset
 //
-// Decoding keeps the records as they are, so that reading and writing a file reproduces its bytes
-// (also what a writer left in the storage offsets of zeros). Meaning and validation come with
-// to_header().
+// Decoding keeps the records unchanged, so that reading and writing a file reproduces its bytes,
+// including the unused storage offsets of zeros. to_header() interprets and validates them.
 #pragma once
 
 #include <cstddef>
@@ -42,24 +41,24 @@ struct HeaderV1 {
   bool operator==(const HeaderV1&) const = default;
 };
 
-/// True when `bytes` begin with version number 1 or 3.
+/// True if `bytes` begin with version number 1 or 3.
 bool is_v1_header(std::span<const std::byte> bytes);
 
-/// Splits the bytes; checks version and length only.
+/// Decodes the fields; checks version and length only.
 Result<HeaderV1> decode_v1(std::span<const std::byte> bytes);
 
 std::vector<std::byte> encode_v1(const HeaderV1& header);
 
-/// Validates and converts to 4 KiB blocks. Block sizes are powers of two from 4 KiB to 2 MiB. The
-/// records must cover the memory in order, without gap or overlap, aligned to the block size; the
-/// last may end at the memory size or at the next multiple of the block size. No records at all
-/// mean one that maps everything to the header's own build at storage offset 0. The layers are
-/// listed in the order: base build, the others as they first appear, the header's own build (the
-/// format does not record their true order); a build that no record references is not listed,
-/// except the own.
+/// Validates the header and converts it to 4 KiB blocks. Block sizes are powers of two from 4 KiB
+/// to 2 MiB. The records must cover the memory in order, without gaps or overlaps, aligned to the
+/// block size; the last one may end at the memory size or at the next multiple of the block size. A
+/// header without records maps everything to its own build at storage offset 0. The layers are
+/// listed in this order: base build, the others by first appearance, the header's own build (the
+/// format does not record their true order). Builds that no record references are omitted, except
+/// the header's own.
 Result<Header> to_header(const HeaderV1& raw);
 
-/// The other way, with blocks of 4 KiB. REQUIRES: header.format is kV1 or kV3.
+/// The reverse conversion, with blocks of 4 KiB. REQUIRES: header.format is kV1 or kV3.
 HeaderV1 from_header(const Header& header);
 
 }  // namespace lamina::format

@@ -18,10 +18,10 @@ constexpr std::size_t kChecksumOffset = kFooterBytes - sizeof(std::uint64_t);
 constexpr std::size_t kUuidBytes = sizeof(Uuid::bytes);
 constexpr std::size_t kRunBytes = 2 * sizeof(std::uint32_t);
 
-/// The footer in full.
+/// All fields of the footer.
 struct FullFooter {
   Footer sizes;
-  Trailer fields;  ///< the scalar ones
+  Trailer fields;  ///< only the scalar fields are set
   std::uint32_t chain_count = 0;
   std::uint32_t replaces_count = 0;
   std::uint32_t extent_count = 0;
@@ -49,7 +49,7 @@ Result<std::optional<FullFooter>> decode_full_footer(std::span<const std::byte> 
     return fail(ErrorKind::kCorrupt, "the trailer's footer does not match its checksum");
   }
   const auto incompatible_features = reader.get<std::uint32_t>();
-  reader.get<std::uint32_t>();  // compatible features: none is known, none matters
+  reader.get<std::uint32_t>();  // compatible features: ignored
   if (incompatible_features != 0) {
     return fail(ErrorKind::kCorrupt,
                 "the trailer needs features {:#x} that this build does not know",
@@ -73,8 +73,8 @@ Result<std::optional<FullFooter>> decode_full_footer(std::span<const std::byte> 
   footer.checksums_checksum = reader.get<std::uint64_t>();
 
   if (block_bytes != kBlockBytes) {
-    return fail(ErrorKind::kCorrupt, "the trailer has blocks of {} bytes; layers have {}",
-                block_bytes, kBlockBytes);
+    return fail(ErrorKind::kCorrupt, "the trailer has blocks of {} bytes, not {}", block_bytes,
+                kBlockBytes);
   }
   if (layout != static_cast<std::uint32_t>(LayerLayout::kCompact) &&
       layout != static_cast<std::uint32_t>(LayerLayout::kAdopted)) {
@@ -110,17 +110,21 @@ Result<std::optional<FullFooter>> decode_full_footer(std::span<const std::byte> 
   return footer;
 }
 
-/// Checks that runs are in order, not empty, inside the memory, and joined: runs that touch are one
-/// (stored ones are neighbours in storage too, in either layout), so that an extent of a header,
-/// which is joined, lies inside one of them.
+BlockRun guest_run(const BlockRun& run) { return run; }
+BlockRun guest_run(const mapping::StoredExtent& extent) { return extent.guest_run(); }
+
+/// Checks that runs are in order, not empty, inside the memory, and joined where they are adjacent.
+/// (Runs that are adjacent in the guest are adjacent in storage too, in either layout.) So each
+/// extent of a header lies inside one run.
 template <typename Run>
 Status check_runs(const std::vector<Run>& runs, std::uint64_t block_count, std::string_view what) {
   std::uint64_t end = 0;
   for (std::size_t i = 0; i < runs.size(); ++i) {
-    const std::uint64_t start = runs[i].guest_block;
-    const std::uint64_t run_end = start + runs[i].block_count;
+    const BlockRun run = guest_run(runs[i]);
+    const std::uint64_t start = run.first;
+    const std::uint64_t run_end = start + run.count;
     const bool in_order = i == 0 || start > end;
-    if (runs[i].block_count == 0 || !in_order || run_end > block_count) {
+    if (run.count == 0 || !in_order || run_end > block_count) {
       return fail(ErrorKind::kCorrupt,
                   "{} {} of the trailer is [{:#x}, {:#x}): empty, out of order, touching or past "
                   "the memory",
@@ -131,18 +135,14 @@ Status check_runs(const std::vector<Run>& runs, std::uint64_t block_count, std::
   return {};
 }
 
-/// Checks that no block is both stored and zero. Both lists are in order.
+/// Checks that no block is both stored and zero. REQUIRES: both lists are in order.
 Status check_apart(const Trailer& trailer) {
   auto zero = trailer.zeros.begin();
-  for (const StoredExtent& extent : trailer.extents) {
-    while (zero != trailer.zeros.end() &&
-           zero->guest_block + zero->block_count <= extent.guest_block) {
-      ++zero;
-    }
-    if (zero != trailer.zeros.end() &&
-        zero->guest_block < extent.guest_block + extent.block_count) {
+  for (const mapping::StoredExtent& extent : trailer.extents) {
+    while (zero != trailer.zeros.end() && zero->end() <= extent.guest_block) ++zero;
+    if (zero != trailer.zeros.end() && zero->first < extent.guest_end()) {
       return fail(ErrorKind::kCorrupt, "block {:#x} of the trailer is both stored and zero",
-                  std::max(zero->guest_block, extent.guest_block) * kBlockBytes);
+                  std::max(zero->first, extent.guest_block) * kBlockBytes);
     }
   }
   return {};
@@ -166,7 +166,7 @@ Status validate(Trailer& trailer, std::uint64_t checksum_count) {
   return {};
 }
 
-/// REQUIRES: as many bytes as the footer says.
+/// REQUIRES: `lists` has the size from the footer.
 Result<Trailer> decode_lists(const FullFooter& footer, std::span<const std::byte> lists) {
   if (checksum64(lists) != footer.lists_checksum) {
     return fail(ErrorKind::kCorrupt, "the trailer's lists do not match their checksum");
@@ -178,14 +178,14 @@ Result<Trailer> decode_lists(const FullFooter& footer, std::span<const std::byte
   trailer.replaces.resize(footer.replaces_count);
   for (Uuid& id : trailer.replaces) id = reader.get_uuid();
   trailer.extents.resize(footer.extent_count);
-  for (StoredExtent& extent : trailer.extents) {
+  for (mapping::StoredExtent& extent : trailer.extents) {
     extent.guest_block = reader.get<std::uint32_t>();
     extent.block_count = reader.get<std::uint32_t>();
   }
   trailer.zeros.resize(footer.zero_count);
   for (BlockRun& run : trailer.zeros) {
-    run.guest_block = reader.get<std::uint32_t>();
-    run.block_count = reader.get<std::uint32_t>();
+    run.first = reader.get<std::uint32_t>();
+    run.count = reader.get<std::uint32_t>();
   }
   LAMINA_RETURN_IF_ERROR(validate(trailer, footer.checksum_count));
   return trailer;
@@ -237,13 +237,13 @@ std::vector<std::byte> encode_trailer(const Trailer& trailer) {
                   trailer.checksums.size() * sizeof(std::uint64_t));
   for (const Uuid& id : trailer.chain) file.put(id);
   for (const Uuid& id : trailer.replaces) file.put(id);
-  for (const StoredExtent& extent : trailer.extents) {
+  for (const mapping::StoredExtent& extent : trailer.extents) {
     file.put(extent.guest_block);
     file.put(extent.block_count);
   }
   for (const BlockRun& run : trailer.zeros) {
-    file.put(run.guest_block);
-    file.put(run.block_count);
+    file.put(run.first);
+    file.put(run.count);
   }
   const std::uint64_t lists_checksum = checksum64(file.view());
   const std::size_t lists_bytes = file.size();
@@ -279,7 +279,7 @@ std::vector<std::byte> encode_trailer(const Trailer& trailer) {
 
 std::uint64_t set_positions(Trailer& trailer) {
   std::uint64_t stored = 0;
-  for (StoredExtent& extent : trailer.extents) {
+  for (mapping::StoredExtent& extent : trailer.extents) {
     extent.checksum_index = static_cast<std::uint32_t>(stored);
     extent.storage_block =
         trailer.layout == LayerLayout::kCompact ? extent.checksum_index : extent.guest_block;
@@ -288,12 +288,13 @@ std::uint64_t set_positions(Trailer& trailer) {
   return stored;
 }
 
-const StoredExtent* find_stored(const Trailer& trailer, std::uint32_t guest_block) {
-  const auto after = std::upper_bound(
-      trailer.extents.begin(), trailer.extents.end(), guest_block,
-      [](std::uint32_t block, const StoredExtent& extent) { return block < extent.guest_block; });
+const mapping::StoredExtent* find_stored(const Trailer& trailer, std::uint32_t guest_block) {
+  const auto after = std::upper_bound(trailer.extents.begin(), trailer.extents.end(), guest_block,
+                                      [](std::uint32_t block, const mapping::StoredExtent& extent) {
+                                        return block < extent.guest_block;
+                                      });
   if (after == trailer.extents.begin()) return nullptr;
-  const StoredExtent& extent = *std::prev(after);
+  const mapping::StoredExtent& extent = *std::prev(after);
   return guest_block - extent.guest_block < extent.block_count ? &extent : nullptr;
 }
 

@@ -57,7 +57,7 @@ TEST_P(TrailerOfLayout, EveryTruncationIsRejected) {
   const Trailer trailer = small_trailer(GetParam());
   const auto bytes = encode_trailer(trailer);
   for (std::size_t length = 0; length < bytes.size(); ++length) {
-    // Cut at the end, as a file is cut; and at the front, as if it began later.
+    // Truncated at the end and at the front.
     ASSERT_FALSE(
         decode_trailer(std::span(bytes).first(length), trailer.data_blocks * 4096 + length));
     ASSERT_FALSE(decode_trailer(std::span(bytes).last(length), file_bytes(trailer, bytes)));
@@ -75,7 +75,7 @@ TEST_P(TrailerOfLayout, ListsAreReadWithoutChecksums) {
   const auto decoded = decode(lists_bytes);
   ASSERT_TRUE(decoded) << decoded.error().message;
   EXPECT_EQ(decoded->stored_blocks(), 6);
-  // What follows the lists is not looked at.
+  // Bytes after the lists are ignored.
   bytes[lists_bytes] ^= std::byte{1};
   EXPECT_TRUE(decode(lists_bytes));
   EXPECT_FALSE(decode_trailer(bytes, file_bytes(trailer, bytes)));
@@ -92,7 +92,7 @@ TEST_P(TrailerOfLayout, ListsAreReadWithoutChecksums) {
   EXPECT_EQ(*decoded, trailer);
 }
 
-TEST_P(TrailerOfLayout, ADifferentFileSizeIsRejected) {
+TEST_P(TrailerOfLayout, DifferentFileSizeIsRejected) {
   const Trailer trailer = small_trailer(GetParam());
   const auto bytes = encode_trailer(trailer);
   EXPECT_FALSE(decode_trailer(bytes, file_bytes(trailer, bytes) + 4096));
@@ -112,14 +112,14 @@ TEST(Trailer, FindStoredFindsTheExtentOrNothing) {
   EXPECT_EQ(find_stored(trailer, 12), nullptr);
 }
 
-TEST(Trailer, BytesThatAreNoFooterAreNoTrailer) {
+TEST(Trailer, DataWithoutFooterHasNoTrailer) {
   const std::vector<std::byte> data(kFooterBytes, std::byte{0x41});
   const auto footer = decode_footer(data, 100 * 4096);
   ASSERT_TRUE(footer);
   EXPECT_FALSE(footer->has_value());
 }
 
-/// Encodes a trailer whose contents are wrong although its checksums are right.
+/// The error of decoding a trailer with valid checksums but invalid contents.
 std::string error_of(const Trailer& trailer) {
   const auto bytes = encode_trailer(trailer);
   const auto decoded = decode_trailer(bytes, file_bytes(trailer, bytes));
@@ -142,8 +142,8 @@ TEST(Trailer, ContradictionsAreRejected) {
   has(broken([](T t) { t.extents[1].guest_block = 5; }), "touching");
   has(broken([](T t) { t.extents[2].block_count = 0; }), "extent 2 of the trailer");
   has(broken([](T t) { t.extents[2].block_count = 0xffff'ffff; }), "extent 2 of the trailer");
-  has(broken([](T t) { t.zeros[1].block_count = 100; }), "zero extent 1 of the trailer");
-  has(broken([](T t) { t.zeros[0].block_count = 3; }), "both stored and zero");
+  has(broken([](T t) { t.zeros[1].count = 100; }), "zero extent 1 of the trailer");
+  has(broken([](T t) { t.zeros[0].count = 3; }), "both stored and zero");
   has(broken([](T t) { t.checksums.pop_back(); }), "one for each stored block");
   has(broken([](T t) { t.data_blocks = 7; }), "7 blocks of data where its trailer needs 6");
   has(broken([](T t) { t.memory_bytes = 0; }), "memory size 0");

@@ -31,7 +31,7 @@ Result<WorkingSet> decode_working_set(std::span<const std::byte> bytes) {
   ByteReader reader(bytes);
   const auto magic = reader.get_bytes(kMagic.size());
   if (!std::equal(magic.begin(), magic.end(), std::as_bytes(std::span(kMagic)).begin())) {
-    return fail(ErrorKind::kCorrupt, "this is no working set");
+    return fail(ErrorKind::kCorrupt, "not a working set");
   }
   const auto version = reader.get<std::uint32_t>();
   if (version != kVersion) {
@@ -73,8 +73,8 @@ std::vector<std::byte> encode_working_set(const WorkingSet& working_set) {
   writer.put(working_set.memory_bytes);
   writer.put(std::uint64_t{0});
   for (const BlockRun& run : working_set.runs) {
-    writer.put(run.guest_block);
-    writer.put(run.block_count);
+    writer.put(run.first);
+    writer.put(run.count);
   }
   writer.put(checksum64(writer.view()));
   return writer.take();

@@ -1,8 +1,8 @@
-// The working set: the blocks that a resume touched first, in order. Recorded once, replayed by
-// later resumes. The bytes are described in docs/format.md.
+// The working set: the blocks that a resume touched first, in order. It is recorded once and
+// replayed by later resumes. The bytes are described in docs/format.md.
 //
-// It is a hint and nothing depends on it: a file that cannot be read is as good as none, and blocks
-// that a resume does not need only cost the time to fill them.
+// It is only a hint: a file that cannot be read is ignored, and blocks that a resume does not need
+// cost only the time to fill them.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 #include <span>
 #include <vector>
 
-#include "format/trailer.h"
+#include "base/run.h"
 #include "lamina/result.h"
 
 namespace lamina::format {
@@ -24,11 +24,11 @@ struct WorkingSet {
   bool operator==(const WorkingSet&) const = default;
 };
 
-/// Largest file that decode_working_set() accepts.
+/// Maximum size of a working set file.
 std::uint64_t max_working_set_bytes();
 
-/// kCorrupt when the bytes are not a whole working set: every truncation and every changed byte is
-/// noticed. Every run lies inside the memory.
+/// kCorrupt if the bytes are not a complete working set; every truncation and every changed byte is
+/// detected. All runs lie inside the memory.
 Result<WorkingSet> decode_working_set(std::span<const std::byte> bytes);
 
 /// REQUIRES: at most kMaxWorkingSetRuns runs, all inside the memory.

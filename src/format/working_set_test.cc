@@ -9,7 +9,7 @@ constexpr std::uint64_t kMemoryBytes = 1000 * 4096 + 5;
 
 WorkingSet example() { return {kMemoryBytes, {{7, 3}, {900, 101}, {0, 1}, {8, 1}}}; }
 
-TEST(WorkingSet, IsReadAsItWasWritten) {
+TEST(WorkingSet, RoundTrips) {
   const WorkingSet written = example();
   const auto read = decode_working_set(encode_working_set(written));
   ASSERT_TRUE(read) << read.error().message;
@@ -17,7 +17,7 @@ TEST(WorkingSet, IsReadAsItWasWritten) {
   EXPECT_TRUE(decode_working_set(encode_working_set({kMemoryBytes, {}})));
 }
 
-TEST(WorkingSet, BytesAreAsDocumented) {
+TEST(WorkingSet, BytesMatchTheDocumentation) {
   const auto bytes = encode_working_set({4096, {{0, 1}}});
   const std::vector<std::uint8_t> expected = {
       'L', 'A',  'M', 'I', 'N', 'A', 'W', 'S',  // magic

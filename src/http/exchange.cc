@@ -9,7 +9,7 @@
 #include <system_error>
 
 #include "base/error.h"
-#include "http/answer_reader.h"
+#include "http/response_reader.h"
 
 namespace lamina::http {
 namespace {
@@ -17,9 +17,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Milliseconds = std::chrono::milliseconds;
 
-/// How often somebody who may want to stop is asked.
-constexpr Milliseconds kAskEvery{100};
-/// Otherwise events and the deadline alone end a wait; poll(2) wants an int.
+/// How often Progress::interrupted() is called.
+constexpr Milliseconds kInterruptCheckInterval{100};
+/// Without Progress only events and the deadline end a wait. Fits the int of poll(2).
 constexpr Milliseconds kLongestWait{std::chrono::hours(1)};
 
 constexpr std::size_t kReceiveBytes = std::size_t{16} << 10;
@@ -39,28 +39,29 @@ std::string text_of(const Request& request) {
   return text + "\r\n" + request.body;
 }
 
-/// A request on its way, and its answer.
+/// A request in flight, and its response.
 class Conversation {
  public:
-  Conversation(int socket, std::string_view request, std::size_t max_answer_bytes)
-      : socket_(socket), request_(request), reader_(max_answer_bytes) {}
+  Conversation(int socket, std::string_view request, std::size_t max_response_bytes)
+      : socket_(socket), request_(request), reader_(max_response_bytes) {}
 
-  /// Sends what can be sent now. A failure is reported by receive(), once nothing is left to read.
+  /// Sends as much as possible without waiting. receive() reports an error once nothing is left to
+  /// read.
   void send();
 
   struct Ready {
-    bool to_receive = false;  ///< there is something, or nothing can be sent any more
+    bool to_receive = false;  ///< call receive(): data is available, or sending has failed
     bool peer_ended = false;
   };
   /// Waits until more can be sent or received, or the process ends.
   [[nodiscard]] Result<Ready> wait(int pidfd, Milliseconds longest) const;
 
-  /// Takes a piece of what has arrived. True when the answer is whole.
+  /// Receives a piece of the response. True once it is complete.
   Result<bool> receive();
 
   [[nodiscard]] std::size_t sent_bytes() const { return sent_bytes_; }
   [[nodiscard]] bool sent_whole() const { return sent_bytes_ == request_.size(); }
-  Answer answer() { return reader_.answer(); }
+  Response response() { return reader_.response(); }
 
  private:
   [[nodiscard]] bool may_send() const { return send_error_ == 0 && !sent_whole(); }
@@ -69,7 +70,7 @@ class Conversation {
   std::string_view request_;
   std::size_t sent_bytes_ = 0;
   int send_error_ = 0;
-  AnswerReader reader_;
+  ResponseReader reader_;
 };
 
 void Conversation::send() {
@@ -104,39 +105,40 @@ Result<bool> Conversation::receive() {
   const ssize_t count = ::recv(socket_, piece.data(), piece.size(), MSG_DONTWAIT);
   if (count > 0) return reader_.take({piece.data(), static_cast<std::size_t>(count)});
   if (count < 0 && errno == EINTR) return false;
-  // A peer that stops reading may still have answered: that was read first.
+  // A peer that stops reading may still have replied: read first, then report the send error.
   if (send_error_ != 0) return system_failure("send", "the request", send_error_);
   if (count < 0 && errno == EAGAIN) return false;
-  if (count < 0) return system_failure("receive", "the answer", errno);
+  if (count < 0) return system_failure("receive", "the response", errno);
   LAMINA_RETURN_IF_ERROR(reader_.end());
   return true;
 }
 
-Result<Answer> converse(Conversation& conversation, const Patience& patience) {
+Result<Response> converse(Conversation& conversation, const WaitLimits& limits) {
   const Clock::time_point start = Clock::now();
   bool peer_ended = false;
   while (true) {
     conversation.send();
-    if (patience.progress != nullptr && patience.progress->interrupted()) {
-      return fail(ErrorKind::kInterrupted, "interrupted while waiting for the answer");
+    if (limits.progress != nullptr && limits.progress->interrupted()) {
+      return fail(ErrorKind::kInterrupted, "interrupted while waiting for the response");
     }
     const auto waited = std::chrono::duration_cast<Milliseconds>(Clock::now() - start);
-    if (waited >= patience.timeout) {
-      return fail(ErrorKind::kFailed, "no answer within {} ms", patience.timeout.count());
+    if (waited >= limits.timeout) {
+      return fail(ErrorKind::kFailed, "no response within {} ms", limits.timeout.count());
     }
-    const Milliseconds longest = patience.progress != nullptr ? kAskEvery : kLongestWait;
+    const Milliseconds longest =
+        limits.progress != nullptr ? kInterruptCheckInterval : kLongestWait;
     LAMINA_ASSIGN_OR_RETURN(
         const Conversation::Ready ready,
-        conversation.wait(patience.peer_pidfd, std::min(longest, patience.timeout - waited)));
+        conversation.wait(limits.peer_pidfd, std::min(longest, limits.timeout - waited)));
     if (ready.to_receive) {
       LAMINA_ASSIGN_OR_RETURN(const bool whole, conversation.receive());
-      if (whole) return conversation.answer();
+      if (whole) return conversation.response();
     } else if (peer_ended) {
-      // What it sent before it ended has been read. The socket alone would not do: another process
-      // may hold a copy of it.
+      // Everything that it sent has been read. End of file on the socket is not sufficient, because
+      // another process may hold a copy of it.
       return fail(ErrorKind::kFailed, "the process ended before it answered");
     } else {
-      // It may have answered after the socket was looked at: that is looked at once more.
+      // It may have replied after the socket was polled: poll once more.
       peer_ended = ready.peer_ended;
     }
   }
@@ -144,15 +146,15 @@ Result<Answer> converse(Conversation& conversation, const Patience& patience) {
 
 }  // namespace
 
-Exchange exchange(int socket, const Request& request, const Patience& patience) {
+Exchange exchange(int socket, const Request& request, const WaitLimits& limits) {
   if (!can_be_sent(request.method) || !can_be_sent(request.target)) {
-    return {.answer = fail(ErrorKind::kUsage, "'{} {}' cannot be asked for: encode it",
-                           request.method, request.target)};
+    return {.response = fail(ErrorKind::kUsage, "'{} {}' cannot be sent: percent-encode it",
+                             request.method, request.target)};
   }
   const std::string text = text_of(request);
-  Conversation conversation(socket, text, patience.max_answer_bytes);
+  Conversation conversation(socket, text, limits.max_response_bytes);
   Exchange done;
-  done.answer = converse(conversation, patience);
+  done.response = converse(conversation, limits);
   done.sent = conversation.sent_bytes() > 0;
   done.sent_whole = conversation.sent_whole();
   return done;

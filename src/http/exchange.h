@@ -1,7 +1,7 @@
-// One HTTP/1.1 request and its answer on a connection that is used for nothing else.
+// One HTTP/1.1 request and its response, on a connection that is used only for them.
 //
-// A connection that is kept would have to be tried again when the peer closes it at the wrong
-// moment, and a request that was sent twice is worse than one that failed.
+// On a persistent connection a request would have to be resent if the peer closes the connection at
+// the wrong moment, and a request that is sent twice is worse than one that fails.
 #pragma once
 
 #include <chrono>
@@ -15,28 +15,28 @@
 
 namespace lamina::http {
 
-/// What ends the waiting for an answer, besides the answer.
-struct Patience {
+/// Limits on waiting for a response.
+struct WaitLimits {
   std::chrono::milliseconds timeout = std::chrono::milliseconds::max();
-  int peer_pidfd = -1;           ///< the process that must answer
-  Progress* progress = nullptr;  ///< null: nothing interrupts it
-  std::size_t max_answer_bytes = kMaxAnswerBytes;
+  int peer_pidfd = -1;           ///< the serving process: stop waiting when it ends; -1: unknown
+  Progress* progress = nullptr;  ///< may interrupt the wait; may be null
+  std::size_t max_response_bytes = kMaxResponseBytes;
 };
 
-/// What came of an exchange.
+/// The result of an exchange.
 struct Exchange {
-  /// False: not a byte of the request has left. True: when there is no answer, the request may have
-  /// been carried out all the same.
+  /// True if any byte of the request was sent: then it may have been carried out even without a
+  /// response.
   bool sent = false;
-  /// False: the end of the request has not left either, so that the peer knows it is not whole.
+  /// True if the whole request was sent. False: the peer can tell that it is incomplete.
   bool sent_whole = false;
-  Result<Answer> answer;
+  Result<Response> response;
 };
 
-/// Sends `request` on a connected stream socket, blocking or not, and reads the answer; what comes
-/// behind it is left alone. The caller closes the socket. kFailed when the peer closed the
-/// connection, ended, took too long, or sent too much or no HTTP/1; kInterrupted when `progress`
-/// asked to stop (asked at least every 200 ms). No SIGPIPE is raised.
-Exchange exchange(int socket, const Request& request, const Patience& patience);
+/// Sends `request` on a connected stream socket, blocking or not, and reads the response; ignores
+/// bytes after it. The caller closes the socket. kFailed if the peer closes the connection, ends,
+/// takes too long, or sends too much or something other than HTTP/1; kInterrupted if `progress`
+/// asks to stop (checked at least every 200 ms). Raises no SIGPIPE.
+Exchange exchange(int socket, const Request& request, const WaitLimits& limits);
 
 }  // namespace lamina::http

@@ -1,5 +1,4 @@
-// What an exchange says about a request that got no answer. That answers are read right is tested
-// with Firecracker's client.
+// Requests without a valid response. Valid responses are tested with Firecracker's client.
 #include "http/exchange.h"
 
 #include <gtest/gtest.h>
@@ -17,7 +16,7 @@
 #include <thread>
 
 #include "base/error.h"
-#include "http/answer_reader.h"
+#include "http/response_reader.h"
 #include "os/unix_socket.h"
 
 namespace lamina::http {
@@ -41,27 +40,27 @@ class ExchangeTest : public testing::Test {
   }
   ~ExchangeTest() override { std::filesystem::remove_all(directory_); }
 
-  /// The connection that waits: there is one from the check of an exchange on.
+  /// The pending connection.
   os::Fd accepted() const {
     auto connection = os::accept_connection(listening_.get(), path_);
-    if (!connection || !*connection) throw std::runtime_error("nobody has connected");
+    if (!connection || !*connection) throw std::runtime_error("no connection is pending");
     return std::move(**connection);
   }
 
-  /// One exchange on a new connection. `meanwhile` has its other end.
+  /// One exchange on a new connection. `meanwhile` runs with the other end.
   Exchange exchange_while(const std::function<void(os::Fd)>& meanwhile,
-                          std::size_t max_answer_bytes = kMaxAnswerBytes) const {
+                          std::size_t max_response_bytes = kMaxResponseBytes) const {
     auto connection = os::connect_to(path_);
     if (!connection) throw std::runtime_error(connection.error().message);
     const std::jthread peer(meanwhile, accepted());
-    Patience patience{.timeout = std::chrono::minutes(1)};
-    patience.max_answer_bytes = max_answer_bytes;
-    return exchange(connection->get(), {"POST", "/x", "{}"}, patience);
+    WaitLimits limits{.timeout = std::chrono::minutes(1)};
+    limits.max_response_bytes = max_response_bytes;
+    return exchange(connection->get(), {"POST", "/x", "{}"}, limits);
   }
 
-  /// The peer reads the whole request, and says `answer` before it closes.
+  /// An exchange with a peer that reads the whole request, sends `answer` and closes.
   Exchange exchange_with(const std::string& answer,
-                         std::size_t max_answer_bytes = kMaxAnswerBytes) const {
+                         std::size_t max_response_bytes = kMaxResponseBytes) const {
     return exchange_while(
         [&answer](const os::Fd& connection) {
           std::string request;
@@ -74,7 +73,7 @@ class ExchangeTest : public testing::Test {
           }
           ::send(connection.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
         },
-        max_answer_bytes);
+        max_response_bytes);
   }
 
   std::string directory_;
@@ -82,18 +81,18 @@ class ExchangeTest : public testing::Test {
   os::Fd listening_;
 };
 
-TEST_F(ExchangeTest, NothingIsSentThatIsNoLineOfHttp) {
+TEST_F(ExchangeTest, InvalidRequestLineIsNotSent) {
   for (const char* target : {"/x y", "/x\r\nA: b", "/\x7f", "/\xc3\xa4"}) {
     const auto connection = os::connect_to(path_);
     ASSERT_TRUE(connection);
     const Exchange done = exchange(connection->get(), {"GET", target, {}}, {});
     EXPECT_FALSE(done.sent);
-    ASSERT_FALSE(done.answer);
-    EXPECT_EQ(done.answer.error().kind, ErrorKind::kUsage);
+    ASSERT_FALSE(done.response);
+    EXPECT_EQ(done.response.error().kind, ErrorKind::kUsage);
   }
 }
 
-TEST_F(ExchangeTest, APeerThatGoesBeforeTheRequestHasGotNothing) {
+TEST_F(ExchangeTest, NothingIsSentToAPeerThatClosedTheConnection) {
   const auto connection = os::connect_to(path_);
   ASSERT_TRUE(connection);
   accepted().reset();
@@ -101,11 +100,11 @@ TEST_F(ExchangeTest, APeerThatGoesBeforeTheRequestHasGotNothing) {
       exchange(connection->get(), {"POST", "/x", "{}"}, {.timeout = std::chrono::minutes(1)});
   EXPECT_FALSE(done.sent);
   EXPECT_FALSE(done.sent_whole);
-  EXPECT_FALSE(done.answer);
+  EXPECT_FALSE(done.response);
 }
 
-// More than the connection holds at once: what is left is not sent, but an answer counts.
-TEST_F(ExchangeTest, APeerMayAnswerBeforeItHasReadAll) {
+// The request does not fit in the socket buffer, so it is not sent completely.
+TEST_F(ExchangeTest, ResponseBeforeTheEndOfTheRequestIsRead) {
   const std::string body(std::size_t{8} << 20, ' ');
   for (const bool answers : {true, false}) {
     const auto connection = os::connect_to(path_);
@@ -121,29 +120,29 @@ TEST_F(ExchangeTest, APeerMayAnswerBeforeItHasReadAll) {
         exchange(connection->get(), {"POST", "/x", body}, {.timeout = std::chrono::minutes(1)});
     EXPECT_TRUE(done.sent);
     EXPECT_FALSE(done.sent_whole);
-    EXPECT_EQ(done.answer.has_value(), answers);
-    if (done.answer) {
-      EXPECT_EQ(done.answer->status, 413U);
+    EXPECT_EQ(done.response.has_value(), answers);
+    if (done.response) {
+      EXPECT_EQ(done.response->status, 413U);
     }
   }
 }
 
-TEST_F(ExchangeTest, APeerThatGoesAfterTheRequestHasGotItWhole) {
+TEST_F(ExchangeTest, RequestIsSentWholeToAPeerThatClosesAfterIt) {
   for (const char* said :
        {"", "HTTP/1.1 200 X\r\n", "HTTP/1.1 200 X\r\nContent-Length: 5\r\n\r\n{"}) {
     const Exchange done = exchange_with(said);
     EXPECT_TRUE(done.sent_whole) << said;
-    EXPECT_FALSE(done.answer) << said;
+    EXPECT_FALSE(done.response) << said;
   }
 }
 
-TEST_F(ExchangeTest, AnAnswerBeginsWithAStatusOfVersion1) {
+TEST_F(ExchangeTest, ResponseMustBeginWithAnHttp1StatusLine) {
   for (const char* said : {"HTTP/1.1 204 \r\n\r\n", "HTTP/1.0 200 \r\n\r\n{}",
                            "HTTP/1.1 100 X\r\n\r\nHTTP/1.1 404 No such thing\r\n\r\n{}",
                            "HTTP/1.1 503\r\nContent-Length: 2\r\n\r\n{}",
                            "HTTP/1.1 100\r\n\r\nHTTP/1.0 200\r\n\r\n{}"}) {
     const Exchange done = exchange_with(said);
-    EXPECT_TRUE(done.answer) << said << done.answer.error().message;
+    EXPECT_TRUE(done.response) << said << done.response.error().message;
   }
   for (const char* said :
        {"HTTP/2222221.1 200 X\r\n\r\n{}", "HTTP/2 200\r\n\r\n{}", "HTTP/1.1 2000 X\r\n\r\n{}",
@@ -153,23 +152,23 @@ TEST_F(ExchangeTest, AnAnswerBeginsWithAStatusOfVersion1) {
         "HTTP/1.1 503", "HTTP/1.1 503\n\n{}", "HTTP/1.1 100 X\r\n\r\n", "{}"}) {
     const Exchange done = exchange_with(said);
     EXPECT_TRUE(done.sent_whole) << said;
-    EXPECT_FALSE(done.answer) << said;
+    EXPECT_FALSE(done.response) << said;
   }
 }
 
-TEST_F(ExchangeTest, AnAnswerMayBeAsLargeAsIsSaid) {
+TEST_F(ExchangeTest, ResponseBodyMayHaveExactlyTheMaximumSize) {
   const std::string answer =
       "HTTP/1.1 200 X\r\nContent-Length: 100\r\n\r\n" + std::string(100, ' ');
   const Exchange done = exchange_with(answer, 100);
-  ASSERT_TRUE(done.answer) << done.answer.error().message;
-  EXPECT_EQ(done.answer->body.size(), 100U);
+  ASSERT_TRUE(done.response) << done.response.error().message;
+  EXPECT_EQ(done.response->body.size(), 100U);
   const Exchange too_large = exchange_with(answer, 99);
   EXPECT_TRUE(too_large.sent_whole);
-  ASSERT_FALSE(too_large.answer);
-  EXPECT_EQ(too_large.answer.error().message, "the answer has more than 99 bytes");
+  ASSERT_FALSE(too_large.response);
+  EXPECT_EQ(too_large.response.error().message, "the response has more than 99 bytes");
 }
 
-TEST_F(ExchangeTest, NothingMakesAnAnswerHaveMoreMemoryThanIsSaid) {
+TEST_F(ExchangeTest, ResponseMemoryIsBoundedByTheMaximumSize) {
   const std::string endless(kMaxHeadBytes + 1, 'a');
   for (const std::string& said : std::initializer_list<std::string>{
            "HTTP/1.1 200 X\r\nContent-Length: 1000000000000000000\r\n\r\n",
@@ -180,23 +179,23 @@ TEST_F(ExchangeTest, NothingMakesAnAnswerHaveMoreMemoryThanIsSaid) {
            "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + endless,
            "HTTP/1.1 200 " + endless, "HTTP/1.1 200 X\r\n" + endless}) {
     const Exchange done = exchange_with(said, 99);
-    EXPECT_FALSE(done.answer) << said.substr(0, 80);
+    EXPECT_FALSE(done.response) << said.substr(0, 80);
   }
 }
 
-TEST_F(ExchangeTest, AnAnswerMayArriveInAnyPieces) {
+TEST_F(ExchangeTest, ResponseMayArriveInAnyPieces) {
   constexpr std::string_view kAnswer =
       "HTTP/1.1 100 X\r\n\r\nHTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n"
       "2;a=b\r\n{\"\r\n3\r\na\":\r\n2\r\n1}\r\n0\r\nA: b\r\n\r\n";
   for (std::size_t cut = 0; cut < kAnswer.size(); ++cut) {
-    AnswerReader reader(kMaxAnswerBytes);
+    ResponseReader reader(kMaxResponseBytes);
     const auto first = reader.take(kAnswer.substr(0, cut));
     ASSERT_TRUE(first) << cut << first.error().message;
     EXPECT_FALSE(*first) << cut;
     const auto second = reader.take(kAnswer.substr(cut));
     ASSERT_TRUE(second) << cut << second.error().message;
     ASSERT_TRUE(*second) << cut;
-    EXPECT_EQ(reader.answer().body, "{\"a\":1}");
+    EXPECT_EQ(reader.response().body, "{\"a\":1}");
   }
 }
 

@@ -1,4 +1,4 @@
-// What a client says, and what it is told.
+// HTTP requests and responses.
 #pragma once
 
 #include <cstddef>
@@ -10,16 +10,16 @@ namespace lamina::http {
 struct Request {
   std::string_view method;
   std::string_view target;  ///< percent-encoded
-  std::string body;         ///< JSON; empty: none is sent
+  std::string body;         ///< JSON; empty: no body
 };
 
-/// An answer whose head and body were read whole.
-struct Answer {
+/// A complete response.
+struct Response {
   unsigned status = 0;
   std::string body;
 };
 
-/// An answer's body may have this many bytes where nothing else is said.
-inline constexpr std::size_t kMaxAnswerBytes = std::size_t{1} << 20;
+/// Default limit for the size of a response body.
+inline constexpr std::size_t kMaxResponseBytes = std::size_t{1} << 20;
 
 }  // namespace lamina::http

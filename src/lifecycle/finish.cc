@@ -11,7 +11,7 @@ namespace {
 Result<bool> is_base(const store::Pin& pin, const Uuid& pause_id) {
   if (!pin.has_base()) return false;
   LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot base,
-                          store::open_snapshot(pin.base_path(), engine::Checksums::kLeave));
+                          store::open_snapshot(pin.base_path(), engine::Checksums::kSkip));
   return base.pause_id == pause_id;
 }
 
@@ -42,10 +42,10 @@ Result<std::optional<store::OpenSnapshot>> open_base(const store::Store& store,
                                                      const store::Pin& pin) {
   if (!pin.has_base()) return std::nullopt;
   LAMINA_ASSIGN_OR_RETURN(store::OpenSnapshot base,
-                          store::open_snapshot(pin.base_path(), engine::Checksums::kLeave));
+                          store::open_snapshot(pin.base_path(), engine::Checksums::kSkip));
   if (pin.facts() && !pin.facts()->snapshot.empty()) {
     auto named =
-        store::open_snapshot(store.path() + "/" + pin.facts()->snapshot, engine::Checksums::kLeave);
+        store::open_snapshot(store.path() + "/" + pin.facts()->snapshot, engine::Checksums::kSkip);
     if (named && named->pause_id == base.pause_id &&
         named->header.memory_bytes == base.header.memory_bytes &&
         named->chain.layers().size() < base.chain.layers().size()) {
@@ -73,7 +73,7 @@ Result<FinishedPause> finish_pause(const store::Store& store, PendingPause& pend
     }
     LAMINA_ASSIGN_OR_RETURN(finished.found, pending.complete(base ? &*base : nullptr, notes));
     LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot state,
-                            store::open_snapshot(pending.path(), engine::Checksums::kLeave));
+                            store::open_snapshot(pending.path(), engine::Checksums::kSkip));
     LAMINA_RETURN_IF_ERROR(move_pin(state, pin, pending.journal().name));
     finished.generation = state.header.generation;
     finished.memory_bytes = state.header.memory_bytes;

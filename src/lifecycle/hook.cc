@@ -77,7 +77,7 @@ Status run_hook(const std::string& command,
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return system_failure("pipe", command, errno);
   const os::Fd reading(ends[0]);
   os::Fd writing(ends[1]);
-  const std::uint64_t open_files = os::inherited_open_files();
+  const std::uint64_t open_files = os::inherited_open_file_limit();
   os::SpawnRequest request;
   request.words = {"/bin/sh", "-c",    kShellProgram,
                    "/bin/sh", command, open_files == 0 ? "" : std::to_string(open_files)};

@@ -8,7 +8,7 @@
 #include <cerrno>
 
 #include "base/error.h"
-#include "base/shown_text.h"
+#include "base/escape.h"
 #include "base/utf8.h"
 #include "os/directory.h"
 #include "os/file.h"
@@ -31,7 +31,7 @@ Result<Jail> Jail::open(const std::string& root) {
   LAMINA_ASSIGN_OR_RETURN(std::string absolute, os::real_path(root));
   if (!is_utf8(absolute)) {
     return fail(ErrorKind::kUsage, "the path '{}' is not UTF-8; give a name that is",
-                shown_line(absolute));
+                escaped_line(absolute));
   }
   LAMINA_RETURN_IF_ERROR(os::open_directory(AT_FDCWD, absolute, root));
   return Jail(std::move(absolute));

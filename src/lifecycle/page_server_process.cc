@@ -148,7 +148,7 @@ Result<bool> ensure_page_server(const store::Store& store, const std::vector<std
     if (::poll(wait.data(), wait.size(), static_cast<int>(left.count())) < 0 && errno != EINTR) {
       return system_failure("poll", "page server", errno);
     }
-    if ((wait[0].revents & POLLIN) != 0 && ready.take_ready_of(started.pid)) return true;
+    if ((wait[0].revents & POLLIN) != 0 && ready.received_ready_from(started.pid)) return true;
     if ((wait[1].revents & POLLIN) != 0) break;
     // What has been started goes on: the next caller that needs it waits for it.
     if (wait[2].revents != 0) return not_needed();

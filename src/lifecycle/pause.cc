@@ -189,7 +189,7 @@ class Pause {
     const auto version = vmm::parse_version(instance_.version);
     // Hotpluggable memory is a region of its own.
     if ((memory_bytes_ > kMaxSingleRegionBytes || hotplug_mib_ > 0) &&
-        (!version || !vmm::has_diff_of_large_memory_fixed(*version))) {
+        (!version || !vmm::writes_correct_large_diffs(*version))) {
       return fmt::format(
           "Firecracker {} writes wrong diffs of more than 3 GiB or of hotpluggable memory",
           instance_.version);
@@ -224,7 +224,7 @@ class Pause {
                   "'{}' is a symbolic link and cannot be written through; choose another name",
                   report_.snapshot);
     }
-    const auto existing = store::open_snapshot(report_.snapshot, engine::Checksums::kLeave);
+    const auto existing = store::open_snapshot(report_.snapshot, engine::Checksums::kSkip);
     if (!existing && existing.error().kind == ErrorKind::kNotFound &&
         !os::name_exists(store_->fd(), options_.name)) {
       return {};
@@ -393,13 +393,13 @@ class Pause {
       return fail(ErrorKind::kFailed, "Firecracker wrote a diff of {} bytes to a base of {}",
                   memory.facts.size_bytes, base_->header.memory_bytes);
     }
-    if (report_.is_diff && !probe_.holds_for(memory.facts)) {
+    if (report_.is_diff && !probe_.applies_to(memory.facts)) {
       return fail(ErrorKind::kFailed,
                   "'{}' is not in the file system that holes were tried out in, so they cannot be "
                   "trusted",
                   path);
     }
-    if (report_.is_diff && !probe_.tells_preallocated) {
+    if (report_.is_diff && !probe_.distinguishes_preallocated) {
       LAMINA_RETURN_IF_ERROR(pending_->record_written(memory.fd.get(), memory.facts.size_bytes));
     }
     // Firecracker has synced the files; their names are ours to sync.

@@ -253,8 +253,8 @@ Status PendingPause::acknowledge(std::uint64_t memory_bytes) {
 
 Status PendingPause::record_written(int memory_file, std::uint64_t memory_bytes) const {
   shrink_reserve();
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<os::DataExtent> written,
-                          os::data_extents(memory_file, memory_bytes, layer_name()));
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> written,
+                          os::written_ranges(memory_file, memory_bytes, layer_name()));
   return write_written_runs(written, directory(), path());
 }
 
@@ -336,7 +336,7 @@ Status PendingPause::make_sure_of_data(const std::string& layer_path) const {
   LAMINA_RETURN_IF_ERROR(os::remove_file(directory(), kFetchedName, layer_path));
   LAMINA_ASSIGN_OR_RETURN(const os::Fd copy, os::open_at(directory(), kFetchedName,
                                                          O_RDWR | O_CREAT | O_EXCL, layer_path));
-  LAMINA_RETURN_IF_ERROR(engine::write_anew(*begun, copy.get(), layer_path));
+  LAMINA_RETURN_IF_ERROR(engine::rewrite_memory_file(*begun, copy.get(), layer_path));
   LAMINA_RETURN_IF_ERROR(os::sync(copy.get(), layer_path));
   LAMINA_RETURN_IF_ERROR(
       os::rename_over(directory(), kFetchedName, directory(), layer_name(), layer_path));
@@ -395,7 +395,7 @@ Result<CompletedPause> PendingPause::complete(const store::OpenSnapshot* base,
   input.kind = journal_.kind;
   input.layout = Layout::kAdopted;
   input.zeros = Zeros::kWritten;
-  std::optional<std::vector<os::DataExtent>> written;
+  std::optional<std::vector<ByteRange>> written;
   if (is_diff) written = read_written_runs(directory(), path(), journal_.memory_bytes);
   input.written = written ? &*written : nullptr;
   input.compare_with_parent = is_diff && journal_.compare;
@@ -430,7 +430,7 @@ std::string PendingPause::other_name() const {
 
 std::string PendingPause::published_name() const {
   for (const std::string& name : {journal_.name, other_name()}) {
-    const auto there = store::open_snapshot(store_->path() + "/" + name, engine::Checksums::kLeave);
+    const auto there = store::open_snapshot(store_->path() + "/" + name, engine::Checksums::kSkip);
     if (there && there->pause_id == journal_.pause_id) return name;
   }
   return {};
@@ -448,7 +448,7 @@ Result<bool> PendingPause::publish_as(const std::string& name, std::string& obst
     LAMINA_RETURN_IF_ERROR(staging_->publish_new(name));
     return true;
   }
-  const auto existing = store::open_snapshot(path, engine::Checksums::kLeave);
+  const auto existing = store::open_snapshot(path, engine::Checksums::kSkip);
   if (!existing) {
     const ErrorKind kind = existing.error().kind;
     // What cannot be opened just now may be what this one is to replace.

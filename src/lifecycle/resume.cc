@@ -118,7 +118,7 @@ class Resume {
     LAMINA_RETURN_IF_ERROR(require(options_.clock_realtime, Feature::kClockRealtime,
                                    "a clock that is moved on (--clock-realtime)"));
     LAMINA_RETURN_IF_ERROR(require(options_.huge_pages != HugePages::kAsBefore,
-                                   Feature::kHugePagesOfLoad, "other pages (--huge-pages)"));
+                                   Feature::kLoadHugePages, "other pages (--huge-pages)"));
     if (!jail_->is_apart()) {
       LAMINA_ASSIGN_OR_RETURN(const std::string store, os::real_path(store_->path()));
       LAMINA_RETURN_IF_ERROR(lifecycle::check_finds_store(vmm_->pid(), store));
@@ -152,8 +152,7 @@ class Resume {
   /// What a page server will read is read and checked once, at the beginning: what cannot be served
   /// is to be found out before anything is loaded, since a load that fails costs the process.
   [[nodiscard]] engine::Checksums checksums_to_load() const {
-    return options_.mode == ResumeMode::kFile ? engine::Checksums::kLeave
-                                              : engine::Checksums::kLoad;
+    return options_.mode == ResumeMode::kFile ? engine::Checksums::kSkip : engine::Checksums::kLoad;
   }
 
   Status set_base() {
@@ -250,7 +249,7 @@ class Resume {
     const std::string no_file = why_no_file();
     LAMINA_ASSIGN_OR_RETURN(std::string no_faults, why_no_page_faults());
     const bool may_load_otherwise =
-        vmm::has_feature(version_, vmm::Feature::kHugePagesOfLoad) && !no_file.empty();
+        vmm::has_feature(version_, vmm::Feature::kLoadHugePages) && !no_file.empty();
     const auto cannot = [&](const std::string& why, const char* otherwise) {
       return fail(ErrorKind::kFailed, "'{}' cannot be resumed so: {}; {}{}", report_.snapshot, why,
                   otherwise,

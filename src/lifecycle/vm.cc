@@ -1,7 +1,7 @@
 #include "lifecycle/vm.h"
 
 #include "base/error.h"
-#include "base/shown_text.h"
+#include "base/escape.h"
 #include "base/utf8.h"
 #include "lifecycle/jail.h"
 #include "os/directory.h"
@@ -17,7 +17,7 @@ namespace {
 Status check_text(const std::string& path) {
   if (is_utf8(path)) return {};
   return fail(ErrorKind::kUsage, "the path '{}' is not UTF-8; give a name that is",
-              shown_line(path));
+              escaped_line(path));
 }
 
 }  // namespace

@@ -20,13 +20,13 @@ constexpr std::uint64_t kMaxBytes = std::uint64_t{256} << 20;
 
 }  // namespace
 
-Status write_written_runs(const std::vector<os::DataExtent>& runs, int directory,
+Status write_written_runs(const std::vector<ByteRange>& runs, int directory,
                           const std::string& directory_path) {
   const std::string path = directory_path + "/" + kWrittenRunsName;
   ByteWriter bytes(3 * sizeof(std::uint64_t) + 2 * sizeof(std::uint64_t) * runs.size());
   bytes.put(kMagic);
   bytes.put(std::uint64_t{runs.size()});
-  for (const os::DataExtent& run : runs) {
+  for (const ByteRange& run : runs) {
     bytes.put(run.offset);
     bytes.put(run.length);
   }
@@ -37,11 +37,11 @@ Status write_written_runs(const std::vector<os::DataExtent>& runs, int directory
   return os::write_at(fd.get(), bytes.view(), 0, path);
 }
 
-std::optional<std::vector<os::DataExtent>> read_written_runs(int directory,
-                                                             const std::string& directory_path,
-                                                             std::uint64_t memory_bytes) {
-  const auto bytes = os::read_if_there(directory, kWrittenRunsName, kMaxBytes,
-                                       directory_path + "/" + kWrittenRunsName);
+std::optional<std::vector<ByteRange>> read_written_runs(int directory,
+                                                        const std::string& directory_path,
+                                                        std::uint64_t memory_bytes) {
+  const auto bytes = os::read_if_exists(directory, kWrittenRunsName, kMaxBytes,
+                                        directory_path + "/" + kWrittenRunsName);
   constexpr std::size_t kWord = sizeof(std::uint64_t);
   if (!bytes || !*bytes || (*bytes)->size() < 3 * kWord) return std::nullopt;
   const std::span<const std::byte> all = **bytes;
@@ -54,7 +54,7 @@ std::optional<std::vector<os::DataExtent>> read_written_runs(int directory,
       count != (body.size() - 2 * kWord) / (2 * kWord)) {
     return std::nullopt;
   }
-  std::vector<os::DataExtent> runs;
+  std::vector<ByteRange> runs;
   runs.reserve(count);
   std::uint64_t done = 0;
   for (std::uint64_t i = 0; i < count; ++i) {

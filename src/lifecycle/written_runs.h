@@ -20,12 +20,12 @@ namespace lamina::lifecycle {
 inline constexpr const char* kWrittenRunsName = ".written";
 
 /// Writes the record, anew if there is one.
-Status write_written_runs(const std::vector<os::DataExtent>& runs, int directory,
+Status write_written_runs(const std::vector<ByteRange>& runs, int directory,
                           const std::string& directory_path);
 
 /// Nothing when there is none, it is damaged, or it does not fit a file of `memory_bytes`.
-std::optional<std::vector<os::DataExtent>> read_written_runs(int directory,
-                                                             const std::string& directory_path,
-                                                             std::uint64_t memory_bytes);
+std::optional<std::vector<ByteRange>> read_written_runs(int directory,
+                                                        const std::string& directory_path,
+                                                        std::uint64_t memory_bytes);
 
 }  // namespace lamina::lifecycle

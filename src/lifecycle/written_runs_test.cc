@@ -30,11 +30,11 @@ class WrittenRunsTest : public testing::Test {
 
   [[nodiscard]] std::string file() const { return path_ + "/" + kWrittenRunsName; }
 
-  [[nodiscard]] std::optional<std::vector<os::DataExtent>> read(std::uint64_t bytes) const {
+  [[nodiscard]] std::optional<std::vector<ByteRange>> read(std::uint64_t bytes) const {
     return read_written_runs(directory_.get(), path_, bytes);
   }
 
-  void write(const std::vector<os::DataExtent>& runs) {
+  void write(const std::vector<ByteRange>& runs) {
     const auto written = write_written_runs(runs, directory_.get(), path_);
     ASSERT_TRUE(written) << written.error().message;
   }
@@ -46,8 +46,8 @@ class WrittenRunsTest : public testing::Test {
 TEST_F(WrittenRunsTest, WhatIsWrittenIsReadAlsoWhenItIsNothing) {
   EXPECT_FALSE(read(1 << 20));
   write({});
-  EXPECT_EQ(read(1 << 20), std::vector<os::DataExtent>{});
-  const std::vector<os::DataExtent> runs = {{0, 4096}, {8192, 12288}, {1044480, 4096}};
+  EXPECT_EQ(read(1 << 20), std::vector<ByteRange>{});
+  const std::vector<ByteRange> runs = {{0, 4096}, {8192, 12288}, {1044480, 4096}};
   write(runs);
   EXPECT_EQ(read(1 << 20), runs);
   EXPECT_FALSE(read((1 << 20) - 1)) << "of another file";

@@ -45,10 +45,10 @@ Status check_extent(const Extent& extent, std::size_t index, std::uint64_t expec
   return {};
 }
 
-/// Index of the last start that is not past `block`. REQUIRES: the first one is not.
+/// Index of the last start that is at or below `block`. REQUIRES: the first one is.
 std::size_t last_at_or_below(std::span<const std::uint32_t> starts, std::uint32_t block) {
-  // Branch-free: the compiler makes a conditional move of it, and a miss costs one cache line per
-  // step instead of a mispredicted branch as well.
+  // Branch-free: the compiler emits a conditional move, so that a step costs a cache miss but not a
+  // mispredicted branch as well.
   const std::uint32_t* base = starts.data();
   std::size_t count = starts.size();
   while (count > 1) {
@@ -138,7 +138,7 @@ void MappingBuilder::append(const Extent& extent) {
 
 void MappingBuilder::append_range(const Mapping& source, std::uint32_t from, std::uint32_t to,
                                   std::size_t& hint) {
-  // The next place is often near: a few steps, then a lookup.
+  // The extent is often nearby: try a few steps before a lookup.
   const auto index_of = [&](std::uint32_t block) {
     constexpr std::size_t kSteps = 4;
     for (std::size_t i = hint; i < std::min(hint + kSteps, source.extent_count()); ++i) {
@@ -149,8 +149,8 @@ void MappingBuilder::append_range(const Mapping& source, std::uint32_t from, std
   hint = index_of(from);
   const std::size_t first = hint;
   hint = index_of(to);
-  // The first and the last may be cut and may join their neighbours; what lies between is canonical
-  // already and is copied as it is.
+  // The first and the last extent may be cut and may join their neighbours. Those between are
+  // already joined and are copied unchanged.
   const auto append_cut = [&](std::size_t index) {
     const Extent whole = source.extent(index);
     const std::uint32_t start = std::max(from, whole.guest_block);
@@ -192,8 +192,7 @@ Mapping MappingBuilder::finish_keeping_all(std::vector<Uuid> layers) {
 }
 
 void MappingBuilder::drop_unreferenced(std::initializer_list<LayerIndex> keep) {
-  // Stops at the last layer that was not seen before: nearly always after a few extents, and there
-  // may be a million.
+  // Stops once all layers have been seen, usually after a few of possibly a million extents.
   std::vector<bool> used(mapping_.layers_.size() + 1, false);
   std::size_t unseen = used.size();
   const auto see = [&](LayerIndex layer) {

@@ -28,7 +28,7 @@ TEST(Mapping, ZerosHaveOneExtentAndNoLayers) {
   EXPECT_EQ(mapping.resolve(3), (Extent{3, 4, kZeros, 0}));
 }
 
-TEST(Mapping, ResolveGivesTheRestOfTheExtent) {
+TEST(Mapping, ResolveReturnsTheRestOfTheExtent) {
   const auto mapping =
       Mapping::create(10, {id(1)}, std::vector<Extent>{{0, 2, kZeros, 0}, {2, 8, 1, 100}});
   ASSERT_TRUE(mapping);
@@ -46,15 +46,15 @@ TEST(Mapping, NeighboursJoinOnlyWhenAdjacentInGuestAndStorage) {
   EXPECT_EQ(apart->extent_count(), 2);
 }
 
-TEST(Mapping, AnExtentTakesAtMostSixteenBytes) {
-  // What the columns hold per extent; the layer table does not grow with extents.
+TEST(Mapping, ExtentTakesAtMostSixteenBytes) {
+  // The size of the columns per extent; the layer table does not grow with extents.
   const Mapping mapping = Mapping::zeros(1);
   EXPECT_LE(sizeof(mapping.starts()[0]) + sizeof(mapping.storage()[0]) +
                 sizeof(mapping.layer_column()[0]),
             16);
 }
 
-TEST(Mapping, WrongExtentsAreRejectedByNumber) {
+TEST(Mapping, InvalidExtentsAreRejectedByNumber) {
   EXPECT_NE(error_of(4, {}, {}).find("before the memory's end"), std::string::npos);
   EXPECT_NE(error_of(4, {}, {{1, 3, kZeros, 0}}).find("extent 0 starts at 0x1000, past 0x0"),
             std::string::npos);

@@ -12,17 +12,16 @@
 namespace lamina::mapping {
 namespace {
 
-/// For the sake of extents a layer is rewritten only when the others have at least one block for so
-/// many of its own.
+/// Rule 3 rewrites a layer only if the others have at least one block per this many of its blocks.
 constexpr std::uint64_t kMaxRewrittenPerBlock = 16;
 
-/// Too many extents is more than so many times what a merge of all would leave.
+/// Rule 3 tolerates this many times the extents that a merge of all layers would leave.
 constexpr std::uint32_t kToleratedOverFull = 2;
 
 constexpr std::uint32_t kMaxRatio = 1000;
 constexpr std::uint32_t kHardPerSoft = 4;
 
-/// One "name=value" that a policy knows.
+/// A "name=value" setting of a policy.
 struct Setting {
   std::string_view name;
   std::uint32_t PolicyLimits::* limit;
@@ -58,7 +57,7 @@ Status apply_setting(std::string_view text, std::span<const Setting> settings,
   const auto setting = std::find_if(settings.begin(), settings.end(),
                                     [&](const Setting& known) { return known.name == name; });
   if (equals == std::string_view::npos || setting == settings.end()) {
-    return fail(ErrorKind::kUsage, "merge policy '{}': '{}' is none of {}, each with =N", policy,
+    return fail(ErrorKind::kUsage, "merge policy '{}': '{}' is not one of {}, each with =N", policy,
                 text, names_of(settings));
   }
   const std::string_view value = text.substr(equals + 1);
@@ -84,15 +83,15 @@ LayerLoad load_of(std::span<const LayerLoad> layers, std::size_t youngest) {
   return sum;
 }
 
-/// Rule 1 of the header: the fewest that bring the count below the soft limit.
-std::size_t least_for_count(const PolicyLimits& limits, std::size_t count) {
+/// Rule 1 of the header: the smallest number that brings the count below the soft limit.
+std::size_t fewest_for_count(const PolicyLimits& limits, std::size_t count) {
   if (count < limits.soft_layers) return 0;
   return std::max<std::size_t>(2, count - limits.soft_layers + 2);
 }
 
-/// Rule 2: the fewest whose merge frees at least what it writes, and after which less is dead than
-/// live.
-std::size_t least_for_space(std::span<const LayerLoad> layers) {
+/// Rule 2: the smallest number whose merge frees at least what it writes and leaves fewer dead than
+/// live blocks.
+std::size_t fewest_for_space(std::span<const LayerLoad> layers) {
   const LayerLoad all = load_of(layers, layers.size());
   if (all.dead_blocks == 0 || all.dead_blocks < all.live_blocks) return 0;
   LayerLoad chosen;
@@ -108,24 +107,24 @@ std::size_t least_for_space(std::span<const LayerLoad> layers) {
   return layers.size();
 }
 
-/// Rule 3: the fewest after whose merge no window has too many extents.
-std::size_t least_for_windows(const PolicyLimits& limits, const Mapping& mapping,
-                              std::span<const LayerLoad> layers) {
+/// Rule 3: the smallest number whose merge leaves no window with too many extents.
+std::size_t fewest_for_windows(const PolicyLimits& limits, const Mapping& mapping,
+                               std::span<const LayerLoad> layers) {
   const WindowUse now = windows_after_merge(mapping, 0);
   if (now.mean_extents <= limits.mean_extents && now.max_extents <= limits.max_extents) return 0;
   const WindowUse full = windows_after_merge(mapping, layers.size());
   const double mean = std::max<double>(limits.mean_extents, kToleratedOverFull * full.mean_extents);
   const std::uint32_t most = std::max(limits.max_extents, kToleratedOverFull * full.max_extents);
-  const auto mends = [&](std::size_t youngest) {
+  const auto suffices = [&](std::size_t youngest) {
     const WindowUse then = windows_after_merge(mapping, youngest);
     return then.mean_extents <= mean && then.max_extents <= most;
   };
-  if (mends(0)) return 0;
-  std::size_t too_few = 1;  // a layer that is merged alone joins nothing
+  if (suffices(0)) return 0;
+  std::size_t too_few = 1;  // merging a single layer joins nothing
   std::size_t enough = layers.size();
   while (enough - too_few > 1) {
     const std::size_t middle = std::midpoint(too_few, enough);
-    (mends(middle) ? enough : too_few) = middle;
+    (suffices(middle) ? enough : too_few) = middle;
   }
   const std::uint64_t written = load_of(layers, enough).live_blocks;
   std::uint64_t largest = 0;
@@ -135,7 +134,7 @@ std::size_t least_for_windows(const PolicyLimits& limits, const Mapping& mapping
   return largest <= kMaxRewrittenPerBlock * (written - largest) ? enough : 0;
 }
 
-/// Takes in the older layers that are of comparable size, or mostly superseded.
+/// Adds older layers that are of comparable size or mostly superseded.
 std::size_t extend(const PolicyLimits& limits, std::span<const LayerLoad> layers,
                    std::size_t youngest) {
   std::uint64_t chosen = load_of(layers, youngest).live_blocks;
@@ -171,13 +170,14 @@ Result<PolicyLimits> parse_policy(std::string_view text) {
     return limits;
   } else {
     return fail(ErrorKind::kUsage,
-                "'{}' is no merge policy; give tiered, full (or cap=N, the same with a limit) or "
-                "off",
+                "'{}' is not a merge policy; use tiered, full (or cap=N, which is full with a "
+                "limit) or off",
                 text);
   }
   if (colon != std::string_view::npos && rest.empty()) {
-    return fail(ErrorKind::kUsage, "merge policy '{}': nothing follows the colon; give any of {}",
-                text, names_of(settings));
+    return fail(ErrorKind::kUsage,
+                "merge policy '{}': nothing follows the colon; expected any of {}", text,
+                names_of(settings));
   }
   limits.hard_layers = 0;
   while (!rest.empty()) {
@@ -195,7 +195,7 @@ Result<PolicyLimits> parse_policy(std::string_view text) {
   if (limits.hard_layers < limits.soft_layers) {
     return fail(ErrorKind::kUsage,
                 "merge policy '{}': a pause would wait at {} layers, before they are merged at {}; "
-                "give a larger hard limit",
+                "set a larger hard limit",
                 text, limits.hard_layers, limits.soft_layers);
   }
   return limits;
@@ -221,9 +221,9 @@ std::size_t layers_to_merge(const PolicyLimits& limits, const Mapping& mapping,
   const std::size_t count = layers.size();
   if (limits.kind == PolicyKind::kOff || count < 2) return 0;
   if (limits.kind == PolicyKind::kFull) return count >= limits.soft_layers ? count : 0;
-  const std::size_t least = std::max({least_for_count(limits, count), least_for_space(layers),
-                                      least_for_windows(limits, mapping, layers)});
-  return least == 0 ? 0 : extend(limits, layers, least);
+  const std::size_t fewest = std::max({fewest_for_count(limits, count), fewest_for_space(layers),
+                                       fewest_for_windows(limits, mapping, layers)});
+  return fewest == 0 ? 0 : extend(limits, layers, fewest);
 }
 
 bool must_wait(const PolicyLimits& limits, std::size_t layer_count) {

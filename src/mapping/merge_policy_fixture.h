@@ -1,4 +1,4 @@
-// What the tests of the merge policy share.
+// Shared by the merge policy tests.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -1,4 +1,5 @@
-// The policy over the life of a sandbox, on the pure mapping: what it bounds and what that costs.
+// Simulates the merge policy over the life of a sandbox, on mappings only: its bounds and its
+// costs.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -43,8 +44,8 @@ class Guest {
 
   Uuid new_id() { return make_id(random_); }
 
-  /// The changes of one pause, sorted and apart.
-  std::vector<Change> run() {
+  /// The changes of one pause, sorted and disjoint.
+  std::vector<Extent> run() {
     std::vector<char> state(kMemoryBlocks, 0);  // 0 untouched, 1 written, 2 cleared
     const double share = shape_.least * std::pow(shape_.most / shape_.least, unit());
     auto left = static_cast<std::int64_t>(share * kMemoryBlocks);
@@ -65,15 +66,15 @@ class Guest {
  private:
   double unit() { return static_cast<double>(random_() >> 11U) * 0x1p-53; }
 
-  static std::vector<Change> changes_of(const std::vector<char>& state) {
-    std::vector<Change> changes;
+  static std::vector<Extent> changes_of(const std::vector<char>& state) {
+    std::vector<Extent> changes;
     std::uint32_t stored = 0;
     for (std::uint32_t block = 0; block < kMemoryBlocks;) {
       std::uint32_t end = block + 1;
       while (end < kMemoryBlocks && state[end] == state[block]) ++end;
-      if (state[block] == 1) changes.push_back({block, end - block, false, stored});
+      if (state[block] == 1) changes.push_back({block, end - block, kNewLayer, stored});
       if (state[block] == 1) stored += end - block;
-      if (state[block] == 2) changes.push_back({block, end - block, true, 0});
+      if (state[block] == 2) changes.push_back({block, end - block, kZeros, 0});
       block = end;
     }
     return changes;
@@ -83,7 +84,8 @@ class Guest {
   std::mt19937_64 random_;
 };
 
-/// What a life under a policy came to. "After" is after each compaction, also one that did nothing.
+/// Measurements of a life under a policy. "After" means after each compaction, even one that merged
+/// nothing.
 struct Life {
   std::size_t most_layers = 0;
   std::size_t most_layers_after = 0;
@@ -102,10 +104,10 @@ class Sandbox {
   Sandbox(const Shape& shape, const PolicyLimits& limits, int pauses_per_compaction)
       : guest_(shape, 2314), limits_(limits), pauses_per_compaction_(pauses_per_compaction) {
     // A first snapshot: 80 % used, in runs.
-    std::vector<Change> base;
+    std::vector<Extent> base;
     std::uint32_t stored = 0;
     for (std::uint32_t block = 0; block < kMemoryBlocks; block += 1280) {
-      base.push_back({block, std::min(1024U, kMemoryBlocks - block), false, stored});
+      base.push_back({block, std::min(1024U, kMemoryBlocks - block), kNewLayer, stored});
       stored += base.back().block_count;
     }
     add(base);
@@ -134,11 +136,11 @@ class Sandbox {
   }
 
  private:
-  void add(const std::vector<Change>& changes) {
+  void add(const std::vector<Extent>& changes) {
     const Uuid id = guest_.new_id();
     mapping_ = *overlay(mapping_, id, changes);
-    for (const Change& change : changes) {
-      if (!change.zero) stored_[id] += change.block_count;
+    for (const Extent& change : changes) {
+      if (change.layer != kZeros) stored_[id] += change.block_count;
     }
     diff_blocks_ += stored_[id];
   }
@@ -212,8 +214,8 @@ Life live(const Shape& shape, const char* policy, int pauses_per_compaction = 1)
   return life;
 }
 
-/// What was measured, with room for a tenth more: written per block of a diff, over the life and
-/// over the worst 100 pauses in a row, and the same of the policy `full` over the life, at least.
+/// Bounds on blocks written per diff block, a tenth above the measured values: over the life, and
+/// over the worst 100 consecutive pauses. And a lower bound for the policy `full` over the life.
 struct Expected {
   Shape shape;
   double written;
@@ -251,9 +253,9 @@ TEST_P(MergePolicySimulation, FullKeepsItsCapAndRewritesEverything) {
 }
 
 // Measured (tiered, tiered's worst 100 pauses, full): sandbox 2.03, 2.70, 7.44; idle 2.43, 3.54,
-// 66.05; uniform 3.17, 3.65, 7.85; scattered 10.79, 13.58, 7.28. In the last, diffs of single pages
-// all over the memory, tiered is driven by the extents per window: full leaves 180 of them on
-// average, tiered at most 91.
+// 66.05; uniform 3.17, 3.65, 7.85; scattered 10.79, 13.58, 7.28. In the last one the diffs are
+// single pages all over the memory, and the limit on extents per window causes most of tiered's
+// merges: full leaves 180 extents per window on average, tiered at most 91.
 INSTANTIATE_TEST_SUITE_P(Guests, MergePolicySimulation,
                          testing::Values(Expected{kShapes[0], 2.2, 3, 7},
                                          Expected{kShapes[1], 2.7, 3.9, 60},

@@ -1,4 +1,4 @@
-// The policy by its rules; merge_policy_simulation_test.cc has it over the life of a sandbox.
+// Tests each rule of the policy; merge_policy_simulation_test.cc simulates the life of a sandbox.
 #include "mapping/merge_policy.h"
 
 #include <gtest/gtest.h>
@@ -13,7 +13,8 @@
 namespace lamina::mapping {
 namespace {
 
-/// A mapping of layers that hold `live` blocks each, one after the other; zeros after them.
+/// A mapping of layers with the given numbers of live blocks, one after the other, and zeros at the
+/// end.
 Mapping side_by_side(const std::vector<LayerLoad>& layers) {
   std::mt19937_64 random(1);
   std::uint64_t blocks = 1;
@@ -21,9 +22,9 @@ Mapping side_by_side(const std::vector<LayerLoad>& layers) {
   Mapping mapping = Mapping::zeros(static_cast<std::uint32_t>(blocks));
   std::uint32_t at = 0;
   for (const LayerLoad& layer : layers) {
-    std::vector<Change> changes;
+    std::vector<Extent> changes;
     const auto live = static_cast<std::uint32_t>(layer.live_blocks);
-    if (live > 0) changes.push_back({at, live, false, 0});
+    if (live > 0) changes.push_back({at, live, kNewLayer, 0});
     at += live;
     mapping = *overlay(mapping, make_id(random), changes);
   }
@@ -45,7 +46,7 @@ TEST(MergePolicy, TextNamesAPolicyAndItsLimits) {
   EXPECT_EQ(limits_of("off").kind, PolicyKind::kOff);
 }
 
-TEST(MergePolicy, WhatItPrintsIsWhatItParses) {
+TEST(MergePolicy, PolicyTextRoundTrips) {
   for (const char* text : {"off", "full", "cap=3", "full:cap=9,hard=9", "tiered", "tiered:ratio=1",
                            "tiered:soft=2,hard=65534,ratio=1000,mean=2,max=512"}) {
     const PolicyLimits limits = limits_of(text);
@@ -54,18 +55,18 @@ TEST(MergePolicy, WhatItPrintsIsWhatItParses) {
   EXPECT_EQ(policy_text(limits_of("tiered")), "tiered:soft=8,hard=32,ratio=2,mean=64,max=256");
 }
 
-TEST(MergePolicy, TextThatIsNoPolicyIsRefusedByName) {
+TEST(MergePolicy, InvalidPolicyTextIsRejectedNamingTheError) {
   const std::vector<std::pair<const char*, const char*>> refused = {
       {"", "tiered, full"},
-      {"tired", "'tired' is no merge policy"},
-      {"off:", "is no merge policy"},
+      {"tired", "'tired' is not a merge policy"},
+      {"off:", "is not a merge policy"},
       {"tiered:", "nothing follows the colon"},
       {"full:", "any of cap, hard"},
-      {"tiered:soft", "'soft' is none of"},
-      {"tiered:cap=8", "'cap=8' is none of soft, hard, ratio, mean, max"},
-      {"full:ratio=2", "'ratio=2' is none of cap, hard"},
+      {"tiered:soft", "'soft' is not one of"},
+      {"tiered:cap=8", "'cap=8' is not one of soft, hard, ratio, mean, max"},
+      {"full:ratio=2", "'ratio=2' is not one of cap, hard"},
       {"tiered:soft=8,", "ends with a comma"},
-      {"tiered:,soft=8", "'' is none of"},
+      {"tiered:,soft=8", "'' is not one of"},
       {"tiered:soft=", "soft is ''"},
       {"tiered:soft=1", "from 2 to"},
       {"tiered:soft=-3", "soft is '-3'"},
@@ -85,7 +86,7 @@ TEST(MergePolicy, TextThatIsNoPolicyIsRefusedByName) {
   }
 }
 
-TEST(MergePolicy, OffAndASingleLayerMergeNothing) {
+TEST(MergePolicy, NothingIsMergedIfOffOrASingleLayer) {
   EXPECT_EQ(chosen("off", std::vector<LayerLoad>(100, {1, 5})), 0);
   EXPECT_EQ(chosen("tiered:soft=2", {{10, 1000}}), 0);
   EXPECT_EQ(chosen("cap=2", {{10, 1000}}), 0);
@@ -111,25 +112,25 @@ TEST(MergePolicy, TieredStopsBetweenTiersButNeverAboveTheSoftLimit) {
       << "no two are comparable, yet fewer than 4 must be left";
 }
 
-TEST(MergePolicy, TieredTakesWhatIsMostlySuperseded) {
+TEST(MergePolicy, TieredMergesMostlySupersededLayers) {
   EXPECT_EQ(chosen("tiered:soft=4", {{1000, 0}, {100, 101}, {10, 0}, {1, 0}}), 3);
   EXPECT_EQ(chosen("tiered:soft=4", {{1000, 0}, {100, 99}, {10, 0}, {1, 0}}), 2);
 }
 
-TEST(MergePolicy, TieredMergesBelowTheSoftLimitWhenHalfOfWhatIsStoredIsDead) {
+TEST(MergePolicy, TieredMergesBelowTheSoftLimitWhenHalfOfTheStoredBlocksAreDead) {
   EXPECT_EQ(chosen("tiered", {{100, 99}, {10, 10}}), 0);
   EXPECT_EQ(chosen("tiered", {{100, 100}, {10, 10}}), 2);
   EXPECT_EQ(chosen("tiered", {{1000, 0}, {100, 1200}, {10, 0}}), 2) << "the base is not to blame";
 }
 
-/// A base with every second block of `windows` windows overwritten.
+/// A base layer with every second block of the first `windows` windows overwritten.
 Mapping combed(std::uint32_t windows_in_all, std::uint32_t windows) {
   std::mt19937_64 random(1);
   const std::uint32_t blocks = windows_in_all * kWindowBlocks;
-  const std::vector<Change> base = {{0, blocks, false, 0}};
-  std::vector<Change> comb;
+  const std::vector<Extent> base = {{0, blocks, kNewLayer, 0}};
+  std::vector<Extent> comb;
   for (std::uint32_t block = 0; block < windows * kWindowBlocks; block += 2) {
-    comb.push_back({block, 1, false, block / 2});
+    comb.push_back({block, 1, kNewLayer, block / 2});
   }
   return *overlay(*overlay(Mapping::zeros(blocks), make_id(random), base), make_id(random), comb);
 }
@@ -143,7 +144,7 @@ std::size_t chosen_for_windows(const Mapping& mapping) {
   return layers_to_merge(PolicyLimits{}, mapping, layers);
 }
 
-TEST(MergePolicy, TieredMendsWindowsWithTooManyExtents) {
+TEST(MergePolicy, TieredMergesWindowsWithTooManyExtents) {
   EXPECT_EQ(chosen_for_windows(combed(4, 4)), 2);
   EXPECT_EQ(chosen_for_windows(combed(32, 4)), 2)
       << "the mean is 64 at 4 of 32: the maximum counts";
@@ -155,35 +156,35 @@ TEST(MergePolicy, OneHotWindowDoesNotCostTheWholeMemory) {
   EXPECT_EQ(chosen_for_windows(combed(100, 1)), 0) << "256 blocks against 50,944";
 }
 
-TEST(MergePolicy, ExtentsThatNoMergeCanJoinAreNoReasonToMerge) {
+TEST(MergePolicy, ExtentsThatNoMergeCanJoinDoNotCauseAMerge) {
   std::mt19937_64 random(1);
-  std::vector<Change> every_second;
+  std::vector<Extent> every_second;
   for (std::uint32_t block = 0; block < 4 * kWindowBlocks; block += 2) {
-    every_second.push_back({block, 1, false, block / 2});
+    every_second.push_back({block, 1, kNewLayer, block / 2});
   }
   Mapping mapping = *overlay(Mapping::zeros(4 * kWindowBlocks), make_id(random), every_second);
-  mapping = *overlay(mapping, make_id(random), std::vector<Change>{{0, 1, false, 0}});
+  mapping = *overlay(mapping, make_id(random), std::vector<Extent>{{0, 1, kNewLayer, 0}});
   EXPECT_EQ(windows_after_merge(mapping, 0).max_extents, 512);
   EXPECT_EQ(chosen_for_windows(mapping), 0);
 }
 
-TEST(MergePolicy, APauseWaitsAtTheHardLimit) {
+TEST(MergePolicy, PauseWaitsAtTheHardLimit) {
   EXPECT_FALSE(must_wait(limits_of("tiered"), 31));
   EXPECT_TRUE(must_wait(limits_of("tiered"), 32));
   EXPECT_TRUE(must_wait(limits_of("cap=8"), 32));
   EXPECT_FALSE(must_wait(limits_of("off"), 65534));
 }
 
-TEST(MergePolicy, WindowsAfterAMergeAreThoseOfTheMergedMapping) {
+TEST(MergePolicy, WindowsAfterMergeMatchTheMergedMapping) {
   std::mt19937_64 random(7);
   Mapping mapping = Mapping::zeros(5 * kWindowBlocks + 17);
   for (int generation = 0; generation < 10; ++generation) {
-    std::vector<Change> changes;
+    std::vector<Extent> changes;
     std::uint32_t stored = 0;
     for (std::uint32_t block = 0; block < mapping.block_count(); ++block) {
       if (random() % 4 != 0) continue;
       const bool zero = random() % 5 == 0;
-      changes.push_back({block, 1, zero, zero ? 0 : stored++});
+      changes.push_back({block, 1, zero ? kZeros : kNewLayer, zero ? 0 : stored++});
     }
     mapping = *overlay(mapping, make_id(random), changes);
   }

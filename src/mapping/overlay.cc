@@ -11,7 +11,7 @@ namespace {
 Status check_new_layer(const Mapping& mapping, const Uuid& layer) {
   if (layer.is_nil()) return fail(ErrorKind::kUsage, "the nil UUID cannot be a build id");
   if (mapping.layer_index(layer) != kZeros) {
-    return fail(ErrorKind::kUsage, "build id {} is already in the chain; choose another",
+    return fail(ErrorKind::kUsage, "build id {} is already in the chain; use another",
                 layer.to_string());
   }
   return {};
@@ -19,7 +19,7 @@ Status check_new_layer(const Mapping& mapping, const Uuid& layer) {
 
 }  // namespace
 
-Result<Mapping> overlay(const Mapping& parent, const Uuid& layer, std::span<const Change> changes) {
+Result<Mapping> overlay(const Mapping& parent, const Uuid& layer, std::span<const Extent> changes) {
   LAMINA_RETURN_IF_ERROR(check_new_layer(parent, layer));
   std::vector<Uuid> layers(parent.layers().begin(), parent.layers().end());
   if (layers.size() == kMaxLayers) {
@@ -31,11 +31,13 @@ Result<Mapping> overlay(const Mapping& parent, const Uuid& layer, std::span<cons
   MappingBuilder builder(parent.extent_count() + 2 * changes.size());
   std::uint32_t done = 0;
   std::size_t hint = 0;
-  for (const Change& change : changes) {
+  for (const Extent& change : changes) {
     assert(change.guest_block >= done && change.block_count > 0);
     if (change.guest_block > done) builder.append_range(parent, done, change.guest_block, hint);
-    builder.append({change.guest_block, change.block_count, change.zero ? kZeros : index,
-                    change.zero ? 0 : change.storage_block});
+    const bool zero = change.layer == kZeros;
+    assert(zero || change.layer == kNewLayer);
+    builder.append({change.guest_block, change.block_count, zero ? kZeros : index,
+                    zero ? 0 : change.storage_block});
     done = change.guest_end();
   }
   assert(done <= parent.block_count());
@@ -53,27 +55,27 @@ Result<MergePlan> plan_merge(const Mapping& mapping, const std::vector<bool>& se
   for (std::size_t i = 1; i < selected.size(); ++i) {
     if (selected[i]) youngest = static_cast<LayerIndex>(i);
   }
-  if (youngest == kZeros) return fail(ErrorKind::kUsage, "no layers were chosen to merge");
+  if (youngest == kZeros) return fail(ErrorKind::kUsage, "no layers to merge were selected");
 
-  // The merged layer takes the youngest one's index; the others lose their references and are
-  // dropped from the table when it is finished.
+  // The merged layer takes the index of the youngest. The others lose their references, so finish()
+  // drops them from the table.
   std::vector<Uuid> layers(mapping.layers().begin(), mapping.layers().end());
   layers[youngest - 1] = merged;
 
-  std::vector<Move> moves;
+  std::vector<Extent> moves;
   std::uint32_t moved = 0;
   MappingBuilder builder(mapping.extent_count());
   for (std::size_t i = 0; i < mapping.extent_count(); ++i) {
     Extent extent = mapping.extent(i);
     if (selected[extent.layer]) {
-      moves.push_back({extent.guest_block, extent.block_count, extent.layer, extent.storage_block});
+      moves.push_back(extent);
       extent.layer = youngest;
       extent.storage_block = moved;
       moved += extent.block_count;
     }
     builder.append(extent);
   }
-  // The youngest layer of all stays even if it holds nothing, as in overlay().
+  // The youngest layer of the chain stays in the table even if it holds no blocks, as in overlay().
   const auto last = static_cast<LayerIndex>(layers.size());
   return MergePlan{builder.finish(std::move(layers), {youngest, last}), std::move(moves), moved};
 }

@@ -1,4 +1,4 @@
-// The mapping against a plain array of blocks.
+// Property test of the mapping against a plain array of blocks.
 #include "mapping/overlay.h"
 
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 namespace lamina::mapping {
 namespace {
 
-/// Where a block of the plain array is: nil for zeros.
+/// Where a block of the array is stored; nil for zeros.
 struct Place {
   Uuid layer;
   std::uint32_t storage_block = 0;
@@ -34,8 +34,8 @@ Place place_of(const Mapping& mapping, std::uint32_t block) {
   return {mapping.layer_id(run.layer), run.storage_block};
 }
 
-/// Every block, and that the mapping is canonical: covering, joined, without unreferenced layers.
-/// `youngest` and `merged` may be without references: they are kept for what their trailers say.
+/// Checks every block, and that the mapping is canonical: complete, joined, without unreferenced
+/// layers. `youngest` and `merged` may be unreferenced: they are kept for their trailers.
 void expect_equal(const Mapping& mapping, const Memory& memory, const Uuid& youngest,
                   const Uuid& merged = {}) {
   ASSERT_EQ(mapping.block_count(), memory.size());
@@ -66,9 +66,9 @@ void expect_equal(const Mapping& mapping, const Memory& memory, const Uuid& youn
   EXPECT_NE(mapping.layer_index(youngest), kZeros);
 }
 
-/// A random diff in all three block states, applied to the array and returned as changes.
-std::vector<Change> random_diff(std::mt19937_64& random, Memory& memory, const Uuid& layer) {
-  std::vector<Change> changes;
+/// A random diff with all three block states. Applies it to the array and returns its changes.
+std::vector<Extent> random_diff(std::mt19937_64& random, Memory& memory, const Uuid& layer) {
+  std::vector<Extent> changes;
   std::uint32_t stored = 0;
   const auto blocks = static_cast<std::uint32_t>(memory.size());
   const std::uint32_t longest = 1 + static_cast<std::uint32_t>(random() % 40);
@@ -77,7 +77,7 @@ std::vector<Change> random_diff(std::mt19937_64& random, Memory& memory, const U
     const auto state = random() % 4;
     if (state < 2) {
       const bool zero = state == 0;
-      changes.push_back({block, count, zero, zero ? 0 : stored});
+      changes.push_back({block, count, zero ? kZeros : kNewLayer, zero ? 0 : stored});
       for (std::uint32_t i = 0; i < count; ++i) {
         memory[block + i] = zero ? Place{} : Place{layer, stored + i};
       }
@@ -106,7 +106,7 @@ TEST_P(MappingProperty, ChainsOfUpToFiftyGenerationsResolveLikeAnArray) {
   const auto generations = 1 + random() % 50;
   for (std::uint64_t i = 0; i < generations; ++i) {
     const Uuid layer = make_id(random);
-    const std::vector<Change> changes = random_diff(random, memory, layer);
+    const std::vector<Extent> changes = random_diff(random, memory, layer);
     auto next = overlay(mapping, layer, changes);
     ASSERT_TRUE(next) << next.error().message;
     mapping = std::move(*next);
@@ -135,9 +135,9 @@ TEST_P(MappingProperty, MergesOfAnyLayersResolveToTheSameContents) {
     const std::vector<Uuid> source_layers(mapping.layers().begin(), mapping.layers().end());
     auto plan = plan_merge(mapping, selected, merged);
     ASSERT_TRUE(plan);
-    // Carry the array through the moves: what was at the source is now in the merged layer.
+    // Apply the moves to the array: the blocks are now in the merged layer.
     std::uint32_t stored = 0;
-    for (const Move& move : plan->moves) {
+    for (const Extent& move : plan->moves) {
       for (std::uint32_t b = 0; b < move.block_count; ++b) {
         const Place source{mapping.layer_id(move.layer), move.storage_block + b};
         ASSERT_EQ(memory[move.guest_block + b], source);
@@ -160,18 +160,18 @@ TEST_P(MappingProperty, MergesOfAnyLayersResolveToTheSameContents) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, MappingProperty, testing::Range(1, 41));
 
-TEST(Overlay, RefusesABuildIdThatIsInTheChain) {
+TEST(Overlay, BuildIdAlreadyInTheChainIsRejected) {
   std::mt19937_64 random(1);
   const Uuid layer = make_id(random);
-  const auto first = overlay(Mapping::zeros(4), layer, std::vector<Change>{{0, 4, false, 0}});
+  const auto first = overlay(Mapping::zeros(4), layer, std::vector<Extent>{{0, 4, kNewLayer, 0}});
   ASSERT_TRUE(first);
-  const auto second = overlay(*first, layer, std::vector<Change>{{0, 1, false, 0}});
+  const auto second = overlay(*first, layer, std::vector<Extent>{{0, 1, kNewLayer, 0}});
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().kind, ErrorKind::kUsage);
   EXPECT_FALSE(overlay(*first, Uuid{}, {}));
 }
 
-TEST(Overlay, AnEmptyDiffKeepsItsLayerInTheTable) {
+TEST(Overlay, EmptyDiffKeepsItsLayerInTheTable) {
   std::mt19937_64 random(2);
   const Uuid layer = make_id(random);
   const auto mapping = overlay(Mapping::zeros(4), layer, {});

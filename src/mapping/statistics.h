@@ -8,17 +8,17 @@
 
 namespace lamina::mapping {
 
-/// Blocks in a window of 2 MiB, the largest page that a guest can fault on at once.
+/// Blocks in a window of 2 MiB, the largest page that one fault can ask for.
 inline constexpr std::uint32_t kWindowBlocks = 512;
 
-/// What one layer contributes to a mapping.
+/// The part of a mapping that comes from one layer.
 struct LayerUse {
-  std::uint32_t live_blocks = 0;  ///< blocks that the mapping takes from it
+  std::uint32_t live_blocks = 0;  ///< blocks that the mapping reads from it
   std::uint32_t extents = 0;
 };
 
-/// How scattered a mapping is: the extents that touch a 2 MiB window are the reads that a fault on
-/// a 2 MiB page costs.
+/// Fragmentation of a mapping: the number of extents in a 2 MiB window is the number of reads for a
+/// fault on a 2 MiB page.
 struct WindowUse {
   std::uint32_t windows = 0;
   std::uint32_t max_extents = 0;
@@ -33,9 +33,9 @@ struct Statistics {
 /// O(extents + windows).
 Statistics statistics_of(const Mapping& mapping);
 
-/// The windows as they would be if the `youngest` youngest layers were one compact layer: extents
-/// of theirs that touch in the guest are one then. Never more than without the merge, and fewer the
-/// more layers are merged. O(extents + windows). REQUIRES: youngest <= layers.
+/// The windows after a merge of the `youngest` youngest layers into one compact layer, which joins
+/// their extents that are adjacent in the guest. The counts never increase with `youngest`.
+/// O(extents + windows). REQUIRES: youngest <= layers.
 WindowUse windows_after_merge(const Mapping& mapping, std::size_t youngest);
 
 }  // namespace lamina::mapping

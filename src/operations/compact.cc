@@ -80,7 +80,7 @@ class Compact {
     std::uint64_t delay_ns = kFirstDelayNs;
     while (true) {
       LAMINA_ASSIGN_OR_RETURN(const OpenSnapshot snapshot,
-                              store::open_snapshot(options_.snapshot, engine::Checksums::kLeave));
+                              store::open_snapshot(options_.snapshot, engine::Checksums::kSkip));
       LAMINA_RETURN_IF_ERROR(plan(snapshot));
       if (report_.outcome != CompactOutcome::kPlanned || options_.dry_run) return {};
       const Status merged = merge_as_planned(snapshot.header.build_id);
@@ -162,7 +162,7 @@ class Compact {
   /// Nothing was merged: says so of the snapshot that is there now.
   Status drop() {
     LAMINA_ASSIGN_OR_RETURN(const OpenSnapshot snapshot,
-                            store::open_snapshot(options_.snapshot, engine::Checksums::kLeave));
+                            store::open_snapshot(options_.snapshot, engine::Checksums::kSkip));
     const auto count = static_cast<std::uint32_t>(snapshot.header.mapping.layers().size());
     report_.outcome = CompactOutcome::kDropped;
     report_.pause_id = snapshot.pause_id;

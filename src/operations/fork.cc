@@ -29,7 +29,7 @@ class Fork {
                             store::parse_snapshot_path(options_.fork));
     // Before anything is made: a snapshot that does not exist gets no store around its fork.
     LAMINA_ASSIGN_OR_RETURN(OpenSnapshot source,
-                            store::open_snapshot(options_.snapshot, engine::Checksums::kLeave));
+                            store::open_snapshot(options_.snapshot, engine::Checksums::kSkip));
     LAMINA_ASSIGN_OR_RETURN(const auto opened, stores_.open(target.store, report_.notes));
     const store::Store& store = *opened;
     LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.lock(target.name));

@@ -115,7 +115,7 @@ class Ingest {
   Status open_inputs() {
     if (options_.parent) {
       LAMINA_ASSIGN_OR_RETURN(OpenSnapshot parent,
-                              store::open_snapshot(*options_.parent, engine::Checksums::kLeave));
+                              store::open_snapshot(*options_.parent, engine::Checksums::kSkip));
       parent_ = std::make_unique<OpenSnapshot>(std::move(parent));
     }
     LAMINA_RETURN_IF_ERROR(open_memory());
@@ -165,7 +165,7 @@ class Ingest {
     if (has_buffer) return copy_buffer();
     if (options_.memory_fd >= 0) return open_descriptor();
     memory_name_ = fmt::format("'{}'", options_.memory_file);
-    LAMINA_ASSIGN_OR_RETURN(place_, os::find_given(options_.memory_file));
+    LAMINA_ASSIGN_OR_RETURN(place_, os::resolve_user_path(options_.memory_file));
     memory_path_ = place_.path();
     LAMINA_ASSIGN_OR_RETURN(memory_, os::open_regular(place_.directory.get(), place_.name,
                                                       O_RDONLY | O_NOFOLLOW, options_.memory_file));
@@ -176,7 +176,7 @@ class Ingest {
   Status open_descriptor() {
     memory_name_ = fmt::format("descriptor {}", options_.memory_fd);
     LAMINA_ASSIGN_OR_RETURN(memory_.facts, os::facts_of(options_.memory_fd, memory_name_));
-    if (auto place = os::find_given(fmt::format("/proc/self/fd/{}", options_.memory_fd))) {
+    if (auto place = os::resolve_user_path(fmt::format("/proc/self/fd/{}", options_.memory_fd))) {
       auto named = os::open_regular(place->directory.get(), place->name, O_RDONLY | O_NOFOLLOW,
                                     memory_name_);
       if (named && named->facts.same_file(memory_.facts)) {
@@ -286,7 +286,7 @@ class Ingest {
               options_.memory_file, directory),
           probe.error()));
     }
-    if (!probe->holds_for(memory_.facts)) {
+    if (!probe->applies_to(memory_.facts)) {
       return fail(
           ErrorKind::kFailed,
           "the holes of '{}' cannot be trusted: it is not in the file system that its directory "
@@ -482,11 +482,11 @@ class Ingest {
   std::string layer_name_;
   std::unique_ptr<OpenSnapshot> parent_;
   os::OpenedFile memory_;
-  os::GivenPlace place_;     ///< where the memory file is; no directory: it has no name
+  os::ResolvedPath place_;   ///< where the memory file is; no directory: it has no name
   std::string memory_path_;  ///< absolute, without symbolic links; empty: it has no name
   std::string memory_name_;  ///< for messages
   std::optional<os::FileFacts> replaced_;
-  std::vector<format::BlockRun> spare_runs_;
+  std::vector<BlockRun> spare_runs_;
   store::SpareStorage spare_;
   IngestReport report_;
 };

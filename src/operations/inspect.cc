@@ -27,9 +27,9 @@ Result<SnapshotInfo> inspect_header_file(const std::string& path) {
 
 Result<SnapshotInfo> inspect(const std::string& path) {
   return contain("inspect", [&]() -> Result<SnapshotInfo> {
-    if (os::is_no_directory(path)) return inspect_header_file(path);
+    if (os::is_non_directory(path)) return inspect_header_file(path);
     LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot snapshot,
-                            store::open_snapshot(path, engine::Checksums::kLeave));
+                            store::open_snapshot(path, engine::Checksums::kSkip));
     return operations::describe_snapshot(snapshot, path);
   });
 }

@@ -165,10 +165,9 @@ class Merge {
     LAMINA_ASSIGN_OR_RETURN(engine::MergedData data,
                             engine::merge_data(source.chain, plan.moves, target));
 
-    std::vector<format::StoredExtent> stored;
-    for (const mapping::Move& move : plan.moves) {
-      if (!stored.empty() &&
-          stored.back().guest_block + stored.back().block_count == move.guest_block) {
+    std::vector<mapping::StoredExtent> stored;
+    for (const mapping::Extent& move : plan.moves) {
+      if (!stored.empty() && stored.back().guest_end() == move.guest_block) {
         stored.back().block_count += move.block_count;
       } else {
         stored.push_back({move.guest_block, move.block_count, 0, 0});

@@ -31,8 +31,9 @@ Status check_layers(const store::OpenSnapshot& snapshot, Progress* progress, Ver
     for (const engine::WrongBlocks& wrong : check.wrong) {
       report.problems.push_back(fmt::format(
           "layer '{}': {} block{} at {:#x} (guest {:#x}, {}): {}",
-          snapshot.chain.layer(index).path(), wrong.block_count, wrong.block_count == 1 ? "" : "s",
-          wrong.storage_block * kBlockBytes, wrong.guest_block * kBlockBytes,
+          snapshot.chain.layer(index).path(), wrong.extent.block_count,
+          wrong.extent.block_count == 1 ? "" : "s", wrong.extent.storage_block * kBlockBytes,
+          wrong.extent.guest_block * kBlockBytes,
           wrong.live_blocks > 0 ? "in use" : "not in use here", wrong.cause));
     }
   }
@@ -55,11 +56,11 @@ Status compare(const store::OpenSnapshot& snapshot, const os::OpenedFile& file,
   report.compared_blocks = comparison.compared_blocks;
   report.different_blocks = comparison.different_blocks;
   std::uint64_t named = 0;
-  for (const format::BlockRun& run : comparison.different) {
-    report.problems.push_back(fmt::format(
-        "{} block{} at {:#x} differ{} from '{}'", run.block_count, run.block_count == 1 ? "" : "s",
-        run.guest_block * kBlockBytes, run.block_count == 1 ? "s" : "", *options.against));
-    named += run.block_count;
+  for (const BlockRun& run : comparison.different) {
+    report.problems.push_back(fmt::format("{} block{} at {:#x} differ{} from '{}'", run.count,
+                                          run.count == 1 ? "" : "s", run.first * kBlockBytes,
+                                          run.count == 1 ? "s" : "", *options.against));
+    named += run.count;
   }
   if (named < comparison.different_blocks) {
     report.problems.push_back(

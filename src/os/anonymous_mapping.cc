@@ -32,7 +32,7 @@ Result<AnonymousMapping> AnonymousMapping::map(std::size_t bytes, const std::str
     mapping.bytes_ = {start, bytes};
     return mapping;
   }
-  // One huge page more, of which what is before and behind the aligned part is given back.
+  // Map one huge page more, and unmap the parts before and after the aligned range.
   const std::size_t mapped_bytes = bytes + kHugePageBytes;
   void* mapped =
       ::mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -45,7 +45,7 @@ Result<AnonymousMapping> AnonymousMapping::map(std::size_t bytes, const std::str
   ::munmap(start + before + rounded, mapped_bytes - before - rounded);
   AnonymousMapping mapping;
   mapping.bytes_ = {start + before, bytes};
-  // A kernel without them gives small ones.
+  // Ignored by kernels without transparent huge pages.
   static_cast<void>(::madvise(start + before, rounded, MADV_HUGEPAGE));
   static_cast<void>(::madvise(start + before, rounded, MADV_DONTFORK));
   return mapping;

@@ -10,16 +10,16 @@
 
 namespace lamina::os {
 
-/// Which pages a mapping is made of: huge ones (where the kernel gives them) are quicker to use,
-/// small ones take from the machine only what is written.
+/// Page size of a mapping. Huge pages (if the kernel provides them) are faster; with small pages
+/// only written pages use memory.
 enum class MappedPages : std::uint8_t { kHuge, kSmall };
 
-/// Memory of this process alone, zeros at first. Movable; the bytes stay at their address. None of
-/// it is taken from the machine before it is touched.
+/// Private zero-filled memory. Movable; the address of the bytes does not change. A page is
+/// allocated when it is first touched.
 class AnonymousMapping {
  public:
   AnonymousMapping() = default;
-  /// REQUIRES: bytes > 0. `object` says in a message what it is for.
+  /// REQUIRES: bytes > 0. `object` names the purpose in error messages.
   static Result<AnonymousMapping> map(std::size_t bytes, const std::string& object,
                                       MappedPages pages = MappedPages::kHuge);
 

@@ -4,7 +4,9 @@
 
 namespace lamina::os {
 
-/// Nanoseconds of CLOCK_MONOTONIC: the same for all processes since the machine was started.
+inline constexpr std::int64_t kNanosecondsPerSecond = 1'000'000'000;
+
+/// Nanoseconds of CLOCK_MONOTONIC, which all processes share until the next boot.
 std::uint64_t monotonic_ns();
 
 /// Sleeps until monotonic_ns() is `deadline_ns` or more.

@@ -22,21 +22,21 @@
 namespace lamina::os {
 namespace {
 
-/// The one way to name an open file to linkat(2).
+/// The path of an open file for linkat(2).
 std::string path_by_descriptor(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
 
-/// Why a rename failed. All that is renamed here stands in one file system, so that EXDEV has one
-/// of few causes, which its text does not tell.
+/// The error of a failed rename. lamina renames within one file system only, so EXDEV has one of a
+/// few causes, which the message explains.
 std::unexpected<Error> rename_failure(std::string_view call, int directory,
                                       const std::string& object, int error) {
   Error failure = system_error(call, object, error);
   if (error != EXDEV) return std::unexpected(std::move(failure));
   failure.message +=
       is_in_overlay(directory)
-          ? ": what stands there is in a lower layer of an overlay, where directories cannot be "
+          ? ": the directory is in a lower layer of an overlay, where directories cannot be "
             "renamed; put the store on a file system of its own, or mount the overlay with "
             "redirect_dir=on"
-          : ": another mount or quota project lies between the two names";
+          : ": the two names are in different mounts or quota projects";
   return std::unexpected(std::move(failure));
 }
 
@@ -53,12 +53,12 @@ Result<bool> make_directory(int directory, const std::string& name, const std::s
   }
   struct stat status{};
   if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
-    // Another process' clean-up may have been faster: then the caller's next look tells.
+    // Another process may have removed it meanwhile; the caller's next operation then fails.
     if (errno == ENOENT) return true;
     return system_failure("fstatat", object, errno);
   }
   if ((status.st_mode & S_IRWXU) == S_IRWXU) return true;
-  // The umask has taken rights of ours, perhaps that of opening it.
+  // The umask has removed owner permissions, possibly those needed to open it.
   LAMINA_ASSIGN_OR_RETURN(const Fd made,
                           open_at(directory, name, O_PATH | O_DIRECTORY | O_NOFOLLOW, object));
   if (::chmod(path_by_descriptor(made.get()).c_str(), S_IRWXU) != 0) {
@@ -68,7 +68,7 @@ Result<bool> make_directory(int directory, const std::string& name, const std::s
 }
 
 Result<std::vector<std::string>> list_directory(int fd, const std::string& object) {
-  // A descriptor of its own: the stream takes it over and moves its position.
+  // A separate descriptor: the stream takes it over and moves its position.
   LAMINA_ASSIGN_OR_RETURN(Fd own, open_directory(fd, ".", object));
   LAMINA_ASSIGN_OR_RETURN(const DirectoryStream stream, read_directory(std::move(own), object));
   std::vector<std::string> names;
@@ -105,8 +105,8 @@ Status remove_file(int directory, const std::string& name, const std::string& ob
   return system_failure("unlink", object, errno);
 }
 
-// Recursion is as deep as the tree; ours are two levels deep and only what is below them, if a user
-// put it there, goes deeper.
+// Recursion is as deep as the tree. lamina's own trees have two levels; only files that a user has
+// added go deeper.
 // NOLINTNEXTLINE(misc-no-recursion)
 Status remove_tree(int directory, const std::string& name, const std::string& object) {
   if (::unlinkat(directory, name.c_str(), 0) == 0 || errno == ENOENT) return {};
@@ -167,7 +167,7 @@ bool name_exists(int directory, const std::string& name) {
   return ::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-bool is_no_directory(const std::string& path) {
+bool is_non_directory(const std::string& path) {
   struct stat status{};
   return ::stat(path.c_str(), &status) == 0 && !S_ISDIR(status.st_mode);
 }
@@ -209,7 +209,7 @@ Result<bool> link_descriptor(int fd, int directory, const std::string& name,
     return true;
   }
   switch (errno) {
-    case ENOENT:      // every name of it is gone, or no /proc
+    case ENOENT:      // the file is unlinked, or /proc is not mounted
     case EXDEV:       // another file system
     case EMLINK:      // ext4: 65,000 links
     case EPERM:       // a file system without links, or fs.protected_hardlinks

@@ -1,4 +1,4 @@
-// A directory that is read entry by entry.
+// Reading a directory entry by entry.
 #pragma once
 
 #include <dirent.h>
@@ -18,7 +18,7 @@ struct CloseDirectory {
 };
 using DirectoryStream = std::unique_ptr<DIR, CloseDirectory>;
 
-/// Reads `directory`, an open directory, from where it stands. `object` names it in errors.
+/// Takes over `directory` and reads it from its current position. `object` names it in errors.
 inline Result<DirectoryStream> read_directory(Fd directory, const std::string& object) {
   DirectoryStream stream(::fdopendir(directory.get()));
   if (!stream) return system_failure("opendir", object, errno);

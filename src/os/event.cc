@@ -18,8 +18,8 @@ Result<Event> Event::create(const std::string& object) {
 }
 
 void Event::signal() const {
-  // EAGAIN: it is full of signals. No other failure is known to last, and one that is taken for
-  // good leaves somebody waiting for ever.
+  // EAGAIN: the counter is full, so the event is signalled. Other errors are retried, because a
+  // lost signal would leave a thread waiting forever.
   constexpr int kAttempts = 16;
   const std::uint64_t one = 1;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
@@ -29,8 +29,8 @@ void Event::signal() const {
 
 void Event::clear() const {
   std::uint64_t count = 0;
-  static_cast<void>(::read(fd_.get(), &count, sizeof(count)) ==
-                    0);  // fails only when there is none
+  // Fails only if there is no signal.
+  static_cast<void>(::read(fd_.get(), &count, sizeof(count)) == 0);
 }
 
 }  // namespace lamina::os

@@ -7,15 +7,15 @@
 
 namespace lamina::os {
 
-/// Wakes a thread that polls it (eventfd). Signalled more than once before it is cleared, it wakes
-/// once. Thread-safe.
+/// Wakes a thread that polls it (eventfd). Several signals before clear() count as one.
+/// Thread-safe.
 class Event {
  public:
   Event() = default;
   static Result<Event> create(const std::string& object);
 
   [[nodiscard]] int fd() const { return fd_.get(); }
-  /// Nothing happens when it was never created.
+  /// Does nothing for a default-constructed Event.
   void signal() const;
   void clear() const;
 

@@ -4,7 +4,7 @@
 
 namespace lamina::os {
 
-/// Owns one file descriptor; closes it when it goes.
+/// Owns one file descriptor and closes it on destruction.
 class Fd {
  public:
   Fd() = default;
@@ -24,7 +24,7 @@ class Fd {
   [[nodiscard]] int get() const { return fd_; }
   [[nodiscard]] bool valid() const { return fd_ >= 0; }
   void reset();
-  /// Gives the descriptor up without closing it.
+  /// Releases ownership without closing the descriptor.
   int release() { return std::exchange(fd_, -1); }
 
  private:

@@ -11,18 +11,16 @@
 #include <limits>
 
 #include "base/error.h"
+#include "os/clock.h"
 #include "os/path_walk.h"
 
 namespace lamina::os {
 namespace {
 
-/// Largest single transfer: below the kernel's own limit of 2 GiB less a page.
+/// Largest single transfer; the kernel's limit is 2 GiB less one page.
 constexpr std::size_t kMaxTransferBytes = std::size_t{1} << 30;
 
-constexpr std::int64_t kNanosecondsPerSecond = 1'000'000'000;
-
-/// A file can have a time that 64 bits of nanoseconds do not hold (before 1677, after 2262): its
-/// seconds are cut off there.
+/// Clamps times that 64 bits of nanoseconds cannot represent (before 1677, after 2262).
 std::int64_t nanoseconds_of(const timespec& time) {
   constexpr std::int64_t kMaxSeconds =
       std::numeric_limits<std::int64_t>::max() / kNanosecondsPerSecond - 1;
@@ -59,7 +57,7 @@ void Fd::reset() {
 Result<Fd> open_at(int directory, const std::string& name, int flags, const std::string& object,
                    mode_t mode) {
   LAMINA_ASSIGN_OR_RETURN(Fd fd, directory == AT_FDCWD
-                                     ? open_given(name, flags, mode, object)
+                                     ? open_user_path(name, flags, mode, object)
                                      : open_below(directory, name, flags, mode, object));
   if ((flags & O_CREAT) == 0) return fd;
   struct stat status{};
@@ -104,7 +102,7 @@ Result<OpenedFile> open_regular(int directory, const std::string& name, int flag
     return fail(ErrorKind::kFailed, "'{}' is a {}, not a file", object,
                 is_directory ? "directory" : "device, socket or pipe");
   };
-  // Opening a device can do something already: a watchdog's starts it.
+  // Opening a device can have effects: opening a watchdog starts it.
   struct stat status{};
   const int follow = directory == AT_FDCWD ? 0 : AT_SYMLINK_NOFOLLOW;
   if (::fstatat(directory, name.c_str(), &status, follow) == 0 && !S_ISREG(status.st_mode) &&
@@ -112,12 +110,12 @@ Result<OpenedFile> open_regular(int directory, const std::string& name, int flag
     return refuse(S_ISDIR(status.st_mode));
   }
   OpenedFile opened;
-  // O_NONBLOCK: a FIFO or a device that has just come to the file's place must not hang the open.
+  // O_NONBLOCK: if a FIFO or a device has just replaced the file, the open must not hang.
   LAMINA_ASSIGN_OR_RETURN(opened.fd, open_at(directory, name, flags | O_NONBLOCK, object));
   LAMINA_ASSIGN_OR_RETURN(opened.facts, facts_of(opened.fd.get(), object));
   if (!opened.facts.is_regular) return refuse(opened.facts.is_directory);
   if (directory == AT_FDCWD && opened.facts.link_count > 1) {
-    LAMINA_RETURN_IF_ERROR(check_names(opened.fd.get(), name));
+    LAMINA_RETURN_IF_ERROR(check_hard_links(opened.fd.get(), name));
   }
   return opened;
 }
@@ -148,7 +146,7 @@ Status read_exactly_at(int fd, std::span<std::byte> buffer, std::uint64_t offset
                        const std::string& object) {
   LAMINA_ASSIGN_OR_RETURN(const std::size_t count, read_at(fd, buffer, offset, object));
   if (count != buffer.size()) {
-    return fail(ErrorKind::kCorrupt, "'{}' ends at {:#x}, before {:#x}: it was cut", object,
+    return fail(ErrorKind::kCorrupt, "'{}' ends at {:#x}, before {:#x}: it is truncated", object,
                 offset + count, offset + buffer.size());
   }
   return {};
@@ -238,9 +236,9 @@ Result<std::vector<std::byte>> read_whole(int fd, std::uint64_t limit_bytes,
   return contents;
 }
 
-Result<std::optional<std::vector<std::byte>>> read_if_there(int directory, const std::string& name,
-                                                            std::uint64_t limit_bytes,
-                                                            const std::string& object) {
+Result<std::optional<std::vector<std::byte>>> read_if_exists(int directory, const std::string& name,
+                                                             std::uint64_t limit_bytes,
+                                                             const std::string& object) {
   const auto opened = open_regular(directory, name, O_RDONLY, object);
   if (!opened) {
     if (opened.error().kind == ErrorKind::kNotFound) return std::nullopt;

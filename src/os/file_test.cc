@@ -11,7 +11,7 @@
 namespace lamina::os {
 namespace {
 
-TEST(FileFacts, ATimeThatNanosecondsIn64BitsDoNotHoldIsCutOffAndStillTellsAChange) {
+TEST(FileFacts, OutOfRangeTimeIsClampedAndStillChanges) {
   std::string name = std::filesystem::temp_directory_path().string() + "/lamina-time-XXXXXX";
   const Fd fd(::mkstemp(name.data()));
   ASSERT_TRUE(fd.valid());

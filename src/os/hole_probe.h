@@ -1,21 +1,20 @@
-// Whether the holes of a file can be told from what was written to it, tried out.
+// Tests whether a file system reports holes exactly, by writing a probe file.
 //
-// No property of a file system answers that: st_blksize says nothing (tmpfs with huge pages is
-// exact for small files and coarse for large ones, and says 4096 for both), and the same file
-// system can be exact in one directory, mount or file only. So a file is made beside the one in
-// question, and looked at.
+// No property of a file system tells: st_blksize is 4096 on tmpfs with huge pages, which is exact
+// for small files and coarse for large ones, and one file system can be exact in one directory,
+// mount or file only. So a probe file is created in the same directory and examined.
 //
 // Two things can go wrong:
 //
-//   coarse   what is around a written page is reported as written too (tmpfs with 2 MiB pages, xfs
-//            with 64 KiB blocks, a file system that knows no holes)
-//   filled   preallocated storage that was never written is reported as written: because somebody
-//            read it and there is no FIEMAP to ask, because it was preallocated twice (tmpfs), or
-//            because the file system writes zeros around a page of it (ext4 with dioread_lock)
+//   coarse   pages around a written page are reported as written (tmpfs with 2 MiB pages, xfs with
+//            64 KiB blocks, a file system without holes)
+//   filled   preallocated storage that was never written is reported as written: because it was
+//            read and there is no FIEMAP, because it was preallocated twice (tmpfs), or because the
+//            file system zeroes around a written page (ext4 with dioread_lock)
 //
-// What is found holds for files on the same file system only, so a probe also says which that is.
-// The name of a directory is not enough: a file may be mounted by itself, and a file of an
-// overlay's lower layer is in another file system than what is made beside it.
+// The result applies to files on the same file system only, so a probe records which one it was.
+// Being in the same directory is not enough: a file may be a mount point, and a file from an
+// overlay's lower layer is on another file system than new files beside it.
 #pragma once
 
 #include <cstdint>
@@ -28,29 +27,29 @@
 namespace lamina::os {
 
 struct HoleProbe {
-  /// Exactly the written pages of a file that was not preallocated are reported as written, also
-  /// after what is around them was read.
+  /// In a file that was not preallocated, exactly the written pages are reported as written, even
+  /// after the pages around them were read.
   bool is_exact = false;
-  std::string explanation;  ///< what was seen when not exact
-  /// The same of a preallocated file.
+  std::string explanation;  ///< what was reported instead, if not exact
+  /// The same for a preallocated file.
   bool is_exact_when_preallocated = false;
-  bool tells_preallocated = false;  ///< as FileMap
+  bool distinguishes_preallocated = false;  ///< see FileMap
 
-  FileFacts probed;         ///< of the file that was tried
-  bool is_overlay = false;  ///< it is in an overlay
+  FileFacts probed;         ///< of the probe file
+  bool is_overlay = false;  ///< the probe file is in an overlay
 
-  /// True when the file with these facts is proven to be in the file system that was probed.
-  [[nodiscard]] bool holds_for(const FileFacts& file) const;
+  /// True if the file with these facts is certain to be on the file system that was probed.
+  [[nodiscard]] bool applies_to(const FileFacts& file) const;
 };
 
-/// Makes an unnamed file of `size_bytes` in `directory`, writes an odd page of data, one of zeros,
-/// and one into a preallocated run, syncs it, reads what is around them, and compares what
-/// map_file() reports with what was written. Sizes matter: tmpfs with huge=within_size is exact for
-/// small files only. Costs one small fsync.
+/// Creates an unnamed file of `size_bytes` in `directory`; writes an odd page of data, one of
+/// zeros, and one in a preallocated range; syncs it; reads the pages around them; and compares the
+/// result of map_file() with what was written. The size matters: tmpfs with huge=within_size is
+/// exact for small files only. Costs one small fsync.
 Result<HoleProbe> probe_holes(int directory, std::uint64_t size_bytes, const std::string& object);
 
-/// True for the name that a probe's file has for a moment where files without a name are unknown
-/// (O_TMPFILE); a power failure may bring it back.
+/// True for the name of a probe file. Without O_TMPFILE the file has a name for a moment, which may
+/// reappear after a power failure.
 bool is_hole_probe(std::string_view name);
 
 }  // namespace lamina::os

@@ -1,5 +1,5 @@
-// Kernel definitions newer than the headers of the oldest system that lamina builds on (Linux 6.1).
-// Probed at run time, never assumed.
+// Kernel definitions that are newer than the oldest supported kernel headers (Linux 6.1). Whether
+// the kernel has them is probed at run time.
 #pragma once
 
 #include <linux/userfaultfd.h>

@@ -17,7 +17,7 @@ namespace {
 constexpr int kFirstPauseMs = 2;
 constexpr int kLaterPauseMs = 50;
 
-/// Who holds the lock of a file, by /proc/locks: "process 17", for a message.
+/// The holder of a file's lock according to /proc/locks, for messages: "process 17".
 std::string holder_of(int fd) {
   const std::string unknown = "another process";
   struct stat facts{};
@@ -26,7 +26,7 @@ std::string holder_of(int fd) {
       fmt::format(" {:02x}:{:02x}:{} ", major(facts.st_dev), minor(facts.st_dev), facts.st_ino);
   std::ifstream locks("/proc/locks");
   for (std::string line; std::getline(locks, line);) {
-    // "5: FLOCK  ADVISORY  WRITE 17 08:01:42 0 EOF"; one that waits has "->" in front.
+    // "5: FLOCK  ADVISORY  WRITE 17 08:01:42 0 EOF"; waiting processes have "->" in front.
     const std::size_t end = line.find(file);
     if (end == std::string::npos || line.find("FLOCK") == std::string::npos ||
         line.find("->") != std::string::npos) {
@@ -34,7 +34,7 @@ std::string holder_of(int fd) {
     }
     const std::size_t start = line.rfind(' ', end - 1);
     const std::string pid = line.substr(start + 1, end - start - 1);
-    // 0 and -1: of another pid namespace.
+    // 0 and -1: a process of another pid namespace.
     if (!pid.empty() && pid.front() >= '1' && pid.front() <= '9') return "process " + pid;
   }
   return unknown;
@@ -72,7 +72,7 @@ Status wait_for_lock(int fd, const std::string& object, std::chrono::millisecond
       return fail(ErrorKind::kBusy, "lock '{}': {} has held it for more than {} s", object,
                   holder_of(fd), std::chrono::floor<std::chrono::seconds>(longest).count());
     }
-    // flock(2) has no time limit of its own. Most locks are held for a moment.
+    // flock(2) has no timeout. Most locks are held for a moment.
     const bool is_long = waited > std::chrono::seconds(1);
     ::poll(nullptr, 0, is_long ? kLaterPauseMs : kFirstPauseMs);
   }

@@ -8,25 +8,26 @@
 
 namespace lamina::os {
 
-/// Takes an exclusive flock(2) on `fd` without waiting. False when another holds it. The lock goes
-/// with the last descriptor of this open file description, also when the process is killed.
+/// Takes an exclusive flock(2) on `fd` without waiting. False if it is held elsewhere. The lock is
+/// released with the last descriptor of this open file description, also if the process is killed.
 Result<bool> try_lock(int fd, const std::string& object);
 
-/// True while another open file description holds the lock of `fd`'s file. It is locked, shared,
-/// for a moment: a try_lock() by somebody else may fail for it.
+/// True if another open file description holds the lock of `fd`'s file. Takes a shared lock for a
+/// moment, so a try_lock() elsewhere may fail meanwhile.
 Result<bool> is_locked(int fd, const std::string& object);
 
-/// No holder that gets on keeps a lock that is waited for so long.
+/// No live holder keeps a lock that long.
 inline constexpr std::chrono::minutes kLongestLockWait{10};
 
-/// try_lock(), but waits while another holds it: kBusy after `longest`, and names the holder.
+/// Like try_lock(), but waits while the lock is held elsewhere: kBusy after `longest`, naming the
+/// holder.
 Status wait_for_lock(int fd, const std::string& object,
                      std::chrono::milliseconds longest = kLongestLockWait);
 
-/// Takes a shared lock, which goes with others like it; waits while another has an exclusive one.
+/// Takes a shared lock; waits while an exclusive lock is held elsewhere.
 Status wait_for_shared_lock(int fd, const std::string& object);
 
-/// Gives up the lock that this open file description has, if any.
+/// Releases the lock of this open file description, if it has one.
 void unlock(int fd);
 
 }  // namespace lamina::os

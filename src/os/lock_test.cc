@@ -10,7 +10,7 @@
 namespace lamina::os {
 namespace {
 
-TEST(LockTest, AWaitForALockEndsAndNamesItsHolder) {
+TEST(LockTest, WaitForLockTimesOutAndNamesTheHolder) {
   std::string path = testing::TempDir() + "lock-XXXXXX";
   const Fd holder(::mkstemp(path.data()));
   const Fd waiter(::open(path.c_str(), O_RDWR | O_CLOEXEC));

@@ -1,10 +1,11 @@
-// Waiting for another process: a VMM, a hook, a page server. It needs neither processor nor disk,
-// and may take as long as the other likes. Whoever shares out threads wants to know.
+// Marks code that waits for another process (a VMM, a hook, a page server). Such a wait uses
+// neither CPU nor disk and may take arbitrarily long; a thread pool can start another thread
+// meanwhile.
 #pragma once
 
 namespace lamina::os {
 
-/// Told when a thread begins and ends such a wait, by that thread. Must not throw, nor wait.
+/// Called by a thread when it begins and ends such a wait. Must not throw or block.
 class WaitObserver {
  public:
   WaitObserver() = default;
@@ -18,10 +19,10 @@ class WaitObserver {
   virtual void wait_ends() = 0;
 };
 
-/// The observer of this thread; null: nobody. Returns the former one.
+/// Sets the observer of this thread (null: none) and returns the previous one.
 WaitObserver* observe_waits(WaitObserver* observer);
 
-/// This thread waits while this exists. They may be nested: the outermost one counts.
+/// Marks this thread as waiting for the lifetime of this object. Nested objects count as one.
 class LongWait {
  public:
   LongWait();

@@ -19,7 +19,7 @@
 namespace lamina::os {
 namespace {
 
-/// userfaultfd(2), or /dev/userfaultfd where the system call is reserved to the privileged.
+/// Uses userfaultfd(2), or /dev/userfaultfd if the system call is restricted to privileged users.
 Fd open_userfaultfd() {
   const int flags = O_CLOEXEC | O_NONBLOCK;
   Fd fd(static_cast<int>(::syscall(SYS_userfaultfd, flags)));
@@ -50,7 +50,7 @@ void examine_userfaultfd(MachineFacts& facts) {
   facts.userfaultfd_features = api.features;
 }
 
-/// Taking a descriptor from ourselves needs the system call but no rights over others.
+/// Duplicates a descriptor of this process, which needs the system call but no ptrace access.
 bool try_pidfd_getfd() {
   const Fd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
   if (!self.valid()) return false;

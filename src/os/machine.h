@@ -1,4 +1,4 @@
-// What this machine's kernel offers the page server; asked, never assumed.
+// Features of this machine's kernel that the page server uses, probed at run time.
 #pragma once
 
 #include <cstdint>
@@ -9,17 +9,17 @@ namespace lamina::os {
 
 struct MachineFacts {
   std::string kernel;                      ///< release, as uname(2) says
-  bool userfaultfd = false;                ///< can be created by this process
-  std::string userfaultfd_error;           ///< why not
+  bool userfaultfd = false;                ///< this process can create one
+  std::string userfaultfd_error;           ///< why it cannot
   std::uint64_t userfaultfd_features = 0;  ///< UFFD_FEATURE_* bits
-  bool pidfd_getfd = false;                ///< descriptors can be taken from a child
+  bool pidfd_getfd = false;                ///< pidfd_getfd(2) is available
   bool kvm = false;                        ///< /dev/kvm can be opened
   bool avx2 = false;
 };
 
 MachineFacts examine_machine();
 
-/// The processors' vendor and model as /proc/cpuinfo names them; empty when it does not.
+/// CPU vendor and model from /proc/cpuinfo; empty if unknown.
 std::string cpu_model();
 
 /// The kernel's release (uname(2)).

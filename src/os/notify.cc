@@ -25,7 +25,7 @@ constexpr const char* kSocket = "NOTIFY_SOCKET";
 constexpr const char* kWatchdog = "WATCHDOG_USEC";
 constexpr const char* kWatched = "WATCHDOG_PID";
 
-/// A variable of the environment, which loses it. REQUIRES: no other thread.
+/// Returns and unsets an environment variable. REQUIRES: no other thread.
 std::string take(const char* name) {
   const char* value = ::getenv(name);  // NOLINT(concurrency-mt-unsafe): one thread yet
   std::string text = value == nullptr ? "" : value;
@@ -63,7 +63,7 @@ void ServiceManager::to_environment() const {
   // NOLINTEND(concurrency-mt-unsafe)
 }
 
-void ServiceManager::tell(const std::string& state) const {
+void ServiceManager::notify(const std::string& state) const {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const bool is_abstract = socket_.starts_with('@');
@@ -85,13 +85,15 @@ void ServiceManager::tell(const std::string& state) const {
   }
 }
 
-void ServiceManager::tell_ready() const { tell("READY=1\nMAINPID=" + std::to_string(::getpid())); }
+void ServiceManager::notify_ready() const {
+  notify("READY=1\nMAINPID=" + std::to_string(::getpid()));
+}
 
 int ServiceManager::feed_watchdog() {
   if (watchdog_.count() == 0) return -1;
   const Clock::time_point now = Clock::now();
   if (now >= next_) {
-    tell("WATCHDOG=1");
+    notify("WATCHDOG=1");
     next_ = now + watchdog_ / 2;
   }
   return static_cast<int>(
@@ -108,7 +110,7 @@ Result<ReadySocket> ReadySocket::open() {
   Fd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return system_failure("socket", address, errno);
   const int on = 1;
-  // Before it has a name: nothing may come without its sender's credentials.
+  // Set before bind(2), so that every message has its sender's credentials.
   if (::setsockopt(fd.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0) {
     return system_failure("setsockopt", address, errno);
   }
@@ -118,13 +120,13 @@ Result<ReadySocket> ReadySocket::open() {
   return ReadySocket(std::move(address), std::move(fd));
 }
 
-bool ReadySocket::take_ready_of(pid_t process) const {
-  // A bounded number at once: strangers may send without end.
+bool ReadySocket::received_ready_from(pid_t process) const {
+  // A bounded number per call, because other users may send endlessly.
   constexpr int kMaxAtOnce = 64;
   for (int i = 0; i < kMaxAtOnce; ++i) {
     std::array<char, 256> text{};
     iovec vector{text.data(), text.size()};
-    // Descriptors that come along have no room, so the kernel drops them.
+    // There is no room for descriptors, so the kernel drops them.
     alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control{};
     msghdr message{};
     message.msg_iov = &vector;

@@ -1,4 +1,5 @@
-// Telling a service manager how far a service is (the protocol of sd_notify(3)), and hearing it.
+// Both sides of the sd_notify(3) protocol: a service that reports its state, and a parent that
+// waits for READY=1.
 #pragma once
 
 #include <sys/types.h>
@@ -12,38 +13,37 @@
 
 namespace lamina::os {
 
-/// The service manager that the environment names ($NOTIFY_SOCKET, $WATCHDOG_USEC), or nobody. What
-/// is told is a hint: nothing fails, and nobody is waited for longer than a second.
+/// The service manager named by the environment ($NOTIFY_SOCKET, $WATCHDOG_USEC), if any.
+/// Notifications are hints: sending never fails and waits at most a second.
 class ServiceManager {
  public:
-  /// Takes the variables out of the environment, so that no program started from here speaks for
-  /// this one.
+  /// Removes the variables from the environment, so that child processes cannot notify in our name.
   static ServiceManager from_environment();
 
-  /// Puts them back, for a program in this process' place: it takes them out again.
+  /// Sets the variables again, for a program that this process is about to exec.
   void to_environment() const;
 
-  /// Sends `state`: lines like "READY=1".
-  void tell(const std::string& state) const;
+  /// Sends `state`: lines such as "READY=1".
+  void notify(const std::string& state) const;
 
-  /// Tells READY=1, and which process the main one is (it may have taken another's place).
-  void tell_ready() const;
+  /// Sends READY=1 and this process' pid, which may differ from the one the manager started.
+  void notify_ready() const;
 
-  /// Tells WATCHDOG=1 when half of the time that the manager allows has passed since the last time.
-  /// Returns the milliseconds until it has to be called again, -1 when nobody watches.
+  /// Sends WATCHDOG=1 if half of the watchdog interval has passed since the last one. Returns the
+  /// milliseconds until the next call is due, -1 without a watchdog.
   int feed_watchdog();
 
  private:
   using Clock = std::chrono::steady_clock;
 
-  std::string socket_;  ///< empty: nobody
+  std::string socket_;  ///< empty: no service manager
   std::chrono::microseconds watchdog_{0};
   Clock::time_point next_;
 };
 
-/// The other side: a socket at which one process says that it is ready. It is in the abstract
-/// namespace, where there is nothing to clean up and everybody can send, so only what the kernel
-/// says to be of the process that is waited for counts (SCM_CREDENTIALS).
+/// The receiving side: a socket on which one process reports that it is ready. It is in the
+/// abstract namespace, which needs no clean-up but lets any process send, so messages are accepted
+/// only with the expected sender's credentials (SCM_CREDENTIALS).
 class ReadySocket {
  public:
   static Result<ReadySocket> open();
@@ -51,12 +51,12 @@ class ReadySocket {
   /// For $NOTIFY_SOCKET.
   [[nodiscard]] const std::string& address() const { return address_; }
 
-  /// Readable when there is something to take.
+  /// Readable when messages are pending.
   [[nodiscard]] int fd() const { return fd_.get(); }
 
-  /// Takes what has come, and drops what is not of `process`. True when that one was READY=1. Never
-  /// waits.
-  [[nodiscard]] bool take_ready_of(pid_t process) const;
+  /// Reads the pending messages and drops those of other processes. True if `process` has sent
+  /// READY=1. Never waits.
+  [[nodiscard]] bool received_ready_from(pid_t process) const;
 
  private:
   ReadySocket(std::string address, Fd fd) : address_(std::move(address)), fd_(std::move(fd)) {}

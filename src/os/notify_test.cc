@@ -17,7 +17,7 @@
 namespace lamina::os {
 namespace {
 
-/// A service manager's socket; "@…" is an abstract one.
+/// A service manager's socket; "@…" is in the abstract namespace.
 Fd manager_at(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -32,7 +32,7 @@ Fd manager_at(const std::string& path) {
   return fd;
 }
 
-/// What has arrived; empty when nothing has.
+/// The next pending message; empty if there is none.
 std::string told(const Fd& manager) {
   std::array<char, 256> text{};
   const ssize_t length = ::recv(manager.get(), text.data(), text.size(), MSG_DONTWAIT);
@@ -46,34 +46,34 @@ class NotifyTest : public testing::Test {
   }
 };
 
-TEST_F(NotifyTest, ASocketAtAPathAndAnAbstractOneAreTold) {
+TEST_F(NotifyTest, NotifiesPathAndAbstractSockets) {
   const std::string path = testing::TempDir() + "notify-" + std::to_string(::getpid());
   for (const std::string& name : {path, "@lamina-notify-" + std::to_string(::getpid())}) {
     const Fd manager = manager_at(name);
     ::setenv("NOTIFY_SOCKET", name.c_str(), 1);
     const ServiceManager service = ServiceManager::from_environment();
-    service.tell_ready();
+    service.notify_ready();
     EXPECT_EQ(told(manager), "READY=1\nMAINPID=" + std::to_string(::getpid()));
-    service.tell("STOPPING=1");
+    service.notify("STOPPING=1");
     EXPECT_EQ(told(manager), "STOPPING=1");
   }
   ::unlink(path.c_str());
 }
 
-TEST_F(NotifyTest, TheEnvironmentIsTakenAndGivenBack) {
+TEST_F(NotifyTest, EnvironmentVariablesAreRemovedAndRestored) {
   ::setenv("NOTIFY_SOCKET", "@nobody", 1);
   ::setenv("WATCHDOG_USEC", "4000000", 1);
   const ServiceManager service = ServiceManager::from_environment();
   EXPECT_EQ(::getenv("NOTIFY_SOCKET"), nullptr);
   EXPECT_EQ(::getenv("WATCHDOG_USEC"), nullptr);
-  service.tell_ready();  // nobody is there: nothing happens
+  service.notify_ready();  // no process listens: nothing happens
   service.to_environment();
   EXPECT_STREQ(::getenv("NOTIFY_SOCKET"), "@nobody");
   EXPECT_STREQ(::getenv("WATCHDOG_USEC"), "4000000");
   EXPECT_EQ(::getenv("WATCHDOG_PID"), std::to_string(::getpid()));
 }
 
-TEST_F(NotifyTest, TheWatchdogIsFedAtOnceAndThenAtHalfOfItsTime) {
+TEST_F(NotifyTest, WatchdogIsFedAtOnceAndThenAtHalfItsInterval) {
   const std::string name = "@lamina-watchdog-" + std::to_string(::getpid());
   const Fd manager = manager_at(name);
   ::setenv("NOTIFY_SOCKET", name.c_str(), 1);
@@ -86,47 +86,47 @@ TEST_F(NotifyTest, TheWatchdogIsFedAtOnceAndThenAtHalfOfItsTime) {
   EXPECT_EQ(told(manager), "");
 }
 
-TEST_F(NotifyTest, AWatchdogOfAnotherProcessIsNotFed) {
+TEST_F(NotifyTest, WatchdogOfAnotherProcessIsNotFed) {
   ::setenv("NOTIFY_SOCKET", "@nobody", 1);
   ::setenv("WATCHDOG_USEC", "1000000", 1);
   ::setenv("WATCHDOG_PID", "1", 1);
   EXPECT_EQ(ServiceManager::from_environment().feed_watchdog(), -1);
 }
 
-/// Tells READY=1 from a child; returns its pid.
+/// Sends READY=1 from a child process; returns its pid.
 pid_t tell_from_child(const std::string& address) {
   const pid_t child = ::fork();
   if (child == 0) {
     ::setenv("NOTIFY_SOCKET", address.c_str(), 1);
-    ServiceManager::from_environment().tell_ready();
+    ServiceManager::from_environment().notify_ready();
     ::_exit(0);
   }
   ::waitpid(child, nullptr, 0);
   return child;
 }
 
-TEST_F(NotifyTest, OnlyTheProcessThatIsWaitedForIsReady) {
+TEST_F(NotifyTest, ReadyFromAnotherProcessIsIgnored) {
   const auto socket = ReadySocket::open();
   ASSERT_TRUE(socket);
   const pid_t stranger = tell_from_child(socket->address());
-  EXPECT_FALSE(socket->take_ready_of(::getpid()));
-  EXPECT_FALSE(socket->take_ready_of(stranger));
+  EXPECT_FALSE(socket->received_ready_from(::getpid()));
+  EXPECT_FALSE(socket->received_ready_from(stranger));
   tell_from_child(socket->address());
   const pid_t child = tell_from_child(socket->address());
-  EXPECT_TRUE(socket->take_ready_of(child));
-  EXPECT_FALSE(socket->take_ready_of(child));
+  EXPECT_TRUE(socket->received_ready_from(child));
+  EXPECT_FALSE(socket->received_ready_from(child));
 }
 
-TEST_F(NotifyTest, OtherMessagesOfItAreNotTakenForReady) {
+TEST_F(NotifyTest, OtherMessagesAreNotReady) {
   const auto socket = ReadySocket::open();
   ASSERT_TRUE(socket);
   ::setenv("NOTIFY_SOCKET", socket->address().c_str(), 1);
   const ServiceManager service = ServiceManager::from_environment();
-  service.tell("STATUS=READY=1");
-  EXPECT_FALSE(socket->take_ready_of(::getpid()));
-  service.tell("STATUS=starting");
-  service.tell_ready();
-  EXPECT_TRUE(socket->take_ready_of(::getpid()));
+  service.notify("STATUS=READY=1");
+  EXPECT_FALSE(socket->received_ready_from(::getpid()));
+  service.notify("STATUS=starting");
+  service.notify_ready();
+  EXPECT_TRUE(socket->received_ready_from(::getpid()));
 }
 
 }  // namespace

@@ -1,9 +1,9 @@
-// Overlays: several file systems that look like one (overlayfs).
+// Detection of overlayfs.
 #pragma once
 
 namespace lamina::os {
 
-/// True for a file or directory of an overlay, whichever layer it is in.
+/// True for a file or directory in an overlay, on any of its layers.
 bool is_in_overlay(int fd);
 
 }  // namespace lamina::os

@@ -18,14 +18,14 @@
 namespace lamina::os {
 namespace {
 
-/// What a write beyond a limit, or to a reader that has gone, would end us with.
+/// Raised by a write to a closed pipe or beyond a limit.
 constexpr std::array kAlwaysIgnored = {SIGPIPE, SIGXFSZ};
-/// Ignored by a starter that means it.
-constexpr std::array kStarters = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
-/// Those that a service has handlers or a signalfd for.
+/// Stay ignored if the parent ignores them.
+constexpr std::array kInheritable = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
+/// Signals for which a service has handlers or a signalfd.
 constexpr std::array kHandled = {SIGHUP, SIGINT, SIGTERM, SIGCHLD};
 
-// Written by main()'s only thread, before there are others.
+// Written by main() before there are other threads.
 std::uint64_t open_files_before = 0;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
 template <std::size_t kCount>
@@ -44,7 +44,7 @@ sigset_t set_of(const std::array<int, kCount>& numbers) {
 void set_action(int number, void (*handler)(int)) {
   struct sigaction action{};
   action.sa_handler = handler;
-  // Fails for SIGKILL, SIGSTOP and those of the C library.
+  // Fails for SIGKILL, SIGSTOP and signals of the C library.
   static_cast<void>(::sigaction(number, &action, nullptr));
 }
 
@@ -55,7 +55,7 @@ bool is_ignored(int number) {
 
 void open_if_closed(int fd, int flags) {
   if (::fcntl(fd, F_GETFD) >= 0) return;
-  // The lowest free number is `fd`: those below it are open. A directory is no use, but has it.
+  // `fd` is the lowest free number, because those below it are open. "/" is only a placeholder.
   if (::open("/dev/null", flags) < 0) static_cast<void>(::open("/", O_RDONLY | O_DIRECTORY));
 }
 
@@ -74,7 +74,7 @@ int number_in(const char* variable) {
   return number;
 }
 
-/// The number of descriptors, from 3 on, that a service manager passed to this very process.
+/// The number of descriptors, from 3 on, that a service manager passed to this process.
 int passed_descriptors() {
   if (number_in("LISTEN_PID") != ::getpid()) return 0;
   return std::max(number_in("LISTEN_FDS"), 0);
@@ -84,12 +84,13 @@ int passed_descriptors() {
 
 void begin_program() {
   open_if_closed(STDIN_FILENO, O_RDONLY);
-  // As for reading: what is written there fails.
+  // Opened for reading, so that writes to it fail.
   open_if_closed(STDOUT_FILENO, O_RDONLY);
   open_if_closed(STDERR_FILENO, O_RDWR);
-  // Over an exec an action is the default one or to ignore; others are of what runs before main().
+  // exec(2) keeps only "ignore" and the default action. Any handler was installed by code that runs
+  // before main().
   for (int number = 1; number < NSIG; ++number) {
-    if (is_ignored(number) && !is_one_of(number, kStarters)) set_action(number, SIG_DFL);
+    if (is_ignored(number) && !is_one_of(number, kInheritable)) set_action(number, SIG_DFL);
   }
   for (const int number : kAlwaysIgnored) set_action(number, SIG_IGN);
   sigset_t others{};
@@ -109,13 +110,14 @@ void unblock_signals() {
 void begin_service() {
   const sigset_t handled = set_of(kHandled);
   ::sigprocmask(SIG_BLOCK, &handled, nullptr);
-  for (const int number : kStarters) set_action(number, SIG_DFL);
+  for (const int number : kInheritable) set_action(number, SIG_DFL);
   const int flags = ::fcntl(STDOUT_FILENO, F_GETFL);
   if (flags >= 0 && (flags & O_ACCMODE) == O_RDONLY) {
     ::close(STDOUT_FILENO);
     open_if_closed(STDOUT_FILENO, O_RDWR);
   }
-  if (::getenv(kInheritedStateVariable) != nullptr) return;  // NOLINT(concurrency-mt-unsafe): one thread
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
+  if (::getenv(kInheritedStateVariable) != nullptr) return;
   constexpr unsigned kFirst = STDERR_FILENO + 1;
   const int passed = passed_descriptors();
   for (int i = 0; i < passed; ++i) {
@@ -124,6 +126,6 @@ void begin_service() {
   static_cast<void>(::syscall(SYS_close_range, kFirst + static_cast<unsigned>(passed), ~0U, 0U));
 }
 
-std::uint64_t inherited_open_files() { return open_files_before; }
+std::uint64_t inherited_open_file_limit() { return open_files_before; }
 
 }  // namespace lamina::os

@@ -1,47 +1,48 @@
-// What this process has inherited from its starter, put right at its start. A program begins with
-// what any ancestor has left: ignored and blocked signals, closed or additional descriptors, a
-// umask, limits. None of it may decide what lamina does.
+// Normalizes the state that a process inherits from its parent: ignored and blocked signals, closed
+// or additional descriptors, the umask, limits. lamina's behaviour must not depend on these.
 //
-// For main() of our own programs only: the library never changes the process that it is used in.
-// REQUIRES, everywhere here: one thread.
+// For main() of lamina's own programs only: the library never changes its process. All functions
+// REQUIRE that the process has one thread.
 #pragma once
 
 #include <cstdint>
 
 namespace lamina::os {
 
-/// For every program, first of all:
-/// - descriptors 0 to 2 that are closed are opened, so that no file of ours gets their numbers.
-///   /dev/null is standard input and standard error; writing to standard output still fails, so
-///   that a result is not lost silently;
-/// - signals have their default action, but SIGPIPE and SIGXFSZ are ignored (a write fails
-/// instead).
-///   SIGHUP, SIGINT, SIGQUIT, SIGTERM and those of job control stay ignored if they are: nohup(1)
-///   and shells mean it so;
-/// - no signal is blocked, but SIGHUP, SIGINT, SIGTERM and SIGCHLD stay as they are until
-///   unblock_signals(): one that is pending over an exec of ours must not kill the successor;
-/// - files that are made can be read and written by their owner, whatever the umask;
-/// - the soft limit of open files is raised to the hard one: each layer of a chain, and each
-/// client,
-///   is a descriptor.
+/// To be called first by every program:
+/// - Opens descriptors 0 to 2 if they are closed, so that no other file gets these numbers:
+/// standard
+///   input and standard error as /dev/null. Writing to standard output still fails, so that output
+///   is not lost silently.
+/// - Restores default signal actions, except that SIGPIPE and SIGXFSZ are ignored (the write fails
+///   instead). SIGHUP, SIGINT, SIGQUIT, SIGTERM and the job control signals stay ignored if they
+///   are: nohup(1) and shells rely on this.
+/// - Unblocks all signals except SIGHUP, SIGINT, SIGTERM and SIGCHLD, which are unchanged until
+///   unblock_signals(): a signal that is pending across an exec must not kill the successor.
+/// - Lets the owner read and write created files, whatever the umask.
+/// - Raises the soft limit of open files to the hard limit, because each layer of a chain and each
+///   client uses a descriptor.
 void begin_program();
 
-/// Unblocks what begin_program() has left: for a program without handlers of its own, or once it
-/// has them.
+/// Unblocks the signals that begin_program() has left. To be called once the program has installed
+/// its handlers, if any.
 void unblock_signals();
 
-/// The same for a service, after begin_program(): also SIGHUP, SIGINT, SIGQUIT, SIGTERM and those
-/// of job control have their default action, and standard output that was closed is /dev/null. The
-/// four of unblock_signals() are blocked until it is called. All descriptors above 2 are closed,
-/// but those that a service manager passed ($LISTEN_FDS, $LISTEN_PID), which are closed on exec.
-/// Those of a predecessor that became this process by exec ($LAMINA_ESTATE_FD) stay, too.
+/// For services, after begin_program():
+/// - Restores the default actions of SIGHUP, SIGINT, SIGQUIT, SIGTERM and the job control signals,
+///   and blocks the four signals of unblock_signals() until it is called.
+/// - Opens standard output as /dev/null if it was closed.
+/// - Closes all descriptors above 2, except those passed by a service manager ($LISTEN_FDS,
+///   $LISTEN_PID), which are set to close on exec, and those inherited from a predecessor that
+///   became this process by exec ($LAMINA_ESTATE_FD).
 void begin_service();
 
-/// In the environment of a process that was exec'ed with its predecessor's descriptors.
+/// Set in the environment of a process that inherits its predecessor's descriptors by exec. The
+/// value is fixed: predecessor and successor may be of different versions.
 inline constexpr const char* kInheritedStateVariable = "LAMINA_ESTATE_FD";
 
-/// The soft limit of open files that the program was started with: for the programs that it starts.
-/// 0 when begin_program() has not raised it.
-std::uint64_t inherited_open_files();
+/// The soft limit of open files with which the program was started, for its child processes. 0 if
+/// begin_program() has not raised it.
+std::uint64_t inherited_open_file_limit();
 
 }  // namespace lamina::os

@@ -17,20 +17,19 @@ std::string remedy(std::uint32_t owner) {
   if (::geteuid() != 0) return "run lamina as that user";
   const std::string command = name.empty() ? fmt::format("setpriv --reuid {} --clear-groups", owner)
                                            : fmt::format("runuser -u {} --", name);
-  return fmt::format("use that user's rights: {} lamina", command);
+  return fmt::format("run it as that user: {} lamina", command);
 }
 
 Status check(int directory, const std::string& path, std::uint32_t excused_by) {
   LAMINA_ASSIGN_OR_RETURN(const FileFacts facts, facts_of(directory, path));
   if (facts.user != ::geteuid()) {
-    return fail(ErrorKind::kFailed,
-                "'{}' belongs to user {}, and user {} changes nothing in it; {}", path, facts.user,
-                ::geteuid(), remedy(facts.user));
+    return fail(ErrorKind::kFailed, "'{}' belongs to user {}, so user {} does not write to it; {}",
+                path, facts.user, ::geteuid(), remedy(facts.user));
   }
   if ((facts.mode & kOthersMayWrite) != 0 && (facts.mode & excused_by) == 0) {
     return fail(ErrorKind::kFailed,
-                "other users may write to '{}' (mode {:o}), so they could exchange what is in it; "
-                "run: chmod go-w {}",
+                "other users may write to '{}' (mode {:o}), so they could exchange its files; run: "
+                "chmod go-w {}",
                 path, facts.mode, path);
   }
   return {};

@@ -1,10 +1,10 @@
-// Whose a store is, and who may therefore change it.
+// Ownership checks before a store is written.
 //
 // A store that is written, and each of lamina's own directories in it, must belong to the effective
-// user, and nobody else may write to it. Otherwise another user could exchange what is in it while
-// we work: have our files replaced, and root's rights used against a third. So root does not write
-// to a user's store: it takes that user's rights first (runuser, setpriv), which the error says.
-// Reading needs none of this: it follows no links, and changes nothing.
+// user, and no other user may have write permission. Otherwise another user could exchange files
+// while lamina works on them, and use root's rights against a third user. So root does not write to
+// a user's store: it must switch to that user first (runuser, setpriv), as the error says. Reading
+// needs no such check: it follows no links and changes nothing.
 #pragma once
 
 #include <string>
@@ -13,12 +13,11 @@
 
 namespace lamina::os {
 
-/// kFailed when the directory `directory`, which is lamina's own, is not this user's alone to
-/// write.
+/// kFailed unless `directory`, one of lamina's own, is writable by this user only.
 Status check_owner(int directory, const std::string& path);
 
-/// The same of a store. In one with the sticky bit, as a fresh tmpfs has it, others may make names
-/// of their own, but not exchange ours.
+/// The same for a store directory. It may be writable by others if it has the sticky bit (as a new
+/// tmpfs does): then they can create their own names, but not exchange ours.
 Status check_store_owner(int directory, const std::string& path);
 
 }  // namespace lamina::os

@@ -17,24 +17,24 @@ std::optional<std::uint64_t> cached_bytes(int fd) {
   return found.cached_pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
-void read_exactly_what_is_asked(int fd) { ::posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM); }
+void disable_readahead(int fd) { ::posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM); }
 
 void read_ahead(int fd, std::uint64_t offset, std::uint64_t length) {
   ::posix_fadvise(fd, static_cast<off_t>(offset), static_cast<off_t>(length), POSIX_FADV_WILLNEED);
 }
 
-void start_writing(int fd, std::uint64_t offset, std::uint64_t length) {
+void start_writeback(int fd, std::uint64_t offset, std::uint64_t length) {
   ::sync_file_range(fd, static_cast<off_t>(offset), static_cast<off_t>(length),
                     SYNC_FILE_RANGE_WRITE);
 }
 
-Status write_and_drop(int fd, std::uint64_t offset, std::uint64_t length,
-                      const std::string& object) {
-  if (length == 0) return {};  // would mean: to the end
+Status write_back_and_drop(int fd, std::uint64_t offset, std::uint64_t length,
+                           const std::string& object) {
+  if (length == 0) return {};  // the kernel would take 0 as "to the end"
   const int done = ::sync_file_range(
       fd, static_cast<off_t>(offset), static_cast<off_t>(length),
       SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
-  // A file system that cannot has not lost anything either.
+  // If the file system does not support the call, no data is lost.
   if (done != 0 && errno != ENOSYS && errno != EINVAL && errno != ESPIPE && errno != EINTR) {
     return system_failure("write back", object, errno);
   }
@@ -43,7 +43,7 @@ Status write_and_drop(int fd, std::uint64_t offset, std::uint64_t length,
 }
 
 void drop_cached(int fd, std::uint64_t offset, std::uint64_t length) {
-  if (length == 0) return;  // would mean: to the end
+  if (length == 0) return;  // the kernel would take 0 as "to the end"
   ::posix_fadvise(fd, static_cast<off_t>(offset), static_cast<off_t>(length), POSIX_FADV_DONTNEED);
 }
 

@@ -1,7 +1,7 @@
-// What is cached of a file, and what the kernel is told about it.
+// Page cache queries and advice.
 //
-// All but write_and_drop() is advice: where the kernel does not know a call, or cannot do it,
-// nothing happens and nothing is wrong.
+// All functions except write_back_and_drop() are advice: if the kernel does not support a call,
+// nothing happens.
 #pragma once
 
 #include <cstdint>
@@ -12,28 +12,26 @@
 
 namespace lamina::os {
 
-/// Bytes of the file that are in the page cache (cachestat, Linux 6.5). Nothing where the kernel
-/// cannot tell.
+/// Bytes of the file in the page cache (cachestat(2), Linux 6.5); nullopt if unknown.
 std::optional<std::uint64_t> cached_bytes(int fd);
 
-/// Reads of this descriptor bring in what they ask for and nothing around it: else the kernel reads
-/// ahead across holes, and fills the cache with zeros.
-void read_exactly_what_is_asked(int fd);
+/// Turns off readahead for this descriptor. Readahead would go across holes and fill the cache with
+/// zeros.
+void disable_readahead(int fd);
 
-/// Starts to read a range into the page cache.
+/// Starts reading a range into the page cache.
 void read_ahead(int fd, std::uint64_t offset, std::uint64_t length);
 
-/// Starts to write the cached changes of a range to the disk. Promises nothing: only a sync does.
-void start_writing(int fd, std::uint64_t offset, std::uint64_t length);
+/// Starts writing the dirty pages of a range to the disk. Not a sync.
+void start_writeback(int fd, std::uint64_t offset, std::uint64_t length);
 
-/// Writes the cached changes of a range, and gives its pages back, for everybody. Promises nothing
-/// about the disk when it succeeds; but a failure must not be ignored: what could not be written is
-/// lost, and the kernel tells it only once, so that a sync of the same descriptor succeeds after
-/// it.
-Status write_and_drop(int fd, std::uint64_t offset, std::uint64_t length,
-                      const std::string& object);
+/// Writes the dirty pages of a range back and drops them from the cache. Success is not a sync. A
+/// failure must not be ignored: the data is lost, and the kernel reports it only once, so a later
+/// sync of the same descriptor succeeds.
+Status write_back_and_drop(int fd, std::uint64_t offset, std::uint64_t length,
+                           const std::string& object);
 
-/// Gives back the unchanged pages of a range, for everybody.
+/// Drops the clean pages of a range from the cache.
 void drop_cached(int fd, std::uint64_t offset, std::uint64_t length);
 
 }  // namespace lamina::os

@@ -1,4 +1,4 @@
-// What the page table of another process says.
+// Page table of another process (/proc/PID/pagemap).
 #pragma once
 
 #include <sys/types.h>
@@ -8,11 +8,10 @@
 
 namespace lamina::os {
 
-/// Whether a page of process `pid` is there, in memory or swapped out
-/// (<https://docs.kernel.org/admin-guide/mm/pagemap.html>). Nothing when that cannot be told: the
-/// process is gone, or this one may not look (the rights to read of ptrace(2)). `pid` may be
-/// another process by then: the caller holds a pidfd, and asks afterwards whether it lives. No
-/// allocation.
+/// Whether a page of process `pid` is present, in memory or swapped out
+/// (<https://docs.kernel.org/admin-guide/mm/pagemap.html>). nullopt if the process is gone or may
+/// not be examined (ptrace(2) read access). The pid may have been reused: callers hold a pidfd and
+/// check afterwards that the process is still alive. Does not allocate.
 std::optional<bool> has_page(pid_t pid, std::uint64_t address);
 
 }  // namespace lamina::os

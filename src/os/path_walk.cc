@@ -27,9 +27,9 @@ struct FreeMemory {
   void operator()(char* pointer) const { ::free(pointer); }  // NOLINT(cppcoreguidelines-no-malloc)
 };
 
-/// As many as the kernel follows in one path.
+/// The kernel's limit for one path.
 constexpr int kMaxLinks = 40;
-/// A directory on the way: never read, only walked through.
+/// Flags for intermediate directories, which are never read.
 constexpr int kOnTheWay = O_PATH | O_DIRECTORY | O_CLOEXEC;
 
 int open_retrying(int directory, const char* name, int flags, mode_t mode) {
@@ -40,7 +40,7 @@ int open_retrying(int directory, const char* name, int flags, mode_t mode) {
 }
 
 std::unexpected<Error> refuse_link(const std::string& object) {
-  return fail(ErrorKind::kFailed, "'{}' is a symbolic link, and none is followed here", object);
+  return fail(ErrorKind::kFailed, "'{}' is a symbolic link, which is not followed here", object);
 }
 
 bool is_link(int directory, const char* name) {
@@ -48,7 +48,7 @@ bool is_link(int directory, const char* name) {
   return ::fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(status.st_mode);
 }
 
-/// openat(2) of one component. With O_DIRECTORY the kernel calls a link ENOTDIR.
+/// openat(2) of one component. With O_DIRECTORY the kernel reports ENOTDIR for a link.
 Result<Fd> open_component(int directory, const std::string& name, int flags, mode_t mode,
                           const std::string& object) {
   const int fd = open_retrying(directory, name.c_str(), flags | O_NOFOLLOW, mode);
@@ -86,10 +86,10 @@ Result<std::string> target_of(int link, const std::string& object) {
   return target;
 }
 
-/// What the walk does with a symbolic link in the last place.
+/// Whether the walk follows a symbolic link in the last component.
 enum class LastLink : std::uint8_t { kFollow, kKeep };
 
-/// The walk through a path, component by component, up to the directory of the last one.
+/// Walks a path, component by component, up to the directory of the last one.
 class Walk {
  public:
   Walk(const std::string& path, LastLink last, const std::string& object)
@@ -109,18 +109,17 @@ class Walk {
     return {};
   }
 
-  /// Where the path led. The last component is "." when that is the directory itself, and may be
-  /// missing from the directory.
+  /// The result. The name is "." if the path leads to the directory itself; it need not exist.
   Fd& directory() { return directory_; }
   std::string& name() { return name_; }
-  /// The path ends in a slash.
+  /// True if the path ends in a slash.
   [[nodiscard]] bool wants_directory() const { return wants_directory_; }
-  /// The last component is a link of /proc: the kernel knows where it leads, which its text may not
-  /// say.
+  /// True if the last component is a link in /proc: the kernel resolves it, and its text may not be
+  /// a valid path.
   [[nodiscard]] bool is_kernel_link() const { return is_kernel_link_; }
 
  private:
-  /// What comes next stands last.
+  /// Prepends a path to the remaining components, which are stored in reverse order.
   void push(std::string_view path) {
     const bool is_directory = path.ends_with('/') || path == "." || path.ends_with("/.");
     if (rest_.empty() && is_directory) wants_directory_ = true;
@@ -151,7 +150,7 @@ class Walk {
     return {};
   }
 
-  /// One component further.
+  /// Resolves one component.
   Status step(const std::string& name) {
     const bool is_last = rest_.empty();
     Fd found(open_retrying(directory_.get(), name.c_str(), O_PATH | O_NOFOLLOW, 0));
@@ -180,8 +179,8 @@ class Walk {
     const bool others_made_it = shared_ && !is_trusted_user(link_owner);
     if (!trusted_ || others_made_it || exchangeable_) {
       return fail(ErrorKind::kFailed,
-                  "'{}' leads through '{}', a symbolic link that {} can have made, and which is "
-                  "not followed; name what it leads to",
+                  "'{}' leads through '{}', a symbolic link that {} may have created, so it is not "
+                  "followed; use the path that it leads to",
                   object_, name,
                   trusted_ && !others_made_it
                       ? "another user"
@@ -209,11 +208,11 @@ class Walk {
   const std::string& object_;
   std::vector<std::string> rest_;
   Fd directory_;
-  std::string name_;           ///< empty until the end is reached
-  bool trusted_ = true;        ///< all directories so far are root's or ours
-  uid_t stranger_ = 0;         ///< whose the first other one is
-  bool shared_ = false;        ///< others may write to the directory
-  bool exchangeable_ = false;  ///< others may rename what is not theirs in it
+  std::string name_;           ///< empty until the last component is reached
+  bool trusted_ = true;        ///< all directories so far belong to root or this user
+  uid_t stranger_ = 0;         ///< owner of the first directory that does not
+  bool shared_ = false;        ///< other users may write to the directory
+  bool exchangeable_ = false;  ///< other users may rename files of others in it
   bool wants_directory_ = false;
   bool is_kernel_link_ = false;
   int links_ = 0;
@@ -234,8 +233,8 @@ Result<Fd> open_walked(const std::string& path, int flags, mode_t mode, const st
   return opened;
 }
 
-Result<GivenPlace> find_walked(const std::string& path, const std::string& object,
-                               bool follow_kernel_link) {
+Result<ResolvedPath> find_walked(const std::string& path, const std::string& object,
+                                 bool follow_kernel_link) {
   Walk walk(path, LastLink::kFollow, object);
   LAMINA_RETURN_IF_ERROR(walk.run(path.starts_with('/')));
   if (walk.is_kernel_link()) {
@@ -254,11 +253,11 @@ Result<GivenPlace> find_walked(const std::string& path, const std::string& objec
   auto real = real_path("/proc/self/fd/" + std::to_string(walk.directory().get()));
   if (!real) real = real_path(parent_of(path));  // without /proc
   if (!real) return std::unexpected(std::move(real).error());
-  return GivenPlace{std::move(walk.directory()), std::move(walk.name()), std::move(*real)};
+  return ResolvedPath{std::move(walk.directory()), std::move(walk.name()), std::move(*real)};
 }
 
-/// Most paths have no link in them, and one call says so. -1 with ENOSYS where the kernel, or what
-/// filters its calls, does not know openat2(2).
+/// Fast path: most paths contain no links, and one call opens them. -1 with ENOSYS if the kernel or
+/// a seccomp filter does not support openat2(2).
 int open_without_links(const std::string& path, int flags, mode_t mode) {
   open_how how{};
   how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC);
@@ -293,11 +292,12 @@ Result<Fd> open_below(int directory, const std::string& name, int flags, mode_t 
   return open_component(at, components.back(), flags, mode, object);
 }
 
-Result<Fd> open_given(const std::string& path, int flags, mode_t mode, const std::string& object) {
+Result<Fd> open_user_path(const std::string& path, int flags, mode_t mode,
+                          const std::string& object) {
   const int fd = open_without_links(path, flags, mode);
   if (fd >= 0) return Fd(fd);
-  // EINVAL: openat2(2) refuses flags that openat(2) ignores. EPERM: a filter's answer, or an error
-  // that the walk meets again.
+  // EINVAL: openat2(2) refuses flags that openat(2) ignores. EPERM: from a seccomp filter, or an
+  // error that the walk reports again.
   const int error = errno;
   if (error != ELOOP && error != ENOSYS && error != EPERM && error != EINVAL) {
     return system_failure("open", object, error);
@@ -306,28 +306,29 @@ Result<Fd> open_given(const std::string& path, int flags, mode_t mode, const std
   return open_walked(path, flags, mode, object);
 }
 
-Result<GivenPlace> find_given(const std::string& path) {
+Result<ResolvedPath> resolve_user_path(const std::string& path) {
   if (path.empty()) return fail(ErrorKind::kUsage, "the path of the file is empty");
   return find_walked(path, path, true);
 }
 
-Status check_names(int file, const std::string& path) {
+Status check_hard_links(int file, const std::string& path) {
   struct stat status{};
   if (::fstat(file, &status) != 0) return system_failure("fstat", path, errno);
   if (status.st_nlink <= 1) return {};
   const std::string parent = parent_of(path);
-  LAMINA_ASSIGN_OR_RETURN(const Fd directory, open_given(parent, kOnTheWay, 0, parent));
+  LAMINA_ASSIGN_OR_RETURN(const Fd directory, open_user_path(parent, kOnTheWay, 0, parent));
   struct stat above{};
   if (::fstat(directory.get(), &above) != 0) return system_failure("fstat", parent, errno);
   if (is_trusted_user(above.st_uid) || status.st_uid == above.st_uid) return {};
-  return fail(ErrorKind::kFailed,
-              "'{}' has {} names and belongs to user {}, in a directory of user {}, who can have "
-              "linked it there; copy the file, or name it where it belongs",
-              path, status.st_nlink, status.st_uid, above.st_uid);
+  return fail(
+      ErrorKind::kFailed,
+      "'{}' has {} hard links and belongs to user {}, but is in a directory of user {}, who "
+      "may have linked it there; copy the file, or use its path in a directory of its owner",
+      path, status.st_nlink, status.st_uid, above.st_uid);
 }
 
 Result<std::string> real_path(const std::string& path) {
-  LAMINA_RETURN_IF_ERROR(open_given(path, O_PATH, 0, path));
+  LAMINA_RETURN_IF_ERROR(open_user_path(path, O_PATH, 0, path));
   const std::unique_ptr<char, FreeMemory> resolved(::realpath(path.c_str(), nullptr));
   if (!resolved) return system_failure("realpath", path, errno);
   return std::string(resolved.get());

@@ -55,11 +55,11 @@ class PathWalkTest : public testing::Test {
   }
 
   Result<std::string> given(const std::string& path) {
-    LAMINA_ASSIGN_OR_RETURN(const Fd fd, open_given(path, O_RDONLY, 0, path));
+    LAMINA_ASSIGN_OR_RETURN(const Fd fd, open_user_path(path, O_RDONLY, 0, path));
     return contents(fd);
   }
 
-  /// What follows from links of our own, with openat2(2) or without.
+  /// Behaviour with the user's own links, with and without openat2(2).
   void expect_own_links_are_followed() {
     fs::create_symlink("a/b", root_ / "relative");
     fs::create_symlink(root_ / "relative", root_ / "absolute");
@@ -81,20 +81,20 @@ class PathWalkTest : public testing::Test {
     EXPECT_EQ(given(root + "/dangling").error().kind, ErrorKind::kNotFound);
     EXPECT_FALSE(given(root + "/a/b/file/"));
     EXPECT_FALSE(given(""));
-    EXPECT_TRUE(open_given("/", O_RDONLY | O_DIRECTORY, 0, "/"));
-    EXPECT_TRUE(open_given(".", O_RDONLY | O_DIRECTORY, 0, "."));
-    EXPECT_TRUE(open_given(root + "/relative/", O_RDONLY | O_DIRECTORY, 0, root));
-    EXPECT_TRUE(open_given("/proc/self/fd", O_RDONLY | O_DIRECTORY, 0, "fd"));
-    // Made through a link to nothing, as open(2) does, and not with O_EXCL.
-    EXPECT_FALSE(open_given(root + "/dangling", O_WRONLY | O_CREAT | O_EXCL, 0600, root));
-    EXPECT_TRUE(open_given(root + "/dangling", O_WRONLY | O_CREAT, 0600, root));
+    EXPECT_TRUE(open_user_path("/", O_RDONLY | O_DIRECTORY, 0, "/"));
+    EXPECT_TRUE(open_user_path(".", O_RDONLY | O_DIRECTORY, 0, "."));
+    EXPECT_TRUE(open_user_path(root + "/relative/", O_RDONLY | O_DIRECTORY, 0, root));
+    EXPECT_TRUE(open_user_path("/proc/self/fd", O_RDONLY | O_DIRECTORY, 0, "fd"));
+    // A dangling link is created through, as open(2) does, but not with O_EXCL.
+    EXPECT_FALSE(open_user_path(root + "/dangling", O_WRONLY | O_CREAT | O_EXCL, 0600, root));
+    EXPECT_TRUE(open_user_path(root + "/dangling", O_WRONLY | O_CREAT, 0600, root));
     EXPECT_TRUE(fs::is_regular_file(root_ / "nothing"));
-    EXPECT_FALSE(open_given(root + "/absolute", O_RDONLY | O_NOFOLLOW, 0, root));
-    const auto link = open_given(root + "/absolute", O_PATH | O_NOFOLLOW, 0, root);
+    EXPECT_FALSE(open_user_path(root + "/absolute", O_RDONLY | O_NOFOLLOW, 0, root));
+    const auto link = open_user_path(root + "/absolute", O_PATH | O_NOFOLLOW, 0, root);
     struct stat status{};
     ASSERT_TRUE(link);
     EXPECT_TRUE(::fstat(link->get(), &status) == 0 && S_ISLNK(status.st_mode));
-    // A file that has lost its name has only its descriptor's.
+    // An unlinked file can only be reached by its descriptor.
     const Fd unnamed(::open(root.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
     ASSERT_EQ(::write(unnamed.get(), "unnamed", 7), 7);
     EXPECT_EQ(given("/proc/self/fd/" + std::to_string(unnamed.get())).value_or(""), "unnamed");
@@ -104,7 +104,7 @@ class PathWalkTest : public testing::Test {
   fs::path root_;
 };
 
-TEST_F(PathWalkTest, BelowADirectoryNoLinkIsFollowed) {
+TEST_F(PathWalkTest, LinksBelowADirectoryAreNotFollowed) {
   EXPECT_EQ(below("a/b/file").value_or(""), "inside");
   fs::create_symlink("b", root_ / "a" / "link");
   fs::create_symlink("../outside", root_ / "a" / "out");
@@ -122,7 +122,7 @@ TEST_F(PathWalkTest, BelowADirectoryNoLinkIsFollowed) {
   EXPECT_EQ(below("none").error().kind, ErrorKind::kNotFound);
 }
 
-TEST_F(PathWalkTest, NoNameLeadsOutOfItsDirectory) {
+TEST_F(PathWalkTest, NamesCannotLeaveTheirDirectory) {
   for (const std::string name : {"..", "a/..", "a/../../x", "/etc/passwd", "", "../outside"}) {
     EXPECT_FALSE(below(name)) << name;
   }
@@ -183,38 +183,38 @@ TEST_F(PathWalkTest, LinksThatAnotherUserCanExchangeAreNotFollowed) {
   fs::create_symlink(root_ / "outside", shared / "link");
   fs::permissions(shared, fs::perms::all);
   EXPECT_FALSE(given((shared / "link").string()));
-  EXPECT_FALSE(find_given((shared / "link").string()));
-  EXPECT_TRUE(find_given((shared / "new").string()));
+  EXPECT_FALSE(resolve_user_path((shared / "link").string()));
+  EXPECT_TRUE(resolve_user_path((shared / "new").string()));
   fs::permissions(shared, fs::perms::owner_all | fs::perms::group_all);
   EXPECT_TRUE(given((shared / "link").string()));
 }
 
-TEST_F(PathWalkTest, PlaceOfAFileIsFoundThroughOwnLinks) {
+TEST_F(PathWalkTest, UserPathIsResolvedThroughOwnLinks) {
   fs::create_symlink("a/b", root_ / "way");
   fs::create_symlink("way/file", root_ / "link");
   const fs::path real = fs::canonical(root_);
   for (const char* path : {"a/b/file", "way/file", "link", "./a/../link"}) {
-    const auto place = find_given((root_ / path).string());
+    const auto place = resolve_user_path((root_ / path).string());
     ASSERT_TRUE(place) << place.error().message;
     EXPECT_EQ(place->path(), real / "a" / "b" / "file") << path;
     EXPECT_TRUE(open_below(place->directory.get(), place->name, O_RDONLY, 0, path));
   }
-  const auto missing = find_given((root_ / "way" / "missing").string());
+  const auto missing = resolve_user_path((root_ / "way" / "missing").string());
   ASSERT_TRUE(missing);
   EXPECT_EQ(missing->path(), real / "a" / "b" / "missing");
-  EXPECT_EQ(find_given("/x-lamina")->path(), "/x-lamina");
+  EXPECT_EQ(resolve_user_path("/x-lamina")->path(), "/x-lamina");
   for (const char* path : {"", "a/", "a/b/..", "a/."}) {
-    EXPECT_EQ(find_given(*path == 0 ? "" : (root_ / "").string() + path).error().kind,
+    EXPECT_EQ(resolve_user_path(*path == 0 ? "" : (root_ / "").string() + path).error().kind,
               ErrorKind::kUsage)
         << path;
   }
   const Fd file(::open((root_ / "link").c_str(), O_RDONLY | O_CLOEXEC));
-  const auto by_descriptor = find_given("/proc/self/fd/" + std::to_string(file.get()));
+  const auto by_descriptor = resolve_user_path("/proc/self/fd/" + std::to_string(file.get()));
   ASSERT_TRUE(by_descriptor) << by_descriptor.error().message;
   EXPECT_EQ(by_descriptor->path(), real / "a" / "b" / "file");
 }
 
-TEST_F(PathWalkTest, WhatIsNoFileIsNotOpenedForOne) {
+TEST_F(PathWalkTest, NonRegularFilesAreNotOpened) {
   ASSERT_EQ(::mkfifo((root_ / "pipe").c_str(), 0600), 0);
   const auto pipe = open_regular(AT_FDCWD, (root_ / "pipe").string(), O_RDWR | O_CREAT, "pipe");
   ASSERT_FALSE(pipe);

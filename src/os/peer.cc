@@ -26,7 +26,7 @@ Result<Fd> open_peer(int socket) {
   if (::getsockopt(socket, SOL_SOCKET, kSoPeerPidfd, &fd, &length) == 0) return Fd(fd);
   LAMINA_ASSIGN_OR_RETURN(const Peer peer, peer_of(socket));
   LAMINA_ASSIGN_OR_RETURN(Fd pidfd, open_process(peer.pid));
-  // The pid may have gone to another process before it was opened; then the peer's end is closed.
+  // The pid may have been reused before it was opened. Then the peer's end is closed.
   pollfd end{socket, POLLRDHUP, 0};
   if (::poll(&end, 1, 0) > 0 && (end.revents & (POLLHUP | POLLRDHUP)) != 0) {
     return fail(ErrorKind::kFailed, "process {} has ended", peer.pid);

@@ -1,4 +1,4 @@
-// Who is at the other end of a Unix socket.
+// The process at the other end of a Unix socket.
 #pragma once
 
 #include <sys/types.h>
@@ -8,9 +8,9 @@
 
 namespace lamina::os {
 
-/// The process at the other end of a connected Unix socket: from SO_PEERCRED, so it cannot be
-/// claimed. For the side that connected it is the process that called listen(2), for the other the
-/// one that called connect(2). The pid is 0 when that process is outside our pid namespace.
+/// Credentials of the peer from SO_PEERCRED, which cannot be forged. For the connecting side the
+/// peer is the process that called listen(2), for the accepting side the one that called
+/// connect(2). The pid is 0 if that process is outside our pid namespace.
 struct Peer {
   pid_t pid = -1;
   uid_t uid = 0;
@@ -18,7 +18,7 @@ struct Peer {
 };
 Result<Peer> peer_of(int socket);
 
-/// A pidfd of the peer. kFailed when it has ended.
+/// A pidfd of the peer. kFailed if the process has ended.
 Result<Fd> open_peer(int socket);
 
 }  // namespace lamina::os

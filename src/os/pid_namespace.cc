@@ -22,12 +22,11 @@
 namespace lamina::os {
 namespace {
 
-// The number of the pid namespace that the kernel begins with (PROC_PID_INIT_INO of
-// include/linux/proc_ns.h).
+// The number of the initial pid namespace (PROC_PID_INIT_INO of include/linux/proc_ns.h).
 constexpr std::uint64_t kInitialPidNamespace = 0xEFFFFFFC;
 
-/// The pids that a process has, from our namespace to its own: NSpid of /proc/PID/status, which
-/// everybody may read. Empty when it has ended.
+/// The pids of a process, from our namespace to its own (NSpid of /proc/PID/status, which all users
+/// may read). Empty if it has ended.
 std::vector<pid_t> pids_of(pid_t pid) {
   const std::string status = read_proc_file(fmt::format("/proc/{}/status", pid)).value_or("");
   std::string_view numbers = proc_value(status, "NSpid:");
@@ -36,7 +35,7 @@ std::vector<pid_t> pids_of(pid_t pid) {
   return pids;
 }
 
-/// Whether /proc is that of our own pid namespace.
+/// True if /proc shows our own pid namespace.
 bool is_own_proc() {
   std::array<char, 32> target{};
   const ssize_t length = ::readlink("/proc/self", target.data(), target.size());
@@ -44,7 +43,7 @@ bool is_own_proc() {
                            std::to_string(::getpid());
 }
 
-/// The processes that /proc shows; nothing when it cannot be read.
+/// The processes in /proc; nullopt if it cannot be read.
 std::optional<std::vector<pid_t>> visible_processes() {
   auto directory = open_directory(AT_FDCWD, "/proc", "/proc");
   if (!directory) return std::nullopt;
@@ -70,7 +69,7 @@ Presence presence_of(std::uint64_t pid_namespace, pid_t pid, std::uint64_t start
     if (!runs) return Presence::kUnknown;
     return *runs ? Presence::kRuns : Presence::kEnded;
   }
-  // Where processes are hidden from us (hidepid), the first of them is.
+  // With hidepid, process 1 is hidden.
   if (!is_own_proc() || pids_of(1).empty()) return Presence::kUnknown;
   const auto processes = visible_processes();
   if (!processes) return Presence::kUnknown;
@@ -78,9 +77,9 @@ Presence presence_of(std::uint64_t pid_namespace, pid_t pid, std::uint64_t start
   bool is_complete = true;
   for (const pid_t found : *processes) {
     const std::vector<pid_t> pids = pids_of(found);
-    if (pids.size() < 2) continue;  // it has just ended, or is in our own namespace
+    if (pids.size() < 2) continue;  // has just ended, or is in our own namespace
     const auto its = namespace_number(fmt::format("/proc/{}/ns/pid", found));
-    if (!its && !pids_of(found).empty()) is_complete = false;  // we may not look at it
+    if (!its && !pids_of(found).empty()) is_complete = false;  // not permitted to examine it
     if (its != pid_namespace) continue;
     is_below = true;
     if (pids.back() == pid && is_running(found, start_time).value_or(true)) return Presence::kRuns;

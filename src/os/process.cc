@@ -36,16 +36,16 @@ bool parse_number(std::string_view text, Number& number) {
   return error == std::errc() && end == text.data() + text.size();
 }
 
-/// What /proc/PID/stat says, as far as lamina asks.
+/// The fields of /proc/PID/stat that lamina uses.
 struct Stat {
   char state = '?';
   std::uint64_t threads = 1;
-  std::uint64_t start_time = 0;  ///< without what our time namespace adds
+  std::uint64_t start_time = 0;  ///< in the initial time namespace
 };
 
-/// Field 22 of /proc/PID/stat has what the time namespace of its reader adds.
+/// Field 22 of /proc/PID/stat includes the offset of the reader's time namespace.
 Result<std::uint64_t> without_time_namespace(std::uint64_t ticks) {
-  static const auto offset_ns = boot_time_offset_ns();  // of this process, for as long as it runs
+  static const auto offset_ns = boot_time_offset_ns();  // constant for a process
   if (!offset_ns) return std::unexpected(offset_ns.error());
   if (*offset_ns == 0) return ticks;
   const std::int64_t tick_ns = 1'000'000'000 / ::sysconf(_SC_CLK_TCK);
@@ -54,7 +54,7 @@ Result<std::uint64_t> without_time_namespace(std::uint64_t ticks) {
   return ticks - static_cast<std::uint64_t>(offset_ticks);
 }
 
-/// Takes the text up to field `number` away from that of field `from`, each behind one space.
+/// Removes the fields from number `from` up to field `number`; each has a space before it.
 bool skip_to_field(std::string_view& text, int from, int number) {
   for (int i = from; i < number; ++i) {
     const std::size_t space = text.find(' ', 1);
@@ -64,7 +64,7 @@ bool skip_to_field(std::string_view& text, int from, int number) {
   return true;
 }
 
-/// The number that the text begins with, behind one space.
+/// The number at the start of the text, after one space.
 bool leading_number(std::string_view text, std::uint64_t& number) {
   text.remove_prefix(1);
   return std::from_chars(text.data(), text.data() + text.size(), number).ec == std::errc();
@@ -77,9 +77,11 @@ Result<Stat> stat_of(pid_t pid) {
   LAMINA_ASSIGN_OR_RETURN(const std::size_t count,
                           read_at(fd.get(), std::as_writable_bytes(std::span(buffer)), 0, path));
   std::string_view text(buffer.data(), count);
-  // The second field is the program's name in brackets, and may hold anything.
+  // The second field is the program's name in parentheses, and may contain anything.
   const std::size_t name_end = text.rfind(')');
-  if (name_end == std::string_view::npos) return fail(ErrorKind::kFailed, "'{}' has no name", path);
+  if (name_end == std::string_view::npos) {
+    return fail(ErrorKind::kFailed, "'{}' has no program name", path);
+  }
   constexpr int kState = 3;
   constexpr int kThreads = 20;
   constexpr int kStartTime = 22;
@@ -88,7 +90,7 @@ Result<Stat> stat_of(pid_t pid) {
   if (text.size() > 1) stat.state = text[1];
   if (!skip_to_field(text, kState, kThreads) || !leading_number(text, stat.threads) ||
       !skip_to_field(text, kThreads, kStartTime) || !leading_number(text, stat.start_time)) {
-    return fail(ErrorKind::kFailed, "'{}' is short", path);
+    return fail(ErrorKind::kFailed, "'{}' has too few fields", path);
   }
   LAMINA_ASSIGN_OR_RETURN(stat.start_time, without_time_namespace(stat.start_time));
   return stat;
@@ -107,7 +109,7 @@ std::string status_value(std::string_view text, std::string_view name) {
   return {};
 }
 
-/// What holds one thread: "" when nothing is seen.
+/// What holds up one thread; empty if unknown.
 std::string hold_of_thread(const std::string& path) {
   const auto fd = open_at(AT_FDCWD, path, O_RDONLY, path);
   if (!fd) return {};
@@ -120,7 +122,7 @@ std::string hold_of_thread(const std::string& path) {
   if (!tracer.empty() && tracer != "0") {
     return fmt::format("process {} traces it and keeps it (state {})", tracer, state);
   }
-  // Asleep without a way out (D), or stopped: a thread that ends is neither.
+  // In uninterruptible sleep (D) or stopped. A thread that is exiting is in neither state.
   return state.starts_with('D') ? fmt::format("it waits in the kernel (state {})", state) : "";
 }
 
@@ -165,7 +167,7 @@ std::string own_program() {
   std::array<char, 4096> program{};
   const ssize_t length = ::readlink("/proc/self/exe", program.data(), program.size());
   if (length <= 0) return {};
-  // What the kernel adds when another program has the name by now, which is the one to go on with.
+  // The kernel appends " (deleted)" if the file was replaced; the path now names the new program.
   constexpr std::string_view kReplaced = " (deleted)";
   std::string_view name(program.data(), static_cast<std::size_t>(length));
   if (name.ends_with(kReplaced)) name.remove_suffix(kReplaced.size());
@@ -175,15 +177,15 @@ std::string own_program() {
 Result<bool> is_running(pid_t pid, std::uint64_t start_time) {
   const auto stat = stat_of(pid);
   if (!stat) {
-    // Without /proc nothing is known of anybody.
+    // Without /proc nothing is known about any process.
     if (stat.error().kind == ErrorKind::kNotFound && name_exists(AT_FDCWD, "/proc/self/stat")) {
       return false;
     }
     return std::unexpected(stat.error());
   }
-  // An offset that is no whole number of ticks makes one more or less of it.
+  // An offset that is not a whole number of ticks causes a difference of one.
   const bool is_it = stat->start_time + 1 >= start_time && stat->start_time <= start_time + 1;
-  // A zombie whose other threads live: its first thread has ended, and it has not.
+  // A zombie with live threads: only its first thread has ended, not the process.
   const bool has_ended = stat->state == 'X' || (stat->state == 'Z' && stat->threads <= 1);
   return is_it && !has_ended;
 }
@@ -212,7 +214,7 @@ Result<std::vector<int>> userfaultfds_of(pid_t pid) {
   const int fd = directory.get();
   LAMINA_ASSIGN_OR_RETURN(const DirectoryStream stream, read_directory(std::move(directory), path));
   std::vector<int> found;
-  // A process may hold a million descriptors, to keep us busy.
+  // Limited, because a hostile process may have a million descriptors.
   constexpr int kMaxEntries = 4096;
   for (int i = 0; i < kMaxEntries; ++i) {
     const dirent* entry = ::readdir(stream.get());  // NOLINT(concurrency-mt-unsafe): own stream

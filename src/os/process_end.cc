@@ -39,10 +39,10 @@ std::optional<int> status_of_reaped(int pidfd) {
   return info.exit_code;
 }
 
-/// What /proc/PID/stat says of an end.
+/// The fields of /proc/PID/stat about the end of a process.
 struct EndFacts {
   bool is_exiting = false;
-  int status = 0;  ///< as wait(2) gives it; 0 also where it may not be read
+  int status = 0;  ///< as from wait(2); 0 also if it may not be read
 };
 
 std::optional<EndFacts> facts_of_end(const NamedProcess& process) {
@@ -53,7 +53,7 @@ std::optional<EndFacts> facts_of_end(const NamedProcess& process) {
   const auto count = read_at(fd->get(), std::as_writable_bytes(std::span(buffer)), 0, path);
   if (!count) return std::nullopt;
   std::string_view text(buffer.data(), *count);
-  // The second field is the program's name in brackets, and may hold anything.
+  // The second field is the program's name in parentheses, and may contain anything.
   text.remove_prefix(std::min(text.rfind(')'), text.size()));
   constexpr int kFirst = 2;
   constexpr int kFlags = 9;
@@ -84,14 +84,14 @@ bool is_ending(int pidfd, const NamedProcess& process) {
   return facts && facts->is_exiting;
 }
 
-bool has_ended_or_ends(int pidfd, const NamedProcess& process) {
+bool wait_if_ending(int pidfd, const NamedProcess& process) {
   constexpr int kLongestMs = 1000;
   if (!is_ending(pidfd, process)) return false;
   pollfd end{pidfd, POLLIN, 0};
   return ::poll(&end, 1, kLongestMs) > 0;
 }
 
-std::string how_it_ended(int pidfd, const NamedProcess& process) {
+std::string describe_end(int pidfd, const NamedProcess& process) {
   std::optional<int> status = status_of_reaped(pidfd);
   if (!status) {
     const auto facts = facts_of_end(process);

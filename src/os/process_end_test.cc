@@ -8,7 +8,7 @@
 namespace lamina::os {
 namespace {
 
-/// Longer than a process that was killed takes to end on a busy machine.
+/// Longer than a killed process takes to end on a busy machine.
 constexpr std::chrono::seconds kLongestEnd{60};
 
 struct Child {
@@ -16,7 +16,7 @@ struct Child {
   Fd pidfd;
 };
 
-/// A process that waits to be killed, or exits at once.
+/// A child that waits to be killed, or exits at once.
 Child start(int exit_code = -1) {
   const pid_t pid = ::fork();
   if (pid == 0) {
@@ -29,38 +29,38 @@ Child start(int exit_code = -1) {
   return child;
 }
 
-TEST(ProcessEndTest, AProcessThatGoesOnIsNotWaitedFor) {
+TEST(ProcessEndTest, RunningProcessIsNotWaitedFor) {
   const Child child = start();
   EXPECT_FALSE(is_ending(child.pidfd.get(), child.process));
-  EXPECT_FALSE(has_ended_or_ends(child.pidfd.get(), child.process));
-  EXPECT_EQ(how_it_ended(child.pidfd.get(), child.process), "");
+  EXPECT_FALSE(wait_if_ending(child.pidfd.get(), child.process));
+  EXPECT_EQ(describe_end(child.pidfd.get(), child.process), "");
   ::kill(child.process.pid, SIGKILL);
   ::waitpid(child.process.pid, nullptr, 0);
 }
 
-TEST(ProcessEndTest, HowAZombieEndedIsTold) {
+TEST(ProcessEndTest, EndOfAZombieIsDescribed) {
   const Child killed = start();
   ::kill(killed.process.pid, SIGTERM);
   ASSERT_TRUE(wait_for_end(killed.pidfd.get(), kLongestEnd).value_or(false));
   EXPECT_TRUE(is_ending(killed.pidfd.get(), killed.process));
-  EXPECT_EQ(how_it_ended(killed.pidfd.get(), killed.process), ": killed by signal 15");
+  EXPECT_EQ(describe_end(killed.pidfd.get(), killed.process), ": killed by signal 15");
   ::waitpid(killed.process.pid, nullptr, 0);
   const Child exited = start(7);
   ASSERT_TRUE(wait_for_end(exited.pidfd.get(), kLongestEnd).value_or(false));
-  EXPECT_EQ(how_it_ended(exited.pidfd.get(), exited.process), ": exit code 7");
+  EXPECT_EQ(describe_end(exited.pidfd.get(), exited.process), ": exit code 7");
   ::waitpid(exited.process.pid, nullptr, 0);
 }
 
-TEST(ProcessEndTest, AProcessThatWasReapedHasEnded) {
+TEST(ProcessEndTest, ReapedProcessHasEnded) {
   const Child child = start(7);
   ::waitpid(child.process.pid, nullptr, 0);
-  EXPECT_TRUE(has_ended_or_ends(child.pidfd.get(), child.process));
-  // Before Linux 6.15 nobody can tell any more.
-  const std::string how = how_it_ended(child.pidfd.get(), child.process);
+  EXPECT_TRUE(wait_if_ending(child.pidfd.get(), child.process));
+  // Before Linux 6.15 the status of a reaped process is unknown.
+  const std::string how = describe_end(child.pidfd.get(), child.process);
   EXPECT_TRUE(how.empty() || how == ": exit code 7") << how;
 }
 
-TEST(ProcessEndTest, AnotherProcessUnderThePidIsNotTakenForIt) {
+TEST(ProcessEndTest, ReusedPidIsDetected) {
   Child child = start();
   ++child.process.start_time;
   EXPECT_FALSE(is_ending(child.pidfd.get(), child.process));

@@ -27,7 +27,7 @@
 namespace lamina::os {
 namespace {
 
-/// The file system of pidfds, each of which has an inode of its own (PID_FS_MAGIC, Linux 6.9).
+/// The file system of pidfds, which gives each process its own inode (PID_FS_MAGIC, Linux 6.9).
 constexpr long kPidFileSystem = 0x50494446;
 
 /// 0, or an errno.
@@ -40,7 +40,7 @@ struct Owner {
   gid_t gid = 0;
 };
 
-/// Whose the process is; nothing when it has several users or groups, or cannot be looked at.
+/// The owner of a process; nullopt if it has several users or groups, or cannot be examined.
 std::optional<Owner> owner_of(pid_t pid) {
   const auto status = read_proc_file(fmt::format("/proc/{}/status", pid));
   if (!status) return std::nullopt;
@@ -56,8 +56,8 @@ std::optional<Owner> owner_of(pid_t pid) {
   return Owner{static_cast<uid_t>(*uid), static_cast<gid_t>(*gid)};
 }
 
-/// exchange_limit() by a child that has the rights of the process' owner, for a root without
-/// CAP_SYS_RESOURCE. That owner may do to the child what it likes: it says one word, soon, or not.
+/// exchange_limit() in a child that has switched to the owner of the process, for a root without
+/// CAP_SYS_RESOURCE. The owner can tamper with the child, so its reply is short and has a timeout.
 int exchange_limit_as_owner(pid_t pid, const rlimit& fresh, rlimit& before) {
   constexpr int kWaitMs = 5000;
   const auto owner = owner_of(pid);
@@ -72,7 +72,7 @@ int exchange_limit_as_owner(pid_t pid, const rlimit& fresh, rlimit& before) {
   const pid_t child = ::fork();
   if (child < 0) return errno;
   if (child == 0) {
-    // Only system calls from here on: other threads may have had any lock.
+    // Only system calls from here on: other threads may have held any lock.
     const bool is_owner = ::syscall(SYS_setresgid, owner->gid, owner->gid, owner->gid) == 0 &&
                           ::syscall(SYS_setresuid, owner->uid, owner->uid, owner->uid) == 0;
     answer.error = is_owner ? exchange_limit(pid, &fresh, answer.before) : errno;
@@ -95,8 +95,8 @@ std::optional<std::uint64_t> mark_in(std::uint64_t limit) {
   return (limit >> 62U) == 1 ? std::optional(limit) : std::nullopt;
 }
 
-/// Whether a process of one of `users` has the lock of the file behind `fd`, by /proc/locks
-/// ("1: FLOCK  ADVISORY  WRITE 4711 00:0e:123 0 EOF").
+/// True if a process of one of `users` holds the lock of the file behind `fd`, according to
+/// /proc/locks ("1: FLOCK  ADVISORY  WRITE 4711 00:0e:123 0 EOF").
 bool is_held_by_one_of(int fd, std::initializer_list<uid_t> users) {
   struct stat file{};
   const auto locks = read_proc_file("/proc/locks");
@@ -114,7 +114,7 @@ bool is_held_by_one_of(int fd, std::initializer_list<uid_t> users) {
         read_proc_file(fmt::format("/proc/{}/status", pid)).value_or(std::string());
     std::string_view numbers = proc_value(status, "Uid:");
     take_number(numbers);
-    const auto user = take_number(numbers);  // the effective one
+    const auto user = take_number(numbers);  // the effective user
     if (user && std::find(users.begin(), users.end(), *user) != users.end()) return true;
   }
   return false;
@@ -123,7 +123,7 @@ bool is_held_by_one_of(int fd, std::initializer_list<uid_t> users) {
 }  // namespace
 
 Result<std::optional<std::uint64_t>> process_mark(pid_t pid) {
-  // Everybody may read it there; prlimit(2) asks for the same rights as for a change.
+  // Any user may read it there; prlimit(2) needs the same permission as for a change.
   const std::string path = fmt::format("/proc/{}/limits", pid);
   const std::string text = read_proc_file(path).value_or(std::string());
   std::string_view numbers = proc_value(text, "Max file locks");
@@ -139,7 +139,7 @@ Result<std::optional<std::uint64_t>> process_mark(pid_t pid) {
 }
 
 Result<std::optional<std::uint64_t>> exchange_process_mark(pid_t pid, std::uint64_t mark) {
-  // A hard limit below it, which no process has by itself, takes CAP_SYS_RESOURCE.
+  // Raising an unusually low hard limit needs CAP_SYS_RESOURCE.
   const rlimit fresh{mark, RLIM_INFINITY};
   rlimit before{};
   int error = exchange_limit(pid, &fresh, before);

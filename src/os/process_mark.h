@@ -1,10 +1,10 @@
-// A number that the kernel keeps with a process: it ends with the process, and no store, copy of a
-// store, backup, mount or namespace has a say in it.
+// A number that the kernel stores for a process until it ends, independent of stores, copies of
+// stores, backups, mounts and namespaces.
 //
-// It is the soft limit RLIMIT_LOCKS, which no kernel since 2.4.25 looks at (getrlimit(2)). Whoever
-// may change the limits of the process (prlimit(2): the same user and group, CAP_SYS_RESOURCE, or a
-// root that may become that user) writes the same number, from any pid, mount, time or network
-// namespace; everybody may read it.
+// It is kept in the soft limit RLIMIT_LOCKS, which kernels since 2.4.25 ignore (getrlimit(2)). A
+// process that may change the limits (prlimit(2): same user and group, CAP_SYS_RESOURCE, or a root
+// that may become that user) can write it from any pid, mount, time or network namespace; every
+// process can read it.
 #pragma once
 
 #include <sys/types.h>
@@ -16,22 +16,21 @@
 
 namespace lamina::os {
 
-/// The bits that a mark has besides this one are free.
+/// Set in every mark, to distinguish it from an ordinary limit. The bits below it are free to use.
 inline constexpr std::uint64_t kProcessMarkBit = std::uint64_t{1} << 62;
 
-/// The mark of `pid`; nothing when it has none: an ordinary limit is not a mark. kNotFound when the
-/// process has ended.
+/// The mark of `pid`; nullopt if it has none. kNotFound if the process has ended.
 Result<std::optional<std::uint64_t>> process_mark(pid_t pid);
 
-/// Gives `pid` a mark and returns the one before, in one atomic step. REQUIRES: kProcessMarkBit is
-/// set, the bit above it is not.
+/// Atomically sets the mark of `pid` and returns the previous one. REQUIRES: kProcessMarkBit is set
+/// in `mark`, the bit above it is not.
 Result<std::optional<std::uint64_t>> exchange_process_mark(pid_t pid, std::uint64_t mark);
 
-/// Takes an exclusive lock on the process behind `pidfd`, which every lamina on this kernel meets,
-/// whatever its store or mount namespace. False when a process of root, of this user, or of `owner`
-/// (the user of the process) has it; a stranger's lock, which everybody may take, does not count.
-/// It goes with the pidfd. Before Linux 6.9 pidfds cannot be locked one by one: true is returned
-/// then, and nothing is locked.
+/// Takes an exclusive lock on the process behind `pidfd`. The lock is effective for every lamina on
+/// this kernel, whatever its store or mount namespace. False if a process of root, of this user, or
+/// of `owner` (the user of the process) holds it; any user can take the lock, so those of other
+/// users are ignored. It is released with the pidfd. Before Linux 6.9 pidfds share one inode: then
+/// nothing is locked and true is returned.
 Result<bool> try_lock_process(int pidfd, uid_t owner);
 
 }  // namespace lamina::os

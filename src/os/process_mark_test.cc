@@ -35,13 +35,13 @@ class ProcessMarkTest : public testing::Test {
   pid_t child_ = -1;
 };
 
-TEST_F(ProcessMarkTest, AProcessHasNoneAtFirst) {
+TEST_F(ProcessMarkTest, NewProcessHasNoMark) {
   const auto mark = process_mark(child_);
   ASSERT_TRUE(mark) << mark.error().message;
   EXPECT_FALSE(*mark);
 }
 
-TEST_F(ProcessMarkTest, AnExchangeReturnsTheOneBefore) {
+TEST_F(ProcessMarkTest, ExchangeReturnsThePreviousMark) {
   const std::uint64_t first = kProcessMarkBit | 17;
   const std::uint64_t second = kProcessMarkBit | (kProcessMarkBit - 1);
   auto before = exchange_process_mark(child_, first);
@@ -55,7 +55,7 @@ TEST_F(ProcessMarkTest, AnExchangeReturnsTheOneBefore) {
   EXPECT_FALSE(process_mark(::getpid()).value()) << "our own is another";
 }
 
-TEST_F(ProcessMarkTest, AnOrdinaryLimitIsNone) {
+TEST_F(ProcessMarkTest, OrdinaryLimitIsNotAMark) {
   const rlimit limit{4711, RLIM_INFINITY};
   ASSERT_EQ(::prlimit(child_, RLIMIT_LOCKS, &limit, nullptr), 0);
   const auto mark = process_mark(child_);
@@ -63,7 +63,7 @@ TEST_F(ProcessMarkTest, AnOrdinaryLimitIsNone) {
   EXPECT_FALSE(*mark);
 }
 
-TEST_F(ProcessMarkTest, AProcessThatHasEndedIsNotFound) {
+TEST_F(ProcessMarkTest, EndedProcessIsNotFound) {
   const pid_t pid = child_;
   end();
   const auto mark = process_mark(pid);
@@ -74,7 +74,7 @@ TEST_F(ProcessMarkTest, AProcessThatHasEndedIsNotFound) {
   EXPECT_EQ(exchanged.error().kind, ErrorKind::kNotFound);
 }
 
-TEST_F(ProcessMarkTest, OfTwoPidfdsOneHasTheLock) {
+TEST_F(ProcessMarkTest, OnlyOneOfTwoPidfdsGetsTheLock) {
   const auto one = open_process(child_);
   const auto two = open_process(child_);
   ASSERT_TRUE(one);

@@ -1,4 +1,4 @@
-// The file system as another process sees it: its root directory and its mounts.
+// The file system as seen by another process: its root directory and mounts.
 #pragma once
 
 #include <sys/types.h>
@@ -12,23 +12,23 @@
 
 namespace lamina::os {
 
-/// The root directory of a process; not valid when it may not be looked at, or has ended.
+/// Root directory of a process; invalid if it may not be examined or has ended.
 Fd root_of(pid_t pid);
 
 enum class SeenLinks : std::uint8_t { kFollowed, kRefused };
 
-/// Opens a path as a process with this root sees it, as a place only (O_PATH): links lead where
-/// they lead it, none leads out of its root. errno tells why it is not valid.
+/// Opens a path with O_PATH as a process with this root directory would resolve it; links cannot
+/// lead out of the root. On failure the result is invalid and errno is set.
 Fd open_as_seen(const Fd& root, const std::string& path, SeenLinks links);
 
-/// A mount of ours, to be made in the mount namespace of another process.
+/// Creates a bind mount in the mount namespace of another process.
 class MountTarget {
  public:
-  /// Takes a detached copy of what is mounted, or stands, at `source`.
+  /// Prepares a detached bind mount of `source`.
   static Result<MountTarget> open(pid_t pid, const std::string& source);
 
-  /// Mounts it on `target`, a file in the mount namespace of the process. In a thread of its own,
-  /// because that leaves ours for good.
+  /// Mounts it on `target`, a file in the mount namespace of the process. Uses a separate thread,
+  /// because a thread that has left our mount namespace does not return to it.
   [[nodiscard]] Status attach(const Fd& target) const;
 
  private:

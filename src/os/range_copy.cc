@@ -20,7 +20,7 @@ namespace {
 constexpr std::uint64_t kMaxKernelCopyBytes = std::uint64_t{256} << 20;
 constexpr std::uint64_t kBufferBytes = std::uint64_t{1} << 20;
 
-/// Errors that say "not these files", as opposed to "this went wrong".
+/// Errors that mean that these files do not support the operation.
 bool means_unsupported(int error_number) {
   switch (error_number) {
     case EOPNOTSUPP:
@@ -81,7 +81,7 @@ Result<bool> kernel_copy_range(int source, std::uint64_t source_offset, int dest
       return system_failure("copy into", destination_object, errno);
     }
     if (count == 0) {
-      return fail(ErrorKind::kCorrupt, "'{}' ends at {:#x}, before {:#x}: it was cut",
+      return fail(ErrorKind::kCorrupt, "'{}' ends at {:#x}, before {:#x}: it is truncated",
                   source_object, source_offset + done, source_offset + length);
     }
     done += static_cast<std::uint64_t>(count);
@@ -93,9 +93,9 @@ Status copy_file(int source, int destination, std::uint64_t size_bytes,
                  const std::string& source_object, const std::string& destination_object) {
   if (::ioctl(destination, FICLONE, source) == 0) return {};
   LAMINA_RETURN_IF_ERROR(truncate(destination, size_bytes, destination_object));
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<DataExtent> extents,
-                          data_extents(source, size_bytes, source_object));
-  for (const DataExtent& extent : extents) {
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> extents,
+                          written_ranges(source, size_bytes, source_object));
+  for (const ByteRange& extent : extents) {
     LAMINA_ASSIGN_OR_RETURN(const bool copied,
                             kernel_copy_range(source, extent.offset, destination, extent.offset,
                                               extent.length, source_object, destination_object));
@@ -110,9 +110,9 @@ Status copy_through_memory(int source, int destination, std::uint64_t size_bytes
                            const std::string& source_object,
                            const std::string& destination_object) {
   LAMINA_RETURN_IF_ERROR(truncate(destination, size_bytes, destination_object));
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<DataExtent> extents,
-                          data_extents(source, size_bytes, source_object));
-  for (const DataExtent& extent : extents) {
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> extents,
+                          written_ranges(source, size_bytes, source_object));
+  for (const ByteRange& extent : extents) {
     LAMINA_RETURN_IF_ERROR(read_write_range(source, destination, extent.offset, extent.length,
                                             source_object, destination_object));
   }

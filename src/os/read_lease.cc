@@ -12,8 +12,8 @@
 namespace lamina::os {
 namespace {
 
-/// On an overlay a mapping holds the file of the layer below, and the lease is one on the overlay's
-/// own: it sees descriptors but no mappings.
+/// On an overlay, a mapping refers to the file of the lower layer but the lease to that of the
+/// overlay. So the lease detects descriptors but not mappings.
 bool sees_mappings(int fd) {
   struct statfs facts{};
   return ::fstatfs(fd, &facts) == 0 && facts.f_type != OVERLAYFS_SUPER_MAGIC;
@@ -24,8 +24,8 @@ bool sees_mappings(int fd) {
 // NOLINTBEGIN(cppcoreguidelines-pro-type-vararg): fcntl(2) is what it is.
 
 ReadLease::ReadLease(int fd) : fd_(fd) {
-  // A break is announced by a signal, SIGIO unless told otherwise, which would end the process.
-  // SIGURG is ignored by default; and once the lease is there, nobody is to be told.
+  // A lease break sends a signal: by default SIGIO, which would kill the process. SIGURG is ignored
+  // by default. Once the lease is granted, the signal is not needed at all.
   if (::fcntl(fd_, F_SETSIG, SIGURG) != 0) return;
   if (::fcntl(fd_, F_SETLEASE, F_RDLCK) != 0) {
     if (errno == EAGAIN) writers_ = Writers::kSome;
@@ -41,7 +41,7 @@ ReadLease::~ReadLease() {
 }
 
 bool ReadLease::is_held() const {
-  // While a lease is being broken this says what it is to become.
+  // While a lease is being broken, F_GETLEASE returns its future type.
   return has_lease_ && ::fcntl(fd_, F_GETLEASE) == F_RDLCK;
 }
 
@@ -52,8 +52,8 @@ Writers writers_of(int fd) { return ReadLease(fd).writers(); }
 Status refuse_writers(Writers writers, const std::string& object) {
   if (writers != Writers::kSome) return {};
   return fail(ErrorKind::kBusy,
-              "'{}' is open for writing in some process, or mapped so: what is taken from it could "
-              "still change; end that process (fuser finds it) and try again",
+              "'{}' is open for writing, or mapped writable, in another process, so its contents "
+              "could still change; end that process (fuser finds it) and try again",
               object);
 }
 

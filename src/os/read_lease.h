@@ -1,8 +1,8 @@
-// Whether somebody else can still write a file: asked of the kernel by a read lease.
+// Uses a read lease to find out whether another process can still write a file.
 //
-// A read lease (fcntl(2), F_SETLEASE) is granted only while no open file description anywhere can
-// write the file; a shared mapping that can be written keeps the description that it was made with.
-// Modification times say nothing: stores to a mapping change them late, and a VMM may set them.
+// A read lease (fcntl(2), F_SETLEASE) is granted only if no open file description can write the
+// file; a writable shared mapping keeps the description that it was created with. Modification
+// times do not help: stores to a mapping update them late, and a VMM may set them.
 #pragma once
 
 #include <cstdint>
@@ -13,16 +13,16 @@
 namespace lamina::os {
 
 enum class Writers : std::uint8_t {
-  kNone,     ///< nobody could write the file when the lease was granted
-  kSome,     ///< it is open for writing, or mapped so
-  kUnknown,  ///< the file system, or this process' rights, do not tell
+  kNone,     ///< no process could write the file when the lease was granted
+  kSome,     ///< the file is open or mapped for writing
+  kUnknown,  ///< not supported by the file system, or not permitted
 };
 
-/// A lease on an open file, given back at the end of its life. While it is held, whoever opens the
-/// file for writing or truncates it waits, for /proc/sys/fs/lease-break-time seconds at most.
+/// A read lease on an open file, released on destruction. While it is held, a process that opens
+/// the file for writing or truncates it waits up to /proc/sys/fs/lease-break-time seconds.
 class ReadLease {
  public:
-  /// Asks for a lease on `fd`, which must be open for reading only and outlive this. Never waits.
+  /// Requests a lease on `fd`, which must be read-only and outlive this object. Never waits.
   explicit ReadLease(int fd);
   ReadLease(const ReadLease&) = delete;
   ReadLease& operator=(const ReadLease&) = delete;
@@ -30,10 +30,10 @@ class ReadLease {
   ReadLease& operator=(ReadLease&&) = delete;
   ~ReadLease();
 
-  /// As it was when the lease was asked for.
+  /// The state when the lease was requested.
   [[nodiscard]] Writers writers() const { return writers_; }
 
-  /// False when somebody has wanted to write the file since, and may have by now.
+  /// False if a process has since tried to write the file, and may have done so by now.
   [[nodiscard]] bool is_held() const;
 
  private:
@@ -42,10 +42,10 @@ class ReadLease {
   bool has_lease_ = false;
 };
 
-/// The same without keeping the lease: for a file that nobody else can open any more.
+/// The same without keeping the lease, for a file that no other process can open any more.
 Writers writers_of(int fd);
 
-/// kBusy unless `writers` is not kSome: names the file and what to do.
+/// kBusy, with a remedy, if `writers` is kSome.
 Status refuse_writers(Writers writers, const std::string& object);
 
 }  // namespace lamina::os

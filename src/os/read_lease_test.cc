@@ -37,7 +37,7 @@ class ReadLeaseTest : public testing::Test {
   Fd reader_;
 };
 
-TEST_F(ReadLeaseTest, IsNotGrantedWhileSomebodyHasTheFileOpenForWriting) {
+TEST_F(ReadLeaseTest, NotGrantedWhileTheFileIsOpenForWriting) {
   EXPECT_EQ(writers_of(reader_.get()), Writers::kSome);
   const Status refused = refuse_writers(Writers::kSome, path_);
   ASSERT_FALSE(refused);
@@ -45,18 +45,18 @@ TEST_F(ReadLeaseTest, IsNotGrantedWhileSomebodyHasTheFileOpenForWriting) {
   EXPECT_NE(refused.error().message.find(path_), std::string::npos);
 }
 
-TEST_F(ReadLeaseTest, IsNotGrantedWhileSomebodyHasItMapped) {
+TEST_F(ReadLeaseTest, NotGrantedWhileTheFileIsMappedForWriting) {
   void* mapped = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, writer_.get(), 0);
   ASSERT_NE(mapped, MAP_FAILED);
   writer_.reset();
   const Writers writers = writers_of(reader_.get());
   ::munmap(mapped, 4096);
-  // An overlay sees no mappings, and says so.
+  // An overlay cannot detect mappings and reports kUnknown.
   EXPECT_NE(writers, Writers::kNone);
   EXPECT_NE(writers_of(reader_.get()), Writers::kSome);
 }
 
-TEST_F(ReadLeaseTest, IsLostToSomebodyWhoWantsToWriteAndNoSignalEndsTheProcess) {
+TEST_F(ReadLeaseTest, OpenForWritingBreaksTheLeaseWithoutKillingTheProcess) {
   writer_.reset();
   ReadLease lease(reader_.get());
   if (lease.writers() != Writers::kNone) GTEST_SKIP() << "this file system has no leases";
@@ -65,7 +65,7 @@ TEST_F(ReadLeaseTest, IsLostToSomebodyWhoWantsToWriteAndNoSignalEndsTheProcess) 
   EXPECT_FALSE(lease.is_held());
 }
 
-TEST_F(ReadLeaseTest, IsGivenBack) {
+TEST_F(ReadLeaseTest, LeaseIsReleasedOnDestruction) {
   writer_.reset();
   {
     const ReadLease lease(reader_.get());

@@ -29,14 +29,14 @@ SharedMapping::~SharedMapping() {
 
 void SharedMapping::lock(std::size_t offset, std::size_t length) const {
   const auto part = bytes_.subspan(offset, length);
-  // Without the right to lock, what was touched once only leaves memory when it is swapped out.
+  // If locking is not permitted, a page that was touched leaves memory only when it is swapped out.
   static_cast<void>(::madvise(part.data(), part.size(), MADV_POPULATE_WRITE));
   static_cast<void>(::mlock(part.data(), part.size()));
 }
 
-Status reserve(int fd, const FileRange& range, const std::string& object) {
-  while (::fallocate(fd, 0, static_cast<off_t>(range.offset),
-                     static_cast<off_t>(range.size_bytes)) != 0) {
+Status reserve(int fd, const ByteRange& range, const std::string& object) {
+  while (::fallocate(fd, 0, static_cast<off_t>(range.offset), static_cast<off_t>(range.length)) !=
+         0) {
     if (errno != EINTR) return system_failure("fallocate", object, errno);
   }
   return {};

@@ -6,12 +6,13 @@
 #include <string>
 #include <utility>
 
+#include "base/run.h"
 #include "lamina/result.h"
 
 namespace lamina::os {
 
-/// A file mapped for reading and writing, shared with whoever maps it too. What is written survives
-/// the process. Movable; the bytes stay at their address.
+/// A shared read-write mapping of a file. Written data survives the process. Movable; the address
+/// of the bytes does not change.
 class SharedMapping {
  public:
   SharedMapping() = default;
@@ -25,23 +26,18 @@ class SharedMapping {
 
   [[nodiscard]] std::span<std::byte> bytes() const { return bytes_; }
 
-  /// Faults [offset, offset + length) in and locks it in memory, as far as the limits of the
-  /// process (RLIMIT_MEMLOCK) allow.
+  /// Faults in [offset, offset + length) and locks it in memory, as far as RLIMIT_MEMLOCK allows.
   void lock(std::size_t offset, std::size_t length) const;
 
  private:
   std::span<std::byte> bytes_;
 };
 
-struct FileRange {
-  std::uint64_t offset = 0;
-  std::uint64_t size_bytes = 0;
-};
+/// Allocates storage for a range of the file, extending the file if needed. kNoSpace if there is
+/// not enough.
+Status reserve(int fd, const ByteRange& range, const std::string& object);
 
-/// Sets storage aside for a part of the file, which grows to its end: kNoSpace when there is none.
-Status reserve(int fd, const FileRange& range, const std::string& object);
-
-/// Size of the file system that the file is in; 0 when it has no limit of its own.
+/// Size of the file's file system; 0 if it has no limit of its own.
 Result<std::uint64_t> file_system_bytes(int fd, const std::string& object);
 
 }  // namespace lamina::os

@@ -23,11 +23,11 @@
 namespace lamina::os {
 namespace {
 
-/// One call's worth of extents, 56 KiB: a diff of 1 GiB with scattered dirty pages takes eight
-/// calls, and larger arrays are no faster.
+/// Extents per call, 56 KiB: a diff of 1 GiB with scattered dirty pages takes eight calls, and
+/// larger arrays are not faster.
 constexpr std::uint32_t kExtentsPerCall = 1024;
 
-/// The kernel's struct fiemap, whose array at the end has no length in C++.
+/// The kernel's struct fiemap, which ends with a flexible array.
 struct FiemapCall {
   std::uint64_t start = 0;
   std::uint64_t length = 0;
@@ -47,25 +47,25 @@ bool means_no_fiemap(int error) {
          error == EBADR;
 }
 
-/// Adds a run, cut to `size_bytes`, to the runs before it.
-void append(std::vector<DataExtent>& runs, std::uint64_t start, std::uint64_t end,
+/// Appends a range, cut at `size_bytes`, and joins it to the last one if they are adjacent.
+void append(std::vector<ByteRange>& runs, std::uint64_t start, std::uint64_t end,
             std::uint64_t size_bytes) {
   end = std::min(end, size_bytes);
   if (start >= end) return;
-  if (!runs.empty() && runs.back().offset + runs.back().length == start) {
+  if (!runs.empty() && runs.back().end() == start) {
     runs.back().length += end - start;
   } else {
     runs.push_back({start, end - start});
   }
 }
 
-/// What FIEMAP reports: storage that was written, and storage that was only set aside.
+/// The result of FIEMAP: written and preallocated storage.
 struct Layout {
-  std::vector<DataExtent> written;
-  std::vector<DataExtent> preallocated;
+  std::vector<ByteRange> written;
+  std::vector<ByteRange> preallocated;
 };
 
-/// Nothing where the file system has no FIEMAP.
+/// nullopt if the file system does not support FIEMAP.
 Result<std::optional<Layout>> read_layout(int fd, std::uint64_t size_bytes,
                                           const std::string& object) {
   const auto call = std::make_unique<FiemapCall>();
@@ -84,7 +84,7 @@ Result<std::optional<Layout>> read_layout(int fd, std::uint64_t size_bytes,
     for (std::uint32_t i = 0; i < count; ++i) {
       const fiemap_extent& extent = call->extents[i];
       const std::uint64_t end = extent.fe_logical + extent.fe_length;
-      // A file that changes meanwhile must not make this loop for ever.
+      // If the file changes meanwhile, this must not loop forever.
       if (end <= position || end < extent.fe_logical) {
         return fail(ErrorKind::kFailed, "'{}' changed while its extents were read", object);
       }
@@ -98,16 +98,16 @@ Result<std::optional<Layout>> read_layout(int fd, std::uint64_t size_bytes,
   return layout;
 }
 
-/// What SEEK_DATA and SEEK_HOLE report.
-Result<std::vector<DataExtent>> seek_data(int fd, std::uint64_t size_bytes,
-                                          const std::string& object) {
-  std::vector<DataExtent> extents;
+/// The data ranges according to SEEK_DATA and SEEK_HOLE.
+Result<std::vector<ByteRange>> seek_data(int fd, std::uint64_t size_bytes,
+                                         const std::string& object) {
+  std::vector<ByteRange> extents;
   std::uint64_t position = 0;
   while (position < size_bytes) {
     const off_t data = ::lseek(fd, static_cast<off_t>(position), SEEK_DATA);
     if (data < 0) {
       if (errno == ENXIO) break;  // only a hole is left
-      if (errno == EINVAL && position == 0) return std::vector{DataExtent{0, size_bytes}};
+      if (errno == EINVAL && position == 0) return std::vector{ByteRange{0, size_bytes}};
       return system_failure("seek data", object, errno);
     }
     const auto start = static_cast<std::uint64_t>(data);
@@ -115,7 +115,7 @@ Result<std::vector<DataExtent>> seek_data(int fd, std::uint64_t size_bytes,
     const off_t hole = ::lseek(fd, data, SEEK_HOLE);
     if (hole < 0) return system_failure("seek hole", object, errno);
     const std::uint64_t end = std::min(static_cast<std::uint64_t>(hole), size_bytes);
-    // A file that shrinks meanwhile could answer end <= start; that must not loop for ever.
+    // If the file shrinks meanwhile, end <= start is possible and must not loop forever.
     if (end <= start) {
       return fail(ErrorKind::kFailed, "'{}' changed while its holes were read", object);
     }
@@ -125,7 +125,7 @@ Result<std::vector<DataExtent>> seek_data(int fd, std::uint64_t size_bytes,
   return extents;
 }
 
-/// True when the file is on a file system of one of these kinds.
+/// True if the file is on a file system of one of these kinds.
 bool is_on(int fd, std::initializer_list<std::uint32_t> kinds) {
   struct statfs system{};
   if (::fstatfs(fd, &system) != 0) return false;
@@ -133,45 +133,45 @@ bool is_on(int fd, std::initializer_list<std::uint32_t> kinds) {
   return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
 }
 
-/// True for the file systems whose FIEMAP is known to list all data once it is written back. Others
-/// are asked by SEEK_DATA too, which is slower and cannot miss data.
+/// True for file systems whose FIEMAP is known to list all data once it is written back. On others
+/// SEEK_DATA is used too, which is slower but does not miss data.
 bool lists_all_data(int fd) { return is_on(fd, {EXT4_SUPER_MAGIC, kXfsMagic, BTRFS_SUPER_MAGIC}); }
 
-/// What the runs take where storage is given out in pages.
-std::uint64_t storage_of(const std::vector<DataExtent>& runs) {
+/// Storage of the ranges if it is allocated in whole pages.
+std::uint64_t storage_of(const std::vector<ByteRange>& runs) {
   std::uint64_t blocks = 0;
-  for (const DataExtent& run : runs) {
-    blocks += blocks_for(run.offset + run.length) - run.offset / kBlockBytes;
+  for (const ByteRange& run : runs) {
+    blocks += blocks_for(run.end()) - run.offset / kBlockBytes;
   }
   return blocks * kBlockBytes;
 }
 
-/// `runs` without what is in `holes`; both in order.
-std::vector<DataExtent> without(const std::vector<DataExtent>& runs,
-                                const std::vector<DataExtent>& holes) {
-  std::vector<DataExtent> left;
+/// `runs` minus `holes`; both are in order.
+std::vector<ByteRange> without(const std::vector<ByteRange>& runs,
+                               const std::vector<ByteRange>& holes) {
+  std::vector<ByteRange> left;
   auto hole = holes.begin();
-  for (const DataExtent& run : runs) {
+  for (const ByteRange& run : runs) {
     std::uint64_t start = run.offset;
-    const std::uint64_t end = run.offset + run.length;
-    while (hole != holes.end() && hole->offset + hole->length <= start) ++hole;
+    const std::uint64_t end = run.end();
+    while (hole != holes.end() && hole->end() <= start) ++hole;
     for (auto inside = hole; inside != holes.end() && inside->offset < end; ++inside) {
       append(left, start, inside->offset, end);
-      start = std::max(start, inside->offset + inside->length);
+      start = std::max(start, inside->end());
     }
     append(left, start, end, end);
   }
   return left;
 }
 
-/// Storage that was never written reads as zeros. What is cached of it and is not zeros was written
-/// and could not be written back: the file system calls it unwritten for ever, and its written
-/// zeros cannot be told from what nobody wrote.
-Status refuse_lost_writes(int fd, const std::vector<DataExtent>& unwritten,
+/// Storage that was never written reads as zeros. If cached pages of it are not zero, they were
+/// written but could not be written back. The file system reports such storage as unwritten
+/// forever, so zeros that were written cannot be distinguished from it.
+Status refuse_lost_writes(int fd, const std::vector<ByteRange>& unwritten,
                           const std::string& object) {
   constexpr std::uint64_t kBufferBytes = std::uint64_t{256} << 10;
   std::vector<std::byte> buffer(kBufferBytes);
-  for (const DataExtent& extent : unwritten) {
+  for (const ByteRange& extent : unwritten) {
     for (std::uint64_t done = 0; done < extent.length;) {
       const auto part = std::span(buffer).first(std::min(kBufferBytes, extent.length - done));
       LAMINA_ASSIGN_OR_RETURN(const std::size_t count,
@@ -181,8 +181,8 @@ Status refuse_lost_writes(int fd, const std::vector<DataExtent>& unwritten,
       if (std::any_of(read.begin(), read.end(),
                       [](std::byte value) { return value != std::byte{0}; })) {
         return fail(ErrorKind::kFailed,
-                    "'{}' has data that could not be written to the disk: it is only cached, and a "
-                    "part of it may be lost; let the VM's memory be written anew",
+                    "'{}' has cached data that could not be written to the disk, so part of it may "
+                    "be lost; have the VMM write the memory again",
                     object);
       }
       done += count;
@@ -198,19 +198,19 @@ Result<FileMap> map_file(int fd, std::uint64_t size_bytes, const std::string& ob
   LAMINA_ASSIGN_OR_RETURN(std::optional<Layout> layout, read_layout(fd, size_bytes, object));
   if (!layout) {
     LAMINA_ASSIGN_OR_RETURN(map.written, seek_data(fd, size_bytes, object));
-    map.knows_preallocated = is_on(fd, {TMPFS_MAGIC});
-    if (map.knows_preallocated) {
+    map.preallocated_is_known = is_on(fd, {TMPFS_MAGIC});
+    if (map.preallocated_is_known) {
       LAMINA_ASSIGN_OR_RETURN(const FileFacts facts, facts_of(fd, object));
       map.has_preallocated = facts.allocated_bytes > storage_of(map.written);
     }
     return map;
   }
-  map.tells_preallocated = true;
-  map.knows_preallocated = true;
+  map.distinguishes_preallocated = true;
+  map.preallocated_is_known = true;
   map.has_preallocated = !layout->preallocated.empty();
   if (map.has_preallocated) {
-    // SEEK_DATA reports as much of it as is cached: only that is read.
-    LAMINA_ASSIGN_OR_RETURN(const std::vector<DataExtent> readable,
+    // SEEK_DATA reports the cached part of it; only that is read.
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> readable,
                             seek_data(fd, size_bytes, object));
     LAMINA_RETURN_IF_ERROR(
         refuse_lost_writes(fd, without(readable, without(readable, layout->preallocated)), object));
@@ -219,13 +219,13 @@ Result<FileMap> map_file(int fd, std::uint64_t size_bytes, const std::string& ob
     map.written = std::move(layout->written);
     return map;
   }
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<DataExtent> data, seek_data(fd, size_bytes, object));
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> data, seek_data(fd, size_bytes, object));
   map.written = without(data, layout->preallocated);
   return map;
 }
 
-Result<std::vector<DataExtent>> data_extents(int fd, std::uint64_t size_bytes,
-                                             const std::string& object) {
+Result<std::vector<ByteRange>> written_ranges(int fd, std::uint64_t size_bytes,
+                                              const std::string& object) {
   LAMINA_ASSIGN_OR_RETURN(FileMap map, map_file(fd, size_bytes, object));
   return std::move(map.written);
 }
@@ -233,8 +233,8 @@ Result<std::vector<DataExtent>> data_extents(int fd, std::uint64_t size_bytes,
 Result<bool> is_stored(int fd, std::uint64_t offset, std::uint64_t end, const std::string& object) {
   const off_t hole = ::lseek(fd, static_cast<off_t>(offset), SEEK_HOLE);
   if (hole >= 0) return static_cast<std::uint64_t>(hole) >= end;
-  if (errno == EINVAL) return true;  // a file system that knows no holes
-  if (errno == ENXIO) return false;  // the file ends before
+  if (errno == EINVAL) return true;  // the file system does not support holes
+  if (errno == ENXIO) return false;  // the file ends before `offset`
   return system_failure("seek hole", object, errno);
 }
 

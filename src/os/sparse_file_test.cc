@@ -40,8 +40,8 @@ class SparseFileTest : public testing::Test {
 };
 
 // More runs than one call of FIEMAP returns, none of them synced.
-TEST_F(SparseFileTest, EachWrittenBlockIsFoundAndNoOther) {
-  std::vector<DataExtent> expected;
+TEST_F(SparseFileTest, ExactlyTheWrittenBlocksAreFound) {
+  std::vector<ByteRange> expected;
   for (std::uint64_t block = 1; block < kBlocks; block += 2) {
     write(block);
     expected.push_back({block * kBlockBytes, kBlockBytes});
@@ -52,15 +52,15 @@ TEST_F(SparseFileTest, EachWrittenBlockIsFoundAndNoOther) {
   EXPECT_FALSE(map->has_preallocated);
 }
 
-TEST_F(SparseFileTest, WhatLiesBehindTheSizeIsLeftOut) {
+TEST_F(SparseFileTest, DataPastTheSizeIsIgnored) {
   write(3);
   write(4);
   const auto map = map_file(fd_.get(), 4 * kBlockBytes + 100, "file");
   ASSERT_TRUE(map) << map.error().message;
-  EXPECT_EQ(map->written, (std::vector<DataExtent>{{3 * kBlockBytes, kBlockBytes + 100}}));
+  EXPECT_EQ(map->written, (std::vector<ByteRange>{{3 * kBlockBytes, kBlockBytes + 100}}));
 }
 
-TEST_F(SparseFileTest, PreallocatedStorageThatWasReadIsAHole) {
+TEST_F(SparseFileTest, PreallocatedStorageIsAHoleAfterARead) {
   if (::fallocate(fd_.get(), 0, 0, kBlocks * kBlockBytes) != 0) {
     GTEST_SKIP() << "this file system cannot preallocate";
   }
@@ -74,18 +74,19 @@ TEST_F(SparseFileTest, PreallocatedStorageThatWasReadIsAHole) {
   ASSERT_TRUE(read_at(fd_.get(), all, 0, "file"));
   const auto map = map_file(fd_.get(), kBlocks * kBlockBytes, "file");
   ASSERT_TRUE(map) << map.error().message;
-  if (!map->tells_preallocated) GTEST_SKIP() << "this file system does not tell";
+  if (!map->distinguishes_preallocated)
+    GTEST_SKIP() << "this file system does not distinguish preallocated storage";
   EXPECT_TRUE(map->has_preallocated);
   std::vector<bool> found(kBlocks);
-  for (const DataExtent& run : map->written) {
-    for (std::uint64_t at = run.offset; at < run.offset + run.length; at += kBlockBytes) {
+  for (const ByteRange& run : map->written) {
+    for (std::uint64_t at = run.offset; at < run.end(); at += kBlockBytes) {
       found[at / kBlockBytes] = true;
     }
   }
   EXPECT_EQ(found, is_written);
 }
 
-TEST(HoleProbe, HoldsForFilesOfItsDirectoryAndNotForThoseOfAnotherFileSystem) {
+TEST(HoleProbe, AppliesOnlyToFilesOnTheSameFileSystem) {
   const std::string directory = fs::temp_directory_path().string();
   const Fd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   const auto probe = probe_holes(fd.get(), kBlocks * kBlockBytes, directory);
@@ -93,12 +94,12 @@ TEST(HoleProbe, HoldsForFilesOfItsDirectoryAndNotForThoseOfAnotherFileSystem) {
   EXPECT_TRUE(probe->is_exact) << probe->explanation;
   FileFacts facts = probe->probed;
   facts.inode += 1;
-  EXPECT_TRUE(probe->holds_for(facts));
+  EXPECT_TRUE(probe->applies_to(facts));
   facts.device += 1;
-  EXPECT_FALSE(probe->holds_for(facts));
+  EXPECT_FALSE(probe->applies_to(facts));
   facts = probe->probed;
   facts.mount += 1;
-  EXPECT_FALSE(probe->holds_for(facts));
+  EXPECT_FALSE(probe->applies_to(facts));
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ namespace {
 constexpr const char* kNull = "/dev/null";
 constexpr int kExtra = 3;
 
-/// What a service manager tells the process that it has started, and nobody else.
+/// Variables that a service manager sets for the process that it starts.
 constexpr std::array<std::string_view, 6> kManagerVariables = {
     "NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=",
     "LISTEN_FDS=",    "LISTEN_PID=",    "LISTEN_FDNAMES="};
@@ -42,7 +42,7 @@ std::vector<std::string> environment_with(
   for (const auto& [name, value] : variables) settings.push_back(name + "=" + value);
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text = *entry;
-    // A shell takes the last of two.
+    // Of duplicates, a shell uses the last.
     const bool is_replaced =
         std::any_of(variables.begin(), variables.end(),
                     [&](const auto& variable) { return text.starts_with(variable.first + "="); });
@@ -55,7 +55,7 @@ std::vector<std::string> environment_with(
   return settings;
 }
 
-/// As execve(2) wants it. `texts` must outlive it.
+/// The array for execve(2). `texts` must outlive it.
 std::vector<char*> pointers_to(std::vector<std::string>& texts) {
   std::vector<char*> pointers;
   pointers.reserve(texts.size() + 1);
@@ -66,8 +66,8 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
 
 bool is_open(int fd) { return fd >= 0 && ::fcntl(fd, F_GETFD) >= 0; }
 
-/// A copy of `fd` with a number that no redirection of a child overwrites; /dev/null for one that
-/// is not open.
+/// Duplicates `fd` to a number that no redirection of a child overwrites; /dev/null if `fd` is not
+/// open.
 Result<Fd> out_of_the_way(int fd) {
   constexpr int kFirst = 10;
   Fd null;
@@ -104,7 +104,7 @@ std::unexpected<Error> not_started(const std::string& program, int error) {
   return std::unexpected(std::move(failed));
 }
 
-/// posix_spawn(3)'s settings, which must be destroyed.
+/// Owns the attributes and file actions of posix_spawn(3).
 class SpawnSettings {
  public:
   SpawnSettings() {
@@ -128,8 +128,8 @@ class SpawnSettings {
   posix_spawnattr_t attributes_{};
 };
 
-// From here to the exec(2) of a detached process: only what is safe between fork(2) and exec(2) of
-// a process with threads. Nothing is allocated.
+// The following functions run between fork(2) and exec(2) of a process with threads: they are
+// async-signal-safe and do not allocate.
 
 void take_default_actions() {
   struct sigaction action{};
@@ -148,7 +148,7 @@ void lift_limit(decltype(RLIMIT_CPU) resource) {
   static_cast<void>(::setrlimit(resource, &limit));
 }
 
-/// What makes a process be killed first when memory is short was meant for the starter.
+/// A positive oom_score_adj was meant for the parent only.
 void take_normal_oom_score() {
   constexpr const char* kPath = "/proc/self/oom_score_adj";
   const int fd = ::open(kPath, O_RDWR | O_CLOEXEC);
@@ -160,7 +160,7 @@ void take_normal_oom_score() {
   ::close(fd);
 }
 
-/// What cannot be set is left as it is: a service that is slow is better than none.
+/// Errors are ignored: a slow service is better than none.
 void take_normal_priority() {
   const sched_param normal{};
   if (::sched_getscheduler(0) != SCHED_OTHER) {
@@ -177,7 +177,7 @@ struct Prepared {
   char* const* environment;
   int output;
   int errors;
-  int failure;  ///< where errno goes when the program does not start
+  int failure;  ///< pipe that receives errno if the program does not start
 };
 
 [[noreturn]] void become(const Prepared& prepared) {
@@ -205,10 +205,10 @@ struct Prepared {
   ::_exit(127);
 }
 
-/// Between the starter and the service: tells the service's pid, and keeps its number from going to
-/// another process until the starter has a pidfd.
+/// The process between the starter and the service. It sends the service's pid to the starter and,
+/// by not reaping the service, keeps the pid from being reused until the starter has a pidfd.
 [[noreturn]] void be_go_between(const Prepared& prepared, int starter) {
-  // Inherited, to ignore it would let a service that ends at once be gone before it is looked at.
+  // If SIGCHLD were ignored, the kernel would reap a service that ends at once.
   struct sigaction action{};
   action.sa_handler = SIG_DFL;
   static_cast<void>(::sigaction(SIGCHLD, &action, nullptr));
@@ -224,7 +224,8 @@ struct Prepared {
   ::_exit(0);
 }
 
-/// All signals of this thread are blocked while this exists: no handler runs in a child.
+/// Blocks all signals of this thread for the lifetime of this object, so that no handler runs in a
+/// forked child.
 class BlockedSignals {
  public:
   BlockedSignals() {
@@ -242,7 +243,7 @@ class BlockedSignals {
   sigset_t before_{};
 };
 
-/// 0 at the end of the pipe: the program runs.
+/// The errno from the pipe; 0 at its end, which means that the program runs.
 int error_from(int pipe) {
   int error = 0;
   while (::read(pipe, &error, sizeof(error)) < 0 && errno == EINTR) {
@@ -322,10 +323,10 @@ Result<DetachedProcess> spawn_detached(const SpawnRequest& request) {
   DetachedProcess started;
   const ssize_t count = ::recv(ours.get(), &started.pid, sizeof(started.pid), 0);
   const int error = error_from(failure.get());
-  Result<Fd> pidfd = fail(ErrorKind::kFailed, "start '{}': no process was made", program);
+  Result<Fd> pidfd = fail(ErrorKind::kFailed, "start '{}': no process was created", program);
   if (count == sizeof(started.pid) && started.pid > 0) pidfd = open_process(started.pid);
   ours.reset();
-  // Another thread of this process may have waited for it, or nobody needs to.
+  // Fails with ECHILD if another thread has reaped it, or if SIGCHLD is ignored.
   while (::waitpid(go_between, nullptr, 0) < 0 && errno == EINTR) {
   }
   if (error != 0) return not_started(program, error);

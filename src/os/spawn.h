@@ -1,7 +1,7 @@
-// Starting programs. What they begin with does not depend on what this process has inherited or
-// changed for itself: every signal has its default action and none is blocked, and no descriptor is
-// open but 0, 1 and 2. This process may be a program that embeds the library: nothing of it is
-// changed, and neither its action for SIGCHLD nor a thread of it that waits for any child matters.
+// Starting programs. Their initial state does not depend on that of this process: all signals have
+// their default action and are unblocked, and only descriptors 0, 1 and 2 are open. This process
+// may be a program that embeds the library: its state is not changed, and its SIGCHLD action and
+// threads that wait for any child do not interfere.
 #pragma once
 
 #include <sys/types.h>
@@ -17,18 +17,18 @@ namespace lamina::os {
 
 /// A program to start.
 struct SpawnRequest {
-  std::vector<std::string> words;  ///< program (looked for in $PATH) and arguments
-  /// Added to the environment, in place of variables of the same names.
+  std::vector<std::string> words;  ///< program (searched in $PATH) and arguments
+  /// Added to the environment; they replace variables of the same name.
   std::vector<std::pair<std::string, std::string>> variables;
-  int output = -1;  ///< becomes its standard output; not open: /dev/null
-  int errors = -1;  ///< becomes its standard error; not open: /dev/null
-  int extra = -1;   ///< becomes its descriptor 3; -1: none
+  int output = -1;  ///< becomes standard output; /dev/null if not open
+  int errors = -1;  ///< becomes standard error; /dev/null if not open
+  int extra = -1;   ///< becomes descriptor 3; -1: none
 };
 
-/// Starts a child in a process group of its own. It keeps this process' standard input (/dev/null
-/// when that is closed), working directory, umask, limits and priority. The caller reaps it. Waits
-/// until the program runs; an error when it cannot. A missing program is kFailed: kNotFound is for
-/// objects that the caller asked for.
+/// Starts a child in its own process group. It inherits standard input (/dev/null if closed),
+/// working directory, umask, limits and priority. The caller reaps it. Waits until the program
+/// runs; fails if it cannot be run. A missing program is kFailed, because kNotFound is for objects
+/// that the caller asked for.
 Result<pid_t> spawn_child(const SpawnRequest& request);
 
 /// A process that is not a child of this one.
@@ -37,13 +37,13 @@ struct DetachedProcess {
   Fd pidfd;
 };
 
-/// Starts a service that outlives this process: not its child, in a session of its own, with
-/// /dev/null as standard input. It begins as a service manager would start it, whatever this
-/// process is: umask 0077, a nice value of at most 0 and the normal scheduling and I/O class where
-/// that may be set, an oom_score_adj of at most 0, no limits of processor time, file size and
-/// address space (else the hard limits), and without the variables of a service manager that are
-/// meant for this process. The working directory stays, because arguments may be relative to it:
-/// the service leaves it. CPU affinity, control groups and namespaces stay too.
+/// Starts a service that outlives this process: it is not a child, has its own session, and
+/// /dev/null as standard input. It starts in the state that a service manager would provide: umask
+/// 0077; a nice value of at most 0 and the normal scheduling and I/O class, if permitted; an
+/// oom_score_adj of at most 0; no limits on CPU time, file size and address space (or the hard
+/// limits); and without the variables that a service manager set for this process. It inherits the
+/// working directory, because arguments may be relative to it, and should change it. It also
+/// inherits CPU affinity, control groups and namespaces.
 Result<DetachedProcess> spawn_detached(const SpawnRequest& request);
 
 }  // namespace lamina::os

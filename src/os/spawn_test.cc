@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::chrono::minutes kLong{1};
 
-/// What the shell program says on its standard output, started in a thread whose nice value is 10.
+/// The output of a shell program that was started from a thread with nice value 10.
 std::string said_by_detached(const std::string& program) {
   std::array<int, 2> ends{};
   EXPECT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
@@ -45,7 +45,7 @@ std::string said_by_detached(const std::string& program) {
   return said;
 }
 
-TEST(SpawnTest, ADetachedProcessBeginsAsAServiceManagerWouldStartIt) {
+TEST(SpawnTest, DetachedProcessStartsInACleanState) {
   ::setenv("WATCHDOG_USEC", "1000", 1);   // NOLINT(concurrency-mt-unsafe): no other thread
   const int open = ::dup(STDERR_FILENO);  // not closed on exec
   EXPECT_EQ(said_by_detached("umask; nice; echo $GIVEN $WATCHDOG_USEC; ulimit -f; "
@@ -56,7 +56,7 @@ TEST(SpawnTest, ADetachedProcessBeginsAsAServiceManagerWouldStartIt) {
   ::unsetenv("WATCHDOG_USEC");  // NOLINT(concurrency-mt-unsafe): as above
 }
 
-TEST(SpawnTest, WhoStartsADetachedProcessMayIgnoreItsChildren) {
+TEST(SpawnTest, DetachedSpawnWorksWhileSigchldIsIgnored) {
   struct sigaction ignore{};
   struct sigaction before{};
   ignore.sa_handler = SIG_IGN;
@@ -66,7 +66,7 @@ TEST(SpawnTest, WhoStartsADetachedProcessMayIgnoreItsChildren) {
   ::sigaction(SIGCHLD, &before, nullptr);
 }
 
-TEST(SpawnTest, AMissingProgramIsAFailureAndNotAMissingObject) {
+TEST(SpawnTest, MissingProgramIsFailedNotNotFound) {
   SpawnRequest request;
   request.words = {"/nowhere/lamina", "serve"};
   const auto detached = spawn_detached(request);

@@ -10,8 +10,8 @@
 
 namespace lamina::os {
 
-/// A thread that runs `body`; kFailed when there cannot be another one (limits, memory). `what`
-/// says what it is for. The body contains its exceptions itself.
+/// Starts a thread that runs `body`, which must not throw. kFailed if no thread can be started
+/// (limits, memory). `what` names its purpose in errors.
 template <typename Body>
 Result<std::thread> start_thread(std::string_view what, Body body) {
   return contain(what, [&]() -> Result<std::thread> { return std::thread(std::move(body)); });

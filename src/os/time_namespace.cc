@@ -5,15 +5,14 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "os/clock.h"
 #include "os/proc_file.h"
 
 namespace lamina::os {
 namespace {
 
-// The number of the time namespace that the kernel begins with (PROC_TIME_INIT_INO of
-// include/linux/proc_ns.h).
+// The number of the initial time namespace (PROC_TIME_INIT_INO of include/linux/proc_ns.h).
 constexpr std::uint64_t kInitialTimeNamespace = 0xEFFFFFFA;
-constexpr std::int64_t kNanosecondsPerSecond = 1'000'000'000;
 
 }  // namespace
 
@@ -25,18 +24,18 @@ std::optional<std::uint64_t> namespace_number(const std::string& path) {
 
 Result<std::int64_t> boot_time_offset_ns() {
   const auto ours = namespace_number("/proc/self/ns/time");
-  // A kernel without time namespaces, or the first of them.
+  // No time namespaces, or the initial one.
   if (!ours || *ours == kInitialTimeNamespace) return 0;
   const auto text = read_proc_file("/proc/self/timens_offsets");
-  // What the file has is what children get.
+  // The file describes the namespace of future children.
   if (!text || ours != namespace_number("/proc/self/ns/time_for_children")) {
-    return fail(ErrorKind::kFailed, "the time namespace of this process cannot be told");
+    return fail(ErrorKind::kFailed, "the time namespace of this process cannot be determined");
   }
   std::string_view numbers = proc_value(*text, "boottime");
   const auto seconds = take_number(numbers);
   const auto nanoseconds = take_number(numbers);
   if (!seconds || !nanoseconds) {
-    return fail(ErrorKind::kFailed, "'/proc/self/timens_offsets' has no offset of the boot time");
+    return fail(ErrorKind::kFailed, "'/proc/self/timens_offsets' has no boottime offset");
   }
   return *seconds * kNanosecondsPerSecond + *nanoseconds;
 }

@@ -1,4 +1,4 @@
-// Times since boot, which time namespaces shift.
+// Time since boot, which time namespaces shift.
 #pragma once
 
 #include <cstdint>
@@ -9,12 +9,11 @@
 
 namespace lamina::os {
 
-/// The number of the namespace that `path` (/proc/PID/ns/NAME) leads to; nothing when it may not be
-/// looked at.
+/// The number of the namespace behind `path` (/proc/PID/ns/NAME); nullopt if it cannot be read.
 std::optional<std::uint64_t> namespace_number(const std::string& path);
 
-/// What this process' time namespace adds to times since boot, in nanoseconds (time_namespaces(7)).
-/// kFailed when it cannot be told.
+/// Nanoseconds that this process' time namespace adds to the time since boot (time_namespaces(7)).
+/// kFailed if unknown.
 Result<std::int64_t> boot_time_offset_ns();
 
 }  // namespace lamina::os

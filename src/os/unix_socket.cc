@@ -27,15 +27,15 @@ namespace {
 constexpr int kBacklog = 128;
 constexpr std::size_t kMaxMessageFds = 16;
 
-/// An address as bind(2) and connect(2) take it.
+/// An address for bind(2) and connect(2).
 struct Address {
   sockaddr_un socket{};
-  Fd parent;  ///< what a shortened path goes through
+  Fd parent;  ///< directory that a shortened path goes through
 
   [[nodiscard]] const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&socket); }
 };
 
-/// A path that is too long for an address is reached through its directory, opened.
+/// A path that is too long for an address goes through a descriptor of its directory.
 Result<Address> address_of(const std::string& path) {
   Address address;
   address.socket.sun_family = AF_UNIX;
@@ -49,7 +49,7 @@ Result<Address> address_of(const std::string& path) {
   }
   if (shorter.empty() || shorter.size() > kMaxBytes) {
     return fail(ErrorKind::kUsage,
-                "'{}' cannot be the path of a socket: its name may have 1 to about {} bytes", path,
+                "'{}' cannot be the path of a socket: its name must have 1 to about {} bytes", path,
                 kMaxBytes - std::string_view("/proc/self/fd/1048576/").size());
   }
   std::memcpy(static_cast<char*>(address.socket.sun_path), shorter.data(), shorter.size());
@@ -62,7 +62,8 @@ Result<Fd> make_socket(int type) {
   return fd;
 }
 
-/// `option` is SO_SNDTIMEO or SO_RCVTIMEO; at least a millisecond is set: zero is for ever.
+/// `option` is SO_SNDTIMEO or SO_RCVTIMEO. The timeout is at least a millisecond: zero means
+/// forever.
 Status limit_waiting(int socket, int option, std::chrono::milliseconds wait) {
   constexpr std::int64_t kMsPerSecond = 1000;
   const std::int64_t wait_ms = std::max<std::int64_t>(wait.count(), 1);
@@ -88,15 +89,14 @@ Status set_group(int socket_file, const std::string& path, const std::string& gr
   return {};
 }
 
-/// Mode and group of the socket that was just bound. Its directory may be another user's, who can
-/// have put something else in its place.
+/// Sets mode and group of the socket that was just bound. If another user owns its directory, that
+/// user may have replaced it.
 Status set_access(const std::string& path, const SocketAccess& access) {
   LAMINA_ASSIGN_OR_RETURN(const Fd file, open_at(AT_FDCWD, path, O_PATH | O_NOFOLLOW, path));
   struct stat status{};
   if (::fstat(file.get(), &status) != 0) return system_failure("fstat", path, errno);
   if (!S_ISSOCK(status.st_mode) || status.st_uid != ::geteuid() || status.st_nlink != 1) {
-    return fail(ErrorKind::kFailed, "something else has come to the place of the socket '{}'",
-                path);
+    return fail(ErrorKind::kFailed, "the socket '{}' was replaced while it was set up", path);
   }
   const std::string by_descriptor = fmt::format("/proc/self/fd/{}", file.get());
   if ((status.st_mode & 07777U) != access.mode &&
@@ -107,7 +107,7 @@ Status set_access(const std::string& path, const SocketAccess& access) {
   return set_group(file.get(), path, access.group);
 }
 
-/// Mode and group are set before listen(): whoever connects earlier is refused.
+/// Sets mode and group before listen(2), so that earlier connections are refused.
 Status bind_at(int socket, const std::string& path, const SocketAccess& access) {
   LAMINA_ASSIGN_OR_RETURN(const Address address, address_of(path));
   if (::bind(socket, address.get(), sizeof(address.socket)) != 0) {
@@ -122,7 +122,7 @@ Status bind_at(int socket, const std::string& path, const SocketAccess& access) 
   return set;
 }
 
-/// Locks a directory, unless somebody else keeps it locked for long.
+/// Locks a directory; gives up if it is locked elsewhere for long.
 void wait_a_while_for_lock(int directory, const std::string& path) {
   constexpr int kAttempts = 100;
   constexpr int kPauseMs = 10;
@@ -133,19 +133,19 @@ void wait_a_while_for_lock(int directory, const std::string& path) {
   }
 }
 
-/// Removes a socket that may be replaced.
+/// Removes an existing socket if it may be replaced.
 Status clear_path(const std::string& path, ReplaceSocket replace) {
   struct stat status{};
   if (::lstat(path.c_str(), &status) != 0) return {};
   if (!S_ISSOCK(status.st_mode)) {
-    return fail(ErrorKind::kFailed, "'{}' exists and is no socket; choose another path", path);
+    return fail(ErrorKind::kFailed, "'{}' exists and is not a socket; choose another path", path);
   }
   if (replace == ReplaceSocket::kIfDead) {
-    // One that accepts nobody, with a full backlog, listens too.
+    // A process whose backlog is full listens too.
     constexpr std::chrono::seconds kLongest{1};
     const auto connection = connect_to(path, kLongest);
     if (connection || connection.error().kind == ErrorKind::kBusy) {
-      return fail(ErrorKind::kBusy, "another process listens at '{}'; choose another path", path);
+      return fail(ErrorKind::kBusy, "another process listens on '{}'; choose another path", path);
     }
   }
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return system_failure("unlink", path, errno);
@@ -156,8 +156,8 @@ Status clear_path(const std::string& path, ReplaceSocket replace) {
 
 Result<Fd> listen_at(const std::string& path, const SocketAccess& access) {
   LAMINA_RETURN_IF_ERROR(address_of(path));
-  // Two that start at once must not take each other's new socket for one that nobody listens at.
-  // (A directory that cannot be opened is reported by bind().)
+  // Two processes that start at once must not replace each other's new socket before it listens.
+  // (If the directory cannot be opened, bind() reports it.)
   const std::string parent = parent_of(path);
   const auto directory = open_at(AT_FDCWD, parent, O_RDONLY | O_DIRECTORY, parent);
   if (directory) wait_a_while_for_lock(directory->get(), parent);
@@ -170,12 +170,12 @@ Result<Fd> listen_at(const std::string& path, const SocketAccess& access) {
 Result<Fd> connect_to(const std::string& path, std::optional<std::chrono::milliseconds> wait) {
   LAMINA_ASSIGN_OR_RETURN(const Address address, address_of(path));
   LAMINA_ASSIGN_OR_RETURN(Fd fd, make_socket(SOCK_STREAM));
-  // connect(2) fails with EAGAIN then.
+  // connect(2) fails with EAGAIN on timeout.
   if (wait) LAMINA_RETURN_IF_ERROR(limit_waiting(fd.get(), SO_SNDTIMEO, *wait));
   while (::connect(fd.get(), address.get(), sizeof(address.socket)) != 0) {
     if (errno == EINTR) continue;
     if (errno == ECONNREFUSED) {
-      return fail(ErrorKind::kNotFound, "nobody listens at '{}'", path);
+      return fail(ErrorKind::kNotFound, "no process listens on '{}'", path);
     }
     return system_failure("connect", path, errno);
   }
@@ -206,7 +206,7 @@ Result<std::pair<Fd, Fd>> message_socket_pair() {
 
 Status send_message(int socket, std::span<const std::byte> message, std::span<const int> fds,
                     WhenFull when_full) {
-  // sendmsg(2) only reads what its vector points to.
+  // sendmsg(2) does not write to the buffer.
   // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast)
   iovec vector{const_cast<std::byte*>(message.data()), message.size()};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxMessageFds * sizeof(int))> control{};
@@ -231,7 +231,7 @@ Status send_message(int socket, std::span<const std::byte> message, std::span<co
 
 namespace {
 
-/// Calls `use` with each descriptor that a message brought.
+/// Calls `use` with each descriptor of a message.
 template <typename Use>
 void for_each_descriptor(msghdr& message, Use use) {
   for (cmsghdr* one = CMSG_FIRSTHDR(&message); one != nullptr; one = CMSG_NXTHDR(&message, one)) {

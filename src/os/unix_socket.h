@@ -1,5 +1,5 @@
-// Unix sockets at paths. A path may be longer than an address holds (107 bytes): then it is reached
-// through its directory, opened, which needs /proc.
+// Unix sockets. A path may be longer than a socket address (107 bytes): then it is reached through
+// a descriptor of its directory, which needs /proc.
 #pragma once
 
 #include <sys/socket.h>
@@ -17,56 +17,55 @@
 
 namespace lamina::os {
 
-/// What a new socket may take the place of.
+/// When a new socket may replace one that already exists at its path.
 enum class ReplaceSocket : std::uint8_t {
-  kIfDead,  ///< a socket at which no process listens any more
-  kAlways,  ///< any socket: the caller knows that a process which listens there is ending
+  kIfDead,  ///< if no process listens on it
+  kAlways,  ///< the caller knows that the process that listens on it is about to end
 };
 
-/// How a socket at a path is made.
+/// How listen_at() creates a socket.
 struct SocketAccess {
   std::uint32_t mode = 0600;
-  std::string group;  ///< empty: left alone
+  std::string group;  ///< empty: not changed
   ReplaceSocket replace = ReplaceSocket::kIfDead;
 };
 
-/// A listening, non-blocking stream socket at `path`, with its mode and group set before anybody
-/// can connect. A socket that may be replaced is; kBusy when somebody listens at one that may not;
-/// anything else at the path is kFailed.
+/// Creates a non-blocking listening stream socket at `path` and sets its mode and group before a
+/// client can connect. Replaces an existing socket if `access.replace` permits; kBusy if a process
+/// listens on it, kFailed if the path exists and is not a socket.
 Result<Fd> listen_at(const std::string& path, const SocketAccess& access);
 
-/// Connects to a listening socket, whatever the length of its path. kNotFound when there is none.
-/// While it accepts nobody (its backlog is full) this waits: for ever, or for `wait` and then fails
-/// with kBusy.
+/// Connects to a socket at a path of any length. kNotFound if no process listens there. While the
+/// backlog is full, waits without limit, or for `wait` and then fails with kBusy.
 Result<Fd> connect_to(const std::string& path,
                       std::optional<std::chrono::milliseconds> wait = std::nullopt);
 
-/// recv(2) fails with EAGAIN (kBusy) after `wait`.
+/// Sets SO_RCVTIMEO: recv(2) then fails with EAGAIN (kBusy) after `wait`.
 Status limit_receiving(int socket, std::chrono::milliseconds wait);
 
-/// The next connection, non-blocking; nothing when none waits.
+/// The next connection, non-blocking; nullopt if none is pending.
 Result<std::optional<Fd>> accept_connection(int listening, const std::string& path);
 
-/// Two connected sockets that keep messages apart (SOCK_SEQPACKET), non-blocking on neither side.
+/// Two connected blocking sockets that preserve message boundaries (SOCK_SEQPACKET).
 Result<std::pair<Fd, Fd>> message_socket_pair();
 
 enum class WhenFull : std::uint8_t { kWait, kFail };
 
-/// Sends one message with descriptors. kFailed when the other end is closed, kBusy when it has not
-/// read what was sent before and `when_full` is kFail.
+/// Sends one message with descriptors. kFailed if the other end is closed, kBusy if the socket
+/// buffer is full and `when_full` is kFail.
 Status send_message(int socket, std::span<const std::byte> message, std::span<const int> fds,
                     WhenFull when_full);
 
-/// Every descriptor that came with a message (SCM_RIGHTS).
+/// The descriptors received with a message (SCM_RIGHTS).
 std::vector<Fd> take_descriptors(msghdr& message);
 
-/// A received message; empty when the other end is closed.
+/// A received message; empty if the other end is closed.
 struct Message {
   std::vector<std::byte> bytes;
   std::vector<Fd> fds;
 };
 
-/// Receives one message of at most `max_bytes`, waiting for it.
+/// Waits for and receives one message of at most `max_bytes`.
 Result<Message> receive_message(int socket, std::size_t max_bytes);
 
 }  // namespace lamina::os

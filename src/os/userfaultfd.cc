@@ -17,8 +17,8 @@
 namespace lamina::os {
 namespace {
 
-/// What the kernel said about a fill: the ioctl's error, and the bytes done or the negated error
-/// that it left in the argument.
+/// Interprets the result of a fill: the ioctl's error, and the bytes done or the negated error in
+/// its argument.
 FillResult outcome_of(int error_number, std::int64_t done) {
   FillResult result;
   if (error_number == 0) {
@@ -32,8 +32,8 @@ FillResult outcome_of(int error_number, std::int64_t done) {
       result.outcome = FillOutcome::kPresent;
       break;
     case EAGAIN:
-      // With bytes done the kernel stopped at a page that is there (or at an event: the next call
-      // tells); with none an event is unread.
+      // With bytes done, the kernel stopped at a present page (or at an event: the next call shows
+      // it). With none, an event is unread.
       result.outcome = done > 0 ? FillOutcome::kPresent : FillOutcome::kUnreadEvent;
       break;
     case ENOENT:
@@ -87,8 +87,8 @@ Status uffd_unregister(int fd, std::uint64_t address, std::uint64_t length) {
   while (::ioctl(fd, UFFDIO_UNREGISTER, &range) != 0) {
     if (errno != EINTR) return system_failure("unregister", "userfaultfd", errno);
   }
-  // The kernel wakes the range's waiters before it takes the range away, and a fault needs no more
-  // than the lock of its mapping (Linux 6.4): who faults between the two waits for good.
+  // The kernel wakes the range's waiters before it unregisters the range, and a fault takes only
+  // the lock of its mapping (Linux 6.4): a thread that faults in between would wait forever.
   return uffd_wake(fd, address, length);
 }
 
@@ -118,9 +118,9 @@ bool names_userfaultfd(int directory, const char* link) {
 }
 
 Result<std::size_t> uffd_read(int fd, std::span<uffd_msg> slots) {
-  // The flags of an open file are shared: the peer could take O_NONBLOCK away at any moment, and a
-  // plain read would wait for it. Before Linux 6.10 there is no other; then poll(2) tells whether
-  // it was taken away.
+  // The flags of an open file are shared: the peer could clear O_NONBLOCK at any time, and a plain
+  // read would block. Before Linux 6.10 RWF_NOWAIT is not supported; then poll(2) shows whether the
+  // flag was cleared.
   static std::atomic<bool> has_nowait = true;
   iovec vector{slots.data(), slots.size_bytes()};
   while (true) {
@@ -134,7 +134,7 @@ Result<std::size_t> uffd_read(int fd, std::span<uffd_msg> slots) {
     } else {
       pollfd waiting{fd, POLLIN, 0};
       if (::poll(&waiting, 1, 0) > 0 && (waiting.revents & POLLERR) != 0) {
-        return fail(ErrorKind::kFailed, "the peer made its userfaultfd block");
+        return fail(ErrorKind::kFailed, "the peer cleared O_NONBLOCK of its userfaultfd");
       }
       count = ::read(fd, slots.data(), slots.size_bytes());
     }

@@ -22,7 +22,7 @@ namespace {
 constexpr std::size_t kPageBytes = 4096;
 constexpr std::size_t kMemoryBytes = 16U << 20U;
 
-/// A thread that gives pages back and touches them again, all the time.
+/// A thread that repeatedly gives pages back and touches them again.
 class Toucher {
  public:
   explicit Toucher(std::byte* memory) : thread_([this, memory] { run(memory); }) {}
@@ -35,7 +35,7 @@ class Toucher {
     thread_.join();
   }
 
-  /// False when it touches no further page.
+  /// False if it makes no progress.
   [[nodiscard]] bool goes_on() const {
     constexpr std::chrono::seconds kPatience{10};
     const std::uint64_t seen = touched_;
@@ -60,7 +60,7 @@ class Toucher {
   std::thread thread_;
 };
 
-TEST(Userfaultfd, NobodyWaitsInARangeThatWasUnregistered) {
+TEST(Userfaultfd, UnregisterWakesAllWaiters) {
   const Fd fd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));
   uffdio_api api{UFFD_API, 0, 0};
   if (!fd.valid() || ::ioctl(fd.get(), UFFDIO_API, &api) != 0) {
@@ -72,7 +72,7 @@ TEST(Userfaultfd, NobodyWaitsInARangeThatWasUnregistered) {
   const auto address = reinterpret_cast<std::uint64_t>(mapped);
   {
     const Toucher toucher(static_cast<std::byte*>(mapped));
-    // Without the wake after it the thread soon waits for ever.
+    // Without the wake after the unregistration the thread soon waits forever.
     constexpr int kRounds = 2'000;
     for (int round = 0; round < kRounds; ++round) {
       uffdio_register range{{address, kMemoryBytes}, UFFDIO_REGISTER_MODE_MISSING, 0};

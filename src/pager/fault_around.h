@@ -1,16 +1,15 @@
-// What is filled around the pages that faults ask for.
+// Decides which pages around a fault are filled, and when.
 //
-// The page that is waited for is filled first. Who touches one page touches those around it soon:
-// in a window of blocks, aligned to its size, what is of one piece with it is filled, too, so that
-// it does not fault. But nobody waits for that. So it is put off while other faults wait, and
-// forgotten when too much is put off; except in windows in which faults come again, which are
-// filled at once.
+// The faulting page is filled first. A guest that touches one page soon touches those around it: so
+// adjacent blocks of the same kind in an aligned window around the fault are filled too, and do not
+// fault later. No thread waits for them, so this is deferred while other faults are pending, and
+// dropped if too many windows are deferred. Windows with repeated faults are filled at once.
 //
-// Which those are is a matter of rent and purchase: when the faults of a window have cost as much
-// as filling it, it is filled. Whatever its guest does then, that costs at most twice as much as
-// the best that could have been done. (What was filled without a fault, by populating or around
-// others, counts like faults.) A guest that comes into a window from the filled end of the one
-// below or above it reads in order, and has it filled at its first fault.
+// The rule is that of the ski rental problem: once the faults of a window have cost as much as
+// filling it, it is filled at once. Whatever the guest does later, this costs at most twice the
+// optimum. (Blocks that were filled without a fault, by populating or around others, count like
+// faults.) A fault at the edge of a window next to a filled block of the adjacent window indicates
+// a sequential read: the window is filled at the first fault.
 #pragma once
 
 #include <array>
@@ -19,66 +18,62 @@
 #include <span>
 
 #include "base/bitmap.h"
-#include "format/trailer.h"
+#include "base/run.h"
 
 namespace lamina::pager {
 
 struct FaultWindow {
-  std::uint32_t blocks = 1;  ///< at least 1; with 1 there is nothing around a fault
-  /// So many faults cost as much as filling it: with so many of its blocks filled, the next fault
-  /// has it filled at once.
+  std::uint32_t blocks = 1;  ///< at least 1; 1 turns filling around faults off
+  /// The number of faults that cost as much as filling the window. When this many of its blocks are
+  /// filled, the next fault fills the window at once.
   std::uint32_t faults = 1;
 };
 
-/// The windows of one VM's memory, and what of them has been filled: a bit per block, in memory
-/// that is lent. Writes only words in which bits change, so that what a guest does not use costs
-/// nothing. One thread.
+/// The windows of one VM's memory, and which blocks are filled: a bit per block, in memory of the
+/// caller. Writes only words that change, so that unused guest memory costs nothing. Used by one
+/// thread.
 class FaultAround {
  public:
-  /// So many faults have what is around them put off. Of more the oldest are forgotten: their guest
-  /// has gone elsewhere.
-  static constexpr std::size_t kMaxPutOff = 32;
+  /// Maximum number of deferred faults. Beyond it the oldest are dropped: the guest has moved on.
+  static constexpr std::size_t kMaxDeferred = 32;
 
-  /// Words that the bits of a memory need.
+  /// Number of words for the bits of a memory.
   static std::size_t words_for(std::uint32_t block_count) {
     return block_count / kBitsPerWord + std::size_t{1};
   }
 
-  /// `filled` has words_for(block_count) words, all zeros, and outlives this.
+  /// `filled` has words_for(block_count) words, all zero, and outlives this object.
   FaultAround(std::uint32_t block_count, const FaultWindow& window, std::span<std::uint64_t> filled)
       : block_count_(block_count), window_(window), filled_(filled) {}
 
-  /// Notes that a fault of a block has been answered. True when what is around it is to be filled
-  /// now; otherwise that is put off. (Whatever has been filled counts like faults: so a second
-  /// piece of a window is filled at once.)
+  /// To be called after a fault was served. True if the blocks around it are to be filled now;
+  /// otherwise they are deferred. (Filled blocks count like faults, so a second piece of a window
+  /// is filled at once.)
   bool add_fault(std::uint32_t block);
 
-  [[nodiscard]] bool has_put_off() const { return put_off_count_ > 0; }
-  /// The fault that has been put off for longest. REQUIRES: has_put_off().
-  [[nodiscard]] std::uint32_t oldest_put_off() const { return put_off_.front(); }
-  void drop_oldest_put_off();
+  [[nodiscard]] bool has_deferred() const { return deferred_count_ > 0; }
+  /// The oldest deferred fault. REQUIRES: has_deferred().
+  [[nodiscard]] std::uint32_t oldest_deferred() const { return deferred_.front(); }
+  void drop_oldest_deferred();
 
-  /// The window that a block is in.
-  [[nodiscard]] format::BlockRun window_of(std::uint32_t block) const;
+  /// The window that contains a block.
+  [[nodiscard]] BlockRun window_of(std::uint32_t block) const;
 
-  /// What of `piece` is to be filled next around a fault of `block`, which is in it: from its first
-  /// missing block to its last one, when those are `limit` blocks at most; else so many, from the
-  /// first missing one above `block` on, since most guests read upwards, then from the first one of
-  /// all. Begins with a missing block; empty when none is missing.
-  [[nodiscard]] format::BlockRun next_part(const format::BlockRun& piece, std::uint32_t block,
-                                           std::uint32_t limit) const;
+  /// The part of `piece` to fill next around a fault of `block`, which is in `piece`. If the range
+  /// from the first to the last missing block has at most `limit` blocks, that range. Otherwise
+  /// `limit` blocks from the first missing block above `block`, since most guests read upwards;
+  /// once there is none, from the first missing block. Begins with a missing block; empty if there
+  /// is none.
+  [[nodiscard]] BlockRun next_part(const BlockRun& piece, std::uint32_t block,
+                                   std::uint32_t limit) const;
 
   [[nodiscard]] bool is_filled(std::uint32_t block) const { return is_bit_set(filled_, block); }
-  /// How many blocks from `block` on, up to `end`, are not filled.
+  /// Number of consecutive missing blocks from `block` on, up to `end`.
   [[nodiscard]] std::uint32_t missing_from(std::uint32_t block, std::uint32_t end) const;
-  void mark_filled(const format::BlockRun& run) {
-    write_bits(filled_, run.guest_block, std::size_t{run.guest_block} + run.block_count, true);
-  }
-  /// For blocks that were given back. (Their pages may go a moment later: then they may be filled,
-  /// and marked, and missing all the same. Marks are hints.)
-  void mark_missing(const format::BlockRun& run) {
-    clear_bits(filled_, run.guest_block, std::size_t{run.guest_block} + run.block_count);
-  }
+  void mark_filled(const BlockRun& run) { write_bits(filled_, run.first, run.end(), true); }
+  /// For blocks that the guest gave back. (The kernel may remove the pages a moment later, so a
+  /// block may be filled and marked but missing after all. Marks are hints.)
+  void mark_missing(const BlockRun& run) { clear_bits(filled_, run.first, run.end()); }
 
  private:
   [[nodiscard]] bool is_hot(std::uint32_t block) const;
@@ -86,8 +81,8 @@ class FaultAround {
   std::uint32_t block_count_;
   FaultWindow window_;
   std::span<std::uint64_t> filled_;
-  std::array<std::uint32_t, kMaxPutOff> put_off_{};  ///< oldest first
-  std::size_t put_off_count_ = 0;
+  std::array<std::uint32_t, kMaxDeferred> deferred_{};  ///< oldest first
+  std::size_t deferred_count_ = 0;
 };
 
 }  // namespace lamina::pager

@@ -15,38 +15,38 @@ constexpr FaultWindow kWindow{16, 3};
 TEST(FaultAround, WindowsAreAlignedAndEndWithTheMemory) {
   std::vector<std::uint64_t> bits(FaultAround::words_for(kBlocks));
   const FaultAround around(kBlocks, kWindow, bits);
-  EXPECT_EQ(around.window_of(0), (format::BlockRun{0, 16}));
-  EXPECT_EQ(around.window_of(47), (format::BlockRun{32, 16}));
-  EXPECT_EQ(around.window_of(999), (format::BlockRun{992, 8}));
+  EXPECT_EQ(around.window_of(0), (BlockRun{0, 16}));
+  EXPECT_EQ(around.window_of(47), (BlockRun{32, 16}));
+  EXPECT_EQ(around.window_of(999), (BlockRun{992, 8}));
 }
 
-TEST(FaultAround, AWindowIsFilledAtOnceWhenItsFaultsHaveCostAsMuch) {
+TEST(FaultAround, WindowIsFilledAtOnceAfterEnoughFaults) {
   std::vector<std::uint64_t> bits(FaultAround::words_for(kBlocks));
   FaultAround around(kBlocks, kWindow, bits);
   for (const std::uint32_t block : {100U, 200U, 102U, 110U}) EXPECT_FALSE(around.add_fault(block));
   EXPECT_TRUE(around.add_fault(105)) << "the fourth";
   for (const std::uint32_t block : {100U, 200U, 102U, 110U}) {
-    ASSERT_TRUE(around.has_put_off());
-    EXPECT_EQ(around.oldest_put_off(), block);
-    around.drop_oldest_put_off();
+    ASSERT_TRUE(around.has_deferred());
+    EXPECT_EQ(around.oldest_deferred(), block);
+    around.drop_oldest_deferred();
   }
-  EXPECT_FALSE(around.has_put_off()) << "what is filled at once is not put off";
+  EXPECT_FALSE(around.has_deferred()) << "what is filled at once is not put off";
 }
 
-TEST(FaultAround, TheOldestAreTakenFirstAndForgottenFirst) {
+TEST(FaultAround, OldestDeferredFaultIsTakenAndDroppedFirst) {
   std::vector<std::uint64_t> bits(FaultAround::words_for(kBlocks));
   FaultAround around(kBlocks, kWindow, bits);
-  constexpr auto kWindows = static_cast<std::uint32_t>(FaultAround::kMaxPutOff + 2);
+  constexpr auto kWindows = static_cast<std::uint32_t>(FaultAround::kMaxDeferred + 2);
   for (std::uint32_t i = 0; i < kWindows; ++i) EXPECT_FALSE(around.add_fault(16 * i + 5));
   for (std::uint32_t i = 2; i < kWindows; ++i) {
-    ASSERT_TRUE(around.has_put_off());
-    EXPECT_EQ(around.oldest_put_off(), 16 * i + 5);
-    around.drop_oldest_put_off();
+    ASSERT_TRUE(around.has_deferred());
+    EXPECT_EQ(around.oldest_deferred(), 16 * i + 5);
+    around.drop_oldest_deferred();
   }
-  EXPECT_FALSE(around.has_put_off());
+  EXPECT_FALSE(around.has_deferred());
 }
 
-TEST(FaultAround, WhoReadsOnIntoTheNextWindowHasItFilledAtOnce) {
+TEST(FaultAround, SequentialReadFillsTheNextWindowAtOnce) {
   std::vector<std::uint64_t> bits(FaultAround::words_for(kBlocks));
   FaultAround around(kBlocks, kWindow, bits);
   EXPECT_FALSE(around.add_fault(31));
@@ -58,7 +58,7 @@ TEST(FaultAround, WhoReadsOnIntoTheNextWindowHasItFilledAtOnce) {
   EXPECT_FALSE(around.add_fault(kBlocks - 1)) << "nothing is above";
 }
 
-TEST(FaultAround, WhatIsMissingAgainCountsNoMore) {
+TEST(FaultAround, BlocksMarkedMissingDoNotCount) {
   std::vector<std::uint64_t> bits(FaultAround::words_for(kBlocks));
   FaultAround around(kBlocks, kWindow, bits);
   for (const std::uint32_t block : {300U, 301U, 302U}) EXPECT_FALSE(around.add_fault(block));
@@ -70,25 +70,25 @@ TEST(FaultAround, WhatIsMissingAgainCountsNoMore) {
   EXPECT_FALSE(around.add_fault(301));
 }
 
-/// Fills a piece part by part; says what is wrong with a part.
-std::string fill_in_parts(FaultAround& around, const format::BlockRun& piece, std::uint32_t block,
+/// Fills a piece part by part; returns what is wrong with a part, or nothing.
+std::string fill_in_parts(FaultAround& around, const BlockRun& piece, std::uint32_t block,
                           std::uint32_t limit) {
-  const std::uint32_t end = piece.guest_block + piece.block_count;
+  const std::uint32_t end = piece.end();
   const auto is_missing_from = [&](std::uint32_t first) {
     return around.missing_from(first, end) > 0;
   };
-  for (std::uint32_t parts = 0; parts <= piece.block_count; ++parts) {
-    const format::BlockRun part = around.next_part(piece, block, limit);
-    if (part.block_count == 0) {
-      for (std::uint32_t i = piece.guest_block; i < end; ++i) {
+  for (std::uint32_t parts = 0; parts <= piece.count; ++parts) {
+    const BlockRun part = around.next_part(piece, block, limit);
+    if (part.count == 0) {
+      for (std::uint32_t i = piece.first; i < end; ++i) {
         if (!around.is_filled(i)) return "it ends before all is filled";
       }
       return {};
     }
-    const std::uint32_t part_end = part.guest_block + part.block_count;
-    if (part.guest_block < piece.guest_block || part_end > end) return "it leaves the piece";
-    if (part.block_count > limit) return "it is over the limit";
-    if (around.is_filled(part.guest_block)) return "it begins with a filled block";
+    const std::uint32_t part_end = part.end();
+    if (part.first < piece.first || part_end > end) return "it leaves the piece";
+    if (part.count > limit) return "it is over the limit";
+    if (around.is_filled(part.first)) return "it begins with a filled block";
     bool above = false;
     for (std::uint32_t i = block; i < end; ++i) above |= is_missing_from(i);
     if (above && part_end <= block) return "it does not go upwards first";
@@ -97,7 +97,7 @@ std::string fill_in_parts(FaultAround& around, const format::BlockRun& piece, st
   return "it takes too many parts";
 }
 
-TEST(FaultAround, PartsFillEveryPieceFromEveryState) {
+TEST(FaultAround, NextPartFillsEveryPieceFromEveryState) {
   constexpr std::uint32_t kSize = 8;
   constexpr std::uint32_t kFirst = 60;  // over the border of a word
   for (std::uint32_t first = 0; first < kSize; ++first) {
@@ -120,11 +120,11 @@ TEST(FaultAround, PartsFillEveryPieceFromEveryState) {
   }
 }
 
-TEST(FaultAround, NothingIsAroundAFaultInAWindowOfOne) {
+TEST(FaultAround, WindowOfOneBlockIsNeverDeferred) {
   std::vector<std::uint64_t> bits(FaultAround::words_for(kBlocks));
   FaultAround around(kBlocks, {1, 1}, bits);
   for (std::uint32_t block = 0; block < 5; ++block) EXPECT_FALSE(around.add_fault(block));
-  EXPECT_FALSE(around.has_put_off());
+  EXPECT_FALSE(around.has_deferred());
 }
 
 }  // namespace

@@ -21,13 +21,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// More than any known VMM sends; the rest would be truncated, which is refused.
+/// More than any known VMM sends. Further descriptors would be truncated, which is an error.
 constexpr std::size_t kMaxDescriptors = 16;
-/// Each piece is looked at anew with all before it.
+/// Limited because each piece causes all text so far to be parsed again.
 constexpr std::size_t kMaxPieces = 64;
 constexpr const char* kPeer = "page fault socket";
 
-/// Receives the next piece of the text; appends to both.
+/// Receives the next piece of the text and appends it; keeps the first descriptor.
 Status receive_piece(int socket, std::string& text, os::Fd& descriptor) {
   std::vector<char> buffer(kMaxHandshakeBytes + 1 - text.size());
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxDescriptors * sizeof(int))> control{};
@@ -42,7 +42,7 @@ Status receive_piece(int socket, std::string& text, os::Fd& descriptor) {
     if (errno == EINTR || errno == EAGAIN) return {};
     return system_failure("recvmsg", kPeer, errno);
   }
-  // The first that ever came is kept, all others are closed.
+  // The first descriptor is kept, all others are closed.
   for (os::Fd& taken : os::take_descriptors(message)) {
     if (!descriptor.valid()) descriptor = std::move(taken);
   }
@@ -56,7 +56,7 @@ Status receive_piece(int socket, std::string& text, os::Fd& descriptor) {
   return {};
 }
 
-/// Waits until something can be read; false when the time is up.
+/// Waits until the socket is readable; false on timeout.
 Result<bool> wait_readable(int socket, Clock::time_point deadline) {
   while (true) {
     const auto left =
@@ -69,7 +69,7 @@ Result<bool> wait_readable(int socket, Clock::time_point deadline) {
   }
 }
 
-/// True when the peer has closed its end and everything it sent was read.
+/// True if the peer has closed its end and everything it sent was read.
 bool is_closed(int socket) {
   char byte = 0;
   return ::recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
@@ -90,9 +90,8 @@ Result<bool> HandshakeReceiver::receive(int socket) {
   if (!descriptor_.valid()) {
     return fail(ErrorKind::kFailed, "the peer sent its regions without a userfaultfd");
   }
-  // Something else would be read and written as if it were one.
   if (!os::is_userfaultfd(descriptor_.get())) {
-    return fail(ErrorKind::kFailed, "the descriptor that the peer sent is no userfaultfd");
+    return fail(ErrorKind::kFailed, "the descriptor that the peer sent is not a userfaultfd");
   }
   return true;
 }
@@ -105,7 +104,7 @@ Result<Handshake> receive_handshake(int socket, std::chrono::milliseconds timeou
   while (true) {
     LAMINA_ASSIGN_OR_RETURN(const bool readable, wait_readable(socket, deadline));
     if (!readable) {
-      return fail(ErrorKind::kFailed, "the peer sent no whole handshake within {} ms",
+      return fail(ErrorKind::kFailed, "the peer did not complete the handshake within {} ms",
                   timeout.count());
     }
     LAMINA_ASSIGN_OR_RETURN(const bool whole, receiver.receive(socket));

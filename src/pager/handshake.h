@@ -1,4 +1,4 @@
-// Firecracker's side of the socket: one message with one descriptor and the regions as JSON.
+// Receives Firecracker's UFFD handshake: one message with a userfaultfd and the regions as JSON.
 #pragma once
 
 #include <chrono>
@@ -19,22 +19,22 @@ struct Handshake {
   std::string regions_json;
 };
 
-/// Puts a handshake together from what has arrived, without ever waiting. Empty messages are
-/// skipped (one has been seen to come first); a text that arrives in pieces is put together until
-/// it is a whole JSON document. Of several descriptors the first is used, all others are closed.
+/// Assembles a handshake from the data that has arrived, without waiting. Skips empty messages
+/// (some peers send one first). Text that arrives in pieces is collected until it is a complete
+/// JSON document. Of several descriptors the first is used and the others are closed.
 class HandshakeReceiver {
  public:
-  /// Takes what has arrived on the connected Unix stream socket; true when the handshake is whole.
-  /// kFailed when the peer has closed its end, sent too much, truncated ancillary data, no
-  /// descriptor, or one that is no userfaultfd.
+  /// Reads from the connected Unix stream socket; true once the handshake is complete. kFailed if
+  /// the peer has closed its end, sent too much data or too many descriptors, or sent no descriptor
+  /// or one that is not a userfaultfd.
   Result<bool> receive(int socket);
 
-  /// True when the peer has handed over a userfaultfd, whatever came of the rest.
+  /// True if the peer has sent a userfaultfd, even if the handshake has failed.
   [[nodiscard]] bool has_userfaultfd() const {
     return descriptor_.valid() && os::is_userfaultfd(descriptor_.get());
   }
 
-  /// The whole handshake. REQUIRES: receive() returned true.
+  /// The complete handshake. REQUIRES: receive() returned true.
   Handshake take();
 
  private:
@@ -43,8 +43,7 @@ class HandshakeReceiver {
   os::Fd descriptor_;
 };
 
-/// Receives a handshake, waiting until `timeout` has passed. Fails as HandshakeReceiver does, and
-/// with kFailed when the peer is silent.
+/// Receives a handshake. Fails as HandshakeReceiver does, and with kFailed after `timeout`.
 Result<Handshake> receive_handshake(int socket, std::chrono::milliseconds timeout);
 
 }  // namespace lamina::pager

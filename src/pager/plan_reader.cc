@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t kBufferBytes = kPortionBlocks * kBlockBytes;
 
-/// A portion that is in memory takes some 300 microseconds, one in 512 pieces a millisecond.
+/// A portion in the page cache takes about 300 microseconds, one of 512 pieces a millisecond.
 constexpr std::uint64_t kQuickNs = 2'000'000;
 
 }  // namespace
@@ -90,7 +90,7 @@ Portion* PlanReader::next() {
       number = its;
     }
     if (oldest == nullptr) return nullptr;
-    // The owner may have taken it back meanwhile.
+    // The owner may have reclaimed it meanwhile.
     PortionState posted = PortionState::kPosted;
     if (oldest->state.compare_exchange_strong(posted, PortionState::kReading,
                                               std::memory_order_acquire)) {
@@ -100,8 +100,9 @@ Portion* PlanReader::next() {
 }
 
 void PlanReader::run() {
-  // Had now, so that no plan waits for it. Without a write: the owner may be reading into it
-  // already. (Linux 5.14; elsewhere each page is had when it is first read into.)
+  // Allocate the pages now, so that no plan waits for them. madvise(2) does not overwrite them: the
+  // owner may already be reading into them. (Linux 5.14; on older kernels pages are allocated on
+  // first use.)
   static_cast<void>(
       ::madvise(buffers_.bytes().data(), buffers_.bytes().size(), MADV_POPULATE_WRITE));
   while (true) {
@@ -126,7 +127,7 @@ void PlanReader::read(Portion& portion) {
   portion.state.notify_all();
 }
 
-bool PlanReader::help() {
+bool PlanReader::read_one() {
   if (read_ns_.load(std::memory_order_relaxed) > kQuickNs) return false;
   Portion* portion = next();
   if (portion == nullptr) return false;

@@ -1,24 +1,22 @@
-// A thread that reads and checks the next portions of populate plans, so that the thread that owns
-// the VMs has nothing to do for them but copy.
+// A thread that reads and verifies the next portions of populate plans, so that the thread that
+// serves the VMs (the owner) only has to copy them.
 //
-// It serves the sessions of one owner and never touches a VM. Owner and reader pass a fixed number
-// of portions back and forth by one atomic word each: no locks, and no allocation after the start.
-// The owner plans a portion and posts it; the reader reads the oldest of those posted; the owner
-// copies it and takes it for the next plan. A portion that could not be read is passed back as
-// such, and the owner reads it once more when it really needs it, with retries, and fails closed
-// then.
+// The reader serves the sessions of one owner and never touches a VM. Owner and reader exchange a
+// fixed number of portions through one atomic state word each: no locks, and no allocation after
+// the start. The owner plans a portion and posts it; the reader reads the oldest posted one; the
+// owner copies it and reuses it for the next plan. If a portion cannot be read, the owner reads it
+// again when it needs the data, with retries, and fails closed.
 //
-// How much memory: kPortions buffers of 2 MiB, touched when the reader starts and used again for
-// every portion, so that they stay in the cache that both processors share. More than two keep the
-// reader busy while the owner answers faults.
+// Memory: kPortions buffers of 2 MiB. They are touched when the reader starts and reused for every
+// portion, so that they stay in the cache that both CPUs share. More than two keep the reader busy
+// while the owner serves faults.
 //
-// An owner with nothing to copy helps: it reads the oldest portion that nobody has begun. So both
-// are busy whichever is slower, and a reader that gets no processor holds nothing up. It does so
-// only while reads are quick, because faults wait meanwhile: what comes from a slow disk is the
-// reader's.
+// An owner with nothing to copy reads the oldest posted portion itself. So both threads are busy
+// whichever is slower, and a reader that gets no CPU delays nothing. The owner does this only while
+// reads are fast, because faults wait meanwhile.
 //
-// Rejected: a reader for each VM (memory for each; the disk does not get faster), and a queue under
-// a mutex (the owner answers faults, and would wait for a reader that was preempted).
+// Rejected: a reader per VM (memory for each, and the disk does not get faster), and a queue with a
+// mutex (the owner serves faults and would wait for a reader that was preempted).
 #pragma once
 
 #include <array>
@@ -35,7 +33,7 @@
 
 namespace lamina::pager {
 
-/// All functions are for one thread, the owner's.
+/// All functions must be called by one thread, the owner.
 class PlanReader {
  public:
   static constexpr std::size_t kPortions = 4;
@@ -45,34 +43,35 @@ class PlanReader {
   PlanReader& operator=(const PlanReader&) = delete;
   PlanReader(PlanReader&&) = delete;
   PlanReader& operator=(PlanReader&&) = delete;
-  /// REQUIRES: all portions have been given back.
+  /// REQUIRES: all portions were given back.
   ~PlanReader();
 
-  /// Readable when a portion has been read since clear().
+  /// Readable if a portion was read since the last clear().
   [[nodiscard]] int fd() const { return finished_.fd(); }
   void clear() const { finished_.clear(); }
 
-  /// Portions that each of `sessions` may have at once, so that all get on.
+  /// Divides the portions among `sessions`, so that all make progress.
   void share_among(std::size_t sessions);
+  /// Portions that one session may have at once.
   [[nodiscard]] std::size_t share() const { return share_; }
 
-  /// A portion to plan, empty, or nullptr when all are in use.
+  /// An empty portion to plan; nullptr if all are in use.
   Portion* take();
-  /// Has it read. Its chain must stay until it has been read or given back.
+  /// Queues a portion for reading. Its chain must exist until it has been read or given back.
   void post(Portion& portion);
-  /// Reads a portion that is posted in the calling thread. False when there is none, or when reads
-  /// take so long that faults should not wait for them.
-  bool help();
-  /// The owner needs it no more. False when it is being read just now: then it stays as it is.
+  /// Reads the oldest posted portion in the calling thread. False if there is none, or if reads are
+  /// so slow that faults should not wait for them.
+  bool read_one();
+  /// Returns a portion. False if it is being read at the moment: then nothing is changed.
   bool give_back(Portion& portion);
-  /// Waits until a portion is not being read.
+  /// Waits while a portion is being read.
   static void wait_for(const Portion& portion);
 
  private:
   PlanReader() = default;
   static Result<std::unique_ptr<PlanReader>> make();
   void run();
-  /// The oldest of those that are posted, now the caller's to read, or nullptr.
+  /// Takes the oldest posted portion for reading; nullptr if there is none.
   Portion* next();
   void read(Portion& portion);
 
@@ -82,8 +81,8 @@ class PlanReader {
   std::size_t share_ = kPortions;
   os::AnonymousMapping buffers_;
   os::Event finished_;
-  std::atomic<std::uint32_t> posts_ = 0;    ///< changes when there may be something to do
-  std::atomic<std::uint64_t> read_ns_ = 0;  ///< that the last portion took
+  std::atomic<std::uint32_t> posts_ = 0;    ///< changes when a portion is posted or on shutdown
+  std::atomic<std::uint64_t> read_ns_ = 0;  ///< duration of the last read
   std::atomic<bool> stopping_ = false;
   std::thread thread_;
 };

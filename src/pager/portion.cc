@@ -15,17 +15,17 @@ void Portion::clear() {
 }
 
 std::uint32_t join_pieces(std::span<Piece> pieces, const RegionTable& regions) {
-  const auto before = [](const Piece& a, const Piece& b) { return a.block < b.block; };
+  const auto before = [](const Piece& a, const Piece& b) { return a.first < b.first; };
   if (!std::is_sorted(pieces.begin(), pieces.end(), before)) {
     std::sort(pieces.begin(), pieces.end(), before);
   }
   std::uint32_t joined = 0;
   for (const Piece& piece : pieces) {
     Piece* last = joined > 0 ? &pieces[joined - 1] : nullptr;
-    // What overlaps is of one kind and of one region.
-    if (last != nullptr && piece.block <= last->end() && piece.zero == last->zero &&
-        regions.find_block(piece.block) == regions.find_block(last->block)) {
-      last->count = std::max(last->end(), piece.end()) - last->block;
+    // Overlapping pieces are of the same kind and region.
+    if (last != nullptr && piece.first <= last->end() && piece.zero == last->zero &&
+        regions.find_block(piece.first) == regions.find_block(last->first)) {
+      last->count = std::max(last->end(), piece.end()) - last->first;
     } else {
       pieces[joined++] = piece;
     }
@@ -44,9 +44,9 @@ Status read_portion(const Portion& portion) {
     if (piece.zero) continue;
     const auto data =
         portion.buffer.subspan(piece.buffer_block * kBlockBytes, piece.count * kBlockBytes);
-    const std::size_t known = std::min(piece.count, memory_blocks - piece.block) * kBlockBytes;
+    const std::size_t known = std::min(piece.count, memory_blocks - piece.first) * kBlockBytes;
     LAMINA_RETURN_IF_ERROR(
-        portion.chain->read(piece.block, data.first(known), engine::Chain::Check::kChecksums));
+        portion.chain->read(piece.first, data.first(known), engine::Chain::Check::kChecksums));
     std::fill(data.begin() + static_cast<std::ptrdiff_t>(known), data.end(), std::byte{0});
   }
   return {};

@@ -12,7 +12,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-/// An unsigned field of a region; nothing when it is missing or no unsigned number.
+/// An unsigned field of a region; nullopt if it is missing or has another type.
 std::optional<std::uint64_t> number(const Json& region, const char* name) {
   const auto found = region.find(name);
   if (found == region.end() || !found->is_number_unsigned()) return std::nullopt;
@@ -20,7 +20,7 @@ std::optional<std::uint64_t> number(const Json& region, const char* name) {
 }
 
 Result<Region> decode_region(const Json& json, std::size_t index) {
-  if (!json.is_object()) return fail(ErrorKind::kCorrupt, "region {} is no object", index);
+  if (!json.is_object()) return fail(ErrorKind::kCorrupt, "region {} is not an object", index);
   const auto address = number(json, "base_host_virt_addr");
   const auto size = number(json, "size");
   const auto offset = number(json, "offset");
@@ -51,8 +51,8 @@ Status check_region(const Region& region, std::size_t index, std::uint64_t memor
   }
   if (*memory_end > blocks_for(memory_bytes) * kBlockBytes) {
     return fail(ErrorKind::kCorrupt,
-                "region {} ends at {:#x} of the memory, which has {:#x} bytes: the snapshot is of "
-                "another VM",
+                "region {} ends at {:#x}, past the memory size {:#x}: the snapshot is of another "
+                "VM",
                 index, *memory_end, memory_bytes);
   }
   return {};
@@ -63,7 +63,7 @@ Status check_region(const Region& region, std::size_t index, std::uint64_t memor
 Result<RegionTable> RegionTable::decode(std::string_view text, std::uint64_t memory_bytes) {
   const Json json = Json::parse(text.begin(), text.end(), nullptr, false);
   if (!json.is_array() || json.empty() || json.size() > kMaxRegions) {
-    return fail(ErrorKind::kCorrupt, "the handshake is no JSON array of 1 to {} regions",
+    return fail(ErrorKind::kCorrupt, "the handshake is not a JSON array of 1 to {} regions",
                 kMaxRegions);
   }
   std::vector<Region> regions;
@@ -93,7 +93,7 @@ Result<RegionTable> RegionTable::create(std::vector<Region> regions, std::uint64
   std::sort(by_offset.begin(), by_offset.end(),
             [](const Region& a, const Region& b) { return a.memory_offset < b.memory_offset; });
   for (std::size_t i = 1; i < by_offset.size(); ++i) {
-    // What is given back at one address would be zeros at the other.
+    // Blocks given back at one address would become zeros at the other.
     if (by_offset[i - 1].memory_offset + by_offset[i - 1].size_bytes > by_offset[i].memory_offset) {
       return fail(ErrorKind::kCorrupt, "the regions at {:#x} and {:#x} share memory at {:#x}",
                   by_offset[i - 1].host_address, by_offset[i].host_address,

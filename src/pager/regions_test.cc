@@ -12,7 +12,7 @@ std::string error_of(const std::string& json) {
   return table ? "accepted" : table.error().message;
 }
 
-TEST(Regions, FirecrackersMessageIsUnderstood) {
+TEST(Regions, FirecrackerHandshakeIsDecoded) {
   const auto table = RegionTable::decode(
       R"([{"base_host_virt_addr":8192,"size":131072,"offset":131072,"page_size":4096,
            "page_size_kib":4096,"new_key":[1]},
@@ -26,7 +26,7 @@ TEST(Regions, FirecrackersMessageIsUnderstood) {
   EXPECT_EQ(table->find(1048576 + 5)->memory_offset, 0);
 }
 
-TEST(Regions, PageSizeIsPreferredToItsOldName) {
+TEST(Regions, PageSizeTakesPrecedenceOverItsOldName) {
   const auto table = RegionTable::decode(
       R"([{"base_host_virt_addr":0,"size":4096,"offset":0,"page_size":4096,"page_size_kib":7}])",
       kMemory);
@@ -34,14 +34,14 @@ TEST(Regions, PageSizeIsPreferredToItsOldName) {
   EXPECT_EQ(table->regions()[0].page_bytes, 4096);
 }
 
-TEST(Regions, MemoryIsAtOneAddressOnly) {
+TEST(Regions, RegionsSharingMemoryAreRejected) {
   EXPECT_NE(error_of(R"([{"base_host_virt_addr":0,"size":8192,"offset":4096,"page_size":4096},
                          {"base_host_virt_addr":65536,"size":8192,"offset":0,"page_size":4096}])")
                 .find("share memory at 0x1000"),
             std::string::npos);
 }
 
-TEST(Regions, WrongOnesAreRefused) {
+TEST(Regions, InvalidRegionsAreRejected) {
   const auto region = [](const char* address, const char* size, const char* offset,
                          const char* page) {
     return std::string("{\"base_host_virt_addr\":") + address + ",\"size\":" + size +

@@ -21,24 +21,24 @@
 namespace lamina::pager {
 namespace {
 
-/// A fill that keeps meeting unread events gives way to the loop after so many rounds; the faulting
-/// thread is woken and faults again, in turn with those of other VMs.
+/// After this many unread events a fill is given up: the faulting thread is woken and faults again,
+/// so that other VMs get their turn.
 constexpr int kMaxRereads = 4;
 
-/// A detached VM whose REMOVEs do not end by then is up to something.
+/// A VM that keeps sending REMOVEs for longer while it is being detached is malicious.
 constexpr std::uint64_t kMaxDetachNs = 5'000'000'000;
 
 constexpr int kReadAttempts = 3;
 
-/// The words of one of the two kinds of windows; they follow one another.
+/// The bits of one kind of windows; `filled` contains those of both kinds.
 std::span<std::uint64_t> words_of(const os::AnonymousMapping& filled, std::size_t kind,
                                   std::uint32_t block_count) {
   const std::size_t words = FaultAround::words_for(block_count);
   return std::span(reinterpret_cast<std::uint64_t*>(filled.bytes().data()) + kind * words, words);
 }
 
-/// What was written above this must not be moved below it by the compiler. (The processor is no
-/// concern: a process that is killed has done all of its instructions up to one, and none after.)
+/// Keeps the compiler from moving writes across this point. (CPU reordering does not matter: a
+/// killed process has executed all instructions up to some point and none after it.)
 void order_for_successor() { std::atomic_signal_fence(std::memory_order_seq_cst); }
 
 void clear(uffd_msg& slot) {
@@ -82,8 +82,8 @@ Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, VmS
                           RegionTable::create(state.record().regions, state.record().memory_bytes));
   if (!os::may_signal(descriptors.pidfd)) {
     return fail(ErrorKind::kFailed,
-                "process {} is gone, or may not be killed by this one, so that a page that cannot "
-                "be served would leave it hanging; run as the same user or as root",
+                "process {} has ended, or this process may not kill it, so a page that cannot be "
+                "served would make it hang; run as the same user or as root",
                 state.record().pid);
   }
   const auto has_huge_pages = [](const Region& region) {
@@ -93,9 +93,8 @@ Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, VmS
   const auto huge = std::find_if(all.begin(), all.end(), has_huge_pages);
   if (huge != all.end() && !os::has_page(state.record().pid, huge->host_address)) {
     return fail(ErrorKind::kFailed,
-                "process {} has pages of 2 MiB, and its /proc/{}/pagemap cannot be read, so that a "
-                "page that the host lacks could not be told from one that is there; run as the "
-                "same user or as root",
+                "process {} has pages of 2 MiB, and its /proc/{}/pagemap cannot be read, so an "
+                "empty pool of huge pages would go unnoticed; run as the same user or as root",
                 state.record().pid, state.record().pid);
   }
   state.lock_slots();
@@ -104,10 +103,10 @@ Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, VmS
       2 * FaultAround::words_for(chain.mapping().block_count()) * sizeof(std::uint64_t);
   LAMINA_ASSIGN_OR_RETURN(
       os::AnonymousMapping filled,
-      os::AnonymousMapping::map(filled_bytes, "what is filled of a VM", os::MappedPages::kSmall));
+      os::AnonymousMapping::map(filled_bytes, "fill state of a VM", os::MappedPages::kSmall));
   std::unique_ptr<Session> session(new Session(chain, state, std::move(regions), descriptors,
                                                buffer, options, std::move(filled)));
-  session->finish_predecessors_work();
+  session->finish_predecessor_events();
   for (const Region& region : session->regions_.regions()) {
     session->wake(region.host_address, region.size_bytes);
   }
@@ -118,10 +117,10 @@ Session::~Session() {
   while (!stop_populating()) PlanReader::wait_for(*ahead_.front());
 }
 
-void Session::finish_predecessors_work() {
+void Session::finish_predecessor_events() {
   for (const std::span<uffd_msg> slots : {slots_, reread_slots_}) {
     apply_removes(slots);
-    // Faults that were read and not served come again when their threads are woken.
+    // Faults that were read but not served recur when their threads are woken.
     for (uffd_msg& slot : slots) clear(slot);
   }
 }
@@ -138,9 +137,9 @@ SessionState Session::step(int timeout_ms) {
                           : static_cast<int>((*due_ns - now_ns) / kNanosecondsPerMillisecond) + 1;
     timeout_ms = timeout_ms < 0 ? left_ms : std::min(timeout_ms, left_ms);
   }
-  const int ready = ::poll(waiting.data(), waiting.size(), has_put_off() ? 0 : timeout_ms);
+  const int ready = ::poll(waiting.data(), waiting.size(), has_deferred() ? 0 : timeout_ms);
   if (retry() != SessionState::kServing) return state_;
-  if (ready == 0) return fill_put_off();
+  if (ready == 0) return fill_deferred();
   if (ready < 0) return state_;
   if (waiting[0].revents != 0) handle_events();
   if (state_ == SessionState::kServing && waiting[1].revents != 0) end();
@@ -177,7 +176,7 @@ std::size_t Session::read_events(std::span<uffd_msg> slots) {
   const auto count = os::uffd_read(fds_.userfaultfd, slots);
   if (count) return *count;
   if (count.error().kind == ErrorKind::kNotFound) {
-    end();  // the address space is gone
+    end();  // the address space no longer exists
   } else {
     fail_closed(count.error().message, 0, 0);
   }
@@ -197,7 +196,7 @@ void Session::refuse_forks(std::span<const uffd_msg> slots) {
   for (const uffd_msg& slot : slots) {
     if (slot.event != UFFD_EVENT_FORK) continue;
     const os::Fd of_child(static_cast<int>(slot.arg.fork.ufd));
-    fail_closed("the process has forked, and its child's memory is not served", 0, 0);
+    fail_closed("the process has forked, and the memory of its child is not served", 0, 0);
   }
 }
 
@@ -232,8 +231,8 @@ void Session::mark_removed(std::uint64_t start, std::uint64_t end) {
                                 chain_.mapping().block_count());
     if (first >= last) continue;
     write_bits(removed_, first, last, true);
-    const format::BlockRun gone{static_cast<std::uint32_t>(first),
-                                static_cast<std::uint32_t>(last - first)};
+    const BlockRun gone{static_cast<std::uint32_t>(first),
+                        static_cast<std::uint32_t>(last - first)};
     data_around_.mark_missing(gone);
     zeros_around_.mark_missing(gone);
   }
@@ -267,15 +266,15 @@ Session::Around Session::serve_fault(std::uint64_t address) {
       (address - region->host_address) / region->page_bytes * region->page_bytes;
   const auto block = static_cast<std::uint32_t>((region->memory_offset + page) / kBlockBytes);
   if (options_.record_until_ns != 0) record(block);
-  if (shortage_.is_on() && shortage_.page_bytes() == region->page_bytes) {
-    // Left to wait: all who do are woken when there is a page again.
+  if (shortage_.is_active() && shortage_.page_bytes() == region->page_bytes) {
+    // Not served now: all waiting threads are woken when a page is available again.
     shortage_.add_waiter(os::monotonic_ns());
     return {};
   }
   for (int round = 0; round < kMaxRereads && state_ == SessionState::kServing; ++round) {
-    const Run run = run_at(*region, block, 1, 1);
+    const Piece run = run_at(*region, block, 1, 1);
     const os::FillResult result =
-        told_apart(fill(*region, run), *region, region->host_address + page);
+        distinguish_empty_pool(fill(*region, run), *region, region->host_address + page);
     if (state_ != SessionState::kServing) return {};
     if (result.outcome == os::FillOutcome::kDone) {
       (run.zero ? counters_.zero_faults : counters_.data_faults).add(1);
@@ -291,7 +290,7 @@ Session::Around Session::serve_fault(std::uint64_t address) {
 
 void Session::wake(std::uint64_t host_address, std::uint64_t length) {
   const Status woken = os::uffd_wake(fds_.userfaultfd, host_address, length);
-  // A range that has been unmapped has nobody to wake.
+  // An unmapped range has no waiters.
   if (!woken && woken.error().kind != ErrorKind::kNotFound) {
     fail_closed(woken.error().message, host_address, 0);
   }
@@ -301,8 +300,8 @@ Session::Next Session::after_refused_fill(const os::FillResult& result, const Re
                                           std::uint64_t page) {
   switch (result.outcome) {
     case os::FillOutcome::kUnreadEvent:
-      // A REMOVE may have changed what this page is. When there is none to read, its thread has yet
-      // to run: the fault comes again.
+      // A REMOVE may have changed this page. If no event can be read yet, its thread has yet to
+      // run: wake the fault, so that it recurs.
       return reread_events() ? Next::kAgain : Next::kWake;
     case os::FillOutcome::kPresent:
       counters_.present_faults.add(1);
@@ -313,7 +312,7 @@ Session::Next Session::after_refused_fill(const os::FillResult& result, const Re
       end();
       return Next::kNothing;
     case os::FillOutcome::kNoMemory:
-      lack_page(region, region.host_address + page, true);
+      begin_shortage(region, region.host_address + page, true);
       return Next::kNothing;
     case os::FillOutcome::kFailed:
       fail_closed(system_error("fill", fmt::format("{:#x}", region.host_address + page),
@@ -327,21 +326,21 @@ Session::Next Session::after_refused_fill(const os::FillResult& result, const Re
   return Next::kNothing;
 }
 
-Session::Around Session::note_fault(const Run& run) {
-  // A huge page has been filled whole; while faults are recorded, each must come.
+Session::Around Session::note_fault(const Piece& run) {
+  // A huge page is filled as a whole. While faults are recorded, each block must fault itself.
   if (run.count > 1 || (!run.zero && options_.record_until_ns != 0)) return {};
   FaultAround& windows = run.zero ? zeros_around_ : data_around_;
-  return windows.add_fault(run.block) ? Around{&windows, run.block} : Around{};
+  return windows.add_fault(run.first) ? Around{&windows, run.first} : Around{};
 }
 
-SessionState Session::fill_put_off() {
+SessionState Session::fill_deferred() {
   if (state_ != SessionState::kServing) return state_;
-  const bool zeros = !data_around_.has_put_off();
+  const bool zeros = !data_around_.has_deferred();
   FaultAround& windows = zeros ? zeros_around_ : data_around_;
-  if (!windows.has_put_off()) return state_;
-  const Around around{&windows, windows.oldest_put_off()};
+  if (!windows.has_deferred()) return state_;
+  const Around around{&windows, windows.oldest_deferred()};
   const bool more = fill_around(around, zeros ? kZeroPartBlocks : kDataPartBlocks);
-  if (!more) windows.drop_oldest_put_off();
+  if (!more) windows.drop_oldest_deferred();
   return state_;
 }
 
@@ -350,44 +349,44 @@ bool Session::fill_around(const Around& around, std::uint32_t limit) {
   FaultAround& windows = *around.windows;
   const bool zeros = &windows == &zeros_around_;
   const Region& region = *regions_.find_block(around.block);
-  // Looked at anew: a REMOVE may have been read since.
-  const format::BlockRun piece = piece_around(region, around);
-  const format::BlockRun part = windows.next_part(piece, around.block, limit);
-  if (part.block_count == 0) return false;
-  const auto data = buffer_.first(zeros ? 0 : part.block_count * kBlockBytes);
-  if (!zeros && !read_blocks(part.guest_block, data, address_of(region, part.guest_block))) {
+  // Determined again: a REMOVE may have been read since.
+  const BlockRun piece = piece_around(region, around);
+  const BlockRun part = windows.next_part(piece, around.block, limit);
+  if (part.count == 0) return false;
+  const auto data = buffer_.first(zeros ? 0 : part.count * kBlockBytes);
+  if (!zeros && !read_blocks(part.first, data, address_of(region, part.first))) {
     return false;
   }
-  const std::uint32_t end = part.guest_block + part.block_count;
-  for (std::uint32_t block = part.guest_block; block < end;) {
+  const std::uint32_t end = part.end();
+  for (std::uint32_t block = part.first; block < end;) {
     const std::uint32_t missing = windows.missing_from(block, end);
     if (missing == 0) {
       ++block;
       continue;
     }
-    const std::uint64_t offset = (block - part.guest_block) * kBlockBytes;
+    const std::uint64_t offset = (block - part.first) * kBlockBytes;
     const auto bytes = zeros ? data : data.subspan(offset, missing * kBlockBytes);
-    const std::uint32_t settled = fill_missing(windows, region, {block, missing, zeros}, bytes);
+    const std::uint32_t settled = fill_missing(windows, region, {{block, missing}, zeros}, bytes);
     if (settled == 0) return false;
     block += settled;
   }
-  return windows.next_part(piece, around.block, limit).block_count > 0;
+  return windows.next_part(piece, around.block, limit).count > 0;
 }
 
-std::uint32_t Session::fill_missing(FaultAround& windows, const Region& region, const Run& run,
+std::uint32_t Session::fill_missing(FaultAround& windows, const Region& region, const Piece& run,
                                     std::span<const std::byte> data) {
-  const std::uint64_t address = address_of(region, run.block);
+  const std::uint64_t address = address_of(region, run.first);
   const os::FillResult result =
       run.zero ? zero(address, run.count * kBlockBytes) : copy(address, data);
   const auto done = static_cast<std::uint32_t>(result.bytes_done / kBlockBytes);
-  windows.mark_filled({run.block, done});
+  windows.mark_filled({run.first, done});
   switch (result.outcome) {
     case os::FillOutcome::kDone:
       return done;
     case os::FillOutcome::kPresent:
-      // With some of it done, the next call tells why it stopped.
+      // If some blocks were filled, the next call shows why it stopped.
       if (done > 0) return done;
-      windows.mark_filled({run.block, 1});
+      windows.mark_filled({run.first, 1});
       return 1;
     case os::FillOutcome::kProcessGone:
       end();
@@ -397,13 +396,13 @@ std::uint32_t Session::fill_missing(FaultAround& windows, const Region& region, 
       return 0;
     case os::FillOutcome::kUnreadEvent:
     case os::FillOutcome::kUnmapped:
-    case os::FillOutcome::kNoMemory:  // a fault of one of them tells
+    case os::FillOutcome::kNoMemory:  // handled when one of the blocks faults
       return 0;
   }
   return 0;
 }
 
-format::BlockRun Session::piece_around(const Region& region, const Around& around) const {
+BlockRun Session::piece_around(const Region& region, const Around& around) const {
   const mapping::Mapping& mapping = chain_.mapping();
   const bool zeros = around.windows == &zeros_around_;
   std::size_t index = mapping.find(around.block);
@@ -414,12 +413,12 @@ format::BlockRun Session::piece_around(const Region& region, const Around& aroun
     return (extent.layer == mapping::kZeros || is_removed(block)) == zeros;
   };
   if (!is_of_kind(around.block)) return {};
-  const format::BlockRun window = around.windows->window_of(around.block);
+  const BlockRun window = around.windows->window_of(around.block);
   const auto region_first = static_cast<std::uint32_t>(region.memory_offset / kBlockBytes);
   const auto region_end =
       static_cast<std::uint32_t>((region.memory_offset + region.size_bytes) / kBlockBytes);
-  const std::uint32_t lowest = std::max(window.guest_block, region_first);
-  const std::uint32_t highest = std::min(window.guest_block + window.block_count, region_end);
+  const std::uint32_t lowest = std::max(window.first, region_first);
+  const std::uint32_t highest = std::min(window.end(), region_end);
   std::uint32_t first = around.block;
   while (first > lowest && is_of_kind(first - 1)) --first;
   std::uint32_t end = around.block + 1;
@@ -427,16 +426,15 @@ format::BlockRun Session::piece_around(const Region& region, const Around& aroun
   return {first, end - first};
 }
 
-Session::Run Session::run_at(const Region& region, std::uint32_t block, std::uint32_t most_data,
-                             std::uint32_t most_zeros) const {
+Piece Session::run_at(const Region& region, std::uint32_t block, std::uint32_t most_data,
+                      std::uint32_t most_zeros) const {
   if (region.page_bytes == kHugePageBytes) {
     const std::uint64_t in_region = block - region.memory_offset / kBlockBytes;
-    return {block - static_cast<std::uint32_t>(in_region % kHugePageBlocks), kHugePageBlocks,
-            false};
+    return {{block - static_cast<std::uint32_t>(in_region % kHugePageBlocks), kHugePageBlocks}};
   }
   const std::uint32_t region_end = static_cast<std::uint32_t>(std::min<std::uint64_t>(
       (region.memory_offset + region.size_bytes) / kBlockBytes, chain_.mapping().block_count()));
-  Run run{block, 0, is_removed(block)};
+  Piece run{{block, 0}, is_removed(block)};
   if (run.zero) {
     const std::uint32_t end = block + std::min(most_zeros, region_end - block);
     while (block + run.count < end && is_removed(block + run.count)) ++run.count;
@@ -448,7 +446,7 @@ Session::Run Session::run_at(const Region& region, std::uint32_t block, std::uin
     run.count = std::min({extent.block_count, most_zeros, region_end - block});
     return run;
   }
-  // Data: over the borders of extents, up to zeros, a removed block, or the limit.
+  // Data: across extents, up to zeros, a removed block, or the limit.
   const std::uint32_t limit = std::min(most_data, region_end - block);
   while (run.count < limit) {
     if (is_removed(block + run.count)) break;
@@ -461,15 +459,15 @@ Session::Run Session::run_at(const Region& region, std::uint32_t block, std::uin
   return run;
 }
 
-os::FillResult Session::fill(const Region& region, const Run& run) {
-  if (region.page_bytes == kHugePageBytes) return fill_huge_page(region, run.block);
-  const std::uint64_t address = address_of(region, run.block);
+os::FillResult Session::fill(const Region& region, const Piece& run) {
+  if (region.page_bytes == kHugePageBytes) return fill_huge_page(region, run.first);
+  const std::uint64_t address = address_of(region, run.first);
   const std::uint64_t length = run.count * kBlockBytes;
   if (run.zero) {
     return zero(address, length);
   }
   const auto data = buffer_.first(length);
-  if (!read_blocks(run.block, data, address)) return {};
+  if (!read_blocks(run.first, data, address)) return {};
   return copy(address, data);
 }
 
@@ -527,7 +525,7 @@ void Session::fail_closed(const std::string& cause, std::uint64_t host_address,
   if (state_ != SessionState::kServing) return;
   state_ = SessionState::kKilled;
   failure_ = cause;
-  // Killed first: a poisoned page would only be its second line.
+  // Kill first: poisoning the page is only the second line of defence.
   const Status killed = os::kill_process(fds_.pidfd);
   if (!killed) failure_ += "; " + killed.error().message;
   if (length > 0) {
@@ -543,7 +541,7 @@ void Session::give_up(const char* cause) noexcept {
     static_cast<void>(os::kill_process(fds_.pidfd));
     failure_ = cause;
   } catch (const std::exception&) {
-    // Whoever hears of its end kills it once more.
+    // The caller kills the VM again when it learns that the session has ended.
     failure_.clear();
   }
 }
@@ -555,7 +553,7 @@ bool Session::detach() {
       const Status done =
           os::uffd_unregister(fds_.userfaultfd, region.host_address, region.size_bytes);
       if (done) continue;
-      // The kernel says "no memory" of an address space that is gone; a fill tells which it is.
+      // The kernel also reports ENOMEM if the address space is gone; a fill shows which it is.
       if (fill_zeros_at(region).outcome == os::FillOutcome::kProcessGone) {
         end();
       } else {
@@ -565,8 +563,8 @@ bool Session::detach() {
     }
     detached_ns_ = os::monotonic_ns();
   }
-  // Who was giving memory back just before waits until its event is read, and for so long the
-  // kernel refuses to fill (EAGAIN); after that it finds nothing to fill there.
+  // A thread that was giving memory back waits until its event is read. Until then the kernel
+  // refuses to fill (EAGAIN); afterwards the fill finds no registered range.
   const os::FillResult probe = fill_zeros_at(regions_.regions().front());
   if (probe.outcome != os::FillOutcome::kUnreadEvent) {
     state_ = probe.outcome == os::FillOutcome::kProcessGone ? SessionState::kEnded
@@ -575,7 +573,7 @@ bool Session::detach() {
   }
   reread_events();
   if (os::monotonic_ns() - detached_ns_ > kMaxDetachNs) {
-    fail_closed("it kept giving memory back while it was detached", 0, 0);
+    fail_closed("the VM kept giving memory back while it was being detached", 0, 0);
   }
   return state_ != SessionState::kServing;
 }

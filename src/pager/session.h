@@ -1,30 +1,29 @@
-// One VM whose memory is being served.
+// Serves the memory of one VM.
 //
 // One thread owns a session and does everything with its descriptor, in order: it reads events,
-// applies REMOVEs before anything else of the batch, fills the pages that faults ask for, and
-// between faults, in small portions, what it was asked to populate. So there is nothing to lock and
-// no order to get wrong. The fault path allocates nothing, locks nothing and logs nothing. What is
-// to be populated another thread reads and checks ahead (PlanReader); whether a block is still to
-// be filled is asked when it is copied.
+// applies the REMOVEs of a batch first, fills the pages that fault, and populates between faults,
+// in small portions. So nothing needs locks. The fault path does not allocate, lock or log. Another
+// thread (PlanReader) reads and verifies the data to populate; the session checks whether a block
+// must still be filled when it copies it.
 //
-// What a fault costs: a lookup, one read into a buffer, its checksum, and one ioctl from that
-// very buffer: first for the page that is waited for, then, when nobody waits, for those around it
-// (FaultAround). Never from a mapping of the layer: that could change, or raise SIGBUS,
-// between check and copy.
+// A fault costs a lookup, one read into a buffer, its checksum, and one ioctl from the same buffer:
+// first for the faulting page, then, when no fault is pending, for the pages around it
+// (FaultAround). Pages are never filled from a mapping of the layer, which could change or raise
+// SIGBUS between check and copy.
 //
 // REMOVE: a block that the guest gave back reads as zeros from then on, whatever the snapshot
-// holds. A bit per block remembers it. Events may be read in another order than they happened: a
-// fault may be read before a REMOVE that came first. Then the kernel refuses the fill (EAGAIN)
-// until the REMOVE has been read; it is read and applied, and the fault is looked at anew.
+// contains. A bit per block records it. Events may be read in a different order than they occurred:
+// a fault may be read before an earlier REMOVE. Then the kernel refuses the fill (EAGAIN) until the
+// REMOVE has been read; the session reads and applies it, and tries the fault again.
 //
-// What only this process would know is kept in a VmState, so that a successor can go on from any
-// instruction: it applies the REMOVEs that it finds in the event slots, and wakes all who wait.
+// State that only this process has is kept in a VmState, so that a successor can continue from any
+// instruction: it applies the REMOVEs in the event slots and wakes all waiting threads.
 //
-// Failing closed: a block that cannot be read or is wrong, after retries, kills the VM through a
-// pidfd taken at the handshake, and poisons the page where the kernel can. The guest never sees
-// zeros in place of data, and never waits for ever.
+// Failing closed: if a block cannot be read or is corrupt, after retries, the session kills the VM
+// through the pidfd from the handshake and poisons the page if the kernel can. The guest never sees
+// zeros instead of data, and never waits forever.
 //
-// A host without a page to give is no reason to kill at once: see Shortage.
+// A host that is out of memory does not cause an immediate kill: see Shortage.
 #pragma once
 
 #include <linux/userfaultfd.h>
@@ -40,8 +39,8 @@
 
 #include "base/bitmap.h"
 #include "base/block.h"
+#include "base/run.h"
 #include "engine/chain.h"
-#include "format/trailer.h"
 #include "lamina/result.h"
 #include "os/anonymous_mapping.h"
 #include "os/userfaultfd.h"
@@ -58,47 +57,48 @@ enum class SessionState : std::uint8_t {
   kServing,
   kEnded,     ///< the VM has exited
   kKilled,    ///< failed closed; failure() says why
-  kDetached,  ///< all of its memory is there, and it needs nobody any more
+  kDetached,  ///< all of its memory is present; the VM no longer needs the server
 };
 
-/// The windows around a fault (FaultAround), at least 1.
+/// Window sizes around a fault (FaultAround); at least 1.
 struct FaultLimits {
   std::uint32_t data_blocks = 16;   ///< 64 KiB
   std::uint32_t zero_blocks = 512;  ///< 2 MiB
 };
 
-/// What filling such a window costs, in faults of about 7 us: 24 us for 16 blocks of data, 45 for
-/// 512 zeros, from the page cache (docs/decisions/0011).
+/// The cost of filling a window, in faults of about 7 us: from the page cache, 24 us for 16 blocks
+/// of data, and 45 us for 512 zeros (docs/decisions/0011).
 inline constexpr std::uint32_t kFaultsOfDataWindow = 3;
 inline constexpr std::uint32_t kFaultsOfZeroWindow = 6;
 
-/// What is filled at most of what was put off, between two looks at the events: some 10 us from the
-/// page cache, so that a fault does not wait long.
+/// Deferred blocks that are filled at most between two checks for events: about 10 us from the page
+/// cache, so that a fault does not wait long.
 inline constexpr std::uint32_t kDataPartBlocks = 8;
 inline constexpr std::uint32_t kZeroPartBlocks = 64;
 
-/// What is filled without a fault asking for it.
+/// The blocks to fill without a fault.
 struct PopulatePlan {
-  std::vector<format::BlockRun> first;  ///< in this order; may overlap
-  bool rest = false;                    ///< then all of the memory, in guest order
-  /// Pages of zeros are left to the kernel, which fills them in once the VM is detached: then a
-  /// memory that is large and empty is soon done.
+  std::vector<BlockRun> first;  ///< in this order; may overlap
+  bool rest = false;            ///< then all of the memory, in guest order
+  /// Skip pages of zeros, which the kernel fills once the VM is detached. So a large empty memory
+  /// is populated quickly.
   bool to_detach = false;
 };
 
 struct SessionOptions {
   FaultLimits limits;
-  /// Until then (os::monotonic_ns) the blocks that faults ask for are noted, in order, up to
-  /// kMaxRecordedBlocks. Meanwhile data is filled block by block, because only what faults is
-  /// noted. 0: nothing is noted.
+  /// Record the faulting blocks in order until this time (os::monotonic_ns), up to
+  /// kMaxRecordedBlocks. Meanwhile data is filled block by block, so that every first touch faults.
+  /// 0: do not record.
   std::uint64_t record_until_ns = 0;
   const PopulatePlan* plan = nullptr;  ///< may be null; must outlive the session
-  /// Of the thread that uses the session, and outlives it. Null: populating reads for itself.
+  /// The reader of the thread that owns the session; outlives the session. Null: the session reads
+  /// the data to populate itself.
   PlanReader* reader = nullptr;
   ShortageLimits shortage;
 };
 
-/// Bytes of the buffer that a session fills pages from.
+/// Size of the buffer from which a session fills pages.
 inline constexpr std::size_t kFillBufferBytes = kHugePageBytes;
 static_assert(kFillBufferBytes == kPortionBlocks * kBlockBytes);
 
@@ -110,13 +110,12 @@ struct VmDescriptors {
 
 class Session {
  public:
-  /// Begins to serve a VM, or goes on where a predecessor was killed: applies what it had read but
-  /// not done, and wakes all regions once, so that whoever waited for it faults again. kFailed when
-  /// the process is gone or may not be killed (then failing closed would be impossible). `chain`,
-  /// A VM with huge pages is served only if its page table may be read: else an empty pool could
-  /// not be told from a page that is there. `state` and `buffer` (kFillBufferBytes, shared by the
-  /// sessions of one thread) must outlive the session; everything is used by the calling thread
-  /// only.
+  /// Starts serving a VM, or continues after a predecessor was killed: applies the events that it
+  /// had read but not handled, and wakes all regions once, so that waiting threads fault again.
+  /// kFailed if the process has ended or may not be killed (the session could not fail closed), or
+  /// if it has huge pages and its page table may not be read (an empty pool would look like a
+  /// present page). `chain`, `state` and `buffer` (kFillBufferBytes, shared by the sessions of one
+  /// thread) must outlive the session. Only the calling thread may use them and the session.
   static Result<std::unique_ptr<Session>> create(const engine::Chain& chain, VmState& state,
                                                  const VmDescriptors& descriptors,
                                                  std::span<std::byte> buffer,
@@ -125,76 +124,69 @@ class Session {
   Session& operator=(const Session&) = delete;
   Session(Session&&) = delete;
   Session& operator=(Session&&) = delete;
-  /// Waits while something is being read ahead for it: see stop_populating().
+  /// Waits while a portion of this session is being read: see stop_populating().
   ~Session();
 
-  /// Handles the events that wait in the userfaultfd, VmState::kSlots at most. Returns how many
-  /// there were. Never blocks for an event.
+  /// Handles pending events, at most VmState::kSlots. Returns their number. Never waits for an
+  /// event.
   std::size_t handle_events();
 
-  /// What is around some faults has been put off, because nobody waits for it.
-  [[nodiscard]] bool has_put_off() const {
-    return data_around_.has_put_off() || zeros_around_.has_put_off();
+  /// True if blocks around earlier faults remain to be filled.
+  [[nodiscard]] bool has_deferred() const {
+    return data_around_.has_deferred() || zeros_around_.has_deferred();
   }
 
-  /// Fills a part of that, if there is any. To be called while no VM of the thread has events.
-  SessionState fill_put_off();
+  /// Fills some of the deferred blocks. To be called while no VM of the thread has events.
+  SessionState fill_deferred();
 
-  /// The VM's process has exited.
+  /// To be called when the VM's process has exited.
   void end();
 
-  /// Something of this process stands in the way (it has no memory left, say): kills the VM.
+  /// Kills the VM because this process cannot serve it, for example because it is out of memory.
   void give_up(const char* cause) noexcept;
 
-  /// When retry() has something to do (os::monotonic_ns); nothing when the VM lacks no page.
+  /// When to call retry() (os::monotonic_ns); nullopt if there is no shortage.
   [[nodiscard]] std::optional<std::uint64_t> next_retry_ns() const;
-  /// Tries once more what the host had no page for, when it is time.
+  /// During a shortage: tries to fill the page again if it is time.
   SessionState retry();
 
-  /// What is worth a line in the log, once each; empty when nothing is.
+  /// Returns and clears a message for the log; empty if there is none.
   [[nodiscard]] std::string take_note() { return std::exchange(note_, {}); }
 
-  /// Waits up to `timeout_ms` (-1: for ever) for events or the VM's end, and handles them. Does not
-  /// wait while something is put off, but fills a part of that.
+  /// Waits up to `timeout_ms` (-1: forever) for events or the VM's end, and handles them. If blocks
+  /// are deferred, does not wait but fills some of them.
   SessionState step(int timeout_ms);
 
   enum class Populated : std::uint8_t {
-    kMore,   ///< there is more to do at once
-    kWaits,  ///< for the reader, or for portions that other sessions use
-    kDone,   ///< all of the plan is filled, or the session does not serve any more
+    kMore,   ///< call populate() again
+    kWaits,  ///< waiting for the reader, or for portions that other sessions use
+    kDone,   ///< the plan is completely filled, or the session has ended
   };
-  /// Fills up to `max_blocks` more of what the plan says. Never waits for the reader.
+  /// Fills up to `max_blocks` more blocks of the plan. Never waits for the reader.
   Populated populate(std::uint32_t max_blocks);
 
-  /// Lets go of what is read ahead. False while some of it is being read just now: the reader tells
-  /// when it has done so.
+  /// Gives the planned portions back. False while one of them is being read: call again after the
+  /// reader signals.
   bool stop_populating();
 
-  /// Replaces the plan; populating starts at its beginning. Waits for what is being read just now.
+  /// Replaces the plan and starts at its beginning. Waits for a portion that is being read.
   void set_plan(const PopulatePlan* plan, PlanReader* reader);
 
-  /// Ends the session without ending the VM: takes its memory out of the userfaultfd's hands, so
-  /// that the kernel answers faults by itself, with zeros. REQUIRES: populated by a plan with
-  /// `to_detach`, or `rest`: then only zeros are missing. A VM that has exited meanwhile has ended.
-  /// Never waits: to be called again until it returns true.
+  /// Ends the session without ending the VM: unregisters its memory from the userfaultfd, so that
+  /// the kernel fills missing pages with zeros. REQUIRES: populated by a plan with `to_detach` or
+  /// `rest`, so that only zeros are missing. If the VM has exited meanwhile the state is kEnded.
+  /// Never waits: call it again until it returns true.
   bool detach();
 
   [[nodiscard]] SessionState state() const { return state_; }
   [[nodiscard]] const std::string& failure() const { return failure_; }
-  /// The same, without a copy.
+  /// The same, moved out.
   [[nodiscard]] std::string take_failure() { return std::move(failure_); }
 
  private:
-  /// A run of blocks to fill at once, all of one kind.
-  struct Run {
-    std::uint32_t block = 0;
-    std::uint32_t count = 0;
-    bool zero = false;
-  };
-
-  /// A block, what is around which is to be filled.
+  /// A fault around which blocks are to be filled.
   struct Around {
-    FaultAround* windows = nullptr;  ///< of its kind: &data_around_ or &zeros_around_; null: none
+    FaultAround* windows = nullptr;  ///< &data_around_ or &zeros_around_; null: fill nothing
     std::uint32_t block = 0;
   };
 
@@ -202,99 +194,100 @@ class Session {
           const VmDescriptors& descriptors, std::span<std::byte> buffer,
           const SessionOptions& options, os::AnonymousMapping filled);
 
-  void finish_predecessors_work();
+  void finish_predecessor_events();
   std::size_t read_events(std::span<uffd_msg> slots);
-  /// Marks what REMOVE events in `slots` say and clears their slots.
+  /// Marks the blocks of the REMOVE events in `slots` and clears those slots.
   void apply_removes(std::span<uffd_msg> slots);
   void mark_removed(std::uint64_t start, std::uint64_t end);
-  /// Closes the descriptors that fork events brought. A VMM asks for none.
+  /// Fails closed on a fork event, which a VMM does not request, and closes its descriptor.
   void refuse_forks(std::span<const uffd_msg> slots);
-  /// Reads what the kernel insists on before it fills: REMOVEs are applied, faults are woken, so
-  /// that they come again.
-  /// False when there was nothing to read.
+  /// Reads events that the kernel requires to be read before a fill: applies REMOVEs, and wakes
+  /// faults so that they recur. False if there was no event.
   bool reread_events();
-  /// What becomes of a fault whose page could not be filled.
+  /// What to do about a fault whose page could not be filled: retry, wake the thread, or nothing.
   enum class Next : std::uint8_t { kAgain, kWake, kNothing };
-  /// What the kernel said about a fill, with the empty pool of huge pages told apart.
-  [[nodiscard]] os::FillResult told_apart(const os::FillResult& result, const Region& region,
-                                          std::uint64_t address) const;
-  /// The host has no page for what begins at `address`. `waited_for`: a thread waits for it.
-  void lack_page(const Region& region, std::uint64_t address, bool waited_for);
+  /// Corrects the result of a fill if the pool of huge pages is empty, which the kernel reports as
+  /// a present page.
+  [[nodiscard]] os::FillResult distinguish_empty_pool(const os::FillResult& result,
+                                                      const Region& region,
+                                                      std::uint64_t address) const;
+  /// Begins a shortage: the host has no page for `address`. `waited_for`: a thread waits for it.
+  void begin_shortage(const Region& region, std::uint64_t address, bool waited_for);
   void end_shortage();
   void give_up_shortage();
   Next after_refused_fill(const os::FillResult& result, const Region& region, std::uint64_t page);
-  /// Fills the page that a fault asks for. Returns what is to be filled around it at once.
+  /// Fills the faulting page. Returns whether to fill around it at once.
   Around serve_fault(std::uint64_t address);
-  /// Notes a fault that has been answered with `run`. Returns what is to be filled around it now.
-  Around note_fault(const Run& run);
-  /// Fills what is missing of the piece around a block, `limit` blocks at most. True when more is
-  /// to be filled. What the kernel refuses is not insisted on: a fault on it tells anew.
+  /// Records a fault that was served with `run`. Returns whether to fill around it at once.
+  Around note_fault(const Piece& run);
+  /// Fills missing blocks of the piece around a fault, at most `limit`. True if more remain. Blocks
+  /// that the kernel refuses to fill are skipped; they are handled when they fault.
   bool fill_around(const Around& around, std::uint32_t limit);
-  /// Fills `run`, of which nothing is filled, from `data` where it is data. Returns how many blocks
-  /// of it are settled, 0 when it is not to be gone on with.
-  std::uint32_t fill_missing(FaultAround& windows, const Region& region, const Run& run,
+  /// Fills `run`, whose blocks are all missing, from `data` unless it is zeros. Returns the number
+  /// of blocks done, 0 to stop.
+  std::uint32_t fill_missing(FaultAround& windows, const Region& region, const Piece& run,
                              std::span<const std::byte> data);
-  /// The piece around a block: what is of its kind, without a gap, in its window and region. Empty
-  /// when the block is not of that kind any more.
-  [[nodiscard]] format::BlockRun piece_around(const Region& region, const Around& around) const;
-  /// The run of one kind that begins at a block, so many blocks at most if it is data or zeros; the
-  /// whole page where pages are huge.
-  [[nodiscard]] Run run_at(const Region& region, std::uint32_t block, std::uint32_t most_data,
-                           std::uint32_t most_zeros) const;
-  /// Fills `run` at its place in `region`; the result is in bytes from its start.
-  os::FillResult fill(const Region& region, const Run& run);
+  /// The consecutive blocks of one kind around a fault, within its window and region. Empty if the
+  /// faulting block is no longer of that kind.
+  [[nodiscard]] BlockRun piece_around(const Region& region, const Around& around) const;
+  /// The run of one kind that begins at `block`, limited to `most_data` or `most_zeros` blocks.
+  /// With huge pages, the whole page.
+  [[nodiscard]] Piece run_at(const Region& region, std::uint32_t block, std::uint32_t most_data,
+                             std::uint32_t most_zeros) const;
+  /// Reads and fills `run`.
+  os::FillResult fill(const Region& region, const Piece& run);
   os::FillResult fill_huge_page(const Region& region, std::uint32_t first_block);
-  /// Zeros for the first page of a region of which only zeros are missing.
+  /// Fills the first page of a region with zeros. REQUIRES: only zeros are missing.
   os::FillResult fill_zeros_at(const Region& region);
   os::FillResult zero(std::uint64_t address, std::uint64_t length);
-  /// Copies data that has been read and checked.
+  /// Copies data that was read and verified.
   os::FillResult copy(std::uint64_t address, std::span<const std::byte> data);
   os::FillResult copy_huge_page(const Region& region, std::uint32_t first_block,
                                 std::span<std::byte> page);
-  /// Reads into the buffer, checked; retries, then fails closed. False when it did.
+  /// Reads and verifies blocks with retries; fails closed and returns false if that is impossible.
   bool read_blocks(std::uint32_t block, std::span<std::byte> buffer, std::uint64_t host_address);
-  /// A thread that cannot be woken would wait for ever: then it fails closed.
+  /// Wakes waiting threads; fails closed if that is impossible.
   void wake(std::uint64_t host_address, std::uint64_t length);
   void fail_closed(const std::string& cause, std::uint64_t host_address, std::uint64_t length);
   void record(std::uint32_t block);
   void end_recording();
   void count_latency(std::uint64_t started_ns);
-  /// The blocks of the plan at a position: at most `limit`, none when it is done.
-  [[nodiscard]] format::BlockRun plan_at(std::uint64_t position, std::uint32_t limit) const;
-  /// The position so many blocks further on, not beyond the end of a run.
+  /// The blocks of the plan at a position: at most `limit`, none at its end.
+  [[nodiscard]] BlockRun plan_at(std::uint64_t position, std::uint32_t limit) const;
+  /// The position `blocks` further on, at most at the start of the next run.
   [[nodiscard]] std::uint64_t plan_after(std::uint64_t position, std::uint32_t blocks) const;
-  /// Plans portions and has them read, as many as this session may have.
+  /// Plans and posts as many portions as this session may have.
   void plan_ahead();
-  /// False when there is nothing more in the plan.
+  /// False at the end of the plan.
   bool plan_portion(Portion& portion);
-  /// What is to be filled at the start of a run of the plan, and how much of the run that settles.
+  /// The piece to fill at the start of a run of the plan, and the number of plan blocks it covers.
   struct PlannedPiece {
-    Piece piece;                    ///< none when its count is 0
-    std::uint32_t plan_blocks = 0;  ///< 0: the portion has no room for it
+    Piece piece;                    ///< nothing to fill if its count is 0
+    std::uint32_t plan_blocks = 0;  ///< 0: it does not fit in the portion
   };
-  [[nodiscard]] PlannedPiece plan_piece(const format::BlockRun& next, std::uint32_t room,
+  [[nodiscard]] PlannedPiece plan_piece(const BlockRun& next, std::uint32_t room,
                                         const Portion& portion) const;
-  /// Fills more of a portion and counts `left` down; false when it has not filled all of it.
+  /// Fills up to `left` blocks of a portion and decrements `left`; true once it is complete.
   bool fill_portion(Portion& portion, std::uint32_t& left);
-  /// Fills the first page or run of what is left of the portion's next piece; returns how many
-  /// blocks of it are settled, 0 when an event has to be read first.
+  /// Fills the next page or run of the portion's next piece. Returns the number of blocks done, 0
+  /// if an event must be read first.
   std::uint32_t fill_piece(const Portion& portion, std::uint32_t limit);
   std::uint32_t fill_page_piece(const Portion& portion, const Region& region, std::uint32_t block);
-  os::FillResult fill_from(const Portion& portion, const Region& region, const Run& run);
+  os::FillResult fill_from(const Portion& portion, const Region& region, const Piece& run);
   void finish_portion();
-  /// The session is over, or goes on after an event: 0.
+  /// Ends the session if necessary. Returns 0.
   std::uint32_t after_refused_populate(const os::FillResult& result, const Region& region,
                                        std::uint32_t block);
-  /// What the kernel refused to fill at once, because it is not of one mapping, is filled block by
-  /// block, then by twice as many each time.
-  void limit_populate(const Run& run, os::FillOutcome outcome);
+  /// Adapts populate_limit_: 1 after a run that is not in one mapping, which the kernel refuses to
+  /// fill at once; then doubled after each success.
+  void limit_populate(const Piece& run, os::FillOutcome outcome);
   [[nodiscard]] bool is_removed(std::uint32_t block) const { return is_bit_set(removed_, block); }
   [[nodiscard]] bool is_removed_page(std::uint32_t first_block) const;
-  /// The page of 2 MiB has nothing but zeros.
+  /// True if the 2 MiB page contains only zeros.
   [[nodiscard]] bool is_zero_page(std::uint32_t first_block) const;
-  /// Blocks from `block`, which no region maps, to the next region.
+  /// Number of blocks from `block`, which is in no region, to the next region.
   [[nodiscard]] std::uint32_t unmapped_from(std::uint32_t block) const;
-  /// How many blocks from `block` on, up to `limit`, are removed, or are not, as the first is.
+  /// Number of consecutive blocks from `block` on, up to `limit`, that are all removed or all not.
   [[nodiscard]] std::uint32_t alike(std::uint32_t block, std::uint32_t limit) const;
   [[nodiscard]] std::uint64_t address_of(const Region& region, std::uint32_t block) const;
 
@@ -306,21 +299,21 @@ class Session {
   SessionOptions options_;
   SessionState state_ = SessionState::kServing;
   std::string failure_;
-  // Populating. What is planned and not yet filled, in the order of the plan.
+  // Populating: the portions that are planned and not yet filled, in the order of the plan.
   std::array<Portion*, PlanReader::kPortions> ahead_{};
   std::size_t ahead_count_ = 0;
   std::uint64_t planned_position_ = 0;
   bool plan_ended_ = false;
-  std::unique_ptr<Portion> own_portion_;  ///< when there is no reader
+  std::unique_ptr<Portion> own_portion_;  ///< used without a reader
   std::uint32_t populate_limit_ = kPortionBlocks;
-  os::AnonymousMapping filled_;  ///< the bits of both kinds of windows
+  os::AnonymousMapping filled_;  ///< bits of data_around_ and zeros_around_
   FaultAround data_around_;
   FaultAround zeros_around_;
   std::span<uffd_msg> slots_;
   std::span<uffd_msg> reread_slots_;
   std::span<std::uint64_t> removed_;  ///< a bit per block
   std::span<std::byte> buffer_;
-  std::uint64_t detached_ns_ = 0;  ///< since when its memory is the kernel's; 0: it is not
+  std::uint64_t detached_ns_ = 0;  ///< when its memory was unregistered; 0: it is registered
   Shortage shortage_;
   std::string note_;
 };

@@ -1,8 +1,8 @@
-// Populating: the part of a session that fills what no fault asks for.
+// Populating: the part of a session that fills pages without faults.
 //
-// The plan is cut into portions, which are read ahead and filled in the order of the plan. The
-// position that a successor goes on from is moved when a portion has been filled: what is filled
-// twice for that costs only time, since the kernel refuses pages that are there.
+// The plan is cut into portions, which are read ahead and filled in the order of the plan. After
+// each portion the position is saved for a successor. A successor may fill pages again, which only
+// costs time: the kernel refuses to fill present pages.
 #include <algorithm>
 
 #include "base/block.h"
@@ -13,22 +13,22 @@
 namespace lamina::pager {
 namespace {
 
-/// The position of populating: a run of the plan in the upper half, a block of it in the lower one;
-/// behind the last run, a block of the memory.
+/// A position in the plan: the run in the upper half, the block in the run in the lower half. After
+/// the last run the lower half is a block of the memory.
 constexpr unsigned kRunShift = 32;
 
-/// What a portion covers at most, blocks without data included: 16 MiB, so that zeros cost few
-/// portions and a successor has little to do again.
+/// Plan blocks per portion, including blocks without data: 16 MiB, so that zeros need few portions
+/// and a successor repeats little.
 constexpr std::uint32_t kMaxPlanBlocks = 4096;
 
 }  // namespace
 
-format::BlockRun Session::plan_at(std::uint64_t position, std::uint32_t limit) const {
+BlockRun Session::plan_at(std::uint64_t position, std::uint32_t limit) const {
   const auto run = static_cast<std::size_t>(position >> kRunShift);
   const auto done = static_cast<std::uint32_t>(position);
   const auto& first = options_.plan->first;
   if (run < first.size()) {
-    return {first[run].guest_block + done, std::min(first[run].block_count - done, limit)};
+    return {first[run].first + done, std::min(first[run].count - done, limit)};
   }
   const std::uint32_t blocks = chain_.mapping().block_count();
   if (!options_.plan->rest || done >= blocks) return {};
@@ -39,7 +39,7 @@ std::uint64_t Session::plan_after(std::uint64_t position, std::uint32_t blocks) 
   const auto run = static_cast<std::size_t>(position >> kRunShift);
   const std::uint64_t done = static_cast<std::uint32_t>(position) + std::uint64_t{blocks};
   const auto& first = options_.plan->first;
-  if (run < first.size() && done >= first[run].block_count) {
+  if (run < first.size() && done >= first[run].count) {
     return (std::uint64_t{run} + 1) << kRunShift;
   }
   return (std::uint64_t{run} << kRunShift) | done;
@@ -47,19 +47,19 @@ std::uint64_t Session::plan_after(std::uint64_t position, std::uint32_t blocks) 
 
 Session::Populated Session::populate(std::uint32_t max_blocks) {
   if (options_.plan == nullptr || state_ != SessionState::kServing) return Populated::kDone;
-  if (shortage_.is_on()) return Populated::kWaits;
+  if (shortage_.is_active()) return Populated::kWaits;
   std::uint32_t left = std::min(max_blocks, kPortionBlocks);
   while (left > 0) {
-    // First: what is planned is read while the next one is copied. And a portion that is given back
-    // goes to the session after this one.
+    // Plan first, so that the reader works while this thread copies. A portion that is given back
+    // goes to the next session.
     plan_ahead();
     if (ahead_count_ == 0) return plan_ended_ ? Populated::kDone : Populated::kWaits;
     Portion& portion = *ahead_.front();
     const PortionState state = portion.state.load(std::memory_order_acquire);
     if (state == PortionState::kPosted || state == PortionState::kReading) {
-      // Not while faults come, which would wait for it.
-      const bool helped = max_blocks >= kPortionBlocks && options_.reader->help();
-      return helped ? Populated::kMore : Populated::kWaits;
+      // A small limit means that faults are pending, which would wait for the read.
+      const bool was_read = max_blocks >= kPortionBlocks && options_.reader->read_one();
+      return was_read ? Populated::kMore : Populated::kWaits;
     }
     const bool filled = fill_portion(portion, left);
     if (state_ != SessionState::kServing) return Populated::kDone;
@@ -96,8 +96,8 @@ bool Session::plan_portion(Portion& portion) {
   portion.chain = &chain_;
   std::uint32_t room = kPortionBlocks;
   while (portion.piece_count < kPortionPieces && portion.plan_blocks < kMaxPlanBlocks) {
-    const format::BlockRun next = plan_at(planned_position_, kMaxPlanBlocks);
-    if (next.block_count == 0) break;
+    const BlockRun next = plan_at(planned_position_, kMaxPlanBlocks);
+    if (next.count == 0) break;
     const PlannedPiece planned = plan_piece(next, room, portion);
     if (planned.plan_blocks == 0) break;
     if (planned.piece.count > 0) {
@@ -112,33 +112,32 @@ bool Session::plan_portion(Portion& portion) {
   return portion.plan_blocks > 0;
 }
 
-Session::PlannedPiece Session::plan_piece(const format::BlockRun& next, std::uint32_t room,
+Session::PlannedPiece Session::plan_piece(const BlockRun& next, std::uint32_t room,
                                           const Portion& portion) const {
-  const Region* region = regions_.find_block(next.guest_block);
+  const Region* region = regions_.find_block(next.first);
   if (region == nullptr) {
-    return {{}, std::min(next.block_count, unmapped_from(next.guest_block))};
+    return {{}, std::min(next.count, unmapped_from(next.first))};
   }
   if (region->page_bytes == kHugePageBytes) {
-    const Run page = run_at(*region, next.guest_block, 1, 1);
-    const std::uint32_t settled =
-        std::min(next.block_count, page.count - (next.guest_block - page.block));
+    const Piece page = run_at(*region, next.first, 1, 1);
+    const std::uint32_t settled = std::min(next.count, page.count - (next.first - page.first));
     const bool has_it =
-        portion.piece_count > 0 && portion.pieces[portion.piece_count - 1].block == page.block;
-    const bool left_out = options_.plan->to_detach && is_zero_page(page.block);
-    if (has_it || left_out || is_removed_page(page.block)) return {{}, settled};
-    return room < page.count ? PlannedPiece{} : PlannedPiece{{page.block, page.count}, settled};
+        portion.piece_count > 0 && portion.pieces[portion.piece_count - 1].first == page.first;
+    const bool left_out = options_.plan->to_detach && is_zero_page(page.first);
+    if (has_it || left_out || is_removed_page(page.first)) return {{}, settled};
+    return room < page.count ? PlannedPiece{} : PlannedPiece{page, settled};
   }
-  // What was given back is zeros when it is touched; filling it would undo the balloon's work.
-  if (is_removed(next.guest_block)) {
+  // Blocks that were given back become zeros when they are touched. Filling them would undo the
+  // balloon's work.
+  if (is_removed(next.first)) {
     const auto region_end =
         static_cast<std::uint32_t>((region->memory_offset + region->size_bytes) / kBlockBytes);
-    const std::uint32_t in_region = region_end - next.guest_block;
-    return {{}, alike(next.guest_block, std::min(next.block_count, in_region))};
+    const std::uint32_t in_region = region_end - next.first;
+    return {{}, alike(next.first, std::min(next.count, in_region))};
   }
-  const Run run =
-      run_at(*region, next.guest_block, std::min(next.block_count, room), next.block_count);
+  const Piece run = run_at(*region, next.first, std::min(next.count, room), next.count);
   if (run.zero && options_.plan->to_detach) return {{}, run.count};
-  return {{run.block, run.count, run.zero}, run.count};
+  return {run, run.count};
 }
 
 std::uint32_t Session::unmapped_from(std::uint32_t block) const {
@@ -176,18 +175,18 @@ void Session::finish_portion() {
 
 std::uint32_t Session::fill_piece(const Portion& portion, std::uint32_t limit) {
   const Piece& piece = portion.pieces[portion.next_piece];
-  const Region& region = *regions_.find_block(piece.block);
-  if (region.page_bytes == kHugePageBytes) return fill_page_piece(portion, region, piece.block);
-  const std::uint32_t block = piece.block + portion.next_block;
-  // Looked at anew: a REMOVE may have been read since it was planned.
+  const Region& region = *regions_.find_block(piece.first);
+  if (region.page_bytes == kHugePageBytes) return fill_page_piece(portion, region, piece.first);
+  const std::uint32_t block = piece.first + portion.next_block;
+  // Checked again: a REMOVE may have been read since the portion was planned.
   const std::uint32_t count = alike(block, std::min(piece.count - portion.next_block, limit));
   if (is_removed(block)) return count;
   while (true) {
-    const Run run{block, std::min(count, populate_limit_), piece.zero};
+    const Piece run{{block, std::min(count, populate_limit_)}, piece.zero};
     const os::FillResult result = fill_from(portion, region, run);
     if (state_ != SessionState::kServing) return 0;
-    // Stopped part of the way, at a page that is there or at an unread event: the next fill tells.
-    // At its first page it was there.
+    // If the fill stopped after some pages, the next fill shows why. If it stopped at the first
+    // page with kPresent, that page is present.
     const bool present = result.outcome == os::FillOutcome::kPresent && result.bytes_done == 0;
     const std::uint32_t done =
         present ? 1 : static_cast<std::uint32_t>(result.bytes_done / kBlockBytes);
@@ -209,9 +208,8 @@ std::uint32_t Session::fill_piece(const Portion& portion, std::uint32_t limit) {
 std::uint32_t Session::fill_page_piece(const Portion& portion, const Region& region,
                                        std::uint32_t block) {
   if (is_removed_page(block)) return kHugePageBlocks;
-  const os::FillResult result =
-      told_apart(fill_from(portion, region, {block, kHugePageBlocks, false}), region,
-                 address_of(region, block));
+  const os::FillResult result = distinguish_empty_pool(
+      fill_from(portion, region, {{block, kHugePageBlocks}}), region, address_of(region, block));
   if (state_ != SessionState::kServing) return 0;
   const bool settled = result.outcome == os::FillOutcome::kDone ||
                        result.outcome == os::FillOutcome::kPresent ||
@@ -219,23 +217,23 @@ std::uint32_t Session::fill_page_piece(const Portion& portion, const Region& reg
   return settled ? kHugePageBlocks : after_refused_populate(result, region, block);
 }
 
-os::FillResult Session::fill_from(const Portion& portion, const Region& region, const Run& run) {
-  // What could not be read ahead is read once more, now that it is needed, and fails closed.
+os::FillResult Session::fill_from(const Portion& portion, const Region& region, const Piece& run) {
+  // Data that could not be read ahead is read again here; fill() fails closed.
   if (run.zero || portion.state.load(std::memory_order_relaxed) != PortionState::kRead) {
     return fill(region, run);
   }
-  if (region.page_bytes == kHugePageBytes) return copy_huge_page(region, run.block, portion.buffer);
+  if (region.page_bytes == kHugePageBytes) return copy_huge_page(region, run.first, portion.buffer);
   const Piece& piece = portion.pieces[portion.next_piece];
-  const std::size_t offset = (piece.buffer_block + (run.block - piece.block)) * kBlockBytes;
-  return copy(address_of(region, run.block),
+  const std::size_t offset = (piece.buffer_block + (run.first - piece.first)) * kBlockBytes;
+  return copy(address_of(region, run.first),
               portion.buffer.subspan(offset, run.count * kBlockBytes));
 }
 
 std::uint32_t Session::after_refused_populate(const os::FillResult& result, const Region& region,
                                               std::uint32_t block) {
   if (result.outcome == os::FillOutcome::kNoMemory) {
-    // Nobody waits for what is populated, unless the server wants to leave the VM.
-    lack_page(region, address_of(region, block), options_.plan->to_detach);
+    // No thread waits for populated pages, except when the server wants to detach from the VM.
+    begin_shortage(region, address_of(region, block), options_.plan->to_detach);
   }
   if (result.outcome == os::FillOutcome::kProcessGone) end();
   if (result.outcome == os::FillOutcome::kFailed) {
@@ -244,7 +242,7 @@ std::uint32_t Session::after_refused_populate(const os::FillResult& result, cons
   return 0;
 }
 
-void Session::limit_populate(const Run& run, os::FillOutcome outcome) {
+void Session::limit_populate(const Piece& run, os::FillOutcome outcome) {
   if (outcome == os::FillOutcome::kUnmapped) {
     populate_limit_ = 1;
   } else if (outcome == os::FillOutcome::kDone && run.count == populate_limit_) {
@@ -267,7 +265,7 @@ void Session::set_plan(const PopulatePlan* plan, PlanReader* reader) {
   while (!stop_populating()) PlanReader::wait_for(*ahead_.front());
   options_.plan = plan;
   options_.reader = reader;
-  if (plan->to_detach && shortage_.is_on()) shortage_.add_waiter(os::monotonic_ns());
+  if (plan->to_detach && shortage_.is_active()) shortage_.add_waiter(os::monotonic_ns());
   vm_.populate_position().set(0);
   planned_position_ = 0;
   plan_ended_ = false;

@@ -1,4 +1,4 @@
-// What a session does while the host has no page for its VM (Shortage).
+// The part of a session that handles a host without free pages (Shortage).
 #include <algorithm>
 
 #include "base/error.h"
@@ -21,8 +21,8 @@ const char* remedy(std::uint64_t page_bytes) {
 
 }  // namespace
 
-os::FillResult Session::told_apart(const os::FillResult& result, const Region& region,
-                                   std::uint64_t address) const {
+os::FillResult Session::distinguish_empty_pool(const os::FillResult& result, const Region& region,
+                                               std::uint64_t address) const {
   if (region.page_bytes != kHugePageBytes || result.outcome != os::FillOutcome::kPresent) {
     return result;
   }
@@ -31,23 +31,24 @@ os::FillResult Session::told_apart(const os::FillResult& result, const Region& r
   if (os::has_ended(fds_.pidfd)) {
     told.outcome = os::FillOutcome::kProcessGone;
   } else if (!there.value_or(false)) {
-    // (When it cannot be told, a descriptor is lacking, say: looked at again as well.)
+    // (Also if it is unknown, for example for lack of a descriptor: the fill is retried.)
     told.outcome = os::FillOutcome::kNoMemory;
   }
   return told;
 }
 
-void Session::lack_page(const Region& region, std::uint64_t address, bool waited_for) {
+void Session::begin_shortage(const Region& region, std::uint64_t address, bool waited_for) {
   if (!shortage_.begin(address, region.page_bytes, waited_for, os::monotonic_ns())) return;
   note_ = fmt::format(
-      "process {} lacks a page of {} KiB at {:#x}, which the host has not: {}; it is tried again "
-      "for {} s, then the VM is killed",
-      vm_.record().pid, region.page_bytes / 1024, address, remedy(region.page_bytes),
-      shortage_.limits().patience_ns / kNanosecondsPerSecond);
+      "the host has no page of {} KiB for process {} at {:#x}: {}; retrying for {} s, then the VM "
+      "is "
+      "killed",
+      region.page_bytes / 1024, vm_.record().pid, address, remedy(region.page_bytes),
+      shortage_.limits().timeout_ns / kNanosecondsPerSecond);
 }
 
 std::optional<std::uint64_t> Session::next_retry_ns() const {
-  if (!shortage_.is_on() || state_ != SessionState::kServing) return std::nullopt;
+  if (!shortage_.is_active() || state_ != SessionState::kServing) return std::nullopt;
   return shortage_.next_try_ns();
 }
 
@@ -60,18 +61,18 @@ SessionState Session::retry() {
   const auto block = static_cast<std::uint32_t>(
       (region.memory_offset + (address - region.host_address)) / kBlockBytes);
   const os::FillResult result =
-      told_apart(fill(region, run_at(region, block, 1, 1)), region, address);
+      distinguish_empty_pool(fill(region, run_at(region, block, 1, 1)), region, address);
   if (state_ != SessionState::kServing) return state_;
   switch (result.outcome) {
     case os::FillOutcome::kNoMemory:
-      if (shortage_.is_hopeless(now_ns)) {
+      if (shortage_.has_timed_out(now_ns)) {
         give_up_shortage();
       } else {
         shortage_.try_later(now_ns);
       }
       break;
     case os::FillOutcome::kUnreadEvent:
-      // What is read with it is served as ever.
+      // Other events in the batch are handled as usual.
       handle_events();
       shortage_.try_later(now_ns);
       break;
@@ -93,7 +94,7 @@ SessionState Session::retry() {
 
 void Session::end_shortage() {
   if (shortage_.end()) {
-    note_ = fmt::format("process {} has the page that it lacked", vm_.record().pid);
+    note_ = fmt::format("the page for process {} is available again", vm_.record().pid);
   }
   for (const Region& region : regions_.regions()) wake(region.host_address, region.size_bytes);
 }
@@ -101,7 +102,7 @@ void Session::end_shortage() {
 void Session::give_up_shortage() {
   fail_closed(fmt::format("the host had no page of {} KiB for {:#x} within {} s: {}",
                           shortage_.page_bytes() / 1024, shortage_.address(),
-                          shortage_.limits().patience_ns / kNanosecondsPerSecond,
+                          shortage_.limits().timeout_ns / kNanosecondsPerSecond,
                           remedy(shortage_.page_bytes())),
               shortage_.address(), shortage_.page_bytes());
 }

@@ -5,22 +5,22 @@
 namespace lamina::pager {
 namespace {
 
-constexpr std::uint64_t kSaidAgainNs = 60'000'000'000;
+constexpr std::uint64_t kLogIntervalNs = 60'000'000'000;
 
 }  // namespace
 
 bool Shortage::begin(std::uint64_t address, std::uint64_t page_bytes, bool waited_for,
                      std::uint64_t now_ns) {
   if (waited_for) add_waiter(now_ns);
-  if (on_) return false;
-  on_ = true;
+  if (active_) return false;
+  active_ = true;
   address_ = address;
   page_bytes_ = page_bytes;
   delay_ns_ = limits_.first_delay_ns;
   next_try_ns_ = now_ns + delay_ns_;
-  said_ = said_ns_ == 0 || now_ns - said_ns_ >= kSaidAgainNs;
-  if (said_) said_ns_ = now_ns;
-  return said_;
+  logged_ = logged_ns_ == 0 || now_ns - logged_ns_ >= kLogIntervalNs;
+  if (logged_) logged_ns_ = now_ns;
+  return logged_;
 }
 
 void Shortage::add_waiter(std::uint64_t now_ns) {
@@ -33,9 +33,9 @@ void Shortage::try_later(std::uint64_t now_ns) {
 }
 
 bool Shortage::end() {
-  on_ = false;
+  active_ = false;
   waiting_since_ns_ = 0;
-  return said_;
+  return logged_;
 }
 
 }  // namespace lamina::pager

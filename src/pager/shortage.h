@@ -1,10 +1,10 @@
-// A host that has no page for what a VM asks for.
+// State of a shortage: the host has no free page for a VM.
 //
 // The pool of huge pages is empty, or the VM's control group has reached its limit. The kernel
-// refuses the fill, and the thread that waits must not be woken: it would fault again at once, and
-// so for ever. So the VM's faults are left unanswered, and one page is tried again, at growing
-// intervals: when it is filled, all who wait are woken. When nothing was to be had for too long,
-// the VM is killed: it would hang for ever. Other VMs are served meanwhile.
+// refuses the fill, and the faulting thread must not be woken, because it would fault again at
+// once, forever. So the VM's faults stay unserved, and one page is retried at growing intervals.
+// Once it is filled, all waiting threads are woken. After too long without success the VM is
+// killed, because it would hang forever. Other VMs are served meanwhile.
 #pragma once
 
 #include <cstdint>
@@ -14,48 +14,48 @@ namespace lamina::pager {
 struct ShortageLimits {
   std::uint64_t first_delay_ns = 10'000'000;
   std::uint64_t longest_delay_ns = 500'000'000;
-  /// A thread that has waited for so long waits in vain.
-  std::uint64_t patience_ns = 30'000'000'000;
+  /// The VM is killed after a thread has waited this long.
+  std::uint64_t timeout_ns = 30'000'000'000;
 };
 
-/// Of one VM; one thread.
+/// For one VM; used by one thread.
 class Shortage {
  public:
   explicit Shortage(const ShortageLimits& limits) : limits_(limits) {}
 
-  [[nodiscard]] bool is_on() const { return on_; }
-  /// Of the page that is tried again.
+  [[nodiscard]] bool is_active() const { return active_; }
+  /// Address of the page that is retried.
   [[nodiscard]] std::uint64_t address() const { return address_; }
   [[nodiscard]] std::uint64_t page_bytes() const { return page_bytes_; }
-  /// When it is to be tried again. REQUIRES: is_on().
+  /// When to retry. REQUIRES: is_active().
   [[nodiscard]] std::uint64_t next_try_ns() const { return next_try_ns_; }
-  /// A thread has waited for too long.
-  [[nodiscard]] bool is_hopeless(std::uint64_t now_ns) const {
-    return on_ && waiting_since_ns_ != 0 && now_ns - waiting_since_ns_ >= limits_.patience_ns;
+  /// True if a thread has waited too long.
+  [[nodiscard]] bool has_timed_out(std::uint64_t now_ns) const {
+    return active_ && waiting_since_ns_ != 0 && now_ns - waiting_since_ns_ >= limits_.timeout_ns;
   }
   [[nodiscard]] const ShortageLimits& limits() const { return limits_; }
 
-  /// A fill was refused. `waited_for`: a thread cannot go on without it. True when this begins a
-  /// shortage that is worth a line: one a minute at most.
+  /// To be called when a fill was refused. `waited_for`: a thread waits for the page. True if this
+  /// begins a shortage that should be logged (at most one per minute).
   bool begin(std::uint64_t address, std::uint64_t page_bytes, bool waited_for,
              std::uint64_t now_ns);
-  /// A thread waits besides.
+  /// To be called when another thread waits.
   void add_waiter(std::uint64_t now_ns);
-  /// It was refused again.
+  /// To be called when a retry was refused.
   void try_later(std::uint64_t now_ns);
-  /// A page was to be had. True when the beginning was worth a line.
+  /// Ends the shortage. True if its beginning was logged.
   bool end();
 
  private:
   ShortageLimits limits_;
-  bool on_ = false;
-  bool said_ = false;
+  bool active_ = false;
+  bool logged_ = false;
   std::uint64_t address_ = 0;
   std::uint64_t page_bytes_ = 0;
   std::uint64_t waiting_since_ns_ = 0;  ///< 0: no thread waits
   std::uint64_t next_try_ns_ = 0;
   std::uint64_t delay_ns_ = 0;
-  std::uint64_t said_ns_ = 0;  ///< 0: never
+  std::uint64_t logged_ns_ = 0;  ///< 0: never
 };
 
 }  // namespace lamina::pager

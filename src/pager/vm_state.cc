@@ -22,8 +22,8 @@ constexpr std::size_t kPathOffset = 2 * kPageBytes;
 constexpr std::size_t kBitsOffset = 3 * kPageBytes;
 constexpr std::size_t kRecordedBytes = std::size_t{kMaxRecordedBlocks} * sizeof(std::uint32_t);
 
-/// The first page. Only what this program wrote is ever mapped; magic and sizes keep out what an
-/// other version wrote.
+/// The first page. Only files written by lamina are mapped; magic and sizes reject those of other
+/// versions.
 struct FixedFields {
   std::uint64_t magic = 0;
   std::int32_t pid = -1;
@@ -51,9 +51,9 @@ std::size_t file_bytes(std::uint64_t memory_bytes) {
   return kBitsOffset + bits_bytes(memory_bytes) + kRecordedBytes;
 }
 
-/// Storage for all that is ever written, as runs of the file.
-std::vector<os::FileRange> used_ranges(const VmRecord& record, std::size_t file_bytes) {
-  std::vector<os::FileRange> ranges{{0, kBitsOffset}};
+/// The ranges of the file that are ever written.
+std::vector<ByteRange> used_ranges(const VmRecord& record, std::size_t file_bytes) {
+  std::vector<ByteRange> ranges{{0, kBitsOffset}};
   constexpr std::uint64_t kBlocksPerPage = kPageBytes * 8;
   for (const Region& region : record.regions) {
     const std::uint64_t first = region.memory_offset / kBlockBytes / kBlocksPerPage;
@@ -65,24 +65,24 @@ std::vector<os::FileRange> used_ranges(const VmRecord& record, std::size_t file_
   return ranges;
 }
 
-/// One VM must not take what the others need.
+/// One VM must not use up the file system that all share.
 constexpr std::uint64_t kLeastShareBytes = std::uint64_t{1} << 20;
 constexpr std::uint64_t kShares = 16;
 
-Status set_aside(int fd, const VmRecord& record, std::size_t file_bytes,
-                 const std::string& object) {
-  const std::vector<os::FileRange> ranges = used_ranges(record, file_bytes);
+Status allocate_ranges(int fd, const VmRecord& record, std::size_t file_bytes,
+                       const std::string& object) {
+  const std::vector<ByteRange> ranges = used_ranges(record, file_bytes);
   std::uint64_t needed = 0;
-  for (const os::FileRange& range : ranges) needed += range.size_bytes;
+  for (const ByteRange& range : ranges) needed += range.length;
   LAMINA_ASSIGN_OR_RETURN(const std::uint64_t total, os::file_system_bytes(fd, object));
   const std::uint64_t share = std::max(total / kShares, kLeastShareBytes);
   if (total != 0 && needed > share) {
     return fail(ErrorKind::kNoSpace,
-                "'{}' needs {} bytes for a VM of {} bytes of memory, more than one VM may have of "
-                "its file system ({}); make that larger, or choose another by --state-dir",
+                "'{}' needs {} bytes for a VM of {} bytes of memory, but one VM may use at most {} "
+                "bytes of its file system; enlarge it, or choose another with --state-dir",
                 object, needed, record.memory_bytes, share);
   }
-  for (const os::FileRange& range : ranges) {
+  for (const ByteRange& range : ranges) {
     LAMINA_RETURN_IF_ERROR(os::reserve(fd, range, object));
   }
   return {};
@@ -97,14 +97,14 @@ FixedFields& fields_of(const os::SharedMapping& mapping) {
 Result<VmState> VmState::create(int directory, const std::string& name, const VmRecord& record,
                                 const std::string& object) {
   if (record.regions.size() > kMaxRegions || record.snapshot.size() >= kPageBytes) {
-    return fail(ErrorKind::kFailed, "'{}': {} regions or a path of {} bytes are too many", object,
-                record.regions.size(), record.snapshot.size());
+    return fail(ErrorKind::kFailed, "'{}': too many regions ({}) or too long a path ({} bytes)",
+                object, record.regions.size(), record.snapshot.size());
   }
   LAMINA_ASSIGN_OR_RETURN(const os::Fd fd,
                           os::open_at(directory, name, O_RDWR | O_CREAT | O_EXCL, object));
   const std::size_t bytes = file_bytes(record.memory_bytes);
   LAMINA_RETURN_IF_ERROR(os::truncate(fd.get(), bytes, object));
-  LAMINA_RETURN_IF_ERROR(set_aside(fd.get(), record, bytes, object));
+  LAMINA_RETURN_IF_ERROR(allocate_ranges(fd.get(), record, bytes, object));
   LAMINA_ASSIGN_OR_RETURN(os::SharedMapping mapping,
                           os::SharedMapping::map(fd.get(), bytes, object));
   auto* fields = new (mapping.bytes().data()) FixedFields;
@@ -117,7 +117,7 @@ Result<VmState> VmState::create(int directory, const std::string& name, const Vm
   fields->record_until_ns = record.record_until_ns;
   std::copy(record.regions.begin(), record.regions.end(), fields->regions.begin());
   std::memcpy(&mapping.bytes()[kPathOffset], record.snapshot.data(), record.snapshot.size());
-  // Last: with it the file is whole.
+  // Written last: it marks the file as complete.
   std::atomic_thread_fence(std::memory_order_release);
   fields->magic = kMagic;
   return VmState(std::move(mapping), record);
@@ -132,7 +132,7 @@ Result<VmState> VmState::attach(int fd, const std::string& object) {
   LAMINA_ASSIGN_OR_RETURN(os::SharedMapping mapping,
                           os::SharedMapping::map(fd, facts.size_bytes, object));
   const FixedFields& fields = fields_of(mapping);
-  if (fields.magic != kMagic) return corrupt("it was not finished, or is of another version");
+  if (fields.magic != kMagic) return corrupt("it is incomplete, or of another version");
   if (fields.region_count > kMaxRegions || fields.memory_bytes == 0 ||
       blocks_for(fields.memory_bytes) > kMaxBlocks ||
       file_bytes(fields.memory_bytes) != facts.size_bytes) {

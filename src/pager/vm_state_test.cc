@@ -51,14 +51,14 @@ class VmStateTest : public testing::Test {
 constexpr std::uint64_t kTebibyte = std::uint64_t{1} << 40;
 constexpr std::uint64_t kMebibyte = std::uint64_t{1} << 20;
 
-/// What a file takes of its file system.
+/// Storage that a file uses.
 std::uint64_t allocated_bytes(const std::filesystem::path& path) {
   struct stat facts{};
   EXPECT_EQ(::stat(path.c_str(), &facts), 0);
   return static_cast<std::uint64_t>(facts.st_blocks) * 512;
 }
 
-TEST_F(VmStateTest, WhatItTakesGoesByTheRegionsNotByTheSnapshotsSize) {
+TEST_F(VmStateTest, AllocationCoversTheRegionsNotTheMemorySize) {
   VmRecord record = example();
   record.record_until_ns = 0;
   record.memory_bytes = 8 * kTebibyte;
@@ -66,14 +66,14 @@ TEST_F(VmStateTest, WhatItTakesGoesByTheRegionsNotByTheSnapshotsSize) {
   const auto state = VmState::create(directory_.get(), "state", record, "state");
   ASSERT_TRUE(state) << state.error().message;
   EXPECT_LE(allocated_bytes(root_ / "state"), 5 * 4096);
-  // Its bits are storage that is there.
+  // Storage for its bits is allocated.
   state->removed_bits()[4 * kTebibyte / 4096 / 64] = 7;
   state->removed_bits()[(4 * kTebibyte + 16 * kMebibyte) / 4096 / 64 - 1] = 7;
   EXPECT_LE(allocated_bytes(root_ / "state"), 5 * 4096);
   EXPECT_TRUE(attach());
 }
 
-TEST_F(VmStateTest, OneVmDoesNotTakeWhatOthersNeed) {
+TEST_F(VmStateTest, OneVmCannotUseUpTheFileSystem) {
   const std::filesystem::path mounted = root_ / "small";
   std::filesystem::create_directory(mounted);
   if (::mount("lamina-test", mounted.c_str(), "tmpfs", 0, "size=64m") != 0) {
@@ -87,7 +87,7 @@ TEST_F(VmStateTest, OneVmDoesNotTakeWhatOthersNeed) {
     const auto refused = VmState::create(directory.get(), "large", record, "state");
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().kind, ErrorKind::kNoSpace);
-    EXPECT_NE(refused.error().message.find("more than one VM may have"), std::string::npos)
+    EXPECT_NE(refused.error().message.find("one VM may use at most"), std::string::npos)
         << refused.error().message;
     record.memory_bytes = 4096 * kMebibyte;
     record.regions = {{0x7000'0000'0000, 4096 * kMebibyte, 0, 4096}};
@@ -96,7 +96,7 @@ TEST_F(VmStateTest, OneVmDoesNotTakeWhatOthersNeed) {
   EXPECT_EQ(::umount2(mounted.c_str(), MNT_DETACH), 0);
 }
 
-TEST_F(VmStateTest, ASuccessorFindsAllThatWasLeft) {
+TEST_F(VmStateTest, SuccessorFindsTheCompleteState) {
   const VmRecord record = example();
   {
     const auto state = VmState::create(directory_.get(), "state", record, "state");
@@ -130,7 +130,7 @@ TEST_F(VmStateTest, ASuccessorFindsAllThatWasLeft) {
   EXPECT_EQ(state->recorded_count().get(), 1);
 }
 
-TEST_F(VmStateTest, AnUnfinishedOrForeignFileIsRefused) {
+TEST_F(VmStateTest, UnfinishedOrForeignFileIsRejected) {
   for (const std::uint64_t bytes : {0U, 100U, 4096U, 1U << 20}) {
     ::unlinkat(directory_.get(), "state", 0);
     const os::Fd fd(::openat(directory_.get(), "state", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -141,7 +141,7 @@ TEST_F(VmStateTest, AnUnfinishedOrForeignFileIsRefused) {
   }
 }
 
-TEST_F(VmStateTest, ACutFileIsRefused) {
+TEST_F(VmStateTest, TruncatedFileIsRejected) {
   ASSERT_TRUE(VmState::create(directory_.get(), "state", example(), "state"));
   const os::Fd fd(::openat(directory_.get(), "state", O_RDWR | O_CLOEXEC));
   const auto facts = os::facts_of(fd.get(), "state");
@@ -149,7 +149,7 @@ TEST_F(VmStateTest, ACutFileIsRefused) {
   EXPECT_FALSE(attach());
 }
 
-TEST_F(VmStateTest, AVmWithoutRecordingTakesOneBitPerBlockAndFourPages) {
+TEST_F(VmStateTest, StateWithoutRecordingTakesOneBitPerBlockAndFourPages) {
   VmRecord record = example();
   record.record_until_ns = 0;
   record.memory_bytes = std::uint64_t{1} << 30;

@@ -82,7 +82,7 @@ Status RequestReader::end() {
   for (const std::string& name : known_) list += (list.empty() ? "" : ", ") + name;
   for (const auto& [name, value] : object_.items()) {
     if (known_.contains(name)) continue;
-    return fail(ErrorKind::kUsage, "field '{}' is not known here; there {}", shown_value(name),
+    return fail(ErrorKind::kUsage, "field '{}' is not known here; there {}", escaped_value(name),
                 known_.empty() ? "is none" : "are: " + list);
   }
   // Second: what is misspelt is also missing.

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "base/shown_text.h"
+#include "base/escape.h"
 #include "lamina/result.h"
 #include "lamina/words.h"
 #include "schema/field.h"
@@ -69,7 +69,7 @@ class RequestReader {
       const auto parsed = form.parse(one);
       if (!parsed) {
         return wrong(field,
-                     "has '" + shown_value(one) + "', which is not a " + std::string(form.name));
+                     "has '" + escaped_value(one) + "', which is not a " + std::string(form.name));
       }
       values.push_back(*parsed);
     }

@@ -21,7 +21,7 @@ constexpr std::chrono::seconds kLongestOpening{60};
 std::optional<std::string> end_of(const os::NamedProcess& process, int pidfd) {
   if (!os::is_ending(pidfd, process)) return std::nullopt;
   return fmt::format("process {} is refused: it ended during its handshake{}", process.pid,
-                     os::how_it_ended(pidfd, process));
+                     os::describe_end(pidfd, process));
 }
 
 void Admission::admit(ArrivedPeer peer, const Endpoint& endpoint) {

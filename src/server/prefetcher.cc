@@ -57,11 +57,11 @@ void Prefetcher::run() {
 
 void Prefetcher::read_ahead(const Wanted& wanted) const {
   const engine::Chain& chain = wanted.snapshot->opened.chain;
-  for (const format::BlockRun& run : wanted.plan->first) {
-    for (std::uint32_t done = 0; done < run.block_count;) {
+  for (const BlockRun& run : wanted.plan->first) {
+    for (std::uint32_t done = 0; done < run.count;) {
       if (stopping_) return;
-      const mapping::Extent extent = chain.mapping().resolve(run.guest_block + done);
-      const std::uint32_t count = std::min(extent.block_count, run.block_count - done);
+      const mapping::Extent extent = chain.mapping().resolve(run.first + done);
+      const std::uint32_t count = std::min(extent.block_count, run.count - done);
       if (extent.layer != mapping::kZeros) {
         os::read_ahead(chain.layer(extent.layer).fd(), extent.storage_block * kBlockBytes,
                        count * kBlockBytes);

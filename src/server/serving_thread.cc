@@ -86,7 +86,7 @@ void ServingThread::run() {
     for (int i = 0; i < count; ++i) busy |= handle(events[static_cast<std::size_t>(i)].data.u64);
     retry_lacking();
     if (!busy && !putting_off_.empty()) {
-      fill_put_off();
+      fill_deferred();
       busy = true;
     }
     more = populate(busy ? kBusyPortionBlocks : kIdlePortionBlocks);
@@ -123,7 +123,7 @@ void ServingThread::with(Served& served, Work&& work) noexcept {
       return {};
     }));
   }
-  if (session.has_put_off()) put_on(putting_off_, served, served.puts_off);
+  if (session.has_deferred()) put_on(putting_off_, served, served.puts_off);
   if (session.next_retry_ns()) put_on(lacking_, served, served.lacks);
   if (session.state() != SessionState::kServing) put_on(done_, served, served.done);
 }
@@ -221,12 +221,12 @@ Status ServingThread::make_session(VmToServe vm) {
   return {};
 }
 
-void ServingThread::fill_put_off() {
+void ServingThread::fill_deferred() {
   Served& served = *putting_off_.front();
-  with(served, [](Session& session) { session.fill_put_off(); });
+  with(served, [](Session& session) { session.fill_deferred(); });
   std::rotate(putting_off_.begin(), std::next(putting_off_.begin()), putting_off_.end());
   const bool serving = served.session->state() == SessionState::kServing;
-  if (serving && served.session->has_put_off()) return;
+  if (serving && served.session->has_deferred()) return;
   served.puts_off = false;
   putting_off_.pop_back();
 }

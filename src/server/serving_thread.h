@@ -115,7 +115,7 @@ class ServingThread {
   Status make_session(VmToServe vm);
 
   /// A part for one session: the sessions take turns.
-  void fill_put_off();
+  void fill_deferred();
 
   /// A portion for every session whose plan is not filled. False when nothing can be done before
   /// an event comes.

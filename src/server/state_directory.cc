@@ -87,7 +87,7 @@ std::string namespace_text() {
 }
 
 std::string noted_namespace(int directory, const std::string& path) {
-  const auto bytes = os::read_if_there(directory, kScanLock, kMaxNamespaceBytes, path);
+  const auto bytes = os::read_if_exists(directory, kScanLock, kMaxNamespaceBytes, path);
   if (!bytes || !*bytes) return {};
   return {reinterpret_cast<const char*>((*bytes)->data()), (*bytes)->size()};
 }

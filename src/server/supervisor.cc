@@ -63,7 +63,7 @@ class Supervisor {
     if (is_trial) return {};
     state.reset();
     parts_.takeover().begin();
-    if (!stopping_) manager_.tell_ready();
+    if (!stopping_) manager_.notify_ready();
     loop();
     end();
     return result_;
@@ -138,7 +138,7 @@ class Supervisor {
     if (stopping_) keeper_.detach();
     for (auto& vm : std::exchange(unopened_, {})) parts_.takeover().add(std::move(vm));
     parts_.takeover().begin();
-    if (!stopping_) manager_.tell_ready();
+    if (!stopping_) manager_.notify_ready();
     finish_if_done();
   }
 
@@ -276,7 +276,7 @@ class Supervisor {
       return;
     }
     stopping_ = true;
-    manager_.tell("STOPPING=1");
+    manager_.notify("STOPPING=1");
     // A peer that has connected already cannot connect anywhere else: it is let in, and served.
     parts_.sockets().acceptor().stop_listening();
     // Told before it is said: a reader of the line may count on it, even if this process is killed

@@ -71,7 +71,7 @@ Result<ClaimedPeer> claim_peer(const StateDirectory& states, int connection) {
   if (!start_time) {
     if (os::has_ended(pidfd.get())) {
       return fail(ErrorKind::kFailed, "process {} ended before its handshake{}", peer.pid,
-                  os::how_it_ended(pidfd.get(), {.pid = peer.pid, .start_time = 0}));
+                  os::describe_end(pidfd.get(), {.pid = peer.pid, .start_time = 0}));
     }
     return std::unexpected(start_time.error());
   }

@@ -32,9 +32,9 @@ format::WorkingSet working_set_of(const Recording& recording) {
   const std::uint64_t memory_blocks = blocks_for(recording.memory_bytes);
   for (const std::uint32_t block : recording.blocks) {
     if (block >= memory_blocks || !noted.insert(block).second) continue;
-    std::vector<format::BlockRun>& runs = working_set.runs;
-    if (!runs.empty() && runs.back().guest_block + runs.back().block_count == block) {
-      ++runs.back().block_count;
+    std::vector<BlockRun>& runs = working_set.runs;
+    if (!runs.empty() && runs.back().end() == block) {
+      ++runs.back().count;
     } else if (runs.size() < format::kMaxWorkingSetRuns) {
       runs.push_back({block, 1});
     }
@@ -50,7 +50,7 @@ Status store_recording(const Recording& recording) {
   const std::string& path = recording.snapshot;
   if (path.empty()) return fail(ErrorKind::kFailed, "the snapshot of the VM has no name");
   LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot now,
-                          store::open_snapshot(path, engine::Checksums::kLeave));
+                          store::open_snapshot(path, engine::Checksums::kSkip));
   if (now.pause_id != recording.pause_id) {
     return fail(ErrorKind::kFailed, "'{}' is another pause by now", path);
   }

@@ -152,7 +152,7 @@ Result<std::optional<Journal>> read_journal(const Store& store, const std::strin
   const std::string path = pending_path(store, journal_name(id));
   LAMINA_ASSIGN_OR_RETURN(
       const auto bytes,
-      os::read_if_there(store.pending_area(), journal_name(id), kMaxJournalBytes, path));
+      os::read_if_exists(store.pending_area(), journal_name(id), kMaxJournalBytes, path));
   return bytes ? decode(*bytes) : std::nullopt;
 }
 
@@ -172,7 +172,8 @@ Result<os::Fd> open_source_directory(int source_directory, const Journal& journa
   if (source_directory >= 0) {
     LAMINA_ASSIGN_OR_RETURN(directory, os::open_directory(source_directory, ".", parent));
   } else {
-    LAMINA_ASSIGN_OR_RETURN(directory, os::open_given(parent, O_RDONLY | O_DIRECTORY, 0, parent));
+    LAMINA_ASSIGN_OR_RETURN(directory,
+                            os::open_user_path(parent, O_RDONLY | O_DIRECTORY, 0, parent));
   }
   LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(directory.get(), parent));
   if (facts.inode != journal.directory_inode || facts.device != file.device) {
@@ -189,7 +190,7 @@ Status replace_by_copy(const Store& store, const std::string& id, int directory,
   LAMINA_ASSIGN_OR_RETURN(
       const os::Fd copy,
       os::open_at(directory, kCopyName, O_RDWR | O_CREAT | O_EXCL, path, kOwnMode));
-  LAMINA_RETURN_IF_ERROR(engine::write_anew(layer, copy.get(), path));
+  LAMINA_RETURN_IF_ERROR(engine::rewrite_memory_file(layer, copy.get(), path));
   LAMINA_RETURN_IF_ERROR(os::sync(copy.get(), path));
   LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(copy.get(), path));
   journal.copy_inode = facts.inode;
@@ -212,8 +213,8 @@ Result<bool> make_sure_of_data(const Store& store, const std::string& id, int di
                                const os::OpenedFile& file, bool may_copy) {
   if (os::name_exists(directory, kLostName)) {
     return fail(ErrorKind::kCorrupt,
-                "'{}' was not written to the disk whole: a part of it may be lost; let the VM's "
-                "memory be written anew",
+                "'{}' was not completely written to the disk, so part of it may be lost; have the "
+                "VMM write the memory again",
                 path);
   }
   if (file.facts.size_bytes <= journal.size_bytes) return false;

@@ -116,8 +116,8 @@ std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> byte
 Result<std::optional<PauseJournal>> read_pause_journal(const Store& store, const Uuid& id) {
   const std::string path = pending_path(store, journal_name(id.to_string()));
   LAMINA_ASSIGN_OR_RETURN(const auto bytes,
-                          os::read_if_there(store.pending_area(), journal_name(id.to_string()),
-                                            kMaxJournalBytes, path));
+                          os::read_if_exists(store.pending_area(), journal_name(id.to_string()),
+                                             kMaxJournalBytes, path));
   if (!bytes) return std::nullopt;
   std::optional<PauseJournal> journal = decode_pause_journal(*bytes);
   if (journal && journal->pause_id == id) return journal;

@@ -103,9 +103,10 @@ Status SnapshotBuild::scan(const BuildTarget& target) {
 }
 
 Status SnapshotBuild::write_trailer(const mapping::Mapping& mapping, const BuildTarget& target) {
-  std::vector<format::StoredExtent> stored;
-  for (const mapping::Change& change : scanned_.changes) {
-    if (!change.zero) stored.push_back({change.guest_block, change.block_count, 0, 0});
+  std::vector<mapping::StoredExtent> stored;
+  for (const mapping::Extent& change : scanned_.changes) {
+    if (change.layer == mapping::kZeros) continue;
+    stored.push_back({change.guest_block, change.block_count, 0, 0});
   }
   const auto layout = input_.layout == Layout::kAdopted ? format::LayerLayout::kAdopted
                                                         : format::LayerLayout::kCompact;
@@ -118,12 +119,12 @@ Status SnapshotBuild::write_trailer(const mapping::Mapping& mapping, const Build
   return {};
 }
 
-std::vector<format::BlockRun> SnapshotBuild::spare_runs() const {
+std::vector<BlockRun> SnapshotBuild::spare_runs() const {
   if (input_.layout != Layout::kAdopted) return {};
   if (input_.kind == MemoryFileKind::kDiff) return scanned_.unchanged;
-  std::vector<format::BlockRun> zeros;
-  for (const mapping::Change& change : scanned_.changes) {
-    if (change.zero) zeros.push_back({change.guest_block, change.block_count});
+  std::vector<BlockRun> zeros;
+  for (const mapping::Extent& change : scanned_.changes) {
+    if (change.layer == mapping::kZeros) zeros.push_back(change.guest_run());
   }
   return zeros;
 }

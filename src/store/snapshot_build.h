@@ -29,8 +29,8 @@ struct BuildInput {
   Zeros zeros = Zeros::kUnspecified;
   bool refuse_preallocated = false;  ///< as engine::MemoryScan
   bool compare_with_parent = false;
-  const std::vector<os::DataExtent>* written = nullptr;  ///< as engine::MemoryScan
-  const OpenSnapshot* parent = nullptr;                  ///< null when there is none
+  const std::vector<ByteRange>* written = nullptr;  ///< as engine::MemoryScan
+  const OpenSnapshot* parent = nullptr;             ///< null when there is none
   /// Of the state before, also when a full file stands on nothing of it. Of `parent` when empty.
   std::optional<Uuid> parent_pause_id;
   std::string parent_name;  ///< for people
@@ -68,7 +68,7 @@ class SnapshotBuild {
   /// Things worth telling a person, one line each.
   [[nodiscard]] std::vector<std::string>& notes() { return notes_; }
   /// Of an adopted layer: the runs whose storage nobody needs once the snapshot is published.
-  [[nodiscard]] std::vector<format::BlockRun> spare_runs() const;
+  [[nodiscard]] std::vector<BlockRun> spare_runs() const;
 
  private:
   Status scan(const BuildTarget& target);

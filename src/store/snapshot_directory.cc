@@ -85,7 +85,7 @@ Result<OpenSnapshot> open_once(const std::string& path, engine::Checksums checks
   if (!directory) {
     if (directory.error().kind != ErrorKind::kNotFound) return std::unexpected(directory.error());
     // A directory by now was not there a moment ago: somebody has just published it.
-    if (os::is_no_directory(path)) {
+    if (os::is_non_directory(path)) {
       return fail(ErrorKind::kUsage,
                   "'{}' is a file; a snapshot is the directory that holds {} and the layers", path,
                   kHeaderName);
@@ -222,7 +222,7 @@ Status use_while_replaced(OpenSnapshot& snapshot, const std::function<Status()>&
     const bool retry = !used && used.error().kind == ErrorKind::kBusy && attempt < kOpenAttempts &&
                        was_replaced(snapshot).value_or(false);
     if (!retry) return used;
-    LAMINA_ASSIGN_OR_RETURN(snapshot, open_snapshot(snapshot.path, engine::Checksums::kLeave));
+    LAMINA_ASSIGN_OR_RETURN(snapshot, open_snapshot(snapshot.path, engine::Checksums::kSkip));
   }
 }
 
@@ -265,7 +265,7 @@ Result<format::Header> read_header(int directory, const std::string& path) {
 Result<std::optional<SnapshotFacts>> read_facts(int directory, const std::string& path) {
   const std::string facts_path = fmt::format("{}/{}", path, kFactsName);
   LAMINA_ASSIGN_OR_RETURN(const auto bytes,
-                          os::read_if_there(directory, kFactsName, kMaxFactsBytes, facts_path));
+                          os::read_if_exists(directory, kFactsName, kMaxFactsBytes, facts_path));
   if (!bytes) return std::nullopt;
   auto facts = decode_facts(*bytes);
   if (!facts) {

@@ -18,22 +18,21 @@ constexpr std::uint64_t kNotableBytes = std::uint64_t{64} << 20;
 
 }  // namespace
 
-SpareStorage::SpareStorage(os::Fd layer, std::vector<format::BlockRun> runs)
+SpareStorage::SpareStorage(os::Fd layer, std::vector<BlockRun> runs)
     : layer_(std::move(layer)), runs_(std::move(runs)) {
-  std::erase_if(runs_, [](const format::BlockRun& run) { return run.block_count < kMinBlocks; });
-  std::sort(runs_.begin(), runs_.end(), [](const format::BlockRun& a, const format::BlockRun& b) {
-    return a.block_count > b.block_count;
-  });
+  std::erase_if(runs_, [](const BlockRun& run) { return run.count < kMinBlocks; });
+  std::sort(runs_.begin(), runs_.end(),
+            [](const BlockRun& a, const BlockRun& b) { return a.count > b.count; });
 }
 
 void SpareStorage::give_back(const std::string& path, std::vector<std::string>& notes,
                              std::chrono::milliseconds limit) {
   const os::Fd layer = std::move(layer_);
-  const std::vector<format::BlockRun> runs = std::exchange(runs_, {});
+  const std::vector<BlockRun> runs = std::exchange(runs_, {});
   const auto end = std::chrono::steady_clock::now() + limit;
   for (auto run = runs.begin(); run != runs.end(); ++run) {
-    const auto punched = os::punch_hole(layer.get(), run->guest_block * kBlockBytes,
-                                        run->block_count * kBlockBytes, path);
+    const auto punched =
+        os::punch_hole(layer.get(), run->first * kBlockBytes, run->count * kBlockBytes, path);
     if (!punched) {
       notes.push_back(fmt::format("blocks that are not needed keep their storage: {}",
                                   punched.error().message));
@@ -41,10 +40,9 @@ void SpareStorage::give_back(const std::string& path, std::vector<std::string>& 
     if (!punched || !*punched) return;
     if (std::chrono::steady_clock::now() < end) continue;
     const std::uint64_t kept =
-        kBlockBytes * std::accumulate(run + 1, runs.end(), std::uint64_t{0},
-                                      [](std::uint64_t sum, const format::BlockRun& left) {
-                                        return sum + left.block_count;
-                                      });
+        kBlockBytes *
+        std::accumulate(run + 1, runs.end(), std::uint64_t{0},
+                        [](std::uint64_t sum, const BlockRun& left) { return sum + left.count; });
     if (kept >= kNotableBytes) {
       notes.push_back(fmt::format(
           "{} bytes in '{}' keep their storage though they are not needed: to give it back is slow "

@@ -24,7 +24,7 @@ class SpareStorage {
   /// Nothing to give back.
   SpareStorage() = default;
   /// `layer` must be open for writing.
-  SpareStorage(os::Fd layer, std::vector<format::BlockRun> runs);
+  SpareStorage(os::Fd layer, std::vector<BlockRun> runs);
 
   /// Gives back what it can within the limit, one call at least, and closes the layer. `path` is
   /// for messages. Notes say what keeps its storage and is worth knowing of. REQUIRES: the layer is
@@ -34,7 +34,7 @@ class SpareStorage {
 
  private:
   os::Fd layer_;
-  std::vector<format::BlockRun> runs_;
+  std::vector<BlockRun> runs_;
 };
 
 }  // namespace lamina::store

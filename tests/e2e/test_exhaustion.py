@@ -144,7 +144,7 @@ class AnEmptyPoolOfHugePages(ServeTest):
     @staticmethod
     def lines_about_the_pool(server: Server) -> list[str]:
         """What the server has said of it."""
-        return [line for line in server.log() if "lacks a page of 2048 KiB" in line]
+        return [line for line in server.log() if "has no page of 2048 KiB" in line]
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ class Connections(KindsTest):
         vm = self.fresh()
         others = self.connections(vm)
         message = self.pause_fails(EXIT_FAILED, vm, "a", "--timeout", "1")
-        self.assertIn("no room for one more connection (503)", message)
+        self.assertIn("refused further connections (503)", message)
         self.assertEqual((len(others), vm.control("touch 1 1"), self.pins()), (10, "ok", []))
 
     def test_recover_is_retried_until_there_is_room(self) -> None:

@@ -265,7 +265,7 @@ class CallersPaths(LaminaTest):
     def test_a_hard_link_to_a_third_users_file_is_not_read(self) -> None:
         os.link(self.secret, self.theirs / "state")
         self.refused(EXIT_FAILED, "ingest", self.memory, "--out", self.store / "s", "--vmstate",
-                     self.theirs / "state", names=["2 names", "can have linked it there"])
+                     self.theirs / "state", names=["2 hard links", "may have linked it there"])
 
 
 if __name__ == "__main__":

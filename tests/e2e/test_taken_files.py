@@ -65,8 +65,8 @@ class ThinStorage(LaminaTest):
         ballast.unlink()
         second = lamina("ingest", source, "--layout", layout, "--out", point / "store/new")
         self.assertEqual(second.code, code, str(second))
-        self.assertIn("a part of it may be lost", second.stderr)
-        self.assertIn("let the VM's memory be written anew", second.stderr)
+        self.assertIn("part of it may be lost", second.stderr)
+        self.assertIn("have the VMM write the memory again", second.stderr)
         self.assertFalse((point / "store/new").exists())
         self.done("verify", point / "store/first")
 

@@ -36,10 +36,10 @@ Status same_bytes(const std::string& what, const std::string& found, const std::
 }
 
 /// The blocks of a file that has holes where all else of `contents` is zeros.
-Result<std::vector<os::DataExtent>> extents_of(const std::string& path) {
+Result<std::vector<ByteRange>> extents_of(const std::string& path) {
   LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
                           os::open_regular(AT_FDCWD, path, O_RDONLY, path));
-  return os::data_extents(file.fd.get(), file.facts.size_bytes, path);
+  return os::written_ranges(file.fd.get(), file.facts.size_bytes, path);
 }
 
 }  // namespace

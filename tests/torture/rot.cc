@@ -97,14 +97,14 @@ class Victim {
     auto opened = os::open_at(AT_FDCWD, path_, O_RDWR, path_);
     expect(status_of(opened), "open");
     fd_ = std::move(*opened);
-    auto extents = os::data_extents(fd_.get(), contents_.size(), path_);
+    auto extents = os::written_ranges(fd_.get(), contents_.size(), path_);
     expect(status_of(extents), "extents");
     extents_ = std::move(*extents);
   }
 
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const std::string& before() const { return contents_; }
-  [[nodiscard]] const std::vector<os::DataExtent>& extents() const { return extents_; }
+  [[nodiscard]] const std::vector<ByteRange>& extents() const { return extents_; }
   [[nodiscard]] std::string contents() const {
     auto read = contents_of(path_);
     expect(status_of(read), "read");
@@ -119,7 +119,7 @@ class Victim {
   void restore(std::uint64_t offset, std::uint64_t length) const {
     cut(contents_.size());
     const std::uint64_t end = std::min<std::uint64_t>(offset + length, contents_.size());
-    for (const os::DataExtent& extent : extents_) {
+    for (const ByteRange& extent : extents_) {
       const std::uint64_t from = std::max(offset, extent.offset);
       const std::uint64_t to = std::min(end, extent.offset + extent.length);
       if (from < to) write(from, std::string_view(contents_).substr(from, to - from));
@@ -131,7 +131,7 @@ class Victim {
   std::string path_;
   std::string contents_;
   os::Fd fd_;
-  std::vector<os::DataExtent> extents_;
+  std::vector<ByteRange> extents_;
 };
 
 enum class DamageKind : std::uint8_t { kChangedByte, kCut, kLostBlock, kOtherBlock };
@@ -196,7 +196,7 @@ class Rot {
     std::vector<Damage> damages;
     for (std::uint32_t i = 0; i < victims_.size(); ++i) {
       const std::uint64_t size = victims_[i].before().size();
-      for (const os::DataExtent& extent : victims_[i].extents()) {
+      for (const ByteRange& extent : victims_[i].extents()) {
         bytes_ += extent.length;
         for (std::uint64_t at = extent.offset; at < extent.offset + extent.length; ++at) {
           damages.push_back({i, DamageKind::kChangedByte, at});

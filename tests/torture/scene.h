@@ -51,7 +51,7 @@ struct Stage {
   std::string fake_firecracker;  ///< the program
 
   Expectation expected;
-  std::vector<os::DataExtent> memory_file_extents;
+  std::vector<ByteRange> memory_file_extents;
   std::mt19937_64 random{1};
   VirtualMachine vm;
 

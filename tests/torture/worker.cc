@@ -86,7 +86,7 @@ class Work {
       LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
                               os::open_regular(AT_FDCWD, path, O_RDONLY, path));
       LAMINA_ASSIGN_OR_RETURN(stage_.memory_file_extents,
-                              os::data_extents(file.fd.get(), file.facts.size_bytes, path));
+                              os::written_ranges(file.fd.get(), file.facts.size_bytes, path));
     }
     layers_before_ = layer_count(stage_.snapshot(expected.target));
     return {};

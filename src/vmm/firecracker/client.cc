@@ -18,10 +18,10 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Milliseconds = std::chrono::milliseconds;
 
-/// How often somebody who may want to stop is asked while Firecracker accepts nobody.
-constexpr Milliseconds kAskWhileRefused{100};
+/// How often Progress::interrupted() is called while connect(2) waits.
+constexpr Milliseconds kInterruptCheckInterval{100};
 
-/// The pauses between tries of a request that was turned away.
+/// Delays between retries of a request that got a 503.
 constexpr Milliseconds kFirstPause{10};
 constexpr Milliseconds kLongestPause{200};
 
@@ -29,10 +29,10 @@ constexpr unsigned kOk = 200;
 constexpr unsigned kNoContent = 204;
 constexpr unsigned kFirstError = 400;
 constexpr unsigned kBadRequest = 400;
-constexpr unsigned kTurnedAway = 503;
+constexpr unsigned kServiceUnavailable = 503;
 
 Error unexpected_status(unsigned status) {
-  return Error{ErrorKind::kFailed, fmt::format("unexpected status {} of the answer", status)};
+  return Error{ErrorKind::kFailed, fmt::format("unexpected status {} of the response", status)};
 }
 
 }  // namespace
@@ -48,12 +48,12 @@ Result<Firecracker> Firecracker::connect(const std::string& api_socket, const Ti
   LAMINA_ASSIGN_OR_RETURN(firecracker.peer_, os::peer_of(connection.get()));
   if (firecracker.peer_.pid <= 0) {
     return fail(ErrorKind::kFailed,
-                "{}: its process is in a pid namespace that cannot be seen from here",
+                "{}: its process is in a pid namespace that is not visible from this one",
                 firecracker.object_);
   }
   LAMINA_ASSIGN_OR_RETURN(firecracker.pidfd_, os::open_peer(connection.get()));
   const auto start_time = os::start_time_of(firecracker.peer_.pid);
-  // Only of a process that is still there is that the start time of the pidfd's.
+  // The start time belongs to the process of the pidfd only if that is still alive.
   if (os::has_ended(firecracker.pidfd_.get())) {
     return fail(ErrorKind::kFailed, "{}: process {} has ended", firecracker.object_,
                 firecracker.peer_.pid);
@@ -71,10 +71,10 @@ Result<os::Fd> Firecracker::open_connection() const {
     }
     const auto waited = std::chrono::duration_cast<Milliseconds>(Clock::now() - start);
     const Milliseconds left = std::max(timeouts_.connect - waited, Milliseconds(1));
-    auto connection = os::connect_to(api_socket_, std::min(left, kAskWhileRefused));
+    auto connection = os::connect_to(api_socket_, std::min(left, kInterruptCheckInterval));
     if (connection || connection.error().kind != ErrorKind::kBusy) return connection;
     if (Clock::now() - start >= timeouts_.connect) {
-      return fail(ErrorKind::kFailed, "connect '{}': nobody accepted within {} ms", api_socket_,
+      return fail(ErrorKind::kFailed, "connect '{}': not accepted within {} ms", api_socket_,
                   timeouts_.connect.count());
     }
   }
@@ -82,13 +82,13 @@ Result<os::Fd> Firecracker::open_connection() const {
 
 Status Firecracker::check_peer(int socket) const {
   LAMINA_ASSIGN_OR_RETURN(const os::Peer peer, os::peer_of(socket));
-  if (peer.pid <= 0) return fail(ErrorKind::kFailed, "nobody accepted");
+  if (peer.pid <= 0) return fail(ErrorKind::kFailed, "the peer is in another pid namespace");
   if (peer.pid != peer_.pid) {
     return fail(ErrorKind::kFailed, "process {} listens there now, no longer {}", peer.pid,
                 peer_.pid);
   }
-  // While our process is there, nobody else has its pid; a socket outlives who listened at it when
-  // it was inherited.
+  // While the process is alive its pid is not reused. But a listening socket that was inherited
+  // outlives the process that called listen(2).
   const auto start_time = os::start_time_of(peer.pid);
   if (os::has_ended(pidfd_.get())) {
     return fail(ErrorKind::kFailed, "process {} has ended", peer_.pid);
@@ -102,20 +102,20 @@ Status Firecracker::check_peer(int socket) const {
 
 std::optional<Error> Firecracker::end_of_process() const {
   const os::NamedProcess process{.pid = peer_.pid, .start_time = start_time_};
-  if (!os::has_ended_or_ends(pidfd_.get(), process)) return std::nullopt;
+  if (!os::wait_if_ending(pidfd_.get(), process)) return std::nullopt;
   return Error{ErrorKind::kFailed, fmt::format("process {} ended before it answered{}", peer_.pid,
-                                               os::how_it_ended(pidfd_.get(), process))};
+                                               os::describe_end(pidfd_.get(), process))};
 }
 
 http::Exchange Firecracker::send_on(const os::Fd& connection, const http::Request& request,
                                     Milliseconds timeout, Progress* while_waiting) const {
   if (const Status checked = check_peer(connection.get()); !checked) {
-    return {.answer = std::unexpected(checked.error())};
+    return {.response = std::unexpected(checked.error())};
   }
   http::Exchange done =
       http::exchange(connection.get(), request, {timeout, pidfd_.get(), while_waiting});
-  if (!done.answer && done.answer.error().kind == ErrorKind::kFailed) {
-    if (auto ended = end_of_process()) done.answer = std::unexpected(std::move(*ended));
+  if (!done.response && done.response.error().kind == ErrorKind::kFailed) {
+    if (auto ended = end_of_process()) done.response = std::unexpected(std::move(*ended));
   }
   return done;
 }
@@ -123,8 +123,8 @@ http::Exchange Firecracker::send_on(const os::Fd& connection, const http::Reques
 http::Exchange Firecracker::send(const http::Request& request, Milliseconds timeout,
                                  Progress* while_waiting, os::Fd* connection_after) {
   const os::LongWait waiting;
-  const auto is_turned_away = [](const http::Exchange& done) {
-    return done.answer && done.answer->status == kTurnedAway;
+  const auto is_unavailable = [](const http::Exchange& done) {
+    return done.response && done.response->status == kServiceUnavailable;
   };
   const Milliseconds bound = std::min(timeouts_.request, timeout);
   const Clock::time_point start = Clock::now();
@@ -132,11 +132,11 @@ http::Exchange Firecracker::send(const http::Request& request, Milliseconds time
     auto connection = open_connection();
     if (!connection) {
       auto ended = end_of_process();
-      return {.answer = std::unexpected(ended ? std::move(*ended) : connection.error())};
+      return {.response = std::unexpected(ended ? std::move(*ended) : connection.error())};
     }
     http::Exchange done = send_on(*connection, request, timeout, while_waiting);
-    if (!is_turned_away(done)) {
-      if (connection_after != nullptr && done.answer) *connection_after = std::move(*connection);
+    if (!is_unavailable(done)) {
+      if (connection_after != nullptr && done.response) *connection_after = std::move(*connection);
       return done;
     }
     if (kept_.valid()) {
@@ -145,13 +145,14 @@ http::Exchange Firecracker::send(const http::Request& request, Milliseconds time
       kept_.reset();
     }
     if (Clock::now() - start + pause > bound) {
-      return {.answer = fail(ErrorKind::kFailed,
-                             "it has no room for one more connection (503), and had none for {} "
-                             "ms; see which programs keep connections to this socket open",
-                             bound.count())};
+      return {.response = fail(
+                  ErrorKind::kFailed,
+                  "it has refused further connections (503) for {} ms; find out which programs "
+                  "keep connections to this socket open",
+                  bound.count())};
     }
     if (while_waiting != nullptr && while_waiting->interrupted()) {
-      return {.answer = fail(ErrorKind::kInterrupted, "interrupted")};
+      return {.response = fail(ErrorKind::kInterrupted, "interrupted")};
     }
     pollfd end{pidfd_.get(), POLLIN, 0};
     static_cast<void>(::poll(&end, 1, static_cast<int>(pause.count())));
@@ -165,28 +166,28 @@ Error Firecracker::about(const http::Request& request, Error error) const {
 
 Result<std::string> Firecracker::get(std::string_view target) {
   const http::Request request{"GET", target, {}};
-  auto answer = send(request, timeouts_.request, progress_).answer;
-  if (!answer) return std::unexpected(about(request, std::move(answer.error())));
-  if (answer->status == kOk) return std::move(answer->body);
-  if (answer->status < kFirstError) {
-    return std::unexpected(about(request, unexpected_status(answer->status)));
+  auto response = send(request, timeouts_.request, progress_).response;
+  if (!response) return std::unexpected(about(request, std::move(response.error())));
+  if (response->status == kOk) return std::move(response->body);
+  if (response->status < kFirstError) {
+    return std::unexpected(about(request, unexpected_status(response->status)));
   }
-  return std::unexpected(about(request, {ErrorKind::kFailed, decode_fault(answer->body)}));
+  return std::unexpected(about(request, {ErrorKind::kFailed, decode_fault(response->body)}));
 }
 
 Reply Firecracker::change(const http::Request& request, Milliseconds timeout,
                           Progress* while_waiting, os::Fd* connection_after) {
   http::Exchange done = send(request, timeout, while_waiting, connection_after);
-  const auto& answer = done.answer;
-  if (!answer) {
-    Error error = about(request, std::move(done.answer.error()));
+  const auto& response = done.response;
+  if (!response) {
+    Error error = about(request, std::move(done.response.error()));
     return done.sent ? Reply::unknown(std::move(error)) : Reply::refused(std::move(error));
   }
-  if (answer->status == kNoContent) return Reply::acknowledged();
-  if (answer->status < kFirstError) {
-    return Reply::unknown(about(request, unexpected_status(answer->status)));
+  if (response->status == kNoContent) return Reply::acknowledged();
+  if (response->status < kFirstError) {
+    return Reply::unknown(about(request, unexpected_status(response->status)));
   }
-  return Reply::refused(about(request, {ErrorKind::kFailed, decode_fault(answer->body)}));
+  return Reply::refused(about(request, {ErrorKind::kFailed, decode_fault(response->body)}));
 }
 
 Result<InstanceInfo> Firecracker::describe() {
@@ -206,15 +207,15 @@ Result<MachineConfig> Firecracker::machine_config() {
 
 Result<std::uint64_t> Firecracker::hotplug_memory_mib() {
   const http::Request request{"GET", "/hotplug/memory", {}};
-  auto answer = send(request, timeouts_.request, progress_).answer;
-  if (!answer) return std::unexpected(about(request, std::move(answer.error())));
-  // All errors have this status, and their words differ from version to version. Were it another
-  // than that there is no device, the memory file would not have the size that is expected.
-  if (answer->status == kBadRequest) return 0;
-  if (answer->status != kOk) {
-    return std::unexpected(about(request, unexpected_status(answer->status)));
+  auto response = send(request, timeouts_.request, progress_).response;
+  if (!response) return std::unexpected(about(request, std::move(response.error())));
+  // All errors have this status, and their texts differ between versions. If it means something
+  // other than a missing device, the unexpected size of the memory file shows it.
+  if (response->status == kBadRequest) return 0;
+  if (response->status != kOk) {
+    return std::unexpected(about(request, unexpected_status(response->status)));
   }
-  auto size = decode_hotplug_memory_mib(answer->body);
+  auto size = decode_hotplug_memory_mib(response->body);
   if (!size) return std::unexpected(about(request, std::move(size.error())));
   return size;
 }

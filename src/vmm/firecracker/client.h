@@ -1,4 +1,4 @@
-// A client of one Firecracker's API socket.
+// Client for the API socket of one Firecracker process.
 #pragma once
 
 #include <sys/types.h>
@@ -18,22 +18,22 @@
 
 namespace lamina::vmm {
 
-/// How long Firecracker may take.
+/// Time limits for Firecracker.
 struct Timeouts {
   std::chrono::milliseconds connect = std::chrono::seconds(5);
-  std::chrono::milliseconds request = std::chrono::seconds(30);  ///< the short calls
-  std::chrono::milliseconds create = std::chrono::minutes(15);   ///< it writes and syncs the memory
+  std::chrono::milliseconds request = std::chrono::seconds(30);  ///< for short calls
+  std::chrono::milliseconds create = std::chrono::minutes(15);   ///< writes and syncs the memory
   std::chrono::milliseconds load = std::chrono::minutes(2);
 };
 
-/// What became of a request that changes state.
+/// The outcome of a request that changes state.
 enum class Outcome : std::uint8_t {
-  kAcknowledged,  ///< done: a 204, which is all that Firecracker says then, was read whole
-  kRefused,       ///< an error answer was read whole, or the request was never sent
-  kUnknown,       ///< it was sent, and may have been carried out, now or later
+  kAcknowledged,  ///< a complete 204 was received: the request was carried out
+  kRefused,       ///< a complete error response was received, or the request was never sent
+  kUnknown,       ///< the request was sent, and may have been or may yet be carried out
 };
 
-/// The outcome, and what went wrong when it is not kAcknowledged.
+/// The outcome, with an error unless it is kAcknowledged.
 class [[nodiscard]] Reply {
  public:
   static Reply acknowledged() { return {Outcome::kAcknowledged, {}}; }
@@ -45,7 +45,7 @@ class [[nodiscard]] Reply {
   }
 
   [[nodiscard]] Outcome outcome() const { return outcome_; }
-  /// Success exactly when acknowledged.
+  /// Success if and only if the outcome is kAcknowledged.
   [[nodiscard]] const Status& status() const { return status_; }
 
  private:
@@ -55,28 +55,28 @@ class [[nodiscard]] Reply {
   Status status_;
 };
 
-/// One Firecracker process behind its API socket. Each request has a connection of its own, which
-/// is used only when the very process of connect() listens at its other end: whoever paused a VM
-/// must not take a snapshot of another one that has got the same path.
+/// One Firecracker process behind its API socket. Each request uses its own connection, and only if
+/// the process found by connect() still listens on the socket: otherwise a snapshot of another VM
+/// that now uses the same path could be taken.
 ///
-/// Firecracker has room for ten connections, and turns the next one away (503) before it reads
-/// anything of it. A request that was turned away was not carried out: it is made again, after
-/// pauses that grow from 10 to 200 ms, for as long as a short call may take. And a VM that was
-/// paused or loaded can always be told to go on: the connection of that request is kept until then,
-/// and takes what a new connection cannot.
+/// Firecracker accepts ten connections and replies 503 to further ones without reading the request.
+/// Such a request was not carried out; it is retried with delays from 10 to 200 ms until
+/// Timeouts::request. A VM that was paused or loaded can always be resumed: the connection of that
+/// request is kept open, and is used if a new connection gets a 503.
 ///
-/// Errors begin with "firecracker at 'SOCKET': METHOD TARGET: "; what Firecracker gave as a reason
-/// is shown without control characters. A process that ends is noticed at once.
+/// Errors begin with "firecracker at 'SOCKET': METHOD TARGET: ". Control characters are removed
+/// from Firecracker's error messages. The end of the process is noticed at once.
 ///
-/// Not thread-safe: one object is used by one thread. Firecracker itself answers one request at a
-/// time, on all connections together; a call waits for those before it.
+/// Not thread-safe. Firecracker serves one request at a time over all connections; a call waits for
+/// earlier requests.
 class Firecracker {
  public:
-  /// Connects once, to learn who listens; the path may have any length. kNotFound when nobody does.
+  /// Connects once to identify the process. The path may have any length. kNotFound if no process
+  /// listens on it.
   ///
-  /// `progress`, if any, outlives the object; only its interrupted() is called, at least every
-  /// 200 ms while a call waits, which then fails with kInterrupted. A create that was sent is never
-  /// given up for it.
+  /// `progress`, if not null, must outlive this object. Only its interrupted() is called, at least
+  /// every 200 ms while a call waits; then the call fails with kInterrupted. A create that was sent
+  /// is not interrupted.
   static Result<Firecracker> connect(const std::string& api_socket, const Timeouts& timeouts = {},
                                      Progress* progress = nullptr);
 
@@ -89,39 +89,40 @@ class Firecracker {
   [[nodiscard]] int pidfd() const { return pidfd_.get(); }
   [[nodiscard]] const Timeouts& timeouts() const { return timeouts_; }
 
-  /// `GET /`. Answered only when every request before it has been carried out.
+  /// `GET /`. Firecracker serves one request at a time, so once this returns all earlier requests
+  /// have finished.
   Result<InstanceInfo> describe();
   /// `GET /machine-config`
   Result<MachineConfig> machine_config();
-  /// `GET /hotplug/memory`, of a VM that was started: how much memory can be plugged beside that of
-  /// the machine's configuration, in MiB; 0 when it has no such device.
+  /// `GET /hotplug/memory`: the amount of hotpluggable memory of a started VM, in MiB, in addition
+  /// to its configured memory; 0 without such a device.
   Result<std::uint64_t> hotplug_memory_mib();
 
-  /// `PATCH /vm`. Both are also acknowledged when the VM was so already. Acknowledged, pause()
-  /// and load() keep their connection, and resume() closes it.
+  /// `PATCH /vm`. Both are acknowledged even if the VM was already in that state. After success,
+  /// pause() and load() keep their connection open, and resume() closes it.
   Reply pause();
   Reply resume();
 
-  /// `PUT /snapshot/create`, of a paused VM. Unless it is acknowledged, dirty pages may have been
-  /// forgotten: the memory file is worthless, and the VM's next snapshot must be a Full.
-  /// `while_waiting`, if any, may give the waiting up: for what makes an answer impossible.
+  /// `PUT /snapshot/create` for a paused VM. Unless it is acknowledged, Firecracker may have
+  /// cleared its dirty bits: the memory file is unusable and the VM's next snapshot must be Full.
+  /// `while_waiting`, if not null, may stop the wait if a response has become impossible.
   Reply create(const CreateRequest& request, Progress* while_waiting = nullptr);
 
-  /// `PUT /snapshot/load`, into a process that has no VM yet. A process that refused it is ending.
+  /// `PUT /snapshot/load` into a process without a VM. A process that refuses it exits.
   Reply load(const LoadRequest& request);
 
  private:
   Firecracker() = default;
 
   [[nodiscard]] Result<os::Fd> open_connection() const;
-  /// Success when the very process of connect() listens at the other end of a connection.
+  /// Success if the peer of a connection is the process found by connect().
   [[nodiscard]] Status check_peer(int socket) const;
-  /// Makes a request until it is not turned away, or the time for that is up.
+  /// Sends a request; retries on 503 until the time limit.
   http::Exchange send(const http::Request& request, std::chrono::milliseconds timeout,
                       Progress* while_waiting, os::Fd* connection_after = nullptr);
   http::Exchange send_on(const os::Fd& connection, const http::Request& request,
                          std::chrono::milliseconds timeout, Progress* while_waiting) const;
-  /// The error of a request to a process that has ended, or is ending.
+  /// The error of a request if the process has ended or is ending.
   [[nodiscard]] std::optional<Error> end_of_process() const;
   Result<std::string> get(std::string_view target);
   Reply change(const http::Request& request, std::chrono::milliseconds timeout,
@@ -135,7 +136,7 @@ class Firecracker {
   os::Peer peer_;
   std::uint64_t start_time_ = 0;
   os::Fd pidfd_;
-  os::Fd kept_;  ///< a connection that Firecracker has room for, while the VM is paused by us
+  os::Fd kept_;  ///< an accepted connection, kept open while the VM is paused by this client
 };
 
 }  // namespace lamina::vmm

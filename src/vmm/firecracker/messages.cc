@@ -19,20 +19,19 @@ std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-/// Success when `text` can be told to Firecracker.
+/// Success if `text` can be sent to Firecracker.
 Status check_text(std::string_view what, const std::string& text) {
   if (text.empty()) return fail(ErrorKind::kUsage, "the {} is empty", what);
-  if (text.contains('\0')) return fail(ErrorKind::kUsage, "the {} holds a NUL byte", what);
+  if (text.contains('\0')) return fail(ErrorKind::kUsage, "the {} contains a NUL byte", what);
   if (!is_utf8(text)) {
     return fail(ErrorKind::kUsage,
-                "the {} '{}' is not UTF-8, which is all that Firecracker takes; choose another",
-                what, text);
+                "the {} '{}' is not UTF-8, which Firecracker requires; choose another", what, text);
   }
   return {};
 }
 
-/// Replaces what would act on a terminal or break a line: C0 and C1 control characters, DEL, and
-/// the line and paragraph separators. REQUIRES: UTF-8.
+/// Replaces characters that would act on a terminal or break a line: C0 and C1 control characters,
+/// DEL, and the line and paragraph separators. REQUIRES: UTF-8.
 std::string without_control_characters(std::string_view text) {
   constexpr unsigned char kFirstPrintable = 0x20;
   constexpr unsigned char kDelete = 0x7f;
@@ -55,7 +54,7 @@ std::string without_control_characters(std::string_view text) {
   return clean;
 }
 
-/// At most kMaxShownBytes of `text`, not cut within a character.
+/// At most kMaxShownBytes of `text`, cut between characters.
 std::string shortened(std::string text) {
   if (text.size() <= kMaxShownBytes) return text;
   constexpr std::string_view kEllipsis = "...";
@@ -72,12 +71,12 @@ std::string shortened(std::string text) {
 
 Result<Json> parse_object(std::string_view bytes) {
   Json json = Json::parse(bytes, nullptr, false);
-  if (!json.is_object()) return fail(ErrorKind::kFailed, "the answer is not a JSON object");
+  if (!json.is_object()) return fail(ErrorKind::kFailed, "the response is not a JSON object");
   return json;
 }
 
 std::unexpected<Error> bad_field(const char* name) {
-  return fail(ErrorKind::kFailed, "field '{}' of the answer is missing or wrong", name);
+  return fail(ErrorKind::kFailed, "field '{}' of the response is missing or wrong", name);
 }
 
 Result<std::string> text_field(const Json& object, const char* name) {
@@ -179,7 +178,7 @@ std::string decode_fault(std::string_view bytes) {
     }
   }
   if (bytes.empty()) return "it gave no reason";
-  // dump() makes UTF-8 of whatever it is.
+  // dump() converts arbitrary bytes to UTF-8.
   std::string shown = dump(Json(std::string(bytes.substr(0, kMaxShownBytes / 2))));
   return shortened(fmt::format("it answered {}", without_control_characters(shown)));
 }

@@ -18,7 +18,7 @@ TEST(FirecrackerJsonTest, InstanceInfoIsRead) {
   EXPECT_EQ(info->version, "1.17.0-dev");
 }
 
-TEST(FirecrackerJsonTest, EveryStateIsKnownAndNoOther) {
+TEST(FirecrackerJsonTest, OnlyTheThreeStatesAreAccepted) {
   const auto state_of = [](const std::string& name) {
     return decode_instance_info(R"({"id":"a","vmm_version":"1.1.1","state":")" + name + R"("})");
   };
@@ -39,7 +39,7 @@ TEST(FirecrackerJsonTest, MachineConfigIsRead) {
   EXPECT_EQ(config->huge_pages, "2M");
 }
 
-TEST(FirecrackerJsonTest, VersionsWithoutHugePagesHaveNone) {
+TEST(FirecrackerJsonTest, MissingHugePagesFieldMeansNone) {
   const auto config =
       decode_machine_config(R"({"mem_size_mib":128,"track_dirty_pages":false,"vcpu_count":1})");
   ASSERT_TRUE(config) << config.error().message;
@@ -52,24 +52,24 @@ TEST(FirecrackerJsonTest, WrongTypesAndValuesNameTheirField) {
     return config ? std::string("accepted") : config.error().message;
   };
   EXPECT_EQ(error_of(R"("mem_size_mib":"1","vcpu_count":1,"track_dirty_pages":true)"),
-            "field 'mem_size_mib' of the answer is missing or wrong");
+            "field 'mem_size_mib' of the response is missing or wrong");
   EXPECT_EQ(error_of(R"("mem_size_mib":0,"vcpu_count":1,"track_dirty_pages":true)"),
-            "field 'mem_size_mib' of the answer is missing or wrong");
+            "field 'mem_size_mib' of the response is missing or wrong");
   EXPECT_EQ(error_of(R"("mem_size_mib":16777216,"vcpu_count":1,"track_dirty_pages":true)"),
-            "field 'mem_size_mib' of the answer is missing or wrong");
+            "field 'mem_size_mib' of the response is missing or wrong");
   EXPECT_EQ(error_of(R"("mem_size_mib":16777215,"vcpu_count":1,"track_dirty_pages":true)"),
             "accepted");
   EXPECT_EQ(error_of(R"("mem_size_mib":1,"vcpu_count":4294967296,"track_dirty_pages":true)"),
-            "field 'vcpu_count' of the answer is missing or wrong");
+            "field 'vcpu_count' of the response is missing or wrong");
   EXPECT_EQ(error_of(R"("mem_size_mib":1,"vcpu_count":-1,"track_dirty_pages":true)"),
-            "field 'vcpu_count' of the answer is missing or wrong");
+            "field 'vcpu_count' of the response is missing or wrong");
   EXPECT_EQ(error_of(R"("mem_size_mib":1,"vcpu_count":1,"track_dirty_pages":1)"),
-            "field 'track_dirty_pages' of the answer is missing or wrong");
+            "field 'track_dirty_pages' of the response is missing or wrong");
   EXPECT_EQ(error_of(R"("mem_size_mib":1,"vcpu_count":1,"track_dirty_pages":true,"huge_pages":2)"),
-            "field 'huge_pages' of the answer is missing or wrong");
+            "field 'huge_pages' of the response is missing or wrong");
 }
 
-TEST(FirecrackerJsonTest, EveryTruncationIsRefused) {
+TEST(FirecrackerJsonTest, EveryTruncationIsRejected) {
   for (std::size_t size = 0; size < kInfo.size(); ++size) {
     EXPECT_FALSE(decode_instance_info(kInfo.substr(0, size))) << size;
   }
@@ -78,7 +78,7 @@ TEST(FirecrackerJsonTest, EveryTruncationIsRefused) {
   }
 }
 
-TEST(FirecrackerJsonTest, OtherJsonIsRefused) {
+TEST(FirecrackerJsonTest, OtherJsonIsRejected) {
   for (const char* text : {"null", "[]", "\"text\"", "{}", "{}{}", "7", "\xff\xfe"}) {
     EXPECT_FALSE(decode_instance_info(text)) << text;
     EXPECT_FALSE(decode_machine_config(text)) << text;
@@ -92,7 +92,7 @@ TEST(FirecrackerJsonTest, FaultMessageIsShownWithoutControlCharacters) {
             "a??[31mb???c");
 }
 
-TEST(FirecrackerJsonTest, FaultWithoutMessageShowsWhatThereIs) {
+TEST(FirecrackerJsonTest, FaultWithoutMessageShowsTheBody) {
   EXPECT_EQ(decode_fault(""), "it gave no reason");
   EXPECT_EQ(decode_fault("a\tb\x1b\xff"), "it answered \"a\\tb\\u001b\xef\xbf\xbd\"");
   EXPECT_EQ(decode_fault(R"({"fault_message":7})"), R"(it answered "{\"fault_message\":7}")");
@@ -116,7 +116,7 @@ TEST(FirecrackerJsonTest, CreateIsWritten) {
             R"({"snapshot_type":"Full","snapshot_path":"a","mem_file_path":"b"})");
 }
 
-TEST(FirecrackerJsonTest, LoadHasOnlyTheFieldsThatWereAskedFor) {
+TEST(FirecrackerJsonTest, LoadHasOnlyTheFieldsThatAreSet) {
   LoadRequest request;
   request.state_path = "/s";
   request.backend_path = "/m";
@@ -164,7 +164,7 @@ TEST(FirecrackerJsonTest, HotpluggableMemoryIsRead) {
   }
 }
 
-TEST(FirecrackerJsonTest, PathsThatJsonCannotCarryAreRefused) {
+TEST(FirecrackerJsonTest, PathsThatJsonCannotRepresentAreRejected) {
   const auto error_of = [](const std::string& path) {
     const auto body = encode_create({SnapshotType::kFull, "/state", path});
     return body ? std::string("accepted") : body.error().message;
@@ -173,7 +173,7 @@ TEST(FirecrackerJsonTest, PathsThatJsonCannotCarryAreRefused) {
   EXPECT_NE(error_of("/m/\xc3").find("is not UTF-8"), std::string::npos);
   EXPECT_NE(error_of("/m/\xed\xa0\x80").find("is not UTF-8"), std::string::npos);  // a surrogate
   EXPECT_EQ(error_of(""), "the memory file path is empty");
-  EXPECT_EQ(error_of(std::string("a\0b", 3)), "the memory file path holds a NUL byte");
+  EXPECT_EQ(error_of(std::string("a\0b", 3)), "the memory file path contains a NUL byte");
   EXPECT_EQ(error_of("/m/\xc3\xa4\n\"\\\x01"), "accepted");
 }
 

@@ -26,7 +26,7 @@ bool take_dot(std::string_view& text) {
 
 constexpr std::pair<std::uint32_t, std::uint32_t> kOldest{1, 7};
 
-/// The first version that has it: major and minor.
+/// The first version with a feature: major and minor.
 constexpr std::pair<std::uint32_t, std::uint32_t> first_with(Feature feature) {
   switch (feature) {
     case Feature::kNetworkOverrides:
@@ -38,13 +38,13 @@ constexpr std::pair<std::uint32_t, std::uint32_t> first_with(Feature feature) {
     case Feature::kVsockOverride:
     case Feature::kClockRealtime:
       return {1, 16};
-    case Feature::kHugePagesOfLoad:
+    case Feature::kLoadHugePages:
       return {1, 17};
   }
   return kOldest;
 }
 
-/// Whether it is `first` or later; true when it cannot be read.
+/// True if `version` is `first` or later, or cannot be parsed.
 bool is_since(std::string_view version, std::pair<std::uint32_t, std::uint32_t> first) {
   const auto parsed = parse_version(version);
   return !parsed || std::pair(parsed->major, parsed->minor) >= first;
@@ -65,7 +65,7 @@ std::optional<Version> parse_version(std::string_view text) {
   return Version{*major, *minor, *patch, text.empty()};
 }
 
-bool has_diff_of_large_memory_fixed(const Version& version) {
+bool writes_correct_large_diffs(const Version& version) {
   constexpr Version kFixed{1, 15, 0, true};
   return version >= kFixed;
 }
@@ -79,16 +79,16 @@ Status require_feature(std::string_view version, Feature feature, std::string_vi
   const auto [major, minor] = first_with(feature);
   return fail(
       ErrorKind::kFailed,
-      "Firecracker {} cannot load with {}, which needs {}.{}; start a newer Firecracker, or "
-      "resume without",
+      "Firecracker {} does not support {}, which needs {}.{}; use a newer Firecracker, or resume "
+      "without it",
       version, what, major, minor);
 }
 
 Status require_supported(std::string_view version) {
   if (is_since(version, kOldest)) return {};
   return fail(ErrorKind::kFailed,
-              "Firecracker {} is older than {}.{}, the oldest version that lamina works with; use "
-              "a newer one",
+              "Firecracker {} is older than {}.{}, the oldest version that lamina supports; use a "
+              "newer one",
               version, kOldest.first, kOldest.second);
 }
 

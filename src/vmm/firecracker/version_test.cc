@@ -9,7 +9,7 @@
 namespace lamina::vmm {
 namespace {
 
-TEST(FirecrackerVersionTest, ReleasesAndOthersAreParsed) {
+TEST(FirecrackerVersionTest, ReleasesAndPreReleasesAreParsed) {
   EXPECT_EQ(parse_version("1.12.3"), (Version{1, 12, 3, true}));
   EXPECT_EQ(parse_version("v1.12.3"), (Version{1, 12, 3, true}));
   EXPECT_EQ(parse_version("1.15.0-dev"), (Version{1, 15, 0, false}));
@@ -17,7 +17,7 @@ TEST(FirecrackerVersionTest, ReleasesAndOthersAreParsed) {
   EXPECT_EQ(parse_version("v1.12.1_d990331"), (Version{1, 12, 1, false}));
 }
 
-TEST(FirecrackerVersionTest, WhatIsNoVersionIsNotParsed) {
+TEST(FirecrackerVersionTest, MalformedVersionIsRejected) {
   for (const char* text : {"", "v", "1", "1.", "1.15", "1.15.", "1.15.x", "1.15.0dev", "-1.2.3",
                            " 1.2.3", "1.2.3 ", "1.2.4294967296", "1..2"}) {
     EXPECT_FALSE(parse_version(text)) << text;
@@ -30,23 +30,23 @@ TEST(FirecrackerVersionTest, NumbersAreComparedAsNumbers) {
   EXPECT_LT(*parse_version("1.15.9"), *parse_version("2.0.0-dev"));
 }
 
-TEST(FirecrackerVersionTest, DiffsOfLargeMemoryAreRightFromTheReleaseThatFixedThem) {
+TEST(FirecrackerVersionTest, LargeDiffsAreCorrectSinceTheFixedRelease) {
   for (const char* text : {"1.14.1", "1.9.0", "0.25.0", "1.15.0-dev"}) {
-    EXPECT_FALSE(has_diff_of_large_memory_fixed(*parse_version(text))) << text;
+    EXPECT_FALSE(writes_correct_large_diffs(*parse_version(text))) << text;
   }
   for (const char* text : {"1.15.0", "1.15.1", "1.16.0-dev", "2.0.0"}) {
-    EXPECT_TRUE(has_diff_of_large_memory_fixed(*parse_version(text))) << text;
+    EXPECT_TRUE(writes_correct_large_diffs(*parse_version(text))) << text;
   }
 }
 
-TEST(FirecrackerVersionTest, FeaturesComeWithTheirVersion) {
+TEST(FirecrackerVersionTest, FeaturesDependOnTheVersion) {
   constexpr std::array<std::pair<Feature, std::array<const char*, 2>>, 6> kFirstAndLastWithout{
       {{Feature::kNetworkOverrides, {"1.12.0", "1.11.9"}},
        {Feature::kTrackDirtyPages, {"1.13.0", "1.12.1"}},
        {Feature::kHotplugMemory, {"1.14.0", "1.13.1"}},
        {Feature::kVsockOverride, {"1.16.0", "1.15.1"}},
        {Feature::kClockRealtime, {"1.16.0", "1.15.1"}},
-       {Feature::kHugePagesOfLoad, {"1.17.0", "1.16.2"}}}};
+       {Feature::kLoadHugePages, {"1.17.0", "1.16.2"}}}};
   for (const auto& [feature, versions] : kFirstAndLastWithout) {
     EXPECT_TRUE(has_feature(versions[0], feature)) << versions[0];
     EXPECT_TRUE(has_feature(std::string(versions[0]) + "-dev", feature)) << versions[0];
@@ -57,8 +57,8 @@ TEST(FirecrackerVersionTest, FeaturesComeWithTheirVersion) {
   EXPECT_TRUE(require_feature("1.16.0", Feature::kVsockOverride, "another vsock path"));
   EXPECT_EQ(
       require_feature("1.15.1", Feature::kVsockOverride, "another vsock path").error().message,
-      "Firecracker 1.15.1 cannot load with another vsock path, which needs 1.16; start a "
-      "newer Firecracker, or resume without");
+      "Firecracker 1.15.1 does not support another vsock path, which needs 1.16; use a newer "
+      "Firecracker, or resume without it");
 }
 
 TEST(FirecrackerVersionTest, VersionsFrom1_7OnAreSupported) {

@@ -1,4 +1,4 @@
-#include "engine/page_cache_manners.h"
+#include "engine/page_cache_policy.h"
 
 #include <algorithm>
 #include <utility>
@@ -9,19 +9,19 @@
 namespace lamina::engine {
 namespace {
 
-/// How far ahead of what is being moved is announced: 8 MiB.
+/// Readahead distance: 8 MiB.
 constexpr std::uint64_t kAheadBlocks = 2048;
 
-/// Longest run that is announced at once, so that a long one does not come in too early.
+/// Longest readahead call, so that a long run is not read too early.
 constexpr std::uint32_t kAnnouncedBlocks = 512;
 
-/// How much of a cold VM stays cached at most, twice: 64 MiB.
+/// After this many blocks, 64 MiB, a cold VM's pages are dropped from the cache.
 constexpr std::uint64_t kKeptBlocks = 16384;
 
 }  // namespace
 
-PageCacheManners::PageCacheManners(const Chain& chain, std::span<const mapping::Move> moves,
-                                   int destination, std::string destination_path)
+PageCachePolicy::PageCachePolicy(const Chain& chain, std::span<const mapping::Extent> moves,
+                                 int destination, std::string destination_path)
     : chain_(chain),
       moves_(moves),
       destination_(destination),
@@ -29,17 +29,17 @@ PageCacheManners::PageCacheManners(const Chain& chain, std::span<const mapping::
       read_until_(chain.layers().size() + 1),
       dropped_until_(chain.layers().size() + 1) {}
 
-void PageCacheManners::begin() {
+void PageCachePolicy::begin() {
   has_begun_ = true;
   std::vector<bool> is_read(chain_.layers().size() + 1);
-  for (const mapping::Move& move : moves_) is_read[move.layer] = true;
+  for (const mapping::Extent& move : moves_) is_read[move.layer] = true;
   std::uint64_t cached = 0;
   std::uint64_t stored = 0;
   bool is_known = true;
   for (std::size_t i = 1; i < is_read.size(); ++i) {
     if (!is_read[i]) continue;
     const Layer& layer = chain_.layer(static_cast<mapping::LayerIndex>(i));
-    os::read_exactly_what_is_asked(layer.fd());
+    os::disable_readahead(layer.fd());
     const auto bytes = os::cached_bytes(layer.fd());
     is_known = is_known && bytes.has_value();
     cached += bytes.value_or(0);
@@ -49,18 +49,18 @@ void PageCacheManners::begin() {
   is_cached_ = is_known && cached >= stored - stored / 8;
 }
 
-bool PageCacheManners::is_cold() {
+bool PageCachePolicy::is_cold() {
   if (!has_begun_) begin();
   return is_cold_;
 }
 
-void PageCacheManners::before_read(std::uint64_t block_count) {
+void PageCachePolicy::before_read(std::uint64_t block_count) {
   if (!has_begun_) begin();
   if (is_cached_) return;
   while (move_ < moves_.size() && announced_blocks_ < block_count + kAheadBlocks) {
-    const mapping::Move& move = moves_[move_];
+    const mapping::Extent& move = moves_[move_];
     const std::uint32_t count = std::min(move.block_count - done_in_move_, kAnnouncedBlocks);
-    // What has been moved meanwhile, by clones, is not announced any more.
+    // Runs that were cloned meanwhile need no readahead.
     if (announced_blocks_ + count > block_count) {
       os::read_ahead(chain_.layer(move.layer).fd(),
                      (move.storage_block + done_in_move_) * kBlockBytes, count * kBlockBytes);
@@ -73,15 +73,15 @@ void PageCacheManners::before_read(std::uint64_t block_count) {
   }
 }
 
-void PageCacheManners::after_read(const mapping::Extent& run, std::uint64_t written_blocks) {
+void PageCachePolicy::after_read(const mapping::Extent& run, std::uint64_t written_blocks) {
   if (!is_cold_) return;
-  // Of one layer the moves' storage blocks go up, as its guest blocks do.
+  // Within one layer the storage blocks of the moves ascend, as the guest blocks do.
   read_until_[run.layer] = std::max(read_until_[run.layer], run.storage_block + run.block_count);
   if (written_blocks < written_until_ + kKeptBlocks) return;
-  give_back(written_blocks);
+  drop_pages(written_blocks);
 }
 
-void PageCacheManners::give_back(std::uint64_t written_blocks) {
+void PageCachePolicy::drop_pages(std::uint64_t written_blocks) {
   for (std::size_t i = 1; i < read_until_.size(); ++i) {
     if (dropped_until_[i] == read_until_[i]) continue;
     os::drop_cached(chain_.layer(static_cast<mapping::LayerIndex>(i)).fd(),
@@ -93,19 +93,19 @@ void PageCacheManners::give_back(std::uint64_t written_blocks) {
     written_until_ = written_blocks;
     return;
   }
-  // Only what was handed to the disk a while ago (WriteBehind), so that little is waited for.
+  // Only ranges whose writeback was started a while ago (WriteBehind), so that this hardly waits.
   const Status written =
-      os::write_and_drop(destination_, writing_from_ * kBlockBytes,
-                         (written_until_ - writing_from_) * kBlockBytes, destination_path_);
+      os::write_back_and_drop(destination_, writing_from_ * kBlockBytes,
+                              (written_until_ - writing_from_) * kBlockBytes, destination_path_);
   if (written_ && !written) written_ = written;
   writing_from_ = written_until_;
   written_until_ = written_blocks;
 }
 
-Status PageCacheManners::finish(std::uint64_t written_blocks) {
+Status PageCachePolicy::finish(std::uint64_t written_blocks) {
   if (!is_cold_) return {};
-  give_back(written_blocks);
-  give_back(written_blocks);
+  drop_pages(written_blocks);
+  drop_pages(written_blocks);
   return written_;
 }
 

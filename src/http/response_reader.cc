@@ -1,4 +1,4 @@
-#include "http/answer_reader.h"
+#include "http/response_reader.h"
 
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
@@ -15,15 +15,15 @@ constexpr unsigned kFirstStatus = 100;
 constexpr unsigned kSwitchingProtocols = 101;
 constexpr unsigned kFirstFinalStatus = 200;
 
-/// Nobody whom lamina asks has reason to send any.
+/// No server that lamina talks to has a reason to send any.
 constexpr unsigned kMaxInterimHeads = 16;
 
-/// A status line that ends with the code, without the space that RFC 9112 asks for even when there
-/// is no reason: so begins Firecracker's answer to a connection that it has no room for. '#' stands
-/// for a digit.
+/// A status line that lacks the space after the code, which RFC 9112 requires even without a reason
+/// phrase. Firecracker's 503 response to excess connections begins like this. '#' stands for a
+/// digit.
 constexpr std::string_view kBareStatusLine = "HTTP/1.# ###\r\n";
 
-/// Whether `text`, as far as both go, has the form of `form`.
+/// True if the common prefix length of `text` and `form` has the form of `form`.
 bool fits(std::string_view text, std::string_view form) {
   const std::size_t size = std::min(text.size(), form.size());
   for (std::size_t i = 0; i < size; ++i) {
@@ -39,11 +39,11 @@ bool is_interim(unsigned status) {
 
 }  // namespace
 
-AnswerReader::AnswerReader(std::size_t max_body_bytes) : max_body_bytes_(max_body_bytes) {
+ResponseReader::ResponseReader(std::size_t max_body_bytes) : max_body_bytes_(max_body_bytes) {
   begin();
 }
 
-void AnswerReader::begin() {
+void ResponseReader::begin() {
   at_status_line_ = true;
   parser_.emplace();
   parser_->eager(true);
@@ -52,7 +52,7 @@ void AnswerReader::begin() {
   parser_->get().body().max_bytes = max_body_bytes_;
 }
 
-bool AnswerReader::complete_status_line() {
+bool ResponseReader::complete_status_line() {
   if (!at_status_line_) return true;
   if (fits(rest_, kBareStatusLine)) {
     if (rest_.size() < kBareStatusLine.size()) return false;
@@ -63,17 +63,17 @@ bool AnswerReader::complete_status_line() {
   return true;
 }
 
-Status AnswerReader::failed(const beast::error_code& error) const {
+Status ResponseReader::failed(const beast::error_code& error) const {
   if (error == beast::http::error::body_limit) {
-    return fail(ErrorKind::kFailed, "the answer has more than {} bytes", max_body_bytes_);
+    return fail(ErrorKind::kFailed, "the response has more than {} bytes", max_body_bytes_);
   }
   if (error == beast::http::error::header_limit) {
-    return fail(ErrorKind::kFailed, "the answer's head has more than {} bytes", kMaxHeadBytes);
+    return fail(ErrorKind::kFailed, "the response's header has more than {} bytes", kMaxHeadBytes);
   }
-  return fail(ErrorKind::kFailed, "no whole answer of HTTP/1.1: {}", error.message());
+  return fail(ErrorKind::kFailed, "not a complete HTTP/1.1 response: {}", error.message());
 }
 
-Result<bool> AnswerReader::take(std::string_view bytes) {
+Result<bool> ResponseReader::take(std::string_view bytes) {
   rest_.append(bytes);
   while (!rest_.empty()) {
     if (!complete_status_line()) return false;
@@ -92,21 +92,22 @@ Result<bool> AnswerReader::take(std::string_view bytes) {
     LAMINA_RETURN_IF_ERROR(check_status());
     if (!is_interim(parser_->get().result_int())) return true;
     if (++interim_heads_ > kMaxInterimHeads) {
-      return fail(ErrorKind::kFailed, "the answer has more than {} heads", kMaxInterimHeads);
+      return fail(ErrorKind::kFailed, "the response has more than {} interim headers",
+                  kMaxInterimHeads);
     }
     begin();
   }
   return false;
 }
 
-Status AnswerReader::check_status() const {
+Status ResponseReader::check_status() const {
   const unsigned status = parser_->get().result_int();
   if (status >= kFirstStatus) return {};
-  return fail(ErrorKind::kFailed, "no whole answer of HTTP/1.1: its status is {}", status);
+  return fail(ErrorKind::kFailed, "not a valid HTTP/1.1 response: its status is {}", status);
 }
 
-Status AnswerReader::end() {
-  // Where nothing has arrived, put_eof() finds nothing wrong.
+Status ResponseReader::end() {
+  // put_eof() does not report an error if nothing has arrived.
   if (!parser_->is_header_done()) return failed(beast::http::error::partial_message);
   beast::error_code error;
   parser_->put_eof(error);
@@ -114,7 +115,7 @@ Status AnswerReader::end() {
   return check_status();
 }
 
-Answer AnswerReader::answer() {
+Response ResponseReader::response() {
   return {parser_->get().result_int(), std::move(parser_->get().body().text)};
 }
 

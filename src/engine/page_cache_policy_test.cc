@@ -1,6 +1,6 @@
-// A merge of a layer that nobody has in the page cache: more than is kept, so that parts of source
-// and destination are given back while the rest is still moved.
-#include "engine/page_cache_manners.h"
+// A merge of a layer that is not in the page cache and is larger than the policy keeps cached, so
+// that parts of source and destination are dropped while the rest is still being copied.
+#include "engine/page_cache_policy.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -25,7 +25,7 @@ constexpr std::uint32_t kRunBlocks = 16;
 constexpr std::uint32_t kRuns = 2500;  // 156 MiB, with as much of holes between them
 constexpr std::uint64_t kMaxLeftBytes = std::uint64_t{16} << 20;
 
-class PageCacheMannersTest : public testing::Test {
+class PageCachePolicyTest : public testing::Test {
  protected:
   void SetUp() override {
     const char* base = std::getenv("LAMINA_TEST_DIR");
@@ -48,12 +48,12 @@ class PageCacheMannersTest : public testing::Test {
   void write_layer() {
     const auto file = os::open_at(directory_.get(), "layer", O_RDWR | O_CREAT | O_EXCL, "layer");
     ASSERT_TRUE(file) << file.error().message;
-    std::vector<mapping::Change> changes;
-    std::vector<format::StoredExtent> stored;
+    std::vector<mapping::Extent> changes;
+    std::vector<mapping::StoredExtent> stored;
     std::vector<std::byte> run(kRunBlocks * kBlockBytes);
     for (std::uint32_t i = 0; i < kRuns; ++i) {
       const std::uint32_t guest = i * 2 * kRunBlocks;
-      changes.push_back({guest, kRunBlocks, false, guest});
+      changes.push_back({guest, kRunBlocks, mapping::kNewLayer, guest});
       stored.push_back({guest, kRunBlocks, 0, 0});
       for (std::uint32_t block = 0; block < kRunBlocks; ++block) {
         const auto bytes = std::span(run).subspan(block * kBlockBytes, kBlockBytes);
@@ -98,7 +98,7 @@ class PageCacheMannersTest : public testing::Test {
     ASSERT_TRUE(merged) << merged.error().message;
     EXPECT_EQ(merged->checksums, checksums_);
 
-    // tmpfs has nothing but the page cache, and old kernels do not tell.
+    // tmpfs files are always cached, and old kernels do not report it.
     if (before && *before < kMaxLeftBytes) {
       EXPECT_LT(*os::cached_bytes(source), kMaxLeftBytes);
       EXPECT_LT(*os::cached_bytes(file->get()), kMaxLeftBytes);
@@ -120,7 +120,7 @@ class PageCacheMannersTest : public testing::Test {
   std::vector<Layer> layers_;
 };
 
-TEST_F(PageCacheMannersTest, AMergeOfAColdLayerIsRightAndLeavesLittleCached) { expect_merged(); }
+TEST_F(PageCachePolicyTest, MergeOfAColdLayerIsCorrectAndLeavesLittleCached) { expect_merged(); }
 
 }  // namespace
 }  // namespace lamina::engine

@@ -1,4 +1,4 @@
-// The bytes of an answer, in whatever pieces they arrive, become an answer (RFC 9112).
+// Parses an HTTP/1.1 response (RFC 9112) that arrives in pieces of any size.
 #pragma once
 
 #include <boost/asio/buffer.hpp>
@@ -13,11 +13,11 @@
 
 namespace lamina::http {
 
-/// A head, and a line between the pieces of a body, may have this many bytes.
+/// Maximum size of a response header and of a chunk header.
 inline constexpr std::size_t kMaxHeadBytes = std::size_t{64} << 10;
 
-/// A body that is kept as a text of limited length. (Beast's own has the memory that a head claims
-/// before it looks at the limit.) The interface is what Beast calls a Body.
+/// A body of limited length, stored as text. (Beast's own body type reserves the claimed length
+/// before it checks the limit.) Satisfies Beast's Body requirements.
 struct LimitedBody {
   struct value_type {  // NOLINT(readability-identifier-naming): Beast's name
     std::string text;
@@ -59,25 +59,25 @@ struct LimitedBody {
   };
 };
 
-/// Not thread-safe. After a failure it is of no more use.
-class AnswerReader {
+/// Not thread-safe. Must not be used after a failure.
+class ResponseReader {
  public:
-  explicit AnswerReader(std::size_t max_body_bytes);
+  explicit ResponseReader(std::size_t max_body_bytes);
 
-  /// Takes what has arrived. True when the answer is whole. kFailed for what is no answer of
-  /// HTTP/1, or too large.
+  /// Parses the next bytes. True once the response is complete. kFailed if it is not a valid HTTP/1
+  /// response or too large.
   Result<bool> take(std::string_view bytes);
 
-  /// Nothing more arrives. kFailed when the answer is not whole without.
+  /// To be called at the end of the stream. kFailed if the response is incomplete.
   Status end();
 
-  /// REQUIRES: take() has returned true, or end() succeeded. Once.
-  Answer answer();
+  /// Moves the response out. REQUIRES: take() returned true, or end() succeeded.
+  Response response();
 
  private:
-  /// Of the next head: others may come before that of the answer (100 Continue).
+  /// Prepares for the next header: interim ones (100 Continue) may precede the final one.
   void begin();
-  /// Makes the start of `rest_` a status line that Beast takes. False: more of it is needed.
+  /// Fixes a bare status line at the start of `rest_` for Beast. False if more bytes are needed.
   bool complete_status_line();
   [[nodiscard]] Status check_status() const;
   [[nodiscard]] Status failed(const boost::beast::error_code& error) const;
@@ -86,7 +86,7 @@ class AnswerReader {
   std::optional<boost::beast::http::response_parser<LimitedBody>> parser_;
   unsigned interim_heads_ = 0;
   bool at_status_line_ = true;
-  std::string rest_;  ///< arrived, and not taken by the parser yet
+  std::string rest_;  ///< received, but not yet consumed by the parser
 };
 
 }  // namespace lamina::http
