@@ -121,6 +121,7 @@ std::string bash_completion(const Program& program) {
     return script + "}\n\ncomplete -F _" + name + " " + name + "\n";
   }
   std::vector<std::string> verbs;
+  verbs.reserve(program.verbs.size());
   for (const Command& verb : program.verbs) verbs.push_back(verb.name);
   script += fmt::format(
       "  for (( i = 1; i < COMP_CWORD; i++ )); do\n"
