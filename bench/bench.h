@@ -25,7 +25,7 @@ struct Options {
   std::string directory = ".";
   std::string guest;  ///< memory files of a real guest (recorded_guest.h); empty: none
   bool quick = false;
-  bool curves = false;    ///< the curves instead of the benchmarks
+  bool curves = false;  ///< the curves instead of the benchmarks
   bool no_ballast = false;
   unsigned repeat = 0;  ///< 0: five rounds, three when quick and for curves
 };
@@ -128,7 +128,6 @@ Status run_ingest_curves(Bench& bench);
 Status run_chain_curves(Bench& bench);
 Status run_merge_curves(Bench& bench);
 Status run_fault_curves(Bench& bench);
-
 
 /// Set by a signal handler: the run ends before the next contender, with its directory removed.
 void request_stop();

@@ -76,8 +76,8 @@ Response Api::remove(const Request& request, const std::string& name) const {
   removed.snapshot = name_of(removed.snapshot);
   if (!options->dry_run) note_removal(removed);
   if (removed.error) return error_response(*removed.error);
-  return json_response(schema::to_json(
-      schema::RemovalAnswer{schema::answer_of(removed, options->dry_run), std::move(report->notes), options->dry_run}));
+  return json_response(schema::to_json(schema::RemovalAnswer{
+      schema::answer_of(removed, options->dry_run), std::move(report->notes), options->dry_run}));
 }
 
 Response Api::remove_several(const Request& request, const std::string& /*name*/) const {

@@ -193,7 +193,8 @@ TEST(FromJson, NumbersThatDoNotFitAreRefused) {
 TEST(FromJson, FieldsWithinFieldsAreNamedWhole) {
   Json pause = to_json(pause_report());
   pause["phases"]["hook_ms"] = "long";
-  EXPECT_EQ(from_json<PauseReport>(pause).error().message, "field 'phases.hook_ms' is not a number");
+  EXPECT_EQ(from_json<PauseReport>(pause).error().message,
+            "field 'phases.hook_ms' is not a number");
   pause["phases"] = 3;
   EXPECT_EQ(from_json<PauseReport>(pause).error().message, "field 'phases' is not an object");
   Json removal = to_json(answer_of(remove_report(), false));
@@ -205,7 +206,8 @@ TEST(FromJson, FieldsWithinFieldsAreNamedWhole) {
   EXPECT_NE(from_json<RemoveAnswer>(removal).error().message.find("snapshots[1].error"),
             std::string::npos);
   removal["snapshots"] = {1};
-  EXPECT_EQ(from_json<RemoveAnswer>(removal).error().message, "field 'snapshots[0]' is not an object");
+  EXPECT_EQ(from_json<RemoveAnswer>(removal).error().message,
+            "field 'snapshots[0]' is not an object");
 }
 
 TEST(FromJson, OtherThanAnObjectIsRefused) {
