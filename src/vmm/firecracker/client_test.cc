@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <condition_variable>
 #include <cstring>
 #include <filesystem>
 #include <mutex>
@@ -124,6 +125,11 @@ class ScriptedServer {
     const std::scoped_lock lock(mutex_);
     return connections_;
   }
+  /// Returns when the server has closed so many connections.
+  void wait_for_closed(std::size_t count) {
+    std::unique_lock lock(mutex_);
+    closing_.wait(lock, [&] { return closed_ >= count; });
+  }
 
  private:
   void serve() {
@@ -134,6 +140,9 @@ class ScriptedServer {
       threads.emplace_back([this, fd, number] {
         converse(fd, number);
         ::close(fd);
+        const std::scoped_lock lock(mutex_);
+        ++closed_;
+        closing_.notify_all();
       });
     }
   }
@@ -172,6 +181,8 @@ class ScriptedServer {
   std::mutex mutex_;
   std::vector<std::string> requests_;
   std::vector<std::size_t> connections_;
+  std::size_t closed_ = 0;
+  std::condition_variable closing_;
   std::thread thread_;
 };
 
@@ -613,6 +624,7 @@ TEST_F(FirecrackerTest, ClosedKeptConnectionIsDropped) {
   ScriptedServer server(path_, steps);
   Firecracker firecracker = connect();  // connection 0
   EXPECT_TRUE(firecracker.pause().status());
+  server.wait_for_closed(2);  // connect() looks who listens by a connection of its own
   const Reply resumed = firecracker.resume();
   EXPECT_TRUE(resumed.status()) << resumed.status().error().message;
   EXPECT_EQ(server.connections(), (std::vector<std::size_t>{1, 2, 3}));
