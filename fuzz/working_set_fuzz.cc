@@ -21,7 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::memcpy(bytes.data() + covered.size(), &checksum, sizeof(checksum));
   const auto decoded = decode_working_set(bytes);
   if (!decoded) return 0;
-  for (const BlockRun& run : decoded->runs) {
+  for (const lamina::BlockRun& run : decoded->runs) {
     if (run.count == 0 ||
         std::uint64_t{run.first} + run.count > lamina::blocks_for(decoded->memory_bytes)) {
       std::abort();
