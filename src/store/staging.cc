@@ -191,7 +191,11 @@ Status clean_temporary_area(const Store& store, std::vector<std::string>& notes)
     }
     // Or what is in it is: a pin's base, or a pin.
     LAMINA_RETURN_IF_ERROR(os::sync(directory->get(), path));
+    // One that was just made is empty, and not locked yet: nothing was left, nothing is said.
+    const auto files = os::list_directory(directory->get(), path);
+    const bool is_empty = files && files->empty();
     const Status removed = os::remove_tree(store.temporary_area(), name, path);
+    if (removed && is_empty) continue;
     notes.push_back(
         removed ? fmt::format("removed '{}', left by a process that did not end", path)
                 : fmt::format("'{}', left by a process that did not end, could not be removed: {}",
