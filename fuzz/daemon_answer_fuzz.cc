@@ -10,6 +10,7 @@
 
 #include "check.h"
 #include "cli/daemon_answer.h"
+#include "schema/error_json.h"
 #include "schema/report_json.h"
 
 namespace {

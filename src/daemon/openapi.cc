@@ -24,7 +24,7 @@ Json content_of(Json schema, const char* type = "application/json") {
   return {{"content", {{type, {{"schema", std::move(schema)}}}}}};
 }
 
-Json done(Json content) {
+Json done(const Json& content) {
   Json response = {{"description", "Done"}};
   response.update(content);
   return response;
@@ -64,8 +64,8 @@ class OperationText {
     return answers(content_of(reference_to(component)));
   }
 
-  Json answers(Json content) {
-    json_["responses"] = {{"200", done(std::move(content))},
+  Json answers(const Json& content) {
+    json_["responses"] = {{"200", done(content)},
                           {"default", {{"$ref", "#/components/responses/Failure"}}}};
     return std::move(json_);
   }

@@ -11,7 +11,7 @@
 #include "lamina/result.h"
 #include "schema/error_json.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming)
 class App;
 }
 

@@ -116,6 +116,7 @@ std::vector<Listener> listening_from(const Json& json) {
   const Json& fds = json.at("listening");
   const Json names = json.value("listening_names", Json::array());
   std::vector<Listener> listening;
+  listening.reserve(fds.size());
   for (std::size_t i = 0; i < fds.size(); ++i) {
     listening.push_back(listener_from(fds[i], i < names.size() ? names[i] : Json()));
   }

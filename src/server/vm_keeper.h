@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "os/fd.h"
 #include "server/elimination.h"
@@ -22,7 +23,8 @@ namespace lamina::server {
 class VmKeeper {
  public:
   /// `body` is what a serving process does (WorkerProcess).
-  VmKeeper(WorkerProcess::Body body, Log log) : log_(log), worker_(std::move(body), log_) {}
+  VmKeeper(WorkerProcess::Body body, Log log)
+      : log_(std::move(log)), worker_(std::move(body), log_) {}
   VmKeeper(const VmKeeper&) = delete;
   VmKeeper& operator=(const VmKeeper&) = delete;
   VmKeeper(VmKeeper&&) = delete;

@@ -972,6 +972,7 @@ class BadTarget(LaminaTest):
     def test_a_failed_command_reports_what_it_cleaned_up(self) -> None:
         left = self.store / ".tmp" / str(uuid.uuid4())
         left.mkdir()
+        (left / "memfile").write_bytes(b"what was being built")
         memory_file = write_full(self.directory / "new", self.memory)
         outcome = lamina("ingest", memory_file, "--out", self.snapshot, "--json")
         self.assertEqual(outcome.code, EXIT_FAILED)
