@@ -13,7 +13,6 @@
 #include "base/error.h"
 #include "engine/layer.h"
 #include "engine/lost_writes.h"
-#include "format/header_codec.h"
 #include "lifecycle/written_runs.h"
 #include "os/directory.h"
 #include "os/file.h"
@@ -344,30 +343,15 @@ Status PendingPause::make_sure_of_data(const std::string& layer_path) const {
   return os::sync(directory(), path());
 }
 
-/// What an earlier try has built may have been written and never synced, or its sync may have
-/// failed, and the next one would not tell of it. So what is small is written anew, and the layer
-/// is looked for on the disk.
-Status PendingPause::make_sure_of_build() const {
-  const auto write_anew = [&](const std::string& name, const std::string& fresh,
-                              std::uint64_t limit) -> Status {
-    LAMINA_ASSIGN_OR_RETURN(const auto bytes,
-                            os::read_if_exists(directory(), name, limit, path() + "/" + name));
-    if (!bytes) return system_failure("open", path() + "/" + name, ENOENT);
-    return os::replace_file(directory(), fresh, name, *bytes, path());
-  };
-  LAMINA_RETURN_IF_ERROR(make_sure_of_data(path() + "/" + layer_name()));
-  LAMINA_RETURN_IF_ERROR(
-      write_anew(store::kHeaderName, store::kNewHeaderName, format::kMaxHeaderBytes));
-  LAMINA_RETURN_IF_ERROR(
-      write_anew(store::kFactsName, store::kNewFactsName, store::kMaxFactsBytes));
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          os::list_directory(directory(), path()));
-  for (const std::string& name : names) {
-    const std::string file_path = path() + "/" + name;
-    const auto file = os::open_regular(directory(), name, O_RDONLY | O_NOFOLLOW, file_path);
-    if (file) LAMINA_RETURN_IF_ERROR(os::sync(file->fd.get(), file_path));
-  }
-  return {};
+/// The facts are written last, when all else is on the disk. An earlier try may have been killed
+/// before it synced them, or that sync may have failed, and the next one would not tell of it: so
+/// they are written anew.
+Status PendingPause::write_facts_anew() const {
+  const std::string facts_path = path() + "/" + store::kFactsName;
+  LAMINA_ASSIGN_OR_RETURN(const auto bytes, os::read_if_exists(directory(), store::kFactsName,
+                                                               store::kMaxFactsBytes, facts_path));
+  if (!bytes) return system_failure("open", facts_path, ENOENT);
+  return os::replace_file(directory(), store::kNewFactsName, store::kFactsName, *bytes, path());
 }
 
 Status PendingPause::remove_written_runs() const {
@@ -381,7 +365,7 @@ Result<CompletedPause> PendingPause::complete(const store::OpenSnapshot* base,
   if (os::name_exists(directory(), store::kFactsName)) {
     const auto whole = store::open_snapshot(path());
     if (whole && whole->pause_id == journal_.pause_id) {
-      LAMINA_RETURN_IF_ERROR(make_sure_of_build());
+      LAMINA_RETURN_IF_ERROR(write_facts_anew());
       LAMINA_RETURN_IF_ERROR(remove_written_runs());
       LAMINA_RETURN_IF_ERROR(os::sync(directory(), path()));
       return CompletedPause{};

@@ -106,7 +106,7 @@ class PendingPause {
   [[nodiscard]] Result<bool> is_what_it_replaced() const;
   Status remove_replaced();
   [[nodiscard]] Status remove_partial_work() const;
-  [[nodiscard]] Status make_sure_of_build() const;
+  [[nodiscard]] Status write_facts_anew() const;
   [[nodiscard]] Status remove_written_runs() const;
   [[nodiscard]] bool may_replace(const store::OpenSnapshot& existing) const;
 
