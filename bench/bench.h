@@ -121,6 +121,9 @@ Status run_memory_use(Bench& bench);
 Status run_page_cache(Bench& bench);
 Status run_page_faults(Bench& bench);
 Status run_recorded(Bench& bench);
+#ifdef LAMINA_HAVE_PACKED
+Status run_pack(Bench& bench);
+#endif
 
 /// The curves, likewise.
 Status run_mapping_curves(Bench& bench);

@@ -8,7 +8,7 @@
 namespace lamina::bench {
 namespace {
 
-constexpr std::uint32_t kDiffs = 7;
+constexpr std::uint32_t kChainDiffs = 7;
 
 bool wants_any(const Bench& bench, Sharing sharing) {
   for (const char* what : {"merge", "materialize", "verify"}) {
@@ -19,7 +19,7 @@ bool wants_any(const Bench& bench, Sharing sharing) {
 
 Status run_on(Bench& bench, const std::string& directory, Sharing sharing) {
   LAMINA_ASSIGN_OR_RETURN(const SnapshotChain chain,
-                          build_chain(directory, bench.memory_blocks(), kDiffs));
+                          build_chain(directory, bench.memory_blocks(), kChainDiffs));
   LAMINA_RETURN_IF_ERROR(run_merge(bench, chain, sharing));
   LAMINA_RETURN_IF_ERROR(run_output(bench, chain, sharing));
   return remove_all(directory);

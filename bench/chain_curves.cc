@@ -20,9 +20,9 @@ namespace {
 
 using Plain = ChainBuilder::Plain;
 
-constexpr std::uint32_t kBlocks = 8192;  // 32 MiB
-constexpr std::uint32_t kVersion = 1 << 20;
-constexpr std::uint32_t kDirtyRuns = 64;
+constexpr std::uint32_t kChainCurveBlocks = 8192;  // 32 MiB
+constexpr std::uint32_t kChainCurveVersion = 1 << 20;
+constexpr std::uint32_t kChainCurveDirtyRuns = 64;
 
 std::vector<std::string> layer_files(const std::string& snapshot) {
   std::vector<std::string> files;
@@ -61,9 +61,11 @@ Status add_ingest(Bench& bench, Curve& curve, double layers, const SnapshotChain
   constexpr auto kCached = DiffContenders::Cached::kDataOnly;
   const std::vector<std::string> files = layer_files(chain.youngest);
   const std::string linked = chain.directory + "/linked";
-  DiffContenders contenders(chain.directory, chain, spread_runs(kBlocks, kDirtyRuns, 1, kVersion));
+  DiffContenders contenders(
+      chain.directory, chain,
+      spread_runs(kChainCurveBlocks, kChainCurveDirtyRuns, 1, kChainCurveVersion));
   Comparison comparison;
-  comparison.ballast_bytes = kBlocks * kBlockBytes;
+  comparison.ballast_bytes = kChainCurveBlocks * kBlockBytes;
   comparison.contenders = {
       contenders.plain(kCached),
       contenders.ours(Layout::kAdopted, kCached),
@@ -111,14 +113,14 @@ Status run_chain_curves(Bench& bench) {
   if (bench.options().quick) lengths.resize(4);
   const std::string directory = bench.directory() + "/chain-curve";
   LAMINA_ASSIGN_OR_RETURN(ChainBuilder builder,
-                          ChainBuilder::start(directory, full_of_data(kBlocks),
+                          ChainBuilder::start(directory, full_of_data(kChainCurveBlocks),
                                               ChainBuilder::Base::kSparse, Plain::kYes));
   std::uint32_t layers = 1;
   for (const std::uint32_t length : lengths) {
     for (; layers < length; ++layers) {
       const std::string older = builder.chain().youngest;
       // Other blocks each time, so that every layer stays in use.
-      LAMINA_RETURN_IF_ERROR(builder.add({{(layers * 3) % kBlocks, 2, layers + 1}}));
+      LAMINA_RETURN_IF_ERROR(builder.add({{(layers * 3) % kChainCurveBlocks, 2, layers + 1}}));
       LAMINA_RETURN_IF_ERROR(remove_all(older));
     }
     if (bench.wants(ingest.name)) {

@@ -17,8 +17,8 @@ namespace {
 
 using Runs = std::vector<BlockRun>;
 
-constexpr std::uint32_t kLayers = 8;
-constexpr std::uint32_t kBlocks = 65536;  // 256 MiB
+constexpr std::uint32_t kFaultCurveLayers = 8;
+constexpr std::uint32_t kFaultCurveBlocks = 65536;  // 256 MiB
 constexpr std::uint64_t kSpareBallast = std::uint64_t{64} << 20;
 
 std::vector<std::uint32_t> run_lengths(const Bench& bench) {
@@ -47,7 +47,8 @@ Result<std::unique_ptr<FaultInput>> make_input(const std::string& directory,
                                                std::uint32_t run_blocks) {
   LAMINA_ASSIGN_OR_RETURN(
       const SnapshotChain chain,
-      build_striped_chain(directory, {kBlocks, kLayers, run_blocks}, ChainBuilder::Plain::kNo));
+      build_striped_chain(directory, {kFaultCurveBlocks, kFaultCurveLayers, run_blocks},
+                          ChainBuilder::Plain::kNo));
   return FaultInput::create(chain.youngest, directory + "/materialized");
 }
 
@@ -60,7 +61,7 @@ Status run_fragments(Bench& bench, const std::string& directory) {
   if (!bench.wants(curve.name)) return {};
   for (const std::uint32_t length : run_lengths(bench)) {
     LAMINA_ASSIGN_OR_RETURN(const auto input, make_input(directory, length));
-    LAMINA_RETURN_IF_ERROR(add_populating(bench, curve, length, *input, {{0, kBlocks}}));
+    LAMINA_RETURN_IF_ERROR(add_populating(bench, curve, length, *input, {{0, kFaultCurveBlocks}}));
     LAMINA_RETURN_IF_ERROR(remove_all(directory));
   }
   bench.add(std::move(curve));
@@ -74,8 +75,9 @@ Status run_scattered(Bench& bench, const std::string& directory) {
               "blocks per run",
               {}};
   if (!bench.wants(curve.name)) return {};
-  constexpr std::uint32_t kWanted = kBlocks / 4;
-  LAMINA_ASSIGN_OR_RETURN(const auto input, make_input(directory, kBlocks / kLayers));
+  constexpr std::uint32_t kWanted = kFaultCurveBlocks / 4;
+  LAMINA_ASSIGN_OR_RETURN(const auto input,
+                          make_input(directory, kFaultCurveBlocks / kFaultCurveLayers));
   for (const std::uint32_t length : run_lengths(bench)) {
     Runs runs;
     for (std::uint32_t i = 0; i < kWanted / length; ++i) runs.push_back({2 * i * length, length});
@@ -100,7 +102,7 @@ Status run_touching(Bench& bench, const std::string& directory, const std::strin
     const std::vector<std::uint32_t> touches = touches_of(threads);
     const FaultSetting setting{input.get(), &touches, placements().back(), false, threads};
     Comparison comparison;
-    comparison.ballast_bytes = kBlocks * kBlockBytes + kSpareBallast;
+    comparison.ballast_bytes = kFaultCurveBlocks * kBlockBytes + kSpareBallast;
     comparison.contenders = {touching("plain", setting, plain_server()),
                              touching("ours", setting, session_server()),
                              touching("floor", setting, floor_server())};
@@ -112,8 +114,8 @@ Status run_touching(Bench& bench, const std::string& directory, const std::strin
 
 Status run_threads(Bench& bench, const std::string& directory) {
   constexpr std::uint64_t kSeed = 5;
-  std::vector<std::uint32_t> fifth = blocks_shuffled(kBlocks, kSeed);
-  fifth.resize(kBlocks / 5);
+  std::vector<std::uint32_t> fifth = blocks_shuffled(kFaultCurveBlocks, kSeed);
+  fifth.resize(kFaultCurveBlocks / 5);
   return run_touching(bench, directory, "curve/fault/threads",
                       "a guest on a CPU of its own touches a fifth of 256 MiB at random",
                       [&](std::uint32_t) { return fifth; });
@@ -125,9 +127,9 @@ Status run_readers(Bench& bench, const std::string& directory) {
       "a guest on a CPU of its own reads 256 MiB, each thread its own part in order",
       [](std::uint32_t threads) {
         std::vector<std::uint32_t> touches;
-        touches.reserve(kBlocks);
-        for (std::uint32_t i = 0; i < kBlocks; ++i) {
-          touches.push_back(i % threads * (kBlocks / threads) + i / threads);
+        touches.reserve(kFaultCurveBlocks);
+        for (std::uint32_t i = 0; i < kFaultCurveBlocks; ++i) {
+          touches.push_back(i % threads * (kFaultCurveBlocks / threads) + i / threads);
         }
         return touches;
       });

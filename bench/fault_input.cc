@@ -32,7 +32,7 @@ Result<std::unique_ptr<FaultInput>> FaultInput::create(const std::string& snapsh
   void* memory = ::mmap(nullptr, count * kBlockBytes, PROT_READ, MAP_SHARED | MAP_POPULATE,
                         input->fd_.get(), 0);
   if (memory == MAP_FAILED) return system_failure("mmap", file, errno);
-  input->memory_ = {static_cast<const std::byte*>(memory), count * kBlockBytes};
+  input->memory_ = {static_cast<std::byte*>(memory), count * kBlockBytes};
   input->zero_.resize(count);
   input->ends_.resize(count);
   for (std::uint32_t block = 0; block < count;) {
@@ -48,7 +48,7 @@ Result<std::unique_ptr<FaultInput>> FaultInput::create(const std::string& snapsh
 }
 
 FaultInput::~FaultInput() {
-  if (!memory_.empty()) ::munmap(const_cast<std::byte*>(memory_.data()), memory_.size());
+  if (!memory_.empty()) ::munmap(memory_.data(), memory_.size());
 }
 
 std::uint64_t FaultInput::data_blocks() const {

@@ -49,7 +49,7 @@ class FaultInput {
   store::OpenSnapshot snapshot_;
   std::string file_;
   os::Fd fd_;
-  std::span<const std::byte> memory_;
+  std::span<std::byte> memory_;
   std::vector<bool> zero_;
   std::vector<std::uint32_t> ends_;
 };

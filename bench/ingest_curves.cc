@@ -19,11 +19,11 @@ using Plain = ChainBuilder::Plain;
 constexpr const char* kFloorIs =
     "the extents walked, the data read once, ten syncs; open: the parent opened";
 constexpr std::uint32_t kBlocksPerMebibyte = 256;
-constexpr std::uint32_t kVersion = 77;
-constexpr std::uint64_t kSeed = 5;
+constexpr std::uint32_t kIngestCurveVersion = 77;
+constexpr std::uint64_t kIngestCurveSeed = 5;
 /// 32 MiB are dirty, where that is not what the curve is about.
-constexpr std::uint32_t kDirtyRuns = 2048;
-constexpr std::uint32_t kRunBlocks = 4;
+constexpr std::uint32_t kIngestCurveDirtyRuns = 2048;
+constexpr std::uint32_t kIngestCurveRunBlocks = 4;
 /// The plain reference takes two seconds for 1 GiB, and fills the page cache with its holes.
 constexpr std::uint32_t kPlainMebibytes = 1024;
 
@@ -66,8 +66,9 @@ Status run_memory(Bench& bench) {
     const std::uint32_t blocks = size * kBlocksPerMebibyte;
     GuestMemory memory = GuestMemory::zeros(blocks);
     memory.apply(spread_runs(blocks, kDataRuns, 64, 1), WrittenZeros::kClear);
-    LAMINA_RETURN_IF_ERROR(add_diff(bench, curve, size, memory,
-                                    spread_runs(blocks, kDirtyRuns, kRunBlocks, kVersion)));
+    LAMINA_RETURN_IF_ERROR(add_diff(
+        bench, curve, size, memory,
+        spread_runs(blocks, kIngestCurveDirtyRuns, kIngestCurveRunBlocks, kIngestCurveVersion)));
   }
   bench.add(std::move(curve));
   return {};
@@ -84,8 +85,9 @@ Status run_parent_data(Bench& bench) {
   if (bench.options().quick) sizes.resize(3);
   for (const std::uint32_t size : sizes) {
     const std::uint32_t blocks = size * kBlocksPerMebibyte;
-    LAMINA_RETURN_IF_ERROR(add_diff(bench, curve, size, full_of_data(blocks),
-                                    spread_runs(blocks, kDirtyRuns, kRunBlocks, kVersion)));
+    LAMINA_RETURN_IF_ERROR(add_diff(
+        bench, curve, size, full_of_data(blocks),
+        spread_runs(blocks, kIngestCurveDirtyRuns, kIngestCurveRunBlocks, kIngestCurveVersion)));
   }
   bench.add(std::move(curve));
   return {};
@@ -104,7 +106,8 @@ Status run_dirty_share(Bench& bench) {
   const GuestMemory memory = full_of_data(bench.memory_blocks());
   for (const double share : shares) {
     LAMINA_RETURN_IF_ERROR(
-        add_diff(bench, curve, share, memory, memory.draw_diff(share * kPercent, kVersion, kSeed)));
+        add_diff(bench, curve, share, memory,
+                 memory.draw_diff(share * kPercent, kIngestCurveVersion, kIngestCurveSeed)));
   }
   bench.add(std::move(curve));
   return {};

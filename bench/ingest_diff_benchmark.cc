@@ -14,8 +14,8 @@ namespace {
 
 using Cached = DiffContenders::Cached;
 
-constexpr std::uint64_t kSeed = 2;
-constexpr std::uint32_t kVersion = 77;
+constexpr std::uint64_t kIngestDiffSeed = 2;
+constexpr std::uint32_t kIngestDiffVersion = 77;
 
 Status compare(Bench& bench, const std::string& name, DiffContenders& contenders, Layout layout,
                Cached cached, double plain_budget) {
@@ -45,7 +45,7 @@ Status run_ingest_diff(Bench& bench) {
   }
   const std::string directory = bench.directory() + "/ingest-diff";
   LAMINA_ASSIGN_OR_RETURN(SnapshotChain parent, build_chain(directory, bench.memory_blocks(), 0));
-  auto diff = parent.memory.draw_diff(kDirtyFraction, kVersion, kSeed);
+  auto diff = parent.memory.draw_diff(kDirtyFraction, kIngestDiffVersion, kIngestDiffSeed);
   DiffContenders contenders(directory, std::move(parent), std::move(diff));
   LAMINA_RETURN_IF_ERROR(compare(bench, "ingest/diff/adopted/fresh", contenders, Layout::kAdopted,
                                  Cached::kDataOnly, 100));

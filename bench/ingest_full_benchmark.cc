@@ -20,7 +20,7 @@
 namespace lamina::bench {
 namespace {
 
-constexpr std::uint64_t kSeed = 1;
+constexpr std::uint64_t kIngestFullSeed = 1;
 
 /// Takes the adopted file out of the store again: cut to what it was, it is the same input, and
 /// still cached.
@@ -47,7 +47,7 @@ Status run_ingest_full(Bench& bench) {
   const std::string snapshot = store + "/snapshot";
   const std::string sync_store = directory + "/syncs";
   const PlainPaths plain{directory + "/plain", directory + "/plain.header"};
-  const GuestMemory memory = GuestMemory::dense(bench.memory_blocks(), kSeed);
+  const GuestMemory memory = GuestMemory::dense(bench.memory_blocks(), kIngestFullSeed);
   LAMINA_RETURN_IF_ERROR(make_store(store));
   LAMINA_RETURN_IF_ERROR(memory.write_full_file(memory_file));
 

@@ -32,6 +32,9 @@ Status run_all(Bench& bench) {
         run_page_cache, run_page_faults, run_recorded}) {
     LAMINA_RETURN_IF_ERROR(group(bench));
   }
+#ifdef LAMINA_HAVE_PACKED
+  LAMINA_RETURN_IF_ERROR(run_pack(bench));
+#endif
   return {};
 }
 

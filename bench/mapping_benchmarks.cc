@@ -13,8 +13,8 @@ namespace lamina::bench {
 namespace {
 
 constexpr std::uint32_t kExtents = 1'000'000;
-constexpr std::uint32_t kChanges = 1'000;
-constexpr std::uint32_t kLookups = 5'000'000;
+constexpr std::uint32_t kMappingChanges = 1'000;
+constexpr std::uint32_t kMappingLookups = 5'000'000;
 constexpr double kLookupsPerMs = 5'000;
 
 Status compare_lookups(Bench& bench, MappingContenders& mapping) {
@@ -23,11 +23,11 @@ Status compare_lookups(Bench& bench, MappingContenders& mapping) {
   if (!bench.wants(comparison.name)) return {};
   comparison.what = "5 million random lookups in 1 million extents";
   comparison.floor_is = "one random read of each column per lookup";
-  comparison.budget.ours_ms = kLookups / kLookupsPerMs;
+  comparison.budget.ours_ms = kMappingLookups / kLookupsPerMs;
   comparison.contenders = mapping.lookups();
   LAMINA_RETURN_IF_ERROR(bench.run(comparison));
   const auto ms = bench.measurements().back().median_ms("ours");
-  bench.note(fmt::format("{:.1f} M lookups/s", kLookups / ms.value_or(1) / 1000));
+  bench.note(fmt::format("{:.1f} M lookups/s", kMappingLookups / ms.value_or(1) / 1000));
   return {};
 }
 
@@ -47,7 +47,7 @@ Status compare_overlays(Bench& bench, MappingContenders& mapping) {
 Status run_mapping(Bench& bench) {
   if (!bench.wants("mapping/lookup") && !bench.wants("mapping/overlay")) return {};
   LAMINA_ASSIGN_OR_RETURN(const auto mapping,
-                          MappingContenders::create({kExtents, kLookups, kChanges}));
+                          MappingContenders::create({kExtents, kMappingLookups, kMappingChanges}));
   LAMINA_RETURN_IF_ERROR(compare_lookups(bench, *mapping));
   return compare_overlays(bench, *mapping);
 }

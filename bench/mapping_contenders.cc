@@ -11,8 +11,8 @@
 namespace lamina::bench {
 namespace {
 
-constexpr std::size_t kLayers = 8;
-constexpr std::uint64_t kSeed = 3;
+constexpr std::size_t kMappingLayers = 8;
+constexpr std::uint64_t kMappingSeed = 3;
 
 }  // namespace
 
@@ -23,16 +23,17 @@ Result<std::unique_ptr<MappingContenders>> MappingContenders::create(const Sizes
 }
 
 Status MappingContenders::draw(const Sizes& sizes) {
-  std::mt19937_64 random(kSeed);
+  std::mt19937_64 random(kMappingSeed);
   has_plain_ = sizes.plain;
-  std::vector<Uuid> layers(kLayers);
+  std::vector<Uuid> layers(kMappingLayers);
   std::generate(layers.begin(), layers.end(), Uuid::random);
   std::vector<mapping::Extent> extents;
   std::uint32_t end = 0;
   for (std::uint32_t i = 0; i < sizes.extents; ++i) {
     // A length of 1 to 16, and never the layer of the extent before: nothing joins.
     const auto count = static_cast<std::uint32_t>(1 + random() % 16);
-    const auto layer = static_cast<mapping::LayerIndex>(i % 2 == 0 ? 1 + random() % kLayers : 0);
+    const auto layer =
+        static_cast<mapping::LayerIndex>(i % 2 == 0 ? 1 + random() % kMappingLayers : 0);
     extents.push_back({end, count, layer, layer == mapping::kZeros ? 0 : end});
     if (has_plain_) {
       const Uuid build = layer == mapping::kZeros ? Uuid{} : layers[layer - 1U];
@@ -48,8 +49,8 @@ Status MappingContenders::draw(const Sizes& sizes) {
   header_.pause_id = Uuid::random();
   header_.base_build_id = layers.front();
   header_.build_id = layers.back();
-  header_.generation = kLayers - 1;
-  header_.layers.assign(kLayers, {end, true});
+  header_.generation = kMappingLayers - 1;
+  header_.layers.assign(kMappingLayers, {end, true});
   LAMINA_ASSIGN_OR_RETURN(header_.mapping,
                           mapping::Mapping::create(end, std::move(layers), extents));
   blocks_.resize(sizes.lookups);
@@ -60,7 +61,7 @@ Status MappingContenders::draw(const Sizes& sizes) {
 
 void MappingContenders::draw_changes(const Sizes& sizes, std::uint32_t end) {
   constexpr std::uint32_t kLongest = 64;
-  std::mt19937_64 random(kSeed + 1);
+  std::mt19937_64 random(kMappingSeed + 1);
   const std::uint32_t half = end / sizes.changes / 2;
   std::uint32_t storage = 0;
   for (std::uint32_t i = 0; i < sizes.changes; ++i) {

@@ -8,8 +8,8 @@
 namespace lamina::bench {
 namespace {
 
-constexpr std::uint32_t kLookups = 1'000'000;
-constexpr std::uint32_t kChanges = 1'000;
+constexpr std::uint32_t kMappingCurveLookups = 1'000'000;
+constexpr std::uint32_t kMappingCurveChanges = 1'000;
 /// The original's mapping takes 100 bytes an extent, and its overlay 130 ms for a million.
 constexpr std::uint32_t kPlainExtents = 1'000'000;
 
@@ -52,7 +52,8 @@ Status run_mapping_curves(Bench& bench) {
   for (const std::uint32_t extents : counts) {
     LAMINA_ASSIGN_OR_RETURN(
         const auto mapping,
-        MappingContenders::create({extents, kLookups, kChanges, extents <= kPlainExtents}));
+        MappingContenders::create(
+            {extents, kMappingCurveLookups, kMappingCurveChanges, extents <= kPlainExtents}));
     for (MappingCurve& one : curves) {
       Comparison comparison;
       if (extents >= kPlainExtents) comparison.ballast_bytes = extents * kBytesPerExtent;

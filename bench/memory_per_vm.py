@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What each further VM costs the page server in memory, by the size of the VM's memory.
 
-    LAMINA=build/src/cli/lamina FAKE_VM=build/tests/fake_vm/fake_vm bench/memory_per_vm.py
+    LAMINA=build/src/cli/lamina FAKE_VM=build/tests/stand_ins/fake_vm bench/memory_per_vm.py
 
 For each size some VMs of one snapshot are served: idle (one page touched), then all of them used
 (in each 64 MiB a page of data and one of zeros: a page of the server's bits is for 128 MiB). Printed is the slope: the memory of both

@@ -27,8 +27,8 @@ namespace {
 
 constexpr std::uint64_t kFixedBudget = std::uint64_t{64} << 20;
 constexpr std::uint64_t kBudgetPerBlock = 24;
-constexpr std::uint32_t kDiffs = 7;
-constexpr std::uint64_t kSeed = 4;
+constexpr std::uint32_t kMemoryUseDiffs = 7;
+constexpr std::uint64_t kMemoryUseSeed = 4;
 
 /// A field of /proc/self/status, in bytes; 0 when it is not there.
 std::uint64_t status_bytes(const std::string& field) {
@@ -110,7 +110,7 @@ Status run_memory_use(Bench& bench) {
   const std::string directory = bench.directory() + "/memory-use";
   const std::string file = directory + "/next";
   LAMINA_ASSIGN_OR_RETURN(const SnapshotChain chain,
-                          build_chain(directory, bench.memory_blocks(), kDiffs));
+                          build_chain(directory, bench.memory_blocks(), kMemoryUseDiffs));
   LAMINA_RETURN_IF_ERROR(chain.memory.write_full_file(file));
   LAMINA_RETURN_IF_ERROR(measure(bench, "memory/ingest/compact", [&] {
     return ingest_file(file, chain.store + "/compact", std::nullopt, Layout::kCompact);
@@ -119,8 +119,9 @@ Status run_memory_use(Bench& bench) {
     return ingest_file(file, chain.store + "/full", std::nullopt, Layout::kAdopted);
   }));
   LAMINA_RETURN_IF_ERROR(remove_all(file));
-  LAMINA_RETURN_IF_ERROR(write_diff_file(file, chain.memory.block_count(),
-                                         chain.memory.draw_diff(kDirtyFraction, 99, kSeed)));
+  LAMINA_RETURN_IF_ERROR(
+      write_diff_file(file, chain.memory.block_count(),
+                      chain.memory.draw_diff(kDirtyFraction, 99, kMemoryUseSeed)));
   LAMINA_RETURN_IF_ERROR(measure(bench, "memory/ingest/diff", [&] {
     return ingest_file(file, chain.store + "/diff", chain.youngest, Layout::kAdopted);
   }));

@@ -23,7 +23,7 @@
 namespace lamina::bench {
 namespace {
 
-constexpr std::uint32_t kDiffs = 7;
+constexpr std::uint32_t kPageCacheDiffs = 7;
 
 struct Files {
   std::string cold;  ///< directory: what is worked on and what comes of it
@@ -104,7 +104,7 @@ Status run_page_cache(Bench& bench) {
   constexpr std::uint32_t kHotBlocks = 16384;
   const Files files{bench.directory() + "/cold", bench.directory() + "/hot"};
   LAMINA_ASSIGN_OR_RETURN(const SnapshotChain chain,
-                          build_chain(files.cold, bench.memory_blocks(), kDiffs));
+                          build_chain(files.cold, bench.memory_blocks(), kPageCacheDiffs));
   std::filesystem::create_directory(files.hot);
   LAMINA_RETURN_IF_ERROR(GuestMemory::dense(kHotBlocks, 1).write_full_file(files.hot + "/memory"));
   LAMINA_RETURN_IF_ERROR(read_whole_file(files.hot + "/memory"));

@@ -26,8 +26,8 @@
 namespace lamina::bench {
 namespace {
 
-constexpr std::uint64_t kSeed = 7;
-constexpr std::uint32_t kDiffs = 7;
+constexpr std::uint64_t kFaultSeed = 7;
+constexpr std::uint32_t kFaultDiffs = 7;
 constexpr std::array<std::uint32_t, 6> kSweep = {1, 4, 16, 64, 128, 512};
 constexpr pager::FaultLimits kOneBlock{1, 1};
 
@@ -37,7 +37,7 @@ std::vector<std::uint32_t> lone_blocks(const FaultInput& input, std::uint32_t wi
                                        bool zeros = false) {
   const std::uint32_t apart = window + 4;  // at no fixed place in its window
   std::vector<std::uint32_t> blocks;
-  for (const std::uint32_t number : blocks_shuffled(input.block_count() / apart, kSeed)) {
+  for (const std::uint32_t number : blocks_shuffled(input.block_count() / apart, kFaultSeed)) {
     const std::uint32_t block = number * apart;
     if (input.is_zero(block) == zeros) blocks.push_back(block);
   }
@@ -52,8 +52,8 @@ double percentile_ms(std::vector<std::uint32_t>& nanoseconds, double part) {
 }
 
 struct Percentile {
-  const char* name;
-  double part;
+  const char* name = nullptr;
+  double part = 0;
   std::optional<double> budget;
 };
 constexpr std::array<Percentile, 3> kPercentiles = {
@@ -217,7 +217,7 @@ Status run_page_faults(Bench& bench) {
   if (serves) LAMINA_RETURN_IF_ERROR(run_serve(bench, directory + "-serve"));
   if (!populates && !touches) return {};
   LAMINA_ASSIGN_OR_RETURN(const SnapshotChain chain,
-                          build_chain(directory, bench.memory_blocks(), kDiffs));
+                          build_chain(directory, bench.memory_blocks(), kFaultDiffs));
   for (const auto& [build, file] : chain.plain_files) LAMINA_RETURN_IF_ERROR(remove_all(file));
   LAMINA_ASSIGN_OR_RETURN(const auto input,
                           FaultInput::create(chain.youngest, directory + "/materialized"));
@@ -228,7 +228,7 @@ Status run_page_faults(Bench& bench) {
 
 Status run_touches(Bench& bench, const FaultInput& input) {
   const auto sequential = blocks_in_order(input.block_count());
-  const auto random = blocks_shuffled(input.block_count(), kSeed);
+  const auto random = blocks_shuffled(input.block_count(), kFaultSeed);
   const pager::FaultLimits limits;
   const auto data = lone_blocks(input, limits.data_blocks);
   const auto data_far_apart = lone_blocks(input, kSweep.back());

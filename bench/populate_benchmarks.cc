@@ -19,7 +19,7 @@ namespace {
 
 using Runs = std::vector<BlockRun>;
 
-constexpr std::uint64_t kSeed = 11;
+constexpr std::uint64_t kPopulateSeed = 11;
 /// "85 % of the bare rate" as times.
 constexpr double kPopulateBudget = 1 / 0.85;
 constexpr double kZeroBytesPerMs = 20e6;
@@ -28,10 +28,11 @@ constexpr double kWorkingSetBudget = 1.25;
 /// A tenth of the memory that has data, in runs of 1 to 32 blocks in random order.
 Runs draw_working_set(const FaultInput& input) {
   constexpr std::uint32_t kLongest = 32;
-  std::mt19937_64 random(kSeed);
+  std::mt19937_64 random(kPopulateSeed);
   Runs runs;
   std::uint32_t wanted = input.block_count() / 10;
-  for (const std::uint32_t number : blocks_shuffled(input.block_count() / kLongest, kSeed)) {
+  for (const std::uint32_t number :
+       blocks_shuffled(input.block_count() / kLongest, kPopulateSeed)) {
     const std::uint32_t block = number * kLongest;
     if (input.is_zero(block) || wanted == 0) continue;
     const auto drawn = static_cast<std::uint32_t>(1 + random() % kLongest);

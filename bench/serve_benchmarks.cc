@@ -21,10 +21,10 @@
 namespace lamina::bench {
 namespace {
 
-constexpr std::uint32_t kBlocks = 16384;  // 64 MiB
-constexpr std::uint32_t kTouched = kBlocks / 10;
-constexpr std::uint32_t kDiffs = 3;
-constexpr std::uint64_t kSeed = 5;
+constexpr std::uint32_t kServeBlocks = 16384;  // 64 MiB
+constexpr std::uint32_t kTouched = kServeBlocks / 10;
+constexpr std::uint32_t kServeDiffs = 3;
+constexpr std::uint64_t kServeSeed = 5;
 constexpr std::array<std::size_t, 3> kCounts = {1, 10, 100};
 
 using Touches = FleetTouches;
@@ -34,14 +34,14 @@ using Guests = std::vector<std::unique_ptr<TouchingGuest>>;
 Touches draw_touches(std::size_t guests, std::uint32_t touched) {
   Touches touches;
   for (std::size_t i = 0; i < guests; ++i) {
-    touches.push_back(blocks_shuffled(kBlocks, kSeed + i));
+    touches.push_back(blocks_shuffled(kServeBlocks, kServeSeed + i));
     touches.back().resize(touched);
   }
   return touches;
 }
 
 GuestTask task_of(const std::vector<std::uint32_t>& touches) {
-  return {kBlocks * kBlockBytes, touches, -1, false, {}, 1};
+  return {kServeBlocks * kBlockBytes, touches, -1, false, {}, 1};
 }
 
 /// A guest that has been served one page: so it is known to be served.
@@ -104,7 +104,7 @@ Status measure_fleet(Bench& bench, const FaultInput& input, std::size_t count) {
 
 /// The slope between the first VM and the last of those that are served and do nothing.
 Status measure_idle(Bench& bench, const FaultInput& input) {
-  constexpr std::uint64_t kBudget = (std::uint64_t{64} << 10) + kBlocks / 8;
+  constexpr std::uint64_t kBudget = (std::uint64_t{64} << 10) + kServeBlocks / 8;
   const std::string name = "serve/idle-vm";
   if (!bench.wants(name)) return {};
   fmt::print(stderr, "{} …\n", name);
@@ -121,7 +121,7 @@ Status measure_idle(Bench& bench, const FaultInput& input) {
   const std::uint64_t growth = last > first ? last - first : 0;
   fmt::print(stderr, "  {} KiB with one VM, {} KiB with {}\n", first / 1024, last / 1024,
              guests.size());
-  bench.add({name, growth / (guests.size() - 1), kBlocks, kBudget, "memory per VM", "blocks"});
+  bench.add({name, growth / (guests.size() - 1), kServeBlocks, kBudget, "memory per VM", "blocks"});
   guests.clear();
   return {};
 }
@@ -129,7 +129,8 @@ Status measure_idle(Bench& bench, const FaultInput& input) {
 }  // namespace
 
 Result<std::unique_ptr<FaultInput>> make_fleet_input(const std::string& directory) {
-  LAMINA_ASSIGN_OR_RETURN(const SnapshotChain chain, build_chain(directory, kBlocks, kDiffs));
+  LAMINA_ASSIGN_OR_RETURN(const SnapshotChain chain,
+                          build_chain(directory, kServeBlocks, kServeDiffs));
   return FaultInput::create(chain.youngest, directory + "/materialized");
 }
 

@@ -15,7 +15,7 @@
 namespace lamina::bench {
 namespace {
 
-constexpr std::uint64_t kSeed = 20240817;
+constexpr std::uint64_t kSnapshotChainSeed = 20240817;
 
 Status ingest_pause(const std::string& memory_file, const std::string& snapshot,
                     const std::string& parent) {
@@ -81,11 +81,11 @@ Result<SnapshotChain> build_chain(const std::string& directory, std::uint32_t bl
                                   std::uint32_t diffs) {
   LAMINA_ASSIGN_OR_RETURN(
       ChainBuilder builder,
-      ChainBuilder::start(directory, GuestMemory::half_used(blocks, kSeed),
+      ChainBuilder::start(directory, GuestMemory::half_used(blocks, kSnapshotChainSeed),
                           ChainBuilder::Base::kAllWritten, ChainBuilder::Plain::kYes));
   for (std::uint32_t pause = 1; pause <= diffs; ++pause) {
-    LAMINA_RETURN_IF_ERROR(
-        builder.add(builder.chain().memory.draw_diff(kDirtyFraction, pause + 1, kSeed + pause)));
+    LAMINA_RETURN_IF_ERROR(builder.add(
+        builder.chain().memory.draw_diff(kDirtyFraction, pause + 1, kSnapshotChainSeed + pause)));
   }
   return builder.take();
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """For how long a new VM of a large snapshot holds the thread of a page server that accepts VMs.
 
-    LAMINA=build/src/cli/lamina FAKE_VM=build/tests/fake_vm/fake_vm bench/supervisor_hold.py SNAPSHOT BYTES
+    LAMINA=build/src/cli/lamina FAKE_VM=build/tests/stand_ins/fake_vm bench/supervisor_hold.py SNAPSHOT BYTES
 
 SNAPSHOT is in a store and has BYTES of memory. Each VM is pinned to it and connects; while it does,
 the control socket is asked again and again. Printed for each VM: the longest time that an answer

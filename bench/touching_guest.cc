@@ -19,11 +19,12 @@
 
 #include "base/block.h"
 #include "base/error.h"
-#include "fake_firecracker.h"
 #include "os/clock.h"
 #include "os/peer.h"
 #include "os/process.h"
 #include "pager/handshake.h"
+#include "stand_ins/guest_process.h"
+#include "stand_ins/sockets.h"
 
 namespace lamina::bench {
 namespace {
@@ -152,7 +153,7 @@ std::span<const std::uint32_t> TouchingGuest::nanoseconds() const {
 }
 
 Result<std::unique_ptr<ConnectedGuest>> connect_guest(const GuestTask& task) {
-  constexpr std::chrono::seconds kPatience{20};
+  constexpr std::chrono::seconds kTimeout{20};
   auto connected = std::make_unique<ConnectedGuest>();
   const std::string path = socket_path("guest");
   ::unlink(path.c_str());
@@ -164,7 +165,7 @@ Result<std::unique_ptr<ConnectedGuest>> connect_guest(const GuestTask& task) {
   connected->guest = std::move(*guest);
   connected->connection = os::Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
   LAMINA_ASSIGN_OR_RETURN(pager::Handshake handshake,
-                          pager::receive_handshake(connected->connection.get(), kPatience));
+                          pager::receive_handshake(connected->connection.get(), kTimeout));
   LAMINA_ASSIGN_OR_RETURN(const auto table,
                           pager::RegionTable::decode(handshake.regions_json, task.memory_bytes));
   connected->region = table.regions().front();

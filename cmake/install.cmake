@@ -18,6 +18,12 @@ if(BUILD_SHARED_LIBS)
 endif()
 install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development
         FILES_MATCHING PATTERN "*.h")
+install(FILES examples/embed/CMakeLists.txt examples/embed/embed.cc examples/embed/sandbox.cc
+        DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples/embed COMPONENT development)
+list(JOIN LAMINA_REMOTE_MODULES " " LAMINA_REMOTE_LIST)
+if(LAMINA_REMOTE)
+  set(LAMINA_PC_REMOTE " ${LAMINA_REMOTE_LIST}")
+endif()
 configure_package_config_file(cmake/lamina-config.cmake.in lamina-config.cmake
   INSTALL_DESTINATION ${LAMINA_CMAKE_DIR} NO_SET_AND_CHECK_MACRO)
 # Before 1.0 each minor version may change the interface.
@@ -32,14 +38,27 @@ configure_file(cmake/lamina.pc.in lamina.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/lamina.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig
         COMPONENT development)
 
-# The unit names the program by its path.
-set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS contrib/laminad.service)
-file(READ contrib/laminad.service unit)
-string(REPLACE /usr/bin/ ${CMAKE_INSTALL_FULL_BINDIR}/ unit "${unit}")
-string(REPLACE /etc/ ${CMAKE_INSTALL_FULL_SYSCONFDIR}/ unit "${unit}")
-file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/laminad.service CONTENT "${unit}")
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/laminad.service DESTINATION lib/systemd/system
+# The unit and the example configuration name the programs by their paths.
+function(lamina_install_with_paths source)  # DESTINATION...
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
+  get_filename_component(name ${source} NAME)
+  file(READ ${source} text)
+  string(REPLACE /usr/bin/ ${CMAKE_INSTALL_FULL_BINDIR}/ text "${text}")
+  string(REPLACE /etc/ ${CMAKE_INSTALL_FULL_SYSCONFDIR}/ text "${text}")
+  file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/${name} CONTENT "${text}")
+  foreach(destination ${ARGN})
+    install(FILES ${CMAKE_CURRENT_BINARY_DIR}/${name} DESTINATION ${destination}
+            COMPONENT programs)
+  endforeach()
+endfunction()
+lamina_install_with_paths(contrib/laminad.service lib/systemd/system)
+lamina_install_with_paths(docs/laminad.example.json ${CMAKE_INSTALL_DOCDIR}/examples
+                          ${CMAKE_INSTALL_DOCDIR}/docs)
+
+install(FILES contrib/grafana-dashboard.json DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples
         COMPONENT programs)
-install(FILES docs/laminad.example.json contrib/grafana-dashboard.json
-        DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT programs)
 install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT programs)
+# The README links them.
+install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT programs
+        PATTERN laminad.example.json EXCLUDE)
+install(DIRECTORY examples/embed DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT development)

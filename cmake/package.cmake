@@ -39,15 +39,24 @@ set(CPACK_DEBIAN_PROGRAMS_PACKAGE_SECTION admin)
 set(CPACK_COMPONENT_PROGRAMS_DESCRIPTION
     "Command line and daemon. Stores each memory file that Firecracker writes as a\nthin layer over its parent, merges layers, and gives the memory back by page\nfaults or as a file.")
 
-set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME liblamina${PROJECT_VERSION_MAJOR})
+# Loaded when an S3 store is opened. Debian 13 calls it libcurl4t64.
+if(LAMINA_REMOTE)
+  set(CPACK_DEBIAN_PROGRAMS_PACKAGE_RECOMMENDS "libcurl4t64 | libcurl4")
+  set(CPACK_DEBIAN_LIBRARY_PACKAGE_RECOMMENDS "libcurl4t64 | libcurl4")
+endif()
+
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME liblamina${LAMINA_SOVERSION})
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libs)
 set(CPACK_COMPONENT_LIBRARY_DESCRIPTION
     "Shared library: what programs that embed lamina need to run.")
 
 set(dependencies "libfmt-dev, libxxhash-dev, uuid-dev")
+if(LAMINA_REMOTE)
+  string(APPEND dependencies ", libssl-dev, libpugixml-dev, libzstd-dev, liblz4-dev")
+endif()
 if(BUILD_SHARED_LIBS)
   string(PREPEND dependencies
-    "liblamina${PROJECT_VERSION_MAJOR} (= ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE}), ")
+    "liblamina${LAMINA_SOVERSION} (= ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE}), ")
 endif()
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME liblamina-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
@@ -58,7 +67,7 @@ set(CPACK_DEBIAN_DEVELOPMENT_DEBUGINFO_PACKAGE OFF)
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION
     "Headers and static library: what programs that embed lamina are built with. CMake\nand pkg-config find it.")
 
-foreach(package lamina liblamina${PROJECT_VERSION_MAJOR} liblamina-dev)
+foreach(package lamina liblamina${LAMINA_SOVERSION} liblamina-dev)
   set(component programs)
   if(package STREQUAL "liblamina-dev")
     set(component development)

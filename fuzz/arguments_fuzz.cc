@@ -40,7 +40,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto invocation = command_line.parse(words_of({reinterpret_cast<const char*>(data), size}));
   if (invocation) {
     check(invocation->action == nullptr || !command_line.verb().empty());
-    check(invocation->action == nullptr || invocation->answer.empty());
+    check(invocation->action == nullptr || invocation->text.empty());
     return 0;
   }
   const lamina::Error& error = invocation.error();

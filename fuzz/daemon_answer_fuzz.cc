@@ -1,7 +1,7 @@
-// Answers of a store's daemon, as the command line reads them: each comes to a report that survives
-// a round trip, to an error that says something, or to nothing where nothing was begun.
+// Replies of a store's daemon, as the command line reads them: each gives a report that survives a
+// round trip, an error, or nothing if the daemon has begun nothing.
 //
-// An input is a letter for what was asked, the status, a newline, and the body.
+// An input is a letter for the request, the status, a newline, and the body.
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -21,22 +21,22 @@ using lamina::schema::Json;
 
 std::string text_of(const Json& document) { return schema::json_text(document, -1); }
 
-/// What is printed of a report is the same when it has been sent once more.
+/// A report prints the same after another round trip.
 template <typename Report>
 int read(unsigned status, const std::string& body) {
-  const auto asked = cli::AnswerReader("store").read<Report>(status, body);
-  if (!asked) {
+  const auto reply = cli::AnswerReader("store").read<Report>(status, body);
+  if (!reply) {
     check(status == 403 || status == 413 || status == 421 || status == 503);
     return 0;
   }
-  if (!*asked) {
-    const Error& error = asked->error();
+  if (!*reply) {
+    const Error& error = reply->error();
     check(schema::exit_code_of(error.kind) != schema::kExitDone);
     static_cast<void>(text_of(schema::error_json(error)));
     return 0;
   }
   check(status == 200);
-  const Json document = schema::to_json(**asked);
+  const Json document = schema::to_json(**reply);
   const auto again = schema::from_json<Report>(document);
   check(again && text_of(schema::to_json(*again)) == text_of(document));
   return 0;

@@ -1,8 +1,8 @@
 // Requests to the daemon: whatever they are, what is wrong with them is said shortly and without
 // control characters, and what is taken names nothing outside the store.
 //
-// An input is "METHOD PATH?NAME=VALUE&…", a newline, and the body; "!" before the method: it came
-// by the metrics socket. Percent signs have been decoded by then, so there are none.
+// An input is "METHOD PATH?NAME=VALUE&…", a newline, and the body; "!" before the method: it
+// arrived on the metrics socket. The server has percent-decoded the path and the query already.
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -32,7 +32,7 @@ Request request_of(std::string_view input) {
   Request request;
   std::string_view head = take_until(input, '\n');
   if (head.starts_with('!')) {
-    request.door = Door::kMetrics;
+    request.listener = kMetricsListener;
     head.remove_prefix(1);
   }
   request.method = take_until(head, ' ');
@@ -167,7 +167,7 @@ void decode(const Request& request, const Route& route) {
     case Operation::kVersion:
     case Operation::kOpenapi:
     case Operation::kMetrics:
-      return static_cast<void>(is_given(read_nothing(request)));
+      return static_cast<void>(is_given(check_no_fields(request)));
   }
 }
 
@@ -179,7 +179,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!routing.route) return 0;
   check(routing.allowed.find(request.method) != std::string::npos);
   check(routing.route->name.find('/') == std::string::npos);
-  check(request.door == Door::kApi || routing.route->operation == Operation::kMetrics);
+  check(request.listener == kApiListener || routing.route->operation == Operation::kMetrics);
   decode(request, *routing.route);
   return 0;
 }

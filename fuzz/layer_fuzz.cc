@@ -9,7 +9,9 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/block.h"
@@ -25,9 +27,9 @@ namespace {
 using namespace lamina;
 
 /// Reads small numbers off the input, zeros when it is used up.
-class Input {
+class NumberReader {
  public:
-  explicit Input(std::span<const std::byte> bytes) : reader_(bytes) {}
+  explicit NumberReader(std::span<const std::byte> bytes) : reader_(bytes) {}
   std::uint32_t number(std::uint32_t limit) { return reader_.get<std::uint8_t>() % limit; }
 
  private:
@@ -40,7 +42,7 @@ Uuid id_of(std::uint32_t number) {
   return id;
 }
 
-format::Trailer make_trailer(Input& input, std::uint32_t number, std::uint32_t blocks) {
+format::Trailer make_trailer(NumberReader& input, std::uint32_t number, std::uint32_t blocks) {
   format::Trailer trailer;
   trailer.build_id = id_of(number);
   trailer.memory_bytes = blocks * kBlockBytes;
@@ -62,46 +64,56 @@ format::Trailer make_trailer(Input& input, std::uint32_t number, std::uint32_t b
   return trailer;
 }
 
+/// A layer with this trailer and no data; nothing if extents and zeros contradict each other.
+std::optional<engine::Layer> make_layer(const format::Trailer& trailer) {
+  static const int directory = ::open("/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const std::string name = "lamina-fuzz-" + std::to_string(::getpid());
+  const auto bytes = format::encode_trailer(trailer);
+  const int fd = ::openat(directory, name.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0) std::abort();
+  const auto offset = static_cast<off_t>(trailer.data_blocks * kBlockBytes);
+  if (::ftruncate(fd, offset) != 0 || ::pwrite(fd, bytes.data(), bytes.size(), offset) < 0) {
+    std::abort();
+  }
+  ::close(fd);
+  auto layer = engine::Layer::open(directory, name, name, trailer.build_id, true);
+  ::unlinkat(directory, name.c_str(), 0);
+  if (!layer) return std::nullopt;
+  return std::move(*layer);
+}
+
+/// The state that the trailers give must be one that they allow.
+void check_rebuilt(std::span<const engine::Layer> layers) {
+  std::vector<const format::Trailer*> trailers;
+  for (const engine::Layer& layer : layers) trailers.push_back(&*layer.trailer());
+  const auto rebuilt = engine::rebuild_state(trailers);
+  if (!rebuilt) return;
+  for (std::size_t i = 0; i < rebuilt->mapping.extent_count(); ++i) {
+    const auto extent = rebuilt->mapping.extent(i);
+    if (extent.layer == mapping::kZeros) continue;
+    const Uuid& id = rebuilt->mapping.layer_id(extent.layer);
+    for (const engine::Layer& layer : layers) {
+      if (layer.build_id() == id && !layer.check_extent(extent)) std::abort();
+    }
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  Input input(std::as_bytes(std::span(data, size)));
+  NumberReader input(std::as_bytes(std::span(data, size)));
   const std::uint32_t blocks = 1 + input.number(24);
   const std::uint32_t layer_count = 1 + input.number(4);
-  static const int directory = ::open("/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  const std::string name = "lamina-fuzz-" + std::to_string(::getpid());
-
   std::vector<engine::Layer> layers;
   std::vector<Uuid> ids;
   for (std::uint32_t i = 0; i < layer_count; ++i) {
     const format::Trailer trailer = make_trailer(input, i, blocks);
-    const auto bytes = format::encode_trailer(trailer);
-    const int fd = ::openat(directory, name.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0) std::abort();
-    const auto offset = static_cast<off_t>(trailer.data_blocks * kBlockBytes);
-    if (::ftruncate(fd, offset) != 0 || ::pwrite(fd, bytes.data(), bytes.size(), offset) < 0) {
-      std::abort();
-    }
-    ::close(fd);
-    auto layer = engine::Layer::open(directory, name, name, trailer.build_id, true);
-    ::unlinkat(directory, name.c_str(), 0);
-    if (!layer) return 0;  // extents and zeros that contradict each other
+    auto layer = make_layer(trailer);
+    if (!layer) return 0;
     ids.push_back(trailer.build_id);
     layers.push_back(std::move(*layer));
   }
-  std::vector<const format::Trailer*> trailers;
-  for (const engine::Layer& layer : layers) trailers.push_back(&*layer.trailer());
-  if (const auto rebuilt = engine::rebuild_state(trailers)) {
-    // What the trailers give must be what the trailers allow.
-    for (std::size_t i = 0; i < rebuilt->mapping.extent_count(); ++i) {
-      const auto extent = rebuilt->mapping.extent(i);
-      if (extent.layer == mapping::kZeros) continue;
-      const Uuid& id = rebuilt->mapping.layer_id(extent.layer);
-      for (const engine::Layer& layer : layers) {
-        if (layer.build_id() == id && !layer.check_extent(extent)) std::abort();
-      }
-    }
-  }
+  check_rebuilt(layers);
   std::vector<mapping::Extent> extents;
   for (std::uint32_t block = 0; block < blocks;) {
     const std::uint32_t count = std::min(1 + input.number(6), blocks - block);

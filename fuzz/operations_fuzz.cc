@@ -26,6 +26,7 @@
 #include "lamina/compact.h"
 #include "lamina/fork.h"
 #include "lamina/ingest.h"
+#include "lamina/listing.h"
 #include "lamina/materialize.h"
 #include "lamina/merge.h"
 #include "lamina/remove.h"
@@ -106,9 +107,8 @@ struct Place {
 
 class World {
  public:
-  World(Input& input, std::string root) : input_(input), root_(std::move(root)) {
-    size_ = any_size();
-  }
+  World(Input& input, std::string root)
+      : input_(input), root_(std::move(root)), size_(any_size()) {}
   World(const World&) = delete;
   World& operator=(const World&) = delete;
   World(World&&) = delete;
@@ -333,7 +333,7 @@ class World {
     const MemoryFile file = write_memory_file(Memory(size_));
     if (!has(name) || options.replace)
       return expect_ingested(options, name, file, file.full, nullptr);
-    expect_refusal(ingest(options), ErrorKind::kFailed);
+    expect_refusal(ingest(options), ErrorKind::kExists);
     expect_memory_file(file.written, false);
     expect(name);
   }
@@ -371,7 +371,8 @@ class World {
     const bool is_full = options.kind == MemoryFileKind::kFull;
     if (is_full && options.layout == Layout::kAdopted) return ErrorKind::kUsage;
     if (!has(parent)) return ErrorKind::kNotFound;
-    if (is_stranger || (has(name) && !options.replace)) return ErrorKind::kFailed;
+    if (is_stranger) return ErrorKind::kFailed;
+    if (has(name) && !options.replace) return ErrorKind::kExists;
     const bool is_ambiguous = !is_full && options.zeros == Zeros::kUnspecified && !file.has_hole;
     if (is_ambiguous && file.clears_data) return ErrorKind::kFailed;
     return std::nullopt;
@@ -386,7 +387,7 @@ class World {
     const std::string out = is_out ? any_name() : name;
     if (is_out) options.out = path_of(out);
     if (!has(name)) return expect_refusal(merge(options), ErrorKind::kNotFound);
-    if (is_out && has(out)) return expect_refusal(merge(options), ErrorKind::kFailed);
+    if (is_out && has(out)) return expect_refusal(merge(options), ErrorKind::kExists);
     const auto before = store::open_snapshot(path_of(name));
     expect_success(before);
     const std::size_t layers = before->header.mapping.layers().size();
@@ -434,7 +435,7 @@ class World {
     expect_success(report);
     check(report->memory_bytes == snapshots_.at(name).memory.size);
     expect_file(options.out, snapshots_.at(name).memory);
-    expect_refusal(materialize(options), ErrorKind::kFailed);  // it is there
+    expect_refusal(materialize(options), ErrorKind::kExists);
     const auto verified = verify({.snapshot = path_of(name), .against = options.out});
     expect_success(verified);
     check(verified->is_intact() && verified->is_equal());
@@ -525,7 +526,7 @@ class World {
     const std::string name = any_name();
     const auto report = fork_snapshot({path_of(source), path_of(name)});
     if (!has(source)) return expect_refusal(report, ErrorKind::kNotFound);
-    if (has(name)) return expect_refusal(report, ErrorKind::kFailed);
+    if (has(name)) return expect_refusal(report, ErrorKind::kExists);
     expect_success(report);
     expect_no_notes(report->notes);
     check(report->copied_layers == 0);
@@ -607,7 +608,7 @@ class World {
 
   Input& input_;
   std::string root_;
-  std::uint64_t size_ = 0;  ///< of memory that is ingested without a parent
+  std::uint64_t size_;  ///< of memory that is ingested without a parent
   std::map<std::string, State> snapshots_;
 };
 

@@ -1,5 +1,5 @@
-// Bytes that must never change: the formats of docs/format.md as files, and the headers of the
-// original program through our reader and writer.
+// Bytes that must never change: the formats of docs/format.md as files, and headers that
+// wrenn's snapshot package wrote, through our reader and writer.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -44,7 +44,7 @@ constexpr const char* kBase = "11111111-1111-4111-8111-111111111111";
 constexpr const char* kDiff = "22222222-2222-4222-8222-222222222222";
 constexpr const char* kPause = "33333333-3333-4333-8333-333333333333";
 
-TEST(Golden, NativeHeader) {
+TEST(Golden, ANativeHeaderIsEncodedToTheGoldenFile) {
   Header header;
   header.pause_id = id(kPause);
   header.build_id = id(kDiff);
@@ -65,7 +65,7 @@ TEST(Golden, NativeHeader) {
   EXPECT_EQ(*decoded, header);
 }
 
-TEST(Golden, Trailer) {
+TEST(Golden, ATrailerIsEncodedToTheGoldenFile) {
   Trailer trailer;
   trailer.build_id = id(kDiff);
   trailer.pause_id = id(kPause);
@@ -92,7 +92,7 @@ std::vector<std::byte> from_hex(const std::string& hex) {
   return bytes;
 }
 
-TEST(Golden, HeadersOfTheOriginalRoundTripToTheByte) {
+TEST(Golden, HeadersOfWrennRoundTripByteForByte) {
   std::ifstream file(data_path("original_v1.json"));
   const auto cases = nlohmann::json::parse(file)["cases"];
   ASSERT_GE(cases.size(), 38);

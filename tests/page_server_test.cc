@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -20,9 +19,11 @@
 #include <vector>
 
 #include "base/error.h"
-#include "fake_firecracker.h"
 #include "os/process.h"
-#include "served_memory.h"
+#include "scratch_directory.h"
+#include "stand_ins/guest_process.h"
+#include "stand_ins/known_snapshot.h"
+#include "stand_ins/memory_user.h"
 #include "store/open_store.h"
 #include "store/pin.h"
 #include "store/snapshot_directory.h"
@@ -38,20 +39,13 @@ constexpr std::size_t kPage = 4096;
 
 class PageServerTest : public testing::Test {
  protected:
-  void SetUp() override {
-    // On tmpfs, because the state of VMs must be.
-    std::string name = "/dev/shm/lamina-server-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
-    fs::create_directory(root_ / "store");
-  }
-  void TearDown() override { fs::remove_all(root_); }
+  void SetUp() override { fs::create_directory(root_ / "store"); }
 
   ServeOptions options_for(const tests::MadeSnapshot& snapshot) {
     ServeOptions options;
     options.endpoints = {{snapshot.path, socket()}};
     options.threads = 2;
-    options.state_directory = (root_ / "states").string();
+    options.state_dir = (root_ / "states").string();
     return options;
   }
 
@@ -66,7 +60,9 @@ class PageServerTest : public testing::Test {
     return false;
   }
 
-  fs::path root_;
+  // On tmpfs, because the state of VMs must be.
+  tests::ScratchDirectory scratch_{"/dev/shm"};
+  fs::path root_ = scratch_.path();
 };
 
 /// What a resume does before it loads; ends the process where it cannot.
@@ -92,13 +88,21 @@ void pin_this_process(const std::string& store_path, const std::string& snapshot
   ::_exit(3);
 }
 
+/// In a guest: two threads use its memory. 0 if every page was right.
+int use_memory(std::span<const GuestRegion> regions, const std::vector<std::byte>& truth,
+               std::uint64_t operations, std::uint64_t seed) {
+  return tests::use_memory(regions, tests::truth_of(truth),
+                           {.threads = 2, .operations = operations, .seed = seed})
+      .exit_code();
+}
+
 tests::MadeSnapshot snapshot_in(const fs::path& store, std::size_t pages) {
   auto made = tests::make_snapshot(store, pages * kPage, 3, 17);
   EXPECT_TRUE(made) << made.error().message;
   return std::move(*made);
 }
 
-TEST_F(PageServerTest, ManyVmsAreServedAtOnceWhileTheyArePopulated) {
+TEST_F(PageServerTest, SeveralVmsAreServedWhileTheyArePopulated) {
   const auto snapshot = snapshot_in(root_ / "store", 600);
   ServeOptions options = options_for(snapshot);
   options.populate = Populate::kAll;
@@ -106,10 +110,10 @@ TEST_F(PageServerTest, ManyVmsAreServedAtOnceWhileTheyArePopulated) {
   ASSERT_TRUE(server) << server.error().message;
   std::vector<pid_t> guests;
   for (std::uint64_t seed = 0; seed < 6; ++seed) {
-    guests.push_back(tests::start_guest(
-        socket(), {{200 * kPage, 400 * kPage}, false}, [&](std::span<GuestRegion> regions) {
-          return tests::use_memory(regions, snapshot.memory, 2, 2000, seed);
-        }));
+    guests.push_back(tests::start_guest(socket(), {{200 * kPage, 400 * kPage}, false},
+                                        [&](std::span<GuestRegion> regions) {
+                                          return use_memory(regions, snapshot.memory, 2000, seed);
+                                        }));
   }
   for (const pid_t guest : guests) EXPECT_EQ(tests::wait_for(guest), 0);
   (*server)->detach();
@@ -118,7 +122,7 @@ TEST_F(PageServerTest, ManyVmsAreServedAtOnceWhileTheyArePopulated) {
   EXPECT_FALSE(fs::exists(socket()));
 }
 
-TEST_F(PageServerTest, DetachedVmsNeedNobody) {
+TEST_F(PageServerTest, DetachedVmsRunWithoutAServer) {
   const auto snapshot = snapshot_in(root_ / "store", 600);
   auto server = PageServer::start(options_for(snapshot));
   ASSERT_TRUE(server) << server.error().message;
@@ -136,7 +140,7 @@ TEST_F(PageServerTest, DetachedVmsNeedNobody) {
         ::close(gone[1]);
         char byte = 1;
         if (::write(begun[1], &byte, 1) != 1 || ::read(gone[0], &byte, 1) != 1) return 2;
-        return tests::use_memory(regions, snapshot.memory, 2, 2000, 5);
+        return use_memory(regions, snapshot.memory, 2000, 5);
       });
   char byte = 1;
   ASSERT_EQ(::read(begun[0], &byte, 1), 1);
@@ -162,8 +166,8 @@ std::size_t page_before_another(const tests::MadeSnapshot& snapshot) {
 
 /// In a guest: waits until a page is there that it has not touched.
 bool comes_by_itself(std::byte* page) {
-  constexpr std::chrono::seconds kPatience{20};
-  const auto end = std::chrono::steady_clock::now() + kPatience;
+  constexpr std::chrono::seconds kTimeout{20};
+  const auto end = std::chrono::steady_clock::now() + kTimeout;
   while (std::chrono::steady_clock::now() < end) {
     unsigned char there = 0;
     if (::mincore(page, kPage, &there) != 0) return false;
@@ -173,7 +177,7 @@ bool comes_by_itself(std::byte* page) {
   return false;
 }
 
-TEST_F(PageServerTest, APeerThatMakesItsDescriptorBlockHoldsUpNobody) {
+TEST_F(PageServerTest, APeerThatMakesItsDescriptorBlockDoesNotDelayOthers) {
   const auto snapshot = snapshot_in(root_ / "store", 600);
   ServeOptions options = options_for(snapshot);
   options.threads = 1;
@@ -188,7 +192,7 @@ TEST_F(PageServerTest, APeerThatMakesItsDescriptorBlockHoldsUpNobody) {
         static_cast<void>(first);
         const auto fds = os::userfaultfds_of(::getpid());
         for (const int fd : *fds) ::fcntl(fd, F_SETFL, 0);
-        const int code = tests::use_memory(regions, snapshot.memory, 2, 2000, 5);
+        const int code = use_memory(regions, snapshot.memory, 2000, 5);
         if (code != 0 || ::write(served[1], "x", 1) != 1) return 1;
         while (true) ::pause();
       });
@@ -203,7 +207,7 @@ TEST_F(PageServerTest, APeerThatMakesItsDescriptorBlockHoldsUpNobody) {
         volatile std::byte first = regions[0].memory[touched * kPage];
         static_cast<void>(first);
         if (!comes_by_itself(regions[0].memory + (touched + 1) * kPage)) return 7;
-        return tests::use_memory(regions, snapshot.memory, 2, 2000, 5);
+        return use_memory(regions, snapshot.memory, 2000, 5);
       });
   EXPECT_EQ(tests::wait_for(guest), 0);
   EXPECT_TRUE(!lives || ::waitpid(hostile, nullptr, WNOHANG) == 0) << "it has ended";
@@ -211,7 +215,7 @@ TEST_F(PageServerTest, APeerThatMakesItsDescriptorBlockHoldsUpNobody) {
   EXPECT_EQ(tests::wait_for(hostile), 128 + SIGKILL);
 }
 
-TEST_F(PageServerTest, TheNextOneTakesVmsOver) {
+TEST_F(PageServerTest, ANewServerTakesOverTheVmsOfTheLast) {
   const auto snapshot = snapshot_in(root_ / "store", 2000);
   std::vector<pid_t> guests;
   {
@@ -220,7 +224,7 @@ TEST_F(PageServerTest, TheNextOneTakesVmsOver) {
     for (std::uint64_t seed = 0; seed < 3; ++seed) {
       guests.push_back(tests::start_guest(
           socket(), {{2000 * kPage}, false}, [&](std::span<GuestRegion> regions) {
-            return tests::use_memory(regions, snapshot.memory, 2, 20000, seed);
+            return use_memory(regions, snapshot.memory, 20000, seed);
           }));
     }
     // All have connected when each has a state.
@@ -255,7 +259,7 @@ TEST_F(PageServerTest, VmsOfAStoreAreServedFromTheirPins) {
   options.populate = Populate::kAll;
   options.record = true;
   options.threads = 2;
-  options.state_directory = (root_ / "states").string();
+  options.state_dir = (root_ / "states").string();
   EXPECT_EQ(find_store_server(store), StoreServer::kNone);
   auto server = PageServer::start(options);
   ASSERT_TRUE(server) << server.error().message;
@@ -268,14 +272,13 @@ TEST_F(PageServerTest, VmsOfAStoreAreServedFromTheirPins) {
     tests::GuestLayout layout{{memory.size()}, false};
     layout.before_connecting = [&] { pin_this_process(store, path); };
     guests.push_back(tests::start_guest(socket, layout, [&](std::span<GuestRegion> regions) {
-      return tests::use_memory(regions, memory, 2, 2000, seed);
+      return use_memory(regions, memory, 2000, seed);
     }));
   }
   // Nobody has resumed this one.
-  const pid_t stranger =
-      tests::start_guest(socket, {{600 * kPage}, false}, [&](std::span<GuestRegion> regions) {
-        return tests::use_memory(regions, first.memory, 2, 2000, 5);
-      });
+  const pid_t stranger = tests::start_guest(
+      socket, {{600 * kPage}, false},
+      [&](std::span<GuestRegion> regions) { return use_memory(regions, first.memory, 2000, 5); });
   for (const pid_t guest : guests) EXPECT_EQ(tests::wait_for(guest), 0);
   EXPECT_EQ(tests::wait_for(stranger), 128 + SIGKILL);
   (*server)->detach();
@@ -288,7 +291,7 @@ TEST_F(PageServerTest, VmsOfAStoreAreServedFromTheirPins) {
   EXPECT_EQ(find_store_server(store), StoreServer::kNone);
 }
 
-TEST_F(PageServerTest, AVmWhoseSnapshotIsGoneIsKilledByTheNextOne) {
+TEST_F(PageServerTest, ANewServerKillsAVmWhoseSnapshotIsGone) {
   const auto snapshot = snapshot_in(root_ / "store", 2000);
   const pid_t guest = [&] {
     auto server = PageServer::start(options_for(snapshot));
@@ -296,7 +299,7 @@ TEST_F(PageServerTest, AVmWhoseSnapshotIsGoneIsKilledByTheNextOne) {
     const pid_t started =
         tests::start_guest(socket(), {{2000 * kPage}, false}, [&](std::span<GuestRegion> regions) {
           while (true) {
-            if (tests::use_memory(regions, snapshot.memory, 2, 20000, 1) != 0) return 1;
+            if (use_memory(regions, snapshot.memory, 20000, 1) != 0) return 1;
           }
         });
     while ((*server)->metrics().find("lamina_sessions 1") == std::string::npos) ::sched_yield();

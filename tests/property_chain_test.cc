@@ -3,7 +3,6 @@
 // every step, and the header rebuilt from the trailers after every step.
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -17,6 +16,7 @@
 #include "lamina/merge.h"
 #include "lamina/repair.h"
 #include "lamina/verify.h"
+#include "scratch_directory.h"
 
 namespace lamina {
 namespace {
@@ -27,15 +27,7 @@ constexpr std::size_t kPage = 4096;
 
 class PropertyChain : public testing::TestWithParam<int> {
  protected:
-  void SetUp() override {
-    const char* base = std::getenv("LAMINA_TEST_DIR");
-    std::string name = (base != nullptr ? std::string(base) : fs::temp_directory_path().string()) +
-                       "/lamina-property-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
-    fs::create_directory(root_ / "store");
-  }
-  void TearDown() override { fs::remove_all(root_); }
+  void SetUp() override { fs::create_directory(root_ / "store"); }
 
   /// Fills a page with one of a few contents, so that equal pages and pages that differ in one byte
   /// both come up.
@@ -130,7 +122,8 @@ class PropertyChain : public testing::TestWithParam<int> {
     return options;
   }
 
-  fs::path root_;
+  tests::ScratchDirectory scratch_;
+  fs::path root_ = scratch_.path();
   std::mt19937_64 random_;
   std::size_t size_ = 0;      // of the memory
   std::vector<char> memory_;  // the plain array, whole pages

@@ -27,13 +27,16 @@
 #include <thread>
 #include <vector>
 
-#include "fake_firecracker.h"
 #include "lamina/ingest.h"
 #include "os/fd.h"
 #include "os/peer.h"
 #include "os/process.h"
 #include "pager/handshake.h"
-#include "served_memory.h"
+#include "scratch_directory.h"
+#include "stand_ins/guest_process.h"
+#include "stand_ins/known_snapshot.h"
+#include "stand_ins/memory_user.h"
+#include "stand_ins/sockets.h"
 #include "store/snapshot_directory.h"
 
 namespace lamina::pager {
@@ -45,17 +48,11 @@ using tests::GuestRegion;
 
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kHuge = std::size_t{2} << 20;
-constexpr std::chrono::seconds kPatience{20};
+constexpr std::chrono::seconds kTimeout{20};
 
 class ServedSession : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = fs::temp_directory_path().string() + "/lamina-session-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
-    fs::create_directory(root_ / "store");
-  }
-  void TearDown() override { fs::remove_all(root_); }
+  void SetUp() override { fs::create_directory(root_ / "store"); }
 
   /// See tests::make_snapshot; the truth is left in memory_.
   void make_snapshot(std::size_t bytes, int generations, std::uint64_t seed) {
@@ -82,7 +79,7 @@ class ServedSession : public testing::Test {
   /// Accepts the guest's connection and makes its session.
   void accept_guest(int listener, const engine::Chain& chain) {
     socket_ = os::Fd(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
-    auto handshake = receive_handshake(socket_.get(), kPatience);
+    auto handshake = receive_handshake(socket_.get(), kTimeout);
     ASSERT_TRUE(handshake) << handshake.error().message;
     begin_session(chain, std::move(*handshake));
   }
@@ -94,7 +91,7 @@ class ServedSession : public testing::Test {
     const os::Fd listener(tests::listen_at(path));
     process_ = tests::start_guest(path, {region_bytes, false, true}, guest);
     socket_ = os::Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    auto handshake = receive_handshake(socket_.get(), kPatience);
+    auto handshake = receive_handshake(socket_.get(), kTimeout);
     ASSERT_TRUE(handshake) << handshake.error().message;
     handshake_ = std::move(*handshake);
   }
@@ -222,7 +219,8 @@ class ServedSession : public testing::Test {
     return code;
   }
 
-  fs::path root_;
+  tests::ScratchDirectory scratch_;
+  fs::path root_ = scratch_.path();
   std::string snapshot_;
   std::vector<std::byte> memory_;
   os::Fd socket_;
@@ -250,7 +248,9 @@ TEST_P(SessionTest, EveryByteIsRightUnderReadsWritesRemovesAndPopulate) {
   const int code = run_guest(
       layout,
       [&](std::span<GuestRegion> regions) {
-        return tests::use_memory(regions, memory_, 3, 4000, seed);
+        return tests::use_memory(regions, tests::truth_of(memory_),
+                                 {.threads = 3, .operations = 4000, .seed = seed})
+            .exit_code();
       },
       GetParam() % 2 == 0);
   EXPECT_EQ(code, 0);
@@ -310,7 +310,7 @@ class HugePages {
 
 class HugePagesTest : public SessionTest {};
 
-TEST_P(HugePagesTest, AreAssembledAcrossExtents) {
+TEST_P(HugePagesTest, AHugePageIsAssembledFromSeveralExtents) {
   const HugePages reserved(8);
   make_snapshot(4 * kHuge, 3, 5);
   ASSERT_FALSE(HasFatalFailure());
@@ -383,7 +383,7 @@ class EmptyPoolTest : public ServedSession {
   HugePages lock_{0};  ///< the pool is this test's
 };
 
-TEST_F(EmptyPoolTest, IsWaitedForWithoutABusyLoopUntilThereArePagesAgain) {
+TEST_F(EmptyPoolTest, AFaultIsRetriedAfterDelaysUntilAPageIsFree) {
   start_guest([&](std::span<GuestRegion> regions) { return compare(regions); });
   ASSERT_FALSE(HasFatalFailure());
   serve_until_a_page_is_lacking();
@@ -406,7 +406,7 @@ TEST_F(EmptyPoolTest, IsWaitedForWithoutABusyLoopUntilThereArePagesAgain) {
   session_.reset();
 }
 
-TEST_F(EmptyPoolTest, ThatStaysEmptyKillsTheVmInTheEnd) {
+TEST_F(EmptyPoolTest, TheVmIsKilledAfterTheTimeout) {
   shortage_.timeout_ns = 100'000'000;
   start_guest([&](std::span<GuestRegion> regions) { return compare(regions); });
   ASSERT_FALSE(HasFatalFailure());
@@ -419,7 +419,7 @@ TEST_F(EmptyPoolTest, ThatStaysEmptyKillsTheVmInTheEnd) {
   session_.reset();
 }
 
-TEST_F(EmptyPoolTest, DoesNotPassForAMemoryThatIsAllThere) {
+TEST_F(EmptyPoolTest, AVmIsNotDetachedBeforeItsMissingPagesAreFilled) {
   // A server that leaves its VM fills all of it first. Pages that the host lacks are not there,
   // and must not become zeros.
   Pace pace;
@@ -446,7 +446,7 @@ TEST_F(EmptyPoolTest, DoesNotPassForAMemoryThatIsAllThere) {
   session_.reset();
 }
 
-TEST_F(EmptyPoolTest, APageThatIsThereIsTold) {
+TEST_F(EmptyPoolTest, ThreadsThatShareAPageAreServedByOneFill) {
   // Threads that wait for one page: the first fill is all that they need, whatever the pool has.
   constexpr int kThreads = 6;
   start_guest([&](std::span<GuestRegion> regions) {
@@ -467,7 +467,7 @@ TEST_F(EmptyPoolTest, APageThatIsThereIsTold) {
   session_.reset();
 }
 
-TEST_F(SessionTest, AVmThatHasEndedWhenItIsDetachedIsNotTakenForKilled) {
+TEST_F(SessionTest, AVmThatEndsBeforeItIsDetachedCountsAsEnded) {
   make_snapshot(64 * kPage, 1, 3);
   ASSERT_FALSE(HasFatalFailure());
   start_unserved({64 * kPage}, [](std::span<GuestRegion>) {
@@ -486,7 +486,7 @@ TEST_F(SessionTest, AVmThatHasEndedWhenItIsDetachedIsNotTakenForKilled) {
   session_.reset();
 }
 
-TEST_F(SessionTest, WhatIsZeroIsLeftToTheKernelWhenAVmIsDetached) {
+TEST_F(SessionTest, DetachingLeavesZeroPagesToTheKernel) {
   constexpr std::size_t kPages = 4096;
   memory_.assign(kPages * kPage, std::byte{0});
   for (const std::size_t page : {5U, 900U, 4095U}) memory_[page * kPage] = std::byte{7};
@@ -515,7 +515,7 @@ TEST_F(SessionTest, WhatIsZeroIsLeftToTheKernelWhenAVmIsDetached) {
   session_.reset();
 }
 
-TEST_F(SessionTest, AWrongBlockKillsTheVmInsteadOfReachingIt) {
+TEST_F(SessionTest, ADamagedBlockKillsTheVmInsteadOfReachingIt) {
   make_snapshot(256 * kPage, 1, 11);
   ASSERT_FALSE(HasFatalFailure());
   damage_first_block();
@@ -533,7 +533,7 @@ TEST_F(SessionTest, AWrongBlockKillsTheVmInsteadOfReachingIt) {
   EXPECT_NE(session_->failure().find("does not match its checksum"), std::string::npos);
 }
 
-TEST_F(SessionTest, ThreadsThatWaitedForADeadPredecessorAreServed) {
+TEST_F(SessionTest, ThreadsThatWaitedForADeadServerAreServed) {
   make_snapshot(64 * kPage, 1, 3);
   ASSERT_FALSE(HasFatalFailure());
   start_unserved({64 * kPage}, [&](std::span<GuestRegion> regions) {
@@ -578,7 +578,7 @@ bool gives_memory_back(pid_t process) {
   return false;
 }
 
-TEST_F(SessionTest, ARemoveBehindMoreFaultsThanAreReadAtOnceIsAppliedBeforeAnyIsServed) {
+TEST_F(SessionTest, ARemoveQueuedBehindManyFaultsIsAppliedBeforeTheyAreServed) {
   constexpr std::size_t kFaults = 20;  // more than the slots
   constexpr std::size_t kRemoved = 50;
   make_snapshot(256 * kPage, 1, 3);
@@ -657,7 +657,7 @@ std::vector<bool> present(const GuestRegion& region, std::size_t pages) {
   return bits;
 }
 
-TEST_F(SessionTest, WhatIsAroundAFaultIsFilledWhenNobodyWaits) {
+TEST_F(SessionTest, PagesAroundAFaultAreFilledOnceNoFaultIsPending) {
   constexpr std::size_t kPages = 1200;
   make_snapshot(kPages * kPage, 2, 5);
   ASSERT_FALSE(HasFatalFailure());
@@ -708,7 +708,7 @@ TEST_F(SessionTest, WhatIsAroundAFaultIsFilledWhenNobodyWaits) {
   session_.reset();
 }
 
-TEST_F(SessionTest, WhatIsGivenBackAfterItWasPutOffIsZeros) {
+TEST_F(SessionTest, DeferredPagesThatAreGivenBackReadAsZeros) {
   constexpr std::size_t kPages = 256;
   make_snapshot(kPages * kPage, 1, 8);
   ASSERT_FALSE(HasFatalFailure());
@@ -777,9 +777,43 @@ std::ostream& operator<<(std::ostream& out, const Deferred& deferred) {
   return out << deferred.name;
 }
 
+/// In the guest: gives pages back, touches pages and lets the server fill what is around them. 0 if
+/// each touched page was right, then exactly the expected pages are there, and at last all are
+/// right.
+int use_deferred(std::span<GuestRegion> regions, const std::vector<std::byte>& memory,
+                 const Deferred& deferred, const Pace& pace) {
+  std::vector<std::byte*> page_at;
+  for (const GuestRegion& region : regions) {
+    for (std::size_t i = 0; i < region.size_bytes / kPage; ++i) {
+      page_at.push_back(region.memory + i * kPage);
+    }
+  }
+  for (std::size_t i = deferred.given_back_first; i < deferred.given_back_end; ++i) {
+    ::madvise(page_at[i], kPage, MADV_DONTNEED);
+  }
+  const auto is_right = [&](std::size_t page) {
+    return std::memcmp(page_at[page], &memory[page * kPage], kPage) == 0;
+  };
+  for (const std::size_t page : deferred.touches) {
+    if (!is_right(page)) return 1;
+  }
+  pace.wait();
+  std::vector<bool> there;
+  for (const GuestRegion& region : regions) {
+    const std::vector<bool> pages_there = present(region, region.size_bytes / kPage);
+    there.insert(there.end(), pages_there.begin(), pages_there.end());
+  }
+  if (there != zeros_between(deferred.zeros.size(), deferred.expected_first, deferred.expected_end))
+    return 2;
+  for (std::size_t page = 0; page < page_at.size(); ++page) {
+    if (!is_right(page)) return 3;
+  }
+  return 0;
+}
+
 class DeferredFillTest : public ServedSession, public testing::WithParamInterface<Deferred> {};
 
-TEST_P(DeferredFillTest, IsFilledInPartsToTheEndAndNotBeyond) {
+TEST_P(DeferredFillTest, ADeferredWindowIsFilledInPartsToItsEnd) {
   const Deferred& deferred = GetParam();
   const std::size_t pages = deferred.zeros.size();
   memory_.resize(pages * kPage);
@@ -796,32 +830,7 @@ TEST_P(DeferredFillTest, IsFilledInPartsToTheEndAndNotBeyond) {
   for (const std::size_t count : deferred.region_pages) region_bytes.push_back(count * kPage);
   const Pace pace;
   start_unserved(region_bytes, [&](std::span<GuestRegion> regions) {
-    std::vector<std::byte*> page_at;
-    for (const GuestRegion& region : regions) {
-      for (std::size_t i = 0; i < region.size_bytes / kPage; ++i) {
-        page_at.push_back(region.memory + i * kPage);
-      }
-    }
-    for (std::size_t i = deferred.given_back_first; i < deferred.given_back_end; ++i) {
-      ::madvise(page_at[i], kPage, MADV_DONTNEED);
-    }
-    const auto is_right = [&](std::size_t page) {
-      return std::memcmp(page_at[page], &memory_[page * kPage], kPage) == 0;
-    };
-    for (const std::size_t page : deferred.touches) {
-      if (!is_right(page)) return 1;
-    }
-    pace.wait();
-    std::vector<bool> there;
-    for (const GuestRegion& region : regions) {
-      const std::vector<bool> pages_there = present(region, region.size_bytes / kPage);
-      there.insert(there.end(), pages_there.begin(), pages_there.end());
-    }
-    if (there != zeros_between(pages, deferred.expected_first, deferred.expected_end)) return 2;
-    for (std::size_t page = 0; page < pages; ++page) {
-      if (!is_right(page)) return 3;
-    }
-    return 0;
+    return use_deferred(regions, memory_, deferred, pace);
   });
   ASSERT_FALSE(HasFatalFailure());
   const auto snapshot = store::open_snapshot(snapshot_);
@@ -889,7 +898,7 @@ INSTANTIATE_TEST_SUITE_P(
       return name;
     });
 
-TEST_F(SessionTest, WhatIsGivenBackAfterItWasReadAheadIsZeros) {
+TEST_F(SessionTest, PagesGivenBackAfterTheyWereReadAheadReadAsZeros) {
   constexpr std::size_t kPages = 700;
   constexpr std::size_t kFirst = 100;
   constexpr std::size_t kEnd = 500;
@@ -927,7 +936,7 @@ TEST_F(SessionTest, WhatIsGivenBackAfterItWasReadAheadIsZeros) {
   session_.reset();
 }
 
-TEST_F(SessionTest, AWrongBlockThatIsReadAheadKillsTheVm) {
+TEST_F(SessionTest, ADamagedBlockThatIsReadAheadKillsTheVm) {
   make_snapshot(256 * kPage, 1, 11);
   ASSERT_FALSE(HasFatalFailure());
   damage_first_block();
@@ -944,7 +953,7 @@ TEST_F(SessionTest, AWrongBlockThatIsReadAheadKillsTheVm) {
   EXPECT_EQ(state_->counters().read_retries.get(), 2);
 }
 
-TEST_F(SessionTest, AVmThatEndsWhileItsPortionsAreReadLeavesNothingInUse) {
+TEST_F(SessionTest, PortionsAreReturnedWhenTheirVmEnds) {
   constexpr int kRounds = 40;
   make_snapshot(2000 * kPage, 2, 6);
   ASSERT_FALSE(HasFatalFailure());
@@ -979,7 +988,7 @@ TEST_F(SessionTest, AVmThatEndsWhileItsPortionsAreReadLeavesNothingInUse) {
   for (Portion* portion : portions) reader_->give_back(*portion);
 }
 
-TEST_F(SessionTest, ASuccessorPopulatesWhatWasReadAheadAndNotFilled) {
+TEST_F(SessionTest, ASuccessorPopulatesWhatWasReadButNotFilled) {
   constexpr std::size_t kPages = 1500;
   make_snapshot(kPages * kPage, 3, 9);
   ASSERT_FALSE(HasFatalFailure());
@@ -1019,7 +1028,7 @@ TEST_F(SessionTest, ASuccessorPopulatesWhatWasReadAheadAndNotFilled) {
   session_.reset();
 }
 
-TEST(Handshake, SilentClosingAndLyingPeersAreRefusedInTime) {
+TEST(Handshake, InvalidAndSilentPeersAreRefusedAfterTheTimeout) {
   const auto receive = [](const std::function<void(int)>& peer) {
     std::array<int, 2> ends{};
     EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);

@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <filesystem>
 #include <string>
@@ -12,7 +11,8 @@
 #include "format/working_set.h"
 #include "os/file.h"
 #include "os/process.h"
-#include "served_memory.h"
+#include "scratch_directory.h"
+#include "stand_ins/known_snapshot.h"
 #include "store/open_store.h"
 #include "store/pin.h"
 #include "store/store.h"
@@ -28,9 +28,6 @@ constexpr std::size_t kPages = 64;
 class SnapshotsTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = fs::temp_directory_path().string() + "/lamina-snapshots-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = fs::canonical(name);
     fs::create_directory(store_path());
     // g0, g1 and g2, each the parent of the next.
     ASSERT_TRUE(tests::make_snapshot(store_path(), kPages * kPage, 3, 11));
@@ -38,7 +35,6 @@ class SnapshotsTest : public testing::Test {
     ASSERT_TRUE(store) << store.error().message;
     store_ = std::make_unique<store::Store>(std::move(*store));
   }
-  void TearDown() override { fs::remove_all(root_); }
 
   [[nodiscard]] fs::path store_path() const { return root_ / "store"; }
   [[nodiscard]] std::string path_of(const std::string& name) const {
@@ -84,12 +80,13 @@ class SnapshotsTest : public testing::Test {
   }
 
   static constexpr std::uint64_t kStartTime = 77;
-  fs::path root_;
+  tests::ScratchDirectory scratch_;
+  fs::path root_ = scratch_.path();
   std::vector<std::string> notes_;
   std::unique_ptr<store::Store> store_;
 };
 
-TEST_F(SnapshotsTest, ForksOfOneSnapshotShareItAndTheLastOneClosesIt) {
+TEST_F(SnapshotsTest, ForksShareOneOpenSnapshotAndTheLastClosesIt) {
   Snapshots snapshots(Populate::kNone, false);
   Service first = opened(snapshots, pin(101, "g2"));
   Service second = opened(snapshots, pin(102, "g2"));
@@ -107,7 +104,7 @@ TEST_F(SnapshotsTest, ForksOfOneSnapshotShareItAndTheLastOneClosesIt) {
   EXPECT_EQ(snapshots.open_count(), 0U);
 }
 
-TEST_F(SnapshotsTest, ABaseThatWasExchangedIsNotSharedWithThoseThatWereNot) {
+TEST_F(SnapshotsTest, AVmWithAnExchangedBaseDoesNotShareTheOldOne) {
   Snapshots snapshots(Populate::kNone, false);
   const VmPin moving = pin(101, "g1");
   pin(101, "g2");
@@ -118,7 +115,7 @@ TEST_F(SnapshotsTest, ABaseThatWasExchangedIsNotSharedWithThoseThatWereNot) {
   EXPECT_EQ(snapshots.open_count(), 2U);
 }
 
-TEST_F(SnapshotsTest, AVmGoesOnWithTheStateThatItsPinHasByNow) {
+TEST_F(SnapshotsTest, AVmIsFoundWithTheCurrentBaseOfItsPin) {
   Snapshots snapshots(Populate::kNone, false);
   Service before = opened(snapshots, pin(101, "g1"));
   pager::VmRecord record = record_of(101, before);
@@ -136,12 +133,17 @@ TEST_F(SnapshotsTest, AVmGoesOnWithTheStateThatItsPinHasByNow) {
   EXPECT_FALSE(snapshots.find(strangers, notes_));
 }
 
-TEST_F(SnapshotsTest, ASnapshotThatWasNamedStaysOpenAndMustKeepItsPause) {
+TEST_F(SnapshotsTest, AnOpenedSnapshotStaysOpenAndAnotherPauseIsRefused) {
   Snapshots snapshots(Populate::kNone, false);
   pager::VmRecord record;
   {
-    const auto named = snapshots.open(path_of("g1"), notes_);
+    const auto request = snapshots.request_for_named(path_of("g1"));
+    ASSERT_TRUE(request) << request.error().message;
+    auto files = read_files(*request);
+    ASSERT_TRUE(files) << files.error().message;
+    const auto named = snapshots.add(*request, std::move(*files), notes_);
     ASSERT_TRUE(named) << named.error().message;
+    snapshots.keep_named(*named);
     record = record_of(101, *named);
   }
   EXPECT_EQ(snapshots.open_count(), 1U);
@@ -155,7 +157,7 @@ TEST_F(SnapshotsTest, ASnapshotThatWasNamedStaysOpenAndMustKeepItsPause) {
   EXPECT_EQ(snapshots.open_count(), 1U);
 }
 
-TEST_F(SnapshotsTest, AForkThatWasResumedAfterARecordingReplaysIt) {
+TEST_F(SnapshotsTest, AForkResumedAfterARecordingReplaysIt) {
   Snapshots snapshots(Populate::kWorkingSet, false);
   const Service before = opened(snapshots, pin(101, "g2"));
   EXPECT_EQ(before.plan, nullptr);
@@ -170,7 +172,7 @@ TEST_F(SnapshotsTest, AForkThatWasResumedAfterARecordingReplaysIt) {
   EXPECT_EQ(notes_.size(), 1U);
 }
 
-TEST_F(SnapshotsTest, APinSaysWhatIsPopulatedAndRecorded) {
+TEST_F(SnapshotsTest, APinDecidesWhatIsPopulatedAndRecorded) {
   Snapshots snapshots(Populate::kWorkingSet, false);
   write_working_set("g2");
   VmPin some = pin(101, "g2");

@@ -1,11 +1,14 @@
-"""Runs all benchmarks and curves, prints one table and writes everything down.
+"""Runs all benchmarks and curves, prints their tables and writes everything down.
 
     tools/bench [--quick] [--only NAME] [--dir DIR] [--out DIR] [--build DIR]
 
-Builds in release mode in build-bench/, then runs the benchmarks and the curves of lamina_bench and
-the pauses of tools/bench-lifecycle, each against the plain reference, the floor and the budget
-where there is one (docs/performance.md).
-Takes about an hour on a quiet machine, --quick a quarter of that. Writes to --out: results.json (every sample), tables.md, an SVG per curve.
+Builds in release mode in build-bench/, unless --build names a build. Then runs the benchmarks and
+the curves of lamina_bench and the pauses of tools/bench-lifecycle, each against the plain
+reference, the floor and the budget where there is one (docs/performance.md); with QEMU, also on the
+memory of a real Linux guest. Takes about an hour on a quiet machine, --quick a quarter of that.
+
+Writes to --out: results.json (every sample), tables.md (the tables, with the plots), and an SVG
+for each curve that was measured.
 
 Nothing is asserted: a budget that is not met is said, and so is what else used the machine.
 """
@@ -188,7 +191,8 @@ def as_markdown(session: Session) -> str:
 
 def write(session: Session, out: Path) -> None:
     """results.json, tables.md and the plots."""
-    results = {"machine": session.facts.as_json(), "quick": session.options.quick,
+    results = {"machine": session.facts.as_json(), "machine_is": str(session.facts),
+               "date": time.strftime("%Y-%m-%d"), "quick": session.options.quick,
                "noise": {name: vars(noise) for name, noise in session.noise.items()},
                "warnings": session.warnings(), **session.reports}
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")

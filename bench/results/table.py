@@ -52,8 +52,8 @@ def ratios(over: list[float], under: list[float]) -> Spread:
 def budget_of(budget: dict[str, float | None]) -> str:
     """≤1.3 floor, ≥4 plain, ≤5 ms."""
     parts = []
-    for key, form in (("ours_over_floor", "≤ {:g} floor"), ("plain_over_ours", "plain ≥ {:g}"),
-                      ("ours_ms", "≤ {:g} ms")):
+    for key, form in (("ours_over_floor", "≤ {:.3g} floor"), ("plain_over_ours", "plain ≥ {:g}"),
+                      ("ours_ms", "≤ {:.3g} ms")):
         value = budget.get(key)
         if value is not None:
             parts.append(form.format(value))

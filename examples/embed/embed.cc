@@ -5,6 +5,8 @@
 //
 // With CMake:      cmake -S . -B build && cmake --build build
 // With pkg-config: g++ -std=c++23 embed.cc $(pkg-config --cflags --libs lamina) -o embed
+//
+// sandbox.cc pauses and resumes VMs, merges in the background, and retries.
 #include <lamina/page_server.h>
 #include <lamina/store.h>
 #include <lamina/version.h>
@@ -49,9 +51,10 @@ lamina::Status run(const std::string& full, const std::string& diff, const std::
   if (!merged) return std::unexpected(merged.error());
   std::printf("merged: %u layers, then %u\n", merged->layers_before, merged->layers_after);
 
-  // Firecracker would connect there with a back end of type Uffd.
+  // Firecracker would connect there with a back end of type Uffd. (For VMs that Store::resume()
+  // loads, serve the store: `serving.store`.)
   lamina::ServeOptions serving;
-  serving.endpoints = {{store->path_of("vm-2"), directory + "/vm-2.sock"}};
+  serving.endpoints = {{store->path_of("vm-2"), out + ".sock"}};
   const auto server = lamina::PageServer::start(serving);
   if (!server) return std::unexpected(server.error());
   std::printf("served at %s\n", serving.endpoints[0].socket.c_str());

@@ -7,10 +7,11 @@
 
 namespace lamina {
 
-/// The formats of a snapshot's header file. All are recognised when reading.
+/// The format of a snapshot's header file. A reader recognises the format by itself.
+/// docs/format.md describes all three.
 enum class HeaderFormat : std::uint8_t {
   kNative,  ///< lamina's own: checksums, pause id, digest of the VM state
-  kV1,      ///< version 1: 64 bytes and records of 40, no checksum
+  kV1,      ///< wrenn's version 1: 64 bytes and records of 40 bytes, no checksum
   kV3,      ///< the layout of version 1 with version number 3
 };
 

@@ -7,12 +7,12 @@
 
 namespace lamina {
 
-/// What a VM's memory is on. Firecracker's names: "None", "Transparent", "2M".
+/// The pages of a VM's memory. Firecracker's names are "None", "Transparent" and "2M".
 enum class HugePages : std::uint8_t {
-  kAsBefore,     ///< as it was when it was paused
-  kNone,         ///< the host's usual pages
+  kAsBefore,     ///< as at the pause; for an ingest: as in the parent, else unknown
+  kNone,         ///< pages of the host's usual size
   kTransparent,  ///< the same, and the kernel is asked for transparent huge pages
-  k2MiB,         ///< 2 MiB pages of hugetlbfs: such a VM is resumed by page faults only
+  k2MiB,         ///< 2 MiB pages of hugetlbfs: such a VM can be resumed by page faults only
 };
 
 template <>

@@ -1,12 +1,18 @@
-// The life of a sandbox: pause a VM into a store, resume it from there, and put right what a crash
-// has left half done.
+// Pausing a VM into a store, resuming it from there, and recovering a store after a crash. The VM
+// is a Firecracker process, which is driven over its API socket.
+//
+// A program calls recover() when it starts, and again after a pause that failed or once in a while.
+//
+// The three functions are thread-safe. They may start child processes (a hook, a page server); see
+// lamina/store.h.
 #pragma once
 
 #include <sys/types.h>
-#include <array>
 
+#include <array>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,30 +26,31 @@
 
 namespace lamina {
 
-/// How long Firecracker may take to answer. A process that has died is noticed at once, whatever
-/// these say.
+/// How long a reply of Firecracker is waited for; positive. If the process dies, the wait ends at
+/// once.
 struct VmmTimeouts {
-  std::chrono::milliseconds request{30'000};  ///< pause, resume and questions
-  std::chrono::milliseconds create{900'000};  ///< writing a memory file
-  std::chrono::milliseconds load{120'000};
+  std::chrono::milliseconds request{30'000};  ///< pause, resume and queries
+  std::chrono::milliseconds create{900'000};  ///< creating a snapshot: it writes a memory file
+  std::chrono::milliseconds load{120'000};    ///< loading a snapshot
 };
 
-/// A Firecracker to talk to.
+/// A Firecracker process.
 struct VmmAddress {
-  std::string api_socket{};  ///< as this process reaches it
-  /// The directory that is the VM's root (the jailer's chroot), as this process sees it; empty when
-  /// it sees the same files. Every path that is given to Firecracker is then one below it.
+  std::string api_socket{};  ///< path, as this process sees it
+  /// The root directory of Firecracker's process (the jailer's chroot), as this process sees it.
+  /// All paths that Firecracker is given are then below it. Empty: both see the same files.
   std::string jail{};
   VmmTimeouts timeouts{};
 };
 
+/// The state of the VM after its pause.
 enum class AfterPause : std::uint8_t {
-  /// The VM's process is killed when the snapshot is on the disk. Its end is waited for as long as
-  /// for a short answer; one that is still there then, because a tracer holds it, is a note of the
-  /// report.
+  /// Kills the VM's process (SIGKILL) when the snapshot is on the disk, and waits for its end for
+  /// VmmTimeouts::request. If it is still there then (a tracer holds it), a note says so. If it is
+  /// the caller's child, the caller reaps it.
   kStop,
-  kResume,  ///< a checkpoint: the VM runs on, frozen only for Firecracker's own create and the hook
-  kStay,    ///< stays paused
+  kResume,  ///< the VM runs on: it was frozen while Firecracker wrote, and for the hook
+  kStay,    ///< the VM stays paused
 };
 
 template <>
@@ -53,38 +60,59 @@ inline constexpr std::array kWords<AfterPause> = {Word<AfterPause>{"stop", After
 
 struct PauseOptions {
   VmmAddress vmm{};
-  std::string store{};
-  std::string name{};
+  std::string store{};  ///< path of its directory
+  std::string name{};   ///< of the new snapshot in the store, without a slash
   AfterPause after = AfterPause::kStop;
-  /// Run by the shell while the VM is frozen, after its memory was written. Must end with 0.
+  /// A command that /bin/sh runs while the VM is frozen, after its memory was written. If it exits
+  /// with another code than 0, the state is kept as NAME@PAUSE-ID and the pause fails. It runs in
+  /// the working directory and environment of this process, with LAMINA_STORE, LAMINA_NAME,
+  /// LAMINA_PAUSE_ID and LAMINA_API_SOCKET besides, in a process group of its own, with default
+  /// signal actions; its output goes to standard error. Empty: none.
   std::string frozen_hook{};
-  std::chrono::milliseconds hook_timeout{60'000};  ///< then it is killed, and has failed
-  /// Files that belong to the state: cloned (or copied) into the snapshot while the VM is frozen,
-  /// after the hook.
+  /// Positive. Then the hook's process group is killed, and the hook has failed.
+  std::chrono::milliseconds hook_timeout{60'000};
+  /// Called while the VM is frozen, after the hook, from the thread that called pause(). An error
+  /// (or an exception) has the same consequences as a hook that failed; the pause fails with
+  /// kFailed and its message. The VM stays frozen until it returns. It must not call pause(),
+  /// resume() or recover() for this VM. May be empty.
+  std::function<Status()> while_frozen{};
+  /// Paths of files that belong to the state, such as a disk. They are cloned, else copied, into
+  /// the snapshot's directory while the VM is frozen, after the hook, under their last component:
+  /// those must differ from each other and from lamina's own names (snapfile, …). resume() does not
+  /// use them: the caller copies them from there (Store::path_of()). One that cannot be copied has
+  /// the consequences of a hook that failed.
   std::vector<std::string> attachments{};
-  bool full = false;             ///< a full memory file, also where a diff would do
-  bool replace = false;          ///< also replace a snapshot that this VM does not descend from
-  Progress* progress = nullptr;  ///< may be null; asked until Firecracker has been asked
-  /// As in ResumeOptions: a VM that is served by page faults needs its page server for a pause,
-  /// too.
+  bool full = false;  ///< a full memory file, also where a diff is possible
+  /// Replaces a snapshot of that name that this VM does not descend from. (One that it descends
+  /// from directly, its last pause or what it was resumed from, is always replaced.)
+  bool replace = false;
+  /// Of the new state: a fresh Uuid::random(), never used before. With it the caller can find out
+  /// what became of a pause that failed, or that it did not survive. Absent: a random one.
+  std::optional<Uuid> pause_id{};
+  /// May be null. Only asked whether to stop; it can interrupt the pause until Firecracker is asked
+  /// to write the memory.
+  Progress* progress = nullptr;
+  /// As in ResumeOptions: the pause of a VM that is served by page faults needs its page server.
   std::vector<std::string> page_server_command{};
 };
 
-/// Milliseconds.
+/// Durations in milliseconds.
 struct PausePhases {
-  double prepare = 0;   ///< before the VM is frozen: probing, reserving space, journal
-  double pause = 0;     ///< Firecracker's pause
-  double create = 0;    ///< Firecracker writes
-  double journal = 0;   ///< its answer is put on the disk
-  double hook = 0;      ///< hook and attachments
-  double resume = 0;    ///< Firecracker's resume
-  double frozen = 0;    ///< from asking for the pause to the answer to the resume; 0 without one
-  double complete = 0;  ///< scan, checksums, trailer, header, syncs
-  double publish = 0;
+  double prepare_ms = 0;  ///< before the VM is frozen: probing, reserving space, journal
+  double pause_ms = 0;    ///< Firecracker's pause
+  double create_ms = 0;   ///< Firecracker writes the memory
+  double journal_ms = 0;  ///< its reply is recorded on the disk
+  double hook_ms = 0;     ///< hook, `while_frozen` and attachments
+  double resume_ms = 0;   ///< Firecracker's resume
+  double frozen_ms = 0;   ///< from the pause request to the reply to the resume; 0 without a resume
+  double complete_ms = 0;  ///< scan, checksums, trailer, header, syncs
+  double publish_ms = 0;   ///< the renames, and their syncs
 };
 
 struct PauseReport {
-  std::string snapshot;  ///< path
+  /// Path. Its name is NAME@PAUSE-ID, with a note, if the name was taken by another snapshot after
+  /// the pause had begun.
+  std::string snapshot;
   Uuid pause_id;
   std::optional<Uuid> parent_pause_id;
   bool is_diff = false;
@@ -92,26 +120,44 @@ struct PauseReport {
   std::uint64_t generation = 0;
   std::uint64_t memory_bytes = 0;
   std::uint64_t stored_bytes = 0;     ///< of guest memory in the new layer
-  std::uint64_t unchanged_bytes = 0;  ///< in the memory file, but as in the base
+  std::uint64_t unchanged_bytes = 0;  ///< in the memory file, but equal to the base's
   PausePhases phases;
-  std::vector<std::string> notes;
+  std::vector<std::string> notes;  ///< one line each
 };
 
-/// Pauses a VM into `store`/`name`: a diff to what it was resumed from (or last paused to) where
-/// that is on record and can be trusted, else a full memory file; the report says why.
+/// Pauses a VM into `store`/`name`. Firecracker writes a diff against the state that the VM was
+/// resumed from or last paused to, if that state is on record and can be trusted; else a full
+/// memory file. The report says which, and why.
 ///
-/// On failure before Firecracker has acknowledged the memory file, the VM runs again if it did
-/// before, no snapshot has changed, and (when Firecracker had been asked) its next memory file will
-/// be a full one. (A VM that cannot be told to run is told again by recover() or by its next pause,
-/// and the message says so.) After it nothing is lost: what could not be completed stays queued in
-/// the store and is ended by recover() or by the VM's next pause, which waits for it. kBusy when
-/// another operation on this VM is under way; kNoSpace when what the pause needs is not there.
+/// If it fails before Firecracker has acknowledged the memory file: no snapshot has changed, the VM
+/// runs again if it ran before, and its next memory file is a full one if Firecracker had been
+/// asked to write. (If the VM cannot be resumed, the message says so; recover() and the VM's next
+/// pause try again.)
+///
+/// If it fails after that, the state is not lost: it is stored as NAME@PAUSE-ID (the hook,
+/// `while_frozen` or an attachment failed) or under its name (the VM could not be resumed or
+/// killed), or it stays queued in the store, and recover() or the VM's next pause completes it. The
+/// VM is not killed; it runs on with AfterPause::kResume, else it stays paused. A state that is
+/// stored as NAME@PAUSE-ID is what the VM descends from now: its next pause into NAME needs
+/// `replace`.
+///
+/// To tell these apart, look up PauseOptions::pause_id in list_store(). If it is in `pending`, call
+/// recover() and look again. Then, in `snapshots`: the state is stored; in `pending`: it is queued;
+/// in neither: nothing was acknowledged, unless somebody has removed the snapshot since.
+///
+/// kUsage: options that contradict each other, or not a name for a snapshot; kNotFound: the store,
+/// the socket or an attachment; kExists: the name belongs to a snapshot that this VM does not
+/// descend from, and `replace` is not set, or `pause_id` is not new; kUnsupported: Firecracker is
+/// too old; kBusy: another operation on this VM is running, also from another store; kNoSpace:
+/// there is not enough space, which is checked before the VM is frozen; kInterrupted; else kFailed.
+/// A failure after the acknowledgement can have the same kinds.
 Result<PauseReport> pause(const PauseOptions& options);
 
+/// How a resumed VM gets its memory.
 enum class ResumeMode : std::uint8_t {
-  kAuto,        ///< whichever is faster here
-  kPageFaults,  ///< by the store's page server
-  kFile,        ///< Firecracker maps a materialized file, shared by all VMs of this pause
+  kAuto,        ///< the faster one here
+  kPageFaults,  ///< the store's page server fills pages when they are touched (userfaultfd)
+  kFile,        ///< Firecracker maps a materialized file, which all VMs of this pause share
 };
 
 template <>
@@ -119,87 +165,112 @@ inline constexpr std::array kWords<ResumeMode> = {Word<ResumeMode>{"auto", Resum
                                                   Word<ResumeMode>{"uffd", ResumeMode::kPageFaults},
                                                   Word<ResumeMode>{"file", ResumeMode::kFile}};
 
+/// Another host device for a network interface of the VM.
 struct NetworkOverride {
-  std::string interface_id;
-  std::string host_device;
+  std::string interface_id{};  ///< as in the VM's configuration: "eth0"
+  std::string host_device{};   ///< name of a tap device
 };
 
 struct ResumeOptions {
-  VmmAddress vmm{};
-  std::string store{};
-  std::string name{};
+  VmmAddress vmm{};     ///< a Firecracker that was just started and has no VM
+  std::string store{};  ///< path of its directory
+  std::string name{};   ///< of the snapshot in the store, without a slash
   ResumeMode mode = ResumeMode::kAuto;
-  Populate populate = Populate::kWorkingSet;
-  bool record = false;  ///< the working set
-  std::vector<NetworkOverride> network_overrides{};
-  std::string vsock_override{};  ///< empty: none
-  /// Firecracker 1.16: the guest's clock is moved on by the time that has passed since the pause.
+  Populate populate = Populate::kWorkingSet;  ///< used with kPageFaults
+  /// Records the working set for later resumes; used with kPageFaults. Such a resume is slower.
+  bool record = false;
+  std::vector<NetworkOverride> network_overrides{};  ///< needs Firecracker 1.12
+  std::string vsock_override{};  ///< path of another socket; needs Firecracker 1.16. Empty: none
+  /// Moves the guest's clock on by the time since the pause. Needs Firecracker 1.16.
   bool clock_realtime = false;
-  HugePages huge_pages = HugePages::kAsBefore;  ///< others need Firecracker 1.17
-  bool stay_paused = false;                     ///< load only
-  /// Starts the store's page server when none runs: program and arguments, to which nothing is
-  /// added. Empty: there must be one.
+  HugePages huge_pages = HugePages::kAsBefore;  ///< another value needs Firecracker 1.17
+  bool stay_paused = false;                     ///< loads the snapshot, and leaves the VM paused
+  /// Program (searched in $PATH) and arguments that start the store's page server if none runs:
+  /// {"lamina", "serve", "--store", STORE}. The started process is detached, survives this one, and
+  /// logs to STORE/.vms/page-server.log. Empty: a page server must be running (serve(), `lamina
+  /// serve`, or a PageServer of this or another process), else a resume by page faults fails with
+  /// kFailed.
   std::vector<std::string> page_server_command{};
-  Progress* progress = nullptr;  ///< may be null
+  /// May be null. Told of a file that is materialized; can interrupt until Firecracker is asked to
+  /// load.
+  Progress* progress = nullptr;
 };
 
 struct ResumeReport {
-  std::string snapshot;
+  std::string snapshot;  ///< path
   Uuid pause_id;
-  pid_t pid = -1;
+  pid_t pid = -1;                             ///< of Firecracker
   ResumeMode mode = ResumeMode::kPageFaults;  ///< kPageFaults or kFile
   std::string reason;                         ///< why this mode
   bool started_page_server = false;
-  double pin_ms = 0;
+  double pin_ms = 0;      ///< making the pin
   double prepare_ms = 0;  ///< materializing, or starting the page server
-  double load_ms = 0;
-  double resume_ms = 0;
-  std::vector<std::string> notes;  ///< also what differs here from where the state was made
-};
-
-/// Loads a snapshot into a Firecracker that was just started, and resumes it. What the VM is
-/// resumed from is pinned first: the snapshot may be replaced, merged or deleted while it runs. Any
-/// number of VMs may be resumed from one snapshot. What the version of Firecracker cannot do is
-/// refused before anything is started or loaded. On failure nothing is left of it; Firecracker
-/// ends by itself when a load fails. (When it neither ends nor answers, it may have the VM: then
-/// the pin stays until recover() finds that it has ended.)
-Result<ResumeReport> resume(const ResumeOptions& options);
-
-struct RecoverOptions {
-  std::string store{};
-  VmmTimeouts timeouts{};
-  /// As in ResumeOptions: VMs that are served by page faults need one.
-  std::vector<std::string> page_server_command{};
-  /// Only says what would be done about pauses, pins and maps. (What ingests and merges have left
-  /// is cleaned up all the same.)
-  bool dry_run = false;
-  /// Queued pauses to give up, whatever they have: their states are lost. kNotFound, before
-  /// anything is done, for one that is not queued.
-  std::vector<Uuid> give_up{};
-  /// Makes this store's what a copy of another store has brought along, or another host has left:
-  /// completes pauses whose files are all here, discards others that were not acknowledged, removes
-  /// pins, puts memory files of unfinished ingests into the store's directory. Processes, sockets,
-  /// jails and paths outside the store are not touched. Only right when the other store is gone, or
-  /// is another one that does not need these files.
-  bool adopt_store = false;
-};
-
-struct RecoverReport {
-  std::uint64_t completed = 0;      ///< acknowledged pauses that are snapshots now
-  std::uint64_t discarded = 0;      ///< pauses that Firecracker had not acknowledged
-  std::uint64_t queued = 0;         ///< that could not be completed; notes say why
-  std::uint64_t released_pins = 0;  ///< of VMs that have ended
-  std::uint64_t removed_maps = 0;
-  std::uint64_t resumed_vms = 0;  ///< that a pause which did not end had left frozen
-  /// Pins and pauses that came with a copy of another store, or are another host's, and are left
-  /// alone (list_store() says why each is).
-  std::uint64_t foreign = 0;
-  std::uint64_t adopted = 0;  ///< of those, now this store's
+  double load_ms = 0;     ///< Firecracker's load
+  double resume_ms = 0;   ///< Firecracker's resume
+  /// One line each; also what differs between this host and the one that made the state.
   std::vector<std::string> notes;
 };
 
-/// Puts right what processes that were killed, or a power failure, left half done in a store. May
-/// be called at any time, also while others work on the store, and killed at any moment.
+/// Loads a snapshot into a Firecracker that was just started, and resumes the VM. A pin links the
+/// snapshot's files first, so the snapshot may be replaced, merged or removed while the VM runs.
+/// Any number of VMs may be resumed from one snapshot. What this version of Firecracker does not
+/// support is refused before anything is started or loaded.
+///
+/// On failure the pin is removed. Firecracker exits by itself if a load fails. (If it neither exits
+/// nor replies, it may have the VM: the pin then stays until recover() finds that the process has
+/// ended.)
+///
+/// kUsage: not a name for a snapshot; kUnsupported: this Firecracker or this VM does not support
+/// the options; kNotFound: the snapshot or the socket; kCorrupt: the header, the VM state, or a
+/// block of a materialized file; kBusy: another operation on this process is running; kNoSpace;
+/// kInterrupted; kFailed: Firecracker has a VM already, the snapshot has no VM state, no page
+/// server can be had, or any other failure.
+Result<ResumeReport> resume(const ResumeOptions& options);
+
+struct RecoverOptions {
+  std::string store{};  ///< path of its directory
+  VmmTimeouts timeouts{};
+  /// As in ResumeOptions: running VMs that are served by page faults need a page server.
+  std::vector<std::string> page_server_command{};
+  /// Only reports what would be done about pauses, pins and materialized files. (The remains of
+  /// killed ingests and merges are cleaned up all the same.)
+  bool dry_run = false;
+  /// Pause ids of queued pauses to discard, whatever files they have: their states are lost. If one
+  /// of them is not queued, the call fails with kNotFound before it does anything.
+  std::vector<Uuid> give_up{};
+  /// Makes records (pins, queued pauses) this store's own that came with a copy of another store,
+  /// or that another host has left. Completes pauses whose files are all in this store, discards
+  /// unacknowledged ones, removes pins, and moves memory files of unfinished ingests to STORE/.
+  /// Does not touch processes, sockets, jails or paths outside the store. Only right if the other
+  /// store is gone or does not need these files.
+  bool adopt_store = false;
+  /// May be null. Told of pauses that are completed, and asked to stop between pauses and between
+  /// VMs; what is not ended by then stays as it was, and the call fails with kInterrupted. Called
+  /// from several threads, one at a time.
+  Progress* progress = nullptr;
+};
+
+struct RecoverReport {
+  std::uint64_t completed = 0;      ///< acknowledged pauses that became snapshots
+  std::uint64_t discarded = 0;      ///< pauses that Firecracker had not acknowledged
+  std::uint64_t queued = 0;         ///< pauses that could not be completed; notes say why
+  std::uint64_t released_pins = 0;  ///< pins of VMs that have ended, removed
+  std::uint64_t removed_maps = 0;   ///< materialized files that no VM mapped
+  std::uint64_t resumed_vms = 0;    ///< VMs that an unfinished pause had left frozen
+  /// Pins and pauses of another store (this one is a copy) or of another host, which were not
+  /// touched. list_store() says why each is foreign.
+  std::uint64_t foreign = 0;
+  std::uint64_t adopted = 0;       ///< foreign records that adopt_store made this store's
+  std::vector<std::string> notes;  ///< one line each
+};
+
+/// Finishes or removes everything in a store that killed processes or a power failure have left
+/// unfinished. May be called at any time, also while other threads and processes use the store, and
+/// may be killed at any moment. What cannot be finished stays as it is and is counted in the report
+/// (`queued`); that is not an error. What another operation works on is left to it.
+///
+/// What was done before a failure stays done. kNotFound: the store, or a pause of `give_up`;
+/// kInterrupted; else kFailed.
 Result<RecoverReport> recover(const RecoverOptions& options);
 
 }  // namespace lamina

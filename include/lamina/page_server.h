@@ -1,4 +1,4 @@
-// The page server inside a program of yours, without processes of its own.
+// The page server as threads of the calling process.
 #pragma once
 
 #include <memory>
@@ -9,34 +9,44 @@
 
 namespace lamina {
 
-/// Serves the VMs that connect, from threads of this process. The VMs depend on the process: when
-/// it ends or crashes they wait until it (or `lamina serve`) starts again with the same state
-/// directory and takes them over, which needs the rights of ptrace over them. A program that cannot
-/// promise to come back starts `lamina serve` instead, or calls serve().
+/// Serves the VMs that connect, from threads of this process. The VMs depend on the process: if it
+/// ends or crashes, they stop at their next page fault until a page server (this one, or `lamina
+/// serve`) starts with the same state directory and takes them over. Taking over needs ptrace
+/// rights over the VMs' processes. A program that may not come back should start `lamina serve`
+/// instead, or call serve().
 ///
-/// A child that the program forks and that does not exec holds the VMs' locks with it: as long as
-/// it lives, they are not taken over from a program that has died.
+/// A forked child that does not exec shares the VMs' locks: while it lives, the VMs of a dead
+/// parent are not taken over.
+///
+/// start(), detach() and the destructor belong to one thread; metrics() is thread-safe. The threads
+/// of the server block signals (lamina/store.h), and it does not notify a service manager.
 class PageServer {
  public:
-  /// Opens the snapshots, listens, takes over the VMs that an earlier server left (those that it
-  /// cannot serve are killed), and starts the threads. Of `options`, `once`, `metrics_socket` (but
-  /// for that of a store, which is always there) and `restart_command` have no meaning here; `log`
-  /// is called from a thread of the server.
+  /// Opens the snapshots, listens on the sockets, takes over the VMs that an earlier server has
+  /// left (VMs that it cannot serve are killed), and starts the threads. VMs can connect when it
+  /// returns.
+  ///
+  /// Ignores `once` and `restart_command` of `options`. `log` is called from this thread until
+  /// start() returns, then from a thread of the server, never from two at once. It must not use the
+  /// PageServer.
+  ///
+  /// On failure there are neither threads nor sockets; the errors are those of serve().
   static Result<std::unique_ptr<PageServer>> start(const ServeOptions& options);
 
   PageServer(const PageServer&) = delete;
   PageServer& operator=(const PageServer&) = delete;
   PageServer(PageServer&&) = delete;
   PageServer& operator=(PageServer&&) = delete;
-  /// Stops at once. VMs that are still served wait for the next start: detach() first, if there may
-  /// be none.
+  /// Stops at once. VMs that are still served stop at their next page fault until another server
+  /// takes them over; to avoid that, call detach() first.
   ~PageServer();
 
-  /// Accepts nobody any more, fills the memory of every VM, so that it needs nobody, and returns
-  /// when no VM is served.
+  /// Stops accepting VMs, fills all memory of the VMs that are served, so that they need no page
+  /// server any more, and returns when that is done. It takes as long as reading their memory, and
+  /// cannot be interrupted. Afterwards only metrics() and the destructor are of use.
   void detach();
 
-  /// The metrics in Prometheus' text format. Thread-safe.
+  /// The metrics in Prometheus' text format (docs/page-faults.md). Thread-safe.
   [[nodiscard]] std::string metrics() const;
 
  private:

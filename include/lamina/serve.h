@@ -1,4 +1,6 @@
-// Serving guest memory by page faults: the page server that Firecracker connects to.
+// The page server: a process that fills a VM's memory when the VM touches it (userfaultfd).
+// Firecracker connects to its socket when it loads a snapshot with a memory back end of type Uffd.
+// docs/page-faults.md describes it.
 #pragma once
 
 #include <array>
@@ -13,11 +15,11 @@
 
 namespace lamina {
 
-/// What is filled without a fault asking for it.
+/// Which memory is filled without a fault.
 enum class Populate : std::uint8_t {
   kNone,
   kWorkingSet,  ///< the blocks that a recorded resume touched first, in that order
-  kAll,         ///< those, then all of the rest
+  kAll,         ///< the working set, then all other blocks
 };
 
 template <>
@@ -25,93 +27,105 @@ inline constexpr std::array kWords<Populate> = {
     Word<Populate>{"none", Populate::kNone}, Word<Populate>{"working-set", Populate::kWorkingSet},
     Word<Populate>{"all", Populate::kAll}};
 
-/// A snapshot and the socket at which its VMs connect.
+/// A snapshot and the socket that its VMs connect to.
 struct ServeEndpoint {
-  std::string snapshot;
-  std::string socket;
+  std::string snapshot{};  ///< path: STORE/NAME
+  /// Path of the Unix socket to make. A socket that is there already is replaced if no process
+  /// listens on it. It is removed when the server stops. (Firecracker connects to paths of at most
+  /// 107 bytes.)
+  std::string socket{};
 };
 
 struct ServeOptions {
-  /// Either these,
+  /// Snapshots, each with a socket of its own, for VMs that something else than resume() loads.
+  /// Give either these or `store`.
   std::vector<ServeEndpoint> endpoints{};
-  /// or the directory of a store: then all its VMs connect to one socket, and each is served what
-  /// it was resumed from, which its pin (<store>/.vms/<pid>-<start time>) keeps. A process without
-  /// a pin, or of another user than its pin names, is refused.
-  /// Its sockets have fixed places: page_server_socket() and page_server_metrics_socket().
+  /// The path of a store. All its VMs connect to one socket, page_server_socket(), and each is
+  /// served the snapshot that it was resumed from, whose files its pin
+  /// (<store>/.vms/<pid>-<start time>) links. A process without a pin, or of another user than its
+  /// pin names, is refused. The metrics socket is page_server_metrics_socket(). Empty: none.
   std::string store{};
-  /// Of VMs whose pins do not say it; so is `record`.
+  /// For VMs whose pins do not set it; resume() sets it for each VM. The same holds for `record`.
   Populate populate = Populate::kNone;
-  /// Notes what each VM touches first after its resume and stores it in the snapshot that it was
-  /// resumed from, for Populate::kWorkingSet.
+  /// Records which blocks each VM touches first after its resume, and stores the list in the
+  /// snapshot that it was resumed from, for Populate::kWorkingSet.
   bool record = false;
-  /// Ends when the first VM has ended.
-  bool once = false;
-  std::uint32_t threads = 0;  ///< that serve; 0: as many as there are processors, at most 4
-  /// Nothing: 0600, and 0666 for a store, whose socket stands in a private directory: only who is
-  /// given a link to it can connect, and only who has a pin is served.
+  bool once = false;          ///< returns when the first VM has ended
+  std::uint32_t threads = 0;  ///< serving threads; 0: one for each processor, at most 4
+  /// Permissions of the sockets. Absent: 0600; for a store 0666, because its socket is in a private
+  /// directory: only a process that is given a link to it can connect, and only one with a pin is
+  /// served.
   std::optional<std::uint32_t> socket_mode{};
-  std::string socket_group{};  ///< empty: the group of the process
-  /// Who may connect, besides root and the own user. Has no meaning for a store.
+  std::string socket_group{};  ///< name of a group; empty: that of the process
+  /// User ids that may connect, besides root and the process' own. Not with `store`.
   std::vector<std::uint32_t> allowed_users{};
-  /// Where the state of running VMs is kept: private, on tmpfs. Empty: a place is chosen. Servers
-  /// of snapshots that share one take over each other's VMs when all processes of one are gone; a
-  /// store has a place of its own in it.
-  std::string state_directory{};
-  std::string metrics_socket{};  ///< empty: none. Has no meaning for a store.
-  /// The program and arguments that SIGHUP puts in this process' place. Empty: none.
+  /// A directory for the state of running VMs, on tmpfs, to which no other user may write. Empty:
+  /// /run/lamina for root, else $XDG_RUNTIME_DIR/lamina, else /dev/shm/lamina-UID. Servers of
+  /// `endpoints` with the same directory take over each other's VMs if all processes of one have
+  /// died. Each store has a subdirectory of its own.
+  std::string state_dir{};
+  std::string metrics_socket{};  ///< path of a socket for metrics; empty: none. Not with `store`
+  /// Program and arguments of the program that replaces this one on SIGHUP. Empty: none.
   std::vector<std::string> restart_command{};
-  /// Told each thing worth a line, from the calling thread. May be empty.
-  std::function<void(const std::string&)> log;
+  /// Called with each line of log, without a line break, from the calling thread. Lines that repeat
+  /// are counted. Should return at once. May be empty.
+  std::function<void(const std::string&)> log{};
 };
 
-/// Serves until every VM has ended and a signal asked to stop (or `once` is over). The calling
-/// process supervises: a child serves, and is succeeded at once when it is killed or crashes; no VM
-/// notices more than a delay. VMs that an earlier process left are taken over first; those that
-/// cannot be are killed.
+/// Runs a page server in this process until a signal stops it, or `once` is over. The calling
+/// process supervises a child, which serves. If the child crashes or is killed, another takes its
+/// place at once, and the VMs notice a delay only. VMs that an earlier page server has left are
+/// taken over first; VMs that cannot be taken over are killed.
 ///
-/// Signals: SIGTERM and SIGINT stop: all memory of the VMs that run is filled, so that they need
-/// nobody, then it ends; a second one ends it at once, and the VMs wait for the next start. SIGHUP
-/// opens standard error anew when it is a file, and puts `restart_command` in this process' place
-/// when a child has shown that it could serve what is served.
+/// Signals. SIGTERM and SIGINT: stop accepting, fill all memory of the running VMs, so that they
+/// need no page server any more, and return; the second one returns at once, and the VMs wait for
+/// the next start. SIGHUP: reopen standard error if it is a file, and replace this process with
+/// `restart_command` after a child of it has shown that it can serve all VMs.
 ///
-/// When the process is killed the serving process goes on in its place, until nobody needs it; it
-/// ends by _exit(2).
+/// If the supervising process is killed, the serving child takes its place, until no VM needs it,
+/// and ends by _exit(2).
 ///
-/// A service manager that the environment names (sd_notify(3)) is told when VMs can connect, and
-/// when it stops; its watchdog is fed.
+/// If $NOTIFY_SOCKET names a service manager (sd_notify(3)), it is told when VMs can connect and
+/// when the server stops; its watchdog is fed.
 ///
-/// Forks: call it from a process with one thread. Changes the signal mask of the process, and takes
-/// $NOTIFY_SOCKET and $WATCHDOG_USEC out of its environment.
+/// Call it from a process with a single thread: it forks. It changes the process' signal mask, and
+/// removes $NOTIFY_SOCKET and $WATCHDOG_USEC from the environment.
 ///
-/// kBusy when the store has a page server already.
+/// kUsage: the options contradict each other; kBusy: the store has a page server already, or a
+/// process listens on a socket (as long as that one lives); kExists: there is a file that is not a
+/// socket at its path; kNotFound: a snapshot, or the directory of a socket; kCorrupt: a snapshot;
+/// kUnsupported: the state directory is not on tmpfs; else kFailed.
 Status serve(const ServeOptions& options);
 
-/// Where the VMs of a store connect: <store>/.vms/page-server.sock.
+/// Path of the socket that the VMs of a store connect to: <store>/.vms/page-server.sock.
 std::string page_server_socket(const std::string& store);
 
-/// Where the page server of a store answers with its metrics: <store>/.vms/page-server.metrics.
+/// Path of the socket where the page server of a store answers with its metrics:
+/// <store>/.vms/page-server.metrics.
 std::string page_server_metrics_socket(const std::string& store);
 
-/// Where laminad answers (docs/api.md) while it keeps the store: <store>/.vms/laminad.sock, a
-/// symbolic link to the socket that it listens at. One that a killed daemon has left leads to a
-/// socket where nobody listens, or in time to somebody else's: look who answers (SO_PEERCRED), and
-/// name the store in each request (`store`), which a daemon of another store refuses with 421.
+/// Path where laminad answers requests (docs/api.md) about a store: <store>/.vms/laminad.sock, a
+/// symbolic link to the socket that it listens on. The link of a killed daemon stays behind and may
+/// lead to another process' socket: check the peer's user (SO_PEERCRED), and send the store's path
+/// in each request (field `store`), which a daemon of another store refuses with status 421.
 std::string daemon_socket(const std::string& store);
 
-/// Who serves the VMs of a store.
+/// State of the page server of a store.
 enum class StoreServer : std::uint8_t {
   kNone,
-  kSilent,  ///< it is starting, or was killed and is not quite gone: ask again
-  kBusy,    ///< it listens, and has not answered within ten seconds
-  kServes,  ///< it, or who takes its place just now, accepts VMs
+  kSilent,  ///< starting, or killed and not quite gone: ask again
+  kBusy,    ///< it listens, and has not replied within ten seconds
+  kServes,  ///< it, or its successor, accepts VMs
 };
 
-/// Asks the store's page server whether it is there, at a socket that is for nothing else; waits
-/// for its answer, at most ten seconds.
-/// kNone also when nothing can be known about it. Thread-safe.
+/// Asks the store's page server, over its control socket, whether it serves; waits at most ten
+/// seconds for the reply. kNone also if the state cannot be found out. Thread-safe.
 StoreServer find_store_server(const std::string& store);
 
-/// The metrics (Prometheus text format) of a running page server, from its metrics socket.
+/// Reads the metrics (Prometheus' text format) of a running page server from its metrics socket:
+/// ServeOptions::metrics_socket, or page_server_metrics_socket(). kNotFound: there is no such
+/// socket, or no process listens on it; kBusy: no reply within some seconds; else kFailed.
+/// Thread-safe.
 Result<std::string> read_serve_metrics(const std::string& metrics_socket);
 
 }  // namespace lamina

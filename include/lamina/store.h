@@ -1,12 +1,60 @@
-// A store that is opened once and used for many operations.
+// A store: a directory of snapshots, opened once and used for many operations.
 //
 //   auto store = lamina::Store::open("/var/lib/sandboxes");
 //   if (!store) return fail(store.error().message);
 //   auto report = store->ingest({.memory_file = "/run/vm/mem", .snapshot = "web-1"});
 //
-// The options are those of the functions of the same names (lamina/ingest.h, …), with one
-// difference: a snapshot without a slash is a name in this store. With a slash it is a path, as
-// there. The field `store` of the lifecycle's options is filled in.
+// The methods take the options, and return the reports and errors, of the functions of the same
+// names (lamina/ingest.h, …; remove(): remove_snapshots(); fork(), pack(), unpack():
+// fork_snapshot() and so on; read(): SnapshotReader::open(); list(): list_store()). There are two
+// differences. A snapshot without a slash is a name in this store, and kUsage if it cannot be one;
+// with a slash it is a path. The
+// field `store` of the options of pause(), resume() and recover() is set by the method.
+//
+// Terms. A snapshot is a directory STORE/NAME: a header, layers, and optionally a VM state. NAME
+// has 1 to 200 letters, digits and characters of "._-+@=:,", and begins with a letter or digit. A
+// layer is a file with the blocks (4096 bytes each) of one pause; snapshots share layers by hard
+// links. A build id names a layer, a pause id names a guest state: forks and merges of a snapshot
+// keep its pause id. docs/design.md and docs/lifecycle.md have the rest.
+//
+// Options are structs; name the fields that differ from their defaults. Not given is: an empty
+// std::optional, a null pointer, an empty function, list or buffer, and an empty string where the
+// comment says so. An empty string in a std::optional is given, and is an error.
+//
+// Rules for all operations:
+// - Paths are those of the calling process; relative ones count from its working directory at each
+//   call. Programs that change it need absolute paths, also for Store::open().
+// - An operation that writes needs a store that belongs to the process' effective user and that no
+//   other user may write to (unless it has the sticky bit). It creates lamina's own directories
+//   (.tmp, .pending, .vms, .lock, …) in it, and cleans up what killed processes have left. It locks
+//   the name of the snapshot that it writes. ingest(), merge(), fork(), remove() and repair() fail
+//   with kBusy if another writer has that lock; a pause waits for it, and a compaction tries again.
+// - Files and directories belong to the effective user and only that user can use them (0600,
+//   0700), whatever the umask. (What a VM in a jail needs is given to the VM's user.)
+// - An operation returns when its result is on the disk.
+// - `notes` of a report are for a person. Programs should not depend on their text. Options are
+//   named as in Error::remedy.
+// - Calls block. Long ones take a Progress, which can interrupt them.
+// - Every function is thread-safe unless its comment says otherwise. An object of options or of a
+//   report is the caller's, and may be used by one thread at a time.
+//
+// What the library does to its process:
+// - It does not log, exit, or change signal actions, environment, working directory or umask.
+//   serve(), which takes over the calling process, is the exception: see lamina/serve.h.
+// - All descriptors are close-on-exec. A reader has one for each layer of its snapshot, and one
+//   more.
+// - Signals may arrive at any time: interrupted system calls are repeated. Threads of the library
+//   block all signals, except those of faults (SIGSEGV, …) and profilers (SIGPROF). Writes to
+//   closed sockets raise no SIGPIPE. While a memory file is ingested with Layout::kAdopted or
+//   `consume`, a process that opens it for writing causes SIGURG here; the default action is to
+//   ignore it. A program with a limit on file sizes (RLIMIT_FSIZE) should ignore SIGXFSZ, so that
+//   the write fails instead.
+// - pause(), resume() and recover() start child processes: for a hook, for a page server, and, with
+//   another user's VM, for one system call. They wait for their children by pid. A SIGCHLD
+//   handler, SIG_IGN, or a thread that waits for any child does no harm.
+// - The program may fork. A child that was forked while an operation ran in another thread should
+//   exec or _exit(2) soon; locks of the operation end with it nevertheless. In a child of a program
+//   with one thread, handles may be used.
 #pragma once
 
 #include <memory>
@@ -22,6 +70,7 @@
 #include "lamina/listing.h"
 #include "lamina/materialize.h"
 #include "lamina/merge.h"
+#include "lamina/pack.h"
 #include "lamina/remove.h"
 #include "lamina/repair.h"
 #include "lamina/result.h"
@@ -30,26 +79,29 @@
 
 namespace lamina {
 
-/// A handle of a store. Copies are of one store; it is closed with the last. Thread-safe: any
-/// number of threads may use one handle at once, and as many processes as there are may use the
-/// store. Operations on one snapshot exclude each other by the lock of its name (kBusy).
+/// A handle of a store. Copies share one open store, which is closed with the last of them.
+/// Thread-safe: any number of threads may use one handle at the same time, and any number of
+/// processes may use the store. A handle that was moved from can only be assigned or destroyed.
 ///
-/// When the store's directory is renamed, or another takes its place, operations that write fail
-/// (kFailed): open the store again.
+/// If the store's directory is renamed or replaced, every operation on it fails with kFailed: open
+/// the store again. Readers that are open are not affected.
 class Store {
  public:
-  /// Opens the directory `path` for writing. It becomes a store when it is not one yet: lamina's
-  /// own directories are made in it, after a trial whether the file system can do what a store
-  /// needs. What processes that were killed have left is cleaned up; each operation that writes
-  /// does so, too. kNotFound when there is no such directory; kFailed when it belongs to another
-  /// user.
+  /// Opens the directory `path` for writing, which makes sense once for each process. (To read a
+  /// store of another user, use the functions outside this class.) If it is not a store yet, it
+  /// becomes one: after a check that the file system can do what a store needs, lamina's own
+  /// directories are made in it. What killed processes have left of ingests and merges is cleaned
+  /// up; notes() tells what. (Pauses: recover().) kNotFound: there is no such directory; kUsage: it
+  /// is one of lamina's own directories in a store; kPermission: it belongs to another user, or
+  /// others may write to it; kUnsupported: its file system cannot exchange directories; else
+  /// kFailed.
   static Result<Store> open(const std::string& path);
 
   /// As given to open().
   [[nodiscard]] const std::string& path() const;
-  /// What was cleaned up when the store was opened, one line each.
+  /// What open() cleaned up, one line each.
   [[nodiscard]] const std::vector<std::string>& notes() const;
-  /// The path of snapshot `name`: what the functions outside this class take.
+  /// The path of snapshot `name`, for the functions outside this class. Does not check the name.
   [[nodiscard]] std::string path_of(const std::string& name) const;
 
   [[nodiscard]] Result<IngestReport> ingest(IngestOptions options) const;
@@ -60,6 +112,8 @@ class Store {
   [[nodiscard]] Result<RepairReport> repair(const std::string& snapshot) const;
   [[nodiscard]] Result<ForkReport> fork(ForkOptions options) const;
   [[nodiscard]] Result<RemoveReport> remove(RemoveOptions options) const;
+  [[nodiscard]] Result<PackReport> pack(PackOptions options) const;
+  [[nodiscard]] Result<UnpackReport> unpack(UnpackOptions options) const;
   [[nodiscard]] Result<SnapshotInfo> inspect(const std::string& snapshot) const;
   [[nodiscard]] Result<SnapshotReader> read(const std::string& snapshot) const;
   [[nodiscard]] Result<StoreListing> list(const ListOptions& options = {}) const;

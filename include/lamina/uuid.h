@@ -1,3 +1,4 @@
+// UUIDs of layers and pauses.
 #pragma once
 
 #include <array>
@@ -17,7 +18,7 @@ struct Uuid {
   /// A fresh random (version 4) UUID. Thread-safe.
   static Uuid random();
 
-  /// Reads the 36-character form. Fails with kUsage on anything else.
+  /// Parses the 36-character form (8-4-4-4-12 hexadecimal digits). kUsage for anything else.
   static Result<Uuid> parse(std::string_view text);
 
   /// The 36-character form, lower case.

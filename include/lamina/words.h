@@ -1,5 +1,5 @@
-// The words that stand for the values of an enum on the command line, in JSON and in records. Each
-// table is beside its enum.
+// The words for the values of an enum on the command line, in JSON and in records. Each table is
+// beside its enum.
 #pragma once
 
 #include <array>
@@ -8,18 +8,19 @@
 
 namespace lamina {
 
+/// One value and its word.
 template <typename E>
 struct Word {
   std::string_view text;
   E value;
 };
 
-/// The words of E, in the order in which they are shown. A value without one is a default that is
-/// not written.
+/// The words of E, in the order in which a help text lists them. A value without a word is a
+/// default that is never written.
 template <typename E>
 inline constexpr std::array<Word<E>, 0> kWords{};
 
-/// The word for `value`; "unknown" for one without.
+/// The word for `value`; "unknown" if it has none.
 template <typename E>
 constexpr std::string_view word_of(E value) {
   for (const Word<E>& word : kWords<E>) {
@@ -28,7 +29,7 @@ constexpr std::string_view word_of(E value) {
   return "unknown";
 }
 
-/// The value that `text` stands for.
+/// The value whose word is `text`; nullopt if there is none.
 template <typename E>
 constexpr std::optional<E> value_of(std::string_view text) {
   for (const Word<E>& word : kWords<E>) {

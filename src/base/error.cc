@@ -13,11 +13,15 @@ ErrorKind kind_of(int error_number) {
     case ENOENT:
     case ENOTDIR:
       return ErrorKind::kNotFound;
+    case EEXIST:
+      return ErrorKind::kExists;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return ErrorKind::kPermission;
     case ENOSPC:
     case EDQUOT:
       return ErrorKind::kNoSpace;
-    case EWOULDBLOCK:
-      return ErrorKind::kBusy;
     default:
       return ErrorKind::kFailed;
   }
@@ -42,6 +46,15 @@ std::unexpected<Error> system_failure(std::string_view call, std::string_view ob
 Error with_context(std::string_view context, Error error) {
   error.message = fmt::format("{}: {}", context, error.message);
   return error;
+}
+
+std::unexpected<Error> of_kind(ErrorKind kind, std::unexpected<Error> failure) {
+  failure.error().kind = kind;
+  return failure;
+}
+
+std::string one_line(const Error& error) {
+  return error.remedy.empty() ? error.message : error.message + "; " + error.remedy;
 }
 
 }  // namespace lamina

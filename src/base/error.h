@@ -17,16 +17,35 @@ std::unexpected<Error> fail(ErrorKind kind, fmt::format_string<Args...> format, 
   return std::unexpected(Error{kind, fmt::format(format, std::forward<Args>(args)...)});
 }
 
-/// The Error for a failed system call: "fsync '/s/42': no space left on device". ENOENT and ENOTDIR
-/// become kNotFound, ENOSPC and EDQUOT kNoSpace, EWOULDBLOCK kBusy, all others kFailed.
+/// The Error for a failed system call: "fsync '/s/42': no space left on device". Its kind follows
+/// from errors that mean the same in every call: ENOENT and ENOTDIR are kNotFound; EEXIST is
+/// kExists; EACCES, EPERM and EROFS are kPermission; ENOSPC and EDQUOT are kNoSpace. All others are
+/// kFailed: the caller sets the kind where it knows more.
 Error system_error(std::string_view call, std::string_view object, int error_number);
 
 /// The same, ready to be returned from a function that returns a Result.
 std::unexpected<Error> system_failure(std::string_view call, std::string_view object,
                                       int error_number);
 
-/// `error` with "context: " in front of its message; its kind is unchanged.
+/// `error` with "context: " in front of its message; all else is unchanged.
 Error with_context(std::string_view context, Error error);
+
+/// `failure` with a remedy (Error::remedy) formatted from `format` and `args`. If it has one
+/// already, this one follows it: "start one: lamina serve --store /s; then …".
+template <typename... Args>
+std::unexpected<Error> with_remedy(std::unexpected<Error> failure,
+                                   fmt::format_string<Args...> format, Args&&... args) {
+  std::string& remedy = failure.error().remedy;
+  if (!remedy.empty()) remedy += "; then ";
+  remedy += fmt::format(format, std::forward<Args>(args)...);
+  return failure;
+}
+
+/// `failure` of another kind.
+std::unexpected<Error> of_kind(ErrorKind kind, std::unexpected<Error> failure);
+
+/// "message; remedy", or the message alone: for logs, notes, and the messages of other errors.
+std::string one_line(const Error& error);
 
 /// `report` if `done` is success. Otherwise the error of `done` with the report's notes, so that
 /// notes about work done before the failure are not lost.

@@ -19,19 +19,19 @@ namespace {
 constexpr std::size_t kHelpColumn = 32;
 
 constexpr const char* kFooter =
-    "SNAPSHOT is a directory; the directory that holds it is the store.\n"
+    "A SNAPSHOT is a directory. The directory that holds it is the store.\n"
     "'lamina help VERB' describes a verb.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
     "6 no space, 130 interrupted.";
 
-/// Whether the error shall be printed as JSON too. What could not be parsed is searched for the
-/// option instead.
+/// True if the error of parsing is to be printed as JSON too. The parser's flag cannot be used:
+/// parsing has failed.
 bool wants_json(const std::vector<std::string>& arguments) {
   const auto end = std::find(arguments.begin(), arguments.end(), "--");
   return std::find(arguments.begin(), end, "--json") != end;
 }
 
-/// "help" and "help VERB …" as "--help" and "VERB … --help"; all else as it is.
+/// Turns "help" into "--help" and "help VERB …" into "VERB … --help".
 std::vector<std::string> without_help_verb(std::vector<std::string> arguments) {
   if (arguments.empty() || arguments.front() != "help") return arguments;
   arguments.erase(arguments.begin());
@@ -40,11 +40,21 @@ std::vector<std::string> without_help_verb(std::vector<std::string> arguments) {
   return arguments;
 }
 
-/// A result that could not be written (a full disk behind stdout) was not given.
-int end_output(int code) {
+/// The exit code after flushing stdout: a result that could not be written is a failure.
+int flush_output(int code) {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
   print_message("the result could not be written to standard output");
   return code == kExitDone ? kExitFailed : code;
+}
+
+/// Turns "remote VERB …" into "remote-VERB …": the verbs that work on a bucket.
+std::vector<std::string> with_joined_verb(std::vector<std::string> arguments) {
+  if (arguments.size() < 2 || arguments.front() != "remote" || arguments[1].starts_with("-")) {
+    return arguments;
+  }
+  arguments[1] = "remote-" + arguments[1];
+  arguments.erase(arguments.begin());
+  return arguments;
 }
 
 CLI::Validator not_empty() {
@@ -100,12 +110,30 @@ CommandLine::CommandLine() : app_("lamina keeps the memory of paused microVMs", 
   actions_["pause"] = add_pause(app_);
   actions_["resume"] = add_resume(app_);
   actions_["recover"] = add_recover(app_);
+#ifdef LAMINA_HAVE_PACKED
+  actions_["pack"] = add_pack(app_);
+  actions_["unpack"] = add_unpack(app_);
+#endif
+#ifdef LAMINA_HAVE_REMOTE
+  actions_["remote-push"] = add_remote_push(app_);
+  actions_["remote-pull"] = add_remote_pull(app_);
+  actions_["remote-ls"] = add_remote_ls(app_);
+  actions_["remote-du"] = add_remote_du(app_);
+  actions_["remote-rm"] = add_remote_rm(app_);
+  actions_["remote-prune"] = add_remote_prune(app_);
+  actions_["remote-verify"] = add_remote_verify(app_);
+  actions_["remote-check"] = add_remote_check(app_);
+#endif
 }
 
 Result<Invocation> CommandLine::parse(const std::vector<std::string>& given) {
-  const std::vector<std::string> arguments = without_help_verb(given);
+  const std::vector<std::string> arguments = with_joined_verb(without_help_verb(given));
+  if (!arguments.empty() && arguments.front() == "remote") {
+    return fail(ErrorKind::kUsage,
+                "'remote' needs a verb: push, pull, ls, du, rm, prune, verify or check");
+  }
   try {
-    // Help for a verb that does not exist would else be the help of the program.
+    // CLI11 would print the help of the program for an unknown verb with --help.
     if (!arguments.empty() && !arguments.front().starts_with("-") &&
         !actions_.contains(arguments.front())) {
       return fail(ErrorKind::kUsage, "{}", explain_unknown_verb(app_, arguments.front()));
@@ -136,19 +164,20 @@ int run_command_line(int argc, char** argv) {
     const int code = report_error(invocation.error(), wants_json(arguments));
     const std::string verb = command_line.verb();
     print_stderr(fmt::format("Try 'lamina {}{}--help'.\n", verb, verb.empty() ? "" : " "));
-    return end_output(code);
+    return flush_output(code);
   }
-  if (!invocation->answer.empty()) {
-    static_cast<void>(std::fwrite(invocation->answer.data(), 1, invocation->answer.size(), stdout));
-    return end_output(kExitDone);
+  if (!invocation->text.empty()) {
+    static_cast<void>(std::fwrite(invocation->text.data(), 1, invocation->text.size(), stdout));
+    return flush_output(kExitDone);
   }
   if (!invocation->action) {
     print_stderr(command_line.help());
     return kExitUsage;
   }
-  // A page server has its own handling, and a predecessor's pending ones must not end it.
+  // A page server handles signals itself. One that its predecessor has left pending must not end
+  // it.
   if (command_line.verb() != "serve") os::unblock_signals();
-  return end_output(invocation->action());
+  return flush_output(invocation->action());
 }
 
 }  // namespace lamina::cli

@@ -1,4 +1,4 @@
-// The verbs of the command line and how they are run.
+// The verbs of the command line, and how they are run.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -13,9 +13,10 @@
 
 namespace lamina::cli {
 
-/// One verb: adds itself to the application and returns what runs it, which gives the exit code.
+/// Runs a verb and returns the exit code.
 using Action = std::function<int()>;
 
+// Each adds a verb with its options to the application, and returns the action of the verb.
 Action add_ingest(CLI::App& app);
 Action add_merge(CLI::App& app);
 Action add_compact(CLI::App& app);
@@ -32,17 +33,30 @@ Action add_serve(CLI::App& app);
 Action add_pause(CLI::App& app);
 Action add_resume(CLI::App& app);
 Action add_recover(CLI::App& app);
+#ifdef LAMINA_HAVE_PACKED
+Action add_pack(CLI::App& app);
+Action add_unpack(CLI::App& app);
+#endif
+// Only with LAMINA_HAVE_REMOTE.
+Action add_remote_push(CLI::App& app);
+Action add_remote_pull(CLI::App& app);
+Action add_remote_ls(CLI::App& app);
+Action add_remote_du(CLI::App& app);
+Action add_remote_rm(CLI::App& app);
+Action add_remote_prune(CLI::App& app);
+Action add_remote_verify(CLI::App& app);
+Action add_remote_check(CLI::App& app);
 
-/// Adds a verb with our help layout.
+/// Adds a verb. `footer` is the text below the list of options.
 CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& description,
                    const std::string& footer);
 
-/// Adds an option (`placeholder` stands for its value) or a positional whose value is a text that
-/// may not be empty: an unset variable in a script must not pass for an option that was not given.
+/// Adds an option or a positional whose value is a text that may not be empty: an empty text is
+/// often an unset variable of a script. `placeholder` stands for the value in the help.
 CLI::Option* add_text(CLI::App* verb, const std::string& name, std::string& value,
                       const std::string& description, const std::string& placeholder = "");
 
-/// Adds a positional that may be given several times, each not empty.
+/// Adds a positional that may be given several times. No value may be empty.
 CLI::Option* add_texts(CLI::App* verb, const std::string& name, std::vector<std::string>& values,
                        const std::string& description);
 
@@ -63,13 +77,13 @@ void add_choice(CLI::App* verb, const std::string& name, T& value, const std::st
   verb->add_option_function<std::string>(name, choose, description)->option_text(list);
 }
 
-/// What arguments come to that nothing is wrong with.
+/// The result of parsing valid arguments.
 struct Invocation {
-  Action action;       ///< runs the verb; empty: there is none
-  std::string answer;  ///< what --help or --version prints, instead of running anything
+  Action action;     ///< runs the verb; empty: no verb was given
+  std::string text;  ///< not empty: the text of --help or --version, to print instead
 };
 
-/// The options and verbs of the program. Arguments are parsed into it once.
+/// The options and verbs of the program. parse() may be called once.
 class CommandLine {
  public:
   CommandLine();
@@ -79,15 +93,15 @@ class CommandLine {
   CommandLine& operator=(CommandLine&&) = delete;
   ~CommandLine() = default;
 
-  /// Takes all arguments that follow the program's name; runs nothing. kUsage says what is wrong
-  /// with them, in a message that quotes them as they are: print_message() makes one line of it.
+  /// Parses all arguments after the program's name; runs nothing. kUsage: the message says what is
+  /// wrong, and quotes arguments unescaped; print_message() escapes them.
   Result<Invocation> parse(const std::vector<std::string>& arguments);
 
-  /// The verb that was found, also by a parse that failed; empty: none.
+  /// The verb that was parsed, also if parse() failed; empty: none.
   [[nodiscard]] std::string verb() const;
   /// The help of the program.
   [[nodiscard]] std::string help() const { return app_.help(); }
-  /// What can be given, for the manual.
+  /// The parser, from which the manual is made.
   [[nodiscard]] const CLI::App& app() const { return app_; }
 
  private:

@@ -3,12 +3,14 @@
 #include <filesystem>
 #include <memory>
 
+#include "base/stopwatch.h"
 #include "cli/command_line.h"
 #include "cli/option_adder.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
 #include "cli/store_daemon.h"
 #include "lamina/compact.h"
+#include "lamina/listing.h"
 #include "schema/report_json.h"
 #include "schema/requests.h"
 
@@ -17,18 +19,18 @@ namespace {
 
 constexpr const char* kCompactFooter =
     "Merges the youngest layers of each snapshot, as many as the policy says, and\n"
-    "replaces it atomically. Pauses come first: when another process writes a\n"
-    "snapshot meanwhile, its merge is done again, and after 4 attempts dropped\n"
-    "(exit 5). A snapshot that fails does not keep the others from being merged; the\n"
-    "exit code is that of the first that failed. Where a daemon keeps the store it is\n"
-    "asked to merge, by the policy that is given here.\n\n"
+    "replaces the snapshot atomically. Pauses have precedence: if another process\n"
+    "writes the snapshot meanwhile, the merge is planned again, and dropped after 4\n"
+    "attempts (exit 5). If one snapshot fails, the others are merged all the same,\n"
+    "and the exit code is that of the first failure. If a daemon keeps the store, it\n"
+    "does the merge, with the policy that is given here.\n\n"
     "Policies:\n"
-    "  tiered     the young layers of comparable size, at soft=8 layers; a large base\n"
-    "             is left alone until what lies on it has 1/ratio=2 of its size.\n"
-    "             Sooner when half of all is superseded, or when 2 MiB of memory are\n"
-    "             in more than mean=64 pieces on average, max=256 at most\n"
-    "  full       all layers, at cap=8; 'cap=N' is 'full:cap=N'\n"
-    "  off        never\n"
+    "  tiered     At soft=8 layers, merges young layers of comparable size. A large\n"
+    "             base is merged when the layers on it have 1/ratio=2 of its size.\n"
+    "             Merges sooner if half of the stored data is superseded, or if 2 MiB\n"
+    "             of memory are in more than mean=64 pieces on average, or max=256.\n"
+    "  full       At cap=8 layers, merges all. 'cap=N' is short for 'full:cap=N'.\n"
+    "  off        Never merges.\n"
     "Limits follow a colon: tiered:soft=8,hard=32,ratio=2,mean=64,max=256 or\n"
     "full:cap=8,hard=32. At 'hard' layers the next pause must wait for a merge.\n\n"
     "Exit codes: 0 done (or nothing to do), 1 failed, 2 usage, 3 not found,\n"
@@ -66,20 +68,20 @@ void print_report(const CompactReport& report, double elapsed_ms) {
   }
 }
 
-/// One run over some snapshots.
-class Run {
+/// Compacts the snapshots one after the other.
+class CompactRun {
  public:
-  explicit Run(CompactArguments& arguments) : arguments_(arguments) {
+  explicit CompactRun(CompactArguments& arguments) : arguments_(arguments) {
     arguments_.options.progress = &progress_;
   }
 
-  int all() {
+  int run() {
     const bool single = arguments_.snapshots.size() == 1;
     for (const std::string& snapshot : arguments_.snapshots) {
       const Stopwatch stopwatch;
       arguments_.options.snapshot = snapshot;
-      const auto asked = ask_daemon(snapshot);
-      const auto report = asked ? *asked : compact(arguments_.options);
+      const auto reply = request_compact(snapshot);
+      const auto report = reply ? *reply : compact(arguments_.options);
       progress_.clear();
       if (!report && !arguments_.store.empty() && !std::filesystem::exists(snapshot)) {
         add_gone(snapshot);
@@ -110,21 +112,21 @@ class Run {
   }
 
  private:
-  Asked<CompactReport> ask_daemon(const std::string& path) {
+  DaemonReply<CompactReport> request_compact(const std::string& path) {
     const auto snapshot = named_snapshot(path);
     if (!snapshot) return std::nullopt;
-    auto daemon = StoreDaemon::of(snapshot->store, arguments_.no_daemon);
+    const auto daemon = StoreDaemon::find(snapshot->store, arguments_.no_daemon);
     if (!daemon) return std::nullopt;
-    auto answer = daemon->ask<schema::CompactAnswer>(
-        "/v1/snapshots/" + percent_encoded(snapshot->name) + "/compact", arguments_.options,
-        &progress_);
-    if (!answer) return std::nullopt;
-    if (!*answer) return Result<CompactReport>(std::unexpected(answer->error()));
-    (*answer)->report.snapshot = path;
-    return Result<CompactReport>(std::move((*answer)->report));
+    return convert_reply(daemon->request<schema::CompactAnswer>(
+                             "/v1/snapshots/" + percent_encoded(snapshot->name) + "/compact",
+                             arguments_.options, &progress_),
+                         [&](schema::CompactAnswer answer) {
+                           answer.report.snapshot = path;
+                           return std::move(answer.report);
+                         });
   }
 
-  /// Removed since the store was listed.
+  /// The snapshot was removed after the store was listed.
   void add_gone(const std::string& snapshot) {
     if (!arguments_.json) print_text("{}: removed meanwhile\n", snapshot);
     shown_.push_back({{"snapshot", snapshot}, {"outcome", "gone"}});
@@ -135,7 +137,7 @@ class Run {
     if (code_ == kExitDone) code_ = code;
     shown_.push_back({{"snapshot", snapshot},
                       {"outcome", "failed"},
-                      {"message", error.message},
+                      {"message", one_line(error)},
                       {"notes", error.notes},
                       {"exit_code", code}});
   }
@@ -165,7 +167,7 @@ int run(CompactArguments& arguments) {
       print_text("{}: no snapshots\n", arguments.store);
     }
   }
-  return Run(arguments).all();
+  return CompactRun(arguments).run();
 }
 
 }  // namespace

@@ -13,16 +13,17 @@ constexpr long kTooLarge = 413;
 constexpr long kMisdirected = 421;
 constexpr long kUnavailable = 503;
 
-/// The field of an object; nullptr where it is none, or has no such field.
+/// A field of an object; nullptr if `value` is not an object or has no such field.
 const Json* field_of(const Json& value, std::string_view name) {
   if (!value.is_object()) return nullptr;
   const auto found = value.find(name);
   return found == value.end() ? nullptr : &*found;
 }
 
-/// True for the answers that say that nothing was begun, for a reason that does not keep us from
-/// doing it: we may not ask, or not this much, or it is the daemon of another store, or it stops.
-bool is_left_to_us(unsigned status, const Json& body) {
+/// True if the daemon refused the request before it began anything, for a reason that does not stop
+/// this process from doing the work: the user may not use the daemon, the request is too large, the
+/// daemon keeps another store, or it is stopping.
+bool is_refused_unbegun(unsigned status, const Json& body) {
   if (status == kForbidden || status == kTooLarge || status == kMisdirected) return true;
   if (status != kUnavailable) return false;
   const Json* error = field_of(body, "error");
@@ -32,11 +33,11 @@ bool is_left_to_us(unsigned status, const Json& body) {
 
 }  // namespace
 
-// Documents are never copied, which nlohmann's library does by recursion: what comes from another
-// process may be nested deeper than the stack.
-Asked<Json> AnswerReader::read_document(unsigned status, const std::string& body) const {
+// Never copy the document: nlohmann's library copies by recursion, and a document of another
+// process may be nested more deeply than the stack allows.
+DaemonReply<Json> AnswerReader::read_document(unsigned status, const std::string& body) const {
   Json document = Json::parse(body, nullptr, false);
-  if (is_left_to_us(status, document)) return std::nullopt;
+  if (is_refused_unbegun(status, document)) return std::nullopt;
   if (status == kOk) {
     if (document.is_discarded()) {
       return Result<Json>(std::unexpected(not_understood("it is not JSON")));
@@ -52,11 +53,12 @@ Asked<Json> AnswerReader::read_document(unsigned status, const std::string& body
 }
 
 Error AnswerReader::not_understood(std::string_view what) const {
-  return {ErrorKind::kFailed,
-          fmt::format("the answer of the daemon of store '{0}' is not understood ({1}), as it may "
-                      "be of another version; what was asked for may have been done: see 'lamina "
-                      "ls {0}'",
-                      store_, what)};
+  return {
+      ErrorKind::kFailed,
+      fmt::format("the reply of the daemon of store '{0}' is not understood ({1}); the daemon may "
+                  "be of another version, and the operation may have been done: see 'lamina ls "
+                  "{0}'",
+                  store_, what)};
 }
 
 }  // namespace lamina::cli

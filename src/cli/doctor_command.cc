@@ -11,9 +11,9 @@ namespace lamina::cli {
 namespace {
 
 constexpr const char* kDoctorFooter =
-    "Tries everything out in DIRECTORY and leaves it as it was.\n\n"
+    "Tries what a store needs with files in DIRECTORY, and removes them.\n\n"
     "Exit codes: 0 a store can be kept here, 1 it cannot, 2 usage, 3 not found,\n"
-    "6 no space to try it out, 130 interrupted.";
+    "6 no space to try it, 130 interrupted.";
 
 struct DoctorArguments {
   std::string directory;
@@ -50,7 +50,7 @@ void print_findings(const std::vector<Finding>& findings) {
 }
 
 int run(const DoctorArguments& arguments) {
-  ProgressBar progress;  // for its interruption: the trials leave nothing behind then
+  ProgressBar progress;  // for its interruption: interrupted trials remove their files
   const auto report = examine(arguments.directory, &progress);
   if (!report) return report_error(report.error(), arguments.json);
   if (arguments.json) {
@@ -74,8 +74,8 @@ int run(const DoctorArguments& arguments) {
 Action add_doctor(CLI::App& app) {
   auto arguments = std::make_shared<DoctorArguments>();
   CLI::App* verb =
-      add_verb(app, "doctor", "what a directory and this machine can do", kDoctorFooter);
-  add_text(verb, "DIRECTORY", arguments->directory, "where a store is or shall be")->required();
+      add_verb(app, "doctor", "show what a directory and this machine can do", kDoctorFooter);
+  add_text(verb, "DIRECTORY", arguments->directory, "a store, or a directory for one")->required();
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run(*arguments); };
 }

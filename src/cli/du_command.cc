@@ -14,11 +14,11 @@ namespace lamina::cli {
 namespace {
 
 constexpr const char* kDuFooter =
-    "OWN is what removing this snapshot alone would free; SHARED are files with other\n"
-    "names too; DEAD is what its layers store and it does not use (lamina merge drops\n"
-    "it). The total counts each file once. Storage that files share by reflinks\n"
-    "counts in each of them.\n\n"
-    "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, or no store.";
+    "OWN: what removing only this snapshot would free. SHARED: files that have other\n"
+    "names too. DEAD: what its layers store and it does not use ('lamina merge' drops\n"
+    "it). The total counts each file once. Storage that files share by reflinks is\n"
+    "counted in each of them.\n\n"
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, or not a store.";
 
 struct DuArguments {
   std::string store;
@@ -26,7 +26,7 @@ struct DuArguments {
   bool json = false;
 };
 
-/// The snapshots to show: those that are named, each once, or all.
+/// Indices of the snapshots to show: the named ones, each once, or all.
 Result<std::vector<std::size_t>> choose(const StoreListing& listing,
                                         const std::vector<std::string>& names) {
   std::vector<std::size_t> chosen;
@@ -78,7 +78,7 @@ void print_totals(const StoreTotals& totals) {
   };
   part("kept only for running VMs", totals.pin_bytes);
   part("on the way in", totals.pending_bytes);
-  part("being built or left", totals.temporary_bytes);
+  part("being built, or left by a crash", totals.temporary_bytes);
   part("mapped files", totals.map_bytes);
   print_text("\n");
 }
@@ -98,8 +98,7 @@ void print_table(const StoreListing& listing, const std::vector<std::size_t>& ch
   if (!chosen.empty()) fmt::print("{}", table.text());
   for (const std::size_t index : chosen) {
     const SnapshotListing& snapshot = listing.snapshots[index];
-    if (snapshot.error)
-      print_text("{}: {}\n", snapshot.name, escaped_line(snapshot.error->message));
+    if (snapshot.error) print_text("{}: {}\n", snapshot.name, escaped_line(shown(*snapshot.error)));
   }
   if (by_name) {
     print_text("removing {} would free {}\n", chosen.size() == 1 ? "it" : "these together",
@@ -128,7 +127,7 @@ int run(const DuArguments& arguments) {
 
 Action add_du(CLI::App& app) {
   auto arguments = std::make_shared<DuArguments>();
-  CLI::App* verb = add_verb(app, "du", "what the snapshots of a store allocate", kDuFooter);
+  CLI::App* verb = add_verb(app, "du", "show what the snapshots of a store allocate", kDuFooter);
   add_text(verb, "STORE", arguments->store, "the directory that holds the snapshots")->required();
   add_texts(verb, "NAME", arguments->names, "snapshots of the store (default: all)");
   verb->add_flag("--json", arguments->json, "print as JSON");

@@ -2,9 +2,11 @@
 
 #include <memory>
 
+#include "base/stopwatch.h"
 #include "cli/command_line.h"
 #include "cli/option_adder.h"
 #include "cli/output.h"
+#include "cli/progress_bar.h"
 #include "cli/store_daemon.h"
 #include "lamina/fork.h"
 #include "schema/report_json.h"
@@ -14,12 +16,12 @@ namespace lamina::cli {
 namespace {
 
 constexpr const char* kForkFooter =
-    "The fork is the same pause under a second name, made of hard links; what happens\n"
-    "to one of them does not change the other. On another file system, or past its\n"
-    "limit of links, layers are copied. The store's daemon is asked to make it where\n"
-    "one runs, but for a fork in another store.\n\n"
+    "The fork is the same pause under a second name, made of hard links. The two\n"
+    "snapshots are independent from then on. Layers are copied to another file\n"
+    "system, and if a file has too many links. If a daemon keeps the store, it makes\n"
+    "the fork, unless the fork is in another store.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
-    "6 no space.";
+    "6 no space, 130 interrupted.";
 
 struct ForkArguments {
   ForkOptions options;
@@ -42,23 +44,26 @@ void print_report(const ForkReport& report, double elapsed_ms, bool json) {
   print_text(", {:.1f} ms\n", elapsed_ms);
 }
 
-Asked<ForkReport> ask_daemon(const ForkArguments& arguments) {
+DaemonReply<ForkReport> request_fork(const ForkArguments& arguments) {
   const auto source = named_snapshot(arguments.options.snapshot);
   const auto fork = named_snapshot(arguments.options.fork);
   if (!source || !fork) return std::nullopt;
-  const auto daemon = StoreDaemon::of(source->store, arguments.no_daemon);
-  if (!daemon || !daemon->keeps(fork->store)) return std::nullopt;
-  auto answer = daemon->ask<schema::ForkAnswer>("/v1/fork", arguments.options, nullptr);
-  if (!answer) return std::nullopt;
-  if (!*answer) return Result<ForkReport>(std::unexpected(answer->error()));
-  (*answer)->report.fork = fork->path;
-  return Result<ForkReport>(std::move((*answer)->report));
+  const auto daemon = StoreDaemon::find(source->store, arguments.no_daemon);
+  if (!daemon || !daemon->is_for(fork->store)) return std::nullopt;
+  return convert_reply(daemon->request<schema::ForkAnswer>("/v1/fork", arguments.options, nullptr),
+                       [&](schema::ForkAnswer answer) {
+                         answer.report.fork = fork->path;
+                         return std::move(answer.report);
+                       });
 }
 
-int run(const ForkArguments& arguments) {
+int run(ForkArguments& arguments) {
   const Stopwatch stopwatch;
-  const auto asked = ask_daemon(arguments);
-  const auto report = asked ? *asked : fork_snapshot(arguments.options);
+  const auto reply = request_fork(arguments);
+  ProgressBar progress;
+  arguments.options.progress = &progress;
+  const auto report = reply ? *reply : fork_snapshot(arguments.options);
+  progress.clear();
   if (!report) return report_error(report.error(), arguments.json);
   print_notes(report->notes);
   print_report(*report, stopwatch.elapsed_ms(), arguments.json);

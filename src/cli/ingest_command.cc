@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "base/block.h"
+#include "base/stopwatch.h"
 #include "cli/command_line.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
@@ -12,20 +13,20 @@ namespace lamina::cli {
 namespace {
 
 constexpr const char* kIngestFooter =
-    "A diff is stored over --parent, whose layers are linked into SNAPSHOT, so that\n"
-    "each snapshot is complete by itself. In a diff a hole means 'as in the parent'\n"
-    "and a written zero means 'cleared by the guest' (--zeros written, the default;\n"
+    "A diff is stored over --parent, whose layers are linked into SNAPSHOT: each\n"
+    "snapshot is complete by itself. In a diff a hole means 'as in the parent' and a\n"
+    "written zero means 'cleared by the guest' (--zeros written, the default;\n"
     "without the option a diff that has no hole at all, and zeros where the parent\n"
     "has data, is refused as ambiguous). MEMFILE is read from any file system. Do\n"
     "not copy a diff first: cp, cp -a, mv to another file system, rsync -S and dd\n"
-    "conv=sparse make holes of written zeros, cat, dd and git fill holes; tar -S\n"
-    "keeps both. A large diff without any written zeros gets a note, unless\n"
-    "--zeros written says that it is as the VMM wrote it. Of a full file with a\n"
-    "parent (--kind full) only what differs is stored.\n\n"
-    "Layout compact writes a new file and leaves MEMFILE; adopt moves MEMFILE into\n"
-    "the store and moves no data; auto is compact, unless --consume is given and\n"
-    "MEMFILE is on the store's file system. --replace keeps nothing of the old\n"
-    "snapshot.\n\n"
+    "conv=sparse make holes of written zeros; cat, dd and git fill holes; tar -S\n"
+    "keeps both. A large diff without written zeros gets a note, unless --zeros\n"
+    "written says that it is as the VMM wrote it. A full file with a parent (--kind\n"
+    "full) is compared with it, and only the differences are stored.\n\n"
+    "Layout compact writes a new file and keeps MEMFILE. Layout adopt moves MEMFILE\n"
+    "into the store and moves no data. Layout auto is compact, unless --consume is\n"
+    "given and MEMFILE is on the store's file system. --replace keeps nothing of the\n"
+    "old snapshot.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 parent corrupt, 5 busy,\n"
     "6 no space, 130 interrupted.";
 
@@ -101,19 +102,20 @@ Action add_ingest(CLI::App& app) {
   add_text(verb, "--out", arguments->options.snapshot, "the snapshot to make", "SNAPSHOT")
       ->required();
   add_text(verb, "--parent", arguments->parent, "what a diff changes", "SNAPSHOT");
-  add_choice(verb, "--kind", arguments->options.kind, "default: diff with --parent, else full");
+  add_choice(verb, "--kind", arguments->options.kind, "(default diff with --parent, else full)");
   add_text(verb, "--vmstate", arguments->vmstate, "VM state of the same pause, kept as snapfile",
            "FILE");
   add_choice<HugePages>(verb, "--huge-pages", arguments->options.huge_pages,
                         "the VM's pages (default: as parent)",
                         std::span(kWords<HugePages>).subspan(1));  // not "as-before"
   add_text(verb, "--build-id", arguments->build_id, "of the new layer (default random)", "UUID");
-  add_choice(verb, "--layout", arguments->options.layout, "default auto, see below");
+  add_choice(verb, "--layout", arguments->options.layout, "see below (default auto)");
   verb->add_flag("--consume", arguments->options.consume, "MEMFILE may be taken or removed");
   verb->add_flag("--replace", arguments->options.replace, "replace an existing SNAPSHOT");
   add_choice(verb, "--zeros", arguments->options.zeros, "zeros in a diff, see below");
-  add_choice(verb, "--dedup", arguments->options.dedup, "drop what equals the parent (none)");
-  add_choice(verb, "--header", arguments->options.header, "header format; default native");
+  add_choice(verb, "--dedup", arguments->options.dedup,
+             "drop what equals the parent (default none)");
+  add_choice(verb, "--header", arguments->options.header, "header format (default native)");
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run(*arguments); };
 }

@@ -17,7 +17,7 @@ namespace {
 constexpr const char* kInspectFooter =
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt.";
 
-/// Shown for what a header alone does not tell.
+/// Shown for what a header by itself does not tell.
 constexpr const char* kUnknown = "-";
 
 struct InspectArguments {

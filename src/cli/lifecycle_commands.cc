@@ -1,4 +1,4 @@
-// pause, resume and recover: the life of a sandbox.
+// The verbs pause, resume and recover.
 #include <fmt/format.h>
 
 #include <chrono>
@@ -22,46 +22,49 @@ namespace lamina::cli {
 namespace {
 
 constexpr const char* kPauseFooter =
-    "A diff is taken where the VM's base is on record and can be trusted, else a\n"
-    "full memory file; the output says which and why. The hook runs while the VM is\n"
+    "Takes a diff if the VM's base is on record and can be trusted, else a full\n"
+    "memory file. The output says which, and why. The hook runs while the VM is\n"
     "frozen, with LAMINA_STORE, LAMINA_NAME, LAMINA_PAUSE_ID and LAMINA_API_SOCKET\n"
-    "set; when it fails the state is kept under NAME@PAUSE-ID.\n"
-    "What Firecracker has acknowledged is never lost: what cannot be completed stays\n"
-    "queued, and the VM's next pause, or 'lamina recover', completes it.\n"
-    "Where a daemon keeps the store it is asked to pause, unless there is a hook,\n"
-    "which runs with the caller's rights and in his directory.\n\n"
+    "set. If it fails, the state is kept as NAME@PAUSE-ID.\n\n"
+    "A state that Firecracker has acknowledged is not lost: if it cannot be\n"
+    "completed it stays queued, and the VM's next pause or 'lamina recover'\n"
+    "completes it.\n\n"
+    "If a daemon keeps the store, it does the pause; but not with a hook, which runs\n"
+    "with the caller's rights and in the caller's directory.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
     "6 no space, 130 interrupted.";
 
 constexpr const char* kResumeFooter =
-    "Loads the snapshot into a Firecracker that was just started. What it is resumed\n"
-    "from is pinned: the snapshot may be replaced, merged or removed meanwhile. Any\n"
+    "Loads the snapshot into a Firecracker that was just started. A pin links the\n"
+    "snapshot's files: it may be replaced, merged or removed while the VM runs. Any\n"
     "number of VMs may be resumed from one snapshot. With --mode uffd the store's\n"
-    "page server is started when none runs; it goes on running. Where a daemon keeps\n"
-    "the store it is asked to resume.\n"
-    "Needed of Firecracker: 1.7; --network-override 1.12; --vsock-override and\n"
-    "--clock-realtime 1.16; --huge-pages 1.17. A VM on 2 MiB pages (hugetlbfs) is\n"
-    "resumed with --mode uffd only.\n\n"
+    "page server is started if none runs, and goes on running. If a daemon keeps the\n"
+    "store, it does the resume.\n\n"
+    "Needs Firecracker 1.7; for --network-override 1.12; for --vsock-override and\n"
+    "--clock-realtime 1.16; for --huge-pages 1.17. A VM on 2 MiB pages (hugetlbfs)\n"
+    "can be resumed with --mode uffd only.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
     "6 no space, 130 interrupted.";
 
 constexpr const char* kRecoverFooter =
-    "Completes pauses that Firecracker has acknowledged, discards others, lets VMs\n"
-    "run again that a pause has left frozen, removes the pins of VMs that have ended\n"
-    "and memory files that nobody maps, and starts the page server when VMs need it.\n"
-    "May be given at any time, also while others work on the store. Where a daemon\n"
-    "keeps the store it is asked to recover.\n\n"
-    "Pins and pauses that came with a copy of another store, or are another host's,\n"
-    "are left alone. --adopt-store makes them this store's: completes pauses whose\n"
-    "files are all here, removes pins. It touches no process, jail or path of the\n"
-    "other store. Give it when the other one is gone, or this copy is on its own.\n\n"
+    "Completes pauses that Firecracker has acknowledged, discards others, resumes\n"
+    "VMs that a pause has left frozen, removes pins of VMs that have ended and\n"
+    "memory files that no VM maps, and starts the page server if VMs need it. Can be\n"
+    "run at any time, also while the store is in use. If a daemon keeps the store,\n"
+    "it does the recovery.\n\n"
+    "Pins and pauses that came with a copy of another store, or that another host\n"
+    "wrote, are left alone. --adopt-store makes them this store's: it completes\n"
+    "pauses whose files are all here, and removes pins. It touches no process, jail\n"
+    "or path of the other store. Use it if the other store is gone, or if this copy\n"
+    "is used by itself.\n\n"
     "Exit codes: 0 done, 1 failed or something stays queued, 2 usage, 3 not found,\n"
-    "4 corrupt, 5 busy, 6 no space.";
+    "4 corrupt, 5 busy, 6 no space, 130 interrupted.";
 
 std::vector<std::string> page_server_command(const std::string& store) {
   const std::string program = os::own_program();
   if (program.empty()) return {};
-  // It works in another directory. A store that is not there is told by what needs it.
+  // An absolute path: the page server runs in another directory. If there is no store, the
+  // operation that needs it reports the error.
   return {program, "serve", "--store", os::real_path(store).value_or(store)};
 }
 
@@ -81,18 +84,18 @@ void print_pause(const PauseReport& report, bool json) {
     print_text(", {} written unchanged", human_bytes(report.unchanged_bytes));
   }
   const PausePhases& phases = report.phases;
-  print_text("\n  pause {:.1f} ms, create {:.1f}, journal {:.1f}", phases.pause, phases.create,
-             phases.journal);
-  if (phases.frozen > 0) print_text(", frozen {:.1f} in all", phases.frozen);
-  print_text("; complete {:.1f}, publish {:.1f}\n", phases.complete, phases.publish);
+  print_text("\n  pause {:.1f} ms, create {:.1f}, journal {:.1f}", phases.pause_ms,
+             phases.create_ms, phases.journal_ms);
+  if (phases.frozen_ms > 0) print_text(", frozen {:.1f} in all", phases.frozen_ms);
+  print_text("; complete {:.1f}, publish {:.1f}\n", phases.complete_ms, phases.publish_ms);
 }
 
 int run_pause(PauseArguments& arguments) {
   ProgressBar progress;
   arguments.options.progress = &progress;
   arguments.options.page_server_command = page_server_command(arguments.options.store);
-  const auto asked = ask_to_pause(arguments.options, arguments.no_daemon, progress);
-  const auto report = asked ? *asked : pause(arguments.options);
+  const auto reply = request_pause(arguments.options, arguments.no_daemon, progress);
+  const auto report = reply ? *reply : pause(arguments.options);
   progress.clear();
   if (!report) return report_error(report.error(), arguments.json);
   print_notes(report->notes);
@@ -119,8 +122,8 @@ int run_resume(ResumeArguments& arguments) {
   options.page_server_command = page_server_command(options.store);
   ProgressBar progress;
   options.progress = &progress;
-  const auto asked = ask_to_resume(options, arguments.no_daemon, progress);
-  const auto report = asked ? *asked : resume(options);
+  const auto reply = request_resume(options, arguments.no_daemon, progress);
+  const auto report = reply ? *reply : resume(options);
   progress.clear();
   if (!report) return report_error(report.error(), arguments.json);
   print_notes(report->notes);
@@ -136,8 +139,11 @@ struct RecoverArguments {
 
 int run_recover(RecoverArguments& arguments) {
   arguments.options.page_server_command = page_server_command(arguments.options.store);
-  const auto asked = ask_to_recover(arguments.options, arguments.no_daemon);
-  const auto report = asked ? *asked : recover(arguments.options);
+  ProgressBar progress;
+  arguments.options.progress = &progress;
+  const auto reply = request_recover(arguments.options, arguments.no_daemon);
+  const auto report = reply ? *reply : recover(arguments.options);
+  progress.clear();
   if (!report) return report_error(report.error(), arguments.json);
   print_notes(report->notes);
   if (arguments.json) {
@@ -187,7 +193,7 @@ Action add_resume(CLI::App& app) {
 
 Action add_recover(CLI::App& app) {
   auto arguments = std::make_shared<RecoverArguments>();
-  CLI::App* verb = add_verb(app, "recover", "put right what a crash left", kRecoverFooter);
+  CLI::App* verb = add_verb(app, "recover", "recover a store after a crash", kRecoverFooter);
   OptionAdder adder(verb, "STORE");
   schema::describe(adder, arguments->options);
   add_no_daemon(verb, arguments->no_daemon);

@@ -1,4 +1,4 @@
-// What pause, resume and recover ask the daemon of a store for.
+// pause, resume and recover by the daemon of a store.
 #pragma once
 
 #include "cli/store_daemon.h"
@@ -6,12 +6,15 @@
 
 namespace lamina::cli {
 
-// Each asks for what the options say, and waits. Nothing when the verb must work by itself.
+// Each sends the options to the store's daemon and waits for its reply. The reply is empty if the
+// verb must do the work in its own process.
 
-/// Never with a hook.
-Asked<PauseReport> ask_to_pause(const PauseOptions& options, bool no_daemon, Progress& progress);
-/// The daemon starts a page server by its own command.
-Asked<ResumeReport> ask_to_resume(const ResumeOptions& options, bool no_daemon, Progress& progress);
-Asked<RecoverReport> ask_to_recover(const RecoverOptions& options, bool no_daemon);
+/// A pause with a hook is never sent: the hook keeps the caller's rights.
+DaemonReply<PauseReport> request_pause(const PauseOptions& options, bool no_daemon,
+                                       Progress& progress);
+/// The daemon uses its own command to start a page server.
+DaemonReply<ResumeReport> request_resume(const ResumeOptions& options, bool no_daemon,
+                                         Progress& progress);
+DaemonReply<RecoverReport> request_recover(const RecoverOptions& options, bool no_daemon);
 
 }  // namespace lamina::cli

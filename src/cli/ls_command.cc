@@ -14,15 +14,16 @@ namespace lamina::cli {
 namespace {
 
 constexpr const char* kLsFooter =
-    "OWN is what 'lamina rm' would free, SHARED has other names too (snapshots, VMs).\n"
-    "RESUMED counts resumes of the same pause, RUNNING the VMs that still run.\n"
-    "Headers are checked, layers are not opened: for that there is lamina verify.\n"
-    "What came with a copy of another store is not acted upon: see lamina recover.\n\n"
+    "OWN: what 'lamina rm' would free. SHARED: files with other names too\n"
+    "(snapshots, VMs). RESUMED: how often the pause was resumed. RUNNING: VMs of\n"
+    "this pause that run. Headers are checked, layers are not opened ('lamina\n"
+    "verify' checks them). Records that came with a copy of another store are listed\n"
+    "and left alone: see 'lamina recover'.\n\n"
     "Exit codes: 0 listed (damaged snapshots with what is wrong), 1 failed, 2 usage,\n"
-    "3 not found, or no store.";
+    "3 not found, or not a store.";
 
 constexpr const char* kNotKnown = "-";
-/// Deeper rows of a tree are not drawn further to the right.
+/// Rows deeper than this are not indented further.
 constexpr std::size_t kMaxDrawnDepth = 16;
 
 struct LsArguments {
@@ -35,7 +36,7 @@ Table::Column left(const char* title) { return {title, Table::Align::kLeft}; }
 Table::Column right(const char* title) { return {title, Table::Align::kRight}; }
 
 std::string text_or_dash(const std::string& text) {
-  return text.empty() ? kNotKnown : shown_text(text);
+  return text.empty() ? kNotKnown : printable_text(text);
 }
 
 std::vector<std::string> cells_of(const SnapshotListing& snapshot, const std::string& name,
@@ -57,8 +58,8 @@ std::string name_of(const SnapshotListing& snapshot) {
   return snapshot.error ? snapshot.name + " (damaged)" : snapshot.name;
 }
 
-/// The lines that join a row to its parent and siblings. From the last row up: whether another
-/// sibling follows is known then.
+/// The lines that join each row to its parent and siblings. Goes from the last row up, to know
+/// whether another sibling follows.
 std::vector<std::string> branches_of(const std::vector<LineageRow>& rows) {
   std::vector<std::string> branches(rows.size());
   std::vector<bool> follows;
@@ -83,7 +84,7 @@ void add_tree(const StoreListing& listing, Table& table) {
     const LineageRow& row = rows[i];
     if (!row.snapshot) {
       const std::string name =
-          row.missing_name.empty() ? row.missing->to_string() : shown_text(row.missing_name);
+          row.missing_name.empty() ? row.missing->to_string() : printable_text(row.missing_name);
       table.add({branches[i] + name + " (not here)", kNotKnown, kNotKnown, kNotKnown, kNotKnown,
                  kNotKnown, kNotKnown, kNotKnown, kNotKnown, kNotKnown});
       continue;
@@ -109,8 +110,7 @@ void print_snapshots(const StoreListing& listing, bool as_tree) {
   }
   fmt::print("{}", table.text());
   for (const SnapshotListing& snapshot : listing.snapshots) {
-    if (snapshot.error)
-      print_text("{}: {}\n", snapshot.name, escaped_line(snapshot.error->message));
+    if (snapshot.error) print_text("{}: {}\n", snapshot.name, escaped_line(shown(*snapshot.error)));
   }
 }
 
@@ -125,7 +125,7 @@ void print_rest(const StoreListing& listing) {
     if (!pending.foreign.empty()) print_text("  is not acted upon: {}\n", pending.foreign);
   }
   for (const PinListing& pin : listing.pins) {
-    if (pin.error) print_text("VM {}: {}\n", pin.name, escaped_line(pin.error->message));
+    if (pin.error) print_text("VM {}: {}\n", pin.name, escaped_line(shown(*pin.error)));
     if (!pin.foreign.empty()) {
       print_text("VM {}: its pin is not acted upon: {}\n", pin.name, pin.foreign);
     }
@@ -155,7 +155,7 @@ Action add_ls(CLI::App& app) {
   auto arguments = std::make_shared<LsArguments>();
   CLI::App* verb = add_verb(app, "ls", "list the snapshots of a store", kLsFooter);
   add_text(verb, "STORE", arguments->store, "the directory that holds the snapshots")->required();
-  verb->add_flag("--tree", arguments->tree, "show who descends from whom");
+  verb->add_flag("--tree", arguments->tree, "show the snapshots as trees of descent");
   verb->add_flag("--json", arguments->json, "print as JSON");
   return [arguments] { return run(*arguments); };
 }

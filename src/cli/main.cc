@@ -5,7 +5,7 @@
 #include "os/own_process.h"
 
 int main(int argc, char** argv) {
-  // The library throws nothing of its own; memory can still run out.
+  // lamina throws no exceptions itself, but memory can run out.
   try {
     lamina::os::begin_program();
     return lamina::cli::run_command_line(argc, argv);

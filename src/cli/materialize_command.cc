@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "base/stopwatch.h"
 #include "cli/command_line.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
@@ -11,8 +12,8 @@ namespace lamina::cli {
 namespace {
 
 constexpr const char* kMaterializeFooter =
-    "Every block is checked; zeros become holes. FILE appears when it is complete\n"
-    "and on the disk.\n\n"
+    "Every block is checked. Zeros become holes. FILE appears when it is complete and\n"
+    "on the disk.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 6 no space,\n"
     "130 interrupted.";
 
@@ -50,7 +51,8 @@ Action add_materialize(CLI::App& app) {
   CLI::App* verb = add_verb(app, "materialize", "write the memory as one file", kMaterializeFooter);
   add_text(verb, "SNAPSHOT", arguments->options.snapshot, "whose memory to write")->required();
   add_text(verb, "--out", arguments->options.out, "the file to make", "FILE")->required();
-  add_choice(verb, "--reflink", arguments->options.reflink, "share storage with layers (auto)");
+  add_choice(verb, "--reflink", arguments->options.reflink,
+             "share storage with layers (default auto)");
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run(*arguments); };
 }

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/block.h"
+
 namespace lamina::cli {
 namespace {
 
@@ -14,12 +16,11 @@ constexpr std::size_t kColumns = 64;
 constexpr std::size_t kMaxRows = 16;
 constexpr std::string_view kSymbols =
     "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-constexpr std::uint64_t kBlockBytes = 4096;
 
-/// How many bytes of one cell each layer holds; slot 0 counts the zeros.
+/// Bytes of one cell in each layer; slot 0 counts the zeros.
 using CellUse = std::vector<std::uint64_t>;
 
-/// The slot that stands for a cell: the layer that holds most of it, or zeros when no layer holds
+/// The slot that is drawn for a cell: the layer that holds most of it, or zeros if no layer holds
 /// any.
 std::size_t dominant(const CellUse& use) {
   const auto largest = std::max_element(use.begin() + 1, use.end());
@@ -39,7 +40,7 @@ std::string colored(char symbol, std::size_t slot, bool color) {
 char layer_symbol(std::size_t index) { return index < kSymbols.size() ? kSymbols[index] : '+'; }
 
 std::string draw_memory_map(const SnapshotInfo& info, bool color) {
-  const std::uint64_t blocks = (info.memory_bytes + kBlockBytes - 1) / kBlockBytes;
+  const std::uint64_t blocks = blocks_for(info.memory_bytes);
   const std::uint64_t cells = std::min<std::uint64_t>(blocks, kColumns * kMaxRows);
   const std::uint64_t cell_bytes = (blocks + cells - 1) / cells * kBlockBytes;
 

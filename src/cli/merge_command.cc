@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "base/block.h"
+#include "base/stopwatch.h"
 #include "cli/command_line.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
@@ -17,9 +18,9 @@ namespace {
 
 constexpr const char* kMergeFooter =
     "Without --out the snapshot is replaced atomically, once the merged layer is on\n"
-    "the disk. Layers are never written: other snapshots that link them keep them.\n"
-    "Blocks move with their checksums and are not all read: one that is corrupt\n"
-    "stays so, and is found when it is read (lamina verify).\n\n"
+    "the disk. Layers are not written: other snapshots that link them keep them.\n"
+    "Blocks move with their checksums, and not all of them are read. A corrupt block\n"
+    "stays corrupt, and is found when it is read ('lamina verify').\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
     "6 no space, 130 interrupted.";
 
@@ -67,7 +68,7 @@ void print_report(const MergeReport& report, double elapsed_ms, bool json) {
   }
 }
 
-/// The value of --layers. Throws as CLI11 wants it.
+/// Parses the value of --layers. Throws CLI::ValidationError, as CLI11 expects.
 std::uint32_t parse_layers(const std::string& text) {
   std::uint32_t layers = 0;
   const char* end = text.data() + text.size();

@@ -1,4 +1,5 @@
-// Adds the options of a request to a verb, from its description (schema/requests.h).
+// Adds the options of a request to a verb. A visitor of the request's description
+// (schema/requests.h).
 #pragma once
 
 #include <fmt/format.h>
@@ -18,14 +19,13 @@ namespace lamina::cli {
 
 class OptionAdder {
  public:
-  /// How the store is given: "--store", or "STORE" where the verb is about nothing else.
+  /// `store_option`: "--store", or "STORE" for a verb whose only argument is the store.
   explicit OptionAdder(CLI::App* verb, std::string store_option = "--store")
       : verb_(verb), store_option_(std::move(store_option)) {}
 
   void store(std::string& value) {
     const bool is_option = store_option_.starts_with('-');
-    add_text(verb_, store_option_, value, is_option ? "where snapshots are kept" : "the directory",
-             is_option ? "DIR" : "")
+    add_text(verb_, store_option_, value, "directory of the store", is_option ? "DIR" : "")
         ->required();
   }
   void text(const schema::Field& field, std::string& value) {
@@ -51,8 +51,8 @@ class OptionAdder {
                [&value](std::uint64_t given) { value = given; });
   }
   void seconds(const schema::Field& field, std::chrono::milliseconds& value, schema::Range range) {
-    const auto usual = std::chrono::duration_cast<std::chrono::seconds>(value).count();
-    add_number(field, fmt::format("{} (default {})", field.help, usual), "SECONDS", range,
+    const auto default_seconds = std::chrono::duration_cast<std::chrono::seconds>(value).count();
+    add_number(field, fmt::format("{} (default {})", field.help, default_seconds), "SECONDS", range,
                [&value](std::uint64_t given) { value = std::chrono::seconds(given); });
   }
   template <typename E>
@@ -61,13 +61,14 @@ class OptionAdder {
                fmt::format("{} (default {})", field.help, word_of(value)));
   }
   template <typename T>
-  void items(const schema::Field& field, std::vector<T>& values, const schema::TextForm<T>& form) {
+  void items(const schema::Field& field, std::vector<T>& values,
+             const schema::TextFormat<T>& format) {
     const std::string name = name_of(field);
-    const auto choose = [&values, form, name](const std::vector<std::string>& given) {
+    const auto choose = [&values, format, name](const std::vector<std::string>& given) {
       for (const std::string& text : given) {
-        const auto parsed = form.parse(text);
+        const auto parsed = format.parse(text);
         if (!parsed) {
-          throw CLI::ValidationError(name, fmt::format("'{}' is not a {}", text, form.name));
+          throw CLI::ValidationError(name, fmt::format("'{}' is not a {}", text, format.name));
         }
         values.push_back(*parsed);
       }

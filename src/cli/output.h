@@ -1,4 +1,4 @@
-// What the commands print: results on stdout, talk on stderr.
+// Output of the commands: results on stdout, messages on stderr.
 #pragma once
 
 #include <fmt/format.h>
@@ -22,18 +22,27 @@ using schema::exit_code_of;
 using schema::ExitCode;
 using enum schema::ExitCode;
 
-/// Prints "lamina: message" to stderr, and with `as_json` {"message_type":"error",…} to stdout.
-/// Returns the exit code.
+/// A remedy (Error::remedy) or a note with the options that it names as arguments: "set
+/// `layout=compact`" becomes "set --layout compact".
+std::string with_arguments(std::string_view text);
+
+/// A document with the same done to its notes and problems, at any depth.
+nlohmann::ordered_json with_arguments_in_notes(nlohmann::ordered_json document);
+
+/// "message; remedy", as a person gets it.
+std::string shown(const Error& error);
+
+/// Prints "lamina: message; remedy" to stderr, and with `as_json` {"message_type":"error",…} to
+/// stdout. Returns the exit code.
 int report_error(const Error& error, bool as_json);
 
-/// Writes `text` to stderr. A stderr that is closed or full is no reason to fail: what cannot be
-/// said is not said, and the exit code still is. (fmt::print would throw.)
+/// Writes `text` to stderr. Errors are ignored: if stderr is closed or full, the exit code still
+/// tells the result. (fmt::print would throw.)
 void print_stderr(std::string_view text);
 
-/// An argument of print_text(): texts are shown on one line, without what a terminal would take for
-/// a command; all else is what it is.
+/// An argument of print_text(): a text is escaped (escaped_line()), another value stays as it is.
 template <typename T>
-auto shown_argument(const T& value) {
+auto escaped_argument(const T& value) {
   if constexpr (std::is_convertible_v<const T&, std::string_view>) {
     return escaped_line(value);
   } else {
@@ -41,41 +50,31 @@ auto shown_argument(const T& value) {
   }
 }
 template <typename T>
-using ShownArgument = decltype(shown_argument(std::declval<const T&>()));
+using EscapedArgument = decltype(escaped_argument(std::declval<const T&>()));
 
-/// Prints to stdout. Names, paths and what files say come from outside: they are arguments, never
-/// part of a text that is printed as it is.
+/// Prints to stdout. Untrusted texts (names, paths, contents of files) are passed as arguments,
+/// which are escaped.
 template <typename... Args>
-void print_text(fmt::format_string<ShownArgument<Args>...> format, const Args&... args) {
-  const auto print = [&](const auto&... shown) {
-    fmt::vprint(fmt::string_view(format), fmt::make_format_args(shown...));
+void print_text(fmt::format_string<EscapedArgument<Args>...> format, const Args&... args) {
+  const auto print = [&](const auto&... escaped) {
+    fmt::vprint(fmt::string_view(format), fmt::make_format_args(escaped...));
   };
-  print(shown_argument(args)...);
+  print(escaped_argument(args)...);
 }
 
-/// Prints "lamina: message" to stderr, on one line.
+/// Prints "lamina: message" to stderr, escaped to one line.
 void print_message(const std::string& message);
 
-/// Prints each note as "lamina: note" to stderr.
+/// Prints each note as "lamina: note" to stderr, with_arguments().
 void print_notes(const std::vector<std::string>& notes);
 
-/// Prints a JSON document and a newline to stdout.
-void print_json(const nlohmann::ordered_json& document);
+/// Prints a JSON document, with_arguments_in_notes(), and a newline to stdout.
+void print_json(nlohmann::ordered_json document);
 
 /// "17 B", "1.5 KiB", "256.0 MiB", …
 std::string human_bytes(std::uint64_t bytes);
 
 /// "1 block", "2 blocks".
 std::string count_of(std::uint64_t count, std::string_view singular);
-
-/// Milliseconds since it was made.
-class Stopwatch {
- public:
-  Stopwatch();
-  [[nodiscard]] double elapsed_ms() const;
-
- private:
-  std::uint64_t start_ns_;
-};
 
 }  // namespace lamina::cli

@@ -29,8 +29,8 @@ std::uint64_t now_ms() {
                                         .count());
 }
 
-/// Makes the signals that end a program ask for an interruption instead, each once. One that is
-/// ignored stays so: nohup.
+/// Makes SIGINT, SIGTERM and SIGHUP request an interruption, each once. A signal that is ignored
+/// (nohup) stays ignored.
 void install_interrupt_handler() {
   struct sigaction action{};
   action.sa_handler = on_interrupt;

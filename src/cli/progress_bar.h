@@ -7,10 +7,10 @@
 
 namespace lamina::cli {
 
-/// Draws a progress bar on stderr when that is a terminal and the work takes longer than a moment,
-/// and tells the operation when a signal asked to stop: from the first bar on SIGINT, SIGTERM and
-/// SIGHUP do no more than that, but for a second one of the kind, which ends the process at once. A
-/// verb without a bar, which would not ask, is ended by the first.
+/// Draws a progress bar on stderr, if that is a terminal and the operation takes longer than 0.4 s.
+/// Interrupts the operation on a signal: from the construction of the first ProgressBar on, the
+/// first SIGINT, SIGTERM and SIGHUP only make interrupted() true; a second one of the same kind
+/// ends the process.
 class ProgressBar : public Progress {
  public:
   ProgressBar();
@@ -24,7 +24,7 @@ class ProgressBar : public Progress {
   void advance(std::uint64_t bytes) override;
   [[nodiscard]] bool interrupted() override;
 
-  /// Removes the bar, so that what is printed next starts on a clean line.
+  /// Erases the bar, so that the next output starts on an empty line.
   void clear();
 
  private:

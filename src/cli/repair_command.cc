@@ -10,8 +10,8 @@ namespace lamina::cli {
 namespace {
 
 constexpr const char* kRepairFooter =
-    "Rebuilds a missing or corrupt header from the trailers of the layers, and\n"
-    "snapshot.json when that is missing or corrupt. Layers are never changed.\n\n"
+    "Rebuilds a missing or corrupt header from the trailers of the layers, and a\n"
+    "missing or corrupt snapshot.json. Layers are never changed.\n\n"
     "Exit codes: 0 done or nothing to do, 1 failed, 2 usage, 3 it or a layer is\n"
     "missing, 4 a layer is corrupt, 5 busy, 6 no space.";
 

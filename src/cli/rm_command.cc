@@ -6,6 +6,7 @@
 #include "cli/command_line.h"
 #include "cli/option_adder.h"
 #include "cli/output.h"
+#include "cli/progress_bar.h"
 #include "cli/store_daemon.h"
 #include "lamina/remove.h"
 #include "schema/report_json.h"
@@ -15,13 +16,13 @@ namespace lamina::cli {
 namespace {
 
 constexpr const char* kRmFooter =
-    "A snapshot is gone at once and for good, its files follow; a crash leaves it\n"
-    "whole or gone. Layers that other snapshots link stay. VMs that were resumed from\n"
-    "it run on: they keep what they need until they end. One that cannot be removed\n"
-    "does not keep the others. Where a daemon keeps the store of all of them it is\n"
-    "asked to remove them.\n\n"
+    "A snapshot is removed at once and for good, and its files after that. A crash\n"
+    "leaves it whole or gone. Layers that other snapshots link stay. VMs that were\n"
+    "resumed from it run on: their pins keep the files that they need. If one\n"
+    "snapshot cannot be removed, the others are removed all the same. If one daemon\n"
+    "keeps the store of all of them, it does the removal.\n\n"
     "Exit codes: 0 all removed; else that of the first that was not: 1 failed,\n"
-    "3 not found, 5 busy, 6 no space. 2 usage: nothing was removed.";
+    "3 not found, 5 busy, 6 no space, 130 interrupted. 2 usage: nothing was removed.";
 
 struct RmArguments {
   RemoveOptions options;
@@ -43,31 +44,35 @@ void print_removed(const RemovedSnapshot& removed, bool dry_run) {
   print_text("\n");
 }
 
-/// Snapshots of several stores are one removal, with one report: no daemon is asked.
-Asked<RemoveReport> ask_daemon(const RmArguments& arguments) {
+/// Empty if the snapshots are in several stores: no daemon keeps them all.
+DaemonReply<RemoveReport> request_removal(const RmArguments& arguments) {
   std::optional<StoreDaemon> daemon;
   std::map<std::string, std::string> path_of;
   for (const std::string& path : arguments.options.snapshots) {
     const auto snapshot = named_snapshot(path);
     if (!snapshot) return std::nullopt;
-    if (!daemon) daemon = StoreDaemon::of(snapshot->store, arguments.no_daemon);
-    if (!daemon || !daemon->keeps(snapshot->store)) return std::nullopt;
+    if (!daemon) daemon = StoreDaemon::find(snapshot->store, arguments.no_daemon);
+    if (!daemon || !daemon->is_for(snapshot->store)) return std::nullopt;
     path_of.emplace(snapshot->name, snapshot->path);
   }
-  auto answer = daemon->ask<schema::RemoveAnswer>("/v1/remove", arguments.options, nullptr);
-  if (!answer) return std::nullopt;
-  if (!*answer) return Result<RemoveReport>(std::unexpected(answer->error()));
-  RemoveReport report = schema::report_of(std::move(**answer));
-  for (RemovedSnapshot& removed : report.snapshots) {
-    const auto path = path_of.find(removed.snapshot);
-    if (path != path_of.end()) removed.snapshot = path->second;
-  }
-  return Result<RemoveReport>(std::move(report));
+  return convert_reply(
+      daemon->request<schema::RemoveAnswer>("/v1/remove", arguments.options, nullptr),
+      [&](schema::RemoveAnswer answer) {
+        RemoveReport report = schema::report_of(std::move(answer));
+        for (RemovedSnapshot& removed : report.snapshots) {
+          const auto path = path_of.find(removed.snapshot);
+          if (path != path_of.end()) removed.snapshot = path->second;
+        }
+        return report;
+      });
 }
 
-int run(const RmArguments& arguments) {
-  const auto asked = ask_daemon(arguments);
-  const auto report = asked ? *asked : remove_snapshots(arguments.options);
+int run(RmArguments& arguments) {
+  const auto reply = request_removal(arguments);
+  ProgressBar progress;
+  arguments.options.progress = &progress;
+  const auto report = reply ? *reply : remove_snapshots(arguments.options);
+  progress.clear();
   if (!report) return report_error(report.error(), arguments.json);
   print_notes(report->notes);
   const bool dry_run = arguments.options.dry_run;

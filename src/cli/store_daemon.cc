@@ -19,12 +19,12 @@
 namespace lamina::cli {
 namespace {
 
-constexpr std::size_t kMaxAnswerBytes = std::size_t{64} << 20;
+constexpr std::size_t kMaxReplyBytes = std::size_t{64} << 20;
 
-/// One whose backlog is full for longer is not asked.
-constexpr std::chrono::milliseconds kAcceptWithin{100};
+/// How long a full backlog of the daemon's socket is waited for.
+constexpr std::chrono::milliseconds kConnectTimeout{100};
 
-/// The document as it is sent; nothing when it has a text that is not UTF-8: no request can say it.
+/// The document as text; empty if it has a string that is not UTF-8, which JSON cannot carry.
 std::optional<std::string> exact_text(const schema::Json& document) {
   try {
     return document.dump();
@@ -36,7 +36,7 @@ std::optional<std::string> exact_text(const schema::Json& document) {
 }  // namespace
 
 void add_no_daemon(CLI::App* verb, bool& no_daemon) {
-  verb->add_flag("--no-daemon", no_daemon, "work without the daemon of the store");
+  verb->add_flag("--no-daemon", no_daemon, "do not use the store's daemon");
 }
 
 std::optional<NamedSnapshot> named_snapshot(const std::string& path) {
@@ -56,7 +56,7 @@ std::string path_in_store(const std::string& store, const std::string& name) {
 StoreDaemon::StoreDaemon(std::string given, std::string real)
     : given_(std::move(given)), real_(std::move(real)), reader_(given_) {}
 
-std::optional<StoreDaemon> StoreDaemon::of(const std::string& store, bool no_daemon) {
+std::optional<StoreDaemon> StoreDaemon::find(const std::string& store, bool no_daemon) {
   if (no_daemon) return std::nullopt;
   auto real = os::real_path(store);
   if (!real || !os::name_exists(AT_FDCWD, daemon_socket(*real))) return std::nullopt;
@@ -75,29 +75,29 @@ std::string StoreDaemon::name_in_store(const std::string& path) {
   return snapshot ? snapshot->name : path;
 }
 
-bool StoreDaemon::keeps(const std::string& store) const {
+bool StoreDaemon::is_for(const std::string& store) const {
   return os::is_same_directory(store, real_);
 }
 
 Status StoreDaemon::check_peer(int socket) const {
   LAMINA_ASSIGN_OR_RETURN(const os::Peer peer, os::peer_of(socket));
   LAMINA_ASSIGN_OR_RETURN(const os::FileFacts store, os::facts_of_name(AT_FDCWD, real_, given_));
-  // Nobody else's daemon keeps this store: another's would be one that the link was led to.
+  // A daemon of another user does not keep this store: somebody has changed the link.
   if (peer.uid == store.user) return {};
   return fail(ErrorKind::kUsage,
-              "user {} answers at '{}', who is not the store's owner, and is not asked", peer.uid,
-              daemon_socket(given_));
+              "the process at '{1}' is of user {0}, not of the store's owner, and is not asked",
+              peer.uid, daemon_socket(given_));
 }
 
-Asked<http::Response> StoreDaemon::send(std::string_view target, Json fields,
-                                        Progress* progress) const {
+DaemonReply<http::Response> StoreDaemon::send(std::string_view target, Json fields,
+                                              Progress* progress) const {
   fields["store"] = real_;
   auto body = exact_text(fields);
   if (!body) return std::nullopt;
   http::WaitLimits limits;
   limits.progress = progress;
-  limits.max_response_bytes = kMaxAnswerBytes;
-  const auto connection = os::connect_to(daemon_socket(real_), kAcceptWithin);
+  limits.max_response_bytes = kMaxReplyBytes;
+  const auto connection = os::connect_to(daemon_socket(real_), kConnectTimeout);
   if (!connection) return std::nullopt;
   if (const Status checked = check_peer(connection->get()); !checked) {
     if (checked.error().kind == ErrorKind::kUsage) print_message(checked.error().message);
@@ -109,22 +109,22 @@ Asked<http::Response> StoreDaemon::send(std::string_view target, Json fields,
   if (error.kind == ErrorKind::kInterrupted && !done.sent) {
     return Result<http::Response>(std::unexpected(Error{error.kind, "interrupted"}));
   }
-  if (done.sent_whole) return Result<http::Response>(std::unexpected(unanswered(error)));
-  return std::nullopt;  // it went before the request was whole
+  if (done.sent_whole) return Result<http::Response>(std::unexpected(no_reply(error)));
+  return std::nullopt;  // the daemon closed before it had the whole request: nothing was begun
 }
 
-Error StoreDaemon::unanswered(const Error& error) const {
+Error StoreDaemon::no_reply(const Error& error) const {
   if (error.kind == ErrorKind::kInterrupted) {
     return {error.kind, fmt::format("interrupted; the daemon of store '{0}' goes on with it: see "
                                     "'lamina ls {0}'",
                                     given_)};
   }
-  return {
-      ErrorKind::kFailed,
-      fmt::format("the daemon of store '{0}' has not answered ({1}): what was asked for may "
-                  "have been done or not, or half; see 'lamina ls {0}', and give 'lamina recover "
-                  "{0}' before you ask again",
-                  given_, error.message)};
+  return {ErrorKind::kFailed,
+          fmt::format(
+              "the daemon of store '{0}' has not answered ({1}): the operation may have been done, "
+              "in part or not at all; see 'lamina ls {0}', and run 'lamina recover {0}' "
+              "before you try again",
+              given_, error.message)};
 }
 
 std::string percent_encoded(std::string_view text) {

@@ -6,8 +6,8 @@
 
 namespace lamina::cli {
 
-/// The candidate that `word` was most likely meant to be: at most two typing mistakes away, and
-/// fewer than half of the word. Nothing when there is none.
+/// The candidate that is closest to `word`, if it is at most two typing mistakes away (one, for a
+/// word of two or three characters); nullopt otherwise.
 std::optional<std::string> suggest(const std::string& word,
                                    const std::vector<std::string>& candidates);
 

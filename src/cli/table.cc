@@ -48,7 +48,7 @@ std::string Table::text() const {
   return text;
 }
 
-std::string shown_text(std::string_view text) {
+std::string printable_text(std::string_view text) {
   constexpr unsigned char kFirstPrintable = 0x20;
   constexpr unsigned char kDelete = 0x7f;
   std::string shown;

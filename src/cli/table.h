@@ -1,4 +1,4 @@
-// Tables for people: columns as wide as what is in them.
+// Text tables. Each column is as wide as its widest cell.
 #pragma once
 
 #include <string>
@@ -19,13 +19,14 @@ class Table {
 
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
-  /// Cells are shown as escaped_line() does. REQUIRES: as many cells as there are columns.
+  /// Adds a row. Cells are escaped with escaped_line(). REQUIRES: as many cells as there are
+  /// columns.
   void add(std::vector<std::string> cells) {
     for (std::string& cell : cells) cell = escaped_line(cell);
     rows_.push_back(std::move(cells));
   }
 
-  /// The titles and the rows, one line each, without blanks at the ends of lines.
+  /// The titles and the rows, one line each, without trailing blanks.
   [[nodiscard]] std::string text() const;
 
  private:
@@ -33,8 +34,8 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-/// Text from a file, safe for a terminal: what is no printable ASCII character is written as \xNN,
-/// and what is long is cut.
-std::string shown_text(std::string_view text);
+/// Untrusted text for a table: bytes that are not printable ASCII are written as \xNN, and a long
+/// text is cut after 200 bytes.
+std::string printable_text(std::string_view text);
 
 }  // namespace lamina::cli

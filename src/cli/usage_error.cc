@@ -41,7 +41,7 @@ std::string explain_unknown_option(const CLI::App& scope, const std::string& arg
                      did_you_mean(name_of(argument), candidates));
 }
 
-/// An option that stands before the verb, or without one.
+/// The message for an option before the verb, or without a verb.
 std::string explain_early_option(const CLI::App& app, const std::string& argument) {
   const std::string name = name_of(argument);
   const CLI::App* verb = verb_of(app);
@@ -57,24 +57,25 @@ std::string explain_early_option(const CLI::App& app, const std::string& argumen
   return fmt::format("option '{}' belongs after a verb that has it ({})", argument, owners);
 }
 
-/// An option of the verb, and what was given to it.
-struct Given {
+/// An option of the verb, and the values that were given for it.
+struct GivenOption {
   const CLI::Option* option;
   std::vector<std::string> values;
-  bool has_value = true;  ///< false when the last occurrence had none
+  bool has_value = true;  ///< false if the last occurrence had none
 };
 
-/// The options of `verb` in the order of their first occurrence; `arguments` begin behind the verb.
-std::vector<Given> given_options(const CLI::App& verb, std::span<const std::string> arguments) {
-  std::vector<Given> all;
+/// The options of `verb` in the order of their first occurrence; `arguments` begin after the verb.
+std::vector<GivenOption> given_options(const CLI::App& verb,
+                                       std::span<const std::string> arguments) {
+  std::vector<GivenOption> all;
   for (std::size_t i = 0; i < arguments.size() && arguments[i] != "--"; ++i) {
     if (!is_option(arguments[i])) continue;
     const CLI::Option* option = verb.get_option_no_throw(name_of(arguments[i]));
     if (option == nullptr) continue;
     auto found = std::find_if(all.begin(), all.end(),
-                              [&](const Given& known) { return known.option == option; });
-    if (found == all.end()) found = all.insert(found, Given{option, {}, true});
-    Given& given = *found;
+                              [&](const GivenOption& known) { return known.option == option; });
+    if (found == all.end()) found = all.insert(found, GivenOption{option, {}, true});
+    GivenOption& given = *found;
     const std::size_t equals = arguments[i].find('=');
     if (equals != std::string::npos) {
       given.values.push_back(arguments[i].substr(equals + 1));
@@ -86,8 +87,8 @@ std::vector<Given> given_options(const CLI::App& verb, std::span<const std::stri
   return all;
 }
 
-/// What is wrong with how an option was given, as far as its value is not the question.
-std::optional<std::string> explain_given(const Given& given) {
+/// What is wrong with how an option was given, apart from its value: empty if nothing is.
+std::optional<std::string> explain_given(const GivenOption& given) {
   const std::string name = given.option->get_name();
   const bool is_flag = given.option->get_items_expected_max() == 0;
   if (is_flag) {
@@ -129,7 +130,7 @@ std::string explain_usage_error(const CLI::App& app, const std::vector<std::stri
 
   const auto begin = std::find(arguments.begin(), arguments.end(), verb->get_name());
   const auto behind = begin == arguments.end() ? begin : begin + 1;
-  for (const Given& given : given_options(*verb, std::span(behind, arguments.end()))) {
+  for (const GivenOption& given : given_options(*verb, std::span(behind, arguments.end()))) {
     if (const auto explained = explain_given(given)) return *explained;
   }
   if (!left.empty()) return fmt::format("unknown argument '{}'{}", left.front(), of_verb);

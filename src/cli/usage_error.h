@@ -1,4 +1,4 @@
-// What is wrong with the arguments, in our own words.
+// Messages about wrong arguments, in place of CLI11's.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -7,8 +7,8 @@
 
 namespace lamina::cli {
 
-/// Says why `app` did not take `arguments` (all that follow the program's name). What says most
-/// comes first: an option that nothing knows, before one that is missing because it was misspelt.
+/// Says why `app` refused `arguments` (all after the program's name). The most helpful reason comes
+/// first: an unknown option before a missing one, which may only have been misspelt.
 /// REQUIRES: `app` has just thrown `error` while parsing `arguments`.
 std::string explain_usage_error(const CLI::App& app, const std::vector<std::string>& arguments,
                                 const CLI::ParseError& error);

@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "base/stopwatch.h"
 #include "cli/command_line.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
@@ -12,8 +13,8 @@ namespace {
 
 constexpr const char* kVerifyFooter =
     "Reads every stored block, also those that this snapshot does not use.\n\n"
-    "Exit codes: 0 all is right, 1 the memory differs from MEMFILE, or failed,\n"
-    "2 usage, 3 not found, 4 corrupt, 130 interrupted.";
+    "Exit codes: 0 intact, 1 the memory differs from MEMFILE, or failed, 2 usage,\n"
+    "3 not found, 4 corrupt, 130 interrupted.";
 
 struct VerifyArguments {
   std::string snapshot;

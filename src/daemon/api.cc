@@ -11,14 +11,19 @@
 namespace lamina::daemon {
 namespace {
 
-int status_of(ErrorKind kind) {
+unsigned status_of(ErrorKind kind) {
   switch (kind) {
     case ErrorKind::kUsage:
       return 400;
     case ErrorKind::kNotFound:
       return 404;
+    case ErrorKind::kPermission:
+      return 403;
     case ErrorKind::kBusy:
+    case ErrorKind::kExists:
       return 409;
+    case ErrorKind::kUnsupported:
+      return 501;
     case ErrorKind::kNoSpace:
       return 507;
     case ErrorKind::kInterrupted:
@@ -30,10 +35,10 @@ int status_of(ErrorKind kind) {
   return 500;
 }
 
-std::string_view kind_of_status(int status) {
-  constexpr int kNotFound = 404;
-  constexpr int kServerError = 500;
-  constexpr int kUnavailable = 503;
+std::string_view kind_of_status(unsigned status) {
+  constexpr unsigned kNotFound = 404;
+  constexpr unsigned kServerError = 500;
+  constexpr unsigned kUnavailable = 503;
   if (status == kNotFound) return "not_found";
   if (status == kUnavailable) return "busy";
   return status < kServerError ? "usage" : "failed";
@@ -41,9 +46,9 @@ std::string_view kind_of_status(int status) {
 
 }  // namespace
 
-Lane Api::lane_of(const Request& request) {
+Queue Api::queue_of(const Request& request) {
   const Routing routing = find_route(request);
-  return routing.route ? routing.route->lane : Lane::kAtOnce;
+  return routing.route ? routing.route->queue : Queue::kNone;
 }
 
 Api::Action Api::action_of(Operation operation) {
@@ -107,15 +112,17 @@ Response json_response(const Json& document) {
 std::string name_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 Response error_response(const Error& error) {
-  Response response = json_response({{"error",
-                                      {{"kind", word_of(error.kind)},
-                                       {"message", schema::message_of(error)},
-                                       {"notes", error.notes}}}});
+  Json fields = {{"kind", word_of(error.kind)}, {"message", error.message}};
+  if (const std::string remedy = schema::remedy_of(error); !remedy.empty()) {
+    fields["remedy"] = remedy;
+  }
+  fields["notes"] = error.notes;
+  Response response = json_response({{"error", std::move(fields)}});
   response.status = status_of(error.kind);
   return response;
 }
 
-Response refusal(int status, const std::string& message) {
+Response refusal(unsigned status, const std::string& message) {
   Response response = json_response(
       {{"error",
         {{"kind", kind_of_status(status)}, {"message", message}, {"notes", Json::array()}}}});
@@ -124,7 +131,7 @@ Response refusal(int status, const std::string& message) {
 }
 
 Response stopping() {
-  constexpr int kUnavailable = 503;
+  constexpr unsigned kUnavailable = 503;
   Response response = json_response({{"error",
                                       {{"kind", kind_of_status(kUnavailable)},
                                        {"message", "the daemon is stopping"},
@@ -134,8 +141,8 @@ Response stopping() {
   return response;
 }
 
-std::optional<Response> Api::misdirected(const std::string& store) const {
-  constexpr int kMisdirected = 421;
+std::optional<Response> Api::refuse_other_store(const std::string& store) const {
+  constexpr unsigned kMisdirected = 421;
   if (store.empty() || os::is_same_directory(store, parts_.store)) return std::nullopt;
   return refusal(kMisdirected,
                  fmt::format("this daemon keeps store '{}', not '{}'", parts_.store, store));

@@ -1,6 +1,5 @@
-#include <chrono>
-
 #include "base/error.h"
+#include "base/stopwatch.h"
 #include "daemon/api.h"
 #include "daemon/requests.h"
 #include "lamina/lifecycle.h"
@@ -9,16 +8,6 @@
 
 namespace lamina::daemon {
 namespace {
-
-class Stopwatch {
- public:
-  [[nodiscard]] double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 Json failure(const std::string& name, const Error& error) {
   Json fields = {{"name", name}, {"outcome", "failed"}};
@@ -38,7 +27,7 @@ Json success(const std::string& name, const Json& report) {
 Response Api::pause(const Request& request, const std::string& /*name*/) const {
   auto options = read_pause(request);
   if (!options) return error_response(options.error());
-  if (auto refused = misdirected(options->store)) return *std::move(refused);
+  if (auto refused = refuse_other_store(options->store)) return *std::move(refused);
   if (!options->frozen_hook.empty() && !parts_.are_hooks_allowed()) {
     return error_response(
         {ErrorKind::kUsage, "field 'frozen_hook' is refused: the daemon runs with --no-hooks"});
@@ -55,12 +44,12 @@ Response Api::pause(const Request& request, const std::string& /*name*/) const {
   }
   auto report = lamina::pause(*options);
   parts_.metrics.count_pause(report, stopwatch.seconds());
-  parts_.figures.changed();
+  parts_.status.changed();
   if (!report) {
     parts_.events.add(Level::kWarning, "pause", failure(options->name, report.error()));
     return error_response(report.error());
   }
-  // A header's generation is the number of its layers, less one.
+  // The number of layers is the generation of the header plus one.
   parts_.merger.paused(options->name, report->generation + 1);
   report->snapshot = name_of(report->snapshot);
   const Json document = schema::to_json(*report);
@@ -71,7 +60,7 @@ Response Api::pause(const Request& request, const std::string& /*name*/) const {
 Response Api::resume(const Request& request, const std::string& /*name*/) const {
   auto options = read_resume(request);
   if (!options) return error_response(options.error());
-  if (auto refused = misdirected(options->store)) return *std::move(refused);
+  if (auto refused = refuse_other_store(options->store)) return *std::move(refused);
   if (const auto path = snapshot_path(parts_.store, options->name); !path) {
     return error_response(path.error());
   }
@@ -80,12 +69,12 @@ Response Api::resume(const Request& request, const std::string& /*name*/) const 
   const Stopwatch stopwatch;
   auto report = lamina::resume(*options);
   parts_.metrics.count_resume(options->mode, report, stopwatch.seconds());
-  parts_.figures.changed();
+  parts_.status.changed();
   if (!report) {
     parts_.events.add(Level::kWarning, "resume", failure(options->name, report.error()));
     return error_response(report.error());
   }
-  if (report->mode == ResumeMode::kPageFaults) parts_.figures.saw_page_server();
+  if (report->mode == ResumeMode::kPageFaults) parts_.status.page_server_serves();
   report->snapshot = name_of(report->snapshot);
   const Json document = schema::to_json(*report);
   parts_.events.add(Level::kInfo, "resume", success(options->name, document));
@@ -95,9 +84,9 @@ Response Api::resume(const Request& request, const std::string& /*name*/) const 
 Response Api::recover(const Request& request, const std::string& /*name*/) const {
   auto options = read_recover(request);
   if (!options) return error_response(options.error());
-  if (auto refused = misdirected(options->store)) return *std::move(refused);
+  if (auto refused = refuse_other_store(options->store)) return *std::move(refused);
   const auto report = parts_.recoverer.recover(*options);
-  parts_.figures.changed();
+  parts_.status.changed();
   if (!report) return error_response(report.error());
   return json_response(schema::to_json(schema::RecoverAnswer{*report, options->dry_run}));
 }

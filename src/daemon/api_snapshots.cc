@@ -1,8 +1,5 @@
-#include <fcntl.h>
-
-#include <chrono>
-
 #include "base/error.h"
+#include "base/stopwatch.h"
 #include "daemon/api.h"
 #include "daemon/requests.h"
 #include "lamina/compact.h"
@@ -10,41 +7,23 @@
 #include "lamina/inspect.h"
 #include "lamina/listing.h"
 #include "lamina/remove.h"
-#include "os/directory.h"
 #include "schema/report_json.h"
 
 namespace lamina::daemon {
-namespace {
-
-double ms_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
-      .count();
-}
-
-}  // namespace
 
 Response Api::fork(const Request& request, const std::string& /*name*/) const {
-  const auto start = std::chrono::steady_clock::now();
-  auto meant = read_fork(request, parts_.store);
-  if (!meant) return error_response(meant.error());
-  if (auto refused = misdirected(meant->store)) return *std::move(refused);
-  auto report = fork_snapshot(meant->options);
+  const Stopwatch stopwatch;
+  auto requested = read_fork(request, parts_.store);
+  if (!requested) return error_response(requested.error());
+  if (auto refused = refuse_other_store(requested->store)) return *std::move(refused);
+  auto report = fork_snapshot(requested->options);
   parts_.metrics.count_fork(report.has_value());
-  parts_.figures.changed();
-  if (!report) {
-    constexpr int kConflict = 409;
-    Response response = error_response(report.error());
-    // A fork that fails leaves nothing: the name was another's.
-    if (report.error().kind == ErrorKind::kFailed &&
-        os::name_exists(AT_FDCWD, meant->options.fork)) {
-      response.status = kConflict;
-    }
-    return response;
-  }
+  parts_.status.changed();
+  if (!report) return error_response(report.error());
   report->fork = name_of(report->fork);
-  const Json document = schema::to_json(schema::ForkAnswer{*report, ms_since(start)});
+  const Json document = schema::to_json(schema::ForkAnswer{*report, stopwatch.elapsed_ms()});
   parts_.events.add(Level::kInfo, "fork",
-                    {{"source", name_of(meant->options.snapshot)},
+                    {{"source", name_of(requested->options.snapshot)},
                      {"snapshot", report->fork},
                      {"pause_id", report->pause_id.to_string()}});
   return json_response(document);
@@ -59,7 +38,7 @@ Response Api::list(const Request& request, const std::string& /*name*/) const {
 }
 
 Response Api::inspect(const Request& request, const std::string& name) const {
-  if (const Status good = read_nothing(request); !good) return error_response(good.error());
+  if (const Status good = check_no_fields(request); !good) return error_response(good.error());
   const auto path = snapshot_path(parts_.store, name);
   if (!path) return error_response(path.error());
   const auto info = lamina::inspect(*path);
@@ -74,51 +53,51 @@ Response Api::remove(const Request& request, const std::string& name) const {
   if (!report) return error_response(report.error());
   RemovedSnapshot& removed = report->snapshots.front();
   removed.snapshot = name_of(removed.snapshot);
-  if (!options->dry_run) note_removal(removed);
+  if (!options->dry_run) record_removal(removed);
   if (removed.error) return error_response(*removed.error);
   return json_response(schema::to_json(schema::RemovalAnswer{
       schema::answer_of(removed, options->dry_run), std::move(report->notes), options->dry_run}));
 }
 
 Response Api::remove_several(const Request& request, const std::string& /*name*/) const {
-  auto meant = read_remove_several(request, parts_.store);
-  if (!meant) return error_response(meant.error());
-  if (auto refused = misdirected(meant->store)) return *std::move(refused);
-  const bool dry_run = meant->options.dry_run;
-  auto report = remove_snapshots(meant->options);
+  auto requested = read_remove_several(request, parts_.store);
+  if (!requested) return error_response(requested.error());
+  if (auto refused = refuse_other_store(requested->store)) return *std::move(refused);
+  const bool dry_run = requested->options.dry_run;
+  auto report = remove_snapshots(requested->options);
   if (!report) return error_response(report.error());
   for (RemovedSnapshot& removed : report->snapshots) removed.snapshot = name_of(removed.snapshot);
   if (!dry_run) {
-    for (const RemovedSnapshot& removed : report->snapshots) note_removal(removed);
+    for (const RemovedSnapshot& removed : report->snapshots) record_removal(removed);
   }
   return json_response(schema::to_json(schema::answer_of(std::move(*report), dry_run)));
 }
 
-/// What was done, or could not be, about one snapshot.
-void Api::note_removal(const RemovedSnapshot& removed) const {
+/// Counts one removal, and adds its event.
+void Api::record_removal(const RemovedSnapshot& removed) const {
   parts_.metrics.count_removal(!removed.error);
   if (removed.error) return;
   parts_.merger.removed(removed.snapshot);
-  parts_.figures.changed();
+  parts_.status.changed();
   Json event = {{"name", removed.snapshot}};
   event.update(schema::to_json(schema::answer_of(removed, false)));
   parts_.events.add(Level::kInfo, "delete", event);
 }
 
 Response Api::compact(const Request& request, const std::string& name) const {
-  const auto start = std::chrono::steady_clock::now();
-  auto meant = read_compact(request, parts_.policy());
-  if (!meant) return error_response(meant.error());
-  if (auto refused = misdirected(meant->store)) return *std::move(refused);
-  CompactOptions& options = meant->options;
+  const Stopwatch stopwatch;
+  auto requested = read_compact(request, parts_.policy());
+  if (!requested) return error_response(requested.error());
+  if (auto refused = refuse_other_store(requested->store)) return *std::move(refused);
+  CompactOptions& options = requested->options;
   const auto path = snapshot_path(parts_.store, name);
   if (!path) return error_response(path.error());
   options.snapshot = *path;
   auto report = lamina::compact(options);
   if (!options.dry_run) parts_.metrics.count_merge(report);
-  parts_.figures.changed();
+  parts_.status.changed();
   if (!report) return error_response(report.error());
-  const double elapsed_ms = ms_since(start);
+  const double elapsed_ms = stopwatch.elapsed_ms();
   report->snapshot = name;
   const Json document =
       schema::to_json(schema::CompactAnswer{*report, options.dry_run, elapsed_ms});
@@ -133,7 +112,7 @@ Response Api::compact(const Request& request, const std::string& name) const {
 }
 
 Response Api::sessions(const Request& request, const std::string& /*name*/) const {
-  if (const Status good = read_nothing(request); !good) return error_response(good.error());
+  if (const Status good = check_no_fields(request); !good) return error_response(good.error());
   const auto listing = list_store(parts_.store);
   if (!listing) return error_response(listing.error());
   schema::SessionsAnswer answer;

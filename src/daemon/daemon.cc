@@ -10,15 +10,19 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <system_error>
 #include <utility>
 
 #include "base/error.h"
 #include "base/mutex.h"
 #include "daemon/api.h"
-#include "daemon/doors.h"
+#include "daemon/listener.h"
+#include "daemon/messages.h"
 #include "daemon/signals.h"
 #include "daemon/store_link.h"
+#include "http/server_thread.h"
+#include "lamina/inspect.h"
 #include "lamina/serve.h"
 #include "os/directory.h"
 #include "os/file.h"
@@ -26,23 +30,41 @@
 #include "os/notify.h"
 #include "os/owner.h"
 #include "os/path_walk.h"
+#include "os/poll.h"
 
 namespace lamina::daemon {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr std::size_t kListeners = 2;
+constexpr std::size_t kMaxConnections = 1024;
+constexpr std::size_t kMaxConnectionsOfOneUser = 768;
+constexpr std::size_t kMaxMetricsConnections = 64;
+/// Requests of one queue that wait for a worker.
+constexpr std::size_t kMaxWaiting = 256;
+
+/// The number of a queue of the HTTP server.
+std::size_t queue_number(Queue queue) { return queue == Queue::kReads ? 0 : 1; }
+
 std::string lock_path(const std::string& store) {
   return os::parent_of(page_server_socket(store)) + "/laminad.lock";
 }
 
-/// One daemon for a store: the lock goes with the process. Beside that of the page server.
+/// Takes the lock that keeps a second daemon from the store: .vms/laminad.lock. The lock ends with
+/// the process.
 Result<os::Fd> lock_store(const std::string& store) {
   const std::string path = lock_path(store);
   const std::string area_path = os::parent_of(path);
   const std::string area_name = area_path.substr(area_path.rfind('/') + 1);
-  LAMINA_ASSIGN_OR_RETURN(const os::Fd directory, os::open_directory(AT_FDCWD, store, store));
+  auto opened = os::open_directory(AT_FDCWD, store, store);
+  if (!opened) return os::explain_directory_failure("store", store, std::move(opened.error()));
+  const os::Fd directory = std::move(*opened);
   LAMINA_RETURN_IF_ERROR(os::check_store_owner(directory.get(), store));
+  if (!os::name_exists(directory.get(), area_name) && inspect(store)) {
+    return with_remedy(fail(ErrorKind::kUsage, "'{}' is a snapshot, not a store", store),
+                       "name the directory that holds it");
+  }
   LAMINA_RETURN_IF_ERROR(os::make_directory(directory.get(), area_name, area_path));
   LAMINA_ASSIGN_OR_RETURN(const os::Fd area,
                           os::open_directory(directory.get(), area_name, area_path));
@@ -51,7 +73,9 @@ Result<os::Fd> lock_store(const std::string& store) {
                           os::open_regular(area.get(), "laminad.lock", O_RDWR | O_CREAT, path));
   LAMINA_ASSIGN_OR_RETURN(const bool locked, os::try_lock(file.fd.get(), path));
   if (locked) return std::move(file.fd);
-  return fail(ErrorKind::kBusy, "store '{}' has a daemon already; one keeps a store", store);
+  return with_remedy(fail(ErrorKind::kBusy, "store '{}' has a daemon already, {}", store,
+                          os::lock_holder(file.fd.get())),
+                     "use that one, or stop it first");
 }
 
 std::vector<std::string> page_server_command(const Settings& settings) {
@@ -59,17 +83,18 @@ std::vector<std::string> page_server_command(const Settings& settings) {
   return command;
 }
 
-/// Settings that change while threads read them.
-class LiveSettings {
+/// Settings that a reload changes while threads read them.
+class SharedSettings {
  public:
-  explicit LiveSettings(Settings settings) : settings_(std::move(settings)) {}
+  explicit SharedSettings(Settings settings) : settings_(std::move(settings)) {}
 
   [[nodiscard]] Settings get() const {
     const MutexLock lock(mutex_);
     return settings_;
   }
 
-  void take_changeable(const Settings& from) {
+  /// Takes the settings of `from` that may change while the daemon runs.
+  void reload(const Settings& from) {
     const MutexLock lock(mutex_);
     settings_.policy = from.policy;
     settings_.rate = from.rate;
@@ -92,13 +117,15 @@ std::uint64_t now_ms() {
 
 class Daemon {
  public:
-  /// `lock`: the file that is locked, which also keeps the number of the next event.
-  Daemon(const GivenOptions& given, const Settings& settings, int lock)
+  /// `read`: the settings as they were read; `settings`: with absolute paths. `lock`: the locked
+  /// file; it also keeps the number of the next event.
+  Daemon(const GivenOptions& given, Settings read, const Settings& settings, int lock)
       : given_(given),
+        read_(std::move(read)),
         settings_(settings),
         manager_(os::ServiceManager::from_environment()),
         events_(settings.events, EventNumbers(lock, lock_path(settings.store), now_ms())),
-        figures_(settings.store),
+        status_(settings.store),
         merger_(
             settings.store,
             [this] {
@@ -113,24 +140,16 @@ class Daemon {
               [this] { return !settings_.get().no_hooks; },
               [this] { return settings_.get().policy; },
               [this] { return std::pair(server_->connections(), server_->unanswered()); }, metrics_,
-              events_, figures_, merger_, recoverer_}) {}
+              events_, status_, merger_, recoverer_}) {}
 
   Status run() {
     const Settings settings = settings_.get();
-    HttpServer::Options options;
-    options.long_workers = settings.workers;
-    options.patience = settings.request_timeout;
-    options.lane = [](const Request& request) { return Api::lane_of(request); };
-    options.handle = [this](const Request& request) { return api_.handle(request); };
-    options.refusal = refusal;
-    options.stopping = stopping;
-    options.answered = [this](int status) { metrics_.count_request(status); };
-    LAMINA_ASSIGN_OR_RETURN(server_, HttpServer::start(std::move(options)));
-    LAMINA_RETURN_IF_ERROR(open_doors(settings));
+    LAMINA_ASSIGN_OR_RETURN(server_, http::ServerThread::start(server_options(settings)));
+    LAMINA_RETURN_IF_ERROR(open_listeners(settings));
     link_ = StoreLink::make(settings.store, settings.listen);
     log(Level::kInfo, "ready", {{"store", settings.store}, {"listen", settings.listen}});
     manager_.notify_ready();
-    while (!Signals::asked_to_stop()) {
+    while (!Signals::stop_requested()) {
       wait_and_serve();
       if (Signals::take_hangup()) reload();
     }
@@ -138,75 +157,105 @@ class Daemon {
   }
 
  private:
-  Status open_doors(const Settings& settings) {
-    auto api = ListeningSocket::open(settings.listen, settings.listen_mode, Door::kApi);
+  http::ServerThread::Options server_options(const Settings& settings) {
+    constexpr std::size_t kReadWorkers = 4;
+    http::ServerThread::Options options;
+    options.server.listeners.resize(kListeners);
+    options.server.listeners[kApiListener] = {kMaxConnections, kMaxConnectionsOfOneUser};
+    options.server.listeners[kMetricsListener] = {kMaxMetricsConnections, kMaxMetricsConnections};
+    options.server.request_timeout = settings.request_timeout;
+    options.server.error_response = refusal;
+    options.server.stopping_response = stopping;
+    options.server.count_response = [this](unsigned status) { metrics_.count_request(status); };
+    options.queues.resize(2);
+    options.queues[queue_number(Queue::kReads)] = {kReadWorkers, kReadWorkers, kMaxWaiting};
+    options.queues[queue_number(Queue::kOperations)] = {settings.workers, kMaxConnections,
+                                                        kMaxWaiting};
+    options.queue_of = [](const Request& request) -> std::optional<std::size_t> {
+      const Queue queue = Api::queue_of(request);
+      if (queue == Queue::kNone) return std::nullopt;
+      return queue_number(queue);
+    };
+    options.handle = [this](const Request& request) { return api_.handle(request); };
+    return options;
+  }
+
+  Status open_listeners(const Settings& settings) {
+    auto api = Listener::open(settings.listen, settings.listen_mode, kApiListener);
     if (!api) return std::unexpected(api.error());
-    doors_.push_back(std::move(*api));
+    listeners_.push_back(std::move(*api));
     if (settings.metrics.empty()) return {};
-    auto metrics = ListeningSocket::open(settings.metrics, settings.metrics_mode, Door::kMetrics);
+    auto metrics = Listener::open(settings.metrics, settings.metrics_mode, kMetricsListener);
     if (!metrics) return std::unexpected(metrics.error());
-    doors_.push_back(std::move(*metrics));
+    listeners_.push_back(std::move(*metrics));
     return {};
   }
 
-  /// Waits for clients or a signal, a second at most.
+  /// Waits for connections or a signal, at most a second.
   void wait_and_serve() {
     constexpr int kLongestWaitMs = 1000;
-    std::vector<pollfd> waiting = {{Signals::fd(), POLLIN, 0}};
-    for (const ListeningSocket& door : doors_) waiting.push_back({door.fd(), POLLIN, 0});
     const int watchdog_ms = manager_.feed_watchdog();
-    const int wait_ms = watchdog_ms < 0 ? kLongestWaitMs : std::min(watchdog_ms, kLongestWaitMs);
-    if (::poll(waiting.data(), waiting.size(), wait_ms) > 0) {
+    int wait_ms = watchdog_ms < 0 ? kLongestWaitMs : std::min(watchdog_ms, kLongestWaitMs);
+    std::vector<pollfd> waiting = {{Signals::fd(), POLLIN, 0}};
+    for (Listener& one : listeners_) {
+      const int back_off_ms = one.expire();
+      if (back_off_ms > 0) wait_ms = std::min(wait_ms, back_off_ms);
+      waiting.push_back({one.polled_fd(), POLLIN, 0});
+    }
+    // If it fails, it is tried again.
+    if (os::wait_for_events(waiting, wait_ms).value_or(false)) {
       if (waiting.front().revents != 0) Signals::clear();
       const std::vector<std::uint32_t> users = settings_.get().allow_uid;
-      for (std::size_t i = 0; i < doors_.size(); ++i) {
-        if (waiting[i + 1].revents != 0) doors_[i].accept(*server_, users);
+      for (std::size_t i = 0; i < listeners_.size(); ++i) {
+        if (waiting[i + 1].revents != 0) listeners_[i].accept(*server_, users);
       }
     }
-    server_->cut_off_silent_clients();
   }
 
   void reload() {
     const auto settings = settings_of(given_);
     if (!settings) return log(Level::kError, "reload", error_fields(settings.error()));
-    settings_.take_changeable(*settings);
-    log(Level::kInfo, "reload", {{"policy", settings->policy}});
+    settings_.reload(*settings);
+    const std::vector<std::string> unchanged = changes_that_need_a_restart(read_, *settings);
+    Json fields = {{"policy", settings->policy}};
+    if (!unchanged.empty()) fields["needs_restart"] = unchanged;
+    log(unchanged.empty() ? Level::kInfo : Level::kWarning, "reload", fields);
   }
 
-  /// Nobody can connect any more; who is connected already is told so, and not left to wonder.
-  void close_doors() {
+  /// Removes the link and the sockets. Pending connections are accepted, so that their requests get
+  /// the response of a stopping daemon.
+  void close_listeners() {
     link_.reset();
-    server_->refuse_requests();
+    server_->stop_requests();
     const std::vector<std::uint32_t> users = settings_.get().allow_uid;
-    for (ListeningSocket& door : doors_) {
-      door.close();
-      while (door.accept(*server_, users)) continue;
+    for (Listener& one : listeners_) {
+      one.close();
+      while (one.accept(*server_, users)) continue;
     }
-    doors_.clear();
+    listeners_.clear();
   }
 
-  /// Takes no more requests, and waits for those that run; for ever is not possible: what does not
-  /// end is left as a crash would leave it, for the next recovery.
+  /// Refuses new requests, and waits for the running ones, at most for stop_timeout. Those that
+  /// have not ended by then are left as a crash would leave them, for the next recovery.
   Status stop() {
     log(Level::kInfo, "stopping", {{"requests", server_->unanswered()}});
     manager_.notify("STOPPING=1");
-    close_doors();
+    close_listeners();
     merger_.stop();
     recoverer_.stop();
-    figures_.stop();
+    status_.stop();
     const auto deadline = Clock::now() + settings_.get().stop_timeout;
-    constexpr std::chrono::milliseconds kLookEvery{200};
-    // A recovery may be waiting for a VM that does not answer. It may be broken off anywhere.
-    constexpr int kMomentMs = 10;
+    // Also how often the watchdog is notified.
+    constexpr std::chrono::milliseconds kCheckInterval{200};
+    // A recovery may wait for a VM that does not answer. It can be abandoned at any point.
+    constexpr int kPauseMs = 10;
     while (true) {
-      // Also of connections that were busy before.
-      server_->refuse_requests();
-      const bool ended = server_->wait_ended(kLookEvery);
-      if (ended && recoverer_.has_ended() && figures_.has_ended()) break;
-      if (ended) ::poll(nullptr, 0, kMomentMs);
+      const bool ended = server_->wait_until_closed(kCheckInterval);
+      if (ended && recoverer_.has_ended() && status_.has_ended()) break;
+      if (ended) ::poll(nullptr, 0, kPauseMs);
       manager_.feed_watchdog();
       if (Clock::now() < deadline) continue;
-      if (server_->unanswered() == 0 && recoverer_.has_ended() && figures_.has_ended()) break;
+      if (server_->unanswered() == 0 && recoverer_.has_ended() && status_.has_ended()) break;
       log(Level::kError, "stopped", {{"abandoned_requests", server_->unanswered()}});
       ::_exit(schema::kExitFailed);
     }
@@ -215,20 +264,21 @@ class Daemon {
   }
 
   const GivenOptions& given_;
-  LiveSettings settings_;
+  const Settings read_;
+  SharedSettings settings_;
   os::ServiceManager manager_;
   Metrics metrics_;
   Events events_;
-  StoreFigures figures_;
+  StoreStatus status_;
   Merger merger_;
   Recoverer recoverer_;
   Api api_;
-  std::unique_ptr<HttpServer> server_;
-  std::vector<ListeningSocket> doors_;
+  std::unique_ptr<http::ServerThread> server_;
+  std::vector<Listener> listeners_;
   std::unique_ptr<StoreLink> link_;
 };
 
-/// Paths as the command line gave them; what the daemon says of them is the same from anywhere.
+/// Makes a path of the command line independent of the working directory.
 Status make_absolute(std::string& path) {
   if (path.empty()) return {};
   std::error_code error;
@@ -237,13 +287,17 @@ Status make_absolute(std::string& path) {
   return {};
 }
 
-/// No mount is kept busy by where the daemon was started.
+/// Changes to /, so that the daemon does not keep a mount busy.
 Status leave_working_directory(GivenOptions& given, Settings& settings) {
-  LAMINA_ASSIGN_OR_RETURN(settings.store, os::real_path(settings.store));
+  auto store = os::real_path(settings.store);
+  if (!store) {
+    return os::explain_directory_failure("store", settings.store, std::move(store.error()));
+  }
+  settings.store = std::move(*store);
   for (std::string* path : {&given.config, &settings.listen, &settings.metrics}) {
     LAMINA_RETURN_IF_ERROR(make_absolute(*path));
   }
-  // A plain name is looked for in $PATH.
+  // A name without a slash is searched for in $PATH.
   if (settings.lamina.find('/') != std::string::npos) {
     LAMINA_RETURN_IF_ERROR(make_absolute(settings.lamina));
   }
@@ -254,11 +308,12 @@ Status leave_working_directory(GivenOptions& given, Settings& settings) {
 }  // namespace
 
 Status run(GivenOptions given) {
-  LAMINA_ASSIGN_OR_RETURN(Settings settings, settings_of(given));
+  LAMINA_ASSIGN_OR_RETURN(const Settings read, settings_of(given));
+  Settings settings = read;
   LAMINA_RETURN_IF_ERROR(leave_working_directory(given, settings));
   LAMINA_RETURN_IF_ERROR(Signals::handle());
   LAMINA_ASSIGN_OR_RETURN(const os::Fd lock, lock_store(settings.store));
-  const Status done = Daemon(given, settings, lock.get()).run();
+  const Status done = Daemon(given, read, settings, lock.get()).run();
   if (done) log(Level::kInfo, "stopped");
   return done;
 }

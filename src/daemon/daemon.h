@@ -4,13 +4,12 @@
 
 namespace lamina::daemon {
 
-/// Runs the daemon until a signal asks it to stop. kBusy when the store has one already. The
-/// options are asked for again at SIGHUP. Some requests that do not end in time end the process
-/// instead.
+/// Runs the daemon until SIGTERM or SIGINT. SIGHUP reads the configuration file again. kBusy: the
+/// store has a daemon already. If requests do not end within stop_timeout, it exits the process
+/// instead of returning.
 ///
-/// REQUIRES: one thread. Handles SIGTERM, SIGINT and SIGHUP from here on, and works in the
-/// directory
-/// /.
+/// REQUIRES: the process has one thread. Installs handlers of SIGTERM, SIGINT and SIGHUP, and
+/// changes the working directory to /.
 Status run(GivenOptions given);
 
 }  // namespace lamina::daemon

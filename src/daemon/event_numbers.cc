@@ -16,8 +16,8 @@ namespace lamina::daemon {
 namespace {
 
 constexpr std::uint64_t kReserve = std::uint64_t{1} << 20;
-/// JSON readers take numbers for doubles: above this, which no clock of ours reaches, the file is
-/// damaged.
+/// JSON readers use doubles for numbers. A larger number, which no clock reaches, means that the
+/// file is damaged.
 constexpr std::uint64_t kMost = std::uint64_t{1} << 52;
 
 std::uint64_t number_in(int file, const std::string& path) {
@@ -43,11 +43,11 @@ std::uint64_t EventNumbers::next() {
 
 void EventNumbers::reserve() {
   reserved_ = next_ + kReserve;
-  // Of one length, so that it is replaced whole.
+  // Always of one length, so that a write replaces all of it.
   const std::string text = fmt::format("{:020}\n", reserved_);
   Status written = os::write_at(file_, std::as_bytes(std::span(text)), 0, path_);
   if (written) written = os::sync(file_, path_);
-  // The numbers of this daemon are good all the same.
+  // This daemon's numbers are right without the file; only the next daemon's may not be.
   if (!written) log(Level::kWarning, "event_numbers", error_fields(written.error()));
 }
 

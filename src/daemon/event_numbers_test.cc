@@ -37,7 +37,7 @@ TEST_F(EventNumbersTest, GrowWhenTheClockWasSetBack) {
   std::uint64_t last = 0;
   {
     EventNumbers numbers = at(5'000'000'000);
-    // More than are reserved at once.
+    // More numbers than one reservation has.
     for (int i = 0; i < 2'200'000; ++i) last = numbers.next();
   }
   EventNumbers numbers = at(1000);

@@ -1,4 +1,4 @@
-// What has happened in the store by this daemon's hand, for those who want to follow it.
+// The daemon's operations on the store, for clients that follow them (GET /v1/events).
 #pragma once
 
 #include <cstdint>
@@ -12,16 +12,16 @@
 
 namespace lamina::daemon {
 
-/// The last events, each a JSON object with a sequence number. Thread-safe.
+/// The most recent events, each a JSON object with a sequence number. Thread-safe.
 class Events {
  public:
-  /// Keeps the last `limit`.
+  /// Keeps the last `limit` events.
   Events(std::size_t limit, EventNumbers numbers) : limit_(limit), numbers_(std::move(numbers)) {}
 
   /// Adds {"sequence", "time", "event", …fields}, and logs it.
   void add(Level level, std::string_view event, const Json& fields);
 
-  /// The kept events with a number above `after`, oldest first, one on each line.
+  /// The kept events with a number above `after`, oldest first, one per line.
   [[nodiscard]] std::string lines_after(std::uint64_t after) const;
 
  private:

@@ -42,7 +42,10 @@ void log(Level level, std::string_view event, const Json& fields) {
 }
 
 Json error_fields(const Error& error) {
-  Json fields = {{"kind", word_of(error.kind)}, {"message", schema::message_of(error)}};
+  Json fields = {{"kind", word_of(error.kind)}, {"message", error.message}};
+  if (const std::string remedy = schema::remedy_of(error); !remedy.empty()) {
+    fields["remedy"] = remedy;
+  }
   if (!error.notes.empty()) fields["notes"] = error.notes;
   return fields;
 }

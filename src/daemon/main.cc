@@ -25,7 +25,7 @@ int main(int argc, char** argv) {
     const lamina::Status done = lamina::daemon::run(std::move(**given));
     return done ? lamina::schema::kExitDone : report(done.error());
   } catch (const std::exception& exception) {
-    // Nothing that may throw again.
+    // Only what cannot throw again.
     std::fputs("laminad: ", stderr);
     std::fputs(exception.what(), stderr);
     std::fputs("\n", stderr);

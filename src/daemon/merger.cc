@@ -4,10 +4,12 @@
 #include <exception>
 #include <utility>
 
+#include "base/stopwatch.h"
 #include "lamina/compact.h"
 #include "schema/report_json.h"
 
 namespace lamina::daemon {
+
 Merger::Merger(std::string store, std::function<MergeSettings()> settings, Metrics& metrics,
                Events& events)
     : store_(std::move(store)),
@@ -39,7 +41,7 @@ std::size_t Merger::queued() const {
   return jobs_.size() + (current_.empty() ? 0 : 1);
 }
 
-void Merger::seen(const std::string& name, std::size_t layers) {
+void Merger::listed(const std::string& name, std::size_t layers) {
   const std::scoped_lock lock(mutex_);
   const auto known = layers_.find(name);
   if (known != layers_.end() && layers <= known->second) return;
@@ -69,7 +71,7 @@ bool Merger::has_layers(const std::string& name, std::size_t least) const {
 }
 
 bool Merger::wait_before_pause(const std::string& name) {
-  // The one that is under way may have begun before the last pause: then there is another.
+  // The running merge may have begun before the last pause: then a second one is needed.
   constexpr int kMostMerges = 2;
   const auto limit = hard_layer_limit(settings_().policy);
   if (!limit || *limit == 0) return false;
@@ -102,8 +104,8 @@ void Merger::queue(const std::string& name, bool urgent) {
   changed_.notify_all();
 }
 
-void Merger::note(const std::string& name, const CompactReport& report) {
-  // A pause that came meanwhile has told of more layers, and is queued itself.
+void Merger::record(const std::string& name, const CompactReport& report) {
+  // If a pause came meanwhile, its number of layers is newer, and it is queued.
   const bool is_newer =
       std::any_of(jobs_.begin(), jobs_.end(), [&](const Job& job) { return job.name == name; });
   if (!is_newer) layers_[name] = report.layers_after;
@@ -142,13 +144,12 @@ void Merger::merge(const Job& job) {
   options.background = !job.urgent;
   options.rate_limit_bytes_s = job.urgent ? 0 : settings.rate_limit_bytes_s;
   options.progress = this;
-  const auto started = std::chrono::steady_clock::now();
+  const Stopwatch stopwatch;
   auto report = compact(options);
-  const std::chrono::duration<double, std::milli> elapsed =
-      std::chrono::steady_clock::now() - started;
+  const double elapsed_ms = stopwatch.elapsed_ms();
   if (!report) {
     const ErrorKind kind = report.error().kind;
-    // Removed meanwhile, or we are stopping.
+    // The snapshot was removed meanwhile, or the daemon is stopping.
     if (kind == ErrorKind::kNotFound || kind == ErrorKind::kInterrupted) return;
     metrics_.count_merge(report);
     Json fields = {{"name", job.name}, {"outcome", "failed"}};
@@ -158,12 +159,12 @@ void Merger::merge(const Job& job) {
   metrics_.count_merge(report);
   {
     const std::scoped_lock lock(mutex_);
-    note(job.name, *report);
+    record(job.name, *report);
   }
   if (report->outcome == CompactOutcome::kNothing) return;
   Json fields = {{"name", job.name}};
   report->snapshot = job.name;
-  fields.update(schema::to_json(schema::CompactedAnswer{*report, elapsed.count()}));
+  fields.update(schema::to_json(schema::CompactedAnswer{*report, elapsed_ms}));
   events_.add(report->outcome == CompactOutcome::kDropped ? Level::kWarning : Level::kInfo, "merge",
               fields);
 }

@@ -1,6 +1,6 @@
-// Merging in the background: one thread compacts what has been paused, one snapshot at a time, with
-// idle priority. Pauses do not wait for it, but for one case: a snapshot that has as many layers as
-// the policy's hard limit is merged before it is paused again.
+// Background merges: one thread compacts snapshots that were paused, one at a time, with idle
+// priority. A pause waits for it only if its snapshot has as many layers as the policy's hard
+// limit.
 #pragma once
 
 #include <condition_variable>
@@ -17,7 +17,7 @@
 
 namespace lamina::daemon {
 
-/// What may change while the daemon runs.
+/// Settings that may change while the daemon runs.
 struct MergeSettings {
   std::string policy;
   std::uint64_t rate_limit_bytes_s = 0;  ///< 0: no limit
@@ -32,29 +32,29 @@ class Merger : private Progress {
   Merger& operator=(const Merger&) = delete;
   Merger(Merger&&) = delete;
   Merger& operator=(Merger&&) = delete;
-  /// Interrupts a merge, which then leaves the snapshot as it was.
+  /// Interrupts a running merge, which leaves the snapshot unchanged.
   ~Merger() override;
 
-  /// A snapshot has so many layers: looks into it when they are more than it knew of.
-  void seen(const std::string& name, std::size_t layers);
+  /// A listing shows that `name` has so many layers. Queues it if they are more than were known.
+  void listed(const std::string& name, std::size_t layers);
 
-  /// The same after a pause: looks into it in any case.
+  /// A pause has given `name` so many layers. Queues it.
   void paused(const std::string& name, std::size_t layers);
 
+  /// `name` was removed.
   void removed(const std::string& name);
 
-  /// Waits for a merge of `name` while it is at the policy's hard limit; for two at most, whatever
-  /// comes of them.
-  /// True when it waited.
+  /// If `name` is at the policy's hard limit, has it merged and waits for that; for two merges at
+  /// most, also if they fail. True if it waited.
   bool wait_before_pause(const std::string& name);
 
-  /// Notes what a compaction by somebody else has found.
+  /// A request has compacted `name`.
   void compacted(const std::string& name, const CompactReport& report);
 
-  /// Snapshots that wait to be looked into, and the one that is.
+  /// Number of queued snapshots, with the one that is being compacted.
   [[nodiscard]] std::size_t queued() const;
 
-  /// Begins to end; nobody waits any more.
+  /// Stops the thread without waiting for it. Ends all waits.
   void stop();
 
  private:
@@ -69,9 +69,10 @@ class Merger : private Progress {
 
   void work();
   void merge(const Job& job);
-  void queue(const std::string& name, bool urgent);                 // REQUIRES: mutex_
-  void note(const std::string& name, const CompactReport& report);  // REQUIRES: mutex_
-  [[nodiscard]] bool has_layers(const std::string& name, std::size_t least) const;  // as above
+  void queue(const std::string& name, bool urgent);                   // REQUIRES: mutex_
+  void record(const std::string& name, const CompactReport& report);  // REQUIRES: mutex_
+  [[nodiscard]] bool has_layers(const std::string& name,
+                                std::size_t least) const;  // REQUIRES: mutex_
 
   const std::string store_;
   const std::function<MergeSettings()> settings_;
@@ -80,10 +81,10 @@ class Merger : private Progress {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Job> jobs_;
-  std::string current_;                         ///< empty: none
-  std::map<std::string, std::size_t> layers_;   ///< as last heard
-  std::map<std::string, std::uint64_t> ended_;  ///< merges, of those that are waited for
-  std::map<std::string, std::size_t> waiting_;  ///< how many wait
+  std::string current_;                         ///< name that is being compacted; empty: none
+  std::map<std::string, std::size_t> layers_;   ///< last known numbers
+  std::map<std::string, std::uint64_t> ended_;  ///< ended merges of names in waiting_
+  std::map<std::string, std::size_t> waiting_;  ///< number of pauses that wait for a name
   bool stopping_ = false;
   std::thread thread_;
 };

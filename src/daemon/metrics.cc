@@ -23,15 +23,15 @@ std::string_view outcome_of(const Result<Report>& report) {
 }
 
 constexpr std::array<std::pair<const char*, double PausePhases::*>, 9> kPhases = {{
-    {"prepare", &PausePhases::prepare},
-    {"pause", &PausePhases::pause},
-    {"create", &PausePhases::create},
-    {"journal", &PausePhases::journal},
-    {"hook", &PausePhases::hook},
-    {"resume", &PausePhases::resume},
-    {"frozen", &PausePhases::frozen},
-    {"complete", &PausePhases::complete},
-    {"publish", &PausePhases::publish},
+    {"prepare", &PausePhases::prepare_ms},
+    {"pause", &PausePhases::pause_ms},
+    {"create", &PausePhases::create_ms},
+    {"journal", &PausePhases::journal_ms},
+    {"hook", &PausePhases::hook_ms},
+    {"resume", &PausePhases::resume_ms},
+    {"frozen", &PausePhases::frozen_ms},
+    {"complete", &PausePhases::complete_ms},
+    {"publish", &PausePhases::publish_ms},
 }};
 
 constexpr std::array<std::pair<const char*, std::uint64_t RecoverReport::*>, 5> kRecovered = {{
@@ -84,7 +84,7 @@ void Histogram::write(MetricsText& text, std::string_view name, const std::strin
   text.sample(fmt::format("{}_count", name), braced, static_cast<double>(count_));
 }
 
-// What can be counted is there from the start, so that a first event is seen as an increase.
+// The counters exist from the start, so that a monitor sees the first event as an increase.
 Metrics::Metrics() {
   for (const char* kind : {"diff", "full"}) {
     pauses_[fmt::format("{{kind=\"{}\",outcome=\"done\"}}", kind)] = 0;
@@ -119,13 +119,14 @@ void Metrics::count_pause(const Result<PauseReport>& report, double seconds) {
   }
 }
 
-void Metrics::count_resume(ResumeMode asked, const Result<ResumeReport>& report, double seconds) {
+void Metrics::count_resume(ResumeMode requested, const Result<ResumeReport>& report,
+                           double seconds) {
   const MutexLock lock(mutex_);
   std::string mode = "auto";
   if (report) {
     mode = word_of(report->mode);
-  } else if (asked != ResumeMode::kAuto) {
-    mode = word_of(asked);
+  } else if (requested != ResumeMode::kAuto) {
+    mode = word_of(requested);
   }
   ++resumes_[fmt::format("{{mode=\"{}\",outcome=\"{}\"}}", mode, outcome_of(report))];
   if (report) resume_seconds_[mode].add(seconds);
@@ -158,7 +159,7 @@ void Metrics::count_removal(bool done) {
   ++removals_[label("outcome", done ? "done" : "failed")];
 }
 
-void Metrics::count_request(int status) {
+void Metrics::count_request(unsigned status) {
   const MutexLock lock(mutex_);
   ++requests_[label("code", std::to_string(status))];
 }
@@ -176,21 +177,22 @@ void Metrics::write(MetricsText& text) const {
   write_counters(text, "pauses_total", "Pauses, by kind of memory file and outcome.", pauses_);
   text.one("pause_stored_bytes_total", "counter", "Guest memory that pauses have stored.",
            static_cast<double>(stored_bytes_));
-  text.describe("pause_seconds", "histogram", "Pauses from request to answer.");
+  text.describe("pause_seconds", "histogram", "Pauses from request to response.");
   pause_seconds_.write(text, "pause_seconds", "");
-  text.describe("pause_phase_seconds", "histogram", "Phases of pauses; frozen is a sum of some.");
+  text.describe("pause_phase_seconds", "histogram",
+                "Phases of pauses; frozen is the sum of those in which the VM is frozen.");
   for (const auto& [phase, histogram] : pause_phases_) {
     histogram.write(text, "pause_phase_seconds", fmt::format("phase=\"{}\"", phase));
   }
   write_counters(text, "resumes_total", "Resumes, by mode and outcome.", resumes_);
-  text.describe("resume_seconds", "histogram", "Resumes from request to answer.");
+  text.describe("resume_seconds", "histogram", "Resumes from request to response.");
   for (const auto& [mode, histogram] : resume_seconds_) {
     histogram.write(text, "resume_seconds", fmt::format("mode=\"{}\"", mode));
   }
-  write_counters(text, "merges_total", "Merges that were looked into, by outcome.", merges_);
-  write_counters(text, "merge_bytes_total", "Bytes that merges moved, by kind.", merge_bytes_);
+  write_counters(text, "merges_total", "Compactions, by outcome.", merges_);
+  write_counters(text, "merge_bytes_total", "Bytes of merges, by kind.", merge_bytes_);
   write_counters(text, "recovers_total", "Recoveries of the store, by outcome.", recovers_);
-  write_counters(text, "recovered_total", "What recoveries have put right.", recovered_);
+  write_counters(text, "recovered_total", "Results of recoveries, by kind.", recovered_);
   write_counters(text, "forks_total", "Forks, by outcome.", forks_);
   write_counters(text, "removals_total", "Removals of snapshots, by outcome.", removals_);
   write_counters(text, "http_requests_total", "Requests, by status code.", requests_);

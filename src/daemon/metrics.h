@@ -1,5 +1,4 @@
-// The daemon's own counters, in Prometheus' text format. What a store holds is looked at when it is
-// asked for (store_figures.h).
+// The daemon's counters, in Prometheus' text format. Gauges of the store are in store_status.h.
 #pragma once
 
 #include <array>
@@ -14,12 +13,13 @@
 
 namespace lamina::daemon {
 
-/// Text of metrics: describes each once, then its samples.
+/// Writes metrics as text: describe() once for each metric, then its samples.
 class MetricsText {
  public:
   void describe(std::string_view name, std::string_view type, std::string_view help);
   /// `labels`: "" or "{name=\"value\"}".
   void sample(std::string_view name, std::string_view labels, double value);
+  /// A metric with one sample and no labels.
   void one(std::string_view name, std::string_view type, std::string_view help, double value);
   std::string take() { return std::move(text_); }
 
@@ -27,34 +27,34 @@ class MetricsText {
   std::string text_;
 };
 
-/// Durations from 100 us to 100 s.
+/// A histogram of durations from 100 us to 100 s.
 class Histogram {
  public:
   void add(double seconds);
-  /// `labels`: without braces, may be empty.
+  /// `labels`: as in `name="value"`, without braces; may be empty.
   void write(MetricsText& text, std::string_view name, const std::string& labels) const;
 
  private:
   static constexpr std::array kBounds = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
                                          0.025,  0.05,    0.1,    0.25,  0.5,    1.0,   2.5,
                                          5.0,    10.0,    25.0,   50.0,  100.0};
-  std::array<std::uint64_t, kBounds.size()> counts_{};  ///< the last bucket is all: count_
+  std::array<std::uint64_t, kBounds.size()> counts_{};  ///< of each bucket alone; +Inf is count_
   std::uint64_t count_ = 0;
   double sum_ = 0;
 };
 
-/// Thread-safe.
+/// Counters of the operations. Thread-safe.
 class Metrics {
  public:
   Metrics();
 
   void count_pause(const Result<PauseReport>& report, double seconds);
-  void count_resume(ResumeMode asked, const Result<ResumeReport>& report, double seconds);
+  void count_resume(ResumeMode requested, const Result<ResumeReport>& report, double seconds);
   void count_merge(const Result<CompactReport>& report);
   void count_recover(const Result<RecoverReport>& report);
   void count_fork(bool done);
   void count_removal(bool done);
-  void count_request(int status);
+  void count_request(unsigned status);
 
   void write(MetricsText& text) const;
 

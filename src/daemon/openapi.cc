@@ -30,7 +30,7 @@ Json done(const Json& content) {
   return response;
 }
 
-/// What is said about one method of one path.
+/// Builds the description of one method of one path.
 class OperationText {
  public:
   OperationText(Components& components, const char* id, const char* summary,
@@ -40,14 +40,14 @@ class OperationText {
   }
 
   template <typename Request>
-  OperationText& takes(const char* component, Body body) {
+  OperationText& with_body(const char* component, Body body) {
     components_[component] = RequestSchema::write<Request>(components_);
     json_["requestBody"] = {{"required", body == Body::kRequired}};
     json_["requestBody"].update(content_of(reference_to(component)));
     return *this;
   }
 
-  OperationText& takes_query(const schema::Field& field, Json schema) {
+  OperationText& with_query(const schema::Field& field, Json schema) {
     json_["parameters"].push_back({{"name", field.name},
                                    {"in", "query"},
                                    {"description", field.help},
@@ -56,15 +56,15 @@ class OperationText {
   }
 
   template <typename Report>
-  Json gives(const char* component) {
+  Json with_report(const char* component) {
     if (!components_.contains(component)) {
       Json schema = ReportSchema::write<Report>(components_);
       components_[component] = std::move(schema);
     }
-    return answers(content_of(reference_to(component)));
+    return with_content(content_of(reference_to(component)));
   }
 
-  Json answers(const Json& content) {
+  Json with_content(const Json& content) {
     json_["responses"] = {{"200", done(content)},
                           {"default", {{"$ref", "#/components/responses/Failure"}}}};
     return std::move(json_);
@@ -81,22 +81,22 @@ Json lifecycle_operation(Operation operation, Components& c) {
   switch (operation) {
     case Operation::kPause:
       return OperationText(c, "pause", "Pause a VM into the store",
-                           "What Firecracker has acknowledged is never lost: after a failure it "
-                           "stays queued, and the VM's next pause or a recovery completes it. A "
-                           "client that goes away does not stop the pause. A snapshot at the "
+                           "A state that Firecracker has acknowledged is not lost: after a failure "
+                           "it stays queued, and the VM's next pause or a recovery completes it. A "
+                           "client that disconnects does not stop the pause. A snapshot at the "
                            "policy's hard limit is merged first.")
-          .takes<PauseOptions>("PauseRequest", Body::kRequired)
-          .gives<PauseReport>("Pause");
+          .with_body<PauseOptions>("PauseRequest", Body::kRequired)
+          .with_report<PauseReport>("Pause");
     case Operation::kResume:
       return OperationText(c, "resume", "Resume a VM from the store",
-                           "Into a Firecracker that was just started. What it is resumed from is "
-                           "pinned.")
-          .takes<ResumeOptions>("ResumeRequest", Body::kRequired)
-          .gives<ResumeReport>("Resume");
+                           "Loads it into a Firecracker that was just started. A pin links the "
+                           "snapshot's files while the VM runs.")
+          .with_body<ResumeOptions>("ResumeRequest", Body::kRequired)
+          .with_report<ResumeReport>("Resume");
     case Operation::kRecover:
-      return OperationText(c, "recover", "Put right what crashes left")
-          .takes<RecoverOptions>("RecoverRequest", Body::kOptional)
-          .gives<schema::RecoverAnswer>("Recover");
+      return OperationText(c, "recover", "Finish or remove what crashes have left")
+          .with_body<RecoverOptions>("RecoverRequest", Body::kOptional)
+          .with_report<schema::RecoverAnswer>("Recover");
     default:
       return {};
   }
@@ -106,28 +106,29 @@ Json snapshot_operation(Operation operation, Components& c) {
   switch (operation) {
     case Operation::kFork:
       return OperationText(c, "fork", "Give a snapshot a second name")
-          .takes<ForkOptions>("ForkRequest", Body::kRequired)
-          .gives<schema::ForkAnswer>("Fork");
+          .with_body<ForkOptions>("ForkRequest", Body::kRequired)
+          .with_report<schema::ForkAnswer>("Fork");
     case Operation::kRemoveSeveral:
       return OperationText(c, "removeSeveral", "Remove snapshots",
-                           "One that cannot be removed does not keep the others: the answer is 200 "
-                           "and says of each what became of it. VMs that were resumed from them "
-                           "run on.")
-          .takes<RemoveOptions>("RemoveRequest", Body::kRequired)
-          .gives<schema::RemoveAnswer>("Removals");
+                           "If one cannot be removed, the others are removed all the same: the "
+                           "status is 200, and the body has the result of each. VMs that were "
+                           "resumed from them run on.")
+          .with_body<RemoveOptions>("RemoveRequest", Body::kRequired)
+          .with_report<schema::RemoveAnswer>("Removals");
     case Operation::kInspect:
       return OperationText(c, "inspect", "A snapshot with its layers")
-          .gives<schema::InspectAnswer>("Snapshot");
+          .with_report<schema::InspectAnswer>("Snapshot");
     case Operation::kRemove:
       return OperationText(c, "remove", "Remove a snapshot",
                            "VMs that were resumed from it run on.")
-          .takes_query(schema::kDryRunQuery, flag_schema())
-          .gives<schema::RemovalAnswer>("Removal");
+          .with_query(schema::kDryRunQuery, flag_schema())
+          .with_report<schema::RemovalAnswer>("Removal");
     case Operation::kCompact:
       return OperationText(c, "compact", "Merge the layers that a policy chooses",
-                           "Outcome 'dropped' means that pauses came in between each time.")
-          .takes<CompactOptions>("CompactRequest", Body::kOptional)
-          .gives<schema::CompactAnswer>("Compact");
+                           "Outcome 'dropped' means that pauses replaced the snapshot during each "
+                           "attempt.")
+          .with_body<CompactOptions>("CompactRequest", Body::kOptional)
+          .with_report<schema::CompactAnswer>("Compact");
     default:
       return {};
   }
@@ -136,28 +137,31 @@ Json snapshot_operation(Operation operation, Components& c) {
 Json state_operation(Operation operation, Components& c) {
   switch (operation) {
     case Operation::kList:
-      return OperationText(c, "list", "What the store holds")
-          .takes_query(schema::kTreeQuery, flag_schema())
-          .gives<schema::ListAnswer>("Listing");
+      return OperationText(c, "list", "The contents of the store")
+          .with_query(schema::kTreeQuery, flag_schema())
+          .with_report<schema::ListAnswer>("Listing");
     case Operation::kSessions:
-      return OperationText(c, "sessions", "The VMs that run, and pins that cannot be read")
-          .gives<schema::SessionsAnswer>("Sessions");
+      return OperationText(c, "sessions", "Running VMs, and pins that cannot be read")
+          .with_report<schema::SessionsAnswer>("Sessions");
     case Operation::kEvents:
-      return OperationText(c, "events", "What has happened, one JSON object a line",
-                           "The daemon keeps the last ones (--events).")
-          .takes_query(schema::kAfterQuery,
-                       {{"type", "integer"}, {"format", "int64"}, {"minimum", 0}})
-          .answers(content_of(reference_to("Event"), "application/x-ndjson"));
+      return OperationText(c, "events", "Recent operations, one JSON object per line",
+                           "The daemon keeps the last --events of them.")
+          .with_query(schema::kAfterQuery,
+                      {{"type", "integer"}, {"format", "int64"}, {"minimum", 0}})
+          .with_content(content_of(reference_to("Event"), "application/x-ndjson"));
     case Operation::kHealth:
-      return OperationText(c, "health", "Whether the daemon works").gives<HealthAnswer>("Health");
+      return OperationText(c, "health", "Whether the daemon works")
+          .with_report<HealthAnswer>("Health");
     case Operation::kVersion:
-      return OperationText(c, "version", "Which daemon it is").gives<VersionAnswer>("Version");
+      return OperationText(c, "version", "Version of the daemon")
+          .with_report<VersionAnswer>("Version");
     case Operation::kOpenapi:
-      return OperationText(c, "openapi", "This document").answers(content_of({{"type", "object"}}));
+      return OperationText(c, "openapi", "This document")
+          .with_content(content_of({{"type", "object"}}));
     case Operation::kMetrics:
-      return OperationText(c, "metrics", "Figures, in the text format of Prometheus",
-                           "Those of the daemon, and of the store's page server where one runs.")
-          .answers(content_of({{"type", "string"}}, "text/plain"));
+      return OperationText(c, "metrics", "Metrics in the text format of Prometheus",
+                           "Of the daemon, and of the store's page server if one runs.")
+          .with_content(content_of({{"type", "string"}}, "text/plain"));
     default:
       return {};
   }
@@ -182,10 +186,15 @@ Json name_parameter() {
 
 Json text_schema() { return {{"type", "string"}}; }
 
-/// What no request or report describes: errors and events.
-Components given_components() {
+/// Schemas without a description of their own: errors and events.
+Components fixed_components() {
   const Json notes = {
       {"type", "array"}, {"items", text_schema()}, {"description", schema::kNotes.help}};
+  const Json remedy = {
+      {"type", "string"},
+      {"description",
+       "What can be done about it, where that is known. In backquotes: fields of the request, as "
+       "`name` or `name=value`"}};
   Json kinds = text_schema();
   for (const auto& word : kWords<ErrorKind>) kinds["enum"].push_back(word.text);
   Components components = Json::object();
@@ -199,26 +208,30 @@ Components given_components() {
           {"properties",
            {{"kind", kinds},
             {"message", text_schema()},
+            {"remedy", remedy},
             {"notes", notes},
             {"stopping",
              {{"type", "boolean"},
-              {"description", "Only where the daemon stops, with 503: nothing was begun"}}}}}}}}}};
-  components["ItemError"] = {
-      {"type", "object"},
-      {"required", {"kind", "message", "exit_code"}},
-      {"properties",
-       {{"kind", kinds}, {"message", text_schema()}, {"exit_code", {{"type", "integer"}}}}}};
+              {"description",
+               "Only with 503, if the daemon is stopping: nothing was begun"}}}}}}}}}};
+  components["ItemError"] = {{"type", "object"},
+                             {"required", {"kind", "message", "exit_code"}},
+                             {"properties",
+                              {{"kind", kinds},
+                               {"message", text_schema()},
+                               {"remedy", remedy},
+                               {"exit_code", {{"type", "integer"}}}}}};
   components["Event"] = {
       {"type", "object"},
       {"description",
-       "With the fields of that operation's report; of a failure, with outcome, kind and message"},
+       "Has the fields of the operation's report; after a failure outcome, kind and message"},
       {"required", {"sequence", "time", "event"}},
       {"properties",
        {{"sequence",
          {{"type", "integer"},
           {"format", "int64"},
           {"minimum", 0},
-          {"description", "Grows by one; across restarts of the daemon it grows too"}}},
+          {"description", "One more than the last; it also grows across restarts of the daemon"}}},
         {"time", {{"type", "string"}, {"format", "date-time"}}},
         {"event",
          {{"type", "string"},
@@ -229,9 +242,10 @@ Components given_components() {
 Json failure() {
   Json response = {
       {"description",
-       "400 usage (also a field that is not known), 403 not this user, 404 not found, 405 wrong "
-       "method, 409 busy, 413 body over 64 KiB, 421 meant for another store, 500 failed or "
-       "corrupt, 503 too busy, stopping or interrupted, 507 no space"}};
+       "400 usage (also an unknown field), 403 user not allowed, or no permission, 404 not found, "
+       "405 wrong method, 409 busy or exists, 413 body over 64 KiB, 421 request for another store, "
+       "431 header over 32 KiB, 500 failed or corrupt, 501 unsupported, 503 too busy, stopping or "
+       "interrupted, 507 no space"}};
   response.update(content_of(reference_to("Error")));
   return response;
 }
@@ -243,7 +257,7 @@ std::string lower(std::string_view text) {
 }
 
 Json document() {
-  Components components = given_components();
+  Components components = fixed_components();
   Json paths = Json::object();
   for (const RoutePattern& pattern : route_patterns()) {
     Json& path = paths[std::string(pattern.path)];
@@ -257,9 +271,9 @@ Json document() {
            {{"title", "laminad"},
             {"version", "1"},
             {"description",
-             "Keeps the memory of paused microVMs, for one store. HTTP over a Unix socket. Fields "
-             "that are not described are refused. Field names are those of lamina's options and of "
-             "its --json output."},
+             "Keeps the memory of paused microVMs, for one store. HTTP over a Unix socket. Unknown "
+             "fields are refused. Field names are those of lamina's options and of its --json "
+             "output."},
             {"license", {{"name", "see LICENSE"}}}}},
           {"servers", Json::array({{{"url", "http://localhost/"},
                                     {"description", "The Unix socket of --listen"}}})},

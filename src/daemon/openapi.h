@@ -1,12 +1,11 @@
-// The description of the daemon's API, made from the descriptions of its requests and reports.
+// The OpenAPI document of the daemon, generated from the descriptions of its requests and reports.
 #pragma once
 
 #include <string_view>
 
 namespace lamina::daemon {
 
-/// An OpenAPI 3.0 document, as docs/openapi.json has it (a test holds the two together).
-/// Thread-safe.
+/// The OpenAPI 3.0 document. docs/openapi.json is a copy, which a test compares. Thread-safe.
 std::string_view openapi_text();
 
 }  // namespace lamina::daemon

@@ -10,8 +10,8 @@
 namespace lamina::daemon {
 namespace {
 
-// LAMINA_UPDATE_OPENAPI=1 writes it anew.
-TEST(Openapi, DocumentInDocsIsThatOfTheProgram) {
+// LAMINA_UPDATE_OPENAPI=1 updates the file.
+TEST(Openapi, DocumentInDocsIsUpToDate) {
   const std::string path = LAMINA_DOCS "/openapi.json";
   if (::getenv("LAMINA_UPDATE_OPENAPI") != nullptr) {  // NOLINT(concurrency-mt-unsafe)
     std::ofstream(path) << openapi_text();
@@ -20,7 +20,7 @@ TEST(Openapi, DocumentInDocsIsThatOfTheProgram) {
   const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   EXPECT_TRUE(text == openapi_text())
       << path << " is stale: LAMINA_UPDATE_OPENAPI=1 build/tests/lamina_tests "
-      << "--gtest_filter='Openapi*' writes it anew";
+      << "--gtest_filter='Openapi*' updates it";
 }
 
 }  // namespace

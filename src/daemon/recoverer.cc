@@ -54,7 +54,7 @@ Result<RecoverReport> Recoverer::recover(RecoverOptions options) {
   options.store = store_;
   options.page_server_command = page_server_command_;
   auto report = lamina::recover(options);
-  // Nothing has been paused into it yet: nothing is wrong with that.
+  // A directory that is not a store yet has nothing to recover.
   if (options.dry_run || (!report && report.error().kind == ErrorKind::kNotFound)) return report;
   metrics_.count_recover(report);
   if (!report) {
@@ -70,7 +70,7 @@ void Recoverer::work() {
   while (true) {
     try {
       static_cast<void>(recover({}));
-      look_for_merges();
+      report_layers();
     } catch (const std::exception& exception) {
       log(Level::kError, "recover", {{"message", exception.what()}});
     }
@@ -82,12 +82,11 @@ void Recoverer::work() {
   }
 }
 
-/// Others may pause into the store too.
-void Recoverer::look_for_merges() {
+void Recoverer::report_layers() {
   const auto listing = list_store(store_);
   if (!listing) return;
   for (const SnapshotListing& snapshot : listing->snapshots) {
-    if (!snapshot.error && snapshot.layers > 1) merger_.seen(snapshot.name, snapshot.layers);
+    if (!snapshot.error && snapshot.layers > 1) merger_.listed(snapshot.name, snapshot.layers);
   }
 }
 

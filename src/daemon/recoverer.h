@@ -1,4 +1,5 @@
-// Putting the store right: at the start, and again and again for VMs that have ended.
+// Recovery of the store (lamina::recover()): at the start, and at intervals for VMs that have
+// ended.
 #pragma once
 
 #include <condition_variable>
@@ -18,7 +19,7 @@ namespace lamina::daemon {
 /// Thread-safe.
 class Recoverer {
  public:
-  /// Recovers at once, in a thread of its own, and then every interval() seconds.
+  /// Starts a thread that recovers at once, and then each interval().
   Recoverer(std::string store, std::vector<std::string> page_server_command,
             std::function<std::chrono::seconds()> interval, Metrics& metrics, Events& events,
             Merger& merger);
@@ -28,20 +29,22 @@ class Recoverer {
   Recoverer& operator=(Recoverer&&) = delete;
   ~Recoverer();
 
-  /// Recovers now: our store, with our page server, whatever `options` name.
+  /// Recovers in the calling thread. Replaces the store and the page server's command of `options`
+  /// with the daemon's.
   Result<RecoverReport> recover(RecoverOptions options);
 
-  /// True when the first recovery has ended.
+  /// True after the first recovery.
   [[nodiscard]] bool has_recovered() const;
 
-  /// Begins to end; a recovery that is under way goes on.
+  /// Stops the thread after a running recovery, without waiting for it.
   void stop();
-  /// True when the thread has ended after stop().
+  /// True if the thread has ended after stop().
   [[nodiscard]] bool has_ended() const;
 
  private:
   void work();
-  void look_for_merges();
+  /// Tells the merger the snapshots' layers: other processes may pause into the store too.
+  void report_layers();
 
   const std::string store_;
   const std::vector<std::string> page_server_command_;

@@ -13,7 +13,7 @@ namespace {
 using schema::Json;
 using schema::RequestReader;
 
-/// Of a JSON object in the body; an empty body has no fields. Such requests have no query.
+/// The fields of a JSON object in the body; an empty body has none. A query is refused.
 Result<RequestReader> fields_of_body(const Request& request) {
   if (!request.query.empty()) {
     return fail(ErrorKind::kUsage, "'{}' takes its fields in the body, not in the query",
@@ -25,6 +25,7 @@ Result<RequestReader> fields_of_body(const Request& request) {
   return RequestReader(std::move(object), RequestReader::Source::kBody);
 }
 
+/// The fields of the query. A body is refused.
 Result<RequestReader> fields_of_query(const Request& request) {
   if (!request.body.empty()) {
     return fail(ErrorKind::kUsage, "{} '{}' takes no body", escaped_value(request.method),
@@ -35,8 +36,8 @@ Result<RequestReader> fields_of_query(const Request& request) {
   return RequestReader(std::move(object), RequestReader::Source::kQuery);
 }
 
-/// The options of a request; of one with fields that name no store of their own, `store` is where
-/// to put the store that it is meant for.
+/// Reads the options of a request from its body. `store`: where to put the field `store`, for
+/// options without one.
 template <typename Options>
 Status read_body(const Request& request, Options& options, std::string* store = nullptr) {
   LAMINA_ASSIGN_OR_RETURN(RequestReader fields, fields_of_body(request));
@@ -73,29 +74,31 @@ Result<RecoverOptions> read_recover(const Request& request) {
   return options;
 }
 
-Result<Meant<ForkOptions>> read_fork(const Request& request, const std::string& store) {
-  Meant<ForkOptions> meant;
-  ForkOptions& options = meant.options;
-  LAMINA_RETURN_IF_ERROR(read_body(request, options, &meant.store));
+Result<StoreRequest<ForkOptions>> read_fork(const Request& request, const std::string& store) {
+  StoreRequest<ForkOptions> requested;
+  ForkOptions& options = requested.options;
+  LAMINA_RETURN_IF_ERROR(read_body(request, options, &requested.store));
   LAMINA_ASSIGN_OR_RETURN(options.snapshot, snapshot_path(store, options.snapshot));
   LAMINA_ASSIGN_OR_RETURN(options.fork, snapshot_path(store, options.fork));
-  return meant;
+  return requested;
 }
 
-Result<Meant<RemoveOptions>> read_remove_several(const Request& request, const std::string& store) {
-  Meant<RemoveOptions> meant;
-  LAMINA_RETURN_IF_ERROR(read_body(request, meant.options, &meant.store));
-  for (std::string& snapshot : meant.options.snapshots) {
+Result<StoreRequest<RemoveOptions>> read_remove_several(const Request& request,
+                                                        const std::string& store) {
+  StoreRequest<RemoveOptions> requested;
+  LAMINA_RETURN_IF_ERROR(read_body(request, requested.options, &requested.store));
+  for (std::string& snapshot : requested.options.snapshots) {
     LAMINA_ASSIGN_OR_RETURN(snapshot, snapshot_path(store, snapshot));
   }
-  return meant;
+  return requested;
 }
 
-Result<Meant<CompactOptions>> read_compact(const Request& request, const std::string& policy) {
-  Meant<CompactOptions> meant;
-  meant.options.policy = policy;
-  LAMINA_RETURN_IF_ERROR(read_body(request, meant.options, &meant.store));
-  return meant;
+Result<StoreRequest<CompactOptions>> read_compact(const Request& request,
+                                                  const std::string& policy) {
+  StoreRequest<CompactOptions> requested;
+  requested.options.policy = policy;
+  LAMINA_RETURN_IF_ERROR(read_body(request, requested.options, &requested.store));
+  return requested;
 }
 
 Result<RemoveOptions> read_remove(const Request& request, const std::string& name,
@@ -125,7 +128,7 @@ Result<std::uint64_t> read_events(const Request& request) {
   return after;
 }
 
-Status read_nothing(const Request& request) {
+Status check_no_fields(const Request& request) {
   LAMINA_ASSIGN_OR_RETURN(RequestReader fields, fields_of_query(request));
   return fields.end();
 }

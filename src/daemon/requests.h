@@ -1,14 +1,13 @@
-// What requests ask for, as the options of the library: decoding alone, nothing is looked up and
-// nothing is done.
+// Decodes requests into options of the library. Looks nothing up and does nothing.
 //
-// Each read_…() fails with kUsage for fields that are missing, wrong or not known; the message is
-// short and has no control characters, whatever the request has. Thread-safe.
+// Each read_…() fails with kUsage for a field that is missing, wrong or unknown. The message is
+// short and has no control characters, whatever the request contains. Thread-safe.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
-#include "daemon/http_server.h"
+#include "daemon/messages.h"
 #include "lamina/compact.h"
 #include "lamina/fork.h"
 #include "lamina/lifecycle.h"
@@ -17,39 +16,41 @@
 
 namespace lamina::daemon {
 
-/// The options of a request, and the store that it is meant for; empty: ours.
+/// The options of a request, and the store that it names.
 template <typename Options>
-struct Meant {
+struct StoreRequest {
   Options options;
-  std::string store;
+  std::string store;  ///< empty: not given
 };
 
-/// A snapshot of `store`; kUsage for what cannot be a name, so that no request leaves the store.
+/// The path of a snapshot of `store`. kUsage for a text that cannot be a name, so that no request
+/// reaches a path outside the store.
 Result<std::string> snapshot_path(const std::string& store, const std::string& name);
 
-// The options' `store` is the one that the request is meant for, empty: ours. Names are as given.
+// The options' `store` is the one that the request names; empty: not given. Names are as given.
 Result<PauseOptions> read_pause(const Request& request);
 Result<ResumeOptions> read_resume(const Request& request);
-/// The daemon has a store and a page server of its own.
 Result<RecoverOptions> read_recover(const Request& request);
 
-// Names have become paths of `store`.
-Result<Meant<ForkOptions>> read_fork(const Request& request, const std::string& store);
-Result<Meant<RemoveOptions>> read_remove_several(const Request& request, const std::string& store);
-/// `name` stands in the request's path.
+// Names in the options are paths of `store`.
+Result<StoreRequest<ForkOptions>> read_fork(const Request& request, const std::string& store);
+Result<StoreRequest<RemoveOptions>> read_remove_several(const Request& request,
+                                                        const std::string& store);
+/// `name` is part of the request's path.
 Result<RemoveOptions> read_remove(const Request& request, const std::string& name,
                                   const std::string& store);
 
-/// `policy` is the daemon's, where the request has none. Without the snapshot.
-Result<Meant<CompactOptions>> read_compact(const Request& request, const std::string& policy);
+/// `policy` is used if the request has none. The options' `snapshot` is empty.
+Result<StoreRequest<CompactOptions>> read_compact(const Request& request,
+                                                  const std::string& policy);
 
-/// Whether a list of the snapshots has their tree.
+/// True if the listing is to have the tree of the snapshots.
 Result<bool> read_list(const Request& request);
 
-/// The number of the last event that is known already; 0: none.
+/// The number of the last event that the client knows; 0: none.
 Result<std::uint64_t> read_events(const Request& request);
 
-/// Of a request that has no fields.
-Status read_nothing(const Request& request);
+/// Checks that a request has no fields.
+Status check_no_fields(const Request& request);
 
 }  // namespace lamina::daemon

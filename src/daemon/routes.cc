@@ -10,24 +10,24 @@ namespace {
 constexpr std::string_view kName = "{name}";
 
 constexpr std::array kPatterns = {
-    RoutePattern{"POST", "/v1/pause", Lane::kLong, Operation::kPause},
-    RoutePattern{"POST", "/v1/resume", Lane::kLong, Operation::kResume},
-    RoutePattern{"POST", "/v1/fork", Lane::kLong, Operation::kFork},
-    RoutePattern{"POST", "/v1/recover", Lane::kLong, Operation::kRecover},
-    RoutePattern{"POST", "/v1/remove", Lane::kLong, Operation::kRemoveSeveral},
-    RoutePattern{"GET", "/v1/snapshots", Lane::kQuick, Operation::kList},
-    RoutePattern{"GET", "/v1/snapshots/{name}", Lane::kQuick, Operation::kInspect},
-    RoutePattern{"DELETE", "/v1/snapshots/{name}", Lane::kLong, Operation::kRemove},
-    RoutePattern{"POST", "/v1/snapshots/{name}/compact", Lane::kLong, Operation::kCompact},
-    RoutePattern{"GET", "/v1/sessions", Lane::kQuick, Operation::kSessions},
-    RoutePattern{"GET", "/v1/events", Lane::kAtOnce, Operation::kEvents},
-    RoutePattern{"GET", "/v1/health", Lane::kAtOnce, Operation::kHealth},
-    RoutePattern{"GET", "/v1/version", Lane::kAtOnce, Operation::kVersion},
-    RoutePattern{"GET", "/v1/openapi.json", Lane::kAtOnce, Operation::kOpenapi},
-    RoutePattern{"GET", "/metrics", Lane::kQuick, Operation::kMetrics},
+    RoutePattern{"POST", "/v1/pause", Queue::kOperations, Operation::kPause},
+    RoutePattern{"POST", "/v1/resume", Queue::kOperations, Operation::kResume},
+    RoutePattern{"POST", "/v1/fork", Queue::kOperations, Operation::kFork},
+    RoutePattern{"POST", "/v1/recover", Queue::kOperations, Operation::kRecover},
+    RoutePattern{"POST", "/v1/remove", Queue::kOperations, Operation::kRemoveSeveral},
+    RoutePattern{"GET", "/v1/snapshots", Queue::kReads, Operation::kList},
+    RoutePattern{"GET", "/v1/snapshots/{name}", Queue::kReads, Operation::kInspect},
+    RoutePattern{"DELETE", "/v1/snapshots/{name}", Queue::kOperations, Operation::kRemove},
+    RoutePattern{"POST", "/v1/snapshots/{name}/compact", Queue::kOperations, Operation::kCompact},
+    RoutePattern{"GET", "/v1/sessions", Queue::kReads, Operation::kSessions},
+    RoutePattern{"GET", "/v1/events", Queue::kNone, Operation::kEvents},
+    RoutePattern{"GET", "/v1/health", Queue::kNone, Operation::kHealth},
+    RoutePattern{"GET", "/v1/version", Queue::kNone, Operation::kVersion},
+    RoutePattern{"GET", "/v1/openapi.json", Queue::kNone, Operation::kOpenapi},
+    RoutePattern{"GET", "/metrics", Queue::kReads, Operation::kMetrics},
 };
 
-/// True when `path` is `pattern`; what stands for {name} goes to `name`.
+/// True if `path` matches `pattern`; sets `name` to the part that matches {name}.
 bool matches(std::string_view pattern, std::string_view path, std::string& name) {
   const std::size_t at = pattern.find(kName);
   if (at == std::string_view::npos) return pattern == path;
@@ -51,12 +51,12 @@ std::span<const RoutePattern> route_patterns() { return kPatterns; }
 Routing find_route(const Request& request) {
   Routing routing;
   for (const RoutePattern& pattern : kPatterns) {
-    if (request.door == Door::kMetrics && pattern.operation != Operation::kMetrics) continue;
+    if (request.listener == kMetricsListener && pattern.operation != Operation::kMetrics) continue;
     std::string name;
     if (!matches(pattern.path, request.path, name)) continue;
     routing.allowed += (routing.allowed.empty() ? "" : ", ") + std::string(pattern.method);
     if (pattern.method == request.method) {
-      routing.route = Route{pattern.operation, pattern.lane, std::move(name)};
+      routing.route = Route{pattern.operation, pattern.queue, std::move(name)};
     }
   }
   return routing;

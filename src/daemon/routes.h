@@ -1,4 +1,4 @@
-// What a request asks for, by its method and its path.
+// The operation of a request, by its method and its path.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "daemon/http_server.h"
+#include "daemon/messages.h"
 
 namespace lamina::daemon {
 
@@ -29,26 +29,33 @@ enum class Operation : std::uint8_t {
   kMetrics,
 };
 
+/// The threads that handle a request.
+enum class Queue : std::uint8_t {
+  kNone,        ///< the server's own thread: the request never waits
+  kReads,       ///< requests that read the store
+  kOperations,  ///< requests that pause, resume, …
+};
+
 struct Route {
   Operation operation;
-  Lane lane;
-  std::string name;  ///< what stands for {name} in the path: not empty, no slash, else anything
+  Queue queue;
+  std::string name;  ///< {name} of the path: not empty, no slash, otherwise any bytes
 };
 
 struct Routing {
   std::optional<Route> route;
-  std::string allowed;  ///< methods of the path; empty: there is no such path
+  std::string allowed;  ///< the methods of the path; empty: the path does not exist
 };
 
-/// A method of a path, in which {name} stands for a snapshot's name.
+/// A method of a path, which may contain {name}, the name of a snapshot.
 struct RoutePattern {
   std::string_view method;
   std::string_view path;
-  Lane lane;
+  Queue queue;
   Operation operation;
 };
 
-/// All of them; those of one path are next to each other.
+/// All patterns; those of one path are next to each other.
 std::span<const RoutePattern> route_patterns();
 
 /// Thread-safe.

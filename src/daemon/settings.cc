@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdio>
@@ -12,6 +13,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/escape.h"
 #include "lamina/compact.h"
 #include "lamina/version.h"
 #include "os/file.h"
@@ -27,21 +29,22 @@ constexpr std::uint64_t kMaxFileBytes = std::uint64_t{1} << 20;
 constexpr std::uint64_t kMaxSeconds = 86'400;
 
 constexpr const char* kFooter =
-    "Pauses, resumes and keeps the snapshots of one store, for clients that speak\n"
-    "HTTP and JSON over a Unix socket; merges in the background, and puts right what\n"
-    "crashes left. docs/api.md describes the requests. Who may connect may do what\n"
-    "this process may: its hooks and paths are used with the daemon's rights.\n"
-    "VMs do not need the daemon: pages are served by 'lamina serve', which it starts\n"
-    "and which outlives it.\n\n"
-    "Signals: SIGTERM, SIGINT end running requests and stop; SIGHUP reads the file\n"
-    "again (policy, rate, recover_interval, stop_timeout, allow_uid, no_hooks).\n\n"
+    "Pauses, resumes and keeps the snapshots of one store, for clients that use HTTP\n"
+    "and JSON over a Unix socket. Merges in the background, and recovers the store\n"
+    "after crashes. docs/api.md describes the requests. A client has the rights of\n"
+    "this process: hooks and paths of its requests are used with the daemon's\n"
+    "rights. VMs do not need the daemon: it starts 'lamina serve', which serves\n"
+    "their pages and outlives it.\n\n"
+    "Signals: SIGTERM and SIGINT stop it after the running requests. SIGHUP reads\n"
+    "the file again (policy, rate, recover_interval, stop_timeout, allow_uid,\n"
+    "no_hooks).\n\n"
     "Exit codes: 0 stopped, 1 failed or requests did not end in time, 2 usage,\n"
     "3 not found, 5 busy: the store has a daemon already.";
 
 enum class Kind : std::uint8_t { kText, kSocket, kMode, kNumber, kUids, kFlag };
 
 struct Option {
-  const char* name = "";  ///< in the file; on the command line with dashes
+  const char* name = "";  ///< in the file; the command line has "--" before it and '-' for '_'
   Kind kind = Kind::kText;
   const char* placeholder = "";
   const char* help = "";
@@ -50,24 +53,24 @@ struct Option {
 };
 
 constexpr std::array kOptions = {
-    Option{"store", Kind::kText, "DIR", "where snapshots are kept (needed)"},
-    Option{"listen", Kind::kSocket, "unix:PATH", "where requests are taken (needed)"},
+    Option{"store", Kind::kText, "DIR", "directory of the store (required)"},
+    Option{"listen", Kind::kSocket, "unix:PATH", "socket of the API (required)"},
     Option{"listen_mode", Kind::kMode, "MODE", "mode of that socket (default 0600)"},
     Option{"allow_uid", Kind::kUids, "UID", "another user who may connect; repeatable"},
-    Option{"metrics", Kind::kSocket, "unix:PATH", "answer with metrics there (and only there)"},
+    Option{"metrics", Kind::kSocket, "unix:PATH", "another socket, for metrics only"},
     Option{"metrics_mode", Kind::kMode, "MODE", "mode of that socket (default 0600)"},
-    Option{"policy", Kind::kText, "POLICY", "what to merge when (default tiered)"},
-    Option{"rate", Kind::kNumber, "BYTES", "merge so much per second (default: no limit)", 1,
+    Option{"policy", Kind::kText, "POLICY", "merge policy (default tiered)"},
+    Option{"rate", Kind::kNumber, "BYTES", "merge at most BYTES/s (default: no limit)", 1,
            std::numeric_limits<std::int64_t>::max()},
-    Option{"recover_interval", Kind::kNumber, "SECONDS", "between recoveries (default 60)", 1,
+    Option{"recover_interval", Kind::kNumber, "SECONDS", "time between recoveries (default 60)", 1,
            kMaxSeconds},
-    Option{"stop_timeout", Kind::kNumber, "SECONDS", "for running requests (default 60)", 1,
+    Option{"stop_timeout", Kind::kNumber, "SECONDS", "time for requests to end (default 60)", 1,
            kMaxSeconds},
-    Option{"request_timeout", Kind::kNumber, "SECONDS", "for clients to say all (default 30)", 1,
+    Option{"request_timeout", Kind::kNumber, "SECONDS", "time to send a request (default 30)", 1,
            kMaxSeconds},
-    Option{"workers", Kind::kNumber, "N", "requests worked on at once (default 16)", 1, 1024},
-    Option{"events", Kind::kNumber, "N", "how many are kept (default 1000)", 1, 1'000'000},
-    Option{"lamina", Kind::kText, "PATH", "serves pages (default: beside laminad)"},
+    Option{"workers", Kind::kNumber, "N", "requests at the same time (default 16)", 1, 1024},
+    Option{"events", Kind::kNumber, "N", "number that is kept (default 1000)", 1, 1'000'000},
+    Option{"lamina", Kind::kText, "PATH", "lamina program (default: beside laminad)"},
     Option{"no_hooks", Kind::kFlag, "", "refuse pauses with a frozen_hook"},
 };
 
@@ -79,7 +82,7 @@ std::string option_name(std::string_view name) {
   return option;
 }
 
-/// Reads `value` into `place`; false when it is of another kind.
+/// Reads `value` into `place`; false if it has another type or is empty.
 bool read_text(const Json& value, std::string& place) {
   if (!value.is_string()) return false;
   place = value.get<std::string>();
@@ -93,7 +96,7 @@ bool read_socket(const Json& value, std::string& place) {
   return !place.empty();
 }
 
-/// A number, also as the text that the command line has.
+/// Reads a number, or its text (from the command line).
 bool read_number(const Json& value, int base, std::uint64_t& number) {
   if (value.is_number_unsigned() && base == 10) {
     number = value.get<std::uint64_t>();
@@ -175,12 +178,22 @@ std::string accepted_by(const Option& option) {
   return "";
 }
 
+std::string option_names() {
+  std::string names;
+  for (const Option& option : kOptions) {
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", option.name);
+  }
+  return names;
+}
+
 Status set_all(Settings& settings, const Json& values, const std::string& source) {
   for (const auto& [name, value] : values.items()) {
     const auto* option = std::find_if(kOptions.begin(), kOptions.end(),
                                       [&](const Option& one) { return one.name == name; });
     if (option == kOptions.end()) {
-      return fail(ErrorKind::kUsage, "{}: '{}' is no option", source, name);
+      return with_remedy(
+          fail(ErrorKind::kUsage, "{}: '{}' is not an option", source, escaped_value(name)),
+          "the options are {}", option_names());
     }
     if (!set(settings, *option, value)) {
       return fail(ErrorKind::kUsage, "{}: {} is {}; it takes {}", source,
@@ -191,19 +204,37 @@ Status set_all(Settings& settings, const Json& values, const std::string& source
   return {};
 }
 
+/// "line 3, column 5" of the byte with that number, which counts from 1.
+std::string place_of(std::string_view text, std::size_t number) {
+  const std::string_view before = text.substr(0, number == 0 ? 0 : number - 1);
+  const std::size_t newline = before.rfind('\n');  // npos + 1 is 0
+  return fmt::format("line {}, column {}", std::count(before.begin(), before.end(), '\n') + 1,
+                     before.size() - (newline + 1) + 1);
+}
+
+Result<Json> parse_object(std::string_view text, const std::string& path) {
+  try {
+    Json values = Json::parse(text);
+    if (values.is_object()) return values;
+  } catch (const Json::parse_error& error) {
+    return with_remedy(
+        fail(ErrorKind::kUsage, "'{}' is not JSON at {}", path, place_of(text, error.byte)),
+        "look there and at the line above for a missing comma, quote or brace");
+  }
+  return fail(ErrorKind::kUsage, "'{}' is not a JSON object: it must begin with '{{'", path);
+}
+
 Result<Json> read_file(const std::string& path) {
   LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
                           os::open_regular(AT_FDCWD, path, O_RDONLY, path));
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
                           os::read_whole(file.fd.get(), kMaxFileBytes, path));
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  Json values = Json::parse(text, nullptr, false);
-  if (!values.is_object()) return fail(ErrorKind::kUsage, "'{}' is no JSON object", path);
-  return values;
+  return parse_object(text, path);
 }
 
-/// The program of that name beside this one.
-std::string lamina_beside_us() {
+/// The program `lamina` in this program's directory.
+std::string default_lamina() {
   const std::string path = os::own_program();
   if (path.empty()) return "lamina";
   return path.substr(0, path.rfind('/') + 1) + "lamina";
@@ -271,17 +302,35 @@ Result<Settings> settings_of(const GivenOptions& given) {
   settings.policy = kDefaultMergePolicy;
   if (!given.config.empty()) {
     LAMINA_ASSIGN_OR_RETURN(Json values, read_file(given.config));
-    // A list on the command line takes the place of that in the file.
+    // Lists would be joined: a list on the command line replaces that in the file.
     for (const auto& [name, value] : given.values.items()) values.erase(name);
     LAMINA_RETURN_IF_ERROR(set_all(settings, values, given.config));
   }
   LAMINA_RETURN_IF_ERROR(set_all(settings, given.values, "command line"));
-  if (settings.store.empty()) return fail(ErrorKind::kUsage, "--store is needed");
-  if (settings.listen.empty()) return fail(ErrorKind::kUsage, "--listen is needed");
+  if (settings.store.empty()) return fail(ErrorKind::kUsage, "--store is required");
+  if (settings.listen.empty()) return fail(ErrorKind::kUsage, "--listen is required");
   LAMINA_RETURN_IF_ERROR(check_merge_policy(settings.policy));
   while (settings.store.size() > 1 && settings.store.ends_with('/')) settings.store.pop_back();
-  if (settings.lamina.empty()) settings.lamina = lamina_beside_us();
+  if (settings.lamina.empty()) settings.lamina = default_lamina();
   return settings;
+}
+
+std::vector<std::string> changes_that_need_a_restart(const Settings& running,
+                                                     const Settings& fresh) {
+  std::vector<std::string> names;
+  const auto compare = [&](const char* name, const auto& before, const auto& after) {
+    if (before != after) names.emplace_back(name);
+  };
+  compare("store", running.store, fresh.store);
+  compare("listen", running.listen, fresh.listen);
+  compare("listen_mode", running.listen_mode, fresh.listen_mode);
+  compare("metrics", running.metrics, fresh.metrics);
+  compare("metrics_mode", running.metrics_mode, fresh.metrics_mode);
+  compare("lamina", running.lamina, fresh.lamina);
+  compare("request_timeout", running.request_timeout, fresh.request_timeout);
+  compare("workers", running.workers, fresh.workers);
+  compare("events", running.events, fresh.events);
+  return names;
 }
 
 }  // namespace lamina::daemon

@@ -1,5 +1,5 @@
-// The options of the daemon: of the command line, and of a JSON file with the same names
-// (--recover-interval is "recover_interval" there). What is on the command line wins.
+// The daemon's options, from the command line and from a JSON file. The names are the same
+// (--recover-interval is "recover_interval" in the file). The command line takes precedence.
 #pragma once
 
 #include <chrono>
@@ -19,15 +19,15 @@ namespace lamina::daemon {
 
 struct Settings {
   std::string store;
-  std::string listen;   ///< path of the socket
-  std::string metrics;  ///< path; empty: none
+  std::string listen;   ///< path of the API's socket
+  std::string metrics;  ///< path of the metrics' socket; empty: none
   std::uint32_t listen_mode = 0600;
   std::uint32_t metrics_mode = 0600;
-  std::string lamina;  ///< the program that serves pages
+  std::string lamina;  ///< the program `lamina`, which serves pages
   std::chrono::seconds request_timeout{30};
   std::size_t workers = 16;
   std::size_t events = 1000;
-  // From here on: what a SIGHUP reads anew.
+  // SIGHUP reloads those from here on.
   std::string policy;
   std::uint64_t rate = 0;
   std::chrono::seconds recover_interval{60};
@@ -36,19 +36,26 @@ struct Settings {
   bool no_hooks = false;
 };
 
-/// What the command line gave: JSON values by the names of the file, and the file.
+/// The options of the command line, as JSON values by their names in the file, and the file.
 struct GivenOptions {
   schema::Json values = schema::Json::object();
   std::string config;  ///< path of the file; empty: none
 };
 
-/// Gives `app` the daemon's name and options; parsing it fills `given`, which must outlive it.
+/// Sets up `app` with the daemon's name and options. Parsing fills `given`, which must outlive it.
 void describe_command_line(CLI::App& app, GivenOptions& given);
 
-/// Parses the command line; nothing when --help or --version has been answered. kUsage.
+/// Parses the command line. Prints the text of --help or --version, and then returns nothing.
+/// kUsage: wrong arguments; kFailed: the text could not be printed.
 Result<std::optional<GivenOptions>> parse_command_line(int argc, char** argv);
 
-/// The settings of the command line and, read now, the file. kUsage names what is wrong.
+/// The settings of the command line and the file, which is read now. kUsage: the message names what
+/// is wrong; kNotFound: the file.
 Result<Settings> settings_of(const GivenOptions& given);
+
+/// Names of the options that SIGHUP does not change and in which `fresh`, read now, differs from
+/// `running`, read at the start.
+std::vector<std::string> changes_that_need_a_restart(const Settings& running,
+                                                     const Settings& fresh);
 
 }  // namespace lamina::daemon

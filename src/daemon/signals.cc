@@ -12,15 +12,15 @@
 namespace lamina::daemon {
 namespace {
 
-// What handlers can reach is global.
+// Signal handlers can only use globals.
 os::Event event;
-std::atomic<bool> stop_asked = false;
-std::atomic<bool> hangup_asked = false;
+std::atomic<bool> is_stop_requested = false;
+std::atomic<bool> has_hangup = false;
 static_assert(std::atomic<bool>::is_always_lock_free);
 
-void note(int number) {
+void record_signal(int number) {
   const int saved = errno;
-  (number == SIGHUP ? hangup_asked : stop_asked) = true;
+  (number == SIGHUP ? has_hangup : is_stop_requested) = true;
   event.signal();
   errno = saved;
 }
@@ -30,7 +30,7 @@ void note(int number) {
 Status Signals::handle() {
   LAMINA_ASSIGN_OR_RETURN(event, os::Event::create("signals"));
   struct sigaction action{};
-  action.sa_handler = note;
+  action.sa_handler = record_signal;
   action.sa_flags = SA_RESTART;
   for (const int number : std::array{SIGTERM, SIGINT, SIGHUP}) {
     if (::sigaction(number, &action, nullptr) != 0) {
@@ -43,7 +43,7 @@ Status Signals::handle() {
 
 int Signals::fd() { return event.fd(); }
 void Signals::clear() { event.clear(); }
-bool Signals::asked_to_stop() { return stop_asked; }
-bool Signals::take_hangup() { return hangup_asked.exchange(false); }
+bool Signals::stop_requested() { return is_stop_requested; }
+bool Signals::take_hangup() { return has_hangup.exchange(false); }
 
 }  // namespace lamina::daemon

@@ -4,19 +4,19 @@
 
 namespace lamina::daemon {
 
-/// SIGTERM, SIGINT and SIGHUP, noted by handlers: a program that is started from here (a hook, the
-/// page server) begins with the usual ones, which a mask would not give it.
+/// SIGTERM, SIGINT and SIGHUP. Handlers record them: unlike blocked signals (signalfd), handlers
+/// are not inherited by the programs that the daemon starts (hooks, the page server).
 class Signals {
  public:
-  /// REQUIRES: one thread.
+  /// Installs the handlers. REQUIRES: the process has one thread.
   static Status handle();
 
-  /// Readable once there is something to take.
+  /// Becomes readable when a signal has come, until clear().
   static int fd();
   static void clear();
-  /// True once SIGTERM or SIGINT has come.
-  static bool asked_to_stop();
-  /// True when SIGHUP has come since the last call.
+  /// True after SIGTERM or SIGINT.
+  static bool stop_requested();
+  /// True if SIGHUP has come since the last call.
   static bool take_hangup();
 };
 

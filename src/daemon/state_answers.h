@@ -1,4 +1,4 @@
-// What the daemon says about itself.
+// Reports about the daemon itself.
 #pragma once
 
 #include <cstdint>
@@ -29,9 +29,10 @@ void describe(Visitor& v, Answer& a) {
   v.text({.name = "status", .help = "\"ok\""}, a.status);
   v.text({.name = "store"}, a.store);
   v.flag({.name = "recovered", .help = "The recovery at the start has ended"}, a.recovered);
-  v.flag({.name = "page_server", .help = "One answered when it was asked last"}, a.page_server);
+  v.flag({.name = "page_server", .help = "The page server served when it was last asked"},
+         a.page_server);
   v.number({.name = "connections"}, a.connections);
-  v.number({.name = "requests", .help = "That are not answered yet"}, a.requests);
+  v.number({.name = "requests", .help = "Requests without a response yet"}, a.requests);
   v.number({.name = "queued_merges"}, a.queued_merges);
 }
 

@@ -18,7 +18,7 @@ namespace {
 
 std::string name_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
-/// The directory in the store that the link is in, which may not be a link itself.
+/// Opens the directory of the link; a symbolic link in its place is refused.
 Result<os::Fd> open_area_of(const std::string& path) {
   const std::string area = os::parent_of(path);
   const std::string store = os::parent_of(area);
@@ -36,7 +36,7 @@ std::unique_ptr<StoreLink> StoreLink::make(const std::string& store, const std::
   const auto make_link = [&]() -> Status {
     if (error) return std::unexpected(Error{ErrorKind::kFailed, error.message()});
     if (!area) return std::unexpected(area.error());
-    // The holder of the lock is alone here, so the fresh name can be a fixed one.
+    // The caller's lock excludes other daemons, so the temporary name can be a fixed one.
     const std::string name = name_of(path);
     return os::replace_symbolic_link(target, area->get(), name + ".new", name, path);
   };

@@ -8,29 +8,28 @@
 
 namespace lamina::daemon {
 
-/// The link in the store that leads to our socket (daemon_socket()), so that the command line finds
-/// who keeps the store. It is a help and no lock: one that is left by a daemon that was killed
-/// leads nowhere, and without one the command line works by itself.
+/// The symbolic link daemon_socket() in the store, which points to the daemon's socket: the command
+/// line finds the daemon by it. It is not a lock: the link of a killed daemon stays behind, and
+/// without a link the command line does the work itself.
 class StoreLink {
  public:
-  /// Makes the link, in the place of whatever has its name. Logs a warning and returns nothing when
-  /// that is not possible.
+  /// Makes the link; replaces a file of that name. If it fails, it logs a warning and returns null.
   ///
-  /// REQUIRES: the lock of the store's daemon is held; `listen` is our socket.
+  /// REQUIRES: the caller holds the lock of the store's daemon; `listen` is the daemon's socket.
   static std::unique_ptr<StoreLink> make(const std::string& store, const std::string& listen);
 
   StoreLink(const StoreLink&) = delete;
   StoreLink& operator=(const StoreLink&) = delete;
   StoreLink(StoreLink&&) = delete;
   StoreLink& operator=(StoreLink&&) = delete;
-  /// Removes the link if it is still ours.
+  /// Removes the link if it still points to this daemon's socket.
   ~StoreLink();
 
  private:
   StoreLink(os::Fd area, std::string path, std::string target)
       : area_(std::move(area)), path_(std::move(path)), target_(std::move(target)) {}
 
-  os::Fd area_;  ///< the directory that the link is in
+  os::Fd area_;  ///< directory of the link
   std::string path_;
   std::string target_;
 };

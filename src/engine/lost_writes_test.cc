@@ -2,10 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <vector>
 
 #include "base/block.h"
@@ -14,11 +11,11 @@
 #include "mapping/overlay.h"
 #include "os/directory.h"
 #include "os/sparse_file.h"
+#include "scratch_directory.h"
 
 namespace lamina::engine {
 namespace {
 
-namespace fs = std::filesystem;
 using Bytes = std::vector<std::byte>;
 
 constexpr std::uint32_t kLayerBlocks = 300;
@@ -27,11 +24,7 @@ constexpr std::uint32_t kLayerBlocks = 300;
 class LostWritesTest : public testing::Test {
  protected:
   void SetUp() override {
-    const char* base = std::getenv("LAMINA_TEST_DIR");
-    path_ = (base != nullptr ? std::string(base) : fs::temp_directory_path().string()) +
-            "/lamina-lost-XXXXXX";
-    ASSERT_NE(::mkdtemp(path_.data()), nullptr);
-    auto directory = os::open_directory(AT_FDCWD, path_, path_);
+    auto directory = os::open_directory(AT_FDCWD, scratch_.path(), scratch_.path());
     ASSERT_TRUE(directory) << directory.error().message;
     directory_ = std::move(*directory);
     auto file = os::open_at(directory_.get(), kName, O_RDWR | O_CREAT | O_EXCL, kName);
@@ -55,7 +48,6 @@ class LostWritesTest : public testing::Test {
     trailer.checksums = std::move(checksums);
     ASSERT_TRUE(finish_layer(file_.get(), trailer, kName));
   }
-  void TearDown() override { fs::remove_all(path_); }
 
   void write(std::uint32_t block, const Bytes& bytes) const {
     ASSERT_TRUE(os::write_at(file_.get(), bytes, block * kBlockBytes, kName));
@@ -76,7 +68,7 @@ class LostWritesTest : public testing::Test {
 
   static constexpr const char* kName = "layer";
   Uuid id_ = Uuid::random();
-  std::string path_;
+  tests::ScratchDirectory scratch_;
   os::Fd directory_;
   os::Fd file_;
   os::Fd copy_;

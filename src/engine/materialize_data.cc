@@ -81,11 +81,10 @@ class Materializer {
                           target_.destination, extent.guest_block * kBlockBytes,
                           extent.block_count * kBlockBytes, target_.path));
       if (!cloned && target_.sharing == Sharing::kAlways) {
-        return fail(
-            ErrorKind::kFailed,
-            "'{}' cannot share storage with layer '{}': put both on one file system with reflink, "
-            "or use --reflink auto",
-            target_.path, chain_.layer(extent.layer).path());
+        return with_remedy(
+            fail(ErrorKind::kUnsupported, "'{}' cannot share storage with layer '{}'", target_.path,
+                 chain_.layer(extent.layer).path()),
+            "put both on one file system with reflink, or set `reflink=auto`");
       }
       clone_ = cloned;
     }

@@ -198,12 +198,12 @@ class Scanner {
     }
     if (scan_.refuse_ambiguous && !has_holes_ &&
         scan_.parent->mapping().resolve(block).layer != mapping::kZeros) {
-      return fail(
-          ErrorKind::kFailed,
-          "'{}' has no holes, and has zeros at {:#x} where the parent has data: either the guest "
-          "cleared that block, or a copy of the file filled its holes; specify which with "
-          "--zeros written or --zeros inherit",
-          scan_.path, block * kBlockBytes);
+      return with_remedy(
+          fail(ErrorKind::kFailed,
+               "'{}' has no holes, and has zeros at {:#x} where the parent has data: either the "
+               "guest cleared that block, or a copy of the file filled its holes",
+               scan_.path, block * kBlockBytes),
+          "specify which with `zeros=written` or `zeros=inherit`");
     }
     add_change(block, 1, mapping::kZeros);
     ++result_.zero_blocks;

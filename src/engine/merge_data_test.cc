@@ -2,11 +2,8 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
 #include <random>
 
 #include "base/block.h"
@@ -14,11 +11,10 @@
 #include "engine/layer_writer.h"
 #include "mapping/overlay.h"
 #include "os/directory.h"
+#include "scratch_directory.h"
 
 namespace lamina::engine {
 namespace {
-
-namespace fs = std::filesystem;
 
 using Bytes = std::vector<std::byte>;
 using mapping::Extent;
@@ -32,11 +28,6 @@ constexpr std::uint32_t kMemoryBlocks = 700;
 class MergeData : public testing::Test {
  protected:
   void SetUp() override {
-    const char* base = std::getenv("LAMINA_TEST_DIR");
-    std::string name = (base != nullptr ? std::string(base) : fs::temp_directory_path().string()) +
-                       "/lamina-merge-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    path_ = name;
     auto directory = os::open_directory(AT_FDCWD, path_, path_);
     ASSERT_TRUE(directory) << directory.error().message;
     directory_ = std::move(*directory);
@@ -48,7 +39,6 @@ class MergeData : public testing::Test {
               true);
     add_layer({{60, 3, kNewLayer, 0}, {400, 280, kNewLayer, 3}}, false);
   }
-  void TearDown() override { fs::remove_all(path_); }
 
   void add_layer(const std::vector<Extent>& changes, bool with_trailer) {
     const Uuid id = Uuid::random();
@@ -127,7 +117,8 @@ class MergeData : public testing::Test {
     return merged;
   }
 
-  std::string path_;
+  tests::ScratchDirectory scratch_;
+  std::string path_ = scratch_.path();
   os::Fd directory_;
   std::mt19937 random_{1};  // NOLINT(cert-msc51-cpp,cert-msc32-c): any contents will do
   std::vector<Bytes> memory_ = std::vector<Bytes>(kMemoryBlocks);

@@ -4,11 +4,10 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <cstdlib>
-#include <filesystem>
 #include <numeric>
+#include <string>
 
 #include "base/block.h"
 #include "engine/block_scan.h"
@@ -17,6 +16,7 @@
 #include "mapping/overlay.h"
 #include "os/directory.h"
 #include "os/page_cache.h"
+#include "scratch_directory.h"
 
 namespace lamina::engine {
 namespace {
@@ -28,15 +28,10 @@ constexpr std::uint64_t kMaxLeftBytes = std::uint64_t{16} << 20;
 class PageCachePolicyTest : public testing::Test {
  protected:
   void SetUp() override {
-    const char* base = std::getenv("LAMINA_TEST_DIR");
-    std::string name = (base != nullptr ? std::string(base) : "/var/tmp") + "/lamina-cache-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    path_ = name;
     auto directory = os::open_directory(AT_FDCWD, path_, path_);
     ASSERT_TRUE(directory) << directory.error().message;
     directory_ = std::move(*directory);
   }
-  void TearDown() override { std::filesystem::remove_all(path_); }
 
   /// Block `number` of the merged layer, different from all others.
   static void fill(std::span<std::byte> block, std::uint32_t number) {
@@ -113,7 +108,14 @@ class PageCachePolicyTest : public testing::Test {
   }
 
   static constexpr std::uint32_t kBlocks = kRuns * 2 * kRunBlocks;
-  std::string path_;
+  /// Where files are on a disk unless LAMINA_TEST_DIR says otherwise.
+  static std::string parent() {
+    const char* given = std::getenv("LAMINA_TEST_DIR");
+    return given != nullptr ? given : "/var/tmp";
+  }
+
+  tests::ScratchDirectory scratch_{parent()};
+  std::string path_ = scratch_.path();
   os::Fd directory_;
   mapping::Mapping mapping_ = mapping::Mapping::zeros(kBlocks);
   std::vector<std::uint64_t> checksums_;

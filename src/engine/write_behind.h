@@ -1,5 +1,5 @@
 // Starts writing a file back while the rest of it is still being produced, so that the final sync
-// has little left to write. Measured in docs/performance.md, "What was tried".
+// has little left to write. Measured in docs/decisions/0029-ways-not-taken.md.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // The trailer at the end of a layer file: which blocks the layer stores, where, and their
 // checksums. The bytes are described in docs/format.md.
 //
-// A layer file consists of the data and the block-aligned trailer. The trailer ends with a footer
+// A layer file consists of the data, whole blocks, and the trailer. The trailer ends with a footer
 // of fixed size, so it is found from the end of the file. A reader that only follows a header's
 // offsets never sees it.
 #pragma once

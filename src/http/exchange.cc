@@ -61,6 +61,7 @@ class Conversation {
 
   [[nodiscard]] std::size_t sent_bytes() const { return sent_bytes_; }
   [[nodiscard]] bool sent_whole() const { return sent_bytes_ == request_.size(); }
+  [[nodiscard]] bool was_closed_unanswered() const { return is_closed_ && !has_received_; }
   Response response() { return reader_.response(); }
 
  private:
@@ -70,6 +71,8 @@ class Conversation {
   std::string_view request_;
   std::size_t sent_bytes_ = 0;
   int send_error_ = 0;
+  bool is_closed_ = false;  ///< by the peer
+  bool has_received_ = false;
   ResponseReader reader_;
 };
 
@@ -103,17 +106,20 @@ Result<Conversation::Ready> Conversation::wait(int pidfd, Milliseconds longest) 
 Result<bool> Conversation::receive() {
   std::array<char, kReceiveBytes> piece;  // NOLINT(cppcoreguidelines-pro-type-member-init)
   const ssize_t count = ::recv(socket_, piece.data(), piece.size(), MSG_DONTWAIT);
+  const int error = count < 0 ? errno : 0;
+  has_received_ = has_received_ || count > 0;
   if (count > 0) return reader_.take({piece.data(), static_cast<std::size_t>(count)});
-  if (count < 0 && errno == EINTR) return false;
+  if (error == EINTR) return false;
+  is_closed_ = count == 0 || error == ECONNRESET || send_error_ == EPIPE;
   // A peer that stops reading may still have replied: read first, then report the send error.
   if (send_error_ != 0) return system_failure("send", "the request", send_error_);
-  if (count < 0 && errno == EAGAIN) return false;
-  if (count < 0) return system_failure("receive", "the response", errno);
+  if (error == EAGAIN) return false;
+  if (error != 0) return system_failure("receive", "the response", error);
   LAMINA_RETURN_IF_ERROR(reader_.end());
   return true;
 }
 
-Result<Response> converse(Conversation& conversation, const WaitLimits& limits) {
+Result<Response> converse(Conversation& conversation, const WaitLimits& limits, bool& timed_out) {
   const Clock::time_point start = Clock::now();
   bool peer_ended = false;
   while (true) {
@@ -123,6 +129,7 @@ Result<Response> converse(Conversation& conversation, const WaitLimits& limits) 
     }
     const auto waited = std::chrono::duration_cast<Milliseconds>(Clock::now() - start);
     if (waited >= limits.timeout) {
+      timed_out = true;
       return fail(ErrorKind::kFailed, "no response within {} ms", limits.timeout.count());
     }
     const Milliseconds longest =
@@ -154,9 +161,10 @@ Exchange exchange(int socket, const Request& request, const WaitLimits& limits) 
   const std::string text = text_of(request);
   Conversation conversation(socket, text, limits.max_response_bytes);
   Exchange done;
-  done.response = converse(conversation, limits);
+  done.response = converse(conversation, limits, done.timed_out);
   done.sent = conversation.sent_bytes() > 0;
   done.sent_whole = conversation.sent_whole();
+  done.was_closed_unanswered = conversation.was_closed_unanswered();
   return done;
 }
 

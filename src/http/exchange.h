@@ -30,6 +30,9 @@ struct Exchange {
   bool sent = false;
   /// True if the whole request was sent. False: the peer can tell that it is incomplete.
   bool sent_whole = false;
+  bool timed_out = false;
+  /// True if the peer closed the connection before it sent any byte of a response.
+  bool was_closed_unanswered = false;
   Result<Response> response;
 };
 

@@ -3,12 +3,10 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
-#include <filesystem>
 #include <functional>
 #include <initializer_list>
 #include <stdexcept>
@@ -18,6 +16,7 @@
 #include "base/error.h"
 #include "http/response_reader.h"
 #include "os/unix_socket.h"
+#include "scratch_directory.h"
 
 namespace lamina::http {
 namespace {
@@ -30,18 +29,13 @@ void wait_for_something(const os::Fd& connection) {
 class ExchangeTest : public testing::Test {
  protected:
   ExchangeTest() {
-    std::string pattern = std::filesystem::temp_directory_path() / "lamina-http-XXXXXX";
-    if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp");
-    directory_ = pattern;
-    path_ = directory_ + "/socket";
     auto listening = os::listen_at(path_, {});
     if (!listening) throw std::runtime_error(listening.error().message);
     listening_ = std::move(*listening);
   }
-  ~ExchangeTest() override { std::filesystem::remove_all(directory_); }
 
   /// The pending connection.
-  os::Fd accepted() const {
+  [[nodiscard]] os::Fd accepted() const {
     auto connection = os::accept_connection(listening_.get(), path_);
     if (!connection || !*connection) throw std::runtime_error("no connection is pending");
     return std::move(**connection);
@@ -59,8 +53,8 @@ class ExchangeTest : public testing::Test {
   }
 
   /// An exchange with a peer that reads the whole request, sends `answer` and closes.
-  Exchange exchange_with(const std::string& answer,
-                         std::size_t max_response_bytes = kMaxResponseBytes) const {
+  [[nodiscard]] Exchange exchange_with(const std::string& answer,
+                                       std::size_t max_response_bytes = kMaxResponseBytes) const {
     return exchange_while(
         [&answer](const os::Fd& connection) {
           std::string request;
@@ -76,8 +70,8 @@ class ExchangeTest : public testing::Test {
         max_response_bytes);
   }
 
-  std::string directory_;
-  std::string path_;
+  tests::ScratchDirectory scratch_;
+  std::string path_ = scratch_.file("socket");
   os::Fd listening_;
 };
 
@@ -101,6 +95,23 @@ TEST_F(ExchangeTest, NothingIsSentToAPeerThatClosedTheConnection) {
   EXPECT_FALSE(done.sent);
   EXPECT_FALSE(done.sent_whole);
   EXPECT_FALSE(done.response);
+  EXPECT_TRUE(done.was_closed_unanswered);
+}
+
+TEST_F(ExchangeTest, TheReasonForAMissingResponseIsKnown) {
+  const Exchange closed = exchange_with("");
+  EXPECT_TRUE(closed.was_closed_unanswered);
+  EXPECT_FALSE(closed.timed_out);
+  for (const char* said : {"H", "no HTTP", "HTTP/1.1 200 X\r\n\r\n"}) {
+    EXPECT_FALSE(exchange_with(said).was_closed_unanswered) << said;
+  }
+  const auto connection = os::connect_to(path_);
+  ASSERT_TRUE(connection);
+  const Exchange late =
+      exchange(connection->get(), {"POST", "/x", "{}"}, {.timeout = std::chrono::milliseconds(1)});
+  EXPECT_FALSE(late.response);
+  EXPECT_TRUE(late.timed_out);
+  EXPECT_FALSE(late.was_closed_unanswered);
 }
 
 // The request does not fit in the socket buffer, so it is not sent completely.
@@ -153,6 +164,17 @@ TEST_F(ExchangeTest, ResponseMustBeginWithAnHttp1StatusLine) {
     const Exchange done = exchange_with(said);
     EXPECT_TRUE(done.sent_whole) << said;
     EXPECT_FALSE(done.response) << said;
+  }
+}
+
+// (Without NDEBUG, Beast's parser aborted.)
+TEST_F(ExchangeTest, TheEndOfAChunkedBodyMayArriveByteByByte) {
+  ResponseReader reader(kMaxResponseBytes);
+  const std::string_view text = "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto taken = reader.take(text.substr(i, 1));
+    ASSERT_TRUE(taken) << taken.error().message;
+    EXPECT_EQ(*taken, i + 1 == text.size());
   }
 }
 

@@ -1,13 +1,14 @@
 #include "lifecycle/finish.h"
 
 #include "base/error.h"
+#include "base/stopwatch.h"
 #include "lifecycle/last_create.h"
-#include "lifecycle/stopwatch.h"
+#include "lifecycle/pause_queue.h"
 
 namespace lamina::lifecycle {
 namespace {
 
-/// True when the pin counts from this pause already.
+/// True if this pause is the pin's base already.
 Result<bool> is_base(const store::Pin& pin, const Uuid& pause_id) {
   if (!pin.has_base()) return false;
   LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot base,
@@ -16,7 +17,7 @@ Result<bool> is_base(const store::Pin& pin, const Uuid& pause_id) {
 }
 
 Status move_pin(const store::OpenSnapshot& state, store::Pin& pin, std::string name) {
-  // A base that cannot be read is replaced.
+  // If the present base cannot be read, it is replaced too.
   if (!is_base(pin, state.pause_id).value_or(false)) LAMINA_RETURN_IF_ERROR(pin.set_base(state));
   store::PinFacts facts = *pin.facts();
   facts.snapshot = std::move(name);
@@ -25,7 +26,7 @@ Status move_pin(const store::OpenSnapshot& state, store::Pin& pin, std::string n
 }
 
 Status thaw_counted(vmm::Firecracker& vmm, SettledPauses& settled) {
-  // Frozen for another store's pause just now, it stays so until that has ended.
+  // If a pause into another store has frozen it, it stays frozen until that pause has ended.
   LAMINA_RETURN_IF_ERROR(lock_vm(vmm));
   const Status resumed = vmm.resume().status();
   unlock_vm(vmm);
@@ -57,7 +58,7 @@ Result<std::optional<store::OpenSnapshot>> open_base(const store::Store& store,
 
 Result<bool> has_lost_files(const PendingPause& pending, const store::Pin& pin) {
   if (!pending.was_published()) return pending.has_lost_files();
-  // The pin moves on before the directory gets its name.
+  // The pin gets its new base before the directory gets its name.
   LAMINA_ASSIGN_OR_RETURN(const bool moved, is_base(pin, pending.journal().pause_id));
   return !moved;
 }
@@ -90,7 +91,8 @@ Result<FinishedPause> finish_pause(const store::Store& store, PendingPause& pend
 }
 
 Status give_up_pause(PendingPause& pending, store::Pin& pin) {
-  // Frees space before it needs any. While the journal stands, nobody takes a diff.
+  // The files first: that frees space, and the rest may need some. As long as the journal exists,
+  // no diff is taken.
   LAMINA_RETURN_IF_ERROR(pending.remove_files());
   LAMINA_RETURN_IF_ERROR(require_full(pin));
   return pending.end();
@@ -107,11 +109,11 @@ Status settle_pause(const store::Store& store, PendingPause& pending, store::Pin
                     vmm::Firecracker& vmm, Mutex& completing, SettledPauses& settled) {
   const store::PauseJournal journal = pending.journal();
   const std::string id = journal.pause_id.to_string();
-  // Answered only after a create that still runs has ended.
+  // Firecracker serves one request at a time: once this returns, any earlier create has finished.
   LAMINA_ASSIGN_OR_RETURN(const vmm::InstanceInfo instance, vmm.describe());
   const bool is_paused = instance.state == vmm::VmState::kPaused;
-  // While the journal stands, somebody knows that the VM is to run. What a checkpoint's VM waits
-  // for is on record: it need not wait for the rest.
+  // Resume it first: the journal, which says that it must run, still exists; and once a checkpoint
+  // is acknowledged, its VM need not wait for the rest.
   const bool must_run =
       journal.acknowledged ? journal.after == AfterPause::kResume : journal.was_running;
   if (is_paused && must_run) LAMINA_RETURN_IF_ERROR(thaw_counted(vmm, settled));
@@ -124,7 +126,7 @@ Status settle_pause(const store::Store& store, PendingPause& pending, store::Pin
   const MutexLock one_at_a_time(completing);
   LAMINA_ASSIGN_OR_RETURN(const bool lost, has_lost_files(pending, pin));
   if (lost) {
-    // The VM has all of its memory still: a full file makes up for what was lost.
+    // The VM still has all of its memory: a full memory file replaces what was lost.
     LAMINA_RETURN_IF_ERROR(require_full(pin));
     settled.notes.push_back(
         fmt::format("the files of pause {} have been removed by somebody; its snapshot '{}' cannot "
@@ -136,12 +138,12 @@ Status settle_pause(const store::Store& store, PendingPause& pending, store::Pin
   ++settled.completed;
   settled.notes.push_back(fmt::format("completed pause {} as '{}'", id, finished.name));
   if (is_paused && journal.after == AfterPause::kStop) {
-    // Whether it was asked for by us or paused again by hand since, cannot be told.
+    // It cannot be told whether this pause has paused it, or a person since.
     settled.notes.push_back(
         fmt::format("process {} stays paused; it was to be stopped after pause {}", vmm.pid(), id));
   }
   LAMINA_RETURN_IF_ERROR(pending.end());
-  finished.found.spare.give_back(store.path() + "/" + finished.name, settled.notes);
+  finished.found.spare.release(store.path() + "/" + finished.name, settled.notes);
   return {};
 }
 
@@ -149,11 +151,11 @@ Status settle_queue(const store::Store& store, store::Pin& pin, vmm::Firecracker
                     std::vector<std::string>& notes) {
   LAMINA_ASSIGN_OR_RETURN(const PendingPauses pauses, pending_pauses(store));
   if (!pauses.unreadable.empty()) {
-    return fail(
-        ErrorKind::kFailed,
-        "{}; it may be of an earlier pause of this VM, which must come first; try again, or "
-        "give that pause up: lamina recover {} --give-up PAUSE-ID",
-        pauses.unreadable.front(), store.path());
+    return with_remedy(fail(ErrorKind::kFailed,
+                            "{}; it may be of an earlier pause of this VM, which must come first",
+                            pauses.unreadable.front()),
+                       "try again, or give that pause up: lamina recover {} --give-up PAUSE-ID",
+                       store.path());
   }
   for (const store::PauseJournal& journal : pauses.journals) {
     if (journal.vm != pin.name()) continue;

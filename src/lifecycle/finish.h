@@ -1,5 +1,5 @@
-// The second half of a pause, the same whether it runs at once or after a crash: from an
-// acknowledged memory file to a snapshot, and from a snapshot to what was to become of the VM.
+// The second half of a pause: from an acknowledged memory file to a published snapshot. It is the
+// same whether it runs at once or after a crash.
 #pragma once
 
 #include <optional>
@@ -26,22 +26,24 @@ struct FinishedPause {
   double publish_ms = 0;
 };
 
-/// True when somebody has removed what an acknowledged pause wrote: its state cannot be had any
-/// more, and dirty bits that the VM has forgotten went with it.
+/// True if the files of an acknowledged pause have been removed: its state is lost, and with it the
+/// changes whose dirty bits the VM has cleared.
 Result<bool> has_lost_files(const PendingPause& pending, const store::Pin& pin);
 
-/// Completes and publishes an acknowledged pause, and moves the VM's pin on to it. Repeatable. The
-/// journal stays. REQUIRES: both are locked. On failure the pause stays queued.
+/// Completes and publishes an acknowledged pause, and makes it the base of the VM's pin. May be
+/// repeated after a failure or a crash. The journal stays. On failure the pause stays queued.
+/// REQUIRES: the pause and the pin are locked.
 Result<FinishedPause> finish_pause(const store::Store& store, PendingPause& pending,
                                    store::Pin& pin, std::vector<std::string>& notes);
 
-/// Gives up a pause that was not acknowledged: the next memory file of its VM is a full one.
+/// Discards a pause that was not acknowledged: removes its files and its journal, and makes the
+/// VM's next memory file a full one.
 Status give_up_pause(PendingPause& pending, store::Pin& pin);
 
-/// Dirty bits may have been lost.
+/// Makes the VM's next memory file a full one, because dirty bits may have been lost. Durable.
 Status require_full(store::Pin& pin);
 
-/// What was done about pauses that had not ended.
+/// What settle_pause() has done about unfinished pauses.
 struct SettledPauses {
   std::uint64_t completed = 0;
   std::uint64_t discarded = 0;
@@ -49,19 +51,20 @@ struct SettledPauses {
   std::vector<std::string> notes;
 };
 
-/// Ends one pause of a VM that lives: completes it when it was acknowledged, else gives it up, and
-/// lets a VM run again that it has left frozen. Never stops a VM. `completing` is held while a
-/// pause is completed, not while the VM is asked. REQUIRES: both are locked.
+/// Ends one unfinished pause of a running VM process: completes it if it was acknowledged,
+/// otherwise discards it; and resumes the VM if the pause had frozen it and it was to run. Never
+/// stops a VM. `completing` is held while a pause is completed, but not while Firecracker is asked.
+/// REQUIRES: the pause and the pin are locked.
 Status settle_pause(const store::Store& store, PendingPause& pending, store::Pin& pin,
                     vmm::Firecracker& vmm, Mutex& completing, SettledPauses& settled);
 
-/// The state that a diff of this pin counts from: under its name when it was merged there
-/// meanwhile (fewer layers), else the pin's. Nothing when the pin has no base.
+/// The state that a diff of this pin counts from: the snapshot under its name if a merge has given
+/// it fewer layers, else the pin's base. nullopt if the pin has no base.
 Result<std::optional<store::OpenSnapshot>> open_base(const store::Store& store,
                                                      const store::Pin& pin);
 
-/// Ends what earlier pauses of this VM have left. kFailed when an acknowledged one cannot be
-/// completed, or a journal cannot be read, which may be one: nothing newer of the VM may come
+/// Ends the unfinished pauses of this VM. kFailed if an acknowledged one cannot be completed, or if
+/// a journal cannot be read, which may be one of this VM: no newer state of the VM may be published
 /// before it. REQUIRES: the pin is locked.
 Status settle_queue(const store::Store& store, store::Pin& pin, vmm::Firecracker& vmm,
                     std::vector<std::string>& notes);

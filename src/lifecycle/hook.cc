@@ -25,17 +25,17 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Milliseconds = std::chrono::milliseconds;
 
-/// Runs its first argument in a subshell, and writes what that ends with to descriptor 3. The
-/// second argument, if any, is the soft limit of open files.
+/// Runs its first argument in a subshell, and writes the exit code to descriptor 3. The second
+/// argument, if any, is the soft limit on open files.
 constexpr const char* kShellProgram =
     R"(lamina_hook=$1; test -z "$2" || ulimit -S -n "$2"; set --
 (eval "$lamina_hook") 3>&-; echo $? >&3)";
-/// What a shell adds to the number of the signal that ended a program.
+/// A shell adds this to the number of the signal that has ended a program.
 constexpr int kSignalled = 128;
 
-enum class Wait { kSaid, kTimedOut };
+enum class Wait { kReceived, kTimedOut };
 
-/// Reads until the other end is closed, or the time is over.
+/// Reads until the other end is closed or the time has passed.
 Result<Wait> read_until(int pipe, Clock::time_point deadline, std::string& said) {
   while (true) {
     const auto left = std::chrono::ceil<Milliseconds>(deadline - Clock::now());
@@ -48,11 +48,11 @@ Result<Wait> read_until(int pipe, Clock::time_point deadline, std::string& said)
     const ssize_t count = ::read(pipe, piece.data(), piece.size());
     if (count < 0 && errno != EINTR) return system_failure("read", "hook", errno);
     if (count > 0) said.append(piece.data(), static_cast<std::size_t>(count));
-    if (count == 0 || said.ends_with('\n')) return Wait::kSaid;
+    if (count == 0 || said.ends_with('\n')) return Wait::kReceived;
   }
 }
 
-/// What it ended with; nothing when it was killed before it could say.
+/// Its exit code; nullopt if it was killed before it could report one.
 std::optional<int> exit_code_in(std::string_view said) {
   int code = 0;
   const auto [end, error] = std::from_chars(said.data(), said.data() + said.size(), code);
@@ -60,7 +60,8 @@ std::optional<int> exit_code_in(std::string_view said) {
   return code;
 }
 
-/// Somebody may hold its end back, or have waited for it already. Neither is worth a frozen VM.
+/// Waits for a short time only: a tracer may hold the process at its exit, or another thread may
+/// have waited for it, and the VM is frozen meanwhile.
 void reap(pid_t child) {
   constexpr Milliseconds kLongest{1000};
   const auto pidfd = os::open_process(child);

@@ -1,4 +1,4 @@
-// A command of the user's that runs while the VM is frozen.
+// The user's command that runs while the VM is frozen.
 #pragma once
 
 #include <chrono>
@@ -10,13 +10,13 @@
 
 namespace lamina::lifecycle {
 
-/// Runs `command` by the shell with `variables` in the environment, its standard output on our
-/// standard error, and waits for it: `timeout` at most, then it is killed with all of its process
-/// group. kFailed when it does not end with 0. See os::spawn_child() for what it begins with; its
-/// soft limit of open files is that which this program was started with.
+/// Runs `command` with sh(1), with `variables` added to the environment and its standard output
+/// redirected to our standard error, and waits for it. After `timeout` its process group is killed.
+/// kFailed unless it exits with 0. Its initial state is that of os::spawn_child(), except that its
+/// soft limit on open files is the one that this program was started with.
 ///
-/// Its exit code comes through a pipe: a program that ignores SIGCHLD, or has a thread that waits
-/// for every child, loses nothing.
+/// The exit code comes through a pipe, so this also works in a program that ignores SIGCHLD or has
+/// a thread that waits for every child.
 Status run_hook(const std::string& command,
                 const std::vector<std::pair<std::string, std::string>>& variables,
                 std::chrono::milliseconds timeout);

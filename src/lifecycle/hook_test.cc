@@ -44,7 +44,7 @@ void expect_verdicts() {
   EXPECT_FALSE(run("false"));
 }
 
-TEST(HookTest, FailsExactlyWhenItDoesNotEndWithZero) { expect_verdicts(); }
+TEST(HookTest, FailsUnlessItExitsWithZero) { expect_verdicts(); }
 
 TEST(HookTest, VerdictIsKnownWhenTheProgramIgnoresItsChildren) {
   const IgnoredSignal ignored(SIGCHLD);
@@ -63,7 +63,7 @@ TEST(HookTest, VerdictIsKnownWhenAThreadWaitsForEveryChild) {
   reaper.join();
 }
 
-TEST(HookTest, BeginsWithDefaultActionsWhateverTheProgramDoes) {
+TEST(HookTest, StartsWithDefaultSignalActions) {
   const IgnoredSignal pipe(SIGPIPE);
   const IgnoredSignal file_size(SIGXFSZ);
   sigset_t all{};
@@ -79,7 +79,7 @@ TEST(HookTest, BeginsWithDefaultActionsWhateverTheProgramDoes) {
   EXPECT_TRUE(clean) << clean.error().message;
 }
 
-TEST(HookTest, HasNoDescriptorsOfTheProgram) {
+TEST(HookTest, InheritsNoDescriptors) {
   const int open = ::dup(STDERR_FILENO);  // not closed on exec
   const auto clean =
       run("test ! -e /proc/self/fd/3 && test ! -e /proc/self/fd/" + std::to_string(open));
@@ -87,14 +87,14 @@ TEST(HookTest, HasNoDescriptorsOfTheProgram) {
   ::close(open);
 }
 
-TEST(HookTest, IsKilledWithWhatItStartedWhenItTakesTooLong) {
+TEST(HookTest, IsKilledWithItsChildrenAfterTheTimeout) {
   const auto late = run_hook("sleep 1000 & sleep 1000", {}, std::chrono::milliseconds(100));
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().message,
             "the hook 'sleep 1000 & sleep 1000' took more than 100 ms and was killed");
 }
 
-TEST(HookTest, KilledBySomebodyElseItHasFailed) {
+TEST(HookTest, KilledHookIsAnError) {
   const auto killed = run("kill -9 $$");
   ASSERT_FALSE(killed);
   EXPECT_EQ(killed.error().message, "the hook 'kill -9 $$' was killed");

@@ -7,13 +7,13 @@
 
 namespace lamina::lifecycle {
 
-/// Passes on that the user wants to stop, as long as stopping is possible.
+/// Forwards the caller's request to stop, until ignore() is called.
 class Interruption : public Progress {
  public:
   /// `progress` may be null.
   explicit Interruption(Progress* progress) : progress_(progress) {}
 
-  /// From here on all goes on to its end.
+  /// From now on requests to stop are ignored: the operation runs to its end.
   void ignore() { progress_ = nullptr; }
 
   void begin(std::string_view /*phase*/, std::uint64_t /*total_bytes*/) override {}

@@ -19,7 +19,7 @@
 namespace lamina::lifecycle {
 namespace {
 
-/// Whoever runs in the jail may have put a symbolic link anywhere below its root.
+/// Follows no links: processes in the jail may have put one anywhere below its root.
 Result<os::Fd> open_without_links(const std::string& directory) {
   return os::open_at(AT_FDCWD, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, directory);
 }
@@ -74,7 +74,7 @@ Status Jail::check_process(pid_t pid) const {
   const std::string path = fmt::format("/proc/{}/root", pid);
   struct stat inside{};
   struct stat outside{};
-  // Only the privileged may look; others cannot pretend to be somebody else's VM either.
+  // Looking needs privileges. Without them this process cannot act on another user's VM either.
   if (::stat(path.c_str(), &inside) != 0 || ::stat(root_.c_str(), &outside) != 0) return {};
   if (inside.st_dev == outside.st_dev && inside.st_ino == outside.st_ino) return {};
   return fail(
@@ -84,8 +84,8 @@ Status Jail::check_process(pid_t pid) const {
       pid, root_);
 }
 
-Status Jail::give_copy(const std::string& source, const std::string& directory,
-                       const std::string& name, const Owner& owner) {
+Status Jail::provide_copy(const std::string& source, const std::string& directory,
+                          const std::string& name, const Owner& owner) {
   const std::string path = directory + "/" + name;
   LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile from,
                           os::open_regular(AT_FDCWD, source, O_RDONLY, source));
@@ -97,8 +97,8 @@ Status Jail::give_copy(const std::string& source, const std::string& directory,
   return {};
 }
 
-Status Jail::give_link(const std::string& source, const std::string& directory,
-                       const std::string& name, const Owner& owner) {
+Status Jail::provide_link(const std::string& source, const std::string& directory,
+                          const std::string& name, const Owner& owner) {
   constexpr std::uint32_t kReadable = 0444;
   LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile from,
                           os::open_regular(AT_FDCWD, source, O_RDONLY, source));
@@ -106,11 +106,11 @@ Status Jail::give_link(const std::string& source, const std::string& directory,
   LAMINA_ASSIGN_OR_RETURN(const bool linked, os::link_descriptor(from.fd.get(), to.get(), name,
                                                                  directory + "/" + name));
   if (linked) return os::set_mode(from.fd.get(), kReadable, source);
-  return give_copy(source, directory, name, owner);
+  return provide_copy(source, directory, name, owner);
 }
 
-Status Jail::give_socket(const std::string& source, const std::string& directory,
-                         const std::string& name) {
+Status Jail::provide_socket(const std::string& source, const std::string& directory,
+                            const std::string& name) {
   const std::string path = directory + "/" + name;
   LAMINA_ASSIGN_OR_RETURN(const os::Fd to, open_without_links(directory));
   if (::linkat(AT_FDCWD, source.c_str(), to.get(), name.c_str(), 0) == 0) return {};
@@ -118,7 +118,7 @@ Status Jail::give_socket(const std::string& source, const std::string& directory
   if (link_error != EXDEV && link_error != EPERM && link_error != EMLINK) {
     return system_failure("link", path, link_error);
   }
-  // By descriptor: whoever owns the directory may put a link in the file's place.
+  // By descriptor: the owner of the directory may replace the file by a link.
   LAMINA_ASSIGN_OR_RETURN(const os::Fd file,
                           os::open_at(to.get(), name, O_RDWR | O_CREAT | O_EXCL, path));
   const std::string by_descriptor = fmt::format("/proc/self/fd/{}", file.get());

@@ -1,5 +1,5 @@
-// The two names of a file when the VMM runs in a root directory of its own, as the jailer gives it:
-// ours and the one that the VMM is told.
+// Files that a jailed VMM must find. The jailer gives the VMM a root directory of its own, so each
+// file has two paths: ours, and the VMM's.
 #pragma once
 
 #include <sys/types.h>
@@ -14,7 +14,7 @@
 
 namespace lamina::lifecycle {
 
-/// Who the files are for.
+/// The user and group that the VMM runs as.
 struct Owner {
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
@@ -22,47 +22,48 @@ struct Owner {
 
 class Jail {
  public:
-  /// `root` as this process sees it, empty for a VMM that sees the same files. kNotFound when it is
-  /// missing; kUsage when its path is not UTF-8, for it is put on record.
+  /// `root`: the jail's root directory as this process sees it; empty if the VMM has the same root
+  /// as this process. kNotFound if it is missing; kUsage if its path is not UTF-8, because it is
+  /// written into JSON records.
   static Result<Jail> open(const std::string& root);
 
-  /// True when the VMM sees other paths than we.
+  /// True if the VMM has another root directory than this process.
   [[nodiscard]] bool is_apart() const { return !root_.empty(); }
   [[nodiscard]] const std::string& root() const { return root_; }
 
-  /// The VMM's path of a file of ours that it can reach: `path` absolute, below the root.
+  /// The VMM's path of a file: `path` is ours, absolute, below the root.
   [[nodiscard]] std::string inside(const std::string& path) const;
 
-  /// kFailed when the process that answers for the VM has another root: a jail's user may put a
-  /// link to another VM's socket in the place of its own.
+  /// kFailed if the process that answers at the API socket has another root: the jail's user can
+  /// replace its own socket by a link to another VM's.
   [[nodiscard]] Status check_process(pid_t pid) const;
 
-  /// <root>/lamina-<id>, as we see it: put on record before it is made, so that it is removed
-  /// whatever happens.
+  /// <root>/lamina-<id>, as this process sees it. Callers record it before it is made, so that it
+  /// is removed after a crash, too.
   [[nodiscard]] std::string directory_of(const Uuid& id) const;
 
-  /// Makes directory_of(`id`), the owner's alone, durably, and says which it is. Nothing is left of
-  /// it on failure.
+  /// Makes directory_of(`id`), durably, which only the owner can access. On failure nothing is left
+  /// of it.
   [[nodiscard]] Result<store::JailDirectory> make_directory(const Uuid& id,
                                                             const Owner& owner) const;
 
-  /// Gives the owner, in a directory of make_directory(), a copy of a file that it may read. Shares
-  /// storage where the file systems can.
-  static Status give_copy(const std::string& source, const std::string& directory,
-                          const std::string& name, const Owner& owner);
+  /// Copies a file into a directory of make_directory(), for the owner to read. Shares storage if
+  /// the file systems can.
+  static Status provide_copy(const std::string& source, const std::string& directory,
+                             const std::string& name, const Owner& owner);
 
-  /// The same for a file that is never written again: a hard link that everybody may read who can
-  /// reach it, so that all VMs share its page cache; where a link does not reach, a copy.
-  static Status give_link(const std::string& source, const std::string& directory,
-                          const std::string& name, const Owner& owner);
+  /// The same for a file that is never written again: a hard link, so that all VMs share its page
+  /// cache, readable by all who can reach it. On another file system, a copy.
+  static Status provide_link(const std::string& source, const std::string& directory,
+                             const std::string& name, const Owner& owner);
 
-  /// Gives the socket at `source` a second name in a directory of make_directory(): a hard link, or
-  /// where that does not reach a bind mount (which needs privileges).
-  static Status give_socket(const std::string& source, const std::string& directory,
-                            const std::string& name);
+  /// Gives the socket at `source` a second name in a directory of make_directory(): a hard link; on
+  /// another file system a bind mount, which needs privileges.
+  static Status provide_socket(const std::string& source, const std::string& directory,
+                               const std::string& name);
 
-  /// Removes a directory of make_directory() with the files in it, bind mounts first. What is gone
-  /// is no error.
+  /// Removes a directory of make_directory() with its files, bind mounts first. Success if it is
+  /// gone already.
   static Status remove_directory(const store::JailDirectory& directory);
 
  private:

@@ -12,22 +12,25 @@
 namespace lamina::lifecycle {
 namespace {
 
+Error met_another(pid_t pid) {
+  return with_remedy(
+             fail(ErrorKind::kBusy,
+                  "another lamina has asked the VM of process {} for its memory at the same time "
+                  "(for another store?)",
+                  pid),
+             "try again")
+      .error();
+}
+
+}  // namespace
+
 std::uint64_t mark_of(const Uuid& pause_id) {
   const std::uint64_t sum = format::checksum64(std::as_bytes(std::span(pause_id.bytes)));
   return (sum >> 2U) | os::kProcessMarkBit;
 }
 
-Error met_another(pid_t pid) {
-  return Error{ErrorKind::kBusy,
-               fmt::format("another lamina has asked the VM of process {} for its memory at the "
-                           "same time (for another store?); try again",
-                           pid)};
-}
-
-}  // namespace
-
 Status lock_vm(const vmm::Firecracker& vmm) {
-  // A recovery that lets a VM run has it for a moment.
+  // A recovery that resumes a VM has the lock for a moment.
   constexpr int kAttempts = 20;
   constexpr int kPauseMs = 10;
   for (int i = 0; i < kAttempts; ++i) {
@@ -65,12 +68,13 @@ Status LastCreate::ask(const Uuid& pause_id) {
     if (before.error().kind == ErrorKind::kNotFound) return std::unexpected(before.error());
     LAMINA_ASSIGN_OR_RETURN(const std::optional<std::uint64_t> now, os::process_mark(pid_));
     if (!now && !mark_) return {};
-    return std::unexpected(with_context(
-        fmt::format("what the changes of the VM of process {} count from is on record with the "
-                    "process, and this user may not change that; run lamina as the VM's user and "
-                    "group, or with CAP_SYS_RESOURCE",
-                    pid_),
-        before.error()));
+    return with_remedy(
+        std::unexpected(with_context(
+            fmt::format("what the changes of the VM of process {} count from is on record with the "
+                        "process, and this user may not change that",
+                        pid_),
+            before.error())),
+        "run lamina as the VM's user and group, or with CAP_SYS_RESOURCE");
   }
   const bool is_alone = *before == mark_;
   mark_ = mark_of(pause_id);
@@ -80,7 +84,7 @@ Status LastCreate::ask(const Uuid& pause_id) {
 
 Status LastCreate::check_alone() {
   if (!mark_) return {};
-  // Put anew: whatever is there now counts from nothing that anybody has.
+  // Set it again: the mark that is there now is that of a pause that never becomes a base.
   LAMINA_ASSIGN_OR_RETURN(const std::optional<std::uint64_t> before,
                           os::exchange_process_mark(pid_, *mark_));
   if (before != mark_) return std::unexpected(met_another(pid_));

@@ -1,11 +1,11 @@
 // What a VM's dirty bits count from.
 //
-// Every create that Firecracker carries out clears them, whichever store it is for. So which pause
-// they count from is a fact about the VM's process. It is kept with the process, as a mark
-// (os/process_mark.h) made of a pause id: the one that was loaded, or the one of the last create
-// that was asked for, put there before it is asked for. A diff is taken only when the mark is that
-// of its base. A create that failed, or of which nothing is known, leaves the id of a pause that
-// never becomes a base. Why not a file: docs/decisions/0012-what-a-diff-counts-from.md.
+// Every snapshot/create clears the dirty bits, whichever store it is for. So the pause that they
+// count from is a property of the VM's process. It is kept with the process, as a mark
+// (os/process_mark.h) made from a pause id: that of the loaded snapshot, then that of each create,
+// set before the create is sent. A diff is taken only if the mark is that of its base. A create
+// that failed, or whose outcome is unknown, leaves the mark of a pause that never becomes a base.
+// Why not a file: docs/decisions/0012-what-a-diff-counts-from.md.
 #pragma once
 
 #include <cstdint>
@@ -18,34 +18,39 @@
 
 namespace lamina::lifecycle {
 
-/// Locks the VM's process against every other lamina that would freeze, thaw or load it, for as
-/// long as `vmm` lives or until unlock_vm(). kBusy when another has it. Where the kernel cannot
-/// lock a process (before Linux 6.9), LastCreate still finds out that two have met.
+/// Locks the VM's process, so that no other lamina process pauses, resumes or loads it, until
+/// unlock_vm() or the end of `vmm`. kBusy if another process has the lock. Before Linux 6.9 a
+/// process cannot be locked; LastCreate still detects two creates that overlap.
 Status lock_vm(const vmm::Firecracker& vmm);
 void unlock_vm(const vmm::Firecracker& vmm);
 
+/// The mark of a process whose dirty bits count from a pause.
+std::uint64_t mark_of(const Uuid& pause_id);
+
 class LastCreate {
  public:
+  /// Of process `pid`, whose mark is `mark`; nullopt: it has none.
+  LastCreate(pid_t pid, std::optional<std::uint64_t> mark) : pid_(pid), mark_(mark) {}
+
   /// Reads the mark of the VM's process.
   static Result<LastCreate> of(const vmm::Firecracker& vmm);
 
-  /// Why the dirty bits may not count from `base`; empty when they do.
+  /// Why the dirty bits may not count from `base`; empty if they do.
   [[nodiscard]] std::string why_not(const Uuid& base) const;
 
-  /// To be called before a create or load of `pause_id` is asked for. kBusy when somebody else has
-  /// asked for one since of(). Where this user may not mark the process, it stays without a mark,
-  /// and kFailed is returned only if it has one, which would become untrue.
+  /// Sets the mark. To be called before a create or load of `pause_id` is sent. kBusy if another
+  /// process has set it since of(). If this user may not mark the process, it stays without a mark;
+  /// kPermission or kFailed if it has one, which would become wrong.
   Status ask(const Uuid& pause_id);
 
-  /// To be called before what ask() announced is believed: kBusy when somebody else has asked for a
-  /// create since, whose dirty bits are in one of the two memory files and nobody knows in which.
+  /// To be called before the memory file of that create is used. kBusy if another process has sent
+  /// a create since: the changed pages are then in one of two memory files, and it is not known in
+  /// which.
   Status check_alone();
 
  private:
-  LastCreate(pid_t pid, std::optional<std::uint64_t> mark) : pid_(pid), mark_(mark) {}
-
   pid_t pid_;
-  std::optional<std::uint64_t> mark_;  ///< as it was last seen or put
+  std::optional<std::uint64_t> mark_;  ///< as last read or set
 };
 
 }  // namespace lamina::lifecycle

@@ -13,7 +13,7 @@
 namespace lamina::lifecycle {
 namespace {
 
-/// No snapshot's name begins so.
+/// Snapshot names do not begin with a dot.
 constexpr const char* kMapsLock = ".maps";
 
 std::string map_path(const store::Store& store, const std::string& name) {
@@ -29,7 +29,7 @@ Result<os::Fd> open_maps(const store::Store& store) {
   return maps;
 }
 
-/// False when there is no such file; a file system that links no more of it counts as that.
+/// False if there is no such file, or the file system refuses another link to it.
 Result<bool> link_existing(int maps, const std::string& name, const store::Pin& pin,
                            const std::string& path) {
   const auto opened = os::open_regular(maps, name, O_RDONLY, path);
@@ -48,8 +48,8 @@ bool has_map(const store::Store& store, const Uuid& pause_id) {
   return maps && os::name_exists(maps->get(), pause_id.to_string());
 }
 
-Result<std::string> give_map(const store::Store& store, const store::Pin& pin, const Uuid& pause_id,
-                             Progress* progress) {
+Result<std::string> provide_map(const store::Store& store, const store::Pin& pin,
+                                const Uuid& pause_id, Progress* progress) {
   LAMINA_ASSIGN_OR_RETURN(const os::Fd maps, open_maps(store));
   const std::string name = pause_id.to_string();
   const std::string path = map_path(store, name);
@@ -60,7 +60,7 @@ Result<std::string> give_map(const store::Store& store, const store::Pin& pin, c
     LAMINA_ASSIGN_OR_RETURN(const bool linked, link_existing(maps.get(), name, pin, path));
     if (linked) return pin_map;
   }
-  // Made in the pin, where nobody removes it, and without the lock: it may take long.
+  // In the pin, where no other process removes it, and without the lock, because it may take long.
   MaterializeOptions options;
   options.snapshot = pin.base_path();
   options.out = pin_map;
@@ -68,7 +68,7 @@ Result<std::string> give_map(const store::Store& store, const store::Pin& pin, c
   LAMINA_RETURN_IF_ERROR(materialize(options));
   LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.wait_for_lock(kMapsLock));
   if (os::name_exists(maps.get(), name)) {
-    // Another was faster; with its file instead of ours all share one page cache.
+    // Another process was faster. Use its file, so that all VMs share one page cache.
     LAMINA_RETURN_IF_ERROR(os::remove_file(pin.directory(), kPinMapName, pin_map));
     LAMINA_ASSIGN_OR_RETURN(const bool linked, link_existing(maps.get(), name, pin, path));
     if (linked) return pin_map;
@@ -76,7 +76,7 @@ Result<std::string> give_map(const store::Store& store, const store::Pin& pin, c
   }
   LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile made,
                           os::open_regular(pin.directory(), kPinMapName, O_RDONLY, pin_map));
-  // Without the second name it is this VM's alone, and all is as right.
+  // Without the second name only this VM uses it, which is correct as well.
   static_cast<void>(os::link_descriptor(made.fd.get(), maps.get(), name, path));
   return pin_map;
 }

@@ -1,8 +1,7 @@
-// Materialized memory files for VMs that map one: <store>/.maps/<pause id>, made once and shared by
-// all VMs of a pause, so that they share its page cache.
+// Materialized memory files for VMs that map one: <store>/.maps/<pause id>, made once for all VMs
+// of a pause, so that they share its page cache.
 //
-// A pin's `map` is a hard link to the file. So the link count says whether it is used, and a file
-// that only .maps names may go.
+// A pin's `map` is a hard link to the file, so the link count tells whether the file is in use.
 #pragma once
 
 #include <cstdint>
@@ -19,15 +18,15 @@ namespace lamina::lifecycle {
 
 inline constexpr const char* kPinMapName = "map";
 
-/// True when a file of this pause is there.
+/// True if there is a file for this pause.
 bool has_map(const store::Store& store, const Uuid& pause_id);
 
-/// Gives the pin the materialized memory of its base, made when there is none yet, and returns its
-/// path. Every block is checked against its checksum when it is made.
-Result<std::string> give_map(const store::Store& store, const store::Pin& pin, const Uuid& pause_id,
-                             Progress* progress);
+/// Links the materialized memory of the pin's base into the pin, and returns the link's path. Makes
+/// the file if there is none; every block is then checked against its checksum.
+Result<std::string> provide_map(const store::Store& store, const store::Pin& pin,
+                                const Uuid& pause_id, Progress* progress);
 
-/// Removes the files that no pin has. Returns how many.
+/// Removes the files that no pin links to (`dry_run`: only counts them). Returns how many.
 Result<std::uint64_t> remove_unused_maps(const store::Store& store, bool dry_run);
 
 }  // namespace lamina::lifecycle

@@ -16,6 +16,7 @@
 #include "os/file.h"
 #include "os/long_wait.h"
 #include "os/notify.h"
+#include "os/poll.h"
 #include "os/proc_file.h"
 #include "os/process.h"
 #include "os/spawn.h"
@@ -27,12 +28,12 @@ namespace lamina::lifecycle {
 namespace {
 
 constexpr const char* kLogName = "page-server.log";
-/// No snapshot's name begins so.
+/// Snapshot names do not begin with a dot.
 constexpr const char* kStartLock = ".page-server";
-/// Taking over VMs of a killed server is tried for ten seconds.
+/// A new server tries for 10 s to take over the VMs of a killed one.
 constexpr std::chrono::seconds kStartTimeout{60};
-/// How long it may take to start a page server before a wait for one is ended; and how much longer
-/// than the ten seconds of one question a server that has the lock may leave questions unanswered.
+/// How long starting a page server may fail before a wait for it ends; and how long, in addition to
+/// the 10 s of one query, a server that has the lock may leave queries unanswered.
 constexpr std::chrono::seconds kLongestWithout{10};
 constexpr std::size_t kLastWordsBytes = 2048;
 
@@ -57,7 +58,7 @@ std::unexpected<Error> not_needed() {
   return fail(ErrorKind::kInterrupted, "the page server is not needed any more");
 }
 
-/// KiB of a process' memory that is there; nothing when it cannot be told.
+/// Resident memory of a process in KiB; nullopt if it is not known.
 std::optional<std::int64_t> resident_kib(pid_t pid) {
   const auto status = os::read_proc_file(fmt::format("/proc/{}/status", pid));
   if (!status) return std::nullopt;
@@ -69,7 +70,7 @@ std::optional<std::int64_t> resident_kib(pid_t pid) {
   return kib;
 }
 
-/// The lock of the process that starts it: held for as long as a start may take.
+/// The lock of the process that starts the server, held while it starts.
 Result<store::NameLock> wait_for_start_lock(const store::Store& store, int give_up) {
   constexpr int kPauseMs = 10;
   const auto deadline = std::chrono::steady_clock::now() + 2 * kStartTimeout;
@@ -88,7 +89,7 @@ Result<store::NameLock> wait_for_start_lock(const store::Store& store, int give_
   }
 }
 
-/// Whether there is a page server, once that is certain.
+/// Whether there is a page server; waits until that is certain.
 Result<bool> wait_for_store_server(const std::string& store, int give_up) {
   constexpr int kPauseMs = 5;
   const auto deadline = std::chrono::steady_clock::now() + kStartTimeout;
@@ -111,14 +112,13 @@ Result<bool> wait_for_store_server(const std::string& store, int give_up) {
 Result<bool> ensure_page_server(const store::Store& store, const std::vector<std::string>& command,
                                 int give_up) {
   const os::LongWait waiting;
-  // One that is being started has its lock before it listens: its starter keeps us waiting.
+  // A server takes its lock before it listens; until then its starter holds the start lock.
   LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, wait_for_start_lock(store, give_up));
   LAMINA_ASSIGN_OR_RETURN(const bool served, wait_for_store_server(store.path(), give_up));
   if (served) return false;
   if (command.empty()) {
-    return fail(ErrorKind::kFailed,
-                "no page server runs for store '{}'; start one: lamina serve --store {}",
-                store.path(), store.path());
+    return with_remedy(fail(ErrorKind::kFailed, "no page server runs for store '{}'", store.path()),
+                       "start one: lamina serve --store {}", store.path());
   }
   const std::string log_path = fmt::format("{}/{}/{}", store.path(), store::kVmsArea, kLogName);
   LAMINA_ASSIGN_OR_RETURN(
@@ -150,10 +150,10 @@ Result<bool> ensure_page_server(const store::Store& store, const std::vector<std
     }
     if ((wait[0].revents & POLLIN) != 0 && ready.received_ready_from(started.pid)) return true;
     if ((wait[1].revents & POLLIN) != 0) break;
-    // What has been started goes on: the next caller that needs it waits for it.
+    // The started process continues: the next caller that needs it waits for it.
     if (wait[2].revents != 0) return not_needed();
   }
-  // One may have been started by hand meanwhile: then ours was told so.
+  // Another one may have been started meanwhile; then ours has ended with that message.
   if (wait_for_store_server(store.path(), give_up).value_or(false)) return false;
   return fail(ErrorKind::kFailed, "the page server of store '{}' did not start: {}", store.path(),
               last_words(log.get(), before.size_bytes, log_path));
@@ -180,7 +180,7 @@ std::optional<Error> PageServerWatch::failure() const {
 }
 
 bool PageServerWatch::needs_pages() const {
-  // When it cannot be told, a server too many does no harm.
+  // If that is not known, an unneeded server does no harm.
   return vm_ <= 0 || os::waits_for_pages(vm_).value_or(true);
 }
 
@@ -209,7 +209,7 @@ Result<bool> PageServerWatch::start_if_none(StoreServer found) {
 void PageServerWatch::look(Clock::time_point& failing_since) {
   constexpr Clock::time_point kNever{};
   const StoreServer found = find_store_server(store_.path());
-  // The serving process goes on while its supervisor is held up: then pages come all the same.
+  // The serving process serves pages even while its supervisor does not answer.
   const bool gets = gets_pages();
   const bool serves = found == StoreServer::kServes || (found == StoreServer::kBusy && gets);
   if (serves || !needs_pages()) {
@@ -221,7 +221,7 @@ void PageServerWatch::look(Clock::time_point& failing_since) {
     failing_since = kNever;
     return;
   }
-  // What keeps it from starting, or answering, may pass.
+  // The cause that keeps it from starting, or from answering, may pass.
   if (failing_since == kNever) failing_since = Clock::now();
   if (Clock::now() - failing_since < kLongestWithout) return;
   if (vm_ > 0 && !os::waits_for_pages(vm_).value_or(false)) return;
@@ -234,7 +234,7 @@ void PageServerWatch::watch() {
   Clock::time_point failing_since{};
   static_cast<void>(gets_pages());
   pollfd over{over_.fd(), POLLIN, 0};
-  while (::poll(&over, 1, kIntervalMs) <= 0) {
+  while (!os::wait_for_events({&over, 1}, kIntervalMs).value_or(false)) {
     static_cast<void>(contain("page server", [&]() -> Status {
       look(failing_since);
       return {};

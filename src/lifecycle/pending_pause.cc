@@ -1,23 +1,18 @@
 #include "lifecycle/pending_pause.h"
 
 #include <fcntl.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <string_view>
-#include <tuple>
 #include <utility>
 
 #include "base/block.h"
 #include "base/error.h"
 #include "engine/layer.h"
 #include "engine/lost_writes.h"
+#include "lifecycle/vmm_files.h"
 #include "lifecycle/written_runs.h"
 #include "os/directory.h"
 #include "os/file.h"
-#include "os/range_copy.h"
-#include "os/read_lease.h"
 #include "os/sparse_file.h"
 #include "store/pending_area.h"
 #include "store/snapshot_build.h"
@@ -27,97 +22,20 @@ namespace lamina::lifecycle {
 namespace {
 
 constexpr const char* kReserveName = ".reserve";
-constexpr std::uint32_t kPrivateMode = 0600;
-/// A copy from a jail until it is whole.
-constexpr const char* kFetchedName = ".fetched";
 
-/// Of a trailer and a header, for each block of memory at most: its checksum and, when every other
-/// block is changed, half an extent in the trailer and one in the header. And what each of the
-/// base's extents takes in the header.
+/// Upper bounds for the size of trailer and header: for each block of memory its checksum and, if
+/// every other block is changed, half an extent in each of the two; and for each extent of the base
+/// its size in the header.
 constexpr std::uint64_t kReservedPerBlock = 24;
 constexpr std::uint64_t kReservedPerExtent = 16;
 constexpr std::uint64_t kReservedAlways = std::uint64_t{1} << 20;
 
-Status sync_pending_area(const store::Store& store) {
-  return os::sync(store.pending_area(), store::pending_path(store, "."));
-}
-
-/// Moves a file here that may be on another file system, as ours alone. What is not there (any
-/// more) has been moved before.
-Status move_here(const store::OpenJailDirectory& jail, const std::string& from_path, int to,
-                 const std::string& to_path, const std::string& name) {
-  const int from = jail.directory.get();
-  const std::string source_path = from_path + "/" + name;
-  const std::string target_path = to_path + "/" + name;
-  const auto source = os::open_regular(from, name, O_RDONLY | O_NOFOLLOW, source_path);
-  if (!source) {
-    if (source.error().kind == ErrorKind::kNotFound) return {};
-    return std::unexpected(source.error());
-  }
-  // The VMM's user makes the files, and can have linked another user's there instead.
-  if (source->facts.user != jail.user) {
-    return fail(
-        ErrorKind::kFailed,
-        "'{}' belongs to user {}, not to user {}, whose VM was to write it: it is not taken",
-        source_path, source->facts.user, jail.user);
-  }
-  if (source->facts.link_count == 1 && ::renameat(from, name.c_str(), to, name.c_str()) == 0) {
-    // The rename went by name, and who owns the directory may have exchanged the file: what has
-    // come here must be the one that was looked at, and nobody else's as well.
-    LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile moved,
-                            os::open_regular(to, name, O_RDONLY | O_NOFOLLOW, target_path));
-    if (moved.facts.same_file(source->facts) && moved.facts.link_count == 1) {
-      LAMINA_RETURN_IF_ERROR(os::take_ownership(moved.fd.get(), target_path));
-      return os::set_mode(moved.fd.get(), kPrivateMode, target_path);
-    }
-  }
-  // Under a name of its own until it is whole: what stands under the right one may by now be the
-  // only name of the file.
-  LAMINA_RETURN_IF_ERROR(os::remove_file(to, kFetchedName, target_path));
-  LAMINA_ASSIGN_OR_RETURN(const os::Fd copy,
-                          os::copy_to_new_file(source->fd.get(), source->facts.size_bytes,
-                                               source_path, to, kFetchedName, target_path));
-  LAMINA_RETURN_IF_ERROR(os::sync(copy.get(), target_path));
-  LAMINA_RETURN_IF_ERROR(os::rename_over(to, kFetchedName, to, name, target_path));
-  LAMINA_RETURN_IF_ERROR(os::sync(to, to_path));
-  return os::remove_file(from, name, source_path);
-}
-
 Status check_own(const store::Store& store, const store::PauseJournal& journal) {
   const std::string why = store::why_foreign(journal.belongs_to, store.identity());
   if (why.empty()) return {};
-  return fail(ErrorKind::kFailed,
-              "pause {} is not acted upon: {}; to make it this store's: lamina recover {} "
-              "--adopt-store",
-              journal.pause_id.to_string(), why, store.path());
-}
-
-/// Makes a file that the VMM has written one that nobody else can write: ours, and no process has
-/// it open for writing any more. Of one that some process has, or that has a name elsewhere, a copy
-/// takes the place. `is_foreign`: its VMM runs as another user, so it is also copied where the file
-/// system cannot say who has it open.
-Status make_ours_alone(int directory, const std::string& directory_path, const std::string& name,
-                       bool is_foreign) {
-  const std::string path = directory_path + "/" + name;
-  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
-                          os::open_regular(directory, name, O_RDONLY | O_NOFOLLOW, path));
-  if (file.facts.user != ::geteuid()) {
-    LAMINA_RETURN_IF_ERROR(os::take_ownership(file.fd.get(), path));
-  }
-  LAMINA_RETURN_IF_ERROR(os::set_mode(file.fd.get(), kPrivateMode, path));
-  const os::Writers writers = os::writers_of(file.fd.get());
-  const bool is_others = is_foreign || file.facts.user != ::geteuid();
-  const bool is_alone =
-      writers == os::Writers::kNone || (writers == os::Writers::kUnknown && !is_others);
-  if (is_alone && file.facts.link_count == 1) return {};
-  LAMINA_RETURN_IF_ERROR(os::remove_file(directory, kFetchedName, path));
-  LAMINA_ASSIGN_OR_RETURN(const os::Fd copy,
-                          os::open_at(directory, kFetchedName, O_RDWR | O_CREAT | O_EXCL, path));
-  LAMINA_RETURN_IF_ERROR(
-      os::copy_through_memory(file.fd.get(), copy.get(), file.facts.size_bytes, path, path));
-  LAMINA_RETURN_IF_ERROR(os::sync(copy.get(), path));
-  LAMINA_RETURN_IF_ERROR(os::rename_over(directory, kFetchedName, directory, name, path));
-  return os::sync(directory, directory_path);
+  return with_remedy(
+      fail(ErrorKind::kFailed, "pause {} is not acted upon: {}", journal.pause_id.to_string(), why),
+      "to make it this store's, run: lamina recover {} --adopt-store", store.path());
 }
 
 }  // namespace
@@ -130,7 +48,7 @@ Result<PendingPause> PendingPause::begin(const store::Store& store,
                           store::Staging::create(store, store::Area::kPending, journal.pause_id));
   pause.staging_.emplace(std::move(staging));
   const Status prepared = [&]() -> Status {
-    // The journal first: a directory that has files belongs to one.
+    // The journal first: a directory with files in it belongs to a journal.
     LAMINA_RETURN_IF_ERROR(pause.write_journal(journal));
     const std::string reserve = pause.path() + "/" + kReserveName;
     LAMINA_ASSIGN_OR_RETURN(const os::Fd fd, os::open_at(pause.directory(), kReserveName,
@@ -156,16 +74,16 @@ Result<std::optional<PendingPause>> PendingPause::claim(const store::Store& stor
   if (!staging && os::name_exists(store.pending_area(), pause_id.to_string())) {
     return std::nullopt;  // another process has it
   }
-  // Once more under the lock: its holder may have written it meanwhile, or ended.
+  // Read again under the lock: its former holder may have changed it, or ended the pause.
   LAMINA_ASSIGN_OR_RETURN(journal, store::read_pause_journal(store, pause_id));
   if (!journal) return std::nullopt;
   LAMINA_RETURN_IF_ERROR(check_own(store, *journal));
   PendingPause pause(store, std::move(*journal));
   if (!staging) {
-    // Whoever renamed the directory may have been killed before that was on the disk: the journal
-    // must not go first.
+    // The process that renamed the directory may have been killed before it synced the rename,
+    // which must be on the disk before the journal is removed.
     LAMINA_RETURN_IF_ERROR(os::sync(store.fd(), store.path()));
-    LAMINA_RETURN_IF_ERROR(sync_pending_area(store));
+    LAMINA_RETURN_IF_ERROR(store::sync_pending_area(store));
     return std::optional(std::move(pause));
   }
   pause.staging_.emplace(std::move(*staging));
@@ -174,8 +92,8 @@ Result<std::optional<PendingPause>> PendingPause::claim(const store::Store& stor
   return std::optional(std::move(pause));
 }
 
-/// What stands under the name may be the directory that this pause has replaced: then it is a whole
-/// snapshot, of another pause.
+/// The directory under the pending name may be the one that this pause has replaced: a complete
+/// snapshot of another pause.
 Result<bool> PendingPause::is_what_it_replaced() const {
   const auto has = [&](const std::string& name) -> Result<bool> {
     const auto found = os::facts_of_name(directory(), name, path() + "/" + name);
@@ -184,7 +102,7 @@ Result<bool> PendingPause::is_what_it_replaced() const {
     }
     return found.has_value();
   };
-  // A header of our own is not written before the memory file is here.
+  // This pause's header is not written before its memory file is here.
   LAMINA_ASSIGN_OR_RETURN(const bool has_header, has(store::kHeaderName));
   LAMINA_ASSIGN_OR_RETURN(const bool has_layer, has(layer_name()));
   return has_header && !has_layer;
@@ -201,7 +119,7 @@ std::string PendingPause::path() const {
   return store::pending_path(*store_, journal_.pause_id.to_string());
 }
 
-/// The journal must find space also when the VMM has filled the disk.
+/// Frees a part of the reserve for the journal: the VMM may have filled the disk.
 void PendingPause::shrink_reserve() const {
   constexpr std::uint64_t kStepBytes = std::uint64_t{256} << 10;
   if (!staging_) return;
@@ -216,12 +134,8 @@ Status PendingPause::replace_journal(const store::PauseJournal& written) {
   store::PauseJournal journal = written;
   journal.belongs_to = store_->identity();
   shrink_reserve();
-  const std::string text = store::encode_pause_journal(journal);
-  const std::string name = store::journal_name(journal.pause_id.to_string());
-  const std::string fresh = journal.pause_id.to_string() + std::string(store::kNewJournalSuffix);
-  const int area = store_->pending_area();
-  LAMINA_RETURN_IF_ERROR(os::replace_file(area, fresh, name, std::as_bytes(std::span(text)),
-                                          store::pending_path(*store_, ".")));
+  LAMINA_RETURN_IF_ERROR(store::replace_journal(*store_, journal.pause_id.to_string(),
+                                                store::encode_pause_journal(journal)));
   journal_ = std::move(journal);
   return {};
 }
@@ -230,7 +144,7 @@ Status PendingPause::write_journal(const store::PauseJournal& journal) {
   const store::PauseJournal before = journal_;
   const Status written = [&]() -> Status {
     LAMINA_RETURN_IF_ERROR(replace_journal(journal));
-    return sync_pending_area(*store_);
+    return store::sync_pending_area(*store_);
   }();
   if (!written) journal_ = before;
   return written;
@@ -239,7 +153,7 @@ Status PendingPause::write_journal(const store::PauseJournal& journal) {
 Status PendingPause::note_jail_directory(std::uint64_t inode) {
   store::PauseJournal journal = journal_;
   journal.jail_directory.inode = inode;
-  // What is in memory counts also when it cannot be written.
+  // The value in memory is right even if the journal cannot be written.
   journal_.jail_directory.inode = inode;
   return replace_journal(journal);
 }
@@ -259,7 +173,7 @@ Status PendingPause::record_written(int memory_file, std::uint64_t memory_bytes)
 }
 
 Status PendingPause::remove_files() {
-  // The jail may be gone, or be somebody's who does not let us.
+  // The jail may be gone, or this user may not be allowed to remove it.
   static_cast<void>(store::remove_jail_directory(journal_.jail_directory));
   std::vector<std::string> notes;  // the next opening of the store has its own
   LAMINA_RETURN_IF_ERROR(store::remove_pending(*store_, journal_.pause_id.to_string(), notes));
@@ -272,7 +186,7 @@ bool PendingPause::has_lost_files() const {
   std::optional<store::OpenJailDirectory> jail;
   if (!journal_.jail_directory.path.empty()) {
     auto opened = store::open_jail_directory(journal_.jail_directory);
-    // With another directory in its place nobody knows; it may be put back.
+    // Another directory is in its place: the files are not known to be lost, it may be put back.
     if (!opened && opened.error().kind != ErrorKind::kNotFound) return false;
     if (opened) jail.emplace(std::move(*opened));
   }
@@ -293,17 +207,17 @@ Status PendingPause::fetch_from_jail(std::vector<std::string>& notes) const {
     return std::unexpected(from.error());
   }
   for (const std::string& name : {layer_name(), std::string(store::kVmstateName)}) {
-    LAMINA_RETURN_IF_ERROR(move_here(*from, jail, directory(), path(), name));
+    LAMINA_RETURN_IF_ERROR(move_from_jail(*from, jail, directory(), path(), name));
   }
   LAMINA_RETURN_IF_ERROR(os::sync(directory(), path()));
   const Status removed = store::remove_jail_directory(journal_.jail_directory);
   if (!removed) {
-    notes.push_back(fmt::format("what else is in '{}' stays: {}", jail, removed.error().message));
+    notes.push_back(fmt::format("what else is in '{}' stays: {}", jail, one_line(removed.error())));
   }
   return {};
 }
 
-/// What an earlier try has left besides the VMM's files and what a user attached.
+/// Removes what an earlier attempt has left, but not the VMM's files and attached ones.
 Status PendingPause::remove_partial_work() const {
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                           os::list_directory(directory(), path()));
@@ -311,7 +225,7 @@ Status PendingPause::remove_partial_work() const {
     const bool is_input =
         name == layer_name() || name == store::kVmstateName || name == kWrittenRunsName;
     const bool is_attached = !store::is_own_file(name) && name != kReserveName &&
-                             name != kFetchedName && name != store::kVmstateName &&
+                             name != kUnfinishedCopyName && name != store::kVmstateName &&
                              name != store::kWorkingSetName;
     if (is_input || (is_attached && !journal_.lacks_files)) continue;
     LAMINA_RETURN_IF_ERROR(os::remove_file(directory(), name, path() + "/" + name));
@@ -319,7 +233,8 @@ Status PendingPause::remove_partial_work() const {
   return {};
 }
 
-/// An earlier try may have ended with a sync that failed, and the next one would not tell of it.
+/// An earlier attempt may have ended with a sync that failed, and the next sync would not report
+/// that again.
 Status PendingPause::make_sure_of_data(const std::string& layer_path) const {
   LAMINA_ASSIGN_OR_RETURN(
       const os::OpenedFile memory,
@@ -333,19 +248,19 @@ Status PendingPause::make_sure_of_data(const std::string& layer_path) const {
       engine::is_on_disk(*begun, directory(), layer_name())) {
     return {};
   }
-  LAMINA_RETURN_IF_ERROR(os::remove_file(directory(), kFetchedName, layer_path));
-  LAMINA_ASSIGN_OR_RETURN(const os::Fd copy, os::open_at(directory(), kFetchedName,
+  LAMINA_RETURN_IF_ERROR(os::remove_file(directory(), kUnfinishedCopyName, layer_path));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd copy, os::open_at(directory(), kUnfinishedCopyName,
                                                          O_RDWR | O_CREAT | O_EXCL, layer_path));
   LAMINA_RETURN_IF_ERROR(engine::rewrite_memory_file(*begun, copy.get(), layer_path));
   LAMINA_RETURN_IF_ERROR(os::sync(copy.get(), layer_path));
   LAMINA_RETURN_IF_ERROR(
-      os::rename_over(directory(), kFetchedName, directory(), layer_name(), layer_path));
+      os::rename_over(directory(), kUnfinishedCopyName, directory(), layer_name(), layer_path));
   return os::sync(directory(), path());
 }
 
-/// The facts are written last, when all else is on the disk. An earlier try may have been killed
-/// before it synced them, or that sync may have failed, and the next one would not tell of it: so
-/// they are written anew.
+/// The facts are written last, when everything else is on the disk. An earlier attempt may have
+/// been killed before it synced them, or that sync may have failed, which the next sync would not
+/// report: so they are written again.
 Status PendingPause::write_facts_anew() const {
   const std::string facts_path = path() + "/" + store::kFactsName;
   LAMINA_ASSIGN_OR_RETURN(const auto bytes, os::read_if_exists(directory(), store::kFactsName,
@@ -373,10 +288,11 @@ Result<CompletedPause> PendingPause::complete(const store::OpenSnapshot* base,
   }
   LAMINA_RETURN_IF_ERROR(remove_partial_work());
 
-  // What is hashed must be what stays; and it is nobody else's business, whatever the VMM's umask.
+  // What is hashed must not change any more; and other users must not read it, whatever the VMM's
+  // umask.
   const bool is_foreign = !journal_.jail_directory.path.empty();
   for (const std::string& name : {std::string(store::kVmstateName), layer_name()}) {
-    LAMINA_RETURN_IF_ERROR(make_ours_alone(directory(), path(), name, is_foreign));
+    LAMINA_RETURN_IF_ERROR(make_private(directory(), path(), name, is_foreign));
   }
 
   const std::string layer_path = path() + "/" + layer_name();
@@ -387,7 +303,7 @@ Result<CompletedPause> PendingPause::complete(const store::OpenSnapshot* base,
     return fail(ErrorKind::kCorrupt, "'{}' has {} bytes, but {} were acknowledged", layer_path,
                 memory.facts.size_bytes, journal_.memory_bytes);
   }
-  // A trailer of an earlier try.
+  // Cut off the trailer of an earlier attempt.
   LAMINA_RETURN_IF_ERROR(os::truncate(memory.fd.get(), journal_.memory_bytes, layer_path));
   LAMINA_ASSIGN_OR_RETURN(memory.facts, os::facts_of(memory.fd.get(), layer_path));
   if (base != nullptr && base->header.memory_bytes != journal_.memory_bytes) {
@@ -435,7 +351,7 @@ bool PendingPause::may_replace(const store::OpenSnapshot& existing) const {
 }
 
 std::string PendingPause::other_name() const {
-  // A name has its limit, and the UUID needs room.
+  // Names have a maximum length, and the UUID needs room.
   constexpr std::size_t kMaxStem = 160;
   return fmt::format("{}@{}", journal_.name.substr(0, kMaxStem), journal_.pause_id.to_string());
 }
@@ -463,7 +379,7 @@ Result<bool> PendingPause::publish_as(const std::string& name, std::string& obst
   const auto existing = store::open_snapshot(path, engine::Checksums::kSkip);
   if (!existing) {
     const ErrorKind kind = existing.error().kind;
-    // What cannot be opened just now may be what this one is to replace.
+    // A snapshot that cannot be opened at the moment may be the one that this pause may replace.
     if (kind != ErrorKind::kCorrupt && kind != ErrorKind::kNotFound) {
       return std::unexpected(existing.error());
     }
@@ -476,7 +392,7 @@ Result<bool> PendingPause::publish_as(const std::string& name, std::string& obst
   }
   const Status replaced = staging_->publish_replacing(name, existing->directory_facts, notes);
   if (!replaced && replaced.error().error_number == EXDEV && !staging_->is_published()) {
-    obstacle = replaced.error().message;
+    obstacle = one_line(replaced.error());
     return false;
   }
   LAMINA_RETURN_IF_ERROR(replaced);
@@ -513,75 +429,7 @@ Status PendingPause::end() {
     LAMINA_RETURN_IF_ERROR(
         os::remove_file(store_->pending_area(), name, store::pending_path(*store_, name)));
   }
-  return sync_pending_area(*store_);
-}
-
-Status adopt_pause(const store::Store& store, const Uuid& id) {
-  LAMINA_ASSIGN_OR_RETURN(std::optional<store::PauseJournal> journal,
-                          store::read_pause_journal(store, id));
-  if (!journal || store::why_foreign(journal->belongs_to, store.identity()).empty()) return {};
-  LAMINA_ASSIGN_OR_RETURN(std::optional<store::Staging> staging,
-                          store::Staging::open_existing(store, id));
-  const std::string name = id.to_string();
-  if (!staging && os::name_exists(store.pending_area(), name)) {
-    return fail(ErrorKind::kBusy, "another process is at work on pause {}; try again", name);
-  }
-  if (journal->acknowledged && staging) {
-    for (const std::string& file :
-         {store::layer_file_name(journal->build_id), std::string(store::kVmstateName)}) {
-      if (os::name_exists(staging->fd(), file)) continue;
-      return fail(ErrorKind::kFailed,
-                  "pause {} cannot be made this store's: '{}' is not in '{}'{}; its own store has "
-                  "to complete it",
-                  name, file, staging->path(),
-                  journal->jail_directory.path.empty()
-                      ? ""
-                      : fmt::format(", but in the VM's jail ('{}')", journal->jail_directory.path));
-    }
-  }
-  journal->api_socket.clear();
-  journal->jail_directory = {};
-  journal->was_running = false;
-  journal->belongs_to = store.identity();
-  const std::string text = store::encode_pause_journal(*journal);
-  LAMINA_RETURN_IF_ERROR(os::replace_file(
-      store.pending_area(), name + std::string(store::kNewJournalSuffix), store::journal_name(name),
-      std::as_bytes(std::span(text)), store::pending_path(store, ".")));
-  return sync_pending_area(store);
-}
-
-Status remove_unreadable_pause(const store::Store& store, const Uuid& id) {
-  std::vector<std::string> notes;
-  LAMINA_RETURN_IF_ERROR(store::remove_pending(store, id.to_string(), notes));
-  const std::string path = store::pending_path(store, store::journal_name(id.to_string()));
-  LAMINA_RETURN_IF_ERROR(
-      os::remove_tree(store.pending_area(), store::journal_name(id.to_string()), path));
-  return sync_pending_area(store);
-}
-
-Result<PendingPauses> pending_pauses(const store::Store& store) {
-  LAMINA_ASSIGN_OR_RETURN(
-      const std::vector<std::string> names,
-      os::list_directory(store.pending_area(), store::pending_path(store, ".")));
-  PendingPauses pending;
-  for (const std::string& name : names) {
-    if (!name.ends_with(store::kJournalSuffix)) continue;
-    const auto id = Uuid::parse(name.substr(0, name.size() - store::kJournalSuffix.size()));
-    if (!id) continue;
-    auto journal = store::read_pause_journal(store, *id);
-    if (!journal) pending.unreadable.push_back(journal.error().message);
-    if (!journal || !*journal) continue;
-    const bool is_ours = store::why_foreign((*journal)->belongs_to, store.identity()).empty();
-    (is_ours ? pending.journals : pending.foreign).push_back(std::move(**journal));
-  }
-  // What began in one second is in the order of the names.
-  for (std::vector<store::PauseJournal>* journals : {&pending.journals, &pending.foreign}) {
-    std::sort(journals->begin(), journals->end(),
-              [](const store::PauseJournal& a, const store::PauseJournal& b) {
-                return std::tie(a.created, a.pause_id) < std::tie(b.created, b.pause_id);
-              });
-  }
-  return pending;
+  return store::sync_pending_area(*store_);
 }
 
 }  // namespace lamina::lifecycle

@@ -1,25 +1,20 @@
-// Putting right what a crash has left: every half-done thing is finished or removed. Each step may
-// be done by several processes at once and again after a crash: what is locked is being worked on
-// by somebody who lives, and is left alone.
+// Recovery after a crash: every unfinished operation is completed or removed. Several processes may
+// recover one store at once, and each step may be repeated after another crash: whatever is locked
+// belongs to a process that runs, and is left alone.
 #include <algorithm>
-#include <atomic>
-#include <iterator>
-#include <map>
 #include <optional>
 #include <set>
-#include <system_error>
-#include <thread>
 #include <utility>
 
 #include "base/contain.h"
 #include "base/error.h"
-#include "base/mutex.h"
 #include "lamina/lifecycle.h"
 #include "lamina/listing.h"
 #include "lifecycle/finish.h"
 #include "lifecycle/maps.h"
 #include "lifecycle/page_server_process.h"
-#include "lifecycle/pending_pause.h"
+#include "lifecycle/pause_queue.h"
+#include "lifecycle/unfinished_pauses.h"
 #include "lifecycle/vm.h"
 #include "os/directory.h"
 #include "os/process.h"
@@ -27,141 +22,15 @@
 #include "store/areas.h"
 #include "store/open_store.h"
 #include "store/pin.h"
+#include "store/push_record.h"
 #include "store/resume_count.h"
 #include "store/store.h"
-#include "vmm/firecracker/client.h"
 
 namespace lamina {
 namespace {
 
-using lifecycle::PendingPause;
-using store::PauseJournal;
 using store::Pin;
 using store::Store;
-
-/// So many VMs are asked at once: one that does not answer costs its own time only.
-constexpr std::size_t kMostAtOnce = 16;
-
-void add(RecoverReport& sum, RecoverReport&& part) {
-  sum.completed += part.completed;
-  sum.discarded += part.discarded;
-  sum.queued += part.queued;
-  sum.resumed_vms += part.resumed_vms;
-  std::move(part.notes.begin(), part.notes.end(), std::back_inserter(sum.notes));
-}
-
-/// Ends the pauses of one VM, one after the other, in the order in which they began.
-class EndOfPauses {
- public:
-  EndOfPauses(const RecoverOptions& options, const Store& store, Mutex& completing)
-      : options_(options), store_(store), completing_(completing) {}
-
-  RecoverReport run(const std::vector<const store::PauseJournal*>& pauses) {
-    for (const store::PauseJournal* journal : pauses) {
-      const Status ended = end_pause(*journal);
-      if (ended) continue;
-      ++report_.queued;
-      report_.notes.push_back(fmt::format("pause {} stays queued: {}",
-                                          journal->pause_id.to_string(), ended.error().message));
-    }
-    return std::move(report_);
-  }
-
- private:
-  Status end_pause(const store::PauseJournal& seen) {
-    const Uuid& id = seen.pause_id;
-    auto pin = Pin::claim_existing(store_, seen.vm);
-    // Somebody is at work on this VM.
-    if (!pin && pin.error().kind == ErrorKind::kBusy) return {};
-    if (!pin) return std::unexpected(pin.error());
-    LAMINA_ASSIGN_OR_RETURN(std::optional<PendingPause> pending, PendingPause::claim(store_, id));
-    if (!pending) return {};
-    if (is_given_up(id) && !options_.dry_run) return give_up(*pending, *pin);
-    if (!*pin || !(*pin)->facts()) return end_without_pin(*pending);
-    if (options_.dry_run) {
-      ++(pending->journal().acknowledged ? report_.completed : report_.discarded);
-      return {};
-    }
-    LAMINA_ASSIGN_OR_RETURN(const bool runs, store::is_running(*(*pin)->facts()));
-    if (!runs) return end_without_vm(*pending, **pin);
-    return end_with_vm(*pending, **pin);
-  }
-
-  [[nodiscard]] bool is_given_up(const Uuid& id) const {
-    return std::find(options_.give_up.begin(), options_.give_up.end(), id) !=
-           options_.give_up.end();
-  }
-
-  Status give_up(PendingPause& pending, std::optional<Pin>& pin) {
-    LAMINA_RETURN_IF_ERROR(pending.remove_files());
-    if (pin) LAMINA_RETURN_IF_ERROR(lifecycle::require_full(*pin));
-    ++report_.discarded;
-    return pending.end();
-  }
-
-  /// A pin is not released before its pauses have ended: it was removed by hand.
-  Status end_without_pin(PendingPause& pending) {
-    if (pending.journal().acknowledged && !pending.was_published()) {
-      return fail(ErrorKind::kFailed, "the pin '{}/{}/{}' of its VM is missing", store_.path(),
-                  store::kVmsArea, pending.journal().vm);
-    }
-    if (options_.dry_run) return {};
-    if (!pending.journal().acknowledged) {
-      ++report_.discarded;
-      LAMINA_RETURN_IF_ERROR(pending.remove_files());
-    }
-    return pending.end();
-  }
-
-  Status end_without_vm(PendingPause& pending, Pin& pin) {
-    if (!pending.journal().acknowledged) {
-      ++report_.discarded;
-      return lifecycle::give_up_pause(pending, pin);
-    }
-    LAMINA_ASSIGN_OR_RETURN(const bool lost, lifecycle::has_lost_files(pending, pin));
-    if (lost) {
-      return fail(ErrorKind::kFailed,
-                  "its files have been removed by somebody and its VM has ended, so its state is "
-                  "lost; give it up: lamina recover {} --give-up {}",
-                  store_.path(), pending.journal().pause_id.to_string());
-    }
-    const MutexLock one_at_a_time(completing_);
-    LAMINA_ASSIGN_OR_RETURN(lifecycle::FinishedPause finished,
-                            lifecycle::finish_pause(store_, pending, pin, report_.notes));
-    ++report_.completed;
-    report_.notes.push_back(fmt::format("completed pause {} as '{}'",
-                                        pending.journal().pause_id.to_string(), finished.name));
-    LAMINA_RETURN_IF_ERROR(pending.end());
-    finished.found.spare.give_back(store_.path() + "/" + finished.name, report_.notes);
-    return {};
-  }
-
-  Status end_with_vm(PendingPause& pending, Pin& pin) {
-    const store::PauseJournal journal = pending.journal();
-    auto vmm = lifecycle::reach({journal.api_socket, "", options_.timeouts}, nullptr);
-    if (!vmm) {
-      LAMINA_ASSIGN_OR_RETURN(const bool runs, store::is_running(*pin.facts()));
-      if (!runs) return end_without_vm(pending, pin);
-      return std::unexpected(vmm.error());
-    }
-    if (vmm->pid() != pin.facts()->pid || vmm->start_time() != pin.facts()->start_time) {
-      return fail(ErrorKind::kFailed, "another process answers at '{}' than VM {}",
-                  journal.api_socket, pin.name());
-    }
-    lifecycle::SettledPauses settled;
-    const Status done = lifecycle::settle_pause(store_, pending, pin, *vmm, completing_, settled);
-    report_.completed += settled.completed;
-    report_.discarded += settled.discarded;
-    report_.resumed_vms += settled.resumed_vms;
-    report_.notes.insert(report_.notes.end(), settled.notes.begin(), settled.notes.end());
-    return done;
-  }
-
-  const RecoverOptions& options_;
-  const Store& store_;
-  Mutex& completing_;  ///< what reads and writes memory files is done one at a time
-  RecoverReport report_;
-};
 
 class Recover {
  public:
@@ -173,45 +42,45 @@ class Recover {
   Status work() {
     if (!store::is_store(options_.store)) {
       return fail(ErrorKind::kNotFound,
-                  "'{}' is no store; a store is the directory that snapshots "
-                  "are kept in",
+                  "'{}' is not a store; a store is the directory that "
+                  "snapshots are kept in",
                   options_.store);
     }
-    // Opening ends what ingests and merges have left.
+    // Opening the store ends unfinished ingests and merges.
     LAMINA_ASSIGN_OR_RETURN(const Store store, store::open_store(options_.store, report_.notes));
     LAMINA_RETURN_IF_ERROR(check_given_up(store));
     if (options_.adopt_store) LAMINA_RETURN_IF_ERROR(adopt(store));
-    // First: a VMM that waits for a page of its VM does not answer.
+    // First: a VMM that waits for a page does not answer.
     if (!options_.dry_run) LAMINA_RETURN_IF_ERROR(start_page_server(store));
     LAMINA_RETURN_IF_ERROR(end_pauses(store));
     LAMINA_RETURN_IF_ERROR(release_pins(store));
-    LAMINA_RETURN_IF_ERROR(forget_counts(store));
+    LAMINA_RETURN_IF_ERROR(forget_pauses(store));
     LAMINA_ASSIGN_OR_RETURN(report_.removed_maps,
                             lifecycle::remove_unused_maps(store, options_.dry_run));
     return options_.dry_run ? Status() : store.remove_unused_locks();
   }
 
-  /// Before anything is done: who mistypes an id is told so.
+  /// Before anything is done: an id that is mistyped is an error.
   [[nodiscard]] Status check_given_up(const Store& store) const {
     for (const Uuid& id : options_.give_up) {
       const auto journal = store::read_pause_journal(store, id);
-      if (!journal) continue;  // one that cannot be read can be given up
+      if (!journal) continue;  // an unreadable one can be given up
       if (!*journal) {
-        return fail(ErrorKind::kNotFound, "no pause {} is queued in store '{}'; see lamina ls {}",
-                    id.to_string(), store.path(), store.path());
+        return with_remedy(fail(ErrorKind::kNotFound, "no pause {} is queued in store '{}'",
+                                id.to_string(), store.path()),
+                           "for those that are, run: lamina ls {}", store.path());
       }
       const std::string why = store::why_foreign((*journal)->belongs_to, store.identity());
       if (!why.empty() && !options_.adopt_store) {
-        return fail(ErrorKind::kFailed,
-                    "pause {} cannot be given up here: {}; to make it this store's: lamina recover "
-                    "{} --adopt-store",
-                    id.to_string(), why, store.path());
+        return with_remedy(
+            fail(ErrorKind::kFailed, "pause {} cannot be given up here: {}", id.to_string(), why),
+            "to make it this store's, run: lamina recover {} --adopt-store", store.path());
       }
     }
     return {};
   }
 
-  /// Pins first: what a pause counts from is ours before the pause is.
+  /// Pins first: the base of a pause must belong to this store before the pause does.
   Status adopt(const Store& store) {
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names, store::list_pins(options_.store));
     for (const std::string& name : names) {
@@ -228,7 +97,7 @@ class Recover {
       if (adopted) {
         ++report_.adopted;
       } else {
-        report_.notes.push_back(adopted.error().message);
+        report_.notes.push_back(one_line(adopted.error()));
       }
     }
     if (options_.dry_run) return {};
@@ -238,7 +107,7 @@ class Recover {
     return store::end_unfinished_adoptions(store, report_.notes);
   }
 
-  /// Starts it when a VM that runs gets its memory by page faults.
+  /// Starts it if a running VM gets its memory by page faults.
   Status start_page_server(const Store& store) {
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names, store::list_pins(options_.store));
     for (const std::string& name : names) {
@@ -249,7 +118,7 @@ class Recover {
       const auto started = lifecycle::ensure_page_server(store, options_.page_server_command);
       if (!started) {
         report_.notes.push_back(
-            fmt::format("VMs wait for a page server: {}", started.error().message));
+            fmt::format("VMs wait for a page server: {}", one_line(started.error())));
       } else if (*started) {
         report_.notes.emplace_back("started the page server");
       }
@@ -265,41 +134,10 @@ class Recover {
     report_.queued += pauses.unreadable.size();
     report_.foreign += pauses.foreign.size();
     report_.notes.insert(report_.notes.end(), pauses.unreadable.begin(), pauses.unreadable.end());
-    std::map<std::string, std::vector<const store::PauseJournal*>> by_vm;
-    for (const store::PauseJournal& journal : pauses.journals)
-      by_vm[journal.vm].push_back(&journal);
-    std::vector<std::vector<const store::PauseJournal*>> vms;
-    vms.reserve(by_vm.size());
-    for (auto& [name, journals] : by_vm) vms.push_back(std::move(journals));
-    end_pauses_of(store, vms);
-    return {};
+    return lifecycle::end_pauses(store, pauses.journals, options_, report_);
   }
 
-  void end_pauses_of(const Store& store,
-                     const std::vector<std::vector<const store::PauseJournal*>>& vms) {
-    std::vector<RecoverReport> reports(vms.size());
-    std::atomic<std::size_t> next{0};
-    Mutex completing;
-    const auto work = [&] {
-      for (std::size_t i = next++; i < vms.size(); i = next++) {
-        reports[i] = EndOfPauses(options_, store, completing).run(vms[i]);
-      }
-    };
-    {
-      std::vector<std::jthread> others;
-      while (others.size() + 1 < std::min(vms.size(), kMostAtOnce)) {
-        try {
-          others.emplace_back(work);
-        } catch (const std::system_error&) {
-          break;  // without threads they are asked one after the other
-        }
-      }
-      work();
-    }
-    for (RecoverReport& report : reports) add(report_, std::move(report));
-  }
-
-  /// Whose pauses they are is not known: no VM of the store may take a diff next.
+  /// Their VMs are not known: the next memory file of every VM in the store must be a full one.
   Status give_up_unreadable(const Store& store) {
     for (const Uuid& id : options_.give_up) {
       if (store::read_pause_journal(store, id) || options_.dry_run) continue;
@@ -307,7 +145,7 @@ class Recover {
                               store::list_pins(options_.store));
       for (const std::string& name : names) {
         LAMINA_ASSIGN_OR_RETURN(std::optional<Pin> pin, Pin::claim_existing(store, name));
-        // Another store's says nothing here: who pauses its VM takes a full one anyway.
+        // A pin of another store is skipped: a pause of its VM into this store is full anyway.
         if (pin) LAMINA_RETURN_IF_ERROR(lifecycle::require_full(*pin));
       }
       LAMINA_RETURN_IF_ERROR(lifecycle::remove_unreadable_pause(store, id));
@@ -319,10 +157,13 @@ class Recover {
   Status release_pins(const Store& store) {
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names, store::list_pins(options_.store));
     for (const std::string& name : names) {
+      if (options_.progress != nullptr && options_.progress->interrupted()) {
+        return fail(ErrorKind::kInterrupted, "interrupted");
+      }
       const Status done = release_if_ended(store, name);
-      // Somebody is at work on this VM.
+      // Another process works on this VM.
       if (!done && done.error().kind != ErrorKind::kBusy) {
-        report_.notes.push_back(done.error().message);
+        report_.notes.push_back(one_line(done.error()));
       }
     }
     return {};
@@ -343,30 +184,36 @@ class Recover {
     return fmt::format("{}/{}/{}", options_.store, store::kVmsArea, name);
   }
 
-  /// Looked at without its lock: whoever pauses or resumes the VM just now is not to find it busy.
+  /// Read without its lock, so that a pause or resume of the VM does not find it busy.
   [[nodiscard]] Result<bool> is_in_use(const Store& store, const std::string& name) {
     const auto facts = store::read_pin_facts(pin_path(name));
     if (facts && !store::why_foreign(facts->belongs_to, store.identity()).empty()) {
       ++report_.foreign;
-      return true;  // for all that we know
+      return true;  // it may be
     }
     if (facts) return store::is_running(*facts);
-    // Just made, or left by one that was killed then: of a VM that is there it will be used again.
+    // Without facts: just made, or left by a process that was killed then. If the VM runs, its next
+    // pause uses it.
     const auto process = os::parse_process_name(name);
     if (!process) return false;
     return os::is_running(process->pid, process->start_time);
   }
 
-  /// How often a pause was resumed is kept for as long as the store has a snapshot of it.
-  [[nodiscard]] Status forget_counts(const Store& store) const {
+  /// The count of resumes of a pause, and the record of its push, are kept while the store has a
+  /// snapshot of it; the record also while there is one that descends from it.
+  [[nodiscard]] Status forget_pauses(const Store& store) const {
     if (options_.dry_run) return {};
     LAMINA_ASSIGN_OR_RETURN(const StoreListing listing, list_store(options_.store));
     std::set<Uuid> kept;
     for (const SnapshotListing& snapshot : listing.snapshots) {
-      if (!snapshot.pause_id) return {};  // what cannot be read may be repaired
+      if (!snapshot.pause_id) return {};  // unreadable, but may be repaired
       kept.insert(*snapshot.pause_id);
     }
-    return store::forget_counts_without(store, kept);
+    LAMINA_RETURN_IF_ERROR(store::remove_counts_except(store, kept));
+    for (const SnapshotListing& snapshot : listing.snapshots) {
+      if (snapshot.parent_pause_id) kept.insert(*snapshot.parent_pause_id);
+    }
+    return store::remove_push_records_except(store, kept);
   }
 
   /// A journal that cannot be read may be of any VM.

@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "lamina/store.h"
 #include "operations/with_store.h"
+#include "store/name.h"
 #include "store/open_store.h"
 
 namespace lamina {
@@ -11,9 +12,13 @@ struct Store::State {
   std::vector<std::string> notes;
   store::StoreSource stores;
 
-  /// A name in this store, or a path.
-  [[nodiscard]] std::string path_of(const std::string& snapshot) const {
-    return snapshot.find('/') == std::string::npos ? path + "/" + snapshot : snapshot;
+  /// The path of a name in this store, which must still be the directory that was opened; or
+  /// `snapshot`, if it is a path.
+  [[nodiscard]] Result<std::string> path_of(const std::string& snapshot) const {
+    if (snapshot.find('/') != std::string::npos) return snapshot;
+    LAMINA_ASSIGN_OR_RETURN(store::SnapshotPath named, store::snapshot_in(path, snapshot));
+    LAMINA_RETURN_IF_ERROR(stores.check_kept());
+    return std::move(named.path);
   }
 };
 
@@ -31,72 +36,127 @@ const std::vector<std::string>& Store::notes() const { return state_->notes; }
 std::string Store::path_of(const std::string& name) const { return state_->path + "/" + name; }
 
 Result<IngestReport> Store::ingest(IngestOptions options) const {
-  options.snapshot = state_->path_of(options.snapshot);
-  if (options.parent) options.parent = state_->path_of(*options.parent);
-  return operations::ingest(state_->stores, options);
+  return contain("ingest", [&]() -> Result<IngestReport> {
+    LAMINA_ASSIGN_OR_RETURN(options.snapshot, state_->path_of(options.snapshot));
+    if (options.parent) {
+      LAMINA_ASSIGN_OR_RETURN(options.parent, state_->path_of(*options.parent));
+    }
+    return operations::ingest(state_->stores, options);
+  });
 }
 
 Result<MergeReport> Store::merge(MergeOptions options) const {
-  options.snapshot = state_->path_of(options.snapshot);
-  if (options.out) options.out = state_->path_of(*options.out);
-  return operations::merge(state_->stores, options);
+  return contain("merge", [&]() -> Result<MergeReport> {
+    LAMINA_ASSIGN_OR_RETURN(options.snapshot, state_->path_of(options.snapshot));
+    if (options.out) {
+      LAMINA_ASSIGN_OR_RETURN(options.out, state_->path_of(*options.out));
+    }
+    return operations::merge(state_->stores, options);
+  });
 }
 
 Result<CompactReport> Store::compact(CompactOptions options) const {
-  options.snapshot = state_->path_of(options.snapshot);
-  return operations::compact(state_->stores, options);
+  return contain("compact", [&]() -> Result<CompactReport> {
+    LAMINA_ASSIGN_OR_RETURN(options.snapshot, state_->path_of(options.snapshot));
+    return operations::compact(state_->stores, options);
+  });
 }
 
 Result<MaterializeReport> Store::materialize(MaterializeOptions options) const {
-  options.snapshot = state_->path_of(options.snapshot);
-  return lamina::materialize(options);
+  return contain("materialize", [&]() -> Result<MaterializeReport> {
+    LAMINA_ASSIGN_OR_RETURN(options.snapshot, state_->path_of(options.snapshot));
+    return lamina::materialize(options);
+  });
 }
 
 Result<VerifyReport> Store::verify(VerifyOptions options) const {
-  options.snapshot = state_->path_of(options.snapshot);
-  return lamina::verify(options);
+  return contain("verify", [&]() -> Result<VerifyReport> {
+    LAMINA_ASSIGN_OR_RETURN(options.snapshot, state_->path_of(options.snapshot));
+    return lamina::verify(options);
+  });
 }
 
 Result<RepairReport> Store::repair(const std::string& snapshot) const {
-  return operations::repair(state_->stores, state_->path_of(snapshot));
+  return contain("repair", [&]() -> Result<RepairReport> {
+    LAMINA_ASSIGN_OR_RETURN(const std::string path, state_->path_of(snapshot));
+    return operations::repair(state_->stores, path);
+  });
 }
 
 Result<ForkReport> Store::fork(ForkOptions options) const {
-  options.snapshot = state_->path_of(options.snapshot);
-  options.fork = state_->path_of(options.fork);
-  return operations::fork_snapshot(state_->stores, options);
+  return contain("fork", [&]() -> Result<ForkReport> {
+    LAMINA_ASSIGN_OR_RETURN(options.snapshot, state_->path_of(options.snapshot));
+    LAMINA_ASSIGN_OR_RETURN(options.fork, state_->path_of(options.fork));
+    return operations::fork_snapshot(state_->stores, options);
+  });
 }
 
 Result<RemoveReport> Store::remove(RemoveOptions options) const {
-  for (std::string& snapshot : options.snapshots) snapshot = state_->path_of(snapshot);
-  return operations::remove_snapshots(state_->stores, options);
+  return contain("remove", [&]() -> Result<RemoveReport> {
+    for (std::string& snapshot : options.snapshots) {
+      LAMINA_ASSIGN_OR_RETURN(snapshot, state_->path_of(snapshot));
+    }
+    return operations::remove_snapshots(state_->stores, options);
+  });
+}
+
+Result<PackReport> Store::pack(PackOptions options) const {
+  return contain("pack", [&]() -> Result<PackReport> {
+    LAMINA_ASSIGN_OR_RETURN(options.snapshot, state_->path_of(options.snapshot));
+    return lamina::pack_snapshot(options);
+  });
+}
+
+Result<UnpackReport> Store::unpack(UnpackOptions options) const {
+  return contain("unpack", [&]() -> Result<UnpackReport> {
+    LAMINA_ASSIGN_OR_RETURN(options.snapshot, state_->path_of(options.snapshot));
+    return operations::unpack_snapshot(state_->stores, options);
+  });
 }
 
 Result<SnapshotInfo> Store::inspect(const std::string& snapshot) const {
-  return lamina::inspect(state_->path_of(snapshot));
+  return contain("inspect", [&]() -> Result<SnapshotInfo> {
+    LAMINA_ASSIGN_OR_RETURN(const std::string path, state_->path_of(snapshot));
+    return lamina::inspect(path);
+  });
 }
 
 Result<SnapshotReader> Store::read(const std::string& snapshot) const {
-  return SnapshotReader::open(state_->path_of(snapshot));
+  return contain("open the snapshot", [&]() -> Result<SnapshotReader> {
+    LAMINA_ASSIGN_OR_RETURN(const std::string path, state_->path_of(snapshot));
+    return SnapshotReader::open(path);
+  });
 }
 
 Result<StoreListing> Store::list(const ListOptions& options) const {
-  return list_store(state_->path, options);
+  return contain("list the store", [&]() -> Result<StoreListing> {
+    LAMINA_RETURN_IF_ERROR(state_->stores.check_kept());
+    return list_store(state_->path, options);
+  });
 }
 
 Result<PauseReport> Store::pause(PauseOptions options) const {
-  options.store = state_->path;
-  return lamina::pause(options);
+  return contain("pause", [&]() -> Result<PauseReport> {
+    LAMINA_RETURN_IF_ERROR(state_->stores.check_kept());
+    options.store = state_->path;
+    return lamina::pause(options);
+  });
 }
 
 Result<ResumeReport> Store::resume(ResumeOptions options) const {
-  options.store = state_->path;
-  return lamina::resume(options);
+  return contain("resume", [&]() -> Result<ResumeReport> {
+    LAMINA_RETURN_IF_ERROR(state_->stores.check_kept());
+    options.store = state_->path;
+    return lamina::resume(options);
+  });
 }
 
 Result<RecoverReport> Store::recover(RecoverOptions options) const {
-  options.store = state_->path;
-  return lamina::recover(options);
+  return contain("recover", [&]() -> Result<RecoverReport> {
+    LAMINA_RETURN_IF_ERROR(state_->stores.check_kept());
+    options.store = state_->path;
+    return lamina::recover(options);
+  });
 }
 
 }  // namespace lamina

@@ -1,6 +1,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
+#include <signal.h>
+#include <sys/types.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +12,8 @@
 #include <thread>
 
 #include "lamina/store.h"
+#include "lifecycle/stop_after.h"
+#include "scratch_directory.h"
 
 namespace lamina {
 namespace {
@@ -21,16 +25,7 @@ constexpr std::size_t kBytesOfBlock = 4096;
 
 class StoreHandleTest : public testing::Test {
  protected:
-  StoreHandleTest() {
-    std::string name = (fs::temp_directory_path() / "lamina-XXXXXX").string();
-    directory_ = ::mkdtemp(name.data());
-    fs::create_directory(directory_ / "store");
-  }
-  ~StoreHandleTest() override { fs::remove_all(directory_); }
-  StoreHandleTest(const StoreHandleTest&) = delete;
-  StoreHandleTest& operator=(const StoreHandleTest&) = delete;
-  StoreHandleTest(StoreHandleTest&&) = delete;
-  StoreHandleTest& operator=(StoreHandleTest&&) = delete;
+  StoreHandleTest() { fs::create_directory(directory_ / "store"); }
 
   /// Blocks of data, of zeros and of both, in turn.
   std::vector<std::byte> memory() {
@@ -68,7 +63,8 @@ class StoreHandleTest : public testing::Test {
     EXPECT_TRUE(bytes == expected) << name;
   }
 
-  fs::path directory_;
+  tests::ScratchDirectory scratch_;
+  fs::path directory_ = scratch_.path();
   std::minstd_rand random_;  // NOLINT(bugprone-random-generator-seed): the same every time
   std::vector<std::byte> bytes_ = memory();
 };
@@ -184,19 +180,138 @@ TEST_F(StoreHandleTest, OperationsTakeNamesInTheStore) {
   EXPECT_TRUE(store.recover({}));
 }
 
-TEST_F(StoreHandleTest, StoreThatWasExchangedIsNotWritten) {
+TEST_F(StoreHandleTest, StoreThatWasExchangedIsNeitherWrittenNorRead) {
   const Store store = open();
   fs::rename(store_path(), directory_ / "moved");
   const auto missing = store.ingest({.memory = bytes_, .snapshot = "a"});
   ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().remedy, "open it again");
   fs::create_directory(store_path());
   Store other = open();
   ASSERT_TRUE(other.ingest({.memory = bytes_, .snapshot = "b"}));
-  const auto exchanged = store.remove({.snapshots = {"b"}});
-  ASSERT_TRUE(exchanged);
-  ASSERT_TRUE(exchanged->snapshots.at(0).error);
-  EXPECT_NE(exchanged->snapshots.at(0).error->message.find("open it again"), std::string::npos);
+  EXPECT_EQ(store.remove({.snapshots = {"b"}}).error().kind, ErrorKind::kFailed);
+  EXPECT_EQ(store.read("b").error().kind, ErrorKind::kFailed);
+  EXPECT_EQ(store.inspect("b").error().kind, ErrorKind::kFailed);
+  EXPECT_EQ(store.list().error().kind, ErrorKind::kFailed);
+  EXPECT_EQ(store.verify({.snapshot = "b"}).error().kind, ErrorKind::kFailed);
+  EXPECT_EQ(store.recover({}).error().kind, ErrorKind::kFailed);
   EXPECT_EQ(other.list()->snapshots.size(), 1U);
+}
+
+TEST_F(StoreHandleTest, NameThatCannotBeASnapshotsIsRefusedBeforeAnythingIsDone) {
+  const Store store = open();
+  ASSERT_TRUE(store.ingest({.memory = bytes_, .snapshot = "a"}));
+  for (const char* name : {"", ".", "..", ".vms", "a b"}) {
+    EXPECT_EQ(store.ingest({.memory = bytes_, .snapshot = name}).error().kind, ErrorKind::kUsage);
+    EXPECT_EQ(store.ingest({.memory = bytes_, .snapshot = "b", .parent = name}).error().kind,
+              ErrorKind::kUsage);
+    EXPECT_EQ(store.fork({.snapshot = "a", .fork = name}).error().kind, ErrorKind::kUsage);
+    EXPECT_EQ(store.merge({.snapshot = "a", .out = name}).error().kind, ErrorKind::kUsage);
+    EXPECT_EQ(store.remove({.snapshots = {"a", name}}).error().kind, ErrorKind::kUsage);
+    EXPECT_EQ(store.read(name).error().kind, ErrorKind::kUsage);
+  }
+  EXPECT_EQ(store.list()->snapshots.size(), 1U);
+  // The directory around the store has not become one.
+  EXPECT_FALSE(fs::exists(directory_ / ".tmp"));
+}
+
+TEST_F(StoreHandleTest, MergeIntoANewSnapshotDependsOnNoBuild) {
+  const Store store = open();
+  ASSERT_TRUE(store.ingest({.memory = bytes_, .snapshot = "a"}));
+  const auto build = store.inspect("a")->build_id;
+  EXPECT_EQ(store.merge({.snapshot = "a", .out = "b", .only_build = build}).error().kind,
+            ErrorKind::kUsage);
+}
+
+TEST_F(StoreHandleTest, AdoptionOfAFileWithTwoNamesIsUnsupported) {
+  const Store store = open();
+  const std::string path = write_file("memory", bytes_);
+  fs::create_hard_link(path, directory_ / "other-name");
+  const auto refused =
+      store.ingest({.memory_file = path, .snapshot = "a", .layout = Layout::kAdopted});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kUnsupported) << refused.error().message;
+}
+
+TEST_F(StoreHandleTest, FirstErrorOfARemovalIsFound) {
+  const Store store = open();
+  ASSERT_TRUE(store.ingest({.memory = bytes_, .snapshot = "a"}));
+  const auto removed = store.remove({.snapshots = {"a", "none"}});
+  ASSERT_TRUE(removed);
+  ASSERT_NE(removed->first_error(), nullptr);
+  EXPECT_EQ(removed->first_error()->kind, ErrorKind::kNotFound);
+  EXPECT_EQ(RemoveReport().first_error(), nullptr);
+}
+
+/// Forks a child in the middle of an operation, as another thread of the program could. The child
+/// lives as long as this object.
+class ForkInTheMiddle : public Progress {
+ public:
+  ForkInTheMiddle() = default;
+  ForkInTheMiddle(const ForkInTheMiddle&) = delete;
+  ForkInTheMiddle& operator=(const ForkInTheMiddle&) = delete;
+  ForkInTheMiddle(ForkInTheMiddle&&) = delete;
+  ForkInTheMiddle& operator=(ForkInTheMiddle&&) = delete;
+  ~ForkInTheMiddle() override {
+    if (child_ <= 0) return;
+    ::kill(child_, SIGKILL);
+    ::waitpid(child_, nullptr, 0);
+  }
+
+  void begin(std::string_view /*phase*/, std::uint64_t /*total_bytes*/) override {
+    child_ = ::fork();
+    while (child_ == 0) ::pause();
+  }
+  void advance(std::uint64_t /*bytes*/) override {}
+  [[nodiscard]] bool interrupted() override { return false; }
+  [[nodiscard]] bool has_forked() const { return child_ > 0; }
+
+ private:
+  pid_t child_ = -1;
+};
+
+TEST_F(StoreHandleTest, LockOfANameEndsWithItsOperationThoughAForkedChildLives) {
+  const Store store = open();
+  ForkInTheMiddle forking;
+  ASSERT_TRUE(store.ingest({.memory = bytes_, .snapshot = "a", .progress = &forking}));
+  ASSERT_TRUE(forking.has_forked());
+  const auto again = store.ingest({.memory = bytes_, .snapshot = "a", .replace = true});
+  EXPECT_TRUE(again) << again.error().message;
+}
+
+/// Looks at the signal mask of the thread that calls it.
+class MaskSeen : public Progress {
+ public:
+  void begin(std::string_view /*phase*/, std::uint64_t /*total_bytes*/) override {
+    ::pthread_sigmask(SIG_BLOCK, nullptr, &mask_);
+    thread_ = std::this_thread::get_id();
+  }
+  void advance(std::uint64_t /*bytes*/) override {}
+  [[nodiscard]] bool interrupted() override { return false; }
+  [[nodiscard]] bool blocks(int number) const { return sigismember(&mask_, number) == 1; }
+  [[nodiscard]] std::thread::id thread() const { return thread_; }
+
+ private:
+  sigset_t mask_{};
+  std::thread::id thread_;
+};
+
+TEST_F(StoreHandleTest, ThreadOfTheLibraryBlocksSignalsThatAreSent) {
+  const Store store = open();
+  ASSERT_TRUE(store.ingest({.memory = bytes_, .snapshot = "a"}));
+  std::vector<std::byte> changed = bytes_;
+  changed[0] ^= std::byte{1};
+  ASSERT_TRUE(store.ingest(
+      {.memory = changed, .snapshot = "b", .parent = "a", .kind = MemoryFileKind::kFull}));
+  MaskSeen seen;
+  ASSERT_TRUE(store.compact(
+      {.snapshot = "b", .policy = "full:cap=2", .background = true, .progress = &seen}));
+  ASSERT_NE(seen.thread(), std::thread::id());
+  EXPECT_NE(seen.thread(), std::this_thread::get_id());
+  EXPECT_TRUE(seen.blocks(SIGTERM));
+  EXPECT_TRUE(seen.blocks(SIGCHLD));
+  EXPECT_FALSE(seen.blocks(SIGSEGV));
+  EXPECT_FALSE(seen.blocks(SIGPROF));
 }
 
 TEST_F(StoreHandleTest, ManyThreadsUseOneHandle) {
@@ -219,6 +334,39 @@ TEST_F(StoreHandleTest, ManyThreadsUseOneHandle) {
     }
   }
   EXPECT_EQ(store.list()->snapshots.size(), std::size_t{kThreads} * kEach);
+}
+
+TEST_F(StoreHandleTest, SnapshotsWhoseRemovalWasNotBegunStayWhenAskedToStop) {
+  const Store store = open();
+  for (const char* name : {"a", "b"}) {
+    ASSERT_TRUE(store.ingest({.memory = bytes_, .snapshot = name}));
+  }
+  lifecycle::StopAfter progress(1);
+  const auto removed = store.remove({.snapshots = {"a", "b"}, .progress = &progress});
+  ASSERT_TRUE(removed) << removed.error().message;
+  ASSERT_EQ(removed->snapshots.size(), 2U);
+  EXPECT_FALSE(removed->snapshots[0].error);
+  ASSERT_TRUE(removed->snapshots[1].error);
+  EXPECT_EQ(removed->snapshots[1].error->kind, ErrorKind::kInterrupted);
+  EXPECT_FALSE(fs::exists(directory_ / "store/a"));
+  expect_memory(store, "b", bytes_);
+}
+
+TEST_F(StoreHandleTest, ForkThatCopiesCanBeInterruptedAndLeavesNothing) {
+  const Store store = open();
+  ASSERT_TRUE(store.ingest({.memory = bytes_, .snapshot = "a"}));
+  const tests::ScratchDirectory elsewhere("/dev/shm");
+  const std::string fork = elsewhere.file("store/fork");
+  fs::create_directory(elsewhere.path() / "store");
+  lifecycle::StopAfter progress(0);
+  const auto interrupted = store.fork({.snapshot = "a", .fork = fork, .progress = &progress});
+  ASSERT_FALSE(interrupted);
+  EXPECT_EQ(interrupted.error().kind, ErrorKind::kInterrupted);
+  EXPECT_FALSE(fs::exists(fork));
+  EXPECT_TRUE(fs::is_empty(elsewhere.path() / "store/.tmp"));
+  const auto forked = store.fork({.snapshot = "a", .fork = fork});
+  EXPECT_TRUE(forked) << forked.error().message;
+  EXPECT_EQ(forked->copied_layers, 1U);
 }
 
 }  // namespace

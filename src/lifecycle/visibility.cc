@@ -20,7 +20,7 @@ bool is_same(const struct stat& a, const struct stat& b) {
   return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-/// Whether the descriptor is of the file that we find at the path.
+/// Whether the descriptor refers to the file at the path.
 bool is_at(const os::Fd& fd, const std::string& path) {
   struct stat there{};
   struct stat here{};
@@ -31,10 +31,10 @@ bool is_at(const os::Fd& fd, const std::string& path) {
 /// Mounts the socket over the empty file that was made for it.
 Status mount_as_seen(pid_t pid, const std::string& source, const SharedFile& file) {
   LAMINA_ASSIGN_OR_RETURN(const os::MountTarget mount, os::MountTarget::open(pid, source));
-  // Our own bind mount is of no use, and hides the empty file.
+  // Our own bind mount is not visible there, and hides the empty file.
   static_cast<void>(::umount2(file.our_path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW));
   const os::Fd target = os::open_as_seen(os::root_of(pid), file.vmm_path, os::SeenLinks::kRefused);
-  // Whoever runs in the jail may have put something else there.
+  // A process in the jail may have put something else there.
   if (!is_at(target, file.our_path)) {
     return fail(ErrorKind::kFailed, "process {} does not find the file '{}' at '{}'", pid,
                 file.our_path, file.vmm_path);
@@ -57,30 +57,32 @@ Status check_finds(pid_t pid, const SharedFile& file) {
   if (finds_same_file(pid, file)) return {};
   return fail(ErrorKind::kFailed,
               "process {} would not find '{}' at '{}': it has another root directory or mount "
-              "namespace than was said with --jail, or something was mounted over a part of it",
+              "namespace than `jail` says, or something was mounted over a part of it",
               pid, file.our_path, file.vmm_path);
 }
 
 Status check_finds_store(pid_t pid, const std::string& path) {
   if (finds_same_file(pid, {path, path})) return {};
-  return fail(ErrorKind::kFailed,
-              "process {}, which answers at the API socket, does not find the store at '{}': it "
-              "has another root directory or mount namespace; if it is in a jail, give its root "
-              "directory with --jail",
-              pid, path);
+  return with_remedy(
+      fail(ErrorKind::kFailed,
+           "process {}, which answers at the API socket, does not find the store at '{}': it has "
+           "another root directory or mount namespace",
+           pid, path),
+      "if it is in a jail, name the jail's root directory with `jail`");
 }
 
-Status make_socket_seen(pid_t pid, const std::string& source, const SharedFile& file) {
+Status make_socket_visible(pid_t pid, const std::string& source, const SharedFile& file) {
   const SharedFile wanted{source, file.vmm_path};
   if (finds_same_file(pid, wanted)) return {};
   const Status mounted = mount_as_seen(pid, source, file);
   if (mounted && finds_same_file(pid, wanted)) return {};
-  return fail(
-      ErrorKind::kFailed,
-      "process {} would not find the page server's socket at '{}': its mount namespace does not "
-      "see mounts that are made now{}; put the store on the jail's file system, make the jail's "
-      "mount shared (mount --make-shared) before the jailer starts, or resume with --mode file",
-      pid, file.vmm_path, mounted ? "" : ", and " + mounted.error().message);
+  return with_remedy(
+      fail(ErrorKind::kFailed,
+           "process {} would not find the page server's socket at '{}': its mount namespace does "
+           "not see mounts that are made now{}",
+           pid, file.vmm_path, mounted ? "" : ", and " + one_line(mounted.error())),
+      "put the store on the jail's file system, make the jail's mount shared (mount --make-shared) "
+      "before the jailer starts, or resume with `mode=file`");
 }
 
 }  // namespace lamina::lifecycle

@@ -1,5 +1,5 @@
-// What the VM's process sees. It may have another root directory (a jail), another mount namespace,
-// or both; a path that it is told must lead it to the very file that is meant.
+// Which files the VM's process sees. It may have another root directory (a jail), another mount
+// namespace, or both; the path that it is given must lead to the intended file.
 #pragma once
 
 #include <sys/types.h>
@@ -10,26 +10,26 @@
 
 namespace lamina::lifecycle {
 
-/// A file by both of its names.
+/// A file by both of its paths.
 struct SharedFile {
   std::string our_path;  ///< absolute
-  std::string vmm_path;  ///< absolute, as the VM's process is told
+  std::string vmm_path;  ///< absolute, as the VM's process sees it
 };
 
-/// False when process `pid` finds something else at its path than we at ours, or nothing. True also
-/// where that cannot be looked at, which needs the rights of ptrace over the process.
+/// False if process `pid` finds another file at its path than this process at ours, or none. True
+/// also if that cannot be checked, which needs ptrace rights over the process.
 bool finds_same_file(pid_t pid, const SharedFile& file);
 
-/// kFailed when finds_same_file() is false.
+/// kFailed if finds_same_file() is false.
 Status check_finds(pid_t pid, const SharedFile& file);
 
-/// kFailed when the process does not find the store `path` (absolute, without links) at this path:
-/// it is in a jail, and --jail was not given. REQUIRES: --jail was not given.
+/// kFailed if the process does not find the store at `path` (absolute, without links): it is in a
+/// jail that the caller has not named. REQUIRES: no jail was named.
 Status check_finds_store(pid_t pid, const std::string& path);
 
-/// Makes the process find the socket `source` (as we see it) at `file`, where we have given it a
-/// name. Where a bind mount of ours is not seen in its mount namespace, the socket is mounted in
-/// there. kFailed says what else can be done.
-Status make_socket_seen(pid_t pid, const std::string& source, const SharedFile& file);
+/// Makes sure that the process finds the socket `source` (our path) at `file`, where it has a
+/// second name. If our bind mount is not visible in the process' mount namespace, mounts the socket
+/// there. The error's remedy says what else can be done.
+Status make_socket_visible(pid_t pid, const std::string& source, const SharedFile& file);
 
 }  // namespace lamina::lifecycle

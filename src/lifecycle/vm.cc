@@ -13,7 +13,7 @@
 namespace lamina::lifecycle {
 namespace {
 
-/// Journals are JSON, which has no place for other bytes: what is put there must come back.
+/// Journals are JSON, which cannot represent other bytes, and the paths must be read back exactly.
 Status check_text(const std::string& path) {
   if (is_utf8(path)) return {};
   return fail(ErrorKind::kUsage, "the path '{}' is not UTF-8; give a name that is",
@@ -30,7 +30,7 @@ Result<std::string> recorded_path(const std::string& path) {
 
 void remove_jail_directory(const store::Pin& pin) {
   if (!pin.facts()) return;
-  // The jail may be gone with its VM, or be somebody's who does not let us.
+  // The jail may be gone with its VM, or this user may not be allowed to remove it.
   static_cast<void>(Jail::remove_directory(pin.facts()->jail_directory));
 }
 

@@ -1,4 +1,4 @@
-// The VM behind an API socket, and its pin: reached, described, stopped.
+// The VM behind an API socket, and its pin.
 #pragma once
 
 #include <string>
@@ -13,28 +13,28 @@
 
 namespace lamina::lifecycle {
 
-/// Kills the process of a paused VM, waits for its end and releases its pin. kFailed when the VM
-/// runs. A process that is still there after the time for a short answer keeps its pin, and a note
-/// says what holds it.
+/// Kills the process of a paused VM, waits for its end and releases its pin. kFailed if the VM
+/// runs. If the process has not ended within the time limit of a request, its pin stays, and a note
+/// says what holds the process.
 Status stop_vm(vmm::Firecracker& vmm, store::Pin& pin, std::vector<std::string>& notes);
 
-/// Removes what a resume has made in the VM's jail, if its pin has that on record.
+/// Removes the directory that a resume has made in the VM's jail, if the pin records one.
 void remove_jail_directory(const store::Pin& pin);
 
-/// Removes the pin of a VM that has ended, and what was made for it in its jail.
+/// Removes the pin of a VM that has ended, and its directory in the jail.
 Status release_pin(store::Pin& pin);
 
-/// Firecracker::connect() to an address of the public interface, whose jail must be the root of the
-/// process that answers. kUsage for paths that are not UTF-8.
+/// Connects to a Firecracker (Firecracker::connect()). kFailed if the address names a jail that is
+/// not the root of the process that answers; kUsage for paths that are not UTF-8.
 Result<vmm::Firecracker> reach(const VmmAddress& address, Progress* progress);
 
-/// `path` as it is put on record: absolute and without links. kUsage when that is not UTF-8.
+/// `path` as it is written into records: absolute and without links. kUsage if that is not UTF-8.
 Result<std::string> recorded_path(const std::string& path);
 
-/// vm.json of a VM that is new to the store.
+/// The facts (vm.json) for the pin of a VM that is new to the store.
 Result<store::PinFacts> describe_vm(const vmm::Firecracker& vmm, const VmmAddress& address);
 
-/// Where this process runs, for who resumes the state elsewhere.
+/// The host that this process runs on: a resume on another one compares.
 store::Origin origin_here(const std::string& vmm_version);
 
 }  // namespace lamina::lifecycle

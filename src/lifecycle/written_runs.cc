@@ -15,7 +15,7 @@ namespace lamina::lifecycle {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x6e65747469727721;  // "!written"
-/// A run for every other page of the largest memory would be more; such a record is not read.
+/// Larger records are not read: a run for every other page of the largest memory needs more.
 constexpr std::uint64_t kMaxBytes = std::uint64_t{256} << 20;
 
 }  // namespace

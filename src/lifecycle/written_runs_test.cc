@@ -2,31 +2,24 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
-#include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
 
 #include "os/directory.h"
+#include "scratch_directory.h"
 
 namespace lamina::lifecycle {
 namespace {
 
-namespace fs = std::filesystem;
-
 class WrittenRunsTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = fs::temp_directory_path().string() + "/lamina-written-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    path_ = name;
     auto directory = os::open_directory(AT_FDCWD, path_, path_);
     ASSERT_TRUE(directory);
     directory_ = std::move(*directory);
   }
-  void TearDown() override { fs::remove_all(path_); }
 
   [[nodiscard]] std::string file() const { return path_ + "/" + kWrittenRunsName; }
 
@@ -39,7 +32,8 @@ class WrittenRunsTest : public testing::Test {
     ASSERT_TRUE(written) << written.error().message;
   }
 
-  std::string path_;
+  tests::ScratchDirectory scratch_;
+  std::string path_ = scratch_.path();
   os::Fd directory_;
 };
 

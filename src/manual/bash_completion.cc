@@ -5,8 +5,8 @@
 namespace lamina::manual {
 namespace {
 
-// PROGRAM stands for the program's name. An option's value may come as --option VALUE, and as
-// --option=VALUE, which bash makes three words of.
+// PROGRAM is replaced with the program's name. An option's value is given as --option VALUE or as
+// --option=VALUE; bash splits the latter into three words.
 constexpr const char* kFunctions = R"(# Bash completion of PROGRAM, made from its own descriptions.
 
 _PROGRAM_words() {
@@ -56,7 +56,7 @@ std::string joined(const std::vector<std::string>& words) {
   return text;
 }
 
-/// What completes a value; empty: nothing does.
+/// The command that completes a value; empty: there is none.
 std::string action_of(const std::string& program, const Value& value) {
   switch (value.kind) {
     case ValueKind::kText:
@@ -73,8 +73,8 @@ std::string action_of(const std::string& program, const Value& value) {
   return "";
 }
 
-/// The rest of the line of one command: an option's value, an option, or an argument. A command's
-/// arguments are of one kind, or the last kind is that of all that follow the first.
+/// Completes an option's value, an option or an argument of one command. A command's first argument
+/// may have a kind of its own; all others have the kind of the last.
 void add_command(std::string& script, const std::string& program, const Command& command,
                  const std::string& indent) {
   script += indent + "case $prev in\n";

@@ -1,6 +1,6 @@
-// Completion scripts for shells: verbs, options, the words that an option takes, files and
-// directories where a path belongs, and names of snapshots (the directories in the store that the
-// line names; lamina is not started for that).
+// Completion scripts for shells. They complete verbs, options, the words of an option, files and
+// directories, and names of snapshots: the directories in the store that the command line names.
+// (lamina is not started for that.)
 #pragma once
 
 #include <string>
@@ -9,10 +9,10 @@
 
 namespace lamina::manual {
 
-/// For bash 4.4 or newer; needs nothing of the package bash-completion, which loads it.
+/// For bash 4.4 or newer. The package bash-completion loads the script; it uses nothing of it.
 std::string bash_completion(const Program& program);
 
-/// For zsh's completion system; the file is called _PROGRAM.
+/// For zsh's completion system. The file must be named _PROGRAM.
 std::string zsh_completion(const Program& program);
 
 /// For fish 3.

@@ -12,7 +12,7 @@ std::string in_quotes(const std::string& text) {
   return escaped + "'";
 }
 
-/// What completes a value, and whether files do besides.
+/// The flags of `complete` for a value.
 std::string value_part(const std::string& program, const Value& value) {
   switch (value.kind) {
     case ValueKind::kText:
@@ -45,7 +45,7 @@ void add_command(std::string& script, const std::string& program, const Command&
   }
   for (const Positional& positional : command.positionals) {
     const std::string part = value_part(program, positional.value);
-    // "-x" and "-r" are about options' values.
+    // "-x" and "-r" apply to options only.
     if (part.size() > 2) script += start + part.substr(2) + "\n";
   }
 }

@@ -1,5 +1,5 @@
-// lamina_manual: writes the manual pages and the completion scripts of lamina and laminad; the
-// build runs it.
+// lamina_manual: writes the manual pages and completion scripts of lamina and laminad. The build
+// runs it.
 #include <fmt/format.h>
 
 #include <cstdio>

@@ -8,8 +8,7 @@
 namespace lamina::manual {
 namespace {
 
-/// Text as it is: nothing in it is a command of troff, and each character is the one that can be
-/// copied to a shell.
+/// Escapes literal text for troff. Each character is the ASCII one, which can be copied to a shell.
 std::string plain(std::string_view text) {
   std::string escaped;
   for (const char c : text) {
@@ -44,7 +43,7 @@ std::string italic(std::string_view text) { return "\\fI" + plain(text) + "\\fR"
 
 bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-'; }
 
-/// Running text, its options (--zeros) in bold; a hyphen within a word stays one.
+/// Escapes running text. Options (--zeros) are bold; a hyphen within a word stays a hyphen.
 std::string prose(std::string_view text) {
   std::string written;
   std::string_view before = " ";
@@ -147,7 +146,7 @@ std::string program_page(const Program& program, const std::string& section,
                          const Edition& edition) {
   const Command& command = program.command;
   std::string page = title(command.name, section, edition);
-  // "lamina keeps the memory …": the name is there already.
+  // The description repeats the name: "lamina keeps the memory …".
   std::string description = command.description;
   if (description.starts_with(command.name + " ")) description.erase(0, command.name.size() + 1);
   page += plain(command.name) + " \\- " + prose(description) + "\n";

@@ -7,10 +7,10 @@
 
 namespace lamina::manual {
 
-/// What stands at the top and the bottom of each page.
+/// Version and date in the head and foot of each page.
 struct Edition {
   std::string version;  ///< "0.2.0"
-  std::string date;     ///< of the release: pages of the same sources are the same
+  std::string date;     ///< of the release, so that pages of the same sources are the same
 };
 
 /// The page of a program: lamina.1 with its verbs, or laminad.8.

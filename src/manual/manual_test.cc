@@ -7,7 +7,7 @@
 namespace lamina::manual {
 namespace {
 
-/// A program with one verb that has one of each.
+/// A program with a verb that has one option of each kind.
 class Manual : public ::testing::Test {
  protected:
   Manual() : app_("tool keeps things", "tool") {
@@ -33,7 +33,7 @@ class Manual : public ::testing::Test {
   bool all_ = false;
 };
 
-TEST_F(Manual, ReadsWhatTheApplicationTakes) {
+TEST_F(Manual, OptionsAndTextsOfTheApplicationAreRead) {
   const Program read = program();
   EXPECT_EQ(read.command.paragraphs,
             std::vector<std::string>{"First line and 'tool --all', a well-known one."});
@@ -53,7 +53,7 @@ TEST_F(Manual, ReadsWhatTheApplicationTakes) {
   EXPECT_FALSE(verb.options[4].takes_value);
 }
 
-TEST_F(Manual, PageKeepsTextFromBeingACommand) {
+TEST_F(Manual, TroffCommandsInTextAreEscaped) {
   const Program read = program();
   const std::string page = program_page(read, "1", {"1.2", "2026-12-01"});
   EXPECT_NE(page.find(".TH TOOL 1 2026-12-01"), std::string::npos);
@@ -64,7 +64,7 @@ TEST_F(Manual, PageKeepsTextFromBeingACommand) {
   EXPECT_NE(verb.find("takes a file: it\\(aqs there"), std::string::npos);
 }
 
-TEST_F(Manual, CompletionsQuoteDescriptions) {
+TEST_F(Manual, DescriptionsAreQuotedInCompletions) {
   const Program read = program();
   EXPECT_NE(zsh_completion(read).find("'take:takes a file\\: it'\\''s there'"), std::string::npos);
   EXPECT_NE(fish_completion(read).find("-d 'takes a file: it\\'s there'"), std::string::npos);

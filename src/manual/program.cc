@@ -30,7 +30,7 @@ std::vector<std::string> paragraphs_of(const std::string& text) {
   return paragraphs;
 }
 
-/// "0 done, 1 failed, or worse, 2 usage." in parts: a comma ends one if a number follows.
+/// Splits "0 done, 1 failed, or worse, 2 usage." at each comma that a number follows.
 std::vector<std::pair<std::string, std::string>> exit_codes_of(std::string_view text) {
   std::vector<std::pair<std::string, std::string>> codes;
   if (text.ends_with('.')) text.remove_suffix(1);

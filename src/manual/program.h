@@ -1,5 +1,5 @@
-// What a command line offers, as the manual pages and the shells' completions need it: read from
-// the CLI11 application that parses it, so that neither can differ from the program.
+// The verbs and options of a program, for its manual pages and completions. They are read from the
+// CLI11 application that parses them, so the manual cannot differ from the program.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -9,10 +9,10 @@
 
 namespace lamina::manual {
 
-/// What can stand for a value. CLI11 does not know it: it follows from the placeholder that the
-/// help shows ("FILE", "full|diff").
+/// The kind of a value. It is derived from the placeholder in the help ("FILE", "full|diff"),
+/// because CLI11 does not know it.
 enum class ValueKind : std::uint8_t {
-  kText,       ///< nothing that a shell could complete
+  kText,       ///< a shell cannot complete it
   kChoice,     ///< one of `choices`
   kFile,       ///< MEMFILE, FILE, PATH, SOCKET
   kDirectory,  ///< DIR, DIRECTORY, STORE, SNAPSHOT
@@ -44,7 +44,7 @@ struct Positional {
 /// A program, or one verb of it.
 struct Command {
   std::string name;                                             ///< "lamina", "laminad", "ingest"
-  std::string description;                                      ///< half a line
+  std::string description;                                      ///< one phrase
   std::vector<std::string> paragraphs;                          ///< each without line breaks
   std::vector<std::pair<std::string, std::string>> exit_codes;  ///< "3", "not found"
   std::vector<Positional> positionals;
@@ -56,11 +56,11 @@ struct Program {
   std::vector<Command> verbs;
 };
 
-/// Reads the application and its subcommands. The footer is the text: paragraphs between empty
-/// lines; the one that begins with "Exit codes: " is taken apart.
+/// Reads the application and its subcommands. Empty lines separate the paragraphs of the footer.
+/// The paragraph that begins with "Exit codes: " becomes Command::exit_codes.
 Program read_program(const CLI::App& app);
 
-/// What a placeholder stands for.
+/// The kind of value that a placeholder stands for.
 Value value_of(const std::string& placeholder);
 
 }  // namespace lamina::manual

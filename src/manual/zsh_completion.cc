@@ -3,7 +3,7 @@
 namespace lamina::manual {
 namespace {
 
-/// Within single quotes, and within a part of a specification of _arguments.
+/// Escapes text for a part of a specification of _arguments, within single quotes.
 std::string in_quotes(const std::string& text) {
   std::string escaped;
   for (const char c : text) {
@@ -23,7 +23,7 @@ std::string joined(const std::vector<std::string>& words, const char* between) {
   return text;
 }
 
-/// ":MESSAGE:ACTION" of a value.
+/// The part ":MESSAGE:ACTION" of a value's specification.
 std::string value_part(const std::string& program, const Value& value) {
   std::string action = " ";
   switch (value.kind) {
@@ -53,8 +53,9 @@ void add_arguments(std::string& script, const std::string& program, const Comman
     const std::string rest = "[" + in_quotes(option.description) + "]" +
                              (option.takes_value ? value_part(program, option.value) : "");
     for (const std::string& name : option.names) {
-      // Given once, it and its other names are not offered again; a long one takes --name=VALUE
-      // too.
+      // An option that was given is not offered again under any of its names. A long option also
+      // takes
+      // --name=VALUE.
       const std::string before = option.is_repeatable ? "*" : "(" + joined(option.names, " ") + ")";
       const bool has_equals = option.takes_value && name.starts_with("--");
       add("'" + before + name + (has_equals ? "=" : "") + rest + "'");

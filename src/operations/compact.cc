@@ -1,8 +1,6 @@
-// The policy decides (mapping/merge_policy.h), merge() merges. What is here is the way between
-// them: what the layers' files say, and what to do when another writer comes in between.
+// Connects the policy (mapping/merge_policy.h) with merge(): collects what the policy needs to know
+// about the layers, and starts again if another writer replaces the snapshot meanwhile.
 #include "lamina/compact.h"
-
-#include <fcntl.h>
 
 #include <algorithm>
 #include <optional>
@@ -14,10 +12,9 @@
 #include "mapping/merge_policy.h"
 #include "mapping/overlay.h"
 #include "mapping/statistics.h"
-#include "operations/pace.h"
+#include "operations/rate_limit.h"
 #include "operations/with_store.h"
 #include "os/clock.h"
-#include "os/directory.h"
 #include "os/priority.h"
 #include "os/thread.h"
 #include "store/name.h"
@@ -31,10 +28,11 @@ using mapping::PolicyKind;
 using mapping::PolicyLimits;
 using store::OpenSnapshot;
 
-/// How often a merge is begun before it is dropped.
+/// How many merges are begun before the compaction is dropped.
 constexpr std::uint32_t kAttempts = 4;
 
-/// Between the first two; twice as long each time. A pause takes some ten milliseconds.
+/// Delay before the second attempt; it doubles with each attempt. A pause takes some ten
+/// milliseconds.
 constexpr std::uint64_t kFirstDelayNs = 50'000'000;
 
 std::vector<LayerLoad> loads_of(const OpenSnapshot& snapshot) {
@@ -44,7 +42,7 @@ std::vector<LayerLoad> loads_of(const OpenSnapshot& snapshot) {
     const engine::Layer& layer = snapshot.chain.layers()[i];
     const std::uint64_t live = statistics.layers[i + 1].live_blocks;
     const std::uint64_t stored = layer.stored_blocks();
-    // What others link stays on the disk: a merge frees none of it.
+    // A layer that others link stays on the disk: a merge does not free it.
     const bool shared = layer.facts().link_count > 1;
     loads.push_back({live, shared ? 0 : stored - std::min(stored, live)});
   }
@@ -68,7 +66,7 @@ class Compact {
     if (options_.background && !options_.dry_run) {
       if (const Status low = os::become_background_thread(); !low) {
         report_.notes.push_back(
-            fmt::format("the merge runs at normal priority: {}", low.error().message));
+            fmt::format("the merge runs at normal priority: {}", one_line(low.error())));
       }
     }
     LAMINA_RETURN_IF_ERROR(merge_until_done());
@@ -86,7 +84,7 @@ class Compact {
       const Status merged = merge_as_planned(snapshot.header.build_id);
       if (merged || merged.error().kind != ErrorKind::kBusy) return merged;
       if (report_.attempts == kAttempts) {
-        report_.notes.push_back(fmt::format("the merge was dropped: {}", merged.error().message));
+        report_.notes.push_back(fmt::format("the merge was dropped: {}", one_line(merged.error())));
         return drop();
       }
       if (options_.progress != nullptr && options_.progress->interrupted()) {
@@ -97,7 +95,7 @@ class Compact {
     }
   }
 
-  /// Fills the report with what the merge that the policy wants would do.
+  /// Plans the merge that the policy chooses, and describes it in the report.
   Status plan(const OpenSnapshot& snapshot) {
     const mapping::Mapping& mapping = snapshot.header.mapping;
     const std::size_t count = mapping.layers().size();
@@ -108,7 +106,7 @@ class Compact {
     report_.read_bytes = report_.written_bytes = 0;
     report_.freed_bytes = report_.duplicated_bytes = 0;
     PolicyLimits limits = limits_;
-    // Which are the youngest is not known: all or none.
+    // The order of the layers is unknown: merge all or none.
     if (!snapshot.layer_order_known && limits.kind == PolicyKind::kTiered) {
       limits.kind = PolicyKind::kFull;
     }
@@ -132,23 +130,29 @@ class Compact {
     return {};
   }
 
-  /// Merges what was planned from the build `planned`; kBusy when it is not there any more.
+  /// Merges what was planned for the build `planned`. kBusy: the snapshot was replaced since.
   Status merge_as_planned(const Uuid& planned) {
     ++report_.attempts;
-    std::optional<operations::PacedProgress> paced;
+    std::optional<operations::RateLimitedProgress> limited;
     MergeOptions merging;
     merging.snapshot = options_.snapshot;
     merging.layers = report_.merged_layers;
     merging.only_build = planned;
     merging.progress = options_.progress;
     if (options_.rate_limit_bytes_s > 0) {
-      paced.emplace(options_.progress, options_.rate_limit_bytes_s, operations::PaceClock::real());
-      merging.progress = &*paced;
+      limited.emplace(options_.progress, options_.rate_limit_bytes_s,
+                      operations::RateClock::real());
+      merging.progress = &*limited;
     }
     auto merged = operations::merge(stores_, merging);
     std::vector<std::string>& notes = merged ? merged->notes : merged.error().notes;
     report_.notes.insert(report_.notes.end(), notes.begin(), notes.end());
-    if (!merged) return std::unexpected(Error{merged.error().kind, merged.error().message});
+    if (!merged)
+      return std::unexpected(Error{merged.error().kind,
+                                   merged.error().message,
+                                   {},
+                                   merged.error().error_number,
+                                   merged.error().remedy});
     report_.outcome = CompactOutcome::kMerged;
     report_.layers_before = merged->layers_before;
     report_.layers_after = merged->layers_after;
@@ -159,7 +163,7 @@ class Compact {
     return {};
   }
 
-  /// Nothing was merged: says so of the snapshot that is there now.
+  /// Nothing was merged: describes the current snapshot in the report.
   Status drop() {
     LAMINA_ASSIGN_OR_RETURN(const OpenSnapshot snapshot,
                             store::open_snapshot(options_.snapshot, engine::Checksums::kSkip));
@@ -202,7 +206,7 @@ Result<CompactReport> operations::compact(const store::StoreSource& stores,
     return contain("compact", [&] { return Compact(stores, options).run(); });
   };
   if (!options.background) return run();
-  // A lowered priority cannot be raised again without privileges: it goes with a thread of its own.
+  // Raising a lowered priority needs privileges, so the merge gets a thread of its own.
   std::optional<Result<CompactReport>> report;
   auto thread = os::start_thread("compact", [&] { report = run(); });
   if (!thread) return std::unexpected(std::move(thread.error()));
@@ -212,24 +216,6 @@ Result<CompactReport> operations::compact(const store::StoreSource& stores,
 
 Result<CompactReport> compact(const CompactOptions& options) {
   return operations::compact({}, options);
-}
-
-Result<std::vector<std::string>> snapshots_of(const std::string& store) {
-  return contain("list the store", [&]() -> Result<std::vector<std::string>> {
-    LAMINA_ASSIGN_OR_RETURN(const os::Fd directory, os::open_directory(AT_FDCWD, store, store));
-    LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                            os::list_directory(directory.get(), store));
-    std::vector<std::string> snapshots;
-    for (const std::string& name : names) {
-      const std::string path = store + "/" + name;
-      if (!store::parse_snapshot_path(path) || os::is_symbolic_link(directory.get(), name))
-        continue;
-      // One that cannot be looked into just now is not left out: whoever opens it is told why.
-      const auto header = os::facts_of_name(directory.get(), name + "/" + store::kHeaderName, path);
-      if (header || header.error().kind != ErrorKind::kNotFound) snapshots.push_back(path);
-    }
-    return snapshots;
-  });
 }
 
 }  // namespace lamina

@@ -1,4 +1,4 @@
-// What is told about a snapshot that is open.
+// SnapshotInfo of an open snapshot.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace lamina::operations {
 
-/// What the header alone says.
+/// The information in the header; fields of other files are absent.
 SnapshotInfo describe_header(const format::Header& header, const std::string& path);
 
 SnapshotInfo describe_snapshot(const store::OpenSnapshot& snapshot, const std::string& path);

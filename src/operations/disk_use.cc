@@ -8,7 +8,8 @@
 namespace lamina::operations {
 namespace {
 
-/// Ours are three levels deep; a user's that go deeper than this are not counted.
+/// lamina's directories are three levels deep. Deeper levels of a user's directories are not
+/// counted.
 constexpr int kMaxDepth = 32;
 
 using FileKey = std::pair<std::uint64_t, std::uint64_t>;

@@ -1,4 +1,4 @@
-// Which files are below a directory, and what they allocate.
+// The files below a directory, and the storage that they allocate.
 #pragma once
 
 #include <cstdint>
@@ -15,31 +15,31 @@
 namespace lamina::operations {
 
 struct FileScan {
-  std::vector<FileUse> files;  ///< each inode once, ordered by it
-  std::optional<Error> error;  ///< the first thing that could not be looked at
+  std::vector<FileUse> files;  ///< each inode once, in the order of the inodes
+  std::optional<Error> error;  ///< the first entry that could not be read
 };
 
-/// Everything below the open directory that is no directory. What goes meanwhile is left out.
+/// All files below the open directory. A file that disappears meanwhile is left out.
 FileScan files_below(int directory, const std::string& path);
 
-/// Counts each file once, wherever it is met again.
+/// Sums the storage of files, and counts each file once.
 class FileTally {
  public:
-  /// Allocated bytes of those files that have not been added before.
+  /// Returns the allocated bytes of those files that were not added before.
   std::uint64_t add(const std::vector<FileUse>& files);
 
  private:
   std::set<std::pair<std::uint64_t, std::uint64_t>> seen_;
 };
 
-/// Keeps count of names that go, so that it is known with which one a file's storage goes.
+/// Counts removed names, to know which one is a file's last and frees its storage.
 class RemovalTally {
  public:
   struct Bytes {
     std::uint64_t freed = 0;
     std::uint64_t remaining = 0;
   };
-  /// Takes the names of `files` away, which must not have been taken before.
+  /// Counts the names of `files` as removed. REQUIRES: none of them was counted before.
   Bytes remove(const std::vector<FileUse>& files);
 
  private:

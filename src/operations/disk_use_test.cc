@@ -11,7 +11,7 @@ TEST(FileTally, CountsAFileOnce) {
   EXPECT_EQ(tally.add({{1, 10, 2, 1, 100}, {2, 10, 1, 1, 5}}), 5U);
 }
 
-TEST(RemovalTally, StorageGoesWithTheLastName) {
+TEST(RemovalTally, StorageIsFreedWithTheLastName) {
   RemovalTally tally;
   const auto first = tally.remove({{1, 10, 2, 1, 100}, {1, 11, 1, 1, 7}});
   EXPECT_EQ(first.freed, 7U);

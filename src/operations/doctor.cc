@@ -9,25 +9,29 @@
 #include "base/contain.h"
 #include "base/error.h"
 #include "lamina/listing.h"
+#include "lamina/serve.h"
 #include "lamina/uuid.h"
 #include "os/directory.h"
 #include "os/file.h"
 #include "os/hole_probe.h"
 #include "os/kernel_definitions.h"
 #include "os/machine.h"
+#include "os/owner.h"
+#include "os/path_walk.h"
 #include "os/range_copy.h"
+#include "os/unix_socket.h"
 #include "store/areas.h"
 #include "store/store.h"
 
 namespace lamina {
 namespace {
 
-/// Holes are tried out at the size of a small guest and of a large one: some file systems change
-/// their granularity with the size of the file.
+/// Holes are tried in files of the size of a small guest and of a large one: in some file systems
+/// the granularity depends on the size of the file.
 constexpr std::array<std::uint64_t, 2> kProbedBytes = {std::uint64_t{1} << 20,
                                                        std::uint64_t{1} << 30};
 
-/// Works in a directory of its own below the one that is examined.
+/// Tries things in a new directory below the examined one.
 class FileSystemExam {
  public:
   FileSystemExam(int directory, std::string path, Progress* progress,
@@ -39,6 +43,8 @@ class FileSystemExam {
     LAMINA_RETURN_IF_ERROR(os::make_directory(directory_, name, path_));
     const Status examined = [&]() -> Status {
       LAMINA_ASSIGN_OR_RETURN(own_, os::open_directory(directory_, name, path_));
+      check_owner();
+      check_socket_path();
       LAMINA_RETURN_IF_ERROR(try_holes());
       LAMINA_RETURN_IF_ERROR(try_exchange());
       LAMINA_RETURN_IF_ERROR(try_links());
@@ -60,6 +66,26 @@ class FileSystemExam {
     return fail(ErrorKind::kInterrupted, "interrupted");
   }
 
+  void check_owner() {
+    const Status checked = os::check_store_owner(directory_, path_);
+    if (checked) {
+      add("owner", Verdict::kGood, "this user, and no other user may write to it");
+    } else {
+      add("owner", Verdict::kBad, one_line(checked.error()));
+    }
+  }
+
+  void check_socket_path() {
+    const auto real = os::real_path(path_);
+    if (!real) return;
+    const std::string socket = page_server_socket(*real);
+    if (socket.size() <= os::kMaxSocketPathBytes) return;
+    add("path", Verdict::kWarning,
+        fmt::format("too long for Firecracker to connect to '{}' ({} bytes, at most {}): VMs are "
+                    "resumed from files only",
+                    socket, socket.size(), os::kMaxSocketPathBytes));
+  }
+
   Status try_holes() {
     bool is_overlay = false;
     bool is_exact_when_preallocated = true;
@@ -67,11 +93,11 @@ class FileSystemExam {
       LAMINA_RETURN_IF_ERROR(stop_if_interrupted());
       const auto probe = os::probe_holes(own_.get(), bytes, path_);
       if (!probe && probe.error().kind == ErrorKind::kNoSpace) {
-        return std::unexpected(probe.error());  // says nothing about holes
+        return std::unexpected(probe.error());  // not a finding about holes
       }
       if (!probe || !probe->is_exact) {
         add("holes", Verdict::kBad,
-            !probe ? probe.error().message
+            !probe ? one_line(probe.error())
                    : fmt::format("not exact ({}): diffs written here cannot be ingested",
                                  probe->explanation));
         return {};
@@ -109,7 +135,7 @@ class FileSystemExam {
       add("exchange", Verdict::kGood, "directories can be exchanged atomically");
     } else {
       add("exchange", Verdict::kBad,
-          tried.error().message + ": a snapshot could not be replaced atomically");
+          one_line(tried.error()) + ": a snapshot could not be replaced atomically");
     }
     return {};
   }
@@ -157,7 +183,7 @@ class FileSystemExam {
   os::Fd file_;
 };
 
-/// What a copy of another store has brought along, and nobody acts upon.
+/// Records that came with a copy of another store, and are left alone.
 void look_for_foreign_records(const std::string& directory, std::vector<Finding>& findings) {
   if (!store::is_store(directory)) return;
   const auto listing = list_store(directory);
@@ -175,8 +201,8 @@ void look_for_foreign_records(const std::string& directory, std::vector<Finding>
   findings.push_back(
       {"records", Verdict::kWarning,
        fmt::format(
-           "{} that nobody acts upon here (pins, pauses, ingests): {}; if the other store is "
-           "gone, or this one goes its own way: lamina recover {} --adopt-store",
+           "{} that are not acted upon here (pins, pauses, ingests): {}; if the other store is "
+           "gone, or this one is used by itself, run: lamina recover {} --adopt-store",
            count, why, directory)});
 }
 
@@ -209,11 +235,9 @@ bool DoctorReport::is_usable() const {
 
 Result<DoctorReport> examine(const std::string& directory, Progress* progress) {
   return contain("examine", [&]() -> Result<DoctorReport> {
-    const auto fd = os::open_directory(AT_FDCWD, directory, directory);
+    auto fd = os::open_directory(AT_FDCWD, directory, directory);
     if (!fd) {
-      if (fd.error().kind != ErrorKind::kNotFound) return std::unexpected(fd.error());
-      return fail(ErrorKind::kNotFound, "directory '{}' does not exist; make the directory first",
-                  directory);
+      return os::explain_directory_failure("directory", directory, std::move(fd.error()));
     }
     DoctorReport report;
     report.directory = directory;

@@ -27,25 +27,26 @@ class Fork {
   Status work() {
     LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath target,
                             store::parse_snapshot_path(options_.fork));
-    // Before anything is made: a snapshot that does not exist gets no store around its fork.
+    // Open the source first: if it does not exist, no store must be made for the fork.
     LAMINA_ASSIGN_OR_RETURN(OpenSnapshot source,
                             store::open_snapshot(options_.snapshot, engine::Checksums::kSkip));
     LAMINA_ASSIGN_OR_RETURN(const auto opened, stores_.open(target.store, report_.notes));
     const store::Store& store = *opened;
     LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.lock(target.name));
     if (os::name_exists(store.fd(), target.name)) {
-      return fail(ErrorKind::kFailed, "'{}' already exists; choose another name for the fork",
-                  target.path);
+      return with_remedy(fail(ErrorKind::kExists, "'{}' already exists", target.path),
+                         "choose another name for the fork");
     }
     report_.fork = target.path;
-    return store::use_while_replaced(source, [&] { return link(source, store, target.name); });
+    return store::retry_if_replaced(source, [&] { return link(source, store, target.name); });
   }
 
   Status link(const OpenSnapshot& source, const store::Store& store, const std::string& name) {
     LAMINA_ASSIGN_OR_RETURN(Staging staging,
                             Staging::create(store, store::Area::kTemporary, Uuid::random()));
     std::vector<std::string> notes;
-    LAMINA_RETURN_IF_ERROR(store::link_snapshot(source, staging.fd(), staging.path(), notes));
+    LAMINA_RETURN_IF_ERROR(
+        store::link_snapshot(source, staging.fd(), staging.path(), notes, options_.progress));
     report_.notes.insert(report_.notes.end(), notes.begin(), notes.end());
     LAMINA_RETURN_IF_ERROR(count_layers(source, staging));
     report_.pause_id = source.pause_id;

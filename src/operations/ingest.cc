@@ -30,10 +30,10 @@ namespace {
 using store::OpenSnapshot;
 using store::Staging;
 
-/// Of so many dirty blocks a guest has cleared some: of a real diff 2 %.
+/// A diff with more blocks of data than this normally has written zeros too (2 % in real diffs).
 constexpr std::uint64_t kManyBlocks = 300;
 
-/// One ingest, from its options to the published snapshot.
+/// One ingest.
 class Ingest {
  public:
   Ingest(const store::StoreSource& stores, const IngestOptions& options)
@@ -45,8 +45,8 @@ class Ingest {
   Status work() {
     LAMINA_RETURN_IF_ERROR(check_options());
     LAMINA_ASSIGN_OR_RETURN(target_, store::parse_snapshot_path(options_.snapshot));
-    // An existing store is cleaned up first: the memory file may be in it, from an ingest that was
-    // killed. A new one is made only when the inputs are right.
+    // Clean up an existing store first: it may hold the memory file, from an ingest that was
+    // killed. Make a new store only after the inputs were checked.
     std::shared_ptr<const store::Store> opened;
     if (store::is_store(target_.store)) {
       LAMINA_ASSIGN_OR_RETURN(opened, stores_.open(target_.store, report_.notes));
@@ -56,29 +56,30 @@ class Ingest {
       if (os::name_exists(AT_FDCWD, target_.path) &&
           !os::name_exists(AT_FDCWD, target_.path + "/" + store::kHeaderName)) {
         return fail(ErrorKind::kFailed,
-                    "'{}' exists and is no snapshot; to keep snapshots in it, name one: {}/NAME",
+                    "'{}' exists and is not a snapshot; to keep snapshots in it, name one: {}/NAME",
                     target_.path, target_.path);
       }
       LAMINA_ASSIGN_OR_RETURN(opened, stores_.open(target_.store, report_.notes));
     }
     LAMINA_RETURN_IF_ERROR(store_locked(*opened));
-    return give_back_spare();
+    return free_spare_storage();
   }
 
   Status store_locked(const store::Store& store) {
     LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.lock(target_.name));
-    LAMINA_RETURN_IF_ERROR(look_at_target(store));
+    LAMINA_RETURN_IF_ERROR(check_target(store));
     LAMINA_RETURN_IF_ERROR(choose_layout(store));
     LAMINA_RETURN_IF_ERROR(probe_holes());
     return layout_ == Layout::kAdopted ? adopt(store) : store_compact(store);
   }
 
-  /// The snapshot is published, and nobody waits for its name any more.
-  Status give_back_spare() {
+  /// Frees unneeded storage of an adopted layer, after publication and without the lock of the
+  /// name.
+  Status free_spare_storage() {
     if (layout_ != Layout::kAdopted) return {};
     const std::string path = target_.path + "/" + layer_name_;
-    spare_.give_back(path, report_.notes);
-    // Merged away or replaced meanwhile, it has the size that it was published with.
+    spare_.release(path, report_.notes);
+    // If the layer was merged or replaced meanwhile, the report has its size at publication.
     const auto layer = os::open_regular(AT_FDCWD, path, O_RDONLY, path);
     if (layer) report_.layer_allocated_bytes = layer->facts.allocated_bytes;
     return {};
@@ -90,17 +91,20 @@ class Ingest {
       kind_ = options_.parent ? MemoryFileKind::kDiff : MemoryFileKind::kFull;
     }
     if (kind_ == MemoryFileKind::kDiff && !options_.parent) {
-      return fail(ErrorKind::kUsage, "a diff changes a parent: name it with --parent");
+      return with_remedy(fail(ErrorKind::kUsage, "a diff needs the parent that it changes"),
+                         "name it with `parent`");
     }
     if (options_.dedup == Dedup::kParent && !options_.parent) {
-      return fail(ErrorKind::kUsage,
-                  "--dedup parent compares with a parent: name it with --parent");
+      return with_remedy(
+          fail(ErrorKind::kUsage, "storing only what differs from the parent needs a parent"),
+          "name it with `parent`");
     }
     if (kind_ == MemoryFileKind::kFull && options_.parent && options_.layout == Layout::kAdopted) {
-      return fail(
-          ErrorKind::kUsage,
-          "of a full file with a parent only what differs is stored, and adopting keeps all of "
-          "it: use --layout compact");
+      return with_remedy(
+          fail(ErrorKind::kUsage,
+               "of a full file with a parent only what differs is stored, and adopting keeps all "
+               "of it"),
+          "set `layout=compact`");
     }
     if (options_.build_id && options_.build_id->is_nil()) {
       return fail(ErrorKind::kUsage, "the nil UUID cannot be a build id");
@@ -111,7 +115,7 @@ class Ingest {
     return {};
   }
 
-  /// Opens and checks what is read. Nothing has been written yet.
+  /// Opens and checks the inputs, before anything is written.
   Status open_inputs() {
     if (options_.parent) {
       LAMINA_ASSIGN_OR_RETURN(OpenSnapshot parent,
@@ -126,10 +130,10 @@ class Ingest {
                   memory_name_);
     }
     if (may_take && os::name_exists(place_.directory.get(), store::kHeaderName)) {
-      return fail(ErrorKind::kFailed,
-                  "'{}' stands in a snapshot and cannot be taken from it; use --layout compact "
-                  "without --consume",
-                  options_.memory_file);
+      return with_remedy(
+          fail(ErrorKind::kFailed, "'{}' belongs to a snapshot and cannot be taken from it",
+               options_.memory_file),
+          "set `layout=compact` and leave out `consume`");
     }
     const std::uint64_t bytes = memory_.facts.size_bytes;
     if (bytes == 0) return fail(ErrorKind::kFailed, "{} is empty", memory_name_);
@@ -153,7 +157,7 @@ class Ingest {
     return {};
   }
 
-  /// Opens the memory file, whichever way it was given.
+  /// Opens the memory: a file, a descriptor or a buffer.
   Status open_memory() {
     const bool has_buffer = !options_.memory.empty();
     if ((options_.memory_file.empty() ? 0 : 1) + (options_.memory_fd >= 0 ? 1 : 0) +
@@ -172,7 +176,8 @@ class Ingest {
     return {};
   }
 
-  /// By a name of the file where it has one: a diff needs its directory, and so does taking it.
+  /// Opens the descriptor's file by its name, if it has one: a diff and an adoption need its
+  /// directory.
   Status open_descriptor() {
     memory_name_ = fmt::format("descriptor {}", options_.memory_fd);
     LAMINA_ASSIGN_OR_RETURN(memory_.facts, os::facts_of(options_.memory_fd, memory_name_));
@@ -199,12 +204,11 @@ class Ingest {
     return {};
   }
 
-  Status look_at_target(const store::Store& store) {
+  Status check_target(const store::Store& store) {
     if (!os::name_exists(store.fd(), target_.name)) return {};
     if (!options_.replace) {
-      return fail(ErrorKind::kFailed,
-                  "'{}' already exists; choose another name, or give --replace to replace it",
-                  target_.path);
+      return with_remedy(fail(ErrorKind::kExists, "'{}' already exists", target_.path),
+                         "choose another name, or set `replace`");
     }
     LAMINA_ASSIGN_OR_RETURN(const os::Fd directory,
                             os::open_directory(store.fd(), target_.name, target_.path));
@@ -225,7 +229,7 @@ class Ingest {
     return {};
   }
 
-  /// True when the parent and the snapshot to replace have the same name.
+  /// True if the parent is the snapshot to replace.
   [[nodiscard]] bool parent_is_target() const {
     if (!parent_) return false;
     const auto parent = os::real_path(*options_.parent);
@@ -236,6 +240,7 @@ class Ingest {
   Status choose_layout(const store::Store& store) {
     LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts,
                             os::facts_of(store.temporary_area(), store.path()));
+    ErrorKind kind = ErrorKind::kUnsupported;
     std::string obstacle;
     if (facts.device != memory_.facts.device) {
       obstacle = fmt::format("it is on another file system than store '{}'", store.path());
@@ -249,9 +254,11 @@ class Ingest {
     if (!place_.directory.valid()) obstacle = "it has no name";
     if (obstacle.empty() &&
         ::faccessat(place_.directory.get(), place_.name.c_str(), W_OK, AT_EACCESS) != 0) {
+      kind = ErrorKind::kPermission;
       obstacle = "it may not be written";
     }
     if (obstacle.empty() && memory_.facts.user != ::geteuid() && ::geteuid() != 0) {
+      kind = ErrorKind::kPermission;
       obstacle = "it is another user's";
     }
     const bool stores_differences = kind_ == MemoryFileKind::kFull && options_.parent;
@@ -259,14 +266,14 @@ class Ingest {
         options_.layout == Layout::kAdopted ||
         (options_.layout == Layout::kAuto && options_.consume && !stores_differences);
     if (options_.layout == Layout::kAdopted && !obstacle.empty()) {
-      return fail(ErrorKind::kFailed, "'{}' cannot be adopted: {}; use --layout compact",
-                  options_.memory_file, obstacle);
+      return with_remedy(fail(kind, "{} cannot be adopted: {}", memory_name_, obstacle),
+                         "set `layout=compact`");
     }
     layout_ = may_adopt && obstacle.empty() ? Layout::kAdopted : Layout::kCompact;
     return {};
   }
 
-  /// A diff's holes are trusted only where they are exact.
+  /// Fails if the holes of a diff are not exact in its file system.
   Status probe_holes() {
     if (kind_ != MemoryFileKind::kDiff || options_.zeros == Zeros::kInherit) return {};
     if (!place_.directory.valid()) {
@@ -308,7 +315,8 @@ class Ingest {
   }
 
   Status store_compact(const store::Store& store) {
-    // What is removed afterwards must not change while it is read: whoever wants to write it waits.
+    // The file is removed afterwards, so it must not change while it is read: a lease makes writers
+    // wait.
     std::optional<os::ReadLease> lease;
     if (options_.consume) {
       lease.emplace(memory_.fd.get());
@@ -330,8 +338,8 @@ class Ingest {
     return {};
   }
 
-  /// The snapshot is on the disk: what was ingested is not needed any more. Only the very file that
-  /// was read is removed, not one that has come to its place meanwhile.
+  /// Removes the memory file after publication; but not another file that has replaced it
+  /// meanwhile, nor a changed one.
   void consume_memory_file(const os::ReadLease& lease) {
     const int directory = place_.directory.get();
     const auto now = os::open_regular(directory, place_.name, O_RDONLY | O_NOFOLLOW, memory_path_);
@@ -339,11 +347,11 @@ class Ingest {
         now->facts.modified_ns != memory_.facts.modified_ns ||
         (lease.writers() == os::Writers::kNone && !lease.is_held())) {
       report_.notes.push_back(fmt::format(
-          "'{}' was changed or exchanged after it was read, and is not removed", memory_path_));
+          "'{}' was changed or replaced after it was read, and is not removed", memory_path_));
       return;
     }
     const Status removed = os::remove_file(directory, place_.name, memory_path_);
-    if (!removed) report_.notes.push_back(removed.error().message);
+    if (!removed) report_.notes.push_back(one_line(removed.error()));
   }
 
   Status adopt(const store::Store& store) {
@@ -353,13 +361,14 @@ class Ingest {
                                     memory_.fd.get(), memory_.facts};
     auto adoption = store::Adoption::take_over(store, staging, pause_id_, source, layer_name_);
     if (adoption) return complete_adoption(staging, *adoption);
-    // The same file system and the same mount, and yet: the store may count for another quota
-    // project. Or nobody can say whether the file is still open for writing.
+    // EXDEV on the same file system and mount: the store belongs to another quota project.
+    // EOPNOTSUPP: the file system cannot tell whether the file is still open for writing.
     const int cause = adoption.error().error_number;
     if (cause != EXDEV && cause != EOPNOTSUPP) return std::unexpected(adoption.error());
     if (options_.layout == Layout::kAdopted) {
-      return fail(ErrorKind::kFailed, "'{}' cannot be adopted: {}; use --layout compact",
-                  options_.memory_file, adoption.error().message);
+      return with_remedy(fail(ErrorKind::kUnsupported, "'{}' cannot be adopted: {}",
+                              options_.memory_file, one_line(adoption.error())),
+                         "set `layout=compact`");
     }
     layout_ = Layout::kCompact;
     return store_compact(store);
@@ -369,7 +378,7 @@ class Ingest {
     os::OpenedFile writable;
     const Status done = [&]() -> Status {
       const std::string layer_path = staging.file_path(layer_name_);
-      // Only now: a lease is not granted where we could write it ourselves.
+      // Opened for writing only now: a read lease is refused while this process has it open so.
       LAMINA_ASSIGN_OR_RETURN(
           writable, os::open_regular(staging.fd(), layer_name_, O_RDWR | O_NOFOLLOW, layer_path));
       LAMINA_RETURN_IF_ERROR(build(staging, writable.fd.get(), layer_path));
@@ -386,10 +395,10 @@ class Ingest {
     }
     const Status undone = adoption.undo();
     if (undone) return done;
-    return fail(done.error().kind, "{}; {}", done.error().message, undone.error().message);
+    return fail(done.error().kind, "{}; {}", one_line(done.error()), one_line(undone.error()));
   }
 
-  /// Writes everything that stands in the directory, and tells the report of it.
+  /// Writes the contents of the directory, and fills the report.
   Status build(const Staging& staging, int layer, const std::string& layer_path) {
     store::BuildInput input;
     input.memory_file = memory_.fd.get();
@@ -426,7 +435,7 @@ class Ingest {
     const Status built = build.run({staging.fd(), staging.path(), layer, layer_path}, vmstate);
     report_.notes.insert(report_.notes.end(), build.notes().begin(), build.notes().end());
     LAMINA_RETURN_IF_ERROR(built);
-    suspect_copy(build.scanned());
+    note_suspected_copy(build.scanned());
     spare_runs_ = build.spare_runs();
     return fill_report(build, layer, layer_path);
   }
@@ -439,8 +448,8 @@ class Ingest {
     return staging.publish_new(target_.name);
   }
 
-  /// The zeros of a diff are as much data as the rest, and some tools make holes of them.
-  void suspect_copy(const engine::MemoryScanResult& scanned) {
+  /// Notes a diff whose written zeros may have become holes: some copying tools do that.
+  void note_suspected_copy(const engine::MemoryScanResult& scanned) {
     if (kind_ != MemoryFileKind::kDiff || options_.zeros != Zeros::kUnspecified) return;
     const std::uint64_t blocks = scanned.stored_blocks + scanned.unchanged_blocks;
     if (scanned.zero_blocks > 0 || blocks <= kManyBlocks) return;
@@ -448,7 +457,7 @@ class Ingest {
         "'{}' has {} blocks of data and no written zeros, which is rare for a diff: if a tool "
         "copied it that makes holes of zeros (cp, mv to another file system, rsync --sparse, dd "
         "conv=sparse), memory that the guest cleared comes back with old contents; ingest the file "
-        "that the VMM wrote, or say with --zeros written that this is it",
+        "that the VMM wrote, or confirm that this is it: set `zeros=written`",
         options_.memory_file, blocks));
   }
 
@@ -482,7 +491,7 @@ class Ingest {
   std::string layer_name_;
   std::unique_ptr<OpenSnapshot> parent_;
   os::OpenedFile memory_;
-  os::ResolvedPath place_;   ///< where the memory file is; no directory: it has no name
+  os::ResolvedPath place_;   ///< of the memory file; without directory: it has no name
   std::string memory_path_;  ///< absolute, without symbolic links; empty: it has no name
   std::string memory_name_;  ///< for messages
   std::optional<os::FileFacts> replaced_;

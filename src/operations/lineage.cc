@@ -1,9 +1,9 @@
 // The lineage of a store's snapshots.
 //
-// A snapshot knows the pause id of its parent, not where the parent is: that may have another name
-// by now, several names (forks), or none. So nodes are joined by pause ids, and whatever the data
-// says, each snapshot comes out once: what cannot be reached from a root is in a cycle, which only
-// damage or forgery makes, and is cut at its first snapshot.
+// A snapshot records the pause id of its parent, which may have another name by now, several names
+// (forks), or none. So the trees are built by pause id. Each snapshot appears once, whatever the
+// data: a snapshot that cannot be reached from a root is in a cycle, which only damage or forgery
+// makes, and the cycle is cut at its first snapshot.
 
 #include <algorithm>
 #include <map>
@@ -20,7 +20,7 @@ class Lineage {
   explicit Lineage(const std::vector<SnapshotListing>& snapshots)
       : snapshots_(snapshots), children_(snapshots.size()), shown_(snapshots.size(), false) {
     for (std::size_t i = 0; i < snapshots.size(); ++i) order_.push_back(i);
-    // Forks have all of this in common but the name, and so stand beside each other.
+    // Forks differ in their names only, so they are next to each other.
     std::sort(order_.begin(), order_.end(), [&](std::size_t a, std::size_t b) {
       const SnapshotListing& x = snapshots_[a];
       const SnapshotListing& y = snapshots_[b];
@@ -74,7 +74,7 @@ class Lineage {
     for (const std::size_t orphan : orphans) show(orphan, 1, {});
   }
 
-  /// Shows a tree. No recursion: chains are as long as somebody makes them.
+  /// Lists a tree. Without recursion, because a chain may have any length.
   void show(std::size_t root, std::size_t depth, const LineageRow& root_row) {
     std::vector<std::pair<std::size_t, std::size_t>> open = {{root, depth}};
     while (!open.empty()) {

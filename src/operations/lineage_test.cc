@@ -5,7 +5,7 @@
 namespace lamina {
 namespace {
 
-/// A pause id that is told apart by its number.
+/// A pause id made of a number.
 Uuid id(int number) {
   Uuid uuid;
   uuid.bytes[15] = static_cast<std::uint8_t>(number);
@@ -36,39 +36,39 @@ std::vector<std::string> shape(const std::vector<SnapshotListing>& snapshots) {
 
 using Rows = std::vector<std::string>;
 
-TEST(Lineage, ChildrenFollowTheirParents) {
+TEST(Lineage, ChildrenAreListedAfterTheirParents) {
   EXPECT_EQ(shape({snapshot("c", 3, 2), snapshot("b", 2, 1), snapshot("a", 1), snapshot("d", 4, 1),
                    snapshot("z", 5)}),
             (Rows{"0:a", "1:b", "2:c", "1:d", "0:z"}));
 }
 
-TEST(Lineage, ForksOfOnePauseAreSiblingsAndChildrenKnowTheirs) {
+TEST(Lineage, ForksAreSiblingsAndChildrenAreBelowTheirOwnFork) {
   EXPECT_EQ(shape({snapshot("a", 1), snapshot("b1", 2, 1), snapshot("b2", 2, 1),
                    snapshot("c", 3, 2, "b2"), snapshot("d", 4, 2, "gone")}),
             (Rows{"0:a", "1:b1", "2:d", "1:b2", "2:c"}));
 }
 
-TEST(Lineage, AMissingParentIsShown) {
+TEST(Lineage, MissingParentHasARow) {
   EXPECT_EQ(shape({snapshot("a", 1, 9, "old")}), (Rows{"0:a<old"}));
   EXPECT_EQ(shape({snapshot("a", 1, 9, "old"), snapshot("b", 2, 9, "old"), snapshot("c", 3, 2)}),
             (Rows{"0:?old", "1:a", "1:b", "2:c"}));
 }
 
-TEST(Lineage, CyclesAreCutAndEachSnapshotIsShownOnce) {
+TEST(Lineage, CyclesAreCutAndEachSnapshotAppearsOnce) {
   EXPECT_EQ(shape({snapshot("a", 1, 1)}), (Rows{"0:a@"}));
   EXPECT_EQ(shape({snapshot("a", 1, 3), snapshot("b", 2, 1), snapshot("c", 3, 2),
                    snapshot("d", 4, 3), snapshot("e", 5)}),
             (Rows{"0:e", "0:a@", "1:b", "2:c", "3:d"}));
 }
 
-TEST(Lineage, DamagedOnesWithoutPauseIdAreRoots) {
+TEST(Lineage, SnapshotsWithoutPauseIdAreRoots) {
   SnapshotListing damaged;
   damaged.name = "x";
   EXPECT_EQ(shape({damaged, snapshot("a", 1)}).size(), 2U);
   EXPECT_TRUE(lineage_of({}).empty());
 }
 
-TEST(Lineage, AChainOfAHundredThousandIsNoProblem) {
+TEST(Lineage, ChainOfAHundredThousandIsListed) {
   constexpr int kCount = 100'000;
   std::vector<SnapshotListing> snapshots;
   const auto long_id = [](int number) {

@@ -13,6 +13,7 @@
 #include "os/directory.h"
 #include "os/file.h"
 #include "store/areas.h"
+#include "store/name.h"
 #include "store/pending_area.h"
 #include "store/resume_count.h"
 #include "store/snapshot_directory.h"
@@ -48,23 +49,26 @@ class Listing {
     auto directory = os::open_directory(AT_FDCWD, path_, path_);
     if (!directory) {
       if (directory.error().kind != ErrorKind::kNotFound) return std::unexpected(directory.error());
-      return fail(ErrorKind::kNotFound, "store '{}' {}", path_,
-                  os::name_exists(AT_FDCWD, path_)
-                      ? "is no directory; name the one that holds the snapshots"
-                      : "does not exist");
+      if (!os::name_exists(AT_FDCWD, path_)) {
+        return fail(ErrorKind::kNotFound, "store '{}' does not exist", path_);
+      }
+      return with_remedy(fail(ErrorKind::kNotFound, "store '{}' is not a directory", path_),
+                         "name the directory that holds the snapshots");
     }
     directory_ = std::move(*directory);
     LAMINA_ASSIGN_OR_RETURN(here_, store::identity_of(directory_.get(), path_));
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                             os::list_directory(directory_.get(), path_));
     LAMINA_RETURN_IF_ERROR(check_is_store(names));
-    // In the order of the totals: what snapshots have counts as theirs.
+    // In the order of StoreTotals: a file of a snapshot counts as the snapshot's.
     list_snapshots(names);
+    if (names.empty()) {
+      return fail(ErrorKind::kNotFound, "'{}' is empty: no snapshot was ever stored in it", path_);
+    }
     if (listing_.snapshots.empty() && !has_area(names)) {
-      return fail(ErrorKind::kNotFound,
-                  "'{}' is no store: there is no snapshot in it; name the directory that holds the "
-                  "snapshots",
-                  path_);
+      return with_remedy(
+          fail(ErrorKind::kNotFound, "'{}' is not a store: there is no snapshot in it", path_),
+          "name the directory that holds the snapshots");
     }
     list_pins();
     list_pending();
@@ -76,7 +80,7 @@ class Listing {
  private:
   void describe_journal(int area, const std::string& name, const std::string& path,
                         PendingListing& pending) const {
-    const auto facts = store::look_into_journal(area, name, path);
+    const auto facts = store::read_journal_facts(area, name, path);
     if (!facts) return;
     pending.kind = kind_of(facts->kind);
     if (facts->belongs_to) pending.foreign = store::why_foreign(*facts->belongs_to, here_);
@@ -90,10 +94,10 @@ class Listing {
     const bool is_snapshot =
         std::find(names.begin(), names.end(), store::kHeaderName) != names.end();
     if (!is_snapshot || has_area(names)) return {};
-    return fail(ErrorKind::kNotFound,
-                "'{0}' is a snapshot, not a store; its store is the directory that holds it (for "
-                "the snapshot itself: lamina inspect {0})",
-                path_);
+    return with_remedy(
+        fail(ErrorKind::kNotFound, "'{}' is a snapshot, not a store", path_),
+        "name the directory that holds it, or for the snapshot itself run: lamina inspect {}",
+        path_);
   }
 
   void list_snapshots(const std::vector<std::string>& names) {
@@ -121,18 +125,18 @@ class Listing {
     }
   }
 
-  /// Opens an area that may be missing; one that cannot be read is noted.
+  /// Opens an area. It may be missing; if it cannot be read, adds a note.
   std::optional<os::Fd> open_area(const char* name) {
     auto area = os::open_directory(directory_.get(), name, area_path(name));
     if (area) return std::move(*area);
-    if (area.error().kind != ErrorKind::kNotFound) listing_.notes.push_back(area.error().message);
+    if (area.error().kind != ErrorKind::kNotFound) listing_.notes.push_back(one_line(area.error()));
     return std::nullopt;
   }
 
   std::vector<std::string> names_of(const os::Fd& area, const char* name) {
     auto names = os::list_directory(area.get(), area_path(name));
     if (names) return std::move(*names);
-    listing_.notes.push_back(names.error().message);
+    listing_.notes.push_back(one_line(names.error()));
     return {};
   }
 
@@ -141,7 +145,7 @@ class Listing {
   void list_pending() {
     const auto area = open_area(store::kPendingArea);
     if (!area) return;
-    // A journal and its directory are one entry; either may be there alone.
+    // A journal and its directory are one entry; either may be missing.
     std::map<Uuid, PendingListing> found;
     for (const std::string& name : names_of(*area, store::kPendingArea)) {
       const bool is_journal = name.ends_with(store::kJournalSuffix);
@@ -193,7 +197,7 @@ class Listing {
     }
   }
 
-  /// The bytes of a file, or of the files below a directory, that were not counted before.
+  /// Allocated bytes of a file, or of the files below a directory, as far as not counted before.
   std::uint64_t add_entry(const os::Fd& area, const std::string& name, const std::string& path,
                           const os::FileFacts& facts) {
     if (!facts.is_directory) {
@@ -218,6 +222,24 @@ Result<StoreListing> list_store(const std::string& path, const ListOptions& opti
     std::string trimmed = path;
     while (trimmed.size() > 1 && trimmed.back() == '/') trimmed.pop_back();
     return Listing(trimmed, options).run();
+  });
+}
+
+Result<std::vector<std::string>> snapshots_of(const std::string& store) {
+  return contain("list the store", [&]() -> Result<std::vector<std::string>> {
+    LAMINA_ASSIGN_OR_RETURN(const os::Fd directory, os::open_directory(AT_FDCWD, store, store));
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                            os::list_directory(directory.get(), store));
+    std::vector<std::string> snapshots;
+    for (const std::string& name : names) {
+      const std::string path = store + "/" + name;
+      if (!store::parse_snapshot_path(path) || os::is_symbolic_link(directory.get(), name))
+        continue;
+      // List a snapshot whose header cannot be read: opening it reports the error.
+      const auto header = os::facts_of_name(directory.get(), name + "/" + store::kHeaderName, path);
+      if (header || header.error().kind != ErrorKind::kNotFound) snapshots.push_back(path);
+    }
+    return snapshots;
   });
 }
 

@@ -26,7 +26,7 @@ namespace {
 using store::OpenSnapshot;
 using store::Staging;
 
-/// The layers to merge: the `count` youngest, or all.
+/// Selects the layers to merge: the `count` youngest, or all.
 Result<std::vector<bool>> choose_layers(const OpenSnapshot& source,
                                         const std::optional<std::uint32_t>& count) {
   const std::size_t present = source.header.mapping.layers().size();
@@ -36,17 +36,17 @@ Result<std::vector<bool>> choose_layers(const OpenSnapshot& source,
                 source.path, present, present == 1 ? "" : "s", present, wanted);
   }
   if (wanted < present && !source.layer_order_known) {
-    return fail(
-        ErrorKind::kFailed,
-        "the header of '{}' does not record the order of its layers; merge them all (--full)",
-        source.path);
+    return with_remedy(
+        fail(ErrorKind::kFailed, "the header of '{}' does not record the order of its layers",
+             source.path),
+        "merge all of them: leave out `layers`");
   }
   std::vector<bool> selected(present + 1, false);
   for (std::size_t i = present - wanted + 1; i <= present; ++i) selected[i] = true;
   return selected;
 }
 
-/// True when merging would only make a copy of one layer: it is compact, has checksums and no dead
+/// True if the merge would only copy one layer, which is compact and has checksums and no dead
 /// blocks.
 bool is_merged_already(const OpenSnapshot& source, const std::vector<bool>& selected) {
   std::optional<mapping::LayerIndex> only;
@@ -70,9 +70,13 @@ class Merge {
 
  private:
   Status work() {
+    if (options_.out && options_.only_build) {
+      return fail(ErrorKind::kUsage,
+                  "a merge into a new snapshot replaces nothing, so it cannot depend on a build");
+    }
     LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath target,
                             store::parse_snapshot_path(options_.out.value_or(options_.snapshot)));
-    // Before anything is made: a snapshot that does not exist gets no store around it.
+    // Open the snapshot first: if it does not exist, no store must be made.
     LAMINA_RETURN_IF_ERROR(store::open_snapshot(options_.snapshot));
     LAMINA_ASSIGN_OR_RETURN(const auto opened, stores_.open(target.store, report_.notes));
     const store::Store& store = *opened;
@@ -81,8 +85,8 @@ class Merge {
       LAMINA_ASSIGN_OR_RETURN(lock, store.lock(target.name));
     }
     if (options_.out && os::name_exists(store.fd(), target.name)) {
-      return fail(ErrorKind::kFailed, "'{}' already exists; choose another name for the result",
-                  target.path);
+      return with_remedy(fail(ErrorKind::kExists, "'{}' already exists", target.path),
+                         "choose another name for the result");
     }
     LAMINA_ASSIGN_OR_RETURN(const OpenSnapshot source, store::open_snapshot(options_.snapshot));
     if (options_.only_build && source.header.build_id != *options_.only_build) {
@@ -103,7 +107,7 @@ class Merge {
                             Staging::create(store, store::Area::kTemporary, Uuid::random()));
     const Status built = build(source, selected, staging);
     if (!built) {
-      // Without its lock the source may have been replaced, and its files removed under our hands.
+      // The source is not locked: it may have been replaced, and its files removed meanwhile.
       const bool gone = options_.only_build && built.error().kind == ErrorKind::kNotFound &&
                         store::was_replaced(source).value_or(false);
       return gone ? replaced_meanwhile(source) : std::unexpected(built.error());
@@ -137,8 +141,8 @@ class Merge {
           store::link_layer(layer, source.directory.get(), staging.fd(), staging.path()));
     }
     LAMINA_RETURN_IF_ERROR(store::link_other_files(source, staging.fd(), staging.path()));
-    // Without its lock the source may have been replaced, and its files removed while we listed
-    // them.
+    // The source is not locked: it may have been replaced, and its files removed while they were
+    // listed.
     if (options_.out || options_.only_build) {
       LAMINA_ASSIGN_OR_RETURN(const bool replaced, store::was_replaced(source));
       if (replaced) return replaced_meanwhile(source);
@@ -215,8 +219,8 @@ class Merge {
           id == merged_id ? format::LayerFacts{plan.moved_blocks, true}
                           : source.header.layers[source.header.mapping.layer_index(id) - 1U]);
     }
-    // The youngest layer is always the own one: the merge took the youngest of those it replaced,
-    // and the youngest of all is among them.
+    // The youngest layer is always merged, so the merged layer is the youngest, and gives the build
+    // id.
     header.build_id = merged_id;
     header.generation = plan.mapping.layers().size() - 1;
     if (header.generation == 0) header.base_build_id = merged_id;

@@ -13,7 +13,7 @@
 namespace lamina::operations {
 namespace {
 
-/// How often a base is looked at anew when it is exchanged for the next one meanwhile.
+/// How often a base is read again if it is exchanged meanwhile.
 constexpr int kBaseAttempts = 3;
 
 std::optional<Uuid> base_pause_id(int pin, const std::string& path) {
@@ -30,7 +30,7 @@ std::optional<Uuid> base_pause_id(int pin, const std::string& path) {
 void take(const store::PinFacts& facts, const store::StoreIdentity& here, PinListing& listing) {
   listing.pid = facts.pid;
   listing.foreign = store::why_foreign(facts.belongs_to, here);
-  // What cannot be told from here is not said to have ended.
+  // If it cannot be found out, the VM counts as running.
   listing.running = listing.foreign.empty() && store::is_running(facts).value_or(true);
   listing.snapshot = facts.snapshot;
   listing.since = facts.since;
@@ -44,13 +44,13 @@ std::vector<PinSummary> summarize_pins(const std::string& path, std::vector<std:
   std::vector<PinSummary> pins;
   const auto names = store::list_pins(path);
   if (!names) {
-    notes.push_back("the running VMs are not known: " + names.error().message);
+    notes.push_back("the running VMs are not known: " + one_line(names.error()));
     return pins;
   }
   if (names->empty()) return pins;
   const auto here = store::identity_of_store(path);
   if (!here) {
-    notes.push_back("whose VMs run is not known: " + here.error().message);
+    notes.push_back("the store's identity is not known: " + one_line(here.error()));
     return pins;
   }
   for (const std::string& name : *names) {

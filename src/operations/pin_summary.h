@@ -1,4 +1,4 @@
-// What a listing says about the pins of a store.
+// The pins of a store, for a listing.
 #pragma once
 
 #include <optional>
@@ -14,12 +14,12 @@ struct PinSummary {
   std::vector<FileUse> files;
 };
 
-/// Reads every pin of the store at `path`, without locks; one that goes meanwhile is left out. What
-/// cannot be read is in its error, or in `notes`.
+/// Reads every pin of the store at `path`, without locks. A pin that disappears meanwhile is left
+/// out. If one cannot be read, its `error` or `notes` says why.
 std::vector<PinSummary> summarize_pins(const std::string& path, std::vector<std::string>& notes);
 
-/// True when the VM of `pin` runs and was resumed from this pause; by the snapshot's name where one
-/// of the pause ids is not known.
+/// True if the VM of `pin` runs and was resumed from this pause. Compares the snapshot's name if
+/// one of the pause ids is unknown.
 bool is_used_by(const PinListing& pin, const std::optional<Uuid>& pause_id,
                 const std::string& name);
 

@@ -31,7 +31,7 @@ struct Found {
   os::FileFacts facts;
 };
 
-/// Opens the directory that has the name, if it is a snapshot's.
+/// Opens the named directory, if it is a snapshot's.
 Result<Found> find_snapshot(int directory, const std::string& name, const std::string& path) {
   const auto named = os::facts_of_name(directory, name, path);
   if (!named) {
@@ -44,7 +44,8 @@ Result<Found> find_snapshot(int directory, const std::string& name, const std::s
                 path);
   }
   if (!named->is_directory) {
-    return fail(ErrorKind::kFailed, "'{}' is no snapshot (not a directory) and not removed", path);
+    return fail(ErrorKind::kFailed, "'{}' is not a snapshot (not a directory) and was not removed",
+                path);
   }
   Found found;
   LAMINA_ASSIGN_OR_RETURN(found.directory,
@@ -52,14 +53,14 @@ Result<Found> find_snapshot(int directory, const std::string& name, const std::s
   LAMINA_ASSIGN_OR_RETURN(found.facts, os::facts_of(found.directory.get(), path));
   if (!os::name_exists(found.directory.get(), store::kHeaderName) &&
       !os::name_exists(found.directory.get(), store::kFactsName)) {
-    return fail(ErrorKind::kFailed, "'{}' is no snapshot (no {} in it) and not removed", path,
-                store::kHeaderName);
+    return fail(ErrorKind::kFailed, "'{}' is not a snapshot (no {} in it) and was not removed",
+                path, store::kHeaderName);
   }
   return found;
 }
 
-/// Removes the files of a directory that nobody finds any more, counting what that frees: the
-/// kernel knows best which name was a file's last.
+/// Removes the files of a directory that has left the store, and counts what that frees. The link
+/// count after each unlink tells whether the name was a file's last.
 class FileRemoval {
  public:
   explicit FileRemoval(const os::Fd& directory) : directory_(directory.get()) {}
@@ -71,7 +72,7 @@ class FileRemoval {
     return {};
   }
 
-  /// The same, `first` before all others and `last` after them.
+  /// The same, with `first` before all other files and `last` after them.
   Status run_in_order(const std::string& path, const std::string& first, const std::string& last) {
     LAMINA_ASSIGN_OR_RETURN(std::vector<std::string> names, os::list_directory(directory_, path));
     const auto rank = [&](const std::string& name) {
@@ -128,24 +129,23 @@ class Removal {
     for (const std::string& path : options_.snapshots) {
       LAMINA_ASSIGN_OR_RETURN(SnapshotPath target, store::parse_snapshot_path(path));
       if (os::name_exists(AT_FDCWD, target.store + "/.")) {
-        LAMINA_RETURN_IF_ERROR(store::refuse_area(target.store));
+        LAMINA_RETURN_IF_ERROR(store::check_outside_areas(target.store));
       }
       targets.push_back(std::move(target));
     }
-    // All are looked at before the first is removed: named again, it would not be found.
+    // Open all before removing any: a snapshot that is named twice is not found the second time.
     std::erase_if(targets, [&](const SnapshotPath& target) { return is_repeated(target); });
     for (const SnapshotPath& target : targets) {
       RemovedSnapshot removed;
       removed.snapshot = target.path;
-      const auto found = find_snapshot(AT_FDCWD, target.path, target.path);
-      const Status done = found ? remove(target, *found, removed) : std::unexpected(found.error());
+      const Status done = find_and_remove(target, removed);
       if (!done) removed.error = done.error();
       report_.snapshots.push_back(std::move(removed));
     }
     return {};
   }
 
-  /// True, with a note, for what was named before, be it by another path.
+  /// True, with a note, if the snapshot was named before, also by another path.
   bool is_repeated(const SnapshotPath& target) {
     const auto found = find_snapshot(AT_FDCWD, target.path, target.path);
     const bool is_new = found ? seen_.emplace(found->facts.device, found->facts.inode).second
@@ -153,6 +153,14 @@ class Removal {
     if (is_new) return false;
     report_.notes.push_back(fmt::format("'{}' is named more than once", target.path));
     return true;
+  }
+
+  Status find_and_remove(const SnapshotPath& target, RemovedSnapshot& removed) {
+    if (options_.progress != nullptr && options_.progress->interrupted()) {
+      return fail(ErrorKind::kInterrupted, "interrupted; '{}' is not removed", target.path);
+    }
+    LAMINA_ASSIGN_OR_RETURN(const Found found, find_snapshot(AT_FDCWD, target.path, target.path));
+    return remove(target, found, removed);
   }
 
   Status remove(const SnapshotPath& target, const Found& found, RemovedSnapshot& removed) {
@@ -199,7 +207,7 @@ class Removal {
                   "snapshot '{}' was replaced by another process meanwhile; try again",
                   target.path);
     }
-    // Locked, it is ours to remove: a clean-up leaves it alone while we live.
+    // Lock it, so that no clean-up removes it while this process does.
     static_cast<void>(os::try_lock(again.directory.get(), target.path));
     const std::string id = Uuid::random().to_string();
     const Status taken_out = take_out(*store, target, id);
@@ -212,7 +220,8 @@ class Removal {
     return {};
   }
 
-  /// Renames the snapshot into the temporary area, durably. Whatever fails, it is back.
+  /// Renames the snapshot into the temporary area, and syncs that. On failure it is back in its
+  /// place, or the message says where it is.
   static Status take_out(const Store& store, const SnapshotPath& target, const std::string& id) {
     const int area = store.temporary_area();
     LAMINA_RETURN_IF_ERROR(os::rename_new(store.fd(), target.name, area, id, target.path));
@@ -222,12 +231,12 @@ class Removal {
     };
     const Status synced = sync_both();
     if (synced) return {};
-    // After a power failure it might be there again, so its files must not go.
+    // A power failure could undo the rename, so the files must not be removed.
     const Status back = os::rename_new(area, id, store.fd(), target.name, target.path);
     if (back) return synced;
     return std::unexpected(with_context(
         fmt::format("'{}' is now '{}/{}/{}', and the next writer removes it ({})", target.path,
-                    target.store, store::kTemporaryArea, id, back.error().message),
+                    target.store, store::kTemporaryArea, id, one_line(back.error())),
         synced.error()));
   }
 
@@ -236,9 +245,10 @@ class Removal {
     return named && named->same_file(found.facts);
   }
 
-  /// For a file system that has no room left for a rename, but lets names be removed (btrfs whose
-  /// metadata is full). The header goes first, so that at no moment a part of the snapshot is taken
-  /// for all of it, and the facts last, by which this can be done again.
+  /// Removes the snapshot in place, for a file system without space for a rename that can still
+  /// remove names (btrfs with full metadata). The header is removed first, so that an incomplete
+  /// snapshot is never taken for a complete one, and the facts last, so that the removal can be
+  /// repeated.
   Status remove_in_place(const Store& store, const SnapshotPath& target, const os::Fd& directory,
                          RemovedSnapshot& removed) {
     FileRemoval removal(directory);
@@ -260,7 +270,7 @@ class Removal {
     if (!done) {
       report_.notes.push_back(
           fmt::format("'{}' is removed, but not all of its files; the next writer tries again: {}",
-                      target.path, done.error().message));
+                      target.path, one_line(done.error())));
     }
     const auto bytes = removal.bytes();
     removed.freed_bytes = bytes.freed;

@@ -1,30 +1,21 @@
 #include "lamina/remove.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
 #include "lamina/ingest.h"
+#include "scratch_directory.h"
 
 namespace lamina {
 namespace {
 
 namespace fs = std::filesystem;
 
-class Remove : public testing::Test {
+class RemoveTest : public testing::Test {
  protected:
-  void SetUp() override {
-    const char* base = std::getenv("LAMINA_TEST_DIR");
-    std::string name = (base != nullptr ? std::string(base) : fs::temp_directory_path().string()) +
-                       "/lamina-remove-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
-    fs::create_directory(root_ / "store");
-  }
-  void TearDown() override { fs::remove_all(root_); }
+  void SetUp() override { fs::create_directory(root_ / "store"); }
 
   std::string add(const std::string& name) {
     std::ofstream(root_ / "memory", std::ios::binary) << std::string(8192, 'x');
@@ -35,10 +26,11 @@ class Remove : public testing::Test {
     return options.snapshot;
   }
 
-  fs::path root_;
+  tests::ScratchDirectory scratch_;
+  fs::path root_ = scratch_.path();
 };
 
-TEST_F(Remove, OneThatIsNamedTwiceIsRemovedOnce) {
+TEST_F(RemoveTest, SnapshotNamedTwiceIsRemovedOnce) {
   const std::string first = add("a");
   const std::string second = add("b");
   const auto report = remove_snapshots({{first, second, first + "/", second}, false});
@@ -51,7 +43,7 @@ TEST_F(Remove, OneThatIsNamedTwiceIsRemovedOnce) {
   EXPECT_EQ(report->notes.size(), 2U);
 }
 
-TEST_F(Remove, OneThatIsMissingIsMissedOnce) {
+TEST_F(RemoveTest, MissingSnapshotIsReportedOnce) {
   const std::string there = add("a");
   const std::string missing = (root_ / "store/b").string();
   const auto report = remove_snapshots({{missing, there, missing}, false});

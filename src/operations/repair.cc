@@ -41,13 +41,13 @@ class Repair {
       if (directory.error().kind != ErrorKind::kNotFound) return std::unexpected(directory.error());
       return fail(ErrorKind::kNotFound, "snapshot '{}' does not exist", path_);
     }
-    // A directory that has nothing of a snapshot gets no store around it.
+    // Do not make a store around a directory that has no files of a snapshot.
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                             os::list_directory(directory->get(), path_));
     if (std::none_of(names.begin(), names.end(),
                      [](const std::string& name) { return name.starts_with("memfile"); })) {
-      return fail(ErrorKind::kNotFound, "'{}' has neither a header nor a layer: it is no snapshot",
-                  path_);
+      return fail(ErrorKind::kNotFound,
+                  "'{}' has neither a header nor a layer: it is not a snapshot", path_);
     }
     LAMINA_ASSIGN_OR_RETURN(const auto opened, stores_.open(parsed.store, report_.notes));
     const store::Store& store = *opened;
@@ -66,9 +66,9 @@ class Repair {
     LAMINA_RETURN_IF_ERROR(os::remove_file(directory_.get(), kNewHeaderName, path_));
     LAMINA_RETURN_IF_ERROR(os::remove_file(directory_.get(), kNewFactsName, path_));
     if (header_is_good && facts && (*facts || !is_ours())) {
-      // Nothing that repair could make again is missing; whatever else is wrong is said.
+      // Nothing is missing that repair could rebuild. Opening the snapshot reports other errors.
       LAMINA_RETURN_IF_ERROR(store::open_snapshot(path_));
-      // A repair that was killed may have put it in place and not on the disk.
+      // A killed repair may have renamed the files without a sync.
       return os::sync(directory_.get(), path_);
     }
     if (header_is_good) return rebuild_facts();
@@ -81,13 +81,13 @@ class Repair {
     return {};
   }
 
-  /// Reading a version 1 header also reads the facts; their damage is not the header's.
+  /// Reading a version 1 header also reads the facts; damaged facts do not mean a damaged header.
   static bool facts_are_the_problem(const Error& header_error,
                                     const Result<std::optional<SnapshotFacts>>& facts) {
     return !facts && header_error.message == facts.error().message;
   }
 
-  /// True when lamina wrote the snapshot, which then has facts: some layer has a trailer.
+  /// True if lamina wrote the snapshot, which then has facts: a layer has a trailer.
   bool is_ours() { return load_layers() && !trailers_.empty(); }
 
   Status load_layers() {
@@ -109,7 +109,7 @@ class Repair {
     return {};
   }
 
-  /// The header can be read, the facts are lost: writes new ones, for the header as it is.
+  /// Writes new facts for a header that can be read.
   Status rebuild_facts() {
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, read_header_bytes());
     store::Description description;
@@ -132,22 +132,22 @@ class Repair {
     return os::sync(directory_.get(), path_);
   }
 
-  /// A version 1 or 3 header has no checksum of its own, and with the facts its digest is lost: it
-  /// is believed only where the trailers of all layers give the same memory.
+  /// A version 1 or 3 header has no checksum, and its digest was in the lost facts. So it is
+  /// accepted only if the trailers of all layers give the same memory.
   Status confirm_by_trailers(format::Header& header, Uuid& pause_id) {
     const auto cannot = [&](const std::string& why) -> Status {
       return fail(ErrorKind::kCorrupt,
-                  "{} of '{}' cannot be made anew: {}; without it the snapshot is read unchecked",
+                  "{} of '{}' cannot be rebuilt: {}; without it the snapshot is read unchecked",
                   store::kFactsName, path_, why);
     };
     for (const engine::Layer& layer : layers_) {
       if (!layer.trailer()) {
         return cannot(
-            fmt::format("layer '{}' has no trailer, and it may have been cut", layer.path()));
+            fmt::format("layer '{}' has no trailer, and may have been truncated", layer.path()));
       }
     }
     const auto rebuilt = engine::rebuild_state(trailers_);
-    if (!rebuilt) return cannot(rebuilt.error().message);
+    if (!rebuilt) return cannot(one_line(rebuilt.error()));
     if (rebuilt->build_id != header.build_id || rebuilt->memory_bytes != header.memory_bytes ||
         !same_places(rebuilt->mapping, header.mapping)) {
       return cannot("the header and the trailers of the layers give different memory");
@@ -157,7 +157,7 @@ class Repair {
     return {};
   }
 
-  /// True when both map every block to the same place, however their layers are numbered.
+  /// True if both map every block to the same place, apart from the numbering of the layers.
   static bool same_places(const mapping::Mapping& a, const mapping::Mapping& b) {
     if (a.block_count() != b.block_count() || a.extent_count() != b.extent_count()) return false;
     for (std::size_t i = 0; i < a.extent_count(); ++i) {
@@ -173,8 +173,8 @@ class Repair {
     return true;
   }
 
-  /// Checks, before anything is written, what every reader of the snapshot will: that each layer is
-  /// here and fits the header, and that each extent lies where the layer's trailer says.
+  /// Makes the checks of every reader before anything is written: each layer exists and fits the
+  /// header, and each extent is where the layer's trailer has it.
   [[nodiscard]] Status check_readable(const format::Header& header) const {
     LAMINA_ASSIGN_OR_RETURN(std::vector<engine::Layer> layers,
                             store::open_layers(directory_.get(), path_, header, std::nullopt,
@@ -228,23 +228,22 @@ class Repair {
     return restore_vmstate(header);
   }
 
-  /// A layer that was cut has lost its trailer, and with it what it holds and whether it is the
-  /// youngest.
+  /// A truncated layer has lost its trailer: what it holds, and whether it is the youngest, is
+  /// unknown.
   [[nodiscard]] Status check_all_have_trailers() const {
     for (const engine::Layer& layer : layers_) {
       if (layer.trailer()) continue;
-      return fail(
-          ErrorKind::kCorrupt,
-          "the header of '{}' cannot be rebuilt: layer '{}' has no trailer; either it was cut, "
-          "or it is of a program that writes none",
-          path_, layer.path());
+      return fail(ErrorKind::kCorrupt,
+                  "the header of '{}' cannot be rebuilt: layer '{}' has no trailer; either it was "
+                  "truncated, or another program wrote it",
+                  path_, layer.path());
     }
     return {};
   }
 
-  /// Where snapshot.json is whole it names the snapshot that this was: another state of the VM,
-  /// which the layers give when the youngest is missing or a stranger lies among them, is not a
-  /// repair.
+  /// If snapshot.json is intact it identifies the snapshot. If the youngest layer is missing, or a
+  /// foreign layer is in the directory, the layers give another state of the VM, which must not
+  /// replace it.
   [[nodiscard]] Status check_against_facts(const engine::RebuiltState& rebuilt) const {
     if (!facts_) return {};
     const auto cannot = [&](ErrorKind kind, const std::string& why) -> Status {
@@ -262,7 +261,7 @@ class Repair {
     if (layers_.size() != facts_->layers.size()) {
       return cannot(
           ErrorKind::kCorrupt,
-          fmt::format("the directory has {} layers where {} names {}; take the others out",
+          fmt::format("the directory has {} layers, but {} names {}; move the others away",
                       layers_.size(), store::kFactsName, facts_->layers.size()));
     }
     if (rebuilt.build_id != facts_->build_id || rebuilt.pause_id != facts_->pause_id) {
@@ -274,9 +273,9 @@ class Repair {
     return {};
   }
 
-  /// With header and facts both lost nothing says which pause this was: should the youngest layer
-  /// be lost as well, the layers give the pause before it. The memory is right then, for that
-  /// pause; a VM state of another one beside it would break the guest.
+  /// If header and facts are both lost, nothing tells which pause the snapshot was: if the youngest
+  /// layer is lost too, the layers give the pause before it. That memory is right for that pause,
+  /// but a VM state of another pause beside it would break the guest.
   Status admit_doubt(const engine::RebuiltState& rebuilt) {
     if (os::name_exists(directory_.get(), store::kVmstateName)) {
       return fail(
@@ -292,12 +291,12 @@ class Repair {
     return {};
   }
 
-  /// The digest of the VM state is lost: it can only be taken from the file as it is.
+  /// The digest of the VM state is lost, and is computed from the file.
   Status restore_vmstate(format::Header& header) {
     if (!os::name_exists(directory_.get(), store::kVmstateName)) return {};
     LAMINA_ASSIGN_OR_RETURN(header.vmstate, store::digest_vmstate(directory_.get(), path_));
     report_.notes.push_back(
-        fmt::format("the digest of '{}/{}' was lost and is taken from the file as it is", path_,
+        fmt::format("the digest of '{}/{}' was lost, and was computed from the file", path_,
                     store::kVmstateName));
     return {};
   }
@@ -311,11 +310,11 @@ class Repair {
       static_cast<void>(os::remove_file(fd, kNewFactsName, path_));
       return written;
     }
-    // A crash between the two leaves no readable header, which is repaired by running again.
+    // A crash between the two leaves no readable header; another repair then rebuilds it.
     LAMINA_RETURN_IF_ERROR(os::rename_over(fd, kNewFactsName, fd, store::kFactsName, path_));
     LAMINA_RETURN_IF_ERROR(os::rename_over(fd, kNewHeaderName, fd, store::kHeaderName, path_));
     LAMINA_RETURN_IF_ERROR(os::sync(fd, path_));
-    // What was rebuilt must be readable like any other snapshot.
+    // Check that the rebuilt snapshot can be opened.
     LAMINA_RETURN_IF_ERROR(store::open_snapshot(path_));
     return {};
   }
@@ -327,7 +326,7 @@ class Repair {
   bool loaded_ = false;
   std::vector<engine::Layer> layers_;
   std::vector<const format::Trailer*> trailers_;
-  std::string doubt_;  ///< what a person should know about a rebuilt header
+  std::string doubt_;  ///< a note about a rebuilt header; may be empty
   RepairReport report_;
 };
 

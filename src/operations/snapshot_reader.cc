@@ -20,7 +20,7 @@ namespace {
 
 using Block = std::array<std::byte, kBlockBytes>;
 
-/// Copies the part of one block that the buffer begins with.
+/// Reads part of one block.
 Status read_part(const engine::Chain& chain, std::uint64_t block, std::size_t offset_in_block,
                  std::span<std::byte> part) {
   Block bytes;

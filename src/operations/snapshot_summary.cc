@@ -17,9 +17,9 @@
 namespace lamina::operations {
 namespace {
 
-/// How often a snapshot is described anew when it is replaced meanwhile.
+/// How often a snapshot is described again if it is replaced meanwhile.
 constexpr int kAttempts = 20;
-/// What mkfs puts into the top directory of a file system: worth no note.
+/// A directory that mkfs makes at the root of a file system: not worth a note.
 constexpr const char* kLostAndFound = "lost+found";
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
@@ -33,7 +33,7 @@ bool looks_like_snapshot(const std::vector<std::string>& names) {
   });
 }
 
-/// Blocks that a layer stores, from the last bytes of its file.
+/// The number of blocks that a layer stores, from the end of its file.
 Result<std::uint64_t> stored_blocks(int directory, const std::string& name,
                                     const std::string& path) {
   LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile opened,
@@ -50,7 +50,7 @@ Result<std::uint64_t> stored_blocks(int directory, const std::string& name,
   return *footer ? (*footer)->stored_blocks : blocks_for(file_bytes);
 }
 
-/// Fills in what one directory says of itself.
+/// Describes one directory.
 class SelfDescription {
  public:
   SelfDescription(int directory, std::string path, const std::vector<std::string>& names,
@@ -64,7 +64,7 @@ class SelfDescription {
     if (facts && *facts) take(**facts);
     const auto header = store::read_header(directory_, path_);
     if (!header) {
-      // Says more than that the facts cannot be read, which often is the reason.
+      // More helpful than an error about the facts, which often is its cause.
       listing_.error = header.error();
       return;
     }
@@ -144,10 +144,10 @@ void add_sizes(SnapshotListing& listing) {
 
 std::string_view kind_of(const os::FileFacts& facts) {
   if (facts.is_symbolic_link) return "a symbolic link";
-  return facts.is_regular ? "a file" : "no directory";
+  return facts.is_regular ? "a file" : "not a directory";
 }
 
-/// Describes an open directory; nothing when it is no snapshot.
+/// Describes an open directory; absent if it is not a snapshot.
 std::optional<SnapshotListing> describe(int directory, const std::string& path,
                                         const std::string& name, bool with_dead_bytes) {
   SnapshotListing listing;
@@ -177,7 +177,7 @@ std::optional<SnapshotListing> summarize_snapshot(int store, const std::string& 
     const auto before = os::facts_of_name(store, name, path);
     if (!before) return std::nullopt;
     if (!before->is_directory) {
-      notes.push_back(fmt::format("'{}' is {} and not listed", path, kind_of(*before)));
+      notes.push_back(fmt::format("'{}' is {} and was not listed", path, kind_of(*before)));
       return std::nullopt;
     }
     const auto directory = os::open_at(store, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, path);
@@ -190,11 +190,11 @@ std::optional<SnapshotListing> summarize_snapshot(int store, const std::string& 
     }
     const auto after = os::facts_of_name(store, name, path);
     if (!after) return std::nullopt;
-    // Replaced: its files went one by one while they were looked at.
+    // The snapshot was replaced, and its files were removed one by one meanwhile.
     if (after->same_file(*before)) break;
   }
   if (!listing && name != kLostAndFound) {
-    notes.push_back(fmt::format("'{}' is no snapshot and not listed", path));
+    notes.push_back(fmt::format("'{}' is not a snapshot and was not listed", path));
   }
   return listing;
 }

@@ -44,7 +44,7 @@ void check_vmstate(const store::OpenSnapshot& snapshot, VerifyReport& report) {
   const Status checked = store::check_vmstate(snapshot);
   if (checked) return;
   report.vmstate_corrupt = true;
-  report.problems.push_back(checked.error().message);
+  report.problems.push_back(one_line(checked.error()));
 }
 
 Status compare(const store::OpenSnapshot& snapshot, const os::OpenedFile& file,
@@ -77,7 +77,7 @@ Result<VerifyReport> verify(const VerifyOptions& options) {
                             store::open_snapshot(options.snapshot));
     os::OpenedFile against;
     if (options.against) {
-      // Not kFailed, which the command line gives the meaning "differs".
+      // Not kFailed, whose exit code means "differs" for lamina verify.
       if (os::open_directory(AT_FDCWD, *options.against, *options.against)) {
         return fail(ErrorKind::kUsage, "'{}' is a directory; name a memory file to compare with",
                     *options.against);

@@ -1,10 +1,12 @@
-// The operations on a store that a caller may keep open. The public functions open it each time.
+// The operations, with the source of the open store as a parameter. The public functions open the
+// store each time.
 #pragma once
 
 #include "lamina/compact.h"
 #include "lamina/fork.h"
 #include "lamina/ingest.h"
 #include "lamina/merge.h"
+#include "lamina/pack.h"
 #include "lamina/remove.h"
 #include "lamina/repair.h"
 #include "lamina/result.h"
@@ -19,5 +21,7 @@ Result<ForkReport> fork_snapshot(const store::StoreSource& stores, const ForkOpt
 Result<RemoveReport> remove_snapshots(const store::StoreSource& stores,
                                       const RemoveOptions& options);
 Result<RepairReport> repair(const store::StoreSource& stores, const std::string& snapshot);
+Result<UnpackReport> unpack_snapshot(const store::StoreSource& stores,
+                                     const UnpackOptions& options);
 
 }  // namespace lamina::operations

@@ -13,6 +13,12 @@ std::uint64_t monotonic_ns() {
          static_cast<std::uint64_t>(now.tv_nsec);
 }
 
+std::int64_t unix_seconds() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return now.tv_sec;
+}
+
 void sleep_until(std::uint64_t deadline_ns) {
   timespec deadline{};
   deadline.tv_sec = static_cast<time_t>(deadline_ns / kNanosecondsPerSecond);

@@ -172,6 +172,16 @@ bool is_non_directory(const std::string& path) {
   return ::stat(path.c_str(), &status) == 0 && !S_ISDIR(status.st_mode);
 }
 
+std::unexpected<Error> explain_directory_failure(std::string_view what, const std::string& path,
+                                                 Error failure) {
+  if (failure.kind != ErrorKind::kNotFound) return std::unexpected(std::move(failure));
+  if (is_non_directory(path)) {
+    return fail(ErrorKind::kNotFound, "{} '{}' is not a directory", what, path);
+  }
+  return with_remedy(fail(ErrorKind::kNotFound, "{} '{}' does not exist", what, path),
+                     "make the directory first: mkdir {}", path);
+}
+
 bool is_same_directory(const std::string& a, const std::string& b) {
   struct stat first{};
   struct stat second{};

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lamina/result.h"
@@ -59,6 +60,11 @@ bool name_exists(int directory, const std::string& name);
 
 /// True if `path` exists and is not a directory. Follows symbolic links.
 bool is_non_directory(const std::string& path);
+
+/// The failure to open the directory `path`, which is a `what`. If it is missing, the message says
+/// that and the remedy is to make it; if something else has that name, the message says that.
+std::unexpected<Error> explain_directory_failure(std::string_view what, const std::string& path,
+                                                 Error failure);
 
 /// True if both paths lead to the same directory. False if either cannot be examined.
 bool is_same_directory(const std::string& a, const std::string& b);

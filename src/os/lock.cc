@@ -17,8 +17,9 @@ namespace {
 constexpr int kFirstPauseMs = 2;
 constexpr int kLaterPauseMs = 50;
 
-/// The holder of a file's lock according to /proc/locks, for messages: "process 17".
-std::string holder_of(int fd) {
+}  // namespace
+
+std::string lock_holder(int fd) {
   const std::string unknown = "another process";
   struct stat facts{};
   if (::fstat(fd, &facts) != 0) return unknown;
@@ -39,8 +40,6 @@ std::string holder_of(int fd) {
   }
   return unknown;
 }
-
-}  // namespace
 
 Result<bool> try_lock(int fd, const std::string& object) {
   while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
@@ -70,7 +69,7 @@ Status wait_for_lock(int fd, const std::string& object, std::chrono::millisecond
     const auto waited = Clock::now() - start;
     if (waited >= longest) {
       return fail(ErrorKind::kBusy, "lock '{}': {} has held it for more than {} s", object,
-                  holder_of(fd), std::chrono::floor<std::chrono::seconds>(longest).count());
+                  lock_holder(fd), std::chrono::floor<std::chrono::seconds>(longest).count());
     }
     // flock(2) has no timeout. Most locks are held for a moment.
     const bool is_long = waited > std::chrono::seconds(1);

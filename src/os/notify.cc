@@ -77,8 +77,8 @@ void ServiceManager::notify(const std::string& state) const {
                                              (is_abstract ? 0 : 1));
   const Fd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return;
-  const timeval patience{1, 0};
-  static_cast<void>(::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)));
+  const timeval timeout{1, 0};
+  static_cast<void>(::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)));
   while (::sendto(fd.get(), state.data(), state.size(), MSG_NOSIGNAL,
                   reinterpret_cast<const sockaddr*>(&address), length) < 0 &&
          errno == EINTR) {

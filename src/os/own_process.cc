@@ -117,7 +117,7 @@ void begin_service() {
     open_if_closed(STDOUT_FILENO, O_RDWR);
   }
   // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
-  if (::getenv(kInheritedStateVariable) != nullptr) return;
+  if (::getenv(kHandoverVariable) != nullptr) return;
   constexpr unsigned kFirst = STDERR_FILENO + 1;
   const int passed = passed_descriptors();
   for (int i = 0; i < passed; ++i) {

@@ -10,10 +10,8 @@
 namespace lamina::os {
 
 /// To be called first by every program:
-/// - Opens descriptors 0 to 2 if they are closed, so that no other file gets these numbers:
-/// standard
-///   input and standard error as /dev/null. Writing to standard output still fails, so that output
-///   is not lost silently.
+/// - Opens descriptors 0 to 2 if they are closed, so that no other file gets these numbers: 0 and 2
+///   as /dev/null. Writing to standard output still fails, so that output is not lost silently.
 /// - Restores default signal actions, except that SIGPIPE and SIGXFSZ are ignored (the write fails
 ///   instead). SIGHUP, SIGINT, SIGQUIT, SIGTERM and the job control signals stay ignored if they
 ///   are: nohup(1) and shells rely on this.
@@ -34,12 +32,12 @@ void unblock_signals();
 /// - Opens standard output as /dev/null if it was closed.
 /// - Closes all descriptors above 2, except those passed by a service manager ($LISTEN_FDS,
 ///   $LISTEN_PID), which are set to close on exec, and those inherited from a predecessor that
-///   became this process by exec ($LAMINA_ESTATE_FD).
+///   became this process by exec ($LAMINA_HANDOVER_FD).
 void begin_service();
 
 /// Set in the environment of a process that inherits its predecessor's descriptors by exec. The
 /// value is fixed: predecessor and successor may be of different versions.
-inline constexpr const char* kInheritedStateVariable = "LAMINA_ESTATE_FD";
+inline constexpr const char* kHandoverVariable = "LAMINA_HANDOVER_FD";
 
 /// The soft limit of open files with which the program was started, for its child processes. 0 if
 /// begin_program() has not raised it.

@@ -23,14 +23,17 @@ std::string remedy(std::uint32_t owner) {
 Status check(int directory, const std::string& path, std::uint32_t excused_by) {
   LAMINA_ASSIGN_OR_RETURN(const FileFacts facts, facts_of(directory, path));
   if (facts.user != ::geteuid()) {
-    return fail(ErrorKind::kFailed, "'{}' belongs to user {}, so user {} does not write to it; {}",
-                path, facts.user, ::geteuid(), remedy(facts.user));
+    return with_remedy(
+        fail(ErrorKind::kPermission, "'{}' belongs to user {}, so user {} does not write to it",
+             path, facts.user, ::geteuid()),
+        "{}", remedy(facts.user));
   }
   if ((facts.mode & kOthersMayWrite) != 0 && (facts.mode & excused_by) == 0) {
-    return fail(ErrorKind::kFailed,
-                "other users may write to '{}' (mode {:o}), so they could exchange its files; run: "
-                "chmod go-w {}",
-                path, facts.mode, path);
+    return with_remedy(
+        fail(ErrorKind::kPermission,
+             "other users may write to '{}' (mode {:o}), so they could exchange its files", path,
+             facts.mode),
+        "run: chmod go-w {}", path);
   }
   return {};
 }

@@ -6,7 +6,6 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -21,6 +20,7 @@
 #include "base/error.h"
 #include "os/directory.h"
 #include "os/file.h"
+#include "scratch_directory.h"
 
 namespace lamina::os {
 namespace {
@@ -30,17 +30,10 @@ namespace fs = std::filesystem;
 class PathWalkTest : public testing::Test {
  protected:
   PathWalkTest() {
-    std::string name = (fs::temp_directory_path() / "lamina-XXXXXX").string();
-    root_ = ::mkdtemp(name.data());
     fs::create_directories(root_ / "a" / "b");
     std::ofstream(root_ / "a" / "b" / "file") << "inside";
     std::ofstream(root_ / "outside") << "outside";
   }
-  ~PathWalkTest() override { fs::remove_all(root_); }
-  PathWalkTest(const PathWalkTest&) = delete;
-  PathWalkTest& operator=(const PathWalkTest&) = delete;
-  PathWalkTest(PathWalkTest&&) = delete;
-  PathWalkTest& operator=(PathWalkTest&&) = delete;
 
   static std::string contents(const Fd& fd) {
     std::array<std::byte, 64> buffer{};
@@ -101,7 +94,8 @@ class PathWalkTest : public testing::Test {
     EXPECT_EQ(given("/dev/fd/" + std::to_string(unnamed.get())).value_or(""), "unnamed");
   }
 
-  fs::path root_;
+  tests::ScratchDirectory scratch_;
+  fs::path root_ = scratch_.path();
 };
 
 TEST_F(PathWalkTest, LinksBelowADirectoryAreNotFollowed) {

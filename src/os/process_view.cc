@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "os/blocked_signals.h"
 #include "os/file.h"
 
 namespace lamina::os {
@@ -40,6 +41,7 @@ Result<MountTarget> MountTarget::open(pid_t pid, const std::string& source) {
 
 Status MountTarget::attach(const Fd& target) const {
   int error_number = 0;
+  const BlockedSignals inherited(BlockedSignals::Which::kSent);
   std::jthread([&] {
     const bool done = ::unshare(CLONE_FS) == 0 &&
                       ::setns(mount_namespace_.get(), CLONE_NEWNS) == 0 &&

@@ -18,6 +18,7 @@ namespace lamina::os {
 namespace {
 
 constexpr std::uint64_t kMaxKernelCopyBytes = std::uint64_t{256} << 20;
+constexpr std::uint64_t kProgressBytes = std::uint64_t{64} << 20;
 constexpr std::uint64_t kBufferBytes = std::uint64_t{1} << 20;
 
 /// Errors that mean that these files do not support the operation.
@@ -90,18 +91,30 @@ Result<bool> kernel_copy_range(int source, std::uint64_t source_offset, int dest
 }
 
 Status copy_file(int source, int destination, std::uint64_t size_bytes,
-                 const std::string& source_object, const std::string& destination_object) {
+                 const std::string& source_object, const std::string& destination_object,
+                 Progress* progress) {
   if (::ioctl(destination, FICLONE, source) == 0) return {};
   LAMINA_RETURN_IF_ERROR(truncate(destination, size_bytes, destination_object));
   LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> extents,
                           written_ranges(source, size_bytes, source_object));
+  if (progress != nullptr) progress->begin("copying a file", size_bytes);
   for (const ByteRange& extent : extents) {
-    LAMINA_ASSIGN_OR_RETURN(const bool copied,
-                            kernel_copy_range(source, extent.offset, destination, extent.offset,
-                                              extent.length, source_object, destination_object));
-    if (copied) continue;
-    LAMINA_RETURN_IF_ERROR(read_write_range(source, destination, extent.offset, extent.length,
-                                            source_object, destination_object));
+    for (std::uint64_t done = 0; done < extent.length;) {
+      if (progress != nullptr && progress->interrupted()) {
+        return fail(ErrorKind::kInterrupted, "interrupted");
+      }
+      const std::uint64_t offset = extent.offset + done;
+      const std::uint64_t length = std::min(extent.length - done, kProgressBytes);
+      LAMINA_ASSIGN_OR_RETURN(const bool copied,
+                              kernel_copy_range(source, offset, destination, offset, length,
+                                                source_object, destination_object));
+      if (!copied) {
+        LAMINA_RETURN_IF_ERROR(read_write_range(source, destination, offset, length, source_object,
+                                                destination_object));
+      }
+      if (progress != nullptr) progress->advance(length);
+      done += length;
+    }
   }
   return {};
 }
@@ -120,9 +133,11 @@ Status copy_through_memory(int source, int destination, std::uint64_t size_bytes
 }
 
 Result<Fd> copy_to_new_file(int source, std::uint64_t size_bytes, const std::string& source_object,
-                            int directory, const std::string& name, const std::string& object) {
+                            int directory, const std::string& name, const std::string& object,
+                            Progress* progress) {
   LAMINA_ASSIGN_OR_RETURN(Fd copy, open_at(directory, name, O_RDWR | O_CREAT | O_EXCL, object));
-  LAMINA_RETURN_IF_ERROR(copy_file(source, copy.get(), size_bytes, source_object, object));
+  LAMINA_RETURN_IF_ERROR(
+      copy_file(source, copy.get(), size_bytes, source_object, object, progress));
   return copy;
 }
 

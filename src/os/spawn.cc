@@ -18,6 +18,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "os/blocked_signals.h"
 #include "os/process.h"
 
 extern char** environ;  // NOLINT(readability-redundant-declaration): not every unistd.h has it
@@ -81,8 +82,9 @@ Result<Fd> out_of_the_way(int fd) {
   return copy;
 }
 
-/// The descriptors that become 1, 2 and 3.
+/// The descriptors that become 0, 1, 2 and 3.
 struct Redirections {
+  Fd input;
   Fd output;
   Fd errors;
   Fd extra;
@@ -90,6 +92,9 @@ struct Redirections {
 
 Result<Redirections> redirections_of(const SpawnRequest& request) {
   Redirections redirections;
+  if (request.input >= 0) {
+    LAMINA_ASSIGN_OR_RETURN(redirections.input, out_of_the_way(request.input));
+  }
   LAMINA_ASSIGN_OR_RETURN(redirections.output, out_of_the_way(request.output));
   LAMINA_ASSIGN_OR_RETURN(redirections.errors, out_of_the_way(request.errors));
   if (request.extra >= 0) {
@@ -224,25 +229,6 @@ struct Prepared {
   ::_exit(0);
 }
 
-/// Blocks all signals of this thread for the lifetime of this object, so that no handler runs in a
-/// forked child.
-class BlockedSignals {
- public:
-  BlockedSignals() {
-    sigset_t all{};
-    sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  BlockedSignals(const BlockedSignals&) = delete;
-  BlockedSignals& operator=(const BlockedSignals&) = delete;
-  BlockedSignals(BlockedSignals&&) = delete;
-  BlockedSignals& operator=(BlockedSignals&&) = delete;
-  ~BlockedSignals() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_{};
-};
-
 /// The errno from the pipe; 0 at its end, which means that the program runs.
 int error_from(int pipe) {
   int error = 0;
@@ -270,7 +256,9 @@ Result<pid_t> spawn_child(const SpawnRequest& request) {
   ::posix_spawnattr_setsigdefault(spawning.attributes(), &all);
   ::posix_spawnattr_setsigmask(spawning.attributes(), &none);
   posix_spawn_file_actions_t* actions = spawning.actions();
-  if (!is_open(STDIN_FILENO)) {
+  if (to.input.valid()) {
+    ::posix_spawn_file_actions_adddup2(actions, to.input.get(), STDIN_FILENO);
+  } else if (!is_open(STDIN_FILENO)) {
     ::posix_spawn_file_actions_addopen(actions, STDIN_FILENO, kNull, O_RDWR, 0);
   }
   ::posix_spawn_file_actions_adddup2(actions, to.output.get(), STDOUT_FILENO);
@@ -310,7 +298,7 @@ Result<DetachedProcess> spawn_detached(const SpawnRequest& request) {
                           to.output.get(),   to.errors.get(),  failing.get()};
   pid_t go_between = -1;
   {
-    const BlockedSignals blocked;
+    const BlockedSignals blocked(BlockedSignals::Which::kAll);  // no handler runs in the child
     go_between = ::fork();
     if (go_between == 0) {
       ours.reset();

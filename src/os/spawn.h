@@ -20,15 +20,16 @@ struct SpawnRequest {
   std::vector<std::string> words;  ///< program (searched in $PATH) and arguments
   /// Added to the environment; they replace variables of the same name.
   std::vector<std::pair<std::string, std::string>> variables;
+  int input = -1;   ///< becomes standard input; -1: that of this process
   int output = -1;  ///< becomes standard output; /dev/null if not open
   int errors = -1;  ///< becomes standard error; /dev/null if not open
   int extra = -1;   ///< becomes descriptor 3; -1: none
 };
 
-/// Starts a child in its own process group. It inherits standard input (/dev/null if closed),
-/// working directory, umask, limits and priority. The caller reaps it. Waits until the program
-/// runs; fails if it cannot be run. A missing program is kFailed, because kNotFound is for objects
-/// that the caller asked for.
+/// Starts a child in its own process group. It inherits standard input (/dev/null if closed) unless
+/// the request has one, working directory, umask, limits and priority. The caller reaps it. Waits
+/// until the program runs; fails if it cannot be run. A missing program is kFailed, because
+/// kNotFound is for objects that the caller asked for.
 Result<pid_t> spawn_child(const SpawnRequest& request);
 
 /// A process that is not a child of this one.

@@ -39,18 +39,18 @@ struct Address {
 Result<Address> address_of(const std::string& path) {
   Address address;
   address.socket.sun_family = AF_UNIX;
-  constexpr std::size_t kMaxBytes = sizeof(address.socket.sun_path) - 1;
+  static_assert(kMaxSocketPathBytes == sizeof(address.socket.sun_path) - 1);
   std::string shorter = path;
-  if (path.size() > kMaxBytes) {
+  if (path.size() > kMaxSocketPathBytes) {
     const std::string parent = parent_of(path);
     LAMINA_ASSIGN_OR_RETURN(address.parent, open_directory(AT_FDCWD, parent, parent));
     shorter = fmt::format("/proc/self/fd/{}/{}", address.parent.get(),
                           std::string_view(path).substr(path.rfind('/') + 1));
   }
-  if (shorter.empty() || shorter.size() > kMaxBytes) {
+  if (shorter.empty() || shorter.size() > kMaxSocketPathBytes) {
     return fail(ErrorKind::kUsage,
                 "'{}' cannot be the path of a socket: its name must have 1 to about {} bytes", path,
-                kMaxBytes - std::string_view("/proc/self/fd/1048576/").size());
+                kMaxSocketPathBytes - std::string_view("/proc/self/fd/1048576/").size());
   }
   std::memcpy(static_cast<char*>(address.socket.sun_path), shorter.data(), shorter.size());
   return address;
@@ -111,7 +111,9 @@ Status set_access(const std::string& path, const SocketAccess& access) {
 Status bind_at(int socket, const std::string& path, const SocketAccess& access) {
   LAMINA_ASSIGN_OR_RETURN(const Address address, address_of(path));
   if (::bind(socket, address.get(), sizeof(address.socket)) != 0) {
-    return system_failure("bind", path, errno);
+    auto failure = system_failure("bind", path, errno);
+    if (failure.error().kind != ErrorKind::kNotFound) return failure;
+    return with_remedy(std::move(failure), "make the directory first: mkdir {}", parent_of(path));
   }
   const Status set = [&]() -> Status {
     LAMINA_RETURN_IF_ERROR(set_access(path, access));
@@ -138,14 +140,16 @@ Status clear_path(const std::string& path, ReplaceSocket replace) {
   struct stat status{};
   if (::lstat(path.c_str(), &status) != 0) return {};
   if (!S_ISSOCK(status.st_mode)) {
-    return fail(ErrorKind::kFailed, "'{}' exists and is not a socket; choose another path", path);
+    return with_remedy(fail(ErrorKind::kExists, "'{}' exists and is not a socket", path),
+                       "choose another path");
   }
   if (replace == ReplaceSocket::kIfDead) {
     // A process whose backlog is full listens too.
     constexpr std::chrono::seconds kLongest{1};
     const auto connection = connect_to(path, kLongest);
     if (connection || connection.error().kind == ErrorKind::kBusy) {
-      return fail(ErrorKind::kBusy, "another process listens on '{}'; choose another path", path);
+      return with_remedy(fail(ErrorKind::kBusy, "a process listens on '{}'", path),
+                         "choose another path");
     }
   }
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return system_failure("unlink", path, errno);
@@ -170,14 +174,16 @@ Result<Fd> listen_at(const std::string& path, const SocketAccess& access) {
 Result<Fd> connect_to(const std::string& path, std::optional<std::chrono::milliseconds> wait) {
   LAMINA_ASSIGN_OR_RETURN(const Address address, address_of(path));
   LAMINA_ASSIGN_OR_RETURN(Fd fd, make_socket(SOCK_STREAM));
-  // connect(2) fails with EAGAIN on timeout.
   if (wait) LAMINA_RETURN_IF_ERROR(limit_waiting(fd.get(), SO_SNDTIMEO, *wait));
   while (::connect(fd.get(), address.get(), sizeof(address.socket)) != 0) {
     if (errno == EINTR) continue;
     if (errno == ECONNREFUSED) {
       return fail(ErrorKind::kNotFound, "no process listens on '{}'", path);
     }
-    return system_failure("connect", path, errno);
+    // EAGAIN: the time has passed, or the backlog of a socket that does not wait is full.
+    const ErrorKind kind = errno == EAGAIN ? ErrorKind::kBusy : ErrorKind::kFailed;
+    auto failure = system_failure("connect", path, errno);
+    return kind == ErrorKind::kBusy ? of_kind(kind, std::move(failure)) : failure;
   }
   return fd;
 }

@@ -17,6 +17,10 @@
 
 namespace lamina::os {
 
+/// The longest path in the address of a socket. Programs that do not shorten paths, as Firecracker,
+/// cannot connect to a longer one.
+inline constexpr std::size_t kMaxSocketPathBytes = 107;
+
 /// When a new socket may replace one that already exists at its path.
 enum class ReplaceSocket : std::uint8_t {
   kIfDead,  ///< if no process listens on it

@@ -88,7 +88,7 @@ Status uffd_unregister(int fd, std::uint64_t address, std::uint64_t length) {
     if (errno != EINTR) return system_failure("unregister", "userfaultfd", errno);
   }
   // The kernel wakes the range's waiters before it unregisters the range, and a fault takes only
-  // the lock of its mapping (Linux 6.4): a thread that faults in between would wait forever.
+  // the lock of its mapping (Linux 6.6): a thread that faults in between would wait forever.
   return uffd_wake(fd, address, length);
 }
 

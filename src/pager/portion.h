@@ -55,7 +55,7 @@ struct Portion {
   std::array<Piece, kPortionPieces> pieces{};
   std::uint32_t piece_count = 0;
   std::uint64_t plan_blocks = 0;   ///< blocks of the plan, including those that are not filled
-  std::uint64_t end_position = 0;  ///< position in the plan after this portion; see Session
+  std::uint64_t end_position = 0;  ///< position in the plan after this portion; see Populator
   // The next block to fill.
   std::uint32_t next_piece = 0;
   std::uint32_t next_block = 0;  ///< within that piece

@@ -9,18 +9,19 @@ constexpr std::uint64_t kLogIntervalNs = 60'000'000'000;
 
 }  // namespace
 
-bool Shortage::begin(std::uint64_t address, std::uint64_t page_bytes, bool waited_for,
+void Shortage::begin(std::uint64_t address, std::uint64_t page_bytes, bool waited_for,
                      std::uint64_t now_ns) {
   if (waited_for) add_waiter(now_ns);
-  if (active_) return false;
+  if (active_) return;
   active_ = true;
   address_ = address;
   page_bytes_ = page_bytes;
   delay_ns_ = limits_.first_delay_ns;
   next_try_ns_ = now_ns + delay_ns_;
   logged_ = logged_ns_ == 0 || now_ns - logged_ns_ >= kLogIntervalNs;
-  if (logged_) logged_ns_ = now_ns;
-  return logged_;
+  if (!logged_) return;
+  logged_ns_ = now_ns;
+  news_ = News::kBegun;
 }
 
 void Shortage::add_waiter(std::uint64_t now_ns) {
@@ -32,10 +33,10 @@ void Shortage::try_later(std::uint64_t now_ns) {
   next_try_ns_ = now_ns + delay_ns_;
 }
 
-bool Shortage::end() {
+void Shortage::end() {
   active_ = false;
   waiting_since_ns_ = 0;
-  return logged_;
+  if (logged_) news_ = News::kEnded;
 }
 
 }  // namespace lamina::pager

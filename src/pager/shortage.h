@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 namespace lamina::pager {
 
@@ -35,21 +36,26 @@ class Shortage {
   }
   [[nodiscard]] const ShortageLimits& limits() const { return limits_; }
 
-  /// To be called when a fill was refused. `waited_for`: a thread waits for the page. True if this
-  /// begins a shortage that should be logged (at most one per minute).
-  bool begin(std::uint64_t address, std::uint64_t page_bytes, bool waited_for,
+  /// To be called when a fill was refused. `waited_for`: a thread waits for the page.
+  void begin(std::uint64_t address, std::uint64_t page_bytes, bool waited_for,
              std::uint64_t now_ns);
   /// To be called when another thread waits.
   void add_waiter(std::uint64_t now_ns);
   /// To be called when a retry was refused.
   void try_later(std::uint64_t now_ns);
-  /// Ends the shortage. True if its beginning was logged.
-  bool end();
+  void end();
+
+  /// What should be logged. A shortage is logged at most once per minute, and its end only if its
+  /// beginning was.
+  enum class News : std::uint8_t { kNone, kBegun, kEnded };
+  /// Returns and clears the latest news.
+  [[nodiscard]] News take_news() { return std::exchange(news_, News::kNone); }
 
  private:
   ShortageLimits limits_;
   bool active_ = false;
   bool logged_ = false;
+  News news_ = News::kNone;
   std::uint64_t address_ = 0;
   std::uint64_t page_bytes_ = 0;
   std::uint64_t waiting_since_ns_ = 0;  ///< 0: no thread waits

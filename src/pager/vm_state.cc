@@ -77,10 +77,12 @@ Status allocate_ranges(int fd, const VmRecord& record, std::size_t file_bytes,
   LAMINA_ASSIGN_OR_RETURN(const std::uint64_t total, os::file_system_bytes(fd, object));
   const std::uint64_t share = std::max(total / kShares, kLeastShareBytes);
   if (total != 0 && needed > share) {
-    return fail(ErrorKind::kNoSpace,
-                "'{}' needs {} bytes for a VM of {} bytes of memory, but one VM may use at most {} "
-                "bytes of its file system; enlarge it, or choose another with --state-dir",
-                object, needed, record.memory_bytes, share);
+    return with_remedy(
+        fail(ErrorKind::kNoSpace,
+             "'{}' needs {} bytes for a VM of {} bytes of memory, but one VM may use at most {} "
+             "bytes of its file system",
+             object, needed, record.memory_bytes, share),
+        "enlarge it, or choose another with `state_dir`");
   }
   for (const ByteRange& range : ranges) {
     LAMINA_RETURN_IF_ERROR(os::reserve(fd, range, object));

@@ -4,10 +4,9 @@
 // A serving process may be killed at any instruction, and its successor must continue as if nothing
 // had happened. So all state that only the serving process has is kept here:
 //
-//   event slots      Events are read from the userfaultfd directly into them. A slot is cleared
-//   only
-//                    after its event was handled: the kernel forgets an event once it is read, so
-//                    in private memory it would be lost with the process.
+//   event slots      Events are read from the userfaultfd directly into them, and cleared only
+//                    after they were handled. The kernel forgets an event once it is read, so in
+//                    private memory it would be lost with the process.
 //   removed blocks   One bit per block that the guest gave back since its resume. These blocks are
 //                    zeros from then on, whatever the snapshot contains.
 //   regions          Location of the memory in the VM's address space.
@@ -28,6 +27,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 #include <vector>
@@ -97,6 +97,16 @@ struct VmRecord {
 /// Maximum number of recorded blocks: 256 MiB of first touches.
 inline constexpr std::uint32_t kMaxRecordedBlocks = 65536;
 
+/// Keeps the compiler from moving writes across this point. (CPU reordering does not matter: a
+/// killed process has executed all instructions up to some point and none after it.)
+inline void order_for_successor() { std::atomic_signal_fence(std::memory_order_seq_cst); }
+
+/// To be called when the event in a slot has been handled.
+inline void clear_slot(uffd_msg& slot) {
+  order_for_successor();
+  std::memset(&slot, 0, sizeof(slot));
+}
+
 /// The mapped file. Movable; the address of the memory does not change.
 class VmState {
  public:
@@ -121,7 +131,7 @@ class VmState {
   [[nodiscard]] std::span<uffd_msg> reread_slots() const;
   /// A bit per block. REQUIRES: only bits of blocks inside a region are used.
   [[nodiscard]] std::span<std::uint64_t> removed_bits() const;
-  /// Where populating continues; see Session.
+  /// Where populating continues; see Populator.
   [[nodiscard]] Counter& populate_position() const;
   /// The blocks in the order of their first touch; the first recorded_count() entries are valid.
   [[nodiscard]] std::span<std::uint32_t> recorded_blocks() const;

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,6 +10,7 @@
 #include <string>
 
 #include "os/file.h"
+#include "scratch_directory.h"
 
 namespace lamina::pager {
 namespace {
@@ -18,12 +18,8 @@ namespace {
 class VmStateTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = "/dev/shm/lamina-state-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
-    directory_ = os::Fd(::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    directory_ = os::Fd(::open(root_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   }
-  void TearDown() override { std::filesystem::remove_all(root_); }
 
   static VmRecord example() {
     VmRecord record;
@@ -44,7 +40,8 @@ class VmStateTest : public testing::Test {
     return VmState::attach(fd.get(), "state");
   }
 
-  std::filesystem::path root_;
+  tests::ScratchDirectory scratch_{"/dev/shm"};
+  std::filesystem::path root_ = scratch_.path();
   os::Fd directory_;
 };
 

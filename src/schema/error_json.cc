@@ -9,7 +9,7 @@ namespace lamina::schema {
 namespace {
 
 constexpr std::string_view kNoSpaceRemedy =
-    "; free space on that file system (or raise the quota), or choose another place";
+    "free space on that file system (or raise the quota), or choose another place";
 
 Result<std::string> text_of(const Json& document, const char* name) {
   const auto found = document.find(name);
@@ -20,14 +20,17 @@ Result<std::string> text_of(const Json& document, const char* name) {
 
 }  // namespace
 
-std::string message_of(const Error& error) {
-  return error.kind == ErrorKind::kNoSpace ? error.message + std::string(kNoSpaceRemedy)
-                                           : error.message;
+std::string remedy_of(const Error& error) {
+  if (!error.remedy.empty() || error.kind != ErrorKind::kNoSpace) return error.remedy;
+  return std::string(kNoSpaceRemedy);
 }
 
 int exit_code_of(ErrorKind kind) {
   switch (kind) {
     case ErrorKind::kFailed:
+    case ErrorKind::kExists:
+    case ErrorKind::kPermission:
+    case ErrorKind::kUnsupported:
       return kExitFailed;
     case ErrorKind::kUsage:
       return kExitUsage;
@@ -46,18 +49,18 @@ int exit_code_of(ErrorKind kind) {
 }
 
 Json error_json(const Error& error) {
-  return {{"kind", word_of(error.kind)},
-          {"message", message_of(error)},
-          {"exit_code", exit_code_of(error.kind)}};
+  Json document = {{"kind", word_of(error.kind)}, {"message", error.message}};
+  if (const std::string remedy = remedy_of(error); !remedy.empty()) document["remedy"] = remedy;
+  document["exit_code"] = exit_code_of(error.kind);
+  return document;
 }
 
 Result<Error> error_from_json(const Json& document) {
   if (!document.is_object()) return fail(ErrorKind::kFailed, "it is not an object");
   Error error;
   LAMINA_ASSIGN_OR_RETURN(const std::string kind, text_of(document, "kind"));
-  const auto known = value_of<ErrorKind>(kind);
-  if (!known) return fail(ErrorKind::kFailed, "field 'kind' is not a word that is known here");
-  error.kind = *known;
+  // A newer program may have more kinds.
+  error.kind = value_of<ErrorKind>(kind).value_or(ErrorKind::kFailed);
   LAMINA_ASSIGN_OR_RETURN(error.message, text_of(document, "message"));
   if (const auto notes = document.find("notes"); notes != document.end() && !notes->is_null()) {
     if (!notes->is_array()) return fail(ErrorKind::kFailed, "field 'notes' is not a list of texts");
@@ -68,9 +71,8 @@ Result<Error> error_from_json(const Json& document) {
       error.notes.push_back(note.get<std::string>());
     }
   }
-  // The remedy is put there again when the message is shown.
-  if (error.kind == ErrorKind::kNoSpace && error.message.ends_with(kNoSpaceRemedy)) {
-    error.message.resize(error.message.size() - kNoSpaceRemedy.size());
+  if (document.contains("remedy")) {
+    LAMINA_ASSIGN_OR_RETURN(error.remedy, text_of(document, "remedy"));
   }
   return error;
 }

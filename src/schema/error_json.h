@@ -1,4 +1,4 @@
-// Errors as JSON, and the numbers and words that stand for their kinds.
+// Errors as JSON, and their exit codes.
 #pragma once
 
 #include <string>
@@ -22,14 +22,16 @@ enum ExitCode : int {
 
 int exit_code_of(ErrorKind kind);
 
-/// The message as a person gets it: that of a full disk with what to do about it.
-std::string message_of(const Error& error);
+/// The error's remedy; for a full disk without one, the general remedy. "" if none is known.
+std::string remedy_of(const Error& error);
 
-/// {"kind", "message", "exit_code"}, as it stands in a document about several things.
+/// {"kind", "message", "exit_code"}, and "remedy" if there is one: the error of one item in a
+/// report about several.
 Json error_json(const Error& error);
 
-/// The Error of an object with "kind", "message" and maybe "notes": of error_json(), and of an
-/// answer of the daemon. kFailed names the field that is missing or wrong.
+/// Reads an Error from an object with "kind", "message", and optionally "remedy" and "notes": the
+/// output of error_json(), or the error in a reply of the daemon. kFailed: the message names a
+/// missing or wrong field.
 Result<Error> error_from_json(const Json& document);
 
 }  // namespace lamina::schema

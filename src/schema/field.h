@@ -1,11 +1,11 @@
-// How a request or a report is described: once, by a function
+// Requests and reports are described once, each by a function
 //
 //   template <typename Visitor, Is<PauseOptions> Options>
 //   void describe(Visitor& visitor, Options& options);
 //
-// that names each of its fields to a visitor (schema/requests.h, schema/reports.h). The visitors
-// are what reads and writes JSON, adds the options of the command line, and writes the OpenAPI
-// document. A field is added to all of them by one line.
+// that passes each field to a visitor (schema/requests.h, schema/reports.h). Visitors read and
+// write JSON, add the options of the command line, and write the OpenAPI document. So one line adds
+// a field to all of them.
 #pragma once
 
 #include <concepts>
@@ -17,31 +17,31 @@
 
 namespace lamina::schema {
 
-/// A value of type T, or one that is only read.
+/// `Value` is T or const T.
 template <typename Value, typename T>
 concept Is = std::same_as<std::remove_const_t<Value>, T>;
 
 struct Field {
-  std::string_view name;        ///< in JSON; on the command line "--" before it and '-' for '_'
-  std::string_view help{};      ///< one line; for a report: what it means, in the OpenAPI document
-  std::string_view value{};     ///< requests: stands for the value in the help: "DIR"
-  std::string_view option{};    ///< requests: the option or positional, where it is named otherwise
-  std::string_view api_help{};  ///< requests: the OpenAPI document's words, where they differ
+  std::string_view name;        ///< in JSON; the command line has "--" before it and '-' for '_'
+  std::string_view help{};      ///< one line for --help and the OpenAPI document
+  std::string_view value{};     ///< requests: placeholder of the value in --help: "DIR"
+  std::string_view option{};    ///< requests: name of the option or positional, if not from `name`
+  std::string_view api_help{};  ///< requests: help in the OpenAPI document, if not `help`
   bool required = false;        ///< requests
-  bool is_always_sent = false;  ///< requests: also when it has its default
+  bool is_always_sent = false;  ///< requests: sent even if it has its default
   std::string_view
-      component{};  ///< objects and lists: the name of the object in the OpenAPI document
+      component{};  ///< objects and lists: name of the object's schema in the OpenAPI document
 };
 
-/// The values that a number may have.
+/// The valid values of a number.
 struct Range {
   std::uint64_t least = 0;
   std::uint64_t most = UINT64_MAX;
 };
 
-/// The text of one value in a list, for the command line and for JSON.
+/// Converts one value of a list from and to text, for the command line and for JSON.
 template <typename T>
-struct TextForm {
+struct TextFormat {
   std::string_view name;  ///< for messages: "pause id"
   std::optional<T> (*parse)(const std::string& text);
   std::string (*format)(const T& value);

@@ -12,8 +12,8 @@ namespace {
 
 constexpr auto kReplace = Json::error_handler_t::replace;
 
-/// True when the document has a text that is not UTF-8.
-// NOLINTNEXTLINE(misc-no-recursion): as deep as our reports
+/// True if the document has a string that is not UTF-8.
+// NOLINTNEXTLINE(misc-no-recursion): no deeper than a report
 bool has_other_bytes(const Json& document) {
   if (document.is_string()) return !is_utf8(document.get_ref<const std::string&>());
   return document.is_structured() && std::any_of(document.begin(), document.end(), has_other_bytes);
@@ -25,8 +25,8 @@ std::string to_hex(std::string_view bytes) {
   return hex;
 }
 
-/// With a field NAME_hex beside each field NAME whose text is not UTF-8.
-// NOLINTNEXTLINE(misc-no-recursion): as deep as our reports
+/// A copy with a field NAME_hex beside each field NAME whose string is not UTF-8.
+// NOLINTNEXTLINE(misc-no-recursion): no deeper than a report
 Json with_bytes(const Json& document) {
   if (!document.is_structured()) return document;
   Json made = document.is_array() ? Json::array() : Json::object();
@@ -43,7 +43,8 @@ Json with_bytes(const Json& document) {
   return made;
 }
 
-/// JSON escapes the control characters below 0x20; a terminal knows more.
+/// Escapes the control characters that JSON permits and terminals interpret: DEL and C1. (The dump
+/// has escaped those below 0x20.)
 std::string without_controls(const std::string& text) {
   constexpr char kDelete = 0x7f;
   constexpr char kC1 = '\xc2';

@@ -1,4 +1,4 @@
-// JSON documents, and their text.
+// JSON documents and their text.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -8,9 +8,9 @@ namespace lamina::schema {
 
 using Json = nlohmann::ordered_json;
 
-/// `document` as text. Paths need not be UTF-8, JSON must be: of what is not, U+FFFD stands in the
-/// field, and the very bytes, as hexadecimal digits, in a field NAME_hex beside it. `indent` below
-/// 0: on one line.
+/// `document` as text; on one line if `indent` is negative. JSON is UTF-8, but a path may not be.
+/// In a string that is not UTF-8, U+FFFD replaces the invalid bytes, and a second field NAME_hex
+/// has all its bytes as hexadecimal digits. Control characters are escaped.
 std::string json_text(const Json& document, int indent);
 
 }  // namespace lamina::schema

@@ -1,4 +1,4 @@
-// Writes the schema of a request or a report, for the OpenAPI document (version 3.0).
+// Writes the schemas of requests and reports for the OpenAPI document (version 3.0).
 #pragma once
 
 #include <cctype>
@@ -18,14 +18,14 @@
 
 namespace lamina::schema {
 
-/// Where the schemas that have a name are gathered.
+/// The named schemas of the document.
 using Components = Json;
 
 inline Json reference_to(std::string_view component) {
   return {{"$ref", "#/components/schemas/" + std::string(component)}};
 }
 
-/// What requests and reports have in common.
+/// Common base of RequestSchema and ReportSchema.
 class ObjectSchema {
  public:
   explicit ObjectSchema(Components& components) : components_(components) {}
@@ -128,7 +128,8 @@ class RequestSchema : public ObjectSchema {
     put(field, std::move(schema));
   }
   template <typename T>
-  void items(const Field& field, const std::vector<T>& /*values*/, const TextForm<T>& /*form*/) {
+  void items(const Field& field, const std::vector<T>& /*values*/,
+             const TextFormat<T>& /*format*/) {
     put(field, list_of(text_schema()));
   }
 
@@ -137,8 +138,8 @@ class RequestSchema : public ObjectSchema {
 
   void store() {
     put({.name = "store",
-         .help = "The store that the request is meant for, as a path that the daemon can reach; a "
-                 "daemon of another one refuses it with 421. Without it the daemon's is meant"},
+         .help = "Path of the store, as the daemon sees it. A daemon of another store refuses the "
+                 "request with 421. Default: the daemon's store"},
         text_schema());
   }
   void put(const Field& field, Json schema) { add(field, std::move(schema), field.required); }
@@ -163,7 +164,7 @@ class ReportSchema : public ObjectSchema {
   void texts(const Field& field, const std::vector<std::string>& /*value*/) {
     put(field, list_of(text_schema()));
   }
-  void text_or_null(const Field& field, const std::string& /*value*/) {
+  void nullable_text(const Field& field, const std::string& /*value*/) {
     put_nullable(field, text_schema());
   }
   void flag(const Field& field, bool /*value*/) { put(field, schema_of<bool>()); }
@@ -181,10 +182,10 @@ class ReportSchema : public ObjectSchema {
     put_nullable(field, schema_of<T>());
   }
   void id(const Field& field, const Uuid& /*value*/) { put(field, id_schema()); }
-  void id_if_there(const Field& field, const std::optional<Uuid>& /*value*/) {
+  void optional_id(const Field& field, const std::optional<Uuid>& /*value*/) {
     add(field, id_schema(), false);
   }
-  void id_or_null(const Field& field, const std::optional<Uuid>& /*value*/) {
+  void nullable_id(const Field& field, const std::optional<Uuid>& /*value*/) {
     put_nullable(field, id_schema());
   }
   template <typename E, typename Words = decltype(kWords<E>)>
@@ -203,7 +204,7 @@ class ReportSchema : public ObjectSchema {
     put(field, list_of(object_schema<T>(field)));
   }
   template <typename T>
-  void list_if_there(const Field& field, const std::optional<std::vector<T>>& /*values*/) {
+  void optional_list(const Field& field, const std::optional<std::vector<T>>& /*values*/) {
     add(field, list_of(object_schema<T>(field)), false);
   }
 

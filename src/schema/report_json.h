@@ -1,4 +1,4 @@
-// Reports as JSON, and the reports of such JSON.
+// Reports to JSON and back.
 #pragma once
 
 #include "lamina/result.h"
@@ -27,7 +27,7 @@ RemoveReport report_of(RemoveAnswer answer);
 InspectAnswer answer_of(SnapshotInfo info, bool with_extents);
 ListAnswer answer_of(StoreListing listing, bool with_tree);
 
-/// The report of a document, which may come from anywhere: kFailed names the field that is missing
+/// Reads a report from an untrusted document. kFailed: the message names the field that is missing
 /// or wrong. T: PauseReport, ResumeReport, RecoverAnswer, ForkAnswer, RemoveAnswer, CompactAnswer.
 template <typename T>
 Result<T> from_json(const Json& document);

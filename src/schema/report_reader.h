@@ -1,5 +1,5 @@
-// Reads a report from JSON that came from another process, which may be of another version, or not
-// a report at all.
+// Reads a report from the JSON of another process. That may be of another version, or not be a
+// report at all.
 #pragma once
 
 #include <cmath>
@@ -21,11 +21,11 @@
 
 namespace lamina::schema {
 
-/// Remembers the first field that is missing or wrong, and leaves its place as it was. Fields that
-/// are not described are ignored.
+/// Stops at the first field that is missing or wrong. Ignores unknown fields.
 class ReportReader {
  public:
-  /// kFailed names the field that is missing or wrong. `where`: what the document is a field of.
+  /// kFailed: the message names the field that is missing or wrong. `where`: the path of the field
+  /// that `document` comes from; empty: it is the root.
   template <typename T>
   static Result<T> read(const Json& document, const std::string& where = "") {
     T report{};
@@ -73,7 +73,8 @@ class ReportReader {
     constexpr auto kMost = static_cast<std::uint64_t>(std::numeric_limits<T>::max());
     const Json* value = find(field);
     if (value == nullptr) return;
-    // What was parsed is unsigned where it can be; what was made from a signed number is not.
+    // The parser makes a number unsigned if it can; a number that was set from a signed one is
+    // signed.
     const bool is_whole = value->is_number_unsigned() ||
                           (value->is_number_integer() && value->get<std::int64_t>() >= 0);
     if (!is_whole || value->get<std::uint64_t>() > kMost) {
@@ -100,14 +101,14 @@ class ReportReader {
     place = *parsed;
   }
 
-  void id_if_there(const Field& field, std::optional<Uuid>& place) {
+  void optional_id(const Field& field, std::optional<Uuid>& place) {
     if (!ok() || !has(field)) return;
     Uuid given;
     id(field, given);
     if (ok()) place = given;
   }
 
-  void id_or_null(const Field& field, std::optional<Uuid>& place) { id_if_there(field, place); }
+  void nullable_id(const Field& field, std::optional<Uuid>& place) { optional_id(field, place); }
 
   template <typename E, typename Words = decltype(kWords<E>)>
   void choice(const Field& field, E& place, const Words& words = kWords<E>) {
@@ -119,7 +120,7 @@ class ReportReader {
       place = word.value;
       return;
     }
-    wrong(field, "is not a word that is known here");
+    wrong(field, "is not a known word");
   }
 
   void error(const Field& field, std::optional<Error>& place) {
@@ -166,13 +167,13 @@ class ReportReader {
 
   [[nodiscard]] bool ok() const { return wrong_.empty(); }
 
-  /// True when it is there and not null.
+  /// True if the field is present and not null.
   [[nodiscard]] bool has(const Field& field) const {
     const auto found = document_.find(std::string(field.name));
     return found != document_.end() && !found->is_null();
   }
 
-  /// The value, of whatever type; nullptr when it is missing or something was wrong before.
+  /// The field's value, of any type; nullptr if it is missing or an earlier field was wrong.
   const Json* find(const Field& field) {
     if (!ok()) return nullptr;
     const auto found = document_.find(std::string(field.name));

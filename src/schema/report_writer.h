@@ -28,7 +28,7 @@ class ReportWriter {
   void type(std::string_view type) { document_["message_type"] = type; }
   void text(const Field& field, const std::string& value) { set(field, value); }
   void texts(const Field& field, const std::vector<std::string>& value) { set(field, value); }
-  void text_or_null(const Field& field, const std::string& value) {
+  void nullable_text(const Field& field, const std::string& value) {
     set(field, value.empty() ? Json(nullptr) : Json(value));
   }
   void flag(const Field& field, bool value) { set(field, value); }
@@ -46,10 +46,10 @@ class ReportWriter {
     set(field, value == nullptr ? Json(nullptr) : Json(*value));
   }
   void id(const Field& field, const Uuid& value) { set(field, value.to_string()); }
-  void id_if_there(const Field& field, const std::optional<Uuid>& value) {
+  void optional_id(const Field& field, const std::optional<Uuid>& value) {
     if (value) id(field, *value);
   }
-  void id_or_null(const Field& field, const std::optional<Uuid>& value) {
+  void nullable_id(const Field& field, const std::optional<Uuid>& value) {
     set(field, value ? Json(value->to_string()) : Json(nullptr));
   }
   template <typename E, typename Words = decltype(kWords<E>)>
@@ -72,7 +72,7 @@ class ReportWriter {
     set(field, std::move(list));
   }
   template <typename T>
-  void list_if_there(const Field& field, const std::optional<std::vector<T>>& values) {
+  void optional_list(const Field& field, const std::optional<std::vector<T>>& values) {
     if (values) list(field, *values);
   }
 

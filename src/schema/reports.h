@@ -1,7 +1,8 @@
-// What is said about what was done: on the command line with --json, and by a store's daemon.
+// The reports of operations: the output of the command line with --json, and the daemon's
+// responses.
 //
-// Most visitors only write. What can be read, too, is said with fields that have a place in the
-// report; derived() and nullable() are only written.
+// Most visitors only write. A report that can also be read uses fields that are stored in the
+// report; derived() and nullable() can only be written.
 #pragma once
 
 #include <array>
@@ -22,11 +23,13 @@
 
 namespace lamina::schema {
 
-inline constexpr Field kNotes{.name = "notes", .help = "What a person should know"};
+inline constexpr Field kNotes{
+    .name = "notes",
+    .help = "Notes for a person, one line each. They name options as a remedy does"};
 inline constexpr Field kSnapshot{.name = "snapshot",
-                                 .help = "The snapshot's name; of the command line, its path"};
+                                 .help = "The snapshot's name; on the command line its path"};
 
-// Reports with what was asked, and what the asking process has measured.
+// Reports of the library, with options of the request and the time that it took.
 struct RecoverAnswer {
   RecoverReport report;
   bool dry_run = false;
@@ -60,7 +63,7 @@ struct CompactAnswer {
 };
 struct ExtentRow {
   ExtentInfo extent;
-  std::optional<Uuid> build_id;  ///< nothing: zeros
+  std::optional<Uuid> build_id;  ///< absent: zeros
 };
 struct Windows {
   std::uint64_t bytes = std::uint64_t{2} << 20;
@@ -70,7 +73,7 @@ struct Windows {
 };
 struct InspectAnswer {
   SnapshotInfo info;
-  std::optional<std::vector<ExtentRow>> extents;  ///< where asked for
+  std::optional<std::vector<ExtentRow>> extents;  ///< only if requested
 };
 struct TreeRow {
   LineageRow row;
@@ -78,7 +81,7 @@ struct TreeRow {
 };
 struct ListAnswer {
   StoreListing listing;
-  std::optional<std::vector<TreeRow>> tree;  ///< where asked for
+  std::optional<std::vector<TreeRow>> tree;  ///< only if requested
 };
 struct SessionsAnswer {
   std::vector<PinListing> sessions;
@@ -86,15 +89,15 @@ struct SessionsAnswer {
 
 template <typename Visitor, Is<PausePhases> Phases>
 void describe(Visitor& v, Phases& p) {
-  v.real({.name = "prepare_ms"}, p.prepare);
-  v.real({.name = "pause_ms"}, p.pause);
-  v.real({.name = "create_ms"}, p.create);
-  v.real({.name = "journal_ms"}, p.journal);
-  v.real({.name = "hook_ms"}, p.hook);
-  v.real({.name = "resume_ms"}, p.resume);
-  v.real({.name = "frozen_ms"}, p.frozen);
-  v.real({.name = "complete_ms"}, p.complete);
-  v.real({.name = "publish_ms"}, p.publish);
+  v.real({.name = "prepare_ms"}, p.prepare_ms);
+  v.real({.name = "pause_ms"}, p.pause_ms);
+  v.real({.name = "create_ms"}, p.create_ms);
+  v.real({.name = "journal_ms"}, p.journal_ms);
+  v.real({.name = "hook_ms"}, p.hook_ms);
+  v.real({.name = "resume_ms"}, p.resume_ms);
+  v.real({.name = "frozen_ms"}, p.frozen_ms);
+  v.real({.name = "complete_ms"}, p.complete_ms);
+  v.real({.name = "publish_ms"}, p.publish_ms);
 }
 
 inline constexpr std::array kMemoryKinds = {Word<bool>{"diff", true}, Word<bool>{"full", false}};
@@ -104,21 +107,22 @@ void describe(Visitor& v, Report& r) {
   v.type("pause");
   v.text(kSnapshot, r.snapshot);
   v.id({.name = "pause_id"}, r.pause_id);
-  v.id_if_there({.name = "parent_pause_id"}, r.parent_pause_id);
+  v.optional_id({.name = "parent_pause_id"}, r.parent_pause_id);
   v.choice({.name = "kind"}, r.is_diff, kMemoryKinds);
   v.text({.name = "reason", .help = "Why it is a diff or a full memory file"}, r.reason);
   v.number({.name = "generation"}, r.generation);
   v.number({.name = "memory_bytes"}, r.memory_bytes);
-  v.number({.name = "stored_bytes", .help = "Of guest memory in the new layer"}, r.stored_bytes);
-  v.number({.name = "unchanged_bytes", .help = "Written by Firecracker, but as in the base"},
+  v.number({.name = "stored_bytes", .help = "Bytes of guest memory in the new layer"},
+           r.stored_bytes);
+  v.number({.name = "unchanged_bytes", .help = "Written by Firecracker, but equal to the base's"},
            r.unchanged_bytes);
   v.object({.name = "phases", .component = "Phases"}, r.phases);
   v.texts(kNotes, r.notes);
 }
 
-/// The mode that was taken.
-inline constexpr std::array kTakenModes = {Word<ResumeMode>{"uffd", ResumeMode::kPageFaults},
-                                           Word<ResumeMode>{"file", ResumeMode::kFile}};
+/// The modes that a report can have.
+inline constexpr std::array kReportedModes = {Word<ResumeMode>{"uffd", ResumeMode::kPageFaults},
+                                              Word<ResumeMode>{"file", ResumeMode::kFile}};
 
 template <typename Visitor, Is<ResumeReport> Report>
 void describe(Visitor& v, Report& r) {
@@ -126,7 +130,7 @@ void describe(Visitor& v, Report& r) {
   v.text(kSnapshot, r.snapshot);
   v.id({.name = "pause_id"}, r.pause_id);
   v.number({.name = "pid"}, r.pid);
-  v.choice({.name = "mode"}, r.mode, kTakenModes);
+  v.choice({.name = "mode"}, r.mode, kReportedModes);
   v.text({.name = "reason", .help = "Why this mode"}, r.reason);
   v.flag({.name = "started_page_server"}, r.started_page_server);
   v.real({.name = "pin_ms"}, r.pin_ms);
@@ -142,18 +146,19 @@ void describe(Visitor& v, Answer& a) {
   auto& r = a.report;
   v.type("recover");
   v.flag({.name = "dry_run"}, a.dry_run);
-  v.number({.name = "completed", .help = "Acknowledged pauses that are snapshots now"},
-           r.completed);
+  v.number({.name = "completed", .help = "Acknowledged pauses that became snapshots"}, r.completed);
   v.number({.name = "discarded", .help = "Pauses that Firecracker had not acknowledged"},
            r.discarded);
   v.number({.name = "queued", .help = "Pauses that could not be completed"}, r.queued);
-  v.number({.name = "released_pins", .help = "Of VMs that have ended"}, r.released_pins);
+  v.number({.name = "released_pins", .help = "Pins of VMs that have ended"}, r.released_pins);
   v.number({.name = "removed_maps"}, r.removed_maps);
-  v.number({.name = "resumed_vms", .help = "VMs that had been left frozen"}, r.resumed_vms);
+  v.number({.name = "resumed_vms", .help = "VMs that an unfinished pause had left frozen"},
+           r.resumed_vms);
   v.number({.name = "foreign",
             .help = "Pins and pauses of another store, or of another host, that are left alone"},
            r.foreign);
-  v.number({.name = "adopted", .help = "Of those, now this store's"}, r.adopted);
+  v.number({.name = "adopted", .help = "Foreign pins and pauses that became this store's"},
+           r.adopted);
   v.texts(kNotes, r.notes);
 }
 
@@ -162,7 +167,7 @@ void describe(Visitor& v, Answer& a) {
   auto& r = a.report;
   v.type("fork");
   v.text(kSnapshot, r.fork);
-  v.id({.name = "pause_id", .help = "That of the source"}, r.pause_id);
+  v.id({.name = "pause_id", .help = "The same as the source's"}, r.pause_id);
   v.number({.name = "generation"}, r.generation);
   v.number({.name = "linked_layers"}, r.linked_layers);
   v.number({.name = "copied_layers"}, r.copied_layers);
@@ -177,12 +182,11 @@ void describe(Visitor& v, Answer& a) {
   auto& r = a.removed;
   v.text(kSnapshot, r.snapshot);
   v.flag({.name = "removed"}, a.is_removed);
-  v.error({.name = "error", .help = "Why it is still there"}, r.error);
-  v.id_or_null({.name = "pause_id"}, r.pause_id);
-  v.number({.name = "running_vms", .help = "VMs that were resumed from it, and run on"},
-           r.running_vms);
+  v.error({.name = "error", .help = "Why it was not removed"}, r.error);
+  v.nullable_id({.name = "pause_id"}, r.pause_id);
+  v.number({.name = "running_vms", .help = "Running VMs that were resumed from it"}, r.running_vms);
   v.number({.name = "freed_bytes"}, r.freed_bytes);
-  v.number({.name = "remaining_bytes", .help = "Of files that have other names"},
+  v.number({.name = "remaining_bytes", .help = "Bytes of files that have other names"},
            r.remaining_bytes);
 }
 
@@ -197,7 +201,7 @@ void describe(Visitor& v, Answer& a) {
   v.texts(kNotes, a.notes);
 }
 
-/// One snapshot, removed by itself.
+/// The report of a request that removes one snapshot.
 template <typename Visitor, Is<RemovalAnswer> Answer>
 void describe(Visitor& v, Answer& a) {
   v.type("rm");
@@ -210,7 +214,9 @@ void describe(Visitor& v, Answer& a) {
 template <typename Visitor, typename Report, typename Elapsed>
 void describe_compacted(Visitor& v, Report& r, Elapsed& elapsed_ms) {
   v.text(kSnapshot, r.snapshot);
-  v.choice({.name = "outcome", .help = "'dropped': pauses came in between each time"}, r.outcome);
+  v.choice(
+      {.name = "outcome", .help = "'dropped': pauses replaced the snapshot during each attempt"},
+      r.outcome);
   v.id({.name = "pause_id"}, r.pause_id);
   v.number({.name = "layers_before"}, r.layers_before);
   v.number({.name = "layers_after"}, r.layers_after);
@@ -266,7 +272,7 @@ template <typename Visitor, Is<ExtentRow> Row>
 void describe(Visitor& v, Row& r) {
   v.number({.name = "offset"}, r.extent.offset_bytes);
   v.number({.name = "length"}, r.extent.length_bytes);
-  v.id_or_null({.name = "build_id", .help = "Null: zeros"}, r.build_id);
+  v.nullable_id({.name = "build_id", .help = "Null: zeros"}, r.build_id);
   v.number({.name = "storage_offset"}, r.extent.storage_offset_bytes);
 }
 
@@ -278,11 +284,12 @@ void describe(Visitor& v, Answer& a) {
   v.choice({.name = "header"}, i.header);
   v.id({.name = "build_id"}, i.build_id);
   v.id({.name = "base_build_id"}, i.base_build_id);
-  v.id_or_null({.name = "pause_id"}, i.pause_id);
-  v.id_or_null({.name = "parent_pause_id"}, i.parent_pause_id);
-  v.text_or_null({.name = "created"}, i.created);
-  v.text_or_null({.name = "huge_pages", .help = "Of the VM's memory: None, 2M or Transparent"},
-                 i.huge_pages);
+  v.nullable_id({.name = "pause_id"}, i.pause_id);
+  v.nullable_id({.name = "parent_pause_id"}, i.parent_pause_id);
+  v.nullable_text({.name = "created"}, i.created);
+  v.nullable_text(
+      {.name = "huge_pages", .help = "Pages of the VM's memory: None, 2M or Transparent"},
+      i.huge_pages);
   v.number({.name = "generation"}, i.generation);
   v.number({.name = "memory_bytes"}, i.memory_bytes);
   v.derived({.name = "block_bytes"}, kBlockBytes);
@@ -294,25 +301,26 @@ void describe(Visitor& v, Answer& a) {
                   .mean_extents = i.mean_extents_per_window};
   v.object({.name = "windows"}, windows);
   v.list({.name = "layers", .help = "Oldest first"}, i.layers);
-  v.list_if_there({.name = "extents"}, a.extents);
+  v.optional_list({.name = "extents"}, a.extents);
 }
 
 template <typename Visitor, Is<SnapshotListing> Listing>
 void describe(Visitor& v, Listing& s) {
   v.text({.name = "name"}, s.name);
   v.error({.name = "error", .help = "Why it cannot be used as it is"}, s.error);
-  v.id_or_null({.name = "pause_id"}, s.pause_id);
-  v.id_or_null({.name = "parent_pause_id"}, s.parent_pause_id);
-  v.text_or_null({.name = "parent"}, s.parent);
-  v.text_or_null({.name = "created"}, s.created);
+  v.nullable_id({.name = "pause_id"}, s.pause_id);
+  v.nullable_id({.name = "parent_pause_id"}, s.parent_pause_id);
+  v.nullable_text({.name = "parent"}, s.parent);
+  v.nullable_text({.name = "created"}, s.created);
   v.number({.name = "generation"}, s.generation);
   v.number({.name = "layers"}, s.layers);
   v.number({.name = "memory_bytes"}, s.memory_bytes);
   const std::string header(s.header ? word_of(*s.header) : "");
-  v.text_or_null({.name = "header"}, header);
+  v.nullable_text({.name = "header"}, header);
   v.flag({.name = "vmstate"}, s.has_vmstate);
-  v.number({.name = "own_bytes", .help = "What removing it frees"}, s.own_bytes);
-  v.number({.name = "shared_bytes", .help = "Of files that have other names too"}, s.shared_bytes);
+  v.number({.name = "own_bytes", .help = "Bytes that removing it frees"}, s.own_bytes);
+  v.number({.name = "shared_bytes", .help = "Bytes of files that have other names too"},
+           s.shared_bytes);
   v.number({.name = "resumes"}, s.resumes);
   v.number({.name = "running_vms"}, s.running);
 }
@@ -323,15 +331,15 @@ void describe(Visitor& v, Pin& p) {
   v.error({.name = "error"}, p.error);
   v.number({.name = "pid"}, p.pid);
   v.flag({.name = "running"}, p.running);
-  v.text_or_null({.name = "foreign",
-                  .help = "Why it is left alone here: it came with a copy of another store, or is "
-                          "another host's"},
-                 p.foreign);
-  v.text_or_null({.name = "snapshot"}, p.snapshot);
-  v.id_or_null({.name = "base_pause_id"}, p.base_pause_id);
-  v.text_or_null({.name = "since"}, p.since);
+  v.nullable_text({.name = "foreign",
+                   .help = "Why it is left alone: it came with a copy of another store, or another "
+                           "host wrote it"},
+                  p.foreign);
+  v.nullable_text({.name = "snapshot"}, p.snapshot);
+  v.nullable_id({.name = "base_pause_id"}, p.base_pause_id);
+  v.nullable_text({.name = "since"}, p.since);
   v.flag({.name = "by_page_faults"}, p.by_page_faults);
-  v.id_or_null({.name = "map"}, p.map);
+  v.nullable_id({.name = "map"}, p.map);
 }
 
 template <typename Visitor, Is<PendingListing> Pending>
@@ -339,8 +347,8 @@ void describe(Visitor& v, Pending& p) {
   v.id({.name = "id"}, p.id);
   v.choice({.name = "kind"}, p.kind);
   v.number({.name = "allocated_bytes"}, p.allocated_bytes);
-  v.text_or_null({.name = "since"}, p.since);
-  v.text_or_null({.name = "foreign"}, p.foreign);
+  v.nullable_text({.name = "since"}, p.since);
+  v.nullable_text({.name = "foreign"}, p.foreign);
 }
 
 template <typename Visitor, Is<MapListing> Map>
@@ -363,9 +371,9 @@ void describe(Visitor& v, Totals& t) {
 template <typename Visitor, Is<TreeRow> Row>
 void describe(Visitor& v, Row& r) {
   v.number({.name = "depth"}, r.row.depth);
-  v.text_or_null({.name = "name"}, r.name);
-  v.id_or_null({.name = "missing_pause_id"}, r.row.missing);
-  v.text_or_null({.name = "missing_name"}, r.row.missing_name);
+  v.nullable_text({.name = "name"}, r.name);
+  v.nullable_id({.name = "missing_pause_id"}, r.row.missing);
+  v.nullable_text({.name = "missing_name"}, r.row.missing_name);
   v.flag({.name = "in_cycle"}, r.row.in_cycle);
 }
 
@@ -380,7 +388,7 @@ void describe(Visitor& v, Answer& a) {
   v.list({.name = "maps"}, l.maps);
   v.object({.name = "totals"}, l.totals);
   v.texts(kNotes, l.notes);
-  v.list_if_there({.name = "tree", .help = "With tree=true"}, a.tree);
+  v.optional_list({.name = "tree", .help = "With tree=true"}, a.tree);
 }
 
 template <typename Visitor, Is<SessionsAnswer> Answer>

@@ -85,7 +85,7 @@ Status RequestReader::end() {
     return fail(ErrorKind::kUsage, "field '{}' is not known here; there {}", escaped_value(name),
                 known_.empty() ? "is none" : "are: " + list);
   }
-  // Second: what is misspelt is also missing.
+  // After unknown fields: a misspelt field is also a missing one.
   if (wrong_) return fail(ErrorKind::kUsage, "{}", *wrong_);
   return {};
 }

@@ -1,5 +1,5 @@
-// Reads a request from the fields of a JSON object, or of a query. A field that is not described is
-// refused: a misspelt one must not pass for one that was not given.
+// Reads a request from the fields of a JSON object, or of a URL's query. An unknown field is an
+// error: it may be a misspelt one.
 #pragma once
 
 #include <chrono>
@@ -21,18 +21,18 @@ class RequestReader {
  public:
   enum class Source : std::uint8_t {
     kBody,
-    kQuery,  ///< all values are texts
+    kQuery,  ///< all values are strings
   };
 
   /// REQUIRES: `object` is a JSON object.
   RequestReader(Json object, Source source) : object_(std::move(object)), source_(source) {}
 
-  // Each sets `value` when the field is there; what is wrong with it is kept for end(), and its
-  // message is short and has no control characters.
+  // Each sets `value` if the field is present. An error is kept for end(). Its message is short and
+  // has no control characters.
 
-  /// The store that the request is meant for.
+  /// The store that the request names.
   void store(std::string& value) { text({.name = "store"}, value); }
-  /// Not empty, and without NUL.
+  /// A text that is not empty and has no NUL.
   void text(const Field& field, std::string& value);
   void path(const Field& field, std::string& value) { text(field, value); }
   void snapshot(const Field& field, std::string& value) { text(field, value); }
@@ -59,26 +59,26 @@ class RequestReader {
       if (word.text == given) value = word.value;
       list += (list.empty() ? "" : ", ") + std::string(word.text);
     }
-    if (!value_of<E>(given)) wrong(field, "is none of " + list);
+    if (!value_of<E>(given)) wrong(field, "is not one of " + list);
   }
   template <typename T>
-  void items(const Field& field, std::vector<T>& values, const TextForm<T>& form) {
+  void items(const Field& field, std::vector<T>& values, const TextFormat<T>& format) {
     std::vector<std::string> given;
     texts(field, given);
     for (const std::string& one : given) {
-      const auto parsed = form.parse(one);
+      const auto parsed = format.parse(one);
       if (!parsed) {
-        return wrong(field,
-                     "has '" + escaped_value(one) + "', which is not a " + std::string(form.name));
+        return wrong(
+            field, "has '" + escaped_value(one) + "', which is not a " + std::string(format.name));
       }
       values.push_back(*parsed);
     }
   }
 
-  /// Says what is wrong with a field's value, unless something was wrong before.
+  /// Keeps the error of a field, unless there is one already. `what`: "is empty".
   void wrong(const Field& field, const std::string& what);
 
-  /// kUsage for a field that is not described, else for the first thing that was wrong.
+  /// kUsage for an unknown field, else for the first wrong one.
   Status end();
 
  private:

@@ -1,4 +1,4 @@
-// Writes a request as the fields of a JSON object, without those that have their default.
+// Writes a request as the fields of a JSON object. Fields that have their default are left out.
 #pragma once
 
 #include <chrono>
@@ -16,8 +16,8 @@ namespace lamina::schema {
 
 class RequestWriter {
  public:
-  /// `path` says how the process that carries the request out finds a path of ours, `name` what a
-  /// snapshot is called there.
+  /// `path` converts a path for the process that executes the request; `name` converts the path of
+  /// a snapshot to its name.
   struct Translation {
     std::function<std::string(const std::string&)> path;
     std::function<std::string(const std::string&)> name;
@@ -29,10 +29,10 @@ class RequestWriter {
                            [](const std::string& name) { return name; }};
     RequestWriter given(translation);
     describe(given, request);
-    RequestWriter usual(same);
-    const T unchanged{};
-    describe(usual, unchanged);
-    for (const auto& [name, value] : usual.fields_.items()) {
+    RequestWriter defaults(same);
+    const T default_request{};
+    describe(defaults, default_request);
+    for (const auto& [name, value] : defaults.fields_.items()) {
       const auto found = given.fields_.find(name);
       const bool is_default = found != given.fields_.end() && *found == value;
       if (is_default && !given.always_.contains(name)) given.fields_.erase(name);
@@ -40,7 +40,7 @@ class RequestWriter {
     return std::move(given.fields_);
   }
 
-  /// Known to who sends the request.
+  /// The sender adds the store.
   void store(const std::string& /*value*/) {}
   void text(const Field& field, const std::string& value) { set(field, value); }
   void path(const Field& field, const std::string& value) {
@@ -65,8 +65,8 @@ class RequestWriter {
     set(field, word_of(value));
   }
   template <typename T>
-  void items(const Field& field, const std::vector<T>& values, const TextForm<T>& form) {
-    list(field, values, form.format);
+  void items(const Field& field, const std::vector<T>& values, const TextFormat<T>& format) {
+    list(field, values, format.format);
   }
 
  private:

@@ -1,9 +1,9 @@
-// What can be asked of a store on the command line and of its daemon.
+// The requests about a store, on the command line and to its daemon.
 //
-// A visitor has a method for each type of field. store() is the store that is meant: of the command
-// line it is an argument, in a request it is optional and must be the daemon's. A snapshot is a
-// path on the command line and a name in a request. path() is a path that the process which carries
-// the request out has to find.
+// A visitor has a method for each type of field. store() is the store of the request: an argument
+// on the command line; in a request to the daemon it is optional, and must be the daemon's store. A
+// snapshot is a path on the command line and a name in a request. path() is a path as the process
+// that executes the request sees it.
 #pragma once
 
 #include <chrono>
@@ -20,18 +20,19 @@
 namespace lamina::schema {
 
 inline constexpr Range kTimeoutSeconds{1, 86'400};
-/// Bytes a second: more than any disk has.
+/// Bytes per second. The upper limit is more than any disk has.
 inline constexpr Range kRate{1, std::uint64_t{1} << 62};
 
-inline constexpr TextForm<Uuid> kPauseIdForm{"pause id",
-                                             [](const std::string& text) -> std::optional<Uuid> {
-                                               const auto id = Uuid::parse(text);
-                                               if (!id) return std::nullopt;
-                                               return *id;
-                                             },
-                                             [](const Uuid& id) { return id.to_string(); }};
+inline constexpr TextFormat<Uuid> kPauseIdFormat{
+    "pause id",
+    [](const std::string& text) -> std::optional<Uuid> {
+      const auto id = Uuid::parse(text);
+      if (!id) return std::nullopt;
+      return *id;
+    },
+    [](const Uuid& id) { return id.to_string(); }};
 
-inline constexpr TextForm<NetworkOverride> kNetworkForm{
+inline constexpr TextFormat<NetworkOverride> kNetworkFormat{
     "override of a network interface (INTERFACE=DEVICE)",
     [](const std::string& text) -> std::optional<NetworkOverride> {
       const std::size_t sign = text.find('=');
@@ -43,8 +44,9 @@ inline constexpr TextForm<NetworkOverride> kNetworkForm{
     }};
 
 // Fields of queries.
-inline constexpr Field kDryRunQuery{.name = "dry_run", .help = "Change nothing, say what would go"};
-inline constexpr Field kTreeQuery{.name = "tree", .help = "Also who descends from whom"};
+inline constexpr Field kDryRunQuery{.name = "dry_run",
+                                    .help = "Change nothing, report what would be removed"};
+inline constexpr Field kTreeQuery{.name = "tree", .help = "Also the snapshots as trees of descent"};
 inline constexpr Field kAfterQuery{.name = "after",
                                    .help = "Only events with a larger sequence number"};
 
@@ -57,11 +59,11 @@ void describe(Visitor& v, Address& vmm) {
           .required = true},
          vmm.api_socket);
   v.path({.name = "jail",
-          .help = "the VM's root, where the jailer put it",
+          .help = "Firecracker's root (the jailer's chroot)",
           .value = "DIR",
-          .api_help = "The VM's root (the jailer's chroot), as the daemon sees it"},
+          .api_help = "Firecracker's root (the jailer's chroot), as the daemon sees it"},
          vmm.jail);
-  v.seconds({.name = "timeout", .help = "for Firecracker's short answers"}, vmm.timeouts.request,
+  v.seconds({.name = "timeout", .help = "for short replies of Firecracker"}, vmm.timeouts.request,
             kTimeoutSeconds);
 }
 
@@ -70,19 +72,19 @@ void describe(Visitor& v, Options& o) {
   describe(v, o.vmm);
   v.store(o.store);
   v.text({.name = "name", .help = "of the snapshot", .value = "NAME", .required = true}, o.name);
-  v.choice({.name = "after", .help = "what becomes of the VM"}, o.after);
+  v.choice({.name = "after", .help = "what to do with the VM"}, o.after);
   v.text({.name = "frozen_hook",
-          .help = "run while the VM is frozen",
+          .help = "command to run while the VM is frozen",
           .value = "CMD",
-          .api_help = "Run by the shell, with the daemon's rights, while the VM is frozen. Refused "
-                      "with --no-hooks"},
+          .api_help = "Command for the shell, run with the daemon's rights while the VM is frozen. "
+                      "Refused with --no-hooks"},
          o.frozen_hook);
   v.seconds({.name = "hook_timeout", .help = "then the hook is killed"}, o.hook_timeout,
             kTimeoutSeconds);
-  v.paths({.name = "attach", .help = "put into the snapshot, cloned while frozen", .value = "FILE"},
+  v.paths({.name = "attach", .help = "file to store too, cloned while frozen", .value = "FILE"},
           o.attachments);
-  v.flag({.name = "full", .help = "a full memory file, never a diff"}, o.full);
-  v.flag({.name = "replace", .help = "also a snapshot of another VM"}, o.replace);
+  v.flag({.name = "full", .help = "take a full memory file, not a diff"}, o.full);
+  v.flag({.name = "replace", .help = "replace also a snapshot of another VM"}, o.replace);
   v.seconds({.name = "create_timeout", .help = "for writing the memory"}, o.vmm.timeouts.create,
             kTimeoutSeconds);
 }
@@ -92,34 +94,34 @@ void describe(Visitor& v, Options& o) {
   describe(v, o.vmm);
   v.store(o.store);
   v.text({.name = "name", .help = "of the snapshot", .value = "NAME", .required = true}, o.name);
-  v.choice({.name = "mode", .help = "how it gets its memory"}, o.mode);
-  v.choice({.name = "populate", .help = "filled without a fault"}, o.populate);
-  v.flag({.name = "record", .help = "with uffd: store what is touched first"}, o.record);
+  v.choice({.name = "mode", .help = "how the VM gets its memory"}, o.mode);
+  v.choice({.name = "populate", .help = "fill without a fault"}, o.populate);
+  v.flag({.name = "record", .help = "with uffd: record what is touched first"}, o.record);
   v.items({.name = "network_override", .help = "another host device", .value = "IFACE=DEV"},
-          o.network_overrides, kNetworkForm);
+          o.network_overrides, kNetworkFormat);
   v.text({.name = "vsock_override", .help = "another vsock path", .value = "PATH"},
          o.vsock_override);
-  v.flag({.name = "clock_realtime", .help = "the guest's clock moves on by the time passed"},
+  v.flag({.name = "clock_realtime", .help = "move the guest's clock on by the time passed"},
          o.clock_realtime);
-  v.choice({.name = "huge_pages", .help = "of its memory"}, o.huge_pages);
-  v.flag({.name = "stay_paused", .help = "load only"}, o.stay_paused);
+  v.choice({.name = "huge_pages", .help = "pages of its memory"}, o.huge_pages);
+  v.flag({.name = "stay_paused", .help = "load it and leave it paused"}, o.stay_paused);
 }
 
 template <typename Visitor, Is<RecoverOptions> Options>
 void describe(Visitor& v, Options& o) {
   v.store(o.store);
-  v.flag({.name = "dry_run", .help = "only say what would be done"}, o.dry_run);
+  v.flag({.name = "dry_run", .help = "only report what would be done"}, o.dry_run);
   v.flag({.name = "adopt_store",
-          .help = "also what came with a copied store",
-          .api_help = "Also complete, or remove, what a copy of another store has brought along; "
-                      "nothing of the other store is touched"},
+          .help = "also adopt what came with a copied store",
+          .api_help = "Also complete or remove what came with a copy of another store; nothing "
+                      "of the other store is touched"},
          o.adopt_store);
   v.items({.name = "give_up",
-           .help = "drop a queued pause: its state is lost",
+           .help = "discard a queued pause: its state is lost",
            .value = "PAUSE-ID",
-           .api_help = "Pause ids of queued pauses to drop: their states are lost. 404 for one "
+           .api_help = "Pause ids of queued pauses to discard: their states are lost. 404 for one "
                        "that is not queued"},
-          o.give_up, kPauseIdForm);
+          o.give_up, kPauseIdFormat);
 }
 
 template <typename Visitor, Is<ForkOptions> Options>
@@ -139,25 +141,25 @@ void describe(Visitor& v, Options& o) {
   v.snapshots(
       {.name = "snapshots", .help = "what to remove", .option = "SNAPSHOT", .required = true},
       o.snapshots);
-  v.flag({.name = "dry_run", .help = "change nothing, say what would go"}, o.dry_run);
+  v.flag({.name = "dry_run", .help = "only report what would be removed"}, o.dry_run);
 }
 
 /// Without the snapshot, which a request names in its path.
 template <typename Visitor, Is<CompactOptions> Options>
 void describe(Visitor& v, Options& o) {
   v.text({.name = "policy",
-          .help = "what to merge when [tiered]",
+          .help = "merge policy (default tiered)",
           .value = "POLICY",
-          .api_help = "What to merge when; default: that of the daemon",
+          .api_help = "Merge policy; default: the daemon's",
           .is_always_sent = true},
          o.policy);
-  v.flag({.name = "dry_run", .help = "only say what would be done"}, o.dry_run);
+  v.flag({.name = "dry_run", .help = "only report what would be done"}, o.dry_run);
   v.number({.name = "rate",
-            .help = "merge at most so many a second",
+            .help = "merge at most so many per second",
             .value = "BYTES",
             .api_help = "Bytes merged per second"},
            o.rate_limit_bytes_s, kRate);
-  v.flag({.name = "background", .help = "at idle I/O and CPU priority"}, o.background);
+  v.flag({.name = "background", .help = "use idle I/O and CPU priority"}, o.background);
 }
 
 }  // namespace lamina::schema

@@ -15,6 +15,7 @@
 #include "os/process.h"
 #include "os/process_end.h"
 #include "os/unix_socket.h"
+#include "server/wait_time.h"
 
 namespace lamina::server {
 namespace {
@@ -27,9 +28,6 @@ constexpr std::chrono::seconds kHandshakeTime{10};
 constexpr std::size_t kMaxPending = 1024;
 
 constexpr int kEventsAtOnce = 64;
-
-/// Back-off after accept(2) fails.
-constexpr std::chrono::milliseconds kPause{100};
 
 }  // namespace
 
@@ -96,15 +94,12 @@ void Acceptor::handle() {
 void Acceptor::accept_from(std::uint32_t endpoint) {
   // A bounded number at once, so that a flood of connections does not hold up what has arrived.
   for (int i = 0; i < kEventsAtOnce; ++i) {
-    auto connection = contain("accept", [&] {
-      return os::accept_connection(listening_[endpoint].fd(), endpoints_[endpoint].socket_path);
-    });
+    auto connection = listening_[endpoint].accept(endpoints_[endpoint].socket_path);
     if (!connection) {
-      // Out of descriptors, most likely, and the connection still waits.
-      admission_->refuse(connection.error().message);
-      drop_oldest();
-      paused_until_ = Clock::now() + kPause;
-      return watch_listening();
+      // Usually no descriptor is free. The connection stays pending.
+      watch_listening();
+      admission_->refuse(one_line(connection.error()));
+      return drop_oldest();
     }
     if (!*connection) return;
     // A peer may have sent its userfaultfd already. When it is lost here, in the middle of being
@@ -117,7 +112,7 @@ void Acceptor::accept_from(std::uint32_t endpoint) {
       return done;
     });
     if (lost && pidfd) static_cast<void>(os::kill_process(pidfd->get()));
-    if (!admitted) admission_->refuse(admitted.error().message);
+    if (!admitted) admission_->refuse(one_line(admitted.error()));
   }
 }
 
@@ -127,9 +122,9 @@ Status Acceptor::admit(os::Fd connection, std::uint32_t endpoint) {
       rules_.any_user || peer.uid == 0 || peer.uid == ::geteuid() ||
       std::find(rules_.users.begin(), rules_.users.end(), peer.uid) != rules_.users.end();
   if (!allowed) {
-    return fail(ErrorKind::kFailed,
-                "process {} of user {} is refused; allow it with --allow-uid {}", peer.pid,
-                peer.uid, peer.uid);
+    return with_remedy(
+        fail(ErrorKind::kPermission, "process {} of user {} is refused", peer.pid, peer.uid),
+        "allow it with `allow_uid={}`", peer.uid);
   }
   LAMINA_ASSIGN_OR_RETURN(ClaimedPeer claimed, claim_peer(*states_, connection.get()));
   if (pending_.size() >= kMaxPending) drop_oldest();
@@ -149,7 +144,7 @@ void Acceptor::receive_from(int connection) {
   Pending& pending = found->second;
   const auto whole = pending.receiver.receive(connection);
   if (!whole) {
-    admission_->refuse(reason_of(pending, whole.error().message));
+    admission_->refuse(reason_of(pending, one_line(whole.error())));
     return drop(connection);
   }
   if (!*whole) return;
@@ -171,7 +166,7 @@ void Acceptor::give_up(int connection, const Error& error) noexcept {
     drop(connection);
   }
   static_cast<void>(contain("log", [&]() -> Status {
-    admission_->refuse(error.message);
+    admission_->refuse(one_line(error));
     return {};
   }));
 }
@@ -209,7 +204,7 @@ void Acceptor::drop_oldest() {
 
 int Acceptor::expire() {
   const auto next_ms = contain("peers", [&]() -> Result<int> { return expire_late(); });
-  return next_ms ? *next_ms : static_cast<int>(kPause.count());
+  return next_ms ? *next_ms : static_cast<int>(os::ListeningSocket::kBackOff.count());
 }
 
 int Acceptor::expire_late() {
@@ -231,14 +226,10 @@ int Acceptor::expire_late() {
         pending, fmt::format("it sent no whole handshake within {} s", kHandshakeTime.count())));
     drop(fd);
   }
-  if (paused_until_ != Clock::time_point()) {
-    if (now >= paused_until_) {
-      paused_until_ = {};
-      watch_listening();
-    } else {
-      const int pause_ms = static_cast<int>(kPause.count());
-      next_ms = next_ms < 0 ? pause_ms : std::min(next_ms, pause_ms);
-    }
+  for (Listener& one : listening_) {
+    const int back_off_ms = one.expire();
+    if (back_off_ms == 0) watch_listening();
+    next_ms = sooner(next_ms, back_off_ms);
   }
   return next_ms;
 }
@@ -263,8 +254,8 @@ void Acceptor::hold(bool held) {
 }
 
 void Acceptor::watch_listening() {
-  const bool accepts = !held_ && Clock::now() >= paused_until_;
   for (const Listener& one : listening_) {
+    const bool accepts = !held_ && !one.backs_off();
     epoll_event event{};
     event.events = accepts ? static_cast<std::uint32_t>(EPOLLIN) : 0U;
     event.data.fd = one.fd();

@@ -1,7 +1,7 @@
-// The listening sockets: from a connection to a whole handshake.
+// The sockets that VMs connect to: accepts connections and receives handshakes.
 //
-// Nothing here waits: fd() becomes readable when more has arrived. A peer that is slow or silent
-// costs its connection and its directory, and loses both after a time.
+// Nothing here blocks: fd() becomes readable if there is something to do. A slow or silent peer
+// costs its connection and its directory, and loses both after a time limit.
 #pragma once
 
 #include <chrono>
@@ -25,9 +25,8 @@ class Acceptor {
  public:
   /// Binds and listens. kBusy when another process listens at a path; a socket at which no process
   /// listens is replaced; anything else there is kFailed. `inherited` has the listening sockets of
-  /// a predecessor, in the same order, or is empty; what is inherited stays the caller's on
-  /// failure. Peers whose handshake is whole, and the reasons why others are refused, go to
-  /// `admission`, which must outlive this.
+  /// a predecessor, in the same order, or is empty; on failure it keeps them. Peers whose handshake
+  /// is complete, and the reasons of refusals, go to `admission`, which must outlive this.
   static Result<Acceptor> create(const StateDirectory& states, std::vector<Endpoint> endpoints,
                                  const AccessRules& rules, std::vector<Listener>&& inherited,
                                  Admission& admission);
@@ -35,29 +34,30 @@ class Acceptor {
   /// Readable when handle() has something to do.
   [[nodiscard]] int fd() const { return epoll_.get(); }
 
-  /// Accepts and receives what waits.
+  /// Accepts pending connections and receives what has arrived.
   void handle();
 
-  /// Gives up peers whose time is over. Returns the milliseconds until the next one's is, -1 when
-  /// none waits.
+  /// Drops peers that have exceeded their time limit, and ends back-offs. Returns the milliseconds
+  /// until it must be called again, -1 if nothing is due.
   int expire();
 
-  /// In a child: closes what it has inherited of peers that have not finished, and does not touch
-  /// their directories, which are the parent's.
+  /// In a child: closes its copies of unfinished connections. Their directories belong to the
+  /// parent and are not touched.
   void forget_peers();
 
   /// In a child that takes its parent's place, after forget_peers(): accepts again, unless the
   /// parent had stopped listening.
   Status resume(bool listens);
 
-  /// Lets peers that connect wait at the sockets, or accepts them again.
+  /// True: accepts nothing, so that connecting peers wait in the backlog. False: accepts again.
   void hold(bool held);
+  [[nodiscard]] bool is_held() const { return held_; }
 
   /// True while peers have connected that are neither VMs yet nor refused.
   [[nodiscard]] bool has_peers() const { return !pending_.empty() || admission_->has_peers(); }
 
-  /// Removes the sockets from the file system, and accepts the peers that have connected already:
-  /// they cannot connect anywhere else.
+  /// Removes the sockets from the file system, but still accepts the peers that have connected
+  /// already: they have no other server.
   void stop_listening();
 
   /// Closes and removes the sockets, and drops all peers.
@@ -91,7 +91,7 @@ class Acceptor {
   void receive_from(int connection);
   /// The refusal of a peer. One that has handed over its userfaultfd is killed.
   static std::string reason_of(const Pending& pending, const std::string& reason);
-  /// Handling a peer has thrown (-1: accepting one has).
+  /// After an exception while a peer was handled (-1: accepted).
   void give_up(int connection, const Error& error) noexcept;
   int expire_late();
   void drop(int connection) noexcept;
@@ -105,7 +105,6 @@ class Acceptor {
   std::vector<Listener> listening_;
   std::map<int, Pending> pending_;  ///< by connection
   bool held_ = false;
-  Clock::time_point paused_until_;  ///< accepting failed for want of something
 };
 
 }  // namespace lamina::server

@@ -84,7 +84,7 @@ void Admission::refuse_and_kill(const Arrived& arrived, const Error& error) {
   states_.remove(
       VmDirectory(is_named ? arrived.directory : arrived.peer.claimed.directory.name(), os::Fd()));
   refuse_(end ? *end
-              : fmt::format("process {} is refused: {}{}", arrived.process.pid, error.message,
+              : fmt::format("process {} is refused: {}{}", arrived.process.pid, one_line(error),
                             kKilledToo));
 }
 

@@ -1,7 +1,8 @@
-// From a whole handshake to a VM that can be served: its snapshot is opened, its state made.
+// Turns a complete handshake into a VM that can be served: opens its snapshot, makes its state
+// file.
 //
-// A peer that has come so far has handed over its userfaultfd and keeps a copy: it is served, or
-// killed, since its threads would wait for their pages for ever.
+// A peer at this point has handed over its userfaultfd but keeps a copy, so its threads wait for
+// pages that only this server can fill. It is therefore either served or killed.
 #pragma once
 
 #include <cstdint>
@@ -25,15 +26,15 @@ namespace lamina::server {
 /// Appended to the reason of a refusal, when the peer was killed.
 inline constexpr const char* kKilledToo = "; it was killed, because nothing would fill its memory";
 
-/// A peer whose handshake is whole.
+/// A peer whose handshake is complete.
 struct ArrivedPeer {
   os::Fd connection;
   ClaimedPeer claimed;
   pager::Handshake handshake;
 };
 
-/// The refusal of a peer that has ended, or is ending, in its handshake; whatever else went wrong
-/// follows from that. Nothing when it has not.
+/// The reason to refuse a peer whose process has ended, or is ending, during its handshake: any
+/// other error is a consequence of that. nullopt if it lives.
 std::optional<std::string> end_of(const os::NamedProcess& process, int pidfd);
 
 /// Used by one thread.
@@ -42,8 +43,8 @@ class Admission {
   using Take = std::function<void(std::unique_ptr<Vm>)>;
   using Refuse = std::function<void(const std::string&)>;
 
-  /// VMs go to `take`, the reasons of refusals to `refuse`. When `take` throws it has not taken the
-  /// VM, which is killed. `states` and `openings` must outlive this.
+  /// VMs go to `take`, reasons of refusals to `refuse`. If `take` throws, the VM is killed.
+  /// `states` and `openings` must outlive this.
   Admission(const StateDirectory& states, Openings& openings, Take take, Refuse refuse)
       : states_(states), openings_(openings), take_(std::move(take)), refuse_(std::move(refuse)) {}
   Admission(const Admission&) = delete;
@@ -52,8 +53,8 @@ class Admission {
   Admission& operator=(Admission&&) = delete;
   ~Admission() = default;
 
-  /// Never waits: a snapshot that is to be opened first is opened elsewhere, and the VM taken when
-  /// it is open. One that is not within a minute is given up.
+  /// Never blocks: if the snapshot must be opened first, a thread opens it, and `take` is called
+  /// once it is open. A peer whose snapshot is not open within a minute is refused.
   void admit(ArrivedPeer peer, const Endpoint& endpoint);
 
   /// Says why a peer was refused.
@@ -62,14 +63,14 @@ class Admission {
   /// True while snapshots of peers are being opened.
   [[nodiscard]] bool has_peers() const { return !arrived_.empty(); }
 
-  /// In a child: closes its copies, and leaves everything else to the parent.
+  /// In a child: closes its copies of descriptors and leaves everything else to the parent.
   void forget() { arrived_.clear(); }
 
-  /// Refuses, and so kills, all that wait.
+  /// Refuses, and therefore kills, all peers that wait for their snapshots.
   void close();
 
  private:
-  /// With a pidfd of its own: whatever becomes of the VM, its process can be killed.
+  /// Has its own pidfd, so that the process can be killed whatever happens to the VM object.
   struct Arrived {
     ArrivedPeer peer;
     std::string directory;

@@ -1,5 +1,8 @@
 // What the supervisor and the serving process tell each other, one message each over a socket that
-// keeps messages apart. Both are of one binary: a new one starts its own serving process.
+// keeps messages apart. Both are of one binary, with one exception: a program that takes over
+// (SIGHUP) hears from its predecessor's serving process which VMs have ended, until it has its own.
+// So kEnded keeps its form, and the numbers of pager::SessionState what they mean; a program
+// ignores what it does not understand.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +22,7 @@ enum class MessageKind : std::uint8_t {
   kEnded = 3,   ///< to the supervisor: a VM is not served any more
   /// To the supervisor: what a VM is served cannot be opened here. The supervisor has it open, and
   /// so has the next serving process.
-  kGiveWay = 4,
+  kCannotOpen = 4,
   kLog = 5,  ///< to the serving process: standard error from now on
 };
 
@@ -27,12 +30,12 @@ struct ControlMessage {
   MessageKind kind = MessageKind::kServe;
   std::uint64_t id = 0;
   pager::SessionState state = pager::SessionState::kEnded;  ///< kEnded
-  std::string text;  ///< kServe: the name of its directory; else: why
+  std::string text;  ///< kServe: the name of the VM's directory; otherwise a reason
 };
 
 inline constexpr std::size_t kMaxControlBytes = 4096;
 
-/// Longer texts are cut.
+/// Texts that do not fit are truncated.
 std::vector<std::byte> encode_control(const ControlMessage& message);
 Result<ControlMessage> decode_control(std::span<const std::byte> bytes);
 

@@ -25,6 +25,10 @@ Result<std::string> greeting_at(const std::string& path) {
   ssize_t count = -1;
   while ((count = ::recv(socket.get(), text.data(), text.size(), MSG_WAITALL)) < 0) {
     if (errno == ECONNRESET) return std::string();
+    // limit_receiving() makes it EAGAIN.
+    if (errno == EAGAIN) {
+      return of_kind(ErrorKind::kBusy, system_failure("receive", path, errno));
+    }
     if (errno != EINTR) return system_failure("receive", path, errno);
   }
   return std::string(text.data(), static_cast<std::size_t>(count));
@@ -41,9 +45,9 @@ Result<ControlSocket> ControlSocket::create(const std::string& path, Listener in
   return ControlSocket(path, std::move(inherited));
 }
 
-void ControlSocket::handle() const {
+void ControlSocket::handle() {
   for (int i = 0; i < kMaxAtOnce; ++i) {
-    const auto client = os::accept_connection(listener_.fd(), path_);
+    const auto client = listener_.accept(path_);
     if (!client || !*client) break;
     static_cast<void>(
         ::send((*client)->get(), kGreeting.data(), kGreeting.size(), MSG_NOSIGNAL | MSG_DONTWAIT));

@@ -1,6 +1,6 @@
-// Where a page server says that it is alive: a Unix socket (mode 0600) that greets each client and
-// hangs up. Nothing is read and no client is kept, so no client can hold it up or use it up; the
-// metrics, which others read, have a socket of their own.
+// The socket that shows that a page server is alive: a Unix socket (mode 0600) that sends each
+// client one line and closes the connection. Nothing is read and no client is kept, so clients can
+// neither block it nor use it up. The metrics have a socket of their own.
 #pragma once
 
 #include <string>
@@ -18,12 +18,16 @@ class ControlSocket {
   static Result<ControlSocket> create(const std::string& path, Listener inherited,
                                       os::ReplaceSocket replace);
 
-  /// Readable when handle() has something to do.
-  [[nodiscard]] int fd() const { return listener_.fd(); }
+  /// Readable when handle() has something to do; -1 during the back-off after accept(2) fails.
+  [[nodiscard]] int fd() const { return listener_.polled_fd(); }
   [[nodiscard]] const Listener& listener() const { return listener_; }
 
   /// Greets the clients that have connected, a bounded number at once. Never waits.
-  void handle() const;
+  void handle();
+
+  /// Ends a back-off. Returns the milliseconds until it must be called again; -1: not before
+  /// handle().
+  int expire() { return listener_.expire(); }
 
   /// Removes the socket from the file system.
   void remove() const { listener_.remove(); }

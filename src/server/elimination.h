@@ -1,11 +1,11 @@
-// Which VM it is that serving processes crash by. A pure state machine: it is told what serving
-// processes do, and says which VMs the next one is to serve.
+// Finds the VM that crashes serving processes. A pure state machine: it is told when serving
+// processes crash or survive, and returns which VMs the next one is to serve.
 //
-// It begins when several in a row have crashed at once. First one that serves no VM must live:
-// else it is not by a VM, none is blamed, and all goes on as before. Then the suspects are halved
-// until one is left, and that one is found guilty when serving processes crash again and again with
-// it alone. VMs that were served for long enough without a crash are served along with those that
-// are tried; the rest wait, some seconds at most.
+// It starts when several serving processes in a row have crashed soon after their start. The first
+// trial serves no VM. If that crashes too, no VM is the cause, and all VMs are served again.
+// Otherwise half of the suspects are served at a time, until one suspect is left. If serving
+// processes that serve only this VM keep crashing, it is the culprit. VMs that are cleared are
+// served during the trials; the remaining suspects wait, some seconds at most.
 #pragma once
 
 #include <cstdint>
@@ -18,33 +18,33 @@ class Elimination {
  public:
   using Ids = std::set<std::uint64_t>;
 
-  /// Crashes at once, in a row: of all to begin with, of some that are tried, of one to be guilty.
+  /// Consecutive crashes that start the search, that convict a group, and that convict one VM.
   static constexpr int kCrashesToBegin = 5;
   static constexpr int kCrashesOfSome = 2;
   static constexpr int kCrashesOfOne = 4;
 
-  /// A serving process has crashed at once. `vms` are all that there are now.
+  /// A serving process has crashed soon after its start. `vms`: all VMs on record.
   void crashed(const Ids& vms);
 
-  /// One has lived for long enough to have met what others crashed by.
+  /// A serving process has run for longer than those that crashed.
   void lived(const Ids& vms);
 
-  /// Nothing while all are served. Then: those that the next serving process serves; the others
-  /// wait. It changes only in crashed() and lived().
+  /// nullopt: all VMs are served. Otherwise the VMs that the next serving process serves; the
+  /// others wait. Changes only in crashed() and lived().
   [[nodiscard]] const std::optional<Ids>& served() const { return served_; }
 
-  /// The VM that was found guilty, once.
+  /// The VM that causes the crashes, once it is found. Returned once.
   std::optional<std::uint64_t> take_guilty();
 
  private:
   void stop();
   void try_next(const Ids& vms);
 
-  int crashes_ = 0;            ///< in a row, of what is tried
-  std::optional<Ids> served_;  ///< what is tried, and the innocent
+  int crashes_ = 0;            ///< consecutive, with the VMs in tried_
+  std::optional<Ids> served_;  ///< tried_ and innocent_
   Ids suspects_;
-  Ids tried_;  ///< some of the suspects; none at first
-  Ids innocent_;
+  Ids tried_;     ///< some of the suspects; none in the first trial
+  Ids innocent_;  ///< cleared
   std::optional<std::uint64_t> guilty_;
 };
 

@@ -1,4 +1,4 @@
-// A socket to listen at: which peers may connect, and what each is served.
+// A socket that VMs connect to: which peers may connect, and what each one is served.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@
 
 namespace lamina::server {
 
-/// What a peer is served: what is open, or else what must be opened first.
+/// What a peer gets: the service, or if it is not open yet, the request that opens it.
 struct Offer {
   std::optional<Service> service;
   SnapshotRequest request;
@@ -25,7 +25,7 @@ struct Offer {
 
 struct Endpoint {
   std::string socket_path;
-  /// Called when a peer's handshake is whole; a peer for which it fails is refused.
+  /// Called when a peer's handshake is complete. If it fails, the peer is refused.
   std::function<Result<Offer>(const ClaimedPeer&)> offer_for;
   const StorePlace* store = nullptr;
 
@@ -35,10 +35,10 @@ struct Endpoint {
   }
 };
 
-/// The same for every peer.
+/// Every peer gets the same `service`.
 Endpoint endpoint_of(const std::string& socket_path, Service service);
 
-/// Each VM of `store` gets what its pin keeps. `store` and `snapshots` must outlive it.
+/// Each VM of `store` gets the base of its pin. `store` and `snapshots` must outlive the result.
 Endpoint endpoint_of_store(const std::string& socket_path, const StorePlace& store,
                            const Snapshots& snapshots);
 
@@ -47,18 +47,18 @@ struct AccessRules {
   std::uint32_t socket_mode = 0600;
   std::string socket_group;          ///< empty: the group of the process
   std::vector<std::uint32_t> users;  ///< besides root and the user of the process
-  bool any_user = false;             ///< Endpoint::offer_for decides
+  bool any_user = false;             ///< accept all users; Endpoint::offer_for decides
   os::ReplaceSocket replace = os::ReplaceSocket::kIfDead;
 };
 AccessRules access_rules_of(const ServeOptions& options);
 
-/// What the sockets of these options may take the place of. REQUIRES: a store is locked.
+/// Which existing sockets may be replaced. REQUIRES: if a store is served, it is locked.
 os::ReplaceSocket replace_of(const ServeOptions& options);
 
-/// Where metrics are answered; empty: nowhere.
+/// Path of the metrics socket; empty: none.
 std::string metrics_socket_of(const ServeOptions& options);
 
-/// kUsage when the options contradict each other, or name nothing to serve.
+/// kUsage if the options contradict each other, or name nothing to serve.
 Status check_serve_options(const ServeOptions& options);
 
 }  // namespace lamina::server

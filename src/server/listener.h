@@ -6,10 +6,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "lamina/result.h"
 #include "os/fd.h"
+#include "os/listening_socket.h"
 #include "os/unix_socket.h"
 
 namespace lamina::server {
@@ -25,6 +27,7 @@ struct SocketName {
   static SocketName of(const std::string& path);
 };
 
+/// Used by one thread.
 class Listener {
  public:
   Listener() = default;
@@ -36,7 +39,14 @@ class Listener {
   Listener(os::Fd socket, SocketName name) : socket_(std::move(socket)), name_(std::move(name)) {}
 
   [[nodiscard]] bool valid() const { return socket_.valid(); }
-  [[nodiscard]] int fd() const { return socket_.get(); }
+  [[nodiscard]] int fd() const { return socket_.fd(); }
+  // See os::ListeningSocket.
+  [[nodiscard]] int polled_fd() const { return socket_.polled_fd(); }
+  [[nodiscard]] bool backs_off() const { return socket_.backs_off(); }
+  Result<std::optional<os::Fd>> accept(const std::string& path) noexcept {
+    return socket_.accept(path);
+  }
+  int expire() { return socket_.expire(); }
   [[nodiscard]] const SocketName& name() const { return name_; }
 
   /// Gives `path` as its name when a predecessor did not say it: older ones do not.
@@ -46,7 +56,7 @@ class Listener {
   void remove() const noexcept;
 
  private:
-  os::Fd socket_;
+  os::ListeningSocket socket_;
   SocketName name_;
 };
 

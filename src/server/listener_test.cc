@@ -1,25 +1,35 @@
 #include "server/listener.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
+#include <poll.h>
+#include <sys/socket.h>
 
 #include <filesystem>
+#include <functional>
 #include <string>
+#include <string_view>
+
+#include "no_free_descriptor.h"
+#include "scratch_directory.h"
+#include "server/control_socket.h"
+#include "server/metrics_socket.h"
 
 namespace lamina::server {
 namespace {
 
 namespace fs = std::filesystem;
 
+/// Calls `expire` at the times that it returns, until a back-off ends.
+void wait_for_end(const std::function<int()>& expire) {
+  for (int wait_ms = expire(); wait_ms != 0; wait_ms = expire()) {
+    ASSERT_GT(wait_ms, 0) << "no back-off";
+    ::poll(nullptr, 0, wait_ms);
+  }
+}
+
 class ListenerTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = fs::temp_directory_path().string() + "/lamina-listener-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
-    fs::create_directory(root_ / "run");
-  }
-  void TearDown() override { fs::remove_all(root_); }
+  void SetUp() override { fs::create_directory(root_ / "run"); }
 
   static Listener bound(const fs::path& path) {
     auto listener =
@@ -30,7 +40,8 @@ class ListenerTest : public testing::Test {
 
   [[nodiscard]] fs::path path() const { return root_ / "run" / "socket"; }
 
-  fs::path root_;
+  tests::ScratchDirectory scratch_;
+  fs::path root_ = scratch_.path();
 };
 
 TEST_F(ListenerTest, RemovesItsSocket) {
@@ -58,6 +69,46 @@ TEST_F(ListenerTest, FindsItsSocketWhereTheDirectoryHasBeenMoved) {
   EXPECT_FALSE(fs::exists(root_ / "moved" / "socket"));
   EXPECT_TRUE(fs::exists(path()));
   other.remove();
+}
+
+TEST_F(ListenerTest, AControlSocketBacksOff) {
+  auto socket = ControlSocket::create(path().string(), {}, os::ReplaceSocket::kIfDead);
+  ASSERT_TRUE(socket);
+  const auto client = os::connect_to(path().string());
+  ASSERT_TRUE(client);
+  {
+    const tests::NoFreeDescriptor shortage;
+    socket->handle();
+  }
+  EXPECT_EQ(socket->fd(), -1);
+  wait_for_end([&] { return socket->expire(); });
+  pollfd event{socket->fd(), POLLIN, 0};
+  EXPECT_EQ(::poll(&event, 1, 0), 1);
+  socket->handle();
+  char byte = 0;
+  EXPECT_EQ(::recv(client->get(), &byte, 1, MSG_DONTWAIT), 1);
+}
+
+TEST_F(ListenerTest, AMetricsSocketBacksOff) {
+  auto socket = MetricsSocket::create(path().string(), {}, os::ReplaceSocket::kIfDead);
+  ASSERT_TRUE(socket);
+  const auto client = os::connect_to(path().string());
+  ASSERT_TRUE(client);
+  constexpr std::string_view kRequest = "GET / HTTP/1.1\r\n\r\n";
+  ASSERT_EQ(::send(client->get(), kRequest.data(), kRequest.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(kRequest.size()));
+  const auto metrics = [] { return std::string("lamina_up 1\n"); };
+  {
+    const tests::NoFreeDescriptor shortage;
+    socket->handle(metrics);
+  }
+  EXPECT_EQ(socket->fd(), -1);
+  wait_for_end([&] { return socket->expire(); });
+  pollfd event{socket->fd(), POLLIN, 0};
+  EXPECT_EQ(::poll(&event, 1, 0), 1);
+  socket->handle(metrics);
+  char byte = 0;
+  EXPECT_EQ(::recv(client->get(), &byte, 1, MSG_DONTWAIT), 1);
 }
 
 }  // namespace

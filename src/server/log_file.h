@@ -1,5 +1,5 @@
-// The file that a page server writes its log to (its standard error, and output): opened anew after
-// a rotation, and kept from growing without end.
+// The page server's log file (its standard output and error). It is reopened after a rotation, and
+// the store's own log is rotated by the server when it becomes too large.
 #pragma once
 
 #include <cstdint>
@@ -12,11 +12,11 @@ namespace lamina::server {
 
 class LogFile {
  public:
-  /// What standard error is now. A file with a name can be opened anew; a pipe, a terminal or the
-  /// journal's socket is left alone, and so is a file in another user's directory (not root's).
+  /// The current standard error. A file with a name can be reopened. A pipe, a terminal, the
+  /// journal's socket, and a file in the directory of another user but root are left alone.
   static LogFile of_stderr();
 
-  /// That of a predecessor.
+  /// The log file of a predecessor.
   LogFile(std::string name, os::Fd directory)
       : name_(std::move(name)), directory_(std::move(directory)) {}
 
@@ -24,12 +24,12 @@ class LogFile {
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] int directory() const { return directory_.get(); }
 
-  /// Opens the file by its name, makes it when it was moved away, and goes on in it.
-  /// Nothing happens without a file.
+  /// Opens the file by its name, or creates it if it was moved away, and logs to it from now on.
+  /// Does nothing if there is no file.
   [[nodiscard]] Status reopen() const;
 
-  /// Moves the file to <name>.1, in the place of an older one, when it has more bytes, and goes on
-  /// in a new one. True when it has done so.
+  /// If the file has more than `bytes`, renames it to <name>.1, replacing an older one, and logs to
+  /// a new file. True if it did.
   [[nodiscard]] bool rotate_if_larger(std::uint64_t bytes) const;
 
   /// Whether this is file `name` of the directory behind `directory`.

@@ -1,5 +1,4 @@
-// A log that peers cannot flood: of lines that are alike a few are written, and then how many more
-// there were.
+// A log that peers cannot flood: of similar lines a few are written, the rest are counted.
 #pragma once
 
 #include <chrono>
@@ -18,7 +17,7 @@ class LogLimiter {
 
   /// Lines of one kind that are written before the rest are only counted.
   static constexpr std::uint64_t kAtOnce = 10;
-  /// So often the count is written; a kind that was silent for so long is new again.
+  /// Interval at which counts are written. A kind without lines for this long counts as new.
   static constexpr std::chrono::seconds kPeriod{60};
   /// More kinds than these count as one.
   static constexpr std::size_t kMaxKinds = 64;
@@ -26,17 +25,17 @@ class LogLimiter {
   /// `write` may be empty.
   explicit LogLimiter(Write write) : write_(std::move(write)) {}
 
-  /// Writes the line, or counts it. Lines are of one kind when they differ in numbers and in what
-  /// stands in quotation marks only.
+  /// Writes the line, or counts it. Lines are of one kind if they differ only in numbers and in
+  /// quoted text.
   void say(const std::string& line, Clock::time_point now = Clock::now());
 
-  /// Writes the counts whose time it is.
+  /// Writes the counts that are due.
   void write_counts(Clock::time_point now = Clock::now());
 
-  /// Milliseconds until write_counts() has something to do; -1: nothing was only counted.
+  /// Milliseconds until write_counts() has something to do; -1: nothing is held back.
   [[nodiscard]] int due_ms(Clock::time_point now = Clock::now()) const;
 
-  /// In a child: what was only counted is the parent's to write.
+  /// In a child: the parent writes the counts.
   void forget() { kinds_.clear(); }
 
  private:

@@ -15,7 +15,7 @@ class LogLimiterTest : public testing::Test {
   LogLimiter::Clock::time_point now = LogLimiter::Clock::now();
 };
 
-TEST_F(LogLimiterTest, OfLinesThatAreAlikeAFewAreWrittenAndThenTheirNumber) {
+TEST_F(LogLimiterTest, FirstSimilarLinesAreWrittenTheRestAreCounted) {
   for (int pid = 1; pid <= 1000; ++pid) limiter.say(fmt::format("process {} is refused", pid), now);
   EXPECT_EQ(lines.size(), LogLimiter::kAtOnce);
   EXPECT_EQ(lines.back(), "process 10 is refused");
@@ -25,7 +25,7 @@ TEST_F(LogLimiterTest, OfLinesThatAreAlikeAFewAreWrittenAndThenTheirNumber) {
   EXPECT_EQ(lines.back(), "process 1000 is refused (989 more like this in the last 60 s)");
 }
 
-TEST_F(LogLimiterTest, AFloodThatGoesOnCostsALineAPeriod) {
+TEST_F(LogLimiterTest, FloodWritesOneLinePerPeriod) {
   constexpr int kPeriods = 100;
   for (int period = 0; period < kPeriods; ++period) {
     for (int i = 0; i < 100; ++i) limiter.say("again", now);
@@ -34,13 +34,13 @@ TEST_F(LogLimiterTest, AFloodThatGoesOnCostsALineAPeriod) {
   EXPECT_LE(lines.size(), LogLimiter::kAtOnce + kPeriods);
 }
 
-TEST_F(LogLimiterTest, OtherLinesAreWrittenAllTheSame) {
+TEST_F(LogLimiterTest, OtherLinesAreNotLimitedByAFlood) {
   for (int i = 0; i < 1000; ++i) limiter.say("a crowd", now);
   limiter.say("VM 7 was killed", now);
   EXPECT_EQ(lines.back(), "VM 7 was killed");
 }
 
-TEST_F(LogLimiterTest, WhatIsQuotedMakesNoNewKind) {
+TEST_F(LogLimiterTest, LinesThatDifferInQuotedTextAreSimilar) {
   for (int i = 0; i < 1000; ++i) {
     limiter.say(fmt::format("'{}' is refused", std::string(1, static_cast<char>('a' + i % 26))),
                 now);
@@ -48,7 +48,7 @@ TEST_F(LogLimiterTest, WhatIsQuotedMakesNoNewKind) {
   EXPECT_EQ(lines.size(), LogLimiter::kAtOnce);
 }
 
-TEST_F(LogLimiterTest, ManyKindsAreBoundedTogether) {
+TEST_F(LogLimiterTest, ManyKindsOfLinesShareALimit) {
   for (int i = 0; i < 26 * 26 * 26; ++i) {
     std::string word;
     for (int rest = i, letter = 0; letter < 3; ++letter, rest /= 26) {
@@ -59,7 +59,7 @@ TEST_F(LogLimiterTest, ManyKindsAreBoundedTogether) {
   EXPECT_LE(lines.size(), LogLimiter::kMaxKinds + LogLimiter::kAtOnce);
 }
 
-TEST_F(LogLimiterTest, AKindThatWasSilentIsNewAgain) {
+TEST_F(LogLimiterTest, KindIsNewAgainAfterSilence) {
   for (int i = 0; i < 100; ++i) limiter.say("again", now);
   now += LogLimiter::kPeriod;
   limiter.write_counts(now);
@@ -70,7 +70,7 @@ TEST_F(LogLimiterTest, AKindThatWasSilentIsNewAgain) {
   EXPECT_EQ(lines.size(), before + LogLimiter::kAtOnce);
 }
 
-TEST_F(LogLimiterTest, ItIsDueOnlyWhileSomethingWasOnlyCounted) {
+TEST_F(LogLimiterTest, IsDueOnlyWhileLinesWereCounted) {
   limiter.say("once", now);
   EXPECT_EQ(limiter.due_ms(now), -1);
   for (int i = 0; i < 100; ++i) limiter.say("once", now);

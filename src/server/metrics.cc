@@ -61,9 +61,13 @@ void add_counters(VmCounters& sum, const VmCounters& more) {
   for (std::size_t i = 0; i < sum.latency.size(); ++i) sum.latency[i].add(more.latency[i].get());
 }
 
-std::string format_metrics(const Totals& totals) {
+std::string format_metrics(const Totals& totals, std::optional<pid_t> supervisor) {
   const VmCounters& all = totals.counters;
   Text text;
+  if (supervisor) {
+    text.one("supervisor_pid", "gauge", "Process that receives the server's signals.",
+             static_cast<std::uint64_t>(*supervisor));
+  }
   text.one("sessions", "gauge", "VMs that are served.", totals.sessions_running);
   text.one("sessions_started_total", "counter", "VMs that were served.", totals.sessions_started);
   text.describe("faults_total", "counter", "Page faults, by what answered them.");

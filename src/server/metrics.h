@@ -1,7 +1,10 @@
-// The figures of the page server in Prometheus' text format.
+// The metrics of the page server in Prometheus' text format.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "pager/vm_state.h"
@@ -22,6 +25,7 @@ struct Totals {
 /// Adds what was done for one VM.
 void add_counters(pager::VmCounters& sum, const pager::VmCounters& more);
 
-std::string format_metrics(const Totals& totals);
+/// `supervisor`: the process that receives the server's signals; absent in an embedding program.
+std::string format_metrics(const Totals& totals, std::optional<pid_t> supervisor);
 
 }  // namespace lamina::server

@@ -1,72 +1,53 @@
+// The Unix socket (mode 0600) where a page server answers every HTTP request with its metrics, for
+// Prometheus through a proxy, `curl --unix-socket`, or `lamina serve --status`.
 #pragma once
 
-#include <sys/types.h>
-
-#include <chrono>
 #include <functional>
-#include <list>
+#include <memory>
 #include <string>
 
+#include "http/server.h"
 #include "lamina/result.h"
-#include "os/fd.h"
 #include "os/unix_socket.h"
 #include "server/listener.h"
 
 namespace lamina::server {
 
-/// A Unix socket (mode 0600) that answers every request with the metrics, as HTTP/1.0: for
-/// Prometheus through a proxy, curl --unix-socket, or lamina serve --status.
+/// Used by one thread.
 class MetricsSocket {
  public:
   /// `inherited`: the listening socket of a predecessor, or invalid.
   static Result<MetricsSocket> create(const std::string& path, Listener inherited,
                                       os::ReplaceSocket replace);
 
-  MetricsSocket(MetricsSocket&&) = default;
-  MetricsSocket& operator=(MetricsSocket&&) = delete;
-  MetricsSocket(const MetricsSocket&) = delete;
-  MetricsSocket& operator=(const MetricsSocket&) = delete;
-  ~MetricsSocket() = default;
-
-  /// Both are readable when handle() has something to do.
-  [[nodiscard]] int fd() const { return listener_.fd(); }
+  /// Both are readable if handle() has something to do. fd() is -1 during the back-off after
+  /// accept(2) fails.
+  [[nodiscard]] int fd() const { return listener_.polled_fd(); }
   [[nodiscard]] const Listener& listener() const { return listener_; }
-  [[nodiscard]] int clients_fd() const { return epoll_.get(); }
+  [[nodiscard]] int clients_fd() const { return server_->fd(); }
 
-  /// Closes connections whose request has not come in time. Returns the milliseconds until the next
-  /// one's time is over; -1 when none waits.
+  /// Closes connections whose request has not arrived in time, and ends a back-off. Returns the
+  /// milliseconds until it must be called again; -1: not before handle().
   int expire();
 
-  /// Accepts clients and answers those whose request has arrived. Never waits.
+  /// Accepts clients and answers those whose request has arrived. Never blocks.
   void handle(const std::function<std::string()>& metrics);
 
-  /// In a child that does not answer them; and when it does, after all.
-  void forget_clients();
-  Status resume();
+  /// In a child, after fork(2): closes the child's copies of the connections.
+  void close_copies() { server_->close_copies(); }
+  /// In the same child when it takes the place of its parent.
+  Status reopen() { return server_->reopen(); }
 
   /// Removes the socket from the file system.
   void remove() const { listener_.remove(); }
 
  private:
-  MetricsSocket(std::string path, Listener listener)
-      : path_(std::move(path)), listener_(std::move(listener)) {}
-
-  using Clock = std::chrono::steady_clock;
-
-  struct Client {
-    os::Fd connection;
-    pid_t process = -1;
-    Clock::time_point since;
-  };
-
-  void answer_requests(const std::function<std::string()>& metrics);
-  void make_room_for(pid_t process);
-  void forget(int client);
+  MetricsSocket(std::string path, Listener listener, std::unique_ptr<http::Server> server)
+      : path_(std::move(path)), listener_(std::move(listener)), server_(std::move(server)) {}
 
   std::string path_;
   Listener listener_;
-  os::Fd epoll_;
-  std::list<Client> clients_;  ///< in the order of their arrival
+  std::unique_ptr<http::Server> server_;
 };
 
 }  // namespace lamina::server

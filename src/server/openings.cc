@@ -1,6 +1,7 @@
 #include "server/openings.h"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "base/contain.h"
@@ -14,6 +15,11 @@ namespace {
 constexpr std::size_t kMaxThreads = 64;
 
 }  // namespace
+
+Openings::~Openings() {
+  // Threads whose results were taken are letting go of them: then nothing of theirs is left open.
+  while (results_ && running_.empty() && results_.use_count() > 1) std::this_thread::yield();
+}
 
 Status Openings::start() {
   return contain("opening snapshots", [&]() -> Status {
@@ -101,7 +107,7 @@ void Openings::handle() {
       take(std::move(*next));
       return {};
     });
-    if (!taken) log_(taken.error().message);
+    if (!taken) log_(one_line(taken.error()));
   }
   start_threads();
 }

@@ -1,17 +1,18 @@
-// Snapshots that are being opened, each by a thread of its own: the thread that accepts VMs, keeps
-// the serving process and answers must wait for no disk, and for no header however large.
+// Snapshots that are being opened, each by a separate thread, so that the supervisor's main thread
+// never waits for a disk or a large header (docs/decisions/0022-opening-in-threads.md).
 //
-// Requests for one snapshot (the same key) need one reading: the first one gets a thread, the
-// others what it has opened. So a snapshot whose disk is stuck holds one thread, whatever number of
-// VMs wants it.
+// Requests for one snapshot (the same key) share one reading: the first one starts a thread, the
+// others get its result. So a snapshot on a disk that does not answer occupies one thread, however
+// many VMs need it.
 //
-// Rejected: opening in a short-lived process. What it reads cannot be handed over but by reading it
-// again, and a serving process is succeeded at once only because its successor is forked from a
-// process that has everything open.
+// Rejected: opening in a short-lived process. Its result could be handed over only by reading it
+// again, and a new serving process can start at once only because it is forked from a process that
+// has everything open.
 //
-// The process forks while such threads run. A child has none of them: it calls forget(), and uses
-// nothing that they use. They use the allocator, which the C library keeps whole over a fork, and
-// their own results. What a thread had opened just then stays open in the child for its lifetime.
+// The process forks while these threads run. The child does not have the threads: it calls forget()
+// and uses nothing that they use. They use only the allocator, which glibc keeps consistent over a
+// fork, and results of their own. A file that a thread had just opened stays open in the child
+// until the child ends.
 #pragma once
 
 #include <chrono>
@@ -36,23 +37,24 @@ namespace lamina::server {
 /// Used by one thread, that of `snapshots`; its own threads are inside.
 class Openings {
  public:
-  /// Gets the service, or why there is none. Called by the thread that uses this.
+  /// Receives the service, or the reason why there is none. Called in the owner's thread.
   using Done = std::function<void(Result<Service>)>;
 
-  /// What is opened gets into `snapshots`, which must outlive this. Notes go to `log`.
+  /// Opened snapshots are added to `snapshots`, which must outlive this. Notes go to `log`.
   Openings(Snapshots& snapshots, Log log) : snapshots_(snapshots), log_(std::move(log)) {}
   Openings(const Openings&) = delete;
   Openings& operator=(const Openings&) = delete;
   Openings(Openings&&) = delete;
   Openings& operator=(Openings&&) = delete;
   /// Does not wait for threads that still read, and calls no Done.
-  ~Openings() = default;
+  ~Openings();
 
   /// Begins; also in a child, after forget().
   Status start();
 
-  /// Calls `done` at once, when all is open already or it fails at once; else from handle() or
-  /// expire(), with kBusy when it takes longer than `limit`. REQUIRES: start() has succeeded.
+  /// Calls `done` before it returns if everything is open already, or on an immediate failure.
+  /// Otherwise handle() or expire() call it, with kBusy if opening takes longer than `limit`.
+  /// REQUIRES: start() has succeeded.
   void open(SnapshotRequest request, Done done,
             std::optional<std::chrono::milliseconds> limit = std::nullopt);
 
@@ -60,10 +62,11 @@ class Openings {
   [[nodiscard]] int fd() const { return results_ ? results_->event.fd() : -1; }
   void handle();
 
-  /// Gives up what has taken too long. Returns the milliseconds until the next one does; -1: never.
+  /// Ends requests that exceed their limit. Returns the milliseconds until the next one; -1: none.
   int expire();
 
-  /// A thread still reads. A process that ends now must end by _exit(2): its statics are in use.
+  /// True while a thread reads. The process must then end by _exit(2), because the thread may use
+  /// static objects.
   [[nodiscard]] bool are_running() const { return !running_.empty(); }
 
   /// In a child: drops everything, calls no Done.

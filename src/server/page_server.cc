@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <optional>
+#include <span>
 #include <thread>
 #include <utility>
 
@@ -14,12 +15,15 @@
 #include "base/mutex.h"
 #include "os/directory.h"
 #include "os/event.h"
+#include "os/lock.h"
+#include "os/poll.h"
 #include "os/process.h"
 #include "os/thread.h"
 #include "server/admission.h"
 #include "server/endpoint.h"
 #include "server/log_limiter.h"
 #include "server/metrics.h"
+#include "server/named_snapshots.h"
 #include "server/openings.h"
 #include "server/served_vms.h"
 #include "server/snapshots.h"
@@ -34,6 +38,9 @@
 namespace lamina {
 
 using namespace server;  // NOLINT(google-build-using-namespace): this file is its entrance
+
+/// Its threads use fewer, besides those of layers and VMs.
+constexpr std::uint64_t kLeastDescriptors = 32;
 
 /// A round that has failed is done again after so long.
 constexpr int kAgainMs = 100;
@@ -57,12 +64,13 @@ class PageServer::Implementation {
 
   Status start() {
     LAMINA_RETURN_IF_ERROR(check_serve_options(options_));
+    LAMINA_RETURN_IF_ERROR(os::check_open_file_limit(kLeastDescriptors, "a page server"));
     LAMINA_ASSIGN_OR_RETURN(StateDirectory states,
-                            StateDirectory::open(options_.state_directory, options_.store));
+                            StateDirectory::open(options_.state_dir, options_.store));
     states_ = std::make_unique<StateDirectory>(std::move(states));
+    LAMINA_RETURN_IF_ERROR(openings_.start());
     LAMINA_ASSIGN_OR_RETURN(std::vector<Endpoint> endpoints, open_endpoints());
     LAMINA_ASSIGN_OR_RETURN(wake_, os::Event::create("page server"));
-    LAMINA_RETURN_IF_ERROR(openings_.start());
     const auto serve = [this](std::unique_ptr<Vm> vm) { admit(std::move(vm)); };
     admission_ =
         std::make_unique<Admission>(*states_, openings_, serve, [this](const std::string& reason) {
@@ -71,7 +79,8 @@ class PageServer::Implementation {
         });
     takeover_ = std::make_unique<Takeover>(
         *states_, snapshots_, openings_,
-        Takeover::Callbacks{serve, [this] { count(&Totals::vms_killed); },
+        Takeover::Callbacks{serve, [this](const Vm& vm) { count_unserved(vm); },
+                            [this] { count(&Totals::vms_killed); },
                             [this] { count(&Totals::vms_reacquired); }, log_});
     sockets_ = std::make_unique<Sockets>(options_, store_ ? &*store_ : nullptr);
     LAMINA_ASSIGN_OR_RETURN(served_,
@@ -89,14 +98,15 @@ class PageServer::Implementation {
 
   [[nodiscard]] std::string metrics() const {
     const MutexLock lock(mutex_);
-    return format_metrics(sum_of(totals_, vms_));
+    return format_metrics(sum_of(totals_, vms_), std::nullopt);
   }
 
  private:
   Result<std::vector<Endpoint>> open_endpoints() {
     std::vector<Endpoint> endpoints;
     if (!options_.store.empty()) {
-      LAMINA_ASSIGN_OR_RETURN(store_lock_, lock_store(options_.store));
+      LAMINA_ASSIGN_OR_RETURN(os::Fd lock, lock_store(options_.store));
+      store_lock_ = os::LockedFd(std::move(lock));
       LAMINA_ASSIGN_OR_RETURN(StorePlace store, StorePlace::open(options_.store));
       store_.emplace(std::move(store));
       snapshots_.set_store(*store_);
@@ -104,12 +114,11 @@ class PageServer::Implementation {
       endpoints.push_back(
           endpoint_of_store(page_server_socket(store_->path()), *store_, snapshots_));
     }
-    std::vector<std::string> notes;
-    for (const ServeEndpoint& endpoint : options_.endpoints) {
-      LAMINA_ASSIGN_OR_RETURN(Service service, snapshots_.open(endpoint.snapshot, notes));
-      endpoints.push_back(endpoint_of(endpoint.socket, std::move(service)));
+    LAMINA_ASSIGN_OR_RETURN(std::vector<Service> services,
+                            open_named_snapshots(options_.endpoints, snapshots_, openings_));
+    for (std::size_t i = 0; i < services.size(); ++i) {
+      endpoints.push_back(endpoint_of(options_.endpoints[i].socket, std::move(services[i])));
     }
-    for (const std::string& note : notes) log(note);
     return endpoints;
   }
 
@@ -127,14 +136,21 @@ class PageServer::Implementation {
     ++(totals_.*counter);
   }
 
+  /// A VM of an earlier server that has ended before it was served here.
+  void count_unserved(const Vm& vm) {
+    const MutexLock lock(mutex_);
+    ++totals_.sessions_started;
+    count_ended({}, vm, totals_, {});
+    states_->remove(vm.directory);
+  }
+
   void run() {
     bool detaching = false;
     bool failed = false;
     while (request_ != Request::kStop) {
-      const auto over =
-          contain("page server", [&]() -> Result<bool> { return do_round(failed, detaching); });
+      const auto over = contain("page server", [&] { return do_round(failed, detaching); });
       if (over.value_or(false)) break;
-      // For want of memory: a little later it may be had.
+      // For want of memory, usually: a little later it may be had.
       failed = !over;
     }
     static_cast<void>(contain("close", [&]() -> Status {
@@ -145,7 +161,7 @@ class PageServer::Implementation {
   }
 
   /// True when no VM needs this server any more.
-  bool do_round(bool again, bool& detaching) {
+  Result<bool> do_round(bool again, bool& detaching) {
     std::array<pollfd, 7> waiting = {pollfd{wake_.fd(), POLLIN, 0},
                                      pollfd{sockets_->acceptor().fd(), POLLIN, 0},
                                      pollfd{served_->fd(), POLLIN, 0},
@@ -153,9 +169,9 @@ class PageServer::Implementation {
                                      pollfd{sockets_->metrics_clients_fd(), POLLIN, 0},
                                      pollfd{sockets_->control_fd(), POLLIN, 0},
                                      pollfd{openings_.fd(), POLLIN, 0}};
-    if (again) static_cast<void>(::poll(waiting.data(), 1, kAgainMs));
+    if (again) static_cast<void>(os::wait_for_events(std::span(waiting).first(1), kAgainMs));
     const int due_ms = again ? 0 : next_due();
-    static_cast<void>(::poll(waiting.data(), waiting.size(), due_ms));
+    LAMINA_RETURN_IF_ERROR(os::wait_for_events(waiting, due_ms));
     // Before the request is looked at: one that comes later wakes the next round.
     wake_.clear();
     limiter_.write_counts();
@@ -213,7 +229,7 @@ class PageServer::Implementation {
     states_->remove(vm->directory);
     ++totals_.vms_killed;
     say(fmt::format("process {} was killed, it could not be served: {}", vm->state.record().pid,
-                    added.error().message));
+                    one_line(added.error())));
   }
 
   void end_vms() {
@@ -233,7 +249,7 @@ class PageServer::Implementation {
   const ServeOptions options_;
   LogLimiter limiter_{options_.log};
   const Log log_ = [this](const std::string& line) { limiter_.say(line); };
-  os::Fd store_lock_;
+  os::LockedFd store_lock_;
   std::optional<StorePlace> store_;
   Snapshots snapshots_;
   Openings openings_;

@@ -1,4 +1,4 @@
-// The pin of a VM that is served: what it is given, and whether it may have it.
+// The pin of a VM that is served: which snapshot it gets, and whether it may have it.
 #pragma once
 
 #include <cstdint>
@@ -12,22 +12,22 @@
 
 namespace lamina::server {
 
-/// A pin as a page server sees it: it reads, and never locks.
+/// A pin as a page server sees it. The server reads pins and never locks them.
 struct VmPin {
   std::string path;  ///< of the pin; absolute
-  std::string base;  ///< what is served
+  std::string base;  ///< path of the snapshot that is served
   std::optional<store::PinFacts> facts;
 
-  /// The snapshot that the VM was resumed from, by its name in the store; empty when not known.
+  /// Path of the snapshot that the VM was resumed from, by its name in the store; empty: unknown.
   [[nodiscard]] std::string snapshot_path() const;
 };
 
-/// The pin in `store` (absolute) of a process that has connected. kFailed when it has none or is
-/// another user's than the pin's: the pin is what allows it to be served.
+/// The pin in `store` (absolute) of a process that has connected. kFailed if it has none, or
+/// belongs to another user than the pin says: the pin is its permission to be served.
 Result<VmPin> pin_of_peer(const std::string& store, const os::Peer& peer, std::uint64_t start_time);
 
-/// The pin that a VM's record names; nothing when it was served a snapshot by its name. Without
-/// facts when they cannot be read: what is served does not depend on them.
+/// The pin that a VM's record names; nullopt if the VM was served a snapshot by name. If the facts
+/// cannot be read they are missing: what is served does not depend on them.
 std::optional<VmPin> pin_of_record(const pager::VmRecord& record);
 
 }  // namespace lamina::server

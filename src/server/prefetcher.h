@@ -1,5 +1,5 @@
-// Brings near what populating will read: a thread that asks the kernel to read ahead exactly the
-// recorded blocks, so that the serving threads do not wait for a cold disk.
+// A thread that asks the kernel to read ahead exactly the blocks of a recorded working set, so that
+// the serving threads do not wait for a cold disk.
 #pragma once
 
 #include <atomic>
@@ -20,17 +20,17 @@ class Prefetcher {
   Prefetcher& operator=(const Prefetcher&) = delete;
   Prefetcher(Prefetcher&&) = delete;
   Prefetcher& operator=(Prefetcher&&) = delete;
-  /// Gives up what has not been asked for yet.
+  /// Drops what has not been requested from the kernel yet.
   ~Prefetcher();
 
-  /// Reads ahead what a VM's plan begins with. Blocks that are in memory already cost a system call
-  /// for each run. What there is no memory for is not read ahead.
+  /// Reads ahead the working set that a VM's plan begins with. Each run costs a system call, even
+  /// if it is cached. Does nothing if memory is short.
   void add(const Service& service) noexcept;
 
  private:
   Prefetcher() = default;
 
-  /// Kept open by it until it is done.
+  /// Keeps the snapshot open until it has been read ahead.
   struct Wanted {
     std::shared_ptr<const Snapshot> snapshot;
     std::shared_ptr<const pager::PopulatePlan> plan;

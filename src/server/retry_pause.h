@@ -1,4 +1,4 @@
-// Pauses between two attempts at what must succeed in the end.
+// Growing pauses between the attempts of an operation that is repeated until it succeeds.
 #pragma once
 
 #include <poll.h>
@@ -10,7 +10,7 @@ namespace lamina::server {
 
 class RetryPause {
  public:
-  /// Each one is twice as long as the one before, up to a second.
+  /// Sleeps. Each pause is twice as long as the one before, up to a second.
   void wait() {
     ::poll(nullptr, 0, static_cast<int>(next_.count()));
     next_ = std::min(next_ * 2, kLongest);

@@ -131,7 +131,7 @@ void ServedVms::handle_stored() {
     if (stored.status) continue;
     static_cast<void>(contain("log", [&]() -> Status {
       say(fmt::format("the working set of '{}' was not stored: {}", stored.snapshot,
-                      stored.status.error().message));
+                      one_line(stored.status.error())));
       return {};
     }));
   }

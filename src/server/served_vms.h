@@ -1,5 +1,5 @@
-// The VMs that this process serves: their descriptors, the threads that serve them, and what they
-// record. Used by one thread; the serving threads are inside.
+// The VMs that this process serves: their descriptors, the threads that serve them, and their
+// recordings. Used by one thread; the serving threads are inside.
 #pragma once
 
 #include <cstdint>
@@ -22,34 +22,34 @@ namespace lamina::server {
 using Vms = std::map<std::uint64_t, std::unique_ptr<Vm>>;
 using Log = std::function<void(const std::string&)>;
 
-/// The number of serving threads: `wanted`, or for 0 as many as there are processors, at most 4.
+/// The number of serving threads: `wanted`; if that is 0, the number of processors, at most 4.
 std::size_t default_threads(std::uint32_t wanted);
 
-/// Counts a VM that is not served any more, and says so when it was killed (again, to be sure).
+/// Counts a VM that is no longer served. If it was to be killed, kills it once more and logs it.
 void count_ended(const Ended& ended, const Vm& vm, Totals& totals, const Log& log);
 
-/// `totals` with those of the VMs that are served now.
+/// `totals` plus the counters of the VMs that are served now.
 Totals sum_of(const Totals& totals, const Vms& vms);
 
 class ServedVms {
  public:
-  /// Begins to serve all of `vms`, which must outlive this; what is added and what ends comes to
-  /// and goes from `vms`.
+  /// Starts to serve all of `vms`, which must outlive this object. add() and the ends of VMs change
+  /// `vms`.
   static Result<std::unique_ptr<ServedVms>> start(Vms& vms, std::size_t threads, Log log);
 
-  /// When this fails (for want of memory) the VM is not served: it is the caller's to end.
+  /// If this fails (no memory), the VM is not served, and the caller must end it.
   Status add(std::unique_ptr<Vm>& vm);
 
   /// Readable when handle_ended() has something to do.
   [[nodiscard]] int fd() const { return epoll_.get(); }
 
-  /// Passes every VM that is not served any more to `ended`, before its descriptors are closed. One
-  /// whose recording is being stored is passed on when that is done. When `ended` throws, the VM
-  /// stays, and is passed on by the next call.
+  /// Passes every VM that is no longer served to `ended`, before its descriptors are closed; a VM
+  /// whose recording is being stored, when that is done. If `ended` throws, the VM is passed again
+  /// by the next call.
   void handle_ended(const std::function<void(const Ended&, const Vm&)>& ended);
 
-  /// Has the recordings stored whose time is over; returns the milliseconds until the next one's
-  /// is, -1 when there is none.
+  /// Stores the recordings that are complete. Returns the milliseconds until the next one is; -1:
+  /// there is none.
   int save_due_recordings();
 
   /// See ServingThreads::detach_all.
@@ -72,9 +72,9 @@ class ServedVms {
   os::Fd epoll_;
   std::map<std::uint64_t, std::uint64_t> recording_;  ///< until when, by VM
   std::set<std::uint64_t> storing_;                   ///< whose recordings are being stored
-  std::map<std::uint64_t, Ended> waiting_;            ///< for that, and not served any more
+  std::map<std::uint64_t, Ended> waiting_;            ///< ended, but in storing_
   std::vector<Ended> ended_;                          ///< not passed on yet; room for all VMs
-  std::unique_ptr<Prefetcher> prefetcher_;            ///< null: there could not be another thread
+  std::unique_ptr<Prefetcher> prefetcher_;            ///< null: its thread could not be started
   std::unique_ptr<WorkingSetStorer> storer_;
   std::unique_ptr<ServingThreads> threads_;  ///< last: its threads use the VMs
 };

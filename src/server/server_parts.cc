@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "base/error.h"
+#include "os/poll.h"
 #include "os/process.h"
-#include "server/predecessor.h"
 #include "server/retry_pause.h"
 
 namespace lamina::server {
@@ -24,7 +24,10 @@ ServerParts::ServerParts(const ServeOptions& options, Log log, WorkerProcess::Bo
       log_(std::move(log)),
       resources_(options, log_),
       openings_(resources_.snapshots(), log_),
-      keeper_(std::move(body), log_) {}
+      keeper_(std::move(body), log_),
+      predecessor_(resources_.snapshots(), openings_, [this](const Ended& ended, const Vm& vm) {
+        keeper_.count_unserved(ended, vm);
+      }) {}
 
 /// What needs the state directory.
 Status ServerParts::join() {
@@ -37,7 +40,8 @@ Status ServerParts::join() {
       });
   takeover_ = std::make_unique<Takeover>(
       states, resources_.snapshots(), openings_,
-      Takeover::Callbacks{add, [this] { ++keeper_.totals().vms_killed; },
+      Takeover::Callbacks{add, [this](const Vm& vm) { keeper_.count_unserved({}, vm); },
+                          [this] { ++keeper_.totals().vms_killed; },
                           [this] { ++keeper_.totals().vms_reacquired; }, log_});
   keeper_.set_states(states);
   sockets_ = std::make_unique<Sockets>(options_, resources_.store());
@@ -54,7 +58,7 @@ Status ServerParts::start() {
 }
 
 Status ServerParts::listen() {
-  LAMINA_RETURN_IF_ERROR(resources_.open_endpoints());
+  LAMINA_RETURN_IF_ERROR(resources_.open_endpoints(openings_));
   return sockets_->bind(resources_.states(), resources_.endpoints(), *admission_);
 }
 
@@ -64,59 +68,84 @@ void ServerParts::decide_about_found_vms() {
   const Clock::time_point until = Clock::now() + kLongestDecision;
   while (takeover_->is_opening() && Clock::now() < until) {
     pollfd opened{openings_.fd(), POLLIN, 0};
-    if (::poll(&opened, 1, kPollMs) > 0) openings_.handle();
+    if (os::wait_for_events({&opened, 1}, kPollMs).value_or(false)) openings_.handle();
   }
 }
 
 Status ServerParts::succeed(InheritedState& state, const std::function<Status()>& first) {
   resources_.inherit(state);
   LAMINA_RETURN_IF_ERROR(join());
-  std::vector<Result<Service>> services;
   RetryPause pause;
   while (true) {
     Status prepared = first();
-    if (prepared) prepared = prepare(state, services);
+    if (prepared) prepared = prepare(state);
     if (prepared) break;
     if (state.is_trial || serves_still(state) || state.vms.empty()) return prepared;
-    log_(fmt::format("VMs wait for what cannot be had yet: {}", prepared.error().message));
+    log_(fmt::format("VMs wait for what cannot be had yet: {}", one_line(prepared.error())));
     pause.wait();
   }
   if (state.is_trial) return {};
-  end_serving_process(state);
   if (state.stopping) keeper_.detach();
-  for (std::size_t i = 0; i < state.vms.size(); ++i) {
-    add_left_vm(std::move(state.vms[i]), std::move(services[i]));
-  }
+  // A VM that is accepted now could not be given to the old serving process, should that have to
+  // take this one's place.
+  sockets_->acceptor().hold(true);
+  predecessor_.begin(state);
   return {};
 }
 
-Status ServerParts::prepare(InheritedState& state, std::vector<Result<Service>>& services) {
-  if (resources_.endpoints().empty()) LAMINA_RETURN_IF_ERROR(resources_.reopen_endpoints(state));
-  LAMINA_ASSIGN_OR_RETURN(services, open_services(state, resources_.snapshots()));
-  if (state.is_trial) return {};
+Status ServerParts::settle_predecessor() {
+  if (auto outcome = predecessor_.take_outcome()) {
+    if (!*outcome) return std::unexpected(outcome->error());
+    outcome_ = std::move(**outcome);
+    sockets_->acceptor().hold(false);
+  }
+  // One by one: what there is no memory for hits one VM, which is found again by its state.
+  while (outcome_ && !outcome_->vms.empty()) {
+    Predecessor::InheritedVm one = std::move(outcome_->vms.back());
+    outcome_->vms.pop_back();
+    add_inherited_vm(std::move(one.vm), std::move(one.service));
+  }
+  while (outcome_ && !outcome_->unopened.empty()) {
+    auto vm = std::move(outcome_->unopened.back());
+    outcome_->unopened.pop_back();
+    takeover_->add(std::move(vm));
+  }
+  outcome_.reset();
+  return {};
+}
+
+std::size_t ServerParts::inherited_count() const {
+  const std::size_t taken = outcome_ ? outcome_->vms.size() + outcome_->unopened.size() : 0;
+  return predecessor_.vms().size() + taken;
+}
+
+Status ServerParts::prepare(InheritedState& state) {
+  if (resources_.endpoints().empty())
+    LAMINA_RETURN_IF_ERROR(resources_.reopen_endpoints(state, openings_));
+  if (state.is_trial) return try_services(state, resources_.snapshots());
   return sockets_->inherit(resources_.states(), state, resources_.endpoints(), *admission_);
 }
 
-void ServerParts::add_left_vm(std::unique_ptr<Vm> vm, Result<Service> service) {
+void ServerParts::add_inherited_vm(std::unique_ptr<Vm> vm, Result<Service> service) {
   if (service) {
     vm->service = std::move(*service);
     return keeper_.add(std::move(vm));
   }
-  if (os::has_ended(vm->pidfd.get())) return resources_.states().remove(vm->directory);
-  keeper_.kill_vm(*vm, service.error().message);
+  if (os::has_ended(vm->pidfd.get())) return keeper_.count_unserved({}, *vm);
+  keeper_.kill_vm(*vm, one_line(service.error()));
 }
 
-StateToLeave ServerParts::to_leave(bool stopping) const {
-  StateToLeave left = resources_.to_leave();
+HandoverState ServerParts::handover_state(bool stopping) const {
+  HandoverState handover = resources_.handover_state();
   if (!stopping) {
-    for (const Listener& one : sockets_->acceptor().listening()) left.listening.push_back(&one);
+    for (const Listener& one : sockets_->acceptor().listening()) handover.listening.push_back(&one);
   }
-  left.control = sockets_->control();
-  left.metrics = sockets_->metrics();
-  left.stopping = stopping;
-  left.vms = takeover_->vms();
-  for (const auto& [id, vm] : keeper_.vms()) left.vms.push_back(vm.get());
-  return left;
+  handover.control = sockets_->control();
+  handover.metrics = sockets_->metrics();
+  handover.stopping = stopping;
+  handover.vms = takeover_->vms();
+  for (const auto& [id, vm] : keeper_.vms()) handover.vms.push_back(vm.get());
+  return handover;
 }
 
 }  // namespace lamina::server

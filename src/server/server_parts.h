@@ -1,15 +1,18 @@
-// The parts of a supervisor, made and joined: at a first start, or from what a predecessor has left
-// that has executed this program.
+// Creates the parts of a supervisor and connects them: at a first start, or from the state that a
+// predecessor has handed over by exec(2).
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "lamina/result.h"
 #include "lamina/serve.h"
 #include "server/admission.h"
-#include "server/inherited_state.h"
+#include "server/handover.h"
 #include "server/openings.h"
+#include "server/predecessor.h"
 #include "server/server_resources.h"
 #include "server/sockets.h"
 #include "server/stranded.h"
@@ -24,22 +27,34 @@ class ServerParts {
   /// `options` must outlive this. `body` is what a serving process does.
   ServerParts(const ServeOptions& options, Log log, WorkerProcess::Body body);
 
-  /// At a first start. When it fails, VMs that were there before and can be served by no other
-  /// server either have been killed; the rest wait for one.
+  /// At a first start. If it fails, VMs of an earlier server that no server could serve have been
+  /// killed; the others wait for the next server.
   Status start();
 
-  /// In the place of a predecessor, by exec. All that may fail, `first` before the rest, is done
-  /// while its serving process still serves. When something does, this fails, and that process,
-  /// which has open all that it needs, takes the place of this one; where there is none, it is
-  /// tried again until it succeeds. In a trial only what may fail is done.
+  /// After an exec in place of a predecessor. Everything that may fail (`first` before the rest) is
+  /// done while the predecessor's serving process still serves. On failure this process must end,
+  /// and that process, which has everything open, takes its place. If there is no such process, the
+  /// steps are repeated until they succeed. The VMs stay in predecessor(): see
+  /// settle_predecessor(). In a trial only the steps that may fail are done, including opening the
+  /// VMs' snapshots.
   Status succeed(InheritedState& state, const std::function<Status()>& first);
 
+  /// To be called in each round of the loop: takes the VMs over from the predecessor once all their
+  /// snapshots are open. Peers wait in the backlog until then. On failure this process must end, as
+  /// above.
+  Status settle_predecessor();
+  /// Until all VMs were taken over from the predecessor.
+  [[nodiscard]] bool has_predecessor() const { return predecessor_.is_there() || outcome_; }
+  /// How many VMs are still to be taken over.
+  [[nodiscard]] std::size_t inherited_count() const;
+
   /// For a successor.
-  [[nodiscard]] StateToLeave to_leave(bool stopping) const;
+  [[nodiscard]] HandoverState handover_state(bool stopping) const;
 
   [[nodiscard]] ServerResources& resources() { return resources_; }
   [[nodiscard]] Openings& openings() { return openings_; }
   [[nodiscard]] VmKeeper& keeper() { return keeper_; }
+  [[nodiscard]] Predecessor& predecessor() { return predecessor_; }
   // REQUIRES: start() or succeed() has been called.
   [[nodiscard]] Admission& admission() { return *admission_; }
   [[nodiscard]] Takeover& takeover() { return *takeover_; }
@@ -50,14 +65,16 @@ class ServerParts {
   Status join();
   Status listen();
   void decide_about_found_vms();
-  Status prepare(InheritedState& state, std::vector<Result<Service>>& services);
-  void add_left_vm(std::unique_ptr<Vm> vm, Result<Service> service);
+  Status prepare(InheritedState& state);
+  void add_inherited_vm(std::unique_ptr<Vm> vm, Result<Service> service);
 
   const ServeOptions& options_;
   Log log_;
   ServerResources resources_;
   Openings openings_;
   VmKeeper keeper_;
+  Predecessor predecessor_;
+  std::optional<Predecessor::Outcome> outcome_;  ///< VMs that are to be taken over now
   std::unique_ptr<Admission> admission_;
   std::unique_ptr<Takeover> takeover_;
   std::unique_ptr<Sockets> sockets_;

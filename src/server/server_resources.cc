@@ -8,13 +8,14 @@
 #include "base/error.h"
 #include "os/directory.h"
 #include "os/path_walk.h"
+#include "server/named_snapshots.h"
 #include "server/store_lock.h"
 
 namespace lamina::server {
 
 Status ServerResources::open() {
   LAMINA_ASSIGN_OR_RETURN(StateDirectory states,
-                          StateDirectory::open(options_.state_directory, options_.store));
+                          StateDirectory::open(options_.state_dir, options_.store));
   states_ = std::make_unique<StateDirectory>(std::move(states));
   if (options_.store.empty()) return {};
   LAMINA_ASSIGN_OR_RETURN(store_lock_, lock_store(options_.store));
@@ -23,12 +24,11 @@ Status ServerResources::open() {
   return {};
 }
 
-Status ServerResources::open_endpoints() {
-  for (const ServeEndpoint& endpoint : options_.endpoints) {
-    std::vector<std::string> notes;
-    LAMINA_ASSIGN_OR_RETURN(Service service, snapshots_.open(endpoint.snapshot, notes));
-    for (const std::string& note : notes) log_(note);
-    endpoints_.push_back(endpoint_of(endpoint.socket, std::move(service)));
+Status ServerResources::open_endpoints(Openings& openings) {
+  LAMINA_ASSIGN_OR_RETURN(std::vector<Service> services,
+                          open_named_snapshots(options_.endpoints, snapshots_, openings));
+  for (std::size_t i = 0; i < services.size(); ++i) {
+    endpoints_.push_back(endpoint_of(options_.endpoints[i].socket, std::move(services[i])));
   }
   add_store_endpoint();
   return {};
@@ -41,18 +41,18 @@ void ServerResources::inherit(InheritedState& state) {
   store_lock_ = std::move(state.store_lock);
 }
 
-Status ServerResources::reopen_endpoints(InheritedState& state) {
+Status ServerResources::reopen_endpoints(InheritedState& state, Openings& openings) {
+  std::vector<Result<Service>> services =
+      try_named_snapshots(options_.endpoints, snapshots_, openings);
   std::vector<Listener> listening;
-  for (std::size_t i = 0; i < options_.endpoints.size(); ++i) {
+  for (std::size_t i = 0; i < services.size(); ++i) {
     const ServeEndpoint& endpoint = options_.endpoints[i];
-    std::vector<std::string> notes;
-    auto service = snapshots_.open(endpoint.snapshot, notes);
-    for (const std::string& note : notes) log_(note);
+    Result<Service>& service = services[i];
     const bool is_inherited = i < state.listening.size();
     if (is_inherited) state.listening[i].set_path_if_unknown(endpoint.socket);
     if (!service) {
       log_(fmt::format("VMs cannot connect to '{}' any more: {}", endpoint.socket,
-                       service.error().message));
+                       one_line(service.error())));
       if (!state.is_trial && is_inherited) state.listening[i].remove();
       continue;
     }
@@ -74,7 +74,7 @@ void ServerResources::add_store_endpoint() {
   rotates_log_ = directory && log_file_.is_in(directory->get(), kStoreLogName);
 }
 
-StateToLeave ServerResources::to_leave() const {
+HandoverState ServerResources::handover_state() const {
   return {.states = *states_,
           .store = store(),
           .log = log_file_,
@@ -83,6 +83,7 @@ StateToLeave ServerResources::to_leave() const {
           .metrics = nullptr,
           .store_lock = store_lock_.get(),
           .worker = -1,
+          .worker_control = -1,
           .stopping = false,
           .vms = {}};
 }

@@ -84,8 +84,8 @@ void ServingThread::run() {
         ::epoll_wait(epoll_.get(), events.data(), kEventsPerWait, more ? 0 : wait_ms());
     bool busy = false;
     for (int i = 0; i < count; ++i) busy |= handle(events[static_cast<std::size_t>(i)].data.u64);
-    retry_lacking();
-    if (!busy && !putting_off_.empty()) {
+    retry_due();
+    if (!busy && !deferring_.empty()) {
       fill_deferred();
       busy = true;
     }
@@ -95,12 +95,12 @@ void ServingThread::run() {
 }
 
 int ServingThread::wait_ms() const {
-  if (!putting_off_.empty()) return 0;
-  if (lacking_.empty()) return -1;
+  if (!deferring_.empty()) return 0;
+  if (retrying_.empty()) return -1;
   constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
   const std::uint64_t now_ns = os::monotonic_ns();
   std::uint64_t due_ns = now_ns + kLongestWaitNs;
-  for (const Served* served : lacking_) {
+  for (const Served* served : retrying_) {
     due_ns = std::min(due_ns, served->session->next_retry_ns().value_or(now_ns));
   }
   if (due_ns <= now_ns) return 0;
@@ -115,16 +115,14 @@ void ServingThread::with(Served& served, Work&& work) noexcept {
   } catch (...) {
     session.give_up("the page server is out of memory");
   }
-  std::string note = session.take_note();
-  if (!note.empty()) {
-    // A line that there is no memory for is lost.
-    static_cast<void>(contain("note", [&]() -> Status {
-      reports_.note(std::move(note));
-      return {};
-    }));
-  }
-  if (session.has_deferred()) put_on(putting_off_, served, served.puts_off);
-  if (session.next_retry_ns()) put_on(lacking_, served, served.lacks);
+  // A line that there is no memory for is lost.
+  static_cast<void>(contain("note", [&]() -> Status {
+    std::string note = session.take_note();
+    if (!note.empty()) reports_.note(std::move(note));
+    return {};
+  }));
+  if (session.has_deferred()) put_on(deferring_, served, served.defers);
+  if (session.next_retry_ns()) put_on(retrying_, served, served.retries);
   if (session.state() != SessionState::kServing) put_on(done_, served, served.done);
 }
 
@@ -155,16 +153,16 @@ bool ServingThread::handle(std::uint64_t data) {
   return came;
 }
 
-void ServingThread::retry_lacking() {
-  for (std::size_t i = 0; i < lacking_.size();) {
-    Served& served = *lacking_[i];
+void ServingThread::retry_due() {
+  for (std::size_t i = 0; i < retrying_.size();) {
+    Served& served = *retrying_[i];
     with(served, [](Session& session) { session.retry(); });
     if (served.session->next_retry_ns()) {
       ++i;
       continue;
     }
-    served.lacks = false;
-    lacking_.erase(lacking_.begin() + static_cast<std::ptrdiff_t>(i));
+    served.retries = false;
+    retrying_.erase(retrying_.begin() + static_cast<std::ptrdiff_t>(i));
   }
 }
 
@@ -204,7 +202,7 @@ void ServingThread::begin(const VmToServe& vm) {
 
 Status ServingThread::make_session(VmToServe vm) {
   if (vm.options.plan != nullptr) vm.options.reader = reader();
-  for (auto* list : {&putting_off_, &populating_, &lacking_, &done_}) {
+  for (auto* list : {&deferring_, &populating_, &retrying_, &done_}) {
     list->reserve(served_.size() + 1);
   }
   LAMINA_ASSIGN_OR_RETURN(
@@ -222,13 +220,13 @@ Status ServingThread::make_session(VmToServe vm) {
 }
 
 void ServingThread::fill_deferred() {
-  Served& served = *putting_off_.front();
+  Served& served = *deferring_.front();
   with(served, [](Session& session) { session.fill_deferred(); });
-  std::rotate(putting_off_.begin(), std::next(putting_off_.begin()), putting_off_.end());
+  std::rotate(deferring_.begin(), std::next(deferring_.begin()), deferring_.end());
   const bool serving = served.session->state() == SessionState::kServing;
   if (serving && served.session->has_deferred()) return;
-  served.puts_off = false;
-  putting_off_.pop_back();
+  served.defers = false;
+  deferring_.pop_back();
 }
 
 bool ServingThread::populate(std::uint32_t blocks) {
@@ -272,7 +270,7 @@ bool ServingThread::reap() {
     }
     Ended ended{served.vm.id, session.state(), session.take_failure()};
     const VmToServe vm = served.vm;
-    for (auto* list : {&putting_off_, &lacking_}) std::erase(*list, &served);
+    for (auto* list : {&deferring_, &retrying_}) std::erase(*list, &served);
     done_.erase(done_.begin() + static_cast<std::ptrdiff_t>(i));
     served_.erase(vm.id);
     finish(vm, std::move(ended));

@@ -1,4 +1,4 @@
-// One thread that serves VMs: reads their events, fills, populates between faults.
+// One thread that serves VMs: reads their events, fills pages, and populates between faults.
 #pragma once
 
 #include <atomic>
@@ -30,7 +30,7 @@ struct Ended {
   std::string failure;  ///< why it was killed
 };
 
-/// What a thread needs to serve a VM. All of it must stay until the VM is reported as ended.
+/// What a thread needs to serve a VM. All of it must exist until the VM is reported as ended.
 struct VmToServe {
   std::uint64_t id = 0;
   const engine::Chain* chain = nullptr;
@@ -41,7 +41,7 @@ struct VmToServe {
 
 class ServingThread {
  public:
-  /// What it tells, by its own thread.
+  /// Callbacks, called in this thread.
   struct Reports {
     std::function<void(Ended)> ended;       ///< must not throw
     std::function<void(std::string)> note;  ///< a line for the log
@@ -71,9 +71,9 @@ class ServingThread {
     VmToServe vm;
     std::unique_ptr<pager::Session> session;
     // In which of the lists below it is.
-    bool puts_off = false;
+    bool defers = false;
     bool populates = false;
-    bool lacks = false;
+    bool retries = false;
     bool done = false;
   };
 
@@ -88,43 +88,43 @@ class ServingThread {
 
   void run();
 
-  /// Until something is to be done without an event; -1: nothing is.
+  /// Milliseconds until something must be done without an event; -1: nothing.
   [[nodiscard]] int wait_ms() const;
 
-  /// Does something with one VM. Whatever goes wrong there, memory of this process that cannot be
-  /// had included, ends that VM and no other.
+  /// Does `work` with one VM. An exception in it (for example, no memory) ends that VM and no
+  /// other.
   template <typename Work>
   void with(Served& served, Work&& work) noexcept;
 
-  /// There is room for all VMs in each list.
+  /// Puts a VM on a list, which has room for all VMs.
   static void put_on(std::vector<Served*>& list, Served& served, bool& is_on);
 
-  /// True when something came from a VM, false when it was of this process, or a VM's descriptor
-  /// only seems to have something: one that was made blocking always does, and holds up no VM.
+  /// True if a VM's event was handled. False if the event was this process's own, or if a VM's
+  /// descriptor is readable without an event (one that was made blocking always is).
   bool handle(std::uint64_t data);
 
-  void retry_lacking();
+  void retry_due();
 
   void take_incoming();
 
-  /// Started when the first plan comes. Nullptr when that fails: then sessions read for themselves.
+  /// Started for the first plan. Null if that fails: then sessions read the data themselves.
   pager::PlanReader* reader();
 
   void begin(const VmToServe& vm);
 
   Status make_session(VmToServe vm);
 
-  /// A part for one session: the sessions take turns.
+  /// Fills a part of the deferred pages of one session; the sessions take turns.
   void fill_deferred();
 
-  /// A portion for every session whose plan is not filled. False when nothing can be done before
-  /// an event comes.
+  /// Fills a portion for every session whose plan is not done. False if nothing can be done before
+  /// the next event.
   bool populate(std::uint32_t blocks);
 
   static pager::Session::Populated populate_one(Served& served, std::uint32_t blocks);
 
-  /// Reports the sessions that are over, except those that something is being read for just now:
-  /// the reader tells when it has done so. True when there are fewer than before.
+  /// Reports the sessions that have ended, except those for which the reader is reading: the reader
+  /// signals when it is done. True if it reported any.
   bool reap();
 
   void finish(const VmToServe& vm, Ended ended);
@@ -140,13 +140,13 @@ class ServingThread {
   std::atomic<std::size_t> load_ = 0;
   Mutex mutex_;
   std::vector<VmToServe> incoming_ LAMINA_GUARDED_BY(mutex_);
-  // Of the thread. What happens to one VM costs nothing for the others.
+  // Used by the thread only. An event of one VM costs no time proportional to the others.
   std::map<std::uint64_t, Served> served_;
   // Some of them; in each list there is room for all, so that nothing has to be had to put one on.
-  std::vector<Served*> putting_off_;  ///< that have put off windows
-  std::vector<Served*> populating_;   ///< whose plan is not filled yet
-  std::vector<Served*> lacking_;      ///< for which the host has no page
-  std::vector<Served*> done_;         ///< that are not served any more, to be reported
+  std::vector<Served*> deferring_;   ///< that have put off windows
+  std::vector<Served*> populating_;  ///< whose plan is not filled yet
+  std::vector<Served*> retrying_;    ///< for which the host has no page
+  std::vector<Served*> done_;        ///< that are not served any more, to be reported
 };
 
 }  // namespace lamina::server

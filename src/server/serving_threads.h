@@ -1,8 +1,8 @@
-// The threads that serve: each owns its sessions and does everything with their descriptors.
+// The serving threads. Each owns its sessions and does everything with their descriptors.
 //
-// A thread waits for events of all its sessions at once. Populating reaches it as work between
-// events: one small portion per session and round while faults come, larger ones when none do. What
-// it copies then, a second thread of each has read and checked (pager::PlanReader).
+// A thread waits for events of all its sessions in one epoll set. Between events it populates:
+// small portions, one per session in turn, while faults come, and larger ones otherwise. A second
+// thread for each serving thread reads and checks the portions beforehand (pager::PlanReader).
 #pragma once
 
 #include <cstddef>
@@ -30,25 +30,25 @@ class ServingThreads {
   ServingThreads& operator=(const ServingThreads&) = delete;
   ServingThreads(ServingThreads&&) = delete;
   ServingThreads& operator=(ServingThreads&&) = delete;
-  /// Stops the threads. VMs that are still served then wait for a successor.
+  /// Stops the threads. VMs that are still served wait for a successor.
   ~ServingThreads();
 
-  /// Sets aside what it takes to report so many VMs as ended. May throw; what is below does not,
-  /// but for take_ended(), which may be called again then.
+  /// Reserves the memory to report this many VMs as ended. May throw. The functions below do not
+  /// throw, except take_ended(), which may then be called again.
   void reserve(std::size_t vms);
 
-  /// Gives a VM to the thread with the fewest. What goes wrong is reported as ended, killed.
-  /// REQUIRES: reserve() for it and all others.
+  /// Gives a VM to the thread with the fewest VMs. On failure the VM is reported as ended, killed.
+  /// REQUIRES: reserve() for this VM and all others.
   void add(VmToServe vm);
 
   /// Readable when take_ended() or take_notes() has something.
   [[nodiscard]] int fd() const { return ended_event_.fd(); }
   std::vector<Ended> take_ended();
-  /// What is worth a line in the log.
+  /// Lines for the log.
   std::vector<std::string> take_notes();
 
-  /// Fills all of the memory of every VM, so that it needs no server any more: each is reported as
-  /// ended (kDetached) when that is done.
+  /// Fills the memory of every VM, so that it needs no server. Each is then reported as ended
+  /// (kDetached).
   void detach_all();
 
  private:

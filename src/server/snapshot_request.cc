@@ -47,10 +47,7 @@ Result<Replay> read_replay_of(const SnapshotRequest& request, const Snapshot& sn
 
 Result<Snapshot> read_snapshot(const std::string& path) {
   LAMINA_ASSIGN_OR_RETURN(store::OpenSnapshot opened, store::open_snapshot(path));
-  LAMINA_ASSIGN_OR_RETURN(
-      os::OpenedFile header,
-      os::open_regular(opened.directory.get(), store::kHeaderName, O_RDONLY, path));
-  return Snapshot{path, std::move(opened), std::move(header.fd), header.facts};
+  return Snapshot{path, std::move(opened)};
 }
 
 Result<os::OpenedFile> open_working_set(const SnapshotRequest& request, int directory) {
@@ -67,7 +64,7 @@ Result<SnapshotFiles> read_files(const SnapshotRequest& request) {
   if (replay) {
     files.replay = std::move(*replay);
   } else {
-    files.replay_failure = replay.error().message;
+    files.replay_failure = one_line(replay.error());
   }
   return files;
 }

@@ -1,8 +1,8 @@
-// What a VM asks of its snapshot, and the files that answer it, read and checked.
+// Which snapshot a VM needs, and reading the files for it.
 //
-// Reading may take long: a header has up to millions of extents, a layer eight bytes for each
-// block, and the disk below may be slow or stuck. So it is apart from the table of what is open
-// (snapshots.h), uses nothing that another thread uses, and may be done by any thread.
+// Reading may take long: a header can have millions of extents, a layer has eight bytes of
+// checksums per block, and the disk may be slow or stuck. So it is separate from the table of open
+// snapshots (snapshots.h), shares nothing with other threads, and may be done by any thread.
 #pragma once
 
 #include <cstdint>
@@ -20,12 +20,13 @@
 
 namespace lamina::server {
 
-/// A snapshot that is open: its header in memory, its layers by descriptor.
+/// A snapshot that is open: its header in memory, its layers by descriptor. While its header's file
+/// is open, the numbers of that file are not given to another one.
 struct Snapshot {
   std::string path;  ///< where it was opened, absolute
   store::OpenSnapshot opened;
-  os::Fd header;  ///< kept open: the numbers of its file cannot be given to another one
-  os::FileFacts header_facts;
+
+  [[nodiscard]] const os::FileFacts& header_facts() const { return opened.header_file.facts; }
 };
 
 /// A working set that is replayed. Its file is kept open, like a snapshot's header.
@@ -39,31 +40,31 @@ struct SnapshotRequest {
   Populate populate = Populate::kNone;
   bool record = false;
   std::string recorded_to;  ///< path of the snapshot that gets the working set; empty: none
-  /// A pin's base, which may be any state that its VM goes on with; else a snapshot by its name,
-  /// which must still be the pause `pause_id`.
+  /// True: a pin's base, in whatever state it is now. False: a snapshot by name, which must still
+  /// be the pause `pause_id`.
   bool is_pinned = false;
   std::optional<Uuid> pause_id;
-  std::optional<std::uint64_t> memory_bytes;  ///< of the VM: nothing when it has not said it yet
-  /// Tells which requests are for one snapshot: those with the same key need one reading.
+  std::optional<std::uint64_t> memory_bytes;  ///< of the VM; nullopt: not known yet
+  /// Requests with the same key are for the same snapshot and need one reading.
   std::string key;
-  std::shared_ptr<const Snapshot> open;  ///< null: it is to be read
+  std::shared_ptr<const Snapshot> open;  ///< null: it must be read
 };
 
 /// The files of a request.
 struct SnapshotFiles {
-  std::optional<Snapshot> snapshot;  ///< nothing when it was open already
-  std::optional<Replay> replay;      ///< nothing without `Populate`, or when it cannot be used
+  std::optional<Snapshot> snapshot;  ///< nullopt if it was open already
+  std::optional<Replay> replay;      ///< nullopt if not requested, or if it cannot be used
   std::string replay_failure;        ///< why it cannot be used
 };
 
-/// Reads and checks the snapshot at `path`, its working set aside.
+/// Reads and checks the snapshot at `path`, without its working set.
 Result<Snapshot> read_snapshot(const std::string& path);
 
-/// The working set's file of a request, opened. `directory`: the snapshot's.
+/// Opens the working set's file of a request in the snapshot's `directory`.
 Result<os::OpenedFile> open_working_set(const SnapshotRequest& request, int directory);
 
-/// Reads and checks all that `request` needs. A working set is a hint: without it there is a
-/// snapshot all the same.
+/// Reads and checks everything that `request` needs. A working set is a hint: if it cannot be used,
+/// this succeeds without it.
 Result<SnapshotFiles> read_files(const SnapshotRequest& request);
 
 }  // namespace lamina::server

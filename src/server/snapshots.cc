@@ -88,6 +88,15 @@ SnapshotRequest Snapshots::request_for(const pager::VmRecord& recorded) const {
   return request;
 }
 
+Result<SnapshotRequest> Snapshots::request_for_named(const std::string& path) const {
+  SnapshotRequest request;
+  LAMINA_ASSIGN_OR_RETURN(request.path, os::real_path(path));
+  request.populate = populate_;
+  request.record = record_;
+  request.recorded_to = request.path;
+  return request;
+}
+
 Result<std::optional<Service>> Snapshots::find_open(SnapshotRequest& request,
                                                     std::vector<std::string>& notes) {
   request.key = request.path;
@@ -119,24 +128,12 @@ Result<Service> Snapshots::add(const SnapshotRequest& request, SnapshotFiles fil
   if (files.snapshot) {
     LAMINA_RETURN_IF_ERROR(check_fits(*files.snapshot, request));
     // It may have been exchanged between the two looks, for one that is open.
-    if (request.is_pinned) snapshot = find_header(files.snapshot->header_facts);
+    if (request.is_pinned) snapshot = find_header(files.snapshot->header_facts());
     if (!snapshot) snapshot = keep(std::move(*files.snapshot));
   }
   Plan plan = files.replay ? keep_replay(std::move(*files.replay))
                            : plan_without(request, files.replay_failure, notes);
   return service_of(request, std::move(snapshot), std::move(plan));
-}
-
-Result<Service> Snapshots::open(const std::string& path, std::vector<std::string>& notes) {
-  SnapshotRequest request;
-  LAMINA_ASSIGN_OR_RETURN(request.path, os::real_path(path));
-  request.populate = populate_;
-  request.record = record_;
-  request.recorded_to = request.path;
-  LAMINA_ASSIGN_OR_RETURN(SnapshotFiles files, read_files(request));
-  LAMINA_ASSIGN_OR_RETURN(Service service, add(request, std::move(files), notes));
-  named_.push_back(service);
-  return service;
 }
 
 Result<Service> Snapshots::open_pin(const VmPin& pin, std::vector<std::string>& notes) {
@@ -169,7 +166,7 @@ std::shared_ptr<const Snapshot> Snapshots::keep(Snapshot snapshot) {
 std::shared_ptr<const Snapshot> Snapshots::find_header(const os::FileFacts& header) const {
   for (const auto& one : open_) {
     auto snapshot = one.lock();
-    if (snapshot && snapshot->header_facts.same_file(header)) return snapshot;
+    if (snapshot && snapshot->header_facts().same_file(header)) return snapshot;
   }
   return nullptr;
 }
@@ -201,12 +198,12 @@ std::optional<Plan> Snapshots::find_plan(const SnapshotRequest& request, const S
   os::Fd own;
   if (request.is_pinned) {
     auto directory = store::open_in_store(request.path);
-    if (!directory) return plan_without(request, directory.error().message, notes);
+    if (!directory) return plan_without(request, one_line(directory.error()), notes);
     own = std::move(*directory);
   }
   const auto file =
       open_working_set(request, own.valid() ? own.get() : snapshot.opened.directory.get());
-  if (!file) return plan_without(request, file.error().message, notes);
+  if (!file) return plan_without(request, one_line(file.error()), notes);
   Plan known = find_replay(file->facts, request.populate == Populate::kAll);
   return known ? std::optional(std::move(known)) : std::nullopt;
 }

@@ -1,11 +1,11 @@
-// The snapshots that are served, open: a process that is forked from here reads the same layers,
-// whatever is published under their names meanwhile.
+// The table of open snapshots. A process that is forked from here reads the same layers, whatever
+// is published under the snapshots' names meanwhile.
 //
-// A snapshot is open for as long as a VM is served from it (or, when it was named at the start, for
-// as long as VMs may connect), and is shared by all VMs that may have the very same one. Which that
-// is for pins is told by the header's file: pins are hard links to it, so VMs that were forked from
-// one snapshot share it, and a pin whose base was exchanged meanwhile does not share what the
-// others have. Neither the name of a snapshot nor its pause id would do.
+// A snapshot stays open while a VM is served from it (or, if it was named at the start, while VMs
+// may connect). VMs share it if they may have exactly the same contents. For pins this is decided
+// by the header's file (device and inode): the pins of VMs that were forked from one snapshot are
+// hard links to one header, and a pin whose base was replaced has another one. Neither name nor
+// pause id can decide this, because a base can be replaced while VMs run.
 #pragma once
 
 #include <cstddef>
@@ -25,57 +25,60 @@
 
 namespace lamina::server {
 
-/// What one VM is served. Copies share.
+/// What one VM is served. Copies share the snapshot.
 struct Service {
   std::shared_ptr<const Snapshot> snapshot;
-  std::string path;  ///< for the VM's record: where it is found again; absolute
-  /// What is filled without a fault; null: nothing.
+  std::string path;  ///< for the VM's record, so that a later server finds it; absolute
+  /// Which pages are filled without a fault; null: none.
   std::shared_ptr<const pager::PopulatePlan> plan;
   std::string recorded_to;  ///< path of the snapshot that gets the working set; empty: none
   bool record = false;
 };
 
-/// The table of what is open. Used by one thread; what it gives may be let go by any.
+/// The table. Used by one thread; any thread may release a Service.
 ///
 /// A VM is served in three steps, of which only the second may take long: request_for() says what
 /// it needs, read_files() reads it (any thread), add() puts it into the table. find_open() saves
-/// the second one. open(), open_pin() and find() take all steps at once.
+/// the second one. open_pin() and find() take all steps at once.
 class Snapshots {
  public:
-  /// `populate` and `record` are for VMs whose pins do not say it.
+  /// `populate` and `record` apply to VMs whose pins do not set them.
   Snapshots(Populate populate, bool record) : populate_(populate), record_(record) {}
 
-  /// Whose pins are served; it must outlive this. Pins on record are looked for where it is now.
+  /// Sets the store whose pins are served, which must outlive this. Pins are looked up where the
+  /// store is now.
   void set_store(const StorePlace& store) { store_ = &store; }
 
-  /// The base of a pin.
+  /// The request for a pin's base.
   [[nodiscard]] SnapshotRequest request_for(const VmPin& pin) const;
 
-  /// What a VM goes on with: its pin's base, whichever state that is by now (what the VM has not
-  /// touched is the same in all of them); or, without a pin, the snapshot that it was resumed from.
+  /// The request for a VM on record: its pin's base, in whatever state that is now (blocks that the
+  /// VM has not touched are the same in all of them); without a pin, the snapshot by name.
   [[nodiscard]] SnapshotRequest request_for(const pager::VmRecord& record) const;
+
+  /// A snapshot that is named at the start. kNotFound if nothing has the name.
+  [[nodiscard]] Result<SnapshotRequest> request_for_named(const std::string& path) const;
 
   /// The service, where all that it needs is open: then nothing is read but small facts. Else
   /// `request` gets its key, and what is open of it. kCorrupt and kFailed as add().
   Result<std::optional<Service>> find_open(SnapshotRequest& request,
                                            std::vector<std::string>& notes);
 
-  /// Takes what was read for `request`. kCorrupt when it is not of the VM's size, kFailed when it
-  /// is another pause than the request asks for. A working set that is to be replayed and cannot be
-  /// used is worth a note.
+  /// Enters what was read for `request`. kCorrupt if its memory size is not the VM's, kFailed if it
+  /// is another pause than requested. A working set that cannot be replayed causes a note.
   Result<Service> add(const SnapshotRequest& request, SnapshotFiles files,
                       std::vector<std::string>& notes);
 
-  /// Opens a snapshot by its name, and keeps it open until this goes.
-  Result<Service> open(const std::string& path, std::vector<std::string>& notes);
+  /// Keeps a snapshot that was named at the start open until this goes.
+  void keep_named(const Service& service) { named_.push_back(service); }
 
   /// Opens the base of a pin, unless it is open.
   Result<Service> open_pin(const VmPin& pin, std::vector<std::string>& notes);
 
-  /// Opens what a VM goes on with, unless it is open.
+  /// Opens the snapshot of a VM on record, unless it is open.
   Result<Service> find(const pager::VmRecord& record, std::vector<std::string>& notes);
 
-  /// How many snapshots are open.
+  /// Number of open snapshots.
   [[nodiscard]] std::size_t open_count() const;
 
  private:
@@ -86,12 +89,12 @@ class Snapshots {
   [[nodiscard]] std::shared_ptr<const Snapshot> find_header(const os::FileFacts& header) const;
   [[nodiscard]] std::shared_ptr<const Snapshot> find_named(const SnapshotRequest& request) const;
   [[nodiscard]] Plan find_replay(const os::FileFacts& file, bool rest) const;
-  /// The plan of a snapshot that is open; nothing when a working set must be read first.
+  /// The plan for an open snapshot; nullopt if a working set must be read first.
   std::optional<Plan> find_plan(const SnapshotRequest& request, const Snapshot& snapshot,
                                 std::vector<std::string>& notes) const;
   Plan keep_replay(Replay replay);
 
-  /// The record, with the place where the pin is now.
+  /// `record` with the current path of its pin.
   [[nodiscard]] pager::VmRecord in_its_place(const pager::VmRecord& record) const;
 
   Populate populate_;

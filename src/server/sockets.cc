@@ -63,15 +63,19 @@ Status Sockets::bind_metrics(Listener inherited) {
 
 void Sockets::forget_clients() {
   acceptor_->forget_peers();
-  if (metrics_) metrics_->forget_clients();
+  if (metrics_) metrics_->close_copies();
 }
 
 Status Sockets::resume(bool listens) {
-  if (metrics_) LAMINA_RETURN_IF_ERROR(metrics_->resume());
+  if (metrics_) LAMINA_RETURN_IF_ERROR(metrics_->reopen());
   return acceptor_->resume(listens);
 }
 
-int Sockets::expire() { return sooner(acceptor_->expire(), metrics_ ? metrics_->expire() : -1); }
+int Sockets::expire() {
+  const int peers_ms = acceptor_->expire();
+  const int control_ms = control_ ? control_->expire() : -1;
+  return sooner(sooner(peers_ms, control_ms), metrics_ ? metrics_->expire() : -1);
+}
 
 void Sockets::close() {
   if (acceptor_) acceptor_->close();

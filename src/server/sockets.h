@@ -1,5 +1,5 @@
-// The sockets of a page server together: those that VMs connect to, the control socket and that of
-// the metrics.
+// All sockets of a page server: those that VMs connect to, the control socket, and the metrics
+// socket.
 #pragma once
 
 #include <functional>
@@ -12,7 +12,7 @@
 #include "lamina/serve.h"
 #include "server/acceptor.h"
 #include "server/control_socket.h"
-#include "server/inherited_state.h"
+#include "server/handover.h"
 #include "server/metrics_socket.h"
 #include "server/store_place.h"
 
@@ -21,40 +21,41 @@ namespace lamina::server {
 /// Used by one thread.
 class Sockets {
  public:
-  /// `store`: null where none is served. It, and `options`, must outlive this.
+  /// `store`: null if none is served. `store` and `options` must outlive this object.
   Sockets(const ServeOptions& options, const StorePlace* store)
       : options_(options), store_(store) {}
 
-  /// Binds all, that of the metrics last. On failure none is left in the file system.
+  /// Binds all sockets, the metrics socket last. On failure none is left in the file system.
   Status bind(const StateDirectory& states, std::vector<Endpoint> endpoints, Admission& admission);
 
-  /// Takes those of a predecessor; what it lacks is bound. On failure what was not taken stays in
-  /// `state`, and this may be called again.
+  /// Takes a predecessor's sockets and binds those that it did not have. On failure the sockets
+  /// that were not taken stay in `state`, and this may be called again.
   Status inherit(const StateDirectory& states, InheritedState& state,
                  std::vector<Endpoint> endpoints, Admission& admission);
 
-  /// In a child, after fork(2): does not answer any more.
+  /// In a child, after fork(2): closes its copies of the clients' connections.
   void forget_clients();
-  /// In the same child when it takes its parent's place, after all.
+  /// In the same child, if it later takes its parent's place.
   Status resume(bool listens);
 
   /// REQUIRES: bound or inherited.
   [[nodiscard]] Acceptor& acceptor() { return *acceptor_; }
   [[nodiscard]] const Acceptor& acceptor() const { return *acceptor_; }
 
+  /// Readable when greet() has something to do; -1 during the back-off after accept(2) fails.
   [[nodiscard]] int control_fd() const { return control_ ? control_->fd() : -1; }
-  void greet() const { control_->handle(); }
+  void greet() { control_->handle(); }
 
-  /// Both readable when answer_metrics() has something to do.
+  /// Both readable when answer_metrics() has something to do. metrics_fd() is -1 during a back-off.
   [[nodiscard]] int metrics_fd() const { return metrics_ ? metrics_->fd() : -1; }
   [[nodiscard]] int metrics_clients_fd() const { return metrics_ ? metrics_->clients_fd() : -1; }
   void answer_metrics(const std::function<std::string()>& metrics) { metrics_->handle(metrics); }
 
-  /// Gives up peers and clients whose time is over. Returns the milliseconds until the next one's
-  /// is; -1: none waits.
+  /// Drops peers and clients that have exceeded their time limit, and ends back-offs. Returns the
+  /// milliseconds until it must be called again; -1: not before another function is called.
   int expire();
 
-  /// Closes those that VMs connect to, and removes all from the file system.
+  /// Closes the sockets that VMs connect to, and removes all sockets from the file system.
   void close();
 
   [[nodiscard]] const Listener* control() const {

@@ -42,7 +42,13 @@ std::vector<std::string> default_paths() {
   return paths;
 }
 
-Result<os::Fd> open_private(const std::string& path) {
+/// What group and others may not do with a directory. A store's directory is locked, and who can
+/// open it can lock it too. One that holds directories of VMs and stores, which have mode 0700, may
+/// be read.
+constexpr mode_t kNothing = 077;
+constexpr mode_t kNoWriting = 022;
+
+Result<os::Fd> open_private(const std::string& path, mode_t forbidden) {
   LAMINA_RETURN_IF_ERROR(os::make_directory(AT_FDCWD, path, path));
   LAMINA_ASSIGN_OR_RETURN(os::Fd fd,
                           os::open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, path));
@@ -51,17 +57,23 @@ Result<os::Fd> open_private(const std::string& path) {
   if (::fstat(fd.get(), &status) != 0 || ::fstatfs(fd.get(), &system) != 0) {
     return system_failure("stat", path, errno);
   }
-  if (status.st_uid != ::geteuid() || (status.st_mode & 077) != 0) {
-    return fail(ErrorKind::kFailed,
-                "state directory '{}' belongs to user {} with mode {:o}; it must be this user's "
-                "alone (mode 700)",
-                path, status.st_uid, status.st_mode & 07777);
+  if (status.st_uid != ::geteuid()) {
+    return with_remedy(
+        fail(ErrorKind::kPermission, "state directory '{}' belongs to user {}, not to user {}",
+             path, status.st_uid, ::geteuid()),
+        "name another one with `state_dir`");
+  }
+  if ((status.st_mode & forbidden) != 0) {
+    return with_remedy(
+        fail(ErrorKind::kPermission, "state directory '{}' is open to other users (mode {:o})",
+             path, status.st_mode & 07777),
+        "run: chmod go-rwx {}", path);
   }
   if (system.f_type != TMPFS_MAGIC) {
-    return fail(ErrorKind::kFailed,
-                "state directory '{}' is not on tmpfs, so events could be lost in it; name one on "
-                "tmpfs with --state-dir",
-                path);
+    return with_remedy(
+        fail(ErrorKind::kUnsupported,
+             "state directory '{}' is not on tmpfs, so events could be lost in it", path),
+        "name one on tmpfs with `state_dir`");
   }
   return fd;
 }
@@ -116,8 +128,7 @@ Result<StateDirectory> StateDirectory::open(const std::string& path, const std::
   if (store.empty()) return shared;
   struct stat status{};
   if (::stat(store.c_str(), &status) != 0) {
-    if (errno != ENOENT) return system_failure("stat", store, errno);
-    return fail(ErrorKind::kNotFound, "store '{}' does not exist; make the directory first", store);
+    return os::explain_directory_failure("store", store, system_error("stat", store, errno));
   }
   const std::string name = fmt::format("{}{:x}-{:x}", kStorePrefix, status.st_dev, status.st_ino);
   shared.remove_abandoned_stores(name);
@@ -125,7 +136,7 @@ Result<StateDirectory> StateDirectory::open(const std::string& path, const std::
 }
 
 Result<StateDirectory> StateDirectory::open_at(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(os::Fd fd, open_private(path));
+  LAMINA_ASSIGN_OR_RETURN(os::Fd fd, open_private(path, kNoWriting));
   return StateDirectory(path, std::move(fd));
 }
 
@@ -134,7 +145,8 @@ Result<StateDirectory> StateDirectory::open_store(const std::string& name) const
   constexpr int kAttempts = 100;
   const std::string path = path_ + "/" + name;
   for (int i = 0; i < kAttempts; ++i) {
-    LAMINA_ASSIGN_OR_RETURN(StateDirectory opened, open_at(path));
+    LAMINA_ASSIGN_OR_RETURN(os::Fd fd, open_private(path, kNothing));
+    StateDirectory opened(path, std::move(fd));
     LAMINA_RETURN_IF_ERROR(os::wait_for_shared_lock(opened.fd_.get(), path));
     if (!is_named(opened.fd_.get(), fd_.get(), name)) continue;
     note_namespace(opened.fd_.get(), path);

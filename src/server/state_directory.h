@@ -1,10 +1,10 @@
-// Where the states of the VMs that are being served stand: a directory on tmpfs, and in it one
-// directory per VM, <pid>-<start time>, with a file `state`.
+// The directory with the states of the VMs on record: on tmpfs, with a directory <pid>-<start time>
+// for each VM, which contains its file `state` (pager/vm_state.h).
 //
-// A VM's directory is made when its process connects, before anything is read from it, and is
-// locked for as long as any process that serves it lives. So a start that finds one unlocked knows
-// a VM that has no server: it takes it over, or kills it. Without a `state` the handshake was not
-// finished, and its peer is killed: it waits for pages that no server can give it.
+// A VM's directory is made when its process connects, before anything is read from the connection.
+// It is locked by the processes that serve the VM, so an unlocked directory shows a VM without a
+// server: a starting server takes it over or kills it. If the directory has no `state`, the
+// handshake was not finished. Then no server can fill the VM's memory, and it is killed.
 #pragma once
 
 #include <sys/types.h>
@@ -20,7 +20,7 @@
 
 namespace lamina::server {
 
-/// One VM's directory, locked. It stays when this goes, until remove() is called.
+/// One VM's directory, locked. The directory outlives this object, until remove() is called.
 class VmDirectory {
  public:
   VmDirectory(std::string name, os::Fd fd) : name_(std::move(name)), fd_(std::move(fd)) {}
@@ -35,23 +35,24 @@ class VmDirectory {
 
 class StateDirectory {
  public:
-  /// Opens `path` and makes it (mode 0700) when it is missing; an empty path stands for the first
-  /// of /run/lamina (root), $XDG_RUNTIME_DIR/lamina, /dev/shm/lamina-UID that can be had; where
-  /// another user has the last of these names, for /dev/shm/lamina-UID.<random>, which later
-  /// starts find again. The VMs of a `store` (empty: none) stand in a directory of their own in it:
-  /// no other server is to take them over, for the store's own would not see that it has gone.
-  /// Those of other stores that have neither a server nor a VM that runs are removed. kFailed when
-  /// it is another user's, open to others, or not on tmpfs (pages of other file systems can be
-  /// taken away for writing back, and an event whose copy then faults is lost).
+  /// Opens `path`, which is created (mode 0700) if it is missing. An empty path means the first of
+  /// /run/lamina (root), $XDG_RUNTIME_DIR/lamina, /dev/shm/lamina-UID that can be used. If another
+  /// user has the last of these names, /dev/shm/lamina-UID.<random> is used, which later starts
+  /// find again. The VMs of a `store` (empty: none) are in a separate directory in it, so that no
+  /// other server takes them over. Directories of other stores that have neither a server nor a
+  /// running VM are removed. kPermission if the directory belongs to another user, or others may
+  /// write to it; kUnsupported if it is not on tmpfs (other file systems write-protect pages for
+  /// writeback, and an event is lost if its copy to the page faults).
   static Result<StateDirectory> open(const std::string& path, const std::string& store);
 
-  /// One that is open already, whatever has become of its name and mode.
+  /// A directory that is open already; its current name and mode do not matter.
   StateDirectory(std::string path, os::Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
 
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] int fd() const { return fd_.get(); }
 
-  /// Makes and locks the directory of a process. kBusy when it has one: it has connected before.
+  /// Makes and locks the directory of a process. kBusy if it exists: the process has connected
+  /// before.
   [[nodiscard]] Result<VmDirectory> claim(pid_t pid, std::uint64_t start_time) const;
 
   /// Whether a process has a directory, locked or not.
@@ -70,8 +71,8 @@ class StateDirectory {
   static Result<StateDirectory> open_default();
   static Result<StateDirectory> open_in_shared_memory();
 
-  /// The directory of a store, held shared by the processes that have it open, so that none removes
-  /// it.
+  /// The directory of a store. The processes that use it hold a shared lock, so that no other
+  /// process removes it.
   [[nodiscard]] Result<StateDirectory> open_store(const std::string& name) const;
   void remove_abandoned_stores(const std::string& kept) const;
   [[nodiscard]] Status remove_store_if_abandoned(const std::string& name) const;

@@ -45,7 +45,8 @@ Result<os::Fd> lock_store(const std::string& store) {
     ::poll(nullptr, 0, kPauseMs);
   }
   return fail(ErrorKind::kBusy,
-              "store '{}' has a page server already; one serves all VMs of a store", store);
+              "store '{}' has a page server already, {}; one serves all VMs of a store", store,
+              os::lock_holder(file.fd.get()));
 }
 
 std::string control_socket_of(const std::string& store) {

@@ -1,5 +1,5 @@
-// One page server per store: it holds a lock, and the processes that it forks or that take its
-// place by exec hold it too.
+// One page server per store. The lock is held by the supervisor, by the processes that it forks,
+// and by the program that replaces it.
 #pragma once
 
 #include <string>
@@ -9,14 +9,14 @@
 
 namespace lamina::server {
 
-/// Locks the store; the lock goes with the last copy of the descriptor. kBusy when it is served
-/// already, kNotFound when there is no such directory.
+/// Locks the store. The lock ends with the last copy of the descriptor. kBusy if a page server runs
+/// already, kNotFound if there is no such directory.
 Result<os::Fd> lock_store(const std::string& store);
 
-/// Where the page server of a store says that it is alive: <store>/.vms/page-server.control.
+/// Path of the control socket (control_socket.h): <store>/.vms/page-server.control.
 std::string control_socket_of(const std::string& store);
 
-/// The log in <store>/.vms of a page server that a resume has started.
+/// Name, in <store>/.vms, of the log of a page server that a resume has started.
 inline constexpr const char* kStoreLogName = "page-server.log";
 
 }  // namespace lamina::server

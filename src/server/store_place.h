@@ -1,5 +1,5 @@
-// The directory of the store that is served, by descriptor: it may be renamed while VMs run, and
-// another one may get its name.
+// The served store's directory, held by descriptor: it may be renamed while VMs run, and another
+// directory may get its name.
 #pragma once
 
 #include <string>
@@ -11,16 +11,16 @@ namespace lamina::server {
 
 class StorePlace {
  public:
-  /// kNotFound when there is no such directory.
+  /// kNotFound if there is no such directory.
   static Result<StorePlace> open(const std::string& path);
 
-  /// That of a predecessor, wherever it is by now. `path` is absolute: where it was.
+  /// A directory that a predecessor had open. `path` (absolute) is its last known path.
   StorePlace(std::string path, os::Fd directory)
       : path_(std::move(path)), directory_(std::move(directory)) {}
 
   [[nodiscard]] int fd() const { return directory_.get(); }
 
-  /// A path that leads to this very directory now; absolute.
+  /// The current absolute path of this directory.
   [[nodiscard]] std::string path() const;
 
  private:

@@ -40,9 +40,14 @@ void StrandedVms::look_if_due(const StateDirectory& states, Totals& totals, cons
                           pin)
             : fmt::format("VM {} waits for pages that no server can give it, and cannot be killed: "
                           "{}",
-                          pin, killed.error().message));
+                          pin, one_line(killed.error())));
   }
   suspects_ = std::move(found);
+}
+
+void StrandedVms::postpone() {
+  suspects_.clear();
+  next_ = Clock::now() + kInterval;
 }
 
 int StrandedVms::due_ms() const {

@@ -1,5 +1,5 @@
-// VMs of a store whose pages no server has: they had connected to a server that died before
-// it had them on record, and with it went their handshake.
+// Finds and kills VMs whose memory no server can fill: they had connected to a server that died
+// before they were on record, so their handshake is lost.
 #pragma once
 
 #include <chrono>
@@ -15,26 +15,29 @@
 
 namespace lamina::server {
 
-/// Looks for them from time to time. Not thread-safe.
+/// Searches for them periodically. Not thread-safe.
 class StrandedVms {
  public:
-  /// Without a store nothing is looked for, since only pins tell whose VM one is. It must outlive
-  /// this.
+  /// `store` must outlive this. Without a store there is no search, because only pins show which
+  /// VMs belong to the server.
   void set_store(const StorePlace& store) { store_ = &store; }
 
-  /// When it is time to look: kills the VMs that have a pin by page faults and are not on record,
-  /// and whose threads wait for pages now and did the last time, too. (One that has just connected
-  /// is on record by then; one that a server has filled and let go waits for nothing.) Their
-  /// memory cannot be had any more, and the VM would hang for ever.
+  /// If a search is due: kills the VMs that have a pin for page faults, are not on record, and have
+  /// threads that wait for pages, now and at the last search. They would hang forever. (A VM that
+  /// has just connected is on record by the second search. A VM that a server has filled and left
+  /// waits for nothing.)
   void look_if_due(const StateDirectory& states, Totals& totals, const Log& log);
 
-  /// Until it is time; -1: never.
+  /// To be called while peers wait in the backlog: they wait for pages and are not on record.
+  void postpone();
+
+  /// Milliseconds until the next search; -1: never.
   [[nodiscard]] int due_ms() const;
 
  private:
   using Clock = std::chrono::steady_clock;
 
-  /// Whether a thread waits for pages of the VM of this pin, and it should have been on record.
+  /// True if a thread of this pin's VM waits for pages, and the VM is not on record.
   [[nodiscard]] bool is_stranded(const StateDirectory& states, const store::StoreIdentity& here,
                                  const std::string& pin) const;
 

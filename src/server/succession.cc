@@ -6,26 +6,26 @@
 
 namespace lamina::server {
 
-void Succession::begin(const StateToLeave& left) {
+void Succession::begin(const HandoverState& handover) {
   if (trial_.runs() || is_decided_) return;
-  const Status begun = trial_.begin(command_, left);
-  if (!begun) say_failed(begun.error().message);
+  const Status begun = trial_.begin(command_, handover);
+  if (!begun) say_failed(one_line(begun.error()));
 }
 
 bool Succession::take_outcome() {
   const std::optional<Status> outcome = trial_.take_outcome();
   if (!outcome) return false;
   if (!*outcome) {
-    say_failed(outcome->error().message);
+    say_failed(one_line(outcome->error()));
     return false;
   }
   is_decided_ = true;
   return true;
 }
 
-void Succession::execute(const StateToLeave& left, os::ServiceManager& manager) {
+void Succession::execute(const HandoverState& handover, os::ServiceManager& manager) {
   manager.to_environment();
-  const Error failed = exec_successor(command_, left, Purpose::kSucceed);
+  const Error failed = exec_successor(command_, handover, Purpose::kSucceed);
   manager = os::ServiceManager::from_environment();
   is_decided_ = false;
   say_failed(failed.message);

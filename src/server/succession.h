@@ -1,15 +1,16 @@
-// A newer program in the place of a supervisor (SIGHUP).
+// Replacement of a supervisor by a newer program (SIGHUP).
 //
-// It is tried first: a child executes it with copies of all descriptors, opens all that is served,
-// and ends. Only when that went well are peers held at the sockets, and once the handshakes that
-// are on their way have ended the supervisor executes it itself. Whatever fails changes nothing.
+// The program is tried first (trial.h): a child executes it with copies of all descriptors, it
+// opens everything that is served, and ends. If that succeeds, no further connections are accepted
+// (peers wait in the backlog), and once the pending handshakes have ended, the supervisor executes
+// the program itself. A failure at any step changes nothing.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "os/notify.h"
-#include "server/inherited_state.h"
+#include "server/handover.h"
 #include "server/served_vms.h"
 #include "server/trial.h"
 
@@ -18,28 +19,29 @@ namespace lamina::server {
 /// Used by one thread.
 class Succession {
  public:
-  /// `command` must outlive it; empty: there is no program to go on with.
+  /// `command` must outlive this; empty: there is no program that could take over.
   Succession(const std::vector<std::string>& command, Log log)
       : command_(command), log_(std::move(log)) {}
 
   /// Begins a trial, unless one runs or has gone well.
-  void begin(const StateToLeave& left);
+  void begin(const HandoverState& handover);
   [[nodiscard]] bool has_program() const { return !command_.empty(); }
 
-  /// Readable when the trial has ended; -1: none runs.
+  /// Readable when the trial has ended; -1: there is none.
   [[nodiscard]] int fd() const { return trial_.fd(); }
-  /// Milliseconds until its time is over; -1: none runs.
+  /// Milliseconds until the trial times out; -1: there is none.
   [[nodiscard]] int due_ms() const { return trial_.due_ms(); }
 
-  /// True once, when the trial has gone well: then is_decided(), and peers are to be held.
+  /// True once, when the trial has succeeded: is_decided() is true from now on, and the caller
+  /// stops accepting.
   bool take_outcome();
   [[nodiscard]] bool is_decided() const { return is_decided_; }
 
   /// Executes the program. Returns only on failure, which undoes the decision. `manager` goes along
   /// in the environment.
-  void execute(const StateToLeave& left, os::ServiceManager& manager);
+  void execute(const HandoverState& handover, os::ServiceManager& manager);
 
-  /// In a child: the trial is the parent's, and nothing is decided.
+  /// In a child: drops the trial, which belongs to the parent.
   void forget();
 
  private:

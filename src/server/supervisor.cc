@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "lamina/serve.h"
 #include "os/notify.h"
+#include "os/poll.h"
 #include "os/process.h"
 #include "server/log_limiter.h"
 #include "server/metrics.h"
@@ -41,6 +42,9 @@ constexpr std::uint64_t kMaxLogBytes = std::uint64_t{8} << 20;
 /// A round that has failed is followed by another one after so long.
 constexpr int kAgainMs = 100;
 
+/// A supervisor and its serving process use fewer, besides those of layers and VMs.
+constexpr std::uint64_t kLeastOpenFiles = 64;
+
 /// What ps(1) and the like call a serving process.
 constexpr const char* kWorkerName = "lamina-worker";
 
@@ -54,9 +58,10 @@ class Supervisor {
 
   Status run() {
     LAMINA_RETURN_IF_ERROR(check_serve_options(options_));
+    LAMINA_RETURN_IF_ERROR(os::check_open_file_limit(kLeastOpenFiles, "a page server"));
     LAMINA_ASSIGN_OR_RETURN(std::optional<InheritedState> state, take_inherited_state());
     const bool is_trial = state && state->is_trial;
-    const Status begun = state ? succeed(*state) : start();
+    const Status begun = contain("page server", [&] { return state ? succeed(*state) : start(); });
     // Threads that read still use what a return would destroy.
     if (!begun && openings_.are_running()) exit_with(begun);
     LAMINA_RETURN_IF_ERROR(begun);
@@ -103,12 +108,13 @@ class Supervisor {
     parts_.admission().forget();
     parts_.takeover().forget();
     openings_.forget();
+    parts_.predecessor().forget();
     Vms waiting = keeper_.take_waiting();
     try {
       auto ended = run_worker(parts_.resources().snapshots(), keeper_.vms(), control.get(),
                               supervisor_pidfd_.get(), default_threads(options_.threads), log_);
       if (!ended) {
-        log_(fmt::format("no serving process can begin yet: {}", ended.error().message));
+        log_(fmt::format("no serving process can begin yet: {}", one_line(ended.error())));
         ::_exit(WorkerProcess::kExitCannotBegin);
       }
       if (ended->detaching) stopping_ = true;
@@ -122,15 +128,15 @@ class Supervisor {
   }
 
   /// In the child, when the supervisor is gone: goes on in its place, with what is open.
-  void take_the_place() {
+  void replace_supervisor() {
     log_(fmt::format("supervisor {} is gone; process {} takes its place", supervisor_, ::getpid()));
-    is_in_place_ = true;
-    keeper_.begin_anew();
+    replaces_supervisor_ = true;
+    keeper_.reset_elimination();
     RetryPause pause;
     while (true) {
       const Status resumed = resume();
       if (resumed) break;
-      log_(fmt::format("VMs wait for what cannot be had yet: {}", resumed.error().message));
+      log_(fmt::format("VMs wait for what cannot be had yet: {}", one_line(resumed.error())));
       pause.wait();
     }
     for (const auto& [id, vm] : keeper_.vms()) keeper_.note_id(id);
@@ -152,15 +158,12 @@ class Supervisor {
   void loop() {
     finish_if_done();
     while (!finished_) {
-      const Status done = contain("supervisor", [&]() -> Status {
-        go_on();
-        return {};
-      });
+      const Status done = contain("supervisor", [&] { return go_on(); });
       if (done) continue;
-      // For want of memory: a little later it may be had. A VM that it was about is found again by
-      // its state. What there is no memory to say is not said.
+      // For want of memory, usually: a little later it may be had. A VM that it was about is found
+      // again by its state. What there is no memory to say is not said.
       static_cast<void>(contain("log", [&]() -> Status {
-        log_(done.error().message);
+        log_(one_line(done.error()));
         return {};
       }));
       parts_.takeover().look_again();
@@ -168,72 +171,105 @@ class Supervisor {
     }
   }
 
-  void go_on() {
-    if (keeper_.start_if_due() == WorkerProcess::Start::kIsInPlace) return take_the_place();
-    wait_and_handle();
+  Status go_on() {
+    go_on_with_predecessor();
+    if (!parts_.has_predecessor() && keeper_.start_if_due() == WorkerProcess::Start::kIsSuccessor) {
+      replace_supervisor();
+      return {};
+    }
+    LAMINA_RETURN_IF_ERROR(wait_and_handle());
     limiter_.write_counts();
     if (parts_.resources().rotates_log() &&
         parts_.resources().log_file().rotate_if_larger(kMaxLogBytes)) {
       keeper_.tell_log();
     }
-    if (!stopping_) parts_.takeover().look_if_due();
-    parts_.stranded().look_if_due(parts_.resources().states(), keeper_.totals(), log_);
+    if (stopping_) {
+      parts_.takeover().retry_if_due();
+    } else {
+      parts_.takeover().look_if_due();
+    }
+    if (parts_.sockets().acceptor().is_held()) {
+      parts_.stranded().postpone();
+    } else {
+      parts_.stranded().look_if_due(parts_.resources().states(), keeper_.totals(), log_);
+    }
     keeper_.judge();
     go_on_with_succession();
     finish_if_done();
+    return {};
+  }
+
+  /// Its serving process serves until all that it serves is open here; until then VMs that connect
+  /// wait. When that fails, this process ends, and the serving process goes on in its place.
+  void go_on_with_predecessor() {
+    const Status settled = parts_.settle_predecessor();
+    if (!settled) {
+      if (stopping_) parts_.predecessor().pass_on_stop();
+      exit_with(settled);
+    }
+    if (parts_.has_predecessor() || !std::exchange(succession_wanted_, false)) return;
+    succession_.begin(parts_.handover_state(stopping_));
   }
 
   void end() {
     limiter_.write_counts(Clock::now() + LogLimiter::kPeriod);
+    parts_.predecessor().end_serving_process();
     keeper_.end();
     parts_.admission().close();
     parts_.sockets().close();
     // What called is not this process but that whose place it has; or threads read still, which use
     // what a return would destroy.
-    if (is_in_place_ || openings_.are_running()) exit_with(result_);
+    if (replaces_supervisor_ || openings_.are_running()) exit_with(result_);
   }
 
   [[noreturn]] void exit_with(const Status& result) const {
-    if (!result) log_(result.error().message);
+    if (!result) log_(one_line(result.error()));
     ::_exit(result ? 0 : 1);
   }
 
   [[nodiscard]] int wait_ms() {
-    int wait_ms = sooner(parts_.sockets().expire(), keeper_.due_ms());
-    if (!stopping_) wait_ms = sooner(wait_ms, parts_.takeover().due_ms());
-    for (const int due_ms : {openings_.expire(), parts_.stranded().due_ms(),
+    int wait_ms = parts_.sockets().expire();
+    if (!parts_.has_predecessor()) wait_ms = sooner(wait_ms, keeper_.due_ms());
+    for (const int due_ms : {openings_.expire(), parts_.takeover().due_ms(),
+                             parts_.predecessor().due_ms(), parts_.stranded().due_ms(),
                              manager_.feed_watchdog(), limiter_.due_ms(), succession_.due_ms()}) {
       wait_ms = sooner(wait_ms, due_ms);
     }
     return wait_ms;
   }
 
-  void wait_and_handle() {
+  Status wait_and_handle() {
     const int longest_ms = wait_ms();
-    std::array<pollfd, 9> waiting = {pollfd{signals_.fd(), POLLIN, 0},
-                                     pollfd{keeper_.message_fd(), POLLIN, 0},
-                                     pollfd{parts_.sockets().acceptor().fd(), POLLIN, 0},
-                                     pollfd{parts_.sockets().metrics_fd(), POLLIN, 0},
-                                     pollfd{parts_.sockets().metrics_clients_fd(), POLLIN, 0},
-                                     pollfd{parts_.sockets().control_fd(), POLLIN, 0},
-                                     pollfd{succession_.fd(), POLLIN, 0},
-                                     pollfd{keeper_.ended_fd(), POLLIN, 0},
-                                     pollfd{openings_.fd(), POLLIN, 0}};
-    static_cast<void>(::poll(waiting.data(), waiting.size(), longest_ms));
+    std::array<pollfd, 11> waiting = {pollfd{signals_.fd(), POLLIN, 0},
+                                      pollfd{keeper_.message_fd(), POLLIN, 0},
+                                      pollfd{parts_.sockets().acceptor().fd(), POLLIN, 0},
+                                      pollfd{parts_.sockets().metrics_fd(), POLLIN, 0},
+                                      pollfd{parts_.sockets().metrics_clients_fd(), POLLIN, 0},
+                                      pollfd{parts_.sockets().control_fd(), POLLIN, 0},
+                                      pollfd{succession_.fd(), POLLIN, 0},
+                                      pollfd{keeper_.ended_fd(), POLLIN, 0},
+                                      pollfd{openings_.fd(), POLLIN, 0},
+                                      pollfd{parts_.predecessor().ended_fd(), POLLIN, 0},
+                                      pollfd{parts_.predecessor().message_fd(), POLLIN, 0}};
+    LAMINA_RETURN_IF_ERROR(os::wait_for_events(waiting, longest_ms));
     if (waiting[5].revents != 0) parts_.sockets().greet();
     if (waiting[1].revents != 0) keeper_.handle_message();
+    if (waiting[10].revents != 0) parts_.predecessor().handle_message();
     if (waiting[2].revents != 0) parts_.sockets().acceptor().handle();
     if (waiting[8].revents != 0) openings_.handle();
     if (waiting[3].revents != 0 || waiting[4].revents != 0) {
-      parts_.sockets().answer_metrics([this] { return format_metrics(keeper_.totals_now()); });
+      parts_.sockets().answer_metrics(
+          [this] { return format_metrics(keeper_.totals_now(), supervisor_); });
     }
     if (waiting[7].revents != 0) keeper_.handle_end();
     if (waiting[0].revents != 0) signals_.read([this](int signal) { handle_signal(signal); });
+    return {};
   }
 
   void finish_if_done() {
     const bool is_over = stopping_ || (options_.once && keeper_.had_vms());
-    const bool is_idle = keeper_.vms().empty() && !parts_.takeover().is_opening();
+    const bool is_idle =
+        keeper_.vms().empty() && parts_.takeover().vms().empty() && !parts_.has_predecessor();
     // Peers without VMs end with a server that has served its one VM.
     const bool has_peers = stopping_ && parts_.sockets().acceptor().has_peers();
     if (is_over && is_idle && !has_peers) finished_ = true;
@@ -242,14 +278,17 @@ class Supervisor {
   void handle_signal(int signal) {
     if (signal != SIGHUP) return stop();
     reopen_log();
-    if (succession_.has_program()) return succession_.begin(parts_.to_leave(stopping_));
+    if (succession_.has_program()) {
+      succession_wanted_ = true;
+      return go_on_with_predecessor();
+    }
     log_("SIGHUP changes nothing else: there is no command to go on with");
   }
 
   void reopen_log() {
     const Status opened = parts_.resources().log_file().reopen();
     if (opened) return keeper_.tell_log();
-    log_(fmt::format("the log goes on where it is: {}", opened.error().message));
+    log_(fmt::format("the log goes on where it is: {}", one_line(opened.error())));
   }
 
   /// Peers whose handshake is on its way are waited for, since they send it once; others wait at
@@ -258,14 +297,16 @@ class Supervisor {
     if (succession_.take_outcome()) parts_.sockets().acceptor().hold(true);
     const bool is_safe = keeper_.worker() > 0 || keeper_.vms().empty();
     if (!succession_.is_decided() || !is_safe || parts_.sockets().acceptor().has_peers()) return;
-    StateToLeave left = parts_.to_leave(stopping_);
-    left.worker = keeper_.worker();
-    succession_.execute(left, manager_);
+    HandoverState handover = parts_.handover_state(stopping_);
+    handover.worker = keeper_.worker();
+    handover.worker_control = keeper_.message_fd();
+    succession_.execute(handover, manager_);
     parts_.sockets().acceptor().hold(false);
   }
 
   void stop() {
-    const std::size_t count = keeper_.vms().size() + parts_.takeover().vms().size();
+    const std::size_t left = parts_.inherited_count();
+    const std::size_t count = keeper_.vms().size() + parts_.takeover().vms().size() + left;
     if (stopping_) {
       if (count > 0) {
         result_ =
@@ -282,11 +323,11 @@ class Supervisor {
     // Told before it is said: a reader of the line may count on it, even if this process is killed
     // now.
     keeper_.detach();
-    if (keeper_.vms().empty()) return;
+    if (keeper_.vms().empty() && left == 0) return;
     log_(fmt::format(
         "stopping: the memory of {} VMs is filled first, so that they need no server; a "
         "second signal stops at once",
-        keeper_.vms().size()));
+        keeper_.vms().size() + left));
   }
 
   const ServeOptions& options_;
@@ -301,7 +342,8 @@ class Supervisor {
   VmKeeper& keeper_ = parts_.keeper();
   Openings& openings_ = parts_.openings();
   std::vector<std::unique_ptr<Vm>> unopened_;  ///< in a child, between its two lives
-  bool is_in_place_ = false;                   ///< of a supervisor that was killed
+  bool replaces_supervisor_ = false;           ///< of a supervisor that was killed
+  bool succession_wanted_ = false;             ///< by SIGHUP, which came before it could begin
   bool stopping_ = false;
   bool finished_ = false;
   Status result_;

@@ -1,4 +1,4 @@
-// The signals that tell a supervisor what to do, as events of its loop.
+// The signals that control a supervisor, as events of its loop.
 #pragma once
 
 #include <functional>
@@ -16,10 +16,10 @@ class SupervisorSignals {
   /// Readable when read() has something to do.
   [[nodiscard]] int fd() const { return fd_.get(); }
 
-  /// Calls `handle` with the number of each signal that has come.
+  /// Calls `handle` with the number of each signal that has arrived.
   void read(const std::function<void(int)>& handle) const;
 
-  /// In a child: they are the parent's.
+  /// In a child: closes its copy.
   void forget() { fd_.reset(); }
 
  private:

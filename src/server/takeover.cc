@@ -41,15 +41,19 @@ bool may_open_later(const Error& cause) {
 void Takeover::begin() {
   look_again();
   const auto some_wait = take_abandoned();
-  if (!some_wait) callbacks_.log(some_wait.error().message);
+  if (!some_wait) callbacks_.log(one_line(some_wait.error()));
 }
 
 void Takeover::look_if_due() {
   if (due_ms() < 0) return;
   retry();
   const auto some_wait = take_abandoned();
-  if (!some_wait) callbacks_.log(some_wait.error().message);
+  if (!some_wait) callbacks_.log(one_line(some_wait.error()));
   if (!some_wait || *some_wait) look_again();
+}
+
+void Takeover::retry_if_due() {
+  if (due_ms() >= 0) retry();
 }
 
 int Takeover::due_ms() const { return Clock::now() < look_until_ ? kLookMs : -1; }
@@ -88,27 +92,28 @@ void Takeover::add(std::unique_ptr<Vm> vm) { open(std::move(vm), false); }
 
 void Takeover::open(std::unique_ptr<Vm> vm, bool reacquired) {
   const std::uint64_t number = ++last_number_;
-  coming_.emplace(number, Coming{std::move(vm), reacquired, false});
+  opening_.emplace(number, Opening{std::move(vm), reacquired, false});
   request(number);
 }
 
 void Takeover::request(std::uint64_t number) {
-  const pager::VmRecord& record = coming_.at(number).vm->state.record();
+  const pager::VmRecord& record = opening_.at(number).vm->state.record();
   openings_.open(snapshots_.request_for(record),
                  [this, number](Result<Service> service) { finish(number, std::move(service)); });
 }
 
 void Takeover::finish(std::uint64_t number, Result<Service> service) {
-  const auto found = coming_.find(number);
-  if (found == coming_.end()) return;
+  const auto found = opening_.find(number);
+  if (found == opening_.end()) return;
   const bool has_ended = os::has_ended(found->second.vm->pidfd.get());
   if (!service && may_open_later(service.error()) && !has_ended) {
     found->second.waits = true;
     look_again();
     return say_waits(found->second.vm->directory.name(), service.error());
   }
-  Coming done = std::move(found->second);
-  coming_.erase(found);
+  Opening done = std::move(found->second);
+  opening_.erase(found);
+  if (!service && has_ended) return callbacks_.end(*done.vm);
   if (!service) return end_unserved(done.vm->directory, service.error());
   const pid_t pid = done.vm->state.record().pid;
   done.vm->service = std::move(*service);
@@ -125,11 +130,11 @@ void Takeover::finish(std::uint64_t number, Result<Service> service) {
 
 void Takeover::retry() {
   std::vector<std::uint64_t> waiting;
-  for (auto& [number, coming] : coming_) {
-    if (coming.waits) waiting.push_back(number);
+  for (auto& [number, one] : opening_) {
+    if (one.waits) waiting.push_back(number);
   }
   for (const std::uint64_t number : waiting) {
-    coming_.at(number).waits = false;
+    opening_.at(number).waits = false;
     request(number);
   }
 }
@@ -139,29 +144,29 @@ void Takeover::end_unserved(const VmDirectory& directory, const Error& cause) {
   if (!killed) {
     // Its directory stays, so that the next start finds it.
     return callbacks_.log(fmt::format("VM {} can be neither served ({}) nor killed ({})",
-                                      directory.name(), cause.message, killed.error().message));
+                                      directory.name(), one_line(cause), one_line(killed.error())));
   }
   if (*killed) {
     callbacks_.count_killed();
     callbacks_.log(fmt::format("VM {} was killed, it cannot be served any more: {}",
-                               directory.name(), cause.message));
+                               directory.name(), one_line(cause)));
   }
   states_.remove(directory);
 }
 
 void Takeover::say_waits(const std::string& name, const Error& cause) {
-  callbacks_.log(fmt::format("VM {} waits, and is tried again: {}", name, cause.message));
+  callbacks_.log(fmt::format("VM {} waits, and is tried again: {}", name, one_line(cause)));
 }
 
 bool Takeover::is_opening() const {
-  return std::any_of(coming_.begin(), coming_.end(),
+  return std::any_of(opening_.begin(), opening_.end(),
                      [](const auto& one) { return !one.second.waits; });
 }
 
 std::vector<const Vm*> Takeover::vms() const {
   std::vector<const Vm*> vms;
-  vms.reserve(coming_.size());
-  for (const auto& [number, coming] : coming_) vms.push_back(coming.vm.get());
+  vms.reserve(opening_.size());
+  for (const auto& [number, one] : opening_) vms.push_back(one.vm.get());
   return vms;
 }
 

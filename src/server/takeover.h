@@ -1,8 +1,8 @@
-// The VMs that were there before this server: found, opened what they go on with, and served.
+// Takes over VMs of an earlier server: finds them, opens their snapshots, and has them served.
 //
-// A VM whose server is gone has left its state in a directory that no process has locked; its
-// descriptors are taken from its process. Its snapshot is opened elsewhere (openings.h). VMs that
-// never can be served are killed; those that may be another time wait and are tried again.
+// A VM whose server has died has a state directory that no process has locked. Its userfaultfd is
+// taken from its process (pidfd_getfd). Its snapshot is opened by a thread (openings.h). VMs that
+// can never be served are killed; if the failure may pass, the VM waits and is tried again.
 #pragma once
 
 #include <chrono>
@@ -26,12 +26,14 @@ class Takeover {
  public:
   struct Callbacks {
     std::function<void(std::unique_ptr<Vm>)> serve;  ///< its service is set
+    /// It has ended before it could be served: counts it, and removes its directory.
+    std::function<void(const Vm&)> end;
     std::function<void()> count_killed;
     std::function<void()> count_reacquired;
     Log log;
   };
 
-  /// All must outlive it.
+  /// All references must outlive this object.
   Takeover(const StateDirectory& states, const Snapshots& snapshots, Openings& openings,
            Callbacks callbacks)
       : states_(states),
@@ -44,35 +46,37 @@ class Takeover {
   Takeover& operator=(Takeover&&) = delete;
   ~Takeover() = default;
 
-  /// Looks for VMs without a server now, and for ten seconds again and again: a server that was
-  /// killed a moment ago may still be on its way out, and hold what it served. Where some wait, it
-  /// goes on for as long as they do.
+  /// Searches for VMs without a server, now and repeatedly for ten seconds: a server that was just
+  /// killed may not have ended yet, and still holds its locks. The search continues while
+  /// VMs wait to be tried again.
   void begin();
   void look_if_due();
+  /// Tries the waiting VMs again without searching for others.
+  void retry_if_due();
   [[nodiscard]] int due_ms() const;
 
-  /// Something has failed that VMs may have been lost by: looks for ten seconds more.
+  /// After a failure that may have lost VMs: searches for ten more seconds.
   void look_again() { look_until_ = Clock::now() + kLooking; }
 
-  /// A VM on record whose service is not open: one of a predecessor.
+  /// Adds a predecessor's VM whose snapshot is not open.
   void add(std::unique_ptr<Vm> vm);
 
-  /// Those whose snapshots are being opened, or wait to be tried again.
+  /// The VMs whose snapshots are being opened, and those that wait to be tried again.
   [[nodiscard]] std::vector<const Vm*> vms() const;
-  /// Some are being opened now.
+  /// True if snapshots are being opened.
   [[nodiscard]] bool is_opening() const;
 
   /// In a child: closes its copies, and leaves everything else to the parent.
-  void forget() { coming_.clear(); }
+  void forget() { opening_.clear(); }
 
  private:
   using Clock = std::chrono::steady_clock;
   static constexpr std::chrono::seconds kLooking{10};
 
-  struct Coming {
+  struct Opening {
     std::unique_ptr<Vm> vm;
     bool reacquired = false;
-    bool waits = false;  ///< to be tried again
+    bool waits = false;  ///< is tried again later
   };
 
   Result<bool> take_abandoned();
@@ -88,7 +92,7 @@ class Takeover {
   const Snapshots& snapshots_;
   Openings& openings_;
   Callbacks callbacks_;
-  std::map<std::uint64_t, Coming> coming_;
+  std::map<std::uint64_t, Opening> opening_;
   std::uint64_t last_number_ = 0;
   Clock::time_point look_until_;
 };

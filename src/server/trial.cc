@@ -36,7 +36,7 @@ void Trial::forget() {
   pidfd_.reset();
 }
 
-Status Trial::begin(const std::vector<std::string>& command, const StateToLeave& left) {
+Status Trial::begin(const std::vector<std::string>& command, const HandoverState& handover) {
   const pid_t parent = ::getpid();
   const pid_t child = ::fork();
   if (child < 0) return system_failure("fork", command.front(), errno);
@@ -44,7 +44,7 @@ Status Trial::begin(const std::vector<std::string>& command, const StateToLeave&
     // It holds what must go when the parent does: locks and sockets.
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() == parent) {
-      static_cast<void>(exec_successor(command, left, Purpose::kTry));
+      static_cast<void>(exec_successor(command, handover, Purpose::kTry));
     }
     ::_exit(kExitNotExecuted);
   }

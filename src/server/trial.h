@@ -1,5 +1,5 @@
-// Whether the program that is on the disk now could take this process' place: asked of a child,
-// which executes it with copies of all that it would get.
+// Tests whether the program that is on the disk now could replace this process: a child executes it
+// with copies of everything that it would get.
 #pragma once
 
 #include <sys/types.h>
@@ -11,7 +11,7 @@
 
 #include "lamina/result.h"
 #include "os/fd.h"
-#include "server/inherited_state.h"
+#include "server/handover.h"
 
 namespace lamina::server {
 
@@ -22,24 +22,24 @@ class Trial {
   Trial& operator=(const Trial&) = delete;
   Trial(Trial&&) = delete;
   Trial& operator=(Trial&&) = delete;
-  /// Ends it.
+  /// Kills a running trial.
   ~Trial();
 
   /// REQUIRES: none runs.
-  Status begin(const std::vector<std::string>& command, const StateToLeave& left);
+  Status begin(const std::vector<std::string>& command, const HandoverState& handover);
 
   [[nodiscard]] bool runs() const { return pid_ > 0; }
 
-  /// Readable when it has ended; -1 when none runs.
+  /// Readable when the trial has ended; -1: there is none.
   [[nodiscard]] int fd() const { return pidfd_.get(); }
 
-  /// Milliseconds until its time is over; -1 when none runs.
+  /// Milliseconds until the trial times out; -1: there is none.
   [[nodiscard]] int due_ms() const;
 
-  /// Once it has ended, or its time is over: whether it went well.
+  /// The outcome, once the trial has ended or timed out; nullopt before that.
   std::optional<Status> take_outcome();
 
-  /// In a child: it is the parent's.
+  /// In a child: drops the trial, which belongs to the parent.
   void forget();
 
  private:

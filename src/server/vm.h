@@ -1,4 +1,5 @@
-// A VM that is being served: its descriptors and its state, however they were obtained.
+// A VM that is being served: its descriptors and its state. They come from a handshake, from a
+// predecessor, or from the VM's process.
 #pragma once
 
 #include <cstdint>
@@ -18,11 +19,11 @@ namespace lamina::server {
 
 struct Vm {
   std::uint64_t id = 0;
-  Service service;  ///< keeps open what it is served
+  Service service;  ///< keeps the snapshot open
   VmDirectory directory;
   os::Fd userfaultfd;
   os::Fd pidfd;
-  os::Fd connection;  ///< kept open while the VM lives; invalid after a re-acquisition
+  os::Fd connection;  ///< kept open while the VM lives; invalid after reacquire_vm()
   pager::VmState state;
 
   [[nodiscard]] pager::VmDescriptors descriptors() const {
@@ -30,7 +31,7 @@ struct Vm {
   }
 };
 
-/// What a connection became: the peer's identity, claimed, before its handshake.
+/// A connected process that has a directory (is on record) and has not sent its handshake yet.
 struct ClaimedPeer {
   os::Peer peer;
   std::uint64_t start_time = 0;
@@ -38,31 +39,31 @@ struct ClaimedPeer {
   VmDirectory directory;
 };
 
-/// Claims the process behind a connected socket. kFailed when it is gone or may not be killed by
-/// this process; kBusy when it has connected before.
+/// Makes the directory of the process behind a connected socket. kFailed if the process has ended
+/// or this process may not kill it; kBusy if it has connected before.
 Result<ClaimedPeer> claim_peer(const StateDirectory& states, int connection);
 
-/// Makes the VM's state from its whole handshake. From here on the VM can be taken over by another
-/// process. kCorrupt when the regions do not fit the snapshot. `claimed` and `connection` are moved
+/// Makes the VM's state file from its complete handshake. From then on another process can take the
+/// VM over. kCorrupt if the regions do not fit the snapshot. `claimed` and `connection` are moved
 /// from on success only.
 Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer& claimed,
                                     pager::Handshake handshake, os::Fd& connection,
                                     Service service);
 
-/// The VM of a directory whose descriptors are at hand: maps its state. `path` is the directory's.
-/// What it is served is not set.
+/// Maps the state of a VM whose descriptors are available. `path` is the path of `directory`.
+/// Vm::service is not set.
 Result<std::unique_ptr<Vm>> attach_vm(const std::string& path, VmDirectory directory,
                                       os::Fd userfaultfd, os::Fd pidfd, os::Fd connection);
 
-/// Takes over the VM of an abandoned directory: opens its process and takes the userfaultfd from
-/// it. kNotFound when the process has ended; after any other failure the VM waits for ever: the
-/// caller kills it (kill_if_waiting). `directory` is moved from on success only. What it is served
-/// is not set.
+/// Takes over the VM of an abandoned directory: opens its process and duplicates its userfaultfd
+/// (pidfd_getfd). kNotFound if the process has ended; after any other failure the VM would wait
+/// forever, so the caller tries again or kills it (kill_if_waiting). `directory` is moved from on
+/// success only. Vm::service is not set.
 Result<std::unique_ptr<Vm>> reacquire_vm(const StateDirectory& states, VmDirectory& directory);
 
-/// SIGKILL to the process that goes by this name (that of a VM's directory or pin), if it is still
-/// that one and has a userfaultfd: else nothing in it can be waiting. True when it was killed,
-/// false when there was nothing to kill; a failure says that it may still be waiting.
+/// Kills (SIGKILL) the process that a VM's directory or pin is named after, if it is still the same
+/// process and has a userfaultfd: otherwise none of its threads can wait for pages. False if there
+/// was nothing to kill. On failure the VM may still be waiting.
 Result<bool> kill_if_waiting(const std::string& process_name);
 
 }  // namespace lamina::server

@@ -62,6 +62,13 @@ void VmKeeper::kill_vm(const Vm& vm, const std::string& cause) {
   states_->remove(vm.directory);
 }
 
+void VmKeeper::count_unserved(const Ended& ended, const Vm& vm) {
+  ++totals_.sessions_started;
+  had_vms_ = true;
+  count_ended(ended, vm, totals_, log_);
+  states_->remove(vm.directory);
+}
+
 WorkerProcess::Start VmKeeper::start_if_due() {
   const WorkerProcess::Start start = worker_.start_if_due();
   if (start == WorkerProcess::Start::kBegun && detaches_) detach();
@@ -85,9 +92,10 @@ void VmKeeper::receive() {
   const auto message = worker_.receive();
   if (!message) return;
   if (message->kind == MessageKind::kEnded) return end_vm(*message);
-  if (message->kind != MessageKind::kGiveWay) return;
-  log_(fmt::format("the serving process gives way to one that has open what it could not open: {}",
-                   message->text));
+  if (message->kind != MessageKind::kCannotOpen) return;
+  log_(
+      fmt::format("the serving process is replaced by one that has open what it could not open: {}",
+                  message->text));
   worker_.kill();
 }
 

@@ -1,6 +1,6 @@
-// Keeps VMs served: has those on record with all that they need, and a serving process that serves
-// them, which is started, told of VMs, heard, and succeeded at once when it dies. VMs that serving
-// processes crash by are found (elimination.h) and killed.
+// Keeps VMs served: holds the VMs on record with all their descriptors, and runs a serving process
+// for them. It starts that process, sends it VMs, receives its messages, and replaces it at once
+// when it dies. A VM that crashes serving processes is found (elimination.h) and killed.
 #pragma once
 
 #include <cstddef>
@@ -32,22 +32,28 @@ class VmKeeper {
   /// Kills the serving process.
   ~VmKeeper() = default;
 
-  /// The directories of the VMs. It must outlive this, and is set before any VM is added.
+  /// Sets where the VMs' directories are; to be called before a VM is added. `states` must outlive
+  /// this.
   void set_states(const StateDirectory& states) { states_ = &states; }
 
-  /// Puts a VM on record whose service is set; it gets an id, unless it has one. The serving
-  /// process is told.
+  /// Adds a VM and sends it to the serving process. The VM gets an id unless it has one. REQUIRES:
+  /// Vm::service is set.
   void add(std::unique_ptr<Vm> vm);
 
-  /// The serving process fills all memory from now on, so that VMs need no server.
+  /// From now on the serving process fills all memory, so that VMs need no server.
   void detach();
 
-  /// Kills a VM that can never be served. It is not on record any more, or never was.
+  /// Kills a VM that can never be served and is not among vms().
   void kill_vm(const Vm& vm, const std::string& cause);
 
-  /// Forks a serving process when there is none and it is time. kIsInPlace: this is the child.
+  /// Counts a VM of a predecessor that has ended before it was on record here; logs it if it was
+  /// killed.
+  void count_unserved(const Ended& ended, const Vm& vm);
+
+  /// Forks a serving process when there is none and it is time. kIsSuccessor: this is the child.
   WorkerProcess::Start start_if_due();
-  /// Milliseconds until it, or judge(), has something to do; -1: until the descriptors have.
+  /// Milliseconds until start_if_due() or judge() must be called; -1: not before a descriptor is
+  /// readable.
   [[nodiscard]] int due_ms() const;
 
   /// Readable when handle_message() has something to do.
@@ -57,10 +63,10 @@ class VmKeeper {
   [[nodiscard]] int ended_fd() const { return worker_.ended_fd(); }
   void handle_end();
 
-  /// Kills a VM once it is found that serving processes crash by it.
+  /// Kills the VM that crashes serving processes, once it is found.
   void judge();
 
-  /// Standard error is another file now.
+  /// To be called when standard error is another file: tells the serving process.
   void tell_log();
 
   /// Ends the serving process.
@@ -69,18 +75,19 @@ class VmKeeper {
 
   [[nodiscard]] Vms& vms() { return vms_; }
   [[nodiscard]] const Vms& vms() const { return vms_; }
-  /// One has been on record.
+  /// True if there has ever been a VM.
   [[nodiscard]] bool had_vms() const { return had_vms_; }
 
-  /// Its own counts, to which others add; and with those of all VMs and of the serving process.
+  /// The supervisor's counters, to which others add; totals_now() includes those of all VMs and of
+  /// the serving process.
   [[nodiscard]] Totals& totals() { return totals_; }
   [[nodiscard]] Totals totals_now() const;
 
-  /// In a child: the VMs that it does not serve, while one is looked for; they go back into vms().
+  /// In a child: removes and returns the VMs that it does not serve during an elimination.
   Vms take_waiting();
 
   /// In a child that takes its parent's place: nothing is being looked for. `id` is that of a VM.
-  void begin_anew() { elimination_ = {}; }
+  void reset_elimination() { elimination_ = {}; }
   void note_id(std::uint64_t id);
 
  private:
@@ -92,7 +99,7 @@ class VmKeeper {
   const StateDirectory* states_ = nullptr;
   Vms vms_;
   WorkerProcess worker_;
-  pid_t judged_ = -1;  ///< the serving process that was found to live
+  pid_t judged_ = -1;  ///< the serving process that has been reported as surviving
   Elimination elimination_;
   bool had_vms_ = false;
   bool detaches_ = false;

@@ -12,6 +12,7 @@
 
 #include "base/contain.h"
 #include "base/error.h"
+#include "os/poll.h"
 #include "os/process.h"
 #include "os/unix_socket.h"
 #include "server/control_message.h"
@@ -48,7 +49,8 @@ class Worker {
           pollfd{control_, POLLIN, 0}, pollfd{served_->fd(), POLLIN, 0},
           pollfd{supervisor_, POLLIN, 0}, pollfd{openings_.fd(), POLLIN, 0}};
       const int wait_ms = sooner(served_->save_due_recordings(), openings_.expire());
-      static_cast<void>(::poll(waiting.data(), waiting.size(), wait_ms));
+      // If it fails, the serving threads go on; a successor would fare no better.
+      static_cast<void>(os::wait_for_events(waiting, wait_ms));
       if (waiting[1].revents != 0) {
         served_->handle_ended([this](const Ended& ended, const Vm&) { tell_ended(ended); });
       }
@@ -88,7 +90,7 @@ class Worker {
     auto vm = make_vm(*message, received->fds);
     if (!vm) {
       // For want of descriptors or memory here. Its successor is forked with what the VM needs.
-      give_way(message->id, vm.error());
+      tell_cannot_open(message->id, vm.error());
       return true;
     }
     const Status begun = contain("serve a VM", [&]() -> Status {
@@ -102,7 +104,7 @@ class Worker {
   /// What there is no memory for, or goes wrong otherwise, ends this VM: the supervisor kills it.
   void end_vm(std::uint64_t id, const Error& cause) {
     opening_.erase(id);
-    tell_ended({id, pager::SessionState::kKilled, cause.message});
+    tell_ended({id, pager::SessionState::kKilled, one_line(cause)});
   }
 
   void open(std::unique_ptr<Vm> vm) {
@@ -137,15 +139,15 @@ class Worker {
       tell_ended({id, pager::SessionState::kEnded, {}});
       return {};
     }
-    give_way(id, service.error());
+    tell_cannot_open(id, service.error());
     return {};
   }
 
-  void give_way(std::uint64_t id, const Error& cause) const {
+  void tell_cannot_open(std::uint64_t id, const Error& cause) const {
     ControlMessage message;
-    message.kind = MessageKind::kGiveWay;
+    message.kind = MessageKind::kCannotOpen;
     message.id = id;
-    message.text = cause.message;
+    message.text = one_line(cause);
     tell(message);
   }
 

@@ -1,4 +1,4 @@
-// The serving process: a child of the supervisor that may be killed at any instruction.
+// The serving process (worker): a child of the supervisor that may be killed at any instruction.
 #pragma once
 
 #include <cstddef>
@@ -11,17 +11,17 @@
 
 namespace lamina::server {
 
-/// How it was when the supervisor had gone.
+/// The state of the serving process when its supervisor had ended.
 struct WorkerEnd {
-  bool detaching = false;                     ///< it had said that no VM is accepted any more
-  std::vector<std::unique_ptr<Vm>> unopened;  ///< on record; their snapshots were being opened
+  bool detaching = false;                     ///< the supervisor was stopping
+  std::vector<std::unique_ptr<Vm>> unopened;  ///< VMs whose snapshots were being opened
 };
 
-/// Serves `vms` and those that come through `control` (what they are served is opened here, unless
-/// it is among `snapshots`), until the process behind the pidfd
-/// `supervisor` has ended (its end of `control` may close before: a new program in its place has
-/// yet to end this process). Then `vms` is what is still served, with all descriptors: the caller
-/// may put a new supervisor in this place. kFailed when it cannot even begin.
+/// Serves `vms` and the VMs that arrive through `control`, until the process of the pidfd
+/// `supervisor` has ended. (Its end of `control` may close earlier: then a new program has replaced
+/// it and will end this process.) Snapshots that are not in `snapshots` are opened here. On return
+/// `vms` has the VMs that are still served, with all descriptors, so the caller can become the
+/// supervisor. kFailed if serving could not start.
 Result<WorkerEnd> run_worker(Snapshots& snapshots, Vms& vms, int control, int supervisor,
                              std::size_t threads, Log log);
 

@@ -26,7 +26,7 @@ WorkerProcess::Start WorkerProcess::start_if_due() {
   if (pid_ > 0 || Clock::now() < next_start_) return Start::kNone;
   auto ends = os::message_socket_pair();
   if (!ends) {
-    log_(fmt::format("no serving process can be started yet: {}", ends.error().message));
+    log_(fmt::format("no serving process can be started yet: {}", one_line(ends.error())));
     delay_next_start();
     return Start::kNone;
   }
@@ -43,12 +43,12 @@ WorkerProcess::Start WorkerProcess::start_if_due() {
     body_(std::move(ends->second));
     next_start_ = Clock::now();
     delay_ = {};
-    return Start::kIsInPlace;
+    return Start::kIsSuccessor;
   }
   auto pidfd = os::open_process(child);
   if (!pidfd) {
     // Not to be seen any more, or no descriptor is left: without one its end would not be seen.
-    log_(fmt::format("no serving process can be started yet: {}", pidfd.error().message));
+    log_(fmt::format("no serving process can be started yet: {}", one_line(pidfd.error())));
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
     delay_next_start();

@@ -1,4 +1,4 @@
-// The serving process, seen from the supervisor: started, told, heard, and succeeded.
+// The supervisor's side of the serving process: starts it, talks to it, and replaces it.
 #pragma once
 
 #include <sys/types.h>
@@ -17,14 +17,14 @@ namespace lamina::server {
 
 class WorkerProcess {
  public:
-  /// What the child does, with its end of the socket to the supervisor. Returns when the supervisor
-  /// is gone and the child takes its place.
+  /// The child's main function; `control` is its end of the socket to the supervisor. Returns if
+  /// the supervisor has ended and the child takes its place.
   using Body = std::function<void(os::Fd control)>;
 
-  /// The exit code of a child that could not begin, for want of memory, threads or descriptors.
+  /// Exit code of a child that could not start, for lack of memory, threads or descriptors.
   static constexpr int kExitCannotBegin = 75;
 
-  /// A process that lived longer did not meet its fault at once.
+  /// A process that crashes within this time has crashed soon after its start.
   static constexpr std::chrono::seconds kQuick{1};
 
   WorkerProcess(Body body, Log log) : body_(std::move(body)), log_(std::move(log)) {}
@@ -36,46 +36,46 @@ class WorkerProcess {
   ~WorkerProcess() { end(); }
 
   enum class Start : std::uint8_t {
-    kNone,       ///< there is one, or it is not time yet, or it failed and is tried again
-    kBegun,      ///< a new one has begun
-    kIsInPlace,  ///< this is the child, some time later: its supervisor is gone
+    kNone,         ///< there is one, or it is not time yet, or it failed and is tried again
+    kBegun,        ///< a new one has begun
+    kIsSuccessor,  ///< this is the child, some time later: its supervisor is gone
   };
-  /// Forks one when there is none and it is time; a fork that fails is tried again.
+  /// Forks a serving process if there is none and the delay is over. A failed fork is repeated.
   Start start_if_due();
 
-  /// Milliseconds until start_if_due() has something to do; -1 when one runs.
+  /// Milliseconds until start_if_due() has something to do; -1 if one runs.
   [[nodiscard]] int next_start_ms() const;
 
   /// Readable when receive() has a message.
   [[nodiscard]] int fd() const { return control_.get(); }
   std::optional<ControlMessage> receive();
 
-  /// One that has died, or does not read what it is told, is killed: its successor is forked from
-  /// this process and knows everything.
+  /// Sends a message. A serving process that has died, or does not read, is killed: its
+  /// successor is forked from this process and knows everything.
   void tell(const ControlMessage& message, std::span<const int> fds);
 
-  /// Tells it to serve a VM, which is on record: a successor has it from this process.
+  /// Sends a VM to serve. REQUIRES: the VM is among those that a successor inherits.
   void tell_vm(const Vm& vm);
 
   enum class Death : std::uint8_t {
     kNone,
-    kOther,        ///< it was killed, or lived for some time
+    kOther,        ///< it was killed, or ran for longer than kQuick
     kCrashAtOnce,  ///< it crashed within kQuick
   };
-  /// Readable when the process has ended; -1 when there is none.
+  /// Readable when the process has ended; -1 if there is none.
   [[nodiscard]] int ended_fd() const { return pidfd_.get(); }
-  /// Looks whether it has ended. Goes by the pidfd: whatever this process does about SIGCHLD.
+  /// Checks whether it has ended, by its pidfd: the action of SIGCHLD does not matter.
   Death reap();
 
-  /// One runs, and has done so for longer than kQuick.
+  /// True if one runs and has done so for longer than kQuick.
   [[nodiscard]] bool has_lived() const { return pid_ > 0 && Clock::now() - started_ > kQuick; }
-  /// Milliseconds until has_lived(); -1 when none runs.
+  /// Milliseconds until has_lived(); -1 if none runs.
   [[nodiscard]] int lives_in_ms() const;
 
-  /// SIGKILL; it is succeeded.
+  /// SIGKILL. A successor is started as after any death.
   void kill() const;
 
-  /// SIGKILL; start_if_due() begins anew.
+  /// SIGKILL, waits for the end (at most 10 s), and forgets the process.
   void end();
 
   [[nodiscard]] pid_t pid() const { return pid_; }

@@ -1,5 +1,5 @@
-// Stores what VMs have recorded: a thread of its own, because it syncs, and no peer that connects
-// or ends should wait for a disk.
+// A thread that stores recorded working sets. It is separate because storing syncs, and no peer
+// should wait for a disk.
 #pragma once
 
 #include <condition_variable>
@@ -19,17 +19,17 @@
 
 namespace lamina::server {
 
-/// What one VM touched first.
+/// The blocks that one VM touched first.
 struct Recording {
   std::uint64_t vm = 0;
-  std::string snapshot;  ///< path of the snapshot that gets it
-  Uuid pause_id;         ///< that it must still have
+  std::string snapshot;  ///< path of the snapshot that it is stored in
+  Uuid pause_id;         ///< the snapshot must still have this pause id
   std::uint64_t memory_bytes = 0;
-  std::shared_ptr<const pager::PopulatePlan> replayed;  ///< goes before it; may be null
+  std::shared_ptr<const pager::PopulatePlan> replayed;  ///< put before `blocks`; may be null
   std::vector<std::uint32_t> blocks;                    ///< in the order of their faults
 };
 
-/// Puts a recording into its snapshot, in the place of an older one.
+/// Stores a recording in its snapshot, replacing an older one.
 Status store_recording(const Recording& recording);
 
 class WorkingSetStorer {
@@ -40,10 +40,10 @@ class WorkingSetStorer {
   WorkingSetStorer& operator=(const WorkingSetStorer&) = delete;
   WorkingSetStorer(WorkingSetStorer&&) = delete;
   WorkingSetStorer& operator=(WorkingSetStorer&&) = delete;
-  /// Gives up what has not been begun.
+  /// Drops recordings that are not being stored yet.
   ~WorkingSetStorer();
 
-  /// May throw: then it is not stored, and not reported.
+  /// May throw. Then the recording is neither stored nor reported.
   void add(Recording recording);
 
   struct Stored {
@@ -64,8 +64,8 @@ class WorkingSetStorer {
   std::condition_variable_any wake_;
   bool stopping_ LAMINA_GUARDED_BY(mutex_) = false;
   std::deque<Recording> queue_ LAMINA_GUARDED_BY(mutex_);
-  std::vector<Stored> stored_ LAMINA_GUARDED_BY(mutex_);  ///< with room for all that are under way
-  std::size_t under_way_ LAMINA_GUARDED_BY(mutex_) = 0;
+  std::vector<Stored> stored_ LAMINA_GUARDED_BY(mutex_);  ///< room for all pending recordings
+  std::size_t under_way_ LAMINA_GUARDED_BY(mutex_) = 0;   ///< pending recordings
   std::thread thread_;
 };
 

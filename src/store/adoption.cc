@@ -4,10 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <charconv>
-#include <nlohmann/json.hpp>
 #include <optional>
-#include <string_view>
 #include <utility>
 
 #include "base/contain.h"
@@ -19,6 +16,7 @@
 #include "os/lock.h"
 #include "os/path_walk.h"
 #include "os/read_lease.h"
+#include "store/adoption_journal.h"
 #include "store/pause_journal.h"
 #include "store/pending_area.h"
 #include "store/snapshot_directory.h"
@@ -26,146 +24,31 @@
 namespace lamina::store {
 namespace {
 
-struct Journal {
-  StoreIdentity belongs_to;
-  std::string source;
-  std::string layer_name;
-  std::uint64_t size_bytes = 0;
-  std::uint64_t mode = 0;
-  std::uint64_t user = 0;
-  std::uint64_t group = 0;
-  // What tells the file, and the directory that it came from, from all others.
-  std::uint64_t inode = 0;
-  std::int64_t born_ns = 0;
-  std::uint64_t directory_inode = 0;
-  // Of the copy that takes its place when the disk does not have it; 0 when there is none.
-  std::uint64_t copy_inode = 0;
-  std::int64_t copy_born_ns = 0;
-};
-
-bool is_of(const Journal& journal, const os::FileFacts& file) {
-  if (file.inode == journal.inode && file.born_ns == journal.born_ns) return true;
-  return journal.copy_inode != 0 && file.inode == journal.copy_inode &&
-         file.born_ns == journal.copy_born_ns;
-}
-
-constexpr std::uint64_t kJournalVersion = 2;
-
-/// A memory file has no use for more, and a journal must not be able to make a program of it.
+/// The mode bits that are restored: a forged journal must not create a setuid program.
 constexpr std::uint32_t kPermissionBits = 0777;
 
-/// While it is here.
+/// Mode of the file while it is in the store.
 constexpr std::uint32_t kOwnMode = 0600;
 
-/// A copy until it is whole.
+/// Name of an unfinished copy.
 constexpr const char* kCopyName = ".copy";
 
-/// Beside a file without a trailer whose sync has failed.
+/// Marks a file without a trailer whose sync has failed.
 constexpr const char* kLostName = ".not-synced";
 
-/// Paths are bytes, JSON is UTF-8: what is put back must have the very name that it had.
-std::string to_hex(std::string_view bytes) {
-  std::string hex;
-  for (const char c : bytes) hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
-  return hex;
-}
-
-std::optional<std::string> from_hex(std::string_view hex) {
-  constexpr int kBase = 16;
-  std::string bytes;
-  if (hex.size() % 2 != 0) return std::nullopt;
-  for (std::size_t i = 0; i < hex.size(); i += 2) {
-    unsigned char byte = 0;
-    const char* digits = hex.data() + i;
-    const auto [end, error] = std::from_chars(digits, digits + 2, byte, kBase);
-    if (error != std::errc() || end != digits + 2) return std::nullopt;
-    bytes += static_cast<char>(byte);
-  }
-  return bytes;
-}
-
-std::string encode(const Journal& journal) {
-  return nlohmann::json{{"adoption", kJournalVersion},
-                        {"belongs_to", to_json(journal.belongs_to)},
-                        {"source", journal.source},
-                        {"source_hex", to_hex(journal.source)},
-                        {"layer", journal.layer_name},
-                        {"bytes", journal.size_bytes},
-                        {"mode", journal.mode},
-                        {"user", journal.user},
-                        {"group", journal.group},
-                        {"inode", journal.inode},
-                        {"born_ns", journal.born_ns},
-                        {"directory_inode", journal.directory_inode},
-                        {"copy_inode", journal.copy_inode},
-                        {"copy_born_ns", journal.copy_born_ns}}
-             .dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +
-         "\n";
-}
-
-/// Nothing when the journal is not whole: then it was not yet on the disk when the process died,
-/// and the memory file had not been touched.
-std::optional<Journal> decode(const std::vector<std::byte>& bytes) {
-  const auto* begin = reinterpret_cast<const char*>(bytes.data());
-  const auto json = nlohmann::json::parse(begin, begin + bytes.size(), nullptr, false);
-  if (!json.is_object()) return std::nullopt;
-  const auto has = [&](const char* name, bool (nlohmann::json::*is_type)() const noexcept) {
-    const auto found = json.find(name);
-    return found != json.end() && ((*found).*is_type)();
-  };
-  using Value = nlohmann::json;
-  if (!has("source_hex", &Value::is_string) || !has("layer", &Value::is_string)) {
-    return std::nullopt;
-  }
-  for (const char* number :
-       {"adoption", "bytes", "mode", "user", "group", "inode", "directory_inode", "copy_inode"}) {
-    if (!has(number, &Value::is_number_unsigned)) return std::nullopt;
-  }
-  if (!has("born_ns", &Value::is_number_integer) ||
-      !has("copy_born_ns", &Value::is_number_integer) || json["adoption"] != kJournalVersion) {
-    return std::nullopt;
-  }
-  const auto source = from_hex(json["source_hex"].get<std::string>());
-  if (!source || !source->starts_with('/')) return std::nullopt;
-  const auto owner = json.find("belongs_to");
-  const auto identity = owner == json.end() ? std::nullopt : identity_from_json(*owner);
-  if (!identity) return std::nullopt;
-  const auto number = [&](const char* name) { return json[name].get<std::uint64_t>(); };
-  Journal journal;
-  journal.belongs_to = *identity;
-  journal.source = *source;
-  journal.layer_name = json["layer"].get<std::string>();
-  journal.size_bytes = number("bytes");
-  journal.mode = number("mode");
-  journal.user = number("user");
-  journal.group = number("group");
-  journal.inode = number("inode");
-  journal.born_ns = json["born_ns"].get<std::int64_t>();
-  journal.directory_inode = number("directory_inode");
-  journal.copy_inode = number("copy_inode");
-  journal.copy_born_ns = json["copy_born_ns"].get<std::int64_t>();
-  if (!parse_layer_file_name(journal.layer_name)) return std::nullopt;
-  return journal;
-}
-
-Result<std::optional<Journal>> read_journal(const Store& store, const std::string& id) {
-  const std::string path = pending_path(store, journal_name(id));
-  LAMINA_ASSIGN_OR_RETURN(
-      const auto bytes,
-      os::read_if_exists(store.pending_area(), journal_name(id), kMaxJournalBytes, path));
-  return bytes ? decode(*bytes) : std::nullopt;
-}
-
-/// Why an adoption is another store's, as a copy of that one has it; empty: it is ours. What is
-/// there of it is a copy, and its memory file may be back in its place, which is not ours to touch.
-Result<std::string> why_not_ours(const Store& store, const std::string& id) {
-  LAMINA_ASSIGN_OR_RETURN(const std::optional<Journal> journal, read_journal(store, id));
+/// Why an adoption belongs to another store, of which this one is a copy; empty: it is this
+/// store's. The other store may have moved its memory file back already, so this one must not act
+/// on it.
+Result<std::string> why_adoption_is_foreign(const Store& store, const std::string& id) {
+  LAMINA_ASSIGN_OR_RETURN(const std::optional<AdoptionJournal> journal,
+                          read_adoption_journal(store, id));
   return journal ? why_foreign(journal->belongs_to, store.identity()) : std::string();
 }
 
-/// Where the file goes: `source_directory` when we have it open, else what the journal's path leads
-/// to, if that is the directory which the file came from. The two are on one file system.
-Result<os::Fd> open_source_directory(int source_directory, const Journal& journal,
+/// Opens the directory that the file goes back to: `source_directory` if it is valid, else the
+/// directory of the journal's path, if that is the one that the file came from. It must be on the
+/// file's file system.
+Result<os::Fd> open_source_directory(int source_directory, const AdoptionJournal& journal,
                                      const os::FileFacts& file) {
   const std::string parent = os::parent_of(journal.source);
   os::Fd directory;
@@ -177,15 +60,16 @@ Result<os::Fd> open_source_directory(int source_directory, const Journal& journa
   }
   LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(directory.get(), parent));
   if (facts.inode != journal.directory_inode || facts.device != file.device) {
-    return fail(ErrorKind::kFailed, "'{}' is not the directory that it was taken from", parent);
+    return fail(ErrorKind::kFailed, "'{}' is not the directory that it was moved from", parent);
   }
   return directory;
 }
 
-/// Puts a checked copy in the place of a file that the disk may not have. The journal knows it
-/// before it has the name.
+/// Replaces a file whose data may not be on the disk with a checked copy. The journal has the
+/// copy's identity before the copy gets the file's name.
 Status replace_by_copy(const Store& store, const std::string& id, int directory,
-                       const std::string& path, Journal& journal, const engine::Layer& layer) {
+                       const std::string& path, AdoptionJournal& journal,
+                       const engine::Layer& layer) {
   LAMINA_RETURN_IF_ERROR(os::remove_file(directory, kCopyName, path));
   LAMINA_ASSIGN_OR_RETURN(
       const os::Fd copy,
@@ -195,21 +79,17 @@ Status replace_by_copy(const Store& store, const std::string& id, int directory,
   LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(copy.get(), path));
   journal.copy_inode = facts.inode;
   journal.copy_born_ns = facts.born_ns;
-  const std::string text = encode(journal);
-  LAMINA_RETURN_IF_ERROR(os::replace_file(store.pending_area(), id + std::string(kNewJournalSuffix),
-                                          journal_name(id), std::as_bytes(std::span(text)),
-                                          pending_path(store, ".")));
-  LAMINA_RETURN_IF_ERROR(os::sync(store.pending_area(), pending_path(store, ".")));
+  LAMINA_RETURN_IF_ERROR(replace_adoption_journal(store, id, journal));
   LAMINA_RETURN_IF_ERROR(
       os::rename_over(directory, kCopyName, directory, journal.layer_name, path));
   return os::sync(directory, path);
 }
 
-/// A file with a trailer was about to be synced, or has been, or its sync has failed. True when the
-/// disk has it, by now; false when it did not come so far. `may_copy`: the disk that has just
-/// failed is not filled further.
+/// A file with a trailer may have failed to sync. True if its data is on the disk, also as a copy;
+/// false if it has no trailer, and needs nothing. `may_copy` is false right after a failed sync:
+/// the disk is not written further then.
 Result<bool> make_sure_of_data(const Store& store, const std::string& id, int directory,
-                               const std::string& path, Journal& journal,
+                               const std::string& path, AdoptionJournal& journal,
                                const os::OpenedFile& file, bool may_copy) {
   if (os::name_exists(directory, kLostName)) {
     return fail(ErrorKind::kCorrupt,
@@ -221,7 +101,8 @@ Result<bool> make_sure_of_data(const Store& store, const std::string& id, int di
   const auto layer = engine::Layer::open(directory, journal.layer_name, path,
                                          *parse_layer_file_name(journal.layer_name), true);
   if (!layer && layer.error().kind != ErrorKind::kCorrupt) return std::unexpected(layer.error());
-  // Without a whole trailer it had not come so far; or the power has failed, and nothing is cached.
+  // Without a complete trailer it was not synced yet; or the power has failed, and no write is
+  // cached.
   if (!layer || layer->trailer()->memory_bytes != journal.size_bytes) return false;
   const Status synced = os::sync(file.fd.get(), path);
   if (synced && engine::is_on_disk(*layer, directory, journal.layer_name)) return true;
@@ -234,9 +115,10 @@ Result<bool> make_sure_of_data(const Store& store, const std::string& id, int di
   return true;
 }
 
-/// Makes the file what it was before it was taken over. `is_on_disk`: its data is known to be
-/// there.
-Status restore(int directory, const std::string& path, const Journal& journal, bool is_on_disk) {
+/// Restores length, owner and mode that the file had before the adoption. `is_on_disk`: its data is
+/// known to be on the disk.
+Status restore(int directory, const std::string& path, const AdoptionJournal& journal,
+               bool is_on_disk) {
   LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file, os::open_regular(directory, journal.layer_name,
                                                                       O_RDWR | O_NOFOLLOW, path));
   if (file.facts.size_bytes > journal.size_bytes) {
@@ -252,21 +134,22 @@ Status restore(int directory, const std::string& path, const Journal& journal, b
   }
   const Status synced = os::sync(file.fd.get(), path);
   if (synced || is_on_disk) return synced;
-  // The next sync would succeed, and nobody could tell what the disk has.
+  // The next sync would succeed without writing the lost pages, so mark the file.
   static_cast<void>(os::open_at(directory, kLostName, O_WRONLY | O_CREAT, path));
   return synced;
 }
 
-/// Makes the file what it was and renames it back to where it came from. False when it is not in
-/// the directory: it never left its place, or is published.
+/// Restores the file and renames it back to where it came from. False if it is not in the
+/// directory: it was not moved yet, or is published.
 Result<bool> put_back(const Store& store, const std::string& id, int directory,
-                      const std::string& directory_path, Journal journal, int source_directory) {
+                      const std::string& directory_path, AdoptionJournal journal,
+                      int source_directory) {
   const std::string path = directory_path + "/" + journal.layer_name;
   const auto named = os::facts_of_name(directory, journal.layer_name, path);
   if (!named && named.error().kind == ErrorKind::kNotFound) return false;
   LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file, os::open_regular(directory, journal.layer_name,
                                                                       O_RDONLY | O_NOFOLLOW, path));
-  if (!is_of(journal, file.facts)) {
+  if (!journal.is_of(file.facts)) {
     return fail(ErrorKind::kFailed,
                 "'{}' is not the file that was taken from '{}' (the store is a copy, or came from "
                 "elsewhere) and is left alone; move it where you want it",
@@ -290,15 +173,15 @@ Result<bool> put_back(const Store& store, const std::string& id, int directory,
         moved.error().kind,
         "the memory file is now '{}' and could not be put back ({}); move it where you want it "
         "and ingest it again",
-        path, moved.error().message);
+        path, one_line(moved.error()));
   }
   LAMINA_RETURN_IF_ERROR(os::sync(parent.get(), os::parent_of(journal.source)));
   LAMINA_RETURN_IF_ERROR(os::sync(directory, directory_path));
   return true;
 }
 
-/// The staging directory of an adoption; nothing only when it is really gone. Any other failure to
-/// open it must stop whoever asks: what is in there may be the only copy of a memory file.
+/// The staging directory of an adoption; absent only if it does not exist. Any other failure must
+/// stop the caller: the directory may hold the only copy of a memory file.
 Result<std::optional<os::Fd>> open_staging(const Store& store, const std::string& id) {
   auto directory = os::open_directory(store.pending_area(), id, pending_path(store, id));
   if (directory) return std::optional(std::move(*directory));
@@ -309,15 +192,15 @@ Result<std::optional<os::Fd>> open_staging(const Store& store, const std::string
   return std::unexpected(directory.error());
 }
 
-/// Undoes adoption `id` whose staging directory, if it still exists, is `directory`, locked by us.
-/// Returns the path that a memory file was put back to, or nothing when none had to be.
-/// `source_directory` is where it came from, if we have that open.
+/// Undoes adoption `id`. `directory` is its staging directory, if that still exists; the caller
+/// holds its lock. `source_directory` is the directory that the file came from, or -1. Returns the
+/// path that the memory file was moved back to; absent if it had not been moved.
 Result<std::optional<std::string>> undo_adoption(const Store& store, const std::string& id,
                                                  const std::optional<os::Fd>& directory,
                                                  int source_directory = -1) {
-  LAMINA_ASSIGN_OR_RETURN(const std::optional<Journal> journal, read_journal(store, id));
+  LAMINA_ASSIGN_OR_RETURN(const std::optional<AdoptionJournal> journal,
+                          read_adoption_journal(store, id));
   const std::string path = pending_path(store, id);
-  const std::string area = pending_path(store, ".");
   std::optional<std::string> restored;
   if (directory && journal) {
     LAMINA_ASSIGN_OR_RETURN(
@@ -325,33 +208,34 @@ Result<std::optional<std::string>> undo_adoption(const Store& store, const std::
     if (moved) restored = journal->source;
   } else if (directory) {
     // Without a journal no memory file was moved in yet, and the directory is empty. If it is not,
-    // something else happened to it, and what is in it may be the only copy.
+    // a file in it may be an only copy.
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                             os::list_directory(directory->get(), path));
     if (!names.empty()) {
-      return fail(ErrorKind::kFailed, "'{}' has files but no journal '{}'; look what they are",
+      return fail(ErrorKind::kFailed, "'{}' has files but no journal '{}'; find out what they are",
                   path, journal_name(id));
     }
   }
-  // The memory file is not in there (any more): all that is left can be made again, or is the
-  // directory of a snapshot that was replaced, once that is on the disk.
-  // The journal goes when the directory has: one without a journal would stay for ever.
-  std::vector<std::string> notes;  // the next opening of the store has its own
+  // The memory file is not in the directory. Its other files can be made again, or it is the
+  // directory of a replaced snapshot. Remove the journal last: without it the directory would stay
+  // for ever.
+  std::vector<std::string> notes;  // dropped: the next open_store() notes the same
   LAMINA_RETURN_IF_ERROR(remove_pending(store, id, notes));
   LAMINA_RETURN_IF_ERROR(os::remove_file(store.pending_area(), journal_name(id),
                                          pending_path(store, journal_name(id))));
-  LAMINA_RETURN_IF_ERROR(os::sync(store.pending_area(), area));
+  LAMINA_RETURN_IF_ERROR(sync_pending_area(store));
   return restored;
 }
 
-/// Ends adoption `id` if its process is gone.
+/// Ends adoption `id` if its process has ended.
 Result<std::optional<std::string>> end_if_unfinished(const Store& store, const std::string& id) {
   LAMINA_ASSIGN_OR_RETURN(const std::optional<os::Fd> directory, open_staging(store, id));
   if (directory) {
     LAMINA_ASSIGN_OR_RETURN(const bool unused,
                             os::try_lock(directory->get(), pending_path(store, id)));
     if (!unused) return std::nullopt;
-    // It may have been published between the two calls: then the name is gone, or is another's.
+    // It may have been published between the two calls: then the name is free or names another
+    // directory.
     LAMINA_ASSIGN_OR_RETURN(const std::optional<os::Fd> again, open_staging(store, id));
     if (!again) return std::nullopt;
     LAMINA_ASSIGN_OR_RETURN(const os::FileFacts locked, os::facts_of(directory->get(), id));
@@ -361,8 +245,8 @@ Result<std::optional<std::string>> end_if_unfinished(const Store& store, const s
   return undo_adoption(store, id, directory);
 }
 
-/// What a pause was about to put in its journal's place goes with the pause. When it began with
-/// that, nobody else knows of it. (Sorted, it comes after the pause's directory and journal.)
+/// Removes a new version of a pause's journal if the pause is gone. (In sorted order it comes after
+/// the pause's directory and journal.)
 void remove_if_orphaned(const Store& store, const std::string& name) {
   const std::string id = name.substr(0, name.size() - kNewJournalSuffix.size());
   const int area = store.pending_area();
@@ -382,7 +266,7 @@ Result<Adoption> Adoption::take_over(const Store& store, const Staging& staging,
   if (adoption.store_ == nullptr) return std::unexpected(taken.error());
   const Status undone = adoption.undo();
   if (undone) return std::unexpected(taken.error());
-  return fail(taken.error().kind, "{}; {}", taken.error().message, undone.error().message);
+  return fail(taken.error().kind, "{}; {}", one_line(taken.error()), one_line(undone.error()));
 }
 
 Status Adoption::take(const Staging& staging, const AdoptedFile& source,
@@ -390,7 +274,7 @@ Status Adoption::take(const Staging& staging, const AdoptedFile& source,
   const int from = source_directory_.get();
   const std::string parent = os::parent_of(source.path);
   LAMINA_ASSIGN_OR_RETURN(const os::FileFacts directory, os::facts_of(from, parent));
-  Journal journal;
+  AdoptionJournal journal;
   journal.belongs_to = store_->identity();
   journal.source = source.path;
   journal.layer_name = layer_name;
@@ -401,32 +285,29 @@ Status Adoption::take(const Staging& staging, const AdoptedFile& source,
   journal.inode = source.facts.inode;
   journal.born_ns = source.facts.born_ns;
   journal.directory_inode = directory.inode;
-  const std::string text = encode(journal);
-  const std::string name = journal_name(id_);
-  LAMINA_RETURN_IF_ERROR(os::write_new_file(
-      store_->pending_area(), name, std::as_bytes(std::span(text)), pending_path(*store_, name)));
-  // The journal's name and the staging directory's must be on the disk before the file moves.
-  LAMINA_RETURN_IF_ERROR(os::sync(store_->pending_area(), pending_path(*store_, ".")));
+  // The names of the journal and the staging directory must be on the disk before the file is
+  // moved.
+  LAMINA_RETURN_IF_ERROR(write_adoption_journal(*store_, id_, journal));
   const std::string path = staging.file_path(layer_name);
   LAMINA_RETURN_IF_ERROR(os::rename_new(from, source.name, staging.fd(), layer_name, path));
-  // The rename went by name: what it moved must be what was checked. Another file goes back at
-  // once, as the journal is not about it.
+  // The rename used a name, so check that it moved the right file. Another file goes back at once:
+  // the journal does not describe it.
   const auto moved = os::facts_of_name(staging.fd(), layer_name, path);
   if (!moved || !moved->same_file(source.facts)) {
     const Status back = os::rename_new(staging.fd(), layer_name, from, source.name, source.path);
     if (!back) {
       leave();
       return fail(ErrorKind::kFailed,
-                  "'{}' was exchanged while it was taken over, and what came in its place is now "
-                  "'{}' and could not be put back ({}); move it where it belongs",
-                  source.path, path, back.error().message);
+                  "'{}' was replaced while it was taken over; the file that replaced it is now "
+                  "'{}' and could not be moved back ({}); move it where it belongs",
+                  source.path, path, one_line(back.error()));
     }
     LAMINA_RETURN_IF_ERROR(os::sync(from, parent));
     LAMINA_RETURN_IF_ERROR(os::sync(staging.fd(), staging.path()));
-    return fail(ErrorKind::kFailed, "'{}' was exchanged while it was taken over; try again",
+    return fail(ErrorKind::kFailed, "'{}' was replaced while it was taken over; try again",
                 source.path);
   }
-  // From here on nobody else can open it; then whether somebody has is a question with an answer.
+  // No other process can open it from here on, so a lease can tell whether one has it open.
   if (source.facts.user != ::geteuid()) {
     LAMINA_RETURN_IF_ERROR(os::take_ownership(source.file, path));
   }
@@ -446,7 +327,7 @@ Status Adoption::take(const Staging& staging, const AdoptedFile& source,
 
 Adoption::~Adoption() {
   if (store_ == nullptr) return;
-  // What fails here is tried again, and reported, by the next writer of the store.
+  // If this fails, the next writer of the store tries again, and reports it.
   static_cast<void>(contain("put back", [&] { return undo(); }));
 }
 
@@ -454,7 +335,7 @@ void Adoption::commit(std::vector<std::string>& notes) {
   const Store& store = *std::exchange(store_, nullptr);
   const Status removed = os::remove_file(store.pending_area(), journal_name(id_),
                                          pending_path(store, journal_name(id_)));
-  if (!removed) notes.push_back(removed.error().message);
+  if (!removed) notes.push_back(one_line(removed.error()));
 }
 
 void Adoption::leave() { store_ = nullptr; }
@@ -476,32 +357,32 @@ Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& no
     }
     const bool is_journal = name.ends_with(kJournalSuffix);
     const std::string id = is_journal ? name.substr(0, name.size() - kJournalSuffix.size()) : name;
-    // What is here may be the only copy of something: what is not an adoption's is left alone, and
-    // nothing that goes wrong keeps other snapshots from being written.
+    // An entry may be an only copy, so entries that are not an adoption's are left alone. A failure
+    // here does not stop other snapshots from being written.
     if (!Uuid::parse(id)) {
-      notes.push_back(fmt::format("'{}' is none of lamina's files; look what it is",
+      notes.push_back(fmt::format("'{}' is not a file of lamina; find out what it is",
                                   pending_path(store, name)));
       continue;
     }
     const auto pause = read_pause_journal(store, *Uuid::parse(id));
     if (!pause) {
-      notes.push_back(pause.error().message);
+      notes.push_back(one_line(pause.error()));
       continue;
     }
-    if (*pause) continue;  // `lamina recover` ends it
-    const auto foreign = why_not_ours(store, id);
+    if (*pause) continue;  // recover() ends it
+    const auto foreign = why_adoption_is_foreign(store, id);
     if (!foreign || !foreign->empty()) {
-      notes.push_back(!foreign
-                          ? foreign.error().message
-                          : fmt::format("ingest {} did not end, and is not acted upon: {}; to "
-                                        "make it this store's: lamina recover {} --adopt-store",
-                                        id, *foreign, store.path()));
+      notes.push_back(
+          !foreign ? one_line(foreign.error())
+                   : fmt::format("ingest {} did not end, and is not acted upon: {}; to "
+                                 "make it this store's, run: lamina recover {} --adopt-store",
+                                 id, *foreign, store.path()));
       continue;
     }
     const auto ended = end_if_unfinished(store, id);
     if (!ended) {
-      notes.push_back(
-          fmt::format("an ingest into '{}' did not end: {}", store.path(), ended.error().message));
+      notes.push_back(fmt::format("an ingest into '{}' did not end: {}", store.path(),
+                                  one_line(ended.error())));
     } else if (*ended) {
       notes.push_back(fmt::format("an ingest into '{}' did not end: '{}' is back in its place",
                                   store.path(), **ended));
@@ -513,18 +394,18 @@ Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& no
 Result<std::vector<std::string>> adopt_foreign_adoptions(const Store& store) {
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                           os::list_directory(store.pending_area(), pending_path(store, ".")));
-  const std::string area = pending_path(store, ".");
   std::vector<std::string> taken;
   for (const std::string& name : names) {
     if (!name.ends_with(kJournalSuffix)) continue;
     const std::string id = name.substr(0, name.size() - kJournalSuffix.size());
     if (!Uuid::parse(id)) continue;
-    LAMINA_ASSIGN_OR_RETURN(std::optional<Journal> journal, read_journal(store, id));
+    LAMINA_ASSIGN_OR_RETURN(std::optional<AdoptionJournal> journal,
+                            read_adoption_journal(store, id));
     if (!journal || why_foreign(journal->belongs_to, store.identity()).empty()) continue;
     LAMINA_ASSIGN_OR_RETURN(const std::string here, os::real_path(store.path()));
     LAMINA_ASSIGN_OR_RETURN(const std::optional<os::Fd> staging, open_staging(store, id));
     if (staging) {
-      // What was copied is another file, in another directory; it goes into this one's.
+      // The copied file has another identity, and its directory is this store's.
       const std::string path = pending_path(store, id) + "/" + journal->layer_name;
       const auto file = os::open_regular(staging->get(), journal->layer_name, O_RDONLY, path);
       if (!file && file.error().kind != ErrorKind::kNotFound) {
@@ -543,11 +424,7 @@ Result<std::vector<std::string>> adopt_foreign_adoptions(const Store& store) {
     journal->copy_born_ns = 0;
     journal->belongs_to = store.identity();
     journal->source = fmt::format("{}/{}.memory", here, id);
-    const std::string text = encode(*journal);
-    LAMINA_RETURN_IF_ERROR(os::replace_file(store.pending_area(),
-                                            id + std::string(kNewJournalSuffix), name,
-                                            std::as_bytes(std::span(text)), area));
-    LAMINA_RETURN_IF_ERROR(os::sync(store.pending_area(), area));
+    LAMINA_RETURN_IF_ERROR(replace_adoption_journal(store, id, *journal));
     taken.push_back(id);
   }
   return taken;

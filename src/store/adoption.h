@@ -1,25 +1,25 @@
-// Taking a memory file over into the store: the one operation in which lamina holds the only copy
-// of something that cannot be made again.
+// Moving a memory file into the store. During an adoption the store holds the only copy of data
+// that cannot be made again.
 //
-// A journal beside the staging directory, <store>/.pending/<id>.json, says where the file came from
-// and how long it was. It is on the disk before the file is touched. While it stands, the adoption
-// can be undone at any point: what follows the file's own length is cut off, and the file is
-// renamed back. It is removed when the snapshot is published. So after a crash the next writer of
-// the store finds either a published snapshot, or puts the file back, and the same command can be
-// given again.
+// A journal beside the staging directory, <store>/.pending/<id>.json, records where the file came
+// from and how long it was. It is on the disk before the file is moved. While the journal exists,
+// the adoption can be undone at any point: the file is truncated to its own length and renamed
+// back. The journal is removed when the snapshot is published. So after a crash, the next writer of
+// the store either finds a published snapshot, or moves the file back, and the same command can be
+// run again.
 //
-// The directory that the file comes from may be another user's, and a journal may come with a store
-// from anywhere. So
-// - the directory is used by descriptor, and nothing but a name in that very directory is moved;
-// - once here, the file is made ours alone: no other name, our user, mode 0600, and no process that
-//   could still write it (os/read_lease.h);
-// - a file is put back only if it is the one that the journal was written for, into the directory
-//   that it came from: by inode and time of birth, which nobody can give a file, and for which a
-//   copied or unpacked store has others.
+// The file's directory may belong to another user, and a journal may come with an untrusted store.
+// Therefore:
+// - The directory is used by descriptor, and only a name in that directory is moved.
+// - After the move, the file is made private: no other name, this process' user, mode 0600, and no
+//   process that can still write it (os/read_lease.h).
+// - A file is moved back only if it is the one that the journal was written for, and only into the
+//   directory that it came from. Both are known by inode and birth time, which a user cannot set.
+//   In a copied or unpacked store they differ.
 //
-// A sync of the file that failed is not believed the second time: what has a trailer may have come
-// so far, and goes back only when the disk is seen to have it; else a checked copy does
-// (engine/lost_writes.h).
+// After a failed sync of the file, a later successful sync proves nothing: the kernel may have
+// dropped the writes. A file that may have a trailer then goes back only if its data is seen to be
+// on the disk; else a checked copy goes back (engine/lost_writes.h).
 #pragma once
 
 #include <cstdint>
@@ -35,22 +35,23 @@
 
 namespace lamina::store {
 
-/// The memory file to adopt, where it is now.
+/// The memory file to adopt.
 struct AdoptedFile {
   int directory = -1;  ///< may be opened with O_PATH
   std::string name;
-  std::string path;  ///< absolute; where it is put back to after a crash, and for messages
+  std::string path;  ///< absolute: where it is moved back to after a crash, and for messages
   int file = -1;     ///< open for reading only
   os::FileFacts facts;
 };
 
+/// One adoption. Used by one thread.
 class Adoption {
  public:
-  /// Writes the journal, renames the file into `staging` as `layer_name`, and makes it ours alone.
-  /// kBusy when somebody can still write it. On failure the file is where it was, or the message
-  /// says where it is; the errno is EXDEV when it cannot be renamed into the store, and EOPNOTSUPP
-  /// when nothing tells whether somebody can still write it. `store` and `staging` must outlive
-  /// this.
+  /// Writes the journal, renames the file into `staging` as `layer_name`, and makes it private.
+  /// kBusy: a process can still write the file. On failure the file is in its old place, or the
+  /// message says where it is. Error::error_number is EXDEV if the file cannot be renamed into the
+  /// store, and EOPNOTSUPP if the file system cannot tell whether a process can still write it.
+  /// `store` and `staging` must outlive this.
   static Result<Adoption> take_over(const Store& store, const Staging& staging, const Uuid& id,
                                     const AdoptedFile& source, const std::string& layer_name);
 
@@ -61,19 +62,20 @@ class Adoption {
   Adoption& operator=(Adoption&&) = delete;
   Adoption(const Adoption&) = delete;
   Adoption& operator=(const Adoption&) = delete;
-  /// Undoes the adoption unless commit(), leave() or undo() was called.
+  /// Undoes the adoption, unless commit(), leave() or undo() was called.
   ~Adoption();
 
-  /// The snapshot is published: removes the journal. (One that stays is removed by the next writer
-  /// of the store; `notes` says so.)
+  /// The snapshot is published: removes the journal. If that fails, `notes` says so, and the next
+  /// writer of the store removes it.
   void commit(std::vector<std::string>& notes);
 
-  /// The snapshot was renamed into place but may not be on the disk, or what it replaced is still
-  /// in the staging directory: the journal stays, and the next writer of the store ends it.
+  /// The snapshot was renamed into place, but may not be on the disk, or the directory that it
+  /// replaced is still in the pending area. Keeps the journal; the next writer of the store ends
+  /// the adoption.
   void leave();
 
-  /// Puts the memory file back and removes the staging directory. On failure the message says where
-  /// the file is.
+  /// Moves the memory file back and removes the staging directory. On failure the message says
+  /// where the file is.
   Status undo();
 
  private:
@@ -86,14 +88,14 @@ class Adoption {
   os::Fd source_directory_;
 };
 
-/// Undoes every adoption whose process is gone. What cannot be put back (its old place is taken, or
-/// it is not the file that was taken from there) stays where it is, and `notes` says so; so does
-/// what is another store's.
+/// Undoes every adoption whose process has ended. A file that cannot be moved back (its name is
+/// taken, or it is not the file of the journal) stays where it is, and `notes` says so. Adoptions
+/// of another store are left alone, and noted.
 Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& notes);
 
-/// Makes adoptions of other stores, which a copy of one has, ours: end_unfinished_adoptions() will
-/// put the memory file of each into this store's directory, as <id>.memory, whatever has become of
-/// the file that it was made from. Returns their ids.
+/// Makes the adoptions of another store, of which this one is a copy, this store's own:
+/// end_unfinished_adoptions() will move the memory file of each to <store>/<id>.memory. Returns
+/// their ids.
 Result<std::vector<std::string>> adopt_foreign_adoptions(const Store& store);
 
 }  // namespace lamina::store

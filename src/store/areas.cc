@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <utility>
 
 #include "base/error.h"
 #include "os/directory.h"
@@ -15,8 +16,8 @@
 namespace lamina::store {
 namespace {
 
-constexpr std::array<std::string_view, 6> kAreas = {kTemporaryArea, kPendingArea, kVmsArea,
-                                                    kMapsArea,      kCountsArea,  kLockArea};
+constexpr std::array<std::string_view, 7> kAreas = {
+    kTemporaryArea, kPendingArea, kVmsArea, kMapsArea, kCountsArea, kPushedArea, kLockArea};
 
 }  // namespace
 
@@ -29,15 +30,14 @@ Result<os::Fd> make_area(int store, const std::string& store_path, const char* n
   return area;
 }
 
-// What is written to and cleaned up must be ours: a link may lead anywhere, and what belongs to
-// another user may be exchanged by that user.
+// An area is written and cleaned up, so it must be this user's directory. A link may lead anywhere,
+// and another user could replace the area at any time.
 Status check_areas(int store, const std::string& store_path) {
   for (const std::string_view name : kAreas) {
     const std::string area(name);
     const std::string path = store_path + "/" + area;
     if (os::is_symbolic_link(store, area)) {
-      return fail(ErrorKind::kFailed,
-                  "'{}' is a symbolic link, and may not be one; put the directory itself there",
+      return fail(ErrorKind::kFailed, "'{}' is a symbolic link; put the directory itself there",
                   path);
     }
     if (!os::name_exists(store, area)) continue;
@@ -52,7 +52,7 @@ bool is_area_name(std::string_view name) {
 }
 
 Result<os::Fd> open_in_store(const std::string& path) {
-  // One of a store's own directories: from it on everything is lamina's.
+  // An area: everything below it belongs to lamina.
   for (std::size_t end = path.size(); end > 0;) {
     const std::size_t slash = path.rfind('/', end - 1);
     const std::size_t start = slash == std::string::npos ? 0 : slash + 1;
@@ -84,22 +84,34 @@ Result<os::Fd> open_in_store(const std::string& path) {
   return os::open_directory(directory.get(), name, path);
 }
 
-Result<os::Fd> make_vms_area(const std::string& store) {
-  LAMINA_ASSIGN_OR_RETURN(const os::Fd directory, os::open_directory(AT_FDCWD, store, store));
-  LAMINA_RETURN_IF_ERROR(os::check_store_owner(directory.get(), store));
-  bool made = false;
-  return make_area(directory.get(), store, kVmsArea, made);
+Status check_not_a_snapshot(int directory, const std::string& path) {
+  const bool has_area =
+      os::name_exists(directory, kPendingArea) || os::name_exists(directory, kVmsArea);
+  if (has_area || !os::name_exists(directory, kHeaderName)) return {};
+  return with_remedy(fail(ErrorKind::kUsage, "'{}' is a snapshot, not a store", path),
+                     "name the directory that holds it");
 }
 
-Status refuse_area(const std::string& path) {
+Result<os::Fd> make_vms_area(const std::string& store) {
+  auto directory = os::open_directory(AT_FDCWD, store, store);
+  if (!directory) {
+    return os::explain_directory_failure("store", store, std::move(directory.error()));
+  }
+  LAMINA_RETURN_IF_ERROR(check_not_a_snapshot(directory->get(), store));
+  LAMINA_RETURN_IF_ERROR(os::check_store_owner(directory->get(), store));
+  bool made = false;
+  return make_area(directory->get(), store, kVmsArea, made);
+}
+
+Status check_outside_areas(const std::string& path) {
   LAMINA_ASSIGN_OR_RETURN(const std::string real, os::real_path(path));
   for (std::size_t start = 1; start < real.size();) {
     const std::size_t end = std::min(real.find('/', start), real.size());
     const std::string above = real.substr(0, start);
-    // Somebody's own directory may have such a name; below a store it is the store's.
+    // A user's directory may have such a name; only below a store it is an area.
     if (is_area_name(std::string_view(real).substr(start, end - start)) && is_store(above)) {
       return fail(ErrorKind::kUsage,
-                  "'{}' is inside store '{}', in what lamina keeps there for itself; name a "
+                  "'{}' is in a directory of store '{}' that lamina keeps for itself; name a "
                   "snapshot of the store",
                   path, above.substr(0, std::max<std::size_t>(start - 1, 1)));
     }

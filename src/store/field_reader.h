@@ -1,4 +1,4 @@
-// The typed fields of the small JSON documents that a store keeps.
+// Reads typed fields of the small JSON documents in a store.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 namespace lamina::store {
 
-/// Reads fields of one JSON object and remembers the first that is missing or wrong; what it gives
-/// for one is empty.
+/// Reads fields of one JSON object. For a field that is missing or wrong it returns an empty value,
+/// and keeps the name of the first such field.
 class FieldReader {
  public:
   using Json = nlohmann::json;
@@ -41,7 +41,7 @@ class FieldReader {
     return *parsed;
   }
 
-  /// The value of an optional field: nullptr when it is missing or null.
+  /// The value of an optional field; nullptr if it is missing or null.
   const Json* find(const char* name) const {
     const auto found = object_.find(name);
     return found == object_.end() || found->is_null() ? nullptr : &*found;

@@ -1,4 +1,4 @@
-// Firecracker's names of the pages that a VM's memory may be on.
+// Firecracker's names for the pages of a VM's memory.
 #pragma once
 
 #include <string>
@@ -7,7 +7,7 @@
 
 namespace lamina::store {
 
-/// Of memory that can be loaded by page faults only.
+/// 2 MiB pages (hugetlbfs). Firecracker loads such memory by page faults only.
 inline constexpr const char* kHugetlbfsPages = "2M";
 
 /// Firecracker's name; `before` for kAsBefore.

@@ -33,15 +33,17 @@ Result<OpenJailDirectory> open_jail_directory(const JailDirectory& record) {
   LAMINA_ASSIGN_OR_RETURN(const os::FileFacts above, os::facts_of(opened.root.get(), root));
   LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(opened.directory.get(), path));
   opened.user = facts.user;
-  // (An inode's number is of one file system, and only root can mount another in a jail.)
+  // (An inode number counts in one file system only, and only root can mount another one in a
+  // jail.)
   if (facts.device != above.device || facts.mount != above.mount) {
     return fail(ErrorKind::kFailed, "'{}' is a mount point; unmount it", path);
   }
   if (record.inode != 0 && facts.inode != record.inode) {
-    return fail(ErrorKind::kFailed,
-                "'{}' is not the directory that was made there, so it is left alone; somebody has "
-                "put another in its place",
-                path);
+    return fail(
+        ErrorKind::kFailed,
+        "'{}' is not the directory that was made there; another one has replaced it, and is "
+        "left alone",
+        path);
   }
   return opened;
 }

@@ -1,7 +1,6 @@
-// The directory that a VM's jail has while one of its pauses or resumes needs it: `lamina-<id>`, in
-// the jail's root, which is the VM's user's. That user can put any other directory of the jail in
-// its place. So a record names it by its inode too, and nothing is taken from, or removed in, a
-// directory that is another.
+// The directory `lamina-<id>` in the root of a VM's jail, which a pause or a resume of the VM uses.
+// The jail belongs to the VM's user, who can put another directory in its place. So a record has
+// its inode too, and another directory is neither read from nor removed.
 #pragma once
 
 #include <cstdint>
@@ -16,32 +15,33 @@ namespace lamina::store {
 
 std::string jail_directory_name(const Uuid& id);
 
-/// True for an absolute path that ends in such a name: no record, however damaged, has anything
-/// else removed.
+/// True for an absolute path that ends in such a name. A damaged record cannot make lamina remove
+/// anything else.
 bool is_jail_directory(std::string_view path);
 
-/// As records name it.
+/// The directory in a record.
 struct JailDirectory {
-  std::string path;         ///< as we see it; empty for none
-  std::uint64_t inode = 0;  ///< 0 until it is made: it is on record before
+  std::string path;  ///< as this process sees it; empty: none
+  std::uint64_t inode =
+      0;  ///< 0: not known yet; the record is written before the directory is made
 
   bool operator==(const JailDirectory&) const = default;
 };
 
-/// An open jail's directory.
 struct OpenJailDirectory {
-  os::Fd root;  ///< the jail's
+  os::Fd root;  ///< root directory of the jail
   os::Fd directory;
   std::string name;
-  std::uint32_t user = 0;  ///< whose it is
+  std::uint32_t user = 0;  ///< its owner
 };
 
-/// Opens it without following links. kNotFound when it is gone; kFailed when it is not the one that
-/// was made, or something is mounted there.
+/// Opens it without following symbolic links. kNotFound: it does not exist; kFailed: it is another
+/// directory, or a mount point.
 Result<OpenJailDirectory> open_jail_directory(const JailDirectory& record);
 
-/// Removes it with the files in it. Of one whose inode is not known, nothing is removed but itself,
-/// if it is empty: lamina died between making it and writing that down. What is gone is no error.
+/// Removes it and the files in it. If its inode is not known (lamina was killed after making it and
+/// before recording the inode), it is removed only if it is empty. It is not an error if it does
+/// not exist.
 Status remove_jail_directory(const JailDirectory& record);
 
 }  // namespace lamina::store

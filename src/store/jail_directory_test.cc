@@ -1,13 +1,13 @@
 #include "store/jail_directory.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
 
 #include "os/directory.h"
+#include "scratch_directory.h"
 
 namespace lamina::store {
 namespace {
@@ -17,8 +17,6 @@ namespace fs = std::filesystem;
 class JailDirectoryTest : public testing::Test {
  protected:
   JailDirectoryTest() {
-    std::string name = (fs::temp_directory_path() / "lamina-XXXXXX").string();
-    root_ = ::mkdtemp(name.data());
     record_.path = (root_ / jail_directory_name(Uuid::random())).string();
     fs::create_directory(record_.path);
     std::ofstream(record_.path + "/file") << "file";
@@ -26,17 +24,13 @@ class JailDirectoryTest : public testing::Test {
     EXPECT_EQ(::stat(record_.path.c_str(), &status), 0);
     record_.inode = status.st_ino;
   }
-  ~JailDirectoryTest() override { fs::remove_all(root_); }
-  JailDirectoryTest(const JailDirectoryTest&) = delete;
-  JailDirectoryTest& operator=(const JailDirectoryTest&) = delete;
-  JailDirectoryTest(JailDirectoryTest&&) = delete;
-  JailDirectoryTest& operator=(JailDirectoryTest&&) = delete;
 
-  fs::path root_;
+  tests::ScratchDirectory scratch_;
+  fs::path root_ = scratch_.path();
   JailDirectory record_;
 };
 
-TEST_F(JailDirectoryTest, WhatWasMadeIsOpenedAndRemoved) {
+TEST_F(JailDirectoryTest, RecordedDirectoryIsOpenedAndRemoved) {
   EXPECT_TRUE(open_jail_directory(record_));
   EXPECT_TRUE(remove_jail_directory(record_));
   EXPECT_FALSE(fs::exists(record_.path));
@@ -44,7 +38,7 @@ TEST_F(JailDirectoryTest, WhatWasMadeIsOpenedAndRemoved) {
   EXPECT_TRUE(remove_jail_directory(record_));
 }
 
-TEST_F(JailDirectoryTest, AnotherInItsPlaceIsLeftAlone) {
+TEST_F(JailDirectoryTest, OtherDirectoryInItsPlaceIsLeftAlone) {
   fs::rename(record_.path, root_ / "moved");
   fs::create_directory(record_.path);
   std::ofstream(record_.path + "/precious") << "precious";
@@ -54,7 +48,7 @@ TEST_F(JailDirectoryTest, AnotherInItsPlaceIsLeftAlone) {
   EXPECT_TRUE(fs::exists(root_ / "moved" / "file"));
 }
 
-TEST_F(JailDirectoryTest, ALinkInItsPlaceIsNotFollowed) {
+TEST_F(JailDirectoryTest, SymbolicLinkInItsPlaceIsNotFollowed) {
   fs::rename(record_.path, root_ / "moved");
   fs::create_symlink("moved", record_.path);
   EXPECT_EQ(open_jail_directory(record_).error().kind, ErrorKind::kFailed);
@@ -62,7 +56,7 @@ TEST_F(JailDirectoryTest, ALinkInItsPlaceIsNotFollowed) {
   EXPECT_TRUE(fs::exists(root_ / "moved" / "file"));
 }
 
-TEST_F(JailDirectoryTest, OneThatIsNotKnownIsRemovedOnlyIfEmpty) {
+TEST_F(JailDirectoryTest, DirectoryWithUnknownInodeIsRemovedOnlyIfEmpty) {
   record_.inode = 0;
   EXPECT_FALSE(remove_jail_directory(record_));
   EXPECT_TRUE(fs::exists(record_.path + "/file"));

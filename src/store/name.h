@@ -1,3 +1,4 @@
+// Names and paths of snapshots.
 #pragma once
 
 #include <string>
@@ -6,20 +7,19 @@
 
 namespace lamina::store {
 
-/// A snapshot's path, taken apart.
+/// A snapshot's path and its parts.
 struct SnapshotPath {
-  std::string store;  ///< the directory that holds it
+  std::string store;  ///< path of the store
   std::string name;
-  std::string path;  ///< store/name, as it is shown in messages
+  std::string path;  ///< store/name, for messages
 };
 
-/// Splits `path` and validates the name: 1 to 200 letters, digits and "._-+@=:,", the first a
-/// letter or digit. kUsage otherwise. So a name never leaves its store and never meets lamina's own
-/// directories.
+/// Splits `path` and checks the name: 1 to 200 letters, digits and "._-+@=:,", of which the first
+/// is a letter or digit; else kUsage. So a name cannot lead out of the store or to one of its
+/// areas.
 Result<SnapshotPath> parse_snapshot_path(const std::string& path);
 
-/// The snapshot `name` of the store at `store`; kUsage for a name as above, and for one with a
-/// slash.
+/// The path of the snapshot `name` in `store`. kUsage if the name is not valid as above.
 Result<SnapshotPath> snapshot_in(const std::string& store, const std::string& name);
 
 }  // namespace lamina::store

@@ -7,31 +7,33 @@
 #include <vector>
 
 #include "lamina/result.h"
-#include "store/open_store.h"
 #include "store/store.h"
 
 namespace lamina::store {
 
-/// Opens the directory `path` for writing: makes lamina's own directories where they are missing
-/// (trying out first whether the file system can exchange directories: kFailed when not), and
-/// cleans up what killed processes left: removes what can be made again, and puts memory files
-/// whose adoption did not end back where they came from (not those of another store that this one
-/// is a copy of). What it did that a person should know goes to `notes`.
+/// Opens the directory `path` for writing. Makes missing areas; in a new store it first checks that
+/// the file system can exchange directories (kUnsupported if not). Cleans up what killed processes
+/// have left: removes what can be made again, and moves memory files of unfinished adoptions back
+/// to where they came from (unless they belong to another store that this one is a copy of).
+/// `notes` tells what was done.
 Result<Store> open_store(const std::string& path, std::vector<std::string>& notes);
 
-/// Where an operation gets the store that it writes: opened for it, or kept open by its caller.
+/// Provides the open store for an operation that writes: opens it, or returns the caller's.
 /// Thread-safe.
 class StoreSource {
  public:
-  /// Opens one for each operation.
+  /// Opens the store for each operation.
   StoreSource() = default;
-  /// Gives `kept` to operations on its path.
+  /// Returns `kept` to operations on its path, and opens other stores.
   explicit StoreSource(std::shared_ptr<const Store> kept) : kept_(std::move(kept)) {}
 
-  /// The store at `path`, cleaned up as open_store() does. kFailed when the kept store's directory
-  /// is not at its path any more.
+  /// The store at `path`, cleaned up as by open_store(). kFailed: the kept store's directory was
+  /// renamed or replaced.
   [[nodiscard]] Result<std::shared_ptr<const Store>> open(const std::string& path,
                                                           std::vector<std::string>& notes) const;
+
+  /// kFailed if the kept store's directory was renamed or replaced. REQUIRES: a store is kept.
+  [[nodiscard]] Status check_kept() const;
 
  private:
   std::shared_ptr<const Store> kept_;

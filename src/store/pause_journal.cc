@@ -16,11 +16,11 @@ using Json = nlohmann::json;
 
 constexpr std::uint64_t kJournalVersion = 3;
 
-/// What the bytes of a journal that decode_pause_journal() does not know may be.
+/// What a journal may be that decode_pause_journal() cannot decode.
 enum class JournalKind : std::uint8_t {
   kAdoption,
   kPause,    ///< of another version, or damaged
-  kUnknown,  ///< not whole; an adoption's may be so after a power failure
+  kUnknown,  ///< incomplete, as an adoption's may be after a power failure
 };
 
 JournalKind guess_journal_kind(std::span<const std::byte> bytes) {
@@ -30,7 +30,8 @@ JournalKind guess_journal_kind(std::span<const std::byte> bytes) {
   return json.contains("adoption") ? JournalKind::kAdoption : JournalKind::kPause;
 }
 
-/// An adoption's directory is empty until its journal is on the disk.
+/// True if the pending directory has files. An adoption's is empty until its journal is on the
+/// disk.
 bool has_files(const Store& store, const Uuid& id) {
   const std::string path = pending_path(store, id.to_string());
   const auto directory = os::open_directory(store.pending_area(), id.to_string(), path);
@@ -42,8 +43,8 @@ bool has_files(const Store& store, const Uuid& id) {
 }  // namespace
 
 std::string encode_pause_journal(const PauseJournal& journal) {
-  // An object from the start: what null becomes when memory runs out in between cannot be
-  // destroyed.
+  // Start with an object: nlohmann's library cannot destroy a null value that ran out of memory
+  // while it became an object.
   auto json = nlohmann::ordered_json::object();
   json["pause"] = kJournalVersion;
   json["belongs_to"] = to_json(journal.belongs_to);

@@ -1,9 +1,10 @@
-// What must be known of a pause if the process that does it dies: <store>/.pending/<pause id>.json.
+// The journal of a pause, <store>/.pending/<pause id>.json: all that is needed to end the pause if
+// its process dies.
 //
-// It is on the disk before the VMM is asked for the memory. From then on the dirty bits of the VM
-// may be gone, so the outcome decides: `asked` without an answer, or with an error, means that the
-// files are discarded and the VM's next memory file is a full one. `acknowledged` means that the
-// file is part of the chain for ever.
+// It is on the disk before the VMM is asked to write the memory. From then on the VM's dirty bits
+// may be cleared. If the VMM has not acknowledged the memory file, its files are discarded, and the
+// VM's next memory file is a full one. If it has (`acknowledged`), the file belongs to the VM's
+// chain and is never discarded.
 #pragma once
 
 #include <cstddef>
@@ -24,20 +25,20 @@
 namespace lamina::store {
 
 struct PauseJournal {
-  StoreIdentity belongs_to;  ///< put there by PendingPause::write_journal()
+  StoreIdentity belongs_to;  ///< set by PendingPause::write_journal()
   Uuid pause_id;
   Uuid build_id;
-  std::string name;      ///< snapshot to publish as
-  bool replace = false;  ///< also a snapshot that the VM does not descend from
+  std::string name;      ///< of the snapshot
+  bool replace = false;  ///< replaces also a snapshot that the VM does not descend from
   MemoryFileKind kind = MemoryFileKind::kFull;  ///< kFull or kDiff
-  /// Compare a diff with its base and keep only what differs.
+  /// Compare the diff with its base, and store only what differs.
   bool compare = false;
   std::optional<Uuid> parent_pause_id;  ///< of the VM's base
-  std::string parent;                   ///< its name, for people
+  std::string parent;                   ///< its name, for a person
   std::string vm;                       ///< name of the VM's pin
   std::string api_socket;
-  /// The directory, as we see it, that the VMM writes to when it cannot reach the store; empty:
-  /// the pending directory itself.
+  /// The directory that the VMM writes to if it cannot reach the store. Empty: the pending
+  /// directory.
   JailDirectory jail_directory;
   AfterPause after = AfterPause::kStop;
   bool was_running = false;
@@ -46,18 +47,18 @@ struct PauseJournal {
 
   bool acknowledged = false;
   std::uint64_t memory_bytes = 0;  ///< of the memory file when it was acknowledged
-  /// A hook or attached files belong to the state, and are not there (yet).
+  /// The state has attached files, or a hook, and they are not complete yet.
   bool lacks_files = false;
 
   bool operator==(const PauseJournal&) const = default;
 };
 
-/// Nothing when the bytes are no pause's journal of this version.
+/// Empty if the bytes are not a pause's journal of this version.
 std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> bytes);
 std::string encode_pause_journal(const PauseJournal& journal);
 
-/// The journal of a pause, read without its lock: it may change or go at any time. Nothing when
-/// there is none, or it is an adoption's. kCorrupt when it may be a pause's and cannot be read.
+/// Reads the journal of a pause without its lock: it may change or disappear at any time. Empty if
+/// there is none, or it is an adoption's. kCorrupt: it may be a pause's, and cannot be read.
 Result<std::optional<PauseJournal>> read_pause_journal(const Store& store, const Uuid& id);
 
 }  // namespace lamina::store

@@ -3,13 +3,25 @@
 #include <fcntl.h>
 
 #include <nlohmann/json.hpp>
+#include <span>
 
+#include "os/directory.h"
 #include "os/file.h"
 
 namespace lamina::store {
 
-std::optional<JournalFacts> look_into_journal(int area, const std::string& name,
-                                              const std::string& path) {
+Status replace_journal(const Store& store, const std::string& id, std::string_view text) {
+  return os::replace_file(store.pending_area(), id + std::string(kNewJournalSuffix),
+                          journal_name(id), std::as_bytes(std::span(text)),
+                          pending_path(store, "."));
+}
+
+Status sync_pending_area(const Store& store) {
+  return os::sync(store.pending_area(), pending_path(store, "."));
+}
+
+std::optional<JournalFacts> read_journal_facts(int area, const std::string& name,
+                                               const std::string& path) {
   const auto opened = os::open_regular(area, name, O_RDONLY, path);
   if (!opened) return std::nullopt;
   const auto bytes = os::read_whole(opened->fd.get(), kMaxJournalBytes, path);

@@ -1,5 +1,5 @@
-// The names in a store's `.pending` (docs/format.md): what is being built and holds the only copy
-// of something is in a directory `<id>`, and the journal that tells what it is beside it.
+// The names in a store's `.pending` (docs/format.md): a directory `<id>` that holds the only copy
+// of some data, and beside it the journal that describes it.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "lamina/result.h"
 #include "store/areas.h"
 #include "store/store.h"
 #include "store/store_identity.h"
@@ -14,27 +15,33 @@
 namespace lamina::store {
 
 inline constexpr std::string_view kJournalSuffix = ".json";
-/// A pause's journal until it takes the place of the one before.
+/// A new version of a pause's journal, before it replaces the old one.
 inline constexpr std::string_view kNewJournalSuffix = ".json.new";
 inline constexpr std::uint64_t kMaxJournalBytes = std::uint64_t{64} << 10;
 
-/// For messages.
+/// The path of an entry, for messages.
 inline std::string pending_path(const Store& store, const std::string& name) {
   return store.path() + "/" + kPendingArea + "/" + name;
 }
 
 inline std::string journal_name(const std::string& id) { return id + std::string(kJournalSuffix); }
 
-/// What a journal is about, of whatever version.
+/// Replaces the journal of entry `id`; on the disk only after sync_pending_area().
+Status replace_journal(const Store& store, const std::string& id, std::string_view text);
+
+/// Makes the names in the area durable.
+Status sync_pending_area(const Store& store);
+
+/// The facts of a journal that are the same in all versions.
 struct JournalFacts {
   enum class Kind : std::uint8_t { kOther, kPause, kAdoption };
   Kind kind = Kind::kOther;
   std::optional<StoreIdentity> belongs_to;
 };
 
-/// Reads journal `name` in the open pending area, without its lock. Nothing when it is gone, or is
-/// not JSON.
-std::optional<JournalFacts> look_into_journal(int area, const std::string& name,
-                                              const std::string& path);
+/// Reads journal `name` in the open pending area, without its lock. Empty if it does not exist, or
+/// is not JSON.
+std::optional<JournalFacts> read_journal_facts(int area, const std::string& name,
+                                               const std::string& path);
 
 }  // namespace lamina::store

@@ -27,7 +27,7 @@ namespace {
 constexpr std::uint64_t kMaxPinFactsBytes = std::uint64_t{256} << 10;
 constexpr std::uint64_t kPinVersion = 2;
 constexpr const char* kNewPinFactsName = "vm.json.new";
-/// How often a pin is made anew when another process removes it between our making and locking.
+/// How often a pin is made again if another process removes it before it is locked.
 constexpr int kClaimAttempts = 100;
 
 using Json = nlohmann::json;
@@ -51,8 +51,8 @@ Populate read_populate(FieldReader& reader, const char* name) {
   return Populate::kNone;
 }
 
-/// Who recovers a store has each pin locked for a moment.
-Result<bool> lock_soon(int directory, const std::string& path) {
+/// Tries for 200 ms to lock a pin: recover() holds the lock of each pin for a moment.
+Result<bool> try_lock_briefly(int directory, const std::string& path) {
   constexpr int kAttempts = 20;
   constexpr int kPauseMs = 10;
   for (int i = 0; i < kAttempts; ++i) {
@@ -103,7 +103,7 @@ std::string encode_pin_facts(const PinFacts& facts) {
 Result<PinFacts> decode_pin_facts(std::span<const std::byte> bytes) {
   const auto* begin = reinterpret_cast<const char*>(bytes.data());
   const Json json = Json::parse(begin, begin + bytes.size(), nullptr, false);
-  if (!json.is_object()) return fail(ErrorKind::kCorrupt, "is no JSON object");
+  if (!json.is_object()) return fail(ErrorKind::kCorrupt, "is not a JSON object");
   FieldReader reader(json);
   const std::uint64_t version = reader.number("vm");
   if (reader.ok() && version != kPinVersion) {
@@ -181,21 +181,21 @@ Result<PinFacts> read_own_pin_facts(const std::string& path, const StoreIdentity
 }
 
 Result<std::optional<Pin>> Pin::lock(const Store& store, const std::string& name) {
-  Pin pin(store, name, os::Fd());
+  Pin pin(store, name);
   auto directory = os::open_directory(store.vms_area(), name, pin.path());
   if (!directory) {
     if (directory.error().kind == ErrorKind::kNotFound) return std::nullopt;
     return std::unexpected(directory.error());
   }
-  pin.directory_ = std::move(*directory);
-  LAMINA_ASSIGN_OR_RETURN(const bool locked, lock_soon(pin.directory_.get(), pin.path()));
+  pin.directory_ = os::LockedFd(std::move(*directory));
+  LAMINA_ASSIGN_OR_RETURN(const bool locked, try_lock_briefly(pin.directory_.get(), pin.path()));
   if (!locked) {
     return fail(ErrorKind::kBusy,
                 "another operation on VM {} is under way in store '{}'; try again when it has "
                 "ended",
                 name, store.path());
   }
-  // It may have been released between the two calls.
+  // The pin may have been released between the two calls.
   const auto again = os::open_directory(store.vms_area(), name, pin.path());
   if (!again) {
     if (again.error().kind == ErrorKind::kNotFound) return std::nullopt;
@@ -221,9 +221,8 @@ Result<Pin> Pin::claim(const Store& store, pid_t pid, std::uint64_t start_time) 
       is_left = !runs;
     }
     if (is_left) {
-      return fail(ErrorKind::kFailed,
-                  "'{}' was left by a VM of an earlier boot; run: lamina recover {}", path,
-                  store.path());
+      return with_remedy(fail(ErrorKind::kFailed, "'{}' was left by a VM of an earlier boot", path),
+                         "run: lamina recover {}", store.path());
     }
     return std::move(*pin);
   }
@@ -244,7 +243,7 @@ Status Pin::load_facts() {
     (why_foreign_.empty() ? facts_ : foreign_facts_) = std::move(*facts);
     return {};
   }
-  // Without it nothing is known of the VM, and its next memory file is a full one.
+  // Without vm.json nothing is known about the VM, and its next memory file is a full one.
   if (facts.error().kind == ErrorKind::kNotFound) return {};
   return std::unexpected(facts.error());
 }
@@ -259,7 +258,7 @@ Status Pin::adopt() {
   return write_facts(facts);
 }
 
-Status Pin::note_facts(const PinFacts& noted) {
+Status Pin::write_facts_unsynced(const PinFacts& noted) {
   PinFacts facts = noted;
   facts.belongs_to = store_->identity();
   const std::string text = encode_pin_facts(facts);
@@ -272,7 +271,7 @@ Status Pin::note_facts(const PinFacts& noted) {
 }
 
 Status Pin::write_facts(const PinFacts& facts) {
-  LAMINA_RETURN_IF_ERROR(note_facts(facts));
+  LAMINA_RETURN_IF_ERROR(write_facts_unsynced(facts));
   LAMINA_RETURN_IF_ERROR(os::sync(directory_.get(), path()));
   return os::sync(store_->vms_area(), fmt::format("{}/{}", store_->path(), kVmsArea));
 }
@@ -280,7 +279,7 @@ Status Pin::write_facts(const PinFacts& facts) {
 bool Pin::has_base() const { return os::name_exists(directory_.get(), kPinBaseName); }
 
 Status Pin::set_base(const OpenSnapshot& snapshot) {
-  // Built where a crash leaves it to the clean-up.
+  // Built in the temporary area: after a crash the clean-up removes it.
   LAMINA_ASSIGN_OR_RETURN(Staging staging,
                           Staging::create(*store_, Area::kTemporary, Uuid::random()));
   LAMINA_RETURN_IF_ERROR(
@@ -289,7 +288,7 @@ Status Pin::set_base(const OpenSnapshot& snapshot) {
     LAMINA_ASSIGN_OR_RETURN(
         const os::Fd built,
         os::open_directory(staging.fd(), kPinBaseName, staging.file_path(kPinBaseName)));
-    std::vector<std::string> copied;  // only worth a note where it makes a snapshot larger
+    std::vector<std::string> copied;  // not reported: no snapshot becomes larger
     LAMINA_RETURN_IF_ERROR(
         link_snapshot(snapshot, built.get(), staging.file_path(kPinBaseName), copied));
     LAMINA_RETURN_IF_ERROR(os::sync(built.get(), staging.file_path(kPinBaseName)));
@@ -301,8 +300,8 @@ Status Pin::set_base(const OpenSnapshot& snapshot) {
     LAMINA_RETURN_IF_ERROR(
         os::rename_new(staging.fd(), kPinBaseName, directory_.get(), kPinBaseName, base_path()));
   }
-  // Going out of scope removes the staging directory, and in it the old base; which the power could
-  // bring back while the exchange is not on the disk.
+  // The destructor of `staging` removes the old base. Sync first: a power failure could undo the
+  // exchange and bring the old base back without its files.
   const Status synced = os::sync(directory_.get(), path());
   if (!synced) staging.leave();
   return synced;

@@ -1,15 +1,15 @@
-// A pin: what one running VM was resumed from, kept for as long as it runs.
+// A pin keeps the files that one running VM was resumed from, for as long as the VM runs.
 //
-//   <store>/.vms/<pid>-<start time>/       one VM; locked by whoever changes it
-//     vm.json                              which VM it is, and how it was resumed
+//   <store>/.vms/<pid>-<start time>/       one VM; locked by the process that changes it
+//     vm.json                              the VM's process, and how it was resumed
 //     base/                                hard links to a snapshot: the state that the VM's dirty
 //                                          bits count from
 //
-// The page server, the next diff and a resume go by the pin, never by the snapshot's name, which
-// may be replaced, merged or deleted meanwhile. Forks of one snapshot have pins of their own. When
-// a pause was acknowledged and its diff is complete, `base` is exchanged for the new state in one
-// step; both hold the same contents for every block that the VM has not touched since its resume,
-// so a page server may go on with either.
+// The page server and the VM's next diff use the pin, not the snapshot's name, which may be
+// replaced, merged or removed meanwhile. Each VM has a pin of its own, also if several were resumed
+// from one snapshot. When a pause was acknowledged and its diff is complete, `base` is exchanged
+// atomically for the new state. Both have the same contents in every block that the VM has not
+// touched since its resume, so a page server may go on with either.
 #pragma once
 
 #include <sys/types.h>
@@ -22,7 +22,7 @@
 #include "lamina/result.h"
 #include "lamina/serve.h"
 #include "lamina/uuid.h"
-#include "os/fd.h"
+#include "os/lock.h"
 #include "store/jail_directory.h"
 #include "store/snapshot_directory.h"
 #include "store/store.h"
@@ -34,22 +34,25 @@ inline constexpr const char* kPinBaseName = "base";
 
 /// vm.json.
 struct PinFacts {
-  StoreIdentity belongs_to;  ///< put there by Pin::write_facts()
+  StoreIdentity belongs_to;  ///< set by Pin::write_facts()
   pid_t pid = -1;
-  std::uint64_t start_time = 0;  ///< clock ticks since boot; names one process with pid and boot_id
-  std::string boot_id;  ///< of the VM; empty: it has ended, or is another store's (Pin::adopt())
+  /// Clock ticks since boot. With pid and boot_id it identifies the process.
+  std::uint64_t start_time = 0;
+  std::string boot_id;              ///< empty: the VM has ended (Pin::adopt())
   std::uint64_t pid_namespace = 0;  ///< 0: unknown
   std::uint32_t uid = 0;            ///< of the VM's process
-  std::string api_socket;           ///< absolute, as we reach it
-  std::string jail;                 ///< the VM's root directory as we see it; empty: none
-  /// Made in the jail for this VM, and removed with the pin; empty: none.
+  std::string api_socket;           ///< absolute path, as this process sees it
+  std::string jail;                 ///< root directory of the VM's process; empty: not in a jail
+  /// A directory in the jail for this VM, removed with the pin; empty: none.
   JailDirectory jail_directory;
-  std::string snapshot;  ///< name that it was resumed from or last paused to; empty: none yet
-  /// Pages that the guest only read may count as dirty: the next diff is compared with its base.
+  std::string
+      snapshot;  ///< name of the snapshot it was resumed from or last paused to; may be empty
+  /// The memory is served by page faults. Pages that the guest has only read may then be dirty, so
+  /// the next diff is compared with its base.
   bool by_page_faults = false;
   /// Dirty bits may have been lost: the next memory file must be a full one.
   bool needs_full = false;
-  /// What the page server does for this VM, where it is not what the server was started with.
+  /// What the page server does for this VM; absent: what the server was started with.
   std::optional<Populate> populate;
   std::optional<bool> record;
   std::optional<Uuid> map;  ///< pause id of the materialized file that the VM maps
@@ -59,28 +62,30 @@ struct PinFacts {
 };
 
 std::string encode_pin_facts(const PinFacts& facts);
-/// kCorrupt names the field that is missing or wrong. Unknown fields are ignored.
+/// kCorrupt: the message names the field that is missing or wrong. Unknown fields are ignored.
 Result<PinFacts> decode_pin_facts(std::span<const std::byte> bytes);
 
-/// Reads vm.json of the pin directory at `path`, without any lock. kNotFound when there is none.
+/// Reads vm.json of the pin at `path`, without its lock. kNotFound: there is none.
 Result<PinFacts> read_pin_facts(const std::string& path);
 
-/// The same, of a VM of the store `here` only: kFailed when the pin is another store's.
+/// The same. kFailed if the pin belongs to another store than `here`.
 Result<PinFacts> read_own_pin_facts(const std::string& path, const StoreIdentity& here);
 
-/// True while the very process runs that the facts are of. An error when that cannot be told (as
-/// from most other pid namespaces, or without /proc), or when it runs in another pid namespace, in
-/// which it has another pid than here. REQUIRES: the facts are of this host.
+/// True while the process that the facts describe runs. An error if that cannot be found out (from
+/// most other pid namespaces, or without /proc), or if the process runs in another pid namespace,
+/// where its pid is another. REQUIRES: the facts were written on this host.
 Result<bool> is_running(const PinFacts& facts);
 
-/// A VM's pin, locked until this goes. The directory stays.
+/// A VM's pin, which is locked while this object exists. The destructor leaves the directory in
+/// place.
 class Pin {
  public:
-  /// Makes the directory when it is missing, and locks it. kBusy when another operation on this VM
-  /// has it. What a VM of an earlier boot left under the name is an error (recover first).
+  /// Makes the directory if it is missing, and locks it. kBusy: another operation on this VM holds
+  /// the lock. kFailed: a VM of an earlier boot has left the pin (run recover first), or another
+  /// failure.
   static Result<Pin> claim(const Store& store, pid_t pid, std::uint64_t start_time);
 
-  /// Locks an existing pin; nothing when there is none (any more). kBusy as claim().
+  /// Locks an existing pin. Empty if there is none. kBusy as for claim().
   static Result<std::optional<Pin>> claim_existing(const Store& store, const std::string& name);
 
   [[nodiscard]] const std::string& name() const { return name_; }
@@ -88,48 +93,48 @@ class Pin {
   [[nodiscard]] int directory() const { return directory_.get(); }
   [[nodiscard]] std::string base_path() const { return path() + "/" + kPinBaseName; }
 
-  /// Nothing in a pin that was just made, and in one of another store.
+  /// Absent in a pin that was just made, and in one of another store.
   [[nodiscard]] const std::optional<PinFacts>& facts() const { return facts_; }
 
-  /// Why the pin is another store's (a copy of that one has it, too); empty: it is ours. Who pauses
-  /// or resumes that VM here makes it ours by write_facts(); to all others it is not there.
+  /// Why the pin belongs to another store, of which this one is a copy; empty: it is this store's.
+  /// A pause or resume of the VM in this store takes the pin over by write_facts(). Other
+  /// operations ignore it.
   [[nodiscard]] const std::string& why_foreign() const { return why_foreign_; }
 
-  /// Makes another store's pin ours. It says from then on that its VM has ended, and names nothing
-  /// outside of the store: all that it is good for is to complete the pauses that count from it.
+  /// Makes another store's pin this store's. From then on its VM counts as ended, and it names
+  /// nothing outside the store. It is only used to complete pauses whose diffs count from it.
   Status adopt();
 
-  /// Replaces vm.json, durably.
+  /// Replaces vm.json and syncs it.
   Status write_facts(const PinFacts& facts);
 
-  /// The same, but a power failure may bring the old one back: for what is of use only while the VM
-  /// runs.
-  Status note_facts(const PinFacts& facts);
+  /// The same without a sync: a power failure may bring the old one back. For facts that only
+  /// matter while the VM runs.
+  Status write_facts_unsynced(const PinFacts& facts);
 
   [[nodiscard]] bool has_base() const;
 
-  /// Makes `snapshot` the base, durably, in one step: a crash leaves the old or the new one.
+  /// Makes `snapshot` the base, atomically and synced: a crash leaves the old or the new one.
   Status set_base(const OpenSnapshot& snapshot);
 
-  /// Removes the pin. Nothing of it is left under its name, whatever fails afterwards.
+  /// Removes the pin. A rename takes it away from its name before its files are removed.
   Status release();
 
  private:
-  Pin(const Store& store, std::string name, os::Fd directory)
-      : store_(&store), name_(std::move(name)), directory_(std::move(directory)) {}
+  Pin(const Store& store, std::string name) : store_(&store), name_(std::move(name)) {}
 
   static Result<std::optional<Pin>> lock(const Store& store, const std::string& name);
   Status load_facts();
 
   const Store* store_;
   std::string name_;
-  os::Fd directory_;
-  std::optional<PinFacts> facts_;  ///< while it is ours
+  os::LockedFd directory_;
+  std::optional<PinFacts> facts_;  ///< absent in a foreign pin
   std::optional<PinFacts> foreign_facts_;
   std::string why_foreign_;
 };
 
-/// The names of a store's pins, sorted. `path` is the store's.
+/// The names of the pins of the store at `path`, sorted.
 Result<std::vector<std::string>> list_pins(const std::string& path);
 
 }  // namespace lamina::store

@@ -26,7 +26,7 @@ Result<PinFacts> decoded(const std::string& text) {
   return decode_pin_facts(std::as_bytes(std::span(text)));
 }
 
-TEST(PinFactsTest, WhatThePageServerIsToDoIsKept) {
+TEST(PinFactsTest, PageServerOptionsSurviveARoundTrip) {
   for (const Populate populate : {Populate::kNone, Populate::kWorkingSet, Populate::kAll}) {
     for (const bool record : {false, true}) {
       PinFacts pin = facts();
@@ -39,7 +39,7 @@ TEST(PinFactsTest, WhatThePageServerIsToDoIsKept) {
   }
 }
 
-TEST(PinFactsTest, ThePageServersChoiceMayBeMissing) {
+TEST(PinFactsTest, PageServerOptionsMayBeAbsent) {
   const std::string text = encode_pin_facts(facts());
   EXPECT_EQ(text.find("populate"), std::string::npos);
   EXPECT_EQ(text.find("record"), std::string::npos);
@@ -48,7 +48,7 @@ TEST(PinFactsTest, ThePageServersChoiceMayBeMissing) {
   EXPECT_EQ(*again, facts());
 }
 
-TEST(PinFactsTest, AnUnknownChoiceIsNamed) {
+TEST(PinFactsTest, UnknownPopulateWordIsNamed) {
   PinFacts pin = facts();
   pin.populate = Populate::kWorkingSet;
   std::string text = encode_pin_facts(pin);

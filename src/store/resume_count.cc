@@ -18,9 +18,9 @@ std::string area_path(const Store& store) {
   return fmt::format("{}/{}", store.path(), kCountsArea);
 }
 
-/// A copy of a store counts anew: what the original's VMs did says nothing of its own.
+/// The file's name has the store's identity, so that a copy of the store counts anew.
 std::string file_name(const StoreIdentity& store, const Uuid& pause_id) {
-  return pause_id.to_string() + "@" + lasting_name(store);
+  return pause_id.to_string() + "@" + stable_name(store);
 }
 
 Status append_byte(int fd, const std::string& path) {
@@ -55,7 +55,7 @@ std::uint64_t resume_count(int store, const StoreIdentity& identity, const Uuid&
   return facts && facts->is_regular ? facts->size_bytes : 0;
 }
 
-Status forget_counts_without(const Store& store, const std::set<Uuid>& kept) {
+Status remove_counts_except(const Store& store, const std::set<Uuid>& kept) {
   const auto area = os::open_directory(store.fd(), kCountsArea, area_path(store));
   if (!area) {
     if (area.error().kind == ErrorKind::kNotFound) return {};

@@ -15,12 +15,12 @@
 namespace lamina::store {
 namespace {
 
-/// Guest memory is nobody else's business, whatever mode the VMM gave its file.
+/// Mode of files with guest memory, whatever mode the VMM's file has: private to the store's user.
 constexpr std::uint32_t kLayerMode = 0600;
 
-/// Where the layers of `child` stand in `ids`, its parent's; nothing for the new one. Both
-/// tables have one order, so each search begins where the last one ended: to search all of the
-/// table for each would take time in proportion to their number squared.
+/// The index in `ids`, the parent's layers, of each layer of `child`; absent for the new layer.
+/// Both tables have the same order, so each search begins where the last one ended, and the time is
+/// linear.
 std::vector<std::optional<std::size_t>> places_in(std::span<const Uuid> ids,
                                                   const mapping::Mapping& child) {
   std::vector<std::optional<std::size_t>> places;
@@ -145,7 +145,8 @@ Status SnapshotBuild::link_parent_layers(const mapping::Mapping& mapping,
   return {};
 }
 
-/// What the parent's resume touched first, this one's will. A hint: without it all is as right.
+/// Links the parent's working set: the child's resume probably touches the same blocks first. A
+/// failure is ignored, because the working set is only a hint.
 void SnapshotBuild::link_working_set(const BuildTarget& target) const {
   if (input_.parent == nullptr) return;
   const std::string name = kWorkingSetName;
@@ -174,7 +175,7 @@ Status SnapshotBuild::make_header(mapping::Mapping mapping) {
   }
   header_.generation = mapping.layers().size() - 1;
   if (input_.header != HeaderFormat::kNative && parent != nullptr) {
-    // These versions count every diff since the base, also when it superseded a layer in full.
+    // These versions count every diff since the base, also one that superseded a whole layer.
     if (parent->header.generation == UINT64_MAX) {
       return fail(ErrorKind::kCorrupt, "the header of '{}' has generation {}", parent->path,
                   parent->header.generation);

@@ -1,6 +1,6 @@
-// From a memory file to everything that stands in a snapshot's directory: the scan, the layer's
-// trailer, the links to the parent's layers, header and facts. Where the directory is, and how it
-// is published, is the caller's.
+// Builds the contents of a snapshot's directory from a memory file: scans it, writes the layer's
+// trailer, links the parent's layers, writes header and facts. The caller makes and publishes the
+// directory.
 #pragma once
 
 #include <cstdint>
@@ -30,10 +30,11 @@ struct BuildInput {
   bool refuse_preallocated = false;  ///< as engine::MemoryScan
   bool compare_with_parent = false;
   const std::vector<ByteRange>* written = nullptr;  ///< as engine::MemoryScan
-  const OpenSnapshot* parent = nullptr;             ///< null when there is none
-  /// Of the state before, also when a full file stands on nothing of it. Of `parent` when empty.
+  const OpenSnapshot* parent = nullptr;             ///< null: none
+  /// Pause id of the state before, also if a full file does not use its layers. Absent: that of
+  /// `parent`.
   std::optional<Uuid> parent_pause_id;
-  std::string parent_name;  ///< for people
+  std::string parent_name;  ///< for a person
   Uuid build_id;
   Uuid pause_id;
   HeaderFormat header = HeaderFormat::kNative;
@@ -42,32 +43,32 @@ struct BuildInput {
   Progress* progress = nullptr;
 };
 
-/// The directory that is filled: by descriptor, and its path for messages.
+/// The directory to fill, and its path for messages.
 struct BuildTarget {
   int directory = -1;
   std::string path;
-  /// The layer, open for writing: an empty file (compact), or the memory file itself (adopted).
+  /// The layer's file, open for writing: empty (compact), or the memory file itself (adopted).
   int layer = -1;
   std::string layer_path;
 };
 
-/// One build. On failure the directory is left with part of it: the caller removes it.
+/// One build. After a failure the directory is incomplete, and the caller removes it.
 class SnapshotBuild {
  public:
   /// `input` and what it points to must outlive this.
   explicit SnapshotBuild(const BuildInput& input) : input_(input) {}
 
-  /// Reads the memory file; writes and syncs the layer (a compact one gets its data here), links
-  /// the parent's layers and working set, writes header and facts, each synced. The directory
-  /// itself is not synced. `vmstate` is the digest of a `snapfile` that is there already. kFailed
-  /// when the memory file changes while it is read.
+  /// Reads the memory file, writes the layer (a compact one with its data), links the parent's
+  /// layers and working set, and writes header and facts. Syncs each file, but not the directory.
+  /// `vmstate` is the digest of a `snapfile` that is already in the directory. kFailed: the memory
+  /// file changed while it was read.
   Status run(const BuildTarget& target, const std::optional<format::FileDigest>& vmstate);
 
   [[nodiscard]] const engine::MemoryScanResult& scanned() const { return scanned_; }
   [[nodiscard]] const format::Header& header() const { return header_; }
-  /// Things worth telling a person, one line each.
+  /// Notes for a person, one line each.
   [[nodiscard]] std::vector<std::string>& notes() { return notes_; }
-  /// Of an adopted layer: the runs whose storage nobody needs once the snapshot is published.
+  /// Runs of an adopted layer whose storage is not needed once the snapshot is published.
   [[nodiscard]] std::vector<BlockRun> spare_runs() const;
 
  private:

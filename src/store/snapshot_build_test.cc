@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -13,6 +12,7 @@
 #include "base/block.h"
 #include "lamina/ingest.h"
 #include "lamina/verify.h"
+#include "scratch_directory.h"
 #include "store/snapshot_directory.h"
 
 namespace lamina::store {
@@ -24,13 +24,7 @@ constexpr std::uint64_t kBlocks = 64;
 
 class SnapshotBuildTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = fs::temp_directory_path().string() + "/lamina-build-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = fs::canonical(name);
-    fs::create_directory(root_ / "store");
-  }
-  void TearDown() override { fs::remove_all(root_); }
+  void SetUp() override { fs::create_directory(root_ / "store"); }
 
   [[nodiscard]] std::string snapshot(const std::string& name) const {
     return (root_ / "store" / name).string();
@@ -73,15 +67,16 @@ class SnapshotBuildTest : public testing::Test {
     return path;
   }
 
-  fs::path root_;
+  tests::ScratchDirectory scratch_;
+  fs::path root_ = scratch_.path();
 };
 
-TEST_F(SnapshotBuildTest, OnlyLayersStillInUseAreLinkedEachWithItsOwnFacts) {
+TEST_F(SnapshotBuildTest, OnlyLayersInUseAreLinkedEachWithItsFacts) {
   pause("0", "", 0, kBlocks);
   pause("1", "0", 0, 4);
   pause("2", "1", 10, 13);
   pause("3", "2", 20, 22);
-  pause("4", "3", 8, 16);  // all of 2, which is in the middle
+  pause("4", "3", 8, 16);  // supersedes all of layer 2, a middle one
   const auto opened = open_snapshot(snapshot("4"));
   ASSERT_TRUE(opened) << opened.error().message;
   std::vector<std::uint64_t> data_blocks;
@@ -89,15 +84,15 @@ TEST_F(SnapshotBuildTest, OnlyLayersStillInUseAreLinkedEachWithItsOwnFacts) {
   EXPECT_EQ(data_blocks, (std::vector<std::uint64_t>{kBlocks, 4, 2, 8}));
   EXPECT_EQ(layer_files("4").size(), 4U);
 
-  pause("5", "4", 0, kBlocks);  // everything
+  pause("5", "4", 0, kBlocks);  // supersedes all layers
   const auto whole = open_snapshot(snapshot("5"));
   ASSERT_TRUE(whole) << whole.error().message;
   EXPECT_EQ(whole->header.layers.size(), 1U);
   EXPECT_EQ(layer_files("5").size(), 1U);
 }
 
-// What is changed reaches to the memory's end, and that is no multiple of a block.
-TEST_F(SnapshotBuildTest, ADiffWithAnOddEndGivesBackWhatIsUnchanged) {
+// The memory's size is not a multiple of the block size, and the change reaches its end.
+TEST_F(SnapshotBuildTest, UnchangedBlocksOfAnUnalignedDiffAreSpare) {
   std::string memory(40 * kBlockBytes - 100, 'x');
   IngestOptions options;
   options.memory_file = write(memory);

@@ -1,5 +1,4 @@
 #include "store/snapshot_directory.h"
-#include "store/areas.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include "os/directory.h"
 #include "os/range_copy.h"
 #include "os/sparse_file.h"
+#include "store/areas.h"
 #include "store/store.h"
 
 namespace lamina::store {
@@ -22,7 +22,7 @@ using engine::Chain;
 using engine::Layer;
 using mapping::LayerIndex;
 
-/// How often a snapshot is opened anew when it is replaced meanwhile.
+/// How often a snapshot is opened again if it is replaced meanwhile.
 constexpr int kOpenAttempts = 20;
 constexpr std::uint64_t kMaxVmstateBytes = std::uint64_t{256} << 20;
 
@@ -36,8 +36,8 @@ bool expects_trailer(const format::Header& header, std::size_t index,
   });
 }
 
-/// Sorts the layers of a version 1 or 3 header into the order that the youngest one's trailer
-/// knows. False when it does not know all of them.
+/// Sorts the layers of a version 1 or 3 header into the order in the youngest layer's trailer.
+/// False if that does not have all of them.
 Result<bool> sort_layers(format::Header& header, std::vector<Layer>& layers) {
   const auto own = header.mapping.layer_index(header.build_id);
   const std::size_t count = layers.size();
@@ -80,11 +80,59 @@ Result<bool> sort_layers(format::Header& header, std::vector<Layer>& layers) {
   return known;
 }
 
+/// A header, and the file that it was read from.
+struct HeaderFile {
+  os::OpenedFile file;
+  format::Header header;
+};
+
+Result<HeaderFile> open_header(int directory, const std::string& path) {
+  const std::string header_path = fmt::format("{}/{}", path, kHeaderName);
+  auto opened = os::open_regular(directory, kHeaderName, O_RDONLY, header_path);
+  if (!opened) {
+    if (opened.error().kind != ErrorKind::kNotFound) return std::unexpected(opened.error());
+    if (is_store(path)) {
+      return with_remedy(fail(ErrorKind::kNotFound, "'{}' is a store and not a snapshot", path),
+                         "name one that it has: lamina ls {0}; it is called {0}/NAME", path);
+    }
+    return with_remedy(fail(ErrorKind::kNotFound, "'{}' is missing", header_path),
+                       "if '{0}' is a snapshot, run: lamina repair {0}", path);
+  }
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                          read_header_bytes(opened->fd.get(), header_path));
+  auto header = format::decode_header(bytes);
+  if (!header) {
+    return std::unexpected(with_context(fmt::format("header '{}'", header_path), header.error()));
+  }
+  if (header->format != HeaderFormat::kNative) {
+    // A header of version 1 or 3 has no checksum: compare it with the digest in the facts.
+    LAMINA_ASSIGN_OR_RETURN(const std::optional<SnapshotFacts> facts, read_facts(directory, path));
+    if (facts && (facts->header.size_bytes != bytes.size() ||
+                  facts->header.digest != format::digest128(bytes))) {
+      return with_remedy(fail(ErrorKind::kCorrupt, "header '{}' does not match the digest in {}",
+                              header_path, kFactsName),
+                         "run: lamina repair {}", path);
+    }
+  }
+  return HeaderFile{std::move(*opened), std::move(*header)};
+}
+
+Result<os::OpenedFile> open_vmstate(int directory, const std::string& path) {
+  return os::open_regular(directory, kVmstateName, O_RDONLY,
+                          fmt::format("{}/{}", path, kVmstateName));
+}
+
+Result<format::FileDigest> digest_of(const os::OpenedFile& file, const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                          os::read_whole(file.fd.get(), kMaxVmstateBytes, path));
+  return format::FileDigest{bytes.size(), format::digest128(bytes)};
+}
+
 Result<OpenSnapshot> open_once(const std::string& path, engine::Checksums checksums) {
   auto directory = open_in_store(path);
   if (!directory) {
     if (directory.error().kind != ErrorKind::kNotFound) return std::unexpected(directory.error());
-    // A directory by now was not there a moment ago: somebody has just published it.
+    // If it is a directory now, it was published a moment ago.
     if (os::is_non_directory(path)) {
       return fail(ErrorKind::kUsage,
                   "'{}' is a file; a snapshot is the directory that holds {} and the layers", path,
@@ -94,7 +142,8 @@ Result<OpenSnapshot> open_once(const std::string& path, engine::Checksums checks
   }
   LAMINA_ASSIGN_OR_RETURN(const os::FileFacts directory_facts,
                           os::facts_of(directory->get(), path));
-  LAMINA_ASSIGN_OR_RETURN(format::Header header, read_header(directory->get(), path));
+  LAMINA_ASSIGN_OR_RETURN(HeaderFile header_file, open_header(directory->get(), path));
+  format::Header& header = header_file.header;
   LAMINA_ASSIGN_OR_RETURN(std::optional<SnapshotFacts> facts, read_facts(directory->get(), path));
   if (facts) LAMINA_RETURN_IF_ERROR(check_facts(header, *facts, path));
 
@@ -117,9 +166,12 @@ Result<OpenSnapshot> open_once(const std::string& path, engine::Checksums checks
     return std::unexpected(
         with_context(fmt::format("header '{}/{}'", path, kHeaderName), chain.error()));
   }
+  auto vmstate = open_vmstate(directory->get(), path);
   return OpenSnapshot{path,
                       std::move(*directory),
                       directory_facts,
+                      std::move(header_file.file),
+                      std::move(vmstate),
                       std::move(header),
                       std::move(facts),
                       order_known,
@@ -150,10 +202,10 @@ Status check_facts(const format::Header& header, const SnapshotFacts& facts,
       header.format == HeaderFormat::kNative && header.pause_id != facts.pause_id;
   if (header.build_id != facts.build_id || header.memory_bytes != facts.memory_bytes ||
       pause_ids_differ) {
-    return fail(ErrorKind::kCorrupt,
-                "'{0}/{1}' and '{0}/{2}' describe different snapshots; if the header is the right "
-                "one, remove {1} and run: lamina repair {0}",
-                path, kFactsName, kHeaderName);
+    return with_remedy(
+        fail(ErrorKind::kCorrupt, "'{0}/{1}' and '{0}/{2}' describe different snapshots", path,
+             kFactsName, kHeaderName),
+        "if the header is the right one, remove {1} and run: lamina repair {0}", path, kFactsName);
   }
   return {};
 }
@@ -181,7 +233,7 @@ Result<std::vector<engine::Layer>> open_layers(int directory, const std::string&
         header.layers[i].data_blocks != layer->data_blocks()) {
       return fail(
           ErrorKind::kCorrupt,
-          "layer '{}' has {} blocks of data, but the header says {}: it was cut or exchanged",
+          "layer '{}' has {} blocks of data, but the header says {}: it was truncated or replaced",
           layer->path(), layer->data_blocks(), header.layers[i].data_blocks);
     }
     if (layer->trailer() && layer->trailer()->memory_bytes != header.memory_bytes) {
@@ -197,10 +249,13 @@ Result<OpenSnapshot> open_snapshot(const std::string& path, engine::Checksums ch
   for (int attempt = 1;; ++attempt) {
     const auto before = directory_facts_of(path);
     auto opened = open_once(path, checksums);
-    // A file that is missing because the directory was replaced or removed under our hands is no
-    // fault of the snapshot.
-    bool retry =
-        !opened && opened.error().kind == ErrorKind::kNotFound && before && attempt < kOpenAttempts;
+    // A missing file is not an error of the snapshot if the directory was replaced or removed while
+    // it was read.
+    const auto is_missing = [](const auto& file) {
+      return !file && file.error().kind == ErrorKind::kNotFound;
+    };
+    bool retry = before && attempt < kOpenAttempts &&
+                 (is_missing(opened) || (opened && is_missing(opened->vmstate_file)));
     if (retry) {
       const auto now = directory_facts_of(path);
       retry = !now || !now->same_file(*before);
@@ -216,7 +271,7 @@ Result<bool> was_replaced(const OpenSnapshot& snapshot) {
   return std::unexpected(now.error());
 }
 
-Status use_while_replaced(OpenSnapshot& snapshot, const std::function<Status()>& use) {
+Status retry_if_replaced(OpenSnapshot& snapshot, const std::function<Status()>& use) {
   for (int attempt = 1;; ++attempt) {
     const Status used = use();
     const bool retry = !used && used.error().kind == ErrorKind::kBusy && attempt < kOpenAttempts &&
@@ -236,30 +291,8 @@ Result<std::vector<std::byte>> read_header_bytes(int fd, const std::string& path
 }
 
 Result<format::Header> read_header(int directory, const std::string& path) {
-  const std::string header_path = fmt::format("{}/{}", path, kHeaderName);
-  const auto opened = os::open_regular(directory, kHeaderName, O_RDONLY, header_path);
-  if (!opened) {
-    if (opened.error().kind != ErrorKind::kNotFound) return std::unexpected(opened.error());
-    return fail(ErrorKind::kNotFound,
-                "'{}' is missing; if '{}' is a snapshot, run: lamina repair {}", header_path, path,
-                path);
-  }
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
-                          read_header_bytes(opened->fd.get(), header_path));
-  auto header = format::decode_header(bytes);
-  if (!header) {
-    return std::unexpected(with_context(fmt::format("header '{}'", header_path), header.error()));
-  }
-  if (header->format == HeaderFormat::kNative) return header;
-  // A header without checksums of its own is checked against the digest in the facts.
-  LAMINA_ASSIGN_OR_RETURN(const std::optional<SnapshotFacts> facts, read_facts(directory, path));
-  if (facts && (facts->header.size_bytes != bytes.size() ||
-                facts->header.digest != format::digest128(bytes))) {
-    return fail(ErrorKind::kCorrupt,
-                "header '{}' does not match the digest in {}; run: lamina repair {}", header_path,
-                kFactsName, path);
-  }
-  return header;
+  LAMINA_ASSIGN_OR_RETURN(HeaderFile opened, open_header(directory, path));
+  return std::move(opened.header);
 }
 
 Result<std::optional<SnapshotFacts>> read_facts(int directory, const std::string& path) {
@@ -269,21 +302,22 @@ Result<std::optional<SnapshotFacts>> read_facts(int directory, const std::string
   if (!bytes) return std::nullopt;
   auto facts = decode_facts(*bytes);
   if (!facts) {
-    return fail(ErrorKind::kCorrupt, "'{}' is damaged ({}); run: lamina repair {}", facts_path,
-                facts.error().message, path);
+    return with_remedy(
+        fail(ErrorKind::kCorrupt, "'{}' is damaged ({})", facts_path, one_line(facts.error())),
+        "run: lamina repair {}", path);
   }
   return std::optional(std::move(*facts));
 }
 
 namespace {
 
-/// Puts the synced copy `copy` in the place of the file that it is a copy of. What cannot be is
-/// left: then the next link from there is a copy, too.
+/// Replaces a file with its synced copy `copy`. Failures are ignored: the next link is then a copy
+/// too.
 void take_place_of(const LinkSource& source, int copy) {
   const std::string name = source.path.substr(source.path.rfind('/') + 1);
   const auto there = os::facts_of_name(source.directory, name, source.path);
   const bool is_the_one = there && there->same_file(source.facts);
-  // Another user's file was not linked because it is another user's, and stays so.
+  // A file of another user cannot be linked for that reason, and is not replaced.
   if (!is_the_one || source.facts.user != ::geteuid()) return;
   if (!os::remove_file(source.directory, kNewLinkName, source.path)) return;
   const auto linked = os::link_descriptor(copy, source.directory, kNewLinkName, source.path);
@@ -293,14 +327,15 @@ void take_place_of(const LinkSource& source, int copy) {
   if (!moved) static_cast<void>(os::remove_file(source.directory, kNewLinkName, source.path));
 }
 
-/// Nothing when it was linked.
+/// Absent if the file was linked.
 Result<std::optional<os::Fd>> link_or_make_copy(const LinkSource& source, const std::string& name,
                                                 int directory, const std::string& path) {
   LAMINA_ASSIGN_OR_RETURN(const bool linked,
                           os::link_descriptor(source.file, directory, name, path));
   if (linked) return std::nullopt;
-  LAMINA_ASSIGN_OR_RETURN(os::Fd copy, os::copy_to_new_file(source.file, source.facts.size_bytes,
-                                                            source.path, directory, name, path));
+  LAMINA_ASSIGN_OR_RETURN(os::Fd copy,
+                          os::copy_to_new_file(source.file, source.facts.size_bytes, source.path,
+                                               directory, name, path, source.progress));
   LAMINA_RETURN_IF_ERROR(os::sync(copy.get(), path));
   return std::optional(std::move(copy));
 }
@@ -322,8 +357,8 @@ Result<bool> link_layer(const Layer& layer, int source_directory, int directory,
 }
 
 Result<bool> link_layer_as(const std::string& name, const Layer& layer, int source_directory,
-                           int directory, const std::string& directory_path) {
-  const LinkSource source{layer.fd(), layer.facts(), layer.path(), source_directory};
+                           int directory, const std::string& directory_path, Progress* progress) {
+  const LinkSource source{layer.fd(), layer.facts(), layer.path(), source_directory, progress};
   const std::string path = directory_path + "/" + name;
   LAMINA_ASSIGN_OR_RETURN(const std::optional<os::Fd> copy,
                           link_or_make_copy(source, name, directory, path));
@@ -352,23 +387,20 @@ Result<format::FileDigest> store_vmstate(const std::string& source, int director
 }
 
 Result<format::FileDigest> digest_vmstate(int directory, const std::string& directory_path) {
-  const std::string path = fmt::format("{}/{}", directory_path, kVmstateName);
-  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile opened,
-                          os::open_regular(directory, kVmstateName, O_RDONLY, path));
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
-                          os::read_whole(opened.fd.get(), kMaxVmstateBytes, path));
-  return format::FileDigest{bytes.size(), format::digest128(bytes)};
+  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile opened, open_vmstate(directory, directory_path));
+  return digest_of(opened, fmt::format("{}/{}", directory_path, kVmstateName));
 }
 
 Status check_vmstate(const OpenSnapshot& snapshot) {
   if (!snapshot.header.vmstate) return {};
-  LAMINA_ASSIGN_OR_RETURN(const format::FileDigest found,
-                          digest_vmstate(snapshot.directory.get(), snapshot.path));
+  if (!snapshot.vmstate_file) return std::unexpected(snapshot.vmstate_file.error());
+  const std::string path = fmt::format("{}/{}", snapshot.path, kVmstateName);
+  LAMINA_ASSIGN_OR_RETURN(const format::FileDigest found, digest_of(*snapshot.vmstate_file, path));
   if (found == *snapshot.header.vmstate) return {};
   return fail(ErrorKind::kCorrupt,
-              "'{}/{}' does not match its digest: it is not the VM state that was stored; restore "
-              "the file from a copy",
-              snapshot.path, kVmstateName);
+              "'{}' does not match its digest: it is not the VM state that was stored; restore the "
+              "file from a copy",
+              path);
 }
 
 Status write_facts(const Description& description, std::span<const std::byte> header_bytes,

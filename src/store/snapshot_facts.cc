@@ -117,8 +117,8 @@ std::string encode_facts(const SnapshotFacts& facts) {
     layers.push_back(
         {{"build_id", layer.build_id.to_string()}, {"checksums", layer.has_checksums}});
   }
-  // An object from the start: what null becomes when memory runs out in between cannot be
-  // destroyed.
+  // Start with an object: nlohmann's library cannot destroy a null value that ran out of memory
+  // while it became an object.
   auto json = nlohmann::ordered_json::object();
   json["version"] = kFactsVersion;
   json["pause_id"] = facts.pause_id.to_string();

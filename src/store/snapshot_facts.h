@@ -1,8 +1,7 @@
-// snapshot.json: what is worth knowing of a snapshot besides the header.
+// snapshot.json: facts about a snapshot that are not in its header.
 //
-// With a native header nothing in it is needed to read the memory. With a header of version 1 or 3,
-// which has no place for them, it holds the pause id, the digest of the header, and which layers
-// have checksums.
+// With a native header, the memory can be read without it. A header of version 1 or 3 has no room
+// for the pause id, its own digest, and which layers have checksums: those are in snapshot.json.
 #pragma once
 
 #include <cstddef>
@@ -27,14 +26,13 @@ struct LayerFact {
   bool operator==(const LayerFact&) const = default;
 };
 
-/// Where a state comes from: it may not run as well, or at all, elsewhere. Empty fields are
-/// unknown.
+/// The host and VMM that made a state; it may not run on another. Empty fields are unknown.
 struct Origin {
   std::string vmm_version;
-  std::string cpu;     ///< vendor and model, as /proc/cpuinfo says
+  std::string cpu;     ///< vendor and model, from /proc/cpuinfo
   std::string kernel;  ///< release of the host's kernel
-  /// Of the VM's memory, as the machine's configuration says: "None", "2M", "Transparent". A state
-  /// with "2M" (hugetlbfs) can be loaded by page faults only.
+  /// Pages of the VM's memory, from the machine's configuration: "None", "2M", "Transparent". A
+  /// state with "2M" (hugetlbfs) can be loaded by page faults only.
   std::string huge_pages;
 
   bool operator==(const Origin&) const = default;
@@ -44,7 +42,7 @@ struct SnapshotFacts {
   Uuid pause_id;
   Uuid build_id;
   std::optional<Uuid> parent_pause_id;
-  std::string parent;   ///< name at the time; for people
+  std::string parent;   ///< the parent's name at the time of the pause, for a person
   std::string created;  ///< RFC 3339, UTC
   Origin origin;
   std::uint64_t generation = 0;
@@ -57,16 +55,16 @@ struct SnapshotFacts {
   bool operator==(const SnapshotFacts&) const = default;
 };
 
-/// Decodes snapshot.json; kCorrupt names the field that is missing or wrong. Unknown fields are
-/// ignored.
+/// Decodes snapshot.json. kCorrupt: the message names the field that is missing or wrong. Unknown
+/// fields are ignored.
 Result<SnapshotFacts> decode_facts(std::span<const std::byte> bytes);
 
 std::string encode_facts(const SnapshotFacts& facts);
 
-/// Now, as RFC 3339 in UTC.
+/// The current time: RFC 3339, UTC.
 std::string timestamp_now();
 
-/// A point in time, in seconds since the epoch, as RFC 3339 in UTC.
+/// `seconds` since the epoch as RFC 3339, UTC.
 std::string timestamp_of(std::int64_t seconds);
 
 }  // namespace lamina::store

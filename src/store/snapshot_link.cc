@@ -52,7 +52,7 @@ Status link_other_files(const OpenSnapshot& source, int directory,
 }
 
 Status link_snapshot(const OpenSnapshot& source, int directory, const std::string& directory_path,
-                     std::vector<std::string>& notes) {
+                     std::vector<std::string>& notes, Progress* progress) {
   const bool legacy_name =
       source.header.mapping.layers().size() == 1 &&
       source.chain.layers().front().path().ends_with(std::string("/") + kLegacyLayerName);
@@ -60,7 +60,7 @@ Status link_snapshot(const OpenSnapshot& source, int directory, const std::strin
     LAMINA_ASSIGN_OR_RETURN(
         const bool linked,
         link_layer_as(legacy_name ? kLegacyLayerName : layer_file_name(layer.build_id()), layer,
-                      source.directory.get(), directory, directory_path));
+                      source.directory.get(), directory, directory_path, progress));
     if (!linked) {
       notes.push_back(fmt::format(
           "layer '{}' was copied: a hard link from here to it is not possible", layer.path()));
@@ -74,12 +74,13 @@ Status link_snapshot(const OpenSnapshot& source, int directory, const std::strin
     return link_other_files(source, directory, directory_path);
   };
   const Status done = link_rest();
-  // A snapshot that was replaced loses its names one by one; its layers we have by descriptor.
-  if (!done && was_replaced(source).value_or(false)) {
+  // The files of a replaced snapshot are removed one by one: some may have been missing when they
+  // were listed, and nothing failed. (The layers are open.)
+  const auto replaced = was_replaced(source);
+  if (done && !replaced) return std::unexpected(replaced.error());
+  if (replaced.value_or(false)) {
     return fail(ErrorKind::kBusy,
-                "snapshot '{}' was replaced by another process meanwhile; try "
-                "again",
-                source.path);
+                "snapshot '{}' was replaced by another process meanwhile; try again", source.path);
   }
   return done;
 }

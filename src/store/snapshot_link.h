@@ -1,4 +1,4 @@
-// A snapshot in a second place: its files linked into another directory.
+// Links the files of a snapshot into another directory.
 #pragma once
 
 #include <cstdint>
@@ -10,24 +10,24 @@
 
 namespace lamina::store {
 
-/// True for what lamina itself keeps in a snapshot's directory besides the VM state and the working
-/// set: header, facts, layers, and what is half written.
+/// True for the names of header, facts and layers, and of their unfinished versions. False for the
+/// VM state, the working set, and attached files.
 bool is_own_file(const std::string& name);
 
-/// True for every name that a snapshot's own files have, or may have while they are made: nothing
-/// that a user attaches may be called so.
+/// True for every name that lamina uses in a snapshot's directory. Attached files must not have it.
 bool is_reserved_name(const std::string& name);
 
-/// Links every file of the snapshot that is none of lamina's own into `directory`: VM state,
-/// working set, what a user attached. What cannot be linked is copied; kFailed names what is no
-/// file.
+/// Links the files of the snapshot for which is_own_file() is false into `directory`: VM state,
+/// working set, attached files. A file that cannot be linked is copied. kFailed: the message names
+/// an entry that is not a file.
 Status link_other_files(const OpenSnapshot& source, int directory,
                         const std::string& directory_path);
 
-/// Links layers, header and facts into `directory`, and then the other files. Layers that had to be
-/// copied are named in `notes`. Nothing is synced but copies. The result is the same snapshot: same
-/// pause id. kBusy when the snapshot was replaced meanwhile, and its files may be gone.
+/// Links layers, header and facts into `directory`, and then the other files. The result is the
+/// same snapshot, with the same pause id. `notes` names the layers that were copied. Only copies
+/// are synced. kBusy: the snapshot was replaced meanwhile, and its files may be gone. `progress`,
+/// which may be null, is told of copies, and may interrupt them.
 Status link_snapshot(const OpenSnapshot& source, int directory, const std::string& directory_path,
-                     std::vector<std::string>& notes);
+                     std::vector<std::string>& notes, Progress* progress = nullptr);
 
 }  // namespace lamina::store

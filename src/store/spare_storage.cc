@@ -11,9 +11,9 @@
 namespace lamina::store {
 namespace {
 
-/// Shorter runs stay: a call costs tens of microseconds at best and cuts the file into pieces.
+/// Shorter runs are kept: a call costs tens of microseconds at best, and fragments the file.
 constexpr std::uint32_t kMinBlocks = 16;
-/// Less than this is kept without a word.
+/// Less than this is not reported.
 constexpr std::uint64_t kNotableBytes = std::uint64_t{64} << 20;
 
 }  // namespace
@@ -25,8 +25,8 @@ SpareStorage::SpareStorage(os::Fd layer, std::vector<BlockRun> runs)
             [](const BlockRun& a, const BlockRun& b) { return a.count > b.count; });
 }
 
-void SpareStorage::give_back(const std::string& path, std::vector<std::string>& notes,
-                             std::chrono::milliseconds limit) {
+void SpareStorage::release(const std::string& path, std::vector<std::string>& notes,
+                           std::chrono::milliseconds limit) {
   const os::Fd layer = std::move(layer_);
   const std::vector<BlockRun> runs = std::exchange(runs_, {});
   const auto end = std::chrono::steady_clock::now() + limit;
@@ -35,7 +35,7 @@ void SpareStorage::give_back(const std::string& path, std::vector<std::string>& 
         os::punch_hole(layer.get(), run->first * kBlockBytes, run->count * kBlockBytes, path);
     if (!punched) {
       notes.push_back(fmt::format("blocks that are not needed keep their storage: {}",
-                                  punched.error().message));
+                                  one_line(punched.error())));
     }
     if (!punched || !*punched) return;
     if (std::chrono::steady_clock::now() < end) continue;
@@ -45,8 +45,8 @@ void SpareStorage::give_back(const std::string& path, std::vector<std::string>& 
                         [](std::uint64_t sum, const BlockRun& left) { return sum + left.count; });
     if (kept >= kNotableBytes) {
       notes.push_back(fmt::format(
-          "{} bytes in '{}' keep their storage though they are not needed: to give it back is slow "
-          "on this file system; a full merge does without it",
+          "{} bytes of '{}' are not needed and keep their storage, because this file system frees "
+          "it slowly; a full merge frees it",
           kept, path));
     }
     return;

@@ -1,10 +1,11 @@
-// Storage of an adopted layer that nobody will read: zeros that the trailer lists, and blocks that
-// are as in the base.
+// Frees storage of an adopted layer that no reader needs (FALLOC_FL_PUNCH_HOLE): zeros that the
+// trailer lists, and blocks that equal the base's.
 //
-// It is given back after publication: nothing waits for it then, a crash costs space only, and an
-// adoption that is undone gives back the very file. No byte that a header refers to is touched. On
-// some devices one call takes milliseconds (ext4 with discard), so the time is limited and the
-// longest runs come first. The storage that is left goes with the layer, or with a full merge.
+// That is done after publication: nothing waits for it then, a crash only costs space, and until
+// then an adoption can be undone with the file unchanged. Blocks that a header refers to are not
+// touched. On some devices one call takes milliseconds (ext4 with discard), so the time is limited,
+// and the longest runs come first. The remaining storage is freed with the layer, or by a full
+// merge.
 #pragma once
 
 #include <chrono>
@@ -21,16 +22,16 @@ class SpareStorage {
  public:
   static constexpr std::chrono::milliseconds kTimeLimit{100};
 
-  /// Nothing to give back.
+  /// Without runs.
   SpareStorage() = default;
   /// `layer` must be open for writing.
   SpareStorage(os::Fd layer, std::vector<BlockRun> runs);
 
-  /// Gives back what it can within the limit, one call at least, and closes the layer. `path` is
-  /// for messages. Notes say what keeps its storage and is worth knowing of. REQUIRES: the layer is
+  /// Frees runs until the time is over, at least one, and closes the layer. `path` is for messages.
+  /// `notes` tells how much storage was kept, if it is worth knowing. REQUIRES: the layer is
   /// published.
-  void give_back(const std::string& path, std::vector<std::string>& notes,
-                 std::chrono::milliseconds limit = kTimeLimit);
+  void release(const std::string& path, std::vector<std::string>& notes,
+               std::chrono::milliseconds limit = kTimeLimit);
 
  private:
   os::Fd layer_;

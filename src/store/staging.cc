@@ -14,7 +14,7 @@
 namespace lamina::store {
 namespace {
 
-/// How often making a staging directory is tried when clean-ups of other processes come in between.
+/// How often a staging directory is made again if the clean-up of another process removes it.
 constexpr int kCreateAttempts = 100;
 
 Result<bool> still_named(int area, const std::string& name, int directory,
@@ -33,7 +33,8 @@ std::string temporary_path(const Store& store, const std::string& id) {
   return fmt::format("{}/{}/{}", store.path(), kTemporaryArea, id);
 }
 
-/// Moves a directory from the pending area to the temporary one. What is gone is no error.
+/// Moves a directory from the pending area to the temporary one. It is not an error if it does not
+/// exist.
 Status take_out_of_pending(const Store& store, const std::string& id) {
   const Status moved = os::rename_new(store.pending_area(), id, store.temporary_area(), id,
                                       temporary_path(store, id));
@@ -53,13 +54,13 @@ Result<Staging> Staging::create(const Store& store, Area area, const Uuid& id) {
       if (directory.error().kind == ErrorKind::kNotFound) continue;
       return std::unexpected(directory.error());
     }
-    // A clean-up may have locked the directory before us (it has it for a moment only) and removed
-    // it: then the name is gone or names another directory, and we make it again.
+    // A clean-up may have locked the new directory first and removed it. Then the name is free or
+    // names another directory: make it again.
     LAMINA_RETURN_IF_ERROR(os::wait_for_lock(directory->get(), path));
     LAMINA_ASSIGN_OR_RETURN(const bool named,
                             still_named(staging.area_fd(), staging.id_, directory->get(), path));
     if (!named) continue;
-    staging.directory_ = std::move(*directory);
+    staging.directory_ = os::LockedFd(std::move(*directory));
     return staging;
   }
   return fail(ErrorKind::kBusy, "'{}' could not be locked: another process keeps removing it",
@@ -76,17 +77,17 @@ Result<std::optional<Staging>> Staging::open_existing(const Store& store, const 
   }
   LAMINA_ASSIGN_OR_RETURN(const bool locked, os::try_lock(directory->get(), path));
   if (!locked) return std::nullopt;
-  // It may have been published between the two calls.
+  // The directory may have been published between the two calls.
   LAMINA_ASSIGN_OR_RETURN(const bool named,
                           still_named(staging.area_fd(), staging.id_, directory->get(), path));
   if (!named) return std::nullopt;
-  staging.directory_ = std::move(*directory);
+  staging.directory_ = os::LockedFd(std::move(*directory));
   return std::optional(std::move(staging));
 }
 
 Staging::~Staging() {
   if (!directory_.valid() || published_ || left_ || area_ != Area::kTemporary) return;
-  // The next writer's clean-up removes what cannot be removed here.
+  // If this fails, the next writer's clean-up removes it.
   static_cast<void>(contain("remove", [&] { return os::remove_tree(area_fd(), id_, path()); }));
 }
 
@@ -133,12 +134,13 @@ Status Staging::publish_replacing(const std::string& name, const os::FileFacts& 
     return fail(ErrorKind::kBusy,
                 "snapshot '{}' was replaced by another process meanwhile; try again", target);
   }
-  // Locked, the replaced directory is ours to remove: a clean-up leaves it alone while we live.
+  // Lock the replaced directory, so that no clean-up removes it while this process does.
   static_cast<void>(os::try_lock(current.get(), target));
   LAMINA_RETURN_IF_ERROR(os::rename_exchange(area_fd(), id_, store_->fd(), name, target));
   published_ = true;
-  // Before the syncs, which then are for both: were its files removed with this rename still at the
-  // power's mercy, what is left of them could be found under the name of a pause or an adoption.
+  // Rename before the syncs, which then cover it too. If the files were removed before this rename
+  // is on the disk, a power failure could leave some of them under the name of a pause or an
+  // adoption.
   const Status taken_out = area_ == Area::kPending ? take_out_of_pending(*store_, id_) : Status();
   left_replaced_ = !taken_out;
   LAMINA_RETURN_IF_ERROR(sync_published(name));
@@ -147,7 +149,7 @@ Status Staging::publish_replacing(const std::string& name, const os::FileFacts& 
                 : taken_out;
   if (!removed) {
     notes.push_back(fmt::format("the directory that '{}' replaced could not be removed: {}", target,
-                                removed.error().message));
+                                one_line(removed.error())));
   }
   return {};
 }
@@ -159,8 +161,8 @@ Status remove_pending(const Store& store, const std::string& id, std::vector<std
   const std::string path = temporary_path(store, id);
   const Status removed = os::remove_tree(store.temporary_area(), id, path);
   if (!removed) {
-    notes.push_back(fmt::format("'{}' is of no use any more and could not be removed: {}", path,
-                                removed.error().message));
+    notes.push_back(fmt::format("'{}' is not needed and could not be removed: {}", path,
+                                one_line(removed.error())));
   }
   return {};
 }
@@ -177,21 +179,21 @@ Status clean_temporary_area(const Store& store, std::vector<std::string>& notes)
       continue;
     }
     auto directory = os::open_directory(store.temporary_area(), name, path);
-    if (!directory) continue;  // gone meanwhile, or not ours
+    if (!directory) continue;  // removed meanwhile, or of another user
     LAMINA_ASSIGN_OR_RETURN(const bool unused, os::try_lock(directory->get(), path));
-    // The name may be another directory's by now: its builder makes it anew when a clean-up was
-    // faster.
+    // The name may belong to another directory by now: a builder makes its directory again if a
+    // clean-up removed it.
     if (!unused) continue;
     const auto named = still_named(store.temporary_area(), name, directory->get(), path);
     if (!named || !*named) continue;
-    // The entry may be the old directory of a snapshot whose replacement was not synced yet.
+    // The entry may be the old directory of a snapshot whose replacement is not on the disk yet.
     if (!std::exchange(synced, true)) {
       LAMINA_RETURN_IF_ERROR(os::sync(store.fd(), store.path()));
       LAMINA_RETURN_IF_ERROR(os::sync(store.temporary_area(), area));
     }
-    // Or what is in it is: a pin's base, or a pin.
+    // The same holds for its contents: a pin, or a pin's base.
     LAMINA_RETURN_IF_ERROR(os::sync(directory->get(), path));
-    // One that was just made is empty, and not locked yet: nothing was left, nothing is said.
+    // An empty directory was just made and is not locked yet: not worth a note.
     const auto files = os::list_directory(directory->get(), path);
     const bool is_empty = files && files->empty();
     const Status removed = os::remove_tree(store.temporary_area(), name, path);
@@ -199,7 +201,7 @@ Status clean_temporary_area(const Store& store, std::vector<std::string>& notes)
     notes.push_back(
         removed ? fmt::format("removed '{}', left by a process that did not end", path)
                 : fmt::format("'{}', left by a process that did not end, could not be removed: {}",
-                              path, removed.error().message));
+                              path, one_line(removed.error())));
   }
   return {};
 }

@@ -11,11 +11,12 @@
 #include "store/areas.h"
 
 namespace lamina::store {
-// A lock file is removed by its holder alone, and whoever has waited for it finds out that the name
-// is not its file's any more: so no two processes hold the lock of one name by two files.
+// Only the holder of a lock removes its file. A process that has waited for the lock then sees that
+// the name is free or names another file, and tries again. So two processes never hold the lock of
+// one name by two different files.
 struct NameLock::Held {
   std::string name;
-  os::Fd file;
+  os::LockedFd file;
   os::Fd locks;
   os::Fd store;
 
@@ -25,7 +26,7 @@ struct NameLock::Held {
   Held(Held&&) = delete;
   Held& operator=(Held&&) = delete;
   ~Held() {
-    // lamina's own locks, which begin with a dot, are few and of no snapshot.
+    // Names that begin with a dot are lamina's own locks.
     if (name.empty() || name.starts_with('.')) return;
     static_cast<void>(contain("unlock", [&]() -> Status {
       const auto snapshot = os::facts_of_name(store.get(), name, name);
@@ -56,11 +57,11 @@ Result<std::shared_ptr<NameLock::Held>> Store::take_lock(const std::string& name
     if (!named && named.error().kind != ErrorKind::kNotFound) {
       return std::unexpected(named.error());
     }
-    if (!named || !named->same_file(file.facts)) continue;  // its last holder has removed it
+    if (!named || !named->same_file(file.facts)) continue;  // the last holder has removed it
     auto held = std::make_shared<NameLock::Held>();
     LAMINA_ASSIGN_OR_RETURN(held->locks, os::duplicate(locks_.get(), path));
     LAMINA_ASSIGN_OR_RETURN(held->store, os::duplicate(fd(), path_));
-    held->file = std::move(file.fd);
+    held->file = os::LockedFd(std::move(file.fd));
     held->name = name;
     return held;
   }
@@ -84,7 +85,7 @@ Status Store::remove_unused_locks() const {
                           os::list_directory(locks_.get(), fmt::format("{}/{}", path_, kLockArea)));
   for (const std::string& name : names) {
     if (name.starts_with('.') || os::name_exists(fd(), name)) continue;
-    // Going out of scope removes it. What is not a lock file is left alone.
+    // The destructor of the lock removes the file. Entries that are not lock files are left alone.
     static_cast<void>(take_lock(name, false));
   }
   return {};

@@ -1,4 +1,4 @@
-// An open store, and the locks of its snapshots' names.
+// An open store, and the locks of snapshot names.
 #pragma once
 
 #include <memory>
@@ -13,8 +13,8 @@
 
 namespace lamina::store {
 
-/// Holds the lock of a snapshot's name until it goes. If there is no snapshot of that name then,
-/// the lock file goes too.
+/// Holds the lock of a snapshot's name. The destructor releases it, and removes the lock file if
+/// there is no snapshot of that name.
 class NameLock {
  private:
   friend class Store;
@@ -24,33 +24,32 @@ class NameLock {
   std::shared_ptr<Held> held_;
 };
 
-/// An open store that may be written.
+/// A store that is open for writing. Thread-safe.
 class Store {
  public:
   [[nodiscard]] int fd() const { return directory_.get(); }
   [[nodiscard]] const std::string& path() const { return path_; }
-  /// What records of this store belong to.
+  /// Records of this store carry this.
   [[nodiscard]] const StoreIdentity& identity() const { return identity_; }
   [[nodiscard]] int temporary_area() const { return temporary_.get(); }
   [[nodiscard]] int pending_area() const { return pending_.get(); }
   [[nodiscard]] int vms_area() const { return vms_.get(); }
 
-  /// Takes the lock of `name` without waiting; kBusy when another has it. A symbolic link is
-  /// refused (kFailed): its name's lock would not be that of the snapshot.
+  /// Takes the lock of `name` without waiting. kBusy: another process or thread holds it. kFailed
+  /// for a symbolic link: the lock of the link's name is not the snapshot's.
   [[nodiscard]] Result<NameLock> lock(const std::string& name) const;
 
-  /// The same, but waits for as long as another has it.
+  /// The same, but waits for the lock without a time limit.
   [[nodiscard]] Result<NameLock> wait_for_lock(const std::string& name) const;
 
-  /// Removes the lock files of names that have no snapshot and that nobody holds: killed processes
-  /// leave them.
+  /// Removes the unlocked lock files of names without a snapshot, which killed processes have left.
   [[nodiscard]] Status remove_unused_locks() const;
 
  private:
   friend Result<Store> open_store(const std::string& path, std::vector<std::string>& notes);
 
   Store() = default;
-  /// Null when another has it.
+  /// Null if another holds it.
   [[nodiscard]] Result<std::shared_ptr<NameLock::Held>> take_lock(const std::string& name,
                                                                   bool wait) const;
 

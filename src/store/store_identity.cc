@@ -17,7 +17,7 @@
 namespace lamina::store {
 namespace {
 
-/// The machine id itself is not for others to know (machine-id(5)), and a store may be given away.
+/// A digest, because the machine id is confidential (machine-id(5)) and stores are passed on.
 std::string host_digest() {
   const std::string id = os::machine_id();
   if (id.empty()) return id;
@@ -32,7 +32,8 @@ Result<StoreIdentity> identity_of(int store, const std::string& path) {
   StoreIdentity identity;
   identity.device = facts.device;
   identity.inode = facts.inode;
-  // In an overlay it is that of a layer's directory, and another one once that was copied up.
+  // In an overlay the birth time is that of a layer's directory, and changes when that is copied
+  // up.
   identity.born_ns = os::is_in_overlay(store) ? 0 : os::birth_time_ns(store);
   identity.host = host_digest();
   LAMINA_ASSIGN_OR_RETURN(identity.boot_id, os::boot_id());
@@ -60,7 +61,7 @@ std::string why_foreign(const StoreIdentity& owner, const StoreIdentity& here) {
   return "it is of the store that this one was copied from, before this boot";
 }
 
-std::string lasting_name(const StoreIdentity& identity) {
+std::string stable_name(const StoreIdentity& identity) {
   return fmt::format("{:x}-{:x}", identity.inode, identity.born_ns);
 }
 

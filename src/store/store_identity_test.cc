@@ -8,6 +8,7 @@
 #include <string>
 
 #include "lamina/uuid.h"
+#include "scratch_directory.h"
 
 namespace lamina::store {
 namespace {
@@ -21,11 +22,11 @@ StoreIdentity here() {
   return {66, 4711, 1'700'000'000'123'456'789, "0123456789abcdef", kThisBoot};
 }
 
-TEST(StoreIdentityTest, TheSameDirectoryInTheSameBootIsTheStore) {
+TEST(StoreIdentityTest, SameDirectoryInTheSameBootIsOwn) {
   EXPECT_EQ(why_foreign(here(), here()), "");
 }
 
-TEST(StoreIdentityTest, InOneBootTheDirectoryDecidesAndNotTheHostsId) {
+TEST(StoreIdentityTest, WithinOneBootTheDirectoryDecidesNotTheHost) {
   StoreIdentity owner = here();
   owner.host = "fedcba9876543210";  // a container has an id of its own
   EXPECT_EQ(why_foreign(owner, here()), "");
@@ -37,7 +38,7 @@ TEST(StoreIdentityTest, InOneBootTheDirectoryDecidesAndNotTheHostsId) {
   }
 }
 
-TEST(StoreIdentityTest, AfterAnotherBootDevicesMayBeNumberedAnew) {
+TEST(StoreIdentityTest, AfterAnotherBootTheDeviceIsIgnored) {
   StoreIdentity owner = here();
   owner.boot_id = kOtherBoot;
   owner.device += 1;
@@ -49,14 +50,14 @@ TEST(StoreIdentityTest, AfterAnotherBootDevicesMayBeNumberedAnew) {
   }
 }
 
-TEST(StoreIdentityTest, AnotherHostIsAnother) {
+TEST(StoreIdentityTest, RecordOfAnotherHostIsForeign) {
   StoreIdentity owner = here();
   owner.boot_id = kOtherBoot;
   owner.host = "fedcba9876543210";
   EXPECT_NE(why_foreign(owner, here()).find("another host"), std::string::npos);
 }
 
-TEST(StoreIdentityTest, AfterAnotherBootAnUnknownHostIsNotBelieved) {
+TEST(StoreIdentityTest, AfterAnotherBootAnUnknownHostIsForeign) {
   StoreIdentity owner = here();
   owner.boot_id = kOtherBoot;
   StoreIdentity store = here();
@@ -72,14 +73,14 @@ TEST(StoreIdentityTest, AfterAnotherBootAnUnknownHostIsNotBelieved) {
             "");
 }
 
-TEST(StoreIdentityTest, AnUnknownBirthIsNotCompared) {
+TEST(StoreIdentityTest, UnknownBirthTimeIsNotCompared) {
   StoreIdentity owner = here();
   owner.born_ns = 0;
   EXPECT_EQ(why_foreign(owner, here()), "");
   EXPECT_EQ(why_foreign(here(), owner), "");
 }
 
-TEST(StoreIdentityTest, ComesBackFromJsonAndNothingElseDoes) {
+TEST(StoreIdentityTest, JsonSurvivesARoundTripAndOtherJsonIsRejected) {
   const auto json = to_json(here());
   const auto again = identity_from_json(json);
   ASSERT_TRUE(again);
@@ -95,10 +96,10 @@ TEST(StoreIdentityTest, ComesBackFromJsonAndNothingElseDoes) {
   EXPECT_FALSE(identity_from_json(nlohmann::json("text")));
 }
 
-TEST(StoreIdentityTest, ACopyIsToldFromTheDirectoryAndARenamedDirectoryIsNot) {
-  const fs::path root =
-      fs::temp_directory_path() / ("lamina-identity-" + Uuid::random().to_string());
-  fs::create_directories(root / "store");
+TEST(StoreIdentityTest, CopiedDirectoryIsForeignAndRenamedOneIsNot) {
+  const tests::ScratchDirectory scratch;
+  const fs::path& root = scratch.path();
+  fs::create_directory(root / "store");
   const auto store = identity_of_store(root / "store");
   ASSERT_TRUE(store) << store.error().message;
   fs::copy(root / "store", root / "copy", fs::copy_options::recursive);
@@ -109,9 +110,8 @@ TEST(StoreIdentityTest, ACopyIsToldFromTheDirectoryAndARenamedDirectoryIsNot) {
   ASSERT_TRUE(moved);
   EXPECT_NE(why_foreign(*store, *copy), "");
   EXPECT_EQ(why_foreign(*store, *moved), "");
-  EXPECT_EQ(lasting_name(*store), lasting_name(*moved));
-  EXPECT_NE(lasting_name(*store), lasting_name(*copy));
-  fs::remove_all(root);
+  EXPECT_EQ(stable_name(*store), stable_name(*moved));
+  EXPECT_NE(stable_name(*store), stable_name(*copy));
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench/results"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "guest"))
 
+import document  # noqa: E402
 import guest_run  # noqa: E402
 import machine  # noqa: E402
 import plot  # noqa: E402
@@ -52,7 +53,8 @@ def made_up_report() -> dict[str, Any]:
     """One benchmark that misses its budget, one figure of memory, one skipped."""
     budget = {"ours_over_floor": 1.2, "plain_over_ours": None, "ours_ms": None}
     result = measured({"ours": [5.0, 6.0, 9.0], "floor": [4.0, 4.8, 5.0]}, name="merge/copy",
-                      budget=budget, met=False, notes=[])
+                      what="eight layers become one", floor_is="bare copies", budget=budget,
+                      met=False, notes=[])
     memory = {"name": "memory/merge", "what": "peak growth", "peak_growth_bytes": 1 << 20,
               "budget_bytes": 2 << 20, "met": True}
     return {"results": [result], "memory": [memory], "curves": [],
@@ -103,14 +105,14 @@ class Plots(unittest.TestCase):
         self.curve["points"] = [measured({"ours": [0.0, 1.0]}, x=5)]
         ET.fromstring(plot.draw(self.curve))
 
-    def test_ticks(self) -> None:
+    def test_ticks_are_decades_or_steps_between_them(self) -> None:
         """Decades where there are many, steps between them where there are few."""
         self.assertEqual(plot.ticks(1, 100), [1, 2, 5, 10, 20, 50, 100])
         self.assertEqual(len(plot.ticks(1, 1e6)), 7)
         self.assertEqual([plot.number(value) for value in (0.5, 512, 20000, 1e7)],
                          ["0.5", "512", "20k", "10M"])
 
-    def test_file_name(self) -> None:
+    def test_a_file_name_omits_the_group(self) -> None:
         """Without the group's name."""
         self.assertEqual(plot.file_name(self.curve), "a-b.svg")
 
@@ -124,7 +126,7 @@ class Tables(unittest.TestCase):
         self.assertEqual(cells, ["merge/copy", "6.00", "–", "4.80", "1.00 1.25 2.00", "–",
                                  "≤ 1.2 floor", "NOT MET", "ours 1.8"])
 
-    def test_freeze_is_compared_with_the_originals_and_firecrackers(self) -> None:
+    def test_freeze_is_compared_with_wrenns_and_firecrackers(self) -> None:
         """bench-lifecycle's lines become one row, and one each."""
         lines = [{"what": what, "samples_ms": samples} for what, samples in (
             ("checkpoint: frozen in all", [10.0, 12.0]), ("checkpoint: Firecracker's own", [8.0]),
@@ -233,6 +235,26 @@ class Results(unittest.TestCase):
             self.assertIn("![curve/a/b](a-b.svg)", (out / "tables.md").read_text())
             self.assertIn("noise", json.loads((out / "results.json").read_text()))
             ET.parse(out / "a-b.svg")
+            text = document.figures(json.loads((out / "results.json").read_text()), ["a text\n"])
+            for expected in ("- `merge/copy`: eight layers become one. Floor: bare copies.",
+                             "≤ 1.2 floor: **not met**", "- curves failed with exit code 1",
+                             "### `curve/a/b`", "memory/merge: peak growth", "```\na text\n```"):
+                self.assertIn(expected, text)
+
+
+class Document(unittest.TestCase):
+    """document.py."""
+
+    def test_only_what_is_between_the_marks_is_replaced(self) -> None:
+        """Without them nothing is written."""
+        old = f"before {document.BEGIN} old {document.END} after"
+        self.assertEqual(document.put_in(old, "new"),
+                         f"before {document.BEGIN}\n\nnew\n{document.END} after")
+        self.assertRaises(SystemExit, document.put_in, "no marks", "new")
+
+    def test_the_document_has_the_marks(self) -> None:
+        """In docs/performance.md."""
+        self.assertIn("new", document.put_in(document.DOCUMENT.read_text(), "new"))
 
 
 if __name__ == "__main__":

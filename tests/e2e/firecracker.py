@@ -149,7 +149,7 @@ class Firecracker:
             "track_dirty_pages": track, "resume_vm": resume})
 
     def control(self, line: str, timeout_s: float = TIMEOUT_S) -> str:
-        """The answer to one line; see tests/firecracker/control.h."""
+        """The answer to one line; see tests/stand_ins/firecracker/control.h."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(timeout_s)
             client.connect(str(self.control_socket))

@@ -71,7 +71,8 @@ class ServeTest(LaminaTest):
 
     @contextlib.contextmanager
     def serving(self, *snapshots: Path, options: tuple[str | Path, ...] = (),
-                user: int | None = None, log: int | None = None) -> Iterator[Server]:
+                user: int | None = None, log: int | None = None,
+                environment: dict[str, str] | None = None) -> Iterator[Server]:
         """A server that runs in the block; after it no process of it is left."""
         directory = self.sockets / str(self.servers)
         self.servers += 1
@@ -82,7 +83,8 @@ class ServeTest(LaminaTest):
             self.states.chmod(0o711)
             os.chown(directory, user, user)
             os.chown(state, user, user)
-        server = Server(snapshots, directory, state, *options, user=user, log=log)
+        server = Server(snapshots, directory, state, *options, user=user, log=log,
+                        environment=environment)
         try:
             yield server
         finally:

@@ -26,7 +26,9 @@ from mounts import (BTRFS, EXT4, FileSystem, MIB, RAMFS, XFS, bind, fill, mount,
 MEMORY_BYTES = 64 * PAGE_BYTES
 OTHER_USER = 65534
 VERBS = ("ingest", "merge", "compact", "materialize", "inspect", "ls", "du", "rm", "fork", "verify",
-         "repair", "doctor", "serve", "pause", "resume", "recover")
+         "repair", "doctor", "serve", "pause", "resume", "recover", "pack", "unpack",
+         "remote-push", "remote-pull", "remote-ls", "remote-du", "remote-rm", "remote-prune",
+         "remote-verify", "remote-check")
 
 
 class BadMemoryFile(LaminaTest):
@@ -132,7 +134,7 @@ class BadMemoryFile(LaminaTest):
             with self.subTest(options=options):
                 with self.unchanged():
                     self.refused(EXIT_FAILED, "ingest", layer, "--out", self.store / "new",
-                                 *options, names=[layer, "stands in a snapshot"])
+                                 *options, names=[layer, "belongs to a snapshot"])
 
     def test_a_vm_state_that_is_missing_or_not_a_file_is_refused(self) -> None:
         memory_file = write_full(self.directory / "memory", self.memory)
@@ -231,6 +233,10 @@ class BadSnapshot(LaminaTest):
         path = self.directory / "empty"
         path.mkdir()
         self.refuses(EXIT_NOT_FOUND, path, "memfile.header", snapshot=path)
+
+    def test_a_store_is_said_to_be_one(self) -> None:
+        self.refuses(EXIT_NOT_FOUND, self.store, "is a store", f"{self.store}/NAME",
+                     snapshot=self.store)
 
     def test_a_missing_layer_is_named(self) -> None:
         layer = layers_of(self.snapshot)[0]
@@ -712,7 +718,7 @@ class Busy(LaminaTest):
                            "--layout", "adopt") as outcomes:
             write_full(self.directory / "newer", newer).rename(path)
         self.assertEqual(outcomes[0].code, EXIT_FAILED, str(outcomes[0]))
-        self.assertIn("exchanged", outcomes[0].stderr)
+        self.assertIn("was replaced", outcomes[0].stderr)
         self.assertFalse((self.store / "vm").exists())
         self.assert_memory(path.read_bytes(), newer)
 
@@ -922,6 +928,28 @@ class BadTarget(LaminaTest):
             self.refused(EXIT_NOT_FOUND, "doctor", path.parent,
                          names=[path.parent, "make the directory first"])
 
+    def test_a_snapshot_is_not_taken_for_a_store(self) -> None:
+        inside = self.snapshot / "vm"
+        for arguments in (["ingest", self.full, "--out", inside],
+                          ["merge", self.snapshot, "--out", inside],
+                          ["fork", self.snapshot, inside]):
+            with self.subTest(arguments=arguments[0]), self.unchanged():
+                self.refused(EXIT_USAGE, *arguments, names=[self.snapshot, "not a store"])
+
+    def test_a_file_is_not_taken_for_a_directory(self) -> None:
+        inside = self.full / "vm"
+        for arguments in (["ingest", self.full, "--out", inside],
+                          ["materialize", self.snapshot, "--out", inside],
+                          ["doctor", self.full], ["ls", self.full]):
+            with self.subTest(arguments=arguments[0]), self.unchanged():
+                self.refused(EXIT_NOT_FOUND, *arguments, names=[self.full, "not a directory"])
+
+    def test_an_empty_directory_is_listed_as_one_without_snapshots(self) -> None:
+        empty = self.directory / "empty"
+        empty.mkdir()
+        with self.unchanged():
+            self.refused(EXIT_NOT_FOUND, "ls", empty, names=[empty, "no snapshot was ever stored"])
+
     def test_invalid_names_are_usage_errors(self) -> None:
         for name in ("..", ".", ".tmp", ".pending", ".lock", "a/../..", "a\nb", "a b", "-a", "ä",
                      "a\x1b[31m", "x" * 201, "a*", "a;b"):
@@ -1125,8 +1153,19 @@ class CommandLine(LaminaTest):
                     "materialize": (writes - {EXIT_BUSY}) | {EXIT_INTERRUPTED}, "inspect": reads,
                     "verify": reads | {EXIT_INTERRUPTED}, "repair": writes, "serve": writes,
                     "pause": writes | {EXIT_INTERRUPTED}, "resume": writes | {EXIT_INTERRUPTED},
-                    "recover": writes,
-                    "fork": writes, "rm": writes - {EXIT_CORRUPT},
+                    "pack": writes | {EXIT_INTERRUPTED}, "unpack": writes | {EXIT_INTERRUPTED},
+                    "remote-push": writes | {EXIT_INTERRUPTED},
+                    "remote-pull": writes | {EXIT_INTERRUPTED},
+                    "remote-ls": (reads - {EXIT_CORRUPT}) | {EXIT_INTERRUPTED},
+                    "remote-du": reads | {EXIT_INTERRUPTED},
+                    "remote-rm": {EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_BUSY,
+                                  EXIT_INTERRUPTED},
+                    "remote-prune": reads | {EXIT_INTERRUPTED},
+                    "remote-verify": reads | {EXIT_INTERRUPTED},
+                    "remote-check": (reads - {EXIT_CORRUPT}) | {EXIT_INTERRUPTED},
+                    "recover": writes | {EXIT_INTERRUPTED},
+                    "fork": writes | {EXIT_INTERRUPTED},
+                    "rm": (writes - {EXIT_CORRUPT}) | {EXIT_INTERRUPTED},
                     "ls": reads - {EXIT_CORRUPT}, "du": reads - {EXIT_CORRUPT},
                     "doctor": {EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_NO_SPACE,
                                EXIT_INTERRUPTED}}
@@ -1156,6 +1195,8 @@ class CommandLine(LaminaTest):
                           ["repair", self.out], ["doctor", self.store],
                           ["fork", self.out, self.store / "fork"], ["ls", self.store],
                           ["ls", self.store, "--tree"], ["du", self.store],
+                          ["pack", self.out, "-o", self.directory / "packed"],
+                          ["unpack", self.directory / "packed", self.store / "unpacked"],
                           ["rm", self.store / "fork", "--dry-run"], ["rm", self.store / "fork"],
                           ["recover", self.store]):
             with self.subTest(arguments=arguments):

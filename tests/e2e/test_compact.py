@@ -91,7 +91,7 @@ class Policies(CompactTest):
         self.assert_store_is_clean()
         return reports
 
-    def test_full_merges_all_layers_at_its_cap(self) -> None:
+    def test_the_full_policy_merges_all_layers_at_its_cap(self) -> None:
         reports = self.live("cap=8", 7)
         merged = [report for report in reports if report["outcome"] == "merged"]
         self.assertGreater(len(merged), 3)
@@ -114,7 +114,7 @@ class Policies(CompactTest):
     def test_tiered_keeps_its_limit_with_adopted_layers(self) -> None:
         self.live("tiered:soft=4", 3, "--layout", "adopt")
 
-    def test_off_merges_nothing(self) -> None:
+    def test_the_off_policy_merges_nothing(self) -> None:
         reports = self.live("off", PAUSES + 1)
         self.assertEqual({report["outcome"] for report in reports}, {"nothing"})
         self.assertFalse(reports[-1]["next_pause_must_wait"])
@@ -329,17 +329,17 @@ class ManySnapshots(CompactTest):
         self.assert_right()
 
 
-class Manners(CompactTest):
+class BackgroundMerges(CompactTest):
     """Beside the VMs that run."""
 
-    def test_rate_and_background_do_not_change_the_result(self) -> None:
+    def test_a_limited_or_background_merge_gives_the_same_result(self) -> None:
         self.pauses(3)
         report = self.compact("--policy", "cap=2", "--background", "--rate", str(1 << 40))
         self.assertEqual((report["outcome"], report["notes"]), ("merged", []))
         self.assert_right()
 
     @needs_strace
-    def test_background_sets_the_idle_class_of_the_merging_thread(self) -> None:
+    def test_a_background_merge_runs_in_the_idle_class(self) -> None:
         self.pauses(3)
         log = self.directory / "strace"
         self.done("compact", self.vm, "--policy", "cap=2", "--background",

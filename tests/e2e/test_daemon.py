@@ -34,7 +34,7 @@ OTHER_USER = 65534
 class LifeTest(DaemonTest):
     """What clients use it for."""
 
-    def test_a_sandbox_is_paused_resumed_forked_listed_and_removed(self) -> None:
+    def test_a_vm_is_paused_resumed_forked_listed_and_removed(self) -> None:
         daemon = self.start()
         vm = self.fresh()
         vm.tell("run 300 1")
@@ -136,7 +136,7 @@ class LifeTest(DaemonTest):
             # What is merged in time is dropped at most once; then the pause waits.
             self.assertLess(report["generation"], 4)
 
-    def test_at_the_start_it_merges_what_waits_and_compact_does_so_on_demand(self) -> None:
+    def test_waiting_merges_are_done_at_the_start_and_by_compact(self) -> None:
         vm = self.fresh()
         for number in range(4):
             vm.tell(f"write {number} {number + 1}")
@@ -230,7 +230,7 @@ class DescriptionTest(DaemonTest):
         self.assert_fits(value, content["application/json"]["schema"], f"{method} {template}")
         return value
 
-    def test_it_serves_its_description(self) -> None:
+    def test_the_daemon_serves_its_description(self) -> None:
         self.assertEqual(self.daemon.done("GET", "/v1/openapi.json"), self.document)
 
     def test_every_path_has_the_methods_that_are_described_and_no_other(self) -> None:
@@ -403,7 +403,7 @@ class ErrorTest(DaemonTest):
         self.assertEqual(numbers, sorted(set(numbers)))
         self.assertGreater(numbers[1], numbers[0] + 86_000_000)
 
-    def test_a_hook_that_takes_too_long_has_failed(self) -> None:
+    def test_a_hook_that_takes_too_long_fails(self) -> None:
         daemon = self.start()
         vm = self.fresh()
         error = daemon.refused(500, "POST", "/v1/pause", {
@@ -523,7 +523,7 @@ class ErrorTest(DaemonTest):
         listen = ("--listen", f"unix:{self.directory / 'other'}")
         config = self.directory / "config.json"
         config.write_text('{"polcy": "off"}')
-        self.start()
+        daemon = self.start()
         for code, *options in (
                 (EXIT_USAGE,), (EXIT_USAGE, "--store", self.store), (EXIT_USAGE, "--odd"),
                 (EXIT_USAGE, "--store", self.store, "--listen", "/without/scheme"),
@@ -535,7 +535,12 @@ class ErrorTest(DaemonTest):
             outcome = subprocess.run([daemon_program(), *map(str, options)], capture_output=True,
                                      text=True, timeout=TIMEOUT_S, check=False)
             self.assertEqual(outcome.returncode, code, f"{options}: {outcome.stderr}")
-            self.assertEqual(json.loads(outcome.stderr)["level"], "error")
+            said = json.loads(outcome.stderr)
+            self.assertEqual(said["level"], "error")
+            if code == EXIT_NOT_FOUND:
+                self.assertIn(f"mkdir {self.directory / 'none'}", said["remedy"])
+            elif code == EXIT_BUSY:  # btrfs hides which process it is
+                self.assertRegex(said["message"], f"already, (process {daemon.pid}|another process)$")
 
 
 class EndTest(DaemonTest):
@@ -633,10 +638,15 @@ class EndTest(DaemonTest):
         self.paused(daemon, vm, "a")
         report = daemon.done("POST", "/v1/snapshots/a/compact", {"dry_run": True})
         self.assertEqual(report["policy"], "full:cap=2,hard=9")
+        self.assertNotIn("needs_restart", daemon.logged("reload")[0])
         config.write_text("nonsense")
         daemon.signal(signal.SIGHUP)
         wait_until(lambda: len(daemon.logged("reload")) == 2, "it refuses the file")
         self.assertEqual(daemon.logged("reload")[1]["level"], "error")
+        config.write_text('{"policy": "off", "workers": 3}')
+        daemon.signal(signal.SIGHUP)
+        wait_until(lambda: len(daemon.logged("reload")) == 3, "it reads the file once more")
+        self.assertEqual(daemon.logged("reload")[2]["needs_restart"], ["workers"])
 
     def test_a_service_manager_is_told_and_its_watchdog_fed(self) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

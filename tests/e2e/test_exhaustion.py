@@ -49,10 +49,10 @@ def resident_bytes(pid: int) -> int:
     return int(found[1]) << 10
 
 
-class AMemoryFileOfAnotherSize(SandboxTest):
+class MemoryFileSize(SandboxTest):
     """A VMM that makes its memory file longer, or shorter, before it answers."""
 
-    def test_is_refused_and_the_vm_goes_on(self) -> None:
+    def test_a_memory_file_of_another_size_is_refused_and_the_vm_runs_again(self) -> None:
         for size in (8 * TEBIBYTE, MEMORY_BYTES + PAGE_BYTES, MEMORY_BYTES - PAGE_BYTES):
             with self.subTest(size=size):
                 name = f"vm-{size}"
@@ -83,10 +83,10 @@ class AMemoryFileOfAnotherSize(SandboxTest):
         vm.control("release")  # type: ignore[attr-defined]
 
 
-class ASnapshotThatClaimsMuchMemory(ServeTest):
+class LargeSnapshot(ServeTest):
     """Eight tebibytes, all of them a hole, for a VM that maps 16 MiB."""
 
-    def test_costs_what_its_vm_maps_and_is_left_in_time(self) -> None:
+    def test_a_snapshot_of_8_tib_costs_only_what_its_vm_maps(self) -> None:
         memory = self.directory / "claims-much"
         with memory.open("wb") as file:
             file.truncate(8 * TEBIBYTE)
@@ -112,10 +112,10 @@ class ASnapshotThatClaimsMuchMemory(ServeTest):
             self.assert_right(vm)
 
 
-class AnEmptyPoolOfHugePages(ServeTest):
+class HugePagePool(ServeTest):
     """UFFDIO_COPY says of it that the page is there (EEXIST)."""
 
-    def test_is_said_once_and_waited_for_while_others_are_served(self) -> None:
+    def test_an_empty_pool_is_reported_once_while_other_vms_are_served(self) -> None:
         pages = 4 * HUGE_PAGE_BYTES // PAGE_BYTES
         huge, huge_truth, _ = self.chain("huge", pages, 3)
         honest, honest_truth, _ = self.chain("honest", 600, 2)

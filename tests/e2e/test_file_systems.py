@@ -125,6 +125,7 @@ class ChainOfPauses:
         self.assertEqual(found["holes"]["verdict"], "good", found["holes"])
         self.assertEqual(found["exchange"]["verdict"], "good", found["exchange"])
         self.assertEqual(found["links"]["verdict"], "good", found["links"])
+        self.assertEqual(found["owner"]["verdict"], "good", found["owner"])
         reflink = "good" if self.system.has_reflink else "warning"
         self.assertEqual(found["reflink"]["verdict"], reflink, found["reflink"])
 
@@ -174,6 +175,27 @@ class CleanUp(MountedStore, LaminaTest):
             subprocess.run(["chattr", "-i", left], check=True)
         self.done("merge", snapshot)
         self.assert_store_is_clean()
+
+
+class UnfitDirectories(LaminaTest):
+    """What is wrong with a directory and not with its file system."""
+
+    def test_doctor_says_that_others_may_write_to_the_directory(self) -> None:
+        open_to_all = self.directory / "open"
+        open_to_all.mkdir()
+        open_to_all.chmod(0o777)
+        outcome = lamina("doctor", open_to_all, "--json")
+        self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+        found = {one["subject"]: one for one in outcome.json["file_system"]}
+        self.assertEqual(found["owner"]["verdict"], "bad", found["owner"])
+        self.assertIn(f"chmod go-w {open_to_all}", found["owner"]["detail"])
+
+    def test_doctor_says_that_the_path_is_too_long_for_firecracker(self) -> None:
+        deep = self.directory / ("d" * 100)
+        deep.mkdir()
+        report = self.done("doctor", deep, "--json").json
+        found = {one["subject"]: one for one in report["file_system"]}
+        self.assertEqual(found["path"]["verdict"], "warning", found["path"])
 
 
 class WithoutHoles(LaminaTest):

@@ -194,7 +194,7 @@ class Bytes(StandInTest):
                 b'Content-Length: 40\r\n\r\n{ "error": "Too many open connections" }')
         self.assertEqual(late.receive(len(full) + 1), full)
 
-    def test_a_deprecated_field_is_told(self) -> None:
+    def test_a_deprecated_field_gets_a_deprecation_header(self) -> None:
         state, memory = self.fresh_snapshot("write 3 7")
         with Firecracker() as vm, contextlib.closing(Wire(vm.api_socket).socket) as client:
             body = b'{"snapshot_path":"%s","mem_file_path":"%s"}' % (os.fsencode(state),
@@ -291,7 +291,7 @@ class Refusals(StandInTest):
                              "snapshot not allowed after configuring boot-specific resources.")
             self.assertEqual(vm.state(), "Not started")
 
-    def test_hotpluggable_memory_is_told(self) -> None:
+    def test_hotpluggable_memory_is_reported(self) -> None:
         status = "/hotplug/memory"
         with Firecracker() as vm:
             self.refused_with(vm, "GET", status, None, BEFORE_START)
@@ -535,7 +535,7 @@ class Resumed(StandInTest):
             vm.tell("run 2000 3")
             self.assert_all_right(vm)
 
-    def test_wrong_memory_is_noticed(self) -> None:
+    def test_wrong_memory_is_reported(self) -> None:
         state, memory = self.fresh_snapshot("write 3 7", "clear 4")
         contents = bytearray(memory.read_bytes())
         for page, byte in ((3, 17), (4, PAGE_BYTES - 1)):

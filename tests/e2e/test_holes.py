@@ -328,10 +328,10 @@ class CopiedDiffTest(LaminaTest):
         self.assertIn("cp", note)
         self.assertIn("--zeros written", note)
 
-    def test_the_note_also_comes_when_unchanged_blocks_are_left_out(self) -> None:
+    def test_the_note_is_printed_when_unchanged_blocks_are_left_out_too(self) -> None:
         self.assertEqual(len(self.notes(self.diff(600, 0), "--dedup", "parent")), 1)
 
-    def test_saying_what_zeros_mean_silences_it(self) -> None:
+    def test_the_zeros_option_silences_the_note(self) -> None:
         diff = self.diff(600, 0)
         self.assertEqual(self.notes(diff, "--zeros", "written"), [])
         self.assertEqual(self.notes(diff, "--zeros", "inherit"), [])
@@ -345,7 +345,7 @@ class CopiedDiffTest(LaminaTest):
         outcome = self.done("ingest", full, "--out", self.store / "full", "--json")
         self.assertEqual(outcome.json["notes"], [])
 
-    def test_what_cp_makes_of_a_diff_gets_the_note_and_what_tar_makes_of_it_none(self) -> None:
+    def test_a_diff_copied_by_cp_gets_the_note_and_one_copied_by_tar_does_not(self) -> None:
         diff = self.diff(600, 20)
         copy = self.directory / "copy"
         subprocess.run(["cp", diff, copy], check=True)

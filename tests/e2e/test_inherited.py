@@ -88,7 +88,7 @@ class PageServerTest(InheritedTest):
         """Its processes; the agent gave the store a relative path, which they cannot use."""
         return page_servers_of(self.store)
 
-    def test_it_starts_with_clean_signals_limits_and_descriptors(self) -> None:
+    def test_a_page_server_starts_with_clean_signals_limits_and_descriptors(self) -> None:
         vm = self.started()
         wait_until(lambda: len(self.servers()) == 2, "it has a worker")
         for pid in self.servers():
@@ -121,7 +121,7 @@ class PageServerTest(InheritedTest):
         vm.tell("touch 200 1")
         self.check(vm)
 
-    def test_started_by_hand_it_leaves_the_directory_and_still_replaces_itself(self) -> None:
+    def test_a_page_server_started_by_hand_leaves_its_directory_and_is_replaced(self) -> None:
         os.close(self.writing)
         self.pause(self.fresh(), "a")
         log = self.directory / "serve.log"
@@ -199,7 +199,7 @@ class DaemonStartTest(InheritedTest):
         wait_until(listen.is_socket, "it listens")
         return process
 
-    def test_it_starts_clean_with_the_configured_priorities_and_stops(self) -> None:
+    def test_a_daemon_starts_clean_with_the_configured_priorities_and_stops(self) -> None:
         process = self.start_oddly(odd_start())
         os.close(self.writing)
         wait_until(lambda: HANDLED.isdisjoint(inherited.blocked(process.pid)), "it has begun")
@@ -213,7 +213,7 @@ class DaemonStartTest(InheritedTest):
         process.terminate()
         self.assertEqual(process.wait(TIMEOUT_S), EXIT_DONE)
 
-    def test_without_descriptors_it_does_not_log_into_its_own_files(self) -> None:
+    def test_a_daemon_without_descriptors_does_not_log_into_its_own_files(self) -> None:
         os.close(self.writing)
 
         def close_all() -> None:

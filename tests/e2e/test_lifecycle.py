@@ -226,7 +226,7 @@ class ResumeTest(SandboxTest):
         third, _ = self.resume("a", "--mode", "uffd")
         self.check(third)
 
-    def test_the_snapshot_may_go_while_vms_run_from_it(self) -> None:
+    def test_vms_run_on_when_their_snapshot_is_removed(self) -> None:
         vm = self.fresh()
         vm.tell("run 2000 1")
         self.pause(vm, "a")
@@ -499,7 +499,7 @@ class RecoverTest(SandboxTest):
         self.check(self.resume("a")[0])
 
 
-class NothingIsTakenForGranted(SandboxTest):
+class UncertainOutcomesTest(SandboxTest):
     """What could make a diff count from the wrong state, or leave a VM frozen."""
 
     def killed_resume(self, vm: Firecracker, name: str, *options: str) -> None:

@@ -145,7 +145,7 @@ class Crafted(LaminaTest):
                 self.put(entry, kind)
                 yield entry, kind
 
-    def test_entries_of_a_store_of_root_lead_out_of_it_nowhere(self) -> None:
+    def test_entries_of_a_store_never_lead_out_of_it(self) -> None:
         for entry, kind in self.each():
             with self.subTest(entry=entry, kind=kind):
                 for words in (*self.reading()[:6:2], *self.writing()):

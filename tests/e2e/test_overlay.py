@@ -19,7 +19,7 @@ from sandbox import SandboxTest
 LOWER_LAYER = "lower layer of an overlay"
 
 
-class SnapshotsInALowerLayer(SandboxTest):
+class LowerLayerSnapshots(SandboxTest):
     """Two snapshots, made before the overlay was mounted over them."""
 
     def setUp(self) -> None:
@@ -49,22 +49,22 @@ class SnapshotsInALowerLayer(SandboxTest):
         self.assert_resolves_to(self.store / "a", self.memory)
         self.assert_nothing_left()
 
-    def test_replacing_is_refused_and_the_memory_file_stays(self) -> None:
+    def test_replacing_a_lower_snapshot_is_refused_and_the_memory_file_stays(self) -> None:
         memory = random_memory(self.rng, 64 * PAGE_BYTES)
         memory_file = write_full(self.store.parent / "memory", memory)
         self.refused_here("ingest", memory_file, "--out", self.store / "a", "--replace",
                           "--layout", "compact")
         self.assertEqual(memory_file.read_bytes(), memory.contents())
 
-    def test_merging_in_place_is_refused_and_another_name_works(self) -> None:
+    def test_merging_a_lower_snapshot_needs_another_name(self) -> None:
         self.refused_here("merge", self.store / "a", "--full")
         self.done("merge", self.store / "a", "--full", "--out", self.store / "b")
         self.assert_resolves_to(self.store / "b", self.memory)
 
-    def test_removing_is_refused(self) -> None:
+    def test_removing_a_lower_snapshot_is_refused(self) -> None:
         self.refused_here("rm", self.store / "a")
 
-    def test_a_pause_is_published_under_another_name(self) -> None:
+    def test_a_pause_over_a_lower_snapshot_gets_another_name(self) -> None:
         vm = self.fresh()
         vm.tell("run 100 1")
         report = self.pause(vm, "a", "--replace", "--after", "resume")
@@ -81,7 +81,7 @@ class SnapshotsInALowerLayer(SandboxTest):
                          again["reason"])
         self.check(vm)
 
-    def test_with_redirect_dir_merge_replace_and_rm_work(self) -> None:
+    def test_merge_replace_and_rm_succeed_with_redirect_dir(self) -> None:
         self.mount("redirect_dir=on")
         self.done("merge", self.store / "a", "--full")
         self.assert_resolves_to(self.store / "a", self.memory)

@@ -386,7 +386,7 @@ class Refused(RepairTest):
         stray = layers_of(child)[-1]
         os.link(stray, snapshot / stray.name)
         (snapshot / HEADER).unlink()
-        self.refuses(EXIT_CORRUPT, snapshot, str(snapshot), "5 layers where snapshot.json names 4")
+        self.refuses(EXIT_CORRUPT, snapshot, str(snapshot), "5 layers, but snapshot.json names 4")
 
     def test_a_siblings_layer_in_a_merged_directory_is_refused(self) -> None:
         """A sibling names the merged base as its own, yet was never over the merged state."""
@@ -419,7 +419,7 @@ class Refused(RepairTest):
         for aside in merged_away[1:]:
             os.link(aside, snapshot / aside.name)
         (snapshot / HEADER).unlink()
-        self.refuses(EXIT_CORRUPT, snapshot, str(snapshot), "5 layers where snapshot.json names 2")
+        self.refuses(EXIT_CORRUPT, snapshot, str(snapshot), "5 layers, but snapshot.json names 2")
 
 
 if __name__ == "__main__":

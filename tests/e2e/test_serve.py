@@ -38,7 +38,7 @@ FOREVER = 1 << 60
 class EveryByteIsRight(ServeTest):
     """Random chains, in all ways of serving."""
 
-    def test_random_chains(self) -> None:
+    def test_every_byte_of_random_chains_is_served(self) -> None:
         for number in range(4):
             generations = 1 + number
             snapshot, truth, _ = self.chain(f"c{number}", 700 + 97 * number, generations,
@@ -336,6 +336,16 @@ class FailsClosed(ServeTest):
         self.refused(EXIT_CORRUPT, "serve", snapshot, "--socket", self.sockets / "s",
                      "--state-dir", self.states, names=[snapshot])
         self.assertFalse((self.sockets / "s").exists())
+
+    def test_of_several_damaged_snapshots_the_first_is_named(self) -> None:
+        whole, first, second = (self.chain(name, 100, 1)[0] for name in ("w", "d", "e"))
+        for snapshot in (first, second):
+            os.truncate(layers_of(snapshot)[0], PAGE_BYTES)
+        sockets = [self.sockets / str(number) for number in range(3)]
+        self.refused(EXIT_CORRUPT, "serve", whole, first, second,
+                     *(word for path in sockets for word in ("--socket", path)),
+                     "--state-dir", self.states, names=[first])
+        self.assertFalse(any(path.exists() for path in sockets))
 
 
 class SlowDisk(ServeTest):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -52,7 +53,7 @@ class HostilePeers(ServeTest):
                 with self.subTest(kind=kind):
                     before = server.metrics()["lamina_peers_refused_total"]
                     peer = Vm(server.socket, self.truth_file, "--misbehave", kind,
-                              "--patience", 5)
+                              "--timeout", 5)
                     self.assertEqual(peer.finish(),
                                      EXIT_DONE if kind in self.WITHOUT else -signal.SIGKILL,
                                      f"{peer.said()} {server.said()}")
@@ -79,13 +80,13 @@ class HostilePeers(ServeTest):
         """One that cannot be read, and one that hands descriptors to its reader."""
         with self.serving(self.snapshot) as server:
             peer = Vm(server.socket, self.truth_file, "--misbehave", "raw-userfaultfd",
-                      "--patience", 5)
+                      "--timeout", 5)
             self.assert_killed(peer)
             self.wait_idle(server)
             before = len(os.listdir(f"/proc/{server.worker()}/fd"))
             for _ in range(3):
                 self.assert_killed(Vm(server.socket, self.truth_file, "--misbehave", "fork",
-                                      "--patience", 5))
+                                      "--timeout", 5))
             self.wait_idle(server)
             wait_until(lambda: len(os.listdir(f"/proc/{server.worker()}/fd")) <= before,
                        "no descriptor is kept")
@@ -94,7 +95,7 @@ class HostilePeers(ServeTest):
 
     def test_silent_peers_are_refused_after_the_timeout(self) -> None:
         with self.serving(self.snapshot) as server:
-            peers = [Vm(server.socket, self.truth_file, "--misbehave", kind, "--patience", 20)
+            peers = [Vm(server.socket, self.truth_file, "--misbehave", kind, "--timeout", 20)
                      for kind in ("silent", "half", "garbage")]
             self.assertEqual(peers[0].finish(), EXIT_DONE, peers[0].said())
             for peer in peers[1:]:
@@ -169,7 +170,7 @@ class HostilePeers(ServeTest):
         for path in (self.store, *self.store.rglob("*")):
             os.chown(path, OTHER_USER, OTHER_USER)
         with self.serving(self.snapshot, user=OTHER_USER) as server:
-            peer = Vm(server.socket, self.truth_file, "--misbehave", "silent", "--patience", 5)
+            peer = Vm(server.socket, self.truth_file, "--misbehave", "silent", "--timeout", 5)
             self.assertEqual(peer.finish(), EXIT_DONE, server.said())
             wait_until(lambda: "may not be killed" in server.said(), "the refusal is logged")
             self.end_cleanly(server)
@@ -212,6 +213,7 @@ class Metrics(ServeTest):
                     self.assertRegex(line, f"^{sample.pattern}$")
             self.assertEqual(helped, typed)
             values = server.metrics()
+            self.assertEqual(values["lamina_supervisor_pid"], server.pid)
             self.assertEqual(values["lamina_sessions"], 0)
             self.assertEqual(values["lamina_sessions_started_total"], 1)
             self.assertEqual(values["lamina_vms_killed_total"], 0)
@@ -229,6 +231,9 @@ class Metrics(ServeTest):
             self.assertEqual(buckets[-1], faults)
             status = self.done("serve", "--status", "--metrics", server.metrics_socket).stdout
             self.assertIn("0 served now, 1 in all", status)
+            self.assertIn(f"process       {server.pid} (", status)
+            server.kill_supervisor()
+            self.assertEqual(server.metrics()["lamina_supervisor_pid"], server.pid)
             self.end_cleanly(server)
         self.refused(EXIT_USAGE, "serve", "--status")
         self.refused(EXIT_NOT_FOUND, "serve", "--status", "--metrics", server.metrics_socket)
@@ -273,6 +278,13 @@ class Usage(ServeTest):
     def refuse(self, code: int, *arguments: str | Path, names: tuple[str | Path, ...] = ()) -> None:
         """`lamina serve` with `arguments`, which must fail."""
         self.refused(code, "serve", *arguments, names=names)
+
+    def test_a_low_limit_of_open_files_is_refused(self) -> None:
+        """Below it poll(2) could refuse all descriptors that the server waits for."""
+        limit = (40, 40)
+        self.refused(EXIT_FAILED, "serve", self.snapshot, "--socket", self.path, "--state-dir",
+                     self.states, names=("RLIMIT_NOFILE", "40", "ulimit"),
+                     prepare=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit))
 
     def test_invalid_options_are_refused(self) -> None:
         snapshot, path, state = self.snapshot, self.path, ("--state-dir", self.states)
@@ -320,10 +332,11 @@ class Usage(ServeTest):
             self.assert_right(Vm(server.socket, self.truth_file))
             self.end_cleanly(server)
 
-    def test_a_state_directory_must_be_private_and_on_tmpfs(self) -> None:
+    def test_a_state_directory_must_be_closed_to_other_writers_and_on_tmpfs(self) -> None:
         wide = self.states / "wide"
-        wide.mkdir(0o755)
-        for code, state, name in ((EXIT_FAILED, wide, "mode 700"),
+        wide.mkdir()
+        wide.chmod(0o770)
+        for code, state, name in ((EXIT_FAILED, wide, "chmod go-rwx"),
                                   (EXIT_FAILED, self.directory / "disk", "tmpfs"),
                                   (EXIT_NOT_FOUND, self.states / "none" / "there", "none")):
             if name == "tmpfs" and self.directory.is_relative_to(SHARED_MEMORY):

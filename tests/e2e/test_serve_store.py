@@ -501,6 +501,8 @@ class OneServer(StoreTest):
                 self.refused(EXIT_USAGE, "serve", "--store", self.store, *words, *state)
         self.refused(EXIT_NOT_FOUND, "serve", "--store", self.directory / "none", *state,
                      names=["none"])
+        self.refused(EXIT_USAGE, "serve", "--store", self.big, *state,
+                     names=[self.big, "not a store"])
 
 
 class ToldToAServiceManager(StoreTest):

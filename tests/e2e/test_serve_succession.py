@@ -127,7 +127,7 @@ class NewProgram(SuccessionTest):
             self.wait_idle(server)
             self.assertEqual(server.stop(), EXIT_DONE)
 
-    def test_a_server_whose_snapshot_is_gone_is_not_replaced_and_goes_on(self) -> None:
+    def test_a_server_whose_snapshot_is_gone_keeps_its_program_and_serves(self) -> None:
         """A new program could not open it; those that run have it open, and go on."""
         with self.serving(self.snapshot) as server:
             vms = self.running(server, 2)
@@ -247,6 +247,16 @@ class ShortSupply(SuccessionTest):
             self.assert_right(vm)
             self.end_cleanly(server)
 
+    def test_signals_are_seen_when_poll_refuses_so_many_descriptors(self) -> None:
+        """It takes at most as many entries as the process may have open files."""
+        with self.serving(self.snapshot) as server:
+            vm = self.running(server)[0]
+            hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)[1]
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (4, hard))
+            server.signal(signal.SIGTERM)
+            self.assertEqual(server.wait(), EXIT_DONE, server.said())
+            self.assert_right(vm)
+
     def test_a_worker_is_started_once_processes_are_available(self) -> None:
         """Its user has too many: fork fails."""
         self.directory.chmod(0o755)
@@ -282,7 +292,7 @@ class ShortSupply(SuccessionTest):
 class CrashesByOne(SuccessionTest):
     """A VM that crashes each process that serves it."""
 
-    def test_it_is_killed_and_the_others_are_served(self) -> None:
+    def test_a_vm_that_crashes_workers_is_killed_and_others_are_served(self) -> None:
         with self.serving(self.snapshot) as server:
             good = self.running(server, 2)
             bad = self.running(server)[0]
@@ -321,7 +331,7 @@ class CrashesByOne(SuccessionTest):
 class Log(SuccessionTest):
     """The file that the server writes to."""
 
-    def test_it_is_opened_anew_after_a_rotation(self) -> None:
+    def test_the_log_is_reopened_after_a_rotation(self) -> None:
         with self.serving(self.snapshot) as server:
             vms = self.running(server)
             log = server.directory / "log"
@@ -338,7 +348,7 @@ class Log(SuccessionTest):
             self.assert_right(*vms)
             self.end_cleanly(server)
 
-    def test_peers_cannot_flood_it(self) -> None:
+    def test_peers_cannot_flood_the_log(self) -> None:
         with self.serving(self.snapshot) as server:
             for _ in range(300):
                 self.assertEqual(Vm(server.socket, self.truth_file, "--misbehave", "scalar",

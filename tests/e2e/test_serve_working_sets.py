@@ -60,7 +60,7 @@ class WorkingSets(ServeTest):
         self.assertEqual(populated, len(self.touched) * PAGE_BYTES)
         self.assertEqual(log, [])
 
-    def test_it_survives_a_merge_and_goes_to_a_child(self) -> None:
+    def test_a_working_set_survives_a_merge_and_is_passed_to_a_child(self) -> None:
         self.record()
         content = self.file.read_bytes()
         self.done("merge", self.snapshot)
@@ -70,7 +70,7 @@ class WorkingSets(ServeTest):
         self.assertEqual((child / "working-set").read_bytes(), content)
         self.done("verify", child)
 
-    def test_a_killed_worker_loses_nothing_of_it(self) -> None:
+    def test_a_killed_worker_loses_no_recorded_touch(self) -> None:
         with self.serving(self.snapshot, options=("--record",)) as server:
             vm = Vm(server.socket, self.truth_file, "--touch", ",".join(map(str, self.touched)))
             vm.wait_connected()
@@ -80,7 +80,7 @@ class WorkingSets(ServeTest):
         pages = decode_working_set(self.file)[1]
         self.assertEqual([*dict.fromkeys(pages)], self.touched)
 
-    def test_a_bad_file_is_harmless(self) -> None:
+    def test_a_damaged_working_set_is_ignored(self) -> None:
         self.record()
         content = self.file.read_bytes()
         other, _, _ = self.chain("o", 100, 1)

@@ -87,7 +87,7 @@ class IngestTest(LaminaTest):
         self.assertLess(report["layer_allocated_bytes"], 60 * PAGE_BYTES)
         self.assert_resolves_to(self.store / "child", memory)
 
-    def test_the_snapshot_may_be_replaced_meanwhile(self) -> None:
+    def test_a_snapshot_is_replaced_while_its_storage_is_given_back(self) -> None:
         memory_file = write_full(self.directory / "memory", self.memory)
         other = GuestMemory(8 * PAGE_BYTES, {0: random_page(self.rng)})
         with stopped_after("fallocate", 3, self.directory, "ingest", memory_file, "--out",
@@ -102,7 +102,7 @@ class IngestTest(LaminaTest):
 class PauseTest(SandboxTest):
     """A pause whose memory file is a full one."""
 
-    def test_the_vm_may_be_paused_again_meanwhile(self) -> None:
+    def test_a_vm_is_paused_again_while_storage_is_given_back(self) -> None:
         require_strace(self)
         vm = self.fresh()
         vm.tell("run 300 1")

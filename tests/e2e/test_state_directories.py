@@ -12,7 +12,7 @@ import unittest
 from collections.abc import Iterator
 from pathlib import Path
 
-from memory_files import program
+from memory_files import EXIT_FAILED, lamina, program
 from sandbox import SandboxTest
 from serving import adopt_orphans, wait_until
 
@@ -106,6 +106,17 @@ class StateDirectories(SandboxTest):
             with self.serving(store, user=_USER, environment=environment):
                 self.assertEqual(own(), [first])
         self.assertEqual(first.split(".")[0], squatted.name)
+
+    def test_one_that_others_may_read_is_used_and_what_is_in_it_is_private(self) -> None:
+        """Otherwise a mode that changes would hide the VMs of a killed server from the next one."""
+        store = self.other("readable")
+        self.states.chmod(0o755)
+        with self.serving(store, "--state-dir", self.states):
+            self.assertEqual(self.of(store).stat().st_mode & 0o777, 0o700)
+        self.of(store).chmod(0o755)
+        refused = lamina("serve", "--store", store, "--state-dir", self.states)
+        self.assertEqual(refused.code, EXIT_FAILED, str(refused))
+        self.assertIn("mode 755", refused.stderr)
 
     @staticmethod
     def remove_shared() -> None:

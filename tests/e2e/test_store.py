@@ -122,7 +122,7 @@ class Listing(StoreTest):
             self.assertEqual(entry["dead_bytes"], dead * PAGE_BYTES)
         self.assertGreater(dead, 0)
 
-    def test_du_says_what_removing_several_would_free(self) -> None:
+    def test_du_reports_what_removing_several_frees(self) -> None:
         self.done("fork", self.young, self.store / "fork")
         du = self.done("du", self.store, "young", "fork", "--json").json
         self.assertEqual([entry["name"] for entry in du["snapshots"]], ["young", "fork"])
@@ -170,7 +170,7 @@ class Listing(StoreTest):
             self.assertIsNone(errors["base"])
             self.assertEqual(errors["middle"]["kind"], "corrupt")
             self.assertIn("missing", errors["young"]["message"])
-            self.assertIn("lamina repair", errors["lost"]["message"])
+            self.assertIn("lamina repair", errors["lost"]["remedy"])
             self.assertIn("middle (damaged)", self.done("ls", self.store).stdout)
             self.done("du", self.store)
 
@@ -191,8 +191,8 @@ class Listing(StoreTest):
         empty.mkdir()
         file = self.directory / "plain"
         file.touch()
-        for path, words in ((empty, "is no store"), (self.directory / "none", "does not exist"),
-                            (file, "is no directory")):
+        for path, words in ((empty, "is empty"), (self.directory / "none", "does not exist"),
+                            (file, "is not a directory")):
             self.refused(EXIT_NOT_FOUND, "ls", path, names=[path, words])
             self.refused(EXIT_NOT_FOUND, "du", path, names=[path, words])
         snapshot = self.ingest_full(self.memory, "vm")
@@ -248,7 +248,7 @@ class Listing(StoreTest):
 class Remove(StoreTest):
     """rm."""
 
-    def test_shared_layers_stay(self) -> None:
+    def test_removing_a_snapshot_keeps_shared_layers(self) -> None:
         expected = self.listed("middle")["own_bytes"]
         before = allocated(self.store)
         report = self.done("rm", self.middle, "--json").json["snapshots"][0]
@@ -316,7 +316,7 @@ class Remove(StoreTest):
         self.assert_resolves_to(pin / "base", self.middle_memory)
         self.assertGreater(self.ls()["totals"]["pin_bytes"], 0)
 
-    def test_of_two_at_once_one_removes(self) -> None:
+    def test_one_of_two_concurrent_removals_succeeds(self) -> None:
         with stopped_after("renameat2", 1, self.directory, "rm", self.middle) as outcomes:
             self.refused(EXIT_NOT_FOUND, "rm", self.middle)
             self.done("rm", self.young)  # its clean-up leaves the other's files alone
@@ -339,7 +339,7 @@ class Remove(StoreTest):
             churning.result()
         self.assertEqual(len(self.ls()["snapshots"]), 3)
 
-    def test_a_damaged_one_can_be_removed(self) -> None:
+    def test_a_damaged_snapshot_can_be_removed(self) -> None:
         (self.young / "memfile.header").write_bytes(b"x")
         self.done("rm", self.young)
         self.assertFalse(self.young.exists())

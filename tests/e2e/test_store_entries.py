@@ -26,7 +26,7 @@ OTHER_USER = 12345
 class Terminal(LaminaTest):
     """Text from files cannot command a terminal."""
 
-    def test_no_control_characters_come_out(self) -> None:
+    def test_control_characters_are_escaped_in_all_output(self) -> None:
         memory = write_full(self.directory / "memory", GuestMemory(8 * PAGE_BYTES))
         self.done("ingest", memory, "--out", self.store / "s")
         self.done("ingest", memory, "--parent", self.store / "s", "--out", self.store / "t")

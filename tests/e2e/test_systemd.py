@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 sys.dont_write_bytecode = True  # the source folder stays clean
 
@@ -32,7 +33,10 @@ from serving import wait_until
 SYSTEMD = Path("/lib/systemd/systemd")
 BOOTED = Path("/run/systemd/system")
 CGROUPS = Path("/sys/fs/cgroup")
-UNIT = Path(__file__).resolve().parent.parent.parent / "contrib/laminad.service"
+ROOT = Path(__file__).resolve().parent.parent.parent
+UNIT = ROOT / "contrib/laminad.service"
+EXAMPLE = ROOT / "docs/laminad.example.json"
+PAGE_SERVER_STATES = Path("/run/lamina")
 EXIT_UNAVAILABLE = 77
 INSIDE = "--inside"
 START_TIMEOUT_S = 30.0
@@ -54,6 +58,7 @@ MASKED = ("systemd-udevd.service", "systemd-udev-trigger.service", "systemd-udev
 BOOT = """
 mount --make-rprivate /
 mount -t tmpfs tmpfs /run
+mount -t tmpfs -o mode=755 tmpfs /var/lib
 mkdir -p /run/systemd/system /run/lock
 for unit in {masked}; do ln -s /dev/null /run/systemd/system/$unit; done
 export container=other
@@ -122,16 +127,20 @@ class Service(SandboxTest):
     def setUp(self) -> None:
         super().setUp()
         self.api = self.directory / "api"
-        config = self.directory / "laminad.json"
-        config.write_text(json.dumps({"store": str(self.store), "listen": f"unix:{self.api}"}))
+        self.config = self.directory / "laminad.json"
+        self.configure({"store": str(self.store), "listen": f"unix:{self.api}"})
         shutil.copy(UNIT, BOOTED / "laminad.service")
         drop_in = BOOTED / "laminad.service.d"
         drop_in.mkdir(exist_ok=True)
         (drop_in / "test.conf").write_text(
-            f"[Service]\nExecStart=\nExecStart={daemon_program()} --config {config}\n"
+            f"[Service]\nExecStart=\nExecStart={daemon_program()} --config {self.config}\n"
             "WatchdogSec=2\nRestartSec=100ms\n")
         self.systemctl("daemon-reload")
         self.addCleanup(self.systemctl, "stop", "laminad")
+
+    def configure(self, options: dict[str, Any]) -> None:
+        """Writes the daemon's options."""
+        self.config.write_text(json.dumps(options))
 
     def systemctl(self, *words: str) -> str:
         """Runs it; it must succeed."""
@@ -173,6 +182,7 @@ class Service(SandboxTest):
         vm = self.served_vm()
         servers = page_servers_of(self.store)
         self.assertIn("laminad.service", Path(f"/proc/{servers[0]}/cgroup").read_text())
+        self.assertTrue(list(PAGE_SERVER_STATES.glob("store-*")))
 
         def goes_on(number: int) -> None:
             vm.tell(f"touch 50 {number}")
@@ -201,13 +211,42 @@ class Service(SandboxTest):
         self.done("verify", self.store / "a")
         self.assert_nothing_left()
 
-    def test_a_daemon_that_cannot_start_is_reported_as_failed(self) -> None:
-        self.store.rmdir()
+    def fails_to_start(self) -> None:
+        """A start must fail, and be reported as failed."""
         done = subprocess.run(["systemctl", "start", "laminad"], capture_output=True, text=True,
                               check=False, timeout=60)
         self.assertNotEqual(done.returncode, EXIT_DONE)
+
+    def test_a_daemon_without_its_store_starts_once_the_store_is_there(self) -> None:
+        self.store.rmdir()
+        self.fails_to_start()
+        # More often than systemd's own limit of starts.
+        wait_until(lambda: int(self.shown("NRestarts")) > 8, "it is started again and again")
         self.store.mkdir()
         wait_until(self.is_up, "the next try succeeds")
+
+    def test_a_daemon_with_wrong_options_is_not_started_again(self) -> None:
+        self.configure({"store": str(self.store), "listn": f"unix:{self.api}"})
+        self.fails_to_start()
+        self.assertEqual(self.shown("ActiveState"), "failed")
+        self.assertEqual(self.shown("NRestarts"), "0")
+
+    def test_the_example_configuration_fits_the_unit(self) -> None:
+        example = json.loads(EXAMPLE.read_text())
+        example["lamina"] = os.environ["LAMINA"]
+        self.configure(example)
+        self.systemctl("start", "laminad")
+        self.assertTrue(Path(example["listen"].removeprefix("unix:")).is_socket())
+        self.assertTrue((Path(example["store"]) / ".vms" / "laminad.sock").is_symlink())
+        self.assertEqual(Path("/run/laminad").stat().st_mode & 0o777, 0o755)
+
+    def test_the_daemon_sees_the_same_files_and_devices_as_its_clients(self) -> None:
+        self.systemctl("start", "laminad")
+        self.assertEqual(os.readlink(f"/proc/{self.main_pid()}/ns/mnt"),
+                         os.readlink("/proc/1/ns/mnt"))
+        # Each of them takes devices away, and the properties of devices do not show it.
+        for name in ("PrivateDevices", "ProtectClock"):
+            self.assertEqual(self.shown(name), "no", name)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ class HeldVmTest(DaemonTest):
 class SilentVmmTest(DaemonTest):
     """VMMs that do not answer."""
 
-    def test_they_delay_neither_healthy_vms_nor_health_and_metrics(self) -> None:
+    def test_silent_vmms_delay_neither_other_vms_nor_health_and_metrics(self) -> None:
         daemon = self.start("--workers", "1")
         silent = [self.fresh("--fail", "create-slow") for _ in range(4)]
         healthy = self.fresh()

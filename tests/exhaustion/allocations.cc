@@ -41,6 +41,7 @@ bool is_in_json_destructor() {
   return false;
 }
 
+// NOLINTBEGIN(cppcoreguidelines-no-malloc): operator new itself is here.
 void* allocate(std::size_t size, std::size_t alignment) {
   if (g_left.load(std::memory_order_relaxed) != kPlenty) {
     const std::int64_t left = g_left.fetch_sub(1, std::memory_order_relaxed);
@@ -86,6 +87,7 @@ void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory
 void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+// NOLINTEND(cppcoreguidelines-no-malloc)
 
 namespace lamina::tests {
 

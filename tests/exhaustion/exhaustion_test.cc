@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -19,7 +18,6 @@
 #include <vector>
 
 #include "exhaustion/allocations.h"
-#include "fake_firecracker.h"
 #include "lamina/compact.h"
 #include "lamina/doctor.h"
 #include "lamina/fork.h"
@@ -34,7 +32,9 @@
 #include "lamina/repair.h"
 #include "lamina/verify.h"
 #include "os/fd.h"
-#include "served_memory.h"
+#include "scratch_directory.h"
+#include "stand_ins/guest_process.h"
+#include "stand_ins/known_snapshot.h"
 
 namespace lamina {
 namespace {
@@ -54,13 +54,7 @@ std::size_t open_descriptors() {
 
 class Exhaustion : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = "/dev/shm/lamina-exhaustion-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
-    make_store();
-  }
-  void TearDown() override { fs::remove_all(root_); }
+  void SetUp() override { make_store(); }
 
   void make_store() {
     fs::remove_all(root_ / "store");
@@ -134,12 +128,13 @@ class Exhaustion : public testing::Test {
     }
   }
 
-  fs::path root_;
+  tests::ScratchDirectory scratch_{"/dev/shm"};
+  fs::path root_ = scratch_.path();
   tests::MadeSnapshot snapshot_;
   bool may_be_gone_ = false;
 };
 
-TEST_F(Exhaustion, Ingest) {
+TEST_F(Exhaustion, AFailedIngestLeavesTheStoreWhole) {
   IngestOptions options;
   options.snapshot = path("store/new");
   try_all(
@@ -150,7 +145,7 @@ TEST_F(Exhaustion, Ingest) {
       [&] { return ingest(options); });
 }
 
-TEST_F(Exhaustion, IngestThatAdoptsTheMemoryFile) {
+TEST_F(Exhaustion, AFailedAdoptionLeavesTheStoreWhole) {
   IngestOptions options;
   options.snapshot = path("store/new");
   options.layout = Layout::kAdopted;
@@ -166,7 +161,7 @@ TEST_F(Exhaustion, IngestThatAdoptsTheMemoryFile) {
       });
 }
 
-TEST_F(Exhaustion, Merge) {
+TEST_F(Exhaustion, AFailedMergeLeavesTheStoreWhole) {
   MergeOptions options;
   try_all(
       [&] {
@@ -176,7 +171,7 @@ TEST_F(Exhaustion, Merge) {
       [&] { return merge(options); });
 }
 
-TEST_F(Exhaustion, Compact) {
+TEST_F(Exhaustion, AFailedCompactLeavesTheStoreWhole) {
   CompactOptions options;
   options.policy = "full:cap=2";
   try_all(
@@ -187,12 +182,12 @@ TEST_F(Exhaustion, Compact) {
       [&] { return compact(options); });
 }
 
-TEST_F(Exhaustion, Fork) {
+TEST_F(Exhaustion, AFailedForkLeavesTheStoreWhole) {
   const ForkOptions options{snapshot_.path, path("store/fork")};
   try_all([&] { fs::remove_all(options.fork); }, [&] { return fork_snapshot(options); });
 }
 
-TEST_F(Exhaustion, Remove) {
+TEST_F(Exhaustion, AFailedRemoveLeavesTheStoreWhole) {
   may_be_gone_ = true;
   RemoveOptions options;
   try_all(
@@ -203,18 +198,18 @@ TEST_F(Exhaustion, Remove) {
       [&] { return remove_snapshots(options); });
 }
 
-TEST_F(Exhaustion, Repair) {
+TEST_F(Exhaustion, AFailedRepairLeavesTheStoreWhole) {
   try_all([] {}, [&] { return repair(snapshot_.path); });
 }
 
-TEST_F(Exhaustion, Materialize) {
+TEST_F(Exhaustion, AFailedMaterializeLeavesTheStoreWhole) {
   MaterializeOptions options;
   options.snapshot = snapshot_.path;
   options.out = path("out");
   try_all([&] { fs::remove(path("out")); }, [&] { return materialize(options); });
 }
 
-TEST_F(Exhaustion, Reading) {
+TEST_F(Exhaustion, ReadersFailWithAnErrorOrSucceed) {
   VerifyOptions options;
   options.snapshot = snapshot_.path;
   const std::string store = path("store");
@@ -224,20 +219,20 @@ TEST_F(Exhaustion, Reading) {
   try_all([] {}, [&] { return examine(store); });
 }
 
-TEST_F(Exhaustion, Recover) {
+TEST_F(Exhaustion, AFailedRecoverLeavesTheStoreWhole) {
   RecoverOptions options;
   options.store = path("store");
   try_all([] {}, [&] { return recover(options); });
 }
 
 /// A page server that runs out of memory serves its VM rightly or ends it, and can be stopped.
-TEST_F(Exhaustion, Serving) {
+TEST_F(Exhaustion, AServerWithoutMemoryServesRightOrEndsItsVm) {
   ServeOptions options;
   options.endpoints = {{snapshot_.path, path("socket")}};
   options.threads = 1;
   options.populate = Populate::kAll;
   options.record = true;
-  options.state_directory = path("states");
+  options.state_dir = path("states");
   int served = 0;
   int ended = 0;
   int step = 1;
@@ -273,11 +268,11 @@ TEST_F(Exhaustion, Serving) {
   EXPECT_GT(ended, 0);
 }
 
-TEST_F(Exhaustion, StartingAPageServer) {
+TEST_F(Exhaustion, AFailedStartOfAPageServerLeavesTheStoreWhole) {
   ServeOptions options;
   options.endpoints = {{snapshot_.path, path("socket")}};
   options.threads = 2;
-  options.state_directory = path("states");
+  options.state_dir = path("states");
   try_all([] {},
           [&]() -> Result<std::unique_ptr<PageServer>> {
             auto started = PageServer::start(options);
@@ -314,14 +309,14 @@ class NoThreads {
   rlimit before_{};
 };
 
-TEST_F(Exhaustion, WithoutAnotherThread) {
+TEST_F(Exhaustion, WithoutThreadsCompactAndServeFailAndLaterSucceed) {
   CompactOptions options;
   options.snapshot = snapshot_.path;
   options.policy = "full:cap=2";
   options.background = true;
   ServeOptions serving;
   serving.endpoints = {{snapshot_.path, path("socket")}};
-  serving.state_directory = path("states");
+  serving.state_dir = path("states");
   {
     const NoThreads none;
     const auto compacted = compact(options);

@@ -64,19 +64,19 @@ constexpr char kUsage[] =
 // An open file with its path, for messages. Closes on destruction.
 class File {
  public:
-  File(std::string path, int flags) : path_(std::move(path)) {
-    fd_ = ::open(path_.c_str(), flags | O_CLOEXEC, 0644);
+  File(std::string path, int flags)
+      : path_(std::move(path)), fd_(::open(path_.c_str(), flags | O_CLOEXEC, 0644)) {
     if (fd_ < 0) fail_errno("open", path_);
   }
   ~File() { ::close(fd_); }
   File(const File&) = delete;
   File& operator=(const File&) = delete;
 
-  const std::string& path() const { return path_; }
-  int fd() const { return fd_; }
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] int fd() const { return fd_; }
 
-  std::size_t size_bytes() const {
-    struct stat status;
+  [[nodiscard]] std::size_t size_bytes() const {
+    struct stat status{};
     if (::fstat(fd_, &status) != 0) fail_errno("fstat", path_);
     return static_cast<std::size_t>(status.st_size);
   }
@@ -105,7 +105,7 @@ class File {
 
  private:
   std::string path_;
-  int fd_ = -1;
+  int fd_;
 };
 
 // A whole file, mapped shared and read-only: later writes to the file are seen.
@@ -122,9 +122,9 @@ class Mapping {
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
 
-  std::size_t size_bytes() const { return size_bytes_; }
-  std::size_t pages() const { return size_bytes_ / kPageBytes; }
-  const std::byte* page(std::size_t index) const {
+  [[nodiscard]] std::size_t size_bytes() const { return size_bytes_; }
+  [[nodiscard]] std::size_t pages() const { return size_bytes_ / kPageBytes; }
+  [[nodiscard]] const std::byte* page(std::size_t index) const {
     return static_cast<const std::byte*>(data_) + index * kPageBytes;
   }
 

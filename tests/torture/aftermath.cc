@@ -71,12 +71,7 @@ Result<Found> Aftermath::look_at_target(const Progress& progress) const {
   LAMINA_ASSIGN_OR_RETURN(const Memory found, memory_of(stage_, path));
   if (expected.before == expected.after) {
     LAMINA_RETURN_IF_ERROR(same_bytes("the memory of " + expected.target, found, *expected.after));
-    const bool is_after = expected.layers_after == 0 || layer_count(path) <= expected.layers_after;
-    if (progress.done && !progress.again && !is_after) {
-      return fail(ErrorKind::kFailed, "'{}' has its old layers, though the merge was acknowledged",
-                  expected.target);
-    }
-    return is_after && expected.readable_before ? Found::kAfter : Found::kBefore;
+    return look_at_layers(progress);
   }
   if (expected.after && found == *expected.after) return Found::kAfter;
   if (expected.before && found == *expected.before) {
@@ -85,6 +80,17 @@ Result<Found> Aftermath::look_at_target(const Progress& progress) const {
                 expected.target);
   }
   return fail(ErrorKind::kFailed, "'{}' has neither its old memory nor its new", expected.target);
+}
+
+Result<Found> Aftermath::look_at_layers(const Progress& progress) const {
+  const Expectation& expected = stage_.expected;
+  const std::size_t layers = layer_count(stage_.snapshot(expected.target));
+  const bool is_after = expected.layers_after == 0 || layers <= expected.layers_after;
+  if (progress.done && !progress.again && !is_after) {
+    return fail(ErrorKind::kFailed, "'{}' has its old layers, though the merge was acknowledged",
+                expected.target);
+  }
+  return is_after && expected.readable_before ? Found::kAfter : Found::kBefore;
 }
 
 Status Aftermath::look_at_out(const Progress& progress) const {

@@ -40,6 +40,8 @@ class Aftermath {
  private:
   [[nodiscard]] Status check_snapshot(const std::string& name, const Memory& memory) const;
   [[nodiscard]] Result<Found> look_at_target(const Progress& progress) const;
+  /// For a target whose memory stays the same: its layers tell.
+  [[nodiscard]] Result<Found> look_at_layers(const Progress& progress) const;
   [[nodiscard]] Status look_at_out(const Progress& progress) const;
   [[nodiscard]] Status look_at_working_set() const;
   [[nodiscard]] Status look_at_memory_file(Found found) const;

@@ -71,6 +71,9 @@ class Crashes {
         records.begin(), records.end(), [](const Record& r) { return r.synced != kNoInode; }));
     if (options_.drop_syncs) {
       drop_each_sync(timeline);
+    } else if (options_.only_kills) {
+      take_share(1);
+      try_kills(timeline);
     } else {
       take_share(0.25);
       const std::vector<Case> cases = cases_of(timeline, std::nullopt, options_.random_states);
@@ -183,13 +186,17 @@ class Crashes {
     }
   }
 
-  /// After each rename, which is where the promises change, and some others.
+  /// Before each sync, where most is unsynced that a recovery may take for done. Unless only kills
+  /// are tried, also after each rename, which is where the promises change, and some others.
   [[nodiscard]] std::vector<std::size_t> kill_moments(const std::vector<Record>& records) const {
     std::mt19937_64 generator(options_.seed);
     std::set<std::size_t> moments;
-    for (std::size_t i = 0; i < kKills; ++i) moments.insert(generator() % records.size());
+    const std::size_t others = options_.only_kills ? 0 : kKills;
+    for (std::size_t i = 0; i < others; ++i) moments.insert(generator() % records.size());
     for (std::size_t i = 0; i < records.size(); ++i) {
       const std::string& what = records[i].what;
+      if (records[i].synced != kNoInode) moments.insert(i);
+      if (options_.only_kills) continue;
       if (what.starts_with("rename") || what.starts_with("exchange")) moments.insert(i + 1);
     }
     std::vector<std::size_t> shuffled(moments.begin(), moments.end());
@@ -277,6 +284,12 @@ class Crashes {
 
 TrialReport try_crashes(const Scene& scene, const TrialOptions& options) {
   return Crashes(scene, options).run();
+}
+
+TrialReport try_kills(const Scene& scene, const TrialOptions& options) {
+  TrialOptions killing = options;
+  killing.only_kills = true;
+  return Crashes(scene, killing).run();
 }
 
 TrialReport try_without_syncs(const Scene& scene, const TrialOptions& options) {

@@ -118,8 +118,8 @@ class Tortures:
         environment = os.environ | {
             "LAMINA": str(self._lamina()),
             "LAMINAD": str(self._build / "src/cli/laminad"),
-            "FAKE_VM": str(self._build / "tests/fake_vm/fake_vm"),
-            "FAKE_FIRECRACKER": str(self._build / "tests/firecracker/fake_firecracker_vmm"),
+            "FAKE_VM": str(self._build / "tests/stand_ins/fake_vm"),
+            "FAKE_FIRECRACKER": str(self._build / "tests/stand_ins/fake_firecracker_vmm"),
             "SEED": str(seed), "LAMINA_SEED": str(seed), "PYTHONDONTWRITEBYTECODE": "1"}
         with subprocess.Popen([*map(str, words)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, env=environment,

@@ -148,6 +148,26 @@ void Model::visit_single_losses(const CrashState& all, const std::vector<bool>& 
   }
 }
 
+/// What an ordered disk has of the records before `end`: all but data, with or without the sizes
+/// that only grow.
+std::vector<bool> Model::kept_in_order(std::size_t end, const std::vector<bool>& covered,
+                                       bool with_sizes) const {
+  std::vector<bool> kept = covered;
+  std::map<InodeNumber, std::uint64_t> sizes;
+  for (std::size_t i = 0; i < parts_.size() && parts_[i].record < end; ++i) {
+    const Change& change = *parts_[i].change;
+    if (is_data(change)) continue;
+    const bool grows = change.kind == ChangeKind::kSize && change.number >= sizes[change.inode];
+    if (change.kind == ChangeKind::kSize) sizes[change.inode] = change.number;
+    if (grows && !with_sizes && !covered[i]) continue;
+    const auto& needs = parts_[i].needs;
+    if (std::all_of(needs.begin(), needs.end(), [&](std::size_t need) { return kept[need]; })) {
+      kept[i] = true;
+    }
+  }
+  return kept;
+}
+
 void Model::visit_ordered(const CrashState& all, const std::vector<bool>& covered,
                           const std::function<void(CrashState)>& visit) const {
   // What is before the last sync of anything is on the disk, but for data.
@@ -160,20 +180,7 @@ void Model::visit_ordered(const CrashState& all, const std::vector<bool>& covere
     state.what = "ordered";
     // Sizes that grow come with the data (ext4) or before it (xfs); a cut is never late.
     for (const bool with_sizes : {false, true}) {
-      state.kept = covered;
-      std::map<InodeNumber, std::uint64_t> sizes;
-      for (std::size_t i = 0; i < parts_.size() && parts_[i].record < end; ++i) {
-        const Change& change = *parts_[i].change;
-        if (is_data(change)) continue;
-        const bool grows = change.kind == ChangeKind::kSize && change.number >= sizes[change.inode];
-        if (change.kind == ChangeKind::kSize) sizes[change.inode] = change.number;
-        if (grows && !with_sizes && !covered[i]) continue;
-        const auto& needs = parts_[i].needs;
-        if (std::all_of(needs.begin(), needs.end(),
-                        [&](std::size_t need) { return state.kept[need]; })) {
-          state.kept[i] = true;
-        }
-      }
+      state.kept = kept_in_order(end, covered, with_sizes);
       state.zero_fill = false;
       visit(state);
       if (with_sizes) {

@@ -92,6 +92,8 @@ class Model {
                            const std::function<void(CrashState)>& visit) const;
   void visit_ordered(const CrashState& all, const std::vector<bool>& covered,
                      const std::function<void(CrashState)>& visit) const;
+  [[nodiscard]] std::vector<bool> kept_in_order(std::size_t end, const std::vector<bool>& covered,
+                                                bool with_sizes) const;
   [[nodiscard]] std::vector<std::vector<std::size_t>> groups(
       const CrashState& all, const std::vector<bool>& covered) const;
 

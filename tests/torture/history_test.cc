@@ -113,7 +113,7 @@ TEST(Disk, AWriteThatCrossesBlocksIsReadBack) {
   EXPECT_EQ(recorder.disk().find(file)->size, 4252U);
 }
 
-TEST(Disk, WhatIsCutOffReadsAsZerosWhenTheFileGrowsAgain) {
+TEST(Disk, BytesThatWereCutOffReadAsZerosWhenTheFileGrows) {
   Recorder recorder;
   const InodeNumber file = recorder.make(kRoot, "f");
   recorder.write(file, 0, block_of('a') + block_of('b'));
@@ -132,7 +132,7 @@ TEST(Model, AWriteWithoutSyncMayBeLost) {
   EXPECT_EQ(outcomes(recorder), (Set{"f=a", "f=b"}));
 }
 
-TEST(Model, AWriteThatWasSyncedIsThere) {
+TEST(Model, ASyncedWriteIsKept) {
   Recorder recorder;
   const InodeNumber file = recorder.make(kRoot, "f");
   recorder.begin();
@@ -159,7 +159,7 @@ TEST(Model, AFileMayHaveItsSizeAndNotItsBlocks) {
   EXPECT_EQ(outcomes(recorder), (Set{"f=", "f=_", "f=.", "f=b"}));
 }
 
-TEST(Model, AWriteAfterASyncDoesNotUndoIt) {
+TEST(Model, ALaterWriteDoesNotUndoASync) {
   Recorder recorder;
   const InodeNumber file = recorder.make(kRoot, "f");
   recorder.begin();
@@ -203,14 +203,14 @@ TEST(Model, ARenameAfterTheSyncLeavesTheOldOrTheNewFile) {
   EXPECT_EQ(outcomes(recorder, 4), (Set{"f=a", "f=a new=b", "f=b"}));
 }
 
-TEST(Model, NamesOfOneDirectoryComeInAnyOrder) {
+TEST(Model, ChangesOfSeveralNamesAreKeptInAnyOrder) {
   Recorder recorder;
   recorder.make(kRoot, "a");
   recorder.make(kRoot, "b");
   EXPECT_EQ(outcomes(recorder, 2), (Set{"", "a=", "b=", "a= b="}));
 }
 
-TEST(Model, ChangesOfOneNameComeInTheirOrder) {
+TEST(Model, ChangesOfOneNameAreKeptInTheirOrder) {
   Recorder recorder;
   const InodeNumber first = recorder.make(kRoot, "a");
   recorder.write(first, 0, block_of('1'));
@@ -245,7 +245,7 @@ TEST(Model, AnExchangeIsDoneInBothDirectoriesOrInNone) {
   EXPECT_EQ(outcomes(recorder), (Set{"store/(vm=a) tmp/(id=b)", "store/(vm=b) tmp/(id=a)"}));
 }
 
-TEST(Model, ADirectoryMayBeMovedWithoutWhatIsInIt) {
+TEST(Model, ADirectoryMayBeMovedWithoutItsEntries) {
   Recorder recorder;
   const InodeNumber directory = recorder.make(kRoot, "d", S_IFDIR);
   recorder.sync(kRoot);
@@ -254,7 +254,7 @@ TEST(Model, ADirectoryMayBeMovedWithoutWhatIsInIt) {
   EXPECT_EQ(outcomes(recorder, 4), (Set{"d/()", "d/(f=)", "e/()", "e/(f=)"}));
 }
 
-TEST(Model, ARemovedFileMayBeThereAgainAndItsSiblingNot) {
+TEST(Model, ARemovedFileMayReturnWithoutItsSibling) {
   Recorder recorder;
   const InodeNumber directory = recorder.make(kRoot, "d", S_IFDIR);
   recorder.make(directory, "f");
@@ -265,7 +265,7 @@ TEST(Model, ARemovedFileMayBeThereAgainAndItsSiblingNot) {
   EXPECT_EQ(outcomes(recorder, 2), (Set{"d/(f= g=)", "d/(f=)", "d/(g=)", "d/()"}));
 }
 
-TEST(Model, ACutAndWhatWasWrittenAfterItMayBothBeLost) {
+TEST(Model, ATruncationAndTheWriteAfterItMayBothBeLost) {
   Recorder recorder;
   const InodeNumber file = recorder.make(kRoot, "f");
   recorder.write(file, 0, block_of('a') + block_of('a'));

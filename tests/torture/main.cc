@@ -20,6 +20,7 @@
 
 #include "os/fd.h"
 #include "rot.h"
+#include "scratch_directory.h"
 #include "trial.h"
 
 namespace lamina::torture {
@@ -61,6 +62,12 @@ const std::vector<Kind>& kinds() {
        scenes(true),
        {"recorded", "syncs", "states"},
        2},
+      {"kills",
+       "a kill before each sync, a recovery, and then a power failure",
+       in_scene<try_kills>,
+       scenes(true),
+       {"recorded", "syncs", "states"},
+       2},
       {"syncs",
        "which syncs are needed: each in turn is taken for never done",
        in_scene<try_without_syncs>,
@@ -99,26 +106,20 @@ struct Arguments {
 class Directory {
  public:
   Directory() {
-    std::string pattern = "/dev/shm/lamina-torture-XXXXXX";
-    if (::mkdtemp(pattern.data()) == nullptr) {
-      pattern = "/tmp/lamina-torture-XXXXXX";
-      if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp");
-    }
-    path = pattern;
-    std::filesystem::create_directory(path + "/mount");
-    std::filesystem::create_directory(path + "/outside");
+    std::filesystem::create_directory(mount());
+    std::filesystem::create_directory(outside());
   }
   Directory(const Directory&) = delete;
   Directory& operator=(const Directory&) = delete;
   Directory(Directory&&) = delete;
   Directory& operator=(Directory&&) = delete;
-  ~Directory() {
-    ::umount2((path + "/mount").c_str(), MNT_DETACH);
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
+  ~Directory() { ::umount2(mount().c_str(), MNT_DETACH); }
 
-  std::string path;
+  [[nodiscard]] std::string mount() const { return scratch_.file("mount"); }
+  [[nodiscard]] std::string outside() const { return scratch_.file("outside"); }
+
+ private:
+  tests::ScratchDirectory scratch_{::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"};
 };
 
 std::string encoded(const TrialReport& report) {
@@ -170,8 +171,8 @@ Running start(const Kind& kind, std::string_view subject, const Arguments& argum
   TrialReport report;
   try {
     TrialOptions options;
-    options.mount = running.directory->path + "/mount";
-    options.outside = running.directory->path + "/outside";
+    options.mount = running.directory->mount();
+    options.outside = running.directory->outside();
     options.fake_firecracker = arguments.fake_firecracker;
     options.seed = arguments.seed;
     options.deadline = deadline;
@@ -205,7 +206,7 @@ TrialReport finish(Running& running) {
 bool can_mount() {
   const Directory directory;
   try {
-    const Mount mount(directory.path + "/mount");
+    const Mount mount(directory.mount());
     return true;
   } catch (const std::exception& error) {
     std::cout << "skipped: " << error.what() << "\n";
@@ -260,11 +261,11 @@ class Table {
   bool is_complete_ = true;
 };
 
-/// Where the build puts it, beside this program.
+/// Where the build puts it.
 std::string default_firecracker() {
   std::error_code failed;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", failed);
-  return (self.parent_path().parent_path() / "firecracker/fake_firecracker_vmm").string();
+  return (self.parent_path().parent_path() / "stand_ins/fake_firecracker_vmm").string();
 }
 
 int run(const Kind& kind, const Arguments& arguments) {
@@ -300,11 +301,7 @@ int run(const Kind& kind, const Arguments& arguments) {
   return table.end() == 0 || kind.for_people ? 0 : kExitViolations;
 }
 
-}  // namespace
-}  // namespace lamina::torture
-
-int main(int argc, char** argv) {
-  using namespace lamina::torture;
+int run(int argc, char** argv) {
   CLI::App app{"What power failures, failing calls and bit rot do to a store."};
   app.require_subcommand(1);
   Arguments arguments;
@@ -331,12 +328,20 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
+  for (const Kind& kind : kinds()) {
+    if (app.got_subcommand(kind.name)) return run(kind, arguments);
+  }
+  return 2;
+}
+
+}  // namespace
+}  // namespace lamina::torture
+
+int main(int argc, char** argv) {
   try {
-    for (const Kind& kind : kinds()) {
-      if (app.got_subcommand(kind.name)) return run(kind, arguments);
-    }
+    return lamina::torture::run(argc, argv);
   } catch (const std::exception& error) {
-    std::cerr << error.what() << "\n";
-    return kExitViolations;
+    std::fprintf(stderr, "%s\n", error.what());
+    return lamina::torture::kExitViolations;
   }
 }

@@ -111,7 +111,7 @@ class Owner:
     def _replace_own(self, memory: bytes, file: Path, *options: str | Path) -> None:
         layout = self._rng.choice(("auto", "compact", "adopt"))
         code = self._run("ingest", file, "--out", self._own, "--replace", "--layout", layout,
-                         *options)
+                         "--vmstate", self._vmstate(), *options)
         if code == EXIT_DONE:
             self._memory = memory
         elif code == KILLED:
@@ -133,7 +133,8 @@ class Owner:
         pages = self._random_pages(PAGES - 1)
         file = self._new_file()
         file.write_bytes(digest_of(pages) + pages)
-        self._run("ingest", file, "--out", self._store / SHARED, "--replace")
+        self._run("ingest", file, "--out", self._store / SHARED, "--replace", "--vmstate",
+                  self._vmstate())
         file.unlink(missing_ok=True)
 
     def _check_any(self) -> None:
@@ -205,6 +206,12 @@ class Owner:
     def _new_file(self) -> Path:
         self._made += 1
         return self._files / f"{self._made}"
+
+    def _vmstate(self) -> Path:
+        """A VM state unlike all others: verify checks that a snapshot has its own."""
+        file = self._files / "vmstate"
+        file.write_bytes(self._rng.randbytes(300))
+        return file
 
     def _random_pages(self, count: int) -> bytes:
         """A third of them zeros."""

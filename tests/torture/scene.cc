@@ -14,6 +14,7 @@
 #include "lamina/fork.h"
 #include "lamina/ingest.h"
 #include "lamina/lifecycle.h"
+#include "lamina/listing.h"
 #include "lamina/materialize.h"
 #include "lamina/merge.h"
 #include "lamina/remove.h"

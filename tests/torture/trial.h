@@ -19,6 +19,7 @@ struct TrialOptions {
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
   std::size_t random_states = 8;  ///< for each record
   bool drop_syncs = false;
+  bool only_kills = false;  ///< of try_crashes(): only power failures after a kill and a recovery
 };
 
 /// A line of the table, and what went wrong.
@@ -54,6 +55,10 @@ class Trial {
 
 /// Power failures at every moment: figures are recorded operations, syncs, states.
 TrialReport try_crashes(const Scene& scene, const TrialOptions& options);
+
+/// Of those, only power failures after a process was killed and another one has recovered. It is
+/// killed before each sync, so at the same moments whatever the seed.
+TrialReport try_kills(const Scene& scene, const TrialOptions& options);
 
 /// Every sync in turn is taken for never done: which of them are needed?
 TrialReport try_without_syncs(const Scene& scene, const TrialOptions& options);

@@ -2,18 +2,16 @@
 
 #include <fcntl.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 
 #include "base/error.h"
 #include "os/fd.h"
+#include "stand_ins/sockets.h"
 
 namespace lamina::torture {
 
@@ -49,16 +47,10 @@ Status VirtualMachine::start(const std::string& program, const std::string& dire
 }
 
 Status VirtualMachine::tell(const std::string& line) const {
-  const os::Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::strncpy(address.sun_path, control_socket_.c_str(), sizeof address.sun_path - 1);
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    return system_failure("connect", control_socket_, errno);
-  }
-  const std::string text = line + "\n";
-  if (::write(socket.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
-    return system_failure("write", control_socket_, errno);
+  const os::Fd socket(tests::connect_to(control_socket_));
+  if (!socket.valid()) return system_failure("connect", control_socket_, errno);
+  if (!tests::send_all(socket.get(), line + "\n")) {
+    return system_failure("send", control_socket_, errno);
   }
   std::string answer;
   while (!answer.ends_with('\n')) {

@@ -1,4 +1,5 @@
-// A fake Firecracker (tests/firecracker) whose guest writes memory, and which goes with the power.
+// A fake Firecracker (tests/stand_ins/firecracker) whose guest writes memory, and which goes with
+// the power.
 #pragma once
 
 #include <sys/types.h>
@@ -23,7 +24,7 @@ class VirtualMachine {
   Status start(const std::string& program, const std::string& directory,
                const std::vector<std::string>& options);
 
-  /// Tells the guest to do something (tests/firecracker/control.h).
+  /// Tells the guest to do something (tests/stand_ins/firecracker/control.h).
   [[nodiscard]] Status tell(const std::string& line) const;
 
   [[nodiscard]] const std::string& api_socket() const { return api_socket_; }

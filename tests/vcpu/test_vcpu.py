@@ -117,7 +117,7 @@ class VcpuTest(LaminaTest):
 class MappedFile(VcpuTest):
     """Resumes from a materialized file: works without a page server."""
 
-    def test_many_pauses_end_as_none(self) -> None:
+    def test_many_pauses_give_the_result_of_none(self) -> None:
         """The diff of a guest whose memory was mapped has what was written, no more."""
         self.start()
         report: dict[str, Any] = {}
@@ -145,7 +145,7 @@ class PageServed(VcpuTest):
             self.assertEqual(server.wait(), EXIT_DONE, server.said())
         return report
 
-    def test_many_pauses_end_as_none(self) -> None:
+    def test_many_pauses_give_the_result_of_none(self) -> None:
         """Pages that were only read are in the log, but not in the layer."""
         self.start()
         report: dict[str, Any] = {}
@@ -161,7 +161,7 @@ class PageServed(VcpuTest):
                 self.merge()
         self.assert_as_never_paused(report)
 
-    def test_populated_memory_is_the_same(self) -> None:
+    def test_populated_memory_gives_the_same_result(self) -> None:
         """While the server fills all memory, the guest runs and pauses as otherwise."""
         self.start()
         report = self.resume_served(1, "all")
@@ -183,7 +183,7 @@ class PageServed(VcpuTest):
         self.steps += LONG_STEPS
         self.assert_as_never_paused(report, *options)
 
-    def test_killed_workers_are_not_noticed(self) -> None:
+    def test_killed_workers_change_no_byte(self) -> None:
         """Faults that a dead worker has read are served by the next one."""
         self.run_long(KILLS)
 

@@ -21,6 +21,8 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <cstdio>
+#include <exception>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -30,8 +32,8 @@
 #include "base/error.h"
 #include "os/file.h"
 #include "os/machine.h"
-#include "page_server_client.h"
 #include "payload.h"
+#include "stand_ins/page_server_connection.h"
 #include "virtual_cpu.h"
 
 namespace lamina::tests {
@@ -39,7 +41,6 @@ namespace {
 
 constexpr int kExitWrong = 1;
 constexpr int kExitUsage = 2;
-constexpr int kExitUnavailable = 77;
 
 constexpr std::uint64_t kStateMagic = 0x7563762d616e696d;
 
@@ -83,6 +84,12 @@ class GuestMemory {
   }
 
   [[nodiscard]] std::span<const std::span<std::byte>> regions() const { return regions_; }
+
+  /// As the handshake has them.
+  [[nodiscard]] std::vector<GuestRegion> offered_regions() const {
+    return {{regions_[0].data(), regions_[0].size(), 0},
+            {regions_[1].data(), regions_[1].size(), regions_[0].size()}};
+  }
 
   [[nodiscard]] std::size_t size_bytes() const { return regions_[0].size() + regions_[1].size(); }
 
@@ -256,8 +263,9 @@ Result<Report> resume(const Arguments& arguments) {
                           GuestMemory::map(state.memory_bytes, arguments.map));
   PageServerConnection connection;
   if (arguments.socket) {
-    LAMINA_ASSIGN_OR_RETURN(connection,
-                            connect_to_page_server(*arguments.socket, memory.regions()));
+    LAMINA_ASSIGN_OR_RETURN(
+        connection,
+        connect_to_page_server(*arguments.socket, memory.offered_regions(), kPageBytes));
   }
   LAMINA_ASSIGN_OR_RETURN(VirtualCpu cpu, VirtualCpu::create(memory.regions()));
   LAMINA_RETURN_IF_ERROR(cpu.restore(state.cpu));
@@ -364,4 +372,11 @@ int main_with(int argc, char** argv) {
 }  // namespace
 }  // namespace lamina::tests
 
-int main(int argc, char** argv) { return lamina::tests::main_with(argc, argv); }
+int main(int argc, char** argv) {
+  try {
+    return lamina::tests::main_with(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "vcpu_guest: %s\n", error.what());
+    return lamina::tests::kExitWrong;
+  }
+}

@@ -1,8 +1,8 @@
-"""The golden cases of the original program, in both directions.
+"""Golden cases made with wrenn's snapshot package, in both directions.
 
-Reading: directories as the original wrote them (version 1 header, layers without trailers) must
+Reading: directories as wrenn wrote them (version 1 header, layers without trailers) must
 resolve to the memory digests of the cases. Writing: the same inputs through lamina with a compact
-layout and a version 1 header must give the original's layer data and an equal header.
+layout and a version 1 header must give wrenn's layer data and an equal header.
 
 Usage: LAMINA=path/to/lamina test_vectors.py original_v1.json
 """
@@ -98,7 +98,7 @@ class Case:
             os.fsync(file.fileno())
 
     def layer_data(self) -> bytes:
-        """The compact layer as the original wrote it."""
+        """The compact layer as wrenn wrote it."""
         if not self.is_merge:
             padded = (data.ljust(BLOCK, b"\0") for _, data in sorted(self.blocks()))
             return b"".join(data for data in padded if any(data))
@@ -129,7 +129,7 @@ class VectorsTest(unittest.TestCase):
         out.unlink()
         return digest
 
-    def test_the_original_s_directories_are_read(self) -> None:
+    def test_directories_that_wrenn_wrote_are_read(self) -> None:
         for name in CASES:
             with self.subTest(case=name):
                 case = Case(name)
@@ -157,10 +157,10 @@ class VectorsTest(unittest.TestCase):
         self.assertEqual(verified["checked_blocks"] * BLOCK,
                          sum(length for _, length, build, _ in case.records if build != NIL))
 
-    def test_the_original_s_files_are_written(self) -> None:
+    def test_files_are_written_as_wrenn_writes_them(self) -> None:
         store = self.root / "store"
         store.mkdir()
-        builds: dict[bytes, bytes] = {NIL: NIL}  # the original's build ids to ours
+        builds: dict[bytes, bytes] = {NIL: NIL}  # wrenn's build ids to ours
         for name in CASES:
             with self.subTest(case=name):
                 case = Case(name)

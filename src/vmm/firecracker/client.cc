@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "os/long_wait.h"
+#include "os/poll.h"
 #include "os/process.h"
 #include "os/process_end.h"
 #include "os/unix_socket.h"
@@ -51,7 +52,8 @@ Result<Firecracker> Firecracker::connect(const std::string& api_socket, const Ti
                 "{}: its process is in a pid namespace that is not visible from this one",
                 firecracker.object_);
   }
-  LAMINA_ASSIGN_OR_RETURN(firecracker.pidfd_, os::open_peer(connection.get()));
+  LAMINA_ASSIGN_OR_RETURN(os::Fd pidfd, os::open_peer(connection.get()));
+  firecracker.pidfd_ = os::LockedFd(std::move(pidfd));
   const auto start_time = os::start_time_of(firecracker.peer_.pid);
   // The start time belongs to the process of the pidfd only if that is still alive.
   if (os::has_ended(firecracker.pidfd_.get())) {
@@ -155,7 +157,7 @@ http::Exchange Firecracker::send(const http::Request& request, Milliseconds time
       return {.response = fail(ErrorKind::kInterrupted, "interrupted")};
     }
     pollfd end{pidfd_.get(), POLLIN, 0};
-    static_cast<void>(::poll(&end, 1, static_cast<int>(pause.count())));
+    static_cast<void>(os::wait_for_events({&end, 1}, static_cast<int>(pause.count())));
   }
 }
 

@@ -13,6 +13,7 @@
 #include "lamina/progress.h"
 #include "lamina/result.h"
 #include "os/fd.h"
+#include "os/lock.h"
 #include "os/peer.h"
 #include "vmm/firecracker/messages.h"
 
@@ -80,6 +81,7 @@ class Firecracker {
   static Result<Firecracker> connect(const std::string& api_socket, const Timeouts& timeouts = {},
                                      Progress* progress = nullptr);
 
+  [[nodiscard]] const std::string& api_socket() const { return api_socket_; }
   [[nodiscard]] pid_t pid() const { return peer_.pid; }
   [[nodiscard]] uid_t uid() const { return peer_.uid; }
   [[nodiscard]] gid_t gid() const { return peer_.gid; }
@@ -135,8 +137,8 @@ class Firecracker {
   Progress* progress_ = nullptr;
   os::Peer peer_;
   std::uint64_t start_time_ = 0;
-  os::Fd pidfd_;
-  os::Fd kept_;  ///< an accepted connection, kept open while the VM is paused by this client
+  os::LockedFd pidfd_;  ///< lifecycle::lock_vm() locks it
+  os::Fd kept_;         ///< an accepted connection, kept open while the VM is paused by this client
 };
 
 }  // namespace lamina::vmm

@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -21,6 +20,7 @@
 #include <vector>
 
 #include "os/process.h"
+#include "scratch_directory.h"
 
 namespace lamina::vmm {
 namespace {
@@ -202,18 +202,11 @@ class StopAt final : public Progress {
 
 class FirecrackerTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = "/tmp/lamina-vmm-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
-    path_ = root_ / "api.sock";
-  }
   void TearDown() override {
     for (const pid_t child : children_) {
       ::kill(child, SIGKILL);
       ::waitpid(child, nullptr, 0);
     }
-    std::filesystem::remove_all(root_);
   }
 
   Firecracker connect(const Timeouts& timeouts = {}, Progress* progress = nullptr) {
@@ -248,12 +241,12 @@ class FirecrackerTest : public testing::Test {
     std::erase(children_, child);
   }
 
-  std::string prefix(const std::string& request) const {
+  [[nodiscard]] std::string prefix(const std::string& request) const {
     return "firecracker at '" + path_ + "': " + request + ": ";
   }
 
-  std::filesystem::path root_;
-  std::string path_;
+  tests::ScratchDirectory scratch_;
+  std::string path_ = scratch_.file("api.sock");
   std::vector<pid_t> children_;
 };
 
@@ -283,7 +276,8 @@ TEST_F(FirecrackerTest, ConnectIsNotFoundIfNoProcessListens) {
 }
 
 TEST_F(FirecrackerTest, SocketPathMayHaveAnyLength) {
-  const std::filesystem::path deep = root_ / std::string(200, 'd') / std::string(200, 'e');
+  const std::filesystem::path deep =
+      scratch_.path() / std::string(200, 'd') / std::string(200, 'e');
   std::filesystem::create_directories(deep);
   path_ = deep / "api.sock";
   const ScriptedServer server(path_, {{kNoContent}});

@@ -74,22 +74,23 @@ bool has_feature(std::string_view version, Feature feature) {
   return is_since(version, first_with(feature));
 }
 
-Status require_feature(std::string_view version, Feature feature, std::string_view what) {
+Status require_feature(std::string_view version, Feature feature, std::string_view what,
+                       std::string_view option) {
   if (has_feature(version, feature)) return {};
   const auto [major, minor] = first_with(feature);
-  return fail(
-      ErrorKind::kFailed,
-      "Firecracker {} does not support {}, which needs {}.{}; use a newer Firecracker, or resume "
-      "without it",
-      version, what, major, minor);
+  return with_remedy(
+      fail(ErrorKind::kUnsupported, "Firecracker {} does not support {}, which needs {}.{}",
+           version, what, major, minor),
+      "use a newer Firecracker, or resume without `{}`", option);
 }
 
 Status require_supported(std::string_view version) {
   if (is_since(version, kOldest)) return {};
-  return fail(ErrorKind::kFailed,
-              "Firecracker {} is older than {}.{}, the oldest version that lamina supports; use a "
-              "newer one",
-              version, kOldest.first, kOldest.second);
+  return with_remedy(
+      fail(ErrorKind::kUnsupported,
+           "Firecracker {} is older than {}.{}, the oldest version that lamina supports", version,
+           kOldest.first, kOldest.second),
+      "use a newer one");
 }
 
 }  // namespace lamina::vmm

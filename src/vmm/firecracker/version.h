@@ -46,12 +46,13 @@ enum class Feature : std::uint8_t {
 /// that cannot be parsed are assumed to have it.
 bool has_feature(std::string_view version, Feature feature);
 
-/// Success if it has the feature. Otherwise kFailed names the version that `what` needs, for
-/// example "another vsock path (--vsock-override)", and the remedy.
-Status require_feature(std::string_view version, Feature feature, std::string_view what);
+/// Success if it has the feature. Otherwise kUnsupported names the version that `what` needs, for
+/// example "another vsock path", and the option that asks for it.
+Status require_feature(std::string_view version, Feature feature, std::string_view what,
+                       std::string_view option);
 
-/// kFailed if the version is older than 1.7, the oldest that lamina supports: earlier ones do not
-/// send the VM's page size to the page server.
+/// kUnsupported if the version is older than 1.7, the oldest that lamina supports: earlier ones do
+/// not send the VM's page size to the page server.
 Status require_supported(std::string_view version);
 
 }  // namespace lamina::vmm

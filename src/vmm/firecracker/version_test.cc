@@ -54,11 +54,16 @@ TEST(FirecrackerVersionTest, FeaturesDependOnTheVersion) {
     EXPECT_TRUE(has_feature("a fork's own", feature));
     EXPECT_FALSE(has_feature(versions[1], feature)) << versions[1];
   }
-  EXPECT_TRUE(require_feature("1.16.0", Feature::kVsockOverride, "another vsock path"));
-  EXPECT_EQ(
-      require_feature("1.15.1", Feature::kVsockOverride, "another vsock path").error().message,
-      "Firecracker 1.15.1 does not support another vsock path, which needs 1.16; use a newer "
-      "Firecracker, or resume without it");
+  const auto require = [](const char* version) {
+    return require_feature(version, Feature::kVsockOverride, "another vsock path",
+                           "vsock_override");
+  };
+  EXPECT_TRUE(require("1.16.0"));
+  const Error refused = require("1.15.1").error();
+  EXPECT_EQ(refused.kind, ErrorKind::kUnsupported);
+  EXPECT_EQ(refused.message,
+            "Firecracker 1.15.1 does not support another vsock path, which needs 1.16");
+  EXPECT_EQ(refused.remedy, "use a newer Firecracker, or resume without `vsock_override`");
 }
 
 TEST(FirecrackerVersionTest, VersionsFrom1_7OnAreSupported) {

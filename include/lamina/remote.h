@@ -1,0 +1,257 @@
+// Snapshots in an object store: a bucket (S3), or a directory.
+//
+// The bucket is the only shared state. Hosts push the snapshots of their stores to it, and pull
+// them from it; any number of them may do so at the same time. docs/remote.md has the protocol, and
+// what it guarantees. A bucket keeps the states of a name as numbered records; the one with the
+// highest number is the newest, and is what a pull gets.
+//
+// A bucket is given by its URL: s3://BUCKET/PREFIX?OPTION=VALUE&…, or file:///DIRECTORY.
+// Credentials are found where other programs find them, never in the URL.
+//
+// All functions are thread-safe, and may fail, besides the kinds that are listed there, with
+// kUsage: the URL is malformed; kNotFound: the directory of a file:// URL does not exist;
+// kPermission: the bucket refuses it, or the credentials cannot be used; kInterrupted; kFailed: the
+// bucket does not answer, or answers with an error, also after several attempts. A build without
+// LAMINA_REMOTE has these functions too; they fail with kUnsupported.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lamina/pack.h"
+#include "lamina/progress.h"
+#include "lamina/result.h"
+#include "lamina/uuid.h"
+
+namespace lamina {
+
+struct PushOptions {
+  std::string url{};
+  std::string snapshot{};  ///< path: STORE/NAME
+  /// Name in the bucket; empty: that of the snapshot.
+  std::string name{};
+  PackCodec codec = PackCodec::kZstd;
+  std::string key_file{};     ///< as PackOptions::key_file
+  std::string key_command{};  ///< as PackOptions::key_command
+  /// Publishes after the newest state of the name, also if the snapshot does not descend from it.
+  bool replace = false;
+  Progress* progress = nullptr;  ///< may be null
+};
+
+struct PushReport {
+  std::string snapshot;      ///< path
+  std::string name;          ///< under which it was published
+  std::uint64_t number = 0;  ///< of its record
+  Uuid pause_id;
+  /// The newest state of the name is another one's: the snapshot was published under `name`, which
+  /// is the name that was asked for, "@" and the pause id.
+  bool is_conflict = false;
+  /// It was there already; nothing was sent.
+  bool is_already_there = false;
+  std::uint32_t uploaded_objects = 0;
+  std::uint32_t reused_objects = 0;  ///< that the bucket had
+  std::uint64_t data_bytes = 0;      ///< of the layers and files, before compression
+  std::uint64_t uploaded_bytes = 0;
+  std::uint64_t reused_bytes = 0;
+  std::vector<std::string> notes;  ///< one line each
+};
+
+/// Pushes a snapshot. Layers that the bucket has are not sent again. When it returns without an
+/// error, the snapshot is whole in the bucket, and stays until it is removed there. The local
+/// snapshot is not changed; the store records where it was pushed to.
+///
+/// If the newest state of the name is not one that this snapshot descends from (another host has
+/// pushed meanwhile), nothing is overwritten: see PushReport::is_conflict. A push that fails can be
+/// repeated; it does not send again what is there. If the error says that it is not known whether
+/// the snapshot was published, a repetition finds out.
+///
+/// kNotFound: the snapshot; kCorrupt: the snapshot, or a record in the bucket; kUnsupported: a
+/// layer has no checksums (written by wrenn); kUsage: the name is too long for a bucket; kNoSpace.
+Result<PushReport> push_snapshot(const PushOptions& options);
+
+struct PullOptions {
+  std::string url{};
+  std::string name{};   ///< in the bucket
+  std::string store{};  ///< path of the local store
+  /// Name of the new snapshot; empty: `name`.
+  std::string as{};
+  std::string key_file{};
+  std::string key_command{};
+  Progress* progress = nullptr;  ///< may be null
+};
+
+struct PullReport {
+  std::string snapshot;      ///< path
+  std::string name;          ///< in the bucket
+  std::uint64_t number = 0;  ///< of the record
+  Uuid pause_id;             ///< the same as when it was pushed: it is the same guest state
+  std::uint64_t generation = 0;
+  std::uint64_t memory_bytes = 0;
+  std::uint32_t linked_layers = 0;  ///< that another snapshot of the store had
+  std::uint32_t fetched_layers = 0;
+  std::uint64_t data_bytes = 0;  ///< of what was fetched, decompressed
+  std::uint64_t fetched_bytes = 0;
+  std::vector<std::string> notes;  ///< one line each
+};
+
+/// Fetches the newest state of a name into a store, with the same pause id and layers. Every block
+/// is checked before it is written, the VM state against its digest, and the whole as for opening a
+/// snapshot. It is published by one rename: a crash leaves all of it or nothing.
+///
+/// kNotFound: the bucket has no state of that name, or it was removed meanwhile; kCorrupt:
+/// something in the bucket is damaged; kExists: the store has a snapshot of that name; kUsage,
+/// kPermission: as for unpack_snapshot(); kBusy: another writer has the lock of the name; kNoSpace.
+Result<PullReport> pull_snapshot(const PullOptions& options);
+
+struct RemoteListOptions {
+  std::string url{};
+  bool all = false;  ///< all records, not only the newest state of each name
+  Progress* progress = nullptr;
+};
+
+struct RemoteListing {
+  std::string name;
+  std::uint64_t number = 0;
+  Uuid pause_id;
+  std::optional<Uuid> parent_pause_id;
+  std::string created;  ///< RFC 3339, UTC, by the clock of the host that pushed it
+  std::uint64_t memory_bytes = 0;
+  std::uint32_t objects = 0;
+  std::uint64_t stored_bytes = 0;  ///< of its objects; other snapshots may share them
+  bool encrypted = false;
+  std::optional<Error> error;  ///< why it cannot be read; then only name and number are known
+};
+
+struct RemoteListReport {
+  std::vector<RemoteListing> snapshots;  ///< by name, then by number
+  std::vector<std::string> notes;
+};
+
+/// Lists what a bucket has. No key is needed.
+Result<RemoteListReport> list_remote(const RemoteListOptions& options);
+
+struct RemoteUseOptions {
+  std::string url{};
+  Progress* progress = nullptr;
+};
+
+struct RemoteUseReport {
+  std::uint64_t snapshots = 0;  ///< manifests
+  std::uint64_t objects = 0;
+  std::uint64_t object_bytes = 0;
+  std::uint64_t referenced_objects = 0;  ///< of them
+  std::uint64_t referenced_bytes = 0;
+  std::uint64_t record_bytes = 0;
+  std::uint64_t pins = 0;
+  std::uint64_t tombstones = 0;
+  std::uint64_t other_keys = 0;  ///< that are not lamina's
+  std::vector<std::string> notes;
+};
+
+/// Adds up what a bucket has. kCorrupt: a record cannot be read.
+Result<RemoteUseReport> use_of_remote(const RemoteUseOptions& options);
+
+struct RemoteRemoveOptions {
+  std::string url{};
+  std::string name{};
+  bool dry_run = false;
+  Progress* progress = nullptr;
+};
+
+struct RemoteRemoveReport {
+  std::string name;
+  std::uint64_t number = 0;   ///< of the newest state
+  std::uint64_t records = 0;  ///< removed, or to be removed
+  std::vector<std::string> notes;
+};
+
+/// Removes all states of a name. A record of the removal stays. The objects stay until the next
+/// prune. kNotFound: there is no state; kBusy: the name was changed meanwhile, nothing was removed.
+Result<RemoteRemoveReport> remove_remote(const RemoteRemoveOptions& options);
+
+struct PruneOptions {
+  std::string url{};
+  /// Which older states stay, of the names that match `pattern`. The newest state of a name always
+  /// stays. If none of the three is set, all stay.
+  std::optional<std::uint64_t> keep_last{};   ///< the newest n
+  std::optional<std::uint64_t> keep_daily{};  ///< the newest of each of the last n days (UTC)
+  std::optional<std::chrono::seconds> keep_within{};  ///< the states of this time
+  std::string pattern = "*";                          ///< as of the shell
+  bool dry_run = false;
+  Progress* progress = nullptr;
+};
+
+struct PruneReport {
+  std::uint64_t kept_snapshots = 0;
+  std::uint64_t removed_records = 0;  ///< by the rules of retention; with `dry_run`: to be removed
+  std::uint64_t expired_pins = 0;
+  std::uint64_t removed_objects = 0;
+  std::uint64_t removed_bytes = 0;
+  std::uint64_t kept_objects = 0;
+  std::vector<std::string> notes;
+};
+
+/// Removes older states by the rules of retention, then what nothing references. Pushes and pulls
+/// may go on meanwhile, and several prunes too. If a list fails, or a record or pin cannot be read,
+/// nothing more is removed (kCorrupt, or the error of the bucket).
+Result<PruneReport> prune_remote(const PruneOptions& options);
+
+struct RemoteVerifyOptions {
+  std::string url{};
+  std::string name{};  ///< empty: all
+  bool data = false;   ///< reads and checks everything, not only sizes
+  std::string key_file{};
+  std::string key_command{};
+  Progress* progress = nullptr;
+};
+
+struct RemoteVerifyReport {
+  std::uint64_t snapshots = 0;
+  std::uint64_t objects = 0;  ///< each counted once
+  std::uint64_t object_bytes = 0;
+  std::uint64_t checked_blocks = 0;   ///< with `data`
+  std::vector<std::string> problems;  ///< one line each
+
+  [[nodiscard]] bool is_intact() const { return problems.empty(); }
+};
+
+/// Checks that the objects of all manifests are there with their sizes, and with `data` that every
+/// block matches its checksum. What is wrong is in the report. kNotFound: no such name.
+Result<RemoteVerifyReport> verify_remote(const RemoteVerifyOptions& options);
+
+/// One property of an object store that was tried.
+struct RemoteCheck {
+  std::string name;     ///< "conditional_put_race"
+  std::string meaning;  ///< one line: what the store must do
+  bool passed = false;
+  std::string detail;  ///< one line: what it did instead; "" if passed
+};
+
+struct RemoteCheckReport {
+  std::string store;  ///< "s3://bucket/prefix/"
+  std::vector<RemoteCheck> checks;
+  /// The store's clock less this host's; nullopt if the store does not tell its time.
+  std::optional<std::int64_t> clock_difference_s{};
+  /// Objects of the trial that could not be removed.
+  std::vector<std::string> left_behind{};
+
+  /// True if every check passed.
+  [[nodiscard]] bool is_usable() const;
+};
+
+/// Tries whether the object store at `url` does what lamina needs: writes some 20 MiB below
+/// "probe/", and removes them. URLs:
+/// s3://BUCKET[/PREFIX][?endpoint=…&region=…&path_style=…&ca_file=…&profile=…] and
+/// file:///DIRECTORY. Credentials are found as the SDKs of AWS find them. `progress` may be null;
+/// it is only asked whether to stop.
+///
+/// A property that is missing is a failed check, not an error; if nothing can be written, that is
+/// the only check. Errors: kUsage: the URL; kNotFound: there is no such directory; kPermission:
+/// credentials that are configured but incomplete; kUnsupported: libcurl is not installed;
+/// kInterrupted; else kFailed. Thread-safe, but reads the environment.
+Result<RemoteCheckReport> check_remote(const std::string& url, Progress* progress = nullptr);
+
+}  // namespace lamina

@@ -1,0 +1,152 @@
+#include "lifecycle/prepared_pause.h"
+
+#include <fcntl.h>
+
+#include <utility>
+
+#include "base/error.h"
+#include "lifecycle/visibility.h"
+#include "lifecycle/vm.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/machine.h"
+#include "os/path_walk.h"
+#include "store/pending_area.h"
+
+namespace lamina::lifecycle {
+namespace {
+
+Status need_space(const std::string& place, std::uint64_t memory_bytes) {
+  LAMINA_ASSIGN_OR_RETURN(const std::uint64_t free, os::free_bytes(place));
+  if (free >= memory_bytes) return {};
+  return fail(ErrorKind::kNoSpace,
+              "the memory file may need {} bytes, and '{}' has {} left; the VM is not touched",
+              memory_bytes, place, free);
+}
+
+/// A full memory file is as large as the memory, holes in it or not. How large a diff will be, is
+/// not known before it is written: what it needs besides is reserved.
+Status check_space(const ClaimedVm& claimed, std::uint64_t memory_bytes, bool is_diff) {
+  const store::Store& store = *claimed.store;
+  const std::string place = claimed.jail.is_apart() ? claimed.jail.root() : store.path();
+  if (!is_diff) LAMINA_RETURN_IF_ERROR(need_space(place, memory_bytes));
+  if (!claimed.jail.is_apart()) return {};
+  // From another file system the memory file is copied; a diff may be as large as all of memory.
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd root, os::open_directory(AT_FDCWD, place, place));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts jail, os::facts_of(root.get(), place));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts of_store, os::facts_of(store.fd(), store.path()));
+  if (jail.device == of_store.device) return {};
+  return need_space(store.path(), memory_bytes);
+}
+
+/// The id of another pause would give its directory to this one.
+Status check_pause_id(const store::Store& store, const PauseOptions& options) {
+  if (!options.pause_id) return {};
+  const std::string id = options.pause_id->to_string();
+  if (!os::name_exists(store.pending_area(), id) &&
+      !os::name_exists(store.pending_area(), store::journal_name(id))) {
+    return {};
+  }
+  return with_remedy(
+      fail(ErrorKind::kExists, "pause {} is in store '{}' already", id, store.path()),
+      "choose another `pause_id`");
+}
+
+Result<store::PauseJournal> journal_of(const ClaimedVm& claimed, const ExaminedVm& examined,
+                                       bool is_diff, const PauseOptions& options) {
+  const store::PinFacts& facts = *claimed.pin.facts();
+  store::PauseJournal journal;
+  journal.pause_id = options.pause_id.value_or(Uuid::random());
+  journal.build_id = Uuid::random();
+  journal.name = options.name;
+  journal.replace = options.replace;
+  journal.kind = is_diff ? MemoryFileKind::kDiff : MemoryFileKind::kFull;
+  journal.compare = facts.by_page_faults;
+  if (examined.base) {
+    journal.parent_pause_id = examined.base->pause_id;
+    journal.parent = facts.snapshot;
+  }
+  journal.vm = claimed.pin.name();
+  LAMINA_ASSIGN_OR_RETURN(journal.api_socket, recorded_path(options.vmm.api_socket));
+  journal.after = options.after;
+  journal.was_running = examined.instance.state == vmm::VmState::kRunning;
+  journal.created = store::timestamp_now();
+  journal.origin = origin_here(examined.instance.version);
+  journal.origin.huge_pages = examined.machine.huge_pages;
+  journal.lacks_files = !options.frozen_hook.empty() || options.while_frozen != nullptr ||
+                        !options.attachments.empty();
+  if (claimed.jail.is_apart()) {
+    journal.jail_directory.path = claimed.jail.directory_of(journal.pause_id);
+  }
+  return journal;
+}
+
+/// Where the VMM is to write, and finds it.
+Result<std::string> make_directory(const ClaimedVm& claimed, PendingPause& pending) {
+  std::string directory = pending.path();
+  if (claimed.jail.is_apart()) {
+    LAMINA_ASSIGN_OR_RETURN(const store::JailDirectory made,
+                            claimed.jail.make_directory(pending.journal().pause_id,
+                                                        {claimed.vmm.uid(), claimed.vmm.gid()}));
+    LAMINA_RETURN_IF_ERROR(pending.note_jail_directory(made.inode));
+    directory = made.path;
+  }
+  LAMINA_ASSIGN_OR_RETURN(directory, os::real_path(directory));
+  LAMINA_RETURN_IF_ERROR(
+      check_finds(claimed.vmm.pid(), {directory, claimed.jail.inside(directory)}));
+  return directory;
+}
+
+}  // namespace
+
+Status check_target(const ClaimedVm& claimed, const ExaminedVm& examined,
+                    const PauseOptions& options) {
+  const store::Store& store = *claimed.store;
+  if (!os::name_exists(store.fd(), options.name)) return {};
+  const std::string path = store.path() + "/" + options.name;
+  if (os::is_symbolic_link(store.fd(), options.name)) {
+    return with_remedy(
+        fail(ErrorKind::kExists, "'{}' is a symbolic link and cannot be written through", path),
+        "choose another name");
+  }
+  const auto existing = store::open_snapshot(path, engine::Checksums::kSkip);
+  if (!existing && existing.error().kind == ErrorKind::kNotFound &&
+      !os::name_exists(store.fd(), options.name)) {
+    return {};
+  }
+  if (!existing) return std::unexpected(existing.error());
+  const bool is_descendant = examined.base && existing->pause_id == examined.base->pause_id;
+  if (is_descendant || options.replace) return {};
+  return with_remedy(
+      fail(ErrorKind::kExists, "'{}' is a snapshot that this VM does not descend from", path),
+      "choose another name, or set `replace`");
+}
+
+Result<PreparedPause> prepare_pause(ClaimedVm& claimed, const ExaminedVm& examined,
+                                    const MemoryFileChoice& choice, const PauseOptions& options,
+                                    Progress& progress) {
+  if (!claimed.pin.facts()) {
+    LAMINA_ASSIGN_OR_RETURN(const store::PinFacts facts, describe_vm(claimed.vmm, options.vmm));
+    LAMINA_RETURN_IF_ERROR(claimed.pin.write_facts(facts));
+  }
+  LAMINA_ASSIGN_OR_RETURN(const store::PauseJournal journal,
+                          journal_of(claimed, examined, choice.is_diff, options));
+  LAMINA_RETURN_IF_ERROR(check_pause_id(*claimed.store, options));
+  LAMINA_RETURN_IF_ERROR(check_space(claimed, examined.memory_bytes, choice.is_diff));
+  if (progress.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");
+  auto pending =
+      PendingPause::begin(*claimed.store, journal, examined.memory_bytes,
+                          examined.base ? examined.base->header.mapping.extent_count() : 0);
+  if (!pending) {
+    return std::unexpected(
+        with_context("the pause needs space beyond the memory file", pending.error()));
+  }
+  auto directory = make_directory(claimed, *pending);
+  if (!directory) {
+    if (pending->remove_files()) static_cast<void>(pending->end());
+    return std::unexpected(directory.error());
+  }
+  return PreparedPause{std::move(*pending), std::move(*directory)};
+}
+
+}  // namespace lamina::lifecycle

@@ -1,0 +1,35 @@
+// The third phase of a pause: makes the directory, reserves space and writes the journal, all on
+// the disk before Firecracker is asked for anything.
+#pragma once
+
+#include <string>
+
+#include "lamina/lifecycle.h"
+#include "lamina/result.h"
+#include "lifecycle/claimed_vm.h"
+#include "lifecycle/memory_file_choice.h"
+#include "lifecycle/pending_pause.h"
+#include "store/pause_journal.h"
+
+namespace lamina::lifecycle {
+
+struct PreparedPause {
+  PendingPause pending;
+  std::string directory;  ///< that the VMM writes to, absolute: the pending pause's, or in the jail
+
+  [[nodiscard]] const store::PauseJournal& journal() const { return pending.journal(); }
+};
+
+/// Checks that the pause's name is free or may be replaced, as far as that is known before the VM
+/// is frozen; publishing checks it again. kExists if the name is that of a snapshot that the VM
+/// does not descend from, and `options.replace` is not set.
+Status check_target(const ClaimedVm& claimed, const ExaminedVm& examined,
+                    const PauseOptions& options);
+
+/// Prepares the pause. On failure nothing is left but the facts of the VM's pin. kNoSpace if the
+/// memory file, trailer and header may not fit; kInterrupted if `progress` asks to stop.
+Result<PreparedPause> prepare_pause(ClaimedVm& claimed, const ExaminedVm& examined,
+                                    const MemoryFileChoice& choice, const PauseOptions& options,
+                                    Progress& progress);
+
+}  // namespace lamina::lifecycle

@@ -1,0 +1,122 @@
+// Serves the faults of one VM.
+//
+// Events are handled in the order in which they are read, the REMOVEs of a batch first. A fault
+// costs a lookup, one read, its checksum, and one ioctl: first for the faulting page, then, when no
+// fault is pending, for the pages around it (FaultAround). The fault path does not allocate, lock
+// or log.
+//
+// A fault whose page the kernel refuses to fill: if an event must be read first (EAGAIN), it is
+// read and the fault is tried again; if the page is present or unmapped, the thread is woken; if
+// the host has no page, see Shortage; any other error fails closed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "base/run.h"
+#include "os/userfaultfd.h"
+#include "pager/fault_around.h"
+#include "pager/guest_memory.h"
+#include "pager/portion.h"
+#include "pager/regions.h"
+#include "pager/shortage.h"
+#include "pager/vm_state.h"
+
+namespace lamina::pager {
+
+/// Window sizes around a fault (FaultAround); at least 1.
+struct FaultLimits {
+  std::uint32_t data_blocks = 16;   ///< 64 KiB
+  std::uint32_t zero_blocks = 512;  ///< 2 MiB
+};
+
+/// The cost of filling a window, in faults of about 7 us: from the page cache, 24 us for 16 blocks
+/// of data, and 45 us for 512 zeros (docs/decisions/0011).
+inline constexpr std::uint32_t kFaultsOfDataWindow = 3;
+inline constexpr std::uint32_t kFaultsOfZeroWindow = 6;
+
+/// Deferred blocks that are filled at most between two checks for events: about 10 us from the page
+/// cache, so that a fault does not wait long.
+inline constexpr std::uint32_t kDataPartBlocks = 8;
+inline constexpr std::uint32_t kZeroPartBlocks = 64;
+
+/// Used by the thread that uses its GuestMemory.
+class FaultServer {
+ public:
+  /// Records faults until `record_until_ns` (os::monotonic_ns; 0: never). `memory` and `shortage`
+  /// must outlive this object.
+  FaultServer(GuestMemory& memory, Shortage& shortage, const FaultLimits& limits,
+              std::uint64_t record_until_ns);
+  FaultServer(const FaultServer&) = delete;
+  FaultServer& operator=(const FaultServer&) = delete;
+  FaultServer(FaultServer&&) = delete;
+  FaultServer& operator=(FaultServer&&) = delete;
+  ~FaultServer() = default;
+
+  /// Handles pending events, at most VmState::kSlots. Returns their number. Never waits for an
+  /// event.
+  std::size_t handle_events();
+
+  /// True if blocks around earlier faults remain to be filled.
+  [[nodiscard]] bool has_deferred() const {
+    return data_around_.has_deferred() || zeros_around_.has_deferred();
+  }
+  /// Fills some of the deferred blocks.
+  void fill_deferred();
+
+  /// When to call retry() (os::monotonic_ns); nullopt if there is no shortage.
+  [[nodiscard]] std::optional<std::uint64_t> next_retry_ns() const;
+  /// During a shortage: tries to fill the page again if it is time.
+  void retry();
+
+  /// Returns and clears a message for the log; empty if there is none. Allocates.
+  [[nodiscard]] std::string take_note();
+
+ private:
+  /// A fault around which blocks are to be filled.
+  struct Around {
+    FaultAround* windows = nullptr;  ///< &data_around_ or &zeros_around_; null: fill nothing
+    std::uint32_t block = 0;
+  };
+  /// What to do about a fault whose page could not be filled: retry, wake the thread, or nothing.
+  enum class Next : std::uint8_t { kAgain, kWake, kNothing };
+
+  /// Fills the faulting page. Returns whether to fill around it at once.
+  Around serve_fault(std::uint64_t address);
+  Next after_refused_fill(const os::FillResult& result, const Region& region, std::uint64_t page);
+  /// Records a fault that was served with `run`. Returns whether to fill around it at once.
+  Around note_fault(const Piece& run);
+  /// Fills missing blocks of the piece around a fault, at most `limit`. True if more remain. Blocks
+  /// that the kernel refuses to fill are skipped; they are handled when they fault.
+  bool fill_around(const Around& around, std::uint32_t limit);
+  /// Fills `run`, whose blocks are all missing, from `data` unless it is zeros. Returns the number
+  /// of blocks done, 0 to stop.
+  std::uint32_t fill_missing(const Region& region, const Piece& run,
+                             std::span<const std::byte> data);
+  /// The consecutive blocks of one kind around a fault, within its window and region. Empty if the
+  /// faulting block is no longer of that kind.
+  [[nodiscard]] BlockRun piece_around(const Region& region, const Around& around) const;
+  /// Fills the page of a block. Handles events that the kernel requires to be read first, in a few
+  /// attempts: kUnreadEvent if there are more.
+  os::FillResult fill_after_events(const Region& region, std::uint32_t block);
+  void end_shortage();
+  void give_up_shortage(os::FillOutcome last_outcome);
+  void fail_to_fill(const Region& region, std::uint64_t address, int error_number);
+  void record(std::uint32_t block);
+  void end_recording() { record_until_ns_ = 0; }
+  void count_latency(std::uint64_t started_ns);
+
+  GuestMemory& memory_;
+  VmState& vm_;
+  VmCounters& counters_;
+  VmSyscalls& syscalls_;
+  Shortage& shortage_;
+  std::uint64_t record_until_ns_;
+  FaultAround data_around_;
+  FaultAround zeros_around_;
+};
+
+}  // namespace lamina::pager

@@ -1,0 +1,61 @@
+// The catalogue: what states a bucket has. It is the list of the records' keys, and the records.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lamina/result.h"
+#include "object_store/blocking_store.h"
+#include "remote/record.h"
+
+namespace lamina::remote {
+
+/// A record as a list shows it.
+struct ListedRecord {
+  RecordPlace place;
+  std::uint64_t size_bytes = 0;
+  std::chrono::sys_seconds modified{};  ///< by the server's clock
+};
+
+struct RecordList {
+  std::vector<ListedRecord> records;  ///< by name, then by number
+  std::uint64_t other_keys = 0;       ///< keys below v1/snapshots/ that are not a record's
+  std::optional<std::chrono::sys_seconds> server_time;
+};
+
+/// The records of `name` with a number above `after`. REQUIRES: check_name(name).
+Result<RecordList> list_records(object_store::BlockingStore& store, const std::string& name,
+                                std::uint64_t after = 0);
+
+/// The records of all names.
+Result<RecordList> list_all_records(object_store::BlockingStore& store);
+
+/// Reads a whole record. kNotFound: it is gone; kCorrupt: too large. Not decoded.
+Result<std::vector<std::byte>> read_record(object_store::BlockingStore& store,
+                                           const RecordPlace& place);
+
+/// Reads the public parts of records, several at a time, in their order. kNotFound of one: it is
+/// gone.
+std::vector<Result<PublicPart>> read_public_parts(object_store::BlockingStore& store,
+                                                  const std::vector<ListedRecord>& records);
+
+/// A record, and its bytes.
+struct ReadRecord {
+  PublicPart part;
+  std::vector<std::byte> bytes;
+
+  [[nodiscard]] const Record& record() const { return part.record; }
+};
+
+/// Reads and decodes a record. Errors: those of read_record() and decode_record().
+Result<ReadRecord> read_and_decode(object_store::BlockingStore& store, const RecordPlace& place);
+
+/// The newest of these records of one name that is a manifest or a removal; nullopt: there is none.
+/// A record that is gone is passed over.
+Result<std::optional<ReadRecord>> newest_state(object_store::BlockingStore& store,
+                                               const std::vector<ListedRecord>& records);
+
+}  // namespace lamina::remote

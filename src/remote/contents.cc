@@ -1,0 +1,127 @@
+#include "remote/contents.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "base/escape.h"
+#include "remote/requests.h"
+
+namespace lamina::remote {
+namespace {
+
+using object_store::Answer;
+using object_store::BlockingStore;
+using object_store::Outcome;
+
+}  // namespace
+
+Result<ObjectSizes> list_objects(BlockingStore& store, std::uint64_t& other_keys) {
+  ObjectSizes objects;
+  for (const std::string_view prefix : {kLayersPrefix, kPacksPrefix, kFilesPrefix}) {
+    LAMINA_ASSIGN_OR_RETURN(const Listing listing, list_from(store, std::string(prefix)));
+    for (const object_store::Entry& entry : listing.entries) {
+      if (parse_object_key(entry.key)) {
+        objects.emplace(entry.key, entry.size_bytes);
+      } else {
+        ++other_keys;
+      }
+    }
+  }
+  return objects;
+}
+
+Result<std::vector<ListedPin>> read_pins(BlockingStore& store) {
+  LAMINA_ASSIGN_OR_RETURN(const Listing listing, list_from(store, std::string(kPinsPrefix)));
+  std::vector<object_store::Request> gets;
+  for (const object_store::Entry& entry : listing.entries) {
+    if (!parse_pin_key(entry.key)) {
+      return fail(ErrorKind::kCorrupt, "key '{}' is not a pin's", escaped_value(entry.key));
+    }
+    gets.push_back(get_request(entry.key, kMaxPinBytes));
+  }
+  const std::vector<Answer> answers = run_all(store, std::move(gets));
+  std::vector<ListedPin> pins;
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    if (answers[i].outcome == Outcome::kAbsent) continue;
+    LAMINA_RETURN_IF_ERROR(strict_status(answers[i]));
+    const object_store::Entry& entry = listing.entries[i];
+    ListedPin listed;
+    LAMINA_ASSIGN_OR_RETURN(listed.pin, decode_pin(answers[i].bytes, *parse_pin_key(entry.key)));
+    if (listing.server_time) listed.age = *listing.server_time - entry.modified;
+    pins.push_back(std::move(listed));
+  }
+  return pins;
+}
+
+Result<std::multimap<std::string, std::string>> list_tombstones(BlockingStore& store,
+                                                                std::uint64_t& other_keys) {
+  LAMINA_ASSIGN_OR_RETURN(const Listing listing, list_from(store, std::string(kTombstonesPrefix)));
+  std::multimap<std::string, std::string> tombstones;
+  for (const object_store::Entry& entry : listing.entries) {
+    const auto object = parse_tombstone_key(entry.key);
+    if (object) {
+      tombstones.emplace(*object, entry.key);
+    } else {
+      ++other_keys;
+    }
+  }
+  return tombstones;
+}
+
+Result<RecordReader::Read> RecordReader::read_all() {
+  Read read;
+  LAMINA_ASSIGN_OR_RETURN(read.list, list_all_records(store_));
+  if (read.list.other_keys > 0) {
+    return fail(ErrorKind::kCorrupt, "{} keys below '{}' are not those of records",
+                read.list.other_keys, store_.store().name_of(kRecordsPrefix));
+  }
+  std::vector<ListedRecord> unknown;
+  for (const ListedRecord& record : read.list.records) {
+    if (!known_.contains(record.place)) unknown.push_back(record);
+  }
+  std::vector<Result<PublicPart>> parts = read_public_parts(store_, unknown);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (parts[i]) {
+      known_.emplace(unknown[i].place, std::move(*parts[i]));
+    } else if (parts[i].error().kind != ErrorKind::kNotFound) {
+      return std::unexpected(parts[i].error());
+    }
+  }
+  for (const ListedRecord& record : read.list.records) {
+    const auto found = known_.find(record.place);
+    read.parts.push_back(found == known_.end() ? nullptr : &found->second);
+  }
+  return read;
+}
+
+Result<References> References::read(BlockingStore& store, RecordReader& records) {
+  References references;
+  LAMINA_ASSIGN_OR_RETURN(references.pins_, read_pins(store));
+  LAMINA_ASSIGN_OR_RETURN(references.records_, records.read_all());
+  references.keep_only([](const Record&) { return true; }, [](const ListedPin&) { return true; });
+  return references;
+}
+
+void References::keep_only(const std::function<bool(const Record&)>& keeps_record,
+                           const std::function<bool(const ListedPin&)>& keeps_pin) {
+  pushes_.clear();
+  objects_.clear();
+  for (const ListedPin& listed : pins_) {
+    if (!keeps_pin(listed)) continue;
+    pushes_.insert(listed.pin.push_id);
+    objects_.insert(listed.pin.reused.begin(), listed.pin.reused.end());
+  }
+  for (const PublicPart* part : records_.parts) {
+    if (part == nullptr || !keeps_record(part->record)) continue;
+    for (const Reference& reference : part->record.references) objects_.insert(reference.key);
+  }
+}
+
+bool References::contains(const std::string& object) const {
+  if (objects_.contains(object)) return true;
+  const auto name = parse_object_key(object);
+  return name && pushes_.contains(name->push_id);
+}
+
+}  // namespace lamina::remote

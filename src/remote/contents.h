@@ -1,0 +1,78 @@
+// What is in a bucket: objects, pins and tombstones, and what is referenced.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "lamina/result.h"
+#include "object_store/blocking_store.h"
+#include "remote/catalogue.h"
+#include "remote/pin.h"
+
+namespace lamina::remote {
+
+/// Sizes of objects by their keys.
+using ObjectSizes = std::map<std::string, std::uint64_t>;
+
+/// All objects. Keys that are not an object's are counted in `other_keys`.
+Result<ObjectSizes> list_objects(object_store::BlockingStore& store, std::uint64_t& other_keys);
+
+struct ListedPin {
+  Pin pin;
+  std::optional<std::chrono::seconds> age{};  ///< since its last PUT, by the server's clock
+};
+
+/// Lists and reads all pins. One that is gone when it is read is passed over. kCorrupt: one cannot
+/// be decoded, or a key is not a pin's: it might protect anything.
+Result<std::vector<ListedPin>> read_pins(object_store::BlockingStore& store);
+
+/// Tombstones: their keys, by the keys of their objects. Keys that are not a tombstone's are
+/// counted in `other_keys`.
+Result<std::multimap<std::string, std::string>> list_tombstones(object_store::BlockingStore& store,
+                                                                std::uint64_t& other_keys);
+
+/// Reads the public parts of records, and keeps them: the contents of a key never change.
+class RecordReader {
+ public:
+  explicit RecordReader(object_store::BlockingStore& store) : store_(store) {}
+
+  struct Read {
+    RecordList list;
+    std::vector<const PublicPart*> parts;  ///< parallel; null: it was gone
+  };
+  /// Lists and reads all records. kCorrupt: one cannot be decoded, or a key is not a record's.
+  Result<Read> read_all();
+
+ private:
+  object_store::BlockingStore& store_;
+  std::map<RecordPlace, PublicPart> known_;
+};
+
+/// What pins and manifests reference.
+class References {
+ public:
+  /// Reads the pins, *then* the records: a push deletes its pin after its manifest is stored.
+  static Result<References> read(object_store::BlockingStore& store, RecordReader& records);
+
+  [[nodiscard]] bool contains(const std::string& object) const;
+
+  /// Forgets the records and pins that a predicate is false for.
+  void keep_only(const std::function<bool(const Record&)>& keeps_record,
+                 const std::function<bool(const ListedPin&)>& keeps_pin);
+  [[nodiscard]] const std::vector<ListedPin>& pins() const { return pins_; }
+  [[nodiscard]] const RecordReader::Read& records() const { return records_; }
+
+ private:
+  std::vector<ListedPin> pins_;
+  std::set<Uuid> pushes_;
+  std::set<std::string> objects_;
+  RecordReader::Read records_;
+};
+
+}  // namespace lamina::remote

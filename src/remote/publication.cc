@@ -1,0 +1,73 @@
+#include "remote/publication.h"
+
+#include <utility>
+
+#include "base/error.h"
+#include "remote/requests.h"
+
+namespace lamina::remote {
+namespace {
+
+using object_store::Answer;
+using object_store::BlockingStore;
+using object_store::Outcome;
+
+/// The store below repeats requests too; this is for those whose answers stay lost.
+constexpr int kPutAttempts = 4;
+
+Publication ended(PublicationOutcome outcome, Error error = {}) {
+  Publication publication;
+  publication.outcome = outcome;
+  publication.error = std::move(error);
+  return publication;
+}
+
+Publication conflict_with(std::uint64_t number) {
+  Publication publication = ended(PublicationOutcome::kConflict);
+  publication.rival_number = number;
+  return publication;
+}
+
+/// What the record at our place says, which is not absent.
+Publication judge(BlockingStore& store, const Record& ours) {
+  const auto found = read_and_decode(store, ours.place);
+  if (!found) {
+    if (found.error().kind == ErrorKind::kNotFound) return ended(PublicationOutcome::kAgain);
+    return ended(PublicationOutcome::kUnknown, found.error());
+  }
+  const Record& theirs = found->record();
+  if (theirs.nonce == ours.nonce) return check_newest(store, ours.place);
+  if (!theirs.is_manifest()) return ended(PublicationOutcome::kAgain);
+  return conflict_with(theirs.place.number);
+}
+
+}  // namespace
+
+Publication publish(BlockingStore& store, const Record& record, std::span<const std::byte> bytes) {
+  bool may_be_stored = false;
+  Error last;
+  for (int attempt = 0; attempt < kPutAttempts; ++attempt) {
+    const Answer answer =
+        store.put(record_key(record.place), bytes, object_store::Condition::kIfAbsent);
+    if (answer.ok()) return check_newest(store, record.place);
+    if (answer.outcome == Outcome::kExists) return judge(store, record);
+    may_be_stored = may_be_stored || answer.may_have_happened;
+    last = answer.error;
+    const bool is_worth_repeating =
+        answer.outcome == Outcome::kUnknown || answer.outcome == Outcome::kUnavailable;
+    if (!is_worth_repeating || last.kind == ErrorKind::kInterrupted) break;
+  }
+  return ended(may_be_stored ? PublicationOutcome::kUnknown : PublicationOutcome::kFailed,
+               std::move(last));
+}
+
+Publication check_newest(BlockingStore& store, const RecordPlace& place) {
+  const auto list = list_records(store, place.name, place.number);
+  if (!list) return ended(PublicationOutcome::kUnknown, list.error());
+  const auto newer = newest_state(store, list->records);
+  if (!newer) return ended(PublicationOutcome::kUnknown, newer.error());
+  if (*newer) return conflict_with((*newer)->record().place.number);
+  return ended(PublicationOutcome::kAcknowledged);
+}
+
+}  // namespace lamina::remote

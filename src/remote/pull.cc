@@ -1,0 +1,345 @@
+#include "remote/pull.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "base/block.h"
+#include "base/contain.h"
+#include "base/error.h"
+#include "base/escape.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "packed/object_io.h"
+#include "remote/catalogue.h"
+#include "remote/layer_search.h"
+#include "remote/manifest.h"
+#include "remote/object_stream.h"
+#include "remote/requests.h"
+#include "store/name.h"
+#include "store/open_store.h"
+#include "store/push_record.h"
+#include "store/snapshot_directory.h"
+#include "store/snapshot_link.h"
+#include "store/staging.h"
+
+namespace lamina::remote {
+namespace {
+
+using object_store::Answer;
+using object_store::BlockingStore;
+using store::Staging;
+
+/// A snapshot that is removed meanwhile, or replaced and collected, is looked up again.
+constexpr int kPullAttempts = 3;
+constexpr std::uint32_t kOwnFileMode = 0600;
+constexpr std::uint32_t kOwnerReads = 0400;
+
+/// Header, facts and layers are the store's; other files keep their mode.
+std::uint32_t mode_of_file(const ManifestFile& file) {
+  const bool is_own = file.storage == FileStorage::kLayer || file.name == store::kHeaderName ||
+                      file.name == store::kFactsName;
+  return is_own ? kOwnFileMode : (file.mode & 0777U) | kOwnerReads;
+}
+
+/// True for names that no pushed snapshot has: those of unfinished files, and layers that are not
+/// layers.
+bool is_misnamed(const ManifestFile& file) {
+  if (file.storage == FileStorage::kLayer) return false;  // compared with its build id
+  return store::is_own_file(file.name) && file.name != store::kHeaderName &&
+         file.name != store::kFactsName;
+}
+
+/// A packed object to be unpacked.
+struct PlannedObject {
+  const ManifestFile* file = nullptr;
+  packed::PackReader reader;
+  std::size_t streamed = 0;  ///< number in the stream
+};
+
+class Pull {
+ public:
+  Pull(object_store::ObjectStore& bucket, const PullOptions& options, packed::KeyWrapper* tenant)
+      : bucket_(bucket), options_(options), tenant_(tenant), store_(bucket, options.progress) {}
+
+  Result<PullReport> run() { return report_or_error(work(), report_); }
+
+ private:
+  Status work() {
+    LAMINA_RETURN_IF_ERROR(check_name(options_.name));
+    LAMINA_ASSIGN_OR_RETURN(
+        target_,
+        store::snapshot_in(options_.store, options_.as.empty() ? options_.name : options_.as));
+    report_.name = options_.name;
+    // Look it up first: if it does not exist, no store must be made for it.
+    LAMINA_RETURN_IF_ERROR(read_manifest());
+    LAMINA_ASSIGN_OR_RETURN(const auto opened,
+                            store::StoreSource().open(target_.store, report_.notes));
+    LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, opened->lock(target_.name));
+    if (os::name_exists(opened->fd(), target_.name)) {
+      return with_remedy(fail(ErrorKind::kExists, "'{}' already exists", target_.path),
+                         "choose another name with `as`");
+    }
+    LAMINA_RETURN_IF_ERROR(fetch_and_publish(*opened));
+    report_.snapshot = target_.path;
+    record_locally(*opened);
+    return {};
+  }
+
+  void record_locally(const store::Store& store) {
+    const Status recorded = store::write_push_record(
+        store, report_.pause_id, {bucket_.name_of(""), options_.name, report_.number});
+    if (recorded) return;
+    report_.notes.push_back(
+        fmt::format("the snapshot was pulled, but '{}' could not record that: {}", store.path(),
+                    one_line(recorded.error())));
+  }
+
+  Status read_manifest() {
+    for (int attempt = 1;; ++attempt) {
+      LAMINA_ASSIGN_OR_RETURN(const RecordList list, list_records(store_, options_.name));
+      LAMINA_ASSIGN_OR_RETURN(const std::optional<ReadRecord> newest,
+                              newest_state(store_, list.records));
+      if (!newest || !newest->record().is_manifest()) {
+        // Records may have been removed between the list and the reading.
+        if (!newest && !list.records.empty() && attempt < kPullAttempts) continue;
+        return fail(ErrorKind::kNotFound, "'{}' has no snapshot '{}'", bucket_.name_of(""),
+                    options_.name);
+      }
+      report_.number = newest->record().place.number;
+      LAMINA_ASSIGN_OR_RETURN(manifest_,
+                              decode_manifest(newest->bytes, newest->record().place, tenant_));
+      return check_files();
+    }
+  }
+
+  [[nodiscard]] Status check_files() const {
+    for (const ManifestFile& file : manifest_.files) {
+      if (!is_misnamed(file)) continue;
+      return fail(ErrorKind::kCorrupt,
+                  "snapshot '{}' in the bucket has a file '{}', which no snapshot has",
+                  options_.name, escaped_value(file.name));
+    }
+    return {};
+  }
+
+  Status fetch_and_publish(const store::Store& store) {
+    for (int attempt = 1;; ++attempt) {
+      const Status done = fetch_once(store);
+      if (done || done.error().kind != ErrorKind::kNotFound || attempt == kPullAttempts)
+        return done;
+      // An object is gone. If the snapshot still is the newest, that is an error.
+      const std::uint64_t number = report_.number;
+      LAMINA_RETURN_IF_ERROR(read_manifest());
+      if (report_.number == number) {
+        return std::unexpected(Error{ErrorKind::kCorrupt, done.error().message});
+      }
+    }
+  }
+
+  Status fetch_once(const store::Store& store) {
+    reset_report();
+    LAMINA_ASSIGN_OR_RETURN(Staging staging,
+                            Staging::create(store, store::Area::kTemporary, Uuid::random()));
+    LAMINA_ASSIGN_OR_RETURN(const LayerSearch search, LayerSearch::open(store.fd(), store.path()));
+    LAMINA_RETURN_IF_ERROR(plan(search, staging));
+    LAMINA_RETURN_IF_ERROR(write_small_files(staging));
+    LAMINA_RETURN_IF_ERROR(unpack_all(staging));
+    LAMINA_RETURN_IF_ERROR(make_links(staging));
+    LAMINA_RETURN_IF_ERROR(named(check(staging)));
+    if (options_.progress != nullptr && options_.progress->interrupted()) {
+      return fail(ErrorKind::kInterrupted, "interrupted");
+    }
+    return staging.publish_new(target_.name);
+  }
+
+  void reset_report() {
+    report_.linked_layers = report_.fetched_layers = 0;
+    report_.data_bytes = report_.fetched_bytes = 0;
+    planned_.clear();
+    layers_.clear();
+  }
+
+  [[nodiscard]] Status named(const Status& status) const {
+    if (status || status.error().error_number != 0) return status;
+    return std::unexpected(with_context(
+        fmt::format("snapshot '{}' in '{}'", options_.name, bucket_.name_of("")), status.error()));
+  }
+
+  /// Opens the index of each object, links the layers that the store has, and plans the others.
+  Status plan(const LayerSearch& search, const Staging& staging) {
+    LAMINA_ASSIGN_OR_RETURN(const auto indexes, fetch_indexes());
+    for (const ManifestFile& file : manifest_.files) {
+      if (!file.has_object()) continue;
+      const auto fetched = indexes.find(&file);
+      auto reader = open_stored(
+          manifest_, file,
+          fetched == indexes.end() ? std::span<const std::byte>() : std::span(fetched->second));
+      if (!reader) return named(std::unexpected(reader.error()));
+      if (file.storage == FileStorage::kLayer) {
+        LAMINA_RETURN_IF_ERROR(named(check_layer_name(file, *reader)));
+        LAMINA_ASSIGN_OR_RETURN(const bool is_linked, link_layer(search, *reader, staging));
+        if (is_linked) continue;
+        ++report_.fetched_layers;
+      }
+      planned_.push_back({&file, std::move(*reader), planned_.size()});
+    }
+    return {};
+  }
+
+  /// The indexes that are not in the manifest.
+  Result<std::map<const ManifestFile*, std::vector<std::byte>>> fetch_indexes() {
+    std::vector<const ManifestFile*> files;
+    std::vector<object_store::Request> requests;
+    for (const ManifestFile& file : manifest_.files) {
+      if (!file.has_object() || !file.object.index.empty()) continue;
+      const Reference& reference = manifest_.reference_of(file);
+      LAMINA_ASSIGN_OR_RETURN(
+          const packed::ObjectFooter footer,
+          packed::decode_object_footer(file.object.footer, reference.size_bytes));
+      files.push_back(&file);
+      requests.push_back(get_request(reference.key, footer.index_bytes));
+      requests.back().range = {footer.index_range().offset, footer.index_bytes};
+    }
+    std::vector<Answer> answers = run_all(store_, std::move(requests));
+    std::map<const ManifestFile*, std::vector<std::byte>> indexes;
+    for (std::size_t i = 0; i < files.size(); ++i) {
+      LAMINA_RETURN_IF_ERROR(strict_status(answers[i]));
+      indexes.emplace(files[i], std::move(answers[i].bytes));
+    }
+    return indexes;
+  }
+
+  Status check_layer_name(const ManifestFile& file, const packed::PackReader& reader) {
+    const Uuid& build_id = reader.index().trailer.build_id;
+    if (file.name != store::layer_file_name(build_id)) {
+      return fail(ErrorKind::kCorrupt, "its layer {} has the name '{}'", build_id.to_string(),
+                  escaped_value(file.name));
+    }
+    layers_.insert(build_id);
+    return {};
+  }
+
+  Result<bool> link_layer(const LayerSearch& search, const packed::PackReader& reader,
+                          const Staging& staging) {
+    const auto found = search.find(reader.index());
+    if (!found) return false;
+    const Result<bool> linked =
+        store::link_layer(found->layer, found->directory.get(), staging.fd(), staging.path());
+    if (!linked) {
+      // Damaged, or gone meanwhile: it is fetched instead.
+      const std::string name = store::layer_file_name(found->layer.build_id());
+      LAMINA_RETURN_IF_ERROR(os::remove_file(staging.fd(), name, staging.file_path(name)));
+      return false;
+    }
+    ++report_.linked_layers;
+    return true;
+  }
+
+  [[nodiscard]] Status write_small_files(const Staging& staging) const {
+    for (const ManifestFile& file : manifest_.files) {
+      if (file.storage != FileStorage::kInline) continue;
+      LAMINA_ASSIGN_OR_RETURN(const os::Fd created, create(file, staging));
+      const std::string path = staging.file_path(file.name);
+      LAMINA_RETURN_IF_ERROR(os::write_at(created.get(), file.bytes, 0, path));
+      LAMINA_RETURN_IF_ERROR(os::sync(created.get(), path));
+    }
+    return {};
+  }
+
+  static Result<os::Fd> create(const ManifestFile& file, const Staging& staging) {
+    const std::string path = staging.file_path(file.name);
+    LAMINA_ASSIGN_OR_RETURN(
+        os::Fd created,
+        os::open_at(staging.fd(), file.name, O_RDWR | O_CREAT | O_EXCL, path, kOwnFileMode));
+    // Before the sync of the contents, which is one of the mode too.
+    LAMINA_RETURN_IF_ERROR(os::set_mode(created.get(), mode_of_file(file), path));
+    return created;
+  }
+
+  /// Small objects first: the VM state comes before the layers.
+  Status unpack_all(const Staging& staging) {
+    std::ranges::sort(planned_, {}, [](const PlannedObject& object) {
+      return std::pair(object.file->storage == FileStorage::kLayer, object.streamed);
+    });
+    std::vector<StreamedObject> streamed;
+    for (PlannedObject& object : planned_) {
+      object.streamed = streamed.size();
+      streamed.push_back(
+          {manifest_.reference_of(*object.file).key, object.reader.footer().frames_bytes});
+      report_.data_bytes += object.reader.index().stored_blocks() * kBlockBytes;
+    }
+    if (options_.progress != nullptr) options_.progress->begin("pulling", report_.data_bytes);
+    ObjectStream stream(bucket_, std::move(streamed), options_.progress);
+    for (const PlannedObject& object : planned_) {
+      LAMINA_ASSIGN_OR_RETURN(const os::Fd file, create(*object.file, staging));
+      LAMINA_RETURN_IF_ERROR(
+          named(packed::unpack_object(object.reader, stream.source_of(object.streamed), file.get(),
+                                      staging.file_path(object.file->name), options_.progress)));
+    }
+    report_.fetched_bytes = stream.fetched_bytes();
+    return {};
+  }
+
+  [[nodiscard]] Status make_links(const Staging& staging) const {
+    for (const ManifestFile& file : manifest_.files) {
+      if (file.storage != FileStorage::kLink) continue;
+      const std::string& target = manifest_.files[file.target].name;
+      const std::string path = staging.file_path(file.name);
+      LAMINA_ASSIGN_OR_RETURN(
+          const os::OpenedFile opened,
+          os::open_regular(staging.fd(), target, O_RDONLY | O_NOFOLLOW, staging.file_path(target)));
+      LAMINA_ASSIGN_OR_RETURN(const bool is_linked,
+                              os::link_descriptor(opened.fd.get(), staging.fd(), file.name, path));
+      if (!is_linked) {
+        return fail(ErrorKind::kUnsupported, "'{}' cannot be linked to '{}' here", path, target);
+      }
+    }
+    return {};
+  }
+
+  /// Opens the finished directory as any reader will.
+  Status check(const Staging& staging) {
+    LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot snapshot,
+                            store::open_snapshot(staging.path(), engine::Checksums::kSkip));
+    const auto ids = snapshot.header.mapping.layers();
+    const bool has_all =
+        std::ranges::all_of(ids, [&](const Uuid& id) { return layers_.contains(id); });
+    if (!has_all || ids.size() != layers_.size()) {
+      return fail(ErrorKind::kCorrupt, "it has {} layers, and its header names {}", layers_.size(),
+                  ids.size());
+    }
+    if (snapshot.pause_id != manifest_.record.pause_id) {
+      return fail(ErrorKind::kCorrupt, "it is of pause {}, but its header of pause {}",
+                  manifest_.record.pause_id.to_string(), snapshot.pause_id.to_string());
+    }
+    LAMINA_RETURN_IF_ERROR(store::check_vmstate(snapshot));
+    report_.pause_id = snapshot.pause_id;
+    report_.generation = snapshot.header.generation;
+    report_.memory_bytes = snapshot.header.memory_bytes;
+    return {};
+  }
+
+  object_store::ObjectStore& bucket_;
+  const PullOptions& options_;
+  packed::KeyWrapper* tenant_;
+  BlockingStore store_;
+  store::SnapshotPath target_;
+  Manifest manifest_;
+  std::vector<PlannedObject> planned_;
+  std::set<Uuid> layers_;
+  PullReport report_;
+};
+
+}  // namespace
+
+Result<PullReport> pull(object_store::ObjectStore& bucket, const PullOptions& options,
+                        packed::KeyWrapper* tenant) {
+  return contain("pull", [&] { return Pull(bucket, options, tenant).run(); });
+}
+
+}  // namespace lamina::remote

@@ -1,0 +1,310 @@
+#include "remote/push.h"
+
+#include <chrono>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "base/contain.h"
+#include "base/error.h"
+#include "operations/pack_codec.h"
+#include "os/clock.h"
+#include "remote/local_files.h"
+#include "remote/pin.h"
+#include "remote/publication.h"
+#include "remote/push_objects.h"
+#include "remote/requests.h"
+#include "remote/standing.h"
+#include "store/name.h"
+#include "store/open_store.h"
+#include "store/push_record.h"
+
+namespace lamina::remote {
+namespace {
+
+using object_store::Answer;
+using object_store::BlockingStore;
+
+/// Attempts to find a free number.
+constexpr int kPushAttempts = 8;
+/// A pin is stored again after this time, long before it expires.
+constexpr std::chrono::hours kPinRenewal{4};
+
+/// The pin of one attempt.
+class PushPin {
+ public:
+  PushPin(BlockingStore& store, Pin pin)
+      : store_(store), pin_(std::move(pin)), bytes_(encode_pin(pin_)) {}
+
+  Status put() {
+    const Answer answer = store_.put(pin_key(pin_.push_id), bytes_);
+    if (answer.ok()) stored_ = std::chrono::steady_clock::now();
+    return strict_status(answer);
+  }
+  Status renew_if_old() {
+    return std::chrono::steady_clock::now() - stored_ < kPinRenewal ? Status() : put();
+  }
+  /// A pin that cannot be deleted expires.
+  void drop() { static_cast<void>(store_.remove(pin_key(pin_.push_id))); }
+
+ private:
+  BlockingStore& store_;
+  Pin pin_;
+  std::vector<std::byte> bytes_;
+  std::chrono::steady_clock::time_point stored_;
+};
+
+class Push {
+ public:
+  Push(object_store::ObjectStore& bucket, const PushOptions& options, packed::KeyWrapper* tenant)
+      : bucket_(bucket),
+        options_(options),
+        tenant_(tenant),
+        store_(bucket, options.progress),
+        final_(bucket) {}
+
+  Result<PushReport> run() { return report_or_error(work(), report_); }
+
+ private:
+  Status work() {
+    LAMINA_ASSIGN_OR_RETURN(local_path_, store::parse_snapshot_path(options_.snapshot));
+    const std::string name = options_.name.empty() ? local_path_.name : options_.name;
+    LAMINA_RETURN_IF_ERROR(check_name(name));
+    LAMINA_ASSIGN_OR_RETURN(LocalSnapshot opened, open_local_snapshot(options_.snapshot));
+    local_.emplace(std::move(opened));
+    begin_report(name);
+    objects_.emplace(bucket_, *local_, upload_settings());
+    LAMINA_ASSIGN_OR_RETURN(bool is_published, push_as(name, lineage(name)));
+    if (!is_published) LAMINA_RETURN_IF_ERROR(push_after_conflict(name));
+    finish_report();
+    return {};
+  }
+
+  void begin_report(const std::string& name) {
+    report_.snapshot = local_path_.path;
+    report_.name = name;
+    report_.pause_id = local_->snapshot.pause_id;
+    for (const LocalFile& file : local_->files) report_.data_bytes += data_bytes_of(*local_, file);
+  }
+
+  void finish_report() {
+    report_.uploaded_objects = objects_->uploaded_objects();
+    report_.uploaded_bytes = objects_->uploaded_bytes();
+    if (!report_.is_already_there) {
+      report_.reused_objects = objects_->reused_objects();
+      report_.reused_bytes = objects_->reused_bytes();
+    }
+    const Status recorded = record_locally();
+    if (recorded) return;
+    report_.notes.push_back(
+        fmt::format("the snapshot was pushed, but store '{}' could not record that: {}",
+                    local_path_.store, one_line(recorded.error())));
+  }
+
+  Status record_locally() {
+    LAMINA_ASSIGN_OR_RETURN(const auto opened,
+                            store::StoreSource().open(local_path_.store, report_.notes));
+    return store::write_push_record(*opened, report_.pause_id,
+                                    {remote_name(), report_.name, report_.number});
+  }
+
+  [[nodiscard]] std::string remote_name() const { return bucket_.name_of(""); }
+
+  [[nodiscard]] UploadSettings upload_settings() const {
+    UploadSettings settings;
+    settings.method = operations::method_of(options_.codec);
+    settings.is_sealed = tenant_ != nullptr;
+    settings.progress = options_.progress;
+    return settings;
+  }
+
+  [[nodiscard]] Lineage lineage(const std::string& name) const {
+    const store::OpenSnapshot& snapshot = local_->snapshot;
+    Lineage lineage;
+    lineage.pause_id = snapshot.pause_id;
+    if (snapshot.facts && snapshot.facts->parent_pause_id) {
+      lineage.parent_pause_id = *snapshot.facts->parent_pause_id;
+    }
+    for (const engine::Layer& layer : snapshot.chain.layers()) {
+      lineage.build_ids.insert(layer.build_id());
+    }
+    for (const Uuid& pause_id : {lineage.pause_id, lineage.parent_pause_id}) {
+      if (pause_id.is_nil()) continue;
+      const auto number = store::pushed_number(local_path_.store, pause_id, remote_name(), name);
+      lineage.known_number = std::max(lineage.known_number, number.value_or(0));
+    }
+    return lineage;
+  }
+
+  /// Publishes the state under `name`. False: conflict.
+  Result<bool> push_as(const std::string& name, const Lineage& lineage) {
+    for (int attempt = 0; attempt < kPushAttempts; ++attempt) {
+      LAMINA_ASSIGN_OR_RETURN(
+          const Standing standing,
+          find_standing(store_, name, lineage, options_.replace && !report_.is_conflict));
+      if (standing.newest) LAMINA_RETURN_IF_ERROR(find_objects(*standing.newest));
+      if (standing.is_conflict) return conflict(standing.newest->record().place.number);
+      if (is_same_state(standing)) {
+        LAMINA_ASSIGN_OR_RETURN(const bool is_newest, confirm_present(standing));
+        if (is_newest) return true;
+        continue;
+      }
+      if (standing.is_new_name) LAMINA_RETURN_IF_ERROR(begin_name());
+      LAMINA_ASSIGN_OR_RETURN(const PublicationOutcome outcome, attempt_at(name, standing));
+      if (outcome == PublicationOutcome::kConflict) return false;
+      if (outcome == PublicationOutcome::kAcknowledged) return true;
+    }
+    return fail(ErrorKind::kBusy, "no free number was found for '{}' in {} attempts; try again",
+                name, kPushAttempts);
+  }
+
+  bool conflict(std::uint64_t rival) {
+    rival_number_ = rival;
+    return false;
+  }
+
+  /// A conflict keeps the state under a name of its own.
+  Status push_after_conflict(const std::string& name) {
+    report_.is_conflict = true;
+    report_.name = conflict_name(name, report_.pause_id);
+    report_.notes.push_back(fmt::format(
+        "'{}' has a newer state, number {}, that this snapshot does not descend from; it was "
+        "pushed as '{}'",
+        name, rival_number_, report_.name));
+    LAMINA_ASSIGN_OR_RETURN(const bool is_published, push_as(report_.name, lineage(report_.name)));
+    if (is_published) return {};
+    return fail(ErrorKind::kExists,
+                "'{}' and '{}' both have states of other snapshots; choose "
+                "another name for the push",
+                name, report_.name);
+  }
+
+  /// True if the newest state is this one: the same pause, in the same layers.
+  [[nodiscard]] bool is_same_state(const Standing& standing) const {
+    if (!standing.newest) return false;
+    const Record& record = standing.newest->record();
+    const bool is_sealed = standing.newest->part.layout.seal != packed::SealAlgorithm::kNone;
+    if (record.pause_id != report_.pause_id || is_sealed != (tenant_ != nullptr)) return false;
+    if (record.place.number + 1 != standing.number) return false;  // removed since, or a void
+    std::set<Uuid> layers;
+    for (const Reference& reference : record.references) {
+      const auto object = parse_object_key(reference.key);
+      if (object && object->kind == KindOfObject::kLayer) layers.insert(object->id);
+    }
+    std::set<Uuid> ours;
+    for (const engine::Layer& layer : local_->snapshot.chain.layers()) {
+      ours.insert(layer.build_id());
+    }
+    return layers == ours;
+  }
+
+  Result<bool> confirm_present(const Standing& standing) {
+    const RecordPlace& place = standing.newest->record().place;
+    const Publication checked = check_newest(store_, place);
+    if (checked.outcome == PublicationOutcome::kUnknown) return std::unexpected(checked.error);
+    if (checked.outcome == PublicationOutcome::kConflict) return false;
+    report_.number = place.number;
+    report_.is_already_there = true;
+    return true;
+  }
+
+  /// Objects that can be reused. A manifest that cannot be opened (it has another key) has none.
+  Status find_objects(const ReadRecord& read) {
+    const auto manifest = decode_manifest(read.bytes, read.record().place, tenant_);
+    if (manifest) return objects_->find_in(*manifest);
+    const ErrorKind kind = manifest.error().kind;
+    if (kind == ErrorKind::kPermission || kind == ErrorKind::kUsage) return {};
+    return std::unexpected(manifest.error());
+  }
+
+  /// The first push of a name: there may be objects of other names.
+  Status begin_name() {
+    const std::string text = "lamina object tier 1\n";
+    // It is there already, as a rule.
+    static_cast<void>(store_.put(std::string(kFormatKey), std::as_bytes(std::span(text)),
+                                 object_store::Condition::kIfAbsent));
+    return objects_->find_by_list();
+  }
+
+  Result<PublicationOutcome> attempt_at(const std::string& name, const Standing& standing) {
+    Pin pin{Uuid::random(), {name, standing.number}, objects_->found_keys()};
+    PushPin stored(final_, pin);
+    const Status pinned = stored.put();
+    if (!pinned) {
+      stored.drop();  // it may have been stored
+      return std::unexpected(pinned.error());
+    }
+    auto manifest = prepare(pin, standing, stored);
+    if (!manifest) {
+      stored.drop();
+      return std::unexpected(manifest.error());
+    }
+    const Publication publication = publish(final_, manifest->record, manifest->bytes);
+    if (publication.outcome == PublicationOutcome::kUnknown) {
+      return with_remedy(std::unexpected(with_context("it is not known whether the snapshot was "
+                                                      "published",
+                                                      publication.error)),
+                         "push it again: that finds out");
+    }
+    stored.drop();
+    if (publication.outcome == PublicationOutcome::kFailed) {
+      return std::unexpected(publication.error);
+    }
+    rival_number_ = publication.rival_number;
+    report_.number = standing.number;
+    return publication.outcome;
+  }
+
+  struct EncodedManifest {
+    Record record;
+    std::vector<std::byte> bytes;
+  };
+
+  /// Confirms and uploads the objects, and encodes the manifest.
+  Result<EncodedManifest> prepare(const Pin& pin, const Standing& standing, PushPin& stored) {
+    LAMINA_RETURN_IF_ERROR(objects_->confirm_found());
+    if (options_.progress != nullptr)
+      options_.progress->begin("pushing", objects_->missing_bytes());
+    LAMINA_RETURN_IF_ERROR(
+        objects_->upload_missing(pin.push_id, [&] { return stored.renew_if_old(); }));
+    Manifest manifest;
+    Record& record = manifest.record;
+    record.nonce = Uuid::random();
+    record.place = pin.place;
+    record.created_s = os::unix_seconds();
+    record.base_number = standing.base_number;
+    record.pause_id = report_.pause_id;
+    const store::OpenSnapshot& snapshot = local_->snapshot;
+    if (snapshot.facts) {
+      record.parent_pause_id = snapshot.facts->parent_pause_id.value_or(Uuid());
+    }
+    record.build_id = snapshot.header.build_id;
+    record.memory_bytes = snapshot.header.memory_bytes;
+    objects_->describe(manifest);
+    LAMINA_ASSIGN_OR_RETURN(std::vector<std::byte> bytes, encode_manifest(manifest, tenant_));
+    if (options_.progress != nullptr && options_.progress->interrupted()) {
+      return fail(ErrorKind::kInterrupted, "interrupted");
+    }
+    return EncodedManifest{std::move(record), std::move(bytes)};
+  }
+
+  object_store::ObjectStore& bucket_;
+  const PushOptions& options_;
+  packed::KeyWrapper* tenant_;
+  BlockingStore store_;
+  BlockingStore final_;  ///< for what is not interrupted: pins and publication
+  store::SnapshotPath local_path_;
+  std::optional<LocalSnapshot> local_;
+  std::optional<PushObjects> objects_;
+  std::uint64_t rival_number_ = 0;
+  PushReport report_;
+};
+
+}  // namespace
+
+Result<PushReport> push(object_store::ObjectStore& bucket, const PushOptions& options,
+                        packed::KeyWrapper* tenant) {
+  return contain("push", [&] { return Push(bucket, options, tenant).run(); });
+}
+
+}  // namespace lamina::remote

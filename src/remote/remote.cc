@@ -1,0 +1,95 @@
+// The public functions: they open the bucket and the tenant's key.
+#include "lamina/remote.h"
+
+#include <memory>
+#include <utility>
+
+#include "base/contain.h"
+#include "base/error.h"
+#include "object_store/object_store.h"
+#include "object_store/remote_url.h"
+#include "object_store/retrying_store.h"
+#include "operations/tenant_key.h"
+#include "remote/collect.h"
+#include "remote/pull.h"
+#include "remote/push.h"
+#include "remote/remote_check.h"
+#include "remote/remote_listing.h"
+#include "remote/removal.h"
+
+namespace lamina {
+namespace {
+
+/// An open bucket, and the key of its tenant.
+struct OpenBucket {
+  std::unique_ptr<object_store::ObjectStore> store;
+  std::unique_ptr<packed::KeyWrapper> tenant;
+};
+
+Result<OpenBucket> open_bucket(const std::string& url, const std::string& key_file = {},
+                               const std::string& key_command = {}) {
+  OpenBucket opened;
+  const object_store::Environment environment = object_store::process_environment();
+  LAMINA_ASSIGN_OR_RETURN(const object_store::RemoteUrl parsed,
+                          object_store::parse_remote_url(url, environment));
+  LAMINA_ASSIGN_OR_RETURN(opened.tenant, operations::open_tenant_key(key_file, key_command));
+  LAMINA_ASSIGN_OR_RETURN(auto plain, object_store::open_remote(parsed, environment));
+  LAMINA_ASSIGN_OR_RETURN(opened.store, object_store::make_retrying_store(std::move(plain), {}));
+  return opened;
+}
+
+}  // namespace
+
+Result<PushReport> push_snapshot(const PushOptions& options) {
+  return contain("push", [&]() -> Result<PushReport> {
+    LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened,
+                            open_bucket(options.url, options.key_file, options.key_command));
+    return remote::push(*opened.store, options, opened.tenant.get());
+  });
+}
+
+Result<PullReport> pull_snapshot(const PullOptions& options) {
+  return contain("pull", [&]() -> Result<PullReport> {
+    LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened,
+                            open_bucket(options.url, options.key_file, options.key_command));
+    return remote::pull(*opened.store, options, opened.tenant.get());
+  });
+}
+
+Result<RemoteListReport> list_remote(const RemoteListOptions& options) {
+  return contain("list", [&]() -> Result<RemoteListReport> {
+    LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened, open_bucket(options.url));
+    return remote::list(*opened.store, options);
+  });
+}
+
+Result<RemoteUseReport> use_of_remote(const RemoteUseOptions& options) {
+  return contain("du", [&]() -> Result<RemoteUseReport> {
+    LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened, open_bucket(options.url));
+    return remote::use(*opened.store, options);
+  });
+}
+
+Result<RemoteRemoveReport> remove_remote(const RemoteRemoveOptions& options) {
+  return contain("remove", [&]() -> Result<RemoteRemoveReport> {
+    LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened, open_bucket(options.url));
+    return remote::remove_name(*opened.store, options);
+  });
+}
+
+Result<PruneReport> prune_remote(const PruneOptions& options) {
+  return contain("prune", [&]() -> Result<PruneReport> {
+    LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened, open_bucket(options.url));
+    return remote::prune(*opened.store, options);
+  });
+}
+
+Result<RemoteVerifyReport> verify_remote(const RemoteVerifyOptions& options) {
+  return contain("verify", [&]() -> Result<RemoteVerifyReport> {
+    LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened,
+                            open_bucket(options.url, options.key_file, options.key_command));
+    return remote::verify(*opened.store, options, opened.tenant.get());
+  });
+}
+
+}  // namespace lamina

@@ -1,0 +1,44 @@
+// Where a state stands among those that a bucket has of a name (docs/remote.md, "Publishing", 1).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "lamina/result.h"
+#include "object_store/blocking_store.h"
+#include "remote/catalogue.h"
+
+namespace lamina::remote {
+
+/// What is known locally about a state and the states that it descends from.
+struct Lineage {
+  Uuid pause_id;
+  Uuid parent_pause_id;            ///< nil: none
+  std::set<Uuid> build_ids;        ///< of its layers
+  std::uint64_t known_number = 0;  ///< of this pause or its parent in the bucket; 0: none is known
+
+  /// True if the state is that of `record` or descends from it: the record is of the same pause or
+  /// of its parent, or its youngest layer is one of the state's (a layer is made by one pause).
+  [[nodiscard]] bool descends_from(const Record& record) const {
+    return record.pause_id == pause_id ||
+           (!parent_pause_id.is_nil() && record.pause_id == parent_pause_id) ||
+           build_ids.contains(record.build_id);
+  }
+};
+
+struct Standing {
+  bool is_conflict = false;          ///< the newest state is another one's: `newest`
+  bool is_new_name = false;          ///< there are no records
+  std::uint64_t number = 0;          ///< one above the highest record
+  std::uint64_t base_number = 0;     ///< the state that this one descends from; 0: none
+  std::optional<ReadRecord> newest;  ///< the newest state, if it is a manifest
+};
+
+/// Lists the records and reads the newest state. With `replaces_newest`, whatever that is, the
+/// state counts as its descendant. Errors: those of the store; kCorrupt.
+Result<Standing> find_standing(object_store::BlockingStore& store, const std::string& name,
+                               const Lineage& lineage, bool replaces_newest);
+
+}  // namespace lamina::remote

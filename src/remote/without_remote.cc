@@ -1,0 +1,36 @@
+// The functions of lamina/remote.h in a build without LAMINA_REMOTE.
+#include "base/error.h"
+#include "lamina/remote.h"
+
+namespace lamina {
+namespace {
+
+std::unexpected<Error> no_object_tier() {
+  return with_remedy(fail(ErrorKind::kUnsupported, "this build of lamina has no object tier"),
+                     "build it with LAMINA_REMOTE");
+}
+
+}  // namespace
+
+bool RemoteCheckReport::is_usable() const { return false; }
+
+Result<RemoteCheckReport> check_remote(const std::string& /*url*/, Progress* /*progress*/) {
+  return no_object_tier();
+}
+Result<PushReport> push_snapshot(const PushOptions& /*options*/) { return no_object_tier(); }
+Result<PullReport> pull_snapshot(const PullOptions& /*options*/) { return no_object_tier(); }
+Result<RemoteListReport> list_remote(const RemoteListOptions& /*options*/) {
+  return no_object_tier();
+}
+Result<RemoteUseReport> use_of_remote(const RemoteUseOptions& /*options*/) {
+  return no_object_tier();
+}
+Result<RemoteRemoveReport> remove_remote(const RemoteRemoveOptions& /*options*/) {
+  return no_object_tier();
+}
+Result<PruneReport> prune_remote(const PruneOptions& /*options*/) { return no_object_tier(); }
+Result<RemoteVerifyReport> verify_remote(const RemoteVerifyOptions& /*options*/) {
+  return no_object_tier();
+}
+
+}  // namespace lamina

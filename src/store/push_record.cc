@@ -1,0 +1,109 @@
+#include "store/push_record.h"
+
+#include <fcntl.h>
+
+#include <charconv>
+#include <span>
+#include <string_view>
+
+#include "base/error.h"
+#include "format/checksum.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/owner.h"
+#include "store/areas.h"
+
+namespace lamina::store {
+namespace {
+
+constexpr std::string_view kFirstLine = "lamina push record 1\n";
+constexpr std::uint64_t kMaxPushRecordBytes = 16384;
+
+std::string pushed_area_path(const Store& store) {
+  return fmt::format("{}/{}", store.path(), kPushedArea);
+}
+
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
+
+std::string push_record_name(const Uuid& pause_id, std::string_view remote, std::string_view name) {
+  const std::string place = fmt::format("{}\n{}", remote, name);
+  return fmt::format("{}@{:016x}", pause_id.to_string(), format::checksum64(bytes_of(place)));
+}
+
+std::string encode_push_record(const PushRecord& record) {
+  return fmt::format("{}{}\n{}\n{}\n", kFirstLine, record.remote, record.name, record.number);
+}
+
+/// The number in the record of exactly that place.
+std::optional<std::uint64_t> decode_push_record(std::string_view text, std::string_view remote,
+                                                std::string_view name) {
+  const std::string expected = fmt::format("{}{}\n{}\n", kFirstLine, remote, name);
+  if (!text.starts_with(expected) || !text.ends_with('\n')) return std::nullopt;
+  text.remove_prefix(expected.size());
+  if (text.empty()) return std::nullopt;
+  text.remove_suffix(1);
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end != text.data() + text.size() || number == 0) return std::nullopt;
+  return number;
+}
+
+bool is_one_line(std::string_view text) {
+  return !text.empty() && text.find('\n') == std::string_view::npos;
+}
+
+}  // namespace
+
+Status write_push_record(const Store& store, const Uuid& pause_id, const PushRecord& record) {
+  if (!is_one_line(record.remote) || !is_one_line(record.name) || record.number == 0) {
+    return fail(ErrorKind::kUsage, "'{}' in '{}' cannot be recorded", record.name, record.remote);
+  }
+  const std::string path = pushed_area_path(store);
+  LAMINA_ASSIGN_OR_RETURN(const bool is_new, os::make_directory(store.fd(), kPushedArea, path));
+  if (is_new) LAMINA_RETURN_IF_ERROR(os::sync(store.fd(), store.path()));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd area, os::open_directory(store.fd(), kPushedArea, path));
+  LAMINA_RETURN_IF_ERROR(os::check_owner(area.get(), path));
+  const std::string name = push_record_name(pause_id, record.remote, record.name);
+  // The fresh file's name is this writer's alone: two pushes of one pause may write at once.
+  const std::string fresh = fmt::format(".{}", Uuid::random().to_string());
+  const Status written =
+      os::replace_file(area.get(), fresh, name, bytes_of(encode_push_record(record)), path);
+  if (!written) {
+    static_cast<void>(os::remove_file(area.get(), fresh, path));
+    return written;
+  }
+  return os::sync(area.get(), path);
+}
+
+std::optional<std::uint64_t> pushed_number(const std::string& store_path, const Uuid& pause_id,
+                                           const std::string& remote, const std::string& name) {
+  const std::string path = fmt::format("{}/{}", store_path, kPushedArea);
+  const auto area = open_in_store(path);
+  if (!area) return std::nullopt;
+  const auto bytes = os::read_if_exists(area->get(), push_record_name(pause_id, remote, name),
+                                        kMaxPushRecordBytes, path);
+  if (!bytes || !*bytes) return std::nullopt;
+  const std::string_view text(reinterpret_cast<const char*>((*bytes)->data()), (*bytes)->size());
+  return decode_push_record(text, remote, name);
+}
+
+Status remove_push_records_except(const Store& store, const std::set<Uuid>& kept) {
+  const std::string path = pushed_area_path(store);
+  const auto area = os::open_directory(store.fd(), kPushedArea, path);
+  if (!area) {
+    if (area.error().kind == ErrorKind::kNotFound) return {};
+    return std::unexpected(area.error());
+  }
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          os::list_directory(area->get(), path));
+  for (const std::string& name : names) {
+    const auto pause_id = Uuid::parse(name.substr(0, name.find('@')));
+    if (!pause_id || kept.contains(*pause_id)) continue;
+    LAMINA_RETURN_IF_ERROR(os::remove_file(area->get(), name, path + "/" + name));
+  }
+  return {};
+}
+
+}  // namespace lamina::store

@@ -1,0 +1,42 @@
+// Push records: where in buckets a pause is.
+//
+//   <store>/.pushed/<pause id>@<place>    a text: the bucket, the name and the number there
+//
+// <place> is a digest of bucket and name. A record is made by a push that was acknowledged, and by
+// a pull. The next push of a snapshot that descends from the pause thereby knows the number that it
+// descends from. Records are apart from snapshots, which stay as they are. A record replaces an
+// older one by a rename, and is on the disk before the push or pull reports success; what a crash
+// loses is found again from the pause ids in the bucket.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "lamina/result.h"
+#include "lamina/uuid.h"
+#include "store/store.h"
+
+namespace lamina::store {
+
+struct PushRecord {
+  std::string remote;  ///< the bucket's name: object_store::ObjectStore::name_of("")
+  std::string name;    ///< of the snapshot in the bucket
+  std::uint64_t number = 0;
+
+  bool operator==(const PushRecord&) const = default;
+};
+
+/// Records where `pause_id` is. kUsage: a text has a newline, or a field is empty.
+Status write_push_record(const Store& store, const Uuid& pause_id, const PushRecord& record);
+
+/// The number of `pause_id` as `name` in `remote`; nullopt: it is not known. `store_path` need not
+/// be open for writing. A record that cannot be read is none.
+std::optional<std::uint64_t> pushed_number(const std::string& store_path, const Uuid& pause_id,
+                                           const std::string& remote, const std::string& name);
+
+/// Removes the records of all pauses that are not in `kept`.
+Status remove_push_records_except(const Store& store, const std::set<Uuid>& kept);
+
+}  // namespace lamina::store

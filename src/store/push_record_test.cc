@@ -1,0 +1,69 @@
+#include "store/push_record.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+
+#include "store/areas.h"
+#include "store/open_store.h"
+
+namespace lamina::store {
+namespace {
+
+class PushRecords : public testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ =
+        std::filesystem::temp_directory_path() / ("lamina-pushed-" + Uuid::random().to_string());
+    std::filesystem::create_directory(directory_);
+    std::vector<std::string> notes;
+    auto opened = open_store(directory_, notes);
+    ASSERT_TRUE(opened) << opened.error().message;
+    store_ = std::make_unique<Store>(std::move(*opened));
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  std::filesystem::path directory_;
+  std::unique_ptr<Store> store_;
+};
+
+TEST_F(PushRecords, AreReadBackAndReplaced) {
+  const Uuid pause = Uuid::random();
+  EXPECT_FALSE(pushed_number(directory_, pause, "s3://b/", "web"));
+  ASSERT_TRUE(write_push_record(*store_, pause, {"s3://b/", "web", 4}));
+  EXPECT_EQ(pushed_number(directory_, pause, "s3://b/", "web"), 4U);
+  EXPECT_FALSE(pushed_number(directory_, pause, "s3://b/", "other"));
+  EXPECT_FALSE(pushed_number(directory_, pause, "s3://c/", "web"));
+  EXPECT_FALSE(pushed_number(directory_, Uuid::random(), "s3://b/", "web"));
+  ASSERT_TRUE(write_push_record(*store_, pause, {"s3://b/", "web", 5}));
+  EXPECT_EQ(pushed_number(directory_, pause, "s3://b/", "web"), 5U);
+}
+
+TEST_F(PushRecords, DamagedRecordIsNone) {
+  const Uuid pause = Uuid::random();
+  ASSERT_TRUE(write_push_record(*store_, pause, {"s3://b/", "web", 4}));
+  const auto file = std::filesystem::directory_iterator(directory_ / kPushedArea)->path();
+  std::ofstream(file) << "lamina push record 1\ns3://b/\nweb\n4";
+  EXPECT_FALSE(pushed_number(directory_, pause, "s3://b/", "web"));
+}
+
+TEST_F(PushRecords, ThoseOfOtherPausesAreRemoved) {
+  const Uuid kept = Uuid::random();
+  const Uuid gone = Uuid::random();
+  EXPECT_TRUE(remove_push_records_except(*store_, {}));  // there is no area yet
+  ASSERT_TRUE(write_push_record(*store_, kept, {"s3://b/", "web", 1}));
+  ASSERT_TRUE(write_push_record(*store_, gone, {"s3://b/", "web", 2}));
+  ASSERT_TRUE(remove_push_records_except(*store_, {kept}));
+  EXPECT_EQ(pushed_number(directory_, kept, "s3://b/", "web"), 1U);
+  EXPECT_FALSE(pushed_number(directory_, gone, "s3://b/", "web"));
+}
+
+TEST_F(PushRecords, NamesOfSeveralLinesAreRefused) {
+  EXPECT_FALSE(write_push_record(*store_, Uuid::random(), {"s3://b/\n", "web", 1}));
+  EXPECT_FALSE(write_push_record(*store_, Uuid::random(), {"s3://b/", "", 1}));
+}
+
+}  // namespace
+}  // namespace lamina::store

@@ -1,0 +1,386 @@
+// What hosts that share a bucket can rely on.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "lamina/compact.h"
+#include "lamina/merge.h"
+#include "lamina/remove.h"
+#include "object_store/blocking_store.h"
+#include "packed/keys.h"
+#include "remote/pin.h"
+#include "remote/pull.h"
+#include "remote/push.h"
+#include "remote/remote_check.h"
+#include "remote/remote_listing.h"
+#include "remote/removal.h"
+#include "remote/requests.h"
+#include "remote/sandboxes.h"
+#include "remote/troubled_store.h"
+
+namespace lamina::tests {
+namespace {
+
+namespace fs = std::filesystem;
+
+class RemoteHosts : public testing::Test {
+ protected:
+  Result<PushReport> push(const std::string& snapshot, const std::string& name,
+                          packed::KeyWrapper* tenant = nullptr) {
+    PushOptions options;
+    options.snapshot = snapshot;
+    options.name = name;
+    return remote::push(bucket(), options, tenant);
+  }
+  Result<PullReport> pull(const std::string& name, const std::string& store,
+                          const std::string& as = "", packed::KeyWrapper* tenant = nullptr) {
+    PullOptions options;
+    options.name = name;
+    options.store = store;
+    options.as = as;
+    return remote::pull(bucket(), options, tenant);
+  }
+  object_store::ObjectStore& bucket() { return *bucket_; }
+
+  Sandboxes sandboxes_{3};
+  std::string here_ = sandboxes_.store("here");
+  std::string there_ = sandboxes_.store("there");
+  std::unique_ptr<object_store::ObjectStore> bucket_ = sandboxes_.open_bucket();
+};
+
+TEST_F(RemoteHosts, PulledSnapshotIsTheSamePauseAndItsDiffIsPushedOnTop) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr);
+  const auto pushed = push(first.path, "web");
+  ASSERT_TRUE(pushed) << pushed.error().message;
+  EXPECT_EQ(pushed->number, 1U);
+  const auto pulled = pull("web", there_);
+  ASSERT_TRUE(pulled) << pulled.error().message;
+  EXPECT_EQ(pulled->pause_id, first.state.pause_id);
+  sandboxes_.expect_state(pulled->snapshot, first.state);
+  const LocalSandbox arrived{pulled->snapshot, first.state};
+  const LocalSandbox second = sandboxes_.pause(there_, &arrived, false);
+  const auto pushed_again = push(second.path, "web");
+  ASSERT_TRUE(pushed_again) << pushed_again.error().message;
+  EXPECT_FALSE(pushed_again->is_conflict);
+  EXPECT_EQ(pushed_again->number, 2U);
+  EXPECT_GE(pushed_again->reused_objects, 1U);
+}
+
+TEST_F(RemoteHosts, SecondOfTwoDescendantsIsKeptUnderAnotherName) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr);
+  ASSERT_TRUE(push(first.path, "web"));
+  const LocalSandbox one = sandboxes_.pause(here_, &first);
+  const LocalSandbox other = sandboxes_.pause(here_, &first);
+  ASSERT_TRUE(push(one.path, "web"));
+  const auto conflict = push(other.path, "web");
+  ASSERT_TRUE(conflict) << conflict.error().message;
+  EXPECT_TRUE(conflict->is_conflict);
+  EXPECT_EQ(conflict->name, "web@" + other.state.pause_id.to_string());
+  const auto winner = pull("web", there_, "winner");
+  const auto loser = pull(conflict->name, there_, "loser");
+  ASSERT_TRUE(winner && loser);
+  sandboxes_.expect_state(winner->snapshot, one.state);
+  sandboxes_.expect_state(loser->snapshot, other.state);
+}
+
+TEST_F(RemoteHosts, RepeatedPushSendsNothing) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr);
+  ASSERT_TRUE(push(first.path, "web"));
+  const auto again = push(first.path, "web");
+  ASSERT_TRUE(again);
+  EXPECT_TRUE(again->is_already_there);
+  EXPECT_EQ(again->number, 1U);
+  EXPECT_EQ(again->uploaded_objects, 0U);
+}
+
+TEST_F(RemoteHosts, PushOfADiffAndPullOfItNeedFewRequests) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr, false);
+  ASSERT_TRUE(push(first.path, "web"));
+  const LocalSandbox second = sandboxes_.pause(here_, &first, false);
+  const auto count_only = [](std::uint64_t, const object_store::Request&) {
+    return Trouble::kNone;
+  };
+  TroubledStore pushing(sandboxes_.open_bucket(), count_only);
+  PushOptions options;
+  options.snapshot = second.path;
+  options.name = "web";
+  const auto pushed = remote::push(pushing, options, nullptr);
+  ASSERT_TRUE(pushed) << pushed.error().message;
+  // List, manifest before, pin, the new manifest, list, pin; two for each object.
+  EXPECT_LE(pushing.requests(), 6 + 2 * (pushed->uploaded_objects + pushed->reused_objects));
+  TroubledStore pulling(sandboxes_.open_bucket(), count_only);
+  PullOptions pull_options;
+  pull_options.name = "web";
+  pull_options.store = there_;
+  const auto pulled = remote::pull(pulling, pull_options, nullptr);
+  ASSERT_TRUE(pulled) << pulled.error().message;
+  // List, manifest, and one range of each small object.
+  EXPECT_LE(pulling.requests(), 2 + pushed->uploaded_objects + pushed->reused_objects);
+}
+
+TEST_F(RemoteHosts, LayersOfAnotherNameAreReused) {
+  const LocalSandbox base = sandboxes_.pause(here_, nullptr, false);
+  ASSERT_TRUE(push(base.path, "template"));
+  const LocalSandbox child = sandboxes_.pause(here_, &base, false);
+  const auto pushed = push(child.path, "web");
+  ASSERT_TRUE(pushed) << pushed.error().message;
+  EXPECT_GE(pushed->reused_objects, 1U);
+}
+
+TEST_F(RemoteHosts, LostRecordOfAPushIsFoundAgainFromThePauseId) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr);
+  ASSERT_TRUE(push(first.path, "web"));
+  fs::remove_all(fs::path(here_) / ".pushed");
+  const LocalSandbox second = sandboxes_.pause(here_, &first);
+  const auto pushed = push(second.path, "web");
+  ASSERT_TRUE(pushed) << pushed.error().message;
+  EXPECT_FALSE(pushed->is_conflict);
+  EXPECT_EQ(pushed->number, 2U);
+}
+
+TEST_F(RemoteHosts, LayersThatTheStoreHasAreLinked) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr, false);
+  const LocalSandbox second = sandboxes_.pause(here_, &first, false);
+  ASSERT_TRUE(push(first.path, "one"));
+  ASSERT_TRUE(push(second.path, "two"));
+  ASSERT_TRUE(pull("one", there_));
+  const auto pulled = pull("two", there_);
+  ASSERT_TRUE(pulled) << pulled.error().message;
+  EXPECT_GE(pulled->linked_layers, 1U);
+  sandboxes_.expect_state(pulled->snapshot, second.state);
+}
+
+TEST_F(RemoteHosts, PullDoesNotReplaceASnapshot) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr);
+  ASSERT_TRUE(push(first.path, "web"));
+  ASSERT_TRUE(pull("web", there_));
+  const auto again = pull("web", there_);
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().kind, ErrorKind::kExists);
+}
+
+TEST_F(RemoteHosts, RemovedNameCanBePushedAgainAboveItsRemoval) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr);
+  ASSERT_TRUE(push(first.path, "web"));
+  RemoteRemoveOptions options;
+  options.name = "web";
+  ASSERT_TRUE(remote::remove_name(bucket(), options));
+  const auto gone = pull("web", there_);
+  ASSERT_FALSE(gone);
+  EXPECT_EQ(gone.error().kind, ErrorKind::kNotFound);
+  const auto pushed = push(first.path, "web");
+  ASSERT_TRUE(pushed) << pushed.error().message;
+  EXPECT_FALSE(pushed->is_already_there);
+  EXPECT_EQ(pushed->number, 3U);
+  ASSERT_TRUE(pull("web", there_));
+}
+
+TEST_F(RemoteHosts, DryRunsChangeNothingAndForetell) {
+  LocalSandbox last = sandboxes_.pause(here_, nullptr, false);
+  ASSERT_TRUE(push(last.path, "web"));
+  for (int i = 0; i < 3; ++i) {
+    last = sandboxes_.pause(here_, &last, false);
+    MergeOptions merge_options;
+    merge_options.snapshot = last.path;
+    ASSERT_TRUE(merge(merge_options));
+    ASSERT_TRUE(push(last.path, "web"));
+  }
+  PruneOptions options;
+  options.keep_last = 1;
+  options.dry_run = true;
+  const auto foretold = remote::prune(bucket(), options);
+  ASSERT_TRUE(foretold) << foretold.error().message;
+  EXPECT_EQ(foretold->removed_records, 3U);
+  EXPECT_GE(foretold->removed_objects, 3U);
+  const auto use = remote::use(bucket(), {});
+  ASSERT_TRUE(use);
+  EXPECT_EQ(use->snapshots, 4U);
+  options.dry_run = false;
+  const auto done = remote::prune(bucket(), options);
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(done->removed_records, foretold->removed_records);
+  EXPECT_EQ(done->removed_objects, foretold->removed_objects);
+  EXPECT_EQ(done->removed_bytes, foretold->removed_bytes);
+  const auto pulled = pull("web", there_);
+  ASSERT_TRUE(pulled);
+  sandboxes_.expect_state(pulled->snapshot, last.state);
+}
+
+TEST_F(RemoteHosts, PruneBesideAPushKeepsWhatThePushNeeds) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr, false);
+  ASSERT_TRUE(push(first.path, "old"));
+  const LocalSandbox second = sandboxes_.pause(here_, &first, false);
+  RemoteRemoveOptions removal;
+  removal.name = "old";
+  ASSERT_TRUE(remote::remove_name(bucket(), removal));
+  // A whole cycle before each request of the push.
+  TroubledStore store(sandboxes_.open_bucket(), [&](std::uint64_t, const object_store::Request&) {
+    const auto other = sandboxes_.open_bucket();
+    EXPECT_TRUE(remote::prune(*other, {}));
+    return Trouble::kNone;
+  });
+  PushOptions options;
+  options.snapshot = second.path;
+  options.name = "web";
+  const auto pushed = remote::push(store, options, nullptr);
+  ASSERT_TRUE(pushed) << pushed.error().message;
+  sandboxes_.expect_nothing_left_over();
+  const auto pulled = pull("web", there_);
+  ASSERT_TRUE(pulled) << pulled.error().message;
+  sandboxes_.expect_state(pulled->snapshot, second.state);
+}
+
+TEST_F(RemoteHosts, PushWhosePinExpiresBeginsAgain) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr, false);
+  // A collector to which all pins are expired, once, just before the manifest.
+  bool was_expired = false;
+  TroubledStore store(
+      sandboxes_.open_bucket(), [&](std::uint64_t, const object_store::Request& request) {
+        const bool is_manifest = request.operation == object_store::Operation::kPut &&
+                                 request.key.starts_with(remote::kRecordsPrefix);
+        if (is_manifest && !was_expired) {
+          was_expired = true;
+          sandboxes_.expect_nothing_left_over();
+        }
+        return Trouble::kNone;
+      });
+  PushOptions options;
+  options.snapshot = first.path;
+  options.name = "web";
+  const auto pushed = remote::push(store, options, nullptr);
+  ASSERT_TRUE(pushed) << pushed.error().message;
+  EXPECT_TRUE(was_expired);
+  EXPECT_FALSE(pushed->is_conflict);
+  EXPECT_EQ(pushed->number, 2U);  // a void has the first
+  sandboxes_.expect_nothing_left_over();
+  const auto pulled = pull("web", there_);
+  ASSERT_TRUE(pulled) << pulled.error().message;
+  sandboxes_.expect_state(pulled->snapshot, first.state);
+}
+
+TEST_F(RemoteHosts, EncryptedSnapshotNeedsItsKey) {
+  const std::string key_path = (sandboxes_.root() / "key").string();
+  std::ofstream(key_path) << std::string(64, 'a');
+  fs::permissions(key_path, fs::perms::owner_read | fs::perms::owner_write);
+  const auto key = packed::read_key_file(key_path);
+  ASSERT_TRUE(key) << key.error().message;
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr);
+  ASSERT_TRUE(push(first.path, "web", key->get()));
+  const LocalSandbox second = sandboxes_.pause(here_, &first);
+  const auto pushed = push(second.path, "web", key->get());
+  ASSERT_TRUE(pushed) << pushed.error().message;
+  EXPECT_GE(pushed->reused_objects, 1U);
+  const auto refused = pull("web", there_);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kUsage);
+  const auto pulled = pull("web", there_, "", key->get());
+  ASSERT_TRUE(pulled) << pulled.error().message;
+  sandboxes_.expect_state(pulled->snapshot, second.state);
+  const auto listed = remote::list(bucket(), {});
+  ASSERT_TRUE(listed);
+  ASSERT_EQ(listed->snapshots.size(), 1U);
+  EXPECT_TRUE(listed->snapshots.front().encrypted);
+  sandboxes_.expect_nothing_left_over();
+}
+
+TEST_F(RemoteHosts, DamagedAndMissingObjectsAreFound) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr, false);
+  ASSERT_TRUE(push(first.path, "web"));
+  RemoteVerifyOptions options;
+  options.data = true;
+  const auto intact = remote::verify(bucket(), options, nullptr);
+  ASSERT_TRUE(intact) << intact.error().message;
+  EXPECT_TRUE(intact->is_intact());
+  EXPECT_GT(intact->checked_blocks, 0U);
+  const fs::path layers = fs::path(sandboxes_.bucket_directory()) / "v1/layers";
+  const fs::path layer = fs::directory_iterator(layers)->path();
+  {
+    std::fstream file(layer, std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(100);
+    file.put('x');
+    file.put('y');
+  }
+  const auto damaged = remote::verify(bucket(), options, nullptr);
+  ASSERT_TRUE(damaged) << damaged.error().message;
+  EXPECT_FALSE(damaged->is_intact());
+  const auto pulled = pull("web", there_);
+  ASSERT_FALSE(pulled);
+  EXPECT_EQ(pulled.error().kind, ErrorKind::kCorrupt);
+  fs::remove(layer);
+  options.data = false;
+  const auto missing = remote::verify(bucket(), options, nullptr);
+  ASSERT_TRUE(missing) << missing.error().message;
+  EXPECT_FALSE(missing->is_intact());
+  const auto absent = pull("web", there_);
+  ASSERT_FALSE(absent);
+  EXPECT_EQ(absent.error().kind, ErrorKind::kCorrupt);
+}
+
+TEST_F(RemoteHosts, UnreadableRecordEndsAPrune) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr, false);
+  ASSERT_TRUE(push(first.path, "web"));
+  const fs::path records = fs::path(sandboxes_.bucket_directory()) / "v1/snapshots";
+  std::ofstream(records / "other.0000000000000001") << "not a record";
+  std::ofstream(fs::path(sandboxes_.bucket_directory()) / "v1/layers/orphan") << "x";
+  const auto use = remote::use(bucket(), {});
+  EXPECT_FALSE(use);
+  const auto pruned = remote::prune(bucket(), {});
+  ASSERT_FALSE(pruned);
+  EXPECT_EQ(pruned.error().kind, ErrorKind::kCorrupt);
+  const auto listed = remote::list(bucket(), {});
+  ASSERT_TRUE(listed) << listed.error().message;
+  ASSERT_EQ(listed->snapshots.size(), 2U);
+  EXPECT_TRUE(listed->snapshots[0].error);
+  EXPECT_FALSE(listed->snapshots[1].error);
+}
+
+/// Asks to stop at once, or after some questions.
+class Interruption : public Progress {
+ public:
+  explicit Interruption(int after) : left_(after) {}
+  void begin(std::string_view, std::uint64_t) override {}
+  void advance(std::uint64_t) override {}
+  bool interrupted() override { return left_-- <= 0; }
+
+ private:
+  int left_;
+};
+
+TEST_F(RemoteHosts, InterruptedPushAndPullLeaveNothing) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr);
+  bool is_done = false;
+  for (int after = 0; !is_done; ++after) {
+    ASSERT_LT(after, 500);
+    Interruption interruption(after);
+    PushOptions options;
+    options.snapshot = first.path;
+    options.name = "web";
+    options.progress = &interruption;
+    const auto pushed = remote::push(bucket(), options, nullptr);
+    is_done = pushed.has_value();
+    if (!is_done) {
+      EXPECT_EQ(pushed.error().kind, ErrorKind::kInterrupted) << pushed.error().message;
+    }
+  }
+  is_done = false;
+  for (int after = 0; !is_done; ++after) {
+    ASSERT_LT(after, 500);
+    Interruption interruption(after);
+    PullOptions options;
+    options.name = "web";
+    options.store = there_;
+    options.progress = &interruption;
+    const auto pulled = remote::pull(bucket(), options, nullptr);
+    is_done = pulled.has_value();
+    if (!is_done) {
+      EXPECT_EQ(pulled.error().kind, ErrorKind::kInterrupted) << pulled.error().message;
+      EXPECT_FALSE(fs::exists(there_ + "/web"));
+    }
+  }
+  sandboxes_.expect_state(there_ + "/web", first.state);
+  sandboxes_.expect_nothing_left_over();
+}
+
+}  // namespace
+}  // namespace lamina::tests
