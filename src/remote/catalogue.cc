@@ -37,6 +37,16 @@ object_store::Request beginning_of(const ListedRecord& record, std::uint64_t byt
   return request;
 }
 
+/// The part, if the bucket is its own. A record is gone only if a list says so too.
+Result<PublicPart> checked(Bucket& bucket, Result<PublicPart> part, const RecordPlace& place) {
+  if (!part && part.error().kind == ErrorKind::kNotFound) {
+    return std::unexpected(bucket.absence_of(record_key(place)));
+  }
+  if (!part) return part;
+  LAMINA_RETURN_IF_ERROR(bucket.check(part->record.bucket_id, record_key(part->record.place)));
+  return part;
+}
+
 /// The public part, or nullopt if it is longer than `bytes`.
 Result<std::optional<PublicPart>> decode_beginning(const Answer& answer, const ListedRecord& record,
                                                    std::uint64_t& wanted_bytes) {
@@ -60,6 +70,13 @@ Result<PublicPart> read_long_part(BlockingStore& store, const ListedRecord& reco
   return decode_public_part(answer.bytes, record.place);
 }
 
+/// A whole record, not decoded. kNotFound: it is gone, by one answer. kCorrupt: too large.
+Result<std::vector<std::byte>> read_record(BlockingStore& store, const RecordPlace& place) {
+  Answer answer = store.get(record_key(place), kMaxRecordBytes);
+  LAMINA_RETURN_IF_ERROR(strict_status(answer));
+  return std::move(answer.bytes);
+}
+
 }  // namespace
 
 Result<RecordList> list_records(BlockingStore& store, const std::string& name,
@@ -72,13 +89,7 @@ Result<RecordList> list_all_records(BlockingStore& store) {
   return record_list(list_from(store, std::string(kRecordsPrefix)));
 }
 
-Result<std::vector<std::byte>> read_record(BlockingStore& store, const RecordPlace& place) {
-  Answer answer = store.get(record_key(place), kMaxRecordBytes);
-  LAMINA_RETURN_IF_ERROR(strict_status(answer));
-  return std::move(answer.bytes);
-}
-
-std::vector<Result<PublicPart>> read_public_parts(BlockingStore& store,
+std::vector<Result<PublicPart>> read_public_parts(Bucket& bucket,
                                                   const std::vector<ListedRecord>& records) {
   std::vector<object_store::Request> requests;
   requests.reserve(records.size());
@@ -86,34 +97,43 @@ std::vector<Result<PublicPart>> read_public_parts(BlockingStore& store,
     requests.push_back(record.size_bytes > 0 ? beginning_of(record, kFirstBytes)
                                              : get_request(record_key(record.place), kFirstBytes));
   }
-  const std::vector<Answer> answers = run_all(store, std::move(requests));
+  const std::vector<Answer> answers = run_all(bucket, std::move(requests));
   std::vector<Result<PublicPart>> parts;
   parts.reserve(records.size());
   for (std::size_t i = 0; i < records.size(); ++i) {
     std::uint64_t wanted_bytes = 0;
     auto decoded = decode_beginning(answers[i], records[i], wanted_bytes);
+    Result<PublicPart> part = std::unexpected(Error{});
     if (!decoded) {
-      parts.emplace_back(std::unexpected(decoded.error()));
+      part = std::unexpected(std::move(decoded.error()));
     } else if (*decoded) {
-      parts.emplace_back(std::move(**decoded));
+      part = std::move(**decoded);
     } else {
-      parts.push_back(read_long_part(store, records[i], wanted_bytes));
+      part = read_long_part(bucket, records[i], wanted_bytes);
     }
+    parts.push_back(checked(bucket, std::move(part), records[i].place));
   }
   return parts;
 }
 
-Result<ReadRecord> read_and_decode(BlockingStore& store, const RecordPlace& place) {
+Result<ReadRecord> read_and_decode(Bucket& bucket, const RecordPlace& place) {
   ReadRecord read;
-  LAMINA_ASSIGN_OR_RETURN(read.bytes, read_record(store, place));
-  LAMINA_ASSIGN_OR_RETURN(read.part, decode_record(read.bytes, place));
+  auto bytes = read_record(bucket, place);
+  Result<PublicPart> part = std::unexpected(Error{});
+  if (bytes) {
+    part = decode_record(*bytes, place);
+    read.bytes = std::move(*bytes);
+  } else {
+    part = std::unexpected(std::move(bytes.error()));
+  }
+  LAMINA_ASSIGN_OR_RETURN(read.part, checked(bucket, std::move(part), place));
   return read;
 }
 
-Result<std::optional<ReadRecord>> newest_state(BlockingStore& store,
+Result<std::optional<ReadRecord>> newest_state(Bucket& bucket,
                                                const std::vector<ListedRecord>& records) {
   for (const ListedRecord& record : std::views::reverse(records)) {
-    auto read = read_and_decode(store, record.place);
+    auto read = read_and_decode(bucket, record.place);
     if (!read) {
       if (read.error().kind == ErrorKind::kNotFound) continue;
       return std::unexpected(read.error());

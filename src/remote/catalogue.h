@@ -9,6 +9,7 @@
 
 #include "lamina/result.h"
 #include "object_store/blocking_store.h"
+#include "remote/bucket.h"
 #include "remote/record.h"
 
 namespace lamina::remote {
@@ -33,13 +34,9 @@ Result<RecordList> list_records(object_store::BlockingStore& store, const std::s
 /// The records of all names.
 Result<RecordList> list_all_records(object_store::BlockingStore& store);
 
-/// Reads a whole record. kNotFound: it is gone; kCorrupt: too large. Not decoded.
-Result<std::vector<std::byte>> read_record(object_store::BlockingStore& store,
-                                           const RecordPlace& place);
-
 /// Reads the public parts of records, several at a time, in their order. kNotFound of one: it is
-/// gone.
-std::vector<Result<PublicPart>> read_public_parts(object_store::BlockingStore& store,
+/// gone, and a list says so too. kCorrupt: it cannot be decoded, or was made for another bucket.
+std::vector<Result<PublicPart>> read_public_parts(Bucket& bucket,
                                                   const std::vector<ListedRecord>& records);
 
 /// A record, and its bytes.
@@ -50,12 +47,13 @@ struct ReadRecord {
   [[nodiscard]] const Record& record() const { return part.record; }
 };
 
-/// Reads and decodes a record. Errors: those of read_record() and decode_record().
-Result<ReadRecord> read_and_decode(object_store::BlockingStore& store, const RecordPlace& place);
+/// Reads and decodes a record. kNotFound: it is gone, and a list says so too. Other errors: those
+/// of read_record(), decode_record() and Bucket::check().
+Result<ReadRecord> read_and_decode(Bucket& bucket, const RecordPlace& place);
 
 /// The newest of these records of one name that is a manifest or a removal; nullopt: there is none.
 /// A record that is gone is passed over.
-Result<std::optional<ReadRecord>> newest_state(object_store::BlockingStore& store,
+Result<std::optional<ReadRecord>> newest_state(Bucket& bucket,
                                                const std::vector<ListedRecord>& records);
 
 }  // namespace lamina::remote

@@ -84,7 +84,7 @@ class Prune {
         options_(options),
         settings_(settings),
         store_(bucket, options.progress),
-        final_(bucket),
+        final_(store_.uninterruptible()),
         records_(store_) {}
 
   Result<PruneReport> run() { return report_or_error(work(), report_); }
@@ -178,6 +178,7 @@ class Prune {
   Status put_void(const RecordPlace& place) {
     Record record;
     record.kind = RecordKind::kVoid;
+    LAMINA_ASSIGN_OR_RETURN(record.bucket_id, store_.id());
     record.nonce = Uuid::random();
     record.place = place;
     record.created_s = os::unix_seconds();
@@ -260,6 +261,8 @@ class Prune {
         LAMINA_RETURN_IF_ERROR(strict_status(answer));
         continue;
       }
+      const Error absence = store_.absence_of(object);
+      if (absence.kind != ErrorKind::kNotFound) return std::unexpected(absence);
       LAMINA_RETURN_IF_ERROR(remove(tombstone));
     }
     return {};
@@ -270,8 +273,8 @@ class Prune {
   object_store::ObjectStore& bucket_;
   const PruneOptions& options_;
   const CollectSettings& settings_;
-  BlockingStore store_;
-  BlockingStore final_;
+  Bucket store_;
+  Bucket final_;
   RecordReader records_;
   const Uuid cycle_id_ = Uuid::random();
   ObjectSizes objects_;

@@ -31,8 +31,8 @@ Result<ObjectSizes> list_objects(BlockingStore& store, std::uint64_t& other_keys
   return objects;
 }
 
-Result<std::vector<ListedPin>> read_pins(BlockingStore& store) {
-  LAMINA_ASSIGN_OR_RETURN(const Listing listing, list_from(store, std::string(kPinsPrefix)));
+Result<std::vector<ListedPin>> read_pins(Bucket& bucket) {
+  LAMINA_ASSIGN_OR_RETURN(const Listing listing, list_from(bucket, std::string(kPinsPrefix)));
   std::vector<object_store::Request> gets;
   for (const object_store::Entry& entry : listing.entries) {
     if (!parse_pin_key(entry.key)) {
@@ -40,14 +40,19 @@ Result<std::vector<ListedPin>> read_pins(BlockingStore& store) {
     }
     gets.push_back(get_request(entry.key, kMaxPinBytes));
   }
-  const std::vector<Answer> answers = run_all(store, std::move(gets));
+  const std::vector<Answer> answers = run_all(bucket, std::move(gets));
   std::vector<ListedPin> pins;
   for (std::size_t i = 0; i < answers.size(); ++i) {
-    if (answers[i].outcome == Outcome::kAbsent) continue;
-    LAMINA_RETURN_IF_ERROR(strict_status(answers[i]));
     const object_store::Entry& entry = listing.entries[i];
+    if (answers[i].outcome == Outcome::kAbsent) {
+      const Error absence = bucket.absence_of(entry.key);
+      if (absence.kind == ErrorKind::kNotFound) continue;
+      return std::unexpected(absence);
+    }
+    LAMINA_RETURN_IF_ERROR(strict_status(answers[i]));
     ListedPin listed;
     LAMINA_ASSIGN_OR_RETURN(listed.pin, decode_pin(answers[i].bytes, *parse_pin_key(entry.key)));
+    LAMINA_RETURN_IF_ERROR(bucket.check(listed.pin.bucket_id, entry.key));
     if (listing.server_time) listed.age = *listing.server_time - entry.modified;
     pins.push_back(std::move(listed));
   }
@@ -71,16 +76,16 @@ Result<std::multimap<std::string, std::string>> list_tombstones(BlockingStore& s
 
 Result<RecordReader::Read> RecordReader::read_all() {
   Read read;
-  LAMINA_ASSIGN_OR_RETURN(read.list, list_all_records(store_));
+  LAMINA_ASSIGN_OR_RETURN(read.list, list_all_records(bucket_));
   if (read.list.other_keys > 0) {
     return fail(ErrorKind::kCorrupt, "{} keys below '{}' are not those of records",
-                read.list.other_keys, store_.store().name_of(kRecordsPrefix));
+                read.list.other_keys, bucket_.store().name_of(kRecordsPrefix));
   }
   std::vector<ListedRecord> unknown;
   for (const ListedRecord& record : read.list.records) {
     if (!known_.contains(record.place)) unknown.push_back(record);
   }
-  std::vector<Result<PublicPart>> parts = read_public_parts(store_, unknown);
+  std::vector<Result<PublicPart>> parts = read_public_parts(bucket_, unknown);
   for (std::size_t i = 0; i < parts.size(); ++i) {
     if (parts[i]) {
       known_.emplace(unknown[i].place, std::move(*parts[i]));
@@ -95,9 +100,9 @@ Result<RecordReader::Read> RecordReader::read_all() {
   return read;
 }
 
-Result<References> References::read(BlockingStore& store, RecordReader& records) {
+Result<References> References::read(Bucket& bucket, RecordReader& records) {
   References references;
-  LAMINA_ASSIGN_OR_RETURN(references.pins_, read_pins(store));
+  LAMINA_ASSIGN_OR_RETURN(references.pins_, read_pins(bucket));
   LAMINA_ASSIGN_OR_RETURN(references.records_, records.read_all());
   references.keep_only([](const Record&) { return true; }, [](const ListedPin&) { return true; });
   return references;

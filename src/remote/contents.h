@@ -12,6 +12,7 @@
 
 #include "lamina/result.h"
 #include "object_store/blocking_store.h"
+#include "remote/bucket.h"
 #include "remote/catalogue.h"
 #include "remote/pin.h"
 
@@ -28,9 +29,10 @@ struct ListedPin {
   std::optional<std::chrono::seconds> age{};  ///< since its last PUT, by the server's clock
 };
 
-/// Lists and reads all pins. One that is gone when it is read is passed over. kCorrupt: one cannot
-/// be decoded, or a key is not a pin's: it might protect anything.
-Result<std::vector<ListedPin>> read_pins(object_store::BlockingStore& store);
+/// Lists and reads all pins. One that a read says is gone is passed over if a second list says so
+/// too. kCorrupt: one cannot be decoded, or is of another bucket, or a key is not a pin's: it might
+/// protect anything. kFailed: one is listed, and cannot be read.
+Result<std::vector<ListedPin>> read_pins(Bucket& bucket);
 
 /// Tombstones: their keys, by the keys of their objects. Keys that are not a tombstone's are
 /// counted in `other_keys`.
@@ -40,17 +42,19 @@ Result<std::multimap<std::string, std::string>> list_tombstones(object_store::Bl
 /// Reads the public parts of records, and keeps them: the contents of a key never change.
 class RecordReader {
  public:
-  explicit RecordReader(object_store::BlockingStore& store) : store_(store) {}
+  explicit RecordReader(Bucket& bucket) : bucket_(bucket) {}
 
   struct Read {
     RecordList list;
     std::vector<const PublicPart*> parts;  ///< parallel; null: it was gone
   };
-  /// Lists and reads all records. kCorrupt: one cannot be decoded, or a key is not a record's.
+  /// Lists and reads all records. One that a read says is gone is passed over if a second list says
+  /// so too. kCorrupt: one cannot be decoded, or is of another bucket, or a key is not a record's.
+  /// kFailed: one is listed, and cannot be read.
   Result<Read> read_all();
 
  private:
-  object_store::BlockingStore& store_;
+  Bucket& bucket_;
   std::map<RecordPlace, PublicPart> known_;
 };
 
@@ -58,7 +62,7 @@ class RecordReader {
 class References {
  public:
   /// Reads the pins, *then* the records: a push deletes its pin after its manifest is stored.
-  static Result<References> read(object_store::BlockingStore& store, RecordReader& records);
+  static Result<References> read(Bucket& bucket, RecordReader& records);
 
   [[nodiscard]] bool contains(const std::string& object) const;
 

@@ -18,6 +18,7 @@ namespace {
 
 const Uuid kId = *Uuid::parse("00112233-4455-6677-8899-aabbccddeeff");
 const Uuid kPush = *Uuid::parse("10112233-4455-6677-8899-aabbccddeeff");
+const Uuid kBucket = *Uuid::parse("20112233-4455-6677-8899-aabbccddeeff");
 const RecordPlace kPlace{"web_1", 7};
 
 std::vector<std::byte> bytes_of_text(std::string_view text) {
@@ -60,6 +61,7 @@ ManifestFile packed_file(Manifest& manifest) {
 Manifest example() {
   Manifest manifest;
   Record& record = manifest.record;
+  record.bucket_id = kBucket;
   record.nonce = kPush;
   record.place = kPlace;
   record.created_s = 1'700'000'000;
@@ -229,17 +231,18 @@ TEST(GoldenRemoteRecords, BytesNeverChange) {
   EXPECT_EQ(*manifest, golden("remote_manifest_v1.bin", *manifest));
   Record removal;
   removal.kind = RecordKind::kRemoval;
+  removal.bucket_id = kBucket;
   removal.nonce = kPush;
   removal.place = {"web_1", 8};
   removal.created_s = 1'700'000'001;
   const auto record = encode_record(removal, packed::SealAlgorithm::kNone, {}, {});
   EXPECT_EQ(record, golden("remote_removal_v1.bin", record));
-  const auto pin = encode_pin({kPush, kPlace, {layer_key(kId, kPush, 1)}});
+  const auto pin = encode_pin({kBucket, kPush, kPlace, {layer_key(kId, kPush, 1)}});
   EXPECT_EQ(pin, golden("remote_pin_v1.bin", pin));
 }
 
 TEST(PinTest, EveryTruncationAndEveryChangedByteIsFound) {
-  const Pin pin{kPush, kPlace, {layer_key(kId, kPush, 1), file_key(kId, kId, 2)}};
+  const Pin pin{kBucket, kPush, kPlace, {layer_key(kId, kPush, 1), file_key(kId, kId, 2)}};
   std::vector<std::byte> bytes = encode_pin(pin);
   const auto read = decode_pin(bytes, kPush);
   ASSERT_TRUE(read) << read.error().message;

@@ -20,6 +20,7 @@ std::vector<std::byte> encode_pin(const Pin& pin) {
   writer.put_bytes(std::as_bytes(std::span(kPinMagic)));
   writer.put(kPinVersion);
   writer.put(static_cast<std::uint32_t>(pin.reused.size()));
+  writer.put(pin.bucket_id);
   writer.put(pin.push_id);
   writer.put(pin.place.number);
   put_text(writer, pin.place.name);
@@ -41,6 +42,7 @@ Result<Pin> decode_pin(std::span<const std::byte> bytes, const Uuid& push_id) {
   if (!has_checksum(bytes)) return bad_pin(push_id, "it is damaged");
   const auto count = reader.get<std::uint32_t>();
   Pin pin;
+  pin.bucket_id = reader.get_uuid();
   pin.push_id = reader.get_uuid();
   pin.place.number = reader.get<std::uint64_t>();
   pin.place.name = get_text(reader);

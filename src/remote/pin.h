@@ -17,6 +17,7 @@ namespace lamina::remote {
 inline constexpr std::uint64_t kMaxPinBytes = std::uint64_t{16} << 20;
 
 struct Pin {
+  Uuid bucket_id;  ///< of the bucket that it was made for (bucket.h)
   Uuid push_id;
   RecordPlace place;                ///< of the manifest that will be put
   std::vector<std::string> reused;  ///< keys of objects

@@ -9,7 +9,6 @@ namespace lamina::remote {
 namespace {
 
 using object_store::Answer;
-using object_store::BlockingStore;
 using object_store::Outcome;
 
 /// The store below repeats requests too; this is for those whose answers stay lost.
@@ -29,28 +28,28 @@ Publication conflict_with(std::uint64_t number) {
 }
 
 /// What the record at our place says, which is not absent.
-Publication judge(BlockingStore& store, const Record& ours) {
-  const auto found = read_and_decode(store, ours.place);
+Publication judge(Bucket& bucket, const Record& ours) {
+  const auto found = read_and_decode(bucket, ours.place);
   if (!found) {
     if (found.error().kind == ErrorKind::kNotFound) return ended(PublicationOutcome::kAgain);
     return ended(PublicationOutcome::kUnknown, found.error());
   }
   const Record& theirs = found->record();
-  if (theirs.nonce == ours.nonce) return check_newest(store, ours.place);
+  if (theirs.nonce == ours.nonce) return check_newest(bucket, ours.place);
   if (!theirs.is_manifest()) return ended(PublicationOutcome::kAgain);
   return conflict_with(theirs.place.number);
 }
 
 }  // namespace
 
-Publication publish(BlockingStore& store, const Record& record, std::span<const std::byte> bytes) {
+Publication publish(Bucket& bucket, const Record& record, std::span<const std::byte> bytes) {
   bool may_be_stored = false;
   Error last;
   for (int attempt = 0; attempt < kPutAttempts; ++attempt) {
     const Answer answer =
-        store.put(record_key(record.place), bytes, object_store::Condition::kIfAbsent);
-    if (answer.ok()) return check_newest(store, record.place);
-    if (answer.outcome == Outcome::kExists) return judge(store, record);
+        bucket.put(record_key(record.place), bytes, object_store::Condition::kIfAbsent);
+    if (answer.ok()) return check_newest(bucket, record.place);
+    if (answer.outcome == Outcome::kExists) return judge(bucket, record);
     may_be_stored = may_be_stored || answer.may_have_happened;
     last = answer.error;
     const bool is_worth_repeating =
@@ -61,10 +60,10 @@ Publication publish(BlockingStore& store, const Record& record, std::span<const 
                std::move(last));
 }
 
-Publication check_newest(BlockingStore& store, const RecordPlace& place) {
-  const auto list = list_records(store, place.name, place.number);
+Publication check_newest(Bucket& bucket, const RecordPlace& place) {
+  const auto list = list_records(bucket, place.name, place.number);
   if (!list) return ended(PublicationOutcome::kUnknown, list.error());
-  const auto newer = newest_state(store, list->records);
+  const auto newer = newest_state(bucket, list->records);
   if (!newer) return ended(PublicationOutcome::kUnknown, newer.error());
   if (*newer) return conflict_with((*newer)->record().place.number);
   return ended(PublicationOutcome::kAcknowledged);

@@ -6,8 +6,8 @@
 #include <string>
 
 #include "lamina/result.h"
-#include "object_store/blocking_store.h"
 #include "packed/keys.h"
+#include "remote/bucket.h"
 #include "remote/catalogue.h"
 #include "remote/manifest.h"
 
@@ -29,10 +29,9 @@ struct Publication {
 
 /// Puts the manifest at its place if that is free, finds out by the nonce what became of requests
 /// without an answer, and checks that nothing is newer.
-Publication publish(object_store::BlockingStore& store, const Record& record,
-                    std::span<const std::byte> bytes);
+Publication publish(Bucket& bucket, const Record& record, std::span<const std::byte> bytes);
 
 /// Checks that nothing is newer than the record of `place`, which is stored.
-Publication check_newest(object_store::BlockingStore& store, const RecordPlace& place);
+Publication check_newest(Bucket& bucket, const RecordPlace& place);
 
 }  // namespace lamina::remote

@@ -31,7 +31,6 @@ namespace lamina::remote {
 namespace {
 
 using object_store::Answer;
-using object_store::BlockingStore;
 using store::Staging;
 
 /// A snapshot that is removed meanwhile, or replaced and collected, is looked up again.
@@ -327,7 +326,7 @@ class Pull {
   object_store::ObjectStore& bucket_;
   const PullOptions& options_;
   packed::KeyWrapper* tenant_;
-  BlockingStore store_;
+  Bucket store_;
   store::SnapshotPath target_;
   Manifest manifest_;
   std::vector<PlannedObject> planned_;

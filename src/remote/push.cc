@@ -61,7 +61,7 @@ class Push {
         options_(options),
         tenant_(tenant),
         store_(bucket, options.progress),
-        final_(bucket) {}
+        final_(store_.uninterruptible()) {}
 
   Result<PushReport> run() { return report_or_error(work(), report_); }
 
@@ -149,7 +149,8 @@ class Push {
         if (is_newest) return true;
         continue;
       }
-      if (standing.is_new_name) LAMINA_RETURN_IF_ERROR(begin_name());
+      // There may be objects of other names.
+      if (standing.is_new_name) LAMINA_RETURN_IF_ERROR(objects_->find_by_list());
       LAMINA_ASSIGN_OR_RETURN(const PublicationOutcome outcome, attempt_at(name, standing));
       if (outcome == PublicationOutcome::kConflict) return false;
       if (outcome == PublicationOutcome::kAcknowledged) return true;
@@ -217,17 +218,9 @@ class Push {
     return std::unexpected(manifest.error());
   }
 
-  /// The first push of a name: there may be objects of other names.
-  Status begin_name() {
-    const std::string text = "lamina object tier 1\n";
-    // It is there already, as a rule.
-    static_cast<void>(store_.put(std::string(kFormatKey), std::as_bytes(std::span(text)),
-                                 object_store::Condition::kIfAbsent));
-    return objects_->find_by_list();
-  }
-
   Result<PublicationOutcome> attempt_at(const std::string& name, const Standing& standing) {
-    Pin pin{Uuid::random(), {name, standing.number}, objects_->found_keys()};
+    LAMINA_ASSIGN_OR_RETURN(const Uuid bucket_id, store_.make_id());
+    Pin pin{bucket_id, Uuid::random(), {name, standing.number}, objects_->found_keys()};
     PushPin stored(final_, pin);
     const Status pinned = stored.put();
     if (!pinned) {
@@ -269,6 +262,7 @@ class Push {
         objects_->upload_missing(pin.push_id, [&] { return stored.renew_if_old(); }));
     Manifest manifest;
     Record& record = manifest.record;
+    record.bucket_id = pin.bucket_id;
     record.nonce = Uuid::random();
     record.place = pin.place;
     record.created_s = os::unix_seconds();
@@ -291,8 +285,8 @@ class Push {
   object_store::ObjectStore& bucket_;
   const PushOptions& options_;
   packed::KeyWrapper* tenant_;
-  BlockingStore store_;
-  BlockingStore final_;  ///< for what is not interrupted: pins and publication
+  Bucket store_;
+  Bucket final_;  ///< for what is not interrupted: pins and publication
   store::SnapshotPath local_path_;
   std::optional<LocalSnapshot> local_;
   std::optional<PushObjects> objects_;

@@ -68,6 +68,7 @@ Result<PublicPart> decode_fields(ByteReader& reader, const RecordPlace& place) {
   const auto seal = reader.get<std::uint32_t>();
   part.layout.keyring_bytes = reader.get<std::uint32_t>();
   part.layout.body_bytes = reader.get<std::uint64_t>();
+  record.bucket_id = reader.get_uuid();
   record.nonce = reader.get_uuid();
   record.place.number = reader.get<std::uint64_t>();
   record.place.name = get_text(reader);
@@ -103,6 +104,7 @@ std::vector<std::byte> encode_public_part(const Record& record, const RecordLayo
   fields.put(static_cast<std::uint32_t>(layout.seal));
   fields.put(layout.keyring_bytes);
   fields.put(layout.body_bytes);
+  fields.put(record.bucket_id);
   fields.put(record.nonce);
   fields.put(record.place.number);
   put_text(fields, record.place.name);

@@ -48,7 +48,8 @@ struct Reference {
 /// The public part.
 struct Record {
   RecordKind kind = RecordKind::kManifest;
-  Uuid nonce;  ///< of the writer: by it he recognises his record after a lost answer
+  Uuid bucket_id;  ///< of the bucket that it was made for (bucket.h)
+  Uuid nonce;      ///< of the writer: by it he recognises his record after a lost answer
   RecordPlace place;
   std::int64_t created_s = 0;  ///< by the writer's clock, seconds since the epoch
   // Of a manifest.

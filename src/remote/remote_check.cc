@@ -21,7 +21,6 @@ namespace lamina::remote {
 namespace {
 
 using object_store::Answer;
-using object_store::BlockingStore;
 
 /// The first ones; a bucket that has lost everything needs no more.
 constexpr std::size_t kMaxProblems = 100;
@@ -188,7 +187,7 @@ class RemoteVerification {
   object_store::ObjectStore& bucket_;
   const RemoteVerifyOptions& options_;
   packed::KeyWrapper* tenant_;
-  BlockingStore store_;
+  Bucket store_;
   std::set<std::string> sized_;
   std::set<std::string> read_;
   RemoteVerifyReport report_;

@@ -14,8 +14,6 @@
 namespace lamina::remote {
 namespace {
 
-using object_store::BlockingStore;
-
 RemoteListing listing_of(const PublicPart& part) {
   const Record& record = part.record;
   RemoteListing listing;
@@ -102,12 +100,12 @@ class Lister {
     return fail(ErrorKind::kInterrupted, "interrupted");
   }
 
-  BlockingStore store_;
+  Bucket store_;
   const RemoteListOptions& options_;
   RemoteListReport report_;
 };
 
-Result<RemoteUseReport> use_by(BlockingStore& store) {
+Result<RemoteUseReport> use_by(Bucket& store) {
   RemoteUseReport report;
   LAMINA_ASSIGN_OR_RETURN(const ObjectSizes objects, list_objects(store, report.other_keys));
   RecordReader records(store);
@@ -139,7 +137,7 @@ Result<RemoteListReport> list(object_store::ObjectStore& bucket, const RemoteLis
 
 Result<RemoteUseReport> use(object_store::ObjectStore& bucket, const RemoteUseOptions& options) {
   return contain("du", [&] {
-    BlockingStore store(bucket, options.progress);
+    Bucket store(bucket, options.progress);
     return use_by(store);
   });
 }

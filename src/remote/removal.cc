@@ -15,12 +15,13 @@
 namespace lamina::remote {
 namespace {
 
-using object_store::BlockingStore;
-
 class Removal {
  public:
   Removal(object_store::ObjectStore& bucket, const RemoteRemoveOptions& options)
-      : bucket_(bucket), options_(options), store_(bucket, options.progress), final_(bucket) {}
+      : bucket_(bucket),
+        options_(options),
+        store_(bucket, options.progress),
+        final_(store_.uninterruptible()) {}
 
   Result<RemoteRemoveReport> run() { return report_or_error(work(), report_); }
 
@@ -50,6 +51,7 @@ class Removal {
   Status put_removal(std::uint64_t number) {
     Record record;
     record.kind = RecordKind::kRemoval;
+    LAMINA_ASSIGN_OR_RETURN(record.bucket_id, final_.id());
     record.nonce = Uuid::random();
     record.place = {options_.name, number};
     record.created_s = os::unix_seconds();
@@ -93,8 +95,8 @@ class Removal {
 
   object_store::ObjectStore& bucket_;
   const RemoteRemoveOptions& options_;
-  BlockingStore store_;
-  BlockingStore final_;
+  Bucket store_;
+  Bucket final_;
   RemoteRemoveReport report_;
 };
 

@@ -7,12 +7,10 @@
 namespace lamina::remote {
 namespace {
 
-using object_store::BlockingStore;
-
 /// The record that the state is known to descend from, if nothing newer exists.
-Result<std::optional<ReadRecord>> read_base(BlockingStore& store, const RecordPlace& place) {
+Result<std::optional<ReadRecord>> read_base(Bucket& bucket, const RecordPlace& place) {
   if (place.number == 0) return std::nullopt;
-  auto read = read_and_decode(store, place);
+  auto read = read_and_decode(bucket, place);
   if (read) return std::optional(std::move(*read));
   if (read.error().kind == ErrorKind::kNotFound) return std::nullopt;
   return std::unexpected(read.error());
@@ -20,10 +18,10 @@ Result<std::optional<ReadRecord>> read_base(BlockingStore& store, const RecordPl
 
 }  // namespace
 
-Result<Standing> find_standing(BlockingStore& store, const std::string& name,
-                               const Lineage& lineage, bool replaces_newest) {
-  LAMINA_ASSIGN_OR_RETURN(const RecordList list, list_records(store, name, lineage.known_number));
-  LAMINA_ASSIGN_OR_RETURN(std::optional<ReadRecord> newest, newest_state(store, list.records));
+Result<Standing> find_standing(Bucket& bucket, const std::string& name, const Lineage& lineage,
+                               bool replaces_newest) {
+  LAMINA_ASSIGN_OR_RETURN(const RecordList list, list_records(bucket, name, lineage.known_number));
+  LAMINA_ASSIGN_OR_RETURN(std::optional<ReadRecord> newest, newest_state(bucket, list.records));
   Standing standing;
   const bool has_records = !list.records.empty();
   standing.is_new_name = !has_records && lineage.known_number == 0;
@@ -33,7 +31,7 @@ Result<Standing> find_standing(BlockingStore& store, const std::string& name,
   }
   standing.base_number = lineage.known_number;
   if (!newest) {
-    LAMINA_ASSIGN_OR_RETURN(newest, read_base(store, {name, lineage.known_number}));
+    LAMINA_ASSIGN_OR_RETURN(newest, read_base(bucket, {name, lineage.known_number}));
     if (newest && newest->record().is_manifest()) standing.newest = std::move(newest);
     return standing;
   }

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "lamina/result.h"
-#include "object_store/blocking_store.h"
+#include "remote/bucket.h"
 #include "remote/catalogue.h"
 
 namespace lamina::remote {
@@ -38,7 +38,7 @@ struct Standing {
 
 /// Lists the records and reads the newest state. With `replaces_newest`, whatever that is, the
 /// state counts as its descendant. Errors: those of the store; kCorrupt.
-Result<Standing> find_standing(object_store::BlockingStore& store, const std::string& name,
-                               const Lineage& lineage, bool replaces_newest);
+Result<Standing> find_standing(Bucket& bucket, const std::string& name, const Lineage& lineage,
+                               bool replaces_newest);
 
 }  // namespace lamina::remote

@@ -164,7 +164,7 @@ void Sandboxes::expect_nothing_left_over(std::optional<std::uint64_t> keep_last)
   settings.pin_lifetime = std::chrono::seconds(-1);
   const auto pruned = remote::prune(*bucket, options, settings);
   ASSERT_TRUE(pruned) << pruned.error().message;
-  object_store::BlockingStore store(*bucket);
+  remote::Bucket store(*bucket);
   std::uint64_t other_keys = 0;
   const auto objects = remote::list_objects(store, other_keys);
   ASSERT_TRUE(objects) << objects.error().message;

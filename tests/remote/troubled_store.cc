@@ -39,6 +39,8 @@ std::string_view word_of_trouble(Trouble trouble) {
       return "lost answer";
     case Trouble::kWrongBytes:
       return "wrong bytes";
+    case Trouble::kAbsent:
+      return "absent";
     case Trouble::kKill:
       return "kill";
   }
@@ -64,6 +66,9 @@ TroubledStore::RequestId TroubledStore::start(Request request, Completion comple
     case Trouble::kUnavailable:
       return answer_later(std::move(completion),
                           object_store::failed_answer(Outcome::kUnavailable, "slow down"));
+    case Trouble::kAbsent:
+      return answer_later(std::move(completion),
+                          object_store::failed_answer(Outcome::kAbsent, "no such object"));
     case Trouble::kLostRequest:
       return answer_later(std::move(completion), no_answer(operation));
     case Trouble::kLostAnswer:

@@ -19,12 +19,13 @@ enum class Trouble : std::uint8_t {
   kLostRequest,  ///< not carried out; no answer
   kLostAnswer,   ///< carried out; no answer
   kWrongBytes,   ///< of a read: one byte is another one. Of a write: refused as damaged
+  kAbsent,       ///< not carried out; the answer is that there is no such object
   kKill,         ///< SIGKILL for this process, before the request
 };
 
-inline constexpr Trouble kAllTroubles[] = {Trouble::kDenied, Trouble::kUnavailable,
+inline constexpr Trouble kAllTroubles[] = {Trouble::kDenied,      Trouble::kUnavailable,
                                            Trouble::kLostRequest, Trouble::kLostAnswer,
-                                           Trouble::kWrongBytes};
+                                           Trouble::kWrongBytes,  Trouble::kAbsent};
 
 std::string_view word_of_trouble(Trouble trouble);
 

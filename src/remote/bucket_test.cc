@@ -1,0 +1,141 @@
+#include "remote/bucket.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "object_store/directory_store.h"
+#include "remote/catalogue.h"
+#include "remote/contents.h"
+#include "remote/names.h"
+#include "scratch_directory.h"
+
+namespace lamina::remote {
+namespace {
+
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
+
+class BucketTest : public testing::Test {
+ protected:
+  std::unique_ptr<object_store::ObjectStore> open() {
+    object_store::DirectoryOptions options;
+    options.path = scratch_.path().string();
+    auto opened = object_store::open_directory_store(options);
+    EXPECT_TRUE(opened) << opened.error().message;
+    return std::move(*opened);
+  }
+
+  /// A removal of "web" that has the id.
+  std::vector<std::byte> removal(const Uuid& bucket_id) {
+    Record record;
+    record.kind = RecordKind::kRemoval;
+    record.bucket_id = bucket_id;
+    record.nonce = Uuid::random();
+    record.place = place_;
+    return encode_record(record, packed::SealAlgorithm::kNone, {}, {});
+  }
+
+  tests::ScratchDirectory scratch_;
+  const RecordPlace place_{"web", 1};
+};
+
+TEST_F(BucketTest, AnIdIsMadeOnceAndStays) {
+  const auto store = open();
+  EXPECT_EQ(Bucket(*store).id().error().kind, ErrorKind::kNotFound);
+  Bucket bucket(*store);
+  const auto made = bucket.make_id();
+  ASSERT_TRUE(made) << made.error().message;
+  EXPECT_EQ(*bucket.uninterruptible().id(), *made);
+  EXPECT_EQ(*Bucket(*store).id(), *made);
+  EXPECT_EQ(*Bucket(*store).make_id(), *made);
+}
+
+TEST_F(BucketTest, TwoThatMakeAnIdAgree) {
+  const auto first_store = open();
+  const auto second_store = open();
+  Bucket first(*first_store);
+  Bucket second(*second_store);
+  EXPECT_FALSE(first.id());
+  EXPECT_FALSE(second.id());
+  const auto made = first.make_id();
+  ASSERT_TRUE(made) << made.error().message;
+  const auto same = second.make_id();
+  ASSERT_TRUE(same) << same.error().message;
+  EXPECT_EQ(*same, *made);
+}
+
+TEST_F(BucketTest, RecordsAndPinsOfAnotherBucketAreNotBelieved) {
+  const auto store = open();
+  Bucket bucket(*store);
+  ASSERT_TRUE(bucket.make_id());
+  ASSERT_TRUE(bucket.put(record_key(place_), removal(*bucket.id())).ok());
+  const auto own = read_and_decode(bucket, place_);
+  EXPECT_TRUE(own) << own.error().message;
+  ASSERT_TRUE(RecordReader(bucket).read_all());
+
+  ASSERT_TRUE(bucket.put(record_key(place_), removal(Uuid::random())).ok());
+  EXPECT_EQ(read_and_decode(bucket, place_).error().kind, ErrorKind::kCorrupt);
+  EXPECT_EQ(RecordReader(bucket).read_all().error().kind, ErrorKind::kCorrupt);
+  EXPECT_EQ(newest_state(bucket, list_records(bucket, "web")->records).error().kind,
+            ErrorKind::kCorrupt);
+
+  EXPECT_TRUE(read_pins(bucket));
+  const Pin pin{Uuid::random(), Uuid::random(), place_, {}};
+  ASSERT_TRUE(bucket.put(pin_key(pin.push_id), encode_pin(pin)).ok());
+  EXPECT_EQ(read_pins(bucket).error().kind, ErrorKind::kCorrupt);
+}
+
+TEST_F(BucketTest, RecordsWithoutAFormatAreNotBelievedAndTheRemedyWorks) {
+  const auto store = open();
+  const Uuid id = Uuid::random();
+  {
+    Bucket bucket(*store);
+    ASSERT_TRUE(bucket.put(record_key(place_), removal(id)).ok());
+    const auto refused = read_and_decode(bucket, place_);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().kind, ErrorKind::kCorrupt);
+    EXPECT_NE(refused.error().remedy.find("bucket " + id.to_string()), std::string::npos)
+        << refused.error().remedy;
+    ASSERT_TRUE(bucket.put(std::string(kFormatKey), bytes_of(encode_format(id))).ok());
+  }
+  Bucket bucket(*store);
+  EXPECT_TRUE(read_and_decode(bucket, place_));
+}
+
+TEST_F(BucketTest, AFormatOfALaterVersionIsRefused) {
+  const std::string good = encode_format(Uuid::random());
+  EXPECT_TRUE(decode_format(bytes_of(good)));
+  std::string later = good;
+  later[later.find('1')] = '2';
+  for (const std::string& text :
+       {later, std::string(), good.substr(0, good.size() - 1), good + "more\n", good + "\n",
+        "lamina object tier 1\nbucket " + Uuid().to_string() + "\n"}) {
+    EXPECT_FALSE(decode_format(bytes_of(text))) << text;
+  }
+  const auto store = open();
+  Bucket bucket(*store);
+  ASSERT_TRUE(bucket.put(std::string(kFormatKey), bytes_of(later)).ok());
+  const auto refused = Bucket(*store).make_id();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kCorrupt);
+  EXPECT_NE(refused.error().message.find(kFormatKey), std::string::npos);
+}
+
+TEST_F(BucketTest, AbsenceIsConfirmedByAList) {
+  const auto store = open();
+  Bucket bucket(*store);
+  EXPECT_EQ(bucket.absence_of(record_key(place_)).kind, ErrorKind::kNotFound);
+  ASSERT_TRUE(bucket.put(record_key({"web", 10}), removal(Uuid::random())).ok());
+  EXPECT_EQ(bucket.absence_of(record_key(place_)).kind, ErrorKind::kNotFound);
+  ASSERT_TRUE(bucket.put(record_key(place_), removal(Uuid::random())).ok());
+  EXPECT_EQ(bucket.absence_of(record_key(place_)).kind, ErrorKind::kFailed);
+}
+
+}  // namespace
+}  // namespace lamina::remote
