@@ -52,7 +52,7 @@ class Bucket::Identity {
 
   Result<Uuid> make(BlockingStore& requests) {
     auto known = read(requests);
-    if (known || answer_->outcome != Outcome::kAbsent) return known;
+    if (known || !is_absent()) return known;
     const Uuid fresh = Uuid::random();
     const std::string text = encode_format(fresh);
     const Answer put = requests.put(std::string(kFormatKey), std::as_bytes(std::span(text)),
@@ -65,11 +65,13 @@ class Bucket::Identity {
     answer_.reset();
     start();
     known = read(requests);
-    if (!known && answer_->outcome == Outcome::kAbsent) return std::unexpected(put.error);
+    if (!known && is_absent()) return std::unexpected(put.error);
     return known;
   }
 
  private:
+  /// False too while there is no answer: an interruption has ended the wait for it.
+  [[nodiscard]] bool is_absent() const { return answer_ && answer_->outcome == Outcome::kAbsent; }
   void start() {
     request_ = store_.start(get_request(std::string(kFormatKey), kMaxFormatBytes),
                             [this](Answer answer) { answer_ = std::move(answer); });

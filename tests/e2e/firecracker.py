@@ -8,7 +8,6 @@ import json
 import os
 import select
 import shutil
-import socket
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from serving import TIMEOUT_S, wait_until
+from serving import TIMEOUT_S, connected, wait_until
 
 
 def fake_firecracker_program() -> str:
@@ -55,9 +54,7 @@ class UnixConnection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Makes the connection."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        self.sock = connected(self._path, self.timeout)
 
 
 class Firecracker:
@@ -150,9 +147,7 @@ class Firecracker:
 
     def control(self, line: str, timeout_s: float = TIMEOUT_S) -> str:
         """The answer to one line; see tests/stand_ins/firecracker/control.h."""
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(timeout_s)
-            client.connect(str(self.control_socket))
+        with connected(self.control_socket, timeout_s) as client:
             client.sendall(line.encode() + b"\n")
             answer = b""
             while not answer.endswith(b"\n"):

@@ -90,6 +90,6 @@ def files(pid: int) -> dict[int, str]:
     for path in Path(f"/proc/{pid}/fd").iterdir():
         try:
             found[int(path.name)] = os.readlink(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             pass
     return found

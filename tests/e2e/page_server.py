@@ -95,7 +95,7 @@ class PageServer:
         for children in Path(f"/proc/{self._process.pid}/task").glob("*/children"):
             try:
                 found += map(int, children.read_text().split())
-            except FileNotFoundError:  # the thread has ended
+            except (FileNotFoundError, ProcessLookupError):  # the thread has ended
                 pass
         return found
 

@@ -15,6 +15,7 @@ import re
 import select
 import signal
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -54,13 +55,28 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = TIMEO
         time.sleep(POLL_S)
 
 
+def connected(path: Path, timeout_s: float = TIMEOUT_S) -> socket.socket:
+    """A client of a Unix socket. Waits while the backlog is full, as programs do."""
+    client = socket.socket(socket.AF_UNIX)
+    try:
+        # With settimeout() the descriptor does not block, and connect() fails at once.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO,
+                          struct.pack("ll", max(1, int(timeout_s)), 0))
+        client.connect(str(path))
+        client.settimeout(timeout_s)
+    except OSError:
+        client.close()
+        raise
+    return client
+
+
 def waits_for_pages(pid: int) -> bool:
     """Whether a thread of the process waits for a page of its userfaultfd."""
     for path in Path(f"/proc/{pid}/fdinfo").iterdir():
         try:
             text = path.read_text()
-        except FileNotFoundError:
-            continue  # closed meanwhile
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # closed meanwhile, or the process ends
         found = re.search(r"^total:\s*(\d+)", text, re.MULTILINE)
         if found and int(found[1]) > 0:
             return True
@@ -341,9 +357,7 @@ class Server:
 
     def metrics_text(self) -> str:
         """What the metrics socket answers."""
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(TIMEOUT_S)
-            client.connect(str(self.metrics_socket))
+        with connected(self.metrics_socket) as client:
             client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
             answer = b"".join(iter(lambda: client.recv(65536), b""))
         head, body = answer.decode().split("\r\n\r\n", 1)

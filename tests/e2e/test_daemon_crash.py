@@ -152,7 +152,7 @@ def is_traced(pid: int) -> bool:
     try:
         threads = [Path(f"/proc/{pid}/task/{thread}/status").read_text()
                    for thread in os.listdir(f"/proc/{pid}/task")]
-    except FileNotFoundError:  # one has ended meanwhile
+    except (FileNotFoundError, ProcessLookupError):  # one has ended meanwhile
         return False
     return all(re.search(r"^TracerPid:\s*[1-9]", text, re.MULTILINE) for text in threads)
 

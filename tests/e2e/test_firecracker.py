@@ -23,7 +23,7 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 
 from firecracker import Answer, Firecracker
 from memory_files import EXIT_FAILED, PAGE_BYTES, LaminaTest, data_map, main
-from serving import TIMEOUT_S, Server, adopt_orphans, huge_pages, wait_until
+from serving import Server, adopt_orphans, connected, huge_pages, wait_until
 
 MEMORY_MIB = 16
 PAGES = (MEMORY_MIB << 20) // PAGE_BYTES
@@ -66,9 +66,7 @@ class Wire:
 
     def __init__(self, path: Path) -> None:
         """Connects."""
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(TIMEOUT_S)
-        self.socket.connect(str(path))
+        self.socket = connected(path)
 
     def receive(self, count: int) -> bytes:
         """So many bytes, fewer at the end of the connection."""

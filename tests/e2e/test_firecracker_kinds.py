@@ -22,7 +22,7 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 from firecracker import Firecracker
 from memory_files import (EXIT_DONE, EXIT_FAILED, EXIT_NO_SPACE, PAGE_BYTES, Outcome, lamina, main)
 from sandbox import MEMORY_BYTES, SandboxTest, page_servers_of
-from serving import TIMEOUT_S, huge_pages, wait_until
+from serving import TIMEOUT_S, connected, huge_pages, wait_until
 
 OTHER_USER = 65534
 OLDEST = "1.7.0"
@@ -68,10 +68,8 @@ class Connections(KindsTest):
         """Connects until there is no room; returns the connections that were accepted."""
         opened: list[socket.socket] = []
         while True:
-            client = socket.socket(socket.AF_UNIX)
+            client = connected(vm.api_socket)
             self.addCleanup(client.close)
-            client.settimeout(TIMEOUT_S)
-            client.connect(str(vm.api_socket))
             answer = b""
             with contextlib.suppress(OSError):
                 client.sendall(b"GET / HTTP/1.1\r\n\r\n")

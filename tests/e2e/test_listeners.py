@@ -20,7 +20,7 @@ from children import Report, child_at_work
 from daemon import Daemon
 from memory_files import EXIT_DONE, lamina, main
 from sandbox import SandboxTest, page_servers_of
-from serving import wait_until
+from serving import connected, wait_until
 
 METRICS_CONNECTIONS = 300
 API_CONNECTIONS = 1024
@@ -125,9 +125,7 @@ class Laminad(SandboxTest):
         for path in (self.metrics, self.daemon.api_socket):
             self.hold(path, API_CONNECTIONS)
             self.assertEqual(self.daemon.done("GET", "/v1/health")["status"], "ok")
-            with contextlib.closing(socket.socket(socket.AF_UNIX)) as reader:
-                reader.settimeout(10)
-                reader.connect(str(self.metrics))
+            with connected(self.metrics) as reader:
                 reader.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
                 answer = b"".join(iter(lambda: reader.recv(65536), b""))
             self.assertTrue(answer.startswith(b"HTTP/1.1 200"), answer[:100])

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True  # the source folder stays clean
 
 from memory_files import EXIT_DONE, layers_of, main
-from serving import TIMEOUT_S, Server, Vm, adopt_orphans, wait_until
+from serving import Server, Vm, adopt_orphans, connected, wait_until
 from pins import Pin
 from served_snapshots import ServeTest
 import test_serve_store
@@ -88,9 +88,7 @@ class SlowSnapshots(test_serve_store.StoreTest):
 
     def greeting(self) -> bytes:
         """What the control socket says."""
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(TIMEOUT_S)
-            client.connect(str(self.store / ".vms" / "page-server.control"))
+        with connected(self.store / ".vms" / "page-server.control") as client:
             return client.recv(64, socket.MSG_WAITALL)
 
     def test_other_vms_and_clients_are_answered_while_a_snapshot_is_opened(self) -> None:
