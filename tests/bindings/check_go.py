@@ -70,9 +70,11 @@ class Go:
         """Whether `go test -race` can be linked."""
         if self.setting("CGO_ENABLED") != "1" or not shutil.which(self.setting("CC").split()[0]):
             return False
-        name = f"race_{self.setting('GOOS')}_{self.setting('GOARCH')}.syso"
+        system, processor = self.setting("GOOS"), self.setting("GOARCH")
         runtime = Path(self.setting("GOROOT")) / "src" / "runtime" / "race"
-        return any(runtime.rglob(name))
+        # Its place in newer versions, and in older ones.
+        return any(runtime.glob(f"internal/{processor}*/race_{system}.syso")) or any(
+            runtime.glob(f"race_{system}_{processor}.syso"))
 
 
 def staticcheck(go: Go, tools: Path) -> Path | str:
@@ -109,7 +111,7 @@ def main() -> int:
     parser.add_argument("--scratch", type=Path, required=True, help="for caches, without a HOME")
     parser.add_argument("--tools", type=Path, required=True, help="where staticcheck is kept")
     arguments = parser.parse_args()
-    go = Go(arguments.go, arguments.module, arguments.scratch)
+    go = Go(arguments.go, arguments.module, arguments.scratch.absolute())
     packages = packages_of(go)
     failed = []
 
@@ -122,7 +124,7 @@ def main() -> int:
     check("gofmt -l", go.program(go.gofmt(), "-l", "."), must_be_silent=True)
     check("go vet", go.run("vet", *packages))
     check("go build without cgo", go.run("build", *packages, CGO_ENABLED="0"))
-    found = staticcheck(go, arguments.tools)
+    found = staticcheck(go, arguments.tools.absolute())
     if isinstance(found, Path):
         check("staticcheck", go.program(str(found), *packages))
     else:
