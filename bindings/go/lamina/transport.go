@@ -29,7 +29,7 @@ func (c *Client) exchange(ctx context.Context, op operation, target string, body
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", c.socket)
 	if err != nil {
-		failure.Err = prefer(ctx.Err(), err)
+		failure.Err = prefer(ctx.Err(), causeOf(err))
 		return 0, nil, failure
 	}
 	defer conn.Close()
@@ -50,7 +50,7 @@ func (c *Client) exchange(ctx context.Context, op operation, target string, body
 		return status, data, nil
 	}
 	failure.malformed = errors.Is(err, errTooLarge)
-	failure.Err = prefer(ctx.Err(), prefer(writeError, err))
+	failure.Err = prefer(ctx.Err(), causeOf(prefer(writeError, err)))
 	return 0, nil, failure
 }
 
@@ -119,6 +119,15 @@ func closeWhenDone(ctx context.Context, conn net.Conn) (stop func()) {
 		}
 	}()
 	return func() { close(finished) }
+}
+
+// causeOf returns a network error without the names of sockets, which the caller adds.
+func causeOf(err error) error {
+	var network *net.OpError
+	if errors.As(err, &network) {
+		return network.Err
+	}
+	return err
 }
 
 // prefer returns the first error that is not nil.
