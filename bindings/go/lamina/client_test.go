@@ -252,7 +252,7 @@ func TestRefusalOfTheConnectionIsReadThoughTheRequestCannotBeSent(t *testing.T) 
 		conn.Close()
 		close(refused)
 	})
-	client := newClient(daemon)
+	client := newClient(daemon, WithRetry(Retry{}))
 	// The request is larger than the socket's buffer, so that writing it fails in any case.
 	request := PauseRequest{FrozenHook: strings.Repeat("x", 16<<20)}
 	_, err := client.Pause(testContext(t), request)

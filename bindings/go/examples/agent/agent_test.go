@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -107,6 +108,21 @@ func TestFailedCommandLeavesNothing(t *testing.T) {
 	}
 	if sockets, _ := filepath.Glob(filepath.Join(h.Directory, "web*.sock")); len(sockets) != 0 {
 		t.Error(sockets)
+	}
+}
+
+func TestVMMThatDoesNotListenIsEndedWithTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	word := fmt.Sprintf("1000.%d", os.Getpid()) // seconds, and a mark of this test
+	if _, err := startVMM(ctx, "sleep "+word, t.TempDir(), "vm"); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err == nil && string(text) == "sleep\x00"+word+"\x00" {
+			t.Errorf("it still runs: %s", file)
+		}
 	}
 }
 
