@@ -140,3 +140,75 @@ func TestFollowerOutlivesARealDaemon(t *testing.T) {
 		t.Errorf("%+v, %v", event, err)
 	}
 }
+
+// The caller stops waiting while Firecracker writes the memory: the pause is completed all the same.
+func TestPauseGoesOnThoughItsCallerHasGone(t *testing.T) {
+	host := livetest.Start(t)
+	all, cancelAll := context.WithTimeout(context.Background(), time.Minute)
+	defer cancelAll()
+	client := lamina.New(host.Socket)
+	api, control := host.StartVM("vm", "--fail", "create-hang")
+	follower := client.Follow(0)
+	ctx, cancel := context.WithCancel(all)
+	pause := lamina.PauseRequest{APISocket: api, Name: "web", After: lamina.PauseAfterResume}
+	outcome := pauseInBackground(ctx, client, pause)
+	host.WaitHeld(control)
+	cancel()
+	if err := <-outcome; !errors.Is(err, lamina.ErrOutcomeUnknown) || !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	once := lamina.New(host.Socket, lamina.WithRetry(lamina.Retry{}))
+	if _, err := once.Pause(all, pause); !errors.Is(err, lamina.KindBusy) {
+		t.Errorf("a second pause of this VM: %v", err)
+	}
+	host.Control(control, "release")
+	for {
+		event, err := follower.Next(all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if event.Failure == nil {
+			break
+		}
+		if !errors.Is(event.Failure, lamina.KindBusy) {
+			t.Errorf("%+v", event)
+		}
+	}
+	if listing, err := client.List(all, lamina.ListParams{}); err != nil || len(listing.Snapshots) != 1 {
+		t.Errorf("%+v, %v", listing, err)
+	}
+}
+
+// The daemon is killed while it works: the client repeats nothing, and says so.
+func TestPauseOfAKilledDaemonIsNotRepeated(t *testing.T) {
+	host := livetest.Start(t)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	client := lamina.New(host.Socket)
+	api, control := host.StartVM("vm", "--fail", "create-hang")
+	pause := lamina.PauseRequest{APISocket: api, Name: "web", After: lamina.PauseAfterResume}
+	outcome := pauseInBackground(ctx, client, pause)
+	host.WaitHeld(control)
+	host.KillDaemon()
+	if err := <-outcome; !errors.Is(err, lamina.ErrOutcomeUnknown) {
+		t.Fatal(err)
+	}
+	host.Control(control, "release")
+	host.StartDaemon()
+	if _, err := client.Recover(ctx, lamina.RecoverRequest{}); err != nil {
+		t.Error(err)
+	}
+	if report, err := client.Pause(ctx, pause); err != nil || report.Kind != lamina.PauseKindFull {
+		t.Errorf("%+v, %v", report, err)
+	}
+	host.Control(control, "check")
+}
+
+func pauseInBackground(ctx context.Context, client *lamina.Client, request lamina.PauseRequest) <-chan error {
+	outcome := make(chan error, 1)
+	go func() {
+		_, err := client.Pause(ctx, request)
+		outcome <- err
+	}()
+	return outcome
+}

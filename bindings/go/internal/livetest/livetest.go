@@ -95,11 +95,13 @@ func isReadyVMM(line string) bool { return strings.HasPrefix(line, "ready ") }
 func (h *Host) KillDaemon() { h.daemon.kill() }
 
 // StartVM starts a VM with a guest that runs; returns its API's socket and the socket for Control.
-func (h *Host) StartVM(name string) (api, control string) {
+// The options are those of the stand-in.
+func (h *Host) StartVM(name string, options ...string) (api, control string) {
 	h.t.Helper()
 	const memoryMiB = 16
 	api, control = filepath.Join(h.Directory, name+".api"), filepath.Join(h.Directory, name+".control")
-	start(h.t, isReadyVMM, h.VMM, "--start", "--memory-mib", strconv.Itoa(memoryMiB), "--api-sock", api, "--control", control)
+	arguments := append([]string{"--start", "--memory-mib", strconv.Itoa(memoryMiB), "--api-sock", api, "--control", control}, options...)
+	start(h.t, isReadyVMM, h.VMM, arguments...)
 	return api, control
 }
 
@@ -123,6 +125,16 @@ func (h *Host) Control(socket, line string) string {
 		h.t.Fatalf("%s: %q, %v", line, answer, err)
 	}
 	return strings.TrimSpace(strings.TrimPrefix(answer, "ok"))
+}
+
+// WaitHeld waits until a stand-in holds a request (option --fail create-hang).
+func (h *Host) WaitHeld(control string) {
+	h.t.Helper()
+	for deadline := time.Now().Add(limit); h.Control(control, "held") != "yes"; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			h.t.Fatal("no request is held")
+		}
+	}
 }
 
 // KillAtEnd kills a process when the test ends, which another program has started.
