@@ -149,6 +149,7 @@ func TestPauseGoesOnThoughItsCallerHasGone(t *testing.T) {
 	client := lamina.New(host.Socket)
 	api, control := host.StartVM("vm", "--fail", "create-hang")
 	follower := client.Follow(0)
+	follower.Interval = 10 * time.Millisecond
 	ctx, cancel := context.WithCancel(all)
 	pause := lamina.PauseRequest{APISocket: api, Name: "web", After: lamina.PauseAfterResume}
 	outcome := pauseInBackground(ctx, client, pause)
