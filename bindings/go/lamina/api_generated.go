@@ -726,7 +726,7 @@ func (c *Client) List(ctx context.Context, params ListParams) (*Listing, error) 
 // GET /v1/snapshots/{name}
 func (c *Client) Inspect(ctx context.Context, name string) (*Snapshot, error) {
 	var reply Snapshot
-	err := c.call(ctx, operation{"inspect", http.MethodGet, "/v1/snapshots/{name}"}, &pathValue{"name", name}, nil, nil, &reply)
+	err := c.call(ctx, operation{"inspect", http.MethodGet, "/v1/snapshots/{name}"}, []pathValue{{"name", name}}, nil, nil, &reply)
 	if err != nil {
 		return nil, err
 	}
@@ -742,7 +742,7 @@ func (c *Client) Remove(ctx context.Context, name string, params RemoveParams) (
 		query.Set("dry_run", "true")
 	}
 	var reply Removal
-	err := c.call(ctx, operation{"remove", http.MethodDelete, "/v1/snapshots/{name}"}, &pathValue{"name", name}, query, nil, &reply)
+	err := c.call(ctx, operation{"remove", http.MethodDelete, "/v1/snapshots/{name}"}, []pathValue{{"name", name}}, query, nil, &reply)
 	if err != nil {
 		return nil, err
 	}
@@ -755,7 +755,7 @@ func (c *Client) Remove(ctx context.Context, name string, params RemoveParams) (
 // POST /v1/snapshots/{name}/compact
 func (c *Client) Compact(ctx context.Context, name string, request CompactRequest) (*CompactReport, error) {
 	var reply CompactReport
-	err := c.call(ctx, operation{"compact", http.MethodPost, "/v1/snapshots/{name}/compact"}, &pathValue{"name", name}, nil, request, &reply)
+	err := c.call(ctx, operation{"compact", http.MethodPost, "/v1/snapshots/{name}/compact"}, []pathValue{{"name", name}}, nil, request, &reply)
 	if err != nil {
 		return nil, err
 	}

@@ -119,11 +119,11 @@ type pathValue struct {
 }
 
 // call sends a request, repeats it where that is safe, and decodes the reply.
-func (c *Client) call(ctx context.Context, op operation, part *pathValue, query url.Values, request, reply any) error {
+func (c *Client) call(ctx context.Context, op operation, parts []pathValue, query url.Values, request, reply any) error {
 	target := op.path
-	if part != nil {
+	for _, part := range parts {
 		if part.value == "" {
-			return &Error{Operation: op.id, Kind: KindUsage, Message: fmt.Sprintf("the %s of the snapshot is empty", part.name)}
+			return &Error{Operation: op.id, Kind: KindUsage, Message: fmt.Sprintf("the %s in '%s' is empty", part.name, op.path)}
 		}
 		target = strings.Replace(target, "{"+part.name+"}", url.PathEscape(part.value), 1)
 	}

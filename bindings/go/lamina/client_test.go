@@ -254,7 +254,7 @@ func TestRefusalOfTheConnectionIsReadThoughTheRequestCannotBeSent(t *testing.T) 
 	})
 	client := newClient(daemon, WithRetry(Retry{}))
 	// The request is larger than the socket's buffer, so that writing it fails in any case.
-	request := PauseRequest{FrozenHook: strings.Repeat("x", 1<<20)}
+	request := PauseRequest{FrozenHook: strings.Repeat("x", 4<<20)}
 	_, err := client.Pause(testContext(t), request)
 	<-refused
 	if !errors.Is(err, KindUsage) || !strings.Contains(err.Error(), "not you") {
@@ -265,7 +265,7 @@ func TestRefusalOfTheConnectionIsReadThoughTheRequestCannotBeSent(t *testing.T) 
 // One that was sent in part is not carried out, so it can be repeated.
 func TestRequestThatWasSentInPartIsRepeated(t *testing.T) {
 	daemon := newDaemon(t, func(_ *scriptedDaemon, conn net.Conn) {}, replies(200, "{}"))
-	if _, err := newClient(daemon).Pause(testContext(t), PauseRequest{FrozenHook: strings.Repeat("x", 1<<20)}); err != nil {
+	if _, err := newClient(daemon).Pause(testContext(t), PauseRequest{FrozenHook: strings.Repeat("x", 4<<20)}); err != nil {
 		t.Error(err)
 	}
 	if daemon.connections() != 2 {

@@ -59,6 +59,8 @@ type schema struct {
 	Required    []string         `json:"required"`
 	Properties  *ordered[schema] `json:"properties"`
 	Items       *schema          `json:"items"`
+	// Additional is false, or the schema of a map's values.
+	Additional json.RawMessage `json:"additionalProperties"`
 }
 
 func (s schema) requires(name string) bool {

@@ -102,9 +102,7 @@ func (g *generator) object(goType, owner string, s schema) error {
 		}
 		tag := name
 		if !s.requires(name) {
-			if fieldType, err = optional(fieldType, owner, field); err != nil {
-				return fmt.Errorf("property '%s': %w", name, err)
-			}
+			fieldType = optional(fieldType, owner, field)
 			tag += ",omitempty"
 		}
 		comment := field.Description
@@ -136,30 +134,28 @@ func (g *generator) typeComment(goType, owner, description string) string {
 	}
 }
 
-// optional returns the type of a field that may be absent. Its zero value is not sent, so it must
-// not mean anything else than "absent".
-func optional(fieldType, owner string, field schema) (string, error) {
-	if !strings.HasSuffix(owner, "Request") {
-		return fieldType, nil
+// optional returns the type of a field that may be absent. A zero value is not sent, so where it
+// would mean something else than "absent", the field is a pointer.
+func optional(fieldType, owner string, field schema) string {
+	if !strings.HasSuffix(owner, "Request") || strings.HasPrefix(fieldType, "*") {
+		return fieldType // in a report, zero values are as good
 	}
+	means := false
 	switch value := field.Default.(type) {
 	case nil:
 	case bool:
-		if value {
-			return "", fmt.Errorf("an optional boolean with default true needs a pointer, which the generator cannot write yet")
-		}
+		means = value
 	case float64:
-		if value != 0 && (field.Minimum == nil || *field.Minimum <= 0) {
-			return "", fmt.Errorf("0 is valid and not the default: this needs a pointer, which the generator cannot write yet")
-		}
+		means = value != 0 && (field.Minimum == nil || *field.Minimum <= 0)
 	case string:
-		if len(field.Enum) == 0 {
-			return "", fmt.Errorf("an optional text with a default needs a pointer, which the generator cannot write yet")
-		}
+		means = value != "" && len(field.Enum) == 0
 	default:
-		return "", fmt.Errorf("unknown kind of default: %v", value)
+		means = true
 	}
-	return fieldType, nil
+	if means {
+		return "*" + fieldType
+	}
+	return fieldType
 }
 
 func (g *generator) fieldType(goType, owner, name string, s schema) (string, error) {
@@ -175,19 +171,30 @@ func (g *generator) fieldType(goType, owner, name string, s schema) (string, err
 	}
 	plain := ""
 	switch {
-	case s.Type == "array" && s.Items != nil && !s.Nullable:
+	case s.Type == "array" && s.Items != nil:
 		if s.Items.Type == "object" {
 			name = strings.TrimSuffix(name, "s")
 		}
 		inner, err := g.fieldType(goType, owner, name, *s.Items)
 		return "[]" + inner, err
-	case s.Type == "object" && !s.Nullable:
+	case s.Type == "object" && len(s.Additional) > 0 && s.Additional[0] == '{':
+		var value schema
+		if err := json.Unmarshal(s.Additional, &value); err != nil {
+			return "", err
+		}
+		inner, err := g.fieldType(goType, owner, name, value)
+		return "map[string]" + inner, err
+	case s.Type == "object" && s.Properties != nil:
 		key := owner + "." + name
 		inner, ok := goNames[key]
 		if !ok {
-			inner = owner + camel(name)
+			inner = strings.ReplaceAll(owner, ".", "_")
+			inner = camel(inner) + camel(name)
 		}
-		return inner, g.object(inner, key, s)
+		if err := g.object(inner, key, s); err != nil {
+			return "", err
+		}
+		plain = inner
 	case s.Type == "string" && len(s.Enum) > 1:
 		return g.enumType(goType, name, s), nil
 	case s.Type == "string" && s.Format == "date-time" && !s.Nullable:

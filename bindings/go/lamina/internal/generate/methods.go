@@ -38,12 +38,7 @@ func (g *generator) path(path string) error {
 }
 
 // MethodName returns the name of the Go method for an operationId.
-func MethodName(operationID string) string {
-	if word, ok := words[operationID]; ok {
-		return word
-	}
-	return strings.ToUpper(operationID[:1]) + operationID[1:]
-}
+func MethodName(operationID string) string { return camel(operationID) }
 
 func (g *generator) method(path, method string, op operation) error {
 	constant, ok := httpMethods[method]
@@ -121,21 +116,24 @@ func (g *generator) replyType(op operation) (string, error) {
 // pathArguments returns the parameters of the Go method for those in the path, and the expression
 // for the path's values.
 func pathArguments(path string, parameters []parameter) (arguments, values string, err error) {
-	values = "nil"
+	var pairs []string
 	for _, one := range parameters {
 		if one.In != "path" {
 			continue
 		}
-		if values != "nil" || !strings.Contains(path, "{"+one.Name+"}") {
-			return "", "", fmt.Errorf("parameter '%s': only one per path is known, and it must be in the path", one.Name)
+		if !strings.Contains(path, "{"+one.Name+"}") {
+			return "", "", fmt.Errorf("parameter '%s' is not in the path", one.Name)
 		}
-		arguments = ", " + one.Name + " string"
-		values = fmt.Sprintf("&pathValue{%q, %s}", one.Name, one.Name)
+		arguments += ", " + one.Name + " string"
+		pairs = append(pairs, fmt.Sprintf("{%q, %s}", one.Name, one.Name))
 	}
-	if strings.Contains(path, "{") && values == "nil" {
+	if strings.Count(path, "{") != len(pairs) {
 		return "", "", fmt.Errorf("the path has a parameter that is not described")
 	}
-	return arguments, values, nil
+	if len(pairs) == 0 {
+		return "", "nil", nil
+	}
+	return arguments, "[]pathValue{" + strings.Join(pairs, ", ") + "}", nil
 }
 
 // query writes NAMEParams and returns the code that makes url.Values of it.
@@ -154,6 +152,9 @@ func (g *generator) query(name string, parameters []parameter) (string, error) {
 		case one.Schema.Type == "integer" && one.Schema.Default == nil:
 			fmt.Fprintf(&fields, "%s int64\n", camel(one.Name))
 			fmt.Fprintf(&code, "if %s != 0 {\nquery.Set(%q, strconv.FormatInt(%s, 10))\n}\n", field, one.Name, field)
+		case one.Schema.Type == "string" && one.Schema.Default == nil:
+			fmt.Fprintf(&fields, "%s string\n", camel(one.Name))
+			fmt.Fprintf(&code, "if %s != \"\" {\nquery.Set(%q, %s)\n}\n", field, one.Name, field)
 		default:
 			return "", fmt.Errorf("parameter '%s': unknown type '%s' or default", one.Name, one.Schema.Type)
 		}
