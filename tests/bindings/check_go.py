@@ -22,6 +22,8 @@ STATICCHECK = "v0.8.2"
 INSTALL_LIMIT_S = 300
 BINARIES = ("LAMINA", "LAMINAD", "FAKE_FIRECRACKER")
 
+Outcome = subprocess.CompletedProcess
+
 
 class Go:
     """The go command, for one module."""
@@ -44,11 +46,11 @@ class Go:
             if name in os.environ:
                 self.environment[name] = os.path.abspath(os.environ[name])
 
-    def run(self, *words: str, limit_s: float | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, limit_s: float | None = None, **environment: str) -> Outcome:
         """Runs `go WORD…`; its output and its errors are in stdout."""
         return self.program(self._command, *words, limit_s=limit_s, **environment)
 
-    def program(self, *words: str, limit_s: float | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    def program(self, *words: str, limit_s: float | None = None, **environment: str) -> Outcome:
         """Runs any program in the module."""
         return subprocess.run(words, cwd=self._module, text=True, check=False, timeout=limit_s,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -115,7 +117,7 @@ def main() -> int:
     packages = packages_of(go)
     failed = []
 
-    def check(name: str, outcome: subprocess.CompletedProcess[str], must_be_silent: bool = False) -> None:
+    def check(name: str, outcome: Outcome, must_be_silent: bool = False) -> None:
         good = outcome.returncode == 0 and not (must_be_silent and outcome.stdout.strip())
         print(f"{name}: {'ok' if good else 'FAILED'}\n{outcome.stdout}", end="", flush=True)
         if not good:
