@@ -22,8 +22,8 @@
 //
 // # Repeated requests
 //
-// A request is repeated, as Retry says, only if it was certainly not carried out, or if it only
-// reads: see Retry.
+// A request is repeated only if it did not succeed and may be sent again, or if it only reads: see
+// Retry.
 //
 // # Rights
 //

@@ -106,8 +106,8 @@ func (e *TransportError) As(target any) bool {
 
 func (e *TransportError) outcomeUnknown() bool { return e.Sent && !e.onlyReads && e.last == nil }
 
-// mayRepeat tells whether a failed request may be sent again: it was certainly not carried out, or
-// it only reads; and another attempt may succeed. docs/api.md says what the statuses promise.
+// mayRepeat tells whether a failed request may be sent again: it was not carried out, or it
+// only reads; and another attempt may succeed. docs/api.md says what the statuses promise.
 func mayRepeat(op operation, err error) bool {
 	var reply *Error
 	if errors.As(err, &reply) {

@@ -6,12 +6,15 @@ import (
 	"time"
 )
 
-// Retry says how often a request is repeated. It is repeated only where that cannot do it twice:
+// Retry says how often a request is repeated. It is repeated only where docs/api.md says that this is
+// safe:
 //
 //   - The daemon could not be reached, or the request was not sent completely: nothing was begun.
 //     So calls outlast a restart of the daemon.
-//   - The daemon replied that something else is at work on the same VM or name (409 busy), or that
-//     it has too much to do or is stopping (503 busy): nothing was begun.
+//   - The daemon has too much to do or is stopping (503 busy): nothing was begun.
+//   - Something else is at work on the same VM or name (409 busy): docs/api.md says to repeat the
+//     request. If a pause was acknowledged by Firecracker before it failed so, it is queued, and the
+//     repeated pause completes it first.
 //   - The request only reads, and the connection ended without a reply.
 //
 // It is not repeated if the reply is missing after a request that changes something
