@@ -18,6 +18,10 @@ if(BUILD_SHARED_LIBS)
 endif()
 install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development
         FILES_MATCHING PATTERN "*.h")
+# Go programs use them by a 'replace' of module lamina/go (docs/embedding.md).
+install(DIRECTORY bindings/go/ DESTINATION ${CMAKE_INSTALL_DATADIR}/lamina/go COMPONENT development
+        FILES_MATCHING PATTERN "*.go" PATTERN go.mod PATTERN go.sum
+        PATTERN "*_test.go" EXCLUDE PATTERN testdata EXCLUDE PATTERN livetest EXCLUDE)
 install(FILES examples/embed/CMakeLists.txt examples/embed/embed.cc examples/embed/sandbox.cc
         DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples/embed COMPONENT development)
 list(JOIN LAMINA_REMOTE_MODULES " " LAMINA_REMOTE_LIST)

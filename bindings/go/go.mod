@@ -1,0 +1,3 @@
+module lamina/go
+
+go 1.19

@@ -1,0 +1,841 @@
+// Code generated from docs/openapi.json; DO NOT EDIT. 'go generate ./lamina' updates it.
+
+package lamina
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Kind says what kind of failure an error is. errors.Is(err, KindBusy) tells whether an error
+// is of a kind. A newer daemon may have others.
+type Kind string
+
+const (
+	KindFailed      Kind = "failed"
+	KindUsage       Kind = "usage"
+	KindNotFound    Kind = "not_found"
+	KindExists      Kind = "exists"
+	KindPermission  Kind = "permission"
+	KindUnsupported Kind = "unsupported"
+	KindCorrupt     Kind = "corrupt"
+	KindBusy        Kind = "busy"
+	KindNoSpace     Kind = "no_space"
+	KindInterrupted Kind = "interrupted"
+)
+
+// EventKind is one of the words below. A newer daemon may have others.
+type EventKind string
+
+const (
+	EventKindPause   EventKind = "pause"
+	EventKindResume  EventKind = "resume"
+	EventKindMerge   EventKind = "merge"
+	EventKindDelete  EventKind = "delete"
+	EventKindFork    EventKind = "fork"
+	EventKindRecover EventKind = "recover"
+)
+
+// PauseAfter is one of the words below. A newer daemon may have others.
+type PauseAfter string
+
+const (
+	PauseAfterStop   PauseAfter = "stop"
+	PauseAfterResume PauseAfter = "resume"
+	PauseAfterStay   PauseAfter = "stay"
+)
+
+// PauseKind is one of the words below. A newer daemon may have others.
+type PauseKind string
+
+const (
+	PauseKindDiff PauseKind = "diff"
+	PauseKindFull PauseKind = "full"
+)
+
+// ResumeMode is one of the words below. A newer daemon may have others.
+type ResumeMode string
+
+const (
+	ResumeModeAuto ResumeMode = "auto"
+	ResumeModeUffd ResumeMode = "uffd"
+	ResumeModeFile ResumeMode = "file"
+)
+
+// ResumePopulate is one of the words below. A newer daemon may have others.
+type ResumePopulate string
+
+const (
+	ResumePopulateNone       ResumePopulate = "none"
+	ResumePopulateWorkingSet ResumePopulate = "working-set"
+	ResumePopulateAll        ResumePopulate = "all"
+)
+
+// ResumeHugePages is one of the words below. A newer daemon may have others.
+type ResumeHugePages string
+
+const (
+	ResumeHugePagesAsBefore    ResumeHugePages = "as-before"
+	ResumeHugePagesNone        ResumeHugePages = "none"
+	ResumeHugePagesTransparent ResumeHugePages = "transparent"
+	ResumeHugePages2M          ResumeHugePages = "2M"
+)
+
+// ListingPendingKind is one of the words below. A newer daemon may have others.
+type ListingPendingKind string
+
+const (
+	ListingPendingKindPause  ListingPendingKind = "pause"
+	ListingPendingKindIngest ListingPendingKind = "ingest"
+	ListingPendingKindOther  ListingPendingKind = "other"
+)
+
+// SnapshotHeader is one of the words below. A newer daemon may have others.
+type SnapshotHeader string
+
+const (
+	SnapshotHeaderNative SnapshotHeader = "native"
+	SnapshotHeaderV1     SnapshotHeader = "v1"
+	SnapshotHeaderV3     SnapshotHeader = "v3"
+)
+
+// CompactOutcome is one of the words below. A newer daemon may have others.
+type CompactOutcome string
+
+const (
+	CompactOutcomeNothing CompactOutcome = "nothing"
+	CompactOutcomePlanned CompactOutcome = "planned"
+	CompactOutcomeMerged  CompactOutcome = "merged"
+	CompactOutcomeDropped CompactOutcome = "dropped"
+)
+
+// ListParams are the parameters of List. The zero value is the default.
+type ListParams struct {
+	// Also the snapshots as trees of descent
+	Tree bool
+}
+
+// RemoveParams are the parameters of Remove. The zero value is the default.
+type RemoveParams struct {
+	// Change nothing, report what would be removed
+	DryRun bool
+}
+
+// EventsParams are the parameters of Events. The zero value is the default.
+type EventsParams struct {
+	// Only events with a larger sequence number
+	After int64
+}
+
+// errorFields is a part of errorBody.
+type errorFields struct {
+	Kind    Kind   `json:"kind"`
+	Message string `json:"message"`
+	// What can be done about it, where that is known. In backquotes: fields of the request, as
+	// `name` or `name=value`
+	Remedy string `json:"remedy,omitempty"`
+	// Notes for a person, one line each. They name options as a remedy does
+	Notes []string `json:"notes"`
+	// Only with 503, if the daemon is stopping: nothing was begun
+	Stopping bool `json:"stopping,omitempty"`
+}
+
+// errorBody is the body of a failure.
+type errorBody struct {
+	Error errorFields `json:"error"`
+}
+
+// ItemError is a part of a report.
+type ItemError struct {
+	Kind    Kind   `json:"kind"`
+	Message string `json:"message"`
+	// What can be done about it, where that is known. In backquotes: fields of the request, as
+	// `name` or `name=value`
+	Remedy   string `json:"remedy,omitempty"`
+	ExitCode int    `json:"exit_code"`
+}
+
+// EventHead: has the fields of the operation's report; after a failure outcome, kind and
+// message.
+type EventHead struct {
+	// One more than the last; it also grows across restarts of the daemon
+	Sequence int64     `json:"sequence"`
+	Time     time.Time `json:"time"`
+	Event    EventKind `json:"event"`
+}
+
+// PauseRequest is the body of Pause.
+type PauseRequest struct {
+	// Path of the store, as the daemon sees it. A daemon of another store refuses the request with
+	// 421. Default: the daemon's store
+	Store string `json:"store,omitempty"`
+	// Firecracker's API socket
+	APISocket string `json:"api_socket"`
+	// Firecracker's root (the jailer's chroot), as the daemon sees it
+	Jail string `json:"jail,omitempty"`
+	// Seconds: for short replies of Firecracker. Default: 30
+	Timeout int `json:"timeout,omitempty"`
+	// Of the snapshot
+	Name string `json:"name"`
+	// What to do with the VM. Default: stop
+	After PauseAfter `json:"after,omitempty"`
+	// Command for the shell, run with the daemon's rights while the VM is frozen. Refused with
+	// --no-hooks
+	FrozenHook string `json:"frozen_hook,omitempty"`
+	// Seconds: then the hook is killed. Default: 60
+	HookTimeout int `json:"hook_timeout,omitempty"`
+	// File to store too, cloned while frozen
+	Attach []string `json:"attach,omitempty"`
+	// Take a full memory file, not a diff
+	Full bool `json:"full,omitempty"`
+	// Replace also a snapshot of another VM
+	Replace bool `json:"replace,omitempty"`
+	// Seconds: for writing the memory. Default: 900
+	CreateTimeout int `json:"create_timeout,omitempty"`
+}
+
+// Phases is a part of a report.
+type Phases struct {
+	PrepareMs  float64 `json:"prepare_ms"`
+	PauseMs    float64 `json:"pause_ms"`
+	CreateMs   float64 `json:"create_ms"`
+	JournalMs  float64 `json:"journal_ms"`
+	HookMs     float64 `json:"hook_ms"`
+	ResumeMs   float64 `json:"resume_ms"`
+	FrozenMs   float64 `json:"frozen_ms"`
+	CompleteMs float64 `json:"complete_ms"`
+	PublishMs  float64 `json:"publish_ms"`
+}
+
+// PauseReport is the reply of Pause.
+type PauseReport struct {
+	MessageType string `json:"message_type"`
+	// The snapshot's name; on the command line its path
+	Snapshot      string    `json:"snapshot"`
+	PauseID       string    `json:"pause_id"`
+	ParentPauseID string    `json:"parent_pause_id,omitempty"`
+	Kind          PauseKind `json:"kind"`
+	// Why it is a diff or a full memory file
+	Reason      string `json:"reason"`
+	Generation  int64  `json:"generation"`
+	MemoryBytes int64  `json:"memory_bytes"`
+	// Bytes of guest memory in the new layer
+	StoredBytes int64 `json:"stored_bytes"`
+	// Written by Firecracker, but equal to the base's
+	UnchangedBytes int64  `json:"unchanged_bytes"`
+	Phases         Phases `json:"phases"`
+	// Notes for a person, one line each. They name options as a remedy does
+	Notes []string `json:"notes"`
+}
+
+// ResumeRequest is the body of Resume.
+type ResumeRequest struct {
+	// Path of the store, as the daemon sees it. A daemon of another store refuses the request with
+	// 421. Default: the daemon's store
+	Store string `json:"store,omitempty"`
+	// Firecracker's API socket
+	APISocket string `json:"api_socket"`
+	// Firecracker's root (the jailer's chroot), as the daemon sees it
+	Jail string `json:"jail,omitempty"`
+	// Seconds: for short replies of Firecracker. Default: 30
+	Timeout int `json:"timeout,omitempty"`
+	// Of the snapshot
+	Name string `json:"name"`
+	// How the VM gets its memory. Default: auto
+	Mode ResumeMode `json:"mode,omitempty"`
+	// Fill without a fault. Default: working-set
+	Populate ResumePopulate `json:"populate,omitempty"`
+	// With uffd: record what is touched first
+	Record bool `json:"record,omitempty"`
+	// Another host device
+	NetworkOverride []string `json:"network_override,omitempty"`
+	// Another vsock path
+	VsockOverride string `json:"vsock_override,omitempty"`
+	// Move the guest's clock on by the time passed
+	ClockRealtime bool `json:"clock_realtime,omitempty"`
+	// Pages of its memory. Default: as-before
+	HugePages ResumeHugePages `json:"huge_pages,omitempty"`
+	// Load it and leave it paused
+	StayPaused bool `json:"stay_paused,omitempty"`
+}
+
+// ResumeReport is the reply of Resume.
+type ResumeReport struct {
+	MessageType string `json:"message_type"`
+	// The snapshot's name; on the command line its path
+	Snapshot string     `json:"snapshot"`
+	PauseID  string     `json:"pause_id"`
+	PID      int64      `json:"pid"`
+	Mode     ResumeMode `json:"mode"`
+	// Why this mode
+	Reason            string  `json:"reason"`
+	StartedPageServer bool    `json:"started_page_server"`
+	PinMs             float64 `json:"pin_ms"`
+	// Materializing, or starting the page server
+	PrepareMs float64 `json:"prepare_ms"`
+	LoadMs    float64 `json:"load_ms"`
+	ResumeMs  float64 `json:"resume_ms"`
+	// Notes for a person, one line each. They name options as a remedy does
+	Notes []string `json:"notes"`
+}
+
+// ForkRequest is the body of Fork.
+type ForkRequest struct {
+	// Path of the store, as the daemon sees it. A daemon of another store refuses the request with
+	// 421. Default: the daemon's store
+	Store string `json:"store,omitempty"`
+	// What to fork
+	Snapshot string `json:"snapshot"`
+	// Name of the fork
+	New string `json:"new"`
+}
+
+// ForkReport is the reply of Fork.
+type ForkReport struct {
+	MessageType string `json:"message_type"`
+	// The snapshot's name; on the command line its path
+	Snapshot string `json:"snapshot"`
+	// The same as the source's
+	PauseID      string `json:"pause_id"`
+	Generation   int64  `json:"generation"`
+	LinkedLayers int64  `json:"linked_layers"`
+	CopiedLayers int64  `json:"copied_layers"`
+	LinkedBytes  int64  `json:"linked_bytes"`
+	CopiedBytes  int64  `json:"copied_bytes"`
+	// Notes for a person, one line each. They name options as a remedy does
+	Notes     []string `json:"notes"`
+	ElapsedMs float64  `json:"elapsed_ms"`
+}
+
+// RecoverRequest is the body of Recover.
+type RecoverRequest struct {
+	// Path of the store, as the daemon sees it. A daemon of another store refuses the request with
+	// 421. Default: the daemon's store
+	Store string `json:"store,omitempty"`
+	// Only report what would be done
+	DryRun bool `json:"dry_run,omitempty"`
+	// Also complete or remove what came with a copy of another store; nothing of the other store is
+	// touched
+	AdoptStore bool `json:"adopt_store,omitempty"`
+	// Pause ids of queued pauses to discard: their states are lost. 404 for one that is not queued
+	GiveUp []string `json:"give_up,omitempty"`
+}
+
+// RecoverReport is the reply of Recover.
+type RecoverReport struct {
+	MessageType string `json:"message_type"`
+	DryRun      bool   `json:"dry_run"`
+	// Acknowledged pauses that became snapshots
+	Completed int64 `json:"completed"`
+	// Pauses that Firecracker had not acknowledged
+	Discarded int64 `json:"discarded"`
+	// Pauses that could not be completed
+	Queued int64 `json:"queued"`
+	// Pins of VMs that have ended
+	ReleasedPins int64 `json:"released_pins"`
+	RemovedMaps  int64 `json:"removed_maps"`
+	// VMs that an unfinished pause had left frozen
+	ResumedVMs int64 `json:"resumed_vms"`
+	// Pins and pauses of another store, or of another host, that are left alone
+	Foreign int64 `json:"foreign"`
+	// Foreign pins and pauses that became this store's
+	Adopted int64 `json:"adopted"`
+	// Notes for a person, one line each. They name options as a remedy does
+	Notes []string `json:"notes"`
+}
+
+// RemoveRequest is the body of RemoveSeveral.
+type RemoveRequest struct {
+	// Path of the store, as the daemon sees it. A daemon of another store refuses the request with
+	// 421. Default: the daemon's store
+	Store string `json:"store,omitempty"`
+	// What to remove
+	Snapshots []string `json:"snapshots"`
+	// Only report what would be removed
+	DryRun bool `json:"dry_run,omitempty"`
+}
+
+// RemovedSnapshot is a part of a report.
+type RemovedSnapshot struct {
+	// The snapshot's name; on the command line its path
+	Snapshot string `json:"snapshot"`
+	Removed  bool   `json:"removed"`
+	// Why it was not removed
+	Error *ItemError `json:"error"`
+	// Empty: null
+	PauseID string `json:"pause_id"`
+	// Running VMs that were resumed from it
+	RunningVMs int64 `json:"running_vms"`
+	FreedBytes int64 `json:"freed_bytes"`
+	// Bytes of files that have other names
+	RemainingBytes int64 `json:"remaining_bytes"`
+}
+
+// Removals is the reply of RemoveSeveral.
+type Removals struct {
+	MessageType string `json:"message_type"`
+	DryRun      bool   `json:"dry_run"`
+	// In the order given, each once
+	Snapshots []RemovedSnapshot `json:"snapshots"`
+	// Notes for a person, one line each. They name options as a remedy does
+	Notes []string `json:"notes"`
+}
+
+// ListedSnapshot is a part of a report.
+type ListedSnapshot struct {
+	Name string `json:"name"`
+	// Why it cannot be used as it is
+	Error *ItemError `json:"error"`
+	// Empty: null
+	PauseID string `json:"pause_id"`
+	// Empty: null
+	ParentPauseID string `json:"parent_pause_id"`
+	// Empty: null
+	Parent string `json:"parent"`
+	// Empty: null
+	Created     string `json:"created"`
+	Generation  int64  `json:"generation"`
+	Layers      int64  `json:"layers"`
+	MemoryBytes int64  `json:"memory_bytes"`
+	// Empty: null
+	Header  string `json:"header"`
+	VMState bool   `json:"vmstate"`
+	// Bytes that removing it frees
+	OwnBytes int64 `json:"own_bytes"`
+	// Bytes of files that have other names too
+	SharedBytes int64 `json:"shared_bytes"`
+	Resumes     int64 `json:"resumes"`
+	RunningVMs  int64 `json:"running_vms"`
+}
+
+// Session is a part of a report.
+type Session struct {
+	// PID-START
+	Name    string     `json:"name"`
+	Error   *ItemError `json:"error"`
+	PID     int64      `json:"pid"`
+	Running bool       `json:"running"`
+	// Why it is left alone: it came with a copy of another store, or another host wrote it. Empty:
+	// null
+	Foreign string `json:"foreign"`
+	// Empty: null
+	Snapshot string `json:"snapshot"`
+	// Empty: null
+	BasePauseID string `json:"base_pause_id"`
+	// Empty: null
+	Since        string `json:"since"`
+	ByPageFaults bool   `json:"by_page_faults"`
+	// Empty: null
+	Map string `json:"map"`
+}
+
+// ListingPending is a part of Listing.
+type ListingPending struct {
+	ID             string             `json:"id"`
+	Kind           ListingPendingKind `json:"kind"`
+	AllocatedBytes int64              `json:"allocated_bytes"`
+	// Empty: null
+	Since string `json:"since"`
+	// Empty: null
+	Foreign string `json:"foreign"`
+}
+
+// ListingMap is a part of Listing.
+type ListingMap struct {
+	PauseID        string `json:"pause_id"`
+	AllocatedBytes int64  `json:"allocated_bytes"`
+	Used           bool   `json:"used"`
+}
+
+// ListingTotals is a part of Listing.
+type ListingTotals struct {
+	AllocatedBytes int64 `json:"allocated_bytes"`
+	SnapshotBytes  int64 `json:"snapshot_bytes"`
+	PinBytes       int64 `json:"pin_bytes"`
+	PendingBytes   int64 `json:"pending_bytes"`
+	TemporaryBytes int64 `json:"temporary_bytes"`
+	MapBytes       int64 `json:"map_bytes"`
+}
+
+// TreeNode is a part of Listing.
+type TreeNode struct {
+	Depth int64 `json:"depth"`
+	// Empty: null
+	Name string `json:"name"`
+	// Empty: null
+	MissingPauseID string `json:"missing_pause_id"`
+	// Empty: null
+	MissingName string `json:"missing_name"`
+	InCycle     bool   `json:"in_cycle"`
+}
+
+// Listing is the reply of List.
+type Listing struct {
+	MessageType string           `json:"message_type"`
+	Store       string           `json:"store"`
+	Snapshots   []ListedSnapshot `json:"snapshots"`
+	Pins        []Session        `json:"pins"`
+	Pending     []ListingPending `json:"pending"`
+	Maps        []ListingMap     `json:"maps"`
+	Totals      ListingTotals    `json:"totals"`
+	// Notes for a person, one line each. They name options as a remedy does
+	Notes []string `json:"notes"`
+	// With tree=true
+	Tree []TreeNode `json:"tree,omitempty"`
+}
+
+// SnapshotWindows is a part of Snapshot.
+type SnapshotWindows struct {
+	Bytes       int64   `json:"bytes"`
+	Count       int64   `json:"count"`
+	MaxExtents  int64   `json:"max_extents"`
+	MeanExtents float64 `json:"mean_extents"`
+}
+
+// SnapshotLayer is a part of Snapshot.
+type SnapshotLayer struct {
+	BuildID string `json:"build_id"`
+	// Empty: null
+	File string `json:"file"`
+	// Empty: null
+	Layout         string `json:"layout"`
+	Checksums      *bool  `json:"checksums"`
+	LiveBlocks     int64  `json:"live_blocks"`
+	DeadBlocks     *int64 `json:"dead_blocks"`
+	Extents        int64  `json:"extents"`
+	FileBytes      *int64 `json:"file_bytes"`
+	AllocatedBytes *int64 `json:"allocated_bytes"`
+	LinkCount      *int64 `json:"link_count"`
+}
+
+// SnapshotExtent is a part of Snapshot.
+type SnapshotExtent struct {
+	Offset int64 `json:"offset"`
+	Length int64 `json:"length"`
+	// Null: zeros. Empty: null
+	BuildID       string `json:"build_id"`
+	StorageOffset int64  `json:"storage_offset"`
+}
+
+// Snapshot is the reply of Inspect.
+type Snapshot struct {
+	MessageType string         `json:"message_type"`
+	Path        string         `json:"path"`
+	Header      SnapshotHeader `json:"header"`
+	BuildID     string         `json:"build_id"`
+	BaseBuildID string         `json:"base_build_id"`
+	// Empty: null
+	PauseID string `json:"pause_id"`
+	// Empty: null
+	ParentPauseID string `json:"parent_pause_id"`
+	// Empty: null
+	Created string `json:"created"`
+	// Pages of the VM's memory: None, 2M or Transparent. Empty: null
+	HugePages    string          `json:"huge_pages"`
+	Generation   int64           `json:"generation"`
+	MemoryBytes  int64           `json:"memory_bytes"`
+	BlockBytes   int64           `json:"block_bytes"`
+	ZeroBlocks   int64           `json:"zero_blocks"`
+	VMStateBytes *int64          `json:"vmstate_bytes"`
+	ExtentCount  int64           `json:"extent_count"`
+	Windows      SnapshotWindows `json:"windows"`
+	// Oldest first
+	Layers  []SnapshotLayer  `json:"layers"`
+	Extents []SnapshotExtent `json:"extents,omitempty"`
+}
+
+// Removal is the reply of Remove.
+type Removal struct {
+	MessageType string `json:"message_type"`
+	DryRun      bool   `json:"dry_run"`
+	// The snapshot's name; on the command line its path
+	Snapshot string `json:"snapshot"`
+	Removed  bool   `json:"removed"`
+	// Why it was not removed
+	Error *ItemError `json:"error"`
+	// Empty: null
+	PauseID string `json:"pause_id"`
+	// Running VMs that were resumed from it
+	RunningVMs int64 `json:"running_vms"`
+	FreedBytes int64 `json:"freed_bytes"`
+	// Bytes of files that have other names
+	RemainingBytes int64 `json:"remaining_bytes"`
+	// Notes for a person, one line each. They name options as a remedy does
+	Notes []string `json:"notes"`
+}
+
+// CompactRequest is the body of Compact.
+type CompactRequest struct {
+	// Path of the store, as the daemon sees it. A daemon of another store refuses the request with
+	// 421. Default: the daemon's store
+	Store string `json:"store,omitempty"`
+	// Merge policy; default: the daemon's
+	Policy string `json:"policy,omitempty"`
+	// Only report what would be done
+	DryRun bool `json:"dry_run,omitempty"`
+	// Bytes merged per second
+	Rate int64 `json:"rate,omitempty"`
+	// Use idle I/O and CPU priority
+	Background bool `json:"background,omitempty"`
+}
+
+// CompactReport is the reply of Compact.
+type CompactReport struct {
+	MessageType string `json:"message_type"`
+	// With all its limits
+	Policy string `json:"policy"`
+	DryRun bool   `json:"dry_run"`
+	// The snapshot's name; on the command line its path
+	Snapshot string `json:"snapshot"`
+	// 'dropped': pauses replaced the snapshot during each attempt
+	Outcome           CompactOutcome `json:"outcome"`
+	PauseID           string         `json:"pause_id"`
+	LayersBefore      int64          `json:"layers_before"`
+	LayersAfter       int64          `json:"layers_after"`
+	MergedLayers      int64          `json:"merged_layers"`
+	ReadBytes         int64          `json:"read_bytes"`
+	WrittenBytes      int64          `json:"written_bytes"`
+	ClonedBytes       int64          `json:"cloned_bytes"`
+	FreedBytes        int64          `json:"freed_bytes"`
+	DuplicatedBytes   int64          `json:"duplicated_bytes"`
+	Attempts          int64          `json:"attempts"`
+	NextPauseMustWait bool           `json:"next_pause_must_wait"`
+	// Notes for a person, one line each. They name options as a remedy does
+	Notes     []string `json:"notes"`
+	ElapsedMs float64  `json:"elapsed_ms"`
+}
+
+// Sessions is the reply of Sessions.
+type Sessions struct {
+	MessageType string    `json:"message_type"`
+	Sessions    []Session `json:"sessions"`
+}
+
+// Health is the reply of Health.
+type Health struct {
+	MessageType string `json:"message_type"`
+	// "ok"
+	Status string `json:"status"`
+	Store  string `json:"store"`
+	// The recovery at the start has ended
+	Recovered bool `json:"recovered"`
+	// The page server served when it was last asked
+	PageServer  bool  `json:"page_server"`
+	Connections int64 `json:"connections"`
+	// Requests without a response yet
+	Requests     int64 `json:"requests"`
+	QueuedMerges int64 `json:"queued_merges"`
+}
+
+// VersionInfo is the reply of Version.
+type VersionInfo struct {
+	MessageType string `json:"message_type"`
+	Version     string `json:"version"`
+	// "v1"
+	API string `json:"api"`
+}
+
+// Pause: pause a VM into the store. A state that Firecracker has acknowledged is not lost:
+// after a failure it stays queued, and the VM's next pause or a recovery completes it. A client
+// that disconnects does not stop the pause. A snapshot at the policy's hard limit is merged
+// first.
+//
+// POST /v1/pause
+func (c *Client) Pause(ctx context.Context, request PauseRequest) (*PauseReport, error) {
+	var reply PauseReport
+	err := c.call(ctx, operation{"pause", http.MethodPost, "/v1/pause"}, nil, nil, request, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// Resume: resume a VM from the store. Loads it into a Firecracker that was just started. A pin
+// links the snapshot's files while the VM runs.
+//
+// POST /v1/resume
+func (c *Client) Resume(ctx context.Context, request ResumeRequest) (*ResumeReport, error) {
+	var reply ResumeReport
+	err := c.call(ctx, operation{"resume", http.MethodPost, "/v1/resume"}, nil, nil, request, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// Fork: give a snapshot a second name.
+//
+// POST /v1/fork
+func (c *Client) Fork(ctx context.Context, request ForkRequest) (*ForkReport, error) {
+	var reply ForkReport
+	err := c.call(ctx, operation{"fork", http.MethodPost, "/v1/fork"}, nil, nil, request, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// Recover: finish or remove what crashes have left.
+//
+// POST /v1/recover
+func (c *Client) Recover(ctx context.Context, request RecoverRequest) (*RecoverReport, error) {
+	var reply RecoverReport
+	err := c.call(ctx, operation{"recover", http.MethodPost, "/v1/recover"}, nil, nil, request, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// RemoveSeveral: remove snapshots. If one cannot be removed, the others are removed all the
+// same: the status is 200, and the body has the result of each. VMs that were resumed from them
+// run on.
+//
+// POST /v1/remove
+func (c *Client) RemoveSeveral(ctx context.Context, request RemoveRequest) (*Removals, error) {
+	var reply Removals
+	err := c.call(ctx, operation{"removeSeveral", http.MethodPost, "/v1/remove"}, nil, nil, request, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// List: the contents of the store.
+//
+// GET /v1/snapshots
+func (c *Client) List(ctx context.Context, params ListParams) (*Listing, error) {
+	query := url.Values{}
+	if params.Tree {
+		query.Set("tree", "true")
+	}
+	var reply Listing
+	err := c.call(ctx, operation{"list", http.MethodGet, "/v1/snapshots"}, nil, query, nil, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// Inspect: a snapshot with its layers.
+//
+// GET /v1/snapshots/{name}
+func (c *Client) Inspect(ctx context.Context, name string) (*Snapshot, error) {
+	var reply Snapshot
+	err := c.call(ctx, operation{"inspect", http.MethodGet, "/v1/snapshots/{name}"}, []pathValue{{"name", name}}, nil, nil, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// Remove: remove a snapshot. VMs that were resumed from it run on.
+//
+// DELETE /v1/snapshots/{name}
+func (c *Client) Remove(ctx context.Context, name string, params RemoveParams) (*Removal, error) {
+	query := url.Values{}
+	if params.DryRun {
+		query.Set("dry_run", "true")
+	}
+	var reply Removal
+	err := c.call(ctx, operation{"remove", http.MethodDelete, "/v1/snapshots/{name}"}, []pathValue{{"name", name}}, query, nil, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// Compact: merge the layers that a policy chooses. Outcome 'dropped' means that pauses replaced
+// the snapshot during each attempt.
+//
+// POST /v1/snapshots/{name}/compact
+func (c *Client) Compact(ctx context.Context, name string, request CompactRequest) (*CompactReport, error) {
+	var reply CompactReport
+	err := c.call(ctx, operation{"compact", http.MethodPost, "/v1/snapshots/{name}/compact"}, []pathValue{{"name", name}}, nil, request, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// Sessions: running VMs, and pins that cannot be read.
+//
+// GET /v1/sessions
+func (c *Client) Sessions(ctx context.Context) (*Sessions, error) {
+	var reply Sessions
+	err := c.call(ctx, operation{"sessions", http.MethodGet, "/v1/sessions"}, nil, nil, nil, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// Events: recent operations, one JSON object per line. The daemon keeps the last --events of
+// them.
+//
+// GET /v1/events
+func (c *Client) Events(ctx context.Context, params EventsParams) ([]Event, error) {
+	query := url.Values{}
+	if params.After != 0 {
+		query.Set("after", strconv.FormatInt(params.After, 10))
+	}
+	var reply []Event
+	err := c.call(ctx, operation{"events", http.MethodGet, "/v1/events"}, nil, query, nil, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return reply, nil
+}
+
+// Health: whether the daemon works.
+//
+// GET /v1/health
+func (c *Client) Health(ctx context.Context) (*Health, error) {
+	var reply Health
+	err := c.call(ctx, operation{"health", http.MethodGet, "/v1/health"}, nil, nil, nil, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// Version: version of the daemon.
+//
+// GET /v1/version
+func (c *Client) Version(ctx context.Context) (*VersionInfo, error) {
+	var reply VersionInfo
+	err := c.call(ctx, operation{"version", http.MethodGet, "/v1/version"}, nil, nil, nil, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// OpenAPI: this document.
+//
+// GET /v1/openapi.json
+func (c *Client) OpenAPI(ctx context.Context) (json.RawMessage, error) {
+	var reply json.RawMessage
+	err := c.call(ctx, operation{"openapi", http.MethodGet, "/v1/openapi.json"}, nil, nil, nil, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return reply, nil
+}
+
+// Metrics: metrics in the text format of Prometheus. Of the daemon, and of the store's page
+// server if one runs.
+//
+// GET /metrics
+func (c *Client) Metrics(ctx context.Context) (string, error) {
+	var reply string
+	err := c.call(ctx, operation{"metrics", http.MethodGet, "/metrics"}, nil, nil, nil, &reply)
+	if err != nil {
+		return "", err
+	}
+	return reply, nil
+}
