@@ -121,9 +121,9 @@ func FuzzDecodeTrailer(f *testing.F) {
 // FuzzOpen opens a directory of arbitrary files and reads all of its memory.
 func FuzzOpen(f *testing.F) {
 	r := rand.New(rand.NewSource(14))
-	for i := 0; i < 6; i++ {
+	for i := 0; i < 6; {
 		m := randomModel(r, i%3 == 2)
-		if len(m.layers) > 1 {
+		if len(m.layers) > 1 || len(m.places) > 4 { // the engine is slow with large inputs
 			continue
 		}
 		header := m.nativeHeader()
@@ -131,6 +131,7 @@ func FuzzOpen(f *testing.F) {
 			header = m.headerV1(1)
 		}
 		f.Add(header, m.facts(f, FormatV1, header), m.layerFile(0))
+		i++
 	}
 	f.Add([]byte{}, []byte("{}"), []byte{})
 	f.Fuzz(func(t *testing.T, header, facts, layer []byte) {
