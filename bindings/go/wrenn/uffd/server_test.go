@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -176,13 +177,42 @@ func TestEveryPageIsServedRight(t *testing.T) {
 	}
 }
 
-func TestHugePagesAreServedRight(t *testing.T) {
-	const pages = 2
-	probe, err := syscall.Mmap(-1, 0, pages*hugePage, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON|syscall.MAP_HUGETLB)
+// reserveHugePages reserves pages of 2 MiB for a test. Other tests that do so wait at the same lock.
+func reserveHugePages(t *testing.T, count int) {
+	t.Helper()
+	const path = "/proc/sys/vm/nr_hugepages"
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		t.Skipf("no huge pages here: %v", err)
 	}
-	syscall.Munmap(probe)
+	t.Cleanup(func() { file.Close() })
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	number := func() int {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
+	before := number()
+	t.Cleanup(func() { os.WriteFile(path, []byte(strconv.Itoa(before)), 0) })
+	if before < count {
+		os.WriteFile(path, []byte(strconv.Itoa(count)), 0)
+	}
+	if number() < count {
+		t.Skip("no huge pages here")
+	}
+}
+
+func TestHugePagesAreServedRight(t *testing.T) {
+	const pages = 3
+	reserveHugePages(t, pages+1)
 	for _, action := range []string{"read", "remove"} {
 		source, memory := chainSource(t, rand.New(rand.NewSource(2)), pages*hugePage-5*smallPage)
 		server, socket := startServer(t, source)
@@ -339,7 +369,7 @@ func TestACancelledContextEndsTheServerAmidAHandshake(t *testing.T) {
 }
 
 func TestStopWhileAVMIsServed(t *testing.T) {
-	source, memory := chainSource(t, rand.New(rand.NewSource(10)), 4000*smallPage)
+	source, memory := chainSource(t, rand.New(rand.NewSource(10)), 1000*smallPage)
 	server, socket := startServer(t, source)
 	vm := startVM(t, socket, memory, "4096", "read")
 	<-server.Ready()

@@ -129,12 +129,12 @@ func act(action string, memory, truth []byte, page int) error {
 	case "remove":
 		for round := 0; round < 20; round++ {
 			from := round * len(memory) / 20 / page * page
-			to := from + len(memory)/40/page*page
+			to := from + page + len(memory)/40/page*page
 			if round%2 == 0 && memory[from] != expected[from] {
 				return fmt.Errorf("round %d: the page at %#x is wrong", round, from)
 			}
 			if err := syscall.Madvise(memory[from:to], syscall.MADV_DONTNEED); err != nil {
-				return fmt.Errorf("madvise: %w", err)
+				return fmt.Errorf("madvise [%#x, %#x): %w", from, to, err)
 			}
 			copy(expected[from:to], make([]byte, to-from))
 			if round%3 == 0 { // the guest uses some of it again
