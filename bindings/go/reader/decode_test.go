@@ -20,6 +20,9 @@ const testData = "../../../tests/data"
 
 func golden(t testing.TB, name string) []byte {
 	t.Helper()
+	if _, err := os.Stat(testData); os.IsNotExist(err) {
+		t.Skip("the tests of lamina are not here: the module was copied")
+	}
 	data, err := os.ReadFile(filepath.Join(testData, name))
 	if err != nil {
 		t.Fatal(err)

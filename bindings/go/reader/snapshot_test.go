@@ -72,7 +72,7 @@ func checkMemory(t testing.TB, r *rand.Rand, s *Snapshot, memory []byte) {
 
 func TestEveryFormatGivesTheArrayOfPages(t *testing.T) {
 	r := seeded(t)
-	for round := 0; round < 60; round++ {
+	for round := 0; round < 20; round++ {
 		for _, format := range []Format{FormatNative, FormatV1, FormatV3} {
 			legacy := format != FormatNative && r.Intn(2) == 0
 			m := randomModel(r, legacy)
@@ -194,7 +194,7 @@ func modelWithData(r *rand.Rand, legacy bool) (*model, int64, place) {
 
 func TestAChangedByteIsNeverServed(t *testing.T) {
 	r := seeded(t)
-	for round := 0; round < 30; round++ {
+	for round := 0; round < 10; round++ {
 		m, block, p := modelWithData(r, false)
 		directory := m.write(t, FormatNative, true)
 		path := filepath.Join(directory, layerPrefix+m.layers[p.layer].id.String())

@@ -278,7 +278,7 @@ func TestMergeMappingsAgainstAnArray(t *testing.T) {
 		}
 		return list
 	}
-	for round := 0; round < 3000; round++ {
+	for round := 0; round < 1000; round++ {
 		array, seen := make([]place, blocks), make([]bool, blocks)
 		base := randomList(array, seen)
 		diff := randomList(array, seen)

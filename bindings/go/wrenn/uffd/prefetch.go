@@ -107,7 +107,7 @@ func (v *vm) fillSome(fd, address, page uintptr, data []byte) (done uintptr, wai
 	case syscall.ENOMEM:
 		return 0, true
 	case syscall.ESRCH:
-		v.end(nil)
+		v.end()
 	default:
 		v.failClosed(err)
 	}

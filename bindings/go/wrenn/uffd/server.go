@@ -119,7 +119,7 @@ func (s *Server) requestStop() {
 		s.listener.SetDeadline(time.Now())
 	}
 	if s.vm != nil {
-		s.vm.end(nil)
+		s.vm.end()
 	}
 }
 
@@ -244,7 +244,7 @@ func (s *Server) serveConnection(ctx context.Context, connection *net.UnixConn, 
 	}
 	s.mu.Unlock()
 	if s.isStopped() {
-		machine.end(nil)
+		machine.end()
 	}
 	s.readyOnce.Do(func() { close(s.ready) })
 	return machine.serve()

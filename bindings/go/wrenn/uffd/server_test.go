@@ -154,7 +154,7 @@ func TestEveryPageIsServedRight(t *testing.T) {
 				name += ", prefetch"
 			}
 			t.Run(name, func(t *testing.T) {
-				source, memory := chainSource(t, r, 4<<20-smallPage*3-100)
+				source, memory := chainSource(t, r, 2<<20-smallPage*3-100)
 				server, socket := startServer(t, source)
 				if prefetch {
 					server.Prefetch()
@@ -256,7 +256,8 @@ func (s *badSource) ReadPage(ctx context.Context, offset, size int64) ([]byte, e
 }
 
 func TestAVMThatCannotBeServedIsKilled(t *testing.T) {
-	for _, short := range []bool{false, true} {
+	for i := 0; i < 8; i++ {
+		short := i%2 == 1
 		good, memory := chainSource(t, rand.New(rand.NewSource(4)), 100*smallPage)
 		source := &badSource{good: good, from: 50 * smallPage, short: short}
 		server, socket := startServer(t, source)

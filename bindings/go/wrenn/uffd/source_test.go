@@ -66,8 +66,10 @@ func TestAMissingOrTruncatedDiffIsAnError(t *testing.T) {
 	if _, err := source.ReadPage(context.Background(), 0, int64(len(memory))); err == nil || !strings.Contains(err.Error(), "truncated") {
 		t.Errorf("%v", err)
 	}
-	if source.Close() != nil || source.Close() != nil {
-		t.Error("Close")
+	for i := 0; i < 2; i++ {
+		if err := source.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 	if _, err := NewDiffFileSource(nil, nil); err == nil {
 		t.Error("a nil header")

@@ -27,8 +27,6 @@ const (
 	shortageLimit = 30 * time.Second
 )
 
-var errEnded = errors.New("ended")
-
 type vm struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -49,7 +47,8 @@ type vm struct {
 	presentSince time.Time
 	presentTimes int
 
-	endOnce sync.Once
+	endMu   sync.Mutex
+	failing bool // the VM is being killed: its end is not the reason
 	ended   chan struct{}
 	err     error // valid when ended is closed
 }
@@ -79,15 +78,24 @@ func newVM(ctx context.Context, source MemorySource, regions []Region, descripto
 	return v, nil
 }
 
-// end ends serving, for a reason or because there is nothing left to do. The first call counts.
-func (v *vm) end(reason error) {
-	v.endOnce.Do(func() {
-		v.err = reason
-		close(v.ended)
-		v.cancel()
-		v.file.SetReadDeadline(time.Now())
-		v.peer.file.SetReadDeadline(time.Now())
-	})
+// end ends serving because there is nothing left to do. The first end counts.
+func (v *vm) end() {
+	v.endMu.Lock()
+	defer v.endMu.Unlock()
+	if !v.failing {
+		v.endLocked(nil)
+	}
+}
+
+func (v *vm) endLocked(reason error) {
+	if v.hasEnded() {
+		return
+	}
+	v.err = reason
+	close(v.ended)
+	v.cancel()
+	v.file.SetReadDeadline(time.Now())
+	v.peer.file.SetReadDeadline(time.Now())
 }
 
 func (v *vm) hasEnded() bool {
@@ -101,9 +109,17 @@ func (v *vm) hasEnded() bool {
 
 // failClosed kills the VM: a guest that waits for a page for ever, or gets a wrong one, is worse.
 func (v *vm) failClosed(cause error) {
-	if !v.hasEnded() {
-		v.end(withKill(v.peer, cause))
+	v.endMu.Lock()
+	isFirst := !v.failing && !v.hasEnded()
+	v.failing = v.failing || isFirst
+	v.endMu.Unlock()
+	if !isFirst {
+		return
 	}
+	reason := withKill(v.peer, cause)
+	v.endMu.Lock()
+	defer v.endMu.Unlock()
+	v.endLocked(reason)
 }
 
 // serve answers faults until the VM has ended, and waits for everything that was started.
@@ -112,7 +128,7 @@ func (v *vm) serve() error {
 	go func() {
 		defer v.group.Done()
 		if err := v.peer.wait(); err == nil {
-			v.end(nil) // the process has ended
+			v.end() // the process has ended
 		}
 	}()
 	for !v.hasEnded() {
@@ -201,14 +217,14 @@ func (v *vm) serveFault(fd uintptr, region *Region, page uintptr) {
 		v.pause()
 	}
 	switch err {
-	case nil, errEnded:
+	case nil:
 	case syscall.EEXIST:
 		v.wakePresent(fd, region, page)
 	case syscall.EAGAIN, syscall.ENOENT:
 		// An unread event, or a range that is gone: the thread faults again, or does not exist.
 		wake(fd, page, region.PageSize)
 	case syscall.ESRCH:
-		v.end(nil) // the process is gone
+		v.end() // the process is gone
 	default:
 		v.failClosed(fmt.Errorf("fill the page at %#x: %w", page, err))
 	}
