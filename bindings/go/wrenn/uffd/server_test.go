@@ -96,7 +96,8 @@ func startVM(t testing.TB, socket string, truth []byte, page, action string) *te
 		t.Fatal(err)
 	}
 	vm := &testVM{command: exec.Command(os.Args[0])}
-	vm.command.Env = append(os.Environ(), vmEnvironment+"="+strings.Join([]string{socket, path, page, action}, "|"))
+	// The race detector would wait a second at the VM's end.
+	vm.command.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", vmEnvironment+"="+strings.Join([]string{socket, path, page, action}, "|"))
 	vm.command.Stdout, vm.command.Stderr = &vm.output, &vm.output
 	if err := vm.command.Start(); err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ func TestAReadCrossesRecordsAndTheMemorysEnd(t *testing.T) {
 		group.Add(1)
 		go func() {
 			defer group.Done()
-			for k := 0; k < 200; k++ {
+			for k := 0; k < 60; k++ {
 				offset := r.Intn(len(memory))
 				size := 1 + r.Intn(hugePage/2)
 				page, err := source.ReadPage(context.Background(), int64(offset), int64(size))
