@@ -91,16 +91,28 @@ func openIn(directory *os.File, path string) (*Snapshot, error) {
 	return s, nil
 }
 
-func (s *Snapshot) repairRemedy() string { return "run: lamina repair " + s.path }
+// remedyFor says what can be done about an error of the header or of snapshot.json, which can be made
+// again from the layers.
+func (s *Snapshot) remedyFor(err error) string {
+	switch {
+	case errors.Is(err, ErrUnsupported):
+		return "read it with a newer version of lamina"
+	case errors.Is(err, ErrCorrupt):
+		return "run: lamina repair " + s.path
+	case errors.Is(err, fs.ErrNotExist):
+		return "if '" + s.path + "' is a snapshot, run: lamina repair " + s.path
+	}
+	return ""
+}
 
 func (s *Snapshot) open(directory *os.File) error {
 	headerPath := filepath.Join(s.path, headerName)
 	headerBytes, err := readFile(directory, headerName, headerPath, maxHeaderBytes)
 	if err != nil {
-		return inFile(err, headerPath, s.repairRemedy())
+		return inFile(err, headerPath, s.remedyFor(err))
 	}
 	if s.header, err = DecodeHeader(headerBytes); err != nil {
-		return inFile(err, headerPath, s.repairRemedy())
+		return inFile(err, headerPath, s.remedyFor(err))
 	}
 	factsPath := filepath.Join(s.path, factsName)
 	factsBytes, err := readFile(directory, factsName, factsPath, maxFactsBytes)
@@ -110,7 +122,7 @@ func (s *Snapshot) open(directory *os.File) error {
 			err = s.compareFacts(headerBytes)
 		}
 		if err != nil {
-			return inFile(err, factsPath, s.repairRemedy())
+			return inFile(err, factsPath, s.remedyFor(err))
 		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return inFile(err, factsPath, "")
