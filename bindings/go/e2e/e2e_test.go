@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -412,5 +414,41 @@ func TestTheVMOfTheTestsIsServed(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A VM whose handshake is refused would wait for its memory for ever, so it is killed. One that has
+// handed over no userfaultfd is left alone.
+func TestVMsThatMisbehaveAreKilledAndReported(t *testing.T) {
+	fakeVM := program(t, "FAKE_VM")
+	memory := make([]byte, 1<<20)
+	seeded(t).Read(memory)
+	truth := filepath.Join(t.TempDir(), "truth")
+	if err := os.WriteFile(truth, memory, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	isKilled := map[string]bool{"no-descriptor": false, "pipe": false, "regular-file": false}
+	for _, kind := range []string{"endless", "scalar", "no-regions", "many-regions", "huge-size", "huge-offset",
+		"huge-address", "huge-number", "negative", "float", "empty-region", "unaligned", "beyond", "overlapping",
+		"shared-offsets", "fork"} {
+		isKilled[kind] = true
+	}
+	for kind, killed := range isKilled {
+		socket := filepath.Join(t.TempDir(), "s")
+		server := uffd.NewServer(socket, uffd.NewReaderSource(bytes.NewReader(memory), int64(len(memory))))
+		if err := server.Start(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		vm := exec.Command(fakeVM, "--socket", socket, "--truth", truth, "--regions", "1048576", "--misbehave", kind, "--timeout", "30")
+		output, _ := vm.CombinedOutput()
+		status, ok := vm.ProcessState.Sys().(syscall.WaitStatus)
+		if !ok || killed != (status.Signaled() && status.Signal() == syscall.SIGKILL) {
+			t.Errorf("%s: the VM ended with %v: %s", kind, vm.ProcessState, output)
+		}
+		err := server.Wait()
+		if err == nil || killed != strings.Contains(err.Error(), "was killed") {
+			t.Errorf("%s: %v", kind, err)
+		}
+		t.Logf("%s: %v", kind, err)
 	}
 }

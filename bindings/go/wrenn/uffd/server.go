@@ -289,6 +289,9 @@ func receive(connection *net.UnixConn, limit int64) (regions []Region, descripto
 				err = errSilent
 			}
 		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = fmt.Errorf("it was not complete within %s", handshakeTimeout)
+		}
 		if err != nil {
 			return nil, descriptor, err
 		}
