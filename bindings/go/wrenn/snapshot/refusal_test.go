@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/uuid"
@@ -331,4 +332,34 @@ func FuzzDeserialize(f *testing.F) {
 			t.Fatalf("%v, or other bytes", err)
 		}
 	})
+}
+
+// On tmpfs with huge pages, a page that was written makes its neighbours count as written.
+func TestADiffWhoseHolesAreNotExactIsRefused(t *testing.T) {
+	withZeros(t, ZerosWritten)
+	directory := t.TempDir()
+	if err := syscall.Mount("none", directory, "tmpfs", 0, "size=64m,huge=always"); err != nil {
+		t.Skipf("tmpfs with huge pages cannot be mounted: %v", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(directory, syscall.MNT_DETACH) })
+	data := map[int][]byte{1: bytes.Repeat([]byte{1}, block)}
+	raw := filepath.Join(directory, "raw")
+	writeSparse(t, raw, 8<<20, data)
+	parent, err := ProcessMemfile(raw, filepath.Join(directory, "1"), filepath.Join(directory, "h"), uuid.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeSparse(t, raw, 8<<20, data)
+	id := uuid.New()
+	call := func() (*Header, error) {
+		return ProcessMemfileWithParent(raw, filepath.Join(directory, "2"), filepath.Join(directory, "h"), parent, id)
+	}
+	if p, err := probeHoles(directory, 8<<20); err != nil || p.exact {
+		t.Skipf("this kernel does not use huge pages here: %v", err)
+	}
+	mustRefuse(t, directory, "cannot be trusted", call)
+	DiffZeros = ZerosInherit // needs no holes
+	if h, err := call(); err != nil || h.Metadata.Generation != 1 {
+		t.Errorf("%v", err)
+	}
 }
