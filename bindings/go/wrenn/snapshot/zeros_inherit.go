@@ -1,0 +1,5 @@
+//go:build wrenn_zeros_inherit
+
+package snapshot
+
+const defaultDiffZeros = ZerosInherit
