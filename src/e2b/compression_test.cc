@@ -71,7 +71,9 @@ TEST_P(E2bFrames, EveryFlipIsRefusedOrHarmless) {
   for (std::size_t i = 0; i < frame.size(); ++i) {
     for (unsigned bit = 0; bit < 8; ++bit) {
       frame[i] ^= std::byte{1} << bit;
-      if (decoder.decode(GetParam(), frame, out)) EXPECT_EQ(out, data) << i;
+      if (decoder.decode(GetParam(), frame, out)) {
+        EXPECT_EQ(out, data) << i;
+      }
       frame[i] ^= std::byte{1} << bit;
     }
   }

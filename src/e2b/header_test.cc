@@ -144,10 +144,10 @@ TEST(E2bHeader, AFlipElsewhereGivesAWholeMappingOrIsRefused) {
 TEST(E2bHeader, ARecordThatLeavesAGapOrOverlapsIsRefused) {
   for (const std::uint32_t version : {3U, 4U}) {
     for (const auto& change : std::vector<std::pair<std::size_t, BuildMapping>>{
-             {2, {11, 1, 1, 9}},   // gap before it
-             {2, {9, 2, 1, 9}},    // over the one before it
-             {2, {10, 0, 1, 9}},   // empty
-             {5, {39, 2, 0, 0}},   // behind the memory
+             {2, {11, 1, 1, 9}},  // gap before it
+             {2, {9, 2, 1, 9}},   // over the one before it
+             {2, {10, 0, 1, 9}},  // empty
+             {5, {39, 2, 0, 0}},  // behind the memory
              {0, {0, 4, 0, 0xfffffffe}}}) {
       Header header = example_header(version);
       header.mappings[change.first] = change.second;
@@ -172,15 +172,14 @@ TEST(E2bHeader, ColumnsThatOverlapAreRefused) {
 }
 
 TEST(E2bHeader, FramesOutOfOrderAreRefused) {
-  const std::vector<std::vector<Frame>> bad = {
-      {{0, 0, 32768, 900}, {32767, 900, 8192, 8300}},
-      {{0, 0, 32768, 900}, {32768, 899, 8192, 8300}},
-      {{32768, 900, 8192, 8300}, {0, 0, 32768, 900}},
-      {{0, 0, 0, 900}},
-      {{0, 0, 32768, 0}},
-      {{0, 0, 0x80000000, 900}},
-      {{0, 0, 40961, 900}},
-      {{0xffffffffffffff00, 0, 32768, 900}}};
+  const std::vector<std::vector<Frame>> bad = {{{0, 0, 32768, 900}, {32767, 900, 8192, 8300}},
+                                               {{0, 0, 32768, 900}, {32768, 899, 8192, 8300}},
+                                               {{32768, 900, 8192, 8300}, {0, 0, 32768, 900}},
+                                               {{0, 0, 0, 900}},
+                                               {{0, 0, 32768, 0}},
+                                               {{0, 0, 0x80000000, 900}},
+                                               {{0, 0, 40961, 900}},
+                                               {{0xffffffffffffff00, 0, 32768, 900}}};
   for (const std::vector<Frame>& frames : bad) {
     Header header = example_header(4);
     header.entries[build_of(3)].frames = frames;
@@ -244,7 +243,7 @@ TEST(E2bHeader, NumbersOfMoreThan64BitsAreRefused) {
 }
 
 TEST(E2bHeader, NilOrTwiceInTheTableOfBuildsIsRefused) {
-  for (const std::uint8_t second : {0, 1}) {
+  for (const std::uint8_t second : {std::uint8_t{0}, std::uint8_t{1}}) {
     ByteWriter block;
     block.put(std::uint32_t{0});
     block.put(std::uint32_t{2});
@@ -278,7 +277,7 @@ TEST(E2bHeader, RandomMappingsComeBackTheSame) {
   std::mt19937 random(seed);
   for (int round = 0; round < 60; ++round) {
     Header header;
-    header.version = 3 + random() % 3;
+    header.version = static_cast<std::uint32_t>(3 + random() % 3);
     header.block_bytes = random() % 2 == 0 ? 4096 : kHugeBlockBytes;
     header.build_id = build_of(200);
     std::uint32_t end = 0;

@@ -73,11 +73,11 @@ class Import(E2bTest):
                 guest = Guest(self.rng, self.builds, 300 * PAGE_BYTES)
                 for _ in range(5):
                     build = guest.pause(guest.touch(40, 5), version, kind)
-                    for option in ([], ["--compact"], ["--digests", "skip"]):
-                        snapshot = self.import_build(build, *option)
-                        self.assert_same_memory(snapshot, bytes(guest.memory))
-                        if option == ["--compact"]:
-                            self.assertEqual(len(layers_of(snapshot)), 1)
+                for option in ([], ["--compact"], ["--digests", "skip"]):
+                    snapshot = self.import_build(build, *option)
+                    self.assert_same_memory(snapshot, bytes(guest.memory))
+                    if option == ["--compact"]:
+                        self.assertEqual(len(layers_of(snapshot)), 1)
 
     def test_compression_may_change_along_a_chain(self) -> None:
         guest = Guest(self.rng, self.builds, 200 * PAGE_BYTES + 700)
@@ -222,28 +222,29 @@ class Import(E2bTest):
 class Refused(E2bTest):
     """What cannot be read without doubt is refused, also where E2B's reader takes it."""
 
-    def test_every_cut_of_a_header(self) -> None:
-        for version, kind in VERSIONS:
+    def test_a_header_that_is_cut(self) -> None:
+        """Some of them; the unit tests try all."""
+        for version in (3, 4, 5):
             guest = Guest(self.rng, self.builds, 20 * PAGE_BYTES)
-            guest.pause(guest.touch(8), version, kind)
-            build = guest.pause(guest.touch(4), version, kind)
+            guest.pause(guest.touch(8), version)
+            build = guest.pause(guest.touch(4), version)
             path = self.builds / name_of(build) / "memfile.header"
             data = path.read_bytes()
-            for length in range(0, len(data), 7):
+            for length in (0, 63, 64, 68, 69, len(data) // 2, len(data) - 1):
                 path.write_bytes(data[:length])
                 if version == 3 and length == 64:
                     continue  # no record: the whole memory is the build's own
                 self.refuse_build(build)
 
     def test_a_changed_byte_of_the_data(self) -> None:
-        for version, kind in VERSIONS[1:]:
+        for version, kind in ((4, 0), (4, 1), (5, 2)):
             guest = Guest(self.rng, self.builds, 50 * PAGE_BYTES)
             build = guest.pause(guest.touch(30), version, kind)
             flip(self.builds / name_of(build) / ("memfile" + e2b.SUFFIX[kind]))
             self.refuse_build(build, names=(name_of(build),))
 
     def test_data_that_is_cut_or_missing(self) -> None:
-        for version, kind in VERSIONS:
+        for version, kind in ((3, 0), (4, 0), (4, 1), (5, 2)):
             guest = Guest(self.rng, self.builds, 50 * PAGE_BYTES)
             guest.pause(guest.touch(30), version, kind)
             build = guest.pause(guest.touch(10), version, kind)
@@ -319,8 +320,8 @@ class Export(E2bTest):
 
     def test_all_versions_and_codecs(self) -> None:
         snapshot, memory = self.chain(700 * PAGE_BYTES + 99)
-        for header in ("v3", "v4", "v5"):
-            for codec in CODECS if header != "v3" else ("none",):
+        for header, codecs in (("v3", ("none",)), ("v4", CODECS), ("v5", ("zstd",))):
+            for codec in codecs:
                 for compact in ([], ["--compact"]):
                     with self.subTest(header=header, codec=codec, compact=compact):
                         with self.unchanged(snapshot):
@@ -399,16 +400,13 @@ class Export(E2bTest):
             outcome = lamina("export", "e2b", snapshot, out, prefix=command)
             self.assertEqual(outcome.code, -signal.SIGKILL, str(outcome))
             named = [path for path in out.iterdir() if not path.name.startswith(".")]
-            # The signal comes after the call.
-            self.assertEqual(len(named), number)
-            with_header = [path for path in named if (path / "memfile.header").exists()]
-            self.assertEqual(len(with_header), 1 if number == 3 else 0)
-            if with_header:
-                build = uuid.UUID(with_header[0].name).bytes
-            else:
-                report = self.done("export", "e2b", snapshot, out, "--json").json
-                build = uuid.UUID(report["build_id"]).bytes
-                self.assertEqual(len(list(out.iterdir())), 3)
+            # The signal comes before the call.
+            self.assertEqual(len(named), number - 1)
+            self.assertEqual([path for path in named if (path / "memfile.header").exists()], [])
+            report = self.done("export", "e2b", snapshot, out, "--json").json
+            self.assertEqual(report["reused_builds"], number - 1)
+            self.assertEqual(len(list(out.iterdir())), 3)
+            build = uuid.UUID(report["build_id"]).bytes
             self.assertEqual(read_memory(out, build), memory.contents())
 
     def test_a_running_export_is_left_alone(self) -> None:
@@ -440,7 +438,7 @@ class RoundTrip(E2bTest):
             self.assertLess(report["mappings"], len(guest.header.mappings))
 
     def test_random_chains(self) -> None:
-        for _ in range(8):
+        for _ in range(5):
             pages = self.rng.randrange(1, 600)
             size = pages * PAGE_BYTES - self.rng.choice((0, 0, 1, 4095))
             huge = self.rng.random() < 0.3
