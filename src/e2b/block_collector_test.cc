@@ -117,7 +117,7 @@ class E2bCollectorTest : public testing::Test {
     EXPECT_EQ(got, memory);
   }
 
-  ScratchDirectory scratch_;
+  tests::ScratchDirectory scratch_;
   unsigned seed_;
   std::mt19937 random_;
   os::Fd directory_;
