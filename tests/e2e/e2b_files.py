@@ -370,11 +370,14 @@ class Guest:
         stored = sorted(dirty) if dedup else self.blocks_of(dirty)
         data = bytearray()
         per_block = self.block_bytes // PAGE_BYTES
+        is_zero: dict[int, bool] = {}
         for number in stored:
             block = number if dedup else number // per_block * per_block
             span = 1 if dedup else per_block
-            if not any(any(self.page(page)) for page in range(block, min(block + span,
-                                                                         len(self.places)))):
+            if block not in is_zero:
+                part = self.memory[block * PAGE_BYTES:(block + span) * PAGE_BYTES]
+                is_zero[block] = part == bytes(len(part))
+            if is_zero[block]:
                 self.places[number] = (NIL, 0)
                 continue
             self.places[number] = (build, len(data) // PAGE_BYTES)
@@ -426,6 +429,8 @@ class Guest:
     def trimmed(self, build: bytes, entry: tuple[int, bytes, int, list]) -> tuple:
         """Without the frames that no mapping touches."""
         size, digest, kind, frames = entry
+        if len(frames) <= 1:
+            return entry
         runs = [(place * PAGE_BYTES, (place + count) * PAGE_BYTES)
                 for _, count, owner, place in self.header.mappings if owner == build]
         return (size, digest, kind, [frame for frame in frames

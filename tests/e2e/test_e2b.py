@@ -86,7 +86,7 @@ class Import(E2bTest):
             self.assert_same_memory(self.import_build(build), bytes(guest.memory))
 
     def test_huge_pages_with_mappings_of_small_ones(self) -> None:
-        for version, kind in VERSIONS:
+        for version, kind in ((3, 0), (4, 1), (5, 2)):
             with self.subTest(version=version, kind=kind):
                 guest = Guest(self.rng, self.builds, 4 * HUGE_BYTES, HUGE_BYTES)
                 guest.pause(guest.touch(20), version, kind)
@@ -102,7 +102,7 @@ class Import(E2bTest):
         build = guest.pause(guest.touch(7), 4, 1)
         report = self.done("import", "e2b", self.builds, name_of(build), "--out",
                            self.new_name(), "--json").json
-        nonzero = sum(any(guest.page(page)) for page in range(len(guest.places)))
+        nonzero = sum(guest.page(page) != bytes(PAGE_BYTES) for page in range(len(guest.places)))
         self.assertEqual(report["stored_blocks"], nonzero)
         self.assertGreater(report["zero_blocks"], 500)
 
@@ -164,7 +164,7 @@ class Import(E2bTest):
 
     def test_a_long_chain_becomes_one_layer(self) -> None:
         guest = Guest(self.rng, self.builds, 400 * PAGE_BYTES)
-        for _ in range(300):
+        for _ in range(270):
             build = guest.pause(guest.touch(4, 1), 5, self.rng.choice((0, 1, 2)))
         self.assert_same_memory(self.import_build(build, "--compact"), bytes(guest.memory))
         used = len({owner for owner, _ in guest.places} - {e2b.NIL})
