@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "engine/transfer.h"
 
 namespace lamina::e2b {
 namespace {
@@ -131,7 +132,7 @@ Status DataObject::read(const ReadOptions& options) {
 Status DataObject::pass_on(const ReadOptions& options, std::uint64_t offset,
                            std::span<const std::byte> bytes, bool is_needed) {
   if (digest_) digest_->add(bytes);
-  return is_needed ? options.take(offset, bytes) : Status{};
+  return is_needed ? options.take(offset, bytes) : engine::advance(options.progress, 0);
 }
 
 Status DataObject::read_raw(const ReadOptions& options, bool all) {

@@ -17,6 +17,7 @@
 #include "e2b/compression.h"
 #include "e2b/header.h"
 #include "e2b/sha256.h"
+#include "lamina/progress.h"
 #include "lamina/result.h"
 #include "lamina/uuid.h"
 #include "os/file.h"
@@ -47,6 +48,7 @@ class DataObject {
     std::function<Status(std::uint64_t offset, std::span<const std::byte> bytes)> take;
     /// Reads all of the object, and compares it with its digest, if it has one.
     bool check_digest = true;
+    Progress* progress = nullptr;  ///< asked whether to stop; may be null
   };
 
   /// Reads the data once, from the beginning to the end. kCorrupt: a frame is damaged, or the

@@ -16,6 +16,7 @@ namespace lamina::e2b {
 namespace {
 
 constexpr const char* kExportPrefix = ".lamina-export-";
+constexpr int kMakeAttempts = 10;
 constexpr std::size_t kCompareBytes = std::size_t{256} << 10;
 
 /// Removes the directory if no process has its lock.
@@ -69,20 +70,28 @@ Result<ExportDirectory> ExportDirectory::create(const std::string& path,
                       path, name, one_line(removed.error())));
     }
   }
-  const std::string name = kExportPrefix + Uuid::random().to_string();
-  const std::string own_path = path + "/" + name;
-  LAMINA_ASSIGN_OR_RETURN(const bool is_new,
-                          os::make_directory(made.directory_.get(), name, own_path));
-  if (!is_new) return fail(ErrorKind::kExists, "'{}' already exists", own_path);
-  made.name_ = name;
-  LAMINA_ASSIGN_OR_RETURN(os::Fd own, os::open_directory(made.directory_.get(), name, own_path));
-  made.own_ = os::LockedFd(std::move(own));
-  LAMINA_ASSIGN_OR_RETURN(const bool locked, os::try_lock(made.own_.get(), own_path));
-  if (!locked) {
-    // Another export takes it for one that was killed.
-    return fail(ErrorKind::kBusy, "'{}' was removed by another export; try again", own_path);
+  for (int attempt = 0; attempt < kMakeAttempts; ++attempt) {
+    LAMINA_ASSIGN_OR_RETURN(const bool is_made, made.make());
+    if (is_made) return made;
   }
-  return made;
+  return fail(ErrorKind::kBusy,
+              "other exports removed the new directory in '{}' again and again; try again", path);
+}
+
+/// False: another export has taken the directory for one that was killed, before it was locked.
+Result<bool> ExportDirectory::make() {
+  const std::string name = kExportPrefix + Uuid::random().to_string();
+  const std::string path = path_ + "/" + name;
+  LAMINA_ASSIGN_OR_RETURN(const bool is_new, os::make_directory(directory_.get(), name, path));
+  if (!is_new) return false;
+  auto opened = os::open_directory(directory_.get(), name, path);
+  if (!opened && opened.error().kind == ErrorKind::kNotFound) return false;
+  if (!opened) return std::unexpected(std::move(opened.error()));
+  own_ = os::LockedFd(std::move(*opened));
+  LAMINA_ASSIGN_OR_RETURN(const bool is_locked, os::try_lock(own_.get(), path));
+  if (!is_locked || !os::name_exists(directory_.get(), name)) return false;
+  name_ = name;
+  return true;
 }
 
 ExportDirectory::~ExportDirectory() {
@@ -133,8 +142,8 @@ Status ExportDirectory::publish(const std::vector<Uuid>& builds) {
   LAMINA_RETURN_IF_ERROR(os::sync(own_.get(), path_ + "/" + name_));
   for (const Uuid& build : builds) {
     const std::string name = build.to_string();
-    // What others refer to is on the disk before them.
-    LAMINA_RETURN_IF_ERROR(os::sync(directory_.get(), path_));
+    // The names of those that it refers to are on the disk before its own.
+    if (build == builds.back()) LAMINA_RETURN_IF_ERROR(os::sync(directory_.get(), path_));
     LAMINA_RETURN_IF_ERROR(
         os::rename_new(own_.get(), name, directory_.get(), name, path_ + "/" + name));
   }

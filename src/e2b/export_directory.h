@@ -47,6 +47,8 @@ class ExportDirectory {
  private:
   ExportDirectory() = default;
 
+  Result<bool> make();
+
   std::string path_;
   std::string name_;
   os::Fd directory_;

@@ -312,6 +312,7 @@ class Import {
                              options_.progress);
     LAMINA_RETURN_IF_ERROR(named(collector.check()));
     DataObject::ReadOptions reading;
+    reading.progress = options_.progress;
     reading.check_digest = options_.digests == E2bDigests::kCheck;
     reading.is_needed = [&](std::uint64_t offset, std::uint64_t end) {
       return collector.is_needed(offset, end);

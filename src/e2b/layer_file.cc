@@ -31,9 +31,21 @@ Result<LayerFile> LayerFile::create(int directory, const std::string& name, cons
   std::uint64_t blocks = 0;
   for (const BlockRun& run : runs) blocks += run.count;
   layer.runs_ = std::move(runs);
-  layer.checksums_.resize(blocks);
-  layer.data_.resize(blocks / kBitsPerWord + 1);
+  layer.windows_.resize(blocks / kWindowBlocks + 1);
   return layer;
+}
+
+bool LayerFile::is_stored(std::uint64_t number) const {
+  const auto& window = windows_[number / kWindowBlocks];
+  return window && is_bit_set(window->stored, number % kWindowBlocks);
+}
+
+void LayerFile::note(std::uint64_t number, std::uint64_t checksum) {
+  auto& window = windows_[number / kWindowBlocks];
+  if (!window) window = std::make_unique<Window>();
+  const std::size_t place = number % kWindowBlocks;
+  window->checksums[place] = checksum;
+  write_bits(window->stored, place, place + 1, true);
 }
 
 Status LayerFile::put(std::uint32_t guest_block, std::uint64_t number,
@@ -53,11 +65,10 @@ Status LayerFile::put(std::uint32_t guest_block, std::uint64_t number,
     std::size_t first = 0;  // of the run of data that is not written yet
     for (std::size_t i = 0; i <= now; ++i) {
       if (i < now && !scans[i].is_zero) {
-        checksums_[number + i] = scans[i].checksum;
+        note(number + i, scans[i].checksum);
         continue;
       }
       if (i > first) {
-        write_bits(data_, number + first, number + i, true);
         LAMINA_RETURN_IF_ERROR(
             write_run(static_cast<std::uint32_t>(guest_block + first),
                       blocks.subspan(first * kBlockBytes, (i - first) * kBlockBytes)));
@@ -83,8 +94,7 @@ Status LayerFile::put_last(std::uint32_t guest_block, std::uint64_t number,
     ++zero_blocks_;
     return {};
   }
-  checksums_[number] = scan.checksum;
-  write_bits(data_, number, number + 1, true);
+  note(number, scan.checksum);
   return write_run(guest_block, padded);
 }
 
@@ -95,17 +105,25 @@ Status LayerFile::write_run(std::uint32_t guest_block, std::span<const std::byte
 
 std::vector<mapping::StoredExtent> LayerFile::stored_extents() const {
   std::vector<mapping::StoredExtent> extents;
-  std::uint64_t number = 0;
+  std::uint64_t first_number = 0;  // of the run
   for (const BlockRun& run : runs_) {
-    for (std::uint32_t i = 0; i < run.count; ++i, ++number) {
-      if (!is_bit_set(data_, number)) continue;
-      const std::uint32_t block = run.first + i;
-      if (!extents.empty() && extents.back().guest_end() == block) {
-        ++extents.back().block_count;
-      } else {
-        extents.push_back({block, 1, 0, 0});
+    for (std::uint64_t i = 0; i < run.count;) {
+      const std::uint64_t number = first_number + i;
+      if (!windows_[number / kWindowBlocks]) {
+        i += kWindowBlocks - number % kWindowBlocks;
+        continue;
       }
+      if (is_stored(number)) {
+        const auto block = static_cast<std::uint32_t>(run.first + i);
+        if (!extents.empty() && extents.back().guest_end() == block) {
+          ++extents.back().block_count;
+        } else {
+          extents.push_back({block, 1, 0, 0});
+        }
+      }
+      ++i;
     }
+    first_number += run.count;
   }
   return extents;
 }
@@ -117,11 +135,13 @@ Status LayerFile::finish(format::Trailer trailer) {
       stored_blocks_ == 0 ? format::LayerLayout::kCompact : format::LayerLayout::kAdopted;
   trailer.data_blocks = stored_blocks_ == 0 ? 0 : blocks_for(memory_bytes_);
   trailer.checksums.reserve(stored_blocks_);
-  for (std::size_t i = 0; i < checksums_.size(); ++i) {
-    if (is_bit_set(data_, i)) trailer.checksums.push_back(checksums_[i]);
+  for (std::unique_ptr<Window>& window : windows_) {
+    if (!window) continue;
+    for (std::size_t i = 0; i < kWindowBlocks; ++i) {
+      if (is_bit_set(window->stored, i)) trailer.checksums.push_back(window->checksums[i]);
+    }
+    window.reset();
   }
-  checksums_.clear();
-  checksums_.shrink_to_fit();
   format::set_positions(trailer);
   return engine::finish_layer(file_.get(), trailer, path_);
 }

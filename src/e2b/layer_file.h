@@ -3,12 +3,15 @@
 // are left out as they are found.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/bitmap.h"
 #include "base/run.h"
 #include "format/trailer.h"
 #include "lamina/result.h"
@@ -18,7 +21,9 @@
 
 namespace lamina::e2b {
 
-/// Takes 8 bytes and a bit for each block that is expected. Not thread-safe.
+/// Takes 8 bytes for each window of 512 blocks that are expected, and some 4 KiB for each window of
+/// which a block is stored: a header that claims blocks which do not come, or are zeros, takes no
+/// memory in proportion to them. Not thread-safe.
 class LayerFile {
  public:
   /// Makes `name` in `directory`. `runs` are the blocks that will come, in guest order; they are
@@ -36,12 +41,21 @@ class LayerFile {
   [[nodiscard]] std::uint64_t zero_blocks() const { return zero_blocks_; }
 
   /// Writes the trailer, with the checksums, and syncs the file. The trailer's extents are
-  /// stored_extents(), its layout and positions are set here.
+  /// stored_extents(), its layout and positions are set here. REQUIRES: called once, at the end.
   Status finish(format::Trailer trailer);
 
  private:
+  static constexpr std::size_t kWindowBlocks = 512;
+  /// By number within the window.
+  struct Window {
+    std::array<std::uint64_t, kWindowBlocks> checksums{};
+    std::array<std::uint64_t, kWindowBlocks / kBitsPerWord> stored{};  ///< bits
+  };
+
   LayerFile() = default;
 
+  [[nodiscard]] bool is_stored(std::uint64_t number) const;
+  void note(std::uint64_t number, std::uint64_t checksum);
   Status put_last(std::uint32_t guest_block, std::uint64_t number,
                   std::span<const std::byte> block);
   Status write_run(std::uint32_t guest_block, std::span<const std::byte> blocks);
@@ -50,8 +64,7 @@ class LayerFile {
   std::string path_;
   std::uint64_t memory_bytes_ = 0;
   std::vector<BlockRun> runs_;
-  std::vector<std::uint64_t> checksums_;  ///< by number
-  std::vector<std::uint64_t> data_;       ///< bits by number: the block came, and is not zero
+  std::vector<std::unique_ptr<Window>> windows_;  ///< by number / kWindowBlocks; null: nothing
   std::uint64_t stored_blocks_ = 0;
   std::uint64_t zero_blocks_ = 0;
 };
