@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <sstream>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -47,12 +49,34 @@ int flush_output(int code) {
   return code == kExitDone ? kExitFailed : code;
 }
 
-/// Turns "remote VERB …" into "remote-VERB …": the verbs that work on a bucket.
+/// A word that needs another to be a verb: "remote push" is the verb "remote-push".
+struct VerbGroup {
+  std::string_view name;
+  std::string_view needs;  ///< for messages
+};
+
+constexpr std::array kGroups = {
+    VerbGroup{"remote", "a verb: push, pull, ls, du, rm, prune, verify or check"},
+#ifdef LAMINA_HAVE_PACKED
+    VerbGroup{"import", "a format: e2b"},
+    VerbGroup{"export", "a format: e2b"},
+#endif
+};
+
+const VerbGroup* group_of(const std::vector<std::string>& arguments) {
+  if (arguments.empty()) return nullptr;
+  const auto* found = std::find_if(kGroups.begin(), kGroups.end(), [&](const VerbGroup& group) {
+    return group.name == arguments.front();
+  });
+  return found == kGroups.end() ? nullptr : found;
+}
+
+/// Turns "remote VERB …" into "remote-VERB …", and the same with the other groups.
 std::vector<std::string> with_joined_verb(std::vector<std::string> arguments) {
-  if (arguments.size() < 2 || arguments.front() != "remote" || arguments[1].starts_with("-")) {
+  if (arguments.size() < 2 || group_of(arguments) == nullptr || arguments[1].starts_with("-")) {
     return arguments;
   }
-  arguments[1] = "remote-" + arguments[1];
+  arguments[1] = arguments[0] + "-" + arguments[1];
   arguments.erase(arguments.begin());
   return arguments;
 }
@@ -113,6 +137,8 @@ CommandLine::CommandLine() : app_("lamina keeps the memory of paused microVMs", 
 #ifdef LAMINA_HAVE_PACKED
   actions_["pack"] = add_pack(app_);
   actions_["unpack"] = add_unpack(app_);
+  actions_["import-e2b"] = add_import_e2b(app_);
+  actions_["export-e2b"] = add_export_e2b(app_);
 #endif
 #ifdef LAMINA_HAVE_REMOTE
   actions_["remote-push"] = add_remote_push(app_);
@@ -128,9 +154,8 @@ CommandLine::CommandLine() : app_("lamina keeps the memory of paused microVMs", 
 
 Result<Invocation> CommandLine::parse(const std::vector<std::string>& given) {
   const std::vector<std::string> arguments = with_joined_verb(without_help_verb(given));
-  if (!arguments.empty() && arguments.front() == "remote") {
-    return fail(ErrorKind::kUsage,
-                "'remote' needs a verb: push, pull, ls, du, rm, prune, verify or check");
+  if (const VerbGroup* group = group_of(arguments)) {
+    return fail(ErrorKind::kUsage, "'{}' needs {}", group->name, group->needs);
   }
   try {
     // CLI11 would print the help of the program for an unknown verb with --help.

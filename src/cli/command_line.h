@@ -36,6 +36,8 @@ Action add_recover(CLI::App& app);
 #ifdef LAMINA_HAVE_PACKED
 Action add_pack(CLI::App& app);
 Action add_unpack(CLI::App& app);
+Action add_import_e2b(CLI::App& app);
+Action add_export_e2b(CLI::App& app);
 #endif
 // Only with LAMINA_HAVE_REMOTE.
 Action add_remote_push(CLI::App& app);
