@@ -205,8 +205,7 @@ Status PendingPause::record_written(int memory_file, std::uint64_t memory_bytes)
 Status PendingPause::remove_files() {
   // The jail may be gone, or this user may not be allowed to remove it.
   static_cast<void>(store::remove_jail_directory(journal_.jail_directory));
-  // What cannot be removed ends with the boot, or with the next reservation.
-  static_cast<void>(store::remove_freeze_directory(journal_.freeze_directory));
+  LAMINA_RETURN_IF_ERROR(store::remove_freeze_directory(journal_.freeze_directory));
   answer_.reset();
   std::vector<std::string> notes;  // the next opening of the store has its own
   LAMINA_RETURN_IF_ERROR(store::remove_pending(*store_, journal_.pause_id.to_string(), notes));
@@ -574,7 +573,7 @@ Status PendingPause::end() {
   // Then the journal stays for as long as what it replaced.
   if (left_replaced_) LAMINA_RETURN_IF_ERROR(remove_replaced());
   // Before the journal, which alone says that it is here.
-  static_cast<void>(store::remove_freeze_directory(journal_.freeze_directory));
+  LAMINA_RETURN_IF_ERROR(store::remove_freeze_directory(journal_.freeze_directory));
   const std::string fresh = journal_.pause_id.to_string() + std::string(store::kNewJournalSuffix);
   for (const std::string& name : {fresh, store::journal_name(journal_.pause_id.to_string())}) {
     LAMINA_RETURN_IF_ERROR(
