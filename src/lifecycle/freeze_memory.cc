@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -29,6 +30,8 @@ constexpr std::uint32_t kBitsOfOthers = 077;
 /// For the VM state and lamina's own files.
 constexpr std::uint64_t kBesideMemoryBytes = std::uint64_t{4} << 20;
 constexpr std::uint64_t kDefaultShare = 2;
+/// The lock of the area is held for a moment. Nobody waits long for a process that is stopped.
+constexpr std::chrono::seconds kLongestWait{2};
 
 std::string default_area() { return fmt::format("/dev/shm/lamina-freeze-{}", ::geteuid()); }
 
@@ -131,8 +134,14 @@ Result<FreezeMemory> reserve_for(const ClaimedVm& claimed, const ExaminedVm& exa
 
 Result<FreezeArea> FreezeArea::open(const std::string& path) {
   const std::string named = path.empty() ? default_area() : path;
-  LAMINA_RETURN_IF_ERROR(os::make_directory(AT_FDCWD, named, named));
-  LAMINA_ASSIGN_OR_RETURN(const std::string real, os::real_path(named));
+  LAMINA_ASSIGN_OR_RETURN(const bool made, os::make_directory(AT_FDCWD, named, named));
+  auto opened = open_existing(named);
+  if (!opened && made) static_cast<void>(os::remove_directory(AT_FDCWD, named, named));
+  return opened;
+}
+
+Result<FreezeArea> FreezeArea::open_existing(const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(const std::string real, os::real_path(path));
   LAMINA_ASSIGN_OR_RETURN(os::Fd fd, os::open_directory(AT_FDCWD, real, real));
   LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(fd.get(), real));
   if (facts.user != ::geteuid()) {
@@ -201,7 +210,7 @@ Result<FreezeMemory> FreezeArea::reserve(const Uuid& pause_id, const std::string
   LAMINA_ASSIGN_OR_RETURN(os::Fd lock_file,
                           os::open_at(fd_.get(), kAreaLockName, O_RDWR | O_CREAT, lock_path));
   const os::LockedFd lock(std::move(lock_file));
-  LAMINA_RETURN_IF_ERROR(os::wait_for_lock(lock.get(), lock_path));
+  LAMINA_RETURN_IF_ERROR(os::wait_for_lock(lock.get(), lock_path, kLongestWait));
   LAMINA_ASSIGN_OR_RETURN(const std::uint64_t reserved, reserved_bytes());
   const std::string why = why_not_reserved(budget, reserved, bytes);
   if (!why.empty()) return fail(ErrorKind::kNoSpace, "{}", why);

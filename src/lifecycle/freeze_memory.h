@@ -59,20 +59,21 @@ std::string why_not_reserved(const FreezeBudget& budget, std::uint64_t reserved_
 class FreezeArea {
  public:
   /// Opens `path`, which is made (mode 0700) if it is missing; empty: the default one. kPermission
-  /// if others may enter it; kFailed if it belongs to another user; kUnsupported if it is not on
-  /// tmpfs.
+  /// if it belongs to another user or others may enter it; kUnsupported if it is not on tmpfs.
   static Result<FreezeArea> open(const std::string& path);
 
   [[nodiscard]] const std::string& path() const { return path_; }
 
   /// Makes the directory of a pause of `store` (its path) and reserves `bytes` for it. kNoSpace if
-  /// why_not_reserved(). Removes directories that earlier pauses have left.
+  /// why_not_reserved(); kBusy if another process has locked the area for seconds. Removes
+  /// directories that earlier pauses have left.
   [[nodiscard]] Result<FreezeMemory> reserve(const Uuid& pause_id, const std::string& store,
                                              std::uint64_t bytes, const FreezeBudget& budget) const;
 
  private:
   FreezeArea(std::string path, os::Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
 
+  static Result<FreezeArea> open_existing(const std::string& path);
   [[nodiscard]] Result<std::uint64_t> reserved_bytes() const;
   [[nodiscard]] Result<FreezeMemory> make_directory(const Uuid& pause_id, const std::string& store,
                                                     std::uint64_t bytes) const;

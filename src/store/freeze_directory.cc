@@ -37,6 +37,13 @@ bool sees_device(std::string path, std::uint64_t device) {
   }
 }
 
+/// The last component may not be a link.
+Result<os::Fd> open_below_parent(const std::string& path) {
+  const std::string above = os::parent_of(path);
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd parent, os::open_directory(AT_FDCWD, above, above));
+  return os::open_directory(parent.get(), path.substr(path.rfind('/') + 1), path);
+}
+
 }  // namespace
 
 std::string freeze_directory_name(const Uuid& id) {
@@ -65,10 +72,10 @@ Result<FoundFreezeDirectory> find_freeze_directory(const FreezeDirectory& record
   if (record.path.empty()) return found;
   LAMINA_ASSIGN_OR_RETURN(const std::string boot, os::boot_id());
   if (boot != record.boot_id) return found;
-  auto opened = os::open_directory(AT_FDCWD, record.path, record.path);
+  auto opened = open_below_parent(record.path);
   if (!opened) {
     const Error& error = opened.error();
-    const bool is_other = error.error_number == ENOTDIR || error.error_number == ELOOP;
+    const bool is_other = error.error_number == ENOTDIR;
     if (error.kind == ErrorKind::kPermission) {
       found.presence = FreezePresence::kUnseen;
     } else if (error.kind == ErrorKind::kNotFound || is_other) {

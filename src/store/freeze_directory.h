@@ -50,7 +50,7 @@ struct FoundFreezeDirectory {
 };
 
 /// Looks for it. Another directory of that name, or one that belongs to another user or that others
-/// may enter, counts as gone.
+/// may enter, counts as gone. Fails at a symbolic link.
 Result<FoundFreezeDirectory> find_freeze_directory(const FreezeDirectory& record);
 
 /// Removes it and the files in it. Success if it is gone, or not seen.
