@@ -58,6 +58,9 @@ inline constexpr std::array kWords<AfterPause> = {Word<AfterPause>{"stop", After
                                                   Word<AfterPause>{"resume", AfterPause::kResume},
                                                   Word<AfterPause>{"stay", AfterPause::kStay}};
 
+/// PauseOptions::freeze_memory_bytes: half of the memory that is available.
+inline constexpr std::uint64_t kFreezeMemoryShare = UINT64_MAX;
+
 struct PauseOptions {
   VmmAddress vmm{};
   std::string store{};  ///< path of its directory
@@ -86,6 +89,17 @@ struct PauseOptions {
   /// Replaces a snapshot of that name that this VM does not descend from. (One that it descends
   /// from directly, its last pause or what it was resumed from, is always replaced.)
   bool replace = false;
+  /// Memory that diffs may use while their VMs are frozen. With AfterPause::kResume Firecracker
+  /// writes a diff to tmpfs instead of the disk, and the VM runs on at once; pause() still returns
+  /// only when the snapshot is on the disk. The value limits what all pauses of this user have at a
+  /// time; a pause needs as much as its VM has memory. If that does not fit, also into the host's
+  /// memory and the control groups of the VM's process, the diff goes to the disk, and the report
+  /// says why. 0: never use memory. kFreezeMemoryShare: half of what is available when the pause
+  /// begins.
+  std::uint64_t freeze_memory_bytes = kFreezeMemoryShare;
+  /// A directory on tmpfs that only this user can enter; made if it is missing. Empty:
+  /// /dev/shm/lamina-freeze-UID.
+  std::string freeze_directory{};
   /// Of the new state: a fresh Uuid::random(), never used before. With it the caller can find out
   /// what became of a pause that failed, or that it did not survive. Absent: a random one.
   std::optional<Uuid> pause_id{};
@@ -107,7 +121,18 @@ struct PausePhases {
   double frozen_ms = 0;   ///< from the pause request to the reply to the resume; 0 without a resume
   double complete_ms = 0;  ///< scan, checksums, trailer, header, syncs
   double publish_ms = 0;   ///< the renames, and their syncs
+  double durable_ms = 0;   ///< from the pause request until the snapshot is on the disk
 };
+
+/// Where Firecracker has written the memory file of a pause.
+enum class PausePlace : std::uint8_t {
+  kDisk,    ///< in the store, or in the jail
+  kMemory,  ///< on tmpfs; it was stored after the VM ran on
+};
+
+template <>
+inline constexpr std::array kWords<PausePlace> = {Word<PausePlace>{"disk", PausePlace::kDisk},
+                                                  Word<PausePlace>{"memory", PausePlace::kMemory}};
 
 struct PauseReport {
   /// Path. Its name is NAME@PAUSE-ID, with a note, if the name was taken by another snapshot after
@@ -117,6 +142,8 @@ struct PauseReport {
   std::optional<Uuid> parent_pause_id;
   bool is_diff = false;
   std::string reason;  ///< why it is a diff or a full memory file
+  PausePlace place = PausePlace::kDisk;
+  std::string place_reason;  ///< why there
   std::uint64_t generation = 0;
   std::uint64_t memory_bytes = 0;
   std::uint64_t stored_bytes = 0;     ///< of guest memory in the new layer
@@ -133,6 +160,9 @@ struct PauseReport {
 /// runs again if it ran before, and its next memory file is a full one if Firecracker had been
 /// asked to write. (If the VM cannot be resumed, the message says so; recover() and the VM's next
 /// pause try again.)
+///
+/// (A diff that was written to memory is lost with the power, as the VM is, until it is on the
+/// disk; then the snapshot before it is the last one.)
 ///
 /// If it fails after that, the state is not lost: it is stored as NAME@PAUSE-ID (the hook,
 /// `while_frozen` or an attachment failed) or under its name (the VM could not be resumed or

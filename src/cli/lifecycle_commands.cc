@@ -29,6 +29,9 @@ constexpr const char* kPauseFooter =
     "A state that Firecracker has acknowledged is not lost: if it cannot be\n"
     "completed it stays queued, and the VM's next pause or 'lamina recover'\n"
     "completes it.\n\n"
+    "With --after resume a diff is written to memory if it fits, and the VM runs on\n"
+    "before it is on the disk; the command ends when it is. A power failure before\n"
+    "that leaves the snapshot before.\n\n"
     "If a daemon keeps the store, it does the pause; but not with a hook, which runs\n"
     "with the caller's rights and in the caller's directory.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
@@ -87,7 +90,10 @@ void print_pause(const PauseReport& report, bool json) {
   print_text("\n  pause {:.1f} ms, create {:.1f}, journal {:.1f}", phases.pause_ms,
              phases.create_ms, phases.journal_ms);
   if (phases.frozen_ms > 0) print_text(", frozen {:.1f} in all", phases.frozen_ms);
-  print_text("; complete {:.1f}, publish {:.1f}\n", phases.complete_ms, phases.publish_ms);
+  print_text("; complete {:.1f}, publish {:.1f}; on the disk after {:.1f}\n", phases.complete_ms,
+             phases.publish_ms, phases.durable_ms);
+  print_text("  written to {} ({})\n", report.place == PausePlace::kMemory ? "memory" : "the disk",
+             report.place_reason);
 }
 
 int run_pause(PauseArguments& arguments) {

@@ -36,6 +36,8 @@ class Api {
   struct Parts {
     std::string store;
     std::vector<std::string> page_server_command;
+    std::uint64_t freeze_memory;   ///< of pauses that do not say
+    std::string freeze_directory;  ///< the same
     std::function<bool()> are_hooks_allowed;
     std::function<std::string()> policy;
     std::function<std::pair<std::size_t, std::size_t>()> load;  ///< connections, requests

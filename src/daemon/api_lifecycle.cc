@@ -37,6 +37,10 @@ Response Api::pause(const Request& request, const std::string& /*name*/) const {
   }
   options->store = parts_.store;
   options->page_server_command = parts_.page_server_command;
+  if (options->freeze_memory_bytes == kFreezeMemoryShare) {
+    options->freeze_memory_bytes = parts_.freeze_memory;
+  }
+  if (options->freeze_directory.empty()) options->freeze_directory = parts_.freeze_directory;
   const Stopwatch stopwatch;
   {
     const os::LongWait waiting;

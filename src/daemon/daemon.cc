@@ -136,8 +136,8 @@ class Daemon {
         recoverer_(
             settings.store, page_server_command(settings),
             [this] { return settings_.get().recover_interval; }, metrics_, events_, merger_),
-        api_({settings.store, page_server_command(settings),
-              [this] { return !settings_.get().no_hooks; },
+        api_({settings.store, page_server_command(settings), settings.freeze_memory,
+              settings.freeze_directory, [this] { return !settings_.get().no_hooks; },
               [this] { return settings_.get().policy; },
               [this] { return std::pair(server_->connections(), server_->unanswered()); }, metrics_,
               events_, status_, merger_, recoverer_}) {}

@@ -22,7 +22,7 @@ std::string_view outcome_of(const Result<Report>& report) {
   return report ? "done" : word_of(report.error().kind);
 }
 
-constexpr std::array<std::pair<const char*, double PausePhases::*>, 9> kPhases = {{
+constexpr std::array<std::pair<const char*, double PausePhases::*>, 10> kPhases = {{
     {"prepare", &PausePhases::prepare_ms},
     {"pause", &PausePhases::pause_ms},
     {"create", &PausePhases::create_ms},
@@ -32,6 +32,7 @@ constexpr std::array<std::pair<const char*, double PausePhases::*>, 9> kPhases =
     {"frozen", &PausePhases::frozen_ms},
     {"complete", &PausePhases::complete_ms},
     {"publish", &PausePhases::publish_ms},
+    {"durable", &PausePhases::durable_ms},
 }};
 
 constexpr std::array<std::pair<const char*, std::uint64_t RecoverReport::*>, 5> kRecovered = {{
@@ -89,6 +90,9 @@ Metrics::Metrics() {
   for (const char* kind : {"diff", "full"}) {
     pauses_[fmt::format("{{kind=\"{}\",outcome=\"done\"}}", kind)] = 0;
   }
+  for (const Word<PausePlace>& place : kWords<PausePlace>) {
+    pause_places_[label("place", place.text)] = 0;
+  }
   for (const char* mode : {"uffd", "file"}) {
     resumes_[fmt::format("{{mode=\"{}\",outcome=\"done\"}}", mode)] = 0;
     resume_seconds_[mode];
@@ -112,6 +116,7 @@ void Metrics::count_pause(const Result<PauseReport>& report, double seconds) {
   if (report) kind = report->is_diff ? "diff" : "full";
   ++pauses_[fmt::format("{{kind=\"{}\",outcome=\"{}\"}}", kind, outcome_of(report))];
   if (!report) return;
+  ++pause_places_[label("place", word_of(report->place))];
   stored_bytes_ += report->stored_bytes;
   pause_seconds_.add(seconds);
   for (const auto& [name, field] : kPhases) {
@@ -175,12 +180,15 @@ void Metrics::write_counters(MetricsText& text, std::string_view name, std::stri
 void Metrics::write(MetricsText& text) const {
   const MutexLock lock(mutex_);
   write_counters(text, "pauses_total", "Pauses, by kind of memory file and outcome.", pauses_);
+  write_counters(text, "pause_places_total", "Pauses by where Firecracker wrote the memory file.",
+                 pause_places_);
   text.one("pause_stored_bytes_total", "counter", "Guest memory that pauses have stored.",
            static_cast<double>(stored_bytes_));
   text.describe("pause_seconds", "histogram", "Pauses from request to response.");
   pause_seconds_.write(text, "pause_seconds", "");
   text.describe("pause_phase_seconds", "histogram",
-                "Phases of pauses; frozen is the sum of those in which the VM is frozen.");
+                "Phases of pauses; frozen is the sum of those in which the VM is frozen, and "
+                "durable lasts from the pause request until the snapshot is on the disk.");
   for (const auto& [phase, histogram] : pause_phases_) {
     histogram.write(text, "pause_phase_seconds", fmt::format("phase=\"{}\"", phase));
   }

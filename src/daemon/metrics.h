@@ -66,6 +66,7 @@ class Metrics {
 
   mutable Mutex mutex_;
   Counters pauses_ LAMINA_GUARDED_BY(mutex_);
+  Counters pause_places_ LAMINA_GUARDED_BY(mutex_);
   Counters resumes_ LAMINA_GUARDED_BY(mutex_);
   Counters merges_ LAMINA_GUARDED_BY(mutex_);
   Counters merge_bytes_ LAMINA_GUARDED_BY(mutex_);

@@ -70,6 +70,9 @@ constexpr std::array kOptions = {
            kMaxSeconds},
     Option{"workers", Kind::kNumber, "N", "requests at the same time (default 16)", 1, 1024},
     Option{"events", Kind::kNumber, "N", "number that is kept (default 1000)", 1, 1'000'000},
+    Option{"freeze_memory", Kind::kNumber, "BYTES", "for diffs of VMs that run on (default: half)",
+           0, std::uint64_t{1} << 62},
+    Option{"freeze_directory", Kind::kText, "DIR", "for them, on tmpfs (default: in /dev/shm)"},
     Option{"lamina", Kind::kText, "PATH", "lamina program (default: beside laminad)"},
     Option{"no_hooks", Kind::kFlag, "", "refuse pauses with a frozen_hook"},
 };
@@ -154,6 +157,8 @@ bool set(Settings& settings, const Option& option, const Json& value) {
   if (name == "request_timeout") return read_limited(option, value, settings.request_timeout);
   if (name == "workers") return read_limited(option, value, settings.workers);
   if (name == "events") return read_limited(option, value, settings.events);
+  if (name == "freeze_memory") return read_limited(option, value, settings.freeze_memory);
+  if (name == "freeze_directory") return read_text(value, settings.freeze_directory);
   if (name == "lamina") return read_text(value, settings.lamina);
   if (name != "no_hooks" || !value.is_boolean()) return false;
   settings.no_hooks = value.get<bool>();
@@ -330,6 +335,8 @@ std::vector<std::string> changes_that_need_a_restart(const Settings& running,
   compare("request_timeout", running.request_timeout, fresh.request_timeout);
   compare("workers", running.workers, fresh.workers);
   compare("events", running.events, fresh.events);
+  compare("freeze_memory", running.freeze_memory, fresh.freeze_memory);
+  compare("freeze_directory", running.freeze_directory, fresh.freeze_directory);
   return names;
 }
 

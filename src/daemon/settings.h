@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "lamina/lifecycle.h"
 #include "lamina/result.h"
 #include "schema/error_json.h"
 
@@ -27,6 +28,8 @@ struct Settings {
   std::chrono::seconds request_timeout{30};
   std::size_t workers = 16;
   std::size_t events = 1000;
+  std::uint64_t freeze_memory = kFreezeMemoryShare;  ///< of pauses that do not say
+  std::string freeze_directory;                      ///< the same
   // SIGHUP reloads those from here on.
   std::string policy;
   std::uint64_t rate = 0;

@@ -115,9 +115,9 @@ Status settle_pause(const store::Store& store, PendingPause& pending, store::Pin
   // Resume it first: the journal, which says that it must run, still exists; and once a checkpoint
   // is acknowledged, its VM need not wait for the rest.
   const bool must_run =
-      journal.acknowledged ? journal.after == AfterPause::kResume : journal.was_running;
+      pending.is_acknowledged() ? journal.after == AfterPause::kResume : journal.was_running;
   if (is_paused && must_run) LAMINA_RETURN_IF_ERROR(thaw_counted(vmm, settled));
-  if (!journal.acknowledged) {
+  if (!pending.is_acknowledged()) {
     LAMINA_RETURN_IF_ERROR(give_up_pause(pending, pin));
     ++settled.discarded;
     settled.notes.push_back(fmt::format("gave up pause {}, which was never acknowledged", id));
@@ -132,6 +132,7 @@ Status settle_pause(const store::Store& store, PendingPause& pending, store::Pin
         fmt::format("the files of pause {} have been removed by somebody; its snapshot '{}' cannot "
                     "be made, and the VM's next memory file is a full one",
                     id, journal.name));
+    if (pending.is_in_memory()) LAMINA_RETURN_IF_ERROR(pending.remove_files());
     return pending.end();
   }
   LAMINA_ASSIGN_OR_RETURN(FinishedPause finished, finish_pause(store, pending, pin, settled.notes));

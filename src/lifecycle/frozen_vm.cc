@@ -32,6 +32,9 @@ Error why_not_created(const Error& error, const PageServerWatch* page_server) {
 
 /// The directory that the VMM has written to. What is in a jail is known by its inode.
 Result<os::Fd> open_written(const ClaimedVm& claimed, const PreparedPause& prepared) {
+  if (prepared.pending.is_in_memory()) {
+    return os::duplicate(prepared.pending.freeze_directory(), prepared.directory);
+  }
   if (!claimed.jail.is_apart()) {
     return os::duplicate(prepared.pending.directory(), prepared.directory);
   }
@@ -43,13 +46,14 @@ Result<os::Fd> open_written(const ClaimedVm& claimed, const PreparedPause& prepa
 /// A machine has as much memory as its configuration says. A file of another size is not its
 /// memory; and whatever is kept for such a snapshot later would go by that size.
 Status check_memory_file(const os::FileFacts& file, const std::string& path,
-                         const ExaminedVm& examined, const MemoryFileChoice& choice) {
+                         const ExaminedVm& examined, const PreparedPause& prepared) {
   if (file.size_bytes != examined.memory_bytes) {
     return fail(ErrorKind::kFailed,
                 "Firecracker wrote a memory file of {} bytes for a machine of {} bytes",
                 file.size_bytes, examined.memory_bytes);
   }
-  if (choice.is_diff && !choice.probe.applies_to(file)) {
+  const bool is_diff = prepared.journal().kind == MemoryFileKind::kDiff;
+  if (is_diff && !prepared.probe.applies_to(file)) {
     return fail(ErrorKind::kFailed,
                 "'{}' is not in the file system that holes were tried out in, so they cannot be "
                 "trusted",
@@ -59,8 +63,7 @@ Status check_memory_file(const os::FileFacts& file, const std::string& path,
 }
 
 /// Checks what was written, and puts it on record.
-Status acknowledge(const ClaimedVm& claimed, ExaminedVm& examined, const MemoryFileChoice& choice,
-                   PreparedPause& prepared) {
+Status acknowledge(const ClaimedVm& claimed, ExaminedVm& examined, PreparedPause& prepared) {
   LAMINA_RETURN_IF_ERROR(examined.last_create.check_alone());
   LAMINA_ASSIGN_OR_RETURN(const os::Fd directory, open_written(claimed, prepared));
   const std::string name = prepared.pending.layer_name();
@@ -70,8 +73,10 @@ Status acknowledge(const ClaimedVm& claimed, ExaminedVm& examined, const MemoryF
   LAMINA_RETURN_IF_ERROR(os::open_regular(directory.get(), store::kVmstateName,
                                           O_RDONLY | O_NOFOLLOW,
                                           prepared.directory + "/" + store::kVmstateName));
-  LAMINA_RETURN_IF_ERROR(check_memory_file(memory.facts, path, examined, choice));
-  if (choice.is_diff && !choice.probe.distinguishes_preallocated) {
+  LAMINA_RETURN_IF_ERROR(check_memory_file(memory.facts, path, examined, prepared));
+  if (prepared.pending.is_in_memory()) return prepared.pending.note_answer(memory.facts);
+  const bool is_diff = prepared.journal().kind == MemoryFileKind::kDiff;
+  if (is_diff && !prepared.probe.distinguishes_preallocated) {
     LAMINA_RETURN_IF_ERROR(
         prepared.pending.record_written(memory.fd.get(), memory.facts.size_bytes));
   }
@@ -100,7 +105,7 @@ Status create_memory_file(ClaimedVm& claimed, ExaminedVm& examined, const Memory
   if (!created.status()) {
     return std::unexpected(why_not_created(created.status().error(), page_server));
   }
-  const Status recorded = acknowledge(claimed, examined, choice, prepared);
+  const Status recorded = acknowledge(claimed, examined, prepared);
   phases.journal_ms = watch.lap();
   return recorded;
 }

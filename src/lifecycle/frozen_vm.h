@@ -22,10 +22,11 @@ namespace lamina::lifecycle {
 
 /// A frozen VM whose memory file is acknowledged.
 struct FrozenVm {
-  Stopwatch frozen;  ///< since before Firecracker was asked to pause it
+  Stopwatch watch;  ///< since before Firecracker was asked to pause it
 };
 
-/// Pauses the VM, lets Firecracker write its files, and records its response, synced. `watch` and
+/// Pauses the VM, lets Firecracker write its files, and records its response: synced, or, if the
+/// files are on tmpfs, beside them. `watch` and
 /// `phases` measure the times. On failure the pause is discarded: the VM runs again if it did
 /// before, its next memory file will be a full one, and the files are removed. If the VM cannot be
 /// resumed, the journal stays, and the error says what ends the pause.

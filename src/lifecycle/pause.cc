@@ -10,7 +10,9 @@
 //
 // Whatever fails before Firecracker's answer is on record leaves the older state valid, the VM as
 // it was, and a note in the pin that the dirty bits may be gone. Whatever fails after it leaves the
-// pause queued.
+// pause queued. A diff of a VM that runs on is written to tmpfs if it fits (freeze_memory.h): then
+// that holds for failures of this process, and a power failure, which ends the VM, ends the pause
+// too, until finish has put it on the disk.
 #include <fcntl.h>
 
 #include <memory>
@@ -108,29 +110,32 @@ class Pause {
                             prepare_pause(claimed, examined, choice, options_, interruption_));
     report_.pause_id = prepared.journal().pause_id;
     report_.parent_pause_id = prepared.journal().parent_pause_id;
+    report_.place = prepared.pending.is_in_memory() ? PausePlace::kMemory : PausePlace::kDisk;
+    report_.place_reason = prepared.place_reason;
     report_.phases.prepare_ms = watch_.lap();
-    LAMINA_ASSIGN_OR_RETURN(FrozenVm frozen,
+    LAMINA_ASSIGN_OR_RETURN(const FrozenVm frozen,
                             capture_memory(claimed, examined, choice, prepared, options_,
                                            interruption_, page_server_, watch_, report_.phases));
     ThawedVm thawed = capture_files_and_thaw(claimed, prepared, frozen);
     unlock_vm(claimed.vmm);
-    return finish(claimed, prepared, thawed);
+    return finish(claimed, prepared, frozen, thawed);
   }
 
   ThawedVm capture_files_and_thaw(ClaimedVm& claimed, const PreparedPause& prepared,
-                                  FrozenVm& frozen) {
+                                  const FrozenVm& frozen) {
     ThawedVm thawed;
     thawed.attached = contain("pause", [&] { return capture_files(prepared, options_); });
     report_.phases.hook_ms = watch_.lap();
     if (options_.after != AfterPause::kResume) return thawed;
     thawed.resumed = contain("resume", [&]() -> Status { return claimed.vmm.resume().status(); });
     report_.phases.resume_ms = watch_.lap();
-    report_.phases.frozen_ms = frozen.frozen.lap();
+    report_.phases.frozen_ms = frozen.watch.elapsed_ms();
     return thawed;
   }
 
   /// The VM runs on, or waits: no haste any more.
-  Status finish(ClaimedVm& claimed, PreparedPause& prepared, ThawedVm& thawed) {
+  Status finish(ClaimedVm& claimed, PreparedPause& prepared, const FrozenVm& frozen,
+                ThawedVm& thawed) {
     PendingPause& pending = prepared.pending;
     if (pending.journal().lacks_files && thawed.attached) {
       const Status synced = sync_attached(pending, *thawed.attached);
@@ -146,6 +151,7 @@ class Pause {
         "pause", [&] { return finish_pause(*claimed.store, pending, claimed.pin, report_.notes); });
     if (!finished) return queued(pending, std::unexpected(finished.error()));
     take(*finished);
+    report_.phases.durable_ms = frozen.watch.elapsed_ms();
     if (options_.after == AfterPause::kStop && thawed.attached) {
       LAMINA_RETURN_IF_ERROR(stop_vm(claimed.vmm, claimed.pin, report_.notes));
     }

@@ -38,6 +38,26 @@ Result<PendingPauses> pending_pauses(const store::Store& store) {
   return pending;
 }
 
+namespace {
+
+/// A pause whose files are on tmpfs, acknowledged, is its own store's to complete.
+Status check_no_answer(const store::PauseJournal& journal) {
+  if (journal.acknowledged || journal.freeze_directory.path.empty()) return {};
+  LAMINA_ASSIGN_OR_RETURN(const store::FoundFreezeDirectory found,
+                          store::find_freeze_directory(journal.freeze_directory));
+  if (found.presence != store::FreezePresence::kThere) return {};
+  LAMINA_ASSIGN_OR_RETURN(const auto answer, store::read_freeze_answer(
+                                                 found.directory.get(),
+                                                 journal.freeze_directory.path, journal.pause_id));
+  if (!answer) return {};
+  return fail(ErrorKind::kFailed,
+              "pause {} cannot be made this store's: its memory file is in '{}'; its own store has "
+              "to complete it",
+              journal.pause_id.to_string(), journal.freeze_directory.path);
+}
+
+}  // namespace
+
 Status adopt_pause(const store::Store& store, const Uuid& id) {
   LAMINA_ASSIGN_OR_RETURN(std::optional<store::PauseJournal> journal,
                           store::read_pause_journal(store, id));
@@ -61,8 +81,10 @@ Status adopt_pause(const store::Store& store, const Uuid& id) {
                       : fmt::format(", but in the VM's jail ('{}')", journal->jail_directory.path));
     }
   }
+  LAMINA_RETURN_IF_ERROR(check_no_answer(*journal));
   journal->api_socket.clear();
   journal->jail_directory = {};
+  journal->freeze_directory = {};
   journal->was_running = false;
   journal->belongs_to = store.identity();
   LAMINA_RETURN_IF_ERROR(

@@ -13,9 +13,9 @@
 #include "lifecycle/written_runs.h"
 #include "os/directory.h"
 #include "os/file.h"
+#include "os/range_copy.h"
 #include "os/sparse_file.h"
 #include "store/pending_area.h"
-#include "store/snapshot_build.h"
 #include "store/snapshot_link.h"
 
 namespace lamina::lifecycle {
@@ -42,11 +42,16 @@ Status check_own(const store::Store& store, const store::PauseJournal& journal) 
 
 Result<PendingPause> PendingPause::begin(const store::Store& store,
                                          const store::PauseJournal& journal,
-                                         std::uint64_t memory_bytes, std::uint64_t base_extents) {
+                                         std::uint64_t memory_bytes, std::uint64_t base_extents,
+                                         os::LockedFd freeze) {
   PendingPause pause(store, journal);
-  LAMINA_ASSIGN_OR_RETURN(store::Staging staging,
-                          store::Staging::create(store, store::Area::kPending, journal.pause_id));
-  pause.staging_.emplace(std::move(staging));
+  pause.freeze_ = std::move(freeze);
+  auto staging = store::Staging::create(store, store::Area::kPending, journal.pause_id);
+  if (!staging) {
+    static_cast<void>(store::remove_freeze_directory(journal.freeze_directory));
+    return std::unexpected(std::move(staging.error()));
+  }
+  pause.staging_.emplace(std::move(*staging));
   const Status prepared = [&]() -> Status {
     // The journal first: a directory with files in it belongs to a journal.
     LAMINA_RETURN_IF_ERROR(pause.write_journal(journal));
@@ -79,6 +84,7 @@ Result<std::optional<PendingPause>> PendingPause::claim(const store::Store& stor
   if (!journal) return std::nullopt;
   LAMINA_RETURN_IF_ERROR(check_own(store, *journal));
   PendingPause pause(store, std::move(*journal));
+  LAMINA_RETURN_IF_ERROR(pause.find_freeze_directory());
   if (!staging) {
     // The process that renamed the directory may have been killed before it synced the rename,
     // which must be on the disk before the journal is removed.
@@ -90,6 +96,20 @@ Result<std::optional<PendingPause>> PendingPause::claim(const store::Store& stor
   LAMINA_ASSIGN_OR_RETURN(const bool replaced, pause.is_what_it_replaced());
   if (replaced) LAMINA_RETURN_IF_ERROR(pause.remove_replaced());
   return std::optional(std::move(pause));
+}
+
+Status PendingPause::find_freeze_directory() {
+  if (!is_in_memory()) return {};
+  const std::string& freeze_path = journal_.freeze_directory.path;
+  LAMINA_ASSIGN_OR_RETURN(store::FoundFreezeDirectory found,
+                          store::find_freeze_directory(journal_.freeze_directory));
+  is_unseen_ = found.presence == store::FreezePresence::kUnseen;
+  if (found.presence != store::FreezePresence::kThere) return {};
+  freeze_ = os::LockedFd(std::move(found.directory));
+  LAMINA_ASSIGN_OR_RETURN(answer_,
+                          store::read_freeze_answer(freeze_.get(), freeze_path, journal_.pause_id));
+  if (answer_ && !journal_.acknowledged) journal_.memory_bytes = answer_->memory_bytes;
+  return {};
 }
 
 /// The directory under the pending name may be the one that this pause has replaced: a complete
@@ -165,6 +185,16 @@ Status PendingPause::acknowledge(std::uint64_t memory_bytes) {
   return write_journal(journal);
 }
 
+Status PendingPause::note_answer(const os::FileFacts& memory_file) {
+  const store::FreezeAnswer answer{journal_.pause_id, memory_file.size_bytes, memory_file.inode,
+                                   memory_file.allocated_bytes, memory_file.modified_ns};
+  LAMINA_RETURN_IF_ERROR(
+      store::write_freeze_answer(answer, freeze_.get(), journal_.freeze_directory.path));
+  answer_ = answer;
+  journal_.memory_bytes = answer.memory_bytes;
+  return {};
+}
+
 Status PendingPause::record_written(int memory_file, std::uint64_t memory_bytes) const {
   shrink_reserve();
   LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> written,
@@ -175,14 +205,39 @@ Status PendingPause::record_written(int memory_file, std::uint64_t memory_bytes)
 Status PendingPause::remove_files() {
   // The jail may be gone, or this user may not be allowed to remove it.
   static_cast<void>(store::remove_jail_directory(journal_.jail_directory));
+  LAMINA_RETURN_IF_ERROR(store::remove_freeze_directory(journal_.freeze_directory));
+  answer_.reset();
   std::vector<std::string> notes;  // the next opening of the store has its own
   LAMINA_RETURN_IF_ERROR(store::remove_pending(*store_, journal_.pause_id.to_string(), notes));
   staging_.reset();
   return {};
 }
 
-bool PendingPause::has_lost_files() const {
+/// Whether an earlier attempt has made all of the snapshot. Fails if that cannot be read now.
+Result<bool> PendingPause::is_complete() const {
+  if (!os::name_exists(directory(), store::kFactsName)) return false;
+  const auto whole = store::open_snapshot(path());
+  if (whole) return whole->pause_id == journal_.pause_id;
+  const ErrorKind kind = whole.error().kind;
+  if (kind == ErrorKind::kCorrupt || kind == ErrorKind::kNotFound) return false;
+  return std::unexpected(whole.error());
+}
+
+/// Whether the files that the VMM has written are in the freeze directory, as they were then.
+bool PendingPause::has_memory_files() const {
+  if (!freeze_.valid() || !answer_) return false;
+  const auto memory = os::facts_of_name(freeze_.get(), layer_name(), layer_name());
+  return memory && answer_->describes(*memory) &&
+         os::name_exists(freeze_.get(), store::kVmstateName);
+}
+
+Result<bool> PendingPause::has_lost_files() const {
   if (!staging_) return false;
+  if (is_in_memory()) {
+    if (has_memory_files()) return false;
+    LAMINA_ASSIGN_OR_RETURN(const bool complete, is_complete());
+    return !complete;
+  }
   std::optional<store::OpenJailDirectory> jail;
   if (!journal_.jail_directory.path.empty()) {
     auto opened = store::open_jail_directory(journal_.jail_directory);
@@ -276,18 +331,69 @@ Status PendingPause::remove_written_runs() const {
 Result<CompletedPause> PendingPause::complete(const store::OpenSnapshot* base,
                                               std::vector<std::string>& notes) {
   if (!staging_) return CompletedPause{};
+  LAMINA_ASSIGN_OR_RETURN(CompletedPause completed, build(base, notes));
+  // From here on it must not be discarded, even if the freeze directory ends with the boot.
+  if (!journal_.acknowledged) LAMINA_RETURN_IF_ERROR(acknowledge(journal_.memory_bytes));
+  return completed;
+}
+
+Result<CompletedPause> PendingPause::build(const store::OpenSnapshot* base,
+                                           std::vector<std::string>& notes) {
   LAMINA_RETURN_IF_ERROR(fetch_from_jail(notes));
-  if (os::name_exists(directory(), store::kFactsName)) {
-    const auto whole = store::open_snapshot(path());
-    if (whole && whole->pause_id == journal_.pause_id) {
-      LAMINA_RETURN_IF_ERROR(write_facts_anew());
-      LAMINA_RETURN_IF_ERROR(remove_written_runs());
-      LAMINA_RETURN_IF_ERROR(os::sync(directory(), path()));
-      return CompletedPause{};
-    }
+  const auto complete = is_complete();
+  // What cannot be made again must not be removed.
+  if (!complete && is_in_memory() && !has_memory_files()) {
+    return std::unexpected(complete.error());
+  }
+  if (complete && *complete) {
+    LAMINA_RETURN_IF_ERROR(write_facts_anew());
+    LAMINA_RETURN_IF_ERROR(remove_written_runs());
+    LAMINA_RETURN_IF_ERROR(os::sync(directory(), path()));
+    return CompletedPause{};
+  }
+  if (is_in_memory() && !has_memory_files()) {
+    return fail(ErrorKind::kFailed,
+                "the memory file of pause {} in '{}' is gone, or has changed since Firecracker "
+                "wrote it",
+                journal_.pause_id.to_string(), journal_.freeze_directory.path);
   }
   LAMINA_RETURN_IF_ERROR(remove_partial_work());
+  return is_in_memory() ? build_from_memory(base, notes) : build_in_place(base, notes);
+}
 
+Status PendingPause::check_base(const store::OpenSnapshot* base,
+                                const std::string& memory_path) const {
+  if (base != nullptr && base->header.memory_bytes != journal_.memory_bytes) {
+    return fail(ErrorKind::kCorrupt, "'{}' has {} bytes, but the memory of its base '{}' has {}",
+                memory_path, journal_.memory_bytes, base->path, base->header.memory_bytes);
+  }
+  const bool is_diff = journal_.kind == MemoryFileKind::kDiff;
+  if (is_diff && (base == nullptr || base->pause_id != journal_.parent_pause_id)) {
+    return fail(ErrorKind::kFailed, "the base of the diff '{}', pause {}, is not at hand",
+                memory_path, journal_.parent_pause_id.value_or(Uuid{}).to_string());
+  }
+  return {};
+}
+
+/// Without the memory file.
+store::BuildInput PendingPause::build_input(const store::OpenSnapshot* base) const {
+  const bool is_diff = journal_.kind == MemoryFileKind::kDiff;
+  store::BuildInput input;
+  input.kind = journal_.kind;
+  input.zeros = Zeros::kWritten;
+  input.compare_with_parent = is_diff && journal_.compare;
+  input.parent = is_diff ? base : nullptr;
+  input.parent_pause_id = journal_.parent_pause_id;
+  input.parent_name = journal_.parent;
+  input.build_id = journal_.build_id;
+  input.pause_id = journal_.pause_id;
+  input.created = journal_.created;
+  input.origin = journal_.origin;
+  return input;
+}
+
+Result<CompletedPause> PendingPause::build_in_place(const store::OpenSnapshot* base,
+                                                    std::vector<std::string>& notes) {
   // What is hashed must not change any more; and other users must not read it, whatever the VMM's
   // umask.
   const bool is_foreign = !journal_.jail_directory.path.empty();
@@ -306,34 +412,18 @@ Result<CompletedPause> PendingPause::complete(const store::OpenSnapshot* base,
   // Cut off the trailer of an earlier attempt.
   LAMINA_RETURN_IF_ERROR(os::truncate(memory.fd.get(), journal_.memory_bytes, layer_path));
   LAMINA_ASSIGN_OR_RETURN(memory.facts, os::facts_of(memory.fd.get(), layer_path));
-  if (base != nullptr && base->header.memory_bytes != journal_.memory_bytes) {
-    return fail(ErrorKind::kCorrupt, "'{}' has {} bytes, but the memory of its base '{}' has {}",
-                layer_path, journal_.memory_bytes, base->path, base->header.memory_bytes);
-  }
-  const bool is_diff = journal_.kind == MemoryFileKind::kDiff;
-  if (is_diff && (base == nullptr || base->pause_id != journal_.parent_pause_id)) {
-    return fail(ErrorKind::kFailed, "the base of the diff '{}', pause {}, is not at hand",
-                layer_path, journal_.parent_pause_id.value_or(Uuid{}).to_string());
-  }
+  LAMINA_RETURN_IF_ERROR(check_base(base, layer_path));
 
-  store::BuildInput input;
+  store::BuildInput input = build_input(base);
   input.memory_file = memory.fd.get();
   input.memory_path = layer_path;
   input.memory_facts = memory.facts;
-  input.kind = journal_.kind;
   input.layout = Layout::kAdopted;
-  input.zeros = Zeros::kWritten;
   std::optional<std::vector<ByteRange>> written;
-  if (is_diff) written = read_written_runs(directory(), path(), journal_.memory_bytes);
+  if (journal_.kind == MemoryFileKind::kDiff) {
+    written = read_written_runs(directory(), path(), journal_.memory_bytes);
+  }
   input.written = written ? &*written : nullptr;
-  input.compare_with_parent = is_diff && journal_.compare;
-  input.parent = is_diff ? base : nullptr;
-  input.parent_pause_id = journal_.parent_pause_id;
-  input.parent_name = journal_.parent;
-  input.build_id = journal_.build_id;
-  input.pause_id = journal_.pause_id;
-  input.created = journal_.created;
-  input.origin = journal_.origin;
   store::SnapshotBuild build(input);
   LAMINA_ASSIGN_OR_RETURN(const format::FileDigest vmstate,
                           store::digest_vmstate(directory(), path()));
@@ -344,6 +434,64 @@ Result<CompletedPause> PendingPause::complete(const store::OpenSnapshot* base,
   return CompletedPause{build.scanned().stored_blocks, build.scanned().zero_blocks,
                         build.scanned().unchanged_blocks,
                         store::SpareStorage(std::move(memory.fd), build.spare_runs())};
+}
+
+/// A memory file on tmpfs is read once, and what was hashed is written into a new layer. So no
+/// other process can exchange it in between, and the file stays as it is until the pause ends.
+Result<CompletedPause> PendingPause::build_from_memory(const store::OpenSnapshot* base,
+                                                       std::vector<std::string>& notes) {
+  const std::string& freeze_path = journal_.freeze_directory.path;
+  const std::string memory_path = freeze_path + "/" + layer_name();
+  LAMINA_ASSIGN_OR_RETURN(
+      const os::OpenedFile memory,
+      os::open_regular(freeze_.get(), layer_name(), O_RDONLY | O_NOFOLLOW, memory_path));
+  LAMINA_RETURN_IF_ERROR(check_base(base, memory_path));
+  // A hole that was read through a mapping looks written. It has storage then, and more than there
+  // was at the answer.
+  LAMINA_ASSIGN_OR_RETURN(
+      const std::vector<ByteRange> written,
+      os::written_ranges(memory.fd.get(), memory.facts.size_bytes, memory_path));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(memory.fd.get(), memory_path));
+  if (!answer_->describes(facts)) {
+    return fail(ErrorKind::kCorrupt,
+                "'{}' has changed since Firecracker wrote it: {} bytes of storage, {} then",
+                memory_path, facts.allocated_bytes, answer_->allocated_bytes);
+  }
+
+  const std::string state_path = path() + "/" + store::kVmstateName;
+  LAMINA_ASSIGN_OR_RETURN(
+      const os::OpenedFile state,
+      os::open_regular(freeze_.get(), store::kVmstateName, O_RDONLY | O_NOFOLLOW,
+                       freeze_path + "/" + store::kVmstateName));
+  LAMINA_RETURN_IF_ERROR(os::remove_file(directory(), store::kVmstateName, state_path));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd copy,
+                          os::copy_to_new_file(state.fd.get(), state.facts.size_bytes,
+                                               freeze_path + "/" + store::kVmstateName, directory(),
+                                               store::kVmstateName, state_path));
+  LAMINA_RETURN_IF_ERROR(os::sync(copy.get(), state_path));
+
+  // The header of an earlier attempt is gone by now; a header without a layer would mean another
+  // pause's directory (is_what_it_replaced()).
+  const std::string layer_path = path() + "/" + layer_name();
+  LAMINA_RETURN_IF_ERROR(os::remove_file(directory(), layer_name(), layer_path));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd layer, os::open_at(directory(), layer_name(),
+                                                          O_RDWR | O_CREAT | O_EXCL, layer_path));
+  store::BuildInput input = build_input(base);
+  input.memory_file = memory.fd.get();
+  input.memory_path = memory_path;
+  input.memory_facts = facts;
+  input.layout = Layout::kCompact;
+  input.written = &written;
+  store::SnapshotBuild build(input);
+  LAMINA_ASSIGN_OR_RETURN(const format::FileDigest vmstate,
+                          store::digest_vmstate(directory(), path()));
+  LAMINA_RETURN_IF_ERROR(build.run({directory(), path(), layer.get(), layer_path}, vmstate));
+  notes.insert(notes.end(), build.notes().begin(), build.notes().end());
+  LAMINA_RETURN_IF_ERROR(os::sync(directory(), path()));
+  return CompletedPause{build.scanned().stored_blocks,
+                        build.scanned().zero_blocks,
+                        build.scanned().unchanged_blocks,
+                        {}};
 }
 
 bool PendingPause::may_replace(const store::OpenSnapshot& existing) const {
@@ -424,6 +572,8 @@ Result<std::string> PendingPause::publish(std::vector<std::string>& notes) {
 Status PendingPause::end() {
   // Then the journal stays for as long as what it replaced.
   if (left_replaced_) LAMINA_RETURN_IF_ERROR(remove_replaced());
+  // Before the journal, which alone says that it is here.
+  LAMINA_RETURN_IF_ERROR(store::remove_freeze_directory(journal_.freeze_directory));
   const std::string fresh = journal_.pause_id.to_string() + std::string(store::kNewJournalSuffix);
   for (const std::string& name : {fresh, store::journal_name(journal_.pause_id.to_string())}) {
     LAMINA_RETURN_IF_ERROR(

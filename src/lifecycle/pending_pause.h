@@ -9,6 +9,16 @@
 //
 // After a crash at any point, any process can claim the pause and repeat the step. A pause that was
 // not acknowledged is discarded.
+//
+// The VMM may write to a freeze directory on tmpfs instead (store/freeze_directory.h). Then:
+//
+//   begin        as above; the journal names the freeze directory
+//   note_answer  the VMM's answer is in the freeze directory: a crash of this process loses
+//   nothing,
+//                a power failure loses the pause with the VM
+//   complete     a layer is made of the memory file; the directory is a snapshot, on the disk, and
+//                then the journal says "acknowledged"
+//   publish, end as above; the freeze directory is removed before the journal
 #pragma once
 
 #include <optional>
@@ -17,7 +27,10 @@
 
 #include "lamina/result.h"
 #include "lamina/uuid.h"
+#include "os/lock.h"
+#include "store/freeze_directory.h"
 #include "store/pause_journal.h"
+#include "store/snapshot_build.h"
 #include "store/snapshot_directory.h"
 #include "store/spare_storage.h"
 #include "store/staging.h"
@@ -37,9 +50,12 @@ class PendingPause {
  public:
   /// Makes and locks the directory, reserves the space that completing will need in addition to the
   /// memory file, and writes the journal, durably. kNoSpace if that space is not free. On failure
-  /// nothing is left. `store` must outlive this. `base_extents`: the number of extents of the base.
+  /// nothing is left, nor of the journal's freeze directory. `store` must outlive this.
+  /// `base_extents`: the number of extents of the base. `freeze`: the journal's freeze directory,
+  /// locked.
   static Result<PendingPause> begin(const store::Store& store, const store::PauseJournal& journal,
-                                    std::uint64_t memory_bytes, std::uint64_t base_extents);
+                                    std::uint64_t memory_bytes, std::uint64_t base_extents,
+                                    os::LockedFd freeze = {});
 
   /// Locks a pause that another process began. nullopt if there is no such pause, it has ended, or
   /// another process has locked it. kFailed if it belongs to another store.
@@ -48,6 +64,16 @@ class PendingPause {
   [[nodiscard]] const store::PauseJournal& journal() const { return journal_; }
   [[nodiscard]] int directory() const { return staging_ ? staging_->fd() : -1; }
   [[nodiscard]] std::string path() const;
+  /// True if the VMM writes, or has written, to a freeze directory.
+  [[nodiscard]] bool is_in_memory() const { return !journal_.freeze_directory.path.empty(); }
+  /// The freeze directory; -1 if there is none, or it is gone.
+  [[nodiscard]] int freeze_directory() const { return freeze_.get(); }
+  /// True if the VMM has acknowledged its files, and that is on record: in the journal, or in the
+  /// freeze directory. They must never be dropped.
+  [[nodiscard]] bool is_acknowledged() const { return journal_.acknowledged || answer_; }
+  /// True if the freeze directory is in a file system that this process does not see: whether the
+  /// VMM has acknowledged its files is not known then.
+  [[nodiscard]] bool may_be_unseen() const { return !journal_.acknowledged && is_unseen_; }
   [[nodiscard]] std::string layer_name() const { return store::layer_file_name(journal_.build_id); }
 
   /// Replaces the journal, durably.
@@ -60,6 +86,10 @@ class PendingPause {
   /// Records, durably, that the VMM has acknowledged its files, and the memory file's size.
   Status acknowledge(std::uint64_t memory_bytes);
 
+  /// The same for files in a freeze directory, which only outlives this process. `memory_file`:
+  /// facts of the memory file.
+  Status note_answer(const os::FileFacts& memory_file);
+
   /// Records which parts of a diff were written, on a file system where reading the file makes
   /// holes look written. To be called between the VMM's answer and acknowledge(), before any other
   /// process can read it.
@@ -70,8 +100,9 @@ class PendingPause {
   Status remove_files();
 
   /// True if the memory file or the VM state of an acknowledged pause is neither in the directory
-  /// nor in the jail: it has been removed.
-  [[nodiscard]] bool has_lost_files() const;
+  /// nor in the jail: it has been removed. Of one in a freeze directory: also if the memory file
+  /// has changed since.
+  [[nodiscard]] Result<bool> has_lost_files() const;
 
   /// True if an earlier attempt has renamed the directory to its final name; or if the directory
   /// has been removed.
@@ -79,6 +110,7 @@ class PendingPause {
 
   /// Makes the directory a snapshot. May be repeated. `base`: the state that a diff changes, with
   /// the journal's parent pause id; null for a full file. On failure the memory file is unchanged.
+  /// Afterwards the journal says "acknowledged".
   Result<CompletedPause> complete(const store::OpenSnapshot* base, std::vector<std::string>& notes);
 
   /// Publishes under the journal's name and returns the name. If that name is taken (by a snapshot
@@ -93,6 +125,18 @@ class PendingPause {
   PendingPause(const store::Store& store, store::PauseJournal journal)
       : store_(&store), journal_(std::move(journal)) {}
 
+  [[nodiscard]] Status find_freeze_directory();
+  [[nodiscard]] Result<CompletedPause> build(const store::OpenSnapshot* base,
+                                             std::vector<std::string>& notes);
+  [[nodiscard]] Status check_base(const store::OpenSnapshot* base,
+                                  const std::string& memory_path) const;
+  [[nodiscard]] store::BuildInput build_input(const store::OpenSnapshot* base) const;
+  [[nodiscard]] Result<CompletedPause> build_in_place(const store::OpenSnapshot* base,
+                                                      std::vector<std::string>& notes);
+  [[nodiscard]] Result<CompletedPause> build_from_memory(const store::OpenSnapshot* base,
+                                                         std::vector<std::string>& notes);
+  [[nodiscard]] Result<bool> is_complete() const;
+  [[nodiscard]] bool has_memory_files() const;
   [[nodiscard]] Status fetch_from_jail(std::vector<std::string>& notes) const;
   void shrink_reserve() const;
   Status replace_journal(const store::PauseJournal& journal);
@@ -113,6 +157,9 @@ class PendingPause {
   const store::Store* store_;
   store::PauseJournal journal_;
   std::optional<store::Staging> staging_;
+  os::LockedFd freeze_;                        ///< the freeze directory
+  std::optional<store::FreezeAnswer> answer_;  ///< that is in it
+  bool is_unseen_ = false;
   bool left_replaced_ = false;
 };
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "lifecycle/freeze_memory.h"
 #include "lifecycle/visibility.h"
 #include "lifecycle/vm.h"
 #include "os/directory.h"
@@ -83,6 +84,7 @@ Result<store::PauseJournal> journal_of(const ClaimedVm& claimed, const ExaminedV
 
 /// Where the VMM is to write, and finds it.
 Result<std::string> make_directory(const ClaimedVm& claimed, PendingPause& pending) {
+  if (pending.is_in_memory()) return pending.journal().freeze_directory.path;
   std::string directory = pending.path();
   if (claimed.jail.is_apart()) {
     LAMINA_ASSIGN_OR_RETURN(const store::JailDirectory made,
@@ -129,14 +131,20 @@ Result<PreparedPause> prepare_pause(ClaimedVm& claimed, const ExaminedVm& examin
     LAMINA_ASSIGN_OR_RETURN(const store::PinFacts facts, describe_vm(claimed.vmm, options.vmm));
     LAMINA_RETURN_IF_ERROR(claimed.pin.write_facts(facts));
   }
-  LAMINA_ASSIGN_OR_RETURN(const store::PauseJournal journal,
+  LAMINA_ASSIGN_OR_RETURN(store::PauseJournal journal,
                           journal_of(claimed, examined, choice.is_diff, options));
   LAMINA_RETURN_IF_ERROR(check_pause_id(*claimed.store, options));
   LAMINA_RETURN_IF_ERROR(check_space(claimed, examined.memory_bytes, choice.is_diff));
   if (progress.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");
-  auto pending =
-      PendingPause::begin(*claimed.store, journal, examined.memory_bytes,
-                          examined.base ? examined.base->header.mapping.extent_count() : 0);
+  FreezeChoice place = choose_freeze_memory(claimed, examined, choice, options, journal.pause_id);
+  os::LockedFd freeze;
+  if (place.memory) {
+    journal.freeze_directory = place.memory->record;
+    freeze = std::move(place.memory->directory);
+  }
+  auto pending = PendingPause::begin(
+      *claimed.store, journal, examined.memory_bytes,
+      examined.base ? examined.base->header.mapping.extent_count() : 0, std::move(freeze));
   if (!pending) {
     return std::unexpected(
         with_context("the pause needs space beyond the memory file", pending.error()));
@@ -146,7 +154,8 @@ Result<PreparedPause> prepare_pause(ClaimedVm& claimed, const ExaminedVm& examin
     if (pending->remove_files()) static_cast<void>(pending->end());
     return std::unexpected(directory.error());
   }
-  return PreparedPause{std::move(*pending), std::move(*directory)};
+  return PreparedPause{std::move(*pending), std::move(*directory),
+                       place.memory ? place.memory->probe : choice.probe, std::move(place.reason)};
 }
 
 }  // namespace lamina::lifecycle

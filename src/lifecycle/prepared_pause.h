@@ -9,13 +9,17 @@
 #include "lifecycle/claimed_vm.h"
 #include "lifecycle/memory_file_choice.h"
 #include "lifecycle/pending_pause.h"
+#include "os/hole_probe.h"
 #include "store/pause_journal.h"
 
 namespace lamina::lifecycle {
 
 struct PreparedPause {
   PendingPause pending;
-  std::string directory;  ///< that the VMM writes to, absolute: the pending pause's, or in the jail
+  /// That the VMM writes to, absolute: the pending pause's, in the jail, or on tmpfs.
+  std::string directory;
+  os::HoleProbe probe{};       ///< of its file system, for a diff
+  std::string place_reason{};  ///< why the VMM writes there
 
   [[nodiscard]] const store::PauseJournal& journal() const { return pending.journal(); }
 };

@@ -98,7 +98,7 @@ class EndOfPauses {
     if (is_given_up(id) && !options_.dry_run) return give_up(*pending, *pin);
     if (!*pin || !(*pin)->facts()) return end_without_pin(*pending);
     if (options_.dry_run) {
-      ++(pending->journal().acknowledged ? report_.completed : report_.discarded);
+      ++(pending->is_acknowledged() ? report_.completed : report_.discarded);
       return {};
     }
     LAMINA_ASSIGN_OR_RETURN(const bool runs, store::is_running(*(*pin)->facts()));
@@ -120,12 +120,12 @@ class EndOfPauses {
 
   /// lamina never removes a pin before its pauses have ended: it was removed by hand.
   Status end_without_pin(PendingPause& pending) {
-    if (pending.journal().acknowledged && !pending.was_published()) {
+    if (pending.is_acknowledged() && !pending.was_published()) {
       return fail(ErrorKind::kFailed, "the pin '{}/{}/{}' of its VM is missing", store_.path(),
                   store::kVmsArea, pending.journal().vm);
     }
     if (options_.dry_run) return {};
-    if (!pending.journal().acknowledged) {
+    if (!pending.is_acknowledged()) {
       ++report_.discarded;
       LAMINA_RETURN_IF_ERROR(pending.remove_files());
     }
@@ -133,7 +133,17 @@ class EndOfPauses {
   }
 
   Status end_without_vm(PendingPause& pending, Pin& pin) {
-    if (!pending.journal().acknowledged) {
+    if (pending.may_be_unseen()) {
+      return with_remedy(
+          fail(ErrorKind::kFailed,
+               "its VM has ended, and its memory file may be in '{}', which this process does not "
+               "see: it has another mount namespace than the pause had, or the tmpfs is unmounted",
+               pending.journal().freeze_directory.path),
+          "run lamina recover where that directory is seen, or give the pause up: lamina recover "
+          "{} --give-up {}",
+          store_.path(), pending.journal().pause_id.to_string());
+    }
+    if (!pending.is_acknowledged()) {
       ++report_.discarded;
       return give_up_pause(pending, pin);
     }

@@ -53,6 +53,12 @@ bool finds_same_file(pid_t pid, const SharedFile& file) {
   return is_at(seen, file.our_path);
 }
 
+bool is_found_by(pid_t pid, const SharedFile& file) {
+  const os::Fd root = os::root_of(pid);
+  return root.valid() &&
+         is_at(os::open_as_seen(root, file.vmm_path, os::SeenLinks::kFollowed), file.our_path);
+}
+
 Status check_finds(pid_t pid, const SharedFile& file) {
   if (finds_same_file(pid, file)) return {};
   return fail(ErrorKind::kFailed,

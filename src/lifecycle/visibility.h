@@ -20,6 +20,9 @@ struct SharedFile {
 /// also if that cannot be checked, which needs ptrace rights over the process.
 bool finds_same_file(pid_t pid, const SharedFile& file);
 
+/// True if process `pid` is certain to find the same file. False also if that cannot be checked.
+bool is_found_by(pid_t pid, const SharedFile& file);
+
 /// kFailed if finds_same_file() is false.
 Status check_finds(pid_t pid, const SharedFile& file);
 

@@ -98,6 +98,7 @@ void describe(Visitor& v, Phases& p) {
   v.real({.name = "frozen_ms"}, p.frozen_ms);
   v.real({.name = "complete_ms"}, p.complete_ms);
   v.real({.name = "publish_ms"}, p.publish_ms);
+  v.real({.name = "durable_ms"}, p.durable_ms);
 }
 
 inline constexpr std::array kMemoryKinds = {Word<bool>{"diff", true}, Word<bool>{"full", false}};
@@ -110,6 +111,8 @@ void describe(Visitor& v, Report& r) {
   v.optional_id({.name = "parent_pause_id"}, r.parent_pause_id);
   v.choice({.name = "kind"}, r.is_diff, kMemoryKinds);
   v.text({.name = "reason", .help = "Why it is a diff or a full memory file"}, r.reason);
+  v.choice({.name = "place", .help = "Where Firecracker wrote the memory file"}, r.place);
+  v.text({.name = "place_reason", .help = "Why there"}, r.place_reason);
   v.number({.name = "generation"}, r.generation);
   v.number({.name = "memory_bytes"}, r.memory_bytes);
   v.number({.name = "stored_bytes", .help = "Bytes of guest memory in the new layer"},

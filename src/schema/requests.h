@@ -23,6 +23,10 @@ inline constexpr Range kTimeoutSeconds{1, 86'400};
 /// Bytes per second. The upper limit is more than any disk has.
 inline constexpr Range kRate{1, std::uint64_t{1} << 62};
 
+/// Bytes. The default, kFreezeMemoryShare, is not in the range: it is what is meant without a
+/// value.
+inline constexpr Range kFreezeMemory{0, std::uint64_t{1} << 62};
+
 inline constexpr TextFormat<Uuid> kPauseIdFormat{
     "pause id",
     [](const std::string& text) -> std::optional<Uuid> {
@@ -87,6 +91,19 @@ void describe(Visitor& v, Options& o) {
   v.flag({.name = "replace", .help = "replace also a snapshot of another VM"}, o.replace);
   v.seconds({.name = "create_timeout", .help = "for writing the memory"}, o.vmm.timeouts.create,
             kTimeoutSeconds);
+  v.number({.name = "freeze_memory",
+            .help = "memory for diffs of VMs that run on (0: none)",
+            .value = "BYTES",
+            .api_help = "Memory, in bytes, that diffs of VMs that run on may have at a time; 0: "
+                        "none. Default: the daemon's, or half of what is available"},
+           o.freeze_memory_bytes, kFreezeMemory);
+  v.path(
+      {.name = "freeze_directory",
+       .help = "for them, on tmpfs, private",
+       .value = "DIR",
+       .api_help = "Directory on tmpfs for them, which only the daemon's user may enter. Default: "
+                   "the daemon's, or /dev/shm/lamina-freeze-UID"},
+      o.freeze_directory);
 }
 
 template <typename Visitor, Is<ResumeOptions> Options>

@@ -15,6 +15,8 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::uint64_t kJournalVersion = 3;
+/// Has a freeze directory, which older programs would not look for.
+constexpr std::uint64_t kJournalWithFreezeVersion = 4;
 
 /// What a journal may be that decode_pause_journal() cannot decode.
 enum class JournalKind : std::uint8_t {
@@ -28,6 +30,28 @@ JournalKind guess_journal_kind(std::span<const std::byte> bytes) {
   const Json json = Json::parse(begin, begin + bytes.size(), nullptr, false);
   if (!json.is_object()) return JournalKind::kUnknown;
   return json.contains("adoption") ? JournalKind::kAdoption : JournalKind::kPause;
+}
+
+nlohmann::ordered_json freeze_to_json(const FreezeDirectory& directory) {
+  return {{"path", directory.path},
+          {"boot_id", directory.boot_id},
+          {"device", directory.device},
+          {"inode", directory.inode},
+          {"born_ns", static_cast<std::uint64_t>(directory.born_ns)}};
+}
+
+/// Absent if `json` is not such a record.
+std::optional<FreezeDirectory> freeze_from_json(const Json& json) {
+  if (!json.is_object()) return std::nullopt;
+  FieldReader reader(json);
+  FreezeDirectory directory;
+  directory.path = reader.text("path");
+  directory.boot_id = reader.text("boot_id");
+  directory.device = reader.number("device");
+  directory.inode = reader.number("inode");
+  directory.born_ns = static_cast<std::int64_t>(reader.number("born_ns"));
+  if (!reader.ok() || !is_freeze_directory(directory.path)) return std::nullopt;
+  return directory;
 }
 
 /// True if the pending directory has files. An adoption's is empty until its journal is on the
@@ -46,7 +70,8 @@ std::string encode_pause_journal(const PauseJournal& journal) {
   // Start with an object: nlohmann's library cannot destroy a null value that ran out of memory
   // while it became an object.
   auto json = nlohmann::ordered_json::object();
-  json["pause"] = kJournalVersion;
+  const bool has_freeze = !journal.freeze_directory.path.empty();
+  json["pause"] = has_freeze ? kJournalWithFreezeVersion : kJournalVersion;
   json["belongs_to"] = to_json(journal.belongs_to);
   json["pause_id"] = journal.pause_id.to_string();
   json["build_id"] = journal.build_id.to_string();
@@ -60,6 +85,7 @@ std::string encode_pause_journal(const PauseJournal& journal) {
   json["api_socket"] = journal.api_socket;
   json["jail_directory"] = journal.jail_directory.path;
   json["jail_directory_inode"] = journal.jail_directory.inode;
+  if (has_freeze) json["freeze_directory"] = freeze_to_json(journal.freeze_directory);
   json["after"] = word_of(journal.after);
   json["was_running"] = journal.was_running;
   json["created"] = journal.created;
@@ -78,7 +104,8 @@ std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> byte
   const Json json = Json::parse(begin, begin + bytes.size(), nullptr, false);
   if (!json.is_object()) return std::nullopt;
   FieldReader reader(json);
-  if (reader.number("pause") != kJournalVersion) return std::nullopt;
+  const std::uint64_t version = reader.number("pause");
+  if (version != kJournalVersion && version != kJournalWithFreezeVersion) return std::nullopt;
   PauseJournal journal;
   const Json* owner = reader.find("belongs_to");
   const auto identity = owner == nullptr ? std::nullopt : identity_from_json(*owner);
@@ -99,6 +126,12 @@ std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> byte
   journal.jail_directory = {reader.text("jail_directory"), reader.number("jail_directory_inode")};
   if (!journal.jail_directory.path.empty() && !is_jail_directory(journal.jail_directory.path)) {
     reader.bad("jail_directory");
+  }
+  if (version == kJournalWithFreezeVersion) {
+    const Json* freeze = reader.find("freeze_directory");
+    auto directory = freeze == nullptr ? std::nullopt : freeze_from_json(*freeze);
+    if (!directory) reader.bad("freeze_directory");
+    journal.freeze_directory = std::move(directory).value_or(FreezeDirectory{});
   }
   const auto after = value_of<AfterPause>(reader.text("after"));
   if (!after) reader.bad("after");

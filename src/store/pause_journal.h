@@ -5,6 +5,10 @@
 // may be cleared. If the VMM has not acknowledged the memory file, its files are discarded, and the
 // VM's next memory file is a full one. If it has (`acknowledged`), the file belongs to the VM's
 // chain and is never discarded.
+//
+// If the VMM writes to a freeze directory on tmpfs, its answer is recorded there, and the journal
+// says `acknowledged` only once the complete snapshot is on the disk: a power failure before that
+// takes the VM, the files and the answer, and leaves a journal of a pause that never was.
 #pragma once
 
 #include <cstddef>
@@ -17,6 +21,7 @@
 #include "lamina/lifecycle.h"
 #include "lamina/result.h"
 #include "lamina/uuid.h"
+#include "store/freeze_directory.h"
 #include "store/jail_directory.h"
 #include "store/snapshot_facts.h"
 #include "store/store.h"
@@ -40,6 +45,8 @@ struct PauseJournal {
   /// The directory that the VMM writes to if it cannot reach the store. Empty: the pending
   /// directory.
   JailDirectory jail_directory;
+  /// The directory on tmpfs that the VMM writes to. Its path is empty if there is none.
+  FreezeDirectory freeze_directory;
   AfterPause after = AfterPause::kStop;
   bool was_running = false;
   std::string created;  ///< RFC 3339, UTC

@@ -63,6 +63,7 @@ class Life:
         self.names = itertools.count()
         self.name = "a"
         self.jails: Path | None = None  # where each VM gets its root; none: not jailed
+        self.memory: Path | None = None  # where checkpoints write their diffs; none: to the disk
 
     def end(self) -> None:
         """Ends the VM."""
@@ -103,7 +104,30 @@ class Life:
         """The command that pauses the VM."""
         assert self.vm is not None
         return ["pause", "--api", self.vm.api_socket, "--store", self.store, "--name", self.name,
-                "--json", *self.jail_words(), *options]
+                "--json", *self.jail_words(), *self.memory_words(), *options]
+
+    def memory_words(self) -> list[str | Path]:
+        """Where diffs are written."""
+        if self.memory is None:
+            return ["--freeze-memory", "0"]
+        return ["--freeze-directory", self.memory]
+
+    def left_in_memory(self) -> list[Path]:
+        """The directories of pauses in memory. One that is reserved, and named by no journal yet,
+        is removed by the next pause that reserves one."""
+        if self.memory is None:
+            return []
+        return [path for path in self.memory.glob("lamina-*")
+                if not set(os.listdir(path)) <= {".reserved"}]
+
+    def lose_power(self) -> None:
+        """The VM ends, and what is in memory. What was written to the disk stays: which of that a
+        power failure can lose is tried out by tests/torture."""
+        assert self.vm is not None
+        self.vm.kill()
+        self.vm.wait()
+        for path in self.left_in_memory():
+            shutil.rmtree(path)
 
     def resume_words(self, *options: str | Path) -> list[str | Path]:
         """The command that resumes into the VM's Firecracker."""
@@ -160,6 +184,8 @@ class Scenario:
     modes: tuple[str, ...] = ("file", "uffd")  # of the resumes
     reads: bool = False  # calls that read the store fail, instead of those that change it
     kills_only: bool = False  # no call fails: what cannot be removed stays, and rightly so
+    in_memory: bool = False  # checkpoints write their diffs to memory
+    loses_power: bool = False  # after the command
 
 
 def is_alive(life: Life) -> bool:
@@ -242,6 +268,10 @@ class CrashTest(SandboxTest):
             # Processes are killed here, not machines: what the disk does makes no difference.
             self.directory = Path(tempfile.mkdtemp(prefix="lamina-", dir=MEMORY_FS))
             self.addCleanup(shutil.rmtree, self.directory)
+        self.memory = Path(tempfile.mkdtemp(prefix="lamina-", dir=MEMORY_FS)) \
+            if os.access(MEMORY_FS, os.W_OK) else None
+        if self.memory is not None:
+            self.addCleanup(shutil.rmtree, self.memory)
         self.lives: list[Life] = []
         self.addCleanup(self.end_lives)
 
@@ -252,23 +282,33 @@ class CrashTest(SandboxTest):
             self.store = life.store
             self.stop_page_servers()
 
-    def new_life(self, seed: int) -> Life:
+    def new_life(self, seed: int, in_memory: bool = False) -> Life:
         """A store with a VM to come."""
         life = Life(self, self.directory / f"life-{len(self.lives)}", seed)
+        if in_memory and self.memory is not None:
+            life.memory = self.memory / f"life-{len(self.lives)}"
+            life.memory.mkdir(mode=0o700)
         self.lives.append(life)
         return life
 
     def torture(self, scenario: Scenario) -> None:
         """Tries all faults, several lives at once."""
         print(f"SEED={SEED}", end=" ", flush=True)
-        probe = self.new_life(SEED)
+        if scenario.in_memory and self.memory is None:
+            self.skipTest(f"{MEMORY_FS} cannot be written")
+        probe = self.new_life(SEED, scenario.in_memory)
         scenario.prepare(probe)
         points = self.points(probe, scenario)
         self.assertGreater(len(points), 5)
         recovering = self.points_of_recover(probe)
+        if scenario.in_memory:
+            probe.renew()
+            paused = probe.done(*probe.pause_words("--after", "resume")).json
+            self.assertEqual(paused["place"], "memory", str(paused))
         faults = self.faults_of(points, scenario)
         print(f"{len(points)} points, {len(faults)} rounds", flush=True)
-        lives = [probe, *(self.new_life(SEED + number) for number in range(1, WORKERS))]
+        lives = [probe, *(self.new_life(SEED + number, scenario.in_memory)
+                          for number in range(1, WORKERS))]
         with ThreadPoolExecutor(WORKERS) as pool:
             failures = list(pool.map(
                 lambda number: self.live(lives[number], scenario, faults[number::WORKERS],
@@ -320,6 +360,8 @@ class CrashTest(SandboxTest):
                 life.end()  # what is broken is not to break the next round
                 for area in (".pending", ".vms"):
                     shutil.rmtree(life.store / area, ignore_errors=True)
+                for path in life.left_in_memory():
+                    shutil.rmtree(path, ignore_errors=True)
         return found
 
     def round(self, life: Life, scenario: Scenario, fault: Fault, recovering: list[Point],
@@ -328,6 +370,8 @@ class CrashTest(SandboxTest):
         scenario.prepare(life)
         outcome = self.attempt(life, scenario, fault)
         trail.append(str(outcome))
+        if scenario.loses_power:
+            life.lose_power()
         if life.rng.random() < 0.5:
             point = life.rng.choice(recovering)
             trail.append(f"recover is killed at {point}")
@@ -365,6 +409,7 @@ class CrashTest(SandboxTest):
             left = os.listdir(life.store / area)
             assert not left, f"left in {area}: {left}"
         assert not life.left_in_jails(), f"left: {life.left_in_jails()}"
+        assert not life.left_in_memory(), f"left: {life.left_in_memory()}"
         for name in os.listdir(life.store):
             if not name.startswith("."):
                 life.done("verify", life.store / name)

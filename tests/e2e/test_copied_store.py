@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -36,15 +37,18 @@ class CopiedStoreTest(SandboxTest):
         subprocess.run(["cp", "-a", str(self.store), str(path)], check=True)
         return path
 
-    def queue_pause(self, vm: Firecracker, *options: str | Path, name: str = "vm") -> str:
+    def queue_pause(self, vm: Firecracker, *options: str | Path, name: str = "vm",
+                    in_memory: bool = False) -> str:
         """A checkpoint whose process is killed once Firecracker has acknowledged it."""
+        if not in_memory:
+            options = ("--freeze-memory", "0", *options)
         outcome = lamina("pause", "--api", vm.api_socket, "--store", self.store, "--name", name,
                          "--after", "resume", "--frozen-hook", "kill -KILL $PPID", *options)
         self.assertEqual(outcome.code, -signal.SIGKILL, str(outcome))
         self.assertEqual(vm.state(), "Paused")
         (journal,) = [path for path in (self.store / ".pending").glob("*.json")
                       if json.loads(path.read_text())["name"] == name]
-        self.assertTrue(json.loads(journal.read_text())["acknowledged"])
+        self.assertEqual(json.loads(journal.read_text())["acknowledged"], not in_memory)
         return journal.stem
 
     def recovered(self, store: Path, *options: str, **more: Any) -> dict[str, Any]:
@@ -133,6 +137,28 @@ class Copies(CopiedStoreTest):
         self.assertEqual(vm.state(), "Running")
         self.assertEqual(self.pause(vm, "vm-2", "--after", "resume")["kind"], "diff")
         self.assert_memory_is(self.store / "vm-2", self.truth_of(vm))
+
+    def test_a_copy_leaves_the_memory_file_in_memory_to_the_original(self) -> None:
+        memory = Path(tempfile.mkdtemp(prefix="lamina-", dir="/dev/shm"))
+        self.addCleanup(shutil.rmtree, memory)
+        vm = self.fresh("--no-discards")
+        self.pause(vm, "vm", "--after", "resume")
+        vm.tell("run 60 2")
+        identifier = self.queue_pause(vm, "--freeze-directory", memory, in_memory=True)
+        truth = self.truth_of(vm)
+        copy = self.copy()
+        outcome = self.done("recover", copy, "--adopt-store", "--json")
+        self.assertEqual((outcome.json["completed"], outcome.json["discarded"],
+                          outcome.json["foreign"]), (0, 0, 1))
+        self.assertIn("its own store has to complete it", "".join(outcome.json["notes"]))
+        self.assertEqual(len(list(memory.glob("lamina-*/memfile.*"))), 1)
+        report = self.recovered(self.store)
+        self.assertEqual((report["completed"], report["resumed_vms"]), (1, 1))
+        self.assert_memory_is(self.store / f"vm@{identifier}", truth)
+        self.assertEqual(list(memory.glob("lamina-*")), [])
+        # Once the files are gone, the copy can adopt what is left of it.
+        report = self.recovered(copy, "--adopt-store")
+        self.assertEqual((report["adopted"], report["discarded"]), (1, 1))
 
     def test_a_copy_leaves_the_memory_file_in_a_jail_to_the_original(self) -> None:
         jail = self.directory / "jail"

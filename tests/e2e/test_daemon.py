@@ -10,10 +10,12 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -314,6 +316,36 @@ class DescriptionTest(DaemonTest):
         source = (ROOT / "src" / "server" / "metrics.cc").read_text(encoding="utf-8")
         known |= {"lamina_" + name for name in re.findall(r'"([a-z_]+)"', source)}
         self.assertEqual(names - known, set())
+
+
+class FreezeMemoryTest(DaemonTest):
+    """Where the diffs of VMs that run on are written."""
+
+    def test_the_settings_hold_for_requests_that_say_nothing(self) -> None:
+        memory = Path(tempfile.mkdtemp(prefix="lamina-", dir="/dev/shm"))
+        self.addCleanup(shutil.rmtree, memory)
+        for settings, fields, place in (
+                (("--freeze-directory", memory), {}, "memory"),
+                (("--freeze-directory", memory), {"freeze_memory": 0}, "disk"),
+                (("--freeze-memory", 0), {}, "disk"),
+                (("--freeze-memory", 0), {"freeze_memory": 1 << 30,
+                                          "freeze_directory": str(memory)}, "memory")):
+            daemon = self.start(*settings)
+            vm = self.fresh()
+            self.paused(daemon, vm, "a", after="resume", replace=True)
+            vm.tell("write 1 1")
+            report = self.paused(daemon, vm, "a", after="resume", **fields)
+            self.assertEqual((report["kind"], report["place"]), ("diff", place), str(report))
+            self.assertGreater(report["phases"]["durable_ms"], report["phases"]["frozen_ms"])
+            counts = {name: daemon.metric(f'laminad_pause_places_total{{place="{name}"}}')
+                      for name in ("memory", "disk")}
+            self.assertEqual(counts, {"memory": 1, "disk": 1} if place == "memory"
+                             else {"memory": 0, "disk": 2})
+            self.assertEqual(
+                daemon.metric('laminad_pause_phase_seconds_count{phase="durable"}'), 2)
+            self.assertEqual(daemon.events()[-1]["place"], place)
+            daemon.stop()
+            vm.end()
 
 
 class ErrorTest(DaemonTest):

@@ -29,7 +29,7 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 
 from lives import (ANSWER_OF_CREATE, CrashTest, Life, Scenario, check_pause, check_resume,
                    cut_short, is_alive, leave_acknowledged, leave_acknowledged_of_ended_vm)
-from memory_files import Outcome, main
+from memory_files import EXIT_DONE, Outcome, main
 from mounts import TMPFS, mount
 
 
@@ -48,6 +48,26 @@ class LifecycleCrash(CrashTest):
     def test_a_checkpoint_by_a_diff_survives_every_fault(self) -> None:
         self.torture(Scenario(Life.renew, lambda life: life.pause_words("--after", "resume"),
                               check_pause("resume")))
+
+    def test_a_checkpoint_in_memory_survives_every_fault(self) -> None:
+        self.torture(Scenario(Life.renew, lambda life: life.pause_words("--after", "resume"),
+                              check_pause("resume"), every=2, in_memory=True))
+
+    def test_a_checkpoint_in_memory_with_hook_and_attached_file_survives_every_fault(self) -> None:
+        self.torture(Scenario(
+            Life.renew,
+            lambda life: life.pause_words("--after", "resume", "--frozen-hook", "true", "--attach",
+                                          life.disk),
+            check_pause("resume", lacks_files=True), every=4, in_memory=True))
+
+    def test_a_checkpoint_in_memory_survives_a_power_failure_at_every_step(self) -> None:
+        def check(life: Life, outcome: Outcome) -> None:
+            now = life.pause_id()
+            assert now is not None, "the name is gone"
+            if outcome.code == EXIT_DONE:
+                assert now == outcome.json["pause_id"], f"reports success: {outcome}"
+        self.torture(Scenario(Life.renew, lambda life: life.pause_words("--after", "resume"),
+                              check, every=2, kills_only=True, in_memory=True, loses_power=True))
 
     def test_a_diff_after_which_the_vm_is_stopped_survives_every_fault(self) -> None:
         def prepare(life: Life) -> None:
@@ -123,6 +143,28 @@ class LifecycleCrash(CrashTest):
             assert is_alive(life) and life.vm.state() == "Running"
         self.torture(Scenario(leave_acknowledged, lambda life: ["recover", life.store], check,
                               every=3))
+
+    def test_the_recovery_of_a_pause_in_memory_survives_every_fault(self) -> None:
+        def check(life: Life, outcome: Outcome) -> None:
+            assert life.pause_id() != life.before, "an answered pause is lost"
+            assert is_alive(life) and life.vm.state() == "Running"
+        self.torture(Scenario(leave_acknowledged, lambda life: ["recover", life.store], check,
+                              every=4, in_memory=True))
+
+    def test_the_recovery_of_an_ended_vms_pause_in_memory_survives_every_fault(self) -> None:
+        def check(life: Life, outcome: Outcome) -> None:
+            assert life.pause_id() != life.before, "an answered pause is lost"
+            assert not [name for name in os.listdir(life.store / ".vms") if name[0].isdigit()]
+        self.torture(Scenario(leave_acknowledged_of_ended_vm,
+                              lambda life: ["recover", life.store], check, every=4,
+                              in_memory=True))
+
+    def test_an_unreadable_file_in_memory_is_not_taken_for_a_missing_one(self) -> None:
+        def check(life: Life, outcome: Outcome) -> None:
+            assert life.pause_id() != life.before, "an answered pause is lost"
+        self.torture(Scenario(leave_acknowledged_of_ended_vm,
+                              lambda life: ["recover", life.store], check, every=3, reads=True,
+                              in_memory=True))
 
     def test_the_recovery_of_an_ended_vms_pause_survives_every_fault(self) -> None:
         def check(life: Life, outcome: Outcome) -> None:

@@ -294,14 +294,18 @@ Status with_working_set(Stage& stage) {
 
 // --- the life of a sandbox
 
-Status pause_vm(Stage& stage, const std::string& name, AfterPause after, bool full = false) {
+PauseOptions pause_of(const Stage& stage, const std::string& name, AfterPause after) {
   PauseOptions options;
   options.vmm.api_socket = stage.vm.api_socket();
   options.store = stage.store;
   options.name = name;
   options.after = after;
-  options.full = full;
-  return status_of(pause(options));
+  options.freeze_memory_bytes = 0;
+  return options;
+}
+
+Status pause_vm(const Stage& stage, const std::string& name, AfterPause after) {
+  return status_of(pause(pause_of(stage, name, after)));
 }
 
 /// A VM that runs and was never paused.
@@ -325,6 +329,17 @@ Status with_paused_vm(Stage& stage) {
 
 Status pause_to_stop(Stage& stage) { return pause_vm(stage, "vm", AfterPause::kStop); }
 Status pause_to_resume(Stage& stage) { return pause_vm(stage, "vm", AfterPause::kResume); }
+
+/// The diff is written to tmpfs, which is not recorded, and is empty when a state is recovered: as
+/// after a power failure.
+Status pause_in_memory(Stage& stage) {
+  PauseOptions options = pause_of(stage, "vm", AfterPause::kResume);
+  options.freeze_memory_bytes = kFreezeMemoryShare;
+  options.freeze_directory = stage.outside + "/freeze";
+  LAMINA_ASSIGN_OR_RETURN(const PauseReport report, pause(options));
+  if (report.place == PausePlace::kMemory) return {};
+  return fail(ErrorKind::kFailed, "the diff was not written to memory: {}", report.place_reason);
+}
 
 /// A Firecracker without a VM, and a snapshot for it.
 Status with_fresh_firecracker(Stage& stage) {
@@ -376,6 +391,8 @@ const std::vector<Scene>& all_scenes() {
        true},
       {"checkpoint", "a diff, in its parent's place; the VM runs on", with_paused_vm,
        pause_to_resume, true},
+      {"checkpoint-memory", "the same, and the diff is written to memory first", with_paused_vm,
+       pause_in_memory, true},
       {"resume", "by file", with_fresh_firecracker, resume_by_file, true},
   };
   return scenes;
