@@ -20,8 +20,7 @@ install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT dev
         FILES_MATCHING PATTERN "*.h")
 install(FILES examples/embed/CMakeLists.txt examples/embed/embed.cc examples/embed/sandbox.cc
         DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples/embed COMPONENT development)
-install(FILES examples/c/agent.c DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples/c
-        COMPONENT development)
+install(DIRECTORY examples/c DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT development)
 list(JOIN LAMINA_REMOTE_MODULES " " LAMINA_REMOTE_LIST)
 if(LAMINA_REMOTE)
   set(LAMINA_PC_REMOTE " ${LAMINA_REMOTE_LIST}")
