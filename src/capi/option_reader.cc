@@ -40,8 +40,8 @@ std::string OptionReader::required(const char* value, std::string_view field) {
   return {};
 }
 
-bool OptionReader::is_array(const void* values, std::size_t count, std::string_view field) {
-  if (values != nullptr || count == 0) return true;
+bool OptionReader::is_array(bool is_null, std::size_t count, std::string_view field) {
+  if (!is_null || count == 0) return true;
   refuse(fail(ErrorKind::kUsage, "{} is null, with a count of {}", field, count).error());
   return false;
 }
@@ -49,7 +49,7 @@ bool OptionReader::is_array(const void* values, std::size_t count, std::string_v
 std::vector<std::string> OptionReader::texts(const char* const* values, std::size_t count,
                                              std::string_view field) {
   std::vector<std::string> made;
-  if (!is_array(values, count, field)) return made;
+  if (!is_array(values == nullptr, count, field)) return made;
   made.reserve(std::min<std::size_t>(count, 4096));
   for (std::size_t i = 0; i < count; ++i) {
     if (values[i] == nullptr) {

@@ -86,8 +86,8 @@ class OptionReader {
     return {};
   }
 
-  /// The error if a pointer is null and there should be `count` values.
-  bool is_array(const void* values, std::size_t count, std::string_view field);
+  /// False, and an error, if the pointer to an array is null, and there should be `count` values.
+  bool is_array(bool is_null, std::size_t count, std::string_view field);
 
  private:
   Status status_;

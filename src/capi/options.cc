@@ -67,7 +67,7 @@ IngestOptions convert(OptionReader& reader, const lamina_ingest_options& given) 
                         .message = "memory_fd is set, and has_memory_fd is not",
                         .remedy = "set `has_memory_fd`"});
   }
-  if (reader.is_array(given.memory, given.memory_bytes, "memory")) {
+  if (reader.is_array(given.memory == nullptr, given.memory_bytes, "memory")) {
     memory = {static_cast<const std::byte*>(given.memory), given.memory_bytes};
   }
   snapshot = reader.required(given.snapshot, "snapshot");
@@ -187,7 +187,8 @@ ResumeOptions convert(OptionReader& reader, const lamina_resume_options& given) 
   mode = reader.choice<ResumeMode>(given.mode, "mode");
   populate = reader.choice<Populate>(given.populate, "populate");
   record = reader.flag(given.record, "record");
-  if (reader.is_array(given.network_overrides, given.network_override_count, "network_overrides")) {
+  if (reader.is_array(given.network_overrides == nullptr, given.network_override_count,
+                      "network_overrides")) {
     for (std::size_t i = 0; i < given.network_override_count && reader.status(); ++i) {
       const lamina_network_override& one = given.network_overrides[i];
       network_overrides.emplace_back(
@@ -214,7 +215,7 @@ RecoverOptions convert(OptionReader& reader, const lamina_recover_options& given
   page_server_command = reader.texts(given.page_server_command, given.page_server_argument_count,
                                      "page_server_command");
   dry_run = reader.flag(given.dry_run, "dry_run");
-  if (reader.is_array(given.give_up, given.give_up_count, "give_up")) {
+  if (reader.is_array(given.give_up == nullptr, given.give_up_count, "give_up")) {
     for (std::size_t i = 0; i < given.give_up_count; ++i) {
       give_up.push_back(*OptionReader::id(&given.give_up[i]));
     }

@@ -25,7 +25,7 @@ class Arena {
   template <typename T>
   T* make(std::size_t count = 1) {
     static_assert(std::is_trivially_destructible_v<T>);
-    T* made = static_cast<T*>(memory_.allocate(count * sizeof(T), alignof(T)));
+    T* made = std::pmr::polymorphic_allocator<T>(&memory_).allocate(count);
     return std::uninitialized_value_construct_n(made, count) - count;
   }
 
@@ -77,8 +77,7 @@ std::shared_ptr<Held> kept(const void* address);
 /// Makes the C struct of `report` by describe(Arena&, const Report&, Described&), which is found by
 /// the types of its arguments. The caller of the C interface frees it with lamina_free().
 template <typename Described, typename Report>
-const Described* hold(Report&& report) {
-  static_assert(!std::is_reference_v<Report>, "the report is moved");
+const Described* hold(Report report) {
   auto held = std::make_shared<HeldReport<Described, Report>>(std::move(report));
   const Described* described = held->described();
   keep(described, std::move(held));
