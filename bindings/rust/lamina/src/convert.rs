@@ -137,3 +137,40 @@ pub unsafe fn error_at(error: *const sys::lamina_error) -> Option<Error> {
         error_number: error.error_number,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    fn result_of(function: &dyn Fn() -> i32) -> c_int {
+        let mut keep = Keep::default();
+        let context = keep.function(function);
+        unsafe { call_while_frozen(context) }
+    }
+
+    #[test]
+    fn a_closure_is_called_with_what_it_borrows() {
+        let calls = Cell::new(0);
+        assert_eq!(result_of(&|| calls.replace(5)), 0);
+        assert_eq!(result_of(&|| calls.get()), 5);
+    }
+
+    #[test]
+    fn a_panic_does_not_enter_c() {
+        assert_eq!(result_of(&|| panic!("this is expected")), -1);
+    }
+
+    #[test]
+    fn texts_outlive_their_pointers() {
+        let mut keep = Keep::default();
+        let first = keep.text("first".as_ref()).unwrap();
+        let many: Vec<_> = (0..1000).map(|i| keep.text(i.to_string().as_ref()).unwrap()).collect();
+        assert_eq!(unsafe { text_at(first) }, "first");
+        assert_eq!(unsafe { text_at(many[999]) }, "999");
+        assert!(keep.text("".as_ref()).unwrap().is_null());
+        let list = keep.texts(&["a".as_ref(), "".as_ref()]).unwrap();
+        let read: Vec<_> = unsafe { texts(list, 2) }.collect();
+        assert_eq!(read, ["a", ""]);
+    }
+}

@@ -19,6 +19,8 @@
 //! is not given if it is empty. All types are `Send` and `Sync`. Calls block; `Progress` watches and
 //! cancels them from another thread.
 
+#![deny(unsafe_op_in_unsafe_fn)]
+
 mod convert;
 mod generated;
 
