@@ -24,6 +24,7 @@ install(DIRECTORY bindings/go/ DESTINATION ${CMAKE_INSTALL_DATADIR}/lamina/go CO
         PATTERN "*_test.go" EXCLUDE PATTERN testdata EXCLUDE PATTERN livetest EXCLUDE)
 install(FILES examples/embed/CMakeLists.txt examples/embed/embed.cc examples/embed/sandbox.cc
         DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples/embed COMPONENT development)
+install(DIRECTORY examples/c DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT development)
 list(JOIN LAMINA_REMOTE_MODULES " " LAMINA_REMOTE_LIST)
 if(LAMINA_REMOTE)
   set(LAMINA_PC_REMOTE " ${LAMINA_REMOTE_LIST}")

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""examples/embed/sandbox.cc, a program that embeds the library, with the stand-in for Firecracker.
+"""Programs that embed the library, with the stand-in for Firecracker: examples/embed/sandbox.cc, and
+examples/c/sandbox.c, which does the same over the C interface.
 
-Environment: LAMINA, FAKE_FIRECRACKER and EMBED_SANDBOX are the binaries.
+Environment: LAMINA, FAKE_FIRECRACKER, EMBED_SANDBOX and C_SANDBOX are the binaries.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from sandbox import SandboxTest
 class EmbedTest(SandboxTest):
     """The example, from its command line."""
 
+    program = "EMBED_SANDBOX"
+
     def sandbox(self, code: int, *arguments: str) -> str:
         """Runs the example, which must exit with `code`; returns its output and its errors."""
         # It starts the page server by its name.
         path = f"{os.path.dirname(os.path.abspath(os.environ['LAMINA']))}:{os.environ['PATH']}"
-        outcome = subprocess.run([os.environ["EMBED_SANDBOX"], *arguments], text=True,
+        outcome = subprocess.run([os.environ[self.program], *arguments], text=True,
                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                  stderr=subprocess.STDOUT, check=False,
                                  env={**os.environ, "PATH": path})
@@ -64,6 +67,17 @@ class EmbedTest(SandboxTest):
 
     def test_arguments_are_checked(self) -> None:
         self.assertIn("usage: sandbox", self.sandbox(EXIT_USAGE, str(self.store)))
+
+
+class CTest(EmbedTest):
+    """The same in C."""
+
+    program = "C_SANDBOX"
+
+    def test_the_program_is_called_while_the_vm_is_frozen(self) -> None:
+        vm = self.fresh()
+        self.assertIn("web is frozen\n", self.command(vm, "checkpoint"))
+        self.check(vm)
 
 
 if __name__ == "__main__":

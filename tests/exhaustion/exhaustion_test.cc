@@ -14,10 +14,12 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "exhaustion/allocations.h"
+#include "lamina.h"
 #include "lamina/compact.h"
 #include "lamina/doctor.h"
 #include "lamina/fork.h"
@@ -217,6 +219,64 @@ TEST_F(Exhaustion, ReadersFailWithAnErrorOrSucceed) {
   try_all([] {}, [&] { return inspect(snapshot_.path); });
   try_all([] {}, [&] { return list_store(store); });
   try_all([] {}, [&] { return examine(store); });
+}
+
+/// The outcome of a call of the C interface.
+class COutcome {
+ public:
+  COutcome(lamina_code code, const lamina_error* error) : code_(code), error_(error) {}
+  [[nodiscard]] bool has_value() const { return code_ == LAMINA_OK; }
+  [[nodiscard]] const lamina_error& error() const { return *error_; }
+
+ private:
+  struct Free {
+    void operator()(const lamina_error* error) const { lamina_free(error); }
+  };
+  lamina_code code_;
+  std::unique_ptr<const lamina_error, Free> error_;
+};
+
+TEST_F(Exhaustion, TheCInterfaceFailsWithAnErrorOrSucceeds) {
+  const std::string store_path = path("store");
+  const lamina_error* error = nullptr;
+  lamina_store* store = nullptr;
+  try_all([] {},
+          [&] {
+            const lamina_code code = lamina_store_open(store_path.c_str(), &store, &error);
+            EXPECT_EQ(code == LAMINA_OK, store != nullptr);
+            lamina_store_close(store);
+            return COutcome(code, error);
+          });
+  ASSERT_EQ(lamina_store_open(store_path.c_str(), &store, nullptr), LAMINA_OK);
+  try_all([] {},
+          [&] {
+            const lamina_listing* listing = nullptr;
+            const lamina_code code = lamina_list(store, nullptr, &listing, &error);
+            EXPECT_EQ(code == LAMINA_OK, listing != nullptr);
+            lamina_free(listing);
+            return COutcome(code, error);
+          });
+  try_all([] {},
+          [&] {
+            lamina_reader* reader = nullptr;
+            const lamina_snapshot_info* info = nullptr;
+            lamina_code code = lamina_reader_open(store, snapshot_.path.c_str(), &reader, &error);
+            if (code == LAMINA_OK) code = lamina_reader_info(reader, &info, &error);
+            lamina_free(info);
+            lamina_reader_close(reader);
+            return COutcome(code, error);
+          });
+  const std::string fork = path("store/fork");
+  lamina_fork_options options{};
+  options.struct_size = sizeof options;
+  options.snapshot = snapshot_.path.c_str();
+  options.fork = fork.c_str();
+  try_all([&] { fs::remove_all(fork); },
+          [&] {
+            const lamina_code code = lamina_fork(store, &options, nullptr, &error);
+            return COutcome(code, error);
+          });
+  EXPECT_EQ(lamina_store_close(store), LAMINA_OK);
 }
 
 TEST_F(Exhaustion, AFailedRecoverLeavesTheStoreWhole) {

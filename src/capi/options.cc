@@ -1,0 +1,322 @@
+#include "capi/options.h"
+
+#include <limits>
+
+namespace lamina::capi {
+namespace {
+
+VmmTimeouts timeouts(OptionReader& reader, std::uint64_t request_ms, std::uint64_t create_ms,
+                     std::uint64_t load_ms) {
+  VmmTimeouts made;
+  auto& [request, create, load] = made;
+  request = reader.milliseconds(request_ms, request, "request_timeout_ms");
+  create = reader.milliseconds(create_ms, create, "create_timeout_ms");
+  load = reader.milliseconds(load_ms, load, "load_timeout_ms");
+  return made;
+}
+
+VmmAddress vmm_address(OptionReader& reader, const lamina_vmm* given) {
+  VmmAddress made;
+  auto& [api_socket, jail, timeouts_of_vmm] = made;
+  if (given == nullptr) {
+    reader.refuse(Error{ErrorKind::kUsage, "vmm is not set"});
+    return made;
+  }
+  auto known = read_struct("lamina_vmm", given);
+  if (!known) {
+    reader.refuse(std::move(known.error()));
+    return made;
+  }
+  api_socket = reader.required(known->api_socket, "vmm.api_socket");
+  jail = OptionReader::text(known->jail);
+  timeouts_of_vmm =
+      timeouts(reader, known->request_timeout_ms, known->create_timeout_ms, known->load_timeout_ms);
+  return made;
+}
+
+std::optional<std::uint64_t> unless_zero(std::uint64_t value) {
+  if (value == 0) return std::nullopt;
+  return value;
+}
+
+/// Calls a function of the program. It is compiled as C, so it throws nothing.
+std::function<Status()> calling(int (*function)(void* context), void* context) {
+  if (function == nullptr) return {};
+  return [function, context]() -> Status {
+    const int result = function(context);
+    if (result == 0) return {};
+    return fail(ErrorKind::kFailed, "while_frozen returned {}", result);
+  };
+}
+
+}  // namespace
+
+IngestOptions convert(OptionReader& reader, const lamina_ingest_options& given) {
+  IngestOptions made;
+  auto& [memory_file, memory_fd, memory, snapshot, parent, kind, vmstate_file, build_id, layout,
+         consume, replace, zeros, huge_pages, dedup, header, progress] = made;
+  memory_file = OptionReader::text(given.memory_file);
+  if (reader.flag(given.has_memory_fd, "has_memory_fd")) {
+    memory_fd = given.memory_fd;
+    if (memory_fd < 0) {
+      reader.refuse(
+          fail(ErrorKind::kUsage, "memory_fd is {}, not a descriptor", memory_fd).error());
+    }
+  } else if (given.memory_fd != 0) {
+    reader.refuse(Error{.kind = ErrorKind::kUsage,
+                        .message = "memory_fd is set, and has_memory_fd is not",
+                        .remedy = "set `has_memory_fd`"});
+  }
+  if (reader.is_array(given.memory == nullptr, given.memory_bytes, "memory")) {
+    memory = {static_cast<const std::byte*>(given.memory), given.memory_bytes};
+  }
+  snapshot = reader.required(given.snapshot, "snapshot");
+  parent = OptionReader::optional_text(given.parent);
+  kind = reader.choice<MemoryFileKind>(given.kind, "kind");
+  vmstate_file = OptionReader::optional_text(given.vmstate_file);
+  build_id = OptionReader::id(given.build_id);
+  layout = reader.choice<Layout>(given.layout, "layout");
+  consume = reader.flag(given.consume, "consume");
+  replace = reader.flag(given.replace, "replace");
+  zeros = reader.choice<Zeros>(given.zeros, "zeros");
+  huge_pages = reader.choice<HugePages>(given.huge_pages, "huge_pages");
+  dedup = reader.choice<Dedup>(given.dedup, "dedup");
+  header = reader.choice<HeaderFormat>(given.header, "header");
+  progress = reader.progress(given.progress);
+  return made;
+}
+
+MergeOptions convert(OptionReader& reader, const lamina_merge_options& given) {
+  MergeOptions made;
+  auto& [snapshot, out, layers, progress, only_build] = made;
+  snapshot = reader.required(given.snapshot, "snapshot");
+  out = OptionReader::optional_text(given.out);
+  if (given.layers != 0) layers = given.layers;
+  progress = reader.progress(given.progress);
+  only_build = OptionReader::id(given.only_build);
+  reader.must_be_zero(given.reserved);
+  return made;
+}
+
+CompactOptions convert(OptionReader& reader, const lamina_compact_options& given) {
+  CompactOptions made;
+  auto& [snapshot, policy, dry_run, rate_limit_bytes_s, background, progress] = made;
+  snapshot = reader.required(given.snapshot, "snapshot");
+  if (given.policy != nullptr) policy = given.policy;
+  dry_run = reader.flag(given.dry_run, "dry_run");
+  rate_limit_bytes_s = given.rate_limit_bytes_s;
+  background = reader.flag(given.background, "background");
+  progress = reader.progress(given.progress);
+  return made;
+}
+
+MaterializeOptions convert(OptionReader& reader, const lamina_materialize_options& given) {
+  MaterializeOptions made;
+  auto& [snapshot, out, reflink, progress] = made;
+  snapshot = reader.required(given.snapshot, "snapshot");
+  out = reader.required(given.out, "out");
+  reflink = reader.choice<Reflink>(given.reflink, "reflink");
+  progress = reader.progress(given.progress);
+  reader.must_be_zero(given.reserved);
+  return made;
+}
+
+VerifyOptions convert(OptionReader& reader, const lamina_verify_options& given) {
+  VerifyOptions made;
+  auto& [snapshot, against, progress] = made;
+  snapshot = reader.required(given.snapshot, "snapshot");
+  against = OptionReader::optional_text(given.against);
+  progress = reader.progress(given.progress);
+  return made;
+}
+
+ListOptions convert(OptionReader& reader, const lamina_list_options& given) {
+  ListOptions made;
+  auto& [dead_bytes] = made;
+  dead_bytes = reader.flag(given.dead_bytes, "dead_bytes");
+  reader.must_be_zero(given.reserved);
+  return made;
+}
+
+ForkOptions convert(OptionReader& reader, const lamina_fork_options& given) {
+  ForkOptions made;
+  auto& [snapshot, fork, progress] = made;
+  snapshot = reader.required(given.snapshot, "snapshot");
+  fork = reader.required(given.fork, "fork");
+  progress = reader.progress(given.progress);
+  return made;
+}
+
+RemoveOptions convert(OptionReader& reader, const lamina_remove_options& given) {
+  RemoveOptions made;
+  auto& [snapshots, dry_run, progress] = made;
+  snapshots = reader.texts(given.snapshots, given.snapshot_count, "snapshots");
+  dry_run = reader.flag(given.dry_run, "dry_run");
+  progress = reader.progress(given.progress);
+  reader.must_be_zero(given.reserved);
+  return made;
+}
+
+PauseOptions convert(OptionReader& reader, const lamina_pause_options& given) {
+  PauseOptions made;
+  auto& [vmm, store, name, after, frozen_hook, hook_timeout, while_frozen, attachments, full,
+         replace, pause_id, progress, page_server_command] = made;
+  vmm = vmm_address(reader, given.vmm);
+  name = reader.required(given.name, "name");
+  after = reader.choice<AfterPause>(given.after, "after");
+  frozen_hook = OptionReader::text(given.frozen_hook);
+  hook_timeout = reader.milliseconds(given.hook_timeout_ms, hook_timeout, "hook_timeout_ms");
+  while_frozen = calling(given.while_frozen, given.context);
+  attachments = reader.texts(given.attachments, given.attachment_count, "attachments");
+  full = reader.flag(given.full, "full");
+  replace = reader.flag(given.replace, "replace");
+  pause_id = OptionReader::id(given.pause_id);
+  progress = reader.progress(given.progress);
+  page_server_command = reader.texts(given.page_server_command, given.page_server_argument_count,
+                                     "page_server_command");
+  reader.must_be_zero(given.reserved);
+  return made;
+}
+
+ResumeOptions convert(OptionReader& reader, const lamina_resume_options& given) {
+  ResumeOptions made;
+  auto& [vmm, store, name, mode, populate, record, network_overrides, vsock_override,
+         clock_realtime, huge_pages, stay_paused, page_server_command, progress] = made;
+  vmm = vmm_address(reader, given.vmm);
+  name = reader.required(given.name, "name");
+  mode = reader.choice<ResumeMode>(given.mode, "mode");
+  populate = reader.choice<Populate>(given.populate, "populate");
+  record = reader.flag(given.record, "record");
+  if (reader.is_array(given.network_overrides == nullptr, given.network_override_count,
+                      "network_overrides")) {
+    for (std::size_t i = 0; i < given.network_override_count && reader.status(); ++i) {
+      const lamina_network_override& one = given.network_overrides[i];
+      network_overrides.emplace_back(
+          reader.required(one.interface_id, "network_overrides.interface_id"),
+          reader.required(one.host_device, "network_overrides.host_device"));
+    }
+  }
+  vsock_override = OptionReader::text(given.vsock_override);
+  clock_realtime = reader.flag(given.clock_realtime, "clock_realtime");
+  huge_pages = reader.choice<HugePages>(given.huge_pages, "huge_pages");
+  stay_paused = reader.flag(given.stay_paused, "stay_paused");
+  page_server_command = reader.texts(given.page_server_command, given.page_server_argument_count,
+                                     "page_server_command");
+  progress = reader.progress(given.progress);
+  return made;
+}
+
+RecoverOptions convert(OptionReader& reader, const lamina_recover_options& given) {
+  RecoverOptions made;
+  auto& [store, timeouts_of_vmm, page_server_command, dry_run, give_up, adopt_store, progress] =
+      made;
+  timeouts_of_vmm =
+      timeouts(reader, given.request_timeout_ms, given.create_timeout_ms, given.load_timeout_ms);
+  page_server_command = reader.texts(given.page_server_command, given.page_server_argument_count,
+                                     "page_server_command");
+  dry_run = reader.flag(given.dry_run, "dry_run");
+  if (reader.is_array(given.give_up == nullptr, given.give_up_count, "give_up")) {
+    for (std::size_t i = 0; i < given.give_up_count; ++i) {
+      give_up.push_back(*OptionReader::id(&given.give_up[i]));
+    }
+  }
+  adopt_store = reader.flag(given.adopt_store, "adopt_store");
+  progress = reader.progress(given.progress);
+  return made;
+}
+
+PackOptions convert(OptionReader& reader, const lamina_pack_options& given) {
+  PackOptions made;
+  auto& [snapshot, out, codec, frame_blocks, key_file, key_command, progress] = made;
+  snapshot = reader.required(given.snapshot, "snapshot");
+  out = reader.required(given.out, "out");
+  codec = reader.choice<PackCodec>(given.codec, "codec");
+  if (given.frame_blocks != 0) frame_blocks = given.frame_blocks;
+  key_file = OptionReader::text(given.key_file);
+  key_command = OptionReader::text(given.key_command);
+  progress = reader.progress(given.progress);
+  return made;
+}
+
+UnpackOptions convert(OptionReader& reader, const lamina_unpack_options& given) {
+  UnpackOptions made;
+  auto& [file, snapshot, key_file, key_command, progress] = made;
+  file = reader.required(given.file, "file");
+  snapshot = reader.required(given.snapshot, "snapshot");
+  key_file = OptionReader::text(given.key_file);
+  key_command = OptionReader::text(given.key_command);
+  progress = reader.progress(given.progress);
+  return made;
+}
+
+PushOptions convert(OptionReader& reader, const lamina_push_options& given) {
+  PushOptions made;
+  auto& [url, snapshot, name, codec, key_file, key_command, replace, progress] = made;
+  url = reader.required(given.url, "url");
+  snapshot = reader.required(given.snapshot, "snapshot");
+  name = OptionReader::text(given.name);
+  codec = reader.choice<PackCodec>(given.codec, "codec");
+  key_file = OptionReader::text(given.key_file);
+  key_command = OptionReader::text(given.key_command);
+  replace = reader.flag(given.replace, "replace");
+  progress = reader.progress(given.progress);
+  return made;
+}
+
+PullOptions convert(OptionReader& reader, const lamina_pull_options& given) {
+  PullOptions made;
+  auto& [url, name, store, as, key_file, key_command, progress] = made;
+  url = reader.required(given.url, "url");
+  name = reader.required(given.name, "name");
+  as = OptionReader::text(given.as);
+  key_file = OptionReader::text(given.key_file);
+  key_command = OptionReader::text(given.key_command);
+  progress = reader.progress(given.progress);
+  return made;
+}
+
+RemoteListOptions convert(OptionReader& reader, const lamina_remote_list_options& given) {
+  RemoteListOptions made;
+  auto& [url, all, progress] = made;
+  url = reader.required(given.url, "url");
+  all = reader.flag(given.all, "all");
+  progress = reader.progress(given.progress);
+  reader.must_be_zero(given.reserved);
+  return made;
+}
+
+RemoteRemoveOptions convert(OptionReader& reader, const lamina_remote_remove_options& given) {
+  RemoteRemoveOptions made;
+  auto& [url, name, dry_run, progress] = made;
+  url = reader.required(given.url, "url");
+  name = reader.required(given.name, "name");
+  dry_run = reader.flag(given.dry_run, "dry_run");
+  progress = reader.progress(given.progress);
+  reader.must_be_zero(given.reserved);
+  return made;
+}
+
+PruneOptions convert(OptionReader& reader, const lamina_prune_options& given) {
+  PruneOptions made;
+  auto& [url, keep_last, keep_daily, keep_within, pattern, dry_run, progress] = made;
+  url = reader.required(given.url, "url");
+  keep_last = unless_zero(given.keep_last);
+  keep_daily = unless_zero(given.keep_daily);
+  if (given.keep_within_s != 0) {
+    /// A century, so that arithmetic on times cannot overflow.
+    constexpr std::uint64_t kMaxSeconds = 3'155'760'000;
+    if (given.keep_within_s > kMaxSeconds) {
+      reader.refuse(
+          fail(ErrorKind::kUsage, "keep_within_s is {}, more than a century", given.keep_within_s)
+              .error());
+    }
+    keep_within = std::chrono::seconds(std::min(given.keep_within_s, kMaxSeconds));
+  }
+  if (given.pattern != nullptr) pattern = given.pattern;
+  dry_run = reader.flag(given.dry_run, "dry_run");
+  progress = reader.progress(given.progress);
+  reader.must_be_zero(given.reserved);
+  return made;
+}
+
+}  // namespace lamina::capi
