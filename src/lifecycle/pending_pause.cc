@@ -329,6 +329,7 @@ Result<CompletedPause> PendingPause::complete(const store::OpenSnapshot* base,
   input.compare_with_parent = is_diff && journal_.compare;
   input.parent = is_diff ? base : nullptr;
   input.parent_pause_id = journal_.parent_pause_id;
+  input.ancestors = journal_.ancestors;
   input.parent_name = journal_.parent;
   input.build_id = journal_.build_id;
   input.pause_id = journal_.pause_id;

@@ -16,6 +16,7 @@
 #include "remote/requests.h"
 #include "remote/standing.h"
 #include "store/name.h"
+#include "store/ancestors.h"
 #include "store/open_store.h"
 #include "store/push_record.h"
 
@@ -122,14 +123,13 @@ class Push {
     const store::OpenSnapshot& snapshot = local_->snapshot;
     Lineage lineage;
     lineage.pause_id = snapshot.pause_id;
-    if (snapshot.facts && snapshot.facts->parent_pause_id) {
-      lineage.parent_pause_id = *snapshot.facts->parent_pause_id;
-    }
+    std::vector<Uuid> pauses = store::ancestors_of(snapshot.facts);
+    lineage.ancestors.insert(pauses.begin(), pauses.end());
+    pauses.push_back(lineage.pause_id);
     for (const engine::Layer& layer : snapshot.chain.layers()) {
       lineage.build_ids.insert(layer.build_id());
     }
-    for (const Uuid& pause_id : {lineage.pause_id, lineage.parent_pause_id}) {
-      if (pause_id.is_nil()) continue;
+    for (const Uuid& pause_id : pauses) {
       const auto number = store::pushed_number(local_path_.store, pause_id, remote_name(), name);
       lineage.known_number = std::max(lineage.known_number, number.value_or(0));
     }

@@ -7,6 +7,7 @@
 #include "lamina/compact.h"
 #include "lamina/merge.h"
 #include "lamina/remove.h"
+#include "lamina/fork.h"
 #include "object_store/blocking_store.h"
 #include "packed/keys.h"
 #include "remote/pin.h"
@@ -141,6 +142,44 @@ TEST_F(RemoteHosts, LostRecordOfAPushIsFoundAgainFromThePauseId) {
 
 TEST_F(RemoteHosts, LayersThatTheStoreHasAreLinked) {
   const LocalSandbox first = sandboxes_.pause(here_, nullptr, false);
+TEST_F(RemoteHosts, GrandchildFollowsThoughItsLayersAreMerged) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr);
+  ASSERT_TRUE(push(first.path, "web"));
+  fs::remove_all(fs::path(here_) / ".pushed");
+  const LocalSandbox second = sandboxes_.pause(here_, &first);
+  const LocalSandbox third = sandboxes_.pause(here_, &second);
+  MergeOptions options;
+  options.snapshot = third.path;
+  ASSERT_TRUE(merge(options));
+  const auto pushed = push(third.path, "web");
+  ASSERT_TRUE(pushed) << pushed.error().message;
+  EXPECT_FALSE(pushed->is_conflict);
+  EXPECT_EQ(pushed->number, 2U);
+}
+
+TEST_F(RemoteHosts, DescendantsOfForksAreAConflictUnderOneName) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr);
+  LocalSandbox twin = first;
+  twin.path = here_ + "/twin";
+  ForkOptions fork;
+  fork.snapshot = first.path;
+  fork.fork = twin.path;
+  ASSERT_TRUE(fork_snapshot(fork));
+  ASSERT_TRUE(push(first.path, "web"));
+  const auto same = push(twin.path, "web");
+  ASSERT_TRUE(same) << same.error().message;
+  EXPECT_TRUE(same->is_already_there);  // a fork is the same state
+  const LocalSandbox one = sandboxes_.pause(here_, &first);
+  const LocalSandbox other = sandboxes_.pause(here_, &twin);
+  MergeOptions options;
+  options.snapshot = one.path;
+  ASSERT_TRUE(merge(options));
+  ASSERT_TRUE(push(one.path, "web"));
+  const auto conflict = push(other.path, "web");
+  ASSERT_TRUE(conflict) << conflict.error().message;
+  EXPECT_TRUE(conflict->is_conflict);
+}
+
   const LocalSandbox second = sandboxes_.pause(here_, &first, false);
   ASSERT_TRUE(push(first.path, "one"));
   ASSERT_TRUE(push(second.path, "two"));
