@@ -10,6 +10,8 @@
 #include "cli/progress_bar.h"
 #include "cli/table.h"
 #include "lamina/remote.h"
+#include "schema/remote_reports.h"
+#include "schema/report_writer.h"
 
 namespace lamina::cli {
 namespace {
@@ -132,20 +134,7 @@ int print_push(const PushReport& report, double elapsed_ms, bool json) {
   print_notes(report.notes);
   const int code = report.is_conflict ? kExitFailed : kExitDone;
   if (json) {
-    print_json({{"message_type", "remote_push"},
-                {"snapshot", report.snapshot},
-                {"name", report.name},
-                {"number", report.number},
-                {"pause_id", report.pause_id.to_string()},
-                {"conflict", report.is_conflict},
-                {"already_there", report.is_already_there},
-                {"uploaded_objects", report.uploaded_objects},
-                {"reused_objects", report.reused_objects},
-                {"data_bytes", report.data_bytes},
-                {"uploaded_bytes", report.uploaded_bytes},
-                {"reused_bytes", report.reused_bytes},
-                {"notes", report.notes},
-                {"elapsed_ms", elapsed_ms}});
+    print_json(schema::ReportWriter::write(schema::PushAnswer{report, elapsed_ms}));
     return code;
   }
   print_text("{}: {} as '{}', number {}\n", report.snapshot,
@@ -161,19 +150,7 @@ int print_push(const PushReport& report, double elapsed_ms, bool json) {
 int print_pull(const PullReport& report, double elapsed_ms, bool json) {
   print_notes(report.notes);
   if (json) {
-    print_json({{"message_type", "remote_pull"},
-                {"snapshot", report.snapshot},
-                {"name", report.name},
-                {"number", report.number},
-                {"pause_id", report.pause_id.to_string()},
-                {"generation", report.generation},
-                {"memory_bytes", report.memory_bytes},
-                {"linked_layers", report.linked_layers},
-                {"fetched_layers", report.fetched_layers},
-                {"data_bytes", report.data_bytes},
-                {"fetched_bytes", report.fetched_bytes},
-                {"notes", report.notes},
-                {"elapsed_ms", elapsed_ms}});
+    print_json(schema::ReportWriter::write(schema::PullAnswer{report, elapsed_ms}));
     return kExitDone;
   }
   print_text("{}: pulled '{}', number {}, pause {}, generation {}\n", report.snapshot, report.name,
@@ -276,15 +253,7 @@ int print_remote_removal(const RemoteRemoveReport& report, bool dry_run, bool js
 int print_prune(const PruneReport& report, bool dry_run, bool json) {
   print_notes(report.notes);
   if (json) {
-    print_json({{"message_type", "remote_prune"},
-                {"kept_snapshots", report.kept_snapshots},
-                {"removed_records", report.removed_records},
-                {"expired_pins", report.expired_pins},
-                {"removed_objects", report.removed_objects},
-                {"removed_bytes", report.removed_bytes},
-                {"kept_objects", report.kept_objects},
-                {"dry_run", dry_run},
-                {"notes", report.notes}});
+    print_json(schema::ReportWriter::write(schema::PruneAnswer{report, dry_run}));
     return kExitDone;
   }
   print_text("{} {}, {} ({}), {}; kept {}, {}\n", dry_run ? "would remove" : "removed",
