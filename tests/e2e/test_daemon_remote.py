@@ -23,7 +23,7 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 
 from daemon import Daemon, DaemonTest
 from firecracker import Firecracker
-from memory_files import lamina, main
+from memory_files import EXIT_DONE, main
 from serving import wait_until
 
 URL_VARIABLE = "LAMINA_TEST_BUCKET"
@@ -173,6 +173,40 @@ class Pushes(DaemonRemoteTest):
             self.assertNotIn("secretsecret", str(failed.exception))
 
 
+class LongPushes(DaemonRemoteTest):
+    """A push that does not end: it may send one byte in a second."""
+
+    def test_nothing_waits_for_a_push(self) -> None:
+        daemon = self.pushing("--push-rate", 1, "--stop-timeout", 5)
+        vm = self.fresh()
+        vm.tell("run 300 1")
+        first = self.paused(daemon, vm, "a", after="resume")
+
+        def queued() -> list[tuple[str, str]]:
+            return [(entry["state"], entry["pause_id"])
+                    for entry in daemon.done("GET", "/v1/push")["queue"]]
+        wait_until(lambda: queued() == [("pushing", first["pause_id"])], "the push runs")
+        self.changed(vm)
+        second = self.paused(daemon, vm, "a")
+        self.assertEqual(queued(), [("pushing", second["pause_id"])])
+        self.assertEqual(daemon.done("POST", "/v1/snapshots/a/compact",
+                                     {"policy": "full:cap=2"})["outcome"], "merged")
+        vm, _ = self.resumed(daemon, "a", mode="file")
+        self.check(vm)
+        daemon.done("DELETE", "/v1/snapshots/a")
+        self.assertEqual(daemon.stop(), EXIT_DONE)
+        self.assertEqual(self.remote("ls")["snapshots"], [])
+
+    def test_the_state_is_pushed_by_the_next_daemon(self) -> None:
+        daemon = self.pushing("--push-rate", 1)
+        report = self.paused(daemon, self.fresh(), "a")
+        wait_until(lambda: daemon.done("GET", "/v1/push")["queue"][0]["state"] == "pushing",
+                   "the push runs")
+        self.assertEqual(daemon.stop(), EXIT_DONE)
+        daemon = self.pushing()
+        wait_until(lambda: self.states() == {"a": report["pause_id"]}, "it is pushed")
+
+
 class Outages(DaemonRemoteTest):
     """The bucket is away for a while."""
 
@@ -286,23 +320,31 @@ class Kills(DaemonRemoteTest):
         seed = int(os.environ.get("SEED", random.randrange(1 << 32)))
         print(f"SEED={seed}", end=" ", flush=True)
         self.moments = random.Random(seed)
+        self.answered = 0
 
     def pause_all(self, daemon: Daemon, vms: dict[str, Firecracker]) -> None:
-        """Pauses until the daemon is dead."""
+        """Pauses until the daemon is dead. A VM that was killed with its daemon frozen runs on after
+        the recovery; until then its guest does not answer as it should."""
         while daemon.is_running():
             for name, vm in vms.items():
+                vm.control(f"run 20 {self.rng.randrange(1 << 30)}")
                 with contextlib.suppress(OSError, http.client.HTTPException):
-                    self.changed(vm)
-                    daemon.request("POST", "/v1/pause", {"api_socket": str(vm.api_socket),
-                                                         "name": name, "after": "resume"})
+                    answer = daemon.request("POST", "/v1/pause", {
+                        "api_socket": str(vm.api_socket), "name": name, "after": "resume"})
+                    self.answered += answer.status == 200
 
     def test_the_latest_state_of_each_name_arrives(self) -> None:
         vms = {name: self.fresh() for name in self.NAMES}
-        for _ in range(self.ROUNDS):
+        for vm in vms.values():
+            vm.tell("run 300 1")
+        for number in range(self.ROUNDS):
             daemon = self.pushing("--push-parallel", 3)
+            before = self.answered
             client = threading.Thread(target=self.pause_all, args=(daemon, vms))
             client.start()
-            time.sleep(self.moments.uniform(0, 0.4))
+            if number % 2 == 1:
+                wait_until(lambda before=before: self.answered > before, "a pause is answered")
+            time.sleep(self.moments.uniform(0, 0.3))  # the moment of the kill
             daemon.end()
             client.join()
         daemon = self.pushing("--recover-interval", 1)
@@ -316,6 +358,10 @@ class Kills(DaemonRemoteTest):
 
     def assert_nothing_leaks(self) -> None:
         """Pins of killed pushes expire; then a prune leaves only what manifests need."""
+        before = self.remote("du")
+        print(f"{self.answered} pauses, {before['snapshots']} states pushed, {before['pins']} pins of "
+              "killed pushes", end=" ", flush=True)
+        self.assertGreaterEqual(self.answered, self.ROUNDS // 2)
         then = time.time() - LONG_AGO_S
         for path in self.bucket.rglob("*"):
             if path.is_file():
