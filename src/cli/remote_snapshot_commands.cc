@@ -3,14 +3,17 @@
 #include <charconv>
 #include <memory>
 
+#include "base/error.h"
 #include "base/stopwatch.h"
 #include "cli/command_line.h"
 #include "cli/key_options.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
+#include "cli/store_daemon.h"
 #include "cli/table.h"
 #include "lamina/remote.h"
 #include "schema/remote_reports.h"
+#include "schema/remote_requests.h"
 #include "schema/report_writer.h"
 
 namespace lamina::cli {
@@ -65,8 +68,47 @@ constexpr const char* kRemoteVerifyFooter =
 template <typename Options>
 struct RemoteArguments {
   Options options;
+  bool by_daemon = false;
   bool json = false;
 };
+
+void add_by_daemon(CLI::App* verb, bool& by_daemon) {
+  verb->add_flag("--by-daemon", by_daemon, "let the store's daemon do it, with its own key");
+}
+
+/// Asks the daemon of `store`. Unlike other verbs, this one does not do the work itself if there is
+/// none: it has other credentials.
+template <typename Answer, typename Options>
+Result<Answer> ask_daemon(const std::string& store, const char* target, const Options& options) {
+  if (!options.key_file.empty() || !options.key_command.empty()) {
+    return fail(ErrorKind::kUsage, "the daemon uses its own key: --by-daemon excludes others");
+  }
+  const auto daemon = StoreDaemon::find(store, false);
+  auto reply =
+      daemon ? daemon->request<Answer>(target, options, options.progress) : DaemonReply<Answer>();
+  if (reply) return *std::move(reply);
+  return with_remedy(
+      fail(ErrorKind::kNotFound, "store '{}' has no daemon that can be asked", store),
+      "start it, or leave out --by-daemon");
+}
+
+Result<PushReport> push_by_daemon(const PushOptions& options) {
+  const auto snapshot = named_snapshot(options.snapshot);
+  if (!snapshot) {
+    return fail(ErrorKind::kUsage, "'{}' is not the path of a snapshot", options.snapshot);
+  }
+  LAMINA_ASSIGN_OR_RETURN(schema::PushAnswer answer,
+                          ask_daemon<schema::PushAnswer>(snapshot->store, "/v1/push", options));
+  answer.report.snapshot = snapshot->path;
+  return std::move(answer.report);
+}
+
+Result<PullReport> pull_by_daemon(const PullOptions& options) {
+  LAMINA_ASSIGN_OR_RETURN(schema::PullAnswer answer,
+                          ask_daemon<schema::PullAnswer>(options.store, "/v1/pull", options));
+  answer.report.snapshot = path_in_store(options.store, answer.report.snapshot);
+  return std::move(answer.report);
+}
 
 CLI::Option* add_url(CLI::App* verb, std::string& url) {
   return add_text(verb, "URL", url, "the bucket: s3://... or file:///...")->required();
@@ -294,9 +336,11 @@ Action add_remote_push(CLI::App& app) {
   add_choice(verb, "--codec", options.codec, "how to compress (zstd)");
   add_key_options(verb, options, "encrypt");
   verb->add_flag("--replace", options.replace, "publish after the newest state, whatever that is");
+  add_by_daemon(verb, arguments->by_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] {
-    return run_remote(*arguments, push_snapshot, [&](const PushReport& report, double elapsed_ms) {
+    const auto operation = arguments->by_daemon ? push_by_daemon : push_snapshot;
+    return run_remote(*arguments, operation, [&](const PushReport& report, double elapsed_ms) {
       return print_push(report, elapsed_ms, arguments->json);
     });
   };
@@ -311,9 +355,11 @@ Action add_remote_pull(CLI::App& app) {
   add_text(verb, "--store", options.store, "directory of the store", "DIR")->required();
   add_text(verb, "--as", options.as, "name of the new snapshot (the same)", "NAME");
   add_key_options(verb, options, "decrypt");
+  add_by_daemon(verb, arguments->by_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] {
-    return run_remote(*arguments, pull_snapshot, [&](const PullReport& report, double elapsed_ms) {
+    const auto operation = arguments->by_daemon ? pull_by_daemon : pull_snapshot;
+    return run_remote(*arguments, operation, [&](const PullReport& report, double elapsed_ms) {
       return print_pull(report, elapsed_ms, arguments->json);
     });
   };

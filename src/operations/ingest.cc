@@ -417,7 +417,8 @@ class Ingest {
     if (parent_) {
       if (const auto parent = store::parse_snapshot_path(*options_.parent)) {
         input.parent_name = parent->name;
-        input.ancestors = store::ancestors_of_child(*parent_, parent->store);
+        input.ancestors =
+            store::ancestors_of_child(parent_->pause_id, parent_->facts, parent->store);
       }
     }
     input.build_id = build_id_;

@@ -13,9 +13,10 @@ std::vector<Uuid> ancestors_of(const std::optional<SnapshotFacts>& facts) {
   return {};
 }
 
-std::vector<Uuid> ancestors_of_child(const OpenSnapshot& parent, const std::string& store_path) {
-  std::vector<Uuid> ancestors = {parent.pause_id};
-  const std::vector<Uuid> before = ancestors_of(parent.facts);
+std::vector<Uuid> ancestors_of_child(const Uuid& parent, const std::optional<SnapshotFacts>& facts,
+                                     const std::string& store_path) {
+  std::vector<Uuid> ancestors = {parent};
+  const std::vector<Uuid> before = ancestors_of(facts);
   ancestors.insert(ancestors.end(), before.begin(), before.end());
   if (ancestors.size() <= kMaxAncestors) return ancestors;
   // Those beyond it were found to be pushed when they left the list.

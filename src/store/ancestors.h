@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "lamina/uuid.h"
-#include "store/snapshot_directory.h"
 #include "store/snapshot_facts.h"
 
 namespace lamina::store {
@@ -25,8 +24,10 @@ inline constexpr std::size_t kMaxPushedAncestors = 8;
 /// parent only.
 std::vector<Uuid> ancestors_of(const std::optional<SnapshotFacts>& facts);
 
-/// The ancestors of a state whose parent is `parent`: the parent and its ancestors. The one that
-/// leaves the last kMaxAncestors stays if the store at `store_path` has a push record of it.
-std::vector<Uuid> ancestors_of_child(const OpenSnapshot& parent, const std::string& store_path);
+/// The ancestors of a state whose parent is the pause `parent` with the facts `facts`: the parent
+/// and its ancestors. The one that leaves the last kMaxAncestors stays if the store at `store_path`
+/// has a push record of it.
+std::vector<Uuid> ancestors_of_child(const Uuid& parent, const std::optional<SnapshotFacts>& facts,
+                                     const std::string& store_path);
 
 }  // namespace lamina::store

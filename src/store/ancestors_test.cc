@@ -24,27 +24,28 @@ class Ancestors : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }
 
+  struct State {
+    Uuid pause_id;
+    std::optional<SnapshotFacts> facts;
+  };
+
   /// Makes `state` the child of what it was.
-  void pause(OpenSnapshot& state) const {
+  void pause(State& state) const {
     SnapshotFacts facts;
-    facts.ancestors = ancestors_of_child(state, directory_);
+    facts.ancestors = ancestors_of_child(state.pause_id, state.facts, directory_);
     facts.parent_pause_id = state.pause_id;
     state.facts = facts;
     state.pause_id = Uuid::random();
   }
 
-  static OpenSnapshot first() {
-    OpenSnapshot state;
-    state.pause_id = Uuid::random();
-    return state;
-  }
+  static State first() { return {Uuid::random(), std::nullopt}; }
 
   std::filesystem::path directory_;
   std::unique_ptr<Store> store_;
 };
 
 TEST_F(Ancestors, AreNewestFirst) {
-  OpenSnapshot state = first();
+  State state = first();
   EXPECT_TRUE(ancestors_of(state.facts).empty());
   const Uuid oldest = state.pause_id;
   pause(state);
@@ -54,23 +55,24 @@ TEST_F(Ancestors, AreNewestFirst) {
 }
 
 TEST_F(Ancestors, FactsOfEarlierVersionsNameTheParent) {
-  OpenSnapshot state = first();
+  State state = first();
   const Uuid parent = Uuid::random();
   state.facts.emplace();
   state.facts->parent_pause_id = parent;
   EXPECT_EQ(ancestors_of(state.facts), std::vector{parent});
-  EXPECT_EQ(ancestors_of_child(state, directory_), (std::vector{state.pause_id, parent}));
+  EXPECT_EQ(ancestors_of_child(state.pause_id, state.facts, directory_),
+            (std::vector{state.pause_id, parent}));
 }
 
 TEST_F(Ancestors, ListIsLimited) {
-  OpenSnapshot state = first();
+  State state = first();
   for (std::size_t i = 0; i < kMaxAncestors + 5; ++i) pause(state);
   EXPECT_EQ(ancestors_of(state.facts).size(), kMaxAncestors);
   EXPECT_EQ(ancestors_of(state.facts).front(), *state.facts->parent_pause_id);
 }
 
 TEST_F(Ancestors, PushedOnesStayLonger) {
-  OpenSnapshot state = first();
+  State state = first();
   std::vector<Uuid> pushed;
   for (std::size_t i = 0; i < kMaxPushedAncestors + 2; ++i) {
     ASSERT_TRUE(write_push_record(*store_, state.pause_id, {"s3://b/", "web", i + 1}));

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import random
 import subprocess
@@ -23,7 +24,7 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 
 from daemon import Daemon, DaemonTest
 from firecracker import Firecracker
-from memory_files import EXIT_DONE, main
+from memory_files import EXIT_DONE, EXIT_NOT_FOUND, EXIT_USAGE, lamina, main
 from serving import wait_until
 
 URL_VARIABLE = "LAMINA_TEST_BUCKET"
@@ -107,6 +108,26 @@ class Pushes(DaemonRemoteTest):
         other.mkdir()
         self.remote("pull", "a", "--store", other)
         self.done("verify", other / "a")
+
+    def test_secrets_are_never_named(self) -> None:
+        environment = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "very-secret",
+                       "AWS_SESSION_TOKEN": "secret-token"}
+        daemon = self.start("--push", "s3://bucket?endpoint=http://127.0.0.1:1", "--push-parallel",
+                            1, environment=environment)
+        vm = self.fresh()
+        self.paused(daemon, vm, "a", after="resume")
+        wait_until(lambda: daemon.done("GET", "/v1/push")["queue"][0]["state"] == "pushing",
+                   "the push runs")
+        said = daemon.request("GET", "/v1/push").body + daemon.request("GET", "/metrics").body
+        daemon.refused(500, "POST", "/v1/pull", {"name": "a", "as": "b"})
+        self.assertEqual(daemon.metric('laminad_pulls_total{outcome="failed"}'), 1)
+        self.assertGreater(daemon.metric('laminad_remote_requests_total{outcome="unavailable"}'), 1)
+        self.assertGreater(daemon.metric("laminad_remote_retries_total"), 1)
+        said += json.dumps(daemon.events())
+        self.assertEqual(daemon.stop(), EXIT_DONE)  # while the push waits for the bucket
+        said += daemon.said()
+        for secret in environment.values():
+            self.assertNotIn(secret, said)
 
     def test_only_names_that_match_are_pushed(self) -> None:
         daemon = self.pushing("--push-names", "web-*")
@@ -289,6 +310,24 @@ class Requests(DaemonRemoteTest):
         self.assertEqual([event["event"] for event in daemon.events()
                           if event["event"] in ("push", "pull", "prune")],
                          ["push", "push", "pull", "pull", "prune"])
+
+    def test_the_command_line_asks_the_daemon(self) -> None:
+        key = self.directory / "key"
+        key.write_text(HEX_KEY)
+        key.chmod(0o600)
+        daemon = self.start("--push", self.url, "--push-names", "none", "--push-key-file", key)
+        self.paused(daemon, self.fresh(), "a")
+        words = ("remote", "push", self.url, self.store / "a", "--as", "b", "--by-daemon")
+        pushed = self.done(*words, "--json").json
+        self.assertEqual((pushed["snapshot"], pushed["name"]), (str(self.store / "a"), "b"))
+        self.assertTrue(self.remote("ls")["snapshots"][0]["encrypted"])
+        pulled = self.done("remote", "pull", self.url, "b", "--store", self.store, "--by-daemon",
+                           "--json").json
+        self.assertEqual(pulled["snapshot"], str(self.store / "b"))
+        self.assertEqual([event["event"] for event in daemon.events()][1:], ["push", "pull"])
+        self.assertEqual(lamina(*words, "--key-file", key).code, EXIT_USAGE)
+        self.assertEqual(daemon.stop(), EXIT_DONE)
+        self.assertEqual(lamina(*words).code, EXIT_NOT_FOUND)
 
     def test_a_vm_is_resumed_from_the_bucket(self) -> None:
         daemon = self.pushing()
