@@ -32,6 +32,7 @@ struct SnapshotListing {
   std::optional<Error> error;  ///< why it cannot be used as it is; other fields may be unknown then
   std::optional<Uuid> pause_id;
   std::optional<Uuid> parent_pause_id;
+  std::vector<Uuid> ancestors;  ///< pause ids, newest first, the parent's first; a limited number
   std::string parent;   ///< the parent's name at the time of the pause. Untrusted text of a file
   std::string created;  ///< RFC 3339, UTC. Untrusted text of a file
   std::uint64_t generation = 0;

@@ -17,6 +17,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,6 +29,14 @@
 
 namespace lamina {
 
+/// Requests to a bucket. Each attempt counts.
+struct RemoteRequests {
+  /// By how they ended: "done", "absent", "exists", "denied", "unavailable", "unknown" (a write
+  /// without an answer), "corrupt", "refused".
+  std::map<std::string, std::uint64_t> by_outcome;
+  std::uint64_t repeated = 0;  ///< attempts that repeated another one
+};
+
 struct PushOptions {
   std::string url{};
   std::string snapshot{};  ///< path: STORE/NAME
@@ -38,7 +47,11 @@ struct PushOptions {
   std::string key_command{};  ///< as PackOptions::key_command
   /// Publishes after the newest state of the name, also if the snapshot does not descend from it.
   bool replace = false;
-  Progress* progress = nullptr;  ///< may be null
+  std::uint64_t rate_limit_bytes_s = 0;  ///< of uploads; 0: no limit
+  /// Gives the calling thread idle CPU and I/O priority. It keeps them.
+  bool background = false;
+  RemoteRequests* requests = nullptr;  ///< is added to, also by a push that fails; may be null
+  Progress* progress = nullptr;        ///< may be null
 };
 
 struct PushReport {
@@ -72,6 +85,27 @@ struct PushReport {
 /// layer has no checksums (written by wrenn); kUsage: the name is too long for a bucket; kNoSpace.
 Result<PushReport> push_snapshot(const PushOptions& options);
 
+struct UnpushedOptions {
+  std::string url{};
+  std::string store{};        ///< path of the local store
+  std::string pattern = "*";  ///< names, as of the shell
+};
+
+/// A state that a bucket does not have, as far as the store knows.
+struct UnpushedState {
+  std::string name;
+  Uuid pause_id;
+  std::string created;  ///< RFC 3339, UTC; may be empty. Untrusted text of a file
+};
+
+/// The snapshots of a store that no push record names: neither under their own name, nor under the
+/// one that a conflict would have given them. Snapshots that cannot be read are left out. Sends
+/// nothing to the bucket. kNotFound: the store.
+Result<std::vector<UnpushedState>> list_unpushed(const UnpushedOptions& options);
+
+/// True if a snapshot's name matches a pattern of UnpushedOptions.
+bool matches_pattern(const std::string& name, const std::string& pattern);
+
 struct PullOptions {
   std::string url{};
   std::string name{};   ///< in the bucket
@@ -80,7 +114,8 @@ struct PullOptions {
   std::string as{};
   std::string key_file{};
   std::string key_command{};
-  Progress* progress = nullptr;  ///< may be null
+  RemoteRequests* requests = nullptr;  ///< as PushOptions::requests
+  Progress* progress = nullptr;        ///< may be null
 };
 
 struct PullReport {

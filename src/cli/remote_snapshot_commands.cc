@@ -3,13 +3,18 @@
 #include <charconv>
 #include <memory>
 
+#include "base/error.h"
 #include "base/stopwatch.h"
 #include "cli/command_line.h"
 #include "cli/key_options.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
+#include "cli/store_daemon.h"
 #include "cli/table.h"
 #include "lamina/remote.h"
+#include "schema/remote_reports.h"
+#include "schema/remote_requests.h"
+#include "schema/report_writer.h"
 
 namespace lamina::cli {
 namespace {
@@ -63,8 +68,47 @@ constexpr const char* kRemoteVerifyFooter =
 template <typename Options>
 struct RemoteArguments {
   Options options;
+  bool by_daemon = false;
   bool json = false;
 };
+
+void add_by_daemon(CLI::App* verb, bool& by_daemon) {
+  verb->add_flag("--by-daemon", by_daemon, "let the store's daemon do it, with its own key");
+}
+
+/// Asks the daemon of `store`. Unlike other verbs, this one does not do the work itself if there is
+/// none: it has other credentials.
+template <typename Answer, typename Options>
+Result<Answer> ask_daemon(const std::string& store, const char* target, const Options& options) {
+  if (!options.key_file.empty() || !options.key_command.empty()) {
+    return fail(ErrorKind::kUsage, "the daemon uses its own key: --by-daemon excludes others");
+  }
+  const auto daemon = StoreDaemon::find(store, false);
+  auto reply =
+      daemon ? daemon->request<Answer>(target, options, options.progress) : DaemonReply<Answer>();
+  if (reply) return *std::move(reply);
+  return with_remedy(
+      fail(ErrorKind::kNotFound, "store '{}' has no daemon that can be asked", store),
+      "start it, or leave out --by-daemon");
+}
+
+Result<PushReport> push_by_daemon(const PushOptions& options) {
+  const auto snapshot = named_snapshot(options.snapshot);
+  if (!snapshot) {
+    return fail(ErrorKind::kUsage, "'{}' is not the path of a snapshot", options.snapshot);
+  }
+  LAMINA_ASSIGN_OR_RETURN(schema::PushAnswer answer,
+                          ask_daemon<schema::PushAnswer>(snapshot->store, "/v1/push", options));
+  answer.report.snapshot = snapshot->path;
+  return std::move(answer.report);
+}
+
+Result<PullReport> pull_by_daemon(const PullOptions& options) {
+  LAMINA_ASSIGN_OR_RETURN(schema::PullAnswer answer,
+                          ask_daemon<schema::PullAnswer>(options.store, "/v1/pull", options));
+  answer.report.snapshot = path_in_store(options.store, answer.report.snapshot);
+  return std::move(answer.report);
+}
 
 CLI::Option* add_url(CLI::App* verb, std::string& url) {
   return add_text(verb, "URL", url, "the bucket: s3://... or file:///...")->required();
@@ -132,20 +176,7 @@ int print_push(const PushReport& report, double elapsed_ms, bool json) {
   print_notes(report.notes);
   const int code = report.is_conflict ? kExitFailed : kExitDone;
   if (json) {
-    print_json({{"message_type", "remote_push"},
-                {"snapshot", report.snapshot},
-                {"name", report.name},
-                {"number", report.number},
-                {"pause_id", report.pause_id.to_string()},
-                {"conflict", report.is_conflict},
-                {"already_there", report.is_already_there},
-                {"uploaded_objects", report.uploaded_objects},
-                {"reused_objects", report.reused_objects},
-                {"data_bytes", report.data_bytes},
-                {"uploaded_bytes", report.uploaded_bytes},
-                {"reused_bytes", report.reused_bytes},
-                {"notes", report.notes},
-                {"elapsed_ms", elapsed_ms}});
+    print_json(schema::ReportWriter::write(schema::PushAnswer{report, elapsed_ms}));
     return code;
   }
   print_text("{}: {} as '{}', number {}\n", report.snapshot,
@@ -161,19 +192,7 @@ int print_push(const PushReport& report, double elapsed_ms, bool json) {
 int print_pull(const PullReport& report, double elapsed_ms, bool json) {
   print_notes(report.notes);
   if (json) {
-    print_json({{"message_type", "remote_pull"},
-                {"snapshot", report.snapshot},
-                {"name", report.name},
-                {"number", report.number},
-                {"pause_id", report.pause_id.to_string()},
-                {"generation", report.generation},
-                {"memory_bytes", report.memory_bytes},
-                {"linked_layers", report.linked_layers},
-                {"fetched_layers", report.fetched_layers},
-                {"data_bytes", report.data_bytes},
-                {"fetched_bytes", report.fetched_bytes},
-                {"notes", report.notes},
-                {"elapsed_ms", elapsed_ms}});
+    print_json(schema::ReportWriter::write(schema::PullAnswer{report, elapsed_ms}));
     return kExitDone;
   }
   print_text("{}: pulled '{}', number {}, pause {}, generation {}\n", report.snapshot, report.name,
@@ -276,15 +295,7 @@ int print_remote_removal(const RemoteRemoveReport& report, bool dry_run, bool js
 int print_prune(const PruneReport& report, bool dry_run, bool json) {
   print_notes(report.notes);
   if (json) {
-    print_json({{"message_type", "remote_prune"},
-                {"kept_snapshots", report.kept_snapshots},
-                {"removed_records", report.removed_records},
-                {"expired_pins", report.expired_pins},
-                {"removed_objects", report.removed_objects},
-                {"removed_bytes", report.removed_bytes},
-                {"kept_objects", report.kept_objects},
-                {"dry_run", dry_run},
-                {"notes", report.notes}});
+    print_json(schema::ReportWriter::write(schema::PruneAnswer{report, dry_run}));
     return kExitDone;
   }
   print_text("{} {}, {} ({}), {}; kept {}, {}\n", dry_run ? "would remove" : "removed",
@@ -325,9 +336,11 @@ Action add_remote_push(CLI::App& app) {
   add_choice(verb, "--codec", options.codec, "how to compress (zstd)");
   add_key_options(verb, options, "encrypt");
   verb->add_flag("--replace", options.replace, "publish after the newest state, whatever that is");
+  add_by_daemon(verb, arguments->by_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] {
-    return run_remote(*arguments, push_snapshot, [&](const PushReport& report, double elapsed_ms) {
+    const auto operation = arguments->by_daemon ? push_by_daemon : push_snapshot;
+    return run_remote(*arguments, operation, [&](const PushReport& report, double elapsed_ms) {
       return print_push(report, elapsed_ms, arguments->json);
     });
   };
@@ -342,9 +355,11 @@ Action add_remote_pull(CLI::App& app) {
   add_text(verb, "--store", options.store, "directory of the store", "DIR")->required();
   add_text(verb, "--as", options.as, "name of the new snapshot (the same)", "NAME");
   add_key_options(verb, options, "decrypt");
+  add_by_daemon(verb, arguments->by_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] {
-    return run_remote(*arguments, pull_snapshot, [&](const PullReport& report, double elapsed_ms) {
+    const auto operation = arguments->by_daemon ? pull_by_daemon : pull_snapshot;
+    return run_remote(*arguments, operation, [&](const PullReport& report, double elapsed_ms) {
       return print_pull(report, elapsed_ms, arguments->json);
     });
   };

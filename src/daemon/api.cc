@@ -83,6 +83,14 @@ Api::Action Api::action_of(Operation operation) {
       return &Api::openapi;
     case Operation::kMetrics:
       return &Api::metrics;
+    case Operation::kPushQueue:
+      return &Api::push_queue;
+    case Operation::kPush:
+      return &Api::push;
+    case Operation::kPull:
+      return &Api::pull;
+    case Operation::kPrune:
+      return &Api::prune;
   }
   return nullptr;
 }

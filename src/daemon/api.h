@@ -10,9 +10,11 @@
 #include "daemon/merger.h"
 #include "daemon/messages.h"
 #include "daemon/metrics.h"
+#include "daemon/pusher.h"
 #include "daemon/recoverer.h"
 #include "daemon/routes.h"
 #include "daemon/store_status.h"
+#include "lamina/remote.h"
 #include "lamina/remove.h"
 
 namespace lamina::daemon {
@@ -46,6 +48,7 @@ class Api {
     StoreStatus& status;
     Merger& merger;
     Recoverer& recoverer;
+    Pusher& pusher;
   };
 
   explicit Api(Parts parts) : parts_(std::move(parts)) {}
@@ -73,6 +76,15 @@ class Api {
   void record_removal(const RemovedSnapshot& removed) const;
   [[nodiscard]] Response compact(const Request& request, const std::string& name) const;
   [[nodiscard]] Response sessions(const Request& request, const std::string& name) const;
+  // api_remote.cc
+  [[nodiscard]] Response push_queue(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response push(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response pull(const Request& request, const std::string& name) const;
+  [[nodiscard]] Response prune(const Request& request, const std::string& name) const;
+  /// Pulls with the daemon's key, and from its bucket if the options have none.
+  [[nodiscard]] Result<PullReport> pull_into_store(PullOptions options) const;
+  /// Pulls a snapshot that the store does not have.
+  [[nodiscard]] Status pull_if_missing(const std::string& name) const;
   // api_state.cc
   [[nodiscard]] Response events(const Request& request, const std::string& name) const;
   [[nodiscard]] Response health(const Request& request, const std::string& name) const;

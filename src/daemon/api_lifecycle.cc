@@ -56,14 +56,16 @@ Response Api::pause(const Request& request, const std::string& /*name*/) const {
   // The number of layers is the generation of the header plus one.
   parts_.merger.paused(options->name, report->generation + 1);
   report->snapshot = name_of(report->snapshot);
+  parts_.pusher.added(report->snapshot, report->pause_id);
   const Json document = schema::to_json(*report);
   parts_.events.add(Level::kInfo, "pause", success(options->name, document));
   return json_response(document);
 }
 
 Response Api::resume(const Request& request, const std::string& /*name*/) const {
-  auto options = read_resume(request);
-  if (!options) return error_response(options.error());
+  auto requested = read_resume(request);
+  if (!requested) return error_response(requested.error());
+  ResumeOptions* const options = &requested->options;
   if (auto refused = refuse_other_store(options->store)) return *std::move(refused);
   if (const auto path = snapshot_path(parts_.store, options->name); !path) {
     return error_response(path.error());
@@ -71,6 +73,10 @@ Response Api::resume(const Request& request, const std::string& /*name*/) const 
   options->store = parts_.store;
   options->page_server_command = parts_.page_server_command;
   const Stopwatch stopwatch;
+  if (requested->pull) {
+    const Status pulled = pull_if_missing(options->name);
+    if (!pulled) return error_response(pulled.error());
+  }
   auto report = lamina::resume(*options);
   parts_.metrics.count_resume(options->mode, report, stopwatch.seconds());
   parts_.status.changed();

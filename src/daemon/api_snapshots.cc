@@ -21,6 +21,7 @@ Response Api::fork(const Request& request, const std::string& /*name*/) const {
   parts_.status.changed();
   if (!report) return error_response(report.error());
   report->fork = name_of(report->fork);
+  parts_.pusher.added(report->fork, report->pause_id);
   const Json document = schema::to_json(schema::ForkAnswer{*report, stopwatch.elapsed_ms()});
   parts_.events.add(Level::kInfo, "fork",
                     {{"source", name_of(requested->options.snapshot)},
@@ -78,6 +79,7 @@ void Api::record_removal(const RemovedSnapshot& removed) const {
   parts_.metrics.count_removal(!removed.error);
   if (removed.error) return;
   parts_.merger.removed(removed.snapshot);
+  parts_.pusher.removed(removed.snapshot);
   parts_.status.changed();
   Json event = {{"name", removed.snapshot}};
   event.update(schema::to_json(schema::answer_of(removed, false)));

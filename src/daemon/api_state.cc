@@ -25,7 +25,8 @@ Response Api::health(const Request& request, const std::string& /*name*/) const 
                                                .page_server = parts_.status.has_page_server(),
                                                .connections = connections,
                                                .requests = requests,
-                                               .queued_merges = parts_.merger.queued()}));
+                                               .queued_merges = parts_.merger.queued(),
+                                               .queued_pushes = parts_.pusher.queued()}));
 }
 
 Response Api::version(const Request& request, const std::string& /*name*/) const {
@@ -50,6 +51,7 @@ Response Api::metrics(const Request& request, const std::string& /*name*/) const
            static_cast<double>(requests));
   text.one("merge_queue", "gauge", "Snapshots that wait for the merger, and the one it works on.",
            static_cast<double>(parts_.merger.queued()));
+  parts_.pusher.write(text);
   parts_.status.write(text);
   Response response;
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";

@@ -19,6 +19,7 @@
 #include "daemon/api.h"
 #include "daemon/listener.h"
 #include "daemon/messages.h"
+#include "daemon/pusher.h"
 #include "daemon/signals.h"
 #include "daemon/store_link.h"
 #include "http/server_thread.h"
@@ -133,14 +134,16 @@ class Daemon {
               return MergeSettings{now.policy, now.rate};
             },
             metrics_, events_),
+        pusher_(settings.store, settings.push, metrics_, events_),
         recoverer_(
             settings.store, page_server_command(settings),
-            [this] { return settings_.get().recover_interval; }, metrics_, events_, merger_),
+            [this] { return settings_.get().recover_interval; }, metrics_, events_, merger_,
+            pusher_),
         api_({settings.store, page_server_command(settings), settings.freeze_memory,
               settings.freeze_directory, [this] { return !settings_.get().no_hooks; },
               [this] { return settings_.get().policy; },
               [this] { return std::pair(server_->connections(), server_->unanswered()); }, metrics_,
-              events_, status_, merger_, recoverer_}) {}
+              events_, status_, merger_, recoverer_, pusher_}) {}
 
   Status run() {
     const Settings settings = settings_.get();
@@ -242,6 +245,7 @@ class Daemon {
     manager_.notify("STOPPING=1");
     close_listeners();
     merger_.stop();
+    pusher_.stop();
     recoverer_.stop();
     status_.stop();
     const auto deadline = Clock::now() + settings_.get().stop_timeout;
@@ -259,8 +263,25 @@ class Daemon {
       log(Level::kError, "stopped", {{"abandoned_requests", server_->unanswered()}});
       ::_exit(schema::kExitFailed);
     }
+    end_pushes();
     server_.reset();
     return {};
+  }
+
+  /// Waits a short time for interrupted pushes. One that waits for its bucket is left as a crash
+  /// would leave it: the next daemon pushes again.
+  void end_pushes() {
+    constexpr std::chrono::seconds kLongest{5};
+    constexpr int kPauseMs = 10;
+    const auto deadline = Clock::now() + kLongest;
+    while (!pusher_.has_ended()) {
+      if (Clock::now() >= deadline) {
+        log(Level::kWarning, "stopped", {{"abandoned_pushes", pusher_.queued()}});
+        ::_exit(schema::kExitDone);
+      }
+      manager_.feed_watchdog();
+      ::poll(nullptr, 0, kPauseMs);
+    }
   }
 
   const GivenOptions& given_;
@@ -271,6 +292,7 @@ class Daemon {
   Events events_;
   StoreStatus status_;
   Merger merger_;
+  Pusher pusher_;
   Recoverer recoverer_;
   Api api_;
   std::unique_ptr<http::ServerThread> server_;
@@ -294,7 +316,8 @@ Status leave_working_directory(GivenOptions& given, Settings& settings) {
     return os::explain_directory_failure("store", settings.store, std::move(store.error()));
   }
   settings.store = std::move(*store);
-  for (std::string* path : {&given.config, &settings.listen, &settings.metrics}) {
+  for (std::string* path :
+       {&given.config, &settings.listen, &settings.metrics, &settings.push.key_file}) {
     LAMINA_RETURN_IF_ERROR(make_absolute(*path));
   }
   // A name without a slash is searched for in $PATH.
@@ -311,6 +334,7 @@ Status run(GivenOptions given) {
   LAMINA_ASSIGN_OR_RETURN(const Settings read, settings_of(given));
   Settings settings = read;
   LAMINA_RETURN_IF_ERROR(leave_working_directory(given, settings));
+  LAMINA_RETURN_IF_ERROR(Pusher::check(settings.store, settings.push));
   LAMINA_RETURN_IF_ERROR(Signals::handle());
   LAMINA_ASSIGN_OR_RETURN(const os::Fd lock, lock_store(settings.store));
   const Status done = Daemon(given, read, settings, lock.get()).run();

@@ -103,6 +103,13 @@ Metrics::Metrics() {
   for (const char* kind : {"read", "written", "cloned", "freed"}) {
     merge_bytes_[label("kind", kind)] = 0;
   }
+  for (const char* outcome : {"done", "already_there", "conflict", "failed"}) {
+    pushes_[label("outcome", outcome)] = 0;
+  }
+  pulls_[label("outcome", "done")] = 0;
+  for (const char* outcome : {"done", "absent", "unavailable", "unknown"}) {
+    remote_requests_[label("outcome", outcome)] = 0;
+  }
   recovers_[label("outcome", "done")] = 0;
   for (const auto& [name, field] : kRecovered) recovered_[label("what", name)] = 0;
   for (const auto& [name, field] : kPhases) pause_phases_[name];
@@ -169,6 +176,27 @@ void Metrics::count_request(unsigned status) {
   ++requests_[label("code", std::to_string(status))];
 }
 
+void Metrics::count_push(std::string_view outcome, std::uint64_t uploaded_bytes, double seconds) {
+  const MutexLock lock(mutex_);
+  ++pushes_[label("outcome", outcome)];
+  pushed_bytes_ += uploaded_bytes;
+  if (outcome != "failed") push_seconds_.add(seconds);
+}
+
+void Metrics::count_pull(const Result<PullReport>& report) {
+  const MutexLock lock(mutex_);
+  ++pulls_[label("outcome", outcome_of(report))];
+  if (report) pulled_bytes_ += report->fetched_bytes;
+}
+
+void Metrics::count_remote_requests(const RemoteRequests& requests) {
+  const MutexLock lock(mutex_);
+  for (const auto& [outcome, count] : requests.by_outcome) {
+    remote_requests_[label("outcome", outcome)] += count;
+  }
+  remote_retries_ += requests.repeated;
+}
+
 void Metrics::write_counters(MetricsText& text, std::string_view name, std::string_view help,
                              const Counters& counters) {
   text.describe(name, "counter", help);
@@ -203,6 +231,19 @@ void Metrics::write(MetricsText& text) const {
   write_counters(text, "recovered_total", "Results of recoveries, by kind.", recovered_);
   write_counters(text, "forks_total", "Forks, by outcome.", forks_);
   write_counters(text, "removals_total", "Removals of snapshots, by outcome.", removals_);
+  write_counters(text, "pushes_total", "Pushes to a bucket, by outcome.", pushes_);
+  text.one("push_bytes_total", "counter", "Bytes of objects that pushes have uploaded.",
+           static_cast<double>(pushed_bytes_));
+  text.describe("push_seconds", "histogram", "Pushes that did not fail.");
+  push_seconds_.write(text, "push_seconds", "");
+  write_counters(text, "pulls_total", "Pulls from a bucket, by outcome.", pulls_);
+  text.one("pull_bytes_total", "counter", "Bytes that pulls have fetched.",
+           static_cast<double>(pulled_bytes_));
+  write_counters(text, "remote_requests_total",
+                 "Requests to the bucket of pushes and pulls, by outcome; each attempt counts.",
+                 remote_requests_);
+  text.one("remote_retries_total", "counter", "Requests to the bucket that repeated a failed one.",
+           static_cast<double>(remote_retries_));
   write_counters(text, "http_requests_total", "Requests, by status code.", requests_);
 }
 

@@ -10,6 +10,7 @@
 #include "base/mutex.h"
 #include "lamina/compact.h"
 #include "lamina/lifecycle.h"
+#include "lamina/remote.h"
 
 namespace lamina::daemon {
 
@@ -55,6 +56,10 @@ class Metrics {
   void count_fork(bool done);
   void count_removal(bool done);
   void count_request(unsigned status);
+  /// `outcome`: "done", "already_there", "conflict" or "failed".
+  void count_push(std::string_view outcome, std::uint64_t uploaded_bytes, double seconds);
+  void count_pull(const Result<PullReport>& report);
+  void count_remote_requests(const RemoteRequests& requests);
 
   void write(MetricsText& text) const;
 
@@ -75,6 +80,13 @@ class Metrics {
   Counters forks_ LAMINA_GUARDED_BY(mutex_);
   Counters removals_ LAMINA_GUARDED_BY(mutex_);
   Counters requests_ LAMINA_GUARDED_BY(mutex_);
+  Counters pushes_ LAMINA_GUARDED_BY(mutex_);
+  Counters pulls_ LAMINA_GUARDED_BY(mutex_);
+  Counters remote_requests_ LAMINA_GUARDED_BY(mutex_);
+  std::uint64_t remote_retries_ LAMINA_GUARDED_BY(mutex_) = 0;
+  std::uint64_t pushed_bytes_ LAMINA_GUARDED_BY(mutex_) = 0;
+  std::uint64_t pulled_bytes_ LAMINA_GUARDED_BY(mutex_) = 0;
+  Histogram push_seconds_ LAMINA_GUARDED_BY(mutex_);
   std::uint64_t stored_bytes_ LAMINA_GUARDED_BY(mutex_) = 0;
   std::map<std::string, Histogram> pause_phases_ LAMINA_GUARDED_BY(mutex_);
   Histogram pause_seconds_ LAMINA_GUARDED_BY(mutex_);

@@ -2,9 +2,12 @@
 
 #include <string>
 
+#include "daemon/push_answers.h"
 #include "daemon/routes.h"
 #include "daemon/state_answers.h"
 #include "schema/object_schema.h"
+#include "schema/remote_reports.h"
+#include "schema/remote_requests.h"
 #include "schema/reports.h"
 #include "schema/requests.h"
 
@@ -91,7 +94,7 @@ Json lifecycle_operation(Operation operation, Components& c) {
       return OperationText(c, "resume", "Resume a VM from the store",
                            "Loads it into a Firecracker that was just started. A pin links the "
                            "snapshot's files while the VM runs.")
-          .with_body<ResumeOptions>("ResumeRequest", Body::kRequired)
+          .with_body<schema::ResumeRequest>("ResumeRequest", Body::kRequired)
           .with_report<ResumeReport>("Resume");
     case Operation::kRecover:
       return OperationText(c, "recover", "Finish or remove what crashes have left")
@@ -167,8 +170,36 @@ Json state_operation(Operation operation, Components& c) {
   }
 }
 
+Json remote_operation(Operation operation, Components& c) {
+  switch (operation) {
+    case Operation::kPushQueue:
+      return OperationText(c, "pushQueue", "The states that wait to be pushed",
+                           "Of each name only the latest state waits.")
+          .with_report<PushQueueAnswer>("PushQueue");
+    case Operation::kPush:
+      return OperationText(c, "push", "Push a snapshot to a bucket",
+                           "Answers when the snapshot is whole in the bucket. A conflict is not an "
+                           "error: the snapshot is then in the bucket under another name.")
+          .with_body<PushOptions>("PushRequest", Body::kRequired)
+          .with_report<schema::PushAnswer>("Push");
+    case Operation::kPull:
+      return OperationText(c, "pull", "Pull the newest state of a name from a bucket")
+          .with_body<PullOptions>("PullRequest", Body::kRequired)
+          .with_report<schema::PullAnswer>("Pull");
+    case Operation::kPrune:
+      return OperationText(c, "prune", "Remove what is not needed from a bucket",
+                           "Older states that no rule keeps, then what nothing references. Without "
+                           "a rule all states stay.")
+          .with_body<schema::PruneRequest>("PruneRequest", Body::kOptional)
+          .with_report<schema::PruneAnswer>("Prune");
+    default:
+      return {};
+  }
+}
+
 Json operation_text(Operation operation, Components& components) {
-  for (const auto part : {lifecycle_operation, snapshot_operation, state_operation}) {
+  for (const auto part :
+       {lifecycle_operation, snapshot_operation, state_operation, remote_operation}) {
     Json text = part(operation, components);
     if (!text.is_null()) return text;
   }
@@ -235,7 +266,8 @@ Components fixed_components() {
         {"time", {{"type", "string"}, {"format", "date-time"}}},
         {"event",
          {{"type", "string"},
-          {"enum", {"pause", "resume", "merge", "delete", "fork", "recover"}}}}}}};
+          {"enum",
+           {"pause", "resume", "merge", "delete", "fork", "recover", "push", "pull", "prune"}}}}}}};
   return components;
 }
 

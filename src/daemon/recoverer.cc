@@ -18,13 +18,14 @@ bool did_something(const RecoverReport& report) {
 
 Recoverer::Recoverer(std::string store, std::vector<std::string> page_server_command,
                      std::function<std::chrono::seconds()> interval, Metrics& metrics,
-                     Events& events, Merger& merger)
+                     Events& events, Merger& merger, Pusher& pusher)
     : store_(std::move(store)),
       page_server_command_(std::move(page_server_command)),
       interval_(std::move(interval)),
       metrics_(metrics),
       events_(events),
       merger_(merger),
+      pusher_(pusher),
       thread_([this] { work(); }) {}
 
 Recoverer::~Recoverer() {
@@ -67,10 +68,12 @@ Result<RecoverReport> Recoverer::recover(RecoverOptions options) {
 }
 
 void Recoverer::work() {
+  pusher_.look();  // a recovery may wait for a VM
   while (true) {
     try {
       static_cast<void>(recover({}));
       report_layers();
+      pusher_.look();
     } catch (const std::exception& exception) {
       log(Level::kError, "recover", {{"message", exception.what()}});
     }

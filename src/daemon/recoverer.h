@@ -12,6 +12,7 @@
 #include "daemon/events.h"
 #include "daemon/merger.h"
 #include "daemon/metrics.h"
+#include "daemon/pusher.h"
 #include "lamina/lifecycle.h"
 
 namespace lamina::daemon {
@@ -19,10 +20,11 @@ namespace lamina::daemon {
 /// Thread-safe.
 class Recoverer {
  public:
-  /// Starts a thread that recovers at once, and then each interval().
+  /// Starts a thread that recovers at once, and then each interval(). Each recovery also lets the
+  /// pusher look at the store.
   Recoverer(std::string store, std::vector<std::string> page_server_command,
             std::function<std::chrono::seconds()> interval, Metrics& metrics, Events& events,
-            Merger& merger);
+            Merger& merger, Pusher& pusher);
   Recoverer(const Recoverer&) = delete;
   Recoverer& operator=(const Recoverer&) = delete;
   Recoverer(Recoverer&&) = delete;
@@ -52,6 +54,7 @@ class Recoverer {
   Metrics& metrics_;
   Events& events_;
   Merger& merger_;
+  Pusher& pusher_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   bool recovered_ = false;

@@ -62,10 +62,30 @@ Result<PauseOptions> read_pause(const Request& request) {
   return options;
 }
 
-Result<ResumeOptions> read_resume(const Request& request) {
-  ResumeOptions options;
-  LAMINA_RETURN_IF_ERROR(read_body(request, options));
-  return options;
+Result<schema::ResumeRequest> read_resume(const Request& request) {
+  schema::ResumeRequest resume;
+  LAMINA_RETURN_IF_ERROR(read_body(request, resume));
+  return resume;
+}
+
+Result<StoreRequest<PushOptions>> read_push(const Request& request, const std::string& store) {
+  StoreRequest<PushOptions> requested;
+  PushOptions& options = requested.options;
+  LAMINA_RETURN_IF_ERROR(read_body(request, options, &requested.store));
+  LAMINA_ASSIGN_OR_RETURN(options.snapshot, snapshot_path(store, options.snapshot));
+  return requested;
+}
+
+Result<StoreRequest<PullOptions>> read_pull(const Request& request) {
+  StoreRequest<PullOptions> requested;
+  LAMINA_RETURN_IF_ERROR(read_body(request, requested.options, &requested.store));
+  return requested;
+}
+
+Result<StoreRequest<schema::PruneRequest>> read_prune(const Request& request) {
+  StoreRequest<schema::PruneRequest> requested;
+  LAMINA_RETURN_IF_ERROR(read_body(request, requested.options, &requested.store));
+  return requested;
 }
 
 Result<RecoverOptions> read_recover(const Request& request) {

@@ -13,6 +13,7 @@
 #include "lamina/lifecycle.h"
 #include "lamina/remove.h"
 #include "lamina/result.h"
+#include "schema/remote_requests.h"
 
 namespace lamina::daemon {
 
@@ -29,7 +30,7 @@ Result<std::string> snapshot_path(const std::string& store, const std::string& n
 
 // The options' `store` is the one that the request names; empty: not given. Names are as given.
 Result<PauseOptions> read_pause(const Request& request);
-Result<ResumeOptions> read_resume(const Request& request);
+Result<schema::ResumeRequest> read_resume(const Request& request);
 Result<RecoverOptions> read_recover(const Request& request);
 
 // Names in the options are paths of `store`.
@@ -43,6 +44,12 @@ Result<RemoveOptions> read_remove(const Request& request, const std::string& nam
 /// `policy` is used if the request has none. The options' `snapshot` is empty.
 Result<StoreRequest<CompactOptions>> read_compact(const Request& request,
                                                   const std::string& policy);
+
+// Requests about a bucket.
+/// The options' `snapshot` is a path of `store`.
+Result<StoreRequest<PushOptions>> read_push(const Request& request, const std::string& store);
+Result<StoreRequest<PullOptions>> read_pull(const Request& request);
+Result<StoreRequest<schema::PruneRequest>> read_prune(const Request& request);
 
 /// True if the listing is to have the tree of the snapshots.
 Result<bool> read_list(const Request& request);

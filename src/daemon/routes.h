@@ -27,6 +27,10 @@ enum class Operation : std::uint8_t {
   kVersion,
   kOpenapi,
   kMetrics,
+  kPushQueue,
+  kPush,
+  kPull,
+  kPrune,
 };
 
 /// The threads that handle a request.

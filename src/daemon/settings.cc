@@ -73,6 +73,15 @@ constexpr std::array kOptions = {
     Option{"freeze_memory", Kind::kNumber, "BYTES", "for diffs of VMs that run on (default: half)",
            0, std::uint64_t{1} << 62},
     Option{"freeze_directory", Kind::kText, "DIR", "for them, on tmpfs (default: in /dev/shm)"},
+    Option{"push", Kind::kText, "URL", "push after each pause to this bucket"},
+    Option{"push_names", Kind::kText, "PATTERN", "push these snapshots only (default *)"},
+    Option{"push_key_file", Kind::kText, "FILE", "encrypt with the key in FILE"},
+    Option{"push_key_command", Kind::kText, "COMMAND", "encrypt with a key that COMMAND wraps"},
+    Option{"push_parallel", Kind::kNumber, "N", "pushes at the same time (default 2)", 1, 64},
+    Option{"push_rate", Kind::kNumber, "BYTES", "push at most BYTES/s (default: no limit)", 1,
+           std::numeric_limits<std::int64_t>::max()},
+    Option{"push_retry", Kind::kNumber, "SECONDS", "longest time to a retry (default 300)", 1,
+           kMaxSeconds},
     Option{"lamina", Kind::kText, "PATH", "lamina program (default: beside laminad)"},
     Option{"no_hooks", Kind::kFlag, "", "refuse pauses with a frozen_hook"},
 };
@@ -90,6 +99,12 @@ bool read_text(const Json& value, std::string& place) {
   if (!value.is_string()) return false;
   place = value.get<std::string>();
   return !place.empty() && place.find('\0') == std::string::npos;
+}
+
+/// The same; an empty text is what is meant by "none".
+bool read_text_or_none(const Json& value, std::string& place) {
+  if (value == "") return place.clear(), true;
+  return read_text(value, place);
 }
 
 bool read_socket(const Json& value, std::string& place) {
@@ -142,8 +157,20 @@ bool read_limited(const Option& option, const Json& value, T& place) {
   return true;
 }
 
+bool set_push(PushSettings& push, const Option& option, const Json& value) {
+  const std::string_view name = option.name;
+  if (name == "push") return read_text_or_none(value, push.url);
+  if (name == "push_names") return read_text(value, push.names);
+  if (name == "push_key_file") return read_text_or_none(value, push.key_file);
+  if (name == "push_key_command") return read_text_or_none(value, push.key_command);
+  if (name == "push_parallel") return read_limited(option, value, push.parallel);
+  if (name == "push_rate") return read_limited(option, value, push.rate_limit_bytes_s);
+  return read_limited(option, value, push.longest_delay);
+}
+
 bool set(Settings& settings, const Option& option, const Json& value) {
   const std::string_view name = option.name;
+  if (name.starts_with("push")) return set_push(settings.push, option, value);
   if (name == "store") return read_text(value, settings.store);
   if (name == "listen") return read_socket(value, settings.listen);
   if (name == "listen_mode") return read_mode(value, settings.listen_mode);
@@ -315,6 +342,9 @@ Result<Settings> settings_of(const GivenOptions& given) {
   if (settings.store.empty()) return fail(ErrorKind::kUsage, "--store is required");
   if (settings.listen.empty()) return fail(ErrorKind::kUsage, "--listen is required");
   LAMINA_RETURN_IF_ERROR(check_merge_policy(settings.policy));
+  if (!settings.push.key_file.empty() && !settings.push.key_command.empty()) {
+    return fail(ErrorKind::kUsage, "push_key_file and push_key_command exclude each other");
+  }
   while (settings.store.size() > 1 && settings.store.ends_with('/')) settings.store.pop_back();
   if (settings.lamina.empty()) settings.lamina = default_lamina();
   return settings;
@@ -337,6 +367,7 @@ std::vector<std::string> changes_that_need_a_restart(const Settings& running,
   compare("events", running.events, fresh.events);
   compare("freeze_memory", running.freeze_memory, fresh.freeze_memory);
   compare("freeze_directory", running.freeze_directory, fresh.freeze_directory);
+  compare("push", running.push, fresh.push);
   return names;
 }
 

@@ -18,6 +18,19 @@ class App;
 
 namespace lamina::daemon {
 
+/// Pushes after each pause.
+struct PushSettings {
+  std::string url;          ///< empty: none
+  std::string names = "*";  ///< of the snapshots that are pushed: a pattern
+  std::string key_file;
+  std::string key_command;
+  std::size_t parallel = 2;
+  std::uint64_t rate_limit_bytes_s = 0;  ///< of all pushes together; 0: no limit
+  std::chrono::seconds longest_delay{300};
+
+  bool operator==(const PushSettings&) const = default;
+};
+
 struct Settings {
   std::string store;
   std::string listen;   ///< path of the API's socket
@@ -30,6 +43,7 @@ struct Settings {
   std::size_t events = 1000;
   std::uint64_t freeze_memory = kFreezeMemoryShare;  ///< of pauses that do not say
   std::string freeze_directory;                      ///< the same
+  PushSettings push;
   // SIGHUP reloads those from here on.
   std::string policy;
   std::uint64_t rate = 0;

@@ -46,6 +46,22 @@ TEST_F(SettingsTest, SyntaxErrorIsRefusedWithItsPlace) {
   EXPECT_EQ(refused("[1]").message, "'" + file_ + "' is not a JSON object: it must begin with '{'");
 }
 
+TEST_F(SettingsTest, PushOptionsAreRead) {
+  const auto settings = read(R"({"store": "/s", "listen": "unix:/l", "push": "file:///bucket",
+      "push_names": "web-*", "push_parallel": 3, "push_rate": 1000, "push_retry": 7})");
+  ASSERT_TRUE(settings) << settings.error().message;
+  PushSettings expected;
+  expected.url = "file:///bucket";
+  expected.names = "web-*";
+  expected.parallel = 3;
+  expected.rate_limit_bytes_s = 1000;
+  expected.longest_delay = std::chrono::seconds(7);
+  EXPECT_EQ(settings->push, expected);
+  EXPECT_TRUE(refused(R"({"store": "/s", "listen": "unix:/l", "push_key_file": "/k",
+      "push_key_command": "true"})")
+                  .message.contains("exclude each other"));
+}
+
 TEST_F(SettingsTest, OptionsThatAHangupDoesNotChangeAreNamed) {
   const auto running = read(R"({"store": "/s", "listen": "unix:/l", "workers": 2})");
   const auto fresh =

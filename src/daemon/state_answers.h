@@ -16,6 +16,7 @@ struct HealthAnswer {
   std::uint64_t connections = 0;
   std::uint64_t requests = 0;
   std::uint64_t queued_merges = 0;
+  std::uint64_t queued_pushes = 0;
 };
 
 struct VersionAnswer {
@@ -34,6 +35,7 @@ void describe(Visitor& v, Answer& a) {
   v.number({.name = "connections"}, a.connections);
   v.number({.name = "requests", .help = "Requests without a response yet"}, a.requests);
   v.number({.name = "queued_merges"}, a.queued_merges);
+  v.number({.name = "queued_pushes"}, a.queued_pushes);
 }
 
 template <typename Visitor, schema::Is<VersionAnswer> Answer>

@@ -384,6 +384,7 @@ store::BuildInput PendingPause::build_input(const store::OpenSnapshot* base) con
   input.compare_with_parent = is_diff && journal_.compare;
   input.parent = is_diff ? base : nullptr;
   input.parent_pause_id = journal_.parent_pause_id;
+  input.ancestors = journal_.ancestors;
   input.parent_name = journal_.parent;
   input.build_id = journal_.build_id;
   input.pause_id = journal_.pause_id;

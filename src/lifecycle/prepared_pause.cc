@@ -12,6 +12,7 @@
 #include "os/file.h"
 #include "os/machine.h"
 #include "os/path_walk.h"
+#include "store/ancestors.h"
 #include "store/pending_area.h"
 
 namespace lamina::lifecycle {
@@ -65,6 +66,8 @@ Result<store::PauseJournal> journal_of(const ClaimedVm& claimed, const ExaminedV
   journal.compare = facts.by_page_faults;
   if (examined.base) {
     journal.parent_pause_id = examined.base->pause_id;
+    journal.ancestors = store::ancestors_of_child(examined.base->pause_id, examined.base->facts,
+                                                  claimed.store->path());
     journal.parent = facts.snapshot;
   }
   journal.vm = claimed.pin.name();

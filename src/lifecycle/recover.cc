@@ -200,20 +200,22 @@ class Recover {
   }
 
   /// The count of resumes of a pause, and the record of its push, are kept while the store has a
-  /// snapshot of it; the record also while there is one that descends from it.
+  /// snapshot of it; the record also while one that descends from it needs it.
   [[nodiscard]] Status forget_pauses(const Store& store) const {
     if (options_.dry_run) return {};
     LAMINA_ASSIGN_OR_RETURN(const StoreListing listing, list_store(options_.store));
     std::set<Uuid> kept;
+    std::vector<std::vector<Uuid>> lineages;
+    lineages.reserve(listing.snapshots.size());
     for (const SnapshotListing& snapshot : listing.snapshots) {
       if (!snapshot.pause_id) return {};  // unreadable, but may be repaired
       kept.insert(*snapshot.pause_id);
+      std::vector<Uuid> lineage = {*snapshot.pause_id};
+      lineage.insert(lineage.end(), snapshot.ancestors.begin(), snapshot.ancestors.end());
+      lineages.push_back(std::move(lineage));
     }
     LAMINA_RETURN_IF_ERROR(store::remove_counts_except(store, kept));
-    for (const SnapshotListing& snapshot : listing.snapshots) {
-      if (snapshot.parent_pause_id) kept.insert(*snapshot.parent_pause_id);
-    }
-    return store::remove_push_records_except(store, kept);
+    return store::remove_push_records_except(store, lineages);
   }
 
   /// A journal that cannot be read may be of any VM.

@@ -143,6 +143,11 @@ Result<RemoteUrl> parse_remote_url(std::string_view url, const Environment& envi
                      "write s3://BUCKET/PREFIX or file:///DIRECTORY");
 }
 
+std::string name_of_remote(const RemoteUrl& url) {
+  if (!url.directory.empty()) return fmt::format("file://{}/", url.directory);
+  return fmt::format("s3://{}/{}", url.s3.bucket, url.s3.prefix);
+}
+
 Result<std::unique_ptr<ObjectStore>> open_remote(const RemoteUrl& url,
                                                  const Environment& environment) {
   if (!url.directory.empty()) return open_directory_store({.path = url.directory});

@@ -34,6 +34,9 @@ struct RemoteUrl {
 /// kUsage if the URL is malformed.
 Result<RemoteUrl> parse_remote_url(std::string_view url, const Environment& environment);
 
+/// The name_of("") of the store that the URL names, without opening it.
+std::string name_of_remote(const RemoteUrl& url);
+
 /// Opens the store that the URL names. Connects to nothing yet. kPermission if credentials are
 /// configured that cannot be used; kNotFound if a directory does not exist.
 Result<std::unique_ptr<ObjectStore>> open_remote(const RemoteUrl& url,

@@ -54,6 +54,18 @@ TEST(RemoteUrl, ReadsADirectory) {
   EXPECT_EQ(parse_remote_url("file:///", variables({}))->directory, "/");
 }
 
+TEST(RemoteUrl, NameIsThatOfTheOpenStore) {
+  for (const char* text : {"s3://bucket", "s3://bucket/some/prefix/", "file:///tmp/"}) {
+    const auto url = parse_remote_url(
+        text, variables({{"AWS_ACCESS_KEY_ID", "id"}, {"AWS_SECRET_ACCESS_KEY", "secret"}}));
+    ASSERT_TRUE(url) << text;
+    const auto store = open_remote(
+        *url, variables({{"AWS_ACCESS_KEY_ID", "id"}, {"AWS_SECRET_ACCESS_KEY", "secret"}}));
+    ASSERT_TRUE(store) << store.error().message;
+    EXPECT_EQ(name_of_remote(*url), (*store)->name_of(""));
+  }
+}
+
 TEST(RemoteUrl, MalformedUrlsAreRejected) {
   for (const char* url :
        {"", "bkt", "http://h/bkt", "s3:bkt", "s3://", "s3://x", "s3://bkt/../x", "s3://bkt?region",

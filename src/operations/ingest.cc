@@ -15,6 +15,7 @@
 #include "os/path_walk.h"
 #include "os/read_lease.h"
 #include "store/adoption.h"
+#include "store/ancestors.h"
 #include "store/areas.h"
 #include "store/huge_pages.h"
 #include "store/name.h"
@@ -416,6 +417,8 @@ class Ingest {
     if (parent_) {
       if (const auto parent = store::parse_snapshot_path(*options_.parent)) {
         input.parent_name = parent->name;
+        input.ancestors =
+            store::ancestors_of_child(parent_->pause_id, parent_->facts, parent->store);
       }
     }
     input.build_id = build_id_;

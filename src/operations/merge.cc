@@ -205,6 +205,7 @@ class Merge {
     description.pause_id = source.pause_id;
     if (source.facts) {
       description.parent_pause_id = source.facts->parent_pause_id;
+      description.ancestors = source.facts->ancestors;
       description.parent = source.facts->parent;
       description.created = source.facts->created;
       description.origin = source.facts->origin;

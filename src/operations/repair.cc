@@ -221,6 +221,7 @@ class Repair {
       description.created = facts_->created;
       description.parent = facts_->parent;
       description.parent_pause_id = facts_->parent_pause_id;
+      description.ancestors = facts_->ancestors;
       header.vmstate = facts_->vmstate;
       if (header.format != HeaderFormat::kNative) header.generation = facts_->generation;
       return {};

@@ -12,6 +12,7 @@
 #include "operations/disk_use.h"
 #include "os/directory.h"
 #include "os/file.h"
+#include "store/ancestors.h"
 #include "store/snapshot_directory.h"
 
 namespace lamina::operations {
@@ -84,6 +85,7 @@ class SelfDescription {
   void take(const store::SnapshotFacts& facts) {
     listing_.pause_id = facts.pause_id;
     listing_.parent_pause_id = facts.parent_pause_id;
+    listing_.ancestors = store::ancestors_of(facts);
     listing_.parent = facts.parent;
     listing_.created = facts.created;
     listing_.generation = facts.generation;

@@ -9,12 +9,14 @@
 #include "base/error.h"
 #include "operations/pack_codec.h"
 #include "os/clock.h"
+#include "os/priority.h"
 #include "remote/local_files.h"
 #include "remote/pin.h"
 #include "remote/publication.h"
 #include "remote/push_objects.h"
 #include "remote/requests.h"
 #include "remote/standing.h"
+#include "store/ancestors.h"
 #include "store/name.h"
 #include "store/open_store.h"
 #include "store/push_record.h"
@@ -70,6 +72,7 @@ class Push {
     LAMINA_ASSIGN_OR_RETURN(local_path_, store::parse_snapshot_path(options_.snapshot));
     const std::string name = options_.name.empty() ? local_path_.name : options_.name;
     LAMINA_RETURN_IF_ERROR(check_name(name));
+    if (options_.background) run_in_background();
     LAMINA_ASSIGN_OR_RETURN(LocalSnapshot opened, open_local_snapshot(options_.snapshot));
     local_.emplace(std::move(opened));
     begin_report(name);
@@ -78,6 +81,13 @@ class Push {
     if (!is_published) LAMINA_RETURN_IF_ERROR(push_after_conflict(name));
     finish_report();
     return {};
+  }
+
+  void run_in_background() {
+    const Status low = os::become_background_thread();
+    if (low) return;
+    report_.notes.push_back(
+        fmt::format("the push runs at normal priority: {}", one_line(low.error())));
   }
 
   void begin_report(const std::string& name) {
@@ -114,6 +124,7 @@ class Push {
     UploadSettings settings;
     settings.method = operations::method_of(options_.codec);
     settings.is_sealed = tenant_ != nullptr;
+    settings.rate_limit_bytes_s = options_.rate_limit_bytes_s;
     settings.progress = options_.progress;
     return settings;
   }
@@ -122,14 +133,13 @@ class Push {
     const store::OpenSnapshot& snapshot = local_->snapshot;
     Lineage lineage;
     lineage.pause_id = snapshot.pause_id;
-    if (snapshot.facts && snapshot.facts->parent_pause_id) {
-      lineage.parent_pause_id = *snapshot.facts->parent_pause_id;
-    }
+    std::vector<Uuid> pauses = store::ancestors_of(snapshot.facts);
+    lineage.ancestors.insert(pauses.begin(), pauses.end());
+    pauses.push_back(lineage.pause_id);
     for (const engine::Layer& layer : snapshot.chain.layers()) {
       lineage.build_ids.insert(layer.build_id());
     }
-    for (const Uuid& pause_id : {lineage.pause_id, lineage.parent_pause_id}) {
-      if (pause_id.is_nil()) continue;
+    for (const Uuid& pause_id : pauses) {
       const auto number = store::pushed_number(local_path_.store, pause_id, remote_name(), name);
       lineage.known_number = std::max(lineage.known_number, number.value_or(0));
     }

@@ -72,7 +72,9 @@ bool is_worth_another_round(const Error& error) {
 class PushObjects::Round {
  public:
   Round(PushObjects& all, const Uuid& push_id)
-      : all_(all), push_id_(push_id), uploads_(all.bucket_, all.settings_.progress) {}
+      : all_(all),
+        push_id_(push_id),
+        uploads_(all.bucket_, all.settings_.progress, all.settings_.rate_limit_bytes_s) {}
 
   /// Fails if a file cannot be read, or the upload cannot be repeated.
   Status add(std::size_t number) {

@@ -34,6 +34,7 @@ struct UploadSettings {
   packed::Method method = packed::Method::kZstd;
   std::uint32_t frame_blocks = 0;  ///< 0: by the size of the layer
   bool is_sealed = false;
+  std::uint64_t rate_limit_bytes_s = 0;  ///< of what is sent; 0: none
   Progress* progress = nullptr;
 };
 

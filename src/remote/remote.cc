@@ -11,11 +11,14 @@
 #include "object_store/retrying_store.h"
 #include "operations/tenant_key.h"
 #include "remote/collect.h"
+#include "remote/counting_store.h"
 #include "remote/pull.h"
 #include "remote/push.h"
 #include "remote/remote_check.h"
 #include "remote/remote_listing.h"
 #include "remote/removal.h"
+#include "remote/retention.h"
+#include "remote/unpushed.h"
 
 namespace lamina {
 namespace {
@@ -26,15 +29,25 @@ struct OpenBucket {
   std::unique_ptr<packed::KeyWrapper> tenant;
 };
 
+/// Counts the requests if `requests` is not null; it must then outlive the bucket.
 Result<OpenBucket> open_bucket(const std::string& url, const std::string& key_file = {},
-                               const std::string& key_command = {}) {
+                               const std::string& key_command = {},
+                               RemoteRequests* requests = nullptr) {
   OpenBucket opened;
   const object_store::Environment environment = object_store::process_environment();
   LAMINA_ASSIGN_OR_RETURN(const object_store::RemoteUrl parsed,
                           object_store::parse_remote_url(url, environment));
   LAMINA_ASSIGN_OR_RETURN(opened.tenant, operations::open_tenant_key(key_file, key_command));
   LAMINA_ASSIGN_OR_RETURN(auto plain, object_store::open_remote(parsed, environment));
+  if (requests != nullptr) {
+    plain =
+        remote::make_counting_store(std::move(plain), remote::CountedLayer::kAttempts, *requests);
+  }
   LAMINA_ASSIGN_OR_RETURN(opened.store, object_store::make_retrying_store(std::move(plain), {}));
+  if (requests != nullptr) {
+    opened.store = remote::make_counting_store(std::move(opened.store),
+                                               remote::CountedLayer::kRequests, *requests);
+  }
   return opened;
 }
 
@@ -42,16 +55,31 @@ Result<OpenBucket> open_bucket(const std::string& url, const std::string& key_fi
 
 Result<PushReport> push_snapshot(const PushOptions& options) {
   return contain("push", [&]() -> Result<PushReport> {
-    LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened,
-                            open_bucket(options.url, options.key_file, options.key_command));
+    LAMINA_ASSIGN_OR_RETURN(
+        const OpenBucket opened,
+        open_bucket(options.url, options.key_file, options.key_command, options.requests));
     return remote::push(*opened.store, options, opened.tenant.get());
   });
 }
 
+Result<std::vector<UnpushedState>> list_unpushed(const UnpushedOptions& options) {
+  return contain("list", [&]() -> Result<std::vector<UnpushedState>> {
+    LAMINA_ASSIGN_OR_RETURN(
+        const object_store::RemoteUrl parsed,
+        object_store::parse_remote_url(options.url, object_store::process_environment()));
+    return remote::unpushed_states(options, object_store::name_of_remote(parsed));
+  });
+}
+
+bool matches_pattern(const std::string& name, const std::string& pattern) {
+  return remote::matches_pattern(name, pattern);
+}
+
 Result<PullReport> pull_snapshot(const PullOptions& options) {
   return contain("pull", [&]() -> Result<PullReport> {
-    LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened,
-                            open_bucket(options.url, options.key_file, options.key_command));
+    LAMINA_ASSIGN_OR_RETURN(
+        const OpenBucket opened,
+        open_bucket(options.url, options.key_file, options.key_command, options.requests));
     return remote::pull(*opened.store, options, opened.tenant.get());
   });
 }

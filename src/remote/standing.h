@@ -15,15 +15,15 @@ namespace lamina::remote {
 /// What is known locally about a state and the states that it descends from.
 struct Lineage {
   Uuid pause_id;
-  Uuid parent_pause_id;            ///< nil: none
+  std::set<Uuid> ancestors;        ///< pause ids of the states before it, as far as known
   std::set<Uuid> build_ids;        ///< of its layers
-  std::uint64_t known_number = 0;  ///< of this pause or its parent in the bucket; 0: none is known
+  std::uint64_t known_number = 0;  ///< of this pause or an ancestor in the bucket; 0: none is known
 
   /// True if the state is that of `record` or descends from it: the record is of the same pause or
-  /// of its parent, or its youngest layer is one of the state's (a layer is made by one pause).
+  /// of an ancestor, or its youngest layer is one of the state's. (A layer is made by one pause or
+  /// merge of one state. Snapshots of earlier versions do not list their ancestors.)
   [[nodiscard]] bool descends_from(const Record& record) const {
-    return record.pause_id == pause_id ||
-           (!parent_pause_id.is_nil() && record.pause_id == parent_pause_id) ||
+    return record.pause_id == pause_id || ancestors.contains(record.pause_id) ||
            build_ids.contains(record.build_id);
   }
 };

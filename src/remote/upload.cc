@@ -1,14 +1,31 @@
 #include "remote/upload.h"
 
+#include <chrono>
 #include <utility>
 
 #include "base/error.h"
+#include "os/clock.h"
 #include "remote/requests.h"
 
 namespace lamina::remote {
 
 using object_store::Answer;
 using object_store::Operation;
+
+Uploads::Uploads(object_store::ObjectStore& bucket, Progress* progress,
+                 std::uint64_t bytes_per_second)
+    : bucket_(bucket), progress_(progress), blocking_(bucket, progress), stop_(progress) {
+  if (bytes_per_second == 0) return;
+  // While it waits, transfers go on.
+  const auto wait = [this](std::uint64_t deadline_ns) {
+    const std::uint64_t now = os::monotonic_ns();
+    if (now >= deadline_ns) return;
+    const std::chrono::nanoseconds left(deadline_ns - now);
+    const Status advanced = bucket_.advance(std::chrono::ceil<std::chrono::milliseconds>(left));
+    if (!advanced) os::sleep_until(deadline_ns);  // the next request has the error
+  };
+  rate_.emplace(&stop_, bytes_per_second, operations::RateClock{os::monotonic_ns, wait});
+}
 
 Uploads::~Uploads() {
   for (const auto& object : objects_) {
@@ -26,6 +43,7 @@ std::size_t Uploads::begin(std::string key) {
 Status Uploads::write(std::span<const std::byte> bytes) {
   Object& object = *objects_.back();
   object.size_bytes += bytes.size();
+  if (rate_) rate_->advance(bytes.size());
   if (!writer_ && object.body.size() + bytes.size() <= object_store::kMaxSinglePutBytes) {
     object.body.insert(object.body.end(), bytes.begin(), bytes.end());
     return {};

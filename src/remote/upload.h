@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lamina/progress.h"
@@ -14,18 +15,33 @@
 #include "object_store/blocking_store.h"
 #include "object_store/object_store.h"
 #include "object_store/upload_writer.h"
+#include "operations/rate_limit.h"
 
 namespace lamina::remote {
 
 /// Memory for objects that are on their way, besides the one that is written.
 inline constexpr std::uint64_t kMaxBytesOnTheWay = std::uint64_t{32} << 20;
 
+/// Passes on only the question whether to stop.
+class StopQuestion final : public Progress {
+ public:
+  explicit StopQuestion(Progress* inner) : inner_(inner) {}
+
+  void begin(std::string_view /*phase*/, std::uint64_t /*total_bytes*/) override {}
+  void advance(std::uint64_t /*bytes*/) override {}
+  [[nodiscard]] bool interrupted() override { return inner_ != nullptr && inner_->interrupted(); }
+
+ private:
+  Progress* inner_;
+};
+
 /// Writes objects one after the other, without waiting for the ends of those before. Each key is
 /// that of one writer alone. Not thread-safe.
 class Uploads {
  public:
-  Uploads(object_store::ObjectStore& bucket, Progress* progress)
-      : bucket_(bucket), progress_(progress), blocking_(bucket, progress) {}
+  /// `bytes_per_second`: the limit of what is written; 0: none.
+  Uploads(object_store::ObjectStore& bucket, Progress* progress,
+          std::uint64_t bytes_per_second = 0);
   Uploads(const Uploads&) = delete;
   Uploads& operator=(const Uploads&) = delete;
   Uploads(Uploads&&) = delete;
@@ -65,6 +81,8 @@ class Uploads {
   std::vector<std::unique_ptr<Object>> objects_;
   std::unique_ptr<object_store::UploadWriter> writer_;  ///< of the last one, if it is large
   std::uint64_t bytes_on_the_way_ = 0;
+  StopQuestion stop_;
+  std::optional<operations::RateLimitedProgress> rate_;  ///< empty: no limit
 };
 
 }  // namespace lamina::remote

@@ -17,6 +17,10 @@ bool RemoteCheckReport::is_usable() const { return false; }
 Result<RemoteCheckReport> check_remote(const std::string& /*url*/, Progress* /*progress*/) {
   return no_object_tier();
 }
+Result<std::vector<UnpushedState>> list_unpushed(const UnpushedOptions& /*options*/) {
+  return no_object_tier();
+}
+bool matches_pattern(const std::string& /*name*/, const std::string& /*pattern*/) { return false; }
 Result<PushReport> push_snapshot(const PushOptions& /*options*/) { return no_object_tier(); }
 Result<PullReport> pull_snapshot(const PullOptions& /*options*/) { return no_object_tier(); }
 Result<RemoteListReport> list_remote(const RemoteListOptions& /*options*/) {

@@ -1,5 +1,6 @@
 #include "schema/report_json.h"
 
+#include "schema/remote_reports.h"
 #include "schema/report_reader.h"
 #include "schema/report_writer.h"
 
@@ -72,5 +73,7 @@ template Result<RecoverAnswer> from_json(const Json&);
 template Result<ForkAnswer> from_json(const Json&);
 template Result<RemoveAnswer> from_json(const Json&);
 template Result<CompactAnswer> from_json(const Json&);
+template Result<PushAnswer> from_json(const Json&);
+template Result<PullAnswer> from_json(const Json&);
 
 }  // namespace lamina::schema

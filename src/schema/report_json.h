@@ -28,7 +28,8 @@ InspectAnswer answer_of(SnapshotInfo info, bool with_extents);
 ListAnswer answer_of(StoreListing listing, bool with_tree);
 
 /// Reads a report from an untrusted document. kFailed: the message names the field that is missing
-/// or wrong. T: PauseReport, ResumeReport, RecoverAnswer, ForkAnswer, RemoveAnswer, CompactAnswer.
+/// or wrong. T: PauseReport, ResumeReport, RecoverAnswer, ForkAnswer, RemoveAnswer, CompactAnswer,
+/// PushAnswer, PullAnswer.
 template <typename T>
 Result<T> from_json(const Json& document);
 

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "lamina/uuid.h"
 
@@ -41,6 +43,21 @@ class FieldReader {
     return *parsed;
   }
 
+  /// A list of UUIDs that may be missing.
+  std::vector<Uuid> optional_uuids(const char* name) {
+    const Json* list = find(name);
+    if (list == nullptr) return {};
+    if (!list->is_array()) return bad(name), std::vector<Uuid>();
+    std::vector<Uuid> ids;
+    ids.reserve(list->size());
+    for (const Json& one : *list) {
+      const auto id = Uuid::parse(one.is_string() ? one.get<std::string>() : std::string());
+      if (!id) return bad(name), std::vector<Uuid>();
+      ids.push_back(*id);
+    }
+    return ids;
+  }
+
   /// The value of an optional field; nullptr if it is missing or null.
   const Json* find(const char* name) const {
     const auto found = object_.find(name);
@@ -56,5 +73,12 @@ class FieldReader {
   const Json& object_;
   std::string bad_field_;
 };
+
+/// The JSON of optional_uuids().
+inline nlohmann::json texts_of(const std::vector<Uuid>& ids) {
+  nlohmann::json texts = nlohmann::json::array();
+  for (const Uuid& id : ids) texts.push_back(id.to_string());
+  return texts;
+}
 
 }  // namespace lamina::store

@@ -16,6 +16,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "lamina/ingest.h"
 #include "lamina/lifecycle.h"
@@ -39,6 +40,7 @@ struct PauseJournal {
   /// Compare the diff with its base, and store only what differs.
   bool compare = false;
   std::optional<Uuid> parent_pause_id;  ///< of the VM's base
+  std::vector<Uuid> ancestors;          ///< of the new state, the VM's base first
   std::string parent;                   ///< its name, for a person
   std::string vm;                       ///< name of the VM's pin
   std::string api_socket;

@@ -2,7 +2,10 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <charconv>
+#include <map>
+#include <set>
 #include <span>
 #include <string_view>
 
@@ -54,6 +57,29 @@ bool is_one_line(std::string_view text) {
   return !text.empty() && text.find('\n') == std::string_view::npos;
 }
 
+/// The names among `names` that a state of `lineages` needs.
+std::set<std::string> needed_records(const std::vector<std::string>& names,
+                                     std::span<const std::vector<Uuid>> lineages) {
+  std::map<Uuid, std::vector<std::string>> places;  // digests, as in the names
+  for (const std::string& name : names) {
+    const std::size_t sign = name.find('@');
+    const auto pause_id = Uuid::parse(name.substr(0, sign));
+    if (pause_id && sign != std::string::npos) places[*pause_id].push_back(name.substr(sign + 1));
+  }
+  std::set<std::string> needed;
+  for (const std::vector<Uuid>& lineage : lineages) {
+    std::set<std::string> found;
+    for (const Uuid& pause_id : lineage) {
+      const auto its = places.find(pause_id);
+      if (its == places.end()) continue;
+      for (const std::string& place : its->second) {
+        if (found.insert(place).second) needed.insert(pause_id.to_string() + "@" + place);
+      }
+    }
+  }
+  return needed;
+}
+
 }  // namespace
 
 Status write_push_record(const Store& store, const Uuid& pause_id, const PushRecord& record) {
@@ -89,7 +115,17 @@ std::optional<std::uint64_t> pushed_number(const std::string& store_path, const 
   return decode_push_record(text, remote, name);
 }
 
-Status remove_push_records_except(const Store& store, const std::set<Uuid>& kept) {
+bool was_pushed(const std::string& store_path, const Uuid& pause_id) {
+  const std::string path = fmt::format("{}/{}", store_path, kPushedArea);
+  const auto area = open_in_store(path);
+  if (!area) return false;
+  const auto names = os::list_directory(area->get(), path);
+  const std::string prefix = pause_id.to_string() + "@";
+  return names && std::any_of(names->begin(), names->end(),
+                              [&](const std::string& name) { return name.starts_with(prefix); });
+}
+
+Status remove_push_records_except(const Store& store, std::span<const std::vector<Uuid>> lineages) {
   const std::string path = pushed_area_path(store);
   const auto area = os::open_directory(store.fd(), kPushedArea, path);
   if (!area) {
@@ -98,9 +134,9 @@ Status remove_push_records_except(const Store& store, const std::set<Uuid>& kept
   }
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                           os::list_directory(area->get(), path));
+  const std::set<std::string> needed = needed_records(names, lineages);
   for (const std::string& name : names) {
-    const auto pause_id = Uuid::parse(name.substr(0, name.find('@')));
-    if (!pause_id || kept.contains(*pause_id)) continue;
+    if (needed.contains(name) || !Uuid::parse(name.substr(0, name.find('@')))) continue;
     LAMINA_RETURN_IF_ERROR(os::remove_file(area->get(), name, path + "/" + name));
   }
   return {};

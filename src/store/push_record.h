@@ -11,8 +11,9 @@
 
 #include <cstdint>
 #include <optional>
-#include <set>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "lamina/result.h"
 #include "lamina/uuid.h"
@@ -36,7 +37,11 @@ Status write_push_record(const Store& store, const Uuid& pause_id, const PushRec
 std::optional<std::uint64_t> pushed_number(const std::string& store_path, const Uuid& pause_id,
                                            const std::string& remote, const std::string& name);
 
-/// Removes the records of all pauses that are not in `kept`.
-Status remove_push_records_except(const Store& store, const std::set<Uuid>& kept);
+/// True if there is a record of `pause_id`, of any bucket and name. Reads the names of all records.
+bool was_pushed(const std::string& store_path, const Uuid& pause_id);
+
+/// Removes the records that no state needs. Each of `lineages` is a state's pause id and those of
+/// its ancestors, newest first; of each bucket and name it needs the first record.
+Status remove_push_records_except(const Store& store, std::span<const std::vector<Uuid>> lineages);
 
 }  // namespace lamina::store

@@ -52,10 +52,11 @@ TEST_F(PushRecords, DamagedRecordIsNone) {
 TEST_F(PushRecords, ThoseOfOtherPausesAreRemoved) {
   const Uuid kept = Uuid::random();
   const Uuid gone = Uuid::random();
+  const std::vector<std::vector<Uuid>> lineages = {{kept}};
   EXPECT_TRUE(remove_push_records_except(*store_, {}));  // there is no area yet
   ASSERT_TRUE(write_push_record(*store_, kept, {"s3://b/", "web", 1}));
   ASSERT_TRUE(write_push_record(*store_, gone, {"s3://b/", "web", 2}));
-  ASSERT_TRUE(remove_push_records_except(*store_, {kept}));
+  ASSERT_TRUE(remove_push_records_except(*store_, lineages));
   EXPECT_EQ(pushed_number(directory_, kept, "s3://b/", "web"), 1U);
   EXPECT_FALSE(pushed_number(directory_, gone, "s3://b/", "web"));
 }
@@ -63,6 +64,22 @@ TEST_F(PushRecords, ThoseOfOtherPausesAreRemoved) {
 TEST_F(PushRecords, NamesOfSeveralLinesAreRefused) {
   EXPECT_FALSE(write_push_record(*store_, Uuid::random(), {"s3://b/\n", "web", 1}));
   EXPECT_FALSE(write_push_record(*store_, Uuid::random(), {"s3://b/", "", 1}));
+}
+
+TEST_F(PushRecords, OfAncestorsTheNewestOfEachPlaceIsKept) {
+  const Uuid pause = Uuid::random();
+  const Uuid parent = Uuid::random();
+  const Uuid older = Uuid::random();
+  ASSERT_TRUE(write_push_record(*store_, older, {"s3://b/", "web", 1}));
+  ASSERT_TRUE(write_push_record(*store_, older, {"s3://c/", "web", 7}));
+  ASSERT_TRUE(write_push_record(*store_, parent, {"s3://b/", "web", 2}));
+  const std::vector<std::vector<Uuid>> lineages = {{pause, parent, older}};
+  ASSERT_TRUE(remove_push_records_except(*store_, lineages));
+  EXPECT_EQ(pushed_number(directory_, parent, "s3://b/", "web"), 2U);
+  EXPECT_EQ(pushed_number(directory_, older, "s3://c/", "web"), 7U);
+  EXPECT_FALSE(pushed_number(directory_, older, "s3://b/", "web"));
+  EXPECT_TRUE(was_pushed(directory_, older));
+  EXPECT_FALSE(was_pushed(directory_, pause));
 }
 
 }  // namespace

@@ -68,6 +68,7 @@ Status SnapshotBuild::run(const BuildTarget& target,
     description.parent_pause_id = input_.parent->pause_id;
   }
   if (description.parent_pause_id) description.parent = input_.parent_name;
+  description.ancestors = input_.ancestors;
   return write_description(description, target.directory, target.path, kHeaderName, kFactsName);
 }
 

@@ -34,7 +34,8 @@ struct BuildInput {
   /// Pause id of the state before, also if a full file does not use its layers. Absent: that of
   /// `parent`.
   std::optional<Uuid> parent_pause_id;
-  std::string parent_name;  ///< for a person
+  std::vector<Uuid> ancestors;  ///< of the new state: its parent and the parent's
+  std::string parent_name;      ///< for a person
   Uuid build_id;
   Uuid pause_id;
   HeaderFormat header = HeaderFormat::kNative;

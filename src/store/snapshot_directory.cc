@@ -411,6 +411,7 @@ Status write_facts(const Description& description, std::span<const std::byte> he
   facts.pause_id = description.pause_id;
   facts.build_id = header.build_id;
   facts.parent_pause_id = description.parent_pause_id;
+  facts.ancestors = description.ancestors;
   facts.parent = description.parent;
   facts.created = description.created;
   facts.origin = description.origin;

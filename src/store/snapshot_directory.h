@@ -133,6 +133,7 @@ struct Description {
   format::Header header;
   Uuid pause_id;
   std::optional<Uuid> parent_pause_id;
+  std::vector<Uuid> ancestors;  ///< as SnapshotFacts::ancestors
   std::string parent;
   std::string created;
   Origin origin;

@@ -101,6 +101,7 @@ Result<SnapshotFacts> decode_facts(std::span<const std::byte> bytes) {
   if (reader.find("parent_pause_id") != nullptr) {
     facts.parent_pause_id = reader.uuid("parent_pause_id");
   }
+  facts.ancestors = reader.optional_uuids("ancestors");
   if (reader.find("parent") != nullptr) facts.parent = reader.text("parent");
   if (reader.find("vmstate") != nullptr) facts.vmstate = read_digest(reader, "vmstate");
   read_layers(reader, facts);
@@ -124,6 +125,7 @@ std::string encode_facts(const SnapshotFacts& facts) {
   json["pause_id"] = facts.pause_id.to_string();
   json["build_id"] = facts.build_id.to_string();
   if (facts.parent_pause_id) json["parent_pause_id"] = facts.parent_pause_id->to_string();
+  if (!facts.ancestors.empty()) json["ancestors"] = texts_of(facts.ancestors);
   if (!facts.parent.empty()) json["parent"] = facts.parent;
   json["created"] = facts.created;
   json["generation"] = facts.generation;

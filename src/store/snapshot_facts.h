@@ -42,6 +42,9 @@ struct SnapshotFacts {
   Uuid pause_id;
   Uuid build_id;
   std::optional<Uuid> parent_pause_id;
+  /// Pause ids, newest first; the first is the parent's. Empty in facts of earlier versions: see
+  /// ancestors_of() in ancestors.h.
+  std::vector<Uuid> ancestors;
   std::string parent;   ///< the parent's name at the time of the pause, for a person
   std::string created;  ///< RFC 3339, UTC
   Origin origin;

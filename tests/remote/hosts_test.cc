@@ -1,10 +1,13 @@
 // What hosts that share a bucket can rely on.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <string_view>
 
 #include "lamina/compact.h"
+#include "lamina/fork.h"
 #include "lamina/merge.h"
 #include "lamina/remove.h"
 #include "object_store/blocking_store.h"
@@ -137,6 +140,44 @@ TEST_F(RemoteHosts, LostRecordOfAPushIsFoundAgainFromThePauseId) {
   ASSERT_TRUE(pushed) << pushed.error().message;
   EXPECT_FALSE(pushed->is_conflict);
   EXPECT_EQ(pushed->number, 2U);
+}
+
+TEST_F(RemoteHosts, GrandchildFollowsThoughItsLayersAreMerged) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr);
+  ASSERT_TRUE(push(first.path, "web"));
+  fs::remove_all(fs::path(here_) / ".pushed");
+  const LocalSandbox second = sandboxes_.pause(here_, &first);
+  const LocalSandbox third = sandboxes_.pause(here_, &second);
+  MergeOptions options;
+  options.snapshot = third.path;
+  ASSERT_TRUE(merge(options));
+  const auto pushed = push(third.path, "web");
+  ASSERT_TRUE(pushed) << pushed.error().message;
+  EXPECT_FALSE(pushed->is_conflict);
+  EXPECT_EQ(pushed->number, 2U);
+}
+
+TEST_F(RemoteHosts, DescendantsOfForksAreAConflictUnderOneName) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr);
+  LocalSandbox twin = first;
+  twin.path = here_ + "/twin";
+  ForkOptions fork;
+  fork.snapshot = first.path;
+  fork.fork = twin.path;
+  ASSERT_TRUE(fork_snapshot(fork));
+  ASSERT_TRUE(push(first.path, "web"));
+  const auto same = push(twin.path, "web");
+  ASSERT_TRUE(same) << same.error().message;
+  EXPECT_TRUE(same->is_already_there);  // a fork is the same state
+  const LocalSandbox one = sandboxes_.pause(here_, &first);
+  const LocalSandbox other = sandboxes_.pause(here_, &twin);
+  MergeOptions options;
+  options.snapshot = one.path;
+  ASSERT_TRUE(merge(options));
+  ASSERT_TRUE(push(one.path, "web"));
+  const auto conflict = push(other.path, "web");
+  ASSERT_TRUE(conflict) << conflict.error().message;
+  EXPECT_TRUE(conflict->is_conflict);
 }
 
 TEST_F(RemoteHosts, LayersThatTheStoreHasAreLinked) {
@@ -380,6 +421,77 @@ TEST_F(RemoteHosts, InterruptedPushAndPullLeaveNothing) {
   }
   sandboxes_.expect_state(there_ + "/web", first.state);
   sandboxes_.expect_nothing_left_over();
+}
+
+/// The names of the snapshots in `store` that wait to be pushed.
+std::vector<std::string> unpushed_names(const std::string& url, const std::string& store,
+                                        const std::string& pattern = "*") {
+  std::vector<std::string> names;
+  const auto states = list_unpushed({.url = url, .store = store, .pattern = pattern});
+  if (!states) return {states.error().message};
+  names.reserve(states->size());
+  for (const UnpushedState& state : *states) names.push_back(state.name);
+  return names;
+}
+
+std::string name_of(const LocalSandbox& sandbox) { return fs::path(sandbox.path).filename(); }
+
+TEST_F(RemoteHosts, StateIsUnpushedUntilItsPushUnderItsNameOrAfterAConflict) {
+  const std::string url = sandboxes_.url();
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr);
+  const LocalSandbox second = sandboxes_.pause(here_, nullptr);
+  const std::string one = name_of(first);
+  const std::string two = name_of(second);
+  EXPECT_EQ(unpushed_names(url, here_), (std::vector{one, two}));
+  EXPECT_EQ(unpushed_names(url, here_, one + "*"), std::vector{one});
+  ASSERT_TRUE(push(first.path, "other"));
+  EXPECT_EQ(unpushed_names(url, here_), (std::vector{one, two}));
+  ASSERT_TRUE(push(first.path, one));
+  EXPECT_EQ(unpushed_names(url, here_), std::vector{two});
+  EXPECT_EQ(unpushed_names("file:///another", here_), (std::vector{one, two}));
+  const LocalSandbox rival = sandboxes_.pause(there_, nullptr);
+  ASSERT_TRUE(push(rival.path, two));
+  const auto conflict = push(second.path, two);
+  ASSERT_TRUE(conflict && conflict->is_conflict);
+  EXPECT_TRUE(unpushed_names(url, here_).empty());
+  ASSERT_TRUE(pull(one, there_));
+  EXPECT_EQ(unpushed_names(url, there_), std::vector{name_of(rival)});
+}
+
+TEST_F(RemoteHosts, RequestsAreCounted) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr);
+  RemoteRequests requests;
+  PushOptions options;
+  options.url = sandboxes_.url();
+  options.snapshot = first.path;
+  options.requests = &requests;
+  ASSERT_TRUE(push_snapshot(options));
+  EXPECT_GT(requests.by_outcome["done"], 5U);
+  EXPECT_EQ(requests.repeated, 0U);
+}
+
+/// Interrupts after a moment.
+class Impatience final : public Progress {
+ public:
+  void begin(std::string_view /*phase*/, std::uint64_t /*total_bytes*/) override {}
+  void advance(std::uint64_t /*bytes*/) override {}
+  [[nodiscard]] bool interrupted() override { return std::chrono::steady_clock::now() > end_; }
+
+ private:
+  std::chrono::steady_clock::time_point end_ =
+      std::chrono::steady_clock::now() + std::chrono::milliseconds(300);
+};
+
+TEST_F(RemoteHosts, PushThatMayUseOneByteASecondDoesNotEndAndCanBeInterrupted) {
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr);
+  PushOptions options;
+  options.snapshot = first.path;
+  options.rate_limit_bytes_s = 1;
+  Impatience progress;
+  options.progress = &progress;
+  const auto pushed = remote::push(bucket(), options, nullptr);
+  ASSERT_FALSE(pushed);
+  EXPECT_EQ(pushed.error().kind, ErrorKind::kInterrupted);
 }
 
 }  // namespace

@@ -1,0 +1,157 @@
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <system_error>
+
+#include "base/error.h"
+#include "base/stopwatch.h"
+#include "daemon/api.h"
+#include "daemon/push_answers.h"
+#include "daemon/requests.h"
+#include "lamina/remote.h"
+#include "os/long_wait.h"
+#include "schema/remote_reports.h"
+#include "schema/report_writer.h"
+
+namespace lamina::daemon {
+namespace {
+
+using schema::ReportWriter;
+
+std::optional<std::uint64_t> rule_of(std::uint64_t number) {
+  if (number == 0) return std::nullopt;
+  return number;
+}
+
+double seconds_of(PushQueue::Clock::duration duration) {
+  return std::max(0.0, std::chrono::duration<double>(duration).count());
+}
+
+}  // namespace
+
+Response Api::push_queue(const Request& request, const std::string& /*name*/) const {
+  if (const Status good = check_no_fields(request); !good) return error_response(good.error());
+  const PushSettings& settings = parts_.pusher.settings();
+  PushQueueAnswer answer{settings.url, settings.names, {}};
+  const auto now = PushQueue::Clock::now();
+  for (PushQueue::Entry& entry : parts_.pusher.entries()) {
+    answer.queue.push_back({.name = std::move(entry.name),
+                            .pause_id = entry.pause_id,
+                            .state = entry.state,
+                            .age_s = seconds_of(now - entry.since),
+                            .failed_attempts = entry.attempts,
+                            .next_attempt_s = seconds_of(entry.next_attempt - now),
+                            .error = std::move(entry.error)});
+  }
+  return json_response(ReportWriter::write(answer));
+}
+
+Response Api::push(const Request& request, const std::string& /*name*/) const {
+  auto requested = read_push(request, parts_.store);
+  if (!requested) return error_response(requested.error());
+  if (auto refused = refuse_other_store(requested->store)) return *std::move(refused);
+  const Stopwatch stopwatch;
+  const os::LongWait waiting;
+  auto report = parts_.pusher.push(std::move(requested->options));
+  if (!report) return error_response(report.error());
+  report->snapshot = name_of(report->snapshot);
+  return json_response(
+      ReportWriter::write(schema::PushAnswer{std::move(*report), stopwatch.elapsed_ms()}));
+}
+
+Result<PullReport> Api::pull_into_store(PullOptions options) const {
+  const PushSettings& settings = parts_.pusher.settings();
+  if (options.url.empty()) options.url = settings.url;
+  if (options.url.empty()) {
+    return with_remedy(
+        fail(ErrorKind::kUsage, "the request has no bucket, and the daemon has none"),
+        "give `url`, or start the daemon with --push");
+  }
+  RemoteRequests requests;
+  options.store = parts_.store;
+  options.key_file = settings.key_file;
+  options.key_command = settings.key_command;
+  options.requests = &requests;
+  options.progress = parts_.pusher.interruption();
+  const os::LongWait waiting;
+  auto report = pull_snapshot(options);
+  parts_.metrics.count_remote_requests(requests);
+  parts_.metrics.count_pull(report);
+  parts_.status.changed();
+  Json event = {{"name", options.as.empty() ? options.name : options.as}};
+  if (!report) {
+    event["outcome"] = "failed";
+    event.update(error_fields(report.error()));
+    parts_.events.add(Level::kWarning, "pull", event);
+    return report;
+  }
+  report->snapshot = name_of(report->snapshot);
+  event["outcome"] = "done";
+  event["pulled"] = report->name;
+  Json fields = ReportWriter::write(*report);
+  for (const char* field : {"message_type", "name", "snapshot"}) fields.erase(field);
+  event.update(fields);
+  parts_.events.add(Level::kInfo, "pull", event);
+  return report;
+}
+
+Response Api::pull(const Request& request, const std::string& /*name*/) const {
+  auto requested = read_pull(request);
+  if (!requested) return error_response(requested.error());
+  if (auto refused = refuse_other_store(requested->store)) return *std::move(refused);
+  const PullOptions& options = requested->options;
+  if (const auto path = snapshot_path(parts_.store, options.as.empty() ? options.name : options.as);
+      !path) {
+    return error_response(path.error());
+  }
+  const Stopwatch stopwatch;
+  auto report = pull_into_store(std::move(requested->options));
+  if (!report) return error_response(report.error());
+  return json_response(
+      ReportWriter::write(schema::PullAnswer{std::move(*report), stopwatch.elapsed_ms()}));
+}
+
+Status Api::pull_if_missing(const std::string& name) const {
+  LAMINA_ASSIGN_OR_RETURN(const std::string path, snapshot_path(parts_.store, name));
+  std::error_code error;
+  if (std::filesystem::exists(path, error) || error) return {};
+  PullOptions options;
+  options.name = name;
+  const auto report = pull_into_store(std::move(options));
+  // Another request may have pulled it meanwhile.
+  if (report || report.error().kind == ErrorKind::kExists) return {};
+  return std::unexpected(report.error());
+}
+
+Response Api::prune(const Request& request, const std::string& /*name*/) const {
+  auto requested = read_prune(request);
+  if (!requested) return error_response(requested.error());
+  if (auto refused = refuse_other_store(requested->store)) return *std::move(refused);
+  const schema::PruneRequest& rules = requested->options;
+  PruneOptions options;
+  options.url = rules.url.empty() ? parts_.pusher.settings().url : rules.url;
+  options.keep_last = rule_of(rules.keep_last);
+  options.keep_daily = rule_of(rules.keep_daily);
+  if (rules.keep_within > 0) options.keep_within = std::chrono::seconds(rules.keep_within);
+  options.pattern = rules.names;
+  options.dry_run = rules.dry_run;
+  options.progress = parts_.pusher.interruption();
+  if (options.url.empty()) {
+    return error_response({.kind = ErrorKind::kUsage,
+                           .message = "the request has no bucket, and the daemon has none",
+                           .remedy = "give `url`, or start the daemon with --push"});
+  }
+  const os::LongWait waiting;
+  auto report = prune_remote(options);
+  if (!report) return error_response(report.error());
+  const Json document =
+      ReportWriter::write(schema::PruneAnswer{std::move(*report), options.dry_run});
+  if (!options.dry_run) {
+    Json event = document;
+    event.erase("message_type");
+    parts_.events.add(Level::kInfo, "prune", event);
+  }
+  return json_response(document);
+}
+
+}  // namespace lamina::daemon
