@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 HERE = Path(__file__).resolve().parent
-# The name of the distribution; the package is lamina, which is another project's name on PyPI.
+# The distribution's name. The package is lamina; that name on PyPI is not ours.
 NAME = "lamina_engine"
 TAG = "py3-none-any"
 OLDEST_DATE = (1980, 1, 1, 0, 0, 0)  # of a zip archive

@@ -4,7 +4,7 @@ Written from the specification of xxHash (https://github.com/Cyan4973/xxHash, do
 
 If the C library libxxhash (0.8 or later) is installed, it is loaded and used: some GB/s. The
 Python code is for machines without it. It manages some 30 MB/s, because it multiplies whole
-kilobytes at a time by `map`; a loop over words would be five times slower.
+kilobytes at a time by `map` instead of looping over words.
 """
 
 from __future__ import annotations

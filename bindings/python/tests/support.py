@@ -16,7 +16,8 @@ ROOT = PACKAGE.parents[1]
 DATA = ROOT / "tests" / "data"
 OPENAPI = ROOT / "docs" / "openapi.json"
 
-sys.path[:0] = [str(PACKAGE), str(ROOT / "tests" / "e2e")]
+sys.path.insert(0, str(PACKAGE))
+sys.path.append(str(ROOT / "tests" / "e2e"))  # behind: it has files of the same names
 
 # ctest sets them.
 HAVE_LAMINA = "LAMINA" in os.environ

@@ -87,12 +87,19 @@ class PeerTest(unittest.TestCase):
         self.addCleanup(peer.stop)
         return lamina.Client(peer.path, timeout_s)
 
+    def setUp(self) -> None:
+        self._data = b""
+        self._answering: Optional[lamina.Client] = None
+
     def answering(self, data: bytes) -> lamina.Client:
-        """A client of a peer that always sends `data`."""
+        """A client of a peer that sends `data`. There is one peer for each test."""
         def handle(client: socket.socket) -> None:
             read_request(client)
-            client.sendall(data)
-        return self.client(handle)
+            client.sendall(self._data)
+        self._data = data
+        if self._answering is None:
+            self._answering = self.client(handle)
+        return self._answering
 
     def test_an_answer_becomes_a_value(self) -> None:
         version = self.answering(answer({**VERSION, "added_later": 1})).version()
