@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <sstream>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -47,12 +49,30 @@ int flush_output(int code) {
   return code == kExitDone ? kExitFailed : code;
 }
 
-/// Turns "remote VERB …" into "remote-VERB …": the verbs that work on a bucket.
+/// The first words of verbs of two words.
+struct VerbGroup {
+  std::string_view name;
+  std::string_view verbs;
+};
+constexpr std::array kVerbGroups = {
+    VerbGroup{"export", "firecracker"},
+    VerbGroup{"remote", "push, pull, ls, du, rm, prune, verify or check"},
+};
+
+const VerbGroup* group_of(const std::vector<std::string>& arguments) {
+  if (arguments.empty()) return nullptr;
+  const auto* const found =
+      std::find_if(kVerbGroups.begin(), kVerbGroups.end(),
+                   [&](const VerbGroup& group) { return group.name == arguments.front(); });
+  return found == kVerbGroups.end() ? nullptr : found;
+}
+
+/// Turns "remote VERB …" into "remote-VERB …", and the same for the other groups.
 std::vector<std::string> with_joined_verb(std::vector<std::string> arguments) {
-  if (arguments.size() < 2 || arguments.front() != "remote" || arguments[1].starts_with("-")) {
+  if (arguments.size() < 2 || group_of(arguments) == nullptr || arguments[1].starts_with("-")) {
     return arguments;
   }
-  arguments[1] = "remote-" + arguments[1];
+  arguments[1] = arguments[0] + "-" + arguments[1];
   arguments.erase(arguments.begin());
   return arguments;
 }
@@ -98,6 +118,7 @@ CommandLine::CommandLine() : app_("lamina keeps the memory of paused microVMs", 
   actions_["merge"] = add_merge(app_);
   actions_["compact"] = add_compact(app_);
   actions_["materialize"] = add_materialize(app_);
+  actions_["export-firecracker"] = add_export_firecracker(app_);
   actions_["inspect"] = add_inspect(app_);
   actions_["ls"] = add_ls(app_);
   actions_["du"] = add_du(app_);
@@ -128,9 +149,8 @@ CommandLine::CommandLine() : app_("lamina keeps the memory of paused microVMs", 
 
 Result<Invocation> CommandLine::parse(const std::vector<std::string>& given) {
   const std::vector<std::string> arguments = with_joined_verb(without_help_verb(given));
-  if (!arguments.empty() && arguments.front() == "remote") {
-    return fail(ErrorKind::kUsage,
-                "'remote' needs a verb: push, pull, ls, du, rm, prune, verify or check");
+  if (const VerbGroup* group = group_of(arguments); group != nullptr) {
+    return fail(ErrorKind::kUsage, "'{}' needs a verb: {}", group->name, group->verbs);
   }
   try {
     // CLI11 would print the help of the program for an unknown verb with --help.
