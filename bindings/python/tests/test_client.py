@@ -135,6 +135,13 @@ class PeerTest(unittest.TestCase):
             with self.subTest(size), self.assertRaises(lamina.UnknownOutcomeError):
                 self.answering(whole[:size]).version()
 
+    def test_a_text_that_is_cut_is_no_text(self) -> None:
+        whole = answer(b"a 1\nb 2\n")
+        self.assertEqual(self.answering(whole).metrics(), "a 1\nb 2\n")
+        for size in (4, 8):
+            with self.assertRaises(lamina.UnknownOutcomeError):
+                self.answering(whole[:-size]).metrics()
+
     def test_answers_of_a_wrong_form_are_unknown_outcomes(self) -> None:
         for data in (b"nonsense\r\n\r\n", answer(b""), answer(b"{"), answer([]), answer({}),
                      answer({**VERSION, "version": 3}), answer(b"[" * 100_000),
@@ -171,11 +178,11 @@ class PeerTest(unittest.TestCase):
                     continue
                 except OSError:
                     return
-        client = self.client(drip, timeout_s=0.1)
+        client = self.client(drip, timeout_s=0.3)
         try:
             with self.assertRaises(lamina.UnknownOutcomeError) as caught:
                 client.version()
-            self.assertIn("no answer within 0.1 s", str(caught.exception))
+            self.assertIn("no answer within 0.3 s", str(caught.exception))
         finally:
             ended.set()
 
