@@ -63,6 +63,7 @@
 #include <vector>
 
 #include "lamina/compact.h"
+#include "lamina/export.h"
 #include "lamina/fork.h"
 #include "lamina/ingest.h"
 #include "lamina/inspect.h"
@@ -114,6 +115,8 @@ class Store {
   [[nodiscard]] Result<RemoveReport> remove(RemoveOptions options) const;
   [[nodiscard]] Result<PackReport> pack(PackOptions options) const;
   [[nodiscard]] Result<UnpackReport> unpack(UnpackOptions options) const;
+  [[nodiscard]] Result<FirecrackerExportReport> export_firecracker(
+      FirecrackerExportOptions options) const;
   [[nodiscard]] Result<SnapshotInfo> inspect(const std::string& snapshot) const;
   [[nodiscard]] Result<SnapshotReader> read(const std::string& snapshot) const;
   [[nodiscard]] Result<StoreListing> list(const ListOptions& options = {}) const;

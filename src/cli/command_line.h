@@ -21,6 +21,7 @@ Action add_ingest(CLI::App& app);
 Action add_merge(CLI::App& app);
 Action add_compact(CLI::App& app);
 Action add_materialize(CLI::App& app);
+Action add_export_firecracker(CLI::App& app);
 Action add_inspect(CLI::App& app);
 Action add_ls(CLI::App& app);
 Action add_du(CLI::App& app);

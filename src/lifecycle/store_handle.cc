@@ -114,6 +114,13 @@ Result<UnpackReport> Store::unpack(UnpackOptions options) const {
   });
 }
 
+Result<FirecrackerExportReport> Store::export_firecracker(FirecrackerExportOptions options) const {
+  return contain("export", [&]() -> Result<FirecrackerExportReport> {
+    LAMINA_ASSIGN_OR_RETURN(options.snapshot, state_->path_of(options.snapshot));
+    return lamina::export_firecracker(options);
+  });
+}
+
 Result<SnapshotInfo> Store::inspect(const std::string& snapshot) const {
   return contain("inspect", [&]() -> Result<SnapshotInfo> {
     LAMINA_ASSIGN_OR_RETURN(const std::string path, state_->path_of(snapshot));

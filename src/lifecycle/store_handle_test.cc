@@ -173,6 +173,9 @@ TEST_F(StoreHandleTest, OperationsTakeNamesInTheStore) {
   const std::string out = (directory_ / "out").string();
   ASSERT_TRUE(store.materialize({.snapshot = "fork", .out = out}));
   EXPECT_EQ(fs::file_size(out), bytes.size());
+  const auto exported = store.export_firecracker({.snapshot = "fork", .out = out + "-directory"});
+  ASSERT_FALSE(exported);  // there is no VM state
+  EXPECT_EQ(exported.error().kind, ErrorKind::kUnsupported);
   expect_memory(store, "next", changed);
   expect_memory(store, "fork", changed);
   expect_memory(store, store.path_of("base"), bytes);

@@ -4,25 +4,10 @@
 #include "base/error.h"
 #include "engine/materialize_data.h"
 #include "operations/output_file.h"
+#include "operations/sharing.h"
 #include "store/snapshot_directory.h"
 
 namespace lamina {
-namespace {
-
-engine::Sharing sharing_of(Reflink reflink) {
-  switch (reflink) {
-    case Reflink::kAuto:
-      return engine::Sharing::kAuto;
-    case Reflink::kAlways:
-      return engine::Sharing::kAlways;
-    case Reflink::kNever:
-      return engine::Sharing::kNever;
-  }
-  return engine::Sharing::kAuto;
-}
-
-}  // namespace
-
 Result<MaterializeReport> materialize(const MaterializeOptions& options) {
   return contain("materialize", [&]() -> Result<MaterializeReport> {
     LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot snapshot,
@@ -33,7 +18,7 @@ Result<MaterializeReport> materialize(const MaterializeOptions& options) {
     destination.destination = out.fd();
     destination.path = options.out;
     destination.memory_bytes = snapshot.header.memory_bytes;
-    destination.sharing = sharing_of(options.reflink);
+    destination.sharing = operations::sharing_of(options.reflink);
     destination.progress = options.progress;
     LAMINA_ASSIGN_OR_RETURN(const engine::MaterializedData data,
                             engine::materialize_data(snapshot.chain, destination));

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "lamina/result.h"
+#include "operations/output_place.h"
 #include "os/fd.h"
 
 namespace lamina::operations {
@@ -31,14 +32,11 @@ class OutputFile {
  private:
   OutputFile() = default;
 
-  Status open_place(const char* what);
   Status open_file();
   Status give_name();
 
   std::string path_;
-  os::Fd directory_;
-  std::string directory_path_;
-  std::string name_;
+  OutputPlace place_;
   os::Fd file_;
   std::optional<std::string> temporary_;  ///< its temporary name; absent: it has none
 };

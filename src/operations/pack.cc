@@ -1,7 +1,5 @@
 #include "lamina/pack.h"
 
-#include <fcntl.h>
-
 #include <map>
 #include <memory>
 #include <set>
@@ -12,9 +10,8 @@
 #include "base/error.h"
 #include "operations/output_file.h"
 #include "operations/pack_codec.h"
+#include "operations/snapshot_files.h"
 #include "operations/tenant_key.h"
-#include "os/directory.h"
-#include "os/file.h"
 #include "packed/file_sink.h"
 #include "packed/snapshot_writer.h"
 #include "store/snapshot_directory.h"
@@ -25,9 +22,6 @@ namespace {
 
 using store::OpenSnapshot;
 
-/// How often a snapshot is opened anew if it is replaced meanwhile.
-constexpr int kPackAttempts = 20;
-
 /// Files that are packed as they are: all but the layers and what is unfinished.
 bool is_packed_as_file(const std::string& name) {
   return name == store::kHeaderName || name == store::kFactsName || !store::is_own_file(name);
@@ -35,78 +29,28 @@ bool is_packed_as_file(const std::string& name) {
 
 /// A file of the snapshot that is packed as it is.
 struct OtherFile {
-  std::string name;
-  os::OpenedFile opened;
+  operations::SnapshotFile file;
   packed::PackedFileInput input;
 };
 
 using Inode = std::pair<std::uint64_t, std::uint64_t>;
 
-Inode inode_of(const OtherFile& file) {
-  return {file.opened.facts.device, file.opened.facts.inode};
+Inode inode_of(const OtherFile& other) {
+  return {other.file.opened.facts.device, other.file.opened.facts.inode};
 }
 
-/// A snapshot with all its files open. What happens to its name from then on does not matter.
-struct Opened {
-  OpenSnapshot snapshot;
-  std::vector<OtherFile> files;
-};
-
-Result<OtherFile> open_other_file(const OpenSnapshot& snapshot, const std::string& name) {
-  OtherFile file;
-  file.name = name;
-  file.input.path = snapshot.path + "/" + name;
-  auto opened =
-      os::open_regular(snapshot.directory.get(), name, O_RDONLY | O_NOFOLLOW, file.input.path);
-  if (!opened) {
-    if (opened.error().kind == ErrorKind::kNotFound) return std::unexpected(opened.error());
-    return std::unexpected(with_context(
-        fmt::format("'{}' in snapshot '{}' cannot be packed (only files can); move it out of the "
-                    "snapshot first",
-                    name, snapshot.path),
-        opened.error()));
+std::vector<OtherFile> inputs_of(std::vector<operations::SnapshotFile> files) {
+  std::vector<OtherFile> others;
+  others.reserve(files.size());
+  for (operations::SnapshotFile& file : files) {
+    OtherFile other;
+    other.input.path = file.path;
+    other.input.file = file.opened.fd.get();
+    other.input.size_bytes = file.opened.facts.size_bytes;
+    other.file = std::move(file);
+    others.push_back(std::move(other));
   }
-  file.opened = std::move(*opened);
-  file.input.file = file.opened.fd.get();
-  file.input.size_bytes = file.opened.facts.size_bytes;
-  return file;
-}
-
-Result<std::vector<OtherFile>> open_other_files(const OpenSnapshot& snapshot) {
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          os::list_directory(snapshot.directory.get(), snapshot.path));
-  std::vector<OtherFile> files;
-  for (const std::string& name : names) {
-    if (!is_packed_as_file(name)) continue;
-    auto file = open_other_file(snapshot, name);
-    if (file) {
-      files.push_back(std::move(*file));
-      continue;
-    }
-    // A working set is a hint, and may go at any time.
-    const bool gone = file.error().kind == ErrorKind::kNotFound;
-    if (!gone || name != store::kWorkingSetName) return std::unexpected(file.error());
-  }
-  return files;
-}
-
-/// Opens all files of a snapshot. The files of a replaced one are removed one by one, and may have
-/// been missing when they were listed: then the new one is opened.
-Result<Opened> open_all(const std::string& path) {
-  for (int attempt = 1;; ++attempt) {
-    LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot, store::open_snapshot(path));
-    auto files = open_other_files(snapshot);
-    LAMINA_ASSIGN_OR_RETURN(const bool replaced, store::was_replaced(snapshot));
-    if (!replaced) {
-      if (!files) return std::unexpected(files.error());
-      return Opened{std::move(snapshot), std::move(*files)};
-    }
-    if (attempt == kPackAttempts) {
-      return fail(ErrorKind::kBusy,
-                  "snapshot '{}' was replaced again and again while it was opened; try again",
-                  path);
-    }
-  }
+  return others;
 }
 
 class Pack {
@@ -120,13 +64,17 @@ class Pack {
     LAMINA_RETURN_IF_ERROR(check_options());
     LAMINA_ASSIGN_OR_RETURN(tenant_,
                             operations::open_tenant_key(options_.key_file, options_.key_command));
-    LAMINA_ASSIGN_OR_RETURN(Opened opened, open_all(options_.snapshot));
+    LAMINA_ASSIGN_OR_RETURN(
+        operations::SnapshotWithFiles opened,
+        operations::open_with_files(options_.snapshot, is_packed_as_file, "packed"));
+    const OpenSnapshot& snapshot = opened.snapshot;
     // What is exported must be a state that can be resumed.
-    LAMINA_RETURN_IF_ERROR(store::check_vmstate(opened.snapshot));
-    LAMINA_RETURN_IF_ERROR(check_layers(opened.snapshot));
+    LAMINA_RETURN_IF_ERROR(store::check_vmstate(snapshot));
+    LAMINA_RETURN_IF_ERROR(check_layers(snapshot));
+    std::vector<OtherFile> files = inputs_of(std::move(opened.files));
     LAMINA_ASSIGN_OR_RETURN(operations::OutputFile out,
                             operations::OutputFile::create(options_.out, "a packed snapshot"));
-    LAMINA_RETURN_IF_ERROR(write(opened, out.fd()));
+    LAMINA_RETURN_IF_ERROR(write(snapshot, files, out.fd()));
     if (options_.progress != nullptr && options_.progress->interrupted()) {
       return fail(ErrorKind::kInterrupted, "interrupted");
     }
@@ -151,19 +99,18 @@ class Pack {
     return {};
   }
 
-  Status write(Opened& opened, int out) {
-    const OpenSnapshot& snapshot = opened.snapshot;
+  Status write(const OpenSnapshot& snapshot, std::vector<OtherFile>& files, int out) {
     for (const engine::Layer& layer : snapshot.chain.layers()) {
       report_.data_bytes += layer.stored_blocks() * kBlockBytes;
     }
-    LAMINA_RETURN_IF_ERROR(find_data(opened.files));
+    LAMINA_RETURN_IF_ERROR(find_data(files));
     if (options_.progress != nullptr) options_.progress->begin("packing", report_.data_bytes);
     packed::FileSink sink(out, options_.out);
     packed::SnapshotWriter writer({operations::method_of(options_.codec), options_.frame_blocks,
                                    tenant_.get(), options_.progress},
                                   sink.sink());
     LAMINA_RETURN_IF_ERROR(add_layers(snapshot, writer));
-    LAMINA_RETURN_IF_ERROR(add_files(opened.files, writer));
+    LAMINA_RETURN_IF_ERROR(add_files(files, writer));
     const std::string name = snapshot.path.substr(snapshot.path.rfind('/') + 1);
     LAMINA_RETURN_IF_ERROR(writer.finish(snapshot.pause_id, name));
     LAMINA_RETURN_IF_ERROR(sink.flush());
@@ -203,11 +150,12 @@ class Pack {
     for (const OtherFile& file : files) {
       ++report_.files;
       if (const auto known = entries.find(inode_of(file)); known != entries.end()) {
-        writer.add_link(file.name, known->second);
+        writer.add_link(file.file.name, known->second);
         continue;
       }
-      LAMINA_ASSIGN_OR_RETURN(const std::uint32_t entry,
-                              writer.add_file(file.input, file.name, file.opened.facts.mode));
+      LAMINA_ASSIGN_OR_RETURN(
+          const std::uint32_t entry,
+          writer.add_file(file.input, file.file.name, file.file.opened.facts.mode));
       entries.emplace(inode_of(file), entry);
     }
     return {};
