@@ -233,7 +233,7 @@ class Calls {
   void point(lamina_verify_options& o) {
     o.snapshot = text(), o.against = text(), o.progress = handle(scene_.progress());
   }
-  void point(lamina_list_options& o) { o.path = text(); }
+  void point(lamina_list_options& o) { o.path = file(); }
   void point(lamina_fork_options& o) {
     o.snapshot = text(), o.fork = text(), o.progress = handle(scene_.progress());
   }
