@@ -103,14 +103,14 @@ class Scene {
 class Calls {
  public:
   Calls(Scene& scene, std::span<const std::uint8_t> input) : scene_(scene), input_(input) {
-    static const std::array<const char*, 4> kPaths{scene.path("memory"), scene.path("out"),
-                                                   scene.path("store/kept"), scene.path("nothing")};
-    static const std::string kBucket = std::string("file://") + scene.path("bucket");
+    static const std::array<const char*, 4> paths{scene.path("memory"), scene.path("out"),
+                                                  scene.path("store/kept"), scene.path("nothing")};
+    static const std::string bucket = std::string("file://") + scene.path("bucket");
     texts_ = {nullptr, "",         "a",   "b",      "a",       ".tmp",
-              "..",    "\xff\x01", "a/b", "tiered", "file://", kBucket.c_str()};
-    texts_.insert(texts_.end(), kPaths.begin(), kPaths.end());
+              "..",    "\xff\x01", "a/b", "tiered", "file://", bucket.c_str()};
+    texts_.insert(texts_.end(), paths.begin(), paths.end());
     files_ = {nullptr, ""};
-    files_.insert(files_.end(), kPaths.begin(), kPaths.end());
+    files_.insert(files_.end(), paths.begin(), paths.end());
   }
 
   [[nodiscard]] bool is_used_up() const { return input_.empty(); }
@@ -233,7 +233,7 @@ class Calls {
   void point(lamina_verify_options& o) {
     o.snapshot = text(), o.against = text(), o.progress = handle(scene_.progress());
   }
-  void point(lamina_list_options& o) { o.path = text(); }
+  void point(lamina_list_options& o) { o.path = file(); }
   void point(lamina_fork_options& o) {
     o.snapshot = text(), o.fork = text(), o.progress = handle(scene_.progress());
   }

@@ -155,8 +155,7 @@ typedef struct lamina_progress_state {
 
 lamina_code lamina_progress_open(lamina_progress** progress, const lamina_error** error);
 /* The operation fails with LAMINA_INTERRUPTED at its next step (lamina/progress.h), also if it
- * starts later. Cannot be taken back. May be called in a signal handler's thread, but not in a
- * signal handler. */
+ * starts later. Cannot be taken back. Must not be called in a signal handler. */
 lamina_code lamina_progress_cancel(lamina_progress* progress, const lamina_error** error);
 /* Fills as much of *state as its struct_size says, which must be set. */
 lamina_code lamina_progress_get(lamina_progress* progress, lamina_progress_state* state,

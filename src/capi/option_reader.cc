@@ -41,6 +41,12 @@ std::string OptionReader::required(const char* value, std::string_view field) {
 }
 
 bool OptionReader::is_array(bool is_null, std::size_t count, std::string_view field) {
+  constexpr std::size_t kMaxCount = std::size_t{1} << 20;
+  if (count > kMaxCount) {
+    refuse(fail(ErrorKind::kUsage, "{} has a count of {}, more than {}", field, count, kMaxCount)
+               .error());
+    return false;
+  }
   if (!is_null || count == 0) return true;
   refuse(fail(ErrorKind::kUsage, "{} is null, with a count of {}", field, count).error());
   return false;
@@ -50,7 +56,7 @@ std::vector<std::string> OptionReader::texts(const char* const* values, std::siz
                                              std::string_view field) {
   std::vector<std::string> made;
   if (!is_array(values == nullptr, count, field)) return made;
-  made.reserve(std::min<std::size_t>(count, 4096));
+  made.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     if (values[i] == nullptr) {
       refuse(fail(ErrorKind::kUsage, "{}[{}] is null", field, i).error());

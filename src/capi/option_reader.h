@@ -86,7 +86,8 @@ class OptionReader {
     return {};
   }
 
-  /// False, and an error, if the pointer to an array is null, and there should be `count` values.
+  /// False, and an error, if the pointer to an array is null, and there should be `count` values;
+  /// or if that is more than a million.
   bool is_array(bool is_null, std::size_t count, std::string_view field);
 
  private:

@@ -67,7 +67,10 @@ IngestOptions convert(OptionReader& reader, const lamina_ingest_options& given) 
                         .message = "memory_fd is set, and has_memory_fd is not",
                         .remedy = "set `has_memory_fd`"});
   }
-  if (reader.is_array(given.memory == nullptr, given.memory_bytes, "memory")) {
+  if (given.memory == nullptr && given.memory_bytes != 0) {
+    reader.refuse(
+        fail(ErrorKind::kUsage, "memory is null, with {} bytes", given.memory_bytes).error());
+  } else {
     memory = {static_cast<const std::byte*>(given.memory), given.memory_bytes};
   }
   snapshot = reader.required(given.snapshot, "snapshot");

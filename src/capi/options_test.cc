@@ -133,6 +133,10 @@ TEST(CApiOptionsTest, NumbersThatAreNoEnumeratorsAreRefused) {
   EXPECT_NE(refusal_of(resume, [](auto& o) { o.populate = 4; }), "");
   EXPECT_NE(refusal_of(resume, [](auto& o) { o.network_override_count = 1; }), "");
   EXPECT_EQ(refusal_of(resume, [](auto&) {}), "");
+  auto remove = only_sized<lamina_remove_options>();
+  const char* name = "one";
+  remove.snapshots = &name;
+  EXPECT_NE(refusal_of(remove, [](auto& o) { o.snapshot_count = SIZE_MAX; }), "");
   vmm.load_timeout_ms = UINT64_MAX;
   EXPECT_NE(refusal_of(resume, [](auto&) {}), "");
   auto prune = only_sized<lamina_prune_options>();

@@ -16,8 +16,8 @@
 //! ```
 //!
 //! Options and reports have the fields of include/lamina.h, which describes them. A text of options
-//! is not given if it is empty. All types are `Send` and `Sync`. Calls block; `Progress` watches and
-//! cancels them from another thread.
+//! is not given if it is empty. Handles, reports and errors are `Send` and `Sync`. Calls block;
+//! `Progress` watches and cancels them from another thread.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
