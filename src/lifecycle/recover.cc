@@ -203,6 +203,8 @@ class Recover {
   /// snapshot of it; the record also while one that descends from it needs it.
   [[nodiscard]] Status forget_pauses(const Store& store) const {
     if (options_.dry_run) return {};
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> records,
+                            store::list_push_records(store));
     LAMINA_ASSIGN_OR_RETURN(const StoreListing listing, list_store(options_.store));
     std::set<Uuid> kept;
     std::vector<std::vector<Uuid>> lineages;
@@ -215,7 +217,7 @@ class Recover {
       lineages.push_back(std::move(lineage));
     }
     LAMINA_RETURN_IF_ERROR(store::remove_counts_except(store, kept));
-    return store::remove_push_records_except(store, lineages);
+    return store::remove_unneeded_push_records(store, records, lineages);
   }
 
   /// A journal that cannot be read may be of any VM.

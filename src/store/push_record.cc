@@ -125,19 +125,23 @@ bool was_pushed(const std::string& store_path, const Uuid& pause_id) {
                               [&](const std::string& name) { return name.starts_with(prefix); });
 }
 
-Status remove_push_records_except(const Store& store, std::span<const std::vector<Uuid>> lineages) {
+Result<std::vector<std::string>> list_push_records(const Store& store) {
   const std::string path = pushed_area_path(store);
   const auto area = os::open_directory(store.fd(), kPushedArea, path);
-  if (!area) {
-    if (area.error().kind == ErrorKind::kNotFound) return {};
-    return std::unexpected(area.error());
-  }
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          os::list_directory(area->get(), path));
-  const std::set<std::string> needed = needed_records(names, lineages);
-  for (const std::string& name : names) {
+  if (area) return os::list_directory(area->get(), path);
+  if (area.error().kind == ErrorKind::kNotFound) return std::vector<std::string>();
+  return std::unexpected(area.error());
+}
+
+Status remove_unneeded_push_records(const Store& store, const std::vector<std::string>& records,
+                                    std::span<const std::vector<Uuid>> lineages) {
+  if (records.empty()) return {};
+  const std::string path = pushed_area_path(store);
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd area, os::open_directory(store.fd(), kPushedArea, path));
+  const std::set<std::string> needed = needed_records(records, lineages);
+  for (const std::string& name : records) {
     if (needed.contains(name) || !Uuid::parse(name.substr(0, name.find('@')))) continue;
-    LAMINA_RETURN_IF_ERROR(os::remove_file(area->get(), name, path + "/" + name));
+    LAMINA_RETURN_IF_ERROR(os::remove_file(area.get(), name, path + "/" + name));
   }
   return {};
 }

@@ -40,8 +40,15 @@ std::optional<std::uint64_t> pushed_number(const std::string& store_path, const 
 /// True if there is a record of `pause_id`, of any bucket and name. Reads the names of all records.
 bool was_pushed(const std::string& store_path, const Uuid& pause_id);
 
-/// Removes the records that no state needs. Each of `lineages` is a state's pause id and those of
-/// its ancestors, newest first; of each bucket and name it needs the first record.
-Status remove_push_records_except(const Store& store, std::span<const std::vector<Uuid>> lineages);
+/// The names of all records.
+Result<std::vector<std::string>> list_push_records(const Store& store);
+
+/// Removes those of `records` that no state needs. Each of `lineages` is a state's pause id and
+/// those of its ancestors, newest first; of each bucket and name it needs the first record.
+///
+/// REQUIRES: the records were listed before the states. A state that is made and pushed in between
+/// is then not taken for one that is gone.
+Status remove_unneeded_push_records(const Store& store, const std::vector<std::string>& records,
+                                    std::span<const std::vector<Uuid>> lineages);
 
 }  // namespace lamina::store

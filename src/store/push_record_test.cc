@@ -53,10 +53,10 @@ TEST_F(PushRecords, ThoseOfOtherPausesAreRemoved) {
   const Uuid kept = Uuid::random();
   const Uuid gone = Uuid::random();
   const std::vector<std::vector<Uuid>> lineages = {{kept}};
-  EXPECT_TRUE(remove_push_records_except(*store_, {}));  // there is no area yet
+  EXPECT_TRUE(list_push_records(*store_)->empty());  // there is no area yet
   ASSERT_TRUE(write_push_record(*store_, kept, {"s3://b/", "web", 1}));
   ASSERT_TRUE(write_push_record(*store_, gone, {"s3://b/", "web", 2}));
-  ASSERT_TRUE(remove_push_records_except(*store_, lineages));
+  ASSERT_TRUE(remove_unneeded_push_records(*store_, *list_push_records(*store_), lineages));
   EXPECT_EQ(pushed_number(directory_, kept, "s3://b/", "web"), 1U);
   EXPECT_FALSE(pushed_number(directory_, gone, "s3://b/", "web"));
 }
@@ -64,6 +64,18 @@ TEST_F(PushRecords, ThoseOfOtherPausesAreRemoved) {
 TEST_F(PushRecords, NamesOfSeveralLinesAreRefused) {
   EXPECT_FALSE(write_push_record(*store_, Uuid::random(), {"s3://b/\n", "web", 1}));
   EXPECT_FALSE(write_push_record(*store_, Uuid::random(), {"s3://b/", "", 1}));
+}
+
+TEST_F(PushRecords, OneThatWasWrittenAfterTheListStays) {
+  const Uuid gone = Uuid::random();
+  const Uuid late = Uuid::random();
+  ASSERT_TRUE(write_push_record(*store_, gone, {"s3://b/", "web", 1}));
+  const auto records = list_push_records(*store_);
+  ASSERT_TRUE(records);
+  ASSERT_TRUE(write_push_record(*store_, late, {"s3://b/", "web", 2}));
+  ASSERT_TRUE(remove_unneeded_push_records(*store_, *records, {}));
+  EXPECT_FALSE(was_pushed(directory_, gone));
+  EXPECT_TRUE(was_pushed(directory_, late));
 }
 
 TEST_F(PushRecords, OfAncestorsTheNewestOfEachPlaceIsKept) {
@@ -74,7 +86,7 @@ TEST_F(PushRecords, OfAncestorsTheNewestOfEachPlaceIsKept) {
   ASSERT_TRUE(write_push_record(*store_, older, {"s3://c/", "web", 7}));
   ASSERT_TRUE(write_push_record(*store_, parent, {"s3://b/", "web", 2}));
   const std::vector<std::vector<Uuid>> lineages = {{pause, parent, older}};
-  ASSERT_TRUE(remove_push_records_except(*store_, lineages));
+  ASSERT_TRUE(remove_unneeded_push_records(*store_, *list_push_records(*store_), lineages));
   EXPECT_EQ(pushed_number(directory_, parent, "s3://b/", "web"), 2U);
   EXPECT_EQ(pushed_number(directory_, older, "s3://c/", "web"), 7U);
   EXPECT_FALSE(pushed_number(directory_, older, "s3://b/", "web"));

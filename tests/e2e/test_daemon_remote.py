@@ -228,6 +228,17 @@ class LongPushes(DaemonRemoteTest):
         wait_until(lambda: self.states() == {"a": report["pause_id"]}, "it is pushed")
 
 
+    def test_a_push_that_cannot_be_interrupted_does_not_keep_the_daemon(self) -> None:
+        gate = self.directory / "gate"
+        os.mkfifo(gate)
+        daemon = self.pushing("--push-parallel", 1, "--push-key-command", f"read line < {gate}")
+        self.paused(daemon, self.fresh(), "a")
+        gate_opened = os.open(gate, os.O_WRONLY)  # once the command waits
+        self.assertEqual(daemon.stop(), EXIT_DONE)
+        os.close(gate_opened)
+        self.assertEqual(daemon.logged("stopped")[0]["abandoned_pushes"], 1)
+
+
 class Outages(DaemonRemoteTest):
     """The bucket is away for a while."""
 
