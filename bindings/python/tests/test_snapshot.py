@@ -10,13 +10,14 @@ import shutil
 import sys
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 from typing import Tuple
 
 from support import DATA, HAVE_LAMINA, ROOT
 
 import memory_files
-from lamina import CorruptError, LaminaError, NotFoundError, Snapshot, UsageError
+from lamina import CorruptError, LaminaError, NotFoundError, Snapshot, UsageError, xxh3
 from lamina.format import BLOCK_BYTES
 from memory_files import GuestMemory, LaminaTest, change_memory, random_memory, random_page
 
@@ -166,6 +167,22 @@ class WrittenTest(LaminaTest):
         with self.assertRaises(UsageError):
             snapshot.read(0, 1)
         snapshot.close()
+
+    def test_without_the_library_of_xxhash_the_same_is_read(self) -> None:
+        path, memory = self.chain(1 << 20)
+        with unittest.mock.patch.object(xxh3, "_load_library", return_value=None), \
+                unittest.mock.patch.object(xxh3, "_chosen", xxh3._Chosen()):
+            self.assert_memory(self.memory_of(path), memory)
+            layer = next(path.glob("memfile.*-*"))
+            with Snapshot.open(path) as snapshot:
+                extent = next(one for one in snapshot.extents() if one.build_id is not None
+                              and str(one.build_id) in layer.name)
+            data = bytearray(layer.read_bytes())
+            data[extent.storage_offset + 17] ^= 1
+            layer.unlink()
+            layer.write_bytes(data)
+            with Snapshot.open(path) as snapshot, self.assertRaises(CorruptError):
+                snapshot.read(extent.offset, 1)
 
     def test_an_open_snapshot_is_read_after_it_was_removed(self) -> None:
         path, memory = self.chain(1 << 20)
