@@ -18,7 +18,7 @@ from support import DATA, HAVE_LAMINA, ROOT
 
 import memory_files
 from lamina import CorruptError, LaminaError, NotFoundError, Snapshot, UsageError, xxh3
-from lamina.format import BLOCK_BYTES
+from lamina.blocks import BLOCK_BYTES
 from memory_files import GuestMemory, LaminaTest, change_memory, random_memory, random_page
 
 sys.path.append(str(ROOT / "tests" / "vectors"))
@@ -88,8 +88,18 @@ class WrennTest(unittest.TestCase):
             with self.subTest(path), self.assertRaises(error):
                 Snapshot.open(path)
         os.mkfifo(self.root / "memfile.header")
-        with self.assertRaises(LaminaError):
+        with self.assertRaises(LaminaError) as caught:
             Snapshot.open(self.root)
+        self.assertIn("is not a file", str(caught.exception))
+
+    def test_symbolic_links_are_not_followed(self) -> None:
+        path = self.write(vectors.Case("full_dense"))
+        layer, = path.glob("memfile.*-*")
+        layer.rename(self.root / "elsewhere")
+        layer.symlink_to(self.root / "elsewhere")
+        with self.assertRaises(LaminaError) as caught:
+            Snapshot.open(path)
+        self.assertIn(layer.name, str(caught.exception))
 
 
 @unittest.skipUnless(HAVE_LAMINA, "LAMINA is not set to the path of the program")
