@@ -203,6 +203,22 @@ class WrittenTest(LaminaTest):
         with self.assertRaises(NotFoundError):
             Snapshot.open(path)
 
+    def test_a_snapshot_that_is_replaced_while_it_is_opened_is_opened_anew(self) -> None:
+        path, memory = self.chain(1 << 20)
+        read_header = Snapshot._read_header
+        merges: list[int] = []
+
+        def merge_after_header(snapshot: Snapshot, directory: int, facts: object) -> object:
+            header = read_header(snapshot, directory, facts)  # type: ignore[arg-type]
+            if not merges:
+                merges.append(1)
+                self.done("merge", path)  # the old directory, with its layers, is removed
+            return header
+        with unittest.mock.patch.object(Snapshot, "_read_header", merge_after_header):
+            self.assert_memory(self.memory_of(path), memory)
+        with Snapshot.open(path) as snapshot:
+            self.assertEqual(len(snapshot.layers()), 1)
+
     def test_no_descriptor_is_left_open(self) -> None:
         path, _ = self.chain(1 << 20)
         before = os.listdir("/proc/self/fd")
@@ -277,12 +293,12 @@ class DamageTest(LaminaTest):
         return data_bytes.get(str(file), 0)
 
     def check_file(self, path: Path, file: Path, expected: bytes, step: int) -> None:
-        """Truncations and flipped bytes: all of the metadata, each `step`th byte of the data."""
+        """Truncations, and flipped bytes: all of the metadata, each `step`th byte of the data."""
         whole = file.read_bytes()
         end = self.end_of_data(path, file)
         places = [*range(0, end, step), *range(end, len(whole))]
         unnoticed = []
-        for at in reversed(places):
+        for at in [*reversed(range(end, len(whole))), *reversed(range(0, end, 301))]:
             os.truncate(file, at)
             # snapshot.json ends with a newline that nobody misses.
             if self.outcome(path, expected) and at != len(whole) - 1:
