@@ -95,12 +95,12 @@ def build_sdist(sdist_directory: str, config_settings: Optional[Dict[str, Any]] 
                  *package_files()]:
         files[f"{top}/{path.relative_to(HERE)}"] = path.read_bytes()
     name = f"{top}.tar.gz"
-    with (Path(sdist_directory) / name).open("wb") as file, \
-            gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed, \
-            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+    unpacked = io.BytesIO()
+    with tarfile.open(fileobj=unpacked, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for member_name, data in files.items():
             member = tarfile.TarInfo(member_name)
             member.size = len(data)
             member.mode = 0o644
             archive.addfile(member, io.BytesIO(data))
+    (Path(sdist_directory) / name).write_bytes(gzip.compress(unpacked.getvalue(), mtime=0))
     return name

@@ -99,7 +99,7 @@ class UnknownOutcomeError(FailedError):
     """The request may have been carried out, but there is no usable answer.
 
     The connection ended, the time limit passed, or the answer is not one of laminad. The daemon
-    completes a request whose client is gone. `events()` and `list()` show what came of it.
+    completes a request whose client is gone. `events()` and `list()` show the outcome.
     """
 
 

@@ -15,13 +15,14 @@ import stat
 import types
 import uuid
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, NoReturn, Optional, Tuple, Type, Union
+from typing import Dict, Iterator, List, Optional, Tuple, Type, Union
 
-from . import format as _format
-from .errors import (BusyError, CorruptError, FailedError, LaminaError, NotFoundError, UsageError,
-                     error_of_call)
-from .format import BLOCK_BYTES, ZEROS
-from .xxh3 import digest64, digest128
+from .blocks import BLOCK_BYTES, FileDigest, LayerFact, blocks_for
+from .errors import BusyError, CorruptError, NotFoundError, UsageError, error_of_call
+from .facts import MAX_FACTS_BYTES, Facts, decode_facts
+from .header import MAX_HEADER_BYTES, ZEROS, Header, decode_header
+from .layer import File, Layer, LayerInfo, add_context
+from .xxh3 import digest128
 
 _HEADER = "memfile.header"
 _FACTS = "snapshot.json"
@@ -30,9 +31,6 @@ _LEGACY_LAYER = "memfile"
 _MAX_VMSTATE_BYTES = 256 << 20
 _OPEN_ATTEMPTS = 20
 _CHUNK_BLOCKS = 256
-# A longer piece of metadata must be free of holes before memory is used for it: a sparse file can
-# have any size.
-_MAX_UNCHECKED_BYTES = 1 << 20
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -45,162 +43,6 @@ class Extent:
     length: int
     build_id: Optional[uuid.UUID]  # None: zeros
     storage_offset: int
-
-
-@dataclass(frozen=True)
-class LayerInfo:
-    """A layer of an open snapshot."""
-
-    build_id: uuid.UUID
-    path: str  # when the snapshot was opened; the name may be another file's by now
-    has_checksums: bool  # False: written by wrenn, and read unchecked
-    layout: Optional[str]  # compact or adopted; None: written by wrenn
-    data_bytes: int
-    file_bytes: int
-
-
-class _File:
-    """An open regular file."""
-
-    def __init__(self, directory: int, name: str, path: str) -> None:
-        self.path = path
-        try:
-            # O_NONBLOCK: if it is a FIFO, the open must not hang.
-            self.fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY,
-                              dir_fd=directory)
-        except OSError as error:
-            raise error_of_call(error, path) from error
-        try:
-            status = os.fstat(self.fd)
-        except OSError as error:
-            self.close()
-            raise error_of_call(error, path) from error
-        if not stat.S_ISREG(status.st_mode):
-            self.close()
-            raise FailedError(f"'{path}' is not a file")
-        self.size_bytes = status.st_size
-
-    def close(self) -> None:
-        os.close(self.fd)
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Reads up to `length` bytes; fewer only at the end of the file."""
-        pieces: List[bytes] = []
-        while length > 0:
-            try:
-                piece = os.pread(self.fd, min(length, 1 << 30), offset)
-            except OSError as error:
-                raise error_of_call(error, self.path) from error
-            if not piece:
-                break
-            pieces.append(piece)
-            offset += len(piece)
-            length -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def require_stored(self, start: int, end: int) -> None:
-        """CorruptError if a part of [start, end) was never written."""
-        try:
-            hole = os.lseek(self.fd, start, os.SEEK_HOLE) if start < end else end
-        except OSError as error:
-            raise error_of_call(error, self.path) from error
-        if hole < end:
-            raise CorruptError(f"'{self.path}' has a hole at {hole:#x}: it was never written whole")
-
-    def read_whole(self, limit_bytes: int) -> bytes:
-        """All of it."""
-        if self.size_bytes > limit_bytes:
-            raise CorruptError(f"'{self.path}' has {self.size_bytes} bytes; at most {limit_bytes} "
-                               "are supported")
-        data = self.read(0, self.size_bytes + 1)
-        if len(data) != self.size_bytes:
-            raise CorruptError(f"'{self.path}' has {len(data)} bytes, not the {self.size_bytes} "
-                               "that it had when it was opened")
-        return data
-
-
-class _Layer:
-    """An open layer file."""
-
-    def __init__(self, file: _File, build_id: uuid.UUID, expect_trailer: bool) -> None:
-        self.file = file
-        self.build_id = build_id
-        self.trailer = self._read_trailer()
-        if self.trailer is None:
-            if expect_trailer:
-                raise CorruptError(f"layer '{file.path}' has no trailer, but was written with one: "
-                                   "it is truncated or altered")
-            self.data_blocks = _format.blocks_for(file.size_bytes)
-            return
-        if self.trailer.footer.build_id != build_id:
-            raise CorruptError(f"layer '{file.path}' holds build {self.trailer.footer.build_id}, "
-                               f"not {build_id}")
-        self.data_blocks = self.trailer.data_blocks
-
-    def _read_trailer(self) -> Optional[_format.Trailer]:
-        file = self.file
-        if file.size_bytes < _format.FOOTER_BYTES:
-            return None
-        end = file.read(file.size_bytes - _format.FOOTER_BYTES, _format.FOOTER_BYTES)
-        try:
-            footer = _format.decode_footer(end, file.size_bytes)
-            if footer is None:
-                return None
-            start = file.size_bytes - footer.trailer_bytes
-            if footer.trailer_bytes > _MAX_UNCHECKED_BYTES:
-                file.require_stored(start, file.size_bytes)
-            return _format.decode_trailer(file.read(start, footer.trailer_bytes), footer)
-        except CorruptError as error:
-            _add_context(f"layer '{file.path}'", error)
-
-    def info(self) -> LayerInfo:
-        return LayerInfo(self.build_id, self.file.path, self.trailer is not None,
-                         self.trailer.footer.layout if self.trailer else None,
-                         self.data_blocks * BLOCK_BYTES, self.file.size_bytes)
-
-    def check_extent(self, start: int, count: int, storage: int) -> None:
-        """CorruptError if an extent of a header does not lie inside this layer."""
-        if storage + count > self.data_blocks:
-            raise CorruptError(f"extent at {start * BLOCK_BYTES:#x} ends at "
-                               f"{(storage + count) * BLOCK_BYTES:#x} of layer "
-                               f"'{self.file.path}', past its data's end "
-                               f"{self.data_blocks * BLOCK_BYTES:#x}")
-        if (self.trailer is not None
-                and self.trailer.checksum_index(start, count, storage) is None):
-            raise CorruptError(f"extent at {start * BLOCK_BYTES:#x} of {count} blocks at storage "
-                               f"offset {storage * BLOCK_BYTES:#x} does not match the trailer of "
-                               f"layer '{self.file.path}'")
-
-    def read(self, start: int, count: int, storage: int) -> bytes:
-        """Reads blocks of an extent that was checked, and checks each."""
-        data = self.file.read(storage * BLOCK_BYTES, count * BLOCK_BYTES)
-        missing = count * BLOCK_BYTES - len(data)
-        if missing:
-            # Only the last block of a layer without trailer may be short.
-            at_end = storage * BLOCK_BYTES + len(data) == self.file.size_bytes
-            if self.trailer is not None or not at_end or missing >= BLOCK_BYTES:
-                raise CorruptError(f"layer '{self.file.path}' ends at "
-                                   f"{storage * BLOCK_BYTES + len(data):#x}, before "
-                                   f"{(storage + count) * BLOCK_BYTES:#x}: it is truncated")
-            data += bytes(missing)
-        if self.trailer is None:
-            return data
-        first = self.trailer.checksum_index(start, count, storage)
-        if first is None:
-            raise CorruptError(f"layer '{self.file.path}' does not store guest block {start}")
-        checksums = self.trailer.checksums
-        for index in range(count):
-            block = data[index * BLOCK_BYTES:(index + 1) * BLOCK_BYTES]
-            if digest64(block) != checksums[first + index]:
-                raise CorruptError(f"layer '{self.file.path}': the block at "
-                                   f"{(storage + index) * BLOCK_BYTES:#x} (guest "
-                                   f"{(start + index) * BLOCK_BYTES:#x}) does not match its "
-                                   "checksum")
-        return data
-
-
-def _add_context(context: str, error: CorruptError) -> NoReturn:
-    raise CorruptError(f"{context}: {error.message}", remedy=error.remedy) from error
 
 
 class _Missing(Exception):
@@ -219,7 +61,7 @@ class Snapshot:
 
     def __init__(self, path: str, directory: int) -> None:
         """Use `open()`. Takes the descriptor `directory`, except if it fails."""
-        self._files: List[_File] = []
+        self._files: List[File] = []
         self._path = path
         try:
             self._read_all(directory)
@@ -294,10 +136,10 @@ class Snapshot:
                 layers[number - 1].check_extent(start, table.end(index) - start,
                                                 table.storage[index])
             except CorruptError as error:
-                _add_context(f"header '{self._path}/{_HEADER}'", error)
+                add_context(f"header '{self._path}/{_HEADER}'", error)
         self._vmstate_digest = (header.vmstate if header.format == "native"
                                 else facts.vmstate if facts else None)
-        self._vmstate: Union[_File, NotFoundError]
+        self._vmstate: Union[File, NotFoundError]
         try:
             self._vmstate = self._open(directory, _VMSTATE)
         except _Missing as missing:
@@ -306,37 +148,37 @@ class Snapshot:
             self._vmstate = missing.error
         self._facts, self._header, self._layers = facts, header, layers
 
-    def _open(self, directory: int, name: str) -> _File:
+    def _open(self, directory: int, name: str) -> File:
         try:
-            file = _File(directory, name, f"{self._path}/{name}")
+            file = File(directory, name, f"{self._path}/{name}")
         except NotFoundError as error:
             raise _Missing(error) from None
         self._files.append(file)
         return file
 
-    def _read_facts(self, directory: int) -> Optional[_format.Facts]:
+    def _read_facts(self, directory: int) -> Optional[Facts]:
         try:
-            data = self._open(directory, _FACTS).read_whole(_format.MAX_FACTS_BYTES)
+            data = self._open(directory, _FACTS).read_whole(MAX_FACTS_BYTES)
         except _Missing:  # a directory that wrenn wrote has none
             return None
         try:
-            return _format.decode_facts(data)
+            return decode_facts(data)
         except CorruptError as error:
             raise CorruptError(f"'{self._path}/{_FACTS}' is damaged ({error.message})",
                                remedy=f"run: lamina repair {self._path}") from error
 
-    def _read_header(self, directory: int, facts: Optional[_format.Facts]) -> _format.Header:
+    def _read_header(self, directory: int, facts: Optional[Facts]) -> Header:
         file = self._open(directory, _HEADER)
         file.require_stored(0, file.size_bytes)
-        data = file.read_whole(_format.MAX_HEADER_BYTES)
+        data = file.read_whole(MAX_HEADER_BYTES)
         try:
-            header = _format.decode_header(data)
+            header = decode_header(data)
         except CorruptError as error:
-            _add_context(f"header '{self._path}/{_HEADER}'", error)
+            add_context(f"header '{self._path}/{_HEADER}'", error)
         if facts is None:
             return header
         # Versions 1 and 3 have no checksum of their own.
-        if header.format != "native" and facts.header != _format.FileDigest(len(data),
+        if header.format != "native" and facts.header != FileDigest(len(data),
                                                                             digest128(data)):
             raise CorruptError(f"header '{self._path}/{_HEADER}' does not match the digest in "
                                f"{_FACTS}", remedy=f"run: lamina repair {self._path}")
@@ -346,15 +188,15 @@ class Snapshot:
                                "different snapshots")
         return header
 
-    def _open_layer(self, directory: int, header: _format.Header, fact: _format.LayerFact,
-                    expect_trailer: bool) -> _Layer:
+    def _open_layer(self, directory: int, header: Header, fact: LayerFact,
+                    expect_trailer: bool) -> Layer:
         try:
             file = self._open(directory, f"memfile.{fact.build_id}")
         except _Missing:
             if header.format == "native" or len(header.layers) != 1:
                 raise
             file = self._open(directory, _LEGACY_LAYER)
-        layer = _Layer(file, fact.build_id, expect_trailer)
+        layer = Layer(file, fact.build_id, expect_trailer)
         if fact.data_blocks not in (None, layer.data_blocks):
             raise CorruptError(f"layer '{file.path}' has {layer.data_blocks} blocks of data, but "
                                f"the header says {fact.data_blocks}: it was truncated or replaced")
@@ -491,7 +333,7 @@ class Snapshot:
             start = offset // BLOCK_BYTES
             if start >= table.end(index):
                 index += 1
-            count = min(table.end(index), _format.blocks_for(end), start + _CHUNK_BLOCKS) - start
+            count = min(table.end(index), blocks_for(end), start + _CHUNK_BLOCKS) - start
             number = table.layers[index]
             if number == ZEROS:
                 data = bytes(count * BLOCK_BYTES)
@@ -515,10 +357,10 @@ class Snapshot:
                 return None
             raise self._vmstate
         data = self._vmstate.read_whole(_MAX_VMSTATE_BYTES)
-        if expected is not None and expected != _format.FileDigest(len(data), digest128(data)):
+        if expected is not None and expected != FileDigest(len(data), digest128(data)):
             raise CorruptError(f"'{self._path}/{_VMSTATE}' does not match its digest: it is not "
                                "the VM state that was stored")
         return data
 
 
-__all__ = ["Extent", "LaminaError", "LayerInfo", "Snapshot"]
+__all__ = ["Extent", "LayerInfo", "Snapshot"]

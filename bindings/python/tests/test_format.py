@@ -10,8 +10,11 @@ from typing import Callable, Iterator, List, Tuple
 from support import DATA
 
 from lamina import CorruptError
-from lamina import format as lamina_format
-from lamina.format import BLOCK_BYTES, NIL, FileDigest, LayerFact
+from lamina.blocks import BLOCK_BYTES, NIL, FileDigest, LayerFact, blocks_for
+from lamina.facts import decode_facts
+from lamina.header import Header, decode_header
+from lamina.trailer import FOOTER_BYTES, Trailer, decode_footer
+from lamina.trailer import decode_trailer as decode_trailer_of
 
 BASE = uuid.UUID("11111111-1111-4111-8111-111111111111")
 DIFF = uuid.UUID("22222222-2222-4222-8222-222222222222")
@@ -30,19 +33,19 @@ FACTS = {
 }
 
 
-def extents_of(header: lamina_format.Header) -> List[Tuple[int, int, int, int]]:
+def extents_of(header: Header) -> List[Tuple[int, int, int, int]]:
     """Start, end, layer number and storage block of each extent."""
     table = header.extents
     return [(table.starts[i], table.end(i), table.layers[i], table.storage[i])
             for i in range(len(table))]
 
 
-def decode_trailer(data: bytes, file_bytes: int = TRAILER_FILE_BYTES) -> lamina_format.Trailer:
+def decode_trailer(data: bytes, file_bytes: int = TRAILER_FILE_BYTES) -> Trailer:
     """A trailer from its bytes, the way that a layer's is read."""
-    footer = lamina_format.decode_footer(data[-lamina_format.FOOTER_BYTES:], file_bytes)
+    footer = decode_footer(data[-FOOTER_BYTES:], file_bytes)
     if footer is None:
         raise CorruptError("no trailer")
-    return lamina_format.decode_trailer(data, footer)
+    return decode_trailer_of(data, footer)
 
 
 def flips(data: bytes) -> Iterator[bytes]:
@@ -61,7 +64,7 @@ class FormatTest(unittest.TestCase):
                 decode(data)
 
     def test_the_golden_native_header_is_decoded(self) -> None:
-        header = lamina_format.decode_header(HEADER)
+        header = decode_header(HEADER)
         self.assertEqual((header.format, header.pause_id, header.build_id, header.base_build_id),
                          ("native", PAUSE, DIFF, BASE))
         self.assertEqual((header.memory_bytes, header.generation, header.vmstate), (32768, 1, None))
@@ -70,11 +73,11 @@ class FormatTest(unittest.TestCase):
                                               (5, 6, 1, 4), (6, 8, 0, 0)])
 
     def test_every_truncated_native_header_is_refused(self) -> None:
-        self.all_refused(lamina_format.decode_header, (HEADER[:n] for n in range(len(HEADER))))
-        self.all_refused(lamina_format.decode_header, iter([HEADER + b"\0"]))
+        self.all_refused(decode_header, (HEADER[:n] for n in range(len(HEADER))))
+        self.all_refused(decode_header, iter([HEADER + b"\0"]))
 
     def test_every_flipped_byte_of_a_native_header_is_refused(self) -> None:
-        self.all_refused(lamina_format.decode_header, flips(HEADER))
+        self.all_refused(decode_header, flips(HEADER))
 
     def test_the_golden_trailer_is_decoded(self) -> None:
         trailer = decode_trailer(TRAILER)
@@ -104,7 +107,7 @@ class FormatTest(unittest.TestCase):
         for case in V1_CASES:
             with self.subTest(case["name"]):
                 data = bytes.fromhex(case["expected"]["header_hex"])
-                header = lamina_format.decode_header(data)
+                header = decode_header(data)
                 self.assertEqual(header.format, "v1")
                 self.assertEqual(header.generation, case["expected"]["generation"])
                 ids = [NIL, *(layer.build_id for layer in header.layers)]
@@ -130,7 +133,7 @@ class FormatTest(unittest.TestCase):
 
     def test_a_v1_header_without_records_is_one_layer(self) -> None:
         data = bytes.fromhex(V1_CASES[0]["expected"]["header_hex"])[:64]
-        header = lamina_format.decode_header(data)
+        header = decode_header(data)
         self.assertEqual(extents_of(header), [(0, header.memory_bytes // BLOCK_BYTES, 1, 0)])
 
     def test_truncated_and_changed_v1_headers_end_in_a_value_or_corrupt(self) -> None:
@@ -140,16 +143,16 @@ class FormatTest(unittest.TestCase):
         refused = 0
         for changed in [*(data[:n] for n in range(len(data))), *flips(data)]:
             try:
-                header = lamina_format.decode_header(changed)
+                header = decode_header(changed)
             except CorruptError:
                 refused += 1
                 continue
             self.assertEqual(header.extents.end(len(header.extents) - 1),
-                             lamina_format.blocks_for(header.memory_bytes))
+                             blocks_for(header.memory_bytes))
         self.assertGreater(refused, len(data))
 
     def test_facts_are_decoded(self) -> None:
-        facts = lamina_format.decode_facts(json.dumps(FACTS).encode())
+        facts = decode_facts(json.dumps(FACTS).encode())
         self.assertEqual((facts.pause_id, facts.build_id, facts.generation), (PAUSE, DIFF, 1))
         self.assertEqual(facts.header,
                          FileDigest(370, bytes.fromhex("00112233445566778899aabbccddeeff")))
@@ -160,7 +163,7 @@ class FormatTest(unittest.TestCase):
     def test_facts_of_a_wrong_form_are_refused(self) -> None:
         def changed(**fields: object) -> bytes:
             return json.dumps({**FACTS, **fields}).encode()
-        self.all_refused(lamina_format.decode_facts, iter([
+        self.all_refused(decode_facts, iter([
             b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"version": NaN}',
             changed(version=2), changed(version=True), changed(version=1.0),
             changed(pause_id="x"), changed(pause_id=3), changed(memory_bytes=-1),
@@ -172,7 +175,7 @@ class FormatTest(unittest.TestCase):
             changed(origin={"cpu": 1}), changed(parent=1), changed(parent_pause_id="")]))
         for name in set(FACTS) - {"origin", "added_later"}:
             fields = {key: value for key, value in FACTS.items() if key != name}
-            self.all_refused(lamina_format.decode_facts, iter([json.dumps(fields).encode()]))
+            self.all_refused(decode_facts, iter([json.dumps(fields).encode()]))
 
 
 if __name__ == "__main__":

@@ -10,14 +10,15 @@ import shutil
 import sys
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 from typing import Tuple
 
 from support import DATA, HAVE_LAMINA, ROOT
 
 import memory_files
-from lamina import CorruptError, LaminaError, NotFoundError, Snapshot, UsageError
-from lamina.format import BLOCK_BYTES
+from lamina import CorruptError, LaminaError, NotFoundError, Snapshot, UsageError, xxh3
+from lamina.blocks import BLOCK_BYTES
 from memory_files import GuestMemory, LaminaTest, change_memory, random_memory, random_page
 
 sys.path.append(str(ROOT / "tests" / "vectors"))
@@ -87,8 +88,18 @@ class WrennTest(unittest.TestCase):
             with self.subTest(path), self.assertRaises(error):
                 Snapshot.open(path)
         os.mkfifo(self.root / "memfile.header")
-        with self.assertRaises(LaminaError):
+        with self.assertRaises(LaminaError) as caught:
             Snapshot.open(self.root)
+        self.assertIn("is not a file", str(caught.exception))
+
+    def test_symbolic_links_are_not_followed(self) -> None:
+        path = self.write(vectors.Case("full_dense"))
+        layer, = path.glob("memfile.*-*")
+        layer.rename(self.root / "elsewhere")
+        layer.symlink_to(self.root / "elsewhere")
+        with self.assertRaises(LaminaError) as caught:
+            Snapshot.open(path)
+        self.assertIn(layer.name, str(caught.exception))
 
 
 @unittest.skipUnless(HAVE_LAMINA, "LAMINA is not set to the path of the program")
@@ -167,6 +178,22 @@ class WrittenTest(LaminaTest):
             snapshot.read(0, 1)
         snapshot.close()
 
+    def test_without_the_library_of_xxhash_the_same_is_read(self) -> None:
+        path, memory = self.chain(1 << 20)
+        with unittest.mock.patch.object(xxh3, "_load_library", return_value=None), \
+                unittest.mock.patch.object(xxh3, "_chosen", xxh3._Chosen()):
+            self.assert_memory(self.memory_of(path), memory)
+            layer = next(path.glob("memfile.*-*"))
+            with Snapshot.open(path) as snapshot:
+                extent = next(one for one in snapshot.extents() if one.build_id is not None
+                              and str(one.build_id) in layer.name)
+            data = bytearray(layer.read_bytes())
+            data[extent.storage_offset + 17] ^= 1
+            layer.unlink()
+            layer.write_bytes(data)
+            with Snapshot.open(path) as snapshot, self.assertRaises(CorruptError):
+                snapshot.read(extent.offset, 1)
+
     def test_an_open_snapshot_is_read_after_it_was_removed(self) -> None:
         path, memory = self.chain(1 << 20)
         with Snapshot.open(path) as snapshot:
@@ -175,6 +202,22 @@ class WrittenTest(LaminaTest):
             self.assert_memory(snapshot.read(0, snapshot.memory_bytes), memory)
         with self.assertRaises(NotFoundError):
             Snapshot.open(path)
+
+    def test_a_snapshot_that_is_replaced_while_it_is_opened_is_opened_anew(self) -> None:
+        path, memory = self.chain(1 << 20)
+        read_header = Snapshot._read_header
+        merges: list[int] = []
+
+        def merge_after_header(snapshot: Snapshot, directory: int, facts: object) -> object:
+            header = read_header(snapshot, directory, facts)  # type: ignore[arg-type]
+            if not merges:
+                merges.append(1)
+                self.done("merge", path)  # the old directory, with its layers, is removed
+            return header
+        with unittest.mock.patch.object(Snapshot, "_read_header", merge_after_header):
+            self.assert_memory(self.memory_of(path), memory)
+        with Snapshot.open(path) as snapshot:
+            self.assertEqual(len(snapshot.layers()), 1)
 
     def test_no_descriptor_is_left_open(self) -> None:
         path, _ = self.chain(1 << 20)
@@ -249,13 +292,13 @@ class DamageTest(LaminaTest):
             data_bytes = {layer.path: layer.data_bytes for layer in snapshot.layers()}
         return data_bytes.get(str(file), 0)
 
-    def check_file(self, path: Path, file: Path, expected: bytes) -> None:
-        """Truncations and flipped bytes: all of the metadata, some of each block of data."""
+    def check_file(self, path: Path, file: Path, expected: bytes, step: int) -> None:
+        """Truncations, and flipped bytes: all of the metadata, each `step`th byte of the data."""
         whole = file.read_bytes()
         end = self.end_of_data(path, file)
-        places = [*range(0, end, 301), *range(end, len(whole))]
+        places = [*range(0, end, step), *range(end, len(whole))]
         unnoticed = []
-        for at in reversed(places):
+        for at in [*reversed(range(end, len(whole))), *reversed(range(0, end, 301))]:
             os.truncate(file, at)
             # snapshot.json ends with a newline that nobody misses.
             if self.outcome(path, expected) and at != len(whole) - 1:
@@ -275,13 +318,14 @@ class DamageTest(LaminaTest):
             self.assertEqual([at for at in unnoticed if at >= end], [], file.name)
 
     def test_truncations_and_flipped_bytes_are_errors_or_harmless(self) -> None:
-        for number, options in enumerate((("--layout", "compact"), ("--layout", "adopt"),
-                                          ("--header", "v1", "--layout", "compact"))):
+        for number, (step, *options) in enumerate((
+                (1, "--layout", "compact"), (301, "--layout", "adopt"),
+                (301, "--header", "v1", "--layout", "compact"))):
             with self.subTest(options):
                 path, expected = self.small(f"s{number}", *options)
                 self.assertTrue(self.outcome(path, expected))
                 for file in sorted(path.iterdir()):
-                    self.check_file(path, file, expected)
+                    self.check_file(path, file, expected, step)
 
     def test_a_missing_file_is_named(self) -> None:
         path, _ = self.small("small")
