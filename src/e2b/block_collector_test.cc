@@ -59,9 +59,8 @@ class E2bCollectorTest : public testing::Test {
       number += count;
       block += count + below(3);
     }
-    std::stable_sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
-      return a.storage_block < b.storage_block;
-    });
+    std::sort(pieces.begin(), pieces.end(),
+              [](const Piece& a, const Piece& b) { return a.storage_block < b.storage_block; });
     return pieces;
   }
 
