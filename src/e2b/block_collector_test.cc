@@ -59,9 +59,8 @@ class E2bCollectorTest : public testing::Test {
       number += count;
       block += count + below(3);
     }
-    std::stable_sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
-      return a.storage_block < b.storage_block;
-    });
+    std::sort(pieces.begin(), pieces.end(),
+              [](const Piece& a, const Piece& b) { return a.storage_block < b.storage_block; });
     return pieces;
   }
 
@@ -113,6 +112,9 @@ class E2bCollectorTest : public testing::Test {
                                 [](std::byte byte) { return byte != std::byte{0}; }));
       }
     }
+    // Storage is padded with zeros, whatever the object has behind the end of the memory.
+    EXPECT_TRUE(std::all_of(got.begin() + static_cast<std::ptrdiff_t>(memory.size()), got.end(),
+                            [](std::byte byte) { return byte == std::byte{0}; }));
     got.resize(memory.size());
     EXPECT_EQ(got, memory);
   }

@@ -173,13 +173,14 @@ class Import {
       } else if (id == header_.base_build_id) {
         ages[build] = 0;
       } else if (const auto generation = storage_->generation_of(id)) {
-        ages[build] = *generation;
+        ages[build] = std::min(*generation, std::numeric_limits<std::uint64_t>::max() - 1);
       } else {
         ++unknown;
       }
     }
-    std::stable_sort(order.begin(), order.end(),
-                     [&](std::uint32_t a, std::uint32_t b) { return ages[a] < ages[b]; });
+    std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
+      return std::tie(ages[a], a) < std::tie(ages[b], b);
+    });
     if (unknown == 0) return;
     report_.notes.push_back(fmt::format(
         "the age of {} of {} builds is not known: they have no header and are taken as the oldest",

@@ -28,7 +28,7 @@ OTHER_USER = 65534
 VERBS = ("ingest", "merge", "compact", "materialize", "inspect", "ls", "du", "rm", "fork", "verify",
          "repair", "doctor", "serve", "pause", "resume", "recover", "pack", "unpack",
          "remote-push", "remote-pull", "remote-ls", "remote-du", "remote-rm", "remote-prune",
-         "remote-verify", "remote-check")
+         "remote-verify", "remote-check", "import-e2b", "export-e2b")
 
 
 class BadMemoryFile(LaminaTest):
@@ -1154,6 +1154,8 @@ class CommandLine(LaminaTest):
                     "verify": reads | {EXIT_INTERRUPTED}, "repair": writes, "serve": writes,
                     "pause": writes | {EXIT_INTERRUPTED}, "resume": writes | {EXIT_INTERRUPTED},
                     "pack": writes | {EXIT_INTERRUPTED}, "unpack": writes | {EXIT_INTERRUPTED},
+                    "import-e2b": writes | {EXIT_INTERRUPTED},
+                    "export-e2b": writes | {EXIT_INTERRUPTED},
                     "remote-push": writes | {EXIT_INTERRUPTED},
                     "remote-pull": writes | {EXIT_INTERRUPTED},
                     "remote-ls": (reads - {EXIT_CORRUPT}) | {EXIT_INTERRUPTED},

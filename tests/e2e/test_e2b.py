@@ -12,9 +12,10 @@ from pathlib import Path
 
 import e2b_files as e2b
 from e2b_files import Guest, HUGE_BYTES, PAGE_BYTES, name_of, read_memory
-from memory_files import (EXIT_CORRUPT, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE, GuestMemory,
-                          LaminaTest, change_memory, flip, lamina, layers_of, main, random_memory,
+from memory_files import (EXIT_CORRUPT, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NO_SPACE,
+                          EXIT_NOT_FOUND, EXIT_USAGE, GuestMemory, LaminaTest, change_memory, flip, lamina, layers_of, main, random_memory,
                           stopped_after)
+from mounts import TMPFS, fill, mount
 
 VERSIONS = ((3, 0), (4, 0), (4, 1), (4, 2), (5, 0), (5, 1), (5, 2))
 CODECS = ("none", "zstd", "lz4")
@@ -421,6 +422,59 @@ class Export(E2bTest):
         self.assertEqual(len(builds), 2)
         for path in builds:
             self.assertEqual(read_memory(out, uuid.UUID(path.name).bytes), memory.contents())
+
+
+class Unfinished(E2bTest):
+    """A full disk, interruptions and kills leave nothing behind."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        guest = Guest(self.rng, self.builds, 400 * PAGE_BYTES)
+        guest.pause(guest.touch(300), 3)
+        self.build = guest.pause(guest.touch(100), 4)
+        self.memory = bytes(guest.memory)
+
+    def interrupted(self, number: int, *arguments: str | Path) -> int:
+        """Sends a signal before the third write; returns the exit code."""
+        command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e",
+                   f"inject=pwrite64:signal={number}:when=3"]
+        return lamina(*arguments, prefix=command).code
+
+    def test_an_import(self) -> None:
+        command = ("import", "e2b", self.builds, name_of(self.build), "--out", self.store / "vm")
+        self.done(*command[:-1], self.store / "first")
+        with self.unchanged():
+            self.assertEqual(self.interrupted(signal.SIGINT, *command), EXIT_INTERRUPTED)
+        self.interrupted(signal.SIGKILL, *command)
+        self.assertFalse((self.store / "vm").exists())
+        self.done(*command)
+        self.assert_same_memory(self.store / "vm", self.memory)
+        self.assertEqual(list((self.store / ".tmp").iterdir()), [])
+
+    def test_an_export(self) -> None:
+        snapshot = self.import_build(self.build)
+        out = self.directory / "out"
+        out.mkdir()
+        command = ("export", "e2b", snapshot, out, "--codec", "none", "--compact")
+        with self.unchanged():
+            # The third write is the header's: nothing asks in between but the last check.
+            self.assertEqual(self.interrupted(signal.SIGINT, *command), EXIT_INTERRUPTED)
+        self.interrupted(signal.SIGKILL, *command)
+        self.assertTrue(all(path.name.startswith(".") for path in out.iterdir()))
+        report = self.done(*command, "--json").json
+        self.assertEqual([path.name for path in out.iterdir()], [report["build_id"]])
+        self.assertEqual(read_memory(out, uuid.UUID(report["build_id"]).bytes), self.memory)
+
+    def test_a_full_disk(self) -> None:
+        small = mount(self, self.directory, TMPFS)
+        store = small / "store"
+        store.mkdir()
+        self.done("import", "e2b", self.builds, name_of(self.build), "--out", store / "first")
+        fill(small)
+        with self.unchanged(small, times=False):
+            self.refused(EXIT_NO_SPACE, "import", "e2b", self.builds, name_of(self.build),
+                         "--out", store / "vm", names=("space",))
+            self.refused(EXIT_NO_SPACE, "export", "e2b", store / "first", small, names=("space",))
 
 
 class RoundTrip(E2bTest):
