@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <span>
 #include <string_view>
@@ -15,6 +14,7 @@
 #include "os/directory.h"
 #include "os/file.h"
 #include "os/path_walk.h"
+#include "os/proc_file.h"
 #include "store/areas.h"
 #include "store/pending_area.h"
 
@@ -45,11 +45,11 @@ struct Reservation {
 std::optional<std::uint64_t> take_line(std::string_view& text) {
   const std::size_t end = text.find('\n');
   if (end == std::string_view::npos) return std::nullopt;
-  std::uint64_t number = 0;
-  const auto [stopped, error] = std::from_chars(text.data(), text.data() + end, number);
-  if (error != std::errc() || stopped != text.data() + end) return std::nullopt;
+  std::string_view line = text.substr(0, end);
+  const auto number = os::take_number(line);
+  if (!number || *number < 0 || !line.empty()) return std::nullopt;
   text.remove_prefix(end + 1);
-  return number;
+  return static_cast<std::uint64_t>(*number);
 }
 
 /// nullopt if there is none: the process that made the directory was killed before it wrote it.
