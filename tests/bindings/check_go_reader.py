@@ -77,6 +77,21 @@ class Go:
         return tuple(map(int, found.groups())) if found else (0,)
 
 
+def check_copied_sources(go: Go, module: Path) -> None:
+    """Builds the packages where wrenn has them: copied, with the one import changed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for package in ("snapshot", "uffd"):
+            directory = Path(scratch) / "internal" / package
+            directory.mkdir(parents=True)
+            for path in (module / "wrenn" / package).glob("*.go"):
+                text = path.read_text().replace(f'"{OWN_PACKAGE}"', '"example.org/w/internal/snapshot"')
+                (directory / path.name).write_text(text)
+        text = (module / "go.mod").read_text().replace("module lamina/go", "module example.org/w")
+        (Path(scratch) / "go.mod").write_text(text)
+        shutil.copy(module / "go.sum", scratch)
+        go.check("sources in wrenn's place", Path(scratch), "vet", "./...")
+
+
 def check_replacement(go: Go, check: Path, module: Path, vectors: Path) -> None:
     """Runs a check of replacements against wrenn/snapshot."""
     uuid = re.search(r"google/uuid (\S+)", (module / "go.mod").read_text())
@@ -138,6 +153,7 @@ def main() -> int:
     go.check("wrenn's zeros", module, "test", "-tags", "wrenn_zeros_inherit", "./wrenn/snapshot")
     # -count=1: go does not know when the program has changed.
     go.check("with lamina", module, "test", "-count=1", "./e2e/...")
+    check_copied_sources(go, module)
     if arguments.fuzz:
         for package, targets in FUZZ_TARGETS.items():
             for target in targets:

@@ -31,7 +31,7 @@
 //
 // Files may contain anything: the decoders return an error for what they do not understand, do not
 // panic, and allocate in proportion to the bytes that are present, never by a number that a file
-// merely contains. Whoever can write to a file while it is read can make reads fail, not more.
+// merely contains. A process that writes to a file while it is read can make reads fail, not more.
 //
 // # Errors
 //

@@ -26,7 +26,8 @@
 //     build id that is nil or that the parent has already. ProcessMemfile refuses an empty file and a
 //     nil build id.
 //   - A diff over a parent with blocks larger than 4 KiB gets a header with blocks of 4 KiB.
-//   - An output that is one of the inputs (but the header) is refused; wrenn truncated it first.
+//   - An output that is one of the inputs (but the header) is refused; wrenn truncated it first. So is
+//     a diff under the name of a file that the parent needs, and one name for diff and header.
 //   - MergeDiffs opens only the files that the header refers to.
 //   - Holes are not read, and memory is read in large pieces.
 //   - GetShiftedMapping returns a pointer to a copy of the build id. Of zeros, the offset and the

@@ -217,6 +217,9 @@ func ProcessMemfileWithParent(memfilePath, diffPath, headerPath string, parentHe
 	if uint64(size) != parentHeader.Metadata.Size {
 		return nil, fmt.Errorf("memory file '%s' has %d bytes, the parent's memory %d: it is a diff of another VM", memfilePath, size, parentHeader.Metadata.Size)
 	}
+	if err := refuseFileOfParent(parentHeader, diffPath); err != nil {
+		return nil, err
+	}
 	zeros := DiffZeros
 	written, err := writtenSpans(src, memfilePath, size, zeros)
 	if err != nil {

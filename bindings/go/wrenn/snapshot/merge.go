@@ -45,12 +45,13 @@ func MergeDiffs(header *Header, diffFiles map[string]string, mergedDiffPath, hea
 	buildID := uuid.New()
 	var mapping []*BuildMap
 	storage := uint64(0)
+	buffer := make([]byte, ioBytes)
 	for _, r := range header.Mapping {
 		length := (r.Length + blockSize - 1) / blockSize * blockSize // of the last one
 		record := &BuildMap{Offset: r.Offset, Length: length}
 		if r.BuildID != uuid.Nil {
 			source := sources[r.BuildID]
-			if err := source.copyTo(out, int64(r.BuildStorageOffset), int64(length)); err != nil {
+			if err := source.copyTo(out, buffer, int64(r.BuildStorageOffset), int64(length)); err != nil {
 				return nil, fmt.Errorf("merge '%s' into '%s': %w", source.path, mergedDiffPath, err)
 			}
 			record.BuildID, record.BuildStorageOffset = buildID, storage
@@ -97,10 +98,23 @@ func openSources(header *Header, diffFiles map[string]string) (map[uuid.UUID]*me
 
 // copyTo copies [offset, offset+length) of the source, which must be there: diffs consist of whole
 // blocks, so one that ends inside a block is truncated.
-func (s *mergeSource) copyTo(out io.Writer, offset, length int64) error {
-	n, err := io.Copy(out, io.NewSectionReader(s.file, offset, length))
-	if err == nil && n != length {
-		err = fmt.Errorf("it ends at %#x, before %#x: it is truncated", offset+n, offset+length)
+func (s *mergeSource) copyTo(out io.Writer, buffer []byte, offset, length int64) error {
+	for end := offset + length; offset < end; {
+		part := buffer
+		if left := end - offset; left < int64(len(part)) {
+			part = part[:left]
+		}
+		n, err := s.file.ReadAt(part, offset)
+		if n < len(part) {
+			if err == io.EOF {
+				err = fmt.Errorf("it ends at %#x, before %#x: it is truncated", offset+int64(n), end)
+			}
+			return err
+		}
+		if _, err := out.Write(part); err != nil {
+			return err
+		}
+		offset += int64(n)
 	}
-	return err
+	return nil
 }

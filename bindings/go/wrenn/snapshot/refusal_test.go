@@ -79,6 +79,10 @@ func TestWhatWouldLoseMemoryIsRefusedAndChangesNothing(t *testing.T) {
 	mustRefuse(t, s.directory, "one of the parent's", withParent("raw", "diff", own))
 	mustRefuse(t, s.directory, "one of the parent's", withParent("raw", "diff", s.header.Mapping[0].BuildID))
 	mustRefuse(t, s.directory, "is an input too", withParent("raw", "raw", uuid.New()))
+	for _, source := range files {
+		mustRefuse(t, s.directory, "is that of the parent's build", withParent("raw", filepath.Base(source), uuid.New()))
+	}
+	mustRefuse(t, s.directory, "as diff and as header", full("raw", "same", "same", uuid.New()))
 	mustRefuse(t, s.directory, "no such file", withParent("none", "diff", uuid.New()))
 	mustRefuse(t, s.directory, "no such file", withParent("raw", "none/diff", uuid.New()))
 	mustRefuse(t, s.directory, "0 bytes", full("empty", "diff", MemHeaderName, uuid.New()))
@@ -128,6 +132,20 @@ func TestWhatWouldLoseMemoryIsRefusedAndChangesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestADiffDoesNotReplaceTheOnlyFileOfItsParent(t *testing.T) {
+	withZeros(t, ZerosWritten)
+	s := newSandbox(t, 20*block)
+	r := rand.New(rand.NewSource(8))
+	s.pause(r)
+	if err := os.Rename(MemDiffPathForBuild(s.directory, "", s.header.Metadata.BuildID), MemDiffPath(s.directory, "")); err != nil {
+		t.Fatal(err)
+	}
+	mustRefuse(t, s.directory, "is that of the parent's build", func() (*Header, error) {
+		return ProcessMemfileWithParent(s.raw(), MemDiffPath(s.directory, ""), s.headerPath(), s.header, uuid.New())
+	})
+	s.pause(r) // under its own name
 }
 
 func TestTheHeaderMayBeTheFileThatItCameFrom(t *testing.T) {

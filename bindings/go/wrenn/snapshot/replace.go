@@ -71,6 +71,9 @@ func syncDirectory(path string) error {
 // publishBoth publishes a diff that has been written, and then its header. If that fails, the header
 // is the old one.
 func publishBoth(diff *newFile, header *Header, headerPath string) error {
+	if filepath.Clean(diff.path) == filepath.Clean(headerPath) {
+		return fmt.Errorf("'%s' is named as diff and as header: name two files", headerPath)
+	}
 	data, err := Serialize(header.Metadata, header.Mapping)
 	if err != nil {
 		return err
@@ -110,6 +113,25 @@ func publishBoth(diff *newFile, header *Header, headerPath string) error {
 	}
 	if err := syncDirectory(filepath.Dir(headerPath)); err != nil {
 		return fmt.Errorf("sync the directory of header '%s': %w", headerPath, err)
+	}
+	return nil
+}
+
+// refuseFileOfParent fails if a diff would replace a file that the parent's header refers to, by the
+// names of ListDiffFiles.
+func refuseFileOfParent(parent *Header, diffPath string) error {
+	if !exists(diffPath) {
+		return nil
+	}
+	directory, name := filepath.Split(diffPath)
+	for _, r := range parent.Mapping {
+		if r.BuildID == uuid.Nil {
+			continue
+		}
+		own := MemDiffPathForBuild(directory, "", r.BuildID)
+		if name == filepath.Base(own) || (name == MemDiffName && !exists(own)) {
+			return fmt.Errorf("diff '%s' exists and is that of the parent's build %s: name another file", diffPath, r.BuildID)
+		}
 	}
 	return nil
 }

@@ -164,7 +164,7 @@ func (s *Server) serve(ctx context.Context) error {
 			return fmt.Errorf("accept at '%s': %w", s.path, err)
 		}
 		peer, isForeign, err := identify(connection)
-		if isForeign {
+		if isForeign || errors.Is(err, syscall.ESRCH) { // or has ended already
 			connection.Close()
 			continue
 		}
@@ -209,6 +209,9 @@ func identify(connection *net.UnixConn) (peer *process, isForeign bool, err erro
 // serveConnection serves the VM behind a connection until one of them ends. The connection stays open
 // meanwhile.
 func (s *Server) serveConnection(ctx context.Context, connection *net.UnixConn, peer *process) error {
+	if err := connection.SetReadDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+		return err
+	}
 	unblock := make(chan struct{})
 	finished := make(chan struct{})
 	go func() { // a stop ends a handshake that does not arrive
@@ -265,15 +268,12 @@ func (s *Server) memoryLimit() int64 {
 }
 
 // receive reads the handshake: a JSON list of regions, and the userfaultfd. With an error the
-// descriptor may be there too; else it is -1.
+// descriptor may be there too; else it is -1. The caller has set a time limit.
 func receive(connection *net.UnixConn, limit int64) (regions []Region, descriptor int, err error) {
 	descriptor = -1
 	var text []byte
 	piece := make([]byte, handshakeBytes)
 	control := make([]byte, syscall.CmsgSpace(16*4))
-	if err := connection.SetReadDeadline(time.Now().Add(handshakeTimeout)); err != nil {
-		return nil, -1, err
-	}
 	for pieces := 0; !json.Valid(text); pieces++ {
 		if pieces == handshakePieces || len(text) == handshakeBytes {
 			return nil, descriptor, fmt.Errorf("%d bytes in %d pieces are not a list of regions", len(text), pieces)
