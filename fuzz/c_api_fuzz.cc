@@ -261,6 +261,7 @@ class Calls {
   void point(lamina_pause_options& o) {
     point_vm(o);
     o.frozen_hook = nullptr, o.while_frozen = nullptr, o.attachments = nullptr;
+    o.freeze_directory = nullptr;
     o.pause_id = number() % 4 == 0 ? &id_ : nullptr;
   }
   void point(lamina_resume_options& o) {

@@ -506,6 +506,8 @@ typedef struct lamina_snapshot_listing {
   uint64_t resumes;
   const lamina_file_use* files;
   size_t file_count;
+  const lamina_uuid* ancestors; /* pause ids, newest first, the parent's first; a limited number */
+  size_t ancestor_count;
 } lamina_snapshot_listing;
 
 /* A pin: it keeps what a running VM was resumed from. Untrusted texts. */
@@ -683,8 +685,17 @@ typedef struct lamina_pause_options {
   lamina_bool full;    /* a full memory file, also where a diff is possible */
   lamina_bool replace; /* also a snapshot that this VM does not descend from */
   uint32_t reserved;   /* must be 0 */
+  /* Memory that diffs of VMs that run on may use (lamina/lifecycle.h, freeze_memory_bytes).
+   * 0: half of what is available. LAMINA_NO_FREEZE_MEMORY: none, the disk is used. */
+  uint64_t freeze_memory_bytes;
+  const char* freeze_directory; /* on tmpfs; default: /dev/shm/lamina-freeze-UID */
   lamina_progress* progress;
 } lamina_pause_options;
+
+#define LAMINA_NO_FREEZE_MEMORY UINT64_MAX
+
+typedef uint32_t lamina_pause_place;
+enum { LAMINA_PLACE_DISK = 0, LAMINA_PLACE_MEMORY = 1 };
 
 typedef struct lamina_pause_report {
   size_t struct_size;
@@ -697,7 +708,8 @@ typedef struct lamina_pause_report {
   uint64_t stored_bytes;
   uint64_t unchanged_bytes;
   lamina_bool is_diff;
-  uint32_t reserved;
+  lamina_pause_place place; /* where Firecracker has written the memory file */
+  const char* place_reason; /* why there */
   double prepare_ms;
   double pause_ms;
   double create_ms;
@@ -707,6 +719,7 @@ typedef struct lamina_pause_report {
   double frozen_ms;
   double complete_ms;
   double publish_ms;
+  double durable_ms; /* from the pause request until the snapshot was on the disk */
   const char* const* notes;
   size_t note_count;
 } lamina_pause_report;
@@ -897,7 +910,10 @@ typedef struct lamina_push_options {
   const char* key_file;
   const char* key_command;
   lamina_pack_codec codec;
-  lamina_bool replace; /* publishes also if it does not descend from the newest state */
+  lamina_bool replace;         /* publishes also if it does not descend from the newest state */
+  uint64_t rate_limit_bytes_s; /* of uploads; 0: no limit */
+  lamina_bool background; /* gives the calling thread idle CPU and I/O priority. It keeps them */
+  uint32_t reserved;      /* must be 0 */
   lamina_progress* progress;
 } lamina_push_options;
 

@@ -95,6 +95,11 @@ inline constexpr std::array kEnumRows<AfterPause> = {
     EnumRow<AfterPause>{LAMINA_AFTER_STAY, AfterPause::kStay}};
 
 template <>
+inline constexpr std::array kEnumRows<PausePlace> = {
+    EnumRow<PausePlace>{LAMINA_PLACE_DISK, PausePlace::kDisk},
+    EnumRow<PausePlace>{LAMINA_PLACE_MEMORY, PausePlace::kMemory}};
+
+template <>
 inline constexpr std::array kEnumRows<ResumeMode> = {
     EnumRow<ResumeMode>{LAMINA_RESUME_AUTO, ResumeMode::kAuto},
     EnumRow<ResumeMode>{LAMINA_RESUME_PAGE_FAULTS, ResumeMode::kPageFaults},
@@ -137,8 +142,8 @@ static_assert(has_all_rows<MemoryFileKind>() && has_all_rows<Layout>() && has_al
               has_all_rows<Dedup>() && has_all_rows<HeaderFormat>() && has_all_rows<HugePages>() &&
               has_all_rows<CompactOutcome>() && has_all_rows<Reflink>() &&
               has_all_rows<PendingKind>() && has_all_rows<AfterPause>() &&
-              has_all_rows<ResumeMode>() && has_all_rows<Populate>() && has_all_rows<PackCodec>() &&
-              has_all_rows<StoreServer>());
+              has_all_rows<PausePlace>() && has_all_rows<ResumeMode>() &&
+              has_all_rows<Populate>() && has_all_rows<PackCodec>() && has_all_rows<StoreServer>());
 
 /// The number of `value`; UINT32_MAX if it has none, which the tables exclude.
 template <typename E>

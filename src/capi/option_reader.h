@@ -114,7 +114,7 @@ inline constexpr std::size_t kFirstSize<lamina_remove_options> = 40;
 template <>
 inline constexpr std::size_t kFirstSize<lamina_vmm> = 48;
 template <>
-inline constexpr std::size_t kFirstSize<lamina_pause_options> = 120;
+inline constexpr std::size_t kFirstSize<lamina_pause_options> = 136;
 template <>
 inline constexpr std::size_t kFirstSize<lamina_resume_options> = 96;
 template <>
@@ -124,7 +124,7 @@ inline constexpr std::size_t kFirstSize<lamina_pack_options> = 56;
 template <>
 inline constexpr std::size_t kFirstSize<lamina_unpack_options> = 48;
 template <>
-inline constexpr std::size_t kFirstSize<lamina_push_options> = 64;
+inline constexpr std::size_t kFirstSize<lamina_push_options> = 80;
 template <>
 inline constexpr std::size_t kFirstSize<lamina_pull_options> = 56;
 template <>

@@ -163,7 +163,8 @@ RemoveOptions convert(OptionReader& reader, const lamina_remove_options& given) 
 PauseOptions convert(OptionReader& reader, const lamina_pause_options& given) {
   PauseOptions made;
   auto& [vmm, store, name, after, frozen_hook, hook_timeout, while_frozen, attachments, full,
-         replace, pause_id, progress, page_server_command] = made;
+         replace, freeze_memory_bytes, freeze_directory, pause_id, progress, page_server_command] =
+      made;
   vmm = vmm_address(reader, given.vmm);
   name = reader.required(given.name, "name");
   after = reader.choice<AfterPause>(given.after, "after");
@@ -177,6 +178,12 @@ PauseOptions convert(OptionReader& reader, const lamina_pause_options& given) {
   progress = reader.progress(given.progress);
   page_server_command = reader.texts(given.page_server_command, given.page_server_argument_count,
                                      "page_server_command");
+  if (given.freeze_memory_bytes == LAMINA_NO_FREEZE_MEMORY) {
+    freeze_memory_bytes = 0;
+  } else if (given.freeze_memory_bytes != 0) {
+    freeze_memory_bytes = given.freeze_memory_bytes;
+  }
+  freeze_directory = OptionReader::text(given.freeze_directory);
   reader.must_be_zero(given.reserved);
   return made;
 }
@@ -254,7 +261,10 @@ UnpackOptions convert(OptionReader& reader, const lamina_unpack_options& given) 
 
 PushOptions convert(OptionReader& reader, const lamina_push_options& given) {
   PushOptions made;
-  auto& [url, snapshot, name, codec, key_file, key_command, replace, progress] = made;
+  // `requests` counts for laminad's metrics; C has no map.
+  auto& [url, snapshot, name, codec, key_file, key_command, replace, rate_limit_bytes_s, background,
+         requests, progress] = made;
+  static_cast<void>(requests);
   url = reader.required(given.url, "url");
   snapshot = reader.required(given.snapshot, "snapshot");
   name = OptionReader::text(given.name);
@@ -262,13 +272,17 @@ PushOptions convert(OptionReader& reader, const lamina_push_options& given) {
   key_file = OptionReader::text(given.key_file);
   key_command = OptionReader::text(given.key_command);
   replace = reader.flag(given.replace, "replace");
+  rate_limit_bytes_s = given.rate_limit_bytes_s;
+  background = reader.flag(given.background, "background");
   progress = reader.progress(given.progress);
+  reader.must_be_zero(given.reserved);
   return made;
 }
 
 PullOptions convert(OptionReader& reader, const lamina_pull_options& given) {
   PullOptions made;
-  auto& [url, name, store, as, key_file, key_command, progress] = made;
+  auto& [url, name, store, as, key_file, key_command, requests, progress] = made;
+  static_cast<void>(requests);  // as of a push
   url = reader.required(given.url, "url");
   name = reader.required(given.name, "name");
   as = OptionReader::text(given.as);

@@ -166,6 +166,9 @@ TEST(CApiOptionsTest, ZeroIsTheDefaultOfEveryOption) {
   pause.vmm = &vmm;
   EXPECT_EQ(convert(reader, pause).hook_timeout, PauseOptions().hook_timeout);
   EXPECT_FALSE(convert(reader, pause).while_frozen);
+  EXPECT_EQ(convert(reader, pause).freeze_memory_bytes, kFreezeMemoryShare);
+  pause.freeze_memory_bytes = LAMINA_NO_FREEZE_MEMORY;
+  EXPECT_EQ(convert(reader, pause).freeze_memory_bytes, 0U);
 }
 
 TEST(CApiOptionsTest, OptionsOfAPauseArriveInTheirPlaces) {
@@ -194,6 +197,8 @@ TEST(CApiOptionsTest, OptionsOfAPauseArriveInTheirPlaces) {
   given.page_server_argument_count = command.size();
   given.after = LAMINA_AFTER_STAY;
   given.full = 1;
+  given.freeze_memory_bytes = 5;
+  given.freeze_directory = "/shm";
   OptionReader reader;
   const PauseOptions made = convert(reader, given);
   ASSERT_TRUE(reader.status());
@@ -211,6 +216,8 @@ TEST(CApiOptionsTest, OptionsOfAPauseArriveInTheirPlaces) {
   EXPECT_EQ(made.after, AfterPause::kStay);
   EXPECT_TRUE(made.full);
   EXPECT_FALSE(made.replace);
+  EXPECT_EQ(made.freeze_memory_bytes, 5U);
+  EXPECT_EQ(made.freeze_directory, "/shm");
   const Status refused = made.while_frozen();
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().message, "while_frozen returned 1");

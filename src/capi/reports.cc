@@ -208,9 +208,9 @@ void describe(Arena& arena, const SnapshotInfo& info, lamina_snapshot_info& d) {
 }
 
 void describe(Arena& arena, const SnapshotListing& listing, lamina_snapshot_listing& d) {
-  const auto& [name, error, pause_id, parent_pause_id, parent, created, generation, layers,
-               memory_bytes, header, has_vmstate, own_bytes, shared_bytes, dead_bytes, files,
-               running, resumes] = listing;
+  const auto& [name, error, pause_id, parent_pause_id, ancestors, parent, created, generation,
+               layers, memory_bytes, header, has_vmstate, own_bytes, shared_bytes, dead_bytes,
+               files, running, resumes] = listing;
   d.name = name.c_str();
   d.error = error_or_null(arena, error);
   d.pause_id = id(pause_id);
@@ -230,6 +230,10 @@ void describe(Arena& arena, const SnapshotListing& listing, lamina_snapshot_list
   d.resumes = resumes;
   d.files = files_of(arena, files);
   d.file_count = files.size();
+  auto* ids = arena.make<lamina_uuid>(ancestors.size());
+  for (std::size_t i = 0; i < ancestors.size(); ++i) ids[i] = id(ancestors[i]);
+  d.ancestors = ids;
+  d.ancestor_count = ancestors.size();
 }
 
 void describe(Arena& arena, const PinListing& listing, lamina_pin_listing& d) {
@@ -321,10 +325,10 @@ void describe(Arena& arena, const RemoveReport& report, lamina_remove_report& d)
 }
 
 void describe(Arena& arena, const PauseReport& report, lamina_pause_report& d) {
-  const auto& [snapshot, pause_id, parent_pause_id, is_diff, reason, generation, memory_bytes,
-               stored_bytes, unchanged_bytes, phases, notes] = report;
+  const auto& [snapshot, pause_id, parent_pause_id, is_diff, reason, place, place_reason,
+               generation, memory_bytes, stored_bytes, unchanged_bytes, phases, notes] = report;
   const auto& [prepare_ms, pause_ms, create_ms, journal_ms, hook_ms, resume_ms, frozen_ms,
-               complete_ms, publish_ms] = phases;
+               complete_ms, publish_ms, durable_ms] = phases;
   d.snapshot = snapshot.c_str();
   d.pause_id = id(pause_id);
   d.parent_pause_id = id(parent_pause_id);
@@ -343,6 +347,9 @@ void describe(Arena& arena, const PauseReport& report, lamina_pause_report& d) {
   d.frozen_ms = frozen_ms;
   d.complete_ms = complete_ms;
   d.publish_ms = publish_ms;
+  d.durable_ms = durable_ms;
+  d.place = number_of(place);
+  d.place_reason = place_reason.c_str();
   set_notes(arena, notes, d);
 }
 

@@ -38,6 +38,9 @@ const (
 	EventKindDelete  EventKind = "delete"
 	EventKindFork    EventKind = "fork"
 	EventKindRecover EventKind = "recover"
+	EventKindPush    EventKind = "push"
+	EventKindPull    EventKind = "pull"
+	EventKindPrune   EventKind = "prune"
 )
 
 // PauseAfter is one of the words below. A newer daemon may have others.
@@ -55,6 +58,14 @@ type PauseKind string
 const (
 	PauseKindDiff PauseKind = "diff"
 	PauseKindFull PauseKind = "full"
+)
+
+// PausePlace is one of the words below. A newer daemon may have others.
+type PausePlace string
+
+const (
+	PausePlaceDisk   PausePlace = "disk"
+	PausePlaceMemory PausePlace = "memory"
 )
 
 // ResumeMode is one of the words below. A newer daemon may have others.
@@ -111,6 +122,24 @@ const (
 	CompactOutcomePlanned CompactOutcome = "planned"
 	CompactOutcomeMerged  CompactOutcome = "merged"
 	CompactOutcomeDropped CompactOutcome = "dropped"
+)
+
+// QueuedPushState is one of the words below. A newer daemon may have others.
+type QueuedPushState string
+
+const (
+	QueuedPushStateWaiting QueuedPushState = "waiting"
+	QueuedPushStatePushing QueuedPushState = "pushing"
+	QueuedPushStateFailed  QueuedPushState = "failed"
+)
+
+// PushCodec is one of the words below. A newer daemon may have others.
+type PushCodec string
+
+const (
+	PushCodecZstd PushCodec = "zstd"
+	PushCodecLz4  PushCodec = "lz4"
+	PushCodecNone PushCodec = "none"
 )
 
 // ListParams are the parameters of List. The zero value is the default.
@@ -196,6 +225,12 @@ type PauseRequest struct {
 	Replace bool `json:"replace,omitempty"`
 	// Seconds: for writing the memory. Default: 900
 	CreateTimeout int `json:"create_timeout,omitempty"`
+	// Memory, in bytes, that diffs of VMs that run on may have at a time; 0: none. Default: the
+	// daemon's, or half of what is available
+	FreezeMemory int64 `json:"freeze_memory,omitempty"`
+	// Directory on tmpfs for them, which only the daemon's user may enter. Default: the daemon's,
+	// or /dev/shm/lamina-freeze-UID
+	FreezeDirectory string `json:"freeze_directory,omitempty"`
 }
 
 // Phases is a part of a report.
@@ -209,6 +244,7 @@ type Phases struct {
 	FrozenMs   float64 `json:"frozen_ms"`
 	CompleteMs float64 `json:"complete_ms"`
 	PublishMs  float64 `json:"publish_ms"`
+	DurableMs  float64 `json:"durable_ms"`
 }
 
 // PauseReport is the reply of Pause.
@@ -220,7 +256,11 @@ type PauseReport struct {
 	ParentPauseID string    `json:"parent_pause_id,omitempty"`
 	Kind          PauseKind `json:"kind"`
 	// Why it is a diff or a full memory file
-	Reason      string `json:"reason"`
+	Reason string `json:"reason"`
+	// Where Firecracker wrote the memory file
+	Place PausePlace `json:"place"`
+	// Why there
+	PlaceReason string `json:"place_reason"`
 	Generation  int64  `json:"generation"`
 	MemoryBytes int64  `json:"memory_bytes"`
 	// Bytes of guest memory in the new layer
@@ -261,6 +301,8 @@ type ResumeRequest struct {
 	HugePages ResumeHugePages `json:"huge_pages,omitempty"`
 	// Load it and leave it paused
 	StayPaused bool `json:"stay_paused,omitempty"`
+	// If the store does not have the snapshot, pull it from the bucket of --push first
+	Pull bool `json:"pull,omitempty"`
 }
 
 // ResumeReport is the reply of Resume.
@@ -609,6 +651,145 @@ type CompactReport struct {
 	ElapsedMs float64  `json:"elapsed_ms"`
 }
 
+// QueuedPush is a part of a report.
+type QueuedPush struct {
+	Name string `json:"name"`
+	// The latest pause of the name
+	PauseID string `json:"pause_id"`
+	// Failed: it is not tried again before the name's next pause
+	State QueuedPushState `json:"state"`
+	// How long the name has a state that was not pushed
+	AgeS float64 `json:"age_s"`
+	// In a row
+	FailedAttempts int64 `json:"failed_attempts"`
+	// Time to the next attempt; 0 if it may begin now
+	NextAttemptS float64 `json:"next_attempt_s"`
+	// Of the last attempt
+	Error *ItemError `json:"error"`
+}
+
+// PushQueue is the reply of PushQueue.
+type PushQueue struct {
+	MessageType string `json:"message_type"`
+	// The bucket of --push; empty: nothing is pushed by itself
+	Url string `json:"url"`
+	// The pattern of --push-names
+	Names string `json:"names"`
+	// The oldest first
+	Queue []QueuedPush `json:"queue"`
+}
+
+// PushRequest is the body of Push.
+type PushRequest struct {
+	// Path of the store, as the daemon sees it. A daemon of another store refuses the request with
+	// 421. Default: the daemon's store
+	Store string `json:"store,omitempty"`
+	// Of the snapshot
+	Name string `json:"name"`
+	// Name in the bucket. Default: that of the snapshot
+	As string `json:"as,omitempty"`
+	// The bucket: s3://… or file:///…. Default: that of --push
+	Url string `json:"url,omitempty"`
+	// How to compress. Default: zstd
+	Codec PushCodec `json:"codec,omitempty"`
+	// Publish after the newest state, also if the snapshot does not descend from it
+	Replace bool `json:"replace,omitempty"`
+}
+
+// PushReport is the reply of Push.
+type PushReport struct {
+	MessageType string `json:"message_type"`
+	// The snapshot's name; on the command line its path
+	Snapshot string `json:"snapshot"`
+	// Under which it was published
+	Name    string `json:"name"`
+	Number  int64  `json:"number"`
+	PauseID string `json:"pause_id"`
+	// The name has a newer state that the snapshot does not descend from; it was published as
+	// NAME@PAUSE
+	Conflict bool `json:"conflict"`
+	// Nothing was sent
+	AlreadyThere    bool  `json:"already_there"`
+	UploadedObjects int64 `json:"uploaded_objects"`
+	ReusedObjects   int64 `json:"reused_objects"`
+	// Of layers and files, before compression
+	DataBytes     int64 `json:"data_bytes"`
+	UploadedBytes int64 `json:"uploaded_bytes"`
+	ReusedBytes   int64 `json:"reused_bytes"`
+	// Notes for a person, one line each. They name options as a remedy does
+	Notes     []string `json:"notes"`
+	ElapsedMs float64  `json:"elapsed_ms"`
+}
+
+// PullRequest is the body of Pull.
+type PullRequest struct {
+	// Path of the store, as the daemon sees it. A daemon of another store refuses the request with
+	// 421. Default: the daemon's store
+	Store string `json:"store,omitempty"`
+	// In the bucket
+	Name string `json:"name"`
+	// Name of the new snapshot. Default: that in the bucket
+	As string `json:"as,omitempty"`
+	// The bucket: s3://… or file:///…. Default: that of --push
+	Url string `json:"url,omitempty"`
+}
+
+// PullReport is the reply of Pull.
+type PullReport struct {
+	MessageType string `json:"message_type"`
+	// The snapshot's name; on the command line its path
+	Snapshot string `json:"snapshot"`
+	// In the bucket
+	Name        string `json:"name"`
+	Number      int64  `json:"number"`
+	PauseID     string `json:"pause_id"`
+	Generation  int64  `json:"generation"`
+	MemoryBytes int64  `json:"memory_bytes"`
+	// That another snapshot of the store had
+	LinkedLayers  int64 `json:"linked_layers"`
+	FetchedLayers int64 `json:"fetched_layers"`
+	// Of what was fetched, decompressed
+	DataBytes    int64 `json:"data_bytes"`
+	FetchedBytes int64 `json:"fetched_bytes"`
+	// Notes for a person, one line each. They name options as a remedy does
+	Notes     []string `json:"notes"`
+	ElapsedMs float64  `json:"elapsed_ms"`
+}
+
+// PruneRequest is the body of Prune.
+type PruneRequest struct {
+	// Path of the store, as the daemon sees it. A daemon of another store refuses the request with
+	// 421. Default: the daemon's store
+	Store string `json:"store,omitempty"`
+	// The bucket: s3://… or file:///…. Default: that of --push
+	Url string `json:"url,omitempty"`
+	// Keep the newest states of a name: how many
+	KeepLast int64 `json:"keep_last,omitempty"`
+	// Keep the newest state of each day (UTC): how many days
+	KeepDaily int64 `json:"keep_daily,omitempty"`
+	// Keep the states of so many seconds
+	KeepWithin int64 `json:"keep_within,omitempty"`
+	// Apply the rules to names that match this pattern only
+	Names string `json:"names,omitempty"`
+	// Only report what would be removed
+	DryRun bool `json:"dry_run,omitempty"`
+}
+
+// PruneReport is the reply of Prune.
+type PruneReport struct {
+	MessageType   string `json:"message_type"`
+	KeptSnapshots int64  `json:"kept_snapshots"`
+	// By the rules of retention
+	RemovedRecords int64 `json:"removed_records"`
+	ExpiredPins    int64 `json:"expired_pins"`
+	RemovedObjects int64 `json:"removed_objects"`
+	RemovedBytes   int64 `json:"removed_bytes"`
+	KeptObjects    int64 `json:"kept_objects"`
+	DryRun         bool  `json:"dry_run"`
+	// Notes for a person, one line each. They name options as a remedy does
+	Notes []string `json:"notes"`
+}
+
 // Sessions is the reply of Sessions.
 type Sessions struct {
 	MessageType string    `json:"message_type"`
@@ -629,6 +810,7 @@ type Health struct {
 	// Requests without a response yet
 	Requests     int64 `json:"requests"`
 	QueuedMerges int64 `json:"queued_merges"`
+	QueuedPushes int64 `json:"queued_pushes"`
 }
 
 // VersionInfo is the reply of Version.
@@ -756,6 +938,56 @@ func (c *Client) Remove(ctx context.Context, name string, params RemoveParams) (
 func (c *Client) Compact(ctx context.Context, name string, request CompactRequest) (*CompactReport, error) {
 	var reply CompactReport
 	err := c.call(ctx, operation{"compact", http.MethodPost, "/v1/snapshots/{name}/compact"}, []pathValue{{"name", name}}, nil, request, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// PushQueue: the states that wait to be pushed. Of each name only the latest state waits.
+//
+// GET /v1/push
+func (c *Client) PushQueue(ctx context.Context) (*PushQueue, error) {
+	var reply PushQueue
+	err := c.call(ctx, operation{"pushQueue", http.MethodGet, "/v1/push"}, nil, nil, nil, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// Push: push a snapshot to a bucket. Answers when the snapshot is whole in the bucket. A
+// conflict is not an error: the snapshot is then in the bucket under another name.
+//
+// POST /v1/push
+func (c *Client) Push(ctx context.Context, request PushRequest) (*PushReport, error) {
+	var reply PushReport
+	err := c.call(ctx, operation{"push", http.MethodPost, "/v1/push"}, nil, nil, request, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// Pull: pull the newest state of a name from a bucket.
+//
+// POST /v1/pull
+func (c *Client) Pull(ctx context.Context, request PullRequest) (*PullReport, error) {
+	var reply PullReport
+	err := c.call(ctx, operation{"pull", http.MethodPost, "/v1/pull"}, nil, nil, request, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// Prune: remove what is not needed from a bucket. Older states that no rule keeps, then what
+// nothing references. Without a rule all states stay.
+//
+// POST /v1/remote/prune
+func (c *Client) Prune(ctx context.Context, request PruneRequest) (*PruneReport, error) {
+	var reply PruneReport
+	err := c.call(ctx, operation{"prune", http.MethodPost, "/v1/remote/prune"}, nil, nil, request, &reply)
 	if err != nil {
 		return nil, err
 	}

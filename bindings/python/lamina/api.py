@@ -28,6 +28,7 @@ class Phases:
     frozen_ms: float
     complete_ms: float
     publish_ms: float
+    durable_ms: float
 
     @classmethod
     def from_json(cls, value: Any, place: str) -> Phases:
@@ -43,6 +44,7 @@ class Phases:
             frozen_ms=fields.required("frozen_ms", wire.number),
             complete_ms=fields.required("complete_ms", wire.number),
             publish_ms=fields.required("publish_ms", wire.number),
+            durable_ms=fields.required("durable_ms", wire.number),
         )
 
 
@@ -59,6 +61,10 @@ class Pause:
     kind: str
     # Why it is a diff or a full memory file
     reason: str
+    # Where Firecracker wrote the memory file: "disk", "memory"
+    place: str
+    # Why there
+    place_reason: str
     generation: int
     memory_bytes: int
     # Bytes of guest memory in the new layer
@@ -81,6 +87,8 @@ class Pause:
             parent_pause_id=fields.optional("parent_pause_id", wire.identifier),
             kind=fields.required("kind", wire.text),
             reason=fields.required("reason", wire.text),
+            place=fields.required("place", wire.text),
+            place_reason=fields.required("place_reason", wire.text),
             generation=fields.required("generation", wire.integer),
             memory_bytes=fields.required("memory_bytes", wire.integer),
             stored_bytes=fields.required("stored_bytes", wire.integer),
@@ -724,6 +732,192 @@ class Compact:
 
 
 @dataclass(frozen=True)
+class QueuedPush:
+    """QueuedPush of docs/openapi.json."""
+
+    name: str
+    # The latest pause of the name
+    pause_id: uuid.UUID
+    # Failed: it is not tried again before the name's next pause: "waiting", "pushing", "failed"
+    state: str
+    # How long the name has a state that was not pushed
+    age_s: float
+    # In a row
+    failed_attempts: int
+    # Time to the next attempt; 0 if it may begin now
+    next_attempt_s: float
+    # Of the last attempt
+    error: Optional[ItemError]
+
+    @classmethod
+    def from_json(cls, value: Any, place: str) -> QueuedPush:
+        """Reads the daemon's JSON."""
+        fields = wire.Fields(value, place)
+        return cls(
+            name=fields.required("name", wire.text),
+            pause_id=fields.required("pause_id", wire.identifier),
+            state=fields.required("state", wire.text),
+            age_s=fields.required("age_s", wire.number),
+            failed_attempts=fields.required("failed_attempts", wire.integer),
+            next_attempt_s=fields.required("next_attempt_s", wire.number),
+            error=fields.required("error", wire.nullable(ItemError.from_json)),
+        )
+
+
+@dataclass(frozen=True)
+class PushQueue:
+    """PushQueue of docs/openapi.json."""
+
+    # "push_queue"
+    message_type: str
+    # The bucket of --push; empty: nothing is pushed by itself
+    url: str
+    # The pattern of --push-names
+    names: str
+    # The oldest first
+    queue: Tuple[QueuedPush, ...]
+
+    @classmethod
+    def from_json(cls, value: Any, place: str) -> PushQueue:
+        """Reads the daemon's JSON."""
+        fields = wire.Fields(value, place)
+        return cls(
+            message_type=fields.required("message_type", wire.text),
+            url=fields.required("url", wire.text),
+            names=fields.required("names", wire.text),
+            queue=fields.required("queue", wire.items(QueuedPush.from_json)),
+        )
+
+
+@dataclass(frozen=True)
+class Push:
+    """Push of docs/openapi.json."""
+
+    # "remote_push"
+    message_type: str
+    # The snapshot's name; on the command line its path
+    snapshot: str
+    # Under which it was published
+    name: str
+    number: int
+    pause_id: uuid.UUID
+    # The name has a newer state that the snapshot does not descend from; it was published as
+    # NAME@PAUSE
+    conflict: bool
+    # Nothing was sent
+    already_there: bool
+    uploaded_objects: int
+    reused_objects: int
+    # Of layers and files, before compression
+    data_bytes: int
+    uploaded_bytes: int
+    reused_bytes: int
+    # Notes for a person, one line each. They name options as a remedy does
+    notes: Tuple[str, ...]
+    elapsed_ms: float
+
+    @classmethod
+    def from_json(cls, value: Any, place: str) -> Push:
+        """Reads the daemon's JSON."""
+        fields = wire.Fields(value, place)
+        return cls(
+            message_type=fields.required("message_type", wire.text),
+            snapshot=fields.required("snapshot", wire.text),
+            name=fields.required("name", wire.text),
+            number=fields.required("number", wire.integer),
+            pause_id=fields.required("pause_id", wire.identifier),
+            conflict=fields.required("conflict", wire.flag),
+            already_there=fields.required("already_there", wire.flag),
+            uploaded_objects=fields.required("uploaded_objects", wire.integer),
+            reused_objects=fields.required("reused_objects", wire.integer),
+            data_bytes=fields.required("data_bytes", wire.integer),
+            uploaded_bytes=fields.required("uploaded_bytes", wire.integer),
+            reused_bytes=fields.required("reused_bytes", wire.integer),
+            notes=fields.required("notes", wire.items(wire.text)),
+            elapsed_ms=fields.required("elapsed_ms", wire.number),
+        )
+
+
+@dataclass(frozen=True)
+class Pull:
+    """Pull of docs/openapi.json."""
+
+    # "remote_pull"
+    message_type: str
+    # The snapshot's name; on the command line its path
+    snapshot: str
+    # In the bucket
+    name: str
+    number: int
+    pause_id: uuid.UUID
+    generation: int
+    memory_bytes: int
+    # That another snapshot of the store had
+    linked_layers: int
+    fetched_layers: int
+    # Of what was fetched, decompressed
+    data_bytes: int
+    fetched_bytes: int
+    # Notes for a person, one line each. They name options as a remedy does
+    notes: Tuple[str, ...]
+    elapsed_ms: float
+
+    @classmethod
+    def from_json(cls, value: Any, place: str) -> Pull:
+        """Reads the daemon's JSON."""
+        fields = wire.Fields(value, place)
+        return cls(
+            message_type=fields.required("message_type", wire.text),
+            snapshot=fields.required("snapshot", wire.text),
+            name=fields.required("name", wire.text),
+            number=fields.required("number", wire.integer),
+            pause_id=fields.required("pause_id", wire.identifier),
+            generation=fields.required("generation", wire.integer),
+            memory_bytes=fields.required("memory_bytes", wire.integer),
+            linked_layers=fields.required("linked_layers", wire.integer),
+            fetched_layers=fields.required("fetched_layers", wire.integer),
+            data_bytes=fields.required("data_bytes", wire.integer),
+            fetched_bytes=fields.required("fetched_bytes", wire.integer),
+            notes=fields.required("notes", wire.items(wire.text)),
+            elapsed_ms=fields.required("elapsed_ms", wire.number),
+        )
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Prune of docs/openapi.json."""
+
+    # "remote_prune"
+    message_type: str
+    kept_snapshots: int
+    # By the rules of retention
+    removed_records: int
+    expired_pins: int
+    removed_objects: int
+    removed_bytes: int
+    kept_objects: int
+    dry_run: bool
+    # Notes for a person, one line each. They name options as a remedy does
+    notes: Tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, value: Any, place: str) -> Prune:
+        """Reads the daemon's JSON."""
+        fields = wire.Fields(value, place)
+        return cls(
+            message_type=fields.required("message_type", wire.text),
+            kept_snapshots=fields.required("kept_snapshots", wire.integer),
+            removed_records=fields.required("removed_records", wire.integer),
+            expired_pins=fields.required("expired_pins", wire.integer),
+            removed_objects=fields.required("removed_objects", wire.integer),
+            removed_bytes=fields.required("removed_bytes", wire.integer),
+            kept_objects=fields.required("kept_objects", wire.integer),
+            dry_run=fields.required("dry_run", wire.flag),
+            notes=fields.required("notes", wire.items(wire.text)),
+        )
+
+
+@dataclass(frozen=True)
 class Sessions:
     """Sessions of docs/openapi.json."""
 
@@ -748,7 +942,7 @@ class Event:
     # One more than the last; it also grows across restarts of the daemon
     sequence: int
     time: str
-    # "pause", "resume", "merge", "delete", "fork", "recover"
+    # "pause", "resume", "merge", "delete", "fork", "recover", "push", "pull", "prune"
     event: str
     # All fields, also those above.
     fields: Dict[str, Any] = field(default_factory=dict, hash=False)
@@ -782,6 +976,7 @@ class Health:
     # Requests without a response yet
     requests: int
     queued_merges: int
+    queued_pushes: int
 
     @classmethod
     def from_json(cls, value: Any, place: str) -> Health:
@@ -796,6 +991,7 @@ class Health:
             connections=fields.required("connections", wire.integer),
             requests=fields.required("requests", wire.integer),
             queued_merges=fields.required("queued_merges", wire.integer),
+            queued_pushes=fields.required("queued_pushes", wire.integer),
         )
 
 
@@ -845,7 +1041,9 @@ class Operations:
               after: Optional[Literal["stop", "resume", "stay"]] = None,
               frozen_hook: Optional[str] = None, hook_timeout: Optional[int] = None,
               attach: Optional[Sequence[str]] = None, full: Optional[bool] = None,
-              replace: Optional[bool] = None, create_timeout: Optional[int] = None) -> Pause:
+              replace: Optional[bool] = None, create_timeout: Optional[int] = None,
+              freeze_memory: Optional[int] = None, freeze_directory: Optional[str] = None
+              ) -> Pause:
         """Pause a VM into the store.
 
         A state that Firecracker has acknowledged is not lost: after a failure it stays queued,
@@ -866,11 +1064,16 @@ class Operations:
         full: Take a full memory file, not a diff (default false)
         replace: Replace also a snapshot of another VM (default false)
         create_timeout: Seconds: for writing the memory (default 900)
+        freeze_memory: Memory, in bytes, that diffs of VMs that run on may have at a time; 0: none.
+            Default: the daemon's, or half of what is available
+        freeze_directory: Directory on tmpfs for them, which only the daemon's user may enter.
+            Default: the daemon's, or /dev/shm/lamina-freeze-UID
         """
         return self._json("POST", "/v1/pause", Pause.from_json, body=_given(api_socket=api_socket,
                           name=name, store=store, jail=jail, timeout=timeout, after=after,
                           frozen_hook=frozen_hook, hook_timeout=hook_timeout, attach=attach,
-                          full=full, replace=replace, create_timeout=create_timeout))
+                          full=full, replace=replace, create_timeout=create_timeout,
+                          freeze_memory=freeze_memory, freeze_directory=freeze_directory))
 
     def resume(self, api_socket: str, name: str, *, store: Optional[str] = None,
                jail: Optional[str] = None, timeout: Optional[int] = None,
@@ -879,7 +1082,7 @@ class Operations:
                record: Optional[bool] = None, network_override: Optional[Sequence[str]] = None,
                vsock_override: Optional[str] = None, clock_realtime: Optional[bool] = None,
                huge_pages: Optional[Literal["as-before", "none", "transparent", "2M"]] = None,
-               stay_paused: Optional[bool] = None) -> Resume:
+               stay_paused: Optional[bool] = None, pull: Optional[bool] = None) -> Resume:
         """Resume a VM from the store.
 
         Loads it into a Firecracker that was just started. A pin links the snapshot's files
@@ -899,13 +1102,15 @@ class Operations:
         clock_realtime: Move the guest's clock on by the time passed (default false)
         huge_pages: Pages of its memory (default "as-before")
         stay_paused: Load it and leave it paused (default false)
+        pull: If the store does not have the snapshot, pull it from the bucket of --push first
+            (default false)
         """
         return self._json("POST", "/v1/resume", Resume.from_json,
                           body=_given(api_socket=api_socket, name=name, store=store, jail=jail,
                           timeout=timeout, mode=mode, populate=populate, record=record,
                           network_override=network_override, vsock_override=vsock_override,
                           clock_realtime=clock_realtime, huge_pages=huge_pages,
-                          stay_paused=stay_paused))
+                          stay_paused=stay_paused, pull=pull))
 
     def fork(self, snapshot: str, new: str, *, store: Optional[str] = None) -> Fork:
         """Give a snapshot a second name.
@@ -992,6 +1197,68 @@ class Operations:
         return self._json("POST", f"/v1/snapshots/{quote(name, safe='')}/compact",
                           Compact.from_json, body=_given(store=store, policy=policy,
                           dry_run=dry_run, rate=rate, background=background))
+
+    def push_queue(self) -> PushQueue:
+        """The states that wait to be pushed.
+
+        Of each name only the latest state waits.
+        """
+        return self._json("GET", "/v1/push", PushQueue.from_json)
+
+    def push(self, name: str, *, store: Optional[str] = None, as: Optional[str] = None,
+             url: Optional[str] = None, codec: Optional[Literal["zstd", "lz4", "none"]] = None,
+             replace: Optional[bool] = None) -> Push:
+        """Push a snapshot to a bucket.
+
+        Answers when the snapshot is whole in the bucket. A conflict is not an error: the
+        snapshot is then in the bucket under another name.
+
+        name: Of the snapshot
+        store: Path of the store, as the daemon sees it. A daemon of another store refuses the
+            request with 421. Default: the daemon's store
+        as: Name in the bucket. Default: that of the snapshot
+        url: The bucket: s3://… or file:///…. Default: that of --push
+        codec: How to compress (default "zstd")
+        replace: Publish after the newest state, also if the snapshot does not descend from it
+            (default false)
+        """
+        return self._json("POST", "/v1/push", Push.from_json, body=_given(name=name, store=store,
+                          as=as, url=url, codec=codec, replace=replace))
+
+    def pull(self, name: str, *, store: Optional[str] = None, as: Optional[str] = None,
+             url: Optional[str] = None) -> Pull:
+        """Pull the newest state of a name from a bucket.
+
+        name: In the bucket
+        store: Path of the store, as the daemon sees it. A daemon of another store refuses the
+            request with 421. Default: the daemon's store
+        as: Name of the new snapshot. Default: that in the bucket
+        url: The bucket: s3://… or file:///…. Default: that of --push
+        """
+        return self._json("POST", "/v1/pull", Pull.from_json, body=_given(name=name, store=store,
+                          as=as, url=url))
+
+    def prune(self, *, store: Optional[str] = None, url: Optional[str] = None,
+              keep_last: Optional[int] = None, keep_daily: Optional[int] = None,
+              keep_within: Optional[int] = None, names: Optional[str] = None,
+              dry_run: Optional[bool] = None) -> Prune:
+        """Remove what is not needed from a bucket.
+
+        Older states that no rule keeps, then what nothing references. Without a rule all states
+        stay.
+
+        store: Path of the store, as the daemon sees it. A daemon of another store refuses the
+            request with 421. Default: the daemon's store
+        url: The bucket: s3://… or file:///…. Default: that of --push
+        keep_last: Keep the newest states of a name: how many
+        keep_daily: Keep the newest state of each day (UTC): how many days
+        keep_within: Keep the states of so many seconds
+        names: Apply the rules to names that match this pattern only
+        dry_run: Only report what would be removed (default false)
+        """
+        return self._json("POST", "/v1/remote/prune", Prune.from_json, body=_given(store=store,
+                          url=url, keep_last=keep_last, keep_daily=keep_daily,
+                          keep_within=keep_within, names=names, dry_run=dry_run))
 
     def sessions(self) -> Sessions:
         """Running VMs, and pins that cannot be read."""

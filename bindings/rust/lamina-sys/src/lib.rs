@@ -17,6 +17,7 @@ pub type lamina_reflink = u32;
 pub type lamina_has_checksums = u32;
 pub type lamina_pending_kind = u32;
 pub type lamina_after_pause = u32;
+pub type lamina_pause_place = u32;
 pub type lamina_resume_mode = u32;
 pub type lamina_populate = u32;
 pub type lamina_page_server_state = u32;
@@ -70,6 +71,8 @@ pub const LAMINA_PENDING_OTHER: lamina_pending_kind = 2;
 pub const LAMINA_AFTER_STOP: lamina_after_pause = 0;
 pub const LAMINA_AFTER_RESUME: lamina_after_pause = 1;
 pub const LAMINA_AFTER_STAY: lamina_after_pause = 2;
+pub const LAMINA_PLACE_DISK: lamina_pause_place = 0;
+pub const LAMINA_PLACE_MEMORY: lamina_pause_place = 1;
 pub const LAMINA_RESUME_AUTO: lamina_resume_mode = 0;
 pub const LAMINA_RESUME_PAGE_FAULTS: lamina_resume_mode = 1;
 pub const LAMINA_RESUME_FILE: lamina_resume_mode = 2;
@@ -372,6 +375,8 @@ pub struct lamina_snapshot_listing {
     pub resumes: u64,
     pub files: *const lamina_file_use,
     pub file_count: usize,
+    pub ancestors: *const lamina_uuid,
+    pub ancestor_count: usize,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -519,6 +524,8 @@ pub struct lamina_pause_options {
     pub full: lamina_bool,
     pub replace: lamina_bool,
     pub reserved: u32,
+    pub freeze_memory_bytes: u64,
+    pub freeze_directory: *const c_char,
     pub progress: *mut lamina_progress,
 }
 #[repr(C)]
@@ -534,7 +541,8 @@ pub struct lamina_pause_report {
     pub stored_bytes: u64,
     pub unchanged_bytes: u64,
     pub is_diff: lamina_bool,
-    pub reserved: u32,
+    pub place: lamina_pause_place,
+    pub place_reason: *const c_char,
     pub prepare_ms: f64,
     pub pause_ms: f64,
     pub create_ms: f64,
@@ -544,6 +552,7 @@ pub struct lamina_pause_report {
     pub frozen_ms: f64,
     pub complete_ms: f64,
     pub publish_ms: f64,
+    pub durable_ms: f64,
     pub notes: *const *const c_char,
     pub note_count: usize,
 }
@@ -683,6 +692,9 @@ pub struct lamina_push_options {
     pub key_command: *const c_char,
     pub codec: lamina_pack_codec,
     pub replace: lamina_bool,
+    pub rate_limit_bytes_s: u64,
+    pub background: lamina_bool,
+    pub reserved: u32,
     pub progress: *mut lamina_progress,
 }
 #[repr(C)]

@@ -110,6 +110,14 @@ impl AfterPause {
     pub const RESUME: Self = Self(1);
     pub const STAY: Self = Self(2);
 }
+/// `lamina_pause_place`. A later library may know other numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct PausePlace(pub u32);
+impl PausePlace {
+    pub const DISK: Self = Self(0);
+    pub const MEMORY: Self = Self(1);
+}
 /// `lamina_resume_mode`. A later library may know other numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(transparent)]
@@ -463,6 +471,7 @@ impl SnapshotListing {
     pub fn running(&self) -> u64 { self.0.running }
     pub fn resumes(&self) -> u64 { self.0.resumes }
     pub fn files(&self) -> &[sys::lamina_file_use] { unsafe { slice(self.0.files, self.0.file_count) } }
+    pub fn ancestors(&self) -> &[sys::lamina_uuid] { unsafe { slice(self.0.ancestors, self.0.ancestor_count) } }
 }
 /// `lamina_pin_listing`.
 #[repr(transparent)]
@@ -651,6 +660,8 @@ pub struct PauseOptions<'a> {
     pub after: AfterPause,
     pub full: bool,
     pub replace: bool,
+    pub freeze_memory_bytes: u64,
+    pub freeze_directory: &'a OsStr,
     pub progress: Option<&'a Progress>,
 }
 impl Options for PauseOptions<'_> {
@@ -670,6 +681,8 @@ impl Options for PauseOptions<'_> {
         c.after = self.after.0;
         c.full = u32::from(self.full);
         c.replace = u32::from(self.replace);
+        c.freeze_memory_bytes = self.freeze_memory_bytes;
+        c.freeze_directory = keep.text(self.freeze_directory)?;
         if let Some(progress) = self.progress { c.progress = progress.handle(); }
         Ok(c)
     }
@@ -690,6 +703,8 @@ impl PauseReport {
     pub fn stored_bytes(&self) -> u64 { self.0.stored_bytes }
     pub fn unchanged_bytes(&self) -> u64 { self.0.unchanged_bytes }
     pub fn is_diff(&self) -> bool { self.0.is_diff != 0 }
+    pub fn place(&self) -> PausePlace { PausePlace(self.0.place) }
+    pub fn place_reason(&self) -> Cow<'_, str> { unsafe { text_at(self.0.place_reason) } }
     pub fn prepare_ms(&self) -> f64 { self.0.prepare_ms }
     pub fn pause_ms(&self) -> f64 { self.0.pause_ms }
     pub fn create_ms(&self) -> f64 { self.0.create_ms }
@@ -699,6 +714,7 @@ impl PauseReport {
     pub fn frozen_ms(&self) -> f64 { self.0.frozen_ms }
     pub fn complete_ms(&self) -> f64 { self.0.complete_ms }
     pub fn publish_ms(&self) -> f64 { self.0.publish_ms }
+    pub fn durable_ms(&self) -> f64 { self.0.durable_ms }
     pub fn notes(&self) -> impl ExactSizeIterator<Item = Cow<'_, str>> { unsafe { texts(self.0.notes, self.0.note_count) } }
 }
 /// `lamina_resume_options`. Empty, `None` and 0 are the defaults.
@@ -896,6 +912,8 @@ pub struct PushOptions<'a> {
     pub key_command: &'a OsStr,
     pub codec: PackCodec,
     pub replace: bool,
+    pub rate_limit_bytes_s: u64,
+    pub background: bool,
     pub progress: Option<&'a Progress>,
 }
 impl Options for PushOptions<'_> {
@@ -911,6 +929,8 @@ impl Options for PushOptions<'_> {
         c.key_command = keep.text(self.key_command)?;
         c.codec = self.codec.0;
         c.replace = u32::from(self.replace);
+        c.rate_limit_bytes_s = self.rate_limit_bytes_s;
+        c.background = u32::from(self.background);
         if let Some(progress) = self.progress { c.progress = progress.handle(); }
         Ok(c)
     }
