@@ -95,7 +95,10 @@ TEST_P(E2bFrames, WhatFollowsIsRefused) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Compressions, E2bFrames,
-                         testing::Values(Compression::kZstd, Compression::kLz4));
+                         testing::Values(Compression::kZstd, Compression::kLz4),
+                         [](const auto& tested) {
+                           return tested.param == Compression::kZstd ? "Zstd" : "Lz4";
+                         });
 
 TEST(E2bHeaderFrame, SizesThatAreLiesAreRefused) {
   const auto data = some_data(20'000);

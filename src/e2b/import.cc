@@ -30,6 +30,7 @@
 #include "e2b/header.h"
 #include "e2b/layer_file.h"
 #include "e2b/metadata.h"
+#include "format/checksum.h"
 #include "format/working_set.h"
 #include "lamina/e2b.h"
 #include "os/directory.h"
@@ -46,6 +47,9 @@ namespace {
 
 /// Every layer is a file that each reader opens.
 constexpr std::size_t kMaxImportedLayers = 256;
+
+/// As for the VM state of any snapshot.
+constexpr std::uint64_t kMaxVmStateBytes = std::uint64_t{256} << 20;
 
 /// The mappings of one layer to make, and the builds that they are of.
 struct LayerPlan {
@@ -347,15 +351,21 @@ class Import {
     return {};
   }
 
+  Status keep_vmstate(const store::Staging& staging) {
+    LAMINA_ASSIGN_OR_RETURN(const auto state,
+                            storage_->read_small(options_.build, kVmStateName, kMaxVmStateBytes));
+    if (!state) return {};
+    LAMINA_RETURN_IF_ERROR(os::write_new_file(staging.fd(), store::kVmstateName, *state,
+                                              staging.file_path(store::kVmstateName)));
+    vmstate_ = format::FileDigest{state->size(), format::digest128(*state)};
+    report_.notes.emplace_back(
+        "the VM state is of E2B's Firecracker: another Firecracker cannot load it");
+    return {};
+  }
+
   /// VM state, metadata and working set.
   Status keep_other_objects(const store::Staging& staging) {
-    if (storage_->has_object(options_.build, kVmStateName)) {
-      LAMINA_ASSIGN_OR_RETURN(vmstate_,
-                              store::store_vmstate(storage_->path_of(options_.build, kVmStateName),
-                                                   staging.fd(), staging.path()));
-      report_.notes.emplace_back(
-          "the VM state is of E2B's Firecracker: another Firecracker cannot load it");
-    }
+    LAMINA_RETURN_IF_ERROR(keep_vmstate(staging));
     LAMINA_ASSIGN_OR_RETURN(const auto metadata,
                             storage_->read_small(options_.build, kMetadataName, kMaxMetadataBytes));
     if (!metadata) return {};

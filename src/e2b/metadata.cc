@@ -15,11 +15,22 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::uint64_t kMetadataVersion = 2;
+/// Writing JSON takes stack in proportion to its depth.
+constexpr int kMaxDepth = 100;
 constexpr std::uint64_t kMaxPageBytes = std::uint64_t{1} << 30;
 
 Result<Json> parse_object(std::span<const std::byte> bytes) {
   const auto* begin = reinterpret_cast<const char*>(bytes.data());
-  Json json = Json::parse(begin, begin + bytes.size(), nullptr, false);
+  bool is_too_deep = false;
+  const auto check_depth = [&is_too_deep](int depth, Json::parse_event_t /*event*/,
+                                          const Json& /*parsed*/) {
+    is_too_deep = is_too_deep || depth > kMaxDepth;
+    return !is_too_deep;
+  };
+  Json json = Json::parse(begin, begin + bytes.size(), check_depth, false);
+  if (is_too_deep) {
+    return fail(ErrorKind::kCorrupt, "it is nested more than {} times", kMaxDepth);
+  }
   if (json.is_object()) return json;
   return fail(ErrorKind::kCorrupt, "it is not a JSON object");
 }

@@ -180,11 +180,13 @@ class Import(E2bTest):
                     "prefetch": {"memory": {"indices": [3, 1, 3], "access_types": ["r", "w", "p"],
                                             "block_size": HUGE_BYTES}}}
         build = guest.pause(guest.touch(30), 4, 1, metadata=metadata)
+        (self.builds / name_of(build) / "snapfile").write_bytes(b"registers")
         snapshot = self.new_name()
         report = self.done("import", "e2b", self.builds, name_of(build), "--out", snapshot,
                            "--json").json
         self.assertEqual(report["working_set_blocks"], 2 * HUGE_BYTES // PAGE_BYTES)
         out, exported, _ = self.export(snapshot)
+        self.assertEqual((out / name_of(exported) / "snapfile").read_bytes(), b"registers")
         written = json.loads((out / name_of(exported) / "metadata.json").read_text())
         self.assertEqual(written["prefetch"]["memory"]["indices"], [3, 1])
         self.assertEqual(written["prefetch"]["memory"]["block_size"], HUGE_BYTES)
@@ -289,6 +291,26 @@ class Refused(E2bTest):
         shutil.copy(self.builds / name_of(first) / "memfile.header",
                     self.builds / name_of(second) / "memfile.header")
         self.refuse_build(second, names=(name_of(first),))
+
+    def test_links_are_not_followed(self) -> None:
+        secret = self.directory / "secret"
+        secret.write_text("secret")
+        guest = Guest(self.rng, self.builds, 50 * PAGE_BYTES)
+        for name in ("snapfile", "metadata.json", "memfile", "memfile.header"):
+            build = guest.pause(guest.touch(20), 3)
+            path = self.builds / name_of(build) / name
+            if path.exists():
+                path.rename(secret)
+            path.symlink_to(secret)
+            self.refuse_build(build, EXIT_FAILED, names=(name,))
+            path.unlink()
+            if name == "memfile":
+                secret.rename(path)
+        build = guest.pause(guest.touch(20), 3)
+        (self.builds / name_of(build)).rename(self.directory / "elsewhere")
+        (self.builds / name_of(build)).symlink_to(self.directory / "elsewhere")
+        outcome = lamina("import", "e2b", self.builds, name_of(build), "--out", self.new_name())
+        self.assertNotEqual(outcome.code, 0, str(outcome))
 
     def test_names(self) -> None:
         guest = Guest(self.rng, self.builds, 50 * PAGE_BYTES)
