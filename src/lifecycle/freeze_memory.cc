@@ -70,7 +70,9 @@ bool is_left_over(int directory, const std::string& path, const std::string& nam
                   const std::optional<Reservation>& reservation) {
   const auto locked = os::is_locked(directory, path);
   if (!locked || *locked) return false;
-  if (!reservation) return true;
+  // Its maker was killed before it wrote that, and so before Firecracker was asked; or it is being
+  // removed, the answer first.
+  if (!reservation) return !store::has_freeze_answer(directory);
   const auto there =
       os::facts_of_name(AT_FDCWD, reservation->store, reservation->store);  // not another store
   if (!there || there->inode != reservation->store_inode) return false;

@@ -147,6 +147,25 @@ TEST_F(FreezeAreaTest, DirectoryOfAStoreThatIsNotThereStays) {
   EXPECT_TRUE(fs::exists(left));
 }
 
+TEST_F(FreezeAreaTest, OnlyADirectoryWithoutAnAnswerIsLeftOverWithoutAReservation) {
+  for (const bool has_answer : {false, true}) {
+    const Uuid id = Uuid::random();
+    std::string left;
+    {
+      const auto killed = reserve(kMib, id);
+      ASSERT_TRUE(killed) << killed.error().message;
+      left = killed->record.path;
+      const int directory = killed->directory.get();
+      if (has_answer) {
+        ASSERT_TRUE(store::write_freeze_answer({id, 1, 2, 3, 4}, directory, left));
+      }
+    }
+    fs::remove(left + "/.reserved");
+    EXPECT_TRUE(reserve(kMib, Uuid::random()));
+    EXPECT_EQ(fs::exists(left), has_answer);
+  }
+}
+
 TEST_F(FreezeAreaTest, IdOfAnotherPauseIsNotUsedAgain) {
   const Uuid id = Uuid::random();
   const auto first = reserve(kMib, id);

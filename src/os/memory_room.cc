@@ -23,13 +23,13 @@ struct Controller {
   const char* reclaimable;  ///< line of memory.stat
 };
 
-bool is_directory(const std::string& path) {
+bool is_group(const std::string& path) {
   struct stat facts{};
   return ::stat(path.c_str(), &facts) == 0 && S_ISDIR(facts.st_mode);
 }
 
 /// The number in a file; nullopt if there is none ("max", or no such file).
-std::optional<std::uint64_t> number_in(const std::string& path) {
+std::optional<std::uint64_t> number_of_file(const std::string& path) {
   const auto text = read_proc_file(path);
   if (!text) return std::nullopt;
   std::string_view rest = *text;
@@ -42,9 +42,9 @@ std::optional<std::uint64_t> number_in(const std::string& path) {
 void apply_group(const Controller& controller, const std::string& group, MemoryRoom& room) {
   for (const char* limit : controller.limits) {
     if (*limit == '\0') continue;
-    const auto most = number_in(group + "/" + limit);
+    const auto most = number_of_file(group + "/" + limit);
     if (!most) continue;
-    const std::uint64_t used = number_in(group + "/" + controller.usage).value_or(*most);
+    const std::uint64_t used = number_of_file(group + "/" + controller.usage).value_or(*most);
     std::uint64_t reclaimable = 0;
     if (const auto text = read_proc_file(group + "/memory.stat")) {
       std::string_view rest = proc_value(*text, controller.reclaimable);
@@ -63,7 +63,7 @@ void apply_group(const Controller& controller, const std::string& group, MemoryR
 void apply_groups(const Controller& controller, std::string_view path, MemoryRoom& room) {
   // "/..": the group is outside of what this process can see.
   if (!path.starts_with('/') || path.starts_with("/..") ||
-      !is_directory(controller.mount + std::string(path))) {
+      !is_group(controller.mount + std::string(path))) {
     room.unknown = fmt::format("the control group '{}' of the process cannot be seen in '{}'", path,
                                controller.mount);
     return;
@@ -119,7 +119,7 @@ void apply_membership(const Membership& membership, const MemoryFiles& files, Me
                         membership.path, room);
   }
   const std::string unified = files.cgroups + "/unified";
-  apply_groups({is_directory(unified) ? unified : files.cgroups,
+  apply_groups({is_group(unified) ? unified : files.cgroups,
                 {"memory.max", "memory.high"},
                 "memory.current",
                 "inactive_file "},

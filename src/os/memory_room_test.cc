@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr pid_t kPid = 17;
+constexpr pid_t kLimitedPid = 17;
 
 class MemoryRoomTest : public testing::Test {
  protected:
@@ -31,7 +31,7 @@ class MemoryRoomTest : public testing::Test {
   void put_process(const std::string& groups) const { put("proc/17/cgroup", groups); }
 
   [[nodiscard]] MemoryRoom room() const {
-    const auto found = memory_room(kPid, {scratch_.file("proc"), scratch_.file("groups")});
+    const auto found = memory_room(kLimitedPid, {scratch_.file("proc"), scratch_.file("groups")});
     EXPECT_TRUE(found) << found.error().message;
     return found.value_or(MemoryRoom{});
   }
@@ -123,7 +123,7 @@ TEST_F(MemoryRoomTest, ProcessThatHasEndedIsUnknown) { EXPECT_FALSE(room().unkno
 
 TEST_F(MemoryRoomTest, HostWithoutItsMemoryIsAnError) {
   put("proc/meminfo", "MemTotal: 2000 kB\n");
-  EXPECT_FALSE(memory_room(kPid, {scratch_.file("proc"), scratch_.file("groups")}));
+  EXPECT_FALSE(memory_room(kLimitedPid, {scratch_.file("proc"), scratch_.file("groups")}));
 }
 
 TEST(MemoryRoomOfThisProcess, IsFound) {

@@ -109,6 +109,8 @@ Status remove_freeze_directory(const FreezeDirectory& record) {
                               record.path);
 }
 
+bool has_freeze_answer(int directory) { return os::name_exists(directory, kAnswerName); }
+
 Status write_freeze_answer(const FreezeAnswer& answer, int directory, const std::string& path) {
   auto json = nlohmann::ordered_json::object();
   json["answer"] = kAnswerVersion;

@@ -73,6 +73,9 @@ struct FreezeAnswer {
   bool operator==(const FreezeAnswer&) const = default;
 };
 
+/// True if the directory has an answer, of whatever pause.
+bool has_freeze_answer(int directory);
+
 /// Writes the answer into the directory, atomically.
 Status write_freeze_answer(const FreezeAnswer& answer, int directory, const std::string& path);
 

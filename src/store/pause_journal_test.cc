@@ -34,13 +34,13 @@ PauseJournal example_in_memory() {
   return journal;
 }
 
-std::optional<PauseJournal> decoded(const std::string& text) {
+std::optional<PauseJournal> decoded_journal(const std::string& text) {
   return decode_pause_journal(std::as_bytes(std::span(text)));
 }
 
 TEST(PauseJournalTest, JournalsAreReadBack) {
   for (const PauseJournal& journal : {example(), example_in_memory()}) {
-    const auto read = decoded(encode_pause_journal(journal));
+    const auto read = decoded_journal(encode_pause_journal(journal));
     ASSERT_TRUE(read);
     EXPECT_EQ(*read, journal);
   }
@@ -54,7 +54,7 @@ TEST(PauseJournalTest, OnlyAFreezeDirectoryNeedsTheNewerVersion) {
 TEST(PauseJournalTest, TruncatedJournalIsRejected) {
   const std::string text = encode_pause_journal(example_in_memory());
   for (std::size_t length = 0; length + 2 < text.size(); ++length) {
-    EXPECT_FALSE(decoded(text.substr(0, length))) << length;
+    EXPECT_FALSE(decoded_journal(text.substr(0, length))) << length;
   }
 }
 
@@ -62,14 +62,14 @@ TEST(PauseJournalTest, FreezeDirectoryMustBeOne) {
   PauseJournal journal = example_in_memory();
   for (const char* path : {"/home", "lamina-1", "/dev/shm/lamina-1"}) {
     journal.freeze_directory.path = path;
-    EXPECT_FALSE(decoded(encode_pause_journal(journal))) << path;
+    EXPECT_FALSE(decoded_journal(encode_pause_journal(journal))) << path;
   }
 }
 
 TEST(PauseJournalTest, NewerVersionWithoutAFreezeDirectoryIsRejected) {
   std::string text = encode_pause_journal(example());
   text.replace(text.find("\"pause\": 3"), 10, "\"pause\": 4");
-  EXPECT_FALSE(decoded(text));
+  EXPECT_FALSE(decoded_journal(text));
 }
 
 }  // namespace

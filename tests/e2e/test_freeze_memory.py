@@ -25,7 +25,7 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 from faults import Point, require_strace
 from firecracker import Firecracker
 from lives import ANSWER_OF_CREATE, ANSWER_OF_RESUME, KILL
-from memory_files import EXIT_FAILED, PAGE_BYTES, lamina, main, program, stopped_after
+from memory_files import EXIT_FAILED, EXIT_NO_SPACE, PAGE_BYTES, lamina, main, program, stopped_after
 from mounts import FileSystem, mount
 from sandbox import MEMORY_BYTES, SandboxTest
 
@@ -230,6 +230,29 @@ class FrozenTest(FreezeTest):
         self.assertEqual((vm.state(), self.pause_id()), ("Running", before))
         self.assertEqual(self.in_memory(), [])
         self.assertEqual(self.checkpoint(vm)["kind"], "full")
+        self.assert_done(vm)
+
+    def test_a_disk_that_is_full_after_the_create_leaves_the_pause_queued(self) -> None:
+        place = mount(self, self.directory, FileSystem("store", kind="tmpfs",
+                                                       options="size=64m,mode=0700"))
+        self.store = place / "store"
+        self.store.mkdir()
+        vm = self.paused_once()
+        before = self.pause_id()
+        vm.tell("run 3000 5")
+        space = os.statvfs(place)
+        with (place / "ballast").open("wb") as ballast:
+            # What is reserved before the create still fits.
+            os.posix_fallocate(ballast.fileno(), 0, space.f_bavail * space.f_frsize - (5 << 19))
+        message = self.pause_fails(EXIT_NO_SPACE, vm, "a", *RUN_ON, "--freeze-directory",
+                                   self.memory)
+        self.assertIn("queued", message)
+        self.assertEqual((vm.state(), self.pause_id()), ("Running", before))
+        self.assertEqual(len(self.in_memory()), 1)
+        # No newer state of the VM is stored before it.
+        self.pause_fails(EXIT_NO_SPACE, vm, "a", *RUN_ON, "--freeze-directory", self.memory)
+        (place / "ballast").unlink()
+        self.assertEqual(self.recover()["completed"], 1)
         self.assert_done(vm)
 
     def test_hook_and_files_belong_to_the_state(self) -> None:
