@@ -229,6 +229,7 @@ Result<PushReport> Pusher::push_counted(PushOptions& options) {
   options.progress = this;
   const Stopwatch stopwatch;
   auto report = push_snapshot(options);
+  options.requests = nullptr;
   metrics_.count_remote_requests(requests);
   const bool is_interrupted = !report && report.error().kind == ErrorKind::kInterrupted;
   if (!is_interrupted) {
