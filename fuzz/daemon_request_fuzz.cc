@@ -101,8 +101,9 @@ void decode_pause(const Request& request) {
 }
 
 void decode_resume(const Request& request) {
-  const auto options = read_resume(request);
-  if (!is_given(options)) return;
+  const auto meant = read_resume(request);
+  if (!is_given(meant)) return;
+  const ResumeOptions* const options = &meant->options;
   check_vmm(options->vmm);
   check(!options->name.empty() && options->page_server_command.empty());
   check_name(options->name);
@@ -126,6 +127,34 @@ void decode_remove_several(const Request& request) {
   if (!is_given(meant)) return;
   check(!meant->options.snapshots.empty());
   for (const std::string& path : meant->options.snapshots) check_path(path);
+}
+
+/// Only the daemon's own options have keys and commands.
+template <typename Options>
+void check_no_key(const Options& options) {
+  check(options.key_file.empty() && options.key_command.empty());
+}
+
+void decode_push(const Request& request) {
+  const auto meant = read_push(request, kStore);
+  if (!is_given(meant)) return;
+  check_path(meant->options.snapshot);
+  check_text(meant->options.name + meant->options.url);
+  check_no_key(meant->options);
+}
+
+void decode_pull(const Request& request) {
+  const auto meant = read_pull(request);
+  if (!is_given(meant)) return;
+  const PullOptions& options = meant->options;
+  check(!options.name.empty() && options.store.empty());
+  check_name(options.as.empty() ? options.name : options.as);
+  check_no_key(options);
+}
+
+void decode_prune(const Request& request) {
+  const auto meant = read_prune(request);
+  if (is_given(meant)) check_text(meant->options.url + meant->options.names);
 }
 
 void decode_compact(const Request& request, const std::string& name) {
@@ -157,6 +186,12 @@ void decode(const Request& request, const Route& route) {
     }
     case Operation::kCompact:
       return decode_compact(request, route.name);
+    case Operation::kPush:
+      return decode_push(request);
+    case Operation::kPull:
+      return decode_pull(request);
+    case Operation::kPrune:
+      return decode_prune(request);
     case Operation::kEvents:
       return static_cast<void>(is_given(read_events(request)));
     case Operation::kInspect:
@@ -167,6 +202,7 @@ void decode(const Request& request, const Route& route) {
     case Operation::kVersion:
     case Operation::kOpenapi:
     case Operation::kMetrics:
+    case Operation::kPushQueue:
       return static_cast<void>(is_given(check_no_fields(request)));
   }
 }

@@ -50,6 +50,10 @@ void PushQueue::update(const std::vector<Found>& states, TimePoint read) {
     const auto known = entries_.find(state.name);
     // A pause after the list was read has a newer state.
     if (known != entries_.end() && known->second.added >= read) continue;
+    const auto pushed = pushed_.find(state.name);
+    const bool was_pushed = pushed != pushed_.end() && pushed->second.when >= read &&
+                            pushed->second.pause_id == state.pause_id;
+    if (was_pushed) continue;
     add(state, read);
   }
   std::erase_if(entries_, [&](const auto& one) {
@@ -57,6 +61,7 @@ void PushQueue::update(const std::vector<Found>& states, TimePoint read) {
     return kept.entry.state != PushState::kPushing && kept.added < read &&
            !names.contains(one.first);
   });
+  std::erase_if(pushed_, [&](const auto& one) { return one.second.when < read; });
 }
 
 std::optional<PushQueue::Entry> PushQueue::take(TimePoint now) {
@@ -80,7 +85,8 @@ std::optional<PushQueue::TimePoint> PushQueue::next_time() const {
   return next;
 }
 
-void PushQueue::done(const Entry& taken, const Uuid& pushed) {
+void PushQueue::done(const Entry& taken, const Uuid& pushed, TimePoint now) {
+  pushed_[taken.name] = {pushed, now};
   const auto found = entries_.find(taken.name);
   if (found == entries_.end()) return;
   Kept& kept = found->second;
@@ -126,7 +132,8 @@ void PushQueue::failed(const Entry& taken, const Error& error, Retry retry, Time
                 static_cast<double>(delay.count()) * (1 - random / 2)));
 }
 
-void PushQueue::pushed(const std::string& name, const Uuid& pause_id) {
+void PushQueue::pushed(const std::string& name, const Uuid& pause_id, TimePoint now) {
+  pushed_[name] = {pause_id, now};
   const auto found = entries_.find(name);
   if (found == entries_.end() || found->second.entry.pause_id != pause_id) return;
   if (found->second.entry.state != PushState::kPushing) entries_.erase(found);

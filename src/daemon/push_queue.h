@@ -74,15 +74,15 @@ class PushQueue {
   [[nodiscard]] std::optional<TimePoint> next_time() const;
 
   /// The push of `taken` has pushed the state of `pushed`, which may be newer.
-  void done(const Entry& taken, const Uuid& pushed);
+  void done(const Entry& taken, const Uuid& pushed, TimePoint now);
   /// `taken` has no snapshot any more.
-  void drop(const Entry& taken) { done(taken, taken.pause_id); }
+  void drop(const Entry& taken, TimePoint now) { done(taken, taken.pause_id, now); }
   /// The push of `taken` failed. The delay before the next attempt doubles with each failure; a
   /// `random` part of it, up to a half, is left out.
   void failed(const Entry& taken, const Error& error, Retry retry, TimePoint now, double random);
 
   /// Somebody else has pushed that state of `name`.
-  void pushed(const std::string& name, const Uuid& pause_id);
+  void pushed(const std::string& name, const Uuid& pause_id, TimePoint now);
 
   /// In the order of their age.
   [[nodiscard]] std::vector<Entry> entries() const;
@@ -101,9 +101,15 @@ class PushQueue {
     std::optional<TimePoint> newer{};  ///< since when there is a newer state than the one pushed
     bool is_gone = false;              ///< removed while it is pushed
   };
+  struct Pushed {
+    Uuid pause_id;
+    TimePoint when;
+  };
 
   const std::chrono::milliseconds longest_delay_;
   std::map<std::string, Kept> entries_;
+  /// By name, since the last update(): the next list may have been read before.
+  std::map<std::string, Pushed> pushed_;
 };
 
 }  // namespace lamina::daemon

@@ -32,9 +32,9 @@ TEST_F(PushQueueTest, LatestStateOfANameReplacesTheOneThatWaits) {
   const auto taken = queue_.take(at(6000));
   ASSERT_TRUE(taken);
   EXPECT_EQ(taken->pause_id, second_);
-  EXPECT_EQ(taken->since, at(0));  // so long nothing was pushed
+  EXPECT_EQ(taken->since, at(0));  // the age is that of the older state
   EXPECT_FALSE(queue_.take(at(6000)));
-  queue_.done(*taken, second_);
+  queue_.done(*taken, second_, at(6000));
   EXPECT_TRUE(queue_.entries().empty());
 }
 
@@ -43,7 +43,7 @@ TEST_F(PushQueueTest, StateThatComesDuringAPushIsPushedAfterIt) {
   const auto taken = queue_.take(at(0));
   queue_.add("web", second_, at(100));
   EXPECT_FALSE(queue_.take(at(100)));  // never two of one name
-  queue_.done(*taken, first_);
+  queue_.done(*taken, first_, at(6000));
   const auto next = queue_.take(at(200));
   ASSERT_TRUE(next);
   EXPECT_EQ(next->pause_id, second_);
@@ -54,7 +54,7 @@ TEST_F(PushQueueTest, PushThatFoundTheNewerStateIsEnough) {
   queue_.add("web", first_, at(0));
   const auto taken = queue_.take(at(0));
   queue_.add("web", second_, at(100));
-  queue_.done(*taken, second_);
+  queue_.done(*taken, second_, at(6000));
   EXPECT_TRUE(queue_.entries().empty());
 }
 
@@ -123,7 +123,7 @@ TEST_F(PushQueueTest, NameThatWasGivenAgainDuringThePushIsPushed) {
   const auto taken = queue_.take(at(0));
   queue_.remove("web");
   queue_.add("web", second_, at(1));
-  queue_.done(*taken, first_);
+  queue_.done(*taken, first_, at(6000));
   EXPECT_EQ(queue_.take(at(1))->pause_id, second_);
 }
 
@@ -143,6 +143,24 @@ TEST_F(PushQueueTest, OldListDoesNotReplaceANewerState) {
   EXPECT_EQ(only().pause_id, second_);
 }
 
+TEST_F(PushQueueTest, ListThatWasReadBeforeAPushEndedDoesNotRepeatIt) {
+  queue_.add("web", first_, at(0));
+  const auto taken = queue_.take(at(0));
+  queue_.done(*taken, first_, at(20));
+  queue_.update({{"web", first_, at(0)}}, at(10));
+  EXPECT_TRUE(queue_.entries().empty());
+  queue_.update({{"web", second_, at(0)}}, at(10));
+  EXPECT_EQ(only().pause_id, second_);
+}
+
+TEST_F(PushQueueTest, LaterListIsRight) {
+  queue_.add("web", first_, at(0));
+  const auto taken = queue_.take(at(0));
+  queue_.done(*taken, first_, at(20));
+  queue_.update({{"web", first_, at(0)}}, at(30));  // its record was lost
+  EXPECT_EQ(only().pause_id, first_);
+}
+
 TEST_F(PushQueueTest, AgeIsThatOfTheOldest) {
   EXPECT_EQ(queue_.oldest_age(at(5)), seconds(0));
   queue_.add("web", first_, at(1000));
@@ -152,9 +170,9 @@ TEST_F(PushQueueTest, AgeIsThatOfTheOldest) {
 
 TEST_F(PushQueueTest, WhatAnotherHasPushedGoes) {
   queue_.add("web", first_, at(0));
-  queue_.pushed("web", second_);
+  queue_.pushed("web", second_, at(1));
   EXPECT_EQ(queue_.entries().size(), 1U);
-  queue_.pushed("web", first_);
+  queue_.pushed("web", first_, at(1));
   EXPECT_TRUE(queue_.entries().empty());
 }
 

@@ -28,7 +28,8 @@ PushQueue::TimePoint moment_of(const std::string& created) {
   return age.count() < 0 ? now : now - age;
 }
 
-/// What no repetition mends. What the bucket or its network did may be better the next time.
+/// Errors of the snapshot or the settings stay the same; those of the bucket or its network may
+/// not.
 PushQueue::Retry retry_of(const Error& error) {
   switch (error.kind) {
     case ErrorKind::kUnsupported:
@@ -40,7 +41,7 @@ PushQueue::Retry retry_of(const Error& error) {
   }
 }
 
-const char* outcome_of(const PushReport& report) {
+const char* push_outcome(const PushReport& report) {
   if (report.is_conflict) return "conflict";
   return report.is_already_there ? "already_there" : "done";
 }
@@ -185,14 +186,14 @@ void Pusher::push_entry(const PushQueue::Entry& entry) {
   if (is_interrupted && is_stopping_) return;
   if (!report && is_gone(entry)) {
     const std::scoped_lock lock(mutex_);
-    return queue_.drop(entry);
+    return queue_.drop(entry, PushQueue::Clock::now());
   }
   // An event for each failure in a row would hide the others: the queue shows the last error.
   if (report || entry.attempts == 0 || retry_of(report.error()) == PushQueue::Retry::kNever) {
     add_event(entry.name, report, entry.attempts);
   }
   const std::scoped_lock lock(mutex_);
-  if (report) return queue_.done(entry, report->pause_id);
+  if (report) return queue_.done(entry, report->pause_id, PushQueue::Clock::now());
   const double random = std::uniform_real_distribution<double>(0, 1)(random_);
   queue_.failed(entry, report.error(), retry_of(report.error()), PushQueue::Clock::now(), random);
 }
@@ -216,7 +217,7 @@ Result<PushReport> Pusher::push(PushOptions options) {
   add_event(name, report, 0);
   if (report && is_own_bucket && (options.name.empty() || options.name == name)) {
     const std::scoped_lock lock(mutex_);
-    queue_.pushed(name, report->pause_id);
+    queue_.pushed(name, report->pause_id, PushQueue::Clock::now());
   }
   return report;
 }
@@ -229,10 +230,11 @@ Result<PushReport> Pusher::push_counted(PushOptions& options) {
   options.progress = this;
   const Stopwatch stopwatch;
   auto report = push_snapshot(options);
+  options.requests = nullptr;
   metrics_.count_remote_requests(requests);
   const bool is_interrupted = !report && report.error().kind == ErrorKind::kInterrupted;
   if (!is_interrupted) {
-    metrics_.count_push(report ? outcome_of(*report) : "failed",
+    metrics_.count_push(report ? push_outcome(*report) : "failed",
                         report ? report->uploaded_bytes : 0, stopwatch.seconds());
   }
   return report;
@@ -246,7 +248,7 @@ void Pusher::add_event(const std::string& name, const Result<PushReport>& report
     fields.update(error_fields(report.error()));
     return events_.add(Level::kWarning, "push", fields);
   }
-  fields["outcome"] = outcome_of(*report);
+  fields["outcome"] = push_outcome(*report);
   fields["failed_attempts"] = attempts;
   Json published = schema::ReportWriter::write(*report);
   for (const char* field : {"message_type", "name", "snapshot"}) published.erase(field);

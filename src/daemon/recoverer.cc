@@ -68,9 +68,11 @@ Result<RecoverReport> Recoverer::recover(RecoverOptions options) {
 }
 
 void Recoverer::work() {
-  pusher_.look();  // a recovery may wait for a VM
+  bool is_first = true;
   while (true) {
     try {
+      if (is_first) pusher_.look();  // a recovery may wait for a VM
+      is_first = false;
       static_cast<void>(recover({}));
       report_layers();
       pusher_.look();

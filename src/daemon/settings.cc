@@ -101,7 +101,7 @@ bool read_text(const Json& value, std::string& place) {
   return !place.empty() && place.find('\0') == std::string::npos;
 }
 
-/// The same; an empty text is what is meant by "none".
+/// The same, or an empty text for "none".
 bool read_text_or_none(const Json& value, std::string& place) {
   if (value == "") return place.clear(), true;
   return read_text(value, place);

@@ -117,6 +117,13 @@ class RepairTest(LaminaTest):
                 self.diff_over_a_merge)
 
 
+def flip_digest(path: Path) -> None:
+    """One byte of the header's digest is another. Most other fields of the facts have no checksum."""
+    data = bytearray(path.read_bytes())
+    data[data.index(b'"xxh3_128": "') + 20] ^= 0x40
+    path.write_bytes(data)
+
+
 class LostHeader(RepairTest):
     """Native headers, compact layers."""
 
@@ -125,7 +132,7 @@ class LostHeader(RepairTest):
             self.new_store(shape.__name__)
             original = shape()
             for damage in DAMAGES:
-                for facts_damage in (None, delete, flip):
+                for facts_damage in (None, delete, flip_digest):
                     with self.subTest(shape=shape.__name__, damage=damage.__name__,
                                       facts=facts_damage and facts_damage.__name__):
                         self.check_repair(original, damage, facts_damage)
