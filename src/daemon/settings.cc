@@ -103,7 +103,10 @@ bool read_text(const Json& value, std::string& place) {
 
 /// The same, or an empty text for "none".
 bool read_text_or_none(const Json& value, std::string& place) {
-  if (value == "") return place.clear(), true;
+  if (value.is_string() && value.get_ref<const std::string&>().empty()) {
+    place.clear();
+    return true;
+  }
   return read_text(value, place);
 }
 

@@ -111,6 +111,15 @@ class Push {
                     local_path_.store, one_line(recorded.error())));
   }
 
+  /// Nothing depends on it if the record can be written, and that is tried, and reported, in any
+  /// case.
+  void mark_locally(const std::string& name) {
+    std::vector<std::string> notes;
+    const auto opened = store::StoreSource().open(local_path_.store, notes);
+    if (!opened) return;
+    static_cast<void>(store::mark_push(**opened, report_.pause_id, remote_name(), name));
+  }
+
   Status record_locally() {
     LAMINA_ASSIGN_OR_RETURN(const auto opened,
                             store::StoreSource().open(local_path_.store, report_.notes));
@@ -229,6 +238,7 @@ class Push {
   }
 
   Result<PublicationOutcome> attempt_at(const std::string& name, const Standing& standing) {
+    mark_locally(name);
     LAMINA_ASSIGN_OR_RETURN(const Uuid bucket_id, store_.make_id());
     Pin pin{bucket_id, Uuid::random(), {name, standing.number}, objects_->found_keys()};
     PushPin stored(final_, pin);

@@ -88,6 +88,14 @@ TEST_F(Ancestors, PushedOnesStayLonger) {
   EXPECT_EQ(kept, pushed);
 }
 
+TEST_F(Ancestors, OneWhosePushHasBegunStaysToo) {
+  State state = first();
+  const Uuid pushing = state.pause_id;
+  ASSERT_TRUE(mark_push(*store_, pushing, "s3://b/", "web"));
+  for (std::size_t i = 0; i < 2 * kMaxAncestors; ++i) pause(state);
+  EXPECT_EQ(ancestors_of(state.facts).back(), pushing);
+}
+
 TEST_F(Ancestors, ListIsReadBack) {
   SnapshotFacts facts;
   facts.pause_id = Uuid::random();

@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::string_view kFirstLine = "lamina push record 1\n";
 constexpr std::uint64_t kMaxPushRecordBytes = 16384;
+constexpr std::string_view kMarkSuffix = ".began";
 
 std::string pushed_area_path(const Store& store) {
   return fmt::format("{}/{}", store.path(), kPushedArea);
@@ -53,6 +54,19 @@ std::optional<std::uint64_t> decode_push_record(std::string_view text, std::stri
   return number;
 }
 
+std::unexpected<Error> cannot_be_recorded(const std::string& remote, const std::string& name) {
+  return fail(ErrorKind::kUsage, "'{}' in '{}' cannot be recorded", name, remote);
+}
+
+Result<os::Fd> make_pushed_area(const Store& store) {
+  const std::string path = pushed_area_path(store);
+  LAMINA_ASSIGN_OR_RETURN(const bool is_new, os::make_directory(store.fd(), kPushedArea, path));
+  if (is_new) LAMINA_RETURN_IF_ERROR(os::sync(store.fd(), store.path()));
+  LAMINA_ASSIGN_OR_RETURN(os::Fd area, os::open_directory(store.fd(), kPushedArea, path));
+  LAMINA_RETURN_IF_ERROR(os::check_owner(area.get(), path));
+  return area;
+}
+
 bool is_one_line(std::string_view text) {
   return !text.empty() && text.find('\n') == std::string_view::npos;
 }
@@ -73,7 +87,9 @@ std::set<std::string> needed_records(const std::vector<std::string>& names,
       const auto its = places.find(pause_id);
       if (its == places.end()) continue;
       for (const std::string& place : its->second) {
-        if (found.insert(place).second) needed.insert(pause_id.to_string() + "@" + place);
+        const bool is_mark = place.ends_with(kMarkSuffix);
+        if (is_mark || found.insert(place).second)
+          needed.insert(pause_id.to_string() + "@" + place);
       }
     }
   }
@@ -82,15 +98,23 @@ std::set<std::string> needed_records(const std::vector<std::string>& names,
 
 }  // namespace
 
+Status mark_push(const Store& store, const Uuid& pause_id, const std::string& remote,
+                 const std::string& name) {
+  if (!is_one_line(remote) || !is_one_line(name)) return cannot_be_recorded(remote, name);
+  const std::string path = pushed_area_path(store);
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd area, make_pushed_area(store));
+  const std::string mark = push_record_name(pause_id, remote, name).append(kMarkSuffix);
+  const auto made = os::open_regular(area.get(), mark, O_WRONLY | O_CREAT, path + "/" + mark);
+  if (!made) return std::unexpected(made.error());
+  return os::sync(area.get(), path);
+}
+
 Status write_push_record(const Store& store, const Uuid& pause_id, const PushRecord& record) {
   if (!is_one_line(record.remote) || !is_one_line(record.name) || record.number == 0) {
-    return fail(ErrorKind::kUsage, "'{}' in '{}' cannot be recorded", record.name, record.remote);
+    return cannot_be_recorded(record.remote, record.name);
   }
   const std::string path = pushed_area_path(store);
-  LAMINA_ASSIGN_OR_RETURN(const bool is_new, os::make_directory(store.fd(), kPushedArea, path));
-  if (is_new) LAMINA_RETURN_IF_ERROR(os::sync(store.fd(), store.path()));
-  LAMINA_ASSIGN_OR_RETURN(const os::Fd area, os::open_directory(store.fd(), kPushedArea, path));
-  LAMINA_RETURN_IF_ERROR(os::check_owner(area.get(), path));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd area, make_pushed_area(store));
   const std::string name = push_record_name(pause_id, record.remote, record.name);
   // The fresh file's name is this writer's alone: two pushes of one pause may write at once.
   const std::string fresh = fmt::format(".{}", Uuid::random().to_string());
@@ -100,7 +124,11 @@ Status write_push_record(const Store& store, const Uuid& pause_id, const PushRec
     static_cast<void>(os::remove_file(area.get(), fresh, path));
     return written;
   }
-  return os::sync(area.get(), path);
+  LAMINA_RETURN_IF_ERROR(os::sync(area.get(), path));
+  // A mark that stays does no harm.
+  const std::string mark = name + std::string(kMarkSuffix);
+  static_cast<void>(os::remove_file(area.get(), mark, path + "/" + mark));
+  return {};
 }
 
 std::optional<std::uint64_t> pushed_number(const std::string& store_path, const Uuid& pause_id,

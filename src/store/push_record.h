@@ -7,6 +7,12 @@
 // descends from. Records are apart from snapshots, which stay as they are. A record replaces an
 // older one by a rename, and is on the disk before the push or pull reports success; what a crash
 // loses is found again from the pause ids in the bucket.
+//
+//   <store>/.pushed/<pause id>@<place>.began    an empty file: a push has begun
+//
+// A mark is made before a push sends anything, and removed with its record. The pause may be in the
+// bucket although there is no record yet, or the process died before it wrote one: so descendants
+// do not forget it (ancestors.h).
 #pragma once
 
 #include <cstdint>
@@ -29,7 +35,12 @@ struct PushRecord {
   bool operator==(const PushRecord&) const = default;
 };
 
-/// Records where `pause_id` is. kUsage: a text has a newline, or a field is empty.
+/// Marks that `pause_id` may soon be in `remote` as `name`. kUsage as for write_push_record().
+Status mark_push(const Store& store, const Uuid& pause_id, const std::string& remote,
+                 const std::string& name);
+
+/// Records where `pause_id` is, and removes the mark. kUsage: a text has a newline, or a field is
+/// empty.
 Status write_push_record(const Store& store, const Uuid& pause_id, const PushRecord& record);
 
 /// The number of `pause_id` as `name` in `remote`; nullopt: it is not known. `store_path` need not
@@ -37,14 +48,16 @@ Status write_push_record(const Store& store, const Uuid& pause_id, const PushRec
 std::optional<std::uint64_t> pushed_number(const std::string& store_path, const Uuid& pause_id,
                                            const std::string& remote, const std::string& name);
 
-/// True if there is a record of `pause_id`, of any bucket and name. Reads the names of all records.
+/// True if there is a record or a mark of `pause_id`, of any bucket and name. Reads the names of
+/// all records.
 bool was_pushed(const std::string& store_path, const Uuid& pause_id);
 
-/// The names of all records.
+/// The names of all records and marks.
 Result<std::vector<std::string>> list_push_records(const Store& store);
 
 /// Removes those of `records` that no state needs. Each of `lineages` is a state's pause id and
-/// those of its ancestors, newest first; of each bucket and name it needs the first record.
+/// those of its ancestors, newest first; of each bucket and name it needs the first record,
+/// and all marks.
 ///
 /// REQUIRES: the records were listed before the states. A state that is made and pushed in between
 /// is then not taken for one that is gone.

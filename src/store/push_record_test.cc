@@ -78,6 +78,27 @@ TEST_F(PushRecords, OneThatWasWrittenAfterTheListStays) {
   EXPECT_TRUE(was_pushed(directory_, late));
 }
 
+TEST_F(PushRecords, MarkStaysUntilTheRecordIsWritten) {
+  const Uuid pause = Uuid::random();
+  const Uuid child = Uuid::random();
+  ASSERT_TRUE(mark_push(*store_, pause, "s3://b/", "web"));
+  ASSERT_TRUE(mark_push(*store_, pause, "s3://b/", "web"));
+  ASSERT_TRUE(mark_push(*store_, child, "s3://b/", "web"));
+  EXPECT_TRUE(was_pushed(directory_, pause));
+  EXPECT_FALSE(pushed_number(directory_, pause, "s3://b/", "web"));
+  const std::vector<std::vector<Uuid>> lineages = {{child, pause}};
+  ASSERT_TRUE(remove_unneeded_push_records(*store_, *list_push_records(*store_), lineages));
+  EXPECT_EQ(list_push_records(*store_)->size(), 2U);
+  ASSERT_TRUE(write_push_record(*store_, pause, {"s3://b/", "web", 3}));
+  EXPECT_EQ(list_push_records(*store_)->size(), 2U);
+  EXPECT_EQ(pushed_number(directory_, pause, "s3://b/", "web"), 3U);
+  // The mark of the child does not stand for the record of its parent.
+  ASSERT_TRUE(remove_unneeded_push_records(*store_, *list_push_records(*store_), lineages));
+  EXPECT_EQ(pushed_number(directory_, pause, "s3://b/", "web"), 3U);
+  ASSERT_TRUE(remove_unneeded_push_records(*store_, *list_push_records(*store_), {}));
+  EXPECT_TRUE(list_push_records(*store_)->empty());
+}
+
 TEST_F(PushRecords, OfAncestorsTheNewestOfEachPlaceIsKept) {
   const Uuid pause = Uuid::random();
   const Uuid parent = Uuid::random();

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string_view>
 
 #include "lamina/compact.h"
@@ -470,16 +471,19 @@ TEST_F(RemoteHosts, RequestsAreCounted) {
   EXPECT_EQ(requests.repeated, 0U);
 }
 
-/// Interrupts after a moment.
+/// Interrupts a moment after the upload has begun.
 class Impatience final : public Progress {
  public:
-  void begin(std::string_view /*phase*/, std::uint64_t /*total_bytes*/) override {}
+  void begin(std::string_view /*phase*/, std::uint64_t /*total_bytes*/) override {
+    end_ = std::chrono::steady_clock::now() + std::chrono::milliseconds(200);
+  }
   void advance(std::uint64_t /*bytes*/) override {}
-  [[nodiscard]] bool interrupted() override { return std::chrono::steady_clock::now() > end_; }
+  [[nodiscard]] bool interrupted() override {
+    return end_ && std::chrono::steady_clock::now() > *end_;
+  }
 
  private:
-  std::chrono::steady_clock::time_point end_ =
-      std::chrono::steady_clock::now() + std::chrono::milliseconds(300);
+  std::optional<std::chrono::steady_clock::time_point> end_;
 };
 
 TEST_F(RemoteHosts, PushThatMayUseOneByteASecondDoesNotEndAndCanBeInterrupted) {
@@ -492,6 +496,10 @@ TEST_F(RemoteHosts, PushThatMayUseOneByteASecondDoesNotEndAndCanBeInterrupted) {
   const auto pushed = remote::push(bucket(), options, nullptr);
   ASSERT_FALSE(pushed);
   EXPECT_EQ(pushed.error().kind, ErrorKind::kInterrupted);
+  // Descendants must not forget it: its manifest might have been sent.
+  const fs::directory_iterator records(fs::path(here_) / ".pushed");
+  ASSERT_NE(records, fs::directory_iterator());
+  EXPECT_EQ(records->path().extension(), ".began");
 }
 
 }  // namespace
