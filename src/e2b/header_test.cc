@@ -271,7 +271,50 @@ TEST(E2bHeader, NoMappingMeansTheOwnBuildOrZeros) {
   EXPECT_EQ(columns->mappings[0], (BuildMapping{0, 40, kNoBuild, 0}));
 }
 
-/// Random mappings against a plain array of blocks. LAMINA_SEED repeats one seed.
+/// Where each block of a memory is: the plain array that mappings stand for.
+using PlainMapping = std::vector<std::pair<Uuid, std::uint32_t>>;
+
+PlainMapping plain_of(const Header& header) {
+  PlainMapping plain;
+  for (const BuildMapping& mapping : header.mappings) {
+    for (std::uint32_t block = 0; block < mapping.block_count; ++block) {
+      if (mapping.build == kNoBuild) {
+        plain.emplace_back(Uuid{}, 0);
+      } else {
+        plain.emplace_back(header.builds[mapping.build], mapping.storage_block + block);
+      }
+    }
+  }
+  return plain;
+}
+
+/// A random place in one of five builds.
+void place_randomly(std::mt19937& random, Header& header, BuildMapping& mapping) {
+  const Uuid id = build_of(static_cast<std::uint8_t>(1 + random() % 5));
+  const auto found = std::find(header.builds.begin(), header.builds.end(), id);
+  mapping.build = static_cast<std::uint32_t>(found - header.builds.begin());
+  if (found == header.builds.end()) header.builds.push_back(id);
+  mapping.storage_block = static_cast<std::uint32_t>(random() % 0xfffffff0U);
+}
+
+Header random_header(std::mt19937& random) {
+  Header header;
+  header.version = static_cast<std::uint32_t>(3 + random() % 3);
+  header.block_bytes = random() % 2 == 0 ? 4096 : kHugeBlockBytes;
+  header.build_id = build_of(200);
+  std::uint32_t end = 0;
+  const std::size_t count = 1 + random() % 300;
+  for (std::size_t i = 0; i < count; ++i) {
+    BuildMapping mapping{end, 1U + static_cast<std::uint32_t>(random() % 9), kNoBuild, 0};
+    if (random() % 3 != 0) place_randomly(random, header, mapping);
+    header.mappings.push_back(mapping);
+    end += mapping.block_count;
+  }
+  header.memory_bytes = std::uint64_t{end} * 4096;
+  return header;
+}
+
+/// LAMINA_SEED repeats one seed.
 TEST(E2bHeader, RandomMappingsComeBackTheSame) {
   const char* fixed = std::getenv("LAMINA_SEED");
   const unsigned seed =
@@ -279,44 +322,10 @@ TEST(E2bHeader, RandomMappingsComeBackTheSame) {
   SCOPED_TRACE("LAMINA_SEED=" + std::to_string(seed));
   std::mt19937 random(seed);
   for (int round = 0; round < 60; ++round) {
-    Header header;
-    header.version = static_cast<std::uint32_t>(3 + random() % 3);
-    header.block_bytes = random() % 2 == 0 ? 4096 : kHugeBlockBytes;
-    header.build_id = build_of(200);
-    std::uint32_t end = 0;
-    std::vector<std::pair<Uuid, std::uint32_t>> plain;
-    const std::size_t count = 1 + random() % 300;
-    for (std::size_t i = 0; i < count; ++i) {
-      BuildMapping mapping{end, 1U + static_cast<std::uint32_t>(random() % 9), kNoBuild, 0};
-      // Neighbouring zeros would be joined by the columns of version 5.
-      const bool after_zeros = !header.mappings.empty() && header.mappings.back().build == kNoBuild;
-      Uuid id;
-      if (after_zeros || random() % 3 != 0) {
-        id = build_of(static_cast<std::uint8_t>(1 + random() % 5));
-        const auto found = std::find(header.builds.begin(), header.builds.end(), id);
-        mapping.build = static_cast<std::uint32_t>(found - header.builds.begin());
-        if (found == header.builds.end()) header.builds.push_back(id);
-        mapping.storage_block = static_cast<std::uint32_t>(random());
-        if (mapping.storage_block > 0xfffffff0U) mapping.storage_block = 0;
-      }
-      for (std::uint32_t block = 0; block < mapping.block_count; ++block) {
-        plain.emplace_back(id, mapping.build == kNoBuild ? 0 : mapping.storage_block + block);
-      }
-      header.mappings.push_back(mapping);
-      end += mapping.block_count;
-    }
-    header.memory_bytes = std::uint64_t{end} * 4096;
+    const Header header = random_header(random);
     const auto decoded = decode_header(encoded(header));
     ASSERT_TRUE(decoded) << decoded.error().message;
-    std::vector<std::pair<Uuid, std::uint32_t>> got;
-    for (const BuildMapping& mapping : decoded->mappings) {
-      for (std::uint32_t block = 0; block < mapping.block_count; ++block) {
-        const bool is_zero = mapping.build == kNoBuild;
-        got.emplace_back(is_zero ? Uuid{} : decoded->builds[mapping.build],
-                         is_zero ? 0 : mapping.storage_block + block);
-      }
-    }
-    EXPECT_EQ(got, plain);
+    EXPECT_EQ(plain_of(*decoded), plain_of(header));
   }
 }
 
