@@ -164,8 +164,8 @@ class ExportTest(SandboxTest):
         self.assertEqual((self.out / "mine").read_text(), "x")
 
     def test_usage_errors_say_what_is_known(self) -> None:
-        for arguments, name in ((["export"], "'export' needs a verb: "),
-                                (["export", "--json"], "'export' needs a verb"),
+        for arguments, name in ((["export"], "'export' needs a format: "),
+                                (["export", "--json"], "'export' needs a format"),
                                 (["export", "firecraker", "a", "b"], "export-firecracker"),
                                 (["export", "firecracker"], ""),
                                 (["export", "firecracker", "a"], ""),

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 sys.dont_write_bytecode = True  # the source folder stays clean
 
-from memory_files import EXIT_DONE, layers_of, main
+from memory_files import EXIT_DONE, layers_of, main, program
 from serving import Server, Vm, adopt_orphans, connected, wait_until
 from pins import Pin
 from served_snapshots import ServeTest
@@ -271,11 +273,19 @@ class SlowSnapshots(test_serve_store.StoreTest):
             self.assert_right(slow)
 
     def test_a_takeover_requested_during_another_begins_after_it(self) -> None:
-        with self.taking_over() as (server, slow, worker, stall):
+        original = program()
+        path = self.directory / "lamina-copy"
+        shutil.copy(original, path)
+        with mock.patch.dict(os.environ, {"LAMINA": str(path)}), \
+                self.taking_over() as (server, slow, _, stall):
+            # The first takeover has begun with the old copy; only a second one begins with this.
+            path.unlink()
+            shutil.copy(original, path)
             server.signal(signal.SIGHUP)
             self.assertEqual(self.greeting(), GREETING)
             stall.let_go()
-            server.wait_for_another(server.wait_for_another(worker))
+            wait_until(lambda: os.path.samefile(f"/proc/{server.pid}/exe", path),
+                       "the second program takes over")
             self.assert_right(slow)
             self.end_cleanly(server)
 
