@@ -8,6 +8,7 @@ Usage: generate.py           writes the file
 from __future__ import annotations
 
 import json
+import keyword
 import re
 import sys
 import textwrap
@@ -44,7 +45,7 @@ OPERATIONS_HEAD = '''
 
 def _given(**fields: Any) -> Dict[str, Any]:
     """The fields that were given: the daemon has its own defaults for the others."""
-    return {name: value for name, value in fields.items() if value is not None}
+    return {name.rstrip("_"): value for name, value in fields.items() if value is not None}
 
 
 class Operations:
@@ -72,6 +73,11 @@ def snake(name: str) -> str:
 def camel(name: str) -> str:
     """missing_pause_id -> MissingPauseId."""
     return "".join(part.capitalize() for part in name.split("_"))
+
+
+def python_name(name: str) -> str:
+    """A field's name; that of a keyword has an underscore behind it, as PEP 8 says."""
+    return name + "_" if keyword.iskeyword(name) else name
 
 
 def ref_name(schema: Dict[str, Any]) -> str:
@@ -148,12 +154,12 @@ class Types:
             is_required = field in required
             lines = comment(self._remark(value), 4)
             if is_required:
-                fields += [*lines, f"    {field}: {kind}"]
+                fields += [*lines, f"    {python_name(field)}: {kind}"]
             else:
                 if not kind.startswith("Optional["):
                     kind = f"Optional[{kind}]"
-                defaults += [*lines, f"    {field}: {kind} = None"]
-            reads.append(f"            {field}=fields."
+                defaults += [*lines, f"    {python_name(field)}: {kind} = None"]
+            reads.append(f"            {python_name(field)}=fields."
                          f"{'required' if is_required else 'optional'}(\"{field}\", {decoder}),")
         if name in OPEN_OBJECTS:
             defaults += ["    # All fields, also those above.",
@@ -213,10 +219,10 @@ class Operation:
                 self._body.append(name)
 
     def _signature(self, name: str, answer: str) -> List[str]:
-        words = [f"{field}: {parameter_type(value)}" for field, value in self._required]
+        words = [f"{python_name(field)}: {parameter_type(value)}" for field, value in self._required]
         if self._optional:
             words.append("*")
-        words += [f"{field}: Optional[{parameter_type(value)}] = None"
+        words += [f"{python_name(field)}: Optional[{parameter_type(value)}] = None"
                   for field, value in self._optional]
         start = f"    def {name}("
         lines = [start + "self"]
@@ -242,7 +248,7 @@ class Operation:
             if "default" in value:
                 remark += f" (default {json.dumps(value['default'])})"
             if remark:
-                remarks += textwrap.wrap(f"{name}: {remark.strip()}", WIDTH,
+                remarks += textwrap.wrap(f"{python_name(name)}: {remark.strip()}", WIDTH,
                                          initial_indent=" " * 8, subsequent_indent=" " * 12)
         if not remarks:
             return lines
@@ -252,15 +258,19 @@ class Operation:
             lines[-1] = lines[-1][:-3]
         return [*lines, "", *remarks, " " * 8 + '"""']
 
+    @staticmethod
+    def _pair(name: str) -> str:
+        return f"{python_name(name)}={python_name(name)}"
+
     def _arguments(self) -> List[str]:
         lines: List[str] = []
         if self._query:
-            pairs = ", ".join(f"{name}={name}" for name in self._query)
+            pairs = ", ".join(map(self._pair, self._query))
             lines.append(f"query=_given({pairs})")
         if self._has_body:
             required = [name for name, _ in self._required if name in self._body]
             optional = [name for name, _ in self._optional if name in self._body]
-            pairs = ", ".join(f"{name}={name}" for name in [*required, *optional])
+            pairs = ", ".join(map(self._pair, [*required, *optional]))
             lines.append(f"body=_given({pairs})")
         return lines
 

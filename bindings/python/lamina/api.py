@@ -1018,7 +1018,7 @@ class Version:
 
 def _given(**fields: Any) -> Dict[str, Any]:
     """The fields that were given: the daemon has its own defaults for the others."""
-    return {name: value for name, value in fields.items() if value is not None}
+    return {name.rstrip("_"): value for name, value in fields.items() if value is not None}
 
 
 class Operations:
@@ -1205,7 +1205,7 @@ class Operations:
         """
         return self._json("GET", "/v1/push", PushQueue.from_json)
 
-    def push(self, name: str, *, store: Optional[str] = None, as: Optional[str] = None,
+    def push(self, name: str, *, store: Optional[str] = None, as_: Optional[str] = None,
              url: Optional[str] = None, codec: Optional[Literal["zstd", "lz4", "none"]] = None,
              replace: Optional[bool] = None) -> Push:
         """Push a snapshot to a bucket.
@@ -1216,27 +1216,27 @@ class Operations:
         name: Of the snapshot
         store: Path of the store, as the daemon sees it. A daemon of another store refuses the
             request with 421. Default: the daemon's store
-        as: Name in the bucket. Default: that of the snapshot
+        as_: Name in the bucket. Default: that of the snapshot
         url: The bucket: s3://… or file:///…. Default: that of --push
         codec: How to compress (default "zstd")
         replace: Publish after the newest state, also if the snapshot does not descend from it
             (default false)
         """
         return self._json("POST", "/v1/push", Push.from_json, body=_given(name=name, store=store,
-                          as=as, url=url, codec=codec, replace=replace))
+                          as_=as_, url=url, codec=codec, replace=replace))
 
-    def pull(self, name: str, *, store: Optional[str] = None, as: Optional[str] = None,
+    def pull(self, name: str, *, store: Optional[str] = None, as_: Optional[str] = None,
              url: Optional[str] = None) -> Pull:
         """Pull the newest state of a name from a bucket.
 
         name: In the bucket
         store: Path of the store, as the daemon sees it. A daemon of another store refuses the
             request with 421. Default: the daemon's store
-        as: Name of the new snapshot. Default: that in the bucket
+        as_: Name of the new snapshot. Default: that in the bucket
         url: The bucket: s3://… or file:///…. Default: that of --push
         """
         return self._json("POST", "/v1/pull", Pull.from_json, body=_given(name=name, store=store,
-                          as=as, url=url))
+                          as_=as_, url=url))
 
     def prune(self, *, store: Optional[str] = None, url: Optional[str] = None,
               keep_last: Optional[int] = None, keep_daily: Optional[int] = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import keyword
 import re
 import shutil
 import socket
@@ -299,6 +300,8 @@ class GeneratedTest(unittest.TestCase):
         name = re.sub("[A-Z]", lambda found: "_" + found[0].lower(), operation["operationId"])
         recorder = Recorder()
         function = getattr(recorder, name)
+        # A keyword has an underscore behind it: as_.
+        values = {field + "_" * keyword.iskeyword(field): value for field, value in values.items()}
         function(**values)
         self.assertEqual(recorder.sent, [(method.upper(), expected_path, query, body)])
         self.assertEqual(set(inspect.signature(function).parameters), set(values))
