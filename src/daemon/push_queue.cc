@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <string_view>
 
 namespace lamina::daemon {
 namespace {
@@ -143,7 +144,9 @@ std::vector<PushQueue::Entry> PushQueue::entries() const {
   std::vector<Entry> entries;
   entries.reserve(entries_.size());
   for (const auto& [name, kept] : entries_) entries.push_back(kept.entry);
-  std::ranges::stable_sort(entries, {}, &Entry::since);
+  std::ranges::sort(entries, {}, [](const Entry& entry) {
+    return std::pair(entry.since, std::string_view(entry.name));
+  });
   return entries;
 }
 
