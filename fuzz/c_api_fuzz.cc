@@ -239,8 +239,8 @@ class Calls {
   }
   void point(lamina_remove_options& o) {
     // Not the snapshot that is kept.
-    static const std::array<const char*, 4> kNames{"a", nullptr, "..", "b"};
-    o.snapshots = number() % 4 == 0 ? nullptr : &kNames[number() % 4];
+    static const std::array<const char*, 4> names{"a", nullptr, "..", "b"};
+    o.snapshots = number() % 4 == 0 ? nullptr : &names[number() % 4];
     if (o.snapshots != nullptr) o.snapshot_count = 1;
     o.progress = handle(scene_.progress());
   }
@@ -285,6 +285,7 @@ class Calls {
   void point(lamina_push_options& o) {
     o.url = text(), o.snapshot = text(), o.name = text(), o.key_file = text();
     o.key_command = nullptr, o.progress = handle(scene_.progress());
+    o.background = 0;  // it would stay so
   }
   void point(lamina_pull_options& o) {
     o.url = text(), o.name = text(), o.as = text(), o.key_file = text();
