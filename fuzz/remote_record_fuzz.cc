@@ -39,7 +39,8 @@ void read_record_bytes(std::vector<std::byte> bytes) {
   const auto written = encode_manifest(*manifest, nullptr);
   check(written.has_value());
   const auto again = decode_manifest(*written, kPlace, nullptr);
-  check(again && again->record == manifest->record && again->files == manifest->files);
+  check(again && again->record == manifest->record && again->files == manifest->files &&
+        again->pack == manifest->pack);
 }
 
 void read_pin_bytes(std::vector<std::byte> bytes) {

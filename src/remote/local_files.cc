@@ -87,6 +87,7 @@ class FileOpener {
     LocalFile file;
     file.name = name;
     file.mode = opened->facts.mode;
+    file.is_attached = !store::is_own_file(name) && !store::is_reserved_name(name);
     const std::pair inode(opened->facts.device, opened->facts.inode);
     const auto [known, is_new] =
         known_.emplace(inode, static_cast<std::uint32_t>(local_.files.size()));

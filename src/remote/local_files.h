@@ -25,8 +25,11 @@ struct LocalFile {
   std::optional<std::vector<std::byte>> bytes{};  ///< of a small file
   os::OpenedFile opened{};                        ///< of the others
   std::vector<BlockRun> runs{};                   ///< their data
+  bool is_attached = false;  ///< of the caller's, a disk for example; else of lamina's or the VMM's
 
   [[nodiscard]] bool is_large() const { return !layer && !target && !bytes; }
+  /// True for files that are pushed in parts (file_parts.h).
+  [[nodiscard]] bool is_in_parts() const { return is_large() && is_attached; }
 };
 
 /// A snapshot with all of its files open: what happens to its name does not matter any more.

@@ -15,6 +15,8 @@ namespace {
 constexpr std::size_t kMaxFileNameBytes = 255;
 constexpr std::size_t kPublicDigestBytes = 32;
 constexpr std::string_view kPublicDigestLabel = "lamina manifest";
+/// What may follow the files.
+constexpr std::uint8_t kPackSection = 1;
 
 std::unexpected<Error> bad_manifest(const RecordPlace& place, std::string_view why) {
   return fail(ErrorKind::kCorrupt, "manifest '{}': {}", record_key(place), why);
@@ -30,10 +32,17 @@ std::array<std::byte, kPublicDigestBytes> public_digest(const Record& record) {
   return packed::sha256(kPublicDigestLabel, encode_public_part(record, {}));
 }
 
-void put_object(ByteWriter& writer, const StoredObject& object) {
-  writer.put(object.reference);
-  put_sized_bytes(writer, object.footer);
-  put_sized_bytes(writer, object.index);
+void put_contents(ByteWriter& writer, const format::FileDigest& contents) {
+  writer.put(contents.size_bytes);
+  writer.put_bytes(std::as_bytes(std::span(contents.digest)));
+}
+
+format::FileDigest get_contents(ByteReader& reader) {
+  format::FileDigest contents;
+  contents.size_bytes = reader.get<std::uint64_t>();
+  const auto digest = reader.get_bytes(contents.digest.size());
+  std::ranges::copy(digest, std::as_writable_bytes(std::span(contents.digest)).begin());
+  return contents;
 }
 
 void put_file(ByteWriter& writer, const ManifestFile& file) {
@@ -44,22 +53,16 @@ void put_file(ByteWriter& writer, const ManifestFile& file) {
     case FileStorage::kInline:
       return put_sized_bytes(writer, file.bytes);
     case FileStorage::kLayer:
-      return put_object(writer, file.object);
+      return put_stored_object(writer, file.object);
     case FileStorage::kFile:
-      put_object(writer, file.object);
-      writer.put(file.contents.size_bytes);
-      return writer.put_bytes(std::as_bytes(std::span(file.contents.digest)));
+      put_stored_object(writer, file.object);
+      return put_contents(writer, file.contents);
     case FileStorage::kLink:
       return writer.put(file.target);
+    case FileStorage::kParts:
+      put_contents(writer, file.contents);
+      return put_parted_file(writer, file.parted);
   }
-}
-
-StoredObject get_object(ByteReader& reader) {
-  StoredObject object;
-  object.reference = reader.get<std::uint32_t>();
-  object.footer = get_sized_bytes(reader);
-  object.index = get_sized_bytes(reader);
-  return object;
 }
 
 ManifestFile get_file(ByteReader& reader) {
@@ -72,17 +75,18 @@ ManifestFile get_file(ByteReader& reader) {
       file.bytes = get_sized_bytes(reader);
       break;
     case FileStorage::kLayer:
-      file.object = get_object(reader);
+      file.object = get_stored_object(reader);
       break;
-    case FileStorage::kFile: {
-      file.object = get_object(reader);
-      file.contents.size_bytes = reader.get<std::uint64_t>();
-      const auto digest = reader.get_bytes(file.contents.digest.size());
-      std::ranges::copy(digest, std::as_writable_bytes(std::span(file.contents.digest)).begin());
+    case FileStorage::kFile:
+      file.object = get_stored_object(reader);
+      file.contents = get_contents(reader);
       break;
-    }
     case FileStorage::kLink:
       file.target = reader.get<std::uint32_t>();
+      break;
+    case FileStorage::kParts:
+      file.contents = get_contents(reader);
+      file.parted = get_parted_file(reader);
       break;
     default:
       reader.get_bytes(reader.remaining() + 1);  // no longer ok()
@@ -95,6 +99,10 @@ std::vector<std::byte> encode_body(const Manifest& manifest, bool is_sealed) {
   if (is_sealed) body.put_bytes(public_digest(manifest.record));
   body.put(static_cast<std::uint32_t>(manifest.files.size()));
   for (const ManifestFile& file : manifest.files) put_file(body, file);
+  if (manifest.pack) {
+    body.put(kPackSection);
+    put_pack(body, *manifest.pack);
+  }
   return body.take();
 }
 
@@ -113,10 +121,16 @@ class FileCheck {
       const ManifestFile& file = manifest_.files[i];
       if (!is_file_name(file.name)) return bad("it has a file whose name is not one", file);
       if (!names_.insert(file.name).second) return bad("it has two files of a name", file);
-      if (file.has_object()) LAMINA_RETURN_IF_ERROR(check_object(file));
+      for (const StoredObject* object : file.objects()) {
+        LAMINA_RETURN_IF_ERROR(check_object(file, *object));
+      }
+      if (file.storage == FileStorage::kParts) {
+        const std::string_view flaw = flaw_of(file.parted, file.contents.size_bytes);
+        if (!flaw.empty()) return bad(flaw, file);
+      }
       if (file.storage == FileStorage::kLink) LAMINA_RETURN_IF_ERROR(check_link(file, i));
     }
-    return {};
+    return manifest_.pack ? check_pack(*manifest_.pack) : Status();
   }
 
  private:
@@ -125,32 +139,42 @@ class FileCheck {
                         fmt::format("{}: '{}'", why, escaped_value(file.name)));
   }
 
-  [[nodiscard]] Status check_object(const ManifestFile& file) const {
+  [[nodiscard]] Status check_object(const ManifestFile& file, const StoredObject& object) const {
     const auto& references = manifest_.record.references;
-    if (file.object.reference >= references.size()) {
+    if (object.reference >= references.size()) {
       return bad("the object of a file is not among its references", file);
     }
-    const Reference& reference = references[file.object.reference];
-    if (format::checksum64(file.object.footer) != reference.footer_digest) {
+    const Reference& reference = references[object.reference];
+    if (format::checksum64(object.footer) != reference.footer_digest) {
       return bad("the footer of a file is not that of its reference", file);
     }
-    const auto footer = packed::decode_object_footer(file.object.footer, reference.size_bytes);
+    const auto footer = packed::decode_object_footer(object.footer, reference.size_bytes);
     if (!footer) return bad(footer.error().message, file);
     const bool is_layer = footer->kind == packed::ObjectKind::kLayer;
     if (is_layer != (file.storage == FileStorage::kLayer)) {
       return bad("the object of a file is of another kind", file);
     }
-    if (!file.object.index.empty() && file.object.index.size() != footer->index_bytes) {
+    if (!object.index.empty() && object.index.size() != footer->index_bytes) {
       return bad("the index of a file has a wrong length", file);
     }
     return {};
   }
 
+  [[nodiscard]] Status check_pack(const WorkingSetPack& pack) const {
+    ManifestFile described;
+    described.storage = FileStorage::kFile;
+    described.name = "working set";
+    LAMINA_RETURN_IF_ERROR(check_object(described, pack.object));
+    const std::string_view flaw = flaw_of(pack.contents, manifest_.record.memory_bytes);
+    return flaw.empty() ? Status() : bad(flaw, described);
+  }
+
   [[nodiscard]] Status check_link(const ManifestFile& file, std::size_t number) const {
     if (file.target >= number) return bad("a link is not to a file before it", file);
     const FileStorage storage = manifest_.files[file.target].storage;
-    if (storage == FileStorage::kInline || storage == FileStorage::kFile) return {};
-    return bad("a link is not to a file", file);
+    const bool is_file = storage == FileStorage::kInline || storage == FileStorage::kFile ||
+                         storage == FileStorage::kParts;
+    return is_file ? Status() : bad("a link is not to a file", file);
   }
 
   const Manifest& manifest_;
@@ -229,6 +253,11 @@ class BodyReader {
     for (std::uint32_t i = 0; i < count && reader.ok(); ++i) {
       manifest_.files.push_back(get_file(reader));
     }
+    if (reader.ok() && reader.remaining() > 0) {
+      const auto section = reader.get<std::uint8_t>();
+      if (section != kPackSection) return bad_manifest(place_, "it has an unknown section");
+      manifest_.pack = get_pack(reader);
+    }
     if (!reader.ok() || reader.remaining() != 0) {
       return bad_manifest(place_, "its lengths are wrong");
     }
@@ -260,6 +289,14 @@ Result<std::vector<std::byte>> encode_sealed(const Manifest& manifest, packed::K
 
 }  // namespace
 
+std::vector<const StoredObject*> ManifestFile::objects() const {
+  std::vector<const StoredObject*> all;
+  if (has_object()) all.push_back(&object);
+  all.reserve(all.size() + parted.parts.size());
+  for (const FilePart& part : parted.parts) all.push_back(&part.object);
+  return all;
+}
+
 Result<std::vector<std::byte>> encode_manifest(const Manifest& manifest,
                                                packed::KeyWrapper* tenant) {
   std::vector<std::byte> bytes;
@@ -288,15 +325,14 @@ Result<Manifest> decode_manifest(std::span<const std::byte> bytes, const RecordP
   return BodyReader(bytes, part, tenant).run();
 }
 
-Result<packed::PackReader> open_stored(const Manifest& manifest, const ManifestFile& file,
+Result<packed::PackReader> open_stored(const Manifest& manifest, const StoredObject& object,
                                        std::span<const std::byte> index) {
-  const Reference& reference = manifest.reference_of(file);
+  const Reference& reference = manifest.reference_of(object);
   packed::ObjectIdentity identity;
   identity.name = reference.key;
   const auto key = manifest.keys.find(reference.key);
   if (key != manifest.keys.end()) identity.key = key->second;
-  return packed::PackReader::open(file.object.footer,
-                                  file.object.index.empty() ? index : file.object.index,
+  return packed::PackReader::open(object.footer, object.index.empty() ? index : object.index,
                                   reference.size_bytes, std::move(identity));
 }
 

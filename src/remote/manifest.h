@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,6 +17,8 @@
 #include "lamina/result.h"
 #include "packed/keyring.h"
 #include "packed/pack_reader.h"
+#include "remote/file_parts.h"
+#include "remote/pack_contents.h"
 #include "remote/record.h"
 
 namespace lamina::remote {
@@ -31,15 +34,7 @@ enum class FileStorage : std::uint8_t {
   kFile = 2,    ///< a packed file
   kLayer = 3,   ///< a packed layer
   kLink = 4,    ///< another name of a file before it
-};
-
-/// A packed object as the manifest describes it.
-struct StoredObject {
-  std::uint32_t reference = 0;  ///< Record::references
-  std::vector<std::byte> footer;
-  std::vector<std::byte> index;  ///< as stored; empty: it is only in the object
-
-  bool operator==(const StoredObject&) const = default;
+  kParts = 5,   ///< an attached file, in parts (file_parts.h)
 };
 
 struct ManifestFile {
@@ -48,23 +43,32 @@ struct ManifestFile {
   std::uint32_t mode = 0;        ///< permission bits
   std::vector<std::byte> bytes;  ///< kInline
   StoredObject object;           ///< kFile, kLayer
-  format::FileDigest contents;   ///< kFile: size, and the digest of its data (local_files.h)
-  std::uint32_t target = 0;      ///< kLink: number of the file
+  PartedFile parted;             ///< kParts
+  /// kFile: size, and the digest of its data (local_files.h). kParts: size, and the digest of its
+  /// data (packed::FileDigester).
+  format::FileDigest contents;
+  std::uint32_t target = 0;  ///< kLink: number of the file
 
   [[nodiscard]] bool has_object() const {
     return storage == FileStorage::kFile || storage == FileStorage::kLayer;
   }
+  /// All objects that have parts of it.
+  [[nodiscard]] std::vector<const StoredObject*> objects() const;
   bool operator==(const ManifestFile&) const = default;
 };
 
 struct Manifest {
   Record record;
   std::vector<ManifestFile> files;
+  std::optional<WorkingSetPack> pack{};  ///< the blocks of the working set, once more
   packed::ObjectKeys keys;  ///< of a sealed one, by the objects' keys; without the body's
 
+  [[nodiscard]] const Reference& reference_of(const StoredObject& object) const {
+    return record.references[object.reference];
+  }
   /// The object of a file. REQUIRES: file.has_object().
   [[nodiscard]] const Reference& reference_of(const ManifestFile& file) const {
-    return record.references[file.object.reference];
+    return reference_of(file.object);
   }
 };
 
@@ -80,7 +84,11 @@ Result<Manifest> decode_manifest(std::span<const std::byte> bytes, const RecordP
                                  packed::KeyWrapper* tenant);
 
 /// The reader of an object whose index is in the manifest, or `index` if it is not.
-Result<packed::PackReader> open_stored(const Manifest& manifest, const ManifestFile& file,
+Result<packed::PackReader> open_stored(const Manifest& manifest, const StoredObject& object,
                                        std::span<const std::byte> index);
+inline Result<packed::PackReader> open_stored(const Manifest& manifest, const ManifestFile& file,
+                                              std::span<const std::byte> index) {
+  return open_stored(manifest, file.object, index);
+}
 
 }  // namespace lamina::remote

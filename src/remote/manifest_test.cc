@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <memory>
 
@@ -56,6 +57,63 @@ ManifestFile packed_file(Manifest& manifest) {
   file.contents.digest = format::digest128(blocks);
   manifest.record.references.push_back({key, object.size(), packed->footer_digest});
   return file;
+}
+
+/// A packed file with these runs of data, and its reference.
+StoredObject packed_object(Manifest& manifest, const std::string& key, std::uint64_t file_bytes,
+                           std::vector<BlockRun> runs) {
+  std::vector<std::byte> bytes;
+  packed::PackSettings settings;
+  settings.method = packed::Method::kRaw;
+  settings.name = key;
+  std::uint64_t blocks = 0;
+  for (const BlockRun& run : runs) blocks += run.count;
+  auto writer = packed::PackWriter::for_file(file_bytes, std::move(runs), settings,
+                                             [&](std::span<const std::byte> part) -> Status {
+                                               bytes.insert(bytes.end(), part.begin(), part.end());
+                                               return {};
+                                             });
+  EXPECT_TRUE(writer);
+  EXPECT_TRUE(writer->add(std::vector<std::byte>(blocks * 4096, std::byte{5})));
+  const auto packed = writer->finish();
+  EXPECT_TRUE(packed);
+  StoredObject object;
+  object.reference = static_cast<std::uint32_t>(manifest.record.references.size());
+  const auto end = std::span(bytes).last(packed::kObjectFooterBytes);
+  object.footer.assign(end.begin(), end.end());
+  const auto index =
+      std::span(bytes).subspan(packed->footer.frames_bytes, packed->footer.index_bytes);
+  object.index.assign(index.begin(), index.end());
+  manifest.record.references.push_back({key, bytes.size(), packed->footer_digest});
+  return object;
+}
+
+/// With an attached file in two parts, and a pack.
+Manifest example_in_parts() {
+  Manifest manifest;
+  manifest.record.bucket_id = kBucket;
+  manifest.record.nonce = kPush;
+  manifest.record.place = kPlace;
+  manifest.record.created_s = 1'700'000'000;
+  manifest.record.pause_id = kId;
+  manifest.record.build_id = kId;
+  manifest.record.memory_bytes = 1 << 20;
+  ManifestFile file;
+  file.storage = FileStorage::kParts;
+  file.name = "disk";
+  file.mode = 0600;
+  file.contents.size_bytes = 7 * 4096 + 1;
+  file.contents.digest.fill(0xab);
+  file.parted.parts = {
+      {packed_object(manifest, file_key(kId, kPush, 0), 9 * 4096, {{0, 9}}), 8},
+      {packed_object(manifest, file_key(kId, kPush, 1), 9 * 4096, {{3, 1}, {8, 1}}), 1}};
+  file.parted.map = {{{0, 3}, 0}, {{3, 1}, 1}, {{6, 2}, 0}};
+  manifest.files.push_back(file);
+  WorkingSetPack pack;
+  pack.object = packed_object(manifest, pack_key(kId, kPush, 2), 3 * 4096, {{0, 3}});
+  pack.contents = {{{9, 2}, {0, 1}}, {1, 2, 3}};
+  manifest.pack = pack;
+  return manifest;
 }
 
 Manifest example() {
@@ -127,6 +185,65 @@ TEST_F(ManifestTest, EveryTruncationAndEveryChangedByteIsFound) {
     changed.push_back(std::byte{0});
     EXPECT_FALSE(decode_manifest(changed, kPlace, wrapper));
   }
+}
+
+TEST_F(ManifestTest, PartsAndPackAreReadBack) {
+  const Manifest manifest = example_in_parts();
+  const auto bytes = encode_manifest(manifest, nullptr);
+  ASSERT_TRUE(bytes);
+  const auto read = decode_manifest(*bytes, kPlace, nullptr);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->record, manifest.record);
+  EXPECT_EQ(read->files, manifest.files);
+  EXPECT_EQ(read->pack, manifest.pack);
+  std::vector<std::byte> changed = *bytes;
+  for (std::size_t at = 0; at < changed.size(); ++at) {
+    EXPECT_FALSE(decode_manifest(std::span(changed).first(at), kPlace, nullptr)) << at;
+    changed[at] ^= std::byte{0x10};
+    EXPECT_FALSE(decode_manifest(changed, kPlace, nullptr)) << at;
+    changed[at] ^= std::byte{0x10};
+  }
+}
+
+TEST_F(ManifestTest, PartsAndPacksThatCannotBeAreRefused) {
+  const auto expect_refused = [](const std::function<void(Manifest&)>& change) {
+    Manifest manifest = example_in_parts();
+    change(manifest);
+    const auto bytes = encode_manifest(manifest, nullptr);
+    ASSERT_TRUE(bytes);
+    const auto read = decode_manifest(*bytes, kPlace, nullptr);
+    ASSERT_FALSE(read);
+    EXPECT_EQ(read.error().kind, ErrorKind::kCorrupt) << read.error().message;
+  };
+  const auto expect_map_refused = [&](const std::vector<MappedRun>& map) {
+    expect_refused([&](Manifest& manifest) { manifest.files[0].parted.map = map; });
+  };
+  expect_map_refused({{{0, 9}, 0}});               // beyond the end
+  expect_map_refused({{{0, 0}, 0}});               // empty
+  expect_map_refused({{{0, 1}, 2}});               // no such part
+  expect_map_refused({{{3, 1}, 0}, {{2, 1}, 1}});  // not in order
+  expect_map_refused({{{2, 2}, 0}, {{3, 1}, 1}});  // overlap
+  expect_map_refused({{{2, 1}, 0}, {{3, 1}, 0}});  // two that are one
+  expect_map_refused({{{0xffff'ffff, 2}, 0}});
+  expect_map_refused({});  // several parts need one
+  expect_refused([](Manifest& m) { m.files[0].parted.parts[1].object.reference = 3; });
+  expect_refused([](Manifest& m) { m.files[0].parted.parts[1].object.reference = 0; });
+  expect_refused([](Manifest& m) { m.files[0].parted.parts[0].object.index.pop_back(); });
+  expect_refused([](Manifest& m) { m.files[0].contents.size_bytes = UINT64_MAX; });
+  expect_refused([](Manifest& m) {
+    m.files[0].parted.parts.resize(kMaxFileParts + 1, m.files[0].parted.parts[0]);
+  });
+  expect_refused([](Manifest& m) { m.pack->object.reference = 0; });
+  expect_refused([](Manifest& m) { m.pack->contents.runs = {{9, 2}, {10, 1}}; });
+  expect_refused([](Manifest& m) { m.pack->contents.runs = {{254, 3}}; });
+  expect_refused([](Manifest& m) { m.pack->contents.runs = {{9, 2}}; });
+  expect_refused([](Manifest& m) { m.pack->contents.runs = {{9, 3}, {0, 0}}; });
+  expect_refused([](Manifest& m) { m.pack->contents = {}; });
+  expect_refused([](Manifest& m) {
+    m.record.memory_bytes = std::uint64_t{1} << 40;
+    m.pack->contents.runs = {{0, kMaxPackBlocks + 1}};
+    m.pack->contents.checksums.resize(kMaxPackBlocks + 1);
+  });
 }
 
 TEST_F(ManifestTest, PublicPartIsReadAloneAndWithoutAKey) {
@@ -229,6 +346,9 @@ TEST(GoldenRemoteRecords, BytesNeverChange) {
   const auto manifest = encode_manifest(example(), nullptr);
   ASSERT_TRUE(manifest);
   EXPECT_EQ(*manifest, golden("remote_manifest_v1.bin", *manifest));
+  const auto parts = encode_manifest(example_in_parts(), nullptr);
+  ASSERT_TRUE(parts);
+  EXPECT_EQ(*parts, golden("remote_manifest_parts_v1.bin", *parts));
   Record removal;
   removal.kind = RecordKind::kRemoval;
   removal.bucket_id = kBucket;

@@ -153,6 +153,10 @@ std::string file_key(const Uuid& pause_id, const Uuid& push_id, std::uint32_t nu
   return object_key(kFilesPrefix, pause_id, push_id, number);
 }
 
+std::string pack_key(const Uuid& pause_id, const Uuid& push_id, std::uint32_t number) {
+  return object_key(kPacksPrefix, pause_id, push_id, number);
+}
+
 std::optional<ObjectName> parse_object_key(std::string_view key) {
   const auto* const kind = std::ranges::find_if(
       kObjectKinds, [&](const ObjectKind& one) { return key.starts_with(one.prefix); });

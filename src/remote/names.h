@@ -2,7 +2,7 @@
 //
 //   v1/format                                   made by the first push
 //   v1/layers/<build id>.<push id>-<n>          packed layers
-//   v1/packs/<pause id>.<push id>-<n>           working sets (only collected so far)
+//   v1/packs/<pause id>.<push id>-<n>           working sets: their blocks in order of first touch
 //   v1/files/<pause id>.<push id>-<n>           packed files: VM states, attached files
 //   v1/snapshots/<name>.<number>                records: manifests, voids, removals
 //   v1/pins/<push id>                           what a push is about to reference
@@ -66,6 +66,7 @@ std::optional<RecordPlace> parse_record_key(std::string_view key);
 std::string layer_prefix(const Uuid& build_id);
 std::string layer_key(const Uuid& build_id, const Uuid& push_id, std::uint32_t number);
 std::string file_key(const Uuid& pause_id, const Uuid& push_id, std::uint32_t number);
+std::string pack_key(const Uuid& pause_id, const Uuid& push_id, std::uint32_t number);
 
 enum class KindOfObject : std::uint8_t { kLayer, kPack, kFile };
 

@@ -28,7 +28,8 @@ void ObjectStream::drop_first() {
 void ObjectStream::fetch_ahead() {
   while (next_object_ < objects_.size() && (ranges_.empty() || ahead_bytes_ < kAheadBytes)) {
     const StreamedObject& object = objects_[next_object_];
-    if (next_offset_ == object.bytes) {
+    next_offset_ = std::max(next_offset_, object.begin);
+    if (next_offset_ >= object.bytes) {
       ++next_object_;
       next_offset_ = 0;
       continue;

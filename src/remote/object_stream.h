@@ -22,10 +22,11 @@ namespace lamina::remote {
 inline constexpr std::uint64_t kRangeBytes = std::uint64_t{2} << 20;
 inline constexpr std::uint64_t kAheadBytes = std::uint64_t{32} << 20;
 
-/// The beginning of an object that will be read.
+/// The part of an object that will be read: bytes [begin, bytes).
 struct StreamedObject {
   std::string key;
   std::uint64_t bytes = 0;
+  std::uint64_t begin = 0;
 };
 
 /// Not thread-safe.

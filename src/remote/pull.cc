@@ -15,6 +15,7 @@
 #include "os/directory.h"
 #include "os/file.h"
 #include "packed/object_io.h"
+#include "remote/assembly.h"
 #include "remote/catalogue.h"
 #include "remote/layer_search.h"
 #include "remote/manifest.h"
@@ -53,11 +54,26 @@ bool is_misnamed(const ManifestFile& file) {
          file.name != store::kFactsName;
 }
 
-/// A packed object to be unpacked.
-struct PlannedObject {
+/// A file to be made of packed objects: of one, or of its parts.
+struct PlannedFile {
   const ManifestFile* file = nullptr;
-  packed::PackReader reader;
-  std::size_t streamed = 0;  ///< number in the stream
+  std::vector<packed::PackReader> readers;
+  FilePlan parts{};          ///< of a file in parts
+  std::size_t streamed = 0;  ///< number of its first object in the stream
+
+  [[nodiscard]] bool is_in_parts() const { return file->storage == FileStorage::kParts; }
+  [[nodiscard]] std::uint64_t data_blocks() const {
+    return is_in_parts() ? parts.data_blocks : readers.front().index().stored_blocks();
+  }
+  /// What must be read of one of its objects: all frames, or those with blocks of the file.
+  [[nodiscard]] std::uint64_t bytes_to_read(std::size_t object) const {
+    const packed::PackReader& reader = readers[object];
+    if (!is_in_parts()) return reader.footer().frames_bytes;
+    const std::vector<PartPiece>& pieces = parts.pieces[object];
+    if (pieces.empty()) return 0;
+    const std::uint32_t last = pieces.back().stored + pieces.back().run.count - 1;
+    return reader.frame_range(last / reader.footer().frame_blocks).end();
+  }
 };
 
 class Pull {
@@ -173,42 +189,60 @@ class Pull {
   Status plan(const LayerSearch& search, const Staging& staging) {
     LAMINA_ASSIGN_OR_RETURN(const auto indexes, fetch_indexes());
     for (const ManifestFile& file : manifest_.files) {
-      if (!file.has_object()) continue;
-      const auto fetched = indexes.find(&file);
-      auto reader = open_stored(
-          manifest_, file,
-          fetched == indexes.end() ? std::span<const std::byte>() : std::span(fetched->second));
-      if (!reader) return named(std::unexpected(reader.error()));
+      if (!file.has_object() && file.storage != FileStorage::kParts) continue;
+      PlannedFile planned{&file, {}};
+      for (const StoredObject* object : file.objects()) {
+        const auto fetched = indexes.find(object);
+        auto reader = open_stored(
+            manifest_, *object,
+            fetched == indexes.end() ? std::span<const std::byte>() : std::span(fetched->second));
+        if (!reader) return named(std::unexpected(reader.error()));
+        planned.readers.push_back(std::move(*reader));
+      }
       if (file.storage == FileStorage::kLayer) {
-        LAMINA_RETURN_IF_ERROR(named(check_layer_name(file, *reader)));
-        LAMINA_ASSIGN_OR_RETURN(const bool is_linked, link_layer(search, *reader, staging));
+        const packed::PackReader& reader = planned.readers.front();
+        LAMINA_RETURN_IF_ERROR(named(check_layer_name(file, reader)));
+        LAMINA_ASSIGN_OR_RETURN(const bool is_linked, link_layer(search, reader, staging));
         if (is_linked) continue;
         ++report_.fetched_layers;
       }
-      planned_.push_back({&file, std::move(*reader), planned_.size()});
+      if (planned.is_in_parts()) LAMINA_RETURN_IF_ERROR(named(plan_parts(planned)));
+      planned_.push_back(std::move(planned));
     }
     return {};
   }
 
+  static Status plan_parts(PlannedFile& planned) {
+    const ManifestFile& file = *planned.file;
+    auto plan = plan_file(file.parted, file.contents.size_bytes, planned.readers);
+    if (!plan) {
+      return std::unexpected(
+          with_context(fmt::format("file '{}'", escaped_value(file.name)), plan.error()));
+    }
+    planned.parts = std::move(*plan);
+    return {};
+  }
+
   /// The indexes that are not in the manifest.
-  Result<std::map<const ManifestFile*, std::vector<std::byte>>> fetch_indexes() {
-    std::vector<const ManifestFile*> files;
+  Result<std::map<const StoredObject*, std::vector<std::byte>>> fetch_indexes() {
+    std::vector<const StoredObject*> objects;
     std::vector<object_store::Request> requests;
     for (const ManifestFile& file : manifest_.files) {
-      if (!file.has_object() || !file.object.index.empty()) continue;
-      const Reference& reference = manifest_.reference_of(file);
-      LAMINA_ASSIGN_OR_RETURN(
-          const packed::ObjectFooter footer,
-          packed::decode_object_footer(file.object.footer, reference.size_bytes));
-      files.push_back(&file);
-      requests.push_back(get_request(reference.key, footer.index_bytes));
-      requests.back().range = {footer.index_range().offset, footer.index_bytes};
+      for (const StoredObject* object : file.objects()) {
+        if (!object->index.empty()) continue;
+        const Reference& reference = manifest_.reference_of(*object);
+        LAMINA_ASSIGN_OR_RETURN(const packed::ObjectFooter footer,
+                                packed::decode_object_footer(object->footer, reference.size_bytes));
+        objects.push_back(object);
+        requests.push_back(get_request(reference.key, footer.index_bytes));
+        requests.back().range = {footer.index_range().offset, footer.index_bytes};
+      }
     }
     std::vector<Answer> answers = run_all(store_, std::move(requests));
-    std::map<const ManifestFile*, std::vector<std::byte>> indexes;
-    for (std::size_t i = 0; i < files.size(); ++i) {
+    std::map<const StoredObject*, std::vector<std::byte>> indexes;
+    for (std::size_t i = 0; i < objects.size(); ++i) {
       LAMINA_RETURN_IF_ERROR(strict_status(answers[i]));
-      indexes.emplace(files[i], std::move(answers[i].bytes));
+      indexes.emplace(objects[i], std::move(answers[i].bytes));
     }
     return indexes;
   }
@@ -262,26 +296,44 @@ class Pull {
 
   /// Small objects first: the VM state comes before the layers.
   Status unpack_all(const Staging& staging) {
-    std::ranges::sort(planned_, {}, [](const PlannedObject& object) {
-      return std::pair(object.file->storage == FileStorage::kLayer, object.streamed);
+    std::ranges::stable_sort(planned_, {}, [](const PlannedFile& planned) {
+      return planned.file->storage == FileStorage::kLayer;
     });
     std::vector<StreamedObject> streamed;
-    for (PlannedObject& object : planned_) {
-      object.streamed = streamed.size();
-      streamed.push_back(
-          {manifest_.reference_of(*object.file).key, object.reader.footer().frames_bytes});
-      report_.data_bytes += object.reader.index().stored_blocks() * kBlockBytes;
+    for (PlannedFile& planned : planned_) {
+      planned.streamed = streamed.size();
+      const std::vector<const StoredObject*> objects = planned.file->objects();
+      for (std::size_t i = 0; i < objects.size(); ++i) {
+        streamed.push_back({manifest_.reference_of(*objects[i]).key, planned.bytes_to_read(i)});
+      }
+      report_.data_bytes += planned.data_blocks() * kBlockBytes;
     }
     if (options_.progress != nullptr) options_.progress->begin("pulling", report_.data_bytes);
     ObjectStream stream(bucket_, std::move(streamed), options_.progress);
-    for (const PlannedObject& object : planned_) {
-      LAMINA_ASSIGN_OR_RETURN(const os::Fd file, create(*object.file, staging));
+    for (const PlannedFile& planned : planned_) {
+      LAMINA_ASSIGN_OR_RETURN(const os::Fd file, create(*planned.file, staging));
       LAMINA_RETURN_IF_ERROR(
-          named(packed::unpack_object(object.reader, stream.source_of(object.streamed), file.get(),
-                                      staging.file_path(object.file->name), options_.progress)));
+          named(unpack(planned, stream, file.get(), staging.file_path(planned.file->name))));
     }
     report_.fetched_bytes = stream.fetched_bytes();
     return {};
+  }
+
+  Status unpack(const PlannedFile& planned, ObjectStream& stream, int fd, const std::string& path) {
+    std::vector<packed::Source> sources;
+    sources.reserve(planned.readers.size());
+    for (std::size_t i = 0; i < planned.readers.size(); ++i) {
+      sources.push_back(stream.source_of(planned.streamed + i));
+    }
+    if (!planned.is_in_parts()) {
+      return packed::unpack_object(planned.readers.front(), sources.front(), fd, path,
+                                   options_.progress);
+    }
+    const Status assembled = assemble_file(planned.parts, planned.readers, sources,
+                                           {fd, path, planned.file->contents}, options_.progress);
+    if (assembled || assembled.error().kind != ErrorKind::kCorrupt) return assembled;
+    return std::unexpected(with_context(fmt::format("file '{}'", escaped_value(planned.file->name)),
+                                        assembled.error()));
   }
 
   [[nodiscard]] Status make_links(const Staging& staging) const {
@@ -329,7 +381,7 @@ class Pull {
   Bucket store_;
   store::SnapshotPath target_;
   Manifest manifest_;
-  std::vector<PlannedObject> planned_;
+  std::vector<PlannedFile> planned_;
   std::set<Uuid> layers_;
   PullReport report_;
 };

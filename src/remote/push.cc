@@ -98,6 +98,8 @@ class Push {
   }
 
   void finish_report() {
+    const std::vector<std::string>& notes = objects_->notes();
+    report_.notes.insert(report_.notes.end(), notes.begin(), notes.end());
     report_.uploaded_objects = objects_->uploaded_objects();
     report_.uploaded_bytes = objects_->uploaded_bytes();
     if (!report_.is_already_there) {
@@ -161,15 +163,20 @@ class Push {
       LAMINA_ASSIGN_OR_RETURN(
           const Standing standing,
           find_standing(store_, name, lineage, options_.replace && !report_.is_conflict));
-      if (standing.newest) LAMINA_RETURN_IF_ERROR(find_objects(*standing.newest));
-      if (standing.is_conflict) return conflict(standing.newest->record().place.number);
-      if (is_same_state(standing)) {
+      // First, because it reads no file.
+      if (standing.newest && !standing.is_conflict && is_same_state(standing)) {
         LAMINA_ASSIGN_OR_RETURN(const bool is_newest, confirm_present(standing));
         if (is_newest) return true;
         continue;
       }
+      if (standing.newest) LAMINA_RETURN_IF_ERROR(find_objects(*standing.newest));
+      if (standing.is_conflict) return conflict(standing.newest->record().place.number);
       // There may be objects of other names.
-      if (standing.is_new_name) LAMINA_RETURN_IF_ERROR(objects_->find_by_list());
+      if (standing.is_new_name) {
+        LAMINA_RETURN_IF_ERROR(objects_->find_by_list());
+        LAMINA_RETURN_IF_ERROR(find_under_other_names());
+      }
+      LAMINA_RETURN_IF_ERROR(objects_->scan_files());
       LAMINA_ASSIGN_OR_RETURN(const PublicationOutcome outcome, attempt_at(name, standing));
       if (outcome == PublicationOutcome::kConflict) return false;
       if (outcome == PublicationOutcome::kAcknowledged) return true;
@@ -199,18 +206,22 @@ class Push {
                 name, report_.name);
   }
 
-  /// True if the newest state is this one: the same pause, in the same layers.
-  [[nodiscard]] bool is_same_state(const Standing& standing) const {
+  /// True if the newest state is this one: the same pause, in the same layers, with a pack if a
+  /// working set was recorded since.
+  [[nodiscard]] bool is_same_state(const Standing& standing) {
     if (!standing.newest) return false;
     const Record& record = standing.newest->record();
     const bool is_sealed = standing.newest->part.layout.seal != packed::SealAlgorithm::kNone;
     if (record.pause_id != report_.pause_id || is_sealed != (tenant_ != nullptr)) return false;
     if (record.place.number + 1 != standing.number) return false;  // removed since, or a void
     std::set<Uuid> layers;
+    bool has_pack = false;
     for (const Reference& reference : record.references) {
       const auto object = parse_object_key(reference.key);
       if (object && object->kind == KindOfObject::kLayer) layers.insert(object->id);
+      has_pack = has_pack || (object && object->kind == KindOfObject::kPack);
     }
+    if (!has_pack && objects_->wants_pack()) return false;
     std::set<Uuid> ours;
     for (const engine::Layer& layer : local_->snapshot.chain.layers()) {
       ours.insert(layer.build_id());
@@ -235,6 +246,22 @@ class Push {
     const ErrorKind kind = manifest.error().kind;
     if (kind == ErrorKind::kPermission || kind == ErrorKind::kUsage) return {};
     return std::unexpected(manifest.error());
+  }
+
+  /// The attached files of a first push are compared with those of its newest ancestor in the
+  /// bucket, a template for example.
+  Status find_under_other_names() {
+    if (!objects_->needs_base()) return {};
+    std::vector<Uuid> pauses = store::ancestors_of(local_->snapshot.facts);
+    pauses.insert(pauses.begin(), report_.pause_id);
+    for (const auto& push : store::pushes_of(local_path_.store, pauses, remote_name())) {
+      if (!check_name(push.name)) continue;
+      const auto read = read_and_decode(store_, {push.name, push.number});
+      if (!read && read.error().kind == ErrorKind::kNotFound) continue;  // removed meanwhile
+      if (!read) return std::unexpected(read.error());
+      if (read->record().is_manifest()) return find_objects(*read);
+    }
+    return {};
   }
 
   Result<PublicationOutcome> attempt_at(const std::string& name, const Standing& standing) {

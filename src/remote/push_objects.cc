@@ -9,7 +9,9 @@
 #include "base/error.h"
 #include "remote/layer_match.h"
 #include "remote/requests.h"
+#include "remote/tail_sink.h"
 #include "remote/upload.h"
+#include "remote/working_set_pack.h"
 
 namespace lamina::remote {
 namespace {
@@ -23,42 +25,8 @@ constexpr std::uint64_t kLargeLayerBytes = std::uint64_t{256} << 20;
 constexpr std::uint32_t kLargeLayerFrameBlocks = 32;
 /// Indexes are in the manifest up to this sum; further ones are only in their objects.
 constexpr std::uint64_t kMaxIndexesBytes = std::uint64_t{6} << 20;
-
-/// Passes the bytes of an object to an upload, and keeps the last two pieces: index and footer.
-class TailSink {
- public:
-  explicit TailSink(Uploads& uploads) : uploads_(uploads) {}
-
-  packed::Sink sink() {
-    return [this](std::span<const std::byte> bytes) -> Status {
-      index_.swap(footer_);
-      footer_.assign(bytes.begin(), bytes.end());
-      size_bytes_ += bytes.size();
-      const Status written = uploads_.write(bytes);
-      has_failed_ = has_failed_ || !written;
-      return written;
-    };
-  }
-
-  /// The object's description, without its key.
-  [[nodiscard]] PushedObject object(const packed::PackedObject& packed) && {
-    PushedObject object;
-    object.reference.size_bytes = size_bytes_;
-    object.reference.footer_digest = packed.footer_digest;
-    object.footer = std::move(footer_);
-    object.index = std::move(index_);
-    return object;
-  }
-  /// True if the upload failed, not the reading.
-  [[nodiscard]] bool has_failed() const { return has_failed_; }
-
- private:
-  Uploads& uploads_;
-  std::vector<std::byte> index_;
-  std::vector<std::byte> footer_;
-  std::uint64_t size_bytes_ = 0;
-  bool has_failed_ = false;
-};
+/// A larger index of a part of an attached file is not in the manifest: no guest waits for it.
+constexpr std::size_t kMaxPartIndexBytes = std::size_t{64} << 10;
 
 /// True for failures of an upload after which another attempt may succeed.
 bool is_worth_another_round(const Error& error) {
@@ -83,8 +51,8 @@ class PushObjects::Round {
     TailSink tail(uploads_);
     uploads_.begin(key);
     numbers_.push_back(number);
-    LAMINA_ASSIGN_OR_RETURN(const packed::PackSettings settings, settings_for(file, key));
-    const auto packed = pack(file, settings, tail.sink());
+    LAMINA_ASSIGN_OR_RETURN(const packed::PackSettings settings, settings_for(number, key));
+    const auto packed = pack(number, settings, tail.sink());
     if (!packed) {
       uploads_.drop();
       objects_.emplace_back();
@@ -97,7 +65,7 @@ class PushObjects::Round {
     PushedObject object = std::move(tail).object(*packed);
     object.reference.key = key;
     object.key = settings.key;
-    if (!file.layer) {
+    if (!file.layer && !file.is_in_parts()) {
       LAMINA_ASSIGN_OR_RETURN(const format::FileDigest* digest, all_.digest_of_file(number));
       object.contents = *digest;
     }
@@ -121,13 +89,13 @@ class PushObjects::Round {
   }
 
  private:
-  [[nodiscard]] Result<packed::PackSettings> settings_for(const LocalFile& file,
+  [[nodiscard]] Result<packed::PackSettings> settings_for(std::size_t number,
                                                           const std::string& key) const {
     packed::PackSettings settings;
     settings.method = all_.settings_.method;
     settings.frame_blocks = all_.settings_.frame_blocks;
     if (settings.frame_blocks == 0) {
-      const bool is_large = data_bytes_of(all_.local_, file) > kLargeLayerBytes;
+      const bool is_large = all_.bytes_to_send(number) > kLargeLayerBytes;
       settings.frame_blocks = is_large ? kLargeLayerFrameBlocks : packed::kDefaultFrameBlocks;
     }
     settings.name = key;
@@ -137,9 +105,13 @@ class PushObjects::Round {
     return settings;
   }
 
-  Result<packed::PackedObject> pack(const LocalFile& file, const packed::PackSettings& settings,
+  Result<packed::PackedObject> pack(std::size_t number, const packed::PackSettings& settings,
                                     packed::Sink sink) const {
+    const LocalFile& file = all_.local_.files[number];
     Progress* const progress = all_.settings_.progress;
+    if (file.is_in_parts()) {
+      return all_.differences_.at(number).pack(settings, std::move(sink), progress);
+    }
     if (file.layer) {
       return packed::pack_layer(all_.local_.snapshot.chain, *file.layer, settings, std::move(sink),
                                 progress);
@@ -164,9 +136,36 @@ class PushObjects::Round {
   std::map<std::size_t, Error> failures_;
 };
 
+/// An object in the bucket that the manifest will reference.
+struct PushObjects::FoundObject {
+  std::size_t number = 0;  ///< of the local file
+  bool is_kept_part = false;
+  const Reference* reference = nullptr;
+};
+
 PushObjects::PushObjects(object_store::ObjectStore& bucket, const LocalSnapshot& local,
                          UploadSettings settings)
-    : bucket_(bucket), local_(local), settings_(settings), blocking_(bucket, settings.progress) {}
+    : bucket_(bucket), local_(local), settings_(settings), blocking_(bucket, settings.progress) {
+  const auto in_parts =
+      static_cast<std::size_t>(std::ranges::count_if(local.files, &LocalFile::is_in_parts));
+  for (std::size_t number = 0; number < local.files.size(); ++number) {
+    const LocalFile& file = local.files[number];
+    if (!file.is_in_parts()) continue;
+    differences_.emplace(number, FileDifference(file, path_of(file), kMaxPushedRuns / in_parts));
+  }
+}
+
+bool PushObjects::is_missing(std::size_t number) const {
+  if (!needs_object(local_.files[number]) || objects_.contains(number)) return false;
+  const auto difference = differences_.find(number);
+  return difference == differences_.end() || difference->second.changed_blocks() > 0;
+}
+
+std::uint64_t PushObjects::bytes_to_send(std::size_t number) const {
+  const auto difference = differences_.find(number);
+  if (difference == differences_.end()) return data_bytes_of(local_, local_.files[number]);
+  return difference->second.changed_blocks() * kBlockBytes;
+}
 
 std::string PushObjects::path_of(const LocalFile& file) const {
   return local_.snapshot.path + "/" + file.name;
@@ -196,7 +195,54 @@ Status PushObjects::find_in(const Manifest& manifest) {
   if (is_sealed != settings_.is_sealed) return {};
   for (std::size_t number = 0; number < local_.files.size(); ++number) {
     if (!needs_object(local_.files[number]) || objects_.contains(number)) continue;
-    LAMINA_RETURN_IF_ERROR(find_file(manifest, number));
+    LAMINA_RETURN_IF_ERROR(differences_.contains(number) ? find_base(manifest, number)
+                                                         : find_file(manifest, number));
+  }
+  return {};
+}
+
+/// The file to compare with: of the same name; else of the same contents; else of the same size, if
+/// the snapshot has no longer a file of its name.
+const ManifestFile* PushObjects::base_for(const Manifest& manifest, std::size_t number) const {
+  const auto is_name = [&](const std::string& name) {
+    return [&](const auto& file) { return file.name == name; };
+  };
+  const LocalFile& file = local_.files[number];
+  const format::FileDigest& contents = differences_.at(number).contents();
+  const ManifestFile* same_contents = nullptr;
+  const ManifestFile* renamed = nullptr;
+  for (const ManifestFile& there : manifest.files) {
+    if (there.storage != FileStorage::kParts) continue;
+    if (there.name == file.name) return &there;
+    if (there.contents == contents) same_contents = &there;
+    const bool is_left = std::ranges::none_of(local_.files, is_name(there.name));
+    if (is_left && there.contents.size_bytes == contents.size_bytes) renamed = &there;
+  }
+  return same_contents != nullptr ? same_contents : renamed;
+}
+
+Status PushObjects::find_base(const Manifest& manifest, std::size_t number) {
+  FileDifference& difference = differences_.at(number);
+  const bool has_any = std::ranges::any_of(
+      manifest.files, [](const ManifestFile& file) { return file.storage == FileStorage::kParts; });
+  if (!has_any || difference.has_base()) return {};
+  LAMINA_RETURN_IF_ERROR(difference.scan(settings_.progress));
+  const ManifestFile* const file = base_for(manifest, number);
+  if (file == nullptr) return {};
+  LAMINA_ASSIGN_OR_RETURN(std::optional<BaseFile> base,
+                          read_base_file(bucket_, manifest, *file, settings_.progress));
+  if (base) difference.compare(std::move(*base));
+  return {};
+}
+
+bool PushObjects::needs_base() const {
+  return std::ranges::any_of(differences_,
+                             [](const auto& known) { return !known.second.has_base(); });
+}
+
+Status PushObjects::scan_files() {
+  for (auto& [number, difference] : differences_) {
+    LAMINA_RETURN_IF_ERROR(difference.scan(settings_.progress));
   }
   return {};
 }
@@ -288,44 +334,126 @@ Result<std::optional<PushedObject>> PushObjects::match_listed(const object_store
                       std::nullopt};
 }
 
+std::vector<PushObjects::FoundObject> PushObjects::found_objects() const {
+  std::vector<FoundObject> found;
+  found.reserve(objects_.size() + differences_.size() * kMaxPushedParts);
+  for (const auto& [number, object] : objects_) found.push_back({number, false, &object.reference});
+  for (const auto& [number, difference] : differences_) {
+    for (const BasePart* part : difference.kept_parts()) {
+      found.push_back({number, true, &part->object.reference});
+    }
+  }
+  return found;
+}
+
 std::vector<std::string> PushObjects::found_keys() const {
   std::vector<std::string> keys;
-  keys.reserve(objects_.size());
-  for (const auto& [number, object] : objects_) keys.push_back(object.reference.key);
+  const std::vector<FoundObject> found = found_objects();
+  keys.reserve(found.size());
+  for (const FoundObject& object : found) keys.push_back(object.reference->key);
   std::ranges::sort(keys);
   const auto repeated = std::ranges::unique(keys);
   keys.erase(repeated.begin(), repeated.end());
   return keys;
 }
 
+/// A new part that was uploaded by an earlier attempt lacks the blocks of a part that is given up.
+void PushObjects::forget(const FoundObject& found) {
+  if (found.is_kept_part) {
+    FileDifference& difference = differences_.at(found.number);
+    const std::string key = found.reference->key;
+    while (difference.give_up(key)) {
+    }
+  }
+  forget(found.number);
+}
+
 Status PushObjects::confirm_found() {
-  std::vector<std::size_t> numbers;
+  const std::vector<FoundObject> found = found_objects();
   std::vector<object_store::Request> lists;
-  for (const auto& [number, object] : objects_) {
-    numbers.push_back(number);
-    lists.push_back(list_request(tombstone_prefix(object.reference.key), 1));
+  lists.reserve(found.size());
+  for (const FoundObject& object : found) {
+    lists.push_back(list_request(tombstone_prefix(object.reference->key), 1));
   }
   const std::vector<Answer> tombstones = run_all(blocking_, std::move(lists));
   // All lists were answered before the first HEAD is sent.
-  std::vector<std::size_t> left;
+  std::vector<FoundObject> lost;
+  std::vector<FoundObject> left;
   std::vector<object_store::Request> heads;
-  for (std::size_t i = 0; i < numbers.size(); ++i) {
+  for (std::size_t i = 0; i < found.size(); ++i) {
     LAMINA_RETURN_IF_ERROR(strict_status(tombstones[i]));
     if (!tombstones[i].entries.empty()) {
-      forget(numbers[i]);
+      lost.push_back(found[i]);
       continue;
     }
-    left.push_back(numbers[i]);
-    heads.push_back(head_request(objects_.at(numbers[i]).reference.key));
+    left.push_back(found[i]);
+    heads.push_back(head_request(found[i].reference->key));
   }
   const std::vector<Answer> answers = run_all(blocking_, std::move(heads));
   for (std::size_t i = 0; i < left.size(); ++i) {
     const bool is_absent = answers[i].outcome == object_store::Outcome::kAbsent;
     if (!is_absent) LAMINA_RETURN_IF_ERROR(strict_status(answers[i]));
-    const std::uint64_t size = objects_.at(left[i]).reference.size_bytes;
-    if (is_absent || answers[i].size_bytes != size) forget(left[i]);
+    if (is_absent || answers[i].size_bytes != left[i].reference->size_bytes) {
+      lost.push_back(left[i]);
+    }
   }
+  for (const FoundObject& object : lost) forget(object);
   return {};
+}
+
+bool PushObjects::wants_pack() {
+  if (pack_contents_) return pack_contents_->has_value();
+  pack_contents_.emplace();
+  auto planned = plan_pack(local_);
+  if (planned) {
+    *pack_contents_ = std::move(*planned);
+  } else {
+    notes_.push_back(
+        fmt::format("no pack is made of the working set: {}", one_line(planned.error())));
+  }
+  return pack_contents_->has_value();
+}
+
+Status PushObjects::upload_pack(const Uuid& push_id) {
+  pack_.reset();
+  if (!wants_pack()) return {};
+  const std::string key = pack_key(local_.snapshot.pause_id, push_id, next_number_++);
+  auto uploaded = try_pack(key);
+  if (uploaded) {
+    uploaded_bytes_ += uploaded->reference.size_bytes;
+    ++uploaded_packs_;
+    pack_ = std::move(*uploaded);
+    return {};
+  }
+  if (uploaded.error().kind == ErrorKind::kInterrupted) return std::unexpected(uploaded.error());
+  notes_.push_back(
+      fmt::format("the pack of the working set was not pushed: {}", one_line(uploaded.error())));
+  return {};
+}
+
+Result<PushedObject> PushObjects::try_pack(const std::string& key) {
+  packed::PackSettings settings;
+  settings.method = settings_.method;
+  settings.name = key;
+  if (settings_.is_sealed) {
+    LAMINA_ASSIGN_OR_RETURN(settings.key, packed::DataKey::random());
+  }
+  Uploads uploads(bucket_, settings_.progress, settings_.rate_limit_bytes_s);
+  TailSink tail(uploads);
+  uploads.begin(key);
+  const auto packed = write_pack(local_.snapshot.chain, **pack_contents_, settings, tail.sink(),
+                                 settings_.progress);
+  if (!packed) {
+    uploads.drop();
+    static_cast<void>(uploads.finish());
+    return std::unexpected(packed.error());
+  }
+  static_cast<void>(uploads.end());  // finish() has its error
+  LAMINA_RETURN_IF_ERROR(uploads.finish().front());
+  PushedObject object = std::move(tail).object(*packed);
+  object.reference.key = key;
+  object.key = settings.key;
+  return object;
 }
 
 Status PushObjects::upload_missing(const Uuid& push_id, const std::function<Status()>& between) {
@@ -337,7 +465,7 @@ Status PushObjects::upload_missing(const Uuid& push_id, const std::function<Stat
     }
     failure.reset();
     LAMINA_RETURN_IF_ERROR(upload_round(push_id, between, failure));
-    if (!failure) return {};
+    if (!failure) return upload_pack(push_id);
   }
   return std::unexpected(*failure);
 }
@@ -346,7 +474,7 @@ Status PushObjects::upload_round(const Uuid& push_id, const std::function<Status
                                  std::optional<Error>& failure) {
   Round round(*this, push_id);
   for (std::size_t number = 0; number < local_.files.size(); ++number) {
-    if (!needs_object(local_.files[number]) || objects_.contains(number)) continue;
+    if (!is_missing(number)) continue;
     LAMINA_RETURN_IF_ERROR(between());
     LAMINA_RETURN_IF_ERROR(round.add(number));
   }
@@ -356,16 +484,30 @@ Status PushObjects::upload_round(const Uuid& push_id, const std::function<Status
 void PushObjects::describe(Manifest& manifest) const {
   std::map<std::string, std::uint32_t> references;
   std::uint64_t indexes_bytes = 0;
-  const auto stored = [&](const PushedObject& object) {
+  const auto stored = [&](const PushedObject& object, std::size_t max_index_bytes) {
     auto& all = manifest.record.references;
     const auto [known, is_new] =
         references.emplace(object.reference.key, static_cast<std::uint32_t>(all.size()));
     if (is_new) all.push_back(object.reference);
     if (object.key) manifest.keys.emplace(object.reference.key, *object.key);
     StoredObject described{known->second, object.footer, {}};
-    if (indexes_bytes + object.index.size() <= kMaxIndexesBytes) described.index = object.index;
+    const bool has_room = indexes_bytes + object.index.size() <= kMaxIndexesBytes;
+    if (has_room && object.index.size() <= max_index_bytes) described.index = object.index;
     indexes_bytes += described.index.size();
     return described;
+  };
+  const auto parted = [&](std::size_t number) {
+    const FileDifference& difference = differences_.at(number);
+    PartedFile file;
+    for (const BasePart* part : difference.kept_parts()) {
+      file.parts.push_back({stored(part->object, kMaxPartIndexBytes), part->data_blocks});
+    }
+    if (difference.changed_blocks() > 0) {
+      file.parts.push_back(
+          {stored(objects_.at(number), kMaxPartIndexBytes), difference.changed_blocks()});
+    }
+    file.map = difference.map();
+    return file;
   };
   for (std::size_t number = 0; number < local_.files.size(); ++number) {
     const LocalFile& file = local_.files[number];
@@ -377,35 +519,40 @@ void PushObjects::describe(Manifest& manifest) const {
       described.target = *file.target;
     } else if (file.bytes) {
       described.bytes = *file.bytes;
+    } else if (file.is_in_parts()) {
+      described.storage = FileStorage::kParts;
+      described.contents = differences_.at(number).contents();
+      described.parted = parted(number);
     } else {
       const PushedObject& object = objects_.at(number);
       described.storage = file.layer ? FileStorage::kLayer : FileStorage::kFile;
-      described.object = stored(object);
+      described.object = stored(object, kMaxIndexesBytes);
       if (object.contents) described.contents = *object.contents;
     }
     manifest.files.push_back(std::move(described));
   }
+  if (pack_) manifest.pack = {stored(*pack_, kMaxIndexesBytes), **pack_contents_};
 }
 
 std::uint64_t PushObjects::missing_bytes() const {
   std::uint64_t bytes = 0;
   for (std::size_t number = 0; number < local_.files.size(); ++number) {
-    const bool is_missing = needs_object(local_.files[number]) && !objects_.contains(number);
-    if (is_missing) bytes += data_bytes_of(local_, local_.files[number]);
+    if (is_missing(number)) bytes += bytes_to_send(number);
   }
   return bytes;
 }
 
 std::uint64_t PushObjects::reused_bytes() const {
   std::uint64_t bytes = 0;
-  for (const auto& [number, object] : objects_) {
-    if (!uploaded_.contains(number)) bytes += object.reference.size_bytes;
+  for (const FoundObject& found : found_objects()) {
+    const bool is_reused = found.is_kept_part || !uploaded_.contains(found.number);
+    if (is_reused) bytes += found.reference->size_bytes;
   }
   return bytes;
 }
 
 std::uint32_t PushObjects::reused_objects() const {
-  return static_cast<std::uint32_t>(objects_.size() - uploaded_.size());
+  return static_cast<std::uint32_t>(found_objects().size() - uploaded_.size());
 }
 
 }  // namespace lamina::remote

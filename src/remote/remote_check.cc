@@ -12,10 +12,12 @@
 #include "base/contain.h"
 #include "base/error.h"
 #include "format/checksum.h"
+#include "remote/base_file.h"
 #include "remote/catalogue.h"
 #include "remote/manifest.h"
 #include "remote/object_stream.h"
 #include "remote/requests.h"
+#include "remote/working_set_pack.h"
 
 namespace lamina::remote {
 namespace {
@@ -126,29 +128,53 @@ class RemoteVerification {
 
   Status check_data(const Manifest& manifest) {
     for (const ManifestFile& file : manifest.files) {
-      if (!file.has_object() || !read_.insert(manifest.reference_of(file).key).second) continue;
-      const Status checked = check_object(manifest, file);
-      if (!checked) LAMINA_RETURN_IF_ERROR(note(checked.error()));
+      for (const StoredObject* object : file.objects()) {
+        if (!read_.insert(manifest.reference_of(*object).key).second) continue;
+        const Status checked = check_object(manifest, file.name, *object);
+        if (!checked) LAMINA_RETURN_IF_ERROR(note(checked.error()));
+      }
+      if (file.storage != FileStorage::kParts) continue;
+      // Its map and its digest: each part may be intact, and another one than it should be.
+      const auto base = read_base_file(bucket_, manifest, file, options_.progress);
+      if (!base) return std::unexpected(base.error());
+      if (*base) continue;
+      LAMINA_RETURN_IF_ERROR(note(
+          Error{ErrorKind::kCorrupt,
+                fmt::format("file '{}' of record {} of '{}': its parts do not have its contents",
+                            file.name, manifest.record.place.number, manifest.record.place.name)}));
     }
-    return {};
+    return check_pack(manifest);
   }
 
-  Status check_object(const Manifest& manifest, const ManifestFile& file) {
-    const Reference& reference = manifest.reference_of(file);
+  Status check_pack(const Manifest& manifest) {
+    if (!manifest.pack) return {};
+    const StoredObject& object = manifest.pack->object;
+    if (!read_.insert(manifest.reference_of(object).key).second) return {};
+    const Status checked = check_object(manifest, "working set", object);
+    if (!checked) return note(checked.error());
+    const PackConsumer pass = [](BlockRun, std::span<const std::byte>,
+                                 std::span<const std::uint64_t>) -> Status { return {}; };
+    const auto fetched = fetch_pack(bucket_, manifest, pass, nullptr);
+    return fetched ? Status() : note(fetched.error());
+  }
+
+  Status check_object(const Manifest& manifest, const std::string& file_name,
+                      const StoredObject& object) {
+    const Reference& reference = manifest.reference_of(object);
     ObjectStream stream(bucket_, {{reference.key, reference.size_bytes}}, options_.progress);
     std::vector<std::byte> index;
     LAMINA_ASSIGN_OR_RETURN(const packed::ObjectFooter footer,
-                            packed::decode_object_footer(file.object.footer, reference.size_bytes));
-    if (file.object.index.empty()) {
+                            packed::decode_object_footer(object.footer, reference.size_bytes));
+    if (object.index.empty()) {
       Answer answer = store_.get_range(reference.key,
                                        {footer.index_range().offset, footer.index_range().length});
       LAMINA_RETURN_IF_ERROR(strict_status(answer));
       index = std::move(answer.bytes);
     }
-    LAMINA_ASSIGN_OR_RETURN(const packed::PackReader reader, open_stored(manifest, file, index));
+    LAMINA_ASSIGN_OR_RETURN(const packed::PackReader reader, open_stored(manifest, object, index));
     if (options_.progress != nullptr) options_.progress->begin("verifying", reference.size_bytes);
     LAMINA_RETURN_IF_ERROR(check_frames(reader, stream));
-    return check_tail(file, footer, stream);
+    return check_tail(file_name, object, footer, stream);
   }
 
   Status check_frames(const packed::PackReader& reader, ObjectStream& stream) {
@@ -171,17 +197,17 @@ class RemoteVerification {
   }
 
   /// The index and footer of the object, which a reader without the manifest needs.
-  Status check_tail(const ManifestFile& file, const packed::ObjectFooter& footer,
-                    ObjectStream& stream) const {
+  static Status check_tail(const std::string& file_name, const StoredObject& object,
+                           const packed::ObjectFooter& footer, ObjectStream& stream) {
     std::vector<std::byte> index(footer.index_bytes);
     std::vector<std::byte> end(packed::kObjectFooterBytes);
     LAMINA_RETURN_IF_ERROR(stream.read(0, footer.index_range().offset, index));
     LAMINA_RETURN_IF_ERROR(stream.read(0, footer.index_range().end(), end));
-    if (end == file.object.footer && format::checksum64(index) == footer.index_digest) return {};
+    if (end == object.footer && format::checksum64(index) == footer.index_digest) return {};
     return fail(ErrorKind::kCorrupt,
                 "the object of '{}' has another index or footer than its "
                 "manifest says",
-                file.name);
+                file_name);
   }
 
   object_store::ObjectStore& bucket_;

@@ -40,18 +40,35 @@ std::string encode_push_record(const PushRecord& record) {
   return fmt::format("{}{}\n{}\n{}\n", kFirstLine, record.remote, record.name, record.number);
 }
 
-/// The number in the record of exactly that place.
-std::optional<std::uint64_t> decode_push_record(std::string_view text, std::string_view remote,
-                                                std::string_view name) {
-  const std::string expected = fmt::format("{}{}\n{}\n", kFirstLine, remote, name);
-  if (!text.starts_with(expected) || !text.ends_with('\n')) return std::nullopt;
-  text.remove_prefix(expected.size());
-  if (text.empty()) return std::nullopt;
-  text.remove_suffix(1);
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{} || end != text.data() + text.size() || number == 0) return std::nullopt;
-  return number;
+/// The text up to the next newline, which is taken away with it; nullopt if there is none.
+std::optional<std::string> take_line(std::string_view& text) {
+  const std::size_t end = text.find('\n');
+  if (end == std::string_view::npos) return std::nullopt;
+  std::string line(text.substr(0, end));
+  text.remove_prefix(end + 1);
+  return line;
+}
+
+std::optional<PushRecord> decode_push_record(std::string_view text) {
+  if (!text.starts_with(kFirstLine)) return std::nullopt;
+  text.remove_prefix(kFirstLine.size());
+  const auto remote = take_line(text);
+  const auto name = take_line(text);
+  const auto digits = take_line(text);
+  if (!remote || !name || !digits || !text.empty()) return std::nullopt;
+  PushRecord record{*remote, *name, 0};
+  const char* const last = digits->data() + digits->size();
+  const auto [end, error] = std::from_chars(digits->data(), last, record.number);
+  if (error != std::errc{} || end != last || record.number == 0) return std::nullopt;
+  return record;
+}
+
+/// The record with this file name; nullopt if it cannot be read.
+std::optional<PushRecord> read_push_record(int area, const std::string& name,
+                                           const std::string& path) {
+  const auto bytes = os::read_if_exists(area, name, kMaxPushRecordBytes, path);
+  if (!bytes || !*bytes) return std::nullopt;
+  return decode_push_record({reinterpret_cast<const char*>((*bytes)->data()), (*bytes)->size()});
 }
 
 std::unexpected<Error> cannot_be_recorded(const std::string& remote, const std::string& name) {
@@ -136,11 +153,28 @@ std::optional<std::uint64_t> pushed_number(const std::string& store_path, const 
   const std::string path = fmt::format("{}/{}", store_path, kPushedArea);
   const auto area = open_in_store(path);
   if (!area) return std::nullopt;
-  const auto bytes = os::read_if_exists(area->get(), push_record_name(pause_id, remote, name),
-                                        kMaxPushRecordBytes, path);
-  if (!bytes || !*bytes) return std::nullopt;
-  const std::string_view text(reinterpret_cast<const char*>((*bytes)->data()), (*bytes)->size());
-  return decode_push_record(text, remote, name);
+  const auto record = read_push_record(area->get(), push_record_name(pause_id, remote, name), path);
+  if (!record || record->remote != remote || record->name != name) return std::nullopt;
+  return record->number;
+}
+
+std::vector<PushRecord> pushes_of(const std::string& store_path, std::span<const Uuid> pause_ids,
+                                  const std::string& remote) {
+  std::vector<PushRecord> pushes;
+  const std::string path = fmt::format("{}/{}", store_path, kPushedArea);
+  const auto area = open_in_store(path);
+  if (!area) return pushes;
+  const auto names = os::list_directory(area->get(), path);
+  if (!names) return pushes;
+  for (const Uuid& pause_id : pause_ids) {
+    const std::string prefix = pause_id.to_string() + "@";
+    for (const std::string& name : *names) {
+      if (!name.starts_with(prefix) || name.ends_with(kMarkSuffix)) continue;
+      auto record = read_push_record(area->get(), name, path);
+      if (record && record->remote == remote) pushes.push_back(std::move(*record));
+    }
+  }
+  return pushes;
 }
 
 bool was_pushed(const std::string& store_path, const Uuid& pause_id) {

@@ -48,6 +48,11 @@ Status write_push_record(const Store& store, const Uuid& pause_id, const PushRec
 std::optional<std::uint64_t> pushed_number(const std::string& store_path, const Uuid& pause_id,
                                            const std::string& remote, const std::string& name);
 
+/// Where these pauses are in `remote`: the records of the first pause, then those of the next one.
+/// As pushed_number().
+std::vector<PushRecord> pushes_of(const std::string& store_path, std::span<const Uuid> pause_ids,
+                                  const std::string& remote);
+
 /// True if there is a record or a mark of `pause_id`, of any bucket and name. Reads the names of
 /// all records.
 bool was_pushed(const std::string& store_path, const Uuid& pause_id);

@@ -41,6 +41,19 @@ TEST_F(PushRecords, AreReadBackAndReplaced) {
   EXPECT_EQ(pushed_number(directory_, pause, "s3://b/", "web"), 5U);
 }
 
+TEST_F(PushRecords, AreFoundByThePause) {
+  const Uuid old_pause = Uuid::random();
+  const Uuid pause = Uuid::random();
+  const std::vector<Uuid> pauses = {pause, Uuid::random(), old_pause};
+  EXPECT_TRUE(pushes_of(directory_, pauses, "s3://b/").empty());
+  ASSERT_TRUE(write_push_record(*store_, old_pause, {"s3://b/", "template", 4}));
+  ASSERT_TRUE(write_push_record(*store_, pause, {"s3://b/", "web", 2}));
+  ASSERT_TRUE(write_push_record(*store_, pause, {"s3://c/", "web", 3}));
+  ASSERT_TRUE(mark_push(*store_, pause, "s3://b/", "other"));
+  const std::vector<PushRecord> expected = {{"s3://b/", "web", 2}, {"s3://b/", "template", 4}};
+  EXPECT_EQ(pushes_of(directory_, pauses, "s3://b/"), expected);
+}
+
 TEST_F(PushRecords, DamagedRecordIsNone) {
   const Uuid pause = Uuid::random();
   ASSERT_TRUE(write_push_record(*store_, pause, {"s3://b/", "web", 4}));

@@ -94,6 +94,21 @@ class RoundTrip(RemoteTest):
         self.assert_resolves_to(self.other / "vm", self.memory)
 
 
+    def test_of_a_disk_only_what_changed_is_sent(self) -> None:
+        disk = bytearray(self.rng.randbytes(1024 * PAGE_BYTES))
+        (self.snapshot / "disk-2.img").write_bytes(disk)
+        self.remote("push", self.snapshot)
+        child = self.ingest_diff(self.memory, set(), self.snapshot, "child")
+        disk[100 * PAGE_BYTES:130 * PAGE_BYTES] = self.rng.randbytes(30 * PAGE_BYTES)
+        (child / "disk-2.img").write_bytes(disk)
+        sent = self.remote("push", child, "--as", "vm")["uploaded_bytes"]
+        self.assertGreater(sent, 30 * PAGE_BYTES)
+        self.assertLess(sent, 40 * PAGE_BYTES)
+        self.remote("pull", "vm", "--store", self.other)
+        self.assertEqual((self.other / "vm" / "disk-2.img").read_bytes(), bytes(disk))
+        self.assertTrue(self.remote("verify", "--data")["intact"])
+
+
 class Hosts(RemoteTest):
     """Two hosts with one bucket."""
 
