@@ -171,8 +171,7 @@ TEST_F(RemotePacks, BlocksThatNoLayerHasAreRefused) {
   ASSERT_TRUE(push(first));
   remote::Manifest pushed = manifest(1);
   ASSERT_TRUE(pushed.pack);
-  ASSERT_GT(pushed.pack->contents.blocks(), 20U);
-  pushed.pack->contents.checksums[20] ^= 1;
+  pushed.pack->contents.checksums.back() ^= 1;
   std::size_t passed = 0;
   const auto refused = remote::fetch_pack(
       *bucket_, pushed,
@@ -183,7 +182,7 @@ TEST_F(RemotePacks, BlocksThatNoLayerHasAreRefused) {
       nullptr);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, ErrorKind::kCorrupt);
-  EXPECT_LE(passed, 20U);  // the frames before
+  EXPECT_LT(passed, pushed.pack->contents.blocks());  // the frames before
 }
 
 TEST_F(RemotePacks, NothingDependsOnThem) {
