@@ -121,6 +121,13 @@ class Assembler {
     const std::uint64_t offset = std::uint64_t{block} * kBlockBytes;
     const std::uint64_t there =
         std::min<std::uint64_t>(blocks.size(), file_.contents.size_bytes - offset);
+    // The digest is that of whole blocks: it does not say where in the last one the file ends.
+    const bool is_padded =
+        std::ranges::all_of(blocks.subspan(there), [](std::byte b) { return b == std::byte{0}; });
+    if (!is_padded) {
+      return fail(ErrorKind::kCorrupt, "its last block has data beyond its end at {} bytes",
+                  file_.contents.size_bytes);
+    }
     LAMINA_RETURN_IF_ERROR(os::write_at(file_.fd, blocks.first(there), offset, file_.path));
     behind_.written_until(offset + there);
     return engine::advance(progress_, blocks.size());
