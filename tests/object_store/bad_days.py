@@ -1,0 +1,539 @@
+#!/usr/bin/env python3
+"""lamina's command line over a real object store, with a proxy between them that spoils requests.
+
+For each request of push, pull, prune, rm, verify and ls, and for each fault of faulty_proxy.py: the
+operation runs on a fresh copy of one prefix, with that fault at that request. Then
+
+  - it gave the right result, or an error that names the object or the bucket;
+  - the same command works;
+  - after two prunes, to which all pins are past their time, the bucket has exactly the objects that
+    its records name, by the driver's own reading, no pin, and no tombstone of what is not there;
+  - each snapshot that was acknowledged can be pulled, and its memory is what it was.
+
+Without --all or TORTURE=all a random sample that ends after --seconds; the seed is printed and can
+be given again. --only OPERATION:NUMBER:FAULT repeats one trial.
+
+Environment: LAMINA is the binary. Exit codes: 0 nothing found, 1 violations, 2 usage, 77 the server
+cannot be had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import queue
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.dont_write_bytecode = True  # the source folder stays clean
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
+
+from faulty_proxy import FAULTS, KILLS, LASTING, SLOW, TLS, FaultyProxy  # noqa: E402
+from memory_files import (EXIT_CORRUPT, EXIT_DONE, EXIT_NO_SPACE, EXIT_NOT_FOUND,  # noqa: E402
+                          GuestMemory, change_memory, program, random_memory, write_diff,
+                          write_full)
+from s3_client import Listed, S3Client  # noqa: E402
+from servers import (ACCESS_KEY, BUCKET, SECRET_KEY, SERVERS, Server, Unavailable,  # noqa: E402
+                     make_certificate)
+
+EXIT_SKIPPED = 77
+HANG_TIMEOUT_S = 300
+MEMORY_BYTES = 96 * 4096
+LARGE_MEMORY_BYTES = 20 << 20  # more than one PUT may have
+PINS_ARE_OLD_S = 2 * 24 * 3600
+KILLED = -9
+RECORD_KIND_OFFSET = 24
+KIND_OF_VOID = 2
+
+
+def client_environment() -> dict[str, str]:
+    """Nothing of the caller's own S3 settings."""
+    return {name: value for name, value in os.environ.items()
+            if not name.startswith("AWS_") and not name.lower().endswith("_proxy")} | {
+                "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+
+
+@dataclass
+class Outcome:
+    """How one run of the program ended."""
+
+    words: tuple[str, ...]
+    code: int
+    stdout: str
+    stderr: str
+
+    def __str__(self) -> str:
+        return f"lamina {' '.join(self.words)}: exit {self.code}\n{self.stdout}{self.stderr}"
+
+
+class Violation(Exception):
+    """Something that must never be."""
+
+
+@dataclass
+class Template:
+    """What each trial begins with: a host's store, and what the bucket has below a prefix."""
+
+    store: Path
+    large_store: Path
+    memories: dict[str, GuestMemory]
+    vmstate: bytes
+    objects: dict[str, bytes] = field(default_factory=dict)  # by key behind the prefix
+    old_list: list[Listed] = field(default_factory=list)  # the bucket, some pushes ago
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A command, and the snapshots that the bucket has once it has been done: name in the bucket,
+    and whose memory it is."""
+
+    words: Callable[["Trial"], list[str]]
+    expected: dict[str, str]
+    may_repeat_as_not_found: bool = False
+
+
+OPERATIONS = {
+    "push": Operation(lambda trial: ["push", trial.url, f"{trial.store}/web2", "--as", "web"],
+                      {"web": "web2", "other": "other"}),
+    "push_large": Operation(lambda trial: ["push", trial.url, f"{trial.large_store}/large"],
+                            {"web": "web1", "other": "other", "large": "large"}),
+    "pull": Operation(lambda trial: ["pull", trial.url, "web", "--store", str(trial.pulled)],
+                      {"web": "web1", "other": "other"}),
+    "prune": Operation(lambda trial: ["prune", trial.url, "--keep-last", "1"],
+                       {"web": "web1", "other": "other"}),
+    "rm": Operation(lambda trial: ["rm", trial.url, "web"], {"other": "other"}, True),
+    "verify": Operation(lambda trial: ["verify", trial.url, "--data"],
+                        {"web": "web1", "other": "other"}),
+    "ls": Operation(lambda trial: ["ls", trial.url, "--all"], {"web": "web1", "other": "other"}),
+}
+
+
+class Host:
+    """Runs the program against one prefix, through one proxy."""
+
+    def __init__(self, proxy: FaultyProxy, work: Path, prefix: str, ca_file: Path | None,
+                 environment: dict[str, str]) -> None:
+        self.proxy, self.work, self.prefix = proxy, work, prefix
+        scheme = "http" if ca_file is None else "https"
+        more = "" if ca_file is None else f"&ca_file={ca_file}"
+        self.url = (f"s3://{BUCKET}/{prefix}?endpoint={scheme}://127.0.0.1:{proxy.port}"
+                    f"&region=us-east-1{more}")
+        self.environment = environment
+
+    def run(self, *words: str) -> Outcome:
+        """Runs a command to its end; the proxy can kill it."""
+        with subprocess.Popen([program(), *words], stdin=subprocess.DEVNULL, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env=self.environment) as process:
+            self.proxy.on_kill = process.kill
+            try:
+                out, err = process.communicate(timeout=HANG_TIMEOUT_S)
+            except subprocess.TimeoutExpired as error:
+                process.kill()
+                raise Violation(f"lamina {' '.join(words)} hangs") from error
+        return Outcome(words, process.returncode, out, err)
+
+    def remote(self, *words: str) -> Outcome:
+        return self.run("remote", *words)
+
+    def done(self, *words: str) -> Outcome:
+        """A command that must succeed."""
+        outcome = self.remote(*words)
+        if outcome.code != EXIT_DONE:
+            raise Violation(f"on a good day: {outcome}")
+        return outcome
+
+
+class Trial(Host):
+    """One operation with one fault, on a copy of the template."""
+
+    def __init__(self, bench: "Bench", proxy: FaultyProxy, work: Path, prefix: str) -> None:
+        super().__init__(proxy, work, prefix, bench.ca_file, client_environment())
+        self.bench = bench
+        self.store = work / "store"
+        self.pulled = work / "pulled"
+        self.pulled.mkdir(parents=True)
+        subprocess.run(["cp", "-a", str(bench.template.store), str(self.store)], check=True)
+        for key, body in bench.template.objects.items():
+            bench.client().put(f"{prefix}/{key}", body)
+        proxy.old_list = [Listed(f"{prefix}/{one.key}", one.size, one.modified, one.tag)
+                          for one in bench.template.old_list]
+
+    @property
+    def large_store(self) -> Path:
+        """A copy of the store with the large snapshot, which few trials need."""
+        copy = self.work / "store-large"
+        if not copy.exists():
+            subprocess.run(["cp", "-a", str(self.bench.template.large_store), str(copy)],
+                           check=True)
+        return copy
+
+    def run_operation(self, operation: Operation) -> Outcome:
+        return self.remote(*operation.words(self))
+
+    def try_fault(self, name: str, number: int, fault: str, lasts: bool) -> bool:
+        """False: the fault did not apply to that request. Raises Violation."""
+        operation = OPERATIONS[name]
+        self.proxy.begin({number: fault}, lasts)
+        first = self.run_operation(operation)
+        self.proxy.settle()
+        spoiled = self.proxy.spoiled()
+        self.proxy.begin({})
+        if not spoiled:
+            return False
+        try:
+            self._judge(name, first, fault)
+            if first.code != EXIT_DONE or name != "pull":
+                self._repeat(operation, first)
+            self._aftermath(operation)
+        except Violation as violation:
+            requests = "; ".join(str(exchange) for exchange in spoiled[:4])
+            raise Violation(f"{violation}\n  first: {first}  spoiled: {requests}") from violation
+        return True
+
+    def _judge(self, name: str, first: Outcome, fault: str) -> None:
+        if first.code == KILLED and fault in KILLS:
+            return
+        if first.code == EXIT_DONE:
+            if "conflict" in first.stdout or "@" in first.stdout:
+                raise Violation("a push without a rival had a conflict")
+            if name == "pull":
+                self._compare(self.pulled / "web", "web1" if fault != "old_list" else "base",
+                              "web1")
+            return
+        if first.code < 0 or first.code > EXIT_NO_SPACE:
+            raise Violation("it was ended by a signal")
+        if fault in ("full", "full_507") and first.code != EXIT_NO_SPACE:
+            raise Violation("a full bucket is not exit code 6")
+        if first.code == EXIT_NOT_FOUND and fault != "old_list":
+            raise Violation("an answer by mistake is taken for absence")
+        if f"{BUCKET}/{self.prefix}" not in first.stderr and "v1/" not in first.stderr:
+            raise Violation("the error names no object")
+        if (self.pulled / "web").exists():
+            raise Violation("a pull that failed has left a snapshot")
+
+    def _repeat(self, operation: Operation, first: Outcome) -> None:
+        again = self.run_operation(operation)
+        if again.code == EXIT_DONE:
+            if "conflict" in again.stdout or "@" in again.stdout:
+                raise Violation(f"the repetition had a conflict: {again}")
+            return
+        if again.code == EXIT_NOT_FOUND and operation.may_repeat_as_not_found:
+            return
+        raise Violation(f"the same command does not work again: {again}")
+
+    def _aftermath(self, operation: Operation) -> None:
+        self.proxy.date_offset_s = PINS_ARE_OLD_S
+        try:
+            for _ in range(2):
+                self.done("prune", self.url, "--keep-last", "1")
+        finally:
+            self.proxy.date_offset_s = 0
+        self._audit(operation)
+        for name, memory in operation.expected.items():
+            self.done("pull", self.url, name, "--store", str(self.pulled), "--as", f"{name}-last")
+            self._compare(self.pulled / f"{name}-last", memory)
+
+    def _audit(self, operation: Operation) -> None:
+        """The bucket is compared with what its records name."""
+        client = self.bench.client()
+        keys = {one.key.removeprefix(f"{self.prefix}/") for one in client.list(f"{self.prefix}/")}
+        records = {key: client.get(f"{self.prefix}/{key}") for key in keys
+                   if key.startswith("v1/snapshots/")}
+        objects = {key for key in keys if key.startswith(("v1/layers/", "v1/packs/", "v1/files/"))}
+        needed = {key for key in objects
+                  if any(key.encode() in record for record in records.values())}
+        if objects != needed:
+            raise Violation(f"left over: {sorted(objects - needed)}")
+        others = {key for key in keys - objects - set(records) - {"v1/format"}
+                  if not (key.startswith("v1/tombstones/") and
+                          any(one.split("/")[-1] in key for one in needed))}
+        if others:
+            raise Violation(f"left over: {sorted(others)}")
+        states = Counter(key.split("/")[-1].split(".")[0] for key, record in records.items()
+                         if record[RECORD_KIND_OFFSET] != KIND_OF_VOID)
+        wanted = set(operation.expected) | {"gone", "web"}
+        if set(states) != wanted or any(count != 1 for count in states.values()):
+            raise Violation(f"the records are {sorted(records)}")
+
+    def _compare(self, snapshot: Path, *memories: str) -> None:
+        """The snapshot has one of these memories, and the VM state."""
+        template = self.bench.template
+        out = self.work / "materialized"
+        out.unlink(missing_ok=True)
+        outcome = self.run("materialize", str(snapshot), "--out", str(out))
+        if outcome.code != EXIT_DONE:
+            raise Violation(f"what was pulled cannot be read: {outcome}")
+        contents = out.read_bytes()
+        if not any(contents == template.memories[name].contents() for name in memories):
+            raise Violation(f"'{snapshot}' has other memory than {' or '.join(memories)}")
+        if (snapshot / "snapfile").read_bytes() != template.vmstate:
+            raise Violation(f"'{snapshot}' has another VM state")
+
+
+class Bench:
+    """A server, and what trials on it begin with."""
+
+    def __init__(self, server: Server, work: Path, tls: bool, seed: int) -> None:
+        self._server, self._work = server, work
+        self._own = threading.local()
+        self.ca_file: Path | None = None
+        self._certificates: list[tuple[Path, Path]] = []
+        if tls:
+            for name in ("proxy", "other"):
+                directory = work / name
+                directory.mkdir()
+                self._certificates.append(make_certificate(directory))
+            self.ca_file = self._certificates[0][0]
+        self.template = self._make_template(random.Random(seed))
+
+    def client(self) -> S3Client:
+        """Of the calling thread."""
+        if not hasattr(self._own, "client"):
+            self._own.client = self._server.client()
+        return self._own.client
+
+    def proxy(self) -> FaultyProxy:
+        if self._certificates:
+            return FaultyProxy(self._server.port, self._certificates[0], self._certificates[1])
+        return FaultyProxy(self._server.port)
+
+    def _make_template(self, rng: random.Random) -> Template:
+        store = self._work / "store"
+        store.mkdir()
+        (self._work / "store-large").mkdir()
+        state = self._work / "state"
+        state.write_bytes(rng.randbytes(5000))
+        memories = self._ingest_all(rng, store, state)
+        proxy = self.proxy()
+        host = Host(proxy, self._work, "template", self.ca_file, client_environment())
+        try:
+            host.done("push", host.url, f"{store}/base", "--as", "web")
+            old = self._listed()
+            host.done("push", host.url, f"{store}/web1", "--as", "web")
+            host.done("push", host.url, f"{store}/other")
+            host.done("push", host.url, f"{store}/gone")
+            host.done("rm", host.url, "gone")
+            # What a push that was killed leaves: a pin and an object.
+            proxy.begin({self._number_of_upload(host, proxy, store): "kill_after"})
+            host.remote("push", host.url, f"{store}/lost")
+            proxy.settle()
+        finally:
+            proxy.stop()
+        subprocess.run(["rm", "-rf", str(store / "lost")], check=True)
+        client = self.client()
+        objects = {one.key: client.get(f"template/{one.key}") for one in self._listed()}
+        return Template(store, self._work / "store-large", memories, state.read_bytes(), objects, old)
+
+    @staticmethod
+    def _number_of_upload(host: Host, proxy: FaultyProxy, store: Path) -> int:
+        """Which request of a push is the first PUT of an object."""
+        proxy.begin({})
+        host.done("push", host.url.replace("template", "rehearsal", 1), f"{store}/lost")
+        return next(one.number for one in proxy.exchanges
+                    if one.method == "PUT" and "/v1/layers/" in one.path)
+
+    def _ingest_all(self, rng: random.Random, store: Path, state: Path) -> dict[str, GuestMemory]:
+        memories: dict[str, GuestMemory] = {}
+
+        def ingest(name: str, memory: GuestMemory, parent: str = "",
+                   dirty: set[int] | None = None) -> None:
+            path = self._work / f"{name}.mem"
+            place = self._work / "store-large" if name == "large" else store
+            words = ["ingest", str(path), "--out", str(place / name), "--vmstate", str(state)]
+            if dirty is None:
+                write_full(path, memory)
+            else:
+                write_diff(path, memory, dirty)
+                words += ["--parent", str(store / parent)]
+            subprocess.run([program(), *words], check=True, capture_output=True)
+            path.unlink()
+            memories[name] = memory.copy()
+
+        web = random_memory(rng, MEMORY_BYTES)
+        ingest("base", web)
+        ingest("web1", web, "base", change_memory(rng, web))
+        ingest("web2", web, "web1", change_memory(rng, web))
+        for name in ("other", "gone", "lost"):
+            ingest(name, random_memory(rng, MEMORY_BYTES))
+        ingest("large", random_memory(rng, LARGE_MEMORY_BYTES, 1.0))
+        return memories
+
+    def _listed(self) -> list[Listed]:
+        return [Listed(one.key.removeprefix("template/"), one.size, one.modified, one.tag)
+                for one in self.client().list("template/")]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A trial to be made."""
+
+    operation: str
+    number: int
+    fault: str
+    lasts: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.operation}:{self.number}:{self.fault}{'+' if self.lasts else ''}"
+
+    @staticmethod
+    def parse(text: str) -> Planned:
+        operation, number, fault = text.split(":")
+        return Planned(operation, int(number), fault.rstrip("+"), fault.endswith("+"))
+
+
+class Run:
+    """All trials of a run, in some threads."""
+
+    def __init__(self, bench: Bench, work: Path, options: argparse.Namespace) -> None:
+        self._bench, self._work, self._options = bench, work, options
+        self._lock = threading.Lock()
+        self._numbers = iter(range(1 << 30))
+        self.requests: dict[str, int] = {}
+        self.tried: Counter[str] = Counter()
+        self.violations: list[str] = []
+        self._end = time.monotonic() + options.seconds
+
+    def count_requests(self) -> None:
+        """How many requests each operation sends on a good day."""
+        proxy = self._bench.proxy()
+        for name in self._options.operations:
+            with self._trial(proxy) as trial:
+                proxy.begin({})
+                outcome = trial.run_operation(OPERATIONS[name])
+                if outcome.code != EXIT_DONE:
+                    raise RuntimeError(f"on a good day: {outcome}")
+                self.requests[name] = len(proxy.exchanges)
+        proxy.stop()
+
+    def planned(self) -> list[Planned]:
+        """All trials."""
+        faults = FAULTS + (TLS if self._options.tls else ())
+        if self._options.all:
+            faults += SLOW
+        plans = [Planned(name, number, fault) for name, count in self.requests.items()
+                 for number in range(1, count + 1) for fault in faults]
+        plans += [Planned(name, number, fault, True) for name, count in self.requests.items()
+                  for number in range(1, count + 1) for fault in LASTING
+                  # Their repetitions take long.
+                  if self._options.all or fault not in ("error_503", "lost_answer", "down")]
+        return plans
+
+    def run(self, plans: list[Planned]) -> None:
+        waiting: queue.SimpleQueue[Planned] = queue.SimpleQueue()
+        for plan in plans:
+            waiting.put(plan)
+        threads = [threading.Thread(target=self._work_off, args=(waiting,))
+                   for _ in range(self._options.parallel)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _work_off(self, waiting: queue.SimpleQueue[Planned]) -> None:
+        proxy = self._bench.proxy()
+        while self._options.all or self._options.only or time.monotonic() < self._end:
+            try:
+                plan = waiting.get_nowait()
+            except queue.Empty:
+                break
+            try:
+                with self._trial(proxy) as trial:
+                    if trial.try_fault(plan.operation, plan.number, plan.fault, plan.lasts):
+                        with self._lock:
+                            self.tried[plan.operation] += 1
+            except Exception as error:  # a thread must not end silently
+                with self._lock:
+                    text = str(error) if isinstance(error, Violation) else repr(error)
+                    self.violations.append(f"{plan}: {text}")
+                    print(f"violation: {self.violations[-1]}", flush=True)
+                proxy.stop()
+                proxy = self._bench.proxy()
+        proxy.stop()
+
+    def _trial(self, proxy: FaultyProxy) -> TrialPlace:
+        with self._lock:
+            number = next(self._numbers)
+        return TrialPlace(self._bench, proxy, self._work / f"trial{number}", f"trial{number}")
+
+
+class TrialPlace:
+    """A trial whose files go when it ends."""
+
+    def __init__(self, bench: Bench, proxy: FaultyProxy, work: Path, prefix: str) -> None:
+        self._arguments = (bench, proxy, work, prefix)
+        self._work = work
+
+    def __enter__(self) -> Trial:
+        return Trial(*self._arguments)
+
+    def __exit__(self, *unused: object) -> None:
+        shutil.rmtree(self._work, ignore_errors=True)
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--server", choices=sorted(SERVERS), default="seaweedfs")
+    parser.add_argument("--cache", type=Path, required=True, help="where downloads are kept")
+    parser.add_argument("--tls", action="store_true", help="between lamina and the proxy")
+    parser.add_argument("--all", action="store_true",
+                        default=os.environ.get("TORTURE") == "all", help="everything: an hour")
+    parser.add_argument("--operations", type=lambda text: text.split(","),
+                        default=list(OPERATIONS), help="default: all")
+    parser.add_argument("--faults", type=lambda text: text.split(","), help="default: all")
+    parser.add_argument("--seconds", type=float, default=12, help="for a sample (default: 12)")
+    parser.add_argument("--parallel", type=int, default=3, help="default: 3")
+    parser.add_argument("--seed", type=int, default=os.environ.get("SEED"))
+    parser.add_argument("--only", type=Planned.parse, action="append",
+                        metavar="OPERATION:NUMBER:FAULT")
+    options = parser.parse_args()
+    if unknown := set(options.operations) - set(OPERATIONS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    if options.seed is None:
+        options.seed = random.SystemRandom().randrange(1 << 32)
+    return options
+
+
+def main() -> int:
+    options = parse_options()
+    print(f"SEED={options.seed}", flush=True)
+    options.cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="lamina-bad-days-") as directory:
+        work = Path(directory)
+        (work / "server").mkdir()
+        server = SERVERS[options.server](options.cache.resolve(), work / "server", False)
+        try:
+            server.start()
+            server.make_bucket()
+            run = Run(Bench(server, work, options.tls, options.seed), work, options)
+            if options.only:
+                run.run(options.only)
+            else:
+                run.count_requests()
+                plans = [plan for plan in run.planned()
+                         if options.faults is None or plan.fault in options.faults]
+                random.Random(options.seed).shuffle(plans)
+                run.run(plans)
+        except Unavailable as reason:
+            print(f"skipped: {reason}")
+            return EXIT_SKIPPED
+        finally:
+            server.stop()
+    print(f"requests: {run.requests}; trials: {dict(run.tried)}")
+    print(f"total: {sum(run.tried.values())} spoiled operations, "
+          f"{len(run.violations)} violations (seed {options.seed})")
+    return 1 if run.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
