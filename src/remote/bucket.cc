@@ -69,6 +69,15 @@ class Bucket::Identity {
     return known;
   }
 
+  /// As read(), by a new request if the first one found nothing.
+  Result<Uuid> read_again(BlockingStore& requests) {
+    if (is_absent()) {
+      answer_.reset();
+      start();
+    }
+    return read(requests);
+  }
+
  private:
   /// False too while there is no answer: an interruption has ended the wait for it.
   [[nodiscard]] bool is_absent() const { return answer_ && answer_->outcome == Outcome::kAbsent; }
@@ -106,7 +115,9 @@ Error Bucket::absence_of(const std::string& key) {
 }
 
 Status Bucket::check(const Uuid& id, std::string_view key) {
-  const auto ours = this->id();
+  auto ours = this->id();
+  // The first push of a bucket may have made v1/format since, or its absence was a wrong answer.
+  if (!ours) ours = identity_->read_again(*this);
   if (!ours) {
     if (ours.error().kind != ErrorKind::kNotFound) return std::unexpected(ours.error());
     return with_remedy(

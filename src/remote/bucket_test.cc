@@ -108,6 +108,18 @@ TEST_F(BucketTest, RecordsWithoutAFormatAreNotBelievedAndTheRemedyWorks) {
   EXPECT_TRUE(read_and_decode(bucket, place_));
 }
 
+TEST_F(BucketTest, AFormatThatIsMadeAfterItsFirstReadIsFound) {
+  const auto store = open();
+  Bucket early(*store);
+  EXPECT_EQ(early.id().error().kind, ErrorKind::kNotFound);
+  Bucket bucket(*store);
+  const auto made = bucket.make_id();
+  ASSERT_TRUE(made) << made.error().message;
+  ASSERT_TRUE(bucket.put(record_key(place_), removal(*made)).ok());
+  const auto read = read_and_decode(early, place_);
+  EXPECT_TRUE(read) << read.error().message;
+}
+
 TEST_F(BucketTest, AFormatOfALaterVersionIsRefused) {
   const std::string good = encode_format(Uuid::random());
   EXPECT_TRUE(decode_format(bytes_of(good)));

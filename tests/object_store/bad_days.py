@@ -39,16 +39,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
 
 from client_host import KILLED, Host, Outcome, Violation, audit  # noqa: E402
 from faulty_proxy import FAULTS, KILLS, LASTING, SLOW, TLS, FaultyProxy  # noqa: E402
-from memory_files import (EXIT_CORRUPT, EXIT_DONE, EXIT_NO_SPACE, EXIT_NOT_FOUND,  # noqa: E402
+from memory_files import (EXIT_DONE, EXIT_FAILED, EXIT_NO_SPACE, EXIT_NOT_FOUND,  # noqa: E402
                           GuestMemory, change_memory, program, random_memory, write_diff,
                           write_full)
 from s3_client import Listed, S3Client  # noqa: E402
-from servers import BUCKET, SERVERS, Server, Unavailable, make_certificate  # noqa: E402
+from servers import (BUCKET, READER_ACCESS_KEY, SERVERS, Server, Unavailable,  # noqa: E402
+                     make_certificate)
 
 EXIT_SKIPPED = 77
 MEMORY_BYTES = 96 * 4096
 LARGE_MEMORY_BYTES = 20 << 20  # more than one PUT may have
 PINS_ARE_OLD_S = 2 * 24 * 3600
+SERVER_WAKES_S = 60.0
+LATEST_SERVER_KILL_S = 0.4
 
 
 @dataclass
@@ -136,6 +139,45 @@ class Trial(Host):
             raise Violation(f"{violation}\n  first: {first}  spoiled: {requests}") from violation
         return True
 
+    def try_read_only(self) -> None:
+        """With credentials that may only read, reads work, and writes change nothing."""
+        before = self.bench.client().list(f"{self.prefix}/")
+        self.access_key = READER_ACCESS_KEY
+        for name, operation in OPERATIONS.items():
+            outcome = self.run_operation(operation)
+            if name in ("pull", "verify", "ls"):
+                if outcome.code != EXIT_DONE:
+                    raise Violation(f"with read-only credentials: {outcome}")
+            elif (outcome.code != EXIT_FAILED or "AccessDenied" not in outcome.stderr or
+                  "v1/" not in outcome.stderr):
+                raise Violation(f"with read-only credentials: {outcome}")
+        if self.bench.client().list(f"{self.prefix}/") != before:
+            raise Violation("read-only credentials changed the bucket")
+
+    def try_server_kill(self, name: str, after_s: float) -> None:
+        """The server is killed while the operation runs, and started again."""
+        operation = OPERATIONS[name]
+        killer = threading.Timer(after_s, self.bench.restart_server)
+        killer.start()
+        first = self.run_operation(operation)
+        killer.join()
+        self.bench.forget_client()
+        self._judge(name, first, "")
+        try:
+            self._wait_for_server()
+            if first.code != EXIT_DONE or name != "pull":
+                self._repeat(operation, first)
+            self._aftermath(operation)
+        except Violation as violation:
+            raise Violation(f"{violation}\n  first: {first}") from violation
+
+    def _wait_for_server(self) -> None:
+        """SeaweedFS says 500 for objects that it has, for a while after it was killed."""
+        end = time.monotonic() + SERVER_WAKES_S
+        while (outcome := self.remote("verify", self.url)).code != EXIT_DONE:
+            if time.monotonic() > end:
+                raise Violation(f"after the server was killed: {outcome}")
+
     def _judge(self, name: str, first: Outcome, fault: str) -> None:
         if first.code == KILLED and fault in KILLS:
             return
@@ -216,6 +258,14 @@ class Bench:
         if not hasattr(self._own, "client"):
             self._own.client = self._server.client()
         return self._own.client
+
+    def forget_client(self) -> None:
+        """Its connection is gone with the server."""
+        self.client().close()
+
+    def restart_server(self) -> None:
+        self._server.kill()
+        self._server.restart()
 
     def proxy(self) -> FaultyProxy:
         if self._certificates:
@@ -375,6 +425,28 @@ class Run:
                 proxy = self._bench.proxy()
         proxy.stop()
 
+    def try_read_only(self) -> None:
+        self._try("read-only credentials", Trial.try_read_only)
+
+    def try_server_kills(self, count: int, rng: random.Random) -> None:
+        """One at a time: they share the server."""
+        for _ in range(count):
+            name = rng.choice(self._options.operations)
+            after_s = rng.uniform(0, LATEST_SERVER_KILL_S)
+            self._try(f"{name}, server killed after {after_s:.3f} s",
+                      lambda trial: trial.try_server_kill(name, after_s))
+
+    def _try(self, what: str, act: Callable[[Trial], None]) -> None:
+        proxy = self._bench.proxy()
+        try:
+            with self._trial(proxy) as trial:
+                act(trial)
+            self.tried[what.split(",")[-1].split(" after")[0].strip()] += 1
+        except Violation as violation:
+            self.violations.append(f"{what}: {violation}")
+            print(f"violation: {self.violations[-1]}", flush=True)
+        proxy.stop()
+
     def _trial(self, proxy: FaultyProxy) -> TrialPlace:
         with self._lock:
             number = next(self._numbers)
@@ -409,11 +481,14 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=12, help="for a sample (default: 12)")
     parser.add_argument("--parallel", type=int, default=3, help="default: 3")
     parser.add_argument("--seed", type=int, default=os.environ.get("SEED"))
+    parser.add_argument("--server-kills", type=int, help="default: 0, with --all 20")
     parser.add_argument("--only", type=Planned.parse, action="append",
                         metavar="OPERATION:NUMBER:FAULT")
     options = parser.parse_args()
     if unknown := set(options.operations) - set(OPERATIONS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    if options.server_kills is None:
+        options.server_kills = 20 if options.all else 0
     if options.seed is None:
         options.seed = random.SystemRandom().randrange(1 << 32)
     return options
@@ -439,6 +514,9 @@ def main() -> int:
                          if options.faults is None or plan.fault in options.faults]
                 random.Random(options.seed).shuffle(plans)
                 run.run(plans)
+                if options.server == "seaweedfs":
+                    run.try_read_only()
+                run.try_server_kills(options.server_kills, random.Random(options.seed))
         except Unavailable as reason:
             print(f"skipped: {reason}")
             return EXIT_SKIPPED

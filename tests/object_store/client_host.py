@@ -22,11 +22,11 @@ RECORD_KIND_OFFSET = 24
 KIND_OF_VOID = 2
 
 
-def client_environment() -> dict[str, str]:
+def client_environment(access_key: str = ACCESS_KEY) -> dict[str, str]:
     """Nothing of the caller's own S3 settings."""
     return {name: value for name, value in os.environ.items()
             if not name.startswith("AWS_") and not name.lower().endswith("_proxy")} | {
-                "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+                "AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
 
 
 @dataclass
@@ -53,6 +53,7 @@ class Host:
                  command: tuple[str, ...] = ()) -> None:
         self.proxy, self.work, self.prefix = proxy, work, prefix
         self._command = command  # that runs the program: in a namespace, for example
+        self.access_key = ACCESS_KEY
         scheme = "http" if ca_file is None else "https"
         more = "" if ca_file is None else f"&ca_file={ca_file}"
         self.url = (f"s3://{BUCKET}/{prefix}?endpoint={scheme}://{proxy.address}:{proxy.port}"
@@ -62,7 +63,7 @@ class Host:
         """Runs a command to its end; the proxy can kill it."""
         with subprocess.Popen([*self._command, program(), *words], text=True,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              env=client_environment()) as process:
+                              env=client_environment(self.access_key)) as process:
             self.proxy.on_kill = process.kill
             try:
                 out, err = process.communicate(timeout=HANG_TIMEOUT_S)

@@ -37,7 +37,7 @@ MAX_KEYS = 1000
 
 # Not carried out; the client is refused, or told nothing.
 REFUSED = ("down", "reset", "cut_request_middle", "cut_request_last", "error_500", "error_503",
-           "error_404", "error_404_page", "error_403", "error_409", "skewed_clock")
+           "error_404", "error_404_page", "error_403", "error_409", "skewed_clock", "expired")
 # Carried out; the client is told nothing, or something else.
 LOST = ("lost_answer", "cut_answer_start", "cut_answer_middle", "cut_answer_last", "done_but_500",
         "done_but_503", "done_but_slow_down", "done_but_404", "done_but_409")
@@ -370,7 +370,7 @@ class FaultyProxy:
         if fault == "again_later":
             exchange.was_spoiled = True
             self._forward_later(request, exchange.method)
-        elif fault in ERROR_STATUS:
+        elif fault.startswith("done_but"):
             exchange.was_spoiled = True
             answer = self._error(exchange, fault)
         elif fault == "delayed":

