@@ -35,7 +35,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.dont_write_bytecode = True  # the source folder stays clean
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
+sys.path.append(str(Path(__file__).resolve().parent.parent / "e2e"))
 
 from client_host import KILLED, Host, Outcome, Violation, audit  # noqa: E402
 from faulty_proxy import FAULTS, KILLS, LASTING, SLOW, TLS, FaultyProxy  # noqa: E402

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
+sys.path.append(str(Path(__file__).resolve().parent.parent / "e2e"))
 
 from faulty_proxy import FaultyProxy  # noqa: E402
 from memory_files import EXIT_DONE, program  # noqa: E402
