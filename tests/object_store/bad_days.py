@@ -11,7 +11,8 @@ operation runs on a fresh copy of one prefix, with that fault at that request. T
   - each snapshot that was acknowledged can be pulled, and its memory is what it was.
 
 Without --all or TORTURE=all a random sample that ends after --seconds; the seed is printed and can
-be given again. --only OPERATION:NUMBER:FAULT repeats one trial.
+be given again. --only OPERATION:NUMBER:FAULT repeats one trial. Some faults also meet all later requests
+(a bucket that is full), or those of the same key (a cache that has damaged it).
 
 Environment: LAMINA is the binary. Exit codes: 0 nothing found, 1 violations, 2 usage, 77 the server
 cannot be had.
@@ -38,7 +39,8 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 sys.path.append(str(Path(__file__).resolve().parent.parent / "e2e"))
 
 from client_host import KILLED, Host, Outcome, Violation, audit  # noqa: E402
-from faulty_proxy import FAULTS, KILLS, LASTING, SLOW, TLS, FaultyProxy  # noqa: E402
+from faulty_proxy import (FAULTS, KILLS, LASTING, OF_KEY, SLOW, TLS, FaultyProxy,  # noqa: E402
+                          Scope)
 from memory_files import (EXIT_DONE, EXIT_FAILED, EXIT_NO_SPACE, EXIT_NOT_FOUND,  # noqa: E402
                           GuestMemory, change_memory, program, random_memory, write_diff,
                           write_full)
@@ -119,10 +121,11 @@ class Trial(Host):
     def run_operation(self, operation: Operation) -> Outcome:
         return self.remote(*operation.words(self))
 
-    def try_fault(self, name: str, number: int, fault: str, lasts: bool) -> bool:
+    def try_fault(self, name: str, number: int, fault: str,
+                  scope: Scope = Scope.ONCE) -> bool:
         """False: the fault did not apply to that request. Raises Violation."""
         operation = OPERATIONS[name]
-        self.proxy.begin({number: fault}, lasts)
+        self.proxy.begin({number: fault}, scope)
         first = self.run_operation(operation)
         self.proxy.settle()
         spoiled = self.proxy.spoiled()
@@ -345,15 +348,16 @@ class Planned:
     operation: str
     number: int
     fault: str
-    lasts: bool = False
+    scope: Scope = Scope.ONCE
 
     def __str__(self) -> str:
-        return f"{self.operation}:{self.number}:{self.fault}{'+' if self.lasts else ''}"
+        return f"{self.operation}:{self.number}:{self.fault}{self.scope.value}"
 
     @staticmethod
     def parse(text: str) -> Planned:
         operation, number, fault = text.split(":")
-        return Planned(operation, int(number), fault.rstrip("+"), fault.endswith("+"))
+        scope = Scope(fault[-1]) if fault[-1] in "+=" else Scope.ONCE
+        return Planned(operation, int(number), fault.rstrip("+="), scope)
 
 
 class Run:
@@ -363,6 +367,7 @@ class Run:
         self._bench, self._work, self._options = bench, work, options
         self._lock = threading.Lock()
         self._numbers = iter(range(1 << 30))
+        self._count = 0
         self.requests: dict[str, int] = {}
         self.tried: Counter[str] = Counter()
         self.violations: list[str] = []
@@ -387,13 +392,18 @@ class Run:
             faults += SLOW
         plans = [Planned(name, number, fault) for name, count in self.requests.items()
                  for number in range(1, count + 1) for fault in faults]
-        plans += [Planned(name, number, fault, True) for name, count in self.requests.items()
+        plans += [Planned(name, number, fault, Scope.SAME_KEY)
+                  for name, count in self.requests.items()
+                  for number in range(1, count + 1) for fault in OF_KEY
+                  if self._options.all or fault != "error_404_page"]
+        plans += [Planned(name, number, fault, Scope.FROM_THEN_ON) for name, count in self.requests.items()
                   for number in range(1, count + 1) for fault in LASTING
                   # Their repetitions take long.
                   if self._options.all or fault not in ("error_503", "lost_answer", "down")]
         return plans
 
     def run(self, plans: list[Planned]) -> None:
+        self._count = len(plans)
         waiting: queue.SimpleQueue[Planned] = queue.SimpleQueue()
         for plan in plans:
             waiting.put(plan)
@@ -413,9 +423,12 @@ class Run:
                 break
             try:
                 with self._trial(proxy) as trial:
-                    if trial.try_fault(plan.operation, plan.number, plan.fault, plan.lasts):
+                    if trial.try_fault(plan.operation, plan.number, plan.fault, plan.scope):
                         with self._lock:
                             self.tried[plan.operation] += 1
+                            done = sum(self.tried.values())
+                            if done % 100 == 0:
+                                print(f"{done} of at most {self._count}", flush=True)
             except Exception as error:  # a thread must not end silently
                 with self._lock:
                     text = str(error) if isinstance(error, Violation) else repr(error)
@@ -483,7 +496,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=os.environ.get("SEED"))
     parser.add_argument("--server-kills", type=int, help="default: 0, with --all 20")
     parser.add_argument("--only", type=Planned.parse, action="append",
-                        metavar="OPERATION:NUMBER:FAULT")
+                        metavar="OPERATION:NUMBER:FAULT",
+                        help="with + behind it from then on, with = for the same key")
     options = parser.parse_args()
     if unknown := set(options.operations) - set(OPERATIONS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")

@@ -13,6 +13,7 @@ each began after the one before it was answered), and can delay answers as a lon
 from __future__ import annotations
 
 import email.utils
+import enum
 import os
 import socket
 import ssl
@@ -54,8 +55,18 @@ SLOW = ("slow_answer", "no_answer", "no_request")
 TLS = ("tls_garbage", "tls_cut", "tls_other_certificate")
 # From this request on, as far as they have an end.
 LASTING = ("error_503", "lost_answer", "error_403", "expired", "full", "full_507", "down")
+# For this request, and each later one of the same key.
+OF_KEY = ("error_404", "error_404_page", "wrong_bytes", "other_body", "short_body")
 
 FAULTS = REFUSED + LOST + REPEATED + WRONG + KILLS
+
+
+class Scope(enum.Enum):
+    """Which requests the faults of a plan meet."""
+
+    ONCE = ""
+    FROM_THEN_ON = "+"
+    SAME_KEY = "="
 
 ERROR_STATUS = {
     "error_500": (500, "InternalError"), "error_503": (503, "SlowDown"),
@@ -195,11 +206,11 @@ class FaultyProxy:
         self.port = 0
         self._listen()
 
-    def begin(self, plan: dict[int, str], from_then_on: bool = False) -> None:
-        """Counts from 1 again. With `from_then_on` the plan's fault is that of all later requests
-        too."""
+    def begin(self, plan: dict[int, str], scope: Scope = Scope.ONCE) -> None:
+        """Counts from 1 again."""
         with self._lock:
-            self._plan, self._from_then_on = plan, from_then_on
+            self._plan, self._scope = plan, scope
+            self._spoiled_keys: dict[tuple[str, str], str] = {}
             self.exchanges: list[Exchange] = []
             self._answered_depth = 0
 
@@ -303,9 +314,14 @@ class FaultyProxy:
             exchange = Exchange(len(self.exchanges) + 1, self._answered_depth + 1, request)
             self.exchanges.append(exchange)
             planned = self._plan.get(exchange.number)
-            if planned is None and self._from_then_on:
+            if planned is None and self._scope == Scope.FROM_THEN_ON:
                 planned = next((fault for number, fault in self._plan.items()
                                 if number <= exchange.number), None)
+            if self._scope == Scope.SAME_KEY:
+                key = (exchange.method, name_for_others(exchange))
+                if planned is not None:
+                    self._spoiled_keys[key] = planned
+                planned = self._spoiled_keys.get(key)
             exchange.fault = planned
         return exchange
 

@@ -3,14 +3,15 @@
 
 Each host is a network namespace, where the kernel permits: its only way to the bucket is a line that
 is cut again and again, to a proxy that spoils a third of the commands (tests/object_store). Pins are
-taken for expired at random, so a push may lose its pin at any time. Names: some are only pushed,
-and on these
+taken for expired at random, so a push may lose its pin at any time. Names: one is removed and pushed
+again all the time, so that pushes reuse objects that a collector is about to delete; the others are
+only pushed, and on these
 
   - acknowledged states form one line: each descends from the one before it, or was told of a
     conflict and is kept under another name;
   - a pull gives a state that is not older than the newest one that was acknowledged before it began;
 
-and one is also removed. At the end, on a good day, every acknowledged state that is the newest of
+At the end, on a good day, every acknowledged state that is the newest of
 its name is there; after two prunes the bucket has exactly what its records name, and after the
 removal of all names nothing.
 
@@ -47,8 +48,10 @@ from servers import SERVERS, Server, Unavailable  # noqa: E402
 
 EXIT_SKIPPED = 77
 HOSTS = 2
+COLLECTORS = 2
 NAMES = ("web", "db", "mail")
 REMOVED_NAME = "temporary"
+REMOVED_SHARE = 0.45
 MEMORY_BYTES = 64 * 4096
 SPOILED_SHARE = 0.35
 LATEST_REQUEST = 14
@@ -240,12 +243,19 @@ class Sandboxes(Actor):
         self._made = 0
 
     def act(self) -> None:
-        name = self._rng.choice((*NAMES, REMOVED_NAME))
         chance = self._rng.random()
-        if name == REMOVED_NAME and chance < 0.3:
-            self._remote("rm", self._host.url, name)
-        elif chance < 0.55:
-            self._pause_and_push(name)
+        if self._rng.random() < REMOVED_SHARE:
+            name = REMOVED_NAME
+            if chance < 0.35:
+                self._remote("rm", self._host.url, name)
+                return
+            if chance < 0.8 and name in self._states:
+                self._push(name, *self._states[name])
+                return
+        else:
+            name = self._rng.choice(NAMES)
+        if chance < 0.55:
+            self._push(name, *self._pause(name))
         elif chance < 0.9:
             self._pull(name)
         else:
@@ -285,8 +295,7 @@ class Sandboxes(Actor):
         self._states[name] = (snapshot, state)
         return snapshot, state
 
-    def _pause_and_push(self, name: str) -> None:
-        snapshot, state = self._pause(name)
+    def _push(self, name: str, snapshot: str, state: State) -> None:
         outcome, is_good_day = self._remote("push", self._host.url, str(self._store / snapshot),
                                             "--as", name, "--json")
         report = json.loads(outcome.stdout) if outcome.stdout.startswith("{") else {}
@@ -365,6 +374,10 @@ class Sandboxes(Actor):
         if not isinstance(self._host, DirectoryHost):
             self._host.proxy.date_offset_s = 0
 
+    @property
+    def url(self) -> str:
+        return self._host.url
+
     def names(self) -> list[str]:
         listing = json.loads(self.done("ls", self._host.url, "--json"))
         return [one["name"] for one in listing["snapshots"]]
@@ -380,7 +393,7 @@ class TwoHosts:
     def __init__(self, server: Server | None, work: Path, seed: int) -> None:
         self._rng = random.Random(seed)
         self._registry = Registry()
-        self._namespaces = Namespaces(HOSTS + 1 if server is not None else 0)
+        self._namespaces = Namespaces(HOSTS + COLLECTORS if server is not None else 0)
         self._proxies: list[FaultyProxy] = []
         self._end = 0.0
         bucket = work / "bucket"
@@ -399,7 +412,8 @@ class TwoHosts:
         self._client = DirectoryClient(bucket) if server is None else server.client()
         self._hosts = [Sandboxes(host(number), self._registry, rng(), work / f"host{number}")
                        for number in range(HOSTS)]
-        self._actors: list[Actor] = [*self._hosts, Actor(host(HOSTS), self._registry, rng())]
+        self._actors: list[Actor] = [*self._hosts, *(
+            Actor(host(HOSTS + number), self._registry, rng()) for number in range(COLLECTORS))]
 
     def run(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
@@ -421,13 +435,14 @@ class TwoHosts:
     def _cut_lines(self) -> None:
         while time.monotonic() < self._end:
             time.sleep(self._rng.uniform(0.2, 1.5))
-            self._namespaces.cut(self._rng.randrange(HOSTS + 1), self._rng.uniform(0.05, 0.8))
+            self._namespaces.cut(self._rng.randrange(HOSTS + COLLECTORS), self._rng.uniform(0.05, 0.8))
             self._registry.count("cut lines")
 
     def _check(self) -> None:
         checker = self._hosts[0]
         checker.prune_all()
         objects = audit(self._client, "all", None, 2)
+        checker.done("verify", checker.url, "--data")
         for name in self._registry.names():
             if name != REMOVED_NAME:
                 checker.check(name)
