@@ -7,7 +7,8 @@ then a diff of 3 % of it, then the whole is pulled into an empty store. Next to 
 curl fetches the same objects in plain parallel ranges of 2 MiB.
 
 Dependent round trips: the longest chain of requests of which each was sent after the answer to the
-one before it. They and the bytes are the same on any machine; times are not.
+one before it; an upper bound, since some are sent late because data was not ready. They and the bytes
+hardly depend on the machine; times do.
 
 Prints a table for docs/performance.md. Nothing is asserted. Needs curl and zstd for the floors.
 """
@@ -141,8 +142,8 @@ class Bench:
 
 def table(rows: list[Row]) -> str:
     """Markdown."""
-    lines = ["| RTT, ms | operation | requests | dependent round trips | MiB | / zstd -1 of the live "
-             "pages | s | / curl's ranges |", "|---|---|---|---|---|---|---|---|"]
+    lines = ["| RTT, ms | operation | requests | dependent round trips | MiB | MiB / live | s | "
+             "time / curl's |", "|---|---|---|---|---|---|---|---|"]
     for row in rows:
         ratio = f"{row.bytes / row.floor_bytes:.2f}" if row.floor_bytes else "-"
         against = f"{row.took_s / row.floor_s:.2f}" if row.floor_s else "-"

@@ -191,6 +191,8 @@ class Trial(Host):
                 self._compare(self.pulled / "web", "web1" if fault != "old_list" else "base",
                               "web1")
             return
+        if "sSL" in first.stderr:
+            raise Violation("the error spells SSL wrongly")
         if first.code < 0 or first.code > EXIT_NO_SPACE:
             raise Violation("it was ended by a signal")
         if fault in ("full", "full_507") and first.code != EXIT_NO_SPACE:

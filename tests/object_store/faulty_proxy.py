@@ -7,7 +7,8 @@ a request that was refused, one that was carried out although the client is told
 was carried out twice.
 
 It also counts: requests, bytes, and dependent round trips (the longest chain of requests of which
-each began after the one before it was answered), and can delay answers as a long line would.
+each began after the one before it was answered; an upper bound, since some begin late for other
+reasons), and can delay answers as a long line would.
 """
 
 from __future__ import annotations
@@ -196,7 +197,6 @@ class FaultyProxy:
         self._changed = threading.Condition(self._lock)
         self._open: set[socket.socket] = set()
         self._busy = 0
-        self._uses_other_certificate = False
         self._line_free_at = 0.0
         self.on_kill: Callable[[], None] = lambda: None
         self.old_list: list[Listed] = []
@@ -212,6 +212,7 @@ class FaultyProxy:
             self._plan, self._scope = plan, scope
             self._spoiled_keys: dict[tuple[str, str], str] = {}
             self.exchanges: list[Exchange] = []
+            self._uses_other_certificate = False  # for new connections
             self._answered_depth = 0
 
     @property
@@ -277,7 +278,7 @@ class FaultyProxy:
                 self._open.add(connection)
                 certificate = self._certificate
                 if self._uses_other_certificate:
-                    certificate, self._uses_other_certificate = self._other_certificate, False
+                    certificate = self._other_certificate
             if certificate is not None:
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                 context.load_cert_chain(*certificate)
