@@ -24,6 +24,7 @@ import argparse
 import os
 import queue
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,7 @@ LARGE_MEMORY_BYTES = 20 << 20  # more than one PUT may have
 PINS_ARE_OLD_S = 2 * 24 * 3600
 SERVER_WAKES_S = 60.0
 LATEST_SERVER_KILL_S = 0.4
+CONFLICT = re.compile(r"it was pushed as '([^']+)'")
 
 
 @dataclass
@@ -102,6 +104,7 @@ class Trial(Host):
         self.bench = bench
         self.store = work / "store"
         self.pulled = work / "pulled"
+        self.more_names: set[str] = set()  # with nothing but a removal
         self.pulled.mkdir(parents=True)
         subprocess.run(["cp", "-a", str(bench.template.store), str(self.store)], check=True)
         for key, body in bench.template.objects.items():
@@ -134,6 +137,10 @@ class Trial(Host):
             return False
         try:
             self._judge(name, first, fault)
+            if fault == "old_list" and (kept := CONFLICT.search(first.stderr)):
+                # What a store must not do, docs/remote.md: nothing is lost, and the caller is told.
+                self.done("rm", self.url, kept[1])
+                self.more_names.add(kept[1].replace("@", "_40"))
             if first.code != EXIT_DONE or name != "pull":
                 self._repeat(operation, first)
             self._aftermath(operation)
@@ -199,7 +206,7 @@ class Trial(Host):
             raise Violation("a full bucket is not exit code 6")
         if first.code == EXIT_NOT_FOUND and fault != "old_list":
             raise Violation("an answer by mistake is taken for absence")
-        if f"{BUCKET}/{self.prefix}" not in first.stderr and "v1/" not in first.stderr:
+        if not any(text in first.stderr for text in (f"{BUCKET}/{self.prefix}", "v1/", "'web'")):
             raise Violation("the error names no object")
         if (self.pulled / "web").exists():
             raise Violation("a pull that failed has left a snapshot")
@@ -221,7 +228,7 @@ class Trial(Host):
                 self.done("prune", self.url, "--keep-last", "1")
         finally:
             self.proxy.date_offset_s = 0
-        wanted = set(operation.expected) | {"gone", "web"}
+        wanted = set(operation.expected) | {"gone", "web"} | self.more_names
         audit(self.bench.client(), self.prefix, wanted)
         for name, memory in operation.expected.items():
             self.done("pull", self.url, name, "--store", str(self.pulled), "--as", f"{name}-last")
