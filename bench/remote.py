@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""What the object tier sends over a line of 5, 20 and 80 ms: requests, dependent round trips, bytes.
+"""What the object tier sends over lines of 5, 20 and 80 ms: requests, dependent round trips, bytes.
 
 A real object store runs on this machine, behind a proxy (tests/object_store/faulty_proxy.py) that
-delays each answer by the round trip and counts. A memory of --memory with a quarter in use is pushed,
-then a diff of 3 % of it, then the whole is pulled into an empty store. Next to the pull the floor:
-curl fetches the same objects in plain parallel ranges of 2 MiB.
+delays each answer by the round trip and counts. A memory of --memory with a quarter in use is
+pushed, then a diff of 3 % of it, then the whole is pulled into an empty store. Next to the pull the
+floor: curl fetches the same objects in plain parallel ranges of 2 MiB.
 
 Dependent round trips: the longest chain of requests of which each was sent after the answer to the
-one before it; an upper bound, since some are sent late because data was not ready. They and the bytes
-hardly depend on the machine; times do.
+one before it; an upper bound, since some are sent late because data was not ready. They and the
+bytes hardly depend on the machine; times do.
 
 Prints a table for docs/performance.md. Nothing is asserted. Needs curl and zstd for the floors.
 """
@@ -104,8 +104,8 @@ def plain_ranges_s(proxy: FaultyProxy, objects: list[tuple[str, int]], work: Pat
     config = work / "curl"
     config.write_text("next\n".join(lines))
     start_s = time.monotonic()
-    subprocess.run(["curl", "--no-progress-meter", "--parallel", "--parallel-immediate", "--parallel-max", str(PARALLEL),
-                    "--config", str(config)], check=True)
+    subprocess.run(["curl", "--no-progress-meter", "--parallel", "--parallel-immediate",
+                    "--parallel-max", str(PARALLEL), "--config", str(config)], check=True)
     return time.monotonic() - start_s
 
 

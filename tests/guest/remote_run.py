@@ -2,8 +2,8 @@
 """A Linux guest is paused on one host and goes on on another one; between them only a bucket.
 
 Host A and host B have a store each, and, where the kernel permits, a network namespace each, whose
-only line leads to a proxy before a real object store (tests/object_store). QEMU runs the workload of
-guest_run.py on host A, which checks all of its own memory at every tick. The guest is paused and
+only line leads to a proxy before a real object store (tests/object_store). QEMU runs the workload
+of guest_run.py on host A, which checks all of its own memory at every tick. The guest is paused and
 pushed: the first memory file is Full, the others are Diffs. Then host A's store is deleted. Host B
 pulls the newest state and resumes it through `lamina serve`:
 
@@ -324,9 +324,9 @@ def main() -> int:
         if run.failures:
             print(f"WRONG: {len(run.failures)} failures, first: {run.failures[0].splitlines()[0]}")
             return EXIT_WRONG
-        print(f"RIGHT: {options.memory // PAGE_BYTES} pages, {run.wrong_pages} wrong; host A's store "
-              f"was deleted, host B had the first tick {run.first_tick_ms:.0f} ms after it began to "
-              f"pull; {len(run.resumed)} ticks, bad=0, hashes equal to the native run")
+        print(f"RIGHT: {options.memory // PAGE_BYTES} pages, {run.wrong_pages} wrong; host A's "
+              f"store was deleted, host B had the first tick {run.first_tick_ms:.0f} ms after it "
+              f"began to pull; {len(run.resumed)} ticks, bad=0, hashes equal to the native run")
         return 0
 
 

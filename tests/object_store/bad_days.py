@@ -11,8 +11,8 @@ operation runs on a fresh copy of one prefix, with that fault at that request. T
   - each snapshot that was acknowledged can be pulled, and its memory is what it was.
 
 Without --all or TORTURE=all a random sample that ends after --seconds; the seed is printed and can
-be given again. --only OPERATION:NUMBER:FAULT repeats one trial. Some faults also meet all later requests
-(a bucket that is full), or those of the same key (a cache that has damaged it).
+be given again. --only OPERATION:NUMBER:FAULT repeats one trial. Some faults also meet all later
+requests (a bucket that is full), or those of the same key (a cache that has damaged it).
 
 Environment: LAMINA is the binary. Exit codes: 0 nothing found, 1 violations, 2 usage, 77 the server
 cannot be had.
@@ -102,8 +102,8 @@ class Trial(Host):
     def __init__(self, bench: "Bench", proxy: FaultyProxy, work: Path, prefix: str) -> None:
         super().__init__(proxy, work, prefix, bench.ca_file)
         self.bench = bench
-        self.store = work / "store"
-        self.pulled = work / "pulled"
+        self.store: Path = work / "store"
+        self.pulled: Path = work / "pulled"
         self.more_names: set[str] = set()  # with nothing but a removal
         self.pulled.mkdir(parents=True)
         subprocess.run(["cp", "-a", str(bench.template.store), str(self.store)], check=True)
@@ -309,7 +309,8 @@ class Bench:
         subprocess.run(["rm", "-rf", str(store / "lost")], check=True)
         client = self.client()
         objects = {one.key: client.get(f"template/{one.key}") for one in self._listed()}
-        return Template(store, self._work / "store-large", memories, state.read_bytes(), objects, old)
+        return Template(store, self._work / "store-large", memories, state.read_bytes(), objects,
+                        old)
 
     @staticmethod
     def _number_of_upload(host: Host, proxy: FaultyProxy, store: Path) -> int:
@@ -405,7 +406,8 @@ class Run:
                   for name, count in self.requests.items()
                   for number in range(1, count + 1) for fault in OF_KEY
                   if self._options.all or fault != "error_404_page"]
-        plans += [Planned(name, number, fault, Scope.FROM_THEN_ON) for name, count in self.requests.items()
+        plans += [Planned(name, number, fault, Scope.FROM_THEN_ON)
+                  for name, count in self.requests.items()
                   for number in range(1, count + 1) for fault in LASTING
                   # Their repetitions take long.
                   if self._options.all or fault not in ("error_503", "lost_answer", "down")]

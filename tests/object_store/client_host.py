@@ -6,14 +6,15 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "e2e"))
 
 from faulty_proxy import FaultyProxy  # noqa: E402
 from memory_files import EXIT_DONE, program  # noqa: E402
-from s3_client import S3Client  # noqa: E402
 from servers import ACCESS_KEY, BUCKET, SECRET_KEY  # noqa: E402
 
 HANG_TIMEOUT_S = 300
@@ -62,7 +63,8 @@ class Host:
     def run(self, *words: str) -> Outcome:
         """Runs a command to its end; the proxy can kill it."""
         with subprocess.Popen([*self._command, program(), *words], text=True,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE,
                               env=client_environment(self.access_key)) as process:
             self.proxy.on_kill = process.kill
             try:
@@ -83,7 +85,22 @@ class Host:
         return outcome
 
 
-def audit(client: S3Client, prefix: str, names: set[str] | None,
+class ListedKey(Protocol):
+    """An object in a list."""
+
+    @property
+    def key(self) -> str: ...
+
+
+class Reader(Protocol):
+    """S3Client, or another look at what a bucket has."""
+
+    def list(self, prefix: str) -> Sequence[ListedKey]: ...
+
+    def get(self, key: str) -> bytes: ...
+
+
+def audit(client: Reader, prefix: str, names: set[str] | None,
           most_states: int = 1) -> set[str]:
     """After two prunes to which all pins were past their time, the prefix has exactly the objects
     that its records name, and of each name 1 to `most_states` states. With `names`, these are the
@@ -104,6 +121,7 @@ def audit(client: S3Client, prefix: str, names: set[str] | None,
         raise Violation(f"left over: {sorted(others)}")
     states = Counter(key.split("/")[-1].split(".")[0] for key, record in records.items()
                      if record[RECORD_KIND_OFFSET] != KIND_OF_VOID)
-    if (names is not None and set(states) != names) or any(count > most_states for count in states.values()):
+    has_other_names = names is not None and set(states) != names
+    if has_other_names or any(count > most_states for count in states.values()):
         raise Violation(f"the records are {sorted(records)}")
     return objects

