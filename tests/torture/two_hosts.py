@@ -411,7 +411,9 @@ class TwoHosts:
         def rng() -> random.Random:
             return random.Random(self._rng.randrange(1 << 32))
 
-        self._client: Reader = DirectoryClient(bucket) if server is None else server.client()
+        self._client: Reader = DirectoryClient(bucket)
+        if server is not None:
+            self._client = server.client()
         self._hosts = [Sandboxes(host(number), self._registry, rng(), work / f"host{number}")
                        for number in range(HOSTS)]
         self._actors: list[Actor] = [*self._hosts, *(
