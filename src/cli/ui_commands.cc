@@ -71,7 +71,7 @@ Action add_ui(CLI::App& app) {
   CLI::App* verb = add_verb(app, "ui", "serve a page that shows a store", kUiFooter);
   add_text(verb, "--store", options->store, "directory of the store", "DIR");
   add_text(verb, "--socket", options->socket, "socket of a daemon, instead of --store", "PATH");
-  add_text(verb, "--listen", options->listen, "loopback address (default 127.0.0.1:0: a free port)",
+  add_text(verb, "--listen", options->listen, "where to listen (default 127.0.0.1:0)",
            "ADDRESS:PORT");
   return [options] { return run_ui(*options); };
 }

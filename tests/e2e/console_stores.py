@@ -20,12 +20,13 @@ HOSTILE_PARENTS = ("<img src=x onerror=alert(1)>", "</script><script>alert(2)</s
                    "\u202egnp.exe\u2066", "\x1b[31mred\x07", "a\"b'c&lt;d", "javascript:alert(3)")
 
 
-def make_line(test: LaminaTest, count: int, memory_bytes: int = 1 << 20) -> list[Path]:
-    """A full memory file and `count` - 1 diffs, each over the one before."""
+def make_line(test: LaminaTest, count: int, memory_bytes: int = 1 << 20,
+              writes: int = 8) -> list[Path]:
+    """A full memory file and `count` - 1 diffs of some `writes` pages, each over the one before."""
     memory = random_memory(test.rng, memory_bytes)
     made = [test.ingest_full(memory, "web-1")]
     for number in range(2, count + 1):
-        dirty = change_memory(test.rng, memory)
+        dirty = change_memory(test.rng, memory, writes)
         made.append(test.ingest_diff(memory, dirty, made[-1], f"web-{number}"))
     return made
 
@@ -46,7 +47,7 @@ def multiply(test: LaminaTest, count: int) -> None:
         for file in template.iterdir():
             if file.name != "snapshot.json":
                 os.link(file, made / file.name)
-        hostile = HOSTILE_PARENTS[number % len(HOSTILE_PARENTS)] if number % 10 == 5 else None
+        hostile = HOSTILE_PARENTS[number // 10 % len(HOSTILE_PARENTS)] if number % 10 == 5 else None
         created = start + timedelta(minutes=number)
         (made / "snapshot.json").write_text(json.dumps({
             **facts, "pause_id": pause_id, "parent_pause_id": parent["id"],

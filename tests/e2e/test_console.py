@@ -262,8 +262,8 @@ class Screenshot(BrowserTest):
 
     @unittest.skipUnless(os.environ.get("LAMINA_SCREENSHOT"), "LAMINA_SCREENSHOT names no file")
     def test_a_picture_is_taken(self) -> None:
-        """A sandbox of eight pauses."""
-        make_line(self, 6, 24 << 20)
+        """A sandbox of six pauses."""
+        make_line(self, 6, 12 << 20, writes=300)
         browser = self.browser(width=1000)
         browser.resize(1000, 760)
         self.show(browser, f"{self.start().url}#/snapshot/web-6", "snapshot")
