@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 import unittest
 from pathlib import Path
 from typing import Any
@@ -267,7 +266,8 @@ class Screenshot(BrowserTest):
         browser = self.browser(width=1000)
         browser.resize(1000, 760)
         self.show(browser, f"{self.start().url}#/snapshot/web-6", "snapshot")
-        time.sleep(0.2)
+        browser.run_async("const done = arguments[arguments.length - 1];"
+                          "requestAnimationFrame(() => requestAnimationFrame(() => done(true)))")
         Path(os.environ["LAMINA_SCREENSHOT"]).write_bytes(browser.screenshot())
 
 

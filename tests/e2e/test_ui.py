@@ -13,6 +13,7 @@ from console import Console
 from console_stores import HOSTILE_PARENTS, make_line, multiply
 from memory_files import (EXIT_BUSY, EXIT_DONE, EXIT_NOT_FOUND, EXIT_USAGE, LaminaTest, PAGE_BYTES,
                           flip, layers_of, main)
+from serving import wait_until
 
 MAX_PAGE_BYTES = 200 << 10
 
@@ -137,7 +138,8 @@ class Pages(ConsoleTest):
         self.assertNotIn("<script", page.body)
         self.assertNotIn("<img", page.body)
         for text in HOSTILE_PARENTS:
-            self.assertNotIn(text, page.body) if set(text) & set("<\u202e\x1b\"") else None
+            if set(text) & set("<\u202e\x1b\""):
+                self.assertNotIn(text, page.body)
         self.assertIn("&lt;img src=x onerror=alert(1)&gt;", page.body)
         one = console.request("plain/snapshot?name=web-2").body
         self.assertEqual(one.count("<caption>"), 3)
@@ -150,7 +152,6 @@ class Pages(ConsoleTest):
         console = self.start()
         self.assertEqual(len(console.request("api/store").json["rows"]), 1)
         multiply(self, 1)
-        from serving import wait_until
         wait_until(lambda: len(console.request("api/store").json["rows"]) == 3, "it is listed")
 
 
