@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "cli/console_commands.h"
 #include "cli/output.h"
 #include "cli/usage_error.h"
 #include "lamina/version.h"
@@ -137,6 +138,9 @@ CommandLine::CommandLine() : app_("lamina keeps the memory of paused microVMs", 
   actions_["pause"] = add_pause(app_);
   actions_["resume"] = add_resume(app_);
   actions_["recover"] = add_recover(app_);
+  actions_["ui"] = add_ui(app_);
+  actions_["report"] = add_report(app_);
+  actions_["top"] = add_top(app_);
 #ifdef LAMINA_HAVE_PACKED
   actions_["pack"] = add_pack(app_);
   actions_["unpack"] = add_unpack(app_);

@@ -8,6 +8,7 @@
 #include "cli/command_line.h"
 #include "cli/memory_map.h"
 #include "cli/output.h"
+#include "cli/terminal.h"
 #include "lamina/inspect.h"
 #include "schema/report_json.h"
 
@@ -15,6 +16,7 @@ namespace lamina::cli {
 namespace {
 
 constexpr const char* kInspectFooter =
+    "On a terminal the map has colours, unless NO_COLOR is set.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt.";
 
 /// Shown for what a header by itself does not tell.
@@ -69,6 +71,11 @@ void print_extents(const SnapshotInfo& info) {
   }
 }
 
+MapStyle style_of(const Terminal& terminal) {
+  if (!terminal.has_color) return MapStyle::kPlain;
+  return terminal.has_unicode ? MapStyle::kHalfBlocks : MapStyle::kColor;
+}
+
 int run(const InspectArguments& arguments) {
   const auto info = inspect(arguments.path);
   if (!info) return report_error(info.error(), arguments.json);
@@ -78,7 +85,7 @@ int run(const InspectArguments& arguments) {
   }
   print_summary(*info);
   print_layers(*info);
-  fmt::print("\n{}", draw_memory_map(*info, ::isatty(STDOUT_FILENO) == 1));
+  fmt::print("\n{}", draw_memory_map(*info, style_of(terminal_of(STDOUT_FILENO))));
   if (arguments.extents) print_extents(*info);
   return kExitDone;
 }

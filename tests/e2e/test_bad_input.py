@@ -27,6 +27,7 @@ MEMORY_BYTES = 64 * PAGE_BYTES
 OTHER_USER = 65534
 VERBS = ("ingest", "merge", "compact", "materialize", "inspect", "ls", "du", "rm", "fork", "verify",
          "repair", "doctor", "serve", "pause", "resume", "recover", "pack", "unpack",
+         "ui", "report", "top",
          "remote-push", "remote-pull", "remote-ls", "remote-du", "remote-rm", "remote-prune",
          "remote-verify", "remote-check", "import-e2b", "export-e2b")
 
@@ -1169,6 +1170,8 @@ class CommandLine(LaminaTest):
                     "fork": writes | {EXIT_INTERRUPTED},
                     "rm": (writes - {EXIT_CORRUPT}) | {EXIT_INTERRUPTED},
                     "ls": reads - {EXIT_CORRUPT}, "du": reads - {EXIT_CORRUPT},
+                    "ui": {EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_BUSY},
+                    "report": writes - {EXIT_BUSY}, "top": reads - {EXIT_CORRUPT},
                     "doctor": {EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_NO_SPACE,
                                EXIT_INTERRUPTED}}
         for verb in VERBS:
