@@ -16,7 +16,6 @@
 #include "os/own_process.h"
 
 namespace lamina::cli {
-Action add_export_cloud_hypervisor(CLI::App& app);  // TEMPORARY
 namespace {
 
 constexpr std::size_t kHelpColumn = 32;
