@@ -6,7 +6,6 @@ The page table is the kernel's. Environment: LAMINA and FAKE_CLOUD_HYPERVISOR ar
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -19,8 +18,7 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 
 from cloud_hypervisor import CloudHypervisor
 from daemon import Daemon
-from memory_files import (EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, PAGE_BYTES, LaminaTest, lamina,
-                          main)
+from memory_files import (EXIT_FAILED, EXIT_NOT_FOUND, PAGE_BYTES, LaminaTest, lamina, main)
 from serving import wait_until
 
 MEMORY_MIB = 16
@@ -91,10 +89,15 @@ class CloudHypervisorTest(LaminaTest):
         self.done("verify", self.store / name, "--against", dump)
         dump.unlink()
 
-    def assert_nothing_left(self) -> None:
-        """No process has left anything half done."""
+    def assert_nothing_left(self, after_kill: bool = False) -> None:
+        """No process has left anything half done.
+
+        A process that was killed leaves a socket in the pin, which goes with the next or the pin.
+        """
         for area in (".pending", ".tmp"):
             self.assertEqual(sorted(os.listdir(self.store / area)), [])
+        if after_kill:
+            return
         for pin in (self.store / ".vms").glob("[0-9]*"):
             self.assertEqual(list(pin.glob("*.sock")), [])
 
@@ -144,8 +147,8 @@ class PauseTest(CloudHypervisorTest):
         first = self.pause(vm, "a")
         vm, report = self.resume("a")
         self.assertEqual((report["mode"], vm.state()), ("file", "Running"))
-        for page in range(0, 4096, 3):
-            vm.tell(f"read {page}") if page % 30 == 0 else None
+        for page in range(0, 4096, 30):
+            vm.tell(f"read {page}")
         for page in (7, 9, 2000, 4095):
             vm.tell(f"write {page} {page + 1}")
         second = self.pause(vm, "a", "--after", "resume")
@@ -178,6 +181,7 @@ class PauseTest(CloudHypervisorTest):
         vm, _ = self.resume("a")
         vm.tell("run 100 2")
         other = self.directory / "other"
+        other.mkdir()
         report = self.done("pause", "--api", vm.api_socket, "--store", other, "--name", "b",
                            "--after", "resume", "--json").json
         self.assertEqual(report["kind"], "full")
@@ -214,7 +218,8 @@ class PauseTest(CloudHypervisorTest):
         self.pause(vm, "a", "--after", "resume", "--attach", disk, "--frozen-hook", "true")
         self.assertEqual((self.store / "a" / "disk.img").read_bytes(), b"disk")
         for after in ("resume", "stop"):
-            message = self.pause_fails(vm, "a", "--after", after, "--frozen-hook", "exit 3")
+            message = self.pause_fails(vm, "a", "--after", after, "--replace",
+                                       "--frozen-hook", "exit 3")
             self.assertIn("a@", message)
             self.assertEqual(vm.state(), "Running")
         self.assert_nothing_left()
@@ -272,10 +277,11 @@ class FailureTest(CloudHypervisorTest):
                     report = self.recover()
                     self.assertEqual((report["discarded"], report["queued"]), (1, 0))
                     wait_until(lambda: vm.state() == "Running", "the VM runs on")
-                    self.assert_nothing_left()
+                    self.assert_nothing_left(after_kill=True)
                     self.check(vm)
         self.assertEqual(self.pause(vm, "a", "--after", "resume")["kind"], "diff")
         self.assert_same_memory(vm, "a")
+        self.assert_nothing_left()
 
     def kill_pause(self, vm: CloudHypervisor, after: str) -> None:
         """A pause whose process is killed while the VMM waits to send a message."""
@@ -304,7 +310,7 @@ class FailureTest(CloudHypervisorTest):
         for point in ("receive-refuse", "receive-error-start", "receive-error-config",
                       "receive-error-state"):
             with self.subTest(point):
-                vm.tell(f"fail {point}") if vm.control(f"fail {point}") != "ok" else None
+                vm.tell(f"fail {point}")
                 self.resume_fails(vm, "a")
                 self.assertEqual((vm.state(), self.pins()), ("None", []))
                 self.assert_nothing_left()
@@ -317,7 +323,7 @@ class FailureTest(CloudHypervisorTest):
         for point in ("config", "state", "complete"):
             with self.subTest(point):
                 vm = self.started()
-                vm.control(f"fail receive-die-{point}")
+                vm.tell(f"fail receive-die-{point}")
                 self.resume_fails(vm, "a")
                 self.recover()
                 self.assertEqual(self.pins(), [])
@@ -330,7 +336,7 @@ class FailureTest(CloudHypervisorTest):
         for point in ("receive-shares", "receive-copies"):
             with self.subTest(point):
                 vm = self.started()
-                vm.control(f"fail {point}")
+                vm.tell(f"fail {point}")
                 self.assertIn("was killed", self.resume_fails(vm, "a"))
                 self.assertEqual(vm.wait(), -signal.SIGKILL)
                 self.recover()
