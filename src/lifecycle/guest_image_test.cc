@@ -5,7 +5,7 @@
 namespace lamina::lifecycle {
 namespace {
 
-constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
+constexpr std::uint64_t kMebibyte = std::uint64_t{1} << 20;
 
 os::FileFacts a_file() {
   os::FileFacts facts;
@@ -16,29 +16,34 @@ os::FileFacts a_file() {
 
 os::FileMapping mapping(std::uint64_t begin_mib, std::uint64_t length_mib, std::uint64_t offset_mib,
                         bool is_private = true) {
-  return {begin_mib * kMib, (begin_mib + length_mib) * kMib, offset_mib * kMib, 8, 42, is_private};
+  return {begin_mib * kMebibyte,
+          (begin_mib + length_mib) * kMebibyte,
+          offset_mib * kMebibyte,
+          8,
+          42,
+          is_private};
 }
 
 TEST(GuestImage, OneMappingIsOnePart) {
-  const auto parts = find_parts({mapping(100, 16, 0)}, a_file(), {0, 16 * kMib}, 0);
+  const auto parts = find_parts({mapping(100, 16, 0)}, a_file(), {0, 16 * kMebibyte}, 0);
   ASSERT_TRUE(parts);
   ASSERT_EQ(parts->size(), 1U);
-  EXPECT_EQ(parts->front().address, 100 * kMib);
+  EXPECT_EQ(parts->front().address, 100 * kMebibyte);
 }
 
 TEST(GuestImage, AMappingThatWasSplitIsJoined) {
   const auto parts = find_parts({mapping(108, 8, 8), mapping(100, 8, 0)}, a_file(),
-                                {4 * kMib, 8 * kMib}, 32 * kMib);
+                                {4 * kMebibyte, 8 * kMebibyte}, 32 * kMebibyte);
   ASSERT_TRUE(parts);
   ASSERT_EQ(parts->size(), 2U);
-  EXPECT_EQ(parts->at(0).address, 104 * kMib);
-  EXPECT_EQ(parts->at(0).image_offset, 32 * kMib);
-  EXPECT_EQ(parts->at(1).address, 108 * kMib);
-  EXPECT_EQ(parts->at(1).image_offset, 36 * kMib);
+  EXPECT_EQ(parts->at(0).address, 104 * kMebibyte);
+  EXPECT_EQ(parts->at(0).image_offset, 32 * kMebibyte);
+  EXPECT_EQ(parts->at(1).address, 108 * kMebibyte);
+  EXPECT_EQ(parts->at(1).image_offset, 36 * kMebibyte);
 }
 
 TEST(GuestImage, GapsOverlapsAndSharedMappingsAreRefused) {
-  const ByteRange all{0, 16 * kMib};
+  const ByteRange all{0, 16 * kMebibyte};
   EXPECT_FALSE(find_parts({}, a_file(), all, 0));
   EXPECT_FALSE(find_parts({mapping(100, 8, 0)}, a_file(), all, 0));
   EXPECT_FALSE(find_parts({mapping(100, 8, 8)}, a_file(), all, 0));

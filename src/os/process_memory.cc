@@ -18,7 +18,7 @@
 namespace lamina::os {
 namespace {
 
-constexpr std::uint64_t kPageBytes = 4096;
+constexpr std::uint64_t kTablePageBytes = 4096;
 /// Bits of an entry of pagemap.
 constexpr std::uint64_t kEntryIsFile = std::uint64_t{1} << 61;
 constexpr unsigned kEntryIsThereShift = 62;
@@ -59,7 +59,7 @@ std::optional<FileMapping> parse_mapping(std::string_view line) {
   return mapping;
 }
 
-void append(std::vector<ByteRange>& ranges, std::uint64_t begin, std::uint64_t end) {
+void append_run(std::vector<ByteRange>& ranges, std::uint64_t begin, std::uint64_t end) {
   if (!ranges.empty() && ranges.back().end() == begin) {
     ranges.back().length += end - begin;
   } else {
@@ -135,7 +135,7 @@ Result<std::vector<ByteRange>> ProcessMemory::scan_table(std::uint64_t begin,
     }
     for (int i = 0; i < count; ++i) {
       const PageRegion& region = found.at(static_cast<std::size_t>(i));
-      append(ranges, region.start, region.end);
+      append_run(ranges, region.start, region.end);
     }
     if (argument.walk_end <= begin) {
       return fail(ErrorKind::kFailed, "PAGEMAP_SCAN of process {} stopped at {:#x}", pid_, begin);
@@ -152,14 +152,15 @@ Result<std::vector<ByteRange>> ProcessMemory::scan_entries(std::uint64_t begin,
   std::vector<std::uint64_t> entries(kEntries);
   std::vector<ByteRange> ranges;
   while (begin < end) {
-    const std::size_t count = std::min<std::uint64_t>(kEntries, (end - begin) / kPageBytes);
+    const std::size_t count = std::min<std::uint64_t>(kEntries, (end - begin) / kTablePageBytes);
     const std::span<std::uint64_t> some = std::span(entries).first(count);
     LAMINA_RETURN_IF_ERROR(read_exactly_at(pagemap_.get(), std::as_writable_bytes(some),
-                                           begin / kPageBytes * sizeof(std::uint64_t), path));
+                                           begin / kTablePageBytes * sizeof(std::uint64_t), path));
     for (const std::uint64_t entry : some) {
       const bool is_there = (entry >> kEntryIsThereShift) != 0;
-      if (is_there && (entry & kEntryIsFile) == 0) append(ranges, begin, begin + kPageBytes);
-      begin += kPageBytes;
+      if (is_there && (entry & kEntryIsFile) == 0)
+        append_run(ranges, begin, begin + kTablePageBytes);
+      begin += kTablePageBytes;
     }
   }
   return ranges;

@@ -18,8 +18,8 @@
 namespace lamina::os {
 namespace {
 
-constexpr std::size_t kPage = 4096;
-constexpr std::size_t kPages = 512;
+constexpr std::size_t kMappedPage = 4096;
+constexpr std::size_t kMappedPages = 512;
 
 TEST(ProcessMemory, MappingsAreParsed) {
   const auto mappings = parse_mappings(
@@ -39,21 +39,21 @@ TEST(ProcessMemory, MappingsAreParsed) {
 
 /// A child process that shares the mapping's copy-on-write state from the moment of its birth: it
 /// maps the file itself, uses it as told, and stops.
-class Child {
+class MappingChild {
  public:
-  Child(int file, const std::vector<int>& uses, std::byte* at) {
+  MappingChild(int file, const std::vector<int>& uses, std::byte* at) {
     pid_ = ::fork();
     if (pid_ != 0) {
       int status = 0;
       ::waitpid(pid_, &status, WUNTRACED);
       return;
     }
-    void* memory =
-        ::mmap(at, kPages * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file, 0);
+    void* memory = ::mmap(at, kMappedPages * kMappedPage, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_FIXED, file, 0);
     if (memory == MAP_FAILED) ::_exit(1);
     auto* bytes = static_cast<volatile char*>(memory);
-    for (std::size_t page = 0; page < kPages; ++page) {
-      volatile char* first = bytes + page * kPage;
+    for (std::size_t page = 0; page < kMappedPages; ++page) {
+      volatile char* first = bytes + page * kMappedPage;
       switch (uses[page]) {
         case 1:
           static_cast<void>(*first);
@@ -63,7 +63,7 @@ class Child {
           break;
         case 3:
           *first = 1;
-          ::madvise(const_cast<char*>(first), kPage, MADV_DONTNEED);
+          ::madvise(const_cast<char*>(first), kMappedPage, MADV_DONTNEED);
           break;
         default:
           break;
@@ -72,9 +72,9 @@ class Child {
     ::raise(SIGSTOP);
     ::_exit(0);
   }
-  Child(const Child&) = delete;
-  Child& operator=(const Child&) = delete;
-  ~Child() {
+  MappingChild(const MappingChild&) = delete;
+  MappingChild& operator=(const MappingChild&) = delete;
+  ~MappingChild() {
     ::kill(pid_, SIGKILL);
     ::waitpid(pid_, nullptr, 0);
   }
@@ -88,34 +88,35 @@ TEST(ProcessMemory, ExactlyTheWrittenPagesAreFound) {
   const tests::ScratchDirectory scratch;
   const std::string path = (scratch.path() / "file").string();
   const Fd file = open_at(AT_FDCWD, path, O_RDWR | O_CREAT, path).value();
-  const std::vector<std::byte> contents(kPages * kPage, std::byte{0x5a});
+  const std::vector<std::byte> contents(kMappedPages * kMappedPage, std::byte{0x5a});
   ASSERT_TRUE(write_at(file.get(), contents, 0, path));
-  void* place = ::mmap(nullptr, kPages * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* place =
+      ::mmap(nullptr, kMappedPages * kMappedPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(place, MAP_FAILED);
   const auto begin = reinterpret_cast<std::uint64_t>(place);
   std::mt19937 random(1);
   for (int round = 0; round < 20; ++round) {
-    std::vector<int> uses(kPages);
+    std::vector<int> uses(kMappedPages);
     for (int& use : uses) use = static_cast<int>(random() % 4);
-    const Child child(file.get(), uses, static_cast<std::byte*>(place));
+    const MappingChild child(file.get(), uses, static_cast<std::byte*>(place));
     const auto memory = ProcessMemory::open(child.pid());
     if (!memory && memory.error().kind == ErrorKind::kPermission) GTEST_SKIP() << "no ptrace";
     ASSERT_TRUE(memory) << memory.error().message;
     for (const PageScan scan : {PageScan::kAuto, PageScan::kEntries}) {
-      const auto written = memory->written_pages(begin, begin + kPages * kPage, scan);
+      const auto written = memory->written_pages(begin, begin + kMappedPages * kMappedPage, scan);
       ASSERT_TRUE(written) << written.error().message;
-      std::vector<bool> found(kPages);
+      std::vector<bool> found(kMappedPages);
       for (const ByteRange& run : *written) {
-        for (std::uint64_t at = run.offset; at < run.end(); at += kPage) {
-          found[(at - begin) / kPage] = true;
+        for (std::uint64_t at = run.offset; at < run.end(); at += kMappedPage) {
+          found[(at - begin) / kMappedPage] = true;
         }
       }
-      for (std::size_t page = 0; page < kPages; ++page) {
+      for (std::size_t page = 0; page < kMappedPages; ++page) {
         ASSERT_EQ(found[page], uses[page] == 2) << "page " << page << " use " << uses[page];
       }
     }
-    std::vector<std::byte> page(kPage);
-    ASSERT_TRUE(memory->read(page, begin + 7 * kPage));
+    std::vector<std::byte> page(kMappedPage);
+    ASSERT_TRUE(memory->read(page, begin + 7 * kMappedPage));
     const auto expected = uses[7] == 2 ? std::byte{7} : std::byte{0x5a};
     EXPECT_EQ(page[0], expected);
     EXPECT_EQ(page[1], std::byte{0x5a});
@@ -129,7 +130,7 @@ TEST(ProcessMemory, ExactlyTheWrittenPagesAreFound) {
     }
     EXPECT_TRUE(is_mapped);
   }
-  ::munmap(place, kPages * kPage);
+  ::munmap(place, kMappedPages * kMappedPage);
 }
 
 TEST(ProcessMemory, AProcessThatDoesNotExistIsAnError) {
