@@ -1,5 +1,9 @@
 // Pausing a VM into a store, resuming it from there, and recovering a store after a crash. The VM
-// is a Firecracker process, which is driven over its API socket.
+// is a process of Firecracker or of Cloud Hypervisor, which is driven over its API socket; which of
+// them listens there is found out by a request. What is said of Firecracker below holds for both,
+// with the differences in docs/lifecycle.md, "Cloud Hypervisor": there a failed pause never makes
+// the next memory file a full one, and options that Cloud Hypervisor does not have are
+// kUnsupported.
 //
 // A program calls recover() when it starts, and again after a pause that failed or once in a while.
 //
@@ -34,7 +38,7 @@ struct VmmTimeouts {
   std::chrono::milliseconds load{120'000};    ///< loading a snapshot
 };
 
-/// A Firecracker process.
+/// A process of Firecracker or Cloud Hypervisor.
 struct VmmAddress {
   std::string api_socket{};  ///< path, as this process sees it
   /// The root directory of Firecracker's process (the jailer's chroot), as this process sees it.

@@ -60,9 +60,9 @@ constexpr std::array kGroups = {
     VerbGroup{"remote", "a verb: push, pull, ls, du, rm, prune, verify or check"},
 #ifdef LAMINA_HAVE_PACKED
     VerbGroup{"import", "a format: e2b"},
-    VerbGroup{"export", "a format: firecracker or e2b"},
+    VerbGroup{"export", "a format: firecracker, cloud-hypervisor or e2b"},
 #else
-    VerbGroup{"export", "a format: firecracker"},
+    VerbGroup{"export", "a format: firecracker or cloud-hypervisor"},
 #endif
 };
 
@@ -126,6 +126,7 @@ CommandLine::CommandLine() : app_("lamina keeps the memory of paused microVMs", 
   actions_["compact"] = add_compact(app_);
   actions_["materialize"] = add_materialize(app_);
   actions_["export-firecracker"] = add_export_firecracker(app_);
+  actions_["export-cloud-hypervisor"] = add_export_cloud_hypervisor(app_);
   actions_["inspect"] = add_inspect(app_);
   actions_["ls"] = add_ls(app_);
   actions_["du"] = add_du(app_);

@@ -22,6 +22,7 @@ Action add_merge(CLI::App& app);
 Action add_compact(CLI::App& app);
 Action add_materialize(CLI::App& app);
 Action add_export_firecracker(CLI::App& app);
+Action add_export_cloud_hypervisor(CLI::App& app);
 Action add_inspect(CLI::App& app);
 Action add_ls(CLI::App& app);
 Action add_du(CLI::App& app);

@@ -496,7 +496,8 @@ Result<CompletedPause> PendingPause::build_from_memory(const store::OpenSnapshot
 }
 
 bool PendingPause::may_replace(const store::OpenSnapshot& existing) const {
-  return journal_.replace || existing.pause_id == journal_.parent_pause_id;
+  return journal_.replace || existing.pause_id == journal_.parent_pause_id ||
+         existing.pause_id == journal_.last_pause_id;
 }
 
 std::string PendingPause::other_name() const {

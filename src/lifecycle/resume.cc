@@ -18,6 +18,7 @@
 #include "base/stopwatch.h"
 #include "lamina/lifecycle.h"
 #include "lifecycle/claimed_vm.h"
+#include "lifecycle/cloud_hypervisor.h"
 #include "lifecycle/interruption.h"
 #include "lifecycle/last_create.h"
 #include "lifecycle/loadable_state.h"
@@ -53,6 +54,7 @@ Result<OpenSnapshot> open_to_resume(const std::string& path, ResumeMode mode) {
                 store::kVmstateName);
   }
   LAMINA_RETURN_IF_ERROR(store::check_vmstate(snapshot));
+  LAMINA_RETURN_IF_ERROR(check_is_firecrackers(snapshot));
   return snapshot;
 }
 
@@ -148,16 +150,10 @@ class Resume {
 
   void compare_origins(const OpenSnapshot& snapshot, const std::string& version) {
     if (!snapshot.facts) return;
-    const store::Origin& then = snapshot.facts->origin;
-    const store::Origin now = origin_here(version);
-    const auto compare = [&](const char* what, const std::string& was, const std::string& is) {
-      if (was.empty() || is.empty() || was == is) return;
-      report_.notes.push_back(fmt::format(
-          "the state was made with {} '{}', here is '{}': it may not run here", what, was, is));
-    };
-    compare("Firecracker", then.vmm_version, now.vmm_version);
-    compare("processor", then.cpu, now.cpu);
-    compare("host kernel", then.kernel, now.kernel);
+    for (std::string& note :
+         differences(snapshot.facts->origin, origin_here(version), "Firecracker")) {
+      report_.notes.push_back(std::move(note));
+    }
   }
 
   Status resume_claimed(ClaimedVm& claimed, OpenSnapshot& snapshot, const std::string& version) {
@@ -236,7 +232,12 @@ class Resume {
 }  // namespace
 
 Result<ResumeReport> resume(const ResumeOptions& options) {
-  return contain("resume", [&] { return Resume(options).run(); });
+  return contain("resume", [&] {
+    if (runs_cloud_hypervisor(options.vmm, options.progress)) {
+      return resume_cloud_hypervisor(options);
+    }
+    return Resume(options).run();
+  });
 }
 
 }  // namespace lamina

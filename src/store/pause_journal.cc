@@ -80,6 +80,7 @@ std::string encode_pause_journal(const PauseJournal& journal) {
   json["kind"] = journal.kind == MemoryFileKind::kDiff ? "diff" : "full";
   json["compare"] = journal.compare;
   if (journal.parent_pause_id) json["parent_pause_id"] = journal.parent_pause_id->to_string();
+  if (journal.last_pause_id) json["last_pause_id"] = journal.last_pause_id->to_string();
   if (!journal.ancestors.empty()) json["ancestors"] = texts_of(journal.ancestors);
   json["parent"] = journal.parent;
   json["vm"] = journal.vm;
@@ -121,6 +122,7 @@ std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> byte
   journal.kind = kind == "diff" ? MemoryFileKind::kDiff : MemoryFileKind::kFull;
   journal.compare = reader.flag("compare");
   if (json.contains("parent_pause_id")) journal.parent_pause_id = reader.uuid("parent_pause_id");
+  if (json.contains("last_pause_id")) journal.last_pause_id = reader.uuid("last_pause_id");
   journal.ancestors = reader.optional_uuids("ancestors");
   journal.parent = reader.text("parent");
   journal.vm = reader.text("vm");
