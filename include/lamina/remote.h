@@ -144,10 +144,11 @@ Result<PullReport> pull_snapshot(const PullOptions& options);
 struct LazyPullOptions {
   PullOptions pull{};
   /// Program (searched in $PATH) and arguments that fetch the rest, to which "--store STORE ID" is
-  /// added: {"lamina", "remote", "fetch"}. The store's page server starts it. Empty: fetch_arriving()
-  /// is called by somebody.
+  /// added: {"lamina", "remote", "fetch"}. The store's page server starts it. Empty:
+  /// fetch_arriving() is called by somebody.
   std::vector<std::string> fetch_command{};
-  /// A VM whose thread has waited so long for a block that cannot be fetched is killed. 0: no limit.
+  /// A VM whose thread has waited so long for a block that cannot be fetched is killed. 0: no
+  /// limit.
   std::chrono::seconds wait_limit{3600};
 };
 
@@ -161,8 +162,8 @@ struct LazyPullReport {
 
 /// Begins a pull: fetches all but the memory, so that a VM can be resumed at once by page faults. A
 /// pin keeps the objects in the bucket until everything is here. If the store has the snapshot, or
-/// it is arriving already, the bucket is not asked. Without that pin (a collector is about to delete
-/// an object), or if the store has all layers, this is pull_snapshot(). Errors as for that.
+/// it is arriving already, the bucket is not asked. Without that pin (a collector is about to
+/// delete an object), or if the store has all layers, this is pull_snapshot(). Errors as for that.
 Result<LazyPullReport> begin_pull(const LazyPullOptions& options);
 
 struct FetchOptions {

@@ -148,8 +148,8 @@ Status Layer::read_with_checksums_in_file(const mapping::Extent& extent,
   constexpr std::uint32_t kPartBlocks = 64;
   const mapping::StoredExtent* stored = format::find_stored(*trailer_, extent.guest_block);
   const std::uint64_t first = stored->checksum_index + (extent.guest_block - stored->guest_block);
-  const std::uint64_t column = facts_.size_bytes - format::kFooterBytes -
-                               trailer_->stored_blocks() * sizeof(std::uint64_t);
+  const std::uint64_t column =
+      facts_.size_bytes - format::kFooterBytes - trailer_->stored_blocks() * sizeof(std::uint64_t);
   LAMINA_RETURN_IF_ERROR(read_unchecked(extent.storage_block, buffer));
   std::array<std::uint64_t, kPartBlocks> expected{};
   for (std::uint32_t done = 0; done < extent.block_count;) {

@@ -79,8 +79,8 @@ Status wait_until_whole(const store::Store& store, const store::Pin& pin,
   const auto waited_ms =
       std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start).count();
   if (waited_ms >= kLookAgainMs) {
-    notes.push_back(fmt::format("waited {} ms for what the VM was resumed from to arrive",
-                                waited_ms));
+    notes.push_back(
+        fmt::format("waited {} ms for what the VM was resumed from to arrive", waited_ms));
   }
   return {};
 }

@@ -49,14 +49,13 @@ engine::Checksums checksums_to_load(ResumeMode mode, bool is_arriving) {
 Result<OpenSnapshot> open_to_resume(const ResumeSource& source, ResumeMode mode) {
   const std::string& path = source.path;
   if (source.is_arriving && mode == ResumeMode::kFile) {
-    return with_remedy(fail(ErrorKind::kBusy,
-                            "the memory of '{}' is still arriving, so no file can be made of it",
-                            path),
-                       "resume with `mode=uffd`, or run `lamina remote pull` first");
+    return with_remedy(
+        fail(ErrorKind::kBusy, "the memory of '{}' is still arriving, so no file can be made of it",
+             path),
+        "resume with `mode=uffd`, or run `lamina remote pull` first");
   }
-  LAMINA_ASSIGN_OR_RETURN(
-      OpenSnapshot snapshot,
-      store::open_snapshot(path, checksums_to_load(mode, source.is_arriving)));
+  LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot,
+                          store::open_snapshot(path, checksums_to_load(mode, source.is_arriving)));
   if (!snapshot.vmstate_file && snapshot.vmstate_file.error().kind == ErrorKind::kNotFound) {
     return fail(ErrorKind::kFailed,
                 "snapshot '{}' has no VM state ({}), so no VM can go on from it", path,

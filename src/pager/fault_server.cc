@@ -254,9 +254,10 @@ void FaultServer::park(std::uint64_t page_address, const BlockRun& run, bool is_
   fault.blocks = run;
   if (is_damaged && ++fault.damaged == kMaxDamaged) {
     memory_.fail_closed(
-        fmt::format("the blocks at {:#x} of the guest were fetched {} times, and do not match their "
-                    "checksums in the store",
-                    run.first * kBlockBytes, kMaxDamaged),
+        fmt::format(
+            "the blocks at {:#x} of the guest were fetched {} times, and do not match their "
+            "checksums in the store",
+            run.first * kBlockBytes, kMaxDamaged),
         page_address, run.count * kBlockBytes);
     return;
   }

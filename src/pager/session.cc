@@ -86,8 +86,8 @@ SessionState Session::step(int timeout_ms) {
   if (!memory_->is_serving()) return state();
   const VmDescriptors& fds = syscalls_->descriptors();
   const int arrivals = memory_->arriving() != nullptr ? memory_->arriving()->fd() : -1;
-  std::array<pollfd, 3> waiting = {pollfd{fds.userfaultfd, POLLIN, 0},
-                                   pollfd{fds.pidfd, POLLIN, 0}, pollfd{arrivals, POLLIN, 0}};
+  std::array<pollfd, 3> waiting = {pollfd{fds.userfaultfd, POLLIN, 0}, pollfd{fds.pidfd, POLLIN, 0},
+                                   pollfd{arrivals, POLLIN, 0}};
   if (const auto due_ns = next_retry_ns()) {
     constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
     const std::uint64_t now_ns = os::monotonic_ns();

@@ -20,10 +20,10 @@ namespace {
 Status remove_arrival(const store::Store& store, const std::string& name) {
   const std::string area_path = fmt::format("{}/{}", store.path(), store::kArrivingArea);
   bool made = false;
-  LAMINA_ASSIGN_OR_RETURN(const os::Fd area, store::make_area(store.fd(), store.path(),
-                                                              store::kArrivingArea, made));
-  LAMINA_RETURN_IF_ERROR(os::rename_new(area.get(), name, store.temporary_area(), name,
-                                        area_path + "/" + name));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd area,
+                          store::make_area(store.fd(), store.path(), store::kArrivingArea, made));
+  LAMINA_RETURN_IF_ERROR(
+      os::rename_new(area.get(), name, store.temporary_area(), name, area_path + "/" + name));
   LAMINA_RETURN_IF_ERROR(os::sync(area.get(), area_path));
   return os::remove_tree(store.temporary_area(), name,
                          fmt::format("{}/{}/{}", store.path(), store::kTemporaryArea, name));
@@ -41,8 +41,8 @@ Result<std::string> publish_arrived(store::Arrival& arrival, std::vector<std::st
     LAMINA_ASSIGN_OR_RETURN(const os::Fd directory,
                             os::open_directory(arrival.directory.get(), store::kArrivalSnapshotName,
                                                arrival.snapshot_path()));
-    LAMINA_RETURN_IF_ERROR(os::remove_file(directory.get(), store::kArrivalMarkerName,
-                                           arrival.snapshot_path()));
+    LAMINA_RETURN_IF_ERROR(
+        os::remove_file(directory.get(), store::kArrivalMarkerName, arrival.snapshot_path()));
     LAMINA_RETURN_IF_ERROR(os::sync(directory.get(), arrival.snapshot_path()));
   }
   if (os::name_exists(store.fd(), name)) {

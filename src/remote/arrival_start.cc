@@ -115,19 +115,17 @@ Status ArrivalStart::publish(const store::Store& store, Staging& snapshot, Bucke
                                             arrival.file_path(store::kArrivalFactsName)));
   LAMINA_RETURN_IF_ERROR(os::write_new_file(arrival.fd(), store::kArrivalRecordName, record_bytes,
                                             arrival.file_path(store::kArrivalRecordName)));
-  LAMINA_ASSIGN_OR_RETURN(
-      store::ArrivalMap map,
-      store::ArrivalMap::make(arrival.fd(), arrival.path(), opened.header.mapping.block_count(),
-                              frames));
+  LAMINA_ASSIGN_OR_RETURN(store::ArrivalMap map,
+                          store::ArrivalMap::make(arrival.fd(), arrival.path(),
+                                                  opened.header.mapping.block_count(), frames));
   mark_present(map, opened.header.mapping, arriving);
   LAMINA_RETURN_IF_ERROR(map.sync());
-  LAMINA_RETURN_IF_ERROR(
-      store::write_arrival_marker(snapshot.fd(), snapshot.path(), facts.id));
+  LAMINA_RETURN_IF_ERROR(store::write_arrival_marker(snapshot.fd(), snapshot.path(), facts.id));
   LAMINA_RETURN_IF_ERROR(snapshot.move_to(arrival.fd(), store::kArrivalSnapshotName,
                                           arrival.file_path(store::kArrivalSnapshotName)));
   bool made = false;
-  LAMINA_ASSIGN_OR_RETURN(
-      const os::Fd area, store::make_area(store.fd(), store.path(), store::kArrivingArea, made));
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd area,
+                          store::make_area(store.fd(), store.path(), store::kArrivingArea, made));
   const std::string area_path = fmt::format("{}/{}", store.path(), store::kArrivingArea);
   LAMINA_RETURN_IF_ERROR(
       arrival.move_to(area.get(), facts.id.to_string(), area_path + "/" + facts.id.to_string()));

@@ -21,8 +21,7 @@ Status begin_arriving_layer(const packed::PackReader& reader, int fd, const std:
   const std::uint64_t footer = data_bytes + ends.lists.size() + column_bytes;
   if (footer + ends.footer.size() != index.layer_bytes) {
     return fail(ErrorKind::kCorrupt, "layer {} has {} bytes, its index says {}",
-                index.trailer.build_id.to_string(), footer + ends.footer.size(),
-                index.layer_bytes);
+                index.trailer.build_id.to_string(), footer + ends.footer.size(), index.layer_bytes);
   }
   LAMINA_RETURN_IF_ERROR(os::truncate(fd, index.layer_bytes, path));
   LAMINA_RETURN_IF_ERROR(os::write_at(fd, ends.lists, data_bytes, path));
@@ -55,17 +54,17 @@ template <typename Call>
 Status ArrivingLayer::for_each_part(std::uint32_t frame, Call call) const {
   const BlockRun numbers = reader_.blocks_of(frame);
   const auto& extents = reader_.index().extents;
-  auto extent = std::ranges::upper_bound(extents, numbers.first, {},
-                                         &mapping::StoredExtent::checksum_index);
+  auto extent =
+      std::ranges::upper_bound(extents, numbers.first, {}, &mapping::StoredExtent::checksum_index);
   if (extent == extents.begin()) return {};
   --extent;
   for (std::uint32_t number = numbers.first; number < numbers.end() && extent != extents.end();
        ++extent) {
     const std::uint32_t skipped = number - extent->checksum_index;
     const std::uint32_t count = std::min(extent->block_count - skipped, numbers.end() - number);
-    LAMINA_RETURN_IF_ERROR(call(FramePart{extent->guest_block + skipped,
-                                          extent->storage_block + skipped, number - numbers.first,
-                                          count}));
+    LAMINA_RETURN_IF_ERROR(
+        call(FramePart{extent->guest_block + skipped, extent->storage_block + skipped,
+                       number - numbers.first, count}));
     number += count;
   }
   return {};
@@ -77,7 +76,8 @@ Status ArrivingLayer::place(std::uint32_t frame, std::span<const std::byte> stor
   const auto blocks = std::span(blocks_).first(numbers.count * kBlockBytes);
   LAMINA_RETURN_IF_ERROR(reader_.decode(decoder_, frame, stored, checksums, blocks));
   LAMINA_RETURN_IF_ERROR(for_each_part(frame, [&](const FramePart& part) {
-    return os::write_at(fd_.get(), blocks.subspan(part.first * kBlockBytes, part.count * kBlockBytes),
+    return os::write_at(fd_.get(),
+                        blocks.subspan(part.first * kBlockBytes, part.count * kBlockBytes),
                         part.storage_block * kBlockBytes, path_);
   }));
   return os::write_at(fd_.get(), std::as_bytes(checksums),
@@ -94,9 +94,9 @@ Result<bool> ArrivingLayer::is_here(std::uint32_t frame) {
   if (std::ranges::find(checksums, 0U) != checksums.end()) return false;
   const auto blocks = std::span(blocks_).first(numbers.count * kBlockBytes);
   LAMINA_RETURN_IF_ERROR(for_each_part(frame, [&](const FramePart& part) {
-    return os::read_exactly_at(
-        fd_.get(), blocks.subspan(part.first * kBlockBytes, part.count * kBlockBytes),
-        part.storage_block * kBlockBytes, path_);
+    return os::read_exactly_at(fd_.get(),
+                               blocks.subspan(part.first * kBlockBytes, part.count * kBlockBytes),
+                               part.storage_block * kBlockBytes, path_);
   }));
   for (std::uint32_t i = 0; i < numbers.count; ++i) {
     const auto block = blocks.subspan(i * kBlockBytes, kBlockBytes);

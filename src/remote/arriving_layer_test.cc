@@ -93,9 +93,9 @@ TEST_P(ArrivingLayerTest, WhatIsDamagedIsNotHere) {
   const auto& extents = layer_->reader().index().extents;
   for (const auto& extent : extents) {
     if (extent.checksum_index <= layer_->reader().blocks_of(frame).first) {
-      offset = (extent.storage_block + layer_->reader().blocks_of(frame).first -
-                extent.checksum_index) *
-               kBlockBytes;
+      offset =
+          (extent.storage_block + layer_->reader().blocks_of(frame).first - extent.checksum_index) *
+          kBlockBytes;
     }
   }
   {

@@ -57,8 +57,7 @@ bool FetchClients::read_requests(Client& client, const Ask& ask) {
     std::span<const std::byte> left(client.unread);
     bool is_here = false;
     while (left.size() >= store::kBlockRequestBytes) {
-      const auto frames =
-          ask(store::decode_block_request(left.first<store::kBlockRequestBytes>()));
+      const auto frames = ask(store::decode_block_request(left.first<store::kBlockRequestBytes>()));
       is_here |= frames.empty();
       client.waits_for.insert(frames.begin(), frames.end());
       left = left.subspan(store::kBlockRequestBytes);
@@ -83,8 +82,7 @@ void FetchClients::tell_all() {
 void FetchClients::tell(const Client& client) {
   // A client with a full buffer has enough to read; one that has gone is noticed when it is read.
   constexpr std::array<std::byte, 1> kSomething{std::byte{1}};
-  static_cast<void>(
-      os::send_message(client.socket.get(), kSomething, {}, os::WhenFull::kFail));
+  static_cast<void>(os::send_message(client.socket.get(), kSomething, {}, os::WhenFull::kFail));
 }
 
 }  // namespace lamina::remote

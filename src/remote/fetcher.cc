@@ -114,14 +114,14 @@ class Fetcher {
  private:
   Status read_manifest() {
     const std::string path = arrival_.file_path(store::kArrivalRecordName);
-    LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile opened,
-                            os::open_regular(arrival_.directory.get(), store::kArrivalRecordName,
-                                             O_RDONLY, path));
+    LAMINA_ASSIGN_OR_RETURN(
+        const os::OpenedFile opened,
+        os::open_regular(arrival_.directory.get(), store::kArrivalRecordName, O_RDONLY, path));
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
                             os::read_whole(opened.fd.get(), kMaxRecordBytes, path));
     LAMINA_ASSIGN_OR_RETURN(
-        manifest_, decode_manifest(bytes, {arrival_.facts.remote_name, arrival_.facts.number},
-                                   tenant_));
+        manifest_,
+        decode_manifest(bytes, {arrival_.facts.remote_name, arrival_.facts.number}, tenant_));
     return {};
   }
 
@@ -138,11 +138,10 @@ class Fetcher {
     std::vector<std::byte> index;
     if (!file.object.index.empty()) return index;
     const Reference& reference = manifest_.reference_of(file);
-    LAMINA_ASSIGN_OR_RETURN(
-        const packed::ObjectFooter footer,
-        packed::decode_object_footer(file.object.footer, reference.size_bytes));
-    Answer answer = bucket_.get_range(reference.key,
-                                      {footer.index_range().offset, footer.index_bytes});
+    LAMINA_ASSIGN_OR_RETURN(const packed::ObjectFooter footer,
+                            packed::decode_object_footer(file.object.footer, reference.size_bytes));
+    Answer answer =
+        bucket_.get_range(reference.key, {footer.index_range().offset, footer.index_bytes});
     LAMINA_RETURN_IF_ERROR(strict_status(answer));
     return std::move(answer.bytes);
   }
@@ -165,9 +164,8 @@ class Fetcher {
       LAMINA_ASSIGN_OR_RETURN(
           os::OpenedFile opened,
           os::open_regular(snapshot_->directory.get(), name, O_RDWR | O_NOFOLLOW, path));
-      LAMINA_ASSIGN_OR_RETURN(
-          ArrivingLayer layer,
-          ArrivingLayer::create(std::move(reader), std::move(opened.fd), path));
+      LAMINA_ASSIGN_OR_RETURN(ArrivingLayer layer,
+                              ArrivingLayer::create(std::move(reader), std::move(opened.fd), path));
       const auto number = static_cast<mapping::LayerIndex>(id - ids.begin() + 1);
       layers_.push_back({std::move(layer), manifest_.reference_of(*file).key, frame, number});
       frame = layers_.back().end_frame();
@@ -215,8 +213,7 @@ class Fetcher {
     for (std::uint32_t frame = first; frame < end; ++frame) {
       LAMINA_RETURN_IF_ERROR(not_interrupted());
       FetchedLayer& layer = layer_of(frame);
-      LAMINA_ASSIGN_OR_RETURN(const bool is_here,
-                              layer.layer.is_here(frame - layer.first_frame));
+      LAMINA_ASSIGN_OR_RETURN(const bool is_here, layer.layer.is_here(frame - layer.first_frame));
       mark(layer, frame - layer.first_frame, is_here);
     }
     return {};
@@ -242,8 +239,8 @@ class Fetcher {
   std::set<std::uint32_t> missing_frames_of(const BlockRun& run) {
     std::set<std::uint32_t> frames;
     const mapping::Mapping& mapping = snapshot_->header.mapping;
-    const std::uint64_t end = std::min<std::uint64_t>(std::uint64_t{run.first} + run.count,
-                                                      mapping.block_count());
+    const std::uint64_t end =
+        std::min<std::uint64_t>(std::uint64_t{run.first} + run.count, mapping.block_count());
     for (std::uint64_t block = run.first; block < end;) {
       const mapping::Extent extent = mapping.resolve(static_cast<std::uint32_t>(block));
       const std::uint64_t extent_end = std::min<std::uint64_t>(end, extent.guest_end());
@@ -276,12 +273,12 @@ class Fetcher {
   /// Checks the frames that have blocks of `run`: those that are damaged are fetched again.
   void forget_damaged(const BlockRun& run) {
     const mapping::Mapping& mapping = snapshot_->header.mapping;
-    const std::uint64_t end = std::min<std::uint64_t>(std::uint64_t{run.first} + run.count,
-                                                      mapping.block_count());
+    const std::uint64_t end =
+        std::min<std::uint64_t>(std::uint64_t{run.first} + run.count, mapping.block_count());
     for (std::uint64_t block = run.first; block < end; ++block) {
       const auto guest_block = static_cast<std::uint32_t>(block);
-      const auto layer = std::ranges::find(layers_, mapping.resolve(guest_block).layer,
-                                           &FetchedLayer::index);
+      const auto layer =
+          std::ranges::find(layers_, mapping.resolve(guest_block).layer, &FetchedLayer::index);
       if (layer == layers_.end()) continue;
       const auto place = layer->layer.reader().find(guest_block);
       if (!place || !arrival_.map.has_frame(layer->first_frame + place->frame)) continue;
@@ -325,9 +322,8 @@ class Fetcher {
       LAMINA_ASSIGN_OR_RETURN(const auto ready, poller_->wait(time_to_wait()));
       for (const object_store::Poller::Ready& one : ready) {
         if (one.fd == store_.poll_fd()) continue;
-        clients_->handle(one.fd, [this](const store::BlockRequest& request) {
-          return take_request(request);
-        });
+        clients_->handle(
+            one.fd, [this](const store::BlockRequest& request) { return take_request(request); });
       }
       LAMINA_RETURN_IF_ERROR(store_.advance(std::chrono::milliseconds(0)));
     }
@@ -371,8 +367,8 @@ class Fetcher {
     if (absence.kind != ErrorKind::kNotFound) return {};
     arrival_.map.set_state(store::ArrivalState::kLost);
     clients_->tell_all();
-    return std::unexpected(with_context(
-        fmt::format("'{}' cannot be fetched any more", arrival_.facts.name), absence));
+    return std::unexpected(
+        with_context(fmt::format("'{}' cannot be fetched any more", arrival_.facts.name), absence));
   }
 
   void start_flights() {
@@ -450,8 +446,9 @@ class Fetcher {
       if (!is_good) continue;
       const ByteRange range = reader.frame_range(frame);
       const Status placed = contain("frame", [&] {
-        return layer.layer.place(frame, std::span<const std::byte>(flight.bytes)
-                                            .subspan(range.offset - offset, range.length));
+        return layer.layer.place(
+            frame,
+            std::span<const std::byte>(flight.bytes).subspan(range.offset - offset, range.length));
       });
       if (placed) {
         mark(layer, frame, true);

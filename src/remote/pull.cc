@@ -180,8 +180,8 @@ class Pull {
     for (const PlannedObject& object : arriving_) {
       layers.push_back({object.file->name, &object.reader});
     }
-    LAMINA_RETURN_IF_ERROR(start_->publish(store, staging, store_, manifest_, record_bytes_,
-                                           target_.name, layers));
+    LAMINA_RETURN_IF_ERROR(
+        start_->publish(store, staging, store_, manifest_, record_bytes_, target_.name, layers));
     is_arriving_ = true;
     return {};
   }
@@ -316,8 +316,8 @@ class Pull {
     report_.fetched_bytes = stream.fetched_bytes();
     for (const PlannedObject& object : arriving_) {
       LAMINA_ASSIGN_OR_RETURN(const os::Fd file, create(*object.file, staging));
-      LAMINA_RETURN_IF_ERROR(begin_arriving_layer(object.reader, file.get(),
-                                                  staging.file_path(object.file->name)));
+      LAMINA_RETURN_IF_ERROR(
+          begin_arriving_layer(object.reader, file.get(), staging.file_path(object.file->name)));
     }
     return {};
   }

@@ -56,9 +56,8 @@ Result<OpenBucket> open_bucket(const std::string& url, const std::string& key_fi
 Result<FetchReport> fetch_locked(remote::LockedArrival& locked, RemoteRequests* requests,
                                  Progress* progress) {
   const store::ArrivalFacts& facts = locked.arrival.facts;
-  LAMINA_ASSIGN_OR_RETURN(
-      const OpenBucket opened,
-      open_bucket(facts.url, facts.key_file, facts.key_command, requests));
+  LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened,
+                          open_bucket(facts.url, facts.key_file, facts.key_command, requests));
   return remote::fetch_arrival(*opened.store, locked.arrival, opened.tenant.get(), progress);
 }
 

@@ -37,8 +37,7 @@ std::string by_descriptor(const store::Arrival& arrival) {
 Status start_fetcher_of(const store::Arrival& arrival) {
   LAMINA_ASSIGN_OR_RETURN(const std::string path, os::real_path(by_descriptor(arrival)));
   const std::string log_path = path + "/" + store::kArrivalLogName;
-  const auto before =
-      os::facts_of_name(arrival.directory.get(), store::kArrivalLogName, log_path);
+  const auto before = os::facts_of_name(arrival.directory.get(), store::kArrivalLogName, log_path);
   const bool is_long = before && before->size_bytes > kMaxLogBytes;
   LAMINA_ASSIGN_OR_RETURN(
       const os::OpenedFile log,

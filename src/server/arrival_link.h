@@ -2,7 +2,8 @@
 //
 // The link connects to the fetcher's socket, and starts a fetcher if none listens there. It sends
 // requests, which are hints, and hears that something has arrived. What has arrived is in the map
-// (store/arrival_map.h), not in messages: so a fetcher, a link or a message can be lost at any time.
+// (store/arrival_map.h), not in messages: so a fetcher, a link or a message can be lost at any
+// time.
 #pragma once
 
 #include <atomic>

@@ -228,7 +228,9 @@ Status ServingThread::make_session(VmToServe vm) {
   }
   const std::uint64_t id = vm.id;
   const bool populates = vm.options.plan != nullptr;
-  Served& served = served_.emplace(id, Served{std::move(vm), std::move(arriving), std::move(session)}).first->second;
+  Served& served =
+      served_.emplace(id, Served{std::move(vm), std::move(arriving), std::move(session)})
+          .first->second;
   if (populates) put_on(populating_, served, served.populates);
   with(served, [](Session&) {});
   return {};

@@ -17,8 +17,8 @@ namespace lamina::store {
 namespace {
 
 constexpr std::array<std::string_view, 8> kAreas = {kTemporaryArea, kPendingArea, kVmsArea,
-                                                     kMapsArea,      kCountsArea,  kPushedArea,
-                                                     kArrivingArea,  kLockArea};
+                                                    kMapsArea,      kCountsArea,  kPushedArea,
+                                                    kArrivingArea,  kLockArea};
 
 }  // namespace
 

@@ -128,8 +128,9 @@ Result<Arrival> open_arrival(const std::string& store, const Uuid& id) {
     return fail(ErrorKind::kNotFound, "'{}' has ended: its snapshot is whole", path);
   }
   const std::string facts_path = path + "/" + kArrivalFactsName;
-  LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile opened,
-                          os::open_regular(directory.get(), kArrivalFactsName, O_RDONLY, facts_path));
+  LAMINA_ASSIGN_OR_RETURN(
+      const os::OpenedFile opened,
+      os::open_regular(directory.get(), kArrivalFactsName, O_RDONLY, facts_path));
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
                           os::read_whole(opened.fd.get(), kMaxArrivalFactsBytes, facts_path));
   auto facts = decode_arrival_facts(bytes);
@@ -169,8 +170,7 @@ Result<std::optional<Arrival>> find_arrival(const std::string& store, const std:
 Result<std::optional<Arrival>> arrival_of(int directory, const std::string& path) {
   const std::string marker = path + "/" + kArrivalMarkerName;
   LAMINA_ASSIGN_OR_RETURN(
-      const auto bytes,
-      os::read_if_exists(directory, kArrivalMarkerName, kMaxMarkerBytes, marker));
+      const auto bytes, os::read_if_exists(directory, kArrivalMarkerName, kMaxMarkerBytes, marker));
   if (!bytes) return std::nullopt;
   std::string text(reinterpret_cast<const char*>(bytes->data()), bytes->size());
   while (text.ends_with('\n')) text.pop_back();

@@ -82,8 +82,8 @@ Result<ArrivalMap> ArrivalMap::map(os::Fd file, const std::string& path, std::ui
 Result<ArrivalMap> ArrivalMap::make(int directory, const std::string& directory_path,
                                     std::uint32_t blocks, std::uint32_t frames) {
   const std::string path = directory_path + "/" + kArrivalMapName;
-  LAMINA_ASSIGN_OR_RETURN(
-      os::Fd file, os::open_at(directory, kArrivalMapName, O_RDWR | O_CREAT | O_EXCL, path));
+  LAMINA_ASSIGN_OR_RETURN(os::Fd file,
+                          os::open_at(directory, kArrivalMapName, O_RDWR | O_CREAT | O_EXCL, path));
   // Storage for all of it: a mapped hole for which the disk has no room would kill its writer.
   LAMINA_RETURN_IF_ERROR(os::reserve(file.get(), {0, bytes_for(blocks, frames)}, path));
   ByteWriter header;
@@ -114,8 +114,9 @@ Result<ArrivalMap> ArrivalMap::open(int directory, const std::string& directory_
   const auto frames = header.get<std::uint32_t>();
   if (blocks == 0 || blocks > kMaxBlocks || frames > kMaxFrames ||
       opened.facts.size_bytes != bytes_for(blocks, frames)) {
-    return fail(ErrorKind::kCorrupt, "'{}' has {} bytes, which is wrong for {} blocks and {} frames",
-                path, opened.facts.size_bytes, blocks, frames);
+    return fail(ErrorKind::kCorrupt,
+                "'{}' has {} bytes, which is wrong for {} blocks and {} frames", path,
+                opened.facts.size_bytes, blocks, frames);
   }
   return map(std::move(opened.fd), path, blocks, frames);
 }
