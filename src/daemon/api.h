@@ -81,14 +81,10 @@ class Api {
   [[nodiscard]] Response push(const Request& request, const std::string& name) const;
   [[nodiscard]] Response pull(const Request& request, const std::string& name) const;
   [[nodiscard]] Response prune(const Request& request, const std::string& name) const;
-  /// The daemon's store and key, and its bucket if there is none.
-  [[nodiscard]] Status set_bucket(PullOptions& options) const;
   /// Pulls with the daemon's key, and from its bucket if the options have none.
   [[nodiscard]] Result<PullReport> pull_into_store(PullOptions options) const;
   /// Pulls a snapshot that the store does not have.
   [[nodiscard]] Status pull_if_missing(const std::string& name) const;
-  /// The same, without its memory, which is fetched while a VM runs from it.
-  [[nodiscard]] Status begin_pull_if_missing(const std::string& name) const;
   // api_state.cc
   [[nodiscard]] Response events(const Request& request, const std::string& name) const;
   [[nodiscard]] Response health(const Request& request, const std::string& name) const;

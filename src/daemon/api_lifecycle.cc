@@ -74,10 +74,7 @@ Response Api::resume(const Request& request, const std::string& /*name*/) const 
   options->page_server_command = parts_.page_server_command;
   const Stopwatch stopwatch;
   if (requested->pull) {
-    // A file needs all of the memory.
-    const bool is_lazy = requested->lazy && options->mode != ResumeMode::kFile;
-    const Status pulled =
-        is_lazy ? begin_pull_if_missing(options->name) : pull_if_missing(options->name);
+    const Status pulled = pull_if_missing(options->name);
     if (!pulled) return error_response(pulled.error());
   }
   auto report = lamina::resume(*options);

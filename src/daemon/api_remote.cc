@@ -59,7 +59,7 @@ Response Api::push(const Request& request, const std::string& /*name*/) const {
       ReportWriter::write(schema::PushAnswer{std::move(*report), stopwatch.elapsed_ms()}));
 }
 
-Status Api::set_bucket(PullOptions& options) const {
+Result<PullReport> Api::pull_into_store(PullOptions options) const {
   const PushSettings& settings = parts_.pusher.settings();
   if (options.url.empty()) options.url = settings.url;
   if (options.url.empty()) {
@@ -67,17 +67,12 @@ Status Api::set_bucket(PullOptions& options) const {
         fail(ErrorKind::kUsage, "the request has no bucket, and the daemon has none"),
         "give `url`, or start the daemon with --push");
   }
+  RemoteRequests requests;
   options.store = parts_.store;
   options.key_file = settings.key_file;
   options.key_command = settings.key_command;
-  options.progress = parts_.pusher.interruption();
-  return {};
-}
-
-Result<PullReport> Api::pull_into_store(PullOptions options) const {
-  LAMINA_RETURN_IF_ERROR(set_bucket(options));
-  RemoteRequests requests;
   options.requests = &requests;
+  options.progress = parts_.pusher.interruption();
   const os::LongWait waiting;
   auto report = pull_snapshot(options);
   parts_.metrics.count_remote_requests(requests);
@@ -114,21 +109,6 @@ Response Api::pull(const Request& request, const std::string& /*name*/) const {
   if (!report) return error_response(report.error());
   return json_response(
       ReportWriter::write(schema::PullAnswer{std::move(*report), stopwatch.elapsed_ms()}));
-}
-
-Status Api::begin_pull_if_missing(const std::string& name) const {
-  LazyPullOptions options;
-  options.pull.name = name;
-  LAMINA_RETURN_IF_ERROR(set_bucket(options.pull));
-  options.fetch_command = {parts_.page_server_command.front(), "remote", "fetch"};
-  RemoteRequests requests;
-  options.pull.requests = &requests;
-  const auto report = begin_pull(options);
-  parts_.metrics.count_remote_requests(requests);
-  parts_.status.changed();
-  // Another request may have pulled it meanwhile.
-  if (report || report.error().kind == ErrorKind::kExists) return {};
-  return std::unexpected(report.error());
 }
 
 Status Api::pull_if_missing(const std::string& name) const {

@@ -14,7 +14,6 @@ namespace lamina::schema {
 struct ResumeRequest {
   ResumeOptions options;
   bool pull = false;
-  bool lazy = false;  ///< with `pull`: the VM runs while the memory is fetched
 };
 
 /// PruneOptions without optional numbers; 0: the rule is not given.
@@ -72,9 +71,6 @@ void describe(Visitor& v, Request& r) {
       {.name = "pull",
        .help = "If the store does not have the snapshot, pull it from the bucket of --push first"},
       r.pull);
-  v.flag({.name = "lazy",
-          .help = "With pull: let the VM run at once, by page faults, while its memory is fetched"},
-         r.lazy);
 }
 
 }  // namespace lamina::schema
