@@ -86,6 +86,7 @@ class Fetcher {
   Fetcher& operator=(Fetcher&&) = delete;
   ~Fetcher() {
     for (const auto& [id, flight] : flights_) store_.cancel(id);
+    if (is_renewing_) store_.cancel(renewal_);
   }
 
   Result<FetchReport> run() {
@@ -348,7 +349,7 @@ class Fetcher {
     request.key = pin_key(arrival_.facts.push_id);
     request.body = pin_bytes_;
     is_renewing_ = true;
-    store_.start(std::move(request), [this, now](const Answer& answer) {
+    renewal_ = store_.start(std::move(request), [this, now](const Answer& answer) {
       is_renewing_ = false;
       if (answer.ok()) {
         renewed_ = now;
@@ -531,6 +532,7 @@ class Fetcher {
   Status disk_failure_;
   std::vector<std::byte> pin_bytes_;
   bool is_renewing_ = false;
+  ObjectStore::RequestId renewal_ = 0;
   std::optional<Clock::time_point> renewed_;
   int failed_checks_ = 0;
 };
