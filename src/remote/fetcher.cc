@@ -287,6 +287,7 @@ class Fetcher {
       if (!is_here || !*is_here) {
         mark(*layer, place->frame, false);
         cursor_ = 0;
+        has_damage_ = true;
       }
     }
   }
@@ -486,6 +487,12 @@ class Fetcher {
 
   /// Syncs the layers, and checks their checksums. False: something must be fetched again.
   Result<bool> check_whole() {
+    if (std::exchange(has_damage_, false)) {
+      // Where one frame was damaged, others may be: nobody has read them yet.
+      LAMINA_RETURN_IF_ERROR(check_frames(0, arrival_.map.frame_count()));
+      cursor_ = 0;
+      return false;
+    }
     bool is_whole = true;
     for (FetchedLayer& layer : layers_) {
       auto finished = layer.layer.finish();
@@ -534,6 +541,7 @@ class Fetcher {
   bool is_renewing_ = false;
   ObjectStore::RequestId renewal_ = 0;
   std::optional<Clock::time_point> renewed_;
+  bool has_damage_ = false;
   int failed_checks_ = 0;
 };
 

@@ -102,6 +102,11 @@ class RemoteResumeTest(SandboxTest):
         wait_until(lambda: (self.store / "a").exists() and not self.arrivals(),
                    "the snapshot is whole")
 
+    def wait_logged(self, text: str) -> None:
+        """Waits until the page server has said that."""
+        log = self.store / ".vms" / "page-server.log"
+        wait_until(lambda: text in log.read_text(), f"the log says '{text}'")
+
     def check_whole(self) -> None:
         """The snapshot is an ordinary one, with the very layers that were pushed."""
         self.wait_whole()
@@ -176,7 +181,7 @@ class Arriving(RemoteResumeTest):
         """As the first store has it."""
         if not hasattr(self, "memory"):
             path = self.directory / "memory"
-            self.done("materialize", self.origin / "a", path)
+            self.done("materialize", self.origin / "a", "--out", path)
             self.memory = path.read_bytes()
         return not any(self.memory[page * 4096:(page + 1) * 4096])
 
@@ -285,7 +290,9 @@ class Failures(RemoteResumeTest):
         vm, _ = self.resume_remote()
         self.damage_what_is_here()
         with self.checking(vm):
+            wait_until(lambda: waits_for_pages(vm.pid), "a damaged block is asked for")
             self.bucket.mood = Mood.GOOD
+        self.check_whole()
 
     def test_what_a_power_failure_took_is_fetched_again(self) -> None:
         self.bucket.hold_after(1)
@@ -333,8 +340,7 @@ class Failures(RemoteResumeTest):
         with contextlib.suppress(AssertionError, OSError):
             vm.control("check")
         self.assertEqual(vm.wait(), -signal.SIGKILL)
-        log = (self.store / ".vms" / "page-server.log").read_text()
-        self.assertIn("has not arrived within 1 s", log)
+        self.wait_logged("has not arrived within 1 s")
 
     def test_what_the_bucket_has_lost_kills_the_vm(self) -> None:
         self.bucket.mood = Mood.HOLDS
@@ -343,8 +349,7 @@ class Failures(RemoteResumeTest):
         with contextlib.suppress(AssertionError, OSError):
             vm.control("check")
         self.assertEqual(vm.wait(), -signal.SIGKILL)
-        log = (self.store / ".vms" / "page-server.log").read_text()
-        self.assertIn("the bucket does not have it any more", log)
+        self.wait_logged("the bucket does not have it any more")
         again = self.waiting()
         outcome = lamina("pause", "--api", again.api_socket, "--store", self.store, "--name", "b")
         self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
