@@ -17,7 +17,7 @@ namespace lamina::pager {
 
 struct ParkedFault {
   std::uint64_t page_address = 0;  ///< in the VM's process
-  BlockRun blocks;                 ///< that it needs
+  BlockRun blocks{};               ///< that it needs
   std::uint64_t since_ns = 0;      ///< os::monotonic_ns
   std::uint32_t damaged = 0;       ///< how often its blocks were here and did not match
 };

@@ -121,12 +121,9 @@ BlockRequest decode_block_request(std::span<const std::byte, kBlockRequestBytes>
   return request;
 }
 
-Result<Arrival> open_arrival(const std::string& store, const Uuid& id) {
-  const std::string path = fmt::format("{}/{}/{}", store, kArrivingArea, id.to_string());
-  LAMINA_ASSIGN_OR_RETURN(os::Fd directory, open_in_store(path));
-  if (!os::name_exists(directory.get(), kArrivalSnapshotName)) {
-    return fail(ErrorKind::kNotFound, "'{}' has ended: its snapshot is whole", path);
-  }
+namespace {
+
+Result<Arrival> read_arrival(const std::string& store, const std::string& path, os::Fd directory) {
   const std::string facts_path = path + "/" + kArrivalFactsName;
   LAMINA_ASSIGN_OR_RETURN(
       const os::OpenedFile opened,
@@ -140,6 +137,24 @@ Result<Arrival> open_arrival(const std::string& store, const Uuid& id) {
   if (!why.empty()) return fail(ErrorKind::kFailed, "'{}' is not acted upon: {}", path, why);
   LAMINA_ASSIGN_OR_RETURN(ArrivalMap map, ArrivalMap::open(directory.get(), path));
   return Arrival{store, path, std::move(directory), std::move(*facts), std::move(map)};
+}
+
+}  // namespace
+
+Result<Arrival> open_arrival(const std::string& store, const Uuid& id) {
+  const std::string path = fmt::format("{}/{}/{}", store, kArrivingArea, id.to_string());
+  LAMINA_ASSIGN_OR_RETURN(os::Fd directory, open_in_store(path));
+  const auto has_ended = [&] { return !os::name_exists(directory.get(), kArrivalSnapshotName); };
+  const auto ended = [&] {
+    return fail(ErrorKind::kNotFound, "'{}' has ended: its snapshot is whole", path);
+  };
+  if (has_ended()) return ended();
+  LAMINA_ASSIGN_OR_RETURN(os::Fd own, os::duplicate(directory.get(), path));
+  auto arrival = read_arrival(store, path, std::move(own));
+  if (arrival || arrival.error().kind != ErrorKind::kNotFound) return arrival;
+  // Its files are removed after it has ended. Without them nobody knows what is here.
+  if (has_ended()) return ended();
+  return std::unexpected(Error{ErrorKind::kCorrupt, arrival.error().message});
 }
 
 Result<std::vector<Uuid>> list_arrivals(const std::string& store) {
