@@ -57,7 +57,7 @@ struct VerbGroup {
 };
 
 constexpr std::array kGroups = {
-    VerbGroup{"remote", "a verb: push, pull, ls, du, rm, prune, verify or check"},
+    VerbGroup{"remote", "a verb: push, pull, fetch, ls, du, rm, prune, verify or check"},
 #ifdef LAMINA_HAVE_PACKED
     VerbGroup{"import", "a format: e2b"},
     VerbGroup{"export", "a format: firecracker, cloud-hypervisor or e2b"},
@@ -151,6 +151,7 @@ CommandLine::CommandLine() : app_("lamina keeps the memory of paused microVMs", 
 #ifdef LAMINA_HAVE_REMOTE
   actions_["remote-push"] = add_remote_push(app_);
   actions_["remote-pull"] = add_remote_pull(app_);
+  actions_["remote-fetch"] = add_remote_fetch(app_);
   actions_["remote-ls"] = add_remote_ls(app_);
   actions_["remote-du"] = add_remote_du(app_);
   actions_["remote-rm"] = add_remote_rm(app_);

@@ -44,6 +44,7 @@ Action add_export_e2b(CLI::App& app);
 // Only with LAMINA_HAVE_REMOTE.
 Action add_remote_push(CLI::App& app);
 Action add_remote_pull(CLI::App& app);
+Action add_remote_fetch(CLI::App& app);
 Action add_remote_ls(CLI::App& app);
 Action add_remote_du(CLI::App& app);
 Action add_remote_rm(CLI::App& app);

@@ -23,6 +23,7 @@
 #include "base/error.h"
 #include "base/stopwatch.h"
 #include "lamina/lifecycle.h"
+#include "lifecycle/arriving_base.h"
 #include "lifecycle/claimed_vm.h"
 #include "lifecycle/cloud_hypervisor.h"
 #include "lifecycle/finish.h"
@@ -86,6 +87,8 @@ class Pause {
 
   Status pause_claimed(ClaimedVm& claimed) {
     LAMINA_RETURN_IF_ERROR(settle_queue(*claimed.store, claimed.pin, claimed.vmm, report_.notes));
+    LAMINA_RETURN_IF_ERROR(wait_until_whole(
+        *claimed.store, claimed.pin, options_.page_server_command, interruption_, report_.notes));
     LAMINA_RETURN_IF_ERROR(lock_vm(claimed.vmm));
     LAMINA_ASSIGN_OR_RETURN(ExaminedVm examined, examine_vm(claimed));
     LAMINA_ASSIGN_OR_RETURN(const MemoryFileChoice choice,

@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/stopwatch.h"
 #include "lamina/lifecycle.h"
+#include "lifecycle/arriving_base.h"
 #include "lifecycle/claimed_vm.h"
 #include "lifecycle/cloud_hypervisor.h"
 #include "lifecycle/interruption.h"
@@ -41,13 +42,21 @@ using store::OpenSnapshot;
 
 /// What a page server will read is read and checked once, at the beginning: what cannot be served
 /// is to be found out before anything is loaded, since a load that fails costs the process.
-engine::Checksums checksums_to_load(ResumeMode mode) {
+engine::Checksums checksums_to_load(ResumeMode mode, bool is_arriving) {
+  if (is_arriving) return engine::Checksums::kInFile;
   return mode == ResumeMode::kFile ? engine::Checksums::kSkip : engine::Checksums::kLoad;
 }
 
-Result<OpenSnapshot> open_to_resume(const std::string& path, ResumeMode mode) {
+Result<OpenSnapshot> open_to_resume(const ResumeSource& source, ResumeMode mode) {
+  const std::string& path = source.path;
+  if (source.is_arriving && mode == ResumeMode::kFile) {
+    return with_remedy(
+        fail(ErrorKind::kBusy, "the memory of '{}' is still arriving, so no file can be made of it",
+             path),
+        "resume with `mode=uffd`, or run `lamina remote pull` first");
+  }
   LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot,
-                          store::open_snapshot(path, checksums_to_load(mode)));
+                          store::open_snapshot(path, checksums_to_load(mode, source.is_arriving)));
   if (!snapshot.vmstate_file && snapshot.vmstate_file.error().kind == ErrorKind::kNotFound) {
     return fail(ErrorKind::kFailed,
                 "snapshot '{}' has no VM state ({}), so no VM can go on from it", path,
@@ -120,7 +129,11 @@ class Resume {
     LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath source,
                             store::snapshot_in(options_.store, options_.name));
     report_.snapshot = source.path;
-    LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot, open_to_resume(source.path, options_.mode));
+    LAMINA_ASSIGN_OR_RETURN(source_, find_to_resume(source, report_.notes));
+    if (source_.is_arriving && options_.mode == ResumeMode::kAuto) {
+      options_.mode = ResumeMode::kPageFaults;
+    }
+    LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot, open_to_resume(source_, options_.mode));
     LAMINA_ASSIGN_OR_RETURN(ClaimedVm claimed,
                             claim_vm(options_.vmm, options_.store, &interruption_, report_.notes));
     report_.pid = claimed.vmm.pid();
@@ -158,6 +171,7 @@ class Resume {
 
   Status resume_claimed(ClaimedVm& claimed, OpenSnapshot& snapshot, const std::string& version) {
     LAMINA_RETURN_IF_ERROR(set_base(claimed.pin, snapshot));
+    source_.lock.reset();
     report_.pause_id = snapshot.pause_id;
     LAMINA_ASSIGN_OR_RETURN(const ResumeModeChoice choice,
                             choose_resume_mode(claimed, snapshot, version, options_));
@@ -222,7 +236,8 @@ class Resume {
     return std::unexpected(std::move(cause));
   }
 
-  const ResumeOptions& options_;
+  ResumeOptions options_;
+  ResumeSource source_;
   Interruption interruption_;
   ResumeReport report_;
   Stopwatch watch_;

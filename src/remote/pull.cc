@@ -15,6 +15,8 @@
 #include "os/directory.h"
 #include "os/file.h"
 #include "packed/object_io.h"
+#include "remote/arrival_start.h"
+#include "remote/arriving_layer.h"
 #include "remote/catalogue.h"
 #include "remote/layer_search.h"
 #include "remote/manifest.h"
@@ -67,6 +69,15 @@ class Pull {
 
   Result<PullReport> run() { return report_or_error(work(), report_); }
 
+  /// Leaves the layers to the fetcher, if that is possible.
+  Result<LazyPullReport> run_lazily(ArrivalStart& start) {
+    start_ = &start;
+    LazyPullReport report;
+    LAMINA_ASSIGN_OR_RETURN(report.pull, run());
+    report.is_arriving = is_arriving_;
+    return report;
+  }
+
  private:
   Status work() {
     LAMINA_RETURN_IF_ERROR(check_name(options_.name));
@@ -112,6 +123,7 @@ class Pull {
       report_.number = newest->record().place.number;
       LAMINA_ASSIGN_OR_RETURN(manifest_,
                               decode_manifest(newest->bytes, newest->record().place, tenant_));
+      record_bytes_ = newest->bytes;
       return check_files();
     }
   }
@@ -142,6 +154,15 @@ class Pull {
 
   Status fetch_once(const store::Store& store) {
     reset_report();
+    if (start_ != nullptr) {
+      LAMINA_ASSIGN_OR_RETURN(is_lazy_, start_->protect(store_, manifest_.record));
+    }
+    const Status done = fetch_into_staging(store);
+    if (start_ != nullptr && !is_arriving_) start_->drop_pin(store_);
+    return done;
+  }
+
+  Status fetch_into_staging(const store::Store& store) {
     LAMINA_ASSIGN_OR_RETURN(Staging staging,
                             Staging::create(store, store::Area::kTemporary, Uuid::random()));
     LAMINA_ASSIGN_OR_RETURN(const LayerSearch search, LayerSearch::open(store.fd(), store.path()));
@@ -153,13 +174,23 @@ class Pull {
     if (options_.progress != nullptr && options_.progress->interrupted()) {
       return fail(ErrorKind::kInterrupted, "interrupted");
     }
-    return staging.publish_new(target_.name);
+    if (arriving_.empty()) return staging.publish_new(target_.name);
+    std::vector<ArrivingFile> layers;
+    layers.reserve(arriving_.size());
+    for (const PlannedObject& object : arriving_) {
+      layers.push_back({object.file->name, &object.reader});
+    }
+    LAMINA_RETURN_IF_ERROR(
+        start_->publish(store, staging, store_, manifest_, record_bytes_, target_.name, layers));
+    is_arriving_ = true;
+    return {};
   }
 
   void reset_report() {
     report_.linked_layers = report_.fetched_layers = 0;
     report_.data_bytes = report_.fetched_bytes = 0;
     planned_.clear();
+    arriving_.clear();
     layers_.clear();
   }
 
@@ -185,7 +216,9 @@ class Pull {
         if (is_linked) continue;
         ++report_.fetched_layers;
       }
-      planned_.push_back({&file, std::move(*reader), planned_.size()});
+      const bool arrives = is_lazy_ && file.storage == FileStorage::kLayer;
+      auto& list = arrives ? arriving_ : planned_;
+      list.push_back({&file, std::move(*reader), list.size()});
     }
     return {};
   }
@@ -281,6 +314,11 @@ class Pull {
                                       staging.file_path(object.file->name), options_.progress)));
     }
     report_.fetched_bytes = stream.fetched_bytes();
+    for (const PlannedObject& object : arriving_) {
+      LAMINA_ASSIGN_OR_RETURN(const os::Fd file, create(*object.file, staging));
+      LAMINA_RETURN_IF_ERROR(
+          begin_arriving_layer(object.reader, file.get(), staging.file_path(object.file->name)));
+    }
     return {};
   }
 
@@ -329,7 +367,12 @@ class Pull {
   Bucket store_;
   store::SnapshotPath target_;
   Manifest manifest_;
+  std::vector<std::byte> record_bytes_;  ///< of manifest_
   std::vector<PlannedObject> planned_;
+  ArrivalStart* start_ = nullptr;        ///< null: everything is fetched
+  bool is_lazy_ = false;                 ///< the layers will arrive, protected by a pin
+  bool is_arriving_ = false;             ///< the arrival was published
+  std::vector<PlannedObject> arriving_;  ///< layers
   std::set<Uuid> layers_;
   PullReport report_;
 };
@@ -339,6 +382,14 @@ class Pull {
 Result<PullReport> pull(object_store::ObjectStore& bucket, const PullOptions& options,
                         packed::KeyWrapper* tenant) {
   return contain("pull", [&] { return Pull(bucket, options, tenant).run(); });
+}
+
+Result<LazyPullReport> pull_lazily(object_store::ObjectStore& bucket,
+                                   const LazyPullOptions& options, packed::KeyWrapper* tenant) {
+  return contain("pull", [&] {
+    ArrivalStart start(options);
+    return Pull(bucket, options.pull, tenant).run_lazily(start);
+  });
 }
 
 }  // namespace lamina::remote

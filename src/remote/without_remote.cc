@@ -23,6 +23,8 @@ Result<std::vector<UnpushedState>> list_unpushed(const UnpushedOptions& /*option
 bool matches_pattern(const std::string& /*name*/, const std::string& /*pattern*/) { return false; }
 Result<PushReport> push_snapshot(const PushOptions& /*options*/) { return no_object_tier(); }
 Result<PullReport> pull_snapshot(const PullOptions& /*options*/) { return no_object_tier(); }
+Result<LazyPullReport> begin_pull(const LazyPullOptions& /*options*/) { return no_object_tier(); }
+Result<FetchReport> fetch_arriving(const FetchOptions& /*options*/) { return no_object_tier(); }
 Result<RemoteListReport> list_remote(const RemoteListOptions& /*options*/) {
   return no_object_tier();
 }

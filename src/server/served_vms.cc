@@ -83,6 +83,7 @@ void ServedVms::begin(Vm& vm) noexcept {
   serve.descriptors = vm.descriptors();
   serve.options.record_until_ns = vm.state.record().record_until_ns;
   serve.options.plan = vm.service.plan.get();
+  serve.arrival = vm.service.snapshot->arrival;
   if (serve.options.record_until_ns != 0 && vm.state.recording_stored().get() == 0) {
     // A recording is a hint: without memory for it there is none.
     static_cast<void>(contain("recording", [&]() -> Status {

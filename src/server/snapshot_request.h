@@ -16,6 +16,7 @@
 #include "os/fd.h"
 #include "os/file.h"
 #include "pager/session.h"
+#include "store/arrival.h"
 #include "store/snapshot_directory.h"
 
 namespace lamina::server {
@@ -25,6 +26,7 @@ namespace lamina::server {
 struct Snapshot {
   std::string path;  ///< where it was opened, absolute
   store::OpenSnapshot opened;
+  std::shared_ptr<const store::Arrival> arrival;  ///< null: all blocks are here
 
   [[nodiscard]] const os::FileFacts& header_facts() const { return opened.header_file.facts; }
 };

@@ -16,6 +16,7 @@
 #include "os/lock.h"
 #include "os/pid_namespace.h"
 #include "os/process.h"
+#include "store/arrival.h"
 #include "store/field_reader.h"
 #include "store/jail_directory.h"
 #include "store/snapshot_link.h"
@@ -291,6 +292,8 @@ Status Pin::set_base(const OpenSnapshot& snapshot) {
     std::vector<std::string> copied;  // not reported: no snapshot becomes larger
     LAMINA_RETURN_IF_ERROR(
         link_snapshot(snapshot, built.get(), staging.file_path(kPinBaseName), copied));
+    LAMINA_RETURN_IF_ERROR(
+        link_arrival_marker(snapshot, built.get(), staging.file_path(kPinBaseName)));
     LAMINA_RETURN_IF_ERROR(os::sync(built.get(), staging.file_path(kPinBaseName)));
   }
   if (has_base()) {

@@ -28,8 +28,8 @@ OTHER_USER = 65534
 VERBS = ("ingest", "merge", "compact", "materialize", "inspect", "ls", "du", "rm", "fork", "verify",
          "repair", "doctor", "serve", "pause", "resume", "recover", "pack", "unpack",
          "ui", "report", "top",
-         "remote-push", "remote-pull", "remote-ls", "remote-du", "remote-rm", "remote-prune",
-         "remote-verify", "remote-check", "import-e2b", "export-e2b")
+         "remote-push", "remote-pull", "remote-fetch", "remote-ls", "remote-du", "remote-rm",
+         "remote-prune", "remote-verify", "remote-check", "import-e2b", "export-e2b")
 
 
 class BadMemoryFile(LaminaTest):
@@ -1159,6 +1159,7 @@ class CommandLine(LaminaTest):
                     "export-e2b": writes | {EXIT_INTERRUPTED},
                     "remote-push": writes | {EXIT_INTERRUPTED},
                     "remote-pull": writes | {EXIT_INTERRUPTED},
+                    "remote-fetch": writes | {EXIT_INTERRUPTED},
                     "remote-ls": (reads - {EXIT_CORRUPT}) | {EXIT_INTERRUPTED},
                     "remote-du": reads | {EXIT_INTERRUPTED},
                     "remote-rm": {EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_BUSY,
