@@ -25,15 +25,15 @@ constexpr const char* kKeysLsFooter =
 constexpr const char* kKeysRotateFooter =
     "Each newest state that has the old key is published again with its keys wrapped\n"
     "by the new one; no data is sent. Older states with the old key are removed, as\n"
-    "they could not be read without it. Pushes and pulls may go on. Repeat it until it\n"
-    "ends with 0: then nothing in the bucket needs the old key. Whoever has the old\n"
-    "key and a copy of an old record can still read that record's objects.\n\n"
+    "they could not be read without it. Pushes and pulls may go on. Repeat it until\n"
+    "it ends with 0: then nothing in the bucket needs the old key. A holder of the\n"
+    "old key with a copy of an old record can still read that record's objects.\n\n"
     "Exit codes: 0 done, 1 failed, or the old key is still needed, 2 usage,\n"
     "3 not found, 4 corrupt, 130 interrupted.";
 
 constexpr const char* kKeysDestroyFooter =
-    "Removes every state whose keys KEY wraps, so that nobody can read its objects any\n"
-    "more. The key itself is not needed. This cannot be undone: try --dry-run first.\n"
+    "Removes every state whose keys KEY wraps, so that nobody can read its objects.\n"
+    "The key itself is not needed. This cannot be undone: try --dry-run first.\n"
     "The objects stay, unreadable, until 'lamina remote prune'. Copies of the bucket\n"
     "(versions, replicas, backups) are not reached: for these, destroy the key itself.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
