@@ -11,7 +11,6 @@
 
 #include "base/error.h"
 #include "cli/output.h"
-#include "cli/remote_key_commands.h"
 #include "cli/usage_error.h"
 #include "lamina/version.h"
 #include "os/own_process.h"

@@ -1,10 +1,9 @@
-#include "cli/remote_key_commands.h"
-
 #include <fmt/format.h>
 
 #include <memory>
 
 #include "base/error.h"
+#include "cli/command_line.h"
 #include "cli/key_options.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
@@ -35,7 +34,7 @@ constexpr const char* kKeysDestroyFooter =
     "Removes every state whose keys KEY wraps, so that nobody can read its objects.\n"
     "The key itself is not needed. This cannot be undone: try --dry-run first.\n"
     "The objects stay, unreadable, until 'lamina remote prune'. Copies of the bucket\n"
-    "(versions, replicas, backups) are not reached: for these, destroy the key itself.\n\n"
+    "(versions, replicas, backups) are not reached: destroy the key itself too.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
     "130 interrupted.";
 
