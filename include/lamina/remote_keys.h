@@ -112,7 +112,8 @@ struct DestroyKeyReport {
 /// more, with or without that key. Objects stay until the next prune, unreadable. Cannot be undone.
 ///
 /// kNotFound: no record has this key; kCorrupt: a record cannot be read, so it is not known which
-/// key it has, and nothing was removed; kBusy: pushes with this key go on; kUsage: not a key id.
+/// key it has, and nothing was removed, or one that has it is damaged behind its keyring, and
+/// others may be removed; kBusy: pushes with this key go on; kUsage: not a key id.
 Result<DestroyKeyReport> destroy_remote_key(const DestroyKeyOptions& options);
 
 }  // namespace lamina

@@ -227,15 +227,14 @@ TEST_F(RemoteKeys, RotationOfAPatternLeavesOtherNames) {
 }
 
 TEST_F(RemoteKeys, RotationThatIsKilledAnywhereCanBeRepeated) {
-  LocalSandbox last = sandboxes_.pause(here_, nullptr, false);
-  ASSERT_TRUE(push(last.path, "web", old_.get()));
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr, false);
+  const LocalSandbox second = sandboxes_.pause(here_, &first, false);
+  ASSERT_TRUE(push(first.path, "web", old_.get()));
+  ASSERT_TRUE(push(second.path, "web", old_.get()));
   std::uint64_t number = 1;
   for (bool was_killed = true; was_killed; ++number) {
     SCOPED_TRACE(number);
-    ASSERT_LT(number, 100U);
-    const LocalSandbox next = sandboxes_.pause(here_, &last, false);
-    ASSERT_TRUE(push(next.path, "web", old_.get()));
-    last = next;
+    ASSERT_LT(number, 60U);
     const pid_t child = ::fork();
     if (child == 0) {
       TroubledStore bucket(sandboxes_.open_bucket(), [number](std::uint64_t now, const Request&) {
@@ -248,18 +247,18 @@ TEST_F(RemoteKeys, RotationThatIsKilledAnywhereCanBeRepeated) {
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     was_killed = WIFSIGNALED(status);
     // One of the keys opens the newest state, whenever it was killed.
-    const bool is_rotated = pull("web", new_.get()).has_value();
-    expect_newest("web", last.state, is_rotated ? new_.get() : old_.get());
+    EXPECT_TRUE(pull("web", new_.get()) || pull("web", old_.get()));
     const auto bucket = sandboxes_.open_bucket();
     const auto report = rotate(*bucket);
     ASSERT_TRUE(report) << report.error().message;
     EXPECT_TRUE(report->is_complete());
     EXPECT_FALSE(bucket_mentions(*old_));
-    sandboxes_.expect_nothing_left_over();
-    expect_newest("web", last.state, new_.get());
-    if (HasFatalFailure()) return;
+    // And back, for the next turn.
+    ASSERT_TRUE(remote::rotate_key(*bucket, {}, *new_, *old_));
   }
   EXPECT_GT(number, 10U);
+  sandboxes_.expect_nothing_left_over();
+  expect_newest("web", second.state, old_.get());
 }
 
 TEST_F(RemoteKeys, RotationBesideAPushIsNoConflict) {
@@ -456,6 +455,7 @@ TEST_F(RemoteKeys, DestructionDoesNotLoseWhatWasRotatedMeanwhile) {
     SCOPED_TRACE(number);
     ASSERT_LT(number, 100U);
     const std::string name = "s" + std::to_string(number);
+    fs::remove_all(sandboxes_.bucket_directory());
     ASSERT_TRUE(push(first.path, name, old_.get()));
     was_reached = false;
     bool is_rotated = false;
@@ -481,7 +481,7 @@ TEST_F(RemoteKeys, DestructionStopsAtARecordThatCannotBeRead) {
   ASSERT_TRUE(push(first.path, "web", old_.get()));
   ASSERT_TRUE(push(first.path, "other", old_.get()));
   const fs::path record = fs::path(sandboxes_.bucket_directory()) / remote::record_key({"web", 1});
-  fs::resize_file(record, fs::file_size(record) / 2);
+  fs::resize_file(record, 100);
   const auto bucket = sandboxes_.open_bucket();
   DestroyKeyOptions options;
   options.key_id = old_->key_id();
