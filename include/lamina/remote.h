@@ -47,6 +47,8 @@ struct PushOptions {
   std::string key_command{};  ///< as PackOptions::key_command
   /// Publishes after the newest state of the name, also if the snapshot does not descend from it.
   bool replace = false;
+  /// Nothing is written, in the bucket or the store. The report says what a push would do.
+  bool dry_run = false;
   std::uint64_t rate_limit_bytes_s = 0;  ///< of uploads; 0: no limit
   /// Gives the calling thread idle CPU and I/O priority. It keeps them.
   bool background = false;
@@ -64,10 +66,10 @@ struct PushReport {
   bool is_conflict = false;
   /// It was there already; nothing was sent.
   bool is_already_there = false;
-  std::uint32_t uploaded_objects = 0;
-  std::uint32_t reused_objects = 0;  ///< that the bucket had
-  std::uint64_t data_bytes = 0;      ///< of the layers and files, before compression
-  std::uint64_t uploaded_bytes = 0;
+  std::uint32_t uploaded_objects = 0;  ///< with `dry_run`: to be uploaded
+  std::uint32_t reused_objects = 0;    ///< that the bucket had
+  std::uint64_t data_bytes = 0;        ///< of the layers and files, before compression
+  std::uint64_t uploaded_bytes = 0;    ///< with `dry_run`: before compression
   std::uint64_t reused_bytes = 0;
   std::vector<std::string> notes;  ///< one line each
 };

@@ -261,10 +261,11 @@ UnpackOptions convert(OptionReader& reader, const lamina_unpack_options& given) 
 
 PushOptions convert(OptionReader& reader, const lamina_push_options& given) {
   PushOptions made;
-  // `requests` counts for laminad's metrics; C has no map.
-  auto& [url, snapshot, name, codec, key_file, key_command, replace, rate_limit_bytes_s, background,
-         requests, progress] = made;
+  // `requests` counts for laminad's metrics; C has no map. `dry_run` is for the command line.
+  auto& [url, snapshot, name, codec, key_file, key_command, replace, dry_run, rate_limit_bytes_s,
+         background, requests, progress] = made;
   static_cast<void>(requests);
+  static_cast<void>(dry_run);
   url = reader.required(given.url, "url");
   snapshot = reader.required(given.snapshot, "snapshot");
   name = OptionReader::text(given.name);

@@ -57,7 +57,8 @@ struct VerbGroup {
 };
 
 constexpr std::array kGroups = {
-    VerbGroup{"remote", "a verb: push, pull, fetch, ls, du, rm, prune, verify or check"},
+    VerbGroup{"remote", "a verb: push, pull, fetch, ls, du, rm, prune, verify, check or keys"},
+    VerbGroup{"remote-keys", "a verb: ls, rotate or destroy"},
 #ifdef LAMINA_HAVE_PACKED
     VerbGroup{"import", "a format: e2b"},
     VerbGroup{"export", "a format: firecracker, cloud-hypervisor or e2b"},
@@ -74,13 +75,14 @@ const VerbGroup* group_of(const std::vector<std::string>& arguments) {
   return found == kGroups.end() ? nullptr : found;
 }
 
-/// Turns "remote VERB …" into "remote-VERB …", and the same with the other groups.
+/// Turns "remote VERB …" into "remote-VERB …", and the same with the other groups, also with groups
+/// in groups.
 std::vector<std::string> with_joined_verb(std::vector<std::string> arguments) {
-  if (arguments.size() < 2 || group_of(arguments) == nullptr || arguments[1].starts_with("-")) {
-    return arguments;
+  while (arguments.size() >= 2 && group_of(arguments) != nullptr &&
+         !arguments[1].starts_with("-")) {
+    arguments[1] = arguments[0] + "-" + arguments[1];
+    arguments.erase(arguments.begin());
   }
-  arguments[1] = arguments[0] + "-" + arguments[1];
-  arguments.erase(arguments.begin());
   return arguments;
 }
 
@@ -158,6 +160,9 @@ CommandLine::CommandLine() : app_("lamina keeps the memory of paused microVMs", 
   actions_["remote-prune"] = add_remote_prune(app_);
   actions_["remote-verify"] = add_remote_verify(app_);
   actions_["remote-check"] = add_remote_check(app_);
+  actions_["remote-keys-ls"] = add_remote_keys_ls(app_);
+  actions_["remote-keys-rotate"] = add_remote_keys_rotate(app_);
+  actions_["remote-keys-destroy"] = add_remote_keys_destroy(app_);
 #endif
 }
 

@@ -51,6 +51,9 @@ Action add_remote_rm(CLI::App& app);
 Action add_remote_prune(CLI::App& app);
 Action add_remote_verify(CLI::App& app);
 Action add_remote_check(CLI::App& app);
+Action add_remote_keys_ls(CLI::App& app);
+Action add_remote_keys_rotate(CLI::App& app);
+Action add_remote_keys_destroy(CLI::App& app);
 
 /// Adds a verb. `footer` is the text below the list of options.
 CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& description,

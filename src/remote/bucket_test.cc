@@ -91,6 +91,29 @@ TEST_F(BucketTest, RecordsAndPinsOfAnotherBucketAreNotBelieved) {
   EXPECT_EQ(read_pins(bucket).error().kind, ErrorKind::kCorrupt);
 }
 
+TEST_F(BucketTest, AnExpectedIdIsBelievedOnceARecordHasIt) {
+  const auto store = open();
+  const auto made = Bucket(*store).make_id();
+  ASSERT_TRUE(made);
+  const Uuid other = Uuid::random();
+  Bucket bucket(*store, nullptr, *made);
+  ASSERT_TRUE(bucket.put(record_key(place_), removal(*made)).ok());
+  // Nothing but the record is read.
+  const std::filesystem::path format = scratch_.path() / kFormatKey;
+  std::filesystem::rename(format, scratch_.path() / "elsewhere");
+  EXPECT_TRUE(read_and_decode(bucket, place_));
+  EXPECT_EQ(*bucket.id(), *made);
+  std::filesystem::rename(scratch_.path() / "elsewhere", format);
+  // One that no record has is not.
+  Bucket wrong(*store, nullptr, other);
+  EXPECT_TRUE(read_and_decode(wrong, place_));
+  EXPECT_EQ(*wrong.id(), *made);
+  EXPECT_EQ(*Bucket(*store, nullptr, other).id(), *made);
+  ASSERT_TRUE(bucket.put(record_key({"web", 2}), removal(Uuid::random())).ok());
+  Bucket third(*store, nullptr, *made);
+  EXPECT_EQ(read_and_decode(third, {"web", 2}).error().kind, ErrorKind::kCorrupt);
+}
+
 TEST_F(BucketTest, RecordsWithoutAFormatAreNotBelievedAndTheRemedyWorks) {
   const auto store = open();
   const Uuid id = Uuid::random();

@@ -102,7 +102,8 @@ class Pull {
 
   void record_locally(const store::Store& store) {
     const Status recorded = store::write_push_record(
-        store, report_.pause_id, {bucket_.name_of(""), options_.name, report_.number});
+        store, report_.pause_id,
+        {bucket_.name_of(""), options_.name, report_.number, known_id(store_)});
     if (recorded) return;
     report_.notes.push_back(
         fmt::format("the snapshot was pulled, but '{}' could not record that: {}", store.path(),

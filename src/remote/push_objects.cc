@@ -298,34 +298,22 @@ std::vector<std::string> PushObjects::found_keys() const {
   return keys;
 }
 
-Status PushObjects::confirm_found() {
-  std::vector<std::size_t> numbers;
-  std::vector<object_store::Request> lists;
+std::vector<Reference> PushObjects::found() const {
+  std::vector<Reference> found;
+  std::set<std::string> keys;
+  found.reserve(objects_.size());
   for (const auto& [number, object] : objects_) {
-    numbers.push_back(number);
-    lists.push_back(list_request(tombstone_prefix(object.reference.key), 1));
+    if (keys.insert(object.reference.key).second) found.push_back(object.reference);
   }
-  const std::vector<Answer> tombstones = run_all(blocking_, std::move(lists));
-  // All lists were answered before the first HEAD is sent.
-  std::vector<std::size_t> left;
-  std::vector<object_store::Request> heads;
-  for (std::size_t i = 0; i < numbers.size(); ++i) {
-    LAMINA_RETURN_IF_ERROR(strict_status(tombstones[i]));
-    if (!tombstones[i].entries.empty()) {
-      forget(numbers[i]);
-      continue;
-    }
-    left.push_back(numbers[i]);
-    heads.push_back(head_request(objects_.at(numbers[i]).reference.key));
-  }
-  const std::vector<Answer> answers = run_all(blocking_, std::move(heads));
-  for (std::size_t i = 0; i < left.size(); ++i) {
-    const bool is_absent = answers[i].outcome == object_store::Outcome::kAbsent;
-    if (!is_absent) LAMINA_RETURN_IF_ERROR(strict_status(answers[i]));
-    const std::uint64_t size = objects_.at(left[i]).reference.size_bytes;
-    if (is_absent || answers[i].size_bytes != size) forget(left[i]);
-  }
-  return {};
+  return found;
+}
+
+void PushObjects::drop(const std::set<std::string>& keys) {
+  std::erase_if(objects_, [&](const auto& object) {
+    const bool is_dropped = keys.contains(object.second.reference.key);
+    if (is_dropped) uploaded_.erase(object.first);
+    return is_dropped;
+  });
 }
 
 Status PushObjects::upload_missing(const Uuid& push_id, const std::function<Status()>& between) {
@@ -394,6 +382,14 @@ std::uint64_t PushObjects::missing_bytes() const {
     if (is_missing) bytes += data_bytes_of(local_, local_.files[number]);
   }
   return bytes;
+}
+
+std::uint32_t PushObjects::missing_objects() const {
+  std::uint32_t count = 0;
+  for (std::size_t number = 0; number < local_.files.size(); ++number) {
+    if (needs_object(local_.files[number]) && !objects_.contains(number)) ++count;
+  }
+  return count;
 }
 
 std::uint64_t PushObjects::reused_bytes() const {

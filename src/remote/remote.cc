@@ -6,6 +6,7 @@
 
 #include "base/contain.h"
 #include "base/error.h"
+#include "lamina/remote_keys.h"
 #include "object_store/object_store.h"
 #include "object_store/remote_url.h"
 #include "object_store/retrying_store.h"
@@ -14,12 +15,15 @@
 #include "remote/collect.h"
 #include "remote/counting_store.h"
 #include "remote/fetcher.h"
+#include "remote/key_destruction.h"
+#include "remote/key_use.h"
 #include "remote/pull.h"
 #include "remote/push.h"
 #include "remote/remote_check.h"
 #include "remote/remote_listing.h"
 #include "remote/removal.h"
 #include "remote/retention.h"
+#include "remote/rotation.h"
 #include "remote/unpushed.h"
 
 namespace lamina {
@@ -159,6 +163,35 @@ Result<RemoteVerifyReport> verify_remote(const RemoteVerifyOptions& options) {
     LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened,
                             open_bucket(options.url, options.key_file, options.key_command));
     return remote::verify(*opened.store, options, opened.tenant.get());
+  });
+}
+
+Result<RemoteKeysReport> list_remote_keys(const RemoteKeysOptions& options) {
+  return contain("list", [&]() -> Result<RemoteKeysReport> {
+    LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened, open_bucket(options.url, options.key_file));
+    return remote::list_keys(*opened.store, options, opened.tenant.get());
+  });
+}
+
+Result<RotateKeyReport> rotate_remote_key(const RotateKeyOptions& options) {
+  return contain("rotate", [&]() -> Result<RotateKeyReport> {
+    LAMINA_ASSIGN_OR_RETURN(const auto before, operations::open_tenant_key(
+                                                   options.old_key_file, options.old_key_command));
+    LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened,
+                            open_bucket(options.url, options.key_file, options.key_command));
+    if (!before || !opened.tenant) {
+      return with_remedy(fail(ErrorKind::kUsage, "a rotation needs the old key and the new one"),
+                         "set `old_key_file` or `old_key_command`, and `key_file` or "
+                         "`key_command`");
+    }
+    return remote::rotate_key(*opened.store, options, *before, *opened.tenant);
+  });
+}
+
+Result<DestroyKeyReport> destroy_remote_key(const DestroyKeyOptions& options) {
+  return contain("destroy", [&]() -> Result<DestroyKeyReport> {
+    LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened, open_bucket(options.url));
+    return remote::destroy_key(*opened.store, options);
   });
 }
 

@@ -1,6 +1,7 @@
 // The functions of lamina/remote.h in a build without LAMINA_REMOTE.
 #include "base/error.h"
 #include "lamina/remote.h"
+#include "lamina/remote_keys.h"
 
 namespace lamina {
 namespace {
@@ -36,6 +37,15 @@ Result<RemoteRemoveReport> remove_remote(const RemoteRemoveOptions& /*options*/)
 }
 Result<PruneReport> prune_remote(const PruneOptions& /*options*/) { return no_object_tier(); }
 Result<RemoteVerifyReport> verify_remote(const RemoteVerifyOptions& /*options*/) {
+  return no_object_tier();
+}
+Result<RemoteKeysReport> list_remote_keys(const RemoteKeysOptions& /*options*/) {
+  return no_object_tier();
+}
+Result<RotateKeyReport> rotate_remote_key(const RotateKeyOptions& /*options*/) {
+  return no_object_tier();
+}
+Result<DestroyKeyReport> destroy_remote_key(const DestroyKeyOptions& /*options*/) {
   return no_object_tier();
 }
 

@@ -37,21 +37,47 @@ std::string push_record_name(const Uuid& pause_id, std::string_view remote, std:
 }
 
 std::string encode_push_record(const PushRecord& record) {
-  return fmt::format("{}{}\n{}\n{}\n", kFirstLine, record.remote, record.name, record.number);
+  std::string text =
+      fmt::format("{}{}\n{}\n{}\n", kFirstLine, record.remote, record.name, record.number);
+  if (record.bucket_id) text += record.bucket_id->to_string() + "\n";
+  return text;
 }
 
-/// The number in the record of exactly that place.
-std::optional<std::uint64_t> decode_push_record(std::string_view text, std::string_view remote,
-                                                std::string_view name) {
-  const std::string expected = fmt::format("{}{}\n{}\n", kFirstLine, remote, name);
-  if (!text.starts_with(expected) || !text.ends_with('\n')) return std::nullopt;
-  text.remove_prefix(expected.size());
-  if (text.empty()) return std::nullopt;
-  text.remove_suffix(1);
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{} || end != text.data() + text.size() || number == 0) return std::nullopt;
-  return number;
+/// Takes a line from the beginning of `text`; nullopt: it has no whole line.
+std::optional<std::string> take_line(std::string_view& text) {
+  const std::size_t end = text.find('\n');
+  if (end == std::string_view::npos) return std::nullopt;
+  std::string line(text.substr(0, end));
+  text.remove_prefix(end + 1);
+  return line;
+}
+
+std::optional<PushRecord> decode_push_record(std::span<const std::byte> bytes) {
+  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (!text.starts_with(kFirstLine)) return std::nullopt;
+  text.remove_prefix(kFirstLine.size());
+  const auto remote = take_line(text);
+  const auto name = take_line(text);
+  const auto digits = take_line(text);
+  if (!remote || !name || !digits) return std::nullopt;
+  PushRecord record{*remote, *name};
+  const char* const end_of_digits = digits->data() + digits->size();
+  const auto [end, error] = std::from_chars(digits->data(), end_of_digits, record.number);
+  if (error != std::errc{} || end != end_of_digits || record.number == 0) return std::nullopt;
+  if (text.empty()) return record;  // of an earlier version
+  const auto line = take_line(text);
+  const auto id = line ? Uuid::parse(*line) : Result<Uuid>(std::unexpected(Error{}));
+  if (!id || !text.empty()) return std::nullopt;
+  record.bucket_id = *id;
+  return record;
+}
+
+/// The record in the file `file` of the area; nullopt: there is none.
+std::optional<PushRecord> read_push_record(int area, const std::string& file,
+                                           const std::string& path) {
+  const auto bytes = os::read_if_exists(area, file, kMaxPushRecordBytes, path);
+  if (!bytes || !*bytes) return std::nullopt;
+  return decode_push_record(**bytes);
 }
 
 std::unexpected<Error> cannot_be_recorded(const std::string& remote, const std::string& name) {
@@ -131,16 +157,38 @@ Status write_push_record(const Store& store, const Uuid& pause_id, const PushRec
   return {};
 }
 
-std::optional<std::uint64_t> pushed_number(const std::string& store_path, const Uuid& pause_id,
+std::optional<PushRecord> find_push_record(const std::string& store_path, const Uuid& pause_id,
                                            const std::string& remote, const std::string& name) {
   const std::string path = fmt::format("{}/{}", store_path, kPushedArea);
   const auto area = open_in_store(path);
   if (!area) return std::nullopt;
-  const auto bytes = os::read_if_exists(area->get(), push_record_name(pause_id, remote, name),
-                                        kMaxPushRecordBytes, path);
-  if (!bytes || !*bytes) return std::nullopt;
-  const std::string_view text(reinterpret_cast<const char*>((*bytes)->data()), (*bytes)->size());
-  return decode_push_record(text, remote, name);
+  auto record = read_push_record(area->get(), push_record_name(pause_id, remote, name), path);
+  // The file's name is a digest.
+  if (!record || record->remote != remote || record->name != name) return std::nullopt;
+  return record;
+}
+
+std::vector<PushRecord> push_records_of(const std::string& store_path, const Uuid& pause_id) {
+  std::vector<PushRecord> records;
+  const std::string path = fmt::format("{}/{}", store_path, kPushedArea);
+  const auto area = open_in_store(path);
+  if (!area) return records;
+  const auto names = os::list_directory(area->get(), path);
+  if (!names) return records;
+  const std::string prefix = pause_id.to_string() + "@";
+  for (const std::string& name : *names) {
+    if (!name.starts_with(prefix) || name.ends_with(kMarkSuffix)) continue;
+    auto record = read_push_record(area->get(), name, path);
+    if (record) records.push_back(std::move(*record));
+  }
+  return records;
+}
+
+std::optional<std::uint64_t> pushed_number(const std::string& store_path, const Uuid& pause_id,
+                                           const std::string& remote, const std::string& name) {
+  const auto record = find_push_record(store_path, pause_id, remote, name);
+  if (!record) return std::nullopt;
+  return record->number;
 }
 
 bool was_pushed(const std::string& store_path, const Uuid& pause_id) {

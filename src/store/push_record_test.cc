@@ -41,6 +41,21 @@ TEST_F(PushRecords, AreReadBackAndReplaced) {
   EXPECT_EQ(pushed_number(directory_, pause, "s3://b/", "web"), 5U);
 }
 
+TEST_F(PushRecords, HaveTheIdOfTheBucketIfItIsKnown) {
+  const Uuid pause = Uuid::random();
+  const PushRecord without{"s3://b/", "web", 4};
+  ASSERT_TRUE(write_push_record(*store_, pause, without));
+  EXPECT_EQ(find_push_record(directory_, pause, "s3://b/", "web"), without);
+  PushRecord with = without;
+  with.bucket_id = Uuid::random();
+  ASSERT_TRUE(write_push_record(*store_, pause, with));
+  EXPECT_EQ(find_push_record(directory_, pause, "s3://b/", "web"), with);
+  EXPECT_EQ(pushed_number(directory_, pause, "s3://b/", "web"), 4U);
+  const auto file = std::filesystem::directory_iterator(directory_ / kPushedArea)->path();
+  std::ofstream(file) << "lamina push record 1\ns3://b/\nweb\n4\nnot an id\n";
+  EXPECT_FALSE(find_push_record(directory_, pause, "s3://b/", "web"));
+}
+
 TEST_F(PushRecords, DamagedRecordIsNone) {
   const Uuid pause = Uuid::random();
   ASSERT_TRUE(write_push_record(*store_, pause, {"s3://b/", "web", 4}));

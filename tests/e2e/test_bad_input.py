@@ -29,7 +29,8 @@ VERBS = ("ingest", "merge", "compact", "materialize", "inspect", "ls", "du", "rm
          "repair", "doctor", "serve", "pause", "resume", "recover", "pack", "unpack",
          "ui", "report", "top",
          "remote-push", "remote-pull", "remote-fetch", "remote-ls", "remote-du", "remote-rm",
-         "remote-prune", "remote-verify", "remote-check", "import-e2b", "export-e2b")
+         "remote-prune", "remote-verify", "remote-check", "remote-keys-ls", "remote-keys-rotate",
+         "remote-keys-destroy", "import-e2b", "export-e2b")
 
 
 class BadMemoryFile(LaminaTest):
@@ -1167,6 +1168,9 @@ class CommandLine(LaminaTest):
                     "remote-prune": reads | {EXIT_INTERRUPTED},
                     "remote-verify": reads | {EXIT_INTERRUPTED},
                     "remote-check": (reads - {EXIT_CORRUPT}) | {EXIT_INTERRUPTED},
+                    "remote-keys-ls": reads | {EXIT_INTERRUPTED},
+                    "remote-keys-rotate": reads | {EXIT_INTERRUPTED},
+                    "remote-keys-destroy": (writes - {EXIT_NO_SPACE}) | {EXIT_INTERRUPTED},
                     "recover": writes | {EXIT_INTERRUPTED},
                     "fork": writes | {EXIT_INTERRUPTED},
                     "rm": (writes - {EXIT_CORRUPT}) | {EXIT_INTERRUPTED},
