@@ -93,6 +93,15 @@ CLI::Validator not_empty() {
   return {check, ""};
 }
 
+/// 'fork --live' is the verb fork-live, which has other arguments than fork.
+void rename_live_fork(std::vector<std::string>& arguments) {
+  if (arguments.empty() || arguments.front() != "fork") return;
+  const auto live = std::find(arguments.begin(), arguments.end(), "--live");
+  if (live == arguments.end()) return;
+  arguments.erase(live);
+  arguments.front() = "fork-live";
+}
+
 }  // namespace
 
 CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& description,
@@ -134,6 +143,7 @@ CommandLine::CommandLine() : app_("lamina keeps the memory of paused microVMs", 
   actions_["du"] = add_du(app_);
   actions_["rm"] = add_rm(app_);
   actions_["fork"] = add_fork(app_);
+  actions_["fork-live"] = add_live_fork(app_);
   actions_["verify"] = add_verify(app_);
   actions_["repair"] = add_repair(app_);
   actions_["doctor"] = add_doctor(app_);
@@ -197,7 +207,8 @@ std::string CommandLine::verb() const {
 
 int run_command_line(int argc, char** argv) {
   CommandLine command_line;
-  const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  rename_live_fork(arguments);
   const auto invocation = command_line.parse(arguments);
   if (!invocation) {
     const int code = report_error(invocation.error(), wants_json(arguments));

@@ -28,6 +28,7 @@ Action add_ls(CLI::App& app);
 Action add_du(CLI::App& app);
 Action add_rm(CLI::App& app);
 Action add_fork(CLI::App& app);
+Action add_live_fork(CLI::App& app);
 Action add_verify(CLI::App& app);
 Action add_repair(CLI::App& app);
 Action add_doctor(CLI::App& app);

@@ -28,6 +28,17 @@ struct InspectArguments {
   bool extents = false;
 };
 
+/// How much of what the last resumes used was in the working set.
+void print_working_set(const SnapshotInfo& info) {
+  if (info.working_set_blocks == 0 && info.last_resumes.empty()) return;
+  print_text("  working set {}", human_bytes(info.working_set_blocks * kBlockBytes));
+  for (const ResumeCoverage& resume : info.last_resumes) {
+    print_text("{}{}%", &resume == &info.last_resumes.front() ? "; had of the last resumes " : ", ",
+               resume.used_blocks == 0 ? 100 : resume.known_blocks * 100 / resume.used_blocks);
+  }
+  print_text("\n");
+}
+
 void print_summary(const SnapshotInfo& info) {
   print_text("{}\n", info.path);
   print_text("  memory      {} ({} bytes), {} of zeros\n", human_bytes(info.memory_bytes),
@@ -39,6 +50,10 @@ void print_summary(const SnapshotInfo& info) {
   if (!info.created.empty()) print_text("  created     {}\n", info.created);
   if (!info.huge_pages.empty()) print_text("  huge pages  {}\n", escaped_value(info.huge_pages));
   if (info.vmstate_bytes) print_text("  VM state    {}\n", human_bytes(*info.vmstate_bytes));
+  if (info.once) {
+    print_text("  resumes     only once{}\n", info.is_consumed ? ", and was resumed" : "");
+  }
+  print_working_set(info);
   print_text("  extents     {}; per 2 MiB: {:.1f} on average, {} at most\n", info.extents.size(),
              info.mean_extents_per_window, info.max_extents_per_window);
 }

@@ -69,14 +69,6 @@ constexpr const char* kRecoverFooter =
     "Exit codes: 0 done, 1 failed or something stays queued, 2 usage, 3 not found,\n"
     "4 corrupt, 5 busy, 6 no space, 130 interrupted.";
 
-std::vector<std::string> page_server_command(const std::string& store) {
-  const std::string program = os::own_program();
-  if (program.empty()) return {};
-  // An absolute path: the page server runs in another directory. If there is no store, the
-  // operation that needs it reports the error.
-  return {program, "serve", "--store", os::real_path(store).value_or(store)};
-}
-
 struct PauseArguments {
   PauseOptions options;
   bool no_daemon = false;
@@ -126,6 +118,8 @@ void print_resume(const ResumeReport& report, bool json) {
   if (json) return print_json(schema::to_json(report));
   print_text("{}: process {} runs on, by {} ({})\n", report.snapshot, report.pid,
              report.mode == ResumeMode::kFile ? "file" : "page faults", report.reason);
+  print_text("  resume {}, clone {}; generation device: {}\n", report.resume_id.to_string(),
+             report.clone_number, report.generation_device);
   print_text("  pin {:.1f} ms, prepare {:.1f}, load {:.1f}, resume {:.1f}\n", report.pin_ms,
              report.prepare_ms, report.load_ms, report.resume_ms);
 }

@@ -2,27 +2,17 @@
 // it.
 #pragma once
 
-#include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "lamina/progress.h"
 #include "lamina/result.h"
+#include "lifecycle/resume_from.h"
 #include "store/name.h"
 #include "store/pin.h"
 #include "store/store.h"
 
 namespace lamina::lifecycle {
-
-/// The directory that a snapshot is resumed from.
-struct ResumeSource {
-  std::string path;
-  bool is_arriving = false;
-  /// Of one that is arriving: keeps it there until it is pinned.
-  std::shared_ptr<const store::Store> store;
-  std::optional<store::NameLock> lock;
-};
 
 /// `snapshot`, or the arrival of that name if the store has no such snapshot. A note says so.
 Result<ResumeSource> find_to_resume(const store::SnapshotPath& snapshot,

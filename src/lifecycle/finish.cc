@@ -28,6 +28,7 @@ Status move_pin(const store::OpenSnapshot& state, store::Pin& pin, std::string n
   store::PinFacts facts = *pin.facts();
   facts.snapshot = std::move(name);
   facts.needs_full = false;
+  facts.base_in_flight = false;
   return pin.write_facts(facts);
 }
 

@@ -32,6 +32,7 @@
 #include "lifecycle/last_create.h"
 #include "lifecycle/memory_file_choice.h"
 #include "lifecycle/page_server_process.h"
+#include "lifecycle/pause_with.h"
 #include "lifecycle/prepared_pause.h"
 #include "lifecycle/vm.h"
 #include "os/file.h"
@@ -57,8 +58,8 @@ struct ThawedVm {
 
 class Pause {
  public:
-  explicit Pause(const PauseOptions& options)
-      : options_(options), interruption_(options.progress) {}
+  Pause(const PauseOptions& options, const WhenReadable& when_readable)
+      : options_(options), when_readable_(when_readable), interruption_(options.progress) {}
 
   Result<PauseReport> run() {
     const Status done = work();
@@ -137,6 +138,9 @@ class Pause {
         thawed.attached = std::unexpected(synced.error());
       }
     }
+    if (when_readable_) {
+      pending.call_when_readable([&] { return when_readable_(pending); });
+    }
     auto finished = contain(
         "pause", [&] { return finish_pause(*claimed.store, pending, claimed.pin, report_.notes); });
     if (!finished) return queued(pending, std::unexpected(finished.error()));
@@ -191,6 +195,7 @@ class Pause {
   }
 
   const PauseOptions& options_;
+  const WhenReadable& when_readable_;
   Interruption interruption_;
   PauseReport report_;
   Stopwatch watch_;
@@ -201,12 +206,17 @@ class Pause {
 
 }  // namespace
 
+Result<PauseReport> lifecycle::pause_with(const PauseOptions& options,
+                                          const WhenReadable& when_readable) {
+  return contain("pause", [&] { return Pause(options, when_readable).run(); });
+}
+
 Result<PauseReport> pause(const PauseOptions& options) {
   return contain("pause", [&] {
     if (runs_cloud_hypervisor(options.vmm, options.progress)) {
       return pause_cloud_hypervisor(options);
     }
-    return Pause(options).run();
+    return lifecycle::pause_with(options, {});
   });
 }
 

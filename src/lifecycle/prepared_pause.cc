@@ -67,6 +67,7 @@ Result<store::PauseJournal> journal_of(const ClaimedVm& claimed, const ExaminedV
   journal.created = store::timestamp_now();
   journal.origin = origin_here(examined.instance.version);
   journal.origin.huge_pages = examined.machine.huge_pages;
+  journal.once = options.once;
   journal.lacks_files = !options.frozen_hook.empty() || options.while_frozen != nullptr ||
                         !options.attachments.empty();
   if (claimed.jail.is_apart()) {

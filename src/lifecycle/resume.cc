@@ -24,14 +24,17 @@
 #include "lifecycle/last_create.h"
 #include "lifecycle/loadable_state.h"
 #include "lifecycle/page_server_process.h"
+#include "lifecycle/resume_from.h"
 #include "lifecycle/resume_mode.h"
 #include "lifecycle/vm.h"
 #include "os/directory.h"
 #include "os/process.h"
 #include "store/name.h"
+#include "store/once_mark.h"
 #include "store/pin.h"
 #include "store/resume_count.h"
 #include "store/snapshot_directory.h"
+#include "vmm/firecracker/clone_metadata.h"
 #include "vmm/firecracker/version.h"
 
 namespace lamina {
@@ -119,19 +122,28 @@ Error with_advice(Error error, pid_t process) {
 
 class Resume {
  public:
-  explicit Resume(const ResumeOptions& options)
-      : options_(options), interruption_(options.progress) {}
+  Resume(ResumeSource source, const ResumeOptions& options, std::vector<std::string> notes = {})
+      : source_(std::move(source)), options_(options), interruption_(options.progress) {
+    report_.notes = std::move(notes);
+  }
 
-  Result<ResumeReport> run() { return report_or_error(work(), report_); }
+  Result<ResumeReport> run() {
+    Result<ResumeReport> report = report_or_error(work(), report_);
+    tell_pinned();
+    return report;
+  }
 
  private:
   Status work() {
-    LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath source,
+    LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath named,
                             store::snapshot_in(options_.store, options_.name));
-    report_.snapshot = source.path;
-    LAMINA_ASSIGN_OR_RETURN(source_, find_to_resume(source, report_.notes));
+    report_.snapshot = named.path;
+    report_.resume_id = Uuid::random();
     if (source_.is_arriving && options_.mode == ResumeMode::kAuto) {
       options_.mode = ResumeMode::kPageFaults;
+    }
+    if (!options_.mmds.empty()) {
+      LAMINA_ASSIGN_OR_RETURN(mmds_, vmm::read_mmds(options_.mmds));
     }
     LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot, open_to_resume(source_, options_.mode));
     LAMINA_ASSIGN_OR_RETURN(ClaimedVm claimed,
@@ -157,8 +169,36 @@ class Resume {
                   options_.vmm.api_socket);
     }
     LAMINA_RETURN_IF_ERROR(check_features(instance.version, options_));
+    report_.generation_device = vmm::generation_device(instance.version);
+    LAMINA_RETURN_IF_ERROR(check_once(*claimed.store, snapshot.pause_id));
     compare_origins(snapshot, instance.version);
     return instance.version;
+  }
+
+  /// Nothing is begun for a state that was resumed and may not be again.
+  [[nodiscard]] Status check_once(const store::Store& store, const Uuid& pause_id) const {
+    if (options_.again) return {};
+    LAMINA_ASSIGN_OR_RETURN(const auto consumed, store::consumed_once(store.fd(), pause_id));
+    if (!consumed) return {};
+    return with_remedy(fail(ErrorKind::kExists, "'{}' may be resumed only once, and was {}",
+                            report_.snapshot, *consumed),
+                       "if its VM never ran, or is known to be gone, resume with `again`");
+  }
+
+  /// The mark is on the disk before Firecracker gets the state.
+  Status consume(const ClaimedVm& claimed, const OpenSnapshot& snapshot) {
+    if (!snapshot.facts || !snapshot.facts->once) return {};
+    const Status consumed =
+        store::consume_once(*claimed.store, snapshot.pause_id, claimed.pin.name());
+    if (!consumed && consumed.error().kind == ErrorKind::kExists && options_.again) return {};
+    LAMINA_RETURN_IF_ERROR(consumed);
+    is_consumed_ = true;
+    return {};
+  }
+
+  void tell_pinned() {
+    if (source_.pinned && !is_pinned_) source_.pinned();
+    is_pinned_ = true;
   }
 
   void compare_origins(const OpenSnapshot& snapshot, const std::string& version) {
@@ -172,10 +212,14 @@ class Resume {
   Status resume_claimed(ClaimedVm& claimed, OpenSnapshot& snapshot, const std::string& version) {
     LAMINA_RETURN_IF_ERROR(set_base(claimed.pin, snapshot));
     source_.lock.reset();
+    // Not before: the directory has none, and what is there is linked.
+    if (source_.in_flight) snapshot.facts = source_.in_flight;
     report_.pause_id = snapshot.pause_id;
     LAMINA_ASSIGN_OR_RETURN(const ResumeModeChoice choice,
                             choose_resume_mode(claimed, snapshot, version, options_));
-    LAMINA_RETURN_IF_ERROR(record_resume(claimed, snapshot, choice.mode, options_));
+    LAMINA_RETURN_IF_ERROR(
+        record_resume(claimed, snapshot, choice.mode, options_, source_.in_flight.has_value()));
+    tell_pinned();
     report_.pin_ms = watch_.lap();
     LAMINA_ASSIGN_OR_RETURN(const LoadableState state,
                             provide_state(claimed, snapshot, choice, options_));
@@ -185,6 +229,7 @@ class Resume {
     report_.prepare_ms = watch_.lap();
     if (interruption_.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");
     interruption_.ignore();
+    LAMINA_RETURN_IF_ERROR(consume(claimed, snapshot));
     LAMINA_RETURN_IF_ERROR(
         load(claimed, snapshot.pause_id, load_request(state, snapshot, version, options_)));
     report_.load_ms = watch_.lap();
@@ -192,11 +237,32 @@ class Resume {
     store::PinFacts facts = *claimed.pin.facts();
     facts.needs_full = false;
     LAMINA_RETURN_IF_ERROR(claimed.pin.write_facts(facts));
-    if (!options_.stay_paused) LAMINA_RETURN_IF_ERROR(claimed.vmm.resume().status());
+    LAMINA_RETURN_IF_ERROR(identify(claimed, snapshot.pause_id));
+    if (!options_.stay_paused) {
+      may_have_run_ = true;
+      LAMINA_RETURN_IF_ERROR(claimed.vmm.resume().status());
+    }
     report_.resume_ms = watch_.lap();
-    const Status counted = store::count_resume(*claimed.store, snapshot.pause_id);
-    if (!counted) report_.notes.push_back(one_line(counted.error()));
     return {};
+  }
+
+  /// Gives the VM its number, and its metadata before it runs.
+  Status identify(ClaimedVm& claimed, const Uuid& pause_id) {
+    const auto number = store::count_resume(*claimed.store, pause_id);
+    if (number) {
+      report_.clone_number = *number;
+    } else {
+      report_.notes.push_back(one_line(number.error()));
+    }
+    if (!mmds_) return {};
+    if (!number) return std::unexpected(number.error());
+    LAMINA_ASSIGN_OR_RETURN(
+        const std::string contents,
+        vmm::mmds_for(*mmds_, {report_.resume_id, *number, pause_id, options_.name}));
+    const Status put = claimed.vmm.put_mmds(contents).status();
+    if (put) return {};
+    return with_remedy(std::unexpected(put.error()),
+                       "metadata needs a VM that was configured with MMDS when it was started");
   }
 
   Status set_base(store::Pin& pin, OpenSnapshot& snapshot) const {
@@ -220,12 +286,20 @@ class Resume {
     const vmm::Reply reply = claimed.vmm.load(request);
     // A load that was refused was not ours, whatever VM is there.
     may_be_loaded_ = reply.outcome() != vmm::Outcome::kRefused;
+    is_loaded_ = reply.outcome() == vmm::Outcome::kAcknowledged;
     if (reply.status()) return {};
     return std::unexpected(with_advice(reply.status().error(), claimed.vmm.pid()));
   }
 
   /// A Firecracker that could not load ends by itself. What may have been loaded keeps its pin.
   Status clean_up(ClaimedVm& claimed, Error cause) const {
+    // A VM that was loaded and has not run is of no use to anybody.
+    if (is_loaded_ && !may_have_run_) {
+      static_cast<void>(os::kill_process(claimed.vmm.pidfd()));
+      static_cast<void>(os::wait_for_end(claimed.vmm.pidfd(), claimed.vmm.timeouts().request));
+      cause.message += fmt::format("; process {} was killed before its VM ran", claimed.vmm.pid());
+    }
+    give_back(claimed, cause);
     if (may_be_loaded_ && !os::has_ended(claimed.vmm.pidfd())) {
       cause.message += fmt::format("; process {} may have loaded it, so what it needs is kept",
                                    claimed.vmm.pid());
@@ -236,22 +310,43 @@ class Resume {
     return std::unexpected(std::move(cause));
   }
 
-  ResumeOptions options_;
+  /// The only resume was none if it is certain that the guest has not run: then it is given back.
+  void give_back(const ClaimedVm& claimed, Error& cause) const {
+    if (!is_consumed_ || may_have_run_) return;
+    if (may_be_loaded_ && !os::has_ended(claimed.vmm.pidfd())) return;
+    const Status given_back = store::give_back_once(*claimed.store, report_.pause_id);
+    if (!given_back) cause.message += "; " + one_line(given_back.error());
+  }
+
   ResumeSource source_;
+  ResumeOptions options_;
   Interruption interruption_;
   ResumeReport report_;
   Stopwatch watch_;
+  std::optional<std::string> mmds_;  ///< contents
+  bool is_pinned_ = false;
+  bool is_consumed_ = false;  ///< by this resume
   bool may_be_loaded_ = false;
+  bool is_loaded_ = false;
+  bool may_have_run_ = false;  ///< was told to
 };
 
 }  // namespace
 
+Result<ResumeReport> lifecycle::resume_from(ResumeSource source, const ResumeOptions& options) {
+  return contain("resume", [&] { return Resume(std::move(source), options).run(); });
+}
+
 Result<ResumeReport> resume(const ResumeOptions& options) {
-  return contain("resume", [&] {
+  return contain("resume", [&]() -> Result<ResumeReport> {
     if (runs_cloud_hypervisor(options.vmm, options.progress)) {
       return resume_cloud_hypervisor(options);
     }
-    return Resume(options).run();
+    LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath named,
+                            store::snapshot_in(options.store, options.name));
+    std::vector<std::string> notes;
+    LAMINA_ASSIGN_OR_RETURN(ResumeSource source, find_to_resume(named, notes));
+    return Resume(std::move(source), options, std::move(notes)).run();
   });
 }
 

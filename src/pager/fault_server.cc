@@ -37,6 +37,7 @@ FaultServer::FaultServer(GuestMemory& memory, Shortage& shortage, const FaultLim
       shortage_(shortage),
       record_until_ns_(record_until_ns),
       arriving_(memory.arriving()),
+      faults_only_(memory.vm().record().record_faults_only),
       data_around_(memory.mapping().block_count(), {limits.data_blocks, kFaultsOfDataWindow},
                    memory.filled_bits(false)),
       zeros_around_(memory.mapping().block_count(), {limits.zero_blocks, kFaultsOfZeroWindow},
@@ -74,7 +75,7 @@ FaultServer::Around FaultServer::serve_fault(std::uint64_t address, const Parked
   const std::uint64_t page =
       (address - region->host_address) / region->page_bytes * region->page_bytes;
   const auto block = static_cast<std::uint32_t>((region->memory_offset + page) / kBlockBytes);
-  if (record_until_ns_ != 0 && parked == nullptr) record(block);
+  if (parked == nullptr && records_touches()) record(block);
   if (shortage_.is_active() && shortage_.page_bytes() == region->page_bytes) {
     // Not served now: all waiting threads are woken when a page is available again.
     shortage_.add_waiter(syscalls_.monotonic_ns());
@@ -138,8 +139,9 @@ void FaultServer::fail_to_fill(const Region& region, std::uint64_t address, int 
 }
 
 FaultServer::Around FaultServer::note_fault(const Piece& run) {
-  // A huge page is filled as a whole. While faults are recorded, each block must fault itself.
-  if (run.count > 1 || (!run.zero && record_until_ns_ != 0)) return {};
+  if (faults_only_ && record_until_ns_ != 0 && !run.zero) record(run.first);
+  // A huge page is filled as a whole. While touches are recorded, each block must fault itself.
+  if (run.count > 1 || (!run.zero && records_touches())) return {};
   FaultAround& windows = run.zero ? zeros_around_ : data_around_;
   return windows.add_fault(run.first) ? Around{&windows, run.first} : Around{};
 }
@@ -419,7 +421,7 @@ std::string FaultServer::take_note() {
 
 void FaultServer::record(std::uint32_t block) {
   const std::uint64_t count = vm_.recorded_count().get();
-  if (count >= kMaxRecordedBlocks) return end_recording();
+  if (count >= (faults_only_ ? kMaxNotedFaults : kMaxRecordedBlocks)) return end_recording();
   vm_.recorded_blocks()[count] = block;
   order_for_successor();
   vm_.recorded_count().set(count + 1);

@@ -50,8 +50,8 @@ inline constexpr std::uint32_t kZeroPartBlocks = 64;
 /// Used by the thread that uses its GuestMemory.
 class FaultServer {
  public:
-  /// Records faults until `record_until_ns` (os::monotonic_ns; 0: never). `memory` and `shortage`
-  /// must outlive this object.
+  /// Records faults until `record_until_ns` (os::monotonic_ns; 0: never), as the VM's record says:
+  /// every touch, or only the faults. `memory` and `shortage` must outlive this object.
   FaultServer(GuestMemory& memory, Shortage& shortage, const FaultLimits& limits,
               std::uint64_t record_until_ns);
   FaultServer(const FaultServer&) = delete;
@@ -123,6 +123,7 @@ class FaultServer {
   void end_shortage();
   void give_up_shortage(os::FillOutcome last_outcome);
   void fail_to_fill(const Region& region, std::uint64_t address, int error_number);
+  [[nodiscard]] bool records_touches() const { return record_until_ns_ != 0 && !faults_only_; }
   void record(std::uint32_t block);
   void end_recording() { record_until_ns_ = 0; }
   void count_latency(std::uint64_t started_ns);
@@ -135,6 +136,7 @@ class FaultServer {
   std::uint64_t record_until_ns_;
   ArrivingBlocks* const arriving_;  ///< null: all blocks are here
   ParkedFaults parked_;
+  bool faults_only_;
   FaultAround data_around_;
   FaultAround zeros_around_;
 };

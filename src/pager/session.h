@@ -32,9 +32,9 @@ namespace lamina::pager {
 
 struct SessionOptions {
   FaultLimits limits;
-  /// Record the faulting blocks in order until this time (os::monotonic_ns), up to
-  /// kMaxRecordedBlocks. Meanwhile data is filled block by block, so that every first touch faults.
-  /// 0: do not record.
+  /// Record the faulting blocks in order until this time (os::monotonic_ns). Unless the VM's record
+  /// says record_faults_only, data is filled block by block meanwhile, so that every first touch
+  /// faults. 0: do not record.
   std::uint64_t record_until_ns = 0;
   const PopulatePlan* plan = nullptr;  ///< may be null; must outlive the session
   /// The reader of the thread that owns the session; outlives the session. Null: the session reads

@@ -154,6 +154,8 @@ void ServedVms::save_recording(const Vm& vm) noexcept {
     storing_.insert(vm.id);
     storer_->add({vm.id,
                   vm.service.recorded_to,
+                  vm.service.path == vm.service.recorded_to ? "" : vm.service.path,
+                  vm.state.record().record_faults_only,
                   vm.state.record().pause_id,
                   vm.state.record().memory_bytes,
                   vm.service.plan,

@@ -37,10 +37,13 @@ struct Replay {
   os::OpenedFile file;
 };
 
+/// What is recorded of a VM's first touches.
+enum class Recorded : std::uint8_t { kNothing, kFaults, kTouches };
+
 struct SnapshotRequest {
   std::string path;  ///< absolute: of a snapshot, or of a pin's base
   Populate populate = Populate::kNone;
-  bool record = false;
+  Recorded record = Recorded::kNothing;
   std::string recorded_to;  ///< path of the snapshot that gets the working set; empty: none
   /// True: a pin's base, in whatever state it is now. False: a snapshot by name, which must still
   /// be the pause `pause_id`.

@@ -95,6 +95,7 @@ std::string encode_pause_journal(const PauseJournal& journal) {
   json["cpu"] = journal.origin.cpu;
   json["kernel"] = journal.origin.kernel;
   json["huge_pages"] = journal.origin.huge_pages;
+  if (journal.once) json["once"] = true;
   json["acknowledged"] = journal.acknowledged;
   json["memory_bytes"] = journal.memory_bytes;
   json["lacks_files"] = journal.lacks_files;
@@ -144,6 +145,7 @@ std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> byte
   journal.created = reader.text("created");
   journal.origin = {reader.text("vmm_version"), reader.text("cpu"), reader.text("kernel"),
                     reader.text("huge_pages")};
+  if (json.contains("once")) journal.once = reader.flag("once");
   journal.acknowledged = reader.flag("acknowledged");
   journal.memory_bytes = reader.number("memory_bytes");
   journal.lacks_files = reader.flag("lacks_files");

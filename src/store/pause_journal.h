@@ -56,6 +56,7 @@ struct PauseJournal {
   bool was_running = false;
   std::string created;  ///< RFC 3339, UTC
   Origin origin;
+  bool once = false;  ///< SnapshotFacts::once
 
   bool acknowledged = false;
   std::uint64_t memory_bytes = 0;  ///< of the memory file when it was acknowledged

@@ -139,6 +139,7 @@ struct Description {
   std::string parent;
   std::string created;
   Origin origin;
+  bool once = false;
 };
 
 /// Writes snapshot.json for a header whose file has the contents `header_bytes`, and syncs it.

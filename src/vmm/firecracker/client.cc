@@ -153,6 +153,10 @@ Reply Firecracker::create(const CreateRequest& request, Progress* while_waiting)
   return change(put, timeouts().create, while_waiting);
 }
 
+Reply Firecracker::put_mmds(const std::string& contents) {
+  return change({"PUT", "/mmds", contents}, timeouts_.request, progress_);
+}
+
 Reply Firecracker::load(const LoadRequest& request) {
   http::Request put{"PUT", "/snapshot/load", {}};
   auto body = encode_load(request);

@@ -60,6 +60,10 @@ class Firecracker final : public Vmm {
   /// `while_waiting`, if not null, may stop the wait if a response has become impossible.
   Reply create(const CreateRequest& request, Progress* while_waiting = nullptr);
 
+  /// `PUT /mmds`: the contents of the metadata service, a JSON object. Refused if the VM was not
+  /// configured with one.
+  Reply put_mmds(const std::string& contents);
+
   /// `PUT /snapshot/load` into a process without a VM. A process that refuses it exits.
   Reply load(const LoadRequest& request);
 
