@@ -25,8 +25,8 @@ struct ResumeSource {
   std::function<void()> pinned;
   bool is_arriving = false;
   /// Of one that is arriving: keeps it there until it is pinned.
-  std::shared_ptr<const store::Store> store;
-  std::optional<store::NameLock> lock;
+  std::shared_ptr<const store::Store> store{};
+  std::optional<store::NameLock> lock{};
 };
 
 /// resume(), from `source` instead of ResumeOptions::name, which is only recorded.
