@@ -107,7 +107,9 @@ class Fetcher {
     }
     LAMINA_ASSIGN_OR_RETURN(report_.snapshot, publish_arrived(arrival_, report_.notes));
     clients_->tell_all();
-    // The manifest protects the objects, or nothing needs them. A pin that stays expires.
+    // The manifest protects the objects, or nothing needs them. A pin that stays expires. Its
+    // renewal must have ended, or it would bring the pin back.
+    static_cast<void>(bucket_.wait_until([this] { return !is_renewing_; }));
     static_cast<void>(bucket_.remove(pin_key(arrival_.facts.push_id)));
     return std::move(report_);
   }
