@@ -60,14 +60,22 @@ class S3Client:
         parameters = "&".join(f"{quoted(name)}={quoted(value)}"
                               for name, value in sorted((query or {}).items()))
         headers = self._signed(method, path, parameters, hashlib.sha256(body).hexdigest())
+        target = path + (f"?{parameters}" if parameters else "")
         try:
-            self._connection.request(method, path + (f"?{parameters}" if parameters else ""),
-                                     body=body or None, headers=headers)
+            return self._send(method, target, body, headers)
+        except OSError:
+            pass  # the server has closed a connection that was idle
+        return self._send(method, target, body, headers)
+
+    def _send(self, method: str, target: str, body: bytes,
+              headers: dict[str, str]) -> tuple[int, bytes]:
+        try:
+            self._connection.request(method, target, body=body or None, headers=headers)
             response = self._connection.getresponse()
             return response.status, response.read()
         except http.client.HTTPException as error:
             self.close()
-            raise OSError(f"{method} {path}: {error!r}") from error
+            raise OSError(f"{method} {target}: {error!r}") from error
         except OSError:
             self.close()
             raise
