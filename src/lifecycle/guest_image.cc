@@ -63,12 +63,12 @@ Result<std::vector<ImagePart>> find_parts(const std::vector<os::FileMapping>& ma
   std::sort(parts.begin(), parts.end(),
             [](const ImagePart& a, const ImagePart& b) { return a.image_offset < b.image_offset; });
   std::uint64_t next = image;
+  bool is_covered = true;
   for (const ImagePart& part : parts) {
-    if (part.image_offset != next) break;
+    is_covered = is_covered && part.image_offset == next;
     next += part.length;
   }
-  const bool is_covered = next == image + range.length && !parts.empty() &&
-                          parts.back().image_offset + parts.back().length == next;
+  is_covered = is_covered && next == image + range.length;
   if (is_covered) return parts;
   return fail(ErrorKind::kUnsupported,
               "its process does not map bytes {} to {} of the file of its memory exactly once",

@@ -114,7 +114,9 @@ TEST(MigrationChannel, ARefusedRequestNamesTheMessage) {
     MigrationChannel channel(std::move(pair.ours));
     const Status done = channel.request(MigrationCommand::kState, "{}", kLongWait);
     EXPECT_EQ(done.has_value(), answer == MigrationAnswer::kOk);
-    if (!done) EXPECT_TRUE(done.error().message.contains("State"));
+    if (!done) {
+      EXPECT_TRUE(done.error().message.contains("State"));
+    }
   }
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <initializer_list>
 
 namespace lamina::vmm {
 namespace {
@@ -41,10 +42,10 @@ TEST(MigrationMessage, AnotherProtocolIsRefused) {
 }
 
 TEST(MigrationMessage, MessagesOfOtherMigrationsAreRefused) {
-  for (const std::uint16_t command : {4, 6, 9}) {
+  for (const std::uint16_t command : std::initializer_list<std::uint16_t>{4, 6, 9}) {
     EXPECT_EQ(decode_request(header_of(command, 0, 0)).error().kind, ErrorKind::kUnsupported);
   }
-  for (const std::uint16_t command : {0, 10, 0xffff}) {
+  for (const std::uint16_t command : std::initializer_list<std::uint16_t>{0, 10, 0xffff}) {
     EXPECT_EQ(decode_request(header_of(command, 0, 0)).error().kind, ErrorKind::kCorrupt);
   }
 }

@@ -76,9 +76,9 @@ Result<std::string> encode_receive_migration(const std::string& socket_path);
 
 /// What a resume changes.
 struct ResumeConfiguration {
-  std::string memory_file;  ///< that the zones map privately, as the VMM sees it
-  std::vector<std::pair<std::string, std::string>> networks;  ///< id of the device, its new tap
-  std::string vsock_socket;                                   ///< empty: as before
+  std::string memory_file{};  ///< that the zones map privately, as the VMM sees it
+  std::vector<std::pair<std::string, std::string>> networks{};  ///< id of the device, its new tap
+  std::string vsock_socket{};                                   ///< empty: as before
 };
 
 /// A Config message for a VM that maps `memory_file`: its zones are in File mode, each range at its
