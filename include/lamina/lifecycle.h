@@ -214,8 +214,8 @@ struct ResumeOptions {
   ResumeMode mode = ResumeMode::kAuto;
   Populate populate = Populate::kWorkingSet;  ///< used with kPageFaults
   /// Records every touched block for later resumes; used with kPageFaults. Such a resume is slower,
-  /// because each of them faults. Without it only faults are recorded, which costs next to nothing
-  /// (docs/page-faults.md, "Working sets").
+  /// because each of them faults. Without it only faults are recorded, at three stores to memory
+  /// each (docs/page-faults.md, "Working sets").
   bool record = false;
   /// Records nothing.
   bool no_record = false;

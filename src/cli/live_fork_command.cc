@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "cli/command_line.h"
 #include "cli/lifecycle_requests.h"
 #include "cli/output.h"

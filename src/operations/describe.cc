@@ -1,5 +1,7 @@
 #include "operations/describe.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <optional>
 
@@ -30,6 +32,14 @@ LayerFileInfo describe_file(const engine::Layer& layer, std::uint64_t live_block
   return file;
 }
 
+/// The directory that a path's last component is in.
+std::string directory_of(std::string path) {
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  const std::size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
 /// What is known of its resumes. Nothing of that is needed: what cannot be read is left out.
 void describe_resumes(const store::OpenSnapshot& snapshot, SnapshotInfo& info) {
   info.once = snapshot.facts && snapshot.facts->once;
@@ -41,8 +51,8 @@ void describe_resumes(const store::OpenSnapshot& snapshot, SnapshotInfo& info) {
       for (const BlockRun& run : set->runs) info.working_set_blocks += run.count;
     }
   }
-  const std::string path = snapshot.path + "/..";
-  const auto store = os::open_directory(snapshot.directory.get(), "..", path);
+  const std::string path = directory_of(snapshot.path);
+  const auto store = os::open_directory(AT_FDCWD, path, path);
   if (!store) return;
   if (const auto consumed = store::consumed_once(store->get(), snapshot.pause_id)) {
     info.is_consumed = consumed->has_value();
