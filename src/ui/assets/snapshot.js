@@ -9,6 +9,8 @@ lamina.snapshot = (() => {
   const phaseParts = (names, values) => names.map((name, i) => ({ label: name,
     value: values[name] || 0, fill: kFills[i % kFills.length] }));
 
+  const isFailure = (event) => event.outcome !== undefined && event.outcome !== 'done';
+
   function space(snapshot) {
     const { info } = snapshot;
     let own = 0;
@@ -59,7 +61,7 @@ lamina.snapshot = (() => {
     }
     const ids = new Set(snapshot.line.map((one) => one.pause_id));
     for (const event of events) {
-      if (event.event !== 'pause' || !event.phases || event.kind === undefined || event.outcome) continue;
+      if (event.event !== 'pause' || !event.phases || isFailure(event)) continue;
       const name = event.snapshot || event.name;
       if (name !== snapshot.name && !ids.has(event.pause_id)) continue;
       const phases = {};
@@ -103,7 +105,7 @@ lamina.snapshot = (() => {
   }
 
   function resumes(snapshot, events, map) {
-    const list = events.filter((event) => event.event === 'resume' && !event.outcome
+    const list = events.filter((event) => event.event === 'resume' && !isFailure(event)
       && event.load_ms !== undefined && (event.snapshot || event.name) === snapshot.name)
       .reverse().slice(0, 12).map((event) => ({ time: event.time, mode: event.mode, reason: event.reason,
         phases: { pin: event.pin_ms, prepare: event.prepare_ms, load: event.load_ms, resume: event.resume_ms } }));
