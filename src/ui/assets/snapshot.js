@@ -66,7 +66,7 @@ lamina.snapshot = (() => {
       if (name !== snapshot.name && !ids.has(event.pause_id)) continue;
       const phases = {};
       for (const [key, value] of Object.entries(event.phases)) phases[key.replace(/_ms$/, '')] = value;
-      found.set(event.pause_id, { name, created: event.time, kind: event.kind, reason: event.reason, phases });
+      found.set(event.pause_id, { id: event.pause_id, name, created: event.time, kind: event.kind, reason: event.reason, phases });
     }
     return [...found.values()].sort((a, b) => (a.created < b.created ? 1 : -1));
   }
@@ -85,13 +85,13 @@ lamina.snapshot = (() => {
   function pauses(snapshot, events) {
     const list = pausesOf(snapshot, events);
     const made = [el('h2', null, 'Pauses of its line')];
-    const own = snapshot.pause;
+    const own = snapshot.pause || list.find((item) => item.id === snapshot.info.pause_id);
     if (own) {
       made.push(el('p', { id: 'kind' }, `This pause is ${own.kind === 'full' ? 'a full memory file' : 'a diff'}: `,
         lamina.name(own.reason), '.'));
     } else {
-      made.push(el('p', { id: 'kind' }, 'How it was taken is not recorded: its memory was ingested, '
-        + 'its pause was completed after a crash, or an earlier version took it.'));
+      made.push(el('p', { id: 'kind' }, 'How it was taken is not known here: its memory was ingested, '
+        + 'or its pause is not among the events that laminad still has.'));
     }
     if (list.length === 0) return made;
     const frozen = list[0].phases.frozen;
