@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "base/error.h"
-#include "cli/console_commands.h"
 #include "cli/output.h"
 #include "cli/usage_error.h"
 #include "lamina/version.h"

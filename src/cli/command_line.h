@@ -36,6 +36,9 @@ Action add_serve(CLI::App& app);
 Action add_pause(CLI::App& app);
 Action add_resume(CLI::App& app);
 Action add_recover(CLI::App& app);
+Action add_ui(CLI::App& app);
+Action add_report(CLI::App& app);
+Action add_top(CLI::App& app);
 #ifdef LAMINA_HAVE_PACKED
 Action add_pack(CLI::App& app);
 Action add_unpack(CLI::App& app);

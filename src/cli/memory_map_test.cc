@@ -17,7 +17,7 @@ SnapshotInfo info_of_256_blocks() {
   info.memory_bytes = 4 * kPart;
   info.layers.resize(2);
   info.extents = {{.offset_bytes = 0, .length_bytes = 2 * kPart, .layer = 0},
-                  {.offset_bytes = 2 * kPart, .length_bytes = kPart},
+                  {.offset_bytes = 2 * kPart, .length_bytes = kPart, .layer = std::nullopt},
                   {.offset_bytes = 3 * kPart, .length_bytes = kPart, .layer = 1}};
   return info;
 }

@@ -11,7 +11,7 @@
 #include <sstream>
 #include <string_view>
 
-#include "cli/console_commands.h"
+#include "cli/command_line.h"
 #include "cli/output.h"
 #include "cli/table.h"
 #include "cli/terminal.h"

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <memory>
 
-#include "cli/console_commands.h"
+#include "cli/command_line.h"
 #include "cli/output.h"
 #include "lamina/uuid.h"
 #include "os/directory.h"

@@ -9,6 +9,8 @@ lamina.snapshot = (() => {
   const phaseParts = (names, values) => names.map((name, i) => ({ label: name,
     value: values[name] || 0, fill: kFills[i % kFills.length] }));
 
+  const isFailure = (event) => event.outcome !== undefined && event.outcome !== 'done';
+
   function space(snapshot) {
     const { info } = snapshot;
     let own = 0;
@@ -59,12 +61,12 @@ lamina.snapshot = (() => {
     }
     const ids = new Set(snapshot.line.map((one) => one.pause_id));
     for (const event of events) {
-      if (event.event !== 'pause' || !event.phases || event.kind === undefined || event.outcome) continue;
+      if (event.event !== 'pause' || !event.phases || isFailure(event)) continue;
       const name = event.snapshot || event.name;
       if (name !== snapshot.name && !ids.has(event.pause_id)) continue;
       const phases = {};
       for (const [key, value] of Object.entries(event.phases)) phases[key.replace(/_ms$/, '')] = value;
-      found.set(event.pause_id, { name, created: event.time, kind: event.kind, reason: event.reason, phases });
+      found.set(event.pause_id, { id: event.pause_id, name, created: event.time, kind: event.kind, reason: event.reason, phases });
     }
     return [...found.values()].sort((a, b) => (a.created < b.created ? 1 : -1));
   }
@@ -83,13 +85,13 @@ lamina.snapshot = (() => {
   function pauses(snapshot, events) {
     const list = pausesOf(snapshot, events);
     const made = [el('h2', null, 'Pauses of its line')];
-    const own = snapshot.pause;
+    const own = snapshot.pause || list.find((item) => item.id === snapshot.info.pause_id);
     if (own) {
       made.push(el('p', { id: 'kind' }, `This pause is ${own.kind === 'full' ? 'a full memory file' : 'a diff'}: `,
         lamina.name(own.reason), '.'));
     } else {
-      made.push(el('p', { id: 'kind' }, 'How it was taken is not recorded: its memory was ingested, '
-        + 'its pause was completed after a crash, or an earlier version took it.'));
+      made.push(el('p', { id: 'kind' }, 'How it was taken is not known here: its memory was ingested, '
+        + 'or its pause is not among the events that laminad still has.'));
     }
     if (list.length === 0) return made;
     const frozen = list[0].phases.frozen;
@@ -103,7 +105,7 @@ lamina.snapshot = (() => {
   }
 
   function resumes(snapshot, events, map) {
-    const list = events.filter((event) => event.event === 'resume' && !event.outcome
+    const list = events.filter((event) => event.event === 'resume' && !isFailure(event)
       && event.load_ms !== undefined && (event.snapshot || event.name) === snapshot.name)
       .reverse().slice(0, 12).map((event) => ({ time: event.time, mode: event.mode, reason: event.reason,
         phases: { pin: event.pin_ms, prepare: event.prepare_ms, load: event.load_ms, resume: event.resume_ms } }));
