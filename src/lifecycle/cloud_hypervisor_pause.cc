@@ -219,6 +219,7 @@ class CloudHypervisorPause {
     journal.was_running = examined.was_running;
     journal.created = store::timestamp_now();
     journal.origin = origin_here(recorded_version(examined.version));
+    journal.once = options_.once;
     journal.lacks_files = !options_.frozen_hook.empty() || options_.while_frozen != nullptr ||
                           !options_.attachments.empty();
     if (interruption_.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");

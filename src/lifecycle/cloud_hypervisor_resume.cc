@@ -21,6 +21,7 @@
 #include "lifecycle/last_create.h"
 #include "lifecycle/map_record.h"
 #include "lifecycle/maps.h"
+#include "lifecycle/only_resume.h"
 #include "lifecycle/visibility.h"
 #include "lifecycle/vm.h"
 #include "os/blocked_signals.h"
@@ -55,6 +56,7 @@ Status check_options(const ResumeOptions& options) {
       refuse(options.record, "a recorded working set: it maps a file", "`record`"));
   LAMINA_RETURN_IF_ERROR(
       refuse(options.clock_realtime, "a clock that is moved on", "`clock_realtime`"));
+  LAMINA_RETURN_IF_ERROR(refuse(!options.mmds.empty(), "metadata", "`mmds`"));
   return refuse(options.huge_pages != HugePages::kAsBefore, "other pages", "`huge_pages`");
 }
 
@@ -92,6 +94,7 @@ class CloudHypervisorResume {
     LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath source,
                             store::snapshot_in(options_.store, options_.name));
     report_.snapshot = source.path;
+    report_.resume_id = Uuid::random();
     LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot,
                             store::open_snapshot(source.path, engine::Checksums::kSkip));
     LAMINA_ASSIGN_OR_RETURN(const vmm::SavedVm state, read_state(snapshot));
@@ -125,6 +128,7 @@ class CloudHypervisorResume {
                   "that was just started",
                   options_.vmm.api_socket);
     }
+    LAMINA_RETURN_IF_ERROR(once_.check(*claimed.store, snapshot.pause_id, report_.snapshot));
     if (!snapshot.facts) return {};
     report_.notes =
         differences(snapshot.facts->origin, origin_here(recorded_version(version)), "VMM");
@@ -160,10 +164,15 @@ class CloudHypervisorResume {
     report_.prepare_ms = watch_.lap();
     if (interruption_.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");
     interruption_.ignore();
+    LAMINA_RETURN_IF_ERROR(once_.consume(*claimed.store, snapshot, claimed.pin.name()));
     LAMINA_RETURN_IF_ERROR(load(claimed, config, state.state));
     report_.load_ms = watch_.lap();
-    const Status counted = store::count_resume(*claimed.store, snapshot.pause_id);
-    if (!counted) report_.notes.push_back(one_line(counted.error()));
+    const auto number = store::count_resume(*claimed.store, snapshot.pause_id);
+    if (number) {
+      report_.clone_number = *number;
+    } else {
+      report_.notes.push_back(one_line(number.error()));
+    }
     return {};
   }
 
@@ -217,6 +226,7 @@ class CloudHypervisorResume {
     LAMINA_RETURN_IF_ERROR(check_mapping(claimed, config));
     const MigrationCommand last =
         options_.stay_paused ? MigrationCommand::kCompletePaused : MigrationCommand::kComplete;
+    may_have_run_ = last == MigrationCommand::kComplete;
     return channel.request(last, {}, wait);
   }
 
@@ -271,16 +281,20 @@ class CloudHypervisorResume {
         return std::unexpected(std::move(cause));
       }
     }
+    // Its process has no VM. The only resume was none, unless the guest has run before.
+    if (!may_have_run_) once_.give_back(*claimed.store, report_.pause_id, cause);
     const Status released = release_pin(claimed.pin);
     if (!released) cause.message += "; " + one_line(released.error());
     return std::unexpected(std::move(cause));
   }
 
   const ResumeOptions& options_;
+  OnlyResume once_{options_.again};
   Interruption interruption_;
   ResumeReport report_;
   Stopwatch watch_;
   bool may_be_loaded_ = false;
+  bool may_have_run_ = false;  ///< was told to
   bool was_killed_ = false;
 };
 

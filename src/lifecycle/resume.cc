@@ -23,6 +23,7 @@
 #include "lifecycle/interruption.h"
 #include "lifecycle/last_create.h"
 #include "lifecycle/loadable_state.h"
+#include "lifecycle/only_resume.h"
 #include "lifecycle/page_server_process.h"
 #include "lifecycle/resume_from.h"
 #include "lifecycle/resume_mode.h"
@@ -30,7 +31,6 @@
 #include "os/directory.h"
 #include "os/process.h"
 #include "store/name.h"
-#include "store/once_mark.h"
 #include "store/pin.h"
 #include "store/resume_count.h"
 #include "store/snapshot_directory.h"
@@ -170,30 +170,9 @@ class Resume {
     }
     LAMINA_RETURN_IF_ERROR(check_features(instance.version, options_));
     report_.generation_device = vmm::generation_device(instance.version);
-    LAMINA_RETURN_IF_ERROR(check_once(*claimed.store, snapshot.pause_id));
+    LAMINA_RETURN_IF_ERROR(once_.check(*claimed.store, snapshot.pause_id, report_.snapshot));
     compare_origins(snapshot, instance.version);
     return instance.version;
-  }
-
-  /// Nothing is begun for a state that was resumed and may not be again.
-  [[nodiscard]] Status check_once(const store::Store& store, const Uuid& pause_id) const {
-    if (options_.again) return {};
-    LAMINA_ASSIGN_OR_RETURN(const auto consumed, store::consumed_once(store.fd(), pause_id));
-    if (!consumed) return {};
-    return with_remedy(fail(ErrorKind::kExists, "'{}' may be resumed only once, and was {}",
-                            report_.snapshot, *consumed),
-                       "if its VM never ran, or is known to be gone, resume with `again`");
-  }
-
-  /// The mark is on the disk before Firecracker gets the state.
-  Status consume(const ClaimedVm& claimed, const OpenSnapshot& snapshot) {
-    if (!snapshot.facts || !snapshot.facts->once) return {};
-    const Status consumed =
-        store::consume_once(*claimed.store, snapshot.pause_id, claimed.pin.name());
-    if (!consumed && consumed.error().kind == ErrorKind::kExists && options_.again) return {};
-    LAMINA_RETURN_IF_ERROR(consumed);
-    is_consumed_ = true;
-    return {};
   }
 
   void tell_pinned() {
@@ -229,7 +208,7 @@ class Resume {
     report_.prepare_ms = watch_.lap();
     if (interruption_.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");
     interruption_.ignore();
-    LAMINA_RETURN_IF_ERROR(consume(claimed, snapshot));
+    LAMINA_RETURN_IF_ERROR(once_.consume(*claimed.store, snapshot, claimed.pin.name()));
     LAMINA_RETURN_IF_ERROR(
         load(claimed, snapshot.pause_id, load_request(state, snapshot, version, options_)));
     report_.load_ms = watch_.lap();
@@ -312,20 +291,18 @@ class Resume {
 
   /// The only resume was none if it is certain that the guest has not run: then it is given back.
   void give_back(const ClaimedVm& claimed, Error& cause) const {
-    if (!is_consumed_ || may_have_run_) return;
-    if (may_be_loaded_ && !os::has_ended(claimed.vmm.pidfd())) return;
-    const Status given_back = store::give_back_once(*claimed.store, report_.pause_id);
-    if (!given_back) cause.message += "; " + one_line(given_back.error());
+    if (may_have_run_ || (may_be_loaded_ && !os::has_ended(claimed.vmm.pidfd()))) return;
+    once_.give_back(*claimed.store, report_.pause_id, cause);
   }
 
   ResumeSource source_;
   ResumeOptions options_;
+  OnlyResume once_{options_.again};
   Interruption interruption_;
   ResumeReport report_;
   Stopwatch watch_;
   std::optional<std::string> mmds_;  ///< contents
   bool is_pinned_ = false;
-  bool is_consumed_ = false;  ///< by this resume
   bool may_be_loaded_ = false;
   bool is_loaded_ = false;
   bool may_have_run_ = false;  ///< was told to

@@ -154,7 +154,7 @@ Reply Firecracker::create(const CreateRequest& request, Progress* while_waiting)
 }
 
 Reply Firecracker::put_mmds(const std::string& contents) {
-  return change({"PUT", "/mmds", contents}, timeouts_.request, progress_);
+  return change({"PUT", "/mmds", contents}, timeouts().request, progress());
 }
 
 Reply Firecracker::load(const LoadRequest& request) {
