@@ -81,12 +81,12 @@ Status run_fragments(Bench& bench, const std::string& base, Sharing sharing) {
   return {};
 }
 
-bool wants_any(const Bench& bench, Sharing sharing) {
+bool wants_merge_curve(const Bench& bench, Sharing sharing) {
   return bench.wants(with_sharing("curve/merge/layers", sharing)) ||
          bench.wants(with_sharing("curve/merge/run-length", sharing));
 }
 
-Status run_on(Bench& bench, const std::string& base, Sharing sharing) {
+Status run_curves(Bench& bench, const std::string& base, Sharing sharing) {
   LAMINA_RETURN_IF_ERROR(run_layers(bench, base, sharing));
   return run_fragments(bench, base, sharing);
 }
@@ -94,10 +94,10 @@ Status run_on(Bench& bench, const std::string& base, Sharing sharing) {
 }  // namespace
 
 Status run_merge_curves(Bench& bench) {
-  if (wants_any(bench, Sharing::kNone)) {
-    LAMINA_RETURN_IF_ERROR(run_on(bench, bench.directory(), Sharing::kNone));
+  if (wants_merge_curve(bench, Sharing::kNone)) {
+    LAMINA_RETURN_IF_ERROR(run_curves(bench, bench.directory(), Sharing::kNone));
   }
-  if (!wants_any(bench, Sharing::kReflink)) return {};
+  if (!wants_merge_curve(bench, Sharing::kReflink)) return {};
   const std::string base = bench.directory() + "/xfs-curve";
   // The layers, the plain reference's files and the results, twice over.
   auto image = LoopImage::create(base + ".image", base, 16 * blocks_of(bench) * kBlockBytes);
@@ -105,7 +105,7 @@ Status run_merge_curves(Bench& bench) {
     bench.skip(with_sharing("curve/merge", Sharing::kReflink), image.error().message);
     return {};
   }
-  return run_on(bench, image->mount_point(), Sharing::kReflink);
+  return run_curves(bench, image->mount_point(), Sharing::kReflink);
 }
 
 }  // namespace lamina::bench

@@ -60,7 +60,8 @@ lamina_install_with_paths(contrib/laminad.service lib/systemd/system)
 lamina_install_with_paths(docs/laminad.example.json ${CMAKE_INSTALL_DOCDIR}/examples
                           ${CMAKE_INSTALL_DOCDIR}/docs)
 
-install(FILES contrib/grafana-dashboard.json DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples
+install(FILES contrib/grafana-dashboard.json contrib/prometheus-alerts.yml
+        DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples
         COMPONENT programs)
 install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT programs)
 # The README links them.

@@ -38,6 +38,14 @@ struct ExtentInfo {
   std::uint64_t storage_offset_bytes = 0;  ///< in the layer's file; 0 for zeros
 };
 
+/// How much of what one resume needed was in its working set. Blocks have 4096 bytes.
+struct ResumeCoverage {
+  std::string time;                ///< when the recording ended: RFC 3339, UTC
+  bool was_replayed = false;       ///< the working set was filled in advance
+  std::uint64_t used_blocks = 0;   ///< filled in advance, or on a fault
+  std::uint64_t known_blocks = 0;  ///< of those, in the working set
+};
+
 struct SnapshotInfo {
   std::string path;  ///< as given
   HeaderFormat header = HeaderFormat::kNative;
@@ -56,8 +64,12 @@ struct SnapshotInfo {
   std::uint32_t windows = 0;                   ///< number of 2 MiB pieces of the memory
   std::uint32_t max_extents_per_window = 0;
   double mean_extents_per_window = 0;
-  std::vector<LayerInfo> layers;    ///< oldest first
-  std::vector<ExtentInfo> extents;  ///< in the order of the memory; together they cover it
+  std::uint64_t working_set_blocks = 0;      ///< blocks in the working set; 0: none, or not usable
+  std::vector<ResumeCoverage> last_resumes;  ///< recorded ones, oldest first, at most 16
+  bool once = false;                         ///< PauseOptions::once
+  bool is_consumed = false;                  ///< it was resumed, if `once`
+  std::vector<LayerInfo> layers;             ///< oldest first
+  std::vector<ExtentInfo> extents;           ///< in the order of the memory; together they cover it
 };
 
 /// Describes a snapshot directory, or a header file by itself. Only reads. Checks the header and

@@ -1,5 +1,9 @@
 // Pausing a VM into a store, resuming it from there, and recovering a store after a crash. The VM
-// is a Firecracker process, which is driven over its API socket.
+// is a process of Firecracker or of Cloud Hypervisor, which is driven over its API socket; which of
+// them listens there is found out by a request. What is said of Firecracker below holds for both,
+// with the differences in docs/lifecycle.md, "Cloud Hypervisor": there a failed pause never makes
+// the next memory file a full one, and options that Cloud Hypervisor does not have are
+// kUnsupported.
 //
 // A program calls recover() when it starts, and again after a pause that failed or once in a while.
 //
@@ -34,7 +38,7 @@ struct VmmTimeouts {
   std::chrono::milliseconds load{120'000};    ///< loading a snapshot
 };
 
-/// A Firecracker process.
+/// A process of Firecracker or Cloud Hypervisor.
 struct VmmAddress {
   std::string api_socket{};  ///< path, as this process sees it
   /// The root directory of Firecracker's process (the jailer's chroot), as this process sees it.
@@ -89,6 +93,8 @@ struct PauseOptions {
   /// Replaces a snapshot of that name that this VM does not descend from. (One that it descends
   /// from directly, its last pause or what it was resumed from, is always replaced.)
   bool replace = false;
+  /// The snapshot may be resumed only once: see ResumeOptions::again. It cannot be forked.
+  bool once = false;
   /// Memory that diffs may use while their VMs are frozen. With AfterPause::kResume Firecracker
   /// writes a diff to tmpfs instead of the disk, and the VM runs on at once; pause() still returns
   /// only when the snapshot is on the disk. The value limits what all pauses of this user have at a
@@ -207,14 +213,26 @@ struct ResumeOptions {
   std::string name{};   ///< of the snapshot in the store, without a slash
   ResumeMode mode = ResumeMode::kAuto;
   Populate populate = Populate::kWorkingSet;  ///< used with kPageFaults
-  /// Records the working set for later resumes; used with kPageFaults. Such a resume is slower.
+  /// Records every touched block for later resumes; used with kPageFaults. Such a resume is slower,
+  /// because each of them faults. Without it only faults are recorded, at three stores to memory
+  /// each (docs/page-faults.md, "Working sets").
   bool record = false;
+  /// Records nothing.
+  bool no_record = false;
   std::vector<NetworkOverride> network_overrides{};  ///< needs Firecracker 1.12
   std::string vsock_override{};  ///< path of another socket; needs Firecracker 1.16. Empty: none
   /// Moves the guest's clock on by the time since the pause. Needs Firecracker 1.16.
   bool clock_realtime = false;
   HugePages huge_pages = HugePages::kAsBefore;  ///< another value needs Firecracker 1.17
   bool stay_paused = false;                     ///< loads the snapshot, and leaves the VM paused
+  /// Path of a file with a JSON object: the contents of the VM's metadata service (MMDS), set after
+  /// the load and before the VM runs. lamina adds the object "lamina" to it, with what tells this
+  /// VM from its clones: `resume_id`, `clone`, `pause_id`, `snapshot`. The VM must have been
+  /// configured with MMDS. If Firecracker refuses it, the process is killed: the VM has not run.
+  /// Empty: none.
+  std::string mmds{};
+  /// Resumes a snapshot of PauseOptions::once that was resumed before, which is refused otherwise.
+  bool again = false;
   /// Program (searched in $PATH) and arguments that start the store's page server if none runs:
   /// {"lamina", "serve", "--store", STORE}. The started process is detached, survives this one, and
   /// logs to STORE/.vms/page-server.log. Empty: a page server must be running (serve(), `lamina
@@ -233,6 +251,13 @@ struct ResumeReport {
   ResumeMode mode = ResumeMode::kPageFaults;  ///< kPageFaults or kFile
   std::string reason;                         ///< why this mode
   bool started_page_server = false;
+  Uuid resume_id;  ///< a random id of this resume, which no other has
+  /// The number of this resume among those of the pause in this store, from 1; 0: unknown. Forks of
+  /// a snapshot are one pause.
+  std::uint64_t clone_number = 0;
+  /// How the guest learns that it was resumed: "vmgenid", or "none" (Firecracker before 1.8; on Arm
+  /// before 1.9).
+  std::string generation_device;
   double pin_ms = 0;      ///< making the pin
   double prepare_ms = 0;  ///< materializing, or starting the page server
   double load_ms = 0;     ///< Firecracker's load
@@ -250,9 +275,10 @@ struct ResumeReport {
 /// nor replies, it may have the VM: the pin then stays until recover() finds that the process has
 /// ended.)
 ///
-/// kUsage: not a name for a snapshot; kUnsupported: this Firecracker or this VM does not support
-/// the options; kNotFound: the snapshot or the socket; kCorrupt: the header, the VM state, or a
-/// block of a materialized file; kBusy: another operation on this process is running; kNoSpace;
+/// kUsage: not a name for a snapshot, or `mmds` is not a JSON object; kUnsupported: this
+/// Firecracker or this VM does not support the options; kNotFound: the snapshot or the socket;
+/// kExists: the snapshot may be resumed only once, and was; kCorrupt: the header, the VM state, or
+/// a block of a materialized file; kBusy: another operation on this process is running; kNoSpace;
 /// kInterrupted; kFailed: Firecracker has a VM already, the snapshot has no VM state, no page
 /// server can be had, or any other failure.
 Result<ResumeReport> resume(const ResumeOptions& options);

@@ -32,8 +32,8 @@ struct PackOptions {
   std::string out{};       ///< path of the file; must not exist
   PackCodec codec = PackCodec::kZstd;
   std::uint32_t frame_blocks = 16;  ///< blocks that are compressed together, 1 to 64
-  /// Encrypts the snapshot with the key in this file: 32 bytes, or 64 hexadecimal digits, that only
-  /// its owner may read. Empty, as `key_command`: not encrypted.
+  /// Encrypts the snapshot with the first key in this file, which only its owner may read: 32
+  /// bytes, or lines of 64 hexadecimal digits. Empty, as `key_command`: not encrypted.
   std::string key_file{};
   /// Encrypts it with a key that this command, for sh(1), wraps and unwraps: LAMINA_KEY_OPERATION
   /// in its environment is "wrap" (it reads a key of 32 bytes from its standard input, and prints

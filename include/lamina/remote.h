@@ -47,6 +47,8 @@ struct PushOptions {
   std::string key_command{};  ///< as PackOptions::key_command
   /// Publishes after the newest state of the name, also if the snapshot does not descend from it.
   bool replace = false;
+  /// Nothing is written, in the bucket or the store. The report says what a push would do.
+  bool dry_run = false;
   std::uint64_t rate_limit_bytes_s = 0;  ///< of uploads; 0: no limit
   /// Gives the calling thread idle CPU and I/O priority. It keeps them.
   bool background = false;
@@ -64,10 +66,10 @@ struct PushReport {
   bool is_conflict = false;
   /// It was there already; nothing was sent.
   bool is_already_there = false;
-  std::uint32_t uploaded_objects = 0;
-  std::uint32_t reused_objects = 0;  ///< that the bucket had
-  std::uint64_t data_bytes = 0;      ///< of the layers and files, before compression
-  std::uint64_t uploaded_bytes = 0;
+  std::uint32_t uploaded_objects = 0;  ///< with `dry_run`: to be uploaded
+  std::uint32_t reused_objects = 0;    ///< that the bucket had
+  std::uint64_t data_bytes = 0;        ///< of the layers and files, before compression
+  std::uint64_t uploaded_bytes = 0;    ///< with `dry_run`: before compression
   std::uint64_t reused_bytes = 0;
   std::vector<std::string> notes;  ///< one line each
 };
@@ -140,6 +142,54 @@ struct PullReport {
 /// something in the bucket is damaged; kExists: the store has a snapshot of that name; kUsage,
 /// kPermission: as for unpack_snapshot(); kBusy: another writer has the lock of the name; kNoSpace.
 Result<PullReport> pull_snapshot(const PullOptions& options);
+
+struct LazyPullOptions {
+  PullOptions pull{};
+  /// Program (searched in $PATH) and arguments that fetch the rest, to which "--store STORE ID" is
+  /// added: {"lamina", "remote", "fetch"}. The store's page server starts it. Empty:
+  /// fetch_arriving() is called by somebody.
+  std::vector<std::string> fetch_command{};
+  /// A VM whose thread has waited so long for a block that cannot be fetched is killed. 0: no
+  /// limit.
+  std::chrono::seconds wait_limit{3600};
+};
+
+struct LazyPullReport {
+  PullReport pull;
+  /// True: resume() finds the snapshot under its name although its memory is still being fetched;
+  /// other functions do not find it yet. False: it is whole.
+  bool is_arriving = false;
+  bool is_already_there = false;  ///< nothing was done: it was whole, or arriving, before
+};
+
+/// Begins a pull: fetches all but the memory, so that a VM can be resumed at once by page faults. A
+/// pin keeps the objects in the bucket until everything is here. If the store has the snapshot, or
+/// it is arriving already, the bucket is not asked. Without that pin (a collector is about to
+/// delete an object), or if the store has all layers, this is pull_snapshot(). Errors as for that.
+Result<LazyPullReport> begin_pull(const LazyPullOptions& options);
+
+struct FetchOptions {
+  std::string store{};  ///< path
+  Uuid arrival{};       ///< of the arriving snapshot
+  RemoteRequests* requests = nullptr;
+  Progress* progress = nullptr;
+};
+
+struct FetchReport {
+  std::string snapshot;  ///< path; empty: another process has completed it
+  std::string name;
+  std::uint64_t fetched_bytes = 0;
+  std::vector<std::string> notes;
+};
+
+/// Fetches what is missing of an arriving snapshot: first what VMs wait for, then its working set,
+/// then the rest. When all is here, and on the disk, the snapshot gets its name; if that was given
+/// to another one meanwhile, the name "NAME@PAUSE". Failures of the bucket are not errors: they are
+/// repeated without limit.
+///
+/// kNotFound: there is no such arrival, or the bucket does not have an object any more; kBusy:
+/// another process fetches it; kInterrupted; else the errors of pull_snapshot().
+Result<FetchReport> fetch_arriving(const FetchOptions& options);
 
 struct RemoteListOptions {
   std::string url{};

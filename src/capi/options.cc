@@ -163,8 +163,8 @@ RemoveOptions convert(OptionReader& reader, const lamina_remove_options& given) 
 PauseOptions convert(OptionReader& reader, const lamina_pause_options& given) {
   PauseOptions made;
   auto& [vmm, store, name, after, frozen_hook, hook_timeout, while_frozen, attachments, full,
-         replace, freeze_memory_bytes, freeze_directory, pause_id, progress, page_server_command] =
-      made;
+         replace, once, freeze_memory_bytes, freeze_directory, pause_id, progress,
+         page_server_command] = made;
   vmm = vmm_address(reader, given.vmm);
   name = reader.required(given.name, "name");
   after = reader.choice<AfterPause>(given.after, "after");
@@ -190,8 +190,9 @@ PauseOptions convert(OptionReader& reader, const lamina_pause_options& given) {
 
 ResumeOptions convert(OptionReader& reader, const lamina_resume_options& given) {
   ResumeOptions made;
-  auto& [vmm, store, name, mode, populate, record, network_overrides, vsock_override,
-         clock_realtime, huge_pages, stay_paused, page_server_command, progress] = made;
+  auto& [vmm, store, name, mode, populate, record, no_record, network_overrides, vsock_override,
+         clock_realtime, huge_pages, stay_paused, mmds, again, page_server_command, progress] =
+      made;
   vmm = vmm_address(reader, given.vmm);
   name = reader.required(given.name, "name");
   mode = reader.choice<ResumeMode>(given.mode, "mode");
@@ -261,10 +262,11 @@ UnpackOptions convert(OptionReader& reader, const lamina_unpack_options& given) 
 
 PushOptions convert(OptionReader& reader, const lamina_push_options& given) {
   PushOptions made;
-  // `requests` counts for laminad's metrics; C has no map.
-  auto& [url, snapshot, name, codec, key_file, key_command, replace, rate_limit_bytes_s, background,
-         requests, progress] = made;
+  // `requests` counts for laminad's metrics; C has no map. `dry_run` is for the command line.
+  auto& [url, snapshot, name, codec, key_file, key_command, replace, dry_run, rate_limit_bytes_s,
+         background, requests, progress] = made;
   static_cast<void>(requests);
+  static_cast<void>(dry_run);
   url = reader.required(given.url, "url");
   snapshot = reader.required(given.snapshot, "snapshot");
   name = OptionReader::text(given.name);

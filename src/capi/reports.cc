@@ -184,7 +184,8 @@ void describe(Arena& /*arena*/, const LayerInfo& layer, lamina_layer& d) {
 void describe(Arena& arena, const SnapshotInfo& info, lamina_snapshot_info& d) {
   const auto& [path, header, build_id, base_build_id, pause_id, parent_pause_id, created,
                huge_pages, generation, memory_bytes, zero_blocks, vmstate_bytes, windows,
-               max_extents_per_window, mean_extents_per_window, layers, extents] = info;
+               max_extents_per_window, mean_extents_per_window, working_set_blocks, last_resumes,
+               once, is_consumed, layers, extents] = info;
   d.path = path.c_str();
   d.header = number_of(header);
   d.build_id = id(build_id);
@@ -354,8 +355,8 @@ void describe(Arena& arena, const PauseReport& report, lamina_pause_report& d) {
 }
 
 void describe(Arena& arena, const ResumeReport& report, lamina_resume_report& d) {
-  const auto& [snapshot, pause_id, pid, mode, reason, started_page_server, pin_ms, prepare_ms,
-               load_ms, resume_ms, notes] = report;
+  const auto& [snapshot, pause_id, pid, mode, reason, started_page_server, resume_id, clone_number,
+               generation_device, pin_ms, prepare_ms, load_ms, resume_ms, notes] = report;
   d.snapshot = snapshot.c_str();
   d.pause_id = id(pause_id);
   d.pid = pid;

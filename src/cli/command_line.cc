@@ -56,12 +56,13 @@ struct VerbGroup {
 };
 
 constexpr std::array kGroups = {
-    VerbGroup{"remote", "a verb: push, pull, ls, du, rm, prune, verify or check"},
+    VerbGroup{"remote", "a verb: push, pull, fetch, ls, du, rm, prune, verify, check or keys"},
+    VerbGroup{"remote-keys", "a verb: ls, rotate or destroy"},
 #ifdef LAMINA_HAVE_PACKED
     VerbGroup{"import", "a format: e2b"},
-    VerbGroup{"export", "a format: firecracker or e2b"},
+    VerbGroup{"export", "a format: firecracker, cloud-hypervisor or e2b"},
 #else
-    VerbGroup{"export", "a format: firecracker"},
+    VerbGroup{"export", "a format: firecracker or cloud-hypervisor"},
 #endif
 };
 
@@ -73,13 +74,14 @@ const VerbGroup* group_of(const std::vector<std::string>& arguments) {
   return found == kGroups.end() ? nullptr : found;
 }
 
-/// Turns "remote VERB …" into "remote-VERB …", and the same with the other groups.
+/// Turns "remote VERB …" into "remote-VERB …", and the same with the other groups, also with groups
+/// in groups.
 std::vector<std::string> with_joined_verb(std::vector<std::string> arguments) {
-  if (arguments.size() < 2 || group_of(arguments) == nullptr || arguments[1].starts_with("-")) {
-    return arguments;
+  while (arguments.size() >= 2 && group_of(arguments) != nullptr &&
+         !arguments[1].starts_with("-")) {
+    arguments[1] = arguments[0] + "-" + arguments[1];
+    arguments.erase(arguments.begin());
   }
-  arguments[1] = arguments[0] + "-" + arguments[1];
-  arguments.erase(arguments.begin());
   return arguments;
 }
 
@@ -88,6 +90,15 @@ CLI::Validator not_empty() {
     return text.empty() ? std::string("the value is empty") : std::string();
   };
   return {check, ""};
+}
+
+/// 'fork --live' is the verb fork-live, which has other arguments than fork.
+void rename_live_fork(std::vector<std::string>& arguments) {
+  if (arguments.empty() || arguments.front() != "fork") return;
+  const auto live = std::find(arguments.begin(), arguments.end(), "--live");
+  if (live == arguments.end()) return;
+  arguments.erase(live);
+  arguments.front() = "fork-live";
 }
 
 }  // namespace
@@ -125,11 +136,13 @@ CommandLine::CommandLine() : app_("lamina keeps the memory of paused microVMs", 
   actions_["compact"] = add_compact(app_);
   actions_["materialize"] = add_materialize(app_);
   actions_["export-firecracker"] = add_export_firecracker(app_);
+  actions_["export-cloud-hypervisor"] = add_export_cloud_hypervisor(app_);
   actions_["inspect"] = add_inspect(app_);
   actions_["ls"] = add_ls(app_);
   actions_["du"] = add_du(app_);
   actions_["rm"] = add_rm(app_);
   actions_["fork"] = add_fork(app_);
+  actions_["fork-live"] = add_live_fork(app_);
   actions_["verify"] = add_verify(app_);
   actions_["repair"] = add_repair(app_);
   actions_["doctor"] = add_doctor(app_);
@@ -137,6 +150,9 @@ CommandLine::CommandLine() : app_("lamina keeps the memory of paused microVMs", 
   actions_["pause"] = add_pause(app_);
   actions_["resume"] = add_resume(app_);
   actions_["recover"] = add_recover(app_);
+  actions_["ui"] = add_ui(app_);
+  actions_["report"] = add_report(app_);
+  actions_["top"] = add_top(app_);
 #ifdef LAMINA_HAVE_PACKED
   actions_["pack"] = add_pack(app_);
   actions_["unpack"] = add_unpack(app_);
@@ -146,12 +162,16 @@ CommandLine::CommandLine() : app_("lamina keeps the memory of paused microVMs", 
 #ifdef LAMINA_HAVE_REMOTE
   actions_["remote-push"] = add_remote_push(app_);
   actions_["remote-pull"] = add_remote_pull(app_);
+  actions_["remote-fetch"] = add_remote_fetch(app_);
   actions_["remote-ls"] = add_remote_ls(app_);
   actions_["remote-du"] = add_remote_du(app_);
   actions_["remote-rm"] = add_remote_rm(app_);
   actions_["remote-prune"] = add_remote_prune(app_);
   actions_["remote-verify"] = add_remote_verify(app_);
   actions_["remote-check"] = add_remote_check(app_);
+  actions_["remote-keys-ls"] = add_remote_keys_ls(app_);
+  actions_["remote-keys-rotate"] = add_remote_keys_rotate(app_);
+  actions_["remote-keys-destroy"] = add_remote_keys_destroy(app_);
 #endif
 }
 
@@ -186,7 +206,8 @@ std::string CommandLine::verb() const {
 
 int run_command_line(int argc, char** argv) {
   CommandLine command_line;
-  const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  rename_live_fork(arguments);
   const auto invocation = command_line.parse(arguments);
   if (!invocation) {
     const int code = report_error(invocation.error(), wants_json(arguments));

@@ -22,11 +22,13 @@ Action add_merge(CLI::App& app);
 Action add_compact(CLI::App& app);
 Action add_materialize(CLI::App& app);
 Action add_export_firecracker(CLI::App& app);
+Action add_export_cloud_hypervisor(CLI::App& app);
 Action add_inspect(CLI::App& app);
 Action add_ls(CLI::App& app);
 Action add_du(CLI::App& app);
 Action add_rm(CLI::App& app);
 Action add_fork(CLI::App& app);
+Action add_live_fork(CLI::App& app);
 Action add_verify(CLI::App& app);
 Action add_repair(CLI::App& app);
 Action add_doctor(CLI::App& app);
@@ -34,6 +36,9 @@ Action add_serve(CLI::App& app);
 Action add_pause(CLI::App& app);
 Action add_resume(CLI::App& app);
 Action add_recover(CLI::App& app);
+Action add_ui(CLI::App& app);
+Action add_report(CLI::App& app);
+Action add_top(CLI::App& app);
 #ifdef LAMINA_HAVE_PACKED
 Action add_pack(CLI::App& app);
 Action add_unpack(CLI::App& app);
@@ -43,12 +48,16 @@ Action add_export_e2b(CLI::App& app);
 // Only with LAMINA_HAVE_REMOTE.
 Action add_remote_push(CLI::App& app);
 Action add_remote_pull(CLI::App& app);
+Action add_remote_fetch(CLI::App& app);
 Action add_remote_ls(CLI::App& app);
 Action add_remote_du(CLI::App& app);
 Action add_remote_rm(CLI::App& app);
 Action add_remote_prune(CLI::App& app);
 Action add_remote_verify(CLI::App& app);
 Action add_remote_check(CLI::App& app);
+Action add_remote_keys_ls(CLI::App& app);
+Action add_remote_keys_rotate(CLI::App& app);
+Action add_remote_keys_destroy(CLI::App& app);
 
 /// Adds a verb. `footer` is the text below the list of options.
 CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& description,

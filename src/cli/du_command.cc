@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <memory>
@@ -7,6 +8,7 @@
 #include "cli/command_line.h"
 #include "cli/output.h"
 #include "cli/table.h"
+#include "cli/terminal.h"
 #include "lamina/listing.h"
 #include "schema/report_json.h"
 
@@ -17,7 +19,7 @@ constexpr const char* kDuFooter =
     "OWN: what removing only this snapshot would free. SHARED: files that have other\n"
     "names too. DEAD: what its layers store and it does not use ('lamina merge' drops\n"
     "it). The total counts each file once. Storage that files share by reflinks is\n"
-    "counted in each of them.\n\n"
+    "counted in each of them. On a terminal, bars show OWN and SHARED.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, or not a store.";
 
 struct DuArguments {
@@ -83,17 +85,36 @@ void print_totals(const StoreTotals& totals) {
   print_text("\n");
 }
 
-void print_table(const StoreListing& listing, const std::vector<std::size_t>& chosen,
-                 bool by_name) {
+/// What the snapshot has alone, then what it shares.
+std::string space_bar(const SnapshotListing& snapshot, std::uint64_t most,
+                      const Terminal& terminal) {
+  constexpr int kCells = 24;
+  const auto whole = static_cast<double>(most);
+  std::string bar =
+      bar_of(static_cast<double>(snapshot.own_bytes), whole, kCells, terminal.has_unicode);
+  const auto shared = static_cast<int>(kCells * static_cast<double>(snapshot.shared_bytes) / whole);
+  for (int i = 0; i < shared; ++i) bar += terminal.has_unicode ? "░" : ".";
+  return bar;
+}
+
+void print_table(const StoreListing& listing, const std::vector<std::size_t>& chosen, bool by_name,
+                 const Terminal& terminal) {
   using Align = Table::Align;
   Table table({{"NAME", Align::kLeft},
                {"OWN", Align::kRight},
                {"SHARED", Align::kRight},
-               {"DEAD", Align::kRight}});
+               {"DEAD", Align::kRight},
+               {terminal.is_terminal ? "OWN, AND SHARED" : "", Align::kLeft}});
+  std::uint64_t most = 0;
+  for (const std::size_t index : chosen) {
+    const SnapshotListing& snapshot = listing.snapshots[index];
+    most = std::max(most, snapshot.own_bytes + snapshot.shared_bytes);
+  }
   for (const std::size_t index : chosen) {
     const SnapshotListing& snapshot = listing.snapshots[index];
     table.add({snapshot.name, human_bytes(snapshot.own_bytes), human_bytes(snapshot.shared_bytes),
-               snapshot.dead_bytes ? human_bytes(*snapshot.dead_bytes) : "-"});
+               snapshot.dead_bytes ? human_bytes(*snapshot.dead_bytes) : "-",
+               terminal.is_terminal ? space_bar(snapshot, most, terminal) : ""});
   }
   if (!chosen.empty()) fmt::print("{}", table.text());
   for (const std::size_t index : chosen) {
@@ -118,7 +139,7 @@ int run(const DuArguments& arguments) {
   if (arguments.json) {
     print_as_json(*listing, *chosen);
   } else {
-    print_table(*listing, *chosen, !arguments.names.empty());
+    print_table(*listing, *chosen, !arguments.names.empty(), terminal_of(STDOUT_FILENO));
   }
   return kExitDone;
 }

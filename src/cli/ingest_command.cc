@@ -7,6 +7,7 @@
 #include "cli/command_line.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
+#include "lamina/cloud_hypervisor.h"
 #include "lamina/ingest.h"
 
 namespace lamina::cli {
@@ -22,7 +23,8 @@ constexpr const char* kIngestFooter =
     "conv=sparse make holes of written zeros; cat, dd and git fill holes; tar -S\n"
     "keeps both. A large diff without written zeros gets a note, unless --zeros\n"
     "written says that it is as the VMM wrote it. A full file with a parent (--kind\n"
-    "full) is compared with it, and only the differences are stored.\n\n"
+    "full) is compared with it, and only the differences are stored. MEMFILE may\n"
+    "also be a directory that Cloud Hypervisor's vm.snapshot has written.\n\n"
     "Layout compact writes a new file and keeps MEMFILE. Layout adopt moves MEMFILE\n"
     "into the store and moves no data. Layout auto is compact, unless --consume is\n"
     "given and MEMFILE is on the store's file system. --replace keeps nothing of the\n"
@@ -72,6 +74,14 @@ void print_report(const IngestReport& report, double elapsed_ms, bool json) {
              layout_name(report.layout), human_bytes(report.layer_allocated_bytes), elapsed_ms);
 }
 
+/// A directory is a snapshot of Cloud Hypervisor's own.
+Result<IngestReport> store_input(const IngestOptions& options) {
+  if (!is_cloud_hypervisor_directory(options.memory_file)) return ingest(options);
+  IngestOptions rest = options;
+  rest.memory_file.clear();
+  return ingest_cloud_hypervisor(options.memory_file, rest);
+}
+
 int run(IngestArguments& arguments) {
   const Stopwatch stopwatch;
   IngestOptions& options = arguments.options;
@@ -84,7 +94,7 @@ int run(IngestArguments& arguments) {
   if (!arguments.vmstate.empty()) options.vmstate_file = arguments.vmstate;
   ProgressBar progress;
   options.progress = &progress;
-  const auto report = ingest(options);
+  const auto report = store_input(options);
   progress.clear();
   if (!report) return report_error(report.error(), arguments.json);
   print_notes(report->notes);

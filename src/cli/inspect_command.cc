@@ -8,6 +8,7 @@
 #include "cli/command_line.h"
 #include "cli/memory_map.h"
 #include "cli/output.h"
+#include "cli/terminal.h"
 #include "lamina/inspect.h"
 #include "schema/report_json.h"
 
@@ -15,6 +16,7 @@ namespace lamina::cli {
 namespace {
 
 constexpr const char* kInspectFooter =
+    "On a terminal the map has colours, unless NO_COLOR is set.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt.";
 
 /// Shown for what a header by itself does not tell.
@@ -25,6 +27,17 @@ struct InspectArguments {
   bool json = false;
   bool extents = false;
 };
+
+/// How much of what the last resumes used was in the working set.
+void print_working_set(const SnapshotInfo& info) {
+  if (info.working_set_blocks == 0 && info.last_resumes.empty()) return;
+  print_text("  working set {}", human_bytes(info.working_set_blocks * kBlockBytes));
+  for (const ResumeCoverage& resume : info.last_resumes) {
+    print_text("{}{}%", &resume == &info.last_resumes.front() ? "; had of the last resumes " : ", ",
+               resume.used_blocks == 0 ? 100 : resume.known_blocks * 100 / resume.used_blocks);
+  }
+  print_text("\n");
+}
 
 void print_summary(const SnapshotInfo& info) {
   print_text("{}\n", info.path);
@@ -37,6 +50,10 @@ void print_summary(const SnapshotInfo& info) {
   if (!info.created.empty()) print_text("  created     {}\n", info.created);
   if (!info.huge_pages.empty()) print_text("  huge pages  {}\n", escaped_value(info.huge_pages));
   if (info.vmstate_bytes) print_text("  VM state    {}\n", human_bytes(*info.vmstate_bytes));
+  if (info.once) {
+    print_text("  resumes     only once{}\n", info.is_consumed ? ", and was resumed" : "");
+  }
+  print_working_set(info);
   print_text("  extents     {}; per 2 MiB: {:.1f} on average, {} at most\n", info.extents.size(),
              info.mean_extents_per_window, info.max_extents_per_window);
 }
@@ -69,6 +86,11 @@ void print_extents(const SnapshotInfo& info) {
   }
 }
 
+MapStyle style_of(const Terminal& terminal) {
+  if (!terminal.has_color) return MapStyle::kPlain;
+  return terminal.has_unicode ? MapStyle::kHalfBlocks : MapStyle::kColor;
+}
+
 int run(const InspectArguments& arguments) {
   const auto info = inspect(arguments.path);
   if (!info) return report_error(info.error(), arguments.json);
@@ -78,7 +100,7 @@ int run(const InspectArguments& arguments) {
   }
   print_summary(*info);
   print_layers(*info);
-  fmt::print("\n{}", draw_memory_map(*info, ::isatty(STDOUT_FILENO) == 1));
+  fmt::print("\n{}", draw_memory_map(*info, style_of(terminal_of(STDOUT_FILENO))));
   if (arguments.extents) print_extents(*info);
   return kExitDone;
 }

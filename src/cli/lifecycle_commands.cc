@@ -5,13 +5,16 @@
 #include <memory>
 #include <utility>
 
+#include "base/error.h"
 #include "cli/command_line.h"
+#include "cli/key_options.h"
 #include "cli/lifecycle_requests.h"
 #include "cli/option_adder.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
 #include "cli/store_daemon.h"
 #include "lamina/lifecycle.h"
+#include "lamina/remote.h"
 #include "os/directory.h"
 #include "os/path_walk.h"
 #include "os/process.h"
@@ -43,6 +46,9 @@ constexpr const char* kResumeFooter =
     "number of VMs may be resumed from one snapshot. With --mode uffd the store's\n"
     "page server is started if none runs, and goes on running. If a daemon keeps the\n"
     "store, it does the resume.\n\n"
+    "With --remote, a snapshot that the store does not have is pulled: the VM runs at\n"
+    "once, blocks that it touches are fetched first, the rest behind them. With\n"
+    "--mode file everything is pulled first.\n\n"
     "Needs Firecracker 1.7; for --network-override 1.12; for --vsock-override and\n"
     "--clock-realtime 1.16; for --huge-pages 1.17. A VM on 2 MiB pages (hugetlbfs)\n"
     "can be resumed with --mode uffd only.\n\n"
@@ -62,14 +68,6 @@ constexpr const char* kRecoverFooter =
     "is used by itself.\n\n"
     "Exit codes: 0 done, 1 failed or something stays queued, 2 usage, 3 not found,\n"
     "4 corrupt, 5 busy, 6 no space, 130 interrupted.";
-
-std::vector<std::string> page_server_command(const std::string& store) {
-  const std::string program = os::own_program();
-  if (program.empty()) return {};
-  // An absolute path: the page server runs in another directory. If there is no store, the
-  // operation that needs it reports the error.
-  return {program, "serve", "--store", os::real_path(store).value_or(store)};
-}
 
 struct PauseArguments {
   PauseOptions options;
@@ -111,6 +109,7 @@ int run_pause(PauseArguments& arguments) {
 
 struct ResumeArguments {
   ResumeOptions options;
+  LazyPullOptions pull;
   bool no_daemon = false;
   bool json = false;
 };
@@ -119,12 +118,36 @@ void print_resume(const ResumeReport& report, bool json) {
   if (json) return print_json(schema::to_json(report));
   print_text("{}: process {} runs on, by {} ({})\n", report.snapshot, report.pid,
              report.mode == ResumeMode::kFile ? "file" : "page faults", report.reason);
+  print_text("  resume {}, clone {}; generation device: {}\n", report.resume_id.to_string(),
+             report.clone_number, report.generation_device);
   print_text("  pin {:.1f} ms, prepare {:.1f}, load {:.1f}, resume {:.1f}\n", report.pin_ms,
              report.prepare_ms, report.load_ms, report.resume_ms);
 }
 
+/// Pulls what is resumed: of a VM whose memory is a file, all of it.
+Result<std::vector<std::string>> pull_to_resume(ResumeArguments& arguments) {
+  LazyPullOptions& lazy = arguments.pull;
+  lazy.pull.store = arguments.options.store;
+  lazy.pull.name = arguments.options.name;
+  const std::string program = os::own_program();
+  if (!program.empty()) lazy.fetch_command = {program, "remote", "fetch"};
+  ProgressBar progress;
+  lazy.pull.progress = &progress;
+  LAMINA_ASSIGN_OR_RETURN(LazyPullReport report, begin_pull(lazy));
+  if (report.is_arriving && arguments.options.mode == ResumeMode::kFile) {
+    LAMINA_ASSIGN_OR_RETURN(report.pull, pull_snapshot(lazy.pull));
+  }
+  progress.clear();
+  return std::move(report.pull.notes);
+}
+
 int run_resume(ResumeArguments& arguments) {
   ResumeOptions& options = arguments.options;
+  if (!arguments.pull.pull.url.empty()) {
+    const auto notes = pull_to_resume(arguments);
+    if (!notes) return report_error(notes.error(), arguments.json);
+    print_notes(*notes);
+  }
   options.page_server_command = page_server_command(options.store);
   ProgressBar progress;
   options.progress = &progress;
@@ -135,6 +158,19 @@ int run_resume(ResumeArguments& arguments) {
   print_notes(report->notes);
   print_resume(*report, arguments.json);
   return kExitDone;
+}
+
+void add_remote_options(CLI::App* verb, LazyPullOptions& lazy) {
+  CLI::Option* url = add_text(verb, "--remote", lazy.pull.url,
+                              "pull the snapshot from this bucket, while the VM runs", "URL");
+  add_key_options(verb, lazy.pull, "decrypt");
+  verb->add_option_function<std::uint32_t>(
+          "--wait-limit",
+          [&lazy](std::uint32_t seconds) { lazy.wait_limit = std::chrono::seconds(seconds); },
+          "kill a VM that waits so long for a block (3600; 0: never)")
+      ->type_name("")
+      ->option_text("SECONDS")
+      ->needs(url);
 }
 
 struct RecoverArguments {
@@ -192,6 +228,7 @@ Action add_resume(CLI::App& app) {
   CLI::App* verb = add_verb(app, "resume", "resume a VM from a store", kResumeFooter);
   OptionAdder adder(verb);
   schema::describe(adder, arguments->options);
+  add_remote_options(verb, arguments->pull);
   add_no_daemon(verb, arguments->no_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run_resume(*arguments); };

@@ -1,5 +1,7 @@
 #include "cli/lifecycle_requests.h"
 
+#include "os/path_walk.h"
+#include "os/process.h"
 #include "schema/requests.h"
 
 namespace lamina::cli {
@@ -24,6 +26,14 @@ DaemonReply<Report> request_for_snapshot(const char* target, const Options& opti
 }
 
 }  // namespace
+
+std::vector<std::string> page_server_command(const std::string& store) {
+  const std::string program = os::own_program();
+  if (program.empty()) return {};
+  // An absolute path: the page server runs in another directory. If there is no store, the
+  // operation that needs it reports the error.
+  return {program, "serve", "--store", os::real_path(store).value_or(store)};
+}
 
 DaemonReply<PauseReport> request_pause(const PauseOptions& options, bool no_daemon,
                                        Progress& progress) {

@@ -17,4 +17,7 @@ DaemonReply<ResumeReport> request_resume(const ResumeOptions& options, bool no_d
                                          Progress& progress);
 DaemonReply<RecoverReport> request_recover(const RecoverOptions& options, bool no_daemon);
 
+/// The command that starts the page server of a store.
+std::vector<std::string> page_server_command(const std::string& store);
+
 }  // namespace lamina::cli

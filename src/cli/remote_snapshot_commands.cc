@@ -72,8 +72,8 @@ struct RemoteArguments {
   bool json = false;
 };
 
-void add_by_daemon(CLI::App* verb, bool& by_daemon) {
-  verb->add_flag("--by-daemon", by_daemon, "let the store's daemon do it, with its own key");
+CLI::Option* add_by_daemon(CLI::App* verb, bool& by_daemon) {
+  return verb->add_flag("--by-daemon", by_daemon, "let the store's daemon do it, with its own key");
 }
 
 /// Asks the daemon of `store`. Unlike other verbs, this one does not do the work itself if there is
@@ -172,11 +172,21 @@ std::string rate_of(std::uint64_t bytes, double elapsed_ms) {
   return human_bytes(static_cast<std::uint64_t>(static_cast<double>(bytes) / seconds)) + "/s";
 }
 
-int print_push(const PushReport& report, double elapsed_ms, bool json) {
+int print_push(const PushReport& report, double elapsed_ms, bool dry_run, bool json) {
   print_notes(report.notes);
   const int code = report.is_conflict ? kExitFailed : kExitDone;
   if (json) {
-    print_json(schema::ReportWriter::write(schema::PushAnswer{report, elapsed_ms}));
+    auto document = schema::ReportWriter::write(schema::PushAnswer{report, elapsed_ms});
+    if (dry_run) document["dry_run"] = true;
+    print_json(std::move(document));
+    return code;
+  }
+  if (dry_run && !report.is_already_there) {
+    print_text("{}: would be pushed as '{}', number {}\n", report.snapshot, report.name,
+               report.number);
+    print_text("  {} to send ({} before compression), {} to reuse ({})\n",
+               count_of(report.uploaded_objects, "object"), human_bytes(report.uploaded_bytes),
+               report.reused_objects, human_bytes(report.reused_bytes));
     return code;
   }
   print_text("{}: {} as '{}', number {}\n", report.snapshot,
@@ -336,12 +346,14 @@ Action add_remote_push(CLI::App& app) {
   add_choice(verb, "--codec", options.codec, "how to compress (zstd)");
   add_key_options(verb, options, "encrypt");
   verb->add_flag("--replace", options.replace, "publish after the newest state, whatever that is");
-  add_by_daemon(verb, arguments->by_daemon);
+  CLI::Option* dry_run =
+      verb->add_flag("--dry-run", options.dry_run, "only say what would be sent");
+  add_by_daemon(verb, arguments->by_daemon)->excludes(dry_run);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] {
     const auto operation = arguments->by_daemon ? push_by_daemon : push_snapshot;
     return run_remote(*arguments, operation, [&](const PushReport& report, double elapsed_ms) {
-      return print_push(report, elapsed_ms, arguments->json);
+      return print_push(report, elapsed_ms, arguments->options.dry_run, arguments->json);
     });
   };
 }

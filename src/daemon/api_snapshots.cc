@@ -19,13 +19,21 @@ Response Api::fork(const Request& request, const std::string& /*name*/) const {
   auto report = fork_snapshot(requested->options);
   parts_.metrics.count_fork(report.has_value());
   parts_.status.changed();
-  if (!report) return error_response(report.error());
+  if (!report) {
+    Json event = {{"source", name_of(requested->options.snapshot)},
+                  {"snapshot", name_of(requested->options.fork)},
+                  {"outcome", "failed"}};
+    event.update(error_fields(report.error()));
+    parts_.events.add(Level::kWarning, "fork", event);
+    return error_response(report.error());
+  }
   report->fork = name_of(report->fork);
   parts_.pusher.added(report->fork, report->pause_id);
   const Json document = schema::to_json(schema::ForkAnswer{*report, stopwatch.elapsed_ms()});
   parts_.events.add(Level::kInfo, "fork",
                     {{"source", name_of(requested->options.snapshot)},
                      {"snapshot", report->fork},
+                     {"outcome", "done"},
                      {"pause_id", report->pause_id.to_string()}});
   return json_response(document);
 }

@@ -134,6 +134,15 @@ void PushQueue::failed(const Entry& taken, const Error& error, Retry retry, Time
                 static_cast<double>(delay.count()) * (1 - random / 2)));
 }
 
+void PushQueue::retry_failed(TimePoint now) {
+  for (auto& [name, kept] : entries_) {
+    if (kept.entry.state != PushState::kFailed) continue;
+    kept.entry.state = PushState::kWaiting;
+    kept.entry.attempts = 0;
+    kept.entry.next_attempt = now;
+  }
+}
+
 void PushQueue::pushed(const std::string& name, const Uuid& pause_id, TimePoint now) {
   pushed_[name] = {pause_id, now};
   const auto found = entries_.find(name);

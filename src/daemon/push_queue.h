@@ -81,6 +81,9 @@ class PushQueue {
   /// `random` part of it, up to a half, is left out.
   void failed(const Entry& taken, const Error& error, Retry retry, TimePoint now, double random);
 
+  /// What made pushes fail for good has been mended: those entries wait again.
+  void retry_failed(TimePoint now);
+
   /// Somebody else has pushed that state of `name`.
   void pushed(const std::string& name, const Uuid& pause_id, TimePoint now);
 

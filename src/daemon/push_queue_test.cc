@@ -176,5 +176,17 @@ TEST_F(PushQueueTest, WhatAnotherHasPushedGoes) {
   EXPECT_TRUE(queue_.entries().empty());
 }
 
+TEST_F(PushQueueTest, FailedEntriesWaitAgainWhenTheCauseIsMended) {
+  queue_.add("web", first_, at(0));
+  queue_.failed(*queue_.take(at(0)), away_, PushQueue::Retry::kNever, at(0), 0);
+  EXPECT_FALSE(queue_.take(at(1'000'000)));
+  EXPECT_EQ(queue_.failed_entries(), 1U);
+  queue_.retry_failed(at(2'000'000));
+  EXPECT_EQ(queue_.failed_entries(), 0U);
+  const auto taken = queue_.take(at(2'000'000));
+  ASSERT_TRUE(taken);
+  EXPECT_EQ(taken->attempts, 0U);
+}
+
 }  // namespace
 }  // namespace lamina::daemon

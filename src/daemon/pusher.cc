@@ -106,6 +106,10 @@ void Pusher::look() {
   {
     const std::scoped_lock lock(mutex_);
     queue_.update(found, read);
+    if (failed_without_key_ && !lacks_key()) {
+      failed_without_key_ = false;
+      queue_.retry_failed(PushQueue::Clock::now());
+    }
   }
   changed_.notify_all();
 }
@@ -181,21 +185,40 @@ void Pusher::push_entry(const PushQueue::Entry& entry) {
   if (settings_.rate_limit_bytes_s > 0 && options.rate_limit_bytes_s == 0) {
     options.rate_limit_bytes_s = 1;
   }
-  const auto report = push_counted(options);
+  auto report = push_counted(options);
   const bool is_interrupted = !report && report.error().kind == ErrorKind::kInterrupted;
   if (is_interrupted && is_stopping_) return;
   if (!report && is_gone(entry)) {
     const std::scoped_lock lock(mutex_);
     return queue_.drop(entry, PushQueue::Clock::now());
   }
+  auto retry = report ? PushQueue::Retry::kLater : retry_of(report.error());
+  const bool has_no_key = !report && lacks_key();
+  if (has_no_key) {
+    // Nothing is gained by repeating it: look() does, once the file is there.
+    retry = PushQueue::Retry::kNever;
+    report.error().remedy = fmt::format(
+        "put the key file '{}' back, with mode 0600: the daemon then pushes what has failed",
+        settings_.key_file);
+  }
   // An event for each failure in a row would hide the others: the queue shows the last error.
-  if (report || entry.attempts == 0 || retry_of(report.error()) == PushQueue::Retry::kNever) {
+  if (report || entry.attempts == 0 || retry == PushQueue::Retry::kNever) {
     add_event(entry.name, report, entry.attempts);
   }
   const std::scoped_lock lock(mutex_);
   if (report) return queue_.done(entry, report->pause_id, PushQueue::Clock::now());
+  failed_without_key_ = failed_without_key_ || has_no_key;
   const double random = std::uniform_real_distribution<double>(0, 1)(random_);
-  queue_.failed(entry, report.error(), retry_of(report.error()), PushQueue::Clock::now(), random);
+  queue_.failed(entry, report.error(), retry, PushQueue::Clock::now(), random);
+}
+
+bool Pusher::lacks_key() const {
+  if (settings_.key_file.empty()) return false;
+  std::error_code error;
+  const auto status = std::filesystem::status(settings_.key_file, error);
+  constexpr auto kOthers = std::filesystem::perms::group_all | std::filesystem::perms::others_all;
+  return !std::filesystem::is_regular_file(status) ||
+         (status.permissions() & kOthers) != std::filesystem::perms::none;
 }
 
 bool Pusher::is_gone(const PushQueue::Entry& entry) const {

@@ -75,6 +75,8 @@ class Pusher : private Progress {
 
   void work();
   void push_entry(const PushQueue::Entry& entry);
+  /// True if the key file is missing, or others may read it: no push can succeed.
+  [[nodiscard]] bool lacks_key() const;
   Result<PushReport> push_counted(PushOptions& options);
   void add_event(const std::string& name, const Result<PushReport>& report, std::uint32_t attempts);
   /// True if a failed push of `entry` is to be dropped: the snapshot is not there any more.
@@ -88,6 +90,7 @@ class Pusher : private Progress {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   PushQueue queue_;
+  bool failed_without_key_ = false;  ///< since the last look(); entries wait for the key file
   std::mt19937_64 random_{std::random_device()()};
   std::size_t running_threads_ = 0;
   std::vector<std::thread> threads_;

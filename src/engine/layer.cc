@@ -124,14 +124,44 @@ std::span<const std::uint64_t> Layer::checksums(const mapping::Extent& extent) c
                extent.block_count);
 }
 
+Status Layer::bad_block(const mapping::Extent& extent, std::size_t number) const {
+  return fail(ErrorKind::kCorrupt,
+              "layer '{}': the block at {:#x} (guest {:#x}) does not match its checksum", path_,
+              (extent.storage_block + number) * kBlockBytes,
+              (extent.guest_block + number) * kBlockBytes);
+}
+
 Status Layer::read_checked(const mapping::Extent& extent, std::span<std::byte> buffer) const {
+  if (trailer_ && trailer_->checksums.empty()) return read_with_checksums_in_file(extent, buffer);
   LAMINA_RETURN_IF_ERROR(read_unchecked(extent.storage_block, buffer));
   const auto expected = checksums(extent);
   for (std::size_t i = 0; i < expected.size(); ++i) {
     if (block_checksum(buffer.subspan(i * kBlockBytes, kBlockBytes)) != expected[i]) {
-      return fail(ErrorKind::kCorrupt,
-                  "layer '{}': the block at {:#x} (guest {:#x}) does not match its checksum", path_,
-                  (extent.storage_block + i) * kBlockBytes, (extent.guest_block + i) * kBlockBytes);
+      return bad_block(extent, i);
+    }
+  }
+  return {};
+}
+
+Status Layer::read_with_checksums_in_file(const mapping::Extent& extent,
+                                          std::span<std::byte> buffer) const {
+  constexpr std::uint32_t kPartBlocks = 64;
+  const mapping::StoredExtent* stored = format::find_stored(*trailer_, extent.guest_block);
+  const std::uint64_t first = stored->checksum_index + (extent.guest_block - stored->guest_block);
+  const std::uint64_t column =
+      facts_.size_bytes - format::kFooterBytes - trailer_->stored_blocks() * sizeof(std::uint64_t);
+  LAMINA_RETURN_IF_ERROR(read_unchecked(extent.storage_block, buffer));
+  std::array<std::uint64_t, kPartBlocks> expected{};
+  for (std::uint32_t done = 0; done < extent.block_count;) {
+    const std::uint32_t count = std::min(kPartBlocks, extent.block_count - done);
+    const auto part = std::span(expected).first(count);
+    LAMINA_RETURN_IF_ERROR(os::read_exactly_at(fd(), std::as_writable_bytes(part),
+                                               column + (first + done) * sizeof(std::uint64_t),
+                                               path_));
+    for (std::uint32_t i = 0; i < count; ++i, ++done) {
+      if (block_checksum(buffer.subspan(done * kBlockBytes, kBlockBytes)) != part[i]) {
+        return bad_block(extent, done);
+      }
     }
   }
   return {};

@@ -17,8 +17,10 @@
 namespace lamina::engine {
 
 /// Whether opening a layer loads its block checksums (8 bytes per stored block). They are only
-/// needed to read data.
-enum class Checksums : std::uint8_t { kLoad, kSkip };
+/// needed to read data. kInFile: they are read from the file with each block, because the layer may
+/// still be arriving (store/arrival.h): its file has the final size, and data and checksums are
+/// added to it.
+enum class Checksums : std::uint8_t { kLoad, kSkip, kInFile };
 
 /// Immutable; thread-safe.
 class Layer {
@@ -66,6 +68,10 @@ class Layer {
 
  private:
   Layer() = default;
+
+  [[nodiscard]] Status read_with_checksums_in_file(const mapping::Extent& extent,
+                                                   std::span<std::byte> buffer) const;
+  [[nodiscard]] Status bad_block(const mapping::Extent& extent, std::size_t number) const;
 
   os::Fd fd_;
   std::string path_;

@@ -31,7 +31,7 @@ format::Trailer describe_layer(const mapping::Mapping& state, const Uuid& build_
   return trailer;
 }
 
-Status finish_layer(int fd, const format::Trailer& trailer, const std::string& path) {
+Status finish_layer_unsynced(int fd, const format::Trailer& trailer, const std::string& path) {
   const std::vector<std::byte> bytes = format::encode_trailer(trailer);
   const std::uint64_t data_bytes = trailer.data_blocks * kBlockBytes;
   // The checksums must exist before the first call that may write data back and fail, which on xfs
@@ -41,7 +41,11 @@ Status finish_layer(int fd, const format::Trailer& trailer, const std::string& p
   if (facts.size_bytes > data_bytes) {
     LAMINA_RETURN_IF_ERROR(os::truncate(fd, data_bytes, path));
   }
-  LAMINA_RETURN_IF_ERROR(os::write_at(fd, bytes, data_bytes, path));
+  return os::write_at(fd, bytes, data_bytes, path);
+}
+
+Status finish_layer(int fd, const format::Trailer& trailer, const std::string& path) {
+  LAMINA_RETURN_IF_ERROR(finish_layer_unsynced(fd, trailer, path));
   return os::sync(fd, path);
 }
 

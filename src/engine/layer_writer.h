@@ -22,4 +22,7 @@ format::Trailer describe_layer(const mapping::Mapping& state, const Uuid& build_
 /// everything behind it.
 Status finish_layer(int fd, const format::Trailer& trailer, const std::string& path);
 
+/// The same without the sync, which must follow before anything refers to the layer durably.
+Status finish_layer_unsynced(int fd, const format::Trailer& trailer, const std::string& path);
+
 }  // namespace lamina::engine

@@ -191,6 +191,59 @@ Result<Trailer> decode_lists(const FullFooter& footer, std::span<const std::byte
   return trailer;
 }
 
+/// What the footer says about the parts before it.
+struct FooterNumbers {
+  std::uint64_t lists_bytes = 0;
+  std::uint64_t lists_checksum = 0;
+  std::uint64_t checksum_count = 0;
+  std::uint64_t checksums_checksum = 0;
+};
+
+/// With room for the whole trailer.
+ByteWriter encode_lists(const Trailer& trailer) {
+  ByteWriter lists(kFooterBytes + (trailer.chain.size() + trailer.replaces.size()) * kUuidBytes +
+                   (trailer.extents.size() + trailer.zeros.size()) * kRunBytes +
+                   trailer.checksums.size() * sizeof(std::uint64_t));
+  for (const Uuid& id : trailer.chain) lists.put(id);
+  for (const Uuid& id : trailer.replaces) lists.put(id);
+  for (const mapping::StoredExtent& extent : trailer.extents) {
+    lists.put(extent.guest_block);
+    lists.put(extent.block_count);
+  }
+  for (const BlockRun& run : trailer.zeros) {
+    lists.put(run.first);
+    lists.put(run.count);
+  }
+  return lists;
+}
+
+std::vector<std::byte> encode_footer(const Trailer& trailer, const FooterNumbers& numbers) {
+  ByteWriter footer;
+  footer.put_bytes(std::as_bytes(std::span(kMagic)));
+  footer.put(kVersion);
+  footer.put(static_cast<std::uint32_t>(kFooterBytes));
+  footer.put(std::uint32_t{0});
+  footer.put(std::uint32_t{0});
+  footer.put(trailer.build_id);
+  footer.put(trailer.pause_id);
+  footer.put(trailer.parent);
+  footer.put(trailer.memory_bytes);
+  footer.put(trailer.data_blocks * kBlockBytes);
+  footer.put(numbers.lists_bytes + numbers.checksum_count * sizeof(std::uint64_t) + kFooterBytes);
+  footer.put(static_cast<std::uint32_t>(kBlockBytes));
+  footer.put(static_cast<std::uint32_t>(trailer.layout));
+  footer.put(static_cast<std::uint32_t>(trailer.chain.size()));
+  footer.put(static_cast<std::uint32_t>(trailer.replaces.size()));
+  footer.put(static_cast<std::uint32_t>(trailer.extents.size()));
+  footer.put(static_cast<std::uint32_t>(trailer.zeros.size()));
+  footer.put(numbers.checksum_count);
+  footer.put(numbers.lists_checksum);
+  footer.put(numbers.checksums_checksum);
+  footer.put_zeros_until(kChecksumOffset);
+  footer.put(checksum64(footer.view()));
+  return footer.take();
+}
+
 }  // namespace
 
 Result<std::optional<Footer>> decode_footer(std::span<const std::byte> footer,
@@ -231,49 +284,24 @@ Result<Trailer> decode_trailer(std::span<const std::byte> bytes, std::uint64_t f
   return trailer;
 }
 
-std::vector<std::byte> encode_trailer(const Trailer& trailer) {
-  ByteWriter file(kFooterBytes + (trailer.chain.size() + trailer.replaces.size()) * kUuidBytes +
-                  (trailer.extents.size() + trailer.zeros.size()) * kRunBytes +
-                  trailer.checksums.size() * sizeof(std::uint64_t));
-  for (const Uuid& id : trailer.chain) file.put(id);
-  for (const Uuid& id : trailer.replaces) file.put(id);
-  for (const mapping::StoredExtent& extent : trailer.extents) {
-    file.put(extent.guest_block);
-    file.put(extent.block_count);
-  }
-  for (const BlockRun& run : trailer.zeros) {
-    file.put(run.first);
-    file.put(run.count);
-  }
-  const std::uint64_t lists_checksum = checksum64(file.view());
-  const std::size_t lists_bytes = file.size();
-  file.put_column(std::span<const std::uint64_t>(trailer.checksums));
-  const std::uint64_t checksums_checksum = checksum64(file.view().subspan(lists_bytes));
+TrailerEnds encode_trailer_ends(const Trailer& trailer, std::uint64_t checksums_digest) {
+  ByteWriter lists = encode_lists(trailer);
+  const FooterNumbers numbers{.lists_bytes = lists.size(),
+                              .lists_checksum = checksum64(lists.view()),
+                              .checksum_count = trailer.stored_blocks(),
+                              .checksums_checksum = checksums_digest};
+  return {lists.take(), encode_footer(trailer, numbers)};
+}
 
-  ByteWriter footer;
-  footer.put_bytes(std::as_bytes(std::span(kMagic)));
-  footer.put(kVersion);
-  footer.put(static_cast<std::uint32_t>(kFooterBytes));
-  footer.put(std::uint32_t{0});
-  footer.put(std::uint32_t{0});
-  footer.put(trailer.build_id);
-  footer.put(trailer.pause_id);
-  footer.put(trailer.parent);
-  footer.put(trailer.memory_bytes);
-  footer.put(trailer.data_blocks * kBlockBytes);
-  footer.put(std::uint64_t{file.size() + kFooterBytes});
-  footer.put(static_cast<std::uint32_t>(kBlockBytes));
-  footer.put(static_cast<std::uint32_t>(trailer.layout));
-  footer.put(static_cast<std::uint32_t>(trailer.chain.size()));
-  footer.put(static_cast<std::uint32_t>(trailer.replaces.size()));
-  footer.put(static_cast<std::uint32_t>(trailer.extents.size()));
-  footer.put(static_cast<std::uint32_t>(trailer.zeros.size()));
-  footer.put(std::uint64_t{trailer.checksums.size()});
-  footer.put(lists_checksum);
-  footer.put(checksums_checksum);
-  footer.put_zeros_until(kChecksumOffset);
-  footer.put(checksum64(footer.view()));
-  file.put_bytes(footer.view());
+std::vector<std::byte> encode_trailer(const Trailer& trailer) {
+  ByteWriter file = encode_lists(trailer);
+  FooterNumbers numbers{.lists_bytes = file.size(),
+                        .lists_checksum = checksum64(file.view()),
+                        .checksum_count = trailer.checksums.size(),
+                        .checksums_checksum = 0};
+  file.put_column(std::span<const std::uint64_t>(trailer.checksums));
+  numbers.checksums_checksum = checksum64(file.view().subspan(numbers.lists_bytes));
+  file.put_bytes(encode_footer(trailer, numbers));
   return file.take();
 }
 

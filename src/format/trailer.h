@@ -77,6 +77,16 @@ Result<Trailer> decode_trailer(std::span<const std::byte> bytes, std::uint64_t f
 /// Encodes. Storage blocks and checksum indices are not stored; set_positions() derives them.
 std::vector<std::byte> encode_trailer(const Trailer& trailer);
 
+/// The parts of a trailer before and after the block checksums.
+struct TrailerEnds {
+  std::vector<std::byte> lists;
+  std::vector<std::byte> footer;
+};
+
+/// The same parts for a layer whose block checksums are not known yet, only the digest of all of
+/// them (XXH3-64). `trailer.checksums` is not used.
+TrailerEnds encode_trailer_ends(const Trailer& trailer, std::uint64_t checksums_digest);
+
 /// Derives storage_block and checksum_index of every extent from the layout. Returns the number of
 /// stored blocks.
 std::uint64_t set_positions(Trailer& trailer);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/core/string.hpp>
+#include <cctype>
 #include <cstdint>
 #include <utility>
 
@@ -153,6 +154,17 @@ bool RequestReader::takes_continue() {
 }
 
 bool RequestReader::is_http_1_0() const { return parser_->get().version() == kHttp10; }
+
+HeaderFields RequestReader::fields() const {
+  HeaderFields fields;
+  for (const auto& field : parser_->get()) {
+    std::string name(field.name_string());
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
+    fields.emplace_back(std::move(name), std::string(field.value()));
+  }
+  return fields;
+}
 
 ServerRequest RequestReader::next() {
   ServerRequest request = std::move(request_);

@@ -7,11 +7,16 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "http/limited_body.h"
 #include "http/message.h"
 
 namespace lamina::http {
+
+/// Names in lower case, and values.
+using HeaderFields = std::vector<std::pair<std::string, std::string>>;
 
 /// The reason why a request is rejected. The bytes after it cannot be parsed.
 struct RequestError {
@@ -33,6 +38,8 @@ class RequestReader {
   bool takes_continue();
 
   // REQUIRES: take() returned true.
+  /// The fields of its header, in the order of arrival. Before next() only.
+  [[nodiscard]] HeaderFields fields() const;
   /// Moves the request out and prepares for the next one.
   ServerRequest next();
   /// True if the client accepts further responses on this connection.

@@ -46,8 +46,8 @@ std::string date() {
 }
 
 /// The head of a response. `connection` is the value of the Connection field; empty: none.
-std::string head_of(const ServerResponse& response, std::string_view version,
-                    std::string_view connection) {
+std::string head_of(const ServerResponse& response, const HeaderFields& fields,
+                    std::string_view version, std::string_view connection) {
   const auto reason =
       boost::beast::http::obsolete_reason(boost::beast::http::int_to_status(response.status));
   std::string head =
@@ -58,6 +58,7 @@ std::string head_of(const ServerResponse& response, std::string_view version,
   };
   add("Content-Type", response.content_type);
   add("Allow", response.allow);
+  for (const auto& [name, value] : fields) add(name, value);
   add("Connection", connection);
   return head + "\r\n";
 }
@@ -238,6 +239,7 @@ void Server::handle_request(Entry entry, const Handler& handle) {
   Connection& connection = entry->second;
   connection.is_http_1_0 = connection.reader.is_http_1_0();
   connection.keeps_alive = options_.keeps_alive && connection.reader.keeps_alive();
+  const HeaderFields fields = options_.check ? connection.reader.fields() : HeaderFields();
   ServerRequest request = connection.reader.next();
   request.listener = connection.listener;
   connection.is_head = request.method == "HEAD";
@@ -245,7 +247,11 @@ void Server::handle_request(Entry entry, const Handler& handle) {
   ++unanswered_;
   std::optional<ServerResponse> response;
   try {
-    response = stopping_ ? options_.stopping_response() : handle(entry->first, std::move(request));
+    if (options_.check) response = options_.check(request, fields);
+    if (!response) {
+      response =
+          stopping_ ? options_.stopping_response() : handle(entry->first, std::move(request));
+    }
   } catch (const std::exception& exception) {
     response = error_response(kInternalError, exception.what());
   }
@@ -275,10 +281,11 @@ void Server::respond(ConnectionId id, const ServerResponse& response) {
 void Server::start_response(Entry entry, const ServerResponse& response) {
   Connection& connection = entry->second;
   const bool tells_keep_alive = connection.keeps_alive && connection.is_http_1_0;
-  std::string output = head_of(response, connection.is_http_1_0 ? "HTTP/1.0" : "HTTP/1.1",
-                               !connection.keeps_alive ? "close"
-                               : tells_keep_alive      ? "keep-alive"
-                                                       : "");
+  std::string output =
+      head_of(response, options_.response_fields, connection.is_http_1_0 ? "HTTP/1.0" : "HTTP/1.1",
+              !connection.keeps_alive ? "close"
+              : tells_keep_alive      ? "keep-alive"
+                                      : "");
   if (!connection.is_head) output += response.body;
   connection.output = std::move(output);
   connection.sent_bytes = 0;
@@ -411,7 +418,7 @@ ServerResponse Server::error_response(unsigned status, const char* message) cons
 
 void send_refusal(const os::Fd& socket, const ServerResponse& response) noexcept {
   static_cast<void>(contain("refusal", [&]() -> Status {
-    send_some(socket.get(), head_of(response, "HTTP/1.1", "close") + response.body);
+    send_some(socket.get(), head_of(response, {}, "HTTP/1.1", "close") + response.body);
     return {};
   }));
 }

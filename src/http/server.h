@@ -53,6 +53,11 @@ class Server {
     std::chrono::milliseconds send_timeout = std::chrono::seconds(60);
     /// False: every response closes its connection.
     bool keeps_alive = true;
+    /// Looks at a request and the fields of its header before it is handled, and may respond to it.
+    /// Must not block. Null: every request is handled.
+    std::function<std::optional<ServerResponse>(const ServerRequest&, const HeaderFields&)> check;
+    /// Fields that the header of every response has besides. Valid names and values (RFC 9110).
+    HeaderFields response_fields;
     /// The response to a request that is rejected before it is handled. May throw.
     std::function<ServerResponse(unsigned status, const std::string& message)> error_response;
     /// The response to each request after stop_requests(). Null: never called.

@@ -102,6 +102,30 @@ std::size_t count_of(const std::string& text, std::string_view part) {
   return count;
 }
 
+TEST_F(HttpServerTest, ACheckSeesTheFieldsAndMayRespondInPlaceOfTheHandler) {
+  options_.check = [](const ServerRequest& request,
+                      const HeaderFields& fields) -> std::optional<ServerResponse> {
+    const HeaderFields expected = {{"host", "h"}, {"x-odd", "A b"}};
+    if (request.path == "/good" && fields == expected) return std::nullopt;
+    return ServerResponse{403, "refused", "text/plain", {}};
+  };
+  options_.response_fields = {{"X-Policy", "strict"}};
+  const os::Fd client = connect();
+  send(client, "GET /good HTTP/1.1\r\nHost: h\r\nX-ODD:  A b\r\n\r\n");
+  const std::string handled = received(client);
+  EXPECT_TRUE(ends_with_body(handled, "GET /good ")) << handled;
+  send(client, "GET /good HTTP/1.1\r\nHost: other\r\n\r\n");
+  const std::string refused = received(client);
+  EXPECT_TRUE(refused.starts_with("HTTP/1.1 403 ")) << refused;
+  EXPECT_TRUE(ends_with_body(refused, "refused")) << refused;
+  send(client, "not a request\r\n\r\n");
+  const std::string rejected = received(client);
+  EXPECT_TRUE(rejected.starts_with("HTTP/1.1 400 ")) << rejected;
+  for (const std::string& response : {handled, refused, rejected}) {
+    EXPECT_EQ(count_of(response, "\r\nX-Policy: strict\r\n"), 1U) << response;
+  }
+}
+
 TEST_F(HttpServerTest, AnswersARequestThatArrivesByteByByte) {
   const os::Fd client = connect();
   const std::string text = "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab";

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/stopwatch.h"
 #include "lifecycle/last_create.h"
+#include "lifecycle/map_record.h"
 #include "lifecycle/pause_queue.h"
 
 namespace lamina::lifecycle {
@@ -17,15 +18,21 @@ Result<bool> is_base(const store::Pin& pin, const Uuid& pause_id) {
 }
 
 Status move_pin(const store::OpenSnapshot& state, store::Pin& pin, std::string name) {
-  // If the present base cannot be read, it is replaced too.
-  if (!is_base(pin, state.pause_id).value_or(false)) LAMINA_RETURN_IF_ERROR(pin.set_base(state));
+  LAMINA_ASSIGN_OR_RETURN(const auto from_map, read_map_record(pin));
+  if (from_map) {
+    LAMINA_RETURN_IF_ERROR(write_map_record(pin, {state.pause_id}));
+  } else if (!is_base(pin, state.pause_id).value_or(false)) {
+    // If the present base cannot be read, it is replaced too.
+    LAMINA_RETURN_IF_ERROR(pin.set_base(state));
+  }
   store::PinFacts facts = *pin.facts();
   facts.snapshot = std::move(name);
   facts.needs_full = false;
+  facts.base_in_flight = false;
   return pin.write_facts(facts);
 }
 
-Status thaw_counted(vmm::Firecracker& vmm, SettledPauses& settled) {
+Status thaw_counted(vmm::Vmm& vmm, SettledPauses& settled) {
   // If a pause into another store has frozen it, it stays frozen until that pause has ended.
   LAMINA_RETURN_IF_ERROR(lock_vm(vmm));
   const Status resumed = vmm.resume().status();
@@ -58,7 +65,9 @@ Result<std::optional<store::OpenSnapshot>> open_base(const store::Store& store,
 
 Result<bool> has_lost_files(const PendingPause& pending, const store::Pin& pin) {
   if (!pending.was_published()) return pending.has_lost_files();
-  // The pin gets its new base before the directory gets its name.
+  // The pin gets its new base, or a record of it, before the directory gets its name.
+  LAMINA_ASSIGN_OR_RETURN(const auto from_map, read_map_record(pin));
+  if (from_map && from_map->last_pause == pending.journal().pause_id) return false;
   LAMINA_ASSIGN_OR_RETURN(const bool moved, is_base(pin, pending.journal().pause_id));
   return !moved;
 }
@@ -106,7 +115,7 @@ Status require_full(store::Pin& pin) {
 }
 
 Status settle_pause(const store::Store& store, PendingPause& pending, store::Pin& pin,
-                    vmm::Firecracker& vmm, Mutex& completing, SettledPauses& settled) {
+                    vmm::Vmm& vmm, Mutex& completing, SettledPauses& settled) {
   const store::PauseJournal journal = pending.journal();
   const std::string id = journal.pause_id.to_string();
   // Firecracker serves one request at a time: once this returns, any earlier create has finished.
@@ -148,7 +157,7 @@ Status settle_pause(const store::Store& store, PendingPause& pending, store::Pin
   return {};
 }
 
-Status settle_queue(const store::Store& store, store::Pin& pin, vmm::Firecracker& vmm,
+Status settle_queue(const store::Store& store, store::Pin& pin, vmm::Vmm& vmm,
                     std::vector<std::string>& notes) {
   LAMINA_ASSIGN_OR_RETURN(const PendingPauses pauses, pending_pauses(store));
   if (!pauses.unreadable.empty()) {

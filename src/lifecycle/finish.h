@@ -12,7 +12,7 @@
 #include "lifecycle/pending_pause.h"
 #include "store/pin.h"
 #include "store/store.h"
-#include "vmm/firecracker/client.h"
+#include "vmm/vmm.h"
 
 namespace lamina::lifecycle {
 
@@ -56,7 +56,7 @@ struct SettledPauses {
 /// stops a VM. `completing` is held while a pause is completed, but not while Firecracker is asked.
 /// REQUIRES: the pause and the pin are locked.
 Status settle_pause(const store::Store& store, PendingPause& pending, store::Pin& pin,
-                    vmm::Firecracker& vmm, Mutex& completing, SettledPauses& settled);
+                    vmm::Vmm& vmm, Mutex& completing, SettledPauses& settled);
 
 /// The state that a diff of this pin counts from: the snapshot under its name if a merge has given
 /// it fewer layers, else the pin's base. nullopt if the pin has no base.
@@ -66,7 +66,7 @@ Result<std::optional<store::OpenSnapshot>> open_base(const store::Store& store,
 /// Ends the unfinished pauses of this VM. kFailed if an acknowledged one cannot be completed, or if
 /// a journal cannot be read, which may be one of this VM: no newer state of the VM may be published
 /// before it. REQUIRES: the pin is locked.
-Status settle_queue(const store::Store& store, store::Pin& pin, vmm::Firecracker& vmm,
+Status settle_queue(const store::Store& store, store::Pin& pin, vmm::Vmm& vmm,
                     std::vector<std::string>& notes);
 
 }  // namespace lamina::lifecycle

@@ -110,7 +110,7 @@ Status create_memory_file(ClaimedVm& claimed, ExaminedVm& examined, const Memory
   return recorded;
 }
 
-Status thaw_if_it_ran(vmm::Firecracker& vmm, bool was_running) {
+Status thaw_if_it_ran(vmm::Vmm& vmm, bool was_running) {
   if (was_running) return thaw(vmm);
   LAMINA_RETURN_IF_ERROR(vmm.describe());
   return {};
@@ -147,7 +147,7 @@ Status run_frozen_hook(const PreparedPause& prepared, const PauseOptions& option
 
 }  // namespace
 
-Status thaw(vmm::Firecracker& vmm) {
+Status thaw(vmm::Vmm& vmm) {
   LAMINA_ASSIGN_OR_RETURN(const vmm::InstanceInfo instance, vmm.describe());
   if (instance.state != vmm::VmState::kPaused) return {};
   return vmm.resume().status();
@@ -171,6 +171,16 @@ Result<FrozenVm> capture_memory(ClaimedVm& claimed, ExaminedVm& examined,
   });
   if (!captured) return give_up(captured.error(), claimed, prepared, interruption);
   return frozen;
+}
+
+Status sync_attached(const PendingPause& pending, const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    const std::string path = pending.path() + "/" + name;
+    LAMINA_ASSIGN_OR_RETURN(const os::Fd fd,
+                            os::open_at(pending.directory(), name, O_RDONLY, path));
+    LAMINA_RETURN_IF_ERROR(os::sync(fd.get(), path));
+  }
+  return {};
 }
 
 Result<std::vector<std::string>> capture_files(const PreparedPause& prepared,

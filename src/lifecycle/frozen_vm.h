@@ -44,8 +44,11 @@ Result<FrozenVm> capture_memory(ClaimedVm& claimed, ExaminedVm& examined,
 Result<std::vector<std::string>> capture_files(const PreparedPause& prepared,
                                                const PauseOptions& options);
 
+/// Syncs those copies.
+Status sync_attached(const PendingPause& pending, const std::vector<std::string>& names);
+
 /// Lets a paused VM run. Firecracker serves one request at a time: once it has answered this
 /// function's question for the VM's state, an earlier create has finished.
-Status thaw(vmm::Firecracker& vmm);
+Status thaw(vmm::Vmm& vmm);
 
 }  // namespace lamina::lifecycle

@@ -29,7 +29,7 @@ std::uint64_t mark_of(const Uuid& pause_id) {
   return (sum >> 2U) | os::kProcessMarkBit;
 }
 
-Status lock_vm(const vmm::Firecracker& vmm) {
+Status lock_vm(const vmm::Vmm& vmm) {
   // A recovery that resumes a VM has the lock for a moment.
   constexpr int kAttempts = 20;
   constexpr int kPauseMs = 10;
@@ -44,9 +44,9 @@ Status lock_vm(const vmm::Firecracker& vmm) {
               vmm.pid());
 }
 
-void unlock_vm(const vmm::Firecracker& vmm) { os::unlock(vmm.pidfd()); }
+void unlock_vm(const vmm::Vmm& vmm) { os::unlock(vmm.pidfd()); }
 
-Result<LastCreate> LastCreate::of(const vmm::Firecracker& vmm) {
+Result<LastCreate> LastCreate::of(const vmm::Vmm& vmm) {
   LAMINA_ASSIGN_OR_RETURN(const std::optional<std::uint64_t> mark, os::process_mark(vmm.pid()));
   return LastCreate(vmm.pid(), mark);
 }

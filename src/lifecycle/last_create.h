@@ -14,15 +14,15 @@
 
 #include "lamina/result.h"
 #include "lamina/uuid.h"
-#include "vmm/firecracker/client.h"
+#include "vmm/vmm.h"
 
 namespace lamina::lifecycle {
 
 /// Locks the VM's process, so that no other lamina process pauses, resumes or loads it, until
 /// unlock_vm() or the end of `vmm`. kBusy if another process has the lock. Before Linux 6.9 a
 /// process cannot be locked; LastCreate still detects two creates that overlap.
-Status lock_vm(const vmm::Firecracker& vmm);
-void unlock_vm(const vmm::Firecracker& vmm);
+Status lock_vm(const vmm::Vmm& vmm);
+void unlock_vm(const vmm::Vmm& vmm);
 
 /// The mark of a process whose dirty bits count from a pause.
 std::uint64_t mark_of(const Uuid& pause_id);
@@ -33,7 +33,7 @@ class LastCreate {
   LastCreate(pid_t pid, std::optional<std::uint64_t> mark) : pid_(pid), mark_(mark) {}
 
   /// Reads the mark of the VM's process.
-  static Result<LastCreate> of(const vmm::Firecracker& vmm);
+  static Result<LastCreate> of(const vmm::Vmm& vmm);
 
   /// Why the dirty bits may not count from `base`; empty if they do.
   [[nodiscard]] std::string why_not(const Uuid& base) const;

@@ -65,15 +65,17 @@ Result<std::string> provide_socket(const ClaimedVm& claimed) {
 }  // namespace
 
 Status record_resume(ClaimedVm& claimed, const store::OpenSnapshot& snapshot, ResumeMode mode,
-                     const ResumeOptions& options) {
+                     const ResumeOptions& options, bool is_in_flight) {
   LAMINA_ASSIGN_OR_RETURN(store::PinFacts facts, describe_vm(claimed.vmm, options.vmm));
   facts.snapshot = options.name;
   // Until the load is acknowledged: another VM that is started in this process gets no diff to this
   // base.
   facts.needs_full = true;
+  facts.base_in_flight = is_in_flight;
   facts.by_page_faults = mode == ResumeMode::kPageFaults;
   facts.populate = options.populate;
   facts.record = options.record;
+  facts.record_faults = !options.no_record;
   if (mode == ResumeMode::kFile) facts.map = snapshot.pause_id;
   remove_jail_directory(claimed.pin);  // of a resume into this process that was killed
   if (!claimed.jail.is_apart()) return claimed.pin.write_facts(facts);

@@ -20,10 +20,10 @@ struct LoadableState {
 };
 
 /// Records in the VM's pin what it is resumed from and how, and makes the directory in the jail if
-/// there is one. To be called before anything is given to the VM, so that recover() finds
-/// everything that a crash leaves.
+/// there is one. `is_in_flight`: PinFacts::base_in_flight. To be called before anything is given to
+/// the VM, so that recover() finds everything that a crash leaves.
 Status record_resume(ClaimedVm& claimed, const store::OpenSnapshot& snapshot, ResumeMode mode,
-                     const ResumeOptions& options);
+                     const ResumeOptions& options, bool is_in_flight);
 
 /// Gives the VM its state and its memory: starts a page server or materializes a file, and checks
 /// that Firecracker's process finds both. A load that fails would cost that process. REQUIRES:

@@ -80,6 +80,9 @@ std::string why_full(const ExaminedVm& examined, const std::optional<store::PinF
   if (facts->needs_full) {
     return "an earlier memory file was not acknowledged, so the dirty bits may be gone";
   }
+  if (facts->base_in_flight) {
+    return "what the VM was forked from was not on the disk yet, or could not be stored";
+  }
   if (std::string why = examined.last_create.why_not(examined.base->pause_id); !why.empty()) {
     return why;
   }

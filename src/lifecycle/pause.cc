@@ -16,7 +16,6 @@
 #include <fcntl.h>
 
 #include <memory>
-#include <set>
 #include <utility>
 
 #include "base/block.h"
@@ -24,19 +23,21 @@
 #include "base/error.h"
 #include "base/stopwatch.h"
 #include "lamina/lifecycle.h"
+#include "lifecycle/arriving_base.h"
 #include "lifecycle/claimed_vm.h"
+#include "lifecycle/cloud_hypervisor.h"
 #include "lifecycle/finish.h"
 #include "lifecycle/frozen_vm.h"
 #include "lifecycle/interruption.h"
 #include "lifecycle/last_create.h"
 #include "lifecycle/memory_file_choice.h"
 #include "lifecycle/page_server_process.h"
+#include "lifecycle/pause_with.h"
 #include "lifecycle/prepared_pause.h"
 #include "lifecycle/vm.h"
 #include "os/file.h"
 #include "os/process.h"
 #include "store/name.h"
-#include "store/snapshot_link.h"
 #include "store/spare_storage.h"
 
 namespace lamina {
@@ -44,21 +45,9 @@ namespace {
 
 using namespace lifecycle;  // NOLINT(google-build-using-namespace): this file is its entrance
 
-Status check_attachments(const std::vector<std::string>& attachments) {
-  std::set<std::string> names;
-  for (const std::string& file : attachments) {
-    const std::string name = file.substr(file.rfind('/') + 1);
-    if (name.empty() || store::is_reserved_name(name)) {
-      return fail(ErrorKind::kUsage,
-                  "'{}' cannot be attached: '{}' is the name of a file of the snapshot's own", file,
-                  name);
-    }
-    if (!names.insert(name).second) {
-      return fail(ErrorKind::kUsage, "two attached files are called '{}'", name);
-    }
-    LAMINA_RETURN_IF_ERROR(os::open_regular(AT_FDCWD, file, O_RDONLY, file));
-  }
-  return {};
+std::vector<Uuid> descent_of(const ExaminedVm& examined) {
+  if (!examined.base) return {};
+  return {examined.base->pause_id};
 }
 
 /// What became of a pause after its memory file was acknowledged.
@@ -69,8 +58,8 @@ struct ThawedVm {
 
 class Pause {
  public:
-  explicit Pause(const PauseOptions& options)
-      : options_(options), interruption_(options.progress) {}
+  Pause(const PauseOptions& options, const WhenReadable& when_readable)
+      : options_(options), when_readable_(when_readable), interruption_(options.progress) {}
 
   Result<PauseReport> run() {
     const Status done = work();
@@ -99,13 +88,15 @@ class Pause {
 
   Status pause_claimed(ClaimedVm& claimed) {
     LAMINA_RETURN_IF_ERROR(settle_queue(*claimed.store, claimed.pin, claimed.vmm, report_.notes));
+    LAMINA_RETURN_IF_ERROR(wait_until_whole(
+        *claimed.store, claimed.pin, options_.page_server_command, interruption_, report_.notes));
     LAMINA_RETURN_IF_ERROR(lock_vm(claimed.vmm));
     LAMINA_ASSIGN_OR_RETURN(ExaminedVm examined, examine_vm(claimed));
     LAMINA_ASSIGN_OR_RETURN(const MemoryFileChoice choice,
                             choose_memory_file(claimed, examined, options_.full));
     report_.is_diff = choice.is_diff;
     report_.reason = choice.reason;
-    LAMINA_RETURN_IF_ERROR(check_target(claimed, examined, options_));
+    LAMINA_RETURN_IF_ERROR(check_target(*claimed.store, descent_of(examined), options_));
     LAMINA_ASSIGN_OR_RETURN(PreparedPause prepared,
                             prepare_pause(claimed, examined, choice, options_, interruption_));
     report_.pause_id = prepared.journal().pause_id;
@@ -146,6 +137,9 @@ class Pause {
       } else {
         thawed.attached = std::unexpected(synced.error());
       }
+    }
+    if (when_readable_) {
+      pending.call_when_readable([&] { return when_readable_(pending); });
     }
     auto finished = contain(
         "pause", [&] { return finish_pause(*claimed.store, pending, claimed.pin, report_.notes); });
@@ -189,16 +183,6 @@ class Pause {
         "its next pause lets it run, or run: lamina recover {}", options_.store);
   }
 
-  static Status sync_attached(const PendingPause& pending, const std::vector<std::string>& names) {
-    for (const std::string& name : names) {
-      const std::string path = pending.path() + "/" + name;
-      LAMINA_ASSIGN_OR_RETURN(const os::Fd fd,
-                              os::open_at(pending.directory(), name, O_RDONLY, path));
-      LAMINA_RETURN_IF_ERROR(os::sync(fd.get(), path));
-    }
-    return {};
-  }
-
   /// What cannot be finished now is not lost: its journal stands.
   [[nodiscard]] Status queued(const PendingPause& pending, const Status& done) const {
     if (done) return {};
@@ -211,6 +195,7 @@ class Pause {
   }
 
   const PauseOptions& options_;
+  const WhenReadable& when_readable_;
   Interruption interruption_;
   PauseReport report_;
   Stopwatch watch_;
@@ -221,8 +206,18 @@ class Pause {
 
 }  // namespace
 
+Result<PauseReport> lifecycle::pause_with(const PauseOptions& options,
+                                          const WhenReadable& when_readable) {
+  return contain("pause", [&] { return Pause(options, when_readable).run(); });
+}
+
 Result<PauseReport> pause(const PauseOptions& options) {
-  return contain("pause", [&] { return Pause(options).run(); });
+  return contain("pause", [&] {
+    if (runs_cloud_hypervisor(options.vmm, options.progress)) {
+      return pause_cloud_hypervisor(options);
+    }
+    return lifecycle::pause_with(options, {});
+  });
 }
 
 }  // namespace lamina

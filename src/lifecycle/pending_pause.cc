@@ -390,6 +390,8 @@ store::BuildInput PendingPause::build_input(const store::OpenSnapshot* base) con
   input.pause_id = journal_.pause_id;
   input.created = journal_.created;
   input.origin = journal_.origin;
+  input.once = journal_.once;
+  input.when_readable = when_readable_;
   return input;
 }
 
@@ -469,7 +471,8 @@ Result<CompletedPause> PendingPause::build_from_memory(const store::OpenSnapshot
                           os::copy_to_new_file(state.fd.get(), state.facts.size_bytes,
                                                freeze_path + "/" + store::kVmstateName, directory(),
                                                store::kVmstateName, state_path));
-  LAMINA_RETURN_IF_ERROR(os::sync(copy.get(), state_path));
+  const auto sync_copy = [&] { return os::sync(copy.get(), state_path); };
+  if (!when_readable_) LAMINA_RETURN_IF_ERROR(sync_copy());
 
   // The header of an earlier attempt is gone by now; a header without a layer would mean another
   // pause's directory (is_what_it_replaced()).
@@ -483,6 +486,12 @@ Result<CompletedPause> PendingPause::build_from_memory(const store::OpenSnapshot
   input.memory_facts = facts;
   input.layout = Layout::kCompact;
   input.written = &written;
+  if (when_readable_) {
+    input.when_readable = [&]() -> Status {
+      LAMINA_RETURN_IF_ERROR(when_readable_());
+      return sync_copy();
+    };
+  }
   store::SnapshotBuild build(input);
   LAMINA_ASSIGN_OR_RETURN(const format::FileDigest vmstate,
                           store::digest_vmstate(directory(), path()));
@@ -496,7 +505,8 @@ Result<CompletedPause> PendingPause::build_from_memory(const store::OpenSnapshot
 }
 
 bool PendingPause::may_replace(const store::OpenSnapshot& existing) const {
-  return journal_.replace || existing.pause_id == journal_.parent_pause_id;
+  return journal_.replace || existing.pause_id == journal_.parent_pause_id ||
+         existing.pause_id == journal_.last_pause_id;
 }
 
 std::string PendingPause::other_name() const {

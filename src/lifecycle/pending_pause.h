@@ -21,8 +21,10 @@
 //   publish, end as above; the freeze directory is removed before the journal
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lamina/result.h"
@@ -108,6 +110,10 @@ class PendingPause {
   /// has been removed.
   [[nodiscard]] bool was_published() const { return !staging_; }
 
+  /// Sets what complete() calls when the state can be read, before it is on the disk
+  /// (store::BuildInput::when_readable).
+  void call_when_readable(std::function<Status()> call) { when_readable_ = std::move(call); }
+
   /// Makes the directory a snapshot. May be repeated. `base`: the state that a diff changes, with
   /// the journal's parent pause id; null for a full file. On failure the memory file is unchanged.
   /// Afterwards the journal says "acknowledged".
@@ -161,6 +167,7 @@ class PendingPause {
   std::optional<store::FreezeAnswer> answer_;  ///< that is in it
   bool is_unseen_ = false;
   bool left_replaced_ = false;
+  std::function<Status()> when_readable_;
 };
 
 }  // namespace lamina::lifecycle

@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
@@ -14,6 +16,7 @@
 #include "os/path_walk.h"
 #include "store/ancestors.h"
 #include "store/pending_area.h"
+#include "store/snapshot_link.h"
 
 namespace lamina::lifecycle {
 namespace {
@@ -41,19 +44,6 @@ Status check_space(const ClaimedVm& claimed, std::uint64_t memory_bytes, bool is
   return need_space(store.path(), memory_bytes);
 }
 
-/// The id of another pause would give its directory to this one.
-Status check_pause_id(const store::Store& store, const PauseOptions& options) {
-  if (!options.pause_id) return {};
-  const std::string id = options.pause_id->to_string();
-  if (!os::name_exists(store.pending_area(), id) &&
-      !os::name_exists(store.pending_area(), store::journal_name(id))) {
-    return {};
-  }
-  return with_remedy(
-      fail(ErrorKind::kExists, "pause {} is in store '{}' already", id, store.path()),
-      "choose another `pause_id`");
-}
-
 Result<store::PauseJournal> journal_of(const ClaimedVm& claimed, const ExaminedVm& examined,
                                        bool is_diff, const PauseOptions& options) {
   const store::PinFacts& facts = *claimed.pin.facts();
@@ -77,6 +67,7 @@ Result<store::PauseJournal> journal_of(const ClaimedVm& claimed, const ExaminedV
   journal.created = store::timestamp_now();
   journal.origin = origin_here(examined.instance.version);
   journal.origin.huge_pages = examined.machine.huge_pages;
+  journal.once = options.once;
   journal.lacks_files = !options.frozen_hook.empty() || options.while_frozen != nullptr ||
                         !options.attachments.empty();
   if (claimed.jail.is_apart()) {
@@ -104,9 +95,37 @@ Result<std::string> make_directory(const ClaimedVm& claimed, PendingPause& pendi
 
 }  // namespace
 
-Status check_target(const ClaimedVm& claimed, const ExaminedVm& examined,
+Status check_attachments(const std::vector<std::string>& attachments) {
+  std::set<std::string> names;
+  for (const std::string& file : attachments) {
+    const std::string name = file.substr(file.rfind('/') + 1);
+    if (name.empty() || store::is_reserved_name(name)) {
+      return fail(ErrorKind::kUsage,
+                  "'{}' cannot be attached: '{}' is the name of a file of the snapshot's own", file,
+                  name);
+    }
+    if (!names.insert(name).second) {
+      return fail(ErrorKind::kUsage, "two attached files are called '{}'", name);
+    }
+    LAMINA_RETURN_IF_ERROR(os::open_regular(AT_FDCWD, file, O_RDONLY, file));
+  }
+  return {};
+}
+
+Status check_pause_id(const store::Store& store, const PauseOptions& options) {
+  if (!options.pause_id) return {};
+  const std::string id = options.pause_id->to_string();
+  if (!os::name_exists(store.pending_area(), id) &&
+      !os::name_exists(store.pending_area(), store::journal_name(id))) {
+    return {};
+  }
+  return with_remedy(
+      fail(ErrorKind::kExists, "pause {} is in store '{}' already", id, store.path()),
+      "choose another `pause_id`");
+}
+
+Status check_target(const store::Store& store, const std::vector<Uuid>& descends_from,
                     const PauseOptions& options) {
-  const store::Store& store = *claimed.store;
   if (!os::name_exists(store.fd(), options.name)) return {};
   const std::string path = store.path() + "/" + options.name;
   if (os::is_symbolic_link(store.fd(), options.name)) {
@@ -120,7 +139,8 @@ Status check_target(const ClaimedVm& claimed, const ExaminedVm& examined,
     return {};
   }
   if (!existing) return std::unexpected(existing.error());
-  const bool is_descendant = examined.base && existing->pause_id == examined.base->pause_id;
+  const bool is_descendant = std::find(descends_from.begin(), descends_from.end(),
+                                       existing->pause_id) != descends_from.end();
   if (is_descendant || options.replace) return {};
   return with_remedy(
       fail(ErrorKind::kExists, "'{}' is a snapshot that this VM does not descend from", path),

@@ -3,14 +3,17 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "lamina/lifecycle.h"
 #include "lamina/result.h"
+#include "lamina/uuid.h"
 #include "lifecycle/claimed_vm.h"
 #include "lifecycle/memory_file_choice.h"
 #include "lifecycle/pending_pause.h"
 #include "os/hole_probe.h"
 #include "store/pause_journal.h"
+#include "store/store.h"
 
 namespace lamina::lifecycle {
 
@@ -24,11 +27,18 @@ struct PreparedPause {
   [[nodiscard]] const store::PauseJournal& journal() const { return pending.journal(); }
 };
 
+/// kUsage if two attached files have one name, or one has a name of the snapshot's own.
+Status check_attachments(const std::vector<std::string>& attachments);
+
 /// Checks that the pause's name is free or may be replaced, as far as that is known before the VM
-/// is frozen; publishing checks it again. kExists if the name is that of a snapshot that the VM
-/// does not descend from, and `options.replace` is not set.
-Status check_target(const ClaimedVm& claimed, const ExaminedVm& examined,
+/// is frozen; publishing checks it again. kExists if the name is that of a snapshot whose pause id
+/// is not in `descends_from`, and `options.replace` is not set.
+Status check_target(const store::Store& store, const std::vector<Uuid>& descends_from,
                     const PauseOptions& options);
+
+/// kExists if the id that the caller has chosen is that of an unfinished pause: it would give its
+/// directory to this one.
+Status check_pause_id(const store::Store& store, const PauseOptions& options);
 
 /// Prepares the pause. On failure nothing is left but the facts of the VM's pin. kNoSpace if the
 /// memory file, trailer and header may not fit; kInterrupted if `progress` asks to stop.

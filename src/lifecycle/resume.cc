@@ -17,11 +17,15 @@
 #include "base/error.h"
 #include "base/stopwatch.h"
 #include "lamina/lifecycle.h"
+#include "lifecycle/arriving_base.h"
 #include "lifecycle/claimed_vm.h"
+#include "lifecycle/cloud_hypervisor.h"
 #include "lifecycle/interruption.h"
 #include "lifecycle/last_create.h"
 #include "lifecycle/loadable_state.h"
+#include "lifecycle/only_resume.h"
 #include "lifecycle/page_server_process.h"
+#include "lifecycle/resume_from.h"
 #include "lifecycle/resume_mode.h"
 #include "lifecycle/vm.h"
 #include "os/directory.h"
@@ -30,6 +34,7 @@
 #include "store/pin.h"
 #include "store/resume_count.h"
 #include "store/snapshot_directory.h"
+#include "vmm/firecracker/clone_metadata.h"
 #include "vmm/firecracker/version.h"
 
 namespace lamina {
@@ -40,19 +45,28 @@ using store::OpenSnapshot;
 
 /// What a page server will read is read and checked once, at the beginning: what cannot be served
 /// is to be found out before anything is loaded, since a load that fails costs the process.
-engine::Checksums checksums_to_load(ResumeMode mode) {
+engine::Checksums checksums_to_load(ResumeMode mode, bool is_arriving) {
+  if (is_arriving) return engine::Checksums::kInFile;
   return mode == ResumeMode::kFile ? engine::Checksums::kSkip : engine::Checksums::kLoad;
 }
 
-Result<OpenSnapshot> open_to_resume(const std::string& path, ResumeMode mode) {
+Result<OpenSnapshot> open_to_resume(const ResumeSource& source, ResumeMode mode) {
+  const std::string& path = source.path;
+  if (source.is_arriving && mode == ResumeMode::kFile) {
+    return with_remedy(
+        fail(ErrorKind::kBusy, "the memory of '{}' is still arriving, so no file can be made of it",
+             path),
+        "resume with `mode=uffd`, or run `lamina remote pull` first");
+  }
   LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot,
-                          store::open_snapshot(path, checksums_to_load(mode)));
+                          store::open_snapshot(path, checksums_to_load(mode, source.is_arriving)));
   if (!snapshot.vmstate_file && snapshot.vmstate_file.error().kind == ErrorKind::kNotFound) {
     return fail(ErrorKind::kFailed,
                 "snapshot '{}' has no VM state ({}), so no VM can go on from it", path,
                 store::kVmstateName);
   }
   LAMINA_RETURN_IF_ERROR(store::check_vmstate(snapshot));
+  LAMINA_RETURN_IF_ERROR(check_is_firecrackers(snapshot));
   return snapshot;
 }
 
@@ -108,17 +122,30 @@ Error with_advice(Error error, pid_t process) {
 
 class Resume {
  public:
-  explicit Resume(const ResumeOptions& options)
-      : options_(options), interruption_(options.progress) {}
+  Resume(ResumeSource source, const ResumeOptions& options, std::vector<std::string> notes = {})
+      : source_(std::move(source)), options_(options), interruption_(options.progress) {
+    report_.notes = std::move(notes);
+  }
 
-  Result<ResumeReport> run() { return report_or_error(work(), report_); }
+  Result<ResumeReport> run() {
+    Result<ResumeReport> report = report_or_error(work(), report_);
+    tell_pinned();
+    return report;
+  }
 
  private:
   Status work() {
-    LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath source,
+    LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath named,
                             store::snapshot_in(options_.store, options_.name));
-    report_.snapshot = source.path;
-    LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot, open_to_resume(source.path, options_.mode));
+    report_.snapshot = named.path;
+    report_.resume_id = Uuid::random();
+    if (source_.is_arriving && options_.mode == ResumeMode::kAuto) {
+      options_.mode = ResumeMode::kPageFaults;
+    }
+    if (!options_.mmds.empty()) {
+      LAMINA_ASSIGN_OR_RETURN(mmds_, vmm::read_mmds(options_.mmds));
+    }
+    LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot, open_to_resume(source_, options_.mode));
     LAMINA_ASSIGN_OR_RETURN(ClaimedVm claimed,
                             claim_vm(options_.vmm, options_.store, &interruption_, report_.notes));
     report_.pid = claimed.vmm.pid();
@@ -142,30 +169,36 @@ class Resume {
                   options_.vmm.api_socket);
     }
     LAMINA_RETURN_IF_ERROR(check_features(instance.version, options_));
+    report_.generation_device = vmm::generation_device(instance.version);
+    LAMINA_RETURN_IF_ERROR(once_.check(*claimed.store, snapshot.pause_id, report_.snapshot));
     compare_origins(snapshot, instance.version);
     return instance.version;
   }
 
+  void tell_pinned() {
+    if (source_.pinned && !is_pinned_) source_.pinned();
+    is_pinned_ = true;
+  }
+
   void compare_origins(const OpenSnapshot& snapshot, const std::string& version) {
     if (!snapshot.facts) return;
-    const store::Origin& then = snapshot.facts->origin;
-    const store::Origin now = origin_here(version);
-    const auto compare = [&](const char* what, const std::string& was, const std::string& is) {
-      if (was.empty() || is.empty() || was == is) return;
-      report_.notes.push_back(fmt::format(
-          "the state was made with {} '{}', here is '{}': it may not run here", what, was, is));
-    };
-    compare("Firecracker", then.vmm_version, now.vmm_version);
-    compare("processor", then.cpu, now.cpu);
-    compare("host kernel", then.kernel, now.kernel);
+    for (std::string& note :
+         differences(snapshot.facts->origin, origin_here(version), "Firecracker")) {
+      report_.notes.push_back(std::move(note));
+    }
   }
 
   Status resume_claimed(ClaimedVm& claimed, OpenSnapshot& snapshot, const std::string& version) {
     LAMINA_RETURN_IF_ERROR(set_base(claimed.pin, snapshot));
+    source_.lock.reset();
+    // Not before: the directory has none, and what is there is linked.
+    if (source_.in_flight) snapshot.facts = source_.in_flight;
     report_.pause_id = snapshot.pause_id;
     LAMINA_ASSIGN_OR_RETURN(const ResumeModeChoice choice,
                             choose_resume_mode(claimed, snapshot, version, options_));
-    LAMINA_RETURN_IF_ERROR(record_resume(claimed, snapshot, choice.mode, options_));
+    LAMINA_RETURN_IF_ERROR(
+        record_resume(claimed, snapshot, choice.mode, options_, source_.in_flight.has_value()));
+    tell_pinned();
     report_.pin_ms = watch_.lap();
     LAMINA_ASSIGN_OR_RETURN(const LoadableState state,
                             provide_state(claimed, snapshot, choice, options_));
@@ -175,6 +208,7 @@ class Resume {
     report_.prepare_ms = watch_.lap();
     if (interruption_.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");
     interruption_.ignore();
+    LAMINA_RETURN_IF_ERROR(once_.consume(*claimed.store, snapshot, claimed.pin.name()));
     LAMINA_RETURN_IF_ERROR(
         load(claimed, snapshot.pause_id, load_request(state, snapshot, version, options_)));
     report_.load_ms = watch_.lap();
@@ -182,11 +216,32 @@ class Resume {
     store::PinFacts facts = *claimed.pin.facts();
     facts.needs_full = false;
     LAMINA_RETURN_IF_ERROR(claimed.pin.write_facts(facts));
-    if (!options_.stay_paused) LAMINA_RETURN_IF_ERROR(claimed.vmm.resume().status());
+    LAMINA_RETURN_IF_ERROR(identify(claimed, snapshot.pause_id));
+    if (!options_.stay_paused) {
+      may_have_run_ = true;
+      LAMINA_RETURN_IF_ERROR(claimed.vmm.resume().status());
+    }
     report_.resume_ms = watch_.lap();
-    const Status counted = store::count_resume(*claimed.store, snapshot.pause_id);
-    if (!counted) report_.notes.push_back(one_line(counted.error()));
     return {};
+  }
+
+  /// Gives the VM its number, and its metadata before it runs.
+  Status identify(ClaimedVm& claimed, const Uuid& pause_id) {
+    const auto number = store::count_resume(*claimed.store, pause_id);
+    if (number) {
+      report_.clone_number = *number;
+    } else {
+      report_.notes.push_back(one_line(number.error()));
+    }
+    if (!mmds_) return {};
+    if (!number) return std::unexpected(number.error());
+    LAMINA_ASSIGN_OR_RETURN(
+        const std::string contents,
+        vmm::mmds_for(*mmds_, {report_.resume_id, *number, pause_id, options_.name}));
+    const Status put = claimed.vmm.put_mmds(contents).status();
+    if (put) return {};
+    return with_remedy(std::unexpected(put.error()),
+                       "metadata needs a VM that was configured with MMDS when it was started");
   }
 
   Status set_base(store::Pin& pin, OpenSnapshot& snapshot) const {
@@ -210,12 +265,20 @@ class Resume {
     const vmm::Reply reply = claimed.vmm.load(request);
     // A load that was refused was not ours, whatever VM is there.
     may_be_loaded_ = reply.outcome() != vmm::Outcome::kRefused;
+    is_loaded_ = reply.outcome() == vmm::Outcome::kAcknowledged;
     if (reply.status()) return {};
     return std::unexpected(with_advice(reply.status().error(), claimed.vmm.pid()));
   }
 
   /// A Firecracker that could not load ends by itself. What may have been loaded keeps its pin.
   Status clean_up(ClaimedVm& claimed, Error cause) const {
+    // A VM that was loaded and has not run is of no use to anybody.
+    if (is_loaded_ && !may_have_run_) {
+      static_cast<void>(os::kill_process(claimed.vmm.pidfd()));
+      static_cast<void>(os::wait_for_end(claimed.vmm.pidfd(), claimed.vmm.timeouts().request));
+      cause.message += fmt::format("; process {} was killed before its VM ran", claimed.vmm.pid());
+    }
+    give_back(claimed, cause);
     if (may_be_loaded_ && !os::has_ended(claimed.vmm.pidfd())) {
       cause.message += fmt::format("; process {} may have loaded it, so what it needs is kept",
                                    claimed.vmm.pid());
@@ -226,17 +289,42 @@ class Resume {
     return std::unexpected(std::move(cause));
   }
 
-  const ResumeOptions& options_;
+  /// The only resume was none if it is certain that the guest has not run: then it is given back.
+  void give_back(const ClaimedVm& claimed, Error& cause) const {
+    if (may_have_run_ || (may_be_loaded_ && !os::has_ended(claimed.vmm.pidfd()))) return;
+    once_.give_back(*claimed.store, report_.pause_id, cause);
+  }
+
+  ResumeSource source_;
+  ResumeOptions options_;
+  OnlyResume once_{options_.again};
   Interruption interruption_;
   ResumeReport report_;
   Stopwatch watch_;
+  std::optional<std::string> mmds_;  ///< contents
+  bool is_pinned_ = false;
   bool may_be_loaded_ = false;
+  bool is_loaded_ = false;
+  bool may_have_run_ = false;  ///< was told to
 };
 
 }  // namespace
 
+Result<ResumeReport> lifecycle::resume_from(ResumeSource source, const ResumeOptions& options) {
+  return contain("resume", [&] { return Resume(std::move(source), options).run(); });
+}
+
 Result<ResumeReport> resume(const ResumeOptions& options) {
-  return contain("resume", [&] { return Resume(options).run(); });
+  return contain("resume", [&]() -> Result<ResumeReport> {
+    if (runs_cloud_hypervisor(options.vmm, options.progress)) {
+      return resume_cloud_hypervisor(options);
+    }
+    LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath named,
+                            store::snapshot_in(options.store, options.name));
+    std::vector<std::string> notes;
+    LAMINA_ASSIGN_OR_RETURN(ResumeSource source, find_to_resume(named, notes));
+    return Resume(std::move(source), options, std::move(notes)).run();
+  });
 }
 
 }  // namespace lamina

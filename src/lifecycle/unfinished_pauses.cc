@@ -14,6 +14,7 @@
 #include "base/contain.h"
 #include "base/error.h"
 #include "base/mutex.h"
+#include "lifecycle/cloud_hypervisor.h"
 #include "lifecycle/finish.h"
 #include "lifecycle/pending_pause.h"
 #include "lifecycle/vm.h"
@@ -169,18 +170,18 @@ class EndOfPauses {
 
   Status end_with_vm(PendingPause& pending, Pin& pin) {
     const store::PauseJournal journal = pending.journal();
-    auto vmm = reach({journal.api_socket, "", options_.timeouts}, nullptr);
+    auto vmm = reach_any({journal.api_socket, "", options_.timeouts}, nullptr);
     if (!vmm) {
       LAMINA_ASSIGN_OR_RETURN(const bool runs, store::is_running(*pin.facts()));
       if (!runs) return end_without_vm(pending, pin);
       return std::unexpected(vmm.error());
     }
-    if (vmm->pid() != pin.facts()->pid || vmm->start_time() != pin.facts()->start_time) {
+    if ((*vmm)->pid() != pin.facts()->pid || (*vmm)->start_time() != pin.facts()->start_time) {
       return fail(ErrorKind::kFailed, "another process answers at '{}' than VM {}",
                   journal.api_socket, pin.name());
     }
     SettledPauses settled;
-    const Status done = settle_pause(store_, pending, pin, *vmm, completing_, settled);
+    const Status done = settle_pause(store_, pending, pin, **vmm, completing_, settled);
     report_.completed += settled.completed;
     report_.discarded += settled.discarded;
     report_.resumed_vms += settled.resumed_vms;

@@ -39,7 +39,7 @@ Status release_pin(store::Pin& pin) {
   return pin.release();
 }
 
-Status stop_vm(vmm::Firecracker& vmm, store::Pin& pin, std::vector<std::string>& notes) {
+Status stop_vm(vmm::Vmm& vmm, store::Pin& pin, std::vector<std::string>& notes) {
   LAMINA_ASSIGN_OR_RETURN(const vmm::InstanceInfo instance, vmm.describe());
   if (instance.state != vmm::VmState::kPaused) {
     return fail(ErrorKind::kFailed,
@@ -71,7 +71,7 @@ Result<vmm::Firecracker> reach(const VmmAddress& address, Progress* progress) {
   return vmm;
 }
 
-Result<store::PinFacts> describe_vm(const vmm::Firecracker& vmm, const VmmAddress& address) {
+Result<store::PinFacts> describe_vm(const vmm::Vmm& vmm, const VmmAddress& address) {
   store::PinFacts facts;
   facts.pid = vmm.pid();
   facts.start_time = vmm.start_time();
@@ -84,6 +84,20 @@ Result<store::PinFacts> describe_vm(const vmm::Firecracker& vmm, const VmmAddres
   }
   facts.since = store::timestamp_now();
   return facts;
+}
+
+std::vector<std::string> differences(const store::Origin& then, const store::Origin& now,
+                                     const char* vmm) {
+  std::vector<std::string> notes;
+  const auto compare = [&](const char* what, const std::string& was, const std::string& is) {
+    if (was.empty() || is.empty() || was == is) return;
+    notes.push_back(fmt::format(
+        "the state was made with {} '{}', here is '{}': it may not run here", what, was, is));
+  };
+  compare(vmm, then.vmm_version, now.vmm_version);
+  compare("processor", then.cpu, now.cpu);
+  compare("host kernel", then.kernel, now.kernel);
+  return notes;
 }
 
 store::Origin origin_here(const std::string& vmm_version) {

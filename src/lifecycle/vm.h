@@ -16,7 +16,7 @@ namespace lamina::lifecycle {
 /// Kills the process of a paused VM, waits for its end and releases its pin. kFailed if the VM
 /// runs. If the process has not ended within the time limit of a request, its pin stays, and a note
 /// says what holds the process.
-Status stop_vm(vmm::Firecracker& vmm, store::Pin& pin, std::vector<std::string>& notes);
+Status stop_vm(vmm::Vmm& vmm, store::Pin& pin, std::vector<std::string>& notes);
 
 /// Removes the directory that a resume has made in the VM's jail, if the pin records one.
 void remove_jail_directory(const store::Pin& pin);
@@ -32,7 +32,11 @@ Result<vmm::Firecracker> reach(const VmmAddress& address, Progress* progress);
 Result<std::string> recorded_path(const std::string& path);
 
 /// The facts (vm.json) for the pin of a VM that is new to the store.
-Result<store::PinFacts> describe_vm(const vmm::Firecracker& vmm, const VmmAddress& address);
+Result<store::PinFacts> describe_vm(const vmm::Vmm& vmm, const VmmAddress& address);
+
+/// What differs between where a state was made and here, one line each. `vmm`: its name.
+std::vector<std::string> differences(const store::Origin& then, const store::Origin& now,
+                                     const char* vmm);
 
 /// The host that this process runs on: a resume on another one compares.
 store::Origin origin_here(const std::string& vmm_version);

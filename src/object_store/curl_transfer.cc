@@ -260,9 +260,11 @@ HttpAnswer CurlTransfer::finish(CURLcode code) {
   std::string message;
   if (failure != HttpFailure::kNone) {
     message = escaped_value(detail.empty() ? curl_.easy_strerror(code) : detail);
-    if (!message.empty() && message[0] >= 'A' && message[0] <= 'Z') {
-      message[0] = static_cast<char>(message[0] - 'A' + 'a');
-    }
+    const auto is_capital = [&](std::size_t at) {
+      return at < message.size() && message[at] >= 'A' && message[at] <= 'Z';
+    };
+    // Not of "SSL certificate problem".
+    if (is_capital(0) && !is_capital(1)) message[0] = static_cast<char>(message[0] - 'A' + 'a');
   }
   return failed(failure, std::move(message));
 }

@@ -175,6 +175,13 @@ TEST(S3Answer, ACompletionIsWhatItsTextSays) {
   EXPECT_EQ(with_text("<CompleteMultipartUploadResult><ETag>x</ETag>"
                       "</CompleteMultipartUploadResult>"),
             Outcome::kDone);
+  // Ceph 16.
+  EXPECT_EQ(with_text("<CompleteMultipartUploadResult><Key>k</Key><ETag></ETag>"
+                      "</CompleteMultipartUploadResult>"),
+            Outcome::kDone);
+  EXPECT_EQ(with_text("<CompleteMultipartUploadResult><Key>k</Key>"
+                      "</CompleteMultipartUploadResult>"),
+            Outcome::kUnknown);
   EXPECT_EQ(with_text("<Error><Code>InternalError</Code></Error>"), Outcome::kUnavailable);
   EXPECT_EQ(with_text(""), Outcome::kUnknown);
   EXPECT_EQ(with_text("<html/>"), Outcome::kUnknown);

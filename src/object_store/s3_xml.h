@@ -40,7 +40,8 @@ Result<S3List> list_in(std::span<const std::byte> body);
 /// The upload id in the answer to CreateMultipartUpload; kCorrupt if there is none.
 Result<std::string> upload_id_in(std::span<const std::byte> body);
 
-/// The ETag in the answer to CompleteMultipartUpload; kCorrupt if there is none.
+/// The ETag in the answer to CompleteMultipartUpload, which may be empty (Ceph); kCorrupt if there
+/// is none.
 Result<std::string> completed_tag_in(std::span<const std::byte> body);
 
 /// The credentials in the answer to AssumeRoleWithWebIdentity; kCorrupt if there are none.

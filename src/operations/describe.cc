@@ -1,10 +1,18 @@
 #include "operations/describe.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <optional>
 
 #include "base/block.h"
+#include "format/working_set.h"
 #include "mapping/statistics.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "store/once_mark.h"
+#include "store/resume_coverage.h"
+#include "store/store_identity.h"
 
 namespace lamina::operations {
 namespace {
@@ -22,6 +30,36 @@ LayerFileInfo describe_file(const engine::Layer& layer, std::uint64_t live_block
   }
   file.dead_blocks = stored - std::min(stored, live_blocks);
   return file;
+}
+
+/// The directory that a path's last component is in.
+std::string directory_of(std::string path) {
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  const std::size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+/// What is known of its resumes. Nothing of that is needed: what cannot be read is left out.
+void describe_resumes(const store::OpenSnapshot& snapshot, SnapshotInfo& info) {
+  info.once = snapshot.facts && snapshot.facts->once;
+  const auto bytes = os::read_if_exists(snapshot.directory.get(), store::kWorkingSetName,
+                                        format::max_working_set_bytes(), store::kWorkingSetName);
+  if (bytes && *bytes) {
+    const auto set = format::decode_working_set(**bytes);
+    if (set && set->memory_bytes == info.memory_bytes) {
+      for (const BlockRun& run : set->runs) info.working_set_blocks += run.count;
+    }
+  }
+  const std::string path = directory_of(snapshot.path);
+  const auto store = os::open_directory(AT_FDCWD, path, path);
+  if (!store) return;
+  if (const auto consumed = store::consumed_once(store->get(), snapshot.pause_id)) {
+    info.is_consumed = consumed->has_value();
+  }
+  const auto identity = store::identity_of(store->get(), path);
+  if (!identity) return;
+  info.last_resumes = store::last_coverages(store->get(), *identity, snapshot.pause_id);
 }
 
 }  // namespace
@@ -72,6 +110,7 @@ SnapshotInfo describe_snapshot(const store::OpenSnapshot& snapshot, const std::s
     info.created = snapshot.facts->created;
     info.huge_pages = snapshot.facts->origin.huge_pages;
   }
+  describe_resumes(snapshot, info);
   for (std::size_t i = 0; i < info.layers.size(); ++i) {
     const engine::Layer& layer = snapshot.chain.layers()[i];
     LayerInfo& shown = info.layers[i];

@@ -30,6 +30,12 @@ class Fork {
     // Open the source first: if it does not exist, no store must be made for the fork.
     LAMINA_ASSIGN_OR_RETURN(OpenSnapshot source,
                             store::open_snapshot(options_.snapshot, engine::Checksums::kSkip));
+    if (source.facts && source.facts->once) {
+      return with_remedy(
+          fail(ErrorKind::kFailed, "'{}' may be resumed only once, so it cannot be forked",
+               options_.snapshot),
+          "pause without `once` what is to be forked");
+    }
     LAMINA_ASSIGN_OR_RETURN(const auto opened, stores_.open(target.store, report_.notes));
     const store::Store& store = *opened;
     LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.lock(target.name));

@@ -13,6 +13,7 @@
 #include "os/directory.h"
 #include "os/file.h"
 #include "store/areas.h"
+#include "store/arrival.h"
 #include "store/name.h"
 #include "store/pending_area.h"
 #include "store/resume_count.h"
@@ -74,6 +75,7 @@ class Listing {
     list_pending();
     list_temporary();
     list_maps();
+    list_arrivals();
     return std::move(listing_);
   }
 
@@ -169,6 +171,19 @@ class Listing {
     for (auto& [id, pending] : found) {
       listing_.totals.pending_bytes += pending.allocated_bytes;
       listing_.pending.push_back(std::move(pending));
+    }
+  }
+
+  void list_arrivals() {
+    const auto ids = store::list_arrivals(path_);
+    if (!ids) return listing_.notes.push_back(one_line(ids.error()));
+    for (const Uuid& id : *ids) {
+      const auto arrival = store::open_arrival(path_, id);
+      if (arrival) {
+        listing_.notes.push_back(store::describe_arrival(*arrival));
+      } else if (arrival.error().kind != ErrorKind::kNotFound) {
+        listing_.notes.push_back(one_line(arrival.error()));
+      }
     }
   }
 

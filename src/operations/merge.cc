@@ -209,6 +209,7 @@ class Merge {
       description.parent = source.facts->parent;
       description.created = source.facts->created;
       description.origin = source.facts->origin;
+      description.once = source.facts->once;
     } else {
       description.created = store::timestamp_now();
     }

@@ -42,4 +42,29 @@ struct UffdioPoison {
 inline constexpr std::uint32_t kUffdioPoisonNumber = 0x08;
 inline constexpr unsigned long kUffdioPoison = _IOWR(UFFDIO, kUffdioPoisonNumber, UffdioPoison);
 
+/// PAGEMAP_SCAN, Linux 6.7 (<https://docs.kernel.org/admin-guide/mm/pagemap.html>).
+struct PageRegion {
+  std::uint64_t start;
+  std::uint64_t end;
+  std::uint64_t categories;
+};
+struct PagemapScanArgument {
+  std::uint64_t size;
+  std::uint64_t flags;
+  std::uint64_t start;
+  std::uint64_t end;
+  std::uint64_t walk_end;
+  std::uint64_t vector;
+  std::uint64_t vector_length;
+  std::uint64_t max_pages;
+  std::uint64_t category_inverted;
+  std::uint64_t category_mask;
+  std::uint64_t category_anyof_mask;
+  std::uint64_t return_mask;
+};
+inline constexpr unsigned long kPagemapScan = _IOWR('f', 16, PagemapScanArgument);
+inline constexpr std::uint64_t kPageIsFile = std::uint64_t{1} << 2;
+inline constexpr std::uint64_t kPageIsPresent = std::uint64_t{1} << 3;
+inline constexpr std::uint64_t kPageIsSwapped = std::uint64_t{1} << 4;
+
 }  // namespace lamina::os

@@ -132,16 +132,19 @@ Result<KeyringParts> decode_parts(std::span<const std::byte> bytes) {
   return parts;
 }
 
-Result<DataKey> unwrap_keyring_key(const KeyringParts& parts, KeyWrapper& tenant) {
+Status check_tenant(const KeyringFacts& facts, const KeyWrapper& tenant) {
   const std::string& given = tenant.key_id();
-  const std::string& needed = parts.facts.key_id;
-  if (parts.facts.algorithm != tenant.algorithm() || given != needed) {
-    const bool by_command = parts.facts.algorithm == WrapAlgorithm::kCommand;
-    return fail(ErrorKind::kPermission, "the keyring is for {}, not for {}",
-                by_command ? std::string("a key command") : "the key " + needed,
-                tenant.algorithm() == WrapAlgorithm::kCommand ? std::string("a key command")
-                                                              : "the key " + given);
-  }
+  const std::string& needed = facts.key_id;
+  if (facts.algorithm == tenant.algorithm() && tenant.opens(needed)) return {};
+  const bool by_command = facts.algorithm == WrapAlgorithm::kCommand;
+  return fail(ErrorKind::kPermission, "the keyring is for {}, not for {}",
+              by_command ? std::string("a key command") : "the key " + needed,
+              tenant.algorithm() == WrapAlgorithm::kCommand ? std::string("a key command")
+                                                            : "the key " + given);
+}
+
+Result<DataKey> unwrap_keyring_key(const KeyringParts& parts, KeyWrapper& tenant) {
+  LAMINA_RETURN_IF_ERROR(check_tenant(parts.facts, tenant));
   return tenant.unwrap(parts.wrapped_key);
 }
 
@@ -176,6 +179,13 @@ Result<std::vector<std::byte>> encode_keyring(const ObjectKeys& keys, KeyWrapper
 Result<KeyringFacts> keyring_facts(std::span<const std::byte> bytes) {
   LAMINA_ASSIGN_OR_RETURN(KeyringParts parts, decode_parts(bytes));
   return std::move(parts.facts);
+}
+
+Status check_keyring_key(std::span<const std::byte> bytes, KeyWrapper& tenant) {
+  LAMINA_ASSIGN_OR_RETURN(const KeyringParts parts, decode_parts(bytes));
+  if (parts.facts.algorithm == WrapAlgorithm::kAes256Gcm) return check_tenant(parts.facts, tenant);
+  LAMINA_RETURN_IF_ERROR(unwrap_keyring_key(parts, tenant));
+  return {};
 }
 
 Result<ObjectKeys> open_keyring(std::span<const std::byte> bytes, KeyWrapper& tenant) {

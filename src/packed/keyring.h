@@ -36,6 +36,11 @@ struct KeyringFacts {
 /// kCorrupt: not a whole keyring.
 Result<KeyringFacts> keyring_facts(std::span<const std::byte> bytes);
 
+/// Success if `tenant` is the key that the keyring is for: by its id, or, of a key command, because
+/// it unwraps the keyring's key. kCorrupt: not a whole keyring; kPermission: it is for another key;
+/// kFailed: the command does not unwrap it.
+Status check_keyring_key(std::span<const std::byte> bytes, KeyWrapper& tenant);
+
 /// Opens a keyring. kCorrupt: it was altered; kPermission: it is for another key of a tenant, which
 /// the message names.
 Result<ObjectKeys> open_keyring(std::span<const std::byte> bytes, KeyWrapper& tenant);

@@ -216,5 +216,44 @@ TEST_F(KeyringTest, WhatIsWrongWithACommandIsSaid) {
             "another one");
 }
 
+TEST(KeyFileTest, OlderKeysOfAFileUnwrapAndDoNotWrap) {
+  const ScratchDirectory scratch;
+  const std::string one(64, '1');
+  const std::string two(64, '2');
+  const auto before = read_key_file(write_key(scratch, "before", one));
+  const auto after = read_key_file(write_key(scratch, "after", two));
+  const auto both = read_key_file(write_key(scratch, "both", two + "\n" + one + "\n"));
+  ASSERT_TRUE(before && after && both);
+  EXPECT_EQ((*both)->key_id(), (*after)->key_id());
+  EXPECT_TRUE((*both)->opens((*before)->key_id()));
+  EXPECT_FALSE((*after)->opens((*before)->key_id()));
+  const auto key = DataKey::random();
+  ASSERT_TRUE(key);
+  const ObjectKeys keys = {{"object", *key}};
+  const auto old_keyring = encode_keyring(keys, **before);
+  ASSERT_TRUE(old_keyring);
+  const auto opened = open_keyring(*old_keyring, **both);
+  ASSERT_TRUE(opened) << opened.error().message;
+  EXPECT_TRUE(are_equal(opened->at("object"), *key));
+  EXPECT_FALSE(open_keyring(*old_keyring, **after));
+  const auto new_keyring = encode_keyring(keys, **both);
+  ASSERT_TRUE(new_keyring);
+  EXPECT_TRUE(open_keyring(*new_keyring, **after));
+  EXPECT_FALSE(open_keyring(*new_keyring, **before));
+}
+
+TEST(KeyFileTest, LinesThatAreNotKeysAreRefused) {
+  const ScratchDirectory scratch;
+  const std::string key(64, '1');
+  std::string many;
+  for (std::size_t i = 0; i <= kMaxKeysOfFile; ++i) many += key + "\n";
+  for (const std::string& text :
+       {key + "\n\n", key + key, key + "\n" + key + "x", key + "\nx", "\n" + key, many}) {
+    const auto read = read_key_file(write_key(scratch, "key", text));
+    ASSERT_FALSE(read) << text.size();
+    EXPECT_EQ(read.error().kind, ErrorKind::kUsage);
+  }
+}
+
 }  // namespace
 }  // namespace lamina::packed

@@ -24,17 +24,33 @@ constexpr std::chrono::minutes kCommandTimeout{1};
 /// Bound to every wrapped key, so that none is taken for a part of an object.
 constexpr std::string_view kWrapLabel = "LAMINAKR wrapped key";
 
+std::string id_of_key(const DataKey& key) {
+  std::string id = "file:";
+  const auto digest = sha256("lamina key id", key.bytes());
+  for (const std::byte byte : std::span(digest).first<kKeyIdBytes>()) {
+    id += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
+  }
+  return id;
+}
+
 class FileKey : public KeyWrapper {
  public:
-  FileKey(const DataKey& key, AesGcm cipher) : cipher_(std::move(cipher)), key_id_("file:") {
-    const auto digest = sha256("lamina key id", key.bytes());
-    for (const std::byte byte : std::span(digest).first<kKeyIdBytes>()) {
-      key_id_ += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
+  /// REQUIRES: keys is not empty.
+  static Result<std::unique_ptr<KeyWrapper>> create(const std::vector<DataKey>& keys) {
+    auto made = std::make_unique<FileKey>();
+    made->keys_.reserve(keys.size());
+    for (const DataKey& key : keys) {
+      LAMINA_ASSIGN_OR_RETURN(AesGcm cipher, AesGcm::create(key));
+      made->keys_.push_back({std::move(cipher), id_of_key(key)});
     }
+    return std::unique_ptr<KeyWrapper>(std::move(made));
   }
 
   [[nodiscard]] WrapAlgorithm algorithm() const override { return WrapAlgorithm::kAes256Gcm; }
-  [[nodiscard]] const std::string& key_id() const override { return key_id_; }
+  [[nodiscard]] const std::string& key_id() const override { return keys_.front().id; }
+  [[nodiscard]] bool opens(const std::string& id) const override {
+    return std::ranges::find(keys_, id, &OneKey::id) != keys_.end();
+  }
 
   Result<std::vector<std::byte>> wrap(const DataKey& key) override {
     Nonce nonce{};
@@ -43,23 +59,26 @@ class FileKey : public KeyWrapper {
     std::copy(nonce.begin(), nonce.end(), wrapped.begin());
     const auto encrypted = std::span(wrapped).subspan(kNonceBytes, DataKey::kBytes);
     std::copy(key.bytes().begin(), key.bytes().end(), encrypted.begin());
-    LAMINA_RETURN_IF_ERROR(
-        cipher_.encrypt(nonce, label(), encrypted, std::span(wrapped).last<kTagBytes>()));
+    LAMINA_RETURN_IF_ERROR(keys_.front().cipher.encrypt(nonce, label(), encrypted,
+                                                        std::span(wrapped).last<kTagBytes>()));
     return wrapped;
   }
 
   Result<DataKey> unwrap(std::span<const std::byte> wrapped) override {
     std::array<std::byte, DataKey::kBytes> plain{};
-    bool opened = wrapped.size() == kWrappedBytes;
-    if (opened) {
+    bool opened = false;
+    if (wrapped.size() == kWrappedBytes) {
       Nonce nonce{};
       std::copy_n(wrapped.begin(), nonce.size(), nonce.begin());
-      LAMINA_ASSIGN_OR_RETURN(
-          opened, cipher_.decrypt(nonce, label(), wrapped.subspan(kNonceBytes, DataKey::kBytes),
-                                  wrapped.last<kTagBytes>(), plain));
+      for (auto one = keys_.begin(); one != keys_.end() && !opened; ++one) {
+        LAMINA_ASSIGN_OR_RETURN(
+            opened,
+            one->cipher.decrypt(nonce, label(), wrapped.subspan(kNonceBytes, DataKey::kBytes),
+                                wrapped.last<kTagBytes>(), plain));
+      }
     }
     if (!opened) {
-      return fail(ErrorKind::kPermission, "the key {} does not open the wrapped key", key_id_);
+      return fail(ErrorKind::kPermission, "the key {} does not open the wrapped key", key_id());
     }
     DataKey key{std::span<const std::byte, DataKey::kBytes>(plain)};
     clear_secret(plain);
@@ -71,8 +90,12 @@ class FileKey : public KeyWrapper {
 
   static std::span<const std::byte> label() { return std::as_bytes(std::span(kWrapLabel)); }
 
-  AesGcm cipher_;
-  std::string key_id_;
+  struct OneKey {
+    AesGcm cipher;
+    std::string id;
+  };
+
+  std::vector<OneKey> keys_;  ///< the one that wraps first
 };
 
 class CommandKey : public KeyWrapper {
@@ -138,12 +161,23 @@ std::optional<DataKey> key_from_hex(std::span<const std::byte> digits) {
   return key;
 }
 
-std::optional<DataKey> parse_key(std::span<const std::byte> text) {
-  if (text.size() == DataKey::kBytes) return DataKey(text.first<DataKey::kBytes>());
-  if (text.size() == kHexDigits + 1 && text.back() == std::byte{'\n'}) {
-    text = text.first(kHexDigits);
+/// The keys in the text of a key file; none: it is not one.
+std::vector<DataKey> parse_keys(std::span<const std::byte> text) {
+  std::vector<DataKey> keys;
+  if (text.size() == DataKey::kBytes) {
+    keys.emplace_back(text.first<DataKey::kBytes>());
+    return keys;
   }
-  return text.size() == kHexDigits ? key_from_hex(text) : std::nullopt;
+  while (text.size() >= kHexDigits && keys.size() < kMaxKeysOfFile) {
+    const auto key = key_from_hex(text.first(kHexDigits));
+    if (!key) return {};
+    keys.push_back(*key);
+    text = text.subspan(kHexDigits);
+    if (text.empty()) return keys;
+    if (text.front() != std::byte{'\n'}) return {};
+    text = text.subspan(1);
+  }
+  return text.empty() ? keys : std::vector<DataKey>();
 }
 
 }  // namespace
@@ -160,15 +194,13 @@ Result<std::unique_ptr<KeyWrapper>> read_key_file(const std::string& path) {
   constexpr std::uint64_t kMaxKeyFileBytes = 4096;
   LAMINA_ASSIGN_OR_RETURN(std::vector<std::byte> text,
                           os::read_whole(opened.fd.get(), kMaxKeyFileBytes, path));
-  const std::optional<DataKey> key = parse_key(text);
+  const std::vector<DataKey> keys = parse_keys(text);
   clear_secret(text);
-  if (!key) {
-    return fail(ErrorKind::kUsage,
-                "'{}' is not a key file: it has {} bytes, not 32 bytes or 64 hexadecimal digits",
-                path, text.size());
-  }
-  LAMINA_ASSIGN_OR_RETURN(AesGcm cipher, AesGcm::create(*key));
-  return std::unique_ptr<KeyWrapper>(std::make_unique<FileKey>(*key, std::move(cipher)));
+  if (!keys.empty()) return FileKey::create(keys);
+  return fail(ErrorKind::kUsage,
+              "'{}' is not a key file: it has {} bytes, not 32 bytes or 64 hexadecimal digits, or "
+              "up to {} lines of them",
+              path, text.size(), kMaxKeysOfFile);
 }
 
 std::unique_ptr<KeyWrapper> make_key_command(std::string command) {

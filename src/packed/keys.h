@@ -38,15 +38,21 @@ class KeyWrapper {
   [[nodiscard]] virtual WrapAlgorithm algorithm() const = 0;
   /// Names the tenant's key, and says nothing about it; empty if unknown.
   [[nodiscard]] virtual const std::string& key_id() const = 0;
+  /// True if unwrap() unwraps what the key of this id wrapped: older keys of a key file too.
+  [[nodiscard]] virtual bool opens(const std::string& id) const { return id == key_id(); }
   /// At most kMaxWrappedKeyBytes.
   virtual Result<std::vector<std::byte>> wrap(const DataKey& key) = 0;
   /// kPermission: `wrapped` was not wrapped by this key, or was altered.
   virtual Result<DataKey> unwrap(std::span<const std::byte> wrapped) = 0;
 };
 
-/// Reads a key file: 32 bytes, or 64 hexadecimal digits and perhaps a newline. kPermission if
-/// users other than its owner may read or write it; kUsage: not a key; kNotFound. The id of the key
-/// is "file:" and 16 digits that depend on the key.
+/// A key file has at most so many keys.
+inline constexpr std::size_t kMaxKeysOfFile = 16;
+
+/// Reads a key file: 32 bytes, or lines of 64 hexadecimal digits, of which the last may lack its
+/// newline. The first key wraps, all of them unwrap. kPermission if users other than its owner may
+/// read or write it; kUsage: not a key file; kNotFound. The id of a key is "file:" and 16 digits
+/// that depend on the key.
 Result<std::unique_ptr<KeyWrapper>> read_key_file(const std::string& path);
 
 /// A wrapper that runs `command` with sh(1). LAMINA_KEY_OPERATION in its environment is "wrap" or

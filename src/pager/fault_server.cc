@@ -16,6 +16,9 @@ constexpr int kMaxRereads = 4;
 
 constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
+/// A block that has arrived so often and still does not match its checksum is not fetched again.
+constexpr std::uint32_t kMaxDamaged = 4;
+
 const char* remedy(std::uint64_t page_bytes) {
   return page_bytes == kHugePageBytes
              ? "the pool of huge pages is empty, or the VM's control group has reached its limit: "
@@ -33,10 +36,14 @@ FaultServer::FaultServer(GuestMemory& memory, Shortage& shortage, const FaultLim
       syscalls_(memory.syscalls()),
       shortage_(shortage),
       record_until_ns_(record_until_ns),
+      arriving_(memory.arriving()),
+      faults_only_(memory.vm().record().record_faults_only),
       data_around_(memory.mapping().block_count(), {limits.data_blocks, kFaultsOfDataWindow},
                    memory.filled_bits(false)),
       zeros_around_(memory.mapping().block_count(), {limits.zero_blocks, kFaultsOfZeroWindow},
-                    memory.filled_bits(true)) {}
+                    memory.filled_bits(true)) {
+  if (arriving_ != nullptr) parked_.reserve();
+}
 
 std::size_t FaultServer::handle_events() {
   if (!memory_.is_serving()) return 0;
@@ -59,7 +66,7 @@ std::size_t FaultServer::handle_events() {
   return events.size();
 }
 
-FaultServer::Around FaultServer::serve_fault(std::uint64_t address) {
+FaultServer::Around FaultServer::serve_fault(std::uint64_t address, const ParkedFault* parked) {
   const Region* region = memory_.regions().find(address);
   if (region == nullptr) {
     memory_.fail_closed(fmt::format("fault at {:#x}, outside every region", address), 0, 0);
@@ -68,7 +75,7 @@ FaultServer::Around FaultServer::serve_fault(std::uint64_t address) {
   const std::uint64_t page =
       (address - region->host_address) / region->page_bytes * region->page_bytes;
   const auto block = static_cast<std::uint32_t>((region->memory_offset + page) / kBlockBytes);
-  if (record_until_ns_ != 0) record(block);
+  if (parked == nullptr && records_touches()) record(block);
   if (shortage_.is_active() && shortage_.page_bytes() == region->page_bytes) {
     // Not served now: all waiting threads are woken when a page is available again.
     shortage_.add_waiter(syscalls_.monotonic_ns());
@@ -76,8 +83,16 @@ FaultServer::Around FaultServer::serve_fault(std::uint64_t address) {
   }
   for (int round = 0; round < kMaxRereads && memory_.is_serving(); ++round) {
     const Piece run = memory_.run_at(*region, block, 1, 1);
+    if (arriving_ != nullptr && !run.zero && !arriving_->are_here(run)) {
+      park(region->host_address + page, run, false, parked);
+      return {};
+    }
     const os::FillResult result = memory_.fill(*region, run);
     if (!memory_.is_serving()) return {};
+    if (arriving_ != nullptr && memory_.take_unread()) {
+      park(region->host_address + page, run, true, parked);
+      return {};
+    }
     if (result.outcome == os::FillOutcome::kDone) {
       (run.zero ? counters_.zero_faults : counters_.data_faults).add(1);
       return note_fault(run);
@@ -124,8 +139,9 @@ void FaultServer::fail_to_fill(const Region& region, std::uint64_t address, int 
 }
 
 FaultServer::Around FaultServer::note_fault(const Piece& run) {
-  // A huge page is filled as a whole. While faults are recorded, each block must fault itself.
-  if (run.count > 1 || (!run.zero && record_until_ns_ != 0)) return {};
+  if (faults_only_ && record_until_ns_ != 0 && !run.zero) record(run.first);
+  // A huge page is filled as a whole. While touches are recorded, each block must fault itself.
+  if (run.count > 1 || (!run.zero && records_touches())) return {};
   FaultAround& windows = run.zero ? zeros_around_ : data_around_;
   return windows.add_fault(run.first) ? Around{&windows, run.first} : Around{};
 }
@@ -151,8 +167,13 @@ bool FaultServer::fill_around(const Around& around, std::uint32_t limit) {
   if (part.count == 0) return false;
   std::span<const std::byte> data;
   if (!zeros) {
+    // What has not arrived is not waited for.
+    if (arriving_ != nullptr && !arriving_->are_here(part)) return false;
     data = memory_.read(region, part);
-    if (data.empty()) return false;
+    if (data.empty()) {
+      static_cast<void>(memory_.take_unread());
+      return false;
+    }
   }
   const std::uint32_t end = part.end();
   for (std::uint32_t block = part.first; block < end;) {
@@ -223,13 +244,106 @@ BlockRun FaultServer::piece_around(const Region& region, const Around& around) c
   return {first, end - first};
 }
 
+void FaultServer::park(std::uint64_t page_address, const BlockRun& run, bool is_damaged,
+                       const ParkedFault* parked) {
+  ParkedFault fault;
+  if (parked != nullptr) {
+    fault = *parked;
+  } else {
+    fault.since_ns = syscalls_.monotonic_ns();
+  }
+  fault.page_address = page_address;
+  fault.blocks = run;
+  if (is_damaged && ++fault.damaged == kMaxDamaged) {
+    memory_.fail_closed(
+        fmt::format(
+            "the blocks at {:#x} of the guest were fetched {} times, and do not match their "
+            "checksums in the store",
+            run.first * kBlockBytes, kMaxDamaged),
+        page_address, run.count * kBlockBytes);
+    return;
+  }
+  parked_.add(fault);
+  arriving_->ask(run, is_damaged);
+}
+
+bool FaultServer::may_wait(const ParkedFault& fault, std::uint64_t now_ns) {
+  const std::uint64_t limit_ns = arriving_->wait_limit_ns();
+  const std::uint64_t where = fault.blocks.first * kBlockBytes;
+  if (arriving_->is_lost()) {
+    memory_.fail_closed(
+        fmt::format("the block at {:#x} of the guest has not arrived, and the bucket does not have "
+                    "it any more",
+                    where),
+        fault.page_address, kBlockBytes);
+  } else if (limit_ns != 0 && now_ns - fault.since_ns >= limit_ns) {
+    memory_.fail_closed(fmt::format("the block at {:#x} of the guest has not arrived within {} s",
+                                    where, limit_ns / kNanosecondsPerSecond),
+                        fault.page_address, kBlockBytes);
+  }
+  return memory_.is_serving();
+}
+
+void FaultServer::serve_arrived() {
+  if (arriving_ == nullptr || !memory_.is_serving()) return;
+  if (parked_.take_surplus()) memory_.wake_all();
+  const std::uint64_t now_ns = syscalls_.monotonic_ns();
+  for (const ParkedFault& fault : parked_.take_all()) {
+    if (!memory_.is_serving()) return;
+    // Determined again: a REMOVE may have been read since.
+    const Region& region = *memory_.regions().find(fault.page_address);
+    const Piece run = memory_.run_at(region, fault.blocks.first, 1, 1);
+    if (run.zero || arriving_->are_here(run)) {
+      serve_fault(fault.page_address, &fault);
+    } else if (may_wait(fault, now_ns)) {
+      parked_.add(fault);
+    }
+  }
+}
+
+void FaultServer::retry_arriving() {
+  const auto due_ns = next_arriving_retry_ns();
+  if (!due_ns) return;
+  const std::uint64_t now_ns = syscalls_.monotonic_ns();
+  if (now_ns < *due_ns) return;
+  const bool asks_again = arriving_->tick(now_ns);
+  serve_arrived();
+  if (!asks_again || !memory_.is_serving()) return;
+  for (const ParkedFault& fault : parked_.faults()) arriving_->ask(fault.blocks, false);
+}
+
+std::optional<std::uint64_t> FaultServer::next_arriving_retry_ns() const {
+  if (arriving_ == nullptr || !memory_.is_serving()) return std::nullopt;
+  std::optional<std::uint64_t> due_ns = arriving_->next_tick_ns();
+  const std::uint64_t limit_ns = arriving_->wait_limit_ns();
+  if (limit_ns == 0) return due_ns;
+  for (const ParkedFault& fault : parked_.faults()) {
+    const std::uint64_t end_ns = fault.since_ns + limit_ns;
+    due_ns = due_ns ? std::min(*due_ns, end_ns) : end_ns;
+  }
+  return due_ns;
+}
+
 std::optional<std::uint64_t> FaultServer::next_retry_ns() const {
+  const auto shortage_ns = next_shortage_retry_ns();
+  if (arriving_ == nullptr) return shortage_ns;
+  const auto arriving_ns = next_arriving_retry_ns();
+  if (!shortage_ns || !arriving_ns) return shortage_ns ? shortage_ns : arriving_ns;
+  return std::min(*shortage_ns, *arriving_ns);
+}
+
+void FaultServer::retry() {
+  retry_shortage();
+  if (arriving_ != nullptr) retry_arriving();
+}
+
+std::optional<std::uint64_t> FaultServer::next_shortage_retry_ns() const {
   if (!shortage_.is_active() || !memory_.is_serving()) return std::nullopt;
   return shortage_.next_try_ns();
 }
 
-void FaultServer::retry() {
-  const auto due_ns = next_retry_ns();
+void FaultServer::retry_shortage() {
+  const auto due_ns = next_shortage_retry_ns();
   if (!due_ns) return;
   const std::uint64_t now_ns = syscalls_.monotonic_ns();
   if (now_ns < *due_ns) return;
@@ -307,7 +421,7 @@ std::string FaultServer::take_note() {
 
 void FaultServer::record(std::uint32_t block) {
   const std::uint64_t count = vm_.recorded_count().get();
-  if (count >= kMaxRecordedBlocks) return end_recording();
+  if (count >= (faults_only_ ? kMaxNotedFaults : kMaxRecordedBlocks)) return end_recording();
   vm_.recorded_blocks()[count] = block;
   order_for_successor();
   vm_.recorded_count().set(count + 1);

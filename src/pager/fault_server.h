@@ -8,6 +8,9 @@
 // A fault whose page the kernel refuses to fill: if an event must be read first (EAGAIN), it is
 // read and the fault is tried again; if the page is present or unmapped, the thread is woken; if
 // the host has no page, see Shortage; any other error fails closed.
+//
+// A fault on a block that is still being fetched is parked (ParkedFaults): it is asked for, and the
+// fault is served when it has arrived.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +23,7 @@
 #include "os/userfaultfd.h"
 #include "pager/fault_around.h"
 #include "pager/guest_memory.h"
+#include "pager/parked_faults.h"
 #include "pager/portion.h"
 #include "pager/regions.h"
 #include "pager/shortage.h"
@@ -46,8 +50,8 @@ inline constexpr std::uint32_t kZeroPartBlocks = 64;
 /// Used by the thread that uses its GuestMemory.
 class FaultServer {
  public:
-  /// Records faults until `record_until_ns` (os::monotonic_ns; 0: never). `memory` and `shortage`
-  /// must outlive this object.
+  /// Records faults until `record_until_ns` (os::monotonic_ns; 0: never), as the VM's record says:
+  /// every touch, or only the faults. `memory` and `shortage` must outlive this object.
   FaultServer(GuestMemory& memory, Shortage& shortage, const FaultLimits& limits,
               std::uint64_t record_until_ns);
   FaultServer(const FaultServer&) = delete;
@@ -67,10 +71,14 @@ class FaultServer {
   /// Fills some of the deferred blocks.
   void fill_deferred();
 
-  /// When to call retry() (os::monotonic_ns); nullopt if there is no shortage.
+  /// When to call retry() (os::monotonic_ns); nullopt if there is no shortage and nothing arrives.
   [[nodiscard]] std::optional<std::uint64_t> next_retry_ns() const;
-  /// During a shortage: tries to fill the page again if it is time.
+  /// During a shortage: tries to fill the page again if it is time. While blocks arrive: asks again
+  /// for those that are needed.
   void retry();
+
+  /// Serves the faults whose blocks have arrived.
+  void serve_arrived();
 
   /// Returns and clears a message for the log; empty if there is none. Allocates.
   [[nodiscard]] std::string take_note();
@@ -84,8 +92,18 @@ class FaultServer {
   /// What to do about a fault whose page could not be filled: retry, wake the thread, or nothing.
   enum class Next : std::uint8_t { kAgain, kWake, kNothing };
 
-  /// Fills the faulting page. Returns whether to fill around it at once.
-  Around serve_fault(std::uint64_t address);
+  /// Fills the faulting page. Returns whether to fill around it at once. `parked`: as what it has
+  /// waited until now; null: it is new.
+  Around serve_fault(std::uint64_t address, const ParkedFault* parked = nullptr);
+  /// Asks for the blocks of `run`, which are not here or are `is_damaged`, and parks the fault.
+  void park(std::uint64_t page_address, const BlockRun& run, bool is_damaged,
+            const ParkedFault* parked);
+  /// False if it fails closed: the block cannot arrive any more, or has not within the limit.
+  bool may_wait(const ParkedFault& fault, std::uint64_t now_ns);
+  void retry_shortage();
+  void retry_arriving();
+  [[nodiscard]] std::optional<std::uint64_t> next_shortage_retry_ns() const;
+  [[nodiscard]] std::optional<std::uint64_t> next_arriving_retry_ns() const;
   Next after_refused_fill(const os::FillResult& result, const Region& region, std::uint64_t page);
   /// Records a fault that was served with `run`. Returns whether to fill around it at once.
   Around note_fault(const Piece& run);
@@ -105,6 +123,7 @@ class FaultServer {
   void end_shortage();
   void give_up_shortage(os::FillOutcome last_outcome);
   void fail_to_fill(const Region& region, std::uint64_t address, int error_number);
+  [[nodiscard]] bool records_touches() const { return record_until_ns_ != 0 && !faults_only_; }
   void record(std::uint32_t block);
   void end_recording() { record_until_ns_ = 0; }
   void count_latency(std::uint64_t started_ns);
@@ -115,6 +134,9 @@ class FaultServer {
   VmSyscalls& syscalls_;
   Shortage& shortage_;
   std::uint64_t record_until_ns_;
+  ArrivingBlocks* const arriving_;  ///< null: all blocks are here
+  ParkedFaults parked_;
+  bool faults_only_;
   FaultAround data_around_;
   FaultAround zeros_around_;
 };

@@ -333,6 +333,38 @@ TEST_F(FaultServerTest, RecordingNotesEachTouchInOrderUntilItsEnd) {
   EXPECT_TRUE(has_data(10));
 }
 
+TEST_F(FaultServerTest, RecordingFaultsOnlyNotesDataAndFillsAroundIt) {
+  record_until_ns_ = 5 * kSecondNs;
+  record_faults_only_ = true;
+  make_vm(zeros_of("ddddzzzzdddd"));
+  serve();
+  touch({3});
+  touch({5});
+  fill_all_deferred();
+  EXPECT_TRUE(has_data(2)) << "recording must not change what is filled";
+  ASSERT_EQ(state_->recorded_count().get(), 1) << "zeros are not recorded";
+  EXPECT_EQ(state_->recorded_blocks()[0], 3);
+  serve();  // a successor continues
+  touch({9});
+  ASSERT_EQ(state_->recorded_count().get(), 2);
+  EXPECT_EQ(state_->recorded_blocks()[1], 9);
+  vm_->advance(10 * kSecondNs);
+  vm_->give_back(address(8), address(9));
+  touch({8});
+  EXPECT_EQ(state_->recorded_count().get(), 2) << "its time is over";
+}
+
+TEST_F(FaultServerTest, RecordingFaultsOnlyIsBounded) {
+  record_until_ns_ = 5 * kSecondNs;
+  record_faults_only_ = true;
+  limits_ = {.data_blocks = 1, .zero_blocks = 1};
+  make_vm(std::vector<bool>(kMaxNotedFaults + 10));
+  serve();
+  for (std::uint32_t block = 0; block < kMaxNotedFaults + 10; ++block) touch({block});
+  EXPECT_EQ(state_->recorded_count().get(), kMaxNotedFaults);
+  EXPECT_TRUE(has_data(kMaxNotedFaults + 9));
+}
+
 TEST_F(FaultServerTest, HostWithoutAPageIsRetriedAndThreadsAreNotWoken) {
   make_vm(zeros_of("dddddddd"));
   serve();

@@ -299,6 +299,10 @@ bool GuestMemory::read_blocks(std::uint32_t block, std::span<std::byte> buffer,
     const Status read = chain_.read(block, buffer, engine::Chain::Check::kChecksums);
     if (read) return true;
     if (attempt == kReadAttempts) {
+      // A power failure may have taken what had arrived.
+      unread_ = arriving_ != nullptr && !arriving_->is_whole() &&
+                read.error().kind == ErrorKind::kCorrupt;
+      if (unread_) return false;
       fail_closed(read.error().message, host_address, buffer.size());
       return false;
     }

@@ -36,6 +36,7 @@
 #include "lamina/result.h"
 #include "os/anonymous_mapping.h"
 #include "os/userfaultfd.h"
+#include "pager/arriving_blocks.h"
 #include "pager/portion.h"
 #include "pager/regions.h"
 #include "pager/vm_state.h"
@@ -100,6 +101,13 @@ class GuestMemory {
   [[nodiscard]] std::uint64_t address_of(const Region& region, std::uint32_t block) const {
     return region.host_address + (block * kBlockBytes - region.memory_offset);
   }
+  /// Blocks that are still being fetched; null: all are here. Set once, before anything is filled,
+  /// and must outlive this.
+  void set_arriving(ArrivingBlocks* arriving) { arriving_ = arriving; }
+  [[nodiscard]] ArrivingBlocks* arriving() const { return arriving_; }
+  /// True if the last read failed because a block that has arrived does not match its checksum, and
+  /// it can be fetched again: the session has not failed closed. Clears that.
+  [[nodiscard]] bool take_unread() { return std::exchange(unread_, false); }
   /// True if the guest gave the block back.
   [[nodiscard]] bool is_removed(std::uint32_t block) const { return is_bit_set(removed_, block); }
   /// Number of consecutive blocks from `block` on, up to `limit`, that are all removed or all not.
@@ -171,6 +179,8 @@ class GuestMemory {
   bool read_blocks(std::uint32_t block, std::span<std::byte> buffer, std::uint64_t host_address);
 
   const engine::Chain& chain_;
+  ArrivingBlocks* arriving_ = nullptr;
+  bool unread_ = false;
   VmState& vm_;
   VmSyscalls& syscalls_;
   VmCounters& counters_;

@@ -102,12 +102,14 @@ void SnapshotFiles::damage(std::uint32_t block) {
 }
 
 std::unique_ptr<VmState> SnapshotFiles::make_state(const std::vector<Region>& regions,
-                                                   std::uint64_t record_until_ns) {
+                                                   std::uint64_t record_until_ns,
+                                                   bool record_faults_only) {
   VmRecord record;
   record.pid = 4711;
   record.memory_bytes = blocks_.size() * kBlockBytes;
   record.regions = regions;
   record.record_until_ns = record_until_ns;
+  record.record_faults_only = record_faults_only;
   const std::string name = "state-" + std::to_string(states_++);
   auto state = VmState::create(directory_.get(), name, record, name);
   EXPECT_TRUE(state) << state.error().message;
@@ -120,7 +122,7 @@ void PagerTest::make_vm(const std::vector<bool>& is_zero, std::uint64_t page_byt
 
 void PagerTest::make_vm(const std::vector<bool>& is_zero, std::vector<Region> regions) {
   snapshot_.make(is_zero);
-  state_ = snapshot_.make_state(regions, record_until_ns_);
+  state_ = snapshot_.make_state(regions, record_until_ns_, record_faults_only_);
   vm_ = std::make_unique<SimulatedVm>(std::move(regions));
 }
 

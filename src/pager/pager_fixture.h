@@ -40,7 +40,8 @@ class SnapshotFiles {
   [[nodiscard]] const std::vector<std::vector<std::byte>>& blocks() const { return blocks_; }
   /// A new VmState for a VM with these regions. Fails the test if that is impossible.
   [[nodiscard]] std::unique_ptr<VmState> make_state(const std::vector<Region>& regions,
-                                                    std::uint64_t record_until_ns = 0);
+                                                    std::uint64_t record_until_ns = 0,
+                                                    bool record_faults_only = false);
 
  private:
   engine::Layer write_layer(const mapping::Mapping& state, const Uuid& id,
@@ -97,6 +98,7 @@ class PagerTest : public testing::Test {
   std::vector<std::byte> buffer_ = std::vector<std::byte>(kFillBufferBytes);
   FaultLimits limits_;
   std::uint64_t record_until_ns_ = 0;
+  bool record_faults_only_ = false;
   std::unique_ptr<Server> server_;
 };
 

@@ -59,6 +59,8 @@ std::uint64_t Populator::plan_after(std::uint64_t position, std::uint32_t blocks
 Populated Populator::populate(std::uint32_t max_blocks) {
   if (plan_ == nullptr || !memory_.is_serving()) return Populated::kDone;
   if (shortage_.is_active()) return Populated::kWaits;
+  // A portion of a plan has blocks from everywhere: it is read when all of them are here.
+  if (memory_.arriving() != nullptr && !memory_.arriving()->is_whole()) return wait_for_arrival();
   std::uint32_t left = std::min(max_blocks, kPortionBlocks);
   while (left > 0) {
     // Plan first, so that the reader works while this thread copies. A portion that is given back
@@ -78,6 +80,12 @@ Populated Populator::populate(std::uint32_t max_blocks) {
     finish_portion();
   }
   return Populated::kMore;
+}
+
+Populated Populator::wait_for_arrival() {
+  if (!plan_->to_detach || !memory_.arriving()->is_lost()) return Populated::kWaits;
+  memory_.fail_closed("its memory has not arrived, and the bucket does not have it any more", 0, 0);
+  return Populated::kDone;
 }
 
 void Populator::plan_ahead() {

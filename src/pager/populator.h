@@ -72,6 +72,8 @@ class Populator {
   /// The position `blocks` further on, at most at the start of the next run.
   [[nodiscard]] std::uint64_t plan_after(std::uint64_t position, std::uint32_t blocks) const;
   /// Plans and posts as many portions as this session may have.
+  /// What populate() returns while blocks of the snapshot are being fetched.
+  Populated wait_for_arrival();
   void plan_ahead();
   /// False at the end of the plan.
   bool plan_portion(Portion& portion);

@@ -56,6 +56,7 @@ Result<std::unique_ptr<Session>> Session::create(const engine::Chain& chain, VmS
   auto syscalls = std::make_unique<KernelVmSyscalls>(descriptors, pid);
   LAMINA_ASSIGN_OR_RETURN(std::unique_ptr<GuestMemory> memory,
                           GuestMemory::create(chain, state, *syscalls, buffer));
+  memory->set_arriving(options.arriving);
   LAMINA_RETURN_IF_ERROR(check_rights(*syscalls, *memory, pid));
   state.lock_slots();
   LAMINA_RETURN_IF_ERROR(os::set_nonblocking(descriptors.userfaultfd));
@@ -74,11 +75,19 @@ SessionState Session::retry() {
   return state();
 }
 
+SessionState Session::handle_arrived() {
+  if (memory_->arriving() == nullptr) return state();
+  memory_->arriving()->handle();
+  faults_.serve_arrived();
+  return state();
+}
+
 SessionState Session::step(int timeout_ms) {
   if (!memory_->is_serving()) return state();
   const VmDescriptors& fds = syscalls_->descriptors();
-  std::array<pollfd, 2> waiting = {pollfd{fds.userfaultfd, POLLIN, 0},
-                                   pollfd{fds.pidfd, POLLIN, 0}};
+  const int arrivals = memory_->arriving() != nullptr ? memory_->arriving()->fd() : -1;
+  std::array<pollfd, 3> waiting = {pollfd{fds.userfaultfd, POLLIN, 0}, pollfd{fds.pidfd, POLLIN, 0},
+                                   pollfd{arrivals, POLLIN, 0}};
   if (const auto due_ns = next_retry_ns()) {
     constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
     const std::uint64_t now_ns = os::monotonic_ns();
@@ -92,6 +101,7 @@ SessionState Session::step(int timeout_ms) {
   if (!ready) return state();
   if (!*ready) return fill_deferred();
   if (waiting[0].revents != 0) handle_events();
+  if (waiting[2].revents != 0) handle_arrived();
   if (memory_->is_serving() && waiting[1].revents != 0) end();
   return state();
 }

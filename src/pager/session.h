@@ -19,6 +19,7 @@
 
 #include "engine/chain.h"
 #include "lamina/result.h"
+#include "pager/arriving_blocks.h"
 #include "pager/fault_server.h"
 #include "pager/guest_memory.h"
 #include "pager/plan_reader.h"
@@ -31,15 +32,16 @@ namespace lamina::pager {
 
 struct SessionOptions {
   FaultLimits limits;
-  /// Record the faulting blocks in order until this time (os::monotonic_ns), up to
-  /// kMaxRecordedBlocks. Meanwhile data is filled block by block, so that every first touch faults.
-  /// 0: do not record.
+  /// Record the faulting blocks in order until this time (os::monotonic_ns). Unless the VM's record
+  /// says record_faults_only, data is filled block by block meanwhile, so that every first touch
+  /// faults. 0: do not record.
   std::uint64_t record_until_ns = 0;
   const PopulatePlan* plan = nullptr;  ///< may be null; must outlive the session
   /// The reader of the thread that owns the session; outlives the session. Null: the session reads
   /// the data to populate itself.
   PlanReader* reader = nullptr;
   ShortageLimits shortage;
+  ArrivingBlocks* arriving = nullptr;  ///< null: all blocks are here; must outlive the session
 };
 
 class Session {
@@ -71,12 +73,15 @@ class Session {
   /// Kills the VM because this process cannot serve it, for example because it is out of memory.
   void give_up(const char* cause) noexcept { memory_->give_up(cause); }
 
-  /// When to call retry() (os::monotonic_ns); nullopt if there is no shortage.
+  /// When to call retry() (os::monotonic_ns); nullopt: not at all.
   [[nodiscard]] std::optional<std::uint64_t> next_retry_ns() const {
     return faults_.next_retry_ns();
   }
-  /// During a shortage: tries to fill the page again if it is time.
+  /// Does what has to be done without an event: see FaultServer::retry().
   SessionState retry();
+
+  /// To be called when SessionOptions::arriving's descriptor is readable.
+  SessionState handle_arrived();
 
   /// Returns and clears a message for the log; empty if there is none.
   [[nodiscard]] std::string take_note() { return faults_.take_note(); }

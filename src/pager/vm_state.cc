@@ -38,6 +38,7 @@ struct FixedFields {
   Counter recorded_count;
   Counter recording_stored;
   VmCounters counters;
+  std::uint64_t record_faults_only = 0;
 };
 static_assert(sizeof(FixedFields) <= kPageBytes);
 static_assert(2 * kSlots * sizeof(uffd_msg) <= kPageBytes);
@@ -61,7 +62,10 @@ std::vector<ByteRange> used_ranges(const VmRecord& record, std::size_t file_byte
     const std::uint64_t end = (end_block + kBlocksPerPage - 1) / kBlocksPerPage;
     ranges.push_back({kBitsOffset + first * kPageBytes, (end - first) * kPageBytes});
   }
-  if (record.record_until_ns != 0) ranges.push_back({file_bytes - kRecordedBytes, kRecordedBytes});
+  if (record.record_until_ns != 0) {
+    const std::uint64_t entries = record.record_faults_only ? kMaxNotedFaults : kMaxRecordedBlocks;
+    ranges.push_back({file_bytes - kRecordedBytes, entries * sizeof(std::uint32_t)});
+  }
   return ranges;
 }
 
@@ -117,6 +121,7 @@ Result<VmState> VmState::create(int directory, const std::string& name, const Vm
   fields->pause_id = record.pause_id;
   fields->region_count = record.regions.size();
   fields->record_until_ns = record.record_until_ns;
+  fields->record_faults_only = record.record_faults_only ? 1 : 0;
   std::copy(record.regions.begin(), record.regions.end(), fields->regions.begin());
   std::memcpy(&mapping.bytes()[kPathOffset], record.snapshot.data(), record.snapshot.size());
   // Written last: it marks the file as complete.
@@ -147,6 +152,7 @@ Result<VmState> VmState::attach(int fd, const std::string& object) {
   record.memory_bytes = fields.memory_bytes;
   record.pause_id = fields.pause_id;
   record.record_until_ns = fields.record_until_ns;
+  record.record_faults_only = fields.record_faults_only != 0;
   record.regions.assign(fields.regions.begin(),
                         fields.regions.begin() + static_cast<std::ptrdiff_t>(fields.region_count));
   const auto* path = reinterpret_cast<const char*>(&mapping.bytes()[kPathOffset]);

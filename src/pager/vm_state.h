@@ -92,10 +92,15 @@ struct VmRecord {
   std::string snapshot;  ///< absolute path
   /// Until when first touches are recorded (os::monotonic_ns). 0: never; no storage is allocated.
   std::uint64_t record_until_ns = 0;
+  /// Only faults of data are recorded, at most kMaxNotedFaults, and pages around them are filled.
+  bool record_faults_only = false;
 };
 
 /// Maximum number of recorded blocks: 256 MiB of first touches.
 inline constexpr std::uint32_t kMaxRecordedBlocks = 65536;
+/// The same if only faults are recorded: at least 170 MiB, because a window of 64 KiB faults at
+/// most three times. 32 KiB of memory for each VM.
+inline constexpr std::uint32_t kMaxNotedFaults = 8192;
 
 /// Keeps the compiler from moving writes across this point. (CPU reordering does not matter: a
 /// killed process has executed all instructions up to some point and none after it.)

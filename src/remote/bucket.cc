@@ -23,20 +23,24 @@ constexpr std::uint64_t kMaxFormatBytes = 4096;
 
 }  // namespace
 
-/// What is known of v1/format. The request for it is under way from the beginning on.
+/// What is known of v1/format. Unless an id is expected, the request for it is under way from the
+/// beginning on.
 class Bucket::Identity {
  public:
-  explicit Identity(ObjectStore& store) : store_(store) { start(); }
+  Identity(ObjectStore& store, std::optional<Uuid> expected) : store_(store), expected_(expected) {
+    if (!expected_) start();
+  }
   Identity(const Identity&) = delete;
   Identity& operator=(const Identity&) = delete;
   Identity(Identity&&) = delete;
   Identity& operator=(Identity&&) = delete;
   ~Identity() {
-    if (!answer_) store_.cancel(request_);
+    if (is_started_ && !answer_) store_.cancel(request_);
   }
 
   Result<Uuid> read(BlockingStore& requests) {
     if (id_) return *id_;
+    if (!is_started_) start();
     LAMINA_RETURN_IF_ERROR(requests.wait_until([this] { return answer_.has_value(); }));
     LAMINA_RETURN_IF_ERROR(strict_status(*answer_));
     auto decoded = decode_format(answer_->bytes);
@@ -46,6 +50,11 @@ class Bucket::Identity {
     }
     id_ = *decoded;
     return *id_;
+  }
+
+  /// A record or pin has `id`.
+  void confirm(const Uuid& id) {
+    if (!id_ && expected_ == id) id_ = id;
   }
 
   [[nodiscard]] ObjectStore& store() { return store_; }
@@ -69,22 +78,36 @@ class Bucket::Identity {
     return known;
   }
 
+  /// As read(), by a new request if the first one found nothing.
+  Result<Uuid> read_again(BlockingStore& requests) {
+    if (is_absent()) {
+      answer_.reset();
+      start();
+    }
+    return read(requests);
+  }
+
  private:
   /// False too while there is no answer: an interruption has ended the wait for it.
   [[nodiscard]] bool is_absent() const { return answer_ && answer_->outcome == Outcome::kAbsent; }
   void start() {
+    is_started_ = true;
     request_ = store_.start(get_request(std::string(kFormatKey), kMaxFormatBytes),
                             [this](Answer answer) { answer_ = std::move(answer); });
   }
 
   ObjectStore& store_;
+  std::optional<Uuid> expected_;
+  bool is_started_ = false;
   ObjectStore::RequestId request_{};
   std::optional<Answer> answer_;
   std::optional<Uuid> id_;
 };
 
-Bucket::Bucket(ObjectStore& store, Progress* progress)
-    : BlockingStore(store, progress), identity_(std::make_shared<Identity>(store)) {}
+Bucket::Bucket(ObjectStore& store, Progress* progress) : Bucket(store, progress, std::nullopt) {}
+
+Bucket::Bucket(ObjectStore& store, Progress* progress, std::optional<Uuid> expected)
+    : BlockingStore(store, progress), identity_(std::make_shared<Identity>(store, expected)) {}
 
 Bucket Bucket::uninterruptible() const { return {BlockingStore(identity_->store()), identity_}; }
 
@@ -106,7 +129,10 @@ Error Bucket::absence_of(const std::string& key) {
 }
 
 Status Bucket::check(const Uuid& id, std::string_view key) {
-  const auto ours = this->id();
+  identity_->confirm(id);
+  auto ours = this->id();
+  // The first push of a bucket may have made v1/format since, or its absence was a wrong answer.
+  if (!ours) ours = identity_->read_again(*this);
   if (!ours) {
     if (ours.error().kind != ErrorKind::kNotFound) return std::unexpected(ours.error());
     return with_remedy(
@@ -118,6 +144,12 @@ Status Bucket::check(const Uuid& id, std::string_view key) {
   if (*ours == id) return {};
   return fail(ErrorKind::kCorrupt, "'{}' was made for another bucket or prefix (id {}, here {})",
               key, id.to_string(), ours->to_string());
+}
+
+std::optional<Uuid> known_id(Bucket& bucket) {
+  const auto id = bucket.id();
+  if (!id) return std::nullopt;
+  return *id;
 }
 
 std::string encode_format(const Uuid& bucket_id) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "lamina/result.h"
@@ -19,6 +20,11 @@ class Bucket : public object_store::BlockingStore {
  public:
   /// Begins to read v1/format. `store` must outlive all copies.
   explicit Bucket(object_store::ObjectStore& store, Progress* progress = nullptr);
+
+  /// The same, of a bucket that had the id `expected` earlier. v1/format is then read only if no
+  /// record or pin has that id: the first one that has it (check()) confirms it. A bucket that was
+  /// emptied and made anew has another id, and nothing in it has the old one.
+  Bucket(object_store::ObjectStore& store, Progress* progress, std::optional<Uuid> expected);
 
   /// The same bucket; no progress interrupts its requests.
   [[nodiscard]] Bucket uninterruptible() const;
@@ -45,6 +51,9 @@ class Bucket : public object_store::BlockingStore {
 
   std::shared_ptr<Identity> identity_;
 };
+
+/// Its id for a push record; nullopt if it is not known.
+std::optional<Uuid> known_id(Bucket& bucket);
 
 /// The contents of v1/format.
 std::string encode_format(const Uuid& bucket_id);

@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "object_store/directory_store.h"
 #include "remote/catalogue.h"
@@ -20,6 +22,36 @@ namespace {
 std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text));
 }
+
+/// A store whose lists have another key in place of one.
+class MisspelledStore final : public object_store::ObjectStore {
+ public:
+  MisspelledStore(object_store::ObjectStore& inner, std::string key, std::string wrong, int lists)
+      : inner_(inner), key_(std::move(key)), wrong_(std::move(wrong)), lists_(lists) {}
+
+  RequestId start(object_store::Request request, Completion completion) override {
+    return inner_.start(std::move(request), [this, completion = std::move(completion)](
+                                                object_store::Answer answer) mutable {
+      for (object_store::Entry& entry : answer.entries) {
+        if (entry.key == key_ && lists_-- > 0) entry.key = wrong_;
+      }
+      completion(std::move(answer));
+    });
+  }
+  void cancel(RequestId id) override { inner_.cancel(id); }
+  [[nodiscard]] int poll_fd() const override { return inner_.poll_fd(); }
+  Status advance(std::chrono::milliseconds timeout) override { return inner_.advance(timeout); }
+  [[nodiscard]] std::size_t pending() const override { return inner_.pending(); }
+  [[nodiscard]] std::string name_of(std::string_view key) const override {
+    return inner_.name_of(key);
+  }
+
+ private:
+  object_store::ObjectStore& inner_;
+  std::string key_;
+  std::string wrong_;
+  int lists_;
+};
 
 class BucketTest : public testing::Test {
  protected:
@@ -91,6 +123,29 @@ TEST_F(BucketTest, RecordsAndPinsOfAnotherBucketAreNotBelieved) {
   EXPECT_EQ(read_pins(bucket).error().kind, ErrorKind::kCorrupt);
 }
 
+TEST_F(BucketTest, AnExpectedIdIsBelievedOnceARecordHasIt) {
+  const auto store = open();
+  const auto made = Bucket(*store).make_id();
+  ASSERT_TRUE(made);
+  const Uuid other = Uuid::random();
+  Bucket bucket(*store, nullptr, *made);
+  ASSERT_TRUE(bucket.put(record_key(place_), removal(*made)).ok());
+  // Nothing but the record is read.
+  const std::filesystem::path format = scratch_.path() / kFormatKey;
+  std::filesystem::rename(format, scratch_.path() / "elsewhere");
+  EXPECT_TRUE(read_and_decode(bucket, place_));
+  EXPECT_EQ(*bucket.id(), *made);
+  std::filesystem::rename(scratch_.path() / "elsewhere", format);
+  // One that no record has is not.
+  Bucket wrong(*store, nullptr, other);
+  EXPECT_TRUE(read_and_decode(wrong, place_));
+  EXPECT_EQ(*wrong.id(), *made);
+  EXPECT_EQ(*Bucket(*store, nullptr, other).id(), *made);
+  ASSERT_TRUE(bucket.put(record_key({"web", 2}), removal(Uuid::random())).ok());
+  Bucket third(*store, nullptr, *made);
+  EXPECT_EQ(read_and_decode(third, {"web", 2}).error().kind, ErrorKind::kCorrupt);
+}
+
 TEST_F(BucketTest, RecordsWithoutAFormatAreNotBelievedAndTheRemedyWorks) {
   const auto store = open();
   const Uuid id = Uuid::random();
@@ -106,6 +161,50 @@ TEST_F(BucketTest, RecordsWithoutAFormatAreNotBelievedAndTheRemedyWorks) {
   }
   Bucket bucket(*store);
   EXPECT_TRUE(read_and_decode(bucket, place_));
+}
+
+TEST_F(BucketTest, AFormatThatIsMadeAfterItsFirstReadIsFound) {
+  const auto store = open();
+  Bucket early(*store);
+  EXPECT_EQ(early.id().error().kind, ErrorKind::kNotFound);
+  Bucket bucket(*store);
+  const auto made = bucket.make_id();
+  ASSERT_TRUE(made) << made.error().message;
+  ASSERT_TRUE(bucket.put(record_key(place_), removal(*made)).ok());
+  const auto read = read_and_decode(early, place_);
+  EXPECT_TRUE(read) << read.error().message;
+}
+
+TEST_F(BucketTest, AKeyOfADamagedListIsNotTakenForDeleted) {
+  const auto plain = open();
+  const Pin pin{*Bucket(*plain).make_id(), Uuid::random(), place_, {}};
+  {
+    Bucket bucket(*plain);
+    ASSERT_TRUE(bucket.put(record_key(place_), removal(pin.bucket_id)).ok());
+    ASSERT_TRUE(bucket.put(pin_key(pin.push_id), encode_pin(pin)).ok());
+  }
+  const std::string record = record_key(place_);
+  const std::string other_record = record_key({"wep", 1});
+  const std::string pin_name = pin_key(pin.push_id);
+  const std::string other_pin = pin_key(Uuid::random());
+  for (const int lists : {1, 1000}) {
+    MisspelledStore records_damaged(*plain, record, other_record, lists);
+    Bucket bucket(records_damaged);
+    const auto read = RecordReader(bucket).read_all();
+    MisspelledStore pins_damaged(*plain, pin_name, other_pin, lists);
+    Bucket second(pins_damaged);
+    const auto pins = read_pins(second);
+    if (lists == 1) {
+      ASSERT_TRUE(read) << read.error().message;
+      ASSERT_EQ(read->parts.size(), 1U);
+      EXPECT_NE(read->parts[0], nullptr);
+      ASSERT_TRUE(pins) << pins.error().message;
+      EXPECT_EQ(pins->size(), 1U);
+    } else {
+      EXPECT_EQ(read.error().kind, ErrorKind::kFailed);
+      EXPECT_EQ(pins.error().kind, ErrorKind::kFailed);
+    }
+  }
 }
 
 TEST_F(BucketTest, AFormatOfALaterVersionIsRefused) {

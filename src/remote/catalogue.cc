@@ -70,11 +70,19 @@ Result<PublicPart> read_long_part(BlockingStore& store, const ListedRecord& reco
   return decode_public_part(answer.bytes, record.place);
 }
 
-/// A whole record, not decoded. kNotFound: it is gone, by one answer. kCorrupt: too large.
-Result<std::vector<std::byte>> read_record(BlockingStore& store, const RecordPlace& place) {
-  Answer answer = store.get(record_key(place), kMaxRecordBytes);
-  LAMINA_RETURN_IF_ERROR(strict_status(answer));
-  return std::move(answer.bytes);
+/// The record in an answer that has all of it. kCorrupt: it is damaged, or another bucket's.
+Result<ReadRecord> decode_answer(Bucket& bucket, Answer answer, const RecordPlace& place) {
+  ReadRecord read;
+  const Status status = strict_status(answer);
+  Result<PublicPart> part = std::unexpected(Error{});
+  if (status) {
+    part = decode_record(answer.bytes, place);
+    read.bytes = std::move(answer.bytes);
+  } else {
+    part = std::unexpected(status.error());
+  }
+  LAMINA_ASSIGN_OR_RETURN(read.part, checked(bucket, std::move(part), place));
+  return read;
 }
 
 }  // namespace
@@ -117,17 +125,22 @@ std::vector<Result<PublicPart>> read_public_parts(Bucket& bucket,
 }
 
 Result<ReadRecord> read_and_decode(Bucket& bucket, const RecordPlace& place) {
-  ReadRecord read;
-  auto bytes = read_record(bucket, place);
-  Result<PublicPart> part = std::unexpected(Error{});
-  if (bytes) {
-    part = decode_record(*bytes, place);
-    read.bytes = std::move(*bytes);
-  } else {
-    part = std::unexpected(std::move(bytes.error()));
-  }
-  LAMINA_ASSIGN_OR_RETURN(read.part, checked(bucket, std::move(part), place));
-  return read;
+  return decode_answer(bucket, bucket.get(record_key(place), kMaxRecordBytes), place);
+}
+
+RecordRead::RecordRead(Bucket& bucket, RecordPlace place)
+    : bucket_(bucket), place_(std::move(place)) {
+  request_ = bucket_.store().start(get_request(record_key(place_), kMaxRecordBytes),
+                                   [this](Answer answer) { answer_ = std::move(answer); });
+}
+
+RecordRead::~RecordRead() {
+  if (!answer_) bucket_.store().cancel(request_);
+}
+
+Result<ReadRecord> RecordRead::finish() {
+  LAMINA_RETURN_IF_ERROR(bucket_.wait_until([this] { return answer_.has_value(); }));
+  return decode_answer(bucket_, std::move(*answer_), place_);
 }
 
 Result<std::optional<ReadRecord>> newest_state(Bucket& bucket,

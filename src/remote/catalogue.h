@@ -51,6 +51,26 @@ struct ReadRecord {
 /// of read_record(), decode_record() and Bucket::check().
 Result<ReadRecord> read_and_decode(Bucket& bucket, const RecordPlace& place);
 
+/// The reading of a record, which goes on while other requests run.
+class RecordRead {
+ public:
+  RecordRead(Bucket& bucket, RecordPlace place);
+  RecordRead(const RecordRead&) = delete;
+  RecordRead& operator=(const RecordRead&) = delete;
+  RecordRead(RecordRead&&) = delete;
+  RecordRead& operator=(RecordRead&&) = delete;
+  ~RecordRead();
+
+  /// As read_and_decode(). REQUIRES: it was not called before.
+  Result<ReadRecord> finish();
+
+ private:
+  Bucket& bucket_;
+  RecordPlace place_;
+  object_store::ObjectStore::RequestId request_{};
+  std::optional<object_store::Answer> answer_;
+};
+
 /// The newest of these records of one name that is a manifest or a removal; nullopt: there is none.
 /// A record that is gone is passed over.
 Result<std::optional<ReadRecord>> newest_state(Bucket& bucket,

@@ -1,6 +1,9 @@
 #include "remote/contents.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "base/error.h"
@@ -13,6 +16,74 @@ namespace {
 using object_store::Answer;
 using object_store::BlockingStore;
 using object_store::Outcome;
+
+/// How often a prefix is listed, until nothing of it is deleted between its list and its reads.
+constexpr int kMaxLists = 8;
+
+/// Keys that were listed, and do not exist by a read and a list of their own. They were deleted
+/// meanwhile, or the list was damaged and had a key of another name in its place: then something
+/// was missed. So the prefix is listed again; a key that comes again shows the damage.
+class GoneKeys {
+ public:
+  explicit GoneKeys(Bucket& bucket) : bucket_(bucket) {}
+
+  Status add(const std::string& key) {
+    if (keys_.insert(key).second) return {};
+    return with_remedy(
+        fail(ErrorKind::kFailed,
+             "'{}' is listed repeatedly, but does not exist; nothing is concluded from that",
+             bucket_.store().name_of(key)),
+        "try again");
+  }
+  [[nodiscard]] std::size_t size() const { return keys_.size(); }
+
+  /// Calls `read` until it adds no key.
+  template <typename Read>
+  auto repeat(std::string_view prefix, const Read& read) -> decltype(read()) {
+    for (int i = 0; i < kMaxLists; ++i) {
+      const std::size_t before = size();
+      auto found = read();
+      if (!found || size() == before) return found;
+    }
+    return with_remedy(fail(ErrorKind::kFailed, "keys below '{}' vanish while they are read",
+                            bucket_.store().name_of(prefix)),
+                       "try again");
+  }
+
+ private:
+  Bucket& bucket_;
+  std::set<std::string> keys_;
+};
+
+Result<std::vector<ListedPin>> read_pins_once(Bucket& bucket, GoneKeys& gone) {
+  LAMINA_ASSIGN_OR_RETURN(const Listing listing, list_from(bucket, std::string(kPinsPrefix)));
+  std::vector<object_store::Request> gets;
+  gets.reserve(listing.entries.size());
+  for (const object_store::Entry& entry : listing.entries) {
+    if (!parse_pin_key(entry.key)) {
+      return fail(ErrorKind::kCorrupt, "key '{}' is not a pin's", escaped_value(entry.key));
+    }
+    gets.push_back(get_request(entry.key, kMaxPinBytes));
+  }
+  const std::vector<Answer> answers = run_all(bucket, std::move(gets));
+  std::vector<ListedPin> pins;
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    const object_store::Entry& entry = listing.entries[i];
+    if (answers[i].outcome == Outcome::kAbsent) {
+      const Error absence = bucket.absence_of(entry.key);
+      if (absence.kind != ErrorKind::kNotFound) return std::unexpected(absence);
+      LAMINA_RETURN_IF_ERROR(gone.add(entry.key));
+      continue;
+    }
+    LAMINA_RETURN_IF_ERROR(strict_status(answers[i]));
+    ListedPin listed;
+    LAMINA_ASSIGN_OR_RETURN(listed.pin, decode_pin(answers[i].bytes, *parse_pin_key(entry.key)));
+    LAMINA_RETURN_IF_ERROR(bucket.check(listed.pin.bucket_id, entry.key));
+    if (listing.server_time) listed.age = *listing.server_time - entry.modified;
+    pins.push_back(std::move(listed));
+  }
+  return pins;
+}
 
 }  // namespace
 
@@ -32,31 +103,8 @@ Result<ObjectSizes> list_objects(BlockingStore& store, std::uint64_t& other_keys
 }
 
 Result<std::vector<ListedPin>> read_pins(Bucket& bucket) {
-  LAMINA_ASSIGN_OR_RETURN(const Listing listing, list_from(bucket, std::string(kPinsPrefix)));
-  std::vector<object_store::Request> gets;
-  for (const object_store::Entry& entry : listing.entries) {
-    if (!parse_pin_key(entry.key)) {
-      return fail(ErrorKind::kCorrupt, "key '{}' is not a pin's", escaped_value(entry.key));
-    }
-    gets.push_back(get_request(entry.key, kMaxPinBytes));
-  }
-  const std::vector<Answer> answers = run_all(bucket, std::move(gets));
-  std::vector<ListedPin> pins;
-  for (std::size_t i = 0; i < answers.size(); ++i) {
-    const object_store::Entry& entry = listing.entries[i];
-    if (answers[i].outcome == Outcome::kAbsent) {
-      const Error absence = bucket.absence_of(entry.key);
-      if (absence.kind == ErrorKind::kNotFound) continue;
-      return std::unexpected(absence);
-    }
-    LAMINA_RETURN_IF_ERROR(strict_status(answers[i]));
-    ListedPin listed;
-    LAMINA_ASSIGN_OR_RETURN(listed.pin, decode_pin(answers[i].bytes, *parse_pin_key(entry.key)));
-    LAMINA_RETURN_IF_ERROR(bucket.check(listed.pin.bucket_id, entry.key));
-    if (listing.server_time) listed.age = *listing.server_time - entry.modified;
-    pins.push_back(std::move(listed));
-  }
-  return pins;
+  GoneKeys gone(bucket);
+  return gone.repeat(kPinsPrefix, [&] { return read_pins_once(bucket, gone); });
 }
 
 Result<std::multimap<std::string, std::string>> list_tombstones(BlockingStore& store,
@@ -75,6 +123,16 @@ Result<std::multimap<std::string, std::string>> list_tombstones(BlockingStore& s
 }
 
 Result<RecordReader::Read> RecordReader::read_all() {
+  GoneKeys gone(bucket_);
+  return gone.repeat(kRecordsPrefix, [&]() -> Result<Read> {
+    std::vector<RecordPlace> missing;
+    LAMINA_ASSIGN_OR_RETURN(Read read, read_once(missing));
+    for (const RecordPlace& place : missing) LAMINA_RETURN_IF_ERROR(gone.add(record_key(place)));
+    return read;
+  });
+}
+
+Result<RecordReader::Read> RecordReader::read_once(std::vector<RecordPlace>& missing) {
   Read read;
   LAMINA_ASSIGN_OR_RETURN(read.list, list_all_records(bucket_));
   if (read.list.other_keys > 0) {
@@ -89,7 +147,9 @@ Result<RecordReader::Read> RecordReader::read_all() {
   for (std::size_t i = 0; i < parts.size(); ++i) {
     if (parts[i]) {
       known_.emplace(unknown[i].place, std::move(*parts[i]));
-    } else if (parts[i].error().kind != ErrorKind::kNotFound) {
+    } else if (parts[i].error().kind == ErrorKind::kNotFound) {
+      missing.push_back(unknown[i].place);
+    } else {
       return std::unexpected(parts[i].error());
     }
   }

@@ -29,8 +29,9 @@ struct ListedPin {
   std::optional<std::chrono::seconds> age{};  ///< since its last PUT, by the server's clock
 };
 
-/// Lists and reads all pins. One that a read says is gone is passed over if a second list says so
-/// too. kCorrupt: one cannot be decoded, or is of another bucket, or a key is not a pin's: it might
+/// Lists and reads all pins, again as long as pins vanish between their list and their reads: a key
+/// that is listed twice and is never there shows a damaged list, which has missed another pin.
+/// kCorrupt: one cannot be decoded, or is of another bucket, or a key is not a pin's: it might
 /// protect anything. kFailed: one is listed, and cannot be read.
 Result<std::vector<ListedPin>> read_pins(Bucket& bucket);
 
@@ -48,12 +49,14 @@ class RecordReader {
     RecordList list;
     std::vector<const PublicPart*> parts;  ///< parallel; null: it was gone
   };
-  /// Lists and reads all records. One that a read says is gone is passed over if a second list says
-  /// so too. kCorrupt: one cannot be decoded, or is of another bucket, or a key is not a record's.
-  /// kFailed: one is listed, and cannot be read.
+  /// Lists and reads all records, as read_pins() does. kCorrupt: one cannot be decoded, or is of
+  /// another bucket, or a key is not a record's. kFailed: one is listed, and cannot be read.
   Result<Read> read_all();
 
  private:
+  /// `missing` gets the records that were listed, and are gone.
+  Result<Read> read_once(std::vector<RecordPlace>& missing);
+
   Bucket& bucket_;
   std::map<RecordPlace, PublicPart> known_;
 };

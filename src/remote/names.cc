@@ -118,6 +118,13 @@ std::string conflict_name(std::string_view name, const Uuid& pause_id) {
   return std::string(name) + suffix;
 }
 
+bool is_conflict_name(std::string_view other, std::string_view name) {
+  const std::size_t sign = other.rfind('@');
+  if (sign == std::string_view::npos) return false;
+  const auto pause_id = Uuid::parse(std::string(other.substr(sign + 1)));
+  return pause_id && conflict_name(name, *pause_id) == other;
+}
+
 std::string record_prefix(std::string_view name) {
   return fmt::format("{}{}.", kRecordsPrefix, escape_name(name));
 }

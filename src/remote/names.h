@@ -56,6 +56,9 @@ Status check_name(std::string_view name);
 /// is cut.
 std::string conflict_name(std::string_view name, const Uuid& pause_id);
 
+/// True if `other` is conflict_name(name, pause) of some pause.
+bool is_conflict_name(std::string_view other, std::string_view name);
+
 /// What the keys of all records of `name` begin with. REQUIRES: check_name(name).
 std::string record_prefix(std::string_view name);
 /// REQUIRES: check_name(place.name); 1 <= number <= kMaxNumber.

@@ -21,12 +21,6 @@ Publication ended(PublicationOutcome outcome, Error error = {}) {
   return publication;
 }
 
-Publication conflict_with(std::uint64_t number) {
-  Publication publication = ended(PublicationOutcome::kConflict);
-  publication.rival_number = number;
-  return publication;
-}
-
 /// What the record at our place says, which is not absent.
 Publication judge(Bucket& bucket, const Record& ours) {
   const auto found = read_and_decode(bucket, ours.place);
@@ -37,18 +31,22 @@ Publication judge(Bucket& bucket, const Record& ours) {
   const Record& theirs = found->record();
   if (theirs.nonce == ours.nonce) return check_newest(bucket, ours.place);
   if (!theirs.is_manifest()) return ended(PublicationOutcome::kAgain);
-  return conflict_with(theirs.place.number);
+  return ended(PublicationOutcome::kConflict);
 }
 
 }  // namespace
 
-Publication publish(Bucket& bucket, const Record& record, std::span<const std::byte> bytes) {
+Publication publish(Bucket& bucket, const Record& record, std::span<const std::byte> bytes,
+                    const std::function<void()>& when_stored) {
   bool may_be_stored = false;
   Error last;
   for (int attempt = 0; attempt < kPutAttempts; ++attempt) {
     const Answer answer =
         bucket.put(record_key(record.place), bytes, object_store::Condition::kIfAbsent);
-    if (answer.ok()) return check_newest(bucket, record.place);
+    if (answer.ok()) {
+      if (when_stored) when_stored();
+      return check_newest(bucket, record.place);
+    }
     if (answer.outcome == Outcome::kExists) return judge(bucket, record);
     may_be_stored = may_be_stored || answer.may_have_happened;
     last = answer.error;
@@ -65,7 +63,7 @@ Publication check_newest(Bucket& bucket, const RecordPlace& place) {
   if (!list) return ended(PublicationOutcome::kUnknown, list.error());
   const auto newer = newest_state(bucket, list->records);
   if (!newer) return ended(PublicationOutcome::kUnknown, newer.error());
-  if (*newer) return conflict_with((*newer)->record().place.number);
+  if (*newer) return ended(PublicationOutcome::kConflict);
   return ended(PublicationOutcome::kAcknowledged);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -23,13 +24,14 @@ enum class PublicationOutcome : std::uint8_t {
 
 struct Publication {
   PublicationOutcome outcome = PublicationOutcome::kFailed;
-  Error error{};                   ///< of kFailed and kUnknown
-  std::uint64_t rival_number = 0;  ///< of kConflict
+  Error error{};  ///< of kFailed and kUnknown
 };
 
 /// Puts the manifest at its place if that is free, finds out by the nonce what became of requests
-/// without an answer, and checks that nothing is newer.
-Publication publish(Bucket& bucket, const Record& record, std::span<const std::byte> bytes);
+/// without an answer, and checks that nothing is newer. Calls `when_stored` before that
+/// check if the store has acknowledged the record: from then on it protects its objects.
+Publication publish(Bucket& bucket, const Record& record, std::span<const std::byte> bytes,
+                    const std::function<void()>& when_stored = {});
 
 /// Checks that nothing is newer than the record of `place`, which is stored.
 Publication check_newest(Bucket& bucket, const RecordPlace& place);

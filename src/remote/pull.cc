@@ -16,6 +16,8 @@
 #include "os/file.h"
 #include "packed/object_io.h"
 #include "remote/assembly.h"
+#include "remote/arrival_start.h"
+#include "remote/arriving_layer.h"
 #include "remote/catalogue.h"
 #include "remote/layer_search.h"
 #include "remote/manifest.h"
@@ -83,6 +85,15 @@ class Pull {
 
   Result<PullReport> run() { return report_or_error(work(), report_); }
 
+  /// Leaves the layers to the fetcher, if that is possible.
+  Result<LazyPullReport> run_lazily(ArrivalStart& start) {
+    start_ = &start;
+    LazyPullReport report;
+    LAMINA_ASSIGN_OR_RETURN(report.pull, run());
+    report.is_arriving = is_arriving_;
+    return report;
+  }
+
  private:
   Status work() {
     LAMINA_RETURN_IF_ERROR(check_name(options_.name));
@@ -107,7 +118,8 @@ class Pull {
 
   void record_locally(const store::Store& store) {
     const Status recorded = store::write_push_record(
-        store, report_.pause_id, {bucket_.name_of(""), options_.name, report_.number});
+        store, report_.pause_id,
+        {bucket_.name_of(""), options_.name, report_.number, known_id(store_)});
     if (recorded) return;
     report_.notes.push_back(
         fmt::format("the snapshot was pulled, but '{}' could not record that: {}", store.path(),
@@ -128,6 +140,7 @@ class Pull {
       report_.number = newest->record().place.number;
       LAMINA_ASSIGN_OR_RETURN(manifest_,
                               decode_manifest(newest->bytes, newest->record().place, tenant_));
+      record_bytes_ = newest->bytes;
       return check_files();
     }
   }
@@ -158,6 +171,15 @@ class Pull {
 
   Status fetch_once(const store::Store& store) {
     reset_report();
+    if (start_ != nullptr) {
+      LAMINA_ASSIGN_OR_RETURN(is_lazy_, start_->protect(store_, manifest_.record));
+    }
+    const Status done = fetch_into_staging(store);
+    if (start_ != nullptr && !is_arriving_) start_->drop_pin(store_);
+    return done;
+  }
+
+  Status fetch_into_staging(const store::Store& store) {
     LAMINA_ASSIGN_OR_RETURN(Staging staging,
                             Staging::create(store, store::Area::kTemporary, Uuid::random()));
     LAMINA_ASSIGN_OR_RETURN(const LayerSearch search, LayerSearch::open(store.fd(), store.path()));
@@ -169,13 +191,23 @@ class Pull {
     if (options_.progress != nullptr && options_.progress->interrupted()) {
       return fail(ErrorKind::kInterrupted, "interrupted");
     }
-    return staging.publish_new(target_.name);
+    if (arriving_.empty()) return staging.publish_new(target_.name);
+    std::vector<ArrivingFile> layers;
+    layers.reserve(arriving_.size());
+    for (const PlannedFile& layer : arriving_) {
+      layers.push_back({layer.file->name, &layer.readers.front()});
+    }
+    LAMINA_RETURN_IF_ERROR(
+        start_->publish(store, staging, store_, manifest_, record_bytes_, target_.name, layers));
+    is_arriving_ = true;
+    return {};
   }
 
   void reset_report() {
     report_.linked_layers = report_.fetched_layers = 0;
     report_.data_bytes = report_.fetched_bytes = 0;
     planned_.clear();
+    arriving_.clear();
     layers_.clear();
   }
 
@@ -207,7 +239,8 @@ class Pull {
         ++report_.fetched_layers;
       }
       if (planned.is_in_parts()) LAMINA_RETURN_IF_ERROR(named(plan_parts(planned)));
-      planned_.push_back(std::move(planned));
+      const bool arrives = is_lazy_ && file.storage == FileStorage::kLayer;
+      (arrives ? arriving_ : planned_).push_back(std::move(planned));
     }
     return {};
   }
@@ -316,6 +349,11 @@ class Pull {
           named(unpack(planned, stream, file.get(), staging.file_path(planned.file->name))));
     }
     report_.fetched_bytes = stream.fetched_bytes();
+    for (const PlannedFile& layer : arriving_) {
+      LAMINA_ASSIGN_OR_RETURN(const os::Fd file, create(*layer.file, staging));
+      LAMINA_RETURN_IF_ERROR(begin_arriving_layer(layer.readers.front(), file.get(),
+                                                  staging.file_path(layer.file->name)));
+    }
     return {};
   }
 
@@ -381,7 +419,12 @@ class Pull {
   Bucket store_;
   store::SnapshotPath target_;
   Manifest manifest_;
+  std::vector<std::byte> record_bytes_;  ///< of manifest_
   std::vector<PlannedFile> planned_;
+  ArrivalStart* start_ = nullptr;        ///< null: everything is fetched
+  bool is_lazy_ = false;                 ///< the layers will arrive, protected by a pin
+  bool is_arriving_ = false;             ///< the arrival was published
+  std::vector<PlannedFile> arriving_;    ///< layers
   std::set<Uuid> layers_;
   PullReport report_;
 };
@@ -391,6 +434,14 @@ class Pull {
 Result<PullReport> pull(object_store::ObjectStore& bucket, const PullOptions& options,
                         packed::KeyWrapper* tenant) {
   return contain("pull", [&] { return Pull(bucket, options, tenant).run(); });
+}
+
+Result<LazyPullReport> pull_lazily(object_store::ObjectStore& bucket,
+                                   const LazyPullOptions& options, packed::KeyWrapper* tenant) {
+  return contain("pull", [&] {
+    ArrivalStart start(options);
+    return Pull(bucket, options.pull, tenant).run_lazily(start);
+  });
 }
 
 }  // namespace lamina::remote

@@ -12,4 +12,8 @@ namespace lamina::remote {
 Result<PullReport> pull(object_store::ObjectStore& bucket, const PullOptions& options,
                         packed::KeyWrapper* tenant);
 
+/// As begin_pull(), for a snapshot that the store does not have in any way.
+Result<LazyPullReport> pull_lazily(object_store::ObjectStore& bucket,
+                                   const LazyPullOptions& options, packed::KeyWrapper* tenant);
+
 }  // namespace lamina::remote

@@ -357,48 +357,33 @@ std::vector<std::string> PushObjects::found_keys() const {
   return keys;
 }
 
+std::vector<Reference> PushObjects::found() const {
+  std::vector<Reference> found;
+  std::set<std::string> keys;
+  for (const FoundObject& object : found_objects()) {
+    if (keys.insert(object.reference->key).second) found.push_back(*object.reference);
+  }
+  return found;
+}
+
 /// A new part that was uploaded by an earlier attempt lacks the blocks of a part that is given up.
-void PushObjects::forget(const FoundObject& found) {
+void PushObjects::forget(const FoundObject& found, const std::string& key) {
   if (found.is_kept_part) {
     FileDifference& difference = differences_.at(found.number);
-    const std::string key = found.reference->key;
     while (difference.give_up(key)) {
     }
   }
-  forget(found.number);
+  objects_.erase(found.number);
+  uploaded_.erase(found.number);
 }
 
-Status PushObjects::confirm_found() {
-  const std::vector<FoundObject> found = found_objects();
-  std::vector<object_store::Request> lists;
-  lists.reserve(found.size());
-  for (const FoundObject& object : found) {
-    lists.push_back(list_request(tombstone_prefix(object.reference->key), 1));
+void PushObjects::drop(const std::set<std::string>& keys) {
+  // What is dropped of one may be referred to by another one of the same file.
+  std::vector<std::pair<FoundObject, std::string>> dropped;
+  for (const FoundObject& object : found_objects()) {
+    if (keys.contains(object.reference->key)) dropped.emplace_back(object, object.reference->key);
   }
-  const std::vector<Answer> tombstones = run_all(blocking_, std::move(lists));
-  // All lists were answered before the first HEAD is sent.
-  std::vector<FoundObject> lost;
-  std::vector<FoundObject> left;
-  std::vector<object_store::Request> heads;
-  for (std::size_t i = 0; i < found.size(); ++i) {
-    LAMINA_RETURN_IF_ERROR(strict_status(tombstones[i]));
-    if (!tombstones[i].entries.empty()) {
-      lost.push_back(found[i]);
-      continue;
-    }
-    left.push_back(found[i]);
-    heads.push_back(head_request(found[i].reference->key));
-  }
-  const std::vector<Answer> answers = run_all(blocking_, std::move(heads));
-  for (std::size_t i = 0; i < left.size(); ++i) {
-    const bool is_absent = answers[i].outcome == object_store::Outcome::kAbsent;
-    if (!is_absent) LAMINA_RETURN_IF_ERROR(strict_status(answers[i]));
-    if (is_absent || answers[i].size_bytes != left[i].reference->size_bytes) {
-      lost.push_back(left[i]);
-    }
-  }
-  for (const FoundObject& object : lost) forget(object);
-  return {};
+  for (const auto& [object, key] : dropped) forget(object, key);
 }
 
 bool PushObjects::wants_pack() {
@@ -540,6 +525,14 @@ std::uint64_t PushObjects::missing_bytes() const {
     if (is_missing(number)) bytes += bytes_to_send(number);
   }
   return bytes;
+}
+
+std::uint32_t PushObjects::missing_objects() const {
+  std::uint32_t count = 0;
+  for (std::size_t number = 0; number < local_.files.size(); ++number) {
+    if (needs_object(local_.files[number]) && !objects_.contains(number)) ++count;
+  }
+  return count;
 }
 
 std::uint64_t PushObjects::reused_bytes() const {

@@ -55,9 +55,11 @@ class PushObjects {
   /// attempt.
   [[nodiscard]] std::vector<std::string> found_keys() const;
 
-  /// After the pin is stored: drops each found object that has a tombstone, is absent, or has
-  /// another size.
-  Status confirm_found();
+  /// The objects that were found, for a Confirmation.
+  [[nodiscard]] std::vector<Reference> found() const;
+
+  /// Drops objects, so that their files are missing again.
+  void drop(const std::set<std::string>& keys);
 
   /// True if the snapshot has a working set with blocks that can be packed.
   bool wants_pack();
@@ -72,6 +74,7 @@ class PushObjects {
 
   /// Bytes of local data that will be packed.
   [[nodiscard]] std::uint64_t missing_bytes() const;
+  [[nodiscard]] std::uint32_t missing_objects() const;
 
   [[nodiscard]] std::uint64_t uploaded_bytes() const { return uploaded_bytes_; }
   [[nodiscard]] std::uint32_t uploaded_objects() const {
@@ -92,11 +95,7 @@ class PushObjects {
   [[nodiscard]] std::string path_of(const LocalFile& file) const;
   [[nodiscard]] const format::Trailer& trailer_of(const LocalFile& file) const;
   [[nodiscard]] std::string next_key(const LocalFile& file, const Uuid& push_id);
-  void forget(std::size_t number) {
-    objects_.erase(number);
-    uploaded_.erase(number);
-  }
-  void forget(const FoundObject& found);
+  void forget(const FoundObject& found, const std::string& key);
   [[nodiscard]] bool is_missing(std::size_t number) const;
   [[nodiscard]] std::uint64_t bytes_to_send(std::size_t number) const;
   [[nodiscard]] std::vector<FoundObject> found_objects() const;

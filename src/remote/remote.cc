@@ -6,18 +6,24 @@
 
 #include "base/contain.h"
 #include "base/error.h"
+#include "lamina/remote_keys.h"
 #include "object_store/object_store.h"
 #include "object_store/remote_url.h"
 #include "object_store/retrying_store.h"
 #include "operations/tenant_key.h"
+#include "remote/arrival_lock.h"
 #include "remote/collect.h"
 #include "remote/counting_store.h"
+#include "remote/fetcher.h"
+#include "remote/key_destruction.h"
+#include "remote/key_use.h"
 #include "remote/pull.h"
 #include "remote/push.h"
 #include "remote/remote_check.h"
 #include "remote/remote_listing.h"
 #include "remote/removal.h"
 #include "remote/retention.h"
+#include "remote/rotation.h"
 #include "remote/unpushed.h"
 
 namespace lamina {
@@ -51,6 +57,25 @@ Result<OpenBucket> open_bucket(const std::string& url, const std::string& key_fi
   return opened;
 }
 
+Result<FetchReport> fetch_locked(remote::LockedArrival& locked, RemoteRequests* requests,
+                                 Progress* progress) {
+  const store::ArrivalFacts& facts = locked.arrival.facts;
+  LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened,
+                          open_bucket(facts.url, facts.key_file, facts.key_command, requests));
+  return remote::fetch_arrival(*opened.store, locked.arrival, opened.tenant.get(), progress);
+}
+
+/// A pull of a snapshot that is arriving.
+Result<PullReport> complete(remote::LockedArrival& locked, const PullOptions& options) {
+  PullReport report = remote::report_of(locked.arrival);
+  LAMINA_ASSIGN_OR_RETURN(FetchReport fetched,
+                          fetch_locked(locked, options.requests, options.progress));
+  report.snapshot = std::move(fetched.snapshot);
+  report.fetched_bytes = fetched.fetched_bytes;
+  report.notes = std::move(fetched.notes);
+  return report;
+}
+
 }  // namespace
 
 Result<PushReport> push_snapshot(const PushOptions& options) {
@@ -77,10 +102,31 @@ bool matches_pattern(const std::string& name, const std::string& pattern) {
 
 Result<PullReport> pull_snapshot(const PullOptions& options) {
   return contain("pull", [&]() -> Result<PullReport> {
+    LAMINA_ASSIGN_OR_RETURN(auto arrival, remote::wait_for_arrival(options));
+    if (arrival) return complete(*arrival, options);
     LAMINA_ASSIGN_OR_RETURN(
         const OpenBucket opened,
         open_bucket(options.url, options.key_file, options.key_command, options.requests));
     return remote::pull(*opened.store, options, opened.tenant.get());
+  });
+}
+
+Result<LazyPullReport> begin_pull(const LazyPullOptions& options) {
+  return contain("pull", [&]() -> Result<LazyPullReport> {
+    LAMINA_ASSIGN_OR_RETURN(auto known, remote::known_pull(options.pull));
+    if (known) return std::move(*known);
+    LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened,
+                            open_bucket(options.pull.url, options.pull.key_file,
+                                        options.pull.key_command, options.pull.requests));
+    return remote::pull_lazily(*opened.store, options, opened.tenant.get());
+  });
+}
+
+Result<FetchReport> fetch_arriving(const FetchOptions& options) {
+  return contain("fetch", [&]() -> Result<FetchReport> {
+    LAMINA_ASSIGN_OR_RETURN(remote::LockedArrival locked,
+                            remote::lock_arrival(options.store, options.arrival));
+    return fetch_locked(locked, options.requests, options.progress);
   });
 }
 
@@ -117,6 +163,35 @@ Result<RemoteVerifyReport> verify_remote(const RemoteVerifyOptions& options) {
     LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened,
                             open_bucket(options.url, options.key_file, options.key_command));
     return remote::verify(*opened.store, options, opened.tenant.get());
+  });
+}
+
+Result<RemoteKeysReport> list_remote_keys(const RemoteKeysOptions& options) {
+  return contain("list", [&]() -> Result<RemoteKeysReport> {
+    LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened, open_bucket(options.url, options.key_file));
+    return remote::list_keys(*opened.store, options, opened.tenant.get());
+  });
+}
+
+Result<RotateKeyReport> rotate_remote_key(const RotateKeyOptions& options) {
+  return contain("rotate", [&]() -> Result<RotateKeyReport> {
+    LAMINA_ASSIGN_OR_RETURN(const auto before, operations::open_tenant_key(
+                                                   options.old_key_file, options.old_key_command));
+    LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened,
+                            open_bucket(options.url, options.key_file, options.key_command));
+    if (!before || !opened.tenant) {
+      return with_remedy(fail(ErrorKind::kUsage, "a rotation needs the old key and the new one"),
+                         "set `old_key_file` or `old_key_command`, and `key_file` or "
+                         "`key_command`");
+    }
+    return remote::rotate_key(*opened.store, options, *before, *opened.tenant);
+  });
+}
+
+Result<DestroyKeyReport> destroy_remote_key(const DestroyKeyOptions& options) {
+  return contain("destroy", [&]() -> Result<DestroyKeyReport> {
+    LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened, open_bucket(options.url));
+    return remote::destroy_key(*opened.store, options);
   });
 }
 

@@ -17,9 +17,11 @@ namespace {
 
 class Removal {
  public:
-  Removal(object_store::ObjectStore& bucket, const RemoteRemoveOptions& options)
+  Removal(object_store::ObjectStore& bucket, const RemoteRemoveOptions& options,
+          std::optional<std::uint64_t> only_number)
       : bucket_(bucket),
         options_(options),
+        only_number_(only_number),
         store_(bucket, options.progress),
         final_(store_.uninterruptible()) {}
 
@@ -41,11 +43,19 @@ class Removal {
                   options_.name);
     }
     report_.number = newest->record().place.number;
+    if (only_number_ && *only_number_ != report_.number) return changed_meanwhile();
     report_.records = list.records.size();
     if (options_.dry_run) return {};
     const std::uint64_t number = list.records.back().place.number + 1;
     LAMINA_RETURN_IF_ERROR(put_removal(number));
     return delete_below(list, number);
+  }
+
+  [[nodiscard]] Status changed_meanwhile() const {
+    return with_remedy(
+        fail(ErrorKind::kBusy, "snapshot '{}' was changed meanwhile, and was not removed",
+             options_.name),
+        "look at it, and try again");
   }
 
   Status put_removal(std::uint64_t number) {
@@ -62,10 +72,7 @@ class Removal {
         return {};
       case PublicationOutcome::kConflict:
       case PublicationOutcome::kAgain:
-        return with_remedy(
-            fail(ErrorKind::kBusy, "snapshot '{}' was changed meanwhile, and was not removed",
-                 options_.name),
-            "look at it, and try again");
+        return changed_meanwhile();
       case PublicationOutcome::kUnknown:
         return with_remedy(
             std::unexpected(
@@ -95,6 +102,7 @@ class Removal {
 
   object_store::ObjectStore& bucket_;
   const RemoteRemoveOptions& options_;
+  std::optional<std::uint64_t> only_number_;
   Bucket store_;
   Bucket final_;
   RemoteRemoveReport report_;
@@ -103,8 +111,9 @@ class Removal {
 }  // namespace
 
 Result<RemoteRemoveReport> remove_name(object_store::ObjectStore& bucket,
-                                       const RemoteRemoveOptions& options) {
-  return contain("remove", [&] { return Removal(bucket, options).run(); });
+                                       const RemoteRemoveOptions& options,
+                                       std::optional<std::uint64_t> only_number) {
+  return contain("remove", [&] { return Removal(bucket, options, only_number).run(); });
 }
 
 }  // namespace lamina::remote

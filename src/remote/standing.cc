@@ -8,9 +8,9 @@ namespace lamina::remote {
 namespace {
 
 /// The record that the state is known to descend from, if nothing newer exists.
-Result<std::optional<ReadRecord>> read_base(Bucket& bucket, const RecordPlace& place) {
-  if (place.number == 0) return std::nullopt;
-  auto read = read_and_decode(bucket, place);
+Result<std::optional<ReadRecord>> finish_base(std::optional<RecordRead>& base) {
+  if (!base) return std::nullopt;
+  auto read = base->finish();
   if (read) return std::optional(std::move(*read));
   if (read.error().kind == ErrorKind::kNotFound) return std::nullopt;
   return std::unexpected(read.error());
@@ -20,6 +20,9 @@ Result<std::optional<ReadRecord>> read_base(Bucket& bucket, const RecordPlace& p
 
 Result<Standing> find_standing(Bucket& bucket, const std::string& name, const Lineage& lineage,
                                bool replaces_newest) {
+  // It is read while the records above it are listed: mostly there are none.
+  std::optional<RecordRead> base;
+  if (lineage.known_number != 0) base.emplace(bucket, RecordPlace{name, lineage.known_number});
   LAMINA_ASSIGN_OR_RETURN(const RecordList list, list_records(bucket, name, lineage.known_number));
   LAMINA_ASSIGN_OR_RETURN(std::optional<ReadRecord> newest, newest_state(bucket, list.records));
   Standing standing;
@@ -31,7 +34,7 @@ Result<Standing> find_standing(Bucket& bucket, const std::string& name, const Li
   }
   standing.base_number = lineage.known_number;
   if (!newest) {
-    LAMINA_ASSIGN_OR_RETURN(newest, read_base(bucket, {name, lineage.known_number}));
+    LAMINA_ASSIGN_OR_RETURN(newest, finish_base(base));
     if (newest && newest->record().is_manifest()) standing.newest = std::move(newest);
     return standing;
   }

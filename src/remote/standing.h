@@ -18,6 +18,7 @@ struct Lineage {
   std::set<Uuid> ancestors;        ///< pause ids of the states before it, as far as known
   std::set<Uuid> build_ids;        ///< of its layers
   std::uint64_t known_number = 0;  ///< of this pause or an ancestor in the bucket; 0: none is known
+  std::optional<Uuid> bucket_id{};  ///< of the bucket that `known_number` is of, as far as known
 
   /// True if the state is that of `record` or descends from it: the record is of the same pause or
   /// of an ancestor, or its youngest layer is one of the state's. (A layer is made by one pause or

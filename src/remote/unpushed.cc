@@ -1,5 +1,7 @@
 #include "remote/unpushed.h"
 
+#include <algorithm>
+
 #include "lamina/listing.h"
 #include "remote/names.h"
 #include "remote/retention.h"
@@ -12,7 +14,12 @@ Result<std::vector<UnpushedState>> unpushed_states(const UnpushedOptions& option
   const auto listing = list_store(options.store);
   if (!listing) return std::unexpected(listing.error());
   const auto is_recorded = [&](const Uuid& pause_id, const std::string& name) {
-    return store::pushed_number(options.store, pause_id, remote, name).has_value();
+    if (store::pushed_number(options.store, pause_id, remote, name)) return true;
+    // A conflict may have given it its own name, or that of an ancestor's conflict.
+    const auto records = store::push_records_of(options.store, {&pause_id, 1});
+    return std::ranges::any_of(records, [&](const store::PushRecord& record) {
+      return record.remote == remote && is_conflict_name(record.name, name);
+    });
   };
   std::vector<UnpushedState> states;
   for (const SnapshotListing& snapshot : listing->snapshots) {
@@ -20,7 +27,6 @@ Result<std::vector<UnpushedState>> unpushed_states(const UnpushedOptions& option
     if (!matches_pattern(snapshot.name, options.pattern)) continue;
     const Uuid& pause_id = *snapshot.pause_id;
     if (is_recorded(pause_id, snapshot.name)) continue;
-    if (is_recorded(pause_id, conflict_name(snapshot.name, pause_id))) continue;
     states.push_back({snapshot.name, pause_id, snapshot.created});
   }
   return states;

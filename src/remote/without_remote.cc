@@ -1,6 +1,7 @@
 // The functions of lamina/remote.h in a build without LAMINA_REMOTE.
 #include "base/error.h"
 #include "lamina/remote.h"
+#include "lamina/remote_keys.h"
 
 namespace lamina {
 namespace {
@@ -23,6 +24,8 @@ Result<std::vector<UnpushedState>> list_unpushed(const UnpushedOptions& /*option
 bool matches_pattern(const std::string& /*name*/, const std::string& /*pattern*/) { return false; }
 Result<PushReport> push_snapshot(const PushOptions& /*options*/) { return no_object_tier(); }
 Result<PullReport> pull_snapshot(const PullOptions& /*options*/) { return no_object_tier(); }
+Result<LazyPullReport> begin_pull(const LazyPullOptions& /*options*/) { return no_object_tier(); }
+Result<FetchReport> fetch_arriving(const FetchOptions& /*options*/) { return no_object_tier(); }
 Result<RemoteListReport> list_remote(const RemoteListOptions& /*options*/) {
   return no_object_tier();
 }
@@ -34,6 +37,15 @@ Result<RemoteRemoveReport> remove_remote(const RemoteRemoveOptions& /*options*/)
 }
 Result<PruneReport> prune_remote(const PruneOptions& /*options*/) { return no_object_tier(); }
 Result<RemoteVerifyReport> verify_remote(const RemoteVerifyOptions& /*options*/) {
+  return no_object_tier();
+}
+Result<RemoteKeysReport> list_remote_keys(const RemoteKeysOptions& /*options*/) {
+  return no_object_tier();
+}
+Result<RotateKeyReport> rotate_remote_key(const RotateKeyOptions& /*options*/) {
+  return no_object_tier();
+}
+Result<DestroyKeyReport> destroy_remote_key(const DestroyKeyOptions& /*options*/) {
   return no_object_tier();
 }
 

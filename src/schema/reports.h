@@ -136,6 +136,12 @@ void describe(Visitor& v, Report& r) {
   v.choice({.name = "mode"}, r.mode, kReportedModes);
   v.text({.name = "reason", .help = "Why this mode"}, r.reason);
   v.flag({.name = "started_page_server"}, r.started_page_server);
+  v.id({.name = "resume_id", .help = "Random; no other resume has it"}, r.resume_id);
+  v.number(
+      {.name = "clone", .help = "The how manyth resume of the pause in this store; 0: unknown"},
+      r.clone_number);
+  v.text({.name = "generation_device", .help = "How the guest learns of it: vmgenid or none"},
+         r.generation_device);
   v.real({.name = "pin_ms"}, r.pin_ms);
   v.real({.name = "prepare_ms", .help = "Materializing, or starting the page server"},
          r.prepare_ms);
@@ -279,6 +285,14 @@ void describe(Visitor& v, Row& r) {
   v.number({.name = "storage_offset"}, r.extent.storage_offset_bytes);
 }
 
+template <typename Visitor, Is<ResumeCoverage> Coverage>
+void describe(Visitor& v, Coverage& c) {
+  v.text({.name = "time", .help = "When the recording ended"}, c.time);
+  v.flag({.name = "replayed", .help = "The working set was filled in advance"}, c.was_replayed);
+  v.number({.name = "used_blocks", .help = "Filled in advance, or on a fault"}, c.used_blocks);
+  v.number({.name = "known_blocks", .help = "Of those, in the working set"}, c.known_blocks);
+}
+
 template <typename Visitor, Is<InspectAnswer> Answer>
 void describe(Visitor& v, Answer& a) {
   auto& i = a.info;
@@ -298,6 +312,10 @@ void describe(Visitor& v, Answer& a) {
   v.derived({.name = "block_bytes"}, kBlockBytes);
   v.number({.name = "zero_blocks"}, i.zero_blocks);
   v.nullable({.name = "vmstate_bytes"}, i.vmstate_bytes ? &*i.vmstate_bytes : nullptr);
+  v.number({.name = "working_set_blocks"}, i.working_set_blocks);
+  v.list({.name = "last_resumes", .help = "Recorded ones, oldest first"}, i.last_resumes);
+  v.flag({.name = "once", .help = "It may be resumed only once"}, i.once);
+  v.flag({.name = "consumed", .help = "It was, if it may be only once"}, i.is_consumed);
   v.derived({.name = "extent_count"}, static_cast<std::uint64_t>(i.extents.size()));
   Windows windows{.count = i.windows,
                   .max_extents = i.max_extents_per_window,

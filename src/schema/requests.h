@@ -89,6 +89,7 @@ void describe(Visitor& v, Options& o) {
           o.attachments);
   v.flag({.name = "full", .help = "take a full memory file, not a diff"}, o.full);
   v.flag({.name = "replace", .help = "replace also a snapshot of another VM"}, o.replace);
+  v.flag({.name = "once", .help = "it may be resumed only once, and not forked"}, o.once);
   v.seconds({.name = "create_timeout", .help = "for writing the memory"}, o.vmm.timeouts.create,
             kTimeoutSeconds);
   v.number({.name = "freeze_memory",
@@ -113,7 +114,8 @@ void describe(Visitor& v, Options& o) {
   v.text({.name = "name", .help = "of the snapshot", .value = "NAME", .required = true}, o.name);
   v.choice({.name = "mode", .help = "how the VM gets its memory"}, o.mode);
   v.choice({.name = "populate", .help = "fill without a fault"}, o.populate);
-  v.flag({.name = "record", .help = "with uffd: record what is touched first"}, o.record);
+  v.flag({.name = "record", .help = "with uffd: record every touched block; slower"}, o.record);
+  v.flag({.name = "no_record", .help = "do not even record faults"}, o.no_record);
   v.items({.name = "network_override", .help = "another host device", .value = "IFACE=DEV"},
           o.network_overrides, kNetworkFormat);
   v.text({.name = "vsock_override", .help = "another vsock path", .value = "PATH"},
@@ -122,6 +124,13 @@ void describe(Visitor& v, Options& o) {
          o.clock_realtime);
   v.choice({.name = "huge_pages", .help = "pages of its memory"}, o.huge_pages);
   v.flag({.name = "stay_paused", .help = "load it and leave it paused"}, o.stay_paused);
+  v.path({.name = "mmds",
+          .help = "metadata for the guest: a JSON object",
+          .value = "FILE",
+          .api_help = "File with a JSON object, as the daemon sees it: the contents of the VM's "
+                      "metadata service, set before it runs. The object 'lamina' is added"},
+         o.mmds);
+  v.flag({.name = "again", .help = "also what may be resumed only once"}, o.again);
 }
 
 template <typename Visitor, Is<RecoverOptions> Options>

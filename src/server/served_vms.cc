@@ -83,6 +83,7 @@ void ServedVms::begin(Vm& vm) noexcept {
   serve.descriptors = vm.descriptors();
   serve.options.record_until_ns = vm.state.record().record_until_ns;
   serve.options.plan = vm.service.plan.get();
+  serve.arrival = vm.service.snapshot->arrival;
   if (serve.options.record_until_ns != 0 && vm.state.recording_stored().get() == 0) {
     // A recording is a hint: without memory for it there is none.
     static_cast<void>(contain("recording", [&]() -> Status {
@@ -153,6 +154,8 @@ void ServedVms::save_recording(const Vm& vm) noexcept {
     storing_.insert(vm.id);
     storer_->add({vm.id,
                   vm.service.recorded_to,
+                  vm.service.path == vm.service.recorded_to ? "" : vm.service.path,
+                  vm.state.record().record_faults_only,
                   vm.state.record().pause_id,
                   vm.state.record().memory_bytes,
                   vm.service.plan,

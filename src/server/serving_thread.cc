@@ -12,6 +12,7 @@
 #include "os/clock.h"
 #include "os/process.h"
 #include "os/thread.h"
+#include "server/arrival_link.h"
 
 namespace lamina::server {
 namespace {
@@ -65,7 +66,7 @@ void ServingThread::detach() {
 }
 
 std::uint64_t ServingThread::tag(std::uint64_t id, Source source) {
-  return (id << 1U) | static_cast<std::uint64_t>(source);
+  return (id << kSourceBits) | static_cast<std::uint64_t>(source);
 }
 
 Status ServingThread::watch(int fd, std::uint64_t data) const {
@@ -140,14 +141,20 @@ bool ServingThread::handle(std::uint64_t data) {
     reader_->clear();
     return false;
   }
-  const auto found = served_.find(data >> 1U);
+  const auto found = served_.find(data >> kSourceBits);
   if (found == served_.end()) return false;
   bool came = true;
   with(found->second, [&](Session& session) {
-    if (static_cast<Source>(data & 1U) == Source::kUserfaultfd) {
-      came = session.handle_events() > 0;
-    } else {
-      session.end();
+    switch (static_cast<Source>(data & ((1U << kSourceBits) - 1))) {
+      case Source::kUserfaultfd:
+        came = session.handle_events() > 0;
+        break;
+      case Source::kArriving:
+        session.handle_arrived();
+        break;
+      case Source::kPidfd:
+        session.end();
+        break;
     }
   });
   return came;
@@ -205,15 +212,25 @@ Status ServingThread::make_session(VmToServe vm) {
   for (auto* list : {&deferring_, &populating_, &retrying_, &done_}) {
     list->reserve(served_.size() + 1);
   }
+  std::unique_ptr<pager::ArrivingBlocks> arriving;
+  if (vm.arrival != nullptr) {
+    LAMINA_ASSIGN_OR_RETURN(arriving, ArrivalLink::create(vm.arrival));
+  }
+  vm.options.arriving = arriving.get();
   LAMINA_ASSIGN_OR_RETURN(
       std::unique_ptr<Session> session,
       Session::create(*vm.chain, *vm.state, vm.descriptors,
                       std::span(buffer_.get(), pager::kFillBufferBytes), vm.options));
   LAMINA_RETURN_IF_ERROR(watch(vm.descriptors.userfaultfd, tag(vm.id, Source::kUserfaultfd)));
   LAMINA_RETURN_IF_ERROR(watch(vm.descriptors.pidfd, tag(vm.id, Source::kPidfd)));
+  if (arriving) {
+    LAMINA_RETURN_IF_ERROR(watch(arriving->fd(), tag(vm.id, Source::kArriving)));
+  }
   const std::uint64_t id = vm.id;
   const bool populates = vm.options.plan != nullptr;
-  Served& served = served_.emplace(id, Served{std::move(vm), std::move(session)}).first->second;
+  Served& served =
+      served_.emplace(id, Served{std::move(vm), std::move(arriving), std::move(session)})
+          .first->second;
   if (populates) put_on(populating_, served, served.populates);
   with(served, [](Session&) {});
   return {};

@@ -20,6 +20,7 @@
 #include "pager/plan_reader.h"
 #include "pager/session.h"
 #include "pager/vm_state.h"
+#include "store/arrival.h"
 
 namespace lamina::server {
 
@@ -37,6 +38,7 @@ struct VmToServe {
   pager::VmState* state = nullptr;
   pager::VmDescriptors descriptors;
   pager::SessionOptions options;
+  std::shared_ptr<const store::Arrival> arrival;  ///< null: all blocks are here
 };
 
 class ServingThread {
@@ -69,6 +71,7 @@ class ServingThread {
  private:
   struct Served {
     VmToServe vm;
+    std::unique_ptr<pager::ArrivingBlocks> arriving;  ///< before the session, which uses it
     std::unique_ptr<pager::Session> session;
     // In which of the lists below it is.
     bool defers = false;
@@ -78,7 +81,8 @@ class ServingThread {
   };
 
   /// In an epoll event: the id of the VM, from 1 on, and which of its descriptors it is.
-  enum class Source : std::uint8_t { kUserfaultfd = 0, kPidfd = 1 };
+  enum class Source : std::uint8_t { kUserfaultfd = 0, kPidfd = 1, kArriving = 2 };
+  static constexpr unsigned kSourceBits = 2;
   static std::uint64_t tag(std::uint64_t id, Source source);
 
   static constexpr std::uint64_t kControlTag = 0;

@@ -46,8 +46,20 @@ Result<Replay> read_replay_of(const SnapshotRequest& request, const Snapshot& sn
 }  // namespace
 
 Result<Snapshot> read_snapshot(const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(store::OpenSnapshot opened, store::open_snapshot(path));
-  return Snapshot{path, std::move(opened)};
+  // Before the layers: if the arrival ends in between, they are whole.
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd directory, store::open_in_store(path));
+  LAMINA_ASSIGN_OR_RETURN(auto arrival, store::arrival_of(directory.get(), path));
+  LAMINA_ASSIGN_OR_RETURN(
+      store::OpenSnapshot opened,
+      store::open_snapshot(path, arrival ? engine::Checksums::kInFile : engine::Checksums::kLoad));
+  Snapshot snapshot{path, std::move(opened), nullptr};
+  if (!arrival) return snapshot;
+  if (arrival->map.block_count() != snapshot.opened.header.mapping.block_count()) {
+    return fail(ErrorKind::kCorrupt, "'{}' has {} blocks, what arrives for it {}", path,
+                snapshot.opened.header.mapping.block_count(), arrival->map.block_count());
+  }
+  snapshot.arrival = std::make_shared<const store::Arrival>(std::move(*arrival));
+  return snapshot;
 }
 
 Result<os::OpenedFile> open_working_set(const SnapshotRequest& request, int directory) {

@@ -16,6 +16,7 @@
 #include "os/fd.h"
 #include "os/file.h"
 #include "pager/session.h"
+#include "store/arrival.h"
 #include "store/snapshot_directory.h"
 
 namespace lamina::server {
@@ -25,6 +26,7 @@ namespace lamina::server {
 struct Snapshot {
   std::string path;  ///< where it was opened, absolute
   store::OpenSnapshot opened;
+  std::shared_ptr<const store::Arrival> arrival;  ///< null: all blocks are here
 
   [[nodiscard]] const os::FileFacts& header_facts() const { return opened.header_file.facts; }
 };
@@ -35,10 +37,13 @@ struct Replay {
   os::OpenedFile file;
 };
 
+/// What is recorded of a VM's first touches.
+enum class Recorded : std::uint8_t { kNothing, kFaults, kTouches };
+
 struct SnapshotRequest {
   std::string path;  ///< absolute: of a snapshot, or of a pin's base
   Populate populate = Populate::kNone;
-  bool record = false;
+  Recorded record = Recorded::kNothing;
   std::string recorded_to;  ///< path of the snapshot that gets the working set; empty: none
   /// True: a pin's base, in whatever state it is now. False: a snapshot by name, which must still
   /// be the pause `pause_id`.

@@ -48,6 +48,12 @@ Plan plan_of(std::shared_ptr<const Replay> replay) {
   return {std::move(replay), plan};
 }
 
+/// What a pin sets, or else the server's option.
+Recorded recorded_of(const std::optional<store::PinFacts>& pin, bool by_default) {
+  if (pin ? pin->record.value_or(by_default) : by_default) return Recorded::kTouches;
+  return pin && pin->record_faults.value_or(false) ? Recorded::kFaults : Recorded::kNothing;
+}
+
 /// Without a working set.
 Plan plan_without(const SnapshotRequest& request, const std::string& why,
                   std::vector<std::string>& notes) {
@@ -66,7 +72,11 @@ SnapshotRequest Snapshots::request_for(const VmPin& pin) const {
   request.path = pin.base;
   request.is_pinned = true;
   request.populate = pin.facts ? pin.facts->populate.value_or(populate_) : populate_;
-  request.record = pin.facts ? pin.facts->record.value_or(record_) : record_;
+  request.record = recorded_of(pin.facts, record_);
+  // (Where all is filled in advance, faults tell nothing.)
+  if (request.record == Recorded::kFaults && request.populate == Populate::kAll) {
+    request.record = Recorded::kNothing;
+  }
   request.recorded_to = pin.snapshot_path();
   return request;
 }
@@ -81,7 +91,7 @@ SnapshotRequest Snapshots::request_for(const pager::VmRecord& recorded) const {
   SnapshotRequest request;
   request.path = record.snapshot;
   request.populate = populate_;
-  request.record = record_;
+  request.record = record_ ? Recorded::kTouches : Recorded::kNothing;
   request.recorded_to = record.snapshot;
   request.pause_id = record.pause_id;
   request.memory_bytes = record.memory_bytes;
@@ -92,7 +102,7 @@ Result<SnapshotRequest> Snapshots::request_for_named(const std::string& path) co
   SnapshotRequest request;
   LAMINA_ASSIGN_OR_RETURN(request.path, os::real_path(path));
   request.populate = populate_;
-  request.record = record_;
+  request.record = record_ ? Recorded::kTouches : Recorded::kNothing;
   request.recorded_to = request.path;
   return request;
 }

@@ -32,7 +32,7 @@ struct Service {
   /// Which pages are filled without a fault; null: none.
   std::shared_ptr<const pager::PopulatePlan> plan;
   std::string recorded_to;  ///< path of the snapshot that gets the working set; empty: none
-  bool record = false;
+  Recorded record = Recorded::kNothing;
 };
 
 /// The table. Used by one thread; any thread may release a Service.

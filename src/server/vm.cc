@@ -101,7 +101,8 @@ Result<std::unique_ptr<Vm>> make_vm(const StateDirectory& states, ClaimedPeer& c
   facts.regions.assign(regions.regions().begin(), regions.regions().end());
   facts.pause_id = snapshot.pause_id;
   facts.snapshot = service.path;
-  if (service.record) {
+  facts.record_faults_only = service.record == Recorded::kFaults;
+  if (service.record != Recorded::kNothing) {
     facts.record_until_ns =
         os::monotonic_ns() +
         static_cast<std::uint64_t>(std::chrono::nanoseconds(kRecordingTime).count());

@@ -23,13 +23,22 @@ namespace lamina::server {
 struct Recording {
   std::uint64_t vm = 0;
   std::string snapshot;  ///< path of the snapshot that it is stored in
-  Uuid pause_id;         ///< the snapshot must still have this pause id
+  /// Path of the base of the VM's pin, which gets it too: the VM's next pause passes it on. Empty:
+  /// not pinned.
+  std::string pin_base;
+  bool faults_only = false;  ///< see working_set_choice.h; else `blocks` are all touched ones
+  /// The snapshot must still have this pause id, or descend from it: then the VM was paused into
+  /// that name meanwhile.
+  Uuid pause_id;
   std::uint64_t memory_bytes = 0;
   std::shared_ptr<const pager::PopulatePlan> replayed;  ///< put before `blocks`; may be null
   std::vector<std::uint32_t> blocks;                    ///< in the order of their faults
 };
 
-/// Stores a recording in its snapshot, replacing an older one.
+/// Stores a recording in its snapshot, and in the base of the VM's pin. A recording of every touch
+/// replaces the working set; for one of faults, choose_working_set() decides. The latter is made of
+/// every VM, so it is not an error if the snapshot is gone, replaced, being written or another
+/// user's.
 Status store_recording(const Recording& recording);
 
 class WorkingSetStorer {

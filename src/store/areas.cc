@@ -16,8 +16,9 @@
 namespace lamina::store {
 namespace {
 
-constexpr std::array<std::string_view, 7> kAreas = {
-    kTemporaryArea, kPendingArea, kVmsArea, kMapsArea, kCountsArea, kPushedArea, kLockArea};
+constexpr std::array<std::string_view, 8> kAreas = {kTemporaryArea, kPendingArea, kVmsArea,
+                                                    kMapsArea,      kCountsArea,  kPushedArea,
+                                                    kArrivingArea,  kLockArea};
 
 }  // namespace
 

@@ -8,6 +8,7 @@
 //   <store>/.maps/<pause>    materialized memory files that VMs map
 //   <store>/.counts/<…>      resume counts (store/resume_count.h)
 //   <store>/.pushed/<…>      where in buckets pauses are (store/push_record.h)
+//   <store>/.arriving/<id>/  snapshots that are still being fetched (store/arrival.h)
 //   <store>/.lock/<name>     lock files, never renamed; removed with the snapshot of that name
 //
 // All files belong to the store's user (os/owner.h). They are opened relative to the store's
@@ -28,6 +29,7 @@ inline constexpr const char* kVmsArea = ".vms";
 inline constexpr const char* kMapsArea = ".maps";
 inline constexpr const char* kCountsArea = ".counts";
 inline constexpr const char* kPushedArea = ".pushed";
+inline constexpr const char* kArrivingArea = ".arriving";
 inline constexpr const char* kLockArea = ".lock";
 
 /// The file by which a snapshot's directory is recognized.

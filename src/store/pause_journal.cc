@@ -80,6 +80,7 @@ std::string encode_pause_journal(const PauseJournal& journal) {
   json["kind"] = journal.kind == MemoryFileKind::kDiff ? "diff" : "full";
   json["compare"] = journal.compare;
   if (journal.parent_pause_id) json["parent_pause_id"] = journal.parent_pause_id->to_string();
+  if (journal.last_pause_id) json["last_pause_id"] = journal.last_pause_id->to_string();
   if (!journal.ancestors.empty()) json["ancestors"] = texts_of(journal.ancestors);
   json["parent"] = journal.parent;
   json["vm"] = journal.vm;
@@ -94,6 +95,7 @@ std::string encode_pause_journal(const PauseJournal& journal) {
   json["cpu"] = journal.origin.cpu;
   json["kernel"] = journal.origin.kernel;
   json["huge_pages"] = journal.origin.huge_pages;
+  if (journal.once) json["once"] = true;
   json["acknowledged"] = journal.acknowledged;
   json["memory_bytes"] = journal.memory_bytes;
   json["lacks_files"] = journal.lacks_files;
@@ -121,6 +123,7 @@ std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> byte
   journal.kind = kind == "diff" ? MemoryFileKind::kDiff : MemoryFileKind::kFull;
   journal.compare = reader.flag("compare");
   if (json.contains("parent_pause_id")) journal.parent_pause_id = reader.uuid("parent_pause_id");
+  if (json.contains("last_pause_id")) journal.last_pause_id = reader.uuid("last_pause_id");
   journal.ancestors = reader.optional_uuids("ancestors");
   journal.parent = reader.text("parent");
   journal.vm = reader.text("vm");
@@ -142,6 +145,7 @@ std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> byte
   journal.created = reader.text("created");
   journal.origin = {reader.text("vmm_version"), reader.text("cpu"), reader.text("kernel"),
                     reader.text("huge_pages")};
+  if (json.contains("once")) journal.once = reader.flag("once");
   journal.acknowledged = reader.flag("acknowledged");
   journal.memory_bytes = reader.number("memory_bytes");
   journal.lacks_files = reader.flag("lacks_files");

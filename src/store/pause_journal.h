@@ -40,9 +40,12 @@ struct PauseJournal {
   /// Compare the diff with its base, and store only what differs.
   bool compare = false;
   std::optional<Uuid> parent_pause_id;  ///< of the VM's base
-  std::vector<Uuid> ancestors;          ///< of the new state, the VM's base first
-  std::string parent;                   ///< its name, for a person
-  std::string vm;                       ///< name of the VM's pin
+  /// Of the VM's last pause, if that is not its base (a VM whose changes always count from its
+  /// base): the new snapshot may replace that one, too.
+  std::optional<Uuid> last_pause_id;
+  std::vector<Uuid> ancestors;  ///< of the new state, the VM's base first
+  std::string parent;           ///< its name, for a person
+  std::string vm;               ///< name of the VM's pin
   std::string api_socket;
   /// The directory that the VMM writes to if it cannot reach the store. Empty: the pending
   /// directory.
@@ -53,6 +56,7 @@ struct PauseJournal {
   bool was_running = false;
   std::string created;  ///< RFC 3339, UTC
   Origin origin;
+  bool once = false;  ///< SnapshotFacts::once
 
   bool acknowledged = false;
   std::uint64_t memory_bytes = 0;  ///< of the memory file when it was acknowledged

@@ -16,6 +16,7 @@
 #include "os/lock.h"
 #include "os/pid_namespace.h"
 #include "os/process.h"
+#include "store/arrival.h"
 #include "store/field_reader.h"
 #include "store/jail_directory.h"
 #include "store/snapshot_link.h"
@@ -89,8 +90,10 @@ std::string encode_pin_facts(const PinFacts& facts) {
                {"by_page_faults", facts.by_page_faults},
                {"needs_full", facts.needs_full},
                {"since", facts.since}};
+  if (facts.base_in_flight) json["base_in_flight"] = true;
   if (facts.populate) json["populate"] = name_of(*facts.populate);
   if (facts.record) json["record"] = *facts.record;
+  if (facts.record_faults) json["record_faults"] = *facts.record_faults;
   if (facts.pid_namespace != 0) json["pid_namespace"] = facts.pid_namespace;
   if (!facts.jail_directory.path.empty()) {
     json["jail_directory"] = facts.jail_directory.path;
@@ -134,8 +137,10 @@ Result<PinFacts> decode_pin_facts(std::span<const std::byte> bytes) {
     if (!is_jail_directory(facts.jail_directory.path)) reader.bad("jail_directory");
     facts.jail_directory.inode = reader.number("jail_directory_inode");
   }
+  if (json.contains("base_in_flight")) facts.base_in_flight = reader.flag("base_in_flight");
   if (json.contains("populate")) facts.populate = read_populate(reader, "populate");
   if (json.contains("record")) facts.record = reader.flag("record");
+  if (json.contains("record_faults")) facts.record_faults = reader.flag("record_faults");
   if (json.contains("map")) facts.map = reader.uuid("map");
   if (!reader.ok()) {
     return fail(ErrorKind::kCorrupt, "its field '{}' is missing or wrong", reader.bad_field());
@@ -291,6 +296,8 @@ Status Pin::set_base(const OpenSnapshot& snapshot) {
     std::vector<std::string> copied;  // not reported: no snapshot becomes larger
     LAMINA_RETURN_IF_ERROR(
         link_snapshot(snapshot, built.get(), staging.file_path(kPinBaseName), copied));
+    LAMINA_RETURN_IF_ERROR(
+        link_arrival_marker(snapshot, built.get(), staging.file_path(kPinBaseName)));
     LAMINA_RETURN_IF_ERROR(os::sync(built.get(), staging.file_path(kPinBaseName)));
   }
   if (has_base()) {

@@ -52,11 +52,16 @@ struct PinFacts {
   bool by_page_faults = false;
   /// Dirty bits may have been lost: the next memory file must be a full one.
   bool needs_full = false;
+  /// The base is a pause that was not on the disk when the VM was resumed from it, and its layer
+  /// may be lost in an error of the disk: until that is settled, the next memory file must be a
+  /// full one (live_fork.cc).
+  bool base_in_flight = false;
   /// What the page server does for this VM; absent: what the server was started with.
   std::optional<Populate> populate;
-  std::optional<bool> record;
-  std::optional<Uuid> map;  ///< pause id of the materialized file that the VM maps
-  std::string since;        ///< RFC 3339, UTC
+  std::optional<bool> record;         ///< every touch
+  std::optional<bool> record_faults;  ///< only faults; absent: no
+  std::optional<Uuid> map;            ///< pause id of the materialized file that the VM maps
+  std::string since;                  ///< RFC 3339, UTC
 
   bool operator==(const PinFacts&) const = default;
 };

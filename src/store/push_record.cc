@@ -37,10 +37,13 @@ std::string push_record_name(const Uuid& pause_id, std::string_view remote, std:
 }
 
 std::string encode_push_record(const PushRecord& record) {
-  return fmt::format("{}{}\n{}\n{}\n", kFirstLine, record.remote, record.name, record.number);
+  std::string text =
+      fmt::format("{}{}\n{}\n{}\n", kFirstLine, record.remote, record.name, record.number);
+  if (record.bucket_id) text += record.bucket_id->to_string() + "\n";
+  return text;
 }
 
-/// The text up to the next newline, which is taken away with it; nullopt if there is none.
+/// Takes a line from the beginning of `text`; nullopt: it has no whole line.
 std::optional<std::string> take_line(std::string_view& text) {
   const std::size_t end = text.find('\n');
   if (end == std::string_view::npos) return std::nullopt;
@@ -49,26 +52,32 @@ std::optional<std::string> take_line(std::string_view& text) {
   return line;
 }
 
-std::optional<PushRecord> decode_push_record(std::string_view text) {
+std::optional<PushRecord> decode_push_record(std::span<const std::byte> bytes) {
+  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (!text.starts_with(kFirstLine)) return std::nullopt;
   text.remove_prefix(kFirstLine.size());
   const auto remote = take_line(text);
   const auto name = take_line(text);
   const auto digits = take_line(text);
-  if (!remote || !name || !digits || !text.empty()) return std::nullopt;
-  PushRecord record{*remote, *name, 0};
-  const char* const last = digits->data() + digits->size();
-  const auto [end, error] = std::from_chars(digits->data(), last, record.number);
-  if (error != std::errc{} || end != last || record.number == 0) return std::nullopt;
+  if (!remote || !name || !digits) return std::nullopt;
+  PushRecord record{*remote, *name};
+  const char* const end_of_digits = digits->data() + digits->size();
+  const auto [end, error] = std::from_chars(digits->data(), end_of_digits, record.number);
+  if (error != std::errc{} || end != end_of_digits || record.number == 0) return std::nullopt;
+  if (text.empty()) return record;  // of an earlier version
+  const auto line = take_line(text);
+  const auto id = line ? Uuid::parse(*line) : Result<Uuid>(std::unexpected(Error{}));
+  if (!id || !text.empty()) return std::nullopt;
+  record.bucket_id = *id;
   return record;
 }
 
-/// The record with this file name; nullopt if it cannot be read.
-std::optional<PushRecord> read_push_record(int area, const std::string& name,
+/// The record in the file `file` of the area; nullopt: there is none.
+std::optional<PushRecord> read_push_record(int area, const std::string& file,
                                            const std::string& path) {
-  const auto bytes = os::read_if_exists(area, name, kMaxPushRecordBytes, path);
+  const auto bytes = os::read_if_exists(area, file, kMaxPushRecordBytes, path);
   if (!bytes || !*bytes) return std::nullopt;
-  return decode_push_record({reinterpret_cast<const char*>((*bytes)->data()), (*bytes)->size()});
+  return decode_push_record(**bytes);
 }
 
 std::unexpected<Error> cannot_be_recorded(const std::string& remote, const std::string& name) {
@@ -148,33 +157,41 @@ Status write_push_record(const Store& store, const Uuid& pause_id, const PushRec
   return {};
 }
 
-std::optional<std::uint64_t> pushed_number(const std::string& store_path, const Uuid& pause_id,
+std::optional<PushRecord> find_push_record(const std::string& store_path, const Uuid& pause_id,
                                            const std::string& remote, const std::string& name) {
   const std::string path = fmt::format("{}/{}", store_path, kPushedArea);
   const auto area = open_in_store(path);
   if (!area) return std::nullopt;
-  const auto record = read_push_record(area->get(), push_record_name(pause_id, remote, name), path);
+  auto record = read_push_record(area->get(), push_record_name(pause_id, remote, name), path);
+  // The file's name is a digest.
   if (!record || record->remote != remote || record->name != name) return std::nullopt;
-  return record->number;
+  return record;
 }
 
-std::vector<PushRecord> pushes_of(const std::string& store_path, std::span<const Uuid> pause_ids,
-                                  const std::string& remote) {
-  std::vector<PushRecord> pushes;
+std::vector<PushRecord> push_records_of(const std::string& store_path,
+                                        std::span<const Uuid> pause_ids) {
+  std::vector<PushRecord> records;
   const std::string path = fmt::format("{}/{}", store_path, kPushedArea);
   const auto area = open_in_store(path);
-  if (!area) return pushes;
+  if (!area) return records;
   const auto names = os::list_directory(area->get(), path);
-  if (!names) return pushes;
+  if (!names) return records;
   for (const Uuid& pause_id : pause_ids) {
     const std::string prefix = pause_id.to_string() + "@";
     for (const std::string& name : *names) {
       if (!name.starts_with(prefix) || name.ends_with(kMarkSuffix)) continue;
       auto record = read_push_record(area->get(), name, path);
-      if (record && record->remote == remote) pushes.push_back(std::move(*record));
+      if (record) records.push_back(std::move(*record));
     }
   }
-  return pushes;
+  return records;
+}
+
+std::optional<std::uint64_t> pushed_number(const std::string& store_path, const Uuid& pause_id,
+                                           const std::string& remote, const std::string& name) {
+  const auto record = find_push_record(store_path, pause_id, remote, name);
+  if (!record) return std::nullopt;
+  return record->number;
 }
 
 bool was_pushed(const std::string& store_path, const Uuid& pause_id) {

@@ -1,6 +1,7 @@
 // Push records: where in buckets a pause is.
 //
-//   <store>/.pushed/<pause id>@<place>    a text: the bucket, the name and the number there
+//   <store>/.pushed/<pause id>@<place>    a text: the bucket, the name, the number there, and the
+//                                         bucket's id
 //
 // <place> is a digest of bucket and name. A record is made by a push that was acknowledged, and by
 // a pull. The next push of a snapshot that descends from the pause thereby knows the number that it
@@ -31,6 +32,8 @@ struct PushRecord {
   std::string remote;  ///< the bucket's name: object_store::ObjectStore::name_of("")
   std::string name;    ///< of the snapshot in the bucket
   std::uint64_t number = 0;
+  /// By which a bucket that was made anew under the same URL is recognized.
+  std::optional<Uuid> bucket_id{};
 
   bool operator==(const PushRecord&) const = default;
 };
@@ -43,15 +46,19 @@ Status mark_push(const Store& store, const Uuid& pause_id, const std::string& re
 /// empty.
 Status write_push_record(const Store& store, const Uuid& pause_id, const PushRecord& record);
 
-/// The number of `pause_id` as `name` in `remote`; nullopt: it is not known. `store_path` need not
-/// be open for writing. A record that cannot be read is none.
-std::optional<std::uint64_t> pushed_number(const std::string& store_path, const Uuid& pause_id,
+/// Where `pause_id` is as `name` in `remote`; nullopt: it is not known. `store_path` need not be
+/// open for writing. A record that cannot be read is none.
+std::optional<PushRecord> find_push_record(const std::string& store_path, const Uuid& pause_id,
                                            const std::string& remote, const std::string& name);
 
-/// Where these pauses are in `remote`: the records of the first pause, then those of the next one.
-/// As pushed_number().
-std::vector<PushRecord> pushes_of(const std::string& store_path, std::span<const Uuid> pause_ids,
-                                  const std::string& remote);
+/// All records of `pause_ids`, of any bucket and name, in the order of the pauses. What cannot be
+/// read is left out.
+std::vector<PushRecord> push_records_of(const std::string& store_path,
+                                        std::span<const Uuid> pause_ids);
+
+/// The number of the record that find_push_record() finds.
+std::optional<std::uint64_t> pushed_number(const std::string& store_path, const Uuid& pause_id,
+                                           const std::string& remote, const std::string& name);
 
 /// True if there is a record or a mark of `pause_id`, of any bucket and name. Reads the names of
 /// all records.

@@ -5,10 +5,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 
 #include "base/error.h"
 #include "os/directory.h"
 #include "os/file.h"
+#include "os/lock.h"
 #include "os/owner.h"
 
 namespace lamina::store {
@@ -23,6 +25,8 @@ std::string file_name(const StoreIdentity& store, const Uuid& pause_id) {
   return pause_id.to_string() + "@" + stable_name(store);
 }
 
+constexpr std::chrono::milliseconds kLongestWait{2000};
+
 Status append_byte(int fd, const std::string& path) {
   constexpr char kByte = 0;
   while (true) {
@@ -35,7 +39,7 @@ Status append_byte(int fd, const std::string& path) {
 
 }  // namespace
 
-Status count_resume(const Store& store, const Uuid& pause_id) {
+Result<std::uint64_t> count_resume(const Store& store, const Uuid& pause_id) {
   const std::string name = file_name(store.identity(), pause_id);
   const std::string path = area_path(store) + "/" + name;
   LAMINA_RETURN_IF_ERROR(os::make_directory(store.fd(), kCountsArea, area_path(store)));
@@ -44,7 +48,13 @@ Status count_resume(const Store& store, const Uuid& pause_id) {
   LAMINA_RETURN_IF_ERROR(os::check_owner(area.get(), area_path(store)));
   LAMINA_ASSIGN_OR_RETURN(const os::OpenedFile file,
                           os::open_regular(area.get(), name, O_WRONLY | O_APPEND | O_CREAT, path));
-  return append_byte(file.fd.get(), path);
+  const os::LockedFd locked(os::Fd(::fcntl(file.fd.get(), F_DUPFD_CLOEXEC, 0)));
+  if (!locked.valid()) return system_failure("dup", path, errno);
+  // Held for these two calls only.
+  LAMINA_RETURN_IF_ERROR(os::wait_for_lock(locked.get(), path, kLongestWait));
+  LAMINA_RETURN_IF_ERROR(append_byte(file.fd.get(), path));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts counted, os::facts_of(file.fd.get(), path));
+  return counted.size_bytes;
 }
 
 std::uint64_t resume_count(int store, const StoreIdentity& identity, const Uuid& pause_id) {

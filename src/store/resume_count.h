@@ -4,8 +4,8 @@
 //
 // <store> is stable_name() of the store's identity, so a copy of a store counts anew.
 //
-// Counting appends a zero byte, which needs neither a lock nor a read. Forks of a pause share one
-// count. Nothing is synced: a power failure may lose the last resumes.
+// Counting appends a zero byte, under a lock of the file, so that each resume has its own number.
+// Forks of a pause share one count. Nothing is synced: a power failure may lose the last resumes.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,9 @@
 
 namespace lamina::store {
 
-/// Counts one resume of `pause_id`. A failure should at most be noted: the resume has succeeded.
-Status count_resume(const Store& store, const Uuid& pause_id);
+/// Counts one resume of `pause_id`, and returns its number, from 1. Resumes at the same time get
+/// different numbers. (After a power failure a number may be given again.)
+Result<std::uint64_t> count_resume(const Store& store, const Uuid& pause_id);
 
 /// How often `pause_id` was resumed from the store with this identity; 0 if unknown. `store` is the
 /// store's descriptor.

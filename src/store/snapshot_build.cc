@@ -10,7 +10,9 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "engine/layer_writer.h"
+#include "format/header_codec.h"
 #include "mapping/overlay.h"
+#include "os/directory.h"
 
 namespace lamina::store {
 namespace {
@@ -63,13 +65,30 @@ Status SnapshotBuild::run(const BuildTarget& target,
   description.pause_id = input_.pause_id;
   description.created = input_.created;
   description.origin = input_.origin;
+  description.once = input_.once;
   description.parent_pause_id = input_.parent_pause_id;
   if (!description.parent_pause_id && input_.parent != nullptr) {
     description.parent_pause_id = input_.parent->pause_id;
   }
   if (description.parent_pause_id) description.parent = input_.parent_name;
   description.ancestors = input_.ancestors;
+  if (input_.when_readable) return describe_when_readable(description, target);
   return write_description(description, target.directory, target.path, kHeaderName, kFactsName);
+}
+
+Status SnapshotBuild::describe_when_readable(const Description& description,
+                                             const BuildTarget& target) const {
+  const std::string header_path = target.path + "/" + kHeaderName;
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                          format::encode_header(description.header));
+  LAMINA_ASSIGN_OR_RETURN(
+      const os::Fd header,
+      os::open_at(target.directory, kHeaderName, O_WRONLY | O_CREAT | O_EXCL, header_path));
+  LAMINA_RETURN_IF_ERROR(os::write_at(header.get(), bytes, 0, header_path));
+  LAMINA_RETURN_IF_ERROR(input_.when_readable());
+  LAMINA_RETURN_IF_ERROR(os::sync(target.layer, target.layer_path));
+  LAMINA_RETURN_IF_ERROR(os::sync(header.get(), header_path));
+  return write_facts(description, bytes, target.directory, target.path, kFactsName);
 }
 
 Status SnapshotBuild::scan(const BuildTarget& target) {
@@ -116,7 +135,8 @@ Status SnapshotBuild::write_trailer(const mapping::Mapping& mapping, const Build
   trailer.pause_id = input_.pause_id;
   trailer.checksums = std::move(scanned_.checksums);
   data_blocks_ = trailer.data_blocks;
-  LAMINA_RETURN_IF_ERROR(engine::finish_layer(target.layer, trailer, target.layer_path));
+  const auto finish = input_.when_readable ? engine::finish_layer_unsynced : engine::finish_layer;
+  LAMINA_RETURN_IF_ERROR(finish(target.layer, trailer, target.layer_path));
   return {};
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,6 +42,11 @@ struct BuildInput {
   HeaderFormat header = HeaderFormat::kNative;
   std::string created;  ///< RFC 3339, UTC
   Origin origin;
+  bool once = false;
+  /// Called when the directory can be read as a snapshot without facts, and before its layer and
+  /// header are synced. The facts come last: without them the directory counts as unfinished.
+  /// Empty: each file is synced when it is written.
+  std::function<Status()> when_readable;
   Progress* progress = nullptr;
 };
 
@@ -76,6 +82,8 @@ class SnapshotBuild {
   Status scan(const BuildTarget& target);
   Status write_trailer(const mapping::Mapping& mapping, const BuildTarget& target);
   Status link_parent_layers(const mapping::Mapping& mapping, const BuildTarget& target);
+  [[nodiscard]] Status describe_when_readable(const Description& description,
+                                              const BuildTarget& target) const;
   void link_working_set(const BuildTarget& target) const;
   Status make_header(mapping::Mapping mapping);
 

@@ -420,6 +420,7 @@ Status write_facts(const Description& description, std::span<const std::byte> he
   facts.header_format = header.format;
   facts.header = {header_bytes.size(), format::digest128(header_bytes)};
   facts.vmstate = header.vmstate;
+  facts.once = description.once;
   for (std::size_t i = 0; i < header.layers.size(); ++i) {
     facts.layers.push_back({header.mapping.layers()[i], header.layers[i].has_checksums});
   }

@@ -22,6 +22,8 @@ inline constexpr const char* kFactsName = "snapshot.json";
 inline constexpr const char* kVmstateName = "snapfile";
 inline constexpr const char* kWorkingSetName = "working-set";
 inline constexpr const char* kNewWorkingSetName = "working-set.new";
+/// In a snapshot that is still being fetched, and in pins of it: names the arrival (arrival.h).
+inline constexpr const char* kArrivalMarkerName = "arriving";
 /// Files of an unfinished repair: not part of the snapshot.
 inline constexpr const char* kNewHeaderName = ".memfile.header.new";
 inline constexpr const char* kNewFactsName = ".snapshot.json.new";
@@ -137,6 +139,7 @@ struct Description {
   std::string parent;
   std::string created;
   Origin origin;
+  bool once = false;
 };
 
 /// Writes snapshot.json for a header whose file has the contents `header_bytes`, and syncs it.

@@ -104,6 +104,7 @@ Result<SnapshotFacts> decode_facts(std::span<const std::byte> bytes) {
   facts.ancestors = reader.optional_uuids("ancestors");
   if (reader.find("parent") != nullptr) facts.parent = reader.text("parent");
   if (reader.find("vmstate") != nullptr) facts.vmstate = read_digest(reader, "vmstate");
+  if (reader.find("once") != nullptr) facts.once = reader.flag("once");
   read_layers(reader, facts);
   read_origin(reader, facts.origin);
   if (!reader.ok()) {
@@ -134,6 +135,7 @@ std::string encode_facts(const SnapshotFacts& facts) {
   json["header"] = digest_json(facts.header);
   if (facts.vmstate) json["vmstate"] = digest_json(*facts.vmstate);
   json["layers"] = layers;
+  if (facts.once) json["once"] = true;
   if (facts.origin != Origin{}) json["origin"] = origin_json(facts.origin);
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -54,6 +54,7 @@ struct SnapshotFacts {
   format::FileDigest header;
   std::optional<format::FileDigest> vmstate;
   std::vector<LayerFact> layers;
+  bool once = false;  ///< may be resumed only once (once_mark.h)
 
   bool operator==(const SnapshotFacts&) const = default;
 };

@@ -25,12 +25,13 @@ Status link_named(const OpenSnapshot& source, const std::string& name, int direc
 bool is_own_file(const std::string& name) {
   return name == kHeaderName || name == kFactsName || name == kLegacyLayerName ||
          parse_layer_file_name(name) || name == kNewHeaderName || name == kNewFactsName ||
-         name == kNewWorkingSetName || name == kNewLinkName;
+         name == kNewWorkingSetName || name == kNewLinkName || name == kArrivalMarkerName;
 }
 
 bool is_reserved_name(const std::string& name) {
   return name.starts_with('.') || name.starts_with(kLegacyLayerName) || name == kFactsName ||
-         name == kVmstateName || name == kWorkingSetName || name == kNewWorkingSetName;
+         name == kVmstateName || name == kWorkingSetName || name == kNewWorkingSetName ||
+         name == kArrivalMarkerName;
 }
 
 Status link_other_files(const OpenSnapshot& source, int directory,

@@ -124,6 +124,13 @@ Status Staging::publish_new(const std::string& name) {
   return sync_published(name);
 }
 
+Status Staging::move_to(int directory, const std::string& name, const std::string& object) {
+  LAMINA_RETURN_IF_ERROR(os::sync(fd(), path()));
+  LAMINA_RETURN_IF_ERROR(os::rename_new(area_fd(), id_, directory, name, object));
+  published_ = true;
+  return {};
+}
+
 Status Staging::publish_replacing(const std::string& name, const os::FileFacts& replaced,
                                   std::vector<std::string>& notes) {
   const std::string target = store_->path() + "/" + name;

@@ -53,6 +53,11 @@ class Staging {
   /// tells whether the rename was done; then the snapshot exists, but may not be on the disk.
   Status publish_new(const std::string& name);
 
+  /// Syncs the directory, and moves it to `name` in another directory of the store, where no name
+  /// of that kind exists; from then on it is not this object's. `object` is its new path. The
+  /// caller syncs `directory`.
+  Status move_to(int directory, const std::string& name, const std::string& object);
+
   /// Publishes the directory in place of snapshot `name`, whose directory must still be `replaced`
   /// (else kBusy), and removes that directory. If it cannot be removed, a note says so, and the
   /// next writer's clean-up tries again. For the rest see publish_new().

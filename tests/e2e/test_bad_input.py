@@ -27,8 +27,10 @@ MEMORY_BYTES = 64 * PAGE_BYTES
 OTHER_USER = 65534
 VERBS = ("ingest", "merge", "compact", "materialize", "inspect", "ls", "du", "rm", "fork", "verify",
          "repair", "doctor", "serve", "pause", "resume", "recover", "pack", "unpack",
-         "remote-push", "remote-pull", "remote-ls", "remote-du", "remote-rm", "remote-prune",
-         "remote-verify", "remote-check", "import-e2b", "export-e2b")
+         "ui", "report", "top",
+         "remote-push", "remote-pull", "remote-fetch", "remote-ls", "remote-du", "remote-rm",
+         "remote-prune", "remote-verify", "remote-check", "remote-keys-ls", "remote-keys-rotate",
+         "remote-keys-destroy", "import-e2b", "export-e2b")
 
 
 class BadMemoryFile(LaminaTest):
@@ -1158,6 +1160,7 @@ class CommandLine(LaminaTest):
                     "export-e2b": writes | {EXIT_INTERRUPTED},
                     "remote-push": writes | {EXIT_INTERRUPTED},
                     "remote-pull": writes | {EXIT_INTERRUPTED},
+                    "remote-fetch": writes | {EXIT_INTERRUPTED},
                     "remote-ls": (reads - {EXIT_CORRUPT}) | {EXIT_INTERRUPTED},
                     "remote-du": reads | {EXIT_INTERRUPTED},
                     "remote-rm": {EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_BUSY,
@@ -1165,10 +1168,15 @@ class CommandLine(LaminaTest):
                     "remote-prune": reads | {EXIT_INTERRUPTED},
                     "remote-verify": reads | {EXIT_INTERRUPTED},
                     "remote-check": (reads - {EXIT_CORRUPT}) | {EXIT_INTERRUPTED},
+                    "remote-keys-ls": reads | {EXIT_INTERRUPTED},
+                    "remote-keys-rotate": reads | {EXIT_INTERRUPTED},
+                    "remote-keys-destroy": (writes - {EXIT_NO_SPACE}) | {EXIT_INTERRUPTED},
                     "recover": writes | {EXIT_INTERRUPTED},
                     "fork": writes | {EXIT_INTERRUPTED},
                     "rm": (writes - {EXIT_CORRUPT}) | {EXIT_INTERRUPTED},
                     "ls": reads - {EXIT_CORRUPT}, "du": reads - {EXIT_CORRUPT},
+                    "ui": {EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_BUSY},
+                    "report": writes - {EXIT_BUSY}, "top": reads - {EXIT_CORRUPT},
                     "doctor": {EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_NO_SPACE,
                                EXIT_INTERRUPTED}}
         for verb in VERBS:

@@ -79,6 +79,13 @@ class LifeTest(DaemonTest):
         self.assertEqual(len(daemon.events(numbers[3])), 2)
         self.assert_metrics(daemon)
 
+    def test_a_fork_that_fails_is_an_event(self) -> None:
+        daemon = self.start()
+        daemon.refused(404, "POST", "/v1/fork", {"snapshot": "none", "new": "b"})
+        events = [event for event in daemon.events() if event["event"] == "fork"]
+        self.assertEqual([(one["source"], one["snapshot"], one["outcome"], one["kind"])
+                          for one in events], [("none", "b", "failed", "not_found")])
+
     def assert_metrics(self, daemon: Daemon) -> None:
         """What the life above must have counted."""
         for name, value in {

@@ -159,6 +159,23 @@ class Pushes(DaemonRemoteTest):
         daemon.done("POST", "/v1/pull", {"name": "a", "as": "copy"})
         self.assertEqual(len(set(self.local_states().values())), 1)
 
+    def test_a_missing_key_file_fails_once_and_is_noticed_when_it_is_back(self) -> None:
+        key = self.directory / "key"
+        key.write_text(HEX_KEY)
+        key.chmod(0o600)
+        daemon = self.pushing("--push-key-file", key, "--recover-interval", 1)
+        away = key.rename(self.directory / "away")
+        self.paused(daemon, self.fresh(), "a")
+        wait_until(lambda: [entry["state"] for entry in daemon.done("GET", "/v1/push")["queue"]]
+                   == ["failed"], "the push has failed for good")
+        failures = self.pushes(daemon, "failed")
+        self.assertEqual(len(failures), 1)
+        self.assertIn(str(key), failures[0]["remedy"])
+        away.rename(key)
+        self.drained(daemon)
+        self.assertEqual(list(self.states()), ["a"])
+        self.assertTrue(self.remote("ls")["snapshots"][0]["encrypted"])
+
     def test_a_limit_of_the_bandwidth_is_kept(self) -> None:
         daemon = self.pushing("--push-rate", 1 << 30)
         vm = self.fresh()

@@ -44,6 +44,9 @@ class RemoteTest(WholeSnapshotTest):
 
     def remote(self, action: str, *arguments: str | Path) -> dict:
         """Runs a verb, which must succeed; returns its report."""
+        if action == "keys":
+            action, *arguments = arguments
+            return self.done("remote", "keys", action, self.url, *arguments, "--json").json
         return self.done("remote", action, self.url, *arguments, "--json").json
 
     def assert_same_snapshot(self, copy: Path) -> None:
@@ -193,6 +196,61 @@ class Housekeeping(RemoteTest):
         outcome = lamina("remote", "pull", self.url, "vm", "--store", self.other)
         self.assertEqual(outcome.code, EXIT_CORRUPT, str(outcome))
         self.assertFalse((self.other / "vm").exists())
+
+
+class Keys(RemoteTest):
+    """remote keys ls, rotate and destroy."""
+
+    def key(self, name: str, *digits: str) -> Path:
+        """A key file with a key of each digit."""
+        path = self.directory / name
+        path.write_text("".join(digit * 64 + "\n" for digit in digits))
+        path.chmod(0o600)
+        return path
+
+    def keys_of_bucket(self) -> dict[str, int]:
+        """How many states each key has."""
+        return {key["key_id"]: len(key["states"])
+                for key in self.remote("keys", "ls")["keys"]}
+
+    def test_a_key_is_exchanged_without_sending_data(self) -> None:
+        old, new, both = self.key("old", "a"), self.key("new", "b"), self.key("both", "b", "a")
+        self.remote("push", self.snapshot, "--key-file", old)
+        arguments = ("--old-key-file", old, "--key-file", new)
+        foretold = self.remote("keys", "rotate", *arguments, "--dry-run")
+        self.assertEqual((foretold["rotated_states"], foretold["dry_run"]), (1, True))
+        before = self.keys_of_bucket()
+        rotated = self.remote("keys", "rotate", *arguments)
+        self.assertEqual((rotated["rotated_states"], rotated["complete"]), (1, True))
+        after = self.keys_of_bucket()
+        self.assertEqual(list(before), [rotated["old_key_id"]])
+        self.assertEqual(after, {rotated["key_id"]: 1})
+        self.refused(EXIT_FAILED, "remote", "pull", self.url, "vm", "--store", self.other,
+                     "--key-file", old)
+        self.remote("pull", "vm", "--store", self.other, "--key-file", both)
+        self.assert_same_snapshot(self.other / "vm")
+        listed = self.done("remote", "keys", "ls", self.url, "--key-file", new)
+        self.assertIn(f"{rotated['key_id']} (given)", listed.stdout)
+        self.assertIn("vm", self.done("remote", "keys", "ls", self.url, "--states").stdout)
+
+    def test_a_key_is_destroyed_only_on_request(self) -> None:
+        old, new = self.key("old", "a"), self.key("new", "b")
+        self.remote("push", self.snapshot, "--as", "lost", "--key-file", old)
+        self.remote("push", self.snapshot, "--as", "kept", "--key-file", new)
+        ids = {state["name"]: key["key_id"] for key in self.remote("keys", "ls")["keys"]
+               for state in key["states"]}
+        self.refused(EXIT_USAGE, "remote", "keys", "destroy", self.url, ids["lost"],
+                     names=["--dry-run", "--yes"])
+        foretold = self.remote("keys", "destroy", ids["lost"], "--dry-run")
+        self.assertEqual(foretold["lost_names"], ["lost"])
+        self.assertEqual(len(self.keys_of_bucket()), 2)
+        destroyed = self.remote("keys", "destroy", ids["lost"], "--yes")
+        self.assertEqual(destroyed["lost_names"], ["lost"])
+        self.assertEqual(self.keys_of_bucket(), {ids["kept"]: 1})
+        self.assertEqual(self.remote("prune")["removed_objects"], destroyed["lost_objects"])
+        self.remote("pull", "kept", "--store", self.other, "--key-file", new)
+        self.assert_same_snapshot(self.other / "kept")
+        self.refused(EXIT_NOT_FOUND, "remote", "keys", "destroy", self.url, ids["lost"], "--yes")
 
 
 class Usage(RemoteTest):

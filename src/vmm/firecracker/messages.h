@@ -9,17 +9,9 @@
 #include <vector>
 
 #include "lamina/result.h"
+#include "vmm/instance.h"
 
 namespace lamina::vmm {
-
-enum class VmState : std::uint8_t { kNotStarted, kRunning, kPaused };
-
-/// The response to `GET /`. The texts have no control characters.
-struct InstanceInfo {
-  std::string id;
-  VmState state = VmState::kNotStarted;
-  std::string version;  ///< vmm_version; see version.h
-};
 
 /// The response to `GET /machine-config`.
 struct MachineConfig {

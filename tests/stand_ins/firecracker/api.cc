@@ -115,7 +115,9 @@ HttpResponse Api::handle(const HttpRequest& request) {
     if (path == "version") return success({{"firecracker_version", version_}});
     if (path == "machine-config") return machine_config();
     if (path == "hotplug/memory" && minor_ >= 14) return hotplug_memory();
+    if (path == "mmds") return {.status = 200, .body = metadata_};
   }
+  if (method == "PUT" && path == "mmds") return put_mmds(*request.body);
   if (method == "PATCH" && path == "vm") return patch_vm(*request.body);
   if (method == "PUT" && path == "boot-source") return put_boot_source(*request.body);
   if (method == "PUT" && path == "snapshot/create") return create(*request.body);
@@ -165,6 +167,14 @@ HttpResponse Api::put_boot_source(const std::string& body) {
   if (!wanted) return fault(wanted.error().message);
   if (vm_.state() != RunState::kNotStarted) return fault(kAfterStart);
   vm_.configure_boot();
+  return {};
+}
+
+/// The metadata service has no place but a network device: without its configuration, it refuses.
+HttpResponse Api::put_mmds(const std::string& body) {
+  if (!vm_.options().has_mmds) return fault("The MMDS data store is not initialized.");
+  if (!json::parse(body, nullptr, false).is_object()) return fault("The MMDS data is not valid.");
+  metadata_ = body;
   return {};
 }
 

@@ -22,6 +22,7 @@ class Api {
   [[nodiscard]] HttpResponse machine_config() const;
   [[nodiscard]] HttpResponse hotplug_memory() const;
   HttpResponse put_boot_source(const std::string& body);
+  HttpResponse put_mmds(const std::string& body);
   HttpResponse patch_vm(const std::string& body);
   HttpResponse create(const std::string& body);
   HttpResponse load(const std::string& body);
@@ -30,6 +31,7 @@ class Api {
   MicroVm& vm_;
   std::string version_;
   unsigned minor_;
+  std::string metadata_ = "null";
 };
 
 }  // namespace lamina::tests

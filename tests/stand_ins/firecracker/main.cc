@@ -66,6 +66,8 @@ void define(CLI::App& app, Arguments& arguments) {
       ->capture_default_str()
       ->check(CLI::IsMember({"None", "2M", "Transparent"}));
   app.add_option("--net", arguments.vm.networks, "Id of a network interface; repeatable");
+  app.add_flag("--mmds", arguments.vm.has_mmds,
+               "It takes metadata, which the test reads by GET /mmds");
   app.add_flag("--vsock", arguments.vm.has_vsock, "It has a vsock device");
   app.add_flag("!--no-queues", arguments.vm.has_queues,
                "No virtio device is active, so that idle diffs are empty");

@@ -26,6 +26,7 @@ struct VmOptions {
   std::string huge_pages = "None";    ///< or "2M", "Transparent"; as the next of a fresh VM
   std::vector<std::string> networks;  ///< ids of network interfaces
   bool has_vsock = false;
+  bool has_mmds = false;        ///< as if the snapshot had its configuration
   bool has_queues = true;       ///< virtio queues are dirty again after each create
   bool new_generation = false;  ///< a load writes another generation id, not the same again
   std::size_t regions = 1;

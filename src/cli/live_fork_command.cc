@@ -1,0 +1,131 @@
+// lamina fork-live, which 'lamina fork --live' runs too.
+#include <fmt/format.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "cli/command_line.h"
+#include "cli/lifecycle_requests.h"
+#include "cli/output.h"
+#include "cli/progress_bar.h"
+#include "lamina/live_fork.h"
+#include "schema/report_json.h"
+
+namespace lamina::cli {
+namespace {
+
+constexpr const char* kLiveForkFooter =
+    "Takes a checkpoint of the VM, which runs on, and resumes clones from it as soon\n"
+    "as its files can be read, before they are on the disk. The command ends when\n"
+    "the snapshot NAME is on the disk and all clones run. A clone that is paused\n"
+    "before that takes a full memory file. A clone that fails does not fail the\n"
+    "others. Clones have the same memory: see lifecycle.md, Clones.\n\n"
+    "'lamina fork --live' is the same command. It does not use a daemon.\n\n"
+    "Exit codes: 0 done, 1 failed or a clone has failed, 2 usage, 3 not found,\n"
+    "4 corrupt, 5 busy, 6 no space, 130 interrupted.";
+
+struct LiveForkArguments {
+  LiveForkOptions options;
+  std::vector<std::string> clones;
+  bool json = false;
+};
+
+nlohmann::ordered_json to_document(const LiveForkReport& report) {
+  nlohmann::ordered_json document;
+  document["message_type"] = "fork-live";
+  document["pause"] = schema::to_json(report.pause);
+  auto clones = nlohmann::ordered_json::array();
+  for (const LiveClone& clone : report.clones) {
+    nlohmann::ordered_json shown;
+    shown["api_socket"] = clone.api_socket;
+    shown["ready_ms"] = clone.ready_ms;
+    if (clone.resumed) {
+      shown["resume"] = schema::to_json(*clone.resumed);
+    } else {
+      shown["error"] = one_line(clone.resumed.error());
+    }
+    clones.push_back(std::move(shown));
+  }
+  document["clones"] = std::move(clones);
+  document["readable_ms"] = report.readable_ms;
+  document["clones_ms"] = report.clones_ms;
+  document["durable_ms"] = report.durable_ms;
+  document["notes"] = report.notes;
+  return document;
+}
+
+void print_live_fork(const LiveForkReport& report) {
+  print_text("{}: {} of {}, frozen {:.1f} ms, on the disk after {:.1f}\n", report.pause.snapshot,
+             report.pause.is_diff ? "diff" : "full", human_bytes(report.pause.memory_bytes),
+             report.pause.phases.frozen_ms, report.durable_ms);
+  for (const LiveClone& clone : report.clones) {
+    if (!clone.resumed) continue;
+    print_text("  {}: process {} runs after {:.1f} ms, by {}\n", clone.api_socket,
+               clone.resumed->pid, clone.ready_ms,
+               clone.resumed->mode == ResumeMode::kFile ? "file" : "page faults");
+  }
+}
+
+int run_live_fork(LiveForkArguments& arguments) {
+  LiveForkOptions& options = arguments.options;
+  ProgressBar progress;
+  options.pause.progress = &progress;
+  options.pause.page_server_command = page_server_command(options.pause.store);
+  options.resume.page_server_command = options.pause.page_server_command;
+  for (const std::string& socket : arguments.clones) {
+    VmmAddress address;
+    address.api_socket = socket;
+    address.timeouts = options.pause.vmm.timeouts;
+    options.clones.push_back(std::move(address));
+  }
+  const auto report = live_fork(options);
+  progress.clear();
+  if (!report) return report_error(report.error(), arguments.json);
+  print_notes(report->pause.notes);
+  print_notes(report->notes);
+  int code = kExitDone;
+  for (const LiveClone& clone : report->clones) {
+    if (clone.resumed) {
+      print_notes(clone.resumed->notes);
+      continue;
+    }
+    print_message(fmt::format("clone '{}': {}", clone.api_socket, one_line(clone.resumed.error())));
+    code = kExitFailed;
+  }
+  if (arguments.json) {
+    print_json(to_document(*report));
+  } else {
+    print_live_fork(*report);
+  }
+  return code;
+}
+
+}  // namespace
+
+Action add_live_fork(CLI::App& app) {
+  auto arguments = std::make_shared<LiveForkArguments>();
+  LiveForkOptions& options = arguments->options;
+  options.pause.after = AfterPause::kResume;
+  CLI::App* verb = add_verb(app, "fork-live", "clone a VM that runs on", kLiveForkFooter);
+  add_text(verb, "--api", options.pause.vmm.api_socket, "API socket of the VM", "SOCKET")
+      ->required();
+  add_text(verb, "--jail", options.pause.vmm.jail, "its Firecracker's root", "DIR");
+  add_text(verb, "--store", options.pause.store, "directory of the store", "DIR")->required();
+  add_text(verb, "--name", options.pause.name, "of the checkpoint", "NAME")->required();
+  verb->add_flag("--replace", options.pause.replace, "replace also a snapshot of another VM");
+  add_text(verb, "--freeze-directory", options.pause.freeze_directory,
+           "for the diff, on tmpfs, private", "DIR");
+  add_choice(verb, "--mode", options.resume.mode, "how clones get their memory (default auto)");
+  add_text(verb, "--mmds", options.resume.mmds, "metadata for each clone: a JSON object", "FILE");
+  verb->add_flag("--clock-realtime", options.resume.clock_realtime,
+                 "move the clones' clocks on by the time passed");
+  verb->add_flag("--stay-paused", options.resume.stay_paused, "load clones and leave them paused");
+  add_texts(verb, "CLONE", arguments->clones, "API sockets of Firecrackers that become clones")
+      ->required();
+  verb->add_flag("--json", arguments->json, "print the result as JSON");
+  return [arguments] { return run_live_fork(*arguments); };
+}
+
+}  // namespace lamina::cli

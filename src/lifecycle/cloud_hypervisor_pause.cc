@@ -1,0 +1,468 @@
+// The order is in cloud_hypervisor.h.
+#include <fcntl.h>
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "base/block.h"
+#include "base/contain.h"
+#include "base/error.h"
+#include "base/stopwatch.h"
+#include "lamina/lifecycle.h"
+#include "lifecycle/claimed_cloud_hypervisor.h"
+#include "lifecycle/cloud_hypervisor.h"
+#include "lifecycle/cloud_hypervisor_handover.h"
+#include "lifecycle/finish.h"
+#include "lifecycle/frozen_vm.h"
+#include "lifecycle/guest_image.h"
+#include "lifecycle/interruption.h"
+#include "lifecycle/last_create.h"
+#include "lifecycle/map_record.h"
+#include "lifecycle/maps.h"
+#include "lifecycle/prepared_pause.h"
+#include "lifecycle/vm.h"
+#include "lifecycle/written_runs.h"
+#include "os/file.h"
+#include "os/hole_probe.h"
+#include "os/long_wait.h"
+#include "os/machine.h"
+#include "os/process.h"
+#include "store/ancestors.h"
+#include "store/name.h"
+#include "store/spare_storage.h"
+#include "vmm/cloud_hypervisor/vm_state.h"
+
+namespace lamina::lifecycle {
+namespace {
+
+/// What the VM, its process and its pin say before a pause.
+struct ExaminedGuest {
+  std::string version;
+  bool was_running = false;
+  std::uint64_t memory_bytes = 0;
+  std::optional<store::OpenSnapshot> base;
+  std::optional<Uuid> last_pause;     ///< since that resume
+  std::optional<os::OpenedFile> map;  ///< that the VM maps, if it was resumed from this store
+};
+
+struct CaptureKind {
+  bool is_diff = false;
+  std::string reason;
+  os::HoleProbe probe;
+};
+
+class CloudHypervisorPause {
+ public:
+  explicit CloudHypervisorPause(const PauseOptions& options)
+      : options_(options), interruption_(options.progress) {}
+
+  Result<PauseReport> run() {
+    const Status done = work();
+    spare_.release(report_.snapshot, report_.notes);
+    return report_or_error(done, report_);
+  }
+
+ private:
+  Status work() {
+    LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath target,
+                            store::snapshot_in(options_.store, options_.name));
+    report_.snapshot = target.path;
+    if (options_.pause_id && options_.pause_id->is_nil()) {
+      return fail(ErrorKind::kUsage, "the nil UUID cannot be a pause id");
+    }
+    LAMINA_RETURN_IF_ERROR(check_attachments(options_.attachments));
+    LAMINA_ASSIGN_OR_RETURN(
+        ClaimedCloudHypervisor claimed,
+        claim_cloud_hypervisor(options_.vmm, options_.store, &interruption_, report_.notes));
+    store_ = claimed.store;
+    const Status paused = pause_claimed(claimed);
+    if (!paused && !claimed.pin.facts() && !claimed.pin.has_base()) {
+      static_cast<void>(claimed.pin.release());
+    }
+    return paused;
+  }
+
+  Status pause_claimed(ClaimedCloudHypervisor& claimed) {
+    LAMINA_RETURN_IF_ERROR(settle_queue(*claimed.store, claimed.pin, claimed.vmm, report_.notes));
+    LAMINA_RETURN_IF_ERROR(lock_vm(claimed.vmm));
+    LAMINA_ASSIGN_OR_RETURN(const ExaminedGuest examined, examine(claimed));
+    LAMINA_ASSIGN_OR_RETURN(const CaptureKind kind, choose(claimed, examined));
+    LAMINA_RETURN_IF_ERROR(check_target(*claimed.store, descent_of(examined), options_));
+    LAMINA_RETURN_IF_ERROR(check_pause_id(*claimed.store, options_));
+    if (!kind.is_diff) LAMINA_RETURN_IF_ERROR(check_space(examined));
+    LAMINA_ASSIGN_OR_RETURN(PreparedPause prepared, prepare(claimed, examined, kind));
+    report_.phases.prepare_ms = watch_.lap();
+    // If this fails the VM is as it was, and the files are of no use.
+    auto begun = contain("pause", [&] { return hand_over(claimed, examined, kind, prepared); });
+    if (!begun) return give_up(claimed, examined, prepared, begun.error());
+    return options_.after == AfterPause::kStop ? finish_and_stop(claimed, prepared, *begun)
+                                               : go_on_and_finish(claimed, prepared, *begun);
+  }
+
+  static Result<ExaminedGuest> examine(ClaimedCloudHypervisor& claimed) {
+    ExaminedGuest examined;
+    LAMINA_ASSIGN_OR_RETURN(examined.version, claimed.vmm.ping());
+    LAMINA_ASSIGN_OR_RETURN(const vmm::VmInfo info, claimed.vmm.info());
+    if (info.state == vmm::VmState::kNotStarted) {
+      return fail(ErrorKind::kFailed, "the Cloud Hypervisor at '{}' has no VM that could be paused",
+                  claimed.vmm.api_socket());
+    }
+    if (!info.memory.obstacle.empty()) {
+      return fail(ErrorKind::kUnsupported, "the VM at '{}' cannot be captured: {}",
+                  claimed.vmm.api_socket(), info.memory.obstacle);
+    }
+    examined.was_running = info.state == vmm::VmState::kRunning;
+    examined.memory_bytes = info.memory.memory_bytes;
+    LAMINA_ASSIGN_OR_RETURN(examined.base, open_base(*claimed.store, claimed.pin));
+    LAMINA_ASSIGN_OR_RETURN(const auto record, read_map_record(claimed.pin));
+    if (claimed.pin.facts() && record) {
+      examined.last_pause = record->last_pause;
+      const std::string path = claimed.pin.path() + "/" + kPinMapName;
+      LAMINA_ASSIGN_OR_RETURN(
+          os::OpenedFile map,
+          os::open_regular(claimed.pin.directory(), kPinMapName, O_RDONLY | O_NOFOLLOW, path));
+      examined.map.emplace(std::move(map));
+    }
+    return examined;
+  }
+
+  /// Why all of the memory is captured; empty if what changed suffices.
+  std::string why_full(const ClaimedCloudHypervisor& claimed, const ExaminedGuest& examined) const {
+    if (options_.full) return "asked for";
+    if (!examined.map || !examined.base) {
+      return "the VM was not resumed from this store, so it is not known what changed";
+    }
+    if (examined.base->pause_id != claimed.pin.facts()->map) {
+      return "the VM's base is another than the file that it maps";
+    }
+    if (examined.base->header.memory_bytes != examined.memory_bytes) {
+      return fmt::format("the VM has {} bytes of memory now, its base {}", examined.memory_bytes,
+                         examined.base->header.memory_bytes);
+    }
+    const auto mapped = os::file_mappings_of(claimed.vmm.pid());
+    if (!mapped) return one_line(mapped.error());
+    const os::FileFacts& map = examined.map->facts;
+    for (const os::FileMapping& mapping : *mapped) {
+      if (mapping.device == map.device && mapping.inode == map.inode) return {};
+    }
+    return "its process does not map the file that it was resumed from";
+  }
+
+  Result<CaptureKind> choose(const ClaimedCloudHypervisor& claimed,
+                             const ExaminedGuest& examined) const {
+    CaptureKind kind;
+    kind.reason = why_full(claimed, examined);
+    if (!kind.reason.empty()) return kind;
+    LAMINA_ASSIGN_OR_RETURN(kind.probe,
+                            os::probe_holes(claimed.store->temporary_area(), examined.memory_bytes,
+                                            claimed.store->path()));
+    if (!kind.probe.is_exact) {
+      kind.reason = fmt::format("holes in '{}' cannot be trusted: {}", claimed.store->path(),
+                                kind.probe.explanation);
+      return kind;
+    }
+    kind.is_diff = true;
+    kind.reason = fmt::format("of what changed since pause {}, which the VM maps",
+                              examined.base->pause_id.to_string());
+    return kind;
+  }
+
+  static std::vector<Uuid> descent_of(const ExaminedGuest& examined) {
+    std::vector<Uuid> ids;
+    if (examined.base) ids.push_back(examined.base->pause_id);
+    if (examined.last_pause) ids.push_back(*examined.last_pause);
+    return ids;
+  }
+
+  Status check_space(const ExaminedGuest& examined) const {
+    LAMINA_ASSIGN_OR_RETURN(const std::uint64_t free, os::free_bytes(options_.store));
+    if (free >= examined.memory_bytes) return {};
+    return fail(ErrorKind::kNoSpace,
+                "the memory file may need {} bytes, and '{}' has {} left; the VM is not touched",
+                examined.memory_bytes, options_.store, free);
+  }
+
+  /// Of the new state: those of its base, with the pauses of this VM since.
+  static std::vector<Uuid> ancestors(const ClaimedCloudHypervisor& claimed,
+                                     const ExaminedGuest& examined) {
+    std::vector<Uuid> ids = store::ancestors_of_child(examined.base->pause_id, examined.base->facts,
+                                                      claimed.store->path());
+    if (examined.last_pause) ids.insert(ids.begin() + 1, *examined.last_pause);
+    return ids;
+  }
+
+  Result<PreparedPause> prepare(ClaimedCloudHypervisor& claimed, const ExaminedGuest& examined,
+                                const CaptureKind& kind) {
+    if (!claimed.pin.facts()) {
+      LAMINA_ASSIGN_OR_RETURN(const store::PinFacts facts, describe_vm(claimed.vmm, options_.vmm));
+      LAMINA_RETURN_IF_ERROR(claimed.pin.write_facts(facts));
+    }
+    const store::PinFacts& facts = *claimed.pin.facts();
+    store::PauseJournal journal;
+    journal.pause_id = options_.pause_id.value_or(Uuid::random());
+    journal.build_id = Uuid::random();
+    journal.name = options_.name;
+    journal.replace = options_.replace;
+    journal.kind = kind.is_diff ? MemoryFileKind::kDiff : MemoryFileKind::kFull;
+    // A page that was written may hold what it held before.
+    journal.compare = kind.is_diff;
+    if (examined.base) {
+      journal.parent_pause_id = examined.base->pause_id;
+      journal.ancestors = ancestors(claimed, examined);
+      journal.parent = facts.snapshot;
+    }
+    journal.last_pause_id = examined.last_pause;
+    journal.vm = claimed.pin.name();
+    LAMINA_ASSIGN_OR_RETURN(journal.api_socket, recorded_path(options_.vmm.api_socket));
+    journal.after = options_.after;
+    journal.was_running = examined.was_running;
+    journal.created = store::timestamp_now();
+    journal.origin = origin_here(recorded_version(examined.version));
+    journal.once = options_.once;
+    journal.lacks_files = !options_.frozen_hook.empty() || options_.while_frozen != nullptr ||
+                          !options_.attachments.empty();
+    if (interruption_.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");
+    auto pending =
+        PendingPause::begin(*claimed.store, journal, examined.memory_bytes,
+                            examined.base ? examined.base->header.mapping.extent_count() : 0);
+    if (!pending) {
+      return std::unexpected(
+          with_context("the pause needs space beyond the memory file", pending.error()));
+    }
+    report_.is_diff = kind.is_diff;
+    report_.reason = kind.reason;
+    report_.pause_id = journal.pause_id;
+    report_.parent_pause_id = journal.parent_pause_id;
+    report_.place_reason = "lamina reads the memory of the process";
+    std::string directory = pending->path();
+    return PreparedPause{std::move(*pending), std::move(directory), kind.probe, {}};
+  }
+
+  /// A VM that is frozen, its memory file and state written but not synced.
+  struct Captured {
+    Handover handover;
+    Result<std::vector<std::string>> attached;
+    Stopwatch since_freeze;
+  };
+
+  Result<Captured> hand_over(ClaimedCloudHypervisor& claimed, const ExaminedGuest& examined,
+                             const CaptureKind& kind, PreparedPause& prepared) {
+    if (options_.after == AfterPause::kStay && examined.was_running) {
+      LAMINA_RETURN_IF_ERROR(claimed.vmm.pause().status());
+    }
+    LAMINA_ASSIGN_OR_RETURN(Handover handover,
+                            Handover::begin(claimed.vmm, claimed.pin_path, &interruption_));
+    // All that can be refused is refused before the VM is frozen.
+    LAMINA_ASSIGN_OR_RETURN(
+        const GuestImage image,
+        GuestImage::find(claimed.vmm.pid(), handover.config(), handover.memory(),
+                         examined.map ? &*examined.map : nullptr));
+    if (image.memory_bytes() != examined.memory_bytes) {
+      return fail(ErrorKind::kFailed,
+                  "Cloud Hypervisor hands over {} bytes of memory of a machine of {} bytes",
+                  image.memory_bytes(), examined.memory_bytes);
+    }
+    if (kind.is_diff && !image.is_map()) {
+      return with_remedy(
+          fail(ErrorKind::kFailed,
+               "the VM does not map all of its memory from the file that it was resumed from"),
+          "set `full`");
+    }
+    interruption_.ignore();
+    report_.phases.pause_ms = watch_.lap();
+    Stopwatch since_freeze;
+    LAMINA_RETURN_IF_ERROR(handover.freeze());
+    LAMINA_RETURN_IF_ERROR(write_files(image, handover, examined, kind, prepared));
+    report_.phases.create_ms = watch_.lap();
+    auto attached = contain("pause", [&] { return capture_files(prepared, options_); });
+    report_.phases.hook_ms = watch_.lap();
+    return Captured{std::move(handover), std::move(attached), since_freeze};
+  }
+
+  static Status write_files(const GuestImage& image, const Handover& handover,
+                            const ExaminedGuest& examined, const CaptureKind& kind,
+                            const PreparedPause& prepared) {
+    const PendingPause& pending = prepared.pending;
+    const std::string path = pending.path() + "/" + pending.layer_name();
+    LAMINA_ASSIGN_OR_RETURN(
+        const os::Fd memory,
+        os::open_at(pending.directory(), pending.layer_name(), O_RDWR | O_CREAT | O_EXCL, path));
+    if (kind.is_diff) {
+      LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> written,
+                              image.write_changed(memory.get(), path));
+      if (!kind.probe.distinguishes_preallocated) {
+        LAMINA_RETURN_IF_ERROR(write_written_runs(written, pending.directory(), pending.path()));
+      }
+    } else {
+      LAMINA_RETURN_IF_ERROR(image.write_all(memory.get(), path));
+    }
+    const std::string state =
+        vmm::encode_saved_vm({examined.version, handover.config(), handover.state()});
+    const std::string state_path = pending.path() + "/" + store::kVmstateName;
+    LAMINA_ASSIGN_OR_RETURN(const os::Fd file, os::open_at(pending.directory(), store::kVmstateName,
+                                                           O_RDWR | O_CREAT | O_EXCL, state_path));
+    return os::write_at(file.get(), std::as_bytes(std::span(state)), 0, state_path);
+  }
+
+  /// Everything of the pause is on the disk: it is acknowledged.
+  Status acknowledge(PreparedPause& prepared, Captured& captured, std::uint64_t memory_bytes) {
+    PendingPause& pending = prepared.pending;
+    for (const std::string& name : {pending.layer_name(), std::string(store::kVmstateName)}) {
+      const std::string path = pending.path() + "/" + name;
+      LAMINA_ASSIGN_OR_RETURN(const os::Fd file,
+                              os::open_at(pending.directory(), name, O_RDONLY, path));
+      LAMINA_RETURN_IF_ERROR(os::sync(file.get(), path));
+    }
+    store::PauseJournal journal = pending.journal();
+    if (captured.attached) {
+      const Status synced = sync_attached(pending, *captured.attached);
+      if (synced) {
+        journal.lacks_files = false;
+      } else {
+        captured.attached = std::unexpected(synced.error());
+      }
+    }
+    LAMINA_RETURN_IF_ERROR(os::sync(pending.directory(), pending.path()));
+    journal.acknowledged = true;
+    journal.memory_bytes = memory_bytes;
+    const Status written = pending.write_journal(journal);
+    report_.phases.journal_ms = watch_.lap();
+    return written;
+  }
+
+  /// Makes the snapshot. On failure the pause is discarded or queued, and the error says which.
+  Status finish(ClaimedCloudHypervisor& claimed, PreparedPause& prepared, Captured& captured) {
+    PendingPause& pending = prepared.pending;
+    LAMINA_ASSIGN_OR_RETURN(
+        const os::FileFacts memory,
+        os::facts_of_name(pending.directory(), pending.layer_name(), pending.path()));
+    const Status acknowledged = acknowledge(prepared, captured, memory.size_bytes);
+    if (!acknowledged) {
+      // The journal may or may not say so; it is rewritten by a discard.
+      if (pending.remove_files()) static_cast<void>(pending.end());
+      return acknowledged;
+    }
+    auto finished = contain(
+        "pause", [&] { return finish_pause(*claimed.store, pending, claimed.pin, report_.notes); });
+    if (!finished) return queued(pending, finished.error());
+    report_.snapshot = options_.store + "/" + finished->name;
+    report_.generation = finished->generation;
+    report_.memory_bytes = finished->memory_bytes;
+    report_.stored_bytes = finished->found.stored_blocks * kBlockBytes;
+    report_.unchanged_bytes = finished->found.unchanged_blocks * kBlockBytes;
+    report_.phases.complete_ms = finished->complete_ms;
+    report_.phases.publish_ms = finished->publish_ms;
+    report_.phases.durable_ms = captured.since_freeze.elapsed_ms();
+    spare_ = std::move(finished->found.spare);
+    return {};
+  }
+
+  /// A checkpoint. The VM runs on before anything is synced.
+  Status go_on_and_finish(ClaimedCloudHypervisor& claimed, PreparedPause& prepared,
+                          Captured& captured) {
+    const bool runs_on = prepared.journal().was_running && options_.after == AfterPause::kResume;
+    static_cast<void>(captured.handover.refuse());
+    Status resumed = wait_for_return(claimed.vmm, runs_on);
+    if (resumed && options_.after == AfterPause::kResume) {
+      resumed = claimed.vmm.resume().status();  // also one that was paused before
+    }
+    report_.phases.resume_ms = watch_.lap();
+    if (options_.after == AfterPause::kResume) {
+      report_.phases.frozen_ms = captured.since_freeze.elapsed_ms();
+    }
+    unlock_vm(claimed.vmm);
+    LAMINA_RETURN_IF_ERROR(finish(claimed, prepared, captured));
+    const bool has_ended = os::has_ended(claimed.vmm.pidfd());
+    if (resumed || has_ended) LAMINA_RETURN_IF_ERROR(prepared.pending.end());
+    LAMINA_RETURN_IF_ERROR(check_attached(captured, runs_on));
+    if (resumed || has_ended) return {};
+    return with_remedy(
+        std::unexpected(with_context(
+            fmt::format("'{}' is published, but the VM stays paused", report_.snapshot),
+            resumed.error())),
+        "its next pause lets it run, or run: lamina recover {}", options_.store);
+  }
+
+  /// The VM waits, and ends when its snapshot is there.
+  Status finish_and_stop(ClaimedCloudHypervisor& claimed, PreparedPause& prepared,
+                         Captured& captured) {
+    const bool was_running = prepared.journal().was_running;
+    const Status finished = finish(claimed, prepared, captured);
+    if (!finished || !captured.attached) {
+      static_cast<void>(captured.handover.refuse());
+      static_cast<void>(wait_for_return(claimed.vmm, was_running));
+      LAMINA_RETURN_IF_ERROR(finished);
+      LAMINA_RETURN_IF_ERROR(prepared.pending.end());
+      return check_attached(captured, was_running);
+    }
+    const Status accepted = captured.handover.accept();
+    const os::LongWait waiting;
+    LAMINA_ASSIGN_OR_RETURN(const bool ended,
+                            os::wait_for_end(claimed.vmm.pidfd(), claimed.vmm.timeouts().request));
+    LAMINA_RETURN_IF_ERROR(prepared.pending.end());
+    if (ended) return release_pin(claimed.pin);
+    const std::string why = accepted ? "it has not ended" : one_line(accepted.error());
+    return fail(ErrorKind::kFailed,
+                "'{}' is published, but process {} was not stopped: {}; its VM may run on",
+                report_.snapshot, claimed.vmm.pid(), why);
+  }
+
+  [[nodiscard]] Status check_attached(const Captured& captured, bool runs_on) const {
+    if (captured.attached) return {};
+    return std::unexpected(
+        with_context(fmt::format("the state is kept as '{}', without what belongs to it; the VM {}",
+                                 report_.snapshot, runs_on ? "runs on" : "stays paused"),
+                     captured.attached.error()));
+  }
+
+  /// Nothing was captured. The handover has ended, so the VM goes on as it was.
+  std::unexpected<Error> give_up(ClaimedCloudHypervisor& claimed, const ExaminedGuest& examined,
+                                 PreparedPause& prepared, Error cause) {
+    interruption_.ignore();
+    // Nothing that is stored is corrupt: it is what the process has sent.
+    if (cause.kind == ErrorKind::kCorrupt) cause.kind = ErrorKind::kFailed;
+    const bool has_ended = os::has_ended(claimed.vmm.pidfd());
+    Status returned = has_ended ? Status() : wait_for_return(claimed.vmm, examined.was_running);
+    if (returned && !has_ended && examined.was_running && options_.after == AfterPause::kStay) {
+      returned = claimed.vmm.resume().status();
+    }
+    if (!returned && !os::has_ended(claimed.vmm.pidfd())) {
+      cause.message += fmt::format("; the VM may stay paused: {}", one_line(returned.error()));
+      return with_remedy(std::unexpected(std::move(cause)),
+                         "its next pause lets it run, or run: lamina recover {}",
+                         claimed.store->path());
+    }
+    const Status removed = prepared.pending.remove_files();
+    const Status ended = removed ? prepared.pending.end() : removed;
+    if (!ended) {
+      cause.message +=
+          fmt::format("; what was written could not be removed: {}", one_line(ended.error()));
+    }
+    return std::unexpected(std::move(cause));
+  }
+
+  [[nodiscard]] Status queued(const PendingPause& pending, const Error& error) const {
+    return with_remedy(std::unexpected(with_context(
+                           fmt::format("pause {} is acknowledged and queued, not yet a snapshot",
+                                       pending.journal().pause_id.to_string()),
+                           error)),
+                       "the VM's next pause tries again, or run: lamina recover {}",
+                       options_.store);
+  }
+
+  const PauseOptions& options_;
+  Interruption interruption_;
+  PauseReport report_;
+  Stopwatch watch_;
+  store::SpareStorage spare_;
+  std::shared_ptr<const store::Store> store_;
+};
+
+}  // namespace
+
+Result<PauseReport> pause_cloud_hypervisor(const PauseOptions& options) {
+  return CloudHypervisorPause(options).run();
+}
+
+}  // namespace lamina::lifecycle

@@ -1,0 +1,83 @@
+// Where the memory of a Cloud Hypervisor VM is, and how it becomes a memory file.
+//
+// Private memory is a file that the process maps (a materialized one of a store, or the file of a
+// zone that the VM was started with). A page is the file's, or the process has a copy of its own,
+// which its page table shows (os/process_memory.h). Shared memory is in memfds.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/run.h"
+#include "lamina/result.h"
+#include "os/fd.h"
+#include "os/file.h"
+#include "os/process_memory.h"
+#include "vmm/cloud_hypervisor/vm_configuration.h"
+
+namespace lamina::lifecycle {
+
+/// A part of the memory file, and where the process has it.
+struct ImagePart {
+  std::uint64_t image_offset = 0;
+  std::uint64_t length = 0;
+  std::uint64_t address = 0;  ///< in the process
+};
+
+/// Where file offsets [offset, offset + length) are mapped privately, by one or more mappings;
+/// `image_offset` counts from `image`. kUnsupported if they are not all mapped exactly once,
+/// or one mapping is shared. Pure.
+Result<std::vector<ImagePart>> find_parts(const std::vector<os::FileMapping>& mappings,
+                                          const os::FileFacts& file, const ByteRange& range,
+                                          std::uint64_t image);
+
+class GuestImage {
+ public:
+  /// Finds the memory of process `pid`. `memfds`: those that it has handed over, which must
+  /// outlive this. `map`: the materialized file that the VM may map, which must outlive this; null:
+  /// none. kUnsupported if a
+  /// part is not where the configuration says; kPermission without ptrace access.
+  static Result<GuestImage> find(pid_t pid, const std::string& config,
+                                 const std::map<std::uint32_t, os::Fd>& memfds,
+                                 const os::OpenedFile* map);
+
+  [[nodiscard]] std::uint64_t memory_bytes() const { return layout_.memory_bytes; }
+  /// True if all memory is `map`, each part at its own place: then changes count from it.
+  [[nodiscard]] bool is_map() const { return is_map_; }
+
+  /// Writes the pages that were written since `map` was mapped to their places in the empty file
+  /// `out`, and returns them. REQUIRES: is_map(), and the VM is frozen.
+  Result<std::vector<ByteRange>> write_changed(int out, const std::string& path) const;
+
+  /// Writes all of the memory; zeros stay holes where the memory has holes. REQUIRES: the VM is
+  /// frozen.
+  Status write_all(int out, const std::string& path) const;
+
+ private:
+  struct Source {
+    std::vector<ImagePart> parts;  ///< of private memory
+    os::Fd opened;                 ///< the zone's file, if it is not `map`
+    int file = -1;                 ///< the memfd or the file
+    ByteRange range;               ///< in `file`
+    std::uint64_t image_offset = 0;
+  };
+
+  GuestImage(vmm::MemoryLayout layout, os::ProcessMemory memory)
+      : layout_(std::move(layout)), memory_(std::move(memory)) {}
+
+  Status add(const vmm::RamMapping& mapping, const std::vector<os::FileMapping>& mapped,
+             const std::map<std::uint32_t, os::Fd>& memfds, const os::OpenedFile* map,
+             const vmm::MemoryConfiguration& configuration);
+  Status write_parts(const std::vector<ImagePart>& parts, int out, const std::string& path,
+                     std::vector<ByteRange>* written) const;
+  Status write_run(const ImagePart& run, int out, const std::string& path) const;
+
+  vmm::MemoryLayout layout_;
+  os::ProcessMemory memory_;
+  std::vector<Source> sources_;
+  bool is_map_ = true;
+};
+
+}  // namespace lamina::lifecycle

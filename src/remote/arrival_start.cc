@@ -1,0 +1,137 @@
+#include "remote/arrival_start.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "base/error.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/path_walk.h"
+#include "remote/pin.h"
+#include "remote/requests.h"
+#include "store/areas.h"
+#include "store/arrival.h"
+#include "store/snapshot_directory.h"
+
+namespace lamina::remote {
+namespace {
+
+using object_store::Answer;
+using store::Staging;
+
+/// Blocks that need not be fetched: zeros, and those of layers that the store has.
+void mark_present(store::ArrivalMap& map, const mapping::Mapping& mapping,
+                  const std::set<Uuid>& arriving) {
+  const auto ids = mapping.layers();
+  for (std::size_t i = 0; i < mapping.extent_count(); ++i) {
+    const mapping::Extent extent = mapping.extent(i);
+    const bool arrives =
+        extent.layer != mapping::kZeros && arriving.contains(ids[extent.layer - 1U]);
+    if (!arrives) map.set_blocks({extent.guest_block, extent.block_count}, true);
+  }
+}
+
+/// The fetcher runs in another directory.
+std::string absolute(const std::string& path) {
+  return path.empty() ? path : os::real_path(path).value_or(path);
+}
+
+}  // namespace
+
+std::vector<std::byte> encode_pull_pin(const Uuid& push_id, const Record& record) {
+  Pin pin{record.bucket_id, push_id, record.place, {}};
+  pin.reused.reserve(record.references.size());
+  for (const Reference& reference : record.references) pin.reused.push_back(reference.key);
+  return encode_pin(pin);
+}
+
+Result<bool> ArrivalStart::protect(Bucket& bucket, const Record& record) {
+  push_id_ = Uuid::random();
+  LAMINA_RETURN_IF_ERROR(
+      strict_status(bucket.put(pin_key(push_id_), encode_pull_pin(push_id_, record))));
+  std::vector<object_store::Request> lists;
+  std::vector<object_store::Request> heads;
+  lists.reserve(record.references.size());
+  heads.reserve(record.references.size());
+  for (const Reference& reference : record.references) {
+    lists.push_back(list_request(tombstone_prefix(reference.key), 1));
+    heads.push_back(head_request(reference.key));
+  }
+  // All lists are answered before the first HEAD is sent.
+  bool is_protected = true;
+  for (const Answer& answer : run_all(bucket, std::move(lists))) {
+    LAMINA_RETURN_IF_ERROR(strict_status(answer));
+    is_protected &= answer.entries.empty();
+  }
+  for (const Answer& answer : run_all(bucket, std::move(heads))) {
+    if (answer.outcome == object_store::Outcome::kAbsent) {
+      is_protected = false;
+      continue;
+    }
+    LAMINA_RETURN_IF_ERROR(strict_status(answer));
+  }
+  if (!is_protected) drop_pin(bucket);
+  return is_protected;
+}
+
+void ArrivalStart::drop_pin(Bucket& bucket) {
+  // One that cannot be deleted expires.
+  if (!push_id_.is_nil()) static_cast<void>(bucket.remove(pin_key(push_id_)));
+  push_id_ = {};
+}
+
+Status ArrivalStart::publish(const store::Store& store, Staging& snapshot, Bucket& bucket,
+                             const Manifest& manifest, std::span<const std::byte> record_bytes,
+                             const std::string& name, const std::vector<ArrivingFile>& layers) {
+  LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot opened,
+                          store::open_snapshot(snapshot.path(), engine::Checksums::kSkip));
+  store::ArrivalFacts facts;
+  facts.id = Uuid::random();
+  facts.belongs_to = store.identity();
+  facts.name = name;
+  facts.url = options_.pull.url;
+  facts.bucket_name = bucket.store().name_of("");
+  facts.remote_name = options_.pull.name;
+  facts.number = manifest.record.place.number;
+  facts.pause_id = manifest.record.pause_id;
+  facts.push_id = push_id_;
+  facts.key_file = absolute(options_.pull.key_file);
+  facts.key_command = options_.pull.key_command;
+  facts.fetch_command = options_.fetch_command;
+  facts.wait_limit = options_.wait_limit;
+  std::set<Uuid> arriving;
+  std::uint32_t frames = 0;
+  for (const ArrivingFile& layer : layers) {
+    facts.layers.push_back(layer.name);
+    frames += layer.reader->frame_count();
+    arriving.insert(layer.reader->index().trailer.build_id);
+  }
+  LAMINA_ASSIGN_OR_RETURN(Staging arrival,
+                          Staging::create(store, store::Area::kTemporary, facts.id));
+  const std::string text = store::encode_arrival_facts(facts);
+  LAMINA_RETURN_IF_ERROR(os::write_new_file(arrival.fd(), store::kArrivalFactsName,
+                                            std::as_bytes(std::span(text)),
+                                            arrival.file_path(store::kArrivalFactsName)));
+  LAMINA_RETURN_IF_ERROR(os::write_new_file(arrival.fd(), store::kArrivalRecordName, record_bytes,
+                                            arrival.file_path(store::kArrivalRecordName)));
+  LAMINA_ASSIGN_OR_RETURN(store::ArrivalMap map,
+                          store::ArrivalMap::make(arrival.fd(), arrival.path(),
+                                                  opened.header.mapping.block_count(), frames));
+  mark_present(map, opened.header.mapping, arriving);
+  LAMINA_RETURN_IF_ERROR(map.sync());
+  LAMINA_RETURN_IF_ERROR(store::write_arrival_marker(snapshot.fd(), snapshot.path(), facts.id));
+  LAMINA_RETURN_IF_ERROR(snapshot.move_to(arrival.fd(), store::kArrivalSnapshotName,
+                                          arrival.file_path(store::kArrivalSnapshotName)));
+  bool made = false;
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd area,
+                          store::make_area(store.fd(), store.path(), store::kArrivingArea, made));
+  const std::string area_path = fmt::format("{}/{}", store.path(), store::kArrivingArea);
+  LAMINA_RETURN_IF_ERROR(
+      arrival.move_to(area.get(), facts.id.to_string(), area_path + "/" + facts.id.to_string()));
+  push_id_ = {};
+  LAMINA_RETURN_IF_ERROR(os::sync(area.get(), area_path));
+  return made ? os::sync(store.fd(), store.path()) : Status();
+}
+
+}  // namespace lamina::remote

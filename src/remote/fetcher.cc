@@ -1,0 +1,557 @@
+#include "remote/fetcher.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <chrono>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "base/block.h"
+#include "base/contain.h"
+#include "base/error.h"
+#include "format/working_set.h"
+#include "object_store/poller.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "remote/arrival_end.h"
+#include "remote/arrival_start.h"
+#include "remote/arriving_layer.h"
+#include "remote/bucket.h"
+#include "remote/fetch_clients.h"
+#include "remote/manifest.h"
+#include "remote/requests.h"
+#include "store/store.h"
+
+namespace lamina::remote {
+namespace {
+
+using object_store::Answer;
+using object_store::ObjectStore;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kStep{200};
+constexpr std::chrono::milliseconds kFirstBackoff{100};
+constexpr std::chrono::milliseconds kLongestBackoff{5000};
+/// A quarter of the time after which a pin expires.
+constexpr std::chrono::hours kPullPinRenewal{6};
+/// Bytes of one request for blocks that somebody waits for, with their neighbours; and of others.
+constexpr std::uint64_t kUrgentBytes = std::uint64_t{256} << 10;
+constexpr std::uint64_t kBackgroundBytes = std::uint64_t{2} << 20;
+/// A page of 2 MiB: nobody waits for more at once.
+constexpr std::uint32_t kMaxAskedBlocks = 512;
+constexpr std::size_t kUrgentFlights = 16;
+/// Fewer while somebody waits, because they share the connection's bandwidth.
+constexpr std::size_t kBackgroundFlights = 4;
+constexpr std::size_t kBackgroundFlightsBesideUrgent = 1;
+
+/// Frames of all layers have one sequence of numbers: those of the map.
+struct FetchedLayer {
+  ArrivingLayer layer;
+  std::string key;
+  std::uint32_t first_frame = 0;
+  mapping::LayerIndex index = mapping::kZeros;  ///< in the header
+
+  [[nodiscard]] std::uint32_t end_frame() const {
+    return first_frame + layer.reader().frame_count();
+  }
+};
+
+struct FrameFlight {
+  FetchedLayer* layer = nullptr;
+  std::uint32_t first = 0;  ///< in the layer
+  std::uint32_t end = 0;
+  bool is_urgent = false;
+  std::vector<std::byte> bytes;
+  ObjectStore::RequestId id = 0;
+};
+
+class Fetcher {
+ public:
+  Fetcher(ObjectStore& store, store::Arrival& arrival, packed::KeyWrapper* tenant,
+          Progress* progress)
+      : store_(store),
+        bucket_(store, progress),
+        arrival_(arrival),
+        tenant_(tenant),
+        progress_(progress) {}
+  Fetcher(const Fetcher&) = delete;
+  Fetcher& operator=(const Fetcher&) = delete;
+  Fetcher(Fetcher&&) = delete;
+  Fetcher& operator=(Fetcher&&) = delete;
+  ~Fetcher() {
+    for (const auto& [id, flight] : flights_) store_.cancel(id);
+    if (is_renewing_) store_.cancel(renewal_);
+  }
+
+  Result<FetchReport> run() {
+    report_.name = arrival_.facts.name;
+    LAMINA_RETURN_IF_ERROR(read_manifest());
+    LAMINA_RETURN_IF_ERROR(open_layers());
+    LAMINA_RETURN_IF_ERROR(check_after_boot());
+    LAMINA_ASSIGN_OR_RETURN(poller_, object_store::Poller::create());
+    LAMINA_RETURN_IF_ERROR(poller_->watch(store_.poll_fd(), true, false));
+    LAMINA_ASSIGN_OR_RETURN(
+        clients_, FetchClients::listen(*poller_, arrival_.file_path(store::kArrivalSocketName)));
+    plan_working_set();
+    begin_progress();
+    while (true) {
+      LAMINA_RETURN_IF_ERROR(fetch_all());
+      LAMINA_ASSIGN_OR_RETURN(const bool is_whole, check_whole());
+      if (is_whole) break;
+    }
+    LAMINA_ASSIGN_OR_RETURN(report_.snapshot, publish_arrived(arrival_, report_.notes));
+    clients_->tell_all();
+    // The manifest protects the objects, or nothing needs them. A pin that stays expires. Its
+    // renewal must have ended, or it would bring the pin back.
+    static_cast<void>(bucket_.wait_until([this] { return !is_renewing_; }));
+    static_cast<void>(bucket_.remove(pin_key(arrival_.facts.push_id)));
+    return std::move(report_);
+  }
+
+ private:
+  Status read_manifest() {
+    const std::string path = arrival_.file_path(store::kArrivalRecordName);
+    LAMINA_ASSIGN_OR_RETURN(
+        const os::OpenedFile opened,
+        os::open_regular(arrival_.directory.get(), store::kArrivalRecordName, O_RDONLY, path));
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                            os::read_whole(opened.fd.get(), kMaxRecordBytes, path));
+    LAMINA_ASSIGN_OR_RETURN(
+        manifest_,
+        decode_manifest(bytes, {arrival_.facts.remote_name, arrival_.facts.number}, tenant_));
+    return {};
+  }
+
+  [[nodiscard]] Result<const ManifestFile*> file_of(const std::string& name) const {
+    const auto found = std::ranges::find(manifest_.files, name, &ManifestFile::name);
+    if (found == manifest_.files.end() || found->storage != FileStorage::kLayer) {
+      return fail(ErrorKind::kCorrupt, "'{}': its manifest has no layer '{}'", arrival_.path, name);
+    }
+    return &*found;
+  }
+
+  /// The index of a layer, if it is not in the manifest.
+  Result<std::vector<std::byte>> fetch_index(const ManifestFile& file) {
+    std::vector<std::byte> index;
+    if (!file.object.index.empty()) return index;
+    const Reference& reference = manifest_.reference_of(file);
+    LAMINA_ASSIGN_OR_RETURN(const packed::ObjectFooter footer,
+                            packed::decode_object_footer(file.object.footer, reference.size_bytes));
+    Answer answer =
+        bucket_.get_range(reference.key, {footer.index_range().offset, footer.index_bytes});
+    LAMINA_RETURN_IF_ERROR(strict_status(answer));
+    return std::move(answer.bytes);
+  }
+
+  Status open_layers() {
+    LAMINA_ASSIGN_OR_RETURN(
+        snapshot_, store::open_snapshot(arrival_.snapshot_path(), engine::Checksums::kSkip));
+    const auto ids = snapshot_->header.mapping.layers();
+    layers_.reserve(arrival_.facts.layers.size());
+    std::uint32_t frame = 0;
+    for (const std::string& name : arrival_.facts.layers) {
+      LAMINA_ASSIGN_OR_RETURN(const ManifestFile* file, file_of(name));
+      LAMINA_ASSIGN_OR_RETURN(const auto index, fetch_index(*file));
+      LAMINA_ASSIGN_OR_RETURN(packed::PackReader reader, open_stored(manifest_, *file, index));
+      const auto id = std::ranges::find(ids, reader.index().trailer.build_id);
+      const std::string path = arrival_.snapshot_path() + "/" + name;
+      if (id == ids.end()) {
+        return fail(ErrorKind::kCorrupt, "'{}' is not a layer of its snapshot", path);
+      }
+      LAMINA_ASSIGN_OR_RETURN(
+          os::OpenedFile opened,
+          os::open_regular(snapshot_->directory.get(), name, O_RDWR | O_NOFOLLOW, path));
+      LAMINA_ASSIGN_OR_RETURN(ArrivingLayer layer,
+                              ArrivingLayer::create(std::move(reader), std::move(opened.fd), path));
+      const auto number = static_cast<mapping::LayerIndex>(id - ids.begin() + 1);
+      layers_.push_back({std::move(layer), manifest_.reference_of(*file).key, frame, number});
+      frame = layers_.back().end_frame();
+    }
+    if (frame != arrival_.map.frame_count() ||
+        snapshot_->header.mapping.block_count() != arrival_.map.block_count()) {
+      return fail(ErrorKind::kCorrupt, "'{}' does not fit its snapshot",
+                  arrival_.file_path(store::kArrivalMapName));
+    }
+    is_flying_.assign(frame, false);
+    return {};
+  }
+
+  FetchedLayer& layer_of(std::uint32_t frame) {
+    const auto after = std::ranges::upper_bound(layers_, frame, {}, &FetchedLayer::first_frame);
+    return *std::prev(after);
+  }
+
+  /// Marks a frame, and those of its blocks that the snapshot has from this layer. A frame becomes
+  /// here before it counts, and ceases to count before it is not here.
+  void mark(FetchedLayer& layer, std::uint32_t frame, bool is_here) {
+    store::ArrivalMap& map = arrival_.map;
+    if (!is_here) map.set_frame(layer.first_frame + frame, false);
+    const mapping::Mapping& mapping = snapshot_->header.mapping;
+    layer.layer.for_each_guest_run(frame, [&](const BlockRun& run) {
+      for (std::uint32_t block = run.first; block < run.end();) {
+        const mapping::Extent extent = mapping.resolve(block);
+        const std::uint32_t count = std::min(extent.block_count, run.end() - block);
+        if (extent.layer == layer.index) map.set_blocks({block, count}, is_here);
+        block += count;
+      }
+    });
+    if (is_here) map.set_frame(layer.first_frame + frame, true);
+  }
+
+  /// After another boot the map may be on the disk, and what it says is here not.
+  Status check_after_boot() {
+    LAMINA_ASSIGN_OR_RETURN(const bool is_same, arrival_.map.is_of_this_boot());
+    if (is_same) return {};
+    LAMINA_RETURN_IF_ERROR(check_frames(0, arrival_.map.frame_count()));
+    return arrival_.map.set_this_boot();
+  }
+
+  Status check_frames(std::uint32_t first, std::uint32_t end) {
+    for (std::uint32_t frame = first; frame < end; ++frame) {
+      LAMINA_RETURN_IF_ERROR(not_interrupted());
+      FetchedLayer& layer = layer_of(frame);
+      LAMINA_ASSIGN_OR_RETURN(const bool is_here, layer.layer.is_here(frame - layer.first_frame));
+      mark(layer, frame - layer.first_frame, is_here);
+    }
+    return {};
+  }
+
+  /// The frames of the working set, in its order. A working set is a hint.
+  void plan_working_set() {
+    const std::string path = arrival_.snapshot_path() + "/" + store::kWorkingSetName;
+    const auto bytes = os::read_if_exists(snapshot_->directory.get(), store::kWorkingSetName,
+                                          format::max_working_set_bytes(), path);
+    if (!bytes || !*bytes) return;
+    const auto decoded = format::decode_working_set(**bytes);
+    if (!decoded) return;
+    std::set<std::uint32_t> planned;
+    for (const BlockRun& run : decoded->runs) {
+      for (const std::uint32_t frame : missing_frames_of(run)) {
+        if (planned.insert(frame).second) soon_.push_back(frame);
+      }
+    }
+  }
+
+  /// The frames that have blocks of `run`, and are not here.
+  std::set<std::uint32_t> missing_frames_of(const BlockRun& run) {
+    std::set<std::uint32_t> frames;
+    const mapping::Mapping& mapping = snapshot_->header.mapping;
+    const std::uint64_t end =
+        std::min<std::uint64_t>(std::uint64_t{run.first} + run.count, mapping.block_count());
+    for (std::uint64_t block = run.first; block < end;) {
+      const mapping::Extent extent = mapping.resolve(static_cast<std::uint32_t>(block));
+      const std::uint64_t extent_end = std::min<std::uint64_t>(end, extent.guest_end());
+      const auto layer = std::ranges::find(layers_, extent.layer, &FetchedLayer::index);
+      if (layer == layers_.end()) {
+        block = extent_end;
+        continue;
+      }
+      for (; block < extent_end; ++block) {
+        const auto place = layer->layer.reader().find(static_cast<std::uint32_t>(block));
+        if (!place) continue;
+        const std::uint32_t frame = layer->first_frame + place->frame;
+        if (!arrival_.map.has_frame(frame)) frames.insert(frame);
+      }
+    }
+    return frames;
+  }
+
+  /// A request of a page server: the frames that it waits for.
+  std::set<std::uint32_t> take_request(const store::BlockRequest& request) {
+    const BlockRun run{request.run.first, std::min(request.run.count, kMaxAskedBlocks)};
+    if (request.is_damaged) forget_damaged(run);
+    std::set<std::uint32_t> frames = missing_frames_of(run);
+    for (const std::uint32_t frame : frames) {
+      if (!is_flying_[frame] && urgent_.insert(frame).second) urgent_order_.push_back(frame);
+    }
+    return frames;
+  }
+
+  /// Checks the frames that have blocks of `run`: those that are damaged are fetched again.
+  void forget_damaged(const BlockRun& run) {
+    const mapping::Mapping& mapping = snapshot_->header.mapping;
+    const std::uint64_t end =
+        std::min<std::uint64_t>(std::uint64_t{run.first} + run.count, mapping.block_count());
+    for (std::uint64_t block = run.first; block < end; ++block) {
+      const auto guest_block = static_cast<std::uint32_t>(block);
+      const auto layer =
+          std::ranges::find(layers_, mapping.resolve(guest_block).layer, &FetchedLayer::index);
+      if (layer == layers_.end()) continue;
+      const auto place = layer->layer.reader().find(guest_block);
+      if (!place || !arrival_.map.has_frame(layer->first_frame + place->frame)) continue;
+      const auto is_here = layer->layer.is_here(place->frame);
+      if (!is_here || !*is_here) {
+        mark(*layer, place->frame, false);
+        cursor_ = 0;
+        has_damage_ = true;
+      }
+    }
+  }
+
+  void begin_progress() {
+    if (progress_ == nullptr) return;
+    std::uint64_t bytes = 0;
+    for (const FetchedLayer& layer : layers_) {
+      for (std::uint32_t frame = 0; frame < layer.layer.reader().frame_count(); ++frame) {
+        if (!arrival_.map.has_frame(layer.first_frame + frame)) {
+          bytes += layer.layer.reader().frame_range(frame).length;
+        }
+      }
+    }
+    progress_->begin("fetching", bytes);
+  }
+
+  [[nodiscard]] Status not_interrupted() const {
+    if (progress_ == nullptr || !progress_->interrupted()) return {};
+    return fail(ErrorKind::kInterrupted, "interrupted");
+  }
+
+  /// Until every frame is here.
+  Status fetch_all() {
+    while (true) {
+      LAMINA_RETURN_IF_ERROR(not_interrupted());
+      LAMINA_RETURN_IF_ERROR(renew_pin());
+      LAMINA_RETURN_IF_ERROR(check_absent());
+      LAMINA_RETURN_IF_ERROR(disk_failure_);
+      start_flights();
+      if (flights_.empty() && !is_waiting() && arrival_.map.frames_here() == is_flying_.size()) {
+        return {};
+      }
+      LAMINA_ASSIGN_OR_RETURN(const auto ready, poller_->wait(time_to_wait()));
+      for (const object_store::Poller::Ready& one : ready) {
+        if (one.fd == store_.poll_fd()) continue;
+        clients_->handle(
+            one.fd, [this](const store::BlockRequest& request) { return take_request(request); });
+      }
+      LAMINA_RETURN_IF_ERROR(store_.advance(std::chrono::milliseconds(0)));
+    }
+  }
+
+  [[nodiscard]] bool is_waiting() const { return Clock::now() < not_before_; }
+
+  [[nodiscard]] std::chrono::milliseconds time_to_wait() const {
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(not_before_ - Clock::now());
+    if (left.count() <= 0) return kStep;
+    return std::min(kStep, left + std::chrono::milliseconds(1));
+  }
+
+  /// Its answer is not waited for: a bucket that is away would keep page servers waiting.
+  Status renew_pin() {
+    const auto now = Clock::now();
+    if (is_renewing_ || (renewed_ && now - *renewed_ < kPullPinRenewal) || is_waiting()) return {};
+    pin_bytes_ = encode_pull_pin(arrival_.facts.push_id, manifest_.record);
+    object_store::Request request;
+    request.operation = object_store::Operation::kPut;
+    request.key = pin_key(arrival_.facts.push_id);
+    request.body = pin_bytes_;
+    is_renewing_ = true;
+    renewal_ = store_.start(std::move(request), [this, now](const Answer& answer) {
+      is_renewing_ = false;
+      if (answer.ok()) {
+        renewed_ = now;
+      } else {
+        back_off();
+      }
+    });
+    return {};
+  }
+
+  /// An object that is said to be absent, twice: what has not arrived never will.
+  Status check_absent() {
+    if (!absent_) return {};
+    const std::string key = *std::exchange(absent_, std::nullopt);
+    const Error absence = bucket_.absence_of(key);
+    if (absence.kind != ErrorKind::kNotFound) return {};
+    arrival_.map.set_state(store::ArrivalState::kLost);
+    clients_->tell_all();
+    return std::unexpected(
+        with_context(fmt::format("'{}' cannot be fetched any more", arrival_.facts.name), absence));
+  }
+
+  void start_flights() {
+    if (is_waiting()) return;
+    std::size_t urgent = 0;
+    for (const auto& [id, flight] : flights_) urgent += flight->is_urgent ? 1U : 0U;
+    while (!urgent_order_.empty() && urgent < kUrgentFlights) {
+      const std::uint32_t frame = urgent_order_.front();
+      urgent_order_.pop_front();
+      urgent_.erase(frame);
+      if (!is_missing(frame)) continue;
+      start_flight(frame, kUrgentBytes, true);
+      ++urgent;
+    }
+    const std::size_t most = urgent > 0 ? kBackgroundFlightsBesideUrgent : kBackgroundFlights;
+    while (flights_.size() - urgent < most) {
+      const auto frame = next_in_background();
+      if (!frame) return;
+      start_flight(*frame, kBackgroundBytes, false);
+    }
+  }
+
+  [[nodiscard]] bool is_missing(std::uint32_t frame) const {
+    return !is_flying_[frame] && !arrival_.map.has_frame(frame);
+  }
+
+  std::optional<std::uint32_t> next_in_background() {
+    for (; next_soon_ < soon_.size(); ++next_soon_) {
+      if (is_missing(soon_[next_soon_])) return soon_[next_soon_];
+    }
+    for (; cursor_ < is_flying_.size(); ++cursor_) {
+      if (is_missing(cursor_)) return cursor_;
+    }
+    return std::nullopt;
+  }
+
+  /// Fetches a frame, and the missing ones behind it in its layer, up to `bytes`.
+  void start_flight(std::uint32_t frame, std::uint64_t bytes, bool is_urgent) {
+    FetchedLayer& layer = layer_of(frame);
+    const packed::PackReader& reader = layer.layer.reader();
+    auto flight = std::make_unique<FrameFlight>();
+    flight->layer = &layer;
+    flight->is_urgent = is_urgent;
+    flight->first = frame - layer.first_frame;
+    flight->end = flight->first;
+    const std::uint64_t offset = reader.frame_range(flight->first).offset;
+    std::uint64_t end = offset;
+    do {
+      is_flying_[layer.first_frame + flight->end] = true;
+      end = reader.frame_range(flight->end).end();
+      ++flight->end;
+    } while (flight->end < reader.frame_count() && end - offset < bytes &&
+             is_missing(layer.first_frame + flight->end));
+    flight->bytes.resize(end - offset);
+    object_store::Request request = get_request(layer.key, flight->bytes.size());
+    request.range = {offset, flight->bytes.size()};
+    request.buffer = flight->bytes;
+    request.is_urgent = is_urgent;
+    FrameFlight* const place = flight.get();
+    place->id = store_.start(std::move(request),
+                             [this, place](const Answer& answer) { land(*place, answer); });
+    flights_.emplace(place->id, std::move(flight));
+  }
+
+  void land(FrameFlight& flight, const Answer& answer) {
+    FetchedLayer& layer = *flight.layer;
+    std::set<std::uint32_t> arrived;
+    bool is_good = answer.ok();
+    if (answer.outcome == object_store::Outcome::kAbsent) absent_ = layer.key;
+    const packed::PackReader& reader = layer.layer.reader();
+    const std::uint64_t offset = reader.frame_range(flight.first).offset;
+    for (std::uint32_t frame = flight.first; frame < flight.end; ++frame) {
+      const std::uint32_t number = layer.first_frame + frame;
+      is_flying_[number] = false;
+      if (!is_good) continue;
+      const ByteRange range = reader.frame_range(frame);
+      const Status placed = contain("frame", [&] {
+        return layer.layer.place(
+            frame,
+            std::span<const std::byte>(flight.bytes).subspan(range.offset - offset, range.length));
+      });
+      if (placed) {
+        mark(layer, frame, true);
+        arrived.insert(number);
+        if (progress_ != nullptr) progress_->advance(range.length);
+        report_.fetched_bytes += range.length;
+        continue;
+      }
+      is_good = false;
+      // Damaged on the way, perhaps. What the disk refuses is not the bucket's fault.
+      if (placed.error().kind != ErrorKind::kCorrupt) disk_failure_ = placed;
+    }
+    if (is_good) {
+      backoff_ = kFirstBackoff;
+    } else {
+      back_off();
+      ask_again(flight);
+    }
+    if (!arrived.empty()) clients_->tell_arrived(arrived);
+    flights_.erase(flight.id);
+  }
+
+  void back_off() {
+    not_before_ = Clock::now() + backoff_;
+    backoff_ = std::min(2 * backoff_, kLongestBackoff);
+  }
+
+  void ask_again(const FrameFlight& flight) {
+    cursor_ = std::min(cursor_, flight.layer->first_frame + flight.first);
+    if (!flight.is_urgent) return;
+    const std::uint32_t frame = flight.layer->first_frame + flight.first;
+    if (is_missing(frame) && urgent_.insert(frame).second) urgent_order_.push_front(frame);
+  }
+
+  /// Syncs the layers, and checks their checksums. False: something must be fetched again.
+  Result<bool> check_whole() {
+    if (std::exchange(has_damage_, false)) {
+      // Where one frame was damaged, others may be: nobody has read them yet.
+      LAMINA_RETURN_IF_ERROR(check_frames(0, arrival_.map.frame_count()));
+      cursor_ = 0;
+      return false;
+    }
+    bool is_whole = true;
+    for (FetchedLayer& layer : layers_) {
+      auto finished = layer.layer.finish();
+      if (finished && *finished) continue;
+      // After a failed sync the bytes of the file count as unwritten, also if they can be read.
+      if (++failed_checks_ > kMaxFailedChecks) {
+        if (!finished) return std::unexpected(finished.error());
+        return fail(ErrorKind::kCorrupt,
+                    "the checksums of the blocks of '{}' are not those that it had",
+                    layer.layer.path());
+      }
+      is_whole = false;
+      for (std::uint32_t frame = 0; frame < layer.layer.reader().frame_count(); ++frame) {
+        mark(layer, frame, false);
+      }
+      cursor_ = 0;
+    }
+    return is_whole;
+  }
+
+  static constexpr int kMaxFailedChecks = 3;
+
+  ObjectStore& store_;
+  Bucket bucket_;
+  store::Arrival& arrival_;
+  packed::KeyWrapper* tenant_;
+  Progress* progress_;
+  FetchReport report_;
+  Manifest manifest_;
+  std::optional<store::OpenSnapshot> snapshot_;
+  std::vector<FetchedLayer> layers_;
+  std::optional<object_store::Poller> poller_;
+  std::optional<FetchClients> clients_;
+  std::vector<bool> is_flying_;  ///< of each frame
+  std::map<ObjectStore::RequestId, std::unique_ptr<FrameFlight>> flights_;
+  std::set<std::uint32_t> urgent_;
+  std::deque<std::uint32_t> urgent_order_;
+  std::vector<std::uint32_t> soon_;
+  std::size_t next_soon_ = 0;
+  std::uint32_t cursor_ = 0;
+  Clock::time_point not_before_{};
+  std::chrono::milliseconds backoff_ = kFirstBackoff;
+  std::optional<std::string> absent_;
+  Status disk_failure_;
+  std::vector<std::byte> pin_bytes_;
+  bool is_renewing_ = false;
+  ObjectStore::RequestId renewal_ = 0;
+  std::optional<Clock::time_point> renewed_;
+  bool has_damage_ = false;
+  int failed_checks_ = 0;
+};
+
+}  // namespace
+
+Result<FetchReport> fetch_arrival(ObjectStore& bucket, store::Arrival& arrival,
+                                  packed::KeyWrapper* tenant, Progress* progress) {
+  return contain("fetch", [&] { return Fetcher(bucket, arrival, tenant, progress).run(); });
+}
+
+}  // namespace lamina::remote

@@ -1,0 +1,181 @@
+'use strict';
+// What changes while VMs run. The console sends it as server-sent events.
+lamina.live = (() => {
+  const { el, bytes, charts } = lamina;
+  const kMaxEvents = 2000;
+  const kMaxSamples = 300;
+  let state = null;
+  let previous = null;
+  const seen = [];
+  const faults = [];
+  let listeners = [];
+  let eventListeners = [];
+
+  // Prometheus' text: a map from name to [{labels, value}].
+  function parse(text) {
+    const found = new Map();
+    for (const line of (text || '').split('\n')) {
+      const match = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$/.exec(line);
+      if (!match) continue;
+      const labels = {};
+      for (const [, key, value] of (match[2] || '').matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)) labels[key] = value;
+      if (!found.has(match[1])) found.set(match[1], []);
+      found.get(match[1]).push({ labels, value: Number(match[3]) });
+    }
+    return found;
+  }
+  const sum = (metrics, name) => (metrics.get(name) || []).reduce((total, one) => total + one.value, 0);
+
+  function take(fresh) {
+    previous = state;
+    state = { ...fresh, at: performance.now(), parsed: parse(fresh.metrics) };
+    if (previous) {
+      const count = sum(state.parsed, 'lamina_faults_total') - sum(previous.parsed, 'lamina_faults_total');
+      faults.push([Date.now(), Math.max(0, 1000 * count / (state.at - previous.at))]);
+      if (faults.length > kMaxSamples) faults.shift();
+    }
+    lamina.status(state.errors.length ? lamina.visible(state.errors.join('; ')) : '');
+    listeners.forEach((listener) => listener());
+  }
+
+  function begin() {
+    if (lamina.report) return;
+    let batch = null;
+    let after = 0;
+    let failures = 0;
+    const connect = () => {
+      const source = new EventSource(`api/live?after=${after}`);
+      source.addEventListener('state', (message) => { failures = 0; take(JSON.parse(message.data)); });
+      source.addEventListener('event', (message) => {
+        const event = JSON.parse(message.data);
+        after = event.sequence;
+        seen.push(event);
+        if (seen.length > kMaxEvents) seen.shift();
+        if (batch) return;
+        batch = setTimeout(() => { batch = null; eventListeners.forEach((listener) => listener()); }, 50);
+      });
+      // The response ends when it has told what there is. A second later the next one is asked for.
+      source.addEventListener('error', () => {
+        source.close();
+        if (++failures > 2) lamina.status('The console does not answer. Does lamina ui still run?');
+        setTimeout(connect, 1000);
+      });
+    };
+    connect();
+  }
+
+  const whenKnown = (draw, main) => {
+    const again = () => {
+      if (!state) { main.replaceChildren(el('p', null, 'Waiting for figures …')); return; }
+      // What had the focus is made anew.
+      const places = () => [...main.querySelectorAll('a, [tabindex]')];
+      const focused = places().indexOf(document.activeElement);
+      draw(state);
+      const place = places()[focused];
+      if (place) place.focus({ preventScroll: true });
+    };
+    listeners = [again];
+    again();
+  };
+
+  function latency(metrics) {
+    const buckets = (metrics.get('lamina_fault_seconds_bucket') || []).map((one) => [one.labels.le, one.value]);
+    let before = 0;
+    const counts = buckets.map(([le, total]) => { const here = total - before; before = total; return [le, here]; });
+    const name = (le) => (le === '+Inf' ? 'more' : `up to ${(Number(le) * 1e6).toFixed(0)} µs`);
+    return counts.filter(([, count], i) => count > 0 || i < counts.length - 1).map(([le, count]) => [name(le), count]);
+  }
+
+  function showVms(main) {
+    whenKnown((now) => {
+      const metrics = now.parsed;
+      const count = sum(metrics, 'lamina_fault_seconds_count');
+      const filled = sum(metrics, 'lamina_filled_bytes_total');
+      const populated = sum(metrics, 'lamina_populated_bytes_total');
+      const histogram = latency(metrics);
+      const figure = (value, label) => el('li', null, el('strong', null, value), el('span', null, label));
+      const rate = faults.length ? faults[faults.length - 1][1] : 0;
+      main.replaceChildren(el('h1', null, 'VMs'),
+        el('ul', { class: 'figures' }, figure(String((now.sessions || []).length), 'VMs running'),
+          figure(String(sum(metrics, 'lamina_sessions')), 'served by page faults'),
+          figure(rate.toFixed(0), 'faults per second'),
+          figure(count ? `${(1e6 * sum(metrics, 'lamina_fault_seconds_sum') / count).toFixed(1)} µs` : '-', 'mean fault'),
+          figure(lamina.percent(populated, populated + filled), `of ${bytes(populated + filled)} came without a fault`)),
+        lamina.table('Running VMs', ['VM', 'Snapshot', 'Memory', 'Since'], (now.sessions || []).map((pin) => [
+          `process ${pin.pid}`,
+          pin.snapshot ? el('a', { href: lamina.linkTo(pin.snapshot) }, lamina.name(pin.snapshot)) : '-',
+          pin.by_page_faults ? 'by page faults' : 'a mapped file', lamina.time(pin.since || '')])),
+        el('h2', null, 'Faults per second'),
+        charts.steps(faults, 'Faults per second', (time) => new Date(time).toLocaleTimeString(), (value) => value.toFixed(0)),
+        el('h2', null, 'From a fault to its page'),
+        charts.histogram(histogram, 'Histogram of fault times'),
+        lamina.table('Fault times', ['Time', 'Faults', 'Share'], histogram.filter(([, n]) => n > 0).map(
+          ([name, n]) => [name, n, lamina.percent(n, count)])),
+        el('p', { class: 'quiet' }, now.metrics ? 'The figures are sums over all VMs of the page server.'
+          : 'No page server runs for this store.'));
+    }, main);
+  }
+
+  function showRemote(main) {
+    whenKnown((now) => {
+      const metrics = now.parsed;
+      const push = now.push || { url: '', names: '', queue: [] };
+      if (!now.daemon) {
+        main.replaceChildren(el('h1', null, 'Remote'), el('p', null, 'No daemon keeps this store, so nothing is '
+          + 'pushed by itself. lamina remote ls lists a bucket.'));
+        return;
+      }
+      const figure = (value, label) => el('li', null, el('strong', null, value), el('span', null, label));
+      const outcomes = (metrics.get('laminad_pushes_total') || []).map((one) => [one.labels.outcome, one.value]);
+      main.replaceChildren(el('h1', null, 'Remote'),
+        el('p', null, push.url ? 'Bucket ' : 'The daemon has no bucket (--push).', push.url ? lamina.name(push.url) : ''),
+        el('ul', { class: 'figures' },
+          figure(String(push.queue.length), 'states are only here'),
+          figure(String(push.queue.filter((one) => one.state === 'failed').length), 'cannot be pushed'),
+          figure(`${sum(metrics, 'laminad_push_oldest_seconds').toFixed(0)} s`, 'the oldest waits'),
+          figure(bytes(sum(metrics, 'laminad_push_bytes_total')), 'pushed'),
+          figure(bytes(sum(metrics, 'laminad_pull_bytes_total')), 'pulled'),
+          figure(String(sum(metrics, 'laminad_remote_retries_total')), 'requests repeated')),
+        lamina.table('Waiting to be pushed', ['Name', 'State', 'Only here since', 'Failed attempts', 'Last error'],
+          push.queue.map((one) => [lamina.name(one.name), one.state, `${one.age_s.toFixed(0)} s`,
+            one.failed_attempts, one.error ? lamina.visible(one.error.message) : ''])),
+        lamina.table('Pushes by outcome', ['Outcome', 'Pushes'], outcomes));
+    }, main);
+  }
+
+  function showEvents(main) {
+    listeners = [];
+    const search = el('input', { type: 'search', id: 'event-search', input: draw, spellcheck: 'false' });
+    const kind = el('select', { id: 'event-kind', change: draw }, el('option', { value: '' }, 'all'));
+    const place = el('div');
+    const text = (event) => {
+      const { sequence, time, event: what, ...rest } = event;
+      return Object.entries(rest).map(([key, value]) => `${key}=${
+        typeof value === 'string' ? value : JSON.stringify(value)}`).join(' ');
+    };
+    function draw() {
+      for (const what of new Set(seen.map((event) => event.event))) {
+        if (![...kind.options].some((option) => option.value === what)) kind.append(el('option', { value: what }, what));
+      }
+      const wanted = search.value.toLowerCase();
+      const shown = [...seen].reverse().filter((event) => (!kind.value || event.event === kind.value)
+        && (!wanted || text(event).toLowerCase().includes(wanted))).slice(0, 200);
+      place.replaceChildren(lamina.table(`Events, newest first: ${shown.length}`, ['Time', 'Event', 'What'],
+        shown.map((event) => [lamina.time(event.time), event.event, el('span', { class: 'code' },
+          lamina.visible(text(event)))])));
+    }
+    main.replaceChildren(el('h1', null, 'Events'), el('div', { class: 'tools' },
+      el('label', null, 'Search', search), el('label', null, 'Kind', kind)),
+    state && !state.daemon ? el('p', null, 'Events come from laminad; no daemon keeps this store.') : '', place);
+    eventListeners = [draw];
+    draw();
+  }
+
+  return {
+    begin, parse, showVms, showRemote, showEvents,
+    events: () => seen,
+    hasDaemon: () => Boolean(state && state.daemon),
+    onEvents: (listener) => { eventListeners = [listener]; listeners = [listener]; },
+    leave: () => { listeners = []; eventListeners = []; },
+  };
+})();

@@ -1,0 +1,56 @@
+// The console's responses.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "http/message.h"
+#include "http/request_reader.h"
+#include "ui/access.h"
+#include "ui/daemon_client.h"
+#include "ui/store_model.h"
+
+namespace lamina::ui {
+
+/// Thread-safe.
+class Console {
+ public:
+  Console(Source source, AccessRules rules)
+      : source_(std::move(source)), rules_(std::move(rules)), cache_(source_.store) {}
+
+  /// Lists the store, so that the first page is quick. kNotFound: there is no such store.
+  Status prepare() {
+    LAMINA_RETURN_IF_ERROR(cache_.get());
+    return {};
+  }
+
+  /// The refusal of a request that is not from the console's own page; see access.h.
+  [[nodiscard]] std::optional<http::ServerResponse> check(const http::ServerRequest& request,
+                                                          const http::HeaderFields& fields) const;
+
+  // REQUIRES: check() is nullopt.
+  [[nodiscard]] http::ServerResponse handle(const http::ServerRequest& request);
+  /// True if the request reads neither the store nor the daemon.
+  [[nodiscard]] bool is_quick(const http::ServerRequest& request) const;
+
+  /// Fields of every response: what the browser may do with it.
+  static http::HeaderFields response_fields();
+  /// A refusal, as text for a person.
+  static http::ServerResponse refused(unsigned status, const std::string& message);
+
+ private:
+  [[nodiscard]] http::ServerResponse api(const http::ServerRequest& request, std::string_view path);
+  [[nodiscard]] http::ServerResponse plain(const http::ServerRequest& request,
+                                           std::string_view path);
+  [[nodiscard]] http::ServerResponse live(const http::ServerRequest& request) const;
+  [[nodiscard]] Result<std::string> api_text(const http::ServerRequest& request,
+                                             std::string_view path);
+
+  const Source source_;
+  const AccessRules rules_;
+  StoreCache cache_;
+};
+
+}  // namespace lamina::ui

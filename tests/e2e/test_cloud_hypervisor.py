@@ -1,0 +1,528 @@
+#!/usr/bin/env python3
+"""Pause, resume, recover with Cloud Hypervisor: a stand-in with the messages of release 53.
+
+The page table is the kernel's. Environment: LAMINA and FAKE_CLOUD_HYPERVISOR are the binaries.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.dont_write_bytecode = True  # the source folder stays clean
+
+from cloud_hypervisor import CloudHypervisor
+from daemon import Daemon
+from memory_files import (EXIT_FAILED, EXIT_NOT_FOUND, PAGE_BYTES, LaminaTest, lamina, main)
+from serving import wait_until
+
+MEMORY_MIB = 16
+MEMORY_BYTES = MEMORY_MIB << 20
+SEED = int(os.environ.get("LAMINA_TEST_SEED", "1"))
+
+
+class CloudHypervisorTest(LaminaTest):
+    """A test whose VMs end with it."""
+
+    def fresh(self, *options: str | int | Path) -> CloudHypervisor:
+        """A VM with shared memory that was just started and runs."""
+        return self.started("--start", "--shared", "--memory-mib", MEMORY_MIB, *options)
+
+    def with_file(self, *options: str | int | Path) -> CloudHypervisor:
+        """A VM whose memory is a private mapping of an empty sparse file."""
+        zone = self.directory / f"zone-{len(list(self.directory.glob('zone-*')))}"
+        with zone.open("wb") as file:
+            file.truncate(MEMORY_BYTES)
+        return self.started("--start", "--zone-file", zone, "--memory-mib", MEMORY_MIB, *options)
+
+    def started(self, *options: str | int | Path) -> CloudHypervisor:
+        """A Cloud Hypervisor; without options one that has no VM."""
+        vm = CloudHypervisor(*options)
+        self.addCleanup(vm.end)
+        return vm
+
+    def pause(self, vm: CloudHypervisor, name: str, *options: str | Path) -> dict[str, Any]:
+        """Pauses into the store; returns the report."""
+        return self.done("pause", "--api", vm.api_socket, "--store", self.store, "--name", name,
+                         *options, "--json").json
+
+    def pause_fails(self, vm: CloudHypervisor, name: str, *options: str | Path,
+                    code: int = EXIT_FAILED) -> str:
+        """Pauses, which must fail; returns the message."""
+        outcome = lamina("pause", "--api", vm.api_socket, "--store", self.store, "--name", name,
+                         *options)
+        self.assertEqual(outcome.code, code, str(outcome))
+        return outcome.error_lines[-1]
+
+    def resume(self, name: str, *options: str | Path,
+               vm: CloudHypervisor | None = None) -> tuple[CloudHypervisor, dict[str, Any]]:
+        """Resumes into a new Cloud Hypervisor, or into `vm`."""
+        vm = vm or self.started()
+        report = self.done("resume", "--api", vm.api_socket, "--store", self.store, "--name", name,
+                           *options, "--json").json
+        return vm, report
+
+    def resume_fails(self, vm: CloudHypervisor, name: str, *options: str) -> str:
+        """Resumes, which must fail; returns the message."""
+        outcome = lamina("resume", "--api", vm.api_socket, "--store", self.store, "--name", name,
+                         *options)
+        self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+        return outcome.error_lines[-1]
+
+    def recover(self) -> dict[str, Any]:
+        """Runs lamina recover, which must succeed."""
+        return self.done("recover", self.store, "--json").json
+
+    def check(self, vm: CloudHypervisor) -> None:
+        """Every byte of the guest is what it must be."""
+        self.assertEqual(vm.control("check"), "ok")
+
+    def assert_same_memory(self, vm: CloudHypervisor, name: str) -> None:
+        """The snapshot is what the VM has."""
+        dump = self.directory / "dump"
+        vm.tell(f"dump {dump}")
+        self.done("verify", self.store / name, "--against", dump)
+        dump.unlink()
+
+    def assert_nothing_left(self, after_kill: bool = False) -> None:
+        """No process has left anything half done.
+
+        A process that was killed leaves a socket in the pin, which goes with the next or the pin.
+        """
+        for area in (".pending", ".tmp"):
+            self.assertEqual(sorted(os.listdir(self.store / area)), [])
+        if after_kill:
+            return
+        for pin in (self.store / ".vms").glob("[0-9]*"):
+            self.assertEqual(list(pin.glob("*.sock")), [])
+
+    def pins(self) -> list[str]:
+        """The names of the store's pins."""
+        return sorted(path.name for path in (self.store / ".vms").glob("[0-9]*"))
+
+
+class PauseTest(CloudHypervisorTest):
+    """Capturing memory."""
+
+    def test_shared_memory_is_captured_whole_and_the_process_ends(self) -> None:
+        vm = self.fresh()
+        vm.tell("run 500 1")
+        report = self.pause(vm, "a")
+        self.assertEqual((report["kind"], report["memory_bytes"]), ("full", MEMORY_BYTES))
+        self.assertEqual((vm.wait(), self.pins()), (0, []))
+        self.done("verify", self.store / "a")
+        self.assert_nothing_left()
+
+    def test_a_checkpoint_leaves_the_vm_running(self) -> None:
+        for start in (self.fresh, self.with_file):
+            with self.subTest(start.__name__):
+                vm = start()
+                name = f"of-{start.__name__}"
+                vm.tell("run 500 1")
+                self.pause(vm, name, "--after", "resume")
+                self.assertEqual(vm.state(), "Running")
+                self.assert_same_memory(vm, name)
+                vm.tell("run 100 2")
+                self.pause(vm, name, "--after", "resume")
+                self.assert_same_memory(vm, name)
+                self.assert_nothing_left()
+
+    def test_stay_leaves_the_vm_paused(self) -> None:
+        vm = self.fresh()
+        self.pause(vm, "a", "--after", "stay")
+        self.assertEqual(vm.state(), "Paused")
+        self.pause(vm, "a", "--after", "stay")
+        self.assertEqual(vm.state(), "Paused")
+        self.pause(vm, "a", "--after", "resume")
+        self.assertEqual(vm.state(), "Running")
+
+    def test_what_was_not_written_is_not_stored(self) -> None:
+        vm = self.fresh()
+        vm.tell("run 2000 1")
+        first = self.pause(vm, "a")
+        vm, report = self.resume("a")
+        self.assertEqual((report["mode"], vm.state()), ("file", "Running"))
+        for page in range(0, 4096, 30):
+            vm.tell(f"read {page}")
+        for page in (7, 9, 2000, 4095):
+            vm.tell(f"write {page} {page + 1}")
+        second = self.pause(vm, "a", "--after", "resume")
+        self.assertEqual((second["kind"], second["parent_pause_id"]), ("diff", first["pause_id"]))
+        self.assertEqual(second["stored_bytes"], 4 * PAGE_BYTES)
+        self.assert_same_memory(vm, "a")
+        # Of a later one, too: what it counts from is the file that the VM maps.
+        vm.tell("write 11 5")
+        third = self.pause(vm, "a", "--after", "resume")
+        self.assertEqual((third["kind"], third["stored_bytes"]), ("diff", 5 * PAGE_BYTES))
+        self.assertEqual(third["generation"], 1)
+        self.assert_same_memory(vm, "a")
+        self.check(vm)
+        self.assert_nothing_left()
+
+    def test_full_can_be_asked_for(self) -> None:
+        vm = self.fresh()
+        vm.tell("run 500 1")
+        self.pause(vm, "a")
+        vm, _ = self.resume("a")
+        vm.tell("run 100 2")
+        report = self.pause(vm, "b", "--after", "resume", "--full")
+        self.assertEqual(report["kind"], "full")
+        self.assert_same_memory(vm, "b")
+
+    def test_into_another_store_all_is_captured(self) -> None:
+        vm = self.fresh()
+        vm.tell("run 500 1")
+        self.pause(vm, "a")
+        vm, _ = self.resume("a")
+        vm.tell("run 100 2")
+        other = self.directory / "other"
+        other.mkdir()
+        report = self.done("pause", "--api", vm.api_socket, "--store", other, "--name", "b",
+                           "--after", "resume", "--json").json
+        self.assertEqual(report["kind"], "full")
+        dump = self.directory / "dump"
+        vm.tell(f"dump {dump}")
+        self.done("verify", other / "b", "--against", dump)
+        self.assertEqual(self.pause(vm, "a", "--after", "resume")["kind"], "diff")
+        self.assert_same_memory(vm, "a")
+
+    def test_private_anonymous_memory_is_refused(self) -> None:
+        vm = self.started("--start", "--memory-mib", MEMORY_MIB)
+        self.assertIn("shared=on", self.pause_fails(vm, "a"))
+        self.assertEqual((vm.state(), self.pins()), ("Running", []))
+
+    def test_memory_above_the_gap(self) -> None:
+        for start in (self.fresh, self.with_file):
+            with self.subTest(start.__name__):
+                name = f"of-{start.__name__}"
+                vm = start("--gap")
+                vm.tell("run 2000 1")
+                self.pause(vm, name, "--after", "resume")
+                self.assert_same_memory(vm, name)
+                self.pause(vm, name)
+                vm, _ = self.resume(name)
+                vm.tell("run 500 2")
+                self.check(vm)
+                self.assertEqual(self.pause(vm, name, "--after", "resume")["kind"], "diff")
+                self.assert_same_memory(vm, name)
+
+    def test_hook_and_attachments_belong_to_the_state(self) -> None:
+        disk = self.directory / "disk.img"
+        disk.write_bytes(b"disk")
+        vm = self.fresh()
+        self.pause(vm, "a", "--after", "resume", "--attach", disk, "--frozen-hook", "true")
+        self.assertEqual((self.store / "a" / "disk.img").read_bytes(), b"disk")
+        for after in ("resume", "stop"):
+            message = self.pause_fails(vm, "a", "--after", after, "--replace",
+                                       "--frozen-hook", "exit 3")
+            self.assertIn("a@", message)
+            self.assertEqual(vm.state(), "Running")
+        self.assert_nothing_left()
+
+
+class FailureTest(CloudHypervisorTest):
+    """Whatever fails before the end leaves the VM as it was."""
+
+    POINTS = ("send-refuse", "send-no-connect", "send-version", "send-unknown", "send-cut-config",
+              "send-cut-state", "send-short-memfd", "send-no-descriptor", "send-twice",
+              "send-out-of-turn", "send-other-size")
+
+    def test_what_goes_wrong_in_the_messages(self) -> None:
+        vm = self.fresh()
+        vm.tell("run 200 1")
+        first = self.pause(vm, "a", "--after", "resume")
+        for point in self.POINTS:
+            for after in ("resume", "stop"):
+                with self.subTest(point, after=after):
+                    vm.tell(f"fail {point}")
+                    self.pause_fails(vm, "a", "--after", after, "--timeout", "1")
+                    self.assertEqual(vm.state(), "Running")
+                    self.assert_nothing_left()
+        facts = self.done("inspect", self.store / "a", "--json").json
+        self.assertEqual(facts["pause_id"], first["pause_id"])
+        vm.tell("run 10 2")
+        self.check(vm)
+        self.pause(vm, "a", "--after", "resume")
+        self.assert_same_memory(vm, "a")
+
+    def test_a_vmm_that_dies_leaves_the_older_snapshot(self) -> None:
+        for point in ("config", "state", "complete"):
+            with self.subTest(point):
+                vm = self.fresh()
+                first = self.pause(vm, f"at-{point}", "--after", "resume")
+                vm.tell(f"fail send-die-{point}")
+                self.pause_fails(vm, f"at-{point}")
+                self.recover()
+                self.assertEqual(self.pins(), [])
+                self.assert_nothing_left()
+                facts = self.done("inspect", self.store / f"at-{point}", "--json").json
+                self.assertEqual(facts["pause_id"], first["pause_id"])
+
+    def test_lamina_is_killed_at_each_message(self) -> None:
+        vm = self.fresh()
+        vm.tell("run 200 1")
+        self.pause(vm, "a")
+        vm, _ = self.resume("a")
+        for point in ("config", "state", "complete"):
+            for after in ("resume", "stop", "stay"):
+                with self.subTest(point, after=after):
+                    vm.tell("run 20 2")
+                    vm.tell(f"fail send-hang-{point}")
+                    self.kill_pause(vm, after)
+                    report = self.recover()
+                    self.assertEqual((report["discarded"], report["queued"]), (1, 0))
+                    wait_until(lambda: vm.state() == "Running", "the VM runs on")
+                    self.assert_nothing_left(after_kill=True)
+                    self.check(vm)
+        self.assertEqual(self.pause(vm, "a", "--after", "resume")["kind"], "diff")
+        self.assert_same_memory(vm, "a")
+        self.assert_nothing_left()
+
+    def kill_pause(self, vm: CloudHypervisor, after: str) -> None:
+        """A pause whose process is killed while the VMM waits to send a message."""
+        command = [os.environ["LAMINA"], "pause", "--api", str(vm.api_socket), "--store",
+                   str(self.store), "--name", "a", "--after", after]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as process:
+            vm.wait_held()
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        vm.tell("release")
+
+    def test_a_process_that_does_not_end_is_reported(self) -> None:
+        vm = self.fresh()
+        vm.tell("fail send-no-exit")
+        self.assertIn("was not stopped", self.pause_fails(vm, "a", "--timeout", "1"))
+        self.done("verify", self.store / "a")
+        self.assertEqual(vm.state(), "Running")
+        self.pause(vm, "a")
+
+    def test_a_resume_that_is_refused_leaves_nothing(self) -> None:
+        vm = self.fresh()
+        vm.tell("run 200 1")
+        self.pause(vm, "a")
+        vm = self.started()
+        for point in ("receive-refuse", "receive-error-start", "receive-error-config",
+                      "receive-error-state"):
+            with self.subTest(point):
+                vm.tell(f"fail {point}")
+                self.resume_fails(vm, "a")
+                self.assertEqual((vm.state(), self.pins()), ("None", []))
+                self.assert_nothing_left()
+        self.resume("a", vm=vm)
+        self.check(vm)
+
+    def test_a_vmm_that_dies_during_a_resume(self) -> None:
+        vm = self.fresh()
+        self.pause(vm, "a")
+        for point in ("config", "state", "complete"):
+            with self.subTest(point):
+                vm = self.started()
+                vm.tell(f"fail receive-die-{point}")
+                self.resume_fails(vm, "a")
+                self.recover()
+                self.assertEqual(self.pins(), [])
+                self.assert_nothing_left()
+
+    def test_memory_that_is_not_the_file_is_never_resumed(self) -> None:
+        vm = self.fresh()
+        vm.tell("run 200 1")
+        self.pause(vm, "a")
+        for point in ("receive-shares", "receive-copies"):
+            with self.subTest(point):
+                vm = self.started()
+                vm.tell(f"fail {point}")
+                self.assertIn("was killed", self.resume_fails(vm, "a"))
+                self.assertEqual(vm.wait(), -signal.SIGKILL)
+                self.recover()
+                self.assertEqual(self.pins(), [])
+
+
+class ResumeTest(CloudHypervisorTest):
+    """Resumes and forks."""
+
+    def test_clones_share_a_file_and_nothing_else(self) -> None:
+        vm = self.fresh("--net", "eth0")
+        vm.tell("run 1000 1")
+        self.pause(vm, "t")
+        clones = []
+        for number in range(4):
+            clone, _ = self.resume("t", "--network-override", f"eth0=tap{number}")
+            clone.tell(f"run 300 {number + 5}")
+            clones.append(clone)
+        self.assertEqual(len(list((self.store / ".maps").iterdir())), 1)
+        for number, clone in enumerate(clones):
+            self.assertEqual(clone.config()["net"][0]["tap"], f"tap{number}")
+            self.assertEqual(self.pause(clone, f"c{number}", "--after", "resume")["kind"], "diff")
+            self.assert_same_memory(clone, f"c{number}")
+            self.check(clone)
+
+    def test_a_snapshot_may_be_removed_while_its_vm_runs(self) -> None:
+        vm = self.fresh()
+        vm.tell("run 1000 1")
+        self.pause(vm, "a")
+        vm, _ = self.resume("a")
+        self.done("rm", self.store / "a")
+        vm.tell("run 100 2")
+        self.assertEqual(self.pause(vm, "b", "--after", "resume")["kind"], "diff")
+        self.assert_same_memory(vm, "b")
+
+    def test_it_may_stay_paused(self) -> None:
+        vm = self.fresh()
+        self.pause(vm, "a")
+        vm, _ = self.resume("a", "--stay-paused")
+        self.assertEqual(vm.state(), "Paused")
+        vm.done("PUT", "vm.resume")
+        self.check(vm)
+
+    def test_what_is_not_possible_is_refused(self) -> None:
+        vm = self.fresh()
+        self.pause(vm, "a")
+        vm = self.started()
+        for options in (("--mode", "uffd"), ("--clock-realtime",), ("--huge-pages", "none")):
+            with self.subTest(options=options):
+                message = self.resume_fails(vm, "a", *options)
+                self.assertIn("Cloud Hypervisor", message)
+        self.assertEqual((vm.state(), self.pins()), ("None", []))
+        self.resume("a", vm=vm)
+        self.assertIn("has a VM already", self.resume_fails(vm, "a"))
+
+    def test_a_state_of_another_vmm_is_refused(self) -> None:
+        memory = self.directory / "memory"
+        with memory.open("wb") as file:
+            file.truncate(MEMORY_BYTES)
+        state = self.directory / "state"
+        state.write_bytes(b"a Firecracker's state")
+        self.done("ingest", memory, "--out", self.store / "f", "--vmstate", state)
+        self.assertIn("not a Cloud Hypervisor", self.resume_fails(self.started(), "f"))
+
+
+class SnapshotDirectoryTest(CloudHypervisorTest):
+    """Directories of Cloud Hypervisor's own snapshots."""
+
+    def test_a_directory_is_stored_resumed_and_written_again(self) -> None:
+        for options in ((), ("--gap",)):
+            with self.subTest(options=options):
+                vm = self.fresh(*options)
+                vm.tell("run 1000 1")
+                vm.done("PUT", "vm.pause")
+                own = self.directory / f"own{len(options)}"
+                own.mkdir()
+                answer = vm.request("PUT", "vm.snapshot", {"destination_url": f"file://{own}"})
+                self.assertEqual(answer.status, 204, answer)
+                first = self.store / f"first{len(options)}"
+                self.done("ingest", own, "--out", first)
+                self.done("verify", first, "--against", own / "memory-ranges")
+                clone, _ = self.resume(first.name)
+                clone.tell("run 300 2")
+                self.check(clone)
+                second = f"second{len(options)}"
+                self.assertEqual(self.pause(clone, second)["kind"], "diff")
+                # Cloud Hypervisor restores what lamina writes.
+                out = self.directory / f"out{len(options)}"
+                report = self.done("export", "cloud-hypervisor", self.store / second, out,
+                                   "--json").json
+                self.assertEqual((report["memory_bytes"], report["vmm_version"]),
+                                 (MEMORY_BYTES, "v53.0"))
+                restored = self.started()
+                answer = restored.request("PUT", "vm.restore", {"source_url": f"file://{out}"})
+                self.assertEqual(answer.status, 204, answer)
+                restored.done("PUT", "vm.resume")
+                self.check(restored)
+                # And hands it over again.
+                restored.tell("run 100 3")
+                self.pause(restored, f"third{len(options)}", "--after", "resume")
+                self.assert_same_memory(restored, f"third{len(options)}")
+                # With a parent, only what differs is stored.
+                self.done("ingest", out, "--out", self.store / f"fourth{len(options)}",
+                          "--parent", self.store / second, "--kind", "full")
+
+    def test_a_directory_that_lacks_files_is_refused(self) -> None:
+        directory = self.directory / "half"
+        directory.mkdir()
+        with (directory / "memory-ranges").open("wb") as file:
+            file.truncate(MEMORY_BYTES)
+        self.refused(EXIT_NOT_FOUND, "ingest", directory, "--out", self.store / "a")
+        for name in ("config.json", "state.json"):
+            (directory / name).write_text("{}")
+        self.refused(EXIT_FAILED, "ingest", directory, "--out", self.store / "a")
+
+    def test_a_snapshot_of_another_vmm_is_not_exported(self) -> None:
+        memory = self.directory / "memory"
+        with memory.open("wb") as file:
+            file.truncate(MEMORY_BYTES)
+        self.done("ingest", memory, "--out", self.store / "f")
+        self.refused(EXIT_FAILED, "export", "cloud-hypervisor", self.store / "f",
+                     self.directory / "out")
+        self.assertFalse((self.directory / "out").exists())
+
+
+class DaemonTest(CloudHypervisorTest):
+    """The daemon does the same."""
+
+    def test_pause_fork_and_resume_by_the_daemon(self) -> None:
+        self.store.mkdir(exist_ok=True)
+        daemon = Daemon(self.store, self.directory)
+        self.addCleanup(daemon.end)
+        vm = self.fresh()
+        vm.tell("run 500 1")
+        report = daemon.done("POST", "/v1/pause", {"api_socket": str(vm.api_socket), "name": "a",
+                                                   "after": "stop"})
+        self.assertEqual((report["kind"], vm.wait()), ("full", 0))
+        for name in ("b", "c"):
+            clone = self.started()
+            daemon.done("POST", "/v1/resume", {"api_socket": str(clone.api_socket), "name": "a"})
+            clone.tell("run 50 2")
+            report = self.pause(clone, name, "--after", "resume")
+            self.assertEqual(report["kind"], "diff")
+            self.assert_same_memory(clone, name)
+
+
+class RandomTest(CloudHypervisorTest):
+    """Random histories, compared byte by byte."""
+
+    def test_random_lives(self) -> None:
+        print(f"LAMINA_TEST_SEED={SEED}", file=sys.stderr)
+        choice = random.Random(SEED)
+        vm = self.with_file() if choice.random() < 0.5 else self.fresh()
+        name = "life"
+        for step in range(12):
+            vm.tell(f"run {choice.randrange(1, 800)} {choice.randrange(1 << 30)}")
+            action = choice.choice(("checkpoint", "stop", "stop", "fork"))
+            if action == "checkpoint":
+                self.pause(vm, name, "--after", "resume")
+                self.assert_same_memory(vm, name)
+            elif action == "stop":
+                self.pause(vm, name)
+                vm.wait()
+                vm, _ = self.resume(name)
+            else:
+                fork = f"fork{step}"
+                self.pause(vm, fork, "--after", "resume", "--replace")
+                vm.end()
+                vm, _ = self.resume(fork)
+                name = fork
+            self.check(vm)
+        self.recover()
+        self.assert_nothing_left()
+
+    def test_a_guest_that_never_rests(self) -> None:
+        vm = self.fresh("--writer", "--discards")
+        self.pause(vm, "a")
+        for _ in range(4):
+            vm = self.started("--writer", "--discards")
+            self.resume("a", vm=vm)
+            self.pause(vm, "a", "--after", "resume")
+            self.pause(vm, "a")
+            self.done("verify", self.store / "a")
+        vm, _ = self.resume("a")
+        self.check(vm)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""The console in a real browser: each view, by keyboard, with hostile names, in dark and narrow.
+
+Exits with 77 where Chromium or its driver is not installed. With LAMINA_SCREENSHOT the picture of
+docs/console.png is written there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import unittest
+from pathlib import Path
+from typing import Any
+
+from browser import Browser, is_available
+from console import Console
+from console_stores import make_line, multiply
+from memory_files import GuestMemory, LaminaTest, main, random_page, write_sparse_full
+
+SKIPPED = 77
+MANY = 3000
+GIB = 1 << 30
+
+# What a page must have, whatever it shows: names for all that can be operated, headings in order,
+# no position given by a positive tabindex, unique ids, cells with headers, nothing wider than the
+# page, and text that can be read.
+CHECK = """
+const wrong = [];
+const nameOf = (node) => (node.getAttribute('aria-label') || node.textContent || node.title
+  || (node.labels && [...node.labels].map((label) => label.textContent).join(' ')) || '').trim();
+for (const node of document.querySelectorAll('a, button, input, select, [role=img], [role=region]')) {
+  if (!nameOf(node)) wrong.push(`no name: ${node.outerHTML.slice(0, 80)}`);
+}
+for (const node of document.querySelectorAll('input, select')) {
+  if (!node.labels || node.labels.length === 0) wrong.push(`no label: ${node.id}`);
+}
+if (document.querySelectorAll('h1').length !== 1) wrong.push('not one h1');
+let level = 0;
+for (const node of document.querySelectorAll('h1, h2, h3')) {
+  const here = Number(node.tagName[1]);
+  if (here > level + 1) wrong.push(`heading skips a level: ${node.textContent}`);
+  level = here;
+}
+const ids = [...document.querySelectorAll('[id]')].map((node) => node.id);
+if (new Set(ids).size !== ids.length) wrong.push('an id twice');
+for (const node of document.querySelectorAll('[tabindex]')) {
+  if (node.tabIndex > 0) wrong.push('a positive tabindex');
+}
+for (const table of document.querySelectorAll('table')) {
+  if (!table.caption || !table.querySelector('th[scope=col]')) wrong.push('a table without headers');
+}
+if (!document.documentElement.lang || !document.title) wrong.push('no language or title');
+if (!document.querySelector('main') || !document.querySelector('nav, noscript')) wrong.push('no landmark');
+if (document.documentElement.scrollWidth > window.innerWidth + 1) {
+  wrong.push(`wider than the page: ${document.documentElement.scrollWidth} > ${window.innerWidth}`);
+}
+const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+const light = (color) => color.slice(0, 3).map((c) => c / 255)
+  .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+const backOf = (node) => {
+  for (let at = node; at; at = at.parentElement) {
+    const color = rgb(getComputedStyle(at).backgroundColor);
+    if (color.length < 4 || color[3] > 0) return color;
+  }
+  return [255, 255, 255];
+};
+for (const node of document.querySelectorAll('p, a, th, td, dt, dd, h1, h2, li, label, button, span, caption')) {
+  const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
+  if (!own || node.closest('.skip')) continue;
+  const a = light(rgb(getComputedStyle(node).color));
+  const b = light(backOf(node));
+  const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  if (contrast < 4.5) wrong.push(`contrast ${contrast.toFixed(2)}: ${node.textContent.slice(0, 40)}`);
+}
+return wrong;
+"""
+
+# Milliseconds from an action until the next frame is painted.
+MEASURE = """
+const done = arguments[arguments.length - 1];
+const started = performance.now();
+ACTION;
+requestAnimationFrame(() => setTimeout(() => done(performance.now() - started), 0));
+"""
+
+
+class BrowserTest(LaminaTest):
+    """A test with a browser and a console."""
+
+    def start(self) -> Console:
+        """A console for the store of the test."""
+        console = Console("--store", self.store)
+        self.addCleanup(console.end)
+        return console
+
+    def browser(self, **options: Any) -> Browser:
+        """A browser that ends with the test."""
+        browser = Browser(**options)
+        self.addCleanup(browser.close)
+        return browser
+
+    def show(self, browser: Browser, url: str, view: str) -> None:
+        """Opens a view and waits for it."""
+        browser.open("about:blank")
+        browser.open(url)
+        browser.wait_for(
+            f"const main = document.getElementById('main'); return main && main.dataset.shown === '{view}'",
+            f"{url} shows {view}")
+
+    def assert_good(self, browser: Browser) -> None:
+        """The page is sound, and the browser has nothing to say about it."""
+        self.assertEqual(browser.run(CHECK), [])
+        self.assertEqual(browser.messages(), [])
+
+
+class Views(BrowserTest):
+    """Each view, with a store of three."""
+
+    def setUp(self) -> None:
+        """A store of three."""
+        super().setUp()
+        make_line(self, 3)
+
+    def test_each_view_is_sound_in_light_dark_and_narrow(self) -> None:
+        """Names, headings, contrast, width; no message of the browser."""
+        console = self.start()
+        for dark in (False, True):
+            browser = self.browser(dark=dark)
+            for width in (1200, 360):
+                browser.resize(width, 800)
+                for view in ("store", "snapshot/web-3", "vms", "remote", "events"):
+                    with self.subTest(view=view, dark=dark, width=width):
+                        self.show(browser, f"{console.url}#/{view}", view.partition("/")[0])
+                        self.assert_good(browser)
+
+    def test_the_questions_are_answered(self) -> None:
+        """What takes the most space and why; whose the memory is; how it was paused; its resumes."""
+        browser = self.browser()
+        console = self.start()
+        self.show(browser, console.url, "store")
+        self.assertIn("files that only it has", browser.run(
+            "return document.getElementById('why').textContent"))
+        self.show(browser, f"{console.url}#/snapshot/web-3", "snapshot")
+        self.assertRegex(browser.run("return document.getElementById('own').textContent"),
+                         r"% of its memory \(.* of 1\.0 MiB\) is in layers that only it has")
+        self.assertIn("ingested", browser.run("return document.getElementById('kind').textContent"))
+        self.assertIn("laminad", browser.run("return document.getElementById('slow').textContent"))
+        browser.wait_for("return document.body.textContent.includes('3 to 1')", "the plan of a merge")
+
+    def test_the_map_goes_from_all_of_the_memory_to_a_block(self) -> None:
+        """By keyboard: zoom, move, and compare a block with its checksum."""
+        browser = self.browser()
+        self.show(browser, f"{self.start().url}#/snapshot/web-3", "snapshot")
+        readout = "return document.getElementById('readout').textContent"
+        browser.run("document.getElementById('map').focus()")
+        self.assertIn("0x0 to 0x1000 (4.0 KiB)", browser.run(readout))
+        browser.press("Right")
+        self.assertIn("0x1000 to 0x2000", browser.run(readout))
+        browser.press("+", "Right", "Left", "Left")
+        self.assertIn("0x0 to 0x1000 (4.0 KiB); begins in layer", browser.run(readout))
+        self.assertIn("each block has a checksum", browser.run(readout))
+        browser.press("Enter")
+        browser.wait_for("return document.getElementById('checked').textContent.includes('is correct')",
+                         "the block is compared")
+        for mode in ("own or shared", "last dirty set", "checksums", "layers"):
+            browser.run("const s = document.getElementById('map-mode'); s.value = arguments[0];"
+                        "s.dispatchEvent(new Event('change'))", mode)
+        self.assert_good(browser)
+
+    def test_without_scripts_there_are_tables(self) -> None:
+        """The browser goes to the plain page by itself."""
+        browser = self.browser(scripts=False)
+        browser.open(self.start().url)
+        text = browser.wait_for(
+            "return document.querySelector('table') && document.body.textContent", "the tables")
+        self.assertIn("web-3", text)
+
+    def test_the_report_shows_the_same_from_a_file(self) -> None:
+        """Without a server: the store, and a snapshot's memory."""
+        out = self.directory / "report.html"
+        self.done("report", self.store, "-o", out)
+        browser = self.browser()
+        self.show(browser, out.as_uri(), "store")
+        self.assert_good(browser)
+        self.show(browser, f"{out.as_uri()}#/snapshot/web-2", "snapshot")
+        self.assert_good(browser)
+        self.assertIn("0x0 to", browser.run("return document.getElementById('readout').textContent"))
+
+
+class Thousands(BrowserTest):
+    """A store of 3,000 snapshots, with hostile texts."""
+
+    def test_thousands_are_searched_and_walked_by_keyboard(self) -> None:
+        """The graph, the search, the order, and the keys; hostile texts stay texts."""
+        make_line(self, 3)
+        multiply(self, MANY)
+        console = self.start()
+        browser = self.browser()
+        self.show(browser, console.url, "store")
+        self.assert_good(browser)
+        self.assertIn(f"{MANY + 4} snapshots", browser.run(
+            "return document.getElementById('found').textContent"))
+        self.assertLess(browser.run("return document.querySelectorAll('.rows tbody tr').length"), 100)
+        browser.run("document.querySelector('.rows a').focus()")
+        browser.press("Down", "Down")
+        name = "return document.activeElement.textContent"
+        first = browser.run("return document.querySelectorAll('.rows a')[2].textContent")
+        self.assertEqual(browser.run(name), first)
+        browser.press("End")
+        self.assertEqual(browser.run("return document.activeElement.closest('tr').ariaRowIndex"),
+                         str(MANY + 5))
+        browser.press("Home", "Enter")
+        browser.wait_for("return document.getElementById('main').dataset.shown === 'snapshot'",
+                         "Enter opens the snapshot")
+        self.show(browser, console.url, "store")
+        search = ("const s = document.getElementById('search'); s.value = arguments[0];"
+                  "s.dispatchEvent(new Event('input'));"
+                  "return document.getElementById('found').textContent")
+        self.assertIn("10 snapshots", browser.run(search, "box-0123-"))
+        self.assertIn(f"{MANY // 60} snapshots", browser.run(search, "onerror=alert"))
+        self.assertIn("0 snapshots", browser.run(search, "no such name"))
+        browser.run(search, "")
+        browser.run("const s = document.getElementById('sort'); s.value = 'own';"
+                    "s.dispatchEvent(new Event('change'))")
+        self.assertEqual(browser.run("return document.querySelector('.rows a').textContent"), "web-3")
+        self.assert_good(browser)
+        took = {what: browser.run_async(MEASURE.replace("ACTION", action)) for what, action in {
+            "search": "document.getElementById('search').value = 'box-01';"
+                      "document.getElementById('search').dispatchEvent(new Event('input'))",
+            "order": "document.getElementById('sort').value = 'name';"
+                     "document.getElementById('sort').dispatchEvent(new Event('change'))"}.items()}
+        paint = browser.run("return performance.getEntriesByType('paint').map((e) => e.startTime)")
+        shown = browser.run("return document.getElementById('main').dataset.ms")
+        print(f"with {MANY} snapshots: first paint {paint}, store shown in {shown} ms, "
+              f"interactions {took}", file=sys.stderr)
+
+    def test_a_large_memory_is_drawn_at_once(self) -> None:
+        """64 GiB with thousands of extents; what it takes is printed."""
+        memory = GuestMemory(64 * GIB)
+        for _ in range(4000):
+            memory.write(self.rng.randrange(memory.page_count), random_page(self.rng))
+        file = write_sparse_full(self.directory / "large", memory)
+        self.done("ingest", file, "--out", self.store / "large")
+        browser = self.browser()
+        self.show(browser, f"{self.start().url}#/snapshot/large", "snapshot")
+        readout = "return document.getElementById('readout').textContent"
+        self.assertIn("0x0 to", browser.run(readout))
+        took = [browser.run_async(MEASURE.replace("ACTION", f"document.getElementById('{button}').click()"))
+                for button in ("zoom-in", "zoom-in", "zoom-out", "zoom-all")]
+        for _ in range(16):
+            browser.run("document.getElementById('zoom-in').click()")
+        self.assertIn("(4.0 KiB)", browser.run(readout))
+        self.assert_good(browser)
+        print(f"64 GiB: shown in {browser.run('return document.getElementById(`main`).dataset.ms')} ms, "
+              f"zooms {took} ms", file=sys.stderr)
+
+
+class Screenshot(BrowserTest):
+    """The picture of the documents."""
+
+    @unittest.skipUnless(os.environ.get("LAMINA_SCREENSHOT"), "LAMINA_SCREENSHOT names no file")
+    def test_a_picture_is_taken(self) -> None:
+        """A sandbox of six pauses."""
+        make_line(self, 6, 12 << 20, writes=300)
+        browser = self.browser(width=1000)
+        browser.resize(1000, 760)
+        self.show(browser, f"{self.start().url}#/snapshot/web-6", "snapshot")
+        browser.run_async("const done = arguments[arguments.length - 1];"
+                          "requestAnimationFrame(() => requestAnimationFrame(() => done(true)))")
+        Path(os.environ["LAMINA_SCREENSHOT"]).write_bytes(browser.screenshot())
+
+
+if __name__ == "__main__":
+    if not is_available():
+        print("skipped: chromium or chromedriver is not installed")
+        sys.exit(SKIPPED)
+    main()

@@ -1,0 +1,359 @@
+#!/usr/bin/env python3
+"""resume --remote: a VM runs while its memory is fetched from a bucket.
+
+Environment: LAMINA and FAKE_FIRECRACKER are the binaries. SEED repeats the moments of an earlier
+run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+sys.dont_write_bytecode = True  # the source folder stays clean
+
+from bucket_server import CREDENTIALS, BucketServer, Mood
+from firecracker import Firecracker
+from memory_files import EXIT_FAILED, EXIT_NOT_FOUND, lamina, main
+from sandbox import SandboxTest
+from serving import wait_until, waits_for_pages
+from whole_snapshots import HEX_KEY
+
+# Of the map of what is here: the boot in which it was written.
+BOOT_OFFSET = 128
+# A guest that reads everything waits for all that happens to the host meanwhile.
+LONG_S = 120.0
+
+
+def processes_of(*words: str | Path) -> list[int]:
+    """The processes whose command lines have all these words."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            line = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+            if all(os.fsencode(word) in line for word in words):
+                found.append(int(entry.name))
+    return found
+
+
+class RemoteResumeTest(SandboxTest):
+    """A snapshot of two layers in a bucket, and a host that has nothing."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.bucket = BucketServer()
+        self.addCleanup(self.bucket.close)
+        for name, value in CREDENTIALS.items():
+            os.environ[name] = value
+        self.store.mkdir(exist_ok=True)
+        vm = self.fresh()
+        vm.tell("run 1500 1")
+        self.pause(vm, "a", "--after", "resume")
+        vm.tell("run 300 2")
+        self.paused = self.pause(vm, "a", "--after", "resume")
+        self.push()
+        self.origin = self.store
+        self.store = self.directory / "other"
+        self.store.mkdir()
+        self.addCleanup(self.stop_everything)
+
+    def push(self, *options: str | Path) -> None:
+        """Pushes from the first store."""
+        self.done("remote", "push", self.bucket.url, self.store / "a", *options)
+
+    def fetchers(self) -> list[int]:
+        """The processes that fetch."""
+        return processes_of("fetch", self.store)
+
+    def kill_fetchers(self) -> None:
+        """Kills them, for the moment."""
+        for pid in self.fetchers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def stop_everything(self) -> None:
+        """No process of the host is left."""
+        def none_left() -> bool:
+            self.stop_page_servers()
+            self.kill_fetchers()
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0] != 0:
+                    pass
+            return not self.fetchers()
+        wait_until(none_left, "the fetchers end")
+
+    def resume_remote(self, *options: str | Path,
+                      vm: Firecracker | None = None) -> tuple[Firecracker, dict]:
+        """Resumes from the bucket."""
+        return self.resume("a", "--remote", self.bucket.url, *options, vm=vm)
+
+    def arrivals(self) -> list[Path]:
+        """What is arriving."""
+        return sorted((self.store / ".arriving").glob("*"))
+
+    def wait_whole(self) -> None:
+        """Waits until the snapshot has its name."""
+        wait_until(lambda: (self.store / "a").exists() and not self.arrivals(),
+                   "the snapshot is whole")
+
+    def wait_logged(self, text: str) -> None:
+        """Waits until the page server has said that."""
+        log = self.store / ".vms" / "page-server.log"
+        wait_until(lambda: text in log.read_text(), f"the log says '{text}'")
+
+    def check_whole(self) -> None:
+        """The snapshot is an ordinary one, with the very layers that were pushed."""
+        self.wait_whole()
+        self.done("verify", self.store / "a")
+        for layer in self.origin.joinpath("a").glob("memfile.*"):
+            self.assertEqual(layer.read_bytes(), (self.store / "a" / layer.name).read_bytes())
+        self.assertFalse((self.store / "a" / "arriving").exists())
+        wait_until(lambda: self.bucket.keys("/v1/pins/") == [], "the pin is gone")
+
+    @contextlib.contextmanager
+    def checking(self, *vms: Firecracker):
+        """Lets guests read and compare everything, meanwhile."""
+        said: dict[int, str] = {}
+
+        def check(vm: Firecracker) -> None:
+            said[vm.pid] = vm.control("check", LONG_S)
+        threads = [threading.Thread(target=check, args=(vm,)) for vm in vms]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            if sys.exc_info()[0] is not None:
+                self.bucket.mood = Mood.GOOD
+                for vm in vms:
+                    vm.kill()
+            for thread in threads:
+                thread.join()
+        for vm in vms:
+            self.assertRegex(said[vm.pid], "^ok ")
+
+
+class Arriving(RemoteResumeTest):
+    """While the memory is fetched."""
+
+    def test_the_vm_runs_before_its_memory_is_here(self) -> None:
+        self.bucket.mood = Mood.HOLDS
+        vm, report = self.resume_remote()
+        self.assertEqual((vm.state(), report["mode"]), ("Running", "uffd"))
+        self.assertEqual(report["pause_id"], self.paused["pause_id"])
+        self.assertEqual(self.bucket.layer_reads, 0)
+        listing = self.done("ls", self.store, "--json").json
+        self.assertEqual([one["name"] for one in listing["snapshots"]], [])
+        self.assertIn("'a' is arriving", " ".join(listing["notes"]))
+        self.assertEqual(lamina("verify", self.store / "a").code, EXIT_NOT_FOUND)
+        with self.checking(vm):
+            wait_until(lambda: waits_for_pages(vm.pid), "a thread waits")
+            self.assertEqual(len(self.bucket.keys("/v1/pins/")), 1)
+            self.bucket.mood = Mood.GOOD
+        self.check_whole()
+        self.assert_nothing_left()
+
+    def test_a_fault_holds_up_no_other(self) -> None:
+        self.bucket.mood = Mood.HOLDS
+        first, _ = self.resume_remote()
+        other, _ = self.resume_remote()
+        self.assertEqual(len(self.arrivals()), 1)
+        with self.checking(first):
+            wait_until(lambda: waits_for_pages(first.pid), "a thread waits")
+            # Pages that are zeros need nothing from the bucket.
+            zeros = [page for page in range(512, 4096, 7)
+                     if self.is_zero_in_origin(page)][:20]
+            self.assertGreater(len(zeros), 5)
+            for vm in (first, other):
+                for page in zeros:
+                    vm.tell(f"read {page}")
+            self.bucket.mood = Mood.GOOD
+        self.check(other)
+        self.check_whole()
+
+    def is_zero_in_origin(self, page: int) -> bool:
+        """As the first store has it."""
+        if not hasattr(self, "memory"):
+            path = self.directory / "memory"
+            self.done("materialize", self.origin / "a", "--out", path)
+            self.memory = path.read_bytes()
+        return not any(self.memory[page * 4096:(page + 1) * 4096])
+
+    def test_an_encrypted_snapshot(self) -> None:
+        key = self.directory / "key"
+        key.write_text(HEX_KEY)
+        key.chmod(0o600)
+        self.store, other = self.origin, self.store
+        self.done("remote", "push", self.bucket.url, self.store / "a", "--as", "secret",
+                  "--key-file", key)
+        self.store = other
+        vm = self.waiting()
+        self.done("resume", "--api", vm.api_socket, "--store", self.store, "--name", "secret",
+                  "--remote", self.bucket.url, "--key-file", key)
+        self.check(vm)
+        wait_until(lambda: (self.store / "secret").exists(), "it is whole")
+        self.done("verify", self.store / "secret")
+
+    def test_a_file_is_made_when_everything_is_here(self) -> None:
+        vm, report = self.resume_remote("--mode", "file")
+        self.assertEqual(report["mode"], "file")
+        self.check(vm)
+        self.check_whole()
+
+    def test_pull_completes_what_arrives(self) -> None:
+        self.bucket.hold_after(1)
+        vm, _ = self.resume_remote()
+        self.stop_everything()
+        self.bucket.mood = Mood.GOOD
+        self.done("remote", "pull", self.bucket.url, "a", "--store", self.store)
+        self.check_whole()
+        self.done("recover", self.store)
+        self.check(vm)
+
+    def test_a_pause_waits_until_its_base_is_whole(self) -> None:
+        self.bucket.mood = Mood.HOLDS
+        vm, _ = self.resume_remote()
+        done: list[dict] = []
+        pausing = threading.Thread(
+            target=lambda: done.append(self.pause(vm, "a", "--after", "resume")))
+        pausing.start()
+        wait_until(self.fetchers, "a fetcher runs")
+        self.assertEqual((done, vm.state()), ([], "Running"))
+        self.bucket.mood = Mood.GOOD
+        pausing.join()
+        self.assertEqual((done[0]["kind"], done[0]["parent_pause_id"]),
+                         ("diff", self.paused["pause_id"]))
+        self.done("verify", self.store / "a")
+        vm.tell("run 100 3")
+        self.pause(vm, "a", "--after", "resume")
+        again, _ = self.resume("a")
+        self.check(again)
+
+
+class Failures(RemoteResumeTest):
+    """What may happen meanwhile."""
+
+    def test_kills_at_any_moment(self) -> None:
+        seed = int(os.environ.get("SEED", random.randrange(1 << 30)))
+        print(f"SEED={seed}", file=sys.stderr)
+        rng = random.Random(seed)
+        self.bucket.mood = Mood.HOLDS
+        vm, _ = self.resume_remote()
+        with self.checking(vm):
+            for _ in range(8):
+                self.bucket.hold_after(rng.randrange(3))
+                deadline = time.monotonic() + rng.random() * 0.3
+                while time.monotonic() < deadline and not self.fetchers():
+                    pass
+                self.kill_fetchers()
+                if rng.random() < 0.5:
+                    self.stop_page_servers()
+                    self.done("recover", self.store)
+            self.bucket.mood = Mood.GOOD
+        self.check_whole()
+
+    def test_a_bucket_that_goes_away_and_comes_back(self) -> None:
+        self.bucket.hold_after(1)
+        vm, _ = self.resume_remote()
+        wait_until(lambda: self.bucket.layer_reads == 1, "something was read")
+        self.bucket.mood = Mood.AWAY
+        self.stop_everything()
+        # Nothing of the bucket is needed to resume another one.
+        other, report = self.resume_remote()
+        self.assertEqual(report["mode"], "uffd")
+        with self.checking(vm, other):
+            wait_until(lambda: waits_for_pages(other.pid), "a thread waits")
+            self.stop_page_servers()
+            self.done("recover", self.store)
+            self.bucket.mood = Mood.GOOD
+        self.check_whole()
+
+    def test_what_fails_or_is_damaged_is_fetched_again(self) -> None:
+        self.bucket.mood = Mood.HOLDS
+        vm, _ = self.resume_remote()
+        with self.checking(vm):
+            for mood in (Mood.DAMAGES, Mood.FAILS):
+                self.bucket.mood = mood
+                wait_until(self.fetchers, "a fetcher runs")
+                time.sleep(0.2)  # for some requests; nothing depends on their number
+            self.bucket.mood = Mood.GOOD
+        self.check_whole()
+
+    def test_blocks_that_are_damaged_here_are_fetched_again(self) -> None:
+        self.bucket.hold_after(1)
+        vm, _ = self.resume_remote()
+        self.damage_what_is_here()
+        with self.checking(vm):
+            wait_until(lambda: waits_for_pages(vm.pid), "a damaged block is asked for")
+            self.bucket.mood = Mood.GOOD
+        self.check_whole()
+
+    def test_what_a_power_failure_took_is_fetched_again(self) -> None:
+        self.bucket.hold_after(1)
+        vm, _ = self.resume_remote()
+        arrival = self.damage_what_is_here()
+        vm.kill()
+        vm.wait()
+        self.stop_everything()
+        with (arrival / "here").open("r+b") as file:
+            file.seek(BOOT_OFFSET)
+            file.write(b"another boot")
+        self.bucket.mood = Mood.GOOD
+        other, _ = self.resume_remote()
+        self.check(other)
+        self.check_whole()
+
+    def damage_what_is_here(self) -> Path:
+        """Zeros in place of all data that has arrived."""
+        (arrival,) = self.arrivals()
+        wait_until(lambda: any(self.data_of(layer) for layer in self.layers_of(arrival)),
+                   "something has arrived")
+        for layer in self.layers_of(arrival):
+            with layer.open("r+b") as file:
+                file.write(bytes(self.data_bytes_of(layer)))
+        return arrival
+
+    @staticmethod
+    def layers_of(arrival: Path) -> list[Path]:
+        """The files of the layers."""
+        return [path for path in (arrival / "snapshot").glob("memfile.*")
+                if path.name != "memfile.header"]
+
+    @staticmethod
+    def data_bytes_of(layer: Path) -> int:
+        """The size of the data, before the trailer: at most so much."""
+        return layer.stat().st_size // 4096 * 4096 * 9 // 10 // 4096 * 4096
+
+    def data_of(self, layer: Path) -> bool:
+        """Whether it has any."""
+        return any(layer.read_bytes()[:self.data_bytes_of(layer)])
+
+    def test_a_vm_does_not_wait_longer_than_the_limit(self) -> None:
+        self.bucket.mood = Mood.HOLDS
+        vm, _ = self.resume_remote("--wait-limit", "1")
+        with contextlib.suppress(AssertionError, OSError):
+            vm.control("check")
+        self.assertEqual(vm.wait(), -signal.SIGKILL)
+        self.wait_logged("has not arrived within 1 s")
+
+    def test_what_the_bucket_has_lost_kills_the_vm(self) -> None:
+        self.bucket.mood = Mood.HOLDS
+        vm, _ = self.resume_remote()
+        self.bucket.mood = Mood.LOST
+        with contextlib.suppress(AssertionError, OSError):
+            vm.control("check")
+        self.assertEqual(vm.wait(), -signal.SIGKILL)
+        self.wait_logged("the bucket does not have it any more")
+        again = self.waiting()
+        outcome = lamina("pause", "--api", again.api_socket, "--store", self.store, "--name", "b")
+        self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""lamina ui and lamina report, without a browser: what is answered, and to whom."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+from console import Console
+from console_stores import HOSTILE_PARENTS, make_line, multiply
+from memory_files import (EXIT_BUSY, EXIT_DONE, EXIT_NOT_FOUND, EXIT_USAGE, LaminaTest, PAGE_BYTES,
+                          flip, layers_of, main)
+from serving import wait_until
+
+MAX_PAGE_BYTES = 200 << 10
+
+
+class ConsoleTest(LaminaTest):
+    """A test with a console."""
+
+    def start(self, *options: str | Path) -> Console:
+        """Starts one, by default for the store of the test."""
+        console = Console(*(options or ("--store", self.store)))
+        self.addCleanup(console.end)
+        return console
+
+
+class Pages(ConsoleTest):
+    """What it answers."""
+
+    def test_everything_the_page_needs_is_in_the_program_and_small(self) -> None:
+        """The page and all it names come from the console, with a strict policy."""
+        make_line(self, 1)
+        console = self.start()
+        page = console.request("")
+        self.assertEqual(page.status, 200)
+        names = re.findall(r'(?:src|href)="([^"#]+)"', page.body)
+        self.assertIn("page.css", names)
+        self.assertGreater(len(names), 6)
+        size = len(page.body)
+        for name in names:
+            if name.startswith("data:"):
+                continue
+            self.assertNotIn(":", name)
+            asset = console.request(name)
+            self.assertEqual(asset.status, 200, name)
+            size += len(asset.body)
+        self.assertLess(size, MAX_PAGE_BYTES)
+        for answer in (page, console.request("api/store"), console.request("no-such-page")):
+            policy = answer.headers["Content-Security-Policy"]
+            self.assertIn("default-src 'none'", policy)
+            self.assertNotIn("unsafe", policy)
+            self.assertEqual(answer.headers["X-Content-Type-Options"], "nosniff")
+            self.assertEqual(answer.headers["Referrer-Policy"], "no-referrer")
+            self.assertEqual(answer.headers["Cache-Control"], "no-store")
+
+    def test_the_store_is_what_ls_and_du_say(self) -> None:
+        """The figures are those of the other commands, and nothing is written."""
+        make_line(self, 3)
+        with self.unchanged():
+            console = self.start()
+            data = console.request("api/store").json
+            rows = [dict(zip(data["columns"], row)) for row in data["rows"]]
+            listed = self.done("ls", self.store, "--json", "--tree").json
+            used = self.done("du", self.store, "--json").json
+            for row, one, use in zip(rows, listed["snapshots"], used["snapshots"], strict=True):
+                self.assertEqual(row["name"], one["name"])
+                self.assertEqual(row["own_bytes"], one["own_bytes"])
+                self.assertEqual(row["dead_bytes"], use["dead_bytes"])
+                self.assertEqual(row["pause_id"], one["pause_id"])
+            self.assertEqual(data["totals"], listed["totals"])
+            self.assertEqual([[row["depth"], data["rows"][row["index"]][0]] for row in
+                              [{"depth": depth, "index": index} for depth, index, _ in data["lineage"]]],
+                             [[row["depth"], row["name"]] for row in listed["tree"]])
+            console.request("api/snapshot?name=web-3")
+            console.request("api/merge?name=web-3")
+            console.request("api/block?name=web-3&offset=0")
+            self.assertEqual(console.stop(), EXIT_DONE)
+
+    def test_a_snapshot_has_its_extents_and_what_a_merge_would_give(self) -> None:
+        """The binary extents are those of inspect; the plans are those of compact."""
+        snapshot = make_line(self, 3)[-1]
+        console = self.start()
+        data = console.request("api/snapshot?name=web-3").json
+        known = self.done("inspect", snapshot, "--json", "--extents").json
+        ids = [None, *[layer["build_id"] for layer in known["layers"]]]
+        extents = list(struct.iter_unpack("<IHI", base64.b64decode(data["extents"])))
+        self.assertEqual([(blocks * PAGE_BYTES, ids[slot], place * PAGE_BYTES)
+                          for blocks, slot, place in extents],
+                         [(one["length"], one["build_id"], one["storage_offset"])
+                          for one in known["extents"]])
+        self.assertEqual(data["coarse_blocks"], 1)
+        self.assertEqual(data["info"]["layers"], known["layers"])
+        self.assertEqual([one["name"] for one in data["line"]], ["web-3", "web-2", "web-1"])
+        plans = console.request("api/merge?name=web-3").json
+        self.assertEqual([plan["outcome"] for plan in plans], ["nothing", "planned"])
+        self.assertEqual(plans[1]["layers_after"], 1)
+
+    def test_a_block_is_compared_with_its_checksum(self) -> None:
+        """A changed byte is found where it is."""
+        snapshot = make_line(self, 1)[0]
+        console = self.start()
+        self.assertEqual(console.request("api/block?name=web-1&offset=4095").json,
+                         {"state": "correct", "is_zero": False})
+        flip(layers_of(snapshot)[0])
+        states = {console.request(f"api/block?name=web-1&offset={page * PAGE_BYTES}").json["state"]
+                  for page in range(256)}
+        self.assertEqual(states, {"correct", "corrupt"})
+        for offset in ("", "-1", "1x", str(1 << 20), str(1 << 70)):
+            self.assertEqual(console.request(f"api/block?name=web-1&offset={offset}").status, 400)
+
+    def test_names_lead_to_snapshots_of_the_store_only(self) -> None:
+        """No name leads out of the store or into lamina's own directories."""
+        make_line(self, 1)
+        (self.directory / "other").mkdir()
+        console = self.start()
+        for name in ("", ".", "..", "../store/web-1", ".tmp", "%2e%2e", "web-1/", "/etc", "x" * 300):
+            for api in ("snapshot", "merge", "block"):
+                page = console.request(f"api/{api}?name={name}&offset=0")
+                self.assertEqual(page.status, 400, (api, name, page.body))
+        self.assertEqual(console.request("api/snapshot?name=absent").status, 404)
+        self.assertEqual(console.request("api/other").status, 404)
+        self.assertEqual(console.request("plain/other").status, 404)
+        self.assertEqual(console.request("../../etc/passwd").status, 404)
+
+    def test_tables_without_a_script_have_the_same(self) -> None:
+        """The plain pages list the snapshots and one snapshot's layers, with hostile texts as text."""
+        make_line(self, 2)
+        multiply(self, 60)
+        console = self.start()
+        self.assertIn("url=plain", console.request("").body)
+        page = console.request("plain")
+        self.assertEqual(page.headers["Content-Type"], "text/html; charset=utf-8")
+        self.assertEqual(page.body.count('scope="row"'), 63)
+        self.assertNotIn("<script", page.body)
+        self.assertNotIn("<img", page.body)
+        for text in HOSTILE_PARENTS:
+            if set(text) & set("<\u202e\x1b\""):
+                self.assertNotIn(text, page.body)
+        self.assertIn("&lt;img src=x onerror=alert(1)&gt;", page.body)
+        one = console.request("plain/snapshot?name=web-2").body
+        self.assertEqual(one.count("<caption>"), 3)
+        for layer in self.done("inspect", self.store / "web-2", "--json").json["layers"]:
+            self.assertIn(layer["build_id"], one)
+
+    def test_new_snapshots_appear(self) -> None:
+        """A listing is not kept for long."""
+        make_line(self, 1)
+        console = self.start()
+        self.assertEqual(len(console.request("api/store").json["rows"]), 1)
+        multiply(self, 1)
+        wait_until(lambda: len(console.request("api/store").json["rows"]) == 3, "it is listed")
+
+
+class Access(ConsoleTest):
+    """Whom it answers."""
+
+    def setUp(self) -> None:
+        """A console with a store."""
+        super().setUp()
+        make_line(self, 1)
+        self.console = self.start()
+
+    def status(self, path: str = "api/store", **options: Any) -> int:
+        """The status of one request."""
+        return self.console.request(path, **options).status
+
+    def test_only_its_own_page_is_answered(self) -> None:
+        """Another host, another origin and another site are refused, also with the token."""
+        port = self.console.host.rpartition(":")[2]
+        self.assertEqual(self.status(), 200)
+        self.assertEqual(self.status(headers={"Host": f"localhost:{port}"}), 200)
+        self.assertEqual(self.status(headers={"Origin": f"http://{self.console.host}",
+                                              "Sec-Fetch-Site": "same-origin"}), 200)
+        for host in ("", "evil.example", f"evil.example:{port}", "127.0.0.1", f"127.0.0.2:{port}"):
+            self.assertEqual(self.status(headers={"Host": host}), 403, host)
+        for origin in ("null", "http://evil.example", f"https://{self.console.host}"):
+            self.assertEqual(self.status(headers={"Origin": origin}), 403, origin)
+        for site in ("cross-site", "same-site"):
+            self.assertEqual(self.status(headers={"Sec-Fetch-Site": site}), 403, site)
+
+    def test_the_token_is_needed_for_everything(self) -> None:
+        """Nothing, not even a script, is answered without it; each console has its own."""
+        other = self.start()
+        self.assertNotEqual(other.token, self.console.token)
+        self.assertGreaterEqual(len(self.console.token), 32)
+        for token in ("/", "", "//", "/x/", other.token, self.console.token.upper(),
+                      self.console.token[:-2] + "/"):
+            for path in ("", "page.css", "api/store", "api/live", "plain"):
+                page = self.console.request(path, token=token)
+                self.assertEqual(page.status, 403, (token, path))
+                self.assertNotIn("web-1", page.body)
+
+    def test_nothing_writes(self) -> None:
+        """Only GET and HEAD."""
+        for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+            page = self.console.request("api/store", method=method)
+            self.assertEqual((page.status, page.headers["Allow"]), (405, "GET, HEAD"), method)
+        self.assertEqual(self.status(method="HEAD"), 200)
+
+    def test_it_listens_on_loopback_only(self) -> None:
+        """Other addresses are refused before anything listens."""
+        for address in ("0.0.0.0:0", "192.0.2.1:80", "[::]:0", "127.0.0.1", "127.0.0.1:", ":80",
+                        "127.0.0.1:x", "127.0.0.1:99999", "127.0.0.1:80 ", "example.com:80"):
+            self.refused(EXIT_USAGE, "ui", "--store", self.store, "--listen", address,
+                         names=[address])
+        self.refused(EXIT_BUSY, "ui", "--store", self.store, "--listen", self.console.host)
+
+    def test_one_source_is_needed(self) -> None:
+        """A store or a daemon."""
+        self.refused(EXIT_USAGE, "ui")
+        self.refused(EXIT_USAGE, "ui", "--store", self.store, "--socket", self.directory / "s")
+        self.refused(EXIT_NOT_FOUND, "ui", "--store", self.directory / "absent")
+        self.refused(EXIT_NOT_FOUND, "ui", "--socket", self.directory / "absent")
+
+
+class Reports(LaminaTest):
+    """The file of lamina report."""
+
+    def report(self, *arguments: str | Path) -> tuple[str, Any]:
+        """The file's text, and its data."""
+        out = self.directory / "report.html"
+        self.done("report", *arguments, "-o", out)
+        text = out.read_text()
+        found = re.search(r'<script type="application/json" id="report">(.*?)</script>', text, re.S)
+        assert found is not None
+        return text, json.loads(found.group(1))
+
+    def test_a_store_is_one_file_that_needs_nothing_else(self) -> None:
+        """No address, one nonce, hostile texts only as data."""
+        make_line(self, 3)
+        multiply(self, 30)
+        with self.unchanged(self.store):
+            text, data = self.report(self.store, "--snapshots", "5")
+        self.assertEqual(len(data["store"]["rows"]), 34)
+        self.assertEqual(len(data["snapshots"]), 5)
+        self.assertIn("web-1", data["snapshots"])
+        self.assertEqual(re.findall(r'(?:src|href)="(?!data:|#)', text), [])
+        nonces = set(re.findall(r'<(?:script|style) nonce="([^"]+)"', text))
+        self.assertEqual(len(nonces), 1)
+        self.assertIn(f"script-src 'nonce-{nonces.pop()}'", text)
+        self.assertNotIn("<img", text)
+        self.assertEqual(text.count("</script>"), text.count("<script"))
+        self.assertEqual(text.split("<noscript>")[1].split("</noscript>")[0].count('<h1>'), 6)
+
+    def test_a_snapshot_is_a_report_too(self) -> None:
+        """With its memory, and without the rest of the store."""
+        snapshot = make_line(self, 2)[-1]
+        _, data = self.report(snapshot)
+        self.assertIsNone(data["store"])
+        self.assertEqual(list(data["snapshots"]), ["web-2"])
+        self.assertEqual(len(data["snapshots"]["web-2"]["merge"]), 2)
+
+    def test_a_file_is_replaced_whole_or_not_at_all(self) -> None:
+        """What cannot be reported or written leaves the file as it was."""
+        make_line(self, 1)
+        out = self.directory / "report.html"
+        out.write_text("old")
+        self.refused(EXIT_NOT_FOUND, "report", self.directory / "absent", "-o", out)
+        self.assertEqual(out.read_text(), "old")
+        self.refused(EXIT_NOT_FOUND, "report", self.store, "-o", self.directory / "absent" / "x")
+        self.done("report", self.store, "-o", out)
+        self.assertTrue(out.read_text().startswith("<!doctype html>"))
+        self.assertEqual([path.name for path in self.directory.glob("report.html*")], ["report.html"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""lamina ui and lamina top with a daemon: VMs, events, the queue of pushes."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+from console import Console
+from daemon import Daemon, DaemonTest
+from memory_files import main
+
+
+class LiveTest(DaemonTest):
+    """A daemon with a VM that was paused and resumed."""
+
+    def busy(self, *options: str) -> Daemon:
+        """The daemon."""
+        daemon = self.start(*options)
+        vm = self.fresh()
+        self.paused(daemon, vm, "box")
+        self.resumed(daemon, "box", mode="uffd")
+        return daemon
+
+    def console(self, *options: object) -> Console:
+        """A console that ends with the test."""
+        console = Console(*map(str, options))
+        self.addCleanup(console.end)
+        return console
+
+    def test_state_and_events_are_those_of_the_daemon(self) -> None:
+        """Metrics, sessions, queue; events once, then only new ones."""
+        daemon = self.busy("--push", f"file://{self.directory / 'bucket'}")
+        for source in (("--store", self.store), ("--socket", daemon.api_socket)):
+            console = self.console(*source)
+            events = console.events()
+            state = events[0]
+            self.assertEqual(state["kind"], "state")
+            self.assertTrue(state["data"]["daemon"])
+            self.assertEqual(state["data"]["errors"], [])
+            self.assertEqual(len(state["data"]["sessions"]), 1)
+            self.assertEqual(state["data"]["sessions"][0]["snapshot"], "box")
+            self.assertRegex(state["data"]["metrics"], r"lamina_faults_total\{kind=\"data\"\} \d")
+            self.assertIn("laminad_push_queue", state["data"]["metrics"])
+            self.assertTrue(state["data"]["push"]["url"].startswith("file://"))
+            seen = {event["data"]["event"]: event["data"] for event in events[1:]}
+            self.assertGreater(seen["pause"]["phases"]["create_ms"], 0)
+            self.assertEqual(seen["pause"]["kind"], "full")
+            self.assertTrue(seen["pause"]["reason"])
+            self.assertIn("load_ms", seen["resume"])
+            last = int(events[-1]["id"])
+            self.assertEqual([event["kind"] for event in console.events(last)
+                              if event["kind"] == "event" and int(event["id"]) <= last], [])
+
+    def test_it_goes_on_when_the_daemon_has_ended(self) -> None:
+        """The store is still shown; what is not known is null, and why."""
+        daemon = self.busy()
+        console = self.console("--socket", daemon.api_socket)
+        daemon.stop()
+        state = console.events()[0]["data"]
+        self.assertIsNone(state["metrics"])
+        self.assertNotEqual(state["errors"], [])
+        self.assertEqual(console.request("api/store").status, 200)
+        # Another console finds no daemon, and asks the page server.
+        state = self.console("--store", self.store).events()[0]["data"]
+        self.assertFalse(state["daemon"])
+        self.assertEqual(state["errors"], [])
+        self.assertIn("lamina_sessions 1", state["metrics"])
+        self.assertEqual(len(state["sessions"]), 1)
+
+    def test_top_shows_the_same_figures(self) -> None:
+        """Once where it is not a terminal; plain text."""
+        daemon = self.busy()
+        for source in (("--store", self.store), ("--socket", daemon.api_socket)):
+            text = self.done("top", *source).stdout
+            self.assertIn("1 running, 1 served by page faults", text)
+            self.assertRegex(text, r"\nbox +\d")
+            self.assertIn("pushes   0 wait", text)
+            self.assertIsNone(re.search(r"[^\n\x20-\x7e]", text.replace("█", "")), text)
+
+    def test_the_view_of_vms_and_events_in_a_browser(self) -> None:
+        """What the page makes of it: the slowest part of a resume, why a pause was full."""
+        from browser import Browser, is_available
+        if not is_available():
+            self.skipTest("chromium or chromedriver is not installed")
+        self.busy()
+        console = self.console("--store", self.store)
+        with contextlib.closing(Browser()) as browser:
+            browser.open(f"{console.url}#/vms")
+            browser.wait_for("return document.body.textContent.includes('by page faults')", "the VM")
+            browser.wait_for("return document.body.textContent.includes('up to')", "the fault times")
+            browser.open(f"{console.url}#/events")
+            browser.wait_for("return document.body.textContent.includes('load_ms')", "the events")
+            browser.open(f"{console.url}#/snapshot/box")
+            browser.wait_for("return document.body.textContent.includes('The slowest part of the last')",
+                             "the resume")
+            text = browser.run("return document.body.innerText")
+            self.assertIn("first pause here", text)
+            self.assertEqual(browser.messages(), [])
+
+
+if __name__ == "__main__":
+    main()

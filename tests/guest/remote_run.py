@@ -1,0 +1,334 @@
+#!/usr/bin/env python3
+"""A Linux guest is paused on one host and goes on on another one; between them only a bucket.
+
+Host A and host B have a store each, and, where the kernel permits, a network namespace each, whose
+only line leads to a proxy before a real object store (tests/object_store). QEMU runs the workload
+of guest_run.py on host A, which checks all of its own memory at every tick. The guest is paused and
+pushed: the first memory file is Full, the others are Diffs. Then host A's store is deleted. Host B
+pulls the newest state and resumes it through `lamina serve`:
+
+  compared   the guest stays paused, and every page that it can see is compared with its RAM
+  resumed    it runs; its ticks must be those of a native run of the workload, with no bad page
+
+Prints requests, dependent round trips and bytes of each step, and the time to the first tick.
+
+--pull and --serve replace the two commands of host B, with fields {lamina} {url} {name} {store}
+{snapshot} {socket} {populate}; --pull '' runs none.
+Exit codes: 0 everything is right, 1 something is wrong, 2 usage, 77 cannot run on this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.dont_write_bytecode = True  # the source folder stays clean
+TESTS = Path(__file__).resolve().parent.parent
+sys.path += [str(TESTS / "e2e"), str(TESTS / "object_store")]
+
+from client_host import client_environment  # noqa: E402
+from faulty_proxy import FaultyProxy  # noqa: E402
+from guest_image import Unavailable as NoGuest, find_kernel  # noqa: E402
+from guest_run import (BOOT_TIMEOUT_S, EXIT_UNAVAILABLE, EXIT_USAGE, EXIT_WRONG,  # noqa: E402
+                       MIB, PAGE_BYTES, TICKS_TIMEOUT_S, WARM_UP_TICKS, Chain, Tool, ToolError,
+                       check_files, machine_options, native_ticks, positive, prepare,
+                       work_directory, wrong_ticks)
+from namespaces import Namespaces, enter_namespace  # noqa: E402
+from page_server import SERVE_TEMPLATE, PageServer, ServeError, serve_is_there  # noqa: E402
+from servers import BUCKET, SERVERS, Server, Unavailable  # noqa: E402
+from test_serve import different_pages  # noqa: E402
+from virtual_machine import (GuestError, Machine, ServedMemory, Tick,  # noqa: E402
+                             VirtualMachine)
+
+# What host B runs before it serves.
+PULL_TEMPLATE = "{lamina} remote pull {url} {name} --store {store} --json"
+NAME = "sandbox-1"
+COMMAND_TIMEOUT_S = 300
+
+
+@dataclass
+class Step:
+    """A row of the table: what one command did over the line."""
+
+    host: str
+    what: str
+    requests: int
+    round_trips: int
+    sent_bytes: int
+    received_bytes: int
+    took_ms: float
+
+
+class BucketHost:
+    """A host: a store, and a line to the bucket."""
+
+    def __init__(self, letter: str, store: Path, proxy: FaultyProxy,
+                 command: tuple[str, ...]) -> None:
+        self.letter, self.store, self.proxy, self.command = letter, store, proxy, command
+        self.url = (f"s3://{BUCKET}/demo?endpoint=http://{proxy.address}:{proxy.port}"
+                    "&region=us-east-1")
+
+    def run(self, what: str, words: list[str]) -> Step:
+        """Runs a command on the host, and counts what it sends."""
+        self.proxy.begin({})
+        start = time.monotonic()
+        done = subprocess.run([*self.command, *words], capture_output=True, text=True, check=False,
+                              stdin=subprocess.DEVNULL, timeout=COMMAND_TIMEOUT_S,
+                              env=client_environment())
+        if done.returncode != 0:
+            raise ToolError(f"'{shlex.join(words)}' exited with {done.returncode}: "
+                            f"{done.stderr.strip()}")
+        return self.step(what, start)
+
+    def step(self, what: str, start: float) -> Step:
+        """What went over the line since the proxy's counters began."""
+        exchanges = self.proxy.exchanges
+        return Step(self.letter, what, len(exchanges), self.proxy.round_trips,
+                    sum(len(one.request.body) for one in exchanges),
+                    sum(one.answer_bytes for one in exchanges), (time.monotonic() - start) * 1000)
+
+
+class RemoteRun:
+    """The whole run. Collects failures and goes on where it can."""
+
+    def __init__(self, options: argparse.Namespace, machine: Machine, work: Path,
+                 hosts: list[BucketHost]) -> None:
+        self._options, self._machine, self._work = options, machine, work
+        self._a, self._b = hosts
+        self._chain = Chain(Tool(options.lamina), self._a.store, "written")
+        self._ram_at_pause = work / "ram-at-pause"
+        self._paused_at = 0
+        self.steps: list[Step] = []
+        self.failures: list[str] = []
+        self.wrong_pages = 0
+        self.resumed: list[Tick] = []
+        self.first_tick_ms = 0.0
+
+    def run(self) -> None:
+        """Runs everything; raises when going on makes no sense."""
+        self._live_on_a()
+        shutil.rmtree(self._a.store)  # host A is gone
+        start = time.monotonic()
+        self._b.proxy.begin({})
+        if self._options.pull:
+            self.steps.append(self._b.run("pull", self._words(self._options.pull)))
+        pulled_s = time.monotonic() - start
+        self._compare_paused()
+        self._resume_on_b(pulled_s)
+        native = native_ticks(self._options.workload, self.resumed[-1].number)
+        self.failures += wrong_ticks("the guest on host B", self.resumed, native)
+
+    def _words(self, template: str) -> list[str]:
+        return [word.format(lamina=self._options.lamina.resolve(), url=self._b.url, name=NAME,
+                            store=self._b.store) for word in shlex.split(template)]
+
+    def _live_on_a(self) -> None:
+        ram = self._work / "ram"
+        with VirtualMachine(self._machine, ram, True, self._work / "console-a.log") as guest:
+            guest.console.wait_for_tick(WARM_UP_TICKS, BOOT_TIMEOUT_S)
+            for number in range(1, self._options.pauses + 1):
+                if number > 1:
+                    guest.resume()
+                    guest.console.wait_for_tick(self._paused_at + self._options.ticks,
+                                                TICKS_TIMEOUT_S)
+                guest.stop()
+                self._paused_at = guest.console.last_tick()
+                self._pause(guest, ram, number)
+        ram.unlink()
+
+    def _pause(self, guest: VirtualMachine, ram: Path, number: int) -> None:
+        state = self._work / f"pause-{number:02}.state"
+        guest.save_state(state)
+        kind = "full" if number == 1 else "diff"
+        memory_file = self._work / f"pause-{number:02}.mem"
+        written = Tool(self._options.diff_writer).json(
+            "--ram", ram, "--previous", self._ram_at_pause, "--out", memory_file, "--kind", kind,
+            keys=("dirty_pages", "cleared_pages"))[1]
+        self._chain.ingest(memory_file, kind, "auto" if number == 1 else "adopt", state)
+        memory_file.unlink(missing_ok=True)
+        state.unlink()
+        pushed = self._a.run(f"push of pause {number} ({kind}, {written['dirty_pages']} pages)", [
+            str(self._options.lamina.resolve()), "remote", "push", self._a.url,
+            str(self._chain.snapshot), "--as", NAME, "--json"])
+        self.steps.append(pushed)
+
+    def _server(self) -> PageServer:
+        return PageServer(self._options.lamina, self._b.store / NAME)
+
+    def _compare_paused(self) -> None:
+        """Has QEMU read all of the memory before the guest has run."""
+        dump = self._work / "dump"
+        with self._server() as server:
+            with self._restored("compared", server) as guest:
+                guest.dump_memory(dump, self._machine.memory_bytes)
+            server.wait()
+        wrong = different_pages(dump, self._ram_at_pause)
+        dump.unlink()
+        self.wrong_pages = len(wrong)
+        if wrong:
+            self.failures.append(f"{len(wrong)} wrong pages before the guest went on, the first is "
+                                 f"page {wrong[0]}")
+
+    def _resume_on_b(self, pulled_s: float) -> None:
+        start = time.monotonic()
+        self._b.proxy.begin({})
+        with self._server() as server:
+            with self._restored("resumed", server) as guest:
+                guest.resume()
+                guest.console.wait_for_tick(self._paused_at + 1, TICKS_TIMEOUT_S)
+                self.first_tick_ms = (pulled_s + time.monotonic() - start) * 1000
+                more = guest.console.last_tick() + self._options.resumed_ticks
+                guest.console.wait_for_tick(more, TICKS_TIMEOUT_S)
+                guest.stop()
+                self.resumed = guest.console.ticks()
+            if (code := server.wait()) != 0:
+                self.failures.append(f"the server ended with {code}; {server.said()}")
+        self.steps.append(self._b.step(f"resume, {len(self.resumed)} ticks", start))
+        if not self._paused_at < self.resumed[0].number <= self._paused_at + 2:
+            self.failures.append(f"the guest on host B began at tick {self.resumed[0].number}, "
+                                 f"the paused one had reached {self._paused_at}")
+
+    def _restored(self, name: str, server: PageServer) -> VirtualMachine:
+        """A guest whose memory is served and whose state is loaded; it does not run yet."""
+        guest = VirtualMachine(self._machine, ServedMemory(server.socket, self._options.shim),
+                               False, self._work / f"console-{name}.log", wait_for_state=True)
+        try:
+            guest.load_state(self._b.store / NAME / "snapfile")
+        except BaseException:
+            guest.kill()
+            raise
+        return guest
+
+    def table(self) -> str:
+        """The result as text, one line per step."""
+        header = ("host", "step", "requests", "round trips", "sent MiB", "received MiB", "ms")
+        rows = [(step.host, step.what, str(step.requests), str(step.round_trips),
+                 f"{step.sent_bytes / MIB:.2f}", f"{step.received_bytes / MIB:.2f}",
+                 f"{step.took_ms:.0f}") for step in self.steps]
+        widths = [max(map(len, column)) for column in zip(header, *rows)]
+        return "\n".join("  ".join(cell.ljust(width) if at < 2 else cell.rjust(width)
+                                   for at, (cell, width) in enumerate(zip(row, widths)))
+                         for row in (header, *rows))
+
+    def as_json(self) -> str:
+        return json.dumps({
+            "right": not self.failures, "failures": self.failures,
+            "memory_bytes": self._machine.memory_bytes, "rtt_ms": self._options.rtt_ms,
+            "wrong_pages": self.wrong_pages, "first_tick_ms": self.first_tick_ms,
+            "ticks": len(self.resumed), "steps": [vars(step) for step in self.steps]}, indent=2)
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line; exits with 2 when it is wrong."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[machine_options("256M")])
+    parser.add_argument("--shim", type=lambda text: Path(text).resolve(), required=True,
+                        help="the uffd_shim library")
+    parser.add_argument("--server", choices=sorted(SERVERS), default="seaweedfs",
+                        help="default: seaweedfs")
+    parser.add_argument("--server-cache", type=Path, required=True,
+                        help="where downloads of servers are kept")
+    parser.add_argument("--rtt-ms", type=float, default=5,
+                        help="of the line to the bucket (default: 5)")
+    parser.add_argument("--pauses", type=positive, default=3, help="default: 3")
+    parser.add_argument("--ticks", type=positive, default=8,
+                        help="ticks from one pause to the next (default: 8)")
+    parser.add_argument("--resumed-ticks", type=positive, default=25,
+                        help="ticks that the guest must run on host B (default: 25)")
+    parser.add_argument("--pull", default=PULL_TEMPLATE, help="default: %(default)s")
+    parser.add_argument("--serve", default=os.environ.get("LAMINA_SERVE", SERVE_TEMPLATE),
+                        help="default: %(default)s")
+    parser.add_argument("--json", type=Path, help="also write the result to this file")
+    options = parser.parse_args()
+    check_files(parser, options.lamina, options.diff_writer, options.workload, options.shim,
+                options.kernel)
+    return options
+
+
+def make_hosts(server: Server, work: Path, namespaces: Namespaces,
+               rtt_ms: float) -> list[BucketHost]:
+    hosts = []
+    for number, letter in enumerate("AB"):
+        proxy = FaultyProxy(server.port, round_trip_s=rtt_ms / 1000,
+                            address=namespaces.addresses[number])
+        store = work / f"host-{letter.lower()}"
+        if letter == "B":
+            store.mkdir()  # host A's is made by its chain
+        hosts.append(BucketHost(letter, store, proxy, namespaces.commands[number]))
+    return hosts
+
+
+def run_all(options: argparse.Namespace, stack: ExitStack) -> RemoteRun:
+    """Everything from the server to the verdict. Raises Unavailable, NoGuest, FileExistsError."""
+    work = work_directory(options, stack)
+    machine = prepare(options, work)
+    (work / "server").mkdir()
+    server = SERVERS[options.server](options.server_cache.resolve(), work / "server", False)
+    stack.callback(server.stop)
+    server.start()
+    server.make_bucket()
+    namespaces = Namespaces(2)
+    stack.callback(namespaces.stop)
+    hosts = make_hosts(server, work, namespaces, options.rtt_ms)
+    for host in hosts:
+        stack.callback(host.proxy.stop)
+    run = RemoteRun(options, machine, work, hosts)
+    try:
+        run.run()
+    except (GuestError, ServeError, ToolError, OSError) as error:
+        run.failures.append(str(error))
+    where = "a network namespace each" if namespaces.are_there else "one network"
+    print(f"{options.server}, {options.rtt_ms:g} ms away; hosts A and B have a store each, and "
+          f"{where}; memory {machine.memory_bytes // MIB} MiB")
+    return run
+
+
+def main() -> int:
+    """Sets everything up, runs, prints; returns the exit code."""
+    options = parse_options()
+    # A signal becomes an exception, so that every `with` on the way kills its children.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    os.environ["LAMINA_SERVE"] = options.serve
+    if not serve_is_there(options.lamina):
+        print("SKIP: this lamina has no serve command")
+        return EXIT_UNAVAILABLE
+    with ExitStack() as stack:
+        try:
+            # While there is a network.
+            options.kernel = options.kernel or find_kernel(options.cache)
+            enter_namespace(options.server, options.server_cache)
+            run = run_all(options, stack)
+        except FileExistsError as error:
+            print(f"remote_run: {error}", file=sys.stderr)
+            return EXIT_USAGE
+        except (Unavailable, NoGuest) as error:
+            print(f"SKIP: {error}")
+            return EXIT_UNAVAILABLE
+        print(run.table())
+        for failure in run.failures:
+            print(f"failure: {failure}")
+        if options.json is not None:
+            options.json.write_text(run.as_json() + "\n")
+        if run.failures:
+            print(f"WRONG: {len(run.failures)} failures, first: {run.failures[0].splitlines()[0]}")
+            return EXIT_WRONG
+        print(f"RIGHT: {options.memory // PAGE_BYTES} pages, {run.wrong_pages} wrong; host A's "
+              f"store was deleted, host B had the first tick {run.first_tick_ms:.0f} ms after it "
+              f"began to pull; {len(run.resumed)} ticks, bad=0, hashes equal to the native run")
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
