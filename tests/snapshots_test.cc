@@ -176,12 +176,14 @@ TEST_F(SnapshotsTest, APinDecidesWhatIsPopulatedAndRecorded) {
   Snapshots snapshots(Populate::kWorkingSet, false);
   write_working_set("g2");
   VmPin some = pin(101, "g2");
-  EXPECT_FALSE(opened(snapshots, some).record);
+  EXPECT_EQ(opened(snapshots, some).record, Recorded::kNothing);
+  some.facts->record_faults = true;
+  EXPECT_EQ(opened(snapshots, some).record, Recorded::kFaults);
   EXPECT_EQ(opened(snapshots, some).recorded_to, path_of("g2"));
   some.facts->record = true;
   some.facts->populate = Populate::kAll;
   const Service all = opened(snapshots, some);
-  EXPECT_TRUE(all.record);
+  EXPECT_EQ(all.record, Recorded::kTouches);
   ASSERT_NE(all.plan, nullptr);
   EXPECT_TRUE(all.plan->rest);
   EXPECT_EQ(all.plan->first.size(), 2U);
