@@ -223,6 +223,8 @@ type PauseRequest struct {
 	Full bool `json:"full,omitempty"`
 	// Replace also a snapshot of another VM
 	Replace bool `json:"replace,omitempty"`
+	// It may be resumed only once, and not forked
+	Once bool `json:"once,omitempty"`
 	// Seconds: for writing the memory. Default: 900
 	CreateTimeout int `json:"create_timeout,omitempty"`
 	// Memory, in bytes, that diffs of VMs that run on may have at a time; 0: none. Default: the
@@ -289,8 +291,10 @@ type ResumeRequest struct {
 	Mode ResumeMode `json:"mode,omitempty"`
 	// Fill without a fault. Default: working-set
 	Populate ResumePopulate `json:"populate,omitempty"`
-	// With uffd: record what is touched first
+	// With uffd: record every touched block; slower
 	Record bool `json:"record,omitempty"`
+	// Do not even record faults
+	NoRecord bool `json:"no_record,omitempty"`
 	// Another host device
 	NetworkOverride []string `json:"network_override,omitempty"`
 	// Another vsock path
@@ -301,6 +305,11 @@ type ResumeRequest struct {
 	HugePages ResumeHugePages `json:"huge_pages,omitempty"`
 	// Load it and leave it paused
 	StayPaused bool `json:"stay_paused,omitempty"`
+	// File with a JSON object, as the daemon sees it: the contents of the VM's metadata service,
+	// set before it runs. The object 'lamina' is added
+	Mmds string `json:"mmds,omitempty"`
+	// Also what may be resumed only once
+	Again bool `json:"again,omitempty"`
 	// If the store does not have the snapshot, pull it from the bucket of --push first
 	Pull bool `json:"pull,omitempty"`
 }
@@ -314,9 +323,15 @@ type ResumeReport struct {
 	PID      int64      `json:"pid"`
 	Mode     ResumeMode `json:"mode"`
 	// Why this mode
-	Reason            string  `json:"reason"`
-	StartedPageServer bool    `json:"started_page_server"`
-	PinMs             float64 `json:"pin_ms"`
+	Reason            string `json:"reason"`
+	StartedPageServer bool   `json:"started_page_server"`
+	// Random; no other resume has it
+	ResumeID string `json:"resume_id"`
+	// The how manyth resume of the pause in this store; 0: unknown
+	Clone int64 `json:"clone"`
+	// How the guest learns of it: vmgenid or none
+	GenerationDevice string  `json:"generation_device"`
+	PinMs            float64 `json:"pin_ms"`
 	// Materializing, or starting the page server
 	PrepareMs float64 `json:"prepare_ms"`
 	LoadMs    float64 `json:"load_ms"`
@@ -530,6 +545,18 @@ type Listing struct {
 	Tree []TreeNode `json:"tree,omitempty"`
 }
 
+// SnapshotLastResume is a part of Snapshot.
+type SnapshotLastResume struct {
+	// When the recording ended
+	Time string `json:"time"`
+	// The working set was filled in advance
+	Replayed bool `json:"replayed"`
+	// Filled in advance, or on a fault
+	UsedBlocks int64 `json:"used_blocks"`
+	// Of those, in the working set
+	KnownBlocks int64 `json:"known_blocks"`
+}
+
 // SnapshotWindows is a part of Snapshot.
 type SnapshotWindows struct {
 	Bytes       int64   `json:"bytes"`
@@ -577,14 +604,21 @@ type Snapshot struct {
 	// Empty: null
 	Created string `json:"created"`
 	// Pages of the VM's memory: None, 2M or Transparent. Empty: null
-	HugePages    string          `json:"huge_pages"`
-	Generation   int64           `json:"generation"`
-	MemoryBytes  int64           `json:"memory_bytes"`
-	BlockBytes   int64           `json:"block_bytes"`
-	ZeroBlocks   int64           `json:"zero_blocks"`
-	VMStateBytes *int64          `json:"vmstate_bytes"`
-	ExtentCount  int64           `json:"extent_count"`
-	Windows      SnapshotWindows `json:"windows"`
+	HugePages        string `json:"huge_pages"`
+	Generation       int64  `json:"generation"`
+	MemoryBytes      int64  `json:"memory_bytes"`
+	BlockBytes       int64  `json:"block_bytes"`
+	ZeroBlocks       int64  `json:"zero_blocks"`
+	VMStateBytes     *int64 `json:"vmstate_bytes"`
+	WorkingSetBlocks int64  `json:"working_set_blocks"`
+	// Recorded ones, oldest first
+	LastResumes []SnapshotLastResume `json:"last_resumes"`
+	// It may be resumed only once
+	Once bool `json:"once"`
+	// It was, if it may be only once
+	Consumed    bool            `json:"consumed"`
+	ExtentCount int64           `json:"extent_count"`
+	Windows     SnapshotWindows `json:"windows"`
 	// Oldest first
 	Layers  []SnapshotLayer  `json:"layers"`
 	Extents []SnapshotExtent `json:"extents,omitempty"`

@@ -113,6 +113,12 @@ class Resume:
     # Why this mode
     reason: str
     started_page_server: bool
+    # Random; no other resume has it
+    resume_id: uuid.UUID
+    # The how manyth resume of the pause in this store; 0: unknown
+    clone: int
+    # How the guest learns of it: vmgenid or none
+    generation_device: str
     pin_ms: float
     # Materializing, or starting the page server
     prepare_ms: float
@@ -133,6 +139,9 @@ class Resume:
             mode=fields.required("mode", wire.text),
             reason=fields.required("reason", wire.text),
             started_page_server=fields.required("started_page_server", wire.flag),
+            resume_id=fields.required("resume_id", wire.identifier),
+            clone=fields.required("clone", wire.integer),
+            generation_device=fields.required("generation_device", wire.text),
             pin_ms=fields.required("pin_ms", wire.number),
             prepare_ms=fields.required("prepare_ms", wire.number),
             load_ms=fields.required("load_ms", wire.number),
@@ -509,6 +518,31 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class SnapshotLastResumes:
+    """SnapshotLastResumes of docs/openapi.json."""
+
+    # When the recording ended
+    time: str
+    # The working set was filled in advance
+    replayed: bool
+    # Filled in advance, or on a fault
+    used_blocks: int
+    # Of those, in the working set
+    known_blocks: int
+
+    @classmethod
+    def from_json(cls, value: Any, place: str) -> SnapshotLastResumes:
+        """Reads the daemon's JSON."""
+        fields = wire.Fields(value, place)
+        return cls(
+            time=fields.required("time", wire.text),
+            replayed=fields.required("replayed", wire.flag),
+            used_blocks=fields.required("used_blocks", wire.integer),
+            known_blocks=fields.required("known_blocks", wire.integer),
+        )
+
+
+@dataclass(frozen=True)
 class SnapshotWindows:
     """SnapshotWindows of docs/openapi.json."""
 
@@ -605,6 +639,13 @@ class Snapshot:
     block_bytes: int
     zero_blocks: int
     vmstate_bytes: Optional[int]
+    working_set_blocks: int
+    # Recorded ones, oldest first
+    last_resumes: Tuple[SnapshotLastResumes, ...]
+    # It may be resumed only once
+    once: bool
+    # It was, if it may be only once
+    consumed: bool
     extent_count: int
     windows: SnapshotWindows
     # Oldest first
@@ -630,6 +671,10 @@ class Snapshot:
             block_bytes=fields.required("block_bytes", wire.integer),
             zero_blocks=fields.required("zero_blocks", wire.integer),
             vmstate_bytes=fields.required("vmstate_bytes", wire.nullable(wire.integer)),
+            working_set_blocks=fields.required("working_set_blocks", wire.integer),
+            last_resumes=fields.required("last_resumes", wire.items(SnapshotLastResumes.from_json)),
+            once=fields.required("once", wire.flag),
+            consumed=fields.required("consumed", wire.flag),
             extent_count=fields.required("extent_count", wire.integer),
             windows=fields.required("windows", SnapshotWindows.from_json),
             layers=fields.required("layers", wire.items(SnapshotLayers.from_json)),
@@ -1041,9 +1086,9 @@ class Operations:
               after: Optional[Literal["stop", "resume", "stay"]] = None,
               frozen_hook: Optional[str] = None, hook_timeout: Optional[int] = None,
               attach: Optional[Sequence[str]] = None, full: Optional[bool] = None,
-              replace: Optional[bool] = None, create_timeout: Optional[int] = None,
-              freeze_memory: Optional[int] = None, freeze_directory: Optional[str] = None
-              ) -> Pause:
+              replace: Optional[bool] = None, once: Optional[bool] = None,
+              create_timeout: Optional[int] = None, freeze_memory: Optional[int] = None,
+              freeze_directory: Optional[str] = None) -> Pause:
         """Pause a VM into the store.
 
         A state that Firecracker has acknowledged is not lost: after a failure it stays queued,
@@ -1063,6 +1108,7 @@ class Operations:
         attach: File to store too, cloned while frozen
         full: Take a full memory file, not a diff (default false)
         replace: Replace also a snapshot of another VM (default false)
+        once: It may be resumed only once, and not forked (default false)
         create_timeout: Seconds: for writing the memory (default 900)
         freeze_memory: Memory, in bytes, that diffs of VMs that run on may have at a time; 0: none.
             Default: the daemon's, or half of what is available
@@ -1072,17 +1118,19 @@ class Operations:
         return self._json("POST", "/v1/pause", Pause.from_json, body=_given(api_socket=api_socket,
                           name=name, store=store, jail=jail, timeout=timeout, after=after,
                           frozen_hook=frozen_hook, hook_timeout=hook_timeout, attach=attach,
-                          full=full, replace=replace, create_timeout=create_timeout,
+                          full=full, replace=replace, once=once, create_timeout=create_timeout,
                           freeze_memory=freeze_memory, freeze_directory=freeze_directory))
 
     def resume(self, api_socket: str, name: str, *, store: Optional[str] = None,
                jail: Optional[str] = None, timeout: Optional[int] = None,
                mode: Optional[Literal["auto", "uffd", "file"]] = None,
                populate: Optional[Literal["none", "working-set", "all"]] = None,
-               record: Optional[bool] = None, network_override: Optional[Sequence[str]] = None,
+               record: Optional[bool] = None, no_record: Optional[bool] = None,
+               network_override: Optional[Sequence[str]] = None,
                vsock_override: Optional[str] = None, clock_realtime: Optional[bool] = None,
                huge_pages: Optional[Literal["as-before", "none", "transparent", "2M"]] = None,
-               stay_paused: Optional[bool] = None, pull: Optional[bool] = None) -> Resume:
+               stay_paused: Optional[bool] = None, mmds: Optional[str] = None,
+               again: Optional[bool] = None, pull: Optional[bool] = None) -> Resume:
         """Resume a VM from the store.
 
         Loads it into a Firecracker that was just started. A pin links the snapshot's files
@@ -1096,21 +1144,26 @@ class Operations:
         timeout: Seconds: for short replies of Firecracker (default 30)
         mode: How the VM gets its memory (default "auto")
         populate: Fill without a fault (default "working-set")
-        record: With uffd: record what is touched first (default false)
+        record: With uffd: record every touched block; slower (default false)
+        no_record: Do not even record faults (default false)
         network_override: Another host device
         vsock_override: Another vsock path
         clock_realtime: Move the guest's clock on by the time passed (default false)
         huge_pages: Pages of its memory (default "as-before")
         stay_paused: Load it and leave it paused (default false)
+        mmds: File with a JSON object, as the daemon sees it: the contents of the VM's metadata
+            service, set before it runs. The object 'lamina' is added
+        again: Also what may be resumed only once (default false)
         pull: If the store does not have the snapshot, pull it from the bucket of --push first
             (default false)
         """
         return self._json("POST", "/v1/resume", Resume.from_json,
                           body=_given(api_socket=api_socket, name=name, store=store, jail=jail,
                           timeout=timeout, mode=mode, populate=populate, record=record,
-                          network_override=network_override, vsock_override=vsock_override,
-                          clock_realtime=clock_realtime, huge_pages=huge_pages,
-                          stay_paused=stay_paused, pull=pull))
+                          no_record=no_record, network_override=network_override,
+                          vsock_override=vsock_override, clock_realtime=clock_realtime,
+                          huge_pages=huge_pages, stay_paused=stay_paused, mmds=mmds, again=again,
+                          pull=pull))
 
     def fork(self, snapshot: str, new: str, *, store: Optional[str] = None) -> Fork:
         """Give a snapshot a second name.
