@@ -158,8 +158,7 @@ class LiveFork {
     options.store = options_.pause.store;
     options.name = options_.pause.name;
     options.progress = nullptr;
-    ResumeSource source{
-        .path = path, .in_flight = facts, .pinned = [&signal] { signal.give(); }};
+    ResumeSource source{.path = path, .in_flight = facts, .pinned = [&signal] { signal.give(); }};
     clone.resumed = lifecycle::resume_from(std::move(source), options);
     clone.ready_ms = watch_.elapsed_ms();
   }

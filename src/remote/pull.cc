@@ -15,9 +15,9 @@
 #include "os/directory.h"
 #include "os/file.h"
 #include "packed/object_io.h"
-#include "remote/assembly.h"
 #include "remote/arrival_start.h"
 #include "remote/arriving_layer.h"
+#include "remote/assembly.h"
 #include "remote/catalogue.h"
 #include "remote/layer_search.h"
 #include "remote/manifest.h"
@@ -421,10 +421,10 @@ class Pull {
   Manifest manifest_;
   std::vector<std::byte> record_bytes_;  ///< of manifest_
   std::vector<PlannedFile> planned_;
-  ArrivalStart* start_ = nullptr;        ///< null: everything is fetched
-  bool is_lazy_ = false;                 ///< the layers will arrive, protected by a pin
-  bool is_arriving_ = false;             ///< the arrival was published
-  std::vector<PlannedFile> arriving_;    ///< layers
+  ArrivalStart* start_ = nullptr;      ///< null: everything is fetched
+  bool is_lazy_ = false;               ///< the layers will arrive, protected by a pin
+  bool is_arriving_ = false;           ///< the arrival was published
+  std::vector<PlannedFile> arriving_;  ///< layers
   std::set<Uuid> layers_;
   PullReport report_;
 };
