@@ -240,9 +240,9 @@ def cut_short(life: Life, number: int, *options: str | Path) -> None:
     assert outcome.code == -signal.SIGKILL, str(outcome)
 
 
-# GET /, GET /machine-config, GET /hotplug/memory, pause, create, resume.
-ANSWER_OF_CREATE = 5
-ANSWER_OF_RESUME = 6
+# GET / (of which VMM), GET /, GET /machine-config, GET /hotplug/memory, pause, create, resume.
+ANSWER_OF_CREATE = 6
+ANSWER_OF_RESUME = 7
 
 
 def leave_acknowledged(life: Life) -> None:
