@@ -161,13 +161,13 @@ int run_resume(ResumeArguments& arguments) {
 }
 
 void add_remote_options(CLI::App* verb, LazyPullOptions& lazy) {
-  CLI::Option* url = add_text(verb, "--remote", lazy.pull.url,
-                              "pull the snapshot from this bucket, while the VM runs", "URL");
+  CLI::Option* url =
+      add_text(verb, "--remote", lazy.pull.url, "pull from this bucket while the VM runs", "URL");
   add_key_options(verb, lazy.pull, "decrypt");
   verb->add_option_function<std::uint32_t>(
           "--wait-limit",
           [&lazy](std::uint32_t seconds) { lazy.wait_limit = std::chrono::seconds(seconds); },
-          "kill a VM that waits so long for a block (3600; 0: never)")
+          "kill if a block takes longer (3600; 0: never)")
       ->type_name("")
       ->option_text("SECONDS")
       ->needs(url);

@@ -26,7 +26,7 @@ from mounts import (BTRFS, EXT4, FileSystem, MIB, RAMFS, XFS, bind, fill, mount,
 MEMORY_BYTES = 64 * PAGE_BYTES
 OTHER_USER = 65534
 VERBS = ("ingest", "merge", "compact", "materialize", "inspect", "ls", "du", "rm", "fork", "verify",
-         "repair", "doctor", "serve", "pause", "resume", "recover", "pack", "unpack",
+         "repair", "doctor", "serve", "pause", "resume", "recover", "pack", "unpack", "fork-live",
          "ui", "report", "top",
          "remote-push", "remote-pull", "remote-fetch", "remote-ls", "remote-du", "remote-rm",
          "remote-prune", "remote-verify", "remote-check", "remote-keys-ls", "remote-keys-rotate",
