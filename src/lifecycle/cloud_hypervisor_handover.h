@@ -66,7 +66,7 @@ class Handover {
   Status answer(vmm::MigrationAnswer answer);
   /// Answers the pending message with Ok and receives the next.
   Result<vmm::ReceivedRequest> next();
-  std::unexpected<Error> unexpected_message(vmm::MigrationCommand command) const;
+  [[nodiscard]] std::unexpected<Error> unexpected_message(vmm::MigrationCommand command) const;
 
   MigrationSocketPath path_;
   std::optional<vmm::MigrationChannel> channel_;

@@ -128,7 +128,8 @@ class CloudHypervisorPause {
   }
 
   /// Why all of the memory is captured; empty if what changed suffices.
-  std::string why_full(const ClaimedCloudHypervisor& claimed, const ExaminedGuest& examined) const {
+  [[nodiscard]] std::string why_full(const ClaimedCloudHypervisor& claimed,
+                                     const ExaminedGuest& examined) const {
     if (options_.full) return "asked for";
     if (!examined.map || !examined.base) {
       return "the VM was not resumed from this store, so it is not known what changed";
@@ -175,7 +176,7 @@ class CloudHypervisorPause {
     return ids;
   }
 
-  Status check_space(const ExaminedGuest& examined) const {
+  [[nodiscard]] Status check_space(const ExaminedGuest& examined) const {
     LAMINA_ASSIGN_OR_RETURN(const std::uint64_t free, os::free_bytes(options_.store));
     if (free >= examined.memory_bytes) return {};
     return fail(ErrorKind::kNoSpace,

@@ -53,7 +53,7 @@ class GuestImage {
 
   /// Writes all of the memory; zeros stay holes where the memory has holes. REQUIRES: the VM is
   /// frozen.
-  Status write_all(int out, const std::string& path) const;
+  [[nodiscard]] Status write_all(int out, const std::string& path) const;
 
  private:
   struct Source {
@@ -72,7 +72,7 @@ class GuestImage {
              const vmm::MemoryConfiguration& configuration);
   Status write_parts(const std::vector<ImagePart>& parts, int out, const std::string& path,
                      std::vector<ByteRange>* written) const;
-  Status write_run(const ImagePart& run, int out, const std::string& path) const;
+  [[nodiscard]] Status write_run(const ImagePart& run, int out, const std::string& path) const;
 
   vmm::MemoryLayout layout_;
   os::ProcessMemory memory_;

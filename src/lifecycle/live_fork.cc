@@ -176,7 +176,7 @@ class LiveFork {
                                         clone.resumed->pid, one_line(settled.error())));
   }
 
-  Status settle_pin(pid_t pid) const {
+  [[nodiscard]] Status settle_pin(pid_t pid) const {
     std::vector<std::string> ignored;
     LAMINA_ASSIGN_OR_RETURN(const store::Store store,
                             store::open_store(options_.pause.store, ignored));

@@ -179,7 +179,7 @@ void ServingThread::take_incoming() {
     const MutexLock lock(mutex_);
     incoming.swap(incoming_);
   }
-  for (VmToServe& vm : incoming) begin(std::move(vm));
+  for (const VmToServe& vm : incoming) begin(vm);
   if (!detaching_) return;
   for (auto& [id, served] : served_) {
     if (std::exchange(served.vm.options.plan, &what_detaching_needs()) == &what_detaching_needs()) {
