@@ -27,10 +27,11 @@ constexpr unsigned kEntryIsThereShift = 62;
 std::optional<std::uint64_t> take_hex(std::string_view& text, char separator) {
   constexpr int kHexadecimal = 16;
   std::uint64_t value = 0;
-  const char* end = text.data() + text.size();
-  const auto read = std::from_chars(text.data(), end, value, kHexadecimal);
+  const char* begin = text.data();
+  const char* end = begin + text.size();
+  const auto read = std::from_chars(begin, end, value, kHexadecimal);
   if (read.ec != std::errc{} || read.ptr == end || *read.ptr != separator) return std::nullopt;
-  text.remove_prefix(static_cast<std::size_t>(read.ptr - text.data()) + 1);
+  text.remove_prefix(static_cast<std::size_t>(read.ptr - begin) + 1);
   return value;
 }
 

@@ -39,10 +39,10 @@ Result<OrderedJson> parse_json_object(std::string_view text, std::string_view wh
 }
 
 const OrderedJson& member(const OrderedJson& object, const char* name) {
-  static const OrderedJson kNull;
-  if (!object.is_object()) return kNull;
+  static const OrderedJson null_value;
+  if (!object.is_object()) return null_value;
   const auto found = object.find(name);
-  return found == object.end() ? kNull : *found;
+  return found == object.end() ? null_value : *found;
 }
 
 std::optional<std::uint64_t> number_of(const OrderedJson& value) {

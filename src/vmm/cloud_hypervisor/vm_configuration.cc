@@ -130,7 +130,8 @@ Result<MemoryConfiguration> memory_of(const OrderedJson& vm_config, std::string_
   return found;
 }
 
-Result<std::string> encode_url(const char* field, const std::string& path, OrderedJson body) {
+Result<std::string> encode_url(const char* field, const std::string& path,
+                               const OrderedJson& body) {
   if (!is_utf8(path) || path.contains('\0')) {
     return fail(ErrorKind::kUsage, "the socket path '{}' is not UTF-8; choose another",
                 printable(path));
