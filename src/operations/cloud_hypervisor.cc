@@ -40,6 +40,8 @@ class TemporaryFile {
   TemporaryFile() : path_(fmt::format("/tmp/lamina-{}.state", Uuid::random().to_string())) {}
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
+  TemporaryFile(TemporaryFile&&) = delete;
+  TemporaryFile& operator=(TemporaryFile&&) = delete;
   ~TemporaryFile() { ::unlink(path_.c_str()); }
 
   [[nodiscard]] const std::string& path() const { return path_; }
