@@ -16,14 +16,14 @@
 namespace lamina::daemon {
 namespace {
 
-std::string name_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+std::string last_part_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 /// Opens the directory of the link; a symbolic link in its place is refused.
 Result<os::Fd> open_area_of(const std::string& path) {
   const std::string area = os::parent_of(path);
   const std::string store = os::parent_of(area);
   LAMINA_ASSIGN_OR_RETURN(const os::Fd directory, os::open_directory(AT_FDCWD, store, store));
-  return os::open_directory(directory.get(), name_of(area), area);
+  return os::open_directory(directory.get(), last_part_of(area), area);
 }
 
 }  // namespace
@@ -37,7 +37,7 @@ std::unique_ptr<StoreLink> StoreLink::make(const std::string& store, const std::
     if (error) return std::unexpected(Error{ErrorKind::kFailed, error.message()});
     if (!area) return std::unexpected(area.error());
     // The caller's lock excludes other daemons, so the temporary name can be a fixed one.
-    const std::string name = name_of(path);
+    const std::string name = last_part_of(path);
     return os::replace_symbolic_link(target, area->get(), name + ".new", name, path);
   };
   if (const Status made = make_link(); !made) {
@@ -49,7 +49,7 @@ std::unique_ptr<StoreLink> StoreLink::make(const std::string& store, const std::
 
 StoreLink::~StoreLink() {
   static_cast<void>(contain("remove", [&]() -> Status {
-    const std::string name = name_of(path_);
+    const std::string name = last_part_of(path_);
     if (os::target_of_link(area_.get(), name) != target_) return {};
     return os::remove_file(area_.get(), name, path_);
   }));
