@@ -329,8 +329,8 @@ class Pull {
 
   /// Small objects first: the VM state comes before the layers.
   Status unpack_all(const Staging& staging) {
-    std::ranges::stable_sort(planned_, {}, [](const PlannedFile& planned) {
-      return planned.file->storage == FileStorage::kLayer;
+    std::ranges::sort(planned_, {}, [](const PlannedFile& planned) {
+      return std::pair(planned.file->storage == FileStorage::kLayer, planned.file);
     });
     std::vector<StreamedObject> streamed;
     for (PlannedFile& planned : planned_) {
