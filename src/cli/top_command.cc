@@ -10,6 +10,7 @@
 #include <optional>
 #include <sstream>
 #include <string_view>
+#include <utility>
 
 #include "cli/command_line.h"
 #include "cli/output.h"
@@ -115,8 +116,9 @@ std::string snapshots_table(const StoreListing& listing, const Terminal& termina
   std::vector<const SnapshotListing*> order;
   order.reserve(listing.snapshots.size());
   for (const SnapshotListing& snapshot : listing.snapshots) order.push_back(&snapshot);
-  std::stable_sort(order.begin(), order.end(),
-                   [](const auto* a, const auto* b) { return a->own_bytes > b->own_bytes; });
+  std::ranges::sort(order, [](const auto* a, const auto* b) {
+    return std::pair(b->own_bytes, a) < std::pair(a->own_bytes, b);
+  });
   if (order.empty()) return {};
   const auto largest = static_cast<double>(order.front()->own_bytes);
   order.resize(std::min(order.size(), most));

@@ -50,8 +50,9 @@ Result<Report> report_of_snapshot(const std::string& path) {
 std::vector<std::size_t> largest(const StoreListing& listing, std::size_t count) {
   std::vector<std::size_t> order(listing.snapshots.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return listing.snapshots[a].own_bytes > listing.snapshots[b].own_bytes;
+  std::ranges::sort(order, [&](std::size_t a, std::size_t b) {
+    return std::pair(listing.snapshots[b].own_bytes, a) <
+           std::pair(listing.snapshots[a].own_bytes, b);
   });
   order.resize(std::min(order.size(), count));
   return order;

@@ -1173,6 +1173,7 @@ class CommandLine(LaminaTest):
                     "remote-keys-destroy": (writes - {EXIT_NO_SPACE}) | {EXIT_INTERRUPTED},
                     "recover": writes | {EXIT_INTERRUPTED},
                     "fork": writes | {EXIT_INTERRUPTED},
+                    "fork-live": writes | {EXIT_INTERRUPTED},
                     "rm": (writes - {EXIT_CORRUPT}) | {EXIT_INTERRUPTED},
                     "ls": reads - {EXIT_CORRUPT}, "du": reads - {EXIT_CORRUPT},
                     "ui": {EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_BUSY},
