@@ -26,6 +26,8 @@ constexpr char kDigits[] = "0123456789abcdef";
 
 }  // namespace
 
+void MappedRange::Unmap::operator()(std::byte* memory) const { ::munmap(memory, bytes); }
+
 Result<MappedRange> map_range(const Range& range, Backing backing, os::Fd file) {
   const bool is_shared = backing == Backing::kMemfd || backing == Backing::kSharedFile;
   const int flags =
@@ -35,7 +37,8 @@ Result<MappedRange> map_range(const Range& range, Backing backing, os::Fd file) 
   if (memory == MAP_FAILED) {
     return fail(ErrorKind::kFailed, "Cannot create memory region: {}", std::strerror(errno));
   }
-  return MappedRange{range, backing, std::move(file), static_cast<std::byte*>(memory)};
+  return MappedRange{
+      range, backing, std::move(file), {static_cast<std::byte*>(memory), {range.size}}};
 }
 
 Guest::Guest(std::vector<MappedRange> ranges, tests::PageModel model)
@@ -47,7 +50,7 @@ Guest::Guest(std::vector<MappedRange> ranges, tests::PageModel model)
 std::byte* Guest::address_of(std::size_t page) const {
   std::uint64_t offset = std::uint64_t{page} * kGuestPageBytes;
   for (const MappedRange& mapped : ranges_) {
-    if (offset < mapped.range.size) return mapped.memory + offset;
+    if (offset < mapped.range.size) return mapped.memory.get() + offset;
     offset -= mapped.range.size;
   }
   std::fprintf(stderr, "page %zu is outside the memory\n", page);
@@ -87,7 +90,7 @@ void Guest::discard(std::size_t first, std::size_t count) {
         ::fallocate(mapped.file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                     static_cast<off_t>(mapped.range.file_offset + offset), kGuestPageBytes);
       }
-      ::madvise(mapped.memory + offset, kGuestPageBytes, MADV_DONTNEED);
+      ::madvise(mapped.memory.get() + offset, kGuestPageBytes, MADV_DONTNEED);
       break;
     }
     model_.discard(page);
@@ -130,7 +133,7 @@ Status Guest::dump(const std::string& path) {
   std::uint64_t offset = 0;
   for (const MappedRange& mapped : ranges_) {
     LAMINA_RETURN_IF_ERROR(
-        os::write_at(file.get(), {mapped.memory, mapped.range.size}, offset, path));
+        os::write_at(file.get(), {mapped.memory.get(), mapped.range.size}, offset, path));
     offset += mapped.range.size;
   }
   return {};

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <shared_mutex>
@@ -28,12 +29,17 @@ struct Range {
 
 enum class Backing : std::uint8_t { kAnonymous, kMemfd, kPrivateFile, kSharedFile };
 
-/// A range with its mapping, which stays until the process ends.
+/// A range with its mapping. As Cloud Hypervisor does, a VM that is refused is unmapped.
 struct MappedRange {
+  struct Unmap {
+    std::size_t bytes = 0;
+    void operator()(std::byte* memory) const;
+  };
+
   Range range;
   Backing backing = Backing::kAnonymous;
   os::Fd file;  ///< a memfd, or the zone's file
-  std::byte* memory = nullptr;
+  std::unique_ptr<std::byte, Unmap> memory;
 };
 
 /// Maps `size` bytes of a file, or anonymous memory. The message is Cloud Hypervisor's.

@@ -496,7 +496,7 @@ Status Machine::restore_from(const std::string& directory) {
     for (const Json& range : memory_manager.at("memory_ranges").at("data")) {
       for (const MappedRange& mapped : received_) {
         if (mapped.range.gpa != range.at("gpa").get<std::uint64_t>()) continue;
-        ranges.read(reinterpret_cast<char*>(mapped.memory),
+        ranges.read(reinterpret_cast<char*>(mapped.memory.get()),
                     static_cast<std::streamsize>(range.at("length").get<std::uint64_t>()));
       }
     }
