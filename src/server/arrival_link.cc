@@ -110,13 +110,18 @@ void ArrivalLink::handle() noexcept {
 }
 
 std::optional<std::uint64_t> ArrivalLink::next_tick_ns() const noexcept {
-  if (arrival_->map.state() != store::ArrivalState::kArriving) return std::nullopt;
+  if (has_ended_ && is_whole()) return std::nullopt;
+  // A link that is not connected must notice the end, too: faults wait for it. If objects are lost,
+  // the next fault is noticed a moment later.
+  if (!has_ended_ && arrival_->map.state() != store::ArrivalState::kArriving) return 0;
   return next_tick_ns_;
 }
 
 bool ArrivalLink::tick(std::uint64_t now_ns) noexcept {
   if (arrival_->map.state() != store::ArrivalState::kArriving) {
     disconnect();
+    has_ended_ = true;
+    next_tick_ns_ = now_ns + kFirstPauseNs;
     return false;
   }
   if (socket_.valid()) {

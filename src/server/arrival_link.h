@@ -53,6 +53,7 @@ class ArrivalLink : public pager::ArrivingBlocks {
   os::Fd epoll_;
   os::Fd socket_;
   std::uint64_t wait_limit_ns_ = 0;
+  bool has_ended_ = false;  ///< tick() has seen it
   std::uint64_t next_tick_ns_ = 0;
   std::uint64_t pause_ns_ = 0;  ///< before the next attempt
   std::atomic<bool> is_starting_ = false;
