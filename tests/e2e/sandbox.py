@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -45,7 +46,8 @@ class SandboxTest(LaminaTest):
         def none_left() -> bool:
             servers = page_servers_of(self.store)
             for pid in servers:
-                os.kill(pid, number)
+                with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                    os.kill(pid, number)
             while servers:
                 try:
                     if os.waitpid(-1, os.WNOHANG)[0] == 0:
