@@ -26,7 +26,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kBlock = 4096;
+constexpr std::size_t kPackedBlock = 4096;
 constexpr std::uint32_t kMemoryBlocks = 64;
 
 class RemotePacks : public testing::Test {
@@ -62,7 +62,7 @@ class RemotePacks : public testing::Test {
     return runs;
   }
   static std::string record(const LocalSandbox& snapshot, const std::vector<BlockRun>& runs) {
-    const auto bytes = format::encode_working_set({kMemoryBlocks * kBlock, runs});
+    const auto bytes = format::encode_working_set({kMemoryBlocks * kPackedBlock, runs});
     const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     std::ofstream(snapshot.path + "/working-set", std::ios::binary) << text;
     return text;
@@ -89,10 +89,10 @@ class RemotePacks : public testing::Test {
         *bucket_, manifest,
         [&](BlockRun run, std::span<const std::byte> blocks,
             std::span<const std::uint64_t> checksums) -> Status {
-          EXPECT_EQ(blocks.size(), run.count * kBlock);
+          EXPECT_EQ(blocks.size(), run.count * kPackedBlock);
           EXPECT_EQ(checksums.size(), run.count);
-          const auto expected =
-              std::as_bytes(std::span(memory)).subspan(run.first * kBlock, run.count * kBlock);
+          const auto expected = std::as_bytes(std::span(memory))
+                                    .subspan(run.first * kPackedBlock, run.count * kPackedBlock);
           EXPECT_TRUE(std::ranges::equal(blocks, expected)) << run.first;
           for (std::uint32_t i = 0; i < run.count; ++i) order.push_back(run.first + i);
           return {};
@@ -108,7 +108,8 @@ class RemotePacks : public testing::Test {
     std::set<std::uint32_t> seen;
     for (const BlockRun& run : runs) {
       for (std::uint32_t block = run.first; block < run.end(); ++block) {
-        const std::string_view bytes = std::string_view(memory).substr(block * kBlock, kBlock);
+        const std::string_view bytes =
+            std::string_view(memory).substr(block * kPackedBlock, kPackedBlock);
         const bool is_zero = bytes.find_first_not_of('\0') == std::string_view::npos;
         if (seen.insert(block).second && !is_zero) expected.push_back(block);
       }
