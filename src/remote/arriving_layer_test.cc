@@ -21,7 +21,7 @@
 namespace lamina::remote {
 namespace {
 
-std::string bytes_of_index(const std::string& path) {
+std::string contents_of_path(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
@@ -76,7 +76,7 @@ TEST_P(ArrivingLayerTest, FramesInAnyOrderMakeTheVeryFile) {
     EXPECT_TRUE(*layer_->is_here(frame));
   }
   EXPECT_TRUE(*layer_->finish());
-  EXPECT_EQ(bytes_of_index(path_), bytes_of_index(scratch_.file("original")));
+  EXPECT_EQ(contents_of_path(path_), contents_of_path(scratch_.file("original")));
 }
 
 TEST_P(ArrivingLayerTest, WhatIsDamagedIsNotHere) {

@@ -19,7 +19,7 @@
 namespace lamina::remote {
 namespace {
 
-std::span<const std::byte> bytes_of_text(std::string_view text) {
+std::span<const std::byte> view_of_text(std::string_view text) {
   return std::as_bytes(std::span(text));
 }
 
@@ -157,7 +157,7 @@ TEST_F(BucketTest, RecordsWithoutAFormatAreNotBelievedAndTheRemedyWorks) {
     EXPECT_EQ(refused.error().kind, ErrorKind::kCorrupt);
     EXPECT_NE(refused.error().remedy.find("bucket " + id.to_string()), std::string::npos)
         << refused.error().remedy;
-    ASSERT_TRUE(bucket.put(std::string(kFormatKey), bytes_of_text(encode_format(id))).ok());
+    ASSERT_TRUE(bucket.put(std::string(kFormatKey), view_of_text(encode_format(id))).ok());
   }
   Bucket bucket(*store);
   EXPECT_TRUE(read_and_decode(bucket, place_));
@@ -209,17 +209,17 @@ TEST_F(BucketTest, AKeyOfADamagedListIsNotTakenForDeleted) {
 
 TEST_F(BucketTest, AFormatOfALaterVersionIsRefused) {
   const std::string good = encode_format(Uuid::random());
-  EXPECT_TRUE(decode_format(bytes_of_text(good)));
+  EXPECT_TRUE(decode_format(view_of_text(good)));
   std::string later = good;
   later[later.find('1')] = '2';
   for (const std::string& text :
        {later, std::string(), good.substr(0, good.size() - 1), good + "more\n", good + "\n",
         "lamina object tier 1\nbucket " + Uuid().to_string() + "\n"}) {
-    EXPECT_FALSE(decode_format(bytes_of_text(text))) << text;
+    EXPECT_FALSE(decode_format(view_of_text(text))) << text;
   }
   const auto store = open();
   Bucket bucket(*store);
-  ASSERT_TRUE(bucket.put(std::string(kFormatKey), bytes_of_text(later)).ok());
+  ASSERT_TRUE(bucket.put(std::string(kFormatKey), view_of_text(later)).ok());
   const auto refused = Bucket(*store).make_id();
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, ErrorKind::kCorrupt);
