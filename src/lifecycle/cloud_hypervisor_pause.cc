@@ -11,6 +11,7 @@
 #include "base/stopwatch.h"
 #include "lamina/lifecycle.h"
 #include "lifecycle/claimed_cloud_hypervisor.h"
+#include "lifecycle/claimed_vm.h"
 #include "lifecycle/cloud_hypervisor.h"
 #include "lifecycle/cloud_hypervisor_handover.h"
 #include "lifecycle/finish.h"
@@ -68,18 +69,13 @@ class CloudHypervisorPause {
     LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath target,
                             store::snapshot_in(options_.store, options_.name));
     report_.snapshot = target.path;
-    if (options_.pause_id && options_.pause_id->is_nil()) {
-      return fail(ErrorKind::kUsage, "the nil UUID cannot be a pause id");
-    }
-    LAMINA_RETURN_IF_ERROR(check_attachments(options_.attachments));
+    LAMINA_RETURN_IF_ERROR(check_pause_options(options_));
     LAMINA_ASSIGN_OR_RETURN(
         ClaimedCloudHypervisor claimed,
         claim_cloud_hypervisor(options_.vmm, options_.store, &interruption_, report_.notes));
     store_ = claimed.store;
     const Status paused = pause_claimed(claimed);
-    if (!paused && !claimed.pin.facts() && !claimed.pin.has_base()) {
-      static_cast<void>(claimed.pin.release());
-    }
+    if (!paused) release_unused_pin(claimed.pin);
     return paused;
   }
 

@@ -14,6 +14,7 @@
 #include "base/stopwatch.h"
 #include "lamina/lifecycle.h"
 #include "lifecycle/claimed_cloud_hypervisor.h"
+#include "lifecycle/claimed_vm.h"
 #include "lifecycle/cloud_hypervisor.h"
 #include "lifecycle/cloud_hypervisor_handover.h"
 #include "lifecycle/guest_image.h"
@@ -109,9 +110,7 @@ class CloudHypervisorResume {
         claim_cloud_hypervisor(options_.vmm, options_.store, &interruption_, report_.notes));
     report_.pid = claimed.vmm.pid();
     const Status possible = check_possible(claimed, snapshot);
-    if (!possible && !claimed.pin.facts() && !claimed.pin.has_base()) {
-      static_cast<void>(claimed.pin.release());
-    }
+    if (!possible) release_unused_pin(claimed.pin);
     LAMINA_RETURN_IF_ERROR(possible);
     const Status resumed = resume_claimed(claimed, snapshot, state);
     if (resumed) return {};

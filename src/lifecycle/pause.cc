@@ -74,10 +74,7 @@ class Pause {
     LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath target,
                             store::snapshot_in(options_.store, options_.name));
     report_.snapshot = target.path;
-    if (options_.pause_id && options_.pause_id->is_nil()) {
-      return fail(ErrorKind::kUsage, "the nil UUID cannot be a pause id");
-    }
-    LAMINA_RETURN_IF_ERROR(check_attachments(options_.attachments));
+    LAMINA_RETURN_IF_ERROR(check_pause_options(options_));
     LAMINA_ASSIGN_OR_RETURN(ClaimedVm claimed,
                             claim_vm(options_.vmm, options_.store, &interruption_, report_.notes));
     store_ = claimed.store;

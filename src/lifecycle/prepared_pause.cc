@@ -95,9 +95,12 @@ Result<std::string> make_directory(const ClaimedVm& claimed, PendingPause& pendi
 
 }  // namespace
 
-Status check_attachments(const std::vector<std::string>& attachments) {
+Status check_pause_options(const PauseOptions& options) {
+  if (options.pause_id && options.pause_id->is_nil()) {
+    return fail(ErrorKind::kUsage, "the nil UUID cannot be a pause id");
+  }
   std::set<std::string> names;
-  for (const std::string& file : attachments) {
+  for (const std::string& file : options.attachments) {
     const std::string name = file.substr(file.rfind('/') + 1);
     if (name.empty() || store::is_reserved_name(name)) {
       return fail(ErrorKind::kUsage,

@@ -27,8 +27,9 @@ struct PreparedPause {
   [[nodiscard]] const store::PauseJournal& journal() const { return pending.journal(); }
 };
 
-/// kUsage if two attached files have one name, or one has a name of the snapshot's own.
-Status check_attachments(const std::vector<std::string>& attachments);
+/// kUsage if the pause id is nil, two attached files have one name, or one has a name of the
+/// snapshot's own.
+Status check_pause_options(const PauseOptions& options);
 
 /// Checks that the pause's name is free or may be replaced, as far as that is known before the VM
 /// is frozen; publishing checks it again. kExists if the name is that of a snapshot whose pause id

@@ -76,13 +76,7 @@ Result<ArrivalFacts> decode_arrival_facts(std::span<const std::byte> bytes) {
                 kArrivalVersion);
   }
   ArrivalFacts facts;
-  if (const Json* owner = reader.find("belongs_to")) {
-    const auto identity = identity_from_json(*owner);
-    if (!identity) reader.bad("belongs_to");
-    facts.belongs_to = identity.value_or(StoreIdentity{});
-  } else {
-    reader.bad("belongs_to");
-  }
+  facts.belongs_to = read_owner(reader);
   facts.id = reader.uuid("id");
   facts.name = reader.text("name");
   facts.url = reader.text("url");

@@ -110,10 +110,7 @@ std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> byte
   const std::uint64_t version = reader.number("pause");
   if (version != kJournalVersion && version != kJournalWithFreezeVersion) return std::nullopt;
   PauseJournal journal;
-  const Json* owner = reader.find("belongs_to");
-  const auto identity = owner == nullptr ? std::nullopt : identity_from_json(*owner);
-  if (!identity) reader.bad("belongs_to");
-  journal.belongs_to = identity.value_or(StoreIdentity{});
+  journal.belongs_to = read_owner(reader);
   journal.pause_id = reader.uuid("pause_id");
   journal.build_id = reader.uuid("build_id");
   journal.name = reader.text("name");

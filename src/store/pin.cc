@@ -114,13 +114,7 @@ Result<PinFacts> decode_pin_facts(std::span<const std::byte> bytes) {
                 kPinVersion);
   }
   PinFacts facts;
-  if (const Json* owner = reader.find("belongs_to")) {
-    const auto identity = identity_from_json(*owner);
-    if (!identity) reader.bad("belongs_to");
-    facts.belongs_to = identity.value_or(StoreIdentity{});
-  } else {
-    reader.bad("belongs_to");
-  }
+  facts.belongs_to = read_owner(reader);
   facts.pid = static_cast<pid_t>(reader.number("pid", INT32_MAX));
   facts.start_time = reader.number("start_time");
   facts.boot_id = reader.text("boot_id");

@@ -86,4 +86,11 @@ std::optional<StoreIdentity> identity_from_json(const nlohmann::json& json) {
   return identity;
 }
 
+StoreIdentity read_owner(FieldReader& reader) {
+  const nlohmann::json* owner = reader.find("belongs_to");
+  const auto identity = owner == nullptr ? std::nullopt : identity_from_json(*owner);
+  if (!identity) reader.bad("belongs_to");
+  return identity.value_or(StoreIdentity{});
+}
+
 }  // namespace lamina::store

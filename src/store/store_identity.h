@@ -15,6 +15,8 @@
 
 namespace lamina::store {
 
+class FieldReader;
+
 struct StoreIdentity {
   std::uint64_t device = 0;   ///< of the store's directory; may change with each boot
   std::uint64_t inode = 0;    ///< of the store's directory
@@ -45,5 +47,7 @@ std::string stable_name(const StoreIdentity& identity);
 nlohmann::json to_json(const StoreIdentity& identity);
 /// Absent if `json` is not an identity.
 std::optional<StoreIdentity> identity_from_json(const nlohmann::json& json);
+/// The field `belongs_to` of a record, which must be there.
+StoreIdentity read_owner(FieldReader& reader);
 
 }  // namespace lamina::store
