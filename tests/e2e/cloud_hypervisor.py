@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from firecracker import Answer, UnixConnection
-from serving import TIMEOUT_S, connected, wait_until
+from serving import TIMEOUT_S, ask, rest_if_ok, wait_until
 
 
 def fake_cloud_hypervisor_program() -> str:
@@ -77,22 +77,11 @@ class CloudHypervisor:
 
     def control(self, line: str) -> str:
         """The answer to one line; see tests/stand_ins/cloud_hypervisor/main.cc."""
-        with connected(self.control_socket, TIMEOUT_S) as client:
-            client.sendall(line.encode() + b"\n")
-            answer = b""
-            while not answer.endswith(b"\n"):
-                piece = client.recv(4096)
-                if not piece:
-                    raise AssertionError(f"no answer to '{line}'; {self.said()}")
-                answer += piece
-        return answer.decode().rstrip("\n")
+        return ask(self.control_socket, line, self.said, TIMEOUT_S)
 
     def tell(self, line: str) -> str:
         """A line that must be answered with ok; returns the rest of the answer."""
-        answer = self.control(line)
-        if answer.split(" ", 1)[0] != "ok":
-            raise AssertionError(f"{line}: {answer}; {self.said()}")
-        return answer.partition(" ")[2]
+        return rest_if_ok(line, self.control(line), self.said)
 
     def wait_held(self) -> None:
         """Waits until a migration is held."""

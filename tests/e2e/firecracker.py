@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from serving import TIMEOUT_S, connected, wait_until
+from serving import TIMEOUT_S, ask, connected, rest_if_ok, wait_until
 
 
 def fake_firecracker_program() -> str:
@@ -147,22 +147,11 @@ class Firecracker:
 
     def control(self, line: str, timeout_s: float = TIMEOUT_S) -> str:
         """The answer to one line; see tests/stand_ins/firecracker/control.h."""
-        with connected(self.control_socket, timeout_s) as client:
-            client.sendall(line.encode() + b"\n")
-            answer = b""
-            while not answer.endswith(b"\n"):
-                piece = client.recv(4096)
-                if not piece:
-                    raise AssertionError(f"no answer to '{line}'; {self.said()}")
-                answer += piece
-        return answer.decode().rstrip("\n")
+        return ask(self.control_socket, line, self.said, timeout_s)
 
     def tell(self, line: str) -> str:
         """A line that must be answered with ok; returns the rest of the answer."""
-        answer = self.control(line)
-        if answer.split(" ", 1)[0] != "ok":
-            raise AssertionError(f"{line}: {answer}; {self.said()}")
-        return answer.partition(" ")[2]
+        return rest_if_ok(line, self.control(line), self.said)
 
     def wait_held(self) -> None:
         """Waits until a request is held (create-hang, create-slow)."""

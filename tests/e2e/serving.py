@@ -399,3 +399,23 @@ def huge_pages(count: int) -> Iterator[bool]:
             yield int(HUGE_PAGES.read_text()) >= count
         finally:
             HUGE_PAGES.write_text(str(before))
+
+
+def ask(path: Path, line: str, said: Callable[[], str], timeout_s: float) -> str:
+    """The answer of a stand-in's control socket to one line; `said`: what it has printed."""
+    with connected(path, timeout_s) as client:
+        client.sendall(line.encode() + b"\n")
+        answer = b""
+        while not answer.endswith(b"\n"):
+            piece = client.recv(4096)
+            if not piece:
+                raise AssertionError(f"no answer to '{line}'; {said()}")
+            answer += piece
+    return answer.decode().rstrip("\n")
+
+
+def rest_if_ok(line: str, answer: str, said: Callable[[], str]) -> str:
+    """What follows "ok" in the answer to `line`; anything else fails."""
+    if answer.split(" ", 1)[0] != "ok":
+        raise AssertionError(f"{line}: {answer}; {said()}")
+    return answer.partition(" ")[2]
