@@ -148,7 +148,9 @@ void ServedVms::save_recording(const Vm& vm) noexcept {
   recording_.erase(vm.id);
   const std::uint64_t count =
       std::min<std::uint64_t>(vm.state.recorded_count().get(), pager::kMaxRecordedBlocks);
-  if (count == 0) return vm.state.recording_stored().set(1);
+  // No fault after a working set was filled in: the set had everything, and that is on record too.
+  const bool had_everything = vm.state.record().record_faults_only && vm.service.plan != nullptr;
+  if (count == 0 && !had_everything) return vm.state.recording_stored().set(1);
   const Status saved = contain("recording", [&]() -> Status {
     const auto blocks = vm.state.recorded_blocks().first(count);
     storing_.insert(vm.id);

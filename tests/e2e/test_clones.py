@@ -377,6 +377,15 @@ class WorkingSetTest(SandboxTest):
         self.done("fork", self.store / "a", self.store / "b")
         self.assertEqual(self.inspected("b")["working_set_blocks"], first["working_set_blocks"])
 
+    def test_a_resume_without_a_fault_is_on_record(self) -> None:
+        self.resume_and_touch("a", 7)
+        self.recorded("a", 1)
+        vm, _ = self.resume("a", "--mode", "uffd")
+        vm.end()
+        second = self.recorded("a", 2)["last_resumes"][1]
+        self.assertTrue(second["replayed"])
+        self.assertEqual(second["known_blocks"], second["used_blocks"])
+
     def test_a_vm_that_is_paused_soon_gives_its_set_to_the_child(self) -> None:
         vm, _ = self.resume("a", "--mode", "uffd")
         vm.tell("touch 200 7")
