@@ -31,6 +31,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.dont_write_bytecode = True  # the source folder stays clean
 TESTS = Path(__file__).resolve().parent.parent
@@ -39,16 +40,14 @@ sys.path += [str(TESTS / "e2e"), str(TESTS / "object_store")]
 from client_host import client_environment  # noqa: E402
 from faulty_proxy import FaultyProxy  # noqa: E402
 from guest_image import Unavailable as NoGuest, find_kernel  # noqa: E402
-from guest_run import (BOOT_TIMEOUT_S, EXIT_UNAVAILABLE, EXIT_USAGE, EXIT_WRONG,  # noqa: E402
-                       MIB, PAGE_BYTES, TICKS_TIMEOUT_S, WARM_UP_TICKS, Chain, Tool, ToolError,
-                       check_files, machine_options, native_ticks, positive, prepare,
-                       work_directory, wrong_ticks)
+from guest_run import (EXIT_UNAVAILABLE, EXIT_USAGE, EXIT_WRONG, MIB, PAGE_BYTES,  # noqa: E402
+                       TICKS_TIMEOUT_S, ToolError, check_files, machine_options, native_ticks,
+                       prepare, work_directory, wrong_ticks)
 from namespaces import Namespaces, enter_namespace  # noqa: E402
 from page_server import SERVE_TEMPLATE, PageServer, ServeError, serve_is_there  # noqa: E402
+from served_guest import ServedGuest, served_guest_options  # noqa: E402
 from servers import BUCKET, SERVERS, Server, Unavailable  # noqa: E402
-from test_serve import different_pages  # noqa: E402
-from virtual_machine import (GuestError, Machine, ServedMemory, Tick,  # noqa: E402
-                             VirtualMachine)
+from virtual_machine import GuestError, Machine, Tick, VirtualMachine  # noqa: E402
 
 # What host B runs before it serves.
 PULL_TEMPLATE = "{lamina} remote pull {url} {name} --store {store} --json"
@@ -98,116 +97,68 @@ class BucketHost:
                     sum(one.answer_bytes for one in exchanges), (time.monotonic() - start) * 1000)
 
 
-class RemoteRun:
-    """The whole run. Collects failures and goes on where it can."""
+class RemoteRun(ServedGuest):
+    """The whole run. Goes on where it can."""
 
     def __init__(self, options: argparse.Namespace, machine: Machine, work: Path,
                  hosts: list[BucketHost]) -> None:
-        self._options, self._machine, self._work = options, machine, work
         self._a, self._b = hosts
-        self._chain = Chain(Tool(options.lamina), self._a.store, "written")
-        self._ram_at_pause = work / "ram-at-pause"
-        self._paused_at = 0
+        super().__init__(options, machine, work, self._a.store)
         self.steps: list[Step] = []
-        self.failures: list[str] = []
-        self.wrong_pages = 0
+        self.wrong: list[int] = []
         self.resumed: list[Tick] = []
         self.first_tick_ms = 0.0
 
     def run(self) -> None:
         """Runs everything; raises when going on makes no sense."""
-        self._live_on_a()
+        self.run_and_pause()
         shutil.rmtree(self._a.store)  # host A is gone
         start = time.monotonic()
         self._b.proxy.begin({})
-        if self._options.pull:
-            self.steps.append(self._b.run("pull", self._words(self._options.pull)))
+        if self.options.pull:
+            self.steps.append(self._b.run("pull", self._words(self.options.pull)))
         pulled_s = time.monotonic() - start
         self._compare_paused()
         self._resume_on_b(pulled_s)
-        native = native_ticks(self._options.workload, self.resumed[-1].number)
+        native = native_ticks(self.options.workload, self.resumed[-1].number)
         self.failures += wrong_ticks("the guest on host B", self.resumed, native)
 
     def _words(self, template: str) -> list[str]:
-        return [word.format(lamina=self._options.lamina.resolve(), url=self._b.url, name=NAME,
+        return [word.format(lamina=self.options.lamina.resolve(), url=self._b.url, name=NAME,
                             store=self._b.store) for word in shlex.split(template)]
 
-    def _live_on_a(self) -> None:
-        ram = self._work / "ram"
-        with VirtualMachine(self._machine, ram, True, self._work / "console-a.log") as guest:
-            guest.console.wait_for_tick(WARM_UP_TICKS, BOOT_TIMEOUT_S)
-            for number in range(1, self._options.pauses + 1):
-                if number > 1:
-                    guest.resume()
-                    guest.console.wait_for_tick(self._paused_at + self._options.ticks,
-                                                TICKS_TIMEOUT_S)
-                guest.stop()
-                self._paused_at = guest.console.last_tick()
-                self._pause(guest, ram, number)
-        ram.unlink()
+    def stored(self, number: int, kind: str, written: dict[str, Any],
+               ingested: dict[str, Any]) -> None:
+        self.steps.append(self._a.run(
+            f"push of pause {number} ({kind}, {written['dirty_pages']} pages)",
+            [str(self.options.lamina.resolve()), "remote", "push", self._a.url,
+             str(self.chain.snapshot), "--as", NAME, "--json"]))
 
-    def _pause(self, guest: VirtualMachine, ram: Path, number: int) -> None:
-        state = self._work / f"pause-{number:02}.state"
-        guest.save_state(state)
-        kind = "full" if number == 1 else "diff"
-        memory_file = self._work / f"pause-{number:02}.mem"
-        written = Tool(self._options.diff_writer).json(
-            "--ram", ram, "--previous", self._ram_at_pause, "--out", memory_file, "--kind", kind,
-            keys=("dirty_pages", "cleared_pages"))[1]
-        self._chain.ingest(memory_file, kind, "auto" if number == 1 else "adopt", state)
-        memory_file.unlink(missing_ok=True)
-        state.unlink()
-        pushed = self._a.run(f"push of pause {number} ({kind}, {written['dirty_pages']} pages)", [
-            str(self._options.lamina.resolve()), "remote", "push", self._a.url,
-            str(self._chain.snapshot), "--as", NAME, "--json"])
-        self.steps.append(pushed)
-
-    def _server(self) -> PageServer:
-        return PageServer(self._options.lamina, self._b.store / NAME)
+    def _restored_on_b(self, name: str, server: PageServer) -> VirtualMachine:
+        return self.restored(name, server, self._b.store / NAME / "snapfile")
 
     def _compare_paused(self) -> None:
-        """Has QEMU read all of the memory before the guest has run."""
-        dump = self._work / "dump"
-        with self._server() as server:
-            with self._restored("compared", server) as guest:
-                guest.dump_memory(dump, self._machine.memory_bytes)
+        with PageServer(self.options.lamina, self._b.store / NAME) as server:
+            with self._restored_on_b("compared", server) as guest:
+                self.wrong = self.wrong_pages(guest)
             server.wait()
-        wrong = different_pages(dump, self._ram_at_pause)
-        dump.unlink()
-        self.wrong_pages = len(wrong)
-        if wrong:
-            self.failures.append(f"{len(wrong)} wrong pages before the guest went on, the first is "
-                                 f"page {wrong[0]}")
+        self.check_pages("host B", self.wrong)
 
     def _resume_on_b(self, pulled_s: float) -> None:
         start = time.monotonic()
         self._b.proxy.begin({})
-        with self._server() as server:
-            with self._restored("resumed", server) as guest:
+        with PageServer(self.options.lamina, self._b.store / NAME) as server:
+            with self._restored_on_b("resumed", server) as guest:
                 guest.resume()
-                guest.console.wait_for_tick(self._paused_at + 1, TICKS_TIMEOUT_S)
+                guest.console.wait_for_tick(self.paused_at + 1, TICKS_TIMEOUT_S)
                 self.first_tick_ms = (pulled_s + time.monotonic() - start) * 1000
-                more = guest.console.last_tick() + self._options.resumed_ticks
+                more = guest.console.last_tick() + self.options.resumed_ticks
                 guest.console.wait_for_tick(more, TICKS_TIMEOUT_S)
                 guest.stop()
                 self.resumed = guest.console.ticks()
-            if (code := server.wait()) != 0:
-                self.failures.append(f"the server ended with {code}; {server.said()}")
+            self.check_end("resumed", server)
         self.steps.append(self._b.step(f"resume, {len(self.resumed)} ticks", start))
-        if not self._paused_at < self.resumed[0].number <= self._paused_at + 2:
-            self.failures.append(f"the guest on host B began at tick {self.resumed[0].number}, "
-                                 f"the paused one had reached {self._paused_at}")
-
-    def _restored(self, name: str, server: PageServer) -> VirtualMachine:
-        """A guest whose memory is served and whose state is loaded; it does not run yet."""
-        guest = VirtualMachine(self._machine, ServedMemory(server.socket, self._options.shim),
-                               False, self._work / f"console-{name}.log", wait_for_state=True)
-        try:
-            guest.load_state(self._b.store / NAME / "snapfile")
-        except BaseException:
-            guest.kill()
-            raise
-        return guest
+        self.check_beginning("on host B", self.resumed)
 
     def table(self) -> str:
         """The result as text, one line per step."""
@@ -223,8 +174,8 @@ class RemoteRun:
     def as_json(self) -> str:
         return json.dumps({
             "right": not self.failures, "failures": self.failures,
-            "memory_bytes": self._machine.memory_bytes, "rtt_ms": self._options.rtt_ms,
-            "wrong_pages": self.wrong_pages, "first_tick_ms": self.first_tick_ms,
+            "memory_bytes": self.machine.memory_bytes, "rtt_ms": self.options.rtt_ms,
+            "wrong_pages": len(self.wrong), "first_tick_ms": self.first_tick_ms,
             "ticks": len(self.resumed), "steps": [vars(step) for step in self.steps]}, indent=2)
 
 
@@ -232,20 +183,13 @@ def parse_options() -> argparse.Namespace:
     """The command line; exits with 2 when it is wrong."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[machine_options("256M")])
-    parser.add_argument("--shim", type=lambda text: Path(text).resolve(), required=True,
-                        help="the uffd_shim library")
+        parents=[machine_options("256M"), served_guest_options(pauses=3, ticks=8)])
     parser.add_argument("--server", choices=sorted(SERVERS), default="seaweedfs",
                         help="default: seaweedfs")
     parser.add_argument("--server-cache", type=Path, required=True,
                         help="where downloads of servers are kept")
     parser.add_argument("--rtt-ms", type=float, default=5,
                         help="of the line to the bucket (default: 5)")
-    parser.add_argument("--pauses", type=positive, default=3, help="default: 3")
-    parser.add_argument("--ticks", type=positive, default=8,
-                        help="ticks from one pause to the next (default: 8)")
-    parser.add_argument("--resumed-ticks", type=positive, default=25,
-                        help="ticks that the guest must run on host B (default: 25)")
     parser.add_argument("--pull", default=PULL_TEMPLATE, help="default: %(default)s")
     parser.add_argument("--serve", default=os.environ.get("LAMINA_SERVE", SERVE_TEMPLATE),
                         help="default: %(default)s")
@@ -324,7 +268,7 @@ def main() -> int:
         if run.failures:
             print(f"WRONG: {len(run.failures)} failures, first: {run.failures[0].splitlines()[0]}")
             return EXIT_WRONG
-        print(f"RIGHT: {options.memory // PAGE_BYTES} pages, {run.wrong_pages} wrong; host A's "
+        print(f"RIGHT: {options.memory // PAGE_BYTES} pages, {len(run.wrong)} wrong; host A's "
               f"store was deleted, host B had the first tick {run.first_tick_ms:.0f} ms after it "
               f"began to pull; {len(run.resumed)} ticks, bad=0, hashes equal to the native run")
         return 0
