@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <random>
@@ -41,8 +42,7 @@ TEST(ProcessMemory, MappingsAreParsed) {
 /// maps the file itself, uses it as told, and stops.
 class MappingChild {
  public:
-  MappingChild(int file, const std::vector<int>& uses, std::byte* at) {
-    pid_ = ::fork();
+  MappingChild(int file, const std::vector<int>& uses, std::byte* at) : pid_(::fork()) {
     if (pid_ != 0) {
       int status = 0;
       ::waitpid(pid_, &status, WUNTRACED);
@@ -51,9 +51,10 @@ class MappingChild {
     void* memory = ::mmap(at, kMappedPages * kMappedPage, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_FIXED, file, 0);
     if (memory == MAP_FAILED) ::_exit(1);
-    auto* bytes = static_cast<volatile char*>(memory);
+    auto* bytes = static_cast<char*>(memory);
     for (std::size_t page = 0; page < kMappedPages; ++page) {
-      volatile char* first = bytes + page * kMappedPage;
+      char* place = bytes + page * kMappedPage;
+      volatile char* first = place;
       switch (uses[page]) {
         case 1:
           static_cast<void>(*first);
@@ -63,7 +64,7 @@ class MappingChild {
           break;
         case 3:
           *first = 1;
-          ::madvise(const_cast<char*>(first), kMappedPage, MADV_DONTNEED);
+          ::madvise(place, kMappedPage, MADV_DONTNEED);
           break;
         default:
           break;
@@ -81,8 +82,28 @@ class MappingChild {
   [[nodiscard]] pid_t pid() const { return pid_; }
 
  private:
-  pid_t pid_ = -1;
+  pid_t pid_;
 };
+
+/// Which of the mapped pages, from address `begin`, are in `written`.
+std::vector<bool> pages_in(const std::vector<ByteRange>& written, std::uint64_t begin) {
+  std::vector<bool> found(kMappedPages);
+  for (const ByteRange& run : written) {
+    for (std::uint64_t at = run.offset; at < run.end(); at += kMappedPage) {
+      found[(at - begin) / kMappedPage] = true;
+    }
+  }
+  return found;
+}
+
+/// Whether the file with those facts is mapped privately at `begin`.
+bool is_mapped_at(const std::vector<FileMapping>& mappings, const FileFacts& file,
+                  std::uint64_t begin) {
+  return std::any_of(mappings.begin(), mappings.end(), [&](const FileMapping& mapping) {
+    return mapping.inode == file.inode && mapping.device == file.device && mapping.begin == begin &&
+           mapping.is_private;
+  });
+}
 
 TEST(ProcessMemory, ExactlyTheWrittenPagesAreFound) {
   const tests::ScratchDirectory scratch;
@@ -105,12 +126,7 @@ TEST(ProcessMemory, ExactlyTheWrittenPagesAreFound) {
     for (const PageScan scan : {PageScan::kAuto, PageScan::kEntries}) {
       const auto written = memory->written_pages(begin, begin + kMappedPages * kMappedPage, scan);
       ASSERT_TRUE(written) << written.error().message;
-      std::vector<bool> found(kMappedPages);
-      for (const ByteRange& run : *written) {
-        for (std::uint64_t at = run.offset; at < run.end(); at += kMappedPage) {
-          found[(at - begin) / kMappedPage] = true;
-        }
-      }
+      const std::vector<bool> found = pages_in(*written, begin);
       for (std::size_t page = 0; page < kMappedPages; ++page) {
         ASSERT_EQ(found[page], uses[page] == 2) << "page " << page << " use " << uses[page];
       }
@@ -123,12 +139,7 @@ TEST(ProcessMemory, ExactlyTheWrittenPagesAreFound) {
     const auto mappings = file_mappings_of(child.pid());
     ASSERT_TRUE(mappings);
     const auto facts = facts_of(file.get(), path);
-    bool is_mapped = false;
-    for (const FileMapping& mapping : *mappings) {
-      if (mapping.inode != facts->inode || mapping.device != facts->device) continue;
-      is_mapped = mapping.begin == begin && mapping.is_private;
-    }
-    EXPECT_TRUE(is_mapped);
+    EXPECT_TRUE(is_mapped_at(*mappings, *facts, begin));
   }
   ::munmap(place, kMappedPages * kMappedPage);
 }

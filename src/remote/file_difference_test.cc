@@ -40,7 +40,7 @@ class FileDifferenceTest : public testing::Test {
   void change(std::uint32_t block) { text_[block * 4096] = '!'; }
 
   /// The file as it is, with `parts` parts that have blocks in turn.
-  BaseFile base(std::uint32_t parts) const {
+  [[nodiscard]] BaseFile base(std::uint32_t parts) const {
     BaseFile base;
     auto hash = packed::Sha256::create();
     for (std::uint32_t part = 0; part < parts; ++part) {

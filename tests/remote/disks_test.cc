@@ -150,7 +150,7 @@ class RemoteDisks : public testing::Test {
     const std::uint64_t bytes = snapshot.state.vmstate.size();
     return bytes > remote::kMaxInlineBytes ? bytes + 2 * kBlock : 0;
   }
-  std::uint64_t file_object_bytes() const {
+  [[nodiscard]] std::uint64_t file_object_bytes() const {
     std::uint64_t bytes = 0;
     const fs::path files = fs::path(sandboxes_.bucket_directory()) / "v1/files";
     for (const auto& entry : fs::directory_iterator(files)) bytes += entry.file_size();
@@ -194,7 +194,24 @@ class RemoteDisks : public testing::Test {
   std::unique_ptr<packed::KeyWrapper> tenant_;
 };
 
-class RemoteDiskEdits : public RemoteDisks, public testing::WithParamInterface<int> {};
+class RemoteDiskEdits : public RemoteDisks, public testing::WithParamInterface<int> {
+ protected:
+  void edit_one_of(std::map<std::string, DiskModel>& disks) {
+    DiskModel& disk = disks["disk" + std::to_string(random(2))];
+    if (disk.size_bytes == 0 || random(5) == 0) disk.resize(random(600) * kBlock + random(5000));
+    write_blocks(disk, random(4) == 0 ? random(400) : random(20));
+    for (std::uint64_t i = random(10); i > 0; --i) disk.blocks.erase(random(600));
+    if (random(10) == 0) disks.erase(disks.begin());
+  }
+
+  void expect_verified() {
+    RemoteVerifyOptions options;
+    options.data = true;
+    const auto verified = remote::verify(*bucket_, options, tenant_.get());
+    ASSERT_TRUE(verified) << verified.error().message;
+    for (const std::string& problem : verified->problems) ADD_FAILURE() << problem;
+  }
+};
 
 TEST_F(RemoteDisks, ThreePercentOfADiskSendThreePercent) {
   DiskModel disk = full_disk(4096);
@@ -433,11 +450,7 @@ TEST_P(RemoteDiskEdits, RandomEditsComeBack) {
   LocalSandbox last = pause(store, nullptr);
   for (int step = 0; step < 14 && !HasFatalFailure(); ++step) {
     SCOPED_TRACE("step " + std::to_string(step));
-    DiskModel& disk = disks["disk" + std::to_string(random(2))];
-    if (disk.size_bytes == 0 || random(5) == 0) disk.resize(random(600) * kBlock + random(5000));
-    write_blocks(disk, random(4) == 0 ? random(400) : random(20));
-    for (std::uint64_t i = random(10); i > 0; --i) disk.blocks.erase(random(600));
-    if (random(10) == 0) disks.erase(disks.begin());
+    edit_one_of(disks);
     if (step > 0) last = pause(store, &last);
     for (const auto& [name, model] : disks) write_disk(last.path + "/" + name, model);
     if (random(4) == 0) continue;  // a state that is not pushed
@@ -461,11 +474,7 @@ TEST_P(RemoteDiskEdits, RandomEditsComeBack) {
   ASSERT_TRUE(push(last));
   sandboxes_.expect_nothing_left_over(1);
   expect_pulled(disks);
-  RemoteVerifyOptions options;
-  options.data = true;
-  const auto verified = remote::verify(*bucket_, options, tenant_.get());
-  ASSERT_TRUE(verified) << verified.error().message;
-  for (const std::string& problem : verified->problems) ADD_FAILURE() << problem;
+  expect_verified();
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, RemoteDiskEdits, testing::Range(1, 9));

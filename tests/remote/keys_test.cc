@@ -92,7 +92,7 @@ class RemoteKeys : public testing::Test {
   }
 
   /// True if a file of the bucket contains the key's id.
-  bool bucket_mentions(const packed::KeyWrapper& key) const {
+  [[nodiscard]] bool bucket_mentions(const packed::KeyWrapper& key) const {
     for (const auto& entry : fs::recursive_directory_iterator(sandboxes_.bucket_directory())) {
       if (!entry.is_regular_file()) continue;
       std::ifstream file(entry.path(), std::ios::binary);

@@ -111,11 +111,7 @@ HttpResponse Api::handle(const HttpRequest& request) {
       request.path.substr(std::min(request.path.find_first_not_of('/'), request.path.size()));
   if (const std::string refusal = body_refusal(request); !refusal.empty()) return fault(refusal);
   if (method == "GET") {
-    if (path.empty()) return instance_info();
-    if (path == "version") return success({{"firecracker_version", version_}});
-    if (path == "machine-config") return machine_config();
-    if (path == "hotplug/memory" && minor_ >= 14) return hotplug_memory();
-    if (path == "mmds") return {.status = 200, .body = metadata_};
+    if (auto known = get(path)) return *std::move(known);
   }
   if (method == "PUT" && path == "mmds") return put_mmds(*request.body);
   if (method == "PATCH" && path == "vm") return patch_vm(*request.body);
@@ -128,6 +124,15 @@ HttpResponse Api::handle(const HttpRequest& request) {
   const std::string first = path.substr(0, path.find('/'));
   const std::string named = method == "PUT" && first == "snapshot" ? "/" + path : first;
   return fault(fmt::format("Invalid request method and/or path: {} {}.", method, named));
+}
+
+std::optional<HttpResponse> Api::get(const std::string& path) const {
+  if (path.empty()) return instance_info();
+  if (path == "version") return success({{"firecracker_version", version_}});
+  if (path == "machine-config") return machine_config();
+  if (path == "hotplug/memory" && minor_ >= 14) return hotplug_memory();
+  if (path == "mmds") return HttpResponse{.status = 200, .body = metadata_};
+  return std::nullopt;
 }
 
 HttpResponse Api::instance_info() const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "stand_ins/firecracker/http_server.h"
@@ -18,6 +19,8 @@ class Api {
   HttpResponse handle(const HttpRequest& request);
 
  private:
+  /// Absent: there is no such path.
+  [[nodiscard]] std::optional<HttpResponse> get(const std::string& path) const;
   [[nodiscard]] HttpResponse instance_info() const;
   [[nodiscard]] HttpResponse machine_config() const;
   [[nodiscard]] HttpResponse hotplug_memory() const;
