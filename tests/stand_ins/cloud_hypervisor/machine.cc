@@ -27,8 +27,8 @@ constexpr std::uint64_t kGapEnd = std::uint64_t{4} << 30;
 constexpr int kExitByFailure = 1;
 
 const Json& cpuid() {
-  static const Json kCpuid = Json::array({{{"function", 1}, {"eax", 0x806ec}}});
-  return kCpuid;
+  static const Json known = Json::array({{{"function", 1}, {"eax", 0x806ec}}});
+  return known;
 }
 
 std::unexpected<Error> refused(const std::string& message) {
@@ -123,6 +123,13 @@ bool read_message(int socket, Message& message) {
 
 bool answer(int socket, bool is_ok) { return tests::send_all(socket, header(is_ok ? 1 : 2, 0, 0)); }
 
+/// Invalid if it cannot be made.
+os::Fd memfd_of(std::uint64_t bytes) {
+  os::Fd file(::memfd_create("ch_ram", MFD_CLOEXEC));
+  if (::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0) file.reset();
+  return file;
+}
+
 enum Command : std::uint16_t {
   kStart = 1,
   kConfig = 2,
@@ -135,7 +142,7 @@ enum Command : std::uint16_t {
 }  // namespace
 
 bool Points::arm(const std::string& point) {
-  static const std::vector<std::string> kKnown = {
+  static const std::vector<std::string> known = {
       "send-refuse",         "send-no-connect",        "send-version",
       "send-unknown",        "send-cut-config",        "send-cut-state",
       "send-die-config",     "send-die-state",         "send-die-complete",
@@ -147,7 +154,7 @@ bool Points::arm(const std::string& point) {
       "receive-die-state",   "receive-die-complete",   "receive-shares",
       "receive-copies",      "receive-hang-state",     "pause-refuse",
       "resume-refuse"};
-  if (std::find(kKnown.begin(), kKnown.end(), point) == kKnown.end()) return false;
+  if (std::find(known.begin(), known.end(), point) == known.end()) return false;
   const std::lock_guard lock(mutex_);
   armed_.push_back(point);
   return true;
@@ -224,8 +231,7 @@ Status Machine::boot(const BootOptions& options) {
       file = os::Fd(::open(options.zone_file.c_str(), O_RDONLY | O_CLOEXEC));
     } else if (options.is_shared) {
       backing = Backing::kMemfd;
-      file = os::Fd(::memfd_create("ch_ram", MFD_CLOEXEC));
-      if (::ftruncate(file.get(), static_cast<off_t>(range.size)) != 0) file.reset();
+      file = memfd_of(range.size);
     }
     if (backing != Backing::kAnonymous && !file.valid()) {
       return refused("Cannot open or make the memory's file");
@@ -343,45 +349,56 @@ std::string Machine::state_message() {
   return json.dump();
 }
 
+bool Machine::send_memory(int socket) {
+  for (const MappedRange& mapped : guest_->ranges()) {
+    // What release 53 does with private anonymous memory.
+    if (mapped.backing == Backing::kAnonymous) std::abort();
+    if (mapped.backing == Backing::kPrivateFile) continue;
+    std::string slot(sizeof(std::uint32_t), '\0');
+    std::memcpy(slot.data(), &mapped.range.slot, slot.size());
+    if (points_.hits("send-no-descriptor")) return send(socket, kMemoryFd, slot);
+    os::Fd other;
+    if (points_.hits("send-short-memfd")) other = os::Fd(::memfd_create("short", MFD_CLOEXEC));
+    const int fd = other.valid() ? other.get() : mapped.file.get();
+    if (!send(socket, kMemoryFd, slot, fd)) return false;
+    if (points_.hits("send-twice") && !send(socket, kMemoryFd, slot, fd)) return false;
+  }
+  return true;
+}
+
+bool Machine::send_config(int socket) {
+  reach("send", "config");
+  std::string config = config_message();
+  if (points_.hits("send-other-size")) {
+    Json json = Json::parse(config);
+    Json& mapping = json["memory_manager_data"]["guest_ram_mappings"][0];
+    mapping["size"] = mapping["size"].get<std::uint64_t>() / 2;
+    config = json.dump();
+  }
+  return send(socket, kConfig, config);
+}
+
+/// All messages of the source, in order.
+bool Machine::send_all(int socket, bool was_running) {
+  if (points_.hits("send-unknown")) return send(socket, 17, "");
+  if (points_.hits("send-out-of-turn")) return send(socket, kState, "{}");
+  if (!send(socket, kStart, "") || !send_memory(socket) || !send_config(socket)) return false;
+  if (was_running) freeze();
+  reach("send", "state");
+  if (!send(socket, kState, state_message())) return false;
+  reach("send", "complete");
+  return send(socket, was_running ? kComplete : kCompletePaused, "");
+}
+
+void Machine::reach(const std::string& side, const std::string& message) {
+  points_.hold(side + "-hang-" + message);
+  if (points_.hits(side + "-die-" + message)) ::_exit(kExitByFailure);
+}
+
 /// The source's side. Whatever is not an Ok ends it, and the VM goes on as it was.
 void Machine::hand_over(os::Fd socket) {
   const bool was_running = state_ == State::kRunning;
-  const auto sent = [&]() -> bool {
-    if (points_.hits("send-unknown")) return send(socket.get(), 17, "");
-    if (points_.hits("send-out-of-turn")) return send(socket.get(), kState, "{}");
-    if (!send(socket.get(), kStart, "")) return false;
-    for (const MappedRange& mapped : guest_->ranges()) {
-      // What release 53 does with private anonymous memory.
-      if (mapped.backing == Backing::kAnonymous) std::abort();
-      if (mapped.backing == Backing::kPrivateFile) continue;
-      std::string slot(sizeof(std::uint32_t), '\0');
-      std::memcpy(slot.data(), &mapped.range.slot, slot.size());
-      if (points_.hits("send-no-descriptor")) return send(socket.get(), kMemoryFd, slot);
-      os::Fd other;
-      if (points_.hits("send-short-memfd")) other = os::Fd(::memfd_create("short", MFD_CLOEXEC));
-      const int fd = other.valid() ? other.get() : mapped.file.get();
-      if (!send(socket.get(), kMemoryFd, slot, fd)) return false;
-      if (points_.hits("send-twice") && !send(socket.get(), kMemoryFd, slot, fd)) return false;
-    }
-    points_.hold("send-hang-config");
-    if (points_.hits("send-die-config")) ::_exit(kExitByFailure);
-    std::string config = config_message();
-    if (points_.hits("send-other-size")) {
-      Json json = Json::parse(config);
-      Json& mapping = json["memory_manager_data"]["guest_ram_mappings"][0];
-      mapping["size"] = mapping["size"].get<std::uint64_t>() / 2;
-      config = json.dump();
-    }
-    if (!send(socket.get(), kConfig, config)) return false;
-    if (was_running) freeze();
-    points_.hold("send-hang-state");
-    if (points_.hits("send-die-state")) ::_exit(kExitByFailure);
-    if (!send(socket.get(), kState, state_message())) return false;
-    points_.hold("send-hang-complete");
-    if (points_.hits("send-die-complete")) ::_exit(kExitByFailure);
-    return send(socket.get(), was_running ? kComplete : kCompletePaused, "");
-  };
-  if (sent() && !points_.hits("send-no-exit")) ::_exit(0);
+  if (send_all(socket.get(), was_running) && !points_.hits("send-no-exit")) ::_exit(0);
   socket.reset();
   if (was_running) thaw();
 }
@@ -404,62 +421,73 @@ Status Machine::receive_migration(const std::string& socket_path) {
   }
 }
 
+Status Machine::take_memory(std::uint16_t last, Message& message, std::vector<Message>& memory) {
+  if ((last != kStart && last != kMemoryFd) || message.payload.size() != 4 ||
+      !message.descriptor.valid()) {
+    return refused("Invalid MemoryFd");
+  }
+  memory.push_back(std::move(message));
+  return {};
+}
+
+Status Machine::take_config(std::uint16_t last, const Message& message,
+                            std::vector<Message>& memory) {
+  if (last != kStart && last != kMemoryFd) return refused("Invalid Config");
+  reach("receive", "config");
+  if (points_.hits("receive-error-config")) return refused("as asked for");
+  return configure(Json::parse(message.payload), memory);
+}
+
+Status Machine::take_state(std::uint16_t last, const Message& message) {
+  if (last != kConfig) return refused("Invalid State");
+  reach("receive", "state");
+  if (points_.hits("receive-error-state")) return refused("as asked for");
+  LAMINA_RETURN_IF_ERROR(restore(message.payload));
+  state_ = State::kPaused;
+  return {};
+}
+
+/// One message; an error is answered and ends it.
+Status Machine::take(std::uint16_t last, Message& message, std::vector<Message>& memory) {
+  switch (message.command) {
+    case kStart:
+      if (last != 0 || message.version != 0 || !message.payload.empty()) {
+        return refused("Invalid Start");
+      }
+      return points_.hits("receive-error-start") ? refused("as asked for") : Status();
+    case kMemoryFd:
+      return take_memory(last, message, memory);
+    case kConfig:
+      return take_config(last, message, memory);
+    case kState:
+      return take_state(last, message);
+    case kComplete:
+    case kCompletePaused:
+      if (last != kState || !message.payload.empty()) return refused("Invalid Complete");
+      reach("receive", "complete");
+      return points_.hits("receive-error-complete") ? refused("as asked for") : Status();
+    default:
+      return refused("unknown command");
+  }
+}
+
 /// The destination's side.
 Status Machine::receive_on(int socket) {
   std::vector<Message> memory;
   std::uint16_t last = 0;
   Message message;
-  const auto refuse = [&](const std::string& why) {
-    answer(socket, false);
-    return refused(why);
-  };
   while (read_message(socket, message)) {
-    switch (message.command) {
-      case kStart:
-        if (last != 0 || message.version != 0 || !message.payload.empty()) {
-          return refuse("Invalid Start");
-        }
-        if (points_.hits("receive-error-start")) return refuse("as asked for");
-        break;
-      case kMemoryFd:
-        if ((last != kStart && last != kMemoryFd) || message.payload.size() != 4 ||
-            !message.descriptor.valid()) {
-          return refuse("Invalid MemoryFd");
-        }
-        memory.push_back(std::move(message));
-        message.command = kMemoryFd;
-        break;
-      case kConfig: {
-        if (last != kStart && last != kMemoryFd) return refuse("Invalid Config");
-        if (points_.hits("receive-die-config")) ::_exit(kExitByFailure);
-        if (points_.hits("receive-error-config")) return refuse("as asked for");
-        const Status configured = configure(Json::parse(message.payload), memory);
-        if (!configured) return refuse(configured.error().message);
-        break;
-      }
-      case kState: {
-        if (last != kConfig) return refuse("Invalid State");
-        points_.hold("receive-hang-state");
-        if (points_.hits("receive-die-state")) ::_exit(kExitByFailure);
-        if (points_.hits("receive-error-state")) return refuse("as asked for");
-        const Status restored = restore(message.payload);
-        if (!restored) return refuse(restored.error().message);
-        state_ = State::kPaused;
-        break;
-      }
-      case kComplete:
-      case kCompletePaused:
-        if (last != kState || !message.payload.empty()) return refuse("Invalid Complete");
-        if (points_.hits("receive-die-complete")) ::_exit(kExitByFailure);
-        if (points_.hits("receive-error-complete")) return refuse("as asked for");
-        if (message.command == kComplete) thaw();
-        answer(socket, true);
-        return {};
-      default:
-        return refuse("unknown command");
+    const std::uint16_t command = message.command;
+    const Status taken = take(last, message, memory);
+    if (!taken) {
+      answer(socket, false);
+      return taken;
     }
-    last = message.command;
-    if (!answer(socket, true)) return refused("Socket error");
+    last = command;
+    if (last == kComplete) thaw();
+    const bool is_told = answer(socket, true);
+    if (last == kComplete || last == kCompletePaused) return {};
+    if (!is_told) return refused("Socket error");
   }
   return refused("Socket error: the sender is gone");
 }
@@ -509,60 +537,63 @@ Status Machine::restore_from(const std::string& directory) {
   return {};
 }
 
+Result<Machine::Source> Machine::zone_source(const Json& zone, std::uint64_t bytes) {
+  Source source;
+  const bool is_shared = zone.at("shared").get<bool>();
+  if (!zone.at("file").is_string()) {
+    if (!is_shared) return source;
+    source = {Backing::kMemfd, memfd_of(bytes)};
+    if (!source.file.valid()) return refused("memfd");
+    return source;
+  }
+  // Read-only, so that a balloon cannot punch holes into a file that others map.
+  const bool is_private = !is_shared && !points_.hits("receive-shares");
+  source.backing = is_private ? Backing::kPrivateFile : Backing::kSharedFile;
+  source.file = os::Fd(::open(zone.at("file").get<std::string>().c_str(),
+                              (is_private ? O_RDONLY : O_RDWR) | O_CLOEXEC));
+  if (!source.file.valid()) return refused("Cannot open the backing file of a memory zone");
+  if (is_private && points_.hits("receive-copies")) return Source{};
+  return source;
+}
+
+/// Where the memory of a range comes from: a message, a zone's file, or a new memfd.
+Result<Machine::Source> Machine::source_of(const Range& range, const Json& memory_config,
+                                           std::vector<Message>& memory) {
+  const Json& zones = memory_config.at("zones");
+  Source source;
+  for (Message& message : memory) {
+    std::uint32_t slot = 0;
+    std::memcpy(&slot, message.payload.data(), sizeof(slot));
+    if (slot == range.slot) source = {Backing::kMemfd, std::move(message.descriptor)};
+  }
+  if (source.file.valid()) return source;
+  if (!zones.is_null()) {
+    for (const Json& zone : zones) {
+      if (zone.at("id") == range.zone) return zone_source(zone, range.size);
+    }
+    return refused("Unknown memory zone");
+  }
+  if (!memory_config.at("shared").get<bool>()) return source;
+  source = {Backing::kMemfd, memfd_of(range.size)};
+  if (!source.file.valid()) return refused("memfd");
+  return source;
+}
+
 Status Machine::configure(const Json& json, std::vector<Message>& memory) {
   if (json.at("common_cpuid") != cpuid()) return refused("CPUID is incompatible");
   Json config = json.at("vm_config");
-  const Json& zones = config.at("memory").at("zones");
-  if (!zones.is_null() && config.at("memory").at("size").get<std::uint64_t>() != 0) {
+  const Json& memory_config = config.at("memory");
+  if (!memory_config.at("zones").is_null() && memory_config.at("size").get<std::uint64_t>() != 0) {
     return refused("Memory size must be 0 when memory zones are used");
   }
   received_.clear();
   for (const Json& mapping : json.at("memory_manager_data").at("guest_ram_mappings")) {
-    const Range range = range_from(mapping);
-    os::Fd file;
-    Backing backing = Backing::kAnonymous;
-    for (Message& message : memory) {
-      std::uint32_t slot = 0;
-      std::memcpy(&slot, message.payload.data(), sizeof(slot));
-      if (slot != range.slot) continue;
-      file = std::move(message.descriptor);
-      backing = Backing::kMemfd;
-    }
-    bool has_zone = zones.is_null();
-    if (zones.is_null() && !file.valid() && config.at("memory").at("shared").get<bool>()) {
-      file = os::Fd(::memfd_create("ch_ram", MFD_CLOEXEC));
-      backing = Backing::kMemfd;
-      if (::ftruncate(file.get(), static_cast<off_t>(range.size)) != 0) return refused("memfd");
-    }
-    if (!zones.is_null() && !file.valid()) {
-      for (const Json& zone : zones) {
-        if (zone.at("id") != range.zone) continue;
-        has_zone = true;
-        if (!zone.at("file").is_string()) {
-          if (!zone.at("shared").get<bool>()) continue;
-          file = os::Fd(::memfd_create("ch_ram", MFD_CLOEXEC));
-          backing = Backing::kMemfd;
-          if (::ftruncate(file.get(), static_cast<off_t>(range.size)) != 0) return refused("memfd");
-          continue;
-        }
-        backing = zone.at("shared").get<bool>() ? Backing::kSharedFile : Backing::kPrivateFile;
-        // Read-only, so that a balloon cannot punch holes into a file that others map.
-        const bool is_private = backing == Backing::kPrivateFile && !points_.hits("receive-shares");
-        if (!is_private) backing = Backing::kSharedFile;
-        file = os::Fd(::open(zone.at("file").get<std::string>().c_str(),
-                             (is_private ? O_RDONLY : O_RDWR) | O_CLOEXEC));
-        if (!file.valid()) return refused("Cannot open the backing file of a memory zone");
-      }
-    }
-    if (!has_zone) return refused("Unknown memory zone");
-    if (backing == Backing::kPrivateFile && points_.hits("receive-copies")) {
-      backing = Backing::kAnonymous;
-      file.reset();
-    }
-    Range placed = range;
+    Range range = range_from(mapping);
+    LAMINA_ASSIGN_OR_RETURN(Source source, source_of(range, memory_config, memory));
     // A memfd of its own has one range.
-    if (backing == Backing::kMemfd && memory.empty()) placed.file_offset = 0;
-    LAMINA_ASSIGN_OR_RETURN(MappedRange mapped, map_range(placed, backing, std::move(file)));
+    if (source.backing == Backing::kMemfd && memory.empty()) range.file_offset = 0;
+    LAMINA_ASSIGN_OR_RETURN(MappedRange mapped,
+                            map_range(range, source.backing, std::move(source.file)));
     received_.push_back(std::move(mapped));
   }
   config_ = std::move(config);

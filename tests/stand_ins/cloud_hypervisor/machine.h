@@ -93,13 +93,31 @@ class Machine {
  private:
   void freeze();
   void thaw();
+  /// Where a range's memory comes from.
+  struct Source {
+    Backing backing = Backing::kAnonymous;
+    os::Fd file;
+  };
+
   void hand_over(os::Fd socket);
+  bool send_all(int socket, bool was_running);
+  bool send_memory(int socket);
+  bool send_config(int socket);
+  /// The points of failure before a message: SIDE-hang-MESSAGE, SIDE-die-MESSAGE.
+  void reach(const std::string& side, const std::string& message);
   bool send(int socket, std::uint16_t command, const std::string& payload, int descriptor = -1);
   /// True if the answer is Ok.
   static bool is_answered(int socket);
   [[nodiscard]] std::string config_message() const;
   std::string state_message();
   Status receive_on(int socket);
+  static Status take_memory(std::uint16_t last, Message& message, std::vector<Message>& memory);
+  Status take_config(std::uint16_t last, const Message& message, std::vector<Message>& memory);
+  Status take_state(std::uint16_t last, const Message& message);
+  Status take(std::uint16_t last, Message& message, std::vector<Message>& memory);
+  Result<Source> zone_source(const Json& zone, std::uint64_t bytes);
+  Result<Source> source_of(const Range& range, const Json& memory_config,
+                           std::vector<Message>& memory);
   Status configure(const Json& json, std::vector<Message>& memory);
   Status restore(const std::string& payload);
 

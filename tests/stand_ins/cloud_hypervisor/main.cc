@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <mutex>
 #include <sstream>
 #include <string>
@@ -68,6 +69,23 @@ std::string directory_in(const std::string& body, const char* field) {
   if (!json.is_object() || !json.contains(field) || !json[field].is_string()) return {};
   const auto url = json[field].get<std::string>();
   return url.starts_with("file://") ? url.substr(7) : "";
+}
+
+/// What a running guest is told to do; false if it cannot.
+bool use(Guest& guest, const std::string& verb, std::uint64_t first, std::uint64_t second) {
+  if (verb == "run") {
+    std::uint64_t random = second;
+    for (std::uint64_t i = 0; i < first; ++i) guest.operate(random, true);
+  } else if (verb == "write" && first < guest.pages()) {
+    guest.write(first, second);
+  } else if (verb == "read" && first < guest.pages()) {
+    guest.read(first);
+  } else if (verb == "discard" && first + second <= guest.pages()) {
+    guest.discard(first, second);
+  } else {
+    return false;
+  }
+  return true;
 }
 
 class Api {
@@ -138,47 +156,28 @@ class Api {
 std::string Api::command(const std::string& line) {
   std::istringstream words(line);
   std::string verb;
-  words >> verb;
+  std::string text;
+  words >> verb >> text;
   if (verb == "release") return points_.release() ? "ok" : "error nothing is held";
   if (verb == "held") return points_.is_held() ? "ok yes" : "ok no";
-  std::string text;
-  if (verb == "fail") {
-    words >> text;
-    return points_.arm(text) ? "ok" : "error no point of failure " + text;
-  }
+  if (verb == "fail") return points_.arm(text) ? "ok" : "error no point of failure " + text;
   Guest* guest = machine_.guest();
   if (guest == nullptr) return "error no VM";
   if (verb == "pages") return fmt::format("ok {}", guest->pages());
   if (verb == "config") return "ok " + machine_.info().value_or(Json())["config"].dump();
-  const auto verdict = [&]() -> std::string {
+  if (verb == "check") {
     const auto wrong = guest->check();
     return wrong ? "wrong " + *wrong : "ok";
-  };
-  if (verb == "check") return verdict();
+  }
   if (verb == "dump") {
-    words >> text;
     const Status dumped = guest->dump(text);
     return dumped ? "ok" : "error " + dumped.error().message;
   }
-  std::uint64_t first = 0;
   std::uint64_t second = 0;
-  words >> first;
   words >> second;
   bool is_known = true;
-  const bool ran = machine_.while_running([&] {
-    if (verb == "run") {
-      std::uint64_t random = second;
-      for (std::uint64_t i = 0; i < first; ++i) guest->operate(random, true);
-    } else if (verb == "write" && first < guest->pages()) {
-      guest->write(first, second);
-    } else if (verb == "read" && first < guest->pages()) {
-      guest->read(first);
-    } else if (verb == "discard" && first + second <= guest->pages()) {
-      guest->discard(first, second);
-    } else {
-      is_known = false;
-    }
-  });
+  const bool ran = machine_.while_running(
+      [&] { is_known = use(*guest, verb, std::strtoull(text.c_str(), nullptr, 10), second); });
   if (!ran) return "error not running";
   return is_known ? "ok" : "error what is " + line;
 }
@@ -287,21 +286,26 @@ void run(const Arguments& arguments) {
 }  // namespace lamina::cloud_hypervisor_stand_in
 
 int main(int argc, char** argv) {
-  CLI::App app{"A stand-in for Cloud Hypervisor."};
-  lamina::cloud_hypervisor_stand_in::Arguments arguments;
-  app.add_option("--api-socket", arguments.api_socket, "Socket of the API")->required();
-  app.add_option("--control", arguments.control_socket, "Socket for the test's commands")
-      ->required();
-  app.add_option("--version", arguments.version, "Version to give out");
-  app.add_option("--memory-mib", arguments.boot.memory_mib, "Memory of a VM that is started");
-  app.add_flag("--shared", arguments.boot.is_shared, "Its memory is in memfds");
-  app.add_option("--zone-file", arguments.boot.zone_file, "Its memory is this file, private");
-  app.add_flag("--gap", arguments.boot.has_gap, "Two ranges of memory, the second at 4 GiB");
-  app.add_option("--serial-file", arguments.boot.serial_file, "File of its serial console");
-  app.add_option("--net", arguments.boot.network, "Id of a network device");
-  app.add_flag("--start", arguments.start, "A VM that runs; else one is waited for");
-  app.add_flag("--writer", arguments.writer, "A thread uses memory while the VM runs");
-  app.add_flag("--discards", arguments.discards, "It gives pages back, too");
-  CLI11_PARSE(app, argc, argv);
-  lamina::cloud_hypervisor_stand_in::run(arguments);
+  try {
+    CLI::App app{"A stand-in for Cloud Hypervisor."};
+    lamina::cloud_hypervisor_stand_in::Arguments arguments;
+    app.add_option("--api-socket", arguments.api_socket, "Socket of the API")->required();
+    app.add_option("--control", arguments.control_socket, "Socket for the test's commands")
+        ->required();
+    app.add_option("--version", arguments.version, "Version to give out");
+    app.add_option("--memory-mib", arguments.boot.memory_mib, "Memory of a VM that is started");
+    app.add_flag("--shared", arguments.boot.is_shared, "Its memory is in memfds");
+    app.add_option("--zone-file", arguments.boot.zone_file, "Its memory is this file, private");
+    app.add_flag("--gap", arguments.boot.has_gap, "Two ranges of memory, the second at 4 GiB");
+    app.add_option("--serial-file", arguments.boot.serial_file, "File of its serial console");
+    app.add_option("--net", arguments.boot.network, "Id of a network device");
+    app.add_flag("--start", arguments.start, "A VM that runs; else one is waited for");
+    app.add_flag("--writer", arguments.writer, "A thread uses memory while the VM runs");
+    app.add_flag("--discards", arguments.discards, "It gives pages back, too");
+    CLI11_PARSE(app, argc, argv);
+    lamina::cloud_hypervisor_stand_in::run(arguments);
+  } catch (const std::exception& error) {
+    std::fputs(error.what(), stderr);
+    return 1;
+  }
 }
