@@ -46,6 +46,8 @@ EXIT_INTERRUPTED = 130
 STORE_AREAS = (".tmp", ".pending", ".vms", ".lock")
 LAYER_NAME = re.compile(r"memfile\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
+MEMORY_FS = Path("/dev/shm")
+
 # A command that takes this long hangs: the files of these tests are a few megabytes.
 HANG_TIMEOUT_S = 120
 
@@ -347,9 +349,15 @@ def _entry_of(path: Path, times: bool) -> Entry:
 class LaminaTest(unittest.TestCase):
     """A test with a directory of its own and a store in it."""
 
+    # The directory is on tmpfs, where a sync costs nothing: for tests in which processes end, and
+    # not machines. LAMINA_TEST_DIR takes precedence.
+    in_memory = False
+
     def setUp(self) -> None:
         """Makes the directory, which goes with the test."""
         base = os.environ.get("LAMINA_TEST_DIR")
+        if base is None and self.in_memory and os.access(MEMORY_FS, os.W_OK):
+            base = str(MEMORY_FS)
         self.directory = Path(tempfile.mkdtemp(prefix="lamina-", dir=base))
         self.directory.chmod(0o755)
         self.addCleanup(shutil.rmtree, self.directory)

@@ -21,13 +21,16 @@ from daemon import Daemon
 from memory_files import (EXIT_FAILED, EXIT_NOT_FOUND, PAGE_BYTES, LaminaTest, lamina, main)
 from serving import wait_until
 
-MEMORY_MIB = 16
+MEMORY_MIB = 4
 MEMORY_BYTES = MEMORY_MIB << 20
+PAGES = MEMORY_BYTES // PAGE_BYTES
 SEED = int(os.environ.get("LAMINA_TEST_SEED", "1"))
 
 
 class CloudHypervisorTest(LaminaTest):
     """A test whose VMs end with it."""
+
+    in_memory = True
 
     def fresh(self, *options: str | int | Path) -> CloudHypervisor:
         """A VM with shared memory that was just started and runs."""
@@ -143,13 +146,13 @@ class PauseTest(CloudHypervisorTest):
 
     def test_what_was_not_written_is_not_stored(self) -> None:
         vm = self.fresh()
-        vm.tell("run 2000 1")
+        vm.tell("run 500 1")
         first = self.pause(vm, "a")
         vm, report = self.resume("a")
         self.assertEqual((report["mode"], vm.state()), ("file", "Running"))
-        for page in range(0, 4096, 30):
+        for page in range(0, PAGES, 30):
             vm.tell(f"read {page}")
-        for page in (7, 9, 2000, 4095):
+        for page in (7, 9, PAGES // 2, PAGES - 1):
             vm.tell(f"write {page} {page + 1}")
         second = self.pause(vm, "a", "--after", "resume")
         self.assertEqual((second["kind"], second["parent_pause_id"]), ("diff", first["pause_id"]))
