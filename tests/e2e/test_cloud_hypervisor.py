@@ -18,6 +18,8 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 
 from cloud_hypervisor import CloudHypervisor
 from daemon import Daemon
+from faults import Point, require_strace
+from lives import KILL
 from memory_files import (EXIT_FAILED, EXIT_NOT_FOUND, PAGE_BYTES, LaminaTest, lamina, main)
 from serving import wait_until
 
@@ -121,6 +123,15 @@ class PauseTest(CloudHypervisorTest):
         self.done("verify", self.store / "a")
         self.assert_nothing_left()
 
+    def test_a_pause_does_not_wait_for_a_lock_of_its_own(self) -> None:
+        require_strace(self)
+        vm = self.fresh()
+        traced = self.directory / "trace"
+        lamina("pause", "--api", vm.api_socket, "--store", self.store, "--name", "a",
+               prefix=["strace", "-f", "-qq", "-o", str(traced), "-e", "trace=flock"])
+        self.assertEqual(vm.wait(), 0)
+        self.assertNotIn("EAGAIN", traced.read_text())
+
     def test_a_checkpoint_leaves_the_vm_running(self) -> None:
         for start in (self.fresh, self.with_file):
             with self.subTest(start.__name__):
@@ -143,29 +154,6 @@ class PauseTest(CloudHypervisorTest):
         self.assertEqual(vm.state(), "Paused")
         self.pause(vm, "a", "--after", "resume")
         self.assertEqual(vm.state(), "Running")
-
-    def test_what_was_not_written_is_not_stored(self) -> None:
-        vm = self.fresh()
-        vm.tell("run 500 1")
-        first = self.pause(vm, "a")
-        vm, report = self.resume("a")
-        self.assertEqual((report["mode"], vm.state()), ("file", "Running"))
-        for page in range(0, PAGES, 30):
-            vm.tell(f"read {page}")
-        for page in (7, 9, PAGES // 2, PAGES - 1):
-            vm.tell(f"write {page} {page + 1}")
-        second = self.pause(vm, "a", "--after", "resume")
-        self.assertEqual((second["kind"], second["parent_pause_id"]), ("diff", first["pause_id"]))
-        self.assertEqual(second["stored_bytes"], 4 * PAGE_BYTES)
-        self.assert_same_memory(vm, "a")
-        # Of a later one, too: what it counts from is the file that the VM maps.
-        vm.tell("write 11 5")
-        third = self.pause(vm, "a", "--after", "resume")
-        self.assertEqual((third["kind"], third["stored_bytes"]), ("diff", 5 * PAGE_BYTES))
-        self.assertEqual(third["generation"], 1)
-        self.assert_same_memory(vm, "a")
-        self.check(vm)
-        self.assert_nothing_left()
 
     def test_full_can_be_asked_for(self) -> None:
         vm = self.fresh()
@@ -225,6 +213,35 @@ class PauseTest(CloudHypervisorTest):
                                        "--frozen-hook", "exit 3")
             self.assertIn("a@", message)
             self.assertEqual(vm.state(), "Running")
+        self.assert_nothing_left()
+
+
+class DiskTest(CloudHypervisorTest):
+    """What a file system of a disk may do otherwise than one in memory: holes, and syncs."""
+
+    in_memory = False
+
+    def test_what_was_not_written_is_not_stored(self) -> None:
+        vm = self.fresh()
+        vm.tell("run 500 1")
+        first = self.pause(vm, "a")
+        vm, report = self.resume("a")
+        self.assertEqual((report["mode"], vm.state()), ("file", "Running"))
+        for page in range(0, PAGES, 30):
+            vm.tell(f"read {page}")
+        for page in (7, 9, PAGES // 2, PAGES - 1):
+            vm.tell(f"write {page} {page + 1}")
+        second = self.pause(vm, "a", "--after", "resume")
+        self.assertEqual((second["kind"], second["parent_pause_id"]), ("diff", first["pause_id"]))
+        self.assertEqual(second["stored_bytes"], 4 * PAGE_BYTES)
+        self.assert_same_memory(vm, "a")
+        # Of a later one, too: what it counts from is the file that the VM maps.
+        vm.tell("write 11 5")
+        third = self.pause(vm, "a", "--after", "resume")
+        self.assertEqual((third["kind"], third["stored_bytes"]), ("diff", 5 * PAGE_BYTES))
+        self.assertEqual(third["generation"], 1)
+        self.assert_same_memory(vm, "a")
+        self.check(vm)
         self.assert_nothing_left()
 
 
@@ -403,6 +420,110 @@ class ResumeTest(CloudHypervisorTest):
         state.write_bytes(b"a Firecracker's state")
         self.done("ingest", memory, "--out", self.store / "f", "--vmstate", state)
         self.assertIn("not a Cloud Hypervisor", self.resume_fails(self.started(), "f"))
+
+
+class OnceTest(CloudHypervisorTest):
+    """A snapshot that may be resumed only once."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.source("a")
+
+    def source(self, name: str) -> None:
+        """A snapshot that may be resumed only once."""
+        vm = self.fresh()
+        vm.tell("run 100 1")
+        self.pause(vm, name, "--once")
+
+    def consumed(self, name: str = "a") -> bool:
+        """What inspect says."""
+        info = self.done("inspect", self.store / name, "--json").json
+        self.assertTrue(info["once"])
+        return bool(info["consumed"])
+
+    def assert_refused(self, name: str = "a") -> None:
+        """It is not resumed again."""
+        vm = self.started()
+        before = self.pins()
+        self.assertIn("only once", self.resume_fails(vm, name))
+        self.assertEqual((vm.state(), self.pins()), ("None", before))
+
+    def test_it_is_resumed_once_and_its_child_again_and_again(self) -> None:
+        self.assertFalse(self.consumed())
+        vm, report = self.resume("a")
+        self.check(vm)
+        self.assertTrue(self.consumed())
+        self.assert_refused()
+        self.recover()
+        self.assert_refused()
+        # What it is paused into is another state.
+        self.assertEqual(self.pause(vm, "c")["parent_pause_id"], report["pause_id"])
+        for _ in range(2):
+            self.check(self.resume("c")[0])
+        self.check(self.resume("a", "--again")[0])
+
+    def test_a_resume_that_fails_gives_it_back_unless_the_guest_may_have_run(self) -> None:
+        vm = self.started()
+        for point in ("receive-refuse", "receive-error-start", "receive-error-config",
+                      "receive-error-state", "receive-die-config", "receive-die-state"):
+            with self.subTest(point):
+                if not vm.is_running():
+                    vm = self.started()
+                vm.tell(f"fail {point}")
+                self.resume_fails(vm, "a")
+                self.assertFalse(self.consumed())
+        vm = self.started()
+        vm.tell("fail receive-die-complete")
+        self.resume_fails(vm, "a")
+        self.assertTrue(self.consumed())
+        self.assert_refused()
+
+    def calls_from_mark(self, name: str) -> list[tuple[str, int]]:
+        """What a resume's first thread does from the mark on, each call with its number."""
+        traced = self.directory / "trace"
+        vm = self.started()
+        lamina("resume", "--api", vm.api_socket, "--store", self.store, "--name", name,
+               prefix=["strace", "-y", "-qq", "-o", str(traced), "-e",
+                       f"trace={','.join(self.CALLS)}"])
+        numbers = dict.fromkeys(self.CALLS, 0)
+        calls = []
+        for line in traced.read_text().splitlines():
+            call = line.partition("(")[0]
+            if call not in numbers:
+                continue
+            numbers[call] += 1
+            if calls or (call == "fsync" and "/.counts" in line):
+                calls.append((call, numbers[call]))
+        vm.end()
+        self.recover()
+        return calls
+
+    CALLS = ("fsync", "sendto")
+
+    def test_killed_between_mark_and_load_and_later_it_runs_at_most_once(self) -> None:
+        require_strace(self)
+        calls = self.calls_from_mark("a")
+        # The mark, and the migration's four messages.
+        self.assertGreaterEqual([call for call, _ in calls].count("sendto"), 4, str(calls))
+        loaded = 0
+        for call, number in calls:
+            name = f"{call}-{number}"
+            with self.subTest(name):
+                self.source(name)
+                vm = self.started()
+                killed = lamina("resume", "--api", vm.api_socket, "--store", self.store, "--name",
+                                name, prefix=Point(call, number, False, False).strace(KILL))
+                self.assertIn(killed.code, (-signal.SIGKILL, 128 + signal.SIGKILL), str(killed))
+                self.assertTrue(self.consumed(name))
+                self.assert_refused(name)
+                # Of its API, a receiver that waits for its sender answers nothing.
+                loaded += vm.control("pages") != "error no VM"
+                vm.end()
+                self.recover()
+                self.assert_refused(name)
+                # Known to be gone.
+                self.check(self.resume(name, "--again")[0])
+        self.assertIn(loaded, range(1, len(calls)), "some were killed before, some after the load")
 
 
 class SnapshotDirectoryTest(CloudHypervisorTest):
