@@ -43,8 +43,8 @@ class MigrationSocketPath {
 class Handover {
  public:
   /// Asks for the VM, and receives what comes before it is frozen: memfds and configuration.
-  /// `directory`: for the socket, absolute, as the VMM sees it; locked by the caller. kFailed, kUnsupported (another
-  /// protocol), kInterrupted.
+  /// `directory`: for the socket, absolute, as the VMM sees it; locked by the caller. kFailed,
+  /// kUnsupported (another protocol), kInterrupted.
   static Result<Handover> begin(vmm::CloudHypervisor& vmm, const std::string& directory,
                                 Progress* progress);
 

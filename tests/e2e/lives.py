@@ -238,9 +238,9 @@ def cut_short(life: Life, number: int, *options: str | Path) -> None:
     assert outcome.code == -signal.SIGKILL, str(outcome)
 
 
-# GET / (of which VMM), GET /, GET /machine-config, GET /hotplug/memory, pause, create, resume.
-ANSWER_OF_CREATE = 6
-ANSWER_OF_RESUME = 7
+# GET /, GET /machine-config, GET /hotplug/memory, pause, create, resume.
+ANSWER_OF_CREATE = 5
+ANSWER_OF_RESUME = 6
 
 
 def leave_acknowledged(life: Life) -> None:
@@ -259,7 +259,7 @@ def leave_acknowledged_of_ended_vm(life: Life) -> None:
 class CrashTest(SandboxTest):
     """One command, at every step."""
 
-    in_memory = True
+    on_tmpfs = True
 
     def setUp(self) -> None:
         super().setUp()

@@ -351,12 +351,12 @@ class LaminaTest(unittest.TestCase):
 
     # The directory is on tmpfs, where a sync costs nothing: for tests in which processes end, and
     # not machines. LAMINA_TEST_DIR takes precedence.
-    in_memory = False
+    on_tmpfs = False
 
     def setUp(self) -> None:
         """Makes the directory, which goes with the test."""
         base = os.environ.get("LAMINA_TEST_DIR")
-        if base is None and self.in_memory and os.access(MEMORY_FS, os.W_OK):
+        if base is None and self.on_tmpfs and os.access(MEMORY_FS, os.W_OK):
             base = str(MEMORY_FS)
         self.directory = Path(tempfile.mkdtemp(prefix="lamina-", dir=base))
         self.directory.chmod(0o755)

@@ -32,7 +32,7 @@ SEED = int(os.environ.get("LAMINA_TEST_SEED", "1"))
 class CloudHypervisorTest(LaminaTest):
     """A test whose VMs end with it."""
 
-    in_memory = True
+    on_tmpfs = True
 
     def fresh(self, *options: str | int | Path) -> CloudHypervisor:
         """A VM with shared memory that was just started and runs."""
@@ -219,7 +219,7 @@ class PauseTest(CloudHypervisorTest):
 class DiskTest(CloudHypervisorTest):
     """What a file system of a disk may do otherwise than one in memory: holes, and syncs."""
 
-    in_memory = False
+    on_tmpfs = False
 
     def test_what_was_not_written_is_not_stored(self) -> None:
         vm = self.fresh()

@@ -58,7 +58,7 @@ def tracer_of(pid: int) -> contextlib.AbstractContextManager[Child]:
 class HeldVmTest(DaemonTest):
     """VMs that were killed and do not end."""
 
-    in_memory = True
+    on_tmpfs = True
 
     def test_a_pause_does_not_wait_for_a_vm_that_a_tracer_holds_at_its_exit(self) -> None:
         vm = self.fresh()
@@ -101,7 +101,7 @@ class HeldVmTest(DaemonTest):
 class SilentVmmTest(DaemonTest):
     """VMMs that do not answer."""
 
-    in_memory = True
+    on_tmpfs = True
 
     def test_silent_vmms_delay_neither_other_vms_nor_health_and_metrics(self) -> None:
         daemon = self.start("--workers", "1")
@@ -128,7 +128,7 @@ class SilentVmmTest(DaemonTest):
 class SilentPageServerTest(DaemonTest):
     """Page servers that are gone, or do not answer."""
 
-    in_memory = True
+    on_tmpfs = True
 
     def by_faults(self) -> None:
         """A VM that gets its memory from the page server."""
