@@ -114,15 +114,6 @@ class CloudHypervisorTest(LaminaTest):
 class PauseTest(CloudHypervisorTest):
     """Capturing memory."""
 
-    def test_shared_memory_is_captured_whole_and_the_process_ends(self) -> None:
-        vm = self.fresh()
-        vm.tell("run 500 1")
-        report = self.pause(vm, "a")
-        self.assertEqual((report["kind"], report["memory_bytes"]), ("full", MEMORY_BYTES))
-        self.assertEqual((vm.wait(), self.pins()), (0, []))
-        self.done("verify", self.store / "a")
-        self.assert_nothing_left()
-
     def test_a_pause_does_not_wait_for_a_lock_of_its_own(self) -> None:
         require_strace(self)
         vm = self.fresh()
@@ -145,25 +136,6 @@ class PauseTest(CloudHypervisorTest):
                 self.pause(vm, name, "--after", "resume")
                 self.assert_same_memory(vm, name)
                 self.assert_nothing_left()
-
-    def test_stay_leaves_the_vm_paused(self) -> None:
-        vm = self.fresh()
-        self.pause(vm, "a", "--after", "stay")
-        self.assertEqual(vm.state(), "Paused")
-        self.pause(vm, "a", "--after", "stay")
-        self.assertEqual(vm.state(), "Paused")
-        self.pause(vm, "a", "--after", "resume")
-        self.assertEqual(vm.state(), "Running")
-
-    def test_full_can_be_asked_for(self) -> None:
-        vm = self.fresh()
-        vm.tell("run 500 1")
-        self.pause(vm, "a")
-        vm, _ = self.resume("a")
-        vm.tell("run 100 2")
-        report = self.pause(vm, "b", "--after", "resume", "--full")
-        self.assertEqual(report["kind"], "full")
-        self.assert_same_memory(vm, "b")
 
     def test_into_another_store_all_is_captured(self) -> None:
         vm = self.fresh()
@@ -270,19 +242,6 @@ class FailureTest(CloudHypervisorTest):
         self.pause(vm, "a", "--after", "resume")
         self.assert_same_memory(vm, "a")
 
-    def test_a_vmm_that_dies_leaves_the_older_snapshot(self) -> None:
-        for point in ("config", "state", "complete"):
-            with self.subTest(point):
-                vm = self.fresh()
-                first = self.pause(vm, f"at-{point}", "--after", "resume")
-                vm.tell(f"fail send-die-{point}")
-                self.pause_fails(vm, f"at-{point}")
-                self.recover()
-                self.assertEqual(self.pins(), [])
-                self.assert_nothing_left()
-                facts = self.done("inspect", self.store / f"at-{point}", "--json").json
-                self.assertEqual(facts["pause_id"], first["pause_id"])
-
     def test_lamina_is_killed_at_each_message(self) -> None:
         vm = self.fresh()
         vm.tell("run 200 1")
@@ -337,18 +296,6 @@ class FailureTest(CloudHypervisorTest):
         self.resume("a", vm=vm)
         self.check(vm)
 
-    def test_a_vmm_that_dies_during_a_resume(self) -> None:
-        vm = self.fresh()
-        self.pause(vm, "a")
-        for point in ("config", "state", "complete"):
-            with self.subTest(point):
-                vm = self.started()
-                vm.tell(f"fail receive-die-{point}")
-                self.resume_fails(vm, "a")
-                self.recover()
-                self.assertEqual(self.pins(), [])
-                self.assert_nothing_left()
-
     def test_memory_that_is_not_the_file_is_never_resumed(self) -> None:
         vm = self.fresh()
         vm.tell("run 200 1")
@@ -381,24 +328,6 @@ class ResumeTest(CloudHypervisorTest):
             self.assertEqual(self.pause(clone, f"c{number}", "--after", "resume")["kind"], "diff")
             self.assert_same_memory(clone, f"c{number}")
             self.check(clone)
-
-    def test_a_snapshot_may_be_removed_while_its_vm_runs(self) -> None:
-        vm = self.fresh()
-        vm.tell("run 1000 1")
-        self.pause(vm, "a")
-        vm, _ = self.resume("a")
-        self.done("rm", self.store / "a")
-        vm.tell("run 100 2")
-        self.assertEqual(self.pause(vm, "b", "--after", "resume")["kind"], "diff")
-        self.assert_same_memory(vm, "b")
-
-    def test_it_may_stay_paused(self) -> None:
-        vm = self.fresh()
-        self.pause(vm, "a")
-        vm, _ = self.resume("a", "--stay-paused")
-        self.assertEqual(vm.state(), "Paused")
-        vm.done("PUT", "vm.resume")
-        self.check(vm)
 
     def test_what_is_not_possible_is_refused(self) -> None:
         vm = self.fresh()
@@ -447,20 +376,6 @@ class OnceTest(CloudHypervisorTest):
         before = self.pins()
         self.assertIn("only once", self.resume_fails(vm, name))
         self.assertEqual((vm.state(), self.pins()), ("None", before))
-
-    def test_it_is_resumed_once_and_its_child_again_and_again(self) -> None:
-        self.assertFalse(self.consumed())
-        vm, report = self.resume("a")
-        self.check(vm)
-        self.assertTrue(self.consumed())
-        self.assert_refused()
-        self.recover()
-        self.assert_refused()
-        # What it is paused into is another state.
-        self.assertEqual(self.pause(vm, "c")["parent_pause_id"], report["pause_id"])
-        for _ in range(2):
-            self.check(self.resume("c")[0])
-        self.check(self.resume("a", "--again")[0])
 
     def test_a_resume_that_fails_gives_it_back_unless_the_guest_may_have_run(self) -> None:
         vm = self.started()
