@@ -284,7 +284,8 @@ class Resume {
     std::unique_ptr<PageServerWatch> watch;
     if (request.backend == vmm::MemoryBackend::kUffd) {
       LAMINA_ASSIGN_OR_RETURN(watch,
-                              PageServerWatch::start(*claimed.store, options_.page_server_command));
+                              PageServerWatch::start(*claimed.store, options_.page_server_command,
+                                                     claimed.vmm.timeouts().request));
     }
     LAMINA_ASSIGN_OR_RETURN(LastCreate last_create, LastCreate::of(claimed.vmm));
     LAMINA_RETURN_IF_ERROR(last_create.ask(pause_id));
