@@ -3,10 +3,7 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
-#include "lamina/lifecycle.h"
-#include "lamina/progress.h"
 #include "lamina/result.h"
 #include "store/pin.h"
 #include "store/store.h"
@@ -21,11 +18,6 @@ struct ClaimedCloudHypervisor {
   store::Pin pin;
   std::string pin_path;  ///< absolute; the process finds it there
 };
-
-/// As claim_vm(). kUnsupported if the address names a jail.
-Result<ClaimedCloudHypervisor> claim_cloud_hypervisor(const VmmAddress& address,
-                                                      const std::string& store, Progress* progress,
-                                                      std::vector<std::string>& notes);
 
 /// Its version, as a snapshot's facts have it: "cloud-hypervisor v53.0".
 std::string recorded_version(const std::string& version);

@@ -3,11 +3,13 @@
 
 #include <memory>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "lamina/lifecycle.h"
 #include "lamina/progress.h"
 #include "lamina/result.h"
+#include "lifecycle/claimed_cloud_hypervisor.h"
 #include "lifecycle/jail.h"
 #include "store/pin.h"
 #include "store/store.h"
@@ -23,13 +25,16 @@ struct ClaimedVm {
   store::Pin pin;
 };
 
-/// Connects to the VM's Firecracker, opens the store and locks the VM's pin, which is made if there
-/// is none. `progress` may be null and is asked while Firecracker is waited for; it must outlive
-/// the result. kBusy if another operation has locked the pin; kUsage if the path of store, socket
-/// or jail is not UTF-8; kFailed if Firecracker, outside a jail, does not find the store under its
-/// path.
-Result<ClaimedVm> claim_vm(const VmmAddress& address, const std::string& store, Progress* progress,
-                           std::vector<std::string>& notes);
+using AnyClaimedVm = std::variant<ClaimedVm, ClaimedCloudHypervisor>;
+
+/// Finds the process that listens at the address, opens the store, locks the VM's pin, which is
+/// made if there is none, and the VM (lock_vm()); then asks which VMM it is. `progress` may be null
+/// and is asked while the VMM is waited for; it must outlive the result. kBusy if another operation
+/// has locked the pin or the VM; kUsage if the path of store, socket or jail is not UTF-8; kFailed
+/// if the process, outside a jail, does not find the store under its path, or if the jail is not
+/// its root; kUnsupported for a Cloud Hypervisor in a jail.
+Result<AnyClaimedVm> claim_vm(const VmmAddress& address, const std::string& store,
+                              Progress* progress, std::vector<std::string>& notes);
 
 /// Removes a pin in which nothing was recorded, after an operation that has failed early.
 void release_unused_pin(store::Pin& pin);

@@ -2,21 +2,16 @@
 // journal, finish, recovery. What differs is in vmm/vmm.h.
 #pragma once
 
-#include <memory>
+#include <string>
+#include <vector>
 
 #include "lamina/lifecycle.h"
-#include "lamina/progress.h"
 #include "lamina/result.h"
+#include "lifecycle/claimed_cloud_hypervisor.h"
+#include "lifecycle/interruption.h"
 #include "store/snapshot_directory.h"
-#include "vmm/vmm.h"
 
 namespace lamina::lifecycle {
-
-/// True if a Cloud Hypervisor listens at the address.
-bool runs_cloud_hypervisor(const VmmAddress& address, Progress* progress);
-
-/// Connects to the VMM at the address, whichever it is.
-Result<std::unique_ptr<vmm::Vmm>> reach_any(const VmmAddress& address, Progress* progress);
 
 /// pause() of a Cloud Hypervisor VM:
 ///
@@ -30,10 +25,16 @@ Result<std::unique_ptr<vmm::Vmm>> reach_any(const VmmAddress& address, Progress*
 ///
 /// Nothing clears what the VM has changed, so whatever fails before `accept` leaves the VM as it
 /// was, and its next pause sees all of it again.
-Result<PauseReport> pause_cloud_hypervisor(const PauseOptions& options);
+Result<PauseReport> pause_cloud_hypervisor(const PauseOptions& options,
+                                           ClaimedCloudHypervisor claimed,
+                                           Interruption& interruption,
+                                           std::vector<std::string> notes);
 
 /// resume() into a Cloud Hypervisor: the VM maps a materialized file privately.
-Result<ResumeReport> resume_cloud_hypervisor(const ResumeOptions& options);
+Result<ResumeReport> resume_cloud_hypervisor(const ResumeOptions& options,
+                                             ClaimedCloudHypervisor claimed,
+                                             Interruption& interruption,
+                                             std::vector<std::string> notes);
 
 /// kUnsupported if the snapshot's VM state is a Cloud Hypervisor VM's.
 Status check_is_firecrackers(const store::OpenSnapshot& snapshot);

@@ -17,6 +17,7 @@ MigrationSocketPath::MigrationSocketPath(const std::string& directory, const cha
     : path_(directory + "/" + name) {
   // Cloud Hypervisor does not shorten paths.
   if (path_.size() > os::kMaxSocketPathBytes) {
+    is_in_directory_ = false;
     path_ = fmt::format("/tmp/lamina-{}.sock", Uuid::random().to_string());
   }
 }
@@ -28,7 +29,10 @@ void MigrationSocketPath::remove() const {
 Result<Handover> Handover::begin(vmm::CloudHypervisor& vmm, const std::string& directory,
                                  Progress* progress) {
   MigrationSocketPath path(directory, "capture.sock");
-  LAMINA_ASSIGN_OR_RETURN(const os::Fd listening, os::listen_at(path.get(), {}));
+  // `directory` is a pin, which this process has locked.
+  os::SocketAccess access;
+  access.directory_is_locked = path.is_in_directory();
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd listening, os::listen_at(path.get(), access));
   LAMINA_RETURN_IF_ERROR(vmm.send_migration(path.get()).status());
   const vmm::MigrationWait wait{vmm.timeouts().request, vmm.pidfd(), progress};
   auto channel = vmm::accept_migration(listening.get(), path.get(), vmm.pid(), wait);

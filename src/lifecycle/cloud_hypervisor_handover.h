@@ -19,7 +19,8 @@ namespace lamina::lifecycle {
 class MigrationSocketPath {
  public:
   MigrationSocketPath(const std::string& directory, const char* name);
-  MigrationSocketPath(MigrationSocketPath&& other) noexcept : path_(std::move(other.path_)) {
+  MigrationSocketPath(MigrationSocketPath&& other) noexcept
+      : path_(std::move(other.path_)), is_in_directory_(other.is_in_directory_) {
     other.path_.clear();
   }
   MigrationSocketPath& operator=(MigrationSocketPath&&) = delete;
@@ -28,10 +29,13 @@ class MigrationSocketPath {
   ~MigrationSocketPath() { remove(); }
 
   [[nodiscard]] const std::string& get() const { return path_; }
+  /// False: in /tmp.
+  [[nodiscard]] bool is_in_directory() const { return is_in_directory_; }
   void remove() const;
 
  private:
   std::string path_;
+  bool is_in_directory_ = true;
 };
 
 /// The VM runs on as it was if this is destroyed before accept(), or if this process ends: its
@@ -39,8 +43,8 @@ class MigrationSocketPath {
 class Handover {
  public:
   /// Asks for the VM, and receives what comes before it is frozen: memfds and configuration.
-  /// `directory`: for the socket, absolute, as the VMM sees it. kFailed, kUnsupported (another
-  /// protocol), kInterrupted.
+  /// `directory`: for the socket, absolute, as the VMM sees it; locked by the caller. kFailed,
+  /// kUnsupported (another protocol), kInterrupted.
   static Result<Handover> begin(vmm::CloudHypervisor& vmm, const std::string& directory,
                                 Progress* progress);
 

@@ -55,24 +55,21 @@ struct CaptureKind {
 
 class CloudHypervisorPause {
  public:
-  explicit CloudHypervisorPause(const PauseOptions& options)
-      : options_(options), interruption_(options.progress) {}
+  CloudHypervisorPause(const PauseOptions& options, Interruption& interruption,
+                       std::vector<std::string> notes)
+      : options_(options), interruption_(interruption) {
+    report_.notes = std::move(notes);
+  }
 
-  Result<PauseReport> run() {
-    const Status done = work();
+  Result<PauseReport> run(ClaimedCloudHypervisor claimed) {
+    const Status done = work(std::move(claimed));
     spare_.release(report_.snapshot, report_.notes);
     return report_or_error(done, report_);
   }
 
  private:
-  Status work() {
-    LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath target,
-                            store::snapshot_in(options_.store, options_.name));
-    report_.snapshot = target.path;
-    LAMINA_RETURN_IF_ERROR(check_pause_options(options_));
-    LAMINA_ASSIGN_OR_RETURN(
-        ClaimedCloudHypervisor claimed,
-        claim_cloud_hypervisor(options_.vmm, options_.store, &interruption_, report_.notes));
+  Status work(ClaimedCloudHypervisor claimed) {
+    report_.snapshot = options_.store + "/" + options_.name;
     store_ = claimed.store;
     const Status paused = pause_claimed(claimed);
     if (!paused) release_unused_pin(claimed.pin);
@@ -449,7 +446,7 @@ class CloudHypervisorPause {
   }
 
   const PauseOptions& options_;
-  Interruption interruption_;
+  Interruption& interruption_;
   PauseReport report_;
   Stopwatch watch_;
   store::SpareStorage spare_;
@@ -458,8 +455,11 @@ class CloudHypervisorPause {
 
 }  // namespace
 
-Result<PauseReport> pause_cloud_hypervisor(const PauseOptions& options) {
-  return CloudHypervisorPause(options).run();
+Result<PauseReport> pause_cloud_hypervisor(const PauseOptions& options,
+                                           ClaimedCloudHypervisor claimed,
+                                           Interruption& interruption,
+                                           std::vector<std::string> notes) {
+  return CloudHypervisorPause(options, interruption, std::move(notes)).run(std::move(claimed));
 }
 
 }  // namespace lamina::lifecycle

@@ -84,37 +84,50 @@ Result<vmm::SavedVm> read_state(const OpenSnapshot& snapshot) {
 
 class CloudHypervisorResume {
  public:
-  explicit CloudHypervisorResume(const ResumeOptions& options)
-      : options_(options), interruption_(options.progress) {}
+  CloudHypervisorResume(const ResumeOptions& options, Interruption& interruption,
+                        std::vector<std::string> notes)
+      : options_(options), interruption_(interruption) {
+    report_.notes = std::move(notes);
+  }
 
-  Result<ResumeReport> run() { return report_or_error(work(), report_); }
+  Result<ResumeReport> run(ClaimedCloudHypervisor claimed) {
+    return report_or_error(work(claimed), report_);
+  }
 
  private:
-  Status work() {
-    LAMINA_RETURN_IF_ERROR(check_options(options_));
-    LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath source,
-                            store::snapshot_in(options_.store, options_.name));
-    report_.snapshot = source.path;
+  struct Source {
+    OpenSnapshot snapshot;
+    vmm::SavedVm state;
+  };
+
+  Status work(ClaimedCloudHypervisor& claimed) {
+    report_.pid = claimed.vmm.pid();
     report_.resume_id = Uuid::random();
+    Result<Source> source = open_source();
+    const Status possible = source ? check_possible(claimed, source->snapshot)
+                                   : Status(std::unexpected(source.error()));
+    if (!possible) release_unused_pin(claimed.pin);
+    LAMINA_RETURN_IF_ERROR(possible);
+    const Status resumed = resume_claimed(claimed, source->snapshot, source->state);
+    if (resumed) return {};
+    return clean_up(claimed, resumed.error());
+  }
+
+  Result<Source> open_source() {
+    LAMINA_RETURN_IF_ERROR(check_options(options_));
+    LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath named,
+                            store::snapshot_in(options_.store, options_.name));
+    report_.snapshot = named.path;
     LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot,
-                            store::open_snapshot(source.path, engine::Checksums::kSkip));
-    LAMINA_ASSIGN_OR_RETURN(const vmm::SavedVm state, read_state(snapshot));
+                            store::open_snapshot(named.path, engine::Checksums::kSkip));
+    LAMINA_ASSIGN_OR_RETURN(vmm::SavedVm state, read_state(snapshot));
     LAMINA_ASSIGN_OR_RETURN(const vmm::MemoryLayout layout, vmm::decode_layout(state.config));
     if (layout.memory_bytes != snapshot.header.memory_bytes) {
       return fail(ErrorKind::kCorrupt,
-                  "the memory of snapshot '{}' has {} bytes, its VM state describes {}",
-                  source.path, snapshot.header.memory_bytes, layout.memory_bytes);
+                  "the memory of snapshot '{}' has {} bytes, its VM state describes {}", named.path,
+                  snapshot.header.memory_bytes, layout.memory_bytes);
     }
-    LAMINA_ASSIGN_OR_RETURN(
-        ClaimedCloudHypervisor claimed,
-        claim_cloud_hypervisor(options_.vmm, options_.store, &interruption_, report_.notes));
-    report_.pid = claimed.vmm.pid();
-    const Status possible = check_possible(claimed, snapshot);
-    if (!possible) release_unused_pin(claimed.pin);
-    LAMINA_RETURN_IF_ERROR(possible);
-    const Status resumed = resume_claimed(claimed, snapshot, state);
-    if (resumed) return {};
-    return clean_up(claimed, resumed.error());
+    return Source{std::move(snapshot), std::move(state)};
   }
 
   Status check_possible(ClaimedCloudHypervisor& claimed, const OpenSnapshot& snapshot) {
@@ -129,8 +142,10 @@ class CloudHypervisorResume {
     }
     LAMINA_RETURN_IF_ERROR(once_.check(*claimed.store, snapshot.pause_id, report_.snapshot));
     if (!snapshot.facts) return {};
-    report_.notes =
-        differences(snapshot.facts->origin, origin_here(recorded_version(version)), "VMM");
+    for (std::string& note :
+         differences(snapshot.facts->origin, origin_here(recorded_version(version)), "VMM")) {
+      report_.notes.push_back(std::move(note));
+    }
     return {};
   }
 
@@ -289,7 +304,7 @@ class CloudHypervisorResume {
 
   const ResumeOptions& options_;
   OnlyResume once_{options_.again};
-  Interruption interruption_;
+  Interruption& interruption_;
   ResumeReport report_;
   Stopwatch watch_;
   bool may_be_loaded_ = false;
@@ -299,8 +314,11 @@ class CloudHypervisorResume {
 
 }  // namespace
 
-Result<ResumeReport> resume_cloud_hypervisor(const ResumeOptions& options) {
-  return CloudHypervisorResume(options).run();
+Result<ResumeReport> resume_cloud_hypervisor(const ResumeOptions& options,
+                                             ClaimedCloudHypervisor claimed,
+                                             Interruption& interruption,
+                                             std::vector<std::string> notes) {
+  return CloudHypervisorResume(options, interruption, std::move(notes)).run(std::move(claimed));
 }
 
 }  // namespace lamina::lifecycle

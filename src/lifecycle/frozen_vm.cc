@@ -163,8 +163,8 @@ Result<FrozenVm> capture_memory(ClaimedVm& claimed, ExaminedVm& examined,
     // Firecracker reads all of the memory, and a vCPU that waits for a page cannot be paused.
     if (claimed.pin.facts()->by_page_faults) {
       LAMINA_ASSIGN_OR_RETURN(
-          page_server,
-          PageServerWatch::start(*claimed.store, options.page_server_command, claimed.vmm.pid()));
+          page_server, PageServerWatch::start(*claimed.store, options.page_server_command,
+                                              claimed.vmm.timeouts().request, claimed.vmm.pid()));
     }
     return create_memory_file(claimed, examined, choice, prepared, interruption, page_server.get(),
                               watch, phases);

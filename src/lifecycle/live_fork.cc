@@ -97,12 +97,6 @@ class LiveFork {
 
   Result<LiveForkReport> run() {
     LAMINA_RETURN_IF_ERROR(check_live_fork(options_));
-    if (lifecycle::runs_cloud_hypervisor(options_.pause.vmm, options_.pause.progress)) {
-      return with_remedy(fail(ErrorKind::kUnsupported,
-                              "'{}' is a Cloud Hypervisor's: it has no forks of a running VM yet",
-                              options_.pause.vmm.api_socket),
-                         "pause it with `after=resume`, then resume the snapshot");
-    }
     report_.clones.reserve(options_.clones.size());
     for (const VmmAddress& clone : options_.clones) {
       report_.clones.push_back({.api_socket = clone.api_socket,

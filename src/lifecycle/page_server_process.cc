@@ -34,7 +34,7 @@ constexpr const char* kStartLock = ".page-server";
 constexpr std::chrono::seconds kStartTimeout{60};
 /// How long starting a page server may fail before a wait for it ends; and how long, in addition to
 /// the 10 s of one query, a server that has the lock may leave queries unanswered.
-constexpr std::chrono::seconds kLongestWithout{10};
+constexpr std::chrono::milliseconds kLongestWithout{10'000};
 constexpr std::size_t kLastWordsBytes = 2048;
 
 std::string last_words(int log, std::uint64_t from, const std::string& path) {
@@ -160,10 +160,11 @@ Result<bool> ensure_page_server(const store::Store& store, const std::vector<std
 }
 
 Result<std::unique_ptr<PageServerWatch>> PageServerWatch::start(
-    const store::Store& store, const std::vector<std::string>& command, pid_t vm) {
+    const store::Store& store, const std::vector<std::string>& command,
+    std::chrono::milliseconds limit, pid_t vm) {
   LAMINA_ASSIGN_OR_RETURN(os::Event over, os::Event::create("page server"));
   std::unique_ptr<PageServerWatch> started(
-      new PageServerWatch(store, command, vm, std::move(over)));
+      new PageServerWatch(store, command, std::min(limit, kLongestWithout), vm, std::move(over)));
   LAMINA_ASSIGN_OR_RETURN(started->thread_,
                           os::start_thread("page server", [raw = started.get()] { raw->watch(); }));
   return started;
@@ -223,7 +224,7 @@ void PageServerWatch::look(Clock::time_point& failing_since) {
   }
   // The cause that keeps it from starting, or from answering, may pass.
   if (failing_since == kNever) failing_since = Clock::now();
-  if (Clock::now() - failing_since < kLongestWithout) return;
+  if (Clock::now() - failing_since < longest_without_) return;
   if (vm_ > 0 && !os::waits_for_pages(vm_).value_or(false)) return;
   const MutexLock lock(mutex_);
   failure_ = started.error();

@@ -16,7 +16,9 @@
 #include <fcntl.h>
 
 #include <memory>
+#include <optional>
 #include <utility>
+#include <variant>
 
 #include "base/block.h"
 #include "base/contain.h"
@@ -63,6 +65,7 @@ class Pause {
 
   Result<PauseReport> run() {
     const Status done = work();
+    if (of_other_) return std::move(*of_other_);
     // The VM, its pin and the pause are unlocked by now: this may take long.
     page_server_.reset();
     spare_.release(report_.snapshot, report_.notes);
@@ -75,19 +78,39 @@ class Pause {
                             store::snapshot_in(options_.store, options_.name));
     report_.snapshot = target.path;
     LAMINA_RETURN_IF_ERROR(check_pause_options(options_));
-    LAMINA_ASSIGN_OR_RETURN(ClaimedVm claimed,
+    LAMINA_ASSIGN_OR_RETURN(AnyClaimedVm any,
                             claim_vm(options_.vmm, options_.store, &interruption_, report_.notes));
+    if (auto* other = std::get_if<ClaimedCloudHypervisor>(&any)) return hand_on(std::move(*other));
+    auto claimed = std::get<ClaimedVm>(std::move(any));
     store_ = claimed.store;
     const Status paused = pause_claimed(claimed);
     if (!paused) release_unused_pin(claimed.pin);
     return paused;
   }
 
+  /// The rest of the pause of another VMM's VM.
+  Status hand_on(ClaimedCloudHypervisor claimed) {
+    if (when_readable_) {
+      release_unused_pin(claimed.pin);
+      return with_remedy(fail(ErrorKind::kUnsupported,
+                              "'{}' is a Cloud Hypervisor's: it has no forks of a running VM yet",
+                              options_.vmm.api_socket),
+                         "pause it with `after=resume`, then resume the snapshot");
+    }
+    of_other_ = pause_cloud_hypervisor(options_, std::move(claimed), interruption_,
+                                       std::move(report_.notes));
+    return {};
+  }
+
   Status pause_claimed(ClaimedVm& claimed) {
     LAMINA_RETURN_IF_ERROR(settle_queue(*claimed.store, claimed.pin, claimed.vmm, report_.notes));
-    LAMINA_RETURN_IF_ERROR(wait_until_whole(
-        *claimed.store, claimed.pin, options_.page_server_command, interruption_, report_.notes));
+    LAMINA_ASSIGN_OR_RETURN(const bool has_waited, wait_until_whole(*claimed.store, claimed.pin,
+                                                                    options_.page_server_command,
+                                                                    interruption_, report_.notes));
+    // A queued pause that was settled may have unlocked it.
     LAMINA_RETURN_IF_ERROR(lock_vm(claimed.vmm));
+    // What it said of its state when it was connected to is of long ago.
+    if (has_waited) LAMINA_RETURN_IF_ERROR(claimed.vmm.describe());
     LAMINA_ASSIGN_OR_RETURN(ExaminedVm examined, examine_vm(claimed));
     LAMINA_ASSIGN_OR_RETURN(const MemoryFileChoice choice,
                             choose_memory_file(claimed, examined, options_.full));
@@ -195,6 +218,7 @@ class Pause {
   const WhenReadable& when_readable_;
   Interruption interruption_;
   PauseReport report_;
+  std::optional<Result<PauseReport>> of_other_;  ///< of another VMM's VM
   Stopwatch watch_;
   store::SpareStorage spare_;
   std::shared_ptr<const store::Store> store_;     ///< to which page_server_ refers
@@ -209,12 +233,7 @@ Result<PauseReport> lifecycle::pause_with(const PauseOptions& options,
 }
 
 Result<PauseReport> pause(const PauseOptions& options) {
-  return contain("pause", [&] {
-    if (runs_cloud_hypervisor(options.vmm, options.progress)) {
-      return pause_cloud_hypervisor(options);
-    }
-    return lifecycle::pause_with(options, {});
-  });
+  return lifecycle::pause_with(options, {});
 }
 
 }  // namespace lamina

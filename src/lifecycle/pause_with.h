@@ -15,7 +15,8 @@ namespace lamina::lifecycle {
 /// pause queued.
 using WhenReadable = std::function<Status(const PendingPause&)>;
 
-/// pause(), with `when_readable`, which may be empty.
+/// pause(), with `when_readable`, which may be empty. kUnsupported if it is not, and the VMM is a
+/// Cloud Hypervisor.
 Result<PauseReport> pause_with(const PauseOptions& options, const WhenReadable& when_readable);
 
 }  // namespace lamina::lifecycle

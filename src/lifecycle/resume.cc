@@ -1,7 +1,7 @@
 // Resuming a VM from a store:
 //
-//   open      the snapshot, checked as far as it will be served
 //   claim     the VM's process, the store, the pin         claimed_vm.h
+//   open      the snapshot, checked as far as it will be served
 //   pin       the snapshot becomes the pin's base
 //   choose    page faults or a file                        resume_mode.h
 //   provide   state and memory, where Firecracker looks    loadable_state.h
@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <utility>
+#include <variant>
 
 #include "base/contain.h"
 #include "base/error.h"
@@ -122,14 +123,17 @@ Error with_advice(Error error, pid_t process) {
 
 class Resume {
  public:
-  Resume(ResumeSource source, const ResumeOptions& options, std::vector<std::string> notes = {})
-      : source_(std::move(source)), options_(options), interruption_(options.progress) {
-    report_.notes = std::move(notes);
-  }
+  /// `source` absent: what the name in the options is.
+  Resume(std::optional<ResumeSource> source, const ResumeOptions& options)
+      : source_(source ? std::move(*source) : ResumeSource()),
+        has_source_(source.has_value()),
+        options_(options),
+        interruption_(options.progress) {}
 
   Result<ResumeReport> run() {
     Result<ResumeReport> report = report_or_error(work(), report_);
     tell_pinned();
+    if (of_other_) return std::move(*of_other_);
     return report;
   }
 
@@ -139,28 +143,50 @@ class Resume {
                             store::snapshot_in(options_.store, options_.name));
     report_.snapshot = named.path;
     report_.resume_id = Uuid::random();
+    LAMINA_ASSIGN_OR_RETURN(AnyClaimedVm any,
+                            claim_vm(options_.vmm, options_.store, &interruption_, report_.notes));
+    if (auto* other = std::get_if<ClaimedCloudHypervisor>(&any)) return hand_on(std::move(*other));
+    auto& claimed = std::get<ClaimedVm>(any);
+    report_.pid = claimed.vmm.pid();
+    auto snapshot = open_source(named);
+    // Only now, when no other command can resume into the same process.
+    const auto version = snapshot ? check_possible(claimed, *snapshot)
+                                  : Result<std::string>(std::unexpected(snapshot.error()));
+    if (!version) release_unused_pin(claimed.pin);
+    LAMINA_RETURN_IF_ERROR(version);
+    const Status resumed = resume_claimed(claimed, *snapshot, *version);
+    if (resumed) return {};
+    return clean_up(claimed, resumed.error());
+  }
+
+  /// The rest of a resume into another VMM.
+  Status hand_on(ClaimedCloudHypervisor claimed) {
+    if (has_source_) {
+      release_unused_pin(claimed.pin);
+      return fail(ErrorKind::kUnsupported,
+                  "'{}' is a Cloud Hypervisor's, which only resumes what is on the disk",
+                  options_.vmm.api_socket);
+    }
+    of_other_ = resume_cloud_hypervisor(options_, std::move(claimed), interruption_,
+                                        std::move(report_.notes));
+    return {};
+  }
+
+  Result<OpenSnapshot> open_source(const store::SnapshotPath& named) {
+    if (!has_source_) {
+      LAMINA_ASSIGN_OR_RETURN(source_, find_to_resume(named, report_.notes));
+    }
     if (source_.is_arriving && options_.mode == ResumeMode::kAuto) {
       options_.mode = ResumeMode::kPageFaults;
     }
     if (!options_.mmds.empty()) {
       LAMINA_ASSIGN_OR_RETURN(mmds_, vmm::read_mmds(options_.mmds));
     }
-    LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot, open_to_resume(source_, options_.mode));
-    LAMINA_ASSIGN_OR_RETURN(ClaimedVm claimed,
-                            claim_vm(options_.vmm, options_.store, &interruption_, report_.notes));
-    report_.pid = claimed.vmm.pid();
-    // Only now, when no other command can resume into the same process.
-    const auto version = check_possible(claimed, snapshot);
-    if (!version) release_unused_pin(claimed.pin);
-    LAMINA_RETURN_IF_ERROR(version);
-    const Status resumed = resume_claimed(claimed, snapshot, *version);
-    if (resumed) return {};
-    return clean_up(claimed, resumed.error());
+    return open_to_resume(source_, options_.mode);
   }
 
   /// Firecracker's version.
   Result<std::string> check_possible(ClaimedVm& claimed, const OpenSnapshot& snapshot) {
-    LAMINA_RETURN_IF_ERROR(lock_vm(claimed.vmm));
     LAMINA_ASSIGN_OR_RETURN(const vmm::InstanceInfo instance, claimed.vmm.describe());
     if (instance.state != vmm::VmState::kNotStarted) {
       return fail(ErrorKind::kFailed,
@@ -258,7 +284,8 @@ class Resume {
     std::unique_ptr<PageServerWatch> watch;
     if (request.backend == vmm::MemoryBackend::kUffd) {
       LAMINA_ASSIGN_OR_RETURN(watch,
-                              PageServerWatch::start(*claimed.store, options_.page_server_command));
+                              PageServerWatch::start(*claimed.store, options_.page_server_command,
+                                                     claimed.vmm.timeouts().request));
     }
     LAMINA_ASSIGN_OR_RETURN(LastCreate last_create, LastCreate::of(claimed.vmm));
     LAMINA_RETURN_IF_ERROR(last_create.ask(pause_id));
@@ -296,10 +323,12 @@ class Resume {
   }
 
   ResumeSource source_;
+  bool has_source_;  ///< at the beginning
   ResumeOptions options_;
   OnlyResume once_{options_.again};
   Interruption interruption_;
   ResumeReport report_;
+  std::optional<Result<ResumeReport>> of_other_;  ///< into another VMM
   Stopwatch watch_;
   std::optional<std::string> mmds_;  ///< contents
   bool is_pinned_ = false;
@@ -315,16 +344,7 @@ Result<ResumeReport> lifecycle::resume_from(ResumeSource source, const ResumeOpt
 }
 
 Result<ResumeReport> resume(const ResumeOptions& options) {
-  return contain("resume", [&]() -> Result<ResumeReport> {
-    if (runs_cloud_hypervisor(options.vmm, options.progress)) {
-      return resume_cloud_hypervisor(options);
-    }
-    LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath named,
-                            store::snapshot_in(options.store, options.name));
-    std::vector<std::string> notes;
-    LAMINA_ASSIGN_OR_RETURN(ResumeSource source, find_to_resume(named, notes));
-    return Resume(std::move(source), options, std::move(notes)).run();
-  });
+  return contain("resume", [&] { return Resume(std::nullopt, options).run(); });
 }
 
 }  // namespace lamina

@@ -14,14 +14,13 @@
 #include "base/contain.h"
 #include "base/error.h"
 #include "base/mutex.h"
-#include "lifecycle/cloud_hypervisor.h"
 #include "lifecycle/finish.h"
 #include "lifecycle/pending_pause.h"
 #include "lifecycle/vm.h"
 #include "os/blocked_signals.h"
 #include "store/areas.h"
 #include "store/pin.h"
-#include "vmm/firecracker/client.h"
+#include "vmm/connect.h"
 
 namespace lamina::lifecycle {
 namespace {
@@ -170,18 +169,22 @@ class EndOfPauses {
 
   Status end_with_vm(PendingPause& pending, Pin& pin) {
     const store::PauseJournal journal = pending.journal();
-    auto vmm = reach_any({journal.api_socket, "", options_.timeouts}, nullptr);
+    bool is_other = false;
+    const auto check = [&](const vmm::Vmm& found) -> Status {
+      is_other = found.pid() != pin.facts()->pid || found.start_time() != pin.facts()->start_time;
+      if (!is_other) return {};
+      return fail(ErrorKind::kFailed, "another process answers at '{}' than VM {}",
+                  journal.api_socket, pin.name());
+    };
+    auto vmm = reach({journal.api_socket, "", options_.timeouts}, nullptr, check);
     if (!vmm) {
+      if (is_other) return std::unexpected(vmm.error());
       LAMINA_ASSIGN_OR_RETURN(const bool runs, store::is_running(*pin.facts()));
       if (!runs) return end_without_vm(pending, pin);
       return std::unexpected(vmm.error());
     }
-    if ((*vmm)->pid() != pin.facts()->pid || (*vmm)->start_time() != pin.facts()->start_time) {
-      return fail(ErrorKind::kFailed, "another process answers at '{}' than VM {}",
-                  journal.api_socket, pin.name());
-    }
     SettledPauses settled;
-    const Status done = settle_pause(store_, pending, pin, **vmm, completing_, settled);
+    const Status done = settle_pause(store_, pending, pin, vmm::common(*vmm), completing_, settled);
     report_.completed += settled.completed;
     report_.discarded += settled.discarded;
     report_.resumed_vms += settled.resumed_vms;

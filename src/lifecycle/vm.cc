@@ -57,18 +57,15 @@ Status stop_vm(vmm::Vmm& vmm, store::Pin& pin, std::vector<std::string>& notes) 
   return {};
 }
 
-Result<vmm::Firecracker> reach(const VmmAddress& address, Progress* progress) {
+Result<vmm::AnyVmm> reach(const VmmAddress& address, Progress* progress,
+                          const vmm::WhenIdentified& when_identified) {
   LAMINA_RETURN_IF_ERROR(check_text(address.api_socket));
   LAMINA_RETURN_IF_ERROR(check_text(address.jail));
-  LAMINA_ASSIGN_OR_RETURN(const Jail jail, Jail::open(address.jail));
   vmm::Timeouts timeouts;
   timeouts.request = address.timeouts.request;
   timeouts.create = address.timeouts.create;
   timeouts.load = address.timeouts.load;
-  LAMINA_ASSIGN_OR_RETURN(vmm::Firecracker vmm,
-                          vmm::Firecracker::connect(address.api_socket, timeouts, progress));
-  LAMINA_RETURN_IF_ERROR(jail.check_process(vmm.pid()));
-  return vmm;
+  return vmm::connect(address.api_socket, timeouts, progress, when_identified);
 }
 
 Result<store::PinFacts> describe_vm(const vmm::Vmm& vmm, const VmmAddress& address) {

@@ -9,7 +9,7 @@
 #include "lamina/result.h"
 #include "store/pin.h"
 #include "store/snapshot_facts.h"
-#include "vmm/firecracker/client.h"
+#include "vmm/connect.h"
 
 namespace lamina::lifecycle {
 
@@ -24,9 +24,10 @@ void remove_jail_directory(const store::Pin& pin);
 /// Removes the pin of a VM that has ended, and its directory in the jail.
 Status release_pin(store::Pin& pin);
 
-/// Connects to a Firecracker (Firecracker::connect()). kFailed if the address names a jail that is
-/// not the root of the process that answers; kUsage for paths that are not UTF-8.
-Result<vmm::Firecracker> reach(const VmmAddress& address, Progress* progress);
+/// Connects to the VMM at the address, whichever it is (vmm::connect()). kUsage for paths that are
+/// not UTF-8.
+Result<vmm::AnyVmm> reach(const VmmAddress& address, Progress* progress,
+                          const vmm::WhenIdentified& when_identified);
 
 /// `path` as it is written into records: absolute and without links. kUsage if that is not UTF-8.
 Result<std::string> recorded_path(const std::string& path);

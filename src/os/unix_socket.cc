@@ -162,9 +162,15 @@ Result<Fd> listen_at(const std::string& path, const SocketAccess& access) {
   LAMINA_RETURN_IF_ERROR(address_of(path));
   // Two processes that start at once must not replace each other's new socket before it listens.
   // (If the directory cannot be opened, bind() reports it.)
-  const std::string parent = parent_of(path);
-  const auto directory = open_at(AT_FDCWD, parent, O_RDONLY | O_DIRECTORY, parent);
-  if (directory) wait_a_while_for_lock(directory->get(), parent);
+  Fd directory;
+  if (!access.directory_is_locked) {
+    const std::string parent = parent_of(path);
+    auto opened = open_at(AT_FDCWD, parent, O_RDONLY | O_DIRECTORY, parent);
+    if (opened) {
+      directory = std::move(*opened);
+      wait_a_while_for_lock(directory.get(), parent);
+    }
+  }
   LAMINA_RETURN_IF_ERROR(clear_path(path, access.replace));
   LAMINA_ASSIGN_OR_RETURN(Fd fd, make_socket(SOCK_STREAM | SOCK_NONBLOCK));
   LAMINA_RETURN_IF_ERROR(bind_at(fd.get(), path, access));

@@ -32,6 +32,7 @@ struct SocketAccess {
   std::uint32_t mode = 0600;
   std::string group;  ///< empty: not changed
   ReplaceSocket replace = ReplaceSocket::kIfDead;
+  bool directory_is_locked = false;  ///< by the caller: it is not locked again
 };
 
 /// Creates a non-blocking listening stream socket at `path` and sets its mode and group before a

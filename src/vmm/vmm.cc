@@ -20,8 +20,8 @@ constexpr Milliseconds kInterruptCheckInterval{100};
 
 Status Vmm::identify(std::string_view name, const std::string& api_socket, const Timeouts& timeouts,
                      Progress* progress) {
-  object_ = fmt::format("{} at '{}'", name, api_socket);
   api_socket_ = api_socket;
+  set_name(name);
   timeouts_ = timeouts;
   progress_ = progress;
   LAMINA_ASSIGN_OR_RETURN(const os::Fd connection, open_connection());
@@ -40,6 +40,10 @@ Status Vmm::identify(std::string_view name, const std::string& api_socket, const
   if (!start_time) return std::unexpected(start_time.error());
   start_time_ = *start_time;
   return {};
+}
+
+void Vmm::set_name(std::string_view name) {
+  object_ = fmt::format("{} at '{}'", name, api_socket_);
 }
 
 Result<os::Fd> Vmm::open_connection() const {

@@ -101,6 +101,8 @@ class Vmm {
   /// Connects once to identify the process. `name` begins all errors: "firecracker".
   Status identify(std::string_view name, const std::string& api_socket, const Timeouts& timeouts,
                   Progress* progress);
+  /// Another name, once it is known which VMM it is.
+  void set_name(std::string_view name);
   [[nodiscard]] Result<os::Fd> open_connection() const;
   http::Exchange send_on(const os::Fd& connection, const http::Request& request,
                          std::chrono::milliseconds timeout, Progress* while_waiting) const;

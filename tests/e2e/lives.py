@@ -17,13 +17,11 @@ from pathlib import Path
 from faults import (CHANGING_CALLS, SOCKET_CALLS, Point, changes_the_disk, points_of,
                     reads_the_store, require_strace)
 from firecracker import Firecracker
-from memory_files import EXIT_DONE, EXIT_NOT_FOUND, Outcome, lamina
+from memory_files import EXIT_DONE, EXIT_NOT_FOUND, MEMORY_FS, Outcome, lamina
 from sandbox import SandboxTest, page_servers_of
-
 
 WORKERS = 3  # a round waits for processes much of its time
 MEMORY_MIB = 8
-MEMORY_FS = Path("/dev/shm")
 OTHER_USER = 65534
 CALLS = (*CHANGING_CALLS, *SOCKET_CALLS)
 # What fails for want of space.
@@ -240,9 +238,9 @@ def cut_short(life: Life, number: int, *options: str | Path) -> None:
     assert outcome.code == -signal.SIGKILL, str(outcome)
 
 
-# GET / (of which VMM), GET /, GET /machine-config, GET /hotplug/memory, pause, create, resume.
-ANSWER_OF_CREATE = 6
-ANSWER_OF_RESUME = 7
+# GET /, GET /machine-config, GET /hotplug/memory, pause, create, resume.
+ANSWER_OF_CREATE = 5
+ANSWER_OF_RESUME = 6
 
 
 def leave_acknowledged(life: Life) -> None:
@@ -261,13 +259,11 @@ def leave_acknowledged_of_ended_vm(life: Life) -> None:
 class CrashTest(SandboxTest):
     """One command, at every step."""
 
+    on_tmpfs = True
+
     def setUp(self) -> None:
         super().setUp()
         require_strace(self)
-        if "LAMINA_TEST_DIR" not in os.environ and os.access(MEMORY_FS, os.W_OK):
-            # Processes are killed here, not machines: what the disk does makes no difference.
-            self.directory = Path(tempfile.mkdtemp(prefix="lamina-", dir=MEMORY_FS))
-            self.addCleanup(shutil.rmtree, self.directory)
         self.memory = Path(tempfile.mkdtemp(prefix="lamina-", dir=MEMORY_FS)) \
             if os.access(MEMORY_FS, os.W_OK) else None
         if self.memory is not None:

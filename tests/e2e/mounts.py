@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from memory_files import LaminaTest
+from memory_files import MEMORY_FS, LaminaTest
 
 MIB = 1 << 20
-MEMORY_FS = Path("/dev/shm")
 # An image goes there only if so many of its size have room: tests run side by side.
 IMAGES_WITH_ROOM = 4
 

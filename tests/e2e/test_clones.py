@@ -130,20 +130,6 @@ class OnceTest(SandboxTest):
         for _ in range(2):
             self.check(self.resume("c", "--mode", "file")[0])
 
-    def test_of_many_at_once_one_is_resumed(self) -> None:
-        waiting = [self.waiting() for _ in range(4)]
-        with ThreadPoolExecutor(4) as pool:
-            codes = list(pool.map(
-                lambda vm: lamina("resume", "--api", vm.api_socket, "--store", self.store,
-                                  "--name", "a", "--mode", "file").code, waiting))
-        self.assertEqual(sorted(codes), [0, EXIT_FAILED, EXIT_FAILED, EXIT_FAILED])
-
-    def test_it_is_not_forked(self) -> None:
-        outcome = lamina("fork", self.store / "a", self.store / "b")
-        self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
-        self.assertIn("may be resumed only once", str(outcome))
-        self.assertFalse((self.store / "b").exists())
-
     def test_a_load_that_fails_gives_it_back(self) -> None:
         vm = self.waiting("--fail", "load-refuse")
         self.resume_fails("a", vm=vm)

@@ -18,16 +18,21 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 
 from cloud_hypervisor import CloudHypervisor
 from daemon import Daemon
+from faults import Point, require_strace
+from lives import KILL
 from memory_files import (EXIT_FAILED, EXIT_NOT_FOUND, PAGE_BYTES, LaminaTest, lamina, main)
 from serving import wait_until
 
-MEMORY_MIB = 16
+MEMORY_MIB = 4
 MEMORY_BYTES = MEMORY_MIB << 20
+PAGES = MEMORY_BYTES // PAGE_BYTES
 SEED = int(os.environ.get("LAMINA_TEST_SEED", "1"))
 
 
 class CloudHypervisorTest(LaminaTest):
     """A test whose VMs end with it."""
+
+    on_tmpfs = True
 
     def fresh(self, *options: str | int | Path) -> CloudHypervisor:
         """A VM with shared memory that was just started and runs."""
@@ -109,14 +114,14 @@ class CloudHypervisorTest(LaminaTest):
 class PauseTest(CloudHypervisorTest):
     """Capturing memory."""
 
-    def test_shared_memory_is_captured_whole_and_the_process_ends(self) -> None:
+    def test_a_pause_does_not_wait_for_a_lock_of_its_own(self) -> None:
+        require_strace(self)
         vm = self.fresh()
-        vm.tell("run 500 1")
-        report = self.pause(vm, "a")
-        self.assertEqual((report["kind"], report["memory_bytes"]), ("full", MEMORY_BYTES))
-        self.assertEqual((vm.wait(), self.pins()), (0, []))
-        self.done("verify", self.store / "a")
-        self.assert_nothing_left()
+        traced = self.directory / "trace"
+        lamina("pause", "--api", vm.api_socket, "--store", self.store, "--name", "a",
+               prefix=["strace", "-f", "-qq", "-o", str(traced), "-e", "trace=flock"])
+        self.assertEqual(vm.wait(), 0)
+        self.assertNotIn("EAGAIN", traced.read_text())
 
     def test_a_checkpoint_leaves_the_vm_running(self) -> None:
         for start in (self.fresh, self.with_file):
@@ -131,48 +136,6 @@ class PauseTest(CloudHypervisorTest):
                 self.pause(vm, name, "--after", "resume")
                 self.assert_same_memory(vm, name)
                 self.assert_nothing_left()
-
-    def test_stay_leaves_the_vm_paused(self) -> None:
-        vm = self.fresh()
-        self.pause(vm, "a", "--after", "stay")
-        self.assertEqual(vm.state(), "Paused")
-        self.pause(vm, "a", "--after", "stay")
-        self.assertEqual(vm.state(), "Paused")
-        self.pause(vm, "a", "--after", "resume")
-        self.assertEqual(vm.state(), "Running")
-
-    def test_what_was_not_written_is_not_stored(self) -> None:
-        vm = self.fresh()
-        vm.tell("run 2000 1")
-        first = self.pause(vm, "a")
-        vm, report = self.resume("a")
-        self.assertEqual((report["mode"], vm.state()), ("file", "Running"))
-        for page in range(0, 4096, 30):
-            vm.tell(f"read {page}")
-        for page in (7, 9, 2000, 4095):
-            vm.tell(f"write {page} {page + 1}")
-        second = self.pause(vm, "a", "--after", "resume")
-        self.assertEqual((second["kind"], second["parent_pause_id"]), ("diff", first["pause_id"]))
-        self.assertEqual(second["stored_bytes"], 4 * PAGE_BYTES)
-        self.assert_same_memory(vm, "a")
-        # Of a later one, too: what it counts from is the file that the VM maps.
-        vm.tell("write 11 5")
-        third = self.pause(vm, "a", "--after", "resume")
-        self.assertEqual((third["kind"], third["stored_bytes"]), ("diff", 5 * PAGE_BYTES))
-        self.assertEqual(third["generation"], 1)
-        self.assert_same_memory(vm, "a")
-        self.check(vm)
-        self.assert_nothing_left()
-
-    def test_full_can_be_asked_for(self) -> None:
-        vm = self.fresh()
-        vm.tell("run 500 1")
-        self.pause(vm, "a")
-        vm, _ = self.resume("a")
-        vm.tell("run 100 2")
-        report = self.pause(vm, "b", "--after", "resume", "--full")
-        self.assertEqual(report["kind"], "full")
-        self.assert_same_memory(vm, "b")
 
     def test_into_another_store_all_is_captured(self) -> None:
         vm = self.fresh()
@@ -225,6 +188,35 @@ class PauseTest(CloudHypervisorTest):
         self.assert_nothing_left()
 
 
+class DiskTest(CloudHypervisorTest):
+    """What a file system of a disk may do otherwise than one in memory: holes, and syncs."""
+
+    on_tmpfs = False
+
+    def test_what_was_not_written_is_not_stored(self) -> None:
+        vm = self.fresh()
+        vm.tell("run 500 1")
+        first = self.pause(vm, "a")
+        vm, report = self.resume("a")
+        self.assertEqual((report["mode"], vm.state()), ("file", "Running"))
+        for page in range(0, PAGES, 30):
+            vm.tell(f"read {page}")
+        for page in (7, 9, PAGES // 2, PAGES - 1):
+            vm.tell(f"write {page} {page + 1}")
+        second = self.pause(vm, "a", "--after", "resume")
+        self.assertEqual((second["kind"], second["parent_pause_id"]), ("diff", first["pause_id"]))
+        self.assertEqual(second["stored_bytes"], 4 * PAGE_BYTES)
+        self.assert_same_memory(vm, "a")
+        # Of a later one, too: what it counts from is the file that the VM maps.
+        vm.tell("write 11 5")
+        third = self.pause(vm, "a", "--after", "resume")
+        self.assertEqual((third["kind"], third["stored_bytes"]), ("diff", 5 * PAGE_BYTES))
+        self.assertEqual(third["generation"], 1)
+        self.assert_same_memory(vm, "a")
+        self.check(vm)
+        self.assert_nothing_left()
+
+
 class FailureTest(CloudHypervisorTest):
     """Whatever fails before the end leaves the VM as it was."""
 
@@ -249,19 +241,6 @@ class FailureTest(CloudHypervisorTest):
         self.check(vm)
         self.pause(vm, "a", "--after", "resume")
         self.assert_same_memory(vm, "a")
-
-    def test_a_vmm_that_dies_leaves_the_older_snapshot(self) -> None:
-        for point in ("config", "state", "complete"):
-            with self.subTest(point):
-                vm = self.fresh()
-                first = self.pause(vm, f"at-{point}", "--after", "resume")
-                vm.tell(f"fail send-die-{point}")
-                self.pause_fails(vm, f"at-{point}")
-                self.recover()
-                self.assertEqual(self.pins(), [])
-                self.assert_nothing_left()
-                facts = self.done("inspect", self.store / f"at-{point}", "--json").json
-                self.assertEqual(facts["pause_id"], first["pause_id"])
 
     def test_lamina_is_killed_at_each_message(self) -> None:
         vm = self.fresh()
@@ -317,18 +296,6 @@ class FailureTest(CloudHypervisorTest):
         self.resume("a", vm=vm)
         self.check(vm)
 
-    def test_a_vmm_that_dies_during_a_resume(self) -> None:
-        vm = self.fresh()
-        self.pause(vm, "a")
-        for point in ("config", "state", "complete"):
-            with self.subTest(point):
-                vm = self.started()
-                vm.tell(f"fail receive-die-{point}")
-                self.resume_fails(vm, "a")
-                self.recover()
-                self.assertEqual(self.pins(), [])
-                self.assert_nothing_left()
-
     def test_memory_that_is_not_the_file_is_never_resumed(self) -> None:
         vm = self.fresh()
         vm.tell("run 200 1")
@@ -362,24 +329,6 @@ class ResumeTest(CloudHypervisorTest):
             self.assert_same_memory(clone, f"c{number}")
             self.check(clone)
 
-    def test_a_snapshot_may_be_removed_while_its_vm_runs(self) -> None:
-        vm = self.fresh()
-        vm.tell("run 1000 1")
-        self.pause(vm, "a")
-        vm, _ = self.resume("a")
-        self.done("rm", self.store / "a")
-        vm.tell("run 100 2")
-        self.assertEqual(self.pause(vm, "b", "--after", "resume")["kind"], "diff")
-        self.assert_same_memory(vm, "b")
-
-    def test_it_may_stay_paused(self) -> None:
-        vm = self.fresh()
-        self.pause(vm, "a")
-        vm, _ = self.resume("a", "--stay-paused")
-        self.assertEqual(vm.state(), "Paused")
-        vm.done("PUT", "vm.resume")
-        self.check(vm)
-
     def test_what_is_not_possible_is_refused(self) -> None:
         vm = self.fresh()
         self.pause(vm, "a")
@@ -400,6 +349,96 @@ class ResumeTest(CloudHypervisorTest):
         state.write_bytes(b"a Firecracker's state")
         self.done("ingest", memory, "--out", self.store / "f", "--vmstate", state)
         self.assertIn("not a Cloud Hypervisor", self.resume_fails(self.started(), "f"))
+
+
+class OnceTest(CloudHypervisorTest):
+    """A snapshot that may be resumed only once."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.source("a")
+
+    def source(self, name: str) -> None:
+        """A snapshot that may be resumed only once."""
+        vm = self.fresh()
+        vm.tell("run 100 1")
+        self.pause(vm, name, "--once")
+
+    def consumed(self, name: str = "a") -> bool:
+        """What inspect says."""
+        info = self.done("inspect", self.store / name, "--json").json
+        self.assertTrue(info["once"])
+        return bool(info["consumed"])
+
+    def assert_refused(self, name: str = "a") -> None:
+        """It is not resumed again."""
+        vm = self.started()
+        before = self.pins()
+        self.assertIn("only once", self.resume_fails(vm, name))
+        self.assertEqual((vm.state(), self.pins()), ("None", before))
+
+    def test_a_resume_that_fails_gives_it_back_unless_the_guest_may_have_run(self) -> None:
+        vm = self.started()
+        for point in ("receive-refuse", "receive-error-start", "receive-error-config",
+                      "receive-error-state", "receive-die-config", "receive-die-state"):
+            with self.subTest(point):
+                if not vm.is_running():
+                    vm = self.started()
+                vm.tell(f"fail {point}")
+                self.resume_fails(vm, "a")
+                self.assertFalse(self.consumed())
+        vm = self.started()
+        vm.tell("fail receive-die-complete")
+        self.resume_fails(vm, "a")
+        self.assertTrue(self.consumed())
+        self.assert_refused()
+
+    def calls_from_mark(self, name: str) -> list[tuple[str, int]]:
+        """What a resume's first thread does from the mark on, each call with its number."""
+        traced = self.directory / "trace"
+        vm = self.started()
+        lamina("resume", "--api", vm.api_socket, "--store", self.store, "--name", name,
+               prefix=["strace", "-y", "-qq", "-o", str(traced), "-e",
+                       f"trace={','.join(self.CALLS)}"])
+        numbers = dict.fromkeys(self.CALLS, 0)
+        calls = []
+        for line in traced.read_text().splitlines():
+            call = line.partition("(")[0]
+            if call not in numbers:
+                continue
+            numbers[call] += 1
+            if calls or (call == "fsync" and "/.counts" in line):
+                calls.append((call, numbers[call]))
+        vm.end()
+        self.recover()
+        return calls
+
+    CALLS = ("fsync", "sendto")
+
+    def test_killed_between_mark_and_load_and_later_it_runs_at_most_once(self) -> None:
+        require_strace(self)
+        calls = self.calls_from_mark("a")
+        # The mark, and the migration's four messages.
+        self.assertGreaterEqual([call for call, _ in calls].count("sendto"), 4, str(calls))
+        loaded = 0
+        for call, number in calls:
+            name = f"{call}-{number}"
+            with self.subTest(name):
+                self.source(name)
+                vm = self.started()
+                killed = lamina("resume", "--api", vm.api_socket, "--store", self.store, "--name",
+                                name, prefix=Point(call, number, False, False).strace(KILL))
+                self.assertIn(killed.code, (-signal.SIGKILL, 128 + signal.SIGKILL), str(killed))
+                self.assertTrue(self.consumed(name))
+                self.assert_refused(name)
+                # Of its API, a receiver that waits for its sender answers nothing.
+                loaded += vm.control("pages") != "error no VM"
+                vm.end()
+                self.recover()
+                self.assert_refused(name)
+                # Known to be gone.
+                self.check(self.resume(name, "--again")[0])
+        self.assertIn(loaded, range(1, len(calls)), "some were killed before, some after the load")
 
 
 class SnapshotDirectoryTest(CloudHypervisorTest):

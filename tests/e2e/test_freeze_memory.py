@@ -25,11 +25,11 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 from faults import Point, require_strace
 from firecracker import Firecracker
 from lives import ANSWER_OF_CREATE, ANSWER_OF_RESUME, KILL
-from memory_files import EXIT_FAILED, EXIT_NO_SPACE, PAGE_BYTES, lamina, main, program, stopped_after
+from memory_files import (EXIT_FAILED, EXIT_NO_SPACE, MEMORY_FS, PAGE_BYTES, lamina, main, program,
+                          stopped_after)
 from mounts import FileSystem, mount
 from sandbox import MEMORY_BYTES, SandboxTest
 
-MEMORY_FS = Path("/dev/shm")
 OTHER_USER = 65534
 RUN_ON = ("--after", "resume")
 

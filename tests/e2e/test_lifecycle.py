@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Pause, resume, recover: a sandbox gets back what it had, also after kills and failures.
 
+What holds for every VMM is in test_vmms.py.
+
 Environment: LAMINA and FAKE_FIRECRACKER are the binaries.
 """
 
@@ -19,8 +21,8 @@ from pathlib import Path
 sys.dont_write_bytecode = True  # the source folder stays clean
 
 from firecracker import Firecracker
-from memory_files import (EXIT_BUSY, EXIT_CORRUPT, EXIT_DONE, EXIT_FAILED, EXIT_NO_SPACE,
-                          EXIT_NOT_FOUND, EXIT_USAGE, PAGE_BYTES, flip, lamina, main)
+from memory_files import (EXIT_CORRUPT, EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE,
+                          PAGE_BYTES, flip, lamina, main)
 from sandbox import SandboxTest, page_servers_of
 from serving import wait_until
 
@@ -45,45 +47,12 @@ class PauseTest(SandboxTest):
         self.done("verify", self.store / "a")
         self.assert_nothing_left()
 
-    def test_stop_ends_the_vm_only_when_the_snapshot_is_there(self) -> None:
-        vm = self.fresh()
-        self.pause(vm, "a")
-        self.assertEqual(vm.wait(), -signal.SIGKILL)
-        self.assertEqual(self.pins(), [])
-        self.done("verify", self.store / "a")
-
-    def test_stay_leaves_the_vm_paused(self) -> None:
-        vm = self.fresh()
-        self.pause(vm, "a", "--after", "stay")
-        self.assertEqual(vm.state(), "Paused")
-        again = self.pause(vm, "b", "--after", "resume")
-        self.assertEqual((again["kind"], vm.state()), ("diff", "Running"))
-
-    def test_a_name_of_another_lineage_is_not_replaced(self) -> None:
-        self.pause(self.fresh(), "a")
-        vm = self.fresh()
-        message = self.pause_fails(EXIT_FAILED, vm, "a", "--after", "resume")
-        self.assertIn("--replace", message)
-        self.assertEqual((vm.state(), self.pins()), ("Running", []))
-        self.pause(vm, "a", "--after", "resume", "--replace")
-        self.assert_nothing_left()
-
     def test_without_dirty_tracking_every_pause_is_full(self) -> None:
         vm = self.fresh("--no-track-dirty")
         self.pause(vm, "a", "--after", "resume")
         report = self.pause(vm, "a", "--after", "resume")
         self.assertEqual(report["kind"], "full")
         self.assertIn("track_dirty_pages", report["reason"])
-
-    def test_a_full_disk_refuses_before_the_vm_is_frozen(self) -> None:
-        small = self.directory / "small"
-        small.mkdir()
-        self.mount_tmpfs(small, "8m")
-        vm = self.fresh()
-        outcome = lamina("pause", "--api", vm.api_socket, "--store", small, "--name", "a")
-        self.assertEqual(outcome.code, EXIT_NO_SPACE, str(outcome))
-        self.assertEqual(vm.state(), "Running")
-        self.assertEqual(sorted(os.listdir(small / ".pending")), [])
 
     def mount_tmpfs(self, directory: Path, size: str) -> None:
         """A small file system, gone with the test."""
@@ -116,84 +85,6 @@ class PauseTest(SandboxTest):
         vm.tell(f"dump {dump}")
         self.done("verify", self.store / name, "--against", dump)
 
-    def test_a_vm_that_dies_in_the_middle_leaves_the_older_snapshot(self) -> None:
-        for point in ("create-die-before", "create-die-after-dump"):
-            with self.subTest(point):
-                vm = self.fresh()
-                first = self.pause(vm, f"at-{point}", "--after", "resume")
-                vm.tell(f"fail {point}")
-                self.pause_fails(EXIT_FAILED, vm, f"at-{point}")
-                self.recover()
-                self.assertEqual(self.pins(), [])
-                self.assert_nothing_left()
-                facts = self.done("inspect", self.store / f"at-{point}", "--json").json
-                self.assertEqual(facts["pause_id"], first["pause_id"])
-
-    def test_a_failing_hook_keeps_the_state_under_another_name(self) -> None:
-        vm = self.fresh()
-        vm.tell("run 200 1")
-        first = self.pause(vm, "a", "--after", "resume")
-        vm.tell("write 3 3")
-        message = self.pause_fails(EXIT_FAILED, vm, "a", "--after", "resume",
-                                   "--frozen-hook", "exit 3")
-        self.assertIn("a@", message)
-        self.assertEqual(vm.state(), "Running")
-        self.assertEqual(self.done("inspect", self.store / "a", "--json").json["pause_id"],
-                         first["pause_id"])
-        vm.tell("write 4 4")
-        # The acknowledged diff is part of the chain.
-        report = self.pause(vm, "b", "--after", "stay")
-        self.assertEqual((report["kind"], report["generation"]), ("diff", 2))
-        self.assert_same_memory(vm, "b")
-
-    def test_hook_and_attached_files_belong_to_the_state(self) -> None:
-        disk = self.directory / "disk.img"
-        disk.write_bytes(b"before")
-        vm = self.fresh()
-        self.pause(vm, "a", "--after", "resume", "--attach", disk,
-                   "--frozen-hook", f"echo $LAMINA_NAME > {disk}")
-        self.assertEqual((self.store / "a" / "disk.img").read_text(), "a\n")
-        disk.write_bytes(b"after")
-        self.assertEqual((self.store / "a" / "disk.img").read_text(), "a\n")
-        self.done("verify", self.store / "a")
-
-    def test_bad_attachments_are_refused(self) -> None:
-        vm = self.fresh()
-        for name in ("memfile.header", "snapfile", ".hidden", "working-set", "snapshot.json"):
-            path = self.directory / name
-            path.write_bytes(b"x")
-            self.pause_fails(EXIT_USAGE, vm, "a", "--attach", path)
-        self.pause_fails(EXIT_NOT_FOUND, vm, "a", "--attach", self.directory / "missing")
-        self.assertEqual(vm.state(), "Running")
-
-    def test_a_pause_without_a_vm_or_with_an_invalid_name_is_refused(self) -> None:
-        self.assertIn("no VM", self.pause_fails(EXIT_FAILED, self.waiting(), "a"))
-        vm = self.fresh()
-        for name in ("../x", "a/b", "../store/a", ".vms", "", "-a"):
-            outcome = lamina("pause", "--api", vm.api_socket, "--store", self.store,
-                             f"--name={name}")
-            self.assertEqual(outcome.code, EXIT_USAGE, str(outcome))
-        outcome = lamina("pause", "--api", self.directory / "unused", "--store", self.store,
-                         "--name", "a")
-        self.assertEqual(outcome.code, EXIT_NOT_FOUND, str(outcome))
-        self.assertEqual(vm.state(), "Running")
-
-    def test_a_second_pause_of_a_vm_is_busy(self) -> None:
-        vm = self.fresh()
-        vm.tell("fail create-slow")
-        first = self.start("pause", "--api", vm.api_socket, "--store", self.store, "--name", "a",
-                           "--after", "resume")
-        vm.wait_held()
-        self.pause_fails(EXIT_BUSY, vm, "b")
-        vm.tell("release")
-        self.assertEqual(first.wait(), 0)
-        self.assertEqual(vm.state(), "Running")
-
-    def start(self, *words: str | Path):
-        """Starts the program in the background."""
-        return subprocess.Popen([os.environ["LAMINA"], *map(str, words)],
-                                stdout=subprocess.DEVNULL)
-
 
 class ResumeTest(SandboxTest):
     """Resuming from a store."""
@@ -225,33 +116,6 @@ class ResumeTest(SandboxTest):
         self.assertLess(report["stored_bytes"], 16 * PAGE_BYTES)
         third, _ = self.resume("a", "--mode", "uffd")
         self.check(third)
-
-    def test_vms_run_on_when_their_snapshot_is_removed(self) -> None:
-        vm = self.fresh()
-        vm.tell("run 2000 1")
-        self.pause(vm, "a")
-        one, _ = self.resume("a", "--mode", "uffd", "--populate", "none")
-        two, _ = self.resume("a", "--mode", "uffd", "--populate", "none")
-        three, _ = self.resume("a", "--mode", "file")
-        shutil.rmtree(self.store / "a")
-        for number, running in enumerate((one, two, three)):
-            self.check(running)
-            running.tell("run 100 9")
-            report = self.pause(running, f"next-{number}")
-            self.assertEqual(report["kind"], "diff")
-            again, _ = self.resume(f"next-{number}")
-            self.check(again)
-
-    def test_a_merge_under_the_name_shortens_the_next_pauses_chain(self) -> None:
-        vm = self.fresh()
-        for step in range(4):
-            vm.tell(f"run 100 {step}")
-            self.pause(vm, "a", "--after", "resume")
-        self.done("merge", self.store / "a")
-        vm.tell("run 100 77")
-        self.assertEqual(self.pause(vm, "a")["generation"], 1)
-        again, _ = self.resume("a", "--mode", "uffd")
-        self.check(again)
 
     def test_a_vm_goes_on_after_recover_though_all_processes_were_killed(self) -> None:
         vm = self.fresh()
@@ -302,37 +166,6 @@ class ResumeTest(SandboxTest):
                     open_to_others[str(path.relative_to(self.store))] = oct(mode)
         # VMs of other users connect to it by a link in their jails; `.vms` is closed to them.
         self.assertEqual(open_to_others, {".vms/page-server.sock": "0o666"})
-
-    def test_a_second_resume_into_one_process_is_busy(self) -> None:
-        self.pause(self.fresh(), "a")
-        for mode in ("uffd", "file"):
-            with self.subTest(mode):
-                vm = self.waiting("--fail", "load-slow")
-                with ThreadPoolExecutor() as pool:
-                    resumed = pool.submit(self.resume, "a", "--mode", mode, vm=vm)
-                    vm.wait_held()
-                    second = lamina("resume", "--api", vm.api_socket, "--store", self.store,
-                                    "--name", "a", "--mode", mode)
-                    vm.tell("release")
-                    resumed.result()
-                self.assertEqual(second.code, EXIT_BUSY, str(second))
-                self.check(vm)
-                self.assertEqual(len(self.pins()), 1)
-                vm.end()
-                self.recover()
-
-    def test_a_failed_load_leaves_nothing(self) -> None:
-        self.pause(self.fresh(), "a")
-        for point in ("load-refuse", "load-die"):
-            for mode in ("uffd", "file"):
-                with self.subTest(f"{point} {mode}"):
-                    vm = self.waiting("--fail", point)
-                    outcome = lamina("resume", "--api", vm.api_socket, "--store", self.store,
-                                     "--name", "a", "--mode", mode)
-                    self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
-                    vm.wait()
-                    self.recover()
-                    self.assertEqual(self.pins(), [])
 
     def test_a_resume_of_a_bad_snapshot_or_into_a_used_process_is_refused(self) -> None:
         vm = self.fresh()

@@ -120,6 +120,8 @@ class EveryByteIsRight(ServeTest):
 class Killed(ServeTest):
     """Processes of the server are killed; no VM notices more than a delay."""
 
+    on_tmpfs = True
+
     def setUp(self) -> None:
         super().setUp()
         self.snapshot, self.truth_file, _ = self.chain("k", 1536, 3)
@@ -277,6 +279,8 @@ class Killed(ServeTest):
 class FailsClosed(ServeTest):
     """A VM whose memory cannot be served is killed, with one line in the log; other VMs go on."""
 
+    on_tmpfs = True
+
     def check(self, damage: Callable[[Path], None], cause: str) -> None:
         """Damages the layer of a served snapshot; its VM must die, the other one must not."""
         bad, bad_truth, _ = self.chain("bad", 600, 1)
@@ -371,6 +375,8 @@ class SlowDisk(ServeTest):
 
 class Stops(ServeTest):
     """SIGTERM: the VMs get all of their memory and need no server any more."""
+
+    on_tmpfs = True
 
     def setUp(self) -> None:
         super().setUp()

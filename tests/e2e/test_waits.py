@@ -58,6 +58,8 @@ def tracer_of(pid: int) -> contextlib.AbstractContextManager[Child]:
 class HeldVmTest(DaemonTest):
     """VMs that were killed and do not end."""
 
+    on_tmpfs = True
+
     def test_a_pause_does_not_wait_for_a_vm_that_a_tracer_holds_at_its_exit(self) -> None:
         vm = self.fresh()
         vm.tell("run 300 1")
@@ -99,6 +101,8 @@ class HeldVmTest(DaemonTest):
 class SilentVmmTest(DaemonTest):
     """VMMs that do not answer."""
 
+    on_tmpfs = True
+
     def test_silent_vmms_delay_neither_other_vms_nor_health_and_metrics(self) -> None:
         daemon = self.start("--workers", "1")
         silent = [self.fresh("--fail", "create-slow") for _ in range(4)]
@@ -123,6 +127,8 @@ class SilentVmmTest(DaemonTest):
 
 class SilentPageServerTest(DaemonTest):
     """Page servers that are gone, or do not answer."""
+
+    on_tmpfs = True
 
     def by_faults(self) -> None:
         """A VM that gets its memory from the page server."""
@@ -163,13 +169,17 @@ class SilentPageServerTest(DaemonTest):
         self.done("verify", self.store / "b")
 
     def test_a_pause_fails_when_its_vm_waits_and_the_page_server_is_stopped(self) -> None:
-        """Long before its --create-timeout."""
+        """Long before its --create-timeout.
+
+        After that, Firecracker is asked whether its create has ended, and does not answer: that is
+        what --timeout limits.
+        """
         self.by_faults()
         stopped = page_servers_of(self.store)
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
         message = self.pause_fails(EXIT_FAILED, self.vm, "b", "--after", "resume", "--full",
-                                   "--create-timeout", "3600", "--no-daemon")
+                                   "--create-timeout", "3600", "--timeout", "1", "--no-daemon")
         self.assertIn(f"the page server of store '{self.store}' does not answer", message)
         self.assertIn("page-server.lock", message)
         self.assertFalse((self.store / "b").exists())

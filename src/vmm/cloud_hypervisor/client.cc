@@ -2,7 +2,6 @@
 
 #include <poll.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -31,9 +30,6 @@ constexpr unsigned kStatusNotFound = 404;
 constexpr std::string_view kNoVm = "VM is not created";
 
 constexpr Duration kRetryPause{10};
-/// A VMM that is busy with a request does not answer: then it is taken for a Firecracker, whose
-/// client waits longer.
-constexpr Duration kLongestLook{2000};
 
 }  // namespace
 
@@ -42,6 +38,10 @@ Result<CloudHypervisor> CloudHypervisor::connect(const std::string& api_socket,
   CloudHypervisor vmm;
   LAMINA_RETURN_IF_ERROR(vmm.identify("cloud-hypervisor", api_socket, timeouts, progress));
   return vmm;
+}
+
+CloudHypervisor::CloudHypervisor(Vmm&& identified) : Vmm(std::move(identified)) {
+  set_name("cloud-hypervisor");
 }
 
 Result<CloudHypervisor::Answer> CloudHypervisor::get(std::string_view target) {
@@ -136,21 +136,6 @@ Reply CloudHypervisor::receive_migration(const std::string& socket_path) const {
   auto body = encode_receive_migration(socket_path);
   if (!body) return Reply::refused(about({"PUT", kReceive, {}}, std::move(body.error())));
   return put(kReceive, std::move(*body), timeouts().load, nullptr);
-}
-
-bool CloudHypervisor::refuses_root() {
-  const auto answer = get("/");
-  return answer && answer->status == kStatusNotFound;
-}
-
-bool is_cloud_hypervisor(const std::string& api_socket, const Timeouts& timeouts,
-                         Progress* progress) {
-  Timeouts short_ones = timeouts;
-  short_ones.connect = std::min(timeouts.connect, kLongestLook);
-  short_ones.request = std::min(timeouts.request, kLongestLook);
-  auto vmm = CloudHypervisor::connect(api_socket, short_ones, progress);
-  if (!vmm) return false;
-  return vmm->refuses_root() && vmm->ping().has_value();
 }
 
 }  // namespace lamina::vmm

@@ -21,6 +21,9 @@ class CloudHypervisor final : public Vmm {
                                          const Timeouts& timeouts = {},
                                          Progress* progress = nullptr);
 
+  /// The process that `identified` has found. See vmm::connect().
+  explicit CloudHypervisor(Vmm&& identified);
+
   /// `GET vmm.ping`: the version, as "v53.0".
   Result<std::string> ping();
   /// `GET vm.info`. kNotStarted, without memory, if no VM was created.
@@ -41,9 +44,6 @@ class CloudHypervisor final : public Vmm {
   /// The socket's file stays. From another thread than other requests: the object is not changed.
   [[nodiscard]] Reply receive_migration(const std::string& socket_path) const;
 
-  /// True if `GET /` is answered by 404. Firecracker describes its VM there.
-  bool refuses_root();
-
  private:
   CloudHypervisor() = default;
 
@@ -57,11 +57,5 @@ class CloudHypervisor final : public Vmm {
                           std::chrono::milliseconds timeout, Progress* while_waiting) const;
   Reply change_state(std::string_view target, VmState wanted);
 };
-
-/// True if the process at the socket is a Cloud Hypervisor. One `GET /`, which Firecracker answers
-/// and Cloud Hypervisor does not know, and then vmm.ping. False if the socket cannot be reached or
-/// does not answer soon: the caller's next request says why.
-bool is_cloud_hypervisor(const std::string& api_socket, const Timeouts& timeouts,
-                         Progress* progress);
 
 }  // namespace lamina::vmm

@@ -24,6 +24,7 @@ constexpr unsigned kOk = 200;
 constexpr unsigned kNoContent = 204;
 constexpr unsigned kFirstError = 400;
 constexpr unsigned kBadRequest = 400;
+constexpr unsigned kNotFound = 404;
 constexpr unsigned kServiceUnavailable = 503;
 
 Error unexpected_status(unsigned status) {
@@ -82,15 +83,21 @@ Result<std::string> Firecracker::get(std::string_view target) {
   const http::Request request{"GET", target, {}};
   auto response = send(request, timeouts().request, progress()).response;
   if (!response) return std::unexpected(about(request, std::move(response.error())));
-  if (response->status == kOk) return std::move(response->body);
-  if (response->status < kFirstError) {
-    return std::unexpected(about(request, unexpected_status(response->status)));
+  return body_of(request, std::move(*response));
+}
+
+Result<std::string> Firecracker::body_of(const http::Request& request,
+                                         http::Response response) const {
+  if (response.status == kOk) return std::move(response.body);
+  if (response.status < kFirstError) {
+    return std::unexpected(about(request, unexpected_status(response.status)));
   }
-  return std::unexpected(about(request, {ErrorKind::kFailed, decode_fault(response->body)}));
+  return std::unexpected(about(request, {ErrorKind::kFailed, decode_fault(response.body)}));
 }
 
 Reply Firecracker::change(const http::Request& request, Milliseconds timeout,
                           Progress* while_waiting, os::Fd* connection_after) {
+  told_.reset();
   http::Exchange done = send(request, timeout, while_waiting, connection_after);
   const auto& response = done.response;
   if (!response) {
@@ -104,10 +111,28 @@ Reply Firecracker::change(const http::Request& request, Milliseconds timeout,
   return Reply::refused(about(request, {ErrorKind::kFailed, decode_fault(response->body)}));
 }
 
-Result<InstanceInfo> Firecracker::describe() {
-  LAMINA_ASSIGN_OR_RETURN(const std::string body, get("/"));
+Result<bool> Firecracker::is_one() {
+  const http::Request request{"GET", "/", {}};
+  auto response = send(request, timeouts().request, progress()).response;
+  if (!response) return std::unexpected(about(request, std::move(response.error())));
+  if (response->status == kNotFound) return false;
+  LAMINA_ASSIGN_OR_RETURN(const std::string body, body_of(request, std::move(*response)));
   auto info = decode_instance_info(body);
-  if (!info) return std::unexpected(about({"GET", "/", {}}, std::move(info.error())));
+  if (!info) return std::unexpected(about(request, std::move(info.error())));
+  told_ = std::move(*info);
+  return true;
+}
+
+Result<InstanceInfo> Firecracker::describe() {
+  if (!told_) {
+    LAMINA_ASSIGN_OR_RETURN(const bool is_firecracker, is_one());
+    if (!is_firecracker) {
+      return std::unexpected(
+          about({"GET", "/", {}}, {ErrorKind::kFailed, "it is not a Firecracker (404)"}));
+    }
+  }
+  InstanceInfo info = std::move(*told_);
+  told_.reset();
   return info;
 }
 

@@ -41,8 +41,13 @@ class Firecracker final : public Vmm {
   static Result<Firecracker> connect(const std::string& api_socket, const Timeouts& timeouts = {},
                                      Progress* progress = nullptr);
 
+  /// True if it is a Firecracker: it describes its VM at `GET /`. False if that is answered by 404.
+  /// The description is kept for the next describe().
+  Result<bool> is_one();
+
   /// `GET /`. Firecracker serves one request at a time, so once this returns all earlier requests
-  /// have finished.
+  /// have finished. The first call after is_one() returns what that was told, unless a request that
+  /// changes the VM was sent since.
   Result<InstanceInfo> describe() override;
   /// `GET /machine-config`
   Result<MachineConfig> machine_config();
@@ -74,9 +79,12 @@ class Firecracker final : public Vmm {
   http::Exchange send(const http::Request& request, std::chrono::milliseconds timeout,
                       Progress* while_waiting, os::Fd* connection_after = nullptr);
   Result<std::string> get(std::string_view target);
+  [[nodiscard]] Result<std::string> body_of(const http::Request& request,
+                                            http::Response response) const;
   Reply change(const http::Request& request, std::chrono::milliseconds timeout,
                Progress* while_waiting, os::Fd* connection_after = nullptr);
 
+  std::optional<InstanceInfo> told_;  ///< by is_one()
   os::Fd kept_;  ///< an accepted connection, kept open while the VM is paused by this client
 };
 

@@ -17,10 +17,13 @@
 #include <mutex>
 #include <stdexcept>
 #include <thread>
+#include <variant>
 #include <vector>
 
+#include "base/error.h"
 #include "os/process.h"
 #include "scratch_directory.h"
+#include "vmm/connect.h"
 
 namespace lamina::vmm {
 namespace {
@@ -683,6 +686,52 @@ TEST_F(FirecrackerTest, PeerThatStopsReadingRaisesNoSignal) {
   load.backend_path = std::string(4 << 20, 'm');  // more than a socket holds
   const Reply reply = connect().load(load);
   EXPECT_EQ(reply.outcome(), Outcome::kUnknown) << reply.status().error().message;
+}
+
+TEST_F(FirecrackerTest, OneRequestTellsWhichVmmItIsAndDescribesIt) {
+  ScriptedServer server(path_, {{answer("200", kInfo)}, {answer("200", kInfo)}});
+  auto any = vmm::connect(path_, {}, nullptr, {});
+  ASSERT_TRUE(any) << any.error().message;
+  auto* firecracker = std::get_if<Firecracker>(&*any);
+  ASSERT_NE(firecracker, nullptr);
+  EXPECT_EQ(firecracker->describe()->id, "vm-1");
+  EXPECT_EQ(server.requests().size(), 1);
+  EXPECT_EQ(firecracker->describe()->id, "vm-1");
+  EXPECT_EQ(server.requests().size(), 2) << "once only: it may have changed";
+}
+
+TEST_F(FirecrackerTest, WhatWasToldBeforeAChangeIsNotRepeated) {
+  ScriptedServer server(path_, {{answer("200", kInfo)}, {kNoContent}, {answer("200", kInfo)}});
+  auto any = vmm::connect(path_, {}, nullptr, {});
+  ASSERT_TRUE(any) << any.error().message;
+  auto& firecracker = std::get<Firecracker>(*any);
+  EXPECT_TRUE(firecracker.pause().status());
+  EXPECT_TRUE(firecracker.describe());
+  EXPECT_EQ(server.requests().size(), 3);
+}
+
+TEST_F(FirecrackerTest, AVmmThatDoesNotKnowTheRootIsACloudHypervisor) {
+  ScriptedServer server(path_, {{answer("404", "[]")}, {answer("500", R"(["no"])")}});
+  auto any = vmm::connect(path_, {}, nullptr, {});
+  ASSERT_TRUE(any) << any.error().message;
+  auto* other = std::get_if<CloudHypervisor>(&*any);
+  ASSERT_NE(other, nullptr);
+  EXPECT_EQ(server.requests().size(), 1);
+  EXPECT_EQ(other->pid(), ::getpid());
+  EXPECT_TRUE(other->ping().error().message.starts_with("cloud-hypervisor at '"));
+}
+
+TEST_F(FirecrackerTest, NothingIsAskedOfAProcessThatTheCallerRefuses) {
+  ScriptedServer server(path_, {});
+  pid_t found = -1;
+  const auto any = vmm::connect(path_, {}, nullptr, [&](const Vmm& vmm) -> Status {
+    found = vmm.pid();
+    return fail(ErrorKind::kBusy, "not this one");
+  });
+  ASSERT_FALSE(any);
+  EXPECT_EQ(any.error().message, "not this one");
+  EXPECT_EQ(found, ::getpid());
+  EXPECT_TRUE(server.requests().empty());
 }
 
 }  // namespace
