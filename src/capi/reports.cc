@@ -185,7 +185,7 @@ void describe(Arena& arena, const SnapshotInfo& info, lamina_snapshot_info& d) {
   const auto& [path, header, build_id, base_build_id, pause_id, parent_pause_id, created,
                huge_pages, generation, memory_bytes, zero_blocks, vmstate_bytes, windows,
                max_extents_per_window, mean_extents_per_window, working_set_blocks, last_resumes,
-               once, is_consumed, layers, extents] = info;
+               once, is_consumed, pause, layers, extents] = info;
   d.path = path.c_str();
   d.header = number_of(header);
   d.build_id = id(build_id);
@@ -211,7 +211,7 @@ void describe(Arena& arena, const SnapshotInfo& info, lamina_snapshot_info& d) {
 void describe(Arena& arena, const SnapshotListing& listing, lamina_snapshot_listing& d) {
   const auto& [name, error, pause_id, parent_pause_id, ancestors, parent, created, generation,
                layers, memory_bytes, header, has_vmstate, own_bytes, shared_bytes, dead_bytes,
-               files, running, resumes] = listing;
+               files, running, resumes, pause] = listing;
   d.name = name.c_str();
   d.error = error_or_null(arena, error);
   d.pause_id = id(pause_id);
