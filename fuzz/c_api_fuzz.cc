@@ -74,6 +74,12 @@ class Scene {
       const std::string name = entry.path().filename();
       if (name != "kept" && !name.starts_with('.')) fs::remove_all(entry.path());
     }
+    // Pulls that were begun: what they lack was in the bucket.
+    if (fs::exists(root_ + "/store/.arriving")) {
+      for (const auto& entry : fs::directory_iterator(root_ + "/store/.arriving")) {
+        fs::remove_all(entry.path());
+      }
+    }
     fs::remove_all(root_ + "/out");
     fs::remove_all(root_ + "/nothing");
     fs::remove_all(root_ + "/memory");  // if it was not adopted
@@ -116,7 +122,7 @@ class Calls {
   [[nodiscard]] bool is_used_up() const { return input_.empty(); }
 
   void call_one() {
-    switch (number() % 24) {
+    switch (number() % 29) {
       case 0:
         return with_options<lamina_ingest_options, lamina_ingest_report>(lamina_ingest);
       case 1:
@@ -166,6 +172,19 @@ class Calls {
         return read();
       case 22:
         return add_up();
+      case 23:
+        return with_options<lamina_live_fork_options, lamina_live_fork_report>(lamina_live_fork);
+      case 24:
+        return with_options<lamina_begin_pull_options, lamina_begin_pull_report>(lamina_begin_pull);
+      case 25:
+        return without_store<lamina_remote_key_list_options, lamina_remote_key_list_report>(
+            lamina_remote_key_list);
+      case 26:
+        return without_store<lamina_remote_key_rotate_options, lamina_remote_key_rotate_report>(
+            lamina_remote_key_rotate);
+      case 27:
+        return without_store<lamina_remote_key_destroy_options, lamina_remote_key_destroy_report>(
+            lamina_remote_key_destroy);
       default:
         return get_progress();
     }
@@ -266,7 +285,33 @@ class Calls {
   }
   void point(lamina_resume_options& o) {
     point_vm(o);
-    o.network_overrides = nullptr, o.vsock_override = text();
+    o.network_overrides = nullptr, o.vsock_override = text(), o.mmds = file();
+  }
+  void point(lamina_live_fork_options& o) {
+    o.pause = nullptr, o.resume = nullptr, o.clones = nullptr;
+    if (number() % 4 != 0) {
+      pause_ = {};
+      fill(std::as_writable_bytes(std::span(&pause_, 1)));
+      point(pause_);
+      pause_.struct_size = number() % 4 == 0 ? number() % sizeof pause_ : sizeof pause_;
+      o.pause = &pause_;
+    }
+    if (number() % 4 == 0) {
+      resume_ = {};
+      fill(std::as_writable_bytes(std::span(&resume_, 1)));
+      resume_.vmm = number() % 4 == 0 ? &vmm_ : nullptr;
+      resume_.name = number() % 4 == 0 ? "a" : nullptr;
+      resume_.network_overrides = nullptr, resume_.vsock_override = text();
+      resume_.mmds = file(), resume_.page_server_command = nullptr;
+      resume_.progress = handle(scene_.progress());
+      resume_.struct_size = number() % 4 == 0 ? number() % sizeof resume_ : sizeof resume_;
+      o.resume = &resume_;
+    }
+    if (number() % 4 == 0) return;
+    clones_ = {&vmm_, number() % 4 == 0 ? nullptr : &clone_};
+    clone_.struct_size = number() % 4 == 0 ? 1 : sizeof clone_;
+    clone_.api_socket = text();
+    o.clones = clones_.data(), o.clone_count = number() % (clones_.size() + 1);
   }
   void point(lamina_recover_options& o) {
     o.page_server_command = nullptr, o.give_up = number() % 4 == 0 ? &id_ : nullptr;
@@ -290,6 +335,21 @@ class Calls {
   void point(lamina_pull_options& o) {
     o.url = text(), o.name = text(), o.as = text(), o.key_file = text();
     o.key_command = nullptr, o.progress = handle(scene_.progress());
+  }
+  void point(lamina_begin_pull_options& o) {
+    o.url = text(), o.name = text(), o.as = text(), o.key_file = text();
+    o.key_command = nullptr, o.fetch_command = nullptr, o.progress = handle(scene_.progress());
+  }
+  void point(lamina_remote_key_list_options& o) {
+    o.url = text(), o.key_file = text(), o.progress = handle(scene_.progress());
+  }
+  void point(lamina_remote_key_rotate_options& o) {
+    o.url = text(), o.pattern = text(), o.old_key_file = file(), o.key_file = file();
+    o.old_key_command = nullptr, o.key_command = nullptr;
+    o.progress = handle(scene_.progress());
+  }
+  void point(lamina_remote_key_destroy_options& o) {
+    o.url = text(), o.key_id = text(), o.progress = handle(scene_.progress());
   }
   void point(lamina_remote_list_options& o) {
     o.url = text(), o.progress = handle(scene_.progress());
@@ -405,6 +465,10 @@ class Calls {
   std::vector<const char*> files_;
   lamina_uuid id_{{1}};
   lamina_vmm vmm_{};
+  lamina_vmm clone_{};
+  lamina_pause_options pause_{};
+  lamina_resume_options resume_{};
+  std::array<const lamina_vmm*, 2> clones_{};
 };
 
 }  // namespace

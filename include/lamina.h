@@ -46,7 +46,8 @@
  * in lamina/store.h. No C++ exception leaves a function. If memory runs out, the function fails
  * with LAMINA_FAILED; if that happens when the report is made, the operation was done all the same.
  *
- * Versions. The symbols have the version LAMINA_C_1; functions that are added later get another.
+ * Versions. The symbols have the version LAMINA_C_1; functions that were added later have
+ * LAMINA_C_2, which their comments say.
  * What is here is not removed or changed. Later versions may add values to the enumerations: treat
  * a lamina_code that you do not know as LAMINA_FAILED.
  */
@@ -423,6 +424,31 @@ typedef struct lamina_layer {
   uint64_t link_count;
 } lamina_layer;
 
+/* How a pause was taken, as its snapshot records it. Times in milliseconds. */
+typedef struct lamina_pause_record {
+  size_t struct_size;
+  const char* reason; /* why it is a diff or a full memory file. Untrusted text */
+  lamina_bool is_diff;
+  lamina_bool has_phases; /* 0: another process completed it after a crash; the rest is 0 */
+  double prepare_ms;
+  double pause_ms;
+  double create_ms;
+  double journal_ms;
+  double hook_ms;
+  double resume_ms;
+  double frozen_ms; /* 0 without a resume */
+} lamina_pause_record;
+
+/* How much of what one resume needed was in its working set. A block has 4096 bytes. */
+typedef struct lamina_resume_coverage {
+  size_t struct_size;
+  const char* time;         /* when the recording ended: RFC 3339, UTC */
+  uint64_t used_blocks;     /* filled in advance, or on a fault */
+  uint64_t known_blocks;    /* of those, in the working set */
+  lamina_bool was_replayed; /* the working set was filled in advance */
+  uint32_t reserved;
+} lamina_resume_coverage;
+
 typedef struct lamina_snapshot_info {
   size_t struct_size;
   const char* path;
@@ -445,6 +471,12 @@ typedef struct lamina_snapshot_info {
   size_t layer_count;
   const lamina_extent* extents; /* in the order of the memory; together they cover it */
   size_t extent_count;
+  const lamina_pause_record* pause; /* null: not recorded. Not freed by itself */
+  uint64_t working_set_blocks;      /* 0: there is no working set, or it cannot be used */
+  const lamina_resume_coverage* const* last_resumes; /* recorded ones, oldest first */
+  size_t last_resume_count;
+  lamina_bool once;        /* lamina_pause_options.once */
+  lamina_bool is_consumed; /* it was resumed, if `once` */
 } lamina_snapshot_info;
 
 /* Describes a snapshot, or a header file (lamina/inspect.h). */
@@ -508,6 +540,7 @@ typedef struct lamina_snapshot_listing {
   size_t file_count;
   const lamina_uuid* ancestors; /* pause ids, newest first, the parent's first; a limited number */
   size_t ancestor_count;
+  const lamina_pause_record* pause; /* null: not recorded. Not freed by itself */
 } lamina_snapshot_listing;
 
 /* A pin: it keeps what a running VM was resumed from. Untrusted texts. */
@@ -690,6 +723,8 @@ typedef struct lamina_pause_options {
   uint64_t freeze_memory_bytes;
   const char* freeze_directory; /* on tmpfs; default: /dev/shm/lamina-freeze-UID */
   lamina_progress* progress;
+  lamina_bool once;   /* the snapshot may be resumed only once, and not be forked */
+  uint32_t reserved2; /* must be 0 */
 } lamina_pause_options;
 
 #define LAMINA_NO_FREEZE_MEMORY UINT64_MAX
@@ -762,6 +797,9 @@ typedef struct lamina_resume_options {
   lamina_bool clock_realtime;
   lamina_bool stay_paused;
   lamina_progress* progress;
+  const char* mmds;      /* path of a file with a JSON object: the contents of the VM's MMDS */
+  lamina_bool no_record; /* records nothing */
+  lamina_bool again;     /* also a snapshot of `once` that was resumed before */
 } lamina_resume_options;
 
 typedef struct lamina_resume_report {
@@ -779,11 +817,52 @@ typedef struct lamina_resume_report {
   uint32_t reserved;
   const char* const* notes;
   size_t note_count;
+  lamina_uuid resume_id; /* of this resume; no other has it */
+  uint64_t clone_number; /* among the resumes of the pause in this store, from 1; 0: unknown */
+  const char* generation_device; /* how the guest learns of it: "vmgenid", or "none" */
 } lamina_resume_report;
 
 /* Loads a snapshot into a Firecracker, and resumes the VM (lamina/lifecycle.h). */
 lamina_code lamina_resume(lamina_store* store, const lamina_resume_options* options,
                           const lamina_resume_report** report, const lamina_error** error);
+
+typedef struct lamina_live_fork_options {
+  size_t struct_size;
+  /* The checkpoint of the source; `after` must be LAMINA_AFTER_RESUME or LAMINA_AFTER_STAY.
+   * Required. */
+  const lamina_pause_options* pause;
+  /* Of the clones; default: all defaults. `vmm` and `name` must be null. */
+  const lamina_resume_options* resume;
+  /* The Firecrackers that become clones: each was just started. At least one. */
+  const lamina_vmm* const* clones;
+  size_t clone_count;
+} lamina_live_fork_options;
+
+typedef struct lamina_live_clone {
+  size_t struct_size;
+  const char* api_socket;
+  const lamina_error* error;           /* why it does not run; null: it does. Not freed by itself */
+  const lamina_resume_report* resumed; /* null if it does not run. Not freed by itself */
+  double ready_ms; /* from the beginning of the fork until its VM ran, or had failed */
+} lamina_live_clone;
+
+typedef struct lamina_live_fork_report {
+  size_t struct_size;
+  const lamina_pause_report* pause;       /* of the source. Not freed by itself */
+  const lamina_live_clone* const* clones; /* in the order of the options */
+  size_t clone_count;
+  double readable_ms; /* from the beginning until clones could be loaded */
+  double clones_ms;   /* until the last clone ran */
+  double durable_ms;  /* until the snapshot was on the disk */
+  const char* const* notes;
+  size_t note_count;
+} lamina_live_fork_report;
+
+/* Takes a checkpoint of a running VM, and resumes clones from it before it is on the disk
+ * (lamina/live_fork.h). LAMINA_OK does not mean that all clones run: look at their errors.
+ * Version LAMINA_C_2. */
+lamina_code lamina_live_fork(lamina_store* store, const lamina_live_fork_options* options,
+                             const lamina_live_fork_report** report, const lamina_error** error);
 
 typedef struct lamina_recover_options {
   size_t struct_size;
@@ -915,6 +994,8 @@ typedef struct lamina_push_options {
   lamina_bool background; /* gives the calling thread idle CPU and I/O priority. It keeps them */
   uint32_t reserved;      /* must be 0 */
   lamina_progress* progress;
+  lamina_bool dry_run; /* nothing is written; the report says what would be sent */
+  uint32_t reserved2;  /* must be 0 */
 } lamina_push_options;
 
 typedef struct lamina_push_report {
@@ -967,6 +1048,38 @@ typedef struct lamina_pull_report {
 /* Fetches the newest state of a name into the store. */
 lamina_code lamina_pull(lamina_store* store, const lamina_pull_options* options,
                         const lamina_pull_report** report, const lamina_error** error);
+
+typedef struct lamina_begin_pull_options {
+  size_t struct_size;
+  const char* url;  /* required */
+  const char* name; /* in the bucket; required */
+  const char* as;   /* of the new snapshot; default: `name` */
+  const char* key_file;
+  const char* key_command;
+  /* Program and arguments that fetch the rest, {"lamina", "remote", "fetch"}: the store's page
+   * server starts it. Default: none; lamina_pull() of the name fetches the rest. */
+  const char* const* fetch_command;
+  size_t fetch_argument_count;
+  /* A VM that has waited so long for a block is killed. 0: an hour. LAMINA_NO_WAIT_LIMIT: never. */
+  uint64_t wait_limit_s;
+  lamina_progress* progress;
+} lamina_begin_pull_options;
+
+#define LAMINA_NO_WAIT_LIMIT UINT64_MAX
+
+typedef struct lamina_begin_pull_report {
+  size_t struct_size;
+  const lamina_pull_report* pull; /* Not freed by itself */
+  /* 1: lamina_resume() finds the snapshot although its memory is still being fetched; other
+   * functions do not find it yet. 0: it is whole. */
+  lamina_bool is_arriving;
+  lamina_bool is_already_there; /* it was whole, or arriving, before: nothing was done */
+} lamina_begin_pull_report;
+
+/* Begins a pull, so that a VM can be resumed by page faults at once (begin_pull() in
+ * lamina/remote.h). Version LAMINA_C_2. */
+lamina_code lamina_begin_pull(lamina_store* store, const lamina_begin_pull_options* options,
+                              const lamina_begin_pull_report** report, const lamina_error** error);
 
 typedef struct lamina_remote_list_options {
   size_t struct_size;
@@ -1054,6 +1167,113 @@ typedef struct lamina_prune_report {
 /* Removes older states, then what nothing references. */
 lamina_code lamina_prune(const lamina_prune_options* options, const lamina_prune_report** report,
                          const lamina_error** error);
+
+/* The tenants' keys of a bucket (lamina/remote_keys.h). A key id is "file:" and 16 hexadecimal
+ * digits, which depend on the key; "command" for all key commands; "" for what is not encrypted. */
+typedef struct lamina_remote_key_list_options {
+  size_t struct_size;
+  const char* url;      /* required */
+  const char* key_file; /* its key is marked in the report */
+  lamina_progress* progress;
+} lamina_remote_key_list_options;
+
+/* A state that a tenant's key wraps the keys of. */
+typedef struct lamina_keyed_state {
+  size_t struct_size;
+  const char* name;
+  uint64_t number;
+  uint64_t stored_bytes;
+  uint32_t objects;      /* other states may share them */
+  lamina_bool is_newest; /* of its name: what a pull gets */
+} lamina_keyed_state;
+
+typedef struct lamina_remote_key {
+  size_t struct_size;
+  const char* key_id;
+  uint64_t newest_states; /* of `states`, those that a pull gets */
+  uint64_t objects;       /* each counted once */
+  uint64_t object_bytes;
+  const lamina_keyed_state* const* states; /* by name, then by number */
+  size_t state_count;
+  lamina_bool is_given; /* it is the key of lamina_remote_key_list_options.key_file */
+  uint32_t reserved;
+} lamina_remote_key;
+
+typedef struct lamina_remote_key_list_report {
+  size_t struct_size;
+  const lamina_remote_key* const* keys; /* by id */
+  size_t key_count;
+  const char* const* problems; /* records that cannot be read, one line each */
+  size_t problem_count;
+} lamina_remote_key_list_report;
+
+/* Lists which tenant's key wraps the keys of which states. No key is needed. Version LAMINA_C_2. */
+lamina_code lamina_remote_key_list(const lamina_remote_key_list_options* options,
+                                   const lamina_remote_key_list_report** report,
+                                   const lamina_error** error);
+
+typedef struct lamina_remote_key_rotate_options {
+  size_t struct_size;
+  const char* url;          /* required */
+  const char* pattern;      /* of names, as of the shell; default: all */
+  const char* old_key_file; /* exactly one of the two */
+  const char* old_key_command;
+  const char* key_file; /* the new key; exactly one of the two */
+  const char* key_command;
+  lamina_bool keep_older; /* older states stay, wrapped by the old key */
+  lamina_bool dry_run;
+  lamina_progress* progress;
+} lamina_remote_key_rotate_options;
+
+typedef struct lamina_remote_key_rotate_report {
+  size_t struct_size;
+  const char* old_key_id;
+  const char* key_id;
+  uint64_t rotated_states; /* or to be rotated: the newest of their names */
+  uint64_t rotated_bytes;  /* of their objects; none is sent */
+  uint64_t removed_states; /* older ones with the old key, or to be removed */
+  uint64_t kept_states;    /* older ones with the old key, by `keep_older` */
+  uint64_t other_names;    /* whose newest state has another key, or none */
+  lamina_bool is_complete; /* the old key is not needed any more for the names of the pattern */
+  uint32_t reserved;
+  const char* const* problems; /* names that still have the old key, and why */
+  size_t problem_count;
+} lamina_remote_key_rotate_report;
+
+/* Wraps the keys of objects with a new key of the tenant, without reading or sending data. What
+ * cannot be rotated is in the report: LAMINA_OK does not mean that `is_complete` is 1. Version
+ * LAMINA_C_2. */
+lamina_code lamina_remote_key_rotate(const lamina_remote_key_rotate_options* options,
+                                     const lamina_remote_key_rotate_report** report,
+                                     const lamina_error** error);
+
+typedef struct lamina_remote_key_destroy_options {
+  size_t struct_size;
+  const char* url;    /* required */
+  const char* key_id; /* not ""; the key itself is not needed; required */
+  lamina_bool dry_run;
+  uint32_t reserved; /* must be 0 */
+  lamina_progress* progress;
+} lamina_remote_key_destroy_options;
+
+typedef struct lamina_remote_key_destroy_report {
+  size_t struct_size;
+  const char* key_id;
+  const char* const* lost_names; /* snapshots whose newest state had this key */
+  size_t lost_name_count;
+  uint64_t removed_states; /* or to be removed; older ones too */
+  uint64_t lost_objects;   /* that only these states have keys of; a prune collects them */
+  uint64_t lost_bytes;
+  uint64_t pins; /* pushes and pulls that may be under way */
+  const char* const* notes;
+  size_t note_count;
+} lamina_remote_key_destroy_report;
+
+/* Removes every record whose keys a tenant's key wraps, so that nobody can read the objects any
+ * more. Cannot be undone. Version LAMINA_C_2. */
+lamina_code lamina_remote_key_destroy(const lamina_remote_key_destroy_options* options,
+                                      const lamina_remote_key_destroy_report** report,
+                                      const lamina_error** error);
 
 #ifdef __cplusplus
 } /* extern "C" */

@@ -24,7 +24,7 @@ SCALARS = {"size_t": "usize", "uint8_t": "u8", "uint32_t": "u32", "uint64_t": "u
            "int64_t": "i64", "double": "f64", "char": "c_char", "void": "c_void", "int": "c_int"}
 # Options that are not converted by their types.
 SPECIAL = {"memory_fd", "has_memory_fd", "memory", "memory_bytes", "vmm", "while_frozen", "context",
-           "network_overrides", "network_override_count"}
+           "network_overrides", "network_override_count", "pause", "resume", "clones", "clone_count"}
 PATHS = {"path", "snapshot", "fork"}  # in reports
 
 
@@ -39,9 +39,9 @@ class Header:
         self.opaque: list[str] = []
         self.structs: dict[str, list[tuple[str, str]]] = {}  # fields: declaration of the type, name
         self.functions: list[tuple[str, str, list[tuple[str, str]]]] = []
-        for name, value in re.findall(r"^#define (LAMINA_\w+) (\d+|UINT32_MAX)", text, re.M):
-            kind = "usize" if name.endswith("_SIZE") else "u32"
-            self.numbers.append((name, kind, "u32::MAX" if value == "UINT32_MAX" else value))
+        for name, value in re.findall(r"^#define (LAMINA_\w+) (\d+|UINT32_MAX|UINT64_MAX)", text, re.M):
+            kind = "usize" if name.endswith("_SIZE") else "u64" if value == "UINT64_MAX" else "u32"
+            self.numbers.append((name, kind, f"{kind}::MAX" if value.endswith("_MAX") else value))
         alias = r"typedef (u?int32_t) (lamina_\w+);\s*enum \{(.*?)\};"
         for kind, name, values in re.findall(alias, text, re.S):
             self.aliases[name] = SCALARS[kind]
@@ -180,13 +180,16 @@ def options_source(header: Header, name: str) -> list[str]:
               for field, kind in listed.items()
               if kind in ("const char* const*", "const lamina_uuid*") and field not in ("build_id", "only_build", "pause_id")}
     for field, kind in listed.items():
-        if field in ("struct_size", "reserved") or field in counts.values():
+        if field == "struct_size" or field.startswith("reserved") or field in counts.values():
             continue
         if field in SPECIAL:
             special = {
                 "memory_fd": ("Option<BorrowedFd<'a>>", "if let Some(fd) = self.memory_fd { c.memory_fd = fd.as_raw_fd(); c.has_memory_fd = 1; }"),
                 "memory": ("&'a [u8]", "if !self.memory.is_empty() { c.memory = self.memory.as_ptr().cast(); c.memory_bytes = self.memory.len(); }"),
                 "vmm": ("Vmm<'a>", "let vmm = self.vmm.to_c(keep)?; c.vmm = keep.vmm(vmm);"),
+                "pause": ("PauseOptions<'a>", "let pause = self.pause.to_c(keep)?; c.pause = keep.pause(pause);"),
+                "resume": ("ResumeOptions<'a>", "let resume = self.resume.to_c(keep)?; c.resume = keep.resume_of_clones(resume);"),
+                "clones": ("&'a [Vmm<'a>]", "c.clones = keep.clones(self.clones)?; c.clone_count = self.clones.len();"),
                 "while_frozen": ("Option<&'a dyn Fn() -> i32>", "if let Some(function) = self.while_frozen { c.while_frozen = Some(call_while_frozen); c.context = keep.function(function); }"),
                 "network_overrides": ("&'a [(&'a OsStr, &'a OsStr)]", "c.network_overrides = keep.networks(self.network_overrides)?; c.network_override_count = self.network_overrides.len();"),
             }.get(field)
@@ -242,7 +245,7 @@ def report_source(header: Header, name: str) -> list[str]:
                       if c in names and c != field), None)
         pointed = re.fullmatch(r"const (lamina_\w+)\* const\*", kind)
         array = re.fullmatch(r"const (lamina_\w+)\*", kind)
-        if field in ("struct_size", "reserved") or field.endswith("_count") or field == "count":
+        if field == "struct_size" or field.startswith("reserved") or field.endswith("_count") or field == "count":
             continue
         if kind == "const char* const*":
             lines.append(f"pub fn {field}(&self) -> impl ExactSizeIterator<Item = Cow<'_, str>> {{ "
@@ -253,6 +256,9 @@ def report_source(header: Header, name: str) -> list[str]:
                          f"unsafe {{ items(self.0.{field}, self.0.{count}) }} }}")
         elif array and array.group(1) == "lamina_error":
             lines.append(f"pub fn {field}(&self) -> Option<Error> {{ unsafe {{ error_at(self.0.{field}) }} }}")
+        elif array and count is None:
+            item = camel(array.group(1))
+            lines.append(f"pub fn {field}(&self) -> Option<&{item}> {{ unsafe {{ item_at(self.0.{field}) }} }}")
         elif array:
             item = array.group(1)
             lines.append(f"pub fn {field}(&self) -> &[sys::{item}] {{ "
@@ -274,7 +280,7 @@ def report_source(header: Header, name: str) -> list[str]:
 
 def safe_source(header: Header) -> str:
     lines = [GENERATED, "//! Options, reports and numbers.", "",
-             "use crate::convert::{call_while_frozen, error_at, items, path_at, slice, text_at, texts, Keep};",
+             "use crate::convert::{call_while_frozen, error_at, item_at, items, path_at, slice, text_at, texts, Keep};",
              "use crate::{Error, Options, Progress, ReportView, Uuid};", "use lamina_sys as sys;",
              "use std::borrow::Cow;", "use std::ffi::OsStr;", "use std::os::unix::io::{AsRawFd, BorrowedFd};",
              "use std::path::Path;", "", *enum_source(header)]

@@ -4,6 +4,7 @@
  *   sandbox STORE NAME SOCKET pause        the VM ends
  *   sandbox STORE NAME SOCKET checkpoint   the VM runs on, and its layers are merged
  *   sandbox STORE NAME SOCKET resume       into a Firecracker that was just started
+ *   sandbox STORE NAME SOCKET fork CLONE   the VM runs on, and a clone of it at socket CLONE
  *
  * SOCKET is Firecracker's API socket. A real platform keeps the store open, and merges in a thread
  * of its own. */
@@ -125,6 +126,45 @@ static lamina_code resume_vm(lamina_store* store, const char* directory, const c
   return LAMINA_OK;
 }
 
+/* The clone runs before the state is on the disk. */
+static lamina_code fork_vm(lamina_store* store, const char* directory, const char* name,
+                           const char* socket, const char* clone_socket) {
+  const lamina_error* error = NULL;
+  const lamina_live_fork_report* forked = NULL;
+  const char* const page_server[] = {"lamina", "serve", "--store", directory};
+  lamina_vmm vmm = {.struct_size = sizeof vmm};
+  vmm.api_socket = socket;
+  lamina_vmm clone = {.struct_size = sizeof clone};
+  clone.api_socket = clone_socket;
+  const lamina_vmm* const clones[] = {&clone};
+  lamina_pause_options pause = {.struct_size = sizeof pause};
+  pause.vmm = &vmm;
+  pause.name = name;
+  pause.after = LAMINA_AFTER_RESUME;
+  lamina_resume_options resume = {.struct_size = sizeof resume};
+  resume.page_server_command = page_server;
+  resume.page_server_argument_count = sizeof page_server / sizeof *page_server;
+  lamina_live_fork_options options = {.struct_size = sizeof options};
+  options.pause = &pause;
+  options.resume = &resume;
+  options.clones = clones;
+  options.clone_count = 1;
+  lamina_code code = lamina_live_fork(store, &options, &forked, &error);
+  if (code != LAMINA_OK) return report(code, error);
+  print_notes(forked->notes, forked->note_count);
+  const lamina_live_clone* made = forked->clones[0];
+  if (made->error != NULL) {
+    fprintf(stderr, "sandbox: %s: %s\n", made->api_socket, made->error->message);
+    code = made->error->code;
+  } else {
+    printf("%s: process %" PRId32 " runs as clone %" PRIu64 "\n", made->api_socket,
+           made->resumed->pid, made->resumed->clone_number);
+  }
+  printf("%s: %s\n", forked->pause->snapshot, forked->pause->is_diff ? "diff" : "full");
+  lamina_free(forked);
+  return code;
+}
+
 static lamina_code merge_layers(lamina_store* store, const char* name) {
   const lamina_error* error = NULL;
   const lamina_compact_report* compacted = NULL;
@@ -151,6 +191,9 @@ static lamina_code run(lamina_store* store, char** arguments) {
   if (strcmp(command, "resume") == 0) {
     return resume_vm(store, arguments[0], arguments[1], arguments[2]);
   }
+  if (strcmp(command, "fork") == 0) {
+    return fork_vm(store, arguments[0], arguments[1], arguments[2], arguments[4]);
+  }
   if (strcmp(command, "pause") == 0) {
     return pause_vm(store, arguments[1], arguments[2], LAMINA_AFTER_STOP);
   }
@@ -159,10 +202,13 @@ static lamina_code run(lamina_store* store, char** arguments) {
 }
 
 int main(int argc, char** argv) {
-  const char* command = argc == 5 ? argv[4] : "";
-  if (strcmp(command, "pause") != 0 && strcmp(command, "checkpoint") != 0 &&
-      strcmp(command, "resume") != 0) {
-    fprintf(stderr, "usage: sandbox STORE NAME SOCKET pause|checkpoint|resume (lamina %s)\n",
+  const char* command = argc == 5 || argc == 6 ? argv[4] : "";
+  const int is_fork = strcmp(command, "fork") == 0;
+  const int is_known = is_fork || strcmp(command, "pause") == 0 ||
+                       strcmp(command, "checkpoint") == 0 || strcmp(command, "resume") == 0;
+  if (!is_known || (argc == 6) != is_fork) {
+    fprintf(stderr,
+            "usage: sandbox STORE NAME SOCKET pause|checkpoint|resume, or fork CLONE (lamina %s)\n",
             lamina_version());
     return 2;
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lamina/header_format.h"
+#include "lamina/pause_record.h"
 #include "lamina/result.h"
 #include "lamina/uuid.h"
 
@@ -68,8 +69,10 @@ struct SnapshotInfo {
   std::vector<ResumeCoverage> last_resumes;  ///< recorded ones, oldest first, at most 16
   bool once = false;                         ///< PauseOptions::once
   bool is_consumed = false;                  ///< it was resumed, if `once`
-  std::vector<LayerInfo> layers;             ///< oldest first
-  std::vector<ExtentInfo> extents;           ///< in the order of the memory; together they cover it
+  /// Absent: the memory was ingested, or an earlier version of lamina has written the snapshot.
+  std::optional<PauseRecord> pause;
+  std::vector<LayerInfo> layers;    ///< oldest first
+  std::vector<ExtentInfo> extents;  ///< in the order of the memory; together they cover it
 };
 
 /// Describes a snapshot directory, or a header file by itself. Only reads. Checks the header and

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lamina/header_format.h"
+#include "lamina/pause_record.h"
 #include "lamina/result.h"
 #include "lamina/uuid.h"
 #include "lamina/words.h"
@@ -50,8 +51,9 @@ struct SnapshotListing {
   std::optional<std::uint64_t> dead_bytes;
   std::vector<FileUse> files;
 
-  std::uint64_t running = 0;  ///< number of running VMs that were resumed from this pause
-  std::uint64_t resumes = 0;  ///< how often this pause was resumed
+  std::uint64_t running = 0;         ///< number of running VMs that were resumed from this pause
+  std::uint64_t resumes = 0;         ///< how often this pause was resumed
+  std::optional<PauseRecord> pause;  ///< absent: as SnapshotInfo::pause
 };
 
 /// A pin: it keeps the files that a running VM was resumed from. Its texts come from a file and are

@@ -80,6 +80,15 @@ class CApiTest : public testing::Test {
     return path;
   }
 
+  /// A key file of one digit.
+  std::string write_key(const std::string& name, char digit) {
+    constexpr std::size_t kDigits = 64;
+    const std::string path = directory_.file(name);
+    std::ofstream(path) << std::string(kDigits, digit) << "\n";
+    std::filesystem::permissions(path, std::filesystem::perms::owner_read);
+    return path;
+  }
+
   void ingest(const std::string& name, const std::vector<std::byte>& memory,
               const char* parent = nullptr) {
     auto options = sized<lamina_ingest_options>();

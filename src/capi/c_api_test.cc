@@ -249,6 +249,141 @@ TEST_F(CApiTest, ABucketIsPushedToListedPulledPrunedAndEmptied) {
   lamina_free(pruned);
 }
 
+TEST_F(CApiTest, TheRecordOfAPauseIsInInspectionAndListing) {
+  ingest("one", random_memory(12));
+  const lamina_snapshot_info* info = nullptr;
+  ASSERT_EQ(lamina_inspect(store_, "one", &info, nullptr), LAMINA_OK);
+  EXPECT_EQ(info->pause, nullptr);
+  EXPECT_EQ(info->once, 0U);
+  EXPECT_EQ(info->last_resume_count, 0U);
+  lamina_free(info);
+
+  const std::string path = path_of("one") + "/snapshot.json";
+  std::string facts;
+  std::getline(std::ifstream(path), facts, '\0');
+  facts.replace(0, 1, R"({"once": true, "pause": {"kind": "full", "reason": "asked for",
+                          "phases": {"create_ms": 2.5}},)");
+  std::ofstream(path) << facts;
+  ASSERT_EQ(lamina_inspect(store_, "one", &info, nullptr), LAMINA_OK);
+  ASSERT_NE(info->pause, nullptr);
+  EXPECT_EQ(info->pause->struct_size, sizeof(lamina_pause_record));
+  EXPECT_EQ(info->pause->reason, std::string("asked for"));
+  EXPECT_EQ(info->pause->is_diff, 0U);
+  EXPECT_EQ(info->pause->has_phases, 1U);
+  EXPECT_EQ(info->pause->create_ms, 2.5);
+  EXPECT_EQ(info->once, 1U);
+  lamina_free(info);
+
+  const lamina_listing* listing = nullptr;
+  ASSERT_EQ(lamina_list(store_, nullptr, &listing, nullptr), LAMINA_OK);
+  ASSERT_NE(listing->snapshots[0]->pause, nullptr);
+  EXPECT_EQ(listing->snapshots[0]->pause->reason, std::string("asked for"));
+  lamina_free(listing);
+}
+
+TEST_F(CApiTest, KeysOfABucketAreListedRotatedAndDestroyed) {
+  ingest("one", random_memory(13));
+  fs::create_directory(directory_.path() / "bucket");
+  const std::string url = "file://" + directory_.file("bucket");
+  const std::string old_key = write_key("old", 'a');
+  const std::string new_key = write_key("new", 'b');
+  auto pushing = sized<lamina_push_options>();
+  pushing.url = url.c_str();
+  pushing.snapshot = "one";
+  pushing.key_file = old_key.c_str();
+  pushing.dry_run = 1;
+  const lamina_push_report* pushed = nullptr;
+  const lamina_code code = lamina_push(store_, &pushing, &pushed, nullptr);
+  if (code == LAMINA_UNSUPPORTED) return;  // without LAMINA_REMOTE
+  ASSERT_EQ(code, LAMINA_OK);
+  EXPECT_GT(pushed->uploaded_objects, 0U);
+  lamina_free(pushed);
+  EXPECT_TRUE(fs::is_empty(directory_.path() / "bucket"));
+  pushing.dry_run = 0;
+  ASSERT_EQ(lamina_push(store_, &pushing, nullptr, nullptr), LAMINA_OK);
+
+  auto listing = sized<lamina_remote_key_list_options>();
+  listing.url = url.c_str();
+  listing.key_file = old_key.c_str();
+  const lamina_remote_key_list_report* listed = nullptr;
+  ASSERT_EQ(lamina_remote_key_list(&listing, &listed, nullptr), LAMINA_OK);
+  ASSERT_EQ(listed->key_count, 1U);
+  EXPECT_EQ(listed->keys[0]->is_given, 1U);
+  ASSERT_EQ(listed->keys[0]->state_count, 1U);
+  EXPECT_EQ(listed->keys[0]->states[0]->name, std::string("one"));
+  EXPECT_EQ(listed->keys[0]->states[0]->is_newest, 1U);
+  const std::string old_id = listed->keys[0]->key_id;
+  lamina_free(listed);
+
+  auto rotating = sized<lamina_remote_key_rotate_options>();
+  rotating.url = url.c_str();
+  rotating.old_key_file = old_key.c_str();
+  rotating.key_file = new_key.c_str();
+  const lamina_remote_key_rotate_report* rotated = nullptr;
+  ASSERT_EQ(lamina_remote_key_rotate(&rotating, &rotated, nullptr), LAMINA_OK);
+  EXPECT_EQ(rotated->old_key_id, old_id);
+  EXPECT_EQ(rotated->rotated_states, 1U);
+  EXPECT_EQ(rotated->is_complete, 1U);
+  EXPECT_EQ(rotated->problem_count, 0U);
+  const std::string new_id = rotated->key_id;
+  lamina_free(rotated);
+
+  auto destroying = sized<lamina_remote_key_destroy_options>();
+  destroying.url = url.c_str();
+  destroying.key_id = old_id.c_str();
+  EXPECT_EQ(lamina_remote_key_destroy(&destroying, nullptr, nullptr), LAMINA_NOT_FOUND);
+  destroying.key_id = new_id.c_str();
+  const lamina_remote_key_destroy_report* destroyed = nullptr;
+  ASSERT_EQ(lamina_remote_key_destroy(&destroying, &destroyed, nullptr), LAMINA_OK);
+  ASSERT_EQ(destroyed->lost_name_count, 1U);
+  EXPECT_EQ(destroyed->lost_names[0], std::string("one"));
+  lamina_free(destroyed);
+}
+
+TEST_F(CApiTest, APullThatWasBegunIsCompleted) {
+  const auto memory = random_memory(14);
+  ingest("one", memory);
+  fs::create_directory(directory_.path() / "bucket");
+  fs::create_directory(directory_.path() / "elsewhere");
+  const std::string url = "file://" + directory_.file("bucket");
+  auto pushing = sized<lamina_push_options>();
+  pushing.url = url.c_str();
+  pushing.snapshot = "one";
+  const lamina_code code = lamina_push(store_, &pushing, nullptr, nullptr);
+  if (code == LAMINA_UNSUPPORTED) return;  // without LAMINA_REMOTE
+  ASSERT_EQ(code, LAMINA_OK);
+
+  lamina_store* elsewhere = nullptr;
+  const std::string path = directory_.file("elsewhere");
+  ASSERT_EQ(lamina_store_open(path.c_str(), &elsewhere, nullptr), LAMINA_OK);
+  auto beginning = sized<lamina_begin_pull_options>();
+  beginning.url = url.c_str();
+  beginning.name = "one";
+  const lamina_begin_pull_report* begun = nullptr;
+  ASSERT_EQ(lamina_begin_pull(elsewhere, &beginning, &begun, nullptr), LAMINA_OK);
+  EXPECT_EQ(begun->is_arriving, 1U);
+  EXPECT_EQ(begun->is_already_there, 0U);
+  EXPECT_EQ(begun->pull->struct_size, sizeof(lamina_pull_report));
+  EXPECT_EQ(begun->pull->memory_bytes, memory.size());
+  lamina_free(begun);
+  EXPECT_EQ(lamina_inspect(elsewhere, "one", nullptr, nullptr), LAMINA_NOT_FOUND);
+  ASSERT_EQ(lamina_begin_pull(elsewhere, &beginning, &begun, nullptr), LAMINA_OK);
+  EXPECT_EQ(begun->is_already_there, 1U);
+  lamina_free(begun);
+
+  auto pulling = sized<lamina_pull_options>();
+  pulling.url = url.c_str();
+  pulling.name = "one";
+  ASSERT_EQ(lamina_pull(elsewhere, &pulling, nullptr, nullptr), LAMINA_OK);
+  lamina_reader* reader = nullptr;
+  ASSERT_EQ(lamina_reader_open(elsewhere, "one", &reader, nullptr), LAMINA_OK);
+  std::vector<std::byte> bytes(memory.size());
+  EXPECT_EQ(lamina_reader_read(reader, 0, bytes.data(), bytes.size(), nullptr), LAMINA_OK);
+  EXPECT_TRUE(bytes == memory);
+  EXPECT_EQ(lamina_reader_close(reader), LAMINA_OK);
+  EXPECT_EQ(lamina_store_close(elsewhere), LAMINA_OK);
+}
+
 TEST_F(CApiTest, ReadersNeedNoStore) {
   const auto memory = random_memory(5);
   ingest("one", memory);

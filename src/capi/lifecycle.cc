@@ -2,6 +2,7 @@
 #include "lamina/lifecycle.h"
 
 #include "capi/call.h"
+#include "lamina/live_fork.h"
 #include "lamina/serve.h"
 #include "lamina/store.h"
 
@@ -25,6 +26,16 @@ lamina_code lamina_resume(lamina_store* store, const lamina_resume_options* opti
               [&](lamina::ResumeOptions given) -> Result<lamina::ResumeReport> {
                 LAMINA_ASSIGN_OR_RETURN(const auto found, object_of(store));
                 return found->resume(std::move(given));
+              });
+}
+
+lamina_code lamina_live_fork(lamina_store* store, const lamina_live_fork_options* options,
+                             const lamina_live_fork_report** report, const lamina_error** error) {
+  return call("live fork", "lamina_live_fork_options", options, report, error,
+              [&](lamina::LiveForkOptions given) -> Result<lamina::LiveForkReport> {
+                LAMINA_ASSIGN_OR_RETURN(const auto found, object_of(store));
+                given.pause.store = found->path();
+                return lamina::live_fork(given);
               });
 }
 

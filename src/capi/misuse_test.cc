@@ -64,6 +64,19 @@ TEST_F(CApiTest, AVmIsNeitherPausedNorResumedWithoutOne) {
   EXPECT_EQ(lamina_pause(store_, &pausing, nullptr, nullptr), LAMINA_USAGE);
   vmm.struct_size = sizeof vmm;
 
+  const std::array<const lamina_vmm*, 1> clones{&vmm};
+  auto forking = sized<lamina_live_fork_options>();
+  forking.pause = &pausing;
+  EXPECT_EQ(lamina_live_fork(store_, &forking, nullptr, nullptr), LAMINA_USAGE);
+  pausing.after = LAMINA_AFTER_RESUME;
+  EXPECT_EQ(lamina_live_fork(store_, &forking, nullptr, nullptr), LAMINA_USAGE);
+  forking.clones = clones.data();
+  forking.clone_count = clones.size();
+  const Failure one_socket =
+      failure_of([&](auto** error) { return lamina_live_fork(store_, &forking, nullptr, error); });
+  EXPECT_EQ(one_socket.code, LAMINA_USAGE);
+  EXPECT_NE(one_socket.message.find("given twice"), std::string::npos) << one_socket.message;
+
   auto resuming = sized<lamina_resume_options>();
   resuming.name = "one";
   EXPECT_EQ(lamina_resume(store_, &resuming, nullptr, nullptr), LAMINA_USAGE);
@@ -165,6 +178,7 @@ TEST_F(CApiTest, NullIsRefusedEverywhere) {
   EXPECT_EQ(with_nulls(lamina_remove), LAMINA_USAGE);
   EXPECT_EQ(with_nulls(lamina_pause), LAMINA_USAGE);
   EXPECT_EQ(with_nulls(lamina_resume), LAMINA_USAGE);
+  EXPECT_EQ(with_nulls(lamina_live_fork), LAMINA_USAGE);
   EXPECT_EQ(with_nulls(lamina_recover), LAMINA_USAGE);
   EXPECT_EQ(with_nulls(lamina_find_page_server), LAMINA_USAGE);
   EXPECT_EQ(with_nulls(lamina_page_server_metrics), LAMINA_USAGE);
@@ -175,6 +189,10 @@ TEST_F(CApiTest, NullIsRefusedEverywhere) {
   EXPECT_EQ(with_nulls(lamina_remote_list), LAMINA_USAGE);
   EXPECT_EQ(with_nulls(lamina_remote_remove), LAMINA_USAGE);
   EXPECT_EQ(with_nulls(lamina_prune), LAMINA_USAGE);
+  EXPECT_EQ(with_nulls(lamina_begin_pull), LAMINA_USAGE);
+  EXPECT_EQ(with_nulls(lamina_remote_key_list), LAMINA_USAGE);
+  EXPECT_EQ(with_nulls(lamina_remote_key_rotate), LAMINA_USAGE);
+  EXPECT_EQ(with_nulls(lamina_remote_key_destroy), LAMINA_USAGE);
   EXPECT_EQ(with_nulls(lamina_uuid_random), LAMINA_USAGE);
   EXPECT_EQ(with_nulls(lamina_uuid_parse), LAMINA_USAGE);
   EXPECT_EQ(with_nulls(lamina_uuid_format), LAMINA_USAGE);

@@ -102,8 +102,8 @@ Progress* OptionReader::progress(const lamina_progress* handle) {
     refuse(std::move(found.error()));
     return nullptr;
   }
-  progress_ = std::move(*found);
-  return progress_.get();
+  progress_.push_back(std::move(*found));
+  return progress_.back().get();
 }
 
 }  // namespace lamina::capi

@@ -48,7 +48,7 @@ Result<Struct> read_struct(std::string_view name, const Struct* given) {
 }
 
 /// Reads the fields of one call's options. The first error counts, and what is read after it does
-/// not matter. Must outlive the operation: it keeps the progress.
+/// not matter. Must outlive the operation: it keeps the progress, or several.
 class OptionReader {
  public:
   OptionReader() = default;
@@ -92,7 +92,7 @@ class OptionReader {
 
  private:
   Status status_;
-  std::shared_ptr<SharedProgress> progress_;
+  std::vector<std::shared_ptr<SharedProgress>> progress_;
 };
 
 template <>
@@ -118,6 +118,8 @@ inline constexpr std::size_t kFirstSize<lamina_pause_options> = 136;
 template <>
 inline constexpr std::size_t kFirstSize<lamina_resume_options> = 96;
 template <>
+inline constexpr std::size_t kFirstSize<lamina_live_fork_options> = 40;
+template <>
 inline constexpr std::size_t kFirstSize<lamina_recover_options> = 80;
 template <>
 inline constexpr std::size_t kFirstSize<lamina_pack_options> = 56;
@@ -128,10 +130,18 @@ inline constexpr std::size_t kFirstSize<lamina_push_options> = 80;
 template <>
 inline constexpr std::size_t kFirstSize<lamina_pull_options> = 56;
 template <>
+inline constexpr std::size_t kFirstSize<lamina_begin_pull_options> = 80;
+template <>
 inline constexpr std::size_t kFirstSize<lamina_remote_list_options> = 32;
 template <>
 inline constexpr std::size_t kFirstSize<lamina_remote_remove_options> = 40;
 template <>
 inline constexpr std::size_t kFirstSize<lamina_prune_options> = 64;
+template <>
+inline constexpr std::size_t kFirstSize<lamina_remote_key_list_options> = 32;
+template <>
+inline constexpr std::size_t kFirstSize<lamina_remote_key_rotate_options> = 72;
+template <>
+inline constexpr std::size_t kFirstSize<lamina_remote_key_destroy_options> = 40;
 
 }  // namespace lamina::capi

@@ -39,6 +39,15 @@ std::optional<std::uint64_t> unless_zero(std::uint64_t value) {
   return value;
 }
 
+std::chrono::seconds seconds(OptionReader& reader, std::uint64_t value, std::string_view field) {
+  /// A century, so that arithmetic on times cannot overflow.
+  constexpr std::uint64_t kMaxSeconds = 3'155'760'000;
+  if (value > kMaxSeconds) {
+    reader.refuse(fail(ErrorKind::kUsage, "{} is {}, more than a century", field, value).error());
+  }
+  return std::chrono::seconds(std::min(value, kMaxSeconds));
+}
+
 /// Calls a function of the program. It is compiled as C, so it throws nothing.
 std::function<Status()> calling(int (*function)(void* context), void* context) {
   if (function == nullptr) return {};
@@ -184,20 +193,24 @@ PauseOptions convert(OptionReader& reader, const lamina_pause_options& given) {
     freeze_memory_bytes = given.freeze_memory_bytes;
   }
   freeze_directory = OptionReader::text(given.freeze_directory);
+  once = reader.flag(given.once, "once");
   reader.must_be_zero(given.reserved);
+  reader.must_be_zero(given.reserved2);
   return made;
 }
 
-ResumeOptions convert(OptionReader& reader, const lamina_resume_options& given) {
+namespace {
+
+/// All but `vmm` and `name`.
+ResumeOptions how_to_resume(OptionReader& reader, const lamina_resume_options& given) {
   ResumeOptions made;
   auto& [vmm, store, name, mode, populate, record, no_record, network_overrides, vsock_override,
          clock_realtime, huge_pages, stay_paused, mmds, again, page_server_command, progress] =
       made;
-  vmm = vmm_address(reader, given.vmm);
-  name = reader.required(given.name, "name");
   mode = reader.choice<ResumeMode>(given.mode, "mode");
   populate = reader.choice<Populate>(given.populate, "populate");
   record = reader.flag(given.record, "record");
+  no_record = reader.flag(given.no_record, "no_record");
   if (reader.is_array(given.network_overrides == nullptr, given.network_override_count,
                       "network_overrides")) {
     for (std::size_t i = 0; i < given.network_override_count && reader.status(); ++i) {
@@ -211,9 +224,54 @@ ResumeOptions convert(OptionReader& reader, const lamina_resume_options& given) 
   clock_realtime = reader.flag(given.clock_realtime, "clock_realtime");
   huge_pages = reader.choice<HugePages>(given.huge_pages, "huge_pages");
   stay_paused = reader.flag(given.stay_paused, "stay_paused");
+  mmds = OptionReader::text(given.mmds);
+  again = reader.flag(given.again, "again");
   page_server_command = reader.texts(given.page_server_command, given.page_server_argument_count,
                                      "page_server_command");
   progress = reader.progress(given.progress);
+  return made;
+}
+
+/// A struct that options point to.
+template <typename Options>
+std::optional<Options> inner(OptionReader& reader, std::string_view name, const Options* given) {
+  auto known = read_struct(name, given);
+  if (known) return *known;
+  reader.refuse(std::move(known.error()));
+  return std::nullopt;
+}
+
+}  // namespace
+
+ResumeOptions convert(OptionReader& reader, const lamina_resume_options& given) {
+  ResumeOptions made = how_to_resume(reader, given);
+  made.vmm = vmm_address(reader, given.vmm);
+  made.name = reader.required(given.name, "name");
+  return made;
+}
+
+LiveForkOptions convert(OptionReader& reader, const lamina_live_fork_options& given) {
+  LiveForkOptions made;
+  auto& [pause, resume, clones] = made;
+  if (given.pause == nullptr) {
+    reader.refuse(Error{ErrorKind::kUsage, "pause is not set"});
+    return made;
+  }
+  if (const auto known = inner(reader, "lamina_pause_options", given.pause)) {
+    pause = convert(reader, *known);
+  }
+  if (const auto known = inner(reader, "lamina_resume_options", given.resume)) {
+    resume = how_to_resume(reader, *known);
+    if (known->vmm != nullptr || known->name != nullptr) {
+      reader.refuse(Error{.kind = ErrorKind::kUsage,
+                          .message = "resume.vmm or resume.name is set",
+                          .remedy = "leave them null: `clones` has the Firecrackers"});
+    }
+  }
+  if (!reader.is_array(given.clones == nullptr, given.clone_count, "clones")) return made;
+  for (std::size_t i = 0; i < given.clone_count && reader.status(); ++i) {
+    clones.push_back(vmm_address(reader, given.clones[i]));
+  }
   return made;
 }
 
@@ -262,11 +320,10 @@ UnpackOptions convert(OptionReader& reader, const lamina_unpack_options& given) 
 
 PushOptions convert(OptionReader& reader, const lamina_push_options& given) {
   PushOptions made;
-  // `requests` counts for laminad's metrics; C has no map. `dry_run` is for the command line.
+  // `requests` counts for laminad's metrics; C has no map.
   auto& [url, snapshot, name, codec, key_file, key_command, replace, dry_run, rate_limit_bytes_s,
          background, requests, progress] = made;
   static_cast<void>(requests);
-  static_cast<void>(dry_run);
   url = reader.required(given.url, "url");
   snapshot = reader.required(given.snapshot, "snapshot");
   name = OptionReader::text(given.name);
@@ -276,8 +333,10 @@ PushOptions convert(OptionReader& reader, const lamina_push_options& given) {
   replace = reader.flag(given.replace, "replace");
   rate_limit_bytes_s = given.rate_limit_bytes_s;
   background = reader.flag(given.background, "background");
+  dry_run = reader.flag(given.dry_run, "dry_run");
   progress = reader.progress(given.progress);
   reader.must_be_zero(given.reserved);
+  reader.must_be_zero(given.reserved2);
   return made;
 }
 
@@ -290,6 +349,26 @@ PullOptions convert(OptionReader& reader, const lamina_pull_options& given) {
   as = OptionReader::text(given.as);
   key_file = OptionReader::text(given.key_file);
   key_command = OptionReader::text(given.key_command);
+  progress = reader.progress(given.progress);
+  return made;
+}
+
+LazyPullOptions convert(OptionReader& reader, const lamina_begin_pull_options& given) {
+  LazyPullOptions made;
+  auto& [pull, fetch_command, wait_limit] = made;
+  auto& [url, name, store, as, key_file, key_command, requests, progress] = pull;
+  static_cast<void>(requests);  // as of a push
+  url = reader.required(given.url, "url");
+  name = reader.required(given.name, "name");
+  as = OptionReader::text(given.as);
+  key_file = OptionReader::text(given.key_file);
+  key_command = OptionReader::text(given.key_command);
+  fetch_command = reader.texts(given.fetch_command, given.fetch_argument_count, "fetch_command");
+  if (given.wait_limit_s == LAMINA_NO_WAIT_LIMIT) {
+    wait_limit = std::chrono::seconds(0);
+  } else if (given.wait_limit_s != 0) {
+    wait_limit = seconds(reader, given.wait_limit_s, "wait_limit_s");
+  }
   progress = reader.progress(given.progress);
   return made;
 }
@@ -321,17 +400,44 @@ PruneOptions convert(OptionReader& reader, const lamina_prune_options& given) {
   url = reader.required(given.url, "url");
   keep_last = unless_zero(given.keep_last);
   keep_daily = unless_zero(given.keep_daily);
-  if (given.keep_within_s != 0) {
-    /// A century, so that arithmetic on times cannot overflow.
-    constexpr std::uint64_t kMaxSeconds = 3'155'760'000;
-    if (given.keep_within_s > kMaxSeconds) {
-      reader.refuse(
-          fail(ErrorKind::kUsage, "keep_within_s is {}, more than a century", given.keep_within_s)
-              .error());
-    }
-    keep_within = std::chrono::seconds(std::min(given.keep_within_s, kMaxSeconds));
-  }
+  if (given.keep_within_s != 0) keep_within = seconds(reader, given.keep_within_s, "keep_within_s");
   if (given.pattern != nullptr) pattern = given.pattern;
+  dry_run = reader.flag(given.dry_run, "dry_run");
+  progress = reader.progress(given.progress);
+  reader.must_be_zero(given.reserved);
+  return made;
+}
+
+RemoteKeysOptions convert(OptionReader& reader, const lamina_remote_key_list_options& given) {
+  RemoteKeysOptions made;
+  auto& [url, key_file, progress] = made;
+  url = reader.required(given.url, "url");
+  key_file = OptionReader::text(given.key_file);
+  progress = reader.progress(given.progress);
+  return made;
+}
+
+RotateKeyOptions convert(OptionReader& reader, const lamina_remote_key_rotate_options& given) {
+  RotateKeyOptions made;
+  auto& [url, pattern, old_key_file, old_key_command, key_file, key_command, keep_older, dry_run,
+         progress] = made;
+  url = reader.required(given.url, "url");
+  if (given.pattern != nullptr) pattern = given.pattern;
+  old_key_file = OptionReader::text(given.old_key_file);
+  old_key_command = OptionReader::text(given.old_key_command);
+  key_file = OptionReader::text(given.key_file);
+  key_command = OptionReader::text(given.key_command);
+  keep_older = reader.flag(given.keep_older, "keep_older");
+  dry_run = reader.flag(given.dry_run, "dry_run");
+  progress = reader.progress(given.progress);
+  return made;
+}
+
+DestroyKeyOptions convert(OptionReader& reader, const lamina_remote_key_destroy_options& given) {
+  DestroyKeyOptions made;
+  auto& [url, key_id, dry_run, progress] = made;
+  url = reader.required(given.url, "url");
+  key_id = reader.required(given.key_id, "key_id");
   dry_run = reader.flag(given.dry_run, "dry_run");
   progress = reader.progress(given.progress);
   reader.must_be_zero(given.reserved);

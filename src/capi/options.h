@@ -14,10 +14,12 @@
 #include "lamina/ingest.h"
 #include "lamina/lifecycle.h"
 #include "lamina/listing.h"
+#include "lamina/live_fork.h"
 #include "lamina/materialize.h"
 #include "lamina/merge.h"
 #include "lamina/pack.h"
 #include "lamina/remote.h"
+#include "lamina/remote_keys.h"
 #include "lamina/remove.h"
 #include "lamina/verify.h"
 
@@ -37,13 +39,19 @@ RemoveOptions convert(OptionReader& reader, const lamina_remove_options& given);
 // Without the store, which is the handle.
 PauseOptions convert(OptionReader& reader, const lamina_pause_options& given);
 ResumeOptions convert(OptionReader& reader, const lamina_resume_options& given);
+// Without the stores, which are the handle.
+LiveForkOptions convert(OptionReader& reader, const lamina_live_fork_options& given);
 RecoverOptions convert(OptionReader& reader, const lamina_recover_options& given);
 PackOptions convert(OptionReader& reader, const lamina_pack_options& given);
 UnpackOptions convert(OptionReader& reader, const lamina_unpack_options& given);
 PushOptions convert(OptionReader& reader, const lamina_push_options& given);
 PullOptions convert(OptionReader& reader, const lamina_pull_options& given);
+LazyPullOptions convert(OptionReader& reader, const lamina_begin_pull_options& given);
 RemoteListOptions convert(OptionReader& reader, const lamina_remote_list_options& given);
 RemoteRemoveOptions convert(OptionReader& reader, const lamina_remote_remove_options& given);
 PruneOptions convert(OptionReader& reader, const lamina_prune_options& given);
+RemoteKeysOptions convert(OptionReader& reader, const lamina_remote_key_list_options& given);
+RotateKeyOptions convert(OptionReader& reader, const lamina_remote_key_rotate_options& given);
+DestroyKeyOptions convert(OptionReader& reader, const lamina_remote_key_destroy_options& given);
 
 }  // namespace lamina::capi

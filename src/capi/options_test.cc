@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -25,8 +26,8 @@ Options only_sized() {
 /// Options of a program that was compiled with a header of another version.
 template <typename Options>
 void expect_sizes_are_checked(const char* name) {
-  static_assert(sizeof(Options) == kFirstSize<Options>,
-                "a field was added: test the smaller size, too");
+  constexpr std::size_t kFirst = kFirstSize<Options>;
+  static_assert(kFirst <= sizeof(Options) && kFirst % alignof(Options) == 0);
   struct Newer {
     Options options;
     std::array<std::uint64_t, 4> added;
@@ -36,13 +37,15 @@ void expect_sizes_are_checked(const char* name) {
     return read ? LAMINA_OK : code_of(read.error().kind);
   };
   Newer newer{};
-  for (const std::size_t size : {std::size_t{0}, std::size_t{7}, std::size_t{8},
-                                 sizeof(Options) - 1, std::size_t{4097}, SIZE_MAX}) {
+  for (const std::size_t size :
+       {std::size_t{0}, std::size_t{7}, std::size_t{8}, kFirst - 1, std::size_t{4097}, SIZE_MAX}) {
     newer.options.struct_size = size;
     EXPECT_EQ(code_of_reading(newer), LAMINA_USAGE) << name << " " << size;
   }
-  newer.options.struct_size = sizeof(Options);
-  EXPECT_EQ(code_of_reading(newer), LAMINA_OK) << name;
+  for (const std::size_t size : {kFirst, sizeof(Options)}) {
+    newer.options.struct_size = size;
+    EXPECT_EQ(code_of_reading(newer), LAMINA_OK) << name << " " << size;
+  }
   newer.added[3] = 1;  // behind the struct's end
   newer.options.struct_size = sizeof newer - 8;
   EXPECT_EQ(code_of_reading(newer), LAMINA_OK) << name;
@@ -70,6 +73,28 @@ TEST(CApiOptionsTest, SizesOfOtherVersionsAreChecked) {
   expect_sizes_are_checked<lamina_remote_list_options>("lamina_remote_list_options");
   expect_sizes_are_checked<lamina_remote_remove_options>("lamina_remote_remove_options");
   expect_sizes_are_checked<lamina_prune_options>("lamina_prune_options");
+  expect_sizes_are_checked<lamina_live_fork_options>("lamina_live_fork_options");
+  expect_sizes_are_checked<lamina_begin_pull_options>("lamina_begin_pull_options");
+  expect_sizes_are_checked<lamina_remote_key_list_options>("lamina_remote_key_list_options");
+  expect_sizes_are_checked<lamina_remote_key_rotate_options>("lamina_remote_key_rotate_options");
+  expect_sizes_are_checked<lamina_remote_key_destroy_options>("lamina_remote_key_destroy_options");
+}
+
+TEST(CApiOptionsTest, WhatIsBehindAnOlderProgramsStructIsNotRead) {
+  // What was in the first version of lamina.h; a program of that time has other data behind it.
+  static_assert(kFirstSize<lamina_pause_options> == offsetof(lamina_pause_options, once));
+  static_assert(kFirstSize<lamina_resume_options> == offsetof(lamina_resume_options, mmds));
+  static_assert(kFirstSize<lamina_push_options> == offsetof(lamina_push_options, dry_run));
+  lamina_pause_options given{};
+  given.struct_size = kFirstSize<lamina_pause_options>;
+  given.full = 1;
+  given.once = 77;
+  given.reserved2 = 77;
+  const auto read = read_struct("lamina_pause_options", &given);
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->full, 1U);
+  EXPECT_EQ(read->once, 0U);
+  EXPECT_EQ(read->reserved2, 0U);
 }
 
 TEST(CApiOptionsTest, MissingFieldsOfAnOlderProgramAreZero) {
@@ -199,6 +224,7 @@ TEST(CApiOptionsTest, OptionsOfAPauseArriveInTheirPlaces) {
   given.full = 1;
   given.freeze_memory_bytes = 5;
   given.freeze_directory = "/shm";
+  given.once = 1;
   OptionReader reader;
   const PauseOptions made = convert(reader, given);
   ASSERT_TRUE(reader.status());
@@ -218,6 +244,7 @@ TEST(CApiOptionsTest, OptionsOfAPauseArriveInTheirPlaces) {
   EXPECT_FALSE(made.replace);
   EXPECT_EQ(made.freeze_memory_bytes, 5U);
   EXPECT_EQ(made.freeze_directory, "/shm");
+  EXPECT_TRUE(made.once);
   const Status refused = made.while_frozen();
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().message, "while_frozen returned 1");
@@ -237,6 +264,9 @@ TEST(CApiOptionsTest, OptionsOfAResumeArriveInTheirPlaces) {
   given.populate = LAMINA_POPULATE_NONE;
   given.huge_pages = LAMINA_HUGE_PAGES_2M;
   given.clock_realtime = 1;
+  given.mmds = "/mmds.json";
+  given.no_record = 1;
+  given.again = 1;
   OptionReader reader;
   const ResumeOptions made = convert(reader, given);
   ASSERT_TRUE(reader.status());
@@ -250,6 +280,108 @@ TEST(CApiOptionsTest, OptionsOfAResumeArriveInTheirPlaces) {
   EXPECT_TRUE(made.clock_realtime);
   EXPECT_FALSE(made.record);
   EXPECT_FALSE(made.stay_paused);
+  EXPECT_EQ(made.mmds, "/mmds.json");
+  EXPECT_TRUE(made.no_record);
+  EXPECT_TRUE(made.again);
+}
+
+TEST(CApiOptionsTest, OptionsOfALiveForkArriveInTheirPlaces) {
+  auto source = only_sized<lamina_vmm>();
+  source.api_socket = "source";
+  auto clone = only_sized<lamina_vmm>();
+  clone.api_socket = "clone";
+  auto other = clone;
+  other.api_socket = "other";
+  const std::array<const lamina_vmm*, 2> clones{&clone, &other};
+  auto pause = only_sized<lamina_pause_options>();
+  pause.vmm = &source;
+  pause.name = "one";
+  pause.after = LAMINA_AFTER_RESUME;
+  auto resume = only_sized<lamina_resume_options>();
+  resume.mmds = "/mmds.json";
+  auto given = only_sized<lamina_live_fork_options>();
+  given.pause = &pause;
+  given.resume = &resume;
+  given.clones = clones.data();
+  given.clone_count = clones.size();
+  {
+    OptionReader reader;
+    const LiveForkOptions made = convert(reader, given);
+    ASSERT_TRUE(reader.status()) << reader.status().error().message;
+    EXPECT_EQ(made.pause.vmm.api_socket, "source");
+    EXPECT_EQ(made.pause.name, "one");
+    EXPECT_EQ(made.pause.after, AfterPause::kResume);
+    EXPECT_EQ(made.resume.mmds, "/mmds.json");
+    ASSERT_EQ(made.clones.size(), 2U);
+    EXPECT_EQ(made.clones[1].api_socket, "other");
+  }
+  EXPECT_EQ(refusal_of(given, [](auto& o) { o.resume = nullptr; }), "");
+  EXPECT_EQ(refusal_of(given, [](auto& o) { o.pause = nullptr; }), "pause is not set");
+  EXPECT_NE(refusal_of(given, [](auto& o) { o.clones = nullptr; }), "");
+  const std::array<const lamina_vmm*, 2> none{&clone, nullptr};
+  EXPECT_EQ(refusal_of(given, [&](auto& o) { o.clones = none.data(); }), "vmm is not set");
+  resume.name = "two";
+  EXPECT_EQ(refusal_of(given, [](auto&) {}), "resume.vmm or resume.name is set");
+  resume.name = nullptr;
+  resume.struct_size = 1;
+  EXPECT_NE(refusal_of(given, [](auto&) {}), "");
+  resume.struct_size = sizeof resume;
+  pause.struct_size = 1;
+  EXPECT_NE(refusal_of(given, [](auto&) {}), "");
+}
+
+TEST(CApiOptionsTest, OptionsOfBucketsArriveInTheirPlaces) {
+  const std::array<const char*, 3> command{"lamina", "remote", "fetch"};
+  auto pull = only_sized<lamina_begin_pull_options>();
+  pull.url = "file:///x";
+  pull.name = "one";
+  pull.as = "two";
+  pull.key_file = "/key";
+  pull.fetch_command = command.data();
+  pull.fetch_argument_count = command.size();
+  OptionReader reader;
+  LazyPullOptions made = convert(reader, pull);
+  ASSERT_TRUE(reader.status());
+  EXPECT_EQ(made.pull.url, "file:///x");
+  EXPECT_EQ(made.pull.name, "one");
+  EXPECT_EQ(made.pull.as, "two");
+  EXPECT_EQ(made.pull.key_file, "/key");
+  EXPECT_EQ(made.fetch_command, (std::vector<std::string>{"lamina", "remote", "fetch"}));
+  EXPECT_EQ(made.wait_limit, LazyPullOptions().wait_limit);
+  pull.wait_limit_s = 7;
+  EXPECT_EQ(convert(reader, pull).wait_limit.count(), 7);
+  pull.wait_limit_s = LAMINA_NO_WAIT_LIMIT;
+  EXPECT_EQ(convert(reader, pull).wait_limit.count(), 0);
+  EXPECT_TRUE(reader.status());
+  EXPECT_NE(refusal_of(pull, [](auto& o) { o.wait_limit_s = UINT64_MAX - 1; }), "");
+
+  auto push = only_sized<lamina_push_options>();
+  push.url = "file:///x";
+  push.snapshot = "one";
+  push.dry_run = 1;
+  EXPECT_TRUE(convert(reader, push).dry_run);
+
+  auto rotate = only_sized<lamina_remote_key_rotate_options>();
+  rotate.url = "file:///x";
+  EXPECT_EQ(convert(reader, rotate).pattern, "*");
+  rotate.pattern = "a*";
+  rotate.old_key_file = "/old";
+  rotate.key_command = "command";
+  rotate.keep_older = 1;
+  const RotateKeyOptions rotating = convert(reader, rotate);
+  EXPECT_EQ(rotating.pattern, "a*");
+  EXPECT_EQ(rotating.old_key_file, "/old");
+  EXPECT_EQ(rotating.key_command, "command");
+  EXPECT_TRUE(rotating.keep_older);
+  EXPECT_FALSE(rotating.dry_run);
+
+  auto destroy = only_sized<lamina_remote_key_destroy_options>();
+  destroy.url = "file:///x";
+  destroy.key_id = "file:0123456789abcdef";
+  destroy.dry_run = 1;
+  EXPECT_EQ(convert(reader, destroy).key_id, destroy.key_id);
+  EXPECT_TRUE(convert(reader, destroy).dry_run);
+  EXPECT_NE(refusal_of(destroy, [](auto& o) { o.key_id = nullptr; }), "");
 }
 
 // The numbers are compiled into programs; tools/check-abi does not see them.

@@ -2,6 +2,7 @@
 #include "lamina/remote.h"
 
 #include "capi/call.h"
+#include "lamina/remote_keys.h"
 #include "lamina/store.h"
 
 using lamina::Result;
@@ -28,6 +29,16 @@ lamina_code lamina_pull(lamina_store* store, const lamina_pull_options* options,
               });
 }
 
+lamina_code lamina_begin_pull(lamina_store* store, const lamina_begin_pull_options* options,
+                              const lamina_begin_pull_report** report, const lamina_error** error) {
+  return call("begin to pull", "lamina_begin_pull_options", options, report, error,
+              [&](lamina::LazyPullOptions given) -> Result<lamina::LazyPullReport> {
+                LAMINA_ASSIGN_OR_RETURN(const auto found, object_of(store));
+                given.pull.store = found->path();
+                return lamina::begin_pull(given);
+              });
+}
+
 lamina_code lamina_remote_list(const lamina_remote_list_options* options,
                                const lamina_remote_list_report** report,
                                const lamina_error** error) {
@@ -47,4 +58,28 @@ lamina_code lamina_prune(const lamina_prune_options* options, const lamina_prune
                          const lamina_error** error) {
   return call("prune", "lamina_prune_options", options, report, error,
               [](const lamina::PruneOptions& given) { return lamina::prune_remote(given); });
+}
+
+lamina_code lamina_remote_key_list(const lamina_remote_key_list_options* options,
+                                   const lamina_remote_key_list_report** report,
+                                   const lamina_error** error) {
+  return call(
+      "list the keys", "lamina_remote_key_list_options", options, report, error,
+      [](const lamina::RemoteKeysOptions& given) { return lamina::list_remote_keys(given); });
+}
+
+lamina_code lamina_remote_key_rotate(const lamina_remote_key_rotate_options* options,
+                                     const lamina_remote_key_rotate_report** report,
+                                     const lamina_error** error) {
+  return call(
+      "rotate the key", "lamina_remote_key_rotate_options", options, report, error,
+      [](const lamina::RotateKeyOptions& given) { return lamina::rotate_remote_key(given); });
+}
+
+lamina_code lamina_remote_key_destroy(const lamina_remote_key_destroy_options* options,
+                                      const lamina_remote_key_destroy_report** report,
+                                      const lamina_error** error) {
+  return call(
+      "destroy the key", "lamina_remote_key_destroy_options", options, report, error,
+      [](const lamina::DestroyKeyOptions& given) { return lamina::destroy_remote_key(given); });
 }

@@ -67,6 +67,20 @@ const lamina_file_use* files_of(Arena& arena, const std::vector<FileUse>& files)
   return made;
 }
 
+/// The struct of `item`; null if it is not there.
+template <typename Described, typename Item>
+const Described* pointer(Arena& arena, const Item* item) {
+  if (item == nullptr) return nullptr;
+  auto* described = arena.make<Described>();
+  described->struct_size = sizeof(Described);
+  describe(arena, *item, *described);
+  return described;
+}
+
+const lamina_pause_record* record_of(Arena& arena, const std::optional<PauseRecord>& pause) {
+  return pointer<lamina_pause_record>(arena, pause ? &*pause : nullptr);
+}
+
 }  // namespace
 
 void describe(Arena& arena, const std::vector<std::string>& lines, lamina_lines& d) {
@@ -181,11 +195,36 @@ void describe(Arena& /*arena*/, const LayerInfo& layer, lamina_layer& d) {
   d.link_count = link_count;
 }
 
+void describe(Arena& /*arena*/, const PauseRecord& record, lamina_pause_record& d) {
+  const auto& [is_diff, reason, phases] = record;
+  d.is_diff = flag(is_diff);
+  d.reason = reason.c_str();
+  d.has_phases = flag(phases.has_value());
+  if (!phases) return;
+  const auto& [prepare_ms, pause_ms, create_ms, journal_ms, hook_ms, resume_ms, frozen_ms] =
+      *phases;
+  d.prepare_ms = prepare_ms;
+  d.pause_ms = pause_ms;
+  d.create_ms = create_ms;
+  d.journal_ms = journal_ms;
+  d.hook_ms = hook_ms;
+  d.resume_ms = resume_ms;
+  d.frozen_ms = frozen_ms;
+}
+
+void describe(Arena& /*arena*/, const ResumeCoverage& coverage, lamina_resume_coverage& d) {
+  const auto& [time, was_replayed, used_blocks, known_blocks] = coverage;
+  d.time = time.c_str();
+  d.was_replayed = flag(was_replayed);
+  d.used_blocks = used_blocks;
+  d.known_blocks = known_blocks;
+}
+
 void describe(Arena& arena, const SnapshotInfo& info, lamina_snapshot_info& d) {
   const auto& [path, header, build_id, base_build_id, pause_id, parent_pause_id, created,
                huge_pages, generation, memory_bytes, zero_blocks, vmstate_bytes, windows,
                max_extents_per_window, mean_extents_per_window, working_set_blocks, last_resumes,
-               once, is_consumed, layers, extents] = info;
+               once, is_consumed, pause, layers, extents] = info;
   d.path = path.c_str();
   d.header = number_of(header);
   d.build_id = id(build_id);
@@ -206,12 +245,18 @@ void describe(Arena& arena, const SnapshotInfo& info, lamina_snapshot_info& d) {
   d.layer_count = layers.size();
   d.extents = extents_of(arena, extents);
   d.extent_count = extents.size();
+  d.pause = record_of(arena, pause);
+  d.working_set_blocks = working_set_blocks;
+  d.last_resumes = pointers<lamina_resume_coverage>(arena, last_resumes);
+  d.last_resume_count = last_resumes.size();
+  d.once = flag(once);
+  d.is_consumed = flag(is_consumed);
 }
 
 void describe(Arena& arena, const SnapshotListing& listing, lamina_snapshot_listing& d) {
   const auto& [name, error, pause_id, parent_pause_id, ancestors, parent, created, generation,
                layers, memory_bytes, header, has_vmstate, own_bytes, shared_bytes, dead_bytes,
-               files, running, resumes] = listing;
+               files, running, resumes, pause] = listing;
   d.name = name.c_str();
   d.error = error_or_null(arena, error);
   d.pause_id = id(pause_id);
@@ -235,6 +280,7 @@ void describe(Arena& arena, const SnapshotListing& listing, lamina_snapshot_list
   for (std::size_t i = 0; i < ancestors.size(); ++i) ids[i] = id(ancestors[i]);
   d.ancestors = ids;
   d.ancestor_count = ancestors.size();
+  d.pause = record_of(arena, pause);
 }
 
 void describe(Arena& arena, const PinListing& listing, lamina_pin_listing& d) {
@@ -367,6 +413,28 @@ void describe(Arena& arena, const ResumeReport& report, lamina_resume_report& d)
   d.load_ms = load_ms;
   d.resume_ms = resume_ms;
   d.started_page_server = flag(started_page_server);
+  d.resume_id = id(resume_id);
+  d.clone_number = clone_number;
+  d.generation_device = generation_device.c_str();
+  set_notes(arena, notes, d);
+}
+
+void describe(Arena& arena, const LiveClone& clone, lamina_live_clone& d) {
+  const auto& [api_socket, resumed, ready_ms] = clone;
+  d.api_socket = api_socket.c_str();
+  d.error = pointer<lamina_error>(arena, resumed ? nullptr : &resumed.error());
+  d.resumed = pointer<lamina_resume_report>(arena, resumed ? &*resumed : nullptr);
+  d.ready_ms = ready_ms;
+}
+
+void describe(Arena& arena, const LiveForkReport& report, lamina_live_fork_report& d) {
+  const auto& [pause, clones, readable_ms, clones_ms, durable_ms, notes] = report;
+  d.pause = pointer<lamina_pause_report>(arena, &pause);
+  d.clones = pointers<lamina_live_clone>(arena, clones);
+  d.clone_count = clones.size();
+  d.readable_ms = readable_ms;
+  d.clones_ms = clones_ms;
+  d.durable_ms = durable_ms;
   set_notes(arena, notes, d);
 }
 
@@ -444,6 +512,13 @@ void describe(Arena& arena, const PullReport& report, lamina_pull_report& d) {
   set_notes(arena, notes, d);
 }
 
+void describe(Arena& arena, const LazyPullReport& report, lamina_begin_pull_report& d) {
+  const auto& [pull, is_arriving, is_already_there] = report;
+  d.pull = pointer<lamina_pull_report>(arena, &pull);
+  d.is_arriving = flag(is_arriving);
+  d.is_already_there = flag(is_already_there);
+}
+
 void describe(Arena& arena, const RemoteListing& listing, lamina_remote_listing& d) {
   const auto& [name, number, pause_id, parent_pause_id, created, memory_bytes, objects,
                stored_bytes, encrypted, error] = listing;
@@ -483,6 +558,61 @@ void describe(Arena& arena, const PruneReport& report, lamina_prune_report& d) {
   d.removed_objects = removed_objects;
   d.removed_bytes = removed_bytes;
   d.kept_objects = kept_objects;
+  set_notes(arena, notes, d);
+}
+
+void describe(Arena& /*arena*/, const KeyedState& state, lamina_keyed_state& d) {
+  const auto& [name, number, is_newest, objects, stored_bytes] = state;
+  d.name = name.c_str();
+  d.number = number;
+  d.is_newest = flag(is_newest);
+  d.objects = objects;
+  d.stored_bytes = stored_bytes;
+}
+
+void describe(Arena& arena, const RemoteKeyUse& use, lamina_remote_key& d) {
+  const auto& [key_id, is_given, newest_states, objects, object_bytes, states] = use;
+  d.key_id = key_id.c_str();
+  d.is_given = flag(is_given);
+  d.newest_states = newest_states;
+  d.objects = objects;
+  d.object_bytes = object_bytes;
+  d.states = pointers<lamina_keyed_state>(arena, states);
+  d.state_count = states.size();
+}
+
+void describe(Arena& arena, const RemoteKeysReport& report, lamina_remote_key_list_report& d) {
+  const auto& [keys, problems] = report;
+  d.keys = pointers<lamina_remote_key>(arena, keys);
+  d.key_count = keys.size();
+  d.problems = arena.lines(problems);
+  d.problem_count = problems.size();
+}
+
+void describe(Arena& arena, const RotateKeyReport& report, lamina_remote_key_rotate_report& d) {
+  const auto& [old_key_id, key_id, rotated_states, rotated_bytes, removed_states, kept_states,
+               other_names, problems] = report;
+  d.old_key_id = old_key_id.c_str();
+  d.key_id = key_id.c_str();
+  d.rotated_states = rotated_states;
+  d.rotated_bytes = rotated_bytes;
+  d.removed_states = removed_states;
+  d.kept_states = kept_states;
+  d.other_names = other_names;
+  d.is_complete = flag(report.is_complete());
+  d.problems = arena.lines(problems);
+  d.problem_count = problems.size();
+}
+
+void describe(Arena& arena, const DestroyKeyReport& report, lamina_remote_key_destroy_report& d) {
+  const auto& [key_id, lost_names, removed_states, lost_objects, lost_bytes, pins, notes] = report;
+  d.key_id = key_id.c_str();
+  d.lost_names = arena.lines(lost_names);
+  d.lost_name_count = lost_names.size();
+  d.removed_states = removed_states;
+  d.lost_objects = lost_objects;
+  d.lost_bytes = lost_bytes;
+  d.pins = pins;
   set_notes(arena, notes, d);
 }
 

@@ -39,6 +39,21 @@ void print_working_set(const SnapshotInfo& info) {
   print_text("\n");
 }
 
+void print_pause(const SnapshotInfo& info) {
+  if (!info.pause) return;
+  print_text("  kind        {}: {}\n", info.pause->is_diff ? "diff" : "full",
+             escaped_value(info.pause->reason));
+  if (!info.pause->phases) return;
+  const RecordedPhases& phases = *info.pause->phases;
+  print_text(
+      "  phases      prepare {:.1f} ms, pause {:.1f}, create {:.1f}, journal {:.1f}, hook {:.1f}",
+      phases.prepare_ms, phases.pause_ms, phases.create_ms, phases.journal_ms, phases.hook_ms);
+  if (phases.frozen_ms > 0) {
+    print_text(", resume {:.1f}; frozen {:.1f} in all", phases.resume_ms, phases.frozen_ms);
+  }
+  print_text("\n");
+}
+
 void print_summary(const SnapshotInfo& info) {
   print_text("{}\n", info.path);
   print_text("  memory      {} ({} bytes), {} of zeros\n", human_bytes(info.memory_bytes),
@@ -54,6 +69,7 @@ void print_summary(const SnapshotInfo& info) {
     print_text("  resumes     only once{}\n", info.is_consumed ? ", and was resumed" : "");
   }
   print_working_set(info);
+  print_pause(info);
   print_text("  extents     {}; per 2 MiB: {:.1f} on average, {} at most\n", info.extents.size(),
              info.mean_extents_per_window, info.max_extents_per_window);
 }

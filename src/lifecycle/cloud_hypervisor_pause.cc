@@ -199,6 +199,7 @@ class CloudHypervisorPause {
     journal.name = options_.name;
     journal.replace = options_.replace;
     journal.kind = kind.is_diff ? MemoryFileKind::kDiff : MemoryFileKind::kFull;
+    journal.reason = kind.reason;
     // A page that was written may hold what it held before.
     journal.compare = kind.is_diff;
     if (examined.base) {
@@ -322,6 +323,7 @@ class CloudHypervisorPause {
     journal.memory_bytes = memory_bytes;
     const Status written = pending.write_journal(journal);
     report_.phases.journal_ms = watch_.lap();
+    pending.record_phases(report_.phases);
     return written;
   }
 

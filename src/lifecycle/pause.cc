@@ -148,6 +148,7 @@ class Pause {
   Status finish(ClaimedVm& claimed, PreparedPause& prepared, const FrozenVm& frozen,
                 ThawedVm& thawed) {
     PendingPause& pending = prepared.pending;
+    pending.record_phases(report_.phases);
     if (pending.journal().lacks_files && thawed.attached) {
       const Status synced = sync_attached(pending, *thawed.attached);
       if (synced) {

@@ -375,6 +375,16 @@ Status PendingPause::check_base(const store::OpenSnapshot* base,
   return {};
 }
 
+void PendingPause::record_phases(const PausePhases& phases) {
+  phases_ = RecordedPhases{.prepare_ms = phases.prepare_ms,
+                           .pause_ms = phases.pause_ms,
+                           .create_ms = phases.create_ms,
+                           .journal_ms = phases.journal_ms,
+                           .hook_ms = phases.hook_ms,
+                           .resume_ms = phases.resume_ms,
+                           .frozen_ms = phases.frozen_ms};
+}
+
 /// Without the memory file.
 store::BuildInput PendingPause::build_input(const store::OpenSnapshot* base) const {
   const bool is_diff = journal_.kind == MemoryFileKind::kDiff;
@@ -391,6 +401,9 @@ store::BuildInput PendingPause::build_input(const store::OpenSnapshot* base) con
   input.created = journal_.created;
   input.origin = journal_.origin;
   input.once = journal_.once;
+  if (!journal_.reason.empty()) {
+    input.pause = PauseRecord{.is_diff = is_diff, .reason = journal_.reason, .phases = phases_};
+  }
   input.when_readable = when_readable_;
   return input;
 }

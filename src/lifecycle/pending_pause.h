@@ -27,6 +27,8 @@
 #include <utility>
 #include <vector>
 
+#include "lamina/lifecycle.h"
+#include "lamina/pause_record.h"
 #include "lamina/result.h"
 #include "lamina/uuid.h"
 #include "os/lock.h"
@@ -114,6 +116,9 @@ class PendingPause {
   /// (store::BuildInput::when_readable).
   void call_when_readable(std::function<Status()> call) { when_readable_ = std::move(call); }
 
+  /// Sets the phases that complete() records in the facts. Without them it records none.
+  void record_phases(const PausePhases& phases);
+
   /// Makes the directory a snapshot. May be repeated. `base`: the state that a diff changes, with
   /// the journal's parent pause id; null for a full file. On failure the memory file is unchanged.
   /// Afterwards the journal says "acknowledged".
@@ -168,6 +173,7 @@ class PendingPause {
   bool is_unseen_ = false;
   bool left_replaced_ = false;
   std::function<Status()> when_readable_;
+  std::optional<RecordedPhases> phases_;
 };
 
 }  // namespace lamina::lifecycle

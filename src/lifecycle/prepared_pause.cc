@@ -45,14 +45,16 @@ Status check_space(const ClaimedVm& claimed, std::uint64_t memory_bytes, bool is
 }
 
 Result<store::PauseJournal> journal_of(const ClaimedVm& claimed, const ExaminedVm& examined,
-                                       bool is_diff, const PauseOptions& options) {
+                                       const MemoryFileChoice& choice,
+                                       const PauseOptions& options) {
   const store::PinFacts& facts = *claimed.pin.facts();
   store::PauseJournal journal;
   journal.pause_id = options.pause_id.value_or(Uuid::random());
   journal.build_id = Uuid::random();
   journal.name = options.name;
   journal.replace = options.replace;
-  journal.kind = is_diff ? MemoryFileKind::kDiff : MemoryFileKind::kFull;
+  journal.kind = choice.is_diff ? MemoryFileKind::kDiff : MemoryFileKind::kFull;
+  journal.reason = choice.reason;
   journal.compare = facts.by_page_faults;
   if (examined.base) {
     journal.parent_pause_id = examined.base->pause_id;
@@ -158,7 +160,7 @@ Result<PreparedPause> prepare_pause(ClaimedVm& claimed, const ExaminedVm& examin
     LAMINA_RETURN_IF_ERROR(claimed.pin.write_facts(facts));
   }
   LAMINA_ASSIGN_OR_RETURN(store::PauseJournal journal,
-                          journal_of(claimed, examined, choice.is_diff, options));
+                          journal_of(claimed, examined, choice, options));
   LAMINA_RETURN_IF_ERROR(check_pause_id(*claimed.store, options));
   LAMINA_RETURN_IF_ERROR(check_space(claimed, examined.memory_bytes, choice.is_diff));
   if (progress.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");

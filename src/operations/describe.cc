@@ -109,6 +109,7 @@ SnapshotInfo describe_snapshot(const store::OpenSnapshot& snapshot, const std::s
     info.parent_pause_id = snapshot.facts->parent_pause_id;
     info.created = snapshot.facts->created;
     info.huge_pages = snapshot.facts->origin.huge_pages;
+    info.pause = snapshot.facts->pause;
   }
   describe_resumes(snapshot, info);
   for (std::size_t i = 0; i < info.layers.size(); ++i) {

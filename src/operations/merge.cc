@@ -210,6 +210,7 @@ class Merge {
       description.created = source.facts->created;
       description.origin = source.facts->origin;
       description.once = source.facts->once;
+      description.pause = source.facts->pause;
     } else {
       description.created = store::timestamp_now();
     }

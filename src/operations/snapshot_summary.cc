@@ -92,6 +92,7 @@ class SelfDescription {
     listing_.layers = facts.layers.size();
     listing_.memory_bytes = facts.memory_bytes;
     listing_.header = facts.header_format;
+    listing_.pause = facts.pause;
   }
 
   void take(const format::Header& header) {

@@ -199,6 +199,11 @@ class ReportSchema : public ObjectSchema {
   void object(const Field& field, const T& /*value*/) {
     put(field, object_schema<T>(field));
   }
+  /// `field` has a component.
+  template <typename T>
+  void nullable_object(const Field& field, const std::optional<T>& /*value*/) {
+    put_nullable(field, {{"allOf", Json::array({object_schema<T>(field)})}});
+  }
   template <typename T>
   void list(const Field& field, const std::vector<T>& /*values*/) {
     put(field, list_of(object_schema<T>(field)));

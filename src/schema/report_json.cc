@@ -19,6 +19,7 @@ Json to_json(const InspectAnswer& answer) { return ReportWriter::write(answer); 
 Json to_json(const ListAnswer& answer) { return ReportWriter::write(answer); }
 Json to_json(const SessionsAnswer& answer) { return ReportWriter::write(answer); }
 Json to_json(const StoreTotals& totals) { return ReportWriter::write(totals); }
+Json to_json(const PauseRecord& record) { return ReportWriter::write(record); }
 
 RemovedAnswer answer_of(RemovedSnapshot removed, bool dry_run) {
   const bool is_removed = !removed.error && !dry_run;

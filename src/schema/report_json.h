@@ -20,6 +20,7 @@ Json to_json(const InspectAnswer& answer);
 Json to_json(const ListAnswer& answer);
 Json to_json(const SessionsAnswer& answer);
 Json to_json(const StoreTotals& totals);
+Json to_json(const PauseRecord& record);
 
 RemovedAnswer answer_of(RemovedSnapshot removed, bool dry_run);
 RemoveAnswer answer_of(RemoveReport report, bool dry_run);

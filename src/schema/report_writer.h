@@ -66,6 +66,10 @@ class ReportWriter {
     set(field, write(value));
   }
   template <typename T>
+  void nullable_object(const Field& field, const std::optional<T>& value) {
+    set(field, value ? write(*value) : Json(nullptr));
+  }
+  template <typename T>
   void list(const Field& field, const std::vector<T>& values) {
     Json list = Json::array();
     for (const T& value : values) list.push_back(write(value));

@@ -293,6 +293,27 @@ void describe(Visitor& v, Coverage& c) {
   v.number({.name = "known_blocks", .help = "Of those, in the working set"}, c.known_blocks);
 }
 
+template <typename Visitor, Is<RecordedPhases> Phases>
+void describe(Visitor& v, Phases& p) {
+  v.real({.name = "prepare_ms"}, p.prepare_ms);
+  v.real({.name = "pause_ms"}, p.pause_ms);
+  v.real({.name = "create_ms"}, p.create_ms);
+  v.real({.name = "journal_ms"}, p.journal_ms);
+  v.real({.name = "hook_ms"}, p.hook_ms);
+  v.real({.name = "resume_ms"}, p.resume_ms);
+  v.real({.name = "frozen_ms"}, p.frozen_ms);
+}
+
+template <typename Visitor, Is<PauseRecord> Record>
+void describe(Visitor& v, Record& r) {
+  v.choice({.name = "kind"}, r.is_diff, kMemoryKinds);
+  v.text({.name = "reason", .help = "Why it is a diff or a full memory file"}, r.reason);
+  v.nullable_object({.name = "phases",
+                     .help = "Those until it was stored. Null: it was completed after a crash",
+                     .component = "RecordedPhases"},
+                    r.phases);
+}
+
 template <typename Visitor, Is<InspectAnswer> Answer>
 void describe(Visitor& v, Answer& a) {
   auto& i = a.info;
@@ -316,6 +337,10 @@ void describe(Visitor& v, Answer& a) {
   v.list({.name = "last_resumes", .help = "Recorded ones, oldest first"}, i.last_resumes);
   v.flag({.name = "once", .help = "It may be resumed only once"}, i.once);
   v.flag({.name = "consumed", .help = "It was, if it may be only once"}, i.is_consumed);
+  v.nullable_object({.name = "pause",
+                     .help = "How its pause was taken; null: not recorded",
+                     .component = "PauseRecord"},
+                    i.pause);
   v.derived({.name = "extent_count"}, static_cast<std::uint64_t>(i.extents.size()));
   Windows windows{.count = i.windows,
                   .max_extents = i.max_extents_per_window,

@@ -78,6 +78,7 @@ std::string encode_pause_journal(const PauseJournal& journal) {
   json["name"] = journal.name;
   json["replace"] = journal.replace;
   json["kind"] = journal.kind == MemoryFileKind::kDiff ? "diff" : "full";
+  if (!journal.reason.empty()) json["reason"] = journal.reason;
   json["compare"] = journal.compare;
   if (journal.parent_pause_id) json["parent_pause_id"] = journal.parent_pause_id->to_string();
   if (journal.last_pause_id) json["last_pause_id"] = journal.last_pause_id->to_string();
@@ -118,6 +119,7 @@ std::optional<PauseJournal> decode_pause_journal(std::span<const std::byte> byte
   const std::string kind = reader.text("kind");
   if (kind != "diff" && kind != "full") reader.bad("kind");
   journal.kind = kind == "diff" ? MemoryFileKind::kDiff : MemoryFileKind::kFull;
+  if (json.contains("reason")) journal.reason = reader.text("reason");
   journal.compare = reader.flag("compare");
   if (json.contains("parent_pause_id")) journal.parent_pause_id = reader.uuid("parent_pause_id");
   if (json.contains("last_pause_id")) journal.last_pause_id = reader.uuid("last_pause_id");

@@ -37,6 +37,7 @@ struct PauseJournal {
   std::string name;      ///< of the snapshot
   bool replace = false;  ///< replaces also a snapshot that the VM does not descend from
   MemoryFileKind kind = MemoryFileKind::kFull;  ///< kFull or kDiff
+  std::string reason;  ///< why of this kind; empty in journals of earlier versions
   /// Compare the diff with its base, and store only what differs.
   bool compare = false;
   std::optional<Uuid> parent_pause_id;  ///< of the VM's base

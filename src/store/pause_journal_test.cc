@@ -15,6 +15,7 @@ PauseJournal example() {
   journal.build_id = Uuid::random();
   journal.name = "a";
   journal.kind = MemoryFileKind::kDiff;
+  journal.reason = "of what changed since the last pause";
   journal.parent_pause_id = Uuid::random();
   journal.parent = "a";
   journal.vm = "1-1";

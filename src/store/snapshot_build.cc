@@ -66,6 +66,7 @@ Status SnapshotBuild::run(const BuildTarget& target,
   description.created = input_.created;
   description.origin = input_.origin;
   description.once = input_.once;
+  description.pause = input_.pause;
   description.parent_pause_id = input_.parent_pause_id;
   if (!description.parent_pause_id && input_.parent != nullptr) {
     description.parent_pause_id = input_.parent->pause_id;

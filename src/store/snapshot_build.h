@@ -43,6 +43,7 @@ struct BuildInput {
   std::string created;  ///< RFC 3339, UTC
   Origin origin;
   bool once = false;
+  std::optional<PauseRecord> pause;  ///< how the memory file was taken
   /// Called when the directory can be read as a snapshot without facts, and before its layer and
   /// header are synced. The facts come last: without them the directory counts as unfinished.
   /// Empty: each file is synced when it is written.

@@ -421,6 +421,7 @@ Status write_facts(const Description& description, std::span<const std::byte> he
   facts.header = {header_bytes.size(), format::digest128(header_bytes)};
   facts.vmstate = header.vmstate;
   facts.once = description.once;
+  facts.pause = description.pause;
   for (std::size_t i = 0; i < header.layers.size(); ++i) {
     facts.layers.push_back({header.mapping.layers()[i], header.layers[i].has_checksums});
   }

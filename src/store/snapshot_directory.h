@@ -140,6 +140,7 @@ struct Description {
   std::string created;
   Origin origin;
   bool once = false;
+  std::optional<PauseRecord> pause;
 };
 
 /// Writes snapshot.json for a header whose file has the contents `header_bytes`, and syncs it.

@@ -2,9 +2,13 @@
 
 #include <fmt/chrono.h>
 
+#include <array>
 #include <chrono>
+#include <cmath>
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "store/field_reader.h"
@@ -76,6 +80,73 @@ Json origin_json(const Origin& origin) {
   return json;
 }
 
+struct PhaseField {
+  const char* name;
+  double RecordedPhases::* value;
+};
+constexpr std::array kPhaseFields = {PhaseField{"prepare_ms", &RecordedPhases::prepare_ms},
+                                     PhaseField{"pause_ms", &RecordedPhases::pause_ms},
+                                     PhaseField{"create_ms", &RecordedPhases::create_ms},
+                                     PhaseField{"journal_ms", &RecordedPhases::journal_ms},
+                                     PhaseField{"hook_ms", &RecordedPhases::hook_ms},
+                                     PhaseField{"resume_ms", &RecordedPhases::resume_ms},
+                                     PhaseField{"frozen_ms", &RecordedPhases::frozen_ms}};
+
+/// At most kMaxReasonBytes of a text, cut between characters of UTF-8.
+std::string shortened(const std::string& text) {
+  constexpr unsigned kContinuationMask = 0xC0;
+  constexpr unsigned kContinuation = 0x80;
+  if (text.size() <= kMaxReasonBytes) return text;
+  std::size_t end = kMaxReasonBytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & kContinuationMask) == kContinuation) {
+    --end;
+  }
+  return text.substr(0, end);
+}
+
+/// Empty if a phase is not a time.
+std::optional<RecordedPhases> read_phases(const Json& json) {
+  if (!json.is_object()) return std::nullopt;
+  RecordedPhases phases;
+  for (const PhaseField& field : kPhaseFields) {
+    const auto found = json.find(field.name);
+    if (found == json.end()) continue;
+    if (!found->is_number()) return std::nullopt;
+    const double value = found->get<double>();
+    if (!std::isfinite(value) || value < 0) return std::nullopt;
+    phases.*field.value = value;
+  }
+  return phases;
+}
+
+/// Nothing depends on the record: one that is not as expected is left out.
+std::optional<PauseRecord> read_pause(const FieldReader& reader) {
+  const Json* json = reader.find("pause");
+  if (json == nullptr || !json->is_object()) return std::nullopt;
+  FieldReader fields(*json);
+  const std::string kind = fields.text("kind");
+  PauseRecord pause{
+      .is_diff = kind == "diff", .reason = fields.text("reason"), .phases = std::nullopt};
+  if (!fields.ok() || (kind != "diff" && kind != "full")) return std::nullopt;
+  pause.reason = shortened(pause.reason);
+  if (const Json* phases = fields.find("phases")) pause.phases = read_phases(*phases);
+  return pause;
+}
+
+nlohmann::ordered_json pause_json(const PauseRecord& pause) {
+  constexpr double kPerMillisecond = 1000;
+  auto json = nlohmann::ordered_json::object();
+  json["kind"] = pause.is_diff ? "diff" : "full";
+  json["reason"] = shortened(pause.reason);
+  if (!pause.phases) return json;
+  auto phases = nlohmann::ordered_json::object();
+  for (const PhaseField& field : kPhaseFields) {
+    phases[field.name] = std::round(*pause.phases.*field.value * kPerMillisecond) / kPerMillisecond;
+  }
+  json["phases"] = std::move(phases);
+  return json;
+}
+
 }  // namespace
 
 Result<SnapshotFacts> decode_facts(std::span<const std::byte> bytes) {
@@ -107,6 +178,7 @@ Result<SnapshotFacts> decode_facts(std::span<const std::byte> bytes) {
   if (reader.find("once") != nullptr) facts.once = reader.flag("once");
   read_layers(reader, facts);
   read_origin(reader, facts.origin);
+  facts.pause = read_pause(reader);
   if (!reader.ok()) {
     return fail(ErrorKind::kCorrupt, "its field '{}' is missing or wrong", reader.bad_field());
   }
@@ -137,6 +209,7 @@ std::string encode_facts(const SnapshotFacts& facts) {
   json["layers"] = layers;
   if (facts.once) json["once"] = true;
   if (facts.origin != Origin{}) json["origin"] = origin_json(facts.origin);
+  if (facts.pause) json["pause"] = pause_json(*facts.pause);
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

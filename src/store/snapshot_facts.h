@@ -12,10 +12,14 @@
 #include <vector>
 
 #include "format/header.h"
+#include "lamina/pause_record.h"
 #include "lamina/result.h"
 #include "lamina/uuid.h"
 
 namespace lamina::store {
+
+/// The reason of a PauseRecord is cut after so many bytes.
+inline constexpr std::size_t kMaxReasonBytes = 1024;
 
 inline constexpr std::uint64_t kMaxFactsBytes = std::uint64_t{16} << 20;
 
@@ -55,6 +59,8 @@ struct SnapshotFacts {
   std::optional<format::FileDigest> vmstate;
   std::vector<LayerFact> layers;
   bool once = false;  ///< may be resumed only once (once_mark.h)
+  /// Absent: the memory was ingested, or the snapshot is of an earlier version.
+  std::optional<PauseRecord> pause;
 
   bool operator==(const SnapshotFacts&) const = default;
 };

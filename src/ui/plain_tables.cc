@@ -113,6 +113,11 @@ std::string snapshot_tables(const Json& snapshot) {
   if (snapshot["pause"].is_object()) {
     facts.add({"Kind of memory file", html_text(text_at(snapshot["pause"], "kind"))});
     facts.add({"Because", html_text(text_at(snapshot["pause"], "reason"))});
+    for (const auto& [name, phase] : snapshot["pause"]["phases"].items()) {
+      const std::string label = name.substr(0, name.rfind("_ms"));
+      facts.add({"Phase: " + html_text(label),
+                 phase.is_number() ? fmt::format("{:.1f} ms", phase.get<double>()) : ""});
+    }
   }
   HtmlTable layers("Layers, oldest first",
                    {"Build", "Live", "Dead", "Allocated", "Links", "Checksums"});

@@ -22,7 +22,6 @@ namespace {
 
 using schema::Json;
 
-constexpr std::uint64_t kMaxFactsBytes = std::uint64_t{16} << 20;
 /// More would be tens of megabytes in the browser.
 constexpr std::size_t kMaxExtents = std::size_t{1} << 20;
 constexpr std::size_t kBlockNumberBytes = 4;
@@ -107,7 +106,7 @@ Json line_json(const StoreListing& listing, const SnapshotListing& snapshot) {
     line.push_back(Json{{"name", one.name},
                         {"pause_id", id.to_string()},
                         {"created", one.created},
-                        {"pause", pause_record(listing.path + "/" + one.name)}});
+                        {"pause", one.pause ? schema::to_json(*one.pause) : Json(nullptr)}});
   }
   return line;
 }
@@ -123,17 +122,6 @@ Result<std::string> path_of_snapshot(const std::string& store, const std::string
   return store + "/" + name;
 }
 
-Json pause_record(const std::string& snapshot_path) {
-  const std::string file = snapshot_path + "/snapshot.json";
-  const auto bytes = os::read_if_exists(AT_FDCWD, file, kMaxFactsBytes, file);
-  if (!bytes || !*bytes) return nullptr;
-  const auto* begin = reinterpret_cast<const char*>((*bytes)->data());
-  const Json facts = Json::parse(begin, begin + (*bytes)->size(), nullptr, false);
-  if (!facts.is_object()) return nullptr;
-  const auto found = facts.find("pause");
-  return found != facts.end() && found->is_object() ? *found : Json(nullptr);
-}
-
 Result<Json> snapshot_json(const StoreListing& listing, const std::string& name) {
   LAMINA_ASSIGN_OR_RETURN(const std::string path, path_of_snapshot(listing.path, name));
   LAMINA_ASSIGN_OR_RETURN(const SnapshotInfo info, inspect(path));
@@ -147,7 +135,7 @@ Result<Json> snapshot_json(const StoreListing& listing, const std::string& name)
   document["coarse_blocks"] = window;
   document["extents"] = base64(is_coarse ? coarse_extents(info, window) : exact_extents(info));
   document["working_set"] = working_set_json(path);
-  document["pause"] = pause_record(path);
+  document["pause"] = document["info"]["pause"];
   document["line"] =
       listed == listing.snapshots.end() ? Json::array() : line_json(listing, *listed);
   return document;

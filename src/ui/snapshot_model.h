@@ -31,7 +31,4 @@ Result<schema::Json> merge_json(const std::string& store, const std::string& nam
 Result<schema::Json> block_json(const std::string& store, const std::string& name,
                                 std::uint64_t offset_bytes);
 
-/// The field `pause` of snapshot.json; null if it has none, or cannot be read.
-schema::Json pause_record(const std::string& snapshot_path);
-
 }  // namespace lamina::ui

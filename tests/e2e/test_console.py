@@ -12,6 +12,7 @@ import unittest
 from pathlib import Path
 from typing import Any
 
+import axe
 from browser import Browser, is_available
 from console import Console
 from console_stores import make_line, multiply
@@ -123,8 +124,9 @@ class Views(BrowserTest):
         make_line(self, 3)
 
     def test_each_view_is_sound_in_light_dark_and_narrow(self) -> None:
-        """Names, headings, contrast, width; no message of the browser."""
+        """Names, headings, contrast, width; no message of the browser, nothing that axe finds."""
         console = self.start()
+        rules = axe.script()
         for dark in (False, True):
             browser = self.browser(dark=dark)
             for width in (1200, 360):
@@ -133,6 +135,19 @@ class Views(BrowserTest):
                     with self.subTest(view=view, dark=dark, width=width):
                         self.show(browser, f"{console.url}#/{view}", view.partition("/")[0])
                         self.assert_good(browser)
+                        if rules:
+                            self.assertEqual(axe.findings(browser, rules), [])
+
+    def test_axe_finds_what_is_wrong(self) -> None:
+        """A button without a name on the console's page: its policy does not keep axe out."""
+        rules = axe.script()
+        if not rules:
+            self.skipTest("axe-core is not kept here, and npm cannot fetch it")
+        browser = self.browser()
+        self.show(browser, f"{self.start().url}#/store", "store")
+        browser.run("document.getElementById('main').append(document.createElement('button'))")
+        self.assertEqual([found[:2] for found in axe.findings(browser, rules)],
+                         [["critical", "button-name"]])
 
     def test_the_questions_are_answered(self) -> None:
         """What takes the most space and why; whose the memory is; how it was paused; its resumes."""

@@ -79,6 +79,21 @@ class CTest(EmbedTest):
         self.assertIn("web is frozen\n", self.command(vm, "checkpoint"))
         self.check(vm)
 
+    def test_a_vm_is_forked_while_it_runs(self) -> None:
+        vm = self.fresh()
+        vm.tell("run 100 1")
+        self.command(vm, "checkpoint")
+        vm.tell("run 50 2")
+        clone = self.waiting()
+        said = self.sandbox(EXIT_DONE, str(self.store), "web", str(vm.api_socket), "fork",
+                            str(clone.api_socket))
+        self.assertIn(f"process {clone.pid} runs as clone 1\n", said)
+        self.assertIn("web: diff\n", said)
+        self.check(vm)
+        self.check(clone)
+        self.assertIn("usage: sandbox", self.sandbox(EXIT_USAGE, str(self.store), "web",
+                                                     str(vm.api_socket), "fork"))
+
 
 if __name__ == "__main__":
     main()

@@ -105,6 +105,14 @@ const (
 	ListingPendingKindOther  ListingPendingKind = "other"
 )
 
+// PauseRecordKind is one of the words below. A newer daemon may have others.
+type PauseRecordKind string
+
+const (
+	PauseRecordKindDiff PauseRecordKind = "diff"
+	PauseRecordKindFull PauseRecordKind = "full"
+)
+
 // SnapshotHeader is one of the words below. A newer daemon may have others.
 type SnapshotHeader string
 
@@ -545,6 +553,26 @@ type Listing struct {
 	Tree []TreeNode `json:"tree,omitempty"`
 }
 
+// RecordedPhases is a part of a report.
+type RecordedPhases struct {
+	PrepareMs float64 `json:"prepare_ms"`
+	PauseMs   float64 `json:"pause_ms"`
+	CreateMs  float64 `json:"create_ms"`
+	JournalMs float64 `json:"journal_ms"`
+	HookMs    float64 `json:"hook_ms"`
+	ResumeMs  float64 `json:"resume_ms"`
+	FrozenMs  float64 `json:"frozen_ms"`
+}
+
+// PauseRecord is a part of a report.
+type PauseRecord struct {
+	Kind PauseRecordKind `json:"kind"`
+	// Why it is a diff or a full memory file
+	Reason string `json:"reason"`
+	// Those until it was stored. Null: it was completed after a crash
+	Phases *RecordedPhases `json:"phases"`
+}
+
 // SnapshotLastResume is a part of Snapshot.
 type SnapshotLastResume struct {
 	// When the recording ended
@@ -616,7 +644,9 @@ type Snapshot struct {
 	// It may be resumed only once
 	Once bool `json:"once"`
 	// It was, if it may be only once
-	Consumed    bool            `json:"consumed"`
+	Consumed bool `json:"consumed"`
+	// How its pause was taken; null: not recorded
+	Pause       *PauseRecord    `json:"pause"`
 	ExtentCount int64           `json:"extent_count"`
 	Windows     SnapshotWindows `json:"windows"`
 	// Oldest first

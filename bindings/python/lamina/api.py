@@ -543,6 +543,55 @@ class SnapshotLastResumes:
 
 
 @dataclass(frozen=True)
+class RecordedPhases:
+    """RecordedPhases of docs/openapi.json."""
+
+    prepare_ms: float
+    pause_ms: float
+    create_ms: float
+    journal_ms: float
+    hook_ms: float
+    resume_ms: float
+    frozen_ms: float
+
+    @classmethod
+    def from_json(cls, value: Any, place: str) -> RecordedPhases:
+        """Reads the daemon's JSON."""
+        fields = wire.Fields(value, place)
+        return cls(
+            prepare_ms=fields.required("prepare_ms", wire.number),
+            pause_ms=fields.required("pause_ms", wire.number),
+            create_ms=fields.required("create_ms", wire.number),
+            journal_ms=fields.required("journal_ms", wire.number),
+            hook_ms=fields.required("hook_ms", wire.number),
+            resume_ms=fields.required("resume_ms", wire.number),
+            frozen_ms=fields.required("frozen_ms", wire.number),
+        )
+
+
+@dataclass(frozen=True)
+class PauseRecord:
+    """PauseRecord of docs/openapi.json."""
+
+    # "diff", "full"
+    kind: str
+    # Why it is a diff or a full memory file
+    reason: str
+    # Those until it was stored. Null: it was completed after a crash
+    phases: Optional[RecordedPhases]
+
+    @classmethod
+    def from_json(cls, value: Any, place: str) -> PauseRecord:
+        """Reads the daemon's JSON."""
+        fields = wire.Fields(value, place)
+        return cls(
+            kind=fields.required("kind", wire.text),
+            reason=fields.required("reason", wire.text),
+            phases=fields.required("phases", wire.nullable(RecordedPhases.from_json)),
+        )
+
+
+@dataclass(frozen=True)
 class SnapshotWindows:
     """SnapshotWindows of docs/openapi.json."""
 
@@ -646,6 +695,8 @@ class Snapshot:
     once: bool
     # It was, if it may be only once
     consumed: bool
+    # How its pause was taken; null: not recorded
+    pause: Optional[PauseRecord]
     extent_count: int
     windows: SnapshotWindows
     # Oldest first
@@ -675,6 +726,7 @@ class Snapshot:
             last_resumes=fields.required("last_resumes", wire.items(SnapshotLastResumes.from_json)),
             once=fields.required("once", wire.flag),
             consumed=fields.required("consumed", wire.flag),
+            pause=fields.required("pause", wire.nullable(PauseRecord.from_json)),
             extent_count=fields.required("extent_count", wire.integer),
             windows=fields.required("windows", SnapshotWindows.from_json),
             layers=fields.required("layers", wire.items(SnapshotLayers.from_json)),

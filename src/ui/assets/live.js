@@ -64,9 +64,9 @@ lamina.live = (() => {
     connect();
   }
 
-  const whenKnown = (draw, main) => {
+  const whenKnown = (title, draw, main) => {
     const again = () => {
-      if (!state) { main.replaceChildren(el('p', null, 'Waiting for figures …')); return; }
+      if (!state) { main.replaceChildren(el('h1', null, title), el('p', null, 'Waiting for figures …')); return; }
       // What had the focus is made anew.
       const places = () => [...main.querySelectorAll('a, [tabindex]')];
       const focused = places().indexOf(document.activeElement);
@@ -87,7 +87,7 @@ lamina.live = (() => {
   }
 
   function showVms(main) {
-    whenKnown((now) => {
+    whenKnown('VMs', (now) => {
       const metrics = now.parsed;
       const count = sum(metrics, 'lamina_fault_seconds_count');
       const filled = sum(metrics, 'lamina_filled_bytes_total');
@@ -117,7 +117,7 @@ lamina.live = (() => {
   }
 
   function showRemote(main) {
-    whenKnown((now) => {
+    whenKnown('Remote', (now) => {
       const metrics = now.parsed;
       const push = now.push || { url: '', names: '', queue: [] };
       if (!now.daemon) {

@@ -51,22 +51,24 @@ lamina.snapshot = (() => {
         'Checksums', 'Build'], rows)];
   }
 
+  const phasesOf = (pause) => Object.fromEntries(Object.entries(pause.phases || {})
+    .map(([key, value]) => [key.replace(/_ms$/, ''), value]));
+
   // The pauses of its line: records of the snapshots, and the daemon's events, which know more.
   function pausesOf(snapshot, events) {
     const found = new Map();
     for (const one of snapshot.line) {
       if (!one.pause) continue;
       found.set(one.pause_id, { name: one.name, created: one.created, kind: one.pause.kind,
-        reason: one.pause.reason, phases: Object.fromEntries(one.pause.phases || []) });
+        reason: one.pause.reason, phases: phasesOf(one.pause) });
     }
     const ids = new Set(snapshot.line.map((one) => one.pause_id));
     for (const event of events) {
       if (event.event !== 'pause' || !event.phases || isFailure(event)) continue;
       const name = event.snapshot || event.name;
       if (name !== snapshot.name && !ids.has(event.pause_id)) continue;
-      const phases = {};
-      for (const [key, value] of Object.entries(event.phases)) phases[key.replace(/_ms$/, '')] = value;
-      found.set(event.pause_id, { id: event.pause_id, name, created: event.time, kind: event.kind, reason: event.reason, phases });
+      found.set(event.pause_id, { id: event.pause_id, name, created: event.time, kind: event.kind,
+        reason: event.reason, phases: phasesOf(event) });
     }
     return [...found.values()].sort((a, b) => (a.created < b.created ? 1 : -1));
   }
@@ -91,12 +93,13 @@ lamina.snapshot = (() => {
         lamina.name(own.reason), '.'));
     } else {
       made.push(el('p', { id: 'kind' }, 'How it was taken is not known here: its memory was ingested, '
-        + 'or its pause is not among the events that laminad still has.'));
+        + 'or its snapshot does not record it and laminad has no event of its pause any more.'));
     }
     if (list.length === 0) return made;
     const frozen = list[0].phases.frozen;
     if (frozen) made.push(el('p', null, `The VM was frozen for ${ms(frozen)} in the newest of them.`));
-    made.push(...barRows(list.slice(0, 24), kPausePhases, (item) => el('span',
+    const measured = list.filter((item) => kPausePhases.some((name) => item.phases[name] > 0));
+    if (measured.length > 0) made.push(...barRows(measured.slice(0, 24), kPausePhases, (item) => el('span',
       { title: lamina.visible(item.reason) }, lamina.name(item.name), ` ${item.kind}`)));
     made.push(lamina.table('Pauses', ['Snapshot', 'Time', 'Kind', 'Because', 'Frozen'], list.map((item) => [
       lamina.name(item.name), lamina.time(lamina.visible(item.created)), item.kind,

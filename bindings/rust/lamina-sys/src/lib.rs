@@ -26,6 +26,8 @@ pub type lamina_bool = u32;
 pub const LAMINA_UUID_TEXT_SIZE: usize = 37;
 pub const LAMINA_HEADER_UNKNOWN: u32 = u32::MAX;
 pub const LAMINA_NO_LAYER: u32 = u32::MAX;
+pub const LAMINA_NO_FREEZE_MEMORY: u64 = u64::MAX;
+pub const LAMINA_NO_WAIT_LIMIT: u64 = u64::MAX;
 pub const LAMINA_OK: lamina_code = 0;
 pub const LAMINA_FAILED: lamina_code = 1;
 pub const LAMINA_USAGE: lamina_code = 2;
@@ -311,6 +313,31 @@ pub struct lamina_layer {
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct lamina_pause_record {
+    pub struct_size: usize,
+    pub reason: *const c_char,
+    pub is_diff: lamina_bool,
+    pub has_phases: lamina_bool,
+    pub prepare_ms: f64,
+    pub pause_ms: f64,
+    pub create_ms: f64,
+    pub journal_ms: f64,
+    pub hook_ms: f64,
+    pub resume_ms: f64,
+    pub frozen_ms: f64,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lamina_resume_coverage {
+    pub struct_size: usize,
+    pub time: *const c_char,
+    pub used_blocks: u64,
+    pub known_blocks: u64,
+    pub was_replayed: lamina_bool,
+    pub reserved: u32,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct lamina_snapshot_info {
     pub struct_size: usize,
     pub path: *const c_char,
@@ -333,6 +360,12 @@ pub struct lamina_snapshot_info {
     pub layer_count: usize,
     pub extents: *const lamina_extent,
     pub extent_count: usize,
+    pub pause: *const lamina_pause_record,
+    pub working_set_blocks: u64,
+    pub last_resumes: *const *const lamina_resume_coverage,
+    pub last_resume_count: usize,
+    pub once: lamina_bool,
+    pub is_consumed: lamina_bool,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -377,6 +410,7 @@ pub struct lamina_snapshot_listing {
     pub file_count: usize,
     pub ancestors: *const lamina_uuid,
     pub ancestor_count: usize,
+    pub pause: *const lamina_pause_record,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -527,6 +561,8 @@ pub struct lamina_pause_options {
     pub freeze_memory_bytes: u64,
     pub freeze_directory: *const c_char,
     pub progress: *mut lamina_progress,
+    pub once: lamina_bool,
+    pub reserved2: u32,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -580,6 +616,9 @@ pub struct lamina_resume_options {
     pub clock_realtime: lamina_bool,
     pub stay_paused: lamina_bool,
     pub progress: *mut lamina_progress,
+    pub mmds: *const c_char,
+    pub no_record: lamina_bool,
+    pub again: lamina_bool,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -596,6 +635,40 @@ pub struct lamina_resume_report {
     pub resume_ms: f64,
     pub started_page_server: lamina_bool,
     pub reserved: u32,
+    pub notes: *const *const c_char,
+    pub note_count: usize,
+    pub resume_id: lamina_uuid,
+    pub clone_number: u64,
+    pub generation_device: *const c_char,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lamina_live_fork_options {
+    pub struct_size: usize,
+    pub pause: *const lamina_pause_options,
+    pub resume: *const lamina_resume_options,
+    pub clones: *const *const lamina_vmm,
+    pub clone_count: usize,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lamina_live_clone {
+    pub struct_size: usize,
+    pub api_socket: *const c_char,
+    pub error: *const lamina_error,
+    pub resumed: *const lamina_resume_report,
+    pub ready_ms: f64,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lamina_live_fork_report {
+    pub struct_size: usize,
+    pub pause: *const lamina_pause_report,
+    pub clones: *const *const lamina_live_clone,
+    pub clone_count: usize,
+    pub readable_ms: f64,
+    pub clones_ms: f64,
+    pub durable_ms: f64,
     pub notes: *const *const c_char,
     pub note_count: usize,
 }
@@ -696,6 +769,8 @@ pub struct lamina_push_options {
     pub background: lamina_bool,
     pub reserved: u32,
     pub progress: *mut lamina_progress,
+    pub dry_run: lamina_bool,
+    pub reserved2: u32,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -742,6 +817,28 @@ pub struct lamina_pull_report {
     pub fetched_bytes: u64,
     pub notes: *const *const c_char,
     pub note_count: usize,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lamina_begin_pull_options {
+    pub struct_size: usize,
+    pub url: *const c_char,
+    pub name: *const c_char,
+    pub r#as: *const c_char,
+    pub key_file: *const c_char,
+    pub key_command: *const c_char,
+    pub fetch_command: *const *const c_char,
+    pub fetch_argument_count: usize,
+    pub wait_limit_s: u64,
+    pub progress: *mut lamina_progress,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lamina_begin_pull_report {
+    pub struct_size: usize,
+    pub pull: *const lamina_pull_report,
+    pub is_arriving: lamina_bool,
+    pub is_already_there: lamina_bool,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -822,6 +919,100 @@ pub struct lamina_prune_report {
     pub notes: *const *const c_char,
     pub note_count: usize,
 }
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lamina_remote_key_list_options {
+    pub struct_size: usize,
+    pub url: *const c_char,
+    pub key_file: *const c_char,
+    pub progress: *mut lamina_progress,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lamina_keyed_state {
+    pub struct_size: usize,
+    pub name: *const c_char,
+    pub number: u64,
+    pub stored_bytes: u64,
+    pub objects: u32,
+    pub is_newest: lamina_bool,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lamina_remote_key {
+    pub struct_size: usize,
+    pub key_id: *const c_char,
+    pub newest_states: u64,
+    pub objects: u64,
+    pub object_bytes: u64,
+    pub states: *const *const lamina_keyed_state,
+    pub state_count: usize,
+    pub is_given: lamina_bool,
+    pub reserved: u32,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lamina_remote_key_list_report {
+    pub struct_size: usize,
+    pub keys: *const *const lamina_remote_key,
+    pub key_count: usize,
+    pub problems: *const *const c_char,
+    pub problem_count: usize,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lamina_remote_key_rotate_options {
+    pub struct_size: usize,
+    pub url: *const c_char,
+    pub pattern: *const c_char,
+    pub old_key_file: *const c_char,
+    pub old_key_command: *const c_char,
+    pub key_file: *const c_char,
+    pub key_command: *const c_char,
+    pub keep_older: lamina_bool,
+    pub dry_run: lamina_bool,
+    pub progress: *mut lamina_progress,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lamina_remote_key_rotate_report {
+    pub struct_size: usize,
+    pub old_key_id: *const c_char,
+    pub key_id: *const c_char,
+    pub rotated_states: u64,
+    pub rotated_bytes: u64,
+    pub removed_states: u64,
+    pub kept_states: u64,
+    pub other_names: u64,
+    pub is_complete: lamina_bool,
+    pub reserved: u32,
+    pub problems: *const *const c_char,
+    pub problem_count: usize,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lamina_remote_key_destroy_options {
+    pub struct_size: usize,
+    pub url: *const c_char,
+    pub key_id: *const c_char,
+    pub dry_run: lamina_bool,
+    pub reserved: u32,
+    pub progress: *mut lamina_progress,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lamina_remote_key_destroy_report {
+    pub struct_size: usize,
+    pub key_id: *const c_char,
+    pub lost_names: *const *const c_char,
+    pub lost_name_count: usize,
+    pub removed_states: u64,
+    pub lost_objects: u64,
+    pub lost_bytes: u64,
+    pub pins: u64,
+    pub notes: *const *const c_char,
+    pub note_count: usize,
+}
 extern "C" {
     pub fn lamina_code_name(code: lamina_code) -> *const c_char;
     pub fn lamina_free(result: *const c_void);
@@ -856,6 +1047,7 @@ extern "C" {
     pub fn lamina_remove(store: *mut lamina_store, options: *const lamina_remove_options, report: *mut *const lamina_remove_report, error: *mut *const lamina_error) -> lamina_code;
     pub fn lamina_pause(store: *mut lamina_store, options: *const lamina_pause_options, report: *mut *const lamina_pause_report, error: *mut *const lamina_error) -> lamina_code;
     pub fn lamina_resume(store: *mut lamina_store, options: *const lamina_resume_options, report: *mut *const lamina_resume_report, error: *mut *const lamina_error) -> lamina_code;
+    pub fn lamina_live_fork(store: *mut lamina_store, options: *const lamina_live_fork_options, report: *mut *const lamina_live_fork_report, error: *mut *const lamina_error) -> lamina_code;
     pub fn lamina_recover(store: *mut lamina_store, options: *const lamina_recover_options, report: *mut *const lamina_recover_report, error: *mut *const lamina_error) -> lamina_code;
     pub fn lamina_find_page_server(store: *mut lamina_store, state: *mut lamina_page_server_state, error: *mut *const lamina_error) -> lamina_code;
     pub fn lamina_page_server_metrics(store: *mut lamina_store, metrics: *mut *const lamina_text, error: *mut *const lamina_error) -> lamina_code;
@@ -863,7 +1055,11 @@ extern "C" {
     pub fn lamina_unpack(store: *mut lamina_store, options: *const lamina_unpack_options, report: *mut *const lamina_unpack_report, error: *mut *const lamina_error) -> lamina_code;
     pub fn lamina_push(store: *mut lamina_store, options: *const lamina_push_options, report: *mut *const lamina_push_report, error: *mut *const lamina_error) -> lamina_code;
     pub fn lamina_pull(store: *mut lamina_store, options: *const lamina_pull_options, report: *mut *const lamina_pull_report, error: *mut *const lamina_error) -> lamina_code;
+    pub fn lamina_begin_pull(store: *mut lamina_store, options: *const lamina_begin_pull_options, report: *mut *const lamina_begin_pull_report, error: *mut *const lamina_error) -> lamina_code;
     pub fn lamina_remote_list(options: *const lamina_remote_list_options, report: *mut *const lamina_remote_list_report, error: *mut *const lamina_error) -> lamina_code;
     pub fn lamina_remote_remove(options: *const lamina_remote_remove_options, report: *mut *const lamina_remote_remove_report, error: *mut *const lamina_error) -> lamina_code;
     pub fn lamina_prune(options: *const lamina_prune_options, report: *mut *const lamina_prune_report, error: *mut *const lamina_error) -> lamina_code;
+    pub fn lamina_remote_key_list(options: *const lamina_remote_key_list_options, report: *mut *const lamina_remote_key_list_report, error: *mut *const lamina_error) -> lamina_code;
+    pub fn lamina_remote_key_rotate(options: *const lamina_remote_key_rotate_options, report: *mut *const lamina_remote_key_rotate_report, error: *mut *const lamina_error) -> lamina_code;
+    pub fn lamina_remote_key_destroy(options: *const lamina_remote_key_destroy_options, report: *mut *const lamina_remote_key_destroy_report, error: *mut *const lamina_error) -> lamina_code;
 }

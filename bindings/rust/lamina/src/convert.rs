@@ -1,6 +1,6 @@
 //! What the generated code needs to pass values to C and to read those of C.
 
-use crate::{Code, Error};
+use crate::{Code, Error, Options, Vmm};
 use lamina_sys as sys;
 use std::borrow::Cow;
 use std::ffi::{CStr, CString, OsStr};
@@ -15,7 +15,10 @@ pub struct Keep<'a> {
     strings: Vec<CString>,
     arrays: Vec<Vec<*const c_char>>,
     networks: Vec<sys::lamina_network_override>,
-    vmm: Option<Box<sys::lamina_vmm>>,
+    vmms: Vec<Box<sys::lamina_vmm>>,
+    vmm_lists: Vec<Vec<*const sys::lamina_vmm>>,
+    pause: Option<Box<sys::lamina_pause_options>>,
+    resume: Option<Box<sys::lamina_resume_options>>,
     function: Option<Box<&'a dyn Fn() -> i32>>,
 }
 
@@ -65,7 +68,33 @@ impl<'a> Keep<'a> {
     }
 
     pub fn vmm(&mut self, vmm: sys::lamina_vmm) -> *const sys::lamina_vmm {
-        &**self.vmm.insert(Box::new(vmm))
+        // What is boxed keeps its address when the list grows.
+        self.vmms.push(Box::new(vmm));
+        &**self.vmms.last().expect("it was pushed")
+    }
+
+    pub fn clones(&mut self, clones: &'a [Vmm<'a>]) -> Result<*const *const sys::lamina_vmm, Error> {
+        let mut pointers = Vec::with_capacity(clones.len());
+        for clone in clones {
+            let vmm = clone.to_c(self)?;
+            pointers.push(self.vmm(vmm));
+        }
+        self.vmm_lists.push(pointers);
+        Ok(self.vmm_lists.last().expect("it was pushed").as_ptr())
+    }
+
+    pub fn pause(&mut self, options: sys::lamina_pause_options) -> *const sys::lamina_pause_options {
+        &**self.pause.insert(Box::new(options))
+    }
+
+    /// Without `vmm` and `name`, which are those of each clone.
+    pub fn resume_of_clones(
+        &mut self,
+        mut options: sys::lamina_resume_options,
+    ) -> *const sys::lamina_resume_options {
+        options.vmm = std::ptr::null();
+        options.name = std::ptr::null();
+        &**self.resume.insert(Box::new(options))
     }
 
     pub fn function(&mut self, function: &'a dyn Fn() -> i32) -> *mut c_void {
@@ -125,6 +154,16 @@ pub unsafe fn items<'a, C: 'a, View: crate::ReportView<C = C> + 'a>(
         assert!(size >= std::mem::size_of::<C>(), "liblamina is older than this crate");
         unsafe { &*item.cast::<View>() }
     })
+}
+
+/// The same for one struct; null: `None`.
+pub unsafe fn item_at<'a, C: 'a, View: crate::ReportView<C = C> + 'a>(item: *const C) -> Option<&'a View> {
+    if item.is_null() {
+        return None;
+    }
+    let size = unsafe { item.cast::<usize>().read() }; // struct_size
+    assert!(size >= std::mem::size_of::<C>(), "liblamina is older than this crate");
+    Some(unsafe { &*item.cast::<View>() })
 }
 
 pub unsafe fn error_at(error: *const sys::lamina_error) -> Option<Error> {

@@ -2,7 +2,7 @@
 
 //! Options, reports and numbers.
 
-use crate::convert::{call_while_frozen, error_at, items, path_at, slice, text_at, texts, Keep};
+use crate::convert::{call_while_frozen, error_at, item_at, items, path_at, slice, text_at, texts, Keep};
 use crate::{Error, Options, Progress, ReportView, Uuid};
 use lamina_sys as sys;
 use std::borrow::Cow;
@@ -403,6 +403,36 @@ impl Layer {
     pub fn size_bytes(&self) -> u64 { self.0.size_bytes }
     pub fn allocated_bytes(&self) -> u64 { self.0.allocated_bytes }
 }
+/// `lamina_pause_record`.
+#[repr(transparent)]
+pub struct PauseRecord(sys::lamina_pause_record);
+unsafe impl ReportView for PauseRecord { type C = sys::lamina_pause_record; }
+unsafe impl Send for PauseRecord {}
+unsafe impl Sync for PauseRecord {}
+impl PauseRecord {
+    pub fn reason(&self) -> Cow<'_, str> { unsafe { text_at(self.0.reason) } }
+    pub fn is_diff(&self) -> bool { self.0.is_diff != 0 }
+    pub fn has_phases(&self) -> bool { self.0.has_phases != 0 }
+    pub fn prepare_ms(&self) -> f64 { self.0.prepare_ms }
+    pub fn pause_ms(&self) -> f64 { self.0.pause_ms }
+    pub fn create_ms(&self) -> f64 { self.0.create_ms }
+    pub fn journal_ms(&self) -> f64 { self.0.journal_ms }
+    pub fn hook_ms(&self) -> f64 { self.0.hook_ms }
+    pub fn resume_ms(&self) -> f64 { self.0.resume_ms }
+    pub fn frozen_ms(&self) -> f64 { self.0.frozen_ms }
+}
+/// `lamina_resume_coverage`.
+#[repr(transparent)]
+pub struct ResumeCoverage(sys::lamina_resume_coverage);
+unsafe impl ReportView for ResumeCoverage { type C = sys::lamina_resume_coverage; }
+unsafe impl Send for ResumeCoverage {}
+unsafe impl Sync for ResumeCoverage {}
+impl ResumeCoverage {
+    pub fn time(&self) -> Cow<'_, str> { unsafe { text_at(self.0.time) } }
+    pub fn used_blocks(&self) -> u64 { self.0.used_blocks }
+    pub fn known_blocks(&self) -> u64 { self.0.known_blocks }
+    pub fn was_replayed(&self) -> bool { self.0.was_replayed != 0 }
+}
 /// `lamina_snapshot_info`.
 #[repr(transparent)]
 pub struct SnapshotInfo(sys::lamina_snapshot_info);
@@ -428,6 +458,11 @@ impl SnapshotInfo {
     pub fn mean_extents_per_window(&self) -> f64 { self.0.mean_extents_per_window }
     pub fn layers(&self) -> impl ExactSizeIterator<Item = &Layer> { unsafe { items(self.0.layers, self.0.layer_count) } }
     pub fn extents(&self) -> &[sys::lamina_extent] { unsafe { slice(self.0.extents, self.0.extent_count) } }
+    pub fn pause(&self) -> Option<&PauseRecord> { unsafe { item_at(self.0.pause) } }
+    pub fn working_set_blocks(&self) -> u64 { self.0.working_set_blocks }
+    pub fn last_resumes(&self) -> impl ExactSizeIterator<Item = &ResumeCoverage> { unsafe { items(self.0.last_resumes, self.0.last_resume_count) } }
+    pub fn once(&self) -> bool { self.0.once != 0 }
+    pub fn is_consumed(&self) -> bool { self.0.is_consumed != 0 }
 }
 /// `lamina_list_options`. Empty, `None` and 0 are the defaults.
 #[derive(Clone, Copy, Default)]
@@ -472,6 +507,7 @@ impl SnapshotListing {
     pub fn resumes(&self) -> u64 { self.0.resumes }
     pub fn files(&self) -> &[sys::lamina_file_use] { unsafe { slice(self.0.files, self.0.file_count) } }
     pub fn ancestors(&self) -> &[sys::lamina_uuid] { unsafe { slice(self.0.ancestors, self.0.ancestor_count) } }
+    pub fn pause(&self) -> Option<&PauseRecord> { unsafe { item_at(self.0.pause) } }
 }
 /// `lamina_pin_listing`.
 #[repr(transparent)]
@@ -663,6 +699,7 @@ pub struct PauseOptions<'a> {
     pub freeze_memory_bytes: u64,
     pub freeze_directory: &'a OsStr,
     pub progress: Option<&'a Progress>,
+    pub once: bool,
 }
 impl Options for PauseOptions<'_> {
     type C = sys::lamina_pause_options;
@@ -684,6 +721,7 @@ impl Options for PauseOptions<'_> {
         c.freeze_memory_bytes = self.freeze_memory_bytes;
         c.freeze_directory = keep.text(self.freeze_directory)?;
         if let Some(progress) = self.progress { c.progress = progress.handle(); }
+        c.once = u32::from(self.once);
         Ok(c)
     }
 }
@@ -732,6 +770,9 @@ pub struct ResumeOptions<'a> {
     pub clock_realtime: bool,
     pub stay_paused: bool,
     pub progress: Option<&'a Progress>,
+    pub mmds: &'a OsStr,
+    pub no_record: bool,
+    pub again: bool,
 }
 impl Options for ResumeOptions<'_> {
     type C = sys::lamina_resume_options;
@@ -751,6 +792,9 @@ impl Options for ResumeOptions<'_> {
         c.clock_realtime = u32::from(self.clock_realtime);
         c.stay_paused = u32::from(self.stay_paused);
         if let Some(progress) = self.progress { c.progress = progress.handle(); }
+        c.mmds = keep.text(self.mmds)?;
+        c.no_record = u32::from(self.no_record);
+        c.again = u32::from(self.again);
         Ok(c)
     }
 }
@@ -771,6 +815,54 @@ impl ResumeReport {
     pub fn load_ms(&self) -> f64 { self.0.load_ms }
     pub fn resume_ms(&self) -> f64 { self.0.resume_ms }
     pub fn started_page_server(&self) -> bool { self.0.started_page_server != 0 }
+    pub fn notes(&self) -> impl ExactSizeIterator<Item = Cow<'_, str>> { unsafe { texts(self.0.notes, self.0.note_count) } }
+    pub fn resume_id(&self) -> Uuid { Uuid(self.0.resume_id) }
+    pub fn clone_number(&self) -> u64 { self.0.clone_number }
+    pub fn generation_device(&self) -> Cow<'_, str> { unsafe { text_at(self.0.generation_device) } }
+}
+/// `lamina_live_fork_options`. Empty, `None` and 0 are the defaults.
+#[derive(Clone, Copy, Default)]
+pub struct LiveForkOptions<'a> {
+    pub pause: PauseOptions<'a>,
+    pub resume: ResumeOptions<'a>,
+    pub clones: &'a [Vmm<'a>],
+}
+impl Options for LiveForkOptions<'_> {
+    type C = sys::lamina_live_fork_options;
+    fn to_c<'k>(&'k self, keep: &mut Keep<'k>) -> Result<sys::lamina_live_fork_options, Error> {
+        // All zeros are valid, and the default.
+        let mut c: sys::lamina_live_fork_options = unsafe { std::mem::zeroed() };
+        c.struct_size = std::mem::size_of::<sys::lamina_live_fork_options>();
+        let pause = self.pause.to_c(keep)?; c.pause = keep.pause(pause);
+        let resume = self.resume.to_c(keep)?; c.resume = keep.resume_of_clones(resume);
+        c.clones = keep.clones(self.clones)?; c.clone_count = self.clones.len();
+        Ok(c)
+    }
+}
+/// `lamina_live_clone`.
+#[repr(transparent)]
+pub struct LiveClone(sys::lamina_live_clone);
+unsafe impl ReportView for LiveClone { type C = sys::lamina_live_clone; }
+unsafe impl Send for LiveClone {}
+unsafe impl Sync for LiveClone {}
+impl LiveClone {
+    pub fn api_socket(&self) -> Cow<'_, str> { unsafe { text_at(self.0.api_socket) } }
+    pub fn error(&self) -> Option<Error> { unsafe { error_at(self.0.error) } }
+    pub fn resumed(&self) -> Option<&ResumeReport> { unsafe { item_at(self.0.resumed) } }
+    pub fn ready_ms(&self) -> f64 { self.0.ready_ms }
+}
+/// `lamina_live_fork_report`.
+#[repr(transparent)]
+pub struct LiveForkReport(sys::lamina_live_fork_report);
+unsafe impl ReportView for LiveForkReport { type C = sys::lamina_live_fork_report; }
+unsafe impl Send for LiveForkReport {}
+unsafe impl Sync for LiveForkReport {}
+impl LiveForkReport {
+    pub fn pause(&self) -> Option<&PauseReport> { unsafe { item_at(self.0.pause) } }
+    pub fn clones(&self) -> impl ExactSizeIterator<Item = &LiveClone> { unsafe { items(self.0.clones, self.0.clone_count) } }
+    pub fn readable_ms(&self) -> f64 { self.0.readable_ms }
+    pub fn clones_ms(&self) -> f64 { self.0.clones_ms }
+    pub fn durable_ms(&self) -> f64 { self.0.durable_ms }
     pub fn notes(&self) -> impl ExactSizeIterator<Item = Cow<'_, str>> { unsafe { texts(self.0.notes, self.0.note_count) } }
 }
 /// `lamina_recover_options`. Empty, `None` and 0 are the defaults.
@@ -915,6 +1007,7 @@ pub struct PushOptions<'a> {
     pub rate_limit_bytes_s: u64,
     pub background: bool,
     pub progress: Option<&'a Progress>,
+    pub dry_run: bool,
 }
 impl Options for PushOptions<'_> {
     type C = sys::lamina_push_options;
@@ -932,6 +1025,7 @@ impl Options for PushOptions<'_> {
         c.rate_limit_bytes_s = self.rate_limit_bytes_s;
         c.background = u32::from(self.background);
         if let Some(progress) = self.progress { c.progress = progress.handle(); }
+        c.dry_run = u32::from(self.dry_run);
         Ok(c)
     }
 }
@@ -998,6 +1092,46 @@ impl PullReport {
     pub fn data_bytes(&self) -> u64 { self.0.data_bytes }
     pub fn fetched_bytes(&self) -> u64 { self.0.fetched_bytes }
     pub fn notes(&self) -> impl ExactSizeIterator<Item = Cow<'_, str>> { unsafe { texts(self.0.notes, self.0.note_count) } }
+}
+/// `lamina_begin_pull_options`. Empty, `None` and 0 are the defaults.
+#[derive(Clone, Copy, Default)]
+pub struct BeginPullOptions<'a> {
+    pub url: &'a OsStr,
+    pub name: &'a OsStr,
+    pub r#as: &'a OsStr,
+    pub key_file: &'a OsStr,
+    pub key_command: &'a OsStr,
+    pub fetch_command: &'a [&'a OsStr],
+    pub wait_limit_s: u64,
+    pub progress: Option<&'a Progress>,
+}
+impl Options for BeginPullOptions<'_> {
+    type C = sys::lamina_begin_pull_options;
+    fn to_c<'k>(&'k self, keep: &mut Keep<'k>) -> Result<sys::lamina_begin_pull_options, Error> {
+        // All zeros are valid, and the default.
+        let mut c: sys::lamina_begin_pull_options = unsafe { std::mem::zeroed() };
+        c.struct_size = std::mem::size_of::<sys::lamina_begin_pull_options>();
+        c.url = keep.text(self.url)?;
+        c.name = keep.text(self.name)?;
+        c.r#as = keep.text(self.r#as)?;
+        c.key_file = keep.text(self.key_file)?;
+        c.key_command = keep.text(self.key_command)?;
+        c.fetch_command = keep.texts(self.fetch_command)?; c.fetch_argument_count = self.fetch_command.len();
+        c.wait_limit_s = self.wait_limit_s;
+        if let Some(progress) = self.progress { c.progress = progress.handle(); }
+        Ok(c)
+    }
+}
+/// `lamina_begin_pull_report`.
+#[repr(transparent)]
+pub struct BeginPullReport(sys::lamina_begin_pull_report);
+unsafe impl ReportView for BeginPullReport { type C = sys::lamina_begin_pull_report; }
+unsafe impl Send for BeginPullReport {}
+unsafe impl Sync for BeginPullReport {}
+impl BeginPullReport {
+    pub fn pull(&self) -> Option<&PullReport> { unsafe { item_at(self.0.pull) } }
+    pub fn is_arriving(&self) -> bool { self.0.is_arriving != 0 }
+    pub fn is_already_there(&self) -> bool { self.0.is_already_there != 0 }
 }
 /// `lamina_remote_list_options`. Empty, `None` and 0 are the defaults.
 #[derive(Clone, Copy, Default)]
@@ -1119,5 +1253,145 @@ impl PruneReport {
     pub fn removed_objects(&self) -> u64 { self.0.removed_objects }
     pub fn removed_bytes(&self) -> u64 { self.0.removed_bytes }
     pub fn kept_objects(&self) -> u64 { self.0.kept_objects }
+    pub fn notes(&self) -> impl ExactSizeIterator<Item = Cow<'_, str>> { unsafe { texts(self.0.notes, self.0.note_count) } }
+}
+/// `lamina_remote_key_list_options`. Empty, `None` and 0 are the defaults.
+#[derive(Clone, Copy, Default)]
+pub struct RemoteKeyListOptions<'a> {
+    pub url: &'a OsStr,
+    pub key_file: &'a OsStr,
+    pub progress: Option<&'a Progress>,
+}
+impl Options for RemoteKeyListOptions<'_> {
+    type C = sys::lamina_remote_key_list_options;
+    fn to_c<'k>(&'k self, keep: &mut Keep<'k>) -> Result<sys::lamina_remote_key_list_options, Error> {
+        // All zeros are valid, and the default.
+        let mut c: sys::lamina_remote_key_list_options = unsafe { std::mem::zeroed() };
+        c.struct_size = std::mem::size_of::<sys::lamina_remote_key_list_options>();
+        c.url = keep.text(self.url)?;
+        c.key_file = keep.text(self.key_file)?;
+        if let Some(progress) = self.progress { c.progress = progress.handle(); }
+        Ok(c)
+    }
+}
+/// `lamina_keyed_state`.
+#[repr(transparent)]
+pub struct KeyedState(sys::lamina_keyed_state);
+unsafe impl ReportView for KeyedState { type C = sys::lamina_keyed_state; }
+unsafe impl Send for KeyedState {}
+unsafe impl Sync for KeyedState {}
+impl KeyedState {
+    pub fn name(&self) -> Cow<'_, str> { unsafe { text_at(self.0.name) } }
+    pub fn number(&self) -> u64 { self.0.number }
+    pub fn stored_bytes(&self) -> u64 { self.0.stored_bytes }
+    pub fn objects(&self) -> u32 { self.0.objects }
+    pub fn is_newest(&self) -> bool { self.0.is_newest != 0 }
+}
+/// `lamina_remote_key`.
+#[repr(transparent)]
+pub struct RemoteKey(sys::lamina_remote_key);
+unsafe impl ReportView for RemoteKey { type C = sys::lamina_remote_key; }
+unsafe impl Send for RemoteKey {}
+unsafe impl Sync for RemoteKey {}
+impl RemoteKey {
+    pub fn key_id(&self) -> Cow<'_, str> { unsafe { text_at(self.0.key_id) } }
+    pub fn newest_states(&self) -> u64 { self.0.newest_states }
+    pub fn objects(&self) -> u64 { self.0.objects }
+    pub fn object_bytes(&self) -> u64 { self.0.object_bytes }
+    pub fn states(&self) -> impl ExactSizeIterator<Item = &KeyedState> { unsafe { items(self.0.states, self.0.state_count) } }
+    pub fn is_given(&self) -> bool { self.0.is_given != 0 }
+}
+/// `lamina_remote_key_list_report`.
+#[repr(transparent)]
+pub struct RemoteKeyListReport(sys::lamina_remote_key_list_report);
+unsafe impl ReportView for RemoteKeyListReport { type C = sys::lamina_remote_key_list_report; }
+unsafe impl Send for RemoteKeyListReport {}
+unsafe impl Sync for RemoteKeyListReport {}
+impl RemoteKeyListReport {
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = &RemoteKey> { unsafe { items(self.0.keys, self.0.key_count) } }
+    pub fn problems(&self) -> impl ExactSizeIterator<Item = Cow<'_, str>> { unsafe { texts(self.0.problems, self.0.problem_count) } }
+}
+/// `lamina_remote_key_rotate_options`. Empty, `None` and 0 are the defaults.
+#[derive(Clone, Copy, Default)]
+pub struct RemoteKeyRotateOptions<'a> {
+    pub url: &'a OsStr,
+    pub pattern: &'a OsStr,
+    pub old_key_file: &'a OsStr,
+    pub old_key_command: &'a OsStr,
+    pub key_file: &'a OsStr,
+    pub key_command: &'a OsStr,
+    pub keep_older: bool,
+    pub dry_run: bool,
+    pub progress: Option<&'a Progress>,
+}
+impl Options for RemoteKeyRotateOptions<'_> {
+    type C = sys::lamina_remote_key_rotate_options;
+    fn to_c<'k>(&'k self, keep: &mut Keep<'k>) -> Result<sys::lamina_remote_key_rotate_options, Error> {
+        // All zeros are valid, and the default.
+        let mut c: sys::lamina_remote_key_rotate_options = unsafe { std::mem::zeroed() };
+        c.struct_size = std::mem::size_of::<sys::lamina_remote_key_rotate_options>();
+        c.url = keep.text(self.url)?;
+        c.pattern = keep.text(self.pattern)?;
+        c.old_key_file = keep.text(self.old_key_file)?;
+        c.old_key_command = keep.text(self.old_key_command)?;
+        c.key_file = keep.text(self.key_file)?;
+        c.key_command = keep.text(self.key_command)?;
+        c.keep_older = u32::from(self.keep_older);
+        c.dry_run = u32::from(self.dry_run);
+        if let Some(progress) = self.progress { c.progress = progress.handle(); }
+        Ok(c)
+    }
+}
+/// `lamina_remote_key_rotate_report`.
+#[repr(transparent)]
+pub struct RemoteKeyRotateReport(sys::lamina_remote_key_rotate_report);
+unsafe impl ReportView for RemoteKeyRotateReport { type C = sys::lamina_remote_key_rotate_report; }
+unsafe impl Send for RemoteKeyRotateReport {}
+unsafe impl Sync for RemoteKeyRotateReport {}
+impl RemoteKeyRotateReport {
+    pub fn old_key_id(&self) -> Cow<'_, str> { unsafe { text_at(self.0.old_key_id) } }
+    pub fn key_id(&self) -> Cow<'_, str> { unsafe { text_at(self.0.key_id) } }
+    pub fn rotated_states(&self) -> u64 { self.0.rotated_states }
+    pub fn rotated_bytes(&self) -> u64 { self.0.rotated_bytes }
+    pub fn removed_states(&self) -> u64 { self.0.removed_states }
+    pub fn kept_states(&self) -> u64 { self.0.kept_states }
+    pub fn other_names(&self) -> u64 { self.0.other_names }
+    pub fn is_complete(&self) -> bool { self.0.is_complete != 0 }
+    pub fn problems(&self) -> impl ExactSizeIterator<Item = Cow<'_, str>> { unsafe { texts(self.0.problems, self.0.problem_count) } }
+}
+/// `lamina_remote_key_destroy_options`. Empty, `None` and 0 are the defaults.
+#[derive(Clone, Copy, Default)]
+pub struct RemoteKeyDestroyOptions<'a> {
+    pub url: &'a OsStr,
+    pub key_id: &'a OsStr,
+    pub dry_run: bool,
+    pub progress: Option<&'a Progress>,
+}
+impl Options for RemoteKeyDestroyOptions<'_> {
+    type C = sys::lamina_remote_key_destroy_options;
+    fn to_c<'k>(&'k self, keep: &mut Keep<'k>) -> Result<sys::lamina_remote_key_destroy_options, Error> {
+        // All zeros are valid, and the default.
+        let mut c: sys::lamina_remote_key_destroy_options = unsafe { std::mem::zeroed() };
+        c.struct_size = std::mem::size_of::<sys::lamina_remote_key_destroy_options>();
+        c.url = keep.text(self.url)?;
+        c.key_id = keep.text(self.key_id)?;
+        c.dry_run = u32::from(self.dry_run);
+        if let Some(progress) = self.progress { c.progress = progress.handle(); }
+        Ok(c)
+    }
+}
+/// `lamina_remote_key_destroy_report`.
+#[repr(transparent)]
+pub struct RemoteKeyDestroyReport(sys::lamina_remote_key_destroy_report);
+unsafe impl ReportView for RemoteKeyDestroyReport { type C = sys::lamina_remote_key_destroy_report; }
+unsafe impl Send for RemoteKeyDestroyReport {}
+unsafe impl Sync for RemoteKeyDestroyReport {}
+impl RemoteKeyDestroyReport {
+    pub fn key_id(&self) -> Cow<'_, str> { unsafe { text_at(self.0.key_id) } }
+    pub fn lost_names(&self) -> impl ExactSizeIterator<Item = Cow<'_, str>> { unsafe { texts(self.0.lost_names, self.0.lost_name_count) } }
+    pub fn removed_states(&self) -> u64 { self.0.removed_states }
+    pub fn lost_objects(&self) -> u64 { self.0.lost_objects }
+    pub fn lost_bytes(&self) -> u64 { self.0.lost_bytes }
+    pub fn pins(&self) -> u64 { self.0.pins }
     pub fn notes(&self) -> impl ExactSizeIterator<Item = Cow<'_, str>> { unsafe { texts(self.0.notes, self.0.note_count) } }
 }

@@ -364,6 +364,10 @@ impl Store {
         pause(PauseOptions) -> PauseReport = lamina_pause;
         /// Loads a snapshot into a Firecracker, and resumes the VM.
         resume(ResumeOptions) -> ResumeReport = lamina_resume;
+        /// Takes a checkpoint of a running VM, and resumes clones from it before it is on the disk.
+        /// `resume.vmm` and `resume.name` are not used. Success does not mean that all clones run:
+        /// look at their errors.
+        live_fork(LiveForkOptions) -> LiveForkReport = lamina_live_fork;
         /// Finishes or removes what killed processes have left unfinished.
         recover(RecoverOptions) -> RecoverReport = lamina_recover;
         /// Writes a snapshot as one file.
@@ -374,6 +378,8 @@ impl Store {
         push(PushOptions) -> PushReport = lamina_push;
         /// Fetches the newest state of a name from a bucket.
         pull(PullOptions) -> PullReport = lamina_pull;
+        /// Begins a pull, so that a VM can be resumed by page faults at once.
+        begin_pull(BeginPullOptions) -> BeginPullReport = lamina_begin_pull;
     }
 
     /// Describes a snapshot.
@@ -491,6 +497,22 @@ pub fn remote_remove(options: &RemoteRemoveOptions<'_>) -> Result<Report<RemoteR
 /// Removes older states from a bucket, then what nothing references.
 pub fn prune(options: &PruneOptions<'_>) -> Result<Report<PruneReport>, Error> {
     call(options, |o, r, e| unsafe { sys::lamina_prune(o, r, e) })
+}
+
+/// Lists which tenant's key wraps the keys of which states of a bucket.
+pub fn remote_key_list(options: &RemoteKeyListOptions<'_>) -> Result<Report<RemoteKeyListReport>, Error> {
+    call(options, |o, r, e| unsafe { sys::lamina_remote_key_list(o, r, e) })
+}
+
+/// Wraps the keys of a bucket's objects with a new key of the tenant. Success does not mean that
+/// `is_complete()`.
+pub fn remote_key_rotate(options: &RemoteKeyRotateOptions<'_>) -> Result<Report<RemoteKeyRotateReport>, Error> {
+    call(options, |o, r, e| unsafe { sys::lamina_remote_key_rotate(o, r, e) })
+}
+
+/// Removes every record whose keys a tenant's key wraps. Cannot be undone.
+pub fn remote_key_destroy(options: &RemoteKeyDestroyOptions<'_>) -> Result<Report<RemoteKeyDestroyReport>, Error> {
+    call(options, |o, r, e| unsafe { sys::lamina_remote_key_destroy(o, r, e) })
 }
 
 /// The number of layers from which on a snapshot should be merged before its next pause; 0: never.

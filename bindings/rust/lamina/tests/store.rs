@@ -213,3 +213,59 @@ fn handles_and_reports_go_to_other_threads() {
     is_shared::<Report<Listing>>();
     is_shared::<Error>();
 }
+
+#[test]
+fn a_bucket_is_pushed_to_and_its_keys_are_listed() {
+    let scene = Scene::new();
+    scene.ingest("one", &memory());
+    fs::create_dir_all(scene.root.join("bucket")).unwrap();
+    let url = format!("file://{}", scene.root.join("bucket").display());
+    let mut pushing = PushOptions { url: url.as_ref(), snapshot: "one".as_ref(), dry_run: true, ..Default::default() };
+    match scene.store.push(&pushing) {
+        Err(error) if error.code == Code::Unsupported => return, // without LAMINA_REMOTE
+        pushed => assert!(pushed.unwrap().uploaded_objects() > 0),
+    }
+    assert_eq!(fs::read_dir(scene.root.join("bucket")).unwrap().count(), 0);
+    pushing.dry_run = false;
+    scene.store.push(&pushing).unwrap();
+    let listed = remote_key_list(&RemoteKeyListOptions { url: url.as_ref(), ..Default::default() }).unwrap();
+    let keys: Vec<_> = listed.keys().collect();
+    assert_eq!(keys.len(), 1);
+    assert_eq!(keys[0].key_id(), "");
+    assert_eq!(keys[0].states().next().unwrap().name(), "one");
+
+    fs::create_dir_all(scene.root.join("elsewhere")).unwrap();
+    let elsewhere = Store::open(scene.root.join("elsewhere")).unwrap();
+    let begun = elsewhere
+        .begin_pull(&BeginPullOptions { url: url.as_ref(), name: "one".as_ref(), ..Default::default() })
+        .unwrap();
+    assert!(begun.is_arriving());
+    assert_eq!(begun.pull().unwrap().memory_bytes(), memory().len() as u64);
+}
+
+#[test]
+fn a_live_fork_names_what_is_missing() {
+    let scene = Scene::new();
+    let sources = [Vmm { api_socket: "/nowhere/a".as_ref(), ..Default::default() }];
+    let mut options = LiveForkOptions {
+        pause: PauseOptions { vmm: sources[0], name: "one".as_ref(), after: AfterPause::RESUME, ..Default::default() },
+        ..Default::default()
+    };
+    let refused = scene.store.live_fork(&options).err().unwrap();
+    assert_eq!((refused.code, refused.message.as_str()), (Code::Usage, "there are no clones"));
+    options.clones = &sources;
+    let refused = scene.store.live_fork(&options).err().unwrap();
+    assert!(refused.message.contains("is given twice"), "{refused}");
+    let clones = [Vmm { api_socket: "/nowhere/b".as_ref(), ..Default::default() }];
+    options.clones = &clones;
+    assert_eq!(scene.store.live_fork(&options).err().unwrap().code, Code::NotFound);
+}
+
+#[test]
+fn an_ingested_snapshot_has_no_record_of_a_pause() {
+    let scene = Scene::new();
+    scene.ingest("one", &memory());
+    let info = scene.store.inspect("one").unwrap();
+    assert!(info.pause().is_none());
+    assert_eq!(info.last_resumes().len(), 0);
+}
