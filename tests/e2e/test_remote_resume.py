@@ -359,6 +359,87 @@ class Failures(RemoteResumeTest):
         self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
 
 
+class Packs(RemoteResumeTest):
+    """A snapshot with a recorded working set."""
+
+    TOUCHES = "touch 200 7"
+
+    def setUp(self) -> None:
+        super().setUp()
+        other, self.store = self.store, self.origin
+        vm, _ = self.resume("a", "--mode", "uffd")
+        vm.tell(self.TOUCHES)
+        vm.end()
+        wait_until(lambda: self.done("inspect", self.store / "a", "--json").json[
+            "working_set_blocks"] > 0, "the working set is recorded")
+        self.stop_page_servers()
+        self.push()
+        self.assertEqual(len(self.bucket.keys("/v1/packs/")), 1)
+        self.store = other
+        self.bucket.requests.clear()
+
+    def test_the_working_set_comes_in_few_requests_before_the_rest(self) -> None:
+        self.bucket.mood = Mood.HOLDS  # of layers
+        vm, _ = self.resume_remote()
+        vm.tell(self.TOUCHES)
+        requests = list(self.bucket.requests)
+        self.assertEqual(self.bucket.layer_reads, 0)
+        self.assertEqual(len([key for method, key in requests
+                              if method == "GET" and "/v1/packs/" in key]), 1)
+        # The pull: 4, and 2 for each of three objects; the fetcher: format, pin, pack.
+        print(f"{len(requests)} requests until the working set is there", file=sys.stderr)
+        self.assertLessEqual(len(requests), 40)
+        with self.checking(vm):
+            wait_until(lambda: waits_for_pages(vm.pid), "a thread waits for the rest")
+            self.bucket.mood = Mood.GOOD
+        self.check_whole()
+
+    def test_without_a_pack_the_frames_of_the_working_set_come_first(self) -> None:
+        for key in self.bucket.keys("/v1/packs/"):
+            self.bucket.objects[key] = bytes(len(self.bucket.objects[key]))
+        vm, _ = self.resume_remote()
+        vm.tell(self.TOUCHES)
+        self.assertLessEqual(len(self.bucket.requests), 40)
+        reads = len([key for _, key in self.bucket.requests if "/v1/layers/" in key])
+        print(f"{len(self.bucket.requests)} requests without a pack", file=sys.stderr)
+        self.assertLessEqual(reads, 40)
+        self.check(vm)
+        self.check_whole()
+
+    def test_a_fetcher_that_is_killed_goes_on_with_what_the_pack_has_brought(self) -> None:
+        self.bucket.mood = Mood.HOLDS
+        first, _ = self.resume_remote()
+        first.tell(self.TOUCHES)
+        self.stop_everything()
+        self.done("recover", self.store)
+        other, _ = self.resume_remote()
+        other.tell(self.TOUCHES)
+        self.assertEqual(self.bucket.layer_reads, 0)
+        with self.checking(first, other):
+            self.bucket.mood = Mood.GOOD
+        self.check_whole()
+
+    def test_what_the_pack_has_brought_is_not_believed_after_a_power_failure(self) -> None:
+        self.bucket.mood = Mood.HOLDS
+        vm, _ = self.resume_remote()
+        vm.tell(self.TOUCHES)
+        vm.kill()
+        vm.wait()
+        self.stop_everything()
+        (arrival,) = self.arrivals()
+        for layer in arrival.glob("snapshot/memfile.*"):
+            if layer.name != "memfile.header":
+                with layer.open("r+b") as file:
+                    file.write(bytes(layer.stat().st_size // 4096 * 4096 * 9 // 10 // 4096 * 4096))
+        with (arrival / "here").open("r+b") as file:
+            file.seek(BOOT_OFFSET)
+            file.write(b"another boot")
+        self.bucket.mood = Mood.GOOD
+        other, _ = self.resume_remote()
+        self.check(other)
+        self.check_whole()
+
+
 class GivenUp(RemoteResumeTest):
     """What recover does about arrivals."""
 
