@@ -306,6 +306,21 @@ struct RecoverOptions {
   Progress* progress = nullptr;
 };
 
+/// A snapshot that is still being fetched from a bucket (begin_pull()).
+struct ArrivalReport {
+  Uuid id;                        ///< its directory in STORE/.arriving
+  std::string name;               ///< that it will get in the store; empty: unreadable
+  std::string bucket;             ///< where it comes from
+  std::uint64_t bytes = 0;        ///< allocated in the store
+  std::uint64_t frames = 0;       ///< of its layers
+  std::uint64_t frames_here = 0;  ///< that were fetched
+  std::uint64_t vms = 0;          ///< that were resumed from it and may run
+  bool has_fetcher = false;       ///< a process fetches it now
+  bool is_being_resumed = false;  ///< the process that began it has yet to resume a VM from it
+  bool is_lost = false;           ///< the bucket does not have the other frames any more
+  bool is_removed = false;        ///< none of these used it
+};
+
 struct RecoverReport {
   std::uint64_t completed = 0;      ///< acknowledged pauses that became snapshots
   std::uint64_t discarded = 0;      ///< pauses that Firecracker had not acknowledged
@@ -316,7 +331,9 @@ struct RecoverReport {
   /// Pins and pauses of another store (this one is a copy) or of another host, which were not
   /// touched. list_store() says why each is foreign.
   std::uint64_t foreign = 0;
-  std::uint64_t adopted = 0;       ///< foreign records that adopt_store made this store's
+  std::uint64_t adopted = 0;           ///< foreign records that adopt_store made this store's
+  std::uint64_t removed_arrivals = 0;  ///< that nobody used any more
+  std::vector<ArrivalReport> arrivals;
   std::vector<std::string> notes;  ///< one line each
 };
 
@@ -324,6 +341,10 @@ struct RecoverReport {
 /// unfinished. May be called at any time, also while other threads and processes use the store, and
 /// may be killed at any moment. What cannot be finished stays as it is and is counted in the report
 /// (`queued`); that is not an error. What another operation works on is left to it.
+///
+/// An arriving snapshot that no VM was resumed from, that no process fetches, and that nobody is
+/// about to resume from is removed: it can be pulled again. Its pin in the bucket expires by
+/// itself.
 ///
 /// What was done before a failure stays done. kNotFound: the store, or a pause of `give_up`;
 /// kInterrupted; else kFailed.

@@ -18,6 +18,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -160,6 +161,9 @@ struct LazyPullReport {
   /// other functions do not find it yet. False: it is whole.
   bool is_arriving = false;
   bool is_already_there = false;  ///< nothing was done: it was whole, or arriving, before
+  /// Keeps recover() from removing what arrives before a VM is resumed from it: drop it after
+  /// resume(). Null if nothing arrives.
+  std::shared_ptr<const void> hold{};
 };
 
 /// Begins a pull: fetches all but the memory, so that a VM can be resumed at once by page faults. A

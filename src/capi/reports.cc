@@ -440,7 +440,9 @@ void describe(Arena& arena, const LiveForkReport& report, lamina_live_fork_repor
 
 void describe(Arena& arena, const RecoverReport& report, lamina_recover_report& d) {
   const auto& [completed, discarded, queued, released_pins, removed_maps, resumed_vms, foreign,
-               adopted, notes] = report;
+               adopted, removed_arrivals, arrivals, notes] = report;
+  static_cast<void>(removed_arrivals);  // not in the C interface yet
+  static_cast<void>(arrivals);
   d.completed = completed;
   d.discarded = discarded;
   d.queued = queued;

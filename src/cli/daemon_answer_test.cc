@@ -7,7 +7,7 @@ namespace {
 
 constexpr const char* kRecovered =
     R"({"message_type":"recover","dry_run":false,"completed":2,"discarded":0,"queued":0,"released_pins":0,)"
-    R"("removed_maps":0,"resumed_vms":0,"foreign":0,"adopted":0,"notes":["'/srv/store/a' was completed"]})";
+    R"("removed_maps":0,"resumed_vms":0,"foreign":0,"adopted":0,"removed_arrivals":0,"arrivals":[],"notes":["'/srv/store/a' was completed"]})";
 
 DaemonReply<schema::RecoverAnswer> read(unsigned status, const std::string& body) {
   return AnswerReader("store").read<schema::RecoverAnswer>(status, body);

@@ -61,6 +61,8 @@ constexpr const char* kRecoverFooter =
     "memory files that no VM maps, and starts the page server if VMs need it. Can be\n"
     "run at any time, also while the store is in use. If a daemon keeps the store,\n"
     "it does the recovery.\n\n"
+    "Lists snapshots that are still being fetched from a bucket, and removes those\n"
+    "that no VM runs from, nobody fetches and nobody is about to resume.\n\n"
     "Pins and pauses that came with a copy of another store, or that another host\n"
     "wrote, are left alone. --adopt-store makes them this store's: it completes\n"
     "pauses whose files are all here, and removes pins. It touches no process, jail\n"
@@ -125,7 +127,7 @@ void print_resume(const ResumeReport& report, bool json) {
 }
 
 /// Pulls what is resumed: of a VM whose memory is a file, all of it.
-Result<std::vector<std::string>> pull_to_resume(ResumeArguments& arguments) {
+Result<LazyPullReport> pull_to_resume(ResumeArguments& arguments) {
   LazyPullOptions& lazy = arguments.pull;
   lazy.pull.store = arguments.options.store;
   lazy.pull.name = arguments.options.name;
@@ -138,15 +140,17 @@ Result<std::vector<std::string>> pull_to_resume(ResumeArguments& arguments) {
     LAMINA_ASSIGN_OR_RETURN(report.pull, pull_snapshot(lazy.pull));
   }
   progress.clear();
-  return std::move(report.pull.notes);
+  return report;
 }
 
 int run_resume(ResumeArguments& arguments) {
   ResumeOptions& options = arguments.options;
+  std::shared_ptr<const void> hold;  // until the VM is resumed
   if (!arguments.pull.pull.url.empty()) {
-    const auto notes = pull_to_resume(arguments);
-    if (!notes) return report_error(notes.error(), arguments.json);
-    print_notes(*notes);
+    const auto pulled = pull_to_resume(arguments);
+    if (!pulled) return report_error(pulled.error(), arguments.json);
+    print_notes(pulled->pull.notes);
+    hold = pulled->hold;
   }
   options.page_server_command = page_server_command(options.store);
   ProgressBar progress;
@@ -179,6 +183,24 @@ struct RecoverArguments {
   bool json = false;
 };
 
+/// Who uses an arriving snapshot, and what became of it.
+std::string describe_use(const ArrivalReport& arrival, bool is_dry_run) {
+  const std::string use =
+      fmt::format("{}, {} fetcher{}", count_of(arrival.vms, "VM"), arrival.has_fetcher ? 1 : 0,
+                  arrival.is_being_resumed ? ", is being resumed" : "");
+  if (!arrival.is_removed) return use + ": left alone";
+  return use + (is_dry_run ? ": would be removed" : ": removed, to be pulled again");
+}
+
+void print_arrivals(const RecoverReport& report, bool is_dry_run) {
+  for (const ArrivalReport& arrival : report.arrivals) {
+    print_text("arriving {} ({}): {} of {} frames, {} here{}; {}\n", arrival.id.to_string(),
+               arrival.name.empty() ? "unreadable" : arrival.name, arrival.frames_here,
+               arrival.frames, human_bytes(arrival.bytes),
+               arrival.is_lost ? ", the rest is lost" : "", describe_use(arrival, is_dry_run));
+  }
+}
+
 int run_recover(RecoverArguments& arguments) {
   arguments.options.page_server_command = page_server_command(arguments.options.store);
   ProgressBar progress;
@@ -195,6 +217,7 @@ int run_recover(RecoverArguments& arguments) {
                arguments.options.dry_run ? "would be: " : "", count_of(report->completed, "pause"),
                report->discarded, report->queued, count_of(report->released_pins, "pin"),
                count_of(report->removed_maps, "materialized file"));
+    print_arrivals(*report, arguments.options.dry_run);
     if (report->adopted > 0) {
       fmt::print("{}{} of another store made this store's\n",
                  arguments.options.dry_run ? "would be: " : "",

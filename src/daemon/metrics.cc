@@ -35,10 +35,11 @@ constexpr std::array<std::pair<const char*, double PausePhases::*>, 10> kPhases 
     {"durable", &PausePhases::durable_ms},
 }};
 
-constexpr std::array<std::pair<const char*, std::uint64_t RecoverReport::*>, 5> kRecovered = {{
+constexpr std::array<std::pair<const char*, std::uint64_t RecoverReport::*>, 6> kRecovered = {{
     {"completed_pauses", &RecoverReport::completed},
     {"discarded_pauses", &RecoverReport::discarded},
     {"released_pins", &RecoverReport::released_pins},
+    {"removed_arrivals", &RecoverReport::removed_arrivals},
     {"removed_maps", &RecoverReport::removed_maps},
     {"resumed_vms", &RecoverReport::resumed_vms},
 }};

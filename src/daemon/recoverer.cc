@@ -10,7 +10,8 @@ namespace {
 
 bool did_something(const RecoverReport& report) {
   return report.completed + report.discarded + report.queued + report.released_pins +
-             report.removed_maps + report.resumed_vms + report.notes.size() >
+             report.removed_maps + report.resumed_vms + report.removed_arrivals +
+             report.notes.size() >
          0;
 }
 

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "lamina/lifecycle.h"
 #include "lamina/listing.h"
+#include "lifecycle/arrivals.h"
 #include "lifecycle/finish.h"
 #include "lifecycle/maps.h"
 #include "lifecycle/page_server_process.h"
@@ -54,6 +55,7 @@ class Recover {
     if (!options_.dry_run) LAMINA_RETURN_IF_ERROR(start_page_server(store));
     LAMINA_RETURN_IF_ERROR(end_pauses(store));
     LAMINA_RETURN_IF_ERROR(release_pins(store));
+    LAMINA_RETURN_IF_ERROR(lifecycle::end_arrivals(store, options_, released_, report_));
     LAMINA_RETURN_IF_ERROR(forget_pauses(store));
     LAMINA_ASSIGN_OR_RETURN(report_.removed_maps,
                             lifecycle::remove_unused_maps(store, options_.dry_run));
@@ -177,6 +179,7 @@ class Recover {
     LAMINA_ASSIGN_OR_RETURN(const bool queued, has_queued_pause(store, name));
     if (queued) return {};
     ++report_.released_pins;
+    if (options_.dry_run) released_.insert(name);
     return options_.dry_run ? Status{} : lifecycle::release_pin(*pin);
   }
 
@@ -232,6 +235,7 @@ class Recover {
 
   const RecoverOptions& options_;
   RecoverReport report_;
+  std::set<std::string> released_;  ///< pins that a dry run would release
 };
 
 }  // namespace

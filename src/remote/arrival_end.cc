@@ -7,29 +7,13 @@
 #include "base/error.h"
 #include "os/directory.h"
 #include "os/file.h"
-#include "store/areas.h"
+#include "store/arrival_removal.h"
 #include "store/name.h"
 #include "store/open_store.h"
 #include "store/push_record.h"
 #include "store/snapshot_directory.h"
 
 namespace lamina::remote {
-namespace {
-
-/// Renames it out of the area first, so that a crash leaves no half of it there.
-Status remove_arrival(const store::Store& store, const std::string& name) {
-  const std::string area_path = fmt::format("{}/{}", store.path(), store::kArrivingArea);
-  bool made = false;
-  LAMINA_ASSIGN_OR_RETURN(const os::Fd area,
-                          store::make_area(store.fd(), store.path(), store::kArrivingArea, made));
-  LAMINA_RETURN_IF_ERROR(
-      os::rename_new(area.get(), name, store.temporary_area(), name, area_path + "/" + name));
-  LAMINA_RETURN_IF_ERROR(os::sync(area.get(), area_path));
-  return os::remove_tree(store.temporary_area(), name,
-                         fmt::format("{}/{}/{}", store.path(), store::kTemporaryArea, name));
-}
-
-}  // namespace
 
 Result<std::string> publish_arrived(store::Arrival& arrival, std::vector<std::string>& notes) {
   LAMINA_ASSIGN_OR_RETURN(const auto opened, store::StoreSource().open(arrival.store, notes));
@@ -63,22 +47,12 @@ Result<std::string> publish_arrived(store::Arrival& arrival, std::vector<std::st
     notes.push_back(fmt::format("'{}' is whole, but '{}' could not record where it came from: {}",
                                 name, store.path(), one_line(recorded.error())));
   }
-  const Status removed = remove_arrival(store, arrival.facts.id.to_string());
+  const Status removed = store::remove_arrival(store, arrival.facts.id);
   if (!removed) {
     notes.push_back(fmt::format("'{}' is not needed and could not be removed: {}", arrival.path,
                                 one_line(removed.error())));
   }
   return path;
-}
-
-Status remove_ended_arrivals(const store::Store& store) {
-  LAMINA_ASSIGN_OR_RETURN(const auto ids, store::list_arrivals(store.path()));
-  for (const Uuid& id : ids) {
-    const auto arrival = store::open_arrival(store.path(), id);
-    if (arrival || arrival.error().kind != ErrorKind::kNotFound) continue;
-    LAMINA_RETURN_IF_ERROR(remove_arrival(store, id.to_string()));
-  }
-  return {};
 }
 
 }  // namespace lamina::remote

@@ -15,7 +15,4 @@ namespace lamina::remote {
 /// so. After a crash it can be called again. REQUIRES: the caller holds the arrival's lock.
 Result<std::string> publish_arrived(store::Arrival& arrival, std::vector<std::string>& notes);
 
-/// Removes the arrivals whose snapshots have got their names, which a crash has left.
-Status remove_ended_arrivals(const store::Store& store);
-
 }  // namespace lamina::remote

@@ -2,12 +2,13 @@
 
 #include <fcntl.h>
 
+#include <memory>
 #include <utility>
 
 #include "base/error.h"
 #include "os/directory.h"
 #include "os/file.h"
-#include "remote/arrival_end.h"
+#include "store/arrival_removal.h"
 #include "store/name.h"
 #include "store/open_store.h"
 #include "store/snapshot_directory.h"
@@ -31,7 +32,7 @@ Result<LockedArrival> lock_arrival(const std::string& store, const Uuid& id) {
   if (!arrival && arrival.error().kind == ErrorKind::kNotFound) {
     std::vector<std::string> notes;
     LAMINA_ASSIGN_OR_RETURN(const auto opened, store::StoreSource().open(store, notes));
-    LAMINA_RETURN_IF_ERROR(remove_ended_arrivals(*opened));
+    LAMINA_RETURN_IF_ERROR(store::remove_ended_arrivals(*opened));
   }
   if (!arrival) return std::unexpected(arrival.error());
   LAMINA_ASSIGN_OR_RETURN(os::Fd file, open_arrival_lock(*arrival));
@@ -81,10 +82,37 @@ PullReport report_of(const store::Arrival& arrival) {
   return report;
 }
 
+namespace {
+
+struct HeldArrival {
+  std::optional<store::Arrival> arrival;
+  std::shared_ptr<const void> hold;
+};
+
+/// Finds an arrival that stays until it is resumed.
+Result<HeldArrival> find_and_hold(const store::SnapshotPath& target) {
+  while (true) {
+    LAMINA_ASSIGN_OR_RETURN(auto arrival, store::find_arrival(target.store, target.name));
+    if (!arrival) return HeldArrival{};
+    auto held = store::hold_arrival(arrival->directory.get(), arrival->path);
+    if (!held && held.error().kind != ErrorKind::kNotFound) return std::unexpected(held.error());
+    // It may have been removed, or have become whole, before the lock was there.
+    auto again = store::open_arrival(target.store, arrival->facts.id);
+    if (held && again) {
+      return HeldArrival{std::move(*again), std::make_shared<os::LockedFd>(std::move(*held))};
+    }
+    if (!again && again.error().kind != ErrorKind::kNotFound) return std::unexpected(again.error());
+  }
+}
+
+}  // namespace
+
 Result<std::optional<LazyPullReport>> known_pull(const PullOptions& options) {
   LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath target, target_of(options));
-  LAMINA_ASSIGN_OR_RETURN(const auto arrival, store::find_arrival(target.store, target.name));
+  LAMINA_ASSIGN_OR_RETURN(auto found, find_and_hold(target));
+  const std::optional<store::Arrival>& arrival = found.arrival;
   LazyPullReport report;
+  report.hold = std::move(found.hold);
   report.is_already_there = true;
   report.is_arriving = arrival.has_value();
   if (arrival) report.pull = report_of(*arrival);

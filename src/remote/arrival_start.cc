@@ -12,6 +12,7 @@
 #include "remote/requests.h"
 #include "store/areas.h"
 #include "store/arrival.h"
+#include "store/arrival_removal.h"
 #include "store/snapshot_directory.h"
 
 namespace lamina::remote {
@@ -123,6 +124,9 @@ Status ArrivalStart::publish(const store::Store& store, Staging& snapshot, Bucke
   LAMINA_RETURN_IF_ERROR(store::write_arrival_marker(snapshot.fd(), snapshot.path(), facts.id));
   LAMINA_RETURN_IF_ERROR(snapshot.move_to(arrival.fd(), store::kArrivalSnapshotName,
                                           arrival.file_path(store::kArrivalSnapshotName)));
+  // Nobody has resumed from it yet.
+  LAMINA_ASSIGN_OR_RETURN(os::LockedFd hold, store::hold_arrival(arrival.fd(), arrival.path()));
+  hold_ = std::make_shared<os::LockedFd>(std::move(hold));
   bool made = false;
   LAMINA_ASSIGN_OR_RETURN(const os::Fd area,
                           store::make_area(store.fd(), store.path(), store::kArrivingArea, made));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -44,12 +45,16 @@ class ArrivalStart {
                  const Manifest& manifest, std::span<const std::byte> record_bytes,
                  const std::string& name, const std::vector<ArrivingFile>& layers);
 
+  /// As LazyPullReport::hold, after publish().
+  [[nodiscard]] std::shared_ptr<const void> hold() const { return hold_; }
+
   /// After a failure.
   void drop_pin(Bucket& bucket);
 
  private:
   const LazyPullOptions& options_;
   Uuid push_id_;
+  std::shared_ptr<const void> hold_;
 };
 
 }  // namespace lamina::remote

@@ -84,6 +84,30 @@ Status ArrivingLayer::place(std::uint32_t frame, std::span<const std::byte> stor
                       column_offset() + numbers.first * sizeof(std::uint64_t), path_);
 }
 
+Status ArrivingLayer::place_blocks(BlockRun run, std::span<const std::byte> blocks,
+                                   std::span<const std::uint64_t> checksums) {
+  const auto& extents = reader_.index().extents;
+  auto extent =
+      std::ranges::upper_bound(extents, run.first, {}, &mapping::StoredExtent::guest_block);
+  if (extent != extents.begin()) --extent;
+  for (; extent != extents.end() && extent->guest_block < run.end(); ++extent) {
+    const std::uint32_t first = std::max(run.first, extent->guest_block);
+    const std::uint32_t end = std::min(run.end(), extent->guest_end());
+    if (first >= end) continue;
+    const std::uint32_t in_run = first - run.first;
+    const std::uint32_t in_extent = first - extent->guest_block;
+    LAMINA_RETURN_IF_ERROR(
+        os::write_at(fd_.get(), blocks.subspan(in_run * kBlockBytes, (end - first) * kBlockBytes),
+                     (std::uint64_t{extent->storage_block} + in_extent) * kBlockBytes, path_));
+    LAMINA_RETURN_IF_ERROR(
+        os::write_at(fd_.get(), std::as_bytes(checksums.subspan(in_run, end - first)),
+                     column_offset() + (std::uint64_t{extent->checksum_index} + in_extent) *
+                                           sizeof(std::uint64_t),
+                     path_));
+  }
+  return {};
+}
+
 Result<bool> ArrivingLayer::is_here(std::uint32_t frame) {
   const BlockRun numbers = reader_.blocks_of(frame);
   const auto checksums = std::span(checksums_).first(numbers.count);

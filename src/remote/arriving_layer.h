@@ -36,6 +36,11 @@ class ArrivingLayer {
   /// written. Another error: a part may have been written.
   Status place(std::uint32_t frame, std::span<const std::byte> stored);
 
+  /// Writes blocks that came from elsewhere: a run of the guest's, with their checksums. Those that
+  /// the layer does not store are left out. They do not make a frame count as here.
+  Status place_blocks(BlockRun run, std::span<const std::byte> blocks,
+                      std::span<const std::uint64_t> checksums);
+
   /// True if all blocks of a frame are in the file and match their checksums there.
   [[nodiscard]] Result<bool> is_here(std::uint32_t frame);
 

@@ -25,6 +25,7 @@
 #include "remote/bucket.h"
 #include "remote/fetch_clients.h"
 #include "remote/manifest.h"
+#include "remote/pack_ranges.h"
 #include "remote/requests.h"
 #include "store/store.h"
 
@@ -49,6 +50,11 @@ constexpr std::size_t kUrgentFlights = 16;
 /// Fewer while somebody waits, because they share the connection's bandwidth.
 constexpr std::size_t kBackgroundFlights = 4;
 constexpr std::size_t kBackgroundFlightsBesideUrgent = 1;
+constexpr std::size_t kPackFlights = 4;
+/// A block whose range of the pack has been under way for that long is fetched from its layer too.
+constexpr std::chrono::milliseconds kPackPatience{1000};
+/// Then the layers are fetched without it: nothing may depend on a pack.
+constexpr int kMaxPackFailures = 3;
 
 /// Frames of all layers have one sequence of numbers: those of the map.
 struct FetchedLayer {
@@ -71,6 +77,16 @@ struct FrameFlight {
   ObjectStore::RequestId id = 0;
 };
 
+/// A range of the pack.
+enum class PackRangeState : std::uint8_t { kMissing, kFlying, kEnded };
+
+struct PackFlight {
+  std::uint32_t range = 0;
+  std::vector<std::byte> bytes;
+  Clock::time_point start{};
+  ObjectStore::RequestId id = 0;
+};
+
 class Fetcher {
  public:
   Fetcher(ObjectStore& store, store::Arrival& arrival, packed::KeyWrapper* tenant,
@@ -86,6 +102,7 @@ class Fetcher {
   Fetcher& operator=(Fetcher&&) = delete;
   ~Fetcher() {
     for (const auto& [id, flight] : flights_) store_.cancel(id);
+    for (const auto& [id, flight] : pack_flights_) store_.cancel(id);
     if (is_renewing_) store_.cancel(renewal_);
   }
 
@@ -98,7 +115,7 @@ class Fetcher {
     LAMINA_RETURN_IF_ERROR(poller_->watch(store_.poll_fd(), true, false));
     LAMINA_ASSIGN_OR_RETURN(
         clients_, FetchClients::listen(*poller_, arrival_.file_path(store::kArrivalSocketName)));
-    plan_working_set();
+    open_pack();
     begin_progress();
     while (true) {
       LAMINA_RETURN_IF_ERROR(fetch_all());
@@ -136,13 +153,13 @@ class Fetcher {
     return &*found;
   }
 
-  /// The index of a layer, if it is not in the manifest.
-  Result<std::vector<std::byte>> fetch_index(const ManifestFile& file) {
+  /// The index of an object, if it is not in the manifest.
+  Result<std::vector<std::byte>> fetch_index_of(const StoredObject& object) {
     std::vector<std::byte> index;
-    if (!file.object.index.empty()) return index;
-    const Reference& reference = manifest_.reference_of(file);
+    if (!object.index.empty()) return index;
+    const Reference& reference = manifest_.reference_of(object);
     LAMINA_ASSIGN_OR_RETURN(const packed::ObjectFooter footer,
-                            packed::decode_object_footer(file.object.footer, reference.size_bytes));
+                            packed::decode_object_footer(object.footer, reference.size_bytes));
     Answer answer =
         bucket_.get_range(reference.key, {footer.index_range().offset, footer.index_bytes});
     LAMINA_RETURN_IF_ERROR(strict_status(answer));
@@ -157,7 +174,7 @@ class Fetcher {
     std::uint32_t frame = 0;
     for (const std::string& name : arrival_.facts.layers) {
       LAMINA_ASSIGN_OR_RETURN(const ManifestFile* file, file_of(name));
-      LAMINA_ASSIGN_OR_RETURN(const auto index, fetch_index(*file));
+      LAMINA_ASSIGN_OR_RETURN(const auto index, fetch_index_of(file->object));
       LAMINA_ASSIGN_OR_RETURN(packed::PackReader reader, open_stored(manifest_, *file, index));
       const auto id = std::ranges::find(ids, reader.index().trailer.build_id);
       const std::string path = arrival_.snapshot_path() + "/" + name;
@@ -222,7 +239,153 @@ class Fetcher {
     return {};
   }
 
-  /// The frames of the working set, in its order. A working set is a hint.
+  /// A pack is optional: without it, the frames of the working set come first.
+  void open_pack() {
+    if (!manifest_.pack || arrival_.map.frames_here() == arrival_.map.frame_count()) return;
+    const StoredObject& object = manifest_.pack->object;
+    auto opened = [&]() -> Result<PackRanges> {
+      LAMINA_ASSIGN_OR_RETURN(const auto index, fetch_index_of(object));
+      return PackRanges::open(manifest_, index);
+    }();
+    if (!opened) return give_up_pack(opened.error());
+    pack_ = std::move(*opened);
+    pack_states_.assign(pack_->count(), PackRangeState::kMissing);
+  }
+
+  void give_up_pack(const Error& why) {
+    report_.notes.push_back(
+        fmt::format("the pack of the working set is not used: {}", one_line(why)));
+    std::ranges::fill(pack_states_, PackRangeState::kEnded);
+    if (pack_) tell_of_pack();
+  }
+
+  /// Whoever waits for a range of the pack asks again.
+  void tell_of_pack() {
+    std::set<std::uint32_t> ended;
+    for (std::uint32_t range = 0; range < pack_states_.size(); ++range) {
+      if (pack_states_[range] == PackRangeState::kEnded) ended.insert(number_of_range(range));
+    }
+    clients_->tell_arrived(ended);
+  }
+
+  /// Ranges of the pack have the numbers behind those of the frames.
+  [[nodiscard]] std::uint32_t number_of_range(std::uint32_t range) const {
+    return arrival_.map.frame_count() + range;
+  }
+
+  /// The range of the pack that will bring a block soon; nullopt: none, or it is late, and the
+  /// block is better fetched from its layer too.
+  std::optional<std::uint32_t> pack_range_for(std::uint32_t block) {
+    if (!pack_) return std::nullopt;
+    const auto range = pack_->find(block);
+    if (!range || pack_states_[*range] == PackRangeState::kEnded) return std::nullopt;
+    if (pack_states_[*range] == PackRangeState::kMissing) return range;
+    const auto flight = std::ranges::find(pack_flights_, *range,
+                                          [](const auto& entry) { return entry.second->range; });
+    const bool is_late = Clock::now() - flight->second->start > kPackPatience;
+    return is_late ? std::nullopt : range;
+  }
+
+  void start_pack_flights() {
+    while (!pack_asked_.empty()) {
+      const std::uint32_t range = pack_asked_.front();
+      pack_asked_.pop_front();
+      start_pack_flight(range, true);
+    }
+    for (; next_pack_range_ < pack_states_.size() && pack_flights_.size() < kPackFlights;
+         ++next_pack_range_) {
+      start_pack_flight(next_pack_range_, false);
+    }
+    if (is_planned_ || next_pack_range_ < pack_states_.size() || !pack_flights_.empty()) return;
+    is_planned_ = true;
+    plan_working_set();
+  }
+
+  void start_pack_flight(std::uint32_t range, bool is_urgent) {
+    if (pack_states_[range] != PackRangeState::kMissing) return;
+    const std::vector<BlockRun> runs = pack_->runs_of(range);
+    const auto is_here = [&](const BlockRun& run) { return arrival_.map.has_blocks(run); };
+    if (std::ranges::all_of(runs, is_here)) {
+      pack_states_[range] = PackRangeState::kEnded;
+      return;
+    }
+    auto flight = std::make_unique<PackFlight>();
+    flight->range = range;
+    flight->start = Clock::now();
+    const ByteRange bytes = pack_->bytes_of(range);
+    flight->bytes.resize(bytes.length);
+    object_store::Request request = get_request(pack_->key(), bytes.length);
+    request.range = {bytes.offset, bytes.length};
+    request.buffer = flight->bytes;
+    request.is_urgent = is_urgent;
+    pack_states_[range] = PackRangeState::kFlying;
+    PackFlight* const place = flight.get();
+    place->id = store_.start(std::move(request),
+                             [this, place](const Answer& answer) { land_pack(*place, answer); });
+    pack_flights_.emplace(place->id, std::move(flight));
+  }
+
+  void land_pack(PackFlight& flight, const Answer& answer) {
+    const std::unique_ptr<PackFlight> landed = std::move(pack_flights_.at(flight.id));
+    pack_flights_.erase(landed->id);
+    PackRangeState& state = pack_states_[landed->range];
+    if (state == PackRangeState::kEnded) return;  // the pack was given up meanwhile
+    const Status placed = place_pack(*landed, answer);
+    if (placed) {
+      state = PackRangeState::kEnded;
+      pack_failures_ = 0;
+      report_.fetched_bytes += landed->bytes.size();
+      if (progress_ != nullptr) progress_->advance(landed->bytes.size());
+      clients_->tell_arrived({number_of_range(landed->range)});
+      return;
+    }
+    state = PackRangeState::kMissing;
+    next_pack_range_ = std::min(next_pack_range_, landed->range);
+    const bool is_useless =
+        answer.outcome == object_store::Outcome::kAbsent || ++pack_failures_ > kMaxPackFailures;
+    if (is_useless) {
+      give_up_pack(placed.error());
+    } else {
+      back_off();
+    }
+  }
+
+  Status place_pack(const PackFlight& flight, const Answer& answer) {
+    LAMINA_RETURN_IF_ERROR(strict_status(answer));
+    return contain("pack", [&] {
+      return pack_->decode(flight.range, flight.bytes,
+                           [this](BlockRun run, std::span<const std::byte> blocks,
+                                  std::span<const std::uint64_t> checksums) {
+                             const Status placed = place_pack_run(run, blocks, checksums);
+                             // What the disk refuses is not the bucket's fault.
+                             if (!placed) disk_failure_ = placed;
+                             return placed;
+                           });
+    });
+  }
+
+  /// Each block at its place in the layer that the snapshot has it from. Its bit is set after that.
+  Status place_pack_run(BlockRun run, std::span<const std::byte> blocks,
+                        std::span<const std::uint64_t> checksums) {
+    const mapping::Mapping& mapping = snapshot_->header.mapping;
+    for (std::uint32_t block = run.first; block < run.end();) {
+      const mapping::Extent extent = mapping.resolve(block);
+      const std::uint32_t count = std::min(extent.block_count, run.end() - block);
+      const auto layer = std::ranges::find(layers_, extent.layer, &FetchedLayer::index);
+      if (layer != layers_.end() && !arrival_.map.has_blocks({block, count})) {
+        const std::uint32_t skipped = block - run.first;
+        LAMINA_RETURN_IF_ERROR(layer->layer.place_blocks(
+            {block, count}, blocks.subspan(skipped * kBlockBytes, count * kBlockBytes),
+            checksums.subspan(skipped, count)));
+        arrival_.map.set_blocks({block, count}, true);
+      }
+      block += count;
+    }
+    return {};
+  }
+
+  /// The frames of the working set, in its order, as far as its blocks are not here. A working set
+  /// is a hint.
   void plan_working_set() {
     const std::string path = arrival_.snapshot_path() + "/" + store::kWorkingSetName;
     const auto bytes = os::read_if_exists(snapshot_->directory.get(), store::kWorkingSetName,
@@ -232,8 +395,12 @@ class Fetcher {
     if (!decoded) return;
     std::set<std::uint32_t> planned;
     for (const BlockRun& run : decoded->runs) {
-      for (const std::uint32_t frame : missing_frames_of(run)) {
-        if (planned.insert(frame).second) soon_.push_back(frame);
+      if (arrival_.map.has_blocks(run)) continue;
+      for (std::uint32_t block = run.first; block < run.end(); ++block) {
+        if (arrival_.map.has_blocks({block, 1})) continue;
+        for (const std::uint32_t frame : missing_frames_of({block, 1})) {
+          if (planned.insert(frame).second) soon_.push_back(frame);
+        }
       }
     }
   }
@@ -266,9 +433,27 @@ class Fetcher {
   std::set<std::uint32_t> take_request(const store::BlockRequest& request) {
     const BlockRun run{request.run.first, std::min(request.run.count, kMaxAskedBlocks)};
     if (request.is_damaged) forget_damaged(run);
-    std::set<std::uint32_t> frames = missing_frames_of(run);
+    std::set<std::uint32_t> frames;
+    std::set<std::uint32_t> ranges;
+    if (pack_ && !request.is_damaged) {
+      for (std::uint64_t block = run.first; block < std::uint64_t{run.first} + run.count; ++block) {
+        const BlockRun one{static_cast<std::uint32_t>(block), 1};
+        if (arrival_.map.has_blocks(one)) continue;
+        if (const auto range = pack_range_for(one.first)) {
+          ranges.insert(*range);
+        } else {
+          frames.merge(missing_frames_of(one));
+        }
+      }
+    } else {
+      frames = missing_frames_of(run);
+    }
     for (const std::uint32_t frame : frames) {
       if (!is_flying_[frame] && urgent_.insert(frame).second) urgent_order_.push_back(frame);
+    }
+    for (const std::uint32_t range : ranges) {
+      if (pack_states_[range] == PackRangeState::kMissing) pack_asked_.push_back(range);
+      frames.insert(number_of_range(range));
     }
     return frames;
   }
@@ -304,6 +489,9 @@ class Fetcher {
         }
       }
     }
+    for (std::uint32_t range = 0; range < pack_states_.size(); ++range) {
+      bytes += pack_->bytes_of(range).length;
+    }
     progress_->begin("fetching", bytes);
   }
 
@@ -320,7 +508,8 @@ class Fetcher {
       LAMINA_RETURN_IF_ERROR(check_absent());
       LAMINA_RETURN_IF_ERROR(disk_failure_);
       start_flights();
-      if (flights_.empty() && !is_waiting() && arrival_.map.frames_here() == is_flying_.size()) {
+      if (flights_.empty() && pack_flights_.empty() && !is_waiting() &&
+          arrival_.map.frames_here() == is_flying_.size()) {
         return {};
       }
       LAMINA_ASSIGN_OR_RETURN(const auto ready, poller_->wait(time_to_wait()));
@@ -387,6 +576,8 @@ class Fetcher {
       start_flight(frame, kUrgentBytes, true);
       ++urgent;
     }
+    if (arrival_.map.frames_here() < arrival_.map.frame_count()) start_pack_flights();
+    if (!is_planned_) return;  // nothing else before the working set is here
     const std::size_t most = urgent > 0 ? kBackgroundFlightsBesideUrgent : kBackgroundFlights;
     while (flights_.size() - urgent < most) {
       const auto frame = next_in_background();
@@ -532,6 +723,13 @@ class Fetcher {
   std::map<ObjectStore::RequestId, std::unique_ptr<FrameFlight>> flights_;
   std::set<std::uint32_t> urgent_;
   std::deque<std::uint32_t> urgent_order_;
+  std::optional<PackRanges> pack_;
+  std::vector<PackRangeState> pack_states_;
+  std::map<ObjectStore::RequestId, std::unique_ptr<PackFlight>> pack_flights_;
+  std::deque<std::uint32_t> pack_asked_;  ///< ranges that somebody waits for
+  std::uint32_t next_pack_range_ = 0;
+  int pack_failures_ = 0;    ///< since something of it has arrived
+  bool is_planned_ = false;  ///< what follows the pack
   std::vector<std::uint32_t> soon_;
   std::size_t next_soon_ = 0;
   std::uint32_t cursor_ = 0;

@@ -2,6 +2,8 @@
 //
 // One thread, one loop: the bucket, the socket, and its clients. Blocks that a client asks for come
 // first, then the snapshot's working set in its order, then the rest in the order of the layers.
+// The working set comes by its pack, if there is one: few requests, and each block is written to
+// its place in the layer that has it. Its frame still counts as missing, and comes with the rest.
 // There is one flight for each frame at a time. A bucket that fails is asked again, at intervals
 // that grow to some seconds, for as long as it takes.
 //

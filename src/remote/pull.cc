@@ -91,6 +91,7 @@ class Pull {
     LazyPullReport report;
     LAMINA_ASSIGN_OR_RETURN(report.pull, run());
     report.is_arriving = is_arriving_;
+    report.hold = start.hold();
     return report;
   }
 

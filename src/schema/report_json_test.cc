@@ -45,7 +45,18 @@ ResumeReport resume_report() {
   return report;
 }
 
-RecoverAnswer recover_answer() { return {{1, 2, 3, 4, 5, 6, 7, 8, {"note"}}, true}; }
+RecoverAnswer recover_answer() {
+  ArrivalReport arrival;
+  arrival.id = Uuid::random();
+  arrival.name = "web";
+  arrival.bucket = "s3://b/p";
+  arrival.bytes = 4096;
+  arrival.frames = 3;
+  arrival.frames_here = 2;
+  arrival.vms = 1;
+  arrival.has_fetcher = arrival.is_lost = true;
+  return {{1, 2, 3, 4, 5, 6, 7, 8, 9, {arrival}, {"note"}}, true};
+}
 
 ForkAnswer fork_answer() { return {{"/s/b", Uuid::random(), 7, 1, 2, 3, 4, {"copied"}}, 1.5}; }
 

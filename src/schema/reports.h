@@ -150,6 +150,22 @@ void describe(Visitor& v, Report& r) {
   v.texts(kNotes, r.notes);
 }
 
+template <typename Visitor, Is<ArrivalReport> Report>
+void describe(Visitor& v, Report& r) {
+  v.id({.name = "id"}, r.id);
+  v.text({.name = "name", .help = "That it will get; empty: unreadable"}, r.name);
+  v.text({.name = "bucket"}, r.bucket);
+  v.number({.name = "bytes", .help = "Allocated in the store"}, r.bytes);
+  v.number({.name = "frames"}, r.frames);
+  v.number({.name = "frames_here", .help = "Frames that were fetched"}, r.frames_here);
+  v.number({.name = "vms", .help = "VMs that were resumed from it and may run"}, r.vms);
+  v.flag({.name = "fetcher", .help = "A process fetches it now"}, r.has_fetcher);
+  v.flag({.name = "being_resumed", .help = "A resume has begun it, and has no VM yet"},
+         r.is_being_resumed);
+  v.flag({.name = "lost", .help = "The bucket does not have the other frames any more"}, r.is_lost);
+  v.flag({.name = "removed", .help = "Nobody used it any more"}, r.is_removed);
+}
+
 template <typename Visitor, Is<RecoverAnswer> Answer>
 void describe(Visitor& v, Answer& a) {
   auto& r = a.report;
@@ -168,6 +184,12 @@ void describe(Visitor& v, Answer& a) {
            r.foreign);
   v.number({.name = "adopted", .help = "Foreign pins and pauses that became this store's"},
            r.adopted);
+  v.number({.name = "removed_arrivals", .help = "Arriving snapshots that nobody used any more"},
+           r.removed_arrivals);
+  v.list({.name = "arrivals",
+          .help = "Snapshots that are still being fetched, removed ones included",
+          .component = "Arrival"},
+         r.arrivals);
   v.texts(kNotes, r.notes);
 }
 

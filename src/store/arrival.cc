@@ -176,7 +176,7 @@ Result<std::optional<Arrival>> find_arrival(const std::string& store, const std:
   return std::nullopt;
 }
 
-Result<std::optional<Arrival>> arrival_of(int directory, const std::string& path) {
+Result<std::optional<Uuid>> read_arrival_marker(int directory, const std::string& path) {
   const std::string marker = path + "/" + kArrivalMarkerName;
   LAMINA_ASSIGN_OR_RETURN(
       const auto bytes, os::read_if_exists(directory, kArrivalMarkerName, kMaxMarkerBytes, marker));
@@ -185,10 +185,16 @@ Result<std::optional<Arrival>> arrival_of(int directory, const std::string& path
   while (text.ends_with('\n')) text.pop_back();
   const auto id = Uuid::parse(text);
   if (!id) return fail(ErrorKind::kCorrupt, "'{}' does not name an arriving snapshot", marker);
+  return id;
+}
+
+Result<std::optional<Arrival>> arrival_of(int directory, const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(const std::optional<Uuid> id, read_arrival_marker(directory, path));
+  if (!id) return std::nullopt;
   const std::string store = store_above(path);
   if (store.empty()) {
-    return fail(ErrorKind::kFailed, "'{}' is not in a store, so what has arrived is not known",
-                marker);
+    return fail(ErrorKind::kFailed, "'{}/{}' is not in a store, so what has arrived is not known",
+                path, kArrivalMarkerName);
   }
   auto arrival = open_arrival(store, *id);
   if (arrival) return std::optional(std::move(*arrival));

@@ -6,6 +6,8 @@
 //     here                        which blocks are here (arrival_map.h)
 //     lock                        locked by the process that fetches
 //     fetcher.sock                its socket
+//     in-use                      locked by those that are about to resume from it
+//                                 (arrival_removal.h)
 //     fetch.log                   what it had to say
 //     snapshot/                   the snapshot's directory
 //       arriving                  the marker: the arrival's id
@@ -108,6 +110,9 @@ Result<std::vector<Uuid>> list_arrivals(const std::string& store);
 /// The arrival whose snapshot will get the name `name`. Arrivals that cannot be read are passed
 /// over.
 Result<std::optional<Arrival>> find_arrival(const std::string& store, const std::string& name);
+
+/// The arrival that a directory's marker names; absent: there is no marker. kCorrupt.
+Result<std::optional<Uuid>> read_arrival_marker(int directory, const std::string& path);
 
 /// The arrival that the snapshot or pin's base in `directory` belongs to; absent if that is whole.
 /// `path` is below the store: STORE/.vms/VM/base or STORE/.arriving/ID/snapshot.

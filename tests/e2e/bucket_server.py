@@ -36,6 +36,7 @@ class BucketServer:
         self.objects: dict[str, bytes] = {}
         self.layer_reads = 0  # answered with data
         self.reads_left: int | None = None  # then the mood becomes HOLDS
+        self.requests: list[tuple[str, str]] = []  # methods and keys, as they arrived
         self._mood = Mood.GOOD
         self._changed = threading.Condition()
         bucket = self
@@ -120,6 +121,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # pylint: disable=redefined-builtin
         """Says nothing."""
+
+    def parse_request(self) -> bool:
+        """Counts it."""
+        is_good = super().parse_request()
+        if is_good:
+            self.server_bucket.requests.append((self.command, self._parts()[0]))
+        return is_good
 
     def _answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None,
                 size: int | None = None) -> None:

@@ -10,10 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
+import uuid
 from pathlib import Path
 
 sys.dont_write_bytecode = True  # the source folder stays clean
@@ -353,6 +357,245 @@ class Failures(RemoteResumeTest):
         again = self.waiting()
         outcome = lamina("pause", "--api", again.api_socket, "--store", self.store, "--name", "b")
         self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+
+
+class Packs(RemoteResumeTest):
+    """A snapshot with a recorded working set."""
+
+    TOUCHES = "touch 200 7"
+
+    def setUp(self) -> None:
+        super().setUp()
+        other, self.store = self.store, self.origin
+        vm, _ = self.resume("a", "--mode", "uffd")
+        vm.tell(self.TOUCHES)
+        vm.end()
+        wait_until(lambda: self.done("inspect", self.store / "a", "--json").json[
+            "working_set_blocks"] > 0, "the working set is recorded")
+        self.stop_page_servers()
+        self.push()
+        self.assertEqual(len(self.bucket.keys("/v1/packs/")), 1)
+        self.store = other
+        self.bucket.requests.clear()
+
+    def test_the_working_set_comes_in_few_requests_before_the_rest(self) -> None:
+        self.bucket.mood = Mood.HOLDS  # of layers
+        vm, _ = self.resume_remote()
+        vm.tell(self.TOUCHES)
+        requests = list(self.bucket.requests)
+        self.assertEqual(self.bucket.layer_reads, 0)
+        self.assertEqual(len([key for method, key in requests
+                              if method == "GET" and "/v1/packs/" in key]), 1)
+        # The pull: 4, and 2 for each of three objects; the fetcher: format, pin, pack.
+        print(f"{len(requests)} requests until the working set is there", file=sys.stderr)
+        self.assertLessEqual(len(requests), 40)
+        with self.checking(vm):
+            wait_until(lambda: waits_for_pages(vm.pid), "a thread waits for the rest")
+            self.bucket.mood = Mood.GOOD
+        self.check_whole()
+
+    def test_without_a_pack_the_frames_of_the_working_set_come_first(self) -> None:
+        for key in self.bucket.keys("/v1/packs/"):
+            self.bucket.objects[key] = bytes(len(self.bucket.objects[key]))
+        vm, _ = self.resume_remote()
+        vm.tell(self.TOUCHES)
+        self.assertLessEqual(len(self.bucket.requests), 40)
+        reads = len([key for _, key in self.bucket.requests if "/v1/layers/" in key])
+        print(f"{len(self.bucket.requests)} requests without a pack", file=sys.stderr)
+        self.assertLessEqual(reads, 40)
+        self.check(vm)
+        self.check_whole()
+
+    def test_a_fetcher_that_is_killed_goes_on_with_what_the_pack_has_brought(self) -> None:
+        self.bucket.mood = Mood.HOLDS
+        first, _ = self.resume_remote()
+        first.tell(self.TOUCHES)
+        self.stop_everything()
+        self.done("recover", self.store)
+        other, _ = self.resume_remote()
+        other.tell(self.TOUCHES)
+        self.assertEqual(self.bucket.layer_reads, 0)
+        with self.checking(first, other):
+            self.bucket.mood = Mood.GOOD
+        self.check_whole()
+
+    def test_what_the_pack_has_brought_is_not_believed_after_a_power_failure(self) -> None:
+        self.bucket.mood = Mood.HOLDS
+        vm, _ = self.resume_remote()
+        vm.tell(self.TOUCHES)
+        vm.kill()
+        vm.wait()
+        self.stop_everything()
+        (arrival,) = self.arrivals()
+        for layer in arrival.glob("snapshot/memfile.*"):
+            if layer.name != "memfile.header":
+                with layer.open("r+b") as file:
+                    file.write(bytes(layer.stat().st_size // 4096 * 4096 * 9 // 10 // 4096 * 4096))
+        with (arrival / "here").open("r+b") as file:
+            file.seek(BOOT_OFFSET)
+            file.write(b"another boot")
+        self.bucket.mood = Mood.GOOD
+        other, _ = self.resume_remote()
+        self.check(other)
+        self.check_whole()
+
+
+class GivenUp(RemoteResumeTest):
+    """What recover does about arrivals."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.bucket.mood = Mood.HOLDS
+
+    def recovered(self, *options: str) -> list[dict]:
+        """The arrivals that recover reports."""
+        report = self.done("recover", self.store, *options, "--json").json
+        self.assertEqual(report["removed_arrivals"],
+                         sum(one["removed"] for one in report["arrivals"]))
+        return report["arrivals"]
+
+    def end(self, vm: Firecracker) -> None:
+        """The VM is gone."""
+        vm.kill()
+        vm.wait()
+
+    def assert_removed(self) -> None:
+        """Nothing is left of any arrival; the snapshot can be pulled again."""
+        self.assertEqual(self.arrivals(), [])
+        self.assert_nothing_left()
+        self.bucket.mood = Mood.GOOD
+        vm, _ = self.resume_remote()
+        self.check(vm)
+        self.wait_whole()
+        self.done("verify", self.store / "a")
+
+    def test_what_a_vm_uses_is_left_alone(self) -> None:
+        vm, _ = self.resume_remote()
+        (arrival,) = self.recovered()
+        self.assertEqual((arrival["name"], arrival["vms"], arrival["removed"]), ("a", 1, False))
+        self.assertEqual((arrival["frames_here"], arrival["lost"]), (0, False))
+        self.assertGreater(arrival["frames"], 0)
+        self.assertGreater(arrival["bytes"], 0)
+        self.assertIn("1 VM", self.done("recover", self.store).stdout)
+        self.stop_everything()
+        (arrival,) = self.recovered()
+        self.assertEqual((arrival["vms"], arrival["removed"]), (1, False))
+        with self.checking(vm):
+            self.bucket.mood = Mood.GOOD
+        self.check_whole()
+        self.assertEqual(self.recovered(), [])
+
+    def test_what_nobody_uses_is_removed(self) -> None:
+        vm, _ = self.resume_remote()
+        wait_until(self.fetchers, "a fetcher runs")
+        wait_until(lambda: self.recovered()[0]["fetcher"], "it has the lock")
+        self.end(vm)
+        (arrival,) = self.recovered()
+        self.assertEqual((arrival["vms"], arrival["fetcher"], arrival["removed"]),
+                         (0, True, False))
+        self.stop_everything()
+        (arrival,) = self.recovered("--dry-run")
+        self.assertEqual((arrival["fetcher"], arrival["removed"]), (False, True))
+        self.assertEqual(len(self.arrivals()), 1)
+        self.assertIn("removed", self.done("recover", self.store).stdout)
+        self.assert_removed()
+
+    def test_a_dry_run_knows_which_pins_would_go(self) -> None:
+        vm, _ = self.resume_remote()
+        self.stop_everything()
+        self.end(vm)
+        (arrival,) = self.recovered("--dry-run")
+        self.assertEqual((arrival["vms"], arrival["removed"]), (0, True))
+        self.assertEqual(len(self.arrivals()), 1)
+
+    def test_a_resume_that_has_begun_it_keeps_it_until_it_is_killed(self) -> None:
+        silent = self.directory / "silent.sock"
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(silent))
+            listening.listen()
+            with subprocess.Popen([os.environ["LAMINA"], "resume", "--api", silent, "--store",
+                                   self.store, "--name", "a", "--remote", self.bucket.url],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as resume:
+                wait_until(self.arrivals, "the pull has begun")
+                (arrival,) = self.recovered()
+                self.assertEqual((arrival["vms"], arrival["being_resumed"], arrival["removed"]),
+                                 (0, True, False))
+                resume.kill()
+        (arrival,) = self.recovered()
+        self.assertEqual((arrival["being_resumed"], arrival["removed"]), (False, True))
+        self.assert_removed()
+
+    def test_kills_of_the_resume_leave_nothing(self) -> None:
+        seed = int(os.environ.get("SEED", random.randrange(1 << 30)))
+        print(f"SEED={seed}", file=sys.stderr)
+        rng = random.Random(seed)
+        for _ in range(6):
+            vm = self.waiting()
+            with subprocess.Popen([os.environ["LAMINA"], "resume", "--api", vm.api_socket,
+                                   "--store", self.store, "--name", "a", "--remote",
+                                   self.bucket.url],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as resume:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    resume.wait(rng.random() * 0.2)
+                resume.kill()
+            self.recovered()
+            self.end(vm)
+            self.stop_everything()
+            self.recovered()
+            self.assertEqual((self.arrivals(), self.pins()), ([], []))
+        self.assert_removed()
+
+    def test_what_killed_removals_have_left_is_removed(self) -> None:
+        vm, _ = self.resume_remote()
+        self.end(vm)
+        self.stop_everything()
+        (arrival,) = self.arrivals()
+        # Killed after the rename of what was whole, and after the rename of what was given up.
+        ended = arrival.with_name(str(uuid.uuid4()))
+        ended.mkdir()
+        (ended / "arrival.json").write_bytes((arrival / "arrival.json").read_bytes())
+        arrival.rename(self.store / ".tmp" / arrival.name)
+        self.assertEqual(self.recovered(), [])
+        self.assert_removed()
+
+    def test_a_damaged_one_is_removed_unless_a_vm_uses_it(self) -> None:
+        vm, _ = self.resume_remote()
+        self.stop_everything()
+        (directory,) = self.arrivals()
+        (directory / "arrival.json").write_text("{}")
+        (arrival,) = self.recovered()
+        self.assertEqual((arrival["name"], arrival["vms"], arrival["removed"]), ("", 1, False))
+        self.end(vm)
+        self.stop_everything()
+        (arrival,) = self.recovered()
+        self.assertEqual(arrival["removed"], True)
+        self.assert_removed()
+
+    def test_one_of_another_store_is_left_alone_unless_it_is_adopted(self) -> None:
+        vm, _ = self.resume_remote()
+        self.end(vm)
+        self.stop_everything()
+        copy = self.directory / "copy"
+        shutil.copytree(self.store, copy, symlinks=True,
+                        ignore=lambda folder, names: [
+                            name for name in names if Path(folder, name).is_socket()])
+        self.store = copy
+        report = self.done("recover", copy, "--json").json
+        self.assertGreaterEqual(report["foreign"], 1)
+        self.assertEqual((report["arrivals"], len(self.arrivals())), ([], 1))
+        self.done("recover", copy, "--adopt-store")
+        self.assertEqual(self.arrivals(), [])
+
+    def test_what_the_bucket_has_lost_is_removed(self) -> None:
+        vm, _ = self.resume_remote()
+        self.bucket.mood = Mood.LOST
+        with contextlib.suppress(AssertionError, OSError):
+            vm.control("check")
+        self.assertEqual(vm.wait(), -signal.SIGKILL)
+        self.stop_everything()
+        (arrival,) = self.recovered()
+        self.assertEqual((arrival["lost"], arrival["removed"]), (True, True))
+        self.assert_removed()
 
 
 if __name__ == "__main__":

@@ -390,6 +390,29 @@ type RecoverRequest struct {
 	GiveUp []string `json:"give_up,omitempty"`
 }
 
+// Arrival is a part of a report.
+type Arrival struct {
+	ID string `json:"id"`
+	// That it will get; empty: unreadable
+	Name   string `json:"name"`
+	Bucket string `json:"bucket"`
+	// Allocated in the store
+	Bytes  int64 `json:"bytes"`
+	Frames int64 `json:"frames"`
+	// Frames that were fetched
+	FramesHere int64 `json:"frames_here"`
+	// VMs that were resumed from it and may run
+	VMs int64 `json:"vms"`
+	// A process fetches it now
+	Fetcher bool `json:"fetcher"`
+	// A resume has begun it, and has no VM yet
+	BeingResumed bool `json:"being_resumed"`
+	// The bucket does not have the other frames any more
+	Lost bool `json:"lost"`
+	// Nobody used it any more
+	Removed bool `json:"removed"`
+}
+
 // RecoverReport is the reply of Recover.
 type RecoverReport struct {
 	MessageType string `json:"message_type"`
@@ -409,6 +432,10 @@ type RecoverReport struct {
 	Foreign int64 `json:"foreign"`
 	// Foreign pins and pauses that became this store's
 	Adopted int64 `json:"adopted"`
+	// Arriving snapshots that nobody used any more
+	RemovedArrivals int64 `json:"removed_arrivals"`
+	// Snapshots that are still being fetched, removed ones included
+	Arrivals []Arrival `json:"arrivals"`
 	// Notes for a person, one line each. They name options as a remedy does
 	Notes []string `json:"notes"`
 }

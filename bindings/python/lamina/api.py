@@ -188,6 +188,49 @@ class Fork:
 
 
 @dataclass(frozen=True)
+class Arrival:
+    """Arrival of docs/openapi.json."""
+
+    id: uuid.UUID
+    # That it will get; empty: unreadable
+    name: str
+    bucket: str
+    # Allocated in the store
+    bytes: int
+    frames: int
+    # Frames that were fetched
+    frames_here: int
+    # VMs that were resumed from it and may run
+    vms: int
+    # A process fetches it now
+    fetcher: bool
+    # A resume has begun it, and has no VM yet
+    being_resumed: bool
+    # The bucket does not have the other frames any more
+    lost: bool
+    # Nobody used it any more
+    removed: bool
+
+    @classmethod
+    def from_json(cls, value: Any, place: str) -> Arrival:
+        """Reads the daemon's JSON."""
+        fields = wire.Fields(value, place)
+        return cls(
+            id=fields.required("id", wire.identifier),
+            name=fields.required("name", wire.text),
+            bucket=fields.required("bucket", wire.text),
+            bytes=fields.required("bytes", wire.integer),
+            frames=fields.required("frames", wire.integer),
+            frames_here=fields.required("frames_here", wire.integer),
+            vms=fields.required("vms", wire.integer),
+            fetcher=fields.required("fetcher", wire.flag),
+            being_resumed=fields.required("being_resumed", wire.flag),
+            lost=fields.required("lost", wire.flag),
+            removed=fields.required("removed", wire.flag),
+        )
+
+
+@dataclass(frozen=True)
 class Recover:
     """Recover of docs/openapi.json."""
 
@@ -209,6 +252,10 @@ class Recover:
     foreign: int
     # Foreign pins and pauses that became this store's
     adopted: int
+    # Arriving snapshots that nobody used any more
+    removed_arrivals: int
+    # Snapshots that are still being fetched, removed ones included
+    arrivals: Tuple[Arrival, ...]
     # Notes for a person, one line each. They name options as a remedy does
     notes: Tuple[str, ...]
 
@@ -227,6 +274,8 @@ class Recover:
             resumed_vms=fields.required("resumed_vms", wire.integer),
             foreign=fields.required("foreign", wire.integer),
             adopted=fields.required("adopted", wire.integer),
+            removed_arrivals=fields.required("removed_arrivals", wire.integer),
+            arrivals=fields.required("arrivals", wire.items(Arrival.from_json)),
             notes=fields.required("notes", wire.items(wire.text)),
         )
 
