@@ -27,7 +27,6 @@
 #include "base/contain.h"
 #include "base/error.h"
 #include "base/stopwatch.h"
-#include "lifecycle/cloud_hypervisor.h"
 #include "lifecycle/pause_with.h"
 #include "lifecycle/resume_from.h"
 #include "os/process.h"

@@ -143,10 +143,10 @@ class Resume {
                             store::snapshot_in(options_.store, options_.name));
     report_.snapshot = named.path;
     report_.resume_id = Uuid::random();
-    LAMINA_ASSIGN_OR_RETURN(AnyClaimedVm any,
-                            claim_vm(options_.vmm, options_.store, &interruption_, report_.notes));
-    if (auto* other = std::get_if<ClaimedCloudHypervisor>(&any)) return hand_on(std::move(*other));
-    auto& claimed = std::get<ClaimedVm>(any);
+    auto any = claim_vm(options_.vmm, options_.store, &interruption_, report_.notes);
+    if (!any) return std::unexpected(why_not_claimed(std::move(any.error()), named));
+    if (auto* other = std::get_if<ClaimedCloudHypervisor>(&*any)) return hand_on(std::move(*other));
+    auto& claimed = std::get<ClaimedVm>(*any);
     report_.pid = claimed.vmm.pid();
     auto snapshot = open_source(named);
     // Only now, when no other command can resume into the same process.
@@ -157,6 +157,15 @@ class Resume {
     const Status resumed = resume_claimed(claimed, *snapshot, *version);
     if (resumed) return {};
     return clean_up(claimed, resumed.error());
+  }
+
+  /// If nothing listens, a snapshot that cannot be resumed anyway is what is to be said. That it is
+  /// another VMM's (kUnsupported) is not known then.
+  Error why_not_claimed(Error error, const store::SnapshotPath& named) {
+    if (error.kind != ErrorKind::kNotFound) return error;
+    auto snapshot = open_source(named);
+    if (snapshot || snapshot.error().kind == ErrorKind::kUnsupported) return error;
+    return std::move(snapshot.error());
   }
 
   /// The rest of a resume into another VMM.
