@@ -14,7 +14,9 @@ Status copy_versioned(std::string_view name, const void* given, std::size_t give
                       std::size_t known_size, std::size_t first_size) {
   /// No version has or will have a struct of this size: a struct_size that was never set.
   constexpr std::size_t kMaxSize = 4096;
-  if (given_size < first_size || given_size > kMaxSize) {
+  // Such a size is of no version either, and half a pointer must not be taken for one.
+  const bool ends_in_a_field = given_size < known_size && given_size % sizeof(void*) != 0;
+  if (given_size < first_size || given_size > kMaxSize || ends_in_a_field) {
     return with_remedy(
         fail(ErrorKind::kUsage, "{}: struct_size is {}, not {}", name, given_size, known_size),
         "set struct_size to sizeof({})", name);

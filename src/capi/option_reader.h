@@ -28,7 +28,7 @@ inline constexpr std::size_t kFirstSize = 0;
 
 /// Copies the struct at `given` of `given_size` bytes to `known` of `known_size`: what is missing
 /// becomes 0. kUnsupported if it is larger and a byte that has no place is not 0; kUsage if it is
-/// smaller than `first_size`. This is what clone3(2) and openat2(2) do.
+/// smaller than `first_size`, or ends within a field. This is what clone3(2) and openat2(2) do.
 Status copy_versioned(std::string_view name, const void* given, std::size_t given_size, void* known,
                       std::size_t known_size, std::size_t first_size);
 

@@ -97,6 +97,16 @@ TEST(CApiOptionsTest, WhatIsBehindAnOlderProgramsStructIsNotRead) {
   EXPECT_EQ(read->reserved2, 0U);
 }
 
+TEST(CApiOptionsTest, AStructThatEndsWithinAPointerIsRefused) {
+  lamina_resume_options given{};
+  given.mmds = "/mmds.json";
+  for (std::size_t size = kFirstSize<lamina_resume_options>; size <= sizeof given; ++size) {
+    given.struct_size = size;
+    EXPECT_EQ(read_struct("lamina_resume_options", &given).has_value(), size % sizeof(void*) == 0)
+        << size;
+  }
+}
+
 TEST(CApiOptionsTest, MissingFieldsOfAnOlderProgramAreZero) {
   // A library whose struct has grown from 16 bytes to 32.
   const std::array<std::uint64_t, 2> older{16, 5};

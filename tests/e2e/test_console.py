@@ -6,6 +6,7 @@ docs/console.png is written there.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import unittest
@@ -148,6 +149,21 @@ class Views(BrowserTest):
         browser.run("document.getElementById('main').append(document.createElement('button'))")
         self.assertEqual([found[:2] for found in axe.findings(browser, rules)],
                          [["critical", "button-name"]])
+
+    def test_why_a_pause_was_full_needs_no_daemon(self) -> None:
+        """The record of the snapshot, with its phases; a hostile reason is shown as text."""
+        path = self.store / "web-3" / "snapshot.json"
+        facts = json.loads(path.read_text())
+        facts["pause"] = {"kind": "full", "reason": "<b>no</b> base",
+                          "phases": {"create_ms": 1500, "frozen_ms": 1600}}
+        path.write_text(json.dumps(facts))
+        browser = self.browser()
+        self.show(browser, f"{self.start().url}#/snapshot/web-3", "snapshot")
+        self.assertEqual(browser.run("return document.getElementById('kind').textContent"),
+                         "This pause is a full memory file: <b>no</b> base.")
+        self.assertEqual(browser.run("return document.querySelectorAll('.bars svg').length"), 1)
+        self.assertIn("frozen for 1600 ms", browser.run("return document.body.textContent"))
+        self.assert_good(browser)
 
     def test_the_questions_are_answered(self) -> None:
         """What takes the most space and why; whose the memory is; how it was paused; its resumes."""

@@ -75,7 +75,7 @@ export GOFLAGS=-buildvcs=false GOPROXY=off GOTOOLCHAIN=local GOCACHE="$PWD/go-ca
 (cd /usr/share/lamina/go && CGO_ENABLED=0 go build -o "$OLDPWD/agent-go" ./examples/agent)
 mkdir kept run
 printf '{"store": "%s/kept", "listen": "unix:%s/laminad.socket"}\n' "$PWD" "$PWD" >laminad.json
-laminad --config laminad.json &
+laminad --config laminad.json 2>laminad.log &
 daemon=$!
 wait_for laminad.socket
 "$stand_ins/fake_firecracker_vmm" --api-sock first.api --control first.control --start --memory-mib 16 >/dev/null &
@@ -94,7 +94,7 @@ expect said 'pauses 1 full, 1 diff;.*'
 grep -q '^web-2: process ' said || { cat said >&2; fail "the Go agent has not forked"; }
 for pid in $(sed -n 's/^web-[12]: process \([0-9]*\),.*/\1/p' said); do kill "$pid"; done
 kill $daemon
-wait $daemon || fail "the daemon failed"
+wait $daemon || { cat laminad.log >&2; fail "the daemon failed"; }
 say_done Go
 
 begun=$(date +%s)
