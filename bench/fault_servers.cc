@@ -162,22 +162,43 @@ bool FloorServer::fill_around(std::uint32_t block, std::uint32_t limit) {
 }
 
 Status FloorServer::handle_events() {
-  std::array<std::uint32_t, kEventsAtOnce> at_once{};
-  std::size_t at_once_count = 0;
+  std::size_t faults = 0;
   LAMINA_RETURN_IF_ERROR(for_each_fault(userfaultfd_, address_, [&](std::uint32_t block) -> Status {
+    ++faults;
     if (order_ == FloorOrder::kWholeWindow) {
       fill_around(block, kPortionBlocks);
     } else {
       fill(block, {1, 1});
-      if (windows_of(block).add_fault(block)) at_once[at_once_count++] = block;
+      if (windows_of(block).add_fault(block)) add_due(block);
     }
     return {};
   }));
-  for (std::size_t i = 0; i < at_once_count; ++i) fill_around(at_once[i], kPortionBlocks);
+  fill_due((faults + pager::kFaultsPerPart - 1) / pager::kFaultsPerPart);
   return check();
 }
 
+void FloorServer::add_due(std::uint32_t block) {
+  if (due_.full()) {
+    fill_around(due_.oldest().block, kPortionBlocks);
+    due_.drop_oldest();
+  }
+  due_.add({&windows_of(block), block});
+}
+
+void FloorServer::fill_due(std::size_t parts) {
+  for (; parts > 0 && !due_.empty(); --parts) {
+    const pager::Around around = due_.oldest();
+    const bool data = around.windows == &data_around_;
+    const std::uint32_t limit = data ? pager::kDataPartBlocks : pager::kZeroPartBlocks;
+    if (!fill_around(around.block, limit)) due_.drop_oldest();
+  }
+}
+
 Status FloorServer::do_more() {
+  if (!due_.empty()) {
+    fill_due(1);
+    return check();
+  }
   const bool data = data_around_.has_deferred();
   pager::FaultAround& windows = data ? data_around_ : zeros_around_;
   const std::uint32_t limit = data ? pager::kDataPartBlocks : pager::kZeroPartBlocks;

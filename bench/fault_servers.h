@@ -9,6 +9,7 @@
 
 #include "fault_input.h"
 #include "lamina/result.h"
+#include "pager/due_windows.h"
 #include "pager/fault_around.h"
 #include "pager/session.h"
 #include "pager/vm_state.h"
@@ -82,7 +83,7 @@ class FloorServer : public FaultServer {
               const pager::FaultLimits& limits, FloorSource source, FloorOrder order);
   Status handle_events() override;
   [[nodiscard]] bool has_more() const override {
-    return data_around_.has_deferred() || zeros_around_.has_deferred();
+    return !due_.empty() || data_around_.has_deferred() || zeros_around_.has_deferred();
   }
   Status do_more() override;
   Status populate(std::span<const BlockRun> runs) override;
@@ -93,6 +94,9 @@ class FloorServer : public FaultServer {
   /// Fills what is missing in a block's window, of one kind and of one piece with it, `limit`
   /// blocks at most. False when there may be more.
   bool fill_around(std::uint32_t block, std::uint32_t limit);
+  /// As pager::FaultServer does.
+  void add_due(std::uint32_t block);
+  void fill_due(std::size_t parts);
   [[nodiscard]] pager::FaultAround& windows_of(std::uint32_t block) {
     return input_.is_zero(block) ? zeros_around_ : data_around_;
   }
@@ -108,6 +112,7 @@ class FloorServer : public FaultServer {
   std::vector<std::uint64_t> zeros_bits_;
   pager::FaultAround data_around_;
   pager::FaultAround zeros_around_;
+  pager::DueWindows due_;
   bool failed_ = false;
   std::vector<std::byte> buffer_;
 };

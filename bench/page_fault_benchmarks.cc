@@ -16,6 +16,7 @@
 #include <array>
 #include <initializer_list>
 #include <map>
+#include <utility>
 
 #include "base/error.h"
 #include "fault_contenders.h"
@@ -30,6 +31,9 @@ constexpr std::uint64_t kFaultSeed = 7;
 constexpr std::uint32_t kFaultDiffs = 7;
 constexpr std::array<std::uint32_t, 6> kSweep = {1, 4, 16, 64, 128, 512};
 constexpr pager::FaultLimits kOneBlock{1, 1};
+constexpr std::size_t kCrowdThreads = 8;
+/// A touch that takes less did not fault.
+constexpr std::uint32_t kLeastFaultNs = 1500;
 
 /// Blocks of data, or of zeros, at random places, apart by more than a window of `window` blocks,
 /// so that each touch is one fault.
@@ -62,10 +66,16 @@ constexpr std::array<Percentile, 3> kPercentiles = {
 /// Collects each contender's percentiles round by round.
 class Latencies {
  public:
+  explicit Latencies(std::string what = "one fault at a random place, as the guest sees it",
+                     std::uint32_t least_ns = 0)
+      : what_(std::move(what)), least_ns_(least_ns) {}
+
   std::function<void(const TouchingGuest&)> collector(const std::string& contender) {
     order_.push_back(contender);
     return [this, contender](const TouchingGuest& guest) {
       std::vector<std::uint32_t> all(guest.nanoseconds().begin(), guest.nanoseconds().end());
+      if (least_ns_ > 0) std::erase_if(all, [&](std::uint32_t one) { return one < least_ns_; });
+      if (all.empty()) all.push_back(0);
       for (const Percentile& one : kPercentiles) {
         samples_[{one.name, contender}].push_back(percentile_ms(all, one.part));
       }
@@ -76,7 +86,7 @@ class Latencies {
     for (const Percentile& one : kPercentiles) {
       Measurement measurement;
       measurement.name = name + "/" + one.name;
-      measurement.what = "one fault at a random place, as the guest sees it";
+      measurement.what = what_;
       measurement.floor_is =
           "poll, read, UFFDIO_COPY of the page, of what is around it when no fault waits, from a "
           "mapping";
@@ -97,6 +107,8 @@ class Latencies {
     }
   }
 
+  std::string what_;
+  std::uint32_t least_ns_;
   std::vector<std::string> order_;
   std::map<std::pair<std::string, std::string>, std::vector<double>> samples_;
 };
@@ -190,6 +202,40 @@ Status measure_touches(Bench& bench, FaultSetting setting, const TouchCase& one)
   return bench.run(comparison);
 }
 
+/// Many threads fault at once: what one of them waits while others are served, and the whole time.
+Status measure_crowd(Bench& bench, FaultSetting setting, const std::string& name,
+                     const std::vector<std::uint32_t>& touches) {
+  if (!bench.wants(name)) return {};
+  setting.measure = true;
+  setting.touches = &touches;
+  setting.threads = kCrowdThreads;
+  Latencies latencies("one fault of eight threads that touch at once, as the guest sees it",
+                      kLeastFaultNs);
+  Comparison comparison = comparison_of(name, setting);
+  const auto add = [&](const std::string& contender, const ServerMaker& maker) {
+    comparison.contenders.push_back(
+        touching(contender, setting, maker, latencies.collector(contender)));
+  };
+  add("plain", plain_server());
+  add("ours", session_server());
+  add("floor", floor_server());
+  add("bare 4 KiB", floor_server(kOneBlock));
+  LAMINA_RETURN_IF_ERROR(bench.run(comparison));
+  latencies.report(bench, name, false);
+  return {};
+}
+
+/// The memory in as many parts as there are threads; each reads its own in order.
+std::vector<std::uint32_t> blocks_in_parts(std::uint32_t block_count) {
+  constexpr auto kParts = static_cast<std::uint32_t>(kCrowdThreads);
+  std::vector<std::uint32_t> blocks;
+  blocks.reserve(block_count);
+  for (std::uint32_t i = 0; i < block_count / kParts * kParts; ++i) {
+    blocks.push_back(i % kParts * (block_count / kParts) + i / kParts);
+  }
+  return blocks;
+}
+
 /// True when the filter lets one of a group's benchmarks through, on some CPUs.
 bool wants_any(const Bench& bench, const std::string& group,
                std::initializer_list<const char*> names) {
@@ -206,6 +252,7 @@ Status run_page_faults(Bench& bench) {
   const bool populates = wants_any(bench, "populate", {"chain", "dense", "working-set", "zeros"});
   const bool touches =
       wants_any(bench, "fault", {"latency", "latency-zeros", "fifth", "sequential", "random"}) ||
+      wants_any(bench, "fault/crowd", {"readers", "random"}) ||
       wants_any(bench, "fault/sweep", {"latency", "fifth", "sequential", "random"});
   if (!serves && !populates && !touches) return {};
   const os::MachineFacts machine = os::examine_machine();
@@ -229,6 +276,7 @@ Status run_page_faults(Bench& bench) {
 Status run_touches(Bench& bench, const FaultInput& input) {
   const auto sequential = blocks_in_order(input.block_count());
   const auto random = blocks_shuffled(input.block_count(), kFaultSeed);
+  const auto readers = blocks_in_parts(input.block_count());
   const pager::FaultLimits limits;
   const auto data = lone_blocks(input, limits.data_blocks);
   const auto data_far_apart = lone_blocks(input, kSweep.back());
@@ -248,6 +296,8 @@ Status run_touches(Bench& bench, const FaultInput& input) {
           TouchCase{"random", random, false}}) {
       LAMINA_RETURN_IF_ERROR(measure_touches(bench, setting, one));
     }
+    LAMINA_RETURN_IF_ERROR(measure_crowd(bench, setting, "fault/crowd/readers/" + at, readers));
+    LAMINA_RETURN_IF_ERROR(measure_crowd(bench, setting, "fault/crowd/random/" + at, random));
   }
   return {};
 }

@@ -52,21 +52,40 @@ std::size_t FaultServer::handle_events() {
   if (record_until_ns_ != 0 && started_ns >= record_until_ns_) end_recording();
   memory_.apply_removes(events);
   memory_.refuse_forks(events);
-  std::array<Around, VmState::kSlots> at_once{};
-  std::size_t at_once_count = 0;
+  std::array<Around, VmState::kSlots> due{};
+  std::size_t due_count = 0;
+  std::size_t faults = 0;
   for (uffd_msg& slot : events) {
     if (slot.event == UFFD_EVENT_PAGEFAULT && memory_.is_serving()) {
       const Around around = serve_fault(slot.arg.pagefault.address);
-      if (around.windows != nullptr) at_once[at_once_count++] = around;
+      if (around.windows != nullptr) due[due_count++] = around;
+      ++faults;
       count_latency(started_ns);
     }
     clear_slot(slot);
   }
-  for (std::size_t i = 0; i < at_once_count; ++i) fill_around(at_once[i], kPortionBlocks);
+  for (std::size_t i = 0; i < due_count; ++i) add_due(due[i]);
+  fill_due((faults + kFaultsPerPart - 1) / kFaultsPerPart);
   return events.size();
 }
 
-FaultServer::Around FaultServer::serve_fault(std::uint64_t address, const ParkedFault* parked) {
+void FaultServer::add_due(const Around& around) {
+  if (due_.full()) {
+    fill_around(due_.oldest(), kPortionBlocks);
+    due_.drop_oldest();
+  }
+  due_.add(around);
+}
+
+void FaultServer::fill_due(std::size_t parts) {
+  for (; parts > 0 && !due_.empty(); --parts) {
+    const Around around = due_.oldest();
+    const bool zeros = around.windows == &zeros_around_;
+    if (!fill_around(around, zeros ? kZeroPartBlocks : kDataPartBlocks)) due_.drop_oldest();
+  }
+}
+
+Around FaultServer::serve_fault(std::uint64_t address, const ParkedFault* parked) {
   const Region* region = memory_.regions().find(address);
   if (region == nullptr) {
     memory_.fail_closed(fmt::format("fault at {:#x}, outside every region", address), 0, 0);
@@ -138,7 +157,7 @@ void FaultServer::fail_to_fill(const Region& region, std::uint64_t address, int 
                       address, region.page_bytes);
 }
 
-FaultServer::Around FaultServer::note_fault(const Piece& run) {
+Around FaultServer::note_fault(const Piece& run) {
   if (faults_only_ && record_until_ns_ != 0 && !run.zero) record(run.first);
   // A huge page is filled as a whole. While touches are recorded, each block must fault itself.
   if (run.count > 1 || (!run.zero && records_touches())) return {};
@@ -148,6 +167,7 @@ FaultServer::Around FaultServer::note_fault(const Piece& run) {
 
 void FaultServer::fill_deferred() {
   if (!memory_.is_serving()) return;
+  if (!due_.empty()) return fill_due(1);
   const bool zeros = !data_around_.has_deferred();
   FaultAround& windows = zeros ? zeros_around_ : data_around_;
   if (!windows.has_deferred()) return;

@@ -2,8 +2,9 @@
 //
 // Events are handled in the order in which they are read, the REMOVEs of a batch first. A fault
 // costs a lookup, one read, its checksum, and one ioctl: first for the faulting page, then, when no
-// fault is pending, for the pages around it (FaultAround). The fault path does not allocate, lock
-// or log.
+// fault is pending, for the pages around it (FaultAround). Windows that are due although faults are
+// pending are filled in parts: after a batch of faults, one part for every two of its faults, and
+// the rest when no fault is pending (DueWindows). The fault path does not allocate, lock or log.
 //
 // A fault whose page the kernel refuses to fill: if an event must be read first (EAGAIN), it is
 // read and the fault is tried again; if the page is present or unmapped, the thread is woken; if
@@ -21,6 +22,7 @@
 
 #include "base/run.h"
 #include "os/userfaultfd.h"
+#include "pager/due_windows.h"
 #include "pager/fault_around.h"
 #include "pager/guest_memory.h"
 #include "pager/parked_faults.h"
@@ -47,6 +49,10 @@ inline constexpr std::uint32_t kFaultsOfZeroWindow = 6;
 inline constexpr std::uint32_t kDataPartBlocks = 8;
 inline constexpr std::uint32_t kZeroPartBlocks = 64;
 
+/// Of the windows that are due, one part is filled for so many faults of a batch. (A window is due
+/// at its fourth fault and has two parts, so the filling keeps pace with the faults.)
+inline constexpr std::size_t kFaultsPerPart = 2;
+
 /// Used by the thread that uses its GuestMemory.
 class FaultServer {
  public:
@@ -66,7 +72,7 @@ class FaultServer {
 
   /// True if blocks around earlier faults remain to be filled.
   [[nodiscard]] bool has_deferred() const {
-    return data_around_.has_deferred() || zeros_around_.has_deferred();
+    return !due_.empty() || data_around_.has_deferred() || zeros_around_.has_deferred();
   }
   /// Fills some of the deferred blocks.
   void fill_deferred();
@@ -84,15 +90,10 @@ class FaultServer {
   [[nodiscard]] std::string take_note();
 
  private:
-  /// A fault around which blocks are to be filled.
-  struct Around {
-    FaultAround* windows = nullptr;  ///< &data_around_ or &zeros_around_; null: fill nothing
-    std::uint32_t block = 0;
-  };
   /// What to do about a fault whose page could not be filled: retry, wake the thread, or nothing.
   enum class Next : std::uint8_t { kAgain, kWake, kNothing };
 
-  /// Fills the faulting page. Returns whether to fill around it at once. `parked`: as what it has
+  /// Fills the faulting page. Returns the fault if its window is due. `parked`: as what it has
   /// waited until now; null: it is new.
   Around serve_fault(std::uint64_t address, const ParkedFault* parked = nullptr);
   /// Asks for the blocks of `run`, which are not here or are `is_damaged`, and parks the fault.
@@ -105,8 +106,12 @@ class FaultServer {
   [[nodiscard]] std::optional<std::uint64_t> next_shortage_retry_ns() const;
   [[nodiscard]] std::optional<std::uint64_t> next_arriving_retry_ns() const;
   Next after_refused_fill(const os::FillResult& result, const Region& region, std::uint64_t page);
-  /// Records a fault that was served with `run`. Returns whether to fill around it at once.
+  /// Records a fault that was served with `run`. Returns it if its window is due.
   Around note_fault(const Piece& run);
+  /// Adds a window that is due. If there is no room, fills the oldest one first.
+  void add_due(const Around& around);
+  /// Fills up to `parts` parts of the windows that are due.
+  void fill_due(std::size_t parts);
   /// Fills missing blocks of the piece around a fault, at most `limit`. True if more remain. Blocks
   /// that the kernel refuses to fill are skipped; they are handled when they fault.
   bool fill_around(const Around& around, std::uint32_t limit);
@@ -139,6 +144,7 @@ class FaultServer {
   bool faults_only_;
   FaultAround data_around_;
   FaultAround zeros_around_;
+  DueWindows due_;
 };
 
 }  // namespace lamina::pager

@@ -282,13 +282,75 @@ TEST_F(FaultServerTest, WindowAroundAFaultIsFilledWhenNoFaultIsPending) {
   EXPECT_EQ(counters().data_faults.get(), 1);
 }
 
-TEST_F(FaultServerTest, WindowWithEnoughFaultsIsFilledAtOnce) {
+TEST_F(FaultServerTest, WindowWithEnoughFaultsIsFilledAlthoughFaultsArePending) {
   make_vm(std::vector<bool>(64));
   serve();
   touch({0, 3, 6});
   EXPECT_EQ(vm_->filled().size(), 3);
-  touch({9});
-  EXPECT_EQ(vm_->filled().size(), limits_.data_blocks);
+  vm_->touch(address(9));
+  for (std::uint32_t i = 0; i < 16; ++i) vm_->touch(address(20 + 2 * i));
+  faults().handle_events();
+  EXPECT_GT(vm_->filled().size(), VmState::kSlots + 3) << "not only the faults of the batch";
+  faults().handle_events();
+  for (std::uint32_t block = 0; block < 16; ++block) EXPECT_TRUE(has_data(block)) << block;
+}
+
+TEST_F(FaultServerTest, PendingFaultsDoNotWaitForAllWindowsThatAreDue) {
+  constexpr std::uint32_t kWindows = VmState::kSlots;
+  const std::uint32_t window = limits_.data_blocks;
+  make_vm(std::vector<bool>(std::size_t{kWindows + 1} * window));
+  serve();
+  for (const std::uint32_t in_window : {3U, 6U, 9U}) {
+    for (std::uint32_t i = 0; i < kWindows; ++i) vm_->touch(address(i * window + in_window));
+    faults().handle_events();
+  }
+  ASSERT_EQ(vm_->filled().size(), 3 * kWindows);
+  for (std::uint32_t i = 0; i < kWindows; ++i) vm_->touch(address(i * window + 12));
+  faults().handle_events();
+  constexpr std::size_t kMost = kWindows + kWindows / kFaultsPerPart * kDataPartBlocks;
+  EXPECT_LE(vm_->filled().size(), 3 * kWindows + kMost);
+  const std::uint32_t pending = kWindows * window + 1;
+  touch({pending});
+  EXPECT_TRUE(has_data(pending));
+  EXPECT_LT(vm_->filled().size(), std::size_t{kWindows} * window) << "windows still wait";
+  fill_all_deferred();
+  for (std::uint32_t block = 0; block < kWindows * window; ++block) {
+    EXPECT_TRUE(has_data(block)) << block;
+  }
+}
+
+TEST_F(FaultServerTest, MoreWindowsThanThereIsRoomForAreAllFilled) {
+  constexpr auto kWindows = static_cast<std::uint32_t>(DueWindows::kRoom * 3);
+  const std::uint32_t window = limits_.data_blocks;
+  make_vm(std::vector<bool>(std::size_t{kWindows} * window));
+  serve();
+  for (const std::uint32_t in_window : {3U, 6U, 9U, 12U}) {
+    for (std::uint32_t i = 0; i < kWindows; ++i) {
+      vm_->touch(address(i * window + in_window));
+      if (i % VmState::kSlots == VmState::kSlots - 1) faults().handle_events();
+    }
+  }
+  fill_all_deferred();
+  for (std::uint32_t block = 0; block < kWindows * window; ++block) {
+    EXPECT_TRUE(has_data(block)) << block;
+  }
+  EXPECT_EQ(counters().data_faults.get(), 4 * kWindows);
+}
+
+TEST_F(FaultServerTest, BlocksGivenBackWhileTheirWindowIsDueAreNotFilled) {
+  constexpr std::uint32_t kWindows = VmState::kSlots;
+  const std::uint32_t window = limits_.data_blocks;
+  make_vm(std::vector<bool>(std::size_t{kWindows} * window));
+  serve();
+  for (const std::uint32_t in_window : {3U, 6U, 9U, 12U}) {
+    for (std::uint32_t i = 0; i < kWindows; ++i) vm_->touch(address(i * window + in_window));
+    faults().handle_events();
+  }
+  const std::uint32_t last = (kWindows - 1) * window;
+  vm_->give_back(address(last), address(last + 8));
+  faults().handle_events();
+  fill_all_deferred();
+  for (std::uint32_t i = 0; i < window; ++i) EXPECT_EQ(is_missing(last + i), i < 8) << i;
 }
 
 TEST_F(FaultServerTest, BlocksGivenBackAfterTheyWereDeferredAreNotFilled) {

@@ -270,9 +270,14 @@ Status Pin::write_facts_unsynced(const PinFacts& noted) {
 }
 
 Status Pin::write_facts(const PinFacts& facts) {
+  // The directory's name is on the disk before vm.json exists. So a pin that has facts of this
+  // store needs no further sync of the area, whatever happened to the process that wrote them.
+  if (!facts_) {
+    LAMINA_RETURN_IF_ERROR(
+        os::sync(store_->vms_area(), fmt::format("{}/{}", store_->path(), kVmsArea)));
+  }
   LAMINA_RETURN_IF_ERROR(write_facts_unsynced(facts));
-  LAMINA_RETURN_IF_ERROR(os::sync(directory_.get(), path()));
-  return os::sync(store_->vms_area(), fmt::format("{}/{}", store_->path(), kVmsArea));
+  return os::sync(directory_.get(), path());
 }
 
 bool Pin::has_base() const { return os::name_exists(directory_.get(), kPinBaseName); }
