@@ -515,7 +515,8 @@ void describe(Arena& arena, const PullReport& report, lamina_pull_report& d) {
 }
 
 void describe(Arena& arena, const LazyPullReport& report, lamina_begin_pull_report& d) {
-  const auto& [pull, is_arriving, is_already_there] = report;
+  const auto& [pull, is_arriving, is_already_there, hold] = report;
+  static_cast<void>(hold);  // kept with the report: until it is freed, recover leaves the arrival
   d.pull = pointer<lamina_pull_report>(arena, &pull);
   d.is_arriving = flag(is_arriving);
   d.is_already_there = flag(is_already_there);
