@@ -76,6 +76,14 @@ Status remove_ended_arrivals(const store::Store& store) {
   for (const Uuid& id : ids) {
     const auto arrival = store::open_arrival(store.path(), id);
     if (arrival || arrival.error().kind != ErrorKind::kNotFound) continue;
+    // Page servers that have its map open ask for blocks until it says so: who published the
+    // snapshot may have been killed before that.
+    const std::string path =
+        fmt::format("{}/{}/{}", store.path(), store::kArrivingArea, id.to_string());
+    if (const auto directory = store::open_in_store(path)) {
+      auto map = store::ArrivalMap::open(directory->get(), path);
+      if (map) map->set_state(store::ArrivalState::kWhole);
+    }
     LAMINA_RETURN_IF_ERROR(remove_arrival(store, id.to_string()));
   }
   return {};
