@@ -136,9 +136,10 @@ class CloudHypervisorPause {
     }
     const auto mapped = os::file_mappings_of(claimed.vmm.pid());
     if (!mapped) return one_line(mapped.error());
-    const os::FileFacts& map = examined.map->facts;
+    const auto map = os::facts_as_mapped(*examined.map, kPinMapName);
+    if (!map) return one_line(map.error());
     for (const os::FileMapping& mapping : *mapped) {
-      if (mapping.device == map.device && mapping.inode == map.inode) return {};
+      if (mapping.device == map->device && mapping.inode == map->inode) return {};
     }
     return "its process does not map the file that it was resumed from";
   }

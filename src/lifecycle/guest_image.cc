@@ -115,7 +115,8 @@ Status GuestImage::add(const vmm::RamMapping& mapping, const std::vector<os::Fil
     return {};
   }
   if (map != nullptr) {
-    auto parts = find_parts(mapped, map->facts, source.range, mapping.image_offset);
+    LAMINA_ASSIGN_OR_RETURN(const os::FileFacts file, os::facts_as_mapped(*map, "map"));
+    auto parts = find_parts(mapped, file, source.range, mapping.image_offset);
     if (parts && mapping.file_offset == mapping.image_offset) {
       source.file = map->fd.get();
       source.parts = std::move(*parts);
@@ -131,8 +132,9 @@ Status GuestImage::add(const vmm::RamMapping& mapping, const std::vector<os::Fil
   }
   LAMINA_ASSIGN_OR_RETURN(os::OpenedFile opened,
                           os::open_regular(AT_FDCWD, zone->file, O_RDONLY, zone->file));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts file, os::facts_as_mapped(opened, zone->file));
   LAMINA_ASSIGN_OR_RETURN(source.parts,
-                          find_parts(mapped, opened.facts, source.range, mapping.image_offset));
+                          find_parts(mapped, file, source.range, mapping.image_offset));
   if (opened.facts.size_bytes < source.range.end()) {
     return fail(ErrorKind::kUnsupported, "'{}' has {} bytes, its range ends at {}", zone->file,
                 opened.facts.size_bytes, source.range.end());

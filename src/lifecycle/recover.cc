@@ -21,6 +21,7 @@
 #include "os/process.h"
 #include "store/adoption.h"
 #include "store/areas.h"
+#include "store/arrival.h"
 #include "store/open_store.h"
 #include "store/pin.h"
 #include "store/push_record.h"
@@ -203,13 +204,23 @@ class Recover {
   }
 
   /// The count of resumes of a pause, and the record of its push, are kept while the store has a
-  /// snapshot of it; the record also while one that descends from it needs it.
+  /// snapshot of it, or one arrives; the record also while one that descends from it needs it.
   [[nodiscard]] Status forget_pauses(const Store& store) const {
     if (options_.dry_run) return {};
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> records,
                             store::list_push_records(store));
-    LAMINA_ASSIGN_OR_RETURN(const StoreListing listing, list_store(options_.store));
     std::set<Uuid> kept;
+    // Before the list: one that becomes whole meanwhile is in the list.
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<Uuid> arriving, store::list_arrivals(store.path()));
+    for (const Uuid& id : arriving) {
+      const auto arrival = store::open_arrival(store.path(), id);
+      if (arrival) {
+        kept.insert(arrival->facts.pause_id);
+      } else if (arrival.error().kind != ErrorKind::kNotFound) {
+        return {};
+      }
+    }
+    LAMINA_ASSIGN_OR_RETURN(const StoreListing listing, list_store(options_.store));
     std::vector<std::vector<Uuid>> lineages;
     lineages.reserve(listing.snapshots.size());
     for (const SnapshotListing& snapshot : listing.snapshots) {

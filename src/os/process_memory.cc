@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -95,6 +97,24 @@ Result<std::vector<FileMapping>> file_mappings_of(pid_t pid) {
   const auto text = read_proc_file(path);
   if (!text) return system_failure("open", path, errno == 0 ? EIO : errno);
   return parse_mappings(*text);
+}
+
+Result<FileFacts> facts_as_mapped(const OpenedFile& file, const std::string& path) {
+  // A mapping of this process shows it.
+  void* const address = ::mmap(nullptr, kTablePageBytes, PROT_READ, MAP_PRIVATE, file.fd.get(), 0);
+  if (address == MAP_FAILED) return system_failure("mmap", path, errno);
+  const auto mappings = file_mappings_of(::getpid());
+  ::munmap(address, kTablePageBytes);
+  if (!mappings) return std::unexpected(mappings.error());
+  const auto at = reinterpret_cast<std::uintptr_t>(address);
+  for (const FileMapping& mapping : *mappings) {
+    if (mapping.begin > at || mapping.end <= at) continue;
+    FileFacts facts = file.facts;
+    facts.device = mapping.device;
+    facts.inode = mapping.inode;
+    return facts;
+  }
+  return fail(ErrorKind::kFailed, "/proc/self/maps does not show the mapping of '{}'", path);
 }
 
 Result<ProcessMemory> ProcessMemory::open(pid_t pid) {

@@ -18,6 +18,7 @@
 #include "base/run.h"
 #include "lamina/result.h"
 #include "os/fd.h"
+#include "os/file.h"
 
 namespace lamina::os {
 
@@ -39,6 +40,10 @@ std::vector<FileMapping> parse_mappings(std::string_view text);
 
 /// Those of process `pid`. kPermission without ptrace(2) read access.
 Result<std::vector<FileMapping>> file_mappings_of(pid_t pid);
+
+/// The facts of an open file, with device and inode as /proc/PID/maps shows them: they are not
+/// those of stat(2) on every file system (a subvolume of btrfs has a device of its own only there).
+Result<FileFacts> facts_as_mapped(const OpenedFile& file, const std::string& path);
 
 /// How the page table is read.
 enum class PageScan : std::uint8_t {

@@ -33,6 +33,9 @@ class ArrivingBlocks {
 
   /// Asks for the blocks. `is_damaged`: they count as here, and do not match their checksums.
   virtual void ask(const BlockRun& run, bool is_damaged) noexcept = 0;
+  /// How often the fetcher has answered. A damaged block stays as it is until then: a fetcher that
+  /// has just begun checks all that it has before it answers anything.
+  [[nodiscard]] virtual std::uint64_t answers() const noexcept = 0;
 
   /// Readable when something may have arrived. Stays the same.
   [[nodiscard]] virtual int fd() const noexcept = 0;

@@ -29,6 +29,7 @@ class ChosenBlocks : public ArrivingBlocks {
   void ask(const BlockRun& run, bool is_damaged) noexcept override {
     (is_damaged ? damaged : asked).push_back(run.first);
   }
+  [[nodiscard]] std::uint64_t answers() const noexcept override { return answered; }
   [[nodiscard]] int fd() const noexcept override { return -1; }
   void handle() noexcept override {}
   [[nodiscard]] std::optional<std::uint64_t> next_tick_ns() const noexcept override { return 0; }
@@ -39,6 +40,7 @@ class ChosenBlocks : public ArrivingBlocks {
   std::vector<std::uint32_t> asked;
   std::vector<std::uint32_t> damaged;
   std::uint64_t limit_ns = 0;
+  std::uint64_t answered = 0;
   bool is_whole_ = false;
   bool is_lost_ = false;
 };
@@ -126,9 +128,39 @@ TEST_F(ArrivingFaultsTest, ADamagedBlockIsNeverServed) {
   EXPECT_TRUE(is_missing(1));
   EXPECT_EQ(blocks_.damaged, (std::vector<std::uint32_t>{1}));
   EXPECT_EQ(state(), SessionState::kServing);
-  for (int i = 0; i < 3; ++i) faults().serve_arrived();
+  for (int i = 0; i < 3; ++i) {
+    ++blocks_.answered;
+    faults().serve_arrived();
+  }
   EXPECT_EQ(state(), SessionState::kKilled);
   EXPECT_NE(failure().find("do not match their checksums"), std::string::npos) << failure();
+}
+
+// After a power failure a fetcher checks all that it has, which takes seconds, before it answers.
+TEST_F(ArrivingFaultsTest, ADamagedBlockWaitsForAFetcherThatDoesNotAnswerYet) {
+  begin("dddd");
+  blocks_.here = {0, 1, 2, 3};
+  snapshot_.damage(1);
+  touch({1});
+  blocks_.damaged.clear();
+  for (int i = 0; i < 20; ++i) faults().retry();
+  EXPECT_EQ(state(), SessionState::kServing) << failure();
+  EXPECT_EQ(vm_->waiting(), 1);
+  EXPECT_EQ(blocks_.damaged.size(), 20) << "the request that it is damaged is repeated";
+  blocks_.limit_ns = 1;
+  vm_->advance(kTickNs);
+  faults().retry();
+  EXPECT_EQ(state(), SessionState::kKilled) << "but not longer than any fault";
+}
+
+TEST_F(ArrivingFaultsTest, ADamagedBlockIsReadAgainWhenEverythingIsHere) {
+  begin("dddd");
+  blocks_.here = {0, 1, 2, 3};
+  snapshot_.damage(1);
+  touch({1});
+  blocks_.is_whole_ = true;
+  faults().serve_arrived();
+  EXPECT_EQ(state(), SessionState::kKilled);
 }
 
 TEST_F(ArrivingFaultsTest, ADamagedBlockOfAWholeSnapshotKillsAtOnce) {

@@ -274,6 +274,7 @@ void FaultServer::park(std::uint64_t page_address, const BlockRun& run, bool is_
   }
   fault.page_address = page_address;
   fault.blocks = run;
+  if (is_damaged) fault.answers = arriving_->answers();
   if (is_damaged && ++fault.damaged == kMaxDamaged) {
     memory_.fail_closed(
         fmt::format(
@@ -285,6 +286,10 @@ void FaultServer::park(std::uint64_t page_address, const BlockRun& run, bool is_
   }
   parked_.add(fault);
   arriving_->ask(run, is_damaged);
+}
+
+bool FaultServer::is_still_damaged(const ParkedFault& fault) const {
+  return fault.damaged > 0 && fault.answers == arriving_->answers() && !arriving_->is_whole();
 }
 
 bool FaultServer::may_wait(const ParkedFault& fault, std::uint64_t now_ns) {
@@ -313,7 +318,8 @@ void FaultServer::serve_arrived() {
     // Determined again: a REMOVE may have been read since.
     const Region& region = *memory_.regions().find(fault.page_address);
     const Piece run = memory_.run_at(region, fault.blocks.first, 1, 1);
-    if (run.zero || arriving_->are_here(run)) {
+    const bool is_here = run.zero || (arriving_->are_here(run) && !is_still_damaged(fault));
+    if (is_here) {
       serve_fault(fault.page_address, &fault);
     } else if (may_wait(fault, now_ns)) {
       parked_.add(fault);
@@ -329,7 +335,10 @@ void FaultServer::retry_arriving() {
   const bool asks_again = arriving_->tick(now_ns);
   serve_arrived();
   if (!asks_again || !memory_.is_serving()) return;
-  for (const ParkedFault& fault : parked_.faults()) arriving_->ask(fault.blocks, false);
+  for (const ParkedFault& fault : parked_.faults()) {
+    // The request that said so may be lost.
+    arriving_->ask(fault.blocks, is_still_damaged(fault) && arriving_->are_here(fault.blocks));
+  }
 }
 
 std::optional<std::uint64_t> FaultServer::next_arriving_retry_ns() const {

@@ -99,6 +99,8 @@ class FaultServer {
   /// Asks for the blocks of `run`, which are not here or are `is_damaged`, and parks the fault.
   void park(std::uint64_t page_address, const BlockRun& run, bool is_damaged,
             const ParkedFault* parked);
+  /// True if its blocks were damaged, and the fetcher has not looked at them since.
+  [[nodiscard]] bool is_still_damaged(const ParkedFault& fault) const;
   /// False if it fails closed: the block cannot arrive any more, or has not within the limit.
   bool may_wait(const ParkedFault& fault, std::uint64_t now_ns);
   void retry_shortage();

@@ -20,6 +20,7 @@ struct ParkedFault {
   BlockRun blocks{};               ///< that it needs
   std::uint64_t since_ns = 0;      ///< os::monotonic_ns
   std::uint32_t damaged = 0;       ///< how often its blocks were here and did not match
+  std::uint64_t answers = 0;       ///< ArrivingBlocks::answers() when they did not
 };
 
 class ParkedFaults {

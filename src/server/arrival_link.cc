@@ -102,7 +102,10 @@ void ArrivalLink::handle() noexcept {
   std::array<std::byte, 256> buffer{};
   while (socket_.valid()) {
     const ssize_t count = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (count > 0) continue;
+    if (count > 0) {
+      ++answers_;
+      continue;
+    }
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && errno == EAGAIN) return;
     disconnect();

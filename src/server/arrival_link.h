@@ -35,6 +35,7 @@ class ArrivalLink : public pager::ArrivingBlocks {
   [[nodiscard]] bool is_whole() const noexcept override;
   [[nodiscard]] bool is_lost() const noexcept override;
   void ask(const BlockRun& run, bool is_damaged) noexcept override;
+  [[nodiscard]] std::uint64_t answers() const noexcept override { return answers_; }
   [[nodiscard]] int fd() const noexcept override { return epoll_.get(); }
   void handle() noexcept override;
   [[nodiscard]] std::optional<std::uint64_t> next_tick_ns() const noexcept override;
@@ -56,6 +57,7 @@ class ArrivalLink : public pager::ArrivingBlocks {
   bool has_ended_ = false;  ///< tick() has seen it
   std::uint64_t next_tick_ns_ = 0;
   std::uint64_t pause_ns_ = 0;  ///< before the next attempt
+  std::uint64_t answers_ = 0;
   std::atomic<bool> is_starting_ = false;
   std::thread starter_;
 };

@@ -9,6 +9,7 @@
 #include "os/directory.h"
 #include "os/file.h"
 #include "store/areas.h"
+#include "store/arrival_map.h"
 
 namespace lamina::store {
 namespace {
@@ -66,6 +67,10 @@ Status remove_ended_arrivals(const Store& store) {
     if (!directory || os::name_exists(directory->get(), kArrivalSnapshotName)) continue;
     const auto claim = claim_arrival(directory->get(), path);
     if (!claim || claim->is_fetched) continue;
+    // Page servers that have its map open ask for blocks until it says so: who published the
+    // snapshot may have been killed before that.
+    auto map = ArrivalMap::open(directory->get(), path);
+    if (map) map->set_state(ArrivalState::kWhole);
     LAMINA_RETURN_IF_ERROR(remove_arrival(store, id));
   }
   return {};
