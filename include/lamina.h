@@ -1077,7 +1077,8 @@ typedef struct lamina_begin_pull_report {
 } lamina_begin_pull_report;
 
 /* Begins a pull, so that a VM can be resumed by page faults at once (begin_pull() in
- * lamina/remote.h). Version LAMINA_C_2. */
+ * lamina/remote.h). The report keeps lamina_recover() from removing what arrives: free it after
+ * lamina_resume(). Version LAMINA_C_2. */
 lamina_code lamina_begin_pull(lamina_store* store, const lamina_begin_pull_options* options,
                               const lamina_begin_pull_report** report, const lamina_error** error);
 

@@ -328,8 +328,8 @@ struct RecoverReport {
   std::uint64_t released_pins = 0;  ///< pins of VMs that have ended, removed
   std::uint64_t removed_maps = 0;   ///< materialized files that no VM mapped
   std::uint64_t resumed_vms = 0;    ///< VMs that an unfinished pause had left frozen
-  /// Pins and pauses of another store (this one is a copy) or of another host, which were not
-  /// touched. list_store() says why each is foreign.
+  /// Pins, pauses and arrivals of another store (this one is a copy) or of another host, which were
+  /// not touched. list_store() says why a pin or pause is foreign, `notes` why an arrival is.
   std::uint64_t foreign = 0;
   std::uint64_t adopted = 0;           ///< foreign records that adopt_store made this store's
   std::uint64_t removed_arrivals = 0;  ///< that nobody used any more

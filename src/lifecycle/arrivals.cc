@@ -52,22 +52,19 @@ class ArrivalEnd {
       one.is_lost = arrival->map.state() == store::ArrivalState::kLost;
     } else {
       report_.notes.push_back(one_line(arrival.error()));
-      if (arrival.error().kind != ErrorKind::kCorrupt) return leave_foreign(id);
+      // Of another store, or not readable now. Who uses it is asked all the same before it goes.
+      if (arrival.error().kind != ErrorKind::kCorrupt && !options_.adopt_store) {
+        ++report_.foreign;
+        return {};
+      }
     }
     one.bytes = operations::FileTally().add(operations::files_below(directory->get(), path).files);
     LAMINA_RETURN_IF_ERROR(remove_unused(directory->get(), path, one));
+    if (!arrival && arrival.error().kind != ErrorKind::kCorrupt && one.is_removed) {
+      ++report_.adopted;
+    }
     report_.arrivals.push_back(std::move(one));
     return {};
-  }
-
-  /// What another store's VMs use is not known here.
-  Status leave_foreign(const Uuid& id) {
-    if (!options_.adopt_store) {
-      ++report_.foreign;
-      return {};
-    }
-    ++report_.adopted;
-    return options_.dry_run ? Status() : store::remove_arrival(store_, id);
   }
 
   Status remove_unused(int directory, const std::string& path, ArrivalReport& one) {

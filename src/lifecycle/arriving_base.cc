@@ -48,12 +48,11 @@ Result<ResumeSource> find_to_resume(const store::SnapshotPath& snapshot,
   return source;
 }
 
-Result<bool> wait_until_whole(const store::Store& store, const store::Pin& pin,
-                              const std::vector<std::string>& page_server_command,
-                              Progress& interruption, std::vector<std::string>& notes) {
+Status wait_until_whole(const store::Store& store, const store::Pin& pin,
+                        const std::vector<std::string>& page_server_command, Progress& interruption,
+                        std::vector<std::string>& notes) {
   using Clock = std::chrono::steady_clock;
   const os::LongWait waiting;
-  bool has_waited = false;
   const Clock::time_point start = Clock::now();
   Clock::time_point next_look = start;
   while (true) {
@@ -75,7 +74,6 @@ Result<bool> wait_until_whole(const store::Store& store, const store::Pin& pin,
       static_cast<void>(ensure_page_server(store, page_server_command));
       next_look = Clock::now() + kLookAfterServer;
     }
-    has_waited = true;
     ::poll(nullptr, 0, kLookAgainMs);
   }
   const auto waited_ms =
@@ -84,7 +82,7 @@ Result<bool> wait_until_whole(const store::Store& store, const store::Pin& pin,
     notes.push_back(
         fmt::format("waited {} ms for what the VM was resumed from to arrive", waited_ms));
   }
-  return has_waited;
+  return {};
 }
 
 }  // namespace lamina::lifecycle

@@ -21,9 +21,9 @@ Result<ResumeSource> find_to_resume(const store::SnapshotPath& snapshot,
 /// Waits until the base of a pin is whole: the layers of a pause must not depend on what may not
 /// arrive. Nothing may have been asked of Firecracker yet; the VM runs meanwhile. Starts the page
 /// server, which starts the fetcher, if there is none. kBusy: it has not arrived within the time
-/// that a fault may wait; kFailed: it cannot arrive any more; kInterrupted. False: it was whole.
-Result<bool> wait_until_whole(const store::Store& store, const store::Pin& pin,
-                              const std::vector<std::string>& page_server_command,
-                              Progress& interruption, std::vector<std::string>& notes);
+/// that a fault may wait; kFailed: it cannot arrive any more; kInterrupted.
+Status wait_until_whole(const store::Store& store, const store::Pin& pin,
+                        const std::vector<std::string>& page_server_command, Progress& interruption,
+                        std::vector<std::string>& notes);
 
 }  // namespace lamina::lifecycle

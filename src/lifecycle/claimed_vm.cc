@@ -21,7 +21,7 @@ struct Claim {
 };
 
 Status claim_process(const vmm::Vmm& found, const std::string& store,
-                     std::vector<std::string>& notes, Claim& claim) {
+                     std::vector<std::string>& notes, const WhenPinned& when_pinned, Claim& claim) {
   LAMINA_RETURN_IF_ERROR(claim.jail.check_process(found.pid()));
   LAMINA_ASSIGN_OR_RETURN(store::Store opened, store::open_store(store, notes));
   claim.store = std::make_shared<const store::Store>(std::move(opened));
@@ -33,6 +33,7 @@ Status claim_process(const vmm::Vmm& found, const std::string& store,
   LAMINA_ASSIGN_OR_RETURN(store::Pin pin,
                           store::Pin::claim(*claim.store, found.pid(), found.start_time()));
   claim.pin.emplace(std::move(pin));
+  if (when_pinned) LAMINA_RETURN_IF_ERROR(when_pinned(*claim.store, *claim.pin));
   return lock_vm(found);
 }
 
@@ -55,13 +56,14 @@ Result<AnyClaimedVm> claimed_of(vmm::AnyVmm vmm, Claim& claim, const VmmAddress&
 }  // namespace
 
 Result<AnyClaimedVm> claim_vm(const VmmAddress& address, const std::string& store,
-                              Progress* progress, std::vector<std::string>& notes) {
+                              Progress* progress, std::vector<std::string>& notes,
+                              const WhenPinned& when_pinned) {
   LAMINA_ASSIGN_OR_RETURN(Jail jail, Jail::open(address.jail));
   Claim claim{std::move(jail), nullptr, std::nullopt};
   bool is_identified = false;
   auto vmm = reach(address, progress, [&](const vmm::Vmm& found) {
     is_identified = true;
-    return claim_process(found, store, notes, claim);
+    return claim_process(found, store, notes, when_pinned, claim);
   });
   auto claimed = vmm ? claimed_of(std::move(*vmm), claim, address)
                      : Result<AnyClaimedVm>(std::unexpected(std::move(vmm.error())));

@@ -78,8 +78,13 @@ class Pause {
                             store::snapshot_in(options_.store, options_.name));
     report_.snapshot = target.path;
     LAMINA_RETURN_IF_ERROR(check_pause_options(options_));
-    LAMINA_ASSIGN_OR_RETURN(AnyClaimedVm any,
-                            claim_vm(options_.vmm, options_.store, &interruption_, report_.notes));
+    // A VMM whose VM waits for a page does not answer, not even which VMM it is.
+    const auto wait = [this](const store::Store& store, const store::Pin& pin) {
+      return wait_until_whole(store, pin, options_.page_server_command, interruption_,
+                              report_.notes);
+    };
+    LAMINA_ASSIGN_OR_RETURN(AnyClaimedVm any, claim_vm(options_.vmm, options_.store, &interruption_,
+                                                       report_.notes, wait));
     if (auto* other = std::get_if<ClaimedCloudHypervisor>(&any)) return hand_on(std::move(*other));
     auto claimed = std::get<ClaimedVm>(std::move(any));
     store_ = claimed.store;
@@ -104,13 +109,8 @@ class Pause {
 
   Status pause_claimed(ClaimedVm& claimed) {
     LAMINA_RETURN_IF_ERROR(settle_queue(*claimed.store, claimed.pin, claimed.vmm, report_.notes));
-    LAMINA_ASSIGN_OR_RETURN(const bool has_waited, wait_until_whole(*claimed.store, claimed.pin,
-                                                                    options_.page_server_command,
-                                                                    interruption_, report_.notes));
     // A queued pause that was settled may have unlocked it.
     LAMINA_RETURN_IF_ERROR(lock_vm(claimed.vmm));
-    // What it said of its state when it was connected to is of long ago.
-    if (has_waited) LAMINA_RETURN_IF_ERROR(claimed.vmm.describe());
     LAMINA_ASSIGN_OR_RETURN(ExaminedVm examined, examine_vm(claimed));
     LAMINA_ASSIGN_OR_RETURN(const MemoryFileChoice choice,
                             choose_memory_file(claimed, examined, options_.full));

@@ -12,6 +12,7 @@
 #include "scratch_directory.h"
 #include "store/areas.h"
 #include "store/arrival.h"
+#include "store/arrival_removal.h"
 #include "store/once_mark.h"
 #include "store/open_store.h"
 
@@ -35,6 +36,9 @@ TEST(RecoverTest, TheOnlyResumeOfAnArrivingSnapshotStaysConsumed) {
   const auto directory = os::open_directory(AT_FDCWD, path, path);
   ASSERT_TRUE(directory);
   ASSERT_TRUE(store::ArrivalMap::make(directory->get(), path, 100, 1));
+  // A resume is under way; else recovery removes what arrives.
+  const auto hold = store::hold_arrival(directory->get(), path);
+  ASSERT_TRUE(hold) << hold.error().message;
   const Uuid gone = Uuid::random();
   ASSERT_TRUE(store::consume_once(*store, facts.pause_id, "17-4711"));
   ASSERT_TRUE(store::consume_once(*store, gone, "18-4712"));

@@ -320,7 +320,8 @@ void FaultServer::serve_arrived() {
     const Piece run = memory_.run_at(region, fault.blocks.first, 1, 1);
     const bool is_here = run.zero || (arriving_->are_here(run) && !is_still_damaged(fault));
     if (is_here) {
-      serve_fault(fault.page_address, &fault);
+      const Around around = serve_fault(fault.page_address, &fault);
+      if (around.windows != nullptr) add_due(around);
     } else if (may_wait(fault, now_ns)) {
       parked_.add(fault);
     }

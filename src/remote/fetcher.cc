@@ -307,6 +307,7 @@ class Fetcher {
     const auto is_here = [&](const BlockRun& run) { return arrival_.map.has_blocks(run); };
     if (std::ranges::all_of(runs, is_here)) {
       pack_states_[range] = PackRangeState::kEnded;
+      clients_->tell_arrived({number_of_range(range)});
       return;
     }
     auto flight = std::make_unique<PackFlight>();
@@ -334,6 +335,7 @@ class Fetcher {
     if (placed) {
       state = PackRangeState::kEnded;
       pack_failures_ = 0;
+      backoff_ = kFirstBackoff;
       report_.fetched_bytes += landed->bytes.size();
       if (progress_ != nullptr) progress_->advance(landed->bytes.size());
       clients_->tell_arrived({number_of_range(landed->range)});
@@ -341,8 +343,10 @@ class Fetcher {
     }
     state = PackRangeState::kMissing;
     next_pack_range_ = std::min(next_pack_range_, landed->range);
+    // Ranges that fail together are one failure.
+    if (!is_waiting()) ++pack_failures_;
     const bool is_useless =
-        answer.outcome == object_store::Outcome::kAbsent || ++pack_failures_ > kMaxPackFailures;
+        answer.outcome == object_store::Outcome::kAbsent || pack_failures_ > kMaxPackFailures;
     if (is_useless) {
       give_up_pack(placed.error());
     } else {
@@ -469,7 +473,12 @@ class Fetcher {
           std::ranges::find(layers_, mapping.resolve(guest_block).layer, &FetchedLayer::index);
       if (layer == layers_.end()) continue;
       const auto place = layer->layer.reader().find(guest_block);
-      if (!place || !arrival_.map.has_frame(layer->first_frame + place->frame)) continue;
+      if (!place) continue;
+      if (!arrival_.map.has_frame(layer->first_frame + place->frame)) {
+        // A block of the pack. It comes again with its frame.
+        arrival_.map.set_blocks({guest_block, 1}, false);
+        continue;
+      }
       const auto is_here = layer->layer.is_here(place->frame);
       if (!is_here || !*is_here) {
         mark(*layer, place->frame, false);

@@ -314,6 +314,7 @@ class EitherVmmTest:
                 with self.subTest(point, mode=mode):
                     vm = self.armed(point)
                     self.resume_fails("a", vm, mode)
+                    vm.wait()  # until then its pin may be needed
                     self.recover()
                     self.assertEqual(self.pins(), [])
                     self.assert_nothing_left()

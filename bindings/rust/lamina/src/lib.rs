@@ -378,7 +378,8 @@ impl Store {
         push(PushOptions) -> PushReport = lamina_push;
         /// Fetches the newest state of a name from a bucket.
         pull(PullOptions) -> PullReport = lamina_pull;
-        /// Begins a pull, so that a VM can be resumed by page faults at once.
+        /// Begins a pull, so that a VM can be resumed by page faults at once. The report keeps
+        /// `recover` from removing what arrives: drop it after `resume`.
         begin_pull(BeginPullOptions) -> BeginPullReport = lamina_begin_pull;
     }
 
