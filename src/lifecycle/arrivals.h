@@ -16,8 +16,9 @@
 namespace lamina::lifecycle {
 
 /// Adds the store's arrivals to the report, and removes those that nobody uses, unless it is a dry
-/// run. `released_pins`: pins that exist in a dry run only. Arrivals of another store, and those that
-/// cannot be read now, are counted as foreign; with `adopt_store` they are treated as this store's.
+/// run. `released_pins`: pins that exist in a dry run only. Arrivals of another store, and those
+/// that cannot be read now, are counted as foreign; with `adopt_store` they are treated as this
+/// store's.
 Status end_arrivals(const store::Store& store, const RecoverOptions& options,
                     const std::set<std::string>& released_pins, RecoverReport& report);
 
