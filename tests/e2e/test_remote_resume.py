@@ -536,6 +536,11 @@ class GivenUp(RemoteResumeTest):
         seed = int(os.environ.get("SEED", random.randrange(1 << 30)))
         print(f"SEED={seed}", file=sys.stderr)
         rng = random.Random(seed)
+        # A store: the first resume may be killed before it makes one.
+        vm, _ = self.resume_remote()
+        self.end(vm)
+        self.stop_everything()
+        self.recovered()
         for _ in range(6):
             vm = self.waiting()
             with subprocess.Popen([os.environ["LAMINA"], "resume", "--api", vm.api_socket,
