@@ -15,6 +15,7 @@
 #include "os/file.h"
 #include "os/range_copy.h"
 #include "os/sparse_file.h"
+#include "store/name.h"
 #include "store/pending_area.h"
 #include "store/snapshot_link.h"
 
@@ -523,9 +524,7 @@ bool PendingPause::may_replace(const store::OpenSnapshot& existing) const {
 }
 
 std::string PendingPause::other_name() const {
-  // Names have a maximum length, and the UUID needs room.
-  constexpr std::size_t kMaxStem = 160;
-  return fmt::format("{}@{}", journal_.name.substr(0, kMaxStem), journal_.pause_id.to_string());
+  return store::name_beside(journal_.name, journal_.pause_id);
 }
 
 std::string PendingPause::published_name() const {

@@ -30,7 +30,11 @@ Result<std::string> publish_arrived(store::Arrival& arrival, std::vector<std::st
     LAMINA_RETURN_IF_ERROR(os::sync(directory.get(), arrival.snapshot_path()));
   }
   if (os::name_exists(store.fd(), name)) {
-    name = fmt::format("{}@{}", name, arrival.facts.pause_id.to_string());
+    name = store::name_beside(arrival.facts.name, arrival.facts.pause_id);
+    // The same state may have arrived before, and found its name taken then.
+    if (os::name_exists(store.fd(), name)) {
+      name = store::name_beside(arrival.facts.name, arrival.facts.id);
+    }
     notes.push_back(fmt::format("'{}' is another snapshot now; what has arrived is '{}'",
                                 arrival.facts.name, name));
   }

@@ -49,4 +49,9 @@ Result<SnapshotPath> snapshot_in(const std::string& store, const std::string& na
   return SnapshotPath{store, name, store + "/" + name};
 }
 
+std::string name_beside(const std::string& name, const Uuid& id) {
+  constexpr std::size_t kMaxStem = 160;
+  return name.substr(0, kMaxStem) + "@" + id.to_string();
+}
+
 }  // namespace lamina::store

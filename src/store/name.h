@@ -4,6 +4,7 @@
 #include <string>
 
 #include "lamina/result.h"
+#include "lamina/uuid.h"
 
 namespace lamina::store {
 
@@ -21,5 +22,9 @@ Result<SnapshotPath> parse_snapshot_path(const std::string& path);
 
 /// The path of the snapshot `name` in `store`. kUsage if the name is not valid as above.
 Result<SnapshotPath> snapshot_in(const std::string& store, const std::string& name);
+
+/// Where a snapshot is published whose name has become another's: "NAME@ID", a valid name; of a
+/// long NAME the first 160 bytes.
+std::string name_beside(const std::string& name, const Uuid& id);
 
 }  // namespace lamina::store

@@ -251,6 +251,20 @@ class Arriving(RemoteResumeTest):
         self.check(vm)
         self.check_whole()
 
+    def test_names_that_are_taken_meanwhile_are_left_alone(self) -> None:
+        self.bucket.mood = Mood.HOLDS
+        vm, _ = self.resume_remote()
+        (arrival,) = self.arrivals()
+        taken = ("a", f"a@{self.paused['pause_id']}")
+        for name in taken:
+            shutil.copytree(self.origin / "a", self.store / name)
+        self.bucket.mood = Mood.GOOD
+        self.check(vm)
+        third = self.store / f"a@{arrival.name}"
+        wait_until(lambda: third.exists() and not self.arrivals(), "the snapshot is whole")
+        for path in (third, *(self.store / name for name in taken)):
+            self.done("verify", path)
+
     def test_pull_completes_what_arrives(self) -> None:
         self.bucket.hold_after(1)
         vm, _ = self.resume_remote()
