@@ -114,6 +114,16 @@ def waits_for_pages(pid: int) -> bool:
     return False
 
 
+def is_traced(pid: int) -> bool:
+    """Whether all of its threads are."""
+    try:
+        threads = [Path(f"/proc/{pid}/task/{thread}/status").read_text()
+                   for thread in os.listdir(f"/proc/{pid}/task")]
+    except (FileNotFoundError, ProcessLookupError):  # one has ended meanwhile
+        return False
+    return all(re.search(r"^TracerPid:\s*[1-9]", text, re.MULTILINE) for text in threads)
+
+
 def fake_vm_program() -> str:
     """The path of the program that plays the VM."""
     path = os.environ.get("FAKE_VM")
