@@ -15,6 +15,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -29,10 +30,12 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 PAGE_BYTES = 4096
 ZERO_PAGE = bytes(PAGE_BYTES)
+
+Case = TypeVar("Case")
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -48,6 +51,9 @@ LAYER_NAME = re.compile(r"memfile\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 MEMORY_FS = Path("/dev/shm")
 ENOUGH_ON_TMPFS_BYTES = 512 << 20
+
+# Tests of a sanitized program run it less often: its start takes some tenths of a second.
+SANITIZED = bool(os.environ.get("LAMINA_SANITIZE"))
 
 # A command that takes this long hangs: the files of these tests are a few megabytes.
 HANG_TIMEOUT_S = 120
@@ -176,6 +182,11 @@ def data_map(path: Path | str | bytes) -> list[tuple[int, int]]:
     finally:
         os.close(fd)
     return runs
+
+
+def some_of(cases: Iterable[Case], every: int) -> Iterator[Case]:
+    """All cases; for a sanitized program the first one and every `every`th."""
+    return itertools.islice(cases, 0, None, every if SANITIZED else 1)
 
 
 @dataclass(frozen=True)
@@ -345,6 +356,12 @@ def _entry_of(path: Path, times: bool) -> Entry:
             digest.update(stream.read(end - start))
     return Entry(status.st_mode, status.st_nlink, status.st_size, digest.hexdigest(), tuple(runs),
                  status.st_mtime_ns if times else 0)
+
+
+def is_on_tmpfs(path: Path) -> bool:
+    """Whether it is on tmpfs, as /tmp may be."""
+    return subprocess.run(["stat", "--file-system", "--format=%T", str(path)], check=True,
+                          capture_output=True, text=True).stdout.strip() == "tmpfs"
 
 
 class LaminaTest(unittest.TestCase):

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-START_TIMEOUT_S = 20.0
-END_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
+END_TIMEOUT_S = 60.0
 POLL_S = 0.002
 
 # What is run. LAMINA_SERVE overrides it, with the same fields.

@@ -10,7 +10,7 @@ from typing import Any
 
 from firecracker import Firecracker
 from memory_files import LaminaTest, lamina
-from serving import adopt_orphans, wait_until
+from serving import adopt_orphans, end_processes
 
 MEMORY_MIB = 16
 MEMORY_BYTES = MEMORY_MIB << 20
@@ -23,13 +23,17 @@ def page_servers_of(store: Path) -> list[int]:
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
-        try:
+        with contextlib.suppress(OSError):
             words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"serve" in words and os.fsencode(store) in words:
-            found.append(int(entry.name))
+            if os.fsencode(store) in words and (
+                    b"serve" in words or (b"fetch" not in words and _leads_a_session(entry))):
+                found.append(int(entry.name))
     return found
+
+
+def _leads_a_session(process: Path) -> bool:
+    """So does what has the command line of its starter yet: it will be a page server."""
+    return (process / "stat").read_text().rpartition(")")[2].split()[3] == process.name
 
 
 class SandboxTest(LaminaTest):
@@ -42,20 +46,8 @@ class SandboxTest(LaminaTest):
         self.addCleanup(self.stop_page_servers)
 
     def stop_page_servers(self, number: int = signal.SIGKILL) -> None:
-        """Kills all processes that serve the store, and waits until none is left."""
-        def none_left() -> bool:
-            servers = page_servers_of(self.store)
-            for pid in servers:
-                with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
-                    os.kill(pid, number)
-            while servers:
-                try:
-                    if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                        break
-                except ChildProcessError:
-                    break
-            return not page_servers_of(self.store)
-        wait_until(none_left, "the page servers end")
+        """Kills all processes that serve the store, and waits until nothing is left of them."""
+        end_processes(lambda: page_servers_of(self.store), "the page servers end", number)
 
     def fresh(self, *options: str | int | Path, **more: Any) -> Firecracker:
         """A VM that was just started and runs."""

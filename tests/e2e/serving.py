@@ -18,13 +18,14 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from memory_files import program, program_for_others
 
-TIMEOUT_S = 30.0
+# A condition that must come true; a machine that does much else may take long over it.
+TIMEOUT_S = 90.0
 POLL_S = 0.001
 EXIT_STUCK = 3
 LONGEST_SOCKET_PATH = 107
@@ -55,6 +56,36 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = TIMEO
         time.sleep(POLL_S)
 
 
+def has_ended(pid: int) -> bool:
+    """Whether nothing is left of a process that was killed; a child is reaped by that.
+
+    Its command line does not tell: the memory goes first, and only then its files and locks.
+    """
+    with contextlib.suppress(ChildProcessError):  # another one's child, or reaped
+        if os.waitpid(pid, os.WNOHANG)[0] == pid:
+            return True
+    return not Path(f"/proc/{pid}").exists()
+
+
+def end_processes(find: Callable[[], Iterable[int]], what: str,
+                  number: int = signal.SIGKILL) -> None:
+    """Signals all processes that `find` finds, until there are none and those have ended wholly.
+
+    What they held is free then. Their orphans must be this process' children: adopt_orphans().
+    """
+    signalled: set[int] = set()
+
+    def none_left() -> bool:
+        found = set(find())
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(pid, number)
+        signalled.update(found)
+        signalled.difference_update([pid for pid in signalled if has_ended(pid)])
+        return not found and not signalled
+    wait_until(none_left, what)
+
+
 def connected(path: Path, timeout_s: float = TIMEOUT_S) -> socket.socket:
     """A client of a Unix socket. Waits while the backlog is full, as programs do."""
     client = socket.socket(socket.AF_UNIX)
@@ -81,6 +112,16 @@ def waits_for_pages(pid: int) -> bool:
         if found and int(found[1]) > 0:
             return True
     return False
+
+
+def is_traced(pid: int) -> bool:
+    """Whether all of its threads are."""
+    try:
+        threads = [Path(f"/proc/{pid}/task/{thread}/status").read_text()
+                   for thread in os.listdir(f"/proc/{pid}/task")]
+    except (FileNotFoundError, ProcessLookupError):  # one has ended meanwhile
+        return False
+    return all(re.search(r"^TracerPid:\s*[1-9]", text, re.MULTILINE) for text in threads)
 
 
 def fake_vm_program() -> str:
@@ -245,11 +286,14 @@ class Server:
 
     def workers(self) -> list[int]:
         """The children of the supervisor that serve (others try a new program)."""
+        found: list[int] = []
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-            return [int(child) for child in children
-                    if Path(f"/proc/{child}/comm").read_text() == "lamina-worker\n"]
-        return []
+            for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # reaped meanwhile
+                    name, _, facts = Path(f"/proc/{child}/stat").read_text().rpartition(")")
+                    if name.endswith("(lamina-worker") and facts.split()[0] not in "ZX":
+                        found.append(int(child))
+        return found
 
     def worker(self) -> int:
         """The serving process, once there is one."""
@@ -263,8 +307,13 @@ class Server:
         return pid
 
     def wait_for_another(self, worker: int) -> int:
-        """Waits until another worker is there than `worker`; returns it."""
-        others: Callable[[], list[int]] = lambda: [p for p in self.workers() if p != worker]
+        """Waits until `worker` has ended and another one is there; returns that one.
+
+        While a new program takes over there are both.
+        """
+        def others() -> list[int]:
+            workers = self.workers()
+            return [] if worker in workers else workers
         return wait_until(others, f"worker {worker} is succeeded; {self.said()}")[0]
 
     def kill_supervisor(self) -> None:

@@ -19,7 +19,8 @@ from pathlib import Path
 from memory_files import (EXIT_BUSY, EXIT_CORRUPT, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED,
                           EXIT_NO_SPACE, EXIT_NOT_FOUND, EXIT_USAGE, GuestMemory, LaminaTest,
                           PAGE_BYTES, change_memory, data_map, lamina, layers_of, main,
-                          random_memory, random_page, stopped_after, write_diff, write_full)
+                          random_memory, random_page, some_of, stopped_after, write_diff,
+                          write_full)
 from mounts import (BTRFS, EXT4, FileSystem, MIB, RAMFS, XFS, bind, fill, mount, on_each,
                     remount)
 
@@ -338,7 +339,7 @@ class BadSnapshot(LaminaTest):
         version1 = struct.pack("<Q", 1) + self.rng.randbytes(300)
         for kind, source in (("noise", self.rng.randbytes(300)), ("native", magic),
                              ("version 1", version1), ("zeros", bytes(300))):
-            for length in range(201):
+            for length in some_of(range(201), 10):
                 header.write_bytes(source[:length])
                 outcome = lamina("inspect", header)
                 with self.subTest(kind=kind, length=length):
@@ -349,10 +350,10 @@ class BadSnapshot(LaminaTest):
     def test_truncations_and_bit_flips_of_the_native_header_are_corrupt(self) -> None:
         header = self.snapshot / "memfile.header"
         whole = header.read_bytes()
-        for length in range(0, len(whole), 7):
+        for length in some_of(range(0, len(whole), 7), 8):
             header.write_bytes(whole[:length])
             self.assertEqual(lamina("verify", self.snapshot).code, EXIT_CORRUPT, length)
-        for offset in range(0, len(whole), 5):
+        for offset in some_of(range(0, len(whole), 5), 8):
             header.write_bytes(whole[:offset] + bytes([whole[offset] ^ 4]) + whole[offset + 1 :])
             self.assertEqual(lamina("verify", self.snapshot).code, EXIT_CORRUPT, offset)
 

@@ -11,7 +11,6 @@ instead of a sample. SEED repeats the sample of an earlier run.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from daemon import Daemon
 from faults import Point, changes_the_disk
 from lives import (CALLS, KILL, CrashTest, Fault, Life, Scenario, check_pause, check_resume)
 from memory_files import EXIT_DONE, Outcome, lamina, main
-from serving import wait_until
+from serving import is_traced, wait_until
 
 
 class DaemonCrash(CrashTest):
@@ -145,16 +144,6 @@ class DaemonCrash(CrashTest):
             if outcome.code == EXIT_DONE:
                 assert not (life.store / "extra").exists(), "it comes back"
         self.torture(Scenario(prepare, lambda life: ["rm", life.store / "extra"], check))
-
-
-def is_traced(pid: int) -> bool:
-    """Whether all of its threads are."""
-    try:
-        threads = [Path(f"/proc/{pid}/task/{thread}/status").read_text()
-                   for thread in os.listdir(f"/proc/{pid}/task")]
-    except (FileNotFoundError, ProcessLookupError):  # one has ended meanwhile
-        return False
-    return all(re.search(r"^TracerPid:\s*[1-9]", text, re.MULTILINE) for text in threads)
 
 
 if __name__ == "__main__":

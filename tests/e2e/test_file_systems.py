@@ -9,12 +9,12 @@ import subprocess
 import uuid
 from pathlib import Path
 
-from memory_files import (EXIT_FAILED, GuestMemory, LaminaTest, PAGE_BYTES, change_memory,
+from memory_files import (EXIT_FAILED, GuestMemory, LaminaTest, PAGE_BYTES, SANITIZED, change_memory,
                           lamina, main, random_memory, write_diff, write_full, write_sparse_full)
 from mounts import (BTRFS, EXT4, EXT4_1K, MountedStore, RAMFS, TMPFS, XFS, XFS_LARGEIO, mount,
                     on_each)
 
-PAUSES = 12
+PAUSES = 4 if SANITIZED else 12
 # No multiple of the page, so that the last page is short.
 MEMORY_BYTES = 300 * PAGE_BYTES + 1234
 

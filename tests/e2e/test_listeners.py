@@ -90,9 +90,14 @@ class PageServerOfAStore(SandboxTest):
         wait_until(older.exists, "the log is moved")
         wait_until(lambda: log.exists() and log.stat().st_size < LARGE_LOG_BYTES, "a new one comes")
         self.assertGreaterEqual(older.stat().st_size, LARGE_LOG_BYTES)
-        servers = page_servers_of(self.store)
-        wait_until(lambda: {os.readlink(f"/proc/{pid}/fd/2") for pid in servers} == {str(log)},
-                   "all processes write to the new one")
+
+        def logs() -> set[str]:
+            found = set()
+            for pid in page_servers_of(self.store):
+                with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
+                    found.add(os.readlink(f"/proc/{pid}/fd/2"))
+            return found
+        wait_until(lambda: logs() == {str(log)}, "all processes write to the new one")
         self.check(vm)
 
 

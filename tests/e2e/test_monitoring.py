@@ -10,6 +10,7 @@ from pathlib import Path
 
 from daemon import DaemonTest
 from memory_files import main
+from serving import wait_until
 
 CONTRIB = Path(__file__).resolve().parents[2] / "contrib"
 DASHBOARD = CONTRIB / "grafana-dashboard.json"
@@ -32,10 +33,12 @@ class Monitoring(DaemonTest):
         vm = self.fresh()
         self.paused(daemon, vm, "box")
         self.resumed(daemon, "box", mode="uffd")
-        text = daemon.request("GET", "/metrics").body
+        # The daemon leaves out what the page server does not tell within a second.
+        text = wait_until(lambda: next((text for text in [daemon.request("GET", "/metrics").body]
+                                        if "\nlamina_faults_total" in text), ""),
+                          "the page server's metrics are there")
         samples = {re.split(r"[{ ]", line)[0] for line in text.splitlines() if not line.startswith("#")}
         metrics = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
-        self.assertIn("lamina_faults_total", samples, "the page server's metrics are there")
         return samples, metrics
 
     def test_dashboard_and_alerts_use_metrics_that_exist(self) -> None:

@@ -25,8 +25,8 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 from bucket_server import CREDENTIALS, BucketServer, Mood
 from firecracker import Firecracker
 from memory_files import EXIT_FAILED, EXIT_NOT_FOUND, lamina, main
-from sandbox import MEMORY_BYTES, SandboxTest
-from serving import wait_until, waits_for_pages
+from sandbox import MEMORY_BYTES, SandboxTest, page_servers_of
+from serving import end_processes, wait_until, waits_for_pages
 from whole_snapshots import HEX_KEY
 
 # Of the map of what is here: the boot in which it was written; a bit for each block of the guest,
@@ -86,14 +86,8 @@ class RemoteResumeTest(SandboxTest):
 
     def stop_everything(self) -> None:
         """No process of the host is left."""
-        def none_left() -> bool:
-            self.stop_page_servers()
-            self.kill_fetchers()
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0] != 0:
-                    pass
-            return not self.fetchers()
-        wait_until(none_left, "the fetchers end")
+        end_processes(lambda: [*page_servers_of(self.store), *self.fetchers()],
+                      "page servers and fetchers end")
 
     def resume_remote(self, *options: str | Path,
                       vm: Firecracker | None = None) -> tuple[Firecracker, dict]:

@@ -21,15 +21,13 @@ from pathlib import Path
 sys.dont_write_bytecode = True  # the source folder stays clean
 
 from memory_files import (EXIT_CORRUPT, EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, PAGE_BYTES,
-                          GuestMemory, data_map, layers_of, random_memory)
+                          SANITIZED, GuestMemory, data_map, layers_of, random_memory)
 from mounts import EXT4, mount
 from served_snapshots import Load, ServeTest, run
-from serving import HUGE_PAGE_BYTES, Server, Vm, huge_pages, wait_until
+from serving import HUGE_PAGE_BYTES, Server, Vm, huge_pages, is_traced, wait_until
 
-WORKER_KILLS = 500
-SUPERVISOR_KILLS = 60
-FULL_KILLS = 60
-REPLACEMENTS = 60
+WORKER_KILLS = 100 if SANITIZED else 500
+SUPERVISOR_KILLS = FULL_KILLS = REPLACEMENTS = 12 if SANITIZED else 60
 LONGEST_LIFE_S = 0.1
 CONCURRENT_VMS = 4
 FOREVER = 1 << 60
@@ -363,9 +361,7 @@ class SlowDisk(ServeTest):
                                    "-e", "trace=pread64",
                                    "-e", "inject=pread64:delay_enter=5000"]) as slow:
                 try:
-                    tasks = Path(f"/proc/{worker}/task")
-                    wait_until(lambda: all("TracerPid:\t0" not in (task / "status").read_text()
-                                           for task in tasks.iterdir()), "every thread is slow")
+                    wait_until(lambda: is_traced(worker), "every thread is slow")
                     vms = [Vm(server.socket, truth, "--operations", 500) for _ in range(2)]
                     self.assert_right(*vms)
                 finally:

@@ -53,7 +53,7 @@ class HostilePeers(ServeTest):
                 with self.subTest(kind=kind):
                     before = server.metrics()["lamina_peers_refused_total"]
                     peer = Vm(server.socket, self.truth_file, "--misbehave", kind,
-                              "--timeout", 5)
+                              "--timeout", 60)
                     self.assertEqual(peer.finish(),
                                      EXIT_DONE if kind in self.WITHOUT else -signal.SIGKILL,
                                      f"{peer.said()} {server.said()}")
@@ -80,13 +80,13 @@ class HostilePeers(ServeTest):
         """One that cannot be read, and one that hands descriptors to its reader."""
         with self.serving(self.snapshot) as server:
             peer = Vm(server.socket, self.truth_file, "--misbehave", "raw-userfaultfd",
-                      "--timeout", 5)
+                      "--timeout", 60)
             self.assert_killed(peer)
             self.wait_idle(server)
             before = len(os.listdir(f"/proc/{server.worker()}/fd"))
             for _ in range(3):
                 self.assert_killed(Vm(server.socket, self.truth_file, "--misbehave", "fork",
-                                      "--timeout", 5))
+                                      "--timeout", 60))
             self.wait_idle(server)
             wait_until(lambda: len(os.listdir(f"/proc/{server.worker()}/fd")) <= before,
                        "no descriptor is kept")
@@ -95,7 +95,7 @@ class HostilePeers(ServeTest):
 
     def test_silent_peers_are_refused_after_the_timeout(self) -> None:
         with self.serving(self.snapshot) as server:
-            peers = [Vm(server.socket, self.truth_file, "--misbehave", kind, "--timeout", 20)
+            peers = [Vm(server.socket, self.truth_file, "--misbehave", kind, "--timeout", 60)
                      for kind in ("silent", "half", "garbage")]
             self.assertEqual(peers[0].finish(), EXIT_DONE, peers[0].said())
             for peer in peers[1:]:
@@ -121,18 +121,23 @@ class HostilePeers(ServeTest):
         """More than the server lets wait; each has its own claim to be served."""
         with self.serving(self.snapshot) as server:
             held, holds = os.pipe()
+            gate, opens = os.pipe()
             children = []
             for _ in range(SILENT_PROCESSES):
                 child = os.fork()
                 if child == 0:
                     with contextlib.suppress(BaseException):
                         os.close(holds)
+                        os.close(opens)
+                        os.read(gate, 1)
                         client = socket.socket(socket.AF_UNIX)
                         client.connect(str(server.socket))
                         os.read(held, 1)
                     os._exit(0)
                 children.append(child)
             os.close(held)
+            os.close(gate)
+            os.close(opens)  # all connect now: the first ones are not let wait for ever
             try:
                 wait_until(lambda: len(server.states()) >= SILENT_PROCESSES // 2, server.said())
                 self.assert_served(server)
@@ -170,7 +175,7 @@ class HostilePeers(ServeTest):
         for path in (self.store, *self.store.rglob("*")):
             os.chown(path, OTHER_USER, OTHER_USER)
         with self.serving(self.snapshot, user=OTHER_USER) as server:
-            peer = Vm(server.socket, self.truth_file, "--misbehave", "silent", "--timeout", 5)
+            peer = Vm(server.socket, self.truth_file, "--misbehave", "silent", "--timeout", 60)
             self.assertEqual(peer.finish(), EXIT_DONE, server.said())
             wait_until(lambda: "may not be killed" in server.said(), "the refusal is logged")
             self.end_cleanly(server)

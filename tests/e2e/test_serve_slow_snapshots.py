@@ -185,7 +185,8 @@ class SlowSnapshots(test_serve_store.StoreTest):
         self.wait_served(server, 1 + self.others)
 
     def test_a_vm_that_ends_amid_a_takeover_is_counted(self) -> None:
-        with self.taking_over() as (server, slow, worker, stall):
+        with self.taking_over("--touch", 0) as (server, slow, worker, stall):
+            slow.wait_touched()  # so that it has had a fault
             slow.kill()
             self.assert_killed(slow)
             wait_until(lambda: server.metrics()["lamina_sessions_started_total"] == 1,
@@ -193,7 +194,7 @@ class SlowSnapshots(test_serve_store.StoreTest):
             figures = server.metrics()
             self.assertGreater(figures['lamina_faults_total{kind="data"}'], 0)
             self.assertEqual(figures["lamina_vms_killed_total"], 0)
-            self.assertEqual(server.vms_on_record(), 0)
+            self.wait_served(server, 0)
             stall.let_go()
             server.wait_for_another(worker)
             self.assertEqual(server.metrics()["lamina_sessions_started_total"], 1)

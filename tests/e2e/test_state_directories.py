@@ -16,7 +16,7 @@ from memory_files import EXIT_FAILED, lamina, program
 from sandbox import SandboxTest
 from serving import adopt_orphans, wait_until
 
-_USER = 61236
+_USER = 1_000_000_000 + os.getpid()  # of this run only
 _SHARED_MEMORY = Path("/dev/shm")
 
 

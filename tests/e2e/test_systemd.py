@@ -134,7 +134,7 @@ class Service(SandboxTest):
         drop_in.mkdir(exist_ok=True)
         (drop_in / "test.conf").write_text(
             f"[Service]\nExecStart=\nExecStart={daemon_program()} --config {self.config}\n"
-            "WatchdogSec=2\nRestartSec=100ms\n")
+            "WatchdogSec=5\nRestartSec=100ms\n")
         self.systemctl("daemon-reload")
         self.addCleanup(self.systemctl, "stop", "laminad")
 

@@ -577,13 +577,13 @@ TEST_F(FirecrackerTest, RequestsAreRetriedOn503) {
 TEST_F(FirecrackerTest, RetriesOn503TimeOut) {
   const ScriptedServer server(path_, std::vector<Step>(1000, kTurnedAway));
   Timeouts timeouts;
-  timeouts.request = std::chrono::milliseconds(50);
+  timeouts.request = std::chrono::milliseconds(500);
   const Reply created = connect(timeouts).create({SnapshotType::kFull, "/s", "/m"});
   // The server did not read the request.
   EXPECT_EQ(created.outcome(), Outcome::kRefused);
   EXPECT_EQ(created.status().error().message,
             prefix("PUT /snapshot/create") +
-                "it has refused further connections (503) for 50 ms; find out which programs keep "
+                "it has refused further connections (503) for 500 ms; find out which programs keep "
                 "connections to this socket open");
 }
 
