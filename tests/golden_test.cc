@@ -44,7 +44,7 @@ constexpr const char* kBase = "11111111-1111-4111-8111-111111111111";
 constexpr const char* kDiff = "22222222-2222-4222-8222-222222222222";
 constexpr const char* kPause = "33333333-3333-4333-8333-333333333333";
 
-TEST(Golden, ANativeHeaderIsEncodedToTheGoldenFile) {
+Header worked_example() {
   Header header;
   header.pause_id = id(kPause);
   header.build_id = id(kDiff);
@@ -58,10 +58,56 @@ TEST(Golden, ANativeHeaderIsEncodedToTheGoldenFile) {
                                                         {4, 1, mapping::kZeros, 0},
                                                         {5, 1, 1, 4},
                                                         {6, 2, mapping::kZeros, 0}});
+  return header;
+}
+
+TEST(Golden, ANativeHeaderIsEncodedToTheGoldenFile) {
+  const Header header = worked_example();
   const auto bytes = encode_native_header(header);
   expect_golden("header_native_v1.bin", bytes);
   const auto decoded = decode_header(bytes);
   ASSERT_TRUE(decoded);
+  EXPECT_EQ(*decoded, header);
+}
+
+TEST(Golden, ANativeHeaderWithCompactExtentsIsEncodedToTheGoldenFile) {
+  const Header header = worked_example();
+  const auto bytes = encode_native_header(header, ExtentForm::kCompact);
+  expect_golden("header_native_compact_v1.bin", bytes);
+  const auto decoded = decode_header(bytes);
+  ASSERT_TRUE(decoded) << decoded.error().message;
+  EXPECT_EQ(*decoded, header);
+}
+
+// Each rule for a storage block, each way to state a layer and a length.
+TEST(Golden, EveryKindOfCompactExtentIsEncodedToTheGoldenFile) {
+  Header header;
+  header.pause_id = id(kPause);
+  header.memory_bytes = 2000 * 4096;
+  std::vector<Uuid> layers(70);
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    layers[i] = id(kBase);
+    layers[i].bytes[15] = static_cast<std::uint8_t>(i);
+  }
+  header.build_id = layers.back();
+  header.base_build_id = layers.front();
+  header.generation = layers.size() - 1;
+  header.layers.assign(layers.size(), {100'000, true});
+  header.mapping = *Mapping::create(2000, layers,
+                                    std::vector<Extent>{{0, 10, 1, 0},
+                                                        {10, 300, mapping::kZeros, 0},
+                                                        {310, 255, 2, 310},
+                                                        {565, 5, 1, 10},
+                                                        {570, 30, 2, 570},
+                                                        {600, 256, 1, 20},
+                                                        {856, 1, 62, 90'000},
+                                                        {857, 1, 63, 255},
+                                                        {858, 2, 70, 256},
+                                                        {860, 1140, 70, 0}});
+  const auto bytes = encode_native_header(header, ExtentForm::kCompact);
+  expect_golden("header_native_compact_kinds_v1.bin", bytes);
+  const auto decoded = decode_header(bytes);
+  ASSERT_TRUE(decoded) << decoded.error().message;
   EXPECT_EQ(*decoded, header);
 }
 

@@ -7,6 +7,7 @@
 #include "base/block.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "format/compact_extents.h"
 #include "mapping/mapping.h"
 
 namespace lamina::format {
@@ -24,6 +25,8 @@ constexpr std::size_t kLayerBytes = 32;
 constexpr std::size_t kExtentBytes = 2 * sizeof(std::uint32_t) + sizeof(LayerIndex);
 constexpr std::uint32_t kHasVmstate = 1;
 constexpr std::uint32_t kLayerHasChecksums = 1;
+/// Incompatible feature: the extents are in the form of compact_extents.h.
+constexpr std::uint32_t kCompactFeature = 1;
 
 /// The fixed part of the file.
 struct Fixed {
@@ -33,6 +36,7 @@ struct Fixed {
   std::uint32_t extent_count = 0;
   std::uint64_t layers_checksum = 0;
   std::uint64_t extents_checksum = 0;
+  bool is_compact = false;
 };
 
 Result<Fixed> decode_fixed(std::span<const std::byte> bytes) {
@@ -73,18 +77,22 @@ Result<Fixed> decode_fixed(std::span<const std::byte> bytes) {
   std::transform(digest.begin(), digest.end(), vmstate.digest.begin(),
                  [](std::byte b) { return std::to_integer<std::uint8_t>(b); });
   if ((flags & kHasVmstate) != 0) fixed.header.vmstate = vmstate;
+  const auto compact_bytes = reader.get<std::uint64_t>();
 
-  if (incompatible_features != 0) {
+  if ((incompatible_features & ~kCompactFeature) != 0) {
     return fail(ErrorKind::kCorrupt,
                 "the header needs features {:#x} that this build does not know",
-                incompatible_features);
+                incompatible_features & ~kCompactFeature);
   }
+  fixed.is_compact = (incompatible_features & kCompactFeature) != 0;
   if (block_bytes != kBlockBytes) {
     return fail(ErrorKind::kCorrupt, "the header has blocks of {} bytes; native headers have {}",
                 block_bytes, kBlockBytes);
   }
-  const std::uint64_t expected = kFixedBytes + std::uint64_t{fixed.layer_count} * kLayerBytes +
-                                 std::uint64_t{fixed.extent_count} * kExtentBytes;
+  const std::uint64_t extents_bytes =
+      fixed.is_compact ? compact_bytes : std::uint64_t{fixed.extent_count} * kExtentBytes;
+  const std::uint64_t before = kFixedBytes + std::uint64_t{fixed.layer_count} * kLayerBytes;
+  const std::uint64_t expected = before + std::min(extents_bytes, UINT64_MAX - before);
   if (fixed.total_bytes != expected || bytes.size() != expected) {
     return fail(ErrorKind::kCorrupt, "the header has {} bytes where its counts need {}",
                 bytes.size(), expected);
@@ -158,8 +166,11 @@ Result<Header> decode_native_header(std::span<const std::byte> bytes) {
   }
   const auto block_count = static_cast<std::uint32_t>(blocks);
   std::vector<Uuid> layers = decode_layers(layers_section, fixed.layer_count, header.layers);
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<Extent> extents,
-                          decode_extents(extents_section, fixed.extent_count, block_count));
+  LAMINA_ASSIGN_OR_RETURN(
+      const std::vector<Extent> extents,
+      fixed.is_compact
+          ? decode_compact_extents(extents_section, fixed.extent_count, layers.size(), block_count)
+          : decode_extents(extents_section, fixed.extent_count, block_count));
   LAMINA_ASSIGN_OR_RETURN(header.mapping, Mapping::create(block_count, std::move(layers), extents));
   for (std::size_t i = 0; i < extents.size(); ++i) {
     const Extent& extent = extents[i];
@@ -181,10 +192,20 @@ Result<Header> decode_native_header(std::span<const std::byte> bytes) {
   return std::move(header);
 }
 
-std::vector<std::byte> encode_native_header(const Header& header) {
+std::vector<std::byte> encode_native_header(const Header& header, ExtentForm form) {
   const Mapping& mapping = header.mapping;
+  const std::size_t column_bytes = mapping.extent_count() * kExtentBytes;
+  std::vector<std::byte> compact;
+  const bool is_worth_it =
+      mapping.extent_count() >= kCompactExtents && mapping.extent_count() <= kMaxCompactExtents;
+  if (form == ExtentForm::kCompact || (form == ExtentForm::kShorter && is_worth_it)) {
+    compact = encode_compact_extents(mapping);
+    if (form == ExtentForm::kShorter && compact.size() >= column_bytes) compact.clear();
+  }
+  const bool is_compact = !compact.empty();
   const std::size_t layers_bytes = mapping.layers().size() * kLayerBytes;
-  const std::size_t file_bytes = kFixedBytes + layers_bytes + mapping.extent_count() * kExtentBytes;
+  const std::size_t file_bytes =
+      kFixedBytes + layers_bytes + (is_compact ? compact.size() : column_bytes);
   // The fixed part contains checksums of the other parts, so it is filled in last.
   ByteWriter body(file_bytes);
   body.put_zeros_until(kFixedBytes);
@@ -194,9 +215,13 @@ std::vector<std::byte> encode_native_header(const Header& header) {
     body.put(header.layers[i].has_checksums ? kLayerHasChecksums : std::uint32_t{0});
     body.put(std::uint32_t{0});
   }
-  body.put_column(mapping.starts());
-  body.put_column(mapping.storage());
-  body.put_column(mapping.layer_column());
+  if (is_compact) {
+    body.put_bytes(compact);
+  } else {
+    body.put_column(mapping.starts());
+    body.put_column(mapping.storage());
+    body.put_column(mapping.layer_column());
+  }
   const auto layers = body.view().subspan(kFixedBytes, layers_bytes);
   const auto extents = body.view().subspan(kFixedBytes + layers_bytes);
 
@@ -205,7 +230,7 @@ std::vector<std::byte> encode_native_header(const Header& header) {
   file.put(kVersion);
   file.put(static_cast<std::uint32_t>(kFixedBytes));
   file.put(std::uint64_t{file_bytes});
-  file.put(std::uint32_t{0});
+  file.put(is_compact ? kCompactFeature : std::uint32_t{0});
   file.put(std::uint32_t{0});
   file.put(header.pause_id);
   file.put(header.build_id);
@@ -220,6 +245,7 @@ std::vector<std::byte> encode_native_header(const Header& header) {
   const FileDigest vmstate = header.vmstate.value_or(FileDigest{});
   file.put(vmstate.size_bytes);
   file.put_bytes(std::as_bytes(std::span(vmstate.digest)));
+  file.put(std::uint64_t{compact.size()});
   file.put_zeros_until(kChecksumOffset);
   file.put(checksum64(file.view()));
   std::vector<std::byte> bytes = body.take();

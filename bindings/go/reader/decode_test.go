@@ -38,7 +38,68 @@ var (
 )
 
 func TestTheGoldenNativeHeader(t *testing.T) {
-	h, err := DecodeHeader(golden(t, "header_native_v1.bin"))
+	for _, name := range []string{"header_native_v1.bin", "header_native_compact_v1.bin"} {
+		t.Run(name, func(t *testing.T) { checkWorkedExample(t, name) })
+	}
+}
+
+// Each rule for a storage block, each way to state a layer and a length.
+func TestEveryKindOfCompactExtent(t *testing.T) {
+	data := golden(t, "header_native_compact_kinds_v1.bin")
+	h, err := DecodeHeader(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Extent{{0, 10, 0, 0}, {10, 300, Zeros, 0}, {310, 255, 1, 310}, {565, 5, 0, 10}, {570, 30, 1, 570}, {600, 256, 0, 20}, {856, 1, 61, 90_000}, {857, 1, 62, 255}, {858, 2, 69, 256}, {860, 1140, 69, 0}}
+	if h.NumExtents() != len(want) {
+		t.Fatalf("%d extents", h.NumExtents())
+	}
+	for i, e := range want {
+		e.Offset, e.Length, e.StorageOffset = e.Offset*BlockSize, e.Length*BlockSize, e.StorageOffset*BlockSize
+		if h.Extent(i) != e {
+			t.Errorf("extent %d is %+v, want %+v", i, h.Extent(i), e)
+		}
+	}
+	for n := range data {
+		if _, err := DecodeHeader(data[:n]); err == nil {
+			t.Fatalf("truncated to %d bytes: accepted", n)
+		}
+		flipped := append([]byte{}, data...)
+		flipped[n] ^= 1 << (n % 8)
+		if _, err := DecodeHeader(flipped); err == nil {
+			t.Fatalf("byte %d flipped: accepted", n)
+		}
+	}
+}
+
+// Behind a right checksum, that is: from a program with a fault, or an attacker.
+func TestInvalidCompactExtentsAreRefused(t *testing.T) {
+	layers, bounds := []uuid.UUID{goldenBase}, []uint64{100}
+	decode := func(section []byte, count uint32) error {
+		_, err := decodeCompactExtents(section, count, 8, layers, bounds)
+		return err
+	}
+	if err := decode([]byte{4, 8}, 1); err != nil {
+		t.Fatal(err)
+	}
+	for i, bad := range []struct {
+		count   uint32
+		section []byte
+	}{
+		{2, []byte{4, 8}}, {0xffff_ffff, []byte{4, 8}}, {1, []byte{8, 8}}, {1, []byte{252, 8, 2, 0}},
+		{1, []byte{1, 8}}, {1, []byte{252, 8, 0, 0}}, {1, []byte{4, 9}}, {1, []byte{4, 0, 0, 0, 0, 0}},
+		{1, []byte{4, 0, 255, 255, 255, 255}}, {1, []byte{4, 7}}, {1, []byte{4, 8, 0}}, {1, []byte{7, 8}},
+		{1, []byte{7, 8, 99, 0, 0, 0}}, {0, nil},
+	} {
+		if err := decode(bad.section, bad.count); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("case %d: %v", i, err)
+		}
+	}
+}
+
+func checkWorkedExample(t *testing.T, name string) {
+	t.Helper()
+	h, err := DecodeHeader(golden(t, name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +280,7 @@ func TestANativeHeaderWithRightChecksumsAndWrongContents(t *testing.T) {
 		t.Errorf("unchanged: %v", err)
 	}
 	data := golden(t, "header_native_v1.bin")
-	data[24] = 1
+	data[24] = 2
 	if _, err := DecodeHeader(resum(data, 2)); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("an unknown feature: %v", err)
 	}

@@ -15,6 +15,8 @@ import (
 
 func FuzzDecodeHeader(f *testing.F) {
 	f.Add(golden(f, "header_native_v1.bin"), true)
+	f.Add(golden(f, "header_native_compact_v1.bin"), true)
+	f.Add(golden(f, "header_native_compact_kinds_v1.bin"), true)
 	for _, data := range wrennHeaders(f) {
 		f.Add(data, false)
 	}

@@ -16,6 +16,7 @@ const (
 	nativeExtentBytes    = 10
 	nativeHasVMState     = 1
 	nativeLayerHasChecks = 1
+	nativeCompactExtents = 1 // incompatible feature: see header_compact.go
 	fixedChecksumOffset  = nativeFixedBytes - 8
 )
 
@@ -27,6 +28,7 @@ type nativeFixed struct {
 	memoryBytes                 uint64
 	layerCount, extentCount     uint32
 	layersDigest, extentsDigest uint64
+	isCompact                   bool
 }
 
 // decodeNativeFixed also checks that the counts fit the length of data, so that what they count is
@@ -46,9 +48,11 @@ func decodeNativeFixed(data []byte) (*nativeFixed, error) {
 	}
 	fixed := &nativeFixed{header: Header{Format: FormatNative}}
 	totalBytes := c.u64()
-	if features := c.u32(); features != 0 {
-		return nil, unsupported(24, "the header needs features %#x that this package does not know", features)
+	features := c.u32()
+	if unknown := features &^ nativeCompactExtents; unknown != 0 {
+		return nil, unsupported(24, "the header needs features %#x that this package does not know", unknown)
 	}
+	fixed.isCompact = features&nativeCompactExtents != 0
 	c.u32() // compatible features: ignored
 	fixed.header.PauseID = c.uuid()
 	fixed.header.BuildID = c.uuid()
@@ -67,7 +71,14 @@ func decodeNativeFixed(data []byte) (*nativeFixed, error) {
 	if flags&nativeHasVMState != 0 {
 		fixed.header.VMState = &vmstate
 	}
-	expected := uint64(nativeFixedBytes) + uint64(fixed.layerCount)*nativeLayerBytes + uint64(fixed.extentCount)*nativeExtentBytes
+	extentsBytes := uint64(fixed.extentCount) * nativeExtentBytes
+	if fixed.isCompact {
+		extentsBytes = c.u64()
+		if extentsBytes > uint64(len(data)) {
+			return nil, corrupt(144, "the header has %d bytes, and its extents %d", len(data), extentsBytes)
+		}
+	}
+	expected := uint64(nativeFixedBytes) + uint64(fixed.layerCount)*nativeLayerBytes + extentsBytes
 	if totalBytes != expected || uint64(len(data)) != expected {
 		return nil, corrupt(16, "the header has %d bytes where its counts need %d", len(data), expected)
 	}
@@ -109,7 +120,11 @@ func decodeNativeHeader(data []byte) (*Header, error) {
 		header.Layers[i] = LayerEntry{ids[i], int64(layerBlocks[i]) * BlockSize, hasChecksums}
 		ownIsListed = ownIsListed || ids[i] == header.BuildID
 	}
-	if header.mapping, err = decodeNativeExtents(data[layersEnd:], fixed.extentCount, blocks, ids, layerBlocks); err != nil {
+	decodeExtents := decodeNativeExtents
+	if fixed.isCompact {
+		decodeExtents = decodeCompactExtents
+	}
+	if header.mapping, err = decodeExtents(data[layersEnd:], fixed.extentCount, blocks, ids, layerBlocks); err != nil {
 		return nil, err
 	}
 	if !ownIsListed {
@@ -138,11 +153,8 @@ func decodeNativeExtents(section []byte, count uint32, blocks uint64, layers []u
 			end = uint64(starts.u32())
 		}
 		place, layer := uint64(storage.u32()), indexes.u16()
-		if err := builder.add(i, start, end, place, layer); err != nil {
+		if err := builder.addBounded(i, start, end, place, layer, layerBlocks); err != nil {
 			return nil, err
-		}
-		if layer != 0 && place+(end-start) > layerBlocks[layer-1] {
-			return nil, corrupt(NoOffset, "extent %d ends at %#x of layer %s, past its data's end %#x", i, (place+(end-start))*BlockSize, layers[layer-1], layerBlocks[layer-1]*BlockSize)
 		}
 		start = end
 	}

@@ -130,6 +130,17 @@ func (b *mappingBuilder) add(index int, start, end, storage uint64, layer uint16
 	return nil
 }
 
+// addBounded is add for a header that says how many blocks of data each layer has.
+func (b *mappingBuilder) addBounded(index int, start, end, storage uint64, layer uint16, layerBlocks []uint64) error {
+	if err := b.add(index, start, end, storage, layer); err != nil {
+		return err
+	}
+	if layer != 0 && storage+(end-start) > layerBlocks[layer-1] {
+		return corrupt(NoOffset, "extent %d ends at %#x of layer %s, past its data's end %#x", index, (storage+(end-start))*BlockSize, b.mapping.layers[layer-1], layerBlocks[layer-1]*BlockSize)
+	}
+	return nil
+}
+
 func (b *mappingBuilder) finish() (*mapping, error) {
 	if b.end != uint64(b.mapping.blocks) {
 		return nil, corrupt(NoOffset, "the extents end at %#x, before the memory's end %#x", b.end*BlockSize, uint64(b.mapping.blocks)*BlockSize)

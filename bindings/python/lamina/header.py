@@ -7,7 +7,7 @@ import bisect
 import struct
 import uuid
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from .blocks import (BLOCK_BYTES, MAX_BLOCKS, MAX_LAYERS, NIL, FileDigest, LayerFact, blocks_for,
                      check_memory_size, column, u64_at)
@@ -20,11 +20,15 @@ ZEROS = 0  # the layer number of zeros in an extent
 _MAGIC = b"LAMINAHD"
 _VERSION = 1
 _FIXED_BYTES = 256
-_FIXED = struct.Struct("<8sIIQII16s16s16sQIIIIQQQ16s")
+_FIXED = struct.Struct("<8sIIQII16s16s16sQIIIIQQQ16sQ")
 _LAYER = struct.Struct("<16sQII")
 _EXTENT_BYTES = 10
 _HAS_VMSTATE = 1
 _HAS_CHECKSUMS = 1
+_COMPACT_EXTENTS = 1  # incompatible feature
+_STATED_LAYER = 63
+_MAX_COMPACT_EXTENTS = 1 << 27
+_U32 = 0xFFFFFFFF
 _V1_FIXED = struct.Struct("<QQQQ16s16s")
 _V1_RECORD = struct.Struct("<QQ16sQ")
 _V1_MAX_BLOCK_BYTES = 2 << 20
@@ -120,13 +124,77 @@ def decode_header(data: bytes) -> Header:
                        "neither the native magic nor version 1 or 3")
 
 
+def _column_extents(part: bytes, count: int, _: int,
+                    block_count: int) -> Iterable[Tuple[int, int, int, int]]:
+    """The (start, end, layer number, storage block) of extents in columns."""
+    starts = column("I", part[:4 * count])
+    storage = column("I", part[4 * count:8 * count])
+    numbers = column("H", part[8 * count:])
+    ends = [*starts[1:], block_count] if count else []
+    return zip(starts, ends, numbers, storage)
+
+
+class _Stated:
+    """What compact extents state beside their two bytes."""
+
+    def __init__(self, part: bytes, at: int) -> None:
+        self._part = part
+        self.at = at
+
+    def number(self, size: int) -> int:
+        """The next number of `size` bytes."""
+        if self.at + size > len(self._part):
+            raise CorruptError(f"the header's extents need more than {len(self._part)} bytes")
+        self.at += size
+        return int.from_bytes(self._part[self.at - size:self.at], "little")
+
+    def storage(self, rule: int, follows: int, distance: int, start: int) -> int:
+        """The storage block of an extent, see docs/format.md."""
+        if rule == 0:
+            return follows
+        if rule == 1:
+            return start + distance & _U32
+        return follows + self.number(1) & _U32 if rule == 2 else self.number(4)
+
+
+def _compact_extents(part: bytes, count: int, layer_count: int,
+                     _: int) -> Iterator[Tuple[int, int, int, int]]:
+    """The (start, end, layer number, storage block) of extents in the compact form."""
+    if count > _MAX_COMPACT_EXTENTS or 2 * count > len(part):
+        raise CorruptError(f"the header has {count} extents in {len(part)} bytes; each has at "
+                           "least 2")
+    stated = _Stated(part, 2 * count)
+    # Of each layer: where its previous extent ended, and its storage block - guest block.
+    follows = [0] * (layer_count + 1)
+    distance = [0] * (layer_count + 1)
+    start = 0
+    for index in range(count):
+        tag = part[index]
+        layer = tag >> 2
+        if layer == _STATED_LAYER:
+            layer = stated.number(2)
+        if layer > layer_count:
+            raise CorruptError(f"extent {index} names layer {layer} of {layer_count}")
+        if layer == ZEROS and tag != 0:
+            raise CorruptError(f"extent {index} is zeros but has tag {tag:#x}")
+        storage = 0
+        if layer != ZEROS:
+            storage = stated.storage(tag & 3, follows[layer], distance[layer], start)
+        length = part[count + index] or stated.number(4)
+        yield start, start + length, layer, storage
+        follows[layer], distance[layer] = storage + length & _U32, storage - start & _U32
+        start += length
+    if stated.at != len(part):
+        raise CorruptError(f"the header's extents need fewer than {len(part)} bytes")
+
+
 def _decode_native(data: bytes) -> Header:
     if len(data) < _FIXED_BYTES:
         raise CorruptError(f"the header has {len(data)} bytes, fewer than its fixed part of "
                            f"{_FIXED_BYTES}")
     (_, version, fixed_bytes, total_bytes, incompatible, _, pause, build, base, memory_bytes,
      block_bytes, flags, layer_count, extent_count, layers_checksum, extents_checksum,
-     vmstate_bytes, vmstate_digest) = _FIXED.unpack_from(data)
+     vmstate_bytes, vmstate_digest, compact_bytes) = _FIXED.unpack_from(data)
     if version != _VERSION:
         raise CorruptError(f"the header has native version {version}; this package reads version "
                            f"{_VERSION}")
@@ -134,14 +202,15 @@ def _decode_native(data: bytes) -> Header:
     if (fixed_bytes != _FIXED_BYTES
             or u64_at(data, checksum_at) != digest64(data[:checksum_at])):
         raise CorruptError("the header's fixed part does not match its checksum")
-    if incompatible:
-        raise CorruptError(f"the header needs features {incompatible:#x} that this package does "
-                           "not know")
+    if incompatible & ~_COMPACT_EXTENTS:
+        raise CorruptError(f"the header needs features {incompatible & ~_COMPACT_EXTENTS:#x} that "
+                           "this package does not know")
+    is_compact = bool(incompatible & _COMPACT_EXTENTS)
     if block_bytes != BLOCK_BYTES:
         raise CorruptError(f"the header has blocks of {block_bytes} bytes; native headers have "
                            f"{BLOCK_BYTES}")
     layers_end = _FIXED_BYTES + layer_count * _LAYER.size
-    expected = layers_end + extent_count * _EXTENT_BYTES
+    expected = layers_end + (compact_bytes if is_compact else extent_count * _EXTENT_BYTES)
     if total_bytes != expected or len(data) != expected:
         raise CorruptError(f"the header has {len(data)} bytes where its counts need {expected}")
     layers_part = data[_FIXED_BYTES:layers_end]
@@ -154,12 +223,9 @@ def _decode_native(data: bytes) -> Header:
     layers = tuple(
         LayerFact(uuid.UUID(bytes=raw), bool(layer_flags & _HAS_CHECKSUMS), blocks)
         for raw, blocks, layer_flags, _ in _LAYER.iter_unpack(layers_part))
-    starts = column("I", extents_part[:4 * extent_count])
-    storage = column("I", extents_part[4 * extent_count:8 * extent_count])
-    numbers = column("H", extents_part[8 * extent_count:])
-    ends = [*starts[1:], block_count] if extent_count else []
+    decode = _compact_extents if is_compact else _column_extents
     table = _make_table(block_count, [layer.build_id for layer in layers],
-                        zip(starts, ends, numbers, storage))
+                        decode(extents_part, extent_count, len(layers), block_count))
     for index, number in enumerate(table.layers):
         blocks = table.storage[index] + table.end(index) - table.starts[index]
         limit = layers[number - 1].data_blocks if number != ZEROS else None
