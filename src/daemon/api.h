@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "daemon/store_status.h"
 #include "lamina/remote.h"
 #include "lamina/remove.h"
+#include "schema/remote_requests.h"
 
 namespace lamina::daemon {
 
@@ -82,9 +84,11 @@ class Api {
   [[nodiscard]] Response pull(const Request& request, const std::string& name) const;
   [[nodiscard]] Response prune(const Request& request, const std::string& name) const;
   /// Pulls with the daemon's key, and from its bucket if the options have none.
-  [[nodiscard]] Result<PullReport> pull_into_store(PullOptions options) const;
-  /// Pulls a snapshot that the store does not have.
-  [[nodiscard]] Status pull_if_missing(const std::string& name) const;
+  [[nodiscard]] Result<LazyPullReport> pull_into_store(LazyPullOptions options, bool is_lazy) const;
+  /// Pulls a snapshot that the store does not have, or begins that. Until the result is dropped,
+  /// what arrives is not given up.
+  [[nodiscard]] Result<std::shared_ptr<const void>> pull_if_missing(
+      const schema::ResumeRequest& request) const;
   // api_state.cc
   [[nodiscard]] Response events(const Request& request, const std::string& name) const;
   [[nodiscard]] Response health(const Request& request, const std::string& name) const;

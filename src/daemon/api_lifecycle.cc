@@ -1,3 +1,6 @@
+#include <memory>
+#include <utility>
+
 #include "base/error.h"
 #include "base/stopwatch.h"
 #include "daemon/api.h"
@@ -73,9 +76,11 @@ Response Api::resume(const Request& request, const std::string& /*name*/) const 
   options->store = parts_.store;
   options->page_server_command = parts_.page_server_command;
   const Stopwatch stopwatch;
-  if (requested->pull) {
-    const Status pulled = pull_if_missing(options->name);
+  std::shared_ptr<const void> hold;  // until the VM is resumed
+  if (requested->pull || requested->lazy) {
+    auto pulled = pull_if_missing(*requested);
     if (!pulled) return error_response(pulled.error());
+    hold = std::move(*pulled);
   }
   auto report = lamina::resume(*options);
   parts_.metrics.count_resume(options->mode, report, stopwatch.seconds());

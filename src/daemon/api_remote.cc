@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <memory>
 #include <system_error>
+#include <utility>
 
 #include "base/error.h"
 #include "base/stopwatch.h"
@@ -21,6 +23,12 @@ using schema::ReportWriter;
 std::optional<std::uint64_t> rule_of(std::uint64_t number) {
   if (number == 0) return std::nullopt;
   return number;
+}
+
+Result<LazyPullReport> pull_whole(const PullOptions& options) {
+  LazyPullReport report;
+  LAMINA_ASSIGN_OR_RETURN(report.pull, pull_snapshot(options));
+  return report;
 }
 
 double seconds_of(PushQueue::Clock::duration duration) {
@@ -59,8 +67,9 @@ Response Api::push(const Request& request, const std::string& /*name*/) const {
       ReportWriter::write(schema::PushAnswer{std::move(*report), stopwatch.elapsed_ms()}));
 }
 
-Result<PullReport> Api::pull_into_store(PullOptions options) const {
+Result<LazyPullReport> Api::pull_into_store(LazyPullOptions lazy, bool is_lazy) const {
   const PushSettings& settings = parts_.pusher.settings();
+  PullOptions& options = lazy.pull;
   if (options.url.empty()) options.url = settings.url;
   if (options.url.empty()) {
     return with_remedy(
@@ -73,10 +82,14 @@ Result<PullReport> Api::pull_into_store(PullOptions options) const {
   options.key_command = settings.key_command;
   options.requests = &requests;
   options.progress = parts_.pusher.interruption();
+  // The program that serves pages.
+  lazy.fetch_command = {parts_.page_server_command.front(), "remote", "fetch"};
   const os::LongWait waiting;
-  auto report = pull_snapshot(options);
+  Result<LazyPullReport> report = is_lazy ? begin_pull(lazy) : pull_whole(options);
   parts_.metrics.count_remote_requests(requests);
-  parts_.metrics.count_pull(report);
+  if (report && report->is_already_there) return report;
+  parts_.metrics.count_pull(report ? Result<PullReport>(report->pull)
+                                   : std::unexpected(report.error()));
   parts_.status.changed();
   Json event = {{"name", options.as.empty() ? options.name : options.as}};
   if (!report) {
@@ -85,10 +98,11 @@ Result<PullReport> Api::pull_into_store(PullOptions options) const {
     parts_.events.add(Level::kWarning, "pull", event);
     return report;
   }
-  report->snapshot = name_of(report->snapshot);
-  event["outcome"] = "done";
-  event["pulled"] = report->name;
-  Json fields = ReportWriter::write(*report);
+  PullReport& pulled = report->pull;
+  pulled.snapshot = name_of(pulled.snapshot);
+  event["outcome"] = report->is_arriving ? "begun" : "done";
+  event["pulled"] = pulled.name;
+  Json fields = ReportWriter::write(pulled);
   for (const char* field : {"message_type", "name", "snapshot"}) fields.erase(field);
   event.update(fields);
   parts_.events.add(Level::kInfo, "pull", event);
@@ -105,22 +119,28 @@ Response Api::pull(const Request& request, const std::string& /*name*/) const {
     return error_response(path.error());
   }
   const Stopwatch stopwatch;
-  auto report = pull_into_store(std::move(requested->options));
+  auto report = pull_into_store({.pull = std::move(requested->options)}, false);
   if (!report) return error_response(report.error());
   return json_response(
-      ReportWriter::write(schema::PullAnswer{std::move(*report), stopwatch.elapsed_ms()}));
+      ReportWriter::write(schema::PullAnswer{std::move(report->pull), stopwatch.elapsed_ms()}));
 }
 
-Status Api::pull_if_missing(const std::string& name) const {
+Result<std::shared_ptr<const void>> Api::pull_if_missing(
+    const schema::ResumeRequest& request) const {
+  const std::string& name = request.options.name;
   LAMINA_ASSIGN_OR_RETURN(const std::string path, snapshot_path(parts_.store, name));
   std::error_code error;
-  if (std::filesystem::exists(path, error) || error) return {};
-  PullOptions options;
-  options.name = name;
-  const auto report = pull_into_store(std::move(options));
+  if (std::filesystem::exists(path, error) || error) return nullptr;
+  LazyPullOptions lazy;
+  lazy.pull.name = name;
+  lazy.wait_limit = std::chrono::seconds(request.wait_limit);
+  // A file is made of the whole memory.
+  const bool is_lazy = request.lazy && request.options.mode != ResumeMode::kFile;
+  auto report = pull_into_store(std::move(lazy), is_lazy);
+  if (report) return std::move(report->hold);
   // Another request may have pulled it meanwhile.
-  if (report || report.error().kind == ErrorKind::kExists) return {};
-  return std::unexpected(report.error());
+  if (report.error().kind == ErrorKind::kExists) return nullptr;
+  return std::unexpected(std::move(report.error()));
 }
 
 Response Api::prune(const Request& request, const std::string& /*name*/) const {

@@ -14,6 +14,8 @@ namespace lamina::schema {
 struct ResumeRequest {
   ResumeOptions options;
   bool pull = false;
+  bool lazy = false;
+  std::uint64_t wait_limit = 3600;  ///< as LazyPullOptions::wait_limit, in seconds
 };
 
 /// PruneOptions without optional numbers; 0: the rule is not given.
@@ -27,6 +29,7 @@ struct PruneRequest {
 };
 
 inline constexpr Range kKeptStates{1, 1'000'000};
+inline constexpr Range kWaitSeconds{1, std::uint64_t{1} << 32};
 inline constexpr Range kKeptSeconds{1, std::uint64_t{1} << 32};
 
 inline constexpr Field kUrl{.name = "url",
@@ -71,6 +74,12 @@ void describe(Visitor& v, Request& r) {
       {.name = "pull",
        .help = "If the store does not have the snapshot, pull it from the bucket of --push first"},
       r.pull);
+  v.flag({.name = "lazy",
+          .help = "As pull, but the VM runs while its memory is fetched (not with mode file)"},
+         r.lazy);
+  v.number({.name = "wait_limit",
+            .help = "With lazy: kill the VM if a block takes longer; seconds. Default: 3600"},
+           r.wait_limit, kWaitSeconds);
 }
 
 }  // namespace lamina::schema

@@ -320,6 +320,10 @@ type ResumeRequest struct {
 	Again bool `json:"again,omitempty"`
 	// If the store does not have the snapshot, pull it from the bucket of --push first
 	Pull bool `json:"pull,omitempty"`
+	// As pull, but the VM runs while its memory is fetched (not with mode file)
+	Lazy bool `json:"lazy,omitempty"`
+	// With lazy: kill the VM if a block takes longer; seconds. Default: 3600
+	WaitLimit int64 `json:"wait_limit,omitempty"`
 }
 
 // ResumeReport is the reply of Resume.

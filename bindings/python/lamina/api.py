@@ -1231,7 +1231,8 @@ class Operations:
                vsock_override: Optional[str] = None, clock_realtime: Optional[bool] = None,
                huge_pages: Optional[Literal["as-before", "none", "transparent", "2M"]] = None,
                stay_paused: Optional[bool] = None, mmds: Optional[str] = None,
-               again: Optional[bool] = None, pull: Optional[bool] = None) -> Resume:
+               again: Optional[bool] = None, pull: Optional[bool] = None,
+               lazy: Optional[bool] = None, wait_limit: Optional[int] = None) -> Resume:
         """Resume a VM from the store.
 
         Loads it into a Firecracker that was just started. A pin links the snapshot's files
@@ -1257,6 +1258,9 @@ class Operations:
         again: Also what may be resumed only once (default false)
         pull: If the store does not have the snapshot, pull it from the bucket of --push first
             (default false)
+        lazy: As pull, but the VM runs while its memory is fetched (not with mode file) (default
+            false)
+        wait_limit: With lazy: kill the VM if a block takes longer; seconds. Default: 3600
         """
         return self._json("POST", "/v1/resume", Resume.from_json,
                           body=_given(api_socket=api_socket, name=name, store=store, jail=jail,
@@ -1264,7 +1268,7 @@ class Operations:
                           no_record=no_record, network_override=network_override,
                           vsock_override=vsock_override, clock_realtime=clock_realtime,
                           huge_pages=huge_pages, stay_paused=stay_paused, mmds=mmds, again=again,
-                          pull=pull))
+                          pull=pull, lazy=lazy, wait_limit=wait_limit))
 
     def fork(self, snapshot: str, new: str, *, store: Optional[str] = None) -> Fork:
         """Give a snapshot a second name.
