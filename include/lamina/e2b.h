@@ -32,9 +32,11 @@ inline constexpr std::array kWords<E2bDigests> = {Word<E2bDigests>{"check", E2bD
                                                   Word<E2bDigests>{"skip", E2bDigests::kSkip}};
 
 struct E2bImportOptions {
-  std::string directory{};  ///< path: DIR, laid out as the object storage
-  Uuid build{};             ///< whose memory to import: DIR/<build> exists
-  std::string snapshot{};   ///< path of the new snapshot: STORE/NAME
+  /// Path of a directory that is laid out as the object storage, or the URL of an object store:
+  /// "s3://BUCKET[/PREFIX][?OPTIONS]", "file:///DIRECTORY" (docs/remote.md).
+  std::string directory{};
+  Uuid build{};            ///< whose memory to import: DIR/<build> has its objects
+  std::string snapshot{};  ///< path of the new snapshot: STORE/NAME
   /// One layer of all builds. Otherwise each build that the memory needs becomes a layer; of these
   /// at most 256 are made.
   bool compact = false;
@@ -68,10 +70,14 @@ struct E2bImportReport {
 /// The prefetch list becomes the working set; metadata.json and snapfile are kept as they are. (The
 /// VM state in snapfile is of E2B's Firecracker and cannot be loaded by another.)
 ///
+/// From an object store the same is read and checked, and up to 32 MiB of each object are fetched
+/// ahead. What fails for a while is repeated; an object is absent only if a list says so too.
+///
 /// On failure there is no snapshot. kNotFound: the directory, the build, an object that the memory
 /// needs, or the store; kCorrupt: a header or an object; kExists: the name is taken; kUsage: not a
-/// name for a snapshot; kUnsupported: more than 256 layers, or memory of 0 bytes; kBusy: another
-/// writer has the lock of the name; kNoSpace; kInterrupted; else kFailed. Thread-safe.
+/// name for a snapshot, or a malformed URL; kPermission: the object store refuses the credentials;
+/// kUnsupported: more than 256 layers, or memory of 0 bytes; kBusy: another writer has the lock of
+/// the name; kNoSpace; kInterrupted; else kFailed. Thread-safe.
 Result<E2bImportReport> import_e2b(const E2bImportOptions& options);
 
 enum class E2bCodec : std::uint8_t { kZstd, kLz4, kNone };

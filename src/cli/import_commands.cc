@@ -15,8 +15,10 @@ namespace {
 constexpr const char* kImportE2bFooter =
     "DIR is laid out as E2B's object storage: DIR/BUILD/memfile.header, with the data\n"
     "in DIR/BUILD/memfile, .zstd or .lz4, and a directory for each older build that\n"
-    "the header refers to. The pages to prefetch (metadata.json) become the working\n"
-    "set. Whatever cannot be read without doubt is refused.\n\n"
+    "the header refers to. It can also be the URL of an object store:\n"
+    "s3://BUCKET[/PREFIX][?endpoint=…] or file:///DIRECTORY. The pages to prefetch\n"
+    "(metadata.json) become the working set. Whatever cannot be read without doubt is\n"
+    "refused.\n\n"
     "--compact makes one layer of a chain of any length; without it each build is a\n"
     "layer, and at most 256 are made. --digests skip reads only what is live.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
@@ -78,7 +80,7 @@ Action add_import_e2b(CLI::App& app) {
   CLI::App* verb =
       add_verb(app, "import-e2b", "make a snapshot of a build of E2B", kImportE2bFooter);
   E2bImportOptions& options = arguments->options;
-  add_text(verb, "DIR", options.directory, "directory of builds")->required();
+  add_text(verb, "DIR", options.directory, "directory or URL of builds")->required();
   add_text(verb, "BUILD", arguments->build, "id of the build")->required();
   add_text(verb, "-o,--out", options.snapshot, "the snapshot to make", "STORE/NAME")->required();
   verb->add_flag("--compact", options.compact, "make one layer of all builds");

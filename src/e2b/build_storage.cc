@@ -1,14 +1,14 @@
 #include "e2b/build_storage.h"
 
-#include <fcntl.h>
-
+#include <algorithm>
 #include <array>
 #include <span>
 #include <utility>
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "os/directory.h"
+#include "e2b/build_bucket.h"
+#include "e2b/build_directory.h"
 
 namespace lamina::e2b {
 namespace {
@@ -30,40 +30,10 @@ std::string data_object_name(Compression compression) {
   return kMemoryName;
 }
 
-Result<BuildStorage> BuildStorage::open(const std::string& path) {
-  auto directory = os::open_directory(AT_FDCWD, path, path);
-  if (!directory) {
-    return os::explain_directory_failure("directory of builds", path, std::move(directory.error()));
-  }
-  return BuildStorage(path, std::move(*directory));
-}
-
-std::string BuildStorage::path_of(const Uuid& build, const std::string& name) const {
-  return path_ + "/" + build.to_string() + "/" + name;
-}
-
-Result<std::optional<os::Fd>> BuildStorage::open_build(const Uuid& build) const {
-  const std::string name = build.to_string();
-  auto opened = os::open_directory(directory_.get(), name, path_ + "/" + name);
-  if (opened) return std::optional(std::move(*opened));
-  if (opened.error().kind == ErrorKind::kNotFound) return std::nullopt;
-  return std::unexpected(std::move(opened.error()));
-}
-
-Result<std::optional<os::OpenedFile>> BuildStorage::open_object(const Uuid& build,
-                                                                const std::string& name) const {
-  LAMINA_ASSIGN_OR_RETURN(const std::optional<os::Fd> directory, open_build(build));
-  if (!directory) return std::nullopt;
-  auto opened =
-      os::open_regular(directory->get(), name, O_RDONLY | O_NOFOLLOW, path_of(build, name));
-  if (opened) return std::optional(std::move(*opened));
-  if (opened.error().kind == ErrorKind::kNotFound) return std::nullopt;
-  return std::unexpected(std::move(opened.error()));
-}
-
-bool BuildStorage::has_object(const Uuid& build, const std::string& name) const {
-  const auto directory = open_build(build);
-  return directory && *directory && os::name_exists((*directory)->get(), name);
+Result<BuildStorage> BuildStorage::open(const std::string& place, Progress* progress) {
+  LAMINA_ASSIGN_OR_RETURN(auto source, is_url(place) ? open_build_bucket(place, progress)
+                                                     : open_build_directory(place));
+  return BuildStorage(std::move(source));
 }
 
 Result<std::optional<Header>> BuildStorage::read_header(const Uuid& build) const {
@@ -82,22 +52,34 @@ Result<std::optional<Header>> BuildStorage::read_header(const Uuid& build) const
   return std::optional(std::move(*header));
 }
 
-std::optional<std::uint64_t> BuildStorage::generation_of(const Uuid& build) const {
-  const auto opened = open_object(build, kHeaderName);
-  if (!opened || !*opened) return std::nullopt;
+Result<std::optional<std::uint64_t>> BuildStorage::generation_of(const Uuid& build) const {
+  LAMINA_ASSIGN_OR_RETURN(const auto object, open_object(build, kHeaderName));
   std::array<std::byte, kGenerationEnd> bytes{};
-  const auto count = os::read_at((*opened)->fd.get(), bytes, 0, kHeaderName);
-  if (!count || *count < bytes.size()) return std::nullopt;
+  if (!object || object->size_bytes() < bytes.size()) return std::nullopt;
+  object->announce(0, bytes.size());
+  LAMINA_RETURN_IF_ERROR(object->read(0, bytes));
   ByteReader reader(std::span<const std::byte>(bytes).last(sizeof(std::uint64_t)));
-  return reader.get<std::uint64_t>();
+  return std::optional(reader.get<std::uint64_t>());
 }
 
 Result<std::optional<std::vector<std::byte>>> BuildStorage::read_small(
     const Uuid& build, const std::string& name, std::uint64_t limit_bytes) const {
-  LAMINA_ASSIGN_OR_RETURN(const auto opened, open_object(build, name));
-  if (!opened) return std::nullopt;
-  LAMINA_ASSIGN_OR_RETURN(std::vector<std::byte> bytes,
-                          os::read_whole(opened->fd.get(), limit_bytes, path_of(build, name)));
+  LAMINA_ASSIGN_OR_RETURN(const auto object, open_object(build, name));
+  if (!object) return std::nullopt;
+  const std::uint64_t size = object->size_bytes();
+  if (size > limit_bytes) {
+    return fail(ErrorKind::kCorrupt, "'{}' has {} bytes; at most {} are read", path_of(build, name),
+                size, limit_bytes);
+  }
+  constexpr std::uint64_t kPartBytes = std::uint64_t{1} << 20;
+  const auto part_at = [&](std::uint64_t offset) { return std::min(kPartBytes, size - offset); };
+  for (std::uint64_t offset = 0; offset < size; offset += kPartBytes) {
+    object->announce(offset, part_at(offset));
+  }
+  std::vector<std::byte> bytes(size);
+  for (std::uint64_t offset = 0; offset < size; offset += kPartBytes) {
+    LAMINA_RETURN_IF_ERROR(object->read(offset, std::span(bytes).subspan(offset, part_at(offset))));
+  }
   return std::optional(std::move(bytes));
 }
 

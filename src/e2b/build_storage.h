@@ -1,17 +1,20 @@
-// E2B's object storage, laid out in a directory: DIR/<build id>/memfile.header and its neighbours.
+// E2B's object storage: <build id>/memfile.header and its neighbours, in a directory or in an
+// object store.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "e2b/header.h"
+#include "e2b/object_source.h"
+#include "lamina/progress.h"
 #include "lamina/result.h"
 #include "lamina/uuid.h"
-#include "os/fd.h"
-#include "os/file.h"
 
 namespace lamina::e2b {
 
@@ -26,42 +29,45 @@ inline constexpr const char* kLayerMarkName = "lamina.layer";
 /// "memfile", "memfile.zstd" or "memfile.lz4".
 std::string data_object_name(Compression compression);
 
-/// Reads only. Symbolic links below the directory are not followed.
+/// Reads only. Not thread-safe.
 class BuildStorage {
  public:
-  /// kNotFound: there is no such directory.
-  static Result<BuildStorage> open(const std::string& path);
+  /// Opens a directory, or what a URL names (build_bucket.h). kNotFound: there is no such
+  /// directory. `progress` may be null; it can interrupt every wait for an object store.
+  static Result<BuildStorage> open(const std::string& place, Progress* progress);
 
-  /// DIR/<build id>/name, for messages and for functions that take a path.
-  [[nodiscard]] std::string path_of(const Uuid& build, const std::string& name) const;
+  explicit BuildStorage(std::unique_ptr<ObjectSource> source) : source_(std::move(source)) {}
 
-  /// Opens an object of a build. Absent: the build or the object does not exist.
-  [[nodiscard]] Result<std::optional<os::OpenedFile>> open_object(const Uuid& build,
-                                                                  const std::string& name) const;
+  /// The path or URL of an object, for messages.
+  [[nodiscard]] std::string path_of(const Uuid& build, const std::string& name) const {
+    return source_->path_of(build, name);
+  }
 
-  [[nodiscard]] bool has_object(const Uuid& build, const std::string& name) const;
+  /// Opens an object of a build; null: the build or the object does not exist. The object must not
+  /// outlive the storage.
+  [[nodiscard]] Result<std::unique_ptr<StoredObject>> open_object(const Uuid& build,
+                                                                  const std::string& name) const {
+    return source_->open(build, name);
+  }
 
-  /// The header of a build; absent if it has none. kCorrupt: the message names the file; it is
+  [[nodiscard]] Result<bool> has_object(const Uuid& build, const std::string& name) const {
+    return source_->exists(build, name);
+  }
+
+  /// The header of a build; absent if it has none. kCorrupt: the message names the object; it is
   /// damaged or another build's.
   [[nodiscard]] Result<std::optional<Header>> read_header(const Uuid& build) const;
 
   /// The generation in a build's header, without reading the rest of it. Absent: there is no
   /// header, or it is too short.
-  [[nodiscard]] std::optional<std::uint64_t> generation_of(const Uuid& build) const;
+  [[nodiscard]] Result<std::optional<std::uint64_t>> generation_of(const Uuid& build) const;
 
   /// A small object; absent if there is none.
   [[nodiscard]] Result<std::optional<std::vector<std::byte>>> read_small(
       const Uuid& build, const std::string& name, std::uint64_t limit_bytes) const;
 
  private:
-  BuildStorage(std::string path, os::Fd directory)
-      : path_(std::move(path)), directory_(std::move(directory)) {}
-
-  /// Absent: there is no such directory.
-  [[nodiscard]] Result<std::optional<os::Fd>> open_build(const Uuid& build) const;
-
-  std::string path_;
-  os::Fd directory_;
+  std::unique_ptr<ObjectSource> source_;
 };
 
 }  // namespace lamina::e2b

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <utility>
 
 #include "base/error.h"
@@ -12,6 +13,8 @@ namespace {
 
 /// How much of an uncompressed object is read at a time.
 constexpr std::uint64_t kReadBytes = std::uint64_t{256} << 10;
+/// How much is fetched ahead from an object store.
+constexpr std::uint64_t kAheadBytes = std::uint64_t{32} << 20;
 /// What a compressed frame may be longer than its data.
 constexpr std::uint32_t kMaxFrameOverhead = std::uint32_t{1} << 20;
 
@@ -31,7 +34,10 @@ Result<Found> find_entry(const BuildStorage& storage, const Header& header, cons
   const bool is_version_3 = header.version <= 3;
   if (is_own && !is_listed) return Found{{}, true};
   if (is_listed && !says_nothing(listed->second)) return Found{listed->second, is_own};
-  if ((is_listed || is_version_3) && storage.has_object(build, kMemoryName)) return Found{};
+  if (is_listed || is_version_3) {
+    LAMINA_ASSIGN_OR_RETURN(const bool is_plain, storage.has_object(build, kMemoryName));
+    if (is_plain) return Found{};
+  }
   if (is_own) return Found{{}, true};
   LAMINA_ASSIGN_OR_RETURN(const std::optional<Header> own, storage.read_header(build));
   if (!own) return Found{};
@@ -53,12 +59,11 @@ Result<DataObject> DataObject::open(const BuildStorage& storage, const Header& h
   object.entry_ = std::move(found.entry);
   const std::string name = data_object_name(object.entry_.compression);
   object.path_ = storage.path_of(build, name);
-  LAMINA_ASSIGN_OR_RETURN(auto opened, storage.open_object(build, name));
-  if (!opened) {
+  LAMINA_ASSIGN_OR_RETURN(object.object_, storage.open_object(build, name));
+  if (!object.object_) {
     return fail(ErrorKind::kNotFound, "data object '{}', which the memory needs, does not exist",
                 object.path_);
   }
-  object.file_ = std::move(*opened);
   const Status checked = object.entry_.compression == Compression::kNone
                              ? object.check_size()
                              : object.check_frames(found.is_own);
@@ -70,7 +75,7 @@ Result<DataObject> DataObject::open(const BuildStorage& storage, const Header& h
 }
 
 Status DataObject::check_size() {
-  const std::uint64_t size = file_.facts.size_bytes;
+  const std::uint64_t size = object_->size_bytes();
   if (entry_.data_bytes != 0 && entry_.data_bytes != size) {
     return fail(ErrorKind::kCorrupt, "it has {} bytes, and its header says {}", size,
                 entry_.data_bytes);
@@ -90,9 +95,9 @@ Status DataObject::check_frames(bool is_own) {
       return fail(ErrorKind::kCorrupt, "its frame at {:#x} has {} bytes of {}; at most {} are read",
                   frame.object_offset, frame.object_bytes, frame.data_bytes, kMaxFrameDataBytes);
     }
-    if (frame.object_end() > file_.facts.size_bytes) {
+    if (frame.object_end() > object_->size_bytes()) {
       return fail(ErrorKind::kCorrupt, "its frame at {:#x} ends at {:#x}, and it has {:#x} bytes",
-                  frame.object_offset, frame.object_end(), file_.facts.size_bytes);
+                  frame.object_offset, frame.object_end(), object_->size_bytes());
     }
     if (frame.data_offset != data_end || frame.object_offset != object_end) has_all = false;
     if (is_own && !has_all) {
@@ -108,9 +113,9 @@ Status DataObject::check_frames(bool is_own) {
     return fail(ErrorKind::kCorrupt, "its frames have {} bytes, and its header says {}", data_end,
                 entry_.data_bytes);
   }
-  if (has_all && object_end != file_.facts.size_bytes && entry_.data_bytes != 0) {
+  if (has_all && object_end != object_->size_bytes() && entry_.data_bytes != 0) {
     return fail(ErrorKind::kCorrupt, "its frames end at {:#x}, and it has {:#x} bytes", object_end,
-                file_.facts.size_bytes);
+                object_->size_bytes());
   }
   data_bytes_ = data_end;
   has_digest_ = has_all && entry_.data_bytes != 0 && !is_zero_digest(entry_.sha256);
@@ -120,8 +125,7 @@ Status DataObject::check_frames(bool is_own) {
 Status DataObject::read(const ReadOptions& options) {
   const bool all = options.check_digest && has_digest_;
   if (all) digest_.emplace();
-  LAMINA_RETURN_IF_ERROR(entry_.compression == Compression::kNone ? read_raw(options, all)
-                                                                  : read_frames(options, all));
+  LAMINA_RETURN_IF_ERROR(read_parts(options, all));
   if (all && digest_->finish() != entry_.sha256) {
     return fail(ErrorKind::kCorrupt,
                 "data object '{}': its bytes do not have the SHA-256 that its header says", path_);
@@ -135,39 +139,64 @@ Status DataObject::pass_on(const ReadOptions& options, std::uint64_t offset,
   return is_needed ? options.take(offset, bytes) : engine::advance(options.progress, 0);
 }
 
-Status DataObject::read_raw(const ReadOptions& options, bool all) {
-  plain_.resize(std::min(kReadBytes, data_bytes_));
-  for (std::uint64_t offset = 0; offset < data_bytes_; offset += plain_.size()) {
-    const auto buffer =
-        std::span(plain_).first(std::min<std::uint64_t>(plain_.size(), data_bytes_ - offset));
-    const bool is_needed = options.is_needed(offset, offset + buffer.size());
-    if (!all && !is_needed) continue;
-    LAMINA_RETURN_IF_ERROR(os::read_exactly_at(file_.fd.get(), buffer, offset, path_));
-    read_bytes_ += buffer.size();
-    LAMINA_RETURN_IF_ERROR(pass_on(options, offset, buffer, is_needed));
-  }
-  return {};
+std::uint64_t DataObject::part_count() const {
+  if (entry_.compression != Compression::kNone) return entry_.frames.size();
+  return data_bytes_ / kReadBytes + (data_bytes_ % kReadBytes != 0 ? 1 : 0);
 }
 
-Status DataObject::read_frames(const ReadOptions& options, bool all) {
-  FrameDecoder decoder;
-  for (const Frame& frame : entry_.frames) {
-    const bool is_needed = options.is_needed(frame.data_offset, frame.data_end());
-    if (!all && !is_needed) continue;
-    packed_.resize(std::max<std::size_t>(packed_.size(), frame.object_bytes));
-    plain_.resize(std::max<std::size_t>(plain_.size(), frame.data_bytes));
-    const auto packed = std::span(packed_).first(frame.object_bytes);
-    const auto plain = std::span(plain_).first(frame.data_bytes);
-    LAMINA_RETURN_IF_ERROR(os::read_exactly_at(file_.fd.get(), packed, frame.object_offset, path_));
-    read_bytes_ += packed.size();
-    if (Status decoded = decoder.decode(entry_.compression, packed, plain); !decoded) {
-      return std::unexpected(
-          with_context(fmt::format("data object '{}', frame at {:#x}", path_, frame.object_offset),
-                       std::move(decoded.error())));
-    }
-    LAMINA_RETURN_IF_ERROR(pass_on(options, frame.data_offset, plain, is_needed));
+DataObject::Part DataObject::part_at(std::uint64_t index) const {
+  if (entry_.compression == Compression::kNone) {
+    const std::uint64_t offset = index * kReadBytes;
+    const std::uint64_t bytes = std::min(kReadBytes, data_bytes_ - offset);
+    return {.offset = offset, .bytes = bytes, .data_offset = offset, .data_bytes = bytes};
   }
-  return {};
+  const Frame& frame = entry_.frames[index];
+  return {.offset = frame.object_offset,
+          .bytes = frame.object_bytes,
+          .data_offset = frame.data_offset,
+          .data_bytes = frame.data_bytes};
+}
+
+Status DataObject::read_parts(const ReadOptions& options, bool all) {
+  FrameDecoder decoder;
+  std::deque<Part> ahead;
+  std::uint64_t ahead_bytes = 0;
+  const std::uint64_t count = part_count();
+  std::uint64_t next = 0;
+  while (true) {
+    while (next < count && (ahead.empty() || ahead_bytes < kAheadBytes)) {
+      Part part = part_at(next++);
+      part.is_needed = options.is_needed(part.data_offset, part.data_offset + part.data_bytes);
+      if (!all && !part.is_needed) continue;
+      object_->announce(part.offset, part.bytes);
+      ahead_bytes += part.bytes;
+      ahead.push_back(part);
+    }
+    if (ahead.empty()) return {};
+    const Part part = ahead.front();
+    ahead.pop_front();
+    ahead_bytes -= part.bytes;
+    LAMINA_RETURN_IF_ERROR(read_part(part, options, decoder));
+  }
+}
+
+Status DataObject::read_part(const Part& part, const ReadOptions& options, FrameDecoder& decoder) {
+  plain_.resize(std::max<std::size_t>(plain_.size(), part.data_bytes));
+  const auto plain = std::span(plain_).first(part.data_bytes);
+  read_bytes_ += part.bytes;
+  if (entry_.compression == Compression::kNone) {
+    LAMINA_RETURN_IF_ERROR(object_->read(part.offset, plain));
+    return pass_on(options, part.data_offset, plain, part.is_needed);
+  }
+  packed_.resize(std::max<std::size_t>(packed_.size(), part.bytes));
+  const auto packed = std::span(packed_).first(part.bytes);
+  LAMINA_RETURN_IF_ERROR(object_->read(part.offset, packed));
+  if (Status decoded = decoder.decode(entry_.compression, packed, plain); !decoded) {
+    return std::unexpected(
+        with_context(fmt::format("data object '{}', frame at {:#x}", path_, part.offset),
+                     std::move(decoded.error())));
+  }
+  return pass_on(options, part.data_offset, plain, part.is_needed);
 }
 
 }  // namespace lamina::e2b

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -20,14 +21,13 @@
 #include "lamina/progress.h"
 #include "lamina/result.h"
 #include "lamina/uuid.h"
-#include "os/file.h"
 
 namespace lamina::e2b {
 
 /// Largest frame that is read: E2B's have 2 MiB. So a size that is a lie allocates no more.
 inline constexpr std::uint32_t kMaxFrameDataBytes = std::uint32_t{64} << 20;
 
-/// Not thread-safe.
+/// Not thread-safe, and must not outlive its storage.
 class DataObject {
  public:
   /// Opens the object of `build`, which `header` refers to. kNotFound: there is none; kCorrupt: it
@@ -42,7 +42,8 @@ class DataObject {
   [[nodiscard]] bool has_digest() const { return has_digest_; }
 
   struct ReadOptions {
-    /// True if some of bytes [offset, end) of the data are needed. It is asked in ascending order.
+    /// True if some of bytes [offset, end) of the data are needed. It is asked in ascending order,
+    /// up to 32 MiB of the object before `take` gets the bytes.
     std::function<bool(std::uint64_t offset, std::uint64_t end)> is_needed;
     /// Takes bytes of the data, in ascending order. Only those of frames that are needed.
     std::function<Status(std::uint64_t offset, std::span<const std::byte> bytes)> take;
@@ -63,13 +64,24 @@ class DataObject {
 
   Status check_frames(bool is_own);
   Status check_size();
-  Status read_raw(const ReadOptions& options, bool all);
-  Status read_frames(const ReadOptions& options, bool all);
+
+  /// What is read at a time: a frame, or a part of an object that is not compressed.
+  struct Part {
+    std::uint64_t offset = 0;  ///< in the object
+    std::uint64_t bytes = 0;
+    std::uint64_t data_offset = 0;
+    std::uint64_t data_bytes = 0;
+    bool is_needed = false;
+  };
+  [[nodiscard]] std::uint64_t part_count() const;
+  [[nodiscard]] Part part_at(std::uint64_t index) const;
+  Status read_parts(const ReadOptions& options, bool all);
+  Status read_part(const Part& part, const ReadOptions& options, FrameDecoder& decoder);
   Status pass_on(const ReadOptions& options, std::uint64_t offset, std::span<const std::byte> bytes,
                  bool is_needed);
 
   std::string path_;
-  os::OpenedFile file_;
+  std::unique_ptr<StoredObject> object_;
   BuildEntry entry_;
   std::uint64_t data_bytes_ = 0;
   bool has_digest_ = false;

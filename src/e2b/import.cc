@@ -66,7 +66,8 @@ class Import {
   Status work() {
     LAMINA_ASSIGN_OR_RETURN(const store::SnapshotPath target,
                             store::parse_snapshot_path(options_.snapshot));
-    LAMINA_ASSIGN_OR_RETURN(BuildStorage storage, BuildStorage::open(options_.directory));
+    LAMINA_ASSIGN_OR_RETURN(BuildStorage storage,
+                            BuildStorage::open(options_.directory, options_.progress));
     storage_.emplace(std::move(storage));
     LAMINA_RETURN_IF_ERROR(read_header());
     LAMINA_RETURN_IF_ERROR(plan());
@@ -118,7 +119,8 @@ class Import {
       return fail(ErrorKind::kNotFound, "build {} has no '{}' and no '{}' in '{}'",
                   build.to_string(), kHeaderName, kMemoryName, options_.directory);
     }
-    if (storage_->has_object(build, kLayerMarkName)) {
+    LAMINA_ASSIGN_OR_RETURN(const bool is_layer, storage_->has_object(build, kLayerMarkName));
+    if (is_layer) {
       return with_remedy(
           fail(
               ErrorKind::kNotFound,
@@ -127,7 +129,7 @@ class Import {
               build.to_string()),
           "import the build that the export named");
     }
-    const std::uint64_t bytes = object->facts.size_bytes;
+    const std::uint64_t bytes = object->size_bytes();
     if (blocks_for(bytes) > kMaxBlocks) {
       return fail(ErrorKind::kFailed, "'{}' has {} bytes; memory of at most {} is supported", path,
                   bytes, kMaxBlocks * kBlockBytes);
@@ -159,7 +161,7 @@ class Import {
                               order.size(), kMaxImportedLayers),
                          "set `compact` to make one layer of all");
     }
-    sort_by_age(order);
+    LAMINA_RETURN_IF_ERROR(sort_by_age(order));
     layers_.reserve(order.size());
     for (const std::uint32_t build : order) layers_.push_back({{build}});
     return {};
@@ -167,7 +169,7 @@ class Import {
 
   /// A header does not record the order of its ancestors; their own headers have generations. It
   /// matters to later merges only: no block is in two layers.
-  void sort_by_age(std::vector<std::uint32_t>& order) {
+  Status sort_by_age(std::vector<std::uint32_t>& order) {
     std::vector<std::uint64_t> ages(order.size());
     std::uint32_t unknown = 0;
     for (const std::uint32_t build : order) {
@@ -176,19 +178,21 @@ class Import {
         ages[build] = std::numeric_limits<std::uint64_t>::max();
       } else if (id == header_.base_build_id) {
         ages[build] = 0;
-      } else if (const auto generation = storage_->generation_of(id)) {
-        ages[build] = std::min(*generation, std::numeric_limits<std::uint64_t>::max() - 1);
       } else {
-        ++unknown;
+        LAMINA_ASSIGN_OR_RETURN(const auto generation, storage_->generation_of(id));
+        if (!generation) ++unknown;
+        ages[build] =
+            std::min(generation.value_or(0), std::numeric_limits<std::uint64_t>::max() - 1);
       }
     }
     std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
       return std::tie(ages[a], a) < std::tie(ages[b], b);
     });
-    if (unknown == 0) return;
+    if (unknown == 0) return {};
     report_.notes.push_back(fmt::format(
         "the age of {} of {} builds is not known: they have no header and are taken as the oldest",
         unknown, order.size()));
+    return {};
   }
 
   Status fill(const store::Staging& staging) {

@@ -34,6 +34,7 @@ class BucketServer:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.hidden: set[str] = set()  # listed, and 404 for GET and HEAD
         self.layer_reads = 0  # answered with data
         self.reads_left: int | None = None  # then the mood becomes HOLDS
         self.requests: list[tuple[str, str]] = []  # methods and keys, as they arrived
@@ -179,7 +180,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _object(self, key: str, mood: Mood) -> None:
         data = self.server_bucket.objects.get(key)
-        if data is None or (mood == Mood.LOST and LAYERS in key):
+        is_lost = (mood == Mood.LOST and LAYERS in key) or key in self.server_bucket.hidden
+        if data is None or is_lost:
             self._refuse(404, "NoSuchKey")
             return
         headers = {"ETag": f'"{hashlib.md5(data).hexdigest()}"',

@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 
 import e2b_files as e2b
+from bucket_server import CREDENTIALS, BucketServer
 from e2b_files import Guest, HUGE_BYTES, PAGE_BYTES, name_of, read_memory
 from memory_files import (EXIT_CORRUPT, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NO_SPACE,
                           EXIT_NOT_FOUND, EXIT_USAGE, GuestMemory, LaminaTest, change_memory, flip, lamina, layers_of, main, random_memory,
@@ -323,6 +324,119 @@ class Refused(E2bTest):
                      "--out", self.new_name())
         self.refused(EXIT_USAGE, "import", "--out", self.new_name(), names=("e2b",))
         self.refused(EXIT_USAGE, "export", names=("e2b",))
+
+
+class FromBucket(E2bTest):
+    """A URL in the place of the directory: the same memory, the same checks."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.bucket = BucketServer()
+        self.addCleanup(self.bucket.close)
+        for name, value in CREDENTIALS.items():
+            self.set_variable(name, value)
+        # The data of the first build takes several requests.
+        self.guest = Guest(self.rng, self.builds, 1500 * PAGE_BYTES)
+        for pages, version, kind in ((1500, 3, 0), (80, 4, 1), (80, 4, 2), (80, 5, 0), (80, 5, 1)):
+            self.build = self.guest.pause(self.guest.touch(pages, 5), version, kind,
+                                          frame_bytes=50_000)
+
+    def set_variable(self, name: str, value: str) -> None:
+        """Sets a variable of the environment for this test."""
+        before = os.environ.get(name)
+        os.environ[name] = value
+        self.addCleanup(os.environ.pop, name, None)
+        if before is not None:
+            self.addCleanup(os.environ.__setitem__, name, before)
+
+    def upload(self) -> None:
+        """The bucket has what the directory has, and nothing else."""
+        self.bucket.objects = {
+            f"/bucket/lazy/{path.relative_to(self.builds)}": path.read_bytes()
+            for path in self.builds.rglob("*") if path.is_file()}
+
+    def key_of(self, build: bytes, name: str) -> str:
+        """The key of an object in the bucket."""
+        return f"/bucket/lazy/{name_of(build)}/{name}"
+
+    def import_url(self, url: str, build: bytes, *options: str) -> tuple[Path, dict]:
+        """Imports a build from a URL: the snapshot, the report."""
+        snapshot = self.new_name()
+        report = self.done("import", "e2b", url, name_of(build), "--out", snapshot, "--json",
+                           *options).json
+        return snapshot, report
+
+    def refuse_url(self, code: int, *names: str, url: str | None = None) -> None:
+        """The import fails, and leaves nothing."""
+        snapshot = self.new_name()
+        self.refused(code, "import", "e2b", url or self.bucket.url, name_of(self.build), "--out",
+                     snapshot, names=names)
+        self.assertFalse(snapshot.exists())
+        self.assertEqual(list((self.store / ".tmp").glob("*")), [])
+
+    def test_the_memory_is_the_same(self) -> None:
+        (self.builds / name_of(self.build) / "metadata.json").write_text("{}")
+        (self.builds / name_of(self.build) / "snapfile").write_bytes(b"registers" * 400_000)
+        self.upload()
+        plain = self.done("import", "e2b", self.builds, name_of(self.build), "--out",
+                          self.new_name(), "--json").json
+        for url in (self.bucket.url, self.builds.as_uri()):
+            for options in ((), ("--compact",), ("--digests", "skip")):
+                with self.subTest(url=url, options=options):
+                    snapshot, report = self.import_url(url, self.build, *options)
+                    self.assert_same_memory(snapshot, bytes(self.guest.memory))
+                    self.assertEqual((snapshot / "snapfile").read_bytes(), b"registers" * 400_000)
+                    if not options:
+                        for field in ("builds", "layers", "stored_blocks", "read_bytes",
+                                      "checked_digests", "source_generation"):
+                            self.assertEqual(report[field], plain[field], field)
+        written = [method for method, _ in self.bucket.requests if method not in ("GET", "HEAD")]
+        self.assertEqual(written, [])
+
+    def test_only_what_is_live_is_fetched_without_digests(self) -> None:
+        guest = Guest(self.rng, self.builds, 100 * PAGE_BYTES)
+        for pages in (100, 90):
+            guest.memory[:pages * PAGE_BYTES] = self.rng.randbytes(pages * PAGE_BYTES)
+            build = guest.pause(set(range(pages)), 3)
+        self.upload()
+        snapshot, report = self.import_url(self.bucket.url, build, "--digests", "skip")
+        self.assert_same_memory(snapshot, bytes(guest.memory))
+        # An object that is not compressed is read in parts of 256 KiB: the last one of the first.
+        self.assertEqual(report["read_bytes"], (90 + 100 - 64) * PAGE_BYTES)
+
+    def test_damage_is_refused(self) -> None:
+        self.upload()
+        name = "memfile.zstd"
+        whole = self.bucket.objects[self.key_of(self.build, name)]
+        self.bucket.objects[self.key_of(self.build, name)] = \
+            whole[:900] + bytes([whole[900] ^ 1]) + whole[901:]
+        self.refuse_url(EXIT_CORRUPT, f"s3://bucket/lazy/{name_of(self.build)}/{name}")
+        self.bucket.objects[self.key_of(self.build, name)] = whole[:-1]
+        self.refuse_url(EXIT_CORRUPT, name)
+        del self.bucket.objects[self.key_of(self.build, name)]
+        self.refuse_url(EXIT_NOT_FOUND, name)
+        self.upload()
+        header = self.bucket.objects[self.key_of(self.build, "memfile.header")]
+        self.bucket.objects[self.key_of(self.build, "memfile.header")] = header[:-1]
+        self.refuse_url(EXIT_CORRUPT, "memfile.header")
+
+    def test_an_absence_must_be_confirmed_by_a_list(self) -> None:
+        """A wrong 404 for a header would make a diff the whole memory."""
+        self.build = self.guest.pause(self.guest.touch(10), 3)
+        self.upload()
+        key = self.key_of(self.build, "memfile.header")
+        self.bucket.hidden.add(key)
+        self.refuse_url(EXIT_FAILED, "memfile.header", "listed")
+        self.bucket.hidden.clear()
+        snapshot, _ = self.import_url(self.bucket.url, self.build)
+        self.assert_same_memory(snapshot, bytes(self.guest.memory))
+
+    def test_urls(self) -> None:
+        self.upload()
+        self.refuse_url(EXIT_USAGE, "ftp", url="ftp://bucket")
+        self.refuse_url(EXIT_NOT_FOUND, "none", url=(self.directory / "none").as_uri())
+        self.build = bytes(15) + b"\1"
+        self.refuse_url(EXIT_NOT_FOUND, name_of(self.build))
 
 
 class Export(E2bTest):
