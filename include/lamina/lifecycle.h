@@ -207,6 +207,12 @@ struct NetworkOverride {
   std::string host_device{};   ///< name of a tap device
 };
 
+/// Another file for a disk of the VM.
+struct DriveOverride {
+  std::string drive_id{};  ///< as in the VM's configuration: "_disk0"
+  std::string path{};      ///< as the VMM sees it
+};
+
 struct ResumeOptions {
   VmmAddress vmm{};     ///< a Firecracker that was just started and has no VM
   std::string store{};  ///< path of its directory
@@ -221,6 +227,14 @@ struct ResumeOptions {
   bool no_record = false;
   std::vector<NetworkOverride> network_overrides{};  ///< needs Firecracker 1.12
   std::string vsock_override{};  ///< path of another socket; needs Firecracker 1.16. Empty: none
+  /// Needs Cloud Hypervisor: Firecracker cannot change drives. A VM of Cloud Hypervisor is not
+  /// resumed with a file that another process has open for writing (kBusy), or that belongs to the
+  /// store (kUsage).
+  std::vector<DriveOverride> drive_overrides{};
+  /// Another file (or socket, as it was) of the serial console, and of the console device. Need
+  /// Cloud Hypervisor. Empty: as before.
+  std::string serial_override{};
+  std::string console_override{};
   /// Moves the guest's clock on by the time since the pause. Needs Firecracker 1.16.
   bool clock_realtime = false;
   HugePages huge_pages = HugePages::kAsBefore;  ///< another value needs Firecracker 1.17

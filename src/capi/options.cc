@@ -205,8 +205,8 @@ namespace {
 ResumeOptions how_to_resume(OptionReader& reader, const lamina_resume_options& given) {
   ResumeOptions made;
   auto& [vmm, store, name, mode, populate, record, no_record, network_overrides, vsock_override,
-         clock_realtime, huge_pages, stay_paused, mmds, again, page_server_command, progress] =
-      made;
+         drive_overrides, serial_override, console_override, clock_realtime, huge_pages,
+         stay_paused, mmds, again, page_server_command, progress] = made;
   mode = reader.choice<ResumeMode>(given.mode, "mode");
   populate = reader.choice<Populate>(given.populate, "populate");
   record = reader.flag(given.record, "record");

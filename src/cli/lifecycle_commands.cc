@@ -52,6 +52,9 @@ constexpr const char* kResumeFooter =
     "Needs Firecracker 1.7; for --network-override 1.12; for --vsock-override and\n"
     "--clock-realtime 1.16; for --huge-pages 1.17. A VM on 2 MiB pages (hugetlbfs)\n"
     "can be resumed with --mode uffd only.\n\n"
+    "--drive-override, --serial-override and --console-override need Cloud\n"
+    "Hypervisor. A VM of it that would write a file which another process writes is\n"
+    "refused: clones need files of their own.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
     "6 no space, 130 interrupted.";
 

@@ -18,6 +18,7 @@
 #include "lifecycle/cloud_hypervisor.h"
 #include "lifecycle/cloud_hypervisor_handover.h"
 #include "lifecycle/guest_image.h"
+#include "lifecycle/host_files.h"
 #include "lifecycle/interruption.h"
 #include "lifecycle/last_create.h"
 #include "lifecycle/map_record.h"
@@ -169,12 +170,20 @@ class CloudHypervisorResume {
     LAMINA_RETURN_IF_ERROR(check_finds(claimed.vmm.pid(), {memory, memory}));
     vmm::ResumeConfiguration change;
     change.memory_file = memory;
-    change.vsock_socket = options_.vsock_override;
+    change.paths.vsock_socket = options_.vsock_override;
+    change.paths.serial = options_.serial_override;
+    change.paths.console = options_.console_override;
+    change.paths.drives.reserve(options_.drive_overrides.size());
+    for (const DriveOverride& override : options_.drive_overrides) {
+      change.paths.drives.emplace_back(override.drive_id, override.path);
+    }
     change.networks.reserve(options_.network_overrides.size());
     for (const NetworkOverride& override : options_.network_overrides) {
       change.networks.emplace_back(override.interface_id, override.host_device);
     }
     LAMINA_ASSIGN_OR_RETURN(const std::string config, vmm::configure_resume(state.config, change));
+    LAMINA_ASSIGN_OR_RETURN(const HostFiles files,
+                            HostFiles::claim(claimed.vmm.pid(), config, claimed.store->path()));
     report_.prepare_ms = watch_.lap();
     if (interruption_.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");
     interruption_.ignore();

@@ -71,10 +71,27 @@ Result<OpenSnapshot> open_to_resume(const ResumeSource& source, ResumeMode mode)
   return snapshot;
 }
 
+/// Paths that only Cloud Hypervisor can be told at a load.
+Status check_has_no_paths(const ResumeOptions& options) {
+  const auto refuse = [](bool asked_for, const char* what, const char* option) -> Status {
+    if (!asked_for) return {};
+    return with_remedy(
+        fail(ErrorKind::kUnsupported, "Firecracker cannot change the path of {} at a load", what),
+        "leave out `{}`, and give each VM its own file under the same path (a jail, or a mount "
+        "namespace)",
+        option);
+  };
+  LAMINA_RETURN_IF_ERROR(refuse(!options.drive_overrides.empty(), "a drive", "drive_override"));
+  LAMINA_RETURN_IF_ERROR(
+      refuse(!options.serial_override.empty(), "the serial console", "serial_override"));
+  return refuse(!options.console_override.empty(), "the console", "console_override");
+}
+
 /// What this Firecracker cannot do is refused before anything is made for it.
 Status check_features(const std::string& version, const ResumeOptions& options) {
   using vmm::Feature;
   LAMINA_RETURN_IF_ERROR(vmm::require_supported(version));
+  LAMINA_RETURN_IF_ERROR(check_has_no_paths(options));
   const auto require = [&](bool asked_for, Feature feature, const char* what,
                            const char* option) -> Status {
     return asked_for ? vmm::require_feature(version, feature, what, option) : Status{};

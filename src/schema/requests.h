@@ -47,6 +47,15 @@ inline constexpr TextFormat<NetworkOverride> kNetworkFormat{
       return network.interface_id + "=" + network.host_device;
     }};
 
+inline constexpr TextFormat<DriveOverride> kDriveFormat{
+    "override of a drive (DRIVE=PATH)",
+    [](const std::string& text) -> std::optional<DriveOverride> {
+      const std::size_t sign = text.find('=');
+      if (sign == std::string::npos || sign == 0 || sign + 1 == text.size()) return std::nullopt;
+      return DriveOverride{text.substr(0, sign), text.substr(sign + 1)};
+    },
+    [](const DriveOverride& drive) { return drive.drive_id + "=" + drive.path; }};
+
 // Fields of queries.
 inline constexpr Field kDryRunQuery{.name = "dry_run",
                                     .help = "Change nothing, report what would be removed"};
@@ -120,6 +129,12 @@ void describe(Visitor& v, Options& o) {
           o.network_overrides, kNetworkFormat);
   v.text({.name = "vsock_override", .help = "another vsock path", .value = "PATH"},
          o.vsock_override);
+  v.items({.name = "drive_override", .help = "another file of a disk", .value = "DRIVE=PATH"},
+          o.drive_overrides, kDriveFormat);
+  v.text({.name = "serial_override", .help = "another serial console", .value = "PATH"},
+         o.serial_override);
+  v.text({.name = "console_override", .help = "another console", .value = "PATH"},
+         o.console_override);
   v.flag({.name = "clock_realtime", .help = "move the guest's clock on by the time passed"},
          o.clock_realtime);
   v.choice({.name = "huge_pages", .help = "pages of its memory"}, o.huge_pages);

@@ -20,8 +20,9 @@ from cloud_hypervisor import CloudHypervisor
 from daemon import Daemon
 from faults import Point, require_strace
 from lives import KILL
-from memory_files import (EXIT_FAILED, EXIT_NOT_FOUND, PAGE_BYTES, LaminaTest, lamina, main)
-from serving import wait_until
+from memory_files import (EXIT_BUSY, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE, PAGE_BYTES,
+                          LaminaTest, lamina, main)
+from serving import TIMEOUT_S, wait_until
 
 MEMORY_MIB = 4
 MEMORY_BYTES = MEMORY_MIB << 20
@@ -72,11 +73,12 @@ class CloudHypervisorTest(LaminaTest):
                            *options, "--json").json
         return vm, report
 
-    def resume_fails(self, vm: CloudHypervisor, name: str, *options: str) -> str:
+    def resume_fails(self, vm: CloudHypervisor, name: str, *options: str,
+                     code: int = EXIT_FAILED) -> str:
         """Resumes, which must fail; returns the message."""
         outcome = lamina("resume", "--api", vm.api_socket, "--store", self.store, "--name", name,
                          *options)
-        self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+        self.assertEqual(outcome.code, code, str(outcome))
         return outcome.error_lines[-1]
 
     def recover(self) -> dict[str, Any]:
@@ -328,6 +330,75 @@ class ResumeTest(CloudHypervisorTest):
             self.assertEqual(self.pause(clone, f"c{number}", "--after", "resume")["kind"], "diff")
             self.assert_same_memory(clone, f"c{number}")
             self.check(clone)
+
+    def test_clones_beside_their_source_have_files_of_their_own(self) -> None:
+        disk = self.directory / "disk"
+        disk.write_bytes(b"0" * PAGE_BYTES)
+        serial, vsock = self.directory / "serial", self.directory / "vsock"
+        vm = self.fresh("--disk", disk, "--serial-file", serial, "--vsock", vsock)
+        vm.tell("run 200 1")
+        self.pause(vm, "t", "--after", "resume", "--attach", disk)
+        clones = []
+        for number in range(3):
+            own = self.directory / f"own{number}"
+            own.mkdir()
+            (own / "disk").write_bytes((self.store / "t" / "disk").read_bytes())
+            clone = self.started()
+            overrides = {"--drive-override": f"_disk0={own / 'disk'}",
+                         "--serial-override": str(own / "serial"),
+                         "--vsock-override": str(own / "vsock")}
+            for left_out, device in (("--drive-override", "disk '_disk0'"),
+                                     ("--serial-override", "serial"),
+                                     ("--vsock-override", "vsock")):
+                some = [word for option, value in overrides.items() if option != left_out
+                        for word in (option, value)]
+                message = self.resume_fails(clone, "t", *some, code=EXIT_BUSY)
+                self.assertIn(device, message)
+                self.assertEqual(clone.state(), "None")
+            self.resume("t", *[word for item in overrides.items() for word in item], vm=clone)
+            clone.tell(f"run 100 {number + 5}")
+            clones.append((clone, own))
+        for number, (clone, own) in enumerate(clones):
+            config = clone.config()
+            self.assertEqual((config["disks"][0]["path"], config["serial"]["file"],
+                              config["vsock"]["socket"]),
+                             (str(own / "disk"), str(own / "serial"), str(own / "vsock")))
+            self.pause(clone, f"c{number}", "--after", "resume")
+            self.assert_same_memory(clone, f"c{number}")
+        # Those of another clone, and the store's.
+        clone = self.started()
+        some = ("--serial-override", str(self.directory / "s"),
+                "--vsock-override", str(self.directory / "v"))
+        self.assertIn("open for writing", self.resume_fails(
+            clone, "t", "--drive-override", f"_disk0={clones[0][1] / 'disk'}", *some,
+            code=EXIT_BUSY))
+        self.assertIn("belongs to the store", self.resume_fails(
+            clone, "t", "--drive-override", f"_disk0={self.store / 't' / 'disk'}", *some,
+            code=EXIT_USAGE))
+        for wrong in (("--drive-override", "none=/x"), ("--console-override", "/x")):
+            self.resume_fails(clone, "t", *wrong, *some, code=EXIT_USAGE)
+        self.assertEqual(clone.state(), "None")
+        # A file is free when its VM has ended.
+        clones[0][0].end()
+        self.recover()
+        self.resume("t", "--drive-override", f"_disk0={clones[0][1] / 'disk'}", *some, vm=clone)
+        self.check(clone)
+
+    def test_of_two_resumes_at_a_time_one_gets_the_file(self) -> None:
+        disk = self.directory / "disk"
+        disk.write_bytes(b"0" * PAGE_BYTES)
+        vm = self.fresh("--disk", disk)
+        self.pause(vm, "t")
+        first, second = self.started(), self.started()
+        first.tell("fail receive-hang-state")
+        command = [os.environ["LAMINA"], "resume", "--api", str(first.api_socket), "--store",
+                   str(self.store), "--name", "t"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            first.wait_held()
+            self.assertIn("another resume", self.resume_fails(second, "t", code=EXIT_BUSY))
+            first.tell("release")
+            self.assertEqual(process.wait(TIMEOUT_S), 0)
+        self.check(first)
 
     def test_what_is_not_possible_is_refused(self) -> None:
         vm = self.fresh()

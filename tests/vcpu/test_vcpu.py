@@ -135,6 +135,18 @@ class MappedFile(VcpuTest):
 
 
 @unittest.skipUnless(serve_is_there(program()), "this lamina has no serve command")
+class LogCost(VcpuTest):
+    """What the dirty log costs a guest: measured, and not judged."""
+
+    def test_both_kinds_are_measured_and_the_log_has_what_was_written(self) -> None:
+        report = self.ran("log-cost", "--steps", 4096, "--memory-mib", 16, "--intervals", 2,
+                          "--rounds", 2)
+        self.assertGreater(min(report["with_log_ms"], report["without_log_ms"]), 0)
+        # Half of the steps write, into 3,584 pages.
+        self.assertGreater(report["dirty_pages"], 1024)
+        self.assertLess(report["dirty_pages"], 3584)
+
+
 class PageServed(VcpuTest):
     """Resumes through the page server."""
 

@@ -4,6 +4,7 @@
 //   run      runs without a pause and prints the checksum
 //   start    runs from the beginning and pauses: state and Full memory file
 //   resume   goes on from a state, and may pause again: state and Diff
+//   log-cost runs with and without KVM's dirty log in turn, and prints the time of both
 //
 // With --discards it gives pages back while it runs, which a page server sees as REMOVE events.
 //
@@ -21,6 +22,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <nlohmann/json.hpp>
@@ -122,6 +124,8 @@ struct Arguments {
   std::optional<std::string> state_out;
   std::optional<std::string> diff;
   bool touch_only_report = false;
+  std::uint64_t intervals = 8;
+  std::uint64_t rounds = 8;
 };
 
 /// What a run is found to have done.
@@ -291,6 +295,82 @@ Result<Report> resume(const Arguments& arguments) {
   return report;
 }
 
+/// Of one machine, with or without the log. An interval is what a guest does between two pauses:
+/// the log is taken at its end, which makes each page's next write fault again.
+struct IntervalTimes {
+  double shortest_ms = 0;
+  std::uint64_t dirty = 0;  ///< pages of the log in the intervals
+  double take_ms = 0;       ///< the shortest KVM_GET_DIRTY_LOG of the whole memory
+};
+
+Result<IntervalTimes> time_intervals(const Arguments& arguments, const PayloadModel& beginning,
+                                     VirtualCpu::DirtyLog log) {
+  using Clock = std::chrono::steady_clock;
+  const auto since = [](Clock::time_point begin) {
+    return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+  };
+  const std::size_t memory_bytes = arguments.memory_mib << 20;
+  const bool is_resumed = arguments.map.has_value();
+  LAMINA_ASSIGN_OR_RETURN(const GuestMemory memory, GuestMemory::map(memory_bytes, arguments.map));
+  for (std::size_t page = 0; page < memory_bytes / kPageBytes && !is_resumed; ++page) {
+    std::ranges::copy(beginning.page(page), memory.page(page).begin());
+  }
+  LAMINA_ASSIGN_OR_RETURN(VirtualCpu cpu, VirtualCpu::create(memory.regions(), log));
+  LAMINA_RETURN_IF_ERROR(cpu.reset());
+  IntervalTimes times;
+  // The first one is what is measured of a guest that maps a file. Else it is not counted: KVM maps
+  // the memory in it.
+  const std::uint64_t intervals = is_resumed ? 0 : arguments.intervals;
+  for (std::uint64_t interval = 0; interval <= intervals; ++interval) {
+    const auto begin = Clock::now();
+    LAMINA_RETURN_IF_ERROR(run_steps(cpu, memory, interval * arguments.steps, arguments));
+    const double ran_ms = since(begin);
+    const auto taken = Clock::now();
+    std::vector<bool> dirty;
+    if (log == VirtualCpu::DirtyLog::kOn) {
+      LAMINA_ASSIGN_OR_RETURN(dirty, cpu.take_dirty_log());
+    }
+    const double take_ms = since(taken);
+    if (interval == 0 && !is_resumed) continue;
+    const bool is_first = interval <= 1;
+    times.shortest_ms = is_first ? ran_ms : std::min(times.shortest_ms, ran_ms);
+    times.take_ms = is_first ? take_ms : std::min(times.take_ms, take_ms);
+    times.dirty += static_cast<std::uint64_t>(std::ranges::count(dirty, true));
+  }
+  return times;
+}
+
+/// What KVM's dirty log costs a guest that writes much: the same intervals, in turn, the shortest
+/// of each kind.
+Result<nlohmann::json> measure_log_cost(const Arguments& arguments) {
+  const PayloadModel beginning(arguments.memory_mib << 20, 0);
+  IntervalTimes with;
+  IntervalTimes without;
+  for (std::uint64_t round = 0; round < arguments.rounds; ++round) {
+    LAMINA_ASSIGN_OR_RETURN(const IntervalTimes off,
+                            time_intervals(arguments, beginning, VirtualCpu::DirtyLog::kOff));
+    LAMINA_ASSIGN_OR_RETURN(const IntervalTimes on,
+                            time_intervals(arguments, beginning, VirtualCpu::DirtyLog::kOn));
+    if (round == 0 || off.shortest_ms < without.shortest_ms) without = off;
+    if (round == 0 || on.shortest_ms < with.shortest_ms) with = on;
+  }
+  const std::uint64_t intervals = arguments.map ? 1 : arguments.intervals;
+  const double dirty = static_cast<double>(with.dirty) / static_cast<double>(intervals);
+  const double more_ms = with.shortest_ms - without.shortest_ms;
+  constexpr double kUsPerMs = 1000;
+  constexpr double kPercent = 100;
+  return nlohmann::json{
+      {"steps", arguments.steps},
+      {"memory_mib", arguments.memory_mib},
+      {"dirty_pages", dirty},
+      {"without_log_ms", without.shortest_ms},
+      {"with_log_ms", with.shortest_ms},
+      {"slower_percent", more_ms / without.shortest_ms * kPercent},
+      {"us_per_dirty_page", dirty > 0 ? more_ms * kUsPerMs / dirty : 0},
+      {"take_log_ms", with.take_ms},
+  };
+}
+
 /// Why this machine cannot run the guest, if it cannot. Asked first, so that no later failure is
 /// taken for it.
 std::optional<std::string> unavailable(bool by_page_server) {
@@ -357,6 +437,17 @@ int main_with(int argc, char** argv) {
       ->excludes("--discards");
   again->add_flag("--touch-only-report", arguments.touch_only_report,
                   "read no page that the guest has not touched: no checksum");
+  CLI::App* cost = app.add_subcommand("log-cost", "time of a guest with and without a dirty log");
+  add_steps(cost);
+  add_memory(cost);
+  cost->add_option("--intervals", arguments.intervals, "of --steps each, between two logs (8)")
+      ->check(CLI::PositiveNumber);
+  cost->add_option(
+      "--map", arguments.map,
+      "a memory file of `start --steps 0`, mapped privately: measures the one interval "
+      "from a resume to the first pause");
+  cost->add_option("--rounds", arguments.rounds, "of both kinds in turn (8)")
+      ->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
   if (arguments.memory_mib % 2 != 0) {
     fmt::print(stderr, "vcpu_guest: --memory-mib {} is odd\n", arguments.memory_mib);
@@ -365,6 +456,12 @@ int main_with(int argc, char** argv) {
   if (const auto why = unavailable(arguments.socket.has_value())) {
     fmt::print(stderr, "vcpu_guest: SKIP: {}\n", *why);
     return kExitUnavailable;
+  }
+  if (cost->parsed()) {
+    const auto measured = measure_log_cost(arguments);
+    if (!measured) return finish(std::unexpected(measured.error()));
+    fmt::print("{}\n", measured->dump());
+    return 0;
   }
   return finish(again->parsed() ? resume(arguments) : run_from_start(arguments));
 }

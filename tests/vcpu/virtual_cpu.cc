@@ -72,7 +72,7 @@ Status VirtualCpu::check_usable() {
   return {};
 }
 
-Result<VirtualCpu> VirtualCpu::create(std::span<const std::span<std::byte>> regions) {
+Result<VirtualCpu> VirtualCpu::create(std::span<const std::span<std::byte>> regions, DirtyLog log) {
   const os::Fd device(::open(kDevice, O_RDWR | O_CLOEXEC));
   if (!device.valid()) return system_failure("open", kDevice, errno);
   VirtualCpu made;
@@ -83,7 +83,7 @@ Result<VirtualCpu> VirtualCpu::create(std::span<const std::span<std::byte>> regi
   for (std::size_t i = 0; i < made.region_bytes_.size(); ++i) {
     kvm_userspace_memory_region slot{};
     slot.slot = static_cast<std::uint32_t>(i);
-    slot.flags = KVM_MEM_LOG_DIRTY_PAGES;
+    slot.flags = log == DirtyLog::kOn ? KVM_MEM_LOG_DIRTY_PAGES : 0;
     slot.guest_phys_addr = i == 0 ? 0 : kSecondRegionAddress;
     slot.memory_size = regions[i].size();
     slot.userspace_addr = reinterpret_cast<std::uint64_t>(regions[i].data());

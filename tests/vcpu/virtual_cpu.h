@@ -36,9 +36,12 @@ class VirtualCpu {
   /// Fails where this process cannot have a virtual machine at all.
   static Status check_usable();
 
-  /// A machine whose memory is `regions`, with the dirty log on from the start. The memory must
-  /// outlive it.
-  static Result<VirtualCpu> create(std::span<const std::span<std::byte>> regions);
+  enum class DirtyLog : std::uint8_t { kOn, kOff };
+
+  /// A machine whose memory is `regions`, with the dirty log on from the start, or never. The
+  /// memory must outlive it.
+  static Result<VirtualCpu> create(std::span<const std::span<std::byte>> regions,
+                                   DirtyLog log = DirtyLog::kOn);
 
   VirtualCpu(VirtualCpu&& other) noexcept;
   VirtualCpu& operator=(VirtualCpu&&) = delete;

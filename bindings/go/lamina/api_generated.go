@@ -307,6 +307,12 @@ type ResumeRequest struct {
 	NetworkOverride []string `json:"network_override,omitempty"`
 	// Another vsock path
 	VsockOverride string `json:"vsock_override,omitempty"`
+	// Another file of a disk
+	DriveOverride []string `json:"drive_override,omitempty"`
+	// Another serial console
+	SerialOverride string `json:"serial_override,omitempty"`
+	// Another console
+	ConsoleOverride string `json:"console_override,omitempty"`
 	// Move the guest's clock on by the time passed
 	ClockRealtime bool `json:"clock_realtime,omitempty"`
 	// Pages of its memory. Default: as-before

@@ -1228,7 +1228,10 @@ class Operations:
                populate: Optional[Literal["none", "working-set", "all"]] = None,
                record: Optional[bool] = None, no_record: Optional[bool] = None,
                network_override: Optional[Sequence[str]] = None,
-               vsock_override: Optional[str] = None, clock_realtime: Optional[bool] = None,
+               vsock_override: Optional[str] = None,
+               drive_override: Optional[Sequence[str]] = None,
+               serial_override: Optional[str] = None, console_override: Optional[str] = None,
+               clock_realtime: Optional[bool] = None,
                huge_pages: Optional[Literal["as-before", "none", "transparent", "2M"]] = None,
                stay_paused: Optional[bool] = None, mmds: Optional[str] = None,
                again: Optional[bool] = None, pull: Optional[bool] = None,
@@ -1250,6 +1253,9 @@ class Operations:
         no_record: Do not even record faults (default false)
         network_override: Another host device
         vsock_override: Another vsock path
+        drive_override: Another file of a disk
+        serial_override: Another serial console
+        console_override: Another console
         clock_realtime: Move the guest's clock on by the time passed (default false)
         huge_pages: Pages of its memory (default "as-before")
         stay_paused: Load it and leave it paused (default false)
@@ -1266,9 +1272,11 @@ class Operations:
                           body=_given(api_socket=api_socket, name=name, store=store, jail=jail,
                           timeout=timeout, mode=mode, populate=populate, record=record,
                           no_record=no_record, network_override=network_override,
-                          vsock_override=vsock_override, clock_realtime=clock_realtime,
-                          huge_pages=huge_pages, stay_paused=stay_paused, mmds=mmds, again=again,
-                          pull=pull, lazy=lazy, wait_limit=wait_limit))
+                          vsock_override=vsock_override, drive_override=drive_override,
+                          serial_override=serial_override, console_override=console_override,
+                          clock_realtime=clock_realtime, huge_pages=huge_pages,
+                          stay_paused=stay_paused, mmds=mmds, again=again, pull=pull, lazy=lazy,
+                          wait_limit=wait_limit))
 
     def fork(self, snapshot: str, new: str, *, store: Optional[str] = None) -> Fork:
         """Give a snapshot a second name.

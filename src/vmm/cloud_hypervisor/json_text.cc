@@ -60,4 +60,16 @@ std::string dump_json(const OrderedJson& json) {
   return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
 }
 
+std::string printable(std::string_view text) {
+  constexpr std::size_t kMaxBytes = 4096;
+  constexpr unsigned char kFirstPrintable = 0x20;
+  constexpr unsigned char kDelete = 0x7f;
+  std::string clean(text.substr(0, kMaxBytes));
+  for (char& c : clean) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < kFirstPrintable || byte >= kDelete) c = '?';
+  }
+  return clean;
+}
+
 }  // namespace lamina::vmm

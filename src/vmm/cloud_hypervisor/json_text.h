@@ -29,4 +29,7 @@ bool is_true(const OrderedJson& value);
 
 std::string dump_json(const OrderedJson& json);
 
+/// Without control characters and what is not ASCII, at most 4 KiB.
+std::string printable(std::string_view text);
+
 }  // namespace lamina::vmm

@@ -7,6 +7,7 @@
 #include "base/block.h"
 #include "base/error.h"
 #include "base/utf8.h"
+#include "vmm/cloud_hypervisor/host_paths.h"
 #include "vmm/cloud_hypervisor/json_text.h"
 
 namespace lamina::vmm {
@@ -16,18 +17,6 @@ constexpr std::size_t kMaxMappings = 4096;
 constexpr std::size_t kMaxErrorBytes = 4096;
 constexpr std::uint64_t kMaxMemoryBytes = kMaxBlocks * kBlockBytes;
 constexpr const char* kConfigMessage = "the Config message";
-
-/// Removes control characters, and cuts.
-std::string printable(std::string_view text) {
-  constexpr unsigned char kFirstPrintable = 0x20;
-  constexpr unsigned char kDelete = 0x7f;
-  std::string clean(text.substr(0, kMaxErrorBytes));
-  for (char& c : clean) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < kFirstPrintable || byte >= kDelete) c = '?';
-  }
-  return clean;
-}
 
 std::unexpected<Error> bad_member(std::string_view what, const char* name) {
   return fail(ErrorKind::kCorrupt, "'{}' of {} is missing or wrong", name, what);
@@ -170,14 +159,6 @@ Status set_network(OrderedJson& vm_config, const std::string& id, const std::str
   return fail(ErrorKind::kUsage, "the VM has no network device '{}'", id);
 }
 
-Status set_vsock(OrderedJson& vm_config, const std::string& path) {
-  if (!vm_config.contains("vsock") || !vm_config["vsock"].is_object()) {
-    return fail(ErrorKind::kUsage, "the VM has no vsock device");
-  }
-  vm_config["vsock"]["socket"] = path;
-  return {};
-}
-
 /// The zones that the ranges are in, each with all that its ranges have.
 OrderedJson zones_of(const MemoryLayout& layout, const std::string& file) {
   OrderedJson zones = OrderedJson::array();
@@ -290,9 +271,7 @@ Result<std::string> configure_resume(std::string_view config, const ResumeConfig
   for (const auto& [id, tap] : change.networks) {
     LAMINA_RETURN_IF_ERROR(set_network(vm_config, id, tap));
   }
-  if (!change.vsock_socket.empty()) {
-    LAMINA_RETURN_IF_ERROR(set_vsock(vm_config, change.vsock_socket));
-  }
+  LAMINA_RETURN_IF_ERROR(set_host_paths(vm_config, change.paths));
   return dump_json(json);
 }
 

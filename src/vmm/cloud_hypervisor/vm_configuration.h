@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lamina/result.h"
+#include "vmm/cloud_hypervisor/host_paths.h"
 #include "vmm/instance.h"
 
 namespace lamina::vmm {
@@ -78,7 +79,7 @@ Result<std::string> encode_receive_migration(const std::string& socket_path);
 struct ResumeConfiguration {
   std::string memory_file{};  ///< that the zones map privately, as the VMM sees it
   std::vector<std::pair<std::string, std::string>> networks{};  ///< id of the device, its new tap
-  std::string vsock_socket{};                                   ///< empty: as before
+  HostPaths paths{};
 };
 
 /// A Config message for a VM that maps `memory_file`: its zones are in File mode, each range at its

@@ -69,9 +69,10 @@ TEST(VmConfiguration, RangesThatCannotBeAreRefused) {
 }
 
 TEST(VmConfiguration, AResumedVmMapsTheFilePrivately) {
-  const auto changed = configure_resume(
-      config_with_gap().dump(),
-      {.memory_file = "/s/map", .networks = {{"eth0", "tap9"}}, .vsock_socket = "/run/w.sock"});
+  const auto changed =
+      configure_resume(config_with_gap().dump(), {.memory_file = "/s/map",
+                                                  .networks = {{"eth0", "tap9"}},
+                                                  .paths = {.vsock_socket = "/run/w.sock"}});
   ASSERT_TRUE(changed) << changed.error().message;
   const json config = json::parse(*changed);
   const json& memory = config["vm_config"]["memory"];
@@ -93,7 +94,47 @@ TEST(VmConfiguration, DevicesThatDoNotExistAreRefused) {
   EXPECT_FALSE(configure_resume(config, {.memory_file = "/m", .networks = {{"eth1", "tap9"}}}));
   json without = config_with_gap();
   without["vm_config"]["vsock"] = nullptr;
-  EXPECT_FALSE(configure_resume(without.dump(), {.memory_file = "/m", .vsock_socket = "/v"}));
+  EXPECT_FALSE(
+      configure_resume(without.dump(), {.memory_file = "/m", .paths = {.vsock_socket = "/v"}}));
+}
+
+TEST(VmConfiguration, PathsOfTheHostAreFoundAndChanged) {
+  json config = config_with_gap();
+  config["vm_config"]["disks"] =
+      json::array({{{"id", "_disk0"}, {"path", "/a"}, {"readonly", false}},
+                   {{"id", "_disk1"}, {"path", "/b"}, {"readonly", true}}});
+  config["vm_config"]["pmem"] = json::array({{{"id", "p"}, {"file", "/p"}}});
+  config["vm_config"]["serial"] = {{"mode", "File"}, {"file", "/s"}};
+  config["vm_config"]["console"] = {{"mode", "Socket"}, {"socket", "/c"}};
+  config["vm_config"]["vsock"] = {{"cid", 3}, {"socket", "/v"}};
+  const std::vector<WrittenPath> before = {{"/a", "disk '_disk0'", "drive_override", false},
+                                           {"/p", "pmem 'p'", "drive_override", false},
+                                           {"/s", "serial", "serial_override", false},
+                                           {"/c", "console", "console_override", true},
+                                           {"/v", "vsock", "vsock_override", true}};
+  EXPECT_EQ(written_paths(config.dump()).value(), before);
+  const ResumeConfiguration change = {.memory_file = "/m",
+                                      .paths = {.drives = {{"_disk0", "/a2"}, {"p", "/p2"}},
+                                                .serial = "/s2",
+                                                .console = "/c2",
+                                                .vsock_socket = "/v2"}};
+  const auto changed = configure_resume(config.dump(), change);
+  ASSERT_TRUE(changed) << changed.error().message;
+  std::vector<WrittenPath> after = before;
+  for (WrittenPath& path : after) path.path += "2";
+  EXPECT_EQ(written_paths(*changed).value(), after);
+}
+
+TEST(VmConfiguration, PathsOfDevicesThatHaveNoneAreRefused) {
+  json config = config_with_gap();
+  config["vm_config"]["serial"] = {{"mode", "Null"}, {"file", nullptr}};
+  const auto refusal = [&](const HostPaths& paths) {
+    const auto changed = configure_resume(config.dump(), {.memory_file = "/m", .paths = paths});
+    return changed ? ErrorKind::kFailed : changed.error().kind;
+  };
+  EXPECT_EQ(refusal({.serial = "/s"}), ErrorKind::kUsage);
+  EXPECT_EQ(refusal({.console = "/c"}), ErrorKind::kUsage);
+  EXPECT_EQ(refusal({.drives = {{"none", "/d"}}}), ErrorKind::kUsage);
 }
 
 TEST(VmConfiguration, VhostUserNeedsSharedMemory) {

@@ -219,6 +219,12 @@ Status Machine::boot(const BootOptions& options) {
              {"serial", {{"file", options.serial_file}, {"mode", "File"}}},
              {"console", {{"file", nullptr}, {"mode", "Off"}}},
              {"vsock", nullptr}};
+  if (!options.disk.empty()) {
+    config_["disks"] =
+        Json::array({{{"id", "_disk0"}, {"path", options.disk}, {"readonly", false}}});
+  }
+  if (!options.vsock.empty()) config_["vsock"] = {{"cid", 3}, {"socket", options.vsock}};
+  LAMINA_RETURN_IF_ERROR(open_devices());
   if (!options.network.empty()) {
     config_["net"] = Json::array({{{"id", options.network}, {"tap", "tap0"}}});
   }
@@ -600,7 +606,34 @@ Status Machine::configure(const Json& json, std::vector<Message>& memory) {
   return {};
 }
 
+Status Machine::open_devices() {
+  devices_.clear();
+  const auto open = [&](const std::string& path, int flags) -> Status {
+    devices_.emplace_back(::open(path.c_str(), O_WRONLY | O_CLOEXEC | flags, 0600));
+    if (devices_.back().valid()) return {};
+    return refused(fmt::format("Error opening '{}': {}", path, std::strerror(errno)));
+  };
+  const auto text = [](const Json& json, const char* name) {
+    return json.contains(name) && json[name].is_string() ? json[name].get<std::string>() : "";
+  };
+  if (config_["disks"].is_array()) {
+    for (const Json& disk : config_["disks"]) {
+      LAMINA_RETURN_IF_ERROR(open(text(disk, "path"), 0));
+    }
+  }
+  for (const char* name : {"serial", "console"}) {
+    const std::string file = text(config_[name], "file");
+    if (!file.empty()) LAMINA_RETURN_IF_ERROR(open(file, O_CREAT | O_TRUNC));
+  }
+  const std::string socket = config_["vsock"].is_object() ? text(config_["vsock"], "socket") : "";
+  if (socket.empty()) return {};
+  devices_.emplace_back(tests::listen_at(socket));
+  if (devices_.back().valid()) return {};
+  return refused("Error binding to UNIX socket: Address already in use");
+}
+
 Status Machine::restore(const std::string& payload) {
+  LAMINA_RETURN_IF_ERROR(open_devices());
   const Json json = Json::parse(payload);
   const Json devices = Json::parse(
       json.at("snapshots").at("device-manager").at("snapshot_data").at("state").get<std::string>());

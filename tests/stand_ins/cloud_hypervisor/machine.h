@@ -36,6 +36,8 @@ struct BootOptions {
   bool has_gap = false;   ///< two ranges: the second at 4 GiB
   std::string serial_file;
   std::string network;  ///< id of a network device
+  std::string disk;     ///< a file; its id is "_disk0"
+  std::string vsock;    ///< a socket
 };
 
 /// Points of failure, each armed for one time.
@@ -120,6 +122,8 @@ class Machine {
                            std::vector<Message>& memory);
   Status configure(const Json& json, std::vector<Message>& memory);
   Status restore(const std::string& payload);
+  /// Opens the files of the devices for writing, and listens at their sockets.
+  Status open_devices();
 
   Points& points_;
   std::atomic<State> state_ = State::kNone;
@@ -127,6 +131,7 @@ class Machine {
   std::shared_mutex running_;
   Json config_;
   std::vector<MappedRange> received_;
+  std::vector<os::Fd> devices_;
   std::unique_ptr<Guest> guest_;
   std::uint64_t random_ = 1;
 };

@@ -299,6 +299,8 @@ int main(int argc, char** argv) {
     app.add_flag("--gap", arguments.boot.has_gap, "Two ranges of memory, the second at 4 GiB");
     app.add_option("--serial-file", arguments.boot.serial_file, "File of its serial console");
     app.add_option("--net", arguments.boot.network, "Id of a network device");
+    app.add_option("--disk", arguments.boot.disk, "File of a disk");
+    app.add_option("--vsock", arguments.boot.vsock, "Socket of a vsock device");
     app.add_flag("--start", arguments.start, "A VM that runs; else one is waited for");
     app.add_flag("--writer", arguments.writer, "A thread uses memory while the VM runs");
     app.add_flag("--discards", arguments.discards, "It gives pages back, too");
