@@ -22,6 +22,20 @@ install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT dev
 install(DIRECTORY bindings/go/ DESTINATION ${CMAKE_INSTALL_DATADIR}/lamina/go COMPONENT development
         FILES_MATCHING PATTERN "*.go" PATTERN go.mod PATTERN go.sum
         PATTERN "*_test.go" EXCLUDE PATTERN testdata EXCLUDE PATTERN livetest EXCLUDE)
+# The sources of the Python package, for pip, and of the Rust crates, for a dependency by path. Both
+# are built without a network.
+install(FILES bindings/python/pyproject.toml bindings/python/build_backend.py
+              bindings/python/README.md
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/lamina/python COMPONENT development)
+install(DIRECTORY bindings/python/lamina DESTINATION ${CMAKE_INSTALL_DATADIR}/lamina/python
+        COMPONENT development FILES_MATCHING PATTERN "*.py" PATTERN py.typed
+        PATTERN __pycache__ EXCLUDE)
+install(FILES bindings/rust/Cargo.toml DESTINATION ${CMAKE_INSTALL_DATADIR}/lamina/rust
+        COMPONENT development)
+install(DIRECTORY bindings/rust/lamina-sys bindings/rust/lamina
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/lamina/rust COMPONENT development
+        FILES_MATCHING PATTERN "*.rs" PATTERN Cargo.toml PATTERN tests EXCLUDE
+        PATTERN target EXCLUDE)
 install(FILES examples/embed/CMakeLists.txt examples/embed/embed.cc examples/embed/sandbox.cc
         DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples/embed COMPONENT development)
 install(DIRECTORY examples/c DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT development)

@@ -122,7 +122,7 @@ class Calls {
   [[nodiscard]] bool is_used_up() const { return input_.empty(); }
 
   void call_one() {
-    switch (number() % 29) {
+    switch (number() % 30) {
       case 0:
         return with_options<lamina_ingest_options, lamina_ingest_report>(lamina_ingest);
       case 1:
@@ -185,6 +185,8 @@ class Calls {
       case 27:
         return without_store<lamina_remote_key_destroy_options, lamina_remote_key_destroy_report>(
             lamina_remote_key_destroy);
+      case 28:
+        return with_options<lamina_fetch_options, lamina_fetch_report>(lamina_fetch_arriving);
       default:
         return get_progress();
     }
@@ -339,6 +341,9 @@ class Calls {
   void point(lamina_begin_pull_options& o) {
     o.url = text(), o.name = text(), o.as = text(), o.key_file = text();
     o.key_command = nullptr, o.fetch_command = nullptr, o.progress = handle(scene_.progress());
+  }
+  void point(lamina_fetch_options& o) {
+    o.arrival = nullptr, o.progress = handle(scene_.progress());
   }
   void point(lamina_remote_key_list_options& o) {
     o.url = text(), o.key_file = text(), o.progress = handle(scene_.progress());

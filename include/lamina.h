@@ -47,7 +47,7 @@
  * with LAMINA_FAILED; if that happens when the report is made, the operation was done all the same.
  *
  * Versions. The symbols have the version LAMINA_C_1; functions that were added later have
- * LAMINA_C_2, which their comments say.
+ * LAMINA_C_2 or LAMINA_C_3, which their comments say.
  * What is here is not removed or changed. Later versions may add values to the enumerations: treat
  * a lamina_code that you do not know as LAMINA_FAILED.
  */
@@ -878,6 +878,22 @@ typedef struct lamina_recover_options {
   lamina_progress* progress;
 } lamina_recover_options;
 
+/* A snapshot that is still being fetched from a bucket (lamina_begin_pull()). */
+typedef struct lamina_arrival {
+  size_t struct_size;
+  lamina_uuid id;               /* for lamina_fetch_arriving() */
+  const char* name;             /* that it will get in the store; empty: unreadable */
+  const char* bucket;           /* where it comes from */
+  uint64_t bytes;               /* allocated in the store */
+  uint64_t frames;              /* of its layers */
+  uint64_t frames_here;         /* that were fetched */
+  uint64_t vms;                 /* that were resumed from it and may run */
+  lamina_bool has_fetcher;      /* a process fetches it now */
+  lamina_bool is_being_resumed; /* the process that began it has yet to resume a VM from it */
+  lamina_bool is_lost;          /* the bucket does not have the other frames any more */
+  lamina_bool is_removed;       /* none of these used it */
+} lamina_arrival;
+
 typedef struct lamina_recover_report {
   size_t struct_size;
   uint64_t completed;
@@ -890,6 +906,9 @@ typedef struct lamina_recover_report {
   uint64_t adopted;
   const char* const* notes;
   size_t note_count;
+  const lamina_arrival* const* arrivals;
+  size_t arrival_count;
+  uint64_t removed_arrivals; /* that nobody used any more */
 } lamina_recover_report;
 
 /* Finishes or removes what killed processes and power failures have left unfinished
@@ -1081,6 +1100,27 @@ typedef struct lamina_begin_pull_report {
  * lamina_resume(). Version LAMINA_C_2. */
 lamina_code lamina_begin_pull(lamina_store* store, const lamina_begin_pull_options* options,
                               const lamina_begin_pull_report** report, const lamina_error** error);
+
+typedef struct lamina_fetch_options {
+  size_t struct_size;
+  const lamina_uuid* arrival; /* required; lamina_recover() lists them */
+  lamina_progress* progress;
+} lamina_fetch_options;
+
+typedef struct lamina_fetch_report {
+  size_t struct_size;
+  const char* snapshot; /* path; empty: another process has completed it */
+  const char* name;
+  uint64_t fetched_bytes;
+  const char* const* notes;
+  size_t note_count;
+} lamina_fetch_report;
+
+/* Fetches what is missing of a snapshot that is arriving (fetch_arriving() in lamina/remote.h):
+ * first what VMs wait for. Failures of the bucket are repeated without limit: pass a progress to
+ * end it. LAMINA_BUSY: another process fetches it. Version LAMINA_C_3. */
+lamina_code lamina_fetch_arriving(lamina_store* store, const lamina_fetch_options* options,
+                                  const lamina_fetch_report** report, const lamina_error** error);
 
 typedef struct lamina_remote_list_options {
   size_t struct_size;

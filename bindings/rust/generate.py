@@ -178,7 +178,7 @@ def options_source(header: Header, name: str) -> list[str]:
     counts = {field: next(other for other in list(listed)[list(listed).index(field) + 1:]
                           if other.endswith("_count"))
               for field, kind in listed.items()
-              if kind in ("const char* const*", "const lamina_uuid*") and field not in ("build_id", "only_build", "pause_id")}
+              if kind in ("const char* const*", "const lamina_uuid*") and field not in ("arrival", "build_id", "only_build", "pause_id")}
     for field, kind in listed.items():
         if field == "struct_size" or field.startswith("reserved") or field in counts.values():
             continue
@@ -221,11 +221,12 @@ def options_source(header: Header, name: str) -> list[str]:
             fields.append((field, raw_type(kind)))
             sets.append(f"c.{field} = self.{field};")
     rust = camel(name)
+    keep = "keep" if any("keep" in line for line in sets) else "_keep"
     lines = [f"/// `{name}`. Empty, `None` and 0 are the defaults.", "#[derive(Clone, Copy, Default)]",
              f"pub struct {rust}<'a> {{"]
     lines += [f"pub {field}: {kind}," for field, kind in fields]
     lines += ["}", f"impl Options for {rust}<'_> {{", f"type C = sys::{name};",
-              f"fn to_c<'k>(&'k self, keep: &mut Keep<'k>) -> Result<sys::{name}, Error> {{",
+              f"fn to_c<'k>(&'k self, {keep}: &mut Keep<'k>) -> Result<sys::{name}, Error> {{",
               "// All zeros are valid, and the default.",
               f"let mut c: sys::{name} = unsafe {{ std::mem::zeroed() }};",
               f"c.struct_size = std::mem::size_of::<sys::{name}>();", *sets, "Ok(c)", "}", "}"]

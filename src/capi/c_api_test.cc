@@ -371,6 +371,47 @@ TEST_F(CApiTest, APullThatWasBegunIsCompleted) {
   EXPECT_EQ(begun->is_already_there, 1U);
   lamina_free(begun);
 
+  auto looking = sized<lamina_recover_options>();
+  looking.dry_run = 1;
+  const lamina_recover_report* recovered = nullptr;
+  ASSERT_EQ(lamina_recover(elsewhere, &looking, &recovered, nullptr), LAMINA_OK);
+  ASSERT_EQ(recovered->arrival_count, 1U);
+  const lamina_arrival* arrival = recovered->arrivals[0];
+  EXPECT_EQ(arrival->struct_size, sizeof(lamina_arrival));
+  EXPECT_STREQ(arrival->name, "one");
+  EXPECT_EQ(std::string(arrival->bucket).find("file://"), 0U);
+  EXPECT_GT(arrival->frames, 0U);
+  EXPECT_EQ(arrival->vms, 0U);
+  EXPECT_EQ(arrival->has_fetcher, 0U);
+
+  auto fetching = sized<lamina_fetch_options>();
+  fetching.arrival = &arrival->id;
+  const lamina_fetch_report* fetched = nullptr;
+  ASSERT_EQ(lamina_fetch_arriving(elsewhere, &fetching, &fetched, nullptr), LAMINA_OK);
+  EXPECT_STREQ(fetched->name, "one");
+  EXPECT_NE(std::string(fetched->snapshot).find("/elsewhere/one"), std::string::npos);
+  EXPECT_GT(fetched->fetched_bytes, 0U);
+  lamina_free(fetched);
+  EXPECT_EQ(lamina_fetch_arriving(elsewhere, &fetching, nullptr, nullptr), LAMINA_NOT_FOUND);
+  lamina_free(recovered);
+
+  // Nobody uses a second one.
+  beginning.as = "two";
+  const std::array<const char*, 1> removed{"one"};
+  auto removing = sized<lamina_remove_options>();
+  removing.snapshots = removed.data();
+  removing.snapshot_count = 1;
+  ASSERT_EQ(lamina_remove(elsewhere, &removing, nullptr, nullptr), LAMINA_OK);
+  ASSERT_EQ(lamina_begin_pull(elsewhere, &beginning, &begun, nullptr), LAMINA_OK);
+  EXPECT_EQ(begun->is_arriving, 1U);
+  lamina_free(begun);
+  ASSERT_EQ(lamina_recover(elsewhere, nullptr, &recovered, nullptr), LAMINA_OK);
+  EXPECT_EQ(recovered->removed_arrivals, 1U);
+  ASSERT_EQ(recovered->arrival_count, 1U);
+  EXPECT_STREQ(recovered->arrivals[0]->name, "two");
+  EXPECT_EQ(recovered->arrivals[0]->is_removed, 1U);
+  lamina_free(recovered);
+
   auto pulling = sized<lamina_pull_options>();
   pulling.url = url.c_str();
   pulling.name = "one";

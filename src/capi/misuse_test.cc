@@ -190,6 +190,7 @@ TEST_F(CApiTest, NullIsRefusedEverywhere) {
   EXPECT_EQ(with_nulls(lamina_remote_remove), LAMINA_USAGE);
   EXPECT_EQ(with_nulls(lamina_prune), LAMINA_USAGE);
   EXPECT_EQ(with_nulls(lamina_begin_pull), LAMINA_USAGE);
+  EXPECT_EQ(with_nulls(lamina_fetch_arriving), LAMINA_USAGE);
   EXPECT_EQ(with_nulls(lamina_remote_key_list), LAMINA_USAGE);
   EXPECT_EQ(with_nulls(lamina_remote_key_rotate), LAMINA_USAGE);
   EXPECT_EQ(with_nulls(lamina_remote_key_destroy), LAMINA_USAGE);

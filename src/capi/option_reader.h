@@ -132,6 +132,8 @@ inline constexpr std::size_t kFirstSize<lamina_pull_options> = 56;
 template <>
 inline constexpr std::size_t kFirstSize<lamina_begin_pull_options> = 80;
 template <>
+inline constexpr std::size_t kFirstSize<lamina_fetch_options> = 24;
+template <>
 inline constexpr std::size_t kFirstSize<lamina_remote_list_options> = 32;
 template <>
 inline constexpr std::size_t kFirstSize<lamina_remote_remove_options> = 40;

@@ -373,6 +373,23 @@ LazyPullOptions convert(OptionReader& reader, const lamina_begin_pull_options& g
   return made;
 }
 
+FetchOptions convert(OptionReader& reader, const lamina_fetch_options& given) {
+  FetchOptions made;
+  auto& [store, arrival, requests, progress] = made;
+  static_cast<void>(requests);  // as of a push
+  const std::optional<Uuid> id = OptionReader::id(given.arrival);
+  if (!id || id->is_nil()) {
+    reader.refuse(
+        Error{.kind = ErrorKind::kUsage,
+              .message = "arrival is null or nil",
+              .remedy = "set it to the id of an arrival, as lamina_recover() lists them"});
+  } else {
+    arrival = *id;
+  }
+  progress = reader.progress(given.progress);
+  return made;
+}
+
 RemoteListOptions convert(OptionReader& reader, const lamina_remote_list_options& given) {
   RemoteListOptions made;
   auto& [url, all, progress] = made;

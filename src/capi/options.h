@@ -47,6 +47,7 @@ UnpackOptions convert(OptionReader& reader, const lamina_unpack_options& given);
 PushOptions convert(OptionReader& reader, const lamina_push_options& given);
 PullOptions convert(OptionReader& reader, const lamina_pull_options& given);
 LazyPullOptions convert(OptionReader& reader, const lamina_begin_pull_options& given);
+FetchOptions convert(OptionReader& reader, const lamina_fetch_options& given);
 RemoteListOptions convert(OptionReader& reader, const lamina_remote_list_options& given);
 RemoteRemoveOptions convert(OptionReader& reader, const lamina_remote_remove_options& given);
 PruneOptions convert(OptionReader& reader, const lamina_prune_options& given);

@@ -75,6 +75,7 @@ TEST(CApiOptionsTest, SizesOfOtherVersionsAreChecked) {
   expect_sizes_are_checked<lamina_prune_options>("lamina_prune_options");
   expect_sizes_are_checked<lamina_live_fork_options>("lamina_live_fork_options");
   expect_sizes_are_checked<lamina_begin_pull_options>("lamina_begin_pull_options");
+  expect_sizes_are_checked<lamina_fetch_options>("lamina_fetch_options");
   expect_sizes_are_checked<lamina_remote_key_list_options>("lamina_remote_key_list_options");
   expect_sizes_are_checked<lamina_remote_key_rotate_options>("lamina_remote_key_rotate_options");
   expect_sizes_are_checked<lamina_remote_key_destroy_options>("lamina_remote_key_destroy_options");
@@ -364,6 +365,14 @@ TEST(CApiOptionsTest, OptionsOfBucketsArriveInTheirPlaces) {
   EXPECT_EQ(convert(reader, pull).wait_limit.count(), 0);
   EXPECT_TRUE(reader.status());
   EXPECT_NE(refusal_of(pull, [](auto& o) { o.wait_limit_s = UINT64_MAX - 1; }), "");
+
+  auto fetch = only_sized<lamina_fetch_options>();
+  lamina_uuid arrival{};
+  fetch.arrival = &arrival;
+  EXPECT_NE(refusal_of(fetch, [](auto&) {}), "");  // nil
+  arrival.bytes[3] = 7;
+  EXPECT_FALSE(convert(reader, fetch).arrival.is_nil());
+  EXPECT_NE(refusal_of(fetch, [](auto& o) { o.arrival = nullptr; }), "");
 
   auto push = only_sized<lamina_push_options>();
   push.url = "file:///x";

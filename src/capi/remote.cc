@@ -39,6 +39,16 @@ lamina_code lamina_begin_pull(lamina_store* store, const lamina_begin_pull_optio
               });
 }
 
+lamina_code lamina_fetch_arriving(lamina_store* store, const lamina_fetch_options* options,
+                                  const lamina_fetch_report** report, const lamina_error** error) {
+  return call("fetch", "lamina_fetch_options", options, report, error,
+              [&](lamina::FetchOptions given) -> Result<lamina::FetchReport> {
+                LAMINA_ASSIGN_OR_RETURN(const auto found, object_of(store));
+                given.store = found->path();
+                return lamina::fetch_arriving(given);
+              });
+}
+
 lamina_code lamina_remote_list(const lamina_remote_list_options* options,
                                const lamina_remote_list_report** report,
                                const lamina_error** error) {

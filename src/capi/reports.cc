@@ -438,11 +438,25 @@ void describe(Arena& arena, const LiveForkReport& report, lamina_live_fork_repor
   set_notes(arena, notes, d);
 }
 
+void describe(Arena& /*arena*/, const ArrivalReport& arrival, lamina_arrival& d) {
+  const auto& [arrival_id, name, bucket, bytes, frames, frames_here, vms, has_fetcher,
+               is_being_resumed, is_lost, is_removed] = arrival;
+  d.id = id(arrival_id);
+  d.name = name.c_str();
+  d.bucket = bucket.c_str();
+  d.bytes = bytes;
+  d.frames = frames;
+  d.frames_here = frames_here;
+  d.vms = vms;
+  d.has_fetcher = flag(has_fetcher);
+  d.is_being_resumed = flag(is_being_resumed);
+  d.is_lost = flag(is_lost);
+  d.is_removed = flag(is_removed);
+}
+
 void describe(Arena& arena, const RecoverReport& report, lamina_recover_report& d) {
   const auto& [completed, discarded, queued, released_pins, removed_maps, resumed_vms, foreign,
                adopted, removed_arrivals, arrivals, notes] = report;
-  static_cast<void>(removed_arrivals);  // not in the C interface yet
-  static_cast<void>(arrivals);
   d.completed = completed;
   d.discarded = discarded;
   d.queued = queued;
@@ -451,6 +465,9 @@ void describe(Arena& arena, const RecoverReport& report, lamina_recover_report& 
   d.resumed_vms = resumed_vms;
   d.foreign = foreign;
   d.adopted = adopted;
+  d.removed_arrivals = removed_arrivals;
+  d.arrivals = pointers<lamina_arrival>(arena, arrivals);
+  d.arrival_count = arrivals.size();
   set_notes(arena, notes, d);
 }
 
@@ -520,6 +537,14 @@ void describe(Arena& arena, const LazyPullReport& report, lamina_begin_pull_repo
   d.pull = pointer<lamina_pull_report>(arena, &pull);
   d.is_arriving = flag(is_arriving);
   d.is_already_there = flag(is_already_there);
+}
+
+void describe(Arena& arena, const FetchReport& report, lamina_fetch_report& d) {
+  const auto& [snapshot, name, fetched_bytes, notes] = report;
+  d.snapshot = snapshot.c_str();
+  d.name = name.c_str();
+  d.fetched_bytes = fetched_bytes;
+  set_notes(arena, notes, d);
 }
 
 void describe(Arena& arena, const RemoteListing& listing, lamina_remote_listing& d) {

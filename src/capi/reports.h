@@ -50,12 +50,14 @@ void describe(Arena& arena, const PauseReport& report, lamina_pause_report& desc
 void describe(Arena& arena, const ResumeReport& report, lamina_resume_report& described);
 void describe(Arena& arena, const LiveClone& clone, lamina_live_clone& described);
 void describe(Arena& arena, const LiveForkReport& report, lamina_live_fork_report& described);
+void describe(Arena& arena, const ArrivalReport& arrival, lamina_arrival& described);
 void describe(Arena& arena, const RecoverReport& report, lamina_recover_report& described);
 void describe(Arena& arena, const PackReport& report, lamina_pack_report& described);
 void describe(Arena& arena, const UnpackReport& report, lamina_unpack_report& described);
 void describe(Arena& arena, const PushReport& report, lamina_push_report& described);
 void describe(Arena& arena, const PullReport& report, lamina_pull_report& described);
 void describe(Arena& arena, const LazyPullReport& report, lamina_begin_pull_report& described);
+void describe(Arena& arena, const FetchReport& report, lamina_fetch_report& described);
 void describe(Arena& arena, const RemoteListing& listing, lamina_remote_listing& described);
 void describe(Arena& arena, const RemoteListReport& report, lamina_remote_list_report& described);
 void describe(Arena& arena, const RemoteRemoveReport& report,

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -53,6 +55,48 @@ double metric_of(const std::string& text, std::string_view name) {
   return sum;
 }
 
+/// The figures of one VM that is served by page faults.
+struct VmFigures {
+  double memory_bytes = 0;
+  double filled_bytes = 0;
+  double populated_bytes = 0;
+  double slow_faults = 0;
+  double fault_seconds = 0;
+  double faults = 0;
+  double p99_s = 0;
+};
+using VmFiguresByName = std::map<std::string, VmFigures, std::less<>>;
+
+/// Takes a line 'lamina_vm_NAME{vm="PID-START",…} VALUE'; ignores others.
+void add_vm_line(std::string_view line, VmFiguresByName& vms) {
+  constexpr std::string_view kPrefix = "lamina_vm_";
+  constexpr std::string_view kLabel = "{vm=\"";
+  const std::size_t brace = line.find(kLabel);
+  const std::size_t space = line.rfind(' ');
+  if (!line.starts_with(kPrefix) || brace == std::string_view::npos) return;
+  const std::size_t begin = brace + kLabel.size();
+  const std::size_t end = line.find('"', begin);
+  if (end == std::string_view::npos || space < end) return;
+  const std::string_view name = line.substr(kPrefix.size(), brace - kPrefix.size());
+  VmFigures& vm = vms[std::string(line.substr(begin, end - begin))];
+  const double value = std::strtod(std::string(line.substr(space)).c_str(), nullptr);
+  const bool is_p99 = line.find("quantile=\"0.99\"", end) != std::string_view::npos;
+  if (name == "memory_bytes") vm.memory_bytes = value;
+  if (name == "filled_bytes_total") vm.filled_bytes = value;
+  if (name == "populated_bytes_total") vm.populated_bytes = value;
+  if (name == "slow_faults_total") vm.slow_faults = value;
+  if (name == "fault_seconds_sum") vm.fault_seconds = value;
+  if (name == "fault_seconds_count") vm.faults = value;
+  if (name == "fault_seconds" && is_p99) vm.p99_s = value;
+}
+
+VmFiguresByName vms_of(const std::string& text) {
+  VmFiguresByName vms;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) add_vm_line(line, vms);
+  return vms;
+}
+
 /// The figures of the page server and the daemon at one time.
 struct Figures {
   std::chrono::steady_clock::time_point time;
@@ -65,6 +109,7 @@ struct Figures {
   double populated_bytes = 0;
   double waiting_pushes = 0;
   double oldest_push_s = 0;
+  VmFiguresByName vms;  ///< by PID-START
   std::vector<std::string> errors;
 };
 
@@ -83,6 +128,7 @@ Figures figures_of(const schema::Json& state) {
   figures.populated_bytes = metric_of(text, "lamina_populated_bytes_total");
   figures.waiting_pushes = metric_of(text, "laminad_push_queue");
   figures.oldest_push_s = metric_of(text, "laminad_push_oldest_seconds");
+  figures.vms = vms_of(text);
   return figures;
 }
 
@@ -107,6 +153,65 @@ std::string vms_line(const StoreListing& listing, const Figures& now,
     line += fmt::format("; {:.0f} % without a fault", kPercent * now.populated_bytes / bytes);
   }
   return line;
+}
+
+/// The faults per second of a VM since `before`; nullopt if it was not served then.
+std::optional<double> rate_of(const std::string& name, const Figures& now,
+                              const std::optional<Figures>& before) {
+  if (!before) return std::nullopt;
+  const auto known = before->vms.find(name);
+  if (known == before->vms.end()) return std::nullopt;
+  const double seconds = std::chrono::duration<double>(now.time - before->time).count();
+  return std::max(0.0, now.vms.at(name).faults - known->second.faults) / seconds;
+}
+
+/// The VMs that are served by page faults, the busiest first.
+std::string vms_table(const StoreListing& listing, const Figures& now,
+                      const std::optional<Figures>& before, std::size_t most) {
+  constexpr double kMicroseconds = 1e6;
+  constexpr double kPercent = 100;
+  using Align = Table::Align;
+  struct Row {
+    const PinListing* pin = nullptr;
+    const VmFigures* vm = nullptr;
+    std::optional<double> rate{};
+  };
+  std::vector<Row> rows;
+  for (const PinListing& pin : listing.pins) {
+    const auto found = now.vms.find(pin.name);
+    if (pin.running && found != now.vms.end()) {
+      rows.push_back({&pin, &found->second, rate_of(pin.name, now, before)});
+    }
+  }
+  if (rows.empty()) return {};
+  std::ranges::sort(rows, [](const Row& a, const Row& b) {
+    return std::pair(b.rate.value_or(0), b.vm->faults) <
+           std::pair(a.rate.value_or(0), a.vm->faults);
+  });
+  rows.resize(std::min(rows.size(), most));
+  Table table({{"VM", Align::kRight},
+               {"SNAPSHOT", Align::kLeft},
+               {"FAULTS/s", Align::kRight},
+               {"MEAN us", Align::kRight},
+               {"99% us", Align::kRight},
+               {"SLOW", Align::kRight},
+               {"FILLED", Align::kRight},
+               {"POPULATED", Align::kRight}});
+  for (const auto& [pin, vm, rate] : rows) {
+    const auto share = [memory = vm->memory_bytes](double bytes) {
+      if (memory <= 0) return std::string("-");
+      return fmt::format("{:.1f} %", kPercent * std::min(bytes, memory) / memory);
+    };
+    const bool had_faults = vm->faults > 0;
+    table.add(
+        {std::to_string(pin->pid), pin->snapshot.empty() ? "-" : pin->snapshot,
+         rate ? fmt::format("{:.0f}", *rate) : "-",
+         had_faults ? fmt::format("{:.1f}", kMicroseconds * vm->fault_seconds / vm->faults) : "-",
+         had_faults ? fmt::format("{:.0f}", kMicroseconds * vm->p99_s) : "-",
+         fmt::format("{:.0f}", vm->slow_faults), share(vm->filled_bytes),
+         share(vm->populated_bytes)});
+  }
+  return table.text() + "\n";
 }
 
 std::string snapshots_table(const StoreListing& listing, const Terminal& terminal,
@@ -185,7 +290,12 @@ std::string frame(const StoreListing& listing, const Figures& now,
   for (const std::string& error : now.errors) text += escaped_line(error) + "\n";
   const auto rows = static_cast<std::size_t>(std::max(terminal.rows, 0));
   const std::size_t shown = rows > kOtherLines + kLeastRows ? rows - kOtherLines : kLeastRows;
-  return text + "\n" + snapshots_table(listing, terminal, shown);
+  // The VMs take at most half of it.
+  const std::string vms = vms_table(listing, now, before, std::max(shown / 2, kLeastRows));
+  const auto taken = static_cast<std::size_t>(std::ranges::count(vms, '\n'));
+  return text + "\n" + vms +
+         snapshots_table(listing, terminal,
+                         shown > taken + kLeastRows ? shown - taken : kLeastRows);
 }
 
 int run(const TopArguments& arguments) {

@@ -17,9 +17,10 @@ namespace {
 
 constexpr const char* kUiFooter =
     "Prints the URL of a page with the store's snapshots, their memory, and what the\n"
-    "daemon does, and serves it until ^C. The page only reads. The URL has a secret:\n"
-    "who has it can see what you can see. With --store the store's daemon is asked\n"
-    "too, if one runs. From another machine, forward the port: ssh -L.\n\n"
+    "daemon does, and serves it until ^C. The page only reads, unless --allow-actions\n"
+    "is given: then it can remove snapshots and merge layers. The URL has a secret:\n"
+    "who has it can see (and remove) what you can. With --store the store's daemon is\n"
+    "asked too, if one runs. From another machine, forward the port: ssh -L.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 5 busy (the port).";
 
 constexpr const char* kReportFooter =
@@ -73,6 +74,8 @@ Action add_ui(CLI::App& app) {
   add_text(verb, "--socket", options->socket, "socket of a daemon, instead of --store", "PATH");
   add_text(verb, "--listen", options->listen, "where to listen (default 127.0.0.1:0)",
            "ADDRESS:PORT");
+  verb->add_flag("--allow-actions", options->allow_actions,
+                 "the page can remove snapshots and merge layers");
   return [options] { return run_ui(*options); };
 }
 

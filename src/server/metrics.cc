@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <iterator>
+#include <span>
 #include <string_view>
 
 namespace lamina::server {
@@ -17,6 +20,32 @@ constexpr std::array kCounters = {
     &VmCounters::data_bytes,    &VmCounters::zero_bytes,    &VmCounters::removes,
     &VmCounters::reread_events, &VmCounters::read_retries,  &VmCounters::populated_bytes,
     &VmCounters::resumptions,   &VmCounters::latency_sum_ns};
+
+constexpr double kMicrosecondsPerSecond = 1e6;
+constexpr double kNanosecondsPerSecond = 1e9;
+/// A fault that takes so long has waited for the network, or for a busy disk. 2^14 µs.
+constexpr std::size_t kFirstSlowBucket = 15;
+
+std::uint64_t sum_of(std::span<const Counter> counters) {
+  std::uint64_t sum = 0;
+  for (const Counter& counter : counters) sum += counter.get();
+  return sum;
+}
+
+/// The upper bound of the bucket of that quantile, in seconds; of the last bucket, which has none,
+/// its lower one. NaN without a fault.
+double quantile_of(const VmCounters& counters, double quantile) {
+  const auto total = static_cast<double>(sum_of(counters.latency));
+  if (total == 0) return std::nan("");
+  double sum = 0;
+  std::size_t bucket = 0;
+  while (bucket + 2 < counters.latency.size()) {
+    sum += static_cast<double>(counters.latency[bucket].get());
+    if (sum >= quantile * total) break;
+    ++bucket;
+  }
+  return static_cast<double>(std::uint64_t{1} << bucket) / kMicrosecondsPerSecond;
+}
 
 class Text {
  public:
@@ -33,8 +62,6 @@ class Text {
     sample(name, "", value);
   }
   void latency(const VmCounters& counters) {
-    constexpr double kMicrosecondsPerSecond = 1e6;
-    constexpr double kNanosecondsPerSecond = 1e9;
     describe("fault_seconds", "histogram", "From reading a fault's event to its page being there.");
     std::uint64_t sum = 0;
     for (std::size_t i = 0; i < counters.latency.size(); ++i) {
@@ -48,9 +75,32 @@ class Text {
                    static_cast<double>(counters.latency_sum_ns.get()) / kNanosecondsPerSecond);
     sample("fault_seconds_count", "", sum);
   }
+  template <typename Value>
+  void of_each(std::span<const VmFigures> vms, std::string_view name, std::string_view type,
+               std::string_view help, Value value) {
+    describe(name, type, help);
+    for (const VmFigures& vm : vms) sample(name, label_of(vm), value(vm));
+  }
+  void latency_of_each(std::span<const VmFigures> vms) {
+    describe("vm_fault_seconds", "summary", "The same for each VM; quantiles are powers of two.");
+    for (const VmFigures& vm : vms) {
+      for (const double quantile : {0.5, 0.99}) {
+        const double seconds = quantile_of(*vm.counters, quantile);
+        fmt::format_to(std::back_inserter(text_),
+                       "lamina_vm_fault_seconds{{vm=\"{}\",quantile=\"{}\"}} {}\n", vm.name,
+                       quantile, std::isnan(seconds) ? "NaN" : fmt::to_string(seconds));
+      }
+      fmt::format_to(
+          std::back_inserter(text_), "lamina_vm_fault_seconds_sum{} {}\n", label_of(vm),
+          static_cast<double>(vm.counters->latency_sum_ns.get()) / kNanosecondsPerSecond);
+      sample("vm_fault_seconds_count", label_of(vm), sum_of(vm.counters->latency));
+    }
+  }
   std::string take() { return std::move(text_); }
 
  private:
+  static std::string label_of(const VmFigures& vm) { return fmt::format("{{vm=\"{}\"}}", vm.name); }
+
   std::string text_;
 };
 
@@ -61,7 +111,8 @@ void add_counters(VmCounters& sum, const VmCounters& more) {
   for (std::size_t i = 0; i < sum.latency.size(); ++i) sum.latency[i].add(more.latency[i].get());
 }
 
-std::string format_metrics(const Totals& totals, std::optional<pid_t> supervisor) {
+std::string format_metrics(const Totals& totals, std::span<const VmFigures> vms,
+                           std::optional<pid_t> supervisor) {
   const VmCounters& all = totals.counters;
   Text text;
   if (supervisor) {
@@ -94,6 +145,21 @@ std::string format_metrics(const Totals& totals, std::optional<pid_t> supervisor
   text.one("resumptions_total", "counter", "VMs that a serving process took over.",
            all.resumptions.get());
   text.latency(all);
+  text.of_each(vms, "vm_memory_bytes", "gauge", "Memory of each VM that is served.",
+               [](const VmFigures& vm) { return vm.memory_bytes; });
+  text.of_each(vms, "vm_filled_bytes_total", "counter", "Bytes filled into each VM.",
+               [](const VmFigures& vm) {
+                 return vm.counters->data_bytes.get() + vm.counters->zero_bytes.get();
+               });
+  text.of_each(vms, "vm_populated_bytes_total", "counter",
+               "Bytes of each VM settled without a fault.",
+               [](const VmFigures& vm) { return vm.counters->populated_bytes.get(); });
+  text.of_each(vms, "vm_slow_faults_total", "counter",
+               "Faults of 16 ms or more: they waited for the network, or for a disk.",
+               [](const VmFigures& vm) {
+                 return sum_of(std::span(vm.counters->latency).subspan(kFirstSlowBucket));
+               });
+  text.latency_of_each(vms);
   return text.take();
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "pager/vm_state.h"
@@ -22,10 +23,19 @@ struct Totals {
   pager::VmCounters counters;
 };
 
+/// One VM that is served now.
+struct VmFigures {
+  std::string name;  ///< PID-START, as its pin has it
+  std::uint64_t memory_bytes = 0;
+  const pager::VmCounters* counters = nullptr;  ///< not null
+};
+
 /// Adds what was done for one VM.
 void add_counters(pager::VmCounters& sum, const pager::VmCounters& more);
 
+/// `vms`: each gets series of its own, lamina_vm_…{vm="PID-START"}, which end with it.
 /// `supervisor`: the process that receives the server's signals; absent in an embedding program.
-std::string format_metrics(const Totals& totals, std::optional<pid_t> supervisor);
+std::string format_metrics(const Totals& totals, std::span<const VmFigures> vms,
+                           std::optional<pid_t> supervisor);
 
 }  // namespace lamina::server

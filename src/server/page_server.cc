@@ -98,7 +98,7 @@ class PageServer::Implementation {
 
   [[nodiscard]] std::string metrics() const {
     const MutexLock lock(mutex_);
-    return format_metrics(sum_of(totals_, vms_), std::nullopt);
+    return format_metrics(sum_of(totals_, vms_), figures_of(vms_), std::nullopt);
   }
 
  private:

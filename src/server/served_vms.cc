@@ -38,6 +38,16 @@ Totals sum_of(const Totals& totals, const Vms& vms) {
   return sum;
 }
 
+std::vector<VmFigures> figures_of(const Vms& vms) {
+  std::vector<VmFigures> figures;
+  figures.reserve(vms.size());
+  for (const auto& [id, vm] : vms) {
+    figures.push_back(
+        {vm->directory.name(), vm->state.record().memory_bytes, &vm->state.counters()});
+  }
+  return figures;
+}
+
 Result<std::unique_ptr<ServedVms>> ServedVms::start(Vms& vms, std::size_t threads, Log log) {
   std::unique_ptr<ServedVms> served(new ServedVms(vms, std::move(log)));
   served->epoll_ = os::Fd(::epoll_create1(EPOLL_CLOEXEC));

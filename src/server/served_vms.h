@@ -31,6 +31,9 @@ void count_ended(const Ended& ended, const Vm& vm, Totals& totals, const Log& lo
 /// `totals` plus the counters of the VMs that are served now.
 Totals sum_of(const Totals& totals, const Vms& vms);
 
+/// The figures of each; valid while `vms` does not change.
+std::vector<VmFigures> figures_of(const Vms& vms);
+
 class ServedVms {
  public:
   /// Starts to serve all of `vms`, which must outlive this object. add() and the ends of VMs change

@@ -258,8 +258,9 @@ class Supervisor {
     if (waiting[2].revents != 0) parts_.sockets().acceptor().handle();
     if (waiting[8].revents != 0) openings_.handle();
     if (waiting[3].revents != 0 || waiting[4].revents != 0) {
-      parts_.sockets().answer_metrics(
-          [this] { return format_metrics(keeper_.totals_now(), supervisor_); });
+      parts_.sockets().answer_metrics([this] {
+        return format_metrics(keeper_.totals_now(), figures_of(keeper_.vms()), supervisor_);
+      });
     }
     if (waiting[7].revents != 0) keeper_.handle_end();
     if (waiting[0].revents != 0) signals_.read([this](int signal) { handle_signal(signal); });

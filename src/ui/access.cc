@@ -37,12 +37,33 @@ std::string_view field_of(const http::HeaderFields& fields, std::string_view nam
   return {};
 }
 
+constexpr unsigned kForbidden = 403;
+constexpr unsigned kNotAllowed = 405;
+
+/// Of a request with a valid token, Host and, if it has one, Origin.
+std::optional<Refusal> refusal_of_method(const http::ServerRequest& request,
+                                         const http::HeaderFields& fields,
+                                         const AccessRules& rules) {
+  if (request.method == "GET" || request.method == "HEAD") return std::nullopt;
+  if (rules.action_token.empty()) {
+    return Refusal{kNotAllowed, "the console only reads: GET and HEAD"};
+  }
+  if (request.method != "POST") return Refusal{kNotAllowed, "GET, HEAD and POST are answered"};
+  // Browsers send it with every POST.
+  if (count_of_field(fields, "origin") != 1) {
+    return Refusal{kForbidden, "a request that changes something needs an Origin"};
+  }
+  if (count_of_field(fields, kActionField) != 1 ||
+      !is_secret(field_of(fields, kActionField), rules.action_token)) {
+    return Refusal{kForbidden, "the token for actions is missing or wrong; reload the page"};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::optional<Refusal> refusal_of(const http::ServerRequest& request,
                                   const http::HeaderFields& fields, const AccessRules& rules) {
-  constexpr unsigned kForbidden = 403;
-  constexpr unsigned kNotAllowed = 405;
   const std::string host = lower(field_of(fields, "host"));
   if (count_of_field(fields, "host") != 1 ||
       std::find(rules.hosts.begin(), rules.hosts.end(), host) == rules.hosts.end()) {
@@ -62,10 +83,7 @@ std::optional<Refusal> refusal_of(const http::ServerRequest& request,
       !is_secret(path.substr(1, end - 1), rules.token)) {
     return Refusal{kForbidden, "the token is missing or wrong; open the URL that lamina printed"};
   }
-  if (request.method != "GET" && request.method != "HEAD") {
-    return Refusal{kNotAllowed, "the console only reads: GET and HEAD"};
-  }
-  return std::nullopt;
+  return refusal_of_method(request, fields, rules);
 }
 
 std::string_view path_below_token(const http::ServerRequest& request, const AccessRules& rules) {

@@ -15,9 +15,14 @@
 
 namespace lamina::ui {
 
+/// A field that forms and other simple requests of other sites cannot have.
+inline constexpr std::string_view kActionField = "lamina-action-token";
+
 struct AccessRules {
   std::string token;               ///< the first part of every path
   std::vector<std::string> hosts;  ///< valid values of Host, in lower case: "127.0.0.1:4711", …
+  /// What a request that changes something has in its field kActionField; empty: none is answered.
+  std::string action_token{};
 };
 
 struct Refusal {
@@ -25,7 +30,8 @@ struct Refusal {
   std::string message;
 };
 
-/// The reason to refuse the request; nullopt if it may be answered. Only GET and HEAD are allowed.
+/// The reason to refuse the request; nullopt if it may be answered. GET and HEAD are allowed; POST
+/// if there is an action token, and the request has it and the page's Origin.
 std::optional<Refusal> refusal_of(const http::ServerRequest& request,
                                   const http::HeaderFields& fields, const AccessRules& rules);
 

@@ -80,5 +80,42 @@ TEST(ConsoleAccess, RefusesWrites) {
   }
 }
 
+TEST(ConsoleAccess, ActionsNeedTheirTokenAndTheOrigin) {
+  AccessRules rules = kRules;
+  rules.action_token = "act";
+  const auto status = [&](const Given& request) {
+    const auto refused = refusal_of(request, request.fields, rules);
+    return refused ? refused->status : 200;
+  };
+  Given good = request_for("/secret/api/act/remove");
+  good.method = "POST";
+  good.fields.emplace_back("origin", "http://127.0.0.1:4711");
+  good.fields.emplace_back("lamina-action-token", "act");
+  EXPECT_EQ(status(good), 200U);
+  EXPECT_EQ(status_of(good), 405U) << "without --allow-actions";
+  for (std::size_t field = 0; field < good.fields.size(); ++field) {
+    Given without = good;
+    without.fields.erase(without.fields.begin() + static_cast<std::ptrdiff_t>(field));
+    EXPECT_EQ(status(without), 403U) << good.fields[field].first;
+    Given wrong = good;
+    wrong.fields[field].second += "x";
+    EXPECT_EQ(status(wrong), 403U) << good.fields[field].first;
+    Given twice = good;
+    twice.fields.push_back(good.fields[field]);
+    EXPECT_EQ(status(twice), 403U) << good.fields[field].first;
+  }
+  Given cross = good;
+  cross.fields.emplace_back("sec-fetch-site", "same-site");
+  EXPECT_EQ(status(cross), 403U);
+  Given no_secret = good;
+  no_secret.path = "/act/api/act/remove";
+  EXPECT_EQ(status(no_secret), 403U);
+  for (const char* method : {"PUT", "DELETE", "OPTIONS", "PATCH"}) {
+    Given other = good;
+    other.method = method;
+    EXPECT_EQ(status(other), 405U) << method;
+  }
+}
+
 }  // namespace
 }  // namespace lamina::ui

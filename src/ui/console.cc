@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdint>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "base/escape.h"
 #include "schema/error_json.h"
 #include "schema/json.h"
+#include "ui/actions.h"
 #include "ui/assets.h"
 #include "ui/live_state.h"
 #include "ui/page.h"
@@ -86,17 +88,21 @@ std::optional<http::ServerResponse> Console::check(const http::ServerRequest& re
                                                    const http::HeaderFields& fields) const {
   const auto refusal = refusal_of(request, fields, rules_);
   if (!refusal) return std::nullopt;
-  return refused(refusal->status, refusal->message);
+  http::ServerResponse made = refused(refusal->status, refusal->message);
+  if (!made.allow.empty() && !rules_.action_token.empty()) made.allow += ", POST";
+  return made;
 }
 
 bool Console::is_quick(const http::ServerRequest& request) const {
   const std::string_view path = path_below_token(request, rules_);
+  if (request.method == "POST") return false;
   return path.empty() || is_asset_for_browsers(path);
 }
 
 http::ServerResponse Console::handle(const http::ServerRequest& request) {
   const std::string_view path = path_below_token(request, rules_);
-  if (path.empty()) return response(kOk, kHtml, console_page());
+  if (request.method == "POST") return action(request, path);
+  if (path.empty()) return response(kOk, kHtml, console_page(rules_.action_token));
   if (is_asset_for_browsers(path)) {
     if (const auto found = asset(path)) {
       const char* type =
@@ -139,6 +145,28 @@ http::ServerResponse Console::api(const http::ServerRequest& request, std::strin
   if (text) return response(kOk, kJson, *std::move(text));
   return response(status_of(text.error().kind), kJson,
                   one_line_text({{"error", schema::error_json(text.error())}}));
+}
+
+/// Only snapshots that the store lists: a name is never taken as a path.
+http::ServerResponse Console::action(const http::ServerRequest& request, std::string_view path) {
+  constexpr std::string_view kActions = "api/act/";
+  const std::string name = parameter(request, "name");
+  const auto done = [&]() -> Result<std::string> {
+    if (!path.starts_with(kActions)) {
+      return fail(ErrorKind::kNotFound, "there is no action '{}'", escaped_value(path));
+    }
+    LAMINA_ASSIGN_OR_RETURN(const auto entry, cache_.get());
+    const auto& all = entry->listing.snapshots;
+    if (std::ranges::find(all, name, &SnapshotListing::name) == all.end()) {
+      return fail(ErrorKind::kNotFound, "there is no snapshot '{}'", escaped_value(name));
+    }
+    auto result = act(source_, path.substr(kActions.size()), name);
+    cache_.forget();
+    return result;
+  }();
+  if (done) return response(kOk, kJson, one_line_text({{"message", *done}}));
+  return response(status_of(done.error().kind), kJson,
+                  one_line_text({{"error", schema::error_json(done.error())}}));
 }
 
 http::ServerResponse Console::plain(const http::ServerRequest& request, std::string_view path) {

@@ -42,6 +42,8 @@ class Console {
 
  private:
   [[nodiscard]] http::ServerResponse api(const http::ServerRequest& request, std::string_view path);
+  [[nodiscard]] http::ServerResponse action(const http::ServerRequest& request,
+                                            std::string_view path);
   [[nodiscard]] http::ServerResponse plain(const http::ServerRequest& request,
                                            std::string_view path);
   [[nodiscard]] http::ServerResponse live(const http::ServerRequest& request) const;

@@ -34,6 +34,28 @@ Result<std::string> store_of_daemon(const std::string& socket) {
   return *std::move(store);
 }
 
+/// The body of a response of status 200, or the error that the daemon reports.
+Result<std::string> body_of(http::Exchange done, const std::string& socket,
+                            const std::string& target) {
+  if (!done.response) return std::unexpected(std::move(done.response.error()));
+  constexpr unsigned kOk = 200;
+  if (done.response->status == kOk) return std::move(done.response->body);
+  const auto document = schema::Json::parse(done.response->body, nullptr, false);
+  if (document.is_object() && document.contains("error")) {
+    auto error = schema::error_from_json(document["error"]);
+    if (error) return std::unexpected(std::move(*error));
+  }
+  return fail(ErrorKind::kFailed, "'{}' answered {} with status {}", socket, target,
+              done.response->status);
+}
+
+Result<schema::Json> document_of(const std::string& body, const std::string& socket,
+                                 const std::string& target) {
+  schema::Json document = schema::Json::parse(body, nullptr, false);
+  if (document.is_object()) return document;
+  return fail(ErrorKind::kFailed, "'{}' answered {} with something else than JSON", socket, target);
+}
+
 }  // namespace
 
 Result<Source> find_source(const std::string& store, const std::string& socket) {
@@ -57,24 +79,25 @@ Result<std::string> read_daemon(const std::string& socket, const std::string& ta
   http::WaitLimits limits;
   limits.timeout = kTimeout;
   limits.max_response_bytes = kMaxResponseBytes;
-  const auto done = http::exchange(connection.get(), {"GET", target, ""}, limits);
-  if (!done.response) return std::unexpected(done.response.error());
-  constexpr unsigned kOk = 200;
-  if (done.response->status == kOk) return done.response->body;
-  const auto document = schema::Json::parse(done.response->body, nullptr, false);
-  if (document.is_object() && document.contains("error")) {
-    auto error = schema::error_from_json(document["error"]);
-    if (error) return std::unexpected(std::move(*error));
-  }
-  return fail(ErrorKind::kFailed, "'{}' answered {} with status {}", socket, target,
-              done.response->status);
+  return body_of(http::exchange(connection.get(), {"GET", target, ""}, limits), socket, target);
 }
 
 Result<schema::Json> read_daemon_json(const std::string& socket, const std::string& target) {
   LAMINA_ASSIGN_OR_RETURN(const std::string body, read_daemon(socket, target));
-  schema::Json document = schema::Json::parse(body, nullptr, false);
-  if (document.is_object()) return document;
-  return fail(ErrorKind::kFailed, "'{}' answered {} with something else than JSON", socket, target);
+  return document_of(body, socket, target);
+}
+
+Result<schema::Json> ask_daemon(const std::string& socket, const std::string& target,
+                                const schema::Json& request) {
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd connection, os::connect_to(socket, kConnectTimeout));
+  http::WaitLimits limits;
+  limits.max_response_bytes = kMaxResponseBytes;
+  LAMINA_ASSIGN_OR_RETURN(
+      const std::string body,
+      body_of(http::exchange(connection.get(), {"POST", target, schema::json_text(request, -1)},
+                             limits),
+              socket, target));
+  return document_of(body, socket, target);
 }
 
 }  // namespace lamina::ui

@@ -25,4 +25,9 @@ Result<std::string> read_daemon(const std::string& socket, const std::string& ta
 /// The same for a response in JSON.
 Result<schema::Json> read_daemon_json(const std::string& socket, const std::string& target);
 
+/// The JSON of the daemon's response to a POST, however long it takes. The daemon's error, or
+/// kFailed if there is no whole response: then the request may have been carried out. Thread-safe.
+Result<schema::Json> ask_daemon(const std::string& socket, const std::string& target,
+                                const schema::Json& request);
+
 }  // namespace lamina::ui

@@ -68,12 +68,15 @@ std::string html_text(std::string_view text) {
   return made;
 }
 
-std::string console_page() {
+std::string console_page(std::string_view action_token) {
   std::string page(kHead);
   page += title_of("lamina");
   page +=
       "<link rel=\"stylesheet\" href=\"page.css\">\n"
       "<noscript><meta http-equiv=\"refresh\" content=\"0; url=plain\"></noscript>\n";
+  if (!action_token.empty()) {
+    page += fmt::format("<meta name=\"lamina-actions\" content=\"{}\">\n", html_text(action_token));
+  }
   for (const char* script : kScripts) {
     page += fmt::format("<script src=\"{}\" defer></script>\n", script);
   }

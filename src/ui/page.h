@@ -11,8 +11,8 @@ namespace lamina::ui {
 std::string html_text(std::string_view text);
 
 /// The console's page; its scripts and styles are files beside it. Without scripts the browser goes
-/// to "plain".
-std::string console_page();
+/// to "plain". `action_token` is for its requests that change something; empty: it has none.
+std::string console_page(std::string_view action_token);
 
 /// A page in one file. `data` is JSON; `tables` is HTML that is shown where no script runs.
 std::string report_page(std::string_view title, const std::string& data, const std::string& tables);

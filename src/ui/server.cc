@@ -104,7 +104,8 @@ Status serve_console(const ServerOptions& options) {
   LAMINA_ASSIGN_OR_RETURN(Source source, find_source(options.store, options.socket));
   LAMINA_ASSIGN_OR_RETURN(LoopbackListener listener, listen_on_loopback(address));
   const std::string token = fresh_token();
-  Console console(std::move(source), {token, listener.hosts});
+  Console console(std::move(source),
+                  {token, listener.hosts, options.allow_actions ? fresh_token() : std::string()});
   LAMINA_RETURN_IF_ERROR(console.prepare());
   LAMINA_ASSIGN_OR_RETURN(const sigset_t mask, hold_signals());
   LAMINA_ASSIGN_OR_RETURN(const std::unique_ptr<http::ServerThread> server,

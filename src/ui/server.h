@@ -12,6 +12,7 @@ struct ServerOptions {
   std::string store;   ///< path of a store; empty: `socket` is given
   std::string socket;  ///< path of a daemon's socket; empty: `store` is given
   std::string listen = "127.0.0.1:0";
+  bool allow_actions = false;  ///< the page can remove snapshots and merge layers
   /// Called once with the URL, token included, when the console can be opened.
   std::function<void(const std::string& url)> ready;
 };

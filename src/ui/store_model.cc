@@ -79,4 +79,9 @@ Result<std::shared_ptr<const StoreCache::Entry>> StoreCache::get() {
   return entry_;
 }
 
+void StoreCache::forget() {
+  const MutexLock lock(mutex_);
+  entry_.reset();
+}
+
 }  // namespace lamina::ui

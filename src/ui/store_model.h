@@ -29,6 +29,9 @@ class StoreCache {
 
   Result<std::shared_ptr<const Entry>> get();
 
+  /// The next get() lists the store again: it was changed.
+  void forget();
+
  private:
   using Clock = std::chrono::steady_clock;
 

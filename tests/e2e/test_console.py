@@ -90,9 +90,9 @@ requestAnimationFrame(() => setTimeout(() => done(performance.now() - started), 
 class BrowserTest(LaminaTest):
     """A test with a browser and a console."""
 
-    def start(self) -> Console:
+    def start(self, *options: str) -> Console:
         """A console for the store of the test."""
-        console = Console("--store", self.store)
+        console = Console("--store", self.store, *options)
         self.addCleanup(console.end)
         return console
 
@@ -198,6 +198,29 @@ class Views(BrowserTest):
             browser.run("const s = document.getElementById('map-mode'); s.value = arguments[0];"
                         "s.dispatchEvent(new Event('change'))", mode)
         self.assert_good(browser)
+
+    def test_actions_need_the_name_and_then_remove(self) -> None:
+        """By keyboard; nothing is offered without --allow-actions."""
+        console = self.start("--allow-actions")
+        browser = self.browser()
+        victim = "web-2"
+        self.assertTrue((self.store / victim).exists())
+        self.show(browser, f"{console.url}#/snapshot/{victim}", "snapshot")
+        self.assert_good(browser)
+        disabled = "return document.getElementById('remove').disabled"
+        self.assertTrue(browser.run(disabled))
+        browser.click("#remove-name")
+        browser.press(*victim[:-1])
+        self.assertTrue(browser.run(disabled))
+        browser.press(victim[-1])
+        self.assertFalse(browser.run(disabled))
+        browser.press("Tab", "Enter")
+        browser.wait_for("return document.getElementById('action-result').textContent.includes('removed; ')",
+                         "the removal")
+        self.assertFalse((self.store / victim).exists())
+        self.assertEqual(browser.messages(), [])
+        self.show(browser, f"{self.start().url}#/snapshot/web-1", "snapshot")
+        self.assertIsNone(browser.run("return document.getElementById('remove')"))
 
     def test_without_scripts_there_are_tables(self) -> None:
         """The browser goes to the plain page by itself."""

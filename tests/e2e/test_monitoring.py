@@ -17,11 +17,15 @@ DASHBOARD = CONTRIB / "grafana-dashboard.json"
 ALERTS = CONTRIB / "prometheus-alerts.yml"
 NAME = re.compile(r"\blaminad?_\w+")
 # Exported for other uses than a picture over time.
-NOT_SHOWN = {"lamina_supervisor_pid", "lamina_removes_total", "lamina_reread_events_total",
-             "lamina_resumptions_total", "lamina_vms_reacquired_total",
-             "lamina_sessions_started_total", "laminad_http_connections", "laminad_store_readable",
-             "laminad_store_figures_age_seconds", "laminad_forks_total", "laminad_removals_total",
-             "laminad_pause_places_total", "laminad_pause_stored_bytes_total"}
+# Of each VM: lamina ui and lamina top show them.
+OF_VMS = {"lamina_vm_memory_bytes", "lamina_vm_filled_bytes_total",
+          "lamina_vm_populated_bytes_total", "lamina_vm_slow_faults_total",
+          "lamina_vm_fault_seconds"}
+NOT_SHOWN = OF_VMS | {"lamina_supervisor_pid", "lamina_removes_total", "lamina_reread_events_total",
+                      "lamina_resumptions_total", "lamina_vms_reacquired_total",
+                      "lamina_sessions_started_total", "laminad_http_connections", "laminad_store_readable",
+                      "laminad_store_figures_age_seconds", "laminad_forks_total", "laminad_removals_total",
+                      "laminad_pause_places_total", "laminad_pause_stored_bytes_total"}
 
 
 class Monitoring(DaemonTest):

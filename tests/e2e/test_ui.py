@@ -8,6 +8,7 @@ import re
 import struct
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from console import Console
 from console_stores import HOSTILE_PARENTS, make_line, multiply
@@ -215,6 +216,79 @@ class Access(ConsoleTest):
         self.refused(EXIT_USAGE, "ui", "--store", self.store, "--socket", self.directory / "s")
         self.refused(EXIT_NOT_FOUND, "ui", "--store", self.directory / "absent")
         self.refused(EXIT_NOT_FOUND, "ui", "--socket", self.directory / "absent")
+
+
+class Actions(ConsoleTest):
+    """--allow-actions, and who may act."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        make_line(self, 3)
+        self.names = sorted(path.name for path in self.store.iterdir()
+                            if not path.name.startswith("."))
+        self.console = self.start("--store", self.store, "--allow-actions")
+        found = re.search(r'name="lamina-actions" content="([0-9a-f]{64})"',
+                          self.console.request("").body)
+        assert found is not None
+        self.good = {"Origin": f"http://{self.console.host}", "Lamina-Action-Token": found[1]}
+
+    def act(self, action: str, name: str, headers: dict[str, str] | None = None) -> Any:
+        """A POST, by default as the page sends it."""
+        return self.console.request(f"api/act/{action}?name={quote(name, safe='')}", "POST",
+                                    headers=self.good if headers is None else headers)
+
+    def test_a_snapshot_is_removed_and_layers_are_merged(self) -> None:
+        last = self.names[-1]
+        merged = self.act("merge", last)
+        self.assertEqual(merged.status, 200, merged.body)
+        self.assertTrue(merged.json["message"])
+        removed = self.act("remove", self.names[0])
+        self.assertEqual(removed.status, 200, removed.body)
+        self.assertIn("removed; ", removed.json["message"])
+        self.assertFalse((self.store / self.names[0]).exists())
+        data = self.console.request("api/store").json
+        listed = {row[data["columns"].index("name")] for row in data["rows"]}
+        self.assertEqual(listed, set(self.names[1:]))
+        self.done("verify", self.store / last)
+
+    def test_only_what_the_store_lists_is_acted_upon(self) -> None:
+        outside = self.directory / "outside"
+        outside.mkdir()
+        with self.unchanged():
+            for name in ("", "nobody", "../outside", ".", ".tmp", f"./{self.names[0]}",
+                         str(self.store / self.names[0])):
+                for action in ("remove", "merge"):
+                    answer = self.act(action, name)
+                    self.assertEqual(answer.status, 404, answer.body)
+                    self.assertIn("message", answer.json["error"])
+            self.assertEqual(self.act("format", self.names[0]).status, 404)
+            self.assertEqual(self.console.request("api/store", "POST", headers=self.good).status, 404)
+        self.assertTrue(outside.exists())
+
+    def test_other_pages_cannot_act(self) -> None:
+        token = self.good["Lamina-Action-Token"]
+        with self.unchanged():
+            for wrong in ({}, {"Origin": self.good["Origin"]}, {"Lamina-Action-Token": token},
+                          {**self.good, "Lamina-Action-Token": token[:-1]},
+                          {**self.good, "Lamina-Action-Token": self.console.token.strip("/")},
+                          {**self.good, "Origin": "http://evil.example"},
+                          {**self.good, "Origin": "null"},
+                          {**self.good, "Sec-Fetch-Site": "cross-site"},
+                          {**self.good, "Host": "evil.example"}):
+                self.assertEqual(self.act("remove", self.names[0], wrong).status, 403, wrong)
+            answer = self.console.request(f"api/act/remove?name={self.names[0]}", "POST",
+                                          token=f"/{token}/", headers=self.good)
+            self.assertEqual(answer.status, 403, "the token for actions is not the secret of the URL")
+            # A link does nothing.
+            self.assertEqual(self.console.request(f"api/act/remove?name={self.names[0]}").status, 404)
+
+    def test_without_the_option_nothing_is_offered(self) -> None:
+        console = self.start()
+        self.assertNotIn("lamina-actions", console.request("").body)
+        answer = console.request(f"api/act/remove?name={self.names[0]}", "POST",
+                                 headers={**self.good, "Origin": f"http://{console.host}"})
+        self.assertEqual(answer.status, 405)
+        self.assertEqual(answer.headers["Allow"], "GET, HEAD")
 
 
 class Reports(LaminaTest):

@@ -76,6 +76,56 @@ class LiveTest(DaemonTest):
         self.assertEqual(state["errors"], [])
         self.assertEqual(len(state["sessions"]), 1)
 
+    def test_each_vm_has_figures_of_its_own(self) -> None:
+        """Their sum is that of the page server; they end with the VM."""
+        daemon = self.busy()
+        second, _ = self.resumed(daemon, "box", mode="uffd")
+        console = self.console("--store", self.store)
+
+        def figures(name: str) -> dict[str, float]:
+            text = console.events()[0]["data"]["metrics"]
+            return {vm: float(value) for vm, value in re.findall(
+                rf'^{name}{{vm="(\d+-\d+)"}} (\S+)$', text, re.MULTILINE)}
+
+        state = console.events()[0]["data"]
+        names = {pin["name"] for pin in state["sessions"]}
+        self.assertEqual(len(names), 2)
+        self.assertEqual(set(figures("lamina_vm_memory_bytes")), names)
+        self.assertEqual(set(figures("lamina_vm_slow_faults_total")), names)
+        self.assertEqual(len(set(figures("lamina_vm_memory_bytes").values())), 1)
+
+        def are_whole() -> bool:
+            """Guests may fault between the sum and its parts."""
+            text = console.events()[0]["data"]["metrics"]
+            total = re.search(r"^lamina_fault_seconds_count (\d+)$", text, re.MULTILINE)
+            of_vms = re.findall(r"^lamina_vm_fault_seconds_count\{.*\} (\d+)$", text, re.MULTILINE)
+            return total is not None and sum(map(int, of_vms)) == int(total[1])
+
+        wait_until(are_whole, "the VMs' faults to be those of the page server")
+        text = console.events()[0]["data"]["metrics"]
+        self.assertRegex(text, r'(?m)^lamina_vm_fault_seconds\{vm="[\d-]+",quantile="0.99"\} \S+$')
+        second.end()
+        wait_until(lambda: len(figures("lamina_vm_memory_bytes")) == 1, "the second VM to be gone")
+
+    def test_actions_are_the_daemons(self) -> None:
+        """A removal and a merge are events of the daemon; its errors are told."""
+        daemon = self.busy()
+        console = self.console("--store", self.store, "--allow-actions")
+        found = re.search(r'name="lamina-actions" content="(\w+)"', console.request("").body)
+        assert found is not None
+        headers = {"Origin": f"http://{console.host}", "Lamina-Action-Token": found[1]}
+        merged = console.request("api/act/merge?name=box", "POST", headers=headers)
+        self.assertEqual((merged.status, merged.json),
+                         (200, {"message": "the merge policy has nothing to merge"}))
+        removed = console.request("api/act/remove?name=box", "POST", headers=headers)
+        self.assertEqual(removed.status, 200, removed.body)
+        self.assertIn("removed; ", removed.json["message"])
+        self.assertFalse((self.store / "box").exists())
+        wait_until(lambda: "delete" in {event["data"]["event"] for event in console.events()[1:]},
+                   "the daemon's event of the removal")
+        daemon.stop()
+        self.assertEqual(console.request("api/act/remove?name=box", "POST", headers=headers).status, 404)
+
     def test_top_shows_the_same_figures(self) -> None:
         """Once where it is not a terminal; plain text."""
         daemon = self.busy()
@@ -83,6 +133,9 @@ class LiveTest(DaemonTest):
             text = self.done("top", *source).stdout
             self.assertIn("1 running, 1 served by page faults", text)
             self.assertRegex(text, r"\nbox +\d")
+            self.assertRegex(text, r"\n +VM +SNAPSHOT +FAULTS/s +MEAN us")
+            # Once there is nothing to compare with: no rate.
+            self.assertRegex(text, r"\n *\d+ +box +- +(\d+\.\d|-) +(\d+|-) +\d+ +\d+\.\d % +\d+\.\d %")
             self.assertIn("pushes   0 wait", text)
             self.assertIsNone(re.search(r"[^\n\x20-\x7e]", text.replace("█", "")), text)
 
@@ -97,6 +150,10 @@ class LiveTest(DaemonTest):
             browser.open(f"{console.url}#/vms")
             browser.wait_for("return document.body.textContent.includes('by page faults')", "the VM")
             browser.wait_for("return document.body.textContent.includes('up to')", "the fault times")
+            # The rate needs two looks.
+            browser.wait_for("return [...document.querySelectorAll('tr')].some((row) => row.cells.length === 10"
+                             " && row.cells[1].textContent === 'box' && /^\\d+$/.test(row.cells[3].textContent)"
+                             " && /%$/.test(row.cells[7].textContent))", "the VM's own figures")
             browser.open(f"{console.url}#/events")
             browser.wait_for("return document.body.textContent.includes('load_ms')", "the events")
             browser.open(f"{console.url}#/snapshot/box")

@@ -1,12 +1,10 @@
 #!/bin/sh
 # Builds the examples against the installed lamina, by the compilers of the system and without a
 # network, and runs them: C, C++, Go with cgo off, Rust.
-# Usage: examples.sh STAND_INS CRATES
-#        STAND_INS: directory with fake_firecracker_vmm; CRATES: bindings/rust
+# Usage: examples.sh STAND_INS        directory with fake_firecracker_vmm
 # Works in the current directory, as root.
 set -eu
 stand_ins=$1
-crates=$2
 examples=/usr/share/doc/lamina/examples
 
 fail() { echo "examples: $1" >&2; exit 1; }
@@ -98,6 +96,19 @@ wait $daemon || { cat laminad.log >&2; fail "the daemon failed"; }
 say_done Go
 
 begun=$(date +%s)
-(cd "$crates" && CARGO_TARGET_DIR="$OLDPWD/cargo" cargo build --offline --quiet --example agent)
-check_agent cargo/debug/examples/agent
+# The crates are installed too; a program names them by their path.
+crates=/usr/share/lamina/rust
+mkdir -p rust/src
+cp $crates/lamina/examples/agent.rs rust/src/main.rs
+cat >rust/Cargo.toml <<END
+[package]
+name = "agent"
+version = "0.1.0"
+edition = "2021"
+
+[dependencies]
+lamina = { path = "$crates/lamina" }
+END
+(cd rust && cargo build --offline --quiet)
+check_agent rust/target/debug/agent
 say_done Rust

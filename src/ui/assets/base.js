@@ -57,6 +57,21 @@ lamina.get = async (path) => {
   return body;
 };
 
+// Requests that change something: only if the console permits them (--allow-actions).
+lamina.actions = (() => {
+  const found = document.querySelector('meta[name="lamina-actions"]');
+  if (!found) return null;
+  return async (action, name) => {
+    const response = await fetch(`api/act/${action}?name=${encodeURIComponent(name)}`,
+      { method: 'POST', headers: { 'Lamina-Action-Token': found.content } });
+    const text = await response.text();
+    let body = {};
+    try { body = JSON.parse(text); } catch { body = { error: { message: text } }; }
+    if (!response.ok) throw new Error(body.error ? body.error.message : `status ${response.status}`);
+    return body.message;
+  };
+})();
+
 lamina.data = {
   store: async () => (lamina.report ? lamina.report.store : lamina.get('api/store')),
   snapshot: async (name) => {

@@ -26,6 +26,28 @@ lamina.live = (() => {
   }
   const sum = (metrics, name) => (metrics.get(name) || []).reduce((total, one) => total + one.value, 0);
 
+  // The figures of each VM that is served, by PID-START.
+  function figuresOfVms(now, before) {
+    const found = new Map();
+    const add = (metrics, name, field, when) => (metrics.get(name) || []).forEach((one) => {
+      if (when && !when(one.labels)) return;
+      if (!found.has(one.labels.vm)) found.set(one.labels.vm, {});
+      found.get(one.labels.vm)[field] = one.value;
+    });
+    add(now.parsed, 'lamina_vm_memory_bytes', 'memory');
+    add(now.parsed, 'lamina_vm_filled_bytes_total', 'filled');
+    add(now.parsed, 'lamina_vm_populated_bytes_total', 'populated');
+    add(now.parsed, 'lamina_vm_slow_faults_total', 'slow');
+    add(now.parsed, 'lamina_vm_fault_seconds_sum', 'seconds');
+    add(now.parsed, 'lamina_vm_fault_seconds_count', 'faults');
+    add(now.parsed, 'lamina_vm_fault_seconds', 'p99', (labels) => labels.quantile === '0.99');
+    for (const one of before ? before.parsed.get('lamina_vm_fault_seconds_count') || [] : []) {
+      const vm = found.get(one.labels.vm);
+      if (vm) vm.rate = Math.max(0, 1000 * (vm.faults - one.value) / (now.at - before.at));
+    }
+    return found;
+  }
+
   function take(fresh) {
     previous = state;
     state = { ...fresh, at: performance.now(), parsed: parse(fresh.metrics) };
@@ -86,9 +108,21 @@ lamina.live = (() => {
     return counts.filter(([, count], i) => count > 0 || i < counts.length - 1).map(([le, count]) => [name(le), count]);
   }
 
+  const micros = (seconds) => (Number.isFinite(seconds) ? `${(1e6 * seconds).toFixed(0)} µs` : '-');
+  function rowOfVm(pin, vm) {
+    const figures = vm ? [vm.rate === undefined ? '-' : vm.rate.toFixed(0),
+      vm.faults ? micros(vm.seconds / vm.faults) : '-', micros(vm.p99), vm.slow,
+      lamina.percent(Math.min(vm.filled, vm.memory), vm.memory),
+      lamina.percent(Math.min(vm.populated, vm.memory), vm.memory)] : ['-', '-', '-', '-', '-', '-'];
+    return [`process ${pin.pid}`,
+      pin.snapshot ? el('a', { href: lamina.linkTo(pin.snapshot) }, lamina.name(pin.snapshot)) : '-',
+      pin.by_page_faults ? 'by page faults' : 'a mapped file', ...figures, lamina.time(pin.since || '')];
+  }
+
   function showVms(main) {
     whenKnown('VMs', (now) => {
       const metrics = now.parsed;
+      const vms = figuresOfVms(now, previous);
       const count = sum(metrics, 'lamina_fault_seconds_count');
       const filled = sum(metrics, 'lamina_filled_bytes_total');
       const populated = sum(metrics, 'lamina_populated_bytes_total');
@@ -101,17 +135,17 @@ lamina.live = (() => {
           figure(rate.toFixed(0), 'faults per second'),
           figure(count ? `${(1e6 * sum(metrics, 'lamina_fault_seconds_sum') / count).toFixed(1)} µs` : '-', 'mean fault'),
           figure(lamina.percent(populated, populated + filled), `of ${bytes(populated + filled)} came without a fault`)),
-        lamina.table('Running VMs', ['VM', 'Snapshot', 'Memory', 'Since'], (now.sessions || []).map((pin) => [
-          `process ${pin.pid}`,
-          pin.snapshot ? el('a', { href: lamina.linkTo(pin.snapshot) }, lamina.name(pin.snapshot)) : '-',
-          pin.by_page_faults ? 'by page faults' : 'a mapped file', lamina.time(pin.since || '')])),
+        lamina.table('Running VMs', ['VM', 'Snapshot', 'Memory', 'Faults/s', 'Mean', '99 % within', 'Slow faults',
+          'Filled', 'Without a fault', 'Since'], (now.sessions || []).map((pin) => rowOfVm(pin, vms.get(pin.name)))),
+        el('p', { class: 'quiet' }, 'Mean, 99 % and shares are since the resume. A slow fault took 16 ms or more: it waited '
+          + 'for the network, or for a disk.'),
         el('h2', null, 'Faults per second'),
         charts.steps(faults, 'Faults per second', (time) => new Date(time).toLocaleTimeString(), (value) => value.toFixed(0)),
         el('h2', null, 'From a fault to its page'),
         charts.histogram(histogram, 'Histogram of fault times'),
         lamina.table('Fault times', ['Time', 'Faults', 'Share'], histogram.filter(([, n]) => n > 0).map(
           ([name, n]) => [name, n, lamina.percent(n, count)])),
-        el('p', { class: 'quiet' }, now.metrics ? 'The figures are sums over all VMs of the page server.'
+        el('p', { class: 'quiet' }, now.metrics ? 'The figures above and below the table are sums over all VMs of the page server.'
           : 'No page server runs for this store.'));
     }, main);
   }

@@ -148,6 +148,35 @@ lamina.snapshot = (() => {
     el('p', { class: 'quiet' }, 'Duplicates: bytes of merged layers that stay, since other snapshots have them.')];
   }
 
+  // What --allow-actions permits. A removal needs the name, typed.
+  function actions(name) {
+    if (!lamina.actions) return [];
+    const result = el('p', { role: 'status', id: 'action-result' });
+    const buttons = [];
+    const run = (action) => {
+      buttons.forEach((one) => { one.disabled = true; });
+      result.replaceChildren('Working …');
+      lamina.actions(action, name).then((message) => {
+        result.replaceChildren(lamina.visible(message));
+        if (action !== 'remove') ready();
+      }, (error) => {
+        result.replaceChildren(el('span', { class: 'bad' }, lamina.visible(error.message)));
+        ready();
+      });
+    };
+    const typed = el('input', { type: 'text', id: 'remove-name', autocomplete: 'off', spellcheck: 'false', input: ready });
+    const merge = el('button', { type: 'button', id: 'merge', click: () => run('merge') }, 'Merge layers');
+    const remove = el('button', { type: 'button', id: 'remove', click: () => run('remove') }, 'Remove');
+    buttons.push(merge, remove);
+    function ready() {
+      merge.disabled = false;
+      remove.disabled = typed.value !== name;
+    }
+    ready();
+    return [el('h2', null, 'Actions'), el('p', { class: 'tools' }, merge,
+      el('label', null, 'Name, to remove the snapshot', typed), remove), result];
+  }
+
   async function show(main, name) {
     const snapshot = await lamina.data.snapshot(name);
     const { info } = snapshot;
@@ -173,7 +202,7 @@ lamina.snapshot = (() => {
         ...fact('VM state', info.vmstate_bytes === null ? 'none' : bytes(info.vmstate_bytes)),
         ...fact('Pause', el('span', { class: 'code' }, info.pause_id || 'unknown'))),
       ...space(snapshot), el('h2', null, 'Map'), ...map.nodes.filter((node) => node), history,
-      ...layersTable(info), el('h2', null, 'What a merge would give'), merge);
+      ...layersTable(info), el('h2', null, 'What a merge would give'), merge, ...actions(name));
     drawHistory();
     lamina.live.onEvents(drawHistory);
     lamina.data.merge(name).then((plans) => merge.replaceChildren(...merges(plans)),

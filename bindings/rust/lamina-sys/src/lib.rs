@@ -689,6 +689,22 @@ pub struct lamina_recover_options {
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct lamina_arrival {
+    pub struct_size: usize,
+    pub id: lamina_uuid,
+    pub name: *const c_char,
+    pub bucket: *const c_char,
+    pub bytes: u64,
+    pub frames: u64,
+    pub frames_here: u64,
+    pub vms: u64,
+    pub has_fetcher: lamina_bool,
+    pub is_being_resumed: lamina_bool,
+    pub is_lost: lamina_bool,
+    pub is_removed: lamina_bool,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct lamina_recover_report {
     pub struct_size: usize,
     pub completed: u64,
@@ -701,6 +717,9 @@ pub struct lamina_recover_report {
     pub adopted: u64,
     pub notes: *const *const c_char,
     pub note_count: usize,
+    pub arrivals: *const *const lamina_arrival,
+    pub arrival_count: usize,
+    pub removed_arrivals: u64,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -839,6 +858,23 @@ pub struct lamina_begin_pull_report {
     pub pull: *const lamina_pull_report,
     pub is_arriving: lamina_bool,
     pub is_already_there: lamina_bool,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lamina_fetch_options {
+    pub struct_size: usize,
+    pub arrival: *const lamina_uuid,
+    pub progress: *mut lamina_progress,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct lamina_fetch_report {
+    pub struct_size: usize,
+    pub snapshot: *const c_char,
+    pub name: *const c_char,
+    pub fetched_bytes: u64,
+    pub notes: *const *const c_char,
+    pub note_count: usize,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -1056,6 +1092,7 @@ extern "C" {
     pub fn lamina_push(store: *mut lamina_store, options: *const lamina_push_options, report: *mut *const lamina_push_report, error: *mut *const lamina_error) -> lamina_code;
     pub fn lamina_pull(store: *mut lamina_store, options: *const lamina_pull_options, report: *mut *const lamina_pull_report, error: *mut *const lamina_error) -> lamina_code;
     pub fn lamina_begin_pull(store: *mut lamina_store, options: *const lamina_begin_pull_options, report: *mut *const lamina_begin_pull_report, error: *mut *const lamina_error) -> lamina_code;
+    pub fn lamina_fetch_arriving(store: *mut lamina_store, options: *const lamina_fetch_options, report: *mut *const lamina_fetch_report, error: *mut *const lamina_error) -> lamina_code;
     pub fn lamina_remote_list(options: *const lamina_remote_list_options, report: *mut *const lamina_remote_list_report, error: *mut *const lamina_error) -> lamina_code;
     pub fn lamina_remote_remove(options: *const lamina_remote_remove_options, report: *mut *const lamina_remote_remove_report, error: *mut *const lamina_error) -> lamina_code;
     pub fn lamina_prune(options: *const lamina_prune_options, report: *mut *const lamina_prune_report, error: *mut *const lamina_error) -> lamina_code;

@@ -894,6 +894,25 @@ impl Options for RecoverOptions<'_> {
         Ok(c)
     }
 }
+/// `lamina_arrival`.
+#[repr(transparent)]
+pub struct Arrival(sys::lamina_arrival);
+unsafe impl ReportView for Arrival { type C = sys::lamina_arrival; }
+unsafe impl Send for Arrival {}
+unsafe impl Sync for Arrival {}
+impl Arrival {
+    pub fn id(&self) -> Uuid { Uuid(self.0.id) }
+    pub fn name(&self) -> Cow<'_, str> { unsafe { text_at(self.0.name) } }
+    pub fn bucket(&self) -> Cow<'_, str> { unsafe { text_at(self.0.bucket) } }
+    pub fn bytes(&self) -> u64 { self.0.bytes }
+    pub fn frames(&self) -> u64 { self.0.frames }
+    pub fn frames_here(&self) -> u64 { self.0.frames_here }
+    pub fn vms(&self) -> u64 { self.0.vms }
+    pub fn has_fetcher(&self) -> bool { self.0.has_fetcher != 0 }
+    pub fn is_being_resumed(&self) -> bool { self.0.is_being_resumed != 0 }
+    pub fn is_lost(&self) -> bool { self.0.is_lost != 0 }
+    pub fn is_removed(&self) -> bool { self.0.is_removed != 0 }
+}
 /// `lamina_recover_report`.
 #[repr(transparent)]
 pub struct RecoverReport(sys::lamina_recover_report);
@@ -910,6 +929,8 @@ impl RecoverReport {
     pub fn foreign(&self) -> u64 { self.0.foreign }
     pub fn adopted(&self) -> u64 { self.0.adopted }
     pub fn notes(&self) -> impl ExactSizeIterator<Item = Cow<'_, str>> { unsafe { texts(self.0.notes, self.0.note_count) } }
+    pub fn arrivals(&self) -> impl ExactSizeIterator<Item = &Arrival> { unsafe { items(self.0.arrivals, self.0.arrival_count) } }
+    pub fn removed_arrivals(&self) -> u64 { self.0.removed_arrivals }
 }
 /// `lamina_pack_options`. Empty, `None` and 0 are the defaults.
 #[derive(Clone, Copy, Default)]
@@ -1132,6 +1153,35 @@ impl BeginPullReport {
     pub fn pull(&self) -> Option<&PullReport> { unsafe { item_at(self.0.pull) } }
     pub fn is_arriving(&self) -> bool { self.0.is_arriving != 0 }
     pub fn is_already_there(&self) -> bool { self.0.is_already_there != 0 }
+}
+/// `lamina_fetch_options`. Empty, `None` and 0 are the defaults.
+#[derive(Clone, Copy, Default)]
+pub struct FetchOptions<'a> {
+    pub arrival: Option<&'a Uuid>,
+    pub progress: Option<&'a Progress>,
+}
+impl Options for FetchOptions<'_> {
+    type C = sys::lamina_fetch_options;
+    fn to_c<'k>(&'k self, _keep: &mut Keep<'k>) -> Result<sys::lamina_fetch_options, Error> {
+        // All zeros are valid, and the default.
+        let mut c: sys::lamina_fetch_options = unsafe { std::mem::zeroed() };
+        c.struct_size = std::mem::size_of::<sys::lamina_fetch_options>();
+        if let Some(id) = self.arrival { c.arrival = &id.0; }
+        if let Some(progress) = self.progress { c.progress = progress.handle(); }
+        Ok(c)
+    }
+}
+/// `lamina_fetch_report`.
+#[repr(transparent)]
+pub struct FetchReport(sys::lamina_fetch_report);
+unsafe impl ReportView for FetchReport { type C = sys::lamina_fetch_report; }
+unsafe impl Send for FetchReport {}
+unsafe impl Sync for FetchReport {}
+impl FetchReport {
+    pub fn snapshot(&self) -> &Path { unsafe { path_at(self.0.snapshot) } }
+    pub fn name(&self) -> Cow<'_, str> { unsafe { text_at(self.0.name) } }
+    pub fn fetched_bytes(&self) -> u64 { self.0.fetched_bytes }
+    pub fn notes(&self) -> impl ExactSizeIterator<Item = Cow<'_, str>> { unsafe { texts(self.0.notes, self.0.note_count) } }
 }
 /// `lamina_remote_list_options`. Empty, `None` and 0 are the defaults.
 #[derive(Clone, Copy, Default)]

@@ -381,6 +381,9 @@ impl Store {
         /// Begins a pull, so that a VM can be resumed by page faults at once. The report keeps
         /// `recover` from removing what arrives: drop it after `resume`.
         begin_pull(BeginPullOptions) -> BeginPullReport = lamina_begin_pull;
+        /// Fetches the rest of a snapshot that is arriving. `arrival` must be set: the report of
+        /// `recover` has the ids.
+        fetch_arriving(FetchOptions) -> FetchReport = lamina_fetch_arriving;
     }
 
     /// Describes a snapshot.

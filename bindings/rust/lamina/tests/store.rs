@@ -241,6 +241,17 @@ fn a_bucket_is_pushed_to_and_its_keys_are_listed() {
         .unwrap();
     assert!(begun.is_arriving());
     assert_eq!(begun.pull().unwrap().memory_bytes(), memory().len() as u64);
+
+    let refused = elsewhere.fetch_arriving(&FetchOptions::default()).err().unwrap();
+    assert_eq!(refused.code, Code::Usage);
+    let recovered = elsewhere.recover(&RecoverOptions::default()).unwrap();
+    assert_eq!(recovered.removed_arrivals(), 0); // `begun` keeps it
+    let arrival = recovered.arrivals().next().unwrap().id();
+    let fetched = elsewhere
+        .fetch_arriving(&FetchOptions { arrival: Some(&arrival), ..Default::default() })
+        .unwrap();
+    assert!(fetched.snapshot().ends_with("elsewhere/one"));
+    assert!(elsewhere.inspect("one").is_ok());
 }
 
 #[test]

@@ -1,0 +1,18 @@
+// What the page of lamina ui --allow-actions may change: it removes snapshots and merges layers.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "lamina/result.h"
+#include "ui/daemon_client.h"
+
+namespace lamina::ui {
+
+/// Carries out "remove" or "merge" (lamina compact) for the snapshot of that name: by the daemon if
+/// one is asked, else in this process. Returns what was done, for a person. kNotFound: another
+/// action. Else the errors of remove_snapshots() and compact(). Returns when it has ended, also if
+/// that takes minutes.
+Result<std::string> act(const Source& source, std::string_view action, const std::string& name);
+
+}  // namespace lamina::ui
