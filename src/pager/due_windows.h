@@ -33,14 +33,19 @@ class DueWindows {
     --count_;
   }
 
-  /// Adds a fault, unless one of the same window is in the queue. REQUIRES: not full().
-  void add(const Around& around) {
+  /// True if a fault of the same window is in the queue.
+  [[nodiscard]] bool holds(const Around& around) const {
     const std::uint32_t window = around.windows->window_of(around.block).first;
     for (std::size_t i = 0; i < count_; ++i) {
       const Around& known = queue_[(first_ + i) % kRoom];
       const bool is_same_kind = known.windows == around.windows;
-      if (is_same_kind && known.windows->window_of(known.block).first == window) return;
+      if (is_same_kind && known.windows->window_of(known.block).first == window) return true;
     }
+    return false;
+  }
+
+  /// REQUIRES: not full(), not holds(around).
+  void add(const Around& around) {
     queue_[(first_ + count_) % kRoom] = around;
     ++count_;
   }

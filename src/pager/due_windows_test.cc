@@ -42,9 +42,11 @@ TEST_F(DueWindowsTest, OldestIsFirstRoundAfterRound) {
 
 TEST_F(DueWindowsTest, WindowIsInItOnceForEachKind) {
   due_.add({&data_, 3});
-  due_.add({&data_, 15});
+  EXPECT_TRUE(due_.holds({&data_, 15}));
+  EXPECT_FALSE(due_.holds({&zeros_, 15}));
   due_.add({&zeros_, 15});
-  due_.add({&zeros_, 511});
+  EXPECT_TRUE(due_.holds({&zeros_, 511}));
+  EXPECT_FALSE(due_.holds({&data_, 16}));
   due_.add({&data_, 16});
   EXPECT_EQ(due_.oldest().block, 3);
   due_.drop_oldest();

@@ -70,6 +70,7 @@ std::size_t FaultServer::handle_events() {
 }
 
 void FaultServer::add_due(const Around& around) {
+  if (due_.holds(around)) return;
   if (due_.full()) {
     fill_around(due_.oldest(), kPortionBlocks);
     due_.drop_oldest();

@@ -337,6 +337,40 @@ TEST_F(FaultServerTest, MoreWindowsThanThereIsRoomForAreAllFilled) {
   EXPECT_EQ(counters().data_faults.get(), 4 * kWindows);
 }
 
+// A full queue makes room only for a window that is not in it.
+TEST_F(FaultServerTest, FaultsInWindowsThatAreDueAlreadyDoNotFillTheOldest) {
+  constexpr std::uint32_t kBatch = VmState::kSlots;
+  constexpr std::uint32_t kDonePerBatch = kBatch / kFaultsPerPart / 2;  // windows of two parts
+  constexpr std::uint32_t kWindows = DueWindows::kRoom + 2 * kDonePerBatch;
+  const std::uint32_t window = limits_.data_blocks;
+  make_vm(std::vector<bool>(std::size_t{kWindows} * window));
+  serve();
+  const auto batch = [&](std::uint32_t first, std::uint32_t count, std::uint32_t in_window) {
+    for (std::uint32_t i = first; i < first + count; ++i) {
+      vm_->touch(address(i * window + in_window));
+    }
+  };
+  for (const std::uint32_t in_window : {3U, 6U, 9U}) {
+    for (std::uint32_t i = 0; i < kWindows; ++i) touch({i * window + in_window});
+  }
+  batch(0, kBatch, 12);
+  faults().handle_events();
+  batch(kBatch, kBatch, 12);
+  faults().handle_events();
+  // The first faults of this batch fill the queue; the others are of windows that are in it.
+  const std::size_t before = vm_->filled().size();
+  batch(2 * kBatch, kWindows - 2 * kBatch, 12);
+  batch(kBatch, kBatch - (kWindows - 2 * kBatch), 14);
+  faults().handle_events();
+  // One window at most had to make room for those that are new.
+  EXPECT_LE(vm_->filled().size() - before,
+            kBatch + kBatch / kFaultsPerPart * kDataPartBlocks + window);
+  fill_all_deferred();
+  for (std::uint32_t block = 0; block < kWindows * window; ++block) {
+    EXPECT_TRUE(has_data(block)) << block;
+  }
+}
+
 TEST_F(FaultServerTest, BlocksGivenBackWhileTheirWindowIsDueAreNotFilled) {
   constexpr std::uint32_t kWindows = VmState::kSlots;
   const std::uint32_t window = limits_.data_blocks;
