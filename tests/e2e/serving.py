@@ -28,6 +28,9 @@ from memory_files import program, program_for_others
 TIMEOUT_S = 90.0
 POLL_S = 0.001
 EXIT_STUCK = 3
+# When a thread of a VM counts as stuck. A page server may give up a takeover after 20 s, and a busy
+# machine make the VM wait.
+STUCK_S = 120
 LONGEST_SOCKET_PATH = 107
 HUGE_PAGE_BYTES = 2 << 20
 HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
@@ -142,7 +145,8 @@ class Vm:
         With `wait_first` it connects when go() is called.
         """
         words = [fake_vm_program(), "--socket", str(socket_path), "--truth", str(truth),
-                 "--regions", regions or str(truth.stat().st_size), *map(str, options),
+                 "--regions", regions or str(truth.stat().st_size), "--timeout", str(STUCK_S),
+                 *map(str, options),
                  *(["--wait"] if wait else []), *(["--wait-first"] if wait_first else [])]
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                          stderr=subprocess.PIPE)

@@ -457,6 +457,8 @@ class OnceTest(CloudHypervisorTest):
                     vm = self.started()
                 vm.tell(f"fail {point}")
                 self.resume_fails(vm, "a")
+                if "-die-" in point:
+                    vm.wait()
                 self.assertFalse(self.consumed())
         vm = self.started()
         vm.tell("fail receive-die-complete")

@@ -6,6 +6,7 @@ Environment: LAMINA, LAMINAD and FAKE_FIRECRACKER are the binaries.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import resource
@@ -129,9 +130,13 @@ class PageServerTest(InheritedTest):
             server = subprocess.Popen(
                 [program(), "serve", "--store", self.store.name], cwd=self.store.parent,
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, restore_signals=False,
-                preexec_fn=odd_start())
-        self.addCleanup(server.wait)
-        self.addCleanup(server.kill)
+                start_new_session=True, preexec_fn=odd_start())
+
+        def end() -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)  # its worker would take its place
+            server.wait()
+        self.addCleanup(end)
 
         def answers() -> bool:
             return lamina("serve", "--status", "--store", self.store).code == EXIT_DONE

@@ -52,8 +52,7 @@ class HostilePeers(ServeTest):
             for kind in self.REFUSED:
                 with self.subTest(kind=kind):
                     before = server.metrics()["lamina_peers_refused_total"]
-                    peer = Vm(server.socket, self.truth_file, "--misbehave", kind,
-                              "--timeout", 60)
+                    peer = Vm(server.socket, self.truth_file, "--misbehave", kind)
                     self.assertEqual(peer.finish(),
                                      EXIT_DONE if kind in self.WITHOUT else -signal.SIGKILL,
                                      f"{peer.said()} {server.said()}")
@@ -79,14 +78,12 @@ class HostilePeers(ServeTest):
     def test_an_unusable_userfaultfd_kills_the_vm_and_leaks_no_descriptor(self) -> None:
         """One that cannot be read, and one that hands descriptors to its reader."""
         with self.serving(self.snapshot) as server:
-            peer = Vm(server.socket, self.truth_file, "--misbehave", "raw-userfaultfd",
-                      "--timeout", 60)
+            peer = Vm(server.socket, self.truth_file, "--misbehave", "raw-userfaultfd")
             self.assert_killed(peer)
             self.wait_idle(server)
             before = len(os.listdir(f"/proc/{server.worker()}/fd"))
             for _ in range(3):
-                self.assert_killed(Vm(server.socket, self.truth_file, "--misbehave", "fork",
-                                      "--timeout", 60))
+                self.assert_killed(Vm(server.socket, self.truth_file, "--misbehave", "fork"))
             self.wait_idle(server)
             wait_until(lambda: len(os.listdir(f"/proc/{server.worker()}/fd")) <= before,
                        "no descriptor is kept")
@@ -95,7 +92,7 @@ class HostilePeers(ServeTest):
 
     def test_silent_peers_are_refused_after_the_timeout(self) -> None:
         with self.serving(self.snapshot) as server:
-            peers = [Vm(server.socket, self.truth_file, "--misbehave", kind, "--timeout", 60)
+            peers = [Vm(server.socket, self.truth_file, "--misbehave", kind)
                      for kind in ("silent", "half", "garbage")]
             self.assertEqual(peers[0].finish(), EXIT_DONE, peers[0].said())
             for peer in peers[1:]:
@@ -175,7 +172,7 @@ class HostilePeers(ServeTest):
         for path in (self.store, *self.store.rglob("*")):
             os.chown(path, OTHER_USER, OTHER_USER)
         with self.serving(self.snapshot, user=OTHER_USER) as server:
-            peer = Vm(server.socket, self.truth_file, "--misbehave", "silent", "--timeout", 60)
+            peer = Vm(server.socket, self.truth_file, "--misbehave", "silent")
             self.assertEqual(peer.finish(), EXIT_DONE, server.said())
             wait_until(lambda: "may not be killed" in server.said(), "the refusal is logged")
             self.end_cleanly(server)

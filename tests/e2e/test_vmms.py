@@ -293,6 +293,7 @@ class EitherVmmTest:
                 before = self.pause_id(f"at-{point}")
                 vm.tell(f"fail {point}")
                 self.pause_fails(EXIT_FAILED, vm, f"at-{point}")
+                vm.wait()  # until then its pin is needed
                 self.recover()
                 self.assertEqual((self.pins(), self.pause_id(f"at-{point}")), ([], before))
                 self.assert_nothing_left()
