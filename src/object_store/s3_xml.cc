@@ -154,10 +154,10 @@ Result<S3List> list_in(std::span<const std::byte> body) {
 Result<S3Uploads> uploads_in(std::span<const std::byte> body) {
   pugi::xml_document document;
   const pugi::xml_node root = root_of(document, body, "ListMultipartUploadsResult");
-  if (!root) return not_an_answer("a list of uploads");
+  const std::string truncated = text_of(root, "IsTruncated");
+  if (truncated != "true" && truncated != "false") return not_an_answer("a list of uploads");
   S3Uploads list;
-  // SeaweedFS leaves it out if nothing follows.
-  list.is_truncated = text_of(root, "IsTruncated") == "true";
+  list.is_truncated = truncated == "true";
   const bool is_encoded = text_of(root, "EncodingType") == "url";
   for (const pugi::xml_node& child : root.children()) {
     if (local_name(child.name()) != "Upload") continue;

@@ -400,7 +400,9 @@ TEST_P(ObjectStoreTest, UploadsThatWereBegunAreListedUntilTheyAreAborted) {
   ASSERT_TRUE(begun.ok()) << begun.error.message;
   // A directory has no list: it removes what writers have left by itself.
   const std::vector<std::string> found = ids();
-  if (!found.empty()) {
+  if (GetParam() == "directory") {
+    EXPECT_EQ(found, std::vector<std::string>());
+  } else {
     EXPECT_EQ(found, std::vector<std::string>{begun.upload_id});
   }
   list.key = "other/";
