@@ -1203,6 +1203,7 @@ typedef struct lamina_prune_report {
   uint64_t kept_objects;
   const char* const* notes;
   size_t note_count;
+  uint64_t aborted_uploads;
 } lamina_prune_report;
 
 /* Removes older states, then what nothing references. */

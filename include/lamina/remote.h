@@ -280,6 +280,9 @@ struct PruneReport {
   std::uint64_t removed_objects = 0;
   std::uint64_t removed_bytes = 0;
   std::uint64_t kept_objects = 0;
+  /// Multipart uploads of pushes that have ended without completing them; with `dry_run`: to be
+  /// aborted.
+  std::uint64_t aborted_uploads = 0;
   std::vector<std::string> notes;
 };
 

@@ -579,13 +579,14 @@ void describe(Arena& arena, const RemoteRemoveReport& report, lamina_remote_remo
 
 void describe(Arena& arena, const PruneReport& report, lamina_prune_report& d) {
   const auto& [kept_snapshots, removed_records, expired_pins, removed_objects, removed_bytes,
-               kept_objects, notes] = report;
+               kept_objects, aborted_uploads, notes] = report;
   d.kept_snapshots = kept_snapshots;
   d.removed_records = removed_records;
   d.expired_pins = expired_pins;
   d.removed_objects = removed_objects;
   d.removed_bytes = removed_bytes;
   d.kept_objects = kept_objects;
+  d.aborted_uploads = aborted_uploads;
   set_notes(arena, notes, d);
 }
 

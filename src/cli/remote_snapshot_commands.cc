@@ -312,6 +312,10 @@ int print_prune(const PruneReport& report, bool dry_run, bool json) {
              count_of(report.removed_records, "record"), count_of(report.removed_objects, "object"),
              human_bytes(report.removed_bytes), count_of(report.expired_pins, "expired pin"),
              count_of(report.kept_snapshots, "snapshot"), count_of(report.kept_objects, "object"));
+  if (report.aborted_uploads > 0) {
+    print_text("{} {} that nobody would complete\n", dry_run ? "would abort" : "aborted",
+               count_of(report.aborted_uploads, "upload"));
+  }
   return kExitDone;
 }
 

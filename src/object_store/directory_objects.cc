@@ -189,6 +189,9 @@ Answer DirectoryObjects::carry_out(const Request& request) {
     case Operation::kAbortUpload:
       answer = abort_upload(request);
       break;
+    case Operation::kListUploads:
+      answer = done();  // remove_old_leftovers() needs no list
+      break;
   }
   if (!answer.server_time) answer.server_time = now();
   return answer;

@@ -87,7 +87,7 @@ Status check_prefix(std::string_view prefix) {
 }
 
 Status check_request(const Request& request) {
-  if (request.operation == Operation::kList) {
+  if (request.operation == Operation::kList || request.operation == Operation::kListUploads) {
     if (request.max_keys < 1 || request.max_keys > kMaxListKeys) {
       return fail(ErrorKind::kUsage, "a page of {} keys is not within 1 to {}", request.max_keys,
                   kMaxListKeys);

@@ -73,7 +73,7 @@ struct UploadedPart {
 /// What to do. Spans must stay valid until the completion is called, or until cancel() returns.
 struct Request {
   Operation operation = Operation::kGet;
-  std::string key;  ///< of kList: the prefix, which may be ""
+  std::string key;  ///< of kList and kListUploads: the prefix, which may be ""
   Limits limits{};
   /// True: before all queued requests that are not urgent.
   bool is_urgent = false;
@@ -98,13 +98,14 @@ struct Request {
   /// kCorrupt.
   std::optional<Md5> md5{};
 
-  // kUploadPart, kCompleteUpload, kAbortUpload
+  // kUploadPart, kCompleteUpload, kAbortUpload; kListUploads: where the page before has ended
   std::string upload_id{};
   unsigned part_number = 0;
   std::vector<UploadedPart> parts{};  ///< of kCompleteUpload, ascending
 
-  // kList
-  std::string after{};  ///< only keys behind this one
+  // kList, kListUploads
+  /// Only keys behind this one. kListUploads with `upload_id`: uploads behind that one, too.
+  std::string after{};
   std::size_t max_keys = kMaxListKeys;
 };
 
@@ -113,6 +114,14 @@ struct Entry {
   std::string key;
   std::uint64_t size_bytes = 0;
   std::chrono::sys_seconds modified{};  ///< by the server's clock
+};
+
+/// An upload in a list.
+struct PendingUpload {
+  std::string key;
+  std::string upload_id;
+  /// By the server's clock. Some servers do not say.
+  std::optional<std::chrono::sys_seconds> begun{};
 };
 
 /// How a request ended.
@@ -134,6 +143,11 @@ struct Answer {
   /// directory's name begins another name: "b/x" before "b-c") makes the list kCorrupt.
   std::vector<Entry> entries{};
   bool has_more = false;  ///< kList: keys follow the last one of `entries` (Request::after)
+  /// kListUploads, in any order. Empty in a directory, which removes what writers have left when it
+  /// is opened. With `has_more` the next page is behind `next_key` and `next_upload_id`.
+  std::vector<PendingUpload> uploads{};
+  std::string next_key{};
+  std::string next_upload_id{};
 
   [[nodiscard]] bool ok() const { return outcome == Outcome::kDone; }
   /// Success, or the error.

@@ -41,12 +41,14 @@ enum class Operation : std::uint8_t {
   kUploadPart,
   kCompleteUpload,
   kAbortUpload,
+  /// Uploads that were begun, and neither completed nor aborted.
+  kListUploads,
 };
 
 /// True if requests of this operation change the store.
 constexpr bool is_write(Operation operation) {
   return operation != Operation::kGet && operation != Operation::kHead &&
-         operation != Operation::kList;
+         operation != Operation::kList && operation != Operation::kListUploads;
 }
 
 }  // namespace lamina::object_store
@@ -74,6 +76,7 @@ inline constexpr std::array kWords<object_store::Operation> = {
     Word<object_store::Operation>{"begin upload of", object_store::Operation::kBeginUpload},
     Word<object_store::Operation>{"upload part of", object_store::Operation::kUploadPart},
     Word<object_store::Operation>{"complete upload of", object_store::Operation::kCompleteUpload},
-    Word<object_store::Operation>{"abort upload of", object_store::Operation::kAbortUpload}};
+    Word<object_store::Operation>{"abort upload of", object_store::Operation::kAbortUpload},
+    Word<object_store::Operation>{"list uploads of", object_store::Operation::kListUploads}};
 
 }  // namespace lamina

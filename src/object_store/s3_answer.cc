@@ -214,6 +214,8 @@ class AnswerMaker {
         return head();
       case Operation::kList:
         return list();
+      case Operation::kListUploads:
+        return uploads();
       case Operation::kBeginUpload:
         return begun();
       case Operation::kCompleteUpload:
@@ -290,6 +292,32 @@ class AnswerMaker {
     }
     answer.has_more = page->is_truncated;
     if (answer.has_more && answer.entries.empty()) return corrupt("the list has an empty page");
+    return answer;
+  }
+
+  Answer uploads() {
+    auto page = uploads_in(http_.body);
+    if (!page) return corrupt(page.error().message);
+    Answer answer = done();
+    const std::string& prefix = context_.endpoint.prefix;
+    const auto is_inside = [&](const std::string& key) { return key.starts_with(prefix); };
+    for (PendingUpload& upload : page->uploads) {
+      if (!upload.key.starts_with(prefix + request_.key)) {
+        return corrupt("the list has an upload without the prefix");
+      }
+      upload.key.erase(0, prefix.size());
+      answer.uploads.push_back(std::move(upload));
+    }
+    answer.has_more = page->is_truncated;
+    if (!answer.has_more) return answer;
+    if (!is_inside(page->next_key))
+      return corrupt("the list of uploads does not say how it goes on");
+    answer.next_key = page->next_key.substr(prefix.size());
+    answer.next_upload_id = std::move(page->next_upload_id);
+    if (answer.next_key < request_.after ||
+        (answer.next_key == request_.after && answer.next_upload_id == request_.upload_id)) {
+      return corrupt("the list of uploads does not go on");
+    }
     return answer;
   }
 

@@ -68,6 +68,17 @@ Fields query_of(const S3Endpoint& endpoint, const Request& request) {
         query.emplace_back("start-after", endpoint.prefix + request.after);
       return query;
     }
+    case Operation::kListUploads: {
+      Fields query = {{"uploads", ""},
+                      {"encoding-type", "url"},
+                      {"max-uploads", std::to_string(request.max_keys)},
+                      {"prefix", endpoint.prefix + request.key}};
+      if (!request.after.empty()) {
+        query.emplace_back("key-marker", endpoint.prefix + request.after);
+        if (!request.upload_id.empty()) query.emplace_back("upload-id-marker", request.upload_id);
+      }
+      return query;
+    }
     case Operation::kBeginUpload:
       return {{"uploads", ""}};
     case Operation::kUploadPart:
@@ -180,7 +191,8 @@ Result<HttpRequest> http_request_of(const S3Endpoint& endpoint, const Request& r
                                     std::span<const std::byte> body,
                                     const SigningContext& context) {
   LAMINA_ASSIGN_OR_RETURN(Fields headers, headers_of(request, body));
-  const bool is_list = request.operation == Operation::kList;
+  const bool is_list =
+      request.operation == Operation::kList || request.operation == Operation::kListUploads;
   const std::string path =
       endpoint.base_path + "/" +
       (is_list ? std::string() : percent_encoded_path(endpoint.prefix + request.key));

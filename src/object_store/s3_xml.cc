@@ -95,6 +95,25 @@ Result<Entry> entry_of(const pugi::xml_node& contents, bool is_encoded) {
   return entry;
 }
 
+/// A key, which may be encoded as of a URL.
+std::optional<std::string> key_of(const pugi::xml_node& parent, std::string_view name,
+                                  bool is_encoded) {
+  std::string key = text_of(parent, name);
+  return is_encoded ? percent_decoded(key, true) : std::optional(std::move(key));
+}
+
+Result<PendingUpload> upload_of(const pugi::xml_node& node, bool is_encoded) {
+  auto key = key_of(node, "Key", is_encoded);
+  PendingUpload upload{.key = {},
+                       .upload_id = text_of(node, "UploadId"),
+                       .begun = time_of_iso8601(text_of(node, "Initiated"))};
+  if (!key || key->empty() || upload.upload_id.empty()) {
+    return fail(ErrorKind::kCorrupt, "the answer has an upload without key or id");
+  }
+  upload.key = std::move(*key);
+  return upload;
+}
+
 /// The text of child `name` of the root called `root`; kCorrupt if there is none.
 Result<std::string> text_in(std::span<const std::byte> body, std::string_view root_name,
                             std::string_view name) {
@@ -129,6 +148,24 @@ Result<S3List> list_in(std::span<const std::byte> body) {
     LAMINA_ASSIGN_OR_RETURN(Entry entry, entry_of(child, is_encoded));
     list.entries.push_back(std::move(entry));
   }
+  return list;
+}
+
+Result<S3Uploads> uploads_in(std::span<const std::byte> body) {
+  pugi::xml_document document;
+  const pugi::xml_node root = root_of(document, body, "ListMultipartUploadsResult");
+  const std::string truncated = text_of(root, "IsTruncated");
+  if (truncated != "true" && truncated != "false") return not_an_answer("a list of uploads");
+  S3Uploads list;
+  list.is_truncated = truncated == "true";
+  const bool is_encoded = text_of(root, "EncodingType") == "url";
+  for (const pugi::xml_node& child : root.children()) {
+    if (local_name(child.name()) != "Upload") continue;
+    LAMINA_ASSIGN_OR_RETURN(PendingUpload upload, upload_of(child, is_encoded));
+    list.uploads.push_back(std::move(upload));
+  }
+  list.next_key = key_of(root, "NextKeyMarker", is_encoded).value_or("");
+  list.next_upload_id = text_of(root, "NextUploadIdMarker");
   return list;
 }
 

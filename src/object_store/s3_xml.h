@@ -37,6 +37,16 @@ struct S3List {
 /// The answer to ListObjectsV2. kCorrupt if it is anything else, or a key or number is malformed.
 Result<S3List> list_in(std::span<const std::byte> body);
 
+struct S3Uploads {
+  std::vector<PendingUpload> uploads;
+  bool is_truncated = false;
+  std::string next_key;
+  std::string next_upload_id;
+};
+
+/// The answer to ListMultipartUploads, as list_in().
+Result<S3Uploads> uploads_in(std::span<const std::byte> body);
+
 /// The upload id in the answer to CreateMultipartUpload; kCorrupt if there is none.
 Result<std::string> upload_id_in(std::span<const std::byte> body);
 

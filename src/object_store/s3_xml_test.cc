@@ -62,6 +62,28 @@ TEST(S3Xml, MalformedObjectsAreRejected) {
   }
 }
 
+TEST(S3Xml, ReadsAListOfUploads) {
+  const std::string text =
+      R"(<ListMultipartUploadsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
+<NextKeyMarker>a%2Fb+c</NextKeyMarker><NextUploadIdMarker>2</NextUploadIdMarker>
+<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>
+<Upload><Key>a%2Fb</Key><UploadId>1</UploadId><Initiated>1970-01-02T00:00:00.000Z</Initiated></Upload>
+<Upload><Key>a%2Fb+c</Key><UploadId>2</UploadId></Upload></ListMultipartUploadsResult>)";
+  const auto list = uploads_in(bytes_of(text));
+  ASSERT_TRUE(list) << list.error().message;
+  EXPECT_TRUE(list->is_truncated);
+  EXPECT_EQ(list->next_key, "a/b c");
+  EXPECT_EQ(list->next_upload_id, "2");
+  ASSERT_EQ(list->uploads.size(), 2U);
+  EXPECT_EQ(list->uploads[0].key, "a/b");
+  EXPECT_EQ(list->uploads[0].begun, std::chrono::sys_seconds(std::chrono::days(1)));
+  EXPECT_EQ(list->uploads[1].upload_id, "2");
+  EXPECT_FALSE(list->uploads[1].begun);
+  for (std::size_t length = 0; length < text.size(); ++length) {
+    EXPECT_FALSE(uploads_in(bytes_of(text.substr(0, length)))) << length;
+  }
+}
+
 TEST(S3Xml, DocumentTypesAreRejected) {
   std::string text = kTwoObjects;
   text.insert(text.find("<ListBucketResult"),

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "os/clock.h"
 #include "remote/contents.h"
+#include "remote/pending_uploads.h"
 #include "remote/requests.h"
 #include "remote/retention.h"
 
@@ -93,6 +94,8 @@ class Prune {
   Status work() {
     LAMINA_RETURN_IF_ERROR(retain());
     LAMINA_RETURN_IF_ERROR(expire_pins());
+    // Before the pins are read: see abandoned_uploads().
+    LAMINA_ASSIGN_OR_RETURN(const ListedUploads uploads, list_uploads(store_));
     LAMINA_ASSIGN_OR_RETURN(objects_, list_objects(store_, other_keys_));
     LAMINA_ASSIGN_OR_RETURN(References first, References::read(store_, records_));
     if (options_.dry_run) {
@@ -111,6 +114,7 @@ class Prune {
       LAMINA_RETURN_IF_ERROR(collect(unneeded));
       LAMINA_RETURN_IF_ERROR(drop_tombstones_of_others());
     }
+    LAMINA_RETURN_IF_ERROR(abort_uploads(uploads, first));
     if (other_keys_ > 0) {
       report_.notes.push_back(fmt::format("{} keys below '{}' are not lamina's, and stay",
                                           other_keys_, bucket_.name_of("v1/")));
@@ -264,6 +268,33 @@ class Prune {
       const Error absence = store_.absence_of(object);
       if (absence.kind != ErrorKind::kNotFound) return std::unexpected(absence);
       LAMINA_RETURN_IF_ERROR(remove(tombstone));
+    }
+    return {};
+  }
+
+  /// Step 9.
+  Status abort_uploads(const ListedUploads& listed, const References& references) {
+    if (!listed.refusal.empty()) {
+      report_.notes.push_back(
+          fmt::format("uploads that nobody completes are not looked for: {}", listed.refusal));
+    }
+    const auto abandoned = abandoned_uploads(listed, references, settings_.pin_lifetime);
+    if (options_.dry_run) {
+      report_.aborted_uploads = abandoned.size();
+      return {};
+    }
+    std::vector<object_store::Request> aborts;
+    aborts.reserve(abandoned.size());
+    for (const object_store::PendingUpload& upload : abandoned) {
+      object_store::Request abort;
+      abort.operation = object_store::Operation::kAbortUpload;
+      abort.key = upload.key;
+      abort.upload_id = upload.upload_id;
+      aborts.push_back(std::move(abort));
+    }
+    for (const Answer& answer : run_all(store_, std::move(aborts))) {
+      LAMINA_RETURN_IF_ERROR(strict_status(answer));
+      ++report_.aborted_uploads;
     }
     return {};
   }

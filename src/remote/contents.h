@@ -68,6 +68,8 @@ class References {
   static Result<References> read(Bucket& bucket, RecordReader& records);
 
   [[nodiscard]] bool contains(const std::string& object) const;
+  /// True if a push has a pin.
+  [[nodiscard]] bool has_pin_of(const Uuid& push_id) const { return pushes_.contains(push_id); }
 
   /// Forgets the records and pins that a predicate is false for.
   void keep_only(const std::function<bool(const Record&)>& keeps_record,

@@ -80,6 +80,8 @@ void describe(Visitor& v, Answer& a) {
   v.number({.name = "removed_objects"}, a.report.removed_objects);
   v.number({.name = "removed_bytes"}, a.report.removed_bytes);
   v.number({.name = "kept_objects"}, a.report.kept_objects);
+  v.number({.name = "aborted_uploads", .help = "Multipart uploads that nobody would complete"},
+           a.report.aborted_uploads);
   v.flag({.name = "dry_run"}, a.dry_run);
   v.texts(kNotes, a.report.notes);
 }

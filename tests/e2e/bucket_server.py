@@ -35,6 +35,11 @@ class BucketServer:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.hidden: set[str] = set()  # listed, and 404 for GET and HEAD
+        # Multipart uploads that were begun elsewhere: when, in RFC 3339, by key and id; "": not said.
+        self.uploads: dict[tuple[str, str], str] = {}
+        self.uploads_in_page = 1000
+        self.modified = "2026-01-01T00:00:00.000Z"  # of all objects, as lists say
+        self.lists_uploads = True
         self.layer_reads = 0  # answered with data
         self.reads_left: int | None = None  # then the mood becomes HOLDS
         self.requests: list[tuple[str, str]] = []  # methods and keys, as they arrived
@@ -163,6 +168,9 @@ class _Handler(BaseHTTPRequestHandler):
         if "list-type" in query:
             self._list(key, query)
             return
+        if "uploads" in query:
+            self._list_uploads(key, query)
+            return
         mood = self._is_away(key, True)
         if mood is None:
             return
@@ -209,12 +217,37 @@ class _Handler(BaseHTTPRequestHandler):
                  if key.startswith(prefix) and key[start:] > after and not (lost and LAYERS in key)]
         most = int(query.get("max-keys", "1000"))
         entries = "".join(
-            f"<Contents><Key>{escape(name)}</Key><LastModified>2026-01-01T00:00:00.000Z"
-            f"</LastModified><Size>{len(self.server_bucket.objects[top + name])}</Size></Contents>"
+            f"<Contents><Key>{escape(name)}</Key>"
+            f"<LastModified>{self.server_bucket.modified}</LastModified>"
+            f"<Size>{len(self.server_bucket.objects[top + name])}</Size></Contents>"
             for name in names[:most])
         more = "true" if len(names) > most else "false"
         self._answer(200, (f"<ListBucketResult><IsTruncated>{more}</IsTruncated>{entries}"
                            "</ListBucketResult>").encode(), {"Content-Type": "application/xml"})
+
+    def _list_uploads(self, bucket: str, query: dict[str, str]) -> None:
+        server = self.server_bucket
+        if not server.lists_uploads:
+            self._refuse(501, "NotImplemented")
+            return
+        top = bucket.rstrip("/") + "/"
+        after = (top + query.get("key-marker", ""), query.get("upload-id-marker", ""))
+        found = [one for one in sorted(server.uploads)
+                 if one[0].startswith(top + query.get("prefix", "")) and one > after]
+        most = min(server.uploads_in_page, int(query.get("max-uploads", "1000")))
+        entries = "".join(
+            f"<Upload><Key>{urllib.parse.quote(key[len(top):])}</Key><UploadId>{upload}</UploadId>"
+            + (f"<Initiated>{begun}</Initiated>" if (begun := server.uploads[key, upload]) else "")
+            + "</Upload>" for key, upload in found[:most])
+        more = ""
+        if len(found) > most:
+            key, upload = found[most - 1]
+            more = (f"<NextKeyMarker>{urllib.parse.quote(key[len(top):])}</NextKeyMarker>"
+                    f"<NextUploadIdMarker>{upload}</NextUploadIdMarker>")
+        self._answer(200, ("<ListMultipartUploadsResult><EncodingType>url</EncodingType>"
+                           f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>{more}"
+                           f"{entries}</ListMultipartUploadsResult>").encode(),
+                     {"Content-Type": "application/xml"})
 
     def do_PUT(self) -> None:  # pylint: disable=invalid-name
         """Stores an object."""
@@ -229,9 +262,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, b"", {"ETag": f'"{hashlib.md5(body).hexdigest()}"'})
 
     def do_DELETE(self) -> None:  # pylint: disable=invalid-name
-        """Removes an object."""
-        key, _ = self._parts()
+        """Removes an object, or an upload."""
+        key, query = self._parts()
         if self._is_away(key, False) is None:
+            return
+        if "uploadId" in query:
+            if self.server_bucket.uploads.pop((key, query["uploadId"]), None) is None:
+                self._refuse(404, "NoSuchUpload")
+            else:
+                self._answer(204)
             return
         self.server_bucket.objects.pop(key, None)
         self._answer(204)

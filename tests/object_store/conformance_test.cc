@@ -378,6 +378,44 @@ TEST_P(ObjectStoreTest, AnAbandonedUploadLeavesNoObject) {
   EXPECT_EQ(store().pending(), 0U);
 }
 
+TEST_P(ObjectStoreTest, UploadsThatWereBegunAreListedUntilTheyAreAborted) {
+  Request list;
+  list.operation = Operation::kListUploads;
+  list.key = "up/";
+  const auto ids = [&]() -> std::vector<std::string> {
+    const Answer answer = blocking().run(list);
+    EXPECT_TRUE(answer.ok()) << answer.error.message;
+    std::vector<std::string> found;
+    for (const PendingUpload& upload : answer.uploads) {
+      EXPECT_EQ(upload.key, "up/x");
+      found.push_back(upload.upload_id);
+    }
+    return found;
+  };
+  EXPECT_EQ(ids(), std::vector<std::string>());
+  Request begin;
+  begin.operation = Operation::kBeginUpload;
+  begin.key = "up/x";
+  const Answer begun = blocking().run(begin);
+  ASSERT_TRUE(begun.ok()) << begun.error.message;
+  // A directory has no list: it removes what writers have left by itself.
+  const std::vector<std::string> found = ids();
+  if (GetParam() == "directory") {
+    EXPECT_EQ(found, std::vector<std::string>());
+  } else {
+    EXPECT_EQ(found, std::vector<std::string>{begun.upload_id});
+  }
+  list.key = "other/";
+  EXPECT_EQ(ids(), std::vector<std::string>());
+  list.key = "up/";
+  Request abort;
+  abort.operation = Operation::kAbortUpload;
+  abort.key = "up/x";
+  abort.upload_id = begun.upload_id;
+  EXPECT_TRUE(blocking().run(abort).ok());
+  EXPECT_EQ(ids(), std::vector<std::string>());
+}
+
 TEST_P(ObjectStoreTest, ADamagedPartIsRefused) {
   Request begin;
   begin.operation = Operation::kBeginUpload;

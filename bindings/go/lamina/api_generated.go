@@ -886,6 +886,8 @@ type PruneReport struct {
 	RemovedObjects int64 `json:"removed_objects"`
 	RemovedBytes   int64 `json:"removed_bytes"`
 	KeptObjects    int64 `json:"kept_objects"`
+	// Multipart uploads that nobody would complete
+	AbortedUploads int64 `json:"aborted_uploads"`
 	DryRun         bool  `json:"dry_run"`
 	// Notes for a person, one line each. They name options as a remedy does
 	Notes []string `json:"notes"`

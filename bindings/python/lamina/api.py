@@ -1042,6 +1042,8 @@ class Prune:
     removed_objects: int
     removed_bytes: int
     kept_objects: int
+    # Multipart uploads that nobody would complete
+    aborted_uploads: int
     dry_run: bool
     # Notes for a person, one line each. They name options as a remedy does
     notes: Tuple[str, ...]
@@ -1058,6 +1060,7 @@ class Prune:
             removed_objects=fields.required("removed_objects", wire.integer),
             removed_bytes=fields.required("removed_bytes", wire.integer),
             kept_objects=fields.required("kept_objects", wire.integer),
+            aborted_uploads=fields.required("aborted_uploads", wire.integer),
             dry_run=fields.required("dry_run", wire.flag),
             notes=fields.required("notes", wire.items(wire.text)),
         )

@@ -954,6 +954,7 @@ pub struct lamina_prune_report {
     pub kept_objects: u64,
     pub notes: *const *const c_char,
     pub note_count: usize,
+    pub aborted_uploads: u64,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -666,7 +666,7 @@ fn structs_have_the_layout_of_c() {
     assert_eq!(offset!(lamina_prune_options, dry_run), 48, "lamina_prune_options dry_run");
     assert_eq!(offset!(lamina_prune_options, reserved), 52, "lamina_prune_options reserved");
     assert_eq!(offset!(lamina_prune_options, progress), 56, "lamina_prune_options progress");
-    assert_eq!(size_of::<lamina_prune_report>(), 72, "lamina_prune_report size");
+    assert_eq!(size_of::<lamina_prune_report>(), 80, "lamina_prune_report size");
     assert_eq!(offset!(lamina_prune_report, struct_size), 0, "lamina_prune_report struct_size");
     assert_eq!(offset!(lamina_prune_report, kept_snapshots), 8, "lamina_prune_report kept_snapshots");
     assert_eq!(offset!(lamina_prune_report, removed_records), 16, "lamina_prune_report removed_records");
@@ -676,6 +676,7 @@ fn structs_have_the_layout_of_c() {
     assert_eq!(offset!(lamina_prune_report, kept_objects), 48, "lamina_prune_report kept_objects");
     assert_eq!(offset!(lamina_prune_report, notes), 56, "lamina_prune_report notes");
     assert_eq!(offset!(lamina_prune_report, note_count), 64, "lamina_prune_report note_count");
+    assert_eq!(offset!(lamina_prune_report, aborted_uploads), 72, "lamina_prune_report aborted_uploads");
     assert_eq!(size_of::<lamina_remote_key_list_options>(), 32, "lamina_remote_key_list_options size");
     assert_eq!(offset!(lamina_remote_key_list_options, struct_size), 0, "lamina_remote_key_list_options struct_size");
     assert_eq!(offset!(lamina_remote_key_list_options, url), 8, "lamina_remote_key_list_options url");

@@ -1304,6 +1304,7 @@ impl PruneReport {
     pub fn removed_bytes(&self) -> u64 { self.0.removed_bytes }
     pub fn kept_objects(&self) -> u64 { self.0.kept_objects }
     pub fn notes(&self) -> impl ExactSizeIterator<Item = Cow<'_, str>> { unsafe { texts(self.0.notes, self.0.note_count) } }
+    pub fn aborted_uploads(&self) -> u64 { self.0.aborted_uploads }
 }
 /// `lamina_remote_key_list_options`. Empty, `None` and 0 are the defaults.
 #[derive(Clone, Copy, Default)]
