@@ -152,4 +152,5 @@ class DaemonTest(SandboxTest):
         vm = self.waiting()
         report = daemon.done("POST", "/v1/resume",
                              {"api_socket": str(vm.api_socket), "name": name, **fields})
+        self.wait_on_record(vm, report)
         return vm, report

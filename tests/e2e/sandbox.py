@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from firecracker import Firecracker
-from memory_files import LaminaTest, lamina
-from serving import adopt_orphans, end_processes
+from memory_files import MEMORY_FS, LaminaTest, lamina
+from serving import STATE_MAGIC, adopt_orphans, end_processes, wait_until
 
 MEMORY_MIB = 16
 MEMORY_BYTES = MEMORY_MIB << 20
@@ -34,6 +34,19 @@ def page_servers_of(store: Path) -> list[int]:
 def _leads_a_session(process: Path) -> bool:
     """So does what has the command line of its starter yet: it will be a page server."""
     return (process / "stat").read_text().rpartition(")")[2].split()[3] == process.name
+
+
+def is_on_record(store: Path, pid: int) -> bool:
+    """Whether a page server of the store, in its default state directory, has the VM on record."""
+    facts = store.stat()
+    tops = (Path("/run/lamina"), Path(os.environ.get("XDG_RUNTIME_DIR", "/nowhere"), "lamina"),
+            *MEMORY_FS.glob("lamina-*"))
+    for top in tops:
+        for state in top.glob(f"store-{facts.st_dev:x}-{facts.st_ino:x}/{pid}-*/state"):
+            with contextlib.suppress(FileNotFoundError), state.open("rb") as file:
+                if file.read(len(STATE_MAGIC)) == STATE_MAGIC:
+                    return True
+    return False
 
 
 class SandboxTest(LaminaTest):
@@ -79,7 +92,17 @@ class SandboxTest(LaminaTest):
         vm = vm or self.waiting()
         report = self.done("resume", "--api", vm.api_socket, "--store", self.store, "--name", name,
                            *options, "--json").json
+        self.wait_on_record(vm, report)
         return vm, report
+
+    def wait_on_record(self, vm: Firecracker, report: dict[str, Any]) -> None:
+        """Waits until a VM that was resumed outlives its page server.
+
+        Its handshake is lost with a page server that is killed before that, and the VM with it.
+        """
+        if report["mode"] == "uffd":
+            wait_until(lambda: is_on_record(self.store, report["pid"]) or not vm.is_running(),
+                       "the page server has the VM on record")
 
     def recover(self) -> dict[str, Any]:
         """Runs lamina recover, which must succeed."""

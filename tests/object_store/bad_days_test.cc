@@ -40,8 +40,8 @@ std::unique_ptr<ObjectStore> store_at(const std::string& url) {
       .value();
 }
 
-/// A request that was sent is not known to have failed; the thread that sends it may have to wait for
-/// a processor.
+/// A request that was sent is not known to have failed; the thread that sends it may have to wait
+/// for a processor.
 constexpr milliseconds kLongEnoughToConnect{1000};
 
 Limits short_limits() {
