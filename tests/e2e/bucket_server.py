@@ -35,7 +35,7 @@ class BucketServer:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
-        # Multipart uploads that were begun elsewhere: when, in RFC 3339, by key and id; "": not said.
+        # Multipart uploads that were begun elsewhere: when, by key and id; "": not said.
         self.uploads: dict[tuple[str, str], str] = {}
         self.uploads_in_page = 1000
         self.modified = "2026-01-01T00:00:00.000Z"  # of all objects, as lists say
