@@ -24,6 +24,7 @@
 #include "remote/arriving_layer.h"
 #include "remote/bucket.h"
 #include "remote/fetch_clients.h"
+#include "remote/hedging.h"
 #include "remote/manifest.h"
 #include "remote/pack_ranges.h"
 #include "remote/requests.h"
@@ -73,8 +74,15 @@ struct FrameFlight {
   std::uint32_t first = 0;  ///< in the layer
   std::uint32_t end = 0;
   bool is_urgent = false;
+  bool is_awaited = false;  ///< somebody waits for one of its frames
+  Clock::time_point start{};
   std::vector<std::byte> bytes;
   ObjectStore::RequestId id = 0;
+  /// A second request for the same bytes, if the first one is late.
+  std::optional<ObjectStore::RequestId> second{};
+  std::vector<std::byte> second_bytes;
+  /// How the first request ended, while the second one is under way.
+  std::optional<Answer> failure{};
 };
 
 /// A range of the pack.
@@ -101,7 +109,10 @@ class Fetcher {
   Fetcher(Fetcher&&) = delete;
   Fetcher& operator=(Fetcher&&) = delete;
   ~Fetcher() {
-    for (const auto& [id, flight] : flights_) store_.cancel(id);
+    for (const auto& [id, flight] : flights_) {
+      store_.cancel(id);
+      if (flight->second) store_.cancel(*flight->second);
+    }
     for (const auto& [id, flight] : pack_flights_) store_.cancel(id);
     if (is_renewing_) store_.cancel(renewal_);
   }
@@ -124,6 +135,12 @@ class Fetcher {
     }
     LAMINA_ASSIGN_OR_RETURN(report_.snapshot, publish_arrived(arrival_, report_.notes));
     clients_->tell_all();
+    if (hedging_.taken() > 0) {
+      report_.notes.push_back(
+          fmt::format("late requests sent again: {}, of which {} were "
+                      "answered by the second one",
+                      hedging_.taken(), won_));
+    }
     // The manifest protects the objects, or nothing needs them. A pin that stays expires. Its
     // renewal must have ended, or it would bring the pin back.
     static_cast<void>(bucket_.wait_until([this] { return !is_renewing_; }));
@@ -453,13 +470,24 @@ class Fetcher {
       frames = missing_frames_of(run);
     }
     for (const std::uint32_t frame : frames) {
-      if (!is_flying_[frame] && urgent_.insert(frame).second) urgent_order_.push_back(frame);
+      if (is_flying_[frame]) {
+        await(frame);
+      } else if (urgent_.insert(frame).second) {
+        urgent_order_.push_back(frame);
+      }
     }
     for (const std::uint32_t range : ranges) {
       if (pack_states_[range] == PackRangeState::kMissing) pack_asked_.push_back(range);
       frames.insert(number_of_range(range));
     }
     return frames;
+  }
+
+  void await(std::uint32_t frame) {
+    for (const auto& [id, flight] : flights_) {
+      const std::uint32_t first = flight->layer->first_frame;
+      if (frame >= first + flight->first && frame < first + flight->end) flight->is_awaited = true;
+    }
   }
 
   /// Checks the frames that have blocks of `run`: those that are damaged are fetched again.
@@ -517,6 +545,7 @@ class Fetcher {
       LAMINA_RETURN_IF_ERROR(check_absent());
       LAMINA_RETURN_IF_ERROR(disk_failure_);
       start_flights();
+      send_late_again();
       if (flights_.empty() && pack_flights_.empty() && !is_waiting() &&
           arrival_.map.frames_here() == is_flying_.size()) {
         return {};
@@ -536,8 +565,22 @@ class Fetcher {
   [[nodiscard]] std::chrono::milliseconds time_to_wait() const {
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(not_before_ - Clock::now());
-    if (left.count() <= 0) return kStep;
-    return std::min(kStep, left + std::chrono::milliseconds(1));
+    const std::chrono::milliseconds late = time_until_late();
+    if (left.count() <= 0) return late;
+    return std::min(late, left + std::chrono::milliseconds(1));
+  }
+
+  /// Until a request that somebody waits for is late, at most a step.
+  [[nodiscard]] std::chrono::milliseconds time_until_late() const {
+    Clock::duration time = kStep;
+    const auto now = Clock::now();
+    for (const auto& [id, flight] : flights_) {
+      if (!flight->is_awaited || flight->second) continue;
+      const Clock::duration left = flight->start + hedging_.limit() - now;
+      // One that is late already waits for the budget.
+      if (left > Clock::duration::zero()) time = std::min(time, left);
+    }
+    return std::chrono::ceil<std::chrono::milliseconds>(time);
   }
 
   /// Its answer is not waited for: a bucket that is away would keep page servers waiting.
@@ -615,7 +658,8 @@ class Fetcher {
     const packed::PackReader& reader = layer.layer.reader();
     auto flight = std::make_unique<FrameFlight>();
     flight->layer = &layer;
-    flight->is_urgent = is_urgent;
+    flight->is_urgent = flight->is_awaited = is_urgent;
+    flight->start = Clock::now();
     flight->first = frame - layer.first_frame;
     flight->end = flight->first;
     const std::uint64_t offset = reader.frame_range(flight->first).offset;
@@ -627,14 +671,55 @@ class Fetcher {
     } while (flight->end < reader.frame_count() && end - offset < bytes &&
              is_missing(layer.first_frame + flight->end));
     flight->bytes.resize(end - offset);
-    object_store::Request request = get_request(layer.key, flight->bytes.size());
-    request.range = {offset, flight->bytes.size()};
-    request.buffer = flight->bytes;
-    request.is_urgent = is_urgent;
     FrameFlight* const place = flight.get();
-    place->id = store_.start(std::move(request),
-                             [this, place](const Answer& answer) { land(*place, answer); });
+    place->id = store_.start(request_for(*place, place->bytes),
+                             [this, place](const Answer& answer) { take_first(*place, answer); });
+    hedging_.count_request();
     flights_.emplace(place->id, std::move(flight));
+  }
+
+  static object_store::Request request_for(const FrameFlight& flight, std::span<std::byte> buffer) {
+    object_store::Request request = get_request(flight.layer->key, buffer.size());
+    request.range = {flight.layer->layer.reader().frame_range(flight.first).offset, buffer.size()};
+    request.buffer = buffer;
+    request.is_urgent = flight.is_awaited;
+    return request;
+  }
+
+  /// A second request for what somebody waits for, and what takes longer than usual.
+  void send_late_again() {
+    const Clock::duration limit = hedging_.limit();
+    const auto now = Clock::now();
+    for (const auto& [id, flight] : flights_) {
+      if (!flight->is_awaited || flight->second || now - flight->start <= limit) continue;
+      if (!hedging_.take()) return;
+      FrameFlight* const place = flight.get();
+      place->second_bytes.resize(place->bytes.size());
+      place->second =
+          store_.start(request_for(*place, place->second_bytes),
+                       [this, place](const Answer& answer) { take_second(*place, answer); });
+    }
+  }
+
+  void take_first(FrameFlight& flight, const Answer& answer) {
+    if (!answer.ok() && flight.second) {
+      flight.failure = answer;
+      return;
+    }
+    if (flight.second) store_.cancel(*flight.second);
+    land(flight, answer);
+  }
+
+  void take_second(FrameFlight& flight, const Answer& answer) {
+    flight.second.reset();
+    if (answer.ok()) {
+      ++won_;
+      if (!flight.failure) store_.cancel(flight.id);
+      flight.bytes.swap(flight.second_bytes);
+      land(flight, answer);
+    } else if (flight.failure) {
+      land(flight, *flight.failure);
+    }
   }
 
   void land(FrameFlight& flight, const Answer& answer) {
@@ -667,6 +752,7 @@ class Fetcher {
     }
     if (is_good) {
       backoff_ = kFirstBackoff;
+      hedging_.add_answer(Clock::now() - flight.start);
     } else {
       back_off();
       ask_again(flight);
@@ -732,6 +818,8 @@ class Fetcher {
   std::map<ObjectStore::RequestId, std::unique_ptr<FrameFlight>> flights_;
   std::set<std::uint32_t> urgent_;
   std::deque<std::uint32_t> urgent_order_;
+  Hedging hedging_;        ///< of requests for frames
+  std::uint64_t won_ = 0;  ///< second requests whose answer came first
   std::optional<PackRanges> pack_;
   std::vector<PackRangeState> pack_states_;
   std::map<ObjectStore::RequestId, std::unique_ptr<PackFlight>> pack_flights_;

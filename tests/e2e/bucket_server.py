@@ -26,6 +26,7 @@ class Mood(Enum):
     FAILS = auto()    # data of layers: 503
     DAMAGES = auto()  # data of layers: one bit is wrong
     LOST = auto()     # layers: 404
+    LATE = auto()     # data of layers: held until some range is asked for a second time
     AWAY = auto()     # everything: the connection is closed
 
 
@@ -35,7 +36,7 @@ class BucketServer:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.hidden: set[str] = set()  # listed, and 404 for GET and HEAD
-        # Multipart uploads that were begun elsewhere: when, in RFC 3339, by key and id; "": not said.
+        # Multipart uploads that were begun elsewhere: when, by key and id; "": not said.
         self.uploads: dict[tuple[str, str], str] = {}
         self.uploads_in_page = 1000
         self.modified = "2026-01-01T00:00:00.000Z"  # of all objects, as lists say
@@ -44,6 +45,7 @@ class BucketServer:
         self.reads_left: int | None = None  # then the mood becomes HOLDS
         self.requests: list[tuple[str, str]] = []  # methods and keys, as they arrived
         self._mood = Mood.GOOD
+        self._asked: set[tuple[str, str]] = set()
         self._changed = threading.Condition()
         bucket = self
 
@@ -97,6 +99,18 @@ class BucketServer:
             self.reads_left = reads
             self._changed.notify_all()
 
+    def wait_for_repetition(self, key: str, wanted: str) -> None:
+        """While the mood is LATE, a range of a layer that nobody has asked for before."""
+        if LAYERS not in key:
+            return
+        with self._changed:
+            if self._mood == Mood.LATE and (key, wanted) in self._asked:
+                self._mood = Mood.GOOD
+                self._changed.notify_all()
+            self._asked.add((key, wanted))
+            while self._mood == Mood.LATE:
+                self._changed.wait()
+
     def mood_of(self, key: str, is_read: bool) -> Mood:
         """How a request is answered now; waits while it is held."""
         if LAYERS not in key:
@@ -104,7 +118,7 @@ class BucketServer:
         with self._changed:
             while is_read and self._mood == Mood.HOLDS:
                 self._changed.wait()
-            if self._mood == Mood.HOLDS:
+            if self._mood in (Mood.HOLDS, Mood.LATE):
                 return Mood.GOOD
             if not is_read and self._mood in (Mood.FAILS, Mood.DAMAGES):
                 return Mood.GOOD
@@ -171,6 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "uploads" in query:
             self._list_uploads(key, query)
             return
+        self.server_bucket.wait_for_repetition(key, self.headers.get("Range", ""))
         mood = self._is_away(key, True)
         if mood is None:
             return

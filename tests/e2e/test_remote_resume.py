@@ -108,14 +108,15 @@ class RemoteResumeTest(SandboxTest):
         log = self.store / ".vms" / "page-server.log"
         wait_until(lambda: text in log.read_text(), f"the log says '{text}'")
 
-    def check_whole(self) -> None:
+    def check_whole(self, may_leave_pin: bool = False) -> None:
         """The snapshot is an ordinary one, with the very layers that were pushed."""
         self.wait_whole()
         self.done("verify", self.store / "a")
         for layer in self.origin.joinpath("a").glob("memfile.*"):
             self.assertEqual(layer.read_bytes(), (self.store / "a" / layer.name).read_bytes())
         self.assertFalse((self.store / "a" / "arriving").exists())
-        wait_until(lambda: self.bucket.keys("/v1/pins/") == [], "the pin is gone")
+        if not may_leave_pin:
+            wait_until(lambda: self.bucket.keys("/v1/pins/") == [], "the pin is gone")
 
     @contextlib.contextmanager
     def checking(self, *vms: Firecracker):
@@ -259,6 +260,24 @@ class Arriving(RemoteResumeTest):
         for path in (third, *(self.store / name for name in taken)):
             self.done("verify", path)
 
+    def test_a_late_request_is_sent_again(self) -> None:
+        self.bucket.mood = Mood.LATE
+        vm, _ = self.resume_remote()
+        with self.checking(vm):
+            (arrival,) = self.arrivals()
+            wait_until((arrival / "fetch.log").exists, "a fetcher runs")
+            log = (arrival / "fetch.log").open()
+            self.addCleanup(log.close)
+            wait_until(lambda: self.bucket.mood == Mood.GOOD, "a range is asked for again")
+        self.check_whole()
+        said: list[str] = []
+
+        def is_said() -> bool:
+            said.append(log.read())
+            return "answered by the second" in "".join(said)
+        wait_until(is_said, "the fetcher says so")
+        self.assertRegex("".join(said), r"late requests sent again: [1-9]")
+
     def test_pull_completes_what_arrives(self) -> None:
         self.bucket.hold_after(1)
         vm, _ = self.resume_remote()
@@ -309,7 +328,8 @@ class Failures(RemoteResumeTest):
                     self.stop_page_servers()
                     self.done("recover", self.store)
             self.bucket.mood = Mood.GOOD
-        self.check_whole()
+        # A fetcher that is killed after the snapshot has its name leaves its pin, which expires.
+        self.check_whole(may_leave_pin=True)
 
     def test_a_bucket_that_goes_away_and_comes_back(self) -> None:
         self.bucket.hold_after(1)
