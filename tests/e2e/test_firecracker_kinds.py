@@ -238,6 +238,18 @@ class Versions(KindsTest):
                 vm, _ = self.resume("a", *options, vm=self.waiting("--version", f"{since}.0"))
                 self.check(vm)
 
+    def test_paths_that_only_cloud_hypervisor_can_change_are_refused_before_the_load(self) -> None:
+        self.pause(self.fresh(), "a")
+        vm = self.waiting("--version", "1.17.0")
+        for options in (("--drive-override", "rootfs=/x"), ("--serial-override", "/x"),
+                        ("--console-override", "/x")):
+            with self.subTest(options=options):
+                message = self.resume_fails(vm, "a", *options)
+                self.assertIn("cannot change the path", message)
+                self.assertIn(options[0], message)
+                self.assert_untouched(vm)
+        self.resume("a", "--mode", "file", vm=vm)
+
     def test_a_missing_device_ends_the_process_and_is_reported(self) -> None:
         self.pause(self.fresh("--net", "eth0"), "a")
         for options, words in ((("--network-override", "eth1=tap1"), "Unknown Network Device."),

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <array>
+
 #include "base/error.h"
 
 namespace lamina::vmm {
@@ -83,9 +85,9 @@ Result<std::vector<WrittenPath>> written_paths(std::string_view config) {
              [](const OrderedJson& disk) { return !is_true(member(disk, "readonly")); });
   add_drives(paths, member(vm_config, "pmem"), "file", "pmem",
              [](const OrderedJson& pmem) { return !is_true(member(pmem, "discard_writes")); });
-  const std::pair<const char*, const char*> characters[] = {
-      {"serial", "serial_override"}, {"console", "console_override"}, {"debug_console", ""}};
-  for (const auto& [name, option] : characters) {
+  constexpr std::array<std::pair<const char*, const char*>, 3> kCharacterDevices = {
+      {{"serial", "serial_override"}, {"console", "console_override"}, {"debug_console", ""}}};
+  for (const auto& [name, option] : kCharacterDevices) {
     const OrderedJson& device = member(vm_config, name);
     const char* where = path_member(device);
     if (where == nullptr) continue;
