@@ -116,6 +116,7 @@ Status run_ingest_full(Bench& bench);
 Status run_ingest_diff(Bench& bench);
 Status run_chain(Bench& bench);
 Status run_mapping(Bench& bench);
+Status run_headers(Bench& bench);
 Status run_scan(Bench& bench);
 Status run_memory_use(Bench& bench);
 Status run_page_cache(Bench& bench);

@@ -28,8 +28,8 @@ Status run_all(Bench& bench) {
     return {};
   }
   for (Status (*group)(Bench&) :
-       {run_mapping, run_scan, run_ingest_full, run_ingest_diff, run_chain, run_memory_use,
-        run_page_cache, run_page_faults, run_recorded}) {
+       {run_mapping, run_headers, run_scan, run_ingest_full, run_ingest_diff, run_chain,
+        run_memory_use, run_page_cache, run_page_faults, run_recorded}) {
     LAMINA_RETURN_IF_ERROR(group(bench));
   }
 #ifdef LAMINA_HAVE_PACKED

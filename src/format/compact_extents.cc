@@ -4,8 +4,8 @@
 // guest block as before. So an extent is a byte of layer and rule, a byte of length, and seldom
 // more.
 //
-// The two bytes are columns of fixed width, because a loop over them needs no branch that depends
-// on the data: a varint per number took four times as long to write.
+// The two bytes are columns of fixed width, so that writing them needs no branch that depends on
+// the data, as a varint for each number would.
 #include "format/compact_extents.h"
 
 #include <algorithm>
@@ -41,6 +41,8 @@ constexpr std::array<std::size_t, 4> kStorageBytes = {0, 0, 1, 4};
 /// Most bytes that an extent has beside its two.
 constexpr std::size_t kMaxStatedBytes =
     sizeof(LayerIndex) + sizeof(std::uint32_t) + sizeof(std::uint32_t);
+/// What so many extents state is gathered before it is appended.
+constexpr std::size_t kBatchExtents = 256;
 
 /// What the storage of a layer's next extent is derived from. All sums are modulo 2^32.
 struct LayerState {
@@ -59,32 +61,6 @@ Rule rule_for(const Extent& extent, const LayerState& state) {
   const Rule near = extent.storage_block - extent.guest_block == state.distance ? kDistance : far;
   return skipped == 0 ? kFollows : near;
 }
-
-/// Writes what an extent states beside its two bytes. Each number is written whole and the next one
-/// over what is too much of it.
-class StatedWriter {
- public:
-  explicit StatedWriter(std::vector<std::byte>& bytes) : bytes_(bytes) {}
-
-  void put(std::uint32_t value, std::size_t size) {
-    std::memcpy(buffer_.data() + used_, &value, sizeof(value));
-    used_ += size;
-  }
-  void end_of_extent() {
-    if (used_ > buffer_.size() - kMaxStatedBytes - sizeof(std::uint32_t)) flush();
-  }
-  /// Appends what is still buffered. To be called at the end.
-  void flush() {
-    bytes_.insert(bytes_.end(), buffer_.begin(),
-                  buffer_.begin() + static_cast<std::ptrdiff_t>(used_));
-    used_ = 0;
-  }
-
- private:
-  std::vector<std::byte>& bytes_;
-  std::array<std::byte, 4096> buffer_{};
-  std::size_t used_ = 0;
-};
 
 /// The storage block of an extent of `layer` that begins at `start`.
 std::uint32_t read_storage(ByteReader& stated, std::uint32_t rule, const LayerState& state,
@@ -109,24 +85,38 @@ std::vector<std::byte> encode_compact_extents(const Mapping& mapping) {
   std::vector<std::byte> section;
   section.reserve(3 * count + kMaxStatedBytes);
   section.resize(2 * count);
-  StatedWriter stated(section);
-  for (std::size_t i = 0; i < count; ++i) {
-    const Extent extent = mapping.extent(i);
-    const bool is_zeros = extent.layer == mapping::kZeros;
-    LayerState& state = states[extent.layer];
-    const Rule rule = is_zeros ? kFollows : rule_for(extent, state);
-    const std::uint32_t code = std::min<std::uint32_t>(extent.layer, kStatedLayer);
-    const bool is_short = extent.block_count <= kMaxShortLength;
-    section[i] = static_cast<std::byte>(code << kRuleBits | rule);
-    section[count + i] = static_cast<std::byte>(is_short ? extent.block_count : 0);
-    if (code == kStatedLayer) stated.put(extent.layer, sizeof(LayerIndex));
-    stated.put(rule == kSkips ? extent.storage_block - state.next : extent.storage_block,
-               kStorageBytes[rule]);
-    stated.put(extent.block_count, is_short ? 0 : sizeof(std::uint32_t));
-    stated.end_of_extent();
-    if (!is_zeros) state.pass(extent);
+  for (std::size_t first = 0; first < count; first += kBatchExtents) {
+    const std::size_t batch = std::min(kBatchExtents, count - first);
+    std::array<std::byte, kBatchExtents> tags;
+    std::array<std::byte, kBatchExtents> lengths;
+    // Each number is written whole, and the next one over what is too much of it.
+    std::array<std::byte, kBatchExtents * kMaxStatedBytes + sizeof(std::uint32_t)> stated;
+    std::size_t used = 0;
+    const auto state_number = [&](std::uint32_t value, std::size_t size) {
+      std::memcpy(stated.data() + used, &value, sizeof(value));
+      used += size;
+    };
+    for (std::size_t i = 0; i < batch; ++i) {
+      const Extent extent = mapping.extent(first + i);
+      const bool is_zeros = extent.layer == mapping::kZeros;
+      LayerState& state = states[extent.layer];
+      const Rule rule = is_zeros ? kFollows : rule_for(extent, state);
+      const std::uint32_t code = std::min<std::uint32_t>(extent.layer, kStatedLayer);
+      const bool is_short = extent.block_count <= kMaxShortLength;
+      tags[i] = static_cast<std::byte>(code << kRuleBits | rule);
+      lengths[i] = static_cast<std::byte>(is_short ? extent.block_count : 0);
+      state_number(extent.layer, code == kStatedLayer ? sizeof(LayerIndex) : 0);
+      state_number(rule == kSkips ? extent.storage_block - state.next : extent.storage_block,
+                   kStorageBytes[rule]);
+      state_number(extent.block_count, is_short ? 0 : sizeof(std::uint32_t));
+      // The state of zeros is not used.
+      state.pass(extent);
+    }
+    std::memcpy(section.data() + first, tags.data(), batch);
+    std::memcpy(section.data() + count + first, lengths.data(), batch);
+    section.insert(section.end(), stated.begin(),
+                   stated.begin() + static_cast<std::ptrdiff_t>(used));
   }
-  stated.flush();
   return section;
 }
 
