@@ -22,7 +22,7 @@ constexpr std::array kCounters = {
     &VmCounters::resumptions,   &VmCounters::latency_sum_ns};
 
 constexpr double kMicrosecondsPerSecond = 1e6;
-constexpr double kNanosecondsPerSecond = 1e9;
+constexpr double kNsPerSecond = 1e9;
 /// A fault that takes so long has waited for the network, or for a busy disk. 2^14 µs.
 constexpr std::size_t kFirstSlowBucket = 15;
 
@@ -72,7 +72,7 @@ class Text {
              sum);
     }
     fmt::format_to(std::back_inserter(text_), "lamina_fault_seconds_sum {}\n",
-                   static_cast<double>(counters.latency_sum_ns.get()) / kNanosecondsPerSecond);
+                   static_cast<double>(counters.latency_sum_ns.get()) / kNsPerSecond);
     sample("fault_seconds_count", "", sum);
   }
   template <typename Value>
@@ -92,7 +92,7 @@ class Text {
       }
       fmt::format_to(
           std::back_inserter(text_), "lamina_vm_fault_seconds_sum{} {}\n", label_of(vm),
-          static_cast<double>(vm.counters->latency_sum_ns.get()) / kNanosecondsPerSecond);
+          static_cast<double>(vm.counters->latency_sum_ns.get()) / kNsPerSecond);
       sample("vm_fault_seconds_count", label_of(vm), sum_of(vm.counters->latency));
     }
   }
