@@ -95,14 +95,18 @@ std::optional<std::uint64_t> mark_in(std::uint64_t limit) {
   return (limit >> 62U) == 1 ? std::optional(limit) : std::nullopt;
 }
 
-/// True if a process of one of `users` holds the lock of the file behind `fd`, according to
-/// /proc/locks ("1: FLOCK  ADVISORY  WRITE 4711 00:0e:123 0 EOF").
-bool is_held_by_one_of(int fd, std::initializer_list<uid_t> users) {
+enum class LockHolder { kNotSeen, kOneOfThem, kStranger };
+
+/// Who holds the lock of the file behind `fd`, according to /proc/locks ("1: FLOCK  ADVISORY  WRITE
+/// 4711 00:0e:123 0 EOF"). kNotSeen: it was released meanwhile, its holder is ending, or lives in a
+/// pid namespace that cannot be seen from here.
+LockHolder holder_of_lock(int fd, std::initializer_list<uid_t> users) {
   struct stat file{};
   const auto locks = read_proc_file("/proc/locks");
-  if (!locks || ::fstat(fd, &file) != 0) return true;
+  if (!locks || ::fstat(fd, &file) != 0) return LockHolder::kNotSeen;
   const std::string name =
       fmt::format(" {:02x}:{:02x}:{} ", major(file.st_dev), minor(file.st_dev), file.st_ino);
+  LockHolder holder = LockHolder::kNotSeen;
   for (std::string_view rest = *locks; !rest.empty();) {
     const std::string_view line = rest.substr(0, rest.find('\n'));
     rest.remove_prefix(std::min(rest.size(), line.size() + 1));
@@ -115,9 +119,11 @@ bool is_held_by_one_of(int fd, std::initializer_list<uid_t> users) {
     std::string_view numbers = proc_value(status, "Uid:");
     take_number(numbers);
     const auto user = take_number(numbers);  // the effective user
-    if (user && std::find(users.begin(), users.end(), *user) != users.end()) return true;
+    if (!user) continue;
+    if (std::find(users.begin(), users.end(), *user) != users.end()) return LockHolder::kOneOfThem;
+    holder = LockHolder::kStranger;
   }
-  return false;
+  return holder;
 }
 
 }  // namespace
@@ -154,7 +160,8 @@ Result<bool> try_lock_process(int pidfd, uid_t owner) {
   if (::fstatfs(pidfd, &system) != 0) return system_failure("statfs", "process", errno);
   if (system.f_type != kPidFileSystem) return true;
   LAMINA_ASSIGN_OR_RETURN(const bool locked, try_lock(pidfd, "process"));
-  return locked || !is_held_by_one_of(pidfd, {0, ::geteuid(), owner});
+  // A holder that is not seen may be a lamina that has just ended, and another may be next.
+  return locked || holder_of_lock(pidfd, {0, ::geteuid(), owner}) == LockHolder::kStranger;
 }
 
 }  // namespace lamina::os

@@ -28,8 +28,9 @@ Result<std::optional<std::uint64_t>> exchange_process_mark(pid_t pid, std::uint6
 
 /// Takes an exclusive lock on the process behind `pidfd`. The lock is effective for every lamina on
 /// this kernel, whatever its store or mount namespace. False if a process of root, of this user, or
-/// of `owner` (the user of the process) holds it; any user can take the lock, so those of other
-/// users are ignored. It is released with the pidfd. Before Linux 6.9 pidfds share one inode: then
+/// of `owner` (the user of the process) holds it, or one that cannot be seen. Any user can take the
+/// lock, so one that a process of another user is seen to hold is ignored. It is released with the
+/// pidfd. Before Linux 6.9 pidfds share one inode: then
 /// nothing is locked and true is returned.
 Result<bool> try_lock_process(int pidfd, uid_t owner);
 

@@ -1,11 +1,18 @@
 #include "os/process_mark.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <atomic>
+#include <new>
+#include <vector>
 
 #include "os/process.h"
 
@@ -88,6 +95,45 @@ TEST_F(ProcessMarkTest, OnlyOneOfTwoPidfdsGetsTheLock) {
   // Before Linux 6.9 there is no such lock.
   if (*other && ::flock(two->get(), LOCK_EX | LOCK_NB) == 0) GTEST_SKIP() << "no pidfs";
   EXPECT_FALSE(*other);
+}
+
+// A lock that is released while a process looks who holds it is nobody's, not a stranger's.
+TEST_F(ProcessMarkTest, OfProcessesThatComeAndGoOnlyOneHasTheLock) {
+  constexpr int kProcesses = 4;
+  constexpr int kRounds = 400;
+  const auto probe = open_process(child_);
+  ASSERT_TRUE(probe);
+  struct statfs system{};
+  ASSERT_EQ(::fstatfs(probe->get(), &system), 0);
+  if (system.f_type != 0x50494446) GTEST_SKIP() << "no pidfs";
+  void* const shared = ::mmap(nullptr, sizeof(std::atomic<int>), PROT_READ | PROT_WRITE,
+                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(shared, MAP_FAILED);
+  auto& holders = *new (shared) std::atomic<int>(0);
+  const auto take_turns = [&] {
+    for (int i = 0; i < kRounds; ++i) {
+      const auto pidfd = open_process(child_);
+      if (!pidfd || !try_lock_process(pidfd->get(), ::geteuid()).value_or(false)) continue;
+      if (holders.fetch_add(1) != 0) return 1;
+      ::sched_yield();
+      holders.fetch_sub(1);
+    }
+    return 0;
+  };
+  std::vector<pid_t> processes;
+  processes.reserve(kProcesses);
+  for (int i = 0; i < kProcesses; ++i) {
+    const pid_t pid = ::fork();
+    ASSERT_GE(pid, 0);
+    if (pid == 0) ::_exit(take_turns());
+    processes.push_back(pid);
+  }
+  for (const pid_t pid : processes) {
+    int status = 0;
+    ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+    EXPECT_EQ(status, 0) << "two had the lock";
+  }
+  ::munmap(shared, sizeof(std::atomic<int>));
 }
 
 }  // namespace
