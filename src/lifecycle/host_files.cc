@@ -33,7 +33,13 @@ std::string link_target(const std::string& link) {
 /// As the process would resolve it from its root.
 std::string absolute_path(pid_t pid, const std::string& path) {
   if (path.starts_with('/')) return path;
-  return link_target(fmt::format("/proc/{}/cwd", pid)) + "/" + path;
+  // Both links say where it is for us.
+  std::string directory = link_target(fmt::format("/proc/{}/cwd", pid));
+  const std::string root = link_target(fmt::format("/proc/{}/root", pid));
+  if (root != "/" && (directory == root || directory.starts_with(root + "/"))) {
+    directory.erase(0, root.size());
+  }
+  return directory + "/" + path;
 }
 
 std::unexpected<Error> refused(ErrorKind kind, const vmm::WrittenPath& path, std::string_view why) {
@@ -43,6 +49,11 @@ std::unexpected<Error> refused(ErrorKind kind, const vmm::WrittenPath& path, std
 }
 
 Status check_socket(pid_t pid, const vmm::WrittenPath& path) {
+  // The lists have names as those who listen resolve them: from another root they are other files.
+  const os::Fd seen =
+      os::open_as_seen(os::root_of(pid), absolute_path(pid, path.path), os::SeenLinks::kFollowed);
+  struct stat status{};
+  if (!seen.valid() || ::fstat(seen.get(), &status) != 0 || !S_ISSOCK(status.st_mode)) return {};
   // Sockets of files are listed in the network namespace that they were made in.
   for (const std::string& list :
        {std::string("/proc/net/unix"), fmt::format("/proc/{}/net/unix", pid)}) {

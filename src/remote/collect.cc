@@ -95,7 +95,12 @@ class Prune {
     LAMINA_RETURN_IF_ERROR(retain());
     LAMINA_RETURN_IF_ERROR(expire_pins());
     // Before the pins are read: see abandoned_uploads().
-    LAMINA_ASSIGN_OR_RETURN(const ListedUploads uploads, list_uploads(store_));
+    ListedUploads uploads;
+    if (auto listed = list_uploads(store_)) {
+      uploads = std::move(*listed);
+    } else {
+      uploads.refusal = one_line(listed.error());
+    }
     LAMINA_ASSIGN_OR_RETURN(objects_, list_objects(store_, other_keys_));
     LAMINA_ASSIGN_OR_RETURN(References first, References::read(store_, records_));
     if (options_.dry_run) {
@@ -114,7 +119,7 @@ class Prune {
       LAMINA_RETURN_IF_ERROR(collect(unneeded));
       LAMINA_RETURN_IF_ERROR(drop_tombstones_of_others());
     }
-    LAMINA_RETURN_IF_ERROR(abort_uploads(uploads, first));
+    abort_uploads(uploads, first);
     if (other_keys_ > 0) {
       report_.notes.push_back(fmt::format("{} keys below '{}' are not lamina's, and stay",
                                           other_keys_, bucket_.name_of("v1/")));
@@ -273,7 +278,7 @@ class Prune {
   }
 
   /// Step 9.
-  Status abort_uploads(const ListedUploads& listed, const References& references) {
+  void abort_uploads(const ListedUploads& listed, const References& references) {
     if (!listed.refusal.empty()) {
       report_.notes.push_back(
           fmt::format("uploads that nobody completes are not looked for: {}", listed.refusal));
@@ -281,7 +286,7 @@ class Prune {
     const auto abandoned = abandoned_uploads(listed, references, settings_.pin_lifetime);
     if (options_.dry_run) {
       report_.aborted_uploads = abandoned.size();
-      return {};
+      return;
     }
     std::vector<object_store::Request> aborts;
     aborts.reserve(abandoned.size());
@@ -292,11 +297,21 @@ class Prune {
       abort.upload_id = upload.upload_id;
       aborts.push_back(std::move(abort));
     }
+    // What a prune is for is done. The next one tries again.
+    std::string failure;
     for (const Answer& answer : run_all(store_, std::move(aborts))) {
-      LAMINA_RETURN_IF_ERROR(strict_status(answer));
-      ++report_.aborted_uploads;
+      const Status aborted = strict_status(answer);
+      if (aborted) {
+        ++report_.aborted_uploads;
+      } else if (failure.empty()) {
+        failure = one_line(aborted.error());
+      }
     }
-    return {};
+    if (!failure.empty()) {
+      report_.notes.push_back(
+          fmt::format("{} of {} uploads that nobody completes could not be aborted: {}",
+                      abandoned.size() - report_.aborted_uploads, abandoned.size(), failure));
+    }
   }
 
   static constexpr std::array kTombstoneText = {std::byte{'t'}, std::byte{'\n'}};

@@ -688,6 +688,7 @@ class Fetcher {
 
   /// A second request for what somebody waits for, and what takes longer than usual.
   void send_late_again() {
+    if (is_waiting()) return;  // the store has asked for fewer requests
     const Clock::duration limit = hedging_.limit();
     const auto now = Clock::now();
     for (const auto& [id, flight] : flights_) {

@@ -41,6 +41,7 @@ class BucketServer:
         self.uploads_in_page = 1000
         self.modified = "2026-01-01T00:00:00.000Z"  # of all objects, as lists say
         self.lists_uploads = True
+        self.aborts_uploads = True
         self.layer_reads = 0  # answered with data
         self.reads_left: int | None = None  # then the mood becomes HOLDS
         self.requests: list[tuple[str, str]] = []  # methods and keys, as they arrived
@@ -282,7 +283,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self._is_away(key, False) is None:
             return
         if "uploadId" in query:
-            if self.server_bucket.uploads.pop((key, query["uploadId"]), None) is None:
+            if not self.server_bucket.aborts_uploads:
+                self._refuse(403, "AccessDenied")
+            elif self.server_bucket.uploads.pop((key, query["uploadId"]), None) is None:
                 self._refuse(404, "NoSuchUpload")
             else:
                 self._answer(204)

@@ -263,11 +263,12 @@ class Arriving(RemoteResumeTest):
     def test_a_late_request_is_sent_again(self) -> None:
         self.bucket.mood = Mood.LATE
         vm, _ = self.resume_remote()
+        # Nothing that is fetched ahead is sent again, so the arrival stays until the guest reads.
+        (arrival,) = self.arrivals()
+        wait_until((arrival / "fetch.log").exists, "a fetcher runs")
+        log = (arrival / "fetch.log").open()
+        self.addCleanup(log.close)
         with self.checking(vm):
-            (arrival,) = self.arrivals()
-            wait_until((arrival / "fetch.log").exists, "a fetcher runs")
-            log = (arrival / "fetch.log").open()
-            self.addCleanup(log.close)
             wait_until(lambda: self.bucket.mood == Mood.GOOD, "a range is asked for again")
         self.check_whole()
         said: list[str] = []

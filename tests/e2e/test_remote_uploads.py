@@ -98,6 +98,15 @@ class Uploads(WholeSnapshotTest):
         self.assertEqual(report["aborted_uploads"], 0)
         self.assertIn("uploads that nobody completes are not looked for", " ".join(report["notes"]))
 
+    def test_credentials_that_may_not_abort_them(self) -> None:
+        self.bucket.aborts_uploads = False
+        self.add(LONG_AGO)
+        self.add(LONG_AGO)
+        report = self.prune()
+        self.assertEqual(report["aborted_uploads"], 0)
+        self.assertIn("2 of 2 uploads that nobody completes could not be aborted",
+                      " ".join(report["notes"]))
+
 
 if __name__ == "__main__":
     main()
