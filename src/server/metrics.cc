@@ -90,9 +90,8 @@ class Text {
                        "lamina_vm_fault_seconds{{vm=\"{}\",quantile=\"{}\"}} {}\n", vm.name,
                        quantile, std::isnan(seconds) ? "NaN" : fmt::to_string(seconds));
       }
-      fmt::format_to(
-          std::back_inserter(text_), "lamina_vm_fault_seconds_sum{} {}\n", label_of(vm),
-          static_cast<double>(vm.counters->latency_sum_ns.get()) / kNsPerSecond);
+      fmt::format_to(std::back_inserter(text_), "lamina_vm_fault_seconds_sum{} {}\n", label_of(vm),
+                     static_cast<double>(vm.counters->latency_sum_ns.get()) / kNsPerSecond);
       sample("vm_fault_seconds_count", label_of(vm), sum_of(vm.counters->latency));
     }
   }
