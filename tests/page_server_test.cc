@@ -13,9 +13,11 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstdio>
 #include <filesystem>
+#include <functional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -51,6 +53,17 @@ class PageServerTest : public testing::Test {
 
   [[nodiscard]] std::string socket() const { return (root_ / "socket").string(); }
 
+  /// Starts a guest that connects when gate_ is open. To be called before a server is started.
+  pid_t start_guest(std::vector<std::size_t> region_bytes,
+                    const std::function<int(std::span<GuestRegion>)>& guest,
+                    bool keeps_descriptors = false) {
+    return tests::start_guest(socket(),
+                              {.region_bytes = std::move(region_bytes),
+                               .keeps_descriptors = keeps_descriptors,
+                               .gate = &gate_},
+                              guest);
+  }
+
   [[nodiscard]] bool has_states() const {
     for (const auto& entry : fs::recursive_directory_iterator(root_ / "states")) {
       if (entry.is_directory() && !entry.path().filename().string().starts_with("store-")) {
@@ -63,29 +76,23 @@ class PageServerTest : public testing::Test {
   // On tmpfs, because the state of VMs must be.
   tests::ScratchDirectory scratch_{"/dev/shm"};
   fs::path root_ = scratch_.path();
+  tests::Gate gate_;
 };
 
-/// What a resume does before it loads; ends the process where it cannot.
-void pin_this_process(const std::string& store_path, const std::string& snapshot_path) {
-  const auto pin_it = [&]() -> Status {
-    std::vector<std::string> notes;
-    LAMINA_ASSIGN_OR_RETURN(const store::Store store, store::open_store(store_path, notes));
-    LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot snapshot,
-                            store::open_snapshot(snapshot_path));
-    store::PinFacts facts;
-    facts.pid = ::getpid();
-    facts.uid = ::geteuid();
-    facts.snapshot = fs::path(snapshot_path).filename();
-    LAMINA_ASSIGN_OR_RETURN(facts.start_time, os::start_time_of(facts.pid));
-    LAMINA_ASSIGN_OR_RETURN(facts.boot_id, os::boot_id());
-    LAMINA_ASSIGN_OR_RETURN(store::Pin pin, store::Pin::claim(store, facts.pid, facts.start_time));
-    LAMINA_RETURN_IF_ERROR(pin.set_base(snapshot));
-    return pin.write_facts(facts);
-  };
-  const Status pinned = pin_it();
-  if (pinned) return;
-  std::fprintf(stderr, "%s\n", pinned.error().message.c_str());
-  ::_exit(3);
+/// What a resume does for the process of a VM before it loads.
+Status pin_process(pid_t pid, const std::string& store_path, const std::string& snapshot_path) {
+  std::vector<std::string> notes;
+  LAMINA_ASSIGN_OR_RETURN(const store::Store store, store::open_store(store_path, notes));
+  LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot snapshot, store::open_snapshot(snapshot_path));
+  store::PinFacts facts;
+  facts.pid = pid;
+  facts.uid = ::geteuid();
+  facts.snapshot = fs::path(snapshot_path).filename();
+  LAMINA_ASSIGN_OR_RETURN(facts.start_time, os::start_time_of(pid));
+  LAMINA_ASSIGN_OR_RETURN(facts.boot_id, os::boot_id());
+  LAMINA_ASSIGN_OR_RETURN(store::Pin pin, store::Pin::claim(store, pid, facts.start_time));
+  LAMINA_RETURN_IF_ERROR(pin.set_base(snapshot));
+  return pin.write_facts(facts);
 }
 
 /// In a guest: two threads use its memory. 0 if every page was right.
@@ -106,15 +113,15 @@ TEST_F(PageServerTest, SeveralVmsAreServedWhileTheyArePopulated) {
   const auto snapshot = snapshot_in(root_ / "store", 600);
   ServeOptions options = options_for(snapshot);
   options.populate = Populate::kAll;
-  auto server = PageServer::start(options);
-  ASSERT_TRUE(server) << server.error().message;
   std::vector<pid_t> guests;
   for (std::uint64_t seed = 0; seed < 6; ++seed) {
-    guests.push_back(tests::start_guest(socket(), {{200 * kPage, 400 * kPage}, false},
-                                        [&](std::span<GuestRegion> regions) {
-                                          return use_memory(regions, snapshot.memory, 2000, seed);
-                                        }));
+    guests.push_back(start_guest({200 * kPage, 400 * kPage}, [&](std::span<GuestRegion> regions) {
+      return use_memory(regions, snapshot.memory, 2000, seed);
+    }));
   }
+  auto server = PageServer::start(options);
+  ASSERT_TRUE(server) << server.error().message;
+  gate_.open();
   for (const pid_t guest : guests) EXPECT_EQ(tests::wait_for(guest), 0);
   (*server)->detach();
   EXPECT_FALSE(has_states());
@@ -124,15 +131,14 @@ TEST_F(PageServerTest, SeveralVmsAreServedWhileTheyArePopulated) {
 
 TEST_F(PageServerTest, DetachedVmsRunWithoutAServer) {
   const auto snapshot = snapshot_in(root_ / "store", 600);
-  auto server = PageServer::start(options_for(snapshot));
-  ASSERT_TRUE(server) << server.error().message;
   // The guest is told by a byte when the server has gone.
   std::array<int, 2> begun{};
   std::array<int, 2> gone{};
   ASSERT_EQ(::pipe(begun.data()), 0);
   ASSERT_EQ(::pipe(gone.data()), 0);
-  const pid_t guest = tests::start_guest(
-      socket(), {{600 * kPage}, false, true}, [&](std::span<GuestRegion> regions) {
+  const pid_t guest = start_guest(
+      {600 * kPage},
+      [&](std::span<GuestRegion> regions) {
         // A region need not be one mapping: runs must not be lost at the border of two.
         ::madvise(regions[0].memory + 101 * kPage, 200 * kPage, MADV_DONTDUMP);
         volatile std::byte first = regions[0].memory[0];
@@ -141,7 +147,11 @@ TEST_F(PageServerTest, DetachedVmsRunWithoutAServer) {
         char byte = 1;
         if (::write(begun[1], &byte, 1) != 1 || ::read(gone[0], &byte, 1) != 1) return 2;
         return use_memory(regions, snapshot.memory, 2000, 5);
-      });
+      },
+      true);
+  auto server = PageServer::start(options_for(snapshot));
+  ASSERT_TRUE(server) << server.error().message;
+  gate_.open();
   char byte = 1;
   ASSERT_EQ(::read(begun[0], &byte, 1), 1);
   (*server)->detach();
@@ -181,12 +191,22 @@ TEST_F(PageServerTest, APeerThatMakesItsDescriptorBlockDoesNotDelayOthers) {
   const auto snapshot = snapshot_in(root_ / "store", 600);
   ServeOptions options = options_for(snapshot);
   options.threads = 1;
-  auto server = PageServer::start(options);
-  ASSERT_TRUE(server) << server.error().message;
+  const std::size_t touched = page_before_another(snapshot);
+  const tests::Gate second;
+  const pid_t guest =
+      tests::start_guest(socket(), {.region_bytes = {600 * kPage}, .gate = &second},
+                         [&](std::span<GuestRegion> regions) {
+                           volatile std::byte first = regions[0].memory[touched * kPage];
+                           static_cast<void>(first);
+                           if (!comes_by_itself(regions[0].memory + (touched + 1) * kPage))
+                             return 7;
+                           return use_memory(regions, snapshot.memory, 2000, 5);
+                         });
   std::array<int, 2> served{};
   ASSERT_EQ(::pipe(served.data()), 0);
-  const pid_t hostile = tests::start_guest(
-      socket(), {{600 * kPage}, false, true}, [&](std::span<GuestRegion> regions) {
+  const pid_t hostile = start_guest(
+      {600 * kPage},
+      [&](std::span<GuestRegion> regions) {
         // The session makes it non-blocking when it begins.
         volatile std::byte first = regions[0].memory[0];
         static_cast<void>(first);
@@ -195,20 +215,17 @@ TEST_F(PageServerTest, APeerThatMakesItsDescriptorBlockDoesNotDelayOthers) {
         const int code = use_memory(regions, snapshot.memory, 2000, 5);
         if (code != 0 || ::write(served[1], "x", 1) != 1) return 1;
         while (true) ::pause();
-      });
+      },
+      true);
   ::close(served[1]);
+  auto server = PageServer::start(options);
+  ASSERT_TRUE(server) << server.error().message;
+  gate_.open();
   // Served where the kernel can read without waiting (Linux 6.10), killed elsewhere.
   char byte = 0;
   const bool lives = ::read(served[0], &byte, 1) == 1;
   ::close(served[0]);
-  const std::size_t touched = page_before_another(snapshot);
-  const pid_t guest =
-      tests::start_guest(socket(), {{600 * kPage}, false}, [&](std::span<GuestRegion> regions) {
-        volatile std::byte first = regions[0].memory[touched * kPage];
-        static_cast<void>(first);
-        if (!comes_by_itself(regions[0].memory + (touched + 1) * kPage)) return 7;
-        return use_memory(regions, snapshot.memory, 2000, 5);
-      });
+  second.open();
   EXPECT_EQ(tests::wait_for(guest), 0);
   EXPECT_TRUE(!lives || ::waitpid(hostile, nullptr, WNOHANG) == 0) << "it has ended";
   ::kill(hostile, SIGKILL);
@@ -218,15 +235,15 @@ TEST_F(PageServerTest, APeerThatMakesItsDescriptorBlockDoesNotDelayOthers) {
 TEST_F(PageServerTest, ANewServerTakesOverTheVmsOfTheLast) {
   const auto snapshot = snapshot_in(root_ / "store", 2000);
   std::vector<pid_t> guests;
+  for (std::uint64_t seed = 0; seed < 3; ++seed) {
+    guests.push_back(start_guest({2000 * kPage}, [&](std::span<GuestRegion> regions) {
+      return use_memory(regions, snapshot.memory, 20000, seed);
+    }));
+  }
   {
     auto server = PageServer::start(options_for(snapshot));
     ASSERT_TRUE(server) << server.error().message;
-    for (std::uint64_t seed = 0; seed < 3; ++seed) {
-      guests.push_back(tests::start_guest(
-          socket(), {{2000 * kPage}, false}, [&](std::span<GuestRegion> regions) {
-            return use_memory(regions, snapshot.memory, 20000, seed);
-          }));
-    }
+    gate_.open();
     // All have connected when each has a state.
     const auto count = [&] {
       int states = 0;
@@ -260,25 +277,29 @@ TEST_F(PageServerTest, VmsOfAStoreAreServedFromTheirPins) {
   options.record = true;
   options.threads = 2;
   options.state_dir = (root_ / "states").string();
-  EXPECT_EQ(find_store_server(store), StoreServer::kNone);
-  auto server = PageServer::start(options);
-  ASSERT_TRUE(server) << server.error().message;
-  EXPECT_EQ(find_store_server(store), StoreServer::kServes);
   const std::string socket = store + "/.vms/page-server.sock";
+  const tests::GuestLayout layout{.region_bytes = {600 * kPage}, .gate = &gate_};
   std::vector<pid_t> guests;
   for (std::uint64_t seed = 0; seed < 6; ++seed) {
     const std::string path = seed % 2 == 0 ? first.path : (root_ / "store" / "second").string();
     const std::vector<std::byte>& memory = seed % 2 == 0 ? first.memory : second->memory;
-    tests::GuestLayout layout{{memory.size()}, false};
-    layout.before_connecting = [&] { pin_this_process(store, path); };
-    guests.push_back(tests::start_guest(socket, layout, [&](std::span<GuestRegion> regions) {
+    tests::GuestLayout its_layout = layout;
+    its_layout.region_bytes = {memory.size()};
+    guests.push_back(tests::start_guest(socket, its_layout, [&](std::span<GuestRegion> regions) {
       return use_memory(regions, memory, 2000, seed);
     }));
+    const Status pinned = pin_process(guests.back(), store, path);
+    ASSERT_TRUE(pinned) << pinned.error().message;
   }
   // Nobody has resumed this one.
-  const pid_t stranger = tests::start_guest(
-      socket, {{600 * kPage}, false},
-      [&](std::span<GuestRegion> regions) { return use_memory(regions, first.memory, 2000, 5); });
+  const pid_t stranger = tests::start_guest(socket, layout, [&](std::span<GuestRegion> regions) {
+    return use_memory(regions, first.memory, 2000, 5);
+  });
+  EXPECT_EQ(find_store_server(store), StoreServer::kNone);
+  auto server = PageServer::start(options);
+  ASSERT_TRUE(server) << server.error().message;
+  EXPECT_EQ(find_store_server(store), StoreServer::kServes);
+  gate_.open();
   for (const pid_t guest : guests) EXPECT_EQ(tests::wait_for(guest), 0);
   EXPECT_EQ(tests::wait_for(stranger), 128 + SIGKILL);
   (*server)->detach();
@@ -293,18 +314,17 @@ TEST_F(PageServerTest, VmsOfAStoreAreServedFromTheirPins) {
 
 TEST_F(PageServerTest, ANewServerKillsAVmWhoseSnapshotIsGone) {
   const auto snapshot = snapshot_in(root_ / "store", 2000);
-  const pid_t guest = [&] {
+  const pid_t guest = start_guest({2000 * kPage}, [&](std::span<GuestRegion> regions) {
+    while (true) {
+      if (use_memory(regions, snapshot.memory, 20000, 1) != 0) return 1;
+    }
+  });
+  {
     auto server = PageServer::start(options_for(snapshot));
-    EXPECT_TRUE(server) << server.error().message;
-    const pid_t started =
-        tests::start_guest(socket(), {{2000 * kPage}, false}, [&](std::span<GuestRegion> regions) {
-          while (true) {
-            if (use_memory(regions, snapshot.memory, 20000, 1) != 0) return 1;
-          }
-        });
+    ASSERT_TRUE(server) << server.error().message;
+    gate_.open();
     while ((*server)->metrics().find("lamina_sessions 1") == std::string::npos) ::sched_yield();
-    return started;
-  }();
+  }
   fs::create_directory(root_ / "store2");
   const auto another = tests::make_snapshot(root_ / "store2", 10 * kPage, 1, 1);
   ASSERT_TRUE(another);

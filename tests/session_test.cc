@@ -195,6 +195,8 @@ class ServedSession : public testing::Test {
       ADD_FAILURE() << snapshot.error().message;
       return -1;
     }
+    session_.reset();
+    reader_.reset();  // no other thread at the fork
     const pid_t process = tests::start_guest(path, layout, guest);
     if (populate) start_reader();
     if (layout.huge_pages) {

@@ -2,9 +2,11 @@
 
 #include <dlfcn.h>
 
+#include <optional>
 #include <string>
 
 #include "base/error.h"
+#include "base/mutex.h"
 
 namespace lamina::object_store {
 namespace {
@@ -76,8 +78,13 @@ Result<CurlLibrary> read_curl() {
 }  // namespace
 
 Result<const CurlLibrary*> load_curl() {
-  static const Result<CurlLibrary> library = read_curl();
-  if (!library) return std::unexpected(library.error());
+  static Mutex mutex;
+  static std::optional<CurlLibrary> library;
+  const MutexLock lock(mutex);
+  if (!library) {
+    // A failure is not kept: it may pass (no descriptor was left, the package is installed now).
+    LAMINA_ASSIGN_OR_RETURN(library, read_curl());
+  }
   return &*library;
 }
 

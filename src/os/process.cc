@@ -11,10 +11,12 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -43,14 +45,25 @@ struct Stat {
   std::uint64_t start_time = 0;  ///< in the initial time namespace
 };
 
+/// boot_time_offset_ns(), which is constant for a process. Not a static variable with an
+/// initialiser: that would keep a failure (no descriptor was left) for good, and a process that is
+/// forked while another thread runs the initialiser would wait for it forever.
+Result<std::int64_t> known_boot_time_offset_ns() {
+  constexpr std::int64_t kUnknown = std::numeric_limits<std::int64_t>::min();
+  static constinit std::atomic<std::int64_t> known = kUnknown;
+  if (const std::int64_t offset_ns = known; offset_ns != kUnknown) return offset_ns;
+  LAMINA_ASSIGN_OR_RETURN(const std::int64_t offset_ns, boot_time_offset_ns());
+  known = offset_ns;
+  return offset_ns;
+}
+
 /// Field 22 of /proc/PID/stat includes the offset of the reader's time namespace.
 Result<std::uint64_t> without_time_namespace(std::uint64_t ticks) {
-  static const auto offset_ns = boot_time_offset_ns();  // constant for a process
-  if (!offset_ns) return std::unexpected(offset_ns.error());
-  if (*offset_ns == 0) return ticks;
+  LAMINA_ASSIGN_OR_RETURN(const std::int64_t offset_ns, known_boot_time_offset_ns());
+  if (offset_ns == 0) return ticks;
   const std::int64_t tick_ns = 1'000'000'000 / ::sysconf(_SC_CLK_TCK);
-  std::int64_t offset_ticks = *offset_ns / tick_ns;
-  if (*offset_ns % tick_ns < 0) --offset_ticks;
+  std::int64_t offset_ticks = offset_ns / tick_ns;
+  if (offset_ns % tick_ns < 0) --offset_ticks;
   return ticks - static_cast<std::uint64_t>(offset_ticks);
 }
 

@@ -298,15 +298,17 @@ TEST_F(Exhaustion, AServerWithoutMemoryServesRightOrEndsItsVm) {
   int step = 1;
   for (int n = 0; served < 3; n += step) {
     if (n > 20) step = 23;
-    const std::size_t descriptors = open_descriptors();
-    std::vector<std::string> lines;
-    auto server = PageServer::start(options);
-    ASSERT_TRUE(server) << server.error().message;
+    const tests::Gate gate;
     const pid_t guest = tests::start_guest(
-        path("socket"), {{kPages * kPage}, false, false}, [&](std::span<GuestRegion> regions) {
+        path("socket"), {.region_bytes = {kPages * kPage}, .gate = &gate},
+        [&](std::span<GuestRegion> regions) {
           return std::memcmp(regions[0].memory, snapshot_.memory.data(), kPages * kPage) == 0 ? 0
                                                                                               : 1;
         });
+    const std::size_t descriptors = open_descriptors();
+    auto server = PageServer::start(options);
+    ASSERT_TRUE(server) << server.error().message;
+    gate.open();
     int code = 0;
     bool lacked = false;
     {

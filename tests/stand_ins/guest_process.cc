@@ -1,14 +1,34 @@
 #include "stand_ins/guest_process.h"
 
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 
 #include "stand_ins/page_server_connection.h"
 
 namespace lamina::tests {
+
+Gate::Gate() : eventfd_(::eventfd(0, EFD_CLOEXEC)) {
+  if (eventfd_ < 0) std::abort();
+}
+
+Gate::~Gate() { ::close(eventfd_); }
+
+void Gate::open() const {
+  if (::eventfd_write(eventfd_, 1) != 0) std::abort();
+}
+
+void Gate::wait() const {
+  // Not read: others may wait, too.
+  pollfd waiting{eventfd_, POLLIN, 0};
+  while (::poll(&waiting, 1, -1) != 1) {
+  }
+}
 
 std::vector<GuestRegion> map_regions(const GuestLayout& layout) {
   std::vector<GuestRegion> regions;
@@ -29,9 +49,9 @@ pid_t start_guest(const std::string& socket_path, const GuestLayout& layout,
   const pid_t process = ::fork();
   if (process != 0) return process;
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (layout.gate != nullptr) layout.gate->wait();
   if (!layout.keeps_descriptors) ::close_range(STDERR_FILENO + 1, ~0U, 0);
   std::vector<GuestRegion> regions = map_regions(layout);
-  if (layout.before_connecting) layout.before_connecting();
   const auto connection = connect_to_page_server(
       socket_path, regions, layout.huge_pages ? kGuestHugePageBytes : kGuestPageBytes);
   ::_exit(connection ? guest(regions) : kExitNoServer);

@@ -15,6 +15,24 @@
 
 namespace lamina::tests {
 
+/// Holds processes back until it is opened. A process that is forked while another thread holds a
+/// lock (the allocator's, a sanitizer's, or the guard of a static variable) waits for it forever,
+/// so guests are forked before a server in the same process starts its threads, and connect later.
+class Gate {
+ public:
+  Gate();
+  Gate(const Gate&) = delete;
+  Gate& operator=(const Gate&) = delete;
+  ~Gate();
+
+  void open() const;
+  /// In a forked process: returns when it is open.
+  void wait() const;
+
+ private:
+  int eventfd_;
+};
+
 struct GuestLayout {
   std::vector<std::size_t> region_bytes;  ///< in the order of the memory file
   bool huge_pages = false;
@@ -23,8 +41,8 @@ struct GuestLayout {
   bool keeps_descriptors = false;
   /// Where each region is in the memory file. Empty: one follows the other.
   std::vector<std::uint64_t> memory_offsets = {};
-  /// Runs in the process before it connects; may be empty.
-  std::function<void()> before_connecting = {};
+  /// The process connects once it is open; nullptr: at once.
+  const Gate* gate = nullptr;
 };
 
 /// Maps the regions; nothing is registered yet. Ends the process with kExitUnavailable on failure.
