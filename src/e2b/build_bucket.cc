@@ -30,10 +30,19 @@ Error error_of(const Answer& answer) {
   return error;
 }
 
+/// What an object was when it was opened.
+struct Content {
+  std::uint64_t size_bytes = 0;
+  std::string tag;  ///< Answer::tag
+};
+
 class BucketObject final : public StoredObject {
  public:
-  BucketObject(ObjectStore& store, Progress* progress, std::string key, std::uint64_t size_bytes)
-      : store_(store), blocking_(store, progress), key_(std::move(key)), size_bytes_(size_bytes) {}
+  BucketObject(ObjectStore& store, Progress* progress, std::string key, Content content)
+      : store_(store),
+        blocking_(store, progress),
+        key_(std::move(key)),
+        content_(std::move(content)) {}
   BucketObject(const BucketObject&) = delete;
   BucketObject& operator=(const BucketObject&) = delete;
   BucketObject(BucketObject&&) = delete;
@@ -44,7 +53,7 @@ class BucketObject final : public StoredObject {
     }
   }
 
-  [[nodiscard]] std::uint64_t size_bytes() const override { return size_bytes_; }
+  [[nodiscard]] std::uint64_t size_bytes() const override { return content_.size_bytes; }
 
   void announce(std::uint64_t offset, std::uint64_t length) override {
     if (length == 0) return;
@@ -100,6 +109,7 @@ class BucketObject final : public StoredObject {
     request.key = key_;
     request.range = {part.offset, part.length};
     request.buffer = part.bytes;
+    request.expected_tag = content_.tag;
     part.id = store_.start(std::move(request), [this, place = &part](const Answer& answer) {
       place->result = status_of(answer);
     });
@@ -117,7 +127,7 @@ class BucketObject final : public StoredObject {
   ObjectStore& store_;
   BlockingStore blocking_;
   std::string key_;
-  std::uint64_t size_bytes_;
+  Content content_;
   std::deque<std::unique_ptr<Part>> parts_;  ///< announced, and not all read; ascending
 };
 
@@ -126,9 +136,9 @@ std::string key_of(const Uuid& build, const std::string& name) {
 }
 
 /// Absent: there is certainly no object of that key.
-Result<std::optional<std::uint64_t>> size_of(BlockingStore& store, const std::string& key) {
+Result<std::optional<Content>> content_of(BlockingStore& store, const std::string& key) {
   const Answer head = store.head(key);
-  if (head.ok()) return std::optional(head.size_bytes);
+  if (head.ok()) return Content{.size_bytes = head.size_bytes, .tag = head.tag};
   if (head.outcome != Outcome::kAbsent) return std::unexpected(error_of(head));
   // If the key exists, it is the first one that it begins.
   const Answer list = store.list(key, {}, 1);
@@ -151,15 +161,15 @@ Result<std::unique_ptr<StoredObject>> BuildBucket::open(const Uuid& build,
                                                         const std::string& name) {
   BlockingStore blocking(*store_, progress_);
   std::string key = key_of(build, name);
-  LAMINA_ASSIGN_OR_RETURN(const auto size, size_of(blocking, key));
-  if (!size) return nullptr;
-  return std::make_unique<BucketObject>(*store_, progress_, std::move(key), *size);
+  LAMINA_ASSIGN_OR_RETURN(auto content, content_of(blocking, key));
+  if (!content) return nullptr;
+  return std::make_unique<BucketObject>(*store_, progress_, std::move(key), std::move(*content));
 }
 
 Result<bool> BuildBucket::exists(const Uuid& build, const std::string& name) {
   BlockingStore blocking(*store_, progress_);
-  LAMINA_ASSIGN_OR_RETURN(const auto size, size_of(blocking, key_of(build, name)));
-  return size.has_value();
+  LAMINA_ASSIGN_OR_RETURN(const auto content, content_of(blocking, key_of(build, name)));
+  return content.has_value();
 }
 
 bool is_url(const std::string& place) { return place.find("://") != std::string::npos; }

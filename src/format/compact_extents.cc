@@ -85,12 +85,12 @@ std::vector<std::byte> encode_compact_extents(const Mapping& mapping) {
   std::vector<std::byte> section;
   section.reserve(3 * count + kMaxStatedBytes);
   section.resize(2 * count);
+  std::array<std::byte, kBatchExtents> tags{};
+  std::array<std::byte, kBatchExtents> lengths{};
+  // Each number is written whole, and the next one over what is too much of it.
+  std::array<std::byte, kBatchExtents * kMaxStatedBytes + sizeof(std::uint32_t)> stated{};
   for (std::size_t first = 0; first < count; first += kBatchExtents) {
     const std::size_t batch = std::min(kBatchExtents, count - first);
-    std::array<std::byte, kBatchExtents> tags;
-    std::array<std::byte, kBatchExtents> lengths;
-    // Each number is written whole, and the next one over what is too much of it.
-    std::array<std::byte, kBatchExtents * kMaxStatedBytes + sizeof(std::uint32_t)> stated;
     std::size_t used = 0;
     const auto state_number = [&](std::uint32_t value, std::size_t size) {
       std::memcpy(stated.data() + used, &value, sizeof(value));

@@ -208,6 +208,11 @@ Result<os::OpenedFile> open_object(int root, const std::string& key, const std::
   return opened;
 }
 
+/// Another file, or one that was written since, has another one.
+std::string tag_of(const os::FileFacts& facts) {
+  return fmt::format("{}-{}-{}-{}", facts.device, facts.inode, facts.size_bytes, facts.modified_ns);
+}
+
 /// Offset and length of what is asked for; kCorrupt if the object does not have it.
 Result<ByteRange> range_in(const Request& request, std::uint64_t size, const std::string& name) {
   if (request.range) {
@@ -230,9 +235,14 @@ Answer DirectoryObjects::get(const Request& request) const {
     if (opened.error().kind != ErrorKind::kNotFound) return failed(request, opened.error());
     return failed_answer(Outcome::kAbsent, with_context("get", opened.error()));
   }
+  Answer answer = done();
+  answer.tag = tag_of(opened->facts);
+  if (!request.expected_tag.empty() && answer.tag != request.expected_tag) {
+    return failed_answer(Outcome::kCorrupt,
+                         fmt::format("get '{}': the object was replaced meanwhile", name));
+  }
   const auto range = range_in(request, opened->facts.size_bytes, name);
   if (!range) return failed(request, range.error());
-  Answer answer = done();
   answer.bytes.resize(range->length);
   const Status read = os::read_exactly_at(opened->fd.get(), answer.bytes, range->offset, name);
   if (!read) return failed(request, read.error());
@@ -254,6 +264,7 @@ Answer DirectoryObjects::head(const Request& request) const {
   Answer answer = done();
   answer.size_bytes = opened->facts.size_bytes;
   answer.modified = modified_of(opened->facts);
+  answer.tag = tag_of(opened->facts);
   return answer;
 }
 

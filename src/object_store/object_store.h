@@ -87,6 +87,9 @@ struct Request {
   std::uint64_t max_bytes = kMaxSinglePutBytes;
   /// Of the bytes that are returned. Others are kCorrupt.
   std::optional<Sha256> expected_digest{};
+  /// Answer::tag of an earlier answer about this object: bytes of another content are kCorrupt. "":
+  /// any content. Not compared if the store names no tag.
+  std::string expected_tag{};
 
   // kPut, kUploadPart
   std::span<const std::byte> body{};
@@ -137,8 +140,9 @@ struct Answer {
   std::vector<std::byte> bytes{};       ///< kGet without a buffer
   std::uint64_t size_bytes = 0;         ///< kGet: bytes returned; kHead: of the object
   std::chrono::sys_seconds modified{};  ///< kHead
-  std::string tag{};                    ///< kPut, kUploadPart: the store's name for this content
-  std::string upload_id{};              ///< kBeginUpload
+  /// kPut, kUploadPart, kHead, kGet: the store's name for this content; "" if it has none.
+  std::string tag{};
+  std::string upload_id{};  ///< kBeginUpload
   /// kList, in the order of the keys' bytes. A server that orders them otherwise (SeaweedFS, if a
   /// directory's name begins another name: "b/x" before "b-c") makes the list kCorrupt.
   std::vector<Entry> entries{};

@@ -80,6 +80,12 @@ void cut_out(std::string& text, std::string_view secret) {
   }
 }
 
+/// An ETag without the mark W/ that a proxy adds to the tags of what it compresses or converts.
+std::string_view strong_tag(std::string_view tag) {
+  if (tag.starts_with("W/")) tag.remove_prefix(2);
+  return tag;
+}
+
 /// The answers to one request.
 class AnswerMaker {
  public:
@@ -242,6 +248,11 @@ class AnswerMaker {
       return corrupt(fmt::format("the server sends the range '{}'",
                                  escaped_value(http_.header("content-range"))));
     }
+    const std::string_view tag = strong_tag(http_.header("etag"));
+    const std::string_view expected_tag = strong_tag(request_.expected_tag);
+    if (!tag.empty() && !expected_tag.empty() && tag != expected_tag) {
+      return corrupt("the object was replaced meanwhile");
+    }
     const auto bytes = request_.buffer.empty()
                            ? std::span<const std::byte>(http_.body)
                            : std::span<const std::byte>(request_.buffer).first(http_.body_bytes);
@@ -250,6 +261,7 @@ class AnswerMaker {
     }
     Answer answer = done();
     answer.size_bytes = http_.body_bytes;
+    answer.tag = std::string(http_.header("etag"));
     answer.bytes = std::move(http_.body);
     return answer;
   }

@@ -164,6 +164,23 @@ TEST(S3Answer, RangesThatWereNotAskedForAreCorrupt) {
   EXPECT_EQ(answer_to(get, http).outcome, Outcome::kCorrupt);
 }
 
+TEST(S3Answer, BytesOfAnotherContentAreCorrupt) {
+  Request get = asked(Operation::kGet);
+  get.expected_tag = "\"a\"";
+  HttpAnswer http;
+  http.status = 200;
+  http.headers["etag"] = "\"a\"";
+  EXPECT_EQ(answer_to(get, http).outcome, Outcome::kDone);
+  EXPECT_EQ(answer_to(get, http).tag, "\"a\"");
+  http.headers["etag"] = "W/\"a\"";
+  EXPECT_EQ(answer_to(get, http).outcome, Outcome::kDone);
+  http.headers["etag"] = "\"b\"";
+  EXPECT_EQ(answer_to(get, http).outcome, Outcome::kCorrupt);
+  EXPECT_EQ(answer_to(asked(Operation::kGet), http).outcome, Outcome::kDone);
+  http.headers.clear();
+  EXPECT_EQ(answer_to(get, http).outcome, Outcome::kDone);
+}
+
 TEST(S3Answer, ACompletionIsWhatItsTextSays) {
   const auto with_text = [](const std::string& text) {
     HttpAnswer http;

@@ -35,6 +35,7 @@ class BucketServer:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.replacements: dict[str, bytes] = {}  # what a key has after it was looked at
         self.hidden: set[str] = set()  # listed, and 404 for GET and HEAD
         # Multipart uploads that were begun elsewhere: when, by key and id; "": not said.
         self.uploads: dict[tuple[str, str], str] = {}
@@ -201,6 +202,9 @@ class _Handler(BaseHTTPRequestHandler):
         mood = self._is_away(key, False)
         if mood is not None:
             self._object(key, mood)
+            new = self.server_bucket.replacements.pop(key, None)
+            if new is not None:
+                self.server_bucket.objects[key] = new
 
     def _object(self, key: str, mood: Mood) -> None:
         data = self.server_bucket.objects.get(key)

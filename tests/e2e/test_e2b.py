@@ -431,6 +431,15 @@ class FromBucket(E2bTest):
         snapshot, _ = self.import_url(self.bucket.url, self.build)
         self.assert_same_memory(snapshot, bytes(self.guest.memory))
 
+    def test_an_object_that_is_replaced_while_it_is_read_is_refused(self) -> None:
+        """What is not compressed has no checksums, and its size may stay the same."""
+        build = Guest(self.rng, self.builds, 600 * PAGE_BYTES)
+        self.build = build.pause(build.touch(600), 3)
+        self.upload()
+        key = self.key_of(self.build, "memfile")
+        self.bucket.replacements[key] = bytes(len(self.bucket.objects[key]))
+        self.refuse_url(EXIT_CORRUPT, "memfile", "replaced")
+
     def test_urls(self) -> None:
         self.upload()
         self.refuse_url(EXIT_USAGE, "ftp", url="ftp://bucket")

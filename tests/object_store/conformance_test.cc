@@ -218,6 +218,22 @@ TEST_P(ObjectStoreTest, BytesOfAnotherDigestAreCorrupt) {
   EXPECT_EQ(blocking().run(request).outcome, Outcome::kCorrupt);
 }
 
+TEST_P(ObjectStoreTest, BytesOfAnObjectThatWasReplacedAreCorrupt) {
+  put("a", random_bytes(1000, 1));
+  const Answer head = blocking().head("a");
+  ASSERT_TRUE(head.ok()) << head.error.message;
+  EXPECT_FALSE(head.tag.empty());
+  Request request;
+  request.key = "a";
+  request.range = ByteRange{.offset = 10, .length = 20};
+  request.expected_tag = head.tag;
+  const Answer same = blocking().run(request);
+  EXPECT_TRUE(same.ok()) << same.error.message;
+  EXPECT_EQ(same.tag, head.tag);
+  put("a", random_bytes(1000, 2));
+  EXPECT_EQ(blocking().run(request).outcome, Outcome::kCorrupt);
+}
+
 TEST_P(ObjectStoreTest, BytesThatDoNotMatchTheirMd5AreNotStored) {
   const Bytes bytes = random_bytes(1000, 1);
   Request request = put_request("a", bytes);
