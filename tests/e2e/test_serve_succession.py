@@ -171,12 +171,21 @@ class Surroundings(SuccessionTest):
             server.end()
 
     def pinned(self, server: Server, store: Path) -> Vm:
-        """A VM of a snapshot of the store, which is there now."""
+        """A VM of a snapshot of the store, which is there now; returns when it is served.
+
+        A serving process that has not yet opened the snapshot would find another store, or none.
+        """
         before = server.vms_on_record()
         vm = Vm(server.socket, self.truth_file, "--operations", FOREVER, wait=True, wait_first=True)
         Pin(store, vm.pid, store / self.snapshot.name)
         vm.go()
         wait_until(lambda: server.vms_on_record() == before + 1, server.said())
+
+        def all_are_served() -> bool:
+            filled = [value for name, value in server.metrics().items()
+                      if name.startswith("lamina_vm_filled_bytes_total{")]
+            return len(filled) == before + 1 and all(filled)
+        wait_until(all_are_served, f"the VM is served; {server.said()}")
         return vm
 
     def test_vms_survive_a_renamed_store_whose_name_is_taken(self) -> None:
