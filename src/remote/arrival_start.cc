@@ -8,8 +8,6 @@
 #include "os/directory.h"
 #include "os/file.h"
 #include "os/path_walk.h"
-#include "remote/pin.h"
-#include "remote/requests.h"
 #include "store/areas.h"
 #include "store/arrival.h"
 #include "store/arrival_removal.h"
@@ -18,7 +16,6 @@
 namespace lamina::remote {
 namespace {
 
-using object_store::Answer;
 using store::Staging;
 
 /// Blocks that need not be fetched: zeros, and those of layers that the store has.
@@ -40,46 +37,9 @@ std::string absolute(const std::string& path) {
 
 }  // namespace
 
-std::vector<std::byte> encode_pull_pin(const Uuid& push_id, const Record& record) {
-  Pin pin{record.bucket_id, push_id, record.place, {}};
-  pin.reused.reserve(record.references.size());
-  for (const Reference& reference : record.references) pin.reused.push_back(reference.key);
-  return encode_pin(pin);
-}
-
-Result<bool> ArrivalStart::protect(Bucket& bucket, const Record& record) {
-  push_id_ = Uuid::random();
-  LAMINA_RETURN_IF_ERROR(
-      strict_status(bucket.put(pin_key(push_id_), encode_pull_pin(push_id_, record))));
-  std::vector<object_store::Request> lists;
-  std::vector<object_store::Request> heads;
-  lists.reserve(record.references.size());
-  heads.reserve(record.references.size());
-  for (const Reference& reference : record.references) {
-    lists.push_back(list_request(tombstone_prefix(reference.key), 1));
-    heads.push_back(head_request(reference.key));
-  }
-  // All lists are answered before the first HEAD is sent.
-  bool is_protected = true;
-  for (const Answer& answer : run_all(bucket, std::move(lists))) {
-    LAMINA_RETURN_IF_ERROR(strict_status(answer));
-    is_protected &= answer.entries.empty();
-  }
-  for (const Answer& answer : run_all(bucket, std::move(heads))) {
-    if (answer.outcome == object_store::Outcome::kAbsent) {
-      is_protected = false;
-      continue;
-    }
-    LAMINA_RETURN_IF_ERROR(strict_status(answer));
-  }
-  if (!is_protected) drop_pin(bucket);
-  return is_protected;
-}
-
 void ArrivalStart::drop_pin(Bucket& bucket) {
-  // One that cannot be deleted expires.
-  if (!push_id_.is_nil()) static_cast<void>(bucket.remove(pin_key(push_id_)));
-  push_id_ = {};
+  if (protection_) protection_->drop(bucket);
+  protection_.reset();
 }
 
 Status ArrivalStart::publish(const store::Store& store, Staging& snapshot, Bucket& bucket,
@@ -96,7 +56,7 @@ Status ArrivalStart::publish(const store::Store& store, Staging& snapshot, Bucke
   facts.remote_name = options_.pull.name;
   facts.number = manifest.record.place.number;
   facts.pause_id = manifest.record.pause_id;
-  facts.push_id = push_id_;
+  facts.push_id = protection_->push_id();
   facts.key_file = absolute(options_.pull.key_file);
   facts.key_command = options_.pull.key_command;
   facts.fetch_command = options_.fetch_command;
@@ -133,7 +93,7 @@ Status ArrivalStart::publish(const store::Store& store, Staging& snapshot, Bucke
   const std::string area_path = fmt::format("{}/{}", store.path(), store::kArrivingArea);
   LAMINA_RETURN_IF_ERROR(
       arrival.move_to(area.get(), facts.id.to_string(), area_path + "/" + facts.id.to_string()));
-  push_id_ = {};
+  protection_.reset();
   LAMINA_RETURN_IF_ERROR(os::sync(area.get(), area_path));
   return made ? os::sync(store.fd(), store.path()) : Status();
 }

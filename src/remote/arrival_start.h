@@ -4,24 +4,21 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "lamina/remote.h"
 #include "lamina/result.h"
-#include "lamina/uuid.h"
 #include "packed/pack_reader.h"
 #include "remote/bucket.h"
 #include "remote/manifest.h"
+#include "remote/pull_protection.h"
 #include "store/staging.h"
 #include "store/store.h"
 
 namespace lamina::remote {
-
-/// The pin of a pull: it names all objects of a manifest. For messages and collectors it has the
-/// place of that manifest, whose number is taken, so that a void can never be stored there.
-std::vector<std::byte> encode_pull_pin(const Uuid& push_id, const Record& record);
 
 /// A layer that will arrive: its file is in the snapshot's directory.
 struct ArrivingFile {
@@ -34,13 +31,18 @@ class ArrivalStart {
  public:
   explicit ArrivalStart(const LazyPullOptions& options) : options_(options) {}
 
-  /// Stores a pin, then checks that each object is there and has no tombstone. False: one has, or
-  /// is gone, and the objects are not protected; the pin was removed.
-  Result<bool> protect(Bucket& bucket, const Record& record);
+  /// Begins to protect the objects of a manifest (pull_protection.h), while other requests run.
+  /// `store` must outlive this. REQUIRES: there is no earlier protection, or drop_pin() was called.
+  void begin_protection(object_store::ObjectStore& store, const Record& record) {
+    protection_.emplace(store, record);
+  }
+
+  /// Waits, as PullProtection::finish(). REQUIRES: begin_protection().
+  Result<bool> finish_protection(Bucket& bucket) { return protection_->finish(bucket); }
 
   /// Moves the finished directory `snapshot`, and all that is needed to fetch the layers, to the
   /// store's area of arrivals. `record_bytes` is the manifest as it is in the bucket. `snapshot` is
-  /// published, in the terms of Staging.
+  /// published, in the terms of Staging. REQUIRES: finish_protection() was true.
   Status publish(const store::Store& store, store::Staging& snapshot, Bucket& bucket,
                  const Manifest& manifest, std::span<const std::byte> record_bytes,
                  const std::string& name, const std::vector<ArrivingFile>& layers);
@@ -48,12 +50,12 @@ class ArrivalStart {
   /// As LazyPullReport::hold, after publish().
   [[nodiscard]] std::shared_ptr<const void> hold() const { return hold_; }
 
-  /// After a failure.
+  /// After a failure, or if nothing arrives.
   void drop_pin(Bucket& bucket);
 
  private:
   const LazyPullOptions& options_;
-  Uuid push_id_;
+  std::optional<PullProtection> protection_;
   std::shared_ptr<const void> hold_;
 };
 

@@ -20,13 +20,14 @@
 #include "os/directory.h"
 #include "os/file.h"
 #include "remote/arrival_end.h"
-#include "remote/arrival_start.h"
 #include "remote/arriving_layer.h"
 #include "remote/bucket.h"
 #include "remote/fetch_clients.h"
+#include "remote/hedged_read.h"
 #include "remote/hedging.h"
 #include "remote/manifest.h"
 #include "remote/pack_ranges.h"
+#include "remote/pull_protection.h"
 #include "remote/requests.h"
 #include "store/store.h"
 
@@ -76,13 +77,8 @@ struct FrameFlight {
   bool is_urgent = false;
   bool is_awaited = false;  ///< somebody waits for one of its frames
   Clock::time_point start{};
-  std::vector<std::byte> bytes;
-  ObjectStore::RequestId id = 0;
-  /// A second request for the same bytes, if the first one is late.
-  std::optional<ObjectStore::RequestId> second{};
-  std::vector<std::byte> second_bytes;
-  /// How the first request ended, while the second one is under way.
-  std::optional<Answer> failure{};
+  std::uint64_t number = 0;  ///< in flights_
+  std::optional<HedgedRead> read{};
 };
 
 /// A range of the pack.
@@ -109,10 +105,6 @@ class Fetcher {
   Fetcher(Fetcher&&) = delete;
   Fetcher& operator=(Fetcher&&) = delete;
   ~Fetcher() {
-    for (const auto& [id, flight] : flights_) {
-      store_.cancel(id);
-      if (flight->second) store_.cancel(*flight->second);
-    }
     for (const auto& [id, flight] : pack_flights_) store_.cancel(id);
     if (is_renewing_) store_.cancel(renewal_);
   }
@@ -135,11 +127,11 @@ class Fetcher {
     }
     LAMINA_ASSIGN_OR_RETURN(report_.snapshot, publish_arrived(arrival_, report_.notes));
     clients_->tell_all();
-    if (hedging_.taken() > 0) {
+    if (second_requests_.sent > 0) {
       report_.notes.push_back(
           fmt::format("late requests sent again: {}, of which {} were "
                       "answered by the second one",
-                      hedging_.taken(), won_));
+                      second_requests_.sent, second_requests_.won));
     }
     // The manifest protects the objects, or nothing needs them. A pin that stays expires. Its
     // renewal must have ended, or it would bring the pin back.
@@ -484,7 +476,7 @@ class Fetcher {
   }
 
   void await(std::uint32_t frame) {
-    for (const auto& [id, flight] : flights_) {
+    for (const auto& [number, flight] : flights_) {
       const std::uint32_t first = flight->layer->first_frame;
       if (frame >= first + flight->first && frame < first + flight->end) flight->is_awaited = true;
     }
@@ -574,9 +566,9 @@ class Fetcher {
   [[nodiscard]] std::chrono::milliseconds time_until_late() const {
     Clock::duration time = kStep;
     const auto now = Clock::now();
-    for (const auto& [id, flight] : flights_) {
-      if (!flight->is_awaited || flight->second) continue;
-      const Clock::duration left = flight->start + hedging_.limit() - now;
+    for (const auto& [number, flight] : flights_) {
+      if (!flight->is_awaited || flight->read->is_sent_again()) continue;
+      const Clock::duration left = flight->start + hedging_.limit(flight->read->size()) - now;
       // One that is late already waits for the budget.
       if (left > Clock::duration::zero()) time = std::min(time, left);
     }
@@ -619,7 +611,7 @@ class Fetcher {
   void start_flights() {
     if (is_waiting()) return;
     std::size_t urgent = 0;
-    for (const auto& [id, flight] : flights_) urgent += flight->is_urgent ? 1U : 0U;
+    for (const auto& [number, flight] : flights_) urgent += flight->is_urgent ? 1U : 0U;
     while (!urgent_order_.empty() && urgent < kUrgentFlights) {
       const std::uint32_t frame = urgent_order_.front();
       urgent_order_.pop_front();
@@ -670,56 +662,26 @@ class Fetcher {
       ++flight->end;
     } while (flight->end < reader.frame_count() && end - offset < bytes &&
              is_missing(layer.first_frame + flight->end));
-    flight->bytes.resize(end - offset);
+    object_store::Request request = get_request(layer.key, end - offset);
+    request.range = {offset, end - offset};
+    request.is_urgent = is_urgent;
+    flight->number = next_flight_++;
     FrameFlight* const place = flight.get();
-    place->id = store_.start(request_for(*place, place->bytes),
-                             [this, place](const Answer& answer) { take_first(*place, answer); });
+    place->read.emplace(store_, std::move(request), end - offset, second_requests_,
+                        [this, place](const Answer& answer) { land(*place, answer); });
     hedging_.count_request();
-    flights_.emplace(place->id, std::move(flight));
-  }
-
-  static object_store::Request request_for(const FrameFlight& flight, std::span<std::byte> buffer) {
-    object_store::Request request = get_request(flight.layer->key, buffer.size());
-    request.range = {flight.layer->layer.reader().frame_range(flight.first).offset, buffer.size()};
-    request.buffer = buffer;
-    request.is_urgent = flight.is_awaited;
-    return request;
+    flights_.emplace(place->number, std::move(flight));
   }
 
   /// A second request for what somebody waits for, and what takes longer than usual.
   void send_late_again() {
     if (is_waiting()) return;  // the store has asked for fewer requests
-    const Clock::duration limit = hedging_.limit();
     const auto now = Clock::now();
-    for (const auto& [id, flight] : flights_) {
-      if (!flight->is_awaited || flight->second || now - flight->start <= limit) continue;
+    for (const auto& [number, flight] : flights_) {
+      if (!flight->is_awaited || flight->read->is_sent_again()) continue;
+      if (now - flight->start <= hedging_.limit(flight->read->size())) continue;
       if (!hedging_.take()) return;
-      FrameFlight* const place = flight.get();
-      place->second_bytes.resize(place->bytes.size());
-      place->second =
-          store_.start(request_for(*place, place->second_bytes),
-                       [this, place](const Answer& answer) { take_second(*place, answer); });
-    }
-  }
-
-  void take_first(FrameFlight& flight, const Answer& answer) {
-    if (!answer.ok() && flight.second) {
-      flight.failure = answer;
-      return;
-    }
-    if (flight.second) store_.cancel(*flight.second);
-    land(flight, answer);
-  }
-
-  void take_second(FrameFlight& flight, const Answer& answer) {
-    flight.second.reset();
-    if (answer.ok()) {
-      ++won_;
-      if (!flight.failure) store_.cancel(flight.id);
-      flight.bytes.swap(flight.second_bytes);
-      land(flight, answer);
-    } else if (flight.failure) {
-      land(flight, *flight.failure);
+      flight->read->send_again();
     }
   }
 
@@ -736,9 +698,8 @@ class Fetcher {
       if (!is_good) continue;
       const ByteRange range = reader.frame_range(frame);
       const Status placed = contain("frame", [&] {
-        return layer.layer.place(
-            frame,
-            std::span<const std::byte>(flight.bytes).subspan(range.offset - offset, range.length));
+        return layer.layer.place(frame,
+                                 flight.read->bytes().subspan(range.offset - offset, range.length));
       });
       if (placed) {
         mark(layer, frame, true);
@@ -753,13 +714,13 @@ class Fetcher {
     }
     if (is_good) {
       backoff_ = kFirstBackoff;
-      hedging_.add_answer(Clock::now() - flight.start);
+      hedging_.add_answer(Clock::now() - flight.start, flight.read->size());
     } else {
       back_off();
       ask_again(flight);
     }
     if (!arrived.empty()) clients_->tell_arrived(arrived);
-    flights_.erase(flight.id);
+    flights_.erase(flight.number);
   }
 
   void back_off() {
@@ -815,12 +776,13 @@ class Fetcher {
   std::vector<FetchedLayer> layers_;
   std::optional<object_store::Poller> poller_;
   std::optional<FetchClients> clients_;
-  std::vector<bool> is_flying_;  ///< of each frame
-  std::map<ObjectStore::RequestId, std::unique_ptr<FrameFlight>> flights_;
+  std::vector<bool> is_flying_;     ///< of each frame
+  SecondRequests second_requests_;  // before the flights, which refer to it
+  std::map<std::uint64_t, std::unique_ptr<FrameFlight>> flights_;
+  std::uint64_t next_flight_ = 0;
   std::set<std::uint32_t> urgent_;
   std::deque<std::uint32_t> urgent_order_;
-  Hedging hedging_;        ///< of requests for frames
-  std::uint64_t won_ = 0;  ///< second requests whose answer came first
+  Hedging hedging_;  ///< of requests for frames
   std::optional<PackRanges> pack_;
   std::vector<PackRangeState> pack_states_;
   std::map<ObjectStore::RequestId, std::unique_ptr<PackFlight>> pack_flights_;

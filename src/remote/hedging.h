@@ -1,9 +1,12 @@
 // When a request that somebody waits for is late enough to be sent a second time.
 //
-// A server answers most requests in about the same time, and a few of them a second later. A second
-// request then usually has its answer first. The limit is half as much again as what nearly all
-// recent requests took, so that a slow line or a busy server does not double the load; a budget
-// bounds it in any case.
+// A server answers most requests of one size in about the same time, and a few of them a second
+// later. A second request then usually has its answer first. The limit is half as much again as
+// what nearly all recent requests of about that size took, so that a slow line or a busy server
+// does not double the load; a budget bounds it in any case.
+//
+// Sizes are apart because a slow line needs seconds for 16 MiB and milliseconds for 4 KiB: one
+// limit for both would never be reached by the small ones, or always by the large ones.
 #pragma once
 
 #include <array>
@@ -26,26 +29,40 @@ class Hedging {
   static constexpr std::uint64_t kRequestsForEach = 50;
   /// Second requests that are permitted at the beginning.
   static constexpr std::uint64_t kAtFirst = 2;
+  /// Largest requests of the size classes but the last.
+  static constexpr std::array<std::uint64_t, 3> kClassBytes{
+      std::uint64_t{64} << 10, std::uint64_t{512} << 10, std::uint64_t{4} << 20};
 
   /// A first request was sent.
   void count_request() { ++requests_; }
-  /// A request was answered after so long. Of one that was sent twice: since the first.
-  void add_answer(Duration took);
+  /// A request for so many bytes was answered after so long. Of one that was sent twice: since the
+  /// first.
+  void add_answer(Duration took, std::uint64_t bytes);
 
-  /// A request that has had no answer for that long is late.
-  [[nodiscard]] Duration limit() const;
+  /// A request for so many bytes that has had no answer for that long is late. While there are too
+  /// few samples of its size: kFirstLimit, or less if that is the limit of larger requests, or more
+  /// if that is the limit of smaller ones.
+  [[nodiscard]] Duration limit(std::uint64_t bytes) const;
 
   /// Takes a second request from the budget; false: there is none left.
   bool take();
-
-  [[nodiscard]] std::uint64_t taken() const { return taken_; }
 
  private:
   static constexpr std::size_t kSamples = 64;
   static constexpr std::size_t kFewest = 16;
 
-  std::array<Duration, kSamples> samples_{};  ///< the newest, in a ring
-  std::size_t answers_ = 0;
+  /// The answers to requests of one size class.
+  struct Answers {
+    std::array<Duration, kSamples> samples{};  ///< the newest, in a ring
+    std::size_t count = 0;
+
+    [[nodiscard]] bool are_enough() const { return count >= kFewest; }
+    [[nodiscard]] Duration limit() const;
+  };
+
+  static std::size_t class_of(std::uint64_t bytes);
+
+  std::array<Answers, kClassBytes.size() + 1> classes_;
   std::uint64_t requests_ = 0;
   std::uint64_t taken_ = 0;
 };

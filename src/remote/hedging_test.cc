@@ -14,24 +14,50 @@ namespace {
 
 using std::chrono::milliseconds;
 
+constexpr std::uint64_t kBytes = std::uint64_t{256} << 10;
+
 TEST(Hedging, FewAnswersDoNotChangeTheLimit) {
   Hedging hedging;
-  for (int i = 0; i < 15; ++i) hedging.add_answer(milliseconds(20));
-  EXPECT_EQ(hedging.limit(), Hedging::kFirstLimit);
-  hedging.add_answer(milliseconds(20));
-  EXPECT_EQ(hedging.limit(), milliseconds(30));
+  for (int i = 0; i < 15; ++i) hedging.add_answer(milliseconds(20), kBytes);
+  EXPECT_EQ(hedging.limit(kBytes), Hedging::kFirstLimit);
+  hedging.add_answer(milliseconds(20), kBytes);
+  EXPECT_EQ(hedging.limit(kBytes), milliseconds(30));
 }
 
 TEST(Hedging, TheNewestAnswersCount) {
   Hedging hedging;
-  for (int i = 0; i < 64; ++i) hedging.add_answer(milliseconds(20));
-  hedging.add_answer(milliseconds(1000));
-  hedging.add_answer(milliseconds(1000));
-  EXPECT_EQ(hedging.limit(), milliseconds(30));
-  for (int i = 0; i < 64; ++i) hedging.add_answer(milliseconds(300));
-  EXPECT_EQ(hedging.limit(), milliseconds(450));
-  for (int i = 0; i < 64; ++i) hedging.add_answer(milliseconds(0));
-  EXPECT_EQ(hedging.limit(), Hedging::kShortestLimit);
+  for (int i = 0; i < 64; ++i) hedging.add_answer(milliseconds(20), kBytes);
+  hedging.add_answer(milliseconds(1000), kBytes);
+  hedging.add_answer(milliseconds(1000), kBytes);
+  EXPECT_EQ(hedging.limit(kBytes), milliseconds(30));
+  for (int i = 0; i < 64; ++i) hedging.add_answer(milliseconds(300), kBytes);
+  EXPECT_EQ(hedging.limit(kBytes), milliseconds(450));
+  for (int i = 0; i < 64; ++i) hedging.add_answer(milliseconds(0), kBytes);
+  EXPECT_EQ(hedging.limit(kBytes), Hedging::kShortestLimit);
+}
+
+TEST(Hedging, EachSizeHasItsOwnLimit) {
+  constexpr std::uint64_t kSmall = 4096;
+  constexpr std::uint64_t kLarge = std::uint64_t{16} << 20;
+  Hedging hedging;
+  for (int i = 0; i < 64; ++i) {
+    hedging.add_answer(milliseconds(20), kSmall);
+    hedging.add_answer(milliseconds(2000), kLarge);
+  }
+  EXPECT_EQ(hedging.limit(kSmall), milliseconds(30));
+  EXPECT_EQ(hedging.limit(kLarge), milliseconds(3000));
+  // Few samples of a size: it is between that of smaller and that of larger requests.
+  EXPECT_EQ(hedging.limit(kBytes), Hedging::kFirstLimit);
+}
+
+TEST(Hedging, FewAnswersOfASizeAreComparedWithOtherSizes) {
+  Hedging fast;
+  for (int i = 0; i < 16; ++i) fast.add_answer(milliseconds(40), std::uint64_t{2} << 20);
+  EXPECT_EQ(fast.limit(4096), milliseconds(60));
+  EXPECT_EQ(fast.limit(std::uint64_t{16} << 20), Hedging::kFirstLimit);
+  Hedging slow;
+  for (int i = 0; i < 16; ++i) slow.add_answer(milliseconds(1000), 4096);
+  EXPECT_EQ(slow.limit(kBytes), milliseconds(1500));
 }
 
 TEST(Hedging, TheBudgetIsKept) {
@@ -54,17 +80,21 @@ TEST(Hedging, ATailOfLateAnswersIsCutOffWithFewRequests) {
   constexpr std::size_t kRequests = 20'000;
   Hedging hedging;
   std::vector<Hedging::Duration> took;
+  std::uint64_t sent_again = 0;
   took.reserve(kRequests);
   for (std::size_t i = 0; i < kRequests; ++i) {
     hedging.count_request();
     Hedging::Duration time = answer_time();
-    const Hedging::Duration limit = hedging.limit();
-    if (time > limit && hedging.take()) time = std::min(time, limit + answer_time());
-    hedging.add_answer(time);
+    const Hedging::Duration limit = hedging.limit(kBytes);
+    if (time > limit && hedging.take()) {
+      time = std::min(time, limit + answer_time());
+      ++sent_again;
+    }
+    hedging.add_answer(time, kBytes);
     took.push_back(time);
   }
   std::ranges::sort(took);
-  EXPECT_LE(hedging.taken(), kRequests / 50 + Hedging::kAtFirst);
+  EXPECT_LE(sent_again, kRequests / 50 + Hedging::kAtFirst);
   const auto p50 = took[kRequests / 2];
   const auto p999 = took[kRequests * 999 / 1000];
   EXPECT_LE(p999 / 3, p50) << "p50 " << p50.count() << " ns, p99.9 " << p999.count() << " ns";

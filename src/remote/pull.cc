@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <utility>
@@ -38,6 +39,8 @@ using store::Staging;
 
 /// A snapshot that is removed meanwhile, or replaced and collected, is looked up again.
 constexpr int kPullAttempts = 3;
+/// A lazy pull reads this record while the records are listed: most templates have one state only.
+constexpr std::uint64_t kGuessedNumber = 1;
 constexpr std::uint32_t kOwnFileMode = 0600;
 constexpr std::uint32_t kOwnerReads = 0400;
 
@@ -129,9 +132,13 @@ class Pull {
 
   Status read_manifest() {
     for (int attempt = 1;; ++attempt) {
+      std::unique_ptr<RecordRead> guess;
+      if (start_ != nullptr) {
+        guess = std::make_unique<RecordRead>(store_, RecordPlace{options_.name, kGuessedNumber});
+      }
       LAMINA_ASSIGN_OR_RETURN(const RecordList list, list_records(store_, options_.name));
       LAMINA_ASSIGN_OR_RETURN(const std::optional<ReadRecord> newest,
-                              newest_state(store_, list.records));
+                              newest_of(list.records, std::move(guess)));
       if (!newest || !newest->record().is_manifest()) {
         // Records may have been removed between the list and the reading.
         if (!newest && !list.records.empty() && attempt < kPullAttempts) continue;
@@ -144,6 +151,17 @@ class Pull {
       record_bytes_ = newest->bytes;
       return check_files();
     }
+  }
+
+  /// As newest_state(), with the record that was guessed if that is the only one.
+  Result<std::optional<ReadRecord>> newest_of(const std::vector<ListedRecord>& records,
+                                              std::unique_ptr<RecordRead> guess) {
+    if (guess && records.size() == 1 && records.front().place.number == kGuessedNumber) {
+      auto read = guess->finish();
+      if (read && read->record().is_manifest()) return std::optional(std::move(*read));
+    }
+    guess.reset();
+    return newest_state(store_, records);
   }
 
   [[nodiscard]] Status check_files() const {
@@ -172,9 +190,7 @@ class Pull {
 
   Status fetch_once(const store::Store& store) {
     reset_report();
-    if (start_ != nullptr) {
-      LAMINA_ASSIGN_OR_RETURN(is_lazy_, start_->protect(store_, manifest_.record));
-    }
+    if (start_ != nullptr) start_->begin_protection(bucket_, manifest_.record);
     const Status done = fetch_into_staging(store);
     if (start_ != nullptr && !is_arriving_) start_->drop_pin(store_);
     return done;
@@ -186,7 +202,8 @@ class Pull {
     LAMINA_ASSIGN_OR_RETURN(const LayerSearch search, LayerSearch::open(store.fd(), store.path()));
     LAMINA_RETURN_IF_ERROR(plan(search, staging));
     LAMINA_RETURN_IF_ERROR(write_small_files(staging));
-    LAMINA_RETURN_IF_ERROR(unpack_all(staging));
+    LAMINA_RETURN_IF_ERROR(unpack_planned(staging));
+    LAMINA_RETURN_IF_ERROR(begin_layers(staging));
     LAMINA_RETURN_IF_ERROR(make_links(staging));
     LAMINA_RETURN_IF_ERROR(named(check(staging)));
     if (options_.progress != nullptr && options_.progress->interrupted()) {
@@ -240,7 +257,7 @@ class Pull {
         ++report_.fetched_layers;
       }
       if (planned.is_in_parts()) LAMINA_RETURN_IF_ERROR(named(plan_parts(planned)));
-      const bool arrives = is_lazy_ && file.storage == FileStorage::kLayer;
+      const bool arrives = start_ != nullptr && file.storage == FileStorage::kLayer;
       (arrives ? arriving_ : planned_).push_back(std::move(planned));
     }
     return {};
@@ -329,7 +346,7 @@ class Pull {
   }
 
   /// Small objects first: the VM state comes before the layers.
-  Status unpack_all(const Staging& staging) {
+  Status unpack_planned(const Staging& staging) {
     std::ranges::sort(planned_, {}, [](const PlannedFile& planned) {
       return std::pair(planned.file->storage == FileStorage::kLayer, planned.file);
     });
@@ -349,7 +366,19 @@ class Pull {
       LAMINA_RETURN_IF_ERROR(
           named(unpack(planned, stream, file.get(), staging.file_path(planned.file->name))));
     }
-    report_.fetched_bytes = stream.fetched_bytes();
+    report_.fetched_bytes += stream.fetched_bytes();
+    return {};
+  }
+
+  /// Layers that arrive are protected before anything depends on that. Unprotected ones are
+  /// fetched.
+  Status begin_layers(const Staging& staging) {
+    if (arriving_.empty()) return {};
+    LAMINA_ASSIGN_OR_RETURN(const bool is_protected, start_->finish_protection(store_));
+    if (!is_protected) {
+      planned_ = std::exchange(arriving_, {});
+      return unpack_planned(staging);
+    }
     for (const PlannedFile& layer : arriving_) {
       LAMINA_ASSIGN_OR_RETURN(const os::Fd file, create(*layer.file, staging));
       LAMINA_RETURN_IF_ERROR(begin_arriving_layer(layer.readers.front(), file.get(),
@@ -423,7 +452,6 @@ class Pull {
   std::vector<std::byte> record_bytes_;  ///< of manifest_
   std::vector<PlannedFile> planned_;
   ArrivalStart* start_ = nullptr;      ///< null: everything is fetched
-  bool is_lazy_ = false;               ///< the layers will arrive, protected by a pin
   bool is_arriving_ = false;           ///< the arrival was published
   std::vector<PlannedFile> arriving_;  ///< layers
   std::set<Uuid> layers_;

@@ -6,6 +6,9 @@
 #include <filesystem>
 #include <functional>
 
+#include "object_store/blocking_store.h"
+#include "remote/arrival_start.h"
+#include "remote/names.h"
 #include "remote/pull.h"
 #include "remote/push.h"
 #include "remote/removal.h"
@@ -66,6 +69,27 @@ class RemoteCost : public testing::Test {
     });
   }
 
+  /// A lazy pull, until the VM may run.
+  StoreCost cost_of_lazy_pull(const std::string& what, bool arrives = true) {
+    return cost_of(what, [&](object_store::ObjectStore& store) {
+      LazyPullOptions options;
+      options.pull.name = "web";
+      options.pull.store = sandboxes_.store(sandboxes_.fresh_name());
+      const auto report = remote::pull_lazily(store, options, nullptr);
+      ASSERT_TRUE(report) << report.error().message;
+      EXPECT_EQ(report->is_arriving, arrives);
+    });
+  }
+
+  /// A snapshot whose VM state is an object.
+  LocalSandbox with_large_state(const LocalSandbox* parent) {
+    LocalSandbox made = sandboxes_.pause(here_, parent, false);
+    while (fs::file_size(fs::path(made.path) / "snapfile") <= std::size_t{64} << 10) {
+      made = sandboxes_.pause(here_, parent, false);
+    }
+    return made;
+  }
+
   Sandboxes sandboxes_{5};
   std::string here_ = sandboxes_.store("here");
   LocalSandbox base_;
@@ -96,6 +120,42 @@ TEST_F(RemoteCost, PushAndPullNeedFewRequestsAndFewerRounds) {
   const StoreCost linked = cost_of_pull("pull of layers that are here", sandboxes_.store("there"));
   EXPECT_LE(linked.total(), 3U);
   EXPECT_LE(linked.rounds, 2U);
+}
+
+TEST_F(RemoteCost, LazyPullHasFewRoundsBeforeTheVmRuns) {
+  cost_of_push("first push", base_);
+  // Format, list and manifest; pin; list of tombstones; HEAD.
+  const StoreCost first = cost_of_lazy_pull("lazy pull of the first state");
+  EXPECT_LE(first.total(), 6U);
+  EXPECT_LE(first.rounds, 4U);
+  const LocalSandbox second = with_large_state(&base_);
+  cost_of_push("push of a diff", second);
+  // The number must be listed. The VM state is fetched while the objects are checked.
+  const StoreCost diff = cost_of_lazy_pull("lazy pull of a later state");
+  EXPECT_LE(diff.total(), 12U);
+  EXPECT_LE(diff.rounds, 5U);
+}
+
+TEST_F(RemoteCost, LazyPullFetchesTheVmStateDuringTheChecks) {
+  cost_of_push("first push", with_large_state(nullptr));
+  const StoreCost cost = cost_of_lazy_pull("lazy pull with a large VM state");
+  EXPECT_LE(cost.total(), 9U);
+  EXPECT_LE(cost.rounds, 4U);
+}
+
+TEST_F(RemoteCost, LazyPullOfWhatACollectorIsAboutToDeleteFetchesEverything) {
+  cost_of_push("first push", base_);
+  const auto objects = sandboxes_.open_bucket();
+  object_store::BlockingStore requests(*objects);
+  const auto layers = requests.list_all(std::string(remote::kLayersPrefix));
+  ASSERT_TRUE(layers);
+  ASSERT_EQ(layers->size(), 1U);
+  const std::string tombstone = remote::tombstone_key(layers->front().key, Uuid::random());
+  ASSERT_TRUE(requests.put(tombstone, {}).ok());
+  cost_of_lazy_pull("lazy pull of an object with a tombstone", false);
+  const auto pins = requests.list_all(std::string(remote::kPinsPrefix));
+  ASSERT_TRUE(pins);
+  EXPECT_TRUE(pins->empty());
 }
 
 TEST_F(RemoteCost, RemovalAndPruneOfLittle) {
