@@ -199,9 +199,11 @@ http::ServerResponse Console::plain(const http::ServerRequest& request, std::str
 /// there is nothing to end when the console stops.
 http::ServerResponse Console::live(const http::ServerRequest& request) {
   const std::uint64_t after = number_of(parameter(request, "after")).value_or(0);
-  std::string body =
-      fmt::format("event: state\ndata: {}\n\n", one_line_text(live_json(source_, &stop_)));
-  std::istringstream lines(events_after(source_, after, &stop_));
+  schema::Json state = live_json(source_, &stop_);
+  const auto events = events_after(source_, after, &stop_);
+  if (!events) state["errors"].push_back(events.error().message);
+  std::string body = fmt::format("event: state\ndata: {}\n\n", one_line_text(state));
+  std::istringstream lines(events ? *events : std::string());
   for (std::string line; std::getline(lines, line);) {
     const auto document = schema::Json::parse(line, nullptr, false);
     if (!document.is_object()) continue;

@@ -40,6 +40,8 @@ Json live_json(const Source& source, Progress* progress) {
     // A store without a page server is not an error.
     if (auto text = read_serve_metrics(page_server_metrics_socket(source.store))) {
       state["metrics"] = *std::move(text);
+    } else if (text.error().kind != ErrorKind::kNotFound) {
+      errors.push_back(text.error().message);
     }
     state["errors"] = std::move(errors);
     return state;
@@ -64,11 +66,9 @@ Json live_json(const Source& source, Progress* progress) {
   return state;
 }
 
-std::string events_after(const Source& source, std::uint64_t after, Progress* progress) {
-  if (source.daemon_socket.empty()) return {};
-  const auto lines =
-      read_daemon(source.daemon_socket, fmt::format("/v1/events?after={}", after), progress);
-  return lines.value_or("");
+Result<std::string> events_after(const Source& source, std::uint64_t after, Progress* progress) {
+  if (source.daemon_socket.empty()) return std::string();
+  return read_daemon(source.daemon_socket, fmt::format("/v1/events?after={}", after), progress);
 }
 
 }  // namespace lamina::ui

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "lamina/progress.h"
+#include "lamina/result.h"
 #include "schema/json.h"
 #include "ui/daemon_client.h"
 
@@ -16,7 +17,7 @@ namespace lamina::ui {
 schema::Json live_json(const Source& source, Progress* progress = nullptr);
 
 /// The daemon's events with numbers above `after`, one JSON object per line, as the daemon sends
-/// them; empty without a daemon, or if it does not answer.
-std::string events_after(const Source& source, std::uint64_t after, Progress* progress);
+/// them; empty without a daemon. Errors as of read_daemon().
+Result<std::string> events_after(const Source& source, std::uint64_t after, Progress* progress);
 
 }  // namespace lamina::ui
