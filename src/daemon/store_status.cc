@@ -72,11 +72,8 @@ void write_vms(const StoreListing& listing, MetricsText& text) {
 StoreStatus::StoreStatus(const std::string& store)
     : listing_([store] { return list_store(store, {.dead_bytes = true}); },
                BackgroundValue<Result<StoreListing>>::First::kOnDemand),
-      metrics_(
-          [store] {
-            return read_serve_metrics(page_server_metrics_socket(store)).value_or(std::string());
-          },
-          BackgroundValue<std::string>::First::kOnDemand),
+      metrics_([store] { return read_serve_metrics(page_server_metrics_socket(store)); },
+               BackgroundValue<Result<std::string>>::First::kOnDemand),
       page_server_([store] { return find_store_server(store) == StoreServer::kServes; },
                    BackgroundValue<bool>::First::kAtOnce) {}
 
@@ -95,7 +92,15 @@ void StoreStatus::write(MetricsText& text) {
 
 std::string StoreStatus::page_server_metrics() {
   const auto reading = metrics_.get({}, kMetricsMaxWait);
-  return reading.is_fresh ? *reading.value : std::string();
+  const bool is_read = reading.is_fresh && *reading.value;
+  // No page server is no failure.
+  const bool is_missing =
+      reading.is_fresh && !is_read && reading.value->error().kind == ErrorKind::kNotFound;
+  MetricsText text;
+  text.one("page_server_metrics_readable", "gauge",
+           "0 if a page server runs, but its metrics, lamina_*, could not be read.",
+           is_read || is_missing ? 1 : 0);
+  return text.take() + (is_read ? **reading.value : std::string());
 }
 
 bool StoreStatus::has_page_server() {

@@ -24,7 +24,8 @@ class StoreStatus {
   /// Writes the store's metrics.
   void write(MetricsText& text);
 
-  /// The page server's metrics; empty if it does not reply within a second.
+  /// The page server's metrics, after one that tells whether they were read: they are missing if no
+  /// page server runs, or if it does not reply within a second.
   std::string page_server_metrics();
 
   /// True if the page server served when it was last asked. Asks again, without waiting, after a
@@ -38,7 +39,7 @@ class StoreStatus {
 
  private:
   BackgroundValue<Result<StoreListing>> listing_;
-  BackgroundValue<std::string> metrics_;
+  BackgroundValue<Result<std::string>> metrics_;
   BackgroundValue<bool> page_server_;
 };
 

@@ -1,5 +1,6 @@
 // Reads the metrics of a running page server.
 #include <chrono>
+#include <cstddef>
 #include <string>
 
 #include "base/contain.h"
@@ -13,11 +14,14 @@ namespace {
 
 constexpr std::chrono::seconds kLongestAnswer{10};
 constexpr unsigned kStatusOk = 200;
+/// A VM takes less than 1 KiB of text: enough for some 60,000 VMs.
+constexpr std::size_t kMaxMetricsBytes = std::size_t{64} << 20;
 
 Result<http::Exchange> ask_for_metrics(const std::string& metrics_socket) {
   LAMINA_ASSIGN_OR_RETURN(const os::Fd socket, os::connect_to(metrics_socket, kLongestAnswer));
   http::WaitLimits limits;
   limits.timeout = kLongestAnswer;
+  limits.max_response_bytes = kMaxMetricsBytes;
   return http::exchange(socket.get(), {"GET", "/metrics", {}}, limits);
 }
 

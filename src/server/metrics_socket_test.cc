@@ -1,5 +1,6 @@
 #include "server/metrics_socket.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -16,6 +17,7 @@
 #include "base/error.h"
 #include "lamina/serve.h"
 #include "scratch_directory.h"
+#include "server/metrics.h"
 
 namespace lamina::server {
 namespace {
@@ -120,6 +122,32 @@ TEST_F(MetricsSocketTest, TheMetricsCanBeReadBesideACrowdOfSilentClients) {
     EXPECT_EQ(metrics.value_or(metrics ? "" : metrics.error().message), "lamina_up 1\n");
   }
   stopping = true;
+}
+
+/// 10,000 VMs, each with figures of its own, take several MiB.
+TEST_F(MetricsSocketTest, MetricsOfTenThousandVmsAreRead) {
+  create();
+  const pager::VmCounters counters;
+  std::vector<VmFigures> vms;
+  constexpr int kVms = 10'000;
+  vms.reserve(kVms);
+  for (int i = 0; i < kVms; ++i) {
+    vms.push_back({fmt::format("{}-1234567890", 4'000'000 + i), 1 << 30, &counters});
+  }
+  const std::string sent = format_metrics({}, vms, std::nullopt);
+  EXPECT_LT(sent.size(), kVms * std::size_t{1024});
+  std::atomic<bool> done = false;
+  const std::jthread server([&] {
+    while (!done) {
+      std::array<pollfd, 2> events = {pollfd{socket_->fd(), POLLIN, 0},
+                                      pollfd{socket_->clients_fd(), POLLIN, 0}};
+      if (::poll(events.data(), events.size(), 10) > 0) socket_->handle([&sent] { return sent; });
+    }
+  });
+  const auto metrics = read_serve_metrics(path_);
+  done = true;
+  ASSERT_TRUE(metrics) << metrics.error().message;
+  EXPECT_TRUE(*metrics == sent) << metrics->size();
 }
 
 TEST_F(MetricsSocketTest, AnotherSocketIsNotTakenForOne) {

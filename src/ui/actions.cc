@@ -49,32 +49,34 @@ Result<std::string> removal_of(const Json& report) {
                           : std::uint64_t{0});
 }
 
-Result<std::string> remove(const Source& source, const std::string& name) {
+Result<std::string> remove(const Source& source, const std::string& name, Progress& progress) {
   if (!source.daemon_socket.empty()) {
     const Json request = {{"store", source.store}, {"snapshots", Json::array({name})}};
     LAMINA_ASSIGN_OR_RETURN(const Json report,
-                            ask_daemon(source.daemon_socket, "/v1/remove", request));
+                            ask_daemon(source.daemon_socket, "/v1/remove", request, progress));
     return removal_of(report);
   }
   RemoveOptions options;
   options.snapshots = {source.store + "/" + name};
+  options.progress = &progress;
   LAMINA_ASSIGN_OR_RETURN(const RemoveReport report, remove_snapshots(options));
   if (const Error* error = report.first_error()) return std::unexpected(*error);
   return removed_text(report.snapshots.front().freed_bytes);
 }
 
-Result<std::string> merge(const Source& source, const std::string& name) {
+Result<std::string> merge(const Source& source, const std::string& name, Progress& progress) {
   std::string outcome;
   if (!source.daemon_socket.empty()) {
     LAMINA_ASSIGN_OR_RETURN(
         const Json report,
         ask_daemon(source.daemon_socket, "/v1/snapshots/" + percent_encoded(name) + "/compact",
-                   Json{{"store", source.store}}));
+                   Json{{"store", source.store}}, progress));
     const auto found = report.find("outcome");
     if (found != report.end() && found->is_string()) outcome = found->get<std::string>();
   } else {
     CompactOptions options;
     options.snapshot = source.store + "/" + name;
+    options.progress = &progress;
     LAMINA_ASSIGN_OR_RETURN(const CompactReport report, compact(options));
     outcome = word_of(report.outcome);
   }
@@ -84,9 +86,10 @@ Result<std::string> merge(const Source& source, const std::string& name) {
 
 }  // namespace
 
-Result<std::string> act(const Source& source, std::string_view action, const std::string& name) {
-  if (action == "remove") return remove(source, name);
-  if (action == "merge") return merge(source, name);
+Result<std::string> act(const Source& source, std::string_view action, const std::string& name,
+                        Progress& progress) {
+  if (action == "remove") return remove(source, name, progress);
+  if (action == "merge") return merge(source, name, progress);
   return fail(ErrorKind::kNotFound, "there is no action '{}'", escaped_value(action));
 }
 

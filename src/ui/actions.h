@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "lamina/progress.h"
 #include "lamina/result.h"
 #include "ui/daemon_client.h"
 
@@ -12,7 +13,8 @@ namespace lamina::ui {
 /// Carries out "remove" or "merge" (lamina compact) for the snapshot of that name: by the daemon if
 /// one is asked, else in this process. Returns what was done, for a person. kNotFound: another
 /// action. Else the errors of remove_snapshots() and compact(). Returns when it has ended, also if
-/// that takes minutes.
-Result<std::string> act(const Source& source, std::string_view action, const std::string& name);
+/// that takes minutes. kInterrupted if `progress` asks to stop; a daemon then goes on by itself.
+Result<std::string> act(const Source& source, std::string_view action, const std::string& name,
+                        Progress& progress);
 
 }  // namespace lamina::ui

@@ -99,6 +99,12 @@ bool Console::is_quick(const http::ServerRequest& request) const {
   return path.empty() || is_asset_for_browsers(path);
 }
 
+bool Console::is_action(const http::ServerRequest& request) { return request.method == "POST"; }
+
+bool Console::is_live(const http::ServerRequest& request) const {
+  return path_below_token(request, rules_) == "api/live";
+}
+
 http::ServerResponse Console::handle(const http::ServerRequest& request) {
   const std::string_view path = path_below_token(request, rules_);
   if (request.method == "POST") return action(request, path);
@@ -160,7 +166,7 @@ http::ServerResponse Console::action(const http::ServerRequest& request, std::st
     if (std::ranges::find(all, name, &SnapshotListing::name) == all.end()) {
       return fail(ErrorKind::kNotFound, "there is no snapshot '{}'", escaped_value(name));
     }
-    auto result = act(source_, path.substr(kActions.size()), name);
+    auto result = act(source_, path.substr(kActions.size()), name, stop_);
     cache_.forget();
     return result;
   }();
@@ -191,10 +197,13 @@ http::ServerResponse Console::plain(const http::ServerRequest& request, std::str
 /// Server-sent events. The response ends at once, and the page asks again after a second, with the
 /// number of the last event that it has seen: so no request occupies a connection for long, and
 /// there is nothing to end when the console stops.
-http::ServerResponse Console::live(const http::ServerRequest& request) const {
+http::ServerResponse Console::live(const http::ServerRequest& request) {
   const std::uint64_t after = number_of(parameter(request, "after")).value_or(0);
-  std::string body = fmt::format("event: state\ndata: {}\n\n", one_line_text(live_json(source_)));
-  std::istringstream lines(events_after(source_, after));
+  schema::Json state = live_json(source_, &stop_);
+  const auto events = events_after(source_, after, &stop_);
+  if (!events) state["errors"].push_back(events.error().message);
+  std::string body = fmt::format("event: state\ndata: {}\n\n", one_line_text(state));
+  std::istringstream lines(events ? *events : std::string());
   for (std::string line; std::getline(lines, line);) {
     const auto document = schema::Json::parse(line, nullptr, false);
     if (!document.is_object()) continue;

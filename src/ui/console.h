@@ -10,6 +10,7 @@
 #include "http/request_reader.h"
 #include "ui/access.h"
 #include "ui/daemon_client.h"
+#include "ui/stop_flag.h"
 #include "ui/store_model.h"
 
 namespace lamina::ui {
@@ -35,6 +36,15 @@ class Console {
   /// True if the request reads neither the store nor the daemon.
   [[nodiscard]] bool is_quick(const http::ServerRequest& request) const;
 
+  /// True if the request changes the store, which may take minutes.
+  [[nodiscard]] static bool is_action(const http::ServerRequest& request);
+  /// True if the request waits for the daemon, which may be slow.
+  [[nodiscard]] bool is_live(const http::ServerRequest& request) const;
+
+  /// Interrupts actions and waits for the daemon, now and from now on. Their requests still get
+  /// responses.
+  void stop() { stop_.stop(); }
+
   /// Fields of every response: what the browser may do with it.
   static http::HeaderFields response_fields();
   /// A refusal, as text for a person.
@@ -46,13 +56,14 @@ class Console {
                                             std::string_view path);
   [[nodiscard]] http::ServerResponse plain(const http::ServerRequest& request,
                                            std::string_view path);
-  [[nodiscard]] http::ServerResponse live(const http::ServerRequest& request) const;
+  [[nodiscard]] http::ServerResponse live(const http::ServerRequest& request);
   [[nodiscard]] Result<std::string> api_text(const http::ServerRequest& request,
                                              std::string_view path);
 
   const Source source_;
   const AccessRules rules_;
   StoreCache cache_;
+  StopFlag stop_;
 };
 
 }  // namespace lamina::ui

@@ -19,6 +19,8 @@ namespace {
 constexpr std::size_t kMaxResponseBytes = std::size_t{64} << 20;
 constexpr std::chrono::milliseconds kConnectTimeout{200};
 constexpr std::chrono::seconds kTimeout{5};
+/// A merge of many layers takes minutes.
+constexpr std::chrono::hours kActionTimeout{1};
 
 std::optional<std::string> text_field(const schema::Json& document, const char* name) {
   const auto found = document.find(name);
@@ -74,23 +76,28 @@ Result<Source> find_source(const std::string& store, const std::string& socket) 
   return source;
 }
 
-Result<std::string> read_daemon(const std::string& socket, const std::string& target) {
+Result<std::string> read_daemon(const std::string& socket, const std::string& target,
+                                Progress* progress) {
   LAMINA_ASSIGN_OR_RETURN(const os::Fd connection, os::connect_to(socket, kConnectTimeout));
   http::WaitLimits limits;
   limits.timeout = kTimeout;
+  limits.progress = progress;
   limits.max_response_bytes = kMaxResponseBytes;
   return body_of(http::exchange(connection.get(), {"GET", target, ""}, limits), socket, target);
 }
 
-Result<schema::Json> read_daemon_json(const std::string& socket, const std::string& target) {
-  LAMINA_ASSIGN_OR_RETURN(const std::string body, read_daemon(socket, target));
+Result<schema::Json> read_daemon_json(const std::string& socket, const std::string& target,
+                                      Progress* progress) {
+  LAMINA_ASSIGN_OR_RETURN(const std::string body, read_daemon(socket, target, progress));
   return document_of(body, socket, target);
 }
 
 Result<schema::Json> ask_daemon(const std::string& socket, const std::string& target,
-                                const schema::Json& request) {
+                                const schema::Json& request, Progress& progress) {
   LAMINA_ASSIGN_OR_RETURN(const os::Fd connection, os::connect_to(socket, kConnectTimeout));
   http::WaitLimits limits;
+  limits.timeout = kActionTimeout;
+  limits.progress = &progress;
   limits.max_response_bytes = kMaxResponseBytes;
   LAMINA_ASSIGN_OR_RETURN(
       const std::string body,

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "lamina/progress.h"
 #include "lamina/result.h"
 #include "schema/json.h"
 
@@ -19,15 +20,18 @@ struct Source {
 Result<Source> find_source(const std::string& store, const std::string& socket);
 
 /// The body of the daemon's response to a GET; the daemon's error, or kFailed if it does not answer
-/// within some seconds. Thread-safe.
-Result<std::string> read_daemon(const std::string& socket, const std::string& target);
+/// within some seconds; kInterrupted if `progress`, which may be null, asks to stop. Thread-safe.
+Result<std::string> read_daemon(const std::string& socket, const std::string& target,
+                                Progress* progress = nullptr);
 
 /// The same for a response in JSON.
-Result<schema::Json> read_daemon_json(const std::string& socket, const std::string& target);
+Result<schema::Json> read_daemon_json(const std::string& socket, const std::string& target,
+                                      Progress* progress = nullptr);
 
-/// The JSON of the daemon's response to a POST, however long it takes. The daemon's error, or
-/// kFailed if there is no whole response: then the request may have been carried out. Thread-safe.
+/// The JSON of the daemon's response to a POST. The daemon's error; kFailed if there is no whole
+/// response within an hour, kInterrupted if `progress` asks to stop: then the request may have been
+/// carried out, or still runs. Thread-safe.
 Result<schema::Json> ask_daemon(const std::string& socket, const std::string& target,
-                                const schema::Json& request);
+                                const schema::Json& request, Progress& progress);
 
 }  // namespace lamina::ui

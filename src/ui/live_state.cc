@@ -28,7 +28,7 @@ Json sessions_of_store(const std::string& store, Json& errors) {
 
 }  // namespace
 
-Json live_json(const Source& source) {
+Json live_json(const Source& source, Progress* progress) {
   Json errors = Json::array();
   Json state = {{"daemon", !source.daemon_socket.empty()},
                 {"health", nullptr},
@@ -40,12 +40,14 @@ Json live_json(const Source& source) {
     // A store without a page server is not an error.
     if (auto text = read_serve_metrics(page_server_metrics_socket(source.store))) {
       state["metrics"] = *std::move(text);
+    } else if (text.error().kind != ErrorKind::kNotFound) {
+      errors.push_back(text.error().message);
     }
     state["errors"] = std::move(errors);
     return state;
   }
   const auto read = [&](const char* name, const char* target, const char* part) {
-    auto document = read_daemon_json(source.daemon_socket, target);
+    auto document = read_daemon_json(source.daemon_socket, target, progress);
     if (!document) {
       errors.push_back(document.error().message);
     } else {
@@ -55,7 +57,7 @@ Json live_json(const Source& source) {
   read("health", "/v1/health", nullptr);
   read("sessions", "/v1/sessions", "sessions");
   read("push", "/v1/push", nullptr);
-  if (auto text = read_daemon(source.daemon_socket, "/metrics")) {
+  if (auto text = read_daemon(source.daemon_socket, "/metrics", progress)) {
     state["metrics"] = *std::move(text);
   } else {
     errors.push_back(text.error().message);
@@ -64,10 +66,9 @@ Json live_json(const Source& source) {
   return state;
 }
 
-std::string events_after(const Source& source, std::uint64_t after) {
-  if (source.daemon_socket.empty()) return {};
-  const auto lines = read_daemon(source.daemon_socket, fmt::format("/v1/events?after={}", after));
-  return lines.value_or("");
+Result<std::string> events_after(const Source& source, std::uint64_t after, Progress* progress) {
+  if (source.daemon_socket.empty()) return std::string();
+  return read_daemon(source.daemon_socket, fmt::format("/v1/events?after={}", after), progress);
 }
 
 }  // namespace lamina::ui

@@ -55,6 +55,8 @@ std::string fresh_token() {
 http::ServerThread::Options server_options(Console& console) {
   constexpr std::size_t kMaxConnections = 64;
   constexpr std::size_t kWorkers = 4;
+  // Apart: actions take minutes, and a daemon may hang.
+  enum : std::size_t { kReads, kLive, kActions };
   http::ServerThread::Options options;
   options.server.listeners = {{kMaxConnections, kMaxConnections}};
   options.server.check = [&console](const auto& request, const auto& fields) {
@@ -66,10 +68,13 @@ http::ServerThread::Options server_options(Console& console) {
     constexpr unsigned kUnavailable = 503;
     return Console::refused(kUnavailable, "the console is stopping");
   };
-  options.queues = {{kWorkers, kWorkers, kMaxConnections}};
+  options.queues = {{kWorkers, kWorkers, kMaxConnections},
+                    {kWorkers, kWorkers, kMaxConnections},
+                    {1, 1, kMaxConnections}};
   options.queue_of = [&console](const http::ServerRequest& request) -> std::optional<std::size_t> {
     if (console.is_quick(request)) return std::nullopt;
-    return 0;
+    if (Console::is_action(request)) return kActions;
+    return console.is_live(request) ? kLive : kReads;
   };
   options.handle = [&console](const http::ServerRequest& request) {
     return console.handle(request);
@@ -113,6 +118,7 @@ Status serve_console(const ServerOptions& options) {
   if (options.ready) options.ready(fmt::format("http://{}/{}/", listener.address, token));
   os::ListeningSocket listening(std::move(listener.socket));
   const Status served = accept_until_signal(listening, listener.address, mask, *server);
+  console.stop();
   server->stop_requests();
   server->wait_until_closed(kStopTimeout);
   return served;

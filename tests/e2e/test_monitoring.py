@@ -25,7 +25,8 @@ NOT_SHOWN = OF_VMS | {"lamina_supervisor_pid", "lamina_removes_total", "lamina_r
                       "lamina_resumptions_total", "lamina_vms_reacquired_total",
                       "lamina_sessions_started_total", "laminad_http_connections", "laminad_store_readable",
                       "laminad_store_figures_age_seconds", "laminad_forks_total", "laminad_removals_total",
-                      "laminad_pause_places_total", "laminad_pause_stored_bytes_total"}
+                      "laminad_pause_places_total", "laminad_pause_stored_bytes_total",
+                      "laminad_page_server_metrics_readable"}
 
 
 class Monitoring(DaemonTest):

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.client
 import json
+import queue
 import re
+import socket
 import struct
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +19,7 @@ from console import Console
 from console_stores import HOSTILE_PARENTS, make_line, multiply
 from memory_files import (EXIT_BUSY, EXIT_DONE, EXIT_NOT_FOUND, EXIT_USAGE, LaminaTest, PAGE_BYTES,
                           flip, layers_of, main)
-from serving import wait_until
+from serving import TIMEOUT_S, wait_until
 
 MAX_PAGE_BYTES = 200 << 10
 
@@ -289,6 +294,64 @@ class Actions(ConsoleTest):
                                  headers={**self.good, "Origin": f"http://{console.host}"})
         self.assertEqual(answer.status, 405)
         self.assertEqual(answer.headers["Allow"], "GET, HEAD")
+
+
+class HangingDaemon(ConsoleTest):
+    """A daemon that answers only where its store is."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        make_line(self, 2)
+        self.asked: queue.SimpleQueue[str] = queue.SimpleQueue()
+        path = str(self.directory / "daemon.sock")
+        listening = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listening.close)
+        listening.bind(path)
+        listening.listen()
+        self.addCleanup(listening.shutdown, socket.SHUT_RDWR)
+        threading.Thread(target=self.listen, args=(listening,), daemon=True).start()
+        self.console = self.start("--socket", path, "--allow-actions")
+        found = re.search(r'name="lamina-actions" content="(\w+)"', self.console.request("").body)
+        assert found is not None
+        self.headers = {"Origin": f"http://{self.console.host}", "Lamina-Action-Token": found[1]}
+
+    def listen(self, listening: socket.socket) -> None:
+        """Answers the first question, of its health, and holds all later connections."""
+        held = []
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                target = connection.recv(1 << 16).decode().split(" ")[1]
+                if target == "/v1/health" and not held:
+                    body = json.dumps({"store": str(self.store)})
+                    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
+                    connection.sendall((head + body).encode())
+                    connection.close()
+                    continue
+                held.append(connection)
+                self.asked.put(target)
+
+    def send(self, *request: Any, **options: Any) -> None:
+        """Sends a request, and returns once the daemon was asked."""
+        def ask() -> None:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                self.console.request(*request, **options)
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.asked.get(timeout=TIMEOUT_S)
+
+    def test_the_console_ends_while_an_action_waits(self) -> None:
+        name = next(path.name for path in self.store.iterdir() if not path.name.startswith("."))
+        self.send(f"api/act/remove?name={name}", "POST", headers=self.headers)
+        self.assertEqual(self.console.request("api/store").status, 200)
+        self.assertEqual(self.console.stop(), 0)
+
+    def test_waits_for_the_daemon_hold_up_nothing_else(self) -> None:
+        for _ in range(4):
+            self.send("api/live")
+        self.assertEqual(self.console.request("api/store").status, 200)
+        self.assertEqual(self.console.stop(), 0)
 
 
 class Reports(LaminaTest):

@@ -61,6 +61,18 @@ class LiveTest(DaemonTest):
             self.assertEqual([event["kind"] for event in console.events(last)
                               if event["kind"] == "event" and int(event["id"]) <= last], [])
 
+    def test_a_daemon_is_asked_if_it_keeps_the_same_directory(self) -> None:
+        """Another path of the store is the store; a name that begins alike is not."""
+        daemon = self.start()
+        link = self.directory / "link"
+        link.symlink_to(self.store)
+        other = self.store.with_name(self.store.name + "2")
+        (other / ".vms").mkdir(parents=True)
+        (other / ".vms" / "laminad.sock").symlink_to(daemon.api_socket)
+        for store, is_its_own in ((self.store, True), (link, True), (other, False)):
+            state = self.console("--store", store).events()[0]["data"]
+            self.assertEqual(state["daemon"], is_its_own, store)
+
     def test_it_goes_on_when_the_daemon_has_ended(self) -> None:
         """The store is still shown; what is not known is null, and why."""
         daemon = self.busy()
