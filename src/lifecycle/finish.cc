@@ -18,17 +18,17 @@ Result<bool> is_base(const store::Pin& pin, const Uuid& pause_id) {
 }
 
 Status move_pin(const store::OpenSnapshot& state, store::Pin& pin, std::string name) {
+  store::PinFacts facts = *pin.facts();
+  facts.snapshot = std::move(name);
+  facts.needs_full = false;
+  facts.base_in_flight = false;
   LAMINA_ASSIGN_OR_RETURN(const auto from_map, read_map_record(pin));
   if (from_map) {
     LAMINA_RETURN_IF_ERROR(write_map_record(pin, {state.pause_id}));
   } else if (!is_base(pin, state.pause_id).value_or(false)) {
     // If the present base cannot be read, it is replaced too.
-    LAMINA_RETURN_IF_ERROR(pin.set_base(state));
+    return pin.set_base_and_facts(state, facts);
   }
-  store::PinFacts facts = *pin.facts();
-  facts.snapshot = std::move(name);
-  facts.needs_full = false;
-  facts.base_in_flight = false;
   return pin.write_facts(facts);
 }
 

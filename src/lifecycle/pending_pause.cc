@@ -333,6 +333,9 @@ Result<CompletedPause> PendingPause::complete(const store::OpenSnapshot* base,
                                               std::vector<std::string>& notes) {
   if (!staging_) return CompletedPause{};
   LAMINA_ASSIGN_OR_RETURN(CompletedPause completed, build(base, notes));
+  // build() ends with a sync of the directory, in which nothing is made or removed after that. (The
+  // links of the pin's new base may replace a layer by a synced copy of itself; either will do.)
+  staging_->note_synced();
   // From here on it must not be discarded, even if the freeze directory ends with the boot.
   if (!journal_.acknowledged) LAMINA_RETURN_IF_ERROR(acknowledge(journal_.memory_bytes));
   return completed;

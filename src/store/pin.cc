@@ -269,20 +269,22 @@ Status Pin::write_facts_unsynced(const PinFacts& noted) {
   return {};
 }
 
-Status Pin::write_facts(const PinFacts& facts) {
+Status Pin::sync_name() const {
   // The directory's name is on the disk before vm.json exists. So a pin that has facts of this
   // store needs no further sync of the area, whatever happened to the process that wrote them.
-  if (!facts_) {
-    LAMINA_RETURN_IF_ERROR(
-        os::sync(store_->vms_area(), fmt::format("{}/{}", store_->path(), kVmsArea)));
-  }
+  if (facts_) return {};
+  return os::sync(store_->vms_area(), fmt::format("{}/{}", store_->path(), kVmsArea));
+}
+
+Status Pin::write_facts(const PinFacts& facts) {
+  LAMINA_RETURN_IF_ERROR(sync_name());
   LAMINA_RETURN_IF_ERROR(write_facts_unsynced(facts));
   return os::sync(directory_.get(), path());
 }
 
 bool Pin::has_base() const { return os::name_exists(directory_.get(), kPinBaseName); }
 
-Status Pin::set_base(const OpenSnapshot& snapshot) {
+Result<Staging> Pin::exchange_base(const OpenSnapshot& snapshot) {
   // Built in the temporary area: after a crash the clean-up removes it.
   LAMINA_ASSIGN_OR_RETURN(Staging staging,
                           Staging::create(*store_, Area::kTemporary, Uuid::random()));
@@ -306,11 +308,26 @@ Status Pin::set_base(const OpenSnapshot& snapshot) {
     LAMINA_RETURN_IF_ERROR(
         os::rename_new(staging.fd(), kPinBaseName, directory_.get(), kPinBaseName, base_path()));
   }
-  // The destructor of `staging` removes the old base. Sync first: a power failure could undo the
-  // exchange and bring the old base back without its files.
+  return staging;
+}
+
+// The destructor of the staging directory removes the old base. Sync first: a power failure could
+// undo the exchange and bring the old base back without its files.
+
+Status Pin::set_base(const OpenSnapshot& snapshot) {
+  LAMINA_ASSIGN_OR_RETURN(Staging old, exchange_base(snapshot));
   const Status synced = os::sync(directory_.get(), path());
-  if (!synced) staging.leave();
+  if (!synced) old.leave();
   return synced;
+}
+
+Status Pin::set_base_and_facts(const OpenSnapshot& snapshot, const PinFacts& facts) {
+  LAMINA_RETURN_IF_ERROR(sync_name());
+  LAMINA_ASSIGN_OR_RETURN(Staging old, exchange_base(snapshot));
+  Status done = write_facts_unsynced(facts);
+  if (done) done = os::sync(directory_.get(), path());
+  if (!done) old.leave();
+  return done;
 }
 
 Status Pin::release() {

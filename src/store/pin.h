@@ -25,6 +25,7 @@
 #include "os/lock.h"
 #include "store/jail_directory.h"
 #include "store/snapshot_directory.h"
+#include "store/staging.h"
 #include "store/store.h"
 
 namespace lamina::store {
@@ -122,6 +123,11 @@ class Pin {
   /// Makes `snapshot` the base, atomically and synced: a crash leaves the old or the new one.
   Status set_base(const OpenSnapshot& snapshot);
 
+  /// set_base() and then write_facts(), with one sync of the directory. A crash of the process
+  /// leaves the first of the two, or both; a power failure leaves any of them. So for facts that,
+  /// beside the old base, only matter while the VM runs.
+  Status set_base_and_facts(const OpenSnapshot& snapshot, const PinFacts& facts);
+
   /// Removes the pin. A rename takes it away from its name before its files are removed.
   Status release();
 
@@ -130,6 +136,11 @@ class Pin {
 
   static Result<std::optional<Pin>> lock(const Store& store, const std::string& name);
   Status load_facts();
+  /// Syncs the area if that may not have been done for this pin.
+  [[nodiscard]] Status sync_name() const;
+  /// Makes `snapshot` the base, unsynced. The old base is in the staging directory, which must be
+  /// kept until the pin's directory is synced.
+  Result<Staging> exchange_base(const OpenSnapshot& snapshot);
 
   const Store* store_;
   std::string name_;

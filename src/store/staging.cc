@@ -102,6 +102,8 @@ std::string Staging::area_path() const {
 
 std::string Staging::path() const { return area_path() + "/" + id_; }
 
+Status Staging::sync_contents() const { return is_synced_ ? Status() : os::sync(fd(), path()); }
+
 Status Staging::sync_parents() const {
   LAMINA_RETURN_IF_ERROR(os::sync(store_->fd(), store_->path()));
   return os::sync(area_fd(), area_path());
@@ -117,7 +119,7 @@ Status Staging::sync_published(const std::string& name) const {
 }
 
 Status Staging::publish_new(const std::string& name) {
-  LAMINA_RETURN_IF_ERROR(os::sync(fd(), path()));
+  LAMINA_RETURN_IF_ERROR(sync_contents());
   LAMINA_RETURN_IF_ERROR(
       os::rename_new(area_fd(), id_, store_->fd(), name, store_->path() + "/" + name));
   published_ = true;
@@ -134,7 +136,7 @@ Status Staging::move_to(int directory, const std::string& name, const std::strin
 Status Staging::publish_replacing(const std::string& name, const os::FileFacts& replaced,
                                   std::vector<std::string>& notes) {
   const std::string target = store_->path() + "/" + name;
-  LAMINA_RETURN_IF_ERROR(os::sync(fd(), path()));
+  LAMINA_RETURN_IF_ERROR(sync_contents());
   LAMINA_ASSIGN_OR_RETURN(const os::Fd current, os::open_directory(store_->fd(), name, target));
   LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of(current.get(), target));
   if (!facts.same_file(replaced)) {

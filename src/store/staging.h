@@ -44,6 +44,10 @@ class Staging {
   [[nodiscard]] std::string file_path(const std::string& name) const { return path() + "/" + name; }
   [[nodiscard]] bool is_published() const { return published_; }
 
+  /// The caller has synced the directory and makes or removes no file in it from here on: it is not
+  /// synced again before it is published.
+  void note_synced() { is_synced_ = true; }
+
   /// The destructor will not remove the directory: clean_temporary_area() of the next writer does,
   /// after a sync.
   void leave() { left_ = true; }
@@ -73,6 +77,7 @@ class Staging {
 
   [[nodiscard]] int area_fd() const;
   [[nodiscard]] std::string area_path() const;
+  [[nodiscard]] Status sync_contents() const;
   [[nodiscard]] Status sync_parents() const;
   [[nodiscard]] Status sync_published(const std::string& name) const;
 
@@ -80,6 +85,7 @@ class Staging {
   Area area_;
   std::string id_;
   os::LockedFd directory_;
+  bool is_synced_ = false;
   bool published_ = false;
   bool left_ = false;
   bool left_replaced_ = false;
