@@ -224,8 +224,7 @@ class CloudHypervisorResume {
         });
       }
       sent = send(claimed, path.get(), config, state, is_over);
-      // Without a sender the request does not end by itself: one that connects and leaves ends it.
-      if (!sent && !is_over) static_cast<void>(os::connect_to(path.get()));
+      if (!sent) release(claimed, path.get(), is_over);
     }
     if (was_killed_) return sent;
     // An answer to the request says more than a message that was refused.
@@ -251,6 +250,20 @@ class CloudHypervisorResume {
         options_.stay_paused ? MigrationCommand::kCompletePaused : MigrationCommand::kComplete;
     may_have_run_ = last == MigrationCommand::kComplete;
     return channel.request(last, {}, wait);
+  }
+
+  /// Ends a request that waits for a sender: one that connects and leaves ends it. A Cloud
+  /// Hypervisor that was stopped, or is slow, may begin to listen only now. Returns when the
+  /// request has its answer, which its own limit bounds.
+  static void release(const ClaimedCloudHypervisor& claimed, const std::string& path,
+                      const std::atomic<bool>& is_over) {
+    constexpr int kPauseMs = 10;
+    while (!is_over) {
+      static_cast<void>(os::connect_to(path));
+      pollfd ended{claimed.vmm.pidfd(), POLLIN, 0};
+      const auto has_ended = os::wait_for_events({&ended, 1}, kPauseMs);
+      if (!has_ended || *has_ended) return;
+    }
   }
 
   /// Waits until Cloud Hypervisor listens.

@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/escape.h"
+#include "base/utf8.h"
 #include "os/directory.h"
 #include "os/file.h"
 #include "os/path_walk.h"
@@ -36,6 +38,23 @@ std::string absolute(const std::string& path) {
 }
 
 }  // namespace
+
+Status check_recorded(const LazyPullOptions& options) {
+  const auto check = [](const char* what, const std::string& text) -> Status {
+    if (is_utf8(text)) return {};
+    return with_remedy(fail(ErrorKind::kUsage,
+                            "the {} '{}' is not UTF-8, so what fetches the rest could not use it",
+                            what, escaped_line(text)),
+                       "give a name that is");
+  };
+  LAMINA_RETURN_IF_ERROR(check("URL", options.pull.url));
+  LAMINA_RETURN_IF_ERROR(check("key file", absolute(options.pull.key_file)));
+  LAMINA_RETURN_IF_ERROR(check("key command", options.pull.key_command));
+  for (const std::string& word : options.fetch_command) {
+    LAMINA_RETURN_IF_ERROR(check("fetch command", word));
+  }
+  return {};
+}
 
 void ArrivalStart::drop_pin(Bucket& bucket) {
   if (protection_) protection_->drop(bucket);

@@ -26,6 +26,10 @@ struct ArrivingFile {
   const packed::PackReader* reader = nullptr;
 };
 
+/// What fetchers that are started later read from the arrival's record must be what was given here:
+/// the record is JSON, which cannot represent other bytes than UTF-8. kUsage.
+Status check_recorded(const LazyPullOptions& options);
+
 /// Not thread-safe.
 class ArrivalStart {
  public:

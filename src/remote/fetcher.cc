@@ -58,6 +58,22 @@ constexpr std::chrono::milliseconds kPackPatience{1000};
 /// Then the layers are fetched without it: nothing may depend on a pack.
 constexpr int kMaxPackFailures = 3;
 
+/// Longer after each failure in a row.
+class Backoff {
+ public:
+  void after_failure() {
+    end_ = Clock::now() + delay_;
+    delay_ = std::min(2 * delay_, kLongestBackoff);
+  }
+  void after_success() { delay_ = kFirstBackoff; }
+  [[nodiscard]] bool is_waiting() const { return Clock::now() < end_; }
+  [[nodiscard]] Clock::time_point end() const { return end_; }
+
+ private:
+  Clock::time_point end_{};
+  std::chrono::milliseconds delay_ = kFirstBackoff;
+};
+
 /// Frames of all layers have one sequence of numbers: those of the map.
 struct FetchedLayer {
   ArrivingLayer layer;
@@ -75,7 +91,7 @@ struct FrameFlight {
   std::uint32_t first = 0;  ///< in the layer
   std::uint32_t end = 0;
   bool is_urgent = false;
-  bool is_awaited = false;  ///< somebody waits for one of its frames
+  std::vector<std::uint32_t> awaited;  ///< frames, in the layer, that somebody waits for
   Clock::time_point start{};
   std::uint64_t number = 0;  ///< in flights_
   std::optional<HedgedRead> read{};
@@ -344,7 +360,7 @@ class Fetcher {
     if (placed) {
       state = PackRangeState::kEnded;
       pack_failures_ = 0;
-      backoff_ = kFirstBackoff;
+      fetches_.after_success();
       report_.fetched_bytes += landed->bytes.size();
       if (progress_ != nullptr) progress_->advance(landed->bytes.size());
       clients_->tell_arrived({number_of_range(landed->range)});
@@ -353,13 +369,13 @@ class Fetcher {
     state = PackRangeState::kMissing;
     next_pack_range_ = std::min(next_pack_range_, landed->range);
     // Ranges that fail together are one failure.
-    if (!is_waiting()) ++pack_failures_;
+    if (!fetches_.is_waiting()) ++pack_failures_;
     const bool is_useless =
         answer.outcome == object_store::Outcome::kAbsent || pack_failures_ > kMaxPackFailures;
     if (is_useless) {
       give_up_pack(placed.error());
     } else {
-      back_off();
+      fetches_.after_failure();
     }
   }
 
@@ -478,7 +494,11 @@ class Fetcher {
   void await(std::uint32_t frame) {
     for (const auto& [number, flight] : flights_) {
       const std::uint32_t first = flight->layer->first_frame;
-      if (frame >= first + flight->first && frame < first + flight->end) flight->is_awaited = true;
+      if (frame < first + flight->first || frame >= first + flight->end) continue;
+      const std::uint32_t own = frame - first;
+      if (std::ranges::find(flight->awaited, own) == flight->awaited.end()) {
+        flight->awaited.push_back(own);
+      }
     }
   }
 
@@ -538,7 +558,7 @@ class Fetcher {
       LAMINA_RETURN_IF_ERROR(disk_failure_);
       start_flights();
       send_late_again();
-      if (flights_.empty() && pack_flights_.empty() && !is_waiting() &&
+      if (flights_.empty() && pack_flights_.empty() && !fetches_.is_waiting() &&
           arrival_.map.frames_here() == is_flying_.size()) {
         return {};
       }
@@ -552,11 +572,9 @@ class Fetcher {
     }
   }
 
-  [[nodiscard]] bool is_waiting() const { return Clock::now() < not_before_; }
-
   [[nodiscard]] std::chrono::milliseconds time_to_wait() const {
     const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(not_before_ - Clock::now());
+        std::chrono::duration_cast<std::chrono::milliseconds>(fetches_.end() - Clock::now());
     const std::chrono::milliseconds late = time_until_late();
     if (left.count() <= 0) return late;
     return std::min(late, left + std::chrono::milliseconds(1));
@@ -567,7 +585,7 @@ class Fetcher {
     Clock::duration time = kStep;
     const auto now = Clock::now();
     for (const auto& [number, flight] : flights_) {
-      if (!flight->is_awaited || flight->read->is_sent_again()) continue;
+      if (flight->awaited.empty() || flight->read->is_sent_again()) continue;
       const Clock::duration left = flight->start + hedging_.limit(flight->read->size()) - now;
       // One that is late already waits for the budget.
       if (left > Clock::duration::zero()) time = std::min(time, left);
@@ -575,10 +593,12 @@ class Fetcher {
     return std::chrono::ceil<std::chrono::milliseconds>(time);
   }
 
-  /// Its answer is not waited for: a bucket that is away would keep page servers waiting.
+  /// Its answer is not waited for, and its failures hold up nothing else: a bucket that cannot be
+  /// written, or is away, would keep page servers waiting.
   Status renew_pin() {
     const auto now = Clock::now();
-    if (is_renewing_ || (renewed_ && now - *renewed_ < kPullPinRenewal) || is_waiting()) return {};
+    const bool is_fresh = renewed_ && now - *renewed_ < kPullPinRenewal;
+    if (is_renewing_ || is_fresh || renewals_.is_waiting()) return {};
     pin_bytes_ = encode_pull_pin(arrival_.facts.push_id, manifest_.record);
     object_store::Request request;
     request.operation = object_store::Operation::kPut;
@@ -589,8 +609,9 @@ class Fetcher {
       is_renewing_ = false;
       if (answer.ok()) {
         renewed_ = now;
+        renewals_.after_success();
       } else {
-        back_off();
+        renewals_.after_failure();
       }
     });
     return {};
@@ -609,7 +630,7 @@ class Fetcher {
   }
 
   void start_flights() {
-    if (is_waiting()) return;
+    if (fetches_.is_waiting()) return;
     std::size_t urgent = 0;
     for (const auto& [number, flight] : flights_) urgent += flight->is_urgent ? 1U : 0U;
     while (!urgent_order_.empty() && urgent < kUrgentFlights) {
@@ -650,9 +671,10 @@ class Fetcher {
     const packed::PackReader& reader = layer.layer.reader();
     auto flight = std::make_unique<FrameFlight>();
     flight->layer = &layer;
-    flight->is_urgent = flight->is_awaited = is_urgent;
+    flight->is_urgent = is_urgent;
     flight->start = Clock::now();
     flight->first = frame - layer.first_frame;
+    if (is_urgent) flight->awaited.push_back(flight->first);
     flight->end = flight->first;
     const std::uint64_t offset = reader.frame_range(flight->first).offset;
     std::uint64_t end = offset;
@@ -675,10 +697,10 @@ class Fetcher {
 
   /// A second request for what somebody waits for, and what takes longer than usual.
   void send_late_again() {
-    if (is_waiting()) return;  // the store has asked for fewer requests
+    if (fetches_.is_waiting()) return;  // the store has asked for fewer requests
     const auto now = Clock::now();
     for (const auto& [number, flight] : flights_) {
-      if (!flight->is_awaited || flight->read->is_sent_again()) continue;
+      if (flight->awaited.empty() || flight->read->is_sent_again()) continue;
       if (now - flight->start <= hedging_.limit(flight->read->size())) continue;
       if (!hedging_.take()) return;
       flight->read->send_again();
@@ -713,26 +735,24 @@ class Fetcher {
       if (placed.error().kind != ErrorKind::kCorrupt) disk_failure_ = placed;
     }
     if (is_good) {
-      backoff_ = kFirstBackoff;
+      fetches_.after_success();
       hedging_.add_answer(Clock::now() - flight.start, flight.read->size());
     } else {
-      back_off();
+      fetches_.after_failure();
       ask_again(flight);
     }
     if (!arrived.empty()) clients_->tell_arrived(arrived);
     flights_.erase(flight.number);
   }
 
-  void back_off() {
-    not_before_ = Clock::now() + backoff_;
-    backoff_ = std::min(2 * backoff_, kLongestBackoff);
-  }
-
+  /// What somebody waits for comes first, whatever the flight was begun for.
   void ask_again(const FrameFlight& flight) {
-    cursor_ = std::min(cursor_, flight.layer->first_frame + flight.first);
-    if (!flight.is_urgent) return;
-    const std::uint32_t frame = flight.layer->first_frame + flight.first;
-    if (is_missing(frame) && urgent_.insert(frame).second) urgent_order_.push_front(frame);
+    const std::uint32_t first = flight.layer->first_frame;
+    cursor_ = std::min(cursor_, first + flight.first);
+    for (const std::uint32_t frame : flight.awaited) {
+      if (!is_missing(first + frame) || !urgent_.insert(first + frame).second) continue;
+      urgent_order_.push_front(first + frame);
+    }
   }
 
   /// Syncs the layers, and checks their checksums. False: something must be fetched again.
@@ -743,24 +763,23 @@ class Fetcher {
       cursor_ = 0;
       return false;
     }
-    bool is_whole = true;
+    Status failure;
     for (FetchedLayer& layer : layers_) {
-      auto finished = layer.layer.finish();
+      const auto finished = layer.layer.finish();
       if (finished && *finished) continue;
+      failure = finished ? fail(ErrorKind::kCorrupt,
+                                "the checksums of the blocks of '{}' are not those that it had",
+                                layer.layer.path())
+                         : std::unexpected(finished.error());
       // After a failed sync the bytes of the file count as unwritten, also if they can be read.
-      if (++failed_checks_ > kMaxFailedChecks) {
-        if (!finished) return std::unexpected(finished.error());
-        return fail(ErrorKind::kCorrupt,
-                    "the checksums of the blocks of '{}' are not those that it had",
-                    layer.layer.path());
-      }
-      is_whole = false;
       for (std::uint32_t frame = 0; frame < layer.layer.reader().frame_count(); ++frame) {
         mark(layer, frame, false);
       }
       cursor_ = 0;
     }
-    return is_whole;
+    // One trouble of a disk fails the syncs of all layers.
+    if (!failure && ++failed_checks_ > kMaxFailedChecks) return std::unexpected(failure.error());
+    return failure.has_value();
   }
 
   static constexpr int kMaxFailedChecks = 3;
@@ -793,8 +812,8 @@ class Fetcher {
   std::vector<std::uint32_t> soon_;
   std::size_t next_soon_ = 0;
   std::uint32_t cursor_ = 0;
-  Clock::time_point not_before_{};
-  std::chrono::milliseconds backoff_ = kFirstBackoff;
+  Backoff fetches_;
+  Backoff renewals_;  ///< of the pin
   std::optional<std::string> absent_;
   Status disk_failure_;
   std::vector<std::byte> pin_bytes_;

@@ -12,6 +12,7 @@
 #include "object_store/retrying_store.h"
 #include "operations/tenant_key.h"
 #include "remote/arrival_lock.h"
+#include "remote/arrival_start.h"
 #include "remote/collect.h"
 #include "remote/counting_store.h"
 #include "remote/fetcher.h"
@@ -115,6 +116,7 @@ Result<LazyPullReport> begin_pull(const LazyPullOptions& options) {
   return contain("pull", [&]() -> Result<LazyPullReport> {
     LAMINA_ASSIGN_OR_RETURN(auto known, remote::known_pull(options.pull));
     if (known) return std::move(*known);
+    LAMINA_RETURN_IF_ERROR(remote::check_recorded(options));
     LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened,
                             open_bucket(options.pull.url, options.pull.key_file,
                                         options.pull.key_command, options.pull.requests));

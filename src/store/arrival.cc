@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "base/bytes.h"
@@ -35,13 +36,15 @@ std::vector<std::string> texts(FieldReader& reader, const char* name) {
   return found;
 }
 
-/// The store above a path that is in one of its areas; empty: it is in none.
+/// The store above a path that is in one of its areas; empty: it is in none. The last area counts:
+/// a store may itself be below a directory of that name.
 std::string store_above(const std::string& path) {
+  std::optional<std::size_t> last;
   for (const char* area : {kVmsArea, kArrivingArea}) {
     const std::size_t at = path.rfind(fmt::format("/{}/", area));
-    if (at != std::string::npos) return path.substr(0, at);
+    if (at != std::string::npos) last = std::max(last.value_or(0), at);
   }
-  return {};
+  return last ? path.substr(0, *last) : std::string();
 }
 
 }  // namespace

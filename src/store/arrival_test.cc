@@ -131,5 +131,26 @@ TEST(ArrivalMarkerTest, TheMarkerOfAnArrivalThatHasEndedMeansWhole) {
   EXPECT_FALSE(arrival_of(directory->get(), base)) << "it cannot be read";
 }
 
+TEST(ArrivalMarkerTest, AStoreMayBeBelowADirectoryThatIsNamedAsAnArea) {
+  const tests::ScratchDirectory scratch;
+  const Uuid id = Uuid::random();
+  for (const std::string above : {".vms", ".arriving"}) {
+    for (const std::string& inside :
+         {".arriving/" + id.to_string() + "/snapshot", std::string(".vms/1-2/base")}) {
+      const std::string store = scratch.file(above + "/store");
+      const std::string path = store + "/" + inside;
+      std::filesystem::create_directories(path);
+      std::filesystem::create_directories(store + "/.arriving/" + id.to_string() + "/snapshot");
+      const auto directory = os::open_directory(AT_FDCWD, path, path);
+      ASSERT_TRUE(directory);
+      ASSERT_TRUE(write_arrival_marker(directory->get(), path, id));
+      const auto found = arrival_of(directory->get(), path);
+      ASSERT_FALSE(found) << path << ": found in another place, so it would count as whole";
+      EXPECT_EQ(found.error().kind, ErrorKind::kCorrupt) << found.error().message;
+      std::filesystem::remove_all(store);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace lamina::store

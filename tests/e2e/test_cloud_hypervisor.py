@@ -298,6 +298,16 @@ class FailureTest(CloudHypervisorTest):
         self.resume("a", vm=vm)
         self.check(vm)
 
+    def test_one_that_listens_late_does_not_wait_for_a_sender_forever(self) -> None:
+        vm = self.fresh()
+        self.pause(vm, "a")
+        vm = self.started()
+        vm.tell("fail receive-late")
+        self.resume_fails(vm, "a", "--timeout", "1")
+        self.assertEqual((vm.state(), self.pins()), ("None", []))
+        self.resume("a", vm=vm)
+        self.check(vm)
+
     def test_memory_that_is_not_the_file_is_never_resumed(self) -> None:
         vm = self.fresh()
         vm.tell("run 200 1")

@@ -24,7 +24,7 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 
 from bucket_server import CREDENTIALS, BucketServer, Mood
 from firecracker import Firecracker
-from memory_files import EXIT_FAILED, EXIT_NOT_FOUND, lamina, main
+from memory_files import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE, lamina, main
 from sandbox import MEMORY_BYTES, SandboxTest, page_servers_of
 from serving import end_processes, wait_until, waits_for_pages
 from whole_snapshots import HEX_KEY
@@ -245,6 +245,15 @@ class Arriving(RemoteResumeTest):
         self.assertEqual(report["mode"], "file")
         self.check(vm)
         self.check_whole()
+
+    def test_what_could_not_be_recorded_is_refused(self) -> None:
+        """What fetches the rest reads it from a record, which is JSON."""
+        key = self.directory / os.fsdecode(b"key-\xff")
+        key.write_text("00" * 32 + "\n")
+        self.refused(EXIT_USAGE, "resume", "--api", self.waiting().api_socket, "--store",
+                     self.store, "--name", "a", "--remote", self.bucket.url, "--key-file", key,
+                     names=("key file", "UTF-8"))
+        self.assertEqual(self.arrivals(), [])
 
     def test_names_that_are_taken_meanwhile_are_left_alone(self) -> None:
         self.bucket.mood = Mood.HOLDS

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -153,7 +154,7 @@ bool Points::arm(const std::string& point) {
       "receive-error-state", "receive-error-complete", "receive-die-config",
       "receive-die-state",   "receive-die-complete",   "receive-shares",
       "receive-copies",      "receive-hang-state",     "pause-refuse",
-      "resume-refuse"};
+      "resume-refuse",       "receive-late"};
   if (std::find(known.begin(), known.end(), point) == known.end()) return false;
   const std::lock_guard lock(mutex_);
   armed_.push_back(point);
@@ -412,6 +413,8 @@ void Machine::hand_over(os::Fd socket) {
 Status Machine::receive_migration(const std::string& socket_path) {
   if (state_ != State::kNone) return refused("VM is already created");
   if (points_.hits("receive-refuse")) return refused("Error from API");
+  // Later than a sender with a limit of a second waits.
+  if (points_.hits("receive-late")) std::this_thread::sleep_for(std::chrono::milliseconds(1500));
   const os::Fd listening(tests::listen_at(socket_path));
   if (!listening.valid()) return refused("Error binding to UNIX socket: Address already in use");
   const os::Fd socket(::accept4(listening.get(), nullptr, nullptr, SOCK_CLOEXEC));
