@@ -143,18 +143,38 @@ enum Command : std::uint16_t {
 }  // namespace
 
 bool Points::arm(const std::string& point) {
-  static const std::vector<std::string> known = {
-      "send-refuse",         "send-no-connect",        "send-version",
-      "send-unknown",        "send-cut-config",        "send-cut-state",
-      "send-die-config",     "send-die-state",         "send-die-complete",
-      "send-hang-config",    "send-hang-state",        "send-hang-complete",
-      "send-short-memfd",    "send-no-descriptor",     "send-twice",
-      "send-out-of-turn",    "send-other-size",        "send-no-exit",
-      "receive-refuse",      "receive-error-start",    "receive-error-config",
-      "receive-error-state", "receive-error-complete", "receive-die-config",
-      "receive-die-state",   "receive-die-complete",   "receive-shares",
-      "receive-copies",      "receive-hang-state",     "pause-refuse",
-      "resume-refuse",       "receive-late"};
+  static const std::vector<std::string> known = {"send-refuse",
+                                                 "send-no-connect",
+                                                 "send-version",
+                                                 "send-unknown",
+                                                 "send-cut-config",
+                                                 "send-cut-state",
+                                                 "send-die-config",
+                                                 "send-die-state",
+                                                 "send-die-complete",
+                                                 "send-hang-config",
+                                                 "send-hang-state",
+                                                 "send-hang-complete",
+                                                 "send-short-memfd",
+                                                 "send-no-descriptor",
+                                                 "send-twice",
+                                                 "send-out-of-turn",
+                                                 "send-other-size",
+                                                 "send-no-exit",
+                                                 "receive-refuse",
+                                                 "receive-error-start",
+                                                 "receive-error-config",
+                                                 "receive-error-state",
+                                                 "receive-error-complete",
+                                                 "receive-die-config",
+                                                 "receive-die-state",
+                                                 "receive-die-complete",
+                                                 "receive-shares",
+                                                 "receive-copies",
+                                                 "receive-hang-state",
+                                                 "pause-refuse",
+                                                 "resume-refuse",
+                                                 "receive-late"};
   if (std::find(known.begin(), known.end(), point) == known.end()) return false;
   const std::lock_guard lock(mutex_);
   armed_.push_back(point);
