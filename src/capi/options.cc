@@ -269,7 +269,8 @@ ResumeOptions convert(OptionReader& reader, const lamina_resume_options& given) 
 
 LiveForkOptions convert(OptionReader& reader, const lamina_live_fork_options& given) {
   LiveForkOptions made;
-  auto& [pause, resume, clones] = made;
+  auto& [pause, resume, clones, devices] = made;
+  static_cast<void>(devices);
   if (given.pause == nullptr) {
     reader.refuse(Error{ErrorKind::kUsage, "pause is not set"});
     return made;
