@@ -781,6 +781,12 @@ typedef struct lamina_network_override {
   const char* host_device;
 } lamina_network_override;
 
+/* Another file for a disk of a Cloud Hypervisor VM. Never changes. */
+typedef struct lamina_drive_override {
+  const char* drive_id; /* as in the VM's configuration: "_disk0" */
+  const char* path;     /* as the VMM sees it */
+} lamina_drive_override;
+
 typedef struct lamina_resume_options {
   size_t struct_size;
   const lamina_vmm* vmm; /* a Firecracker that was just started; required */
@@ -800,6 +806,12 @@ typedef struct lamina_resume_options {
   const char* mmds;      /* path of a file with a JSON object: the contents of the VM's MMDS */
   lamina_bool no_record; /* records nothing */
   lamina_bool again;     /* also a snapshot of `once` that was resumed before */
+  /* These need Cloud Hypervisor, whose VMs are not resumed with a file that another process has
+   * open for writing (LAMINA_BUSY), or that belongs to the store (LAMINA_USAGE). */
+  const lamina_drive_override* drive_overrides;
+  size_t drive_override_count;
+  const char* serial_override;  /* another file or socket of the serial console */
+  const char* console_override; /* the same of the console device */
 } lamina_resume_options;
 
 typedef struct lamina_resume_report {

@@ -24,7 +24,8 @@ SCALARS = {"size_t": "usize", "uint8_t": "u8", "uint32_t": "u32", "uint64_t": "u
            "int64_t": "i64", "double": "f64", "char": "c_char", "void": "c_void", "int": "c_int"}
 # Options that are not converted by their types.
 SPECIAL = {"memory_fd", "has_memory_fd", "memory", "memory_bytes", "vmm", "while_frozen", "context",
-           "network_overrides", "network_override_count", "pause", "resume", "clones", "clone_count"}
+           "network_overrides", "network_override_count", "drive_overrides",
+           "drive_override_count", "pause", "resume", "clones", "clone_count"}
 PATHS = {"path", "snapshot", "fork"}  # in reports
 
 
@@ -192,6 +193,7 @@ def options_source(header: Header, name: str) -> list[str]:
                 "clones": ("&'a [Vmm<'a>]", "c.clones = keep.clones(self.clones)?; c.clone_count = self.clones.len();"),
                 "while_frozen": ("Option<&'a dyn Fn() -> i32>", "if let Some(function) = self.while_frozen { c.while_frozen = Some(call_while_frozen); c.context = keep.function(function); }"),
                 "network_overrides": ("&'a [(&'a OsStr, &'a OsStr)]", "c.network_overrides = keep.networks(self.network_overrides)?; c.network_override_count = self.network_overrides.len();"),
+                "drive_overrides": ("&'a [(&'a OsStr, &'a OsStr)]", "c.drive_overrides = keep.drives(self.drive_overrides)?; c.drive_override_count = self.drive_overrides.len();"),
             }.get(field)
             if special:
                 fields.append((field, special[0]))
@@ -287,7 +289,8 @@ def safe_source(header: Header) -> str:
              "use std::path::Path;", "", *enum_source(header)]
     # Not views: they are written by hand, or arrays of C.
     by_hand = {"lamina_uuid", "lamina_error", "lamina_lines", "lamina_text", "lamina_extent",
-               "lamina_file_use", "lamina_network_override", "lamina_progress_state"}
+               "lamina_file_use", "lamina_network_override", "lamina_drive_override",
+               "lamina_progress_state"}
     for name in header.structs:
         if is_options(name):
             lines += options_source(header, name)

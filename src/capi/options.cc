@@ -201,6 +201,20 @@ PauseOptions convert(OptionReader& reader, const lamina_pause_options& given) {
 
 namespace {
 
+std::vector<DriveOverride> drives(OptionReader& reader, const lamina_resume_options& given) {
+  std::vector<DriveOverride> made;
+  if (!reader.is_array(given.drive_overrides == nullptr, given.drive_override_count,
+                       "drive_overrides")) {
+    return made;
+  }
+  for (std::size_t i = 0; i < given.drive_override_count && reader.status(); ++i) {
+    const lamina_drive_override& one = given.drive_overrides[i];
+    made.emplace_back(reader.required(one.drive_id, "drive_overrides.drive_id"),
+                      reader.required(one.path, "drive_overrides.path"));
+  }
+  return made;
+}
+
 /// All but `vmm` and `name`.
 ResumeOptions how_to_resume(OptionReader& reader, const lamina_resume_options& given) {
   ResumeOptions made;
@@ -220,6 +234,9 @@ ResumeOptions how_to_resume(OptionReader& reader, const lamina_resume_options& g
           reader.required(one.host_device, "network_overrides.host_device"));
     }
   }
+  drive_overrides = drives(reader, given);
+  serial_override = OptionReader::text(given.serial_override);
+  console_override = OptionReader::text(given.console_override);
   vsock_override = OptionReader::text(given.vsock_override);
   clock_realtime = reader.flag(given.clock_realtime, "clock_realtime");
   huge_pages = reader.choice<HugePages>(given.huge_pages, "huge_pages");
@@ -252,7 +269,8 @@ ResumeOptions convert(OptionReader& reader, const lamina_resume_options& given) 
 
 LiveForkOptions convert(OptionReader& reader, const lamina_live_fork_options& given) {
   LiveForkOptions made;
-  auto& [pause, resume, clones] = made;
+  auto& [pause, resume, clones, devices] = made;
+  static_cast<void>(devices);
   if (given.pause == nullptr) {
     reader.refuse(Error{ErrorKind::kUsage, "pause is not set"});
     return made;

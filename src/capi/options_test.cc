@@ -168,6 +168,11 @@ TEST(CApiOptionsTest, NumbersThatAreNoEnumeratorsAreRefused) {
   EXPECT_NE(refusal_of(resume, [](auto& o) { o.mode = 3; }), "");
   EXPECT_NE(refusal_of(resume, [](auto& o) { o.populate = 4; }), "");
   EXPECT_NE(refusal_of(resume, [](auto& o) { o.network_override_count = 1; }), "");
+  EXPECT_NE(refusal_of(resume, [](auto& o) { o.drive_override_count = 1; }), "");
+  const lamina_drive_override no_path{.drive_id = "_disk0", .path = nullptr};
+  EXPECT_NE(refusal_of(resume,
+                       [&](auto& o) { o.drive_overrides = &no_path, o.drive_override_count = 1; }),
+            "");
   EXPECT_EQ(refusal_of(resume, [](auto&) {}), "");
   auto remove = only_sized<lamina_remove_options>();
   const char* name = "one";
@@ -271,6 +276,11 @@ TEST(CApiOptionsTest, OptionsOfAResumeArriveInTheirPlaces) {
   given.network_overrides = networks.data();
   given.network_override_count = networks.size();
   given.vsock_override = "/vsock";
+  const std::array<lamina_drive_override, 2> drives{{{"_disk0", "/a"}, {"_disk1", "/b"}}};
+  given.drive_overrides = drives.data();
+  given.drive_override_count = drives.size();
+  given.serial_override = "/serial";
+  given.console_override = "/console";
   given.mode = LAMINA_RESUME_FILE;
   given.populate = LAMINA_POPULATE_NONE;
   given.huge_pages = LAMINA_HUGE_PAGES_2M;
@@ -285,6 +295,13 @@ TEST(CApiOptionsTest, OptionsOfAResumeArriveInTheirPlaces) {
   EXPECT_EQ(made.network_overrides[1].interface_id, "eth1");
   EXPECT_EQ(made.network_overrides[1].host_device, "tap1");
   EXPECT_EQ(made.vsock_override, "/vsock");
+  ASSERT_EQ(made.drive_overrides.size(), 2U);
+  EXPECT_EQ(made.drive_overrides[0].drive_id, "_disk0");
+  EXPECT_EQ(made.drive_overrides[0].path, "/a");
+  EXPECT_EQ(made.drive_overrides[1].drive_id, "_disk1");
+  EXPECT_EQ(made.drive_overrides[1].path, "/b");
+  EXPECT_EQ(made.serial_override, "/serial");
+  EXPECT_EQ(made.console_override, "/console");
   EXPECT_EQ(made.mode, ResumeMode::kFile);
   EXPECT_EQ(made.populate, Populate::kNone);
   EXPECT_EQ(made.huge_pages, HugePages::k2MiB);

@@ -9,6 +9,8 @@
 #include "lamina/result.h"
 #include "lifecycle/claimed_cloud_hypervisor.h"
 #include "lifecycle/interruption.h"
+#include "lifecycle/pause_with.h"
+#include "lifecycle/resume_from.h"
 #include "store/snapshot_directory.h"
 
 namespace lamina::lifecycle {
@@ -25,13 +27,19 @@ namespace lamina::lifecycle {
 ///
 /// Nothing clears what the VM has changed, so whatever fails before `accept` leaves the VM as it
 /// was, and its next pause sees all of it again.
+///
+/// With `when_readable` the state is acknowledged in `finish` when all of the snapshot is on the
+/// disk, not when its memory file is. A checkpoint that cannot be stored is discarded.
 Result<PauseReport> pause_cloud_hypervisor(const PauseOptions& options,
+                                           const WhenReadable& when_readable,
                                            ClaimedCloudHypervisor claimed,
                                            Interruption& interruption,
                                            std::vector<std::string> notes);
 
-/// resume() into a Cloud Hypervisor: the VM maps a materialized file privately.
+/// resume() into a Cloud Hypervisor: the VM maps a materialized file privately. `source`: null, or
+/// what is resumed instead of the snapshot that the options name; it is not one that is arriving.
 Result<ResumeReport> resume_cloud_hypervisor(const ResumeOptions& options,
+                                             const ResumeSource* source,
                                              ClaimedCloudHypervisor claimed,
                                              Interruption& interruption,
                                              std::vector<std::string> notes);

@@ -21,6 +21,7 @@
 #include "lifecycle/last_create.h"
 #include "lifecycle/map_record.h"
 #include "lifecycle/maps.h"
+#include "lifecycle/pause_with.h"
 #include "lifecycle/prepared_pause.h"
 #include "lifecycle/vm.h"
 #include "lifecycle/written_runs.h"
@@ -55,9 +56,9 @@ struct CaptureKind {
 
 class CloudHypervisorPause {
  public:
-  CloudHypervisorPause(const PauseOptions& options, Interruption& interruption,
-                       std::vector<std::string> notes)
-      : options_(options), interruption_(interruption) {
+  CloudHypervisorPause(const PauseOptions& options, const WhenReadable& when_readable,
+                       Interruption& interruption, std::vector<std::string> notes)
+      : options_(options), when_readable_(when_readable), interruption_(interruption) {
     report_.notes = std::move(notes);
   }
 
@@ -129,6 +130,9 @@ class CloudHypervisorPause {
     }
     if (examined.base->pause_id != claimed.pin.facts()->map) {
       return "the VM's base is another than the file that it maps";
+    }
+    if (claimed.pin.facts()->base_in_flight) {
+      return "what the VM was forked from was not on the disk yet, or could not be stored";
     }
     if (examined.base->header.memory_bytes != examined.memory_bytes) {
       return fmt::format("the VM has {} bytes of memory now, its base {}", examined.memory_bytes,
@@ -216,6 +220,8 @@ class CloudHypervisorPause {
     journal.created = store::timestamp_now();
     journal.origin = origin_here(recorded_version(examined.version));
     journal.once = options_.once;
+    // What acknowledge() records; a state that is read before is acknowledged by complete().
+    if (when_readable_) journal.memory_bytes = examined.memory_bytes;
     journal.lacks_files = !options_.frozen_hook.empty() || options_.while_frozen != nullptr ||
                           !options_.attachments.empty();
     if (interruption_.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");
@@ -301,24 +307,47 @@ class CloudHypervisorPause {
     return os::write_at(file.get(), std::as_bytes(std::span(state)), 0, state_path);
   }
 
-  /// Everything of the pause is on the disk: it is acknowledged.
-  Status acknowledge(PreparedPause& prepared, Captured& captured, std::uint64_t memory_bytes) {
-    PendingPause& pending = prepared.pending;
-    for (const std::string& name : {pending.layer_name(), std::string(store::kVmstateName)}) {
-      const std::string path = pending.path() + "/" + name;
-      LAMINA_ASSIGN_OR_RETURN(const os::Fd file,
-                              os::open_at(pending.directory(), name, O_RDONLY, path));
-      LAMINA_RETURN_IF_ERROR(os::sync(file.get(), path));
-    }
+  static Status sync_file(const PendingPause& pending, const std::string& name) {
+    const std::string path = pending.path() + "/" + name;
+    LAMINA_ASSIGN_OR_RETURN(const os::Fd file,
+                            os::open_at(pending.directory(), name, O_RDONLY, path));
+    return os::sync(file.get(), path);
+  }
+
+  /// The journal of a pause whose attached files are on the disk, or have failed.
+  static store::PauseJournal journal_with_attached(const PendingPause& pending,
+                                                   Captured& captured) {
     store::PauseJournal journal = pending.journal();
-    if (captured.attached) {
-      const Status synced = sync_attached(pending, *captured.attached);
-      if (synced) {
-        journal.lacks_files = false;
-      } else {
-        captured.attached = std::unexpected(synced.error());
-      }
+    if (!captured.attached) return journal;
+    const Status synced = sync_attached(pending, *captured.attached);
+    if (synced) {
+      journal.lacks_files = false;
+    } else {
+      captured.attached = std::unexpected(synced.error());
     }
+    return journal;
+  }
+
+  /// The state is read before it is on the disk. It is acknowledged by complete(), after the syncs:
+  /// a journal that said so before would outlive a power failure, and the memory file would not.
+  Status acknowledge_when_complete(PendingPause& pending, Captured& captured) {
+    if (pending.journal().lacks_files) {
+      LAMINA_RETURN_IF_ERROR(pending.write_journal(journal_with_attached(pending, captured)));
+    }
+    report_.phases.journal_ms = watch_.lap();
+    pending.record_phases(report_.phases);
+    pending.call_when_readable([this, &pending]() -> Status {
+      LAMINA_RETURN_IF_ERROR(when_readable_(pending));
+      return sync_file(pending, store::kVmstateName);
+    });
+    return {};
+  }
+
+  /// Everything of the pause is on the disk: it is acknowledged.
+  Status acknowledge(PendingPause& pending, Captured& captured, std::uint64_t memory_bytes) {
+    LAMINA_RETURN_IF_ERROR(sync_file(pending, pending.layer_name()));
+    LAMINA_RETURN_IF_ERROR(sync_file(pending, store::kVmstateName));
+    store::PauseJournal journal = journal_with_attached(pending, captured);
     LAMINA_RETURN_IF_ERROR(os::sync(pending.directory(), pending.path()));
     journal.acknowledged = true;
     journal.memory_bytes = memory_bytes;
@@ -334,14 +363,12 @@ class CloudHypervisorPause {
     LAMINA_ASSIGN_OR_RETURN(
         const os::FileFacts memory,
         os::facts_of_name(pending.directory(), pending.layer_name(), pending.path()));
-    const Status acknowledged = acknowledge(prepared, captured, memory.size_bytes);
-    if (!acknowledged) {
-      // The journal may or may not say so; it is rewritten by a discard.
-      if (pending.remove_files()) static_cast<void>(pending.end());
-      return acknowledged;
-    }
+    const Status acknowledged = when_readable_ ? acknowledge_when_complete(pending, captured)
+                                               : acknowledge(pending, captured, memory.size_bytes);
+    if (!acknowledged) return discarded(pending, acknowledged.error());
     auto finished = contain(
         "pause", [&] { return finish_pause(*claimed.store, pending, claimed.pin, report_.notes); });
+    if (!finished && !pending.is_acknowledged()) return discarded(pending, finished.error());
     if (!finished) return queued(pending, finished.error());
     report_.snapshot = options_.store + "/" + finished->name;
     report_.generation = finished->generation;
@@ -439,6 +466,13 @@ class CloudHypervisorPause {
     return std::unexpected(std::move(cause));
   }
 
+  /// The VM still has all that was captured. The journal may say that it was acknowledged; it is
+  /// removed last.
+  static Status discarded(PendingPause& pending, Error error) {
+    if (pending.remove_files()) static_cast<void>(pending.end());
+    return std::unexpected(std::move(error));
+  }
+
   [[nodiscard]] Status queued(const PendingPause& pending, const Error& error) const {
     return with_remedy(std::unexpected(with_context(
                            fmt::format("pause {} is acknowledged and queued, not yet a snapshot",
@@ -449,6 +483,7 @@ class CloudHypervisorPause {
   }
 
   const PauseOptions& options_;
+  const WhenReadable& when_readable_;
   Interruption& interruption_;
   PauseReport report_;
   Stopwatch watch_;
@@ -459,10 +494,12 @@ class CloudHypervisorPause {
 }  // namespace
 
 Result<PauseReport> pause_cloud_hypervisor(const PauseOptions& options,
+                                           const WhenReadable& when_readable,
                                            ClaimedCloudHypervisor claimed,
                                            Interruption& interruption,
                                            std::vector<std::string> notes) {
-  return CloudHypervisorPause(options, interruption, std::move(notes)).run(std::move(claimed));
+  return CloudHypervisorPause(options, when_readable, interruption, std::move(notes))
+      .run(std::move(claimed));
 }
 
 }  // namespace lamina::lifecycle

@@ -24,6 +24,7 @@
 #include "lifecycle/map_record.h"
 #include "lifecycle/maps.h"
 #include "lifecycle/only_resume.h"
+#include "lifecycle/resume_from.h"
 #include "lifecycle/visibility.h"
 #include "lifecycle/vm.h"
 #include "os/blocked_signals.h"
@@ -85,9 +86,9 @@ Result<vmm::SavedVm> read_state(const OpenSnapshot& snapshot) {
 
 class CloudHypervisorResume {
  public:
-  CloudHypervisorResume(const ResumeOptions& options, Interruption& interruption,
-                        std::vector<std::string> notes)
-      : options_(options), interruption_(interruption) {
+  CloudHypervisorResume(const ResumeOptions& options, const ResumeSource* source,
+                        Interruption& interruption, std::vector<std::string> notes)
+      : options_(options), given_(source), interruption_(interruption) {
     report_.notes = std::move(notes);
   }
 
@@ -120,7 +121,8 @@ class CloudHypervisorResume {
                             store::snapshot_in(options_.store, options_.name));
     report_.snapshot = named.path;
     LAMINA_ASSIGN_OR_RETURN(OpenSnapshot snapshot,
-                            store::open_snapshot(named.path, engine::Checksums::kSkip));
+                            store::open_snapshot(given_ != nullptr ? given_->path : named.path,
+                                                 engine::Checksums::kSkip));
     LAMINA_ASSIGN_OR_RETURN(vmm::SavedVm state, read_state(snapshot));
     LAMINA_ASSIGN_OR_RETURN(const vmm::MemoryLayout layout, vmm::decode_layout(state.config));
     if (layout.memory_bytes != snapshot.header.memory_bytes) {
@@ -160,8 +162,14 @@ class CloudHypervisorResume {
     LAMINA_ASSIGN_OR_RETURN(store::PinFacts facts, describe_vm(claimed.vmm, options_.vmm));
     facts.snapshot = options_.name;
     facts.map = snapshot.pause_id;
+    if (given_ != nullptr) {
+      facts.base_in_flight = given_->in_flight.has_value();
+      // Not before: the directory has none, and what is there is linked.
+      if (given_->in_flight) snapshot.facts = given_->in_flight;
+    }
     LAMINA_RETURN_IF_ERROR(claimed.pin.write_facts(facts));
     LAMINA_RETURN_IF_ERROR(write_map_record(claimed.pin, {}));
+    if (given_ != nullptr && given_->pinned) given_->pinned();
     report_.pin_ms = watch_.lap();
 
     LAMINA_ASSIGN_OR_RETURN(std::string memory, provide_map(*claimed.store, claimed.pin,
@@ -325,6 +333,7 @@ class CloudHypervisorResume {
   }
 
   const ResumeOptions& options_;
+  const ResumeSource* given_;  ///< null: the snapshot that the options name
   OnlyResume once_{options_.again};
   Interruption& interruption_;
   ResumeReport report_;
@@ -337,10 +346,12 @@ class CloudHypervisorResume {
 }  // namespace
 
 Result<ResumeReport> resume_cloud_hypervisor(const ResumeOptions& options,
+                                             const ResumeSource* source,
                                              ClaimedCloudHypervisor claimed,
                                              Interruption& interruption,
                                              std::vector<std::string> notes) {
-  return CloudHypervisorResume(options, interruption, std::move(notes)).run(std::move(claimed));
+  return CloudHypervisorResume(options, source, interruption, std::move(notes))
+      .run(std::move(claimed));
 }
 
 }  // namespace lamina::lifecycle

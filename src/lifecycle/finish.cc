@@ -21,8 +21,9 @@ Status move_pin(const store::OpenSnapshot& state, store::Pin& pin, std::string n
   store::PinFacts facts = *pin.facts();
   facts.snapshot = std::move(name);
   facts.needs_full = false;
-  facts.base_in_flight = false;
   LAMINA_ASSIGN_OR_RETURN(const auto from_map, read_map_record(pin));
+  // The base of a VM whose changes count from its map stays what it is.
+  if (!from_map) facts.base_in_flight = false;
   if (from_map) {
     LAMINA_RETURN_IF_ERROR(write_map_record(pin, {state.pause_id}));
   } else if (!is_base(pin, state.pause_id).value_or(false)) {

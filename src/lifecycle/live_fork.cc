@@ -13,6 +13,11 @@
 // made again from its memory file, with another layer under the same name, and does not touch those
 // that the pins link.
 //
+// A pause of a Cloud Hypervisor VM is not acknowledged before it is on the disk. If that fails it
+// is discarded, and the clones keep what their pins link. Such a clone always counts from the base
+// that it was resumed from, so its pin stays in flight for as long as it runs, unless it is
+// settled.
+//
 // A pause in flight is not a snapshot: no name leads to it, and no list has it except as a queued
 // pause.
 #include "lamina/live_fork.h"
@@ -27,6 +32,7 @@
 #include "base/contain.h"
 #include "base/error.h"
 #include "base/stopwatch.h"
+#include "lifecycle/map_record.h"
 #include "lifecycle/pause_with.h"
 #include "lifecycle/resume_from.h"
 #include "os/process.h"
@@ -66,6 +72,10 @@ Status check_live_fork(const LiveForkOptions& options) {
   for (const VmmAddress& clone : options.clones) {
     if (sockets.insert(clone.api_socket).second) continue;
     return fail(ErrorKind::kUsage, "socket '{}' is given twice", clone.api_socket);
+  }
+  if (!options.devices.empty() && options.devices.size() != options.clones.size()) {
+    return fail(ErrorKind::kUsage, "there are devices for {} clones, and {} clones",
+                options.devices.size(), options.clones.size());
   }
   return {};
 }
@@ -119,6 +129,8 @@ class LiveFork {
   /// Returns when no clone needs the directory of the pause any more.
   Status start_clones(const PendingPause& pending) {
     report_.readable_ms = watch_.elapsed_ms();
+    // The hook may have been to make the clones' disks.
+    if (pending.journal().lacks_files) return {};
     const store::SnapshotFacts facts = facts_of_journal(pending.journal());
     const std::string path = pending.path();
     pinned_ = std::make_unique<std::latch>(static_cast<std::ptrdiff_t>(options_.clones.size()));
@@ -151,9 +163,18 @@ class LiveFork {
     options.store = options_.pause.store;
     options.name = options_.pause.name;
     options.progress = nullptr;
+    if (!options_.devices.empty()) take_devices(options_.devices[i], options);
     ResumeSource source{.path = path, .in_flight = facts, .pinned = [&signal] { signal.give(); }};
     clone.resumed = lifecycle::resume_from(std::move(source), options);
     clone.ready_ms = watch_.elapsed_ms();
+  }
+
+  static void take_devices(const CloneDevices& devices, ResumeOptions& options) {
+    options.network_overrides = devices.network_overrides;
+    options.vsock_override = devices.vsock_override;
+    options.drive_overrides = devices.drive_overrides;
+    options.serial_override = devices.serial_override;
+    options.console_override = devices.console_override;
   }
 
   void join() {
@@ -177,8 +198,9 @@ class LiveFork {
     LAMINA_ASSIGN_OR_RETURN(std::optional<store::Pin> pin,
                             store::Pin::claim_existing(store, os::process_name(pid, start_time)));
     if (!pin || !pin->facts()) return fail(ErrorKind::kFailed, "its pin is gone");
-    // Paused meanwhile, it has another base.
+    // Paused meanwhile, it has another base; or the same, if its changes count from its map.
     if (!pin->facts()->base_in_flight) return {};
+    LAMINA_ASSIGN_OR_RETURN(const auto from_map, lifecycle::read_map_record(*pin));
     LAMINA_ASSIGN_OR_RETURN(store::OpenSnapshot durable,
                             store::open_snapshot(report_.pause.snapshot, engine::Checksums::kSkip));
     if (durable.pause_id != report_.pause.pause_id) {
@@ -188,7 +210,9 @@ class LiveFork {
         store::retry_if_replaced(durable, [&] { return pin->set_base(durable); }));
     store::PinFacts facts = *pin->facts();
     facts.base_in_flight = false;
-    facts.snapshot = report_.pause.snapshot.substr(report_.pause.snapshot.rfind('/') + 1);
+    if (!from_map || !from_map->last_pause) {
+      facts.snapshot = report_.pause.snapshot.substr(report_.pause.snapshot.rfind('/') + 1);
+    }
     return pin->write_facts(facts);
   }
 

@@ -95,14 +95,7 @@ class Pause {
 
   /// The rest of the pause of another VMM's VM.
   Status hand_on(ClaimedCloudHypervisor claimed) {
-    if (when_readable_) {
-      release_unused_pin(claimed.pin);
-      return with_remedy(fail(ErrorKind::kUnsupported,
-                              "'{}' is a Cloud Hypervisor's: it has no forks of a running VM yet",
-                              options_.vmm.api_socket),
-                         "pause it with `after=resume`, then resume the snapshot");
-    }
-    of_other_ = pause_cloud_hypervisor(options_, std::move(claimed), interruption_,
+    of_other_ = pause_cloud_hypervisor(options_, when_readable_, std::move(claimed), interruption_,
                                        std::move(report_.notes));
     return {};
   }

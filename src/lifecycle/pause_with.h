@@ -15,8 +15,8 @@ namespace lamina::lifecycle {
 /// pause queued.
 using WhenReadable = std::function<Status(const PendingPause&)>;
 
-/// pause(), with `when_readable`, which may be empty. kUnsupported if it is not, and the VMM is a
-/// Cloud Hypervisor.
+/// pause(), with `when_readable`, which may be empty. If a checkpoint of a Cloud Hypervisor VM
+/// cannot be stored then, it is discarded and not queued: nothing of the VM's changes is lost.
 Result<PauseReport> pause_with(const PauseOptions& options, const WhenReadable& when_readable);
 
 }  // namespace lamina::lifecycle

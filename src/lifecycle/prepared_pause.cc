@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "lifecycle/freeze_memory.h"
+#include "lifecycle/maps.h"
 #include "lifecycle/visibility.h"
 #include "lifecycle/vm.h"
 #include "os/directory.h"
@@ -121,7 +122,9 @@ Status check_pause_id(const store::Store& store, const PauseOptions& options) {
   if (!options.pause_id) return {};
   const std::string id = options.pause_id->to_string();
   if (!os::name_exists(store.pending_area(), id) &&
-      !os::name_exists(store.pending_area(), store::journal_name(id))) {
+      !os::name_exists(store.pending_area(), store::journal_name(id)) &&
+      // A resume would take the memory of the earlier pause, which may have been discarded.
+      !has_map(store, *options.pause_id)) {
     return {};
   }
   return with_remedy(

@@ -187,14 +187,17 @@ class Resume {
 
   /// The rest of a resume into another VMM.
   Status hand_on(ClaimedCloudHypervisor claimed) {
-    if (has_source_) {
+    if (source_.is_arriving) {
       release_unused_pin(claimed.pin);
       return fail(ErrorKind::kUnsupported,
-                  "'{}' is a Cloud Hypervisor's, which only resumes what is on the disk",
+                  "'{}' is a Cloud Hypervisor's, which only resumes from memory that is all here",
                   options_.vmm.api_socket);
     }
-    of_other_ = resume_cloud_hypervisor(options_, std::move(claimed), interruption_,
-                                        std::move(report_.notes));
+    const ResumeSource source{
+        .path = source_.path, .in_flight = source_.in_flight, .pinned = [this] { tell_pinned(); }};
+    of_other_ =
+        resume_cloud_hypervisor(options_, has_source_ ? &source : nullptr, std::move(claimed),
+                                interruption_, std::move(report_.notes));
     return {};
   }
 

@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "lifecycle/pause_queue.h"
 #include "lifecycle/pending_pause.h"
+#include "lifecycle/prepared_pause.h"
 #include "lifecycle/stop_after.h"
 #include "scratch_directory.h"
 #include "store/open_store.h"
@@ -81,6 +83,20 @@ TEST_F(UnfinishedPausesTest, PausesThatWereNotBegunStayWhenAskedToStop) {
   EXPECT_EQ(ended.error().kind, ErrorKind::kInterrupted);
   EXPECT_EQ(report.discarded, 1U);
   EXPECT_EQ(pauses(store).size(), 2U);
+}
+
+TEST_F(UnfinishedPausesTest, AnIdWhoseMemoryIsStillMappedIsRefused) {
+  const store::Store store = open();
+  PauseOptions options;
+  EXPECT_TRUE(check_pause_id(store, options));
+  options.pause_id = Uuid::random();
+  EXPECT_TRUE(check_pause_id(store, options));
+  const fs::path maps = directory_ / "store" / store::kMapsArea;
+  fs::create_directory(maps);
+  std::ofstream(maps / options.pause_id->to_string()) << "memory";
+  const Status refused = check_pause_id(store, options);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kExists);
 }
 
 }  // namespace

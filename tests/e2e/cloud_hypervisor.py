@@ -50,9 +50,10 @@ class CloudHypervisor:
         """Its process id."""
         return self._process.pid
 
-    def request(self, method: str, name: str, body: Any = None) -> Answer:
+    def request(self, method: str, name: str, body: Any = None,
+                timeout_s: float = TIMEOUT_S) -> Answer:
         """One request on a connection of its own."""
-        connection = UnixConnection(self.api_socket)
+        connection = UnixConnection(self.api_socket, timeout_s)
         with contextlib.closing(connection):
             connection.request(method, f"/api/v1/{name}",
                                None if body is None else json.dumps(body))
@@ -66,9 +67,9 @@ class CloudHypervisor:
             raise AssertionError(f"{method} {name}: {answer}, {self.said()}")
         return answer
 
-    def state(self) -> str:
+    def state(self, timeout_s: float = TIMEOUT_S) -> str:
         """Running, Paused or None."""
-        answer = self.request("GET", "vm.info")
+        answer = self.request("GET", "vm.info", timeout_s=timeout_s)
         return "None" if answer.status == 404 else answer.json["state"]
 
     def config(self) -> Any:

@@ -394,6 +394,41 @@ class ResumeTest(CloudHypervisorTest):
         self.resume("t", "--drive-override", f"_disk0={clones[0][1] / 'disk'}", *some, vm=clone)
         self.check(clone)
 
+    def test_clones_of_a_vm_that_runs_on_have_files_of_their_own(self) -> None:
+        disk = self.directory / "disk"
+        disk.write_bytes(b"0" * PAGE_BYTES)
+        vm = self.fresh("--disk", disk, "--serial-file", self.directory / "serial", "--vsock",
+                        self.directory / "vsock")
+        vm.tell("run 200 1")
+        clones = [self.started() for _ in range(2)]
+        own = [self.directory / f"own{number}" for number in range(2)]
+        dealt: list[str | Path] = []
+        for directory in own:
+            directory.mkdir()
+            dealt += ["--drive-override", f"_disk0={directory / 'disk'}", "--serial-override",
+                      directory / "serial", "--vsock-override", directory / "vsock"]
+        hook = "; ".join(f"cp '{disk}' '{directory / 'disk'}'" for directory in own)
+        words: list[str | Path] = ["fork", "--live", "--api", vm.api_socket, "--store", self.store]
+        sockets = [clone.api_socket for clone in clones]
+        # Without files of their own no clone runs, and the source is stored.
+        outcome = lamina(*words, "--name", "refused", *sockets)
+        self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+        self.assertIn("open for writing", str(outcome))
+        self.assertEqual([clone.state() for clone in clones], ["None", "None"])
+        self.done("verify", self.store / "refused")
+        self.done(*words, "--name", "f", "--frozen-hook", hook, *dealt, *sockets)
+        self.assertEqual(vm.state(), "Running")
+        for number, (clone, directory) in enumerate(zip(clones, own)):
+            config = clone.config()
+            self.assertEqual((config["disks"][0]["path"], config["serial"]["file"],
+                              config["vsock"]["socket"]),
+                             (str(directory / "disk"), str(directory / "serial"),
+                              str(directory / "vsock")))
+            self.assertEqual((directory / "disk").read_bytes(), disk.read_bytes())
+            clone.tell(f"run 100 {number + 5}")
+            self.pause(clone, f"c{number}", "--after", "resume")
+            self.assert_same_memory(clone, f"c{number}")
+
     def test_of_two_resumes_at_a_time_one_gets_the_file(self) -> None:
         disk = self.directory / "disk"
         disk.write_bytes(b"0" * PAGE_BYTES)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,9 @@ from typing import Any, ClassVar
 sys.dont_write_bytecode = True  # the source folder stays clean
 
 from cloud_hypervisor import CloudHypervisor
+from faults import Point, require_strace
 from firecracker import Firecracker
+from lives import KILL
 from memory_files import (EXIT_BUSY, EXIT_FAILED, EXIT_NO_SPACE, EXIT_NOT_FOUND, EXIT_USAGE,
                           PAGE_BYTES, lamina, main)
 from sandbox import SandboxTest
@@ -362,6 +365,165 @@ class EitherVmmTest:
             self.assert_same_memory(clone, f"c{number}")
             self.check(clone)
         self.check(self.resumed("a"))
+
+    # Forks of a VM that runs on
+
+    def forked_words(self, vm: Vm, clones: list[Vm], *options: str | Path) -> list[str | Path]:
+        """The command that forks into `f`."""
+        return ["fork", "--live", "--api", vm.api_socket, "--store", self.store, "--name", "f",
+                *options, *[clone.api_socket for clone in clones], "--json"]
+
+    def forkable(self) -> Vm:
+        """A VM whose next checkpoint is a diff."""
+        self.pause(self.used(300), "s", "--replace")
+        vm = self.resumed("s")
+        vm.tell("run 60 2")
+        return vm
+
+    def assert_goes_on(self, vm: Vm, name: str, seed: int) -> dict[str, Any]:
+        """The guest is whole, changes, and is stored by a checkpoint; the checkpoint's report."""
+        self.check(vm)
+        vm.tell(f"run 50 {seed}")
+        report = self.pause(vm, name, *RUN_ON)
+        self.assert_same_memory(vm, name)
+        self.check(self.resumed(name))
+        return report
+
+    def test_clones_of_a_vm_that_runs_on_go_their_own_ways(self) -> None:
+        for mode in self.MODES:
+            with self.subTest(mode):
+                vm = self.forkable()
+                clones = [self.waiting() for _ in range(3)]
+                report = self.done(*self.forked_words(vm, clones, "--mode", mode)).json
+                self.assertEqual((report["pause"]["kind"], report["notes"]), ("diff", []))
+                self.assertEqual(sorted(clone["resume"]["clone"] for clone in report["clones"]),
+                                 [1, 2, 3])
+                self.assertLessEqual(report["readable_ms"], report["clones_ms"])
+                self.done("verify", self.store / "f")
+                self.assertEqual([one.state() for one in (vm, *clones)], ["Running"] * 4)
+                # Settled: each clone takes diffs against the snapshot.
+                for number, clone in enumerate(clones):
+                    paused = self.assert_goes_on(clone, f"c{number}", number + 10)
+                    self.assertEqual((paused["kind"], paused["parent_pause_id"]),
+                                     ("diff", report["pause"]["pause_id"]))
+                self.assertEqual(self.assert_goes_on(vm, "f", 20)["kind"], "diff")
+                self.assert_nothing_left()
+                for one in (vm, *clones):
+                    one.end()
+                self.recover()
+                for name in ("f", "c0", "c1", "c2"):
+                    self.done("rm", self.store / name)
+
+    def test_the_first_state_of_a_vm_can_be_forked(self) -> None:
+        vm, clone = self.used(), self.waiting()
+        report = self.done(*self.forked_words(vm, [clone])).json
+        self.assertEqual(report["pause"]["kind"], "full")
+        self.assert_goes_on(clone, "c", 3)
+        self.assert_goes_on(vm, "f", 4)
+
+    def test_a_clone_that_fails_fails_no_other(self) -> None:
+        vm, bad, good = self.forkable(), self.armed(self.FAILED_LOADS[0]), self.waiting()
+        outcome = lamina(*self.forked_words(vm, [bad, good], "--mode", "file"))
+        self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+        self.done("verify", self.store / "f")
+        self.assert_goes_on(vm, "f", 3)
+        self.assertEqual(self.assert_goes_on(good, "c", 4)["kind"], "diff")
+
+    def test_what_cannot_be_forked_is_refused(self) -> None:
+        vm, clone = self.forkable(), self.waiting()
+        for clones in ([], [clone, clone], [vm]):
+            self.assertEqual(lamina(*self.forked_words(vm, clones)).code, EXIT_USAGE)
+        for options in (("--vsock-override", "/a", "--vsock-override", "/b"),
+                        ("--drive-override", "_disk0=/a", "--drive-override", "_disk0=/b"),
+                        ("--drive-override", "_disk0=/a", "--drive-override", "_disk1")):
+            outcome = lamina(*self.forked_words(vm, [clone], *options))
+            self.assertEqual(outcome.code, EXIT_USAGE, str(outcome))
+        self.assertEqual((clone.state(), vm.state()), (self.NO_VM, "Running"))
+        other = self.other()
+        outcome = lamina(*self.forked_words(vm, [other]))
+        self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+        self.assert_goes_on(vm, "f", 3)
+
+    def test_no_clone_is_begun_if_the_hook_fails(self) -> None:
+        vm, clone = self.forkable(), self.waiting()
+        outcome = lamina(*self.forked_words(vm, [clone], "--frozen-hook", "exit 3"))
+        self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+        self.assertEqual((clone.state(), vm.state()), (self.NO_VM, "Running"))
+        self.assertFalse((self.store / "f").exists())
+        self.assert_goes_on(vm, "g", 3)
+
+    def syncs_from_layer(self) -> range:
+        """The numbers of the fsyncs of a fork, in the pause's thread, from that of the layer on."""
+        require_strace(self)
+        vm = self.forkable()
+        traced = self.directory / "trace"
+        self.done(*self.forked_words(vm, [self.waiting()], "--mode", "file"),
+                  prefix=["strace", "-y", "-qq", "-o", str(traced), "-e", "trace=fsync"])
+        self.done("rm", self.store / "f")
+        lines = [line for line in traced.read_text().splitlines() if line.startswith("fsync(")]
+        layers = [number for number, line in enumerate(lines, 1)
+                  if re.search(r"/\.pending/[^>]*/memfile\.[0-9a-f-]{36}>", line)]
+        self.assertTrue(layers, str(lines))
+        return range(layers[0], len(lines) + 1)
+
+    def test_clones_of_a_fork_that_cannot_be_stored_run_on(self) -> None:
+        number = self.syncs_from_layer()[0]
+        vm, clone = self.forkable(), self.waiting()
+        outcome = lamina(*self.forked_words(vm, [clone], "--mode", "file"),
+                         prefix=Point("fsync", number, False, False).strace("error=EIO"))
+        self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+        self.assertIn("1 of 1 clones run from what was not stored", str(outcome))
+        self.assertFalse((self.store / "f").exists())
+        self.assertEqual(len(os.listdir(self.store / ".pending")), 0 if self.COUNTS_FROM_MAP else 2)
+        report = self.assert_goes_on(clone, "c", 3)
+        self.assertEqual(report["kind"], "full")
+        self.assertIn("was not on the disk", report["reason"])
+        # What a clone counts from moves on with its pause, or stays what could not be stored.
+        self.assertEqual(self.assert_goes_on(clone, "c", 4)["kind"],
+                         "full" if self.COUNTS_FROM_MAP else "diff")
+        self.assertEqual(self.recover()["completed"], 0 if self.COUNTS_FROM_MAP else 1)
+        self.assertEqual(self.assert_goes_on(vm, "f", 5)["kind"], "diff")
+        self.assert_nothing_left()
+
+    def runs_by_now(self, vm: Vm) -> bool:
+        """Whether the VM runs; False also if its process does not answer."""
+        if not vm.is_running():
+            return False
+        if not isinstance(vm, CloudHypervisor):
+            return vm.state() == "Running"
+        try:
+            # One that waits for the rest of a migration never answers.
+            return vm.state(timeout_s=1) == "Running"
+        except TimeoutError:
+            return False
+
+    def test_a_fork_that_is_killed_loses_neither_source_nor_clones(self) -> None:
+        for number in self.syncs_from_layer():
+            with self.subTest(sync=number):
+                vm, clone = self.forkable(), self.waiting()
+                killed = lamina(*self.forked_words(vm, [clone], "--mode", "file"),
+                                prefix=Point("fsync", number, False, False).strace(KILL))
+                self.assertIn(killed.code, (-signal.SIGKILL, 128 + signal.SIGKILL), str(killed))
+                self.assertEqual(vm.state(), "Running")
+                recovered = self.recover()
+                self.assert_nothing_left()
+                stored = (self.store / "f").exists()
+                self.assertEqual((recovered["queued"], recovered["discarded"]),
+                                 (0, 0 if stored else 1))
+                if stored:
+                    self.done("verify", self.store / "f")
+                # Otherwise it was being loaded in another thread of the killed process.
+                if self.runs_by_now(clone):
+                    kind = self.assert_goes_on(clone, "c", 3)["kind"]
+                    # Of what was not stored no diff is taken. What was may be settled already.
+                    self.assertIn(kind, ("full", "diff") if stored else ("full",))
+                self.assertEqual(self.assert_goes_on(vm, "f", 4)["kind"], "diff")
+                for one in (vm, clone):
+                    one.end()
+                self.recover()
+                for path in (self.store / "f", self.store / "c"):
+                    if path.exists():
+                        self.done("rm", path)
 
     # Once
 

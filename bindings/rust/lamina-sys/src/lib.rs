@@ -600,6 +600,12 @@ pub struct lamina_network_override {
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct lamina_drive_override {
+    pub drive_id: *const c_char,
+    pub path: *const c_char,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct lamina_resume_options {
     pub struct_size: usize,
     pub vmm: *const lamina_vmm,
@@ -619,6 +625,10 @@ pub struct lamina_resume_options {
     pub mmds: *const c_char,
     pub no_record: lamina_bool,
     pub again: lamina_bool,
+    pub drive_overrides: *const lamina_drive_override,
+    pub drive_override_count: usize,
+    pub serial_override: *const c_char,
+    pub console_override: *const c_char,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -400,7 +400,10 @@ fn structs_have_the_layout_of_c() {
     assert_eq!(size_of::<lamina_network_override>(), 16, "lamina_network_override size");
     assert_eq!(offset!(lamina_network_override, interface_id), 0, "lamina_network_override interface_id");
     assert_eq!(offset!(lamina_network_override, host_device), 8, "lamina_network_override host_device");
-    assert_eq!(size_of::<lamina_resume_options>(), 112, "lamina_resume_options size");
+    assert_eq!(size_of::<lamina_drive_override>(), 16, "lamina_drive_override size");
+    assert_eq!(offset!(lamina_drive_override, drive_id), 0, "lamina_drive_override drive_id");
+    assert_eq!(offset!(lamina_drive_override, path), 8, "lamina_drive_override path");
+    assert_eq!(size_of::<lamina_resume_options>(), 144, "lamina_resume_options size");
     assert_eq!(offset!(lamina_resume_options, struct_size), 0, "lamina_resume_options struct_size");
     assert_eq!(offset!(lamina_resume_options, vmm), 8, "lamina_resume_options vmm");
     assert_eq!(offset!(lamina_resume_options, name), 16, "lamina_resume_options name");
@@ -419,6 +422,10 @@ fn structs_have_the_layout_of_c() {
     assert_eq!(offset!(lamina_resume_options, mmds), 96, "lamina_resume_options mmds");
     assert_eq!(offset!(lamina_resume_options, no_record), 104, "lamina_resume_options no_record");
     assert_eq!(offset!(lamina_resume_options, again), 108, "lamina_resume_options again");
+    assert_eq!(offset!(lamina_resume_options, drive_overrides), 112, "lamina_resume_options drive_overrides");
+    assert_eq!(offset!(lamina_resume_options, drive_override_count), 120, "lamina_resume_options drive_override_count");
+    assert_eq!(offset!(lamina_resume_options, serial_override), 128, "lamina_resume_options serial_override");
+    assert_eq!(offset!(lamina_resume_options, console_override), 136, "lamina_resume_options console_override");
     assert_eq!(size_of::<lamina_resume_report>(), 136, "lamina_resume_report size");
     assert_eq!(offset!(lamina_resume_report, struct_size), 0, "lamina_resume_report struct_size");
     assert_eq!(offset!(lamina_resume_report, snapshot), 8, "lamina_resume_report snapshot");

@@ -15,6 +15,7 @@ pub struct Keep<'a> {
     strings: Vec<CString>,
     arrays: Vec<Vec<*const c_char>>,
     networks: Vec<sys::lamina_network_override>,
+    drives: Vec<sys::lamina_drive_override>,
     vmms: Vec<Box<sys::lamina_vmm>>,
     vmm_lists: Vec<Vec<*const sys::lamina_vmm>>,
     pause: Option<Box<sys::lamina_pause_options>>,
@@ -65,6 +66,21 @@ impl<'a> Keep<'a> {
         }
         self.networks = made;
         Ok(self.networks.as_ptr())
+    }
+
+    pub fn drives(
+        &mut self,
+        drives: &[(&OsStr, &OsStr)],
+    ) -> Result<*const sys::lamina_drive_override, Error> {
+        let mut made = Vec::with_capacity(drives.len());
+        for (id, path) in drives {
+            made.push(sys::lamina_drive_override {
+                drive_id: self.text(id)?,
+                path: self.text(path)?,
+            });
+        }
+        self.drives = made;
+        Ok(self.drives.as_ptr())
     }
 
     pub fn vmm(&mut self, vmm: sys::lamina_vmm) -> *const sys::lamina_vmm {

@@ -773,6 +773,9 @@ pub struct ResumeOptions<'a> {
     pub mmds: &'a OsStr,
     pub no_record: bool,
     pub again: bool,
+    pub drive_overrides: &'a [(&'a OsStr, &'a OsStr)],
+    pub serial_override: &'a OsStr,
+    pub console_override: &'a OsStr,
 }
 impl Options for ResumeOptions<'_> {
     type C = sys::lamina_resume_options;
@@ -795,6 +798,9 @@ impl Options for ResumeOptions<'_> {
         c.mmds = keep.text(self.mmds)?;
         c.no_record = u32::from(self.no_record);
         c.again = u32::from(self.again);
+        c.drive_overrides = keep.drives(self.drive_overrides)?; c.drive_override_count = self.drive_overrides.len();
+        c.serial_override = keep.text(self.serial_override)?;
+        c.console_override = keep.text(self.console_override)?;
         Ok(c)
     }
 }
