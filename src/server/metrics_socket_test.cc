@@ -7,6 +7,8 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +17,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "lamina/progress.h"
 #include "lamina/serve.h"
 #include "scratch_directory.h"
 #include "server/metrics.h"
@@ -148,6 +151,26 @@ TEST_F(MetricsSocketTest, MetricsOfTenThousandVmsAreRead) {
   done = true;
   ASSERT_TRUE(metrics) << metrics.error().message;
   EXPECT_TRUE(*metrics == sent) << metrics->size();
+}
+
+/// Asks to stop from the beginning.
+class Stopped : public Progress {
+ public:
+  void begin(std::string_view /*phase*/, std::uint64_t /*total_bytes*/) override {}
+  void advance(std::uint64_t /*bytes*/) override {}
+  bool interrupted() override { return true; }
+};
+
+TEST_F(MetricsSocketTest, AReaderOfASilentServerCanBeInterrupted) {
+  create();
+  Stopped stopped;
+  EXPECT_EQ(read_serve_metrics(path_, &stopped).error().kind, ErrorKind::kInterrupted);
+  // Nor does it wait for room in the backlog.
+  std::vector<os::Fd> waiting;
+  while (auto client = os::connect_to(path_, std::chrono::milliseconds(1))) {
+    waiting.push_back(std::move(*client));
+  }
+  EXPECT_EQ(read_serve_metrics(path_, &stopped).error().kind, ErrorKind::kInterrupted);
 }
 
 TEST_F(MetricsSocketTest, AnotherSocketIsNotTakenForOne) {
