@@ -131,11 +131,12 @@ TEST_F(MetricsSocketTest, TheMetricsCanBeReadBesideACrowdOfSilentClients) {
 TEST_F(MetricsSocketTest, MetricsOfTenThousandVmsAreRead) {
   create();
   const pager::VmCounters counters;
+  const pager::NetworkWaits waits;
   std::vector<VmFigures> vms;
   constexpr int kVms = 10'000;
   vms.reserve(kVms);
   for (int i = 0; i < kVms; ++i) {
-    vms.push_back({fmt::format("{}-1234567890", 4'000'000 + i), 1 << 30, &counters});
+    vms.push_back({fmt::format("{}-1234567890", 4'000'000 + i), 1 << 30, &counters, &waits});
   }
   const std::string sent = format_metrics({}, vms, std::nullopt);
   EXPECT_LT(sent.size(), kVms * std::size_t{1024});
