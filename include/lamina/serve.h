@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "lamina/progress.h"
 #include "lamina/result.h"
 #include "lamina/words.h"
 
@@ -124,8 +125,9 @@ StoreServer find_store_server(const std::string& store);
 
 /// Reads the metrics (Prometheus' text format) of a running page server from its metrics socket:
 /// ServeOptions::metrics_socket, or page_server_metrics_socket(). kNotFound: there is no such
-/// socket, or no process listens on it; kBusy: no reply within some seconds; else kFailed.
-/// Thread-safe.
-Result<std::string> read_serve_metrics(const std::string& metrics_socket);
+/// socket, or no process listens on it; kBusy: no reply within some seconds; kInterrupted:
+/// `progress`, which may be null, asked to stop; else kFailed. Thread-safe.
+Result<std::string> read_serve_metrics(const std::string& metrics_socket,
+                                       Progress* progress = nullptr);
 
 }  // namespace lamina

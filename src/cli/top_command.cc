@@ -64,6 +64,9 @@ struct VmFigures {
   double fault_seconds = 0;
   double faults = 0;
   double p99_s = 0;
+  double network_waits = 0;  ///< faults whose block came from a bucket
+  double network_wait_seconds = 0;
+  double network_waiting = 0;
 };
 using VmFiguresByName = std::map<std::string, VmFigures, std::less<>>;
 
@@ -88,6 +91,9 @@ void add_vm_line(std::string_view line, VmFiguresByName& vms) {
   if (name == "fault_seconds_sum") vm.fault_seconds = value;
   if (name == "fault_seconds_count") vm.faults = value;
   if (name == "fault_seconds" && is_p99) vm.p99_s = value;
+  if (name == "network_wait_seconds_count") vm.network_waits = value;
+  if (name == "network_wait_seconds_sum") vm.network_wait_seconds = value;
+  if (name == "network_waiting_faults") vm.network_waiting = value;
 }
 
 VmFiguresByName vms_of(const std::string& text) {
@@ -165,10 +171,17 @@ std::optional<double> rate_of(const std::string& name, const Figures& now,
   return std::max(0.0, now.vms.at(name).faults - known->second.faults) / seconds;
 }
 
+/// How many faults waited for the network, and those that wait now.
+std::string network_waits_of(const VmFigures& vm) {
+  const std::string ended = fmt::format("{:.0f}", vm.network_waits);
+  return vm.network_waiting > 0 ? fmt::format("{}, {:.0f} now", ended, vm.network_waiting) : ended;
+}
+
 /// The VMs that are served by page faults, the busiest first.
 std::string vms_table(const StoreListing& listing, const Figures& now,
                       const std::optional<Figures>& before, std::size_t most) {
   constexpr double kMicroseconds = 1e6;
+  constexpr double kMilliseconds = 1e3;
   constexpr double kPercent = 100;
   using Align = Table::Align;
   struct Row {
@@ -195,6 +208,8 @@ std::string vms_table(const StoreListing& listing, const Figures& now,
                {"MEAN us", Align::kRight},
                {"99% us", Align::kRight},
                {"SLOW", Align::kRight},
+               {"NET WAITS", Align::kRight},
+               {"EACH ms", Align::kRight},
                {"FILLED", Align::kRight},
                {"POPULATED", Align::kRight}});
   for (const auto& [pin, vm, rate] : rows) {
@@ -208,8 +223,11 @@ std::string vms_table(const StoreListing& listing, const Figures& now,
          rate ? fmt::format("{:.0f}", *rate) : "-",
          had_faults ? fmt::format("{:.1f}", kMicroseconds * vm->fault_seconds / vm->faults) : "-",
          had_faults ? fmt::format("{:.0f}", kMicroseconds * vm->p99_s) : "-",
-         fmt::format("{:.0f}", vm->slow_faults), share(vm->filled_bytes),
-         share(vm->populated_bytes)});
+         fmt::format("{:.0f}", vm->slow_faults), network_waits_of(*vm),
+         vm->network_waits > 0
+             ? fmt::format("{:.1f}", kMilliseconds * vm->network_wait_seconds / vm->network_waits)
+             : "-",
+         share(vm->filled_bytes), share(vm->populated_bytes)});
   }
   return table.text() + "\n";
 }

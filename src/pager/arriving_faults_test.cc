@@ -92,6 +92,41 @@ TEST_F(ArrivingFaultsTest, AFaultWaitsAndOthersAreServed) {
   EXPECT_EQ(vm_->waiting(), 0);
 }
 
+TEST_F(ArrivingFaultsTest, AWaitIsCountedWhenItEnds) {
+  begin("dddddd");
+  blocks_.here = {0};
+  touch({0, 4, 5});
+  const NetworkWaits& waits = state_->network_waits();
+  const auto counted = [&] {
+    std::vector<std::uint64_t> counts;
+    for (const Counter& bucket : waits.buckets) counts.push_back(bucket.get());
+    return counts;
+  };
+  const auto faults_counted = [&] {
+    std::uint64_t sum = 0;
+    for (const Counter& bucket : counters().latency) sum += bucket.get();
+    return sum;
+  };
+  std::vector<std::uint64_t> expected(kWaitBuckets);
+  EXPECT_EQ(counted(), expected);
+  EXPECT_EQ(waits.waiting.get(), 2);
+  EXPECT_EQ(faults_counted(), 1) << "the others have no page yet";
+  vm_->advance(5'000'000);
+  blocks_.here.insert(4);
+  faults().serve_arrived();
+  expected[3] = 1;  // 4 to 8 ms
+  EXPECT_EQ(counted(), expected);
+  EXPECT_EQ(waits.waiting.get(), 1);
+  EXPECT_GE(waits.sum_ns.get(), 5'000'000);
+  vm_->advance(1'000'000'000'000);
+  blocks_.here.insert(5);
+  faults().serve_arrived();
+  expected.back() = 1;
+  EXPECT_EQ(counted(), expected);
+  EXPECT_EQ(waits.waiting.get(), 0);
+  EXPECT_EQ(faults_counted(), 3);
+}
+
 TEST_F(ArrivingFaultsTest, WhatIsAroundAFaultIsFilledOnlyIfItIsHere) {
   begin("dddddddd");
   blocks_.here = {3};

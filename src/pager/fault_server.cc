@@ -37,11 +37,14 @@ FaultServer::FaultServer(GuestMemory& memory, Shortage& shortage, const FaultLim
       shortage_(shortage),
       record_until_ns_(record_until_ns),
       arriving_(memory.arriving()),
+      waits_(memory.vm().network_waits()),
       faults_only_(memory.vm().record().record_faults_only),
       data_around_(memory.mapping().block_count(), {limits.data_blocks, kFaultsOfDataWindow},
                    memory.filled_bits(false)),
       zeros_around_(memory.mapping().block_count(), {limits.zero_blocks, kFaultsOfZeroWindow},
                     memory.filled_bits(true)) {
+  // Those of a predecessor are woken, and fault again.
+  waits_.waiting.set(0);
   if (arriving_ != nullptr) parked_.reserve();
 }
 
@@ -60,7 +63,7 @@ std::size_t FaultServer::handle_events() {
       const Around around = serve_fault(slot.arg.pagefault.address);
       if (around.windows != nullptr) due[due_count++] = around;
       ++faults;
-      count_latency(started_ns);
+      if (!was_parked_) count_latency(started_ns);
     }
     clear_slot(slot);
   }
@@ -87,6 +90,7 @@ void FaultServer::fill_due(std::size_t parts) {
 }
 
 Around FaultServer::serve_fault(std::uint64_t address, const ParkedFault* parked) {
+  was_parked_ = false;
   const Region* region = memory_.regions().find(address);
   if (region == nullptr) {
     memory_.fail_closed(fmt::format("fault at {:#x}, outside every region", address), 0, 0);
@@ -285,7 +289,9 @@ void FaultServer::park(std::uint64_t page_address, const BlockRun& run, bool is_
         page_address, run.count * kBlockBytes);
     return;
   }
+  was_parked_ = true;
   parked_.add(fault);
+  waits_.waiting.set(parked_.faults().size());
   arriving_->ask(run, is_damaged);
 }
 
@@ -322,11 +328,13 @@ void FaultServer::serve_arrived() {
     const bool is_here = run.zero || (arriving_->are_here(run) && !is_still_damaged(fault));
     if (is_here) {
       const Around around = serve_fault(fault.page_address, &fault);
+      if (!was_parked_ && memory_.is_serving()) count_wait(fault);
       if (around.windows != nullptr) add_due(around);
     } else if (may_wait(fault, now_ns)) {
       parked_.add(fault);
     }
   }
+  waits_.waiting.set(parked_.faults().size());
 }
 
 void FaultServer::retry_arriving() {
@@ -466,6 +474,16 @@ void FaultServer::count_latency(std::uint64_t started_ns) {
   const std::size_t bucket =
       std::min<std::size_t>(std::bit_width(microseconds), kLatencyBuckets - 1);
   counters_.latency[bucket].add(1);
+}
+
+void FaultServer::count_wait(const ParkedFault& fault) {
+  constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
+  const std::uint64_t waited_ns = syscalls_.monotonic_ns() - fault.since_ns;
+  waits_.sum_ns.add(waited_ns);
+  const std::size_t bucket = std::min<std::size_t>(
+      std::bit_width(waited_ns / kNanosecondsPerMillisecond), kWaitBuckets - 1);
+  waits_.buckets[bucket].add(1);
+  count_latency(fault.since_ns);
 }
 
 }  // namespace lamina::pager

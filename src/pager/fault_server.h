@@ -134,6 +134,8 @@ class FaultServer {
   void record(std::uint32_t block);
   void end_recording() { record_until_ns_ = 0; }
   void count_latency(std::uint64_t started_ns);
+  /// Counts a fault that was parked and has its page now.
+  void count_wait(const ParkedFault& fault);
 
   GuestMemory& memory_;
   VmState& vm_;
@@ -142,7 +144,9 @@ class FaultServer {
   Shortage& shortage_;
   std::uint64_t record_until_ns_;
   ArrivingBlocks* const arriving_;  ///< null: all blocks are here
+  NetworkWaits& waits_;
   ParkedFaults parked_;
+  bool was_parked_ = false;  ///< the fault that serve_fault() was called for last
   bool faults_only_;
   FaultAround data_around_;
   FaultAround zeros_around_;

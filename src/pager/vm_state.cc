@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <new>
 #include <vector>
@@ -39,8 +40,12 @@ struct FixedFields {
   Counter recording_stored;
   VmCounters counters;
   std::uint64_t record_faults_only = 0;
+  // Fields are only added, and zero means what was before them: the rest of the page is zeros.
+  NetworkWaits network_waits;
 };
 static_assert(sizeof(FixedFields) <= kPageBytes);
+static_assert(offsetof(FixedFields, network_waits) == 2424,
+              "VMs of an earlier version are taken over: the fields before stay where they are");
 static_assert(2 * kSlots * sizeof(uffd_msg) <= kPageBytes);
 
 std::size_t bits_bytes(std::uint64_t memory_bytes) {
@@ -163,6 +168,8 @@ Result<VmState> VmState::attach(int fd, const std::string& object) {
 void VmState::lock_slots() const { mapping_.lock(kSlotsOffset, kPageBytes); }
 
 VmCounters& VmState::counters() const { return fields_of(mapping_).counters; }
+
+NetworkWaits& VmState::network_waits() const { return fields_of(mapping_).network_waits; }
 
 std::span<uffd_msg> VmState::slots() const {
   return {reinterpret_cast<uffd_msg*>(&mapping_.bytes()[kSlotsOffset]), kSlots};

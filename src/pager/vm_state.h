@@ -81,6 +81,17 @@ struct VmCounters {
   std::array<Counter, kLatencyBuckets> latency;
 };
 
+/// Upper bounds of the histogram of waits: 1, 2, 4 ... milliseconds; the last bucket has none.
+inline constexpr std::size_t kWaitBuckets = 20;
+
+/// Faults whose blocks had yet to be fetched from a bucket, over all processes that served the VM.
+/// A wait that a successor takes over begins anew.
+struct NetworkWaits {
+  Counter waiting;  ///< pages that wait now
+  Counter sum_ns;   ///< of the waits that have ended: from the fault to its page being present
+  std::array<Counter, kWaitBuckets> buckets;
+};
+
 /// Facts about a VM, fixed when its session begins.
 struct VmRecord {
   std::int32_t pid = -1;
@@ -131,6 +142,8 @@ class VmState {
 
   [[nodiscard]] const VmRecord& record() const { return record_; }
   [[nodiscard]] VmCounters& counters() const;
+  /// Zeros in a state that an earlier version has written.
+  [[nodiscard]] NetworkWaits& network_waits() const;
   /// The slots for events of the main loop, and those for events that must be read before a fill.
   [[nodiscard]] std::span<uffd_msg> slots() const;
   [[nodiscard]] std::span<uffd_msg> reread_slots() const;

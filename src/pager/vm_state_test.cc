@@ -103,6 +103,7 @@ TEST_F(VmStateTest, SuccessorFindsTheCompleteState) {
     state->reread_slots()[15].event = UFFD_EVENT_PAGEFAULT;
     state->removed_bits().back() = 5;
     state->counters().removes.add(8);
+    state->network_waits().buckets.back().add(9);
     state->populate_position().set(std::uint64_t{3} << 32);
     state->recorded_blocks()[0] = 299;
     state->recorded_count().set(1);
@@ -122,6 +123,7 @@ TEST_F(VmStateTest, SuccessorFindsTheCompleteState) {
   EXPECT_EQ(state->reread_slots()[15].event, UFFD_EVENT_PAGEFAULT);
   EXPECT_EQ(state->removed_bits().back(), 5);
   EXPECT_EQ(state->counters().removes.get(), 8);
+  EXPECT_EQ(state->network_waits().buckets.back().get(), 9);
   EXPECT_EQ(state->populate_position().get(), std::uint64_t{3} << 32);
   EXPECT_EQ(state->recorded_blocks()[0], 299);
   EXPECT_EQ(state->recorded_count().get(), 1);

@@ -13,6 +13,7 @@ namespace lamina::server {
 namespace {
 
 using pager::Counter;
+using pager::NetworkWaits;
 using pager::VmCounters;
 
 constexpr std::array kCounters = {
@@ -22,6 +23,7 @@ constexpr std::array kCounters = {
     &VmCounters::resumptions,   &VmCounters::latency_sum_ns};
 
 constexpr double kMicrosecondsPerSecond = 1e6;
+constexpr double kMillisecondsPerSecond = 1e3;
 constexpr double kNsPerSecond = 1e9;
 /// A fault that takes so long has waited for the network, or for a busy disk. 2^14 µs.
 constexpr std::size_t kFirstSlowBucket = 15;
@@ -32,19 +34,33 @@ std::uint64_t sum_of(std::span<const Counter> counters) {
   return sum;
 }
 
-/// The upper bound of the bucket of that quantile, in seconds; of the last bucket, which has none,
-/// its lower one. NaN without a fault.
-double quantile_of(const VmCounters& counters, double quantile) {
-  const auto total = static_cast<double>(sum_of(counters.latency));
+/// The upper bound of the bucket of that quantile, in units of the first bound; of the last bucket,
+/// which has none, its lower one. NaN without a sample.
+double quantile_of(std::span<const Counter> buckets, double quantile) {
+  const auto total = static_cast<double>(sum_of(buckets));
   if (total == 0) return std::nan("");
   double sum = 0;
   std::size_t bucket = 0;
-  while (bucket + 2 < counters.latency.size()) {
-    sum += static_cast<double>(counters.latency[bucket].get());
+  while (bucket + 2 < buckets.size()) {
+    sum += static_cast<double>(buckets[bucket].get());
     if (sum >= quantile * total) break;
     ++bucket;
   }
-  return static_cast<double>(std::uint64_t{1} << bucket) / kMicrosecondsPerSecond;
+  return static_cast<double>(std::uint64_t{1} << bucket);
+}
+
+/// A histogram: buckets whose upper bounds are 1, 2, 4 ... times a unit.
+struct Times {
+  std::span<const Counter> buckets;
+  double units_per_second;
+  std::uint64_t sum_ns;
+};
+
+Times fault_times(const VmCounters& counters) {
+  return {counters.latency, kMicrosecondsPerSecond, counters.latency_sum_ns.get()};
+}
+Times wait_times(const NetworkWaits& waits) {
+  return {waits.buckets, kMillisecondsPerSecond, waits.sum_ns.get()};
 }
 
 class Text {
@@ -61,19 +77,18 @@ class Text {
     describe(name, type, help);
     sample(name, "", value);
   }
-  void latency(const VmCounters& counters) {
-    describe("fault_seconds", "histogram", "From reading a fault's event to its page being there.");
+  void histogram(std::string_view name, std::string_view help, const Times& times) {
+    describe(name, "histogram", help);
     std::uint64_t sum = 0;
-    for (std::size_t i = 0; i < counters.latency.size(); ++i) {
-      sum += counters.latency[i].get();
-      const double bound = static_cast<double>(std::uint64_t{1} << i) / kMicrosecondsPerSecond;
-      const bool last = i + 1 == counters.latency.size();
-      sample("fault_seconds_bucket", last ? "{le=\"+Inf\"}" : fmt::format("{{le=\"{}\"}}", bound),
-             sum);
+    for (std::size_t i = 0; i < times.buckets.size(); ++i) {
+      sum += times.buckets[i].get();
+      const double bound = static_cast<double>(std::uint64_t{1} << i) / times.units_per_second;
+      const bool last = i + 1 == times.buckets.size();
+      sample(fmt::format("{}_bucket", name),
+             last ? "{le=\"+Inf\"}" : fmt::format("{{le=\"{}\"}}", bound), sum);
     }
-    fmt::format_to(std::back_inserter(text_), "lamina_fault_seconds_sum {}\n",
-                   static_cast<double>(counters.latency_sum_ns.get()) / kNsPerSecond);
-    sample("fault_seconds_count", "", sum);
+    seconds(fmt::format("{}_sum", name), "", static_cast<double>(times.sum_ns) / kNsPerSecond);
+    sample(fmt::format("{}_count", name), "", sum);
   }
   template <typename Value>
   void of_each(std::span<const VmFigures> vms, std::string_view name, std::string_view type,
@@ -81,23 +96,27 @@ class Text {
     describe(name, type, help);
     for (const VmFigures& vm : vms) sample(name, label_of(vm), value(vm));
   }
-  void latency_of_each(std::span<const VmFigures> vms) {
-    describe("vm_fault_seconds", "summary", "The same for each VM; quantiles are powers of two.");
+  void summary_of_each(std::span<const VmFigures> vms, std::string_view name, std::string_view help,
+                       Times (*times_of)(const VmFigures& vm)) {
+    describe(name, "summary", help);
     for (const VmFigures& vm : vms) {
+      const Times times = times_of(vm);
       for (const double quantile : {0.5, 0.99}) {
-        const double seconds = quantile_of(*vm.counters, quantile);
-        fmt::format_to(std::back_inserter(text_),
-                       "lamina_vm_fault_seconds{{vm=\"{}\",quantile=\"{}\"}} {}\n", vm.name,
-                       quantile, std::isnan(seconds) ? "NaN" : fmt::to_string(seconds));
+        seconds(name, fmt::format("{{vm=\"{}\",quantile=\"{}\"}}", vm.name, quantile),
+                quantile_of(times.buckets, quantile) / times.units_per_second);
       }
-      fmt::format_to(std::back_inserter(text_), "lamina_vm_fault_seconds_sum{} {}\n", label_of(vm),
-                     static_cast<double>(vm.counters->latency_sum_ns.get()) / kNsPerSecond);
-      sample("vm_fault_seconds_count", label_of(vm), sum_of(vm.counters->latency));
+      seconds(fmt::format("{}_sum", name), label_of(vm),
+              static_cast<double>(times.sum_ns) / kNsPerSecond);
+      sample(fmt::format("{}_count", name), label_of(vm), sum_of(times.buckets));
     }
   }
   std::string take() { return std::move(text_); }
 
  private:
+  void seconds(std::string_view name, std::string_view labels, double value) {
+    fmt::format_to(std::back_inserter(text_), "lamina_{}{} {}\n", name, labels,
+                   std::isnan(value) ? "NaN" : fmt::to_string(value));
+  }
   static std::string label_of(const VmFigures& vm) { return fmt::format("{{vm=\"{}\"}}", vm.name); }
 
   std::string text_;
@@ -108,6 +127,12 @@ class Text {
 void add_counters(VmCounters& sum, const VmCounters& more) {
   for (Counter VmCounters::* const counter : kCounters) (sum.*counter).add((more.*counter).get());
   for (std::size_t i = 0; i < sum.latency.size(); ++i) sum.latency[i].add(more.latency[i].get());
+}
+
+void add_waits(NetworkWaits& sum, const NetworkWaits& more) {
+  sum.waiting.add(more.waiting.get());
+  sum.sum_ns.add(more.sum_ns.get());
+  for (std::size_t i = 0; i < sum.buckets.size(); ++i) sum.buckets[i].add(more.buckets[i].get());
 }
 
 std::string format_metrics(const Totals& totals, std::span<const VmFigures> vms,
@@ -143,7 +168,13 @@ std::string format_metrics(const Totals& totals, std::span<const VmFigures> vms,
            totals.worker_restarts);
   text.one("resumptions_total", "counter", "VMs that a serving process took over.",
            all.resumptions.get());
-  text.latency(all);
+  text.histogram("fault_seconds", "From reading a fault's event to its page being there.",
+                 fault_times(all));
+  text.histogram("network_wait_seconds",
+                 "The same of faults whose blocks had yet to be fetched from a bucket.",
+                 wait_times(totals.network_waits));
+  text.one("network_waiting_faults", "gauge", "Faults that wait for a bucket now.",
+           totals.network_waits.waiting.get());
   text.of_each(vms, "vm_memory_bytes", "gauge", "Memory of each VM that is served.",
                [](const VmFigures& vm) { return vm.memory_bytes; });
   text.of_each(vms, "vm_filled_bytes_total", "counter", "Bytes filled into each VM.",
@@ -158,7 +189,15 @@ std::string format_metrics(const Totals& totals, std::span<const VmFigures> vms,
                [](const VmFigures& vm) {
                  return sum_of(std::span(vm.counters->latency).subspan(kFirstSlowBucket));
                });
-  text.latency_of_each(vms);
+  text.summary_of_each(vms, "vm_fault_seconds",
+                       "The same as lamina_fault_seconds for each VM; quantiles are powers of two.",
+                       [](const VmFigures& vm) { return fault_times(*vm.counters); });
+  text.summary_of_each(vms, "vm_network_wait_seconds",
+                       "Of each VM, the faults whose blocks had yet to be fetched from a bucket.",
+                       [](const VmFigures& vm) { return wait_times(*vm.network_waits); });
+  text.of_each(vms, "vm_network_waiting_faults", "gauge",
+               "Faults of each VM that wait for a bucket now.",
+               [](const VmFigures& vm) { return vm.network_waits->waiting.get(); });
   return text.take();
 }
 

@@ -7,6 +7,8 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +17,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "lamina/progress.h"
 #include "lamina/serve.h"
 #include "scratch_directory.h"
 #include "server/metrics.h"
@@ -128,11 +131,12 @@ TEST_F(MetricsSocketTest, TheMetricsCanBeReadBesideACrowdOfSilentClients) {
 TEST_F(MetricsSocketTest, MetricsOfTenThousandVmsAreRead) {
   create();
   const pager::VmCounters counters;
+  const pager::NetworkWaits waits;
   std::vector<VmFigures> vms;
   constexpr int kVms = 10'000;
   vms.reserve(kVms);
   for (int i = 0; i < kVms; ++i) {
-    vms.push_back({fmt::format("{}-1234567890", 4'000'000 + i), 1 << 30, &counters});
+    vms.push_back({fmt::format("{}-1234567890", 4'000'000 + i), 1 << 30, &counters, &waits});
   }
   const std::string sent = format_metrics({}, vms, std::nullopt);
   EXPECT_LT(sent.size(), kVms * std::size_t{1024});
@@ -148,6 +152,26 @@ TEST_F(MetricsSocketTest, MetricsOfTenThousandVmsAreRead) {
   done = true;
   ASSERT_TRUE(metrics) << metrics.error().message;
   EXPECT_TRUE(*metrics == sent) << metrics->size();
+}
+
+/// Asks to stop from the beginning.
+class Stopped : public Progress {
+ public:
+  void begin(std::string_view /*phase*/, std::uint64_t /*total_bytes*/) override {}
+  void advance(std::uint64_t /*bytes*/) override {}
+  bool interrupted() override { return true; }
+};
+
+TEST_F(MetricsSocketTest, AReaderOfASilentServerCanBeInterrupted) {
+  create();
+  Stopped stopped;
+  EXPECT_EQ(read_serve_metrics(path_, &stopped).error().kind, ErrorKind::kInterrupted);
+  // Nor does it wait for room in the backlog.
+  std::vector<os::Fd> waiting;
+  while (auto client = os::connect_to(path_, std::chrono::milliseconds(1))) {
+    waiting.push_back(std::move(*client));
+  }
+  EXPECT_EQ(read_serve_metrics(path_, &stopped).error().kind, ErrorKind::kInterrupted);
 }
 
 TEST_F(MetricsSocketTest, AnotherSocketIsNotTakenForOne) {

@@ -22,6 +22,10 @@ std::size_t default_threads(std::uint32_t wanted) {
 
 void count_ended(const Ended& ended, const Vm& vm, Totals& totals, const Log& log) {
   add_counters(totals.counters, vm.state.counters());
+  // Of a VM that has ended, nothing waits.
+  pager::NetworkWaits waits = vm.state.network_waits();
+  waits.waiting.set(0);
+  add_waits(totals.network_waits, waits);
   if (ended.state != pager::SessionState::kKilled) return;
   ++totals.vms_killed;
   static_cast<void>(os::kill_process(vm.pidfd.get()));
@@ -34,7 +38,10 @@ void count_ended(const Ended& ended, const Vm& vm, Totals& totals, const Log& lo
 Totals sum_of(const Totals& totals, const Vms& vms) {
   Totals sum = totals;
   sum.sessions_running = vms.size();
-  for (const auto& [id, vm] : vms) add_counters(sum.counters, vm->state.counters());
+  for (const auto& [id, vm] : vms) {
+    add_counters(sum.counters, vm->state.counters());
+    add_waits(sum.network_waits, vm->state.network_waits());
+  }
   return sum;
 }
 
@@ -42,8 +49,8 @@ std::vector<VmFigures> figures_of(const Vms& vms) {
   std::vector<VmFigures> figures;
   figures.reserve(vms.size());
   for (const auto& [id, vm] : vms) {
-    figures.push_back(
-        {vm->directory.name(), vm->state.record().memory_bytes, &vm->state.counters()});
+    figures.push_back({vm->directory.name(), vm->state.record().memory_bytes, &vm->state.counters(),
+                       &vm->state.network_waits()});
   }
   return figures;
 }

@@ -49,7 +49,7 @@ std::optional<std::uint64_t> number_of(std::string_view text) {
 }
 
 bool is_asset_for_browsers(std::string_view path) {
-  return path.ends_with(".js") || path.ends_with(".css");
+  return path == kConsoleScript || path.ends_with(".css");
 }
 
 std::string one_line_text(const schema::Json& document) { return schema::json_text(document, -1); }
@@ -64,11 +64,12 @@ http::ServerResponse response(unsigned status, std::string content_type, std::st
 
 }  // namespace
 
-http::HeaderFields Console::response_fields() {
+http::HeaderFields Console::response_fields() const {
   return {{"Content-Security-Policy",
-           "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src "
-           "'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-           "require-trusted-types-for 'script'"},
+           fmt::format("default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{}'; "
+                       "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+                       "frame-ancestors 'none'; require-trusted-types-for 'script'",
+                       style_nonce_)},
           {"X-Content-Type-Options", "nosniff"},
           {"X-Frame-Options", "DENY"},
           {"Referrer-Policy", "no-referrer"},
@@ -108,12 +109,13 @@ bool Console::is_live(const http::ServerRequest& request) const {
 http::ServerResponse Console::handle(const http::ServerRequest& request) {
   const std::string_view path = path_below_token(request, rules_);
   if (request.method == "POST") return action(request, path);
-  if (path.empty()) return response(kOk, kHtml, console_page(rules_.action_token));
+  if (path.empty()) return response(kOk, kHtml, console_page(rules_.action_token, style_nonce_));
+  if (path == kConsoleScript) {
+    return response(kOk, "text/javascript; charset=utf-8", console_script());
+  }
   if (is_asset_for_browsers(path)) {
     if (const auto found = asset(path)) {
-      const char* type =
-          path.ends_with(".js") ? "text/javascript; charset=utf-8" : "text/css; charset=utf-8";
-      return response(kOk, type, std::string(*found));
+      return response(kOk, "text/css; charset=utf-8", std::string(*found));
     }
   }
   if (path == "api/live") return live(request);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "http/message.h"
 #include "http/request_reader.h"
+#include "lamina/uuid.h"
 #include "ui/access.h"
 #include "ui/daemon_client.h"
 #include "ui/stop_flag.h"
@@ -46,7 +47,7 @@ class Console {
   void stop() { stop_.stop(); }
 
   /// Fields of every response: what the browser may do with it.
-  static http::HeaderFields response_fields();
+  [[nodiscard]] http::HeaderFields response_fields() const;
   /// A refusal, as text for a person.
   static http::ServerResponse refused(unsigned status, const std::string& message);
 
@@ -62,6 +63,9 @@ class Console {
 
   const Source source_;
   const AccessRules rules_;
+  /// The page's styles are in the page, since a file of their own would delay its first paint, and
+  /// the policy permits those with this nonce only.
+  const std::string style_nonce_ = Uuid::random().to_string();
   StoreCache cache_;
   StopFlag stop_;
 };

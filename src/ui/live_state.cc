@@ -38,7 +38,7 @@ Json live_json(const Source& source, Progress* progress) {
   if (source.daemon_socket.empty()) {
     state["sessions"] = sessions_of_store(source.store, errors);
     // A store without a page server is not an error.
-    if (auto text = read_serve_metrics(page_server_metrics_socket(source.store))) {
+    if (auto text = read_serve_metrics(page_server_metrics_socket(source.store), progress)) {
       state["metrics"] = *std::move(text);
     } else if (text.error().kind != ErrorKind::kNotFound) {
       errors.push_back(text.error().message);

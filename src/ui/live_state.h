@@ -13,7 +13,7 @@ namespace lamina::ui {
 
 /// {"daemon", "health", "metrics" (Prometheus' text), "sessions", "push", "errors"}. What is not
 /// known is null. Without a daemon, the metrics are those of the store's page server. `progress`,
-/// which may be null, can interrupt waiting for the daemon.
+/// which may be null, can interrupt waiting for either.
 schema::Json live_json(const Source& source, Progress* progress = nullptr);
 
 /// The daemon's events with numbers above `after`, one JSON object per line, as the daemon sends

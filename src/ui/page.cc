@@ -26,6 +26,10 @@ std::string title_of(std::string_view title) {
   return fmt::format("<title>{}</title>\n", html_text(title));
 }
 
+std::string style_of(std::string_view nonce) {
+  return fmt::format("<style nonce=\"{}\">\n{}</style>\n", nonce, asset("page.css").value_or(""));
+}
+
 /// JSON inside a script element: "<" only occurs in strings, and would end the element.
 std::string in_script(const std::string& json) {
   std::string made;
@@ -68,19 +72,22 @@ std::string html_text(std::string_view text) {
   return made;
 }
 
-std::string console_page(std::string_view action_token) {
+std::string console_page(std::string_view action_token, std::string_view style_nonce) {
   std::string page(kHead);
   page += title_of("lamina");
-  page +=
-      "<link rel=\"stylesheet\" href=\"page.css\">\n"
-      "<noscript><meta http-equiv=\"refresh\" content=\"0; url=plain\"></noscript>\n";
+  page += style_of(style_nonce);
+  page += "<noscript><meta http-equiv=\"refresh\" content=\"0; url=plain\"></noscript>\n";
   if (!action_token.empty()) {
     page += fmt::format("<meta name=\"lamina-actions\" content=\"{}\">\n", html_text(action_token));
   }
-  for (const char* script : kScripts) {
-    page += fmt::format("<script src=\"{}\" defer></script>\n", script);
-  }
+  page += fmt::format("<script src=\"{}\" defer></script>\n", kConsoleScript);
   return page + "</head>\n" + std::string(asset("body.html").value_or("")) + "</html>\n";
+}
+
+std::string console_script() {
+  std::string script;
+  for (const char* part : kScripts) script += asset(part).value_or("");
+  return script;
 }
 
 std::string report_page(std::string_view title, const std::string& data,
@@ -94,7 +101,7 @@ std::string report_page(std::string_view title, const std::string& data,
       "'none'; require-trusted-types-for 'script'\">\n",
       nonce);
   page += title_of(title);
-  page += fmt::format("<style nonce=\"{}\">\n{}</style>\n", nonce, asset("page.css").value_or(""));
+  page += style_of(nonce);
   page += "</head>\n" + std::string(asset("body.html").value_or(""));
   page += "<noscript>\n<main>\n" + tables + "</main>\n</noscript>\n";
   page +=

@@ -10,9 +10,16 @@ namespace lamina::ui {
 /// text direction made visible (escaped_line()), and without markup.
 std::string html_text(std::string_view text);
 
-/// The console's page; its scripts and styles are files beside it. Without scripts the browser goes
-/// to "plain". `action_token` is for its requests that change something; empty: it has none.
-std::string console_page(std::string_view action_token);
+/// The console's page; its script, kConsoleScript, is a file beside it. `style_nonce` is what the
+/// page's policy permits styles by. Without
+/// scripts the browser goes to "plain". `action_token` is for its requests that change something;
+/// empty: it has none.
+std::string console_page(std::string_view action_token, std::string_view style_nonce);
+
+/// The scripts of the page as one file: as many requests as there are scripts would delay its first
+/// paint.
+inline constexpr std::string_view kConsoleScript = "page.js";
+std::string console_script();
 
 /// A page in one file. `data` is JSON; `tables` is HTML that is shown where no script runs.
 std::string report_page(std::string_view title, const std::string& data, const std::string& tables);

@@ -62,7 +62,7 @@ http::ServerThread::Options server_options(Console& console) {
   options.server.check = [&console](const auto& request, const auto& fields) {
     return console.check(request, fields);
   };
-  options.server.response_fields = Console::response_fields();
+  options.server.response_fields = console.response_fields();
   options.server.error_response = Console::refused;
   options.server.stopping_response = [] {
     constexpr unsigned kUnavailable = 503;

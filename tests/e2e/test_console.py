@@ -1,27 +1,31 @@
 """The console in a real browser: each view, by keyboard, with hostile names, in dark and narrow.
 
-Exits with 77 where Chromium or its driver is not installed. With LAMINA_SCREENSHOT the picture of
-docs/console.png is written there.
+Exits with 77 where Chromium or its driver is not installed. With LAMINA_SCREENSHOT the picture that
+docs/console.png should be is written there.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import sys
-import unittest
 from pathlib import Path
 from typing import Any
 
 import axe
+import picture
 from browser import Browser, is_available
 from console import Console
-from console_stores import make_line, multiply
+from console_stores import HOSTILE_PARENTS, make_line, multiply
 from memory_files import GuestMemory, LaminaTest, main, random_page, write_sparse_full
+from told_daemon import told_daemon
 
 SKIPPED = 77
 MANY = 3000
 GIB = 1 << 30
+PICTURE = Path(__file__).resolve().parents[2] / "docs" / "console.png"
+MAX_DIFFERENT = 0.05  # of the picture
 
 # What a page must have, whatever it shows: names for all that can be operated, headings in order,
 # no position given by a positive tabindex, unique ids, cells with headers, nothing wider than the
@@ -242,6 +246,93 @@ class Views(BrowserTest):
         self.assertIn("0x0 to", browser.run("return document.getElementById('readout').textContent"))
 
 
+class Live(BrowserTest):
+    """What a daemon tells: VMs, the queue of pushes, events; with hostile names."""
+
+    METRICS = """\
+lamina_sessions 1
+lamina_fault_seconds_bucket{le="1e-06"} 3
+lamina_fault_seconds_bucket{le="+Inf"} 5
+lamina_fault_seconds_sum 0.5
+lamina_fault_seconds_count 5
+lamina_network_wait_seconds_bucket{le="0.032"} 2
+lamina_network_wait_seconds_bucket{le="+Inf"} 2
+lamina_network_wait_seconds_sum 0.05
+lamina_network_wait_seconds_count 2
+lamina_network_waiting_faults 7
+lamina_vm_memory_bytes{vm="41-9"} 1048576
+lamina_vm_filled_bytes_total{vm="41-9"} 524288
+lamina_vm_populated_bytes_total{vm="41-9"} 0
+lamina_vm_slow_faults_total{vm="41-9"} 2
+lamina_vm_fault_seconds{vm="41-9",quantile="0.99"} 0.032
+lamina_vm_fault_seconds_sum{vm="41-9"} 0.5
+lamina_vm_fault_seconds_count{vm="41-9"} 5
+lamina_vm_network_wait_seconds{vm="41-9",quantile="0.99"} 0.032
+lamina_vm_network_wait_seconds_sum{vm="41-9"} 0.05
+lamina_vm_network_wait_seconds_count{vm="41-9"} 2
+lamina_vm_network_waiting_faults{vm="41-9"} 7
+laminad_push_oldest_seconds 4000
+"""
+
+    def test_vms_pushes_and_events_are_shown_and_hostile_names_are_text(self) -> None:
+        """Nothing in a name acts on the page, in any view."""
+        make_line(self, 1)
+        queue = [{"name": name, "state": "failed" if number % 2 else "waiting", "age_s": 60 * number,
+                  "failed_attempts": number, "error": {"message": f"no bucket {name}"}}
+                 for number, name in enumerate(HOSTILE_PARENTS)]
+        sessions = [{"name": f"{41 + number}-9", "pid": 41 + number, "snapshot": name,
+                     "by_page_faults": True, "since": "2026-01-01T00:00:00Z"}
+                    for number, name in enumerate(HOSTILE_PARENTS)]
+        events = [{"sequence": number + 1, "time": "2026-01-01T00:00:00Z", "event": "pause", "name": name,
+                   "reason": name} for number, name in enumerate(HOSTILE_PARENTS)]
+        api = self.directory / "laminad.sock"
+        with told_daemon(api, {
+                "/v1/health": json.dumps({"store": str(self.store), "status": "ok"}),
+                "/v1/sessions": json.dumps({"sessions": sessions}),
+                "/v1/push": json.dumps({"url": "s3://bucket/x", "names": "", "queue": queue}),
+                "/v1/events": "".join(json.dumps(event) + "\n" for event in events),
+                "/metrics": self.METRICS}):
+            console = Console("--socket", api)
+            self.addCleanup(console.end)
+            browser = self.browser()
+            rules = axe.script()
+            cells = "return [...document.querySelectorAll('#main tbody tr')].map((row) => row.textContent)"
+            texts = {}
+            for view, word in (("vms", "process 41"), ("remote", "no bucket"), ("events", "reason=")):
+                self.show(browser, f"{console.url}#/{view}", view)
+                browser.wait_for(f"return document.getElementById('main').textContent.includes('{word}')",
+                                 f"{view} shows what the daemon has told")
+                texts[view] = browser.run("return document.getElementById('main').textContent")
+                # The names are there as they are, with what acts on texts written out.
+                self.assertIn("<img src=x onerror=alert(1)>", texts[view])
+                self.assertIn("\\u{202e}gnp.exe\\u{2066}", texts[view])
+                self.assertEqual([one for one in texts[view] if ord(one) < 32 or one in "\u202e\u2066"], [])
+                self.assertEqual(browser.run("return document.querySelectorAll('#main img, #main script').length"), 0)
+                self.assert_good(browser)
+                if rules:
+                    self.assertEqual(axe.findings(browser, rules), [])
+            self.assertIn("6states are only here", texts["remote"])
+            self.assertIn("3cannot be pushed", texts["remote"])
+            self.assertIn("4000 sthe oldest waits", texts["remote"])
+            self.assertIn("2 faults waited for a bucket, 25 ms each; 7 wait now.", texts["vms"])
+            self.show(browser, f"{console.url}#/vms", "vms")
+            browser.wait_for("return document.getElementById('main').textContent.includes('process 41')", "VMs")
+            row = browser.run(cells)[0]
+            self.assertIn("2, 7 now25 ms32 ms50.0 %", row)
+
+    def test_growth_is_shown(self) -> None:
+        """The own bytes of the snapshots, by the time of their pauses."""
+        for number, snapshot in enumerate(make_line(self, 3)):
+            path = snapshot / "snapshot.json"
+            facts = json.loads(path.read_text())
+            path.write_text(json.dumps({**facts, "created": f"2026-01-0{number + 1}T00:00:00Z"}))
+        browser = self.browser()
+        self.show(browser, self.start().url, "store")
+        caption = browser.run("const chart = document.querySelector('svg[aria-label^=\"Growth of own bytes\"]');"
+                              "return chart && chart.closest('figure').textContent")
+        self.assertRegex(caption or "", r"2026-01-01 .* to 2026-01-03 .*; at most \d.* KiB")
+
+
 class Thousands(BrowserTest):
     """A store of 3,000 snapshots, with hostile texts."""
 
@@ -311,18 +402,33 @@ class Thousands(BrowserTest):
 
 
 class Screenshot(BrowserTest):
-    """The picture of the documents."""
+    """The picture of the documents, of a sandbox of six pauses."""
 
-    @unittest.skipUnless(os.environ.get("LAMINA_SCREENSHOT"), "LAMINA_SCREENSHOT names no file")
-    def test_a_picture_is_taken(self) -> None:
-        """A sandbox of six pauses."""
+    def setUp(self) -> None:
+        """The same memory each time."""
+        super().setUp()
+        self.rng = random.Random(21)
         make_line(self, 6, 12 << 20, writes=300)
-        browser = self.browser(width=1000)
+
+    def taken(self, dark: bool) -> bytes:
+        """How the page of the youngest snapshot looks."""
+        browser = self.browser(width=1000, dark=dark)
         browser.resize(1000, 760)
         self.show(browser, f"{self.start().url}#/snapshot/web-6", "snapshot")
         browser.run_async("const done = arguments[arguments.length - 1];"
                           "requestAnimationFrame(() => requestAnimationFrame(() => done(true)))")
-        Path(os.environ["LAMINA_SCREENSHOT"]).write_bytes(browser.screenshot())
+        return browser.screenshot()
+
+    def test_the_page_looks_like_the_picture_of_the_documents(self) -> None:
+        """With tolerance. In dark colours it looks different, so a difference would be seen."""
+        taken = self.taken(dark=False)
+        file = os.environ.get("LAMINA_SCREENSHOT")
+        if file:
+            Path(file).write_bytes(taken)
+        kept = PICTURE.read_bytes()
+        self.assertLess(picture.difference(taken, kept), MAX_DIFFERENT,
+                        f"'{PICTURE}' is not how the page looks; LAMINA_SCREENSHOT=FILE writes a new one")
+        self.assertGreater(picture.difference(self.taken(dark=True), kept), 0.5)
 
 
 if __name__ == "__main__":

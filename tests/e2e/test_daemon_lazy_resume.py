@@ -7,6 +7,7 @@ Environment: LAMINA, LAMINAD and FAKE_FIRECRACKER are the binaries.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 
@@ -14,6 +15,7 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 
 from bucket_server import Mood
 from daemon import Daemon, DaemonTest
+from firecracker import Firecracker
 from memory_files import main
 from serving import wait_until, waits_for_pages
 from test_remote_resume import RemoteResumeTest
@@ -34,6 +36,12 @@ class LazyResume(RemoteResumeTest, DaemonTest):
         """The events of pulls."""
         return [event for event in self.daemon.events() if event["event"] == "pull"]
 
+    def waits(self, name: str, vm: Firecracker) -> float:
+        """A figure of a VM's waits for the network; -1 if the page server does not tell in time."""
+        text = self.daemon.request("GET", "/metrics").body
+        found = re.search(rf'(?m)^lamina_vm_network_{name}{{vm="{vm.pid}-\d+"}} (\S+)$', text)
+        return float(found[1]) if found else -1
+
     def test_the_vm_runs_before_its_memory_is_here(self) -> None:
         self.bucket.mood = Mood.HOLDS
         vm, report = self.resumed(self.daemon, "a", lazy=True)
@@ -48,8 +56,13 @@ class LazyResume(RemoteResumeTest, DaemonTest):
         self.assertEqual(len(self.bucket.keys("/v1/pins/")), 1)
         with self.checking(vm, other):
             wait_until(lambda: waits_for_pages(vm.pid), "a thread waits")
+            wait_until(lambda: self.waits("waiting_faults", vm) > 0, "its wait is shown")
+            self.assertRegex(self.done("top", "--store", self.store, "--once").stdout,
+                             rf"(?m)^ *{vm.pid} .* \d+, \d+ now ")
             self.bucket.mood = Mood.GOOD
         self.check_whole()
+        wait_until(lambda: self.waits("wait_seconds_count", vm) > 0, "its waits are counted")
+        wait_until(lambda: self.waits("waiting_faults", vm) == 0, "no wait is left")
         self.assertEqual(self.daemon.done("GET", "/v1/push")["queue"], [])
         self.assertEqual(self.daemon.metric('laminad_pulls_total{outcome="done"}'), 1)
 

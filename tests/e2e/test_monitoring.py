@@ -20,7 +20,8 @@ NAME = re.compile(r"\blaminad?_\w+")
 # Of each VM: lamina ui and lamina top show them.
 OF_VMS = {"lamina_vm_memory_bytes", "lamina_vm_filled_bytes_total",
           "lamina_vm_populated_bytes_total", "lamina_vm_slow_faults_total",
-          "lamina_vm_fault_seconds"}
+          "lamina_vm_fault_seconds", "lamina_vm_network_wait_seconds",
+          "lamina_vm_network_waiting_faults"}
 NOT_SHOWN = OF_VMS | {"lamina_supervisor_pid", "lamina_removes_total", "lamina_reread_events_total",
                       "lamina_resumptions_total", "lamina_vms_reacquired_total",
                       "lamina_sessions_started_total", "laminad_http_connections", "laminad_store_readable",

@@ -44,8 +44,10 @@ class Pages(ConsoleTest):
         page = console.request("")
         self.assertEqual(page.status, 200)
         names = re.findall(r'(?:src|href)="([^"#]+)"', page.body)
-        self.assertIn("page.css", names)
-        self.assertGreater(len(names), 6)
+        styles = re.search(r'<style nonce="([\w-]+)">', page.body)
+        assert styles is not None
+        self.assertIn(f"'nonce-{styles[1]}'", page.headers["Content-Security-Policy"])
+        self.assertIn("page.js", names)
         size = len(page.body)
         for name in names:
             if name.startswith("data:"):

@@ -147,7 +147,8 @@ class LiveTest(DaemonTest):
             self.assertRegex(text, r"\nbox +\d")
             self.assertRegex(text, r"\n +VM +SNAPSHOT +FAULTS/s +MEAN us")
             # Once there is nothing to compare with: no rate.
-            self.assertRegex(text, r"\n *\d+ +box +- +(\d+\.\d|-) +(\d+|-) +\d+ +\d+\.\d % +\d+\.\d %")
+            self.assertRegex(text, r"\n *\d+ +box +- +(\d+\.\d|-) +(\d+|-) +\d+ +\d+ +(\d+\.\d|-)"
+                             r" +\d+\.\d % +\d+\.\d %")
             self.assertIn("pushes   0 wait", text)
             self.assertIsNone(re.search(r"[^\n\x20-\x7e]", text.replace("█", "")), text)
 
@@ -163,9 +164,9 @@ class LiveTest(DaemonTest):
             browser.wait_for("return document.body.textContent.includes('by page faults')", "the VM")
             browser.wait_for("return document.body.textContent.includes('up to')", "the fault times")
             # The rate needs two looks.
-            browser.wait_for("return [...document.querySelectorAll('tr')].some((row) => row.cells.length === 10"
+            browser.wait_for("return [...document.querySelectorAll('tr')].some((row) => row.cells.length === 13"
                              " && row.cells[1].textContent === 'box' && /^\\d+$/.test(row.cells[3].textContent)"
-                             " && /%$/.test(row.cells[7].textContent))", "the VM's own figures")
+                             " && /%$/.test(row.cells[10].textContent))", "the VM's own figures")
             browser.open(f"{console.url}#/events")
             browser.wait_for("return document.body.textContent.includes('load_ms')", "the events")
             browser.open(f"{console.url}#/snapshot/box")

@@ -146,8 +146,11 @@ class SilentPageServerTest(DaemonTest):
         # A question is under way, and no answer comes for ten seconds.
         wait_until(lambda: self.answers(daemon.api_socket, "/v1/health"), "health is answered")
         self.assertNotIn("lamina_sessions ", daemon.request("GET", "/metrics").body)
+        readable = "laminad_page_server_metrics_readable"
+        self.assertEqual(daemon.metric(readable), 0)
         for pid in page_servers_of(self.store):
             os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: daemon.metric(readable) == 1, "the page server's metrics are read again")
         self.check(self.vm)
 
     def answers(self, api: Path, path: str) -> bool:

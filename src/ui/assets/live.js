@@ -41,6 +41,10 @@ lamina.live = (() => {
     add(now.parsed, 'lamina_vm_fault_seconds_sum', 'seconds');
     add(now.parsed, 'lamina_vm_fault_seconds_count', 'faults');
     add(now.parsed, 'lamina_vm_fault_seconds', 'p99', (labels) => labels.quantile === '0.99');
+    add(now.parsed, 'lamina_vm_network_wait_seconds_count', 'waits');
+    add(now.parsed, 'lamina_vm_network_wait_seconds_sum', 'waitSeconds');
+    add(now.parsed, 'lamina_vm_network_wait_seconds', 'waitP99', (labels) => labels.quantile === '0.99');
+    add(now.parsed, 'lamina_vm_network_waiting_faults', 'waiting');
     for (const one of before ? before.parsed.get('lamina_vm_fault_seconds_count') || [] : []) {
       const vm = found.get(one.labels.vm);
       if (vm) vm.rate = Math.max(0, 1000 * (vm.faults - one.value) / (now.at - before.at));
@@ -100,20 +104,24 @@ lamina.live = (() => {
     again();
   };
 
-  function latency(metrics) {
-    const buckets = (metrics.get('lamina_fault_seconds_bucket') || []).map((one) => [one.labels.le, one.value]);
+  function latency(metrics, metric, unit, perSecond) {
+    const buckets = (metrics.get(`${metric}_bucket`) || []).map((one) => [one.labels.le, one.value]);
     let before = 0;
     const counts = buckets.map(([le, total]) => { const here = total - before; before = total; return [le, here]; });
-    const name = (le) => (le === '+Inf' ? 'more' : `up to ${(Number(le) * 1e6).toFixed(0)} µs`);
+    const name = (le) => (le === '+Inf' ? 'more' : `up to ${(Number(le) * perSecond).toFixed(0)} ${unit}`);
     return counts.filter(([, count], i) => count > 0 || i < counts.length - 1).map(([le, count]) => [name(le), count]);
   }
 
+  const millis = (seconds) => (Number.isFinite(seconds) ? `${(1e3 * seconds).toFixed(0)} ms` : '-');
+  // Of a VM whose snapshot is all here there are none.
+  const waitsOf = (vm) => (vm.waits || vm.waiting ? `${vm.waits}${vm.waiting ? `, ${vm.waiting} now` : ''}` : '0');
   const micros = (seconds) => (Number.isFinite(seconds) ? `${(1e6 * seconds).toFixed(0)} µs` : '-');
   function rowOfVm(pin, vm) {
     const figures = vm ? [vm.rate === undefined ? '-' : vm.rate.toFixed(0),
       vm.faults ? micros(vm.seconds / vm.faults) : '-', micros(vm.p99), vm.slow,
+      waitsOf(vm), vm.waits ? millis(vm.waitSeconds / vm.waits) : '-', vm.waits ? millis(vm.waitP99) : '-',
       lamina.percent(Math.min(vm.filled, vm.memory), vm.memory),
-      lamina.percent(Math.min(vm.populated, vm.memory), vm.memory)] : ['-', '-', '-', '-', '-', '-'];
+      lamina.percent(Math.min(vm.populated, vm.memory), vm.memory)] : Array(9).fill('-');
     return [`process ${pin.pid}`,
       pin.snapshot ? el('a', { href: lamina.linkTo(pin.snapshot) }, lamina.name(pin.snapshot)) : '-',
       pin.by_page_faults ? 'by page faults' : 'a mapped file', ...figures, lamina.time(pin.since || '')];
@@ -126,7 +134,10 @@ lamina.live = (() => {
       const count = sum(metrics, 'lamina_fault_seconds_count');
       const filled = sum(metrics, 'lamina_filled_bytes_total');
       const populated = sum(metrics, 'lamina_populated_bytes_total');
-      const histogram = latency(metrics);
+      const histogram = latency(metrics, 'lamina_fault_seconds', 'µs', 1e6);
+      const waits = latency(metrics, 'lamina_network_wait_seconds', 'ms', 1e3);
+      const waitCount = sum(metrics, 'lamina_network_wait_seconds_count');
+      const waiting = sum(metrics, 'lamina_network_waiting_faults');
       const figure = (value, label) => el('li', null, el('strong', null, value), el('span', null, label));
       const rate = faults.length ? faults[faults.length - 1][1] : 0;
       main.replaceChildren(el('h1', null, 'VMs'),
@@ -136,15 +147,23 @@ lamina.live = (() => {
           figure(count ? `${(1e6 * sum(metrics, 'lamina_fault_seconds_sum') / count).toFixed(1)} µs` : '-', 'mean fault'),
           figure(lamina.percent(populated, populated + filled), `of ${bytes(populated + filled)} came without a fault`)),
         lamina.table('Running VMs', ['VM', 'Snapshot', 'Memory', 'Faults/s', 'Mean', '99 % within', 'Slow faults',
-          'Filled', 'Without a fault', 'Since'], (now.sessions || []).map((pin) => rowOfVm(pin, vms.get(pin.name)))),
+          'Network waits', 'Mean wait', '99 % of waits within', 'Filled', 'Without a fault', 'Since'], (now.sessions || []).map((pin) => rowOfVm(pin, vms.get(pin.name)))),
         el('p', { class: 'quiet' }, 'Mean, 99 % and shares are since the resume. A slow fault took 16 ms or more: it waited '
-          + 'for the network, or for a disk.'),
+          + 'for the network, or for a disk. Network waits are faults whose block had yet to be fetched from a bucket.'),
         el('h2', null, 'Faults per second'),
         charts.steps(faults, 'Faults per second', (time) => new Date(time).toLocaleTimeString(), (value) => value.toFixed(0)),
         el('h2', null, 'From a fault to its page'),
         charts.histogram(histogram, 'Histogram of fault times'),
         lamina.table('Fault times', ['Time', 'Faults', 'Share'], histogram.filter(([, n]) => n > 0).map(
           ([name, n]) => [name, n, lamina.percent(n, count)])),
+        el('h2', null, 'Waits for the network'),
+        ...(waitCount || waiting ? [
+          el('p', null, `${waitCount} faults waited for a bucket, ${millis(sum(metrics, 'lamina_network_wait_seconds_sum')
+            / waitCount)} each; ${waiting} wait now.`),
+          charts.histogram(waits, 'Histogram of waits for the network'),
+          lamina.table('Waits for the network', ['Time', 'Faults', 'Share'], waits.filter(([, n]) => n > 0).map(
+            ([name, n]) => [name, n, lamina.percent(n, waitCount)]))]
+          : [el('p', null, 'No fault has waited for a bucket.')]),
         el('p', { class: 'quiet' }, now.metrics ? 'The figures above and below the table are sums over all VMs of the page server.'
           : 'No page server runs for this store.'));
     }, main);

@@ -34,11 +34,17 @@
     }
     main.dataset.shown = view;
     main.dataset.ms = (performance.now() - started).toFixed(1);
+    main.dataset.at = performance.now().toFixed(1);
     if (!isFirst) { window.scrollTo(0, 0); main.focus({ preventScroll: true }); }
   }
 
   if (lamina.report) document.querySelectorAll('.live-only').forEach((node) => node.remove());
   if (lamina.report && !lamina.report.store) document.querySelector('nav').remove();
   window.addEventListener('hashchange', () => show(false));
-  show(true).then(() => lamina.live.begin());
+  // The frame of the page is painted before its contents are made. A page that is not in sight has no frames.
+  const painted = new Promise((done) => {
+    requestAnimationFrame(() => setTimeout(done, 0));
+    setTimeout(done, 250);
+  });
+  painted.then(() => show(true)).then(() => lamina.live.begin());
 })();
