@@ -23,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "lamina/late_requests.h"
 #include "lamina/pack.h"
 #include "lamina/progress.h"
 #include "lamina/result.h"
@@ -183,6 +184,7 @@ struct FetchReport {
   std::string snapshot;  ///< path; empty: another process has completed it
   std::string name;
   std::uint64_t fetched_bytes = 0;
+  LateRequests late_requests{};  ///< of this call; late_requests_of() has the sum
   std::vector<std::string> notes;
 };
 

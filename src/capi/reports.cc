@@ -540,7 +540,8 @@ void describe(Arena& arena, const LazyPullReport& report, lamina_begin_pull_repo
 }
 
 void describe(Arena& arena, const FetchReport& report, lamina_fetch_report& d) {
-  const auto& [snapshot, name, fetched_bytes, notes] = report;
+  // Late requests are only in the notes here.
+  const auto& [snapshot, name, fetched_bytes, late_requests, notes] = report;
   d.snapshot = snapshot.c_str();
   d.name = name.c_str();
   d.fetched_bytes = fetched_bytes;

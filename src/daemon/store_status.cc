@@ -1,14 +1,16 @@
 #include "daemon/store_status.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "base/error.h"
 #include "lamina/serve.h"
 
 namespace lamina::daemon {
 namespace {
 
 constexpr std::chrono::seconds kMaxAge{10};
-constexpr std::chrono::seconds kListingMaxWait{2};
+constexpr std::chrono::seconds kFiguresMaxWait{2};
 constexpr std::chrono::seconds kMetricsMaxWait{1};
 constexpr std::chrono::seconds kServerMaxAge{1};
 
@@ -67,27 +69,44 @@ void write_vms(const StoreListing& listing, MetricsText& text) {
   text.one("running_vms", "gauge", "Running VMs with a pin.", static_cast<double>(running));
 }
 
+void write_late_requests(const LateRequests& counts, MetricsText& text) {
+  text.describe(
+      "late_requests_total", "counter",
+      "Requests to the bucket that were sent a second time because their answer was "
+      "late, since the store was made: sent, won (the second answer was used), given_up.");
+  text.sample("late_requests_total", "{event=\"sent\"}", number(counts.sent));
+  text.sample("late_requests_total", "{event=\"won\"}", number(counts.won));
+  text.sample("late_requests_total", "{event=\"given_up\"}", number(counts.given_up));
+}
+
 }  // namespace
 
+Result<StoreStatus::Figures> StoreStatus::read(const std::string& store) {
+  LAMINA_ASSIGN_OR_RETURN(StoreListing listing, list_store(store, {.dead_bytes = true}));
+  Figures figures{.listing = std::move(listing), .late_requests = std::nullopt};
+  if (const auto counts = late_requests_of(store)) figures.late_requests = *counts;
+  return figures;
+}
+
 StoreStatus::StoreStatus(const std::string& store)
-    : listing_([store] { return list_store(store, {.dead_bytes = true}); },
-               BackgroundValue<Result<StoreListing>>::First::kOnDemand),
+    : figures_([store] { return read(store); }, BackgroundValue<Result<Figures>>::First::kOnDemand),
       metrics_([store] { return read_serve_metrics(page_server_metrics_socket(store)); },
                BackgroundValue<Result<std::string>>::First::kOnDemand),
       page_server_([store] { return find_store_server(store) == StoreServer::kServes; },
                    BackgroundValue<bool>::First::kAtOnce) {}
 
 void StoreStatus::write(MetricsText& text) {
-  const auto reading = listing_.get(kMaxAge, kListingMaxWait);
+  const auto reading = figures_.get(kMaxAge, kFiguresMaxWait);
   const bool is_readable = reading.value && *reading.value;
   text.one("store_readable", "gauge", "1 while the store can be listed.", is_readable ? 1 : 0);
   if (!is_readable) return;
   const std::chrono::duration<double> age = std::chrono::steady_clock::now() - reading.when;
   text.one("store_figures_age_seconds", "gauge", "Age of the figures below.", age.count());
-  const StoreListing& listing = **reading.value;
+  const auto& [listing, late_requests] = **reading.value;
   write_chains(listing, text);
   write_bytes(listing, text);
   write_vms(listing, text);
+  if (late_requests) write_late_requests(*late_requests, text);
 }
 
 std::string StoreStatus::page_server_metrics() {
@@ -109,13 +128,13 @@ bool StoreStatus::has_page_server() {
 }
 
 void StoreStatus::stop() {
-  listing_.stop();
+  figures_.stop();
   metrics_.stop();
   page_server_.stop();
 }
 
 bool StoreStatus::has_ended() const {
-  return listing_.has_ended() && metrics_.has_ended() && page_server_.has_ended();
+  return figures_.has_ended() && metrics_.has_ended() && page_server_.has_ended();
 }
 
 }  // namespace lamina::daemon

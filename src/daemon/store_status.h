@@ -1,9 +1,11 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "daemon/background_value.h"
 #include "daemon/metrics.h"
+#include "lamina/late_requests.h"
 #include "lamina/listing.h"
 
 namespace lamina::daemon {
@@ -17,7 +19,7 @@ class StoreStatus {
   explicit StoreStatus(const std::string& store);
 
   /// The daemon has changed the store. Does not wait.
-  void changed() { listing_.invalidate(); }
+  void changed() { figures_.invalidate(); }
   /// A VM has just connected to the page server, so it serves.
   void page_server_serves() { page_server_.set(true); }
 
@@ -38,7 +40,15 @@ class StoreStatus {
   [[nodiscard]] bool has_ended() const;
 
  private:
-  BackgroundValue<Result<StoreListing>> listing_;
+  /// What the store's metrics are written from.
+  struct Figures {
+    StoreListing listing;
+    std::optional<LateRequests> late_requests;  ///< unless they cannot be read
+  };
+
+  static Result<Figures> read(const std::string& store);
+
+  BackgroundValue<Result<Figures>> figures_;
   BackgroundValue<Result<std::string>> metrics_;
   BackgroundValue<bool> page_server_;
 };

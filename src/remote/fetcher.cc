@@ -29,6 +29,7 @@
 #include "remote/pack_ranges.h"
 #include "remote/pull_protection.h"
 #include "remote/requests.h"
+#include "store/late_request_count.h"
 #include "store/store.h"
 
 namespace lamina::remote {
@@ -43,6 +44,8 @@ constexpr std::chrono::milliseconds kFirstBackoff{100};
 constexpr std::chrono::milliseconds kLongestBackoff{5000};
 /// A quarter of the time after which a pin expires.
 constexpr std::chrono::hours kPullPinRenewal{6};
+/// What is counted is stored that often, so that little is lost with a fetcher that is killed.
+constexpr std::chrono::seconds kLateCountInterval{1};
 /// Bytes of one request for blocks that somebody waits for, with their neighbours; and of others.
 constexpr std::uint64_t kUrgentBytes = std::uint64_t{256} << 10;
 constexpr std::uint64_t kBackgroundBytes = std::uint64_t{2} << 20;
@@ -115,12 +118,15 @@ class Fetcher {
         bucket_(store, progress),
         arrival_(arrival),
         tenant_(tenant),
-        progress_(progress) {}
+        progress_(progress),
+        late_count_(arrival.store) {}
   Fetcher(const Fetcher&) = delete;
   Fetcher& operator=(const Fetcher&) = delete;
   Fetcher(Fetcher&&) = delete;
   Fetcher& operator=(Fetcher&&) = delete;
   ~Fetcher() {
+    flights_.clear();  // gives up what is under way
+    static_cast<void>(late_count_.store(late_requests_));
     for (const auto& [id, flight] : pack_flights_) store_.cancel(id);
     if (is_renewing_) store_.cancel(renewal_);
   }
@@ -143,12 +149,8 @@ class Fetcher {
     }
     LAMINA_ASSIGN_OR_RETURN(report_.snapshot, publish_arrived(arrival_, report_.notes));
     clients_->tell_all();
-    if (second_requests_.sent > 0) {
-      report_.notes.push_back(
-          fmt::format("late requests sent again: {}, of which {} were "
-                      "answered by the second one",
-                      second_requests_.sent, second_requests_.won));
-    }
+    report_.late_requests = late_requests_;
+    note_late_requests();
     // The manifest protects the objects, or nothing needs them. A pin that stays expires. Its
     // renewal must have ended, or it would bring the pin back.
     static_cast<void>(bucket_.wait_until([this] { return !is_renewing_; }));
@@ -558,6 +560,7 @@ class Fetcher {
       LAMINA_RETURN_IF_ERROR(disk_failure_);
       start_flights();
       send_late_again();
+      store_late_requests();
       if (flights_.empty() && pack_flights_.empty() && !fetches_.is_waiting() &&
           arrival_.map.frames_here() == is_flying_.size()) {
         return {};
@@ -689,7 +692,7 @@ class Fetcher {
     request.is_urgent = is_urgent;
     flight->number = next_flight_++;
     FrameFlight* const place = flight.get();
-    place->read.emplace(store_, std::move(request), end - offset, second_requests_,
+    place->read.emplace(store_, std::move(request), end - offset, late_requests_,
                         [this, place](const Answer& answer) { land(*place, answer); });
     hedging_.count_request();
     flights_.emplace(place->number, std::move(flight));
@@ -705,6 +708,27 @@ class Fetcher {
       if (!hedging_.take()) return;
       flight->read->send_again();
     }
+  }
+
+  /// A failure to count fails nothing else: it is repeated, and the end says so.
+  void store_late_requests() {
+    const auto now = Clock::now();
+    if (now < next_late_count_) return;
+    next_late_count_ = now + kLateCountInterval;
+    static_cast<void>(late_count_.store(late_requests_));
+  }
+
+  void note_late_requests() {
+    if (late_requests_.sent > 0) {
+      report_.notes.push_back(
+          fmt::format("late requests sent again: {}, of which {} were "
+                      "answered by the second one, and {} were given up",
+                      late_requests_.sent, late_requests_.won, late_requests_.given_up));
+    }
+    const Status counted = late_count_.store(late_requests_);
+    if (counted) return;
+    report_.notes.push_back(
+        fmt::format("late requests are not counted: {}", one_line(counted.error())));
   }
 
   void land(FrameFlight& flight, const Answer& answer) {
@@ -795,13 +819,15 @@ class Fetcher {
   std::vector<FetchedLayer> layers_;
   std::optional<object_store::Poller> poller_;
   std::optional<FetchClients> clients_;
-  std::vector<bool> is_flying_;     ///< of each frame
-  SecondRequests second_requests_;  // before the flights, which refer to it
+  std::vector<bool> is_flying_;  ///< of each frame
+  LateRequests late_requests_;   // before the flights, which refer to it
   std::map<std::uint64_t, std::unique_ptr<FrameFlight>> flights_;
   std::uint64_t next_flight_ = 0;
   std::set<std::uint32_t> urgent_;
   std::deque<std::uint32_t> urgent_order_;
   Hedging hedging_;  ///< of requests for frames
+  store::LateRequestCount late_count_;
+  Clock::time_point next_late_count_{};
   std::optional<PackRanges> pack_;
   std::vector<PackRangeState> pack_states_;
   std::map<ObjectStore::RequestId, std::unique_ptr<PackFlight>> pack_flights_;

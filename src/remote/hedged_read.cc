@@ -8,8 +8,8 @@ using object_store::Answer;
 using object_store::ObjectStore;
 using object_store::Request;
 
-HedgedRead::HedgedRead(ObjectStore& store, Request request, std::size_t size,
-                       SecondRequests& counts, Done done)
+HedgedRead::HedgedRead(ObjectStore& store, Request request, std::size_t size, LateRequests& counts,
+                       Done done)
     : store_(store),
       request_(std::move(request)),
       size_(size),

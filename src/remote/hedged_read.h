@@ -11,22 +11,15 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <functional>
 #include <optional>
 #include <span>
 #include <vector>
 
+#include "lamina/late_requests.h"
 #include "object_store/object_store.h"
 
 namespace lamina::remote {
-
-/// What became of second requests. Those that are under way are `sent` only.
-struct SecondRequests {
-  std::uint64_t sent = 0;
-  std::uint64_t won = 0;       ///< their answer was used
-  std::uint64_t given_up = 0;  ///< the first request was answered before, or they failed
-};
 
 /// Not thread-safe.
 class HedgedRead {
@@ -37,7 +30,7 @@ class HedgedRead {
   /// Begins to read `size` bytes: `request` is a kGet without a buffer. `store` and `counts` must
   /// outlive this.
   HedgedRead(object_store::ObjectStore& store, object_store::Request request, std::size_t size,
-             SecondRequests& counts, Done done);
+             LateRequests& counts, Done done);
   HedgedRead(const HedgedRead&) = delete;
   HedgedRead& operator=(const HedgedRead&) = delete;
   HedgedRead(HedgedRead&&) = delete;
@@ -63,7 +56,7 @@ class HedgedRead {
   object_store::ObjectStore& store_;
   object_store::Request request_;
   std::size_t size_;
-  SecondRequests& counts_;
+  LateRequests& counts_;
   Done done_;
   std::vector<std::byte> bytes_;
   std::vector<std::byte> second_bytes_;

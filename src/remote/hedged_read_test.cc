@@ -71,7 +71,7 @@ class HedgedReadTest : public testing::Test {
   }
 
   HeldStore store_;
-  SecondRequests counts_;
+  LateRequests counts_;
   std::unique_ptr<HedgedRead> read_;
   std::optional<Outcome> outcome_;
   int ends_ = 0;

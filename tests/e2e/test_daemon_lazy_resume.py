@@ -85,6 +85,27 @@ class LazyResume(RemoteResumeTest, DaemonTest):
             self.bucket.mood = Mood.GOOD
         self.check_whole()
 
+    def late(self, event: str) -> float:
+        """A metric, of the store as it is now."""
+        self.daemon.done("POST", "/v1/recover", {})  # the figures are read anew
+        return self.daemon.metric(f'laminad_late_requests_total{{event="{event}"}}')
+
+    def test_late_requests_are_counted(self) -> None:
+        self.assertEqual(self.late("sent"), 0)
+        self.bucket.mood = Mood.LATE
+        vm, _ = self.resumed(self.daemon, "a", lazy=True)
+        with self.checking(vm):
+            wait_until(lambda: self.bucket.mood == Mood.GOOD, "a range is asked for again")
+            wait_until(lambda: self.late("won") >= 1, "the fetcher has counted it")
+        self.check_whole()
+        wait_until(lambda: self.late("won") + self.late("given_up") == self.late("sent"),
+                   "all have ended")
+        before = self.late("sent")
+        self.daemon.end()
+        self.stop_everything()
+        self.daemon = self.start("--push", self.bucket.url)
+        self.assertEqual(self.late("sent"), before)
+
     def test_what_cannot_be_resumed_is_refused(self) -> None:
         waiting = self.waiting()
         request = {"api_socket": str(waiting.api_socket), "name": "none", "lazy": True}
