@@ -440,6 +440,18 @@ class CloudHypervisorPause {
                      captured.attached.error()));
   }
 
+  /// After a handover that has ended without its files.
+  [[nodiscard]] Status return_as_it_was(vmm::CloudHypervisor& vmm,
+                                        const ExaminedGuest& examined) const {
+    if (options_.after == AfterPause::kStay && examined.was_running) {
+      // It was paused before the handover, unless that has failed: so it does not run by itself.
+      LAMINA_ASSIGN_OR_RETURN(const vmm::VmInfo info, vmm.info());
+      if (info.state == vmm::VmState::kPaused && vmm.resume().status()) return {};
+      // The handover may be ending still.
+    }
+    return wait_for_return(vmm, examined.was_running);
+  }
+
   /// Nothing was captured. The handover has ended, so the VM goes on as it was.
   std::unexpected<Error> give_up(ClaimedCloudHypervisor& claimed, const ExaminedGuest& examined,
                                  PreparedPause& prepared, Error cause) {
@@ -447,10 +459,7 @@ class CloudHypervisorPause {
     // Nothing that is stored is corrupt: it is what the process has sent.
     if (cause.kind == ErrorKind::kCorrupt) cause.kind = ErrorKind::kFailed;
     const bool has_ended = os::has_ended(claimed.vmm.pidfd());
-    Status returned = has_ended ? Status() : wait_for_return(claimed.vmm, examined.was_running);
-    if (returned && !has_ended && examined.was_running && options_.after == AfterPause::kStay) {
-      returned = claimed.vmm.resume().status();
-    }
+    const Status returned = has_ended ? Status() : return_as_it_was(claimed.vmm, examined);
     if (!returned && !os::has_ended(claimed.vmm.pidfd())) {
       cause.message += fmt::format("; the VM may stay paused: {}", one_line(returned.error()));
       return with_remedy(std::unexpected(std::move(cause)),

@@ -70,9 +70,12 @@ bool is_left_over(int directory, const std::string& path, const std::string& nam
                   const std::optional<Reservation>& reservation) {
   const auto locked = os::is_locked(directory, path);
   if (!locked || *locked) return false;
-  // Its maker was killed before it wrote that, and so before Firecracker was asked; or it is being
-  // removed, the answer first.
-  if (!reservation) return !store::has_freeze_answer(directory);
+  // A pause that may have been acknowledged is for its journal to decide. That the store found here
+  // has none says little: in another mount namespace, or after the store was put back from a
+  // backup, it may be another store of that path and inode.
+  if (store::has_freeze_answer(directory)) return false;
+  // Its maker was killed before it wrote that, and so before Firecracker was asked.
+  if (!reservation) return true;
   const auto there =
       os::facts_of_name(AT_FDCWD, reservation->store, reservation->store);  // not another store
   if (!there || there->inode != reservation->store_inode) return false;

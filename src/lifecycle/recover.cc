@@ -209,7 +209,16 @@ class Recover {
     if (options_.dry_run) return {};
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> records,
                             store::list_push_records(store));
+    // Before anything that they may be about: what is counted or marked meanwhile stays.
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> counts, store::list_counts(store));
     std::set<Uuid> kept;
+    // Clones of a fork are counted before its snapshot is published.
+    LAMINA_ASSIGN_OR_RETURN(const lifecycle::PendingPauses pauses,
+                            lifecycle::pending_pauses(store));
+    if (!pauses.unreadable.empty()) return {};
+    for (const auto* journals : {&pauses.journals, &pauses.foreign}) {
+      for (const store::PauseJournal& journal : *journals) kept.insert(journal.pause_id);
+    }
     // Before the list: one that becomes whole meanwhile is in the list.
     LAMINA_ASSIGN_OR_RETURN(const std::vector<Uuid> arriving, store::list_arrivals(store.path()));
     for (const Uuid& id : arriving) {
@@ -230,7 +239,7 @@ class Recover {
       lineage.insert(lineage.end(), snapshot.ancestors.begin(), snapshot.ancestors.end());
       lineages.push_back(std::move(lineage));
     }
-    LAMINA_RETURN_IF_ERROR(store::remove_counts_except(store, kept));
+    LAMINA_RETURN_IF_ERROR(store::remove_counts_except(store, counts, kept));
     return store::remove_unneeded_push_records(store, records, lineages);
   }
 

@@ -65,18 +65,22 @@ std::uint64_t resume_count(int store, const StoreIdentity& identity, const Uuid&
   return facts && facts->is_regular ? facts->size_bytes : 0;
 }
 
-Status remove_counts_except(const Store& store, const std::set<Uuid>& kept) {
+Result<std::vector<std::string>> list_counts(const Store& store) {
   const auto area = os::open_directory(store.fd(), kCountsArea, area_path(store));
-  if (!area) {
-    if (area.error().kind == ErrorKind::kNotFound) return {};
-    return std::unexpected(area.error());
-  }
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          os::list_directory(area->get(), area_path(store)));
+  if (area) return os::list_directory(area->get(), area_path(store));
+  if (area.error().kind == ErrorKind::kNotFound) return std::vector<std::string>();
+  return std::unexpected(area.error());
+}
+
+Status remove_counts_except(const Store& store, const std::vector<std::string>& names,
+                            const std::set<Uuid>& kept) {
+  if (names.empty()) return {};
+  LAMINA_ASSIGN_OR_RETURN(const os::Fd area,
+                          os::open_directory(store.fd(), kCountsArea, area_path(store)));
   for (const std::string& name : names) {
     const auto pause_id = Uuid::parse(name.substr(0, name.find('@')));
     if (!pause_id || kept.contains(*pause_id)) continue;
-    LAMINA_RETURN_IF_ERROR(os::remove_file(area->get(), name, area_path(store) + "/" + name));
+    LAMINA_RETURN_IF_ERROR(os::remove_file(area.get(), name, area_path(store) + "/" + name));
   }
   return {};
 }

@@ -10,6 +10,8 @@
 
 #include <cstdint>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "lamina/result.h"
 #include "lamina/uuid.h"
@@ -25,7 +27,13 @@ Result<std::uint64_t> count_resume(const Store& store, const Uuid& pause_id);
 /// store's descriptor.
 std::uint64_t resume_count(int store, const StoreIdentity& identity, const Uuid& pause_id);
 
-/// Removes the counts of all pauses that are not in `kept`, also counts of other stores.
-Status remove_counts_except(const Store& store, const std::set<Uuid>& kept);
+/// The names of the files in the area of counts, with the marks of `--once`.
+Result<std::vector<std::string>> list_counts(const Store& store);
+
+/// Removes those of `names` (list_counts()) whose pauses are not in `kept`, also of other stores.
+/// The names are to be listed before the pauses are: one that is counted or marked meanwhile is not
+/// among them, so it stays.
+Status remove_counts_except(const Store& store, const std::vector<std::string>& names,
+                            const std::set<Uuid>& kept);
 
 }  // namespace lamina::store

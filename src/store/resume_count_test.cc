@@ -37,14 +37,26 @@ TEST_F(ResumeCount, GrowsByOneWithEachResume) {
 }
 
 TEST_F(ResumeCount, OnlyCountsOfOtherPausesAreRemoved) {
-  EXPECT_TRUE(remove_counts_except(*store_, {}));  // there is no area yet
+  EXPECT_TRUE(remove_counts_except(*store_, *list_counts(*store_), {}));  // there is no area yet
   const Uuid kept = Uuid::random();
   const Uuid gone = Uuid::random();
   ASSERT_TRUE(count_resume(*store_, kept));
   ASSERT_TRUE(count_resume(*store_, gone));
-  ASSERT_TRUE(remove_counts_except(*store_, {kept}));
+  ASSERT_TRUE(remove_counts_except(*store_, *list_counts(*store_), {kept}));
   EXPECT_EQ(resume_count(store_->fd(), store_->identity(), kept), 1U);
   EXPECT_EQ(resume_count(store_->fd(), store_->identity(), gone), 0U);
+}
+
+TEST_F(ResumeCount, WhatIsCountedAfterTheListStays) {
+  const Uuid before = Uuid::random();
+  const Uuid after = Uuid::random();
+  ASSERT_TRUE(count_resume(*store_, before));
+  const auto names = list_counts(*store_);
+  ASSERT_TRUE(names) << names.error().message;
+  ASSERT_TRUE(count_resume(*store_, after));
+  ASSERT_TRUE(remove_counts_except(*store_, *names, {}));
+  EXPECT_EQ(resume_count(store_->fd(), store_->identity(), before), 0U);
+  EXPECT_EQ(resume_count(store_->fd(), store_->identity(), after), 1U);
 }
 
 TEST_F(ResumeCount, FailedCountIsAnErrorAndChangesNothing) {

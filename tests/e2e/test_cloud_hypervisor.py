@@ -298,6 +298,17 @@ class FailureTest(CloudHypervisorTest):
         self.resume("a", vm=vm)
         self.check(vm)
 
+    def test_a_pause_that_was_to_stay_and_fails_lets_the_vm_run(self) -> None:
+        """At once: not after the time that the VM has for an answer."""
+        vm = self.fresh()
+        for point in ("send-refuse", "send-version", "send-cut-config"):
+            with self.subTest(point):
+                vm.tell(f"fail {point}")
+                self.pause_fails(vm, "a", "--after", "stay", "--timeout", "1000")
+                self.assertEqual(vm.state(), "Running")
+                self.assert_nothing_left()
+        self.check(vm)
+
     def test_one_that_listens_late_does_not_wait_for_a_sender_forever(self) -> None:
         vm = self.fresh()
         self.pause(vm, "a")
