@@ -228,7 +228,8 @@ class Metrics(ServeTest):
                                  self.memory.size_bytes)
             self.assertGreaterEqual(values['lamina_filled_bytes_total{kind="data"}'],
                                     self.memory.size_bytes // 8)
-            buckets = [value for name, value in values.items() if "_bucket" in name]
+            buckets = [value for name, value in values.items()
+                       if name.startswith("lamina_fault_seconds_bucket{")]
             self.assertEqual(buckets, sorted(buckets))
             self.assertEqual(buckets[-1], faults)
             status = self.done("serve", "--status", "--metrics", server.metrics_socket).stdout
