@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
+#include <ranges>
 #include <utility>
 
 #include "base/error.h"
@@ -85,10 +86,10 @@ Result<LateRequests> late_requests_of(const std::string& store) {
     if (area.error().kind == ErrorKind::kNotFound) return counts;
     return std::unexpected(area.error());
   }
-  for (auto event = store::kLateEvents.rbegin(); event != store::kLateEvents.rend(); ++event) {
-    const std::string name = store::late_file_name(event->first, identity);
+  for (const auto& [event, field] : std::views::reverse(store::kLateEvents)) {
+    const std::string name = store::late_file_name(event, identity);
     const auto facts = os::facts_of_name(area->get(), name, area_path + "/" + name);
-    if (facts && facts->is_regular) counts.*event->second = facts->size_bytes;
+    if (facts && facts->is_regular) counts.*field = facts->size_bytes;
     if (!facts && facts.error().kind != ErrorKind::kNotFound) {
       return std::unexpected(facts.error());
     }
