@@ -22,14 +22,14 @@ Status move_pin(const store::OpenSnapshot& state, store::Pin& pin, std::string n
   facts.snapshot = std::move(name);
   facts.needs_full = false;
   LAMINA_ASSIGN_OR_RETURN(const auto from_map, read_map_record(pin));
-  // The base of a VM whose changes count from its map stays what it is.
-  if (!from_map) facts.base_in_flight = false;
   if (from_map) {
+    // Its changes count from its map, so its base stays what it is.
     LAMINA_RETURN_IF_ERROR(write_map_record(pin, {state.pause_id}));
-  } else if (!is_base(pin, state.pause_id).value_or(false)) {
-    // If the present base cannot be read, it is replaced too.
-    return pin.set_base_and_facts(state, facts);
+    return pin.write_facts(facts);
   }
+  facts.base_in_flight = false;
+  // If the present base cannot be read, it is replaced too.
+  if (!is_base(pin, state.pause_id).value_or(false)) return pin.set_base_and_facts(state, facts);
   return pin.write_facts(facts);
 }
 
