@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <span>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "base/error.h"
@@ -14,16 +16,17 @@
 #include "os/directory.h"
 #include "os/file.h"
 #include "os/path_walk.h"
-#include "os/proc_file.h"
+#include "os/process.h"
 #include "store/areas.h"
 #include "store/pending_area.h"
+#include "store/store_identity.h"
 
 namespace lamina::lifecycle {
 namespace {
 
 constexpr const char* kAreaLockName = ".lock";
-/// Of a freeze directory: the number of bytes that are reserved, the inode of its store's
-/// directory, and the path of that, each in a line.
+/// Of a freeze directory: the number of bytes that are reserved; device, inode and birth time of its
+/// store's directory; and the path of that, which may have any bytes. Each in a line.
 constexpr const char* kReservationName = ".reserved";
 constexpr std::uint64_t kMostReservationBytes = 8192;
 constexpr std::uint32_t kBitsOfOthers = 077;
@@ -37,22 +40,27 @@ std::string default_area() { return fmt::format("/dev/shm/lamina-freeze-{}", ::g
 
 struct Reservation {
   std::uint64_t bytes = 0;
-  std::uint64_t store_inode = 0;
+  store::StoreIdentity owner;  ///< as it was then
   std::string store;
 };
+
+std::string to_text(const Reservation& reservation) {
+  return fmt::format("{}\n{}\n{}\n{}\n{}\n", reservation.bytes, reservation.owner.device,
+                     reservation.owner.inode, reservation.owner.born_ns, reservation.store);
+}
 
 /// Removes a line with a number from `text`.
 std::optional<std::uint64_t> take_line(std::string_view& text) {
   const std::size_t end = text.find('\n');
   if (end == std::string_view::npos) return std::nullopt;
-  std::string_view line = text.substr(0, end);
-  const auto number = os::take_number(line);
-  if (!number || *number < 0 || !line.empty()) return std::nullopt;
+  std::uint64_t number = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + end, number);
+  if (error != std::errc{} || stop != text.data() + end) return std::nullopt;
   text.remove_prefix(end + 1);
-  return static_cast<std::uint64_t>(*number);
+  return number;
 }
 
-/// nullopt if there is none: the process that made the directory was killed before it wrote it.
+/// nullopt if there is none that this version of lamina has written.
 Result<std::optional<Reservation>> read_reservation(int directory, const std::string& path) {
   LAMINA_ASSIGN_OR_RETURN(const auto bytes,
                           os::read_if_exists(directory, kReservationName, kMostReservationBytes,
@@ -60,9 +68,14 @@ Result<std::optional<Reservation>> read_reservation(int directory, const std::st
   if (!bytes) return std::nullopt;
   std::string_view text(reinterpret_cast<const char*>(bytes->data()), bytes->size());
   const auto reserved = take_line(text);
+  const auto device = take_line(text);
   const auto inode = take_line(text);
-  if (!reserved || !inode || !text.ends_with('\n')) return std::nullopt;
-  return Reservation{*reserved, *inode, std::string(text.substr(0, text.size() - 1))};
+  const auto born_ns = take_line(text);
+  if (!reserved || !device || !inode || !born_ns || !text.ends_with('\n')) return std::nullopt;
+  Reservation reservation{*reserved, {*device, *inode, *born_ns, {}, {}}, std::string(text)};
+  reservation.store.pop_back();
+  LAMINA_ASSIGN_OR_RETURN(reservation.owner.boot_id, os::boot_id());  // tmpfs ends with the boot
+  return reservation;
 }
 
 /// True if no process works on the directory and its store, which is there, has no journal of it.
@@ -70,17 +83,17 @@ bool is_left_over(int directory, const std::string& path, const std::string& nam
                   const std::optional<Reservation>& reservation) {
   const auto locked = os::is_locked(directory, path);
   if (!locked || *locked) return false;
-  // A pause that may have been acknowledged is for its journal to decide. That the store found here
-  // has none says little: in another mount namespace, or after the store was put back from a
-  // backup, it may be another store of that path and inode.
-  if (store::has_freeze_answer(directory)) return false;
-  // Its maker was killed before it wrote that, and so before Firecracker was asked.
-  if (!reservation) return true;
-  const auto there =
-      os::facts_of_name(AT_FDCWD, reservation->store, reservation->store);  // not another store
-  if (!there || there->inode != reservation->store_inode) return false;
+  // Its maker was killed before it wrote that, and so before the VMM was asked. If there is an answer,
+  // another version of lamina wrote it, and the pause may have been acknowledged.
+  if (!reservation) return !store::has_freeze_answer(directory);
+  // What another store has no journal of says nothing: in another mount namespace the path may lead
+  // to another volume, whose first directory has the same inode number.
+  const auto opened = os::open_directory(AT_FDCWD, reservation->store, reservation->store);
+  if (!opened) return false;
+  const auto here = store::identity_of(opened->get(), reservation->store);
+  if (!here || !store::why_foreign(reservation->owner, *here).empty()) return false;
   const std::string area = reservation->store + "/" + store::kPendingArea;
-  const auto pending = os::open_directory(AT_FDCWD, area, area);
+  const auto pending = os::open_directory(opened->get(), store::kPendingArea, area);
   if (!pending) return false;
   const std::string id = name.substr(name.find('-') + 1);
   const auto journal = os::facts_of_name(pending->get(), store::journal_name(id), area + "/" + id);
@@ -198,8 +211,8 @@ Result<FreezeMemory> FreezeArea::make_directory(const Uuid& pause_id, const std:
     memory.directory = os::LockedFd(std::move(fd));
     LAMINA_ASSIGN_OR_RETURN(memory.record,
                             store::record_freeze_directory(memory.directory.get(), path));
-    LAMINA_ASSIGN_OR_RETURN(const os::FileFacts facts, os::facts_of_name(AT_FDCWD, store, store));
-    const std::string text = fmt::format("{}\n{}\n{}\n", bytes, facts.inode, store);
+    LAMINA_ASSIGN_OR_RETURN(const store::StoreIdentity owner, store::identity_of_store(store));
+    const std::string text = to_text({bytes, owner, store});
     return os::write_new_file(memory.directory.get(), kReservationName,
                               std::as_bytes(std::span(text)), path);
   }();

@@ -148,25 +148,65 @@ TEST_F(FreezeAreaTest, DirectoryOfAStoreThatIsNotThereStays) {
   EXPECT_TRUE(fs::exists(left));
 }
 
-/// The store that is found may be another one of that path and inode, which has other journals.
-TEST_F(FreezeAreaTest, OnlyADirectoryWithoutAnAnswerIsLeftOver) {
-  for (const auto& [has_answer, has_reservation] :
-       {std::pair(false, false), std::pair(true, false), std::pair(false, true),
-        std::pair(true, true)}) {
+/// A field of `.reserved`, counted from 0, becomes `value`.
+void change_line(const std::string& path, int line, const std::string& value) {
+  std::ifstream in(path);
+  std::string text;
+  std::string each;
+  for (int number = 0; std::getline(in, each); ++number) {
+    text += (number == line ? value : each) + "\n";
+  }
+  std::ofstream(path) << text;
+}
+
+/// The answer says that the pause may have been acknowledged. Its own store decides whether it was.
+TEST_F(FreezeAreaTest, AnswerOfAPauseThatItsStoreHasDiscardedIsRemoved) {
+  const Uuid id = Uuid::random();
+  std::string left;
+  {
+    const auto discarded = reserve(kMib, id);
+    ASSERT_TRUE(discarded) << discarded.error().message;
+    left = discarded->record.path;
+    ASSERT_TRUE(store::write_freeze_answer({id, 1, 2, 3, 4}, discarded->directory.get(), left));
+  }
+  EXPECT_TRUE(reserve(kMib, Uuid::random()));
+  EXPECT_FALSE(fs::exists(left));
+}
+
+/// In another mount namespace the path may lead to a volume whose directory has the same inode.
+TEST_F(FreezeAreaTest, AnotherStoreOfThatPathDecidesNothing) {
+  for (const int line : {1, 2, 3}) {  // device, inode, birth time
     const Uuid id = Uuid::random();
     std::string left;
     {
-      const auto killed = reserve(kMib, id);
-      ASSERT_TRUE(killed) << killed.error().message;
-      left = killed->record.path;
-      const int directory = killed->directory.get();
-      if (has_answer) {
-        ASSERT_TRUE(store::write_freeze_answer({id, 1, 2, 3, 4}, directory, left));
-      }
+      const auto queued = reserve(kMib, id);
+      ASSERT_TRUE(queued) << queued.error().message;
+      left = queued->record.path;
     }
-    if (!has_reservation) fs::remove(left + "/.reserved");
+    change_line(left + "/.reserved", line, "12345");
     EXPECT_TRUE(reserve(kMib, Uuid::random()));
-    EXPECT_EQ(fs::exists(left), has_answer) << has_reservation;
+    EXPECT_TRUE(fs::exists(left)) << line;
+  }
+}
+
+TEST_F(FreezeAreaTest, WithoutAReservationAnAnswerIsKept) {
+  for (const bool has_answer : {false, true}) {
+    for (const std::string reservation : {"", "4096\n77\n/store of version 0.2\n"}) {
+      const Uuid id = Uuid::random();
+      std::string left;
+      {
+        const auto killed = reserve(kMib, id);
+        ASSERT_TRUE(killed) << killed.error().message;
+        left = killed->record.path;
+        if (has_answer) {
+          ASSERT_TRUE(store::write_freeze_answer({id, 1, 2, 3, 4}, killed->directory.get(), left));
+        }
+      }
+      fs::remove(left + "/.reserved");
+      if (!reservation.empty()) std::ofstream(left + "/.reserved") << reservation;
+      EXPECT_TRUE(reserve(kMib, Uuid::random()));
+      EXPECT_EQ(fs::exists(left), has_answer) << reservation;
+    }
   }
 }
 
