@@ -15,6 +15,8 @@ namespace {
 constexpr int kZstdLevel = 1;
 /// How much of a header is decompressed at a time.
 constexpr std::size_t kStepBytes = std::size_t{4} << 20;
+/// A byte of LZ4 stands for at most so many: one more in the length of a match.
+constexpr std::uint64_t kMostLz4Ratio = 255;
 
 std::unexpected<Error> bad_lz4(std::size_t code) {
   return fail(ErrorKind::kCorrupt, "its LZ4 frame is damaged: {}", ::LZ4F_getErrorName(code));
@@ -115,6 +117,7 @@ Status FrameDecoder::decode_lz4_into(std::span<const std::byte> frame, std::span
 
 Result<std::vector<std::byte>> FrameDecoder::decode_lz4(std::span<const std::byte> frame,
                                                         std::uint64_t data_bytes) {
+  if (data_bytes / kMostLz4Ratio > frame.size()) return wrong_length(data_bytes);
   ::LZ4F_resetDecompressionContext(lz4_.get());
   std::vector<std::byte> out;
   std::size_t done = 0;

@@ -100,6 +100,17 @@ INSTANTIATE_TEST_SUITE_P(Compressions, E2bFrames,
                            return tested.param == Compression::kZstd ? "Zstd" : "Lz4";
                          });
 
+/// As densely as LZ4 can: the bound on what a frame can hold must not refuse it.
+TEST(E2bHeaderFrame, ZerosComeBack) {
+  const std::vector<std::byte> zeros(std::size_t{16} << 20);
+  const auto frame = encode_header_frame(zeros);
+  ASSERT_TRUE(frame);
+  FrameDecoder decoder;
+  const auto decoded = decoder.decode_lz4(*frame, zeros.size());
+  ASSERT_TRUE(decoded) << decoded.error().message;
+  EXPECT_EQ(*decoded, zeros);
+}
+
 TEST(E2bHeaderFrame, SizesThatAreLiesAreRefused) {
   const auto data = some_data(20'000);
   const auto frame = encode_header_frame(data);
