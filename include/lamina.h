@@ -655,6 +655,9 @@ typedef struct lamina_remove_options {
   lamina_bool dry_run;
   uint32_t reserved; /* must be 0 */
   lamina_progress* progress;
+  /* Null: whatever state it has. With one snapshot: only if it has that of this pause; otherwise
+   * its result is LAMINA_NOT_FOUND. */
+  const lamina_uuid* pause_id;
 } lamina_remove_options;
 
 typedef struct lamina_removed_snapshot {

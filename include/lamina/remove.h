@@ -15,6 +15,9 @@ namespace lamina {
 struct RemoveOptions {
   std::vector<std::string> snapshots{};  ///< paths: STORE/NAME
   bool dry_run = false;                  ///< changes nothing, and reports what would be removed
+  /// With one snapshot: it is removed only if it has the state of this pause. Otherwise its result
+  /// is the error kNotFound.
+  std::optional<Uuid> pause_id{};
   /// May be null. Asked to stop between snapshots; those that were not begun by then stay, and have
   /// the error kInterrupted in the report. A snapshot whose removal has begun is removed.
   Progress* progress = nullptr;

@@ -161,9 +161,10 @@ ForkOptions convert(OptionReader& reader, const lamina_fork_options& given) {
 
 RemoveOptions convert(OptionReader& reader, const lamina_remove_options& given) {
   RemoveOptions made;
-  auto& [snapshots, dry_run, progress] = made;
+  auto& [snapshots, dry_run, pause_id, progress] = made;
   snapshots = reader.texts(given.snapshots, given.snapshot_count, "snapshots");
   dry_run = reader.flag(given.dry_run, "dry_run");
+  pause_id = OptionReader::id(given.pause_id);
   progress = reader.progress(given.progress);
   reader.must_be_zero(given.reserved);
   return made;

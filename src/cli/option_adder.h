@@ -61,17 +61,22 @@ class OptionAdder {
                fmt::format("{} (default {})", field.help, word_of(value)));
   }
   template <typename T>
+  void item(const schema::Field& field, std::optional<T>& value,
+            const schema::TextFormat<T>& format) {
+    const std::string name = name_of(field);
+    const auto choose = [&value, format, name](const std::string& given) {
+      value = parsed(name, given, format);
+    };
+    verb_->add_option_function<std::string>(name, choose, std::string(field.help))
+        ->type_name("")
+        ->option_text(std::string(field.value));
+  }
+  template <typename T>
   void items(const schema::Field& field, std::vector<T>& values,
              const schema::TextFormat<T>& format) {
     const std::string name = name_of(field);
     const auto choose = [&values, format, name](const std::vector<std::string>& given) {
-      for (const std::string& text : given) {
-        const auto parsed = format.parse(text);
-        if (!parsed) {
-          throw CLI::ValidationError(name, fmt::format("'{}' is not a {}", text, format.name));
-        }
-        values.push_back(*parsed);
-      }
+      for (const std::string& text : given) values.push_back(parsed(name, text, format));
     };
     verb_->add_option_function<std::vector<std::string>>(name, choose, std::string(field.help))
         ->allow_extra_args(false)
@@ -85,6 +90,16 @@ class OptionAdder {
     std::string name = "--" + std::string(field.name);
     std::replace(name.begin(), name.end(), '_', '-');
     return name;
+  }
+
+  template <typename T>
+  static T parsed(const std::string& name, const std::string& text,
+                  const schema::TextFormat<T>& format) {
+    auto value = format.parse(text);
+    if (!value) {
+      throw CLI::ValidationError(name, fmt::format("'{}' is not a {}", text, format.name));
+    }
+    return std::move(*value);
   }
 
   template <typename Take>

@@ -20,7 +20,8 @@ constexpr const char* kRmFooter =
     "leaves it whole or gone. Layers that other snapshots link stay. VMs that were\n"
     "resumed from it run on: their pins keep the files that they need. If one\n"
     "snapshot cannot be removed, the others are removed all the same. If one daemon\n"
-    "keeps the store of all of them, it does the removal.\n\n"
+    "keeps the store of all of them, it does the removal. --pause-id is for a single\n"
+    "snapshot: if another pause has replaced its state, it is not removed (exit 3).\n\n"
     "Exit codes: 0 all removed; else that of the first that was not: 1 failed,\n"
     "3 not found, 5 busy, 6 no space, 130 interrupted. 2 usage: nothing was removed.";
 

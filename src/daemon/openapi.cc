@@ -78,6 +78,7 @@ class OperationText {
   Json json_;
 };
 
+Json text_schema() { return {{"type", "string"}}; }
 Json flag_schema() { return {{"type", "boolean"}, {"default", false}}; }
 
 Json lifecycle_operation(Operation operation, Components& c) {
@@ -125,6 +126,7 @@ Json snapshot_operation(Operation operation, Components& c) {
       return OperationText(c, "remove", "Remove a snapshot",
                            "VMs that were resumed from it run on.")
           .with_query(schema::kDryRunQuery, flag_schema())
+          .with_query(schema::kPauseIdQuery, text_schema())
           .with_report<schema::RemovalAnswer>("Removal");
     case Operation::kCompact:
       return OperationText(c, "compact", "Merge the layers that a policy chooses",
@@ -214,8 +216,6 @@ Json name_parameter() {
       {"schema", {{"type", "string"}}},
       {"description", "1 to 200 letters, digits and ._-+@=:, beginning with a letter or digit"}};
 }
-
-Json text_schema() { return {{"type", "string"}}; }
 
 /// Schemas without a description of their own: errors and events.
 Components fixed_components() {

@@ -126,6 +126,7 @@ Result<RemoveOptions> read_remove(const Request& request, const std::string& nam
   RemoveOptions options;
   LAMINA_ASSIGN_OR_RETURN(RequestReader fields, fields_of_query(request));
   fields.flag(schema::kDryRunQuery, options.dry_run);
+  fields.item(schema::kPauseIdQuery, options.pause_id, schema::kPauseIdFormat);
   LAMINA_RETURN_IF_ERROR(fields.end());
   LAMINA_ASSIGN_OR_RETURN(std::string path, snapshot_path(store, name));
   options.snapshots = {std::move(path)};

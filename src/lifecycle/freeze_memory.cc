@@ -25,8 +25,8 @@ namespace lamina::lifecycle {
 namespace {
 
 constexpr const char* kAreaLockName = ".lock";
-/// Of a freeze directory: the number of bytes that are reserved; device, inode and birth time of its
-/// store's directory; and the path of that, which may have any bytes. Each in a line.
+/// Of a freeze directory: the number of bytes that are reserved; device, inode and birth time of
+/// its store's directory; and the path of that, which may have any bytes. Each in a line.
 constexpr const char* kReservationName = ".reserved";
 constexpr std::uint64_t kMostReservationBytes = 8192;
 constexpr std::uint32_t kBitsOfOthers = 077;
@@ -83,8 +83,8 @@ bool is_left_over(int directory, const std::string& path, const std::string& nam
                   const std::optional<Reservation>& reservation) {
   const auto locked = os::is_locked(directory, path);
   if (!locked || *locked) return false;
-  // Its maker was killed before it wrote that, and so before the VMM was asked. If there is an answer,
-  // another version of lamina wrote it, and the pause may have been acknowledged.
+  // Its maker was killed before it wrote that, and so before the VMM was asked. If there is an
+  // answer, another version of lamina wrote it, and the pause may have been acknowledged.
   if (!reservation) return !store::has_freeze_answer(directory);
   // What another store has no journal of says nothing: in another mount namespace the path may lead
   // to another volume, whose first directory has the same inode number.

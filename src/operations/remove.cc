@@ -125,6 +125,10 @@ class Removal {
 
  private:
   Status work() {
+    if (options_.pause_id && options_.snapshots.size() != 1) {
+      return fail(ErrorKind::kUsage, "a pause id was given for {} snapshots; it is for one",
+                  options_.snapshots.size());
+    }
     std::vector<SnapshotPath> targets;
     for (const std::string& path : options_.snapshots) {
       LAMINA_ASSIGN_OR_RETURN(SnapshotPath target, store::parse_snapshot_path(path));
@@ -165,6 +169,12 @@ class Removal {
 
   Status remove(const SnapshotPath& target, const Found& found, RemovedSnapshot& removed) {
     removed.pause_id = operations::pause_id_of(found.directory.get(), target.path);
+    if (options_.pause_id && removed.pause_id != options_.pause_id) {
+      return fail(ErrorKind::kNotFound, "snapshot '{}' has the state of {}, not of pause {}",
+                  target.path,
+                  removed.pause_id ? "pause " + removed.pause_id->to_string() : "an unknown pause",
+                  options_.pause_id->to_string());
+    }
     removed.running_vms = running_vms(target, removed.pause_id);
     if (!options_.dry_run) return remove_from_store(target, found, removed);
     operations::FileScan scan = operations::files_below(found.directory.get(), target.path);

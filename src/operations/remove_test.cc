@@ -54,5 +54,35 @@ TEST_F(RemoveTest, MissingSnapshotIsReportedOnce) {
   EXPECT_FALSE(report->snapshots[1].error);
 }
 
+TEST_F(RemoveTest, PauseIdNamesTheStateThatMayGo) {
+  RemoveOptions options;
+  options.snapshots = {add("a")};
+  for (const bool dry_run : {true, false}) {
+    options.dry_run = dry_run;
+    options.pause_id = Uuid::random();
+    const auto other = remove_snapshots(options);
+    ASSERT_TRUE(other) << other.error().message;
+    ASSERT_TRUE(other->snapshots[0].error);
+    EXPECT_EQ(other->snapshots[0].error->kind, ErrorKind::kNotFound);
+    EXPECT_TRUE(fs::exists(options.snapshots[0]));
+    options.pause_id = other->snapshots[0].pause_id;
+    ASSERT_TRUE(options.pause_id);
+    const auto right = remove_snapshots(options);
+    ASSERT_TRUE(right) << right.error().message;
+    EXPECT_FALSE(right->snapshots[0].error);
+    EXPECT_EQ(fs::exists(options.snapshots[0]), dry_run);
+  }
+}
+
+TEST_F(RemoveTest, PauseIdIsForOneSnapshot) {
+  RemoveOptions options;
+  options.snapshots = {add("a"), add("b")};
+  options.pause_id = Uuid::random();
+  const auto report = remove_snapshots(options);
+  ASSERT_FALSE(report);
+  EXPECT_EQ(report.error().kind, ErrorKind::kUsage);
+  EXPECT_TRUE(fs::exists(options.snapshots[0]));
+}
+
 }  // namespace
 }  // namespace lamina

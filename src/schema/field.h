@@ -39,7 +39,7 @@ struct Range {
   std::uint64_t most = UINT64_MAX;
 };
 
-/// Converts one value of a list from and to text, for the command line and for JSON.
+/// Converts a value, or one of a list, from and to text, for the command line and for JSON.
 template <typename T>
 struct TextFormat {
   std::string_view name;  ///< for messages: "pause id"

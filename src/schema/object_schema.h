@@ -128,6 +128,11 @@ class RequestSchema : public ObjectSchema {
     put(field, std::move(schema));
   }
   template <typename T>
+  void item(const Field& field, const std::optional<T>& /*value*/,
+            const TextFormat<T>& /*format*/) {
+    put(field, text_schema());
+  }
+  template <typename T>
   void items(const Field& field, const std::vector<T>& /*values*/,
              const TextFormat<T>& /*format*/) {
     put(field, list_of(text_schema()));

@@ -62,16 +62,19 @@ class RequestReader {
     if (!value_of<E>(given)) wrong(field, "is not one of " + list);
   }
   template <typename T>
+  void item(const Field& field, std::optional<T>& value, const TextFormat<T>& format) {
+    std::string given;
+    text(field, given);
+    if (!given.empty()) value = parsed(field, given, format);
+  }
+  template <typename T>
   void items(const Field& field, std::vector<T>& values, const TextFormat<T>& format) {
     std::vector<std::string> given;
     texts(field, given);
     for (const std::string& one : given) {
-      const auto parsed = format.parse(one);
-      if (!parsed) {
-        return wrong(
-            field, "has '" + escaped_value(one) + "', which is not a " + std::string(format.name));
-      }
-      values.push_back(*parsed);
+      auto value = parsed(field, one, format);
+      if (!value) return;
+      values.push_back(std::move(*value));
     }
   }
 
@@ -82,6 +85,16 @@ class RequestReader {
   Status end();
 
  private:
+  template <typename T>
+  std::optional<T> parsed(const Field& field, const std::string& text,
+                          const TextFormat<T>& format) {
+    auto value = format.parse(text);
+    if (!value) {
+      wrong(field, "has '" + escaped_value(text) + "', which is not a " + std::string(format.name));
+    }
+    return value;
+  }
+
   const Json* find(const Field& field);
   bool is_good_text(const Field& field, const Json& value);
 

@@ -65,6 +65,10 @@ class RequestWriter {
     set(field, word_of(value));
   }
   template <typename T>
+  void item(const Field& field, const std::optional<T>& value, const TextFormat<T>& format) {
+    set(field, value ? format.format(*value) : std::string());
+  }
+  template <typename T>
   void items(const Field& field, const std::vector<T>& values, const TextFormat<T>& format) {
     list(field, values, format.format);
   }

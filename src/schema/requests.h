@@ -59,6 +59,8 @@ inline constexpr TextFormat<DriveOverride> kDriveFormat{
 // Fields of queries.
 inline constexpr Field kDryRunQuery{.name = "dry_run",
                                     .help = "Change nothing, report what would be removed"};
+inline constexpr Field kPauseIdQuery{
+    .name = "pause_id", .help = "Only if the snapshot has the state of this pause; else 404"};
 inline constexpr Field kTreeQuery{.name = "tree", .help = "Also the snapshots as trees of descent"};
 inline constexpr Field kAfterQuery{.name = "after",
                                    .help = "Only events with a larger sequence number"};
@@ -183,6 +185,11 @@ void describe(Visitor& v, Options& o) {
       {.name = "snapshots", .help = "what to remove", .option = "SNAPSHOT", .required = true},
       o.snapshots);
   v.flag({.name = "dry_run", .help = "only report what would be removed"}, o.dry_run);
+  v.item({.name = "pause_id",
+          .help = "only if it has the state of this pause",
+          .value = "PAUSE-ID",
+          .api_help = "With one snapshot: it is removed only if it has the state of this pause"},
+         o.pause_id, kPauseIdFormat);
 }
 
 /// Without the snapshot, which a request names in its path.

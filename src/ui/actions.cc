@@ -49,15 +49,18 @@ Result<std::string> removal_of(const Json& report) {
                           : std::uint64_t{0});
 }
 
-Result<std::string> remove(const Source& source, const std::string& name, Progress& progress) {
+Result<std::string> remove(const Source& source, const std::string& name,
+                           const std::optional<Uuid>& pause_id, Progress& progress) {
   if (!source.daemon_socket.empty()) {
-    const Json request = {{"store", source.store}, {"snapshots", Json::array({name})}};
+    Json request = {{"store", source.store}, {"snapshots", Json::array({name})}};
+    if (pause_id) request["pause_id"] = pause_id->to_string();
     LAMINA_ASSIGN_OR_RETURN(const Json report,
                             ask_daemon(source.daemon_socket, "/v1/remove", request, progress));
     return removal_of(report);
   }
   RemoveOptions options;
   options.snapshots = {source.store + "/" + name};
+  options.pause_id = pause_id;
   options.progress = &progress;
   LAMINA_ASSIGN_OR_RETURN(const RemoveReport report, remove_snapshots(options));
   if (const Error* error = report.first_error()) return std::unexpected(*error);
@@ -87,8 +90,8 @@ Result<std::string> merge(const Source& source, const std::string& name, Progres
 }  // namespace
 
 Result<std::string> act(const Source& source, std::string_view action, const std::string& name,
-                        Progress& progress) {
-  if (action == "remove") return remove(source, name, progress);
+                        const std::optional<Uuid>& pause_id, Progress& progress) {
+  if (action == "remove") return remove(source, name, pause_id, progress);
   if (action == "merge") return merge(source, name, progress);
   return fail(ErrorKind::kNotFound, "there is no action '{}'", escaped_value(action));
 }

@@ -168,7 +168,13 @@ http::ServerResponse Console::action(const http::ServerRequest& request, std::st
     if (std::ranges::find(all, name, &SnapshotListing::name) == all.end()) {
       return fail(ErrorKind::kNotFound, "there is no snapshot '{}'", escaped_value(name));
     }
-    auto result = act(source_, path.substr(kActions.size()), name, stop_);
+    std::optional<Uuid> pause_id;
+    if (const std::string given = parameter(request, "pause"); !given.empty()) {
+      const auto id = Uuid::parse(given);
+      if (!id) return fail(ErrorKind::kUsage, "'{}' is not a pause id", escaped_value(given));
+      pause_id = *id;
+    }
+    auto result = act(source_, path.substr(kActions.size()), name, pause_id, stop_);
     cache_.forget();
     return result;
   }();

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,8 @@ class Views(BrowserTest):
         browser = self.browser()
         victim = "web-2"
         self.assertTrue((self.store / victim).exists())
+        facts = self.store / victim / "snapshot.json"
+        shown = facts.read_text()
         self.show(browser, f"{console.url}#/snapshot/{victim}", "snapshot")
         self.assert_good(browser)
         disabled = "return document.getElementById('remove').disabled"
@@ -218,7 +221,16 @@ class Views(BrowserTest):
         self.assertTrue(browser.run(disabled))
         browser.press(victim[-1])
         self.assertFalse(browser.run(disabled))
+        # Replaced since the page was drawn: what was shown is not there to be removed.
+        pause_id = json.loads(shown)["pause_id"]
+        facts.write_text(shown.replace(pause_id, str(uuid.uuid4())))
         browser.press("Tab", "Enter")
+        browser.wait_for("return document.getElementById('action-result').textContent.includes('not of pause')",
+                         "the refusal")
+        self.assertTrue((self.store / victim).exists())
+        self.assertIn("404", " ".join(browser.messages()))  # the browser's own, of the refusal
+        facts.write_text(shown)
+        browser.press("Enter")
         browser.wait_for("return document.getElementById('action-result').textContent.includes('removed; ')",
                          "the removal")
         self.assertFalse((self.store / victim).exists())

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,10 @@ class LifeTest(DaemonTest):
         self.assertEqual((facts["pause_id"], len(facts["layers"])), (second["pause_id"], 2))
 
         self.assertFalse(daemon.done("DELETE", "/v1/snapshots/a?dry_run=true")["removed"])
-        removed = daemon.done("DELETE", "/v1/snapshots/a")
+        pause = facts["pause_id"]
+        for other, status in ((str(uuid.uuid4()), 404), ("x", 400)):
+            daemon.refused(status, "DELETE", f"/v1/snapshots/a?pause_id={other}")
+        removed = daemon.done("DELETE", f"/v1/snapshots/a?pause_id={pause}")
         self.assertEqual((removed["removed"], removed["running_vms"]), (True, 2))
         daemon.refused(404, "GET", "/v1/snapshots/a")
         self.check(by_faults)

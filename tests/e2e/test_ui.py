@@ -11,6 +11,7 @@ import re
 import socket
 import struct
 import threading
+import uuid
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -239,9 +240,10 @@ class Actions(ConsoleTest):
         assert found is not None
         self.good = {"Origin": f"http://{self.console.host}", "Lamina-Action-Token": found[1]}
 
-    def act(self, action: str, name: str, headers: dict[str, str] | None = None) -> Any:
+    def act(self, action: str, name: str, headers: dict[str, str] | None = None,
+            pause: str = "") -> Any:
         """A POST, by default as the page sends it."""
-        return self.console.request(f"api/act/{action}?name={quote(name, safe='')}", "POST",
+        return self.console.request(f"api/act/{action}?name={quote(name, safe='')}&pause={pause}", "POST",
                                     headers=self.good if headers is None else headers)
 
     def test_a_snapshot_is_removed_and_layers_are_merged(self) -> None:
@@ -249,7 +251,11 @@ class Actions(ConsoleTest):
         merged = self.act("merge", last)
         self.assertEqual(merged.status, 200, merged.body)
         self.assertTrue(merged.json["message"])
-        removed = self.act("remove", self.names[0])
+        pause = json.loads((self.store / self.names[0] / "snapshot.json").read_text())["pause_id"]
+        for other, status in ((str(uuid.uuid4()), 404), ("nonsense", 400)):
+            self.assertEqual(self.act("remove", self.names[0], pause=other).status, status, other)
+        self.assertTrue((self.store / self.names[0]).exists())
+        removed = self.act("remove", self.names[0], pause=pause)
         self.assertEqual(removed.status, 200, removed.body)
         self.assertIn("removed; ", removed.json["message"])
         self.assertFalse((self.store / self.names[0]).exists())

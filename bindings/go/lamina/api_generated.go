@@ -160,6 +160,8 @@ type ListParams struct {
 type RemoveParams struct {
 	// Change nothing, report what would be removed
 	DryRun bool
+	// Only if the snapshot has the state of this pause; else 404
+	PauseID string
 }
 
 // EventsParams are the parameters of Events. The zero value is the default.
@@ -459,6 +461,8 @@ type RemoveRequest struct {
 	Snapshots []string `json:"snapshots"`
 	// Only report what would be removed
 	DryRun bool `json:"dry_run,omitempty"`
+	// With one snapshot: it is removed only if it has the state of this pause
+	PauseID string `json:"pause_id,omitempty"`
 }
 
 // RemovedSnapshot is a part of a report.
@@ -1025,6 +1029,9 @@ func (c *Client) Remove(ctx context.Context, name string, params RemoveParams) (
 	query := url.Values{}
 	if params.DryRun {
 		query.Set("dry_run", "true")
+	}
+	if params.PauseID != "" {
+		query.Set("pause_id", params.PauseID)
 	}
 	var reply Removal
 	err := c.call(ctx, operation{"remove", http.MethodDelete, "/v1/snapshots/{name}"}, []pathValue{{"name", name}}, query, nil, &reply)

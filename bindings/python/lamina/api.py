@@ -1309,7 +1309,7 @@ class Operations:
                           dry_run=dry_run, adopt_store=adopt_store, give_up=give_up))
 
     def remove_several(self, snapshots: Sequence[str], *, store: Optional[str] = None,
-                       dry_run: Optional[bool] = None) -> Removals:
+                       dry_run: Optional[bool] = None, pause_id: Optional[str] = None) -> Removals:
         """Remove snapshots.
 
         If one cannot be removed, the others are removed all the same: the status is 200, and
@@ -1319,9 +1319,11 @@ class Operations:
         store: Path of the store, as the daemon sees it. A daemon of another store refuses the
             request with 421. Default: the daemon's store
         dry_run: Only report what would be removed (default false)
+        pause_id: With one snapshot: it is removed only if it has the state of this pause
         """
         return self._json("POST", "/v1/remove", Removals.from_json,
-                          body=_given(snapshots=snapshots, store=store, dry_run=dry_run))
+                          body=_given(snapshots=snapshots, store=store, dry_run=dry_run,
+                          pause_id=pause_id))
 
     def list(self, *, tree: Optional[bool] = None) -> Listing:
         """The contents of the store.
@@ -1337,16 +1339,18 @@ class Operations:
         """
         return self._json("GET", f"/v1/snapshots/{quote(name, safe='')}", Snapshot.from_json)
 
-    def remove(self, name: str, *, dry_run: Optional[bool] = None) -> Removal:
+    def remove(self, name: str, *, dry_run: Optional[bool] = None, pause_id: Optional[str] = None
+               ) -> Removal:
         """Remove a snapshot.
 
         VMs that were resumed from it run on.
 
         name: 1 to 200 letters, digits and ._-+@=:, beginning with a letter or digit
         dry_run: Change nothing, report what would be removed (default false)
+        pause_id: Only if the snapshot has the state of this pause; else 404
         """
         return self._json("DELETE", f"/v1/snapshots/{quote(name, safe='')}", Removal.from_json,
-                          query=_given(dry_run=dry_run))
+                          query=_given(dry_run=dry_run, pause_id=pause_id))
 
     def compact(self, name: str, *, store: Optional[str] = None, policy: Optional[str] = None,
                 dry_run: Optional[bool] = None, rate: Optional[int] = None,

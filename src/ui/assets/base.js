@@ -61,8 +61,8 @@ lamina.get = async (path) => {
 lamina.actions = (() => {
   const found = document.querySelector('meta[name="lamina-actions"]');
   if (!found) return null;
-  return async (action, name) => {
-    const response = await fetch(`api/act/${action}?name=${encodeURIComponent(name)}`,
+  return async (action, name, pause) => {
+    const response = await fetch(`api/act/${action}?name=${encodeURIComponent(name)}&pause=${pause}`,
       { method: 'POST', headers: { 'Lamina-Action-Token': found.content } });
     const text = await response.text();
     let body = {};

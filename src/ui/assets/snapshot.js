@@ -148,29 +148,35 @@ lamina.snapshot = (() => {
     el('p', { class: 'quiet' }, 'Duplicates: bytes of merged layers that stay, since other snapshots have them.')];
   }
 
-  // What --allow-actions permits. A removal needs the name, typed.
-  function actions(name) {
+  // What --allow-actions permits. A removal needs the name, typed, and removes only the state that is
+  // shown: a pause may have replaced it since.
+  function actions(name, pause) {
     if (!lamina.actions) return [];
     const result = el('p', { role: 'status', id: 'action-result' });
     const buttons = [];
-    const run = (action) => {
+    const run = (action, button) => {
       buttons.forEach((one) => { one.disabled = true; });
       result.replaceChildren('Working …');
-      lamina.actions(action, name).then((message) => {
+      lamina.actions(action, name, action === 'remove' ? pause : '').then((message) => {
         result.replaceChildren(lamina.visible(message));
-        if (action !== 'remove') ready();
+        if (action !== 'remove') again(button);
       }, (error) => {
         result.replaceChildren(el('span', { class: 'bad' }, lamina.visible(error.message)));
-        ready();
+        again(button);
       });
     };
     const typed = el('input', { type: 'text', id: 'remove-name', autocomplete: 'off', spellcheck: 'false', input: ready });
-    const merge = el('button', { type: 'button', id: 'merge', click: () => run('merge') }, 'Merge layers');
-    const remove = el('button', { type: 'button', id: 'remove', click: () => run('remove') }, 'Remove');
+    const merge = el('button', { type: 'button', id: 'merge', click: (event) => run('merge', event.target) }, 'Merge layers');
+    const remove = el('button', { type: 'button', id: 'remove', click: (event) => run('remove', event.target) }, 'Remove');
     buttons.push(merge, remove);
     function ready() {
       merge.disabled = false;
       remove.disabled = typed.value !== name;
+    }
+    // A button that is disabled loses the focus.
+    function again(button) {
+      ready();
+      if (!document.activeElement || document.activeElement === document.body) button.focus();
     }
     ready();
     return [el('h2', null, 'Actions'), el('p', { class: 'tools' }, merge,
@@ -202,7 +208,7 @@ lamina.snapshot = (() => {
         ...fact('VM state', info.vmstate_bytes === null ? 'none' : bytes(info.vmstate_bytes)),
         ...fact('Pause', el('span', { class: 'code' }, info.pause_id || 'unknown'))),
       ...space(snapshot), el('h2', null, 'Map'), ...map.nodes.filter((node) => node), history,
-      ...layersTable(info), el('h2', null, 'What a merge would give'), merge, ...actions(name));
+      ...layersTable(info), el('h2', null, 'What a merge would give'), merge, ...actions(name, info.pause_id || ''));
     drawHistory();
     lamina.live.onEvents(drawHistory);
     lamina.data.merge(name).then((plans) => merge.replaceChildren(...merges(plans)),

@@ -508,6 +508,7 @@ pub struct lamina_remove_options {
     pub dry_run: lamina_bool,
     pub reserved: u32,
     pub progress: *mut lamina_progress,
+    pub pause_id: *const lamina_uuid,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]

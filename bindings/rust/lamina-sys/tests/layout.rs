@@ -322,13 +322,14 @@ fn structs_have_the_layout_of_c() {
     assert_eq!(offset!(lamina_fork_report, copied_bytes), 56, "lamina_fork_report copied_bytes");
     assert_eq!(offset!(lamina_fork_report, notes), 64, "lamina_fork_report notes");
     assert_eq!(offset!(lamina_fork_report, note_count), 72, "lamina_fork_report note_count");
-    assert_eq!(size_of::<lamina_remove_options>(), 40, "lamina_remove_options size");
+    assert_eq!(size_of::<lamina_remove_options>(), 48, "lamina_remove_options size");
     assert_eq!(offset!(lamina_remove_options, struct_size), 0, "lamina_remove_options struct_size");
     assert_eq!(offset!(lamina_remove_options, snapshots), 8, "lamina_remove_options snapshots");
     assert_eq!(offset!(lamina_remove_options, snapshot_count), 16, "lamina_remove_options snapshot_count");
     assert_eq!(offset!(lamina_remove_options, dry_run), 24, "lamina_remove_options dry_run");
     assert_eq!(offset!(lamina_remove_options, reserved), 28, "lamina_remove_options reserved");
     assert_eq!(offset!(lamina_remove_options, progress), 32, "lamina_remove_options progress");
+    assert_eq!(offset!(lamina_remove_options, pause_id), 40, "lamina_remove_options pause_id");
     assert_eq!(size_of::<lamina_removed_snapshot>(), 64, "lamina_removed_snapshot size");
     assert_eq!(offset!(lamina_removed_snapshot, struct_size), 0, "lamina_removed_snapshot struct_size");
     assert_eq!(offset!(lamina_removed_snapshot, snapshot), 8, "lamina_removed_snapshot snapshot");

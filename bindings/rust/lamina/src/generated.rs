@@ -622,6 +622,7 @@ pub struct RemoveOptions<'a> {
     pub snapshots: &'a [&'a OsStr],
     pub dry_run: bool,
     pub progress: Option<&'a Progress>,
+    pub pause_id: Option<&'a Uuid>,
 }
 impl Options for RemoveOptions<'_> {
     type C = sys::lamina_remove_options;
@@ -632,6 +633,7 @@ impl Options for RemoveOptions<'_> {
         c.snapshots = keep.texts(self.snapshots)?; c.snapshot_count = self.snapshots.len();
         c.dry_run = u32::from(self.dry_run);
         if let Some(progress) = self.progress { c.progress = progress.handle(); }
+        if let Some(id) = self.pause_id { c.pause_id = &id.0; }
         Ok(c)
     }
 }
