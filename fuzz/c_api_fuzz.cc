@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "c_api_pointers.h"
 #include "check.h"
 #include "lamina.h"
 
@@ -221,16 +222,19 @@ class Calls {
     }
   }
 
-  /// Fills what follows struct_size: small numbers, and now and then any.
-  void fill(std::span<std::byte> bytes) {
+  /// Fills what follows struct_size: small numbers, and now and then any. Pointers are null: what
+  /// leads nowhere is undefined behaviour of the caller.
+  template <typename Struct>
+  void fill(Struct& options) {
+    const auto bytes = std::as_writable_bytes(std::span(&options, 1));
     for (std::size_t i = sizeof(std::size_t); i + 4 <= bytes.size(); i += 4) {
       const std::uint8_t choice = number();
       const std::uint32_t value = choice < 200 ? choice % 4 / 3 : 0x0101'0101U * choice;
       std::memcpy(&bytes[i], &value, sizeof value);
     }
+    clear_pointers(options);
   }
 
-  // Pointers are null, or lead to something: others are undefined behaviour of the caller.
   void point(lamina_ingest_options& o) {
     o.memory_file = file(), o.snapshot = text(), o.parent = text(), o.vmstate_file = text();
     o.memory = number() % 2 == 0 ? nullptr : scene_.memory().data();
@@ -263,48 +267,45 @@ class Calls {
     static const std::array<const char*, 4> names{"a", nullptr, "..", "b"};
     o.snapshots = number() % 4 == 0 ? nullptr : &names[number() % 4];
     if (o.snapshots != nullptr) o.snapshot_count = 1;
+    o.pause_id = number() % 4 == 0 ? &id_ : nullptr;
     o.progress = handle(scene_.progress());
   }
   void point(lamina_vmm& o) { o.api_socket = text(), o.jail = text(); }
   template <typename Options>
   void point_vm(Options& o) {
-    o.vmm = nullptr;
     if (number() % 4 != 0) {
       vmm_ = {};
-      fill(std::as_writable_bytes(std::span(&vmm_, 1)));
+      fill(vmm_);
       point(vmm_);
       vmm_.struct_size = number() % 4 == 0 ? number() : sizeof vmm_;
       if (vmm_.struct_size > sizeof vmm_) vmm_.struct_size = 1;
       o.vmm = &vmm_;
     }
-    o.name = text(), o.page_server_command = nullptr, o.progress = handle(scene_.progress());
+    o.name = text(), o.progress = handle(scene_.progress());
   }
   void point(lamina_pause_options& o) {
     point_vm(o);
-    o.frozen_hook = nullptr, o.while_frozen = nullptr, o.attachments = nullptr;
-    o.freeze_directory = nullptr;
     o.pause_id = number() % 4 == 0 ? &id_ : nullptr;
   }
   void point(lamina_resume_options& o) {
     point_vm(o);
-    o.network_overrides = nullptr, o.vsock_override = text(), o.mmds = file();
+    o.vsock_override = text(), o.serial_override = text(), o.console_override = text();
+    o.mmds = file();
   }
   void point(lamina_live_fork_options& o) {
-    o.pause = nullptr, o.resume = nullptr, o.clones = nullptr;
     if (number() % 4 != 0) {
       pause_ = {};
-      fill(std::as_writable_bytes(std::span(&pause_, 1)));
+      fill(pause_);
       point(pause_);
       pause_.struct_size = number() % 4 == 0 ? number() % sizeof pause_ : sizeof pause_;
       o.pause = &pause_;
     }
     if (number() % 4 == 0) {
       resume_ = {};
-      fill(std::as_writable_bytes(std::span(&resume_, 1)));
+      fill(resume_);
       resume_.vmm = number() % 4 == 0 ? &vmm_ : nullptr;
       resume_.name = number() % 4 == 0 ? "a" : nullptr;
-      resume_.network_overrides = nullptr, resume_.vsock_override = text();
-      resume_.mmds = file(), resume_.page_server_command = nullptr;
+      resume_.vsock_override = text(), resume_.mmds = file();
       resume_.progress = handle(scene_.progress());
       resume_.struct_size = number() % 4 == 0 ? number() % sizeof resume_ : sizeof resume_;
       o.resume = &resume_;
@@ -316,41 +317,38 @@ class Calls {
     o.clones = clones_.data(), o.clone_count = number() % (clones_.size() + 1);
   }
   void point(lamina_recover_options& o) {
-    o.page_server_command = nullptr, o.give_up = number() % 4 == 0 ? &id_ : nullptr;
+    o.give_up = number() % 4 == 0 ? &id_ : nullptr;
     if (o.give_up != nullptr) o.give_up_count = 1;
     o.adopt_store = 0;
     o.progress = handle(scene_.progress());
   }
   void point(lamina_pack_options& o) {
-    o.snapshot = text(), o.out = file(), o.key_file = text(), o.key_command = nullptr;
+    o.snapshot = text(), o.out = file(), o.key_file = text();
     o.progress = handle(scene_.progress());
   }
   void point(lamina_unpack_options& o) {
-    o.file = text(), o.snapshot = text(), o.key_file = text(), o.key_command = nullptr;
+    o.file = text(), o.snapshot = text(), o.key_file = text();
     o.progress = handle(scene_.progress());
   }
   void point(lamina_push_options& o) {
     o.url = text(), o.snapshot = text(), o.name = text(), o.key_file = text();
-    o.key_command = nullptr, o.progress = handle(scene_.progress());
+    o.progress = handle(scene_.progress());
     o.background = 0;  // it would stay so
   }
   void point(lamina_pull_options& o) {
     o.url = text(), o.name = text(), o.as = text(), o.key_file = text();
-    o.key_command = nullptr, o.progress = handle(scene_.progress());
+    o.progress = handle(scene_.progress());
   }
   void point(lamina_begin_pull_options& o) {
     o.url = text(), o.name = text(), o.as = text(), o.key_file = text();
-    o.key_command = nullptr, o.fetch_command = nullptr, o.progress = handle(scene_.progress());
+    o.progress = handle(scene_.progress());
   }
-  void point(lamina_fetch_options& o) {
-    o.arrival = nullptr, o.progress = handle(scene_.progress());
-  }
+  void point(lamina_fetch_options& o) { o.progress = handle(scene_.progress()); }
   void point(lamina_remote_key_list_options& o) {
     o.url = text(), o.key_file = text(), o.progress = handle(scene_.progress());
   }
   void point(lamina_remote_key_rotate_options& o) {
     o.url = text(), o.pattern = text(), o.old_key_file = file(), o.key_file = file();
-    o.old_key_command = nullptr, o.key_command = nullptr;
     o.progress = handle(scene_.progress());
   }
   void point(lamina_remote_key_destroy_options& o) {
@@ -371,7 +369,7 @@ class Calls {
   void with_any(Use use) {
     constexpr std::size_t kAdded = 16;  // of a newer program
     Options options{};
-    fill(std::as_writable_bytes(std::span(&options, 1)));
+    fill(options);
     point(options);
     std::size_t size = sizeof options;
     const std::uint8_t choice = number();
