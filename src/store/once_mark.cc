@@ -54,17 +54,23 @@ Status consume_once(const Store& store, const Uuid& pause_id, const std::string&
   LAMINA_ASSIGN_OR_RETURN(const os::Fd area, open_counts(store));
   const std::string name = mark_name(pause_id);
   const std::string path = counts_path(store) + "/" + name;
-  const std::string text = fmt::format("at {} by process {}\n", timestamp_now(), vm);
-  const Status made = os::write_new_file(area.get(), name, std::as_bytes(std::span(text)), path);
-  if (!made) {
-    if (!os::name_exists(area.get(), name)) return made;
-    // Without a space for its text, the mark of this attempt may be there: it counts.
+  const auto mark = os::open_at(area.get(), name, O_WRONLY | O_CREAT | O_EXCL, path);
+  if (!mark && mark.error().kind == ErrorKind::kExists) {
     LAMINA_ASSIGN_OR_RETURN(const auto consumed, consumed_once(store.fd(), pause_id));
     return fail(ErrorKind::kExists, "pause {} may be resumed only once, and was {}",
                 pause_id.to_string(), consumed.value_or("at the same time"));
   }
-  LAMINA_RETURN_IF_ERROR(os::sync(area.get(), counts_path(store)));
-  return os::sync(store.fd(), store.path());
+  if (!mark) return std::unexpected(mark.error());
+  const std::string text = fmt::format("at {} by process {}\n", timestamp_now(), vm);
+  const Status stored = [&]() -> Status {
+    LAMINA_RETURN_IF_ERROR(os::write_at(mark->get(), std::as_bytes(std::span(text)), 0, path));
+    LAMINA_RETURN_IF_ERROR(os::sync(mark->get(), path));
+    LAMINA_RETURN_IF_ERROR(os::sync(area.get(), counts_path(store)));
+    return os::sync(store.fd(), store.path());
+  }();
+  // Nothing was resumed. If the mark cannot be removed it counts, as that of a killed resume does.
+  if (!stored) static_cast<void>(os::remove_file(area.get(), name, path));
+  return stored;
 }
 
 Status give_back_once(const Store& store, const Uuid& pause_id) {

@@ -143,6 +143,26 @@ class OnceTest(SandboxTest):
         self.resume_fails("a", "--mmds", metadata)
         self.assertFalse(self.consumed())
 
+    def test_a_mark_that_cannot_be_stored_is_not_there(self) -> None:
+        """No space for it: that is said, and the state can be resumed when there is some."""
+        require_strace(self)
+        failed = 0
+        for call in ("pwrite64", "fsync"):
+            for number in range(1, 12):
+                vm = self.waiting()
+                point = Point(call, number, False, follows=False)
+                outcome = lamina("resume", "--api", vm.api_socket, "--store", self.store, "--name", "a",
+                                 "--mode", "file", prefix=point.strace("error=ENOSPC"))
+                with self.subTest(str(point)):
+                    self.assertNotIn("only once", str(outcome))
+                    if outcome.code and vm.is_running() and vm.state() == "Not started":
+                        failed += 1
+                        self.assertFalse(self.consumed())
+                vm.end()
+                if self.consumed():
+                    self.pause(self.fresh(), "a", "--once", "--replace")
+        self.assertGreater(failed, 3)
+
     def test_killed_at_any_call_it_runs_at_most_once(self) -> None:
         require_strace(self)
         traced = self.directory / "trace"
