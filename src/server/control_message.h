@@ -24,6 +24,9 @@ enum class MessageKind : std::uint8_t {
   /// so has the next serving process.
   kCannotOpen = 4,
   kLog = 5,  ///< to the serving process: standard error from now on
+  /// To the serving process: its successor is forked next, and ends it. The descriptor is the read
+  /// end of a pipe whose other end the successor keeps open until then.
+  kReplaced = 6,
 };
 
 struct ControlMessage {

@@ -105,11 +105,10 @@ void Predecessor::end_vm(const ControlMessage& message) {
   found->vm.reset();
 }
 
-/// What the serving process had said before it ended.
+/// What the serving process has said so far. What it says later, its successor finds by itself.
 void Predecessor::handle_last_messages() {
   pollfd more{control_.get(), POLLIN, 0};
   while (control_.valid() && ::poll(&more, 1, 0) > 0) handle_message();
-  control_.reset();
 }
 
 int Predecessor::due_ms() const {
@@ -155,7 +154,8 @@ std::optional<Result<Predecessor::Outcome>> Predecessor::take_outcome() {
                   "waits for",
                   kLongestWithoutOpening.count());
     }
-    end_serving_process();
+    // One that could not be waited for cannot be replaced.
+    if (!worker_pidfd_.valid()) end_serving_process();
   }
   handle_last_messages();
   return release_vms();
@@ -174,6 +174,9 @@ Predecessor::Outcome Predecessor::release_vms() {
       outcome.unopened.push_back(std::move(one.vm));
     }
   }
+  outcome.worker = worker_;
+  outcome.worker_pidfd = std::move(worker_pidfd_);
+  outcome.worker_control = std::move(control_);
   forget();
   return outcome;
 }

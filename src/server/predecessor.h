@@ -2,10 +2,10 @@
 // serves, and its VMs.
 //
 // Their snapshots are opened by threads (openings.h) while that process serves. Only when all of
-// them are open is it ended, and the VMs are served from here. When one cannot be opened, or takes
-// too long, this process ends instead: the serving process has everything open and takes its place.
-// When the serving process dies meanwhile, the VMs are served from here as each one's snapshot
-// opens. Until then it says here, as to any supervisor, which VMs have ended, and why.
+// them are open is it replaced, by a serving process of this one. When one cannot be opened, or
+// takes too long, this process ends instead: the serving process has everything open and takes its
+// place. When the serving process dies meanwhile, the VMs are served from here as each one's
+// snapshot opens. Until then it says here, as to any supervisor, which VMs have ended, and why.
 #pragma once
 
 #include <sys/types.h>
@@ -45,6 +45,9 @@ class Predecessor {
   struct Outcome {
     std::vector<InheritedVm> vms;
     std::vector<std::unique_ptr<Vm>> unopened;  ///< to be opened, and tried again, like others
+    pid_t worker = -1;  ///< the old serving process, which serves the VMs until it is replaced
+    os::Fd worker_pidfd;
+    os::Fd worker_control;
   };
 
   /// Gets a VM that has ended, or was killed, before it was taken over.
@@ -74,9 +77,9 @@ class Predecessor {
   void handle_message();
   /// Milliseconds until the openings have taken too long; -1: never.
   [[nodiscard]] int due_ms() const;
-  /// Returned once: the VMs, when all snapshots are open (the old serving process has then been
-  /// ended) or when that process has died. An error if this process must end instead. nullopt: not
-  /// yet.
+  /// Returned once: the VMs, when all snapshots are open (with the old serving process, which is to
+  /// be replaced) or when that process has died. An error if this process must end instead.
+  /// nullopt: not yet.
   std::optional<Result<Outcome>> take_outcome();
 
   /// Ends the serving process, if it runs: it is a child of this one.

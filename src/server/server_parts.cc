@@ -97,6 +97,10 @@ Status ServerParts::settle_predecessor() {
   if (auto outcome = predecessor_.take_outcome()) {
     if (!*outcome) return std::unexpected(outcome->error());
     outcome_ = std::move(**outcome);
+    if (outcome_->worker > 0) {
+      keeper_.replace_inherited(outcome_->worker, std::move(outcome_->worker_pidfd),
+                                std::move(outcome_->worker_control));
+    }
     sockets_->acceptor().hold(false);
   }
   // One by one: what there is no memory for hits one VM, which is found again by its state.

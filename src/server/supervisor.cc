@@ -296,7 +296,7 @@ class Supervisor {
   /// the sockets. And the serving process, which would go on if the new program did not.
   void go_on_with_succession() {
     if (succession_.take_outcome()) parts_.sockets().acceptor().hold(true);
-    const bool is_safe = keeper_.worker() > 0 || keeper_.vms().empty();
+    const bool is_safe = !keeper_.is_replacing() && (keeper_.worker() > 0 || keeper_.vms().empty());
     if (!succession_.is_decided() || !is_safe || parts_.sockets().acceptor().has_peers()) return;
     HandoverState handover = parts_.handover_state(stopping_);
     handover.worker = keeper_.worker();

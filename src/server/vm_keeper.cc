@@ -36,7 +36,7 @@ void VmKeeper::add(std::unique_ptr<Vm> vm) {
     return {};
   });
   // From here on it is on record: a successor serves it.
-  if (!told) worker_.kill();
+  if (!told) worker_.replace();
 }
 
 void VmKeeper::note_id(std::uint64_t id) {
@@ -85,7 +85,7 @@ void VmKeeper::handle_message() {
     return {};
   });
   // A successor says again what is lost.
-  if (!handled) worker_.kill();
+  if (!handled) worker_.replace();
 }
 
 void VmKeeper::receive() {
@@ -96,7 +96,7 @@ void VmKeeper::receive() {
   log_(
       fmt::format("the serving process is replaced by one that has open what it could not open: {}",
                   message->text));
-  worker_.kill();
+  worker_.replace();
 }
 
 void VmKeeper::end_vm(const ControlMessage& message) {
@@ -117,7 +117,7 @@ void VmKeeper::judge() {
     judged_ = worker_.pid();
     const bool was_some = elimination_.served().has_value();
     elimination_.lived(ids());
-    if (was_some) worker_.kill();
+    if (was_some) worker_.replace();
   }
   const auto guilty = elimination_.take_guilty();
   const auto found = guilty ? vms_.find(*guilty) : vms_.end();

@@ -1,6 +1,7 @@
 // Keeps VMs served: holds the VMs on record with all their descriptors, and runs a serving process
 // for them. It starts that process, sends it VMs, receives its messages, and replaces it at once
-// when it dies. A VM that crashes serving processes is found (elimination.h) and killed.
+// when it dies, or before it is ended. A VM that crashes serving processes is found (elimination.h)
+// and killed.
 #pragma once
 
 #include <cstddef>
@@ -69,9 +70,17 @@ class VmKeeper {
   /// To be called when standard error is another file: tells the serving process.
   void tell_log();
 
+  /// Takes the serving process of another program, a child of this one, to replace it by an own one
+  /// at the next start_if_due(). REQUIRES: none runs.
+  void replace_inherited(pid_t pid, os::Fd pidfd, os::Fd control) {
+    worker_.replace_inherited(pid, std::move(pidfd), std::move(control));
+  }
+
   /// Ends the serving process.
   void end() { worker_.end(); }
   [[nodiscard]] pid_t worker() const { return worker_.pid(); }
+  /// True while one serving process takes the place of another.
+  [[nodiscard]] bool is_replacing() const { return worker_.is_replacing(); }
 
   [[nodiscard]] Vms& vms() { return vms_; }
   [[nodiscard]] const Vms& vms() const { return vms_; }

@@ -45,9 +45,12 @@ class Worker {
     LAMINA_RETURN_IF_ERROR(openings_.start());
     LAMINA_ASSIGN_OR_RETURN(served_, ServedVms::start(vms, threads, log_));
     while (true) {
-      std::array<pollfd, 4> waiting = {
+      // The end of a successor counts only when there is no supervisor that would fork another one.
+      const bool is_orphan = supervisor_ < 0;
+      std::array<pollfd, 5> waiting = {
           pollfd{control_, POLLIN, 0}, pollfd{served_->fd(), POLLIN, 0},
-          pollfd{supervisor_, POLLIN, 0}, pollfd{openings_.fd(), POLLIN, 0}};
+          pollfd{supervisor_, POLLIN, 0}, pollfd{openings_.fd(), POLLIN, 0},
+          pollfd{is_orphan ? successor_.get() : -1, 0, 0}};
       const int wait_ms = sooner(served_->save_due_recordings(), openings_.expire());
       // If it fails, the serving threads go on; a successor would fare no better.
       static_cast<void>(os::wait_for_events(waiting, wait_ms));
@@ -60,8 +63,11 @@ class Worker {
         // What it said before it died counts: its end is closed, so this does not wait.
         while (control_ >= 0 && handle_message()) {
         }
-        return end();
+        control_ = -1;
+        supervisor_ = -1;
+        if (!successor_.valid()) return end();
       }
+      if (waiting[4].revents != 0) return end();
     }
   }
 
@@ -85,6 +91,10 @@ class Worker {
     }
     if (message->kind == MessageKind::kLog) {
       if (received->fds.size() == 1) take_log(received->fds.front().get());
+      return true;
+    }
+    if (message->kind == MessageKind::kReplaced) {
+      if (received->fds.size() == 1) successor_ = std::move(received->fds.front());
       return true;
     }
     auto vm = make_vm(*message, received->fds);
@@ -195,6 +205,7 @@ class Worker {
   int supervisor_;
   Log log_;
   bool detaching_ = false;
+  os::Fd successor_;  ///< hangs up when the process that is to succeed this one has ended
   Openings openings_;
   std::map<std::uint64_t, std::unique_ptr<Vm>> opening_;  ///< on record, not served yet
   std::unique_ptr<ServedVms> served_;

@@ -1,10 +1,12 @@
 #include "server/worker_process.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <string>
 #include <utility>
@@ -19,27 +21,31 @@ namespace {
 
 constexpr std::chrono::milliseconds kFirstDelay{10};
 constexpr std::chrono::milliseconds kLongestDelay{1000};
+/// How often it is looked whether a replaced process can be reaped.
+constexpr int kReapMs = 50;
 
 }  // namespace
 
 WorkerProcess::Start WorkerProcess::start_if_due() {
-  if (pid_ > 0 || Clock::now() < next_start_) return Start::kNone;
+  reap_replaced();
+  const bool is_wanted = pid_ <= 0 || is_replaced_;
+  if (!is_wanted || Clock::now() < next_start_) return Start::kNone;
+  const auto delay = [this](const Error& cause) {
+    log_(fmt::format("no serving process can be started yet: {}", one_line(cause)));
+    delay_next_start();
+    return Start::kNone;
+  };
   auto ends = os::message_socket_pair();
-  if (!ends) {
-    log_(fmt::format("no serving process can be started yet: {}", one_line(ends.error())));
-    delay_next_start();
-    return Start::kNone;
-  }
+  if (!ends) return delay(ends.error());
+  // Open in the child until it has ended the process that it succeeds.
+  auto life = tell_replaced();
+  if (!life) return delay(life.error());
   const pid_t child = ::fork();
-  if (child < 0) {
-    log_(fmt::format("no serving process can be started yet: {}",
-                     system_error("fork", "serving process", errno).message));
-    delay_next_start();
-    return Start::kNone;
-  }
+  if (child < 0) return delay(system_error("fork", "serving process", errno));
   if (child == 0) {
     ends->first.reset();
-    control_.reset();
+    become_successor();
+    life->reset();
     body_(std::move(ends->second));
     next_start_ = Clock::now();
     delay_ = {};
@@ -48,28 +54,105 @@ WorkerProcess::Start WorkerProcess::start_if_due() {
   auto pidfd = os::open_process(child);
   if (!pidfd) {
     // Not to be seen any more, or no descriptor is left: without one its end would not be seen.
-    log_(fmt::format("no serving process can be started yet: {}", one_line(pidfd.error())));
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
-    delay_next_start();
-    return Start::kNone;
+    return delay(pidfd.error());
   }
-  pid_ = child;
-  pidfd_ = std::move(*pidfd);
-  control_ = std::move(ends->first);
-  started_ = Clock::now();
+  note_begun(child, std::move(*pidfd), std::move(ends->first));
   return Start::kBegun;
 }
 
+/// Tells the process that is replaced which end of a pipe it can see its successor's life by.
+/// Returns the other end; none if there is no such process.
+Result<os::Fd> WorkerProcess::tell_replaced() const {
+  if (pid_ <= 0) return os::Fd();
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
+    return system_failure("pipe", "serving process", errno);
+  }
+  const os::Fd read_end(ends[0]);
+  os::Fd write_end(ends[1]);
+  ControlMessage message;
+  message.kind = MessageKind::kReplaced;
+  const std::array<int, 1> fds = {read_end.get()};
+  const Status told =
+      os::send_message(control_.get(), encode_control(message), fds, os::WhenFull::kFail);
+  // It has died, or does not read: without knowing it must not live beside its successor.
+  if (!told) {
+    kill();
+    return std::unexpected(told.error());
+  }
+  return write_end;
+}
+
+/// In the child: ends the process that it succeeds, and forgets the parent's other children.
+void WorkerProcess::become_successor() {
+  if (pid_ > 0) ending_.push_back({pid_, std::move(pidfd_)});
+  // All, since a successor may have died before it had ended one.
+  for (const Replaced& one : ending_) {
+    // Two must not serve one VM, however long a disk or a tracer holds up the end of the first.
+    constexpr std::chrono::seconds kAgain{1};
+    while (!os::has_ended(one.pidfd.get())) {
+      static_cast<void>(os::kill_process(one.pidfd.get()));
+      static_cast<void>(os::wait_for_end(one.pidfd.get(), kAgain));
+    }
+  }
+  ending_.clear();
+  forget();
+}
+
+void WorkerProcess::forget() {
+  pid_ = -1;
+  pidfd_.reset();
+  control_.reset();
+  is_replaced_ = false;
+  is_inherited_ = false;
+}
+
+void WorkerProcess::note_begun(pid_t child, os::Fd pidfd, os::Fd control) {
+  if (pid_ > 0) {
+    if (!is_inherited_) ++deaths_;
+    ending_.push_back({pid_, std::move(pidfd_)});
+  }
+  forget();
+  pid_ = child;
+  pidfd_ = std::move(pidfd);
+  control_ = std::move(control);
+  started_ = Clock::now();
+}
+
+void WorkerProcess::reap_replaced() {
+  std::erase_if(ending_, [](const Replaced& one) {
+    if (!os::has_ended(one.pidfd.get())) return false;
+    ::waitpid(one.pid, nullptr, WNOHANG);
+    return true;
+  });
+}
+
+void WorkerProcess::replace_inherited(pid_t pid, os::Fd pidfd, os::Fd control) {
+  pid_ = pid;
+  pidfd_ = std::move(pidfd);
+  control_ = std::move(control);
+  is_replaced_ = true;
+  is_inherited_ = true;
+  next_start_ = Clock::now();
+}
+
+void WorkerProcess::replace() {
+  if (pid_ <= 0 || is_replaced_) return;
+  is_replaced_ = true;
+  next_start_ = Clock::now();
+}
+
 int WorkerProcess::lives_in_ms() const {
-  if (pid_ <= 0) return -1;
+  if (pid_ <= 0 || is_replaced_) return -1;
   const auto left =
       std::chrono::duration_cast<std::chrono::milliseconds>(started_ + kQuick - Clock::now());
   return static_cast<int>(std::max<std::int64_t>(left.count(), 0)) + 1;
 }
 
 int WorkerProcess::next_start_ms() const {
-  if (pid_ > 0) return -1;
+  if (pid_ > 0 && !is_replaced_) return ending_.empty() ? -1 : kReapMs;
   const auto left =
       std::chrono::duration_cast<std::chrono::milliseconds>(next_start_ - Clock::now()).count();
   return static_cast<int>(std::max<std::int64_t>(left, 0)) + 1;
@@ -93,7 +176,7 @@ std::optional<ControlMessage> WorkerProcess::receive() {
 }
 
 void WorkerProcess::tell(const ControlMessage& message, std::span<const int> fds) {
-  if (pid_ <= 0) return;
+  if (pid_ <= 0 || is_replaced_) return;
   const Status sent =
       os::send_message(control_.get(), encode_control(message), fds, os::WhenFull::kFail);
   if (!sent) kill();
@@ -115,10 +198,8 @@ WorkerProcess::Death WorkerProcess::reap() {
   int status = 0;
   // Without a status (this process ignores SIGCHLD) it has ended all the same.
   const bool is_known = ::waitpid(pid_, &status, WNOHANG) == pid_;
-  pid_ = -1;
-  pidfd_.reset();
-  control_.reset();
-  ++deaths_;
+  if (!is_inherited_) ++deaths_;
+  forget();
   const Clock::time_point now = Clock::now();
   const bool was_quick = now - started_ < kQuick;
   next_start_ = now;
@@ -138,15 +219,16 @@ void WorkerProcess::kill() const {
 }
 
 void WorkerProcess::end() {
-  if (pid_ <= 0) return;
-  kill();
-  // A tracer may hold it: it will end all the same.
-  constexpr std::chrono::seconds kLongest{10};
-  static_cast<void>(os::wait_for_end(pidfd_.get(), kLongest));
-  ::waitpid(pid_, nullptr, WNOHANG);
-  pid_ = -1;
-  pidfd_.reset();
-  control_.reset();
+  if (pid_ > 0) ending_.push_back({pid_, std::move(pidfd_)});
+  forget();
+  for (const Replaced& one : ending_) static_cast<void>(os::kill_process(one.pidfd.get()));
+  for (const Replaced& one : ending_) {
+    // A tracer may hold it: it will end all the same.
+    constexpr std::chrono::seconds kLongest{10};
+    static_cast<void>(os::wait_for_end(one.pidfd.get(), kLongest));
+    ::waitpid(one.pid, nullptr, WNOHANG);
+  }
+  ending_.clear();
 }
 
 }  // namespace lamina::server

@@ -1,4 +1,10 @@
 // The supervisor's side of the serving process: starts it, talks to it, and replaces it.
+//
+// A process that is replaced serves until its successor has been forked, and it is the successor
+// that ends it. So there is always one that can take the place of a supervisor that is killed, and
+// VMs are served also while no process can be forked. For a moment there are two: the successor
+// takes the supervisor's place then. The other one is told of it before, and sees by a pipe if the
+// successor dies too.
 #pragma once
 
 #include <sys/types.h>
@@ -8,6 +14,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "os/fd.h"
 #include "server/control_message.h"
@@ -40,18 +47,23 @@ class WorkerProcess {
     kBegun,        ///< a new one has begun
     kIsSuccessor,  ///< this is the child, some time later: its supervisor is gone
   };
-  /// Forks a serving process if there is none and the delay is over. A failed fork is repeated.
+  /// Forks a serving process if there is none, or it is to be replaced, and the delay is over. A
+  /// failed fork is repeated.
   Start start_if_due();
+
+  /// Takes a serving process that another program has left (a child of this process), to replace
+  /// it. It is told so by `control`, and no more heard. REQUIRES: none runs.
+  void replace_inherited(pid_t pid, os::Fd pidfd, os::Fd control);
 
   /// Milliseconds until start_if_due() has something to do; -1 if one runs.
   [[nodiscard]] int next_start_ms() const;
 
   /// Readable when receive() has a message.
-  [[nodiscard]] int fd() const { return control_.get(); }
+  [[nodiscard]] int fd() const { return is_inherited_ ? -1 : control_.get(); }
   std::optional<ControlMessage> receive();
 
-  /// Sends a message. A serving process that has died, or does not read, is killed: its
-  /// successor is forked from this process and knows everything.
+  /// Sends a message, unless the process is to be replaced. One that has died, or does not read, is
+  /// killed: its successor is forked from this process and knows everything.
   void tell(const ControlMessage& message, std::span<const int> fds);
 
   /// Sends a VM to serve. REQUIRES: the VM is among those that a successor inherits.
@@ -67,12 +79,20 @@ class WorkerProcess {
   /// Checks whether it has ended, by its pidfd: the action of SIGCHLD does not matter.
   Death reap();
 
+  /// True from replace() until the successor has been forked and the replaced process has ended.
+  [[nodiscard]] bool is_replacing() const { return is_replaced_ || !ending_.empty(); }
+
   /// True if one runs and has done so for longer than kQuick.
-  [[nodiscard]] bool has_lived() const { return pid_ > 0 && Clock::now() - started_ > kQuick; }
+  [[nodiscard]] bool has_lived() const {
+    return pid_ > 0 && !is_replaced_ && Clock::now() - started_ > kQuick;
+  }
   /// Milliseconds until has_lived(); -1 if none runs.
   [[nodiscard]] int lives_in_ms() const;
 
-  /// SIGKILL. A successor is started as after any death.
+  /// The next start_if_due() forks a successor, which ends this process before it serves.
+  void replace();
+
+  /// SIGKILL. A successor is started as after any death. For a process that may have died already.
   void kill() const;
 
   /// SIGKILL, waits for the end (at most 10 s), and forgets the process.
@@ -84,13 +104,26 @@ class WorkerProcess {
  private:
   using Clock = std::chrono::steady_clock;
 
+  struct Replaced {
+    pid_t pid;
+    os::Fd pidfd;
+  };
+
   void delay_next_start();
+  void forget();
+  [[nodiscard]] Result<os::Fd> tell_replaced() const;
+  void become_successor();
+  void note_begun(pid_t child, os::Fd pidfd, os::Fd control);
+  void reap_replaced();
 
   Body body_;
   Log log_;
   pid_t pid_ = -1;
   os::Fd pidfd_;
   os::Fd control_;
+  bool is_replaced_ = false;      ///< by the next process
+  bool is_inherited_ = false;     ///< from another program
+  std::vector<Replaced> ending_;  ///< not reaped yet; whichever process serves has ended them
   Clock::time_point started_;
   Clock::time_point next_start_;
   std::chrono::milliseconds delay_{0};

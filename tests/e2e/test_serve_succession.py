@@ -12,6 +12,7 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,10 +21,11 @@ from unittest import mock
 
 sys.dont_write_bytecode = True  # the source folder stays clean
 
+from faults import require_strace
 from memory_files import EXIT_DONE, main, program
 from pins import Pin
 from served_snapshots import OTHER_USER, SEED, ServeTest
-from serving import Server, Vm, adopt_orphans, wait_until
+from serving import Server, Vm, adopt_orphans, has_ended, is_traced, wait_until
 
 FOREVER = 1 << 60
 KILLS = 4
@@ -226,6 +228,92 @@ class Surroundings(SuccessionTest):
                 vms.append(self.pinned(server, self.store))
             self.assert_right(*vms)
             self.end_cleanly(server)
+
+
+class TwoServingProcesses(SuccessionTest):
+    """A new program has everything open, and is about to fork the process that serves instead."""
+
+    @contextlib.contextmanager
+    def traced(self, server: Server, *options: str) -> Iterator[Path]:
+        """strace on the supervisor, which goes on through its new program; yields its output."""
+        require_strace(self)
+        output = server.directory / "strace"
+        with subprocess.Popen(["strace", "-qq", "-o", str(output), *options, "-p",
+                               str(server.pid)], stderr=subprocess.DEVNULL) as tracer:
+            try:
+                wait_until(lambda: is_traced(server.pid), "strace traces")
+                yield output
+            finally:
+                tracer.kill()
+
+    def test_vms_are_served_while_no_new_worker_can_be_forked(self) -> None:
+        """And whatever happens to the supervisor until then."""
+        with self.serving(self.snapshot) as server:
+            vms = self.running(server, 2)
+            worker = server.worker()
+            # The first is that of the trial.
+            with self.traced(server, "-e", "trace=clone", "-e",
+                             "inject=clone:error=EAGAIN:when=2+"):
+                server.signal(signal.SIGHUP)
+                self.wait_said(server, NOT_STARTED)
+                self.assertEqual(server.workers(), [worker])
+                server.kill_supervisor()
+            vms += self.running(server)
+            self.assert_right(*vms)
+            self.wait_idle(server)
+            self.assertEqual(server.stop(), EXIT_DONE, server.said())
+
+    @contextlib.contextmanager
+    def both(self, server: Server) -> Iterator[tuple[int, int]]:
+        """The serving process, and its stopped successor, which has not ended it yet.
+
+        It is stopped in the call that would, which fails. There are no VMs yet: programs that find
+        some send them signals too.
+        """
+        worker = server.worker()
+        with self.traced(server, "-f", "-e", "trace=pidfd_send_signal", "-e",
+                         "inject=pidfd_send_signal:error=EINTR:signal=SIGSTOP") as output:
+            server.signal(signal.SIGHUP)
+            stopped = wait_until(lambda: re.search(r"^(\d+) +--- stopped by SIGSTOP",
+                                                   output.read_text(), re.MULTILINE),
+                                 f"a successor is stopped; {server.said()}")
+        self.assertFalse(has_ended(worker), server.said())
+        yield worker, int(stopped[1])
+
+    def test_the_successor_takes_the_place_of_a_supervisor_that_is_killed(self) -> None:
+        with self.serving(self.snapshot) as server:
+            with self.both(server) as (worker, successor):
+                vms = self.running(server, 2)
+                server.kill_supervisor_only()
+                os.kill(successor, signal.SIGCONT)
+                wait_until(lambda: has_ended(worker), f"{worker} is ended; {server.said()}")
+                server.pid = successor
+                vms += self.running(server)
+            self.assert_right(*vms)
+            self.wait_idle(server)
+            self.assertEqual(sum("takes its place" in line for line in server.log()), 1)
+            self.assertEqual(server.stop(), EXIT_DONE, server.said())
+            self.assertEqual(server.leftovers(), [])
+
+    def test_the_worker_goes_on_when_its_successor_is_killed_too(self) -> None:
+        for supervisor_first in (True, False):
+            with self.subTest(supervisor_first=supervisor_first), \
+                    self.serving(self.snapshot) as server:
+                with self.both(server) as (worker, successor):
+                    vms = self.running(server, 2)
+                    if supervisor_first:
+                        server.kill_supervisor_only()
+                        os.kill(successor, signal.SIGKILL)
+                        server.pid = worker
+                        server.worker()
+                    else:
+                        os.kill(successor, signal.SIGKILL)
+                        server.wait_for_another(worker)
+                vms += self.running(server)
+                self.assert_right(*vms)
+                self.wait_idle(server)
+                self.assertEqual(server.stop(), EXIT_DONE, server.said())
+                self.assertEqual(server.leftovers(), [])
 
 
 class ShortSupply(SuccessionTest):
