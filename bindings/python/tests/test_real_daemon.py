@@ -108,7 +108,8 @@ class RealDaemonTest(DaemonTest):
 
         events = client.events()
         self.assertEqual([event.event for event in events if event.event != "recover"],
-                         ["pause", "pause", "fork", "merge", "resume", "delete", "delete"])
+                         ["pause", "pause", "fork", "merge", "resume", "fork_live", "delete",
+                          "delete", "delete"])
         numbers = [event.sequence for event in events]
         self.assertEqual(numbers, list(range(numbers[0], numbers[0] + len(numbers))))
         self.assertEqual(client.events(after=numbers[-2]), events[-1:])
