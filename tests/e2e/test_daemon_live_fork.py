@@ -7,6 +7,7 @@ Environment: LAMINA, LAMINAD, FAKE_FIRECRACKER and FAKE_CLOUD_HYPERVISOR are the
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sys
@@ -17,13 +18,17 @@ from typing import Any
 
 sys.dont_write_bytecode = True  # the source folder stays clean
 
+import test_daemon_crash  # as a module: its tests are not run here
 from cloud_hypervisor import CloudHypervisor
 from daemon import Daemon, DaemonTest
+from faults import require_strace
 from firecracker import Firecracker
+from lives import KILL
 from memory_files import EXIT_DONE, EXIT_FAILED, PAGE_BYTES, lamina, main
 from serving import wait_until
 
 PATH = "/v1/fork-live"
+OTHER_USER = 65534
 
 
 class LiveForkTest(DaemonTest):
@@ -154,6 +159,46 @@ class LiveForkTest(DaemonTest):
             self.assertEqual(
                 daemon.metric(f'laminad_live_fork_clones_total{{outcome="{outcome}"}}'), 1)
         self.assertEqual(self.paused(daemon, good, "b")["kind"], "diff")
+
+    def test_a_source_may_stay_paused_and_so_may_clones(self) -> None:
+        daemon = self.listening()
+        vm, clone = self.source(daemon), self.waiting()
+        daemon.done("POST", PATH, self.body(vm, [clone], after="stay", stay_paused=True))
+        self.assertEqual((vm.state(), clone.state()), ("Paused", "Paused"))
+        clone.resume()
+        self.check(clone)
+        self.assertEqual(self.paused(daemon, clone, "b")["kind"], "diff")
+
+    def test_each_clone_has_its_jail(self) -> None:
+        def jailed(name: str) -> Path:
+            jail = self.directory / name
+            jail.mkdir()
+            os.chown(jail, OTHER_USER, OTHER_USER)
+            return jail
+        daemon = self.listening()
+        jails = [jailed(f"jail-{number}") for number in range(3)]
+        vm = self.fresh(jail=jails[0], user=OTHER_USER)
+        vm.tell("run 100 1")
+        clones = [self.waiting(jail=jail, user=OTHER_USER) for jail in jails[1:]]
+        body = self.body(vm, clones, jail=str(jails[0]))
+        for one, jail in zip(body["clones"], jails[1:]):
+            one["jail"] = str(jail)
+        report = daemon.done("POST", PATH, body)
+        self.assertEqual([one["error"] for one in report["clones"]], [None, None])
+        for number, (clone, jail) in enumerate(zip(clones, jails[1:])):
+            self.check(clone)
+            paused = self.paused(daemon, clone, f"b{number}", jail=str(jail))
+            self.assertEqual((paused["kind"], paused["parent_pause_id"]),
+                             ("diff", report["pause"]["pause_id"]))
+
+    def test_a_fork_that_waits_for_a_clone_holds_no_other_request_up(self) -> None:
+        daemon = self.listening("--workers", 1)
+        _, _, slow, thread, answers = self.held(daemon)
+        daemon.done("POST", "/v1/fork", {"snapshot": "a", "new": "b"})
+        self.assertEqual(answers, [])
+        slow.tell("release")
+        thread.join()
+        self.assertEqual([one["error"] for one in answers[0]["clones"]], [None, None])
 
     def words(self, vm: Firecracker, clones: list[Firecracker],
               *options: str | Path) -> list[str | Path]:
@@ -303,6 +348,43 @@ class CloudHypervisorTest(DaemonTest):
                              ("diff", report["pause"]["pause_id"]))
             self.assertEqual(clone.control("check"), "ok")
             self.done("verify", self.store / f"c{number}")
+
+    def test_killed_at_any_sync_the_source_loses_nothing(self) -> None:
+        require_strace(self)
+        killed = 0
+        for number in range(1, 14, 2):
+            vm = self.started("--start", "--shared", "--memory-mib", 4)
+            vm.tell(f"run 200 {number}")
+            clones = [self.started() for _ in range(2)]
+            body = {"api_socket": str(vm.api_socket), "name": f"f{number}", "clones": [
+                {"api_socket": str(clone.api_socket)} for clone in clones]}
+            with self.subTest(number):
+                daemon = self.start()
+                wait_until(lambda: daemon.done("GET", "/v1/health")["recovered"], "it has recovered")
+                options = ["-o", "/dev/null", "-e", "trace=fsync", "-e",
+                           f"inject=fsync:{KILL}:when={number}"]
+                with test_daemon_crash.DaemonCrash.traced(daemon, options):
+                    try:
+                        daemon.done("POST", PATH, body)
+                    except OSError:
+                        wait_until(lambda: not daemon.is_running(), "it was killed")
+                        killed += 1
+                daemon.end()
+                # One that was being loaded answers no request any more.
+                for clone in clones:
+                    clone.end()
+                daemon = self.start()
+                wait_until(lambda: daemon.done("GET", "/v1/health")["recovered"], "it has recovered")
+                self.assert_nothing_left()
+                self.assertEqual((vm.state(), vm.control("check")), ("Running", "ok"))
+                self.assertEqual([pin for pin in self.pins() if not pin.startswith(f"{vm.pid}-")],
+                                 [])
+                vm.tell(f"run 100 {number + 1}")
+                daemon.done("POST", "/v1/pause", {
+                    "api_socket": str(vm.api_socket), "name": f"f{number}", "replace": True})
+                self.done("verify", self.store / f"f{number}")
+                daemon.end()
+        self.assertGreater(killed, 3)
 
 
 if __name__ == "__main__":
