@@ -841,6 +841,18 @@ typedef struct lamina_resume_report {
 lamina_code lamina_resume(lamina_store* store, const lamina_resume_options* options,
                           const lamina_resume_report** report, const lamina_error** error);
 
+/* What one clone has of its own; the fields are those of lamina_resume_options. */
+typedef struct lamina_clone_devices {
+  size_t struct_size;
+  const lamina_network_override* network_overrides;
+  size_t network_override_count;
+  const char* vsock_override;
+  const lamina_drive_override* drive_overrides;
+  size_t drive_override_count;
+  const char* serial_override;
+  const char* console_override;
+} lamina_clone_devices;
+
 typedef struct lamina_live_fork_options {
   size_t struct_size;
   /* The checkpoint of the source; `after` must be LAMINA_AFTER_RESUME or LAMINA_AFTER_STAY.
@@ -851,6 +863,11 @@ typedef struct lamina_live_fork_options {
   /* The Firecrackers that become clones: each was just started. At least one. */
   const lamina_vmm* const* clones;
   size_t clone_count;
+  /* None, or one for each clone, in the order of `clones`, used in place of the fields of the same
+   * names in `resume`; null: this clone has nothing of its own. Clones of a Cloud Hypervisor VM
+   * need them for each file and socket that the source has open: it runs on. */
+  const lamina_clone_devices* const* devices;
+  size_t device_count;
 } lamina_live_fork_options;
 
 typedef struct lamina_live_clone {

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from typing import Any, Dict, Literal, Mapping, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Dict, Literal, Mapping, Optional, Sequence, Tuple, TypedDict, TypeVar
 from urllib.parse import quote
 
 from . import wire
@@ -173,6 +173,26 @@ class Types:
                        "        fields = wire.Fields(value, place)",
                        "        return cls(", *reads, "        )"]
 
+    def define_request(self, name: str) -> None:
+        """The type of an object in a list of a request. `name` may be ""."""
+        if not name or name in self._done:
+            return
+        self._done.append(name)
+        schema = self._schemas[name]
+        required = schema.get("required", [])
+        base = f"_{name}Required"
+        for title, parent, is_required in ((base, "TypedDict", True),
+                                           (name, f"{base}, total=False", False)):
+            self.lines += ["", "", f"class {title}({parent}):"]
+            self.lines += quoted(f"{name} of docs/openapi.json"
+                                 + (": the fields that it must have." if is_required else "."), 4)
+            self.lines.append("")
+            for field, value in schema["properties"].items():
+                if (field in required) != is_required:
+                    continue
+                self.lines += comment(self._remark(value), 4)
+                self.lines.append(f"    {field}: {parameter_type(value)}")
+
     @staticmethod
     def _remark(schema: Dict[str, Any]) -> str:
         remark = str(schema.get("description", ""))
@@ -184,6 +204,8 @@ def parameter_type(schema: Dict[str, Any]) -> str:
     """The type of a field of a request."""
     if "enum" in schema:
         return f"Literal[{', '.join(json.dumps(word) for word in schema['enum'])}]"
+    if "$ref" in schema:
+        return ref_name(schema)
     if schema["type"] == "array":
         return f"Sequence[{parameter_type(schema['items'])}]"
     return {"string": "str", "integer": "int", "number": "float",
@@ -217,6 +239,7 @@ class Operation:
                 is_required = name in request.get("required", [])
                 (self._required if is_required else self._optional).append((name, value))
                 self._body.append(name)
+                types.define_request(ref_name({"$ref": "", **value.get("items", {})}))
 
     def _signature(self, name: str, answer: str) -> List[str]:
         words = [f"{python_name(field)}: {parameter_type(value)}" for field, value in self._required]

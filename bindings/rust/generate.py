@@ -25,7 +25,8 @@ SCALARS = {"size_t": "usize", "uint8_t": "u8", "uint32_t": "u32", "uint64_t": "u
 # Options that are not converted by their types.
 SPECIAL = {"memory_fd", "has_memory_fd", "memory", "memory_bytes", "vmm", "while_frozen", "context",
            "network_overrides", "network_override_count", "drive_overrides",
-           "drive_override_count", "pause", "resume", "clones", "clone_count"}
+           "drive_override_count", "pause", "resume", "clones", "clone_count", "devices",
+           "device_count"}
 PATHS = {"path", "snapshot", "fork"}  # in reports
 
 
@@ -142,7 +143,7 @@ def camel(name: str) -> str:
 
 
 def is_options(name: str) -> bool:
-    return name.endswith("_options") or name == "lamina_vmm"
+    return name.endswith("_options") or name in ("lamina_vmm", "lamina_clone_devices")
 
 
 def enum_source(header: Header) -> list[str]:
@@ -191,6 +192,7 @@ def options_source(header: Header, name: str) -> list[str]:
                 "pause": ("PauseOptions<'a>", "let pause = self.pause.to_c(keep)?; c.pause = keep.pause(pause);"),
                 "resume": ("ResumeOptions<'a>", "let resume = self.resume.to_c(keep)?; c.resume = keep.resume_of_clones(resume);"),
                 "clones": ("&'a [Vmm<'a>]", "c.clones = keep.clones(self.clones)?; c.clone_count = self.clones.len();"),
+                "devices": ("&'a [CloneDevices<'a>]", "c.devices = keep.devices(self.devices)?; c.device_count = self.devices.len();"),
                 "while_frozen": ("Option<&'a dyn Fn() -> i32>", "if let Some(function) = self.while_frozen { c.while_frozen = Some(call_while_frozen); c.context = keep.function(function); }"),
                 "network_overrides": ("&'a [(&'a OsStr, &'a OsStr)]", "c.network_overrides = keep.networks(self.network_overrides)?; c.network_override_count = self.network_overrides.len();"),
                 "drive_overrides": ("&'a [(&'a OsStr, &'a OsStr)]", "c.drive_overrides = keep.drives(self.drive_overrides)?; c.drive_override_count = self.drive_overrides.len();"),

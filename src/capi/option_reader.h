@@ -120,6 +120,8 @@ inline constexpr std::size_t kFirstSize<lamina_resume_options> = 96;
 template <>
 inline constexpr std::size_t kFirstSize<lamina_live_fork_options> = 40;
 template <>
+inline constexpr std::size_t kFirstSize<lamina_clone_devices> = 64;
+template <>
 inline constexpr std::size_t kFirstSize<lamina_recover_options> = 80;
 template <>
 inline constexpr std::size_t kFirstSize<lamina_pack_options> = 56;

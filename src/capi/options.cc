@@ -202,7 +202,25 @@ PauseOptions convert(OptionReader& reader, const lamina_pause_options& given) {
 
 namespace {
 
-std::vector<DriveOverride> drives(OptionReader& reader, const lamina_resume_options& given) {
+// `Given` has the fields of lamina_resume_options.
+
+template <typename Given>
+std::vector<NetworkOverride> networks(OptionReader& reader, const Given& given) {
+  std::vector<NetworkOverride> made;
+  if (!reader.is_array(given.network_overrides == nullptr, given.network_override_count,
+                       "network_overrides")) {
+    return made;
+  }
+  for (std::size_t i = 0; i < given.network_override_count && reader.status(); ++i) {
+    const lamina_network_override& one = given.network_overrides[i];
+    made.emplace_back(reader.required(one.interface_id, "network_overrides.interface_id"),
+                      reader.required(one.host_device, "network_overrides.host_device"));
+  }
+  return made;
+}
+
+template <typename Given>
+std::vector<DriveOverride> drives(OptionReader& reader, const Given& given) {
   std::vector<DriveOverride> made;
   if (!reader.is_array(given.drive_overrides == nullptr, given.drive_override_count,
                        "drive_overrides")) {
@@ -226,15 +244,7 @@ ResumeOptions how_to_resume(OptionReader& reader, const lamina_resume_options& g
   populate = reader.choice<Populate>(given.populate, "populate");
   record = reader.flag(given.record, "record");
   no_record = reader.flag(given.no_record, "no_record");
-  if (reader.is_array(given.network_overrides == nullptr, given.network_override_count,
-                      "network_overrides")) {
-    for (std::size_t i = 0; i < given.network_override_count && reader.status(); ++i) {
-      const lamina_network_override& one = given.network_overrides[i];
-      network_overrides.emplace_back(
-          reader.required(one.interface_id, "network_overrides.interface_id"),
-          reader.required(one.host_device, "network_overrides.host_device"));
-    }
-  }
+  network_overrides = networks(reader, given);
   drive_overrides = drives(reader, given);
   serial_override = OptionReader::text(given.serial_override);
   console_override = OptionReader::text(given.console_override);
@@ -259,6 +269,20 @@ std::optional<Options> inner(OptionReader& reader, std::string_view name, const 
   return std::nullopt;
 }
 
+CloneDevices devices_of_clone(OptionReader& reader, const lamina_clone_devices* given) {
+  CloneDevices made;
+  auto& [network_overrides, vsock_override, drive_overrides, serial_override, console_override] =
+      made;
+  if (const auto known = inner(reader, "lamina_clone_devices", given)) {
+    network_overrides = networks(reader, *known);
+    vsock_override = OptionReader::text(known->vsock_override);
+    drive_overrides = drives(reader, *known);
+    serial_override = OptionReader::text(known->serial_override);
+    console_override = OptionReader::text(known->console_override);
+  }
+  return made;
+}
+
 }  // namespace
 
 ResumeOptions convert(OptionReader& reader, const lamina_resume_options& given) {
@@ -271,7 +295,6 @@ ResumeOptions convert(OptionReader& reader, const lamina_resume_options& given) 
 LiveForkOptions convert(OptionReader& reader, const lamina_live_fork_options& given) {
   LiveForkOptions made;
   auto& [pause, resume, clones, devices] = made;
-  static_cast<void>(devices);
   if (given.pause == nullptr) {
     reader.refuse(Error{ErrorKind::kUsage, "pause is not set"});
     return made;
@@ -290,6 +313,10 @@ LiveForkOptions convert(OptionReader& reader, const lamina_live_fork_options& gi
   if (!reader.is_array(given.clones == nullptr, given.clone_count, "clones")) return made;
   for (std::size_t i = 0; i < given.clone_count && reader.status(); ++i) {
     clones.push_back(vmm_address(reader, given.clones[i]));
+  }
+  if (!reader.is_array(given.devices == nullptr, given.device_count, "devices")) return made;
+  for (std::size_t i = 0; i < given.device_count && reader.status(); ++i) {
+    devices.push_back(devices_of_clone(reader, given.devices[i]));
   }
   return made;
 }

@@ -74,6 +74,7 @@ TEST(CApiOptionsTest, SizesOfOtherVersionsAreChecked) {
   expect_sizes_are_checked<lamina_remote_remove_options>("lamina_remote_remove_options");
   expect_sizes_are_checked<lamina_prune_options>("lamina_prune_options");
   expect_sizes_are_checked<lamina_live_fork_options>("lamina_live_fork_options");
+  expect_sizes_are_checked<lamina_clone_devices>("lamina_clone_devices");
   expect_sizes_are_checked<lamina_begin_pull_options>("lamina_begin_pull_options");
   expect_sizes_are_checked<lamina_fetch_options>("lamina_fetch_options");
   expect_sizes_are_checked<lamina_remote_key_list_options>("lamina_remote_key_list_options");
@@ -86,6 +87,8 @@ TEST(CApiOptionsTest, WhatIsBehindAnOlderProgramsStructIsNotRead) {
   static_assert(kFirstSize<lamina_pause_options> == offsetof(lamina_pause_options, once));
   static_assert(kFirstSize<lamina_resume_options> == offsetof(lamina_resume_options, mmds));
   static_assert(kFirstSize<lamina_push_options> == offsetof(lamina_push_options, dry_run));
+  static_assert(kFirstSize<lamina_live_fork_options> ==
+                offsetof(lamina_live_fork_options, devices));
   lamina_pause_options given{};
   given.struct_size = kFirstSize<lamina_pause_options>;
   given.full = 1;
@@ -356,6 +359,66 @@ TEST(CApiOptionsTest, OptionsOfALiveForkArriveInTheirPlaces) {
   resume.struct_size = sizeof resume;
   pause.struct_size = 1;
   EXPECT_NE(refusal_of(given, [](auto&) {}), "");
+}
+
+TEST(CApiOptionsTest, EachCloneGetsItsOwnDevices) {
+  auto source = only_sized<lamina_vmm>();
+  source.api_socket = "source";
+  const std::array<const lamina_vmm*, 2> clones{&source, &source};
+  auto pause = only_sized<lamina_pause_options>();
+  pause.vmm = &source;
+  pause.name = "one";
+  const std::array<lamina_network_override, 1> networks{{{"eth0", "tap7"}}};
+  const std::array<lamina_drive_override, 2> drives{{{"_disk0", "/a"}, {"_disk1", "/b"}}};
+  auto own = only_sized<lamina_clone_devices>();
+  own.network_overrides = networks.data();
+  own.network_override_count = networks.size();
+  own.vsock_override = "/vsock";
+  own.drive_overrides = drives.data();
+  own.drive_override_count = drives.size();
+  own.serial_override = "/serial";
+  own.console_override = "/console";
+  const std::array<const lamina_clone_devices*, 2> devices{nullptr, &own};
+  auto given = only_sized<lamina_live_fork_options>();
+  given.pause = &pause;
+  given.clones = clones.data();
+  given.clone_count = clones.size();
+  {
+    OptionReader reader;
+    EXPECT_TRUE(convert(reader, given).devices.empty());
+    ASSERT_TRUE(reader.status()) << reader.status().error().message;
+  }
+  given.devices = devices.data();
+  given.device_count = devices.size();
+  {
+    OptionReader reader;
+    const LiveForkOptions made = convert(reader, given);
+    ASSERT_TRUE(reader.status()) << reader.status().error().message;
+    ASSERT_EQ(made.devices.size(), 2U);
+    EXPECT_TRUE(made.devices[0].drive_overrides.empty());
+    EXPECT_EQ(made.devices[0].vsock_override, "");
+    ASSERT_EQ(made.devices[1].network_overrides.size(), 1U);
+    EXPECT_EQ(made.devices[1].network_overrides[0].interface_id, "eth0");
+    EXPECT_EQ(made.devices[1].network_overrides[0].host_device, "tap7");
+    EXPECT_EQ(made.devices[1].vsock_override, "/vsock");
+    ASSERT_EQ(made.devices[1].drive_overrides.size(), 2U);
+    EXPECT_EQ(made.devices[1].drive_overrides[1].drive_id, "_disk1");
+    EXPECT_EQ(made.devices[1].drive_overrides[1].path, "/b");
+    EXPECT_EQ(made.devices[1].serial_override, "/serial");
+    EXPECT_EQ(made.devices[1].console_override, "/console");
+  }
+  EXPECT_NE(refusal_of(given, [](auto& o) { o.devices = nullptr; }), "");
+  own.drive_override_count = SIZE_MAX;
+  EXPECT_NE(refusal_of(given, [](auto&) {}), "");
+  own.drive_override_count = drives.size();
+  own.struct_size = 1;
+  EXPECT_NE(refusal_of(given, [](auto&) {}), "");
+  // A program of the time before `devices` has other data there.
+  given.struct_size = kFirstSize<lamina_live_fork_options>;
+  const auto read = read_struct("lamina_live_fork_options", &given);
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->devices, nullptr);
+  EXPECT_EQ(read->device_count, 0U);
 }
 
 TEST(CApiOptionsTest, OptionsOfBucketsArriveInTheirPlaces) {

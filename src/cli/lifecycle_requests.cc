@@ -2,6 +2,7 @@
 
 #include "os/path_walk.h"
 #include "os/process.h"
+#include "schema/live_fork_request.h"
 #include "schema/requests.h"
 
 namespace lamina::cli {
@@ -45,6 +46,25 @@ DaemonReply<PauseReport> request_pause(const PauseOptions& options, bool no_daem
 DaemonReply<ResumeReport> request_resume(const ResumeOptions& options, bool no_daemon,
                                          Progress& progress) {
   return request_for_snapshot<ResumeReport>("/v1/resume", options, no_daemon, progress);
+}
+
+DaemonReply<LiveForkReport> request_live_fork(const LiveForkOptions& options, bool no_daemon,
+                                              Progress& progress) {
+  const std::string& store = options.pause.store;
+  if (!options.pause.frozen_hook.empty() || !is_name(options.pause.name)) return std::nullopt;
+  const std::optional<StoreDaemon> daemon = StoreDaemon::find(store, no_daemon);
+  if (!daemon) return std::nullopt;
+  return convert_reply(daemon->request<schema::LiveForkAnswer>(
+                           "/v1/fork-live", schema::request_of(options), &progress),
+                       [&](schema::LiveForkAnswer answer) {
+                         LiveForkReport report = schema::report_of(std::move(answer));
+                         report.pause.snapshot = path_in_store(store, report.pause.snapshot);
+                         for (LiveClone& clone : report.clones) {
+                           if (!clone.resumed) continue;
+                           clone.resumed->snapshot = path_in_store(store, clone.resumed->snapshot);
+                         }
+                         return report;
+                       });
 }
 
 DaemonReply<RecoverReport> request_recover(const RecoverOptions& options, bool no_daemon) {

@@ -13,6 +13,7 @@
 #include "cli/option_adder.h"
 #include "cli/output.h"
 #include "cli/progress_bar.h"
+#include "cli/store_daemon.h"
 #include "lamina/live_fork.h"
 #include "schema/report_json.h"
 #include "schema/requests.h"
@@ -31,7 +32,8 @@ constexpr const char* kLiveForkFooter =
     "order (of drives and interfaces: once for each DRIVE or IFACE and CLONE). The\n"
     "hook runs while the VM is frozen, and can copy its disks. If it fails, no clone\n"
     "is begun.\n\n"
-    "'lamina fork --live' is the same command. It does not use a daemon.\n\n"
+    "'lamina fork --live' is the same command. If a daemon keeps the store, it makes\n"
+    "the fork, unless there is a hook.\n\n"
     "Exit codes: 0 done, 1 failed or a clone has failed, 2 usage, 3 not found,\n"
     "4 corrupt, 5 busy, 6 no space, 130 interrupted.";
 
@@ -43,6 +45,7 @@ struct LiveForkArguments {
   std::vector<std::string> vsocks;
   std::vector<std::string> serials;
   std::vector<std::string> consoles;
+  bool no_daemon = false;
   bool json = false;
 };
 
@@ -98,30 +101,6 @@ Result<std::vector<CloneDevices>> devices_of_clones(const LiveForkArguments& arg
   return devices;
 }
 
-nlohmann::ordered_json to_document(const LiveForkReport& report) {
-  nlohmann::ordered_json document;
-  document["message_type"] = "fork-live";
-  document["pause"] = schema::to_json(report.pause);
-  auto clones = nlohmann::ordered_json::array();
-  for (const LiveClone& clone : report.clones) {
-    nlohmann::ordered_json shown;
-    shown["api_socket"] = clone.api_socket;
-    shown["ready_ms"] = clone.ready_ms;
-    if (clone.resumed) {
-      shown["resume"] = schema::to_json(*clone.resumed);
-    } else {
-      shown["error"] = one_line(clone.resumed.error());
-    }
-    clones.push_back(std::move(shown));
-  }
-  document["clones"] = std::move(clones);
-  document["readable_ms"] = report.readable_ms;
-  document["clones_ms"] = report.clones_ms;
-  document["durable_ms"] = report.durable_ms;
-  document["notes"] = report.notes;
-  return document;
-}
-
 void print_live_fork(const LiveForkReport& report) {
   print_text("{}: {} of {}, frozen {:.1f} ms, on the disk after {:.1f}\n", report.pause.snapshot,
              report.pause.is_diff ? "diff" : "full", human_bytes(report.pause.memory_bytes),
@@ -149,7 +128,8 @@ int run_live_fork(LiveForkArguments& arguments) {
   auto devices = devices_of_clones(arguments);
   if (!devices) return report_error(devices.error(), arguments.json);
   options.devices = std::move(*devices);
-  const auto report = live_fork(options);
+  const auto reply = request_live_fork(options, arguments.no_daemon, progress);
+  const auto report = reply ? *reply : live_fork(options);
   progress.clear();
   if (!report) return report_error(report.error(), arguments.json);
   print_notes(report->pause.notes);
@@ -164,7 +144,7 @@ int run_live_fork(LiveForkArguments& arguments) {
     code = kExitFailed;
   }
   if (arguments.json) {
-    print_json(to_document(*report));
+    print_json(schema::to_json(schema::answer_of(*report)));
   } else {
     print_live_fork(*report);
   }
@@ -211,6 +191,7 @@ Action add_live_fork(CLI::App& app) {
   verb->add_flag("--stay-paused", options.resume.stay_paused, "load clones and leave them paused");
   add_texts(verb, "CLONE", arguments->clones, "API sockets of Firecrackers that become clones")
       ->required();
+  add_no_daemon(verb, arguments->no_daemon);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] { return run_live_fork(*arguments); };
 }

@@ -59,6 +59,8 @@ Api::Action Api::action_of(Operation operation) {
       return &Api::resume;
     case Operation::kFork:
       return &Api::fork;
+    case Operation::kForkLive:
+      return &Api::fork_live;
     case Operation::kRecover:
       return &Api::recover;
     case Operation::kRemoveSeveral:

@@ -67,6 +67,10 @@ class Api {
   [[nodiscard]] Response pause(const Request& request, const std::string& name) const;
   [[nodiscard]] Response resume(const Request& request, const std::string& name) const;
   [[nodiscard]] Response recover(const Request& request, const std::string& name) const;
+  /// Fills in what the daemon knows. A refusal if the pause needs what this daemon does not do.
+  [[nodiscard]] std::optional<Response> complete(PauseOptions& options) const;
+  // api_live_fork.cc
+  [[nodiscard]] Response fork_live(const Request& request, const std::string& name) const;
   /// The refusal (421) of a request for another store; empty if `store` is this daemon's or empty.
   [[nodiscard]] std::optional<Response> refuse_other_store(const std::string& store) const;
   // api_snapshots.cc

@@ -27,23 +27,28 @@ Json success(const std::string& name, const Json& report) {
 
 }  // namespace
 
-Response Api::pause(const Request& request, const std::string& /*name*/) const {
-  auto options = read_pause(request);
-  if (!options) return error_response(options.error());
-  if (auto refused = refuse_other_store(options->store)) return *std::move(refused);
-  if (!options->frozen_hook.empty() && !parts_.are_hooks_allowed()) {
+std::optional<Response> Api::complete(PauseOptions& options) const {
+  if (auto refused = refuse_other_store(options.store)) return refused;
+  if (!options.frozen_hook.empty() && !parts_.are_hooks_allowed()) {
     return error_response(
         {ErrorKind::kUsage, "field 'frozen_hook' is refused: the daemon runs with --no-hooks"});
   }
-  if (const auto path = snapshot_path(parts_.store, options->name); !path) {
+  if (const auto path = snapshot_path(parts_.store, options.name); !path) {
     return error_response(path.error());
   }
-  options->store = parts_.store;
-  options->page_server_command = parts_.page_server_command;
-  if (options->freeze_memory_bytes == kFreezeMemoryShare) {
-    options->freeze_memory_bytes = parts_.freeze_memory;
+  options.store = parts_.store;
+  options.page_server_command = parts_.page_server_command;
+  if (options.freeze_memory_bytes == kFreezeMemoryShare) {
+    options.freeze_memory_bytes = parts_.freeze_memory;
   }
-  if (options->freeze_directory.empty()) options->freeze_directory = parts_.freeze_directory;
+  if (options.freeze_directory.empty()) options.freeze_directory = parts_.freeze_directory;
+  return std::nullopt;
+}
+
+Response Api::pause(const Request& request, const std::string& /*name*/) const {
+  auto options = read_pause(request);
+  if (!options) return error_response(options.error());
+  if (auto refused = complete(*options)) return *std::move(refused);
   const Stopwatch stopwatch;
   {
     const os::LongWait waiting;

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iterator>
+#include <optional>
 
 #include "schema/error_json.h"
 #include "schema/report_json.h"
@@ -115,6 +117,7 @@ Metrics::Metrics() {
   for (const auto& [name, field] : kRecovered) recovered_[label("what", name)] = 0;
   for (const auto& [name, field] : kPhases) pause_phases_[name];
   requests_[label("code", "200")] = 0;
+  live_forks_[label("outcome", "done")] = live_fork_clones_[label("outcome", "done")] = 0;
   forks_[label("outcome", "done")] = removals_[label("outcome", "done")] = 0;
 }
 
@@ -143,6 +146,30 @@ void Metrics::count_resume(ResumeMode requested, const Result<ResumeReport>& rep
   }
   ++resumes_[fmt::format("{{mode=\"{}\",outcome=\"{}\"}}", mode, outcome_of(report))];
   if (report) resume_seconds_[mode].add(seconds);
+}
+
+void Metrics::count_live_fork(ResumeMode requested, const Result<LiveForkReport>& report,
+                              double seconds) {
+  if (!report) {
+    count_pause(std::unexpected(report.error()), seconds);
+    const MutexLock lock(mutex_);
+    ++live_forks_[label("outcome", outcome_of(report))];
+    return;
+  }
+  count_pause(report->pause, report->durable_ms / kMillisecondsPerSecond);
+  std::optional<double> first_ms;
+  for (const LiveClone& clone : report->clones) {
+    const double took_ms = clone.ready_ms - report->readable_ms;
+    count_resume(requested, clone.resumed, took_ms / kMillisecondsPerSecond);
+    if (clone.resumed) first_ms = std::min(first_ms.value_or(clone.ready_ms), clone.ready_ms);
+  }
+  const MutexLock lock(mutex_);
+  ++live_forks_[label("outcome", "done")];
+  for (const LiveClone& clone : report->clones) {
+    ++live_fork_clones_[label("outcome", outcome_of(clone.resumed))];
+  }
+  live_fork_frozen_.add(report->pause.phases.frozen_ms / kMillisecondsPerSecond);
+  if (first_ms) live_fork_first_clone_.add(*first_ms / kMillisecondsPerSecond);
 }
 
 void Metrics::count_merge(const Result<CompactReport>& report) {
@@ -231,6 +258,15 @@ void Metrics::write(MetricsText& text) const {
   write_counters(text, "recovers_total", "Recoveries of the store, by outcome.", recovers_);
   write_counters(text, "recovered_total", "Results of recoveries, by kind.", recovered_);
   write_counters(text, "forks_total", "Forks, by outcome.", forks_);
+  write_counters(text, "live_forks_total", "Forks of VMs that run on, by outcome.", live_forks_);
+  write_counters(text, "live_fork_clones_total",
+                 "Clones of such forks whose checkpoint was stored, by outcome.",
+                 live_fork_clones_);
+  text.describe("live_fork_first_clone_seconds", "histogram",
+                "From the beginning of such a fork until its first clone ran.");
+  live_fork_first_clone_.write(text, "live_fork_first_clone_seconds", "");
+  text.describe("live_fork_frozen_seconds", "histogram", "How long the source was frozen.");
+  live_fork_frozen_.write(text, "live_fork_frozen_seconds", "");
   write_counters(text, "removals_total", "Removals of snapshots, by outcome.", removals_);
   write_counters(text, "pushes_total", "Pushes to a bucket, by outcome.", pushes_);
   text.one("push_bytes_total", "counter", "Bytes of objects that pushes have uploaded.",

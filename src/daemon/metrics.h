@@ -10,6 +10,7 @@
 #include "base/mutex.h"
 #include "lamina/compact.h"
 #include "lamina/lifecycle.h"
+#include "lamina/live_fork.h"
 #include "lamina/remote.h"
 
 namespace lamina::daemon {
@@ -51,6 +52,8 @@ class Metrics {
 
   void count_pause(const Result<PauseReport>& report, double seconds);
   void count_resume(ResumeMode requested, const Result<ResumeReport>& report, double seconds);
+  /// Its checkpoint counts as a pause, and each clone as a resume. `requested`: of the clones.
+  void count_live_fork(ResumeMode requested, const Result<LiveForkReport>& report, double seconds);
   void count_merge(const Result<CompactReport>& report);
   void count_recover(const Result<RecoverReport>& report);
   void count_fork(bool done);
@@ -78,6 +81,10 @@ class Metrics {
   Counters recovers_ LAMINA_GUARDED_BY(mutex_);
   Counters recovered_ LAMINA_GUARDED_BY(mutex_);
   Counters forks_ LAMINA_GUARDED_BY(mutex_);
+  Counters live_forks_ LAMINA_GUARDED_BY(mutex_);
+  Counters live_fork_clones_ LAMINA_GUARDED_BY(mutex_);
+  Histogram live_fork_first_clone_ LAMINA_GUARDED_BY(mutex_);
+  Histogram live_fork_frozen_ LAMINA_GUARDED_BY(mutex_);
   Counters removals_ LAMINA_GUARDED_BY(mutex_);
   Counters requests_ LAMINA_GUARDED_BY(mutex_);
   Counters pushes_ LAMINA_GUARDED_BY(mutex_);

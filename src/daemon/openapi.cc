@@ -5,6 +5,8 @@
 #include "daemon/push_answers.h"
 #include "daemon/routes.h"
 #include "daemon/state_answers.h"
+#include "schema/live_fork_report.h"
+#include "schema/live_fork_request.h"
 #include "schema/object_schema.h"
 #include "schema/remote_reports.h"
 #include "schema/remote_requests.h"
@@ -97,6 +99,15 @@ Json lifecycle_operation(Operation operation, Components& c) {
                            "snapshot's files while the VM runs.")
           .with_body<schema::ResumeRequest>("ResumeRequest", Body::kRequired)
           .with_report<ResumeReport>("Resume");
+    case Operation::kForkLive:
+      return OperationText(c, "forkLive", "Clone a VM that runs on",
+                           "Takes a checkpoint, and resumes clones from it before it is on the "
+                           "disk. Answers when the snapshot is on the disk and each clone runs or "
+                           "has failed. If some clones fail, the status is 200 all the same, and "
+                           "the body has the result of each. If the checkpoint fails, clones that "
+                           "run all the same are in the error's notes.")
+          .with_body<schema::LiveForkRequest>("ForkLiveRequest", Body::kRequired)
+          .with_report<schema::LiveForkAnswer>("ForkLive");
     case Operation::kRecover:
       return OperationText(c, "recover", "Finish or remove what crashes have left")
           .with_body<RecoverOptions>("RecoverRequest", Body::kOptional)
@@ -267,7 +278,8 @@ Components fixed_components() {
         {"event",
          {{"type", "string"},
           {"enum",
-           {"pause", "resume", "merge", "delete", "fork", "recover", "push", "pull", "prune"}}}}}}};
+           {"pause", "resume", "merge", "delete", "fork", "fork_live", "recover", "push", "pull",
+            "prune"}}}}}}};
   return components;
 }
 

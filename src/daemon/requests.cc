@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/escape.h"
+#include "schema/live_fork_request.h"
 #include "schema/request_reader.h"
 #include "schema/requests.h"
 
@@ -66,6 +67,16 @@ Result<schema::ResumeRequest> read_resume(const Request& request) {
   schema::ResumeRequest resume;
   LAMINA_RETURN_IF_ERROR(read_body(request, resume));
   return resume;
+}
+
+Result<LiveForkOptions> read_live_fork(const Request& request) {
+  schema::LiveForkRequest fork;
+  LAMINA_RETURN_IF_ERROR(read_body(request, fork));
+  if (fork.clones.size() > kMaxClones) {
+    return fail(ErrorKind::kUsage, "field 'clones' has {} clones, and at most {} are possible",
+                fork.clones.size(), kMaxClones);
+  }
+  return schema::options_of(std::move(fork));
 }
 
 Result<StoreRequest<PushOptions>> read_push(const Request& request, const std::string& store) {

@@ -4,6 +4,7 @@
 // short and has no control characters, whatever the request contains. Thread-safe.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -11,6 +12,7 @@
 #include "lamina/compact.h"
 #include "lamina/fork.h"
 #include "lamina/lifecycle.h"
+#include "lamina/live_fork.h"
 #include "lamina/remove.h"
 #include "lamina/result.h"
 #include "schema/remote_requests.h"
@@ -32,6 +34,10 @@ Result<std::string> snapshot_path(const std::string& store, const std::string& n
 Result<PauseOptions> read_pause(const Request& request);
 Result<schema::ResumeRequest> read_resume(const Request& request);
 Result<RecoverOptions> read_recover(const Request& request);
+
+/// At most kMaxClones clones: each has a thread of its own.
+Result<LiveForkOptions> read_live_fork(const Request& request);
+inline constexpr std::size_t kMaxClones = 256;
 
 // Names in the options are paths of `store`.
 Result<StoreRequest<ForkOptions>> read_fork(const Request& request, const std::string& store);

@@ -13,6 +13,7 @@ constexpr std::array kPatterns = {
     RoutePattern{"POST", "/v1/pause", Queue::kOperations, Operation::kPause},
     RoutePattern{"POST", "/v1/resume", Queue::kOperations, Operation::kResume},
     RoutePattern{"POST", "/v1/fork", Queue::kOperations, Operation::kFork},
+    RoutePattern{"POST", "/v1/fork-live", Queue::kOperations, Operation::kForkLive},
     RoutePattern{"POST", "/v1/recover", Queue::kOperations, Operation::kRecover},
     RoutePattern{"POST", "/v1/remove", Queue::kOperations, Operation::kRemoveSeveral},
     RoutePattern{"GET", "/v1/snapshots", Queue::kReads, Operation::kList},

@@ -15,6 +15,7 @@ enum class Operation : std::uint8_t {
   kPause,
   kResume,
   kFork,
+  kForkLive,
   kRecover,
   kRemoveSeveral,
   kList,

@@ -35,6 +35,7 @@
 #include "lifecycle/map_record.h"
 #include "lifecycle/pause_with.h"
 #include "lifecycle/resume_from.h"
+#include "os/long_wait.h"
 #include "os/process.h"
 #include "os/thread.h"
 #include "store/open_store.h"
@@ -152,6 +153,7 @@ class LiveFork {
         report_.clones[i].resumed = std::unexpected(thread.error());
       }
     }
+    const os::LongWait waiting;
     pinned_->wait();
     return {};
   }
@@ -178,6 +180,7 @@ class LiveFork {
   }
 
   void join() {
+    const os::LongWait waiting;
     for (std::thread& thread : threads_) thread.join();
     threads_.clear();
   }
@@ -216,6 +219,8 @@ class LiveFork {
     return pin->write_facts(facts);
   }
 
+  /// A note for each clone if one runs: the caller gets no report, and they are the caller's to
+  /// end.
   [[nodiscard]] Error with_fate_of_clones(Error cause) const {
     const auto running =
         std::count_if(report_.clones.begin(), report_.clones.end(),
@@ -224,6 +229,12 @@ class LiveFork {
     cause.message += fmt::format(
         "; {} of {} clones run from what was not stored, and their next memory files are full ones",
         running, report_.clones.size());
+    for (const LiveClone& clone : report_.clones) {
+      cause.notes.push_back(
+          clone.resumed
+              ? fmt::format("clone '{}' runs: process {}", clone.api_socket, clone.resumed->pid)
+              : fmt::format("clone '{}': {}", clone.api_socket, one_line(clone.resumed.error())));
+    }
     return cause;
   }
 

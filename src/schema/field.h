@@ -30,7 +30,7 @@ struct Field {
   bool required = false;        ///< requests
   bool is_always_sent = false;  ///< requests: sent even if it has its default
   std::string_view
-      component{};  ///< objects and lists: name of the object's schema in the OpenAPI document
+      component{};  ///< objects and lists of them: name of the object's schema in OpenAPI
 };
 
 /// The valid values of a number.

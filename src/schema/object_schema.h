@@ -86,11 +86,7 @@ class RequestSchema : public ObjectSchema {
   static Json write(Components& components) {
     RequestSchema schema(components);
     schema.store();
-    const T request{};
-    describe(schema, request);
-    Json made = std::move(schema).take();
-    made["additionalProperties"] = false;
-    return made;
+    return fill<T>(std::move(schema));
   }
 
   void store(const std::string& /*value*/) {}
@@ -137,10 +133,28 @@ class RequestSchema : public ObjectSchema {
              const TextFormat<T>& /*format*/) {
     put(field, list_of(text_schema()));
   }
+  /// `field` has a component.
+  template <typename T>
+  void list(const Field& field, const std::vector<T>& /*values*/) {
+    const std::string name(field.component);
+    if (!components_.contains(name)) {
+      Json schema = fill<T>(RequestSchema(components_));
+      components_[name] = std::move(schema);
+    }
+    put(field, list_of(reference_to(name)));
+  }
 
  private:
   using ObjectSchema::ObjectSchema;
 
+  template <typename T>
+  static Json fill(RequestSchema schema) {
+    const T request{};
+    describe(schema, request);
+    Json made = std::move(schema).take();
+    made["additionalProperties"] = false;
+    return made;
+  }
   void store() {
     put({.name = "store",
          .help = "Path of the store, as the daemon sees it. A daemon of another store refuses the "

@@ -10,6 +10,7 @@ Json to_json(const PauseReport& report) { return ReportWriter::write(report); }
 Json to_json(const ResumeReport& report) { return ReportWriter::write(report); }
 Json to_json(const RecoverAnswer& answer) { return ReportWriter::write(answer); }
 Json to_json(const ForkAnswer& answer) { return ReportWriter::write(answer); }
+Json to_json(const LiveForkAnswer& answer) { return ReportWriter::write(answer); }
 Json to_json(const RemovedAnswer& answer) { return ReportWriter::write(answer); }
 Json to_json(const RemovalAnswer& answer) { return ReportWriter::write(answer); }
 Json to_json(const RemoveAnswer& answer) { return ReportWriter::write(answer); }
@@ -72,6 +73,7 @@ template Result<PauseReport> from_json(const Json&);
 template Result<ResumeReport> from_json(const Json&);
 template Result<RecoverAnswer> from_json(const Json&);
 template Result<ForkAnswer> from_json(const Json&);
+template Result<LiveForkAnswer> from_json(const Json&);
 template Result<RemoveAnswer> from_json(const Json&);
 template Result<CompactAnswer> from_json(const Json&);
 template Result<PushAnswer> from_json(const Json&);

@@ -3,6 +3,7 @@
 
 #include "lamina/result.h"
 #include "schema/json.h"
+#include "schema/live_fork_report.h"
 #include "schema/reports.h"
 
 namespace lamina::schema {
@@ -11,6 +12,7 @@ Json to_json(const PauseReport& report);
 Json to_json(const ResumeReport& report);
 Json to_json(const RecoverAnswer& answer);
 Json to_json(const ForkAnswer& answer);
+Json to_json(const LiveForkAnswer& answer);
 Json to_json(const RemovedAnswer& answer);
 Json to_json(const RemovalAnswer& answer);
 Json to_json(const RemoveAnswer& answer);
@@ -29,8 +31,8 @@ InspectAnswer answer_of(SnapshotInfo info, bool with_extents);
 ListAnswer answer_of(StoreListing listing, bool with_tree);
 
 /// Reads a report from an untrusted document. kFailed: the message names the field that is missing
-/// or wrong. T: PauseReport, ResumeReport, RecoverAnswer, ForkAnswer, RemoveAnswer, CompactAnswer,
-/// PushAnswer, PullAnswer.
+/// or wrong. T: PauseReport, ResumeReport, RecoverAnswer, ForkAnswer, LiveForkAnswer, RemoveAnswer,
+/// CompactAnswer, PushAnswer, PullAnswer.
 template <typename T>
 Result<T> from_json(const Json& document);
 

@@ -60,6 +60,18 @@ RecoverAnswer recover_answer() {
 
 ForkAnswer fork_answer() { return {{"/s/b", Uuid::random(), 7, 1, 2, 3, 4, {"copied"}}, 1.5}; }
 
+LiveForkAnswer live_fork_answer() {
+  LiveForkAnswer answer;
+  answer.pause = pause_report();
+  answer.clones = {{"/run/a", resume_report(), std::nullopt, 1.5},
+                   {"/run/b", std::nullopt, Error{ErrorKind::kBusy, "it is busy"}, 2.5}};
+  answer.readable_ms = 1;
+  answer.clones_ms = 2;
+  answer.durable_ms = 3;
+  answer.notes = {"note"};
+  return answer;
+}
+
 RemoveReport remove_report() {
   RemoveReport report;
   report.snapshots.push_back({"/s/a", std::nullopt, Uuid::random(), 1, 2, 3});
@@ -112,6 +124,7 @@ std::vector<Form> forms() {
       form("resume", resume_report()),
       form("recover", recover_answer()),
       form("fork", fork_answer()),
+      form("fork_live", live_fork_answer()),
       form("rm", answer_of(remove_report(), false)),
       form("compact", CompactAnswer{compact_report(), false, 1.5}),
   };
@@ -219,6 +232,23 @@ TEST(FromJson, NestedFieldIsNamedWithItsPath) {
   removal["snapshots"] = {1};
   EXPECT_EQ(from_json<RemoveAnswer>(removal).error().message,
             "field 'snapshots[0]' is not an object");
+}
+
+TEST(FromJson, EachCloneRunsOrHasAnError) {
+  const LiveForkAnswer answer = live_fork_answer();
+  const LiveForkReport report = report_of(answer);
+  ASSERT_EQ(report.clones.size(), 2U);
+  EXPECT_EQ(report.clones[0].resumed->pid, answer.clones[0].resume->pid);
+  EXPECT_EQ(report.clones[1].resumed.error().message, "it is busy");
+  EXPECT_EQ(to_json(answer_of(report)), to_json(answer));
+  Json neither = to_json(answer);
+  neither["clones"][0]["resume"] = nullptr;
+  const auto read = from_json<LiveForkAnswer>(neither);
+  ASSERT_TRUE(read);
+  EXPECT_FALSE(report_of(*read).clones[0].resumed);
+  neither["clones"][0]["resume"] = {{"message_type", "resume"}};
+  EXPECT_EQ(from_json<LiveForkAnswer>(neither).error().message,
+            "field 'clones[0].resume.snapshot' is missing");
 }
 
 TEST(FromJson, DocumentThatIsNotAnObjectIsRefused) {

@@ -140,6 +140,15 @@ class ReportReader {
     if (value != nullptr) take(read<T>(*value, path_of(field)), place);
   }
 
+  /// Null or missing: `place` stays empty.
+  template <typename T>
+  void nullable_object(const Field& field, std::optional<T>& place) {
+    if (!ok() || !has(field)) return;
+    T given{};
+    object(field, given);
+    if (ok()) place = std::move(given);
+  }
+
   template <typename T>
   void list(const Field& field, std::vector<T>& places) {
     const Json* value = find(field);

@@ -6,7 +6,7 @@
 
 namespace lamina::schema {
 
-const Json* RequestReader::find(const Field& field) {
+Json* RequestReader::find(const Field& field) {
   known_.emplace(field.name);
   const auto found = object_.find(std::string(field.name));
   if (found != object_.end()) return &*found;
@@ -15,7 +15,11 @@ const Json* RequestReader::find(const Field& field) {
 }
 
 void RequestReader::wrong(const Field& field, const std::string& what) {
-  if (!wrong_) wrong_ = fmt::format("field '{}' {}", field.name, what);
+  wrong_at(where_ + std::string(field.name), what);
+}
+
+void RequestReader::wrong_at(const std::string& place, const std::string& what) {
+  if (!wrong_) wrong_ = fmt::format("field '{}' {}", place, what);
 }
 
 bool RequestReader::is_good_text(const Field& field, const Json& value) {
@@ -82,8 +86,8 @@ Status RequestReader::end() {
   for (const std::string& name : known_) list += (list.empty() ? "" : ", ") + name;
   for (const auto& [name, value] : object_.items()) {
     if (known_.contains(name)) continue;
-    return fail(ErrorKind::kUsage, "field '{}' is not known here; there {}", escaped_value(name),
-                known_.empty() ? "is none" : "are: " + list);
+    return fail(ErrorKind::kUsage, "field '{}{}' is not known here; there {}", where_,
+                escaped_value(name), known_.empty() ? "is none" : "are: " + list);
   }
   // After unknown fields: a misspelt field is also a missing one.
   if (wrong_) return fail(ErrorKind::kUsage, "{}", *wrong_);

@@ -78,6 +78,28 @@ class RequestReader {
     }
   }
 
+  /// A list of objects. An error in one of them names it: "clones[0].api_socket".
+  template <typename T>
+  void list(const Field& field, std::vector<T>& values) {
+    Json* found = find(field);
+    if (found == nullptr) return;
+    if (!found->is_array()) return wrong(field, "is not a list of objects");
+    values.reserve(found->size());
+    for (Json& item : *found) {
+      const std::string place =
+          where_ + std::string(field.name) + "[" + std::to_string(values.size()) + "]";
+      if (!item.is_object()) return wrong_at(place, "is not an object");
+      // Moved: a copy of what is nested deeply is made by recursion.
+      RequestReader reader(std::move(item), source_);
+      reader.where_ = place + ".";
+      describe(reader, values.emplace_back());
+      if (const Status read = reader.end(); !read) {
+        if (!wrong_) wrong_ = read.error().message;
+        return;
+      }
+    }
+  }
+
   /// Keeps the error of a field, unless there is one already. `what`: "is empty".
   void wrong(const Field& field, const std::string& what);
 
@@ -95,11 +117,13 @@ class RequestReader {
     return value;
   }
 
-  const Json* find(const Field& field);
+  Json* find(const Field& field);
+  void wrong_at(const std::string& place, const std::string& what);
   bool is_good_text(const Field& field, const Json& value);
 
   Json object_;
   Source source_;
+  std::string where_;  ///< before the names of fields in messages: "clones[0]."
   std::set<std::string, std::less<>> known_;
   std::optional<std::string> wrong_;
 };

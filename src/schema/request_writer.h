@@ -25,8 +25,8 @@ class RequestWriter {
 
   template <typename T>
   static Json write(const T& request, const Translation& translation) {
-    const Translation same{[](const std::string& path) { return path; },
-                           [](const std::string& name) { return name; }};
+    const Translation same{.path = [](const std::string& path) { return path; },
+                           .name = [](const std::string& name) { return name; }};
     RequestWriter given(translation);
     describe(given, request);
     RequestWriter defaults(same);
@@ -50,10 +50,10 @@ class RequestWriter {
     set(field, translation_.name(value));
   }
   void paths(const Field& field, const std::vector<std::string>& values) {
-    list(field, values, translation_.path);
+    texts(field, values, translation_.path);
   }
   void snapshots(const Field& field, const std::vector<std::string>& values) {
-    list(field, values, translation_.name);
+    texts(field, values, translation_.name);
   }
   void flag(const Field& field, bool value) { set(field, value); }
   void number(const Field& field, std::uint64_t value, Range /*range*/) { set(field, value); }
@@ -70,7 +70,13 @@ class RequestWriter {
   }
   template <typename T>
   void items(const Field& field, const std::vector<T>& values, const TextFormat<T>& format) {
-    list(field, values, format.format);
+    texts(field, values, format.format);
+  }
+  template <typename T>
+  void list(const Field& field, const std::vector<T>& values) {
+    Json made = Json::array();
+    for (const T& value : values) made.push_back(write(value, translation_));
+    set(field, std::move(made));
   }
 
  private:
@@ -83,7 +89,7 @@ class RequestWriter {
   }
 
   template <typename T, typename ToText>
-  void list(const Field& field, const std::vector<T>& values, const ToText& to_text) {
+  void texts(const Field& field, const std::vector<T>& values, const ToText& to_text) {
     Json made = Json::array();
     for (const T& value : values) made.push_back(to_text(value));
     set(field, std::move(made));

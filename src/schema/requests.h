@@ -14,6 +14,7 @@
 #include "lamina/compact.h"
 #include "lamina/fork.h"
 #include "lamina/lifecycle.h"
+#include "lamina/live_fork.h"
 #include "lamina/remove.h"
 #include "schema/field.h"
 
@@ -66,7 +67,7 @@ inline constexpr Field kAfterQuery{.name = "after",
                                    .help = "Only events with a larger sequence number"};
 
 template <typename Visitor, Is<VmmAddress> Address>
-void describe(Visitor& v, Address& vmm) {
+void describe_place(Visitor& v, Address& vmm) {
   v.path({.name = "api_socket",
           .help = "Firecracker's API socket",
           .value = "SOCKET",
@@ -78,12 +79,20 @@ void describe(Visitor& v, Address& vmm) {
           .value = "DIR",
           .api_help = "Firecracker's root (the jailer's chroot), as the daemon sees it"},
          vmm.jail);
+}
+
+template <typename Visitor, Is<VmmAddress> Address>
+void describe(Visitor& v, Address& vmm) {
+  describe_place(v, vmm);
   v.seconds({.name = "timeout", .help = "for short replies of Firecracker"}, vmm.timeouts.request,
             kTimeoutSeconds);
 }
 
+// Parts of PauseOptions, ResumeOptions and LiveForkOptions.
+
+/// What is stored, and how.
 template <typename Visitor, Is<PauseOptions> Options>
-void describe(Visitor& v, Options& o) {
+void describe_state(Visitor& v, Options& o) {
   describe(v, o.vmm);
   v.store(o.store);
   v.text({.name = "name", .help = "of the snapshot", .value = "NAME", .required = true}, o.name);
@@ -100,7 +109,11 @@ void describe(Visitor& v, Options& o) {
           o.attachments);
   v.flag({.name = "full", .help = "take a full memory file, not a diff"}, o.full);
   v.flag({.name = "replace", .help = "replace also a snapshot of another VM"}, o.replace);
-  v.flag({.name = "once", .help = "it may be resumed only once, and not forked"}, o.once);
+}
+
+/// How its memory is written.
+template <typename Visitor, Is<PauseOptions> Options>
+void describe_writing(Visitor& v, Options& o) {
   v.seconds({.name = "create_timeout", .help = "for writing the memory"}, o.vmm.timeouts.create,
             kTimeoutSeconds);
   v.number({.name = "freeze_memory",
@@ -118,15 +131,19 @@ void describe(Visitor& v, Options& o) {
       o.freeze_directory);
 }
 
+/// How a VM gets its memory.
 template <typename Visitor, Is<ResumeOptions> Options>
-void describe(Visitor& v, Options& o) {
-  describe(v, o.vmm);
-  v.store(o.store);
-  v.text({.name = "name", .help = "of the snapshot", .value = "NAME", .required = true}, o.name);
+void describe_memory(Visitor& v, Options& o) {
   v.choice({.name = "mode", .help = "how the VM gets its memory"}, o.mode);
   v.choice({.name = "populate", .help = "fill without a fault"}, o.populate);
   v.flag({.name = "record", .help = "with uffd: record every touched block; slower"}, o.record);
   v.flag({.name = "no_record", .help = "do not even record faults"}, o.no_record);
+}
+
+/// What a VM has of its own.
+template <typename Visitor, typename Options>
+  requires Is<Options, ResumeOptions> || Is<Options, CloneDevices>
+void describe_devices(Visitor& v, Options& o) {
   v.items({.name = "network_override", .help = "another host device", .value = "IFACE=DEV"},
           o.network_overrides, kNetworkFormat);
   v.text({.name = "vsock_override", .help = "another vsock path", .value = "PATH"},
@@ -137,6 +154,11 @@ void describe(Visitor& v, Options& o) {
          o.serial_override);
   v.text({.name = "console_override", .help = "another console", .value = "PATH"},
          o.console_override);
+}
+
+/// What else a guest finds when it runs.
+template <typename Visitor, Is<ResumeOptions> Options>
+void describe_guest(Visitor& v, Options& o) {
   v.flag({.name = "clock_realtime", .help = "move the guest's clock on by the time passed"},
          o.clock_realtime);
   v.choice({.name = "huge_pages", .help = "pages of its memory"}, o.huge_pages);
@@ -147,6 +169,23 @@ void describe(Visitor& v, Options& o) {
           .api_help = "File with a JSON object, as the daemon sees it: the contents of the VM's "
                       "metadata service, set before it runs. The object 'lamina' is added"},
          o.mmds);
+}
+
+template <typename Visitor, Is<PauseOptions> Options>
+void describe(Visitor& v, Options& o) {
+  describe_state(v, o);
+  v.flag({.name = "once", .help = "it may be resumed only once, and not forked"}, o.once);
+  describe_writing(v, o);
+}
+
+template <typename Visitor, Is<ResumeOptions> Options>
+void describe(Visitor& v, Options& o) {
+  describe(v, o.vmm);
+  v.store(o.store);
+  v.text({.name = "name", .help = "of the snapshot", .value = "NAME", .required = true}, o.name);
+  describe_memory(v, o);
+  describe_devices(v, o);
+  describe_guest(v, o);
   v.flag({.name = "again", .help = "also what may be resumed only once"}, o.again);
 }
 

@@ -38,7 +38,9 @@ NAMES = re.compile(r"\b(daemon|itself)-(text|json)\b")
 def bare(text: str) -> str:
     """A text without what differs from one snapshot, process and moment to the next."""
     text = UUID.sub("ID", NAMES.sub("NAME", text))
-    return re.sub(r"\d+(\.\d+)?", "N", re.sub(r"/tmp/fc-\w+", "FC", text))
+    # A size near 1 MiB is given in KiB, too.
+    text = re.sub(r"\d+(\.\d+)? (B|[KMG]iB)\b", "SIZE", re.sub(r"/tmp/fc-\w+", "FC", text))
+    return re.sub(r"\d+(\.\d+)?", "N", text)
 
 
 def shape(value: Any) -> Any:

@@ -304,6 +304,7 @@ class LiveForkTest(SandboxTest):
         self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
         self.assertIn("acknowledged and queued", str(outcome))
         self.assertIn("1 of 1 clones run from what was not stored", str(outcome))
+        self.assertIn(f"clone '{clone.api_socket}' runs: process {clone.pid}", str(outcome))
         self.check(clone)
         clone.tell("run 50 9")
         self.assertEqual(len(os.listdir(self.store / ".pending")), 2, "a directory and a journal")

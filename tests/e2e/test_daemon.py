@@ -268,6 +268,10 @@ class DescriptionTest(DaemonTest):
         self.answer_fits("POST", "/v1/resume", "/v1/resume", {
             "api_socket": str(self.waiting().api_socket), "name": "a", "mode": "file"})
         self.answer_fits("POST", "/v1/fork", "/v1/fork", {"snapshot": "a", "new": "b"})
+        source = self.fresh()
+        self.answer_fits("POST", "/v1/fork-live", "/v1/fork-live", {
+            "api_socket": str(source.api_socket), "name": "live", "clones": [
+                {"api_socket": str(self.waiting().api_socket)}, {"api_socket": "/nowhere"}]})
         (self.store / "damaged").mkdir()
         (self.store / "damaged" / "memfile.header").write_bytes(b"x")
         self.answer_fits("GET", "/v1/snapshots?tree=true", "/v1/snapshots")

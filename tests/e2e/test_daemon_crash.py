@@ -22,6 +22,7 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 
 from daemon import Daemon
 from faults import Point, changes_the_disk
+from firecracker import Firecracker
 from lives import (CALLS, KILL, CrashTest, Fault, Life, Scenario, check_pause, check_resume)
 from memory_files import EXIT_DONE, Outcome, lamina, main
 from serving import is_traced, wait_until
@@ -119,6 +120,40 @@ class DaemonCrash(CrashTest):
         self.torture(Scenario(self.prepare_resume,
                               lambda life: life.resume_words("--mode", "uffd"), check_resume,
                               every=4))
+
+    def test_a_live_fork_survives_every_fault(self) -> None:
+        clones: dict[Life, list[Firecracker]] = {}
+
+        def prepare(life: Life) -> None:
+            for clone in clones.pop(life, []):
+                clone.end()
+            life.renew()
+            clones[life] = [life.new_vm() for _ in range(2)]
+            for clone in clones[life]:
+                self.addCleanup(clone.end)
+
+        def command(life: Life) -> list[str | Path]:
+            assert life.vm is not None and life.memory is not None
+            return ["fork", "--live", "--api", life.vm.api_socket, "--store", life.store, "--name",
+                    life.name, "--json", "--mode", life.rng.choice(("uffd", "file")),
+                    "--freeze-directory", life.memory,
+                    *[clone.api_socket for clone in clones[life]]]
+
+        def check(life: Life, outcome: Outcome) -> None:
+            assert life.vm is not None and life.vm.state() == "Running", "the source runs on"
+            if outcome.code == EXIT_DONE:
+                assert life.pause_id() == outcome.json["pause"]["pause_id"], str(outcome)
+            for clone in clones[life]:
+                # It was being loaded by the daemon that was killed.
+                if not clone.is_running() or clone.state() != "Running":
+                    assert outcome.code != EXIT_DONE, "a clone does not run"
+                    continue
+                answer = clone.control("check")
+                assert answer.startswith("ok "), answer
+                life.done("pause", "--api", clone.api_socket, "--store", life.store, "--name", "c",
+                          "--replace")
+                life.done("verify", life.store / "c")
+        self.torture(Scenario(prepare, command, check, every=8, in_memory=True))
 
     def test_a_merge_survives_every_fault(self) -> None:
         def prepare(life: Life) -> None:

@@ -32,15 +32,16 @@ const (
 type EventKind string
 
 const (
-	EventKindPause   EventKind = "pause"
-	EventKindResume  EventKind = "resume"
-	EventKindMerge   EventKind = "merge"
-	EventKindDelete  EventKind = "delete"
-	EventKindFork    EventKind = "fork"
-	EventKindRecover EventKind = "recover"
-	EventKindPush    EventKind = "push"
-	EventKindPull    EventKind = "pull"
-	EventKindPrune   EventKind = "prune"
+	EventKindPause    EventKind = "pause"
+	EventKindResume   EventKind = "resume"
+	EventKindMerge    EventKind = "merge"
+	EventKindDelete   EventKind = "delete"
+	EventKindFork     EventKind = "fork"
+	EventKindForkLive EventKind = "fork_live"
+	EventKindRecover  EventKind = "recover"
+	EventKindPush     EventKind = "push"
+	EventKindPull     EventKind = "pull"
+	EventKindPrune    EventKind = "prune"
 )
 
 // PauseAfter is one of the words below. A newer daemon may have others.
@@ -94,6 +95,43 @@ const (
 	ResumeHugePagesNone        ResumeHugePages = "none"
 	ResumeHugePagesTransparent ResumeHugePages = "transparent"
 	ResumeHugePages2M          ResumeHugePages = "2M"
+)
+
+// ForkLiveAfter is one of the words below. A newer daemon may have others.
+type ForkLiveAfter string
+
+const (
+	ForkLiveAfterStop   ForkLiveAfter = "stop"
+	ForkLiveAfterResume ForkLiveAfter = "resume"
+	ForkLiveAfterStay   ForkLiveAfter = "stay"
+)
+
+// ForkLiveMode is one of the words below. A newer daemon may have others.
+type ForkLiveMode string
+
+const (
+	ForkLiveModeAuto ForkLiveMode = "auto"
+	ForkLiveModeUffd ForkLiveMode = "uffd"
+	ForkLiveModeFile ForkLiveMode = "file"
+)
+
+// ForkLivePopulate is one of the words below. A newer daemon may have others.
+type ForkLivePopulate string
+
+const (
+	ForkLivePopulateNone       ForkLivePopulate = "none"
+	ForkLivePopulateWorkingSet ForkLivePopulate = "working-set"
+	ForkLivePopulateAll        ForkLivePopulate = "all"
+)
+
+// ForkLiveHugePages is one of the words below. A newer daemon may have others.
+type ForkLiveHugePages string
+
+const (
+	ForkLiveHugePagesAsBefore    ForkLiveHugePages = "as-before"
+	ForkLiveHugePagesNone        ForkLiveHugePages = "none"
+	ForkLiveHugePagesTransparent ForkLiveHugePages = "transparent"
+	ForkLiveHugePages2M          ForkLiveHugePages = "2M"
 )
 
 // ListingPendingKind is one of the words below. A newer daemon may have others.
@@ -386,6 +424,106 @@ type ForkReport struct {
 	// Notes for a person, one line each. They name options as a remedy does
 	Notes     []string `json:"notes"`
 	ElapsedMs float64  `json:"elapsed_ms"`
+}
+
+// CloneRequest is a part of a request.
+type CloneRequest struct {
+	// Firecracker's API socket
+	APISocket string `json:"api_socket"`
+	// Firecracker's root (the jailer's chroot), as the daemon sees it
+	Jail string `json:"jail,omitempty"`
+	// Another host device
+	NetworkOverride []string `json:"network_override,omitempty"`
+	// Another vsock path
+	VsockOverride string `json:"vsock_override,omitempty"`
+	// Another file of a disk
+	DriveOverride []string `json:"drive_override,omitempty"`
+	// Another serial console
+	SerialOverride string `json:"serial_override,omitempty"`
+	// Another console
+	ConsoleOverride string `json:"console_override,omitempty"`
+}
+
+// ForkLiveRequest is the body of ForkLive.
+type ForkLiveRequest struct {
+	// Path of the store, as the daemon sees it. A daemon of another store refuses the request with
+	// 421. Default: the daemon's store
+	Store string `json:"store,omitempty"`
+	// Firecracker's API socket
+	APISocket string `json:"api_socket"`
+	// Firecracker's root (the jailer's chroot), as the daemon sees it
+	Jail string `json:"jail,omitempty"`
+	// Seconds: for short replies of Firecracker. Default: 30
+	Timeout int `json:"timeout,omitempty"`
+	// Of the snapshot
+	Name string `json:"name"`
+	// What to do with the VM. Default: resume
+	After ForkLiveAfter `json:"after,omitempty"`
+	// Command for the shell, run with the daemon's rights while the VM is frozen. Refused with
+	// --no-hooks
+	FrozenHook string `json:"frozen_hook,omitempty"`
+	// Seconds: then the hook is killed. Default: 60
+	HookTimeout int `json:"hook_timeout,omitempty"`
+	// File to store too, cloned while frozen
+	Attach []string `json:"attach,omitempty"`
+	// Take a full memory file, not a diff
+	Full bool `json:"full,omitempty"`
+	// Replace also a snapshot of another VM
+	Replace bool `json:"replace,omitempty"`
+	// Seconds: for writing the memory. Default: 900
+	CreateTimeout int `json:"create_timeout,omitempty"`
+	// Memory, in bytes, that diffs of VMs that run on may have at a time; 0: none. Default: the
+	// daemon's, or half of what is available
+	FreezeMemory int64 `json:"freeze_memory,omitempty"`
+	// Directory on tmpfs for them, which only the daemon's user may enter. Default: the daemon's,
+	// or /dev/shm/lamina-freeze-UID
+	FreezeDirectory string `json:"freeze_directory,omitempty"`
+	// How the VM gets its memory. Default: auto
+	Mode ForkLiveMode `json:"mode,omitempty"`
+	// Fill without a fault. Default: working-set
+	Populate ForkLivePopulate `json:"populate,omitempty"`
+	// With uffd: record every touched block; slower
+	Record bool `json:"record,omitempty"`
+	// Do not even record faults
+	NoRecord bool `json:"no_record,omitempty"`
+	// Move the guest's clock on by the time passed
+	ClockRealtime bool `json:"clock_realtime,omitempty"`
+	// Pages of its memory. Default: as-before
+	HugePages ForkLiveHugePages `json:"huge_pages,omitempty"`
+	// Load it and leave it paused
+	StayPaused bool `json:"stay_paused,omitempty"`
+	// File with a JSON object, as the daemon sees it: the contents of the VM's metadata service,
+	// set before it runs. The object 'lamina' is added
+	Mmds string `json:"mmds,omitempty"`
+	// Processes of the source's VMM that were just started and become clones
+	Clones []CloneRequest `json:"clones"`
+}
+
+// CloneReport is a part of a report.
+type CloneReport struct {
+	APISocket string `json:"api_socket"`
+	// From the beginning of the fork until its VM ran, or had failed
+	ReadyMs float64 `json:"ready_ms"`
+	// Null: it does not run
+	Resume *ResumeReport `json:"resume"`
+	// Why it does not run
+	Error *ItemError `json:"error"`
+}
+
+// ForkLiveReport is the reply of ForkLive.
+type ForkLiveReport struct {
+	MessageType string      `json:"message_type"`
+	Pause       PauseReport `json:"pause"`
+	// In the order of the request
+	Clones []CloneReport `json:"clones"`
+	// From the beginning until clones could be loaded
+	ReadableMs float64 `json:"readable_ms"`
+	// Until the last clone ran
+	ClonesMs float64 `json:"clones_ms"`
+	// Until the snapshot was on the disk
+	DurableMs float64 `json:"durable_ms"`
+	// Notes for a person, one line each. They name options as a remedy does
+	Notes []string `json:"notes"`
 }
 
 // RecoverRequest is the body of Recover.
@@ -962,6 +1100,21 @@ func (c *Client) Resume(ctx context.Context, request ResumeRequest) (*ResumeRepo
 func (c *Client) Fork(ctx context.Context, request ForkRequest) (*ForkReport, error) {
 	var reply ForkReport
 	err := c.call(ctx, operation{"fork", http.MethodPost, "/v1/fork"}, nil, nil, request, &reply)
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// ForkLive: clone a VM that runs on. Takes a checkpoint, and resumes clones from it before it
+// is on the disk. Answers when the snapshot is on the disk and each clone runs or has failed.
+// If some clones fail, the status is 200 all the same, and the body has the result of each. If
+// the checkpoint fails, clones that run all the same are in the error's notes.
+//
+// POST /v1/fork-live
+func (c *Client) ForkLive(ctx context.Context, request ForkLiveRequest) (*ForkLiveReport, error) {
+	var reply ForkLiveReport
+	err := c.call(ctx, operation{"forkLive", http.MethodPost, "/v1/fork-live"}, nil, nil, request, &reply)
 	if err != nil {
 		return nil, err
 	}

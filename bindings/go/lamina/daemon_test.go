@@ -33,6 +33,15 @@ func TestOperationsOfARealDaemon(t *testing.T) {
 	if err != nil || fork.Snapshot != "copy" || fork.PauseID != diff.PauseID || fork.LinkedLayers != 2 {
 		t.Errorf("%+v, %v", fork, err)
 	}
+	live, err := client.ForkLive(ctx, lamina.ForkLiveRequest{APISocket: api, Name: "live", Clones: []lamina.CloneRequest{
+		{APISocket: "/nowhere", DriveOverride: []string{"_disk0=/disk"}}}})
+	if err != nil || live.Pause.Snapshot != "live" || len(live.Clones) != 1 || live.Clones[0].Resume != nil ||
+		!errors.Is(live.Clones[0].Error, lamina.KindNotFound) {
+		t.Errorf("%+v, %v", live, err)
+	}
+	if _, err = client.Remove(ctx, "live", lamina.RemoveParams{}); err != nil {
+		t.Error(err)
+	}
 	listing, err := client.List(ctx, lamina.ListParams{Tree: true})
 	if err != nil || len(listing.Snapshots) != 2 || listing.Snapshots[1].Name != "web" || listing.Snapshots[1].Layers != 2 || len(listing.Tree) == 0 {
 		t.Errorf("%+v, %v", listing, err)
@@ -77,7 +86,7 @@ func TestOperationsOfARealDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	values, err := lamina.ParseMetrics(text)
-	if err != nil || values[`laminad_pauses_total{kind="diff",outcome="done"}`] != 1 {
+	if err != nil || values[`laminad_pauses_total{kind="diff",outcome="done"}`] != 2 {
 		t.Errorf("%v, %v", values, err)
 	}
 }

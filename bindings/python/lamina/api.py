@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from typing import Any, Dict, Literal, Mapping, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Dict, Literal, Mapping, Optional, Sequence, Tuple, TypedDict, TypeVar
 from urllib.parse import quote
 
 from . import wire
@@ -187,6 +187,112 @@ class Fork:
         )
 
 
+class _CloneRequestRequired(TypedDict):
+    """CloneRequest of docs/openapi.json: the fields that it must have."""
+
+    # Firecracker's API socket
+    api_socket: str
+
+
+class CloneRequest(_CloneRequestRequired, total=False):
+    """CloneRequest of docs/openapi.json."""
+
+    # Firecracker's root (the jailer's chroot), as the daemon sees it
+    jail: str
+    # Another host device
+    network_override: Sequence[str]
+    # Another vsock path
+    vsock_override: str
+    # Another file of a disk
+    drive_override: Sequence[str]
+    # Another serial console
+    serial_override: str
+    # Another console
+    console_override: str
+
+
+@dataclass(frozen=True)
+class ItemError:
+    """ItemError of docs/openapi.json."""
+
+    # "failed", "usage", "not_found", "exists", "permission", "unsupported", "corrupt", "busy",
+    # "no_space", "interrupted"
+    kind: str
+    message: str
+    exit_code: int
+    # What can be done about it, where that is known. In backquotes: fields of the request, as
+    # `name` or `name=value`
+    remedy: Optional[str] = None
+
+    @classmethod
+    def from_json(cls, value: Any, place: str) -> ItemError:
+        """Reads the daemon's JSON."""
+        fields = wire.Fields(value, place)
+        return cls(
+            kind=fields.required("kind", wire.text),
+            message=fields.required("message", wire.text),
+            remedy=fields.optional("remedy", wire.text),
+            exit_code=fields.required("exit_code", wire.integer),
+        )
+
+
+@dataclass(frozen=True)
+class Clone:
+    """Clone of docs/openapi.json."""
+
+    api_socket: str
+    # From the beginning of the fork until its VM ran, or had failed
+    ready_ms: float
+    # Null: it does not run
+    resume: Optional[Resume]
+    # Why it does not run
+    error: Optional[ItemError]
+
+    @classmethod
+    def from_json(cls, value: Any, place: str) -> Clone:
+        """Reads the daemon's JSON."""
+        fields = wire.Fields(value, place)
+        return cls(
+            api_socket=fields.required("api_socket", wire.text),
+            ready_ms=fields.required("ready_ms", wire.number),
+            resume=fields.required("resume", wire.nullable(Resume.from_json)),
+            error=fields.required("error", wire.nullable(ItemError.from_json)),
+        )
+
+
+@dataclass(frozen=True)
+class ForkLive:
+    """ForkLive of docs/openapi.json."""
+
+    # "fork_live"
+    message_type: str
+    pause: Pause
+    # In the order of the request
+    clones: Tuple[Clone, ...]
+    # From the beginning until clones could be loaded
+    readable_ms: float
+    # Until the last clone ran
+    clones_ms: float
+    # Until the snapshot was on the disk
+    durable_ms: float
+    # Notes for a person, one line each. They name options as a remedy does
+    notes: Tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, value: Any, place: str) -> ForkLive:
+        """Reads the daemon's JSON."""
+        fields = wire.Fields(value, place)
+        return cls(
+            message_type=fields.required("message_type", wire.text),
+            pause=fields.required("pause", Pause.from_json),
+            clones=fields.required("clones", wire.items(Clone.from_json)),
+            readable_ms=fields.required("readable_ms", wire.number),
+            clones_ms=fields.required("clones_ms", wire.number),
+            durable_ms=fields.required("durable_ms", wire.number),
+            notes=fields.required("notes", wire.items(wire.text)),
+        )
+
+
 @dataclass(frozen=True)
 class Arrival:
     """Arrival of docs/openapi.json."""
@@ -277,31 +383,6 @@ class Recover:
             removed_arrivals=fields.required("removed_arrivals", wire.integer),
             arrivals=fields.required("arrivals", wire.items(Arrival.from_json)),
             notes=fields.required("notes", wire.items(wire.text)),
-        )
-
-
-@dataclass(frozen=True)
-class ItemError:
-    """ItemError of docs/openapi.json."""
-
-    # "failed", "usage", "not_found", "exists", "permission", "unsupported", "corrupt", "busy",
-    # "no_space", "interrupted"
-    kind: str
-    message: str
-    exit_code: int
-    # What can be done about it, where that is known. In backquotes: fields of the request, as
-    # `name` or `name=value`
-    remedy: Optional[str] = None
-
-    @classmethod
-    def from_json(cls, value: Any, place: str) -> ItemError:
-        """Reads the daemon's JSON."""
-        fields = wire.Fields(value, place)
-        return cls(
-            kind=fields.required("kind", wire.text),
-            message=fields.required("message", wire.text),
-            remedy=fields.optional("remedy", wire.text),
-            exit_code=fields.required("exit_code", wire.integer),
         )
 
 
@@ -1091,7 +1172,7 @@ class Event:
     # One more than the last; it also grows across restarts of the daemon
     sequence: int
     time: str
-    # "pause", "resume", "merge", "delete", "fork", "recover", "push", "pull", "prune"
+    # "pause", "resume", "merge", "delete", "fork", "fork_live", "recover", "push", "pull", "prune"
     event: str
     # All fields, also those above.
     fields: Dict[str, Any] = field(default_factory=dict, hash=False)
@@ -1291,6 +1372,65 @@ class Operations:
         """
         return self._json("POST", "/v1/fork", Fork.from_json, body=_given(snapshot=snapshot,
                           new=new, store=store))
+
+    def fork_live(self, api_socket: str, name: str, clones: Sequence[CloneRequest], *,
+                  store: Optional[str] = None, jail: Optional[str] = None,
+                  timeout: Optional[int] = None,
+                  after: Optional[Literal["stop", "resume", "stay"]] = None,
+                  frozen_hook: Optional[str] = None, hook_timeout: Optional[int] = None,
+                  attach: Optional[Sequence[str]] = None, full: Optional[bool] = None,
+                  replace: Optional[bool] = None, create_timeout: Optional[int] = None,
+                  freeze_memory: Optional[int] = None, freeze_directory: Optional[str] = None,
+                  mode: Optional[Literal["auto", "uffd", "file"]] = None,
+                  populate: Optional[Literal["none", "working-set", "all"]] = None,
+                  record: Optional[bool] = None, no_record: Optional[bool] = None,
+                  clock_realtime: Optional[bool] = None,
+                  huge_pages: Optional[Literal["as-before", "none", "transparent", "2M"]] = None,
+                  stay_paused: Optional[bool] = None, mmds: Optional[str] = None) -> ForkLive:
+        """Clone a VM that runs on.
+
+        Takes a checkpoint, and resumes clones from it before it is on the disk. Answers when
+        the snapshot is on the disk and each clone runs or has failed. If some clones fail, the
+        status is 200 all the same, and the body has the result of each. If the checkpoint
+        fails, clones that run all the same are in the error's notes.
+
+        api_socket: Firecracker's API socket
+        name: Of the snapshot
+        clones: Processes of the source's VMM that were just started and become clones
+        store: Path of the store, as the daemon sees it. A daemon of another store refuses the
+            request with 421. Default: the daemon's store
+        jail: Firecracker's root (the jailer's chroot), as the daemon sees it
+        timeout: Seconds: for short replies of Firecracker (default 30)
+        after: What to do with the VM (default "resume")
+        frozen_hook: Command for the shell, run with the daemon's rights while the VM is frozen.
+            Refused with --no-hooks
+        hook_timeout: Seconds: then the hook is killed (default 60)
+        attach: File to store too, cloned while frozen
+        full: Take a full memory file, not a diff (default false)
+        replace: Replace also a snapshot of another VM (default false)
+        create_timeout: Seconds: for writing the memory (default 900)
+        freeze_memory: Memory, in bytes, that diffs of VMs that run on may have at a time; 0: none.
+            Default: the daemon's, or half of what is available
+        freeze_directory: Directory on tmpfs for them, which only the daemon's user may enter.
+            Default: the daemon's, or /dev/shm/lamina-freeze-UID
+        mode: How the VM gets its memory (default "auto")
+        populate: Fill without a fault (default "working-set")
+        record: With uffd: record every touched block; slower (default false)
+        no_record: Do not even record faults (default false)
+        clock_realtime: Move the guest's clock on by the time passed (default false)
+        huge_pages: Pages of its memory (default "as-before")
+        stay_paused: Load it and leave it paused (default false)
+        mmds: File with a JSON object, as the daemon sees it: the contents of the VM's metadata
+            service, set before it runs. The object 'lamina' is added
+        """
+        return self._json("POST", "/v1/fork-live", ForkLive.from_json,
+                          body=_given(api_socket=api_socket, name=name, clones=clones, store=store,
+                          jail=jail, timeout=timeout, after=after, frozen_hook=frozen_hook,
+                          hook_timeout=hook_timeout, attach=attach, full=full, replace=replace,
+                          create_timeout=create_timeout, freeze_memory=freeze_memory,
+                          freeze_directory=freeze_directory, mode=mode, populate=populate,
+                          record=record, no_record=no_record, clock_realtime=clock_realtime,
+                          huge_pages=huge_pages, stay_paused=stay_paused, mmds=mmds))
 
     def recover(self, *, store: Optional[str] = None, dry_run: Optional[bool] = None,
                 adopt_store: Optional[bool] = None, give_up: Optional[Sequence[str]] = None

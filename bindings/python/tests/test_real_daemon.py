@@ -69,6 +69,20 @@ class RealDaemonTest(DaemonTest):
                          (resumed.pid, "file", report.pause_id))
         self.check(resumed)
 
+        source, clone = self.fresh(), self.waiting()
+        forked = client.fork_live(str(source.api_socket), "live", [
+            {"api_socket": str(clone.api_socket)},
+            {"api_socket": "/nowhere", "vsock_override": "/v"}], mode="file")
+        good, bad = forked.clones
+        self.assertEqual((good.resume and good.resume.pid, good.error, bad.resume),
+                         (clone.pid, None, None))
+        self.assertEqual(bad.error and bad.error.kind, "not_found")
+        self.check(clone)
+        for one in (source, clone):
+            one.end()
+        client.remove("live")
+        client.recover()
+
         listing = client.list(tree=True)
         self.assertEqual([one.name for one in listing.snapshots], ["a", "b"])
         # VMs are counted by their pause, which the two share.
@@ -94,7 +108,8 @@ class RealDaemonTest(DaemonTest):
 
         events = client.events()
         self.assertEqual([event.event for event in events if event.event != "recover"],
-                         ["pause", "pause", "fork", "merge", "resume", "delete", "delete"])
+                         ["pause", "pause", "fork", "merge", "resume", "fork_live", "delete",
+                          "delete", "delete"])
         numbers = [event.sequence for event in events]
         self.assertEqual(numbers, list(range(numbers[0], numbers[0] + len(numbers))))
         self.assertEqual(client.events(after=numbers[-2]), events[-1:])

@@ -654,12 +654,26 @@ pub struct lamina_resume_report {
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct lamina_clone_devices {
+    pub struct_size: usize,
+    pub network_overrides: *const lamina_network_override,
+    pub network_override_count: usize,
+    pub vsock_override: *const c_char,
+    pub drive_overrides: *const lamina_drive_override,
+    pub drive_override_count: usize,
+    pub serial_override: *const c_char,
+    pub console_override: *const c_char,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct lamina_live_fork_options {
     pub struct_size: usize,
     pub pause: *const lamina_pause_options,
     pub resume: *const lamina_resume_options,
     pub clones: *const *const lamina_vmm,
     pub clone_count: usize,
+    pub devices: *const *const lamina_clone_devices,
+    pub device_count: usize,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -1,6 +1,6 @@
 //! What the generated code needs to pass values to C and to read those of C.
 
-use crate::{Code, Error, Options, Vmm};
+use crate::{CloneDevices, Code, Error, Options, Vmm};
 use lamina_sys as sys;
 use std::borrow::Cow;
 use std::ffi::{CStr, CString, OsStr};
@@ -14,8 +14,10 @@ use std::path::Path;
 pub struct Keep<'a> {
     strings: Vec<CString>,
     arrays: Vec<Vec<*const c_char>>,
-    networks: Vec<sys::lamina_network_override>,
-    drives: Vec<sys::lamina_drive_override>,
+    networks: Vec<Vec<sys::lamina_network_override>>,
+    drives: Vec<Vec<sys::lamina_drive_override>>,
+    devices: Vec<sys::lamina_clone_devices>,
+    device_list: Vec<*const sys::lamina_clone_devices>,
     vmms: Vec<Box<sys::lamina_vmm>>,
     vmm_lists: Vec<Vec<*const sys::lamina_vmm>>,
     pause: Option<Box<sys::lamina_pause_options>>,
@@ -64,8 +66,9 @@ impl<'a> Keep<'a> {
                 host_device: self.text(device)?,
             });
         }
-        self.networks = made;
-        Ok(self.networks.as_ptr())
+        let pointer = made.as_ptr();
+        self.networks.push(made);
+        Ok(pointer)
     }
 
     pub fn drives(
@@ -79,8 +82,9 @@ impl<'a> Keep<'a> {
                 path: self.text(path)?,
             });
         }
-        self.drives = made;
-        Ok(self.drives.as_ptr())
+        let pointer = made.as_ptr();
+        self.drives.push(made);
+        Ok(pointer)
     }
 
     pub fn vmm(&mut self, vmm: sys::lamina_vmm) -> *const sys::lamina_vmm {
@@ -97,6 +101,19 @@ impl<'a> Keep<'a> {
         }
         self.vmm_lists.push(pointers);
         Ok(self.vmm_lists.last().expect("it was pushed").as_ptr())
+    }
+
+    pub fn devices(
+        &mut self,
+        devices: &'a [CloneDevices<'a>],
+    ) -> Result<*const *const sys::lamina_clone_devices, Error> {
+        let mut made = Vec::with_capacity(devices.len());
+        for one in devices {
+            made.push(one.to_c(self)?);
+        }
+        self.devices = made;
+        self.device_list = self.devices.iter().map(|one| one as *const _).collect();
+        Ok(self.device_list.as_ptr())
     }
 
     pub fn pause(&mut self, options: sys::lamina_pause_options) -> *const sys::lamina_pause_options {
@@ -214,6 +231,26 @@ mod tests {
     #[test]
     fn a_panic_does_not_enter_c() {
         assert_eq!(result_of(&|| panic!("this is expected")), -1);
+    }
+
+    #[test]
+    fn each_clone_keeps_its_devices() {
+        let drives: Vec<Vec<(&OsStr, &OsStr)>> =
+            ["/a", "/b"].iter().map(|path| vec![("_disk0".as_ref(), path.as_ref())]).collect();
+        let devices: Vec<CloneDevices> = drives
+            .iter()
+            .map(|drives| CloneDevices { drive_overrides: drives, ..Default::default() })
+            .collect();
+        let mut keep = Keep::default();
+        let list = unsafe { slice(keep.devices(&devices).unwrap(), 2) };
+        for (one, path) in list.iter().zip(["/a", "/b"]) {
+            let one = unsafe { &**one };
+            assert_eq!(one.struct_size, std::mem::size_of_val(one));
+            let drives = unsafe { slice(one.drive_overrides, one.drive_override_count) };
+            assert_eq!(drives.len(), 1);
+            assert_eq!(unsafe { text_at(drives[0].drive_id) }, "_disk0");
+            assert_eq!(unsafe { text_at(drives[0].path) }, path);
+        }
     }
 
     #[test]

@@ -828,12 +828,36 @@ impl ResumeReport {
     pub fn clone_number(&self) -> u64 { self.0.clone_number }
     pub fn generation_device(&self) -> Cow<'_, str> { unsafe { text_at(self.0.generation_device) } }
 }
+/// `lamina_clone_devices`. Empty, `None` and 0 are the defaults.
+#[derive(Clone, Copy, Default)]
+pub struct CloneDevices<'a> {
+    pub network_overrides: &'a [(&'a OsStr, &'a OsStr)],
+    pub vsock_override: &'a OsStr,
+    pub drive_overrides: &'a [(&'a OsStr, &'a OsStr)],
+    pub serial_override: &'a OsStr,
+    pub console_override: &'a OsStr,
+}
+impl Options for CloneDevices<'_> {
+    type C = sys::lamina_clone_devices;
+    fn to_c<'k>(&'k self, keep: &mut Keep<'k>) -> Result<sys::lamina_clone_devices, Error> {
+        // All zeros are valid, and the default.
+        let mut c: sys::lamina_clone_devices = unsafe { std::mem::zeroed() };
+        c.struct_size = std::mem::size_of::<sys::lamina_clone_devices>();
+        c.network_overrides = keep.networks(self.network_overrides)?; c.network_override_count = self.network_overrides.len();
+        c.vsock_override = keep.text(self.vsock_override)?;
+        c.drive_overrides = keep.drives(self.drive_overrides)?; c.drive_override_count = self.drive_overrides.len();
+        c.serial_override = keep.text(self.serial_override)?;
+        c.console_override = keep.text(self.console_override)?;
+        Ok(c)
+    }
+}
 /// `lamina_live_fork_options`. Empty, `None` and 0 are the defaults.
 #[derive(Clone, Copy, Default)]
 pub struct LiveForkOptions<'a> {
     pub pause: PauseOptions<'a>,
     pub resume: ResumeOptions<'a>,
     pub clones: &'a [Vmm<'a>],
+    pub devices: &'a [CloneDevices<'a>],
 }
 impl Options for LiveForkOptions<'_> {
     type C = sys::lamina_live_fork_options;
@@ -844,6 +868,7 @@ impl Options for LiveForkOptions<'_> {
         let pause = self.pause.to_c(keep)?; c.pause = keep.pause(pause);
         let resume = self.resume.to_c(keep)?; c.resume = keep.resume_of_clones(resume);
         c.clones = keep.clones(self.clones)?; c.clone_count = self.clones.len();
+        c.devices = keep.devices(self.devices)?; c.device_count = self.devices.len();
         Ok(c)
     }
 }

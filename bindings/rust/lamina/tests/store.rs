@@ -270,6 +270,13 @@ fn a_live_fork_names_what_is_missing() {
     let clones = [Vmm { api_socket: "/nowhere/b".as_ref(), ..Default::default() }];
     options.clones = &clones;
     assert_eq!(scene.store.live_fork(&options).err().unwrap().code, Code::NotFound);
+    let devices = [CloneDevices::default(), CloneDevices::default()];
+    options.devices = &devices;
+    let refused = scene.store.live_fork(&options).err().unwrap();
+    assert_eq!(
+        (refused.code, refused.message.as_str()),
+        (Code::Usage, "there are devices for 2 clones, and 1 clones")
+    );
 }
 
 #[test]

@@ -129,6 +129,8 @@ func (g *generator) typeComment(goType, owner, description string) string {
 		return goType + " is " + g.uses[owner] + "."
 	case strings.Contains(owner, "."):
 		return fmt.Sprintf("%s is a part of %s.", goType, g.typeName(owner[:strings.Index(owner, ".")]))
+	case strings.HasSuffix(owner, "Request"):
+		return goType + " is a part of a request."
 	default:
 		return goType + " is a part of a report."
 	}
