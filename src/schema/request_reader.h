@@ -78,13 +78,12 @@ class RequestReader {
     }
   }
 
-  /// A list of objects. An error in one of them names it: "clones[0].api_socket".
+  /// A list of objects. An error in one names it ("clones[0].api_socket") and ends the list.
   template <typename T>
   void list(const Field& field, std::vector<T>& values) {
     Json* found = find(field);
     if (found == nullptr) return;
     if (!found->is_array()) return wrong(field, "is not a list of objects");
-    values.reserve(found->size());
     for (Json& item : *found) {
       const std::string place =
           where_ + std::string(field.name) + "[" + std::to_string(values.size()) + "]";
