@@ -54,8 +54,9 @@ std::optional<std::uint64_t> take_line(std::string_view& text) {
   const std::size_t end = text.find('\n');
   if (end == std::string_view::npos) return std::nullopt;
   std::uint64_t number = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + end, number);
-  if (error != std::errc{} || stop != text.data() + end) return std::nullopt;
+  const std::string_view line = text.substr(0, end);
+  const auto [stop, error] = std::from_chars(line.begin(), line.end(), number);
+  if (error != std::errc{} || stop != line.end()) return std::nullopt;
   text.remove_prefix(end + 1);
   return number;
 }
