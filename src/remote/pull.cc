@@ -19,6 +19,7 @@
 #include "remote/arrival_start.h"
 #include "remote/arriving_layer.h"
 #include "remote/assembly.h"
+#include "remote/cache.h"
 #include "remote/catalogue.h"
 #include "remote/layer_search.h"
 #include "remote/manifest.h"
@@ -201,6 +202,7 @@ class Pull {
                             Staging::create(store, store::Area::kTemporary, Uuid::random()));
     LAMINA_ASSIGN_OR_RETURN(const LayerSearch search, LayerSearch::open(store.fd(), store.path()));
     LAMINA_RETURN_IF_ERROR(plan(search, staging));
+    bound_cache_of_pull(bucket_, options_, bytes_to_come(), report_);
     LAMINA_RETURN_IF_ERROR(write_small_files(staging));
     LAMINA_RETURN_IF_ERROR(unpack_planned(staging));
     LAMINA_RETURN_IF_ERROR(begin_layers(staging));
@@ -261,6 +263,15 @@ class Pull {
       (arrives ? arriving_ : planned_).push_back(std::move(planned));
     }
     return {};
+  }
+
+  /// What the layers and files that are to be fetched will take.
+  [[nodiscard]] std::uint64_t bytes_to_come() const {
+    std::uint64_t blocks = 0;
+    for (const auto* files : {&planned_, &arriving_}) {
+      for (const PlannedFile& planned : *files) blocks += planned.data_blocks();
+    }
+    return blocks * kBlockBytes;
   }
 
   static Status plan_parts(PlannedFile& planned) {
