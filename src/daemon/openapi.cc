@@ -267,7 +267,8 @@ Components fixed_components() {
         {"event",
          {{"type", "string"},
           {"enum",
-           {"pause", "resume", "merge", "delete", "fork", "recover", "push", "pull", "prune"}}}}}}};
+           {"pause", "resume", "merge", "delete", "fork", "recover", "push", "pull", "prune",
+            "evict"}}}}}}};
   return components;
 }
 

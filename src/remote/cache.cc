@@ -20,9 +20,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/block.h"
 #include "base/contain.h"
 #include "base/error.h"
 #include "lamina/listing.h"
+#include "mapping/mapping.h"
 #include "operations/disk_use.h"
 #include "operations/pin_summary.h"
 #include "operations/snapshot_summary.h"
@@ -33,7 +35,6 @@
 #include "remote/bucket.h"
 #include "remote/cache_policy.h"
 #include "remote/cache_proof.h"
-#include "store/areas.h"
 #include "store/arrival.h"
 #include "store/name.h"
 #include "store/open_store.h"
@@ -85,6 +86,41 @@ bool is_pinned(const std::vector<operations::PinSummary>& pins, const Uuid& paus
   return std::ranges::any_of(pins, [&](const operations::PinSummary& pin) {
     return pin.listing.base_pause_id == pause_id || pin.listing.snapshot == name;
   });
+}
+
+/// What the files of an arriving snapshot will take. Of layers that arrive, these are the blocks
+/// that the memory uses, or what is here if that is more: their files have holes. Layers that the
+/// store had are counted there.
+std::uint64_t bytes_of(const store::Arrival& arrival) {
+  const std::string path = arrival.snapshot_path();
+  const auto opened = store::open_snapshot(path, engine::Checksums::kSkip);
+  if (!opened) return 0;
+  const std::vector<std::string>& arriving = arrival.facts.layers;
+  const auto arrives = [&](const std::string& name) {
+    return std::ranges::find(arriving, name) != arriving.end();
+  };
+  std::uint64_t others = 0;
+  std::uint64_t here = 0;
+  if (const auto names = os::list_directory(opened->directory.get(), path)) {
+    for (const std::string& name : *names) {
+      const auto facts = os::facts_of_name(opened->directory.get(), name, path);
+      if (!facts) continue;
+      if (arrives(name)) {
+        here += facts->allocated_bytes;
+      } else if (!is_layer(name)) {
+        others += facts->allocated_bytes;
+      }
+    }
+  }
+  const mapping::Mapping& mapping = opened->header.mapping;
+  const auto ids = mapping.layers();
+  std::uint64_t used_blocks = 0;
+  for (std::size_t i = 0; i < mapping.extent_count(); ++i) {
+    const mapping::Extent extent = mapping.extent(i);
+    if (extent.layer == mapping::kZeros) continue;
+    if (arrives(store::layer_file_name(ids[extent.layer - 1U]))) used_blocks += extent.block_count;
+  }
+  return others + std::max(here, used_blocks * kBlockBytes);
 }
 
 class Eviction {
@@ -189,18 +225,8 @@ class Eviction {
     const auto ids = store::list_arrivals(bound_.store);
     if (!ids) return 0;
     for (const Uuid& id : *ids) {
-      const std::string path = fmt::format("{}/{}/{}/{}", bound_.store, store::kArrivingArea,
-                                           id.to_string(), store::kArrivalSnapshotName);
-      const auto directory = os::open_directory(AT_FDCWD, path, path);
-      if (!directory) continue;
-      const auto names = os::list_directory(directory->get(), path);
-      if (!names) continue;
-      for (const std::string& name : *names) {
-        const auto facts = os::facts_of_name(directory->get(), name, path);
-        // A layer that the store had is a link, and is counted there.
-        if (!facts || !facts->is_regular || (is_layer(name) && facts->link_count > 1)) continue;
-        sum += is_layer(name) ? facts->size_bytes : facts->allocated_bytes;
-      }
+      const auto arrival = store::open_arrival(bound_.store, id);
+      if (arrival) sum += bytes_of(*arrival);
     }
     return sum;
   }
