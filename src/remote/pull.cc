@@ -3,10 +3,12 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
+#include <thread>
 #include <utility>
 
 #include "base/block.h"
@@ -42,6 +44,8 @@ using store::Staging;
 constexpr int kPullAttempts = 3;
 /// A lazy pull reads this record while the records are listed: most templates have one state only.
 constexpr std::uint64_t kGuessedNumber = 1;
+constexpr std::chrono::seconds kLongestLockWait{10};
+constexpr std::chrono::milliseconds kLockPoll{20};
 constexpr std::uint32_t kOwnFileMode = 0600;
 constexpr std::uint32_t kOwnerReads = 0400;
 
@@ -110,7 +114,7 @@ class Pull {
     LAMINA_RETURN_IF_ERROR(read_manifest());
     LAMINA_ASSIGN_OR_RETURN(const auto opened,
                             store::StoreSource().open(target_.store, report_.notes));
-    LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, opened->lock(target_.name));
+    LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, lock_target(*opened));
     if (os::name_exists(opened->fd(), target_.name)) {
       return with_remedy(fail(ErrorKind::kExists, "'{}' already exists", target_.path),
                          "choose another name with `as`");
@@ -119,6 +123,19 @@ class Pull {
     report_.snapshot = target_.path;
     record_locally(*opened);
     return {};
+  }
+
+  /// An eviction or a removal of the name that has begun is waited for: the name is free already,
+  /// and the lock soon.
+  Result<store::NameLock> lock_target(const store::Store& store) const {
+    const auto end = std::chrono::steady_clock::now() + kLongestLockWait;
+    while (true) {
+      auto lock = store.lock(target_.name);
+      const bool is_busy = !lock && lock.error().kind == ErrorKind::kBusy;
+      if (!is_busy || std::chrono::steady_clock::now() >= end) return lock;
+      if (options_.progress != nullptr && options_.progress->interrupted()) return lock;
+      std::this_thread::sleep_for(kLockPoll);
+    }
   }
 
   void record_locally(const store::Store& store) {

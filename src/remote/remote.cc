@@ -150,12 +150,16 @@ Result<PullReport> pull_snapshot(const PullOptions& options) {
 Result<LazyPullReport> begin_pull(const LazyPullOptions& options) {
   return contain("pull", [&]() -> Result<LazyPullReport> {
     for (int attempt = 1;; ++attempt) {
-      LAMINA_ASSIGN_OR_RETURN(LazyPullReport report, begin_pull_once(options));
-      if (!report.hold) {
-        LAMINA_ASSIGN_OR_RETURN(report.hold, hold_for_resume(report.pull.snapshot));
+      auto report = begin_pull_once(options);
+      const bool is_last = attempt == kBeginAttempts;
+      // Another process may have pulled it meanwhile.
+      if (!report && report.error().kind == ErrorKind::kExists && !is_last) continue;
+      if (!report) return report;
+      if (!report->hold) {
+        LAMINA_ASSIGN_OR_RETURN(report->hold, hold_for_resume(report->pull.snapshot));
       }
       // Another process may have evicted what was pulled before it was held.
-      if (report.hold || attempt == kBeginAttempts) return report;
+      if (report->hold || is_last) return report;
     }
   });
 }
