@@ -120,6 +120,9 @@ struct PullOptions {
   std::string key_command{};
   RemoteRequests* requests = nullptr;  ///< as PushOptions::requests
   Progress* progress = nullptr;        ///< may be null
+  /// As CacheOptions::limit_bytes. Room is made when it is known how much is to come; when it is
+  /// here, the bound is enforced again. Absent: no bound.
+  std::optional<std::uint64_t> cache_bytes{};
 };
 
 struct PullReport {
@@ -134,6 +137,10 @@ struct PullReport {
   std::uint64_t data_bytes = 0;  ///< of what was fetched, decompressed
   std::uint64_t fetched_bytes = 0;
   std::vector<std::string> notes;  ///< one line each
+  // With PullOptions::cache_bytes, as in CacheReport:
+  std::uint64_t cache_bytes = 0;
+  std::vector<std::string> evicted{};
+  std::uint64_t evicted_bytes = 0;
 };
 
 /// Fetches the newest state of a name into a store, with the same pause id and layers. Every block
@@ -162,10 +169,44 @@ struct LazyPullReport {
   /// other functions do not find it yet. False: it is whole.
   bool is_arriving = false;
   bool is_already_there = false;  ///< nothing was done: it was whole, or arriving, before
-  /// Keeps recover() from removing what arrives before a VM is resumed from it: drop it after
-  /// resume(). Null if nothing arrives.
+  /// Keeps recover() and evictions from removing the snapshot before a VM is resumed from it: drop
+  /// it after resume().
   std::shared_ptr<const void> hold{};
 };
+
+struct CacheOptions {
+  std::string url{};
+  std::string store{};  ///< path of the local store
+  /// The snapshots of the store that the bucket has too take at most so many bytes.
+  std::uint64_t limit_bytes = 0;
+  std::string keep{};                  ///< name of a snapshot that stays in any case; may be empty
+  RemoteRequests* requests = nullptr;  ///< as PushOptions::requests
+  Progress* progress = nullptr;        ///< may be null
+};
+
+struct CacheReport {
+  /// Allocated bytes of all snapshots of the cache, those that must stay and what is arriving
+  /// included. A layer that several of them have counts once.
+  std::uint64_t cache_bytes = 0;
+  std::vector<std::string> evicted{};  ///< names
+  std::uint64_t evicted_bytes = 0;     ///< that this has freed
+  std::vector<std::string> notes{};    ///< one line each; if the cache is above its bound, why
+};
+
+/// Evicts snapshots from a store, those first that were not resumed for longest, until its cache is
+/// within the bound. The cache is the snapshots whose names and pauses the store has pushed to the
+/// bucket, or pulled. None is evicted unless the bucket has just said that a pull of its name gets
+/// this state or a descendant of it; and none from which a VM runs or is about to be resumed, that
+/// another process writes, or whose layers all belong to others too. If too few may go, or the
+/// bucket does not answer, that is not an error: a note says by how much the cache is above its
+/// bound, and why. docs/remote.md has the details.
+///
+/// kNotFound: the store.
+Result<CacheReport> bound_cache(const CacheOptions& options);
+
+/// Keeps the whole snapshot at `path` (STORE/NAME) from being evicted, also by other processes,
+/// until the result is dropped: after resume(). Null: there is no such snapshot.
+Result<std::shared_ptr<const void>> hold_for_resume(const std::string& path);
 
 /// Begins a pull: fetches all but the memory, so that a VM can be resumed at once by page faults. A
 /// pin keeps the objects in the bucket until everything is here. If the store has the snapshot, or

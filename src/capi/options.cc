@@ -388,8 +388,9 @@ PushOptions convert(OptionReader& reader, const lamina_push_options& given) {
 
 PullOptions convert(OptionReader& reader, const lamina_pull_options& given) {
   PullOptions made;
-  auto& [url, name, store, as, key_file, key_command, requests, progress] = made;
-  static_cast<void>(requests);  // as of a push
+  auto& [url, name, store, as, key_file, key_command, requests, progress, cache_bytes] = made;
+  static_cast<void>(requests);     // as of a push
+  static_cast<void>(cache_bytes);  // no bound here
   url = reader.required(given.url, "url");
   name = reader.required(given.name, "name");
   as = OptionReader::text(given.as);
@@ -402,8 +403,9 @@ PullOptions convert(OptionReader& reader, const lamina_pull_options& given) {
 LazyPullOptions convert(OptionReader& reader, const lamina_begin_pull_options& given) {
   LazyPullOptions made;
   auto& [pull, fetch_command, wait_limit] = made;
-  auto& [url, name, store, as, key_file, key_command, requests, progress] = pull;
-  static_cast<void>(requests);  // as of a push
+  auto& [url, name, store, as, key_file, key_command, requests, progress, cache_bytes] = pull;
+  static_cast<void>(requests);     // as of a push
+  static_cast<void>(cache_bytes);  // no bound here
   url = reader.required(given.url, "url");
   name = reader.required(given.name, "name");
   as = OptionReader::text(given.as);

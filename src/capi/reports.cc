@@ -517,7 +517,11 @@ void describe(Arena& arena, const PushReport& report, lamina_push_report& d) {
 
 void describe(Arena& arena, const PullReport& report, lamina_pull_report& d) {
   const auto& [snapshot, name, number, pause_id, generation, memory_bytes, linked_layers,
-               fetched_layers, data_bytes, fetched_bytes, notes] = report;
+               fetched_layers, data_bytes, fetched_bytes, notes, cache_bytes, evicted,
+               evicted_bytes] = report;
+  static_cast<void>(cache_bytes);  // no bound here
+  static_cast<void>(evicted);
+  static_cast<void>(evicted_bytes);
   d.snapshot = snapshot.c_str();
   d.name = name.c_str();
   d.number = number;

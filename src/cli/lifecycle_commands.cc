@@ -178,6 +178,12 @@ void add_remote_options(CLI::App* verb, LazyPullOptions& lazy) {
       ->type_name("")
       ->option_text("SECONDS")
       ->needs(url);
+  verb->add_option_function<std::uint64_t>(
+          "--cache-bytes", [&lazy](std::uint64_t bytes) { lazy.pull.cache_bytes = bytes; },
+          "remove what the bucket has too above N bytes")
+      ->type_name("")
+      ->option_text("N")
+      ->needs(url);
 }
 
 struct RecoverArguments {

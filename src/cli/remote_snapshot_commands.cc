@@ -32,6 +32,9 @@ constexpr const char* kPullFooter =
     "The snapshot is the same pause as the one that was pushed. Every block is\n"
     "checked. Layers that the store has are linked. The snapshot appears when it is\n"
     "complete and on the disk.\n\n"
+    "With --cache-bytes, snapshots of the store that the bucket has too are removed\n"
+    "if all of them would take more, those first that were not resumed for longest.\n"
+    "The bucket is asked before each one. VMs and what was not pushed lose nothing.\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 corrupt, 5 busy,\n"
     "6 no space, 130 interrupted.";
 
@@ -114,9 +117,10 @@ CLI::Option* add_url(CLI::App* verb, std::string& url) {
   return add_text(verb, "URL", url, "the bucket: s3://... or file:///...")->required();
 }
 
-void add_count(CLI::App* verb, const std::string& name, std::optional<std::uint64_t>& value,
-               const std::string& help) {
-  verb->add_option_function<std::uint64_t>(
+CLI::Option* add_count(CLI::App* verb, const std::string& name, std::optional<std::uint64_t>& value,
+                       const std::string& help) {
+  return verb
+      ->add_option_function<std::uint64_t>(
           name, [&value](std::uint64_t given) { value = given; }, help)
       ->type_name("")
       ->option_text("N");
@@ -211,6 +215,10 @@ int print_pull(const PullReport& report, double elapsed_ms, bool json) {
              count_of(report.fetched_layers, "layer"), human_bytes(report.data_bytes),
              human_bytes(report.fetched_bytes), report.linked_layers, elapsed_ms,
              rate_of(report.fetched_bytes, elapsed_ms));
+  if (!report.evicted.empty()) {
+    print_text("  {} evicted ({} freed): {}\n", count_of(report.evicted.size(), "snapshot"),
+               human_bytes(report.evicted_bytes), fmt::join(report.evicted, ", "));
+  }
   return kExitDone;
 }
 
@@ -371,7 +379,9 @@ Action add_remote_pull(CLI::App& app) {
   add_text(verb, "--store", options.store, "directory of the store", "DIR")->required();
   add_text(verb, "--as", options.as, "name of the new snapshot (the same)", "NAME");
   add_key_options(verb, options, "decrypt");
-  add_by_daemon(verb, arguments->by_daemon);
+  CLI::Option* bound = add_count(verb, "--cache-bytes", options.cache_bytes,
+                                 "remove what the bucket has too above N bytes");
+  add_by_daemon(verb, arguments->by_daemon)->excludes(bound);
   verb->add_flag("--json", arguments->json, "print the result as JSON");
   return [arguments] {
     const auto operation = arguments->by_daemon ? pull_by_daemon : pull_snapshot;

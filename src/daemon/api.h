@@ -93,6 +93,9 @@ class Api {
   /// what arrives is not given up.
   [[nodiscard]] Result<std::shared_ptr<const void>> pull_if_missing(
       const schema::ResumeRequest& request) const;
+  /// Enforces the bound of the cache after a resume of `name`, if there is one. Failures are
+  /// events.
+  void bound_cache_after_resume(const std::string& name) const;
   // api_state.cc
   [[nodiscard]] Response events(const Request& request, const std::string& name) const;
   [[nodiscard]] Response health(const Request& request, const std::string& name) const;

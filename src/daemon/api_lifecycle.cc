@@ -98,6 +98,8 @@ Response Api::resume(const Request& request, const std::string& /*name*/) const 
   report->snapshot = name_of(report->snapshot);
   const Json document = schema::to_json(*report);
   parts_.events.add(Level::kInfo, "resume", success(options->name, document));
+  hold.reset();
+  bound_cache_after_resume(options->name);
   return json_response(document);
 }
 

@@ -31,6 +31,9 @@ Result<LazyPullReport> pull_whole(const PullOptions& options) {
   return report;
 }
 
+/// Somebody else would have to evict the snapshot right after each pull.
+constexpr int kHoldAttempts = 3;
+
 double seconds_of(PushQueue::Clock::duration duration) {
   return std::max(0.0, std::chrono::duration<double>(duration).count());
 }
@@ -81,12 +84,17 @@ Result<LazyPullReport> Api::pull_into_store(LazyPullOptions lazy, bool is_lazy) 
   options.key_file = settings.key_file;
   options.key_command = settings.key_command;
   options.requests = &requests;
+  options.cache_bytes = settings.cache_bytes;
   options.progress = parts_.pusher.interruption();
   // The program that serves pages.
   lazy.fetch_command = {parts_.page_server_command.front(), "remote", "fetch"};
   const os::LongWait waiting;
   Result<LazyPullReport> report = is_lazy ? begin_pull(lazy) : pull_whole(options);
   parts_.metrics.count_remote_requests(requests);
+  if (report && settings.cache_bytes) {
+    parts_.metrics.count_cache(report->pull.cache_bytes, report->pull.evicted.size(),
+                               report->pull.evicted_bytes);
+  }
   if (report && report->is_already_there) return report;
   parts_.metrics.count_pull(report ? Result<PullReport>(report->pull)
                                    : std::unexpected(report.error()));
@@ -129,18 +137,53 @@ Result<std::shared_ptr<const void>> Api::pull_if_missing(
     const schema::ResumeRequest& request) const {
   const std::string& name = request.options.name;
   LAMINA_ASSIGN_OR_RETURN(const std::string path, snapshot_path(parts_.store, name));
-  std::error_code error;
-  if (std::filesystem::exists(path, error) || error) return nullptr;
-  LazyPullOptions lazy;
-  lazy.pull.name = name;
-  lazy.wait_limit = std::chrono::seconds(request.wait_limit);
   // A file is made of the whole memory.
   const bool is_lazy = request.lazy && request.options.mode != ResumeMode::kFile;
-  auto report = pull_into_store(std::move(lazy), is_lazy);
-  if (report) return std::move(report->hold);
-  // Another request may have pulled it meanwhile.
-  if (report.error().kind == ErrorKind::kExists) return nullptr;
-  return std::unexpected(std::move(report.error()));
+  for (int attempt = 0; attempt < kHoldAttempts; ++attempt) {
+    LAMINA_ASSIGN_OR_RETURN(auto hold, hold_for_resume(path));
+    if (hold) return hold;
+    // Not a snapshot: the resume says so.
+    std::error_code error;
+    if (std::filesystem::exists(path, error) || error) return nullptr;
+    LazyPullOptions lazy;
+    lazy.pull.name = name;
+    lazy.wait_limit = std::chrono::seconds(request.wait_limit);
+    auto report = pull_into_store(std::move(lazy), is_lazy);
+    if (report && report->hold) return std::move(report->hold);
+    // Another request may have pulled it meanwhile, or have evicted what was pulled.
+    if (!report && report.error().kind != ErrorKind::kExists) {
+      return std::unexpected(std::move(report.error()));
+    }
+  }
+  return nullptr;
+}
+
+void Api::bound_cache_after_resume(const std::string& name) const {
+  const PushSettings& settings = parts_.pusher.settings();
+  if (!settings.cache_bytes || settings.url.empty()) return;
+  RemoteRequests requests;
+  CacheOptions options;
+  options.url = settings.url;
+  options.store = parts_.store;
+  options.limit_bytes = *settings.cache_bytes;
+  options.keep = name;
+  options.requests = &requests;
+  options.progress = parts_.pusher.interruption();
+  const os::LongWait waiting;
+  const auto report = bound_cache(options);
+  parts_.metrics.count_remote_requests(requests);
+  if (!report) {
+    parts_.events.add(Level::kWarning, "evict", error_fields(report.error()));
+    return;
+  }
+  parts_.metrics.count_cache(report->cache_bytes, report->evicted.size(), report->evicted_bytes);
+  if (report->evicted.empty()) return;
+  parts_.status.changed();
+  parts_.events.add(Level::kInfo, "evict",
+                    {{"cache_bytes", report->cache_bytes},
+                     {"evicted", report->evicted},
+                     {"evicted_bytes", report->evicted_bytes},
+                     {"notes", report->notes}});
 }
 
 Response Api::prune(const Request& request, const std::string& /*name*/) const {

@@ -217,6 +217,14 @@ void Metrics::count_pull(const Result<PullReport>& report) {
   if (report) pulled_bytes_ += report->fetched_bytes;
 }
 
+void Metrics::count_cache(std::uint64_t cache_bytes, std::size_t evicted,
+                          std::uint64_t evicted_bytes) {
+  const MutexLock lock(mutex_);
+  cache_bytes_ = cache_bytes;
+  evictions_ += evicted;
+  evicted_bytes_ += evicted_bytes;
+}
+
 void Metrics::count_remote_requests(const RemoteRequests& requests) {
   const MutexLock lock(mutex_);
   for (const auto& [outcome, count] : requests.by_outcome) {
@@ -276,6 +284,13 @@ void Metrics::write(MetricsText& text) const {
   write_counters(text, "pulls_total", "Pulls from a bucket, by outcome.", pulls_);
   text.one("pull_bytes_total", "counter", "Bytes that pulls have fetched.",
            static_cast<double>(pulled_bytes_));
+  text.one("cache_bytes", "gauge",
+           "Of snapshots that the bucket has too, when --cache-bytes was last enforced.",
+           static_cast<double>(cache_bytes_));
+  text.one("evictions_total", "counter", "Snapshots that --cache-bytes has evicted.",
+           static_cast<double>(evictions_));
+  text.one("evicted_bytes_total", "counter", "Bytes that evictions have freed.",
+           static_cast<double>(evicted_bytes_));
   write_counters(text, "remote_requests_total",
                  "Requests to the bucket of pushes and pulls, by outcome; each attempt counts.",
                  remote_requests_);

@@ -62,6 +62,8 @@ class Metrics {
   /// `outcome`: "done", "already_there", "conflict" or "failed".
   void count_push(std::string_view outcome, std::uint64_t uploaded_bytes, double seconds);
   void count_pull(const Result<PullReport>& report);
+  /// What the cache takes after its bound was enforced, and what that evicted.
+  void count_cache(std::uint64_t cache_bytes, std::size_t evicted, std::uint64_t evicted_bytes);
   void count_remote_requests(const RemoteRequests& requests);
 
   void write(MetricsText& text) const;
@@ -93,6 +95,9 @@ class Metrics {
   std::uint64_t remote_retries_ LAMINA_GUARDED_BY(mutex_) = 0;
   std::uint64_t pushed_bytes_ LAMINA_GUARDED_BY(mutex_) = 0;
   std::uint64_t pulled_bytes_ LAMINA_GUARDED_BY(mutex_) = 0;
+  std::uint64_t cache_bytes_ LAMINA_GUARDED_BY(mutex_) = 0;
+  std::uint64_t evictions_ LAMINA_GUARDED_BY(mutex_) = 0;
+  std::uint64_t evicted_bytes_ LAMINA_GUARDED_BY(mutex_) = 0;
   Histogram push_seconds_ LAMINA_GUARDED_BY(mutex_);
   std::uint64_t stored_bytes_ LAMINA_GUARDED_BY(mutex_) = 0;
   std::map<std::string, Histogram> pause_phases_ LAMINA_GUARDED_BY(mutex_);

@@ -279,7 +279,7 @@ Components fixed_components() {
          {{"type", "string"},
           {"enum",
            {"pause", "resume", "merge", "delete", "fork", "fork_live", "recover", "push", "pull",
-            "prune"}}}}}}};
+            "prune", "evict"}}}}}}};
   return components;
 }
 

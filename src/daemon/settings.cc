@@ -82,6 +82,8 @@ constexpr std::array kOptions = {
            std::numeric_limits<std::int64_t>::max()},
     Option{"push_retry", Kind::kNumber, "SECONDS", "longest time to a retry (default 300)", 1,
            kMaxSeconds},
+    Option{"cache_bytes", Kind::kNumber, "BYTES", "of what the bucket has too (default: no bound)",
+           0, std::uint64_t{1} << 62},
     Option{"lamina", Kind::kText, "PATH", "lamina program (default: beside laminad)"},
     Option{"no_hooks", Kind::kFlag, "", "refuse pauses with a frozen_hook"},
 };
@@ -189,6 +191,7 @@ bool set(Settings& settings, const Option& option, const Json& value) {
   if (name == "events") return read_limited(option, value, settings.events);
   if (name == "freeze_memory") return read_limited(option, value, settings.freeze_memory);
   if (name == "freeze_directory") return read_text(value, settings.freeze_directory);
+  if (name == "cache_bytes") return read_limited(option, value, settings.push.cache_bytes);
   if (name == "lamina") return read_text(value, settings.lamina);
   if (name != "no_hooks" || !value.is_boolean()) return false;
   settings.no_hooks = value.get<bool>();
@@ -370,7 +373,10 @@ std::vector<std::string> changes_that_need_a_restart(const Settings& running,
   compare("events", running.events, fresh.events);
   compare("freeze_memory", running.freeze_memory, fresh.freeze_memory);
   compare("freeze_directory", running.freeze_directory, fresh.freeze_directory);
-  compare("push", running.push, fresh.push);
+  PushSettings push = fresh.push;
+  push.cache_bytes = running.push.cache_bytes;
+  compare("push", running.push, push);
+  compare("cache_bytes", running.push.cache_bytes, fresh.push.cache_bytes);
   return names;
 }
 

@@ -27,6 +27,8 @@ struct PushSettings {
   std::size_t parallel = 2;
   std::uint64_t rate_limit_bytes_s = 0;  ///< of all pushes together; 0: no limit
   std::chrono::seconds longest_delay{300};
+  /// Of pulls and resumes: as PullOptions::cache_bytes.
+  std::optional<std::uint64_t> cache_bytes{};
 
   bool operator==(const PushSettings&) const = default;
 };

@@ -48,10 +48,12 @@ TEST_F(SettingsTest, SyntaxErrorIsRefusedWithItsPlace) {
 
 TEST_F(SettingsTest, PushOptionsAreRead) {
   const auto settings = read(R"({"store": "/s", "listen": "unix:/l", "push": "file:///bucket",
-      "push_names": "web-*", "push_parallel": 3, "push_rate": 1000, "push_retry": 7})");
+      "push_names": "web-*", "push_parallel": 3, "push_rate": 1000, "push_retry": 7,
+      "cache_bytes": 0})");
   ASSERT_TRUE(settings) << settings.error().message;
   PushSettings expected;
   expected.url = "file:///bucket";
+  expected.cache_bytes = 0;
   expected.names = "web-*";
   expected.parallel = 3;
   expected.rate_limit_bytes_s = 1000;

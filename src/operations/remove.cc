@@ -118,8 +118,10 @@ class FileRemoval {
 
 class Removal {
  public:
-  Removal(const store::StoreSource& stores, const RemoveOptions& options)
-      : stores_(stores), options_(options) {}
+  /// `may_go` may be null.
+  Removal(const store::StoreSource& stores, const RemoveOptions& options,
+          const operations::RemovalCheck* may_go)
+      : stores_(stores), options_(options), may_go_(may_go) {}
 
   Result<RemoveReport> run() { return report_or_error(work(), report_); }
 
@@ -217,11 +219,14 @@ class Removal {
                   "snapshot '{}' was replaced by another process meanwhile; try again",
                   target.path);
     }
+    if (may_go_ != nullptr) {
+      LAMINA_RETURN_IF_ERROR((*may_go_)(again.directory.get(), target.path, target.name));
+    }
     // Lock it, so that no clean-up removes it while this process does.
     static_cast<void>(os::try_lock(again.directory.get(), target.path));
     const std::string id = Uuid::random().to_string();
     const Status taken_out = take_out(*store, target, id);
-    if (!taken_out && taken_out.error().kind == ErrorKind::kNoSpace &&
+    if (may_go_ == nullptr && !taken_out && taken_out.error().kind == ErrorKind::kNoSpace &&
         is_in_place(*store, target, again)) {
       return remove_in_place(*store, target, again.directory, removed);
     }
@@ -289,6 +294,7 @@ class Removal {
 
   const store::StoreSource& stores_;
   const RemoveOptions& options_;
+  const operations::RemovalCheck* may_go_;
   RemoveReport report_;
   std::map<std::string, std::shared_ptr<const Store>> opened_;
   std::map<std::string, std::vector<operations::PinSummary>> pins_;
@@ -301,7 +307,13 @@ class Removal {
 
 Result<RemoveReport> operations::remove_snapshots(const store::StoreSource& stores,
                                                   const RemoveOptions& options) {
-  return contain("remove", [&] { return Removal(stores, options).run(); });
+  return contain("remove", [&] { return Removal(stores, options, nullptr).run(); });
+}
+
+Result<RemoveReport> operations::remove_snapshot_if(const store::StoreSource& stores,
+                                                    const RemoveOptions& options,
+                                                    const RemovalCheck& may_go) {
+  return contain("remove", [&] { return Removal(stores, options, &may_go).run(); });
 }
 
 Result<RemoveReport> remove_snapshots(const RemoveOptions& options) {

@@ -12,6 +12,7 @@
 #include "store/name.h"
 #include "store/open_store.h"
 #include "store/snapshot_directory.h"
+#include "store/snapshot_use.h"
 
 namespace lamina::remote {
 namespace {
@@ -89,6 +90,14 @@ struct HeldArrival {
   std::shared_ptr<const void> hold;
 };
 
+Result<os::LockedFd> share_use_of(const store::Arrival& arrival) {
+  const std::string path = arrival.snapshot_path();
+  LAMINA_ASSIGN_OR_RETURN(
+      const os::Fd directory,
+      os::open_directory(arrival.directory.get(), store::kArrivalSnapshotName, path));
+  return store::share_snapshot_use(directory.get(), path);
+}
+
 /// Finds an arrival that stays until it is resumed.
 Result<HeldArrival> find_and_hold(const store::SnapshotPath& target) {
   while (true) {
@@ -99,7 +108,12 @@ Result<HeldArrival> find_and_hold(const store::SnapshotPath& target) {
     // It may have been removed, or have become whole, before the lock was there.
     auto again = store::open_arrival(target.store, arrival->facts.id);
     if (held && again) {
-      return HeldArrival{std::move(*again), std::make_shared<os::LockedFd>(std::move(*held))};
+      // It may become whole at any moment: then this keeps it from being evicted.
+      auto use = share_use_of(*again);
+      if (!use && use.error().kind == ErrorKind::kNotFound) continue;
+      if (!use) return std::unexpected(use.error());
+      return HeldArrival{std::move(*again), std::make_shared<std::pair<os::LockedFd, os::LockedFd>>(
+                                                std::move(*held), std::move(*use))};
     }
     if (!again && again.error().kind != ErrorKind::kNotFound) return std::unexpected(again.error());
   }
@@ -118,7 +132,10 @@ Result<std::optional<LazyPullReport>> known_pull(const PullOptions& options) {
   if (arrival) report.pull = report_of(*arrival);
   report.pull.name = options.name;
   report.pull.snapshot = target.path;
-  if (arrival || os::name_exists(AT_FDCWD, target.path)) return std::optional(std::move(report));
+  if (arrival) return std::optional(std::move(report));
+  LAMINA_ASSIGN_OR_RETURN(auto use, store::hold_snapshot(target.path));
+  if (use) report.hold = std::make_shared<os::LockedFd>(std::move(*use));
+  if (use || os::name_exists(AT_FDCWD, target.path)) return std::optional(std::move(report));
   return std::nullopt;
 }
 

@@ -14,6 +14,7 @@
 #include "store/arrival.h"
 #include "store/arrival_removal.h"
 #include "store/snapshot_directory.h"
+#include "store/snapshot_use.h"
 
 namespace lamina::remote {
 namespace {
@@ -105,7 +106,10 @@ Status ArrivalStart::publish(const store::Store& store, Staging& snapshot, Bucke
                                           arrival.file_path(store::kArrivalSnapshotName)));
   // Nobody has resumed from it yet.
   LAMINA_ASSIGN_OR_RETURN(os::LockedFd hold, store::hold_arrival(arrival.fd(), arrival.path()));
-  hold_ = std::make_shared<os::LockedFd>(std::move(hold));
+  // The second one holds the snapshot when it is whole.
+  LAMINA_ASSIGN_OR_RETURN(os::LockedFd use,
+                          store::share_snapshot_use(snapshot.fd(), snapshot.path()));
+  hold_ = std::make_shared<std::pair<os::LockedFd, os::LockedFd>>(std::move(hold), std::move(use));
   bool made = false;
   LAMINA_ASSIGN_OR_RETURN(const os::Fd area,
                           store::make_area(store.fd(), store.path(), store::kArrivingArea, made));

@@ -3,10 +3,12 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
+#include <thread>
 #include <utility>
 
 #include "base/block.h"
@@ -19,6 +21,7 @@
 #include "remote/arrival_start.h"
 #include "remote/arriving_layer.h"
 #include "remote/assembly.h"
+#include "remote/cache.h"
 #include "remote/catalogue.h"
 #include "remote/layer_search.h"
 #include "remote/manifest.h"
@@ -41,6 +44,8 @@ using store::Staging;
 constexpr int kPullAttempts = 3;
 /// A lazy pull reads this record while the records are listed: most templates have one state only.
 constexpr std::uint64_t kGuessedNumber = 1;
+constexpr std::chrono::seconds kLongestLockWait{10};
+constexpr std::chrono::milliseconds kLockPoll{20};
 constexpr std::uint32_t kOwnFileMode = 0600;
 constexpr std::uint32_t kOwnerReads = 0400;
 
@@ -109,7 +114,7 @@ class Pull {
     LAMINA_RETURN_IF_ERROR(read_manifest());
     LAMINA_ASSIGN_OR_RETURN(const auto opened,
                             store::StoreSource().open(target_.store, report_.notes));
-    LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, opened->lock(target_.name));
+    LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, lock_target(*opened));
     if (os::name_exists(opened->fd(), target_.name)) {
       return with_remedy(fail(ErrorKind::kExists, "'{}' already exists", target_.path),
                          "choose another name with `as`");
@@ -118,6 +123,19 @@ class Pull {
     report_.snapshot = target_.path;
     record_locally(*opened);
     return {};
+  }
+
+  /// An eviction or a removal of the name that has begun is waited for: the name is free already,
+  /// and the lock soon.
+  Result<store::NameLock> lock_target(const store::Store& store) const {
+    const auto end = std::chrono::steady_clock::now() + kLongestLockWait;
+    while (true) {
+      auto lock = store.lock(target_.name);
+      const bool is_busy = !lock && lock.error().kind == ErrorKind::kBusy;
+      if (!is_busy || std::chrono::steady_clock::now() >= end) return lock;
+      if (options_.progress != nullptr && options_.progress->interrupted()) return lock;
+      std::this_thread::sleep_for(kLockPoll);
+    }
   }
 
   void record_locally(const store::Store& store) {
@@ -201,6 +219,7 @@ class Pull {
                             Staging::create(store, store::Area::kTemporary, Uuid::random()));
     LAMINA_ASSIGN_OR_RETURN(const LayerSearch search, LayerSearch::open(store.fd(), store.path()));
     LAMINA_RETURN_IF_ERROR(plan(search, staging));
+    bound_cache_of_pull(bucket_, options_, bytes_to_come(), report_);
     LAMINA_RETURN_IF_ERROR(write_small_files(staging));
     LAMINA_RETURN_IF_ERROR(unpack_planned(staging));
     LAMINA_RETURN_IF_ERROR(begin_layers(staging));
@@ -261,6 +280,15 @@ class Pull {
       (arrives ? arriving_ : planned_).push_back(std::move(planned));
     }
     return {};
+  }
+
+  /// What the layers and files that are to be fetched will take.
+  [[nodiscard]] std::uint64_t bytes_to_come() const {
+    std::uint64_t blocks = 0;
+    for (const auto* files : {&planned_, &arriving_}) {
+      for (const PlannedFile& planned : *files) blocks += planned.data_blocks();
+    }
+    return blocks * kBlockBytes;
   }
 
   static Status plan_parts(PlannedFile& planned) {

@@ -13,6 +13,7 @@
 #include "operations/tenant_key.h"
 #include "remote/arrival_lock.h"
 #include "remote/arrival_start.h"
+#include "remote/cache.h"
 #include "remote/collect.h"
 #include "remote/counting_store.h"
 #include "remote/fetcher.h"
@@ -26,6 +27,7 @@
 #include "remote/retention.h"
 #include "remote/rotation.h"
 #include "remote/unpushed.h"
+#include "store/snapshot_use.h"
 
 namespace lamina {
 namespace {
@@ -77,6 +79,32 @@ Result<PullReport> complete(remote::LockedArrival& locked, const PullOptions& op
   return report;
 }
 
+/// The same as remote::bound_cache_of_pull(), for a pull that has not opened the bucket.
+void bound_cache_after(const PullOptions& options, PullReport& report) {
+  if (!options.cache_bytes) return;
+  const auto opened = open_bucket(options.url, {}, {}, options.requests);
+  if (opened) return remote::bound_cache_of_pull(*opened->store, options, 0, report);
+  report.notes.push_back("the cache was not bounded: " + one_line(opened.error()));
+}
+
+constexpr int kBeginAttempts = 3;
+
+Result<LazyPullReport> begin_pull_once(const LazyPullOptions& options) {
+  LAMINA_ASSIGN_OR_RETURN(auto known, remote::known_pull(options.pull));
+  if (known) {
+    bound_cache_after(options.pull, known->pull);
+    return std::move(*known);
+  }
+  LAMINA_RETURN_IF_ERROR(remote::check_recorded(options));
+  LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened,
+                          open_bucket(options.pull.url, options.pull.key_file,
+                                      options.pull.key_command, options.pull.requests));
+  LAMINA_ASSIGN_OR_RETURN(LazyPullReport report,
+                          remote::pull_lazily(*opened.store, options, opened.tenant.get()));
+  remote::bound_cache_of_pull(*opened.store, options.pull, 0, report.pull);
+  return report;
+}
+
 }  // namespace
 
 Result<PushReport> push_snapshot(const PushOptions& options) {
@@ -104,23 +132,54 @@ bool matches_pattern(const std::string& name, const std::string& pattern) {
 Result<PullReport> pull_snapshot(const PullOptions& options) {
   return contain("pull", [&]() -> Result<PullReport> {
     LAMINA_ASSIGN_OR_RETURN(auto arrival, remote::wait_for_arrival(options));
-    if (arrival) return complete(*arrival, options);
+    if (arrival) {
+      LAMINA_ASSIGN_OR_RETURN(PullReport report, complete(*arrival, options));
+      bound_cache_after(options, report);
+      return report;
+    }
     LAMINA_ASSIGN_OR_RETURN(
         const OpenBucket opened,
         open_bucket(options.url, options.key_file, options.key_command, options.requests));
-    return remote::pull(*opened.store, options, opened.tenant.get());
+    LAMINA_ASSIGN_OR_RETURN(PullReport report,
+                            remote::pull(*opened.store, options, opened.tenant.get()));
+    remote::bound_cache_of_pull(*opened.store, options, 0, report);
+    return report;
   });
 }
 
 Result<LazyPullReport> begin_pull(const LazyPullOptions& options) {
   return contain("pull", [&]() -> Result<LazyPullReport> {
-    LAMINA_ASSIGN_OR_RETURN(auto known, remote::known_pull(options.pull));
-    if (known) return std::move(*known);
-    LAMINA_RETURN_IF_ERROR(remote::check_recorded(options));
+    for (int attempt = 1;; ++attempt) {
+      auto report = begin_pull_once(options);
+      const bool is_last = attempt == kBeginAttempts;
+      // Another process may have pulled it meanwhile.
+      if (!report && report.error().kind == ErrorKind::kExists && !is_last) continue;
+      if (!report) return report;
+      if (!report->hold) {
+        LAMINA_ASSIGN_OR_RETURN(report->hold, hold_for_resume(report->pull.snapshot));
+      }
+      // Another process may have evicted what was pulled before it was held.
+      if (report->hold || is_last) return report;
+    }
+  });
+}
+
+Result<CacheReport> bound_cache(const CacheOptions& options) {
+  return contain("evict", [&]() -> Result<CacheReport> {
     LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened,
-                            open_bucket(options.pull.url, options.pull.key_file,
-                                        options.pull.key_command, options.pull.requests));
-    return remote::pull_lazily(*opened.store, options, opened.tenant.get());
+                            open_bucket(options.url, {}, {}, options.requests));
+    return remote::bound_cache(*opened.store, {.store = options.store,
+                                               .limit_bytes = options.limit_bytes,
+                                               .keep = options.keep,
+                                               .progress = options.progress});
+  });
+}
+
+Result<std::shared_ptr<const void>> hold_for_resume(const std::string& path) {
+  return contain("hold", [&]() -> Result<std::shared_ptr<const void>> {
+    LAMINA_ASSIGN_OR_RETURN(auto held, store::hold_snapshot(path));
+    if (!held) return nullptr;
+    return std::make_shared<os::LockedFd>(std::move(*held));
   });
 }
 

@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "lamina/remote.h"
 #include "lamina/remote_keys.h"
+#include "store/snapshot_use.h"
 
 namespace lamina {
 namespace {
@@ -25,6 +26,12 @@ bool matches_pattern(const std::string& /*name*/, const std::string& /*pattern*/
 Result<PushReport> push_snapshot(const PushOptions& /*options*/) { return no_object_tier(); }
 Result<PullReport> pull_snapshot(const PullOptions& /*options*/) { return no_object_tier(); }
 Result<LazyPullReport> begin_pull(const LazyPullOptions& /*options*/) { return no_object_tier(); }
+Result<CacheReport> bound_cache(const CacheOptions& /*options*/) { return no_object_tier(); }
+Result<std::shared_ptr<const void>> hold_for_resume(const std::string& path) {
+  LAMINA_ASSIGN_OR_RETURN(auto held, store::hold_snapshot(path));
+  if (!held) return nullptr;
+  return std::make_shared<os::LockedFd>(std::move(*held));
+}
 Result<FetchReport> fetch_arriving(const FetchOptions& /*options*/) { return no_object_tier(); }
 Result<RemoteListReport> list_remote(const RemoteListOptions& /*options*/) {
   return no_object_tier();

@@ -61,6 +61,11 @@ void describe(Visitor& v, Report& r) {
   v.number({.name = "fetched_layers"}, r.fetched_layers);
   v.number({.name = "data_bytes", .help = "Of what was fetched, decompressed"}, r.data_bytes);
   v.number({.name = "fetched_bytes"}, r.fetched_bytes);
+  v.number({.name = "cache_bytes",
+            .help = "With a bound of the cache: of all snapshots that the bucket has too"},
+           r.cache_bytes);
+  v.texts({.name = "evicted", .help = "Names of the snapshots that made room"}, r.evicted);
+  v.number({.name = "evicted_bytes", .help = "That this has freed"}, r.evicted_bytes);
   v.texts(kNotes, r.notes);
 }
 

@@ -168,6 +168,15 @@ std::optional<PushRecord> find_push_record(const std::string& store_path, const 
   return record;
 }
 
+std::int64_t push_record_ns(const std::string& store_path, const Uuid& pause_id,
+                            const std::string& remote, const std::string& name) {
+  const std::string path = fmt::format("{}/{}", store_path, kPushedArea);
+  const auto area = open_in_store(path);
+  if (!area) return 0;
+  const auto facts = os::facts_of_name(area->get(), push_record_name(pause_id, remote, name), path);
+  return facts ? facts->modified_ns : 0;
+}
+
 std::vector<PushRecord> push_records_of(const std::string& store_path,
                                         std::span<const Uuid> pause_ids) {
   std::vector<PushRecord> records;

@@ -51,6 +51,10 @@ Status write_push_record(const Store& store, const Uuid& pause_id, const PushRec
 std::optional<PushRecord> find_push_record(const std::string& store_path, const Uuid& pause_id,
                                            const std::string& remote, const std::string& name);
 
+/// When that record was written, in ns since the epoch; 0: there is none.
+std::int64_t push_record_ns(const std::string& store_path, const Uuid& pause_id,
+                            const std::string& remote, const std::string& name);
+
 /// All records of `pause_ids`, of any bucket and name, in the order of the pauses. What cannot be
 /// read is left out.
 std::vector<PushRecord> push_records_of(const std::string& store_path,

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <optional>
 
 #include "base/error.h"
 #include "os/directory.h"
@@ -57,12 +58,29 @@ Result<std::uint64_t> count_resume(const Store& store, const Uuid& pause_id) {
   return counted.size_bytes;
 }
 
-std::uint64_t resume_count(int store, const StoreIdentity& identity, const Uuid& pause_id) {
+namespace {
+
+/// The facts of the file of counts; absent: it was never resumed.
+std::optional<os::FileFacts> count_facts(int store, const StoreIdentity& identity,
+                                         const Uuid& pause_id) {
   const std::string name = file_name(identity, pause_id);
   const auto area = os::open_directory(store, kCountsArea, kCountsArea);
-  if (!area) return 0;
+  if (!area) return std::nullopt;
   const auto facts = os::facts_of_name(area->get(), name, fmt::format("{}/{}", kCountsArea, name));
-  return facts && facts->is_regular ? facts->size_bytes : 0;
+  if (!facts || !facts->is_regular) return std::nullopt;
+  return *facts;
+}
+
+}  // namespace
+
+std::uint64_t resume_count(int store, const StoreIdentity& identity, const Uuid& pause_id) {
+  const auto facts = count_facts(store, identity, pause_id);
+  return facts ? facts->size_bytes : 0;
+}
+
+std::int64_t last_resume_ns(int store, const StoreIdentity& identity, const Uuid& pause_id) {
+  const auto facts = count_facts(store, identity, pause_id);
+  return facts ? facts->modified_ns : 0;
 }
 
 Result<std::vector<std::string>> list_counts(const Store& store) {

@@ -27,6 +27,10 @@ Result<std::uint64_t> count_resume(const Store& store, const Uuid& pause_id);
 /// store's descriptor.
 std::uint64_t resume_count(int store, const StoreIdentity& identity, const Uuid& pause_id);
 
+/// When `pause_id` was last resumed, in ns since the epoch, by this host's clock; 0: never, as far
+/// as the store knows. A power failure may lose it, and a copy of the store does not have it.
+std::int64_t last_resume_ns(int store, const StoreIdentity& identity, const Uuid& pause_id);
+
 /// The names of the files in the area of counts, with the marks of `--once`.
 Result<std::vector<std::string>> list_counts(const Store& store);
 

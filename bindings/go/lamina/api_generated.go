@@ -42,6 +42,7 @@ const (
 	EventKindPush     EventKind = "push"
 	EventKindPull     EventKind = "pull"
 	EventKindPrune    EventKind = "prune"
+	EventKindEvict    EventKind = "evict"
 )
 
 // PauseAfter is one of the words below. A newer daemon may have others.
@@ -994,6 +995,12 @@ type PullReport struct {
 	// Of what was fetched, decompressed
 	DataBytes    int64 `json:"data_bytes"`
 	FetchedBytes int64 `json:"fetched_bytes"`
+	// With a bound of the cache: of all snapshots that the bucket has too
+	CacheBytes int64 `json:"cache_bytes"`
+	// Names of the snapshots that made room
+	Evicted []string `json:"evicted"`
+	// That this has freed
+	EvictedBytes int64 `json:"evicted_bytes"`
 	// Notes for a person, one line each. They name options as a remedy does
 	Notes     []string `json:"notes"`
 	ElapsedMs float64  `json:"elapsed_ms"`

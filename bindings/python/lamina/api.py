@@ -1085,6 +1085,12 @@ class Pull:
     # Of what was fetched, decompressed
     data_bytes: int
     fetched_bytes: int
+    # With a bound of the cache: of all snapshots that the bucket has too
+    cache_bytes: int
+    # Names of the snapshots that made room
+    evicted: Tuple[str, ...]
+    # That this has freed
+    evicted_bytes: int
     # Notes for a person, one line each. They name options as a remedy does
     notes: Tuple[str, ...]
     elapsed_ms: float
@@ -1105,6 +1111,9 @@ class Pull:
             fetched_layers=fields.required("fetched_layers", wire.integer),
             data_bytes=fields.required("data_bytes", wire.integer),
             fetched_bytes=fields.required("fetched_bytes", wire.integer),
+            cache_bytes=fields.required("cache_bytes", wire.integer),
+            evicted=fields.required("evicted", wire.items(wire.text)),
+            evicted_bytes=fields.required("evicted_bytes", wire.integer),
             notes=fields.required("notes", wire.items(wire.text)),
             elapsed_ms=fields.required("elapsed_ms", wire.number),
         )
@@ -1172,7 +1181,8 @@ class Event:
     # One more than the last; it also grows across restarts of the daemon
     sequence: int
     time: str
-    # "pause", "resume", "merge", "delete", "fork", "fork_live", "recover", "push", "pull", "prune"
+    # "pause", "resume", "merge", "delete", "fork", "fork_live", "recover", "push", "pull",
+    # "prune", "evict"
     event: str
     # All fields, also those above.
     fields: Dict[str, Any] = field(default_factory=dict, hash=False)
