@@ -1,11 +1,14 @@
 // An eviction is a removal as by `lamina rm` that first proves that nothing is lost:
 //
-//   .lock/.cache     one process at a time bounds the cache of a store
-//   choose           cache_policy.h
-//   ask the bucket   cache_proof.h; without any lock of the snapshot, since the answer may take
-//   long lock the name    not waited for: a pause, a merge, a pull or a fork writes it claim the
-//   use    store/snapshot_use.h, not waited for: a resume is about to pin it look again       still
-//   the same directory and pause, and no pin rename, sync, remove the files
+// 1. .lock/.cache: one process at a time bounds the cache of a store.
+// 2. A snapshot is chosen (cache_policy.h).
+// 3. The bucket is asked for it (cache_proof.h), without a lock of the snapshot: the answer may
+// take
+//    long.
+// 4. The lock of the name, which is not waited for: a pause, a merge, a pull or a fork may have it.
+// 5. The lock of its use (store/snapshot_use.h), likewise: a resume may be about to pin it.
+// 6. Another look: it is still the same directory and pause, and nothing pins it.
+// 7. Rename, sync, removal of the files.
 //
 // What the bucket answered can change before the rename only if somebody asks for it: a removal of
 // the name, or a push over it.
@@ -49,6 +52,7 @@ namespace {
 
 constexpr const char* kCacheLock = ".cache";
 constexpr const char* kInUse = "that VMs run from";
+constexpr const char* kOnce = "that may be resumed only once, which this store alone has counted";
 constexpr const char* kBusy = "that are being used or written";
 constexpr const char* kComing = "that was just pulled or resumed";
 constexpr const char* kUnreadable = "whose records in the bucket are damaged";
@@ -216,6 +220,9 @@ class Eviction {
     auto files = cached_files(directory->get(), path);
     if (!files) return std::nullopt;
     snapshot.files = std::move(*files);
+    // Its mark goes with its last snapshot, and what is pulled later could be resumed once more.
+    const auto facts = store::read_facts(directory->get(), path);
+    if (!facts || (*facts && (*facts)->once)) snapshot.kept = kOnce;
     return snapshot;
   }
 

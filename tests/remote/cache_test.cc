@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <random>
@@ -264,6 +265,16 @@ TEST_F(CacheTest, HeldOrLockedSnapshotStays) {
     expect_stays(used, "used or written");
   }
   EXPECT_EQ(bound(kEverything).evicted.size(), 1U);
+}
+
+/// Whether it was is marked in this store, and the mark goes with the snapshot.
+TEST_F(CacheTest, SnapshotThatMayBeResumedOnlyOnceStays) {
+  const LocalSandbox made = pulled();
+  const fs::path facts = fs::path(there(made)) / "snapshot.json";
+  std::string text;
+  std::getline(std::ifstream(facts), text, '\0');
+  std::ofstream(facts) << "{\n  \"once\": true," << text.substr(1);
+  expect_stays(made, "only once");
 }
 
 TEST_F(CacheTest, WhatIsToBeKeptStays) {
