@@ -41,8 +41,11 @@ std::string lock_holder(int fd) {
   return unknown;
 }
 
-Result<bool> try_lock(int fd, const std::string& object) {
-  while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+namespace {
+
+/// `kind` is LOCK_EX or LOCK_SH. False: others hold what is in its way.
+Result<bool> try_lock_as(int kind, int fd, const std::string& object) {
+  while (::flock(fd, kind | LOCK_NB) != 0) {
     if (errno == EINTR) continue;
     if (errno == EWOULDBLOCK) return false;
     return system_failure("lock", object, errno);
@@ -50,21 +53,12 @@ Result<bool> try_lock(int fd, const std::string& object) {
   return true;
 }
 
-Result<bool> is_locked(int fd, const std::string& object) {
-  while (::flock(fd, LOCK_SH | LOCK_NB) != 0) {
-    if (errno == EINTR) continue;
-    if (errno == EWOULDBLOCK) return true;
-    return system_failure("lock", object, errno);
-  }
-  static_cast<void>(::flock(fd, LOCK_UN));
-  return false;
-}
-
-Status wait_for_lock(int fd, const std::string& object, std::chrono::milliseconds longest) {
+Status wait_for_lock_as(int kind, int fd, const std::string& object,
+                        std::chrono::milliseconds longest) {
   using Clock = std::chrono::steady_clock;
   const Clock::time_point start = Clock::now();
   while (true) {
-    LAMINA_ASSIGN_OR_RETURN(const bool locked, try_lock(fd, object));
+    LAMINA_ASSIGN_OR_RETURN(const bool locked, try_lock_as(kind, fd, object));
     if (locked) return {};
     const auto waited = Clock::now() - start;
     if (waited >= longest) {
@@ -77,11 +71,24 @@ Status wait_for_lock(int fd, const std::string& object, std::chrono::millisecond
   }
 }
 
-Status wait_for_shared_lock(int fd, const std::string& object) {
-  while (::flock(fd, LOCK_SH) != 0) {
-    if (errno != EINTR) return system_failure("lock", object, errno);
-  }
-  return {};
+}  // namespace
+
+Result<bool> try_lock(int fd, const std::string& object) {
+  return try_lock_as(LOCK_EX, fd, object);
+}
+
+Result<bool> is_locked(int fd, const std::string& object) {
+  LAMINA_ASSIGN_OR_RETURN(const bool locked, try_lock_as(LOCK_SH, fd, object));
+  if (locked) unlock(fd);
+  return !locked;
+}
+
+Status wait_for_lock(int fd, const std::string& object, std::chrono::milliseconds longest) {
+  return wait_for_lock_as(LOCK_EX, fd, object, longest);
+}
+
+Status wait_for_shared_lock(int fd, const std::string& object, std::chrono::milliseconds longest) {
+  return wait_for_lock_as(LOCK_SH, fd, object, longest);
 }
 
 void unlock(int fd) { static_cast<void>(::flock(fd, LOCK_UN)); }

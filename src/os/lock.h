@@ -29,8 +29,9 @@ inline constexpr std::chrono::minutes kLongestLockWait{10};
 Status wait_for_lock(int fd, const std::string& object,
                      std::chrono::milliseconds longest = kLongestLockWait);
 
-/// Takes a shared lock; waits while an exclusive lock is held elsewhere.
-Status wait_for_shared_lock(int fd, const std::string& object);
+/// The same for a shared lock: waits while an exclusive lock is held elsewhere.
+Status wait_for_shared_lock(int fd, const std::string& object,
+                            std::chrono::milliseconds longest = kLongestLockWait);
 
 /// Releases the lock of this open file description, if it has one.
 void unlock(int fd);

@@ -23,5 +23,23 @@ TEST(LockTest, WaitForLockTimesOutAndNamesTheHolder) {
   ::unlink(path.c_str());
 }
 
+/// Its holder may be stopped.
+TEST(LockTest, WaitForASharedLockTimesOutToo) {
+  std::string path = testing::TempDir() + "lock-XXXXXX";
+  const Fd holder(::mkstemp(path.data()));
+  const Fd first(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  const Fd second(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  constexpr std::chrono::milliseconds kLongest(20);
+  ASSERT_TRUE(try_lock(holder.get(), path).value_or(false));
+  const auto waited = wait_for_shared_lock(first.get(), path, kLongest);
+  ASSERT_FALSE(waited);
+  EXPECT_EQ(waited.error().kind, ErrorKind::kBusy);
+  unlock(holder.get());
+  EXPECT_TRUE(wait_for_shared_lock(first.get(), path, kLongest));
+  EXPECT_TRUE(wait_for_shared_lock(second.get(), path, kLongest));
+  EXPECT_FALSE(wait_for_lock(holder.get(), path, kLongest));
+  ::unlink(path.c_str());
+}
+
 }  // namespace
 }  // namespace lamina::os
