@@ -225,6 +225,8 @@ class CloudHypervisorPause {
     journal.lacks_files = !options_.frozen_hook.empty() || options_.while_frozen != nullptr ||
                           !options_.attachments.empty();
     if (interruption_.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");
+    LAMINA_ASSIGN_OR_RETURN(os::SpareDescriptors spare,
+                            os::SpareDescriptors::take(kDescriptorsToThaw));
     auto pending =
         PendingPause::begin(*claimed.store, journal, examined.memory_bytes,
                             examined.base ? examined.base->header.mapping.extent_count() : 0);
@@ -238,7 +240,8 @@ class CloudHypervisorPause {
     report_.parent_pause_id = journal.parent_pause_id;
     report_.place_reason = "lamina reads the memory of the process";
     std::string directory = pending->path();
-    return PreparedPause{std::move(*pending), std::move(directory), kind.probe, {}};
+    return PreparedPause{
+        std::move(*pending), std::move(directory), kind.probe, {}, std::move(spare)};
   }
 
   /// A VM that is frozen, its memory file and state written but not synced.
@@ -386,6 +389,7 @@ class CloudHypervisorPause {
   Status go_on_and_finish(ClaimedCloudHypervisor& claimed, PreparedPause& prepared,
                           Captured& captured) {
     const bool runs_on = prepared.journal().was_running && options_.after == AfterPause::kResume;
+    prepared.spare.release();
     static_cast<void>(captured.handover.refuse());
     Status resumed = wait_for_return(claimed.vmm, runs_on);
     if (resumed && options_.after == AfterPause::kResume) {
@@ -414,6 +418,7 @@ class CloudHypervisorPause {
     const bool was_running = prepared.journal().was_running;
     const Status finished = finish(claimed, prepared, captured);
     if (!finished || !captured.attached) {
+      prepared.spare.release();
       static_cast<void>(captured.handover.refuse());
       static_cast<void>(wait_for_return(claimed.vmm, was_running));
       LAMINA_RETURN_IF_ERROR(finished);
@@ -458,6 +463,7 @@ class CloudHypervisorPause {
     interruption_.ignore();
     // Nothing that is stored is corrupt: it is what the process has sent.
     if (cause.kind == ErrorKind::kCorrupt) cause.kind = ErrorKind::kFailed;
+    prepared.spare.release();
     const bool has_ended = os::has_ended(claimed.vmm.pidfd());
     const Status returned = has_ended ? Status() : return_as_it_was(claimed.vmm, examined);
     if (!returned && !os::has_ended(claimed.vmm.pidfd())) {

@@ -120,6 +120,7 @@ Status thaw_if_it_ran(vmm::Vmm& vmm, bool was_running) {
 std::unexpected<Error> give_up(Error cause, ClaimedVm& claimed, PreparedPause& prepared,
                                Interruption& interruption) {
   interruption.ignore();
+  prepared.spare.release();
   const Status thawed = thaw_if_it_ran(claimed.vmm, prepared.journal().was_running);
   if (!thawed && !os::has_ended(claimed.vmm.pidfd())) {
     cause.message += fmt::format("; the VM may stay paused: {}", one_line(thawed.error()));

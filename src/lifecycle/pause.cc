@@ -125,11 +125,12 @@ class Pause {
     return finish(claimed, prepared, frozen, thawed);
   }
 
-  ThawedVm capture_files_and_thaw(ClaimedVm& claimed, const PreparedPause& prepared,
+  ThawedVm capture_files_and_thaw(ClaimedVm& claimed, PreparedPause& prepared,
                                   const FrozenVm& frozen) {
     ThawedVm thawed;
     thawed.attached = contain("pause", [&] { return capture_files(prepared, options_); });
     report_.phases.hook_ms = watch_.lap();
+    prepared.spare.release();
     if (options_.after != AfterPause::kResume) return thawed;
     thawed.resumed = contain("resume", [&]() -> Status { return claimed.vmm.resume().status(); });
     report_.phases.resume_ms = watch_.lap();

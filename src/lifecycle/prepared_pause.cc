@@ -167,6 +167,8 @@ Result<PreparedPause> prepare_pause(ClaimedVm& claimed, const ExaminedVm& examin
   LAMINA_RETURN_IF_ERROR(check_pause_id(*claimed.store, options));
   LAMINA_RETURN_IF_ERROR(check_space(claimed, examined.memory_bytes, choice.is_diff));
   if (progress.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");
+  LAMINA_ASSIGN_OR_RETURN(os::SpareDescriptors spare,
+                          os::SpareDescriptors::take(kDescriptorsToThaw));
   FreezeChoice place = choose_freeze_memory(claimed, examined, choice, options, journal.pause_id);
   os::LockedFd freeze;
   if (place.memory) {
@@ -186,7 +188,8 @@ Result<PreparedPause> prepare_pause(ClaimedVm& claimed, const ExaminedVm& examin
     return std::unexpected(directory.error());
   }
   return PreparedPause{std::move(*pending), std::move(*directory),
-                       place.memory ? place.memory->probe : choice.probe, std::move(place.reason)};
+                       place.memory ? place.memory->probe : choice.probe, std::move(place.reason),
+                       std::move(spare)};
 }
 
 }  // namespace lamina::lifecycle

@@ -2,6 +2,7 @@
 // the disk before Firecracker is asked for anything.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -12,10 +13,14 @@
 #include "lifecycle/memory_file_choice.h"
 #include "lifecycle/pending_pause.h"
 #include "os/hole_probe.h"
+#include "os/spare_descriptors.h"
 #include "store/pause_journal.h"
 #include "store/store.h"
 
 namespace lamina::lifecycle {
+
+/// For a request to the VMM, and a look at its process.
+inline constexpr std::size_t kDescriptorsToThaw = 4;
 
 struct PreparedPause {
   PendingPause pending;
@@ -23,6 +28,8 @@ struct PreparedPause {
   std::string directory;
   os::HoleProbe probe{};       ///< of its file system, for a diff
   std::string place_reason{};  ///< why the VMM writes there
+  /// To be released before the VM is asked to run again.
+  os::SpareDescriptors spare{};
 
   [[nodiscard]] const store::PauseJournal& journal() const { return pending.journal(); }
 };

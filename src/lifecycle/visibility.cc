@@ -28,6 +28,11 @@ bool is_at(const os::Fd& fd, const std::string& path) {
          is_same(there, here);
 }
 
+/// True for an error of this process, which says nothing about what the other one sees.
+bool is_shortage(int error_number) {
+  return error_number == EMFILE || error_number == ENFILE || error_number == ENOMEM;
+}
+
 /// Mounts the socket over the empty file that was made for it.
 Status mount_as_seen(pid_t pid, const std::string& source, const SharedFile& file) {
   LAMINA_ASSIGN_OR_RETURN(const os::MountTarget mount, os::MountTarget::open(pid, source));
@@ -44,12 +49,18 @@ Status mount_as_seen(pid_t pid, const std::string& source, const SharedFile& fil
 
 }  // namespace
 
-bool finds_same_file(pid_t pid, const SharedFile& file) {
+Result<bool> finds_same_file(pid_t pid, const SharedFile& file) {
   const os::Fd root = os::root_of(pid);
-  if (!root.valid()) return true;
+  if (!root.valid()) {
+    if (is_shortage(errno)) return system_failure("look for", file.our_path, errno);
+    return true;
+  }
   const os::Fd seen = os::open_as_seen(root, file.vmm_path, os::SeenLinks::kFollowed);
-  // ENOSYS: before Linux 5.6.
-  if (!seen.valid() && (errno == EACCES || errno == EPERM || errno == ENOSYS)) return true;
+  if (!seen.valid()) {
+    if (is_shortage(errno)) return system_failure("look for", file.our_path, errno);
+    // ENOSYS: before Linux 5.6.
+    if (errno == EACCES || errno == EPERM || errno == ENOSYS) return true;
+  }
   return is_at(seen, file.our_path);
 }
 
@@ -60,7 +71,8 @@ bool is_found_by(pid_t pid, const SharedFile& file) {
 }
 
 Status check_finds(pid_t pid, const SharedFile& file) {
-  if (finds_same_file(pid, file)) return {};
+  LAMINA_ASSIGN_OR_RETURN(const bool finds, finds_same_file(pid, file));
+  if (finds) return {};
   return fail(ErrorKind::kFailed,
               "process {} would not find '{}' at '{}': it has another root directory or mount "
               "namespace than `jail` says, or something was mounted over a part of it",
@@ -68,7 +80,8 @@ Status check_finds(pid_t pid, const SharedFile& file) {
 }
 
 Status check_finds_store(pid_t pid, const std::string& path) {
-  if (finds_same_file(pid, {path, path})) return {};
+  LAMINA_ASSIGN_OR_RETURN(const bool finds, finds_same_file(pid, {path, path}));
+  if (finds) return {};
   return with_remedy(
       fail(ErrorKind::kFailed,
            "process {}, which answers at the API socket, does not find the store at '{}': it has "
@@ -79,9 +92,13 @@ Status check_finds_store(pid_t pid, const std::string& path) {
 
 Status make_socket_visible(pid_t pid, const std::string& source, const SharedFile& file) {
   const SharedFile wanted{source, file.vmm_path};
-  if (finds_same_file(pid, wanted)) return {};
+  LAMINA_ASSIGN_OR_RETURN(const bool found, finds_same_file(pid, wanted));
+  if (found) return {};
   const Status mounted = mount_as_seen(pid, source, file);
-  if (mounted && finds_same_file(pid, wanted)) return {};
+  if (mounted) {
+    LAMINA_ASSIGN_OR_RETURN(const bool finds, finds_same_file(pid, wanted));
+    if (finds) return {};
+  }
   return with_remedy(
       fail(ErrorKind::kFailed,
            "process {} would not find the page server's socket at '{}': its mount namespace does "

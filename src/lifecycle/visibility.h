@@ -17,13 +17,14 @@ struct SharedFile {
 };
 
 /// False if process `pid` finds another file at its path than this process at ours, or none. True
-/// also if that cannot be checked, which needs ptrace rights over the process.
-bool finds_same_file(pid_t pid, const SharedFile& file);
+/// also if that cannot be checked, which needs ptrace rights over the process. kFailed if this
+/// process has no descriptor left to look with.
+Result<bool> finds_same_file(pid_t pid, const SharedFile& file);
 
 /// True if process `pid` is certain to find the same file. False also if that cannot be checked.
 bool is_found_by(pid_t pid, const SharedFile& file);
 
-/// kFailed if finds_same_file() is false.
+/// kFailed if finds_same_file() is false or fails.
 Status check_finds(pid_t pid, const SharedFile& file);
 
 /// kFailed if the process does not find the store at `path` (absolute, without links): it is in a

@@ -137,6 +137,24 @@ class EitherVmmTest:
             self.assert_same_memory(vm, "a")
             vm.tell(f"run 100 {seed}")
 
+    def test_with_few_descriptors_a_pause_succeeds_or_the_vm_runs_on(self) -> None:
+        vm = self.used()
+        failed = 0
+        # Full ones: a diff opens one file more than the diff before it.
+        for limit in range(8, 48):
+            vm.tell(f"run 5 {limit}")
+            outcome = lamina("pause", "--api", vm.api_socket, "--store", self.store, "--name", "a",
+                             *RUN_ON, "--full", prefix=["prlimit", f"--nofile={limit}"])
+            self.assertEqual(vm.state(), "Running", f"{limit}: {outcome}")
+            if outcome.code:
+                failed += 1
+                # And not what follows from it.
+                self.assertIn("too many open files", outcome.error_lines[-1])
+        self.assertIn(failed, range(1, 39))
+        self.pause(vm, "a", *RUN_ON)
+        self.assert_same_memory(vm, "a")
+        self.assert_nothing_left()
+
     def test_stay_leaves_the_vm_paused(self) -> None:
         vm = self.used()
         for name in ("a", "b"):
