@@ -320,65 +320,86 @@ TEST_F(CacheTest, EvictionsAtTheSameTimeDoNotRemoveTooMuch) {
 }
 
 /// Random lives of two hosts, of which one bounds its cache.
-TEST_F(CacheTest, NothingAcknowledgedIsLostInRandomHistories) {
-  const char* const given = std::getenv("SEED");
-  const std::uint64_t seed = given != nullptr ? std::stoull(given) : std::random_device{}();
-  SCOPED_TRACE("SEED=" + std::to_string(seed));
-  std::mt19937_64 random(seed);
+class CacheHistoryTest : public CacheTest {
+ protected:
   struct Known {
     LocalSandbox sandbox;
-    bool may_be_replaced = false;  ///< somebody asked for the removal or replacement in the bucket
+    bool is_given_up = false;  ///< somebody has asked for its removal from the bucket
   };
-  std::map<std::string, Known> known;  // what the bounded host has, by name
-  const auto any = [&]() -> Known& {
-    return std::next(known.begin(), static_cast<int>(random() % known.size()))->second;
-  };
-  const auto add = [&](const LocalSandbox& sandbox) {
+
+  Known& any() {
+    return std::next(known_.begin(), static_cast<int>(random_() % known_.size()))->second;
+  }
+
+  void add(const LocalSandbox& sandbox) {
     LocalSandbox local = sandbox;
     local.path = there(sandbox);
-    known[name_of(sandbox)] = {local};
-  };
-  for (int step = 0; step < 40 && !testing::Test::HasFailure(); ++step) {
-    const std::uint64_t action = random() % 8;
-    if (known.empty() || action == 0) {
-      add(pulled());
-    } else if (action == 1) {
-      add(sandboxes_.pause(there_, nullptr));
-    } else if (action == 2) {
-      if (is_there(any().sandbox)) {
-        const Known& parent = any();
-        if (is_there(parent.sandbox)) add(sandboxes_.pause(there_, &parent.sandbox));
-      }
-    } else if (action == 3) {
-      const Known& one = any();
-      if (is_there(one.sandbox) && !one.may_be_replaced) push(one.sandbox);
-    } else if (action == 4) {
-      Known& one = any();
-      // The owner gives up what the bucket has; the local state stays.
-      if (remote::remove_name(*bucket_, {.name = name_of(one.sandbox)})) one.may_be_replaced = true;
+    known_[name_of(sandbox)] = {local};
+  }
+
+  void pause_or_pull(std::uint64_t action) {
+    if (known_.empty() || action == 0) return add(pulled());
+    if (action == 1) return add(sandboxes_.pause(there_, nullptr));
+    const Known& parent = any();
+    if (is_there(parent.sandbox)) add(sandboxes_.pause(there_, &parent.sandbox));
+  }
+
+  void push_or_give_up(std::uint64_t action) {
+    Known& one = any();
+    if (action == 3) {
+      if (is_there(one.sandbox) && !one.is_given_up) push(one.sandbox);
+      return;
+    }
+    // The owner gives up what the bucket has; the local state stays.
+    if (remote::remove_name(*bucket_, {.name = name_of(one.sandbox)})) one.is_given_up = true;
+  }
+
+  [[nodiscard]] std::vector<std::string> names_here() const {
+    std::vector<std::string> names;
+    for (const auto& [name, one] : known_) {
+      if (is_there(one.sandbox)) names.push_back(name);
+    }
+    return names;
+  }
+
+  /// Evicts, pulls all that is gone, and compares it with what was there.
+  void evict_and_pull() {
+    const std::vector<std::string> before = names_here();
+    const std::uint64_t all = bound(std::uint64_t{1} << 40).cache_bytes;
+    const std::uint64_t limit = all == 0 ? 0 : random_() % (all + 1);
+    const CacheReport report = bound(limit);
+    EXPECT_TRUE(report.cache_bytes <= limit || !report.notes.empty());
+    for (const std::string& name : before) {
+      if (is_there(known_[name].sandbox)) continue;
+      EXPECT_NE(std::ranges::find(report.evicted, name), report.evicted.end()) << name;
+    }
+    for (const auto& [name, one] : known_) {
+      if (is_there(one.sandbox) || one.is_given_up) continue;
+      ASSERT_TRUE(pull(name)) << name;
+    }
+    for (const std::string& name : before) {
+      ASSERT_TRUE(is_there(known_[name].sandbox)) << name;
+      sandboxes_.expect_state(known_[name].sandbox.path, known_[name].sandbox.state);
+    }
+  }
+
+  std::mt19937_64 random_;
+  std::map<std::string, Known> known_;  ///< what the bounded host has, by name
+};
+
+TEST_F(CacheHistoryTest, NothingAcknowledgedIsLost) {
+  const char* const given = std::getenv("LAMINA_SEED");
+  const std::uint64_t seed = given != nullptr ? std::stoull(given) : std::random_device{}();
+  SCOPED_TRACE("LAMINA_SEED=" + std::to_string(seed));
+  random_.seed(seed);
+  for (int step = 0; step < 40 && !HasFailure(); ++step) {
+    const std::uint64_t action = random_() % 8;
+    if (known_.empty() || action < 3) {
+      pause_or_pull(action);
+    } else if (action < 5) {
+      push_or_give_up(action);
     } else {
-      std::vector<std::string> before;
-      for (const auto& [name, one] : known) {
-        if (is_there(one.sandbox)) before.push_back(name);
-      }
-      const std::uint64_t all = bound(std::uint64_t{1} << 40).cache_bytes;
-      const std::uint64_t limit = all == 0 ? 0 : random() % (all + 1);
-      const CacheReport report = bound(limit);
-      EXPECT_TRUE(report.cache_bytes <= limit || !report.notes.empty());
-      for (const std::string& name : before) {
-        const LocalSandbox& sandbox = known[name].sandbox;
-        if (is_there(sandbox)) continue;
-        EXPECT_NE(std::ranges::find(report.evicted, name), report.evicted.end()) << name;
-        const auto again = pull(name);
-        ASSERT_TRUE(again) << again.error().message;
-      }
-      for (const auto& [name, one] : known) {
-        if (is_there(one.sandbox) || one.may_be_replaced) continue;
-        ASSERT_TRUE(pull(name)) << name;
-      }
-      for (const std::string& name : before) {
-        sandboxes_.expect_state(known[name].sandbox.path, known[name].sandbox.state);
-      }
+      evict_and_pull();
     }
   }
 }
