@@ -165,6 +165,17 @@ void decode_compact(const Request& request, const std::string& name) {
   static_cast<void>(check_merge_policy(meant->options.policy));
 }
 
+void decode_fork_live(const Request& request) {
+  const auto meant = read_live_fork(request);
+  if (!is_given(meant)) return;
+  check_vmm(meant->pause.vmm);
+  check(!meant->pause.name.empty());
+  check_name(meant->pause.name);
+  check(!meant->clones.empty() && meant->clones.size() <= kMaxClones &&
+        meant->devices.size() == meant->clones.size());
+  for (const VmmAddress& clone : meant->clones) check_vmm(clone);
+}
+
 void decode(const Request& request, const Route& route) {
   switch (route.operation) {
     case Operation::kPause:
@@ -173,6 +184,8 @@ void decode(const Request& request, const Route& route) {
       return decode_resume(request);
     case Operation::kFork:
       return decode_fork(request);
+    case Operation::kForkLive:
+      return decode_fork_live(request);
     case Operation::kRecover:
       return static_cast<void>(is_given(read_recover(request)));
     case Operation::kRemoveSeveral:

@@ -27,7 +27,7 @@ from faults import Point, require_strace
 from firecracker import Firecracker
 from lives import KILL
 from memory_files import (EXIT_BUSY, EXIT_FAILED, EXIT_NO_SPACE, EXIT_NOT_FOUND, EXIT_USAGE,
-                          PAGE_BYTES, lamina, main)
+                          PAGE_BYTES, SANITIZED, lamina, main)
 from sandbox import SandboxTest
 from serving import wait_until
 
@@ -138,6 +138,8 @@ class EitherVmmTest:
             vm.tell(f"run 100 {seed}")
 
     def test_with_few_descriptors_a_pause_succeeds_or_the_vm_runs_on(self) -> None:
+        if SANITIZED:
+            self.skipTest("the check of a virtual table needs a descriptor")
         vm = self.used()
         failed = 0
         # Full ones: a diff opens one file more than the diff before it.
