@@ -19,7 +19,6 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -38,6 +37,7 @@
 #include "remote/bucket.h"
 #include "remote/cache_policy.h"
 #include "remote/cache_proof.h"
+#include "remote/name_wait.h"
 #include "store/arrival.h"
 #include "store/name.h"
 #include "store/open_store.h"
@@ -57,7 +57,6 @@ constexpr const char* kBusy = "that are being used or written";
 constexpr const char* kComing = "that was just pulled or resumed";
 constexpr const char* kUnreadable = "whose records in the bucket are damaged";
 constexpr const char* kNotRemoved = "that could not be removed";
-constexpr std::chrono::milliseconds kPoll{20};
 /// Another process that asks a bucket which does not answer gives up before that.
 constexpr std::chrono::minutes kLongestWait{5};
 
@@ -241,20 +240,13 @@ class Eviction {
   /// The lock of all that bound the cache. Absent, with a note: another process has it for long.
   Result<std::optional<store::NameLock>> wait_for_turn() {
     const os::LongWait waiting;
-    const auto end = std::chrono::steady_clock::now() + kLongestWait;
-    while (true) {
-      auto lock = store_->lock(kCacheLock);
-      if (lock) return std::optional(std::move(*lock));
-      if (lock.error().kind != ErrorKind::kBusy) return std::unexpected(lock.error());
-      LAMINA_RETURN_IF_ERROR(check_interruption());
-      if (std::chrono::steady_clock::now() >= end) {
-        report_.notes.push_back(
-            fmt::format("another process bounds the cache in '{}' for long; it was not waited for",
-                        bound_.store));
-        return std::nullopt;
-      }
-      std::this_thread::sleep_for(kPoll);
-    }
+    auto lock = wait_for_name(*store_, kCacheLock, kLongestWait, bound_.progress);
+    if (lock) return std::optional(std::move(*lock));
+    if (lock.error().kind != ErrorKind::kBusy) return std::unexpected(lock.error());
+    LAMINA_RETURN_IF_ERROR(check_interruption());
+    report_.notes.push_back(fmt::format(
+        "another process bounds the cache in '{}' for long; it was not waited for", bound_.store));
+    return std::nullopt;
   }
 
   [[nodiscard]] Status check_interruption() const {

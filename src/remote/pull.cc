@@ -8,7 +8,6 @@
 #include <memory>
 #include <optional>
 #include <set>
-#include <thread>
 #include <utility>
 
 #include "base/block.h"
@@ -25,6 +24,7 @@
 #include "remote/catalogue.h"
 #include "remote/layer_search.h"
 #include "remote/manifest.h"
+#include "remote/name_wait.h"
 #include "remote/object_stream.h"
 #include "remote/requests.h"
 #include "store/name.h"
@@ -45,7 +45,6 @@ constexpr int kPullAttempts = 3;
 /// A lazy pull reads this record while the records are listed: most templates have one state only.
 constexpr std::uint64_t kGuessedNumber = 1;
 constexpr std::chrono::seconds kLongestLockWait{10};
-constexpr std::chrono::milliseconds kLockPoll{20};
 constexpr std::uint32_t kOwnFileMode = 0600;
 constexpr std::uint32_t kOwnerReads = 0400;
 
@@ -114,7 +113,11 @@ class Pull {
     LAMINA_RETURN_IF_ERROR(read_manifest());
     LAMINA_ASSIGN_OR_RETURN(const auto opened,
                             store::StoreSource().open(target_.store, report_.notes));
-    LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, lock_target(*opened));
+    // An eviction or a removal of the name that has begun is waited for: the name is free already,
+    // and the lock soon.
+    LAMINA_ASSIGN_OR_RETURN(
+        const store::NameLock lock,
+        wait_for_name(*opened, target_.name, kLongestLockWait, options_.progress));
     if (os::name_exists(opened->fd(), target_.name)) {
       return with_remedy(fail(ErrorKind::kExists, "'{}' already exists", target_.path),
                          "choose another name with `as`");
@@ -123,19 +126,6 @@ class Pull {
     report_.snapshot = target_.path;
     record_locally(*opened);
     return {};
-  }
-
-  /// An eviction or a removal of the name that has begun is waited for: the name is free already,
-  /// and the lock soon.
-  Result<store::NameLock> lock_target(const store::Store& store) const {
-    const auto end = std::chrono::steady_clock::now() + kLongestLockWait;
-    while (true) {
-      auto lock = store.lock(target_.name);
-      const bool is_busy = !lock && lock.error().kind == ErrorKind::kBusy;
-      if (!is_busy || std::chrono::steady_clock::now() >= end) return lock;
-      if (options_.progress != nullptr && options_.progress->interrupted()) return lock;
-      std::this_thread::sleep_for(kLockPoll);
-    }
   }
 
   void record_locally(const store::Store& store) {
