@@ -42,10 +42,11 @@ def is_on_record(store: Path, pid: int) -> bool:
     tops = (Path("/run/lamina"), Path(os.environ.get("XDG_RUNTIME_DIR", "/nowhere"), "lamina"),
             *MEMORY_FS.glob("lamina-*"))
     for top in tops:
-        for state in top.glob(f"store-{facts.st_dev:x}-{facts.st_ino:x}/{pid}-*/state"):
-            with contextlib.suppress(FileNotFoundError), state.open("rb") as file:
-                if file.read(len(STATE_MAGIC)) == STATE_MAGIC:
-                    return True
+        with contextlib.suppress(FileNotFoundError):  # what leaves while it is looked at
+            for state in top.glob(f"store-{facts.st_dev:x}-{facts.st_ino:x}/{pid}-*/state"):
+                with state.open("rb") as file:
+                    if file.read(len(STATE_MAGIC)) == STATE_MAGIC:
+                        return True
     return False
 
 

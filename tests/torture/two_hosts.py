@@ -152,9 +152,14 @@ class DirectoryHost:
 
     def expire_pins(self) -> None:
         then = time.time() - PINS_ARE_OLD_S
-        for pin in self._bucket.glob("v1/pins/*"):
+        pins = self._bucket / "v1" / "pins"
+        try:
+            names = os.listdir(pins)
+        except FileNotFoundError:
+            return  # a directory leaves with its last file
+        for name in names:
             try:
-                os.utime(pin, (then, then))
+                os.utime(pins / name, (then, then))
             except FileNotFoundError:
                 pass  # its push has ended
 
