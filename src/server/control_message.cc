@@ -9,11 +9,11 @@ namespace lamina::server {
 
 std::vector<std::byte> encode_control(const ControlMessage& message) {
   constexpr std::size_t kMaxTextBytes = kMaxControlBytes / 2;
-  ByteWriter writer;
+  const auto text = std::as_bytes(std::span(message.text));
+  ByteWriter writer(kMaxControlBytes);
   writer.put(static_cast<std::uint8_t>(message.kind));
   writer.put(static_cast<std::uint8_t>(message.state));
   writer.put(message.id);
-  const auto text = std::as_bytes(std::span(message.text));
   writer.put_bytes(text.first(std::min(text.size(), kMaxTextBytes)));
   return writer.take();
 }
