@@ -1078,6 +1078,9 @@ typedef struct lamina_pull_options {
   const char* key_file;
   const char* key_command;
   lamina_progress* progress;
+  /* The snapshots of the store that the bucket has too take at most so many bytes: those that were
+   * not resumed for longest are evicted (bound_cache() in lamina/remote.h). 0: no bound. */
+  uint64_t cache_bytes;
 } lamina_pull_options;
 
 typedef struct lamina_pull_report {
@@ -1094,9 +1097,15 @@ typedef struct lamina_pull_report {
   uint64_t fetched_bytes;
   const char* const* notes;
   size_t note_count;
+  /* With lamina_pull_options.cache_bytes; otherwise 0 and none: */
+  uint64_t cache_bytes; /* that the cache takes now */
+  const char* const* evicted;
+  size_t evicted_count;
+  uint64_t evicted_bytes;
 } lamina_pull_report;
 
-/* Fetches the newest state of a name into the store. */
+/* Fetches the newest state of a name into the store. A pull with a bound of another process may
+ * evict it before a VM is resumed: the report of lamina_begin_pull() prevents that. */
 lamina_code lamina_pull(lamina_store* store, const lamina_pull_options* options,
                         const lamina_pull_report** report, const lamina_error** error);
 
@@ -1114,6 +1123,7 @@ typedef struct lamina_begin_pull_options {
   /* A VM that has waited so long for a block is killed. 0: an hour. LAMINA_NO_WAIT_LIMIT: never. */
   uint64_t wait_limit_s;
   lamina_progress* progress;
+  uint64_t cache_bytes; /* as lamina_pull_options.cache_bytes */
 } lamina_begin_pull_options;
 
 #define LAMINA_NO_WAIT_LIMIT UINT64_MAX

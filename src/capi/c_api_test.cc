@@ -425,6 +425,44 @@ TEST_F(CApiTest, APullThatWasBegunIsCompleted) {
   EXPECT_EQ(lamina_store_close(elsewhere), LAMINA_OK);
 }
 
+TEST_F(CApiTest, APullEvictsWhatIsAboveItsBound) {
+  fs::create_directory(directory_.path() / "bucket");
+  fs::create_directory(directory_.path() / "elsewhere");
+  const std::string url = "file://" + directory_.file("bucket");
+  for (const char* name : {"one", "two"}) {
+    ingest(name, random_memory(40));
+    auto pushing = sized<lamina_push_options>();
+    pushing.url = url.c_str();
+    pushing.snapshot = name;
+    const lamina_code code = lamina_push(store_, &pushing, nullptr, nullptr);
+    if (code == LAMINA_UNSUPPORTED) return;  // without LAMINA_REMOTE
+    ASSERT_EQ(code, LAMINA_OK);
+  }
+  lamina_store* elsewhere = nullptr;
+  const std::string path = directory_.file("elsewhere");
+  ASSERT_EQ(lamina_store_open(path.c_str(), &elsewhere, nullptr), LAMINA_OK);
+
+  auto pulling = sized<lamina_pull_options>();
+  pulling.url = url.c_str();
+  pulling.name = "one";
+  const lamina_pull_report* pulled = nullptr;
+  ASSERT_EQ(lamina_pull(elsewhere, &pulling, &pulled, nullptr), LAMINA_OK);
+  EXPECT_EQ(pulled->evicted_count, 0U);
+  EXPECT_EQ(pulled->cache_bytes, 0U);
+  lamina_free(pulled);
+
+  pulling.name = "two";
+  pulling.cache_bytes = 1;
+  ASSERT_EQ(lamina_pull(elsewhere, &pulling, &pulled, nullptr), LAMINA_OK);
+  ASSERT_EQ(pulled->evicted_count, 1U);
+  EXPECT_STREQ(pulled->evicted[0], "one");
+  EXPECT_GT(pulled->evicted_bytes, 0U);
+  EXPECT_GT(pulled->cache_bytes, 0U);  // what was pulled stays
+  lamina_free(pulled);
+  EXPECT_FALSE(fs::exists(directory_.path() / "elsewhere" / "one"));
+  EXPECT_EQ(lamina_store_close(elsewhere), LAMINA_OK);
+}
+
 TEST_F(CApiTest, ReadersNeedNoStore) {
   const auto memory = random_memory(5);
   ingest("one", memory);

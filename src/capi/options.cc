@@ -39,6 +39,22 @@ std::optional<std::uint64_t> unless_zero(std::uint64_t value) {
   return value;
 }
 
+/// What both ways of pulling have.
+template <typename Given>
+PullOptions pull_options(OptionReader& reader, const Given& given) {
+  PullOptions made;
+  auto& [url, name, store, as, key_file, key_command, requests, progress, cache_bytes] = made;
+  static_cast<void>(requests);  // as of a push
+  url = reader.required(given.url, "url");
+  name = reader.required(given.name, "name");
+  as = OptionReader::text(given.as);
+  key_file = OptionReader::text(given.key_file);
+  key_command = OptionReader::text(given.key_command);
+  progress = reader.progress(given.progress);
+  cache_bytes = unless_zero(given.cache_bytes);
+  return made;
+}
+
 std::chrono::seconds seconds(OptionReader& reader, std::uint64_t value, std::string_view field) {
   /// A century, so that arithmetic on times cannot overflow.
   constexpr std::uint64_t kMaxSeconds = 3'155'760'000;
@@ -387,37 +403,19 @@ PushOptions convert(OptionReader& reader, const lamina_push_options& given) {
 }
 
 PullOptions convert(OptionReader& reader, const lamina_pull_options& given) {
-  PullOptions made;
-  auto& [url, name, store, as, key_file, key_command, requests, progress, cache_bytes] = made;
-  static_cast<void>(requests);     // as of a push
-  static_cast<void>(cache_bytes);  // no bound here
-  url = reader.required(given.url, "url");
-  name = reader.required(given.name, "name");
-  as = OptionReader::text(given.as);
-  key_file = OptionReader::text(given.key_file);
-  key_command = OptionReader::text(given.key_command);
-  progress = reader.progress(given.progress);
-  return made;
+  return pull_options(reader, given);
 }
 
 LazyPullOptions convert(OptionReader& reader, const lamina_begin_pull_options& given) {
   LazyPullOptions made;
   auto& [pull, fetch_command, wait_limit] = made;
-  auto& [url, name, store, as, key_file, key_command, requests, progress, cache_bytes] = pull;
-  static_cast<void>(requests);     // as of a push
-  static_cast<void>(cache_bytes);  // no bound here
-  url = reader.required(given.url, "url");
-  name = reader.required(given.name, "name");
-  as = OptionReader::text(given.as);
-  key_file = OptionReader::text(given.key_file);
-  key_command = OptionReader::text(given.key_command);
+  pull = pull_options(reader, given);
   fetch_command = reader.texts(given.fetch_command, given.fetch_argument_count, "fetch_command");
   if (given.wait_limit_s == LAMINA_NO_WAIT_LIMIT) {
     wait_limit = std::chrono::seconds(0);
   } else if (given.wait_limit_s != 0) {
     wait_limit = seconds(reader, given.wait_limit_s, "wait_limit_s");
   }
-  progress = reader.progress(given.progress);
   return made;
 }
 

@@ -519,9 +519,6 @@ void describe(Arena& arena, const PullReport& report, lamina_pull_report& d) {
   const auto& [snapshot, name, number, pause_id, generation, memory_bytes, linked_layers,
                fetched_layers, data_bytes, fetched_bytes, notes, cache_bytes, evicted,
                evicted_bytes] = report;
-  static_cast<void>(cache_bytes);  // no bound here
-  static_cast<void>(evicted);
-  static_cast<void>(evicted_bytes);
   d.snapshot = snapshot.c_str();
   d.name = name.c_str();
   d.number = number;
@@ -533,6 +530,10 @@ void describe(Arena& arena, const PullReport& report, lamina_pull_report& d) {
   d.data_bytes = data_bytes;
   d.fetched_bytes = fetched_bytes;
   set_notes(arena, notes, d);
+  d.cache_bytes = cache_bytes;
+  d.evicted = arena.lines(evicted);
+  d.evicted_count = evicted.size();
+  d.evicted_bytes = evicted_bytes;
 }
 
 void describe(Arena& arena, const LazyPullReport& report, lamina_begin_pull_report& d) {

@@ -844,6 +844,7 @@ pub struct lamina_pull_options {
     pub key_file: *const c_char,
     pub key_command: *const c_char,
     pub progress: *mut lamina_progress,
+    pub cache_bytes: u64,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -861,6 +862,10 @@ pub struct lamina_pull_report {
     pub fetched_bytes: u64,
     pub notes: *const *const c_char,
     pub note_count: usize,
+    pub cache_bytes: u64,
+    pub evicted: *const *const c_char,
+    pub evicted_count: usize,
+    pub evicted_bytes: u64,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -875,6 +880,7 @@ pub struct lamina_begin_pull_options {
     pub fetch_argument_count: usize,
     pub wait_limit_s: u64,
     pub progress: *mut lamina_progress,
+    pub cache_bytes: u64,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]

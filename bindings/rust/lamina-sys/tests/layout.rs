@@ -588,7 +588,7 @@ fn structs_have_the_layout_of_c() {
     assert_eq!(offset!(lamina_push_report, reused_bytes), 80, "lamina_push_report reused_bytes");
     assert_eq!(offset!(lamina_push_report, notes), 88, "lamina_push_report notes");
     assert_eq!(offset!(lamina_push_report, note_count), 96, "lamina_push_report note_count");
-    assert_eq!(size_of::<lamina_pull_options>(), 56, "lamina_pull_options size");
+    assert_eq!(size_of::<lamina_pull_options>(), 64, "lamina_pull_options size");
     assert_eq!(offset!(lamina_pull_options, struct_size), 0, "lamina_pull_options struct_size");
     assert_eq!(offset!(lamina_pull_options, url), 8, "lamina_pull_options url");
     assert_eq!(offset!(lamina_pull_options, name), 16, "lamina_pull_options name");
@@ -596,7 +596,8 @@ fn structs_have_the_layout_of_c() {
     assert_eq!(offset!(lamina_pull_options, key_file), 32, "lamina_pull_options key_file");
     assert_eq!(offset!(lamina_pull_options, key_command), 40, "lamina_pull_options key_command");
     assert_eq!(offset!(lamina_pull_options, progress), 48, "lamina_pull_options progress");
-    assert_eq!(size_of::<lamina_pull_report>(), 104, "lamina_pull_report size");
+    assert_eq!(offset!(lamina_pull_options, cache_bytes), 56, "lamina_pull_options cache_bytes");
+    assert_eq!(size_of::<lamina_pull_report>(), 136, "lamina_pull_report size");
     assert_eq!(offset!(lamina_pull_report, struct_size), 0, "lamina_pull_report struct_size");
     assert_eq!(offset!(lamina_pull_report, snapshot), 8, "lamina_pull_report snapshot");
     assert_eq!(offset!(lamina_pull_report, name), 16, "lamina_pull_report name");
@@ -610,7 +611,11 @@ fn structs_have_the_layout_of_c() {
     assert_eq!(offset!(lamina_pull_report, fetched_bytes), 80, "lamina_pull_report fetched_bytes");
     assert_eq!(offset!(lamina_pull_report, notes), 88, "lamina_pull_report notes");
     assert_eq!(offset!(lamina_pull_report, note_count), 96, "lamina_pull_report note_count");
-    assert_eq!(size_of::<lamina_begin_pull_options>(), 80, "lamina_begin_pull_options size");
+    assert_eq!(offset!(lamina_pull_report, cache_bytes), 104, "lamina_pull_report cache_bytes");
+    assert_eq!(offset!(lamina_pull_report, evicted), 112, "lamina_pull_report evicted");
+    assert_eq!(offset!(lamina_pull_report, evicted_count), 120, "lamina_pull_report evicted_count");
+    assert_eq!(offset!(lamina_pull_report, evicted_bytes), 128, "lamina_pull_report evicted_bytes");
+    assert_eq!(size_of::<lamina_begin_pull_options>(), 88, "lamina_begin_pull_options size");
     assert_eq!(offset!(lamina_begin_pull_options, struct_size), 0, "lamina_begin_pull_options struct_size");
     assert_eq!(offset!(lamina_begin_pull_options, url), 8, "lamina_begin_pull_options url");
     assert_eq!(offset!(lamina_begin_pull_options, name), 16, "lamina_begin_pull_options name");
@@ -621,6 +626,7 @@ fn structs_have_the_layout_of_c() {
     assert_eq!(offset!(lamina_begin_pull_options, fetch_argument_count), 56, "lamina_begin_pull_options fetch_argument_count");
     assert_eq!(offset!(lamina_begin_pull_options, wait_limit_s), 64, "lamina_begin_pull_options wait_limit_s");
     assert_eq!(offset!(lamina_begin_pull_options, progress), 72, "lamina_begin_pull_options progress");
+    assert_eq!(offset!(lamina_begin_pull_options, cache_bytes), 80, "lamina_begin_pull_options cache_bytes");
     assert_eq!(size_of::<lamina_begin_pull_report>(), 24, "lamina_begin_pull_report size");
     assert_eq!(offset!(lamina_begin_pull_report, struct_size), 0, "lamina_begin_pull_report struct_size");
     assert_eq!(offset!(lamina_begin_pull_report, pull), 8, "lamina_begin_pull_report pull");

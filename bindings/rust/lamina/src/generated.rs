@@ -1112,6 +1112,7 @@ pub struct PullOptions<'a> {
     pub key_file: &'a OsStr,
     pub key_command: &'a OsStr,
     pub progress: Option<&'a Progress>,
+    pub cache_bytes: u64,
 }
 impl Options for PullOptions<'_> {
     type C = sys::lamina_pull_options;
@@ -1125,6 +1126,7 @@ impl Options for PullOptions<'_> {
         c.key_file = keep.text(self.key_file)?;
         c.key_command = keep.text(self.key_command)?;
         if let Some(progress) = self.progress { c.progress = progress.handle(); }
+        c.cache_bytes = self.cache_bytes;
         Ok(c)
     }
 }
@@ -1146,6 +1148,9 @@ impl PullReport {
     pub fn data_bytes(&self) -> u64 { self.0.data_bytes }
     pub fn fetched_bytes(&self) -> u64 { self.0.fetched_bytes }
     pub fn notes(&self) -> impl ExactSizeIterator<Item = Cow<'_, str>> { unsafe { texts(self.0.notes, self.0.note_count) } }
+    pub fn cache_bytes(&self) -> u64 { self.0.cache_bytes }
+    pub fn evicted(&self) -> impl ExactSizeIterator<Item = Cow<'_, str>> { unsafe { texts(self.0.evicted, self.0.evicted_count) } }
+    pub fn evicted_bytes(&self) -> u64 { self.0.evicted_bytes }
 }
 /// `lamina_begin_pull_options`. Empty, `None` and 0 are the defaults.
 #[derive(Clone, Copy, Default)]
@@ -1158,6 +1163,7 @@ pub struct BeginPullOptions<'a> {
     pub fetch_command: &'a [&'a OsStr],
     pub wait_limit_s: u64,
     pub progress: Option<&'a Progress>,
+    pub cache_bytes: u64,
 }
 impl Options for BeginPullOptions<'_> {
     type C = sys::lamina_begin_pull_options;
@@ -1173,6 +1179,7 @@ impl Options for BeginPullOptions<'_> {
         c.fetch_command = keep.texts(self.fetch_command)?; c.fetch_argument_count = self.fetch_command.len();
         c.wait_limit_s = self.wait_limit_s;
         if let Some(progress) = self.progress { c.progress = progress.handle(); }
+        c.cache_bytes = self.cache_bytes;
         Ok(c)
     }
 }
