@@ -66,13 +66,13 @@ bool Openings::settle(std::list<Job>::iterator job) {
     return true;
   }
   if (is_running(job->request.key) || running_.size() >= kMaxThreads) return false;
-  const Status started = start_thread(job->request);
+  const Status started = start_reading(job->request);
   if (started) return false;
   finish(job, std::unexpected(started.error()));
   return true;
 }
 
-Status Openings::start_thread(const SnapshotRequest& request) {
+Status Openings::start_reading(const SnapshotRequest& request) {
   const std::uint64_t number = ++last_number_;
   const auto read = [results = results_, number, request] {
     auto files = contain("open a snapshot", [&] { return read_files(request); });
@@ -88,8 +88,13 @@ Status Openings::start_thread(const SnapshotRequest& request) {
     thread->detach();
     return {};
   }
-  running_.erase(number);
-  return std::unexpected(thread.error());
+  // Others wait for the storage, too, rather than that this VM is refused.
+  Status done = contain("open a snapshot", [&]() -> Status {
+    read();
+    return {};
+  });
+  if (!done) running_.erase(number);
+  return done;
 }
 
 void Openings::handle() {

@@ -97,7 +97,8 @@ class Openings {
   void start_threads();
   /// False when it waits for a thread.
   bool settle(std::list<Job>::iterator job);
-  Status start_thread(const SnapshotRequest& request);
+  /// In a thread, or in place if none can be started.
+  Status start_reading(const SnapshotRequest& request);
   void take(Finished finished);
   void finish(std::list<Job>::iterator job, Result<Service> service);
   [[nodiscard]] bool is_running(const std::string& key) const;

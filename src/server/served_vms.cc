@@ -59,9 +59,10 @@ Result<std::unique_ptr<ServedVms>> ServedVms::start(Vms& vms, std::size_t thread
   std::unique_ptr<ServedVms> served(new ServedVms(vms, std::move(log)));
   served->epoll_ = os::Fd(::epoll_create1(EPOLL_CLOEXEC));
   if (!served->epoll_.valid()) return system_failure("epoll_create", "served VMs", errno);
-  if (auto prefetcher = Prefetcher::start()) served->prefetcher_ = std::move(*prefetcher);
-  LAMINA_ASSIGN_OR_RETURN(served->storer_, WorkingSetStorer::start());
+  LAMINA_ASSIGN_OR_RETURN(served->storer_, WorkingSetStorer::create());
   LAMINA_ASSIGN_OR_RETURN(served->threads_, ServingThreads::start(threads));
+  // Last: where few threads can be started, VMs are served without it.
+  if (auto prefetcher = Prefetcher::start()) served->prefetcher_ = std::move(*prefetcher);
   for (const int fd : {served->storer_->fd(), served->threads_->fd()}) {
     LAMINA_RETURN_IF_ERROR(served->watch(fd));
   }
@@ -171,17 +172,21 @@ void ServedVms::save_recording(const Vm& vm) noexcept {
   const Status saved = contain("recording", [&]() -> Status {
     const auto blocks = vm.state.recorded_blocks().first(count);
     storing_.insert(vm.id);
-    storer_->add({vm.id,
-                  vm.service.recorded_to,
-                  vm.service.path == vm.service.recorded_to ? "" : vm.service.path,
-                  vm.state.record().record_faults_only,
-                  vm.state.record().pause_id,
-                  vm.state.record().memory_bytes,
-                  vm.service.plan,
-                  {blocks.begin(), blocks.end()}});
-    return {};
+    return storer_->add({vm.id,
+                         vm.service.recorded_to,
+                         vm.service.path == vm.service.recorded_to ? "" : vm.service.path,
+                         vm.state.record().record_faults_only,
+                         vm.state.record().pause_id,
+                         vm.state.record().memory_bytes,
+                         vm.service.plan,
+                         {blocks.begin(), blocks.end()}});
   });
   if (saved) return;
+  static_cast<void>(contain("log", [&]() -> Status {
+    say(fmt::format("the working set of '{}' was not stored: {}", vm.service.recorded_to,
+                    one_line(saved.error())));
+    return {};
+  }));
   storing_.erase(vm.id);
   vm.state.recording_stored().set(1);
 }

@@ -23,8 +23,15 @@ Result<std::unique_ptr<ServingThreads>> ServingThreads::start(std::size_t thread
       [raw = started.get()](Ended ended) { raw->report(std::move(ended)); },
       [raw = started.get()](std::string note) { raw->report_note(std::move(note)); }};
   for (std::size_t i = 0; i < threads; ++i) {
-    started->threads_.push_back(std::make_unique<ServingThread>(reports));
-    LAMINA_RETURN_IF_ERROR(started->threads_.back()->start());
+    auto thread = std::make_unique<ServingThread>(reports);
+    const Status begun = thread->start();
+    if (!begun && i > 0) {
+      started->report_note(
+          fmt::format("{} of {} serving threads: {}", i, threads, one_line(begun.error())));
+      break;
+    }
+    LAMINA_RETURN_IF_ERROR(begun);
+    started->threads_.push_back(std::move(thread));
   }
   return started;
 }

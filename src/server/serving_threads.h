@@ -24,6 +24,7 @@ namespace lamina::server {
 /// A fixed number of threads. add() and take_ended() may be called by one other thread.
 class ServingThreads {
  public:
+  /// Starts `threads`, or as many as can be started: at least one.
   static Result<std::unique_ptr<ServingThreads>> start(std::size_t threads);
 
   ServingThreads(const ServingThreads&) = delete;

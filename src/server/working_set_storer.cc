@@ -136,13 +136,10 @@ Status store_recording(const Recording& recording) {
   return stored;
 }
 
-Result<std::unique_ptr<WorkingSetStorer>> WorkingSetStorer::start() {
-  std::unique_ptr<WorkingSetStorer> started(new WorkingSetStorer);
-  LAMINA_ASSIGN_OR_RETURN(started->stored_event_, os::Event::create("working sets"));
-  LAMINA_ASSIGN_OR_RETURN(
-      started->thread_,
-      os::start_thread("working set storer", [storer = started.get()] { storer->run(); }));
-  return started;
+Result<std::unique_ptr<WorkingSetStorer>> WorkingSetStorer::create() {
+  std::unique_ptr<WorkingSetStorer> made(new WorkingSetStorer);
+  LAMINA_ASSIGN_OR_RETURN(made->stored_event_, os::Event::create("working sets"));
+  return made;
 }
 
 WorkingSetStorer::~WorkingSetStorer() {
@@ -154,7 +151,10 @@ WorkingSetStorer::~WorkingSetStorer() {
   if (thread_.joinable()) thread_.join();
 }
 
-void WorkingSetStorer::add(Recording recording) {
+Status WorkingSetStorer::add(Recording recording) {
+  if (!thread_.joinable()) {
+    LAMINA_ASSIGN_OR_RETURN(thread_, os::start_thread("working set storer", [this] { run(); }));
+  }
   {
     const MutexLock lock(mutex_);
     stored_.reserve(under_way_ + 1);
@@ -162,6 +162,7 @@ void WorkingSetStorer::add(Recording recording) {
     ++under_way_;
   }
   wake_.notify_all();
+  return {};
 }
 
 std::vector<WorkingSetStorer::Stored> WorkingSetStorer::take_stored() {

@@ -41,9 +41,10 @@ struct Recording {
 /// user's.
 Status store_recording(const Recording& recording);
 
+/// Its thread starts with the first recording: VMs are served where no such thread can be started.
 class WorkingSetStorer {
  public:
-  static Result<std::unique_ptr<WorkingSetStorer>> start();
+  static Result<std::unique_ptr<WorkingSetStorer>> create();
 
   WorkingSetStorer(const WorkingSetStorer&) = delete;
   WorkingSetStorer& operator=(const WorkingSetStorer&) = delete;
@@ -52,8 +53,8 @@ class WorkingSetStorer {
   /// Drops recordings that are not being stored yet.
   ~WorkingSetStorer();
 
-  /// May throw. Then the recording is neither stored nor reported.
-  void add(Recording recording);
+  /// On failure, or if it throws, the recording is neither stored nor reported.
+  Status add(Recording recording);
 
   struct Stored {
     std::uint64_t vm = 0;
@@ -75,7 +76,7 @@ class WorkingSetStorer {
   std::deque<Recording> queue_ LAMINA_GUARDED_BY(mutex_);
   std::vector<Stored> stored_ LAMINA_GUARDED_BY(mutex_);  ///< room for all pending recordings
   std::size_t under_way_ LAMINA_GUARDED_BY(mutex_) = 0;   ///< pending recordings
-  std::thread thread_;
+  std::thread thread_;                                    ///< of the caller of add()
 };
 
 }  // namespace lamina::server

@@ -9,11 +9,14 @@ import contextlib
 import fcntl
 import os
 import re
+import socket as sockets
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from memory_files import EXIT_FAILED, PAGE_BYTES, lamina
+from faults import require_strace
+from memory_files import EXIT_FAILED, PAGE_BYTES, lamina, program
 from sandbox import MEMORY_BYTES, SandboxTest
 from served_snapshots import ServeTest, run
 from serving import HUGE_PAGE_BYTES, HUGE_PAGES, Server, Vm, wait_until
@@ -49,6 +52,12 @@ def resident_bytes(pid: int) -> int:
     return int(found[1]) << 10
 
 
+def accepts(socket: Path) -> bool:
+    """Whether somebody listens."""
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as client:
+        return client.connect_ex(str(socket)) == 0
+
+
 class MemoryFileSize(SandboxTest):
     """A VMM that makes its memory file longer, or shorter, before it answers."""
 
@@ -81,6 +90,41 @@ class MemoryFileSize(SandboxTest):
         assert len(files) == 1, files
         os.truncate(files[0], size)
         vm.control("release")  # type: ignore[attr-defined]
+
+
+class FewThreads(SandboxTest):
+    """A page server that can start few threads, or only one: limits of processes and of memory."""
+
+    def test_vms_are_served_with_one_thread(self) -> None:
+        require_strace(self)
+        vms = {}
+        for name in "ab":
+            vms[name] = self.fresh()
+            vms[name].control("run 300 1")
+            self.pause(vms[name], name)
+        # Of each thread's own threads, the first can be started: a serving thread.
+        with subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=clone3",
+                               "-e", "inject=clone3:error=EAGAIN:when=2+", program(), "serve",
+                               "--store", str(self.store)],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as server:
+            self.addCleanup(server.wait)
+            self.addCleanup(self.stop_page_servers)
+            socket = self.store / ".vms" / "page-server.sock"
+            wait_until(lambda: accepts(socket) or server.poll() is not None, "the server listens")
+            for name in "ab":  # the second is opened without a thread
+                vm, _ = self.resume(name, "--mode", "uffd")
+                self.check(vm)
+                vms[name] = vm
+            for name, vm in vms.items():
+                self.check(vm)
+                vm.control("run 300 2")
+                self.assertEqual(self.pause(vm, name)["kind"], "diff")
+                self.done("verify", self.store / name)
+            self.stop_page_servers()
+            said = os.fsdecode(server.communicate()[1])
+        if (os.cpu_count() or 1) > 1:
+            self.assertRegex(said, r"1 of \d serving threads")
+        self.assertNotIn("can begin yet", said)
 
 
 class LargeSnapshot(ServeTest):
