@@ -1,6 +1,8 @@
 // The order is in cloud_hypervisor.h.
 #include <fcntl.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -48,8 +50,16 @@ struct ExaminedGuest {
   std::optional<os::OpenedFile> map;  ///< that the VM maps, if it was resumed from this store
 };
 
+/// What becomes the memory file.
+enum class Capture : std::uint8_t {
+  kAll,        ///< all of the memory
+  kWritten,    ///< what was written since the VM's map was mapped, as the page table says
+  kDifferent,  ///< what is not in the base: all of the memory is compared
+};
+
 struct CaptureKind {
-  bool is_diff = false;
+  Capture capture = Capture::kAll;
+  [[nodiscard]] bool is_diff() const { return capture != Capture::kAll; }
   std::string reason;
   os::HoleProbe probe;
 };
@@ -84,7 +94,7 @@ class CloudHypervisorPause {
     LAMINA_ASSIGN_OR_RETURN(const CaptureKind kind, choose(claimed, examined));
     LAMINA_RETURN_IF_ERROR(check_target(*claimed.store, descent_of(examined), options_));
     LAMINA_RETURN_IF_ERROR(check_pause_id(*claimed.store, options_));
-    if (!kind.is_diff) LAMINA_RETURN_IF_ERROR(check_space(examined));
+    if (!kind.is_diff()) LAMINA_RETURN_IF_ERROR(check_space(examined));
     LAMINA_ASSIGN_OR_RETURN(PreparedPause prepared, prepare(claimed, examined, kind));
     report_.phases.prepare_ms = watch_.lap();
     // If this fails the VM is as it was, and the files are of no use.
@@ -121,31 +131,28 @@ class CloudHypervisorPause {
     return examined;
   }
 
-  /// Why all of the memory is captured; empty if what changed suffices.
+  /// Why all of the memory is captured; empty if a diff suffices.
   [[nodiscard]] std::string why_full(const ClaimedCloudHypervisor& claimed,
                                      const ExaminedGuest& examined) const {
     if (options_.full) return "asked for";
-    if (!examined.map || !examined.base) {
-      return "the VM was not resumed from this store, so it is not known what changed";
-    }
-    if (examined.base->pause_id != claimed.pin.facts()->map) {
-      return "the VM's base is another than the file that it maps";
-    }
+    if (!examined.base) return "this store has no earlier state of the VM";
     if (claimed.pin.facts()->base_in_flight) {
       return "what the VM was forked from was not on the disk yet, or could not be stored";
     }
-    if (examined.base->header.memory_bytes != examined.memory_bytes) {
-      return fmt::format("the VM has {} bytes of memory now, its base {}", examined.memory_bytes,
-                         examined.base->header.memory_bytes);
-    }
+    if (examined.base->header.memory_bytes == examined.memory_bytes) return {};
+    return fmt::format("the VM has {} bytes of memory now, its base {}", examined.memory_bytes,
+                       examined.base->header.memory_bytes);
+  }
+
+  /// Whether the page table tells what is not in the base: the VM maps the base's file.
+  static bool maps_base(const ClaimedCloudHypervisor& claimed, const ExaminedGuest& examined) {
+    if (!examined.map || examined.base->pause_id != claimed.pin.facts()->map) return false;
     const auto mapped = os::file_mappings_of(claimed.vmm.pid());
-    if (!mapped) return one_line(mapped.error());
     const auto map = os::facts_as_mapped(*examined.map, kPinMapName);
-    if (!map) return one_line(map.error());
-    for (const os::FileMapping& mapping : *mapped) {
-      if (mapping.device == map->device && mapping.inode == map->inode) return {};
-    }
-    return "its process does not map the file that it was resumed from";
+    if (!mapped || !map) return false;
+    return std::any_of(mapped->begin(), mapped->end(), [&](const os::FileMapping& mapping) {
+      return mapping.device == map->device && mapping.inode == map->inode;
+    });
   }
 
   Result<CaptureKind> choose(const ClaimedCloudHypervisor& claimed,
@@ -161,9 +168,14 @@ class CloudHypervisorPause {
                                 kind.probe.explanation);
       return kind;
     }
-    kind.is_diff = true;
-    kind.reason = fmt::format("of what changed since pause {}, which the VM maps",
-                              examined.base->pause_id.to_string());
+    const std::string base = examined.base->pause_id.to_string();
+    if (maps_base(claimed, examined)) {
+      kind.capture = Capture::kWritten;
+      kind.reason = fmt::format("of what changed since pause {}, which the VM maps", base);
+    } else {
+      kind.capture = Capture::kDifferent;
+      kind.reason = fmt::format("of what differs from pause {}, by comparing all memory", base);
+    }
     return kind;
   }
 
@@ -203,10 +215,10 @@ class CloudHypervisorPause {
     journal.build_id = Uuid::random();
     journal.name = options_.name;
     journal.replace = options_.replace;
-    journal.kind = kind.is_diff ? MemoryFileKind::kDiff : MemoryFileKind::kFull;
+    journal.kind = kind.is_diff() ? MemoryFileKind::kDiff : MemoryFileKind::kFull;
     journal.reason = kind.reason;
     // A page that was written may hold what it held before.
-    journal.compare = kind.is_diff;
+    journal.compare = kind.capture == Capture::kWritten;
     if (examined.base) {
       journal.parent_pause_id = examined.base->pause_id;
       journal.ancestors = ancestors(claimed, examined);
@@ -234,7 +246,7 @@ class CloudHypervisorPause {
       return std::unexpected(
           with_context("the pause needs space beyond the memory file", pending.error()));
     }
-    report_.is_diff = kind.is_diff;
+    report_.is_diff = kind.is_diff();
     report_.reason = kind.reason;
     report_.pause_id = journal.pause_id;
     report_.parent_pause_id = journal.parent_pause_id;
@@ -268,11 +280,14 @@ class CloudHypervisorPause {
                   "Cloud Hypervisor hands over {} bytes of memory of a machine of {} bytes",
                   image.memory_bytes(), examined.memory_bytes);
     }
-    if (kind.is_diff && !image.is_map()) {
+    if (kind.capture == Capture::kWritten && !image.is_map()) {
       return with_remedy(
           fail(ErrorKind::kFailed,
                "the VM does not map all of its memory from the file that it was resumed from"),
           "set `full`");
+    }
+    if (kind.capture == Capture::kDifferent) {
+      LAMINA_RETURN_IF_ERROR(read_ahead(examined.base->chain, interruption_));
     }
     interruption_.ignore();
     report_.phases.pause_ms = watch_.lap();
@@ -293,9 +308,12 @@ class CloudHypervisorPause {
     LAMINA_ASSIGN_OR_RETURN(
         const os::Fd memory,
         os::open_at(pending.directory(), pending.layer_name(), O_RDWR | O_CREAT | O_EXCL, path));
-    if (kind.is_diff) {
-      LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> written,
-                              image.write_changed(memory.get(), path));
+    if (kind.is_diff()) {
+      LAMINA_ASSIGN_OR_RETURN(
+          const std::vector<ByteRange> written,
+          kind.capture == Capture::kWritten
+              ? image.write_changed(memory.get(), path)
+              : image.write_different(examined.base->chain, memory.get(), path));
       if (!kind.probe.distinguishes_preallocated) {
         LAMINA_RETURN_IF_ERROR(write_written_runs(written, pending.directory(), pending.path()));
       }

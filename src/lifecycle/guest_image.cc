@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <span>
 #include <utility>
 
+#include "base/block.h"
 #include "base/error.h"
 #include "os/sparse_file.h"
 
@@ -22,23 +24,38 @@ const vmm::FileZone* zone_of(const vmm::MemoryConfiguration& configuration, cons
   return nullptr;
 }
 
-/// Copies the data of a part of a file. Its holes stay holes.
-Status copy_data(int from, const ByteRange& range, int out, std::uint64_t out_offset,
-                 const std::string& path) {
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> data,
-                          os::written_ranges(from, range.end(), path));
-  std::vector<std::byte> buffer(kCopyBytes);
-  for (const ByteRange& run : data) {
-    std::uint64_t at = std::max(run.offset, range.offset);
-    while (at < run.end()) {
-      const std::span<std::byte> some =
-          std::span(buffer).first(std::min<std::uint64_t>(kCopyBytes, run.end() - at));
-      LAMINA_RETURN_IF_ERROR(os::read_exactly_at(from, some, at, path));
-      LAMINA_RETURN_IF_ERROR(os::write_at(out, some, out_offset + (at - range.offset), path));
-      at += some.size();
-    }
+bool overlaps(const ByteRange& a, const ByteRange& b) {
+  return a.offset < b.end() && b.offset < a.end();
+}
+
+/// True if one of `ranges` has bytes of `range`. `next`: the first that may; both only grow.
+bool has_any(const std::vector<ByteRange>& ranges, const ByteRange& range, std::size_t& next) {
+  while (next < ranges.size() && ranges[next].end() <= range.offset) ++next;
+  return next < ranges.size() && overlaps(ranges[next], range);
+}
+
+void append_run(std::vector<ByteRange>& runs, std::uint64_t offset, std::uint64_t length) {
+  if (!runs.empty() && runs.back().end() == offset) {
+    runs.back().length += length;
+  } else {
+    runs.push_back({offset, length});
   }
-  return {};
+}
+
+bool is_zeros(const engine::Chain* base, const ByteRange& range) {
+  if (base == nullptr) return true;
+  const mapping::Extent extent =
+      base->mapping().resolve(static_cast<std::uint32_t>(range.offset / kBlockBytes));
+  return extent.layer == mapping::kZeros && extent.block_count * kBlockBytes >= range.length;
+}
+
+/// The runs of blocks in which two images of the same range differ; offsets count from it.
+std::vector<ByteRange> different_runs(std::span<const std::byte> a, std::span<const std::byte> b) {
+  std::vector<ByteRange> runs;
+  for (std::uint64_t at = 0; at < a.size(); at += kBlockBytes) {
+    if (std::memcmp(&a[at], &b[at], kBlockBytes) != 0) append_run(runs, at, kBlockBytes);
+  }
+  return runs;
 }
 
 }  // namespace
@@ -157,39 +174,112 @@ Status GuestImage::write_run(const ImagePart& run, int out, const std::string& p
   return {};
 }
 
-Status GuestImage::write_parts(const std::vector<ImagePart>& parts, int out,
-                               const std::string& path, std::vector<ByteRange>* written) const {
-  for (const ImagePart& part : parts) {
+/// What the process has of its own in private memory, in order.
+Result<std::vector<ImagePart>> GuestImage::written_parts(const Source& source) const {
+  std::vector<ImagePart> written;
+  for (const ImagePart& part : source.parts) {
     LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> pages,
                             memory_.written_pages(part.address, part.address + part.length));
     for (const ByteRange& run : pages) {
-      const std::uint64_t image = part.image_offset + (run.offset - part.address);
-      LAMINA_RETURN_IF_ERROR(write_run({image, run.length, run.offset}, out, path));
-      if (written == nullptr) continue;
-      if (!written->empty() && written->back().end() == image) {
-        written->back().length += run.length;
-      } else {
-        written->push_back({image, run.length});
-      }
+      written.push_back({part.image_offset + (run.offset - part.address), run.length, run.offset});
     }
   }
-  return {};
+  return written;
 }
 
 Result<std::vector<ByteRange>> GuestImage::write_changed(int out, const std::string& path) const {
   LAMINA_RETURN_IF_ERROR(os::truncate(out, layout_.memory_bytes, path));
   std::vector<ByteRange> written;
   for (const Source& source : sources_) {
-    LAMINA_RETURN_IF_ERROR(write_parts(source.parts, out, path, &written));
+    LAMINA_ASSIGN_OR_RETURN(const std::vector<ImagePart> parts, written_parts(source));
+    for (const ImagePart& run : parts) {
+      LAMINA_RETURN_IF_ERROR(write_run(run, out, path));
+      append_run(written, run.image_offset, run.length);
+    }
+  }
+  return written;
+}
+
+/// Writes the blocks that are not those of `base` (null: zeros), and adds them to `written`. A part
+/// without data here and there is not read.
+Status GuestImage::write_others(const Source& source, const engine::Chain* base, int out,
+                                const std::string& path, std::vector<ByteRange>& written) const {
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<ByteRange> data,
+                          os::written_ranges(source.file, source.range.end(), path));
+  LAMINA_ASSIGN_OR_RETURN(const std::vector<ImagePart> own, written_parts(source));
+  std::vector<std::byte> memory(kCopyBytes);
+  std::vector<std::byte> before(kCopyBytes);
+  std::size_t next_data = 0;
+  std::size_t next_own = 0;
+  for (std::uint64_t done = 0; done < source.range.length; done += kCopyBytes) {
+    const std::uint64_t length = std::min(kCopyBytes, source.range.length - done);
+    const ByteRange image{source.image_offset + done, length};
+    const ByteRange file{source.range.offset + done, length};
+    while (next_own < own.size() &&
+           own[next_own].image_offset + own[next_own].length <= image.offset) {
+      ++next_own;
+    }
+    const bool has_own = next_own < own.size() && own[next_own].image_offset < image.end();
+    const bool has_data = has_any(data, file, next_data);
+    if (!has_own && !has_data && is_zeros(base, image)) continue;
+
+    const auto now = std::span(memory).first(length);
+    std::fill(now.begin(), now.end(), std::byte{0});
+    if (has_data) LAMINA_RETURN_IF_ERROR(os::read_exactly_at(source.file, now, file.offset, path));
+    for (std::size_t i = next_own; i < own.size() && own[i].image_offset < image.end(); ++i) {
+      const std::uint64_t begin = std::max(own[i].image_offset, image.offset);
+      const std::uint64_t end = std::min(own[i].image_offset + own[i].length, image.end());
+      LAMINA_RETURN_IF_ERROR(memory_.read(now.subspan(begin - image.offset, end - begin),
+                                          own[i].address + (begin - own[i].image_offset)));
+    }
+    const auto then = std::span(before).first(length);
+    const auto block = static_cast<std::uint32_t>(image.offset / kBlockBytes);
+    const bool is_known =
+        base == nullptr || base->read(block, then, engine::Chain::Check::kNone).has_value();
+    std::vector<ByteRange> runs = {{0, length}};
+    if (is_known) runs = different_runs(now, then);
+    for (const ByteRange& run : runs) {
+      LAMINA_RETURN_IF_ERROR(
+          os::write_at(out, now.subspan(run.offset, run.length), image.offset + run.offset, path));
+      append_run(written, image.offset + run.offset, run.length);
+    }
+  }
+  return {};
+}
+
+Result<std::vector<ByteRange>> GuestImage::write_different(const engine::Chain& base, int out,
+                                                           const std::string& path) const {
+  LAMINA_RETURN_IF_ERROR(os::truncate(out, layout_.memory_bytes, path));
+  std::vector<ByteRange> written;
+  for (const Source& source : sources_) {
+    LAMINA_RETURN_IF_ERROR(write_others(source, &base, out, path, written));
   }
   return written;
 }
 
 Status GuestImage::write_all(int out, const std::string& path) const {
   LAMINA_RETURN_IF_ERROR(os::truncate(out, layout_.memory_bytes, path));
+  std::vector<ByteRange> written;
   for (const Source& source : sources_) {
-    LAMINA_RETURN_IF_ERROR(copy_data(source.file, source.range, out, source.image_offset, path));
-    LAMINA_RETURN_IF_ERROR(write_parts(source.parts, out, path, nullptr));
+    LAMINA_RETURN_IF_ERROR(write_others(source, nullptr, out, path, written));
+  }
+  return {};
+}
+
+Status read_ahead(const engine::Chain& base, Progress& progress) {
+  std::vector<std::byte> buffer(kCopyBytes);
+  const std::uint32_t most = kCopyBytes / kBlockBytes;
+  const mapping::Mapping& mapping = base.mapping();
+  for (std::size_t i = 0; i < mapping.extent_count(); ++i) {
+    const mapping::Extent extent = mapping.extent(i);
+    if (extent.layer == mapping::kZeros) continue;
+    for (std::uint32_t done = 0; done < extent.block_count; done += most) {
+      if (progress.interrupted()) return fail(ErrorKind::kInterrupted, "interrupted");
+      const std::uint32_t count = std::min(most, extent.block_count - done);
+      static_cast<void>(base.read(extent.guest_block + done,
+                                  std::span(buffer).first(count * kBlockBytes),
+                                  engine::Chain::Check::kNone));
+    }
   }
   return {};
 }

@@ -3,6 +3,11 @@
 // Private memory is a file that the process maps (a materialized one of a store, or the file of a
 // zone that the VM was started with). A page is the file's, or the process has a copy of its own,
 // which its page table shows (os/process_memory.h). Shared memory is in memfds.
+//
+// What changed in shared memory is found by comparing all of it with the base. Its page table does
+// not tell: the kernel takes entries out when it swaps a page or joins pages to a huge one, and a
+// device outside of the VMM (vhost-user) writes past it. A comparison assumes nothing about the
+// past of the memory, so it is right for any base of the same size.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +16,8 @@
 #include <vector>
 
 #include "base/run.h"
+#include "engine/chain.h"
+#include "lamina/progress.h"
 #include "lamina/result.h"
 #include "os/fd.h"
 #include "os/file.h"
@@ -51,8 +58,13 @@ class GuestImage {
   /// `out`, and returns them. REQUIRES: is_map(), and the VM is frozen.
   Result<std::vector<ByteRange>> write_changed(int out, const std::string& path) const;
 
-  /// Writes all of the memory; zeros stay holes where the memory has holes. REQUIRES: the VM is
-  /// frozen.
+  /// Writes the blocks that are not those of `base` to their places in the empty file `out`, zeros
+  /// too, and returns them. All of the memory is compared, byte by byte; a block of the base that
+  /// cannot be read counts as another. REQUIRES: `base` has memory_bytes(), and the VM is frozen.
+  [[nodiscard]] Result<std::vector<ByteRange>> write_different(const engine::Chain& base, int out,
+                                                               const std::string& path) const;
+
+  /// Writes all of the memory; blocks of zeros stay holes. REQUIRES: the VM is frozen.
   [[nodiscard]] Status write_all(int out, const std::string& path) const;
 
  private:
@@ -70,8 +82,9 @@ class GuestImage {
   Status add(const vmm::RamMapping& mapping, const std::vector<os::FileMapping>& mapped,
              const std::map<std::uint32_t, os::Fd>& memfds, const os::OpenedFile* map,
              const vmm::MemoryConfiguration& configuration);
-  Status write_parts(const std::vector<ImagePart>& parts, int out, const std::string& path,
-                     std::vector<ByteRange>* written) const;
+  [[nodiscard]] Result<std::vector<ImagePart>> written_parts(const Source& source) const;
+  [[nodiscard]] Status write_others(const Source& source, const engine::Chain* base, int out,
+                                    const std::string& path, std::vector<ByteRange>& written) const;
   [[nodiscard]] Status write_run(const ImagePart& run, int out, const std::string& path) const;
 
   vmm::MemoryLayout layout_;
@@ -79,5 +92,9 @@ class GuestImage {
   std::vector<Source> sources_;
   bool is_map_ = true;
 };
+
+/// Reads all data of `base` once, so that write_different() finds it in the page cache and the VM
+/// is not frozen while a disk reads. What cannot be read is skipped. kInterrupted.
+Status read_ahead(const engine::Chain& base, Progress& progress);
 
 }  // namespace lamina::lifecycle

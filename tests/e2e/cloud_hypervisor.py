@@ -84,6 +84,11 @@ class CloudHypervisor:
         """A line that must be answered with ok; returns the rest of the answer."""
         return rest_if_ok(line, self.control(line), self.said)
 
+    def memfds(self) -> list[Path]:
+        """The files of its shared memory, to be opened."""
+        links = Path(f"/proc/{self.pid}/fd").iterdir()
+        return [link for link in links if os.readlink(link).startswith("/memfd:")]
+
     def wait_held(self) -> None:
         """Waits until a migration is held."""
         wait_until(lambda: self.control("held") == "ok yes", "a migration is held")

@@ -218,6 +218,53 @@ class DiskTest(CloudHypervisorTest):
         self.check(vm)
         self.assert_nothing_left()
 
+    def test_a_diff_of_shared_memory_is_what_differs(self) -> None:
+        vm = self.fresh("--gap")
+        vm.tell("run 500 1")
+        before = self.pause(vm, "a", "--after", "resume")
+        self.assertEqual(before["kind"], "full")
+        for pages in ((7, 9, PAGES // 2, PAGES - 1), (7,), ()):
+            for page in range(0, PAGES, 30):
+                vm.tell(f"read {page}")
+            for page in pages:
+                vm.tell(f"write {page} {page + len(pages)}")
+            report = self.pause(vm, "a", "--after", "resume")
+            self.assertEqual((report["kind"], report["parent_pause_id"], report["stored_bytes"]),
+                             ("diff", before["pause_id"], len(pages) * PAGE_BYTES))
+            self.assert_same_memory(vm, "a")
+            before = report
+        # What became zeros is not what was there before.
+        vm.tell("write 9 0")
+        vm.tell(f"discard {PAGES - 1} 1")
+        self.assertEqual(self.pause(vm, "a", "--after", "resume")["stored_bytes"], 0)
+        self.assert_same_memory(vm, "a")
+        self.pause(vm, "a")
+        vm, _ = self.resume("a")
+        self.check(vm)
+        self.assert_nothing_left()
+
+    def test_a_diff_of_a_file_that_is_not_the_stores(self) -> None:
+        vm = self.with_file("--gap")
+        vm.tell("run 500 1")
+        self.pause(vm, "a", "--after", "resume")
+        for page in (3, PAGES // 2 + 1):
+            vm.tell(f"write {page} 77")
+        report = self.pause(vm, "a", "--after", "resume")
+        self.assertEqual((report["kind"], report["stored_bytes"]), ("diff", 2 * PAGE_BYTES))
+        self.assert_same_memory(vm, "a")
+
+    def test_what_others_write_into_shared_memory_is_captured(self) -> None:
+        """A device outside of the VMM writes past its page table."""
+        vm = self.fresh()
+        vm.tell("run 200 1")
+        self.pause(vm, "a", "--after", "resume")
+        with vm.memfds()[0].open("r+b") as memory:
+            memory.seek(100 * PAGE_BYTES)
+            memory.write(b"from elsewhere")
+        report = self.pause(vm, "a", "--after", "resume")
+        self.assertEqual((report["kind"], report["stored_bytes"]), ("diff", PAGE_BYTES))
+        self.assert_same_memory(vm, "a")
+
 
 class FailureTest(CloudHypervisorTest):
     """Whatever fails before the end leaves the VM as it was."""
@@ -245,10 +292,17 @@ class FailureTest(CloudHypervisorTest):
         self.assert_same_memory(vm, "a")
 
     def test_lamina_is_killed_at_each_message(self) -> None:
-        vm = self.fresh()
-        vm.tell("run 200 1")
-        self.pause(vm, "a")
-        vm, _ = self.resume("a")
+        for is_resumed in (True, False):
+            vm = self.fresh()
+            vm.tell("run 200 1")
+            self.pause(vm, "a", "--replace", *(() if is_resumed else ("--after", "resume")))
+            if is_resumed:
+                vm, _ = self.resume("a")
+            self.kill_at_each_message(vm)
+            vm.end()
+
+    def kill_at_each_message(self, vm: CloudHypervisor) -> None:
+        """Kills pauses of a VM whose next pause is a diff."""
         for point in ("config", "state", "complete"):
             for after in ("resume", "stop", "stay"):
                 with self.subTest(point, after=after):
