@@ -1,5 +1,6 @@
 // Resuming a snapshot into a Cloud Hypervisor: a local migration whose sender is lamina. No memory
-// is sent: the configuration says that the VM maps a materialized file privately.
+// is sent: the configuration says that the VM maps a materialized file privately. Only memory on
+// huge pages, which no file of a store can be mapped on, is sent in memfds.
 #include <fcntl.h>
 #include <poll.h>
 
@@ -23,6 +24,7 @@
 #include "lifecycle/last_create.h"
 #include "lifecycle/map_record.h"
 #include "lifecycle/maps.h"
+#include "lifecycle/memfd_memory.h"
 #include "lifecycle/only_resume.h"
 #include "lifecycle/resume_from.h"
 #include "lifecycle/visibility.h"
@@ -60,7 +62,9 @@ Status check_options(const ResumeOptions& options) {
   LAMINA_RETURN_IF_ERROR(
       refuse(options.clock_realtime, "a clock that is moved on", "`clock_realtime`"));
   LAMINA_RETURN_IF_ERROR(refuse(!options.mmds.empty(), "metadata", "`mmds`"));
-  return refuse(options.huge_pages != HugePages::kAsBefore, "other pages", "`huge_pages`");
+  return refuse(
+      options.huge_pages != HugePages::kAsBefore && options.huge_pages != HugePages::kNone,
+      "other pages than before or than 4 KiB", "`huge_pages`");
 }
 
 Result<vmm::SavedVm> read_state(const OpenSnapshot& snapshot) {
@@ -100,6 +104,8 @@ class CloudHypervisorResume {
   struct Source {
     OpenSnapshot snapshot;
     vmm::SavedVm state;
+    vmm::MemoryLayout layout;
+    vmm::MemoryConfiguration memory;
   };
 
   Status work(ClaimedCloudHypervisor& claimed) {
@@ -110,7 +116,7 @@ class CloudHypervisorResume {
                                    : Status(std::unexpected(source.error()));
     if (!possible) release_unused_pin(claimed.pin);
     LAMINA_RETURN_IF_ERROR(possible);
-    const Status resumed = resume_claimed(claimed, source->snapshot, source->state);
+    const Status resumed = resume_claimed(claimed, *source);
     if (resumed) return {};
     return clean_up(claimed, resumed.error());
   }
@@ -124,13 +130,14 @@ class CloudHypervisorResume {
                             store::open_snapshot(given_ != nullptr ? given_->path : named.path,
                                                  engine::Checksums::kSkip));
     LAMINA_ASSIGN_OR_RETURN(vmm::SavedVm state, read_state(snapshot));
-    LAMINA_ASSIGN_OR_RETURN(const vmm::MemoryLayout layout, vmm::decode_layout(state.config));
+    LAMINA_ASSIGN_OR_RETURN(vmm::MemoryLayout layout, vmm::decode_layout(state.config));
+    LAMINA_ASSIGN_OR_RETURN(vmm::MemoryConfiguration memory, vmm::decode_memory(state.config));
     if (layout.memory_bytes != snapshot.header.memory_bytes) {
       return fail(ErrorKind::kCorrupt,
                   "the memory of snapshot '{}' has {} bytes, its VM state describes {}", named.path,
                   snapshot.header.memory_bytes, layout.memory_bytes);
     }
-    return Source{std::move(snapshot), std::move(state)};
+    return Source{std::move(snapshot), std::move(state), std::move(layout), std::move(memory)};
   }
 
   Status check_possible(ClaimedCloudHypervisor& claimed, const OpenSnapshot& snapshot) {
@@ -152,32 +159,36 @@ class CloudHypervisorResume {
     return {};
   }
 
-  Status resume_claimed(ClaimedCloudHypervisor& claimed, OpenSnapshot& snapshot,
-                        const vmm::SavedVm& state) {
+  Status resume_claimed(ClaimedCloudHypervisor& claimed, Source& source) {
+    OpenSnapshot& snapshot = source.snapshot;
+    const vmm::SavedVm& state = source.state;
+    const bool in_memfds =
+        !source.memory.huge_zones.empty() && options_.huge_pages != HugePages::kNone;
     LAMINA_RETURN_IF_ERROR(
         store::retry_if_replaced(snapshot, [&] { return claimed.pin.set_base(snapshot); }));
     report_.pause_id = snapshot.pause_id;
     report_.mode = ResumeMode::kFile;
-    report_.reason = "Cloud Hypervisor maps a file";
+    report_.reason = in_memfds ? "its memory is on huge pages, in files that only exist in memory"
+                               : "Cloud Hypervisor maps a file";
     LAMINA_ASSIGN_OR_RETURN(store::PinFacts facts, describe_vm(claimed.vmm, options_.vmm));
     facts.snapshot = options_.name;
-    facts.map = snapshot.pause_id;
+    if (!in_memfds) facts.map = snapshot.pause_id;
     if (given_ != nullptr) {
       facts.base_in_flight = given_->in_flight.has_value();
       // Not before: the directory has none, and what is there is linked.
       if (given_->in_flight) snapshot.facts = given_->in_flight;
     }
     LAMINA_RETURN_IF_ERROR(claimed.pin.write_facts(facts));
-    LAMINA_RETURN_IF_ERROR(write_map_record(claimed.pin, {}));
+    if (!in_memfds) LAMINA_RETURN_IF_ERROR(write_map_record(claimed.pin, {}));
     if (given_ != nullptr && given_->pinned) given_->pinned();
     report_.pin_ms = watch_.lap();
 
-    LAMINA_ASSIGN_OR_RETURN(std::string memory, provide_map(*claimed.store, claimed.pin,
-                                                            snapshot.pause_id, options_.progress));
-    LAMINA_ASSIGN_OR_RETURN(memory, os::real_path(memory));
-    LAMINA_RETURN_IF_ERROR(check_finds(claimed.vmm.pid(), {memory, memory}));
     vmm::ResumeConfiguration change;
-    change.memory_file = memory;
+    if (in_memfds) {
+      LAMINA_RETURN_IF_ERROR(provide_memfds(claimed, source));
+    } else {
+      LAMINA_ASSIGN_OR_RETURN(change.memory_file, provide_file(claimed, snapshot.pause_id));
+    }
     change.paths.vsock_socket = options_.vsock_override;
     change.paths.serial = options_.serial_override;
     change.paths.console = options_.console_override;
@@ -204,6 +215,24 @@ class CloudHypervisorResume {
     } else {
       report_.notes.push_back(one_line(number.error()));
     }
+    return {};
+  }
+
+  /// The path of the file that the VM maps.
+  [[nodiscard]] Result<std::string> provide_file(const ClaimedCloudHypervisor& claimed,
+                                                 const Uuid& pause_id) const {
+    LAMINA_ASSIGN_OR_RETURN(std::string memory,
+                            provide_map(*claimed.store, claimed.pin, pause_id, options_.progress));
+    LAMINA_ASSIGN_OR_RETURN(memory, os::real_path(memory));
+    LAMINA_RETURN_IF_ERROR(check_finds(claimed.vmm.pid(), {memory, memory}));
+    return memory;
+  }
+
+  Status provide_memfds(const ClaimedCloudHypervisor& claimed, Source& source) {
+    LAMINA_ASSIGN_OR_RETURN(const OpenSnapshot base, store::open_snapshot(claimed.pin.base_path()));
+    LAMINA_ASSIGN_OR_RETURN(
+        memfds_, make_memfds(source.layout, source.memory, base.chain, options_.progress));
+    layout_ = std::move(source.layout);
     return {};
   }
 
@@ -250,6 +279,9 @@ class CloudHypervisorResume {
     vmm::MigrationChannel channel(std::move(socket));
     const vmm::MigrationWait wait{claimed.vmm.timeouts().load, claimed.vmm.pidfd(), nullptr};
     LAMINA_RETURN_IF_ERROR(channel.request(MigrationCommand::kStart, {}, wait));
+    for (const auto& [slot, memory] : memfds_) {
+      LAMINA_RETURN_IF_ERROR(channel.send_memory(slot, memory.get(), wait));
+    }
     LAMINA_RETURN_IF_ERROR(channel.request(MigrationCommand::kConfig, config, wait));
     may_be_loaded_ = true;
     LAMINA_RETURN_IF_ERROR(channel.request(MigrationCommand::kState, state, wait));
@@ -293,24 +325,37 @@ class CloudHypervisorResume {
     }
   }
 
-  /// Whether the VM's memory is the file, before its guest runs. A VM whose memory is something
-  /// else is killed: it must neither run nor be paused as a child of this snapshot.
+  /// Whether the VM's memory is the file or the memfds, before its guest runs. A VM whose memory is
+  /// something else is killed: it must neither run nor be paused as a child of this snapshot.
   Status check_mapping(const ClaimedCloudHypervisor& claimed, const std::string& config) {
+    if (!memfds_.empty()) {
+      const Status mapped = check_maps_memfds(claimed.vmm.pid(), layout_, memfds_);
+      if (mapped) return {};
+      return kill(claimed, "the memfds that it was sent", mapped.error(),
+                  "check that this version of Cloud Hypervisor maps them");
+    }
     const std::string map_path = claimed.pin.path() + "/" + kPinMapName;
     LAMINA_ASSIGN_OR_RETURN(
         const os::OpenedFile map,
         os::open_regular(claimed.pin.directory(), kPinMapName, O_RDONLY | O_NOFOLLOW, map_path));
     const auto image = GuestImage::find(claimed.vmm.pid(), config, {}, &map);
     if (image && image->is_map()) return {};
+    return kill(claimed, "'" + map_path + "'",
+                image ? Error{ErrorKind::kFailed, "it maps other files"} : image.error(),
+                "check that this version of Cloud Hypervisor maps the files of memory zones "
+                "privately");
+  }
+
+  std::unexpected<Error> kill(const ClaimedCloudHypervisor& claimed, const std::string& memory,
+                              const Error& why, const char* remedy) {
     was_killed_ = true;
     static_cast<void>(os::kill_process(claimed.vmm.pidfd()));
-    const Error why = image ? Error{ErrorKind::kFailed, "it maps other files"} : image.error();
     return with_remedy(
         std::unexpected(with_context(
-            fmt::format("process {} was killed, because the memory of its VM is not '{}'",
-                        claimed.vmm.pid(), map_path),
+            fmt::format("process {} was killed, because the memory of its VM is not {}",
+                        claimed.vmm.pid(), memory),
             why)),
-        "check that this version of Cloud Hypervisor maps the files of memory zones privately");
+        "{}", remedy);
   }
 
   /// A Cloud Hypervisor that refused has no VM and can be used again.
@@ -338,6 +383,8 @@ class CloudHypervisorResume {
   Interruption& interruption_;
   ResumeReport report_;
   Stopwatch watch_;
+  vmm::MemoryLayout layout_;  ///< of memfds_
+  Memfds memfds_;             ///< empty: the VM maps a file
   bool may_be_loaded_ = false;
   bool may_have_run_ = false;  ///< was told to
   bool was_killed_ = false;

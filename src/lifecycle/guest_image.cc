@@ -62,7 +62,7 @@ std::vector<ByteRange> different_runs(std::span<const std::byte> a, std::span<co
 
 Result<std::vector<ImagePart>> find_parts(const std::vector<os::FileMapping>& mappings,
                                           const os::FileFacts& file, const ByteRange& range,
-                                          std::uint64_t image) {
+                                          std::uint64_t image, MappedAs as) {
   std::vector<ImagePart> parts;
   for (const os::FileMapping& mapping : mappings) {
     if (mapping.device != file.device || mapping.inode != file.inode) continue;
@@ -70,9 +70,9 @@ Result<std::vector<ImagePart>> find_parts(const std::vector<os::FileMapping>& ma
     const std::uint64_t begin = std::max(mapping.file_offset, range.offset);
     const std::uint64_t end = std::min(mapped_end, range.end());
     if (begin >= end) continue;
-    if (!mapping.is_private) {
-      return fail(ErrorKind::kUnsupported, "the file of its memory is mapped shared at {:#x}",
-                  mapping.begin);
+    if (mapping.is_private != (as == MappedAs::kPrivate)) {
+      return fail(ErrorKind::kUnsupported, "the file of its memory is mapped {} at {:#x}",
+                  mapping.is_private ? "privately" : "shared", mapping.begin);
     }
     parts.push_back({image + (begin - range.offset), end - begin,
                      mapping.begin + (begin - mapping.file_offset)});

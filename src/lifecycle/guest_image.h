@@ -33,12 +33,14 @@ struct ImagePart {
   std::uint64_t address = 0;  ///< in the process
 };
 
-/// Where file offsets [offset, offset + length) are mapped privately, by one or more mappings;
-/// `image_offset` counts from `image`. kUnsupported if they are not all mapped exactly once,
-/// or one mapping is shared. Pure.
+enum class MappedAs : std::uint8_t { kPrivate, kShared };
+
+/// Where file offsets [offset, offset + length) are mapped as `as`, by one or more mappings;
+/// `image_offset` counts from `image`. kUnsupported if they are not all mapped exactly once, or one
+/// mapping is of the other kind. Pure.
 Result<std::vector<ImagePart>> find_parts(const std::vector<os::FileMapping>& mappings,
                                           const os::FileFacts& file, const ByteRange& range,
-                                          std::uint64_t image);
+                                          std::uint64_t image, MappedAs as = MappedAs::kPrivate);
 
 class GuestImage {
  public:

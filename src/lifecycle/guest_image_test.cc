@@ -50,6 +50,9 @@ TEST(GuestImage, GapsOverlapsAndSharedMappingsAreRefused) {
   EXPECT_FALSE(find_parts({mapping(100, 8, 0), mapping(200, 7, 9)}, a_file(), all, 0));
   EXPECT_FALSE(find_parts({mapping(100, 16, 0), mapping(200, 16, 0)}, a_file(), all, 0));
   EXPECT_FALSE(find_parts({mapping(100, 16, 0, false)}, a_file(), all, 0));
+  EXPECT_FALSE(find_parts({mapping(100, 16, 0)}, a_file(), all, 0, MappedAs::kShared));
+  EXPECT_TRUE(find_parts({mapping(100, 16, 0, false)}, a_file(), all, 0, MappedAs::kShared));
+  EXPECT_FALSE(find_parts({mapping(100, 15, 0, false)}, a_file(), all, 0, MappedAs::kShared));
   os::FileFacts other = a_file();
   other.inode = 43;
   EXPECT_FALSE(find_parts({mapping(100, 16, 0)}, other, all, 0));

@@ -20,9 +20,9 @@ from cloud_hypervisor import CloudHypervisor
 from daemon import Daemon
 from faults import Point, require_strace
 from lives import KILL
-from memory_files import (EXIT_BUSY, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE, PAGE_BYTES,
-                          LaminaTest, lamina, main)
-from serving import TIMEOUT_S, wait_until
+from memory_files import (EXIT_BUSY, EXIT_CORRUPT, EXIT_FAILED, EXIT_NO_SPACE, EXIT_NOT_FOUND,
+                          EXIT_USAGE, PAGE_BYTES, LaminaTest, lamina, main)
+from serving import HUGE_PAGE_BYTES, HUGE_PAGES, TIMEOUT_S, huge_pages, wait_until
 
 MEMORY_MIB = 4
 MEMORY_BYTES = MEMORY_MIB << 20
@@ -514,7 +514,7 @@ class ResumeTest(CloudHypervisorTest):
         vm = self.fresh()
         self.pause(vm, "a")
         vm = self.started()
-        for options in (("--mode", "uffd"), ("--clock-realtime",), ("--huge-pages", "none")):
+        for options in (("--mode", "uffd"), ("--clock-realtime",), ("--huge-pages", "2M")):
             with self.subTest(options=options):
                 message = self.resume_fails(vm, "a", *options)
                 self.assertIn("Cloud Hypervisor", message)
@@ -622,6 +622,175 @@ class OnceTest(CloudHypervisorTest):
                 # Known to be gone.
                 self.check(self.resume(name, "--again")[0])
         self.assertIn(loaded, range(1, len(calls)), "some were killed before, some after the load")
+
+
+class HugePagesTest(CloudHypervisorTest):
+    """Memory on huge pages: it is in memfds, which lamina fills."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        if not self.enterContext(huge_pages(16)):
+            self.skipTest("no huge pages here")
+
+    def huge(self, *options: str | int | Path) -> CloudHypervisor:
+        """A VM on huge pages, with two ranges."""
+        return self.started("--start", "--huge-pages", "--gap", "--memory-mib", MEMORY_MIB,
+                            *options)
+
+    def stored(self, name: str) -> None:
+        """Stores a VM's state."""
+        vm = self.huge()
+        vm.tell("run 500 1")
+        self.pause(vm, name)
+        vm.wait()
+
+    @staticmethod
+    def in_use() -> int:
+        """Huge pages that are not free, or promised."""
+        words = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return (int(words["HugePages_Total"]) - int(words["HugePages_Free"])
+                + int(words["HugePages_Rsvd"]))
+
+    def test_a_vm_stays_on_huge_pages_and_its_diffs_are_thin(self) -> None:
+        self.stored("a")
+        vms = [self.resume("a")[0] for _ in range(2)]
+        # Also what is a hole is promised to the VMs, and nobody else can take it.
+        self.assertGreaterEqual(self.in_use(), 2 * MEMORY_BYTES // HUGE_PAGE_BYTES)
+        for number, vm in enumerate(vms):
+            self.assertIs(vm.config()["memory"]["hugepages"], True)
+            sizes = [(os.stat(memfd).st_blksize, os.stat(memfd).st_size) for memfd in vm.memfds()]
+            self.assertEqual(sizes, [(HUGE_PAGE_BYTES, MEMORY_BYTES // 2)] * 2)
+            self.check(vm)
+            for pages in ((7, 9, PAGES // 2, PAGES - 1), (7,), ()):
+                for page in range(0, PAGES, 30):
+                    vm.tell(f"read {page}")
+                for page in pages:
+                    vm.tell(f"write {page} {page + len(pages)}")
+                name = f"clone{number}"
+                report = self.pause(vm, name, "--after", "resume")
+                self.assertEqual((report["kind"], report["stored_bytes"]),
+                                 ("diff", len(pages) * PAGE_BYTES))
+                self.assert_same_memory(vm, name)
+            self.check(vm)
+        self.assert_nothing_left()
+
+    def test_clones_of_a_vm_that_runs_on(self) -> None:
+        vm = self.huge()
+        vm.tell("run 300 1")
+        clones = [self.started() for _ in range(2)]
+        self.done("fork", "--live", "--api", vm.api_socket, "--store", self.store, "--name", "f",
+                  *(clone.api_socket for clone in clones))
+        for number, clone in enumerate(clones):
+            self.check(clone)
+            for kind in ("full", "diff"):  # the first is of one whose base was on its way
+                clone.tell(f"run 100 {number + 5}")
+                report = self.pause(clone, f"c{number}", "--after", "resume")
+                self.assertIn(report["kind"], (kind, "diff"))
+                self.assert_same_memory(clone, f"c{number}")
+        self.pause(vm, "f", "--after", "resume")
+        self.assert_same_memory(vm, "f")
+
+    def test_random_lives(self) -> None:
+        print(f"LAMINA_TEST_SEED={SEED}", file=sys.stderr)
+        choice = random.Random(SEED)
+        vm = self.huge()
+        for _ in range(12):
+            vm.tell(f"run {choice.randrange(1, 800)} {choice.randrange(1 << 30)}")
+            self.pause(vm, "a", "--after", "resume")
+            self.assert_same_memory(vm, "a")
+            vm.tell(f"run {choice.randrange(1, 100)} {choice.randrange(1 << 30)}")
+            if choice.random() < 0.5:
+                self.pause(vm, "a")
+                vm.wait()
+                vm, _ = self.resume("a")
+            self.check(vm)
+        self.recover()
+        self.assert_nothing_left()
+
+    def test_a_resume_that_is_refused_leaves_nothing(self) -> None:
+        self.stored("a")
+        wait_until(lambda: self.in_use() == 0, "its memory is free")
+        vm = self.started()
+        for point in ("receive-refuse", "receive-error-start", "receive-error-memory",
+                      "receive-error-config", "receive-error-state"):
+            with self.subTest(point):
+                vm.tell(f"fail {point}")
+                self.resume_fails(vm, "a")
+                self.assertEqual((vm.state(), self.pins()), ("None", []))
+                wait_until(lambda: self.in_use() == 0, "its memory is free")
+                self.assert_nothing_left()
+        self.resume("a", vm=vm)
+        self.check(vm)
+
+    def test_the_vmm_dies_in_the_middle(self) -> None:
+        self.stored("a")
+        for point in ("memory", "config", "state"):
+            with self.subTest(point):
+                vm = self.started()
+                vm.tell(f"fail receive-die-{point}")
+                self.resume_fails(vm, "a")
+                vm.wait()
+                self.recover()
+                self.assertEqual(self.pins(), [])
+                wait_until(lambda: self.in_use() == 0, "its memory is free")
+
+    def test_lamina_is_killed_in_the_middle(self) -> None:
+        self.stored("a")
+        for point in ("memory", "config", "state", "complete"):
+            with self.subTest(point):
+                vm = self.started()
+                vm.tell(f"fail receive-hang-{point}")
+                command = [os.environ["LAMINA"], "resume", "--api", str(vm.api_socket), "--store",
+                           str(self.store), "--name", "a"]
+                with subprocess.Popen(command, stdout=subprocess.DEVNULL,
+                                      stderr=subprocess.DEVNULL) as process:
+                    vm.wait_held()
+                    process.send_signal(signal.SIGKILL)
+                    process.wait()
+                vm.end()
+                self.recover()
+                self.assertEqual(self.pins(), [])
+                self.assert_nothing_left()
+                wait_until(lambda: self.in_use() == 0, "its memory is free")
+        vm, _ = self.resume("a")
+        self.check(vm)
+
+    def test_other_memory_is_never_resumed(self) -> None:
+        self.stored("a")
+        for point in ("receive-own-memory", "receive-maps-privately"):
+            with self.subTest(point):
+                vm = self.started()
+                vm.tell(f"fail {point}")
+                self.assertIn("was killed", self.resume_fails(vm, "a"))
+                self.assertEqual(vm.wait(), -signal.SIGKILL)
+                self.recover()
+                self.assertEqual(self.pins(), [])
+
+    def test_too_few_huge_pages_are_refused_and_small_ones_can_be_had(self) -> None:
+        self.stored("a")
+        wait_until(lambda: self.in_use() == 0, "its memory is free")
+        HUGE_PAGES.write_text("1")
+        vm = self.started()
+        message = self.resume_fails(vm, "a", code=EXIT_NO_SPACE)
+        self.assertIn("vm.nr_hugepages", message)
+        self.assertEqual((vm.state(), self.pins()), ("None", []))
+        self.resume("a", "--huge-pages", "none", vm=vm)
+        self.assertEqual(vm.memfds(), [])
+        vm.tell("run 100 2")
+        self.assertEqual(self.pause(vm, "a")["kind"], "diff")
+        vm, _ = self.resume("a")
+        self.check(vm)
+
+    def test_a_damaged_block_is_found_before_the_guest_sees_it(self) -> None:
+        self.stored("a")
+        layer = next((self.store / "a").glob("memfile.*-*"))
+        with layer.open("r+b") as file:
+            for offset in range(0, 16 * PAGE_BYTES, PAGE_BYTES):
+                byte = os.pread(file.fileno(), 1, offset)
+                os.pwrite(file.fileno(), bytes([byte[0] ^ 255]), offset)
+        vm = self.started()
+        self.resume_fails(vm, "a", code=EXIT_CORRUPT)
+        self.assertEqual((vm.state(), self.pins()), ("None", []))
 
 
 class SnapshotDirectoryTest(CloudHypervisorTest):

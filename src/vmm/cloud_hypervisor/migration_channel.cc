@@ -123,6 +123,20 @@ Status MigrationChannel::request(MigrationCommand command, std::string_view payl
                                  const MigrationWait& wait) {
   LAMINA_RETURN_IF_ERROR(send(encode_request({command, payload.size()}), wait));
   LAMINA_RETURN_IF_ERROR(send(std::as_bytes(std::span(payload)), wait));
+  return receive_answer(command, wait);
+}
+
+Status MigrationChannel::send_memory(std::uint32_t slot, int memory, const MigrationWait& wait) {
+  LAMINA_RETURN_IF_ERROR(
+      send(encode_request({MigrationCommand::kMemoryFd, kMemorySlotBytes}), wait));
+  LAMINA_RETURN_IF_ERROR(wait_for(POLLOUT, wait));
+  // With the payload: Cloud Hypervisor reads the header without room for a descriptor.
+  LAMINA_RETURN_IF_ERROR(
+      os::send_message(socket_.get(), encode_slot(slot), {&memory, 1}, os::WhenFull::kFail));
+  return receive_answer(MigrationCommand::kMemoryFd, wait);
+}
+
+Status MigrationChannel::receive_answer(MigrationCommand command, const MigrationWait& wait) {
   MigrationHeader header{};
   LAMINA_RETURN_IF_ERROR(receive(header, wait));
   LAMINA_ASSIGN_OR_RETURN(const MigrationAnswer answer, decode_answer(header));

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -46,7 +47,11 @@ class MigrationChannel {
   /// Sends a request and waits for its answer. kFailed, "refused NAME", if it is an Error.
   Status request(MigrationCommand command, std::string_view payload, const MigrationWait& wait);
 
+  /// The same for MemoryFd: sends the memfd of `slot`.
+  Status send_memory(std::uint32_t slot, int memory, const MigrationWait& wait);
+
  private:
+  Status receive_answer(MigrationCommand command, const MigrationWait& wait);
   Status receive(std::span<std::byte> buffer, const MigrationWait& wait);
   Status send(std::span<const std::byte> bytes, const MigrationWait& wait);
   [[nodiscard]] Status wait_for(short events, const MigrationWait& wait) const;

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -79,6 +80,24 @@ TEST(MigrationChannel, RefusesDescriptorsThatAreMissingOrNotExpected) {
   Pair with;
   with.send(encode_request({MigrationCommand::kStart, 0}), fds);
   EXPECT_FALSE(MigrationChannel(std::move(with.ours)).receive_request(kShortWait));
+}
+
+TEST(MigrationChannel, SendsADescriptorWithItsSlot) {
+  Pair pair;
+  const os::Fd file = os::make_memory_file("test").value();
+  MigrationChannel peer(std::move(pair.theirs));
+  std::optional<Result<ReceivedRequest>> received;
+  std::jthread receiver([&] {
+    received.emplace(peer.receive_request(kLongWait));
+    static_cast<void>(peer.send_answer(MigrationAnswer::kOk, kLongWait));
+  });
+  MigrationChannel channel(std::move(pair.ours));
+  EXPECT_TRUE(channel.send_memory(9, file.get(), kLongWait));
+  receiver.join();
+  ASSERT_TRUE(received && *received);
+  EXPECT_EQ((*received)->slot, 9U);
+  EXPECT_TRUE(os::facts_of((*received)->memory.get(), "received")
+                  ->same_file(*os::facts_of(file.get(), "sent")));
 }
 
 TEST(MigrationChannel, EveryCutIsAnError) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <optional>
 
 #include "base/block.h"
@@ -74,15 +75,32 @@ Result<MemoryLayout> layout_of(const OrderedJson& config) {
 
 bool is_positive(const OrderedJson& value) { return number_of(value).value_or(0) > 0; }
 
+/// Adds a zone that is on huge pages. False if their size is none.
+bool add_huge_zone(const OrderedJson& zone, std::string id, std::vector<HugeZone>& zones) {
+  if (!is_true(member(zone, "hugepages"))) return true;
+  const OrderedJson& size = member(zone, "hugepage_size");
+  const auto bytes = size.is_null() ? std::optional<std::uint64_t>(0) : number_of(size);
+  if (!bytes || (*bytes != 0 && (!std::has_single_bit(*bytes) || *bytes <= kBlockBytes))) {
+    return false;
+  }
+  zones.push_back({std::move(id), *bytes});
+  return true;
+}
+
 /// Of a zone, or of the memory of a VM without zones.
 std::string why_not_captured(const OrderedJson& memory, const std::string& name) {
-  if (is_true(member(memory, "hugepages"))) {
-    return fmt::format("{} is on huge pages, which no file of a store can be mapped on", name);
+  const bool is_huge = is_true(member(memory, "hugepages"));
+  if (is_huge && member(memory, "file").is_string()) {
+    return fmt::format(
+        "{} is a file on huge pages, which is not supported; start the VM with hugepages=on and "
+        "without file",
+        name);
   }
   if (is_positive(member(memory, "hotplug_size"))) {
     return fmt::format("{} is hotpluggable, which is not supported", name);
   }
-  if (is_true(member(memory, "shared")) || member(memory, "file").is_string()) return {};
+  const bool has_file = is_huge || member(memory, "file").is_string();
+  if (has_file || is_true(member(memory, "shared"))) return {};
   return fmt::format(
       "{} is private and anonymous, and Cloud Hypervisor ends when such memory is handed over; "
       "start the VM with --memory shared=on, or with a zone that has a file",
@@ -98,6 +116,9 @@ Result<MemoryConfiguration> memory_of(const OrderedJson& vm_config, std::string_
   if (!zones.is_array() || zones.empty()) {
     found.memory_bytes = *size;
     found.obstacle = why_not_captured(memory, "its memory");
+    if (!add_huge_zone(memory, "", found.huge_zones)) {
+      return bad_member(what, "memory.hugepage_size");
+    }
     return found;
   }
   if (is_positive(member(memory, "hotplug_size"))) {
@@ -112,6 +133,9 @@ Result<MemoryConfiguration> memory_of(const OrderedJson& vm_config, std::string_
     found.memory_bytes += *bytes;
     if (found.obstacle.empty()) {
       found.obstacle = why_not_captured(zone, fmt::format("memory zone '{}'", printable(id)));
+    }
+    if (!add_huge_zone(zone, id, found.huge_zones)) {
+      return bad_member(what, "memory.zones.hugepage_size");
     }
     const std::string file = text_of(member(zone, "file"));
     if (!file.empty() && !is_true(member(zone, "shared"))) found.file_zones.push_back({id, file});
@@ -184,7 +208,24 @@ OrderedJson zones_of(const MemoryLayout& layout, const std::string& file) {
   return zones;
 }
 
+/// All memory is handed over in memfds: no zone has a file of its own.
+void share_zones(OrderedJson& memory) {
+  if (!memory.contains("zones") || !memory["zones"].is_array()) return;
+  for (OrderedJson& zone : memory["zones"]) {
+    if (!zone.is_object() || is_true(member(zone, "hugepages"))) continue;
+    zone["file"] = nullptr;
+    zone["shared"] = true;
+  }
+}
+
 }  // namespace
+
+const HugeZone* MemoryConfiguration::huge_zone_of(std::string_view id) const {
+  for (const HugeZone& zone : huge_zones) {
+    if (zone.id.empty() || zone.id == id) return &zone;
+  }
+  return nullptr;
+}
 
 Result<MemoryLayout> decode_layout(std::string_view config) {
   LAMINA_ASSIGN_OR_RETURN(const OrderedJson json, parse_json_object(config, kConfigMessage));
@@ -253,19 +294,25 @@ Result<std::string> configure_resume(std::string_view config, const ResumeConfig
   const std::string device = device_that_needs_shared_memory(vm_config);
   if (!device.empty()) {
     return fail(ErrorKind::kUnsupported,
-                "the VM has a device outside of Cloud Hypervisor ({}), which needs shared memory; "
-                "a resumed VM maps its memory privately",
+                "the VM has a device outside of Cloud Hypervisor ({}), which needs shared memory, "
+                "and whose own state is in no snapshot",
                 device);
   }
+  const bool is_in_memfds = change.memory_file.empty();
   OrderedJson& memory = vm_config["memory"];
-  memory["size"] = 0;
-  memory["shared"] = true;
-  memory["hugepages"] = false;
-  memory["zones"] = zones_of(layout, change.memory_file);
+  if (is_in_memfds) {
+    share_zones(memory);
+  } else {
+    memory["size"] = 0;
+    memory["shared"] = true;
+    memory["hugepages"] = false;
+    memory["zones"] = zones_of(layout, change.memory_file);
+  }
   for (OrderedJson& mapping : json["memory_manager_data"]["guest_ram_mappings"]) {
     const std::uint64_t address = number_of(member(mapping, "gpa")).value_or(0);
     for (const RamMapping& known : layout.mappings) {
-      if (known.guest_address == address) mapping["file_offset"] = known.image_offset;
+      if (known.guest_address != address) continue;
+      mapping["file_offset"] = is_in_memfds ? 0 : known.image_offset;
     }
   }
   for (const auto& [id, tap] : change.networks) {

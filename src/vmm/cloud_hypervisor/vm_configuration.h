@@ -47,12 +47,24 @@ struct FileZone {
   bool operator==(const FileZone&) const = default;
 };
 
+/// A zone on huge pages. Such memory is always shared, in a memfd.
+struct HugeZone {
+  std::string id;                ///< empty: all memory of a VM without zones
+  std::uint64_t page_bytes = 0;  ///< 0: the host's default
+
+  bool operator==(const HugeZone&) const = default;
+};
+
 /// What the configuration says about memory.
 struct MemoryConfiguration {
   std::uint64_t memory_bytes = 0;
   std::vector<FileZone> file_zones;
+  std::vector<HugeZone> huge_zones;
   /// Why this memory cannot be captured; empty if it can.
   std::string obstacle;
+
+  /// Null if the memory of zone `id` is not on huge pages.
+  [[nodiscard]] const HugeZone* huge_zone_of(std::string_view id) const;
 };
 
 /// Reads the `vm_config` of a Config message.
@@ -77,14 +89,16 @@ Result<std::string> encode_receive_migration(const std::string& socket_path);
 
 /// What a resume changes.
 struct ResumeConfiguration {
-  std::string memory_file{};  ///< that the zones map privately, as the VMM sees it
+  /// That the zones map privately, as the VMM sees it. Empty: all ranges are in memfds that are
+  /// sent, each at its beginning, and the pages stay what they are.
+  std::string memory_file{};
   std::vector<std::pair<std::string, std::string>> networks{};  ///< id of the device, its new tap
   HostPaths paths{};
 };
 
 /// A Config message for a VM that maps `memory_file`: its zones are in File mode, each range at its
-/// place in the memory file. kUsage if a device does not exist; kUnsupported for devices that
-/// need shared memory (vhost-user).
+/// place in the memory file. kUsage if a device does not exist; kUnsupported for devices outside of
+/// Cloud Hypervisor (vhost-user), which need shared memory and have a state of their own.
 Result<std::string> configure_resume(std::string_view config, const ResumeConfiguration& change);
 
 }  // namespace lamina::vmm

@@ -145,6 +145,47 @@ TEST(VmConfiguration, VhostUserNeedsSharedMemory) {
   EXPECT_EQ(changed.error().kind, ErrorKind::kUnsupported);
 }
 
+TEST(VmConfiguration, HugePagesAreNamedByZone) {
+  constexpr std::uint64_t kPage = std::uint64_t{2} << 20;
+  const auto decoded = [](const json& memory) {
+    const json config = {{"vm_config", {{"memory", memory}}}};
+    return decode_memory(config.dump()).value();
+  };
+  const auto whole = decoded({{"size", kGib}, {"hugepages", true}, {"hugepage_size", nullptr}});
+  ASSERT_NE(whole.huge_zone_of("mem0"), nullptr);
+  EXPECT_EQ(whole.huge_zone_of("mem0")->page_bytes, 0U);
+  const auto zoned = decoded(
+      {{"size", 0},
+       {"zones",
+        json::array(
+            {{{"id", "a"}, {"size", kGib}, {"shared", true}},
+             {{"id", "b"}, {"size", kGib}, {"hugepages", true}, {"hugepage_size", kPage}}})}});
+  EXPECT_EQ(zoned.huge_zone_of("a"), nullptr);
+  ASSERT_NE(zoned.huge_zone_of("b"), nullptr);
+  EXPECT_EQ(zoned.huge_zone_of("b")->page_bytes, kPage);
+}
+
+TEST(VmConfiguration, MemoryInMemfdsKeepsItsZonesAndLosesItsFiles) {
+  json config = config_with_gap();
+  config["vm_config"]["memory"] = {
+      {"size", 0},
+      {"hugepages", false},
+      {"zones",
+       json::array({{{"id", "mem0"}, {"size", 3 * kGib}, {"file", "/f"}, {"shared", false}},
+                    {{"id", "mem1"}, {"size", kGib}, {"shared", false}, {"hugepages", true}}})}};
+  config["memory_manager_data"]["guest_ram_mappings"][0]["file_offset"] = kGib;
+  const auto changed = configure_resume(config.dump(), {});
+  ASSERT_TRUE(changed) << changed.error().message;
+  const json made = json::parse(*changed);
+  const json& zones = made["vm_config"]["memory"]["zones"];
+  EXPECT_EQ(zones[0]["file"], nullptr);
+  EXPECT_EQ(zones[0]["shared"], true);
+  EXPECT_EQ(zones[1], config["vm_config"]["memory"]["zones"][1]);
+  for (const json& mapping : made["memory_manager_data"]["guest_ram_mappings"]) {
+    EXPECT_EQ(mapping["file_offset"], 0);
+  }
+}
+
 std::string obstacle_of(const json& memory) {
   const json info = {{"state", "Running"}, {"config", {{"memory", memory}}}};
   const auto decoded = decode_vm_info(info.dump());
@@ -165,8 +206,19 @@ TEST(VmConfiguration, MemoryThatCannotBeCapturedIsNamed) {
                    {"shared", true},
                    {"zones", json::array({{{"id", "z"}, {"size", kGib}, {"shared", false}}})}})
           .contains("'z' is private"));
+  EXPECT_EQ(obstacle_of({{"size", kGib}, {"shared", false}, {"hugepages", true}}), "");
   EXPECT_TRUE(
-      obstacle_of({{"size", kGib}, {"shared", true}, {"hugepages", true}}).contains("huge"));
+      obstacle_of(
+          {{"size", 0},
+           {"zones",
+            json::array({{{"id", "z"}, {"size", kGib}, {"file", "/f"}, {"hugepages", true}}})}})
+          .contains("'z' is a file on huge pages"));
+  for (const json& size : {json(3 << 20), json(4096), json(-1), json("2M")}) {
+    EXPECT_TRUE(
+        obstacle_of(
+            {{"size", kGib}, {"shared", true}, {"hugepages", true}, {"hugepage_size", size}})
+            .contains("hugepage_size"));
+  }
   EXPECT_TRUE(
       obstacle_of({{"size", kGib}, {"shared", true}, {"hotplug_size", kGib}}).contains("hotplug"));
 }

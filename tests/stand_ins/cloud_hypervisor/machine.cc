@@ -110,7 +110,9 @@ bool read_message(int socket, Message& message) {
   constexpr std::uint64_t kMaxPayload = std::uint64_t{64} << 20;
   std::array<char, 16> bytes{};
   message = {};
-  if (!read_all(socket, bytes.data(), bytes.size(), &message.descriptor)) return false;
+  // A descriptor that comes with the header is lost, as in release 53.
+  os::Fd lost;
+  if (!read_all(socket, bytes.data(), bytes.size(), &lost)) return false;
   std::uint64_t length = 0;
   std::memcpy(&message.command, bytes.data(), sizeof(message.command));
   std::memcpy(&message.version, bytes.data() + 2, sizeof(message.version));
@@ -125,8 +127,8 @@ bool read_message(int socket, Message& message) {
 bool answer(int socket, bool is_ok) { return tests::send_all(socket, header(is_ok ? 1 : 2, 0, 0)); }
 
 /// Invalid if it cannot be made.
-os::Fd memfd_of(std::uint64_t bytes) {
-  os::Fd file(::memfd_create("ch_ram", MFD_CLOEXEC));
+os::Fd memfd_of(std::uint64_t bytes, bool is_huge) {
+  os::Fd file(::memfd_create("ch_ram", MFD_CLOEXEC | (is_huge ? MFD_HUGETLB : 0U)));
   if (::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0) file.reset();
   return file;
 }
@@ -143,38 +145,20 @@ enum Command : std::uint16_t {
 }  // namespace
 
 bool Points::arm(const std::string& point) {
-  static const std::vector<std::string> known = {"send-refuse",
-                                                 "send-no-connect",
-                                                 "send-version",
-                                                 "send-unknown",
-                                                 "send-cut-config",
-                                                 "send-cut-state",
-                                                 "send-die-config",
-                                                 "send-die-state",
-                                                 "send-die-complete",
-                                                 "send-hang-config",
-                                                 "send-hang-state",
-                                                 "send-hang-complete",
-                                                 "send-short-memfd",
-                                                 "send-no-descriptor",
-                                                 "send-twice",
-                                                 "send-out-of-turn",
-                                                 "send-other-size",
-                                                 "send-no-exit",
-                                                 "receive-refuse",
-                                                 "receive-error-start",
-                                                 "receive-error-config",
-                                                 "receive-error-state",
-                                                 "receive-error-complete",
-                                                 "receive-die-config",
-                                                 "receive-die-state",
-                                                 "receive-die-complete",
-                                                 "receive-shares",
-                                                 "receive-copies",
-                                                 "receive-hang-state",
-                                                 "pause-refuse",
-                                                 "resume-refuse",
-                                                 "receive-late"};
+  static const std::vector<std::string> known = {
+      "send-refuse",         "send-no-connect",        "send-version",
+      "send-unknown",        "send-cut-config",        "send-cut-state",
+      "send-die-config",     "send-die-state",         "send-die-complete",
+      "send-hang-config",    "send-hang-state",        "send-hang-complete",
+      "send-short-memfd",    "send-no-descriptor",     "send-twice",
+      "send-out-of-turn",    "send-other-size",        "send-no-exit",
+      "receive-refuse",      "receive-error-start",    "receive-error-config",
+      "receive-error-state", "receive-error-complete", "receive-die-config",
+      "receive-die-state",   "receive-die-complete",   "receive-shares",
+      "receive-copies",      "receive-error-memory",   "receive-die-memory",
+      "receive-hang-memory", "receive-hang-config",    "receive-hang-complete",
+      "receive-own-memory",  "receive-maps-privately", "receive-hang-state",
+      "pause-refuse",        "resume-refuse",          "receive-late"};
   if (std::find(known.begin(), known.end(), point) == known.end()) return false;
   const std::lock_guard lock(mutex_);
   armed_.push_back(point);
@@ -230,7 +214,7 @@ Status Machine::boot(const BootOptions& options) {
                {"hotplug_size", nullptr},
                {"hotplugged_size", nullptr},
                {"shared", options.is_shared},
-               {"hugepages", false},
+               {"hugepages", options.has_huge_pages},
                {"hugepage_size", nullptr},
                {"prefault", false},
                {"zones", zones},
@@ -256,9 +240,10 @@ Status Machine::boot(const BootOptions& options) {
     if (!options.zone_file.empty()) {
       backing = Backing::kPrivateFile;
       file = os::Fd(::open(options.zone_file.c_str(), O_RDONLY | O_CLOEXEC));
-    } else if (options.is_shared) {
+    } else if (options.is_shared || options.has_huge_pages) {
+      // Huge pages are shared in any case.
       backing = Backing::kMemfd;
-      file = memfd_of(range.size);
+      file = memfd_of(range.size, options.has_huge_pages);
     }
     if (backing != Backing::kAnonymous && !file.valid()) {
       return refused("Cannot open or make the memory's file");
@@ -455,6 +440,8 @@ Status Machine::take_memory(std::uint16_t last, Message& message, std::vector<Me
       !message.descriptor.valid()) {
     return refused("Invalid MemoryFd");
   }
+  reach("receive", "memory");
+  if (points_.hits("receive-error-memory")) return refused("as asked for");
   memory.push_back(std::move(message));
   return {};
 }
@@ -569,9 +556,10 @@ Status Machine::restore_from(const std::string& directory) {
 Result<Machine::Source> Machine::zone_source(const Json& zone, std::uint64_t bytes) {
   Source source;
   const bool is_shared = zone.at("shared").get<bool>();
+  const bool is_huge = zone.value("hugepages", false);
   if (!zone.at("file").is_string()) {
-    if (!is_shared) return source;
-    source = {Backing::kMemfd, memfd_of(bytes)};
+    if (!is_shared && !is_huge) return source;
+    source = {Backing::kMemfd, memfd_of(bytes, is_huge)};
     if (!source.file.valid()) return refused("memfd");
     return source;
   }
@@ -602,8 +590,9 @@ Result<Machine::Source> Machine::source_of(const Range& range, const Json& memor
     }
     return refused("Unknown memory zone");
   }
-  if (!memory_config.at("shared").get<bool>()) return source;
-  source = {Backing::kMemfd, memfd_of(range.size)};
+  const bool is_huge = memory_config.at("hugepages").get<bool>();
+  if (!memory_config.at("shared").get<bool>() && !is_huge) return source;
+  source = {Backing::kMemfd, memfd_of(range.size, is_huge)};
   if (!source.file.valid()) return refused("memfd");
   return source;
 }
@@ -616,9 +605,13 @@ Status Machine::configure(const Json& json, std::vector<Message>& memory) {
     return refused("Memory size must be 0 when memory zones are used");
   }
   received_.clear();
+  if (points_.hits("receive-own-memory")) memory.clear();
+  const Backing sent =
+      points_.hits("receive-maps-privately") ? Backing::kPrivateFile : Backing::kMemfd;
   for (const Json& mapping : json.at("memory_manager_data").at("guest_ram_mappings")) {
     Range range = range_from(mapping);
     LAMINA_ASSIGN_OR_RETURN(Source source, source_of(range, memory_config, memory));
+    if (source.backing == Backing::kMemfd) source.backing = sent;
     // A memfd of its own has one range.
     if (source.backing == Backing::kMemfd && memory.empty()) range.file_offset = 0;
     LAMINA_ASSIGN_OR_RETURN(MappedRange mapped,

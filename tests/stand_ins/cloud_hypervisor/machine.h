@@ -32,6 +32,7 @@ struct Message {
 struct BootOptions {
   std::uint64_t memory_mib = 16;
   bool is_shared = false;
+  bool has_huge_pages = false;
   std::string zone_file;  ///< a zone that maps it privately
   bool has_gap = false;   ///< two ranges: the second at 4 GiB
   std::string serial_file;
@@ -113,7 +114,7 @@ class Machine {
   [[nodiscard]] std::string config_message() const;
   std::string state_message();
   Status receive_on(int socket);
-  static Status take_memory(std::uint16_t last, Message& message, std::vector<Message>& memory);
+  Status take_memory(std::uint16_t last, Message& message, std::vector<Message>& memory);
   Status take_config(std::uint16_t last, const Message& message, std::vector<Message>& memory);
   Status take_state(std::uint16_t last, const Message& message);
   Status take(std::uint16_t last, Message& message, std::vector<Message>& memory);

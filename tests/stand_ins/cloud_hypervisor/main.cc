@@ -295,6 +295,7 @@ int main(int argc, char** argv) {
     app.add_option("--version", arguments.version, "Version to give out");
     app.add_option("--memory-mib", arguments.boot.memory_mib, "Memory of a VM that is started");
     app.add_flag("--shared", arguments.boot.is_shared, "Its memory is in memfds");
+    app.add_flag("--huge-pages", arguments.boot.has_huge_pages, "Its memory is on huge pages");
     app.add_option("--zone-file", arguments.boot.zone_file, "Its memory is this file, private");
     app.add_flag("--gap", arguments.boot.has_gap, "Two ranges of memory, the second at 4 GiB");
     app.add_option("--serial-file", arguments.boot.serial_file, "File of its serial console");
