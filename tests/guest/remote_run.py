@@ -10,6 +10,9 @@ pulls the newest state and resumes it through `lamina serve`:
   compared   the guest stays paused, and every page that it can see is compared with its RAM
   resumed    it runs; its ticks must be those of a native run of the workload, with no bad page
 
+With --lazy it then does both once more with `lamina resume --remote` in empty stores, which fetches
+the memory while the guest waits for it, page by page. QEMU plays Firecracker for that.
+
 Prints requests, dependent round trips and bytes of each step, and the time to the first tick.
 
 --pull and --serve replace the two commands of host B, with fields {lamina} {url} {name} {store}
@@ -28,8 +31,9 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +49,18 @@ from guest_run import (EXIT_UNAVAILABLE, EXIT_USAGE, EXIT_WRONG, MIB, PAGE_BYTES
                        prepare, work_directory, wrong_ticks)
 from namespaces import Namespaces, enter_namespace  # noqa: E402
 from page_server import SERVE_TEMPLATE, PageServer, ServeError, serve_is_there  # noqa: E402
+from qemu_as_firecracker import QemuAsFirecracker  # noqa: E402
+from sandbox import page_servers_of  # noqa: E402
 from served_guest import ServedGuest, served_guest_options  # noqa: E402
 from servers import BUCKET, SERVERS, Server, Unavailable  # noqa: E402
+from serving import adopt_orphans, end_processes, wait_until  # noqa: E402
 from virtual_machine import GuestError, Machine, Tick, VirtualMachine  # noqa: E402
 
 # What host B runs before it serves.
 PULL_TEMPLATE = "{lamina} remote pull {url} {name} --store {store} --json"
 NAME = "sandbox-1"
 COMMAND_TIMEOUT_S = 300
+ARRIVAL_TIMEOUT_S = 300.0
 
 
 @dataclass
@@ -68,30 +76,40 @@ class Step:
     took_ms: float
 
 
+@dataclass
 class BucketHost:
     """A host: a store, and a line to the bucket."""
 
-    def __init__(self, letter: str, store: Path, proxy: FaultyProxy,
-                 command: tuple[str, ...]) -> None:
-        self.letter, self.store, self.proxy, self.command = letter, store, proxy, command
-        self.url = (f"s3://{BUCKET}/demo?endpoint=http://{proxy.address}:{proxy.port}"
-                    "&region=us-east-1")
+    letter: str
+    store: Path
+    proxy: FaultyProxy
+    command: tuple[str, ...]
+
+    @property
+    def url(self) -> str:
+        """The bucket, as the host reaches it."""
+        return (f"s3://{BUCKET}/demo?endpoint=http://{self.proxy.address}:{self.proxy.port}"
+                "&region=us-east-1")
 
     def run(self, what: str, words: list[str]) -> Step:
         """Runs a command on the host, and counts what it sends."""
         self.proxy.begin({})
         start = time.monotonic()
+        self.call(words)
+        return self.step(what, start)
+
+    def call(self, words: list[str]) -> None:
+        """Runs a command on the host, which must succeed."""
         done = subprocess.run([*self.command, *words], capture_output=True, text=True, check=False,
                               stdin=subprocess.DEVNULL, timeout=COMMAND_TIMEOUT_S,
                               env=client_environment())
         if done.returncode != 0:
             raise ToolError(f"'{shlex.join(words)}' exited with {done.returncode}: "
                             f"{done.stderr.strip()}")
-        return self.step(what, start)
 
     def step(self, what: str, start: float) -> Step:
         """What went over the line since the proxy's counters began."""
-        exchanges = self.proxy.exchanges
+        exchanges = list(self.proxy.exchanges)
         return Step(self.letter, what, len(exchanges), self.proxy.round_trips,
                     sum(len(one.request.body) for one in exchanges),
                     sum(one.answer_bytes for one in exchanges), (time.monotonic() - start) * 1000)
@@ -108,6 +126,9 @@ class RemoteRun(ServedGuest):
         self.wrong: list[int] = []
         self.resumed: list[Tick] = []
         self.first_tick_ms = 0.0
+        self.resumed_lazily: list[Tick] = []
+        self.wrong_lazily: list[int] = []
+        self.lazy_first_tick_ms = 0.0
 
     def run(self) -> None:
         """Runs everything; raises when going on makes no sense."""
@@ -120,8 +141,15 @@ class RemoteRun(ServedGuest):
         pulled_s = time.monotonic() - start
         self._compare_paused()
         self._resume_on_b(pulled_s)
+        if self.options.lazy:
+            self._compare_lazily()
+            self._resume_lazily()
         native = native_ticks(self.options.workload, self.resumed[-1].number)
         self.failures += wrong_ticks("the guest on host B", self.resumed, native)
+        if self.options.lazy:
+            native = native_ticks(self.options.workload, self.resumed_lazily[-1].number)
+            self.failures += wrong_ticks("the guest that was resumed lazily",
+                                         self.resumed_lazily, native)
 
     def _words(self, template: str) -> list[str]:
         return [word.format(lamina=self.options.lamina.resolve(), url=self._b.url, name=NAME,
@@ -152,6 +180,8 @@ class RemoteRun(ServedGuest):
                 guest.resume()
                 guest.console.wait_for_tick(self.paused_at + 1, TICKS_TIMEOUT_S)
                 self.first_tick_ms = (pulled_s + time.monotonic() - start) * 1000
+                self.steps.append(self._b.step("resume after the pull: until the first tick",
+                                               start))
                 more = guest.console.last_tick() + self.options.resumed_ticks
                 guest.console.wait_for_tick(more, TICKS_TIMEOUT_S)
                 guest.stop()
@@ -159,6 +189,59 @@ class RemoteRun(ServedGuest):
             self.check_end("resumed", server)
         self.steps.append(self._b.step(f"resume, {len(self.resumed)} ticks", start))
         self.check_beginning("on host B", self.resumed)
+
+    @contextmanager
+    def _lazy_guest(self, name: str, start: float,
+                    *options: str) -> Iterator[tuple[VirtualMachine, BucketHost]]:
+        """A guest that host B has resumed into an empty store. At the end its memory has arrived,
+        and no process of the host is left."""
+        store = self.work / f"host-b-{name}"
+        store.mkdir()
+        host = replace(self._b, store=store)
+
+        def loads() -> None:
+            self.steps.append(host.step(f"{name}: until the VM can be loaded", start))
+            if (store / NAME).exists():
+                self.failures.append(f"'{name}': all was there before the VM was loaded")
+
+        host.proxy.begin({})
+        try:
+            with QemuAsFirecracker(self.machine, self.options.shim,
+                                   self.work / f"console-{name}.log", loads) as vm:
+                host.call([str(self.options.lamina.resolve()), "resume", "--api",
+                           str(vm.api_socket), "--store", str(store), "--name", NAME,
+                           "--remote", host.url, "--mode", "uffd", *options])
+                self.steps.append(host.step(f"{name}: until the command has ended", start))
+                yield vm.guest, host
+                wait_until((store / NAME / "snapshot.json").exists,
+                           f"'{name}': the memory arrives", ARRIVAL_TIMEOUT_S)
+        finally:
+            end_processes(lambda: [*page_servers_of(store), *fetchers_of(store)],
+                          f"'{name}': page server and fetcher end")
+
+    def _compare_lazily(self) -> None:
+        start = time.monotonic()
+        with self._lazy_guest("compared lazily", start, "--stay-paused", "--populate",
+                              "none") as (guest, host):
+            self.wrong_lazily = self.wrong_pages(guest)
+            self.steps.append(host.step("compared lazily: until all is read", start))
+        self.check_pages("host B, lazily", self.wrong_lazily)
+
+    def _resume_lazily(self) -> None:
+        start = time.monotonic()
+        with self._lazy_guest("resumed lazily", start) as (guest, host):
+            guest.console.wait_for_tick(self.paused_at + 1, TICKS_TIMEOUT_S)
+            self.lazy_first_tick_ms = (time.monotonic() - start) * 1000
+            self.steps.append(host.step("resumed lazily: until the first tick", start))
+            more = guest.console.last_tick() + self.options.resumed_ticks
+            guest.console.wait_for_tick(more, TICKS_TIMEOUT_S)
+            guest.stop()
+            self.resumed_lazily = guest.console.ticks()
+            wait_until((host.store / NAME / "snapshot.json").exists, "the memory arrives",
+                       ARRIVAL_TIMEOUT_S)
+            self.steps.append(host.step(f"resumed lazily: until all is here, "
+                                        f"{len(self.resumed_lazily)} ticks", start))
+        self.check_beginning("resumed lazily", self.resumed_lazily)
 
     def table(self) -> str:
         """The result as text, one line per step."""
@@ -176,7 +259,19 @@ class RemoteRun(ServedGuest):
             "right": not self.failures, "failures": self.failures,
             "memory_bytes": self.machine.memory_bytes, "rtt_ms": self.options.rtt_ms,
             "wrong_pages": len(self.wrong), "first_tick_ms": self.first_tick_ms,
-            "ticks": len(self.resumed), "steps": [vars(step) for step in self.steps]}, indent=2)
+            "ticks": len(self.resumed), "wrong_pages_lazily": len(self.wrong_lazily),
+            "lazy_first_tick_ms": self.lazy_first_tick_ms, "steps": [vars(step) for step in self.steps]}, indent=2)
+
+
+def fetchers_of(store: Path) -> list[int]:
+    """The processes that fetch the memory of what arrives in the store."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+            if b"fetch" in words and os.fsencode(store) in words:
+                found.append(int(entry.name))
+    return found
 
 
 def parse_options() -> argparse.Namespace:
@@ -193,6 +288,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--pull", default=PULL_TEMPLATE, help="default: %(default)s")
     parser.add_argument("--serve", default=os.environ.get("LAMINA_SERVE", SERVE_TEMPLATE),
                         help="default: %(default)s")
+    parser.add_argument("--lazy", action="store_true",
+                        help="also resume while the memory is fetched")
     parser.add_argument("--json", type=Path, help="also write the result to this file")
     options = parser.parse_args()
     check_files(parser, options.lamina, options.diff_writer, options.workload, options.shim,
@@ -230,7 +327,7 @@ def run_all(options: argparse.Namespace, stack: ExitStack) -> RemoteRun:
     run = RemoteRun(options, machine, work, hosts)
     try:
         run.run()
-    except (GuestError, ServeError, ToolError, OSError) as error:
+    except (AssertionError, GuestError, ServeError, ToolError, OSError) as error:
         run.failures.append(str(error))
     where = "a network namespace each" if namespaces.are_there else "one network"
     print(f"{options.server}, {options.rtt_ms:g} ms away; hosts A and B have a store each, and "
@@ -245,6 +342,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     os.environ["LAMINA_SERVE"] = options.serve
+    adopt_orphans()
     if not serve_is_there(options.lamina):
         print("SKIP: this lamina has no serve command")
         return EXIT_UNAVAILABLE
@@ -271,6 +369,10 @@ def main() -> int:
         print(f"RIGHT: {options.memory // PAGE_BYTES} pages, {len(run.wrong)} wrong; host A's "
               f"store was deleted, host B had the first tick {run.first_tick_ms:.0f} ms after it "
               f"began to pull; {len(run.resumed)} ticks, bad=0, hashes equal to the native run")
+        if options.lazy:
+            print(f"RIGHT: resumed lazily, {len(run.wrong_lazily)} wrong pages; the first tick "
+                  f"{run.lazy_first_tick_ms:.0f} ms after the command began; "
+                  f"{len(run.resumed_lazily)} ticks, bad=0, hashes equal to the native run")
         return 0
 
 

@@ -8,7 +8,8 @@ Device state (registers, clock, interrupt controllers) travels separately, by a 
 `x-ignore-shared`, which leaves out the RAM. That is the counterpart of Firecracker's VM state file.
 
 With ServedMemory there is no file: the RAM is anonymous and a page server fills it by userfaultfd,
-which a library that is preloaded into QEMU arranges (uffd_shim.c).
+which a library that is preloaded into QEMU arranges (uffd_shim.c). With LaterMemory the process is
+there before its page server: it becomes QEMU when it is told the socket.
 """
 
 from __future__ import annotations
@@ -196,21 +197,42 @@ class ServedMemory:
     shim: Path
 
 
+@dataclass(frozen=True)
+class LaterMemory:
+    """RAM that comes from a page server that the VM learns of by begin().
+
+    `listener` is bound. The VM's process calls listen(2) on it, so that its clients see that
+    process as their peer, whoever accepts.
+    """
+
+    listener: socket.socket
+    shim: Path
+
+
+# Keeps its process id when it becomes QEMU.
+LATER_QEMU = ["/bin/sh", "-c", 'read -r LAMINA_UFFD_SOCKET && export LAMINA_UFFD_SOCKET && '
+              'exec "$@" </dev/null', "sh"]
+
+
 class VirtualMachine:
     """A running QEMU. Use as a context manager: leaving it kills QEMU, whatever happened."""
 
-    def __init__(self, machine: Machine, ram: Path | ServedMemory, shared: bool, log_path: Path,
-                 wait_for_state: bool = False) -> None:
-        """Starts QEMU; with `wait_for_state` it runs nothing until load_state() and resume().
+    def __init__(self, machine: Machine, ram: Path | ServedMemory | LaterMemory, shared: bool,
+                 log_path: Path, wait_for_state: bool = False) -> None:
+        """Starts QEMU; with `wait_for_state` it runs nothing until load_state() and resume(). With
+        LaterMemory nothing but kill() may be called before begin().
 
-        REQUIRES: served memory is not shared, and waits for a state.
+        REQUIRES: served memory is not shared, and waits for a state. The thread that makes a VM
+        lives as long as that.
         """
         environment = dict(os.environ)
-        if isinstance(ram, ServedMemory):
+        if isinstance(ram, (ServedMemory, LaterMemory)):
             # For QEMU it is shared, so that its state is saved without it; the library knows better.
             backend = f"memory-backend-ram,id=ram,size={machine.memory_bytes},share=on"
-            environment |= {"LD_PRELOAD": str(ram.shim), "LAMINA_UFFD_SOCKET": str(ram.socket),
+            environment |= {"LD_PRELOAD": str(ram.shim),
                             "LAMINA_UFFD_RAM_BYTES": str(machine.memory_bytes)}
+            if isinstance(ram, ServedMemory):
+                environment["LAMINA_UFFD_SOCKET"] = str(ram.socket)
         else:
             backend = (f"memory-backend-file,id=ram,size={machine.memory_bytes},"
                        f"mem-path={_escaped(ram)},share={'on' if shared else 'off'}")
@@ -228,15 +250,37 @@ class VirtualMachine:
         ]
         if wait_for_state:
             command += ["-S", "-incoming", "defer"]
+        is_later = isinstance(ram, LaterMemory)
+        if is_later:
+            command = [*LATER_QEMU, *command]
+
+        def before_exec() -> None:
+            _die_with_parent()
+            if isinstance(ram, LaterMemory):
+                ram.listener.listen()
+
         self._errors_path = log_path.with_suffix(".stderr")
         with theirs, self._errors_path.open("wb") as errors:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
-                pass_fds=[theirs.fileno()], env=environment, preexec_fn=_die_with_parent)
+                command, stdin=subprocess.PIPE if is_later else subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=errors, pass_fds=[theirs.fileno()],
+                env=environment, preexec_fn=before_exec)
         self._socket = ours
         self.console = Console(self._process.stdout, log_path)
+        if not is_later:
+            self._connect_monitor()
+
+    def begin(self, page_server: str) -> None:
+        """The process becomes QEMU, with memory from this socket. REQUIRES: LaterMemory; the first
+        call."""
+        assert self._process.stdin is not None
+        with self._process.stdin as stdin:
+            stdin.write(os.fsencode(page_server) + b"\n")
+        self._connect_monitor()
+
+    def _connect_monitor(self) -> None:
         try:
-            self._monitor = Monitor(ours)
+            self._monitor = Monitor(self._socket)
             self._monitor.command("migrate-set-capabilities", capabilities=[
                 {"capability": "x-ignore-shared", "state": True},
                 {"capability": "events", "state": True},
