@@ -45,6 +45,11 @@ constexpr std::array kKnownCodes = {
               "set the clock of this host"},
     KnownCode{"SignatureDoesNotMatch", Outcome::kDenied, ErrorKind::kPermission,
               "check the secret key and the region"},
+    KnownCode{"InvalidAccessKeyId", Outcome::kDenied, ErrorKind::kPermission,
+              "check the access key"},
+    // versitygw, with status 404.
+    KnownCode{"XAdminUserNotFound", Outcome::kDenied, ErrorKind::kPermission,
+              "check the access key"},
     KnownCode{"AuthorizationHeaderMalformed", Outcome::kDenied, ErrorKind::kPermission,
               "check the region"},
     KnownCode{"QuotaExceeded", Outcome::kRefused, ErrorKind::kNoSpace,

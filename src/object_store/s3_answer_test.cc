@@ -104,6 +104,16 @@ TEST(S3Answer, DeniedSaysWhatToDo) {
   EXPECT_FALSE(answer.error.remedy.empty());
 }
 
+TEST(S3Answer, AnUnknownAccessKeyIsDeniedWhateverTheStatus) {
+  for (const auto& [status, code] :
+       {std::pair{403, "InvalidAccessKeyId"}, std::pair{404, "XAdminUserNotFound"}}) {
+    const Answer answer = answer_to(asked(Operation::kGet), http_of(status, code));
+    EXPECT_EQ(answer.outcome, Outcome::kDenied);
+    EXPECT_EQ(answer.error.kind, ErrorKind::kPermission);
+    EXPECT_EQ(answer.error.remedy, "check the access key");
+  }
+}
+
 TEST(S3Answer, ARedirectNamesTheRegion) {
   HttpAnswer http = http_of(301, "PermanentRedirect");
   http.headers["x-amz-bucket-region"] = "eu-north-1";
