@@ -54,12 +54,15 @@ class S3Client:
         self._connection.close()
 
     def request(self, method: str, key: str = "", query: dict[str, str] | None = None,
-                body: bytes = b"") -> tuple[int, bytes]:
-        """Sends one request, and returns status and body. Raises OSError if there is no answer."""
+                body: bytes = b"", more_headers: dict[str, str] | None = None
+                ) -> tuple[int, bytes]:
+        """Sends one request, and returns status and body. Raises OSError if there is no answer.
+        More headers are not signed."""
         path = f"/{self._bucket}" + (f"/{quoted(key, '/')}" if key else "")
         parameters = "&".join(f"{quoted(name)}={quoted(value)}"
                               for name, value in sorted((query or {}).items()))
         headers = self._signed(method, path, parameters, hashlib.sha256(body).hexdigest())
+        headers |= more_headers or {}
         target = path + (f"?{parameters}" if parameters else "")
         try:
             return self._send(method, target, body, headers)
@@ -84,6 +87,14 @@ class S3Client:
         """The object."""
         return self._done("GET", key)
 
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        """A part of the object."""
+        wanted = f"bytes={offset}-{offset + length - 1}"
+        status, answer = self.request("GET", key, more_headers={"range": wanted})
+        if status != 206:
+            raise S3Error(f"GET '{key}', {wanted}: status {status}: {answer[:300]!r}")
+        return answer
+
     def put(self, key: str, body: bytes) -> None:
         """Stores an object."""
         self._done("PUT", key, body)
@@ -91,6 +102,15 @@ class S3Client:
     def delete(self, key: str) -> None:
         """Deletes an object, which may be gone already."""
         self._done("DELETE", key)
+
+    def uploads(self, prefix: str) -> list[str]:
+        """The keys of the multipart uploads that nobody has completed or aborted; at most a page."""
+        status, body = self.request("GET", query={"uploads": ""})
+        if status != 200:
+            raise S3Error(f"list of uploads: status {status}: {body[:300]!r}")
+        return [node.findtext(node.tag.removesuffix("Upload") + "Key", "")
+                for node in ElementTree.fromstring(body).iter() if node.tag.endswith("Upload")
+                and node.findtext(node.tag.removesuffix("Upload") + "Key", "").startswith(prefix)]
 
     def list(self, prefix: str) -> list[Listed]:
         """All objects whose keys have the prefix, in order."""
