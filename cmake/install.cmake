@@ -77,6 +77,8 @@ lamina_install_with_paths(docs/laminad.example.json ${CMAKE_INSTALL_DOCDIR}/exam
 install(FILES contrib/grafana-dashboard.json contrib/prometheus-alerts.yml
         DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples
         COMPONENT programs)
+install(DIRECTORY examples/object-cache DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples
+        COMPONENT programs)
 install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT programs)
 # The README links them.
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT programs

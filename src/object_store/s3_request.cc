@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <span>
 #include <utility>
 
@@ -210,7 +211,10 @@ Result<HttpRequest> http_request_of(const S3Endpoint& endpoint, const Request& r
   if (!context.credentials.session_token.empty()) {
     headers.emplace_back("x-amz-security-token", context.credentials.session_token);
   }
-  parts.headers = headers;
+  // Without the range: a cache that fetches other ranges of an object passes the request on
+  // (docs/remote.md). A range that was changed on the way is found: the answer names its own.
+  std::ranges::copy_if(headers, std::back_inserter(parts.headers),
+                       [](const auto& header) { return header.first != "range"; });
   headers.emplace_back("authorization", authorization(parts, context.credentials, endpoint.region,
                                                       "s3", context.now));
   const std::string query = canonical_query(parts.query);

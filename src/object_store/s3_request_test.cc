@@ -79,6 +79,17 @@ TEST(S3Request, WhatMustNotHappenTwiceIsSentOnce) {
   EXPECT_TRUE(http_of({.bucket = "bkt"}, put).is_sent_once);
 }
 
+TEST(S3Request, TheRangeIsNotSigned) {
+  Request get;
+  get.operation = Operation::kGet;
+  get.key = "k";
+  const std::string whole = header_in(http_of({.bucket = "bkt"}, get), "authorization");
+  get.range = ByteRange{.offset = 5, .length = 10};
+  const HttpRequest part = http_of({.bucket = "bkt"}, get);
+  EXPECT_EQ(header_in(part, "range"), "bytes=5-14");
+  EXPECT_EQ(header_in(part, "authorization"), whole);
+}
+
 TEST(S3Request, SendsTheSessionTokenSigned) {
   const HttpRequest http = http_of({.bucket = "bkt"}, put_of("k", {}));
   EXPECT_EQ(header_in(http, "x-amz-security-token"), "TOKEN");

@@ -16,6 +16,7 @@ from __future__ import annotations
 import email.utils
 import enum
 import os
+import random
 import socket
 import ssl
 import struct
@@ -201,6 +202,8 @@ class FaultyProxy:
         self.on_kill: Callable[[], None] = lambda: None
         self.old_list: list[Listed] = []
         self.date_offset_s = 0.0  # of all answers
+        self.late_share, self.late_s = 0.0, 0.0  # so many answers are late by that
+        self._chance = random.Random(1)
         self._others: dict[str, Message] = {}  # answers to reads, by path
         self.begin({})
         self.port = 0
@@ -471,6 +474,9 @@ class FaultyProxy:
                 self._others.setdefault(name_for_others(exchange), answer)
         if self.date_offset_s:
             answer = dated(answer, self.date_offset_s)
+        if self.late_share > 0 and self._chance.random() < self.late_share:
+            exchange.was_spoiled = True
+            time.sleep(self.late_s)
         self._delay(len(exchange.request.body) + len(answer.body))
         try:
             connection.sendall(answer.whole)
