@@ -10,7 +10,9 @@ Dependent round trips: the longest chain of requests of which each was sent afte
 one before it; an upper bound, since some are sent late because data was not ready. They and the
 bytes hardly depend on the machine; times do.
 
-Prints a table for docs/performance.md. Nothing is asserted. Needs curl and zstd for the floors.
+Then resumes on empty hosts (lazy_resumes.py).
+
+Prints tables for docs/performance.md. Nothing is asserted. Needs curl and zstd for the floors.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "objec
 
 from client_host import Host  # noqa: E402
 from faulty_proxy import FaultyProxy  # noqa: E402
+from lazy_resumes import late_rows, lazy_rows, lazy_table  # noqa: E402
 from memory_files import PAGE_BYTES, program  # noqa: E402
+from serving import adopt_orphans  # noqa: E402
 from servers import ACCESS_KEY, BUCKET, SECRET_KEY, SERVERS  # noqa: E402
 
 MIB = 1 << 20
@@ -159,7 +163,15 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, required=True, help="where downloads are kept")
     parser.add_argument("--memory", type=int, default=256, help="MiB (default: 256)")
     parser.add_argument("--rtt-ms", type=float, nargs="+", default=[5, 20, 80])
+    parser.add_argument("--touches", type=int, default=4000,
+                        help="of pages, by a guest that is resumed lazily (default: 4000)")
+    parser.add_argument("--resumes", type=int, default=60,
+                        help="of a guest of 16 MiB, with and without late answers (default: 60)")
+    parser.add_argument("--late-share", type=float, default=0.01, help="default: 0.01")
+    parser.add_argument("--late-s", type=float, default=1.0, help="default: 1")
+    parser.add_argument("--only", choices=["push", "lazy", "late"], help="one part of it")
     options = parser.parse_args()
+    adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="lamina-bench-", dir="/var/tmp") as directory:
         work = Path(directory)
         (work / "server").mkdir()
@@ -172,6 +184,7 @@ def main() -> int:
                             str(store / name), *more], check=True, capture_output=True)
         server = SERVERS[options.server](options.cache.resolve(), work / "server", False)
         rows: list[Row] = []
+        tables: list[str] = []
         try:
             server.start()
             server.make_bucket()
@@ -181,14 +194,24 @@ def main() -> int:
                 return [(one.key, one.size) for kind in ("layers", "files")
                         for one in client.list(f"{prefix}/v1/{kind}/")]
 
-            for rtt_ms in options.rtt_ms:
+            for rtt_ms in options.rtt_ms if options.only in (None, "push") else []:
                 bench = Bench(server.port, rtt_ms, store, work)
                 rows += bench.rows(live, objects_of)
                 bench.proxy.stop()
+            if rows:
+                tables.append(table(rows))
+            if options.only in (None, "lazy"):
+                tables.append(lazy_table(lazy_rows(work, server.port, options.rtt_ms,
+                                                   options.memory, options.touches)))
+            if options.only in (None, "late"):
+                rtt_ms = options.rtt_ms[len(options.rtt_ms) // 2]
+                tables.append(f"{rtt_ms:g} ms, {options.late_s:g} s late:\n\n" + late_rows(
+                    work, server.port, rtt_ms, 16, 500, options.resumes, options.late_share,
+                    options.late_s))
         finally:
             server.stop()
     print(f"{options.server}, {options.memory} MiB of memory, load average "
-          f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs\n\n{table(rows)}")
+          f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs\n\n" + "\n\n".join(tables))
     return 0
 
 
