@@ -165,8 +165,8 @@ def main() -> int:
     parser.add_argument("--rtt-ms", type=float, nargs="+", default=[5, 20, 80])
     parser.add_argument("--touches", type=int, default=4000,
                         help="of pages, by a guest that is resumed lazily (default: 4000)")
-    parser.add_argument("--resumes", type=int, default=60,
-                        help="of a guest of 16 MiB, with and without late answers (default: 60)")
+    parser.add_argument("--resumes", type=int, default=50,
+                        help="of a guest of 16 MiB, with and without late answers (default: 50)")
     parser.add_argument("--late-share", type=float, default=0.01, help="default: 0.01")
     parser.add_argument("--late-s", type=float, default=1.0, help="default: 1")
     parser.add_argument("--only", choices=["push", "lazy", "late"], help="one part of it")

@@ -126,6 +126,7 @@ def resume_elsewhere(template: Template, store: Path, url: str, name: str, proxy
     """Resumes in an empty store, and lets the guest touch its pages, or all there are; each must
     hold what it has to. Nothing of the host is left afterwards."""
     store.mkdir()
+    proxy.settle()  # else the end of an earlier request counts for this resume
     proxy.begin({})
     try:
         with Firecracker() as vm:

@@ -178,6 +178,9 @@ class _Uncounted:
     exchanges: list[Exchange] = []
     round_trips = 0
 
+    def settle(self) -> None:
+        """Other hosts may have requests under way."""
+
     def begin(self, plan: dict[int, str]) -> None:
         """Nothing is counted for a single host."""
 
