@@ -237,7 +237,7 @@ class Versitygw(Server):
         if shutil.which("go") is None:
             raise Unavailable("there is no go")
         try:
-            subprocess.run(["go", "install", "github.com/versity/versitygw/cmd/versitygw@latest"],
+            subprocess.run(["go", "install", "github.com/versity/versitygw/cmd/versitygw@v1.8.0"],
                            check=True, capture_output=True, timeout=900,
                            env={**os.environ, "GOBIN": str(program.parent), "GOFLAGS": "-p=2"})
         except (subprocess.SubprocessError, OSError) as error:
