@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -505,37 +506,59 @@ class OneServer(StoreTest):
                      names=[self.big, "not a store"])
 
 
+class ServiceManager:
+    """Hears what is told by sd_notify, at any time: what finds the queue full is lost."""
+
+    def __init__(self) -> None:
+        self.name = f"lamina-test-{os.getpid()}-{random.Random(SEED).random()}"
+        self._told: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(f"\0{self.name}")
+        self._thread = threading.Thread(target=self._listen)
+
+    def _listen(self) -> None:
+        while message := self._socket.recv(4096):
+            self._told += message.decode().splitlines()
+
+    def __enter__(self) -> ServiceManager:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.shutdown(socket.SHUT_RD)
+        self._thread.join()
+        self._socket.close()
+
+    def is_told(self, line: str) -> bool:
+        """Since forget()."""
+        return line in self._told
+
+    def forget(self) -> None:
+        """What comes from now on counts."""
+        self._told = []
+
+
 class ToldToAServiceManager(StoreTest):
     """The protocol of sd_notify."""
 
     def test_the_manager_is_told_ready_watchdog_and_stopping(self) -> None:
-        name = f"lamina-test-{os.getpid()}-{random.Random(SEED).random()}"
-        told: list[str] = []
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-            manager.bind(f"\0{name}")
-            manager.setblocking(False)
-
-            def is_told(line: str) -> bool:
-                with contextlib.suppress(BlockingIOError):
-                    while True:
-                        told.extend(manager.recv(4096).decode().splitlines())
-                return line in told
-
-            variables = {"NOTIFY_SOCKET": f"@{name}", "WATCHDOG_USEC": "20000"}
+        with ServiceManager() as manager:
+            variables = {"NOTIFY_SOCKET": f"@{manager.name}", "WATCHDOG_USEC": "20000"}
             with mock.patch.dict(os.environ, variables), self.serving_store() as server:
-                wait_until(lambda: is_told("READY=1") and is_told("WATCHDOG=1"), server.said())
-                self.assertIn(f"MAINPID={server.pid}", told)
+                wait_until(lambda: manager.is_told("READY=1") and manager.is_told("WATCHDOG=1"),
+                           server.said())
+                self.assertTrue(manager.is_told(f"MAINPID={server.pid}"))
                 worker = server.worker()
                 for succeed in (lambda: server.signal(signal.SIGHUP), server.kill_supervisor):
-                    told.clear()
+                    manager.forget()
                     succeed()
                     server.wait_for_another(worker)
                     worker = server.worker()
-                    wait_until(lambda: is_told(f"MAINPID={server.pid}") and is_told("WATCHDOG=1"),
-                               server.said())
-                self.assertFalse(is_told("STOPPING=1"))
+                    wait_until(lambda: manager.is_told(f"MAINPID={server.pid}")
+                               and manager.is_told("WATCHDOG=1"), server.said())
+                self.assertFalse(manager.is_told("STOPPING=1"))
                 self.end_cleanly(server)
-                self.assertTrue(is_told("STOPPING=1"))
+                wait_until(lambda: manager.is_told("STOPPING=1"), "the manager is told of the end")
 
 
 if __name__ == "__main__":
