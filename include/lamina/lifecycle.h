@@ -237,10 +237,10 @@ struct ResumeOptions {
   std::string console_override{};
   /// Moves the guest's clock on by the time since the pause. Needs Firecracker 1.16.
   bool clock_realtime = false;
-  /// Another value needs Firecracker 1.17. With Cloud Hypervisor: kNone resumes a VM that was on huge
-  /// pages from a file, on pages of 4 KiB; other values are refused.
+  /// Another value needs Firecracker 1.17. With Cloud Hypervisor: kNone resumes a VM that was on
+  /// huge pages from a file, on pages of 4 KiB; other values are refused.
   HugePages huge_pages = HugePages::kAsBefore;
-  bool stay_paused = false;                     ///< loads the snapshot, and leaves the VM paused
+  bool stay_paused = false;  ///< loads the snapshot, and leaves the VM paused
   /// Path of a file with a JSON object: the contents of the VM's metadata service (MMDS), set after
   /// the load and before the VM runs. lamina adds the object "lamina" to it, with what tells this
   /// VM from its clones: `resume_id`, `clone`, `pause_id`, `snapshot`. The VM must have been
