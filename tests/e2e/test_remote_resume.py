@@ -641,11 +641,16 @@ class GivenUp(RemoteResumeTest):
         (directory,) = self.arrivals()
         (directory / "arrival.json").write_text("{}")
         (arrival,) = self.recovered()
-        self.assertEqual((arrival["name"], arrival["vms"], arrival["removed"]), ("", 1, False))
-        self.end(vm)
-        self.stop_everything()
-        (arrival,) = self.recovered()
-        self.assertEqual(arrival["removed"], True)
+        self.assertEqual(arrival["name"], "")
+        # The page server that recover starts cannot give the VM its memory. It may have killed it.
+        self.assertEqual(arrival["removed"], arrival["vms"] == 0)
+        if arrival["removed"]:
+            self.assertFalse(vm.is_running())
+        else:
+            self.end(vm)
+            self.stop_everything()
+            (arrival,) = self.recovered()
+            self.assertEqual(arrival["removed"], True)
         self.assert_removed()
 
     def test_one_of_another_store_is_left_alone_unless_it_is_adopted(self) -> None:
