@@ -25,8 +25,8 @@ namespace {
 namespace fs = std::filesystem;
 
 /// More than two reads of the longest kind, and the last block is short.
-constexpr std::uint32_t kBlocks = 1'100;
-constexpr std::uint64_t kMemoryBytes = kBlocks * kBlockBytes - 1'000;
+constexpr std::uint32_t kScannedBlocks = 1'100;
+constexpr std::uint64_t kScannedBytes = kScannedBlocks * kBlockBytes - 1'000;
 
 os::Fd make_file() {
   const char* base = std::getenv("LAMINA_TEST_DIR");
@@ -49,17 +49,18 @@ class MemoryScanTest : public testing::Test {
     const std::uint64_t seed = engine::seed();
     std::cout << "LAMINA_SEED=" << seed << "\n";
     std::mt19937_64 random(seed);
-    memory_.resize(kBlocks * kBlockBytes);
-    for (std::uint32_t block = 0; block < kBlocks;) {
+    memory_.resize(kScannedBlocks * kBlockBytes);
+    for (std::uint32_t block = 0; block < kScannedBlocks;) {
       const bool has_data = random() % 3 != 0;
-      for (std::uint64_t left = 1 + random() % 40; left > 0 && block < kBlocks; --left, ++block) {
+      for (std::uint64_t left = 1 + random() % 40; left > 0 && block < kScannedBlocks;
+           --left, ++block) {
         const std::uint64_t word = random() | 1U;
         if (has_data) std::memcpy(&memory_[block * kBlockBytes], &word, sizeof(word));
       }
     }
     file_ = make_file();
     ASSERT_TRUE(file_.valid());
-    ASSERT_TRUE(os::write_at(file_.get(), std::span(memory_).first(kMemoryBytes), 0, "memory"));
+    ASSERT_TRUE(os::write_at(file_.get(), std::span(memory_).first(kScannedBytes), 0, "memory"));
     ASSERT_EQ(::fsync(file_.get()), 0);
   }
 
@@ -77,11 +78,11 @@ class MemoryScanTest : public testing::Test {
     MemoryScan scan;
     scan.memory_file = file_.get();
     scan.path = "memory";
-    scan.memory_bytes = kMemoryBytes;
+    scan.memory_bytes = kScannedBytes;
     scan.compact_file = compact;
     scan.compact_path = "layer";
     // All of it is written, whatever the file system reports: so it is one long run.
-    const std::vector<ByteRange> written{{0, kMemoryBytes}};
+    const std::vector<ByteRange> written{{0, kScannedBytes}};
     scan.written = &written;
     const auto result = scan_memory_file(scan);
     ASSERT_TRUE(result) << result.error().message;
@@ -104,10 +105,10 @@ class MemoryScanTest : public testing::Test {
             << "block " << next;
       }
     }
-    EXPECT_EQ(next, kBlocks);
+    EXPECT_EQ(next, kScannedBlocks);
     EXPECT_EQ(result->stored_blocks, stored);
     EXPECT_EQ(result->checksums.size(), stored);
-    EXPECT_EQ(result->zero_blocks, kBlocks - stored);
+    EXPECT_EQ(result->zero_blocks, kScannedBlocks - stored);
   }
 
   std::vector<std::byte> memory_;  ///< whole blocks: the rest of the last one is zeros
@@ -123,12 +124,12 @@ TEST_F(MemoryScanTest, LongRunIsCopiedWithoutItsZeros) {
 }
 
 TEST_F(MemoryScanTest, FileThatIsShorterThanItsMemoryIsRefused) {
-  ASSERT_TRUE(os::truncate(file_.get(), kMemoryBytes - kBlockBytes, "memory"));
+  ASSERT_TRUE(os::truncate(file_.get(), kScannedBytes - kBlockBytes, "memory"));
   MemoryScan scan;
   scan.memory_file = file_.get();
   scan.path = "memory";
-  scan.memory_bytes = kMemoryBytes;
-  const std::vector<ByteRange> written{{0, kMemoryBytes}};
+  scan.memory_bytes = kScannedBytes;
+  const std::vector<ByteRange> written{{0, kScannedBytes}};
   scan.written = &written;
   const auto result = scan_memory_file(scan);
   ASSERT_FALSE(result);
