@@ -46,15 +46,15 @@ void plan_life(const Sandbox& sandbox, std::uint32_t index, Random& random,
 double unit(Random& random) { return static_cast<double>(random() >> 11U) * 0x1p-53; }
 
 std::uint32_t generations_at(double quantile, std::uint32_t most) {
-  static const double kHalf = std::log(5.0);
-  static const double kNinety = std::log(191.0);
-  static const double kNinetyNine = std::log(2314.0);
+  const double half = std::log(5.0);
+  const double at_ninety = std::log(191.0);
+  const double at_ninety_nine = std::log(2314.0);
   const double at = deviate(quantile);
   const double ninety = deviate(0.9);
   const double ninety_nine = deviate(0.99);
-  const double log =
-      at < ninety ? kHalf + (kNinety - kHalf) * at / ninety
-                  : kNinety + (kNinetyNine - kNinety) * (at - ninety) / (ninety_nine - ninety);
+  const double log = at < ninety ? half + (at_ninety - half) * at / ninety
+                                 : at_ninety + (at_ninety_nine - at_ninety) * (at - ninety) /
+                                                   (ninety_nine - ninety);
   return static_cast<std::uint32_t>(std::clamp<double>(std::round(std::exp(log)), 1, most));
 }
 
