@@ -36,7 +36,7 @@ from faulty_proxy import FaultyProxy  # noqa: E402
 from lazy_resumes import late_rows, lazy_rows, lazy_table  # noqa: E402
 from memory_files import PAGE_BYTES, program  # noqa: E402
 from serving import adopt_orphans  # noqa: E402
-from servers import ACCESS_KEY, BUCKET, SECRET_KEY, SERVERS  # noqa: E402
+from servers import ACCESS_KEY, BUCKET, SECRET_KEY, SERVERS, running  # noqa: E402
 
 MIB = 1 << 20
 RANGE_BYTES = 2 * MIB
@@ -174,7 +174,6 @@ def main() -> int:
     adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="lamina-bench-", dir="/var/tmp") as directory:
         work = Path(directory)
-        (work / "server").mkdir()
         store = work / "store"
         store.mkdir()
         full, diff = write_memories(work, options.memory * MIB, random.Random(1))
@@ -182,12 +181,9 @@ def main() -> int:
         for name, more in (("full", []), ("diff", ["--parent", str(store / "full")])):
             subprocess.run([program(), "ingest", str(work / f"{name}.mem"), "--out",
                             str(store / name), *more], check=True, capture_output=True)
-        server = SERVERS[options.server](options.cache.resolve(), work / "server", False)
         rows: list[Row] = []
         tables: list[str] = []
-        try:
-            server.start()
-            server.make_bucket()
+        with running(options.server, options.cache, work / "server") as server:
 
             def objects_of(prefix: str) -> list[tuple[str, int]]:
                 client = server.client()
@@ -208,8 +204,6 @@ def main() -> int:
                 tables.append(f"{rtt_ms:g} ms, {options.late_s:g} s late:\n\n" + late_rows(
                     work, server.port, rtt_ms, 16, 500, options.resumes, options.late_share,
                     options.late_s))
-        finally:
-            server.stop()
     print(f"{options.server}, {options.memory} MiB of memory, load average "
           f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs\n\n" + "\n\n".join(tables))
     return 0

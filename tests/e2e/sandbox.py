@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,35 @@ MEMORY_BYTES = MEMORY_MIB << 20
 FRESH = ("--start", "--memory-mib", MEMORY_MIB)
 
 
-def page_servers_of(store: Path) -> list[int]:
-    """The processes that serve a store, found by their command lines."""
-    found = []
+def _processes_of(store: Path) -> Iterator[tuple[Path, list[bytes]]]:
+    """The processes whose command lines have the store, as their directories, with the words."""
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError):
             words = (entry / "cmdline").read_bytes().split(b"\0")
-            if os.fsencode(store) in words and (
-                    b"serve" in words or (b"fetch" not in words and _leads_a_session(entry))):
+            if os.fsencode(store) in words:
+                yield entry, words
+
+
+def page_servers_of(store: Path) -> list[int]:
+    """The processes that serve a store, found by their command lines."""
+    found = []
+    for entry, words in _processes_of(store):
+        with contextlib.suppress(OSError):
+            if b"serve" in words or (b"fetch" not in words and _leads_a_session(entry)):
                 found.append(int(entry.name))
     return found
+
+
+def fetchers_of(store: Path) -> list[int]:
+    """The processes that fetch the memory of what arrives in a store."""
+    return [int(entry.name) for entry, words in _processes_of(store) if b"fetch" in words]
+
+
+def servers_and_fetchers_of(store: Path) -> list[int]:
+    """What works for the VMs of a store."""
+    return [*page_servers_of(store), *fetchers_of(store)]
 
 
 def _leads_a_session(process: Path) -> bool:

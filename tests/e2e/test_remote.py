@@ -280,23 +280,20 @@ class Usage(RemoteTest):
 def over_seaweedfs() -> int:
     """The same over a real server. 77: it cannot be had."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "object_store"))
-    from servers import ACCESS_KEY, SECRET_KEY, SERVERS, Unavailable
+    from servers import ACCESS_KEY, SECRET_KEY, Unavailable, running
     cache = Path(os.environ["LAMINA_SERVER_CACHE"])
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="lamina-server-") as work:
-        server = SERVERS["seaweedfs"](cache.resolve(), Path(work), False)
         try:
-            server.start()
-            server.make_bucket()
-            environment = os.environ | {URL_VARIABLE: server.url, "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-                                        "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-            return subprocess.run([sys.executable, __file__], env=environment,
-                                  check=False).returncode
+            with running("seaweedfs", cache, Path(work)) as server:
+                environment = os.environ | {URL_VARIABLE: server.url,
+                                            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+                                            "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+                return subprocess.run([sys.executable, __file__], env=environment,
+                                      check=False).returncode
         except Unavailable as reason:
             print(f"skipped: {reason}")
             return 77
-        finally:
-            server.stop()
 
 
 if __name__ == "__main__":

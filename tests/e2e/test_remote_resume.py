@@ -25,7 +25,7 @@ sys.dont_write_bytecode = True  # the source folder stays clean
 from bucket_server import CREDENTIALS, BucketServer, Mood
 from firecracker import Firecracker
 from memory_files import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE, lamina, main
-from sandbox import MEMORY_BYTES, SandboxTest, page_servers_of
+from sandbox import MEMORY_BYTES, SandboxTest, fetchers_of, servers_and_fetchers_of
 from serving import end_processes, wait_until, waits_for_pages
 from whole_snapshots import HEX_KEY
 
@@ -36,17 +36,6 @@ BLOCKS_OFFSET = 4096
 BLOCKS = MEMORY_BYTES // 4096
 # A guest that reads everything waits for all that happens to the host meanwhile.
 LONG_S = 120.0
-
-
-def processes_of(*words: str | Path) -> list[int]:
-    """The processes whose command lines have all these words."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            line = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
-            if all(os.fsencode(word) in line for word in words):
-                found.append(int(entry.name))
-    return found
 
 
 class RemoteResumeTest(SandboxTest):
@@ -76,7 +65,7 @@ class RemoteResumeTest(SandboxTest):
 
     def fetchers(self) -> list[int]:
         """The processes that fetch."""
-        return processes_of("fetch", self.store)
+        return fetchers_of(self.store)
 
     def kill_fetchers(self) -> None:
         """Kills them, for the moment."""
@@ -86,7 +75,7 @@ class RemoteResumeTest(SandboxTest):
 
     def stop_everything(self) -> None:
         """No process of the host is left."""
-        end_processes(lambda: [*page_servers_of(self.store), *self.fetchers()],
+        end_processes(lambda: servers_and_fetchers_of(self.store),
                       "page servers and fetchers end")
 
     def resume_remote(self, *options: str | Path,

@@ -32,7 +32,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,9 @@ from guest_run import (EXIT_UNAVAILABLE, EXIT_USAGE, EXIT_WRONG, MIB, PAGE_BYTES
 from namespaces import Namespaces, enter_namespace  # noqa: E402
 from page_server import SERVE_TEMPLATE, PageServer, ServeError, serve_is_there  # noqa: E402
 from qemu_as_firecracker import QemuAsFirecracker  # noqa: E402
-from sandbox import page_servers_of  # noqa: E402
+from sandbox import servers_and_fetchers_of  # noqa: E402
 from served_guest import ServedGuest, served_guest_options  # noqa: E402
-from servers import BUCKET, SERVERS, Server, Unavailable  # noqa: E402
+from servers import BUCKET, SERVERS, Server, Unavailable, running  # noqa: E402
 from serving import adopt_orphans, end_processes, wait_until  # noqa: E402
 from virtual_machine import GuestError, Machine, Tick, VirtualMachine  # noqa: E402
 
@@ -216,7 +216,7 @@ class RemoteRun(ServedGuest):
                 wait_until((store / NAME / "snapshot.json").exists,
                            f"'{name}': the memory arrives", ARRIVAL_TIMEOUT_S)
         finally:
-            end_processes(lambda: [*page_servers_of(store), *fetchers_of(store)],
+            end_processes(lambda: servers_and_fetchers_of(store),
                           f"'{name}': page server and fetcher end")
 
     def _compare_lazily(self) -> None:
@@ -263,17 +263,6 @@ class RemoteRun(ServedGuest):
             "lazy_first_tick_ms": self.lazy_first_tick_ms, "steps": [vars(step) for step in self.steps]}, indent=2)
 
 
-def fetchers_of(store: Path) -> list[int]:
-    """The processes that fetch the memory of what arrives in the store."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError):
-            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
-            if b"fetch" in words and os.fsencode(store) in words:
-                found.append(int(entry.name))
-    return found
-
-
 def parse_options() -> argparse.Namespace:
     """The command line; exits with 2 when it is wrong."""
     parser = argparse.ArgumentParser(
@@ -314,11 +303,7 @@ def run_all(options: argparse.Namespace, stack: ExitStack) -> RemoteRun:
     """Everything from the server to the verdict. Raises Unavailable, NoGuest, FileExistsError."""
     work = work_directory(options, stack)
     machine = prepare(options, work)
-    (work / "server").mkdir()
-    server = SERVERS[options.server](options.server_cache.resolve(), work / "server", False)
-    stack.callback(server.stop)
-    server.start()
-    server.make_bucket()
+    server = stack.enter_context(running(options.server, options.server_cache, work / "server"))
     namespaces = Namespaces(2)
     stack.callback(namespaces.stop)
     hosts = make_hosts(server, work, namespaces, options.rtt_ms)

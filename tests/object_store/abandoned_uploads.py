@@ -32,7 +32,7 @@ from client_host import KILLED, Host, Violation  # noqa: E402
 from faulty_proxy import Exchange, FaultyProxy  # noqa: E402
 from memory_files import GuestMemory, program, random_memory, write_full  # noqa: E402
 from s3_client import S3Client  # noqa: E402
-from servers import SERVERS, Unavailable  # noqa: E402
+from servers import SERVERS, Unavailable, running  # noqa: E402
 
 EXIT_WRONG = 1
 EXIT_SKIPPED = 77
@@ -136,24 +136,19 @@ def main() -> int:
     options.cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="lamina-uploads-") as directory:
         work = Path(directory)
-        (work / "server").mkdir()
-        server = SERVERS[options.server](options.cache.resolve(), work / "server", False)
-        proxy = None
         try:
-            server.start()
-            server.make_bucket()
-            proxy = FaultyProxy(server.port)
-            Case(server.client(), proxy, work).run()
+            with running(options.server, options.cache, work / "server") as server:
+                proxy = FaultyProxy(server.port)
+                try:
+                    Case(server.client(), proxy, work).run()
+                finally:
+                    proxy.stop()
         except Unavailable as reason:
             print(f"skipped: {reason}")
             return EXIT_SKIPPED
         except Violation as violation:
             print(f"violation: {violation}")
             return EXIT_WRONG
-        finally:
-            if proxy is not None:
-                proxy.stop()
-            server.stop()
     print(f"{options.server}: the upload of a killed push is aborted when its pin has expired")
     return 0
 

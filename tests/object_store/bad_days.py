@@ -47,7 +47,7 @@ from memory_files import (EXIT_DONE, EXIT_FAILED, EXIT_NO_SPACE, EXIT_NOT_FOUND,
                           write_full)
 from s3_client import Listed, S3Client  # noqa: E402
 from servers import (BUCKET, READER_ACCESS_KEY, SERVERS, Server, Unavailable,  # noqa: E402
-                     make_certificate)
+                     make_certificate, running)
 
 EXIT_SKIPPED = 77
 MEMORY_BYTES = 96 * 4096
@@ -525,28 +525,23 @@ def main() -> int:
     options.cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="lamina-bad-days-") as directory:
         work = Path(directory)
-        (work / "server").mkdir()
-        server = SERVERS[options.server](options.cache.resolve(), work / "server", False)
         try:
-            server.start()
-            server.make_bucket()
-            run = Run(Bench(server, work, options.tls, options.seed), work, options)
-            if options.only:
-                run.run(options.only)
-            else:
-                run.count_requests()
-                plans = [plan for plan in run.planned()
-                         if options.faults is None or plan.fault in options.faults]
-                random.Random(options.seed).shuffle(plans)
-                run.run(plans)
-                if options.server == "seaweedfs":
-                    run.try_read_only()
-                run.try_server_kills(options.server_kills, random.Random(options.seed))
+            with running(options.server, options.cache, work / "server") as server:
+                run = Run(Bench(server, work, options.tls, options.seed), work, options)
+                if options.only:
+                    run.run(options.only)
+                else:
+                    run.count_requests()
+                    plans = [plan for plan in run.planned()
+                             if options.faults is None or plan.fault in options.faults]
+                    random.Random(options.seed).shuffle(plans)
+                    run.run(plans)
+                    if options.server == "seaweedfs":
+                        run.try_read_only()
+                    run.try_server_kills(options.server_kills, random.Random(options.seed))
         except Unavailable as reason:
             print(f"skipped: {reason}")
             return EXIT_SKIPPED
-        finally:
-            server.stop()
     print(f"requests: {run.requests}; trials: {dict(run.tried)}")
     print(f"total: {sum(run.tried.values())} spoiled operations, "
           f"{len(run.violations)} violations (seed {options.seed})")

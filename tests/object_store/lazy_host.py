@@ -6,9 +6,7 @@ must hold. It touches pages at random, the same ones on each host.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -23,7 +21,7 @@ from faulty_proxy import FaultyProxy  # noqa: E402
 from firecracker import Firecracker  # noqa: E402
 from memory_files import program  # noqa: E402
 from s3_client import Listed, S3Client  # noqa: E402
-from sandbox import page_servers_of  # noqa: E402
+from sandbox import servers_and_fetchers_of  # noqa: E402
 from serving import end_processes, wait_until  # noqa: E402
 
 PAGE_BYTES = 4096
@@ -40,17 +38,6 @@ def call(*words: str | Path) -> str:
         raise RuntimeError(f"lamina {' '.join(map(str, words))}: exit {done.returncode}: "
                            f"{done.stderr}")
     return done.stdout
-
-
-def processes_of(store: Path) -> list[int]:
-    """The page servers of a store, and what fetches for it."""
-    found = page_servers_of(store)
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
-            if b"fetch" in words and os.fsencode(store) in words:
-                found.append(int(entry.name))
-    return found
 
 
 @dataclass
@@ -118,7 +105,7 @@ class Template:
                     wait_until(lambda: self.working_set_blocks() > 0, "it is recorded")
             return took_s
         finally:
-            end_processes(lambda: processes_of(self.store), "the page server ends")
+            end_processes(lambda: servers_and_fetchers_of(self.store), "the page server ends")
 
 
 def resume_elsewhere(template: Template, store: Path, url: str, name: str, proxy: FaultyProxy,
@@ -145,7 +132,7 @@ def resume_elsewhere(template: Template, store: Path, url: str, name: str, proxy
             exchanges = list(proxy.exchanges)
             round_trips = proxy.round_trips
     finally:
-        end_processes(lambda: processes_of(store), "page server and fetcher end")
+        end_processes(lambda: servers_and_fetchers_of(store), "page server and fetcher end")
         shutil.rmtree(store)
     asked = [(one.path, one.request.header("range")) for one in exchanges
              if one.method == "GET" and one.request.header("range")]

@@ -37,7 +37,8 @@ from client_host import Host  # noqa: E402
 from faulty_proxy import Exchange, FaultyProxy  # noqa: E402
 from lazy_host import PAGE_BYTES, Template, resume_elsewhere  # noqa: E402
 from s3_client import S3Client, S3Error  # noqa: E402
-from servers import ACCESS_KEY, BUCKET, SECRET_KEY, SERVERS, Unavailable  # noqa: E402
+from servers import (ACCESS_KEY, BUCKET, SECRET_KEY, SERVERS, Unavailable,  # noqa: E402
+                     running)
 from serving import adopt_orphans  # noqa: E402
 from shared_cache import SharedCache  # noqa: E402
 
@@ -220,24 +221,20 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lamina-hosts-", dir="/var/tmp") as directory:
         work = Path(directory)
         work.chmod(0o755)
-        (work / "server").mkdir()
-        server = SERVERS[options.server](options.cache.resolve(), work / "server", False)
-        many = None
         try:
-            server.start()
-            server.make_bucket()
-            many = ManyHosts(server.port, work, options.hosts, options.at_once, options.memory)
-            rows = many.rows()
+            with running(options.server, options.cache, work / "server") as server:
+                many = ManyHosts(server.port, work, options.hosts, options.at_once,
+                                 options.memory)
+                try:
+                    rows = many.rows()
+                finally:
+                    many.stop()
         except Unavailable as reason:
             print(f"skipped: {reason}")
             return EXIT_SKIPPED
         except (Wrong, RuntimeError, S3Error, AssertionError) as error:
             print(f"wrong: {error}")
             return EXIT_WRONG
-        finally:
-            if many is not None:
-                many.stop()
-            server.stop()
     print(f"{options.server}, {options.memory} MiB of memory, {options.at_once} hosts at a time, "
           f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs\n\n"
           f"{table(rows, options.hosts)}")

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from servers import ACCESS_KEY, SECRET_KEY, SERVERS, Unavailable
+from servers import ACCESS_KEY, SECRET_KEY, SERVERS, Unavailable, running
 
 
 def run_tests(tests: Path, url: str, arguments: list[str]) -> int:
@@ -35,17 +35,14 @@ def main() -> int:
     code = 0
     for tls in {"no": [False], "yes": [True], "both": [False, True]}[options.tls]:
         with tempfile.TemporaryDirectory(prefix="lamina-server-") as work:
-            server = SERVERS[options.server](options.cache.resolve(), Path(work), tls)
             try:
-                server.start()
-                server.make_bucket()
-                print(f"{options.server} at {server.url}", flush=True)
-                code = run_tests(options.tests.resolve(), server.url, options.arguments) or code
+                with running(options.server, options.cache, Path(work), tls) as server:
+                    print(f"{options.server} at {server.url}", flush=True)
+                    code = run_tests(options.tests.resolve(), server.url,
+                                     options.arguments) or code
             except Unavailable as reason:
                 print(f"skipped: {reason}")
                 return 77
-            finally:
-                server.stop()
     return code
 
 

@@ -328,3 +328,17 @@ class Rgw(Server):
 
 
 SERVERS: dict[str, type[Server]] = {"seaweedfs": SeaweedFS, "versitygw": Versitygw, "rgw": Rgw}
+
+
+@contextlib.contextmanager
+def running(name: str, cache: Path, work: Path, tls: bool = False) -> Iterator[Server]:
+    """A server that has its bucket, and ends with the block. Its data is in `work`, which is made
+    if it is not there. Raises Unavailable."""
+    work.mkdir(exist_ok=True)
+    server = SERVERS[name](cache.resolve(), work, tls)
+    try:
+        server.start()
+        server.make_bucket()
+        yield server
+    finally:
+        server.stop()

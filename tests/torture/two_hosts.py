@@ -24,6 +24,7 @@ cannot be had.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -46,7 +47,7 @@ from faulty_proxy import KILLS, LOST, REFUSED, REPEATED, FaultyProxy  # noqa: E4
 from memory_files import (EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, GuestMemory,  # noqa: E402
                           change_memory, program, random_memory, write_diff, write_full)
 from namespaces import Namespaces, enter_namespace  # noqa: E402
-from servers import SERVERS, Server, Unavailable  # noqa: E402
+from servers import SERVERS, Server, Unavailable, running  # noqa: E402
 
 EXIT_SKIPPED = 77
 HOSTS = 2
@@ -499,23 +500,20 @@ def main() -> int:
     print(f"SEED={options.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="lamina-two-hosts-") as directory:
         work = Path(directory)
-        (work / "server").mkdir()
-        server = None
-        run = None
         try:
-            if options.server != "directory":
-                server = SERVERS[options.server](options.cache.resolve(), work / "server", False)
-                server.start()
-                server.make_bucket()
-            run = TwoHosts(server, work, options.seed)
-            run.run(options.minutes * 60)
+            with contextlib.ExitStack() as stack:
+                server = None
+                if options.server != "directory":
+                    server = stack.enter_context(
+                        running(options.server, options.cache, work / "server"))
+                run = TwoHosts(server, work, options.seed)
+                try:
+                    run.run(options.minutes * 60)
+                finally:
+                    violations = run.stop()
         except Unavailable as reason:
             print(f"skipped: {reason}")
             return EXIT_SKIPPED
-        finally:
-            violations = run.stop() if run is not None else 0
-            if server is not None:
-                server.stop()
     print(f"total: {run.commands} commands, {violations} violations (seed {options.seed})")
     return 1 if violations else 0
 
