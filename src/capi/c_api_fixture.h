@@ -101,6 +101,14 @@ class CApiTest : public testing::Test {
     ASSERT_EQ(lamina_ingest(store_, &options, nullptr, &error), LAMINA_OK) << error->message;
   }
 
+  /// LAMINA_UNSUPPORTED without LAMINA_REMOTE.
+  lamina_code push(const std::string& url, const std::string& name) {
+    auto options = sized<lamina_push_options>();
+    options.url = url.c_str();
+    options.snapshot = name.c_str();
+    return lamina_push(store_, &options, nullptr, nullptr);
+  }
+
   void expect_memory(const std::string& name, const std::vector<std::byte>& expected) {
     lamina_reader* reader = nullptr;
     ASSERT_EQ(lamina_reader_open(store_, name.c_str(), &reader, nullptr), LAMINA_OK);

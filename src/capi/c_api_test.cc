@@ -346,10 +346,7 @@ TEST_F(CApiTest, APullThatWasBegunIsCompleted) {
   fs::create_directory(directory_.path() / "bucket");
   fs::create_directory(directory_.path() / "elsewhere");
   const std::string url = "file://" + directory_.file("bucket");
-  auto pushing = sized<lamina_push_options>();
-  pushing.url = url.c_str();
-  pushing.snapshot = "one";
-  const lamina_code code = lamina_push(store_, &pushing, nullptr, nullptr);
+  const lamina_code code = push(url, "one");
   if (code == LAMINA_UNSUPPORTED) return;  // without LAMINA_REMOTE
   ASSERT_EQ(code, LAMINA_OK);
 
@@ -431,10 +428,7 @@ TEST_F(CApiTest, APullEvictsWhatIsAboveItsBound) {
   const std::string url = "file://" + directory_.file("bucket");
   for (const char* name : {"one", "two"}) {
     ingest(name, random_memory(40));
-    auto pushing = sized<lamina_push_options>();
-    pushing.url = url.c_str();
-    pushing.snapshot = name;
-    const lamina_code code = lamina_push(store_, &pushing, nullptr, nullptr);
+    const lamina_code code = push(url, name);
     if (code == LAMINA_UNSUPPORTED) return;  // without LAMINA_REMOTE
     ASSERT_EQ(code, LAMINA_OK);
   }

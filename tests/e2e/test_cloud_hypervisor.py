@@ -81,6 +81,17 @@ class CloudHypervisorTest(LaminaTest):
         self.assertEqual(outcome.code, code, str(outcome))
         return outcome.error_lines[-1]
 
+    def assert_killed_at(self, *points: str) -> None:
+        """A process that fails so at a resume of "a" is killed, and nothing is left of it."""
+        for point in points:
+            with self.subTest(point):
+                vm = self.started()
+                vm.tell(f"fail {point}")
+                self.assertIn("was killed", self.resume_fails(vm, "a"))
+                self.assertEqual(vm.wait(), -signal.SIGKILL)
+                self.recover()
+                self.assertEqual(self.pins(), [])
+
     def recover(self) -> dict[str, Any]:
         """Runs lamina recover, which must succeed."""
         return self.done("recover", self.store, "--json").json
@@ -377,14 +388,7 @@ class FailureTest(CloudHypervisorTest):
         vm = self.fresh()
         vm.tell("run 200 1")
         self.pause(vm, "a")
-        for point in ("receive-shares", "receive-copies"):
-            with self.subTest(point):
-                vm = self.started()
-                vm.tell(f"fail {point}")
-                self.assertIn("was killed", self.resume_fails(vm, "a"))
-                self.assertEqual(vm.wait(), -signal.SIGKILL)
-                self.recover()
-                self.assertEqual(self.pins(), [])
+        self.assert_killed_at("receive-shares", "receive-copies")
 
 
 class ResumeTest(CloudHypervisorTest):
@@ -757,14 +761,7 @@ class HugePagesTest(CloudHypervisorTest):
 
     def test_other_memory_is_never_resumed(self) -> None:
         self.stored("a")
-        for point in ("receive-own-memory", "receive-maps-privately"):
-            with self.subTest(point):
-                vm = self.started()
-                vm.tell(f"fail {point}")
-                self.assertIn("was killed", self.resume_fails(vm, "a"))
-                self.assertEqual(vm.wait(), -signal.SIGKILL)
-                self.recover()
-                self.assertEqual(self.pins(), [])
+        self.assert_killed_at("receive-own-memory", "receive-maps-privately")
 
     def test_too_few_huge_pages_are_refused_and_small_ones_can_be_had(self) -> None:
         self.stored("a")
