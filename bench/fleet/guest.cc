@@ -58,21 +58,16 @@ void Guest::boot(Random& random) {
   }
 }
 
-void Guest::run(const Shape& shape, Random& random) {
-  const auto pages = static_cast<double>(values_.size());
-  const double share = shape.least * std::pow(shape.most / shape.least, unit(random));
-  auto left = static_cast<std::int64_t>(std::ceil(share * pages));
+void Guest::run(const mapping::GuestShape& shape, Random& random) {
+  const auto pages = static_cast<std::uint32_t>(values_.size());
+  auto left = static_cast<std::int64_t>(std::ceil(mapping::diff_blocks(shape, pages, random)));
   while (left > 0) {
-    const bool hot = unit(random) < shape.hot_writes;
-    const auto room = static_cast<std::uint64_t>(hot ? shape.hot_memory * pages : pages);
-    const std::size_t start = random() % std::max<std::uint64_t>(room, 1);
-    const std::size_t end = std::min(start + 1 + random() % shape.longest, values_.size());
-    const bool cleared = unit(random) < shape.cleared;
-    for (std::size_t page = start; page < end; ++page) {
-      values_[page] = cleared ? 0 : random() | 1U;
+    const mapping::GuestWrite write = mapping::next_write(shape, pages, random);
+    for (std::uint32_t page = write.begin; page < write.end; ++page) {
+      values_[page] = write.is_cleared ? 0 : random() | 1U;
       dirty_[page] = 1;
     }
-    left -= static_cast<std::int64_t>(end - start);
+    left -= write.end - write.begin;
   }
 }
 

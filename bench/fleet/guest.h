@@ -21,7 +21,7 @@ class Guest {
   void boot(Random& random);
 
   /// What the guest does between two pauses.
-  void run(const Shape& shape, Random& random);
+  void run(const mapping::GuestShape& shape, Random& random);
 
   /// Writes a memory file as the VMM does, and forgets what was dirty. Full: all pages that are not
   /// zeros. Else a diff: holes where nothing is dirty. The file must not exist.

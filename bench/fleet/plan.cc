@@ -1,19 +1,13 @@
 #include "fleet/plan.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numeric>
 
 namespace lamina::bench::fleet {
 namespace {
 
-/// As in merge_policy_simulation_test.cc, but for `scattered`, which no sandbox is.
-constexpr std::array kShapes = {
-    Shape{"sandbox", 0.001, 0.1, 0.1, 0.8, 64, 0.1},
-    Shape{"idle", 0.001, 0.003, 0.02, 0.95, 16, 0.02},
-    Shape{"uniform", 0.01, 0.03, 1, 1, 32, 0.05},
-};
+using mapping::unit;
 
 constexpr double kFromTemplate = 0.7;
 constexpr double kFromSandbox = 0.2;  // the rest boots
@@ -43,8 +37,6 @@ void plan_life(const Sandbox& sandbox, std::uint32_t index, Random& random,
 
 }  // namespace
 
-double unit(Random& random) { return static_cast<double>(random() >> 11U) * 0x1p-53; }
-
 std::uint32_t generations_at(double quantile, std::uint32_t most) {
   const double half = std::log(5.0);
   const double at_ninety = std::log(191.0);
@@ -72,7 +64,7 @@ std::vector<Family> plan_day(std::size_t count, std::size_t families,
     sandbox.birth = kind < kFromTemplate                  ? Birth::kFromTemplate
                     : kind < kFromTemplate + kFromSandbox ? Birth::kFromSandbox
                                                           : Birth::kBooted;
-    sandbox.shape = &kShapes[random() % kShapes.size()];
+    sandbox.shape = &mapping::kSandboxShapes[random() % mapping::kSandboxShapes.size()];
     const double quantile = (static_cast<double>(ranks[i]) + 0.5) / static_cast<double>(count);
     sandbox.pauses = generations_at(quantile, most_generations);
     Family& family = plan[i % families];

@@ -5,26 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <random>
-#include <string_view>
 #include <vector>
+
+#include "mapping/guest_writes.h"
 
 namespace lamina::bench::fleet {
 
 using Random = std::mt19937_64;
-
-/// Uniform in [0, 1).
-double unit(Random& random);
-
-/// How a guest writes between two pauses.
-struct Shape {
-  std::string_view name;
-  double least;           ///< of the memory, by one diff; the sizes are log-uniform
-  double most;            ///< of the memory, by one diff
-  double hot_memory;      ///< share of the memory that is hot
-  double hot_writes;      ///< share of the runs that go there
-  std::uint32_t longest;  ///< run, in pages
-  double cleared;         ///< share of the runs that are zeros
-};
 
 enum class Birth : std::uint8_t {
   kFromTemplate,  ///< a fork of the family's template
@@ -36,7 +23,7 @@ enum class Deed : std::uint8_t { kBirth, kPause, kDeath };
 
 struct Sandbox {
   Birth birth = Birth::kFromTemplate;
-  const Shape* shape = nullptr;
+  const mapping::GuestShape* shape = nullptr;
   std::uint32_t pauses = 0;
 };
 

@@ -9,6 +9,7 @@
 #include <map>
 #include <random>
 
+#include "mapping/guest_writes.h"
 #include "mapping/merge_policy.h"
 #include "mapping/merge_policy_fixture.h"
 #include "mapping/overlay.h"
@@ -20,52 +21,28 @@ namespace {
 constexpr std::uint32_t kMemoryBlocks = 65536;  // 256 MiB
 constexpr int kGenerations = 2314;              // the 99th percentile of a large fleet
 
-/// How the guest writes.
-struct Shape {
-  const char* name;
-  double least;           ///< of the memory, by one diff; the sizes are log-uniform
-  double most;            ///< of the memory, by one diff
-  double hot_memory;      ///< share of the memory that is hot
-  double hot_writes;      ///< share of the runs that go there
-  std::uint32_t longest;  ///< run, in blocks
-  double cleared;         ///< share of the runs that are zeros
-};
-
-constexpr std::array kShapes = {
-    Shape{"sandbox", 0.001, 0.1, 0.1, 0.8, 64, 0.1},
-    Shape{"idle", 0.001, 0.003, 0.02, 0.95, 16, 0.02},
-    Shape{"uniform", 0.01, 0.03, 1, 1, 32, 0.05},
-    Shape{"scattered", 0.001, 0.1, 0.2, 0.5, 1, 0},
-};
+constexpr std::array kShapes = {kSandboxShapes[0], kSandboxShapes[1], kSandboxShapes[2],
+                                kScatteredShape};
 
 class Guest {
  public:
-  Guest(const Shape& shape, std::uint64_t seed) : shape_(shape), random_(seed) {}
+  Guest(const GuestShape& shape, std::uint64_t seed) : shape_(shape), random_(seed) {}
 
   Uuid new_id() { return make_id(random_); }
 
   /// The changes of one pause, sorted and disjoint.
   std::vector<Extent> run() {
     std::vector<char> state(kMemoryBlocks, 0);  // 0 untouched, 1 written, 2 cleared
-    const double share = shape_.least * std::pow(shape_.most / shape_.least, unit());
-    auto left = static_cast<std::int64_t>(share * kMemoryBlocks);
+    auto left = static_cast<std::int64_t>(diff_blocks(shape_, kMemoryBlocks, random_));
     while (left > 0) {
-      const bool hot = unit() < shape_.hot_writes;
-      const auto room =
-          static_cast<std::uint32_t>(hot ? shape_.hot_memory * kMemoryBlocks : kMemoryBlocks);
-      const auto start = static_cast<std::uint32_t>(random_() % room);
-      const auto count = 1 + static_cast<std::uint32_t>(random_() % shape_.longest);
-      const char written = unit() < shape_.cleared ? 2 : 1;
-      const std::uint32_t end = std::min(start + count, kMemoryBlocks);
-      std::fill(state.begin() + start, state.begin() + end, written);
-      left -= end - start;
+      const GuestWrite write = next_write(shape_, kMemoryBlocks, random_);
+      std::fill(state.begin() + write.begin, state.begin() + write.end, write.is_cleared ? 2 : 1);
+      left -= write.end - write.begin;
     }
     return changes_of(state);
   }
 
  private:
-  double unit() { return static_cast<double>(random_() >> 11U) * 0x1p-53; }
-
   static std::vector<Extent> changes_of(const std::vector<char>& state) {
     std::vector<Extent> changes;
     std::uint32_t stored = 0;
@@ -80,7 +57,7 @@ class Guest {
     return changes;
   }
 
-  Shape shape_;
+  GuestShape shape_;
   std::mt19937_64 random_;
 };
 
@@ -101,7 +78,7 @@ struct Life {
 
 class Sandbox {
  public:
-  Sandbox(const Shape& shape, const PolicyLimits& limits, int pauses_per_compaction)
+  Sandbox(const GuestShape& shape, const PolicyLimits& limits, int pauses_per_compaction)
       : guest_(shape, 2314), limits_(limits), pauses_per_compaction_(pauses_per_compaction) {
     // A first snapshot: 80 % used, in runs.
     std::vector<Extent> base;
@@ -204,7 +181,7 @@ void print_head() {
               "merges", "layers", "after", "written", "worst", "largest", "dead", "mean", "max");
 }
 
-Life live(const Shape& shape, const char* policy, int pauses_per_compaction = 1) {
+Life live(const GuestShape& shape, const char* policy, int pauses_per_compaction = 1) {
   const Life life = Sandbox(shape, limits_of(policy), pauses_per_compaction).live();
   std::printf("%-10s %-16s %6lu | %6zu %6zu | %7.2f %7.2f %6.1f%% | %5.1f%% | %6.1f %4u\n",
               shape.name, policy, life.merges, life.most_layers, life.most_layers_after,
@@ -217,7 +194,7 @@ Life live(const Shape& shape, const char* policy, int pauses_per_compaction = 1)
 /// Bounds on blocks written per diff block, a tenth above the measured values: over the life, and
 /// over the worst 100 consecutive pauses. And a lower bound for the policy `full` over the life.
 struct Expected {
-  Shape shape;
+  GuestShape shape;
   double written;
   double worst_written;
   double written_by_full;
@@ -267,7 +244,7 @@ INSTANTIATE_TEST_SUITE_P(Guests, MergePolicySimulation,
 // lamina_tests --gtest_also_run_disabled_tests --gtest_filter='*DISABLED_PrintTheTable'
 TEST(MergePolicyFigures, DISABLED_PrintTheTable) {
   print_head();
-  for (const Shape& shape : kShapes) {
+  for (const GuestShape& shape : kShapes) {
     for (const char* policy : {"full", "tiered:ratio=1", "tiered", "tiered:ratio=3",
                                "tiered:ratio=4", "tiered:soft=4", "tiered:soft=16"}) {
       live(shape, policy);
