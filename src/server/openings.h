@@ -1,5 +1,6 @@
 // Snapshots that are being opened, each by a separate thread, so that the supervisor's main thread
-// never waits for a disk or a large header (docs/decisions/0022-opening-in-threads.md).
+// never waits for a disk or a large header (docs/decisions/0022-opening-in-threads.md). Only if no
+// thread can be started it reads by itself.
 //
 // Requests for one snapshot (the same key) share one reading: the first one starts a thread, the
 // others get its result. So a snapshot on a disk that does not answer occupies one thread, however
