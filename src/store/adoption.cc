@@ -180,6 +180,17 @@ Result<bool> put_back(const Store& store, const std::string& id, int directory,
   return true;
 }
 
+bool has_journal(const Store& store, const std::string& id) {
+  return os::name_exists(store.pending_area(), journal_name(id));
+}
+
+/// Durably.
+Status remove_journal(const Store& store, const std::string& id) {
+  LAMINA_RETURN_IF_ERROR(os::remove_file(store.pending_area(), journal_name(id),
+                                         pending_path(store, journal_name(id))));
+  return sync_pending_area(store);
+}
+
 /// The staging directory of an adoption; absent only if it does not exist. Any other failure must
 /// stop the caller: the directory may hold the only copy of a memory file.
 Result<std::optional<os::Fd>> open_staging(const Store& store, const std::string& id) {
@@ -192,57 +203,77 @@ Result<std::optional<os::Fd>> open_staging(const Store& store, const std::string
   return std::unexpected(directory.error());
 }
 
-/// Undoes adoption `id`. `directory` is its staging directory, if that still exists; the caller
-/// holds its lock. `source_directory` is the directory that the file came from, or -1. Returns the
-/// path that the memory file was moved back to; absent if it had not been moved.
+/// Undoes adoption `id`. `directory` is its staging directory, and the caller holds its lock.
+/// `source_directory` is the directory that the file came from, or -1. Returns the path that the
+/// memory file was moved back to; absent if it had not been moved.
 Result<std::optional<std::string>> undo_adoption(const Store& store, const std::string& id,
-                                                 const std::optional<os::Fd>& directory,
-                                                 int source_directory = -1) {
+                                                 int directory, int source_directory = -1) {
   LAMINA_ASSIGN_OR_RETURN(const std::optional<AdoptionJournal> journal,
                           read_adoption_journal(store, id));
   const std::string path = pending_path(store, id);
-  std::optional<std::string> restored;
-  if (directory && journal) {
-    LAMINA_ASSIGN_OR_RETURN(
-        const bool moved, put_back(store, id, directory->get(), path, *journal, source_directory));
-    if (moved) restored = journal->source;
-  } else if (directory) {
-    // Without a journal no memory file was moved in yet, and the directory is empty. If it is not,
-    // a file in it may be an only copy.
+  if (!journal) {
+    // No memory file was moved in yet, and the directory is empty. If it is not, a file in it may
+    // be an only copy.
     LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                            os::list_directory(directory->get(), path));
+                            os::list_directory(directory, path));
     if (!names.empty()) {
       return fail(ErrorKind::kFailed, "'{}' has files but no journal '{}'; find out what they are",
                   path, journal_name(id));
     }
+    // From here on its maker, which may wait for the lock, makes the directory again, with a
+    // journal that must stay. One that cannot be read was there before.
+    const bool had_journal = has_journal(store, id);
+    LAMINA_RETURN_IF_ERROR(os::remove_directory(store.pending_area(), id, path));
+    if (had_journal) LAMINA_RETURN_IF_ERROR(remove_journal(store, id));
+    return std::nullopt;
   }
+  std::optional<std::string> restored;
+  LAMINA_ASSIGN_OR_RETURN(const bool moved,
+                          put_back(store, id, directory, path, *journal, source_directory));
+  if (moved) restored = journal->source;
   // The memory file is not in the directory. Its other files can be made again, or it is the
   // directory of a replaced snapshot. Remove the journal last: without it the directory would stay
   // for ever.
   std::vector<std::string> notes;  // dropped: the next open_store() notes the same
   LAMINA_RETURN_IF_ERROR(remove_pending(store, id, notes));
-  LAMINA_RETURN_IF_ERROR(os::remove_file(store.pending_area(), journal_name(id),
-                                         pending_path(store, journal_name(id))));
-  LAMINA_RETURN_IF_ERROR(sync_pending_area(store));
+  LAMINA_RETURN_IF_ERROR(remove_journal(store, id));
   return restored;
 }
 
-/// Ends adoption `id` if its process has ended.
+/// Ends adoption `id` if its process has ended. (Or a pause without a journal yet: this may be
+/// called for any entry of the area.)
+///
+/// Others make and remove entries meanwhile. A directory is removed by nobody but the holder of its
+/// lock, and its maker makes it again if it was removed before the maker had the lock. A journal is
+/// written under that lock, once for each id. So what is gone can only be removed for good if a
+/// journal was there before.
 Result<std::optional<std::string>> end_if_unfinished(const Store& store, const std::string& id) {
+  const bool had_journal = has_journal(store, id);
   LAMINA_ASSIGN_OR_RETURN(const std::optional<os::Fd> directory, open_staging(store, id));
-  if (directory) {
-    LAMINA_ASSIGN_OR_RETURN(const bool unused,
-                            os::try_lock(directory->get(), pending_path(store, id)));
-    if (!unused) return std::nullopt;
-    // It may have been published between the two calls: then the name is free or names another
-    // directory.
-    LAMINA_ASSIGN_OR_RETURN(const std::optional<os::Fd> again, open_staging(store, id));
-    if (!again) return std::nullopt;
-    LAMINA_ASSIGN_OR_RETURN(const os::FileFacts locked, os::facts_of(directory->get(), id));
-    LAMINA_ASSIGN_OR_RETURN(const os::FileFacts named, os::facts_of(again->get(), id));
-    if (!locked.same_file(named)) return std::nullopt;
+  if (!directory) {
+    if (!had_journal) return std::nullopt;
+    LAMINA_ASSIGN_OR_RETURN(const auto pause, read_pause_journal(store, *Uuid::parse(id)));
+    if (pause) return std::nullopt;  // recover() ends it
+    // Published, or undone. The rename must be on the disk before the journal is removed.
+    LAMINA_RETURN_IF_ERROR(os::sync(store.fd(), store.path()));
+    LAMINA_RETURN_IF_ERROR(sync_pending_area(store));
+    LAMINA_RETURN_IF_ERROR(remove_journal(store, id));
+    return std::nullopt;
   }
-  return undo_adoption(store, id, directory);
+  LAMINA_ASSIGN_OR_RETURN(const bool unused,
+                          os::try_lock(directory->get(), pending_path(store, id)));
+  if (!unused) return std::nullopt;
+  // It may have been published between the two calls: then the name is free or names another
+  // directory.
+  LAMINA_ASSIGN_OR_RETURN(const std::optional<os::Fd> again, open_staging(store, id));
+  if (!again) return std::nullopt;
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts locked, os::facts_of(directory->get(), id));
+  LAMINA_ASSIGN_OR_RETURN(const os::FileFacts named, os::facts_of(again->get(), id));
+  if (!locked.same_file(named)) return std::nullopt;
+  // The process of a pause may have written its journal and ended since the caller looked.
+  LAMINA_ASSIGN_OR_RETURN(const auto pause, read_pause_journal(store, *Uuid::parse(id)));
+  if (pause) return std::nullopt;  // recover() ends it
+  return undo_adoption(store, id, directory->get());
 }
 
 /// Removes a new version of a pause's journal if the pause is gone. (In sorted order it comes after
@@ -343,7 +374,8 @@ void Adoption::leave() { store_ = nullptr; }
 Status Adoption::undo() {
   const Store& store = *std::exchange(store_, nullptr);
   LAMINA_ASSIGN_OR_RETURN(const std::optional<os::Fd> directory, open_staging(store, id_));
-  LAMINA_RETURN_IF_ERROR(undo_adoption(store, id_, directory, source_directory_.get()));
+  if (!directory) return system_failure("open", pending_path(store, id_), ENOENT);
+  LAMINA_RETURN_IF_ERROR(undo_adoption(store, id_, directory->get(), source_directory_.get()));
   return {};
 }
 
