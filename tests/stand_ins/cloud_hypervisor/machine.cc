@@ -251,8 +251,10 @@ Status Machine::boot(const BootOptions& options) {
     LAMINA_ASSIGN_OR_RETURN(MappedRange one, map_range(range, backing, std::move(file)));
     mapped.push_back(std::move(one));
   }
-  guest_ =
-      std::make_unique<Guest>(std::move(mapped), tests::PageModel(bytes / tests::kGuestPageBytes));
+  const std::size_t pages = bytes / tests::kGuestPageBytes;
+  guest_ = std::make_unique<Guest>(
+      std::move(mapped),
+      options.is_checked ? tests::PageModel(pages) : tests::PageModel::without_record(pages));
   thaw();
   return {};
 }

@@ -32,6 +32,7 @@ struct Message {
 struct BootOptions {
   std::uint64_t memory_mib = 16;
   bool is_shared = false;
+  bool is_checked = true;  ///< what the guest reads is compared
   bool has_huge_pages = false;
   std::string zone_file;  ///< a zone that maps it privately
   bool has_gap = false;   ///< two ranges: the second at 4 GiB

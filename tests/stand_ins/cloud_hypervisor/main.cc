@@ -303,6 +303,8 @@ int main(int argc, char** argv) {
     app.add_option("--disk", arguments.boot.disk, "File of a disk");
     app.add_option("--vsock", arguments.boot.vsock, "Socket of a vsock device");
     app.add_flag("--start", arguments.start, "A VM that runs; else one is waited for");
+    app.add_flag("!--unchecked", arguments.boot.is_checked,
+                 "What a fresh VM reads is not checked, so its state is as small as a real one's");
     app.add_flag("--writer", arguments.writer, "A thread uses memory while the VM runs");
     app.add_flag("--discards", arguments.discards, "It gives pages back, too");
     CLI11_PARSE(app, argc, argv);

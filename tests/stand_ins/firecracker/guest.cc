@@ -62,7 +62,8 @@ std::vector<bool> Guest::dirty() const {
 }
 
 void Guest::clear_dirty() {
-  for (std::size_t page = 0; page < pages(); ++page) dirty_[page].store(false);
+  for (std::size_t page = 0; page < pages(); ++page)
+    dirty_[page].store(false, std::memory_order_relaxed);
 }
 
 void Guest::remember_pages() {

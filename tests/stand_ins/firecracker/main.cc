@@ -81,6 +81,8 @@ void define(CLI::App& app, Arguments& arguments) {
   app.add_flag("--balloon", arguments.vm.balloon, "Random operations give pages back too");
   app.add_flag("!--no-discards", arguments.vm.discards,
                "Nothing gives pages back, so the state stays as large as it is");
+  app.add_flag("!--unchecked", arguments.vm.checked,
+               "What a fresh VM reads is not checked, so its state is as small as a real one's");
   app.add_flag("!--no-track-dirty", arguments.vm.track_dirty_pages,
                "A fresh VM's dirty pages are the resident ones");
   app.add_flag("--reads-are-dirty,!--no-reads-are-dirty", arguments.vm.reads_are_dirty,

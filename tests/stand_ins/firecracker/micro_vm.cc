@@ -59,7 +59,8 @@ Status MicroVm::start() {
   LAMINA_ASSIGN_OR_RETURN(GuestMapping mapping,
                           GuestMapping::fresh(facts_.region_bytes, options_.huge_pages == "2M"));
   const std::uint64_t unplugged = (options_.hotplug_mib - options_.plugged_mib) << 20;
-  PageModel model(mapping.pages() - unplugged / kGuestPageBytes);
+  const std::size_t pages = mapping.pages() - unplugged / kGuestPageBytes;
+  PageModel model = options_.checked ? PageModel(pages) : PageModel::without_record(pages);
   begin(std::move(mapping), std::move(model), {options_.track_dirty_pages, false});
   return resume();
 }

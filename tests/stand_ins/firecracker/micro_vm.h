@@ -39,6 +39,7 @@ struct VmOptions {
   /// The guest may give pages back. What such a page may read as goes into the state, which grows
   /// with every snapshot.
   bool discards = true;
+  bool checked = true;  ///< what the guest reads is compared
 };
 
 struct CreateRequest {

@@ -61,17 +61,34 @@ std::uint32_t crc32(std::span<const std::byte> bytes, std::uint32_t crc) {
   return ~crc;
 }
 
+PageModel PageModel::without_record(std::size_t pages) {
+  PageModel model(0);
+  model.size_ = pages;
+  return model;
+}
+
 void PageModel::write(std::size_t page, std::uint64_t seed) {
+  if (pages_.empty()) return;
   pages_[page].seed = seed;
   pages_[page].discarded = false;
 }
 
+bool PageModel::is_discarded(std::size_t page) const {
+  return !pages_.empty() && pages_[page].discarded;
+}
+
 void PageModel::discard(std::size_t page) {
+  if (pages_.empty()) return;
   pages_[page].seed = 0;
   pages_[page].discarded = true;
 }
 
 bool PageModel::is_right(std::size_t page, std::span<const std::byte> have) const {
+  if (pages_.empty()) {
+    // It is read, so that it faults.
+    static_cast<void>(*static_cast<const volatile std::byte*>(have.data()));
+    return true;
+  }
   const Page& model = pages_[page];
   if (holds(have, page, model.seed)) return true;
   if (!model.discarded) return false;
@@ -80,10 +97,11 @@ bool PageModel::is_right(std::size_t page, std::span<const std::byte> have) cons
 }
 
 void PageModel::fill(std::size_t page, std::span<std::byte> bytes) const {
-  fill_page(bytes, page, pages_[page].seed);
+  fill_page(bytes, page, pages_.empty() ? 0 : pages_[page].seed);
 }
 
 void PageModel::remember(std::size_t page) {
+  if (pages_.empty()) return;
   Page& model = pages_[page];
   if (model.seed == 0) return;
   auto& seeds = model.remembered;
@@ -91,6 +109,7 @@ void PageModel::remember(std::size_t page) {
 }
 
 void PageModel::encode(ByteWriter& writer) const {
+  writer.put(static_cast<std::uint8_t>(pages_.empty() ? 0 : 1));
   for (const Page& page : pages_) {
     writer.put(page.seed);
     writer.put(static_cast<std::uint8_t>(page.discarded ? 1 : 0));
@@ -100,7 +119,9 @@ void PageModel::encode(ByteWriter& writer) const {
 }
 
 Result<PageModel> PageModel::decode(ByteReader& reader, std::size_t pages) {
+  if (reader.get<std::uint8_t>() == 0 && reader.ok()) return without_record(pages);
   PageModel model(0);
+  model.size_ = pages;
   for (std::size_t i = 0; i < pages && reader.ok(); ++i) {
     Page page;
     page.seed = reader.get<std::uint64_t>();
