@@ -5,6 +5,8 @@
 #include "lifecycle/last_create.h"
 #include "lifecycle/map_record.h"
 #include "lifecycle/pause_queue.h"
+#include "os/file.h"
+#include "store/snapshot_directory.h"
 
 namespace lamina::lifecycle {
 namespace {
@@ -12,9 +14,11 @@ namespace {
 /// True if this pause is the pin's base already.
 Result<bool> is_base(const store::Pin& pin, const Uuid& pause_id) {
   if (!pin.has_base()) return false;
-  LAMINA_ASSIGN_OR_RETURN(const store::OpenSnapshot base,
-                          store::open_snapshot(pin.base_path(), engine::Checksums::kSkip));
-  return base.pause_id == pause_id;
+  LAMINA_ASSIGN_OR_RETURN(const store::SnapshotIdentity base,
+                          store::identify_snapshot(pin.base_path()));
+  if (base.pause_id != pause_id) return false;
+  LAMINA_RETURN_IF_ERROR(store::open_snapshot(pin.base_path(), engine::Checksums::kSkip));
+  return true;
 }
 
 Status move_pin(const store::OpenSnapshot& state, store::Pin& pin, std::string name) {
@@ -53,6 +57,10 @@ Result<std::optional<store::OpenSnapshot>> open_base(const store::Store& store,
   LAMINA_ASSIGN_OR_RETURN(store::OpenSnapshot base,
                           store::open_snapshot(pin.base_path(), engine::Checksums::kSkip));
   if (pin.facts() && !pin.facts()->snapshot.empty()) {
+    // A snapshot that was not merged since has the very header of the pin's base.
+    const std::string header = pin.facts()->snapshot + "/" + store::kHeaderName;
+    const auto there = os::facts_of_name(store.fd(), header, store.path() + "/" + header);
+    if (there && there->same_file(base.header_file.facts)) return std::optional(std::move(base));
     auto named =
         store::open_snapshot(store.path() + "/" + pin.facts()->snapshot, engine::Checksums::kSkip);
     if (named && named->pause_id == base.pause_id &&

@@ -521,9 +521,9 @@ Result<CompletedPause> PendingPause::build_from_memory(const store::OpenSnapshot
                         {}};
 }
 
-bool PendingPause::may_replace(const store::OpenSnapshot& existing) const {
-  return journal_.replace || existing.pause_id == journal_.parent_pause_id ||
-         existing.pause_id == journal_.last_pause_id;
+bool PendingPause::may_replace(const Uuid& existing) const {
+  return journal_.replace || existing == journal_.parent_pause_id ||
+         existing == journal_.last_pause_id;
 }
 
 std::string PendingPause::other_name() const {
@@ -550,7 +550,7 @@ Result<bool> PendingPause::publish_as(const std::string& name, std::string& obst
     LAMINA_RETURN_IF_ERROR(staging_->publish_new(name));
     return true;
   }
-  const auto existing = store::open_snapshot(path, engine::Checksums::kSkip);
+  const auto existing = store::identify_snapshot(path);
   if (!existing) {
     const ErrorKind kind = existing.error().kind;
     // A snapshot that cannot be opened at the moment may be the one that this pause may replace.
@@ -560,7 +560,7 @@ Result<bool> PendingPause::publish_as(const std::string& name, std::string& obst
     obstacle = fmt::format("'{}' is no readable snapshot", path);
     return false;
   }
-  if (!may_replace(*existing)) {
+  if (!may_replace(existing->pause_id)) {
     obstacle = fmt::format("'{}' is a snapshot that this VM does not descend from by now", path);
     return false;
   }

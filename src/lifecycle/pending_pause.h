@@ -163,7 +163,7 @@ class PendingPause {
   [[nodiscard]] Status remove_partial_work() const;
   [[nodiscard]] Status write_facts_anew() const;
   [[nodiscard]] Status remove_written_runs() const;
-  [[nodiscard]] bool may_replace(const store::OpenSnapshot& existing) const;
+  [[nodiscard]] bool may_replace(const Uuid& existing) const;
 
   const store::Store* store_;
   store::PauseJournal journal_;

@@ -141,7 +141,7 @@ Status check_target(const store::Store& store, const std::vector<Uuid>& descends
         fail(ErrorKind::kExists, "'{}' is a symbolic link and cannot be written through", path),
         "choose another name");
   }
-  const auto existing = store::open_snapshot(path, engine::Checksums::kSkip);
+  const auto existing = store::identify_snapshot(path);
   if (!existing && existing.error().kind == ErrorKind::kNotFound &&
       !os::name_exists(store.fd(), options.name)) {
     return {};

@@ -382,6 +382,7 @@ Status Adoption::undo() {
 Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& notes) {
   LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                           os::list_directory(store.pending_area(), pending_path(store, ".")));
+  std::string last;  // in sorted order a directory comes before its journal
   for (const std::string& name : names) {
     if (name.ends_with(kNewJournalSuffix)) {
       remove_if_orphaned(store, name);
@@ -389,6 +390,7 @@ Status end_unfinished_adoptions(const Store& store, std::vector<std::string>& no
     }
     const bool is_journal = name.ends_with(kJournalSuffix);
     const std::string id = is_journal ? name.substr(0, name.size() - kJournalSuffix.size()) : name;
+    if (std::exchange(last, id) == id) continue;
     // An entry may be an only copy, so entries that are not an adoption's are left alone. A failure
     // here does not stop other snapshots from being written.
     if (!Uuid::parse(id)) {

@@ -128,7 +128,16 @@ Result<format::FileDigest> digest_of(const os::OpenedFile& file, const std::stri
   return format::FileDigest{bytes.size(), format::digest128(bytes)};
 }
 
-Result<OpenSnapshot> open_once(const std::string& path, engine::Checksums checksums) {
+/// A snapshot's directory, its header and its facts, which fit each other.
+struct Described {
+  os::Fd directory;
+  os::FileFacts directory_facts;
+  HeaderFile header_file;
+  std::optional<SnapshotFacts> facts;
+  Uuid pause_id;
+};
+
+Result<Described> describe_once(const std::string& path) {
   auto directory = open_in_store(path);
   if (!directory) {
     if (directory.error().kind != ErrorKind::kNotFound) return std::unexpected(directory.error());
@@ -143,12 +152,21 @@ Result<OpenSnapshot> open_once(const std::string& path, engine::Checksums checks
   LAMINA_ASSIGN_OR_RETURN(const os::FileFacts directory_facts,
                           os::facts_of(directory->get(), path));
   LAMINA_ASSIGN_OR_RETURN(HeaderFile header_file, open_header(directory->get(), path));
-  format::Header& header = header_file.header;
   LAMINA_ASSIGN_OR_RETURN(std::optional<SnapshotFacts> facts, read_facts(directory->get(), path));
-  if (facts) LAMINA_RETURN_IF_ERROR(check_facts(header, *facts, path));
+  if (facts) LAMINA_RETURN_IF_ERROR(check_facts(header_file.header, *facts, path));
+  Uuid pause_id = header_file.header.pause_id;
+  if (pause_id.is_nil()) pause_id = facts ? facts->pause_id : header_file.header.build_id;
+  return Described{std::move(*directory), directory_facts, std::move(header_file), std::move(facts),
+                   pause_id};
+}
 
+Result<OpenSnapshot> open_once(const std::string& path, engine::Checksums checksums) {
+  LAMINA_ASSIGN_OR_RETURN(Described described, describe_once(path));
+  const int directory = described.directory.get();
+  format::Header& header = described.header_file.header;
+  const std::optional<SnapshotFacts>& facts = described.facts;
   LAMINA_ASSIGN_OR_RETURN(std::vector<Layer> layers,
-                          open_layers(directory->get(), path, header, facts, checksums));
+                          open_layers(directory, path, header, facts, checksums));
   bool order_known = true;
   if (header.format != HeaderFormat::kNative) {
     LAMINA_ASSIGN_OR_RETURN(order_known, sort_layers(header, layers));
@@ -158,24 +176,21 @@ Result<OpenSnapshot> open_once(const std::string& path, engine::Checksums checks
       header.layers.push_back({layer.data_blocks(), layer.trailer().has_value()});
     }
   }
-  Uuid pause_id = header.pause_id;
-  if (pause_id.is_nil()) pause_id = facts ? facts->pause_id : header.build_id;
-
   auto chain = Chain::create(header.mapping, std::move(layers));
   if (!chain) {
     return std::unexpected(
         with_context(fmt::format("header '{}/{}'", path, kHeaderName), chain.error()));
   }
-  auto vmstate = open_vmstate(directory->get(), path);
+  auto vmstate = open_vmstate(directory, path);
   return OpenSnapshot{path,
-                      std::move(*directory),
-                      directory_facts,
-                      std::move(header_file.file),
+                      std::move(described.directory),
+                      described.directory_facts,
+                      std::move(described.header_file.file),
                       std::move(vmstate),
                       std::move(header),
-                      std::move(facts),
+                      std::move(described.facts),
                       order_known,
-                      pause_id,
+                      described.pause_id,
                       std::move(*chain)};
 }
 
@@ -245,23 +260,44 @@ Result<std::vector<engine::Layer>> open_layers(int directory, const std::string&
   return layers;
 }
 
-Result<OpenSnapshot> open_snapshot(const std::string& path, engine::Checksums checksums) {
+namespace {
+
+/// Calls `open` again if a file was missing because the directory was replaced or removed while it
+/// was read; then that is no error of the snapshot. `missing` tells it of what `open` returned.
+template <typename Open, typename Missing>
+auto retried(const std::string& path, const Open& open, const Missing& missing)
+    -> decltype(open()) {
   for (int attempt = 1;; ++attempt) {
     const auto before = directory_facts_of(path);
-    auto opened = open_once(path, checksums);
-    // A missing file is not an error of the snapshot if the directory was replaced or removed while
-    // it was read.
-    const auto is_missing = [](const auto& file) {
-      return !file && file.error().kind == ErrorKind::kNotFound;
-    };
-    bool retry = before && attempt < kOpenAttempts &&
-                 (is_missing(opened) || (opened && is_missing(opened->vmstate_file)));
+    auto opened = open();
+    bool retry = before && attempt < kOpenAttempts && missing(opened);
     if (retry) {
       const auto now = directory_facts_of(path);
       retry = !now || !now->same_file(*before);
     }
     if (!retry) return opened;
   }
+}
+
+template <typename T>
+bool is_missing(const Result<T>& file) {
+  return !file && file.error().kind == ErrorKind::kNotFound;
+}
+
+}  // namespace
+
+Result<OpenSnapshot> open_snapshot(const std::string& path, engine::Checksums checksums) {
+  return retried(
+      path, [&] { return open_once(path, checksums); },
+      [](const Result<OpenSnapshot>& opened) {
+        return is_missing(opened) || (opened && is_missing(opened->vmstate_file));
+      });
+}
+
+Result<SnapshotIdentity> identify_snapshot(const std::string& path) {
+  const auto described = retried(path, [&] { return describe_once(path); }, is_missing<Described>);
+  if (!described) return std::unexpected(described.error());
+  return SnapshotIdentity{described->pause_id, described->directory_facts};
 }
 
 Result<bool> was_replaced(const OpenSnapshot& snapshot) {

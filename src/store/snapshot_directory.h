@@ -64,6 +64,16 @@ struct OpenSnapshot {
 Result<OpenSnapshot> open_snapshot(const std::string& path,
                                    engine::Checksums checksums = engine::Checksums::kLoad);
 
+/// Which state a snapshot is, and which directory.
+struct SnapshotIdentity {
+  Uuid pause_id;  ///< as OpenSnapshot::pause_id
+  os::FileFacts directory_facts;
+};
+
+/// Reads header and facts, and checks that they fit each other. The layers are not looked at: for
+/// who wants to know only what would be replaced. Errors as open_snapshot().
+Result<SnapshotIdentity> identify_snapshot(const std::string& path);
+
 /// True if the snapshot's path no longer names the directory that was opened. An error if that
 /// cannot be found out.
 Result<bool> was_replaced(const OpenSnapshot& snapshot);
