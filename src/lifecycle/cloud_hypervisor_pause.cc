@@ -33,6 +33,7 @@
 #include "os/machine.h"
 #include "os/process.h"
 #include "store/ancestors.h"
+#include "store/huge_pages.h"
 #include "store/name.h"
 #include "store/spare_storage.h"
 #include "vmm/cloud_hypervisor/vm_state.h"
@@ -45,6 +46,7 @@ struct ExaminedGuest {
   std::string version;
   bool was_running = false;
   std::uint64_t memory_bytes = 0;
+  std::string huge_pages;  ///< as the journal's origin has it
   std::optional<store::OpenSnapshot> base;
   std::optional<Uuid> last_pause;     ///< since that resume
   std::optional<os::OpenedFile> map;  ///< that the VM maps, if it was resumed from this store
@@ -63,6 +65,17 @@ struct CaptureKind {
   std::string reason;
   os::HoleProbe probe;
 };
+
+/// In Firecracker's words; empty for pages that it has none for.
+std::string pages_of(const vmm::MemoryConfiguration& memory) {
+  constexpr std::uint64_t kHugePageBytes = std::uint64_t{2} << 20;
+  if (memory.huge_zones.empty()) return store::huge_pages_name(HugePages::kNone, "");
+  // 0 is the host's default, nearly everywhere 2 MiB.
+  const bool is_usual = std::ranges::all_of(memory.huge_zones, [](const vmm::HugeZone& zone) {
+    return zone.page_bytes == 0 || zone.page_bytes == kHugePageBytes;
+  });
+  return is_usual ? store::kHugetlbfsPages : "";
+}
 
 class CloudHypervisorPause {
  public:
@@ -118,6 +131,7 @@ class CloudHypervisorPause {
     }
     examined.was_running = info.state == vmm::VmState::kRunning;
     examined.memory_bytes = info.memory.memory_bytes;
+    examined.huge_pages = pages_of(info.memory);
     LAMINA_ASSIGN_OR_RETURN(examined.base, open_base(*claimed.store, claimed.pin));
     LAMINA_ASSIGN_OR_RETURN(const auto record, read_map_record(claimed.pin));
     if (claimed.pin.facts() && record) {
@@ -231,6 +245,7 @@ class CloudHypervisorPause {
     journal.was_running = examined.was_running;
     journal.created = store::timestamp_now();
     journal.origin = origin_here(recorded_version(examined.version));
+    journal.origin.huge_pages = examined.huge_pages;
     journal.once = options_.once;
     // What acknowledge() records; a state that is read before is acknowledged by complete().
     if (when_readable_) journal.memory_bytes = examined.memory_bytes;

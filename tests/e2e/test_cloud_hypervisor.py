@@ -675,6 +675,8 @@ class HugePagesTest(CloudHypervisorTest):
                 self.assertEqual((report["kind"], report["stored_bytes"]),
                                  ("diff", len(pages) * PAGE_BYTES))
                 self.assert_same_memory(vm, name)
+                info = self.done("inspect", self.store / name, "--json").json
+                self.assertEqual(info["huge_pages"], "2M")
             self.check(vm)
         self.assert_nothing_left()
 
