@@ -203,44 +203,61 @@ class Recover {
     return os::is_running(process->pid, process->start_time);
   }
 
-  /// The count of resumes of a pause, and the record of its push, are kept while the store has a
-  /// snapshot of it, or one arrives; the record also while one that descends from it needs it.
-  [[nodiscard]] Status forget_pauses(const Store& store) const {
-    if (options_.dry_run) return {};
-    LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> records,
-                            store::list_push_records(store));
-    // Before anything that they may be about: what is counted or marked meanwhile stays.
-    LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> counts, store::list_counts(store));
-    std::set<Uuid> kept;
+  /// The pauses that the store has or will have, and the states that its snapshots descend from.
+  struct PresentPauses {
+    std::set<Uuid> ids;
+    std::vector<std::vector<Uuid>> lineages;
+  };
+
+  /// Adds to `present`. False: it is not known of all that is there.
+  [[nodiscard]] Result<bool> add_present(const Store& store, PresentPauses& present) const {
     // Clones of a fork are counted before its snapshot is published.
     LAMINA_ASSIGN_OR_RETURN(const lifecycle::PendingPauses pauses,
                             lifecycle::pending_pauses(store));
-    if (!pauses.unreadable.empty()) return {};
+    if (!pauses.unreadable.empty()) return false;
     for (const auto* journals : {&pauses.journals, &pauses.foreign}) {
-      for (const store::PauseJournal& journal : *journals) kept.insert(journal.pause_id);
+      for (const store::PauseJournal& journal : *journals) present.ids.insert(journal.pause_id);
     }
     // Before the list: one that becomes whole meanwhile is in the list.
     LAMINA_ASSIGN_OR_RETURN(const std::vector<Uuid> arriving, store::list_arrivals(store.path()));
     for (const Uuid& id : arriving) {
       const auto arrival = store::open_arrival(store.path(), id);
       if (arrival) {
-        kept.insert(arrival->facts.pause_id);
+        present.ids.insert(arrival->facts.pause_id);
       } else if (arrival.error().kind != ErrorKind::kNotFound) {
-        return {};
+        return false;
       }
     }
     LAMINA_ASSIGN_OR_RETURN(const StoreListing listing, list_store(options_.store));
-    std::vector<std::vector<Uuid>> lineages;
-    lineages.reserve(listing.snapshots.size());
     for (const SnapshotListing& snapshot : listing.snapshots) {
-      if (!snapshot.pause_id) return {};  // unreadable, but may be repaired
-      kept.insert(*snapshot.pause_id);
+      if (!snapshot.pause_id) return false;  // unreadable, but may be repaired
+      present.ids.insert(*snapshot.pause_id);
       std::vector<Uuid> lineage = {*snapshot.pause_id};
       lineage.insert(lineage.end(), snapshot.ancestors.begin(), snapshot.ancestors.end());
-      lineages.push_back(std::move(lineage));
+      present.lineages.push_back(std::move(lineage));
     }
-    LAMINA_RETURN_IF_ERROR(store::remove_counts_except(store, counts, kept));
-    return store::remove_unneeded_push_records(store, records, lineages);
+    return true;
+  }
+
+  /// The count of resumes of a pause, and the record of its push, are kept while the store has a
+  /// snapshot of it, or one arrives; the record also while one that descends from it needs it.
+  [[nodiscard]] Status forget_pauses(const Store& store) const {
+    if (options_.dry_run) return {};
+    // Before anything that they may be about: what is counted or marked meanwhile stays.
+    LAMINA_ASSIGN_OR_RETURN(std::vector<std::string> records, store::list_push_records(store));
+    LAMINA_ASSIGN_OR_RETURN(std::vector<std::string> counts, store::list_counts(store));
+    PresentPauses present;
+    // A listing takes its time. A snapshot that is forked meanwhile, and removed or replaced under
+    // its first name, may be listed under neither; the next listing has it.
+    constexpr int kListings = 2;
+    for (int i = 0; i < kListings && !(records.empty() && counts.empty()); ++i) {
+      LAMINA_ASSIGN_OR_RETURN(const bool is_known, add_present(store, present));
+      if (!is_known) return {};
+      counts = store::counts_except(counts, present.ids);
+      records = store::unneeded_push_records(records, present.lineages);
+    }
+    LAMINA_RETURN_IF_ERROR(store::remove_counts(store, counts));
+    return store::remove_push_records(store, records);
   }
 
   /// A journal that cannot be read may be of any VM.

@@ -4,9 +4,15 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
+#include "base/block.h"
+#include "lamina/fork.h"
+#include "lamina/ingest.h"
 #include "lamina/lifecycle.h"
+#include "lamina/remove.h"
 #include "lamina/uuid.h"
 #include "os/directory.h"
 #include "scratch_directory.h"
@@ -15,6 +21,9 @@
 #include "store/arrival_removal.h"
 #include "store/once_mark.h"
 #include "store/open_store.h"
+#include "store/push_record.h"
+#include "store/resume_count.h"
+#include "store/snapshot_directory.h"
 
 namespace lamina {
 namespace {
@@ -49,6 +58,81 @@ TEST(RecoverTest, TheOnlyResumeOfAnArrivingSnapshotStaysConsumed) {
   ASSERT_TRUE(recovered) << recovered.error().message;
   EXPECT_TRUE(store::consumed_once(store->fd(), facts.pause_id)->has_value());
   EXPECT_FALSE(store::consumed_once(store->fd(), gone)->has_value()) << "no snapshot of it is left";
+}
+
+/// A store of many snapshots, so that listing it takes its time.
+class RecoverWhileSnapshotsMove : public testing::Test {
+ protected:
+  void SetUp() override {
+    const std::string file = scratch_.file("memory");
+    std::ofstream(file) << std::string(kBlockBytes, 'x');
+    std::filesystem::create_directory(path_);
+    ingest_as(file, "a");
+    for (int i = 0; i < 200; ++i) fork("a", "a" + std::to_string(i));
+    ingest_as(file, kFirst);
+  }
+
+  void ingest_as(const std::string& file, const std::string& name) const {
+    IngestOptions options;
+    options.memory_file = file;
+    options.snapshot = path_ + "/" + name;
+    options.layout = Layout::kCompact;
+    const auto stored = ingest(options);
+    ASSERT_TRUE(stored) << stored.error().message;
+  }
+
+  void fork(const std::string& from, const std::string& to) const {
+    ForkOptions options;
+    options.snapshot = path_ + "/" + from;
+    options.fork = path_ + "/" + to;
+    const auto forked = fork_snapshot(options);
+    ASSERT_TRUE(forked) << forked.error().message;
+  }
+
+  void remove(const std::string& name) const {
+    RemoveOptions options;
+    options.snapshots = {path_ + "/" + name};
+    const auto removed = remove_snapshots(options);
+    ASSERT_TRUE(removed) << removed.error().message;
+    ASSERT_FALSE(removed->snapshots.front().error);
+  }
+
+  // The last to be listed.
+  static constexpr const char* kFirst = "z1";
+  static constexpr const char* kSecond = "z2";
+
+  // NOLINTBEGIN(*-non-private-member-variables-in-classes): a fixture
+  tests::ScratchDirectory scratch_;
+  std::string path_ = scratch_.file("store");
+  // NOLINTEND(*-non-private-member-variables-in-classes)
+};
+
+// The store has a snapshot of the pause all the time, under one name or the other.
+TEST_F(RecoverWhileSnapshotsMove, ItsResumesAndPushesStayOnRecord) {
+  std::vector<std::string> notes;
+  const auto store = store::open_store(path_, notes);
+  ASSERT_TRUE(store) << store.error().message;
+  const auto moved = store::open_snapshot(path_ + "/" + kFirst);
+  ASSERT_TRUE(moved) << moved.error().message;
+  ASSERT_TRUE(store::count_resume(*store, moved->pause_id));
+  ASSERT_TRUE(store::write_push_record(*store, moved->pause_id, {"s3://b/", "web", 1}));
+  std::string name = kFirst;
+  std::string other = kSecond;
+  for (int i = 0; i < 40; ++i) {
+    std::thread recovery([&] {
+      RecoverOptions options;
+      options.store = path_;
+      const auto recovered = recover(options);
+      EXPECT_TRUE(recovered) << recovered.error().message;
+    });
+    fork(name, other);
+    remove(name);
+    recovery.join();
+    ASSERT_EQ(store::resume_count(store->fd(), store->identity(), moved->pause_id), 1U)
+        << "after recovery " << i;
+    ASSERT_TRUE(store::was_pushed(path_, moved->pause_id)) << "after recovery " << i;
+    std::swap(name, other);
+  }
 }
 
 }  // namespace

@@ -67,7 +67,7 @@ TEST_F(LateRequestCounts, StayWhenCountsOfPausesAreRemoved) {
   const auto store = open_store(directory_, notes);
   ASSERT_TRUE(store) << store.error().message;
   ASSERT_TRUE(count_resume(*store, Uuid::random()));
-  ASSERT_TRUE(remove_counts_except(*store, *list_counts(*store), {}));
+  ASSERT_TRUE(remove_counts(*store, counts_except(*list_counts(*store), {})));
   EXPECT_EQ(sum(), LateRequests{.sent = 1});
 }
 

@@ -72,9 +72,9 @@ TEST_F(OnceMarkTest, OneOfManyAtTheSameTimeSucceeds) {
 
 TEST_F(OnceMarkTest, ItIsRemovedWithTheLastSnapshotOfThePause) {
   ASSERT_TRUE(consume_once(*store_, pause_, "17-4711"));
-  ASSERT_TRUE(remove_counts_except(*store_, *list_counts(*store_), {pause_}));
+  ASSERT_TRUE(remove_counts(*store_, counts_except(*list_counts(*store_), {pause_})));
   EXPECT_TRUE(is_consumed());
-  ASSERT_TRUE(remove_counts_except(*store_, *list_counts(*store_), {}));
+  ASSERT_TRUE(remove_counts(*store_, counts_except(*list_counts(*store_), {})));
   EXPECT_FALSE(is_consumed());
 }
 

@@ -221,14 +221,22 @@ Result<std::vector<std::string>> list_push_records(const Store& store) {
   return std::unexpected(area.error());
 }
 
-Status remove_unneeded_push_records(const Store& store, const std::vector<std::string>& records,
-                                    std::span<const std::vector<Uuid>> lineages) {
+std::vector<std::string> unneeded_push_records(const std::vector<std::string>& records,
+                                               std::span<const std::vector<Uuid>> lineages) {
+  const std::set<std::string> needed = needed_records(records, lineages);
+  std::vector<std::string> unneeded;
+  for (const std::string& name : records) {
+    const bool is_record = Uuid::parse(name.substr(0, name.find('@'))).has_value();
+    if (is_record && !needed.contains(name)) unneeded.push_back(name);
+  }
+  return unneeded;
+}
+
+Status remove_push_records(const Store& store, const std::vector<std::string>& records) {
   if (records.empty()) return {};
   const std::string path = pushed_area_path(store);
   LAMINA_ASSIGN_OR_RETURN(const os::Fd area, os::open_directory(store.fd(), kPushedArea, path));
-  const std::set<std::string> needed = needed_records(records, lineages);
   for (const std::string& name : records) {
-    if (needed.contains(name) || !Uuid::parse(name.substr(0, name.find('@')))) continue;
     LAMINA_RETURN_IF_ERROR(os::remove_file(area.get(), name, path + "/" + name));
   }
   return {};

@@ -71,13 +71,15 @@ bool was_pushed(const std::string& store_path, const Uuid& pause_id);
 /// The names of all records and marks.
 Result<std::vector<std::string>> list_push_records(const Store& store);
 
-/// Removes those of `records` that no state needs. Each of `lineages` is a state's pause id and
-/// those of its ancestors, newest first; of each bucket and name it needs the first record,
-/// and all marks.
+/// Those of `records` that no state needs. Each of `lineages` is a state's pause id and those of
+/// its ancestors, newest first; of each bucket and name it needs the first record, and all marks.
 ///
 /// REQUIRES: the records were listed before the states. A state that is made and pushed in between
 /// is then not taken for one that is gone.
-Status remove_unneeded_push_records(const Store& store, const std::vector<std::string>& records,
-                                    std::span<const std::vector<Uuid>> lineages);
+std::vector<std::string> unneeded_push_records(const std::vector<std::string>& records,
+                                               std::span<const std::vector<Uuid>> lineages);
+
+/// Removes records and marks by their names.
+Status remove_push_records(const Store& store, const std::vector<std::string>& records);
 
 }  // namespace lamina::store

@@ -87,7 +87,8 @@ TEST_F(PushRecords, ThoseOfOtherPausesAreRemoved) {
   EXPECT_TRUE(list_push_records(*store_)->empty());  // there is no area yet
   ASSERT_TRUE(write_push_record(*store_, kept, {"s3://b/", "web", 1}));
   ASSERT_TRUE(write_push_record(*store_, gone, {"s3://b/", "web", 2}));
-  ASSERT_TRUE(remove_unneeded_push_records(*store_, *list_push_records(*store_), lineages));
+  ASSERT_TRUE(
+      remove_push_records(*store_, unneeded_push_records(*list_push_records(*store_), lineages)));
   EXPECT_EQ(pushed_number(directory_, kept, "s3://b/", "web"), 1U);
   EXPECT_FALSE(pushed_number(directory_, gone, "s3://b/", "web"));
 }
@@ -104,7 +105,7 @@ TEST_F(PushRecords, OneThatWasWrittenAfterTheListStays) {
   const auto records = list_push_records(*store_);
   ASSERT_TRUE(records);
   ASSERT_TRUE(write_push_record(*store_, late, {"s3://b/", "web", 2}));
-  ASSERT_TRUE(remove_unneeded_push_records(*store_, *records, {}));
+  ASSERT_TRUE(remove_push_records(*store_, unneeded_push_records(*records, {})));
   EXPECT_FALSE(was_pushed(directory_, gone));
   EXPECT_TRUE(was_pushed(directory_, late));
 }
@@ -118,15 +119,17 @@ TEST_F(PushRecords, MarkStaysUntilTheRecordIsWritten) {
   EXPECT_TRUE(was_pushed(directory_, pause));
   EXPECT_FALSE(pushed_number(directory_, pause, "s3://b/", "web"));
   const std::vector<std::vector<Uuid>> lineages = {{child, pause}};
-  ASSERT_TRUE(remove_unneeded_push_records(*store_, *list_push_records(*store_), lineages));
+  ASSERT_TRUE(
+      remove_push_records(*store_, unneeded_push_records(*list_push_records(*store_), lineages)));
   EXPECT_EQ(list_push_records(*store_)->size(), 2U);
   ASSERT_TRUE(write_push_record(*store_, pause, {"s3://b/", "web", 3}));
   EXPECT_EQ(list_push_records(*store_)->size(), 2U);
   EXPECT_EQ(pushed_number(directory_, pause, "s3://b/", "web"), 3U);
   // The mark of the child does not stand for the record of its parent.
-  ASSERT_TRUE(remove_unneeded_push_records(*store_, *list_push_records(*store_), lineages));
+  ASSERT_TRUE(
+      remove_push_records(*store_, unneeded_push_records(*list_push_records(*store_), lineages)));
   EXPECT_EQ(pushed_number(directory_, pause, "s3://b/", "web"), 3U);
-  ASSERT_TRUE(remove_unneeded_push_records(*store_, *list_push_records(*store_), {}));
+  ASSERT_TRUE(remove_push_records(*store_, unneeded_push_records(*list_push_records(*store_), {})));
   EXPECT_TRUE(list_push_records(*store_)->empty());
 }
 
@@ -138,7 +141,8 @@ TEST_F(PushRecords, OfAncestorsTheNewestOfEachPlaceIsKept) {
   ASSERT_TRUE(write_push_record(*store_, older, {"s3://c/", "web", 7}));
   ASSERT_TRUE(write_push_record(*store_, parent, {"s3://b/", "web", 2}));
   const std::vector<std::vector<Uuid>> lineages = {{pause, parent, older}};
-  ASSERT_TRUE(remove_unneeded_push_records(*store_, *list_push_records(*store_), lineages));
+  ASSERT_TRUE(
+      remove_push_records(*store_, unneeded_push_records(*list_push_records(*store_), lineages)));
   EXPECT_EQ(pushed_number(directory_, parent, "s3://b/", "web"), 2U);
   EXPECT_EQ(pushed_number(directory_, older, "s3://c/", "web"), 7U);
   EXPECT_FALSE(pushed_number(directory_, older, "s3://b/", "web"));

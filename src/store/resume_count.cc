@@ -90,14 +90,21 @@ Result<std::vector<std::string>> list_counts(const Store& store) {
   return std::unexpected(area.error());
 }
 
-Status remove_counts_except(const Store& store, const std::vector<std::string>& names,
-                            const std::set<Uuid>& kept) {
+std::vector<std::string> counts_except(const std::vector<std::string>& names,
+                                       const std::set<Uuid>& kept) {
+  std::vector<std::string> others;
+  for (const std::string& name : names) {
+    const auto pause_id = Uuid::parse(name.substr(0, name.find('@')));
+    if (pause_id && !kept.contains(*pause_id)) others.push_back(name);
+  }
+  return others;
+}
+
+Status remove_counts(const Store& store, const std::vector<std::string>& names) {
   if (names.empty()) return {};
   LAMINA_ASSIGN_OR_RETURN(const os::Fd area,
                           os::open_directory(store.fd(), kCountsArea, area_path(store)));
   for (const std::string& name : names) {
-    const auto pause_id = Uuid::parse(name.substr(0, name.find('@')));
-    if (!pause_id || kept.contains(*pause_id)) continue;
     LAMINA_RETURN_IF_ERROR(os::remove_file(area.get(), name, area_path(store) + "/" + name));
   }
   return {};

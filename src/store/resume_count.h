@@ -34,10 +34,13 @@ std::int64_t last_resume_ns(int store, const StoreIdentity& identity, const Uuid
 /// The names of the files in the area of counts, with the marks of `--once`.
 Result<std::vector<std::string>> list_counts(const Store& store);
 
-/// Removes those of `names` (list_counts()) whose pauses are not in `kept`, also of other stores.
-/// The names are to be listed before the pauses are: one that is counted or marked meanwhile is not
-/// among them, so it stays.
-Status remove_counts_except(const Store& store, const std::vector<std::string>& names,
-                            const std::set<Uuid>& kept);
+/// Those of `names` (list_counts()) whose pauses are not in `kept`, also of other stores. The names
+/// are to be listed before the pauses are: one that is counted or marked meanwhile is not among
+/// them, so it stays.
+std::vector<std::string> counts_except(const std::vector<std::string>& names,
+                                       const std::set<Uuid>& kept);
+
+/// Removes the files `names` of the area of counts.
+Status remove_counts(const Store& store, const std::vector<std::string>& names);
 
 }  // namespace lamina::store

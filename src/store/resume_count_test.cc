@@ -37,12 +37,13 @@ TEST_F(ResumeCount, GrowsByOneWithEachResume) {
 }
 
 TEST_F(ResumeCount, OnlyCountsOfOtherPausesAreRemoved) {
-  EXPECT_TRUE(remove_counts_except(*store_, *list_counts(*store_), {}));  // there is no area yet
+  EXPECT_TRUE(
+      remove_counts(*store_, counts_except(*list_counts(*store_), {})));  // there is no area yet
   const Uuid kept = Uuid::random();
   const Uuid gone = Uuid::random();
   ASSERT_TRUE(count_resume(*store_, kept));
   ASSERT_TRUE(count_resume(*store_, gone));
-  ASSERT_TRUE(remove_counts_except(*store_, *list_counts(*store_), {kept}));
+  ASSERT_TRUE(remove_counts(*store_, counts_except(*list_counts(*store_), {kept})));
   EXPECT_EQ(resume_count(store_->fd(), store_->identity(), kept), 1U);
   EXPECT_EQ(resume_count(store_->fd(), store_->identity(), gone), 0U);
 }
@@ -54,7 +55,7 @@ TEST_F(ResumeCount, WhatIsCountedAfterTheListStays) {
   const auto names = list_counts(*store_);
   ASSERT_TRUE(names) << names.error().message;
   ASSERT_TRUE(count_resume(*store_, after));
-  ASSERT_TRUE(remove_counts_except(*store_, *names, {}));
+  ASSERT_TRUE(remove_counts(*store_, counts_except(*names, {})));
   EXPECT_EQ(resume_count(store_->fd(), store_->identity(), before), 0U);
   EXPECT_EQ(resume_count(store_->fd(), store_->identity(), after), 1U);
 }
