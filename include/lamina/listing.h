@@ -66,7 +66,7 @@ struct PinListing {
   /// Why lamina does not act upon it here: it came with a copy of another store, or another host
   /// wrote it. Empty: it belongs to this store.
   std::string foreign;
-  std::string snapshot;  ///< name of the snapshot that it was resumed from or last paused to
+  std::string snapshot;  ///< that it was resumed from or last paused to; empty: not known yet
   std::optional<Uuid> base_pause_id;
   std::string since;            ///< RFC 3339, UTC
   bool by_page_faults = false;  ///< its memory comes by userfaultfd

@@ -38,6 +38,14 @@ void take(const store::PinFacts& facts, const store::StoreIdentity& here, PinLis
   listing.map = facts.map;
 }
 
+/// A pin that has no facts yet: a pause or a resume of the VM has just made it. If the VM does not
+/// run, a process that was killed has left it.
+bool is_new(const Error& error, const std::string& name) {
+  const auto process = os::parse_process_name(name);
+  return error.kind == ErrorKind::kNotFound && process &&
+         os::is_running(process->pid, process->start_time).value_or(false);
+}
+
 }  // namespace
 
 std::vector<PinSummary> summarize_pins(const std::string& path, std::vector<std::string>& notes) {
@@ -70,6 +78,8 @@ std::vector<PinSummary> summarize_pins(const std::string& path, std::vector<std:
       take(*facts, *here, pin.listing);
     } else if (!os::name_exists(AT_FDCWD, pin_path)) {
       continue;
+    } else if (is_new(facts.error(), name)) {
+      pin.listing.running = true;
     } else {
       pin.listing.error = facts.error();
     }
