@@ -103,7 +103,14 @@ class EndOfPauses {
     }
     LAMINA_ASSIGN_OR_RETURN(const bool runs, store::is_running(*(*pin)->facts()));
     if (!runs) return end_without_vm(*pending, **pin);
-    return end_with_vm(*pending, **pin);
+    const Status ended = end_with_vm(*pending, **pin);
+    if (ended) return {};
+    LAMINA_ASSIGN_OR_RETURN(const bool still_runs, store::is_running(*(*pin)->facts()));
+    if (still_runs) return ended;
+    // The VM ended while it was asked: what was begun is begun anew, without it.
+    pending.reset();
+    LAMINA_ASSIGN_OR_RETURN(std::optional<PendingPause> again, PendingPause::claim(store_, id));
+    return again ? end_without_vm(*again, **pin) : Status();
   }
 
   [[nodiscard]] bool is_given_up(const Uuid& id) const {

@@ -446,6 +446,20 @@ class UncertainOutcomesTest(SandboxTest):
         self.assertEqual(report["kind"], "full")
         self.assertEqual(self.pause(vm, "a", "--jail", jail)["kind"], "diff")
 
+    def test_a_vm_that_ends_while_it_is_recovered_keeps_its_queued_pause(self) -> None:
+        vm = self.fresh()
+        vm.tell("run 100 1")
+        outcome = lamina("pause", "--api", vm.api_socket, "--store", self.store, "--name", "a",
+                         "--after", "resume", "--frozen-hook", "kill -9 $PPID")
+        self.assertEqual(outcome.code, -signal.SIGKILL, str(outcome))
+        vm.tell("fail resume-die")
+        self.assertEqual(self.recover()["completed"], 1)
+        self.assertFalse(vm.is_running())
+        self.assert_nothing_left()
+        kept, = self.store.glob("a@*")  # without what the hook would have added
+        resumed, _ = self.resume(kept.name)
+        self.check(resumed)
+
     def test_a_queued_pause_whose_directory_is_gone_is_not_taken_for_published(self) -> None:
         for way in ("recover", "pause"):
             with self.subTest(way):

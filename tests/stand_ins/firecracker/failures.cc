@@ -8,10 +8,19 @@
 namespace lamina::tests {
 
 std::vector<std::string> Failures::points() {
-  return {"create-refuse",     "create-after-dump",     "create-no-answer",
-          "create-die-before", "create-die-after-dump", "create-hang",
-          "create-slow",       "create-enospc",         "pause-refuse",
-          "resume-refuse",     "load-refuse",           "load-die",
+  return {"create-refuse",
+          "create-after-dump",
+          "create-no-answer",
+          "create-die-before",
+          "create-die-after-dump",
+          "create-hang",
+          "create-slow",
+          "create-enospc",
+          "pause-refuse",
+          "resume-refuse",
+          "resume-die",
+          "load-refuse",
+          "load-die",
           "load-slow"};
 }
 

@@ -73,6 +73,7 @@ Status MicroVm::pause() {
 }
 
 Status MicroVm::resume() {
+  if (failures_.hits("resume-die")) ::_exit(kExitByFailure);
   if (failures_.hits("resume-refuse")) return refused("Failed to resume: as asked for");
   state_ = RunState::kRunning;
   gate_.open();
