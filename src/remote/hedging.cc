@@ -1,6 +1,7 @@
 #include "remote/hedging.h"
 
 #include <algorithm>
+#include <vector>
 
 namespace lamina::remote {
 
@@ -37,6 +38,27 @@ Hedging::Duration Hedging::limit(std::uint64_t bytes) const {
     if (classes_.at(smaller).are_enough()) limit = std::max(limit, classes_.at(smaller).limit());
   }
   return limit;
+}
+
+Hedging::Duration Hedging::limit_of_few(std::uint64_t bytes) const {
+  const std::size_t own = class_of(bytes);
+  const Duration usual = limit(bytes);
+  if (classes_.at(own).are_enough()) return usual;
+  std::vector<Duration> known;
+  for (std::size_t i = 0; i <= own; ++i) {
+    const Answers& answers = classes_.at(i);
+    const auto begin = answers.samples.begin();
+    known.insert(known.end(), begin,
+                 begin + static_cast<std::ptrdiff_t>(std::min(answers.count, kSamples)));
+  }
+  if (known.empty()) return usual;
+  const auto median = known.begin() + static_cast<std::ptrdiff_t>((known.size() - 1) / 2);
+  std::ranges::nth_element(known, median);
+  using Seconds = std::chrono::duration<double>;
+  const Seconds transfer(static_cast<double>(bytes) / static_cast<double>(kSlowBytesPerSecond));
+  const Duration early = std::max<Duration>(
+      *median * kTimesOfFew + std::chrono::duration_cast<Duration>(transfer), kShortestLimit);
+  return std::min(usual, early);
 }
 
 bool Hedging::take() {

@@ -29,6 +29,9 @@ class Hedging {
   static constexpr std::uint64_t kRequestsForEach = 50;
   /// Second requests that are permitted at the beginning.
   static constexpr std::uint64_t kAtFirst = 2;
+  /// A request without samples of its size is not late while it may be that slow.
+  static constexpr std::uint64_t kSlowBytesPerSecond = std::uint64_t{16} << 20;
+  static constexpr int kTimesOfFew = 4;
   /// Largest requests of the size classes but the last.
   static constexpr std::array<std::uint64_t, 3> kClassBytes{
       std::uint64_t{64} << 10, std::uint64_t{512} << 10, std::uint64_t{4} << 20};
@@ -43,6 +46,11 @@ class Hedging {
   /// few samples of its size: kFirstLimit, or less if that is the limit of larger requests, or more
   /// if that is the limit of smaller ones.
   [[nodiscard]] Duration limit(std::uint64_t bytes) const;
+
+  /// As limit(), for who sends too few requests to have enough samples: then four times the median
+  /// of what there is of this size and smaller ones, with the time that the bytes may take, if that
+  /// is less.
+  [[nodiscard]] Duration limit_of_few(std::uint64_t bytes) const;
 
   /// Takes a second request from the budget; false: there is none left.
   bool take();

@@ -60,6 +60,20 @@ TEST(Hedging, FewAnswersOfASizeAreComparedWithOtherSizes) {
   EXPECT_EQ(slow.limit(kBytes), milliseconds(1500));
 }
 
+TEST(Hedging, WhoSendsFewRequestsHasAnEarlierLimit) {
+  Hedging hedging;
+  EXPECT_EQ(hedging.limit_of_few(4096), Hedging::kFirstLimit);
+  hedging.add_answer(milliseconds(1000), 100);  // a late one
+  hedging.add_answer(milliseconds(20), 100);
+  hedging.add_answer(milliseconds(25), 100);
+  EXPECT_EQ(hedging.limit_of_few(0), milliseconds(100));
+  EXPECT_EQ(hedging.limit_of_few(std::uint64_t{4} << 20), milliseconds(350));
+  EXPECT_EQ(hedging.limit_of_few(std::uint64_t{64} << 20), Hedging::kFirstLimit);
+  EXPECT_EQ(hedging.limit(100), Hedging::kFirstLimit);
+  for (int i = 0; i < 13; ++i) hedging.add_answer(milliseconds(20), 100);
+  EXPECT_EQ(hedging.limit_of_few(0), hedging.limit(0));
+}
+
 TEST(Hedging, TheBudgetIsKept) {
   Hedging hedging;
   EXPECT_TRUE(hedging.take());

@@ -17,6 +17,7 @@
 #include "remote/collect.h"
 #include "remote/counting_store.h"
 #include "remote/fetcher.h"
+#include "remote/hedging_store.h"
 #include "remote/key_destruction.h"
 #include "remote/key_use.h"
 #include "remote/pull.h"
@@ -27,6 +28,7 @@
 #include "remote/retention.h"
 #include "remote/rotation.h"
 #include "remote/unpushed.h"
+#include "store/late_request_count.h"
 #include "store/snapshot_use.h"
 
 namespace lamina {
@@ -87,6 +89,18 @@ void bound_cache_after(const PullOptions& options, PullReport& report) {
   report.notes.push_back("the cache was not bounded: " + one_line(opened.error()));
 }
 
+/// A VM waits: requests whose answers are late are sent a second time.
+Result<LazyPullReport> pull_without_delay(object_store::ObjectStore& store,
+                                          const LazyPullOptions& options,
+                                          packed::KeyWrapper* tenant) {
+  LateRequests late;
+  const auto hedging = remote::make_hedging_store(store, late);
+  auto report = remote::pull_lazily(*hedging, options, tenant);
+  // Without these counts, only a metric is too low.
+  static_cast<void>(store::LateRequestCount(options.pull.store).store(late));
+  return report;
+}
+
 constexpr int kBeginAttempts = 3;
 
 Result<LazyPullReport> begin_pull_once(const LazyPullOptions& options) {
@@ -99,9 +113,9 @@ Result<LazyPullReport> begin_pull_once(const LazyPullOptions& options) {
   LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened,
                           open_bucket(options.pull.url, options.pull.key_file,
                                       options.pull.key_command, options.pull.requests));
-  LAMINA_ASSIGN_OR_RETURN(LazyPullReport report,
-                          remote::pull_lazily(*opened.store, options, opened.tenant.get()));
-  remote::bound_cache_of_pull(*opened.store, options.pull, 0, report.pull);
+  auto report = pull_without_delay(*opened.store, options, opened.tenant.get());
+  if (!report) return report;
+  remote::bound_cache_of_pull(*opened.store, options.pull, 0, report->pull);
   return report;
 }
 
