@@ -955,7 +955,10 @@ enum {
   LAMINA_PAGE_SERVER_NONE = 0,
   LAMINA_PAGE_SERVER_SILENT = 1, /* starting, or killed and not quite gone: ask again */
   LAMINA_PAGE_SERVER_BUSY = 2,   /* it has not replied within ten seconds */
-  LAMINA_PAGE_SERVER_SERVES = 3
+  LAMINA_PAGE_SERVER_SERVES = 3,
+  /* It runs, and no process of it can serve, for lack of threads, processes, memory or
+     descriptors. It goes on trying. */
+  LAMINA_PAGE_SERVER_CANNOT_SERVE = 4
 };
 
 /* Asks the page server of `store` whether it serves; waits at most ten seconds. */

@@ -117,11 +117,15 @@ enum class StoreServer : std::uint8_t {
   kSilent,  ///< starting, or killed and not quite gone: ask again
   kBusy,    ///< it listens, and has not replied within ten seconds
   kServes,  ///< it, or its successor, accepts VMs
+  /// It runs, and no process of it can serve, for lack of threads, processes, memory or
+  /// descriptors. It goes on trying, and VMs that need pages wait.
+  kCannotServe,
 };
 
 /// Asks the store's page server, over its control socket, whether it serves; waits at most ten
-/// seconds for the reply. kNone also if the state cannot be found out. Thread-safe.
-StoreServer find_store_server(const std::string& store);
+/// seconds for the reply. kNone also if the state cannot be found out. `cause` is set with
+/// kCannotServe, unless it is null. Thread-safe.
+StoreServer find_store_server(const std::string& store, std::string* cause = nullptr);
 
 /// Reads the metrics (Prometheus' text format) of a running page server from its metrics socket:
 /// ServeOptions::metrics_socket, or page_server_metrics_socket(). kNotFound: there is no such

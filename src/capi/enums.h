@@ -123,7 +123,8 @@ inline constexpr std::array kEnumRows<StoreServer> = {
     EnumRow<StoreServer>{LAMINA_PAGE_SERVER_NONE, StoreServer::kNone},
     EnumRow<StoreServer>{LAMINA_PAGE_SERVER_SILENT, StoreServer::kSilent},
     EnumRow<StoreServer>{LAMINA_PAGE_SERVER_BUSY, StoreServer::kBusy},
-    EnumRow<StoreServer>{LAMINA_PAGE_SERVER_SERVES, StoreServer::kServes}};
+    EnumRow<StoreServer>{LAMINA_PAGE_SERVER_SERVES, StoreServer::kServes},
+    EnumRow<StoreServer>{LAMINA_PAGE_SERVER_CANNOT_SERVE, StoreServer::kCannotServe}};
 
 /// Whether each value that has a word has a row too, and 0 is a valid number.
 template <typename E>

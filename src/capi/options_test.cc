@@ -503,7 +503,8 @@ static_assert(LAMINA_AFTER_RESUME == 1 && LAMINA_AFTER_STAY == 2 &&
               LAMINA_POPULATE_NONE == 1 && LAMINA_POPULATE_WORKING_SET == 2 &&
               LAMINA_POPULATE_ALL == 3 && LAMINA_PAGE_SERVER_SILENT == 1 &&
               LAMINA_PAGE_SERVER_BUSY == 2 && LAMINA_PAGE_SERVER_SERVES == 3 &&
-              LAMINA_CODEC_LZ4 == 1 && LAMINA_CODEC_NONE == 2);
+              LAMINA_PAGE_SERVER_CANNOT_SERVE == 4 && LAMINA_CODEC_LZ4 == 1 &&
+              LAMINA_CODEC_NONE == 2);
 
 }  // namespace
 }  // namespace lamina::capi

@@ -89,15 +89,31 @@ Result<store::NameLock> wait_for_start_lock(const store::Store& store, int give_
   }
 }
 
-/// Whether there is a page server; waits until that is certain.
+std::unexpected<Error> cannot_serve(const std::string& store, std::string_view cause) {
+  return with_remedy(
+      fail(ErrorKind::kFailed, "the page server of store '{}' runs, and cannot serve: {}", store,
+           cause),
+      "raise the limit of processes, memory or descriptors that it has reached; it goes on by "
+      "itself then");
+}
+
+/// Whether there is a page server that serves; waits until that is certain. One that cannot serve
+/// tries again at least once a second.
 Result<bool> wait_for_store_server(const std::string& store, int give_up) {
   constexpr int kPauseMs = 5;
-  const auto deadline = std::chrono::steady_clock::now() + kStartTimeout;
+  constexpr std::chrono::milliseconds kUntilItServes{1500};
+  const auto begun = std::chrono::steady_clock::now();
+  std::string cause;
   while (true) {
-    const StoreServer found = find_store_server(store);
-    if (found != StoreServer::kSilent) return found != StoreServer::kNone;
+    const StoreServer found = find_store_server(store, &cause);
+    const auto waited = std::chrono::steady_clock::now() - begun;
+    const bool is_certain = found != StoreServer::kSilent && found != StoreServer::kCannotServe;
+    if (is_certain) return found != StoreServer::kNone;
     if (is_signalled(give_up)) return not_needed();
-    if (std::chrono::steady_clock::now() > deadline) {
+    if (found == StoreServer::kCannotServe && waited > kUntilItServes) {
+      return cannot_serve(store, cause);
+    }
+    if (waited > kStartTimeout) {
       return fail(ErrorKind::kBusy,
                   "the page server of store '{}' has its lock and does not answer; see what the "
                   "process that serves it waits for, or kill it",
@@ -190,9 +206,11 @@ bool PageServerWatch::gets_pages() {
   return now_kib && std::exchange(resident_kib_, *now_kib) != *now_kib;
 }
 
-Result<bool> PageServerWatch::start_if_none(StoreServer found) {
+Result<bool> PageServerWatch::start_if_none(StoreServer found, std::string_view cause) {
   const std::string& store = store_.path();
   switch (found) {
+    case StoreServer::kCannotServe:
+      return cannot_serve(store, cause);
     case StoreServer::kNone:
       return ensure_page_server(store_, command_, over_.fd());
     case StoreServer::kBusy:
@@ -209,7 +227,8 @@ Result<bool> PageServerWatch::start_if_none(StoreServer found) {
 
 void PageServerWatch::look(Clock::time_point& failing_since) {
   constexpr Clock::time_point kNever{};
-  const StoreServer found = find_store_server(store_.path());
+  std::string cause;
+  const StoreServer found = find_store_server(store_.path(), &cause);
   // The serving process serves pages even while its supervisor does not answer.
   const bool gets = gets_pages();
   const bool serves = found == StoreServer::kServes || (found == StoreServer::kBusy && gets);
@@ -217,7 +236,7 @@ void PageServerWatch::look(Clock::time_point& failing_since) {
     failing_since = kNever;
     return;
   }
-  const Result<bool> started = start_if_none(found);
+  const Result<bool> started = start_if_none(found, cause);
   if (started) {
     failing_since = kNever;
     return;

@@ -25,17 +25,19 @@ namespace lamina::lifecycle {
 /// Makes sure that a page server runs for the store. If none does, starts `command` in a session of
 /// its own, with its output appended to <store>/.vms/page-server.log, and waits until it is ready
 /// (READY=1 to $NOTIFY_SOCKET). Returns whether it was started. kFailed, with the last line of the
-/// log, if it ends instead; kFailed if none runs and `command` is empty. kInterrupted once
-/// `give_up` (an event's descriptor, or -1) is readable.
+/// log, if it ends instead; kFailed if none runs and `command` is empty, or if the one that runs
+/// cannot serve, and says so for a second and a half. kInterrupted once `give_up` (an event's
+/// descriptor, or -1) is readable.
 Result<bool> ensure_page_server(const store::Store& store, const std::vector<std::string>& command,
                                 int give_up = -1);
 
 /// As long as this exists, restarts the page server if it ends: a VM that is being loaded or
 /// captured waits for its pages, and the caller waits with it. As a Progress it ends such a wait if
-/// no page server could be started for 10 s; or if the VM waits for a page, has got none for 20 s,
-/// and the page server has not answered at its control socket meanwhile (for example because it is
-/// stopped). If the caller's limit is shorter than 10 s it takes the place of 10 s, and of the half
-/// of 20 s that no query takes. The destructor waits up to 10 s for a query that is under way.
+/// no page server could be started for 10 s, or the one that runs could not serve for 10 s; or if
+/// the VM waits for a page, has got none for 20 s, and the page server has not answered at its
+/// control socket meanwhile (for example because it is stopped). If the caller's limit is shorter
+/// than 10 s it takes the place of 10 s, and of the half of 20 s that no query takes. The
+/// destructor waits up to 10 s for a query that is under way.
 class PageServerWatch : public Progress {
  public:
   /// `store` and `command` must outlive it. `limit`: of the caller, for short requests. `vm`: the
@@ -73,7 +75,7 @@ class PageServerWatch : public Progress {
 
   /// Whether the VM has got pages since the last call. False if that is not known.
   bool gets_pages();
-  Result<bool> start_if_none(StoreServer found);
+  Result<bool> start_if_none(StoreServer found, std::string_view cause);
   void watch();
   /// Checks once. `failing_since`: when it first found no server and could not start one.
   void look(Clock::time_point& failing_since);

@@ -7,6 +7,12 @@
 
 namespace lamina::server {
 
+ControlMessage message_of(MessageKind kind) {
+  ControlMessage message;
+  message.kind = kind;
+  return message;
+}
+
 std::vector<std::byte> encode_control(const ControlMessage& message) {
   constexpr std::size_t kMaxTextBytes = kMaxControlBytes / 2;
   const auto text = std::as_bytes(std::span(message.text));

@@ -27,6 +27,8 @@ enum class MessageKind : std::uint8_t {
   /// To the serving process: its successor is forked next, and ends it. The descriptor is the read
   /// end of a pipe whose other end the successor keeps open until then.
   kReplaced = 6,
+  kServes = 7,       ///< to the supervisor: the serving process has begun
+  kCannotBegin = 8,  ///< to the supervisor: it ends, for the reason in the text
 };
 
 struct ControlMessage {
@@ -35,6 +37,9 @@ struct ControlMessage {
   pager::SessionState state = pager::SessionState::kEnded;  ///< kEnded
   std::string text;  ///< kServe: the name of the VM's directory; otherwise a reason
 };
+
+/// A message without anything but its kind.
+ControlMessage message_of(MessageKind kind);
 
 inline constexpr std::size_t kMaxControlBytes = 4096;
 

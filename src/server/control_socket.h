@@ -3,6 +3,7 @@
 // neither block it nor use it up. The metrics have a socket of their own.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "lamina/result.h"
@@ -22,8 +23,9 @@ class ControlSocket {
   [[nodiscard]] int fd() const { return listener_.polled_fd(); }
   [[nodiscard]] const Listener& listener() const { return listener_; }
 
-  /// Greets the clients that have connected, a bounded number at once. Never waits.
-  void handle();
+  /// Greets the clients that have connected, a bounded number at once. `failure`: why no VM can be
+  /// served. Never waits.
+  void handle(const std::optional<std::string>& failure);
 
   /// Ends a back-off. Returns the milliseconds until it must be called again; -1: not before
   /// handle().
@@ -40,8 +42,9 @@ class ControlSocket {
   Listener listener_;
 };
 
-/// kServes when a server greets at the control socket, kBusy when it has let ten seconds pass
-/// without hanging up, else kSilent.
-StoreServer ask_control(const std::string& control_socket);
+/// kServes when a server greets at the control socket, kCannotServe when it says why it cannot
+/// (then `cause` is set unless it is null), kBusy when it has let ten seconds pass without hanging
+/// up, else kSilent.
+StoreServer ask_control(const std::string& control_socket, std::string* cause);
 
 }  // namespace lamina::server

@@ -78,13 +78,13 @@ TEST_F(ListenerTest, AControlSocketBacksOff) {
   ASSERT_TRUE(client);
   {
     const tests::NoFreeDescriptor shortage;
-    socket->handle();
+    socket->handle({});
   }
   EXPECT_EQ(socket->fd(), -1);
   wait_for_end([&] { return socket->expire(); });
   pollfd event{socket->fd(), POLLIN, 0};
   EXPECT_EQ(::poll(&event, 1, 0), 1);
-  socket->handle();
+  socket->handle({});
   char byte = 0;
   EXPECT_EQ(::recv(client->get(), &byte, 1, MSG_DONTWAIT), 1);
 }

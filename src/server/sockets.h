@@ -44,7 +44,7 @@ class Sockets {
 
   /// Readable when greet() has something to do; -1 during the back-off after accept(2) fails.
   [[nodiscard]] int control_fd() const { return control_ ? control_->fd() : -1; }
-  void greet() { control_->handle(); }
+  void greet(const std::optional<std::string>& failure = {}) { control_->handle(failure); }
 
   /// Both readable when answer_metrics() has something to do. metrics_fd() is -1 during a back-off.
   [[nodiscard]] int metrics_fd() const { return metrics_ ? metrics_->fd() : -1; }

@@ -65,7 +65,7 @@ std::string page_server_metrics_socket(const std::string& store) {
 
 std::string daemon_socket(const std::string& store) { return path_in_vms_area(store, kDaemonName); }
 
-StoreServer find_store_server(const std::string& store) {
+StoreServer find_store_server(const std::string& store, std::string* cause) {
   const std::string path = path_in_vms_area(store, kLockName);
   const auto area = store::open_in_store(os::parent_of(path));
   if (!area) return StoreServer::kNone;
@@ -73,7 +73,7 @@ StoreServer find_store_server(const std::string& store) {
   if (!file || !os::is_locked(file->fd.get(), path).value_or(false)) return StoreServer::kNone;
   // A process that was killed has its lock and its listening sockets until the kernel closes them,
   // so only an answer tells that a server lives.
-  return server::ask_control(server::control_socket_of(store));
+  return server::ask_control(server::control_socket_of(store), cause);
 }
 
 }  // namespace lamina

@@ -22,6 +22,8 @@
 #include "os/notify.h"
 #include "os/poll.h"
 #include "os/process.h"
+#include "os/unix_socket.h"
+#include "server/control_message.h"
 #include "server/log_limiter.h"
 #include "server/metrics.h"
 #include "server/retry_pause.h"
@@ -66,9 +68,10 @@ class Supervisor {
     if (!begun && openings_.are_running()) exit_with(begun);
     LAMINA_RETURN_IF_ERROR(begun);
     if (is_trial) return {};
+    is_starting_ = !state;
     state.reset();
     parts_.takeover().begin();
-    if (!stopping_) manager_.notify_ready();
+    if (!stopping_ && !is_starting_) manager_.notify_ready();
     loop();
     end();
     return result_;
@@ -96,6 +99,17 @@ class Supervisor {
     return {};
   }
 
+  /// In the child: ends it, since it cannot serve.
+  [[noreturn]] void give_up_serving(int control, const std::string& cause) const {
+    static_cast<void>(contain("serving process", [&]() -> Status {
+      log_(fmt::format("no serving process can begin yet: {}", cause));
+      ControlMessage message = message_of(MessageKind::kCannotBegin);
+      message.text = cause;
+      return os::send_message(control, encode_control(message), {}, os::WhenFull::kFail);
+    }));
+    ::_exit(WorkerProcess::kExitCannotBegin);
+  }
+
   /// In the child: serves until the supervisor is gone.
   void be_worker(os::Fd control) {
     std::array<char, 16> own_name{};
@@ -113,15 +127,11 @@ class Supervisor {
     try {
       auto ended = run_worker(parts_.resources().snapshots(), keeper_.vms(), control.get(),
                               supervisor_pidfd_.get(), default_threads(options_.threads), log_);
-      if (!ended) {
-        log_(fmt::format("no serving process can begin yet: {}", one_line(ended.error())));
-        ::_exit(WorkerProcess::kExitCannotBegin);
-      }
+      if (!ended) give_up_serving(control.get(), one_line(ended.error()));
       if (ended->detaching) stopping_ = true;
       unopened_ = std::move(ended->unopened);
     } catch (const std::exception& exception) {
-      log_(fmt::format("no serving process can begin yet: {}", exception.what()));
-      ::_exit(WorkerProcess::kExitCannotBegin);
+      give_up_serving(control.get(), exception.what());
     }
     keeper_.vms().merge(waiting);
     ::prctl(PR_SET_NAME, own_name.data());
@@ -131,6 +141,7 @@ class Supervisor {
   void replace_supervisor() {
     log_(fmt::format("supervisor {} is gone; process {} takes its place", supervisor_, ::getpid()));
     replaces_supervisor_ = true;
+    is_starting_ = false;
     keeper_.reset_elimination();
     RetryPause pause;
     while (true) {
@@ -194,9 +205,24 @@ class Supervisor {
       parts_.stranded().look_if_due(parts_.resources().states(), keeper_.totals(), log_);
     }
     keeper_.judge();
+    if (is_starting_) settle_start();
     go_on_with_succession();
     finish_if_done();
     return {};
+  }
+
+  /// A start is over when VMs can be served, or there are some, whose memory nobody else has. If
+  /// there are none, and they could not be served, it has failed.
+  void settle_start() {
+    const bool has_vms = !keeper_.vms().empty() || !parts_.takeover().vms().empty();
+    if (keeper_.serves() || has_vms) {
+      is_starting_ = false;
+      if (!stopping_) manager_.notify_ready();
+      return;
+    }
+    if (!keeper_.failure() || parts_.sockets().acceptor().has_peers()) return;
+    result_ = fail(ErrorKind::kFailed, "no VM can be served: {}", *keeper_.failure());
+    finished_ = true;
   }
 
   /// Its serving process serves until all that it serves is open here; until then VMs that connect
@@ -252,7 +278,7 @@ class Supervisor {
                                       pollfd{parts_.predecessor().ended_fd(), POLLIN, 0},
                                       pollfd{parts_.predecessor().message_fd(), POLLIN, 0}};
     LAMINA_RETURN_IF_ERROR(os::wait_for_events(waiting, longest_ms));
-    if (waiting[5].revents != 0) parts_.sockets().greet();
+    if (waiting[5].revents != 0) parts_.sockets().greet(keeper_.failure());
     if (waiting[1].revents != 0) keeper_.handle_message();
     if (waiting[10].revents != 0) parts_.predecessor().handle_message();
     if (waiting[2].revents != 0) parts_.sockets().acceptor().handle();
@@ -346,6 +372,7 @@ class Supervisor {
   bool replaces_supervisor_ = false;           ///< of a supervisor that was killed
   bool succession_wanted_ = false;             ///< by SIGHUP, which came before it could begin
   bool stopping_ = false;
+  bool is_starting_ = false;  ///< not from a predecessor, and nobody was told that it serves
   bool finished_ = false;
   Status result_;
 };

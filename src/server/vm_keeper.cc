@@ -13,16 +13,6 @@
 #include "server/wait_time.h"
 
 namespace lamina::server {
-namespace {
-
-ControlMessage message_of(MessageKind kind) {
-  ControlMessage message;
-  message.kind = kind;
-  return message;
-}
-
-}  // namespace
-
 void VmKeeper::add(std::unique_ptr<Vm> vm) {
   if (vm->id == 0) vm->id = totals_.sessions_started + 1;
   note_id(vm->id);

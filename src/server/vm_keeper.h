@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -79,6 +80,10 @@ class VmKeeper {
   /// Ends the serving process.
   void end() { worker_.end(); }
   [[nodiscard]] pid_t worker() const { return worker_.pid(); }
+  /// True if a serving process runs that has said that it serves.
+  [[nodiscard]] bool serves() const { return worker_.serves(); }
+  /// Why no serving process could be started; nullopt if it could, or is not known yet.
+  [[nodiscard]] const std::optional<std::string>& failure() const { return worker_.failure(); }
   /// True while one serving process takes the place of another.
   [[nodiscard]] bool is_replacing() const { return worker_.is_replacing(); }
 

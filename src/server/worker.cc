@@ -44,6 +44,7 @@ class Worker {
   Result<WorkerEnd> serve_all(Vms& vms, std::size_t threads) {
     LAMINA_RETURN_IF_ERROR(openings_.start());
     LAMINA_ASSIGN_OR_RETURN(served_, ServedVms::start(vms, threads, log_));
+    tell(message_of(MessageKind::kServes));
     while (true) {
       // The end of a successor counts only when there is no supervisor that would fork another one.
       const bool is_orphan = supervisor_ < 0;

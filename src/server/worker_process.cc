@@ -32,6 +32,8 @@ WorkerProcess::Start WorkerProcess::start_if_due() {
   if (!is_wanted || Clock::now() < next_start_) return Start::kNone;
   const auto delay = [this](const Error& cause) {
     log_(fmt::format("no serving process can be started yet: {}", one_line(cause)));
+    // One that is to be replaced serves still.
+    if (pid_ <= 0) failure_ = one_line(cause);
     delay_next_start();
     return Start::kNone;
   };
@@ -107,6 +109,7 @@ void WorkerProcess::forget() {
   control_.reset();
   is_replaced_ = false;
   is_inherited_ = false;
+  serves_ = false;
 }
 
 void WorkerProcess::note_begun(pid_t child, os::Fd pidfd, os::Fd control) {
@@ -172,7 +175,13 @@ std::optional<ControlMessage> WorkerProcess::receive() {
     return std::nullopt;
   }
   const auto message = decode_control(received->bytes);
-  return message ? std::optional(*message) : std::nullopt;
+  if (!message) return std::nullopt;
+  if (message->kind == MessageKind::kServes) {
+    serves_ = true;
+    failure_.reset();
+  }
+  if (message->kind == MessageKind::kCannotBegin) failure_ = message->text;
+  return *message;
 }
 
 void WorkerProcess::tell(const ControlMessage& message, std::span<const int> fds) {
@@ -199,6 +208,10 @@ WorkerProcess::Death WorkerProcess::reap() {
   // Without a status (this process ignores SIGCHLD) it has ended all the same.
   const bool is_known = ::waitpid(pid_, &status, WNOHANG) == pid_;
   if (!is_inherited_) ++deaths_;
+  const bool could_not_begin =
+      is_known && WIFEXITED(status) && WEXITSTATUS(status) == kExitCannotBegin;
+  // Why, if that was not received yet: its last message.
+  if (could_not_begin && control_.valid()) static_cast<void>(receive());
   forget();
   const Clock::time_point now = Clock::now();
   const bool was_quick = now - started_ < kQuick;
@@ -206,9 +219,7 @@ WorkerProcess::Death WorkerProcess::reap() {
   if (!was_quick) delay_ = {};
   if (is_known && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return Death::kOther;
   if (was_quick) delay_next_start();
-  if (is_known && WIFEXITED(status) && WEXITSTATUS(status) == kExitCannotBegin) {
-    return Death::kOther;
-  }
+  if (could_not_begin) return Death::kOther;
   log_(fmt::format("the serving process ended by itself (status {:#x}); it is succeeded",
                    static_cast<unsigned>(status)));
   return was_quick ? Death::kCrashAtOnce : Death::kOther;

@@ -14,6 +14,8 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "os/fd.h"
@@ -99,6 +101,11 @@ class WorkerProcess {
   void end();
 
   [[nodiscard]] pid_t pid() const { return pid_; }
+
+  /// True if a process runs that has said that it serves.
+  [[nodiscard]] bool serves() const { return pid_ > 0 && serves_; }
+  /// Why the last start failed; nullopt if it has not, or since a process serves.
+  [[nodiscard]] const std::optional<std::string>& failure() const { return failure_; }
   [[nodiscard]] std::uint64_t deaths() const { return deaths_; }
 
  private:
@@ -121,8 +128,10 @@ class WorkerProcess {
   pid_t pid_ = -1;
   os::Fd pidfd_;
   os::Fd control_;
-  bool is_replaced_ = false;      ///< by the next process
-  bool is_inherited_ = false;     ///< from another program
+  bool is_replaced_ = false;   ///< by the next process
+  bool is_inherited_ = false;  ///< from another program
+  bool serves_ = false;
+  std::optional<std::string> failure_;
   std::vector<Replaced> ending_;  ///< not reaped yet; whichever process serves has ended them
   Clock::time_point started_;
   Clock::time_point next_start_;

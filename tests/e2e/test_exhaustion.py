@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import re
+import signal
 import socket as sockets
 import subprocess
 import threading
@@ -17,9 +18,9 @@ from pathlib import Path
 
 from faults import require_strace
 from memory_files import EXIT_FAILED, PAGE_BYTES, lamina, program
-from sandbox import MEMORY_BYTES, SandboxTest
+from sandbox import MEMORY_BYTES, SandboxTest, page_servers_of
 from served_snapshots import ServeTest, run
-from serving import HUGE_PAGE_BYTES, HUGE_PAGES, Server, Vm, wait_until
+from serving import HUGE_PAGE_BYTES, HUGE_PAGES, Server, Vm, is_traced, wait_until
 
 TEBIBYTE = 1 << 40
 REGION_BYTES = 16 << 20
@@ -50,6 +51,18 @@ def resident_bytes(pid: int) -> int:
     found = re.search(r"^VmRSS:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     assert found
     return int(found[1]) << 10
+
+
+def parent_of(pid: int) -> int:
+    """The process whose child it is."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def reply_of(socket: Path) -> bytes:
+    """What a page server says to a client of its control socket."""
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as client:
+        client.connect(str(socket))
+        return client.recv(4096, sockets.MSG_WAITALL)
 
 
 def accepts(socket: Path) -> bool:
@@ -125,6 +138,53 @@ class FewThreads(SandboxTest):
         if (os.cpu_count() or 1) > 1:
             self.assertRegex(said, r"1 of \d serving threads")
         self.assertNotIn("can begin yet", said)
+
+    def test_a_resume_without_any_thread_fails_and_leaves_nothing(self) -> None:
+        require_strace(self)
+        vm = self.fresh()
+        vm.control("run 300 1")
+        self.pause(vm, "a")
+        vm = self.waiting()
+        outcome = lamina("resume", "--api", vm.api_socket, "--store", self.store, "--name", "a",
+                         "--mode", "uffd",
+                         prefix=["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=clone3",
+                                 "-e", "inject=clone3:error=EAGAIN"])
+        self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+        self.assertIn("did not start: ", outcome.error_lines[-1])
+        self.assertIn("no VM can be served: serving thread", outcome.error_lines[-1])
+        self.assertEqual(page_servers_of(self.store), [])
+        self.assertEqual(self.pins(), [])
+        # The same process can be resumed into.
+        vm, _ = self.resume("a", "--mode", "uffd", vm=vm)
+        self.check(vm)
+
+    def test_a_page_server_that_lost_its_threads_says_so_until_it_has_some(self) -> None:
+        require_strace(self)
+        vm = self.fresh()
+        vm.control("run 300 1")
+        self.pause(vm, "a")
+        vm, _ = self.resume("a", "--mode", "uffd")
+        servers = page_servers_of(self.store)
+        worker = next(pid for pid in servers if parent_of(pid) in servers)
+        supervisor = parent_of(worker)
+        other = self.waiting()
+        with subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", "-p", str(supervisor), "-e",
+                               "trace=clone3", "-e", "inject=clone3:error=EAGAIN"]) as tracer:
+            self.addCleanup(tracer.wait)
+            self.addCleanup(tracer.kill)
+            wait_until(lambda: is_traced(supervisor), "the page server is traced")
+            os.kill(worker, signal.SIGKILL)
+            control = self.store / ".vms" / "page-server.control"
+            wait_until(lambda: b"cannot serve: " in reply_of(control), "the page server says so")
+            outcome = lamina("resume", "--api", other.api_socket, "--store", self.store, "--name",
+                             "a", "--mode", "uffd")
+            self.assertEqual(outcome.code, EXIT_FAILED, str(outcome))
+            self.assertIn("runs, and cannot serve: serving thread", outcome.error_lines[-1])
+            self.assertEqual(len(self.pins()), 1)
+            tracer.terminate()
+        other, _ = self.resume("a", "--mode", "uffd", vm=other)
+        for one in (vm, other):
+            self.check(one)
 
 
 class LargeSnapshot(ServeTest):

@@ -86,6 +86,7 @@ pub const LAMINA_PAGE_SERVER_NONE: lamina_page_server_state = 0;
 pub const LAMINA_PAGE_SERVER_SILENT: lamina_page_server_state = 1;
 pub const LAMINA_PAGE_SERVER_BUSY: lamina_page_server_state = 2;
 pub const LAMINA_PAGE_SERVER_SERVES: lamina_page_server_state = 3;
+pub const LAMINA_PAGE_SERVER_CANNOT_SERVE: lamina_page_server_state = 4;
 pub const LAMINA_CODEC_ZSTD: lamina_pack_codec = 0;
 pub const LAMINA_CODEC_LZ4: lamina_pack_codec = 1;
 pub const LAMINA_CODEC_NONE: lamina_pack_codec = 2;

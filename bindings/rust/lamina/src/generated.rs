@@ -146,6 +146,7 @@ impl PageServerState {
     pub const SILENT: Self = Self(1);
     pub const BUSY: Self = Self(2);
     pub const SERVES: Self = Self(3);
+    pub const CANNOT_SERVE: Self = Self(4);
 }
 /// `lamina_pack_codec`. A later library may know other numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
