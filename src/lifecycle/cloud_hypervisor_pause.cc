@@ -463,7 +463,10 @@ class CloudHypervisorPause {
     LAMINA_ASSIGN_OR_RETURN(const bool ended,
                             os::wait_for_end(claimed.vmm.pidfd(), claimed.vmm.timeouts().request));
     LAMINA_RETURN_IF_ERROR(prepared.pending.end());
-    if (ended) return release_pin(claimed.pin);
+    if (ended) {
+      release_pin_of_stopped(claimed.pin, report_.notes);
+      return {};
+    }
     const std::string why = accepted ? "it has not ended" : one_line(accepted.error());
     return fail(ErrorKind::kFailed,
                 "'{}' is published, but process {} was not stopped: {}; its VM may run on",

@@ -39,6 +39,16 @@ Status release_pin(store::Pin& pin) {
   return pin.release();
 }
 
+void release_pin_of_stopped(store::Pin& pin, std::vector<std::string>& notes) {
+  const std::string path = pin.path();
+  const Status released = release_pin(pin);
+  if (released) return;
+  notes.push_back(
+      fmt::format("pin '{}' of the VM that was stopped is still there, until "
+                  "`lamina recover` removes it: {}",
+                  path, one_line(released.error())));
+}
+
 Status stop_vm(vmm::Vmm& vmm, store::Pin& pin, std::vector<std::string>& notes) {
   LAMINA_ASSIGN_OR_RETURN(const vmm::InstanceInfo instance, vmm.describe());
   if (instance.state != vmm::VmState::kPaused) {
@@ -49,7 +59,10 @@ Status stop_vm(vmm::Vmm& vmm, store::Pin& pin, std::vector<std::string>& notes) 
   LAMINA_RETURN_IF_ERROR(os::kill_process(vmm.pidfd()));
   const os::LongWait waiting;
   LAMINA_ASSIGN_OR_RETURN(const bool ended, os::wait_for_end(vmm.pidfd(), vmm.timeouts().request));
-  if (ended) return release_pin(pin);
+  if (ended) {
+    release_pin_of_stopped(pin, notes);
+    return {};
+  }
   notes.push_back(
       fmt::format("process {} was killed and is still there after {} ms: {}; it runs no guest any "
                   "more, and its pin goes when it has ended",

@@ -15,7 +15,7 @@ namespace lamina::lifecycle {
 
 /// Kills the process of a paused VM, waits for its end and releases its pin. kFailed if the VM
 /// runs. If the process has not ended within the time limit of a request, its pin stays, and a note
-/// says what holds the process.
+/// says what holds the process; a note also if the pin cannot be released.
 Status stop_vm(vmm::Vmm& vmm, store::Pin& pin, std::vector<std::string>& notes);
 
 /// Removes the directory that a resume has made in the VM's jail, if the pin records one.
@@ -23,6 +23,9 @@ void remove_jail_directory(const store::Pin& pin);
 
 /// Removes the pin of a VM that has ended, and its directory in the jail.
 Status release_pin(store::Pin& pin);
+
+/// The same for a VM whose pause is complete, which does not fail by that: a note says so.
+void release_pin_of_stopped(store::Pin& pin, std::vector<std::string>& notes);
 
 /// Connects to the VMM at the address, whichever it is (vmm::connect()). kUsage for paths that are
 /// not UTF-8.

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/contain.h"
 #include "base/error.h"
 #include "os/directory.h"
 #include "os/file.h"
@@ -331,15 +332,19 @@ Status Pin::set_base_and_facts(const OpenSnapshot& snapshot, const PinFacts& fac
 }
 
 Status Pin::release() {
-  const std::string area = fmt::format("{}/{}", store_->path(), kVmsArea);
-  LAMINA_ASSIGN_OR_RETURN(Staging staging,
-                          Staging::create(*store_, Area::kTemporary, Uuid::random()));
+  // It is locked, so no clean-up removes it before the sync. Without a directory for it: a disk
+  // that has no inode left is to get some.
+  const std::string id = Uuid::random().to_string();
+  const std::string removed = fmt::format("{}/{}/{}", store_->path(), kTemporaryArea, id);
   LAMINA_RETURN_IF_ERROR(
-      os::rename_new(store_->vms_area(), name_, staging.fd(), "released", path()));
+      os::rename_new(store_->vms_area(), name_, store_->temporary_area(), id, path()));
   facts_.reset();
-  const Status synced = os::sync(store_->vms_area(), area);
-  if (!synced) staging.leave();
-  return synced;
+  LAMINA_RETURN_IF_ERROR(
+      os::sync(store_->vms_area(), fmt::format("{}/{}", store_->path(), kVmsArea)));
+  // If this fails, the next writer's clean-up removes it.
+  static_cast<void>(
+      contain("remove", [&] { return os::remove_tree(store_->temporary_area(), id, removed); }));
+  return {};
 }
 
 Result<std::vector<std::string>> list_pins(const std::string& path) {

@@ -41,13 +41,15 @@ Status link_other_files(const OpenSnapshot& source, int directory,
   for (const std::string& name : names) {
     if (is_own_file(name)) continue;
     const Status linked = link_named(source, name, directory, directory_path);
-    if (!linked) {
-      return std::unexpected(with_context(
-          fmt::format("'{}' in snapshot '{}' cannot be carried over (only files can); move it "
-                      "out of the snapshot first",
-                      name, source.path),
-          linked.error()));
-    }
+    if (linked) continue;
+    const auto facts = os::facts_of_name(source.directory.get(), name, source.path + "/" + name);
+    if (!facts || facts->is_regular) return linked;
+    return with_remedy(
+        std::unexpected(with_context(
+            fmt::format("'{}' in snapshot '{}' cannot be carried over (only files can)", name,
+                        source.path),
+            linked.error())),
+        "move it out of the snapshot first");
   }
   return {};
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import re
 import signal
@@ -17,7 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from faults import require_strace
-from memory_files import EXIT_FAILED, PAGE_BYTES, lamina, program
+from memory_files import EXIT_DONE, EXIT_FAILED, EXIT_NO_SPACE, PAGE_BYTES, lamina, program
+from mounts import FileSystem, mount, remount
 from sandbox import MEMORY_BYTES, SandboxTest, page_servers_of
 from served_snapshots import ServeTest, run
 from serving import HUGE_PAGE_BYTES, HUGE_PAGES, Server, Vm, is_traced, wait_until
@@ -185,6 +187,82 @@ class FewThreads(SandboxTest):
         other, _ = self.resume("a", "--mode", "uffd", vm=other)
         for one in (vm, other):
             self.check(one)
+
+
+class FewInodes(SandboxTest):
+    """A store on a file system that has few inodes left, or none. A link needs one on tmpfs."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.place = mount(self, self.directory, FileSystem(
+            "few inodes", kind="tmpfs", options="size=64m,mode=0700,nr_inodes=10000"))
+        self.store = self.place / "store"
+        self.store.mkdir()
+
+    def leave(self, count: int) -> None:
+        """So many inodes are free."""
+        now = os.statvfs(self.place)
+        remount(self.place, f"nr_inodes={now.f_files - now.f_ffree + count}")
+
+    def test_each_step_of_a_fork_says_what_it_lacks(self) -> None:
+        vm = self.fresh()
+        vm.control("run 300 1")
+        self.pause(vm, "a")
+        for left in itertools.count():
+            self.leave(left)
+            outcome = lamina("fork", self.store / "a", self.store / "b")
+            if outcome.code == EXIT_DONE:
+                break
+            self.assertEqual(outcome.code, EXIT_NO_SPACE, str(outcome))
+            self.assertIn("no space left on device; free space", outcome.error_lines[-1])
+            self.assertNotIn("move it out", outcome.error_lines[-1])
+            self.assert_nothing_left()
+        self.assertGreater(left, 3)
+
+    def test_a_pause_succeeds_or_leaves_the_vm_or_is_completed(self) -> None:
+        self.pause(self.fresh(), "first")  # makes the store
+        for left in itertools.count():
+            name = f"vm-{left}"
+            vm = self.fresh()
+            vm.control("run 300 1")
+            self.leave(left)
+            outcome = lamina("pause", "--api", vm.api_socket, "--store", self.store, "--name", name)
+            self.leave(1000)
+            if outcome.code == EXIT_DONE:
+                break
+            message = outcome.error_lines[-1]
+            self.assertIn("no space left on device", message.lower())
+            self.assertTrue(vm.is_running(), message)
+            self.assertFalse((self.store / name).exists(), message)
+            recovered = self.recover()
+            self.assertEqual(recovered["completed"], 1 if "queued" in message else 0, message)
+            if recovered["completed"]:
+                self.done("verify", self.store / name)
+                self.done("rm", self.store / name)
+            else:
+                self.assertEqual(vm.state(), "Running")
+                self.check(vm)
+            vm.end()
+            self.recover()
+            self.assert_nothing_left()
+        self.assertGreater(left, 5)
+        self.done("verify", self.store / name)
+
+    def test_recover_and_rm_need_none(self) -> None:
+        vm = self.fresh()
+        vm.control("run 300 1")
+        self.pause(vm, "a")
+        for mode in ("uffd", "file"):
+            vm, _ = self.resume("a", "--mode", mode)
+            vm.end()
+        (self.store / ".lock" / ".maps").unlink()
+        self.leave(0)
+        outcome = lamina("recover", self.store, "--json")
+        self.assertEqual(outcome.json["released_pins"], 2, str(outcome))
+        self.assertEqual(self.pins(), [])
+        self.assertEqual(self.recover()["removed_maps"], 0)
+        self.leave(0)
+        self.done("rm", self.store / "a")
 
 
 class LargeSnapshot(ServeTest):
