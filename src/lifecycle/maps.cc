@@ -84,12 +84,14 @@ Result<std::string> provide_map(const store::Store& store, const store::Pin& pin
 Result<std::uint64_t> remove_unused_maps(const store::Store& store, bool dry_run) {
   if (!os::name_exists(store.fd(), store::kMapsArea)) return 0;
   LAMINA_ASSIGN_OR_RETURN(const os::Fd maps, open_maps(store));
-  LAMINA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          os::list_directory(maps.get(), map_path(store, ".")));
+  const auto list = [&] { return os::list_directory(maps.get(), map_path(store, ".")); };
+  LAMINA_ASSIGN_OR_RETURN(std::vector<std::string> names, list());
   // The lock may need a file, which a full disk does not give. Files that are made meanwhile are
   // used.
   if (names.empty()) return 0;
   LAMINA_ASSIGN_OR_RETURN(const store::NameLock lock, store.wait_for_lock(kMapsLock));
+  // Another recovery may have removed some.
+  LAMINA_ASSIGN_OR_RETURN(names, list());
   std::uint64_t removed = 0;
   for (const std::string& name : names) {
     if (!Uuid::parse(name)) continue;

@@ -355,12 +355,14 @@ void take_place_of(const LinkSource& source, int copy) {
   const bool is_the_one = there && there->same_file(source.facts);
   // A file of another user cannot be linked for that reason, and is not replaced.
   if (!is_the_one || source.facts.user != ::geteuid()) return;
-  if (!os::remove_file(source.directory, kNewLinkName, source.path)) return;
-  const auto linked = os::link_descriptor(copy, source.directory, kNewLinkName, source.path);
+  // Of another file it must not be the copy. Another copy of this one has the same contents.
+  const std::string fresh = fmt::format("{}.{}", kNewLinkPrefix, name);
+  if (!os::remove_file(source.directory, fresh, source.path)) return;
+  const auto linked = os::link_descriptor(copy, source.directory, fresh, source.path);
   if (!linked || !*linked) return;
   const Status moved =
-      os::rename_over(source.directory, kNewLinkName, source.directory, name, source.path);
-  if (!moved) static_cast<void>(os::remove_file(source.directory, kNewLinkName, source.path));
+      os::rename_over(source.directory, fresh, source.directory, name, source.path);
+  if (!moved) static_cast<void>(os::remove_file(source.directory, fresh, source.path));
 }
 
 /// Absent if the file was linked.

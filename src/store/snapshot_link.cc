@@ -25,7 +25,8 @@ Status link_named(const OpenSnapshot& source, const std::string& name, int direc
 bool is_own_file(const std::string& name) {
   return name == kHeaderName || name == kFactsName || name == kLegacyLayerName ||
          parse_layer_file_name(name) || name == kNewHeaderName || name == kNewFactsName ||
-         name == kNewWorkingSetName || name == kNewLinkName || name == kArrivalMarkerName;
+         name == kNewWorkingSetName || name.starts_with(kNewLinkPrefix) ||
+         name == kArrivalMarkerName;
 }
 
 bool is_reserved_name(const std::string& name) {

@@ -338,6 +338,7 @@ class ErrorTest(AskTest):
         wait_until(lambda: daemon.done("GET", "/v1/health")["recovered"], "it has recovered")
         # A VMM that does not answer would not keep a worker; a recovery waits for this lock.
         (self.store / ".maps").mkdir(mode=0o700, exist_ok=True)
+        (self.store / ".maps" / "not-empty").touch()
         lock = os.open(self.store / ".lock" / ".maps", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         with contextlib.ExitStack() as stack:

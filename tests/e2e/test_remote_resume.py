@@ -440,8 +440,9 @@ class Packs(RemoteResumeTest):
         self.assertEqual(self.bucket.layer_reads, 0)
         self.assertEqual(len([key for method, key in requests
                               if method == "GET" and "/v1/packs/" in key]), 1)
-        # The pull: 4, and 2 for each of three objects; the fetcher: format, pin, pack.
-        self.assertLessEqual(len(requests), 16)
+        # The pull: 4, and 2 for each of three objects; the fetcher: format, pin, pack. On a busy
+        # machine answers may be late, and each of both sends at most two requests again.
+        self.assertLessEqual(len(requests), 16 + 4)
         with self.checking(vm):
             wait_until(lambda: waits_for_pages(vm.pid), "a thread waits for the rest")
             self.bucket.mood = Mood.GOOD

@@ -10,6 +10,7 @@ import random
 import subprocess
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from memory_files import (EXIT_BUSY, EXIT_DONE, EXIT_FAILED, EXIT_NO_SPACE, EXIT_NOT_FOUND,
@@ -381,8 +382,15 @@ class Limits(LaminaTest):
                     os.link(file, links / file.name / str(number))
             except OSError:
                 pass
-        copied = self.done("fork", first, store / "fork-0")
-        self.assertIn("was copied", copied.stderr)
+        # Each of these puts copies in the places of the three files.
+        with ThreadPoolExecutor() as pool:
+            at_once = list(pool.map(lambda number: self.done("fork", first, store / f"at-{number}"),
+                                    range(8)))
+        self.assertTrue(any("was copied" in outcome.stderr for outcome in at_once))
+        for number in range(8):
+            self.assert_resolves_to(store / f"at-{number}", memory)
+        self.assert_resolves_to(first, memory)
+        self.done("fork", first, store / "fork-0")
         for number in range(1, 4):
             outcome = self.done("fork", first, store / f"fork-{number}")
             self.assertNotIn("was copied", outcome.stderr)
