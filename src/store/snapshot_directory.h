@@ -27,8 +27,8 @@ inline constexpr const char* kArrivalMarkerName = "arriving";
 /// Files of an unfinished repair: not part of the snapshot.
 inline constexpr const char* kNewHeaderName = ".memfile.header.new";
 inline constexpr const char* kNewFactsName = ".snapshot.json.new";
-/// Begins the name of a copy of a file with too many links, before it replaces that file, whose name
-/// follows: several may be replaced at the same time.
+/// Begins the name of a copy of a file with too many links, before it replaces that file, whose
+/// name follows: several may be replaced at the same time.
 inline constexpr const char* kNewLinkPrefix = ".link.new";
 /// Prefix of layer files: "memfile.<build id>".
 inline constexpr const char* kLayerPrefix = "memfile.";
