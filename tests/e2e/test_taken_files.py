@@ -397,6 +397,8 @@ class Limits(LaminaTest):
         for name in (layer.name, "memfile.header", "snapshot.json"):
             inodes = {(store / f"fork-{number}" / name).stat().st_ino for number in range(4)}
             self.assertEqual(len(inodes), 1, name)
+            copies = {(store / f"at-{number}" / name).stat().st_ino for number in range(8)}
+            self.assertLessEqual(inodes, copies, name)
         self.assert_resolves_to(first, memory)
         self.assert_resolves_to(store / "fork-3", memory)
         self.assert_store_is_clean(store)
