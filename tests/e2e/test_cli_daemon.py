@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -343,10 +344,20 @@ class ErrorTest(AskTest):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with contextlib.ExitStack() as stack:
             stack.callback(os.close, lock)
-            for _ in range(257):
+            def asked() -> socket.socket:
                 client = stack.enter_context(daemon.connect())
                 client.sendall(b"POST /v1/recover HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
-            wait_until(lambda: daemon.done("GET", "/v1/health")["requests"] == 258, "all wait")
+                return client
+
+            waiting = [asked() for _ in range(257)]  # one with the worker, the others in the queue
+
+            def all_wait() -> bool:
+                # While the worker has not taken the first one yet, the last one is refused.
+                for refused in select.select(waiting, [], [], 0)[0]:
+                    waiting.remove(refused)
+                    waiting.append(asked())
+                return bool(daemon.done("GET", "/v1/health")["requests"] == 258)
+            wait_until(all_wait, "all wait")
             self.assertEqual(daemon.refused(503, "POST", "/v1/recover")["kind"], "busy")
             outcome = lamina("fork", self.store / "a", self.store / "c")
             self.assertEqual(outcome.code, EXIT_BUSY, str(outcome))
