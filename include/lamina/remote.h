@@ -93,6 +93,9 @@ struct UnpushedOptions {
   std::string url{};
   std::string store{};        ///< path of the local store
   std::string pattern = "*";  ///< names, as of the shell
+  /// As read_bucket_id() said: push records with another id do not count, since the bucket was
+  /// emptied or made anew since. Nil: the bucket has no id, so no record counts. Absent: all count.
+  std::optional<Uuid> bucket_id{};
 };
 
 /// A state that a bucket does not have, as far as the store knows.
@@ -106,6 +109,18 @@ struct UnpushedState {
 /// one that a conflict would have given them. Snapshots that cannot be read are left out. Sends
 /// nothing to the bucket. kNotFound: the store.
 Result<std::vector<UnpushedState>> list_unpushed(const UnpushedOptions& options);
+
+struct BucketIdOptions {
+  std::string url{};
+  RemoteRequests* requests = nullptr;  ///< as PushOptions::requests
+  Progress* progress = nullptr;        ///< may be null; interrupts the call
+};
+
+/// The id of a bucket, which its first push gives it; nil: it has none, because nothing was pushed
+/// to it since it was made or emptied. One request; two if there is none, since a single answer
+/// that something is absent is not believed. kNotFound: the directory of a file:// URL;
+/// kCorrupt: v1/format is damaged or of a later version; kFailed: the bucket does not answer.
+Result<Uuid> read_bucket_id(const BucketIdOptions& options);
 
 /// True if a snapshot's name matches a pattern of UnpushedOptions.
 bool matches_pattern(const std::string& name, const std::string& pattern);

@@ -88,9 +88,22 @@ bool Pusher::has_ended() const {
 
 void Pusher::look() {
   if (!is_enabled()) return;
+  compare();
+  {
+    const std::scoped_lock lock(mutex_);
+    is_id_due_ = true;
+  }
+  changed_.notify_all();
+}
+
+void Pusher::compare() {
   const auto read = PushQueue::Clock::now();
-  const auto states =
-      list_unpushed({.url = settings_.url, .store = store_, .pattern = settings_.names});
+  UnpushedOptions options{.url = settings_.url, .store = store_, .pattern = settings_.names};
+  {
+    const std::scoped_lock lock(mutex_);
+    options.bucket_id = bucket_id_;
+  }
+  const auto states = list_unpushed(options);
   if (!states) {
     // A directory that is not a store yet has nothing to push.
     if (states.error().kind != ErrorKind::kNotFound) {
@@ -112,6 +125,25 @@ void Pusher::look() {
     }
   }
   changed_.notify_all();
+}
+
+void Pusher::read_id() {
+  RemoteRequests requests;
+  const auto id = read_bucket_id({.url = settings_.url, .requests = &requests, .progress = this});
+  metrics_.count_remote_requests(requests);
+  if (!id) return;  // pushes report what is wrong with the bucket
+  std::optional<Uuid> before;
+  {
+    const std::scoped_lock lock(mutex_);
+    before = std::exchange(bucket_id_, *id);
+  }
+  if (before == *id) return;
+  if (before && !before->is_nil()) {
+    events_.add(Level::kWarning, "bucket_changed",
+                {{"url", settings_.url},
+                 {"message", "the bucket was emptied or made anew; all states are pushed again"}});
+  }
+  compare();
 }
 
 void Pusher::added(const std::string& name, const Uuid& pause_id) {
@@ -152,6 +184,19 @@ void Pusher::write(MetricsText& text) const {
 void Pusher::work() {
   std::unique_lock lock(mutex_);
   while (!is_stopping_) {
+    if (is_id_due_ && !is_reading_id_) {
+      is_id_due_ = false;
+      is_reading_id_ = true;
+      lock.unlock();
+      try {
+        read_id();
+      } catch (const std::exception& exception) {
+        log(Level::kError, "push", {{"message", exception.what()}});
+      }
+      lock.lock();
+      is_reading_id_ = false;
+      continue;
+    }
     const auto entry = queue_.take(PushQueue::Clock::now());
     if (!entry) {
       const auto next = queue_.next_time();
@@ -206,10 +251,17 @@ void Pusher::push_entry(const PushQueue::Entry& entry) {
     add_event(entry.name, report, entry.attempts);
   }
   const std::scoped_lock lock(mutex_);
-  if (report) return queue_.done(entry, report->pause_id, PushQueue::Clock::now());
+  if (report) {
+    forget_missing_id();
+    return queue_.done(entry, report->pause_id, PushQueue::Clock::now());
+  }
   failed_without_key_ = failed_without_key_ || has_no_key;
   const double random = std::uniform_real_distribution<double>(0, 1)(random_);
   queue_.failed(entry, report.error(), retry, PushQueue::Clock::now(), random);
+}
+
+void Pusher::forget_missing_id() {
+  if (bucket_id_ && bucket_id_->is_nil()) bucket_id_.reset();
 }
 
 bool Pusher::lacks_key() const {
@@ -240,6 +292,7 @@ Result<PushReport> Pusher::push(PushOptions options) {
   add_event(name, report, 0);
   if (report && is_own_bucket && (options.name.empty() || options.name == name)) {
     const std::scoped_lock lock(mutex_);
+    forget_missing_id();
     queue_.pushed(name, report->pause_id, PushQueue::Clock::now());
   }
   return report;

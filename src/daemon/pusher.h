@@ -41,7 +41,9 @@ class Pusher : private Progress {
   [[nodiscard]] bool is_enabled() const { return !settings_.url.empty(); }
 
   /// Compares the queue with the store: other processes pause and remove too, and a daemon before
-  /// this one may have left something.
+  /// this one may have left something. Lets a thread read the bucket's id: if that has changed, the
+  /// bucket was emptied or made anew, and the store is compared with it once more. Waits for no
+  /// request.
   void look();
 
   /// `name` has a new state.
@@ -74,6 +76,11 @@ class Pusher : private Progress {
   [[nodiscard]] bool interrupted() override { return is_stopping_; }
 
   void work();
+  /// Updates the queue by the store's push records, as far as they are of the bucket that is known.
+  void compare();
+  void read_id();
+  /// A push has made the id that the bucket did not have. REQUIRES: mutex_ is held.
+  void forget_missing_id();
   void push_entry(const PushQueue::Entry& entry);
   /// True if the key file is missing, or others may read it: no push can succeed.
   [[nodiscard]] bool lacks_key() const;
@@ -90,6 +97,10 @@ class Pusher : private Progress {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   PushQueue queue_;
+  /// As UnpushedOptions::bucket_id. It stays while the bucket does not answer.
+  std::optional<Uuid> bucket_id_;
+  bool is_id_due_ = false;  ///< a thread is to read it
+  bool is_reading_id_ = false;
   bool failed_without_key_ = false;  ///< since the last look(); entries wait for the key file
   std::mt19937_64 random_{std::random_device()()};
   std::size_t running_threads_ = 0;

@@ -13,6 +13,7 @@
 #include "operations/tenant_key.h"
 #include "remote/arrival_lock.h"
 #include "remote/arrival_start.h"
+#include "remote/bucket.h"
 #include "remote/cache.h"
 #include "remote/collect.h"
 #include "remote/counting_store.h"
@@ -20,6 +21,7 @@
 #include "remote/hedging_store.h"
 #include "remote/key_destruction.h"
 #include "remote/key_use.h"
+#include "remote/names.h"
 #include "remote/pull.h"
 #include "remote/push.h"
 #include "remote/remote_check.h"
@@ -136,6 +138,19 @@ Result<std::vector<UnpushedState>> list_unpushed(const UnpushedOptions& options)
         const object_store::RemoteUrl parsed,
         object_store::parse_remote_url(options.url, object_store::process_environment()));
     return remote::unpushed_states(options, object_store::name_of_remote(parsed));
+  });
+}
+
+Result<Uuid> read_bucket_id(const BucketIdOptions& options) {
+  return contain("read of the bucket's id", [&]() -> Result<Uuid> {
+    LAMINA_ASSIGN_OR_RETURN(const OpenBucket opened,
+                            open_bucket(options.url, {}, {}, options.requests));
+    remote::Bucket bucket(*opened.store, options.progress);
+    auto id = bucket.id();
+    if (id || id.error().kind != ErrorKind::kNotFound) return id;
+    Error absence = bucket.absence_of(std::string(remote::kFormatKey));
+    if (absence.kind == ErrorKind::kNotFound) return Uuid{};
+    return std::unexpected(std::move(absence));
   });
 }
 

@@ -13,12 +13,19 @@ Result<std::vector<UnpushedState>> unpushed_states(const UnpushedOptions& option
                                                    const std::string& remote) {
   const auto listing = list_store(options.store);
   if (!listing) return std::unexpected(listing.error());
+  const auto is_of_bucket = [&](const store::PushRecord& record) {
+    const auto& known = options.bucket_id;
+    if (!known) return true;
+    // Records of earlier versions have no id.
+    return record.bucket_id ? *record.bucket_id == *known : !known->is_nil();
+  };
   const auto is_recorded = [&](const Uuid& pause_id, const std::string& name) {
-    if (store::pushed_number(options.store, pause_id, remote, name)) return true;
+    const auto own = store::find_push_record(options.store, pause_id, remote, name);
+    if (own && is_of_bucket(*own)) return true;
     // A conflict may have given it its own name, or that of an ancestor's conflict.
     const auto records = store::push_records_of(options.store, {&pause_id, 1});
     return std::ranges::any_of(records, [&](const store::PushRecord& record) {
-      return record.remote == remote && is_conflict_name(record.name, name);
+      return record.remote == remote && is_conflict_name(record.name, name) && is_of_bucket(record);
     });
   };
   std::vector<UnpushedState> states;

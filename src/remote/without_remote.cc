@@ -22,6 +22,7 @@ Result<RemoteCheckReport> check_remote(const std::string& /*url*/, Progress* /*p
 Result<std::vector<UnpushedState>> list_unpushed(const UnpushedOptions& /*options*/) {
   return no_object_tier();
 }
+Result<Uuid> read_bucket_id(const BucketIdOptions& /*options*/) { return no_object_tier(); }
 bool matches_pattern(const std::string& /*name*/, const std::string& /*pattern*/) { return false; }
 Result<PushReport> push_snapshot(const PushOptions& /*options*/) { return no_object_tier(); }
 Result<PullReport> pull_snapshot(const PullOptions& /*options*/) { return no_object_tier(); }

@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -287,6 +288,54 @@ class Outages(DaemonRemoteTest):
         listing = self.remote("ls", "--all")["snapshots"]
         self.assertEqual([(one["name"], one["pause_id"], one["number"]) for one in listing],
                          [("a", reports[-1]["pause_id"], 1)])
+
+    def test_an_emptied_bucket_gets_all_states_again(self) -> None:
+        daemon = self.pushing("--recover-interval", 1)
+        vm = self.fresh()
+        self.paused(daemon, vm, "a", after="resume")
+        self.paused(daemon, self.fresh(), "b")
+        self.drained(daemon)
+        self.changed(vm)
+        self.paused(daemon, vm, "a", after="resume")
+        self.drained(daemon)
+        states = self.local_states()
+        wait_until(lambda: self.states() == states, "both are there")
+        for round_number in range(3):
+            if round_number == 0:
+                shutil.rmtree(self.bucket / "v1")
+            elif round_number == 1:  # another host pushes before this daemon has looked
+                self.bucket.rename(self.away)
+                self.bucket.mkdir()
+                self.remote("push", self.store / "b", "--name", "other")
+                shutil.rmtree(self.away)
+            else:  # while no daemon runs
+                daemon.end()
+                shutil.rmtree(self.bucket / "v1")
+                daemon = self.pushing("--recover-interval", 1)
+            wait_until(lambda: states.items() <= self.states().items(),
+                       f"round {round_number}: they are pushed again")
+            if round_number == 0:
+                wait_until(lambda: any(event["event"] == "bucket_changed"
+                                       for event in daemon.events()), "the daemon says so")
+        self.drained(daemon)
+        self.remote("verify", "--data")
+
+    def test_an_outage_is_not_taken_for_an_emptied_bucket(self) -> None:
+        daemon = self.pushing("--recover-interval", 1)
+        self.paused(daemon, self.fresh(), "a")
+        self.drained(daemon)
+        looked = daemon.metric('laminad_remote_requests_total{outcome="done"}')
+        wait_until(lambda: daemon.metric('laminad_remote_requests_total{outcome="done"}') > looked,
+                   "the bucket's id is read")
+        self.bucket.rename(self.away)
+        recovers = 'laminad_recovers_total{outcome="done"}'
+        before = daemon.metric(recovers)
+        wait_until(lambda: daemon.metric(recovers) > before + 1, "it looks")
+        self.assertEqual(daemon.done("GET", "/v1/push")["queue"], [])
+        self.away.rename(self.bucket)
+        self.drained(daemon)
+        self.assertEqual(len(self.pushes(daemon, "done")), 1)
+        self.assertEqual(self.pushes(daemon, "already_there"), [])
 
     def test_a_removed_snapshot_is_not_pushed(self) -> None:
         self.bucket.rename(self.away)

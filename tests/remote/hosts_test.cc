@@ -490,9 +490,11 @@ TEST_F(RemoteHosts, InterruptedPushAndPullLeaveNothing) {
 
 /// The names of the snapshots in `store` that wait to be pushed.
 std::vector<std::string> unpushed_names(const std::string& url, const std::string& store,
-                                        const std::string& pattern = "*") {
+                                        const std::string& pattern = "*",
+                                        std::optional<Uuid> bucket_id = {}) {
   std::vector<std::string> names;
-  const auto states = list_unpushed({.url = url, .store = store, .pattern = pattern});
+  const auto states =
+      list_unpushed({.url = url, .store = store, .pattern = pattern, .bucket_id = bucket_id});
   if (!states) return {states.error().message};
   names.reserve(states->size());
   for (const UnpushedState& state : *states) names.push_back(state.name);
@@ -521,6 +523,34 @@ TEST_F(RemoteHosts, StateIsUnpushedUntilItsPushUnderItsNameOrAfterAConflict) {
   EXPECT_TRUE(unpushed_names(url, here_).empty());
   ASSERT_TRUE(pull(one, there_));
   EXPECT_EQ(unpushed_names(url, there_), std::vector{name_of(rival)});
+}
+
+TEST_F(RemoteHosts, StateIsUnpushedAgainOnceItsBucketWasEmptiedOrMadeAnew) {
+  const std::string url = sandboxes_.url();
+  const auto read_id = [&] { return read_bucket_id({.url = url}); };
+  const LocalSandbox first = sandboxes_.pause(here_, nullptr);
+  const std::vector one{name_of(first)};
+  const auto none = read_id();
+  ASSERT_TRUE(none) << none.error().message;
+  EXPECT_TRUE(none->is_nil());
+  ASSERT_TRUE(push(first.path, one.front()));
+  const auto before = read_id();
+  ASSERT_TRUE(before && !before->is_nil());
+  EXPECT_TRUE(unpushed_names(url, here_, "*", *before).empty());
+  for (const auto& entry : fs::directory_iterator(sandboxes_.bucket_directory())) {
+    fs::remove_all(entry.path());
+  }
+  bucket_ = sandboxes_.open_bucket();
+  const auto emptied = read_id();
+  ASSERT_TRUE(emptied && emptied->is_nil());
+  EXPECT_EQ(unpushed_names(url, here_, "*", *emptied), one);
+  const auto again = push(first.path, one.front());
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_FALSE(again->is_already_there);
+  const auto anew = read_id();
+  ASSERT_TRUE(anew && *anew != *before);
+  EXPECT_EQ(unpushed_names(url, here_, "*", *before), one);
+  EXPECT_TRUE(unpushed_names(url, here_, "*", *anew).empty());
 }
 
 TEST_F(RemoteHosts, RequestsAreCounted) {
