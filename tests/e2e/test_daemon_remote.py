@@ -73,6 +73,13 @@ class DaemonRemoteTest(DaemonTest):
                    f"the queue is empty: {daemon.said()}")
 
     @staticmethod
+    def looked(daemon: Daemon) -> None:
+        """Waits until the daemon, which pushes nothing, has read the bucket's id."""
+        requests = 'laminad_remote_requests_total{outcome="done"}'
+        before = daemon.metric(requests)
+        wait_until(lambda: daemon.metric(requests) > before, "the bucket's id is read")
+
+    @staticmethod
     def pushes(daemon: Daemon, outcome: str) -> list[dict[str, Any]]:
         """The events of pushes with that outcome."""
         return [event for event in daemon.events()
@@ -299,14 +306,15 @@ class Outages(DaemonRemoteTest):
         self.paused(daemon, vm, "a", after="resume")
         self.drained(daemon)
         states = self.local_states()
-        wait_until(lambda: self.states() == states, "both are there")
+        self.assertEqual(self.states(), states)
+        self.looked(daemon)
         for round_number in range(3):
             if round_number == 0:
                 shutil.rmtree(self.bucket / "v1")
             elif round_number == 1:  # another host pushes before this daemon has looked
                 self.bucket.rename(self.away)
                 self.bucket.mkdir()
-                self.remote("push", self.store / "b", "--name", "other")
+                self.remote("push", self.store / "b", "--as", "other")
                 shutil.rmtree(self.away)
             else:  # while no daemon runs
                 daemon.end()
@@ -324,9 +332,7 @@ class Outages(DaemonRemoteTest):
         daemon = self.pushing("--recover-interval", 1)
         self.paused(daemon, self.fresh(), "a")
         self.drained(daemon)
-        looked = daemon.metric('laminad_remote_requests_total{outcome="done"}')
-        wait_until(lambda: daemon.metric('laminad_remote_requests_total{outcome="done"}') > looked,
-                   "the bucket's id is read")
+        self.looked(daemon)
         self.bucket.rename(self.away)
         recovers = 'laminad_recovers_total{outcome="done"}'
         before = daemon.metric(recovers)
