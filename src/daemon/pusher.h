@@ -78,6 +78,7 @@ class Pusher : private Progress {
   void work();
   /// Updates the queue by the store's push records, as far as they are of the bucket that is known.
   void compare();
+  /// Reads the bucket's id, and compares again if it has changed.
   void read_id();
   /// A push has made the id that the bucket did not have. REQUIRES: mutex_ is held.
   void forget_missing_id();

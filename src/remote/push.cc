@@ -181,7 +181,7 @@ class Push {
       const auto record = store::find_push_record(local_path_.store, pause_id, remote_name(), name);
       if (!record) continue;
       // A bucket of this URL that does not exist any more had other numbers.
-      if (bucket_id && record->bucket_id && record->bucket_id != bucket_id) continue;
+      if (bucket_id && !record->may_be_of(*bucket_id)) continue;
       if (!bucket_id) bucket_id = record->bucket_id;
       lineage.known_number = std::max(lineage.known_number, record->number);
     }

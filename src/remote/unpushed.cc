@@ -15,9 +15,7 @@ Result<std::vector<UnpushedState>> unpushed_states(const UnpushedOptions& option
   if (!listing) return std::unexpected(listing.error());
   const auto is_of_bucket = [&](const store::PushRecord& record) {
     const auto& known = options.bucket_id;
-    if (!known) return true;
-    // Records of earlier versions have no id.
-    return record.bucket_id ? *record.bucket_id == *known : !known->is_nil();
+    return !known || (!known->is_nil() && record.may_be_of(*known));
   };
   const auto is_recorded = [&](const Uuid& pause_id, const std::string& name) {
     const auto own = store::find_push_record(options.store, pause_id, remote, name);

@@ -196,13 +196,6 @@ std::vector<PushRecord> push_records_of(const std::string& store_path,
   return records;
 }
 
-std::optional<std::uint64_t> pushed_number(const std::string& store_path, const Uuid& pause_id,
-                                           const std::string& remote, const std::string& name) {
-  const auto record = find_push_record(store_path, pause_id, remote, name);
-  if (!record) return std::nullopt;
-  return record->number;
-}
-
 bool was_pushed(const std::string& store_path, const Uuid& pause_id) {
   const std::string path = fmt::format("{}/{}", store_path, kPushedArea);
   const auto area = open_in_store(path);

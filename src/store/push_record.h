@@ -35,6 +35,12 @@ struct PushRecord {
   /// By which a bucket that was made anew under the same URL is recognized.
   std::optional<Uuid> bucket_id{};
 
+  /// False if it is of a bucket with another id. Records of earlier versions have none, and may be
+  /// of any.
+  [[nodiscard]] bool may_be_of(const Uuid& bucket) const {
+    return !bucket_id || *bucket_id == bucket;
+  }
+
   bool operator==(const PushRecord&) const = default;
 };
 
@@ -59,10 +65,6 @@ std::int64_t push_record_ns(const std::string& store_path, const Uuid& pause_id,
 /// read is left out.
 std::vector<PushRecord> push_records_of(const std::string& store_path,
                                         std::span<const Uuid> pause_ids);
-
-/// The number of the record that find_push_record() finds.
-std::optional<std::uint64_t> pushed_number(const std::string& store_path, const Uuid& pause_id,
-                                           const std::string& remote, const std::string& name);
 
 /// True if there is a record or a mark of `pause_id`, of any bucket and name. Reads the names of
 /// all records.

@@ -25,20 +25,28 @@ class PushRecords : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }
 
+  /// Of the record that is found; nullopt: there is none.
+  [[nodiscard]] std::optional<std::uint64_t> number_of(const Uuid& pause_id,
+                                                       const std::string& remote,
+                                                       const std::string& name) const {
+    const auto record = find_push_record(directory_, pause_id, remote, name);
+    return record ? std::optional(record->number) : std::nullopt;
+  }
+
   std::filesystem::path directory_;
   std::unique_ptr<Store> store_;
 };
 
 TEST_F(PushRecords, AreReadBackAndReplaced) {
   const Uuid pause = Uuid::random();
-  EXPECT_FALSE(pushed_number(directory_, pause, "s3://b/", "web"));
+  EXPECT_FALSE(find_push_record(directory_, pause, "s3://b/", "web"));
   ASSERT_TRUE(write_push_record(*store_, pause, {"s3://b/", "web", 4}));
-  EXPECT_EQ(pushed_number(directory_, pause, "s3://b/", "web"), 4U);
-  EXPECT_FALSE(pushed_number(directory_, pause, "s3://b/", "other"));
-  EXPECT_FALSE(pushed_number(directory_, pause, "s3://c/", "web"));
-  EXPECT_FALSE(pushed_number(directory_, Uuid::random(), "s3://b/", "web"));
+  EXPECT_EQ(number_of(pause, "s3://b/", "web"), 4U);
+  EXPECT_FALSE(find_push_record(directory_, pause, "s3://b/", "other"));
+  EXPECT_FALSE(find_push_record(directory_, pause, "s3://c/", "web"));
+  EXPECT_FALSE(find_push_record(directory_, Uuid::random(), "s3://b/", "web"));
   ASSERT_TRUE(write_push_record(*store_, pause, {"s3://b/", "web", 5}));
-  EXPECT_EQ(pushed_number(directory_, pause, "s3://b/", "web"), 5U);
+  EXPECT_EQ(number_of(pause, "s3://b/", "web"), 5U);
 }
 
 TEST_F(PushRecords, AreFoundByThePause) {
@@ -66,7 +74,7 @@ TEST_F(PushRecords, HaveTheIdOfTheBucketIfItIsKnown) {
   with.bucket_id = Uuid::random();
   ASSERT_TRUE(write_push_record(*store_, pause, with));
   EXPECT_EQ(find_push_record(directory_, pause, "s3://b/", "web"), with);
-  EXPECT_EQ(pushed_number(directory_, pause, "s3://b/", "web"), 4U);
+  EXPECT_EQ(number_of(pause, "s3://b/", "web"), 4U);
   const auto file = std::filesystem::directory_iterator(directory_ / kPushedArea)->path();
   std::ofstream(file) << "lamina push record 1\ns3://b/\nweb\n4\nnot an id\n";
   EXPECT_FALSE(find_push_record(directory_, pause, "s3://b/", "web"));
@@ -77,7 +85,7 @@ TEST_F(PushRecords, DamagedRecordIsNone) {
   ASSERT_TRUE(write_push_record(*store_, pause, {"s3://b/", "web", 4}));
   const auto file = std::filesystem::directory_iterator(directory_ / kPushedArea)->path();
   std::ofstream(file) << "lamina push record 1\ns3://b/\nweb\n4";
-  EXPECT_FALSE(pushed_number(directory_, pause, "s3://b/", "web"));
+  EXPECT_FALSE(find_push_record(directory_, pause, "s3://b/", "web"));
 }
 
 TEST_F(PushRecords, ThoseOfOtherPausesAreRemoved) {
@@ -89,8 +97,8 @@ TEST_F(PushRecords, ThoseOfOtherPausesAreRemoved) {
   ASSERT_TRUE(write_push_record(*store_, gone, {"s3://b/", "web", 2}));
   ASSERT_TRUE(
       remove_push_records(*store_, unneeded_push_records(*list_push_records(*store_), lineages)));
-  EXPECT_EQ(pushed_number(directory_, kept, "s3://b/", "web"), 1U);
-  EXPECT_FALSE(pushed_number(directory_, gone, "s3://b/", "web"));
+  EXPECT_EQ(number_of(kept, "s3://b/", "web"), 1U);
+  EXPECT_FALSE(find_push_record(directory_, gone, "s3://b/", "web"));
 }
 
 TEST_F(PushRecords, NamesOfSeveralLinesAreRefused) {
@@ -117,18 +125,18 @@ TEST_F(PushRecords, MarkStaysUntilTheRecordIsWritten) {
   ASSERT_TRUE(mark_push(*store_, pause, "s3://b/", "web"));
   ASSERT_TRUE(mark_push(*store_, child, "s3://b/", "web"));
   EXPECT_TRUE(was_pushed(directory_, pause));
-  EXPECT_FALSE(pushed_number(directory_, pause, "s3://b/", "web"));
+  EXPECT_FALSE(find_push_record(directory_, pause, "s3://b/", "web"));
   const std::vector<std::vector<Uuid>> lineages = {{child, pause}};
   ASSERT_TRUE(
       remove_push_records(*store_, unneeded_push_records(*list_push_records(*store_), lineages)));
   EXPECT_EQ(list_push_records(*store_)->size(), 2U);
   ASSERT_TRUE(write_push_record(*store_, pause, {"s3://b/", "web", 3}));
   EXPECT_EQ(list_push_records(*store_)->size(), 2U);
-  EXPECT_EQ(pushed_number(directory_, pause, "s3://b/", "web"), 3U);
+  EXPECT_EQ(number_of(pause, "s3://b/", "web"), 3U);
   // The mark of the child does not stand for the record of its parent.
   ASSERT_TRUE(
       remove_push_records(*store_, unneeded_push_records(*list_push_records(*store_), lineages)));
-  EXPECT_EQ(pushed_number(directory_, pause, "s3://b/", "web"), 3U);
+  EXPECT_EQ(number_of(pause, "s3://b/", "web"), 3U);
   ASSERT_TRUE(remove_push_records(*store_, unneeded_push_records(*list_push_records(*store_), {})));
   EXPECT_TRUE(list_push_records(*store_)->empty());
 }
@@ -143,9 +151,9 @@ TEST_F(PushRecords, OfAncestorsTheNewestOfEachPlaceIsKept) {
   const std::vector<std::vector<Uuid>> lineages = {{pause, parent, older}};
   ASSERT_TRUE(
       remove_push_records(*store_, unneeded_push_records(*list_push_records(*store_), lineages)));
-  EXPECT_EQ(pushed_number(directory_, parent, "s3://b/", "web"), 2U);
-  EXPECT_EQ(pushed_number(directory_, older, "s3://c/", "web"), 7U);
-  EXPECT_FALSE(pushed_number(directory_, older, "s3://b/", "web"));
+  EXPECT_EQ(number_of(parent, "s3://b/", "web"), 2U);
+  EXPECT_EQ(number_of(older, "s3://c/", "web"), 7U);
+  EXPECT_FALSE(find_push_record(directory_, older, "s3://b/", "web"));
   EXPECT_TRUE(was_pushed(directory_, older));
   EXPECT_FALSE(was_pushed(directory_, pause));
 }
